@@ -1,0 +1,90 @@
+/**
+ * What a program pays in bytes: every fixture in `size/` and every public entry point of the built library, bundled as
+ * wrangler does it (esbuild, minified) with everything that it needs from Effect. Kilobytes are 1,000 bytes.
+ *
+ *     npm run size                  the table
+ *     npm run size -- --modules     and what each module adds to the fixtures that have a budget
+ */
+import { readdirSync, readFileSync } from "node:fs"
+import { basename } from "node:path"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import { gzipSync } from "node:zlib"
+import { build } from "esbuild"
+
+/** The most that a fixture may weigh after gzip, in kilobytes. Fixtures without a line here are printed only. */
+export const budgets: Readonly<Record<string, number>> = { worker: 45 }
+
+/** Bytes of one bundle, and the bytes that each module adds to it before compression, largest first. */
+export interface Size {
+  readonly raw: number
+  readonly gzip: number
+  readonly modules: ReadonlyArray<readonly [path: string, bytes: number]>
+}
+
+/** Bundles `source` as a module that stands in `folder`, and measures the result. */
+export const measure = async (source: string, folder: string): Promise<Size> => {
+  const { metafile, outputFiles } = await build({
+    stdin: { contents: source, resolveDir: folder, loader: "ts", sourcefile: "entry.ts" },
+    bundle: true,
+    minify: true,
+    write: false,
+    metafile: true,
+    format: "esm",
+    target: "es2022",
+    // Entry points for Node name themselves so; a `node:` import in any other one is an error here.
+    platform: /\/node"/.test(source) ? "node" : "browser",
+    conditions: ["workerd", "worker", "browser"],
+    // A name that a module does not export would be `undefined` and weigh nothing.
+    logOverride: { "import-is-undefined": "error" },
+    logLevel: "error"
+  })
+  const modules = Object.values(metafile.outputs)
+    .flatMap((output) => Object.entries(output.inputs))
+    .map(([path, { bytesInOutput }]) => [path.replace(/^.*node_modules\//, ""), bytesInOutput] as const)
+    .filter(([, bytes]) => bytes > 0)
+    .sort((a, b) => b[1] - a[1])
+  return {
+    raw: outputFiles.reduce((sum, file) => sum + file.contents.byteLength, 0),
+    gzip: outputFiles.reduce((sum, file) => sum + gzipSync(file.contents, { level: 9 }).length, 0),
+    modules
+  }
+}
+
+/** The fixtures: name to source text. */
+export const fixtures = (): ReadonlyMap<string, string> => {
+  const folder = fileURLToPath(new URL("size/", import.meta.url))
+  const files = readdirSync(folder).filter((file) => file.endsWith(".ts"))
+  return new Map(files.map((file) => [basename(file, ".ts"), readFileSync(`${folder}${file}`, "utf8")]))
+}
+
+const main = async () => {
+  const root = fileURLToPath(new URL("..", import.meta.url))
+  const { exports, name } = JSON.parse(readFileSync(`${root}package.json`, "utf8"))
+  const columns = (label: string, ...numbers: ReadonlyArray<string>) =>
+    [label.padEnd(40), ...numbers.map((number) => number.padStart(9))].join("")
+  const kilobytes = (bytes: number) => (bytes / 1000).toFixed(1)
+  console.log(columns("kB", "minified", "gzip"))
+  for (const [fixture, source] of fixtures()) {
+    const { gzip, modules, raw } = await measure(source, root)
+    const row = columns(`size/${fixture}.ts`, kilobytes(raw), kilobytes(gzip))
+    const budget = budgets[fixture]
+    if (budget === undefined) {
+      console.log(row)
+      continue
+    }
+    const met = gzip <= budget * 1000
+    if (!met) process.exitCode = 1
+    console.log(`${row}  budget ${budget} kB gzip: ${met ? "met" : "not met"}`)
+    if (process.argv.includes("--modules")) {
+      for (const [path, bytes] of modules) console.log(columns(`  ${path}`, kilobytes(bytes)))
+    }
+  }
+  for (const [path, target] of Object.entries(exports)) {
+    if (target === null || path.endsWith(".json")) continue
+    const entry = `${name}${path.slice(1)}`
+    const { gzip, raw } = await measure(`export * from ${JSON.stringify(entry)}`, root)
+    console.log(columns(entry, kilobytes(raw), kilobytes(gzip)))
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await main()

@@ -1,0 +1,246 @@
+/**
+ * The rules of the source tree as one pure function from files to violations, so that the rules themselves can be tested.
+ */
+import { existsSync, readFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { dirname, join, posix } from "node:path"
+import { parseSync } from "vite"
+
+/** Path relative to the repository, with `/`, to source text. */
+export type Files = ReadonlyMap<string, string>
+
+/** Dependencies point to an equal or earlier layer; `internal` stands beside the values. */
+const layers = ["values", "services", "composition", "edges"] as const
+
+const roots: Record<string, (typeof layers)[number]> = {
+  Classifier: "values",
+  GatewayError: "values",
+  GatewayLog: "values",
+  GatewayOptions: "values",
+  GatewayResponse: "values",
+  LogTrail: "values",
+  UniversalRequest: "values",
+  AiService: "services",
+  GatewayService: "services",
+  Chat: "composition",
+  Provider: "composition",
+  Route: "composition",
+  Router: "composition"
+}
+
+/** Folders with a sub-path export of their own. Only `cli` puts several of them together. */
+const edges = ["ai", "cli", "cluster", "fetch", "local", "testing", "worker"]
+
+const httpImporters = ["src/internal/http.ts", "src/cli/", "src/local/"]
+const sseImporters = ["src/internal/sse.ts"]
+const nodeImporters = ["src/cli/", "src/local/node.ts"]
+const unstableImporters = ["src/internal/http.ts", "src/internal/sse.ts", ...edges.map((edge) => `src/${edge}/`)]
+const maxLines = 600
+
+const effectSource = join(dirname(createRequire(import.meta.url).resolve("effect/package.json")), "src")
+
+type Stability = "stable" | "unstable" | "experimental" | "barrel" | "missing"
+
+/** The first `@stability` tag of an Effect module is the tag of the module itself. */
+export const stabilityOf = (specifier: string): Stability => {
+  const path = specifier === "effect" ? "index" : specifier.slice("effect/".length)
+  const file = join(effectSource, `${path}.ts`)
+  if (path === "index" || (!existsSync(file) && existsSync(join(effectSource, path, "index.ts")))) return "barrel"
+  if (!existsSync(file)) return "missing"
+  const tag = /@stability (stable|unstable|experimental)/.exec(readFileSync(file, "utf8"))?.[1]
+  return tag === "stable" || tag === "experimental" ? tag : "unstable"
+}
+
+interface Import {
+  readonly specifier: string
+  readonly line: number
+  /** Erased by the compiler, so it cannot make a cycle at run time. */
+  readonly typeOnly: boolean
+}
+
+interface Module {
+  readonly path: string
+  readonly imports: ReadonlyArray<Import>
+  readonly problems: ReadonlyArray<string>
+}
+
+interface Node {
+  readonly type: string
+  readonly start: number
+  readonly [key: string]: unknown
+}
+
+const isNode = (value: unknown): value is Node =>
+  typeof value === "object" && value !== null && "type" in value && typeof value.type === "string"
+
+const visit = (value: unknown, onNode: (node: Node) => void): void => {
+  if (Array.isArray(value)) {
+    for (const item of value) visit(item, onNode)
+  } else if (isNode(value)) {
+    onNode(value)
+    for (const key in value) visit(value[key], onNode)
+  }
+}
+
+const nameOf = (value: unknown): string => {
+  if (!isNode(value)) return ""
+  if (value.type === "Identifier") return String(value.name)
+  if (value.type === "MemberExpression") return `${nameOf(value.object)}.${nameOf(value.property)}`
+  return ""
+}
+
+/** Time and chance come from `Clock`, `Random` and `Effect.sleep`, or a test cannot hold them still. */
+const ambient = new Set(["Date.now", "Math.random", "performance.now", "setTimeout", "setInterval"])
+
+const parse = (path: string, source: string): Module => {
+  const { comments, errors, program } = parseSync(path, source)
+  const imports: Array<Import> = []
+  const problems: Array<string> = errors.map((error) => `${path}: does not parse: ${error.message}`)
+  const inSource = path.startsWith("src/")
+  const lineOf = (offset: number) => source.slice(0, offset).split("\n").length
+  const report = (node: { readonly start: number }, message: string) =>
+    problems.push(`${path}:${lineOf(node.start)}: ${message}`)
+
+  visit(program, (node) => {
+    const from = node.source
+    if (isNode(from) && typeof from.value === "string") {
+      const named = node.specifiers
+      const typeOnly =
+        node.type === "TSImportType" ||
+        node.importKind === "type" ||
+        node.exportKind === "type" ||
+        (Array.isArray(named) && named.length > 0 && named.every((item) => isNode(item) && item.importKind === "type"))
+      imports.push({ specifier: from.value, line: lineOf(node.start), typeOnly })
+    }
+    if (node.type === "TSAsExpression" && isNode(node.typeAnnotation)) {
+      if (node.typeAnnotation.type === "TSAnyKeyword") report(node, "`as any`")
+    }
+    if (!inSource) return
+    if (node.type === "CallExpression" && ambient.has(nameOf(node.callee))) {
+      report(node, `\`${nameOf(node.callee)}\`: use Clock, Random or Effect.sleep`)
+    }
+    if (node.type === "NewExpression" && nameOf(node.callee) === "Date") {
+      if (Array.isArray(node.arguments) && node.arguments.length === 0) report(node, "`new Date()`: use Clock")
+    }
+  })
+  for (const comment of comments) {
+    const silenced = /@ts-(?:ignore|nocheck|expect-error)/.exec(comment.value)?.[0]
+    if (silenced !== undefined && (inSource || silenced !== "@ts-expect-error")) report(comment, silenced)
+  }
+  const lines = source.trimEnd().split("\n").length
+  if (lines > maxLines) problems.push(`${path}: ${lines} lines, split at ${maxLines}`)
+  return { path, imports, problems }
+}
+
+const rootName = (path: string): string | undefined => /^src\/([^/]+)\.ts$/.exec(path)?.[1]
+const folderName = (path: string): string | undefined => /^src\/([^/]+)\//.exec(path)?.[1]
+const isOneOf = (path: string, allowed: ReadonlyArray<string>) =>
+  allowed.some((entry) => (entry.endsWith("/") ? path.startsWith(entry) : path === entry))
+
+const layerOf = (path: string): (typeof layers)[number] | "internal" | "index" | undefined => {
+  const root = rootName(path)
+  if (root !== undefined) return root === "index" ? "index" : roots[root]
+  const folder = folderName(path)
+  return folder === "internal" ? "internal" : folder !== undefined && edges.includes(folder) ? "edges" : undefined
+}
+
+const rank = (layer: (typeof layers)[number] | "internal") => (layer === "internal" ? 0 : layers.indexOf(layer))
+
+/** Why `from` may not import `to` (both in `src/`), or `undefined`. */
+const direction = (from: string, to: string): string | undefined => {
+  const [above, below] = [layerOf(from), layerOf(to)]
+  if (above === undefined || below === undefined) return undefined // reported once, as a file without a place
+  if (folderName(to) === "testing" && folderName(from) !== "testing") return "nothing imports testing/"
+  if (below === "index") return "nothing imports the index"
+  if (above === "index") {
+    return rootName(to) === undefined ? "the index exports root modules only" : undefined
+  }
+  if (rank(below) > rank(above)) return `${above} may not import ${below}`
+  if (below === "edges" && folderName(from) !== folderName(to) && folderName(from) !== "cli") {
+    return `the edge ${folderName(from)}/ may not import the edge ${folderName(to)}/`
+  }
+  if (rootName(to) === "Chat" && above === "composition" && !["Provider", "Route"].includes(rootName(from) ?? "")) {
+    return "of the composition modules only Provider and Route import Chat"
+  }
+  return undefined
+}
+
+const checkPackage = (path: string, specifier: string): string | undefined => {
+  if (specifier === "@effect/platform-node") return "barrel import"
+  if (specifier.startsWith("node:") || specifier.startsWith("@effect/platform-node/")) {
+    return isOneOf(path, nodeImporters) ? undefined : `${specifier} is for ${nodeImporters.join(" and ")} only`
+  }
+  if (specifier !== "effect" && !specifier.startsWith("effect/")) return `${specifier} is not a dependency at run time`
+  const stability = stabilityOf(specifier)
+  if (stability === "barrel") return "barrel import: bundlers do not tree-shake it"
+  if (stability === "missing") return `Effect has no module ${specifier}`
+  if (specifier.startsWith("effect/http/") && !isOneOf(path, httpImporters)) {
+    return `${specifier} is for ${httpImporters.join(", ")} only`
+  }
+  if (specifier === "effect/encoding/Sse" && !isOneOf(path, sseImporters)) {
+    return `${specifier} is for ${sseImporters.join(", ")} only`
+  }
+  if (stability !== "stable" && !isOneOf(path, unstableImporters)) return `${specifier} is ${stability}`
+  return undefined
+}
+
+const checkImport = (path: string, specifier: string, files: Files): string | undefined => {
+  const inSource = path.startsWith("src/")
+  if (!specifier.startsWith(".")) {
+    if (inSource) return checkPackage(path, specifier)
+    const effect = specifier === "effect" || specifier.startsWith("effect/")
+    return effect && stabilityOf(specifier) === "barrel" ? "barrel import" : undefined
+  }
+  if (!inSource) return undefined
+  const target = posix.join(posix.dirname(path), specifier)
+  if (!files.has(target)) return `${specifier} is no source file (extension \`.ts\`, inside src/)`
+  return direction(path, target)
+}
+
+/** Groups of modules that import each other at run time, each reported once from its alphabetically first member. */
+const cycles = (modules: ReadonlyArray<Module>, files: Files): Array<string> => {
+  const edgesOf = new Map(
+    modules.map((module) => [
+      module.path,
+      module.imports
+        .filter((item) => !item.typeOnly && item.specifier.startsWith("."))
+        .map((item) => posix.join(posix.dirname(module.path), item.specifier))
+        .filter((target) => files.has(target))
+    ])
+  )
+  const found: Array<string> = []
+  const walk = (start: string, path: ReadonlyArray<string>, seen: Set<string>): ReadonlyArray<string> | undefined => {
+    for (const next of edgesOf.get(path.at(-1) ?? "") ?? []) {
+      if (next === start) return [...path, start]
+      if (next < start || seen.has(next)) continue
+      seen.add(next)
+      const cycle = walk(start, [...path, next], seen)
+      if (cycle !== undefined) return cycle
+    }
+    return undefined
+  }
+  for (const start of edgesOf.keys()) {
+    const cycle = walk(start, [start], new Set())
+    if (cycle !== undefined) found.push(`cycle at run time: ${cycle.join(" → ")}`)
+  }
+  return found
+}
+
+/** Every broken rule, as `path:line: what`. Files outside `src/` are held to the rules that make sense there. */
+export const violations = (files: Files): ReadonlyArray<string> => {
+  const modules = [...files].map(([path, source]) => parse(path, source))
+  const sources = modules.filter((module) => module.path.startsWith("src/"))
+  return [
+    ...modules.flatMap((module) => module.problems),
+    ...sources
+      .filter((module) => layerOf(module.path) === undefined)
+      .map((module) => `${module.path}: has no place in the layers, give it one in test/support/architecture.ts`),
+    ...modules.flatMap((module) =>
+      module.imports.flatMap((item) => {
+        const problem = checkImport(module.path, item.specifier, files)
+        return problem === undefined ? [] : [`${module.path}:${item.line}: ${problem}`]
+      })
+    ),
+    ...cycles(sources, files)
+  ]
+}
