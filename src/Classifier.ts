@@ -1,0 +1,210 @@
+/**
+ * From an answer that is not a success to one {@link GatewayError.Reason}.
+ *
+ * The knowledge is a table of {@link rules}, plain data with a {@link version}: which status, code, word or message of
+ * which body means what. The function over it is total: every input has exactly one reason, and what no rule knows is
+ * `Unknown`, which is never tried again on the same target. What follows from a reason is decided elsewhere
+ * (`GatewayError.decisions`), so that policy and knowledge change independently.
+ */
+import * as GatewayError from "./GatewayError.ts"
+import { type Match, type Outcome, type Rule, rules as table } from "./internal/classifierRules.ts"
+import { defined } from "./internal/defined.ts"
+import { decode, type ErrorBody, isFailure } from "./internal/errorBody.ts"
+import { waitHint } from "./internal/waitHint.ts"
+
+export type { Match, Outcome, Rule, Statuses } from "./internal/classifierRules.ts"
+
+/** Date of the rule data, `YYYY-MM-DD`. */
+export const version = "2026-11-21"
+
+/** What is known about a failure. Every field but `surface` may be missing. */
+export interface FailureInput {
+  /** HTTP status of the answer. */
+  readonly status?: number | undefined
+  /** Headers of the answer, names in lower case. */
+  readonly headers?: Readonly<Record<string, string | undefined>> | undefined
+  /** Raw body, already bounded. */
+  readonly body?: string | undefined
+  /** Name and message of what the Workers binding threw; no status is known then. */
+  readonly thrown?: { readonly name?: string | undefined; readonly message: string } | undefined
+  /** Who was asked: the data plane including `env.AI`, `api.cloudflare.com/…/ai/*`, or management and logs. */
+  readonly surface: "gateway" | "api" | "logs"
+  /** Credentials that were sent; they are cut out of `code` and `detail`. */
+  readonly secrets?: ReadonlyArray<string> | undefined
+  /** Milliseconds since the epoch, for a `Retry-After` that is a date. */
+  readonly now?: number | undefined
+}
+
+/** A reason and the id of the rule that led to it. */
+export interface Failure {
+  readonly reason: GatewayError.Reason
+  readonly rule: string
+}
+
+/** Every rule in order of precedence; the last one matches everything. */
+export const rules: ReadonlyArray<Rule> = table
+
+const maxDetail = 2_000
+const maxCode = 100
+
+interface Subject {
+  readonly status: number
+  readonly surface: FailureInput["surface"]
+  readonly name: string | undefined
+  readonly body: ErrorBody
+}
+
+const whole = (pattern: string): RegExp => new RegExp(`^(?:${pattern})$`, "i")
+
+const compile = ({ message, name, shape, status, surface, word }: Match): ((subject: Subject) => boolean) => {
+  const words = word === undefined ? undefined : whole(word)
+  const names = name === undefined ? undefined : whole(name)
+  const messages = message === undefined ? undefined : new RegExp(message, "i")
+  return (subject) => {
+    const { body } = subject
+    return (
+      (shape === undefined || shape.includes(body.shape)) &&
+      (surface === undefined || surface.includes(subject.surface)) &&
+      (status === undefined ||
+        status.some((one) =>
+          typeof one === "number" ? one === subject.status : subject.status >= one[0] && subject.status <= one[1]
+        )) &&
+      (words === undefined || words.test(body.code ?? "") || words.test(body.type ?? "")) &&
+      (names === undefined || names.test(subject.name ?? "")) &&
+      (messages === undefined || ((shape !== undefined || body.shape !== "E8") && messages.test(body.message ?? "")))
+    )
+  }
+}
+
+const compiled = table.map((rule) => ({ rule, matches: compile(rule.match) }))
+
+// The binding keeps nothing but a text: `2005: …` where the body had a code, else the whole body.
+const fromThrown = (text: string): ErrorBody => {
+  const [, number, message] = /^(?:\w+: )?(\d{3,5}): ?([\s\S]*)$/.exec(text) ?? []
+  if (number === undefined) return decode(text)
+  const code = number.length === 3 ? { httpCode: Number(number) } : { code: number }
+  return { shape: "E3", ...code, ...(message === "" ? undefined : defined({ message })), fromGateway: false }
+}
+
+const subjectOf = ({ body: text, headers, status, surface, thrown }: FailureInput): Subject => {
+  const decoded = text === undefined && thrown !== undefined ? fromThrown(thrown.message) : decode(text ?? "")
+  // Bedrock names its errors in a header only.
+  const header = headers?.["x-amzn-errortype"]?.split(":")[0]
+  const name = thrown?.name
+  const body = {
+    ...decoded,
+    ...(header === undefined || header === "" ? undefined : { type: header }),
+    fromGateway: decoded.fromGateway || name === "AiGatewayError"
+  }
+  const claimed = status === undefined || (status >= 200 && status < 300) ? body.httpCode : undefined
+  return { status: claimed ?? status ?? 0, surface, name, body }
+}
+
+/** Who answered, where the rule does not say. */
+const originOf = ({ body, surface }: Subject): GatewayError.Origin => {
+  if (surface === "logs") return "api"
+  if (body.fromGateway) return "gateway"
+  return surface === "api" && (body.shape === "E2" || body.shape === "E8") ? "api" : "provider"
+}
+
+const keys: ReadonlyArray<readonly [pattern: RegExp, replacement: string]> = [
+  [/\bBearer\s+[^\s"',;]{6,}/gi, "Bearer <redacted>"],
+  [/\bsk[-_][\w*-]{3,}/g, "<redacted>"],
+  [/\b(?:AIza|gsk_|AKIA|eyJ)[\w*.-]{6,}/g, "<redacted>"],
+  [/\b(?:xai|pplx|csk|hf|r8|fw|nvapi|cfut|cfat)[-_][\w*-]{16,}/g, "<redacted>"],
+  // Some providers echo a key with its middle starred out.
+  [/[\w-]{0,12}\*{3,}[\w-]*/g, "<redacted>"],
+  [/((?:key|token)[^\n]{0,24}?)[a-z0-9][\w.~+/=-]{31,}/gi, "$1<redacted>"]
+]
+
+/** Cuts credentials out of a text, and whatever looks like one. */
+const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
+  let out = text
+  // Longest first: a secret may be the beginning of another.
+  for (const secret of [...secrets].sort((a, b) => b.length - a.length)) {
+    if (secret === "") continue
+    out = out.replaceAll(secret, "<redacted>")
+    const escaped = JSON.stringify(secret).slice(1, -1)
+    if (escaped !== secret) out = out.replaceAll(escaped, "<redacted>")
+  }
+  for (const [pattern, replacement] of keys) out = out.replace(pattern, replacement)
+  return out
+}
+
+const build = (outcome: Outcome, input: FailureInput, subject: Subject): GatewayError.Reason => {
+  const { body } = subject
+  const clean = (text: string | undefined, max: number) =>
+    text === undefined || text === "" ? undefined : scrub(text, input.secrets ?? []).slice(0, max)
+  const status = input.status ?? body.httpCode
+  const word = body.code ?? (body.shape === "E6" ? body.type : undefined)
+  const code = clean(word ?? (body.httpCode === status ? undefined : body.httpCode?.toString()), maxCode)
+  const raw = input.body ?? input.thrown?.message
+  const detail = clean(outcome.reason === "Unknown" ? raw : (body.message ?? raw), maxDetail)
+  const facts = defined({ status, code, detail })
+  const origin = ("origin" in outcome ? outcome.origin : undefined) ?? originOf(subject)
+  const wait = defined({ retryAfter: waitHint(input.headers, input.now, body.json) })
+  switch (outcome.reason) {
+    case "TransportFailure":
+      return new GatewayError.TransportFailure({ ...facts, kind: outcome.kind })
+    case "Timeout":
+      return new GatewayError.Timeout({ ...facts, phase: "upstream" })
+    case "RateLimited":
+      return new GatewayError.RateLimited({ ...facts, origin, ...wait })
+    case "QuotaExhausted":
+      return new GatewayError.QuotaExhausted({ ...facts, origin, kind: outcome.kind, ...wait })
+    case "Unauthorized":
+      return new GatewayError.Unauthorized({ ...facts, origin })
+    case "InvalidRequest":
+      return new GatewayError.InvalidRequest({ ...facts, origin })
+    case "ContextLengthExceeded":
+      return new GatewayError.ContextLengthExceeded(facts)
+    case "ContentBlocked":
+      return new GatewayError.ContentBlocked({ ...facts, by: outcome.by, subject: outcome.subject })
+    case "NotFound":
+      return new GatewayError.NotFound({ ...facts, what: outcome.what })
+    case "ProviderUnavailable":
+      return new GatewayError.ProviderUnavailable({ ...facts, origin, ...wait })
+    case "InvalidResponse":
+      return new GatewayError.InvalidResponse({ ...facts, issue: outcome.issue })
+    case "BindingMissing":
+      return new GatewayError.BindingMissing({ ...facts, member: outcome.member })
+    case "Unknown":
+      return new GatewayError.Unknown(facts)
+  }
+}
+
+/**
+ * Classifies a failure. Total and pure: every input has exactly one reason, the first matching rule decides, nothing
+ * throws.
+ *
+ * `reason.detail` is the message of whoever answered, at most 2,000 characters; for `Unknown` it is the raw body.
+ * `reason.code` is Cloudflare's number or the provider's word, at most 100 characters. Credentials, and whatever looks
+ * like one, are replaced by `<redacted>` in both. A caller's interruption is no failure and does not belong here.
+ *
+ * @example
+ * ```ts
+ * import * as Classifier from "effect-ai-gateway/Classifier"
+ *
+ * const { reason, rule } = Classifier.classify({
+ *   status: 400,
+ *   body: `{"success":false,"error":[{"code":2005,"message":"Failed to get response from provider"}]}`,
+ *   surface: "gateway"
+ * })
+ * console.log(rule, reason._tag) // cf-2005 ProviderUnavailable
+ * ```
+ */
+export const classify = (input: FailureInput): Failure => {
+  const subject = subjectOf(input)
+  for (const { matches, rule } of compiled) {
+    if (matches(subject)) return { reason: build(rule.outcome, input, subject), rule: rule.id }
+  }
+  return { reason: build({ reason: "Unknown" }, input, subject), rule: "unknown" }
+}
+
+/**
+ * Whether an answer with this status and JSON body is a failure: any status outside 2xx, and within 2xx a body that
+ * says so itself, such as `{ state: "Failed" }`, `{ success: false }`, an `error` without `result` or `choices`, an error
+ * event of a stream, or a prompt that Google blocked.
+ */
+export const isFailureBody = (status: number, body: unknown): boolean =>
+  status < 200 || status >= 300 || isFailure(body)

@@ -1,0 +1,471 @@
+/**
+ * The one error of this library, its reasons, and the table that says what to do about each.
+ *
+ * Callers handle one tag (`"GatewayError"`) and drill into `reason` with `Effect.catchReason`. What a router does with
+ * a failure is four decisions, not one boolean: try the same target *again*, go to the *next* target, *wait* (how
+ * long), or *stop*. The answers are data ({@link decisions}), so that the documentation, the router and the local
+ * gateway cannot disagree.
+ *
+ * The classes do not use `Schema`, which would double a Worker's bundle; codecs for storing and sending errors are in
+ * `ErrorSchema`.
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Predicate from "effect/Predicate"
+
+/** Facts that any reason may carry. */
+export interface Facts {
+  /** HTTP status of the answer. */
+  readonly status?: number
+  /** Code in the body: Cloudflare's number or the provider's word. */
+  readonly code?: string
+  /** Bounded text of the answer, with every credential that was sent cut out. Never part of `message`. */
+  readonly detail?: string
+}
+
+/** Who refused: this library, the gateway, Cloudflare's API front door, or the provider behind the gateway. */
+export type Origin = "client" | "gateway" | "api" | "provider"
+
+/** The connection failed before a response arrived: refused, reset, DNS, TLS. */
+export class TransportFailure extends Data.TaggedError("TransportFailure")<
+  Facts & {
+    /** What broke. `stale` is a kept-alive socket that the peer had already closed. */
+    readonly kind: "connect" | "reset" | "stale" | "unknown"
+  }
+> {
+  override get message(): string {
+    return `transport failed (${this.kind})`
+  }
+}
+
+/** A time limit passed. */
+export class Timeout extends Data.TaggedError("Timeout")<
+  Facts & {
+    /** Which limit: ours per attempt, between chunks, ours for everything, or one reported by the other side. */
+    readonly phase: "firstByte" | "idle" | "deadline" | "upstream"
+    /** The limit that passed, when it was ours. */
+    readonly limit?: Duration.Duration
+  }
+> {
+  override get message(): string {
+    const limit = this.limit === undefined ? "" : ` after ${Duration.format(this.limit)}`
+    return `timed out (${this.phase})${limit}`
+  }
+}
+
+/** Too many requests or no capacity right now; waiting helps. */
+export class RateLimited extends Data.TaggedError("RateLimited")<
+  Facts & {
+    readonly origin: Origin
+    /** Lower bound of the wait, as the answer asked for it. */
+    readonly retryAfter?: Duration.Duration
+  }
+> {
+  override get message(): string {
+    const hint = this.retryAfter === undefined ? "" : `, retry after ${Duration.format(this.retryAfter)}`
+    return `rate limited by ${this.origin}${hint}`
+  }
+}
+
+/** Money or a daily allocation has run out; waiting seconds does not help. */
+export class QuotaExhausted extends Data.TaggedError("QuotaExhausted")<
+  Facts & {
+    readonly kind: "spend" | "credits" | "allocation"
+    readonly origin: Origin
+    readonly retryAfter?: Duration.Duration
+  }
+> {
+  override get message(): string {
+    return `quota exhausted (${this.kind}, ${this.origin})`
+  }
+}
+
+/** Credentials are missing, wrong, or not allowed. */
+export class Unauthorized extends Data.TaggedError("Unauthorized")<Facts & { readonly origin: Origin }> {
+  override get message(): string {
+    return `${this.origin} refused the credentials`
+  }
+}
+
+/** The request itself is wrong; sending it again or elsewhere changes nothing. */
+export class InvalidRequest extends Data.TaggedError("InvalidRequest")<
+  Facts & {
+    readonly origin: Origin
+    /** The field or header at fault. */
+    readonly field?: string
+    /** What would have been accepted. */
+    readonly accepted?: string
+  }
+> {
+  override get message(): string {
+    if (this.field === undefined) return `invalid request (${this.origin})`
+    return `invalid ${this.field}${this.accepted === undefined ? "" : `: expected ${this.accepted}`}`
+  }
+}
+
+/** The prompt does not fit into the model's context. Another model may take it. */
+export class ContextLengthExceeded extends Data.TaggedError("ContextLengthExceeded")<Facts> {
+  override get message(): string {
+    return "the prompt exceeds the model's context"
+  }
+}
+
+/** A guardrail, a data-loss rule or the provider's own filter refused the prompt or the response. */
+export class ContentBlocked extends Data.TaggedError("ContentBlocked")<
+  Facts & {
+    readonly by: "guardrail" | "dlp" | "provider"
+    readonly subject: "prompt" | "response" | "unknown"
+  }
+> {
+  override get message(): string {
+    return `${this.subject === "unknown" ? "content" : this.subject} blocked by ${this.by}`
+  }
+}
+
+/** Something named in the request does not exist. */
+export class NotFound extends Data.TaggedError("NotFound")<
+  Facts & { readonly what: "gateway" | "model" | "log" | "route" | "run" | "endpoint" }
+> {
+  override get message(): string {
+    return `${this.what} not found`
+  }
+}
+
+/** The provider or the gateway is failing: 5xx, 52x, 529, and Cloudflare's HTTP 400 with code 2005. */
+export class ProviderUnavailable extends Data.TaggedError("ProviderUnavailable")<
+  Facts & { readonly origin: Origin; readonly retryAfter?: Duration.Duration }
+> {
+  override get message(): string {
+    return `${this.origin} unavailable`
+  }
+}
+
+/** An answer arrived and is not what was asked for: it does not decode, is HTML, or is cut off. */
+export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
+  Facts & {
+    /** Where and why decoding failed, without the value itself. */
+    readonly issue?: string
+  }
+> {
+  override get message(): string {
+    return `invalid response${this.issue === undefined ? "" : `: ${this.issue}`}`
+  }
+}
+
+/** A stream broke after the consumer had received something. */
+export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
+  Facts & {
+    /** Events that had been delivered. */
+    readonly events: number
+  }
+> {
+  override get message(): string {
+    return `stream interrupted after ${this.events} events`
+  }
+}
+
+/** This library refused before sending: a rate limiter, a breaker or a budget. */
+export class Rejected extends Data.TaggedError("Rejected")<
+  Facts & { readonly by: "limiter" | "breaker" | "budget"; readonly retryAfter?: Duration.Duration }
+> {
+  override get message(): string {
+    return `rejected by the ${this.by}`
+  }
+}
+
+/** The Workers binding is absent or does not have the methods that are needed. */
+export class BindingMissing extends Data.TaggedError("BindingMissing")<
+  Facts & {
+    /** The missing member, for example `AI.gateway`. */
+    readonly member: string
+  }
+> {
+  override get message(): string {
+    return `the binding has no ${this.member}`
+  }
+}
+
+/** Nothing in the classification applies. `detail` holds the bounded raw body. */
+export class Unknown extends Data.TaggedError("Unknown")<Facts> {
+  override get message(): string {
+    return "unknown failure"
+  }
+}
+
+/** Any reason. */
+export type Reason =
+  | TransportFailure
+  | Timeout
+  | RateLimited
+  | QuotaExhausted
+  | Unauthorized
+  | InvalidRequest
+  | ContextLengthExceeded
+  | ContentBlocked
+  | NotFound
+  | ProviderUnavailable
+  | InvalidResponse
+  | StreamInterrupted
+  | Rejected
+  | BindingMissing
+  | Unknown
+/** The tag of a reason. */
+export type ReasonTag = Reason["_tag"]
+
+/** One dispatch to one target, as it was seen from here. */
+export interface Attempt {
+  /** Key of the target (see `Route`). */
+  readonly target: string
+  readonly provider: string
+  readonly model?: string
+  readonly endpoint: string
+  readonly logId?: string
+  readonly eventId?: string
+  /** Index of the leg that answered, when the gateway said so. */
+  readonly step?: number
+  readonly cacheStatus?: string
+  /** HTTP status, when there was an answer. */
+  readonly status?: number
+  readonly outcome: "success" | "failure" | "interrupted"
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  /** From the start until the answer was decoded, the failure was known, or the fiber was interrupted. */
+  readonly duration: Duration.Duration
+  /** The transport sent the same bytes once more, because a kept-alive socket turned out to be closed. */
+  readonly resent?: boolean
+  readonly error?: Reason
+}
+
+/**
+ * The error of every operation in this library.
+ *
+ * `message` holds the method, the target, the reason, the status and the code; never a credential, never a prompt,
+ * never text of a provider (that is in `reason.detail`, bounded and scrubbed).
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { GatewayError, RateLimited } from "effect-ai-gateway/GatewayError"
+ *
+ * const call = Effect.fail(
+ *   new GatewayError({ method: "Router.run", reason: new RateLimited({ origin: "provider" }) })
+ * )
+ * export const handled = call.pipe(
+ *   Effect.catchReason("GatewayError", "RateLimited", () => Effect.succeed("later"))
+ * )
+ * ```
+ */
+export class GatewayError extends Data.TaggedError("GatewayError")<{
+  readonly reason: Reason
+  /** The public operation that failed, for example `GatewayService.getLog`. */
+  readonly method: string
+  readonly provider?: string
+  readonly model?: string
+  readonly logId?: string
+  readonly eventId?: string
+  readonly step?: number
+  /** Every attempt in order of start; set by the router, where the last attempt's error is `reason`. */
+  readonly attempts?: ReadonlyArray<Attempt>
+}> {
+  override get message(): string {
+    const target = [this.provider, this.model].filter((part) => part !== undefined).join("/")
+    const facts = [
+      ...(this.reason.status === undefined ? [] : [`status ${this.reason.status}`]),
+      ...(this.reason.code === undefined ? [] : [`code ${this.reason.code}`]),
+      ...(this.attempts === undefined || this.attempts.length < 2 ? [] : [`${this.attempts.length} attempts`])
+    ]
+    return [
+      this.method,
+      ...(target === "" ? [] : [target]),
+      this.reason.message + (facts.length === 0 ? "" : ` (${facts.join(", ")})`)
+    ].join(": ")
+  }
+  /** Whether the same target may be tried again. */
+  get isRetryable(): boolean {
+    return decide(this.reason).again
+  }
+  /** The wait that the answer asked for, if it asked. */
+  get retryAfter(): Duration.Duration | undefined {
+    return retryAfter(this.reason)
+  }
+}
+
+/** Whether `u` is a {@link GatewayError}, also one of another copy of this package. */
+export const isGatewayError = (u: unknown): u is GatewayError =>
+  Predicate.isTagged(u, "GatewayError") && Predicate.hasProperty(u, "reason")
+
+/** The wait that a reason asks for, if any. */
+export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
+  "retryAfter" in reason ? reason.retryAfter : undefined
+
+/**
+ * An {@link InvalidRequest} found by this library before anything was sent.
+ *
+ * @example
+ * ```ts
+ * import * as GatewayError from "effect-ai-gateway/GatewayError"
+ *
+ * const error = GatewayError.invalid("GatewayOptions.make", "cache.ttl", "60 seconds to 30 days, or \"off\"")
+ * console.log(error.message) // GatewayOptions.make: invalid cache.ttl: expected 60 seconds to 30 days, or "off"
+ * ```
+ */
+export const invalid = (method: string, field: string, accepted: string): GatewayError =>
+  new GatewayError({ method, reason: new InvalidRequest({ origin: "client", field, accepted }) })
+
+/** What to do about a failure. `stop` is: neither again nor next. */
+export interface Decision {
+  /** The same target may be tried again. */
+  readonly again: boolean
+  /** Another target may be tried. */
+  readonly next: boolean
+  /** What to wait for before `again`: the answer's hint (at least the back-off), the back-off, or nothing. */
+  readonly wait: "hint" | "backoff" | "none"
+}
+
+/** One row of the decision table. */
+export interface DecisionRow extends Decision {
+  readonly reason: ReasonTag
+  /** The variant within the reason, or `undefined` for all others of that reason. */
+  readonly variant: string | undefined
+  /** Statuses and codes that lead here, for the reader of the table. */
+  readonly from: string
+  readonly why: string
+}
+
+const row = (
+  reason: ReasonTag,
+  variant: string | undefined,
+  decision: "again" | "next" | "stop",
+  wait: Decision["wait"],
+  from: string,
+  why: string
+): DecisionRow => ({
+  reason,
+  variant,
+  again: decision === "again",
+  next: decision !== "stop",
+  wait,
+  from,
+  why
+})
+
+/**
+ * The decision table: for each reason (and variant) whether to try again, go on, wait or stop. A route overrides it
+ * with `retry({ on })` and `fallbackOn`.
+ */
+export const decisions: ReadonlyArray<DecisionRow> = [
+  row(
+    "TransportFailure",
+    undefined,
+    "again",
+    "backoff",
+    "connection refused, reset, DNS, TLS",
+    "often gone a moment later"
+  ),
+  row(
+    "Timeout",
+    "deadline",
+    "next",
+    "none",
+    "`Route.deadline`",
+    "an inner deadline is over; an outer one may allow another target"
+  ),
+  row(
+    "Timeout",
+    undefined,
+    "again",
+    "backoff",
+    "`Route.timeout`, 408, 504, 3007, 3008",
+    "a slow answer may be fast the next time"
+  ),
+  row("RateLimited", undefined, "again", "hint", "429, 2003, 3040", "capacity comes back; the hint says when"),
+  row(
+    "QuotaExhausted",
+    undefined,
+    "next",
+    "none",
+    "402, 2021, 2041, 2045, 2049, 3036, `insufficient_quota`",
+    "waiting seconds brings no money"
+  ),
+  row("Unauthorized", "provider", "next", "none", "provider 401, 403", "another provider has another key"),
+  row("Unauthorized", undefined, "stop", "none", "2009, 10000", "the gateway would refuse every target"),
+  row(
+    "InvalidRequest",
+    undefined,
+    "stop",
+    "none",
+    "400, 405, 413, 415, 422, our own checks",
+    "wrong everywhere; it must not burn the chain"
+  ),
+  row(
+    "ContextLengthExceeded",
+    undefined,
+    "next",
+    "none",
+    "`context_length_exceeded` and the like",
+    "another model may have a larger context"
+  ),
+  row("ContentBlocked", "provider", "next", "none", "provider's own filter", "filters differ between providers"),
+  row("ContentBlocked", undefined, "stop", "none", "2016, 2017, 2029, 2030", "a blocked prompt is not shopped around"),
+  row("NotFound", "gateway", "stop", "none", "2001", "every target is behind the same gateway"),
+  row("NotFound", "log", "stop", "none", "7002", "not a routing matter; `awaitLog` waits for fresh logs"),
+  row("NotFound", undefined, "next", "none", "404, 7003 with 404, 3042", "another target has another model"),
+  row(
+    "ProviderUnavailable",
+    undefined,
+    "again",
+    "hint",
+    "5xx, 52x, 529, 409, 425, 400 with 2005",
+    "failing now, likely well soon"
+  ),
+  row(
+    "InvalidResponse",
+    undefined,
+    "next",
+    "none",
+    "undecodable, HTML, truncated",
+    "the same model would likely do it again"
+  ),
+  row(
+    "StreamInterrupted",
+    undefined,
+    "stop",
+    "none",
+    "cut after content was delivered",
+    "a second answer must not be glued to the first"
+  ),
+  row("Rejected", undefined, "next", "none", "limiter, breaker, budget", "another target has its own limits"),
+  row("BindingMissing", undefined, "stop", "none", "no `env.AI`", "a configuration error"),
+  row("Unknown", undefined, "next", "none", "anything else", "never repeated blindly; another target may answer")
+]
+
+/** The variant of a reason that the decision table distinguishes. */
+export const variant = (reason: Reason): string | undefined => {
+  switch (reason._tag) {
+    case "Timeout":
+      return reason.phase
+    case "Unauthorized":
+      return reason.origin
+    case "ContentBlocked":
+      return reason.by
+    case "NotFound":
+      return reason.what
+    default:
+      return undefined
+  }
+}
+
+const unknownRow = decisions[decisions.length - 1] as DecisionRow
+
+/**
+ * Looks a reason up in {@link decisions}. A failure that came inside a 2xx answer is never tried again on the same
+ * target: the gateway takes such an answer for a success, so only this way do both executions of a route agree. A route
+ * opts in with `retry({ on })`.
+ */
+export const decide = (reason: Reason): DecisionRow => {
+  const v = variant(reason)
+  const found =
+    decisions.find((row) => row.reason === reason._tag && (row.variant === undefined || row.variant === v)) ?? unknownRow
+  const inside = reason.status !== undefined && reason.status >= 200 && reason.status < 300
+  return inside && found.again ? { ...found, again: false, wait: "none" } : found
+}

@@ -1,0 +1,315 @@
+/**
+ * Log entries of the gateway, feedback on them, and queries over them.
+ *
+ * Live logs differ from their published types (metadata is an object and not a string, tokens can be null, cost
+ * arrives later, unlisted fields appear), so decoding is tolerant: only the id must be there, and what is not known is kept in
+ * `extra`.
+ */
+import * as Schema from "effect/Schema"
+import * as GatewayOptions from "./GatewayOptions.ts"
+import { defined } from "./internal/defined.ts"
+
+/** A flat value of metadata. */
+const Scalar = Schema.Union([Schema.String, Schema.Number, Schema.Boolean, Schema.Null])
+
+/** Schema of {@link GatewayLog}, for storing and sending it on. */
+export const GatewayLog = Schema.Struct({
+  id: Schema.String,
+  provider: Schema.optionalKey(Schema.String),
+  model: Schema.optionalKey(Schema.String),
+  modelType: Schema.optionalKey(Schema.String),
+  path: Schema.optionalKey(Schema.String),
+  createdAt: Schema.optionalKey(Schema.Date),
+  /** Milliseconds. */
+  duration: Schema.optionalKey(Schema.Number),
+  statusCode: Schema.optionalKey(Schema.Number),
+  success: Schema.optionalKey(Schema.Boolean),
+  cached: Schema.optionalKey(Schema.Boolean),
+  step: Schema.optionalKey(Schema.Number),
+  tokensIn: Schema.optionalKey(Schema.Number),
+  tokensOut: Schema.optionalKey(Schema.Number),
+  /** US dollars; can arrive after the log itself. */
+  cost: Schema.optionalKey(Schema.Number),
+  customCost: Schema.optionalKey(Schema.Boolean),
+  eventId: Schema.optionalKey(Schema.String),
+  metadata: Schema.optionalKey(Schema.Record(Schema.String, Scalar)),
+  feedback: Schema.optionalKey(Schema.Number),
+  score: Schema.optionalKey(Schema.Number),
+  requestType: Schema.optionalKey(Schema.String),
+  requestContentType: Schema.optionalKey(Schema.String),
+  responseContentType: Schema.optionalKey(Schema.String),
+  requestSize: Schema.optionalKey(Schema.Number),
+  responseSize: Schema.optionalKey(Schema.Number),
+  requestHead: Schema.optionalKey(Schema.String),
+  responseHead: Schema.optionalKey(Schema.String),
+  requestHeadComplete: Schema.optionalKey(Schema.Boolean),
+  responseHeadComplete: Schema.optionalKey(Schema.Boolean),
+  /** Every field that is not listed above, under the name it came with. */
+  extra: Schema.Record(Schema.String, Schema.Unknown)
+})
+/** One log entry. */
+export type GatewayLog = typeof GatewayLog.Type
+
+const isRecord = (u: unknown): u is Record<string, unknown> =>
+  typeof u === "object" && u !== null && !Array.isArray(u) && !(u instanceof Date)
+
+const text = (u: unknown): string | undefined => (typeof u === "string" ? u : undefined)
+const number = (u: unknown): number | undefined => (typeof u === "number" && Number.isFinite(u) ? u : undefined)
+const flag = (u: unknown): boolean | undefined => (typeof u === "boolean" ? u : undefined)
+
+const date = (u: unknown): Date | undefined => {
+  const value = u instanceof Date ? u : typeof u === "string" || typeof u === "number" ? new Date(u) : undefined
+  return value === undefined || Number.isNaN(value.getTime()) ? undefined : value
+}
+
+const isFlat = (u: Record<string, unknown>): u is NonNullable<GatewayLog["metadata"]> =>
+  Object.values(u).every(
+    (entry) => entry === null || typeof entry === "string" || typeof entry === "number" || typeof entry === "boolean"
+  )
+
+const metadata = (u: unknown): NonNullable<GatewayLog["metadata"]> | undefined => {
+  let value = u
+  if (typeof u === "string") {
+    try {
+      value = JSON.parse(u)
+    } catch {
+      return undefined
+    }
+  }
+  return isRecord(value) && isFlat(value) ? { ...value } : undefined
+}
+
+const readers = {
+  provider: ["provider", text],
+  model: ["model", text],
+  modelType: ["model_type", text],
+  path: ["path", text],
+  createdAt: ["created_at", date],
+  duration: ["duration", number],
+  statusCode: ["status_code", number],
+  success: ["success", flag],
+  cached: ["cached", flag],
+  step: ["step", number],
+  tokensIn: ["tokens_in", number],
+  tokensOut: ["tokens_out", number],
+  cost: ["cost", number],
+  customCost: ["custom_cost", flag],
+  eventId: ["event_id", text],
+  metadata: ["metadata", metadata],
+  feedback: ["feedback", number],
+  score: ["score", number],
+  requestType: ["request_type", text],
+  requestContentType: ["request_content_type", text],
+  responseContentType: ["response_content_type", text],
+  requestSize: ["request_size", number],
+  responseSize: ["response_size", number],
+  requestHead: ["request_head", text],
+  responseHead: ["response_head", text],
+  requestHeadComplete: ["request_head_complete", flag],
+  responseHeadComplete: ["response_head_complete", flag]
+} as const
+
+/**
+ * Reads a log entry as the REST API or the binding gives it. `undefined` when it is not an object with an id. A field
+ * whose value has another type than expected goes to `extra`, unless it is null.
+ */
+export const fromWire = (wire: unknown): GatewayLog | undefined => {
+  if (!isRecord(wire) || typeof wire["id"] !== "string") return undefined
+  const extra: Record<string, unknown> = { ...wire }
+  delete extra["id"]
+  const take = <A>([name, read]: readonly [string, (u: unknown) => A | undefined]): A | undefined => {
+    const value = wire[name]
+    const out = read(value)
+    if (out !== undefined || value === null) delete extra[name]
+    return out
+  }
+  return {
+    id: wire["id"],
+    ...defined({
+      provider: take(readers.provider),
+      model: take(readers.model),
+      modelType: take(readers.modelType),
+      path: take(readers.path),
+      createdAt: take(readers.createdAt),
+      duration: take(readers.duration),
+      statusCode: take(readers.statusCode),
+      success: take(readers.success),
+      cached: take(readers.cached),
+      step: take(readers.step),
+      tokensIn: take(readers.tokensIn),
+      tokensOut: take(readers.tokensOut),
+      cost: take(readers.cost),
+      customCost: take(readers.customCost),
+      eventId: take(readers.eventId),
+      metadata: take(readers.metadata),
+      feedback: take(readers.feedback),
+      score: take(readers.score),
+      requestType: take(readers.requestType),
+      requestContentType: take(readers.requestContentType),
+      responseContentType: take(readers.responseContentType),
+      requestSize: take(readers.requestSize),
+      responseSize: take(readers.responseSize),
+      requestHead: take(readers.requestHead),
+      responseHead: take(readers.responseHead),
+      requestHeadComplete: take(readers.requestHeadComplete),
+      responseHeadComplete: take(readers.responseHeadComplete)
+    }),
+    extra
+  }
+}
+
+/** Feedback on a log entry. At least one field. */
+export interface Patch {
+  /** 1 is good, -1 is bad, `null` takes it back. */
+  readonly feedback?: 1 | -1 | null | undefined
+  /** A finite number; `null` takes it back. */
+  readonly score?: number | null | undefined
+  /** Replaces the metadata: at most five flat entries; `null` removes it. */
+  readonly metadata?: Readonly<Record<string, string | number | boolean>> | null | undefined
+}
+
+/** Operators of a filter. */
+export const operators = ["eq", "neq", "contains", "lt", "gt"] as const
+/** Fields that a filter can name (protocol: list parameters of Cloudflare's API client). */
+export const filterKeys = [
+  "id",
+  "created_at",
+  "request_content_type",
+  "response_content_type",
+  "request_type",
+  "success",
+  "cached",
+  "provider",
+  "model",
+  "model_type",
+  "cost",
+  "tokens",
+  "tokens_in",
+  "tokens_out",
+  "duration",
+  "feedback",
+  "event_id",
+  "metadata.key",
+  "metadata.value",
+  "authentication",
+  "wholesale",
+  "compatibilityMode",
+  "dlp_action",
+  "user_agent"
+] as const
+
+/** One condition; its values are alternatives. */
+export interface Filter {
+  readonly key: (typeof filterKeys)[number]
+  readonly operator: (typeof operators)[number]
+  readonly value: ReadonlyArray<string | number | boolean | null>
+}
+
+/** Fields that a list can be ordered by. */
+export const orders = ["created_at", "provider", "model", "model_type", "success", "cached"] as const
+/** Directions of an order. */
+export const directions = ["asc", "desc"] as const
+
+/** A query over the logs of one gateway. */
+export interface Query {
+  /** 1 or more; default 1. */
+  readonly page?: number | undefined
+  /** 1 to 50; the gateway's default when absent. */
+  readonly perPage?: number | undefined
+  /** Free text. */
+  readonly search?: string | undefined
+  readonly orderBy?: (typeof orders)[number] | undefined
+  readonly direction?: (typeof directions)[number] | undefined
+  /** Only calls with this event id: also the failed legs of a gateway-side fallback, whose log ids no answer carries. */
+  readonly eventId?: string | undefined
+  readonly filters?: ReadonlyArray<Filter> | undefined
+}
+
+/** One page of logs. */
+export interface Page {
+  readonly logs: ReadonlyArray<GatewayLog>
+  readonly page: number
+  readonly perPage: number
+  /** Entries on this page. */
+  readonly count: number
+  /** Entries that match, on all pages, when the gateway says so. */
+  readonly totalCount?: number
+}
+
+const isWhole = (n: unknown, min: number, max: number): boolean =>
+  typeof n === "number" && Number.isInteger(n) && n >= min && n <= max
+
+/** Lists what is wrong with feedback. */
+export const patchProblems = (patch: Patch): ReadonlyArray<GatewayOptions.Problem> => {
+  const problems: Array<GatewayOptions.Problem> = []
+  if (patch.feedback === undefined && patch.score === undefined && patch.metadata === undefined) {
+    problems.push({ field: "patch", accepted: "at least one of feedback, score and metadata" })
+  }
+  if (patch.feedback !== undefined && patch.feedback !== null && patch.feedback !== 1 && patch.feedback !== -1) {
+    problems.push({ field: "feedback", accepted: "1, -1 or null" })
+  }
+  if (patch.score !== undefined && patch.score !== null && number(patch.score) === undefined) {
+    problems.push({ field: "score", accepted: "a finite number or null" })
+  }
+  if (patch.metadata !== undefined && patch.metadata !== null) {
+    problems.push(...GatewayOptions.problems({ metadata: patch.metadata }))
+  }
+  return problems
+}
+
+/** Lists what is wrong with a query. */
+export const queryProblems = (query: Query): ReadonlyArray<GatewayOptions.Problem> => {
+  const problems: Array<GatewayOptions.Problem> = []
+  const check = (ok: boolean, field: string, accepted: string): void => {
+    if (!ok) problems.push({ field, accepted })
+  }
+  check(
+    query.page === undefined || isWhole(query.page, 1, Number.MAX_SAFE_INTEGER),
+    "page",
+    "a whole number of 1 or more"
+  )
+  check(query.perPage === undefined || isWhole(query.perPage, 1, 50), "perPage", "a whole number from 1 to 50")
+  check(query.orderBy === undefined || orders.includes(query.orderBy), "orderBy", orders.join(", "))
+  check(query.direction === undefined || directions.includes(query.direction), "direction", directions.join(", "))
+  for (const [index, filter] of (query.filters ?? []).entries()) {
+    check(filterKeys.includes(filter.key), `filters[${index}].key`, filterKeys.join(", "))
+    check(operators.includes(filter.operator), `filters[${index}].operator`, operators.join(", "))
+    check(filter.value.length > 0, `filters[${index}].value`, "at least one value")
+  }
+  return problems
+}
+
+/** Query parameters of the REST API for a valid query. */
+export const toParams = (query: Query): ReadonlyArray<readonly [string, string]> => {
+  const filters: ReadonlyArray<Filter> = [
+    ...(query.filters ?? []),
+    ...(query.eventId === undefined ? [] : [{ key: "event_id", operator: "eq", value: [query.eventId] } as const])
+  ]
+  const params: Array<readonly [string, string]> = []
+  if (query.page !== undefined) params.push(["page", String(query.page)])
+  if (query.perPage !== undefined) params.push(["per_page", String(query.perPage)])
+  if (query.search !== undefined) params.push(["search", query.search])
+  if (query.orderBy !== undefined) params.push(["order_by", query.orderBy])
+  if (query.direction !== undefined) params.push(["order_by_direction", query.direction])
+  if (filters.length > 0) params.push(["filters", JSON.stringify(filters)])
+  return params
+}
+
+/** Reads one page as the REST API gives it. `undefined` when it has no list of entries with ids. */
+export const pageFromWire = (wire: unknown): Page | undefined => {
+  if (!isRecord(wire) || !Array.isArray(wire["result"])) return undefined
+  const logs: Array<GatewayLog> = []
+  for (const entry of wire["result"]) {
+    const log = fromWire(entry)
+    if (log === undefined) return undefined
+    logs.push(log)
+  }
+  const info = isRecord(wire["result_info"]) ? wire["result_info"] : {}
+  return {
+    logs,
+    page: number(info["page"]) ?? 1,
+    perPage: number(info["per_page"]) ?? logs.length,
+    count: number(info["count"]) ?? logs.length,
+    ...defined({ totalCount: number(info["total_count"]) })
+  }
+}

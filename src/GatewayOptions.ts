@@ -1,0 +1,396 @@
+/**
+ * What a request asks of the gateway itself: cache, metadata, logging, event id, timeout, retries, stored keys, cost.
+ *
+ * Values are validated once, in {@link make}, because the gateway does not complain: metadata with one bad value
+ * vanishes whole, a sixth entry is cut, and the binding drops `cacheTtl: 0`. There are three encodings: request headers, options
+ * of the Workers binding, and `config` plus headers of one leg of a universal request.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { type GatewayError, invalid } from "./GatewayError.ts"
+import { defined } from "./internal/defined.ts"
+import { headerValueAccepted, isHeaderValue } from "./internal/headers.ts"
+import * as Encoding from "./internal/optionsEncoding.ts"
+
+/** Shortest cache life time that the gateway accepts. */
+export const minCacheTtl = Duration.seconds(60)
+/** Longest cache life time that the gateway accepts (one month, taken as 30 days). */
+export const maxCacheTtl = Duration.days(30)
+/** Most metadata entries that the gateway keeps. */
+export const maxMetadataEntries = 5
+/** Most attempts per leg that the gateway makes, the first included. */
+export const maxAttempts = 5
+/** Longest delay between the gateway's own attempts. */
+export const maxRetryDelay = Duration.seconds(5)
+
+/** Every {@link Backoff}. */
+export const backoffs = ["constant", "linear", "exponential"] as const
+/** How the gateway spaces its own attempts. */
+export type Backoff = (typeof backoffs)[number]
+/** Flat metadata; keys must not start with `cf.`. */
+export type Metadata = Readonly<Record<string, string | number | boolean>>
+
+/** What {@link make} accepts. */
+export interface Input {
+  readonly cache?:
+    | {
+        /** 60 seconds to 30 days in whole seconds, or `"off"`. */
+        readonly ttl?: Duration.Input | "off" | undefined
+        /** Replaces the key that the gateway computes. */
+        readonly key?: string | undefined
+        /** Do not read the cache. `ttl: "off"` implies it. */
+        readonly skip?: boolean | undefined
+      }
+    | undefined
+  /** At most five entries of string, finite number or boolean. */
+  readonly metadata?: Metadata | undefined
+  readonly log?:
+    | {
+        /** Whether the call is logged; overrides the gateway's setting. */
+        readonly collect?: boolean | undefined
+        /** Whether bodies are stored with the log. */
+        readonly payload?: boolean | undefined
+      }
+    | undefined
+  /** The caller's correlation id; the router makes one per logical request when it is absent. */
+  readonly eventId?: string | undefined
+  /** The gateway's limit until the first part of the provider's response, in whole milliseconds. */
+  readonly timeout?: Duration.Input | undefined
+  /** The gateway's own retries. Leave them out when a router retries: one failure, one owner. */
+  readonly retries?:
+    | {
+        /** 1 to 5, the first included. */
+        readonly attempts?: number | undefined
+        /** Up to 5 seconds in whole milliseconds. */
+        readonly delay?: Duration.Input | undefined
+        readonly backoff?: Backoff | undefined
+      }
+    | undefined
+  /** Alias of the stored provider key to use. */
+  readonly byokAlias?: string | undefined
+  /** Unified Billing only: ask for zero data retention. */
+  readonly zeroDataRetention?: boolean | undefined
+  /** `true` forbids the silent fall-back to Cloudflare's own credentials and billing when no provider key is found. */
+  readonly noWholesale?: boolean | undefined
+  /** Cost that replaces the gateway's own estimate, in US dollars. */
+  readonly customCost?:
+    | {
+        readonly perTokenIn?: number | undefined
+        readonly perTokenOut?: number | undefined
+        readonly perCacheReadToken?: number | undefined
+        readonly perCacheWriteToken?: number | undefined
+        readonly totalCost?: number | undefined
+      }
+    | undefined
+}
+
+/** Validated options; make them with {@link make}. Absent fields leave the gateway's settings as they are. */
+export interface GatewayOptions {
+  readonly cache?: { readonly ttl?: Duration.Duration; readonly key?: string; readonly skip?: boolean }
+  readonly metadata?: Metadata
+  readonly log?: { readonly collect?: boolean; readonly payload?: boolean }
+  readonly eventId?: string
+  readonly timeout?: Duration.Duration
+  readonly retries?: { readonly attempts?: number; readonly delay?: Duration.Duration; readonly backoff?: Backoff }
+  readonly byokAlias?: string
+  readonly zeroDataRetention?: boolean
+  readonly noWholesale?: boolean
+  readonly customCost?: {
+    readonly perTokenIn?: number
+    readonly perTokenOut?: number
+    readonly perCacheReadToken?: number
+    readonly perCacheWriteToken?: number
+    readonly totalCost?: number
+  }
+}
+
+/** One invalid field: its path and what would have been accepted. */
+export interface Problem {
+  readonly field: string
+  readonly accepted: string
+}
+
+/** No options: the gateway's settings apply. */
+export const empty: GatewayOptions = {}
+
+const costNames = ["perTokenIn", "perTokenOut", "perCacheReadToken", "perCacheWriteToken", "totalCost"] as const
+const ttlAccepted = `60 seconds to 30 days in whole seconds, or "off"`
+
+// `Duration` reads NaN, `{}` and its own JSON form as zero; here they are no durations.
+const isDurationInput = (input: Duration.Input): boolean =>
+  typeof input === "number"
+    ? !Number.isNaN(input)
+    : typeof input !== "object" || input === null || Duration.isDuration(input)
+      ? true
+      : Object.values(input).length > 0 &&
+        Object.values(input).every((part) => typeof part === "number" && !Number.isNaN(part))
+
+/** In milliseconds, so that equal durations have one form. */
+const durationOf = (input: Duration.Input): Duration.Duration | undefined =>
+  isDurationInput(input)
+    ? Option.getOrUndefined(
+        Option.map(Duration.fromInput(input), (duration) => Duration.millis(Duration.toMillis(duration)))
+      )
+    : undefined
+
+const isWhole = (duration: Duration.Duration | undefined, unit: number, min: number, max: number): boolean => {
+  if (duration === undefined) return false
+  const millis = Duration.toMillis(duration)
+  return Number.isFinite(millis) && millis % unit === 0 && millis >= min && millis <= max
+}
+
+const isRecord = (u: unknown): boolean => typeof u === "object" && u !== null && !Array.isArray(u)
+
+const metadataProblems = (metadata: Metadata): ReadonlyArray<Problem> => {
+  if (!isRecord(metadata)) return [{ field: "metadata", accepted: "an object of strings, finite numbers and booleans" }]
+  const problems: Array<Problem> = []
+  const entries = Object.entries(metadata)
+  if (entries.length > maxMetadataEntries) {
+    problems.push({ field: "metadata", accepted: `at most ${maxMetadataEntries} entries (got ${entries.length})` })
+  }
+  for (const [key, value] of entries) {
+    if (key === "" || key.startsWith("cf.")) {
+      problems.push({
+        field: `metadata key ${JSON.stringify(key)}`,
+        accepted: "a name that is not empty and not reserved (`cf.`)"
+      })
+    }
+    const type = typeof value
+    if (!(type === "string" || type === "boolean" || (type === "number" && Number.isFinite(value)))) {
+      problems.push({ field: `metadata.${key}`, accepted: "a string, a finite number or a boolean" })
+    }
+  }
+  return problems
+}
+
+/**
+ * Lists what is wrong with an input, without failing.
+ *
+ * @example
+ * ```ts
+ * import * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
+ *
+ * console.log(GatewayOptions.problems({ cache: { ttl: "1 second" } }))
+ * // [{ field: "cache.ttl", accepted: "60 seconds to 30 days in whole seconds, or \"off\"" }]
+ * ```
+ */
+export const problems = (input: Input): ReadonlyArray<Problem> => {
+  const out: Array<Problem> = []
+  const check = (ok: boolean, field: string, accepted: string): void => {
+    if (!ok) out.push({ field, accepted })
+  }
+  const text = (value: string | undefined, field: string): void =>
+    check(value === undefined || (typeof value === "string" && isHeaderValue(value)), field, headerValueAccepted)
+  const flag = (value: boolean | undefined, field: string): void =>
+    check(value === undefined || typeof value === "boolean", field, "true or false")
+  // Types keep these mistakes out of TypeScript, but not out of JSON and JavaScript.
+  const group = <A extends object>(
+    value: A | undefined,
+    field: string,
+    names: ReadonlyArray<string>
+  ): A | undefined => {
+    if (value === undefined) return undefined
+    if (!isRecord(value)) {
+      check(false, field, `an object with ${names.join(", ")}`)
+      return undefined
+    }
+    for (const name of Object.keys(value)) check(names.includes(name), `${field}.${name}`, `one of ${names.join(", ")}`)
+    return value
+  }
+  const cache = group(input.cache, "cache", ["ttl", "key", "skip"])
+  const log = group(input.log, "log", ["collect", "payload"])
+  const retries = group(input.retries, "retries", ["attempts", "delay", "backoff"])
+  const customCost = group(input.customCost, "customCost", costNames)
+  if (cache !== undefined) {
+    check(
+      cache.ttl === undefined ||
+        cache.ttl === "off" ||
+        isWhole(durationOf(cache.ttl), 1000, Duration.toMillis(minCacheTtl), Duration.toMillis(maxCacheTtl)),
+      "cache.ttl",
+      ttlAccepted
+    )
+    text(cache.key, "cache.key")
+    flag(cache.skip, "cache.skip")
+    check(!(cache.ttl === "off" && cache.skip === false), "cache.skip", `true or absent when cache.ttl is "off"`)
+  }
+  if (input.metadata !== undefined) out.push(...metadataProblems(input.metadata))
+  flag(log?.collect, "log.collect")
+  flag(log?.payload, "log.payload")
+  text(input.eventId, "eventId")
+  check(
+    input.timeout === undefined || isWhole(durationOf(input.timeout), 1, 1, Number.MAX_SAFE_INTEGER),
+    "timeout",
+    "1 millisecond or more, finite, in whole milliseconds"
+  )
+  if (retries !== undefined) {
+    const { attempts, delay, backoff } = retries
+    check(
+      attempts === undefined || (Number.isInteger(attempts) && attempts >= 1 && attempts <= maxAttempts),
+      "retries.attempts",
+      `a whole number from 1 to ${maxAttempts}`
+    )
+    check(
+      delay === undefined || isWhole(durationOf(delay), 1, 0, Duration.toMillis(maxRetryDelay)),
+      "retries.delay",
+      "0 to 5 seconds in whole milliseconds"
+    )
+    check(backoff === undefined || backoffs.includes(backoff), "retries.backoff", backoffs.join(", "))
+  }
+  text(input.byokAlias, "byokAlias")
+  flag(input.zeroDataRetention, "zeroDataRetention")
+  flag(input.noWholesale, "noWholesale")
+  if (customCost !== undefined) {
+    const costs = costNames.filter((name) => customCost[name] !== undefined)
+    check(costs.length > 0, "customCost", "at least one cost")
+    for (const name of costs) {
+      const cost = customCost[name]
+      check(
+        typeof cost === "number" && Number.isFinite(cost) && cost >= 0,
+        `customCost.${name}`,
+        "a finite number of 0 or more"
+      )
+    }
+  }
+  return out
+}
+
+const normalizeCache = (cache: NonNullable<Input["cache"]>): NonNullable<GatewayOptions["cache"]> => {
+  if (cache.ttl === "off") return defined({ key: cache.key, skip: true })
+  // A life time says that caching is wanted, so it also undoes an outer "off" when options are merged.
+  if (cache.ttl !== undefined) return defined({ ttl: durationOf(cache.ttl), key: cache.key, skip: cache.skip ?? false })
+  return defined({ key: cache.key, skip: cache.skip })
+}
+
+/** An object without fields says nothing, so it is left out: equal options have one form. */
+const nonEmpty = <A extends object>(value: A | undefined): A | undefined =>
+  value === undefined || Object.keys(value).length === 0 ? undefined : value
+
+/** Brings a valid input into its one normal form. Total: invalid fields must have been found with {@link problems}. */
+export const normalize = (input: Input): GatewayOptions =>
+  defined({
+    cache: input.cache === undefined ? undefined : nonEmpty(normalizeCache(input.cache)),
+    metadata: nonEmpty(input.metadata === undefined ? undefined : { ...input.metadata }),
+    log: input.log === undefined ? undefined : nonEmpty(defined(input.log)),
+    eventId: input.eventId,
+    timeout: input.timeout === undefined ? undefined : durationOf(input.timeout),
+    retries:
+      input.retries === undefined
+        ? undefined
+        : nonEmpty(
+            defined({
+              attempts: input.retries.attempts,
+              delay: input.retries.delay === undefined ? undefined : durationOf(input.retries.delay),
+              backoff: input.retries.backoff
+            })
+          ),
+    byokAlias: input.byokAlias,
+    zeroDataRetention: input.zeroDataRetention,
+    noWholesale: input.noWholesale,
+    customCost: input.customCost === undefined ? undefined : nonEmpty(defined(input.customCost))
+  })
+
+const makeFor = (method: string, input: Input): Effect.Effect<GatewayOptions, GatewayError> => {
+  const [problem] = problems(input)
+  return problem === undefined
+    ? Effect.succeed(normalize(input))
+    : Effect.fail(invalid(method, problem.field, problem.accepted))
+}
+
+/**
+ * Validates options: cache life time 60 seconds to 30 days or `"off"`, at most five flat metadata entries, one to five
+ * attempts, a delay up to five seconds, ids and texts in printable ASCII. Fails with `InvalidRequest` naming the field.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
+ *
+ * const options = Effect.runSync(
+ *   GatewayOptions.make({ cache: { ttl: "1 hour" }, metadata: { team: "support" } })
+ * )
+ * console.log(GatewayOptions.toHeaders(options)["cf-aig-cache-ttl"]) // "3600"
+ * ```
+ */
+export const make = (input: Input): Effect.Effect<GatewayOptions, GatewayError> => makeFor("GatewayOptions.make", input)
+
+/**
+ * Combines two sets of options; where both speak, `inner` wins, field by field. Associative. Merged metadata may have
+ * more entries than the gateway keeps, so validate the result ({@link make}) before it is sent; the router does.
+ */
+export const merge = (outer: GatewayOptions, inner: GatewayOptions): GatewayOptions => ({
+  ...outer,
+  ...inner,
+  ...(outer.cache && inner.cache ? { cache: { ...outer.cache, ...inner.cache } } : undefined),
+  ...(outer.metadata && inner.metadata ? { metadata: { ...outer.metadata, ...inner.metadata } } : undefined),
+  ...(outer.log && inner.log ? { log: { ...outer.log, ...inner.log } } : undefined),
+  ...(outer.retries && inner.retries ? { retries: { ...outer.retries, ...inner.retries } } : undefined)
+})
+
+/** Options of the Workers binding: what its `gateway` object has a field for, and headers for the rest. */
+export interface BindingOptions {
+  readonly gateway: {
+    readonly cacheKey?: string
+    readonly cacheTtl?: number
+    readonly skipCache?: boolean
+    readonly metadata?: Metadata
+    readonly collectLog?: boolean
+    readonly eventId?: string
+    readonly requestTimeoutMs?: number
+    readonly retries?: { readonly maxAttempts?: number; readonly retryDelayMs?: number; readonly backoff?: Backoff }
+  }
+  readonly extraHeaders: Readonly<Record<string, string>>
+}
+
+/** `config` of one leg of a universal request; times in milliseconds. */
+export interface LegConfig {
+  readonly requestTimeout?: number
+  readonly maxAttempts?: number
+  readonly retryDelay?: number
+  readonly backoff?: Backoff
+}
+
+/** One leg's share of the options: timeout and retries in `config`, everything else as headers. */
+export interface LegOptions {
+  readonly config: LegConfig
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/**
+ * Encodes options as request headers (names and units of the AI Gateway documentation). Metadata is ASCII-safe JSON,
+ * because whether other characters survive the edge is not known.
+ */
+export const toHeaders = (options: GatewayOptions): Record<string, string> => Encoding.toHeaders(options)
+
+/**
+ * Decodes request headers (names in lower case, the deprecated `cf-cache-ttl` and `cf-skip-cache` included; a life
+ * time of 0 is `"off"`). Fails with `InvalidRequest` naming the header that cannot be read, or the field (such as
+ * `cache.ttl`) whose value is out of range.
+ */
+export const fromHeaders = (
+  headers: Readonly<Record<string, string | undefined>>
+): Effect.Effect<GatewayOptions, GatewayError> => decode("GatewayOptions.fromHeaders", Encoding.fromHeaders(headers))
+
+/**
+ * Encodes options for the Workers binding. What its `gateway` object has no field for travels in `extraHeaders`, in
+ * lower case; so does metadata with non-ASCII text, which the binding would write into a header unescaped.
+ */
+export const toBinding = (options: GatewayOptions): BindingOptions => Encoding.toBinding(options)
+
+/** Decodes what {@link toBinding} wrote. Fails with `InvalidRequest` naming the field at fault. */
+export const fromBinding = (options: BindingOptions): Effect.Effect<GatewayOptions, GatewayError> =>
+  decode("GatewayOptions.fromBinding", Encoding.fromBinding(options))
+
+/** Encodes options for one leg of a universal request. */
+export const toLeg = (options: GatewayOptions): LegOptions => Encoding.toLeg(options)
+
+/** Decodes what {@link toLeg} wrote. Fails with `InvalidRequest` naming the field at fault. */
+export const fromLeg = (leg: LegOptions): Effect.Effect<GatewayOptions, GatewayError> =>
+  decode("GatewayOptions.fromLeg", Encoding.fromLeg(leg))
+
+const decode = (method: string, decoded: Encoding.Decoded): Effect.Effect<GatewayOptions, GatewayError> => {
+  const [problem] = decoded.problems
+  return problem === undefined
+    ? makeFor(method, decoded.input)
+    : Effect.fail(invalid(method, problem.field, problem.accepted))
+}

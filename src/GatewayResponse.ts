@@ -1,0 +1,195 @@
+/**
+ * A successful answer of the gateway: status, headers, the body, and what the headers tell about the call.
+ */
+import * as Effect from "effect/Effect"
+import * as Classifier from "./Classifier.ts"
+import { GatewayError, InvalidResponse, type Reason } from "./GatewayError.ts"
+import type { Answer, Body } from "./internal/body.ts"
+import { defined } from "./internal/defined.ts"
+import { scrub } from "./internal/secrets.ts"
+
+/**
+ * What the response headers say about a call. Every field is optional: which are present depends on the endpoint, the
+ * transport and the provider. A log id that is here belongs to this answer; one that cannot be known is absent.
+ */
+export interface Meta {
+  /** `cf-aig-log-id`, an opaque string. */
+  readonly logId?: string
+  /** `cf-aig-event-id`: the caller's correlation id. */
+  readonly eventId?: string
+  /** `cf-aig-request-id`. */
+  readonly requestId?: string
+  /** `cf-aig-step`: index of the leg that answered. Absent is not 0. */
+  readonly step?: number
+  /** `cf-aig-cache-status`: `HIT` or `MISS`; absent when caching does not apply. */
+  readonly cacheStatus?: string
+  /** `cf-aig-provider`, set by dynamic routes. */
+  readonly provider?: string
+  /** `cf-aig-model`, set by dynamic routes. */
+  readonly model?: string
+  /** `cf-aig-run-id`, the key for resuming a streamed run. */
+  readonly runId?: string
+  /** `cf-aig-dlp` as JSON, or as text when it is not JSON. */
+  readonly dlp?: unknown
+}
+
+const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Reads {@link Meta} from response headers (names in lower case). */
+export const metaFromHeaders = (headers: Readonly<Record<string, string | undefined>>): Meta => {
+  const step = headers["cf-aig-step"]
+  const dlp = headers["cf-aig-dlp"]
+  return defined({
+    logId: headers["cf-aig-log-id"] || undefined,
+    eventId: headers["cf-aig-event-id"] || undefined,
+    requestId: headers["cf-aig-request-id"] || undefined,
+    step: step !== undefined && /^\d+$/.test(step) ? Number(step) : undefined,
+    cacheStatus: headers["cf-aig-cache-status"] || undefined,
+    provider: headers["cf-aig-provider"] || undefined,
+    model: headers["cf-aig-model"] || undefined,
+    runId: headers["cf-aig-run-id"] || undefined,
+    dlp: dlp === undefined ? undefined : (parseJson(dlp) ?? dlp)
+  })
+}
+
+/** Most characters of a body that an error carries. */
+export const maxExcerpt = 500
+
+/** Most characters of a failure's body that are looked at. */
+const maxErrorBody = 65_536
+
+const isRecord = (u: unknown): u is Record<string, unknown> => typeof u === "object" && u !== null && !Array.isArray(u)
+
+/**
+ * Takes Cloudflare's envelopes off a JSON body: `{ success, result }`, `{ state, result }`, or both around each other.
+ * Anything else is returned as it is.
+ */
+export const unwrap = (json: unknown): unknown => {
+  let value = json
+  if (isRecord(value) && value["success"] === true && "result" in value) value = value["result"]
+  if (isRecord(value) && value["state"] === "Completed" && "result" in value) value = value["result"]
+  return value
+}
+
+/** What failures of a response say about the call that it answers. */
+export interface ResponseOptions {
+  readonly method: string
+  /** Who was asked; default `gateway`. */
+  readonly surface?: Classifier.FailureInput["surface"]
+  /** Credentials that were sent, to be cut out of what comes back. */
+  readonly secrets?: ReadonlyArray<string>
+  readonly provider?: string | undefined
+  readonly model?: string | undefined
+  readonly logId?: string | undefined
+  readonly eventId?: string | undefined
+}
+
+/**
+ * A 2xx answer. Its body is read at most once, on demand; read it, or call `cancel`, so that the connection is free.
+ */
+export class GatewayResponse {
+  readonly status: number
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly meta: Meta
+  /** The transport sent the request twice, because a kept-alive socket had been closed by the server. */
+  readonly resent: boolean
+  // Hard-private, so that printing a response shows neither its body nor the credentials it was asked with.
+  readonly #body: Body
+  readonly #options: ResponseOptions
+  #read: Effect.Effect<string, GatewayError> | undefined
+
+  constructor(answer: Answer, options: ResponseOptions) {
+    this.status = answer.status
+    this.headers = answer.headers
+    this.meta = metaFromHeaders(answer.headers)
+    this.resent = answer.resent
+    this.#body = answer.body
+    this.#options = options
+  }
+
+  /** The body as text. A second read gives the first one's text. Fails with `TransportFailure` when it breaks off. */
+  get text(): Effect.Effect<string, GatewayError> {
+    return Effect.suspend(
+      () =>
+        this.#read ??
+        Effect.map(this.#fallible(this.#body.text), (text) => {
+          this.#read = Effect.succeed(text)
+          return text
+        })
+    )
+  }
+
+  /** The body as bytes; only instead of `text`. */
+  get bytes(): Effect.Effect<Uint8Array, GatewayError> {
+    return this.#fallible(this.#body.bytes)
+  }
+
+  /**
+   * The body as JSON, whatever its content type says. Fails with `InvalidResponse` (with a bounded excerpt in `detail`)
+   * when it is not JSON, and with the failure's own reason when a failure came with a 2xx status (`{ state: "Failed" }`,
+   * `{ success: false }`).
+   */
+  get json(): Effect.Effect<unknown, GatewayError> {
+    return Effect.flatMap(this.text, (text) => {
+      const json = parseJson(text)
+      if (json === undefined) return Effect.fail(this.invalid("not JSON", text))
+      if (!Classifier.isFailureBody(this.status, json)) return Effect.succeed(json)
+      const { reason } = Classifier.classify({
+        status: this.status,
+        headers: this.headers,
+        body: text.slice(0, maxErrorBody),
+        surface: this.#options.surface ?? "gateway",
+        secrets: this.#options.secrets
+      })
+      return Effect.fail(this.#error(reason))
+    })
+  }
+
+  /** {@link json} without Cloudflare's envelopes ({@link unwrap}). */
+  get result(): Effect.Effect<unknown, GatewayError> {
+    return Effect.map(this.json, unwrap)
+  }
+
+  /** Lets go of an unread body. */
+  get cancel(): Effect.Effect<void> {
+    return this.#body.cancel
+  }
+
+  /** An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential. */
+  invalid(issue: string, text: string): GatewayError {
+    return this.#error(
+      new InvalidResponse({
+        status: this.status,
+        issue,
+        detail: scrub(text, this.#options.secrets ?? []).slice(0, maxExcerpt)
+      })
+    )
+  }
+
+  #error(reason: Reason): GatewayError {
+    const { meta } = this
+    const { eventId, logId, method, model, provider } = this.#options
+    return new GatewayError({
+      reason,
+      method,
+      ...defined({
+        eventId: meta.eventId ?? eventId,
+        logId: meta.logId ?? logId,
+        model: meta.model ?? model,
+        provider: meta.provider ?? provider,
+        step: meta.step
+      })
+    })
+  }
+
+  #fallible<A>(self: Effect.Effect<A, Reason>): Effect.Effect<A, GatewayError> {
+    return Effect.mapError(self, (reason) => this.#error(reason))
+  }
+}

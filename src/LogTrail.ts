@@ -1,0 +1,116 @@
+/**
+ * The fiber-local record of attempts.
+ *
+ * A result of `Router.run` carries its own attempts; the trail is for code that does not hold the result: middleware,
+ * request loggers, feedback buttons. It is a `Context.Reference` whose default records nothing, because a mutable
+ * default would be one list for the whole process.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type { Attempt } from "./GatewayError.ts"
+
+export type { Attempt } from "./GatewayError.ts"
+
+/** A place in the list, taken when an attempt starts and filled when it ends. */
+interface Slot {
+  attempt: Attempt | undefined
+}
+
+interface Trail {
+  readonly slots: Array<Slot>
+  readonly parent: Trail | undefined
+}
+
+/** The collection that the current fiber reports to; children inherit it when they are forked. */
+const CurrentTrail = Context.Reference<Trail | undefined>("effect-ai-gateway/LogTrail", {
+  defaultValue: () => undefined
+})
+
+const attemptsOf = (trail: Trail | undefined): ReadonlyArray<Attempt> =>
+  trail === undefined ? [] : trail.slots.flatMap((slot) => (slot.attempt === undefined ? [] : [slot.attempt]))
+
+/** What {@link collect} returns. */
+export interface Collected<A> {
+  readonly value: A
+  /** In order of start. An attempt that was still running when the effect ended is not in it. */
+  readonly attempts: ReadonlyArray<Attempt>
+}
+
+/**
+ * Runs an effect and returns its value with the attempts made inside it, those of child fibers included, in order of
+ * start. Nested collections report to the outer one too; siblings never see each other's. When the effect can fail and
+ * its attempts matter all the same, collect its exit: `LogTrail.collect(Effect.exit(effect))`.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as LogTrail from "effect-ai-gateway/LogTrail"
+ *
+ * const program = LogTrail.collect(Effect.succeed("no attempt was made"))
+ * console.log(Effect.runSync(program).attempts.length) // 0
+ * ```
+ */
+export const collect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Collected<A>, E, R> =>
+  Effect.flatMap(CurrentTrail, (parent) => {
+    const trail: Trail = { slots: [], parent }
+    return Effect.map(Effect.provideService(self, CurrentTrail, trail), (value) => ({
+      value,
+      attempts: attemptsOf(trail)
+    }))
+  })
+
+/** The attempts of the current collection so far; empty outside of one. */
+export const current: Effect.Effect<ReadonlyArray<Attempt>> = Effect.map(CurrentTrail, attemptsOf)
+
+/** The log id of the last attempt, by start, that has one; `undefined` when none has. */
+export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
+  current,
+  (attempts) => attempts.findLast((attempt) => attempt.logId !== undefined)?.logId
+)
+
+/** An attempt before its outcome is known. */
+export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "error">
+/** What an outcome adds to an attempt. */
+export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt">>
+
+// A defect is a failure too, although no reason describes it.
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>, ended: Ended): Attempt["outcome"] =>
+  Exit.isSuccess(exit)
+    ? "success"
+    : ended.error === undefined && Cause.hasInterruptsOnly(exit.cause)
+      ? "interrupted"
+      : "failure"
+
+/**
+ * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
+ * outcome. For those who write their own router; `Router` and the services use it.
+ */
+export const record = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  started: Started,
+  describe: (exit: Exit.Exit<A, E>) => Ended,
+  onAttempt?: (attempt: Attempt) => void
+): Effect.Effect<A, E, R> =>
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
+    const startedAt = clock.currentTimeMillisUnsafe()
+    const slot: Slot = { attempt: undefined }
+    for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(slot)
+    return Effect.onExit(self, (exit) => {
+      const ended = describe(exit)
+      const attempt: Attempt = {
+        ...started,
+        ...ended,
+        outcome: outcomeOf(exit, ended),
+        startedAt,
+        duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
+      }
+      slot.attempt = attempt
+      onAttempt?.(attempt)
+      return Effect.void
+    })
+  })

@@ -1,0 +1,128 @@
+/**
+ * The unit that the gateway executes: one leg (provider, endpoint, headers, body, config), or a non-empty array of
+ * legs of which the first that succeeds answers.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { type GatewayError, invalid } from "./GatewayError.ts"
+import * as GatewayOptions from "./GatewayOptions.ts"
+import { headerValueAccepted, isHeaderName, isHeaderValue } from "./internal/headers.ts"
+
+/** Headers of a leg: lower-case names; credentials stay `Redacted` until they are written. */
+export type Headers = Readonly<Record<string, string | Redacted.Redacted<string>>>
+
+/** One leg of a universal request. */
+export interface Leg {
+  /** Provider slug, `compat`, or `custom-{slug}`. */
+  readonly provider: string
+  /** Path (and query) at the provider, without a leading slash. */
+  readonly endpoint: string
+  readonly headers: Headers
+  /** The provider's own request body. */
+  readonly query: unknown
+  /** Timeout and retries of this leg; absent leaves the gateway's settings. */
+  readonly config?: GatewayOptions.LegConfig | undefined
+}
+
+/** One leg or more, tried in order. */
+export type UniversalRequest = readonly [Leg, ...ReadonlyArray<Leg>]
+
+/** What {@link make} accepts for a leg. */
+export interface LegInput {
+  readonly provider: string
+  readonly endpoint: string
+  readonly headers?: Headers | undefined
+  readonly query: unknown
+  readonly config?: GatewayOptions.LegConfig | undefined
+}
+
+/** Whether a text is a provider slug; it becomes a part of a URL. */
+export const isProvider = (provider: string): boolean =>
+  typeof provider === "string" && /^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/.test(provider)
+
+/** What {@link isProvider} accepts, for error messages. */
+export const providerAccepted = "a provider slug: up to 64 lower-case letters, digits and inner hyphens"
+
+// A URL parser would fold `..`, and stop at `#`; white space and control characters are never part of a path.
+const isEndpoint = (endpoint: string): boolean =>
+  typeof endpoint === "string" &&
+  /^[\x21-\x7e]+$/.test(endpoint) &&
+  !endpoint.startsWith("/") &&
+  !/[#\\]/.test(endpoint) &&
+  !/(?:^|\/)(?:\.|%2e){1,2}(?:[/?]|$)/i.test(endpoint)
+
+type Problem = readonly [field: string, accepted: string]
+
+const isObject = (u: unknown): boolean => typeof u === "object" && u !== null && !Array.isArray(u)
+
+const isWhole = (n: number | undefined, min: number, max: number): boolean =>
+  n === undefined || (Number.isInteger(n) && n >= min && n <= max)
+
+// The same bounds as in `GatewayOptions`; here the numbers are already those of the wire.
+const checkConfig = (config: GatewayOptions.LegConfig, field: string): Problem | undefined => {
+  const { backoff, maxAttempts, requestTimeout, retryDelay } = config
+  const maxDelay = Duration.toMillis(GatewayOptions.maxRetryDelay)
+  if (!isWhole(requestTimeout, 1, Number.MAX_SAFE_INTEGER)) {
+    return [`${field}.requestTimeout`, "whole milliseconds, 1 or more"]
+  }
+  if (!isWhole(maxAttempts, 1, GatewayOptions.maxAttempts)) {
+    return [`${field}.maxAttempts`, `a whole number from 1 to ${GatewayOptions.maxAttempts}`]
+  }
+  if (!isWhole(retryDelay, 0, maxDelay)) return [`${field}.retryDelay`, `whole milliseconds from 0 to ${maxDelay}`]
+  if (backoff !== undefined && !GatewayOptions.backoffs.includes(backoff)) {
+    return [`${field}.backoff`, GatewayOptions.backoffs.join(", ")]
+  }
+  return undefined
+}
+
+const check = (leg: LegInput, field: string): Problem | undefined => {
+  if (!isObject(leg)) return [field, "an object with provider, endpoint and query"]
+  if (!isProvider(leg.provider)) {
+    return [`${field}.provider`, providerAccepted]
+  }
+  if (!isEndpoint(leg.endpoint)) {
+    return [`${field}.endpoint`, "a relative path in printable ASCII, without a leading slash, `#` or dot segments"]
+  }
+  if (leg.headers !== undefined && !isObject(leg.headers)) return [`${field}.headers`, "an object of header values"]
+  // JSON has no such value: one transport would drop it, another send `null`.
+  if (leg.query === undefined) return [`${field}.query`, "a JSON value"]
+  for (const [name, value] of Object.entries(leg.headers ?? {})) {
+    if (!isHeaderName(name)) return [`${field}.headers`, "lower-case header names"]
+    if (!isHeaderValue(Redacted.isRedacted(value) ? Redacted.value(value) : value)) {
+      return [`${field}.headers.${name}`, headerValueAccepted]
+    }
+  }
+  if (leg.config === undefined) return undefined
+  return isObject(leg.config) ? checkConfig(leg.config, `${field}.config`) : [`${field}.config`, "an object"]
+}
+
+/**
+ * Validates legs: slug, endpoint, header names and values, timeout and retries. Fails with `InvalidRequest` naming the leg and field; an
+ * empty array is refused too.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as UniversalRequest from "effect-ai-gateway/UniversalRequest"
+ *
+ * const request = Effect.runSync(
+ *   UniversalRequest.make([
+ *     { provider: "openai", endpoint: "chat/completions", query: { model: "gpt-4.1-mini", messages: [] } }
+ *   ])
+ * )
+ * console.log(request.length) // 1
+ * ```
+ */
+export const make = (legs: ReadonlyArray<LegInput>): Effect.Effect<UniversalRequest, GatewayError> => {
+  const out: Array<Leg> = []
+  for (const [index, leg] of legs.entries()) {
+    const problem = check(leg, `legs[${index}]`)
+    if (problem !== undefined) return Effect.fail(invalid("UniversalRequest.make", ...problem))
+    out.push({ ...leg, headers: { ...leg.headers }, ...(leg.config && { config: { ...leg.config } }) })
+  }
+  const [first, ...rest] = out
+  return first === undefined
+    ? Effect.fail(invalid("UniversalRequest.make", "legs", "at least one leg"))
+    : Effect.succeed([first, ...rest])
+}

@@ -1,0 +1,93 @@
+/**
+ * Response bodies behind one small interface, whatever delivered them. A body is read once; the rest is cancelled.
+ */
+import * as Effect from "effect/Effect"
+import { type InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
+
+/** An unread body. */
+export interface Body {
+  readonly text: Effect.Effect<string, Reason>
+  readonly bytes: Effect.Effect<Uint8Array, Reason>
+  /** The first `max` bytes as text; the rest is never read. For error bodies. */
+  readonly head: (max: number) => Effect.Effect<string, Reason>
+  /** Lets go of the body and of the connection behind it. */
+  readonly cancel: Effect.Effect<void>
+}
+
+/** What a transport delivers: an answer whose body has not been read. */
+export interface Answer {
+  readonly status: number
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Body
+  /** The request was sent a second time because a kept-alive socket turned out to be closed. */
+  readonly resent: boolean
+}
+
+/** A failure while a body is read: the connection broke. */
+export const bodyFailure = (cause: unknown): TransportFailure | InvalidResponse =>
+  new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "the body could not be read" })
+
+/** Joins chunks, cut to `max` bytes, as text. A character cut at the end becomes a replacement character. */
+export const joinText = (chunks: ReadonlyArray<Uint8Array>, max: number): string => {
+  const decoder = new TextDecoder()
+  let left = max
+  let text = ""
+  for (const chunk of chunks) {
+    const part = chunk.subarray(0, left)
+    left -= part.length
+    text += decoder.decode(part, { stream: true })
+  }
+  return text + decoder.decode()
+}
+
+/** A body that is a text already: a parsed answer of the binding, or a test. */
+export const textBody = (text: string): Body => ({
+  text: Effect.succeed(text),
+  bytes: Effect.sync(() => new TextEncoder().encode(text)),
+  head: (max) => Effect.succeed(text.slice(0, max)),
+  cancel: Effect.void
+})
+
+/**
+ * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
+ * they run.
+ */
+export const webBody = (response: Response, abort: Effect.Effect<void>): Body => {
+  const read = <A>(f: () => Promise<A>): Effect.Effect<A, Reason> =>
+    Effect.onError(Effect.tryPromise({ try: f, catch: bodyFailure }), () => abort)
+  const cancel = Effect.suspend(() => {
+    if (!response.bodyUsed) release(response.body)
+    return abort
+  })
+  return {
+    text: read(() => response.text()),
+    bytes: read(async () => new Uint8Array(await response.arrayBuffer())),
+    head: (max) =>
+      Effect.ensuring(
+        read(() => readHead(response, max)),
+        abort
+      ),
+    cancel
+  }
+}
+
+/** Not awaited: a peer that never confirms must not hold anybody back. */
+const release = (body: { readonly cancel: () => Promise<void> } | null): void => {
+  void body?.cancel().catch(() => undefined)
+}
+
+const readHead = async (response: Response, max: number): Promise<string> => {
+  const reader = response.body?.getReader()
+  if (reader === undefined) return ""
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  while (size < max) {
+    const { done, value } = await reader.read()
+    if (done) break
+    chunks.push(value)
+    size += value.length
+  }
+  release(reader)
+  return joinText(chunks, max)
+}

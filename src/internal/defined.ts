@@ -1,0 +1,9 @@
+/** Drops fields that are `undefined`, as `exactOptionalPropertyTypes` wants them: absent. */
+export const defined = <A extends object>(value: A): { [K in keyof A]?: Exclude<A[K], undefined> } => {
+  const out: { [K in keyof A]?: Exclude<A[K], undefined> } = {}
+  for (const key in value) {
+    const field = value[key]
+    if (field !== undefined) out[key] = field as Exclude<A[typeof key], undefined>
+  }
+  return out
+}

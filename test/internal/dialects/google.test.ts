@@ -1,0 +1,288 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Chat from "../../../src/Chat.ts"
+import {
+  Answer,
+  build,
+  Conversation,
+  callsOf,
+  canonical,
+  type Event,
+  said,
+  summary
+} from "../../fixtures/chat/arbitrary.ts"
+import * as bodies from "../../fixtures/chat/google.ts"
+
+const decode = (body: unknown) => Result.getOrThrow(Chat.google.decode(body))
+const issue = (body: unknown) => Result.getOrThrow(Result.flip(Chat.google.decode(body)))
+const encode = (input: Chat.Input, model = "gemini-2.5-flash", dialect = Chat.google) =>
+  Result.getOrThrow(dialect.encode(input, model))
+const encodeIssue = (input: Chat.Input) => Result.getOrThrow(Result.flip(Chat.google.encode(input, "gemini"))).field
+
+describe("google encode", () => {
+  it("a text is one user turn, without the model", () => {
+    assert.deepStrictEqual(encode("Hi"), { contents: [{ role: "user", parts: [{ text: "Hi" }] }] })
+  })
+
+  it("a request with everything", () => {
+    const schema = { type: "object", properties: { city: { type: "string" } } }
+    const body = encode({
+      messages: [
+        Chat.system("Be brief."),
+        Chat.user([
+          { type: "text", text: "Look" },
+          { type: "image", url: "https://example.com/a.png", mediaType: "image/png" },
+          { type: "image", url: "https://example.com/b" },
+          { type: "image", data: "aGk=", mediaType: "image/png" }
+        ]),
+        Chat.assistant("Let me see.", [
+          { id: "a", name: "weather", arguments: { city: "Lyon" }, signature: "c2ln" },
+          { id: "b", name: "clock", arguments: {} }
+        ]),
+        Chat.tool("a", "sunny"),
+        Chat.system("Use Celsius."),
+        Chat.tool("b", "noon")
+      ],
+      maxTokens: 100,
+      temperature: 0.5,
+      topP: 0.9,
+      stop: ["END"],
+      seed: 7,
+      tools: [
+        { name: "weather", description: "Weather of a city", parameters: schema },
+        { name: "clock", parameters: {} }
+      ],
+      toolChoice: { name: "weather" },
+      output: { type: "json", schema },
+      extra: { generationConfig: { topP: 0.1, thinkingConfig: { thinkingBudget: 0 } }, cachedContent: "c/1" }
+    })
+    assert.deepStrictEqual(body, {
+      systemInstruction: { parts: [{ text: "Be brief." }, { text: "Use Celsius." }] },
+      contents: [
+        {
+          role: "user",
+          parts: [
+            { text: "Look" },
+            { fileData: { fileUri: "https://example.com/a.png", mimeType: "image/png" } },
+            { fileData: { fileUri: "https://example.com/b" } },
+            { inlineData: { mimeType: "image/png", data: "aGk=" } }
+          ]
+        },
+        {
+          role: "model",
+          parts: [
+            { text: "Let me see." },
+            { functionCall: { id: "a", name: "weather", args: { city: "Lyon" } }, thoughtSignature: "c2ln" },
+            { functionCall: { id: "b", name: "clock", args: {} } }
+          ]
+        },
+        {
+          role: "user",
+          parts: [
+            { functionResponse: { id: "a", name: "weather", response: { output: "sunny" } } },
+            { functionResponse: { id: "b", name: "clock", response: { output: "noon" } } }
+          ]
+        }
+      ],
+      tools: [
+        {
+          functionDeclarations: [
+            { name: "weather", description: "Weather of a city", parametersJsonSchema: schema },
+            { name: "clock", parametersJsonSchema: {} }
+          ]
+        }
+      ],
+      toolConfig: { functionCallingConfig: { mode: "ANY", allowedFunctionNames: ["weather"] } },
+      generationConfig: {
+        maxOutputTokens: 100,
+        temperature: 0.5,
+        topP: 0.1,
+        stopSequences: ["END"],
+        seed: 7,
+        responseMimeType: "application/json",
+        responseJsonSchema: schema,
+        thinkingConfig: { thinkingBudget: 0 }
+      },
+      cachedContent: "c/1"
+    })
+  })
+
+  it("tool choices, and JSON without a schema", () => {
+    const tools = [{ name: "f", parameters: {} }]
+    const choice = (toolChoice: Chat.ToolChoice) => encode({ messages: [Chat.user("x")], tools, toolChoice }).toolConfig
+    const modes = (["auto", "none", "required"] as const).map(choice)
+    assert.deepStrictEqual(
+      modes,
+      ["AUTO", "NONE", "ANY"].map((mode) => ({ functionCallingConfig: { mode } }))
+    )
+    assert.notProperty(encode({ messages: [Chat.user("x")], tools }), "toolConfig")
+    assert.deepStrictEqual(encode({ messages: [Chat.user("x")], output: { type: "json" } }).generationConfig, {
+      responseMimeType: "application/json"
+    })
+  })
+
+  it("calls of other models get the documented placeholder from Gemini 3 on, first call only", () => {
+    const calls = ["a", "b"].map((id) => ({ id, name: "f", arguments: {} }))
+    const placeholders = (model: string) =>
+      JSON.stringify(encode({ messages: [Chat.user("x"), Chat.assistant("", calls)] }, model)).split(
+        "skip_thought_signature_validator"
+      ).length - 1
+    assert.strictEqual(placeholders("gemini-3-flash"), 1)
+    assert.strictEqual(placeholders("gemini-10-pro"), 1)
+    assert.strictEqual(placeholders("gemini-flash-latest"), 1)
+    assert.strictEqual(placeholders("gemini-2.5-flash"), 0)
+    assert.strictEqual(placeholders("gemini-1.5-pro"), 0)
+    assert.strictEqual(placeholders("gemma-3-27b-it"), 0)
+  })
+
+  it("Vertex gets no ids of calls", () => {
+    const messages = [Chat.user("x"), Chat.assistant("", [{ id: "a", name: "f", arguments: {} }]), Chat.tool("a", "1")]
+    assert.notInclude(JSON.stringify(encode({ messages }, "gemini-2.5-pro", Chat.googleVertex)), `"id"`)
+  })
+
+  it("refuses what Google cannot take", () => {
+    const messages = [Chat.user("x")]
+    assert.strictEqual(encodeIssue({ messages: [Chat.system("x")] }), "messages")
+    assert.strictEqual(encodeIssue({ messages: [Chat.user("")] }), "messages[0].content")
+    assert.strictEqual(encodeIssue({ messages: [...messages, Chat.tool("a", "1")] }), "messages[1].name")
+    assert.strictEqual(encodeIssue({ messages, tools: [{ name: "1f", parameters: {} }] }), "tools[0].name")
+    assert.strictEqual(encodeIssue({ messages, extra: { generationConfig: 1 } }), "extra.generationConfig")
+    const call = Chat.assistant("", [{ id: "a", name: "f", arguments: "x" }])
+    assert.strictEqual(encodeIssue({ messages: [...messages, call] }), "messages[1].toolCalls[0].arguments")
+  })
+
+  const Contents = Schema.Array(
+    Schema.Struct({
+      role: Schema.Literals(["user", "model"]),
+      parts: Schema.Array(
+        Schema.Union([
+          Schema.Struct({ text: Schema.String }),
+          Schema.Struct({
+            functionCall: Schema.Struct({ id: Schema.String, name: Schema.String, args: Schema.Json })
+          }),
+          Schema.Struct({
+            functionResponse: Schema.Struct({
+              id: Schema.String,
+              name: Schema.String,
+              response: Schema.Struct({ output: Schema.String })
+            })
+          })
+        ])
+      )
+    })
+  )
+  const events = (body: Record<string, unknown>): ReadonlyArray<Event> =>
+    Schema.decodeUnknownSync(Contents)(body.contents).flatMap(({ parts, role }) =>
+      parts.map((part): Event => {
+        if ("text" in part) return { type: "text", role: role === "user" ? "user" : "assistant", text: part.text }
+        return "functionCall" in part
+          ? { type: "call", ...part.functionCall }
+          : { type: "result", id: part.functionResponse.id, text: part.functionResponse.response.output }
+      })
+    )
+
+  it.prop("any conversation can be read back", { conversation: Conversation }, ({ conversation }) => {
+    const { events: expected, request } = build(conversation)
+    assert.deepStrictEqual(events(canonical(encode(request))), expected)
+  })
+})
+
+describe("google decode", () => {
+  it("a recorded response; thinking is counted into the output", () => {
+    assert.deepStrictEqual(decode(bodies.response), {
+      text: "Hello there.",
+      reasoning: "The user greets.",
+      toolCalls: [],
+      finishReason: "stop",
+      usage: { inputTokens: 13, outputTokens: 34, totalTokens: 47, cachedInputTokens: 2, reasoningTokens: 30 },
+      model: "gemini-2.5-flash",
+      id: "xJ3aaM7yNpqJ",
+      raw: bodies.response
+    })
+  })
+
+  it("function calls keep their signature and get an id where there is none", () => {
+    const reply = decode(bodies.functionCalls)
+    assert.deepStrictEqual(reply.toolCalls, [
+      { id: "8f2b1a3c", name: "weather", arguments: { city: "Lyon" }, signature: "EtkBCtYB" },
+      { id: "call_aB3_x-9_1", name: "clock", arguments: {} }
+    ])
+    assert.strictEqual(reply.finishReason, "toolCalls")
+  })
+
+  it("a blocked prompt, a filtered answer and one without words are replies", () => {
+    const blocked = decode(bodies.blocked)
+    assert.deepStrictEqual(blocked, {
+      text: "",
+      toolCalls: [],
+      finishReason: "contentFilter",
+      usage: { inputTokens: 14, totalTokens: 14 },
+      model: "gemini-2.5-flash",
+      raw: bodies.blocked
+    })
+    assert.strictEqual(decode(bodies.filtered).finishReason, "contentFilter")
+    assert.strictEqual(decode(bodies.cutOff).finishReason, "length")
+    assert.deepStrictEqual(decode(bodies.cutOff).usage, {
+      inputTokens: 10,
+      outputTokens: 99,
+      totalTokens: 109,
+      reasoningTokens: 99
+    })
+  })
+
+  it("finish reasons", () => {
+    const reason = (finishReason: string) =>
+      decode({ candidates: [{ content: { parts: [{ text: "x" }] }, finishReason }] }).finishReason
+    assert.deepStrictEqual(
+      ["STOP", "MAX_TOKENS", "RECITATION", "SPII", "MALFORMED_FUNCTION_CALL", "LANGUAGE"].map(reason),
+      ["stop", "length", "contentFilter", "contentFilter", "other", "other"]
+    )
+  })
+
+  it("says where a body is wrong", () => {
+    const part = (value: unknown) => ({ candidates: [{ content: { parts: [value] }, finishReason: "STOP" }] })
+    const cases: ReadonlyArray<readonly [unknown, string]> = [
+      [[], "body"],
+      [{}, "candidates"],
+      [{ candidates: [] }, "candidates"],
+      [{ candidates: [], promptFeedback: { blockReason: "" } }, "candidates"],
+      [{ candidates: {} }, "candidates"],
+      [{ candidates: ["x"] }, "candidates[0]"],
+      [{ candidates: [{}] }, "candidates[0].content.parts"],
+      [{ candidates: [{ content: {}, finishReason: "STOP" }] }, "candidates[0].content.parts"],
+      [{ candidates: [{ content: 1 }] }, "candidates[0].content"],
+      [{ candidates: [{ content: { parts: 1 } }] }, "candidates[0].content.parts"],
+      [part(1), "candidates[0].content.parts[0]"],
+      [part({ text: 1 }), "candidates[0].content.parts[0].text"],
+      [part({ functionCall: 1 }), "candidates[0].content.parts[0].functionCall"],
+      [part({ functionCall: {} }), "candidates[0].content.parts[0].functionCall.name"],
+      [part({ functionCall: { name: "f", args: "{" } }), "candidates[0].content.parts[0].functionCall.args"]
+    ]
+    for (const [body, field] of cases) assert.strictEqual(issue(body).field, field, JSON.stringify(body))
+  })
+
+  it.prop("any answer decodes to what was said", { answer: Answer }, ({ answer }) => {
+    const body = {
+      candidates: [
+        {
+          content: {
+            parts: [
+              ...(answer.reasoning === undefined ? [] : [{ text: answer.reasoning, thought: true }]),
+              { text: answer.text },
+              ...callsOf(answer).map(({ arguments: args, id, name }) => ({ functionCall: { id, name, args } }))
+            ]
+          },
+          finishReason: "STOP"
+        }
+      ],
+      usageMetadata: {
+        promptTokenCount: answer.plain + answer.cached + answer.written,
+        cachedContentTokenCount: answer.cached,
+        candidatesTokenCount: answer.visible,
+        thoughtsTokenCount: answer.thinking
+      }
+    }
+    assert.deepStrictEqual(summary(decode(canonical(body))), said(answer))
+  })
+})
