@@ -1,0 +1,321 @@
+/**
+ * One AI Gateway as a service: run requests through it, read and rate its logs, learn its URLs.
+ *
+ * The same program runs over HTTP, over the Workers binding or over the embedded local gateway (`LocalGateway.layer`),
+ * by changing one Layer. Nothing here retries or falls back on its own: that is the router's job.
+ */
+import * as Cache from "effect/Cache"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import { type GatewayError, InvalidResponse, invalid } from "./GatewayError.ts"
+import * as GatewayLog from "./GatewayLog.ts"
+import * as GatewayOptions from "./GatewayOptions.ts"
+import type { GatewayResponse } from "./GatewayResponse.ts"
+import { type Backend, checkId, modelOf } from "./internal/backend.ts"
+import { type AiBinding, requireMethods } from "./internal/binding.ts"
+import { defined } from "./internal/defined.ts"
+import * as Binding from "./internal/gatewayBinding.ts"
+import * as Http from "./internal/gatewayHttp.ts"
+import { isId } from "./internal/headers.ts"
+import { type HttpClient, sender } from "./internal/http.ts"
+import { failure } from "./internal/respond.ts"
+import * as LogTrail from "./LogTrail.ts"
+import * as UniversalRequest from "./UniversalRequest.ts"
+
+/** Options of one {@link GatewayService.run}. */
+export interface RunOptions extends GatewayOptions.Input {
+  /** Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`. */
+  readonly record?: boolean | undefined
+}
+
+/** Options of `getLog`. */
+export interface GetLogOptions {
+  /**
+   * How long to go on asking while a log is not there yet: it can lag its answer by half a second. `true` is
+   * 5 seconds. Default: one question.
+   */
+  readonly awaitLog?: boolean | Duration.Input | undefined
+}
+
+/**
+ * One AI Gateway.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ *
+ * export const ask = Effect.gen(function*() {
+ *   const gateway = yield* GatewayService.GatewayService
+ *   const response = yield* gateway.run({
+ *     provider: "openai",
+ *     endpoint: "chat/completions",
+ *     query: { model: "gpt-4.1-mini", messages: [{ role: "user", content: "Hello" }] }
+ *   }, { cache: { ttl: "1 hour" } })
+ *   return { body: yield* response.json, logId: response.meta.logId }
+ * })
+ * ```
+ */
+export class GatewayService extends Context.Service<
+  GatewayService,
+  {
+    /** Id of the gateway. */
+    readonly id: string
+    /**
+     * Sends one leg (provider-native endpoint over HTTP), or several (universal endpoint: the first that succeeds
+     * answers). Succeeds with a 2xx answer whose body is unread; every other outcome is a typed failure.
+     */
+    readonly run: (
+      request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>,
+      options?: RunOptions
+    ) => Effect.Effect<GatewayResponse, GatewayError>
+    /** Reads one log entry. Fails with `NotFound` (`log`), also while the log is not there yet; see `awaitLog`. */
+    readonly getLog: (logId: string, options?: GetLogOptions) => Effect.Effect<GatewayLog.GatewayLog, GatewayError>
+    /** Adds feedback, a score or metadata to a log entry. */
+    readonly patchLog: (logId: string, patch: GatewayLog.Patch) => Effect.Effect<void, GatewayError>
+    /**
+     * The URL to give to a provider's SDK, or the gateway's own when `provider` is left out. Asked once per provider and
+     * then remembered; failures are not.
+     */
+    readonly getUrl: (provider?: string) => Effect.Effect<string, GatewayError>
+    /** One page of log entries. Not possible over the binding. */
+    readonly listLogs: (query?: GatewayLog.Query) => Effect.Effect<GatewayLog.Page, GatewayError>
+  }
+>()("effect-ai-gateway/GatewayService") {}
+
+const firstProblem = (
+  method: string,
+  problems: ReadonlyArray<GatewayOptions.Problem>
+): Effect.Effect<void, GatewayError> => {
+  const [problem] = problems
+  return problem === undefined ? Effect.void : Effect.fail(invalid(method, problem.field, problem.accepted))
+}
+
+const checkLogId = (method: string, logId: string): Effect.Effect<void, GatewayError> =>
+  isId(logId, 128)
+    ? Effect.void
+    : Effect.fail(invalid(method, "logId", "1 to 128 letters, digits, hyphens, underscores or dots"))
+
+/** Longest wait of `awaitLog: true`. */
+export const defaultAwaitLog = Duration.seconds(5)
+const logInterval = Duration.millis(150)
+
+const isMissingLog = (error: GatewayError): boolean => error.reason._tag === "NotFound" && error.reason.what === "log"
+
+const awaiting = <A>(
+  self: Effect.Effect<A, GatewayError>,
+  awaitLog: GetLogOptions["awaitLog"]
+): Effect.Effect<A, GatewayError> => {
+  if (awaitLog === undefined || awaitLog === false) return self
+  const input = awaitLog === true ? defaultAwaitLog : awaitLog
+  const duration = Option.getOrUndefined(Duration.fromInput(input))
+  if (duration === undefined || Duration.isNegative(duration)) {
+    return Effect.fail(invalid("GatewayService.getLog", "awaitLog", "true, false or a duration of 0 or more"))
+  }
+  return Effect.retry(self, {
+    while: isMissingLog,
+    schedule: Schedule.spaced(logInterval).pipe(Schedule.upTo({ duration }))
+  })
+}
+
+/** What an attempt record says about a leg. */
+const startedOf = (id: string, legs: UniversalRequest.UniversalRequest, eventId: string | undefined): LogTrail.Started => {
+  const [leg] = legs
+  const model = modelOf(leg)
+  return {
+    target: `${id}:${leg.provider}/${model ?? leg.endpoint}`,
+    provider: leg.provider,
+    endpoint: leg.endpoint,
+    ...defined({ model, eventId })
+  }
+}
+
+/** What an outcome adds to an attempt record: over several legs also which of them it is about. */
+export const endedOf = (
+  exit: Exit.Exit<GatewayResponse, GatewayError>,
+  legs: ReadonlyArray<UniversalRequest.Leg>
+): LogTrail.Ended => {
+  const answered = (step: number | undefined) => {
+    const leg = step === undefined ? undefined : legs[step]
+    return leg === undefined || legs.length === 1
+      ? {}
+      : { provider: leg.provider, endpoint: leg.endpoint, ...defined({ model: modelOf(leg) }) }
+  }
+  if (Exit.isSuccess(exit)) {
+    const { meta, resent, status } = exit.value
+    const { cacheStatus, eventId, logId, model, provider, step } = meta
+    return {
+      ...answered(step),
+      status,
+      ...defined({ cacheStatus, eventId, logId, model, provider, step, resent: resent || undefined })
+    }
+  }
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  if (error === undefined) return {}
+  const { eventId, logId, model, provider, reason, step } = error
+  return {
+    ...answered(step),
+    error: reason,
+    ...defined({ eventId, logId, model, provider, step, status: reason.status })
+  }
+}
+
+/** Makes the service from a transport. For the layers of this library, whose transports are internal. */
+export const make = (id: string, backend: Backend): Effect.Effect<GatewayService["Service"]> =>
+  Effect.gen(function* () {
+    const urls = yield* Cache.makeWith((provider: string) => backend.getUrl(provider === "" ? undefined : provider), {
+      capacity: 256,
+      timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.infinity : Duration.zero)
+    })
+
+    const run = Effect.fn("GatewayService.run")(function* (
+      request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>,
+      options: RunOptions = {}
+    ) {
+      const legs = yield* UniversalRequest.make("provider" in request ? [request] : request)
+      yield* firstProblem("GatewayService.run", GatewayOptions.problems(options))
+      const gatewayOptions = GatewayOptions.normalize(options)
+      const sent = backend.run(legs, gatewayOptions, "GatewayService.run")
+      yield* Effect.annotateCurrentSpan({
+        "gen_ai.provider.name": legs[0].provider,
+        "gen_ai.request.model": modelOf(legs[0]),
+        "ai_gateway.id": id,
+        "ai_gateway.legs": legs.length
+      })
+      const response = yield* options.record === false
+        ? sent
+        : LogTrail.record(sent, startedOf(id, legs, gatewayOptions.eventId), (exit) => endedOf(exit, legs))
+      yield* Effect.annotateCurrentSpan({
+        "http.response.status_code": response.status,
+        "ai_gateway.log_id": response.meta.logId,
+        "ai_gateway.step": response.meta.step
+      })
+      return response
+    })
+
+    const getLog = Effect.fn("GatewayService.getLog")(function* (logId: string, options: GetLogOptions = {}) {
+      yield* checkLogId("GatewayService.getLog", logId)
+      const wire = yield* awaiting(backend.getLog(logId), options.awaitLog)
+      const log = GatewayLog.fromWire(wire)
+      return log ?? (yield* undecodable("GatewayService.getLog", "a log entry without an id", logId))
+    })
+
+    const patchLog = Effect.fn("GatewayService.patchLog")(function* (logId: string, patch: GatewayLog.Patch) {
+      yield* checkLogId("GatewayService.patchLog", logId)
+      yield* firstProblem("GatewayService.patchLog", [
+        ...GatewayLog.patchProblems(patch),
+        ...GatewayOptions.problems({ metadata: patch.metadata ?? undefined })
+      ])
+      yield* backend.patchLog(logId, defined({ ...patch }))
+    })
+
+    const getUrl = Effect.fn("GatewayService.getUrl")(function* (provider?: string) {
+      if (provider !== undefined && !UniversalRequest.isProvider(provider)) {
+        return yield* invalid("GatewayService.getUrl", "provider", UniversalRequest.providerAccepted)
+      }
+      return yield* Cache.get(urls, provider ?? "")
+    })
+
+    const listLogs = Effect.fn("GatewayService.listLogs")(function* (query: GatewayLog.Query = {}) {
+      yield* firstProblem("GatewayService.listLogs", GatewayLog.queryProblems(query))
+      const page = GatewayLog.pageFromWire(yield* backend.listLogs(query))
+      return page ?? (yield* undecodable("GatewayService.listLogs", "a page without a list of entries"))
+    })
+
+    return GatewayService.of({ id, run, getLog, patchLog, getUrl, listLogs })
+  })
+
+const undecodable = (method: string, issue: string, logId?: string): GatewayError =>
+  failure({ method, surface: "logs", secrets: [], logId }, new InvalidResponse({ issue }))
+
+/** Options of {@link layerHttp} and of its siblings. */
+export type HttpOptions = Http.HttpOptions
+
+/**
+ * A gateway over HTTP, through any `HttpClient`. Fails with `InvalidRequest` when an id, token or URL is malformed.
+ * Log operations need `apiToken`.
+ *
+ * @example
+ * ```ts
+ * import * as FetchHttpClient from "effect/http/FetchHttpClient"
+ * import * as Layer from "effect/Layer"
+ * import * as Redacted from "effect/Redacted"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ *
+ * export const Live = GatewayService.layerHttp({
+ *   accountId: "0123456789abcdef",
+ *   gateway: "my-gateway",
+ *   token: Redacted.make("...")
+ * }).pipe(Layer.provide(FetchHttpClient.layer))
+ * ```
+ */
+export const layerHttp = (options: HttpOptions): Layer.Layer<GatewayService, GatewayError, HttpClient> =>
+  Layer.effect(
+    GatewayService,
+    Effect.gen(function* () {
+      yield* Http.checkHttp("GatewayService.layerHttp", options)
+      return yield* make(options.gateway, Http.makeBackend(options, yield* sender))
+    })
+  )
+
+/**
+ * {@link layerHttp} from the environment: `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID`; optional `CF_AIG_TOKEN` (the
+ * gateway's token), `CLOUDFLARE_API_TOKEN` (logs), `AI_GATEWAY_URL` (another base URL, with or without
+ * `/v1/{account}/{gateway}`) and `CLOUDFLARE_API_URL`. Fails with `ConfigError` when one is missing.
+ */
+export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.ConfigError, HttpClient> = Layer.unwrap(
+  Effect.gen(function* () {
+    const accountId = yield* Config.String("CLOUDFLARE_ACCOUNT_ID")
+    const gateway = yield* Config.String("AI_GATEWAY_ID")
+    const token = yield* Config.option(Config.Redacted("CF_AIG_TOKEN"))
+    const apiToken = yield* Config.option(Config.Redacted("CLOUDFLARE_API_TOKEN"))
+    const url = yield* Config.option(Config.String("AI_GATEWAY_URL"))
+    const apiUrl = yield* Config.option(Config.String("CLOUDFLARE_API_URL"))
+    const suffix = `/v1/${accountId}/${gateway}`
+    const withoutSuffix = (text: string): string => {
+      const base = text.replace(/\/+$/, "")
+      return base.endsWith(suffix) ? base.slice(0, -suffix.length) : base
+    }
+    return layerHttp({
+      accountId,
+      gateway,
+      token: Option.getOrUndefined(token),
+      apiToken: Option.getOrUndefined(apiToken),
+      baseUrl: Option.getOrUndefined(Option.map(url, withoutSuffix)),
+      apiBaseUrl: Option.getOrUndefined(apiUrl)
+    })
+  })
+)
+
+/**
+ * A gateway over the Workers binding. Fails with `BindingMissing` when `ai` has no `gateway` method, and with
+ * `InvalidRequest` when the gateway's id is malformed (the binding would put it into a URL as it is).
+ *
+ * @example
+ * ```ts
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ *
+ * declare const env: { readonly AI: GatewayService.AiBinding }
+ * export const Live = GatewayService.layerBinding(env.AI, { gateway: "my-gateway" })
+ * ```
+ */
+export const layerBinding = (
+  ai: Pick<AiBinding, "gateway">,
+  options: { readonly gateway: string }
+): Layer.Layer<GatewayService, GatewayError> =>
+  Layer.effect(
+    GatewayService,
+    Effect.gen(function* () {
+      yield* requireMethods("GatewayService.layerBinding", ai, ["gateway"])
+      yield* checkId("GatewayService.layerBinding", "gateway", options.gateway)
+      return yield* make(options.gateway, Binding.makeBackend(ai, options.gateway))
+    })
+  )
+
+export type { AiBinding, GatewayBinding } from "./internal/binding.ts"

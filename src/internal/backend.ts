@@ -1,0 +1,49 @@
+/**
+ * What a transport must do for a gateway. `GatewayService` adds validation, records and memory on top.
+ */
+import * as Effect from "effect/Effect"
+import { type GatewayError, invalid } from "../GatewayError.ts"
+import type * as GatewayLog from "../GatewayLog.ts"
+import type { GatewayOptions } from "../GatewayOptions.ts"
+import type { GatewayResponse } from "../GatewayResponse.ts"
+import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
+import { isId } from "./headers.ts"
+
+/** One gateway behind one transport. Inputs have been validated; log entries are as the wire gives them. */
+export interface Backend {
+  readonly run: (
+    legs: UniversalRequest,
+    options: GatewayOptions,
+    method: string
+  ) => Effect.Effect<GatewayResponse, GatewayError>
+  readonly getLog: (logId: string) => Effect.Effect<unknown, GatewayError>
+  readonly patchLog: (logId: string, patch: object) => Effect.Effect<void, GatewayError>
+  readonly getUrl: (provider: string | undefined) => Effect.Effect<string, GatewayError>
+  readonly listLogs: (query: GatewayLog.Query) => Effect.Effect<unknown, GatewayError>
+}
+
+/** Account and gateway ids become parts of a URL, unencoded over the binding. Fails with `InvalidRequest`. */
+export const checkId = (method: string, field: string, id: string): Effect.Effect<void, GatewayError> =>
+  isId(id, 64)
+    ? Effect.void
+    : Effect.fail(invalid(method, field, "1 to 64 letters, digits, hyphens, underscores or dots"))
+
+/** The model that a leg's body names, if it does. */
+export const modelOf = (leg: Leg): string | undefined => {
+  const { query } = leg
+  return typeof query === "object" && query !== null && "model" in query && typeof query.model === "string"
+    ? query.model
+    : undefined
+}
+
+/** JSON text of a value, or `InvalidRequest` when it has none (a bigint, a cycle, `undefined`). */
+export const encodeJson = (method: string, field: string, value: unknown): Effect.Effect<string, GatewayError> =>
+  Effect.suspend(() => {
+    const bad = Effect.fail(invalid(method, field, "a JSON value (no bigint, no cycle, not undefined)"))
+    try {
+      const text: string | undefined = JSON.stringify(value)
+      return text === undefined ? bad : Effect.succeed(text)
+    } catch {
+      return bad
+    }
+  })

@@ -1,0 +1,73 @@
+/**
+ * The Workers binding as this library calls it: structurally, as methods (its fields are private), with copies (it
+ * rewrites what it is given) and with a signal of our own (so that interruption reaches the wire).
+ */
+import * as Effect from "effect/Effect"
+import { BindingMissing, GatewayError } from "../GatewayError.ts"
+import { type Answer, textBody, webBody } from "./body.ts"
+
+/** The part of `env.AI.gateway(id)` that is used. */
+export interface GatewayBinding {
+  run(data: object, options?: object): Promise<Response>
+  getLog(logId: string): Promise<unknown>
+  patchLog(logId: string, data: object): Promise<unknown>
+  getUrl(provider?: string): Promise<string>
+}
+
+/** The part of `env.AI` that is used. */
+export interface AiBinding {
+  gateway(gatewayId: string, options?: object): GatewayBinding
+  run(model: string, inputs: object, options?: object): Promise<unknown>
+  models(params?: object): Promise<unknown>
+}
+
+/** Checks that a value has the methods that are about to be called. Fails with `BindingMissing`. */
+export const requireMethods = (
+  method: string,
+  binding: unknown,
+  names: ReadonlyArray<string>
+): Effect.Effect<void, GatewayError> => {
+  const missing = (member: string): Effect.Effect<never, GatewayError> =>
+    Effect.fail(new GatewayError({ method, reason: new BindingMissing({ member }) }))
+  if (typeof binding !== "object" || binding === null) return missing("AI")
+  for (const name of names) {
+    if (!(name in binding) || typeof Reflect.get(binding, name) !== "function") return missing(`AI.${name}`)
+  }
+  return Effect.void
+}
+
+const isResponse = (u: unknown): u is Response =>
+  typeof u === "object" && u !== null && "status" in u && "headers" in u && "text" in u && typeof u.text === "function"
+
+const isStream = (u: unknown): u is ReadableStream =>
+  typeof u === "object" && u !== null && "getReader" in u && typeof u.getReader === "function"
+
+const fromResponse = (response: Response, abort: Effect.Effect<void>): Answer => ({
+  status: response.status,
+  headers: Object.fromEntries(response.headers),
+  body: webBody(response, abort),
+  resent: false
+})
+
+/**
+ * Calls the binding. A `Response` carries its own status and headers. Anything else is a parsed body: an overlapping
+ * call of the application can strip `returnRawResponse` from ours, and then status, headers and log id are unknown.
+ * `onThrown` makes the failure from what was thrown, synchronously or not.
+ */
+export const call = <E>(
+  invoke: (signal: AbortSignal) => Promise<unknown>,
+  onThrown: (thrown: unknown) => E
+): Effect.Effect<Answer, E> =>
+  Effect.suspend(() => {
+    const controller = new AbortController()
+    const abort = Effect.sync(() => controller.abort())
+    return Effect.tryPromise({ try: () => invoke(controller.signal), catch: onThrown }).pipe(
+      Effect.onInterrupt(() => abort),
+      Effect.map((result): Answer => {
+        if (isResponse(result)) return fromResponse(result, abort)
+        if (isStream(result))
+          return { status: 200, headers: {}, body: webBody(new Response(result), abort), resent: false }
+        return { status: 200, headers: {}, body: textBody(JSON.stringify(result ?? null)), resent: false }
+      })
+    )
+  })

@@ -1,0 +1,149 @@
+/**
+ * The HTTP transport: the only module of the core that imports `effect/http`.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpClientResponse from "effect/http/HttpClientResponse"
+import type { HttpMethod } from "effect/http/HttpMethod"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { InvalidRequest, type Reason, TransportFailure } from "../GatewayError.ts"
+import { type Answer, type Body, bodyFailure, joinText, webBody } from "./body.ts"
+
+export type { HttpClient } from "effect/http/HttpClient"
+
+/** One HTTP request; header values are final, credentials included. */
+export interface Outgoing {
+  readonly method: HttpMethod
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** JSON text. */
+  readonly body?: string | undefined
+}
+
+/** Sends one request. Interruption aborts it, also while its body is read. */
+export type Send = (request: Outgoing) => Effect.Effect<Answer, Reason>
+
+const connectCodes = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ETIMEDOUT",
+  "UND_ERR_CONNECT_TIMEOUT"
+])
+const resetCodes = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"])
+
+const field = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null && name in value
+    ? Object.getOwnPropertyDescriptor(value, name)?.value
+    : undefined
+
+/**
+ * Finds out what broke. A reset before any byte of this answer, on a socket that had served before (or whose past is
+ * not told), is what a kept-alive connection looks like that the server closed while the request was on its way.
+ */
+const transportReason = (cause: unknown): TransportFailure => {
+  for (
+    let at: unknown = cause, depth = 0;
+    at !== undefined && at !== null && depth < 5;
+    at = field(at, "cause"), depth++
+  ) {
+    const code = field(at, "code")
+    if (typeof code !== "string") continue
+    if (connectCodes.has(code) || code.startsWith("ERR_TLS") || code.includes("CERT")) {
+      return new TransportFailure({ kind: "connect", code })
+    }
+    if (resetCodes.has(code)) {
+      const bytesRead = field(field(at, "socket"), "bytesRead")
+      return new TransportFailure({ kind: bytesRead === 0 ? "reset" : "stale", code })
+    }
+  }
+  return new TransportFailure({ kind: "unknown", detail: cause instanceof Error ? cause.message.slice(0, 200) : "" })
+}
+
+const requestReason = ({ reason }: HttpClientError.HttpClientError): Reason => {
+  switch (reason._tag) {
+    case "InvalidUrlError":
+      return new InvalidRequest({ origin: "client", field: "baseUrl", accepted: "a base URL that makes a valid URL" })
+    case "EncodeError":
+      return new InvalidRequest({ origin: "client", field: "body", accepted: "a body that can be encoded" })
+    default:
+      return transportReason(reason.cause)
+  }
+}
+
+const streamBody = (response: HttpClientResponse.HttpClientResponse, abort: Effect.Effect<void>): Body => {
+  const read = <A>(self: Effect.Effect<A, HttpClientError.HttpClientError>): Effect.Effect<A, Reason> =>
+    self.pipe(
+      Effect.mapError((error) => bodyFailure(error.reason.cause)),
+      Effect.onError(() => abort)
+    )
+  return {
+    text: read(response.text),
+    bytes: read(Effect.map(response.arrayBuffer, (buffer) => new Uint8Array(buffer))),
+    head: (max) =>
+      Effect.suspend(() => {
+        const chunks: Array<Uint8Array> = []
+        let size = 0
+        return Stream.runForEachWhile(response.stream, (chunk) => {
+          chunks.push(chunk)
+          size += chunk.length
+          return Effect.succeed(size < max)
+        }).pipe(
+          Effect.map(() => joinText(chunks, max)),
+          read,
+          Effect.ensuring(abort)
+        )
+      }),
+    cancel: abort
+  }
+}
+
+const isTrue = (): boolean => true
+
+/** Makes a sender of any `HttpClient`. Its own spans are switched off: the services open one per call. */
+export const makeSend = (client: HttpClient.HttpClient): Send => {
+  const scoped = HttpClient.withScope(client)
+  const once = (request: Outgoing, resent: boolean): Effect.Effect<Answer, Reason> =>
+    Effect.suspend(() => {
+      const scope = Scope.makeUnsafe()
+      const abort = Scope.close(scope, Exit.void)
+      const plain = HttpClientRequest.make(request.method)(request.url)
+      const outgoing = HttpClientRequest.setHeaders(
+        request.body === undefined ? plain : HttpClientRequest.bodyText(plain, request.body, "application/json"),
+        request.headers
+      )
+      return scoped.execute(outgoing).pipe(
+        Scope.provide(scope),
+        Effect.mapError(requestReason),
+        Effect.onError(() => abort),
+        Effect.map((response): Answer => {
+          const web = Option.getOrUndefined(HttpClientResponse.toWeb(response))
+          return {
+            status: response.status,
+            headers: response.headers,
+            body: web === undefined ? streamBody(response, abort) : webBody(web, abort),
+            resent
+          }
+        })
+      )
+    })
+  return (request) =>
+    once(request, false).pipe(
+      Effect.catchIf(
+        (reason) => reason._tag === "TransportFailure" && reason.kind === "stale",
+        () => once(request, true)
+      ),
+      Effect.provideService(HttpClient.TracerDisabledWhen, isTrue),
+      Effect.provideService(HttpClient.TracerPropagationEnabled, false)
+    )
+}
+
+/** A sender over the `HttpClient` of the environment. */
+export const sender: Effect.Effect<Send, never, HttpClient.HttpClient> = Effect.map(HttpClient.HttpClient, makeSend)

@@ -1,0 +1,70 @@
+/**
+ * From a transport's answer to a response or a typed failure. Every service goes through here.
+ */
+
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Classifier from "../Classifier.ts"
+import { GatewayError, type Reason } from "../GatewayError.ts"
+import { GatewayResponse, metaFromHeaders } from "../GatewayResponse.ts"
+import type { Answer } from "./body.ts"
+import { defined } from "./defined.ts"
+
+/** Most bytes of an error body that are read. */
+export const maxErrorBody = 65_536
+
+/** What a failure should say about the call. */
+export interface Call {
+  readonly method: string
+  readonly surface: Classifier.FailureInput["surface"]
+  readonly secrets: ReadonlyArray<string>
+  readonly provider?: string | undefined
+  readonly model?: string | undefined
+  readonly logId?: string | undefined
+  readonly eventId?: string | undefined
+}
+
+const facts = (call: Call) =>
+  defined({ provider: call.provider, model: call.model, logId: call.logId, eventId: call.eventId })
+
+/** A failure without an answer. */
+export const failure = (call: Call, reason: Reason): GatewayError =>
+  new GatewayError({ method: call.method, reason, ...facts(call) })
+
+/** A failure that the binding threw. It carries a name and a message, and nothing else. */
+export const thrownFailure = (call: Call, thrown: unknown): GatewayError => {
+  const error = thrown instanceof Error ? { name: thrown.name, message: thrown.message } : { message: String(thrown) }
+  return failure(call, Classifier.classify({ thrown: error, surface: call.surface, secrets: call.secrets }).reason)
+}
+
+/** 2xx is a response; anything else is classified from at most {@link maxErrorBody} bytes of its body. */
+export const respond = (call: Call, answer: Answer): Effect.Effect<GatewayResponse, GatewayError> => {
+  if (answer.status >= 200 && answer.status < 300) {
+    return Effect.succeed(new GatewayResponse(answer, call))
+  }
+  return Effect.gen(function* () {
+    // The status alone says enough when the body of an error breaks off.
+    const body = yield* Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed(""))
+    const { reason } = Classifier.classify({
+      status: answer.status,
+      headers: answer.headers,
+      body,
+      surface: call.surface,
+      secrets: call.secrets,
+      now: yield* Clock.currentTimeMillis
+    })
+    const meta = metaFromHeaders(answer.headers)
+    return yield* new GatewayError({
+      method: call.method,
+      reason,
+      ...facts(call),
+      ...defined({
+        logId: meta.logId ?? call.logId,
+        eventId: meta.eventId ?? call.eventId,
+        step: meta.step,
+        provider: meta.provider ?? call.provider,
+        model: meta.model ?? call.model
+      })
+    })
+  })
+}
