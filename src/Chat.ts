@@ -1,0 +1,317 @@
+/**
+ * A chat request, its reply and its usage without a provider in them, and the codecs that write and read them in the
+ * dialects of providers.
+ *
+ * A {@link Dialect} is plain data with two total functions: `encode` gives the provider's request body or an
+ * {@link Issue}, `decode` gives a {@link Reply} or an {@link Issue}. Neither throws, and neither runs a Schema. Every
+ * dialect is a value of its own, so that a bundle holds the ones it uses. What a dialect cannot say is refused with
+ * the name of the field, never left out.
+ *
+ * What decides over an answer is read strictly (text, tool calls, their arguments); what only accompanies it (usage,
+ * model, id) is left out when it is malformed, because the answer was paid for. `raw` holds the whole body.
+ */
+import * as Schema from "effect/Schema"
+import * as anthropicDialect from "./internal/dialects/anthropic.ts"
+import type {
+  AssistantMessage,
+  Dialect,
+  ImagePart,
+  Input,
+  PromptMessage,
+  Reply,
+  Request,
+  TextPart,
+  ToolCall,
+  ToolMessage
+} from "./internal/dialects/dialect.ts"
+import * as dialect from "./internal/dialects/dialect.ts"
+import type { EmbeddingInput, Embeddings } from "./internal/dialects/embeddings.ts"
+import * as embeddings from "./internal/dialects/embeddings.ts"
+import * as googleDialect from "./internal/dialects/google.ts"
+import * as openaiDialect from "./internal/dialects/openai.ts"
+import * as workersAiDialect from "./internal/dialects/workersAi.ts"
+
+export type {
+  AssistantMessage,
+  Dialect,
+  FinishReason,
+  ImagePart,
+  Input,
+  Issue,
+  Json,
+  JsonSchema,
+  Message,
+  Output,
+  PromptMessage,
+  Reply,
+  Request,
+  Role,
+  TextPart,
+  Tool,
+  ToolCall,
+  ToolChoice,
+  ToolMessage,
+  Usage
+} from "./internal/dialects/dialect.ts"
+export type { EmbeddingInput, EmbeddingRequest, Embeddings } from "./internal/dialects/embeddings.ts"
+
+/**
+ * A message of the user: text, or text and images.
+ *
+ * @example
+ * ```ts
+ * import * as Chat from "effect-ai-gateway/Chat"
+ *
+ * export const request: Chat.Request = {
+ *   messages: [
+ *     Chat.system("Answer in one sentence."),
+ *     Chat.user([
+ *       { type: "text", text: "What is in this picture?" },
+ *       { type: "image", url: "https://example.com/cat.png" }
+ *     ])
+ *   ],
+ *   maxTokens: 200
+ * }
+ * ```
+ */
+export const user = (content: string | ReadonlyArray<TextPart | ImagePart>): PromptMessage => ({
+  role: "user",
+  content
+})
+
+/**
+ * Instructions. Anthropic and Google take them apart from the conversation: there they apply from the start, wherever
+ * they stand.
+ */
+export const system = (content: string | ReadonlyArray<TextPart>): PromptMessage => ({ role: "system", content })
+
+/** What the model said, and the tools that it called. See also {@link fromReply}. */
+export const assistant = (
+  content: string | ReadonlyArray<TextPart>,
+  toolCalls?: ReadonlyArray<ToolCall>
+): AssistantMessage => ({
+  role: "assistant",
+  content,
+  ...(toolCalls !== undefined && { toolCalls })
+})
+
+/**
+ * The answer of a tool to a call, which is given whole or by its id.
+ *
+ * @example
+ * ```ts
+ * import * as Chat from "effect-ai-gateway/Chat"
+ *
+ * // The next request of a conversation in which the model called tools.
+ * export const next = (request: Chat.Request, reply: Chat.Reply): Chat.Request => ({
+ *   ...request,
+ *   messages: [
+ *     ...request.messages,
+ *     Chat.fromReply(reply),
+ *     ...reply.toolCalls.map((call) => Chat.tool(call, `{"ok":true}`))
+ *   ]
+ * })
+ * ```
+ */
+export const tool = (call: string | Pick<ToolCall, "id" | "name">, content: string): ToolMessage =>
+  typeof call === "string"
+    ? { role: "tool", toolCallId: call, content }
+    : { role: "tool", toolCallId: call.id, name: call.name, content }
+
+/** A reply as the message that continues the conversation. Reasoning is left behind: no neutral form of it exists. */
+export const fromReply = (reply: Reply): AssistantMessage =>
+  assistant(reply.text, reply.toolCalls.length === 0 ? undefined : reply.toolCalls)
+
+/** The request behind an input: a text is one user message. */
+export const toRequest: (input: Input) => Request = dialect.toRequest
+
+/**
+ * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, as reasoning models refuse `max_tokens`.
+ *
+ * A refusal of the model is its text, with `finishReason` `"contentFilter"`. An output schema is sent without `strict`,
+ * so that any JSON Schema is accepted; replace `response_format` through `extra` for strict mode. Shapes:
+ * https://platform.openai.com/docs/api-reference/chat.
+ *
+ * @example
+ * ```ts
+ * import * as Result from "effect/Result"
+ * import * as Chat from "effect-ai-gateway/Chat"
+ *
+ * const body = Chat.openai.encode({ messages: [Chat.user("Say hello.")], maxTokens: 20 }, "gpt-4.1-mini")
+ * console.log(Result.getOrThrow(body))
+ * ```
+ */
+export const openai: Dialect<Input, Reply> = openaiDialect.openai
+
+/**
+ * Chat completions of everybody else: groq, mistral, deepseek, Workers AI's `v1/chat/completions`, the gateway's
+ * `compat` endpoint, dynamic routes. `maxTokens` becomes `max_tokens`, which Mistral demands and the others accept.
+ * Arguments of tool calls that come parsed, thinking in `reasoning_content`, `reasoning` or content parts, and Gemini's
+ * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name.
+ */
+export const openaiCompatible: Dialect<Input, Reply> = openaiDialect.openaiCompatible
+
+/**
+ * `max_tokens` where a request to Anthropic has none. The field is required there.
+ */
+export const anthropicMaxTokens: number = anthropicDialect.anthropicMaxTokens
+
+/**
+ * Anthropic messages. Without `maxTokens` the answer is at most {@link anthropicMaxTokens} tokens long.
+ *
+ * System messages move into `system`, as one string. The answers to parallel tool calls become one user turn. Ids of
+ * calls that another provider made are rewritten where Anthropic would refuse them. `output` needs a schema here and
+ * becomes `output_config.format`: current models refuse a forced tool (https://github.com/can1357/oh-my-pi/issues/12939),
+ * for older ones there is {@link anthropicJsonTool}. Newer models also refuse `temperature` and `topP`. `seed` is
+ * refused. Shapes: https://platform.claude.com/docs/en/api/messages.
+ */
+export const anthropic: Dialect<Input, Reply> = anthropicDialect.anthropic
+
+/**
+ * Like {@link anthropic}, but JSON output is a tool call: for models without structured output, for schemas beyond what
+ * it supports, and for JSON without a schema. The tool is called `output__` and the name of the output, own tools must
+ * not start so, and its arguments become the text of the reply. The schema must be of type `object`.
+ */
+export const anthropicJsonTool: Dialect<Input, Reply> = anthropicDialect.anthropicJsonTool
+
+/**
+ * Google's `generateContent` at AI Studio. The model goes into the address, not into the body.
+ *
+ * A blocked prompt, which Google answers with 200 and no candidate, is a reply with empty text and `finishReason`
+ * `"contentFilter"`. Signatures of tool calls are kept; a call without one, made by another provider, is sent with the
+ * value that is documented for this case, from Gemini 3 on. `extra.generationConfig` is merged key by key. Shapes:
+ * https://ai.google.dev/api/generate-content.
+ */
+export const google: Dialect<Input, Reply> = googleDialect.google
+
+/** Like {@link google}, without ids of function calls, which Vertex refuses. */
+export const googleVertex: Dialect<Input, Reply> = googleDialect.googleVertex
+
+/**
+ * Workers AI `run`. The model goes into the address (or to the binding), not into the body.
+ *
+ * Reads the native answer and the OpenAI-shaped one, bare or inside `{ success, result }` and `{ state, result }`. JSON
+ * that came parsed is text again. Native answers give no finish reason: it is `"stop"`, or `"toolCalls"`. Images must be
+ * data: Workers AI fetches none. Shapes: https://developers.cloudflare.com/workers-ai/.
+ */
+export const workersAi: Dialect<Input, Reply> = workersAiDialect.workersAi
+
+/**
+ * Embeddings in OpenAI's shape. Vectors come back in the order of the texts, by the index of the answer; base64 is not
+ * read. Shapes: https://platform.openai.com/docs/api-reference/embeddings.
+ *
+ * @example
+ * ```ts
+ * import * as Chat from "effect-ai-gateway/Chat"
+ *
+ * export const body = Chat.openaiEmbeddings.encode(["one", "two"], "text-embedding-3-small")
+ * ```
+ */
+export const openaiEmbeddings: Dialect<EmbeddingInput, Embeddings> = embeddings.openaiEmbeddings
+
+/** Embeddings of native Workers AI, bare or inside its envelopes. `dimensions` is refused: the length is the model's. */
+export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = embeddings.workersAiEmbeddings
+
+// Schemas, for what crosses a boundary: stored routes, journals, HTTP endpoints. Each comes out of one pure call, which
+// bundlers drop together with Schema when nobody uses it; a Schema built at the top level they would keep.
+
+const toolCallSchema = () =>
+  Schema.Struct({
+    id: Schema.String,
+    name: Schema.String,
+    arguments: Schema.Json,
+    signature: Schema.optional(Schema.String)
+  })
+
+const textPartSchema = () => Schema.Struct({ type: Schema.Literal("text"), text: Schema.String })
+
+const messageSchema = () => {
+  const text = textPartSchema()
+  const image = Schema.Struct({
+    type: Schema.Literal("image"),
+    url: Schema.optional(Schema.String),
+    data: Schema.optional(Schema.String),
+    mediaType: Schema.optional(Schema.String)
+  })
+  return Schema.Union([
+    Schema.Struct({
+      role: Schema.Literals(["system", "user"]),
+      content: Schema.Union([Schema.String, Schema.Array(Schema.Union([text, image]))])
+    }),
+    Schema.Struct({
+      role: Schema.Literal("assistant"),
+      content: Schema.Union([Schema.String, Schema.Array(text)]),
+      toolCalls: Schema.optional(Schema.Array(toolCallSchema()))
+    }),
+    Schema.Struct({
+      role: Schema.Literal("tool"),
+      toolCallId: Schema.String,
+      name: Schema.optional(Schema.String),
+      content: Schema.String
+    })
+  ])
+}
+
+const requestSchema = (): Schema.Codec<Request> => {
+  const object = Schema.Record(Schema.String, Schema.Json)
+  return Schema.Struct({
+    messages: Schema.Array(messageSchema()),
+    maxTokens: Schema.optional(Schema.Number),
+    temperature: Schema.optional(Schema.Number),
+    topP: Schema.optional(Schema.Number),
+    stop: Schema.optional(Schema.Array(Schema.String)),
+    seed: Schema.optional(Schema.Number),
+    tools: Schema.optional(
+      Schema.Array(
+        Schema.Struct({ name: Schema.String, description: Schema.optional(Schema.String), parameters: object })
+      )
+    ),
+    toolChoice: Schema.optional(
+      Schema.Union([Schema.Literals(["auto", "none", "required"]), Schema.Struct({ name: Schema.String })])
+    ),
+    output: Schema.optional(
+      Schema.Struct({
+        type: Schema.Literal("json"),
+        name: Schema.optional(Schema.String),
+        schema: Schema.optional(object)
+      })
+    ),
+    extra: Schema.optional(object)
+  })
+}
+
+const replySchema = (): Schema.Codec<Reply> =>
+  Schema.Struct({
+    text: Schema.String,
+    reasoning: Schema.optionalKey(Schema.String),
+    toolCalls: Schema.Array(toolCallSchema()),
+    finishReason: Schema.Literals(["stop", "length", "toolCalls", "contentFilter", "other"]),
+    usage: Schema.Struct({
+      inputTokens: Schema.optionalKey(Schema.Number),
+      outputTokens: Schema.optionalKey(Schema.Number),
+      totalTokens: Schema.optionalKey(Schema.Number),
+      cachedInputTokens: Schema.optionalKey(Schema.Number),
+      cacheWriteTokens: Schema.optionalKey(Schema.Number),
+      reasoningTokens: Schema.optionalKey(Schema.Number)
+    }),
+    model: Schema.optionalKey(Schema.String),
+    id: Schema.optionalKey(Schema.String),
+    raw: Schema.Unknown
+  })
+
+/**
+ * Schema of {@link Request}. It checks the shape; ranges and what a provider accepts are checked by `encode`, with the
+ * same message wherever the request came from.
+ *
+ * @example
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import * as Chat from "effect-ai-gateway/Chat"
+ *
+ * export const decodeLine = Schema.decodeEffect(Schema.fromJsonString(Chat.RequestSchema))
+ * ```
+ */
+export const RequestSchema: Schema.Codec<Request> = /*#__PURE__*/ requestSchema()
+
+/** Schema of {@link Reply}. `raw` is kept as it is. */
+export const ReplySchema: Schema.Codec<Reply> = /*#__PURE__*/ replySchema()
