@@ -1,0 +1,469 @@
+/**
+ * The algebra of routes.
+ *
+ * A `Route<In, Out>` is an immutable value: which targets are asked in which order, how often, for how long, with which gateway
+ * options, and what is made of the answers. Because it is data it can be printed, drawn, stored, checked for its worst case, compiled to one
+ * gateway request, or run on the client by `Router`.
+ *
+ * Settings belong to the targets below them: `retry` around a fallback means that each target is retried, not that the chain is run
+ * again, and of two nested settings the inner-most wins. Attempts never multiply.
+ *
+ * Nothing here throws. A route that was given something invalid is still a value: {@link problems} lists what is wrong, and
+ * running it fails with `InvalidRequest` before anything is sent.
+ */
+import * as Duration from "effect/Duration"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type { ReasonTag } from "./GatewayError.ts"
+import * as GatewayOptions from "./GatewayOptions.ts"
+import * as Bounds from "./internal/bounds.ts"
+import * as Compile from "./internal/compile.ts"
+import { makePlan, type Planned } from "./internal/plan.ts"
+import * as Render from "./internal/render.ts"
+import {
+  type Decoded,
+  type FallbackOn,
+  type Leaf,
+  type Node,
+  type Policy,
+  type RetrySchedule,
+  rebuild
+} from "./internal/routeNode.ts"
+import type { Headers } from "./UniversalRequest.ts"
+
+export type { Bounds, TargetBounds } from "./internal/bounds.ts"
+export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/compile.ts"
+export type { FallbackOn, Node, RetrySchedule } from "./internal/routeNode.ts"
+
+const TypeId = "~effect-ai-gateway/Route"
+
+/** How to get from an input to an answer. */
+export interface Route<in In, out Out> extends Pipeable {
+  readonly [TypeId]: { readonly _In: (_: In) => void; readonly _Out: (_: never) => Out }
+  readonly node: Node<In, Out>
+  /** The plan is made once per route and then remembered. */
+  readonly planned: Planned<In, Out>
+}
+
+class RouteImpl<In, Out> implements Route<In, Out> {
+  readonly [TypeId]: Route<In, Out>[typeof TypeId] = { _In: (_: In) => {}, _Out: (value: never) => value }
+  readonly node: Node<In, Out>
+  #planned: Planned<In, Out> | undefined
+  constructor(node: Node<In, Out>) {
+    this.node = node
+  }
+  get planned(): Planned<In, Out> {
+    this.#planned ??= makePlan(this.node)
+    return this.#planned
+  }
+  pipe() {
+    return pipeArguments(this, arguments)
+  }
+  toJSON(): unknown {
+    return { _id: "Route", targets: this.planned.targets.map(({ key }) => key) }
+  }
+}
+
+/** Makes a route of a node; for modules that bring leaves of their own. */
+export const fromNode = <In, Out>(node: Node<In, Out>): Route<In, Out> => new RouteImpl(node)
+
+/** Whether `u` is a route. */
+export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === "object" && u !== null && TypeId in u
+
+/** What {@link make} takes. */
+export interface MakeOptions<In, Body, Out> {
+  /** Provider slug, `compat`, or `custom-{slug}`. */
+  readonly provider: string
+  /** Path at the provider without a leading slash, or a function of the input. */
+  readonly endpoint: string | ((input: In) => string)
+  /** Name of the model, for records and pictures. */
+  readonly model?: string | undefined
+  /** Explicit key of the target; by default all that distinguishes it, and never the credential. */
+  readonly key?: string | undefined
+  /** Lower-case names; credentials as `Redacted`. */
+  readonly headers?: Headers | undefined
+  /** The provider's request body. */
+  readonly query: (input: In) => Body
+  /** Decodes the answer. */
+  readonly success: Schema.ConstraintDecoder<Out>
+  /** How the body is read before `success` decodes it: parsed JSON (default), text, or bytes. */
+  readonly accept?: "json" | "text" | "bytes" | undefined
+}
+
+/**
+ * A leaf for any body: one request to one target. An answer that `success` does not decode is an `InvalidResponse`, and the
+ * next target is tried.
+ *
+ * @example
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const moderate = Route.make({
+ *   provider: "openai",
+ *   endpoint: "moderations",
+ *   query: (input: string) => ({ input }),
+ *   success: Schema.Struct({ results: Schema.Array(Schema.Struct({ flagged: Schema.Boolean })) })
+ * })
+ * ```
+ */
+export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<In, Out> => {
+  const decode = Schema.decodeUnknownResult(options.success)
+  const { endpoint, query } = options
+  const leaf: Leaf<In, Out> = {
+    _tag: "Leaf",
+    provider: options.provider,
+    label: typeof endpoint === "string" ? endpoint : "endpoint by input",
+    model: options.model,
+    key: options.key,
+    headers: { ...options.headers },
+    accept: options.accept ?? "json",
+    build: (input) =>
+      Result.succeed({ endpoint: typeof endpoint === "string" ? endpoint : endpoint(input), query: query(input) }),
+    decode: (body) =>
+      Result.mapBoth(decode(body), {
+        onSuccess: (value): Decoded<Out> => ({ value }),
+        // The first line says where and what was expected; Schema's messages do not print the value.
+        onFailure: (error) => ({ field: "body", accepted: error.message.split("\n").join(" ").slice(0, 500) })
+      }),
+    spec: undefined
+  }
+  return fromNode(leaf)
+}
+
+/**
+ * Asks the routes in order: the next one when a failure allows it (see the decision table of `GatewayError`, or
+ * {@link fallbackOn}).
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.chat("claude-haiku-4-5")
+ * )
+ * ```
+ */
+export const fallback = <In, Out>(
+  first: Route<In, Out>,
+  ...rest: ReadonlyArray<Route<In, Out>>
+): Route<In, Out> =>
+  // A caller without types can pass none at all; the plan then names the problem.
+  fromNode({
+    _tag: "Fallback",
+    routes: [first, ...rest].flatMap((route: Route<In, Out> | undefined) => (route === undefined ? [] : [route.node]))
+  })
+
+/** A declarative retry policy; it can be compiled and stored. */
+export interface RetryOptions {
+  /** Attempts on one target, the first included: 1 to 100. */
+  readonly attempts: number
+  /** Wait before the second attempt. Default {@link defaultRetryDelay}. */
+  readonly delay?: Duration.Input | undefined
+  /** How the wait grows: `delay`, `delay * n` or `delay * 2^(n-1)` before attempt `n + 1`. Default `"exponential"`. */
+  readonly backoff?: GatewayOptions.Backoff | undefined
+  /**
+   * Longest wait of the back-off, and longest hint that is waited out while another target is ready. Default
+   * {@link defaultMaxDelay}.
+   */
+  readonly maxDelay?: Duration.Input | undefined
+  /** Share of the back-off that is drawn at random, from 0 (none, the default) to 1 (all of it). */
+  readonly jitter?: number | undefined
+  /** Whether a server's wait hint is a lower bound. Default `true`. */
+  readonly retryAfter?: boolean | undefined
+  /** Reasons after which the same target is tried again. Default: what the decision table says. */
+  readonly on?: ReadonlyArray<ReasonTag> | undefined
+}
+
+/** Default of `delay` in {@link retry}. */
+export const defaultRetryDelay = Duration.millis(200)
+/** Default of `maxDelay` in {@link retry}. */
+export const defaultMaxDelay = Duration.seconds(5)
+
+const millisOf = (input: Duration.Input): number =>
+  Option.match(Duration.fromInput(input), { onNone: () => Number.NaN, onSome: Duration.toMillis })
+
+const policyOf = (options: RetryOptions): Policy | GatewayOptions.Problem => {
+  const delay = millisOf(options.delay ?? defaultRetryDelay)
+  const maxDelay = millisOf(options.maxDelay ?? Duration.max(defaultMaxDelay, Duration.millis(Number.isFinite(delay) ? delay : 0)))
+  const jitter = options.jitter ?? 0
+  const { attempts, backoff = "exponential" } = options
+  if (!Number.isInteger(attempts) || attempts < 1 || attempts > 100) {
+    return { field: "retry.attempts", accepted: "a whole number from 1 to 100" }
+  }
+  if (!(Number.isFinite(delay) && delay >= 0)) return { field: "retry.delay", accepted: "a finite duration of 0 or more" }
+  if (!(Number.isFinite(maxDelay) && maxDelay >= delay)) {
+    return { field: "retry.maxDelay", accepted: "a finite duration that is not shorter than delay" }
+  }
+  if (!(jitter >= 0 && jitter <= 1)) return { field: "retry.jitter", accepted: "a number from 0 to 1" }
+  if (!["constant", "linear", "exponential"].includes(backoff)) {
+    return { field: "retry.backoff", accepted: "constant, linear, exponential" }
+  }
+  return { attempts, delay, backoff, maxDelay, jitter, retryAfter: options.retryAfter ?? true, on: options.on }
+}
+
+const isSchedule = (policy: RetryOptions | RetrySchedule): policy is RetrySchedule => !("attempts" in policy)
+
+/**
+ * Tries the same target again, for each target below. A wait hint of the server is a lower bound of the wait; a wait that does
+ * not fit into the deadline moves on at once instead of sleeping. An Effect `Schedule` works too, but cannot be compiled or
+ * stored; the decision table still says after which failures.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Provider.openai.chat("gpt-4.1-mini").pipe(
+ *   Route.retry({ attempts: 3, delay: "200 millis", backoff: "exponential", jitter: 0.5 })
+ * )
+ * ```
+ */
+export const retry: {
+  (policy: RetryOptions | RetrySchedule): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out> => {
+  if (isSchedule(policy)) return fromNode({ _tag: "Retry", policy, route: self.node })
+  const made = policyOf(policy)
+  return "field" in made ? invalid(self, made) : fromNode({ _tag: "Retry", policy: made, route: self.node })
+})
+
+const invalid = <In, Out>(self: Route<In, Out>, problem: GatewayOptions.Problem): Route<In, Out> =>
+  fromNode({ _tag: "Invalid", problem, route: self.node })
+
+const limited = <In, Out>(self: Route<In, Out>, tag: "Timeout" | "Deadline", input: Duration.Input): Route<In, Out> => {
+  const millis = millisOf(input)
+  return Number.isInteger(millis) && millis >= 1
+    ? fromNode({ _tag: tag, duration: Duration.millis(millis), route: self.node })
+    : invalid(self, { field: tag.toLowerCase(), accepted: "1 millisecond or more, finite, in whole milliseconds" })
+}
+
+/**
+ * Limits each attempt until the first byte of its answer, for each target below: whole milliseconds, at least one. The
+ * attempt is interrupted and fails with `Timeout` (`firstByte`).
+ */
+export const timeout: {
+  (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "Timeout", duration))
+
+/**
+ * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. What is running when it passes is interrupted and fails
+ * with `Timeout` (`deadline`); an outer fallback with time left goes on.
+ */
+export const deadline: {
+  (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "Deadline", duration))
+
+/**
+ * Gateway options for each target below; inner options win field by field.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Provider.openai.chat("gpt-4.1-mini").pipe(
+ *   Route.options({ noWholesale: true, log: { payload: false } })
+ * )
+ * ```
+ */
+export const options: {
+  (input: GatewayOptions.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, input: GatewayOptions.Input): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Input): Route<In, Out> => {
+  const [problem] = GatewayOptions.problems(input)
+  return problem === undefined
+    ? fromNode({ _tag: "Options", options: GatewayOptions.normalize(input), route: self.node })
+    : invalid(self, problem)
+})
+
+/** Cache options for each target below: a life time of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
+export const cache: {
+  (input: NonNullable<GatewayOptions.Input["cache"]>): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>) =>
+  options(self, { cache: input })
+)
+
+/** Metadata for the logs of each target below: at most five flat entries after merging. */
+export const metadata: {
+  (input: GatewayOptions.Metadata): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata) => options(self, { metadata: input }))
+
+/**
+ * Which failures go on to the next target, for the fallbacks below: a list of reasons instead of the decision table, or a function of
+ * the error, which cannot be compiled or stored.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1"),
+ *   Provider.openai.chat("gpt-4.1-mini")
+ * ).pipe(Route.fallbackOn(["RateLimited", "ProviderUnavailable", "Timeout"]))
+ * ```
+ */
+export const fallbackOn: {
+  (on: FallbackOn): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, on: FallbackOn): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, on: FallbackOn) => fromNode({ _tag: "FallbackOn", on, route: self.node }))
+
+/** What {@link when} takes. */
+export interface WhenOptions<In, Out> {
+  /** What pictures call the condition. Default `"condition"`. */
+  readonly label?: string | undefined
+  readonly predicate: (input: In) => boolean
+  readonly onTrue: Route<In, Out>
+  readonly onFalse: Route<In, Out>
+}
+
+/**
+ * Chooses a route by input: `when(predicate, onTrue, onFalse)`, or with a label for pictures.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import type * as Chat from "effect-ai-gateway/Chat"
+ *
+ * export const ask = Route.when(
+ *   (input: Chat.Input) => JSON.stringify(input).length > 20_000,
+ *   Provider.googleAiStudio.chat("gemini-2.5-flash"),
+ *   Provider.openai.chat("gpt-4.1-mini")
+ * )
+ * ```
+ */
+export const when: {
+  <In, Out>(options: WhenOptions<In, Out>): Route<In, Out>
+  <In, Out>(predicate: (input: In) => boolean, onTrue: Route<In, Out>, onFalse: Route<In, Out>): Route<In, Out>
+} = <In, Out>(
+  first: WhenOptions<In, Out> | ((input: In) => boolean),
+  ...branches: ReadonlyArray<Route<In, Out>>
+): Route<In, Out> => {
+  const [onTrue, onFalse] = typeof first === "function" ? branches : [first.onTrue, first.onFalse]
+  if (onTrue === undefined || onFalse === undefined) {
+    return fromNode({ _tag: "Invalid", problem: { field: "when", accepted: "two routes" }, route: undefined })
+  }
+  const condition =
+    typeof first === "function"
+      ? { label: "condition", predicate: first }
+      : { label: first.label ?? "condition", predicate: first.predicate }
+  return fromNode({ _tag: "When", ...condition, onTrue: onTrue.node, onFalse: onFalse.node })
+}
+
+/** Adapts the answer of every target. An adapted route cannot be stored. */
+export const map: {
+  <Out, Out2>(f: (value: Out) => Out2): <In>(self: Route<In, Out>) => Route<In, Out2>
+  <In, Out, Out2>(self: Route<In, Out>, f: (value: Out) => Out2): Route<In, Out2>
+} = dual(2, <In, Out, Out2>(self: Route<In, Out>, f: (value: Out) => Out2): Route<In, Out2> =>
+  fromNode(
+    rebuild<In, Out, In, Out2>(
+      self.node,
+      (leaf) => ({
+        ...leaf,
+        spec: undefined,
+        decode: (body) => Result.map(leaf.decode(body), (decoded) => ({ ...decoded, value: f(decoded.value) }))
+      }),
+      (predicate) => predicate
+    )
+  )
+)
+
+/** Adapts the input of every target and condition. An adapted route cannot be stored. */
+export const mapInput: {
+  <In, In2>(f: (input: In2) => In): <Out>(self: Route<In, Out>) => Route<In2, Out>
+  <In, Out, In2>(self: Route<In, Out>, f: (input: In2) => In): Route<In2, Out>
+} = dual(2, <In, Out, In2>(self: Route<In, Out>, f: (input: In2) => In): Route<In2, Out> =>
+  fromNode(
+    rebuild<In, Out, In2, Out>(
+      self.node,
+      (leaf) => ({ ...leaf, spec: undefined, build: (input) => leaf.build(f(input)) }),
+      (predicate) => (input) => predicate(f(input))
+    )
+  )
+)
+
+/** Everything that is wrong with a route: each field and what would have been accepted. Empty when it can run. */
+export const problems = (self: Route<never, unknown>): ReadonlyArray<GatewayOptions.Problem> => self.planned.problems
+
+/** Keys of the targets in the order in which they would be asked. */
+export const targets = (self: Route<never, unknown>): ReadonlyArray<string> =>
+  self.planned.targets.map(({ key }) => key)
+
+/** Prints a route as an indented tree. No credential is in it. */
+export const describe = (self: Route<never, unknown>): string => Render.describe(self.node)
+
+/** Draws a route as a Mermaid flow chart: solid arrows are the way down, dotted ones what follows a failure. */
+export const toMermaid = (self: Route<never, unknown>): string => Render.toMermaid(self.planned)
+
+/**
+ * The worst case of a route, computed without running anything: attempts, requests, waiting, targets that cannot be reached,
+ * timeouts that a deadline cuts short. Assert it in a test.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * const ask = Route.fallback(Provider.openai.chat("gpt-4.1"), Provider.openai.chat("gpt-4.1-mini")).pipe(
+ *   Route.retry({ attempts: 3 })
+ * )
+ * console.log(Route.bounds(ask).attempts) // 6
+ * ```
+ */
+export const bounds = (self: Route<never, unknown>): Bounds.Bounds => Bounds.boundsOf(self.planned)
+
+/** What {@link compile} may leave out. */
+export interface CompileOptions {
+  /** Losses that are accepted. Default: none. */
+  readonly allow?: ReadonlyArray<Compile.LossKind> | undefined
+}
+
+/**
+ * Translates a route for the gateway to execute: to one universal request for one input (default), or to the elements of a Cloudflare
+ * dynamic route. What the target cannot express comes back as losses; any loss that is not allowed is a failure that lists them all.
+ *
+ * @example
+ * ```ts
+ * import * as Result from "effect/Result"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * const ask = Route.fallback(Provider.openai.chat("gpt-4.1"), Provider.groq.chat("llama-3.3-70b-versatile"))
+ * const compiled = Route.compile(ask, "Hello", "universal")
+ * console.log(Result.isSuccess(compiled) && compiled.success.legs.length) // 2
+ * ```
+ */
+export function compile<In, Out>(
+  self: Route<In, Out>,
+  input: In,
+  target?: "universal",
+  options?: CompileOptions
+): Result.Result<Compile.CompiledUniversal, ReadonlyArray<Compile.Loss>>
+export function compile<In, Out>(
+  self: Route<In, Out>,
+  input: In,
+  target: "dynamic",
+  options?: CompileOptions
+): Result.Result<Compile.CompiledDynamic, ReadonlyArray<Compile.Loss>>
+export function compile<In, Out>(
+  self: Route<In, Out>,
+  input: In,
+  target: "universal" | "dynamic" = "universal",
+  options: CompileOptions = {}
+): Result.Result<Compile.CompiledUniversal | Compile.CompiledDynamic, ReadonlyArray<Compile.Loss>> {
+  const allow = options.allow ?? []
+  return target === "universal"
+    ? Result.map(Compile.toUniversal(self.planned, input, allow), ({ compiled }) => compiled)
+    : Compile.toDynamic(self.planned, allow)
+}

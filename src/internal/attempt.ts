@@ -1,0 +1,154 @@
+/**
+ * One attempt on one target: send, wait for the first byte, read, decode, record.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { type Attempt, GatewayError, InvalidRequest, Timeout } from "../GatewayError.ts"
+import * as GatewayOptions from "../GatewayOptions.ts"
+import type { GatewayResponse } from "../GatewayResponse.ts"
+import * as LogTrail from "../LogTrail.ts"
+import type { LegInput } from "../UniversalRequest.ts"
+import { defined } from "./defined.ts"
+import type { Usage } from "./dialects/dialect.ts"
+import type { Target } from "./plan.ts"
+import type { Leaf } from "./routeNode.ts"
+
+/** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
+export type Send = (
+  request: LegInput | ReadonlyArray<LegInput>,
+  options: GatewayOptions.Input & { readonly record: false }
+) => Effect.Effect<GatewayResponse, GatewayError>
+
+/** What belongs to one run of a route. */
+export interface Run<In> {
+  readonly send: Send
+  readonly input: In
+  readonly eventId: string
+  /** Options of the run itself; those of the route win. */
+  readonly options: GatewayOptions.GatewayOptions
+  /** Every attempt so far, in order of their ends; the router makes one at a time. */
+  readonly attempts: Array<Attempt>
+}
+
+/** A decoded answer and whose it is. */
+export interface Answered<Out> {
+  readonly value: Out
+  readonly target: string
+  readonly provider: string
+  readonly model: string | undefined
+  readonly usage: Usage | undefined
+  readonly response: GatewayResponse
+  /** Index of the answering leg, when the gateway executed the route. */
+  readonly step: number | undefined
+}
+
+/** The method that errors of a router name. */
+export const method = "Router.run"
+
+const read = (response: GatewayResponse, accept: Leaf<never, unknown>["accept"]): Effect.Effect<unknown, GatewayError> =>
+  accept === "json" ? response.json : accept === "text" ? response.text : response.bytes
+
+/** Reads and decodes a body. What does not decode is an `InvalidResponse` with a bounded excerpt. */
+export const decode = <In, Out>(
+  target: Target<In, Out>,
+  response: GatewayResponse,
+  step: number | undefined
+): Effect.Effect<Answered<Out>, GatewayError> =>
+  Effect.flatMap(read(response, target.leaf.accept), (body) => {
+    const decoded = target.leaf.decode(body)
+    if (Result.isFailure(decoded)) {
+      const { accepted, field } = decoded.failure
+      const excerpt = target.leaf.accept === "bytes" ? Effect.succeed("") : response.text
+      return Effect.flatMap(excerpt, (text) => Effect.fail(response.invalid(`${field}: expected ${accepted}`, text)))
+    }
+    const { model, usage, value } = decoded.success
+    return Effect.succeed({
+      value,
+      target: target.key,
+      provider: response.meta.provider ?? target.leaf.provider,
+      model: model ?? response.meta.model ?? target.leaf.model,
+      usage,
+      response,
+      step
+    })
+  })
+
+/** What an outcome adds to the record of an attempt. */
+export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrail.Ended => {
+  if (Exit.isSuccess(exit)) {
+    const { model, provider, response, step, target } = exit.value
+    const { cacheStatus, eventId, logId } = response.meta
+    return {
+      target,
+      provider,
+      status: response.status,
+      ...defined({ cacheStatus, eventId, logId, model, resent: response.resent || undefined, step: step ?? response.meta.step })
+    }
+  }
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  if (error === undefined) return {}
+  const { eventId, logId, model, provider, reason, step } = error
+  return { error: reason, ...defined({ eventId, logId, model, provider, step, status: reason.status }) }
+}
+
+const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>
+  new GatewayError({
+    method,
+    reason: new Timeout({ phase, limit: Duration.millis(millis) }),
+    provider: target.leaf.provider,
+    eventId,
+    ...defined({ model: target.leaf.model })
+  })
+
+/** The failure of a target whose request could not even be made. */
+export const unbuildable = (target: Target<never, unknown>, problem: GatewayOptions.Problem, eventId: string) =>
+  new GatewayError({
+    method,
+    reason: new InvalidRequest({ origin: "client", field: problem.field, accepted: problem.accepted }),
+    provider: target.leaf.provider,
+    eventId,
+    ...defined({ model: target.leaf.model })
+  })
+
+/**
+ * Makes one attempt. `remaining` is what is left of the deadline in milliseconds; it covers the body too, while the
+ * target's own timeout ends with the first byte. The gateway is asked for one attempt, so that there is one owner of retries.
+ */
+export const attempt = <In, Out>(
+  run: Run<In>,
+  target: Target<In, Out>,
+  remaining: number | undefined
+): Effect.Effect<Answered<Out>, GatewayError> => {
+  const { eventId } = run
+  const { leaf, timeout } = target
+  const built = leaf.build(run.input)
+  if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
+  const { endpoint, query } = built.success
+  const merged = GatewayOptions.merge(run.options, target.options)
+  const options = { ...merged, eventId, retries: merged.retries ?? { attempts: 1 }, record: false } as const
+  const sent = run.send({ provider: leaf.provider, endpoint, headers: leaf.headers, query }, options)
+  const first =
+    timeout === undefined
+      ? sent
+      : Effect.timeoutOrElse(sent, {
+          duration: timeout,
+          orElse: () => Effect.fail(expired("firstByte", target, timeout, eventId))
+        })
+  const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
+  const bounded =
+    remaining === undefined
+      ? answered
+      : Effect.timeoutOrElse(answered, {
+          duration: remaining,
+          orElse: () => Effect.fail(expired("deadline", target, remaining, eventId))
+        })
+  return LogTrail.record(
+    bounded,
+    { target: target.key, provider: leaf.provider, endpoint, eventId, ...defined({ model: leaf.model }) },
+    ended,
+    (made) => run.attempts.push(made)
+  )
+}

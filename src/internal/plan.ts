@@ -1,0 +1,134 @@
+/**
+ * A route with its settings handed down to the targets: what the router runs, the compiler translates and `bounds`
+ * counts. Retry, timeout, options and `fallbackOn` belong to the targets below them, and the inner-most one wins; so attempts never
+ * multiply through nesting.
+ */
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import * as GatewayOptions from "../GatewayOptions.ts"
+import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./routeNode.ts"
+
+/** One target with everything that applies to it. */
+export interface Target<In, Out> {
+  readonly _tag: "Target"
+  /** Unique within the plan. */
+  readonly key: string
+  readonly leaf: Leaf<In, Out>
+  readonly options: GatewayOptions.GatewayOptions
+  /** Milliseconds until the first byte of one attempt. */
+  readonly timeout: number | undefined
+  readonly retry: Policy | RetrySchedule | undefined
+}
+
+/** A plan is a smaller tree: only what decides the order of targets is left. */
+export type Plan<In, Out> =
+  | Target<In, Out>
+  | { readonly _tag: "Fallback"; readonly on: FallbackOn | undefined; readonly plans: ReadonlyArray<Plan<In, Out>> }
+  | { readonly _tag: "Deadline"; readonly millis: number; readonly plan: Plan<In, Out> }
+  | {
+      readonly _tag: "When"
+      readonly label: string
+      readonly predicate: (input: In) => boolean
+      readonly onTrue: Plan<In, Out>
+      readonly onFalse: Plan<In, Out>
+    }
+
+/** A plan, its targets in order, and everything that is wrong with it. */
+export interface Planned<In, Out> {
+  readonly plan: Plan<In, Out>
+  readonly targets: ReadonlyArray<Target<In, Out>>
+  readonly problems: ReadonlyArray<GatewayOptions.Problem>
+}
+
+interface Env {
+  readonly options: GatewayOptions.GatewayOptions
+  readonly timeout: number | undefined
+  readonly retry: Policy | RetrySchedule | undefined
+  readonly on: FallbackOn | undefined
+}
+
+/** All that distinguishes a target, and never the credential itself. */
+const keyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOptions): string => {
+  if (leaf.key !== undefined) return leaf.key
+  const labels = Object.values(leaf.headers).flatMap((value) =>
+    Redacted.isRedacted(value) && value.label !== undefined ? [value.label] : []
+  )
+  const distinct = [...(options.byokAlias === undefined ? [] : [options.byokAlias]), ...labels]
+  return `${leaf.provider}/${leaf.model ?? leaf.label}${distinct.map((label) => `@${label}`).join("")}`
+}
+
+/** Hands settings down. Total: problems are collected and not thrown. */
+export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
+  const targets: Array<Target<In, Out>> = []
+  const problems: Array<GatewayOptions.Problem> = []
+  /** Leaves by the key that they would have; the same leaf in two places is one target. */
+  const leaves = new Map<string, Array<Leaf<In, Out>>>()
+
+  const target = (leaf: Leaf<In, Out>, env: Env): Target<In, Out> => {
+    const base = keyOf(leaf, env.options)
+    const same = leaves.get(base) ?? []
+    if (!same.includes(leaf)) leaves.set(base, same.concat(leaf))
+    const index = same.includes(leaf) ? same.indexOf(leaf) : same.length
+    // The same words for another leaf are another target: another key, region or gateway.
+    const key = index === 0 ? base : `${base}#${index + 1}`
+    if (index > 0 && leaf.key !== undefined) {
+      problems.push({ field: `key ${leaf.key}`, accepted: "a key that no other target has" })
+    }
+    for (const { accepted, field } of GatewayOptions.problems(env.options)) {
+      problems.push({ field: `${key}: ${field}`, accepted })
+    }
+    if (env.options.retries?.attempts !== undefined && env.options.retries.attempts > 1 && env.retry !== undefined) {
+      problems.push({
+        field: `${key}: retries.attempts`,
+        accepted: "one owner of retries: either `Route.retry` or the option `retries`, not both"
+      })
+    }
+    if (env.options.timeout !== undefined && env.timeout !== undefined) {
+      problems.push({ field: `${key}: timeout`, accepted: "either `Route.timeout` or the option `timeout`, not both" })
+    }
+    const made: Target<In, Out> = {
+      _tag: "Target",
+      key,
+      leaf,
+      options: env.options,
+      timeout: env.timeout,
+      retry: env.retry
+    }
+    targets.push(made)
+    return made
+  }
+
+  const go = (child: Node<In, Out>, env: Env): Plan<In, Out> => {
+    switch (child._tag) {
+      case "Leaf":
+        return target(child, env)
+      case "Fallback":
+        if (child.routes.length === 0) problems.push({ field: "fallback", accepted: "at least one route" })
+        return { _tag: "Fallback", on: env.on, plans: child.routes.map((route) => go(route, env)) }
+      case "When": {
+        const { label, onFalse, onTrue, predicate } = child
+        return { _tag: "When", label, predicate, onTrue: go(onTrue, env), onFalse: go(onFalse, env) }
+      }
+      case "Retry":
+        return go(child.route, { ...env, retry: child.policy })
+      case "Timeout":
+        return go(child.route, { ...env, timeout: Duration.toMillis(child.duration) })
+      case "Deadline":
+        return { _tag: "Deadline", millis: Duration.toMillis(child.duration), plan: go(child.route, env) }
+      case "Options":
+        return go(child.route, { ...env, options: GatewayOptions.merge(env.options, child.options) })
+      case "FallbackOn":
+        return go(child.route, { ...env, on: child.on })
+      case "Invalid":
+        problems.push(child.problem)
+        return child.route === undefined ? { _tag: "Fallback", on: undefined, plans: [] } : go(child.route, env)
+    }
+  }
+
+  const plan = go(node, { options: GatewayOptions.empty, timeout: undefined, retry: undefined, on: undefined })
+  return { plan, targets, problems }
+}
+
+/** Number of attempts that a retry setting allows on one target; infinite for a schedule. */
+export const attemptsOf = (retry: Policy | RetrySchedule | undefined): number =>
+  retry === undefined ? 1 : isSchedule(retry) ? Number.POSITIVE_INFINITY : retry.attempts
