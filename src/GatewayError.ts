@@ -271,7 +271,8 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
     const target = [this.provider, this.model].filter((part) => part !== undefined).join("/")
     const facts = [
       ...(this.reason.status === undefined ? [] : [`status ${this.reason.status}`]),
-      ...(this.reason.code === undefined ? [] : [`code ${this.reason.code}`]),
+      // A code comes from an answer, so only what looks like one is shown.
+      ...(this.reason.code !== undefined && /^[\w./-]{1,64}$/.test(this.reason.code) ? [`code ${this.reason.code}`] : []),
       ...(this.attempts === undefined || this.attempts.length < 2 ? [] : [`${this.attempts.length} attempts`])
     ]
     return [
@@ -327,26 +328,19 @@ export interface DecisionRow extends Decision {
   readonly reason: ReasonTag
   /** The variant within the reason, or `undefined` for all others of that reason. */
   readonly variant: string | undefined
-  /** Statuses and codes that lead here, for the reader of the table. */
-  readonly from: string
-  readonly why: string
 }
 
 const row = (
   reason: ReasonTag,
   variant: string | undefined,
   decision: "again" | "next" | "stop",
-  wait: Decision["wait"],
-  from: string,
-  why: string
+  wait: Decision["wait"]
 ): DecisionRow => ({
   reason,
   variant,
   again: decision === "again",
   next: decision !== "stop",
-  wait,
-  from,
-  why
+  wait
 })
 
 /**
@@ -354,89 +348,26 @@ const row = (
  * with `retry({ on })` and `fallbackOn`.
  */
 export const decisions: ReadonlyArray<DecisionRow> = [
-  row(
-    "TransportFailure",
-    undefined,
-    "again",
-    "backoff",
-    "connection refused, reset, DNS, TLS",
-    "often gone a moment later"
-  ),
-  row(
-    "Timeout",
-    "deadline",
-    "next",
-    "none",
-    "`Route.deadline`",
-    "an inner deadline is over; an outer one may allow another target"
-  ),
-  row(
-    "Timeout",
-    undefined,
-    "again",
-    "backoff",
-    "`Route.timeout`, 408, 504, 3007, 3008",
-    "a slow answer may be fast the next time"
-  ),
-  row("RateLimited", undefined, "again", "hint", "429, 2003, 3040", "capacity comes back; the hint says when"),
-  row(
-    "QuotaExhausted",
-    undefined,
-    "next",
-    "none",
-    "402, 2021, 2041, 2045, 2049, 3036, `insufficient_quota`",
-    "waiting seconds brings no money"
-  ),
-  row("Unauthorized", "provider", "next", "none", "provider 401, 403", "another provider has another key"),
-  row("Unauthorized", undefined, "stop", "none", "2009, 10000", "the gateway would refuse every target"),
-  row(
-    "InvalidRequest",
-    undefined,
-    "stop",
-    "none",
-    "400, 405, 413, 415, 422, our own checks",
-    "wrong everywhere; it must not burn the chain"
-  ),
-  row(
-    "ContextLengthExceeded",
-    undefined,
-    "next",
-    "none",
-    "`context_length_exceeded` and the like",
-    "another model may have a larger context"
-  ),
-  row("ContentBlocked", "provider", "next", "none", "provider's own filter", "filters differ between providers"),
-  row("ContentBlocked", undefined, "stop", "none", "2016, 2017, 2029, 2030", "a blocked prompt is not shopped around"),
-  row("NotFound", "gateway", "stop", "none", "2001", "every target is behind the same gateway"),
-  row("NotFound", "log", "stop", "none", "7002", "not a routing matter; `awaitLog` waits for fresh logs"),
-  row("NotFound", undefined, "next", "none", "404, 7003 with 404, 3042", "another target has another model"),
-  row(
-    "ProviderUnavailable",
-    undefined,
-    "again",
-    "hint",
-    "5xx, 52x, 529, 409, 425, 400 with 2005",
-    "failing now, likely well soon"
-  ),
-  row(
-    "InvalidResponse",
-    undefined,
-    "next",
-    "none",
-    "undecodable, HTML, truncated",
-    "the same model would likely do it again"
-  ),
-  row(
-    "StreamInterrupted",
-    undefined,
-    "stop",
-    "none",
-    "cut after content was delivered",
-    "a second answer must not be glued to the first"
-  ),
-  row("Rejected", undefined, "next", "none", "limiter, breaker, budget", "another target has its own limits"),
-  row("BindingMissing", undefined, "stop", "none", "no `env.AI`", "a configuration error"),
-  row("Unknown", undefined, "next", "none", "anything else", "never repeated blindly; another target may answer")
+  row("TransportFailure", undefined, "again", "backoff"),
+  row("Timeout", "deadline", "next", "none"),
+  row("Timeout", undefined, "again", "backoff"),
+  row("RateLimited", undefined, "again", "hint"),
+  row("QuotaExhausted", undefined, "next", "none"),
+  row("Unauthorized", "provider", "next", "none"),
+  row("Unauthorized", undefined, "stop", "none"),
+  row("InvalidRequest", undefined, "stop", "none"),
+  row("ContextLengthExceeded", undefined, "next", "none"),
+  row("ContentBlocked", "provider", "next", "none"),
+  row("ContentBlocked", undefined, "stop", "none"),
+  row("NotFound", "gateway", "stop", "none"),
+  row("NotFound", "log", "stop", "none"),
+  row("NotFound", undefined, "next", "none"),
+  row("ProviderUnavailable", undefined, "again", "hint"),
+  row("InvalidResponse", undefined, "next", "none"),
+  row("StreamInterrupted", undefined, "stop", "none"),
+  row("Rejected", undefined, "next", "none"),
+  row("BindingMissing", undefined, "stop", "none"),
+  row("Unknown", undefined, "next", "none")
 ]
 
 /** The variant of a reason that the decision table distinguishes. */

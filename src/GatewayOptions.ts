@@ -7,9 +7,9 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import { defined } from "./internal/defined.ts"
+import { durationOf } from "./internal/duration.ts"
 import { headerValueAccepted, isHeaderValue } from "./internal/headers.ts"
 import * as Encoding from "./internal/optionsEncoding.ts"
 
@@ -116,23 +116,6 @@ export const empty: GatewayOptions = {}
 
 const costNames = ["perTokenIn", "perTokenOut", "perCacheReadToken", "perCacheWriteToken", "totalCost"] as const
 const ttlAccepted = `60 seconds to 30 days in whole seconds, or "off"`
-
-// `Duration` reads NaN, `{}` and its own JSON form as zero; here they are no durations.
-const isDurationInput = (input: Duration.Input): boolean =>
-  typeof input === "number"
-    ? !Number.isNaN(input)
-    : typeof input !== "object" || input === null || Duration.isDuration(input)
-      ? true
-      : Object.values(input).length > 0 &&
-        Object.values(input).every((part) => typeof part === "number" && !Number.isNaN(part))
-
-/** In milliseconds, so that equal durations have one form. */
-const durationOf = (input: Duration.Input): Duration.Duration | undefined =>
-  isDurationInput(input)
-    ? Option.getOrUndefined(
-        Option.map(Duration.fromInput(input), (duration) => Duration.millis(Duration.toMillis(duration)))
-      )
-    : undefined
 
 const isWhole = (duration: Duration.Duration | undefined, unit: number, min: number, max: number): boolean => {
   if (duration === undefined) return false

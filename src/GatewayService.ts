@@ -20,6 +20,7 @@ import type { GatewayResponse } from "./GatewayResponse.ts"
 import { type Backend, checkId, modelOf } from "./internal/backend.ts"
 import { type AiBinding, requireMethods } from "./internal/binding.ts"
 import { defined } from "./internal/defined.ts"
+import { durationOf } from "./internal/duration.ts"
 import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
 import { isId } from "./internal/headers.ts"
@@ -114,7 +115,7 @@ const awaiting = <A>(
 ): Effect.Effect<A, GatewayError> => {
   if (awaitLog === undefined || awaitLog === false) return self
   const input = awaitLog === true ? defaultAwaitLog : awaitLog
-  const duration = Option.getOrUndefined(Duration.fromInput(input))
+  const duration = durationOf(input)
   if (duration === undefined || Duration.isNegative(duration)) {
     return Effect.fail(invalid("GatewayService.getLog", "awaitLog", "true, false or a duration of 0 or more"))
   }

@@ -13,7 +13,6 @@
  */
 import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
-import * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -21,8 +20,13 @@ import type { ReasonTag } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import * as Bounds from "./internal/bounds.ts"
 import * as Compile from "./internal/compile.ts"
+import type { Input, Reply } from "./internal/dialects/dialect.ts"
+import type { EmbeddingInput, Embeddings } from "./internal/dialects/embeddings.ts"
+import { millisOf } from "./internal/duration.ts"
 import { makePlan, type Planned } from "./internal/plan.ts"
 import * as Render from "./internal/render.ts"
+import * as Json from "./internal/routeJson.ts"
+import * as JsonRead from "./internal/routeJsonRead.ts"
 import {
   type Decoded,
   type FallbackOn,
@@ -184,9 +188,6 @@ export interface RetryOptions {
 export const defaultRetryDelay = Duration.millis(200)
 /** Default of `maxDelay` in {@link retry}. */
 export const defaultMaxDelay = Duration.seconds(5)
-
-const millisOf = (input: Duration.Input): number =>
-  Option.match(Duration.fromInput(input), { onNone: () => Number.NaN, onSome: Duration.toMillis })
 
 const policyOf = (options: RetryOptions): Policy | GatewayOptions.Problem => {
   const delay = millisOf(options.delay ?? defaultRetryDelay)
@@ -467,3 +468,98 @@ export function compile<In, Out>(
     ? Result.map(Compile.toUniversal(self.planned, input, allow), ({ compiled }) => compiled)
     : Compile.toDynamic(self.planned, allow)
 }
+
+/**
+ * A stored route, version 1.
+ *
+ * A node holds settings (`options`, `deadline`, `timeout`, `retry`, `fallbackOn`) and exactly one of: `fallback`, a list of nodes; `route`, one
+ * node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
+ * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
+ *
+ * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`, `dialect` (the `id` of a
+ * `Chat.Dialect`), `key`, `headers`, `body`, and where the provider needs them `resource`, `deployment`, `apiVersion`, `project`, `region`,
+ * `version`. `credentials` lists the headers whose values are not stored.
+ */
+export type RouteJson = Json.RouteJson
+/** A node of a {@link RouteJson}. */
+export type RouteNodeJson = Json.RouteNodeJson
+
+/**
+ * Writes a route as plain data, without its credentials: only the names of their headers are kept, and keys of targets that a
+ * credential's label was a part of. What cannot be stored comes back as problems, each with the place in the file where it would
+ * stand: targets with functions in them (`make`, `request`, `map`, `mapInput`), conditions, schedules, functions in `fallbackOn`, and everything
+ * that {@link problems} lists.
+ *
+ * @example
+ * ```ts
+ * import * as Result from "effect/Result"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.timeout("5 seconds"))
+ * console.log(JSON.stringify(Result.getOrThrow(Route.toJson(ask))))
+ * // {"version":1,"route":{"timeout":"5 seconds","fallback":[{"provider":"openai","model":"gpt-4.1-mini"},…]}}
+ * ```
+ */
+export const toJson = (
+  self: Route<never, unknown>
+): Result.Result<RouteJson, ReadonlyArray<GatewayOptions.Problem>> => Json.write(self.node, self.planned)
+
+/** What {@link fromJson} takes beside the data. */
+export interface FromJsonOptions {
+  /**
+   * Credentials of the targets whose `credentials` name a header, by key of the target (as in {@link targets}) or by provider slug; the key goes first. A `Redacted`
+   * alone is the provider's key, written as the provider wants it (`Bearer …`). A record of `Redacted` gives whole header values by name,
+   * for headers other than that. What no target asks for is not used.
+   */
+  readonly credentials?: JsonRead.Credentials | undefined
+}
+
+const algebra: JsonRead.Algebra = {
+  options: (node, input) => options(fromNode(node), input).node,
+  deadline: (node, duration) => deadline(fromNode(node), duration).node,
+  timeout: (node, duration) => timeout(fromNode(node), duration).node,
+  retry: (node, policy) => retry(fromNode(node), policy).node
+}
+
+/**
+ * Reads a chat route (see {@link RouteJson}) from parsed JSON, for example a configuration file. Limits are those of the combinators. Everything
+ * that is wrong comes back at once, each with its path in the file and what is accepted there: fields that do not exist, values out of
+ * range, credentials that the file names and nobody gave.
+ *
+ * @example
+ * ```ts
+ * import * as Redacted from "effect/Redacted"
+ * import * as Result from "effect/Result"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * const file = `{
+ *   "version": 1,
+ *   "route": {
+ *     "deadline": "20 seconds",
+ *     "retry": { "attempts": 3, "delay": "200 millis" },
+ *     "fallback": [
+ *       { "provider": "openai", "model": "gpt-4.1-mini", "credentials": ["authorization"] },
+ *       { "provider": "workers-ai", "model": "@cf/meta/llama-3.1-8b-instruct" }
+ *     ]
+ *   }
+ * }`
+ * const ask = Route.fromJson(JSON.parse(file), { credentials: { openai: Redacted.make("sk-1") } })
+ * console.log(Result.isSuccess(ask) && Route.describe(ask.success))
+ * ```
+ */
+export const fromJson = (
+  json: unknown,
+  options: FromJsonOptions = {}
+): Result.Result<Route<Input, Reply>, ReadonlyArray<GatewayOptions.Problem>> =>
+  Result.map(JsonRead.read(JsonRead.chats, json, options.credentials ?? {}, algebra), (node) => fromNode(node))
+
+/** Like {@link fromJson}, for a route of embeddings: `provider` and `model` stand for that provider's embeddings. */
+export const embeddingsFromJson = (
+  json: unknown,
+  options: FromJsonOptions = {}
+): Result.Result<Route<EmbeddingInput, Embeddings>, ReadonlyArray<GatewayOptions.Problem>> =>
+  Result.map(JsonRead.read(JsonRead.embeddings, json, options.credentials ?? {}, algebra), (node) => fromNode(node))

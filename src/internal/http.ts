@@ -1,6 +1,7 @@
 /**
  * The HTTP transport: the only module of the core that imports `effect/http`.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as HttpClient from "effect/http/HttpClient"
@@ -107,6 +108,9 @@ const streamBody = (response: HttpClientResponse.HttpClientResponse, abort: Effe
 
 const isTrue = (): boolean => true
 
+/** Milliseconds within which a broken connection passes for one that had been closed before the request. */
+const staleWithin = 1000
+
 /** Makes a sender of any `HttpClient`. Its own spans are switched off: the services open one per call. */
 export const makeSend = (client: HttpClient.HttpClient): Send => {
   const scoped = HttpClient.withScope(client)
@@ -135,11 +139,15 @@ export const makeSend = (client: HttpClient.HttpClient): Send => {
       )
     })
   return (request) =>
-    once(request, false).pipe(
-      Effect.catchIf(
-        (reason) => reason._tag === "TransportFailure" && reason.kind === "stale",
-        () => once(request, true)
-      ),
+    Effect.flatMap(Clock.currentTimeMillis, (startedAt) =>
+      Effect.catch(once(request, false), (reason) => {
+        if (reason._tag !== "TransportFailure" || reason.kind !== "stale") return Effect.fail(reason)
+        // A socket that was closed before we wrote fails at once; a peer that took its time may have begun to work.
+        return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          now - startedAt < staleWithin ? once(request, true) : Effect.fail(reason)
+        )
+      })
+    ).pipe(
       Effect.provideService(HttpClient.TracerDisabledWhen, isTrue),
       Effect.provideService(HttpClient.TracerPropagationEnabled, false)
     )

@@ -130,5 +130,9 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
 }
 
 /** Number of attempts that a retry setting allows on one target; infinite for a schedule. */
-export const attemptsOf = (retry: Policy | RetrySchedule | undefined): number =>
-  retry === undefined ? 1 : isSchedule(retry) ? Number.POSITIVE_INFINITY : retry.attempts
+export const attemptsOf = (retry: Policy | RetrySchedule | undefined): number => {
+  if (retry === undefined) return 1
+  if (isSchedule(retry)) return Number.POSITIVE_INFINITY
+  // After no failure at all: the first attempt is the only one.
+  return retry.on?.length === 0 ? 1 : retry.attempts
+}

@@ -150,6 +150,39 @@ describe("what the caller gives", () => {
     })
   )
 
+  it.effect("never gets into the hands of the binding", () =>
+    Effect.gen(function* () {
+      const given: Array<unknown> = []
+      const take = (...args: ReadonlyArray<unknown>) => {
+        for (const arg of args) collect(arg)
+        return Promise.resolve(Response.json({}))
+      }
+      const collect = (value: unknown): void => {
+        if (typeof value !== "object" || value === null || value instanceof AbortSignal) return
+        given.push(value)
+        for (const [name, item] of Object.entries(value)) {
+          // Bodies are only read.
+          if (name !== "query" && name !== "messages") collect(item)
+        }
+      }
+      const { ai, gateway } = yield* services({
+        run: take,
+        models: take,
+        gateway: () => ({ run: take, getLog: take, patchLog: take, getUrl: async () => "" })
+      })
+      const legs = [{ ...leg("x"), config: { maxAttempts: 2 } }]
+      const options = { metadata: { a: 1 }, retries: { attempts: 2 }, headers: { "x-a": "1" }, tags: ["a"] }
+      const input = { messages: [] }
+      const patch = { feedback: 1 } as const
+      yield* gateway.run(legs, options)
+      yield* gateway.patchLog("log-1", patch)
+      yield* ai.run(llama, input, { ...options, gateway: "gw" })
+      const own = [legs, ...legs, legs[0]?.headers, legs[0]?.config, input, patch, ...Object.values(options)]
+      assert.isAtLeast(given.length, 10)
+      for (const value of own) assert.notInclude(given, value)
+    })
+  )
+
   it.effect("arrives as the binding's own options", () =>
     Effect.gen(function* () {
       const { ai: binding, sent } = recording()

@@ -1,6 +1,8 @@
 /**
  * The HTTP transport against a real server, through every client that the documentation recommends.
  */
+
+import type { ServerResponse } from "node:http"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -10,7 +12,6 @@ import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type { HttpClient } from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import type { ServerResponse } from "node:http"
 import * as GatewayService from "../../src/GatewayService.ts"
 import * as LogTrail from "../../src/LogTrail.ts"
 import { json, makePeer, type Peer, type Reply } from "../support/httpPeer.ts"

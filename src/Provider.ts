@@ -1,0 +1,469 @@
+/**
+ * Constructors of routes, one value per provider: `Provider.openai.chat("gpt-4.1-mini")` is a `Route` of one target.
+ *
+ * | value | slug | credential header | `chat` | `embeddings` |
+ * | --- | --- | --- | --- | --- |
+ * | `openai` | `openai` | `authorization: Bearer` | `chat/completions` | `embeddings` |
+ * | `anthropic` | `anthropic` | `x-api-key` | `v1/messages` (also `messages`) | |
+ * | `googleAiStudio` | `google-ai-studio` | `x-goog-api-key` | `v1beta/models/{model}:generateContent` | |
+ * | `googleVertexAi` | `google-vertex-ai` | `authorization: Bearer` | `v1/projects/{project}/locations/{region}/…:generateContent` | |
+ * | `workersAi` | `workers-ai` | `authorization: Bearer` | `{model}` | `{model}` |
+ * | `azureOpenai` | `azure-openai` | `api-key` | `{resource}/{deployment}/chat/completions?api-version=…` | `…/embeddings?api-version=…` |
+ * | `awsBedrock` | `aws-bedrock` | `authorization: Bearer` | `bedrock-mantle/{region}/anthropic/v1/messages` (also `messages`) | |
+ * | `grok` | `grok` | `authorization: Bearer` | `v1/chat/completions` | |
+ * | `groq` | `groq` | `authorization: Bearer` | `chat/completions` | |
+ * | `deepseek` | `deepseek` | `authorization: Bearer` | `chat/completions` | |
+ * | `mistral` | `mistral` | `authorization: Bearer` | `v1/chat/completions` | `v1/embeddings` |
+ * | `cerebras` | `cerebras` | `authorization: Bearer` | `chat/completions` | |
+ * | `openrouter` | `openrouter` | `authorization: Bearer` | `v1/chat/completions` | `v1/embeddings` |
+ * | `perplexityAi` | `perplexity-ai` | `authorization: Bearer` | `chat/completions` | |
+ * | `baseten` | `baseten` | `authorization: Bearer` | `v1/chat/completions` | |
+ * | `fireworks` | `fireworks` | `authorization: Bearer` | `chat/completions` | `embeddings` |
+ * | `cohere` | `cohere` | `authorization: Bearer` | (through `compat`) | |
+ * | `huggingface` | `huggingface` | `authorization: Bearer` | | |
+ * | `replicate` | `replicate` | `authorization: Bearer` | | |
+ * | `fal` | `fal` | `authorization: Key` | | |
+ * | `ideogram` | `ideogram` | `api-key` | | |
+ * | `parallel` | `parallel` | `x-api-key` | (through `compat`) | |
+ * | `cartesia` | `cartesia` | `x-api-key` | | |
+ * | `deepgram` | `deepgram` | `authorization: Token` | | |
+ * | `elevenlabs` | `elevenlabs` | `xi-api-key` | | |
+ * | `adobeFirefly` | `adobe-firefly` | `authorization: Bearer` | | |
+ * | `compat`, `dynamic` | `compat` | `authorization: Bearer` | `chat/completions` | |
+ * | `custom("x")` | `custom-x` | `authorization: Bearer` (option) | `v1/chat/completions` (option) | `v1/embeddings` (option) |
+ *
+ * Every provider has `request` for anything else that it offers. Without `apiKey` no credential header is sent at all: the gateway then
+ * uses a stored key, or Unified Billing (`Route.options({ noWholesale: true })` forbids the latter).
+ *
+ * Nothing throws. An argument that cannot be used (an empty model, a missing region, a key with a space in it) makes a route whose
+ * `Route.problems` name it as `{slug}.{field}`; running it fails with `InvalidRequest` before anything is sent. Whatever becomes a part of a path is
+ * checked, so that no model name can lead to another path. Paths are those of
+ * https://developers.cloudflare.com/ai-gateway/usage/providers/.
+ */
+import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import type * as Chat from "./Chat.ts"
+import type { Problem } from "./GatewayOptions.ts"
+import { anthropic as anthropicDialect } from "./internal/dialects/anthropic.ts"
+import { openaiEmbeddings, workersAiEmbeddings } from "./internal/dialects/embeddings.ts"
+import { google as googleDialect, googleVertex as googleVertexDialect } from "./internal/dialects/google.ts"
+import { openaiCompatible, openai as openaiDialect } from "./internal/dialects/openai.ts"
+import { workersAi as workersAiDialect } from "./internal/dialects/workersAi.ts"
+import * as Providers from "./internal/providers.ts"
+import * as Route from "./Route.ts"
+import type { Headers } from "./UniversalRequest.ts"
+
+/** A route that answers chat requests. */
+export type ChatRoute = Route.Route<Chat.Input, Chat.Reply>
+/** A route that makes embeddings. */
+export type EmbeddingRoute = Route.Route<Chat.EmbeddingInput, Chat.Embeddings>
+
+/** What every target accepts. */
+export interface Options {
+  /**
+   * The provider's key alone, written as the provider's credential header. A label (`Redacted.make(key, { label })`) becomes a part of the
+   * target's key, so that two keys are two targets by name. Absent: the gateway's stored key, or Unified Billing.
+   */
+  readonly apiKey?: Redacted.Redacted<string> | undefined
+  /** Key of the target, unique within a route. Default: provider, model, key alias and labels. */
+  readonly key?: string | undefined
+  /** More headers for the provider: names in lower case, credentials as `Redacted`, none of the gateway's (`cf-aig-…`). */
+  readonly headers?: Headers | undefined
+  /** Fields of every request body, below what the request itself says. */
+  readonly body?: Readonly<Record<string, Chat.Json>> | undefined
+  /** Path at the provider instead of the usual one, without a leading slash. */
+  readonly endpoint?: string | undefined
+}
+
+/** What `chat` accepts. */
+export interface ChatOptions extends Options {
+  /** The codec instead of the provider's usual one, for example `Chat.anthropicJsonTool`. Stored routes name it by its `id`. */
+  readonly dialect?: Chat.Dialect<Chat.Input, Chat.Reply> | undefined
+}
+
+/** What {@link anthropic} accepts. */
+export interface AnthropicOptions extends ChatOptions {
+  /** Header `anthropic-version`. Default `2023-06-01`. */
+  readonly version?: string | undefined
+}
+
+/** Where an Azure OpenAI deployment is. */
+export interface AzurePlace {
+  /** Name of the resource, the first part of its host. */
+  readonly resource: string
+  /** Version of the API, for example `2024-10-21`. */
+  readonly apiVersion: string
+  /** Name of the deployment. Default: the model. */
+  readonly deployment?: string | undefined
+}
+
+/** Where a Vertex AI model is. */
+export interface VertexPlace {
+  readonly project: string
+  /** For example `us-central1`; Cloudflare advises against `global`. */
+  readonly region: string
+}
+
+/** Where a Bedrock model is. */
+export interface BedrockPlace {
+  /** For example `us-east-1`. */
+  readonly region: string
+}
+
+/** What `request` accepts: `Route.make` with the provider filled in. */
+export interface RequestOptions<In, Body, Out> {
+  /** Path at the provider without a leading slash, or a function of the input. */
+  readonly endpoint: string | ((input: In) => string)
+  /** The provider's request body. */
+  readonly query: (input: In) => Body
+  /** Decodes the answer. */
+  readonly success: Schema.ConstraintDecoder<Out>
+  /** Name of the model, for records and pictures. */
+  readonly model?: string | undefined
+  /** How the body is read before `success` decodes it. Default `"json"`. */
+  readonly accept?: "json" | "text" | "bytes" | undefined
+  /** As in {@link Options}. */
+  readonly apiKey?: Redacted.Redacted<string> | undefined
+  /** As in {@link Options}. */
+  readonly headers?: Headers | undefined
+  /** As in {@link Options}. */
+  readonly key?: string | undefined
+}
+
+/** What all providers have. */
+export interface Provider {
+  /** Name of the provider in URLs, legs and logs. */
+  readonly slug: string
+  /** A target for any request; it cannot be stored, as it is made of functions. */
+  readonly request: <In, Body, Out>(options: RequestOptions<In, Body, Out>) => Route.Route<In, Out>
+}
+
+/** A provider with chat. */
+export interface WithChat {
+  readonly chat: (model: string, options?: ChatOptions) => ChatRoute
+}
+
+/** A provider with embeddings. */
+export interface WithEmbeddings {
+  readonly embeddings: (model: string, options?: Options) => EmbeddingRoute
+}
+
+/** A provider of Anthropic's messages: `chat` is the same function under the name that all providers share. */
+export interface WithMessages {
+  readonly messages: (model: string, options?: AnthropicOptions) => ChatRoute
+  readonly chat: (model: string, options?: AnthropicOptions) => ChatRoute
+}
+
+const invalid = <In, Out>(slug: string, problems: ReadonlyArray<Problem>): Route.Route<In, Out> =>
+  Route.fromNode(
+    problems.reduceRight<Route.Node<In, Out> | undefined>(
+      (route, { accepted, field }) => ({ _tag: "Invalid", problem: { field: `${slug}.${field}`, accepted }, route }),
+      undefined
+    ) ?? { _tag: "Fallback", routes: [] }
+  )
+
+const target = <In, Out>(
+  definition: Providers.Definition,
+  kind: Providers.Kind,
+  dialect: Chat.Dialect<In, Out>,
+  model: string,
+  options: Providers.LegOptions = {}
+): Route.Route<In, Out> =>
+  Result.match(Providers.makeLeaf(definition, kind, dialect, model, options), {
+    onFailure: (problems) => invalid(definition.slug, problems),
+    onSuccess: (leaf) => Route.fromNode(leaf)
+  })
+
+const chatOf =
+  (definition: Providers.Definition, dialect: Chat.Dialect<Chat.Input, Chat.Reply>) =>
+  (model: string, options?: ChatOptions & Providers.LegOptions): ChatRoute =>
+    target(definition, "chat", options?.dialect ?? dialect, model, options)
+
+const embeddingsOf =
+  (definition: Providers.Definition, dialect: Chat.Dialect<Chat.EmbeddingInput, Chat.Embeddings>) =>
+  (model: string, options?: Providers.LegOptions): EmbeddingRoute =>
+    target(definition, "embeddings", dialect, model, options)
+
+const provider = (definition: Providers.Definition): Provider => ({
+  slug: definition.slug,
+  request: (options) => {
+    const { headers, problems } = Providers.headersOf(definition, options)
+    const { apiKey: _, endpoint, key, ...rest } = options
+    const all = [
+      ...(definition.problems ?? []),
+      ...(typeof endpoint === "function" ? [] : Providers.endpointProblems(endpoint)),
+      ...(key === "" ? [{ field: "key", accepted: "a name that is not empty" }] : []),
+      ...problems
+    ]
+    return all.length > 0
+      ? invalid(definition.slug, all)
+      : Route.make({ ...rest, endpoint, key, headers, provider: definition.slug })
+  }
+})
+
+const withChat = (
+  definition: Providers.Definition,
+  dialect: Chat.Dialect<Chat.Input, Chat.Reply> = openaiCompatible
+): Provider & WithChat => ({ ...provider(definition), chat: chatOf(definition, dialect) })
+
+const withEmbeddings = (
+  definition: Providers.Definition,
+  dialect: Chat.Dialect<Chat.Input, Chat.Reply> = openaiCompatible
+): Provider & WithChat & WithEmbeddings => ({
+  ...withChat(definition, dialect),
+  embeddings: embeddingsOf(definition, openaiEmbeddings)
+})
+
+const withMessages = (definition: Providers.Definition) => {
+  const messages = chatOf(definition, anthropicDialect)
+  return { ...provider(definition), messages, chat: messages }
+}
+
+/**
+ * OpenAI.
+ *
+ * @example
+ * ```ts
+ * import * as Redacted from "effect/Redacted"
+ * import * as Schema from "effect/Schema"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * // The second key is used when the first one is throttled.
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini", { apiKey: Redacted.make("sk-1", { label: "team-a" }) }),
+ *   Provider.openai.chat("gpt-4.1-mini", { apiKey: Redacted.make("sk-2", { label: "team-b" }) })
+ * )
+ *
+ * export const moderate = Provider.openai.request({
+ *   endpoint: "moderations",
+ *   query: (input: string) => ({ input }),
+ *   success: Schema.Struct({ results: Schema.Array(Schema.Struct({ flagged: Schema.Boolean })) })
+ * })
+ * ```
+ */
+export const openai: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(
+  Providers.openai,
+  openaiDialect
+)
+
+/**
+ * Anthropic. `messages` is the name that its documentation uses; `chat` is the same function.
+ *
+ * @example
+ * ```ts
+ * import * as Chat from "effect-ai-gateway/Chat"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const ask = Provider.anthropic.messages("claude-haiku-4-5")
+ * // For models without structured output.
+ * export const older = Provider.anthropic.messages("claude-3-5-haiku-latest", { dialect: Chat.anthropicJsonTool })
+ * ```
+ */
+export const anthropic: Provider & WithMessages = /*#__PURE__*/ withMessages(Providers.anthropic)
+
+/** Google AI Studio (Gemini). Model names: letters, digits and `.`, `_`, `-`, `@`, as they are a part of the path. */
+export const googleAiStudio: Provider & WithChat = /*#__PURE__*/ withChat(Providers.googleAiStudio, googleDialect)
+
+/**
+ * Google Vertex AI (Gemini). `apiKey` is an access token, or a service account's JSON in base64 with a `region` in it.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const ask = Provider.googleVertexAi.chat("gemini-2.5-flash", {
+ *   project: "my-project",
+ *   region: "us-central1"
+ * })
+ * ```
+ */
+export const googleVertexAi: Provider & {
+  readonly chat: (model: string, options: ChatOptions & VertexPlace) => ChatRoute
+} = /*#__PURE__*/ withChat(Providers.googleVertexAi, googleVertexDialect)
+
+/**
+ * Workers AI, by its native path, where the model is the endpoint: every text model has it, and the dialect also reads the OpenAI-shaped
+ * answers of newer models. For the other path give `endpoint: "v1/chat/completions"` and `dialect: Chat.openaiCompatible`. Over HTTP
+ * `apiKey` is a Cloudflare token with Workers AI Read; over the binding none is needed.
+ */
+export const workersAi: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ (() => ({
+  ...withChat(Providers.workersAi, workersAiDialect),
+  embeddings: embeddingsOf(Providers.workersAi, workersAiEmbeddings)
+}))()
+
+/**
+ * Azure OpenAI. The model is what records and pictures show; the deployment decides, and is the model unless it is named.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const ask = Provider.azureOpenai.chat("gpt-4.1-mini", {
+ *   resource: "my-resource",
+ *   deployment: "mini-eu",
+ *   apiVersion: "2024-10-21"
+ * })
+ * ```
+ */
+export const azureOpenai: Provider & {
+  readonly chat: (model: string, options: ChatOptions & AzurePlace) => ChatRoute
+  readonly embeddings: (model: string, options: Options & AzurePlace) => EmbeddingRoute
+} = /*#__PURE__*/ withEmbeddings(Providers.azureOpenai, openaiDialect)
+
+/**
+ * Anthropic's models at Amazon Bedrock, by its `bedrock-mantle` endpoint, which speaks Anthropic's messages. `apiKey` is an Amazon
+ * Bedrock API key; without one the gateway signs with the stored AWS credentials. Everything else at Bedrock: `request`, with stored credentials, as a
+ * request that is signed here cannot be sent in a leg. Source: https://developers.cloudflare.com/ai-gateway/usage/providers/bedrock/.
+ */
+export const awsBedrock: Provider & {
+  readonly messages: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
+  readonly chat: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
+} = /*#__PURE__*/ withMessages(Providers.awsBedrock)
+
+/** xAI. */
+export const grok: Provider & WithChat = /*#__PURE__*/ withChat(Providers.grok)
+
+/** Groq. */
+export const groq: Provider & WithChat = /*#__PURE__*/ withChat(Providers.groq)
+
+/** DeepSeek. */
+export const deepseek: Provider & WithChat = /*#__PURE__*/ withChat(Providers.deepseek)
+
+/** Mistral AI. Shorter vectors are asked for with `extra: { output_dimension }` there, not with `dimensions`. */
+export const mistral: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(Providers.mistral)
+
+/** Cerebras. */
+export const cerebras: Provider & WithChat = /*#__PURE__*/ withChat(Providers.cerebras)
+
+/** OpenRouter; model names have a slash: `openai/gpt-5-mini`. */
+export const openrouter: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(Providers.openrouter)
+
+/** Perplexity. */
+export const perplexityAi: Provider & WithChat = /*#__PURE__*/ withChat(Providers.perplexityAi)
+
+/** Baseten's shared models; a deployment of your own is a `request` to `model/{id}`. */
+export const baseten: Provider & WithChat = /*#__PURE__*/ withChat(Providers.baseten)
+
+/** Fireworks. Cloudflare's adapter knows it, its documentation does not. */
+export const fireworks: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(Providers.fireworks)
+
+/** Cohere. Its own chat has another shape; use `compat.chat("cohere/…")`. */
+export const cohere: Provider = /*#__PURE__*/ provider(Providers.cohere)
+
+/** Hugging Face, by the path of a model. The gateway's upstream was reported as retired: https://github.com/cloudflare/cloudflare-docs/issues/27332. */
+export const huggingface: Provider = /*#__PURE__*/ provider(Providers.huggingface)
+
+/** Replicate: `request` to `predictions`. */
+export const replicate: Provider = /*#__PURE__*/ provider(Providers.replicate)
+
+/** Fal. */
+export const fal: Provider = /*#__PURE__*/ provider(Providers.fal)
+
+/** Ideogram. */
+export const ideogram: Provider = /*#__PURE__*/ provider(Providers.ideogram)
+
+/** Parallel: tasks and search by `request`, chat by `compat.chat("parallel/…")`. */
+export const parallel: Provider = /*#__PURE__*/ provider(Providers.parallel)
+
+/** Cartesia; it wants a header `cartesia-version`. */
+export const cartesia: Provider = /*#__PURE__*/ provider(Providers.cartesia)
+
+/** Deepgram. */
+export const deepgram: Provider = /*#__PURE__*/ provider(Providers.deepgram)
+
+/**
+ * ElevenLabs.
+ *
+ * @example
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const speak = Provider.elevenlabs.request({
+ *   endpoint: "v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb?output_format=mp3_44100_128",
+ *   query: (text: string) => ({ text, model_id: "eleven_multilingual_v2" }),
+ *   success: Schema.Uint8Array,
+ *   accept: "bytes"
+ * })
+ * ```
+ */
+export const elevenlabs: Provider = /*#__PURE__*/ provider(Providers.elevenlabs)
+
+/** Adobe Firefly. `apiKey` is the access token; Adobe also wants the client id as a header `x-api-key`. */
+export const adobeFirefly: Provider = /*#__PURE__*/ provider(Providers.adobeFirefly)
+
+/**
+ * The gateway's own OpenAI-shaped endpoint for many providers; the model is `provider/model`, of which only the first slash counts.
+ * Cloudflare calls it deprecated; it keeps working, and it is how {@link dynamic} routes are called over HTTP.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const ask = Provider.compat.chat("google-vertex-ai/google/gemini-2.5-pro")
+ * export const routed = Provider.compat.chat("dynamic/support") // the same as Provider.dynamic("support")
+ * ```
+ */
+export const compat: Provider & WithChat = /*#__PURE__*/ (() => ({
+  ...provider(Providers.compat),
+  chat: (model: string, options?: ChatOptions) => {
+    const own = Providers.wayOf(Providers.compat, "chat", model)?.dialect === openaiDialect.id
+    return chatOf(Providers.compat, own ? openaiDialect : openaiCompatible)(model, options)
+  }
+}))()
+
+/**
+ * A dynamic route of the gateway as one target: fallbacks, limits and splits are decided there. It needs stored keys or Unified Billing. In
+ * one universal request with other targets, dynamic routes to Workers AI models fail
+ * (https://github.com/cloudflare/ai/issues/617): run such a route with `execution: "client"`.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const ask = Provider.dynamic("support")
+ * ```
+ */
+export const dynamic = (route: string, options?: ChatOptions): ChatRoute =>
+  typeof route === "string" && /^\S+$/.test(route) && !route.startsWith("dynamic/")
+    ? compat.chat(`dynamic/${route}`, options)
+    : invalid("compat", [
+        { field: "route", accepted: "the name of a dynamic route, without `dynamic/` and without spaces" }
+      ])
+
+/** What {@link custom} accepts beside the slug. */
+export interface CustomOptions {
+  /** Codec of its chat. Default: OpenAI's, as everybody speaks it. */
+  readonly dialect?: Chat.Dialect<Chat.Input, Chat.Reply> | undefined
+  /** Path of its chat below the `base_url`. Default `v1/chat/completions`. */
+  readonly chatEndpoint?: string | undefined
+  /** Path of its embeddings below the `base_url`, in OpenAI's shape. Default `v1/embeddings`. */
+  readonly embeddingsEndpoint?: string | undefined
+  /** Header of its key, in lower case, and the word before the key, if any. Default `authorization` with `Bearer`. */
+  readonly auth?: { readonly header: string; readonly scheme?: string | undefined } | undefined
+}
+
+/**
+ * A custom provider, by the slug that it was given in the gateway's settings (without `custom-`). Source:
+ * https://developers.cloudflare.com/ai-gateway/configuration/custom-providers/.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * const ours = Provider.custom("our-llm", { chatEndpoint: "api/chat", auth: { header: "x-api-key" } })
+ * export const ask = ours.chat("llama-70b")
+ * ```
+ */
+export const custom = (slug: string, options: CustomOptions = {}): Provider & WithChat & WithEmbeddings => {
+  const { auth, chatEndpoint = "v1/chat/completions", dialect, embeddingsEndpoint = "v1/embeddings" } = options
+  const definition = Providers.custom(slug, auth)
+  const { chat, embeddings, ...rest } = withEmbeddings(definition, dialect)
+  return {
+    ...rest,
+    chat: (model, given) => chat(model, { ...given, endpoint: given?.endpoint ?? chatEndpoint }),
+    embeddings: (model, given) => embeddings(model, { ...given, endpoint: given?.endpoint ?? embeddingsEndpoint })
+  }
+}

@@ -1,0 +1,33 @@
+/**
+ * The command line `effect-ai-gateway`. Each command is a module of its own.
+ */
+import { createRequire } from "node:module"
+import * as CliError from "effect/cli/CliError"
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import { type CliFailure, UsageShown } from "./failure.ts"
+import { serve } from "./serve.ts"
+
+// Two folders up from here is the package, both in the sources and in the build.
+const manifest: { readonly version: string } = createRequire(import.meta.url)("../../package.json")
+
+/** Version of this package. */
+export const version: string = manifest.version
+
+/** The root command. */
+export const command = Command.make("effect-ai-gateway").pipe(
+  Command.withDescription("Cloudflare AI Gateway on your machine"),
+  Command.withSubcommands([serve])
+)
+
+const isUsage = (error: CliError.CliError | CliFailure): boolean =>
+  CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
+
+/**
+ * Runs the command line with the given arguments (without the program's own name). Fails after the problem was printed;
+ * the error tells `NodeRuntime.runMain` the exit code: 2 for flags and files that are refused.
+ */
+export const run = (
+  args: ReadonlyArray<string>
+): Effect.Effect<void, CliError.CliError | CliFailure | UsageShown, Command.Environment> =>
+  Command.runWith(command, { version })(args).pipe(Effect.catchIf(isUsage, () => new UsageShown()))

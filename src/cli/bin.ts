@@ -1,0 +1,27 @@
+#!/usr/bin/env node
+/**
+ * The binary. `@effect/platform-node` is an optional peer, so it is imported late, where its absence can be explained.
+ */
+import * as Effect from "effect/Effect"
+import { run } from "./Cli.ts"
+
+const isAbsent = (error: unknown): boolean =>
+  error instanceof Error &&
+  "code" in error &&
+  error.code === "ERR_MODULE_NOT_FOUND" &&
+  error.message.includes("@effect/platform-node")
+
+const platform = await Promise.all([
+  import("@effect/platform-node/NodeRuntime"),
+  import("@effect/platform-node/NodeServices")
+]).catch((error: unknown) => {
+  if (!isAbsent(error)) throw error
+  console.error("effect-ai-gateway: the command line needs a package of Effect: npm install @effect/platform-node")
+  process.exitCode = 1
+  return undefined
+})
+
+if (platform !== undefined) {
+  const [NodeRuntime, NodeServices] = platform
+  NodeRuntime.runMain(Effect.provide(run(process.argv.slice(2)), NodeServices.layer))
+}

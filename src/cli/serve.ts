@@ -1,0 +1,204 @@
+/**
+ * `effect-ai-gateway serve`: the local gateway as a process.
+ */
+import * as Config from "effect/Config"
+import * as Console from "effect/Console"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type { GatewayError } from "../GatewayError.ts"
+import * as Faults from "../local/faults.ts"
+import * as Local from "../local/node.ts"
+import * as Upstream from "../local/Upstream.ts"
+import { CliFailure } from "./failure.ts"
+
+/** Port of `serve` unless `--port` names another. */
+export const defaultPort = 8790
+/** What the logs API is sent when the gateway has no token: a client insists on some value, the gateway takes any. */
+const placeholderToken = "local"
+
+const flags = {
+  port: Flag.Int("port").pipe(
+    Flag.withAlias("p"),
+    Flag.withDescription(`Port to listen on; 0 takes a free one (default: ${defaultPort})`),
+    Flag.withDefault(defaultPort)
+  ),
+  host: Flag.String("host").pipe(
+    Flag.withDescription("Interface to listen on (default: 127.0.0.1); one that other machines reach needs a token"),
+    Flag.withDefault("127.0.0.1")
+  ),
+  gateways: Flag.String("gateway").pipe(
+    Flag.withMetavar("id"),
+    Flag.withDescription("Id of a gateway; may be repeated, the first is the default one (default: default)"),
+    Flag.atLeast(0)
+  ),
+  account: Flag.String("account").pipe(
+    Flag.withMetavar("id"),
+    Flag.withDescription("The only account that is served (default: any; printed as local)"),
+    Flag.optional
+  ),
+  token: Flag.Redacted("token").pipe(
+    Flag.withDescription("Token that requests must carry (default: CF_AIG_TOKEN, which other processes cannot see)"),
+    Flag.withFallbackConfig(Config.Redacted("CF_AIG_TOKEN")),
+    Flag.optional
+  ),
+  script: Flag.String("script").pipe(
+    Flag.withMetavar("file.json"),
+    Flag.withDescription('Scripted faults by provider: { "openai": [{ "status": 503 }] }'),
+    Flag.optional
+  ),
+  upstreams: Flag.String("upstream").pipe(
+    Flag.withMetavar("slug=url"),
+    Flag.withDescription("Sends a provider's requests to a real server instead of the echo; may be repeated"),
+    Flag.atLeast(0)
+  ),
+  json: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print one line of JSON (url, port, env) instead of text when ready"),
+    Flag.withDefault(false)
+  )
+}
+
+/** Scripts by provider slug. */
+type Scripts = ReadonlyMap<string, ReadonlyArray<Upstream.Fault>>
+
+const scriptsAccepted = '{ "provider-slug": [fault, …], … }'
+const decodeFile = Schema.decodeUnknownOption(
+  Schema.fromJsonString(Schema.Record(Schema.String, Schema.Array(Schema.Unknown)))
+)
+
+const readScripts = Effect.fnUntraced(function* (path: string) {
+  const fail = (what: string) => new CliFailure({ message: `--script ${path}: ${what}` })
+  const fs = yield* FileSystem.FileSystem
+  const text = yield* Effect.mapError(fs.readFileString(path), () => fail("expected the path of a readable file"))
+  const file = Option.getOrUndefined(decodeFile(text))
+  if (file === undefined) return yield* fail(`expected JSON of the form ${scriptsAccepted}`)
+  const scripts = new Map<string, ReadonlyArray<Upstream.Fault>>()
+  for (const [slug, faults] of Object.entries(file)) {
+    const decoded = Faults.decode(faults)
+    if (Result.isFailure(decoded)) {
+      const { accepted, field } = decoded.failure
+      return yield* fail(`${field.replace(/^faults/, slug)}: expected ${accepted}`)
+    }
+    scripts.set(slug, decoded.success)
+  }
+  return scripts
+})
+
+const parseUpstreams = Effect.fnUntraced(function* (entries: ReadonlyArray<string>) {
+  const urls = new Map<string, string>()
+  for (const entry of entries) {
+    const at = entry.indexOf("=")
+    const [slug, url] = [entry.slice(0, at), entry.slice(at + 1)]
+    if (at < 1 || url === "") return yield* new CliFailure({ message: "--upstream: expected slug=url" })
+    if (urls.has(slug)) return yield* new CliFailure({ message: `--upstream ${slug}=…: expected each slug once` })
+    urls.set(slug, url)
+  }
+  return urls
+})
+
+const upstreamsOf = (scripts: Scripts, urls: ReadonlyMap<string, string>): Record<string, Upstream.Upstream> =>
+  Object.fromEntries(
+    [...new Set([...scripts.keys(), ...urls.keys()])].map((slug) => {
+      const [faults, baseUrl] = [scripts.get(slug), urls.get(slug)]
+      const target = baseUrl === undefined ? Upstream.echo() : Upstream.proxy({ baseUrl })
+      return [slug, faults === undefined ? target : Upstream.script(faults, target)]
+    })
+  )
+
+/** The gateway checks its options; this says where on the command line a refused one came from. */
+const toFailure =
+  (script: string | undefined, urls: ReadonlyMap<string, string>) =>
+  ({ message, reason }: GatewayError): CliFailure => {
+    if (reason._tag !== "InvalidRequest" || reason.field === undefined) return new CliFailure({ message })
+    const [option = "", name = ""] = reason.field.split(/\.(.*)/)
+    const slug = name.replace(/\.baseUrl$/, "")
+    const flags: Readonly<Record<string, string>> = {
+      token: "--token or CF_AIG_TOKEN",
+      gateways: `--gateway ${name}`,
+      upstreams: urls.has(slug) ? `--upstream ${slug}=…` : `--script ${script}: ${slug}`
+    }
+    return new CliFailure({ message: `${flags[option] ?? `--${option}`}: expected ${reason.accepted}` })
+  }
+
+/** What a program reads to find the gateway. Without the token, which is nobody's to print. */
+const environment = (
+  server: Local.Server,
+  account: string,
+  gateway: string,
+  token: Redacted.Redacted<string> | undefined
+): Record<string, string> => ({
+  CLOUDFLARE_ACCOUNT_ID: account,
+  AI_GATEWAY_ID: gateway,
+  AI_GATEWAY_URL: server.url,
+  CLOUDFLARE_API_URL: `${server.url}/client/v4`,
+  ...(token === undefined ? { CLOUDFLARE_API_TOKEN: placeholderToken } : {})
+})
+
+const text = (
+  server: Local.Server,
+  gateways: ReadonlyArray<string>,
+  env: Readonly<Record<string, string>>,
+  hasToken: boolean
+): string =>
+  [
+    `AI Gateway at ${server.url} (${gateways.join(", ")}); Ctrl-C stops it`,
+    `Providers at ${server.gateway.url(undefined, "{provider}")}`,
+    "",
+    ...Object.entries(env).map(([name, value]) => `export ${name}=${value}`),
+    ...(hasToken ? ["# and your token (not shown) as CF_AIG_TOKEN and CLOUDFLARE_API_TOKEN"] : [])
+  ].join("\n")
+
+/**
+ * The command. It serves until it is interrupted, and then closes at once: requests in flight are interrupted. The
+ * process ends with 130 after SIGINT or SIGTERM, and with 2 when a flag, the script file or the port is refused.
+ */
+export const serve = Command.make(
+  "serve",
+  flags,
+  Effect.fnUntraced(function* (given) {
+    const scripts: Scripts = Option.isSome(given.script) ? yield* readScripts(given.script.value) : new Map()
+    const urls = yield* parseUpstreams(given.upstreams)
+    const gateways = given.gateways.length === 0 ? ["default"] : given.gateways
+    const [gateway = "default"] = gateways
+    if (new Set(gateways).size < gateways.length) {
+      return yield* new CliFailure({ message: "--gateway: expected each id once" })
+    }
+    const token = Option.getOrUndefined(given.token)
+    const account = Option.getOrUndefined(given.account)
+    const server = yield* Local.serve({
+      port: given.port,
+      host: given.host,
+      gateway,
+      gateways: Object.fromEntries(gateways.map((id) => [id, {}])),
+      account,
+      token,
+      upstreams: upstreamsOf(scripts, urls)
+    }).pipe(Effect.mapError(toFailure(Option.getOrUndefined(given.script), urls)))
+    const env = environment(server, account ?? "local", gateway, token)
+    yield* Console.log(
+      given.json
+        ? JSON.stringify({ url: server.url, port: server.port, env })
+        : text(server, gateways, env, token !== undefined)
+    )
+    return yield* Effect.never
+  }, Effect.scoped)
+).pipe(
+  Command.withDescription(
+    "Runs the local gateway: the paths, headers and logs of AI Gateway without an account. Providers echo unless a " +
+      "script or a real server stands in for them. Ends with exit code 130 on Ctrl-C or SIGTERM, and with 2 when it " +
+      "cannot start."
+  ),
+  Command.withShortDescription("Run the local gateway"),
+  Command.withExamples(({ commandPath }) => [
+    { command: `${commandPath.join(" ")} --port 0 --json`, description: "A free port, told to the parent process" },
+    {
+      command: `${commandPath.join(" ")} --upstream openai=http://127.0.0.1:11434/v1`,
+      description: "Ollama behind the slug openai"
+    }
+  ])
+)

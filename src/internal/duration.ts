@@ -1,0 +1,28 @@
+/**
+ * Durations from a caller, without the generosity of `Duration` itself.
+ */
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+
+// `Duration` reads NaN, `{}` and its own JSON form as zero; here they are no durations.
+const isDurationInput = (input: Duration.Input): boolean =>
+  typeof input === "number"
+    ? !Number.isNaN(input)
+    : typeof input !== "object" || input === null || Duration.isDuration(input)
+      ? true
+      : Object.values(input).length > 0 &&
+        Object.values(input).every((part) => typeof part === "number" && !Number.isNaN(part))
+
+/** In milliseconds, so that equal durations have one form. */
+export const durationOf = (input: Duration.Input): Duration.Duration | undefined =>
+  isDurationInput(input)
+    ? Option.getOrUndefined(
+        Option.map(Duration.fromInput(input), (duration) => Duration.millis(Duration.toMillis(duration)))
+      )
+    : undefined
+
+/** Milliseconds of an input; not a number when it is no duration. */
+export const millisOf = (input: Duration.Input): number => {
+  const duration = durationOf(input)
+  return duration === undefined ? Number.NaN : Duration.toMillis(duration)
+}

@@ -1,0 +1,205 @@
+/**
+ * The deterministic upstream: reads the prompt in the dialect of the endpoint and answers in the same dialect.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Base64 from "effect/encoding/Base64"
+import * as Hash from "effect/Hash"
+import { dialectOf, isEmbeddingModel, isRecord, wantsStream } from "./dialect.ts"
+import * as EchoStream from "./echoStream.ts"
+import { json } from "./errors.ts"
+import type { Answer, Handler, UpstreamRequest } from "./protocol.ts"
+
+export interface Options {
+  readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
+  readonly dimensions: number
+}
+
+/** Everything that a dialect needs to write one answer. */
+export interface Reply {
+  readonly id: string
+  readonly model: string
+  readonly text: string
+  /** Seconds since the epoch. */
+  readonly created: number
+  readonly promptTokens: number
+  readonly completionTokens: number
+  readonly includeUsage: boolean
+}
+
+export const defaultText: Options["text"] = ({ provider, model, prompt }) => `${provider}/${model}: ${prompt}`
+
+/** Tokens are words here: easy to predict in a test. */
+export const words = (text: string): number => text.split(/\s+/).filter((word) => word !== "").length
+
+const items = (u: unknown): ReadonlyArray<unknown> => (Array.isArray(u) ? u : [])
+
+// A message's content: plain text, or parts of which only those with text count.
+const contentText = (content: unknown): string => {
+  if (typeof content === "string") return content
+  return items(content)
+    .flatMap((part) => (isRecord(part) && typeof part["text"] === "string" ? [part["text"]] : []))
+    .join("\n")
+}
+
+interface Prompt {
+  /** Text of the last message of the user. */
+  readonly last: string
+  /** Words of everything that was sent. */
+  readonly tokens: number
+}
+
+const promptOf = (messages: ReadonlyArray<unknown>, content: string, others: ReadonlyArray<unknown>): Prompt => {
+  const texts = messages.flatMap((message) =>
+    isRecord(message) ? [{ role: message["role"], text: contentText(message[content]) }] : []
+  )
+  const user = texts.filter(({ role }) => role === "user" || role === undefined)
+  return {
+    last: (user[user.length - 1] ?? texts[texts.length - 1])?.text ?? "",
+    tokens: [...others.map(contentText), ...texts.map(({ text }) => text)].reduce((sum, text) => sum + words(text), 0)
+  }
+}
+
+const plain = (text: string, others: ReadonlyArray<unknown> = []): Prompt =>
+  promptOf([{ role: "user", content: text }], "content", others)
+
+const chatPrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
+  if (Array.isArray(body["messages"])) return promptOf(body["messages"], "content", [body["system"]])
+  return plain(contentText(body["prompt"]))
+}
+
+const responsesPrompt = (body: Readonly<Record<string, unknown>>): Prompt =>
+  typeof body["input"] === "string"
+    ? plain(body["input"], [body["instructions"]])
+    : promptOf(items(body["input"]), "content", [body["instructions"]])
+
+const googlePrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
+  const system = isRecord(body["systemInstruction"]) ? body["systemInstruction"]["parts"] : undefined
+  return promptOf(items(body["contents"]), "parts", [system])
+}
+
+const hash = (text: string): string => (Hash.string(text) >>> 0).toString(16).padStart(8, "0")
+
+const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now: number): Reply => {
+  const model = request.model ?? "unknown"
+  const text = options.text({ provider: request.provider, model, prompt: prompt.last })
+  const streamOptions = isRecord(request.json) ? request.json["stream_options"] : undefined
+  return {
+    id: hash(`${request.provider}/${model}/${text}`),
+    model,
+    text,
+    created: Math.floor(now / 1000),
+    promptTokens: prompt.tokens,
+    completionTokens: words(text),
+    includeUsage: isRecord(streamOptions) && streamOptions["include_usage"] === true
+  }
+}
+
+const openAiChat = (reply: Reply): unknown => ({
+  id: `chatcmpl-${reply.id}`,
+  object: "chat.completion",
+  created: reply.created,
+  model: reply.model,
+  choices: [
+    {
+      index: 0,
+      message: { role: "assistant", content: reply.text, refusal: null },
+      logprobs: null,
+      finish_reason: "stop"
+    }
+  ],
+  usage: EchoStream.openAiUsage(reply)
+})
+
+const anthropic = (reply: Reply): unknown => ({
+  ...EchoStream.anthropicMessage(reply),
+  content: [{ type: "text", text: reply.text }],
+  stop_reason: "end_turn",
+  usage: { input_tokens: reply.promptTokens, output_tokens: reply.completionTokens }
+})
+
+const workersAi = (result: unknown): unknown => ({ result, success: true, errors: [], messages: [] })
+
+// Unit-length numbers from the text alone; near-equal texts do not get near-equal vectors.
+const vector = (text: string, dimensions: number): ReadonlyArray<number> => {
+  const raw = Array.from({ length: dimensions }, (_, i) => ((Hash.string(`${i}:${text}`) >>> 0) % 2001) / 1000 - 1)
+  const length = Math.hypot(...raw) || 1
+  return raw.map((x) => x / length)
+}
+
+const texts = (u: unknown): ReadonlyArray<string> =>
+  typeof u === "string" ? [u] : items(u).filter((text): text is string => typeof text === "string")
+
+// The official SDK asks for base64 (little-endian 32-bit floats) unless told otherwise.
+const encodeVector = (values: ReadonlyArray<number>, format: unknown): unknown => {
+  if (format !== "base64") return values
+  const view = new DataView(new ArrayBuffer(values.length * 4))
+  for (const [i, value] of values.entries()) view.setFloat32(i * 4, value, true)
+  return Base64.encode(new Uint8Array(view.buffer))
+}
+
+const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string, options: Options): unknown => {
+  const input = texts(body["input"])
+  const size = typeof body["dimensions"] === "number" ? body["dimensions"] : options.dimensions
+  const tokens = input.reduce((sum, text) => sum + words(text), 0)
+  return {
+    object: "list",
+    data: input.map((text, index) => ({
+      object: "embedding",
+      index,
+      embedding: encodeVector(vector(text, size), body["encoding_format"])
+    })),
+    model,
+    usage: { prompt_tokens: tokens, total_tokens: tokens }
+  }
+}
+
+const workersAiAnswer = (
+  request: UpstreamRequest,
+  body: Readonly<Record<string, unknown>>,
+  options: Options,
+  now: number
+): Answer => {
+  if (request.model !== undefined && isEmbeddingModel(request.model)) {
+    const data = texts(body["text"]).map((text) => vector(text, options.dimensions))
+    return json(200, workersAi({ shape: [data.length, options.dimensions], data, pooling: "mean" }))
+  }
+  const reply = replyOf(request, options, chatPrompt(body), now)
+  if (wantsStream(body)) return EchoStream.workersAi(reply)
+  return json(200, workersAi({ response: reply.text, usage: EchoStream.openAiUsage(reply) }))
+}
+
+const answer = (request: UpstreamRequest, options: Options, now: number): Answer => {
+  const body = isRecord(request.json) ? request.json : {}
+  const stream = wantsStream(body)
+  const reply = (prompt: Prompt): Reply => replyOf(request, options, prompt, now)
+  switch (dialectOf(request.provider, request.endpoint)) {
+    case "openai-chat": {
+      const chat = reply(chatPrompt(body))
+      return stream ? EchoStream.openAiChat(chat) : json(200, openAiChat(chat))
+    }
+    case "openai-responses": {
+      const response = reply(responsesPrompt(body))
+      return stream ? EchoStream.openAiResponses(response) : json(200, EchoStream.openAiResponse(response, "completed"))
+    }
+    case "openai-embeddings":
+      return json(200, openAiEmbeddings(body, request.model ?? "unknown", options))
+    case "anthropic": {
+      const message = reply(chatPrompt(body))
+      return stream ? EchoStream.anthropic(message) : json(200, anthropic(message))
+    }
+    case "google":
+      return json(200, EchoStream.googleResponse(reply(googlePrompt(body))))
+    case "google-stream":
+      return EchoStream.google(reply(googlePrompt(body)), request.endpoint)
+    case "workers-ai":
+      return workersAiAnswer(request, body, options, now)
+    case "other":
+      return json(200, { echo: request.json ?? null })
+  }
+}
+
+export const handler =
+  (options: Options): Handler =>
+  (request) =>
+    Effect.map(Clock.currentTimeMillis, (now) => answer(request, options, now))

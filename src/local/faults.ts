@@ -1,0 +1,170 @@
+/**
+ * Scripted reactions of an upstream: their schema, their queue, and what each does.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { providerError } from "./dialect.ts"
+import { jsonHeaders } from "./errors.ts"
+import { type Answer, Disconnect, type Handler, UpstreamFailure, type UpstreamRequest } from "./protocol.ts"
+
+const accepted =
+  "one of { status: 200..599 }, { ok: true }, { stall: true }, { reset: true }, { truncate: bytes }, { garble: true }, " +
+  '{ html: true }, { drop: true }; optional delay (milliseconds or a duration text) and repeat (1 or more, or "forever")'
+
+const parseDuration = Schema.decodeUnknownOption(Schema.DurationFromString)
+
+const Millis = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+
+const DurationText = Schema.String.check(
+  Schema.makeFilter((text) =>
+    Option.exists(parseDuration(text), (duration) => Duration.toMillis(duration) >= 0 && Duration.isFinite(duration))
+      ? undefined
+      : 'expected a duration such as "2 seconds"'
+  )
+)
+
+// A printable value: anything else would throw when the response is built.
+const HeaderText = Schema.String.check(Schema.isPattern(/^[\x20-\x7e]*$/))
+const HeaderName = Schema.String.check(Schema.isPattern(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/))
+
+const timing = {
+  /** Before the reaction: milliseconds, or text such as `"2 seconds"`. */
+  delay: Schema.optionalKey(Schema.Union([Millis, DurationText])),
+  /** How many attempts in a row react like this. Default: 1. */
+  repeat: Schema.optionalKey(
+    Schema.Union([Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)), Schema.Literal("forever")])
+  )
+}
+
+const Status = Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 599 }))
+
+const head = {
+  headers: Schema.optionalKey(Schema.Record(HeaderName, HeaderText)),
+  /** The `retry-after` header: seconds, or an HTTP date. */
+  retryAfter: Schema.optionalKey(Schema.Union([Millis, HeaderText]))
+}
+
+const always = Schema.Literal(true)
+
+export const Fault = Schema.Union([
+  Schema.Struct({ ...timing, ...head, status: Status, body: Schema.optionalKey(Schema.Unknown) }),
+  Schema.Struct({ ...timing, ok: always }),
+  Schema.Struct({ ...timing, stall: always }),
+  Schema.Struct({ ...timing, reset: always }),
+  Schema.Struct({ ...timing, truncate: Schema.Natural }),
+  Schema.Struct({ ...timing, ...head, garble: always }),
+  Schema.Struct({ ...timing, ...head, html: always, status: Schema.optionalKey(Status) }),
+  Schema.Struct({ ...timing, drop: always })
+])
+export type Fault = typeof Fault.Type
+
+const decodeOne = Schema.decodeUnknownResult(Fault, { onExcessProperty: "error" })
+
+/** The first thing that is wrong with a script, if any. */
+export const problem = (faults: unknown): { readonly field: string; readonly accepted: string } | undefined => {
+  if (!Array.isArray(faults)) return { field: "faults", accepted: "an array of faults" }
+  const index = faults.findIndex((fault) => Result.isFailure(decodeOne(fault)))
+  return index === -1 ? undefined : { field: `faults[${index}]`, accepted }
+}
+
+/** Decodes a script that came from elsewhere. */
+export const decode = (faults: unknown): Result.Result<ReadonlyArray<Fault>, { field: string; accepted: string }> => {
+  const found = problem(faults)
+  if (found !== undefined) return Result.fail(found)
+  return Result.succeed(
+    Array.isArray(faults) ? faults.flatMap((fault) => Option.toArray(Result.getSuccess(decodeOne(fault)))) : []
+  )
+}
+
+/** A script's position. */
+export interface Queue {
+  readonly next: () => Fault | undefined
+}
+
+export const makeQueue = (faults: ReadonlyArray<Fault>): Queue => {
+  let index = 0
+  let used = 0
+  return {
+    next: () => {
+      const fault = faults[index]
+      if (fault === undefined) return undefined
+      used++
+      if (fault.repeat !== "forever" && used >= (fault.repeat ?? 1)) {
+        index++
+        used = 0
+      }
+      return fault
+    }
+  }
+}
+
+const delayOf = (fault: Fault): Duration.Duration => {
+  if (fault.delay === undefined) return Duration.zero
+  return typeof fault.delay === "number"
+    ? Duration.millis(fault.delay)
+    : Option.getOrElse(parseDuration(fault.delay), () => Duration.zero)
+}
+
+const lowerCase = (headers: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
+
+const headersOf = (
+  fault: { readonly headers?: Readonly<Record<string, string>>; readonly retryAfter?: number | string },
+  contentType: string
+): Record<string, string> => ({
+  "content-type": contentType,
+  ...(fault.retryAfter === undefined ? {} : { "retry-after": String(fault.retryAfter) }),
+  ...lowerCase(fault.headers ?? {})
+})
+
+const bodyOf = (body: unknown): readonly [contentType: string, text: string] =>
+  typeof body === "string"
+    ? [body.trimStart().startsWith("<") ? "text/html; charset=utf-8" : "text/plain; charset=utf-8", body]
+    : [jsonHeaders["content-type"], JSON.stringify(body)]
+
+const page = "<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>"
+
+const cut = (answer: Answer, bytes: number): Answer => {
+  if (answer.body instanceof ReadableStream) return { ...answer, body: "", broken: true }
+  const body =
+    typeof answer.body === "string" ? new TextEncoder().encode(answer.body) : (answer.body ?? new Uint8Array(0))
+  return { ...answer, body: body.slice(0, bytes), broken: true }
+}
+
+const reaction = (fault: Fault, request: UpstreamRequest, then: Handler): ReturnType<Handler> => {
+  if ("ok" in fault) return then(request)
+  if ("stall" in fault) return Effect.never
+  if ("reset" in fault) return Effect.fail(new UpstreamFailure({ kind: "reset" }))
+  if ("drop" in fault) return Effect.fail(new Disconnect())
+  if ("truncate" in fault) return Effect.map(then(request), (answer) => cut(answer, fault.truncate))
+  if ("garble" in fault) {
+    const body = '{"id":"garbled","choices":[{"message":{"content":"cut'
+    return Effect.succeed({ status: 200, headers: headersOf(fault, jsonHeaders["content-type"]), body })
+  }
+  if ("html" in fault) {
+    return Effect.succeed({
+      status: fault.status ?? 502,
+      headers: headersOf(fault, "text/html; charset=utf-8"),
+      body: page
+    })
+  }
+  if (fault.body === undefined && fault.status < 300) {
+    return Effect.map(then(request), (answer) => ({
+      ...answer,
+      status: fault.status,
+      headers: { ...answer.headers, ...headersOf(fault, answer.headers["content-type"] ?? jsonHeaders["content-type"]) }
+    }))
+  }
+  const [contentType, body] = bodyOf(fault.body ?? providerError(request, fault.status))
+  return Effect.succeed({ status: fault.status, headers: headersOf(fault, contentType), body })
+}
+
+/** What happens to one attempt. Without a fault, `then` answers. */
+export const react = (fault: Fault | undefined, request: UpstreamRequest, then: Handler): ReturnType<Handler> => {
+  if (fault === undefined) return then(request)
+  const delay = delayOf(fault)
+  return Duration.isZero(delay) ? reaction(fault, request, then) : Effect.delay(reaction(fault, request, then), delay)
+}

@@ -1,0 +1,169 @@
+/**
+ * From a request to legs that are ready to run: provider, endpoint, headers, body and options of each.
+ */
+import * as Result from "effect/Result"
+import type { Core } from "./core.ts"
+import { isRecord, modelOf } from "./dialect.ts"
+import { badRequest, code, jsonHeaders, type Refusal, refuse } from "./errors.ts"
+import * as Faults from "./faults.ts"
+import { type HeaderMap, parseJson } from "./http.ts"
+import type { LegPlan } from "./pipeline.ts"
+import * as RequestOptions from "./requestOptions.ts"
+import type { Gateway } from "./settings.ts"
+
+/** What a surface knows about a leg. */
+export interface LegInput {
+  /** Slug, `compat`, or anything the client wrote. */
+  readonly provider: string
+  readonly endpoint: string
+  readonly method: string
+  /** Headers for the provider, still with those of the gateway among them. */
+  readonly headers: HeaderMap
+  /** Where the options are read, nearest first. */
+  readonly layers: ReadonlyArray<HeaderMap>
+  readonly body: Uint8Array<ArrayBuffer> | undefined
+  /** `undefined` when the body is not JSON. */
+  readonly json: unknown
+}
+
+/** Header with a JSON array of faults for this request only. */
+export const faultsHeader = "cf-aig-local-faults"
+
+/** A gateway that adds nothing: for Workers AI without a gateway. */
+const none: Gateway = {
+  id: "",
+  cacheTtl: 0,
+  collectLogs: false,
+  rateLimit: undefined,
+  authentication: false,
+  maxAttempts: 1,
+  retryDelay: 0,
+  backoff: "constant",
+  byokAliases: undefined
+}
+
+const encoder = new TextEncoder()
+
+/** The bytes of a JSON body. */
+export const encodeJson = (value: unknown): Uint8Array<ArrayBuffer> => encoder.encode(JSON.stringify(value))
+
+// `cf-*` headers talk to Cloudflare, the others to the server that this request reached.
+const notForProvider = /^(cf-.*|mf-.*|host|connection|content-length|transfer-encoding|keep-alive|upgrade|expect)$/
+
+const providerHeaders = (headers: HeaderMap): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => !notForProvider.test(name)))
+
+const faultsOf = (layers: ReadonlyArray<HeaderMap>): Result.Result<Faults.Queue | undefined, Refusal> => {
+  const source = layers.map((layer) => layer[faultsHeader]).find((value) => value !== undefined)
+  if (source === undefined) return Result.succeed(undefined)
+  return Result.match(Faults.decode(parseJson(source)), {
+    onFailure: ({ accepted, field }) => Result.fail(badRequest(`${faultsHeader} ${field}: expected ${accepted}`)),
+    onSuccess: (faults) => Result.succeed(Faults.makeQueue(faults))
+  })
+}
+
+interface Target {
+  readonly provider: string
+  readonly endpoint: string
+  readonly model: string | undefined
+  readonly body: Uint8Array<ArrayBuffer> | undefined
+  readonly json: unknown
+  readonly refusal?: Refusal
+  readonly dynamic?: boolean
+}
+
+const compatModel = (input: LegInput, name: string, dynamic: boolean): Target => {
+  const slash = name.indexOf("/")
+  const model = name.slice(slash + 1)
+  const json = isRecord(input.json) ? { ...input.json, model } : input.json
+  return { provider: name.slice(0, slash), endpoint: input.endpoint, model, body: encodeJson(json), json, dynamic }
+}
+
+const badFormat = (input: LegInput, refusal: Refusal): ReadonlyArray<Target> => [
+  { provider: input.provider, endpoint: input.endpoint, model: undefined, body: input.body, json: input.json, refusal }
+]
+
+/** `compat` picks the provider by the model's name; a dynamic route stands for its models in order. */
+const compatTargets = (core: Core, input: LegInput): ReadonlyArray<Target> => {
+  const name = isRecord(input.json) ? input.json["model"] : undefined
+  if (typeof name !== "string" || !/^[^/]+\/./.test(name)) {
+    return badFormat(input, refuse(400, code.badModelFormat, "model: expected provider/model or dynamic/route"))
+  }
+  if (!name.startsWith("dynamic/")) return [compatModel(input, name, false)]
+  const models = core.settings.routes.get(name.slice("dynamic/".length))
+  if (models === undefined) {
+    return badFormat(input, refuse(404, code.modelNotFound, `No route with the name ${JSON.stringify(name)}`))
+  }
+  return models.map((model) => compatModel(input, model, true))
+}
+
+const targets = (core: Core, input: LegInput): ReadonlyArray<Target> => {
+  if (input.provider === "compat") return compatTargets(core, input)
+  const { body, endpoint, json, provider } = input
+  return [{ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) }]
+}
+
+/** Plans one leg; a dynamic route becomes several. Fails when an option is wrong. */
+export const plan = (
+  core: Core,
+  gateway: Gateway | undefined,
+  input: LegInput
+): Result.Result<ReadonlyArray<LegPlan>, Refusal> =>
+  Result.gen(function* () {
+    const options = yield* RequestOptions.resolve(input.layers, gateway ?? none)
+    const faults = yield* faultsOf(input.layers)
+    const headers = providerHeaders(input.headers)
+    if (input.body !== undefined && headers["content-type"] === undefined && input.json !== undefined) {
+      Object.assign(headers, jsonHeaders)
+    }
+    return targets(core, input).map(({ dynamic = false, refusal, ...request }) => ({
+      request: { ...request, method: input.method, headers },
+      options,
+      faults,
+      refusal,
+      dynamic
+    }))
+  })
+
+const headerValue = (value: unknown): string | undefined => {
+  if (value === null || value === undefined) return undefined
+  return typeof value === "object" ? JSON.stringify(value) : String(value)
+}
+
+const headersOf = (u: unknown): HeaderMap | undefined => {
+  if (u === undefined || u === null) return {}
+  if (!isRecord(u)) return undefined
+  const out: Record<string, string> = {}
+  for (const [name, value] of Object.entries(u)) {
+    const text = headerValue(value)
+    if (text !== undefined) out[name.toLowerCase()] = text
+  }
+  return out
+}
+
+/** Reads one element of a universal request. */
+export const fromUniversal = (
+  u: unknown,
+  index: number,
+  requestHeaders: HeaderMap
+): Result.Result<LegInput, Refusal> => {
+  const fail = (field: string, accepted: string) => Result.fail(badRequest(`[${index}]${field}: expected ${accepted}`))
+  if (!isRecord(u)) return fail("", "an object with provider, endpoint, headers and query")
+  const { authorization, config, endpoint, provider, query } = u
+  if (typeof provider !== "string" || provider === "") return fail(".provider", "a provider slug")
+  if (typeof endpoint !== "string") return fail(".endpoint", "a path at the provider")
+  if (query === undefined) return fail(".query", "the provider's request body")
+  if (config !== undefined && !isRecord(config)) return fail(".config", "an object")
+  const own = headersOf(u["headers"])
+  if (own === undefined) return fail(".headers", "an object of header values")
+  const headers = typeof authorization === "string" ? { authorization, ...own } : own
+  return Result.succeed({
+    provider,
+    endpoint: endpoint.replace(/^\/+/, ""),
+    method: "POST",
+    headers,
+    layers: [RequestOptions.fromConfig(config), headers, requestHeaders],
+    body: encodeJson(query),
+    json: query
+  })
+}

@@ -1,0 +1,131 @@
+/**
+ * Log entries of all gateways, in memory and bounded, with the search that the logs API offers.
+ */
+import type { Metadata } from "./requestOptions.ts"
+
+/** One leg of one request. Names are those of the logs API. */
+export interface LogEntry {
+  readonly id: string
+  readonly gateway: string
+  readonly created_at: number
+  readonly provider: string
+  readonly model: string
+  readonly model_type: string | undefined
+  readonly path: string
+  readonly request_type: string
+  readonly request_content_type: string
+  readonly response_content_type: string | undefined
+  readonly status_code: number
+  readonly success: boolean
+  readonly cached: boolean
+  /** Milliseconds. */
+  readonly duration: number
+  readonly tokens_in: number | null
+  readonly tokens_out: number | null
+  readonly cost: number
+  readonly custom_cost: boolean
+  readonly step: number
+  readonly metadata: Metadata | null
+  readonly event_id: string
+  readonly user_agent: string | undefined
+  readonly authentication: boolean
+  readonly compatibilityMode: boolean
+  readonly feedback: number | null
+  readonly score: number | null
+  readonly request_size: number
+  readonly response_size: number
+  /** Absent when bodies are not collected. */
+  readonly request: string | undefined
+  readonly response: string | undefined
+  readonly response_complete: boolean
+  /** From when on the entry can be read. */
+  readonly visible_at: number
+}
+
+export interface LogStore {
+  readonly add: (entry: LogEntry) => void
+  /** Replaces an entry that is still there. */
+  readonly update: (id: string, change: (entry: LogEntry) => LogEntry) => void
+  readonly get: (gateway: string, id: string, now: number) => LogEntry | undefined
+  /** In order of insertion. */
+  readonly all: (gateway: string, now: number) => ReadonlyArray<LogEntry>
+  readonly remove: (ids: ReadonlyArray<string>) => void
+  readonly clear: () => void
+}
+
+export const make = (keep: number): LogStore => {
+  const entries = new Map<string, LogEntry>()
+  const visible = (entry: LogEntry, gateway: string, now: number): boolean =>
+    entry.gateway === gateway && entry.visible_at <= now
+  return {
+    add: (entry) => {
+      entries.set(entry.id, entry)
+      const oldest = entries.size > keep ? entries.keys().next().value : undefined
+      if (oldest !== undefined) entries.delete(oldest)
+    },
+    update: (id, change) => {
+      const entry = entries.get(id)
+      if (entry !== undefined) entries.set(id, change(entry))
+    },
+    get: (gateway, id, now) => {
+      const entry = entries.get(id)
+      return entry !== undefined && visible(entry, gateway, now) ? entry : undefined
+    },
+    all: (gateway, now) => Array.from(entries.values()).filter((entry) => visible(entry, gateway, now)),
+    remove: (ids) => {
+      for (const id of ids) entries.delete(id)
+    },
+    clear: () => entries.clear()
+  }
+}
+
+const headLimit = 1000
+
+const head = (body: string | undefined): { readonly head: string; readonly complete: boolean } =>
+  body === undefined
+    ? { head: "", complete: false }
+    : { head: body.slice(0, headLimit), complete: body.length <= headLimit }
+
+/** An entry as the list shows it. */
+export const listItem = (entry: LogEntry): Record<string, unknown> => ({
+  id: entry.id,
+  created_at: new Date(entry.created_at).toISOString(),
+  provider: entry.provider,
+  model: entry.model,
+  ...(entry.model_type === undefined ? {} : { model_type: entry.model_type }),
+  path: entry.path,
+  request_type: entry.request_type,
+  request_content_type: entry.request_content_type,
+  ...(entry.response_content_type === undefined ? {} : { response_content_type: entry.response_content_type }),
+  status_code: entry.status_code,
+  success: entry.success,
+  cached: entry.cached,
+  duration: entry.duration,
+  tokens_in: entry.tokens_in,
+  tokens_out: entry.tokens_out,
+  cost: entry.cost,
+  custom_cost: entry.custom_cost,
+  step: entry.step,
+  metadata: entry.metadata,
+  event_id: entry.event_id,
+  ...(entry.user_agent === undefined ? {} : { user_agent: entry.user_agent }),
+  authentication: entry.authentication,
+  wholesale: false,
+  feedback: entry.feedback,
+  score: entry.score
+})
+
+/** An entry as a single read shows it. */
+export const single = (entry: LogEntry): Record<string, unknown> => {
+  const request = head(entry.request)
+  const response = head(entry.response)
+  return {
+    ...listItem(entry),
+    request_size: entry.request_size,
+    response_size: entry.response_size,
+    request_head: request.head,
+    request_head_complete: request.complete,
+    response_head: response.head,
+    response_head_complete: response.complete && entry.response_complete
+  }
+}

@@ -1,0 +1,120 @@
+/**
+ * What the log says about one leg.
+ */
+import type { Observer } from "./body.ts"
+import { dialectOf, modelType, usageOf, usageOfEvents } from "./dialect.ts"
+import { parseJson, text } from "./http.ts"
+import type { LogEntry, LogStore } from "./logStore.ts"
+import type { Job, LegPlan } from "./pipeline.ts"
+import type { Answer } from "./protocol.ts"
+import { redactEndpoint } from "./providers.ts"
+import type { RequestOptions } from "./requestOptions.ts"
+import type { Gateway } from "./settings.ts"
+
+/** How a leg went. */
+export interface Result {
+  readonly id: string
+  readonly eventId: string
+  readonly startedAt: number
+  readonly endedAt: number
+  readonly status: number
+  readonly cached: boolean
+  readonly answer: Answer | undefined
+  /** From when on the entry can be read. */
+  readonly visibleAt: number
+}
+
+interface Usage {
+  readonly input: number | null
+  readonly output: number | null
+}
+
+const headLimit = 64 * 1024
+
+/** The text of a body that is there; `undefined` for a stream. */
+const bodyText = (answer: Answer): string | undefined => {
+  if (typeof answer.body === "string") return answer.body
+  if (answer.body instanceof ReadableStream) return undefined
+  return answer.body === null ? "" : text(answer.body)
+}
+
+const usageIn = (body: string | undefined, contentType: string): Usage => {
+  if (body === undefined) return { input: null, output: null }
+  return contentType.startsWith("text/event-stream") ? usageOfEvents(body) : usageOf(parseJson(body))
+}
+
+const costOf = ({ customCost }: RequestOptions, { input, output }: Usage): number => {
+  if (customCost === undefined) return 0
+  return customCost.total ?? customCost.perTokenIn * (input ?? 0) + customCost.perTokenOut * (output ?? 0)
+}
+
+/** The entry of a leg that ended, or whose stream began. */
+export const entryOf = (gateway: Gateway, job: Job, plan: LegPlan, index: number, result: Result): LogEntry => {
+  const { body, endpoint, headers, model, provider } = plan.request
+  const { answer, cached, status } = result
+  const { customCost, collectPayload, metadata } = plan.options
+  const response = answer === undefined ? undefined : bodyText(answer)
+  const usage = cached ? { input: 0, output: 0 } : usageIn(response, answer?.headers["content-type"] ?? "")
+  return {
+    id: result.id,
+    gateway: gateway.id,
+    created_at: result.startedAt,
+    provider,
+    model: model ?? "",
+    model_type: modelType(dialectOf(provider, endpoint), model),
+    path: redactEndpoint(endpoint),
+    request_type: job.requestType,
+    request_content_type: headers["content-type"] ?? "",
+    response_content_type: answer?.headers["content-type"],
+    status_code: status,
+    success: status >= 200 && status < 300,
+    cached,
+    duration: result.endedAt - result.startedAt,
+    tokens_in: usage.input,
+    tokens_out: usage.output,
+    cost: cached ? 0 : costOf(plan.options, usage),
+    custom_cost: customCost !== undefined,
+    step: index,
+    metadata,
+    event_id: result.eventId,
+    user_agent: job.userAgent,
+    authentication: job.authenticated,
+    compatibilityMode: job.requestType === "compat",
+    feedback: null,
+    score: null,
+    request_size: body?.length ?? 0,
+    response_size: response === undefined ? 0 : new TextEncoder().encode(response).length,
+    request: collectPayload ? text(body) : undefined,
+    response: collectPayload ? response : undefined,
+    response_complete: response !== undefined,
+    visible_at: result.visibleAt
+  }
+}
+
+/** Completes the entry of a stream when the stream ends. */
+export const streamObserver = (logs: LogStore, id: string, options: RequestOptions, now: () => number): Observer => {
+  const decoder = new TextDecoder()
+  let size = 0
+  let head = ""
+  return {
+    chunk: (bytes) => {
+      size += bytes.length
+      if (head.length < headLimit) head += decoder.decode(bytes, { stream: true })
+    },
+    end: (how) =>
+      logs.update(id, (entry) => {
+        const usage = usageOfEvents(head)
+        return {
+          ...entry,
+          duration: now() - entry.created_at,
+          success: entry.success && how === "answered",
+          tokens_in: usage.input,
+          tokens_out: usage.output,
+          cost: costOf(options, usage),
+          response_size: size,
+          response: options.collectPayload ? head : undefined,
+          response_complete: how === "answered" && head.length < headLimit
+        }
+      })
+  }
+}

@@ -1,0 +1,198 @@
+/**
+ * The local gateway as a real server on Node, for programs, SDKs and tests in other processes.
+ */
+import * as Http from "node:http"
+import type { AddressInfo, Socket } from "node:net"
+import { Readable } from "node:stream"
+import { pipeline } from "node:stream/promises"
+import type * as NodeWeb from "node:stream/web"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
+import { type GatewayError, invalid } from "../GatewayError.ts"
+import * as LocalGateway from "./LocalGateway.ts"
+
+/** Options of {@link serve}. */
+export interface ServeOptions extends LocalGateway.Options {
+  /** 0 to 65535; 0 takes a free one. */
+  readonly port: number
+  /** Default: `127.0.0.1`. An interface that other machines reach is refused unless `token` is set. */
+  readonly host?: string | undefined
+  /** How long requests in flight may go on when the scope ends. Default: not at all; they are interrupted. */
+  readonly shutdownGrace?: Duration.Input | undefined
+  /** How long an idle connection is kept open. Default: Node's, 5 seconds. */
+  readonly keepAliveTimeout?: Duration.Input | undefined
+}
+
+/** A running server. */
+export interface Server {
+  readonly gateway: LocalGateway.LocalGateway
+  readonly port: number
+  /** `http://{host}:{port}` */
+  readonly url: string
+  /** Open connections, idle ones included. */
+  readonly sockets: Effect.Effect<number>
+}
+
+const method = "LocalGateway.serve"
+const loopback = ["127.0.0.1", "::1", "localhost"]
+
+const check = (options: ServeOptions): GatewayError | undefined => {
+  const { host = "127.0.0.1", port } = options
+  if (!Number.isInteger(port) || port < 0 || port > 65535) return invalid(method, "port", "0 to 65535")
+  if (!loopback.includes(host) && options.token === undefined) {
+    return invalid(method, "host", "127.0.0.1, ::1 or localhost; any other needs a token")
+  }
+  return undefined
+}
+
+const listen = (server: Http.Server, port: number, host: string): Effect.Effect<number, GatewayError> =>
+  Effect.callback<number, GatewayError>((resume) => {
+    const failed = (error: Error & { readonly code?: string }): void =>
+      resume(Effect.fail(invalid(method, "port", `a port that can be listened on (${error.code ?? "listen failed"})`)))
+    server.once("error", failed)
+    server.listen(port, host, () => {
+      server.off("error", failed)
+      const address = server.address()
+      resume(Effect.succeed(isAddress(address) ? address.port : port))
+    })
+  })
+
+const isAddress = (address: AddressInfo | string | null): address is AddressInfo =>
+  typeof address === "object" && address !== null
+
+// The path decides, so a host that a client made up cannot get in the way.
+const urlOf = (target: string): string => (target.startsWith("/") ? `http://local.gateway${target}` : target)
+
+const toRequest = (incoming: Http.IncomingMessage): Request => {
+  const headers = new Headers()
+  for (let i = 0; i + 1 < incoming.rawHeaders.length; i += 2) {
+    headers.append(incoming.rawHeaders[i] ?? "", incoming.rawHeaders[i + 1] ?? "")
+  }
+  const verb = incoming.method ?? "GET"
+  const url = urlOf(incoming.url ?? "/")
+  if (verb === "GET" || verb === "HEAD") return new Request(url, { method: verb, headers })
+  // Node and the web platform declare the same class twice.
+  const body = Readable.toWeb(incoming) as ReadableStream<Uint8Array<ArrayBuffer>>
+  const init: RequestInit & { readonly duplex: "half" } = { method: verb, headers, body, duplex: "half" }
+  return new Request(url, init)
+}
+
+const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<void, unknown> =>
+  Effect.suspend(() => {
+    const { body } = response
+    outgoing.statusCode = response.status
+    outgoing.setHeaders(response.headers)
+    if (body === null) return Effect.sync(() => void outgoing.end())
+    // Whichever end breaks, the other one is destroyed or cancelled.
+    return Effect.tryPromise((signal) =>
+      pipeline(Readable.fromWeb(body as NodeWeb.ReadableStream), outgoing, { signal })
+    )
+  })
+
+const plain = (status: number, text: string): Response =>
+  new Response(text, { status, headers: { "content-type": "text/plain; charset=utf-8" } })
+
+const exchange = (
+  gateway: LocalGateway.LocalGateway,
+  incoming: Http.IncomingMessage,
+  outgoing: Http.ServerResponse
+): Effect.Effect<void> =>
+  Effect.try({ try: () => toRequest(incoming), catch: () => plain(400, "malformed request") }).pipe(
+    Effect.flatMap(gateway.handle),
+    Effect.catchIf(
+      (error) => error instanceof Response,
+      (response) => Effect.succeed(response)
+    ),
+    Effect.catchDefect(() =>
+      Effect.as(Effect.logError("LocalGateway: an upstream died"), plain(500, "an upstream of the local gateway died"))
+    ),
+    Effect.flatMap((response) => send(outgoing, response)),
+    // A `Disconnect`, a body that broke off, or the server's end: the client must notice.
+    Effect.catchCause(() => Effect.sync(() => void outgoing.destroy())),
+    Effect.onInterrupt(() => Effect.sync(() => void outgoing.destroy()))
+  )
+
+// `socket.closed` is true before the event, so only the event counts.
+const drained = (sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    if (sockets.size === 0) return resume(Effect.void)
+    for (const socket of sockets) {
+      socket.once("close", () => {
+        if (sockets.size === 0) resume(Effect.void)
+      })
+    }
+  })
+
+/**
+ * Starts a server; it stops with the scope. A client that leaves interrupts the work for it, and a `drop` fault destroys
+ * the client's connection. Fails with `InvalidRequest` naming the option: a bad port, an address in use, an interface
+ * that other machines reach without a token, or an option of `LocalGateway.make`.
+ *
+ * On an interface that other machines reach, the paths of the Workers binding ask for the token too.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import { serve } from "effect-ai-gateway/local/node"
+ *
+ * const program = Effect.gen(function* () {
+ *   const { url } = yield* serve({ port: 0 })
+ *   const response = yield* Effect.promise(() =>
+ *     fetch(`${url}/v1/local/default/openai/chat/completions`, {
+ *       method: "POST",
+ *       headers: { "content-type": "application/json" },
+ *       body: JSON.stringify({ model: "gpt-4.1-mini", messages: [{ role: "user", content: "Hello" }] })
+ *     })
+ *   )
+ *   return response.status
+ * })
+ *
+ * console.log(await Effect.runPromise(Effect.scoped(program))) // 200
+ * ```
+ */
+export const serve = Effect.fn("LocalGateway.serve")(function* (
+  options: ServeOptions
+): Effect.fn.Return<Server, GatewayError, Scope.Scope> {
+  const problem = check(options)
+  if (problem !== undefined) return yield* problem
+  const { host = "127.0.0.1" } = options
+  let url = ""
+  const gateway = yield* LocalGateway.makeExposed(options, () => url, loopback.includes(host) ? "trusted" : "public")
+  const fibers = yield* FiberSet.make<void>()
+  const run = yield* FiberSet.runtime(fibers)()
+  const sockets = new Set<Socket>()
+  const server = Http.createServer((incoming, outgoing) => {
+    const fiber = run(exchange(gateway, incoming, outgoing))
+    outgoing.once("close", () => {
+      if (!outgoing.writableFinished) fiber.interruptUnsafe()
+    })
+  })
+  if (options.keepAliveTimeout !== undefined) {
+    server.keepAliveTimeout = Duration.toMillis(options.keepAliveTimeout)
+  }
+  server.on("connection", (socket) => {
+    sockets.add(socket)
+    socket.once("close", () => sockets.delete(socket))
+  })
+  const close = Effect.gen(function* () {
+    const stop = Effect.callback<void>((resume) => {
+      server.close(() => resume(Effect.void))
+      server.closeIdleConnections()
+    })
+    const closing = yield* Effect.forkChild(stop, { startImmediately: true })
+    if (options.shutdownGrace !== undefined) {
+      yield* Effect.timeoutOption(FiberSet.awaitEmpty(fibers), options.shutdownGrace)
+    }
+    yield* FiberSet.clear(fibers)
+    server.closeAllConnections()
+    yield* Fiber.join(closing)
+    // The server reports its end before its sockets do.
+    yield* drained(sockets)
+  })
+  const port = yield* Effect.acquireRelease(listen(server, options.port, host), () => close)
+  url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`
+  return { gateway, port, url, sockets: Effect.sync(() => sockets.size) }
+})

@@ -1,0 +1,69 @@
+/**
+ * An upstream that is a real server, reached with `fetch`.
+ */
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { type Handler, UpstreamFailure } from "./protocol.ts"
+import type { ProxyOptions } from "./Upstream.ts"
+
+// `fetch` decodes bodies itself and frames its own requests; the rest concerns one connection only.
+const notForwarded = new Set([
+  "accept-encoding",
+  "connection",
+  "content-encoding",
+  "content-length",
+  "expect",
+  "host",
+  "keep-alive",
+  "proxy-authorization",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade"
+])
+
+/** Joins a base URL and an endpoint; the one path part that both sides like to carry appears once. */
+export const join = (baseUrl: string, endpoint: string): string => {
+  const base = baseUrl.replace(/\/+$/, "")
+  const path = base.endsWith("/v1") && endpoint.startsWith("v1/") ? endpoint.slice(3) : endpoint
+  return `${base}/${path}`
+}
+
+export const problem = (options: ProxyOptions): { readonly field: string; readonly accepted: string } | undefined => {
+  const protocol = URL.canParse(options.baseUrl) ? new URL(options.baseUrl).protocol : ""
+  return protocol === "http:" || protocol === "https:"
+    ? undefined
+    : { field: "baseUrl", accepted: "an absolute http or https URL" }
+}
+
+export const handler = (options: ProxyOptions): Handler => {
+  const fetch = options.fetch ?? globalThis.fetch
+  return (request) =>
+    Effect.tryPromise({
+      try: (signal) => {
+        const headers = new Headers()
+        for (const [name, value] of Object.entries(request.headers)) {
+          if (!notForwarded.has(name)) headers.set(name, value)
+        }
+        for (const [name, value] of Object.entries(options.headers ?? {})) {
+          headers.set(name, Redacted.isRedacted(value) ? Redacted.value(value) : value)
+        }
+        return fetch(join(options.baseUrl, request.endpoint), {
+          method: request.method,
+          headers,
+          body: request.body ?? null,
+          redirect: "manual",
+          signal
+        })
+      },
+      catch: () => new UpstreamFailure({ kind: "connect" })
+    }).pipe(
+      Effect.map((response) => {
+        const headers: Record<string, string> = {}
+        for (const [name, value] of response.headers) {
+          if (!notForwarded.has(name)) headers[name] = value
+        }
+        return { status: response.status, headers, body: response.body }
+      })
+    )
+}
