@@ -177,10 +177,10 @@ export const makeExposed = Effect.fnUntraced(function* (
  *       ])
  *     })
  *   )
- *   return [response.status, response.headers.get("cf-aig-step")]
+ *   return `${response.status} from leg ${response.headers.get("cf-aig-step")}`
  * })
  *
- * console.log(await Effect.runPromise(program)) // [200, "1"]
+ * console.log(await Effect.runPromise(program)) // 200 from leg 1
  * ```
  */
 export const make = Effect.fn("LocalGateway.make")(

@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as LocalGateway from "./LocalGateway.ts"
@@ -45,6 +46,13 @@ const check = (options: ServeOptions): GatewayError | undefined => {
   if (!loopback.includes(host) && options.token === undefined) {
     return invalid(method, "host", "127.0.0.1, ::1 or localhost; any other needs a token")
   }
+  for (const field of ["shutdownGrace", "keepAliveTimeout"] as const) {
+    const input = options[field]
+    const duration = input === undefined ? Option.some(Duration.zero) : Duration.fromInput(input)
+    if (!Option.exists(duration, (d) => Duration.isFinite(d) && Duration.isGreaterThanOrEqualTo(d, Duration.zero))) {
+      return invalid(method, field, "a finite duration of 0 or more")
+    }
+  }
   return undefined
 }
 
@@ -66,6 +74,22 @@ const isAddress = (address: AddressInfo | string | null): address is AddressInfo
 // The path decides, so a host that a client made up cannot get in the way.
 const urlOf = (target: string): string => (target.startsWith("/") ? `http://local.gateway${target}` : target)
 
+// Touched only when somebody reads: Node then throws an unread body away itself, and the connection stays usable.
+const bodyOf = (incoming: Http.IncomingMessage): ReadableStream<Uint8Array> => {
+  let chunks: AsyncIterator<Uint8Array> | undefined
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        chunks ??= incoming[Symbol.asyncIterator]()
+        const next = await chunks.next()
+        if (next.done === true) controller.close()
+        else controller.enqueue(next.value)
+      }
+    },
+    { highWaterMark: 0 }
+  )
+}
+
 const toRequest = (incoming: Http.IncomingMessage): Request => {
   const headers = new Headers()
   for (let i = 0; i + 1 < incoming.rawHeaders.length; i += 2) {
@@ -74,8 +98,7 @@ const toRequest = (incoming: Http.IncomingMessage): Request => {
   const verb = incoming.method ?? "GET"
   const url = urlOf(incoming.url ?? "/")
   if (verb === "GET" || verb === "HEAD") return new Request(url, { method: verb, headers })
-  // Node and the web platform declare the same class twice.
-  const body = Readable.toWeb(incoming) as ReadableStream<Uint8Array<ArrayBuffer>>
+  const body = bodyOf(incoming)
   const init: RequestInit & { readonly duplex: "half" } = { method: verb, headers, body, duplex: "half" }
   return new Request(url, init)
 }
@@ -86,7 +109,7 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
     outgoing.statusCode = response.status
     outgoing.setHeaders(response.headers)
     if (body === null) return Effect.sync(() => void outgoing.end())
-    // Whichever end breaks, the other one is destroyed or cancelled.
+    // Node and the web platform declare the same class twice. Whichever end breaks, the other one is destroyed or cancelled.
     return Effect.tryPromise((signal) =>
       pipeline(Readable.fromWeb(body as NodeWeb.ReadableStream), outgoing, { signal })
     )
@@ -110,9 +133,8 @@ const exchange = (
       Effect.as(Effect.logError("LocalGateway: an upstream died"), plain(500, "an upstream of the local gateway died"))
     ),
     Effect.flatMap((response) => send(outgoing, response)),
-    // A `Disconnect`, a body that broke off, or the server's end: the client must notice.
-    Effect.catchCause(() => Effect.sync(() => void outgoing.destroy())),
-    Effect.onInterrupt(() => Effect.sync(() => void outgoing.destroy()))
+    // A `Disconnect`, or a body that broke off: the client must notice.
+    Effect.catchCause(() => Effect.sync(() => void outgoing.destroy()))
   )
 
 // `socket.closed` is true before the event, so only the event counts.

@@ -1,0 +1,235 @@
+/** `serve` as its users run it: a process of its own, a socket, signals. */
+import { type ChildProcessByStdio, spawn } from "node:child_process"
+import { once } from "node:events"
+import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { createInterface } from "node:readline"
+import type { Readable } from "node:stream"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as GatewayService from "../../src/GatewayService.ts"
+import { serve } from "../../src/local/node.ts"
+
+const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
+
+interface Running {
+  readonly child: ChildProcessByStdio<null, Readable, Readable>
+  /** Standard output so far, and what comes until the pattern is found. */
+  readonly until: (pattern: RegExp) => Effect.Effect<string>
+  /** Exit code (`null` when a signal killed the process) with everything that was printed. */
+  readonly exit: Effect.Effect<{ readonly code: number | null; readonly out: string; readonly err: string }>
+}
+
+const start = (
+  args: ReadonlyArray<string>,
+  options: { readonly env?: Record<string, string>; readonly node?: ReadonlyArray<string> } = {}
+): Effect.Effect<Running, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        const child = spawn(
+          process.execPath,
+          ["--conditions=effect-ai-gateway-source", ...(options.node ?? []), bin, ...args],
+          { env: { NO_COLOR: "1", ...options.env }, stdio: ["ignore", "pipe", "pipe"] }
+        )
+        return { child, closed: once(child, "close") }
+      }),
+      ({ child, closed }) =>
+        Effect.promise(async () => {
+          child.kill("SIGKILL")
+          await closed
+        })
+    ),
+    ({ child, closed }) => {
+      let out = ""
+      let err = ""
+      const lines = createInterface(child.stdout)
+      lines.on("line", (line) => {
+        out += `${line}\n`
+      })
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        err += text
+      })
+      return {
+        child,
+        until: (pattern) =>
+          Effect.promise(async () => {
+            while (!pattern.test(out)) {
+              const ended = await Promise.race([once(lines, "line").then(() => false), closed.then(() => true)])
+              if (ended) throw new Error(`ended before ${pattern}: ${out}${err}`)
+            }
+            return out
+          }),
+        exit: Effect.promise(async () => {
+          const [code] = await closed
+          return { code, out, err }
+        })
+      }
+    }
+  )
+
+const Ready = Schema.fromJsonString(
+  Schema.Struct({ url: Schema.String, port: Schema.Int, env: Schema.Record(Schema.String, Schema.String) })
+)
+const ready = (running: Running) =>
+  Effect.flatMap(running.until(/\n/), (line) => Effect.orDie(Schema.decodeUnknownEffect(Ready)(line)))
+
+const leg = {
+  provider: "openai",
+  endpoint: "chat/completions",
+  query: { model: "gpt-4.1-mini", messages: [{ role: "user", content: "Hello" }] }
+}
+
+/** The layer that a user's program would build from these variables. */
+const configured = (env: Record<string, string>) =>
+  GatewayService.layerConfig.pipe(
+    Layer.provide(FetchHttpClient.layer),
+    Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(env)))
+  )
+
+const Reply = Schema.Struct({
+  choices: Schema.Array(Schema.Struct({ message: Schema.Struct({ content: Schema.String }) }))
+})
+
+const ask = Effect.gen(function* () {
+  const gateway = yield* GatewayService.GatewayService
+  const response = yield* gateway.run(leg, { eventId: "from-the-test" })
+  const reply = yield* Schema.decodeUnknownEffect(Reply)(yield* response.json)
+  const log = yield* gateway.getLog(response.meta.logId ?? "")
+  return { text: reply.choices[0]?.message.content, log }
+})
+
+describe("serve", () => {
+  it.live("prints where it is, answers programs configured by what it prints, and ends with 130 on Ctrl-C", () =>
+    Effect.gen(function* () {
+      const running = yield* start(["serve", "--port", "0", "--json", "--gateway", "one", "--gateway", "two"])
+      const { env, port, url } = yield* ready(running)
+      assert.strictEqual(url, `http://127.0.0.1:${port}`)
+      assert.strictEqual(env["AI_GATEWAY_ID"], "one")
+      for (const id of ["one", "two"]) {
+        const { log, text } = yield* Effect.provide(ask, configured({ ...env, AI_GATEWAY_ID: id }))
+        assert.strictEqual(text, "openai/gpt-4.1-mini: Hello")
+        assert.strictEqual(log.model, "gpt-4.1-mini")
+      }
+      const other = yield* Effect.flip(Effect.provide(ask, configured({ ...env, AI_GATEWAY_ID: "three" })))
+      assert.include(other.message, "gateway not found")
+      running.child.kill("SIGINT")
+      const { code, err, out } = yield* running.exit
+      assert.strictEqual(code, 130)
+      assert.strictEqual(err, "")
+      assert.strictEqual(out.trim().split("\n").length, 1)
+      const gone = yield* Effect.flip(Effect.tryPromise(() => fetch(url)))
+      assert.strictEqual(gone._tag, "UnknownError")
+    })
+  )
+
+  it.live("ends on SIGTERM although a request never gets its answer", () =>
+    Effect.gen(function* () {
+      const folder = yield* Effect.acquireRelease(
+        Effect.promise(() => mkdtemp(join(tmpdir(), "effect-ai-gateway-serve-"))),
+        (path) => Effect.promise(() => rm(path, { recursive: true }))
+      )
+      const script = join(folder, "script.json")
+      const faults = { openai: [{ status: 429, retryAfter: 3 }, { stall: true }] }
+      yield* Effect.promise(() => writeFile(script, JSON.stringify(faults)))
+      const running = yield* start(["serve", "--port", "0", "--json", "--script", script])
+      const { env, url } = yield* ready(running)
+      const post = Effect.tryPromise((signal) =>
+        fetch(`${url}/v1/local/${env["AI_GATEWAY_ID"]}/openai/chat/completions`, {
+          method: "POST",
+          body: JSON.stringify(leg.query),
+          signal
+        })
+      )
+      const limited = yield* post
+      assert.strictEqual(limited.status, 429)
+      assert.strictEqual(limited.headers.get("retry-after"), "3")
+      const stalled = yield* Effect.forkChild(Effect.exit(post), { startImmediately: true })
+      // The request is there once the admin surface has seen its attempt.
+      yield* Effect.promise(async () => {
+        while (((await (await fetch(`${url}/__admin/calls`)).text()).match(/"startedAt"/g) ?? []).length < 2);
+      })
+      running.child.kill("SIGTERM")
+      assert.strictEqual((yield* running.exit).code, 130)
+      assert.strictEqual((yield* Fiber.join(stalled))._tag, "Failure")
+    })
+  )
+
+  it.live("takes the token from CF_AIG_TOKEN, asks for it, and never prints it", () =>
+    Effect.gen(function* () {
+      const token = "correct-horse"
+      const env = { CF_AIG_TOKEN: token }
+      const running = yield* start(["serve", "--port", "0", "--account", "acme"], { env })
+      const text = yield* running.until(/not shown/)
+      const exported = Object.fromEntries(
+        [...text.matchAll(/^export (\w+)=(.*)$/gm)].map(([, name = "", value = ""]) => [name, value])
+      )
+      assert.sameMembers(Object.keys(exported), [
+        "CLOUDFLARE_ACCOUNT_ID",
+        "AI_GATEWAY_ID",
+        "AI_GATEWAY_URL",
+        "CLOUDFLARE_API_URL"
+      ])
+      assert.strictEqual(exported["CLOUDFLARE_ACCOUNT_ID"], "acme")
+      const tokens = { CF_AIG_TOKEN: token, CLOUDFLARE_API_TOKEN: token }
+      const answer = yield* Effect.provide(ask, configured({ ...exported, ...tokens }))
+      assert.strictEqual(answer.text, "openai/gpt-4.1-mini: Hello")
+      const refused = yield* Effect.flip(Effect.provide(ask, configured(exported)))
+      assert.include(refused.message, "gateway refused the credentials")
+      running.child.kill("SIGINT")
+      const { err, out } = yield* running.exit
+      assert.notInclude(out + err, token)
+    })
+  )
+
+  it.live("sends a provider's requests to the real server that --upstream names", () =>
+    Effect.gen(function* () {
+      const real = yield* serve({ port: 0, gateway: "real" })
+      const upstream = `openai=${real.gateway.url("real", "openai")}`
+      const running = yield* start(["serve", "--port", "0", "--json", "--upstream", upstream])
+      const { env } = yield* ready(running)
+      assert.strictEqual((yield* Effect.provide(ask, configured(env))).text, "openai/gpt-4.1-mini: Hello")
+      assert.strictEqual((yield* real.gateway.calls).length, 1)
+    })
+  )
+
+  it.live("refuses an interface that other machines reach without a token, and a port that is taken", () =>
+    Effect.gen(function* () {
+      const { port } = yield* serve({ port: 0 })
+      for (const [args, says] of [
+        [["--host", "192.0.2.1"], "--host: expected 127.0.0.1, ::1 or localhost; any other needs a token"],
+        [["--port", String(port)], "--port: expected a port that can be listened on (EADDRINUSE)"]
+      ] as const) {
+        const running = yield* start(["serve", ...args])
+        const { code, err, out } = yield* running.exit
+        assert.strictEqual(code, 2)
+        assert.strictEqual(err, `\nERROR\n  ${says}\n`)
+        assert.strictEqual(out, "")
+      }
+    })
+  )
+
+  it.live("says what to install when @effect/platform-node is missing", () =>
+    Effect.gen(function* () {
+      const hide = `import { registerHooks } from "node:module"
+        registerHooks({ resolve(name, context, next) {
+          return next(name.replace(/^@effect\\/platform-node\\b/, "$&-absent"), context)
+        } })`
+      const running = yield* start(["--version"], {
+        node: ["--import", `data:text/javascript,${encodeURIComponent(hide)}`]
+      })
+      const { code, err } = yield* running.exit
+      assert.strictEqual(code, 1)
+      assert.include(err, "npm install @effect/platform-node")
+      assert.strictEqual(err.trim().split("\n").length, 1)
+    })
+  )
+})
