@@ -10,13 +10,17 @@
  * What decides over an answer is read strictly (text, tool calls, their arguments); what only accompanies it (usage,
  * model, id) is left out when it is malformed, because the answer was paid for. `raw` holds the whole body.
  */
+import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import type { Delta } from "./internal/deltas/delta.ts"
+import * as delta from "./internal/deltas/delta.ts"
 import * as anthropicDialect from "./internal/dialects/anthropic.ts"
 import type {
   AssistantMessage,
   Dialect,
   ImagePart,
   Input,
+  Issue,
   PromptMessage,
   Reply,
   Request,
@@ -31,6 +35,7 @@ import * as googleDialect from "./internal/dialects/google.ts"
 import * as openaiDialect from "./internal/dialects/openai.ts"
 import * as workersAiDialect from "./internal/dialects/workersAi.ts"
 
+export type { Decoded, Delta, DeltaDecoder, Fault, Streaming } from "./internal/deltas/delta.ts"
 export type {
   AssistantMessage,
   Dialect,
@@ -54,6 +59,7 @@ export type {
   Usage
 } from "./internal/dialects/dialect.ts"
 export type { EmbeddingInput, EmbeddingRequest, Embeddings } from "./internal/dialects/embeddings.ts"
+export type { ServerEvent } from "./internal/sse.ts"
 
 /**
  * A message of the user: text, or text and images.
@@ -121,6 +127,28 @@ export const tool = (call: string | Pick<ToolCall, "id" | "name">, content: stri
 /** A reply as the message that continues the conversation. Reasoning is left behind: no neutral form of it exists. */
 export const fromReply = (reply: Reply): AssistantMessage =>
   assistant(reply.text, reply.toolCalls.length === 0 ? undefined : reply.toolCalls)
+
+/**
+ * The reply that the deltas of a stream amount to: the one that the same answer decodes to when it is not streamed, but
+ * for `raw`, which is `null`. A `restart` discards what came before.
+ *
+ * An {@link Issue} with the field `finish` means that the answer is not complete; one about `toolCalls[…]`, that a call
+ * has no name or that its arguments are not JSON, as when the answer was cut off at its `maxTokens`.
+ *
+ * @example
+ * ```ts
+ * import * as Result from "effect/Result"
+ * import * as Chat from "effect-ai-gateway/Chat"
+ *
+ * const deltas: ReadonlyArray<Chat.Delta> = [
+ *   { type: "text", text: "Hel" },
+ *   { type: "text", text: "lo." },
+ *   { type: "finish", reason: "stop" }
+ * ]
+ * console.log(Result.getOrThrow(Chat.collect(deltas)).text) // Hello.
+ * ```
+ */
+export const collect: (deltas: Iterable<Delta>) => Result.Result<Reply, Issue> = delta.collect
 
 /** The request behind an input: a text is one user message. */
 export const toRequest: (input: Input) => Request = dialect.toRequest

@@ -10,6 +10,7 @@ import * as GatewayError from "./GatewayError.ts"
 import { type Match, type Outcome, type Rule, rules as table } from "./internal/classifierRules.ts"
 import { defined } from "./internal/defined.ts"
 import { decode, type ErrorBody, isFailure } from "./internal/errorBody.ts"
+import { scrub } from "./internal/secrets.ts"
 import { waitHint } from "./internal/waitHint.ts"
 
 export type { Match, Outcome, Rule, Statuses } from "./internal/classifierRules.ts"
@@ -118,23 +119,13 @@ const keys: ReadonlyArray<readonly [pattern: RegExp, replacement: string]> = [
 ]
 
 /** Cuts credentials out of a text, and whatever looks like one. */
-const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
-  let out = text
-  // Longest first: a secret may be the beginning of another.
-  for (const secret of [...secrets].sort((a, b) => b.length - a.length)) {
-    if (secret === "") continue
-    out = out.replaceAll(secret, "<redacted>")
-    const escaped = JSON.stringify(secret).slice(1, -1)
-    if (escaped !== secret) out = out.replaceAll(escaped, "<redacted>")
-  }
-  for (const [pattern, replacement] of keys) out = out.replace(pattern, replacement)
-  return out
-}
+const clear = (text: string, secrets: ReadonlyArray<string>): string =>
+  keys.reduce((out, [pattern, replacement]) => out.replace(pattern, replacement), scrub(text, secrets))
 
 const build = (outcome: Outcome, input: FailureInput, subject: Subject): GatewayError.Reason => {
   const { body } = subject
   const clean = (text: string | undefined, max: number) =>
-    text === undefined || text === "" ? undefined : scrub(text, input.secrets ?? []).slice(0, max)
+    text === undefined || text === "" ? undefined : clear(text, input.secrets ?? []).slice(0, max)
   const status = input.status ?? body.httpCode
   const word = body.code ?? (body.shape === "E6" ? body.type : undefined)
   const code = clean(word ?? (body.httpCode === status ? undefined : body.httpCode?.toString()), maxCode)

@@ -13,6 +13,9 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
 
+// `Duration.format` would be the only use of a large part of that module in a Worker.
+const seconds = (duration: Duration.Duration): string => `${Duration.toMillis(duration) / 1000}s`
+
 /** Facts that any reason may carry. */
 export interface Facts {
   /** HTTP status of the answer. */
@@ -42,13 +45,13 @@ export class TransportFailure extends Data.TaggedError("TransportFailure")<
 export class Timeout extends Data.TaggedError("Timeout")<
   Facts & {
     /** Which limit: ours per attempt, between chunks, ours for everything, or one reported by the other side. */
-    readonly phase: "firstByte" | "idle" | "deadline" | "upstream"
+    readonly phase: "firstByte" | "firstToken" | "idle" | "deadline" | "upstream"
     /** The limit that passed, when it was ours. */
     readonly limit?: Duration.Duration
   }
 > {
   override get message(): string {
-    const limit = this.limit === undefined ? "" : ` after ${Duration.format(this.limit)}`
+    const limit = this.limit === undefined ? "" : ` after ${seconds(this.limit)}`
     return `timed out (${this.phase})${limit}`
   }
 }
@@ -62,7 +65,7 @@ export class RateLimited extends Data.TaggedError("RateLimited")<
   }
 > {
   override get message(): string {
-    const hint = this.retryAfter === undefined ? "" : `, retry after ${Duration.format(this.retryAfter)}`
+    const hint = this.retryAfter === undefined ? "" : `, retry after ${seconds(this.retryAfter)}`
     return `rate limited by ${this.origin}${hint}`
   }
 }
@@ -155,12 +158,16 @@ export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
 /** A stream broke after the consumer had received something. */
 export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
   Facts & {
-    /** Events that had been delivered. */
+    /** Deltas that had been delivered. */
     readonly events: number
+    /** The text that had been delivered. */
+    readonly partial?: string
+    /** What broke the stream; its status, code and detail are here too. */
+    readonly failure?: Exclude<ReasonTag, "StreamInterrupted">
   }
 > {
   override get message(): string {
-    return `stream interrupted after ${this.events} events`
+    return `stream interrupted after ${this.events} deltas${this.failure === undefined ? "" : `: ${this.failure}`}`
   }
 }
 
@@ -272,7 +279,9 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
     const facts = [
       ...(this.reason.status === undefined ? [] : [`status ${this.reason.status}`]),
       // A code comes from an answer, so only what looks like one is shown.
-      ...(this.reason.code !== undefined && /^[\w./-]{1,64}$/.test(this.reason.code) ? [`code ${this.reason.code}`] : []),
+      ...(this.reason.code !== undefined && /^[\w./-]{1,64}$/.test(this.reason.code)
+        ? [`code ${this.reason.code}`]
+        : []),
       ...(this.attempts === undefined || this.attempts.length < 2 ? [] : [`${this.attempts.length} attempts`])
     ]
     return [
@@ -396,7 +405,8 @@ const unknownRow = decisions[decisions.length - 1] as DecisionRow
 export const decide = (reason: Reason): DecisionRow => {
   const v = variant(reason)
   const found =
-    decisions.find((row) => row.reason === reason._tag && (row.variant === undefined || row.variant === v)) ?? unknownRow
+    decisions.find((row) => row.reason === reason._tag && (row.variant === undefined || row.variant === v)) ??
+    unknownRow
   const inside = reason.status !== undefined && reason.status >= 200 && reason.status < 300
   return inside && found.again ? { ...found, again: false, wait: "none" } : found
 }

@@ -79,36 +79,6 @@ const metadata = (u: unknown): NonNullable<GatewayLog["metadata"]> | undefined =
   return isRecord(value) && isFlat(value) ? { ...value } : undefined
 }
 
-const readers = {
-  provider: ["provider", text],
-  model: ["model", text],
-  modelType: ["model_type", text],
-  path: ["path", text],
-  createdAt: ["created_at", date],
-  duration: ["duration", number],
-  statusCode: ["status_code", number],
-  success: ["success", flag],
-  cached: ["cached", flag],
-  step: ["step", number],
-  tokensIn: ["tokens_in", number],
-  tokensOut: ["tokens_out", number],
-  cost: ["cost", number],
-  customCost: ["custom_cost", flag],
-  eventId: ["event_id", text],
-  metadata: ["metadata", metadata],
-  feedback: ["feedback", number],
-  score: ["score", number],
-  requestType: ["request_type", text],
-  requestContentType: ["request_content_type", text],
-  responseContentType: ["response_content_type", text],
-  requestSize: ["request_size", number],
-  responseSize: ["response_size", number],
-  requestHead: ["request_head", text],
-  responseHead: ["response_head", text],
-  requestHeadComplete: ["request_head_complete", flag],
-  responseHeadComplete: ["response_head_complete", flag]
-} as const
-
 /**
  * Reads a log entry as the REST API or the binding gives it. `undefined` when it is not an object with an id. A field
  * whose value has another type than expected goes to `extra`, unless it is null.
@@ -117,42 +87,42 @@ export const fromWire = (wire: unknown): GatewayLog | undefined => {
   if (!isRecord(wire) || typeof wire["id"] !== "string") return undefined
   const extra: Record<string, unknown> = { ...wire }
   delete extra["id"]
-  const take = <A>([name, read]: readonly [string, (u: unknown) => A | undefined]): A | undefined => {
+  const read = <A>(name: string, reader: (u: unknown) => A | undefined): A | undefined => {
     const value = wire[name]
-    const out = read(value)
+    const out = reader(value)
     if (out !== undefined || value === null) delete extra[name]
     return out
   }
   return {
     id: wire["id"],
     ...defined({
-      provider: take(readers.provider),
-      model: take(readers.model),
-      modelType: take(readers.modelType),
-      path: take(readers.path),
-      createdAt: take(readers.createdAt),
-      duration: take(readers.duration),
-      statusCode: take(readers.statusCode),
-      success: take(readers.success),
-      cached: take(readers.cached),
-      step: take(readers.step),
-      tokensIn: take(readers.tokensIn),
-      tokensOut: take(readers.tokensOut),
-      cost: take(readers.cost),
-      customCost: take(readers.customCost),
-      eventId: take(readers.eventId),
-      metadata: take(readers.metadata),
-      feedback: take(readers.feedback),
-      score: take(readers.score),
-      requestType: take(readers.requestType),
-      requestContentType: take(readers.requestContentType),
-      responseContentType: take(readers.responseContentType),
-      requestSize: take(readers.requestSize),
-      responseSize: take(readers.responseSize),
-      requestHead: take(readers.requestHead),
-      responseHead: take(readers.responseHead),
-      requestHeadComplete: take(readers.requestHeadComplete),
-      responseHeadComplete: take(readers.responseHeadComplete)
+      provider: read("provider", text),
+      model: read("model", text),
+      modelType: read("model_type", text),
+      path: read("path", text),
+      createdAt: read("created_at", date),
+      duration: read("duration", number),
+      statusCode: read("status_code", number),
+      success: read("success", flag),
+      cached: read("cached", flag),
+      step: read("step", number),
+      tokensIn: read("tokens_in", number),
+      tokensOut: read("tokens_out", number),
+      cost: read("cost", number),
+      customCost: read("custom_cost", flag),
+      eventId: read("event_id", text),
+      metadata: read("metadata", metadata),
+      feedback: read("feedback", number),
+      score: read("score", number),
+      requestType: read("request_type", text),
+      requestContentType: read("request_content_type", text),
+      responseContentType: read("response_content_type", text),
+      requestSize: read("request_size", number),
+      responseSize: read("response_size", number),
+      requestHead: read("request_head", text),
+      responseHead: read("response_head", text),
+      requestHeadComplete: read("request_head_complete", flag),
+      responseHeadComplete: read("response_head_complete", flag)
     }),
     extra
   }

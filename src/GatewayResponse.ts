@@ -2,11 +2,16 @@
  * A successful answer of the gateway: status, headers, the body, and what the headers tell about the call.
  */
 import * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
 import * as Classifier from "./Classifier.ts"
 import { GatewayError, InvalidResponse, type Reason } from "./GatewayError.ts"
 import type { Answer, Body } from "./internal/body.ts"
 import { defined } from "./internal/defined.ts"
+import { makePump } from "./internal/deltaPump.ts"
+import type { Delta, DeltaDecoder } from "./internal/deltas/delta.ts"
+import { pulled } from "./internal/pulled.ts"
 import { scrub } from "./internal/secrets.ts"
+import { makeFeed, maxEventSize, type ServerEvent } from "./internal/sse.ts"
 
 /**
  * What the response headers say about a call. Every field is optional: which are present depends on the endpoint, the
@@ -90,6 +95,14 @@ export interface ResponseOptions {
   readonly eventId?: string | undefined
 }
 
+/** A body that is being read. */
+export interface ResponseReader {
+  /** The next chunk, or `undefined` at the end. Fails with `TransportFailure` when the connection breaks. */
+  readonly read: Effect.Effect<Uint8Array | undefined, GatewayError>
+  /** Lets go of the rest and of the connection behind it. */
+  readonly cancel: Effect.Effect<void>
+}
+
 /**
  * A 2xx answer. Its body is read at most once, on demand; read it, or call `cancel`, so that the connection is free.
  */
@@ -141,14 +154,7 @@ export class GatewayResponse {
       const json = parseJson(text)
       if (json === undefined) return Effect.fail(this.invalid("not JSON", text))
       if (!Classifier.isFailureBody(this.status, json)) return Effect.succeed(json)
-      const { reason } = Classifier.classify({
-        status: this.status,
-        headers: this.headers,
-        body: text.slice(0, maxErrorBody),
-        surface: this.#options.surface ?? "gateway",
-        secrets: this.#options.secrets
-      })
-      return Effect.fail(this.#error(reason))
+      return Effect.fail(this.fault(text))
     })
   }
 
@@ -157,9 +163,35 @@ export class GatewayResponse {
     return Effect.map(this.json, unwrap)
   }
 
+  /**
+   * Takes the body over, to read it chunk by chunk; only instead of `text` and `bytes`. Interrupting a read aborts the
+   * request.
+   */
+  reader(): ResponseReader {
+    const { cancel, read } = this.#body.reader()
+    return { read: this.#fallible(read), cancel }
+  }
+
+  /** See {@link toWeb}. */
+  web(): Response {
+    return this.#body.web({ status: this.status, headers: this.headers })
+  }
+
   /** Lets go of an unread body. */
   get cancel(): Effect.Effect<void> {
     return this.#body.cancel
+  }
+
+  /** The failure that a body, or an event of it, describes although the status is 2xx. */
+  fault(body: string): GatewayError {
+    const { reason } = Classifier.classify({
+      status: this.status,
+      headers: this.headers,
+      body: body.slice(0, maxErrorBody),
+      surface: this.#options.surface ?? "gateway",
+      secrets: this.#options.secrets
+    })
+    return this.#error(reason)
   }
 
   /** An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential. */
@@ -167,7 +199,8 @@ export class GatewayResponse {
     return this.#error(
       new InvalidResponse({
         status: this.status,
-        issue,
+        // A decoder's path can hold keys of the body, and a body can echo anything.
+        issue: scrub(issue, this.#options.secrets ?? []),
         detail: scrub(text, this.#options.secrets ?? []).slice(0, maxExcerpt)
       })
     )
@@ -193,3 +226,50 @@ export class GatewayResponse {
     return Effect.mapError(self, (reason) => this.#error(reason))
   }
 }
+
+/**
+ * Takes a response as a web `Response`, to be passed through: the very same one when it came as one, so nothing is
+ * copied. Only instead of reading it here.
+ */
+export const toWeb = (self: GatewayResponse): Response => self.web()
+
+/**
+ * The body as chunks of bytes. Pulls only what is consumed; ending early, failing or being interrupted aborts the
+ * request. Fails with `TransportFailure` when the connection breaks; whether the bytes are a complete answer only their
+ * dialect knows.
+ */
+export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayError> =>
+  pulled(() => {
+    const { cancel, read } = self.reader()
+    return { cancel, next: Effect.map(read, (chunk) => (chunk === undefined ? undefined : [chunk])) }
+  })
+
+/**
+ * The body as server-sent events, cut anywhere and with any line ends. Comments, ids and `retry` fields are read over;
+ * an event of more than 64 Mi characters is an `InvalidResponse`.
+ */
+export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, GatewayError> =>
+  pulled(() => {
+    const { cancel, read } = self.reader()
+    const feed = makeFeed()
+    let ended = false
+    const next: Effect.Effect<ReadonlyArray<ServerEvent> | undefined, GatewayError> = Effect.suspend(() =>
+      ended
+        ? Effect.succeed(undefined)
+        : Effect.flatMap(read, (chunk) => {
+            ended = chunk === undefined
+            const found = chunk === undefined ? feed.end() : feed.push(chunk)
+            if (found === undefined)
+              return Effect.fail(self.invalid(`an event of more than ${maxEventSize} characters`, ""))
+            return found.length > 0 ? Effect.succeed(found) : next
+          })
+    )
+    return { cancel, next }
+  })
+
+/**
+ * The body as deltas of a chat answer. Ends only after the dialect's finish event; an error event, a connection that breaks,
+ * and an end without a finish are failures. `Router.stream` adds fallbacks, time limits and records to this.
+ */
+export const deltas = (self: GatewayResponse, decoder: DeltaDecoder): Stream.Stream<Delta, GatewayError> =>
+  pulled(() => makePump(self, decoder))

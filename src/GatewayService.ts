@@ -4,7 +4,7 @@
  * The same program runs over HTTP, over the Workers binding or over the embedded local gateway (`LocalGateway.layer`),
  * by changing one Layer. Nothing here retries or falls back on its own: that is the router's job.
  */
-import * as Cache from "effect/Cache"
+import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -12,12 +12,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Schedule from "effect/Schedule"
-import { type GatewayError, InvalidResponse, invalid } from "./GatewayError.ts"
+import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayLog from "./GatewayLog.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
-import { type Backend, checkId, modelOf } from "./internal/backend.ts"
+import { type Backend, checkId, modelOf, refuse, undecodable } from "./internal/backend.ts"
 import { type AiBinding, requireMethods } from "./internal/binding.ts"
 import { defined } from "./internal/defined.ts"
 import { durationOf } from "./internal/duration.ts"
@@ -25,7 +24,6 @@ import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
 import { isId } from "./internal/headers.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
-import { failure } from "./internal/respond.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
 
@@ -90,14 +88,6 @@ export class GatewayService extends Context.Service<
   }
 >()("effect-ai-gateway/GatewayService") {}
 
-const firstProblem = (
-  method: string,
-  problems: ReadonlyArray<GatewayOptions.Problem>
-): Effect.Effect<void, GatewayError> => {
-  const [problem] = problems
-  return problem === undefined ? Effect.void : Effect.fail(invalid(method, problem.field, problem.accepted))
-}
-
 const checkLogId = (method: string, logId: string): Effect.Effect<void, GatewayError> =>
   isId(logId, 128)
     ? Effect.void
@@ -119,14 +109,23 @@ const awaiting = <A>(
   if (duration === undefined || Duration.isNegative(duration)) {
     return Effect.fail(invalid("GatewayService.getLog", "awaitLog", "true, false or a duration of 0 or more"))
   }
-  return Effect.retry(self, {
-    while: isMissingLog,
-    schedule: Schedule.spaced(logInterval).pipe(Schedule.upTo({ duration }))
+  return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    const until = now + Duration.toMillis(duration)
+    const ask: Effect.Effect<A, GatewayError> = Effect.catch(self, (error) =>
+      Effect.flatMap(Clock.currentTimeMillis, (at) =>
+        isMissingLog(error) && at < until ? Effect.andThen(Effect.sleep(logInterval), ask) : Effect.fail(error)
+      )
+    )
+    return ask
   })
 }
 
 /** What an attempt record says about a leg. */
-const startedOf = (id: string, legs: UniversalRequest.UniversalRequest, eventId: string | undefined): LogTrail.Started => {
+const startedOf = (
+  id: string,
+  legs: UniversalRequest.UniversalRequest,
+  eventId: string | undefined
+): LogTrail.Started => {
   const [leg] = legs
   const model = modelOf(leg)
   return {
@@ -167,20 +166,21 @@ export const endedOf = (
   }
 }
 
+/** There are fewer providers than this. */
+const maxUrls = 256
+
 /** Makes the service from a transport. For the layers of this library, whose transports are internal. */
 export const make = (id: string, backend: Backend): Effect.Effect<GatewayService["Service"]> =>
-  Effect.gen(function* () {
-    const urls = yield* Cache.makeWith((provider: string) => backend.getUrl(provider === "" ? undefined : provider), {
-      capacity: 256,
-      timeToLive: (exit) => (Exit.isSuccess(exit) ? Duration.infinity : Duration.zero)
-    })
+  Effect.sync(() => {
+    // Answers only. In a Worker a question dies with the request that asked it, and whoever shared it would wait for ever.
+    const urls = new Map<string, string>()
 
     const run = Effect.fn("GatewayService.run")(function* (
       request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>,
       options: RunOptions = {}
     ) {
       const legs = yield* UniversalRequest.make("provider" in request ? [request] : request)
-      yield* firstProblem("GatewayService.run", GatewayOptions.problems(options))
+      yield* refuse("GatewayService.run", GatewayOptions.problems(options))
       const gatewayOptions = GatewayOptions.normalize(options)
       const sent = backend.run(legs, gatewayOptions, "GatewayService.run")
       yield* Effect.annotateCurrentSpan({
@@ -209,10 +209,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
 
     const patchLog = Effect.fn("GatewayService.patchLog")(function* (logId: string, patch: GatewayLog.Patch) {
       yield* checkLogId("GatewayService.patchLog", logId)
-      yield* firstProblem("GatewayService.patchLog", [
-        ...GatewayLog.patchProblems(patch),
-        ...GatewayOptions.problems({ metadata: patch.metadata ?? undefined })
-      ])
+      yield* refuse("GatewayService.patchLog", GatewayLog.patchProblems(patch))
       yield* backend.patchLog(logId, defined({ ...patch }))
     })
 
@@ -220,20 +217,18 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
       if (provider !== undefined && !UniversalRequest.isProvider(provider)) {
         return yield* invalid("GatewayService.getUrl", "provider", UniversalRequest.providerAccepted)
       }
-      return yield* Cache.get(urls, provider ?? "")
+      const key = provider ?? ""
+      const known = urls.get(key)
+      if (known !== undefined) return known
+      const url = yield* backend.getUrl(provider)
+      if (urls.size < maxUrls) urls.set(key, url)
+      return url
     })
 
-    const listLogs = Effect.fn("GatewayService.listLogs")(function* (query: GatewayLog.Query = {}) {
-      yield* firstProblem("GatewayService.listLogs", GatewayLog.queryProblems(query))
-      const page = GatewayLog.pageFromWire(yield* backend.listLogs(query))
-      return page ?? (yield* undecodable("GatewayService.listLogs", "a page without a list of entries"))
-    })
+    const listLogs = Effect.fn("GatewayService.listLogs")((query: GatewayLog.Query = {}) => backend.listLogs(query))
 
     return GatewayService.of({ id, run, getLog, patchLog, getUrl, listLogs })
   })
-
-const undecodable = (method: string, issue: string, logId?: string): GatewayError =>
-  failure({ method, surface: "logs", secrets: [], logId }, new InvalidResponse({ issue }))
 
 /** Options of {@link layerHttp} and of its siblings. */
 export type HttpOptions = Http.HttpOptions

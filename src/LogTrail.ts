@@ -85,6 +85,36 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>, ended: Ended): Attempt["ou
       ? "interrupted"
       : "failure"
 
+/** An attempt that has begun. */
+export interface Running {
+  /** Records how it ended; only the first call counts. */
+  readonly end: (exit: Exit.Exit<unknown, unknown>, ended: Ended) => void
+}
+
+/**
+ * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
+ */
+export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
+    const startedAt = clock.currentTimeMillisUnsafe()
+    const slot: Slot = { attempt: undefined }
+    for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(slot)
+    return Effect.succeed({
+      end: (exit, ended) => {
+        if (slot.attempt !== undefined) return
+        slot.attempt = {
+          ...started,
+          ...ended,
+          outcome: outcomeOf(exit, ended),
+          startedAt,
+          duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
+        }
+        onAttempt?.(slot.attempt)
+      }
+    })
+  })
+
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
  * outcome. For those who write their own router; `Router` and the services use it.
@@ -95,22 +125,9 @@ export const record = <A, E, R>(
   describe: (exit: Exit.Exit<A, E>) => Ended,
   onAttempt?: (attempt: Attempt) => void
 ): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const clock = fiber.getRef(Clock.Clock)
-    const startedAt = clock.currentTimeMillisUnsafe()
-    const slot: Slot = { attempt: undefined }
-    for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(slot)
-    return Effect.onExit(self, (exit) => {
-      const ended = describe(exit)
-      const attempt: Attempt = {
-        ...started,
-        ...ended,
-        outcome: outcomeOf(exit, ended),
-        startedAt,
-        duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
-      }
-      slot.attempt = attempt
-      onAttempt?.(attempt)
+  Effect.flatMap(begin(started, onAttempt), (running) =>
+    Effect.onExit(self, (exit) => {
+      running.end(exit, describe(exit))
       return Effect.void
     })
-  })
+  )

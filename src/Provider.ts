@@ -32,7 +32,7 @@
  * | `compat`, `dynamic` | `compat` | `authorization: Bearer` | `chat/completions` | |
  * | `custom("x")` | `custom-x` | `authorization: Bearer` (option) | `v1/chat/completions` (option) | `v1/embeddings` (option) |
  *
- * Every provider has `request` for anything else that it offers. Without `apiKey` no credential header is sent at all: the gateway then
+ * {@link request} is for anything else that a provider offers. Without `apiKey` no credential header is sent at all: the gateway then
  * uses a stored key, or Unified Billing (`Route.options({ noWholesale: true })` forbids the latter).
  *
  * Nothing throws. An argument that cannot be used (an empty model, a missing region, a key with a space in it) makes a route whose
@@ -53,6 +53,8 @@ import { workersAi as workersAiDialect } from "./internal/dialects/workersAi.ts"
 import * as Providers from "./internal/providers.ts"
 import * as Route from "./Route.ts"
 import type { Headers } from "./UniversalRequest.ts"
+
+export type { Definition } from "./internal/providers.ts"
 
 /** A route that answers chat requests. */
 export type ChatRoute = Route.Route<Chat.Input, Chat.Reply>
@@ -111,7 +113,7 @@ export interface BedrockPlace {
   readonly region: string
 }
 
-/** What `request` accepts: `Route.make` with the provider filled in. */
+/** What {@link request} accepts: the options of `Route.make` without the provider. */
 export interface RequestOptions<In, Body, Out> {
   /** Path at the provider without a leading slash, or a function of the input. */
   readonly endpoint: string | ((input: In) => string)
@@ -131,12 +133,12 @@ export interface RequestOptions<In, Body, Out> {
   readonly key?: string | undefined
 }
 
-/** What all providers have. */
+/** What all providers have; {@link request} needs no more. */
 export interface Provider {
   /** Name of the provider in URLs, legs and logs. */
   readonly slug: string
-  /** A target for any request; it cannot be stored, as it is made of functions. */
-  readonly request: <In, Body, Out>(options: RequestOptions<In, Body, Out>) => Route.Route<In, Out>
+  /** Credential header, own headers and paths, as data. */
+  readonly definition: Providers.Definition
 }
 
 /** A provider with chat. */
@@ -185,22 +187,7 @@ const embeddingsOf =
   (model: string, options?: Providers.LegOptions): EmbeddingRoute =>
     target(definition, "embeddings", dialect, model, options)
 
-const provider = (definition: Providers.Definition): Provider => ({
-  slug: definition.slug,
-  request: (options) => {
-    const { headers, problems } = Providers.headersOf(definition, options)
-    const { apiKey: _, endpoint, key, ...rest } = options
-    const all = [
-      ...(definition.problems ?? []),
-      ...(typeof endpoint === "function" ? [] : Providers.endpointProblems(endpoint)),
-      ...(key === "" ? [{ field: "key", accepted: "a name that is not empty" }] : []),
-      ...problems
-    ]
-    return all.length > 0
-      ? invalid(definition.slug, all)
-      : Route.make({ ...rest, endpoint, key, headers, provider: definition.slug })
-  }
-})
+const provider = (definition: Providers.Definition): Provider => ({ slug: definition.slug, definition })
 
 const withChat = (
   definition: Providers.Definition,
@@ -221,12 +208,49 @@ const withMessages = (definition: Providers.Definition) => {
 }
 
 /**
+ * A target for any request to a provider: `Route.make` with its slug, credential header and own headers filled in. It cannot be stored, as it
+ * is made of functions. (A function and not a method of each provider, so that a bundle without it does not hold `Schema`.)
+ *
+ * @example
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const moderate = Provider.request(Provider.openai, {
+ *   endpoint: "moderations",
+ *   query: (input: string) => ({ input }),
+ *   success: Schema.Struct({ results: Schema.Array(Schema.Struct({ flagged: Schema.Boolean })) })
+ * })
+ *
+ * export const speak = Provider.request(Provider.elevenlabs, {
+ *   endpoint: "v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb?output_format=mp3_44100_128",
+ *   query: (text: string) => ({ text, model_id: "eleven_multilingual_v2" }),
+ *   success: Schema.Uint8Array,
+ *   accept: "bytes"
+ * })
+ * ```
+ */
+export const request = <In, Body, Out>(
+  { definition, slug }: Provider,
+  options: RequestOptions<In, Body, Out>
+): Route.Route<In, Out> => {
+  const { apiKey: _, ...rest } = options
+  const { headers, problems } = Providers.headersOf(definition, options)
+  const all = [
+    ...(definition.problems ?? []),
+    ...(typeof options.endpoint === "function" ? [] : Providers.endpointProblems(options.endpoint)),
+    ...(options.key === "" ? [{ field: "key", accepted: "a name that is not empty" }] : []),
+    ...problems
+  ]
+  return all.length > 0 ? invalid(slug, all) : Route.make({ ...rest, headers, provider: slug })
+}
+
+/**
  * OpenAI.
  *
  * @example
  * ```ts
  * import * as Redacted from "effect/Redacted"
- * import * as Schema from "effect/Schema"
  * import * as Provider from "effect-ai-gateway/Provider"
  * import * as Route from "effect-ai-gateway/Route"
  *
@@ -235,12 +259,6 @@ const withMessages = (definition: Providers.Definition) => {
  *   Provider.openai.chat("gpt-4.1-mini", { apiKey: Redacted.make("sk-1", { label: "team-a" }) }),
  *   Provider.openai.chat("gpt-4.1-mini", { apiKey: Redacted.make("sk-2", { label: "team-b" }) })
  * )
- *
- * export const moderate = Provider.openai.request({
- *   endpoint: "moderations",
- *   query: (input: string) => ({ input }),
- *   success: Schema.Struct({ results: Schema.Array(Schema.Struct({ flagged: Schema.Boolean })) })
- * })
  * ```
  */
 export const openai: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(
@@ -314,7 +332,7 @@ export const azureOpenai: Provider & {
 
 /**
  * Anthropic's models at Amazon Bedrock, by its `bedrock-mantle` endpoint, which speaks Anthropic's messages. `apiKey` is an Amazon
- * Bedrock API key; without one the gateway signs with the stored AWS credentials. Everything else at Bedrock: `request`, with stored credentials, as a
+ * Bedrock API key; without one the gateway signs with the stored AWS credentials. Everything else at Bedrock: {@link request}, with stored credentials, as a
  * request that is signed here cannot be sent in a leg. Source: https://developers.cloudflare.com/ai-gateway/usage/providers/bedrock/.
  */
 export const awsBedrock: Provider & {
@@ -343,7 +361,7 @@ export const openrouter: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ wi
 /** Perplexity. */
 export const perplexityAi: Provider & WithChat = /*#__PURE__*/ withChat(Providers.perplexityAi)
 
-/** Baseten's shared models; a deployment of your own is a `request` to `model/{id}`. */
+/** Baseten's shared models; a deployment of your own is a {@link request} to `model/{id}`. */
 export const baseten: Provider & WithChat = /*#__PURE__*/ withChat(Providers.baseten)
 
 /** Fireworks. Cloudflare's adapter knows it, its documentation does not. */
@@ -355,7 +373,7 @@ export const cohere: Provider = /*#__PURE__*/ provider(Providers.cohere)
 /** Hugging Face, by the path of a model. The gateway's upstream was reported as retired: https://github.com/cloudflare/cloudflare-docs/issues/27332. */
 export const huggingface: Provider = /*#__PURE__*/ provider(Providers.huggingface)
 
-/** Replicate: `request` to `predictions`. */
+/** Replicate: {@link request} to `predictions`. */
 export const replicate: Provider = /*#__PURE__*/ provider(Providers.replicate)
 
 /** Fal. */
@@ -364,7 +382,7 @@ export const fal: Provider = /*#__PURE__*/ provider(Providers.fal)
 /** Ideogram. */
 export const ideogram: Provider = /*#__PURE__*/ provider(Providers.ideogram)
 
-/** Parallel: tasks and search by `request`, chat by `compat.chat("parallel/…")`. */
+/** Parallel: tasks and search by {@link request}, chat by `compat.chat("parallel/…")`. */
 export const parallel: Provider = /*#__PURE__*/ provider(Providers.parallel)
 
 /** Cartesia; it wants a header `cartesia-version`. */
@@ -373,22 +391,7 @@ export const cartesia: Provider = /*#__PURE__*/ provider(Providers.cartesia)
 /** Deepgram. */
 export const deepgram: Provider = /*#__PURE__*/ provider(Providers.deepgram)
 
-/**
- * ElevenLabs.
- *
- * @example
- * ```ts
- * import * as Schema from "effect/Schema"
- * import * as Provider from "effect-ai-gateway/Provider"
- *
- * export const speak = Provider.elevenlabs.request({
- *   endpoint: "v1/text-to-speech/JBFqnCBsd6RMkjVDRZzb?output_format=mp3_44100_128",
- *   query: (text: string) => ({ text, model_id: "eleven_multilingual_v2" }),
- *   success: Schema.Uint8Array,
- *   accept: "bytes"
- * })
- * ```
- */
+/** ElevenLabs. */
 export const elevenlabs: Provider = /*#__PURE__*/ provider(Providers.elevenlabs)
 
 /** Adobe Firefly. `apiKey` is the access token; Adobe also wants the client id as a header `x-api-key`. */

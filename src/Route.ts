@@ -13,10 +13,11 @@
  */
 import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
-import { type Pipeable, pipeArguments } from "effect/Pipeable"
+import * as Pipeable from "effect/Pipeable"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import type { ReasonTag } from "./GatewayError.ts"
+import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import * as Bounds from "./internal/bounds.ts"
 import * as Compile from "./internal/compile.ts"
@@ -25,6 +26,7 @@ import type { EmbeddingInput, Embeddings } from "./internal/dialects/embeddings.
 import { millisOf } from "./internal/duration.ts"
 import { makePlan, type Planned } from "./internal/plan.ts"
 import * as Render from "./internal/render.ts"
+import { policyOf, type RetryOptions } from "./internal/retryPolicy.ts"
 import * as Json from "./internal/routeJson.ts"
 import * as JsonRead from "./internal/routeJsonRead.ts"
 import {
@@ -32,7 +34,6 @@ import {
   type FallbackOn,
   type Leaf,
   type Node,
-  type Policy,
   type RetrySchedule,
   rebuild
 } from "./internal/routeNode.ts"
@@ -40,31 +41,30 @@ import type { Headers } from "./UniversalRequest.ts"
 
 export type { Bounds, TargetBounds } from "./internal/bounds.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/compile.ts"
+export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/retryPolicy.ts"
 export type { FallbackOn, Node, RetrySchedule } from "./internal/routeNode.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
 
 /** How to get from an input to an answer. */
-export interface Route<in In, out Out> extends Pipeable {
+export interface Route<in In, out Out> extends Pipeable.Pipeable {
   readonly [TypeId]: { readonly _In: (_: In) => void; readonly _Out: (_: never) => Out }
   readonly node: Node<In, Out>
   /** The plan is made once per route and then remembered. */
   readonly planned: Planned<In, Out>
 }
 
-class RouteImpl<In, Out> implements Route<In, Out> {
+class RouteImpl<In, Out> extends Pipeable.Class implements Route<In, Out> {
   readonly [TypeId]: Route<In, Out>[typeof TypeId] = { _In: (_: In) => {}, _Out: (value: never) => value }
   readonly node: Node<In, Out>
   #planned: Planned<In, Out> | undefined
   constructor(node: Node<In, Out>) {
+    super()
     this.node = node
   }
   get planned(): Planned<In, Out> {
     this.#planned ??= makePlan(this.node)
     return this.#planned
-  }
-  pipe() {
-    return pipeArguments(this, arguments)
   }
   toJSON(): unknown {
     return { _id: "Route", targets: this.planned.targets.map(({ key }) => key) }
@@ -95,6 +95,20 @@ export interface MakeOptions<In, Body, Out> {
   readonly success: Schema.ConstraintDecoder<Out>
   /** How the body is read before `success` decodes it: parsed JSON (default), text, or bytes. */
   readonly accept?: "json" | "text" | "bytes" | undefined
+  /** How the target streams chat deltas; without it only `Router.run` can ask it. */
+  readonly stream?: StreamOptions | undefined
+}
+
+/** How a target of {@link make} streams. */
+export interface StreamOptions {
+  /** What makes the request body one for a stream. Default: adds `stream: true`. */
+  readonly query?: ((query: Record<string, unknown>) => Record<string, unknown>) | undefined
+  /** The path for a stream. Default: the same. */
+  readonly endpoint?: ((endpoint: string) => string) | undefined
+  /** Makes a decoder for one stream. */
+  readonly decoder: () => Chat.DeltaDecoder
+  /** Reads an answer that came in one piece although a stream was asked for. */
+  readonly reply: (body: unknown) => Result.Result<Chat.Reply, GatewayOptions.Problem>
 }
 
 /**
@@ -116,7 +130,7 @@ export interface MakeOptions<In, Body, Out> {
  */
 export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<In, Out> => {
   const decode = Schema.decodeUnknownResult(options.success)
-  const { endpoint, query } = options
+  const { endpoint, query, stream } = options
   const leaf: Leaf<In, Out> = {
     _tag: "Leaf",
     provider: options.provider,
@@ -130,9 +144,26 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
     decode: (body) =>
       Result.mapBoth(decode(body), {
         onSuccess: (value): Decoded<Out> => ({ value }),
-        // The first line says where and what was expected; Schema's messages do not print the value.
-        onFailure: (error) => ({ field: "body", accepted: error.message.split("\n").join(" ").slice(0, 500) })
+        // Schema's messages say what was expected and where; they do not print the value.
+        onFailure: (error) => ({
+          field: "body",
+          accepted: error.message
+            .replace(/^Expected /, "")
+            .replace(/\s+/g, " ")
+            .slice(0, 500)
+        })
       }),
+    ...(stream !== undefined && {
+      chat: {
+        dialect: "custom",
+        reply: stream.reply,
+        streaming: {
+          query: stream.query ?? ((body) => ({ ...body, stream: true })),
+          endpoint: stream.endpoint ?? ((path) => path),
+          decoder: stream.decoder
+        }
+      }
+    }),
     spec: undefined
   }
   return fromNode(leaf)
@@ -153,62 +184,12 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
  * )
  * ```
  */
-export const fallback = <In, Out>(
-  first: Route<In, Out>,
-  ...rest: ReadonlyArray<Route<In, Out>>
-): Route<In, Out> =>
+export const fallback = <In, Out>(first: Route<In, Out>, ...rest: ReadonlyArray<Route<In, Out>>): Route<In, Out> =>
   // A caller without types can pass none at all; the plan then names the problem.
   fromNode({
     _tag: "Fallback",
     routes: [first, ...rest].flatMap((route: Route<In, Out> | undefined) => (route === undefined ? [] : [route.node]))
   })
-
-/** A declarative retry policy; it can be compiled and stored. */
-export interface RetryOptions {
-  /** Attempts on one target, the first included: 1 to 100. */
-  readonly attempts: number
-  /** Wait before the second attempt. Default {@link defaultRetryDelay}. */
-  readonly delay?: Duration.Input | undefined
-  /** How the wait grows: `delay`, `delay * n` or `delay * 2^(n-1)` before attempt `n + 1`. Default `"exponential"`. */
-  readonly backoff?: GatewayOptions.Backoff | undefined
-  /**
-   * Longest wait of the back-off, and longest hint that is waited out while another target is ready. Default
-   * {@link defaultMaxDelay}.
-   */
-  readonly maxDelay?: Duration.Input | undefined
-  /** Share of the back-off that is drawn at random, from 0 (none, the default) to 1 (all of it). */
-  readonly jitter?: number | undefined
-  /** Whether a server's wait hint is a lower bound. Default `true`. */
-  readonly retryAfter?: boolean | undefined
-  /** Reasons after which the same target is tried again. Default: what the decision table says. */
-  readonly on?: ReadonlyArray<ReasonTag> | undefined
-}
-
-/** Default of `delay` in {@link retry}. */
-export const defaultRetryDelay = Duration.millis(200)
-/** Default of `maxDelay` in {@link retry}. */
-export const defaultMaxDelay = Duration.seconds(5)
-
-const policyOf = (options: RetryOptions): Policy | GatewayOptions.Problem => {
-  const delay = millisOf(options.delay ?? defaultRetryDelay)
-  const maxDelay = millisOf(options.maxDelay ?? Duration.max(defaultMaxDelay, Duration.millis(Number.isFinite(delay) ? delay : 0)))
-  const jitter = options.jitter ?? 0
-  const { attempts, backoff = "exponential" } = options
-  if (!Number.isInteger(attempts) || attempts < 1 || attempts > 100) {
-    return { field: "retry.attempts", accepted: "a whole number from 1 to 100" }
-  }
-  if (!(Number.isFinite(delay) && delay >= 0)) return { field: "retry.delay", accepted: "a finite duration of 0 or more" }
-  if (!(Number.isFinite(maxDelay) && maxDelay >= delay)) {
-    return { field: "retry.maxDelay", accepted: "a finite duration that is not shorter than delay" }
-  }
-  if (!(jitter >= 0 && jitter <= 1)) return { field: "retry.jitter", accepted: "a number from 0 to 1" }
-  if (!["constant", "linear", "exponential"].includes(backoff)) {
-    return { field: "retry.backoff", accepted: "constant, linear, exponential" }
-  }
-  return { attempts, delay, backoff, maxDelay, jitter, retryAfter: options.retryAfter ?? true, on: options.on }
-}
-
-const isSchedule = (policy: RetryOptions | RetrySchedule): policy is RetrySchedule => !("attempts" in policy)
 
 /**
  * Tries the same target again, for each target below. A wait hint of the server is a lower bound of the wait; a wait that does
@@ -229,7 +210,7 @@ export const retry: {
   (policy: RetryOptions | RetrySchedule): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out> => {
-  if (isSchedule(policy)) return fromNode({ _tag: "Retry", policy, route: self.node })
+  if (Schedule.isSchedule(policy)) return fromNode({ _tag: "Retry", policy, route: self.node })
   const made = policyOf(policy)
   return "field" in made ? invalid(self, made) : fromNode({ _tag: "Retry", policy: made, route: self.node })
 })
@@ -237,11 +218,14 @@ export const retry: {
 const invalid = <In, Out>(self: Route<In, Out>, problem: GatewayOptions.Problem): Route<In, Out> =>
   fromNode({ _tag: "Invalid", problem, route: self.node })
 
-const limited = <In, Out>(self: Route<In, Out>, tag: "Timeout" | "Deadline", input: Duration.Input): Route<In, Out> => {
+type Limit = "Timeout" | "FirstTokenTimeout" | "IdleTimeout" | "Deadline"
+
+const limited = <In, Out>(self: Route<In, Out>, tag: Limit, input: Duration.Input): Route<In, Out> => {
   const millis = millisOf(input)
+  const field = tag.charAt(0).toLowerCase() + tag.slice(1)
   return Number.isInteger(millis) && millis >= 1
     ? fromNode({ _tag: tag, duration: Duration.millis(millis), route: self.node })
-    : invalid(self, { field: tag.toLowerCase(), accepted: "1 millisecond or more, finite, in whole milliseconds" })
+    : invalid(self, { field, accepted: "1 millisecond or more, finite, in whole milliseconds" })
 }
 
 /**
@@ -252,6 +236,39 @@ export const timeout: {
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "Timeout", duration))
+
+/**
+ * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call): whole
+ * milliseconds, at least one. Until then another target can take over unseen. Fails with `Timeout` (`firstToken`).
+ */
+export const firstTokenTimeout: {
+  (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "FirstTokenTimeout", duration))
+
+/**
+ * Limits the gap between two chunks of a stream, while somebody waits for the next one: whole milliseconds, at least one.
+ * Fails with `Timeout` (`idle`), after the first delta inside a `StreamInterrupted`.
+ */
+export const idleTimeout: {
+  (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
+} = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "IdleTimeout", duration))
+
+/**
+ * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with the same one
+ * when it was the last. The consumer is told with a `restart` delta to discard what came before.
+ */
+export const restart: {
+  (times: number): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, times: number): Route<In, Out>
+} = dual(
+  2,
+  <In, Out>(self: Route<In, Out>, times: number): Route<In, Out> =>
+    Number.isInteger(times) && times >= 1 && times <= 10
+      ? fromNode({ _tag: "Restart", times, route: self.node })
+      : invalid(self, { field: "restart", accepted: "a whole number from 1 to 10" })
+)
 
 /**
  * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. What is running when it passes is interrupted and fails
@@ -366,32 +383,36 @@ export const when: {
 export const map: {
   <Out, Out2>(f: (value: Out) => Out2): <In>(self: Route<In, Out>) => Route<In, Out2>
   <In, Out, Out2>(self: Route<In, Out>, f: (value: Out) => Out2): Route<In, Out2>
-} = dual(2, <In, Out, Out2>(self: Route<In, Out>, f: (value: Out) => Out2): Route<In, Out2> =>
-  fromNode(
-    rebuild<In, Out, In, Out2>(
-      self.node,
-      (leaf) => ({
-        ...leaf,
-        spec: undefined,
-        decode: (body) => Result.map(leaf.decode(body), (decoded) => ({ ...decoded, value: f(decoded.value) }))
-      }),
-      (predicate) => predicate
+} = dual(
+  2,
+  <In, Out, Out2>(self: Route<In, Out>, f: (value: Out) => Out2): Route<In, Out2> =>
+    fromNode(
+      rebuild<In, Out, In, Out2>(
+        self.node,
+        (leaf) => ({
+          ...leaf,
+          spec: undefined,
+          decode: (body) => Result.map(leaf.decode(body), (decoded) => ({ ...decoded, value: f(decoded.value) }))
+        }),
+        (predicate) => predicate
+      )
     )
-  )
 )
 
 /** Adapts the input of every target and condition. An adapted route cannot be stored. */
 export const mapInput: {
   <In, In2>(f: (input: In2) => In): <Out>(self: Route<In, Out>) => Route<In2, Out>
   <In, Out, In2>(self: Route<In, Out>, f: (input: In2) => In): Route<In2, Out>
-} = dual(2, <In, Out, In2>(self: Route<In, Out>, f: (input: In2) => In): Route<In2, Out> =>
-  fromNode(
-    rebuild<In, Out, In2, Out>(
-      self.node,
-      (leaf) => ({ ...leaf, spec: undefined, build: (input) => leaf.build(f(input)) }),
-      (predicate) => (input) => predicate(f(input))
+} = dual(
+  2,
+  <In, Out, In2>(self: Route<In, Out>, f: (input: In2) => In): Route<In2, Out> =>
+    fromNode(
+      rebuild<In, Out, In2, Out>(
+        self.node,
+        (leaf) => ({ ...leaf, spec: undefined, build: (input) => leaf.build(f(input)) }),
+        (predicate) => (input) => predicate(f(input))
+      )
     )
-  )
 )
 
 /** Everything that is wrong with a route: each field and what would have been accepted. Empty when it can run. */
@@ -504,9 +525,8 @@ export type RouteNodeJson = Json.RouteNodeJson
  * // {"version":1,"route":{"timeout":"5 seconds","fallback":[{"provider":"openai","model":"gpt-4.1-mini"},…]}}
  * ```
  */
-export const toJson = (
-  self: Route<never, unknown>
-): Result.Result<RouteJson, ReadonlyArray<GatewayOptions.Problem>> => Json.write(self.node, self.planned)
+export const toJson = (self: Route<never, unknown>): Result.Result<RouteJson, ReadonlyArray<GatewayOptions.Problem>> =>
+  Json.write(self.node, self.planned)
 
 /** What {@link fromJson} takes beside the data. */
 export interface FromJsonOptions {
@@ -521,6 +541,9 @@ export interface FromJsonOptions {
 const algebra: JsonRead.Algebra = {
   options: (node, input) => options(fromNode(node), input).node,
   deadline: (node, duration) => deadline(fromNode(node), duration).node,
+  firstTokenTimeout: (node, duration) => firstTokenTimeout(fromNode(node), duration).node,
+  idleTimeout: (node, duration) => idleTimeout(fromNode(node), duration).node,
+  restart: (node, times) => restart(fromNode(node), times).node,
   timeout: (node, duration) => timeout(fromNode(node), duration).node,
   retry: (node, policy) => retry(fromNode(node), policy).node
 }

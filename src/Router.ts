@@ -7,18 +7,17 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Random from "effect/Random"
-import * as Result from "effect/Result"
-import type { Usage } from "./internal/dialects/dialect.ts"
-import { type Attempt, GatewayError, InvalidRequest, invalid } from "./GatewayError.ts"
-import * as GatewayOptions from "./GatewayOptions.ts"
+import type { Attempt, GatewayError } from "./GatewayError.ts"
+import type * as GatewayOptions from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
-import { type Answered, method, type Run } from "./internal/attempt.ts"
-import { toUniversal } from "./internal/compile.ts"
+import { type Answered, attempt, type Run } from "./internal/attempt.ts"
 import { defined } from "./internal/defined.ts"
+import type { Usage } from "./internal/dialects/dialect.ts"
 import { executeClient } from "./internal/executeClient.ts"
-import { executeGateway } from "./internal/executeGateway.ts"
-import * as Route from "./Route.ts"
+import { askWhole, executeGateway } from "./internal/executeGateway.ts"
+import type { Target } from "./internal/plan.ts"
+import { logRecovery, prepare, withAttempts } from "./internal/prepare.ts"
+import type * as Route from "./Route.ts"
 
 /**
  * Who executes a route. `client`: this process, one request per attempt. `gateway`: the gateway, one request for the whole route; a
@@ -32,7 +31,10 @@ export interface RunOptions {
   readonly execution?: Execution | undefined
   /** What may be lost with `execution: "gateway"`. An allowed deadline is still kept, on the client, for the whole. Default: nothing. */
   readonly allow?: ReadonlyArray<Route.LossKind> | undefined
-  /** Gateway options of this run, for example `metadata` or an `eventId`; where the route speaks too, the route wins. */
+  /**
+   * Gateway options of this run, for example `metadata`; where the route speaks too, the route wins. An `eventId` given here is
+   * that of every request, also where the route has one: a run has one event id.
+   */
   readonly options?: GatewayOptions.Input | undefined
 }
 
@@ -88,41 +90,14 @@ export class Router extends Context.Service<
       input: In,
       options?: RunOptions
     ) => Effect.Effect<Routed<Out>, GatewayError>
+    /** The gateway that routes are run through. */
+    readonly gateway: GatewayService["Service"]
+    /** Who executes a route unless a run says otherwise. */
+    readonly execution: Execution
   }
 >()("effect-ai-gateway/Router") {}
 
-/** A random id in the form of a UUID, from Effect's `Random`, so that tests can fix it. */
-const makeEventId: Effect.Effect<string> = Effect.withFiber((fiber) => {
-  const random = fiber.getRef(Random.Random)
-  const hex = (): string =>
-    Math.floor(random.nextDoubleUnsafe() * 0x1_0000_0000)
-      .toString(16)
-      .padStart(8, "0")
-  const text = hex() + hex() + hex() + hex()
-  const variant = "89ab".charAt(Math.floor(random.nextDoubleUnsafe() * 4))
-  return Effect.succeed(
-    `${text.slice(0, 8)}-${text.slice(8, 12)}-4${text.slice(13, 16)}-${variant}${text.slice(17, 20)}-${text.slice(20)}`
-  )
-})
-
-const lossText = (losses: ReadonlyArray<Route.Loss>): string =>
-  losses.map(({ detail, kind, target }) => `${kind}${target === undefined ? "" : ` (${target})`}: ${detail}`).join("; ")
-
-const refused = (losses: ReadonlyArray<Route.Loss>): GatewayError =>
-  new GatewayError({
-    method,
-    reason: new InvalidRequest({
-      origin: "client",
-      field: "execution",
-      accepted: `"client", or a route that the gateway can execute without loss; lost would be ${lossText(losses)}`
-    })
-  })
-
-const routed = <Out>(
-  answered: Answered<Out>,
-  run: Run<unknown>,
-  execution: "client" | "gateway"
-): Routed<Out> => ({
+const routed = <Out>(answered: Answered<Out>, run: Run<unknown>, execution: "client" | "gateway"): Routed<Out> => ({
   value: answered.value,
   target: answered.target,
   provider: answered.provider,
@@ -138,23 +113,9 @@ const routed = <Out>(
   })
 })
 
-const withAttempts = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError => {
-  const { eventId, logId, model, provider, reason, step } = error
-  return new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
-}
-
-/** A failure that was overcome is worth one line, and no more than names. */
-const logRecovery = (answered: Answered<unknown>, attempts: ReadonlyArray<Attempt>): Effect.Effect<void> =>
-  attempts.length < 2
-    ? Effect.void
-    : Effect.logWarning(`answered by ${answered.target} after ${attempts.length - 1} failed attempts`, {
-        failed: attempts.slice(0, -1).map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
-      })
-
 /** Makes a router over the gateway of the environment. */
 export const make = (options: { readonly execution?: Execution | undefined } = {}) =>
-  Effect.gen(function* () {
-    const gateway = yield* GatewayService
+  Effect.map(GatewayService, (gateway) => {
     const ownExecution = options.execution ?? "auto"
 
     const run = Effect.fn("Router.run")(function* <In, Out>(
@@ -162,37 +123,17 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
       input: In,
       runOptions: RunOptions = {}
     ) {
-      const [problem] = [...Route.problems(route), ...GatewayOptions.problems(runOptions.options ?? {})]
-      if (problem !== undefined) return yield* invalid(method, problem.field, problem.accepted)
-      const { plan, targets } = route.planned
-      const own = GatewayOptions.normalize(runOptions.options ?? {})
-      const eventId = own.eventId ?? targets[0]?.options.eventId ?? (yield* makeEventId)
-      const state: Run<In> = { send: gateway.run, input, eventId, options: own, attempts: [] }
       const execution = runOptions.execution ?? ownExecution
-      const allow = execution === "gateway" ? (runOptions.allow ?? []) : []
-      const compiled =
-        execution === "client" || (execution === "auto" && isPlain(route))
-          ? undefined
-          : toUniversal(route.planned, input, allow)
-      if (execution === "gateway" && compiled !== undefined && Result.isFailure(compiled)) {
-        return yield* refused(compiled.failure)
-      }
-      const viaGateway = compiled !== undefined && Result.isSuccess(compiled) ? compiled.success : undefined
-      const executed: Effect.Effect<Answered<Out>, GatewayError> =
-        viaGateway === undefined
-          ? executeClient(state, plan)
-          : executeGateway(state, {
-              legs: viaGateway.compiled.legs,
-              targets: viaGateway.targets,
-              deadline: plan._tag === "Deadline" ? plan.millis : undefined
-            })
-      yield* Effect.annotateCurrentSpan({
-        "ai_gateway.execution": viaGateway === undefined ? "client" : "gateway",
-        "ai_gateway.event_id": eventId
-      })
-      const answered = yield* Effect.mapError(executed, (error) => withAttempts(error, state.attempts))
-      yield* logRecovery(answered, state.attempts)
-      const result = routed(answered, state, viaGateway === undefined ? "client" : "gateway")
+      const prepared = yield* prepare(gateway.run, route, input, { ...runOptions, execution })
+      const { compiled, plan, run } = prepared
+      const by = compiled === undefined ? "client" : "gateway"
+      yield* Effect.annotateCurrentSpan({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
+      const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
+        ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
+        : executeGateway(run, compiled, askWhole(run, compiled))
+      const answered = yield* Effect.mapError(executed, (error) => withAttempts(error, run.attempts))
+      yield* logRecovery(answered.target, run.attempts.slice(0, -1))
+      const result = routed(answered, run, by)
       yield* Effect.annotateCurrentSpan({
         "gen_ai.provider.name": result.provider,
         "gen_ai.response.model": result.model,
@@ -204,14 +145,8 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
       return result
     })
 
-    return Router.of({ run })
+    return Router.of({ run, gateway, execution: ownExecution })
   })
-
-/** One target that is asked once: the same request either way, so nothing needs compiling. */
-const isPlain = (route: Route.Route<never, unknown>): boolean => {
-  const { plan } = route.planned
-  return plan._tag === "Target" && plan.retry === undefined
-}
 
 /** A router that executes each route where nothing is lost: `auto`. */
 export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(Router, make())

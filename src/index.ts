@@ -5,6 +5,7 @@
 export * as AiService from "./AiService.ts"
 export * as Chat from "./Chat.ts"
 export * as Classifier from "./Classifier.ts"
+export * as ErrorSchema from "./ErrorSchema.ts"
 export * as GatewayError from "./GatewayError.ts"
 export * as GatewayLog from "./GatewayLog.ts"
 export * as GatewayOptions from "./GatewayOptions.ts"

@@ -182,7 +182,7 @@ describe("messages", () => {
     )
     assert.strictEqual(
       of(new GatewayError.RateLimited({ origin: "provider", retryAfter: Duration.millis(1500) })),
-      "rate limited by provider, retry after 1s 500ms"
+      "rate limited by provider, retry after 1.5s"
     )
     assert.strictEqual(
       of(new GatewayError.InvalidRequest({ origin: "client", field: "timeout", accepted: "1 or more" })),

@@ -7,7 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { TestClock } from "effect/testing"
+import * as TestClock from "effect/testing/TestClock"
 import * as LocalGateway from "effect-ai-gateway/local"
 import type { Fault } from "effect-ai-gateway/local/Upstream"
 import * as Route from "effect-ai-gateway/Route"
@@ -15,7 +15,9 @@ import * as Router from "effect-ai-gateway/Router"
 
 const providers = ["openai", "groq", "mistral", "deepseek"] as const
 
-const Body = Schema.Struct({ choices: Schema.Array(Schema.Struct({ message: Schema.Struct({ content: Schema.String }) })) })
+const Body = Schema.Struct({
+  choices: Schema.Array(Schema.Struct({ message: Schema.Struct({ content: Schema.String }) }))
+})
 
 const leaf = (provider: string, model: string) =>
   Route.make({
@@ -39,7 +41,10 @@ const faults: Readonly<Record<string, Fault>> = {
   "409": { status: 409 },
   "413": { status: 413 },
   "429": { status: 429, retryAfter: 1 },
-  quota: { status: 429, body: { error: { message: "You exceeded your quota", type: "insufficient_quota", code: "insufficient_quota" } } },
+  quota: {
+    status: 429,
+    body: { error: { message: "You exceeded your quota", type: "insufficient_quota", code: "insufficient_quota" } }
+  },
   context: { status: 400, body: { error: { message: "too long", code: "context_length_exceeded" } } },
   blocked: { status: 400, body: { error: { message: "no", code: "content_policy_violation" } } },
   teapot: { status: 418 },
@@ -90,7 +95,11 @@ const routeOf = ({ leaves, shape }: Case): Route.Route<string, string> => {
     case "nestedRight":
       return Route.fallback(first, Route.fallback(second, ...rest))
     case "when":
-      return Route.fallback(Route.when((prompt: string) => prompt === "hello", first, second), second, ...rest)
+      return Route.fallback(
+        Route.when((prompt: string) => prompt === "hello", first, second),
+        second,
+        ...rest
+      )
   }
 }
 

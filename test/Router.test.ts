@@ -7,14 +7,16 @@ import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import { TestClock } from "effect/testing"
+import * as TestClock from "effect/testing/TestClock"
 import type { GatewayError } from "effect-ai-gateway/GatewayError"
 import * as LogTrail from "effect-ai-gateway/LogTrail"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import { completion, type Line, make } from "./support/scripted.ts"
 
-const Body = Schema.Struct({ choices: Schema.Array(Schema.Struct({ message: Schema.Struct({ content: Schema.String }) })) })
+const Body = Schema.Struct({
+  choices: Schema.Array(Schema.Struct({ message: Schema.Struct({ content: Schema.String }) }))
+})
 
 const leaf = (provider: string, options: { readonly key?: string; readonly model?: string } = {}) =>
   Route.make({
@@ -64,7 +66,9 @@ describe("Router on the client", () => {
   it.effect("retries each target and falls back", () => {
     const { layer } = make({ openai: [fail(503), fail(500)], anthropic: [{ reset: true }] })
     return Effect.gen(function* () {
-      const route = Route.fallback(leaf("openai"), leaf("anthropic")).pipe(Route.retry({ attempts: 2, delay: "100 millis" }))
+      const route = Route.fallback(leaf("openai"), leaf("anthropic")).pipe(
+        Route.retry({ attempts: 2, delay: "100 millis" })
+      )
       const { exit, millis } = yield* timed(Router.run(route, "hello"), 10)
       assert.isTrue(Exit.isSuccess(exit))
       if (!Exit.isSuccess(exit)) return
@@ -267,8 +271,14 @@ describe("Router on the client", () => {
       [leaf("openai").pipe(Route.deadline(Number.NaN)), "deadline"],
       [leaf("openai").pipe(Route.cache({ ttl: "59 seconds" })), "cache.ttl"],
       [leaf("openai").pipe(Route.metadata({ a: 1, b: 2, c: 3, d: 4, e: 5, f: 6 })), "metadata"],
-      [leaf("openai").pipe(Route.metadata({ a: 1, b: 2, c: 3 }), Route.metadata({ d: 4, e: 5, f: 6 })), "openai/m: metadata"],
-      [leaf("openai").pipe(Route.retry({ attempts: 2 }), Route.options({ retries: { attempts: 3 } })), "openai/m: retries.attempts"],
+      [
+        leaf("openai").pipe(Route.metadata({ a: 1, b: 2, c: 3 }), Route.metadata({ d: 4, e: 5, f: 6 })),
+        "openai/m: metadata"
+      ],
+      [
+        leaf("openai").pipe(Route.retry({ attempts: 2 }), Route.options({ retries: { attempts: 3 } })),
+        "openai/m: retries.attempts"
+      ],
       [leaf("bad slug"), "legs[0].provider"],
       [Reflect.apply(Route.fallback, undefined, []), "fallback"]
     ]

@@ -1,4 +1,4 @@
-// A whole Worker: three providers behind the binding, with fallback, retry and timeout, run by the router.
+// A whole Worker: three providers of one dialect behind the binding, with fallback, retry and timeout, run by the router.
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
@@ -8,8 +8,8 @@ import * as Router from "effect-ai-gateway/Router"
 
 const ask = Route.fallback(
   Provider.openai.chat("gpt-4.1-mini"),
-  Provider.anthropic.messages("claude-haiku-4-5"),
-  Provider.workersAi.chat("@cf/meta/llama-3.1-8b-instruct")
+  Provider.groq.chat("llama-3.3-70b-versatile"),
+  Provider.mistral.chat("mistral-small-latest")
 ).pipe(Route.retry({ attempts: 3, delay: "200 millis", backoff: "exponential" }), Route.timeout("5 seconds"))
 
 interface Env {

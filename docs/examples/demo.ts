@@ -68,9 +68,7 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
 
     yield* heading("Run on the client")
     yield* script
-    const { attempts: trail, value: answer } = yield* LogTrail.collect(
-      Router.run(ask, input, { execution: "client" })
-    )
+    const { attempts: trail, value: answer } = yield* LogTrail.collect(Router.run(ask, input, { execution: "client" }))
     yield* Console.log(`  ${answer.value.text}\n`)
     yield* Console.log(table(answer.attempts))
     yield* Console.log("")
@@ -102,7 +100,10 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
     const refused = Route.compile(ask, input)
     const losses = Result.isFailure(refused) ? refused.failure : []
     for (const { detail, kind, target } of losses) yield* Console.log(`  lost: ${kind} ${target ?? ""} (${detail})`)
-    yield* check("nothing is lost that was not listed", losses.every(({ kind }) => allow.some((one) => one === kind)))
+    yield* check(
+      "nothing is lost that was not listed",
+      losses.every(({ kind }) => allow.some((one) => one === kind))
+    )
     yield* script
     const compiled = yield* Router.run(ask, input, { execution: "gateway", allow })
     yield* Console.log(`\n  ${compiled.value.text}\n`)
@@ -113,10 +114,7 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
       yield* check("leg 2 answered, after one request", compiled.step === 2 && compiled.attempts.length === 1)
       const calls = yield* local.calls
       const upstream = calls.filter(({ eventId }) => eventId === compiled.eventId).map(({ provider }) => provider)
-      yield* check(
-        `the gateway asked ${upstream.join(", ")}`,
-        upstream.join() === "openai,openai,anthropic,workers-ai"
-      )
+      yield* check(`the gateway asked ${upstream.join(", ")}`, upstream.join() === "openai,openai,anthropic,workers-ai")
     }
   })
 

@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, Timeout } from "../GatewayError.ts"
-import * as GatewayOptions from "../GatewayOptions.ts"
+import type * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
 import type { LegInput } from "../UniversalRequest.ts"
@@ -27,8 +27,6 @@ export interface Run<In> {
   readonly send: Send
   readonly input: In
   readonly eventId: string
-  /** Options of the run itself; those of the route win. */
-  readonly options: GatewayOptions.GatewayOptions
   /** Every attempt so far, in order of their ends; the router makes one at a time. */
   readonly attempts: Array<Attempt>
 }
@@ -48,7 +46,10 @@ export interface Answered<Out> {
 /** The method that errors of a router name. */
 export const method = "Router.run"
 
-const read = (response: GatewayResponse, accept: Leaf<never, unknown>["accept"]): Effect.Effect<unknown, GatewayError> =>
+const read = (
+  response: GatewayResponse,
+  accept: Leaf<never, unknown>["accept"]
+): Effect.Effect<unknown, GatewayError> =>
   accept === "json" ? response.json : accept === "text" ? response.text : response.bytes
 
 /** Reads and decodes a body. What does not decode is an `InvalidResponse` with a bounded excerpt. */
@@ -85,7 +86,14 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
       target,
       provider,
       status: response.status,
-      ...defined({ cacheStatus, eventId, logId, model, resent: response.resent || undefined, step: step ?? response.meta.step })
+      ...defined({
+        cacheStatus,
+        eventId,
+        logId,
+        model,
+        resent: response.resent || undefined,
+        step: step ?? response.meta.step
+      })
     }
   }
   const error = Option.getOrUndefined(Exit.findErrorOption(exit))
@@ -97,7 +105,8 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
 const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>
   new GatewayError({
     method,
-    reason: new Timeout({ phase, limit: Duration.millis(millis) }),
+    // What was left of a deadline says nothing about the deadline.
+    reason: new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }),
     provider: target.leaf.provider,
     eventId,
     ...defined({ model: target.leaf.model })
@@ -113,9 +122,13 @@ export const unbuildable = (target: Target<never, unknown>, problem: GatewayOpti
     ...defined({ model: target.leaf.model })
   })
 
+/** Options of one attempt. The gateway is asked for a single one, so that there is one owner of retries. */
+export const sendOptions = ({ options }: Target<never, unknown>, eventId: string) =>
+  ({ ...options, eventId, retries: { attempts: 1, ...options.retries }, record: false }) as const
+
 /**
  * Makes one attempt. `remaining` is what is left of the deadline in milliseconds; it covers the body too, while the
- * target's own timeout ends with the first byte. The gateway is asked for one attempt, so that there is one owner of retries.
+ * target's own timeout ends with the first byte.
  */
 export const attempt = <In, Out>(
   run: Run<In>,
@@ -127,8 +140,7 @@ export const attempt = <In, Out>(
   const built = leaf.build(run.input)
   if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
   const { endpoint, query } = built.success
-  const merged = GatewayOptions.merge(run.options, target.options)
-  const options = { ...merged, eventId, retries: merged.retries ?? { attempts: 1 }, record: false } as const
+  const options = sendOptions(target, eventId)
   const sent = run.send({ provider: leaf.provider, endpoint, headers: leaf.headers, query }, options)
   const first =
     timeout === undefined

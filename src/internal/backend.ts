@@ -2,24 +2,26 @@
  * What a transport must do for a gateway. `GatewayService` adds validation, records and memory on top.
  */
 import * as Effect from "effect/Effect"
-import { type GatewayError, invalid } from "../GatewayError.ts"
+import { GatewayError, InvalidResponse, invalid } from "../GatewayError.ts"
 import type * as GatewayLog from "../GatewayLog.ts"
-import type { GatewayOptions } from "../GatewayOptions.ts"
+import type * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
+import { defined } from "./defined.ts"
 import { isId } from "./headers.ts"
 
 /** One gateway behind one transport. Inputs have been validated; log entries are as the wire gives them. */
 export interface Backend {
   readonly run: (
     legs: UniversalRequest,
-    options: GatewayOptions,
+    options: GatewayOptions.GatewayOptions,
     method: string
   ) => Effect.Effect<GatewayResponse, GatewayError>
   readonly getLog: (logId: string) => Effect.Effect<unknown, GatewayError>
   readonly patchLog: (logId: string, patch: object) => Effect.Effect<void, GatewayError>
   readonly getUrl: (provider: string | undefined) => Effect.Effect<string, GatewayError>
-  readonly listLogs: (query: GatewayLog.Query) => Effect.Effect<unknown, GatewayError>
+  /** Checks the query itself: only one transport has this at all. */
+  readonly listLogs: (query: GatewayLog.Query) => Effect.Effect<GatewayLog.Page, GatewayError>
 }
 
 /** Account and gateway ids become parts of a URL, unencoded over the binding. Fails with `InvalidRequest`. */
@@ -27,6 +29,19 @@ export const checkId = (method: string, field: string, id: string): Effect.Effec
   isId(id, 64)
     ? Effect.void
     : Effect.fail(invalid(method, field, "1 to 64 letters, digits, hyphens, underscores or dots"))
+
+/** Fails with the first of the problems, if there is one. */
+export const refuse = (
+  method: string,
+  problems: ReadonlyArray<GatewayOptions.Problem>
+): Effect.Effect<void, GatewayError> => {
+  const [problem] = problems
+  return problem === undefined ? Effect.void : Effect.fail(invalid(method, problem.field, problem.accepted))
+}
+
+/** An answer of the log operations that is not what was asked for. */
+export const undecodable = (method: string, issue: string, logId?: string): GatewayError =>
+  new GatewayError({ method, reason: new InvalidResponse({ issue }), ...defined({ logId }) })
 
 /** The model that a leg's body names, if it does. */
 export const modelOf = (leg: Leg): string | undefined => {

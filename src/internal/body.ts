@@ -10,7 +10,18 @@ export interface Body {
   readonly bytes: Effect.Effect<Uint8Array, Reason>
   /** The first `max` bytes as text; the rest is never read. For error bodies. */
   readonly head: (max: number) => Effect.Effect<string, Reason>
+  /** Takes the body over, to read it chunk by chunk. */
+  readonly reader: () => Reader
+  /** The answer as a web response; the very same one when it came as one. */
+  readonly web: (head: ResponseInit) => Response
   /** Lets go of the body and of the connection behind it. */
+  readonly cancel: Effect.Effect<void>
+}
+
+/** A body that is being read. Interrupting a read aborts the request behind it. */
+export interface Reader {
+  /** The next chunk, or `undefined` at the end. */
+  readonly read: Effect.Effect<Uint8Array | undefined, Reason>
   readonly cancel: Effect.Effect<void>
 }
 
@@ -42,12 +53,27 @@ export const joinText = (chunks: ReadonlyArray<Uint8Array>, max: number): string
 }
 
 /** A body that is a text already: a parsed answer of the binding, or a test. */
-export const textBody = (text: string): Body => ({
-  text: Effect.succeed(text),
-  bytes: Effect.sync(() => new TextEncoder().encode(text)),
-  head: (max) => Effect.succeed(text.slice(0, max)),
-  cancel: Effect.void
-})
+export const textBody = (text: string): Body => {
+  const bytes = Effect.sync(() => new TextEncoder().encode(text))
+  return {
+    text: Effect.succeed(text),
+    bytes,
+    head: (max) => Effect.succeed(text.slice(0, max)),
+    reader: () => {
+      let read = false
+      return {
+        read: Effect.suspend(() => {
+          if (read || text === "") return Effect.succeed(undefined)
+          read = true
+          return bytes
+        }),
+        cancel: Effect.void
+      }
+    },
+    web: (head) => new Response(text, head),
+    cancel: Effect.void
+  }
+}
 
 /**
  * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
@@ -68,6 +94,22 @@ export const webBody = (response: Response, abort: Effect.Effect<void>): Body =>
         read(() => readHead(response, max)),
         abort
       ),
+    reader: () => {
+      const reader = response.body?.getReader()
+      if (reader === undefined) return { read: Effect.succeed(undefined), cancel: Effect.void }
+      const cancel = Effect.suspend(() => {
+        release(reader)
+        return abort
+      })
+      return {
+        read: Effect.tryPromise({
+          try: () => reader.read().then(({ done, value }) => (done ? undefined : value)),
+          catch: bodyFailure
+        }).pipe(Effect.onError(() => cancel)),
+        cancel
+      }
+    },
+    web: () => response,
     cancel
   }
 }

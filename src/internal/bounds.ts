@@ -147,8 +147,9 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
     waiting: Duration.millis(worst.waiting),
     waitingWithHints: Duration.millis(worst.hints),
     deadline,
-    unreachable: unreachable.filter((key) => !worst.targets.has(key)),
-    warnings,
+    // A target may stand in several places.
+    unreachable: [...new Set(unreachable)].filter((key) => !worst.targets.has(key)),
+    warnings: [...new Set(warnings)],
     problems: planned.problems
   }
 }

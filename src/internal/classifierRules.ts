@@ -46,20 +46,13 @@ export interface Rule {
   readonly id: string
   readonly match: Match
   readonly outcome: Outcome
-  /** Whose body this is, or why the rule is as it is, where the rest does not show it. */
-  readonly note?: string
 }
 
-const rule = (id: string, match: Match, outcome: Outcome, note?: string): Rule => ({
-  id,
-  match,
-  outcome,
-  ...(note === undefined ? undefined : { note })
-})
+const rule = (id: string, match: Match, outcome: Outcome): Rule => ({ id, match, outcome })
 
 // Numbers are Cloudflare's only in Cloudflare's bodies: other vendors count too.
-const cf = (word: string, outcome: Outcome, more: Match = {}, suffix = "", note?: string): Rule =>
-  rule(`cf-${word.split("|", 1)[0]}${suffix}`, { word, shape: ["E1", "E2", "E3", "E4", "E8"], ...more }, outcome, note)
+const cf = (word: string, outcome: Outcome, more: Match = {}, suffix = ""): Rule =>
+  rule(`cf-${word.split("|", 1)[0]}${suffix}`, { word, shape: ["E1", "E2", "E3", "E4", "E8"], ...more }, outcome)
 
 const any: ReadonlyArray<Shape> = ["E1", "E2", "E3", "E5", "E6", "E8"]
 const silent: Statuses = [[0, 299]]
@@ -98,16 +91,10 @@ export const rules: ReadonlyArray<Rule> = [
   cf("2002", noRun, { message: "run.?id" }, "-run"),
   cf("2002", { reason: "InvalidResponse", issue: "the model's output did not parse" }),
   cf("2003", { ...rateLimited, origin: gateway }),
-  cf("2005", { ...unavailable, origin: provider }, {}, "", "transient, although the status is 400"),
-  cf("2008", noEndpoint, {}, "", "another target has another provider"),
-  cf(
-    "2009",
-    { ...unavailable, origin: gateway },
-    { status: [[500, 599]] },
-    "-5xx",
-    "Cloudflare's own key, under Unified Billing"
-  ),
-  cf("2009", badKey, { message: "provider" }, "-provider", "on /ai/run since 2026-10-06"),
+  cf("2005", { ...unavailable, origin: provider }, {}, ""),
+  cf("2008", noEndpoint, {}, ""),
+  cf("2009", { ...unavailable, origin: gateway }, { status: [[500, 599]] }, "-5xx"),
+  cf("2009", badKey, { message: "provider" }, "-provider"),
   cf("2009", { reason: "Unauthorized", origin: gateway }),
   cf("2016", blocked("guardrail", "prompt")),
   cf("2017", blocked("guardrail", "response"), { status: [424] }, "-424"),
@@ -116,10 +103,10 @@ export const rules: ReadonlyArray<Rule> = [
   cf("2017", blocked("guardrail", "response"), { message: "^response\\b" }, "-response"),
   cf("2017", blocked("guardrail", "unknown")),
   cf("2019", { ...invalid, origin: gateway }),
-  cf("2021", quota("credits", gateway), {}, "", "or the model needs an own key"),
+  cf("2021", quota("credits", gateway), {}, ""),
   cf("2029", blocked("dlp", "prompt")),
   cf("2030", blocked("dlp", "response")),
-  cf("2040", badKey, {}, "", "no stored key; another provider may have one"),
+  cf("2040", badKey, {}, ""),
   cf("2041|2045", quota("spend", gateway)),
   cf("2047", badKey),
   cf("2049", quota("credits", gateway)),
@@ -127,7 +114,7 @@ export const rules: ReadonlyArray<Rule> = [
   cf("7002", noLog, { surface: ["logs"] }),
   cf("7000|7003", noEndpoint, { message: "^(could not route|no route)" }, "-route"),
   cf("7003", invalid, { status: [400] }, "-schema"),
-  cf("7003", noModel, {}, "", "thrown, a bad schema looks the same"),
+  cf("7003", noModel, {}, ""),
   cf("7013", { ...unavailable, origin: gateway }),
   cf("10000|9109|9106|9103|6003|6111", { reason: "Unauthorized" }),
 
@@ -156,6 +143,12 @@ export const rules: ReadonlyArray<Rule> = [
       message: "^(network connection lost|fetch failed)"
     },
     { reason: "TransportFailure", kind: "unknown" }
+  ),
+  rule("binding-json", { status: [0], name: "SyntaxError" }, { reason: "InvalidResponse", issue: "not JSON" }),
+  rule(
+    "binding-shape",
+    { status: [0], shape: ["E8"], name: "TypeError", message: "^cannot (read propert|convert undefined)" },
+    { reason: "InvalidResponse", issue: "not the expected shape" }
   ),
   rule("binding-type", { status: [0], name: "TypeError" }, { ...invalid, origin: "client" }),
   rule("log-missing", { name: "AiGatewayLogNotFound" }, noLog),
@@ -194,12 +187,7 @@ export const rules: ReadonlyArray<Rule> = [
     },
     context
   ),
-  rule(
-    "context-tokens-per-minute",
-    { status: [413], word: "rate_limit_exceeded" },
-    context,
-    "Groq: more than a minute's tokens; no wait helps"
-  ),
+  rule("context-tokens-per-minute", { status: [413], word: "rate_limit_exceeded" }, context),
 
   // Content: Anthropic; Google; Azure, OpenAI, Alibaba and Google; Azure, DeepSeek, OpenAI, OpenRouter and xAI.
   rule(
@@ -227,12 +215,7 @@ export const rules: ReadonlyArray<Rule> = [
 
   // Money and allocations, which some report as 400, 403 or 429: OpenRouter; OpenAI and OpenRouter; OpenAI, Anthropic;
   // Google twice; Anthropic; Anthropic, DeepSeek, xAI, Hugging Face; Workers AI, OpenRouter, Cohere.
-  rule(
-    "busy-budget",
-    { word: "openrouter_in_flight_budget" },
-    { ...rateLimited, origin: provider },
-    "402 that waiting cures"
-  ),
+  rule("busy-budget", { word: "openrouter_in_flight_budget" }, { ...rateLimited, origin: provider }),
   rule(
     "quota-spend",
     { word: "billing_hard_limit_reached|openrouter_(guardrail|workspace)_budget|openrouter_key_limit" },
@@ -308,8 +291,7 @@ export const rules: ReadonlyArray<Rule> = [
   rule(
     "output-word",
     { word: "json_validate_failed|tool_use_failed|output_parse_failed" },
-    { reason: "InvalidResponse", issue: "the model's output failed validation" },
-    "Groq blames the request"
+    { reason: "InvalidResponse", issue: "the model's output failed validation" }
   ),
 
   // Edges and pages
@@ -337,9 +319,9 @@ export const rules: ReadonlyArray<Rule> = [
     rateLimited
   ),
   rule("busy-word", { word: "(engine_)?overloaded(_error)?|slow_down" }, unavailable),
-  rule("status-transient", { status: [409, 424, 425, 499] }, unavailable, "424: Bedrock; 499: Cohere"),
+  rule("status-transient", { status: [409, 424, 425, 499] }, unavailable),
   rule("status-410", { status: [410] }, noModel),
-  rule("status-content", { status: [451, 498] }, blocked(provider, "unknown"), "498: Cohere"),
+  rule("status-content", { status: [451, 498] }, blocked(provider, "unknown")),
   cf("3003|3006|3010|3039|5004|5005|5006|5019", { ...invalid, origin: provider }),
   rule("status-4xx", { status: [[400, 499]] }, invalid),
   rule("status-5xx", { status: [[500, 599]] }, unavailable),
@@ -362,5 +344,5 @@ export const rules: ReadonlyArray<Rule> = [
     },
     unavailable
   ),
-  rule("unknown", {}, { reason: "Unknown" }, "never again on the same target")
+  rule("unknown", {}, { reason: "Unknown" })
 ]

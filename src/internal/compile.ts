@@ -8,7 +8,7 @@ import * as GatewayOptions from "../GatewayOptions.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { defined } from "./defined.ts"
 import type { Plan, Planned, Target } from "./plan.ts"
-import { backoffMillis, isSchedule, type Policy } from "./routeNode.ts"
+import { type Built, backoffMillis, isSchedule, type Policy } from "./routeNode.ts"
 
 /** What kind of thing a compiled route cannot do. */
 export type LossKind =
@@ -160,14 +160,20 @@ const settle = <A>(
 const invalidLosses = (planned: Planned<never, unknown>): Array<Loss> =>
   planned.problems.map(({ accepted, field }) => loss("invalid", `${field}: expected ${accepted}`))
 
+/** Makes the request of a target for one input. */
+export type Building<In> = (target: Target<In, unknown>, input: In) => Result.Result<Built, GatewayOptions.Problem>
+
+const buildWhole = <In>(target: Target<In, unknown>, input: In) => target.leaf.build(input)
+
 /** The legs of targets for one input; a leg's own options travel in its headers and `config`. */
 export const toLegs = <In, Out>(
   targets: ReadonlyArray<Target<In, Out>>,
   input: In,
-  losses: Array<Loss>
+  losses: Array<Loss>,
+  build: Building<In>
 ): ReadonlyArray<Leg> =>
   targets.flatMap((target) => {
-    const built = target.leaf.build(input)
+    const built = build(target, input)
     if (Result.isFailure(built)) {
       losses.push(loss("invalid", `${built.failure.field}: expected ${built.failure.accepted}`, target.key))
       return []
@@ -181,7 +187,12 @@ export const toLegs = <In, Out>(
       policy === undefined || policy.attempts === 1
         ? // Said explicitly, because the gateway may have defaults of its own.
           { maxAttempts: target.options.retries?.attempts ?? 1 }
-        : { maxAttempts: policy.attempts, retryDelay: policy.delay, backoff: policy.backoff }
+        : // More is a loss; where it was allowed, the most that the gateway takes is sent.
+          {
+            maxAttempts: Math.min(policy.attempts, GatewayOptions.maxAttempts),
+            retryDelay: Math.min(Math.round(policy.delay), Duration.toMillis(GatewayOptions.maxRetryDelay)),
+            backoff: policy.backoff
+          }
     return [
       {
         provider: target.leaf.provider,
@@ -203,12 +214,13 @@ export interface Universal<In, Out> {
 export const toUniversal = <In, Out>(
   planned: Planned<In, Out>,
   input: In,
-  allow: ReadonlyArray<LossKind>
+  allow: ReadonlyArray<LossKind>,
+  build: Building<In> = buildWhole
 ): Result.Result<Universal<In, Out>, ReadonlyArray<Loss>> => {
   const losses = invalidLosses(planned)
   const targets = linearize(planned.plan, input, false, losses)
   for (const target of targets) retryLosses(target, losses)
-  const [first, ...rest] = toLegs(targets, input, losses)
+  const [first, ...rest] = toLegs(targets, input, losses, build)
   const eventId = targets[0]?.options.eventId
   return settle(losses, allow, () => {
     if (first === undefined) return undefined

@@ -44,5 +44,8 @@ export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, 
       value,
       ...defined({ usage: dialect.usage(value), model: dialect.model(value) })
     })),
+  ...(dialect.reply && {
+    chat: { dialect: dialect.id, reply: dialect.reply, ...defined({ streaming: dialect.streaming }) }
+  }),
   spec
 })

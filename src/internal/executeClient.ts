@@ -10,28 +10,36 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, GatewayError, Timeout } from "../GatewayError.ts"
-import { type Answered, attempt, method, type Run } from "./attempt.ts"
+import { method, type Run } from "./attempt.ts"
 import type { Plan, Target } from "./plan.ts"
 import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "./routeNode.ts"
 
 /** Where in the plan we are. Times are milliseconds since the epoch. */
 interface Place {
   readonly deadline: number | undefined
-  /** Whether a failure that may move on has somewhere to go. */
-  readonly hasNext: boolean
-  readonly on: FallbackOn | undefined
+  /** Whether a fallback around this place goes on after such a failure. */
+  readonly passes: (error: GatewayError) => boolean
 }
 
 /** A target that asked for a long wait while another one was ready. It is asked again when all others have failed. */
 interface Deferred<In, Out> {
   readonly target: Target<In, Out>
-  readonly used: number
+  readonly error: GatewayError
+  /** What is left of its policy. */
+  readonly step: Step
   readonly readyAt: number
   readonly deadline: number | undefined
 }
 
-/** A run, and the targets that it came away from because of a long hint. */
-export interface ClientRun<In, Out> extends Run<In> {
+/** Makes one attempt on a target with what is left of the deadline, in milliseconds. */
+export type Attempting<In, Out, A> = (
+  target: Target<In, Out>,
+  remaining: number | undefined
+) => Effect.Effect<A, GatewayError>
+
+/** A run, how it asks a target, and the targets that it came away from because of a long hint. */
+interface ClientRun<In, Out, A> extends Run<In> {
+  readonly attempt: Attempting<In, Out, A>
   readonly deferred: Array<Deferred<In, Out>>
 }
 
@@ -44,16 +52,18 @@ const mayRepeat = (error: GatewayError, policy: Policy | RetrySchedule): boolean
 type Step = (now: number, error: GatewayError) => Effect.Effect<number | undefined>
 
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
-const makeStep = (policy: Policy | RetrySchedule, used: number): Effect.Effect<Step> => {
+const makeStep = (policy: Policy | RetrySchedule): Effect.Effect<Step> => {
   if (isSchedule(policy)) {
-    return Effect.map(Schedule.toStep(policy), (step) => (now, error) =>
-      step(now, error).pipe(
-        Effect.map(([, delay]): number | undefined => Duration.toMillis(delay)),
-        Pull.catchDone(() => Effect.succeed(undefined))
-      )
+    return Effect.map(
+      Schedule.toStep(policy),
+      (step) => (now, error) =>
+        step(now, error).pipe(
+          Effect.map(([, delay]): number | undefined => Duration.toMillis(delay)),
+          Pull.catchDone(() => Effect.succeed(undefined))
+        )
     )
   }
-  let made = used
+  let made = 0
   return Effect.succeed(() => {
     made++
     if (made >= policy.attempts) return Effect.succeed(undefined)
@@ -72,38 +82,34 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const late = (target: Target<never, unknown>, eventId: string): GatewayError =>
   new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), provider: target.leaf.provider, eventId })
 
-const runTarget = Effect.fnUntraced(function* <In, Out>(
-  run: ClientRun<In, Out>,
+const runTarget = Effect.fnUntraced(function* <In, Out, A>(
+  run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
   place: Place,
-  used: number
-): Effect.fn.Return<Answered<Out>, GatewayError> {
+  resumed?: Deferred<In, Out>
+): Effect.fn.Return<A, GatewayError> {
   const policy = target.retry
-  let step: Step | undefined
-  let made = used
+  let step = resumed?.step
+  let last = resumed?.error
   while (true) {
     const startedAt = yield* Clock.currentTimeMillis
     const remaining = place.deadline === undefined ? undefined : place.deadline - startedAt
-    if (remaining !== undefined && remaining <= 0) return yield* late(target, run.eventId)
-    const result = yield* Effect.result(attempt(run, target, remaining))
+    // A timer may fire late; the last attempt then still says best what is wrong.
+    if (remaining !== undefined && remaining <= 0) return yield* last ?? late(target, run.eventId)
+    const result = yield* Effect.result(run.attempt(target, remaining))
     if (Result.isSuccess(result)) return result.success
-    made++
     const error = result.failure
+    last = error
     if (policy === undefined || !mayRepeat(error, policy)) return yield* error
-    step ??= yield* makeStep(policy, used)
+    step ??= yield* makeStep(policy)
     const now = yield* Clock.currentTimeMillis
     const delay = yield* step(now, error)
     if (delay === undefined) return yield* error
     const hint = hintOf(error, policy)
     const patience = isSchedule(policy) ? delay : policy.maxDelay
-    if (
-      hint !== undefined &&
-      hint > patience &&
-      (place.hasNext || run.deferred.length > 0) &&
-      mayMove(error, place.on)
-    ) {
-      // Another target is ready now, or will be before this one.
-      run.deferred.push({ target, used: made, readyAt: now + hint, deadline: place.deadline })
+    if (hint !== undefined && hint > patience && place.passes(error)) {
+      // Another target may be ready now, or before this one.
+      run.deferred.push({ target, error, step, readyAt: now + hint, deadline: place.deadline })
       return yield* error
     }
     const wait = Math.max(delay, hint ?? 0)
@@ -113,16 +119,24 @@ const runTarget = Effect.fnUntraced(function* <In, Out>(
   }
 })
 
-/** When everything else has failed, waits for the target that is ready first, as long as its deadline allows. */
-const runDeferred = Effect.fnUntraced(function* <In, Out>(
-  run: ClientRun<In, Out>,
+/**
+ * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's deadline allows.
+ * `from` is where the fallback's own targets begin among the deferred ones.
+ */
+const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
+  run: ClientRun<In, Out, A>,
   on: FallbackOn | undefined,
+  outer: Place,
+  from: number,
   last: GatewayError
-): Effect.fn.Return<Answered<Out>, GatewayError> {
+): Effect.fn.Return<A, GatewayError> {
   let error = last
+  const passes = (one: GatewayError): boolean => mayMove(one, on) || outer.passes(one)
   while (true) {
     const now = yield* Clock.currentTimeMillis
-    const fitting = run.deferred.filter(({ deadline, readyAt }) => deadline === undefined || readyAt < deadline)
+    const fitting = run.deferred
+      .slice(from)
+      .filter(({ deadline, readyAt }) => deadline === undefined || Math.max(now, readyAt) < deadline)
     const [next] = fitting.sort((a, b) => a.readyAt - b.readyAt)
     if (next === undefined) return yield* error
     run.deferred.splice(run.deferred.indexOf(next), 1)
@@ -133,23 +147,25 @@ const runDeferred = Effect.fnUntraced(function* <In, Out>(
       })
       yield* Effect.sleep(next.readyAt - now)
     }
-    const place: Place = { deadline: next.deadline, hasNext: false, on }
-    const result = yield* Effect.result(runTarget(run, next.target, place, next.used))
+    const result = yield* Effect.result(runTarget(run, next.target, { deadline: next.deadline, passes }, next))
     if (Result.isSuccess(result)) return result.success
     error = result.failure
-    if (!mayMove(error, on)) return yield* error
+    if (outer.passes(error) || !mayMove(error, on)) return yield* error
   }
 })
 
-const runFallback = Effect.fnUntraced(function* <In, Out>(
-  run: ClientRun<In, Out>,
+const runFallback = Effect.fnUntraced(function* <In, Out, A>(
+  run: ClientRun<In, Out, A>,
   plan: Extract<Plan<In, Out>, { _tag: "Fallback" }>,
   place: Place
-): Effect.fn.Return<Answered<Out>, GatewayError> {
-  const lastIndex = plan.plans.length - 1
+): Effect.fn.Return<A, GatewayError> {
+  const from = run.deferred.length
+  const inner: Place = {
+    deadline: place.deadline,
+    passes: (error) => mayMove(error, plan.on) || place.passes(error)
+  }
   let error: GatewayError | undefined
-  for (const [index, child] of plan.plans.entries()) {
-    const inner: Place = { deadline: place.deadline, hasNext: place.hasNext || index < lastIndex, on: plan.on }
+  for (const child of plan.plans) {
     const result = yield* Effect.result(runPlan(run, child, inner))
     if (Result.isSuccess(result)) return result.success
     error = result.failure
@@ -158,18 +174,19 @@ const runFallback = Effect.fnUntraced(function* <In, Out>(
   }
   // A plan without targets is refused before it runs.
   if (error === undefined) return yield* Effect.die(new Error("a fallback without targets was run"))
-  return yield* place.hasNext ? error : runDeferred(run, plan.on, error)
+  // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
+  return yield* place.passes(error) ? error : runDeferred(run, plan.on, place, from, error)
 })
 
 /** Runs a plan. */
-const runPlan = <In, Out>(
-  run: ClientRun<In, Out>,
+const runPlan = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
   plan: Plan<In, Out>,
   place: Place
-): Effect.Effect<Answered<Out>, GatewayError> => {
+): Effect.Effect<A, GatewayError> => {
   switch (plan._tag) {
     case "Target":
-      return runTarget(run, plan, place, 0)
+      return runTarget(run, plan, place)
     case "Fallback":
       return runFallback(run, plan, place)
     case "When":
@@ -185,9 +202,10 @@ const runPlan = <In, Out>(
   }
 }
 
-/** Runs a plan on the client, from its root. */
-export const executeClient = <In, Out>(
+/** Runs a plan on the client, from its root; `attempt` asks one target once. */
+export const executeClient = <In, Out, A>(
   run: Run<In>,
-  plan: Plan<In, Out>
-): Effect.Effect<Answered<Out>, GatewayError> =>
-  Effect.suspend(() => runPlan({ ...run, deferred: [] }, plan, { deadline: undefined, hasNext: false, on: undefined }))
+  plan: Plan<In, Out>,
+  attempt: Attempting<In, Out, A>
+): Effect.Effect<A, GatewayError> =>
+  Effect.suspend(() => runPlan({ ...run, attempt, deferred: [] }, plan, { deadline: undefined, passes: () => false }))

@@ -5,8 +5,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import { decide, GatewayError, InvalidResponse, Timeout } from "../GatewayError.ts"
+import type { GatewayResponse } from "../GatewayResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
 import type { Leg } from "../UniversalRequest.ts"
 import { type Answered, decode, ended, method, type Run } from "./attempt.ts"
@@ -21,40 +21,43 @@ export interface Compiled<In, Out> {
   readonly deadline: number | undefined
 }
 
-/** Sends the legs from `offset` on and decodes the answer of the leg that the gateway names. */
-const send = <In, Out>(
+/** An answer whose leg is known. */
+export interface LegAnswer<In, Out> {
+  readonly response: GatewayResponse
+  readonly target: Target<In, Out>
+  /** Among all legs of the run. */
+  readonly step: number
+}
+
+/** Sends the legs from `offset` on, and finds out which of them answered. */
+export const askLegs = <In, Out>(
   run: Run<In>,
   { legs, targets }: Compiled<In, Out>,
   offset: number
-): Effect.Effect<Answered<Out>, GatewayError> => {
+): Effect.Effect<LegAnswer<In, Out>, GatewayError> => {
   const rest = legs.slice(offset)
-  const options = { ...run.options, eventId: run.eventId, record: false } as const
+  const options = { eventId: run.eventId, record: false } as const
   return Effect.flatMap(run.send(rest, options), (response) => {
     // Only a single leg can answer without saying which one it is.
     const step = response.meta.step ?? (rest.length === 1 ? 0 : undefined)
     const target = step === undefined ? undefined : targets[offset + step]
-    if (step === undefined || target === undefined) {
-      const issue = step === undefined ? "no cf-aig-step" : `cf-aig-step ${step} names no leg`
-      return Effect.andThen(
-        response.cancel,
-        Effect.fail(
-          new GatewayError({
-            method,
-            reason: new InvalidResponse({ status: response.status, issue }),
-            ...defined({ logId: response.meta.logId, eventId: response.meta.eventId })
-          })
-        )
+    if (step !== undefined && target !== undefined) return Effect.succeed({ response, target, step: offset + step })
+    const issue = step === undefined ? "no cf-aig-step" : `cf-aig-step ${step} names no leg`
+    return Effect.andThen(
+      response.cancel,
+      Effect.fail(
+        new GatewayError({
+          method,
+          reason: new InvalidResponse({ status: response.status, issue }),
+          ...defined({ logId: response.meta.logId, eventId: response.meta.eventId })
+        })
       )
-    }
-    return Effect.mapError(
-      decode(target, response, offset + step),
-      // The failure is that leg's, whatever the transport knew.
-      (error) => withStep(error, target, step)
     )
   })
 }
 
-const withStep = (error: GatewayError, target: Target<never, unknown>, step: number): GatewayError => {
+/** A failure of one leg's answer is that leg's, whatever the transport knew. */
+export const atLeg = (error: GatewayError, target: Target<never, unknown>, step: number): GatewayError => {
   const { eventId, logId, reason } = error
   return new GatewayError({
     method,
@@ -65,9 +68,25 @@ const withStep = (error: GatewayError, target: Target<never, unknown>, step: num
   })
 }
 
+/** What the record of the request that begins at `offset` says before its outcome is known. */
+export const legStarted = (
+  run: Run<unknown>,
+  { legs, targets }: Compiled<never, unknown>,
+  offset: number
+): LogTrail.Started => {
+  const target = targets[offset]
+  return {
+    target: target?.key ?? "",
+    provider: legs[offset]?.provider ?? "",
+    endpoint: legs[offset]?.endpoint ?? "",
+    eventId: run.eventId,
+    ...defined({ model: target?.leaf.model })
+  }
+}
+
 /** When the gateway says which leg a failure is about, the record is about that leg. */
-const failedLeg = (
-  exit: Exit.Exit<Answered<unknown>, GatewayError>,
+export const failedLeg = (
+  exit: Exit.Exit<unknown, GatewayError>,
   { legs, targets }: Compiled<never, unknown>,
   offset: number
 ): LogTrail.Ended => {
@@ -85,45 +104,42 @@ const failedLeg = (
   }
 }
 
+/** Asks for the answer of the legs from `offset` on and records it. */
+export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
+
+/** {@link Asking} for a whole answer. */
+export const askWhole =
+  <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> =>
+  (offset) =>
+    LogTrail.record(
+      Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) =>
+        Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset))
+      ),
+      legStarted(run, compiled, offset),
+      (exit) => ({ ...ended(exit), ...failedLeg(exit, compiled, offset) }),
+      (made) => run.attempts.push(made)
+    )
+
 /**
  * Runs compiled legs. The gateway retries and falls back; what it cannot see is a 2xx answer that does not decode, so the
  * legs after such an answer are sent as a request of their own.
  */
-export const executeGateway = <In, Out>(
+export const executeGateway = <In, Out, A>(
   run: Run<In>,
-  compiled: Compiled<In, Out>
-): Effect.Effect<Answered<Out>, GatewayError> => {
-  const { deadline, legs, targets } = compiled
-  const loop = Effect.fnUntraced(function* (): Effect.fn.Return<Answered<Out>, GatewayError> {
-    let offset = 0
-    while (true) {
-      const target = targets[offset]
-      const leg = legs[offset]
-      if (target === undefined || leg === undefined) return yield* Effect.die(new Error("a compiled route without legs was run"))
-      const result = yield* Effect.result(
-        LogTrail.record(
-          send(run, compiled, offset),
-          {
-            target: target.key,
-            provider: leg.provider,
-            endpoint: leg.endpoint,
-            eventId: run.eventId,
-            ...defined({ model: target.leaf.model })
-          },
-          (exit) => ({ ...ended(exit), ...failedLeg(exit, compiled, offset) }),
-          (made) => run.attempts.push(made)
-        )
-      )
-      if (Result.isSuccess(result)) return result.success
-      const error = result.failure
-      const step: number | undefined = error.step ?? (legs.length - offset === 1 ? 0 : undefined)
-      if (step === undefined || offset + step + 1 >= legs.length || !decide(error.reason).next) return yield* error
-      offset += step + 1
-    }
-  })
+  { deadline, legs }: Compiled<In, Out>,
+  ask: Asking<A>
+): Effect.Effect<A, GatewayError> => {
+  const from = (offset: number): Effect.Effect<A, GatewayError> =>
+    Effect.catch(ask(offset), (error) => {
+      // Relative to the legs that were sent.
+      const step = error.step ?? (legs.length - offset === 1 ? 0 : undefined)
+      return step === undefined || offset + step + 1 >= legs.length || !decide(error.reason).next
+        ? Effect.fail(error)
+        : from(offset + step + 1)
+    })
   return deadline === undefined
-    ? loop()
-    : Effect.timeoutOrElse(loop(), {
+    ? from(0)
+    : Effect.timeoutOrElse(from(0), {
         duration: deadline,
         orElse: () =>
           Effect.fail(

@@ -9,7 +9,7 @@ import * as GatewayLog from "../GatewayLog.ts"
 import * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
-import { type Backend, checkId, encodeJson, modelOf } from "./backend.ts"
+import { type Backend, checkId, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
 import { isHeaderValue, isId } from "./headers.ts"
 import type { Outgoing, Send } from "./http.ts"
 import { type Call, failure, respond } from "./respond.ts"
@@ -197,16 +197,17 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
         )
       ),
     getUrl: (provider) => Effect.succeed(provider === undefined ? `${gatewayUrl}/` : `${gatewayUrl}/${provider}`),
-    listLogs: (query) => {
+    listLogs: Effect.fnUntraced(function* (query) {
+      const method = "GatewayService.listLogs"
+      yield* refuse(method, GatewayLog.queryProblems(query))
       const params = new URLSearchParams(GatewayLog.toParams(query).map(([name, value]) => [name, value])).toString()
-      return Effect.flatMap(
-        api(
-          { method: "GatewayService.listLogs", surface: "logs", eventId: query.eventId },
-          { method: "GET", path: params === "" ? logs : `${logs}?${params}` },
-          "AI Gateway Read"
-        ),
-        (response) => response.json
+      const response = yield* api(
+        { method, surface: "logs", eventId: query.eventId },
+        { method: "GET", path: params === "" ? logs : `${logs}?${params}` },
+        "AI Gateway Read"
       )
-    }
+      const page = GatewayLog.pageFromWire(yield* response.json)
+      return page ?? (yield* undecodable(method, "a page without a list of entries"))
+    })
   }
 }

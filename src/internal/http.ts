@@ -10,6 +10,7 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import type { HttpMethod } from "effect/http/HttpMethod"
 import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { InvalidRequest, type Reason, TransportFailure } from "../GatewayError.ts"
@@ -79,15 +80,19 @@ const requestReason = ({ reason }: HttpClientError.HttpClientError): Reason => {
   }
 }
 
-const streamBody = (response: HttpClientResponse.HttpClientResponse, abort: Effect.Effect<void>): Body => {
-  const read = <A>(self: Effect.Effect<A, HttpClientError.HttpClientError>): Effect.Effect<A, Reason> =>
+const streamBody = (
+  response: HttpClientResponse.HttpClientResponse,
+  scope: Scope.Scope,
+  abort: Effect.Effect<void>
+): Body => {
+  const readFrom = <A>(self: Effect.Effect<A, HttpClientError.HttpClientError>): Effect.Effect<A, Reason> =>
     self.pipe(
       Effect.mapError((error) => bodyFailure(error.reason.cause)),
       Effect.onError(() => abort)
     )
   return {
-    text: read(response.text),
-    bytes: read(Effect.map(response.arrayBuffer, (buffer) => new Uint8Array(buffer))),
+    text: readFrom(response.text),
+    bytes: readFrom(Effect.map(response.arrayBuffer, (buffer) => new Uint8Array(buffer))),
     head: (max) =>
       Effect.suspend(() => {
         const chunks: Array<Uint8Array> = []
@@ -98,10 +103,38 @@ const streamBody = (response: HttpClientResponse.HttpClientResponse, abort: Effe
           return Effect.succeed(size < max)
         }).pipe(
           Effect.map(() => joinText(chunks, max)),
-          read,
+          readFrom,
           Effect.ensuring(abort)
         )
       }),
+    reader: () => {
+      let pending: ReadonlyArray<Uint8Array> = []
+      let pull: Pull.Pull<ReadonlyArray<Uint8Array>, HttpClientError.HttpClientError> | undefined
+      const next = Effect.suspend(() =>
+        pull === undefined
+          ? Effect.flatMap(Scope.provide(Stream.toPull(response.stream), scope), (opened) => {
+              pull = opened
+              return opened
+            })
+          : pull
+      )
+      const read: Effect.Effect<Uint8Array | undefined, HttpClientError.HttpClientError> = Effect.suspend(() => {
+        const [first, ...rest] = pending
+        if (first !== undefined) {
+          pending = rest
+          return Effect.succeed(first)
+        }
+        return next.pipe(
+          Effect.map(([chunk, ...more]): Uint8Array | undefined => {
+            pending = more
+            return chunk
+          }),
+          Pull.catchDone(() => Effect.succeed(undefined))
+        )
+      })
+      return { read: readFrom(read), cancel: abort }
+    },
+    web: (head) => new Response(Stream.toReadableStream(Stream.ensuring(response.stream, abort)), head),
     cancel: abort
   }
 }
@@ -132,7 +165,7 @@ export const makeSend = (client: HttpClient.HttpClient): Send => {
           return {
             status: response.status,
             headers: response.headers,
-            body: web === undefined ? streamBody(response, abort) : webBody(web, abort),
+            body: web === undefined ? streamBody(response, scope, abort) : webBody(web, abort),
             resent
           }
         })

@@ -17,6 +17,12 @@ export interface Target<In, Out> {
   readonly options: GatewayOptions.GatewayOptions
   /** Milliseconds until the first byte of one attempt. */
   readonly timeout: number | undefined
+  /** Streams: milliseconds until the first delta that a consumer could act on. */
+  readonly firstTokenTimeout: number | undefined
+  /** Streams: milliseconds between two chunks. */
+  readonly idleTimeout: number | undefined
+  /** Streams: how often an answer may be begun again after a part of it was delivered. */
+  readonly restarts: number
   readonly retry: Policy | RetrySchedule | undefined
 }
 
@@ -43,6 +49,9 @@ export interface Planned<In, Out> {
 interface Env {
   readonly options: GatewayOptions.GatewayOptions
   readonly timeout: number | undefined
+  readonly firstTokenTimeout: number | undefined
+  readonly idleTimeout: number | undefined
+  readonly restarts: number
   readonly retry: Policy | RetrySchedule | undefined
   readonly on: FallbackOn | undefined
 }
@@ -61,17 +70,16 @@ const keyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOption
 export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
   const targets: Array<Target<In, Out>> = []
   const problems: Array<GatewayOptions.Problem> = []
-  /** Leaves by the key that they would have; the same leaf in two places is one target. */
-  const leaves = new Map<string, Array<Leaf<In, Out>>>()
+  /** Leaves by key; the same leaf in two places is one target. */
+  const owners = new Map<string, Leaf<In, Out>>()
 
   const target = (leaf: Leaf<In, Out>, env: Env): Target<In, Out> => {
     const base = keyOf(leaf, env.options)
-    const same = leaves.get(base) ?? []
-    if (!same.includes(leaf)) leaves.set(base, same.concat(leaf))
-    const index = same.includes(leaf) ? same.indexOf(leaf) : same.length
+    let key = base
     // The same words for another leaf are another target: another key, region or gateway.
-    const key = index === 0 ? base : `${base}#${index + 1}`
-    if (index > 0 && leaf.key !== undefined) {
+    for (let number = 2; (owners.get(key) ?? leaf) !== leaf; number++) key = `${base}#${number}`
+    owners.set(key, leaf)
+    if (key !== leaf.key && leaf.key !== undefined) {
       problems.push({ field: `key ${leaf.key}`, accepted: "a key that no other target has" })
     }
     for (const { accepted, field } of GatewayOptions.problems(env.options)) {
@@ -92,6 +100,9 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       leaf,
       options: env.options,
       timeout: env.timeout,
+      firstTokenTimeout: env.firstTokenTimeout,
+      idleTimeout: env.idleTimeout,
+      restarts: env.restarts,
       retry: env.retry
     }
     targets.push(made)
@@ -113,6 +124,12 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
         return go(child.route, { ...env, retry: child.policy })
       case "Timeout":
         return go(child.route, { ...env, timeout: Duration.toMillis(child.duration) })
+      case "FirstTokenTimeout":
+        return go(child.route, { ...env, firstTokenTimeout: Duration.toMillis(child.duration) })
+      case "IdleTimeout":
+        return go(child.route, { ...env, idleTimeout: Duration.toMillis(child.duration) })
+      case "Restart":
+        return go(child.route, { ...env, restarts: child.times })
       case "Deadline":
         return { _tag: "Deadline", millis: Duration.toMillis(child.duration), plan: go(child.route, env) }
       case "Options":
@@ -125,7 +142,15 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     }
   }
 
-  const plan = go(node, { options: GatewayOptions.empty, timeout: undefined, retry: undefined, on: undefined })
+  const plan = go(node, {
+    options: GatewayOptions.empty,
+    timeout: undefined,
+    firstTokenTimeout: undefined,
+    idleTimeout: undefined,
+    restarts: 0,
+    retry: undefined,
+    on: undefined
+  })
   return { plan, targets, problems }
 }
 

@@ -230,7 +230,7 @@ export const custom = (
     chat: openAiChatV1,
     embeddings: openAiEmbeddingsV1,
     problems: [
-      ...(isProvider(`custom-${slug}`)
+      ...(isProvider(slug) && isProvider(`custom-${slug}`)
         ? []
         : [{ field: "slug", accepted: "a slug: up to 57 lower-case letters, digits and inner hyphens" }]),
       ...(isHeaderName(auth.header) && !isGatewayHeader(auth.header)

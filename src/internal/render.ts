@@ -58,6 +58,15 @@ export const describe = (node: Node<never, unknown>): string => {
       case "Timeout":
         put(`timeout ${Duration.format(child.duration)} until the first byte of each attempt`)
         break
+      case "FirstTokenTimeout":
+        put(`first token within ${Duration.format(child.duration)} of each streamed attempt`)
+        break
+      case "IdleTimeout":
+        put(`idle timeout ${Duration.format(child.duration)} between the chunks of a stream`)
+        break
+      case "Restart":
+        put(`restart a broken stream up to ${child.times} times`)
+        break
       case "Deadline":
         put(`deadline ${Duration.format(child.duration)}`)
         break
@@ -78,15 +87,15 @@ export const describe = (node: Node<never, unknown>): string => {
   return lines.join("\n")
 }
 
-// Mermaid takes HTML entities in quoted labels; these are the characters that would end or style one.
-const escape = (text: string): string =>
-  text.replace(/[&<>"#]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n]+/g, " ")
+// Mermaid takes numbers of characters in quoted labels. These would end or style a label, or (`%`) configure the whole chart.
+const escaped = (text: string): string =>
+  text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
 
 const targetText = (target: Target<never, unknown>): string => {
   const { retry, timeout } = target
   const attempts = attemptsOf(retry)
   return [
-    escape(target.key),
+    escaped(target.key),
     ...(retry === undefined || attempts === 1
       ? []
       : [isSchedule(retry) ? "retried by a schedule" : `up to ${attempts} attempts`]),
@@ -96,12 +105,9 @@ const targetText = (target: Target<never, unknown>): string => {
 
 /** Draws a plan as a Mermaid flow chart. */
 export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string => {
-  const lines: Array<string> = [
-    "flowchart TD",
-    '  request(["request"])',
-    '  answer(["answer"])',
-    '  failure(["failure"])'
-  ]
+  const nodes: Array<string> = []
+  // An arrow drawn inside a subgraph would draw both of its ends into it, so they all come after the nodes.
+  const arrows: Array<string> = []
   let count = 0
   const id = (): string => `n${++count}`
   // Each returns the node that the way down enters; `onFailure` is where a failure of the whole leads.
@@ -109,11 +115,8 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
     switch (child._tag) {
       case "Target": {
         const name = id()
-        lines.push(
-          `${indent}${name}["${targetText(child)}"]`,
-          `${indent}${name} --> answer`,
-          `${indent}${name} -.-> ${onFailure}`
-        )
+        nodes.push(`${indent}${name}["${targetText(child)}"]`)
+        arrows.push(`${name} --> answer`, `${name} -.-> ${onFailure}`)
         return name
       }
       case "Fallback": {
@@ -124,22 +127,29 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
       }
       case "Deadline": {
         const name = id()
-        lines.push(`${indent}subgraph ${name}["deadline ${time(child.millis)}"]`)
+        nodes.push(`${indent}subgraph ${name}["deadline ${time(child.millis)}"]`)
         const entry = go(child.plan, onFailure, `${indent}  `)
-        lines.push(`${indent}end`)
+        nodes.push(`${indent}end`)
         return entry
       }
       case "When": {
         const name = id()
-        lines.push(`${indent}${name}{"${escape(child.label)}"}`)
-        lines.push(`${indent}${name} -- yes --> ${go(child.onTrue, onFailure, indent)}`)
-        lines.push(`${indent}${name} -- no --> ${go(child.onFalse, onFailure, indent)}`)
+        nodes.push(`${indent}${name}{"${escaped(child.label)}"}`)
+        arrows.push(`${name} -- yes --> ${go(child.onTrue, onFailure, indent)}`)
+        arrows.push(`${name} -- no --> ${go(child.onFalse, onFailure, indent)}`)
         return name
       }
     }
   }
   const entry = go(plan, "failure", "  ")
-  lines.push(`  request --> ${entry}`)
-  for (const { accepted, field } of problems) lines.push(`  %% INVALID ${escape(field)}: expected ${escape(accepted)}`)
-  return lines.join("\n")
+  return [
+    "flowchart TD",
+    '  request(["request"])',
+    '  answer(["answer"])',
+    '  failure(["failure"])',
+    ...nodes,
+    `  request --> ${entry}`,
+    ...arrows.map((arrow) => `  ${arrow}`),
+    ...problems.map(({ accepted, field }) => `  %% INVALID ${escaped(field)}: expected ${escaped(accepted)}`)
+  ].join("\n")
 }

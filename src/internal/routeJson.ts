@@ -50,6 +50,9 @@ export interface RouteNodeJson {
   readonly options?: OptionsJson
   readonly deadline?: DurationJson
   readonly timeout?: DurationJson
+  readonly firstTokenTimeout?: DurationJson
+  readonly idleTimeout?: DurationJson
+  readonly restart?: number
   readonly retry?: RetryJson
   readonly fallbackOn?: ReadonlyArray<ReasonTag>
 
@@ -86,13 +89,23 @@ export interface RouteJson {
 }
 
 /** Order of settings from the outside to the inside, by tag of the node. */
-const settings = ["Options", "Deadline", "Timeout", "Retry", "FallbackOn"]
+const settings = [
+  "Options",
+  "Deadline",
+  "Timeout",
+  "FirstTokenTimeout",
+  "IdleTimeout",
+  "Restart",
+  "Retry",
+  "FallbackOn"
+]
 
 const seconds = 1000
 const minutes = 60 * seconds
 
 const durationJson = (millis: number): DurationJson => {
-  if (!Number.isInteger(millis)) return millis
+  // A number in a text may have neither a fraction of its own nor an exponent.
+  if (!Number.isSafeInteger(millis)) return millis
   if (millis >= minutes && millis % minutes === 0) return `${millis / minutes} minutes`
   return millis >= seconds && millis % seconds === 0 ? `${millis / seconds} seconds` : `${millis} millis`
 }
@@ -165,6 +178,12 @@ export const write = (
         return { deadline: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
       case "Timeout":
         return { timeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "FirstTokenTimeout":
+        return { firstTokenTimeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "IdleTimeout":
+        return { idleTimeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "Restart":
+        return { restart: node.times, ...go(node.route, path, rank) }
       case "Retry":
         return {
           ...(isSchedule(node.policy)

@@ -10,10 +10,10 @@ import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { decisions } from "../GatewayError.ts"
-import { backoffs, type Problem, problems as optionsProblems } from "../GatewayOptions.ts"
+import { backoffs, problems as optionsProblems, type Problem } from "../GatewayOptions.ts"
 import { defined } from "./defined.ts"
 import { anthropic, anthropicJsonTool } from "./dialects/anthropic.ts"
-import type { Dialect, Input, Reply } from "./dialects/dialect.ts"
+import { type Dialect, type Input, isFields, type Reply } from "./dialects/dialect.ts"
 import { type EmbeddingInput, type Embeddings, openaiEmbeddings, workersAiEmbeddings } from "./dialects/embeddings.ts"
 import { google, googleVertex } from "./dialects/google.ts"
 import { openai, openaiCompatible } from "./dialects/openai.ts"
@@ -22,7 +22,7 @@ import { isHeaderName } from "./headers.ts"
 import { makePlan } from "./plan.ts"
 import { type Definition, definitionOf, type Kind, type LegOptions, makeLeaf, slotNames, wayOf } from "./providers.ts"
 import type { DurationJson, OptionsJson, RetryJson, RouteNodeJson } from "./routeJson.ts"
-import { type Leaf, type Node, rebuild } from "./routeNode.ts"
+import type { Leaf, Node } from "./routeNode.ts"
 
 /** Credentials for a route that is read; see `Route.FromJsonOptions`. */
 export type Credentials = Readonly<
@@ -34,6 +34,9 @@ export interface Algebra {
   readonly options: <In, Out>(node: Node<In, Out>, options: OptionsJson) => Node<In, Out>
   readonly deadline: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly timeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
+  readonly firstTokenTimeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
+  readonly idleTimeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
+  readonly restart: <In, Out>(node: Node<In, Out>, times: number) => Node<In, Out>
   readonly retry: <In, Out>(node: Node<In, Out>, policy: RetryJson & { readonly attempts: number }) => Node<In, Out>
 }
 
@@ -85,6 +88,9 @@ const makeRead = () => {
     options: opt(options),
     deadline: opt(duration),
     timeout: opt(duration),
+    firstTokenTimeout: opt(duration),
+    idleTimeout: opt(duration),
+    restart: opt(Schema.Number),
     retry: opt(
       Schema.Struct({
         attempts: opt(Schema.Number),
@@ -189,6 +195,8 @@ class Reader<In, Out> {
   readonly found = new Map<Leaf<In, Out>, Found<In, Out>>()
   readonly reading: Reading<In, Out>
   readonly algebra: Algebra
+  /** What is put into the tree for a leaf; called in the order of the tree. */
+  complete: (leaf: Leaf<In, Out>) => Leaf<In, Out> = (leaf) => leaf
   constructor(reading: Reading<In, Out>, algebra: Algebra) {
     this.reading = reading
     this.algebra = algebra
@@ -208,11 +216,16 @@ class Reader<In, Out> {
 
   node(json: RouteNodeJson, path: string): Node<In, Out> {
     let node = this.body(json, path) ?? { _tag: "Fallback", routes: [] }
-    const { deadline, fallbackOn, options, retry, timeout } = json
+    const { deadline, fallbackOn, firstTokenTimeout, idleTimeout, options, restart, retry, timeout } = json
     if (fallbackOn !== undefined) node = { _tag: "FallbackOn", on: fallbackOn, route: node }
     if (retry !== undefined) {
       const policy = { ...retry, attempts: retry.attempts ?? Number.NaN }
       node = this.accept(this.algebra.retry(node, policy), node, path)
+    }
+    if (restart !== undefined) node = this.accept(this.algebra.restart(node, restart), node, path)
+    if (idleTimeout !== undefined) node = this.accept(this.algebra.idleTimeout(node, idleTimeout), node, path)
+    if (firstTokenTimeout !== undefined) {
+      node = this.accept(this.algebra.firstTokenTimeout(node, firstTokenTimeout), node, path)
     }
     if (timeout !== undefined) node = this.accept(this.algebra.timeout(node, timeout), node, path)
     if (deadline !== undefined) node = this.accept(this.algebra.deadline(node, deadline), node, path)
@@ -271,10 +284,12 @@ class Reader<In, Out> {
     const make = (extra: LegOptions) => makeLeaf(definition, kind, dialect, model, { ...options, ...extra })
     // Equal words are one target, in whatever places they stand.
     const text = JSON.stringify([provider, ...leafFields.map((name) => json[name] ?? null)])
-    for (const [leaf, found] of this.found) if (found.text === text) return leaf
+    for (const [leaf, found] of this.found) if (found.text === text) return this.complete(leaf)
     const made = make({})
     if (Result.isFailure(made)) {
-      for (const { accepted, field } of made.failure) this.refuse(`${path}.${field}`, accepted)
+      for (const { accepted, field } of made.failure) {
+        this.refuse(`${path}.${field === "slug" ? "provider" : field}`, accepted)
+      }
     }
     if (Result.isFailure(made) || this.problems.length > before) return undefined
     this.found.set(made.success, { path, text, definition, credentials, headers, make })
@@ -322,6 +337,20 @@ const withCredentials = <In, Out>(
   )
 }
 
+/** Levels of objects and arrays in one file; readers of trees are recursive, and a stack is finite. */
+const maxDepth = 200
+
+const isTooDeep = (json: unknown): boolean => {
+  let level = [json]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > maxDepth) return true
+    level = level.flatMap(
+      (value): Array<unknown> => (isFields(value) || Array.isArray(value) ? Object.values(value) : [])
+    )
+  }
+  return false
+}
+
 /** Reads a route, or lists everything that is wrong with it. */
 export const read = <In, Out>(
   reading: Reading<In, Out>,
@@ -329,6 +358,7 @@ export const read = <In, Out>(
   ring: Credentials,
   algebra: Algebra
 ): Result.Result<Node<In, Out>, ReadonlyArray<Problem>> => {
+  if (isTooDeep(json)) return Result.fail([{ field: "json", accepted: `at most ${maxDepth} levels of nesting` }])
   const shaped = readShape(json)
   if (Result.isFailure(shaped)) {
     return Result.fail(
@@ -357,7 +387,7 @@ export const read = <In, Out>(
   // Per use and not per leaf: one leaf under two key aliases is two targets, which may have credentials of their own.
   const made = new Map<string, Leaf<In, Out>>()
   let use = 0
-  const complete = (leaf: Leaf<In, Out>): Leaf<In, Out> => {
+  reader.complete = (leaf) => {
     const found = reader.found.get(leaf)
     const key = planned.targets[use++]?.key ?? ""
     if (found === undefined || found.credentials.length === 0) return leaf
@@ -378,6 +408,6 @@ export const read = <In, Out>(
     made.set(same, known)
     return known
   }
-  const completed = rebuild<In, Out, In, Out>(node, complete, (predicate) => predicate)
+  const completed = reader.node(shaped.success.route, "route")
   return problems.length > 0 ? Result.fail(problems) : Result.succeed(completed)
 }

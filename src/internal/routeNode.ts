@@ -7,8 +7,9 @@ import type * as Schedule from "effect/Schedule"
 import type { GatewayError, ReasonTag } from "../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../GatewayOptions.ts"
 import type { Headers } from "../UniversalRequest.ts"
+import type { Streaming } from "./deltas/delta.ts"
 import type { LeafSpec } from "./dialectLeaf.ts"
-import type { Usage } from "./dialects/dialect.ts"
+import type { Reply, Usage } from "./dialects/dialect.ts"
 
 /** What a leaf makes of an answer. */
 export interface Decoded<Out> {
@@ -37,8 +38,19 @@ export interface Leaf<in In, out Out> {
   /** How the body is read before `decode` sees it. */
   readonly accept: "json" | "text" | "bytes"
   readonly decode: (body: unknown) => Result.Result<Decoded<Out>, Problem>
+  /** How the answer streams, when it is a chat answer. */
+  readonly chat?: ChatLeaf | undefined
   /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */
   readonly spec: LeafSpec | undefined
+}
+
+/** What a leaf knows about streaming its answer. */
+export interface ChatLeaf {
+  /** Id of the dialect, which says how it streams, unless `streaming` does. */
+  readonly dialect: string
+  readonly streaming?: Streaming
+  /** Reads an answer that came in one piece although a stream was asked for. */
+  readonly reply: (body: unknown) => Result.Result<Reply, Problem>
 }
 
 /** A declarative retry policy in its normal form; times in milliseconds. */
@@ -67,6 +79,9 @@ export type Node<In, Out> =
   | { readonly _tag: "Fallback"; readonly routes: ReadonlyArray<Node<In, Out>> }
   | { readonly _tag: "Retry"; readonly policy: Policy | RetrySchedule; readonly route: Node<In, Out> }
   | { readonly _tag: "Timeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
+  | { readonly _tag: "FirstTokenTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
+  | { readonly _tag: "IdleTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
+  | { readonly _tag: "Restart"; readonly times: number; readonly route: Node<In, Out> }
   | { readonly _tag: "Deadline"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "Options"; readonly options: GatewayOptions; readonly route: Node<In, Out> }
   | { readonly _tag: "FallbackOn"; readonly on: FallbackOn; readonly route: Node<In, Out> }
@@ -99,10 +114,15 @@ export const rebuild = <In, Out, In2, Out2>(
   onLeaf: (leaf: Leaf<In, Out>) => Leaf<In2, Out2>,
   onPredicate: (predicate: (input: In) => boolean) => (input: In2) => boolean
 ): Node<In2, Out2> => {
+  // A leaf in two places is one target, and stays one.
+  const leaves = new Map<Leaf<In, Out>, Leaf<In2, Out2>>()
   const go = (child: Node<In, Out>): Node<In2, Out2> => {
     switch (child._tag) {
-      case "Leaf":
-        return onLeaf(child)
+      case "Leaf": {
+        const leaf = leaves.get(child) ?? onLeaf(child)
+        leaves.set(child, leaf)
+        return leaf
+      }
       case "Fallback":
         return { ...child, routes: child.routes.map(go) }
       case "When":

@@ -332,7 +332,7 @@ export const suite = ({ canListLogs, layer, name }: Transport): void => {
               "logId",
               "patch",
               "provider",
-              "page"
+              canListLogs ? "page" : "BindingMissing"
             ]
           )
           for (const query of [cycle, 1n, undefined]) {

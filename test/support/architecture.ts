@@ -14,6 +14,7 @@ const layers = ["values", "services", "composition", "edges"] as const
 
 const roots: Record<string, (typeof layers)[number]> = {
   Classifier: "values",
+  ErrorSchema: "values",
   GatewayError: "values",
   GatewayLog: "values",
   GatewayOptions: "values",
@@ -33,7 +34,9 @@ const edges = ["ai", "cli", "cluster", "fetch", "local", "testing", "worker"]
 
 const httpImporters = ["src/internal/http.ts", "src/cli/", "src/local/"]
 const sseImporters = ["src/internal/sse.ts"]
-const nodeImporters = ["src/cli/", "src/local/node.ts"]
+const nodeImporters = ["src/cli/", "src/local/node.ts", "src/local/nodeClient.ts"]
+/** Optional peers besides Effect's own packages, and the one module that needs each. */
+const peerImporters: Record<string, string> = { miniflare: "src/local/miniflare.ts" }
 const unstableImporters = ["src/internal/http.ts", "src/internal/sse.ts", ...edges.map((edge) => `src/${edge}/`)]
 const maxLines = 600
 
@@ -170,6 +173,8 @@ const checkPackage = (path: string, specifier: string): string | undefined => {
   if (specifier.startsWith("node:") || specifier.startsWith("@effect/platform-node/")) {
     return isOneOf(path, nodeImporters) ? undefined : `${specifier} is for ${nodeImporters.join(" and ")} only`
   }
+  const importer = peerImporters[specifier]
+  if (importer !== undefined) return path === importer ? undefined : `${specifier} is for ${importer} only`
   if (specifier !== "effect" && !specifier.startsWith("effect/")) return `${specifier} is not a dependency at run time`
   const stability = stabilityOf(specifier)
   if (stability === "barrel") return "barrel import: bundlers do not tree-shake it"

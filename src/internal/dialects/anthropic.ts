@@ -8,6 +8,7 @@ import { defined } from "../defined.ts"
 import {
   type AssistantMessage,
   attempt,
+  chatDialect,
   checked,
   count,
   type Dialect,
@@ -22,7 +23,6 @@ import {
   type JsonSchema,
   list,
   type Message,
-  modelOf,
   nonEmptyText,
   nonEmptyTexts,
   optionalText,
@@ -36,7 +36,6 @@ import {
   text,
   toolArguments,
   type Usage,
-  usageOf,
   writeJson
 } from "./dialect.ts"
 
@@ -44,7 +43,7 @@ import {
 export const anthropicMaxTokens = 4096
 
 // How the answer tool is told from the caller's own: replies carry no trace of what was asked for.
-const answerPrefix = "output__"
+export const answerPrefix = "output__"
 
 type Options = {
   readonly id: string
@@ -52,31 +51,30 @@ type Options = {
   readonly json: "format" | "tool"
 }
 
-const make = (options: Options): Dialect<Input, Reply> => ({
-  id: options.id,
-  encode: (input, model) =>
-    attempt(() => {
-      const request = checked(input, { temperature: 1 })
-      if (request.seed !== undefined) refuse("seed", "nothing: Anthropic has no seed")
-      return {
-        model,
-        max_tokens: request.maxTokens ?? anthropicMaxTokens,
-        ...encodeMessages(request.messages),
-        ...defined({
-          temperature: request.temperature,
-          top_p: request.topP,
-          stop_sequences: request.stop?.length === 0 ? undefined : request.stop
-        }),
-        ...(options.json === "tool"
-          ? encodeAnswerTool(request)
-          : { ...encodeTools(request), ...encodeFormat(request) }),
-        ...request.extra
-      }
-    }),
-  decode: (body) => attempt(() => decodeMessage(body, options.json === "tool")),
-  usage: usageOf,
-  model: modelOf
-})
+const make = (options: Options): Dialect<Input, Reply> =>
+  chatDialect({
+    id: options.id,
+    encode: (input, model) =>
+      attempt(() => {
+        const request = checked(input, { temperature: 1 })
+        if (request.seed !== undefined) refuse("seed", "nothing: Anthropic has no seed")
+        return {
+          model,
+          max_tokens: request.maxTokens ?? anthropicMaxTokens,
+          ...encodeMessages(request.messages),
+          ...defined({
+            temperature: request.temperature,
+            top_p: request.topP,
+            stop_sequences: request.stop?.length === 0 ? undefined : request.stop
+          }),
+          ...(options.json === "tool"
+            ? encodeAnswerTool(request)
+            : { ...encodeTools(request), ...encodeFormat(request) }),
+          ...request.extra
+        }
+      }),
+    decode: (body) => attempt(() => decodeMessage(body, options.json === "tool"))
+  })
 
 /** See `Chat.anthropic`. */
 export const anthropic: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "anthropic", json: "format" })
@@ -261,7 +259,7 @@ const decodeMessage = (raw: unknown, answerTool: boolean): Reply => {
   }
 }
 
-const finishReasonOf = (reason: unknown): FinishReason => {
+export const finishReasonOf = (reason: unknown): FinishReason => {
   switch (reason) {
     case "end_turn":
     case "stop_sequence":
@@ -279,7 +277,7 @@ const finishReasonOf = (reason: unknown): FinishReason => {
 }
 
 // Here `input_tokens` leaves out what was read from or written to the cache.
-const decodeUsage = (usage: unknown): Usage => {
+export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   const details = isFields(usage.output_tokens_details) ? usage.output_tokens_details : {}
   const cachedInputTokens = count(usage.cache_read_input_tokens)

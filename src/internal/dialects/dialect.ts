@@ -7,6 +7,7 @@
  */
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import type { Streaming } from "../deltas/delta.ts"
 
 /** A JSON value. */
 export type Json = Schema.Json
@@ -171,7 +172,16 @@ export interface Dialect<In, Out> {
   readonly decode: (body: unknown) => Result.Result<Out, Issue>
   readonly usage: (out: Out) => Usage | undefined
   readonly model: (out: Out) => string | undefined
+  /** Chat dialects: reads an answer that came in one piece although a stream was asked for. */
+  readonly reply?: (body: unknown) => Result.Result<Reply, Issue>
+  /** Chat dialects of your own: how the answer streams. */
+  readonly streaming?: Streaming
 }
+
+/** A chat dialect from its two directions. */
+export const chatDialect = (
+  dialect: Pick<Dialect<Input, Reply>, "id" | "encode" | "decode">
+): Dialect<Input, Reply> => ({ ...dialect, reply: dialect.decode, usage: usageOf, model: modelOf })
 
 /** An object being read. */
 export type Fields = { readonly [key: string]: unknown }

@@ -8,6 +8,7 @@ import { defined } from "../defined.ts"
 import {
   type AssistantMessage,
   attempt,
+  chatDialect,
   checked,
   count,
   type Dialect,
@@ -19,7 +20,6 @@ import {
   isFields,
   list,
   type Message,
-  modelOf,
   nonEmptyText,
   nonEmptyTexts,
   optionalText,
@@ -33,8 +33,7 @@ import {
   type ToolMessage,
   text,
   toolArguments,
-  type Usage,
-  usageOf
+  type Usage
 } from "./dialect.ts"
 
 type Options = {
@@ -43,27 +42,26 @@ type Options = {
   readonly callIds: boolean
 }
 
-const make = (options: Options): Dialect<Input, Reply> => ({
-  id: options.id,
-  encode: (input, model) =>
-    attempt(() => {
-      const request = checked(input, { temperature: 2 })
-      const { generationConfig, ...extra } = request.extra ?? {}
-      const config = {
-        ...encodeConfig(request),
-        ...(generationConfig !== undefined && fields(generationConfig, "extra.generationConfig"))
-      }
-      return {
-        ...encodeContents(request.messages, options, model),
-        ...encodeTools(request),
-        ...(Object.keys(config).length > 0 && { generationConfig: config }),
-        ...extra
-      }
-    }),
-  decode: (body) => attempt(() => decodeResponse(body)),
-  usage: usageOf,
-  model: modelOf
-})
+const make = (options: Options): Dialect<Input, Reply> =>
+  chatDialect({
+    id: options.id,
+    encode: (input, model) =>
+      attempt(() => {
+        const request = checked(input, { temperature: 2 })
+        const { generationConfig, ...extra } = request.extra ?? {}
+        const config = {
+          ...encodeConfig(request),
+          ...(generationConfig !== undefined && fields(generationConfig, "extra.generationConfig"))
+        }
+        return {
+          ...encodeContents(request.messages, options, model),
+          ...encodeTools(request),
+          ...(Object.keys(config).length > 0 && { generationConfig: config }),
+          ...extra
+        }
+      }),
+    decode: (body) => attempt(() => decodeResponse(body))
+  })
 
 /** See `Chat.google`. */
 export const google: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "google", callIds: true })
@@ -241,7 +239,7 @@ const decodeParts = (content: unknown, mayBeEmpty: boolean, replyId: string | un
   return { said, thought, toolCalls }
 }
 
-const finishReasonOf = (reason: unknown): FinishReason => {
+export const finishReasonOf = (reason: unknown): FinishReason => {
   switch (reason) {
     case "STOP":
       return "stop"
@@ -263,7 +261,7 @@ const finishReasonOf = (reason: unknown): FinishReason => {
 }
 
 // Thinking is counted beside the candidates here, and what server-side tools put into the prompt beside the prompt.
-const decodeUsage = (usage: unknown): Usage => {
+export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   const prompt = count(usage.promptTokenCount)
   const candidates = count(usage.candidatesTokenCount)

@@ -6,6 +6,7 @@
 import { defined } from "../defined.ts"
 import {
   attempt,
+  chatDialect,
   checked,
   count,
   type Dialect,
@@ -18,7 +19,6 @@ import {
   isFields,
   list,
   type Message,
-  modelOf,
   nonEmptyText,
   optionalText,
   type PromptMessage,
@@ -31,7 +31,6 @@ import {
   text,
   toolArguments,
   type Usage,
-  usageOf,
   writeJson
 } from "./dialect.ts"
 
@@ -40,25 +39,24 @@ type Options = {
   readonly maxTokens: "max_completion_tokens" | "max_tokens"
 }
 
-const make = (options: Options): Dialect<Input, Reply> => ({
-  id: options.id,
-  encode: (input, model) =>
-    attempt(() => {
-      const request = checked(input, { temperature: 2 })
-      return {
-        model,
-        messages: request.messages.map((message, i) => encodeMessage(message, `messages[${i}]`, model)),
-        ...defined({ [options.maxTokens]: request.maxTokens }),
-        ...sampling(request),
-        ...encodeTools(request),
-        ...encodeOutput(request),
-        ...request.extra
-      }
-    }),
-  decode: (body) => attempt(() => decodeCompletion(fields(body, "body"), "", body)),
-  usage: usageOf,
-  model: modelOf
-})
+const make = (options: Options): Dialect<Input, Reply> =>
+  chatDialect({
+    id: options.id,
+    encode: (input, model) =>
+      attempt(() => {
+        const request = checked(input, { temperature: 2 })
+        return {
+          model,
+          messages: request.messages.map((message, i) => encodeMessage(message, `messages[${i}]`, model)),
+          ...defined({ [options.maxTokens]: request.maxTokens }),
+          ...sampling(request),
+          ...encodeTools(request),
+          ...encodeOutput(request),
+          ...request.extra
+        }
+      }),
+    decode: (body) => attempt(() => decodeCompletion(fields(body, "body"), "", body))
+  })
 
 /** See `Chat.openai`. */
 export const openai: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "openai", maxTokens: "max_completion_tokens" })
@@ -185,7 +183,7 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown): Reply 
 }
 
 // Mistral's reasoning models answer with parts, of which some hold the thinking.
-const decodeContent = (
+export const decodeContent = (
   content: unknown,
   field: string
 ): { readonly text: string; readonly reasoning?: string | undefined } | undefined => {
@@ -223,7 +221,7 @@ export const decodeToolCalls = (calls: unknown, field: string): ReadonlyArray<To
         }
       })
 
-const signatureOf = (call: Fields): string | undefined => {
+export const signatureOf = (call: Fields): string | undefined => {
   const google = isFields(call.extra_content) ? call.extra_content.google : undefined
   return isFields(google) ? optionalText(google.thought_signature) : undefined
 }

@@ -7,6 +7,7 @@
 import { defined } from "../defined.ts"
 import {
   attempt,
+  chatDialect,
   checked,
   type Dialect,
   type Fields,
@@ -16,14 +17,12 @@ import {
   image,
   isFields,
   type Message,
-  modelOf,
   optionalText,
   type PromptMessage,
   type Reply,
   type Request,
   refuse,
   textsOf,
-  usageOf,
   writeJson
 } from "./dialect.ts"
 import {
@@ -37,7 +36,7 @@ import {
 } from "./openai.ts"
 
 /** See `Chat.workersAi`. */
-export const workersAi: Dialect<Input, Reply> = {
+export const workersAi: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect({
   id: "workers-ai",
   encode: (input, model) =>
     attempt(() => {
@@ -57,10 +56,8 @@ export const workersAi: Dialect<Input, Reply> = {
       if (typeof value === "string") return { text: value, toolCalls: [], finishReason: "stop", usage: {}, raw }
       const body = fields(value, at === "" ? "body" : at.slice(0, -1))
       return body.choices === undefined ? decodeNative(body, at, raw) : decodeCompletion(body, at, raw)
-    }),
-  usage: usageOf,
-  model: modelOf
-}
+    })
+})
 
 // The bare schema is wanted here, without OpenAI's wrapper: https://github.com/cloudflare/ai/issues/559
 const encodeOutput = ({ output }: Request): Record<string, unknown> =>

@@ -1,0 +1,57 @@
+/**
+ * Retry policies: what a caller writes, its limits, and its normal form.
+ */
+import * as Duration from "effect/Duration"
+import type { ReasonTag } from "../GatewayError.ts"
+import type { Backoff, Problem } from "../GatewayOptions.ts"
+import { millisOf } from "./duration.ts"
+import type { Policy } from "./routeNode.ts"
+
+/** A declarative retry policy; it can be compiled and stored. */
+export interface RetryOptions {
+  /** Attempts on one target, the first included: 1 to 100. */
+  readonly attempts: number
+  /** Wait before the second attempt. Default {@link defaultRetryDelay}. */
+  readonly delay?: Duration.Input | undefined
+  /** How the wait grows: `delay`, `delay * n` or `delay * 2^(n-1)` before attempt `n + 1`. Default `"exponential"`. */
+  readonly backoff?: Backoff | undefined
+  /**
+   * Longest wait of the back-off, and longest hint that is waited out while another target is ready. Default
+   * {@link defaultMaxDelay}.
+   */
+  readonly maxDelay?: Duration.Input | undefined
+  /** Share of the back-off that is drawn at random, from 0 (none, the default) to 1 (all of it). */
+  readonly jitter?: number | undefined
+  /** Whether a server's wait hint is a lower bound. Default `true`. */
+  readonly retryAfter?: boolean | undefined
+  /** Reasons after which the same target is tried again. Default: what the decision table says. */
+  readonly on?: ReadonlyArray<ReasonTag> | undefined
+}
+
+/** Default of `delay` in {@link retry}. */
+export const defaultRetryDelay = Duration.millis(200)
+/** Default of `maxDelay` in {@link retry}. */
+export const defaultMaxDelay = Duration.seconds(5)
+
+/** The normal form of a policy, or what is wrong with it. */
+export const policyOf = (options: RetryOptions): Policy | Problem => {
+  const delay = millisOf(options.delay ?? defaultRetryDelay)
+  const maxDelay = millisOf(
+    options.maxDelay ?? Duration.max(defaultMaxDelay, Duration.millis(Number.isFinite(delay) ? delay : 0))
+  )
+  const jitter = options.jitter ?? 0
+  const { attempts, backoff = "exponential" } = options
+  if (!Number.isInteger(attempts) || attempts < 1 || attempts > 100) {
+    return { field: "retry.attempts", accepted: "a whole number from 1 to 100" }
+  }
+  if (!(Number.isFinite(delay) && delay >= 0))
+    return { field: "retry.delay", accepted: "a finite duration of 0 or more" }
+  if (!(Number.isFinite(maxDelay) && maxDelay >= delay)) {
+    return { field: "retry.maxDelay", accepted: "a finite duration that is not shorter than delay" }
+  }
+  if (!(jitter >= 0 && jitter <= 1)) return { field: "retry.jitter", accepted: "a number from 0 to 1" }
+  if (!["constant", "linear", "exponential"].includes(backoff)) {
+    return { field: "retry.backoff", accepted: "constant, linear, exponential" }
+  }
+  return { attempts, delay, backoff, maxDelay, jitter, retryAfter: options.retryAfter ?? true, on: options.on }
+}
