@@ -7,16 +7,23 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import type { Attempt, GatewayError } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
+import type { GatewayResponse } from "./GatewayResponse.ts"
 import { GatewayService } from "./GatewayService.ts"
 import { type Answered, attempt, type Run } from "./internal/attempt.ts"
 import { defined } from "./internal/defined.ts"
+import type { Delta } from "./internal/deltas/delta.ts"
 import type { Usage } from "./internal/dialects/dialect.ts"
 import { executeClient } from "./internal/executeClient.ts"
 import { askWhole, executeGateway } from "./internal/executeGateway.ts"
-import type { Target } from "./internal/plan.ts"
+import { type Target, targetsOf } from "./internal/plan.ts"
 import { logRecovery, prepare, withAttempts } from "./internal/prepare.ts"
+import { pulled } from "./internal/pulled.ts"
+import { askStream, buildStream, type Opened, streamAttempt } from "./internal/streamAttempt.ts"
+import { runStream } from "./internal/streamRun.ts"
 import type * as Route from "./Route.ts"
 
 /**
@@ -167,3 +174,129 @@ export const run = <In, Out>(
   options?: RunOptions
 ): Effect.Effect<Routed<Out>, GatewayError, Router> =>
   Effect.flatMap(Router, (router) => router.run(route, input, options))
+
+/** A streamed answer that has begun: its first delta has arrived, and which target it comes from is settled. */
+export interface Streamed {
+  /**
+   * The deltas, from the first one on. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending early or being
+   * interrupted aborts the request. To be consumed once.
+   */
+  readonly deltas: Stream.Stream<Delta, GatewayError>
+  /** Key of the target that answers; after a `restart` delta another one. */
+  readonly target: () => string
+  readonly provider: () => string
+  readonly logId: () => string | undefined
+  readonly eventId: string
+  readonly execution: "client" | "gateway"
+  /** The response behind the deltas; for its headers, as the deltas take its body. */
+  readonly response: GatewayResponse
+  /** What is known by now; when the deltas have ended, or were left early, all of it. */
+  readonly summary: Effect.Effect<StreamSummary>
+}
+
+/** What a stream came to. */
+export interface StreamSummary {
+  readonly target: string
+  readonly provider: string
+  readonly model?: string
+  readonly logId?: string
+  readonly eventId: string
+  readonly usage?: Usage
+  /** Deltas and text of the present answer that were delivered. */
+  readonly deltas: number
+  readonly text: string
+  readonly restarts: number
+  readonly attempts: ReadonlyArray<Attempt>
+}
+
+/**
+ * Opens a streamed answer. Targets that fail before their first delta (text, reasoning, a tool call) are replaced unseen, under the same
+ * rules as in {@link run}; then the effect succeeds. The scope ends what is left of the stream. Fails as `run` does, and with `InvalidRequest`
+ * when a target of the route cannot stream.
+ */
+export const open = <In, Out>(
+  route: Route.Route<In, Out>,
+  input: In,
+  options: RunOptions = {}
+): Effect.Effect<Streamed, GatewayError, Router | Scope.Scope> =>
+  Effect.flatMap(Router, ({ execution, gateway }) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.gen(function* () {
+        const prepared = yield* prepare(
+          gateway.run,
+          route,
+          input,
+          { ...options, execution: options.execution ?? execution },
+          buildStream
+        )
+        const { compiled, plan, run } = prepared
+        const executed: Effect.Effect<Opened, GatewayError> =
+          compiled === undefined
+            ? executeClient(run, plan, (target: Target<In, Out>, remaining) => streamAttempt(run, target, remaining))
+            : executeGateway(run, compiled, askStream(run, compiled))
+        const opened = yield* Effect.mapError(restore(executed), (error) => withAttempts(error, run.attempts))
+        const running = runStream(run, opened, targetsOf(plan, input))
+        yield* Effect.addFinalizer(() => running.close)
+        yield* logRecovery(opened.target.key, run.attempts)
+        const current = () => running.progress().opened
+        const streamed: Streamed = {
+          deltas: pulled(() => ({ next: running.next, cancel: running.close })),
+          target: () => current().target.key,
+          provider: () => current().response.meta.provider ?? current().target.leaf.provider,
+          logId: () => current().response.meta.logId,
+          eventId: run.eventId,
+          execution: compiled === undefined ? "client" : "gateway",
+          response: opened.response,
+          summary: Effect.sync(() => {
+            const { deltas, model, opened, restarts, text, usage } = running.progress()
+            return {
+              target: opened.target.key,
+              provider: opened.response.meta.provider ?? opened.target.leaf.provider,
+              eventId: run.eventId,
+              deltas,
+              text,
+              restarts,
+              attempts: run.attempts,
+              ...defined({
+                model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
+                logId: opened.response.meta.logId,
+                usage
+              })
+            }
+          })
+        }
+        return streamed
+      })
+    )
+  )
+
+/**
+ * Streams a route's answer as deltas. Until the first delta a failing target is replaced without the consumer noticing; after it a failure is a
+ * `StreamInterrupted` with what had arrived, unless the route allows a restart (`Route.restart`). An error event inside a 200, a stream without
+ * its finish event, an empty stream and a stall beyond `Route.idleTimeout` are failures, never a silent end. Pulls only what is consumed;
+ * ending early or being interrupted aborts the request.
+ *
+ * @example
+ * ```ts
+ * import * as Stream from "effect/Stream"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.firstTokenTimeout("3 seconds"), Route.idleTimeout("10 seconds"))
+ *
+ * export const words = Router.stream(ask, "What is a fiber?").pipe(
+ *   Stream.filter((delta) => delta.type === "text"),
+ *   Stream.map((delta) => delta.text)
+ * )
+ * ```
+ */
+export const stream = <In, Out>(
+  route: Route.Route<In, Out>,
+  input: In,
+  options?: RunOptions
+): Stream.Stream<Delta, GatewayError, Router> =>
+  Stream.unwrap(Effect.map(open(route, input, options), ({ deltas }) => deltas))

@@ -104,6 +104,7 @@ describe("the rules", () => {
     ["barrel of platform-node", "src/cli/bin.ts", `import { NodeRuntime } from "@effect/platform-node"`, "barrel"],
     ["node outside the Node edges", "src/local/LocalGateway.ts", `import "node:fs"`, "is for src/cli/"],
     ["undeclared dependency", "src/internal/http.ts", `import "undici"`, "not a dependency"],
+    ["an optional peer elsewhere", "src/local/node.ts", `import "miniflare"`, "is for src/local/miniflare.ts only"],
     ["import without extension", "src/Router.ts", `import "./Route"`, "no source file"],
     ["import out of src", "src/Router.ts", `import "../test/a.ts"`, "no source file"],
     ["as any", "src/Router.ts", "export const a = 1 as any", "as any"],

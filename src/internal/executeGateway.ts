@@ -104,6 +104,14 @@ export const failedLeg = (
   }
 }
 
+const answeredLeg = (
+  exit: Exit.Exit<Answered<unknown>, GatewayError>,
+  { legs }: Compiled<never, unknown>
+): LogTrail.Ended => {
+  const leg = Exit.isSuccess(exit) && exit.value.step !== undefined ? legs[exit.value.step] : undefined
+  return leg === undefined ? {} : { endpoint: leg.endpoint }
+}
+
 /** Asks for the answer of the legs from `offset` on and records it. */
 export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
 
@@ -116,7 +124,7 @@ export const askWhole =
         Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset))
       ),
       legStarted(run, compiled, offset),
-      (exit) => ({ ...ended(exit), ...failedLeg(exit, compiled, offset) }),
+      (exit) => ({ ...ended(exit), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
       (made) => run.attempts.push(made)
     )
 

@@ -161,3 +161,17 @@ export const attemptsOf = (retry: Policy | RetrySchedule | undefined): number =>
   // After no failure at all: the first attempt is the only one.
   return retry.on?.length === 0 ? 1 : retry.attempts
 }
+
+/** The targets that an input leads to, in order, each once. */
+export const targetsOf = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArray<Target<In, Out>> => {
+  switch (plan._tag) {
+    case "Target":
+      return [plan]
+    case "Fallback":
+      return [...new Set(plan.plans.flatMap((one) => targetsOf(one, input)))]
+    case "Deadline":
+      return targetsOf(plan.plan, input)
+    case "When":
+      return targetsOf(plan.predicate(input) ? plan.onTrue : plan.onFalse, input)
+  }
+}

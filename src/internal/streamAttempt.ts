@@ -26,6 +26,7 @@ import type { Built, ChatLeaf } from "./routeNode.ts"
 export interface Opened {
   readonly target: Target<never, unknown>
   readonly response: GatewayResponse
+  readonly endpoint: string
   /** Index of the answering leg, when the gateway executes the route. */
   readonly step: number | undefined
   /** What was held back up to the commit point, and that. */
@@ -142,7 +143,7 @@ export const streamEnded = (
   const error = Option.getOrUndefined(Exit.findErrorOption(exit))
   const meta = opened?.response.meta
   return {
-    ...(opened && { target: opened.target.key, status: opened.response.status }),
+    ...(opened && { target: opened.target.key, endpoint: opened.endpoint, status: opened.response.status }),
     ...(error && { error: error.reason }),
     ...defined({
       logId: meta?.logId ?? error?.logId,
@@ -183,6 +184,7 @@ export const streamAttempt = <In, Out>(
           ...committed,
           target,
           response,
+          endpoint,
           step: undefined,
           running,
           deadline: remaining === undefined ? undefined : now + remaining
@@ -213,6 +215,7 @@ export const askStream =
               ...committed,
               target,
               response,
+              endpoint: compiled.legs[step]?.endpoint ?? "",
               step,
               running,
               deadline: compiled.deadline === undefined ? undefined : now + compiled.deadline
