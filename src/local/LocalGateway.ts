@@ -19,9 +19,11 @@ import * as AiService from "../AiService.ts"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as GatewayService from "../GatewayService.ts"
 import { keyProblem } from "./admin.ts"
+import { isEventType } from "./body.ts"
 import type { UpstreamCall } from "./calls.ts"
 import * as Core from "./core.ts"
 import * as Faults from "./faults.ts"
+import { abortable } from "./passing.ts"
 import type { Disconnect } from "./protocol.ts"
 import { resolve } from "./settings.ts"
 import { type Exposure, handle } from "./surfaces.ts"
@@ -63,6 +65,11 @@ export interface GatewaySettings {
     | undefined
   /** Aliases of stored keys; any other is refused with code 2040. Default: every alias is accepted. */
   readonly byokAliases?: ReadonlyArray<string> | undefined
+  /**
+   * Whether a request for a stream is answered whole, as guardrails on responses do it: on the data plane and in
+   * `env.AI.gateway(id).run`. Default: false. The request header `cf-aig-local-buffer` overrides it, everywhere.
+   */
+  readonly bufferStreams?: boolean | undefined
 }
 
 /** One model of the catalogue. */
@@ -99,7 +106,15 @@ export interface Options {
    * the API's envelope). Default: `full` over HTTP and `bare` over the binding, as the service does.
    */
   readonly envelope?: "bare" | "state" | "full" | undefined
-  /** Milliseconds before a new log entry can be read; until then it is not found. Default: 0. */
+  /**
+   * Whether streamed runs of `env.AI.run` with third-party models can be taken up again by their run id, for five and a
+   * half minutes. They then run on when the client leaves. Experimental, as it is at Cloudflare. Default: true.
+   */
+  readonly resumableRuns?: boolean | undefined
+  /**
+   * Milliseconds before a new log entry can be read, that of a stream after its end; until then it is not found.
+   * Default: 0.
+   */
   readonly freshLogDelay?: number | undefined
   /** How many logs and recorded calls are kept; older ones are dropped. Default: 10,000 each. */
   readonly keep?: { readonly logs?: number | undefined; readonly calls?: number | undefined } | undefined
@@ -116,6 +131,8 @@ export interface LocalGateway {
   readonly handle: (request: Request) => Effect.Effect<Response, Disconnect>
   /** Every attempt at an upstream in order of start, credentials replaced by `<redacted>`. */
   readonly calls: Effect.Effect<ReadonlyArray<UpstreamCall>>
+  /** How many streamed bodies of upstreams are open: neither read to their end, nor cancelled. */
+  readonly openBodies: Effect.Effect<number>
   /**
    * Replaces the script in front of a provider, or of one of its models (`slug/model`, which then ignores the
    * provider's). When it is used up, the configured upstream answers. Dies with a `GatewayError` naming the field when
@@ -140,6 +157,7 @@ export const makeExposed = Effect.fnUntraced(function* (
   return {
     handle: Effect.fn("LocalGateway.handle")((request: Request) => handle(core, exposure, request)),
     calls: Effect.sync(core.calls.all),
+    openBodies: Effect.sync(() => core.bodies.count),
     script: Effect.fn("LocalGateway.script")((provider: string, faults: ReadonlyArray<Upstream.Fault>) => {
       const problem = keyProblem(core, provider) ?? Faults.problem(faults)
       if (problem !== undefined) return Effect.die(invalid("LocalGateway.script", problem.field, problem.accepted))
@@ -197,12 +215,20 @@ const toWeb = (request: HttpClientRequest, url: URL): Request => {
   return new Request(url, { method, headers, ...(body._tag === "Uint8Array" && { body: new Uint8Array(body.body) }) })
 }
 
+// Interruption ends the request; the signal ends a stream that is being read.
+const withSignal = (response: Response, signal: AbortSignal): Response => {
+  const { body, headers, status } = response
+  return body !== null && isEventType(headers.get("content-type") ?? "")
+    ? new Response(abortable(body, signal), { status, headers })
+    : response
+}
+
 const clientOf = (gateway: LocalGateway): HttpClient.HttpClient =>
-  HttpClient.make((request, url) =>
+  HttpClient.make((request, url, signal) =>
     Effect.mapBoth(
       Effect.suspend(() => gateway.handle(toWeb(request, url))),
       {
-        onSuccess: (response) => HttpClientResponse.fromWeb(request, response),
+        onSuccess: (response) => HttpClientResponse.fromWeb(request, withSignal(response, signal)),
         onFailure: () =>
           new HttpClientError.HttpClientError({
             reason: new HttpClientError.TransportError({ request, description: "the connection was dropped" })

@@ -5,10 +5,13 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as Echo from "./echo.ts"
 import * as Faults from "./faults.ts"
 import type { Handler } from "./protocol.ts"
 import * as RealServer from "./proxy.ts"
+import type { StreamFault as InStream } from "./streamFaultSchema.ts"
+import * as Shape from "./streamShape.ts"
 
 export {
   type Answer,
@@ -41,6 +44,18 @@ export interface Upstream {
  */
 export const make = (handler: Handler): Upstream => ({ start: Effect.succeed(handler) })
 
+/**
+ * How {@link echo} streams. Also what the request header `cf-aig-local-stream` holds, as JSON, field by field before the
+ * upstream's own.
+ *
+ * - `events`: number of text deltas, 1 to 1,000,000. The words of the text are repeated, or cut off, for exactly so many;
+ *   the answer that is not streamed then has the same text. Default: as many as the text has.
+ * - `words`: words per delta, 1 to 1,000; in all events together at most 1,000,000. Default: 1.
+ * - `delayFirst`: before the first event, in milliseconds or as text such as `"2 seconds"`. Default: none.
+ * - `delay`: between two events, likewise. Default: none.
+ */
+export type StreamShape = Shape.StreamShape
+
 /** Options of {@link echo}. */
 export interface EchoOptions {
   /** The answer's text. Default: `{provider}/{model}: {last user text}`. */
@@ -49,26 +64,35 @@ export interface EchoOptions {
     | undefined
   /** Length of embedding vectors, 1 to 4096. Default: 8. */
   readonly dimensions?: number | undefined
+  /** Number, size and pace of the events of a stream. */
+  readonly stream?: StreamShape | undefined
 }
 
 /**
  * Answers at once and deterministically, in the dialect of the endpoint: OpenAI chat, Responses and embeddings,
  * Anthropic messages, Google `generateContent`, Workers AI; anything else as `{ "echo": body }`. Requests for a
- * stream get server-sent events. Token counts are word counts.
+ * stream get server-sent events, one at a time and only as fast as they are read. Token counts are word counts.
  */
 export const echo = (options: EchoOptions = {}): Upstream => {
-  const dimensions = options.dimensions ?? 8
+  const { dimensions = 8, stream = {}, text = Echo.defaultText } = options
+  const shape = Shape.decode(stream)
   return {
-    start: Effect.succeed(Echo.handler({ text: options.text ?? Echo.defaultText, dimensions })),
+    start: Effect.succeed(Echo.handler({ text, dimensions, stream })),
     problem:
       Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= 4096
-        ? undefined
+        ? Result.match(shape, {
+            onSuccess: () => undefined,
+            onFailure: ({ accepted, field }) => ({ field: field === "" ? "stream" : `stream.${field}`, accepted })
+          })
         : { field: "dimensions", accepted: "a whole number from 1 to 4096" }
   }
 }
 
 /** One scripted reaction; see {@link script}. Plain JSON, so that it can be sent to another process. */
 export type Fault = Faults.Fault
+
+/** What a fault `{ stream: … }` holds; see {@link script}. */
+export type StreamFault = InStream
 
 /** Schema of {@link Fault}. */
 export const Fault = Faults.Fault
@@ -86,6 +110,24 @@ export const Fault = Faults.Fault
  * | `{ garble: true }` | status 200 with broken JSON |
  * | `{ html: true, status? }` | a page instead of JSON; status 502 unless given |
  * | `{ drop: true }` | the *client's* connection is dropped without an answer |
+ * | `{ stream: { … } }` | something happens inside the stream of events |
+ *
+ * In `stream`, one or more of the following. A place is `{ bytes: n }`, `{ events: n }` or `{ deltas: n }`: right after so
+ * many; `{ deltas: 0 }` is just before the first delta, and a place past the end is the end.
+ *
+ * | field | what happens |
+ * | --- | --- |
+ * | `stallAfter`, `resetAfter`, `endAfter` (one of them): place | never goes on; the connection breaks; a clean end |
+ * | `dropAfter`: place | the *client's* connection breaks |
+ * | `errorAfter`: `{ events }` or `{ deltas }`, and `body`? | an error event in the provider's dialect, or `body`; then the end |
+ * | `noFinish: true` | no event says that the answer is finished |
+ * | `bigEvent`: bytes, to 256 MiB | one more text delta of that size after the first |
+ * | `retryField`: milliseconds, `comments`: true or a text, `pings: true` | before the first event, before each, between them |
+ * | `crlf: true`, `bom: true` | CR LF at the end of lines, a byte order mark at the start |
+ * | `chunkSize`: bytes to 16 MiB, or `eventsPerChunk` | pieces of that size; default: one event, at most 64 KiB |
+ * | `delayFirst`, `delayBetween` | before the first piece, between pieces: milliseconds or text |
+ *
+ * An answer that is no stream of events is then refused with status 400 and code 7001; an error answer passes.
  *
  * Each may have `delay` (milliseconds, or text such as `"2 seconds"`) before the reaction, and `repeat` (a whole
  * number from 1, or `"forever"`; default 1). `retryAfter` is in seconds, or an HTTP date.

@@ -37,10 +37,12 @@ const dispatch = (core: Core, incoming: Incoming): Effect.Effect<Answer, Refusal
       return setScript(core, incoming)
     case "GET calls":
       return Effect.sync(() => apiSuccess(core.calls.all()))
+    case "GET bodies":
+      return Effect.sync(() => apiSuccess({ open: core.bodies.count }))
     case "POST reset":
       return Effect.map(core.reset, () => apiSuccess({}))
     default:
-      return Effect.fail(refuse(404, code.noRoute, "expected POST script, GET calls or POST reset"))
+      return Effect.fail(refuse(404, code.noRoute, "expected POST script, GET calls, GET bodies or POST reset"))
   }
 }
 

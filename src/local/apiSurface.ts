@@ -41,7 +41,7 @@ const runModel = Effect.fnUntraced(function* (
   const { authorization: _, ...forward } = headers
   const gateway = yield* Effect.fromResult(gatewayFor(core, model, headers["cf-aig-gateway-id"]))
   const target = yield* Effect.fromResult(Catalog.leg(core, model, input, forward, [headers], endpoint))
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, target))
+  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }))
   if (first === undefined) return yield* badRequest("model: expected a route with models")
   const job: Job = {
     gateway,

@@ -38,6 +38,7 @@ export interface Leg {
   readonly request: UpstreamRequest
   /** Watches the body when it is passed through. */
   readonly observer: Body.Observer
+  readonly bodies: Body.OpenBodies
 }
 
 /** What an attempt is recorded with. */
@@ -80,7 +81,7 @@ export const decide = (outcome: Outcome, now: number): GatewayError.Decision =>
   GatewayError.decide(reasonOf(outcome, now))
 
 const attempt = Effect.fnUntraced(function* (
-  { calls, handler, observer, request }: Leg,
+  { bodies, calls, handler, observer, request }: Leg,
   facts: Facts,
   number: number,
   limit: number | undefined
@@ -88,22 +89,25 @@ const attempt = Effect.fnUntraced(function* (
   const clock = yield* Clock.Clock
   const now = (): number => clock.currentTimeMillisUnsafe()
   const { logId, ...known } = facts
-  const end = calls.start(request, {
+  const call = calls.start(request, {
     ...known,
     ...(logId === undefined ? {} : { logId }),
     attempt: number,
     startedAt: now()
   })
-  const opening = Effect.flatMap(handler(request), Body.open)
+  const opening = Effect.flatMap(handler(request), (answer) => Body.open(answer, bodies))
   const opened = limit === undefined ? Effect.map(opening, Option.some) : Effect.timeoutOption(opening, limit)
   return yield* opened.pipe(
     Effect.flatMap((first): Effect.Effect<Outcome, UpstreamFailure> => {
       if (Option.isNone(first)) return Effect.succeed({ _tag: "TimedOut" })
       const { status } = first.value.answer
       const whole = Body.complete(first.value, {
-        chunk: observer.chunk,
+        chunk: (bytes) => {
+          call.sent(bytes.length)
+          observer.chunk(bytes)
+        },
         end: (how) => {
-          end(how, now(), status)
+          call.end(how, now(), status)
           observer.end(how)
         }
       })
@@ -112,11 +116,15 @@ const attempt = Effect.fnUntraced(function* (
     Effect.catchTag("UpstreamFailure", (): Effect.Effect<Outcome> => Effect.succeed({ _tag: "Failed" })),
     Effect.onExit((exit) =>
       Effect.sync(() => {
-        if (Exit.isFailure(exit)) return end(Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed", now())
+        if (Exit.isFailure(exit)) {
+          return call.end(Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "failed", now())
+        }
         const outcome = exit.value
-        if (outcome._tag !== "Answered") return end(outcome._tag === "TimedOut" ? "timeout" : "failed", now())
+        if (outcome._tag !== "Answered") return call.end(outcome._tag === "TimedOut" ? "timeout" : "failed", now())
         // A stream reports its own end.
-        if (!(outcome.answer.body instanceof ReadableStream)) end("answered", now(), outcome.answer.status)
+        if (outcome.answer.body instanceof ReadableStream) return
+        call.sent(Body.sizeOf(outcome.answer))
+        call.end("answered", now(), outcome.answer.status)
       })
     )
   )

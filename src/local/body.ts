@@ -5,7 +5,19 @@
 import * as Effect from "effect/Effect"
 import { type Answer, UpstreamFailure } from "./protocol.ts"
 
-type Reader = ReadableStreamDefaultReader<Uint8Array>
+/** How many streamed bodies of upstreams are neither read to their end nor cancelled. */
+export interface OpenBodies {
+  count: number
+}
+
+type Result = ReadableStreamReadResult<Uint8Array>
+
+/** A body that is being read. */
+interface Reader {
+  /** Rejects when the body breaks. */
+  readonly read: () => Promise<Result>
+  readonly cancel: (reason?: unknown) => Promise<void>
+}
 
 /** An answer of which the first part has arrived. */
 export interface Opened {
@@ -23,20 +35,51 @@ export interface Observer {
 
 const eventTypes = ["text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream"]
 
+/** Whether a content type is one of streams. */
+export const isEventType = (type: string): boolean => eventTypes.some((name) => type.startsWith(name))
+
 /** Whether the body of this answer is handed on before it is complete. */
-export const isEventStream = (answer: Answer): boolean => {
-  const type = answer.headers["content-type"] ?? ""
-  return answer.status >= 200 && answer.status < 300 && eventTypes.some((name) => type.startsWith(name))
+export const isEventStream = ({ headers, status }: Answer): boolean =>
+  status >= 200 && status < 300 && isEventType(headers["content-type"] ?? "")
+
+const ignore = (): void => undefined
+
+const readerOf = (body: ReadableStream<Uint8Array>, open: OpenBodies): Reader => {
+  const reader = body.getReader()
+  open.count++
+  let closed = false
+  const close = (): void => {
+    if (!closed) open.count--
+    closed = true
+  }
+  return {
+    read: () =>
+      reader.read().then(
+        (result) => {
+          if (result.done) close()
+          return result
+        },
+        (error: unknown) => {
+          close()
+          throw error
+        }
+      ),
+    cancel: (reason) => {
+      close()
+      return reader.cancel(reason)
+    }
+  }
 }
 
-const chunk = (reader: Reader): Effect.Effect<ReadableStreamReadResult<Uint8Array>, UpstreamFailure> =>
+const chunk = (reader: Reader): Effect.Effect<Result, UpstreamFailure> =>
   Effect.tryPromise({
-    try: (signal) => {
-      signal.addEventListener("abort", () => void reader.cancel().catch(() => undefined), { once: true })
-      return reader.read()
-    },
+    try: () => reader.read(),
     catch: () => new UpstreamFailure({ kind: "truncated" })
   })
+
+/** Nobody reads on when this is interrupted. */
+const cancelling = <A, E>(self: Effect.Effect<A, E>, reader: Reader): Effect.Effect<A, E> =>
+  Effect.onInterrupt(self, () => Effect.sync(() => void reader.cancel().catch(ignore)))
 
 const encode = (body: string | Uint8Array<ArrayBuffer> | null): Uint8Array<ArrayBuffer> =>
   typeof body === "string" ? new TextEncoder().encode(body) : (body ?? new Uint8Array(0))
@@ -56,15 +99,15 @@ const breakingStream = (bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Arr
 }
 
 /** Awaits the first part. A body that is there already costs nothing. */
-export const open = (answer: Answer): Effect.Effect<Opened, UpstreamFailure> => {
+export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<Opened, UpstreamFailure> => {
   if (!(answer.body instanceof ReadableStream)) {
     if (answer.broken !== true) return Effect.succeed({ answer, reader: undefined, first: undefined })
     if (!isEventStream(answer)) return Effect.fail(new UpstreamFailure({ kind: "truncated" }))
     const body = breakingStream(encode(answer.body))
-    return open({ status: answer.status, headers: answer.headers, body })
+    return open({ status: answer.status, headers: answer.headers, body }, bodies)
   }
-  const reader = answer.body.getReader()
-  return Effect.map(chunk(reader), (result) =>
+  const reader = readerOf(answer.body, bodies)
+  return Effect.map(cancelling(chunk(reader), reader), (result) =>
     result.done
       ? { answer: { ...answer, body: null }, reader: undefined, first: undefined }
       : { answer, reader, first: result.value }
@@ -100,7 +143,7 @@ const passThrough = (reader: Reader, first: Uint8Array | undefined, observer: Ob
       pull: async (controller) => {
         const next = held
         held = undefined
-        const result = next === undefined ? await reader.read().catch(() => undefined) : { done: false, value: next }
+        const result = next === undefined ? await reader.read().catch(ignore) : { done: false, value: next }
         if (result === undefined) {
           end("failed")
           return controller.error(new UpstreamFailure({ kind: "truncated" }))
@@ -117,6 +160,7 @@ const passThrough = (reader: Reader, first: Uint8Array | undefined, observer: Ob
         return reader.cancel(reason)
       }
     },
+    // Nothing is read that nobody asked for.
     { highWaterMark: 0 }
   )
 }
@@ -128,5 +172,8 @@ export const complete = (
 ): Effect.Effect<Answer, UpstreamFailure> => {
   if (reader === undefined) return Effect.succeed(answer)
   if (isEventStream(answer)) return Effect.succeed({ ...answer, body: passThrough(reader, first, observer) })
-  return Effect.map(readAll(reader, first), (body) => ({ ...answer, body }))
+  return Effect.map(cancelling(readAll(reader, first), reader), (body) => ({ ...answer, body }))
 }
+
+/** Size of a body that is there; 0 for a stream. */
+export const sizeOf = ({ body }: Answer): number => (body instanceof ReadableStream ? 0 : encode(body).length)

@@ -30,45 +30,64 @@ export interface UpstreamCall {
   readonly outcome?: "answered" | "failed" | "timeout" | "interrupted"
   /** Status of the upstream's answer. */
   readonly status?: number
+  /**
+   * Bytes of the answer's body that went on towards the client so far. Grows while a stream is read; of any other
+   * answer it is the size of the body, also when another attempt followed.
+   */
+  readonly bytes: number
   readonly eventId: string
   /** Absent when the request is not logged. */
   readonly logId?: string
 }
 
-/** Ends one recorded call. The last report wins: a timeout first looks like an interruption. */
-export type EndCall = (outcome: NonNullable<UpstreamCall["outcome"]>, at: number, status?: number) => void
+/** One recorded call on its way. */
+export interface Progress {
+  readonly sent: (bytes: number) => void
+  /** The last report wins: a timeout first looks like an interruption. */
+  readonly end: (outcome: NonNullable<UpstreamCall["outcome"]>, at: number, status?: number) => void
+}
 
 export interface Calls {
   readonly all: () => ReadonlyArray<UpstreamCall>
   readonly start: (
     request: UpstreamRequest,
     facts: Pick<UpstreamCall, "leg" | "attempt" | "startedAt" | "eventId" | "logId">
-  ) => EndCall
+  ) => Progress
   readonly clear: () => void
 }
 
+interface Entry {
+  call: Omit<UpstreamCall, "bytes">
+  bytes: number
+}
+
 export const make = (keep: number): Calls => {
-  const entries = new Map<number, UpstreamCall>()
-  let next = 0
+  const entries = new Set<Entry>()
   return {
-    all: () => Array.from(entries.values()),
+    all: () => Array.from(entries, ({ bytes, call }) => ({ ...call, bytes })),
     start: (request, facts) => {
-      const key = next++
       const source = text(request.body)
-      entries.set(key, {
-        provider: request.provider,
-        endpoint: redactEndpoint(request.endpoint),
-        ...(request.model === undefined ? {} : { model: request.model }),
-        headers: redactHeaders(request.headers),
-        body: source === "" ? null : (parseJson(source) ?? source),
-        ...facts
-      })
-      const oldest = entries.size > keep ? entries.keys().next().value : undefined
+      const entry: Entry = {
+        call: {
+          provider: request.provider,
+          endpoint: redactEndpoint(request.endpoint),
+          ...(request.model === undefined ? {} : { model: request.model }),
+          headers: redactHeaders(request.headers),
+          body: source === "" ? null : (parseJson(source) ?? source),
+          ...facts
+        },
+        bytes: 0
+      }
+      entries.add(entry)
+      const oldest = entries.size > keep ? entries.values().next().value : undefined
       if (oldest !== undefined) entries.delete(oldest)
-      return (outcome, at, status) => {
-        const entry = entries.get(key)
-        if (entry === undefined) return
-        entries.set(key, { ...entry, outcome, endedAt: at, ...(status === undefined ? {} : { status }) })
+      return {
+        sent: (bytes) => {
+          entry.bytes += bytes
+        },
+        end: (outcome, at, status) => {
+          entry.call = { ...entry.call, outcome, endedAt: at, ...(status === undefined ? {} : { status }) }
+        }
       }
     },
     clear: () => entries.clear()

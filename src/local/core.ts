@@ -2,6 +2,7 @@
  * The state of one local gateway, and the upstream that an attempt reaches.
  */
 import * as Effect from "effect/Effect"
+import type { OpenBodies } from "./body.ts"
 import * as Cache from "./cache.ts"
 import * as Calls from "./calls.ts"
 import * as Faults from "./faults.ts"
@@ -9,6 +10,7 @@ import * as Ids from "./ids.ts"
 import * as LogStore from "./logStore.ts"
 import type { Handler } from "./protocol.ts"
 import * as RateLimit from "./rateLimit.ts"
+import * as Runs from "./runs.ts"
 import type { Settings } from "./settings.ts"
 
 export interface Core {
@@ -17,6 +19,8 @@ export interface Core {
   readonly logs: LogStore.LogStore
   readonly cache: Cache.ResponseCache
   readonly rateLimit: RateLimit.RateLimit
+  readonly bodies: OpenBodies
+  readonly runs: Runs.Runs
   readonly nextId: Effect.Effect<string>
   /** What `getUrl` starts with; a server knows it only after it listens. */
   readonly baseUrl: () => string
@@ -47,6 +51,8 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
     logs,
     cache,
     rateLimit,
+    bodies: { count: 0 },
+    runs: Runs.make(),
     nextId: Ids.make(),
     baseUrl,
     handler: (provider, model) => {
@@ -68,6 +74,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
       logs.clear()
       cache.clear()
       rateLimit.clear()
+      core.runs.clear()
     })
   }
   return core

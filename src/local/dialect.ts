@@ -62,8 +62,11 @@ export const modelType = (dialect: Dialect, model: string | undefined): string |
 /** Workers AI puts embeddings and text generation on one path; only the name tells them apart. */
 export const isEmbeddingModel = (model: string): boolean => /(^|[/-])(bge|embedding|embeddinggemma)/.test(model)
 
-/** Whether the client asked for a stream. */
+/** Whether a body asks for a stream. */
 export const wantsStream = (body: unknown): boolean => isRecord(body) && body["stream"] === true
+
+/** Google streams events only when asked with `alt=sse`, and a JSON array otherwise. */
+export const asksForEvents = (endpoint: string): boolean => /[?&]alt=sse(&|$)/.test(endpoint)
 
 const count = (u: unknown): number | undefined => (typeof u === "number" && Number.isFinite(u) ? u : undefined)
 
@@ -87,18 +90,51 @@ export const usageOf = (body: unknown): Usage => {
   }
 }
 
-/** The same from server-sent events, where both numbers may come in different events; the last one counts. */
-export const usageOfEvents = (events: string): Usage => {
+/** Most characters of one line that are looked at; a longer one is skipped. */
+const maxLine = 4 * 1024 * 1024
+
+/** Reads usage from a stream's text as it comes. Both numbers may come in different events; the last one counts. */
+export const usageScanner = (): { readonly push: (text: string) => void; readonly end: () => Usage } => {
   let usage = noUsage
-  for (const [, data = ""] of events.matchAll(/^data: ?(\{.*)$/gm)) {
-    if (!data.includes('"usage')) continue
-    const event = parseJson(data)
-    if (!isRecord(event)) continue
-    for (const found of [usageOf(event), usageOf(event["response"]), usageOf(event["message"])]) {
-      usage = { input: found.input ?? usage.input, output: found.output ?? usage.output }
+  let line = ""
+  const read = (): void => {
+    if (line.startsWith("data:") && line.length <= maxLine && line.includes('"usage')) {
+      const event = parseJson(line.slice("data:".length))
+      if (isRecord(event)) {
+        for (const found of [usageOf(event), usageOf(event["response"]), usageOf(event["message"])]) {
+          usage = { input: found.input ?? usage.input, output: found.output ?? usage.output }
+        }
+      }
+    }
+    line = ""
+  }
+  const add = (text: string): void => {
+    if (line.length <= maxLine) line += text
+  }
+  return {
+    push: (text) => {
+      // Whole lines without the word need no closer look.
+      if (line === "" && text.endsWith("\n") && !text.includes('"usage')) return
+      let from = 0
+      for (const { index } of text.matchAll(/[\r\n]/g)) {
+        add(text.slice(from, index))
+        read()
+        from = index + 1
+      }
+      add(text.slice(from))
+    },
+    end: () => {
+      read()
+      return usage
     }
   }
-  return usage
+}
+
+/** The same from events that are all there. */
+export const usageOfEvents = (events: string): Usage => {
+  const scanner = usageScanner()
+  scanner.push(events)
+  return scanner.end()
 }
 
 const anthropicType: Readonly<Record<number, string>> = {

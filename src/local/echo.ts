@@ -5,14 +5,18 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Hash from "effect/Hash"
-import { dialectOf, isEmbeddingModel, isRecord, wantsStream } from "./dialect.ts"
+import * as Stream from "effect/Stream"
+import * as Delay from "./delay.ts"
+import { asksForEvents, dialectOf, isEmbeddingModel, isRecord, wantsStream } from "./dialect.ts"
 import * as EchoStream from "./echoStream.ts"
 import { json } from "./errors.ts"
 import type { Answer, Handler, UpstreamRequest } from "./protocol.ts"
+import { type StreamShape, shape } from "./streamShape.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
   readonly dimensions: number
+  readonly stream: StreamShape
 }
 
 /** Everything that a dialect needs to write one answer. */
@@ -20,6 +24,8 @@ export interface Reply {
   readonly id: string
   readonly model: string
   readonly text: string
+  /** The text as the deltas of a stream. */
+  readonly pieces: Iterable<string>
   /** Seconds since the epoch. */
   readonly created: number
   readonly promptTokens: number
@@ -80,14 +86,19 @@ const googlePrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
 
 const hash = (text: string): string => (Hash.string(text) >>> 0).toString(16).padStart(8, "0")
 
+// A request's own wishes come before those of the upstream, field by field.
+const shapeOf = ({ stream }: UpstreamRequest, options: Options): StreamShape => ({ ...options.stream, ...stream })
+
 const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now: number): Reply => {
   const model = request.model ?? "unknown"
-  const text = options.text({ provider: request.provider, model, prompt: prompt.last })
+  const full = options.text({ provider: request.provider, model, prompt: prompt.last })
+  const { pieces, text } = shape(full, shapeOf(request, options))
   const streamOptions = isRecord(request.json) ? request.json["stream_options"] : undefined
   return {
     id: hash(`${request.provider}/${model}/${text}`),
     model,
     text,
+    pieces,
     created: Math.floor(now / 1000),
     promptTokens: prompt.tokens,
     completionTokens: words(text),
@@ -154,22 +165,18 @@ const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string
   }
 }
 
-const workersAiAnswer = (
-  request: UpstreamRequest,
-  body: Readonly<Record<string, unknown>>,
-  options: Options,
-  now: number
-): Answer => {
-  if (request.model !== undefined && isEmbeddingModel(request.model)) {
-    const data = texts(body["text"]).map((text) => vector(text, options.dimensions))
-    return json(200, workersAi({ shape: [data.length, options.dimensions], data, pooling: "mean" }))
-  }
-  const reply = replyOf(request, options, chatPrompt(body), now)
-  if (wantsStream(body)) return EchoStream.workersAi(reply)
-  return json(200, workersAi({ response: reply.text, usage: EchoStream.openAiUsage(reply) }))
+const isEmbedding = ({ model }: UpstreamRequest): boolean => model !== undefined && isEmbeddingModel(model)
+
+const workersAiEmbeddings = (body: Readonly<Record<string, unknown>>, options: Options): Answer => {
+  const data = texts(body["text"]).map((text) => vector(text, options.dimensions))
+  return json(200, workersAi({ shape: [data.length, options.dimensions], data, pooling: "mean" }))
 }
 
-const answer = (request: UpstreamRequest, options: Options, now: number): Answer => {
+const workersAiText = (reply: Reply): Answer =>
+  json(200, workersAi({ response: reply.text, usage: EchoStream.openAiUsage(reply) }))
+
+/** A whole answer, or the events of a streamed one. */
+const answer = (request: UpstreamRequest, options: Options, now: number): Answer | Iterable<string> => {
   const body = isRecord(request.json) ? request.json : {}
   const stream = wantsStream(body)
   const reply = (prompt: Prompt): Reply => replyOf(request, options, prompt, now)
@@ -190,16 +197,68 @@ const answer = (request: UpstreamRequest, options: Options, now: number): Answer
     }
     case "google":
       return json(200, EchoStream.googleResponse(reply(googlePrompt(body))))
-    case "google-stream":
-      return EchoStream.google(reply(googlePrompt(body)), request.endpoint)
-    case "workers-ai":
-      return workersAiAnswer(request, body, options, now)
+    case "google-stream": {
+      const response = reply(googlePrompt(body))
+      // Without `alt=sse` Google streams a JSON array; here it comes in one piece.
+      return asksForEvents(request.endpoint)
+        ? EchoStream.google(response)
+        : json(200, [...EchoStream.googleParts(response)])
+    }
+    case "workers-ai": {
+      if (isEmbedding(request)) return workersAiEmbeddings(body, options)
+      const text = reply(chatPrompt(body))
+      return stream ? EchoStream.workersAi(text) : workersAiText(text)
+    }
     case "other":
       return json(200, { echo: request.json ?? null })
   }
 }
 
+const encoder = new TextEncoder()
+
+const encode = (event: string): Uint8Array => encoder.encode(`${event}\n\n`)
+
+/** Events without pauses need no fiber. */
+const immediate = (events: Iterable<string>): ReadableStream<Uint8Array> => {
+  const iterator = events[Symbol.iterator]()
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: (controller) => {
+        const next = iterator.next()
+        if (next.done === true) controller.close()
+        else controller.enqueue(encode(next.value))
+      }
+    },
+    { highWaterMark: 0 }
+  )
+}
+
+const bodyOf = (
+  events: Iterable<string>,
+  { delay, delayFirst }: StreamShape
+): Effect.Effect<ReadableStream<Uint8Array>> => {
+  if (delay === undefined && delayFirst === undefined) return Effect.sync(() => immediate(events))
+  const pause = Delay.pauses(delayFirst, delay)
+  const bytes = Stream.mapEffect(Stream.fromIterable(events, { chunkSize: 1 }), (event, index) => {
+    const duration = pause(index)
+    const chunk = Effect.sync(() => encode(event))
+    return duration === undefined ? chunk : Effect.delay(chunk, duration)
+  })
+  return Stream.toReadableStreamEffect(bytes, { strategy: { highWaterMark: 0 } })
+}
+
+/** One event at a time, when it is asked for. */
+const streamed = (events: Iterable<string>, shape: StreamShape): Effect.Effect<Answer> =>
+  Effect.map(bodyOf(events, shape), (body) => ({
+    status: 200,
+    headers: { "content-type": "text/event-stream", "cache-control": "no-cache" },
+    body
+  }))
+
 export const handler =
   (options: Options): Handler =>
   (request) =>
-    Effect.map(Clock.currentTimeMillis, (now) => answer(request, options, now))
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const made = answer(request, options, now)
+      return "status" in made ? Effect.succeed(made) : streamed(made, shapeOf(request, options))
+    })

@@ -1,15 +1,11 @@
 /**
- * Server-sent events of the echo upstream, one writer per dialect. Every stream has its dialect's finish event.
+ * Server-sent events of the echo upstream, one writer per dialect, made as they are asked for. Every stream has its
+ * dialect's finish event.
  */
 import type { Reply } from "./echo.ts"
-import { json } from "./errors.ts"
-import type { Answer } from "./protocol.ts"
 
-const sse = (events: ReadonlyArray<string>): Answer => ({
-  status: 200,
-  headers: { "content-type": "text/event-stream", "cache-control": "no-cache" },
-  body: events.map((event) => `${event}\n\n`).join("")
-})
+/** Events without the blank line that ends each. */
+type Events = Iterable<string>
 
 const data = (value: unknown): string => `data: ${JSON.stringify(value)}`
 
@@ -18,8 +14,7 @@ type Named = Readonly<Record<string, unknown>> & { readonly type: string }
 
 const named = (value: Named): string => `event: ${value.type}\n${data(value)}`
 
-// Words with the space before them, so that the pieces joined are the text. At least one, so that streams have a delta.
-const pieces = (text: string): ReadonlyArray<string> => text.match(/\s*\S+|\s+$/g) ?? [""]
+const events = (write: () => Generator<string>): Events => ({ [Symbol.iterator]: write })
 
 export const openAiUsage = (reply: Reply) => ({
   prompt_tokens: reply.promptTokens,
@@ -27,7 +22,7 @@ export const openAiUsage = (reply: Reply) => ({
   total_tokens: reply.promptTokens + reply.completionTokens
 })
 
-export const openAiChat = (reply: Reply): Answer => {
+export const openAiChat = (reply: Reply): Events => {
   const chunk = (choices: ReadonlyArray<unknown>, more: object = {}): string =>
     data({
       id: `chatcmpl-${reply.id}`,
@@ -43,13 +38,13 @@ export const openAiChat = (reply: Reply): Answer => {
     logprobs: null,
     finish_reason: finish
   })
-  return sse([
-    chunk([choice({ role: "assistant", content: "" }, null)]),
-    ...pieces(reply.text).map((content) => chunk([choice({ content }, null)])),
-    chunk([choice({}, "stop")]),
-    ...(reply.includeUsage ? [chunk([], { usage: openAiUsage(reply) })] : []),
-    "data: [DONE]"
-  ])
+  return events(function* () {
+    yield chunk([choice({ role: "assistant", content: "" }, null)])
+    for (const content of reply.pieces) yield chunk([choice({ content }, null)])
+    yield chunk([choice({}, "stop")])
+    if (reply.includeUsage) yield chunk([], { usage: openAiUsage(reply) })
+    yield "data: [DONE]"
+  })
 }
 
 const outputText = (text: string) => ({ type: "output_text", text, annotations: [], logprobs: [] })
@@ -99,20 +94,21 @@ export const openAiResponse = (reply: Reply, status: "in_progress" | "completed"
       : null
 })
 
-export const openAiResponses = (reply: Reply): Answer => {
+export const openAiResponses = (reply: Reply): Events => {
   const place = { item_id: `msg_${reply.id}`, output_index: 0, content_index: 0 }
-  const events: ReadonlyArray<Named> = [
-    { type: "response.created", response: openAiResponse(reply, "in_progress") },
-    { type: "response.in_progress", response: openAiResponse(reply, "in_progress") },
-    { type: "response.output_item.added", output_index: 0, item: messageItem(reply, "in_progress") },
-    { type: "response.content_part.added", ...place, part: outputText("") },
-    ...pieces(reply.text).map((delta) => ({ type: "response.output_text.delta", ...place, delta, logprobs: [] })),
-    { type: "response.output_text.done", ...place, text: reply.text, logprobs: [] },
-    { type: "response.content_part.done", ...place, part: outputText(reply.text) },
-    { type: "response.output_item.done", output_index: 0, item: messageItem(reply, "completed") },
-    { type: "response.completed", response: openAiResponse(reply, "completed") }
-  ]
-  return sse(events.map((event, index) => named({ ...event, sequence_number: index })))
+  return events(function* () {
+    let sequence = 0
+    const event = (value: Named): string => named({ ...value, sequence_number: sequence++ })
+    yield event({ type: "response.created", response: openAiResponse(reply, "in_progress") })
+    yield event({ type: "response.in_progress", response: openAiResponse(reply, "in_progress") })
+    yield event({ type: "response.output_item.added", output_index: 0, item: messageItem(reply, "in_progress") })
+    yield event({ type: "response.content_part.added", ...place, part: outputText("") })
+    for (const delta of reply.pieces) yield event({ type: "response.output_text.delta", ...place, delta, logprobs: [] })
+    yield event({ type: "response.output_text.done", ...place, text: reply.text, logprobs: [] })
+    yield event({ type: "response.content_part.done", ...place, part: outputText(reply.text) })
+    yield event({ type: "response.output_item.done", output_index: 0, item: messageItem(reply, "completed") })
+    yield event({ type: "response.completed", response: openAiResponse(reply, "completed") })
+  })
 }
 
 /** The head of an Anthropic message, before anything was generated. */
@@ -127,33 +123,29 @@ export const anthropicMessage = (reply: Reply) => ({
   usage: { input_tokens: reply.promptTokens, output_tokens: 0 }
 })
 
-export const anthropic = (reply: Reply): Answer => {
-  const events: ReadonlyArray<Named> = [
-    { type: "message_start", message: anthropicMessage(reply) },
-    { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } },
-    { type: "ping" },
-    ...pieces(reply.text).map((text) => ({
-      type: "content_block_delta",
-      index: 0,
-      delta: { type: "text_delta", text }
-    })),
-    { type: "content_block_stop", index: 0 },
-    {
+export const anthropic = (reply: Reply): Events =>
+  events(function* () {
+    yield named({ type: "message_start", message: anthropicMessage(reply) })
+    yield named({ type: "content_block_start", index: 0, content_block: { type: "text", text: "" } })
+    yield named({ type: "ping" })
+    for (const text of reply.pieces) {
+      yield named({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text } })
+    }
+    yield named({ type: "content_block_stop", index: 0 })
+    yield named({
       type: "message_delta",
       delta: { stop_reason: "end_turn", stop_sequence: null },
       usage: { output_tokens: reply.completionTokens }
-    },
-    { type: "message_stop" }
-  ]
-  return sse(events.map(named))
-}
+    })
+    yield named({ type: "message_stop" })
+  })
 
-export const workersAi = (reply: Reply): Answer =>
-  sse([
-    ...pieces(reply.text).map((response) => data({ response })),
-    data({ response: "", usage: openAiUsage(reply) }),
-    "data: [DONE]"
-  ])
+export const workersAi = (reply: Reply): Events =>
+  events(function* () {
+    for (const response of reply.pieces) yield data({ response })
+    yield data({ response: "", usage: openAiUsage(reply) })
+    yield "data: [DONE]"
+  })
 
 export const googleResponse = (reply: Reply, text: string = reply.text, finished = true): unknown => ({
   candidates: [
@@ -172,9 +164,17 @@ export const googleResponse = (reply: Reply, text: string = reply.text, finished
   responseId: reply.id
 })
 
-/** Google streams events only when asked with `alt=sse`, and a JSON array otherwise. */
-export const google = (reply: Reply, endpoint: string): Answer => {
-  const parts = pieces(reply.text)
-  const chunks = parts.map((text, index) => googleResponse(reply, text, index === parts.length - 1))
-  return /[?&]alt=sse(&|$)/.test(endpoint) ? sse(chunks.map(data)) : json(200, chunks)
+/** The parts of a streamed answer; the last one says that it is the last. */
+export function* googleParts(reply: Reply): Generator<unknown> {
+  let held: string | undefined
+  for (const text of reply.pieces) {
+    if (held !== undefined) yield googleResponse(reply, held, false)
+    held = text
+  }
+  yield googleResponse(reply, held ?? "", true)
 }
+
+export const google = (reply: Reply): Events =>
+  events(function* () {
+    for (const part of googleParts(reply)) yield data(part)
+  })

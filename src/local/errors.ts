@@ -16,6 +16,7 @@ export class Refusal extends Data.TaggedError("Refusal")<{
 /** Codes that the gateway itself answers with. */
 export const code = {
   gatewayNotFound: 2001,
+  malformedRun: 2002,
   rateLimited: 2003,
   upstreamFailed: 2005,
   unknownProvider: 2008,

@@ -6,25 +6,18 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { providerError } from "./dialect.ts"
-import { jsonHeaders } from "./errors.ts"
+import * as Delay from "./delay.ts"
+import { isRecord, providerError } from "./dialect.ts"
+import { badRequest, dataPlaneError, jsonHeaders } from "./errors.ts"
+import type { Problem } from "./fields.ts"
 import { type Answer, Disconnect, type Handler, UpstreamFailure, type UpstreamRequest } from "./protocol.ts"
+import * as StreamFaultSchema from "./streamFaultSchema.ts"
+import * as StreamFaults from "./streamFaults.ts"
 
 const accepted =
   "one of { status: 200..599 }, { ok: true }, { stall: true }, { reset: true }, { truncate: bytes }, { garble: true }, " +
-  '{ html: true }, { drop: true }; optional delay (milliseconds or a duration text) and repeat (1 or more, or "forever")'
-
-const parseDuration = Schema.decodeUnknownOption(Schema.DurationFromString)
-
-const Millis = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-
-const DurationText = Schema.String.check(
-  Schema.makeFilter((text) =>
-    Option.exists(parseDuration(text), (duration) => Duration.toMillis(duration) >= 0 && Duration.isFinite(duration))
-      ? undefined
-      : 'expected a duration such as "2 seconds"'
-  )
-)
+  "{ html: true }, { drop: true }, { stream: … }; optional delay (milliseconds or a duration text) and repeat (1 or " +
+  'more, or "forever")'
 
 // A printable value: anything else would throw when the response is built.
 const HeaderText = Schema.String.check(Schema.isPattern(/^[\x20-\x7e]*$/))
@@ -32,7 +25,7 @@ const HeaderName = Schema.String.check(Schema.isPattern(/^[!#$%&'*+.^_`|~0-9A-Za
 
 const timing = {
   /** Before the reaction: milliseconds, or text such as `"2 seconds"`. */
-  delay: Schema.optionalKey(Schema.Union([Millis, DurationText])),
+  delay: Schema.optionalKey(Delay.Delay),
   /** How many attempts in a row react like this. Default: 1. */
   repeat: Schema.optionalKey(
     Schema.Union([Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)), Schema.Literal("forever")])
@@ -44,7 +37,7 @@ const Status = Schema.Int.check(Schema.isBetween({ minimum: 200, maximum: 599 })
 const head = {
   headers: Schema.optionalKey(Schema.Record(HeaderName, HeaderText)),
   /** The `retry-after` header: seconds, or an HTTP date. */
-  retryAfter: Schema.optionalKey(Schema.Union([Millis, HeaderText]))
+  retryAfter: Schema.optionalKey(Schema.Union([Delay.Millis, HeaderText]))
 }
 
 const always = Schema.Literal(true)
@@ -57,17 +50,30 @@ export const Fault = Schema.Union([
   Schema.Struct({ ...timing, truncate: Schema.Natural }),
   Schema.Struct({ ...timing, ...head, garble: always }),
   Schema.Struct({ ...timing, ...head, html: always, status: Schema.optionalKey(Status) }),
-  Schema.Struct({ ...timing, drop: always })
+  Schema.Struct({ ...timing, drop: always }),
+  Schema.Struct({ ...timing, stream: StreamFaultSchema.StreamFault })
 ])
 export type Fault = typeof Fault.Type
 
 const decodeOne = Schema.decodeUnknownResult(Fault, { onExcessProperty: "error" })
 
+// A union says only that nothing fits; inside `stream` it can be said which field does not.
+const problemOf = (fault: unknown): Problem | undefined => {
+  const inner = isRecord(fault) && "stream" in fault ? StreamFaultSchema.problem(fault["stream"]) : undefined
+  if (inner !== undefined) {
+    return { field: `.stream${inner.field === "" ? "" : `.${inner.field}`}`, accepted: inner.accepted }
+  }
+  return Result.isFailure(decodeOne(fault)) ? { field: "", accepted } : undefined
+}
+
 /** The first thing that is wrong with a script, if any. */
-export const problem = (faults: unknown): { readonly field: string; readonly accepted: string } | undefined => {
+export const problem = (faults: unknown): Problem | undefined => {
   if (!Array.isArray(faults)) return { field: "faults", accepted: "an array of faults" }
-  const index = faults.findIndex((fault) => Result.isFailure(decodeOne(fault)))
-  return index === -1 ? undefined : { field: `faults[${index}]`, accepted }
+  for (const [index, fault] of faults.entries()) {
+    const found = problemOf(fault)
+    if (found !== undefined) return { ...found, field: `faults[${index}]${found.field}` }
+  }
+  return undefined
 }
 
 /** Decodes a script that came from elsewhere. */
@@ -101,13 +107,6 @@ export const makeQueue = (faults: ReadonlyArray<Fault>): Queue => {
   }
 }
 
-const delayOf = (fault: Fault): Duration.Duration => {
-  if (fault.delay === undefined) return Duration.zero
-  return typeof fault.delay === "number"
-    ? Duration.millis(fault.delay)
-    : Option.getOrElse(parseDuration(fault.delay), () => Duration.zero)
-}
-
 const lowerCase = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]))
 
@@ -127,11 +126,24 @@ const bodyOf = (body: unknown): readonly [contentType: string, text: string] =>
 
 const page = "<!DOCTYPE html><html><head><title>Bad gateway</title></head><body><h1>Bad gateway</h1></body></html>"
 
-const cut = (answer: Answer, bytes: number): Answer => {
-  if (answer.body instanceof ReadableStream) return { ...answer, body: "", broken: true }
+const cut = (answer: Answer, bytes: number, request: UpstreamRequest): Effect.Effect<Answer> => {
+  if (answer.body instanceof ReadableStream) return StreamFaults.apply({ resetAfter: { bytes } }, request, answer)
   const body =
     typeof answer.body === "string" ? new TextEncoder().encode(answer.body) : (answer.body ?? new Uint8Array(0))
-  return { ...answer, body: body.slice(0, bytes), broken: true }
+  return Effect.succeed({ ...answer, body: body.slice(0, bytes), broken: true })
+}
+
+/** An answer that is no stream would make the fault vanish without a trace, so it is refused instead. */
+const inStream = (
+  fault: StreamFaultSchema.StreamFault,
+  request: UpstreamRequest,
+  answer: Answer
+): Effect.Effect<Answer> => {
+  if (answer.status < 200 || answer.status > 299) return Effect.succeed(answer)
+  const type = answer.headers["content-type"] ?? "no content type"
+  return type.startsWith("text/event-stream")
+    ? StreamFaults.apply(fault, request, answer)
+    : Effect.succeed(dataPlaneError(badRequest(`fault stream: expected an answer in events, this one is ${type}`)))
 }
 
 const reaction = (fault: Fault, request: UpstreamRequest, then: Handler): ReturnType<Handler> => {
@@ -139,7 +151,8 @@ const reaction = (fault: Fault, request: UpstreamRequest, then: Handler): Return
   if ("stall" in fault) return Effect.never
   if ("reset" in fault) return Effect.fail(new UpstreamFailure({ kind: "reset" }))
   if ("drop" in fault) return Effect.fail(new Disconnect())
-  if ("truncate" in fault) return Effect.map(then(request), (answer) => cut(answer, fault.truncate))
+  if ("truncate" in fault) return Effect.flatMap(then(request), (answer) => cut(answer, fault.truncate, request))
+  if ("stream" in fault) return Effect.flatMap(then(request), (answer) => inStream(fault.stream, request, answer))
   if ("garble" in fault) {
     const body = '{"id":"garbled","choices":[{"message":{"content":"cut'
     return Effect.succeed({ status: 200, headers: headersOf(fault, jsonHeaders["content-type"]), body })
@@ -165,6 +178,6 @@ const reaction = (fault: Fault, request: UpstreamRequest, then: Handler): Return
 /** What happens to one attempt. Without a fault, `then` answers. */
 export const react = (fault: Fault | undefined, request: UpstreamRequest, then: Handler): ReturnType<Handler> => {
   if (fault === undefined) return then(request)
-  const delay = delayOf(fault)
+  const delay = Delay.toDuration(fault.delay)
   return Duration.isZero(delay) ? reaction(fault, request, then) : Effect.delay(reaction(fault, request, then), delay)
 }

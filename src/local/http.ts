@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { badRequest, code, type Refusal, refuse } from "./errors.ts"
+import { dropping } from "./passing.ts"
 import { type Answer, Disconnect } from "./protocol.ts"
 
 /** Largest request body that is read. */
@@ -86,12 +87,15 @@ export const jsonBody = (incoming: Incoming): Effect.Effect<unknown, Refusal | D
 
 const bodiless = new Set([204, 205, 304])
 
+const bodyOf = ({ body, drop, status }: Answer): BodyInit | null => {
+  if (!bodiless.has(status)) return body instanceof ReadableStream && drop !== undefined ? dropping(body, drop) : body
+  if (body instanceof ReadableStream) void body.cancel().catch(() => undefined)
+  return null
+}
+
 /** The web response of an answer. */
 export const toResponse = (answer: Answer): Response =>
-  new Response(bodiless.has(answer.status) ? null : answer.body, {
-    status: answer.status,
-    headers: answer.headers
-  })
+  new Response(bodyOf(answer), { status: answer.status, headers: answer.headers })
 
 /** The token of an `authorization`-like header. */
 export const bearer = (value: string | undefined): string | undefined => /^Bearer +(\S+) *$/i.exec(value ?? "")?.[1]

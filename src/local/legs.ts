@@ -3,13 +3,14 @@
  */
 import * as Result from "effect/Result"
 import type { Core } from "./core.ts"
-import { isRecord, modelOf } from "./dialect.ts"
+import { dialectOf, isRecord, modelOf, wantsStream } from "./dialect.ts"
 import { badRequest, code, jsonHeaders, type Refusal, refuse } from "./errors.ts"
 import * as Faults from "./faults.ts"
 import { type HeaderMap, parseJson } from "./http.ts"
 import type { LegPlan } from "./pipeline.ts"
 import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
+import { decode as decodeShape, type StreamShape } from "./streamShape.ts"
 
 /** What a surface knows about a leg. */
 export interface LegInput {
@@ -24,10 +25,15 @@ export interface LegInput {
   readonly body: Uint8Array<ArrayBuffer> | undefined
   /** `undefined` when the body is not JSON. */
   readonly json: unknown
+  /** Streams stay streams on this surface, whatever the gateway's setting. */
+  readonly streams?: boolean
 }
 
 /** Header with a JSON array of faults for this request only. */
 export const faultsHeader = "cf-aig-local-faults"
+
+/** Header with the shape of the stream that an echo answers this request with. */
+const streamHeader = "cf-aig-local-stream"
 
 /** A gateway that adds nothing: for Workers AI without a gateway. */
 const none: Gateway = {
@@ -39,7 +45,8 @@ const none: Gateway = {
   maxAttempts: 1,
   retryDelay: 0,
   backoff: "constant",
-  byokAliases: undefined
+  byokAliases: undefined,
+  bufferStreams: false
 }
 
 const encoder = new TextEncoder()
@@ -53,8 +60,19 @@ const notForProvider = /^(cf-.*|mf-.*|host|connection|content-length|transfer-en
 const providerHeaders = (headers: HeaderMap): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => !notForProvider.test(name)))
 
+const nearest = (layers: ReadonlyArray<HeaderMap>, name: string): string | undefined =>
+  layers.map((layer) => layer[name]).find((value) => value !== undefined)
+
+const shapeOf = (layers: ReadonlyArray<HeaderMap>): Result.Result<StreamShape | undefined, Refusal> => {
+  const source = nearest(layers, streamHeader)
+  if (source === undefined) return Result.succeed(undefined)
+  return Result.mapError(decodeShape(parseJson(source)), ({ accepted, field }) =>
+    badRequest(`${[streamHeader, field].filter((part) => part !== "").join(" ")}: expected ${accepted}`)
+  )
+}
+
 const faultsOf = (layers: ReadonlyArray<HeaderMap>): Result.Result<Faults.Queue | undefined, Refusal> => {
-  const source = layers.map((layer) => layer[faultsHeader]).find((value) => value !== undefined)
+  const source = nearest(layers, faultsHeader)
   if (source === undefined) return Result.succeed(undefined)
   return Result.match(Faults.decode(parseJson(source)), {
     onFailure: ({ accepted, field }) => Result.fail(badRequest(`${faultsHeader} ${field}: expected ${accepted}`)),
@@ -103,6 +121,20 @@ const targets = (core: Core, input: LegInput): ReadonlyArray<Target> => {
   return [{ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) }]
 }
 
+/** The same request for an answer that is no stream. */
+const whole = (target: Target): Target => {
+  if (dialectOf(target.provider, target.endpoint) === "google-stream") {
+    const [path = "", query = ""] = target.endpoint.split("?", 2)
+    const rest = query.split("&").filter((part) => part !== "" && part !== "alt=sse")
+    const endpoint = path.replace(/:streamGenerateContent$/, ":generateContent")
+    return { ...target, endpoint: rest.length === 0 ? endpoint : `${endpoint}?${rest.join("&")}` }
+  }
+  if (!isRecord(target.json) || !wantsStream(target.json)) return target
+  // Providers refuse options of a stream that was not asked for.
+  const { stream: _, stream_options: __, ...json } = target.json
+  return { ...target, json, body: encodeJson(json) }
+}
+
 /** Plans one leg; a dynamic route becomes several. Fails when an option is wrong. */
 export const plan = (
   core: Core,
@@ -110,14 +142,21 @@ export const plan = (
   input: LegInput
 ): Result.Result<ReadonlyArray<LegPlan>, Refusal> =>
   Result.gen(function* () {
-    const options = yield* RequestOptions.resolve(input.layers, gateway ?? none)
+    const settings = gateway ?? none
+    const options = yield* RequestOptions.resolve(
+      input.layers,
+      input.streams === true ? { ...settings, bufferStreams: false } : settings
+    )
     const faults = yield* faultsOf(input.layers)
+    const stream = yield* shapeOf(input.layers)
     const headers = providerHeaders(input.headers)
     if (input.body !== undefined && headers["content-type"] === undefined && input.json !== undefined) {
       Object.assign(headers, jsonHeaders)
     }
-    return targets(core, input).map(({ dynamic = false, refusal, ...request }) => ({
-      request: { ...request, method: input.method, headers },
+    const asked = targets(core, input)
+    const sent = options.bufferStreams ? asked.map(whole) : asked
+    return sent.map(({ dynamic = false, refusal, ...request }) => ({
+      request: { ...request, method: input.method, headers, ...(stream === undefined ? {} : { stream }) },
       options,
       faults,
       refusal,

@@ -2,7 +2,7 @@
  * What the log says about one leg.
  */
 import type { Observer } from "./body.ts"
-import { dialectOf, modelType, usageOf, usageOfEvents } from "./dialect.ts"
+import { dialectOf, modelType, usageOf, usageOfEvents, usageScanner } from "./dialect.ts"
 import { parseJson, text } from "./http.ts"
 import type { LogEntry, LogStore } from "./logStore.ts"
 import type { Job, LegPlan } from "./pipeline.ts"
@@ -29,6 +29,7 @@ interface Usage {
   readonly output: number | null
 }
 
+/** How much of a stream's text the log keeps. */
 const headLimit = 64 * 1024
 
 /** The text of a body that is there; `undefined` for a stream. */
@@ -91,29 +92,42 @@ export const entryOf = (gateway: Gateway, job: Job, plan: LegPlan, index: number
   }
 }
 
-/** Completes the entry of a stream when the stream ends. */
-export const streamObserver = (logs: LogStore, id: string, options: RequestOptions, now: () => number): Observer => {
+/** For a stream that is not logged. */
+export const unobserved: Observer = { chunk: () => undefined, end: () => undefined }
+
+/** Completes the entry of a stream when the stream ends, and lets it appear. */
+export const streamObserver = (
+  logs: LogStore,
+  id: string,
+  options: RequestOptions,
+  now: () => number,
+  freshLogDelay: number
+): Observer => {
   const decoder = new TextDecoder()
+  const usage = usageScanner()
   let size = 0
   let head = ""
   return {
     chunk: (bytes) => {
       size += bytes.length
-      if (head.length < headLimit) head += decoder.decode(bytes, { stream: true })
+      const part = decoder.decode(bytes, { stream: true })
+      usage.push(part)
+      if (head.length < headLimit) head += part
     },
     end: (how) =>
       logs.update(id, (entry) => {
-        const usage = usageOfEvents(head)
+        const { input, output } = usage.end()
         return {
           ...entry,
           duration: now() - entry.created_at,
           success: entry.success && how === "answered",
-          tokens_in: usage.input,
-          tokens_out: usage.output,
-          cost: costOf(options, usage),
+          tokens_in: input,
+          tokens_out: output,
+          cost: costOf(options, { input, output }),
           response_size: size,
           response: options.collectPayload ? head : undefined,
-          response_complete: how === "answered" && head.length < headLimit
+          response_complete: how === "answered" && head.length < headLimit,
+          visible_at: now() + freshLogDelay
         }
       })
   }

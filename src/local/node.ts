@@ -1,13 +1,12 @@
 /**
  * The local gateway as a real server on Node, for programs, SDKs and tests in other processes.
  */
+import { once } from "node:events"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
-import { Readable } from "node:stream"
-import { pipeline } from "node:stream/promises"
-import type * as NodeWeb from "node:stream/web"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
@@ -103,15 +102,44 @@ const toRequest = (incoming: Http.IncomingMessage): Request => {
   return new Request(url, init)
 }
 
+/** Waits until everything that was written has left this process, so that a client sees it before a break. */
+const flushed = (outgoing: Http.ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    if (outgoing.socket === null) return resolve()
+    outgoing.flushHeaders()
+    outgoing.socket.write("", () => resolve())
+  })
+
+/** Sends a body piece by piece, and asks for the next one only when the connection has taken the last. */
+const pump = async (
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  outgoing: Http.ServerResponse,
+  signal: AbortSignal
+): Promise<void> => {
+  while (true) {
+    const next = await reader.read().catch(async (error: unknown) => {
+      await flushed(outgoing)
+      throw error
+    })
+    if (next.done) break
+    if (!outgoing.write(next.value)) await once(outgoing, "drain", { signal })
+  }
+  await new Promise<void>((resolve) => outgoing.end(resolve))
+}
+
 const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<void, unknown> =>
   Effect.suspend(() => {
     const { body } = response
     outgoing.statusCode = response.status
     outgoing.setHeaders(response.headers)
     if (body === null) return Effect.sync(() => void outgoing.end())
-    // Node and the web platform declare the same class twice. Whichever end breaks, the other one is destroyed or cancelled.
-    return Effect.tryPromise((signal) =>
-      pipeline(Readable.fromWeb(body as NodeWeb.ReadableStream), outgoing, { signal })
+    const reader = body.getReader()
+    return Effect.tryPromise((signal) => pump(reader, outgoing, signal)).pipe(
+      Effect.onExit((exit) =>
+        Effect.sync(() => {
+          if (Exit.isFailure(exit)) void reader.cancel().catch(() => undefined)
+        })
+      )
     )
   })
 

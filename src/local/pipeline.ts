@@ -9,7 +9,7 @@ import * as Cache from "./cache.ts"
 import type { Core } from "./core.ts"
 import { code, dataPlaneError, Refusal, refuse } from "./errors.ts"
 import * as Faults from "./faults.ts"
-import { entryOf, type Result, streamObserver } from "./logging.ts"
+import { entryOf, type Result, streamObserver, unobserved } from "./logging.ts"
 import type { Answer, Disconnect, Handler, UpstreamRequest } from "./protocol.ts"
 import { isCredential } from "./providers.ts"
 import type { RequestOptions } from "./requestOptions.ts"
@@ -113,7 +113,9 @@ const log = (
   const { core, index, job, now, plan } = step
   if (id === undefined || job.gateway === undefined) return
   const endedAt = now()
-  const visibleAt = endedAt + core.settings.freshLogDelay
+  // The entry of a stream appears when the stream has ended.
+  const streams = result.answer?.body instanceof ReadableStream
+  const visibleAt = streams ? Number.POSITIVE_INFINITY : endedAt + core.settings.freshLogDelay
   const facts: Result = { ...result, id, eventId: eventIdOf(step), endedAt, visibleAt }
   core.logs.add(entryOf(job.gateway, job, plan, index, facts))
 }
@@ -162,8 +164,9 @@ const execute = (step: Step, logId: string | undefined): Effect.Effect<LegResult
     const outcome: Outcome = { _tag: "Refused", refusal: handler }
     return Effect.succeed({ outcome, success: false, next: decide(outcome, now()).next })
   }
-  const observer = streamObserver(core.logs, logId ?? "", plan.options, now)
-  const leg = { calls: core.calls, handler, request: plan.request, observer }
+  const observer =
+    logId === undefined ? unobserved : streamObserver(core.logs, logId, plan.options, now, core.settings.freshLogDelay)
+  const leg = { calls: core.calls, bodies: core.bodies, handler, request: plan.request, observer }
   return runLeg(leg, plan.options, { leg: index, eventId: eventIdOf(step), logId })
 }
 

@@ -1,6 +1,7 @@
 /**
  * What the Workers binding `env.AI` calls. It brings no credentials: whoever holds the binding is trusted.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Access from "./access.ts"
@@ -55,7 +56,7 @@ const runModel = Effect.fnUntraced(function* (core: Core, incoming: Incoming, vi
   }
   const layers = [fromBinding(settings), headers]
   const target = yield* Effect.fromResult(Catalog.leg(core, model, body["inputs"], headers, layers))
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, target))
+  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }))
   if (first === undefined) return yield* badRequest("model: expected a route with models")
   const answer = yield* run(core, {
     gateway,
@@ -66,8 +67,21 @@ const runModel = Effect.fnUntraced(function* (core: Core, incoming: Incoming, vi
   })
   const wrapping = Catalog.wrappingOf(core.settings.envelope ?? "bare", target.provider)
   const wrapped = Catalog.wrap(answer, target.provider, wrapping)
-  if (!Catalog.isWorkersAi(model)) return wrapped
-  return { ...wrapped, headers: { ...wrapped.headers, "cf-ai-req-id": yield* core.nextId } }
+  if (Catalog.isWorkersAi(model)) {
+    return { ...wrapped, headers: { ...wrapped.headers, "cf-ai-req-id": yield* core.nextId } }
+  }
+  if (gateway === undefined || !core.settings.resumableRuns) return wrapped
+  const runId = `${yield* core.nextId}${yield* core.nextId}`.replaceAll("-", "")
+  return core.runs.start(runId, gateway.id, wrapped, yield* Clock.currentTimeMillis)
+})
+
+/** Takes up a streamed run of `env.AI.run` from an event on. */
+const resume = Effect.fnUntraced(function* (core: Core, gateway: string, incoming: Incoming, runId: string) {
+  if (!/^[0-9a-f]{64}$/.test(runId)) return yield* refuse(500, code.malformedRun, "Malformed run id")
+  const from = incoming.url.searchParams.get("from") ?? "0"
+  if (!/^\d{1,15}$/.test(from)) return yield* badRequest("from: expected the number of an event, from 0")
+  const answer = core.runs.resume(runId, gateway, Number(from), yield* Clock.currentTimeMillis)
+  return answer ?? json(404, { error: "Request not found" })
 })
 
 const gateways = (core: Core, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
@@ -82,8 +96,8 @@ const gateways = (core: Core, incoming: Incoming, path: ReadonlyArray<string>): 
       apiError
     )
   }
-  if (what === "run" && rest[1] === "resume") {
-    return Effect.succeed(json(404, { error: "Request not found" }))
+  if (what === "run" && rest.length === 2 && rest[1] === "resume" && incoming.method === "GET") {
+    return shaped(resume(core, id, incoming, rest[0] ?? ""), dataPlaneError)
   }
   return noRoute()
 }

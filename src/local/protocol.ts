@@ -3,6 +3,7 @@
  */
 import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
+import type { StreamShape } from "./streamShape.ts"
 
 /** One attempt as the gateway sends it to a provider. */
 export interface UpstreamRequest {
@@ -18,6 +19,8 @@ export interface UpstreamRequest {
   readonly body: Uint8Array<ArrayBuffer> | undefined
   /** The body when it is JSON, else `undefined`. */
   readonly json: unknown
+  /** What the header `cf-aig-local-stream` asks of an upstream that makes its own streams. */
+  readonly stream?: StreamShape | undefined
 }
 
 /** What an upstream answers. A body that is text or bytes is complete; a stream is read as it comes. */
@@ -29,6 +32,8 @@ export interface Answer {
   readonly body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null
   /** The connection breaks after the body. */
   readonly broken?: boolean
+  /** Where in the body the *client's* connection breaks, in bytes; unknown until the body gets there. */
+  readonly drop?: { readonly at: number | undefined }
 }
 
 /** The connection to the provider failed: never made, reset, or cut inside the body. */

@@ -36,6 +36,8 @@ export interface RequestOptions {
   readonly backoff: "constant" | "linear" | "exponential"
   readonly byokAlias: string | undefined
   readonly noWholesale: boolean
+  /** Whether a request for a stream is answered whole. */
+  readonly bufferStreams: boolean
 }
 
 /** Life time of an entry that has a custom key while caching is off: five minutes. */
@@ -150,6 +152,9 @@ const reader = (layers: ReadonlyArray<HeaderMap>) => {
 const isBackoff = (value: string): value is RequestOptions["backoff"] =>
   value === "constant" || value === "linear" || value === "exponential"
 
+/** Header that turns a request for a stream into one for a whole answer, or keeps the gateway from doing so. */
+export const bufferHeader = "cf-aig-local-buffer"
+
 /** The options of one leg. `layers` are headers, nearest first. */
 export const resolve = (layers: ReadonlyArray<HeaderMap>, gateway: Gateway): Result.Result<RequestOptions, Refusal> => {
   const read = reader(layers)
@@ -186,7 +191,8 @@ export const resolve = (layers: ReadonlyArray<HeaderMap>, gateway: Gateway): Res
     retryDelay: read.whole(["cf-aig-retry-delay"], (n) => n <= 5000, "0 to 5000 milliseconds") ?? gateway.retryDelay,
     backoff: isBackoff(backoff) ? backoff : "constant",
     byokAlias,
-    noWholesale: read.flag("cf-aig-no-wholesale") ?? false
+    noWholesale: read.flag("cf-aig-no-wholesale") ?? false,
+    bufferStreams: read.flag(bufferHeader) ?? gateway.bufferStreams
   }
   read.flag("cf-aig-zdr")
   const problem = read.problem()

@@ -23,6 +23,7 @@ export interface Gateway {
   readonly retryDelay: number
   readonly backoff: "constant" | "linear" | "exponential"
   readonly byokAliases: ReadonlyArray<string> | undefined
+  readonly bufferStreams: boolean
 }
 
 /** Everything that {@link resolve} checked. */
@@ -41,6 +42,7 @@ export interface Settings {
   readonly envelope: Options["envelope"]
   /** Milliseconds. */
   readonly freshLogDelay: number
+  readonly resumableRuns: boolean
   readonly keepLogs: number
   readonly keepCalls: number
 }
@@ -85,7 +87,8 @@ const gateway = (id: string, settings: GatewaySettings, hasToken: boolean, check
     maxAttempts: attempts,
     retryDelay: delay,
     backoff: retry?.backoff ?? "constant",
-    byokAliases: settings.byokAliases
+    byokAliases: settings.byokAliases,
+    bufferStreams: settings.bufferStreams ?? false
   }
 }
 
@@ -179,6 +182,7 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
     models: options.models ?? defaultModels,
     envelope: options.envelope,
     freshLogDelay,
+    resumableRuns: options.resumableRuns ?? true,
     keepLogs,
     keepCalls
   })

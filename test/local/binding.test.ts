@@ -157,7 +157,11 @@ describe("env.AI.gateway(id)", () => {
       const gateway = yield* LocalGateway.make()
       const models = yield* call(gateway, "GET", `${binding}/ai-api/models/search?search=llama`)
       assert.strictEqual(models.json.result.length, 2)
-      const resume = yield* call(gateway, "GET", `${binding}/ai-gateway/gateways/default/run/abc/resume?from=0`)
+      const resume = yield* call(
+        gateway,
+        "GET",
+        `${binding}/ai-gateway/gateways/default/run/${"a".repeat(64)}/resume?from=0`
+      )
       assert.deepStrictEqual([resume.status, resume.json], [404, { error: "Request not found" }])
       assert.strictEqual(
         (yield* call(gateway, "POST", `${binding}/to-everything/markdown/transformer`, {})).status,

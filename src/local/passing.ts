@@ -1,0 +1,71 @@
+/**
+ * Bodies on their last stretch to the client. Nothing is read ahead: each piece is asked for when the client asks.
+ */
+import { Disconnect } from "./protocol.ts"
+
+type Body = ReadableStream<Uint8Array>
+
+const ignore = (): void => undefined
+
+/** A body up to the place where the client's connection breaks; the provider is told that the client left. */
+export const dropping = (body: Body, drop: { readonly at: number | undefined }): Body => {
+  const reader = body.getReader()
+  let sent = 0
+  let broken = false
+  const reached = (): boolean => drop.at !== undefined && sent >= drop.at
+  return new ReadableStream<Uint8Array>(
+    {
+      pull: async (controller) => {
+        if (broken) return controller.error(new Disconnect())
+        const { done, value } = await reader.read()
+        if (done) return reached() ? controller.error(new Disconnect()) : controller.close()
+        const kept = drop.at === undefined ? value : value.subarray(0, Math.max(0, drop.at - sent))
+        sent += kept.length
+        if (reached()) {
+          broken = true
+          void reader.cancel().catch(ignore)
+        }
+        // An error right now would take away what the client has not read yet, so it waits for the next pull.
+        if (kept.length > 0) controller.enqueue(kept)
+        else controller.error(new Disconnect())
+      },
+      cancel: (reason) => reader.cancel(reason)
+    },
+    { highWaterMark: 0 }
+  )
+}
+
+/** A body that ends with a signal, as that of `fetch` does. */
+export const abortable = (body: Body, signal: AbortSignal): Body => {
+  const reader = body.getReader()
+  let abort = ignore
+  const settle = (): void => signal.removeEventListener("abort", abort)
+  return new ReadableStream<Uint8Array>(
+    {
+      start: (controller) => {
+        abort = () => {
+          void reader.cancel(signal.reason).catch(ignore)
+          controller.error(signal.reason)
+        }
+        if (signal.aborted) abort()
+        else signal.addEventListener("abort", abort, { once: true })
+      },
+      pull: async (controller) => {
+        const result = await reader.read().catch((error: unknown) => {
+          settle()
+          throw error
+        })
+        // The signal has ended this body already.
+        if (signal.aborted) return
+        if (!result.done) return controller.enqueue(result.value)
+        settle()
+        controller.close()
+      },
+      cancel: (reason) => {
+        settle()
+        return reader.cancel(reason)
+      }
+    },
+    { highWaterMark: 0 }
+  )
+}

@@ -1,0 +1,75 @@
+/**
+ * How the echo upstream streams: into how many deltas, how large, how fast.
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Delay from "./delay.ts"
+import { type Field, type Problem, problem } from "./fields.ts"
+
+/** Bounds of a stream's shape. The text of an answer is in memory, so its length has one too. */
+const maxEvents = 1_000_000
+const maxWords = 1_000
+
+const Events = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: maxEvents }))
+const Words = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: maxWords }))
+
+const Shape = Schema.Struct({
+  events: Schema.optional(Events),
+  words: Schema.optional(Words),
+  delayFirst: Schema.optional(Delay.Delay),
+  delay: Schema.optional(Delay.Delay)
+})
+
+/** See `Upstream.StreamShape`. */
+export type StreamShape = typeof Shape.Type
+
+const fields: Readonly<Record<string, Field>> = {
+  events: { accepts: Schema.is(Events), accepted: `a whole number from 1 to ${maxEvents}` },
+  words: { accepts: Schema.is(Words), accepted: `a whole number from 1 to ${maxWords}` },
+  delayFirst: { accepts: Schema.is(Delay.Delay), accepted: Delay.accepted },
+  delay: { accepts: Schema.is(Delay.Delay), accepted: Delay.accepted }
+}
+
+const decodeShape = Schema.decodeUnknownResult(Shape)
+
+/** Decodes a shape, or names the first field that is wrong. */
+export const decode = (input: unknown): Result.Result<StreamShape, Problem> => {
+  const found = problem(fields, input)
+  if (found !== undefined) return Result.fail(found)
+  return Result.flatMap(
+    Result.mapError(decodeShape(input), ({ message }): Problem => ({ field: "", accepted: message })),
+    (shape) => {
+      const { events = 1, words = 1 } = shape
+      return events * words > maxEvents
+        ? Result.fail({ field: "words", accepted: `at most ${maxEvents} words in all events together` })
+        : Result.succeed(shape)
+    }
+  )
+}
+
+/** A text, and the pieces that a stream of it has. */
+export interface Shaped {
+  readonly text: string
+  /** At least one. Joined they are the text. */
+  readonly pieces: Iterable<string>
+}
+
+const join = (parts: ReadonlyArray<string>, size: number): Iterable<string> => ({
+  *[Symbol.iterator]() {
+    for (let i = 0; i < parts.length; i += size) yield parts.slice(i, i + size).join("")
+  }
+})
+
+/**
+ * Cuts a text into pieces of a number of words each, with the space before a word in front of it. With a number of
+ * events the text's words are repeated, or cut off, until they are enough for exactly so many pieces.
+ */
+export const shape = (text: string, { events, words = 1 }: StreamShape): Shaped => {
+  if (events === undefined) return { text, pieces: join(text.match(/\s*\S+|\s+$/g) ?? [""], words) }
+  const source = text.split(/\s+/).filter((word) => word !== "")
+  const parts = Array.from({ length: events * words }, (_, i) => {
+    const word = source[i % source.length] ?? "echo"
+    return i === 0 ? word : ` ${word}`
+  })
+  return { text: parts.join(""), pieces: join(parts, words) }
+}
