@@ -9,20 +9,34 @@ import * as Cache from "effect/Cache"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { type GatewayError, InvalidResponse, invalid } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
 import { endedOf, type GatewayService, make as makeGateway } from "./GatewayService.ts"
-import { type AiBackend, prepare } from "./internal/aiBackend.ts"
+import {
+  type AiBackend,
+  defaultGateway,
+  isPlain,
+  isRunId,
+  prepare,
+  type Target,
+  targetOf
+} from "./internal/aiBackend.ts"
 import * as Binding from "./internal/aiBinding.ts"
 import * as Http from "./internal/aiHttp.ts"
+import { counted, dialectOf, openDeltas, renamed } from "./internal/aiStream.ts"
 import { checkId } from "./internal/backend.ts"
 import { type AiBinding, requireMethods } from "./internal/binding.ts"
 import { defined } from "./internal/defined.ts"
+import type { Delta, Streaming } from "./internal/deltas/delta.ts"
 import { checkHttp } from "./internal/gatewayHttp.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
+import { pulled } from "./internal/pulled.ts"
 import { failure } from "./internal/respond.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
@@ -108,6 +122,13 @@ export class AiService extends Context.Service<
     readonly models: (query?: ModelsQuery) => Effect.Effect<ReadonlyArray<Model>, GatewayError>
     /** A gateway of the account, over the same transport. Fails with `InvalidRequest` when the id is malformed. */
     readonly gateway: (id: string) => Effect.Effect<GatewayService["Service"], GatewayError>
+    /**
+     * Experimental, as at Cloudflare. Takes a streamed run of a third-party model up again: the bytes of its answer from event `from`
+     * on, counted from 0. `runId` is the `meta.runId` of the answer, `gateway` what the run had (default: `default`). Fails with
+     * `NotFound` when the run is not kept any more, which is after about five minutes. Absent where the transport cannot do it: over
+     * HTTP. {@link stream} uses it.
+     */
+    readonly resume?: (runId: string, from: number, gateway?: string) => Effect.Effect<GatewayResponse, GatewayError>
   }
 >()("effect-ai-gateway/AiService") {}
 
@@ -140,6 +161,14 @@ const modelFromWire = (wire: unknown): Model | undefined => {
 
 const isPage = (n: number | undefined): boolean => n === undefined || (Number.isInteger(n) && n >= 1)
 
+const startedOf = (target: Target, { eventId, gateway }: RunOptions): LogTrail.Started => ({
+  target: `${gateway === undefined ? "" : `${gateway}:`}${target.provider}/${target.model}`,
+  provider: target.provider,
+  model: target.model,
+  endpoint: "run",
+  ...defined({ eventId })
+})
+
 /** Makes the service from a transport. */
 const make = (backend: AiBackend) =>
   Effect.gen(function* () {
@@ -151,7 +180,6 @@ const make = (backend: AiBackend) =>
 
     const run = Effect.fn("AiService.run")(function* (model: string, input: object, options: RunOptions = {}) {
       const request = yield* prepare("AiService.run", model, input, options)
-      const { eventId } = request.options
       const { target } = request
       const sent = backend.run(request, "AiService.run")
       yield* Effect.annotateCurrentSpan({
@@ -159,16 +187,9 @@ const make = (backend: AiBackend) =>
         "gen_ai.request.model": target.model,
         "ai_gateway.id": request.gateway
       })
-      const started: LogTrail.Started = {
-        target: `${request.gateway === undefined ? "" : `${request.gateway}:`}${target.provider}/${target.model}`,
-        provider: target.provider,
-        model: target.model,
-        endpoint: "run",
-        ...defined({ eventId })
-      }
       const response = yield* options.record === false
         ? sent
-        : LogTrail.record(sent, started, (exit) => endedOf(exit, []))
+        : LogTrail.record(sent, startedOf(target, options), (exit) => endedOf(exit, []))
       yield* Effect.annotateCurrentSpan({
         "http.response.status_code": response.status,
         "ai_gateway.log_id": response.meta.logId,
@@ -199,8 +220,127 @@ const make = (backend: AiBackend) =>
       return yield* Cache.get(gateways, id)
     })
 
-    return AiService.of({ run, models, gateway })
+    const resumeRun = backend.resume
+    if (resumeRun === undefined) return AiService.of({ run, models, gateway })
+
+    const resume = Effect.fn("AiService.resume")(function* (runId: string, from: number, id = defaultGateway) {
+      if (!isRunId(runId)) return yield* invalid("AiService.resume", "runId", "1 to 128 letters, digits, `_` and `-`")
+      if (!Number.isSafeInteger(from) || from < 0) {
+        return yield* invalid("AiService.resume", "from", "a whole number from 0")
+      }
+      yield* checkId("AiService.resume", "gateway", id)
+      return yield* resumeRun({ gateway: id, runId }, from, "AiService.resume")
+    })
+
+    return AiService.of({ run, models, gateway, resume })
   })
+
+/** Options of one {@link stream}. */
+export interface StreamOptions extends RunOptions {
+  /**
+   * Reads the events instead of the model's own dialect; told the body of the request. An answer that comes in one piece is
+   * given to it as one event.
+   */
+  readonly decoder?: Streaming["decoder"] | undefined
+  /**
+   * Experimental: takes the run up again when its connection breaks after the first delta, at most three times. No event is seen
+   * twice. It works over the binding, with models of third parties, while Cloudflare keeps the run: about five minutes. Where it does
+   * not, the stream breaks as it would without. Default `false`.
+   */
+  readonly resume?: boolean | undefined
+}
+
+/**
+ * Runs a chat model and gives its answer as deltas, as they arrive. `input` is the body that the model's provider takes; `stream: true`
+ * is added, and for OpenAI's models and dynamic routes the question for the usage, unless `input.stream_options` is there.
+ *
+ * The dialect is that of the name: Workers AI for `@cf/…`, Anthropic's events for `anthropic/…`, OpenAI's chunks for all others.
+ * An answer that comes in one piece, as guardrails make it, becomes deltas too. Ends only after the answer's finish; before the
+ * first delta of text, reasoning or a tool call it fails like {@link AiService.run}, after it with `StreamInterrupted`, which says
+ * what had arrived. Pulls only what is consumed; ending early or being interrupted aborts the request. `LogTrail` has one attempt, which
+ * ends with the stream. Nothing is retried: for that there is `Router.stream`.
+ *
+ * @example
+ * ```ts
+ * import * as Stream from "effect/Stream"
+ * import * as AiService from "effect-ai-gateway/AiService"
+ *
+ * export const words = AiService.stream(
+ *   "anthropic/claude-haiku-4.5",
+ *   { max_tokens: 200, messages: [{ role: "user", content: "What is a fiber?" }] },
+ *   { gateway: "my-gateway" }
+ * ).pipe(
+ *   Stream.filter((delta) => delta.type === "text"),
+ *   Stream.map((delta) => delta.text)
+ * )
+ * ```
+ */
+export const stream = (
+  model: string,
+  input: object,
+  options: StreamOptions = {}
+): Stream.Stream<Delta, GatewayError, AiService> =>
+  Stream.unwrap(Effect.uninterruptibleMask((restore) => openStream(model, input, options, restore)))
+
+const openStream = Effect.fnUntraced(function* (
+  model: string,
+  input: object,
+  options: StreamOptions,
+  restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+): Effect.fn.Return<Stream.Stream<Delta, GatewayError>, GatewayError, AiService | Scope.Scope> {
+  const method = "AiService.stream"
+  const { decoder, resume, ...runOptions } = options
+  const { resume: resumeRun, run } = yield* AiService
+  const target = targetOf(model)
+  const dialect = dialectOf(target)
+  // What is no plain object, and no name of a model, is refused by `run`.
+  const query = isPlain(input) ? dialect.query(input) : undefined
+  if (isPlain(input) && input["stream"] !== undefined && input["stream"] !== true) {
+    return yield* invalid(method, "input.stream", "true, or nothing")
+  }
+  const running =
+    options.record === false || target === undefined ? undefined : yield* LogTrail.begin(startedOf(target, options))
+  let answered: GatewayResponse | undefined
+  const end = (exit: Exit.Exit<unknown, GatewayError>): void => {
+    const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+    // Nothing was sent, so there was no attempt.
+    if (error?.reason._tag === "InvalidRequest" && error.reason.origin === "client") return
+    running?.end(exit, {
+      ...(error !== undefined && endedOf(Exit.fail(error), [])),
+      ...(answered !== undefined && endedOf(Exit.succeed(answered), []))
+    })
+  }
+  const opening = Effect.flatMap(run(model, query ?? input, { ...runOptions, record: false }), (response) => {
+    answered = response
+    const { runId } = response.meta
+    return openDeltas(response, {
+      query: query ?? {},
+      dialect,
+      decoder,
+      resume:
+        resume === true && resumeRun !== undefined && runId !== undefined
+          ? (from) => resumeRun(runId, from, options.gateway)
+          : undefined
+    })
+  })
+  const pump = yield* restore(opening).pipe(
+    Effect.onError((cause) => {
+      end(Exit.failCause(cause))
+      return answered?.cancel ?? Effect.void
+    }),
+    Effect.mapError((error) => renamed(method, error))
+  )
+  const answer = counted(method, pump)
+  yield* Effect.addFinalizer(() => {
+    end(answer.finished() ? Exit.void : Exit.interrupt())
+    return pump.cancel
+  })
+  const next = Effect.onExit(answer.next, (exit) => {
+    if (Exit.isFailure(exit) || exit.value === undefined) end(exit)
+    return Effect.void
+  })
+  return pulled(() => ({ next, cancel: Effect.void }))
+})
 
 /** Options of {@link layerHttp}. */
 export type HttpOptions = Http.AiHttpOptions

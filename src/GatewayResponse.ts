@@ -1,14 +1,18 @@
 /**
  * A successful answer of the gateway: status, headers, the body, and what the headers tell about the call.
  */
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Stream from "effect/Stream"
 import * as Classifier from "./Classifier.ts"
-import { GatewayError, InvalidResponse, type Reason } from "./GatewayError.ts"
+import { GatewayError, InvalidRequest, InvalidResponse, type Reason, TransportFailure } from "./GatewayError.ts"
 import type { Answer, Body } from "./internal/body.ts"
 import { defined } from "./internal/defined.ts"
-import { makePump } from "./internal/deltaPump.ts"
+import { makePump, unlimited } from "./internal/deltaPump.ts"
 import type { Delta, DeltaDecoder } from "./internal/deltas/delta.ts"
+import { isRecord, parseJson } from "./internal/json.ts"
 import { pulled } from "./internal/pulled.ts"
 import { scrub } from "./internal/secrets.ts"
 import { makeFeed, maxEventSize, type ServerEvent } from "./internal/sse.ts"
@@ -38,14 +42,6 @@ export interface Meta {
   readonly dlp?: unknown
 }
 
-const parseJson = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 /** Reads {@link Meta} from response headers (names in lower case). */
 export const metaFromHeaders = (headers: Readonly<Record<string, string | undefined>>): Meta => {
   const step = headers["cf-aig-step"]
@@ -69,7 +65,8 @@ export const maxExcerpt = 500
 /** Most characters of a failure's body that are looked at. */
 const maxErrorBody = 65_536
 
-const isRecord = (u: unknown): u is Record<string, unknown> => typeof u === "object" && u !== null && !Array.isArray(u)
+/** Ways to take a body; each excludes the others. */
+type Form = "text" | "bytes" | "reader" | "web" | "cancel"
 
 /**
  * Takes Cloudflare's envelopes off a JSON body: `{ success, result }`, `{ state, result }`, or both around each other.
@@ -105,6 +102,10 @@ export interface ResponseReader {
 
 /**
  * A 2xx answer. Its body is read at most once, on demand; read it, or call `cancel`, so that the connection is free.
+ *
+ * Whoever reads it as `text`, `json` or `result` shares that one read, also at the same time; so do readers of `bytes`. After the body
+ * was taken in one form, another form fails with `InvalidRequest` (field `body`). Interrupting a read that others wait for ends it for them
+ * too, with `TransportFailure`.
  */
 export class GatewayResponse {
   readonly status: number
@@ -116,7 +117,9 @@ export class GatewayResponse {
   // Hard-private, so that printing a response shows neither its body nor the credentials it was asked with.
   readonly #body: Body
   readonly #options: ResponseOptions
-  #read: Effect.Effect<string, GatewayError> | undefined
+  readonly #text: Effect.Effect<string, GatewayError>
+  readonly #bytes: Effect.Effect<Uint8Array, GatewayError>
+  #taken: Form | undefined
 
   constructor(answer: Answer, options: ResponseOptions) {
     this.status = answer.status
@@ -125,23 +128,18 @@ export class GatewayResponse {
     this.resent = answer.resent
     this.#body = answer.body
     this.#options = options
+    this.#text = this.#shared("text", answer.body.text)
+    this.#bytes = this.#shared("bytes", answer.body.bytes)
   }
 
   /** The body as text. A second read gives the first one's text. Fails with `TransportFailure` when it breaks off. */
   get text(): Effect.Effect<string, GatewayError> {
-    return Effect.suspend(
-      () =>
-        this.#read ??
-        Effect.map(this.#fallible(this.#body.text), (text) => {
-          this.#read = Effect.succeed(text)
-          return text
-        })
-    )
+    return this.#text
   }
 
-  /** The body as bytes; only instead of `text`. */
+  /** The body as bytes; only instead of `text`. A second read gives the first one's bytes. */
   get bytes(): Effect.Effect<Uint8Array, GatewayError> {
-    return this.#fallible(this.#body.bytes)
+    return this.#bytes
   }
 
   /**
@@ -150,12 +148,15 @@ export class GatewayResponse {
    * `{ success: false }`).
    */
   get json(): Effect.Effect<unknown, GatewayError> {
-    return Effect.flatMap(this.text, (text) => {
-      const json = parseJson(text)
-      if (json === undefined) return Effect.fail(this.invalid("not JSON", text))
-      if (!Classifier.isFailureBody(this.status, json)) return Effect.succeed(json)
-      return Effect.fail(this.fault(text))
-    })
+    return Effect.flatMap(this.text, (text) => this.parse(text))
+  }
+
+  /** {@link json} of a body that was read in another way. */
+  parse(text: string): Effect.Effect<unknown, GatewayError> {
+    const json = parseJson(text)
+    if (json === undefined) return Effect.fail(this.invalid("not JSON", text))
+    if (!Classifier.isFailureBody(this.status, json)) return Effect.succeed(json)
+    return Effect.fail(this.fault(text))
   }
 
   /** {@link json} without Cloudflare's envelopes ({@link unwrap}). */
@@ -164,22 +165,28 @@ export class GatewayResponse {
   }
 
   /**
-   * Takes the body over, to read it chunk by chunk; only instead of `text` and `bytes`. Interrupting a read aborts the
+   * Takes the body over, to read it chunk by chunk; only once, and instead of `text` and `bytes`. Interrupting a read aborts the
    * request.
    */
   reader(): ResponseReader {
+    const late = this.#take("reader")
+    if (late !== undefined) return { read: Effect.fail(late), cancel: Effect.void }
     const { cancel, read } = this.#body.reader()
     return { read: this.#fallible(read), cancel }
   }
 
   /** See {@link toWeb}. */
   web(): Response {
+    this.#take("web")
     return this.#body.web({ status: this.status, headers: this.headers })
   }
 
   /** Lets go of an unread body. */
   get cancel(): Effect.Effect<void> {
-    return this.#body.cancel
+    return Effect.suspend(() => {
+      this.#take("cancel")
+      return this.#body.cancel
+    })
   }
 
   /** The failure that a body, or an event of it, describes although the status is 2xx. */
@@ -201,7 +208,7 @@ export class GatewayResponse {
         status: this.status,
         // A decoder's path can hold keys of the body, and a body can echo anything.
         issue: scrub(issue, this.#options.secrets ?? []),
-        detail: scrub(text, this.#options.secrets ?? []).slice(0, maxExcerpt)
+        detail: scrub(text.slice(0, maxErrorBody), this.#options.secrets ?? []).slice(0, maxExcerpt)
       })
     )
   }
@@ -224,6 +231,42 @@ export class GatewayResponse {
 
   #fallible<A>(self: Effect.Effect<A, Reason>): Effect.Effect<A, GatewayError> {
     return Effect.mapError(self, (reason) => this.#error(reason))
+  }
+
+  /** Takes the body, or says why that is too late. */
+  #take(form: Form): GatewayError | undefined {
+    const taken = this.#taken
+    this.#taken ??= form
+    return taken === undefined
+      ? undefined
+      : this.#error(
+          new InvalidRequest({
+            origin: "client",
+            field: "body",
+            accepted: `one way of reading it, and that was ${taken}`
+          })
+        )
+  }
+
+  /** Reads once; whoever comes meanwhile or later gets what came of it. */
+  #shared<A>(form: Form, read: Effect.Effect<A, Reason>): Effect.Effect<A, GatewayError> {
+    let outcome: Effect.Effect<A, GatewayError> | undefined
+    return Effect.suspend(() => {
+      if (outcome !== undefined) return outcome
+      const late = this.#take(form)
+      if (late !== undefined) return Effect.fail(late)
+      let waiting: Deferred.Deferred<A, GatewayError> | undefined
+      outcome = Effect.suspend(() => Deferred.await((waiting ??= Deferred.makeUnsafe())))
+      return Effect.onExit(this.#fallible(read), (exit) => {
+        const settled =
+          Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+            ? Exit.fail(this.#error(new TransportFailure({ kind: "reset", detail: "the read was interrupted" })))
+            : exit
+        outcome = settled
+        if (waiting !== undefined) Deferred.doneUnsafe(waiting, settled)
+        return Effect.void
+      })
+    })
   }
 }
 
@@ -253,17 +296,15 @@ export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, Gatewa
     const { cancel, read } = self.reader()
     const feed = makeFeed()
     let ended = false
-    const next: Effect.Effect<ReadonlyArray<ServerEvent> | undefined, GatewayError> = Effect.suspend(() =>
-      ended
-        ? Effect.succeed(undefined)
-        : Effect.flatMap(read, (chunk) => {
-            ended = chunk === undefined
-            const found = chunk === undefined ? feed.end() : feed.push(chunk)
-            if (found === undefined)
-              return Effect.fail(self.invalid(`an event of more than ${maxEventSize} characters`, ""))
-            return found.length > 0 ? Effect.succeed(found) : next
-          })
-    )
+    const next: Effect.Effect<ReadonlyArray<ServerEvent> | undefined, GatewayError> = Effect.suspend(() => {
+      if (feed.overflowed()) return Effect.fail(self.invalid(`an event of more than ${maxEventSize} characters`, ""))
+      if (ended) return Effect.succeed(undefined)
+      return Effect.flatMap(read, (chunk) => {
+        ended = chunk === undefined
+        const found = chunk === undefined ? feed.end() : feed.push(chunk)
+        return found.length > 0 ? Effect.succeed(found) : next
+      })
+    })
     return { cancel, next }
   })
 
@@ -272,4 +313,7 @@ export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, Gatewa
  * and an end without a finish are failures. `Router.stream` adds fallbacks, time limits and records to this.
  */
 export const deltas = (self: GatewayResponse, decoder: DeltaDecoder): Stream.Stream<Delta, GatewayError> =>
-  pulled(() => makePump(self, decoder))
+  pulled(() => {
+    const { cancel, next } = makePump(self, decoder)
+    return { cancel, next: next(unlimited) }
+  })

@@ -7,9 +7,10 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Attempt, GatewayError } from "./GatewayError.ts"
+import { type Attempt, type GatewayError, invalid } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
 import { GatewayService } from "./GatewayService.ts"
@@ -22,7 +23,17 @@ import { askWhole, executeGateway } from "./internal/executeGateway.ts"
 import { type Target, targetsOf } from "./internal/plan.ts"
 import { logRecovery, prepare, withAttempts } from "./internal/prepare.ts"
 import { pulled } from "./internal/pulled.ts"
-import { askStream, buildStream, type Opened, streamAttempt } from "./internal/streamAttempt.ts"
+import {
+  askStream,
+  buildStream,
+  hold,
+  limitLegs,
+  method,
+  type Opened,
+  ofStream,
+  streamAttempt,
+  unableToStream
+} from "./internal/streamAttempt.ts"
 import { runStream } from "./internal/streamRun.ts"
 import type * as Route from "./Route.ts"
 
@@ -179,7 +190,8 @@ export const run = <In, Out>(
 export interface Streamed {
   /**
    * The deltas, from the first one on. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending early or being
-   * interrupted aborts the request. To be consumed once.
+   * interrupted aborts the request. To be consumed once, inside the scope: any other consumer gets an `InvalidRequest`, and not an
+   * empty stream.
    */
   readonly deltas: Stream.Stream<Delta, GatewayError>
   /** Key of the target that answers; after a `restart` delta another one. */
@@ -212,7 +224,11 @@ export interface StreamSummary {
 /**
  * Opens a streamed answer. Targets that fail before their first delta (text, reasoning, a tool call) are replaced unseen, under the same
  * rules as in {@link run}; then the effect succeeds. The scope ends what is left of the stream. Fails as `run` does, and with `InvalidRequest`
- * when a target of the route cannot stream.
+ * before anything is sent when a target that the input leads to cannot stream.
+ *
+ * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, it keeps that limit until it has the
+ * headers of a leg, and from there on it is kept here, anew. An attempt is recorded when its stream has ended: as a success if its
+ * finish was delivered, whatever became of the consumer after it.
  */
 export const open = <In, Out>(
   route: Route.Route<In, Out>,
@@ -222,25 +238,32 @@ export const open = <In, Out>(
   Effect.flatMap(Router, ({ execution, gateway }) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
-        const prepared = yield* prepare(
-          gateway.run,
-          route,
-          input,
-          { ...options, execution: options.execution ?? execution },
-          buildStream
+        const unable = unableToStream(targetsOf(route.planned.plan, input))
+        if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
+        const held = hold(gateway.run)
+        const settings = { ...options, execution: options.execution ?? execution }
+        const prepared = yield* Effect.mapError(prepare(held.send, route, input, settings, buildStream), (error) =>
+          ofStream(error)
         )
-        const { compiled, plan, run } = prepared
+        const { plan } = prepared
+        const limited = limitLegs(prepared.compiled, settings)
+        if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
+        const compiled = limited.success
+        const run = { ...prepared.run, held }
         const executed: Effect.Effect<Opened, GatewayError> =
           compiled === undefined
             ? executeClient(run, plan, (target: Target<In, Out>, remaining) => streamAttempt(run, target, remaining))
-            : executeGateway(run, compiled, askStream(run, compiled))
-        const opened = yield* Effect.mapError(restore(executed), (error) => withAttempts(error, run.attempts))
+            : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
+        const opened = yield* restore(executed).pipe(
+          Effect.onError(() => held.release),
+          Effect.mapError((error) => ofStream(error, [...run.attempts]))
+        )
         const running = runStream(run, opened, targetsOf(plan, input))
         yield* Effect.addFinalizer(() => running.close)
         yield* logRecovery(opened.target.key, run.attempts)
         const current = () => running.progress().opened
         const streamed: Streamed = {
-          deltas: pulled(() => ({ next: running.next, cancel: running.close })),
+          deltas: pulled(running.deltas),
           target: () => current().target.key,
           provider: () => current().response.meta.provider ?? current().target.leaf.provider,
           logId: () => current().response.meta.logId,
@@ -256,7 +279,7 @@ export const open = <In, Out>(
               deltas,
               text,
               restarts,
-              attempts: run.attempts,
+              attempts: [...run.attempts],
               ...defined({
                 model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
                 logId: opened.response.meta.logId,

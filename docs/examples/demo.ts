@@ -3,24 +3,23 @@
  *
  * Starts the local gateway as a real server on a free loopback port and routes real HTTP requests through it. With
  * `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID` set (and `CF_AIG_TOKEN`, `CLOUDFLARE_API_TOKEN` as needed) the same program runs
- * against the real service. Exits with 0 only when everything that it prints was checked.
+ * against the real service. Exits with 0 only when everything that it prints was checked. With `-- --stream` the answers
+ * are streamed: see `demo-stream.ts`.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
-import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Chat from "effect-ai-gateway/Chat"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as LogTrail from "effect-ai-gateway/LogTrail"
 import type * as LocalGateway from "effect-ai-gateway/local"
-import { serve } from "effect-ai-gateway/local/node"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
+import { streaming } from "./demo-stream.ts"
+import { check, heading, run, table } from "./demo-support.ts"
 
 const question = Chat.user("Which planet has the most moons?")
 
@@ -32,24 +31,6 @@ const ask = Route.fallback(
 
 /** What the gateway cannot do for this route; accepted when it executes the route below. */
 const allow = ["retryAfter", "lastAttemptTimeout", "deadline"] as const
-
-const check = (claim: string, holds: boolean): Effect.Effect<void> =>
-  holds ? Console.log(`  ok  ${claim}`) : Effect.die(new Error(`NOT TRUE: ${claim}`))
-
-const heading = (text: string): Effect.Effect<void> => Console.log(`\n== ${text}\n`)
-
-const table = (attempts: ReadonlyArray<LogTrail.Attempt>): string => {
-  const rows = attempts.map(({ duration, error, logId, outcome, status, target }) => [
-    target,
-    status === undefined ? "-" : String(status),
-    error === undefined ? outcome : error.message,
-    Duration.format(duration),
-    logId ?? "-"
-  ])
-  const all = [["target", "status", "reason", "duration", "log id"], ...rows]
-  const widths = [0, 1, 2, 3, 4].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  return all.map((row) => `  ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ")}`).join("\n")
-}
 
 /** The program. `local` is there when the gateway is ours and can be told to fail. */
 const program = (local: LocalGateway.LocalGateway | undefined) =>
@@ -118,34 +99,9 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
     }
   })
 
-const local = Effect.gen(function* () {
-  const token = Redacted.make("demo-token")
-  const server = yield* serve({ port: 0, account: "demo", gateway: "demo", token })
-  yield* Console.log(`local gateway on ${server.url}`)
-  const live = Layer.provideMerge(
-    Router.layer,
-    GatewayService.layerHttp({
-      accountId: "demo",
-      gateway: "demo",
-      token,
-      apiToken: token,
-      baseUrl: server.url,
-      apiBaseUrl: `${server.url}/client/v4`
-    })
-  )
-  yield* program(server.gateway).pipe(Effect.provide(live))
-})
-
-const real = Effect.gen(function* () {
-  yield* Console.log("the real service, as the environment says")
-  yield* program(undefined).pipe(Effect.provide(Layer.provideMerge(Router.layer, GatewayService.layerConfig)))
-})
-
-const isReal = process.env["CLOUDFLARE_ACCOUNT_ID"] !== undefined && process.env["AI_GATEWAY_ID"] !== undefined
-
 NodeRuntime.runMain(
-  Effect.gen(function* () {
-    yield* isReal ? real : local
-    yield* Console.log("\nEverything above was checked.")
-  }).pipe(Effect.scoped, Effect.provide(FetchHttpClient.layer))
+  (process.argv.includes("--stream") ? streaming : run(program)).pipe(
+    Effect.scoped,
+    Effect.provide(FetchHttpClient.layer)
+  )
 )

@@ -37,13 +37,28 @@ export interface AiBackend {
   readonly models: (query: Readonly<Record<string, string | number | boolean>>) => Effect.Effect<unknown, GatewayError>
   /** `id` has been validated. */
   readonly gateway: (id: string) => Backend
+  /** Takes a streamed run up again from an event on; absent where the transport cannot. */
+  readonly resume?: (run: StreamedRun, from: number, method: string) => Effect.Effect<GatewayResponse, GatewayError>
 }
+
+/** A streamed run that can be taken up. Ids have been validated. */
+export interface StreamedRun {
+  readonly gateway: string
+  readonly runId: string
+}
+
+/** What the service calls a run; it becomes a part of a URL. */
+export const isRunId = (id: string): boolean => /^[A-Za-z0-9_-]{1,128}$/.test(id)
+
+/** The gateway that Cloudflare takes for a third-party model when none is named. */
+export const defaultGateway = "default"
 
 /** What {@link prepare} reads besides the gateway options. */
 export interface RunSettings {
   readonly gateway?: string | undefined
   readonly tags?: ReadonlyArray<string> | undefined
   readonly headers?: Headers | undefined
+  readonly record?: boolean | undefined
 }
 
 const maxTags = 5
@@ -100,7 +115,7 @@ const tagsProblem = (tags: ReadonlyArray<string>): Problem | undefined => {
 }
 
 /** An object whose fields are its JSON: an instance of a class may be one, an array, a date or a map is none. */
-const isPlain = (input: unknown): input is Record<string, unknown> =>
+export const isPlain = (input: unknown): input is Record<string, unknown> =>
   Object.prototype.toString.call(input) === "[object Object]" &&
   typeof Reflect.get(Object(input), "toJSON") !== "function"
 
@@ -131,16 +146,16 @@ export const prepare = (
   settings: RunSettings & GatewayOptions.Input
 ): Effect.Effect<AiRequest, GatewayError> => {
   const fail = (field: string, accepted: string) => Effect.fail(invalid(method, field, accepted))
-  const { gateway, headers = {}, tags } = settings
+  const { gateway, headers = {}, record: _, tags, ...own } = settings
   const target = targetOf(model)
   if (target === undefined) {
     return fail("model", "`@cf/author/model`, `author/model` or `dynamic/route`, up to 200 characters")
   }
   const problem = inputProblem(input) ?? headersProblem(headers) ?? (tags === undefined ? undefined : tagsProblem(tags))
   if (problem !== undefined) return fail(...problem)
-  const [wrong] = GatewayOptions.problems(settings)
+  const [wrong] = GatewayOptions.problems(own)
   if (wrong !== undefined) return fail(wrong.field, wrong.accepted)
-  const options = GatewayOptions.normalize(settings)
+  const options = GatewayOptions.normalize(own)
   if (gateway === undefined) {
     if (target.kind === "dynamic") return fail("gateway", "the id of the gateway that has the dynamic route")
     const [lost] = Object.keys(options)

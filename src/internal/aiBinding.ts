@@ -4,15 +4,12 @@
 import * as Effect from "effect/Effect"
 import { invalid } from "../GatewayError.ts"
 import * as GatewayOptions from "../GatewayOptions.ts"
-import { type AiBackend, type AiRequest, streamKey } from "./aiBackend.ts"
+import { type AiBackend, type AiRequest, defaultGateway, streamKey } from "./aiBackend.ts"
 import { encodeJson } from "./backend.ts"
 import { type AiBinding, call as callBinding } from "./binding.ts"
 import * as Gateway from "./gatewayBinding.ts"
 import { type Call, respond, thrownFailure } from "./respond.ts"
 import { reveal } from "./secrets.ts"
-
-/** The gateway that Cloudflare's REST API takes for a third-party model when none is named. */
-const defaultGateway = "default"
 
 const encodable = (method: string, { gateway, input }: AiRequest) => {
   const stream = streamKey(input)
@@ -29,6 +26,20 @@ const refusedModels = (thrown: unknown): unknown => {
   refusal.name = "AiGatewayInternalError"
   return refusal
 }
+
+const resumeBy =
+  (fetch: NonNullable<AiBinding["fetch"]>): NonNullable<AiBackend["resume"]> =>
+  ({ gateway, runId }, from, method) => {
+    const call: Call = { method, surface: "gateway", secrets: [] }
+    const url = `https://workers-binding.ai/ai-gateway/gateways/${gateway}/run/${runId}/resume?from=${from}`
+    return Effect.flatMap(
+      callBinding(
+        (signal) => fetch(url, { signal }),
+        (thrown) => thrownFailure(call, thrown)
+      ),
+      (answer) => respond(call, answer)
+    )
+  }
 
 /** `env.AI` as a backend. */
 export const makeBackend = (ai: AiBinding): AiBackend => ({
@@ -69,5 +80,6 @@ export const makeBackend = (ai: AiBinding): AiBackend => ({
       catch: (thrown) =>
         thrownFailure({ method: "AiService.models", surface: "api", secrets: [] }, refusedModels(thrown))
     }),
-  gateway: (id) => Gateway.makeBackend(ai, id)
+  gateway: (id) => Gateway.makeBackend(ai, id),
+  ...(typeof ai.fetch === "function" && { resume: resumeBy(ai.fetch.bind(ai)) })
 })

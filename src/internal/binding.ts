@@ -6,9 +6,9 @@ import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../GatewayError.ts"
 import { type Answer, textBody, webBody } from "./body.ts"
 
-/** The part of `env.AI.gateway(id)` that is used. */
+/** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
 export interface GatewayBinding {
-  run(data: object, options?: object): Promise<Response>
+  run(data: object, options?: object): Promise<unknown>
   getLog(logId: string): Promise<unknown>
   patchLog(logId: string, data: object): Promise<unknown>
   getUrl(provider?: string): Promise<string>
@@ -19,6 +19,8 @@ export interface AiBinding {
   gateway(gatewayId: string, options?: object): GatewayBinding
   run(model: string, inputs: object, options?: object): Promise<unknown>
   models(params?: object): Promise<unknown>
+  /** Not in the platform's types. Taking up a streamed run needs it, and nothing else does. */
+  fetch?(url: string, init?: object): Promise<unknown>
 }
 
 /** Checks that a value has the methods that are about to be called. Fails with `BindingMissing`. */
@@ -62,12 +64,14 @@ export const call = <E>(
     const controller = new AbortController()
     const abort = Effect.sync(() => controller.abort())
     return Effect.tryPromise({ try: () => invoke(controller.signal), catch: onThrown }).pipe(
-      Effect.onInterrupt(() => abort),
+      Effect.onError(() => abort),
       Effect.map((result): Answer => {
         if (isResponse(result)) return fromResponse(result, abort)
         if (isStream(result))
           return { status: 200, headers: {}, body: webBody(new Response(result), abort), resent: false }
-        return { status: 200, headers: {}, body: textBody(JSON.stringify(result ?? null)), resent: false }
+        // That it was JSON is the one thing which is known of its head.
+        const headers = { "content-type": "application/json" }
+        return { status: 200, headers, body: textBody(JSON.stringify(result ?? null)), resent: false }
       })
     )
   })

@@ -96,17 +96,17 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
         return
       case "Fallback":
         if (child.on !== undefined && child.plans.length > 1) {
-          losses.push(loss("fallbackOn", "the gateway decides which failures go on to the next leg"))
+          losses.push(loss("fallbackOn", "the gateway decides which failures go on"))
         }
         child.plans.forEach(go)
         return
       case "Deadline":
-        losses.push(loss("deadline", `a deadline of ${child.millis} ms can only be kept on the client`))
+        losses.push(loss("deadline", `${child.millis} ms can only be kept on the client`))
         go(child.plan)
         return
       case "When":
         if (dynamic || input === undefined) {
-          losses.push(loss("predicate", `"${child.label}" is a function of the input; the first branch is taken`))
+          losses.push(loss("predicate", `"${child.label}" is a function of the input`))
           go(child.onTrue)
         } else {
           go(child.predicate(input) ? child.onTrue : child.onFalse)
@@ -121,20 +121,18 @@ const retryLosses = (target: Target<never, unknown>, losses: Array<Loss>): Polic
   const { key, retry, timeout } = target
   if (retry === undefined) return undefined
   if (isSchedule(retry)) {
-    losses.push(loss("schedule", "an Effect schedule cannot be translated", key))
+    losses.push(loss("schedule", "a schedule is a program", key))
     return undefined
   }
   if (retry.attempts === 1) return retry
   if (retry.attempts > GatewayOptions.maxAttempts) {
-    losses.push(
-      loss("attempts", `${retry.attempts} attempts; the gateway makes at most ${GatewayOptions.maxAttempts}`, key)
-    )
+    losses.push(loss("attempts", `${retry.attempts}; the gateway makes at most ${GatewayOptions.maxAttempts}`, key))
   }
   const limit = Duration.toMillis(GatewayOptions.maxRetryDelay)
   if (retry.delay > limit || !Number.isInteger(retry.delay)) {
-    losses.push(loss("delay", `a delay of ${retry.delay} ms; the gateway takes whole milliseconds up to ${limit}`, key))
+    losses.push(loss("delay", `${retry.delay} ms; the gateway takes whole milliseconds up to ${limit}`, key))
   } else if (backoffMillis({ ...retry, maxDelay: Number.POSITIVE_INFINITY }, retry.attempts - 1) > retry.maxDelay) {
-    losses.push(loss("delay", `delays are capped at ${retry.maxDelay} ms; the gateway's are not`, key))
+    losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway's are not`, key))
   }
   if (retry.jitter > 0) losses.push(loss("jitter", "the gateway's delays are fixed", key))
   if (retry.retryAfter)
@@ -210,16 +208,18 @@ export interface Universal<In, Out> {
   readonly targets: ReadonlyArray<Target<In, Out>>
 }
 
-/** Compiles to one universal request. */
+/** Compiles to one universal request. With `brief` bodies are built only when nothing else is lost. */
 export const toUniversal = <In, Out>(
   planned: Planned<In, Out>,
   input: In,
   allow: ReadonlyArray<LossKind>,
-  build: Building<In> = buildWhole
+  build: Building<In> = buildWhole,
+  brief = false
 ): Result.Result<Universal<In, Out>, ReadonlyArray<Loss>> => {
   const losses = invalidLosses(planned)
   const targets = linearize(planned.plan, input, false, losses)
   for (const target of targets) retryLosses(target, losses)
+  if (brief && losses.length > 0) return Result.fail(losses)
   const [first, ...rest] = toLegs(targets, input, losses, build)
   const eventId = targets[0]?.options.eventId
   return settle(losses, allow, () => {

@@ -8,10 +8,13 @@ import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Decoded, Delta, DeltaDecoder } from "./deltas/delta.ts"
 import { makeFeed, maxEventSize } from "./sse.ts"
 
+/** What is put around each read of a chunk: time limits, or nothing. */
+export type Limiting = <A>(read: Effect.Effect<A, GatewayError>) => Effect.Effect<A, GatewayError>
+
 /** Deltas of one answer, in batches as they arrive. */
 export interface Pump {
   /** The next deltas, at least one, or `undefined` when the answer is complete. */
-  readonly next: Effect.Effect<ReadonlyArray<Delta> | undefined, GatewayError>
+  readonly next: (limiting: Limiting) => Effect.Effect<ReadonlyArray<Delta> | undefined, GatewayError>
   /** Lets go of the answer and of the connection behind it. */
   readonly cancel: Effect.Effect<void>
 }
@@ -19,31 +22,57 @@ export interface Pump {
 /** How long the end of the connection is waited for after the last event, so that the socket can be used again. */
 const drainMillis = 100
 
+/** No limits. */
+export const unlimited: Limiting = (read) => read
+
 /** Makes a pump over an unread response. */
-export const makePump = (response: GatewayResponse, decoder: DeltaDecoder): Pump => {
+export const makePump = (
+  response: Pick<GatewayResponse, "reader" | "invalid" | "fault">,
+  decoder: DeltaDecoder
+): Pump => {
   const reader = response.reader()
   const feed = makeFeed()
   let failure: GatewayError | undefined
+  let finished = false
   let complete = false
+  let ended = false
+
+  const fail = (issue: string): void => {
+    failure ??= response.invalid(issue, "")
+  }
+
+  /** Adds what an event, or the end, means; `false` when nothing may follow. */
+  const take = ({ deltas: more, done, fault }: Decoded, deltas: Array<Delta>): boolean => {
+    for (const delta of more) {
+      // Anybody can bring a decoder. Two answers in one stream, or one that was not announced, must not get through.
+      if (delta.type === "restart" || (delta.type === "finish" && finished)) {
+        fail(`${delta.type}: expected ${delta.type === "finish" ? "only one" : "none from a decoder"}`)
+        return false
+      }
+      if (delta.type === "finish") finished = true
+      deltas.push(delta)
+    }
+    if (fault !== undefined) {
+      failure = fault.body === undefined ? response.invalid(fault.issue, "") : response.fault(fault.body)
+    } else if (done === true) {
+      complete = true
+      if (!finished) fail("finish: expected one before the stream ends")
+    }
+    return failure === undefined && !complete
+  }
 
   /** What one chunk, or the end, adds. */
   const step = (chunk: Uint8Array | undefined): ReadonlyArray<Delta> => {
     const deltas: Array<Delta> = []
-    const take = ({ deltas: more, done, fault }: Decoded): boolean => {
-      for (const delta of more) deltas.push(delta)
-      if (fault !== undefined) {
-        failure = fault.body === undefined ? response.invalid(fault.issue, "") : response.fault(fault.body)
-      }
-      if (done === true) complete = true
-      return failure === undefined && !complete
+    ended = chunk === undefined
+    for (const event of chunk === undefined ? feed.end() : feed.push(chunk)) {
+      if (!take(decoder.event(event), deltas)) return deltas
     }
-    const events = chunk === undefined ? feed.end() : feed.push(chunk)
-    if (events === undefined) {
-      failure = response.invalid(`an event of more than ${maxEventSize} characters`, "")
-      return deltas
+    if (feed.overflowed()) fail(`an event of more than ${maxEventSize} characters`)
+    else if (ended) {
+      const last = decoder.end()
+      take(last.fault === undefined ? { ...last, done: true } : last, deltas)
     }
-    for (const event of events) if (!take(decoder.event(event))) return deltas
-    if (chunk === undefined && take(decoder.end())) complete = true
     return deltas
   }
 
@@ -53,13 +82,24 @@ export const makePump = (response: GatewayResponse, decoder: DeltaDecoder): Pump
     Effect.flatMap((chunk) => (chunk === undefined ? Effect.void : reader.cancel))
   )
 
-  const next: Pump["next"] = Effect.suspend(() => {
-    if (failure !== undefined) return Effect.andThen(reader.cancel, Effect.fail(failure))
-    if (complete) return Effect.as(drain, undefined)
-    return Effect.flatMap(reader.read, (chunk) => {
-      const deltas = step(chunk)
-      return deltas.length > 0 ? Effect.succeed(deltas) : next
+  const next: Pump["next"] = (limiting) =>
+    Effect.suspend(() => {
+      if (failure !== undefined) return Effect.andThen(reader.cancel, Effect.fail(failure))
+      if (complete) return ended ? Effect.succeed(undefined) : Effect.as(drain, undefined)
+      return Effect.matchEffect(limiting(reader.read), {
+        onSuccess: (chunk) => {
+          const deltas = step(chunk)
+          if (deltas.length === 0) return next(limiting)
+          // What is known to have failed is not kept waiting until somebody asks for more.
+          return failure === undefined ? Effect.succeed(deltas) : Effect.as(reader.cancel, deltas)
+        },
+        onFailure: (error) => {
+          // The answer had been complete: what is missing is its usage at most.
+          if (finished) complete = ended = true
+          else failure = error
+          return finished ? Effect.as(reader.cancel, undefined) : next(limiting)
+        }
+      })
     })
-  })
   return { next, cancel: reader.cancel }
 }

@@ -34,15 +34,11 @@ export interface Prepared<In, Out> {
 /** A random id in the form of a UUID, from Effect's `Random`, so that tests can fix it. */
 const makeEventId: Effect.Effect<string> = Effect.withFiber((fiber) => {
   const random = fiber.getRef(Random.Random)
-  const hex = (): string =>
-    Math.floor(random.nextDoubleUnsafe() * 0x1_0000_0000)
-      .toString(16)
-      .padStart(8, "0")
-  const text = hex() + hex() + hex() + hex()
-  const variant = "89ab".charAt(Math.floor(random.nextDoubleUnsafe() * 4))
-  return Effect.succeed(
-    `${text.slice(0, 8)}-${text.slice(8, 12)}-4${text.slice(13, 16)}-${variant}${text.slice(17, 20)}-${text.slice(20)}`
-  )
+  // The leading 1 keeps zeros, and 12 bits of the third group and 14 of the fourth are random; 2 bits say "variant 1".
+  const hex = (bits: number, prefix: number): string =>
+    (prefix * 2 ** bits + Math.floor(random.nextDoubleUnsafe() * 2 ** bits)).toString(16)
+  const digits = (count: number): string => hex(count * 4, 1).slice(1)
+  return Effect.succeed(`${digits(8)}-${digits(4)}-${hex(12, 4)}-${hex(14, 2)}-${digits(12)}`)
 })
 
 const lossText = (losses: ReadonlyArray<Loss>): string =>
@@ -54,7 +50,7 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
     reason: new InvalidRequest({
       origin: "client",
       field: "execution",
-      accepted: `"client", or a route that the gateway can execute without loss; lost would be ${lossText(losses)}`
+      accepted: `"client", or a route of which the gateway loses nothing: ${lossText(losses)}`
     })
   })
 
@@ -66,6 +62,14 @@ export const withAttempts = (error: GatewayError, attempts: ReadonlyArray<Attemp
 
 /** One target that is asked once: the same request either way, so nothing needs compiling. */
 const isPlain = (plan: Plan<never, unknown>): boolean => plan._tag === "Target" && plan.retry === undefined
+
+/** The limit of the whole. Deadlines further inside cannot be kept when the gateway executes. */
+const deadlineOf = <In>(plan: Plan<In, unknown>, input: In): number | undefined =>
+  plan._tag === "Deadline"
+    ? Math.min(plan.millis, deadlineOf(plan.plan, input) ?? plan.millis)
+    : plan._tag === "When"
+      ? deadlineOf(plan.predicate(input) ? plan.onTrue : plan.onFalse, input)
+      : undefined
 
 /** A failure that was overcome is worth one line, and no more than names. */
 export const logRecovery = (target: string, failed: ReadonlyArray<Attempt>): Effect.Effect<void> =>
@@ -100,12 +104,17 @@ export const prepare = Effect.fnUntraced(function* <In, Out>(
   const eventId = own?.eventId ?? targets[0]?.options.eventId ?? (yield* makeEventId)
   const run: Run<In> = { send, input, eventId, attempts: [] }
   const { execution } = options
+  if (!["auto", "client", "gateway"].includes(execution)) {
+    return yield* invalid(method, "execution", "auto, client, gateway")
+  }
   if (execution === "client" || (execution === "auto" && isPlain(plan))) return { run, plan, compiled: undefined }
-  const universal = toUniversal(planned, input, execution === "gateway" ? (options.allow ?? []) : [], build)
+  const universal =
+    execution === "gateway"
+      ? toUniversal(planned, input, options.allow ?? [], build)
+      : toUniversal(planned, input, [], build, true)
   if (Result.isFailure(universal)) {
     return execution === "gateway" ? yield* refused(universal.failure) : { run, plan, compiled: undefined }
   }
   const { compiled, targets: asked } = universal.success
-  const deadline = plan._tag === "Deadline" ? plan.millis : undefined
-  return { run, plan, compiled: { legs: compiled.legs, targets: asked, deadline } }
+  return { run, plan, compiled: { legs: compiled.legs, targets: asked, deadline: deadlineOf(plan, input) } }
 })

@@ -8,27 +8,33 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { GatewayError, Timeout } from "../GatewayError.ts"
+import { type Attempt, GatewayError, Timeout } from "../GatewayError.ts"
 import type * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
-import { method, type Run, sendOptions, unbuildable } from "./attempt.ts"
+import { type Run, type Send, sendOptions, unbuildable } from "./attempt.ts"
+import { joinText } from "./body.ts"
+import type { LossKind } from "./compile.ts"
 import { defined } from "./defined.ts"
-import { makePump, type Pump } from "./deltaPump.ts"
+import { type Limiting, makePump, type Pump } from "./deltaPump.ts"
 import { type Delta, deltasOf, isCommit, type Streaming } from "./deltas/delta.ts"
 import { streaming } from "./deltas/index.ts"
-import type { Usage } from "./dialects/dialect.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./executeGateway.ts"
-import type { Target } from "./plan.ts"
+import { attemptsOf, type Target } from "./plan.ts"
+import type { Execution } from "./prepare.ts"
 import type { Built, ChatLeaf } from "./routeNode.ts"
 
-/** An answer that has begun. */
-export interface Opened {
+/** Who answers. */
+export interface Answering {
   readonly target: Target<never, unknown>
   readonly response: GatewayResponse
   readonly endpoint: string
   /** Index of the answering leg, when the gateway executes the route. */
   readonly step: number | undefined
+}
+
+/** An answer that has begun. */
+export interface Opened extends Answering {
   /** What was held back up to the commit point, and that. */
   readonly head: ReadonlyArray<Delta>
   /** The rest; absent when the whole answer came in one piece. */
@@ -36,6 +42,53 @@ export interface Opened {
   readonly running: LogTrail.Running
   /** Milliseconds since the epoch. */
   readonly deadline: number | undefined
+}
+
+/** A run that is streamed: one attempt is open at a time, and whoever stops it must be able to let go of it. */
+export interface StreamRun<In> extends Run<In> {
+  readonly held: Held
+}
+
+/** What a run has open, from the moment on at which it exists. */
+export interface Held {
+  readonly send: Send
+  readonly begin: (started: LogTrail.Started, attempts: Array<Attempt>) => Effect.Effect<LogTrail.Running>
+  /** Lets go of the last answer; an attempt that has not ended is recorded as interrupted. */
+  readonly release: Effect.Effect<void>
+}
+
+/** Keeps hold of what goes through `send`. */
+export const hold = (send: Send): Held => {
+  let response: GatewayResponse | undefined
+  let running: LogTrail.Running | undefined
+  return {
+    send: (request, options) =>
+      Effect.map(send(request, options), (answered) => {
+        response = answered
+        return answered
+      }),
+    begin: (started, attempts) =>
+      Effect.map(
+        LogTrail.begin(started, (made) => attempts.push(made)),
+        (begun) => {
+          running = begun
+          return begun
+        }
+      ),
+    release: Effect.suspend(() => {
+      running?.end(Exit.interrupt(), {})
+      return response?.cancel ?? Effect.void
+    })
+  }
+}
+
+/** The method that errors of a stream name. */
+export const method = "Router.stream"
+
+/** A failure as that of a stream, with all its attempts where some were made. */
+export const ofStream = (error: GatewayError, attempts?: ReadonlyArray<Attempt>): GatewayError => {
+  const { eventId, logId, model, provider, reason, step } = error
+  return new GatewayError({ method, reason, ...defined({ attempts, eventId, logId, model, provider, step }) })
 }
 
 const failure = (target: Target<never, unknown>, eventId: string, reason: GatewayError["reason"]): GatewayError =>
@@ -54,6 +107,14 @@ const streamingOf = (target: Target<never, unknown>): (ChatLeaf & { readonly str
   return chat === undefined || found === undefined ? undefined : { ...chat, streaming: found }
 }
 
+const streams = "a target that streams chat answers"
+
+/** The first target that cannot stream, as a problem. Nothing must be sent then: it would be missing when it is needed. */
+export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): GatewayOptions.Problem | undefined => {
+  const unable = targets.find((target) => streamingOf(target) === undefined)
+  return unable && { field: unable.key, accepted: streams }
+}
+
 const isRecord = (u: unknown): u is Record<string, unknown> => typeof u === "object" && u !== null && !Array.isArray(u)
 
 /** The request of a target for a stream. */
@@ -64,7 +125,7 @@ export const buildStream = <In>(
   const found = streamingOf(target)
   return Result.flatMap(target.leaf.build(input), ({ endpoint, query }) =>
     found === undefined || !isRecord(query)
-      ? Result.fail({ field: target.key, accepted: "a target that streams chat answers" })
+      ? Result.fail({ field: target.key, accepted: found === undefined ? streams : "a request body that is an object" })
       : Result.succeed({ endpoint: found.streaming.endpoint(endpoint), query: found.streaming.query(query) })
   )
 }
@@ -91,17 +152,39 @@ const within = <A>(
           )
       })
 
-/** The next batch of a pump, within the idle timeout of its target. */
-export const nextBatch = (opened: Pick<Opened, "pump" | "target" | "deadline">, eventId: string) => {
-  const { deadline, pump, target } = opened
-  if (pump === undefined) return Effect.succeed(undefined)
-  const idle = within(pump.next, target.idleTimeout, "idle", target, eventId)
-  return deadline === undefined
-    ? idle
-    : Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        within(idle, Math.max(0, deadline - now), "deadline", target, eventId)
-      )
+/**
+ * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds since the
+ * epoch). Time counts while a read is pending, so a slow consumer is not taken for a provider that stalls.
+ */
+export const limitReads = (target: Target<never, unknown>, eventId: string, deadline: number | undefined): Limiting => {
+  const { idleTimeout } = target
+  if (deadline === undefined) return (read) => within(read, idleTimeout, "idle", target, eventId)
+  return (read) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const left = deadline - now
+      if (left <= 0) return Effect.fail(failure(target, eventId, new Timeout({ phase: "deadline" })))
+      return idleTimeout !== undefined && idleTimeout < left
+        ? within(read, idleTimeout, "idle", target, eventId)
+        : within(read, left, "deadline", target, eventId)
+    })
 }
+
+/** Reads a body as text, chunk by chunk; `max` characters of it at least, if there are as many. */
+const readText = (response: GatewayResponse, limiting: Limiting, max: number): Effect.Effect<string, GatewayError> => {
+  const { cancel, read } = response.reader()
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  const go: Effect.Effect<string, GatewayError> = Effect.flatMap(limiting(read), (chunk) => {
+    if (chunk === undefined) return Effect.succeed(joinText(chunks, size))
+    chunks.push(chunk)
+    size += chunk.length
+    return size < max ? go : Effect.as(cancel, joinText(chunks, size))
+  })
+  return go
+}
+
+/** Most bytes of a page that are read for an excerpt. */
+const maxPage = 65_536
 
 /** Reads an answer up to its commit point. Lets go of it when that does not come. */
 export const commit = (
@@ -112,55 +195,66 @@ export const commit = (
 ): Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> => {
   const found = streamingOf(target)
   if (found === undefined) return Effect.die(new Error("a target that does not stream was asked to"))
+  const limiting = limitReads(target, eventId, undefined)
+  const type = response.headers["content-type"] ?? ""
   // Guardrails answer in one piece although a stream was asked for; so do some providers.
-  if (/^application\/(?:[\w.+-]+\+)?json\b/i.test(response.headers["content-type"] ?? "")) {
-    return Effect.flatMap(response.json, (body) => {
-      const reply = found.reply(body)
-      return Result.isSuccess(reply)
-        ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
-        : Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, ""))
-    })
+  if (/^application\/(?:[\w.+-]+\+)?json\b/i.test(type)) {
+    return Effect.flatMap(readText(response, limiting, Number.POSITIVE_INFINITY), (text) =>
+      Effect.flatMap(response.parse(text), (body) => {
+        const reply = found.reply(body)
+        return Result.isSuccess(reply)
+          ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
+          : Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
+      })
+    )
+  }
+  // A page of an edge or of a login: it holds no events, and the beginning of it says whose it is.
+  if (/^text\/html\b/i.test(type)) {
+    return Effect.flatMap(readText(response, limiting, maxPage), (text) =>
+      Effect.fail(response.invalid("content-type: expected text/event-stream or JSON", text))
+    )
   }
   const pump = makePump(response, found.streaming.decoder(isRecord(query) ? query : undefined))
   const head: Array<Delta> = []
   const read: Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> = Effect.flatMap(
-    nextBatch({ pump, target, deadline: undefined }, eventId),
+    pump.next(limiting),
     (batch) => {
       if (batch === undefined) return Effect.succeed({ head, pump })
       for (const delta of batch) head.push(delta)
       return batch.some(isCommit) ? Effect.succeed({ head, pump }) : read
     }
   )
-  return Effect.onError(within(read, target.firstTokenTimeout, "firstToken", target, eventId), () => pump.cancel)
+  return Effect.onError(read, () => pump.cancel)
 }
 
 /** What the record of a streamed attempt says of its end. */
 export const streamEnded = (
-  opened: Opened | undefined,
+  answering: Answering | undefined,
   exit: Exit.Exit<unknown, GatewayError>,
-  usage?: { readonly model?: string | undefined; readonly usage?: Usage | undefined }
+  model?: string
 ): LogTrail.Ended => {
   const error = Option.getOrUndefined(Exit.findErrorOption(exit))
-  const meta = opened?.response.meta
+  const meta = answering?.response.meta
+  const leaf = answering?.target.leaf
   return {
-    ...(opened && { target: opened.target.key, endpoint: opened.endpoint, status: opened.response.status }),
+    ...(answering && { target: answering.target.key, endpoint: answering.endpoint }),
     ...(error && { error: error.reason }),
     ...defined({
       logId: meta?.logId ?? error?.logId,
       eventId: meta?.eventId ?? error?.eventId,
-      model: usage?.model ?? error?.model ?? opened?.target.leaf.model,
-      provider: meta?.provider ?? error?.provider ?? opened?.target.leaf.provider,
-      step: opened?.step ?? meta?.step ?? error?.step,
+      model: model ?? meta?.model ?? error?.model ?? leaf?.model,
+      provider: meta?.provider ?? error?.provider ?? leaf?.provider,
+      step: answering?.step ?? meta?.step ?? error?.step,
       cacheStatus: meta?.cacheStatus,
-      status: opened?.response.status ?? error?.reason.status,
-      resent: opened?.response.resent === true ? true : undefined
+      status: answering?.response.status ?? error?.reason.status,
+      resent: answering?.response.resent === true ? true : undefined
     })
   }
 }
 
 /** Makes one streamed attempt on the client. */
 export const streamAttempt = <In, Out>(
-  run: Run<In>,
+  run: StreamRun<In>,
   target: Target<In, Out>,
   remaining: number | undefined
 ): Effect.Effect<Opened, GatewayError> =>
@@ -172,62 +266,112 @@ export const streamAttempt = <In, Out>(
     const { endpoint, query } = built.success
     const options = sendOptions(target, eventId)
     const now = yield* Clock.currentTimeMillis
-    const running = yield* LogTrail.begin(
-      { target: target.key, provider: leaf.provider, endpoint, eventId, ...defined({ model: leaf.model }) },
-      (made) => run.attempts.push(made)
-    )
+    const deadline = remaining === undefined ? undefined : now + remaining
+    const started = {
+      target: target.key,
+      provider: leaf.provider,
+      endpoint,
+      eventId,
+      ...defined({ model: leaf.model })
+    }
+    const running = yield* run.held.begin(started, run.attempts)
+    let answering: Answering | undefined
     const sent = run.send({ provider: leaf.provider, endpoint, headers: leaf.headers, query }, options)
-    const opening = Effect.flatMap(within(sent, target.timeout, "firstByte", target, eventId), (response) =>
-      Effect.map(
+    const opening = Effect.flatMap(within(sent, target.timeout, "firstByte", target, eventId), (response) => {
+      const answer = { target, response, endpoint, step: undefined }
+      answering = answer
+      return Effect.map(
         Effect.onError(commit(target, response, query, eventId), () => response.cancel),
-        (committed): Opened => ({
-          ...committed,
-          target,
-          response,
-          endpoint,
-          step: undefined,
-          running,
-          deadline: remaining === undefined ? undefined : now + remaining
-        })
+        (committed): Opened => ({ ...committed, ...answer, running, deadline })
       )
-    )
-    return yield* Effect.onError(within(opening, remaining, "deadline", target, eventId), (cause) =>
+    })
+    const begun = within(opening, target.firstTokenTimeout, "firstToken", target, eventId)
+    return yield* Effect.onError(within(begun, remaining, "deadline", target, eventId), (cause) =>
       Effect.sync(() => {
         const exit = Exit.failCause(cause)
-        running.end(exit, streamEnded(undefined, exit))
+        running.end(exit, streamEnded(answering, exit))
       })
     )
   })
 
-/** Asks for the streamed answer of the legs from `offset` on. */
-export const askStream =
-  <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Opened> =>
-  (offset) =>
+/** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */
+const unlimitedTargets = (targets: ReadonlyArray<Target<never, unknown>>): ReadonlyArray<string> =>
+  targets.flatMap(({ firstTokenTimeout, key, retry, timeout }) =>
+    firstTokenTimeout !== undefined && timeout === undefined && attemptsOf(retry) > 1 ? [key] : []
+  )
+
+/**
+ * Compiled legs for a stream: the gateway must not wait longer for a first byte than a target may take for its first token. What cannot
+ * be kept is a loss like those of `Route.compile`: without leave, `auto` runs on the client and `gateway` is refused.
+ */
+export const limitLegs = <In, Out>(
+  compiled: Compiled<In, Out> | undefined,
+  { allow, execution }: { readonly allow?: ReadonlyArray<LossKind> | undefined; readonly execution: Execution }
+): Result.Result<Compiled<In, Out> | undefined, GatewayOptions.Problem> => {
+  if (compiled === undefined) return Result.succeed(undefined)
+  const lost = allow?.includes("lastAttemptTimeout") === true ? [] : unlimitedTargets(compiled.targets)
+  if (lost.length > 0) {
+    const detail = `lastAttemptTimeout (${lost.join(", ")}): the gateway's last attempt ignores the first-token timeout`
+    return execution === "auto"
+      ? Result.succeed(undefined)
+      : Result.fail({
+          field: "execution",
+          accepted: `"client", or a route that the gateway can execute without loss; lost would be ${detail}`
+        })
+  }
+  const legs = compiled.legs.map((leg, index) => {
+    const limit = compiled.targets[index]?.firstTokenTimeout
+    if (limit === undefined) return leg
+    const requestTimeout = Math.min(limit, leg.config?.requestTimeout ?? limit)
+    return { ...leg, config: { ...leg.config, requestTimeout } }
+  })
+  return Result.succeed({ ...compiled, legs })
+}
+
+// Which leg it happened to is not known, so nobody goes on with another one.
+const expired = (eventId: string): GatewayError =>
+  new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), eventId })
+
+/** Asks for the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record says what happened. */
+export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Out>): Asking<Opened> => {
+  let deadline: number | undefined
+  return (offset) =>
     Effect.gen(function* () {
       const { eventId } = run
-      const now = yield* Clock.currentTimeMillis
-      const running = yield* LogTrail.begin(legStarted(run, compiled, offset), (made) => run.attempts.push(made))
-      const opening = Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) =>
-        Effect.mapBoth(
-          Effect.onError(commit(target, response, compiled.legs[step]?.query, eventId), () => response.cancel),
+      // Of the whole, however many requests it takes.
+      deadline ??= compiled.deadline === undefined ? undefined : (yield* Clock.currentTimeMillis) + compiled.deadline
+      const running = yield* run.held.begin(legStarted(run, compiled, offset), run.attempts)
+      let answering: Answering | undefined
+      const opening = Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
+        const leg = compiled.legs[step]
+        const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
+        answering = answer
+        // When this leg began is not known here, so the time counts from its headers on; until then the gateway keeps it.
+        const committed = within(
+          commit(target, response, leg?.query, eventId),
+          target.firstTokenTimeout,
+          "firstToken",
+          target,
+          eventId
+        )
+        return Effect.mapBoth(
+          Effect.onError(committed, () => response.cancel),
           {
-            onSuccess: (committed): Opened => ({
-              ...committed,
-              target,
-              response,
-              endpoint: compiled.legs[step]?.endpoint ?? "",
-              step,
-              running,
-              deadline: compiled.deadline === undefined ? undefined : now + compiled.deadline
-            }),
+            onSuccess: (committed): Opened => ({ ...committed, ...answer, running, deadline }),
             onFailure: (error) => atLeg(error, target, step - offset)
           }
         )
-      )
-      return yield* Effect.onError(opening, (cause) =>
+      })
+      const left = deadline === undefined ? undefined : deadline - (yield* Clock.currentTimeMillis)
+      const bounded =
+        left === undefined
+          ? opening
+          : Effect.timeoutOrElse(opening, { duration: left, orElse: () => Effect.fail(expired(eventId)) })
+      return yield* Effect.onError(bounded, (cause) =>
         Effect.sync(() => {
           const exit = Exit.failCause(cause)
-          running.end(exit, { ...streamEnded(undefined, exit), ...failedLeg(exit, compiled, offset) })
+          running.end(exit, { ...streamEnded(answering, exit), ...failedLeg(exit, compiled, offset) })
         })
       )
     })
+}

@@ -13,28 +13,32 @@ export type Files = ReadonlyMap<string, string>
 const layers = ["values", "services", "composition", "edges"] as const
 
 const roots: Record<string, (typeof layers)[number]> = {
+  BatchJournal: "values",
   Classifier: "values",
   ErrorSchema: "values",
   GatewayError: "values",
   GatewayLog: "values",
   GatewayOptions: "values",
   GatewayResponse: "values",
+  Limiter: "values",
   LogTrail: "values",
   UniversalRequest: "values",
   AiService: "services",
   GatewayService: "services",
+  Batch: "composition",
   Chat: "composition",
   Provider: "composition",
   Route: "composition",
-  Router: "composition"
+  Router: "composition",
+  StreamResponse: "composition"
 }
 
 /** Folders with a sub-path export of their own. Only `cli` puts several of them together. */
-const edges = ["ai", "cli", "cluster", "fetch", "local", "testing", "worker"]
+const edges = ["ai", "cli", "cluster", "fetch", "journal", "local", "testing", "worker"]
 
 const httpImporters = ["src/internal/http.ts", "src/cli/", "src/local/"]
 const sseImporters = ["src/internal/sse.ts"]
-const nodeImporters = ["src/cli/", "src/local/node.ts", "src/local/nodeClient.ts"]
+const nodeImporters = ["src/cli/", "src/journal/", "src/local/node.ts", "src/local/nodeClient.ts"]
 /** Optional peers besides Effect's own packages, and the one module that needs each. */
 const peerImporters: Record<string, string> = { miniflare: "src/local/miniflare.ts" }
 const unstableImporters = ["src/internal/http.ts", "src/internal/sse.ts", ...edges.map((edge) => `src/${edge}/`)]

@@ -32,7 +32,7 @@ beforeAll(async () => {
     worker = yield* Workerd.start({ code, ai: { AI: { url: peer.url } } })
   })
   await Effect.runPromise(Effect.provideService(starting, Scope.Scope, scope))
-})
+}, 60_000)
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 /** Makes a call while the service says something. */

@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -14,6 +15,9 @@ import type * as AiService from "effect-ai-gateway/AiService"
 import { InvalidRequest, invalid } from "effect-ai-gateway/GatewayError"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as LogTrail from "effect-ai-gateway/LogTrail"
+import * as Provider from "effect-ai-gateway/Provider"
+import * as Router from "effect-ai-gateway/Router"
+import * as StreamResponse from "effect-ai-gateway/StreamResponse"
 import * as Worker from "effect-ai-gateway/worker"
 
 interface Env {
@@ -28,6 +32,7 @@ class Shared extends Context.Service<
     readonly build: number
     readonly one: Semaphore.Semaphore
     readonly gate: Deferred.Deferred<void>
+    readonly queue: Queue.Queue<string>
     /** A gateway behind `PEER`. */
     readonly peer: GatewayService.GatewayService["Service"]
   }
@@ -42,7 +47,8 @@ const shared = Layer.effect(
     // Something that takes time and belongs to the request that began it.
     yield* peer.getUrl("openai")
     builds++
-    return Shared.of({ build: builds, one: Semaphore.makeUnsafe(1), gate: Deferred.makeUnsafe(), peer })
+    const queue = yield* Queue.make<string>()
+    return Shared.of({ build: builds, one: Semaphore.makeUnsafe(1), gate: Deferred.makeUnsafe(), queue, peer })
   })
 )
 
@@ -57,10 +63,13 @@ const ask = (prompt: string) =>
 
 const say = (prompt: string) => Effect.flatMap(ask(prompt), (response) => response.text)
 
+/** The provider that the test lets stream for ever. */
+const endless = { provider: "groq", endpoint: "chat/completions", query: { model: "m", stream: true, messages: [] } }
+
 const handle = Effect.fnUntraced(function* (request: Request) {
   const { pathname, searchParams } = new URL(request.url)
   const name = searchParams.get("name") ?? ""
-  const { build, gate, one, peer } = yield* Shared
+  const { build, gate, one, peer, queue } = yield* Shared
   const body = Effect.promise(() => request.text())
   switch (pathname) {
     case "/build":
@@ -96,6 +105,12 @@ const handle = Effect.fnUntraced(function* (request: Request) {
       yield* Deferred.succeed(gate, undefined)
       return new Response(yield* say(name))
     }
+    case "/take":
+      return new Response((yield* Queue.take(queue)) + (yield* body))
+    case "/offer": {
+      yield* Queue.offer(queue, name)
+      return new Response()
+    }
     case "/url":
       return new Response(yield* peer.getUrl("anthropic"))
     case "/leave":
@@ -108,7 +123,7 @@ const handle = Effect.fnUntraced(function* (request: Request) {
       return new Response("now")
     }
     case "/later-and-leave": {
-      yield* Worker.waitUntil(Effect.andThen(say(`${name} begun`), say(`${name} later`)))
+      yield* Worker.waitUntil(Effect.forEach(["begun", "going on", "later"], (what) => say(`${name} ${what}`)))
       return yield* Effect.never
     }
     case "/later-and-fail": {
@@ -122,13 +137,34 @@ const handle = Effect.fnUntraced(function* (request: Request) {
       )
       return new Response(Stream.toReadableStream(ticks))
     }
+    case "/pass": {
+      const gateway = yield* GatewayService.GatewayService
+      return StreamResponse.fromBytes(yield* gateway.run(endless))
+    }
+    case "/route":
+      return yield* StreamResponse.fromRoute(Provider.groq.chat("m"), "x", {
+        onEnd: ({ outcome }) => Effect.ignore(say(`${name} ${outcome}`))
+      })
+    case "/endless": {
+      const ticks = Stream.tick("5 millis").pipe(
+        Stream.map(() => "tick\n"),
+        Stream.ensuring(Effect.andThen(Effect.sleep(10), Effect.ignore(say(`${name} ended`)))),
+        Stream.encodeText
+      )
+      const body = yield* Stream.toReadableStreamEffect(ticks)
+      if (searchParams.has("stall")) {
+        yield* say(`${name} begun`)
+        return yield* Effect.never
+      }
+      return new Response(body)
+    }
   }
   return new Response(null, { status: 404 })
 })
 
 const layer = (env: Env) =>
   Layer.merge(
-    GatewayService.layerBinding(env.AI, { gateway: "gw" }),
+    Layer.provideMerge(Router.layer, GatewayService.layerBinding(env.AI, { gateway: "gw" })),
     Layer.provide(shared, GatewayService.layerBinding(env.PEER, { gateway: "peer" }))
   )
 

@@ -1,0 +1,116 @@
+/**
+ * The same work three times: the binding alone, a fallback loop as one writes it by hand, and the library. The path says which.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as GatewayService from "effect-ai-gateway/GatewayService"
+import * as Provider from "effect-ai-gateway/Provider"
+import * as Route from "effect-ai-gateway/Route"
+import * as Router from "effect-ai-gateway/Router"
+import * as Worker from "effect-ai-gateway/worker"
+
+interface Env {
+  readonly AI: { gateway(id: string): { run(data: object, options?: object): Promise<Response> } } & Pick<
+    GatewayService.AiBinding,
+    "gateway"
+  >
+}
+
+const models = [
+  ["openai", "gpt-4.1-mini"],
+  ["groq", "llama-3.3-70b-versatile"],
+  ["mistral", "mistral-small-latest"]
+] as const
+
+const body = (model: string, content: string) => ({ model, messages: [{ role: "user", content }] })
+
+interface Completion {
+  readonly choices: ReadonlyArray<{ readonly message: { readonly content: string } }>
+}
+
+const reply = (text: string | undefined, logId: string | null | undefined): Response => Response.json({ text, logId })
+
+/** One call, no second thought. */
+const bare = async (request: Request, env: Env): Promise<Response> => {
+  const [[provider, model]] = models
+  const response = await env.AI.gateway("gw").run({
+    provider,
+    endpoint: "chat/completions",
+    headers: { "content-type": "application/json" },
+    query: body(model, await request.text())
+  })
+  const completion: Completion = await response.json()
+  return reply(completion.choices[0]?.message.content, response.headers.get("cf-aig-log-id"))
+}
+
+/** The next provider when one fails. */
+const byHand = async (request: Request, env: Env): Promise<Response> => {
+  const prompt = await request.text()
+  let last: unknown
+  for (const [provider, model] of models) {
+    try {
+      const response = await env.AI.gateway("gw").run(
+        {
+          provider,
+          endpoint: "chat/completions",
+          headers: { "content-type": "application/json" },
+          query: body(model, prompt)
+        },
+        { signal: AbortSignal.timeout(5000) }
+      )
+      if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`)
+      const completion: Completion = await response.json()
+      const text = completion.choices[0]?.message.content
+      if (typeof text !== "string") throw new Error("no text")
+      return reply(text, response.headers.get("cf-aig-log-id"))
+    } catch (error) {
+      last = error
+    }
+  }
+  return new Response(String(last), { status: 502 })
+}
+
+const ask = Route.fallback(
+  Provider.openai.chat("gpt-4.1-mini"),
+  Provider.groq.chat("llama-3.3-70b-versatile"),
+  Provider.mistral.chat("mistral-small-latest")
+).pipe(Route.timeout("5 seconds"))
+
+const library = Worker.make({
+  layer: (env: Env) =>
+    Layer.provideMerge(
+      Router.layerWith({ execution: "client" }),
+      GatewayService.layerBinding(env.AI, { gateway: "gw" })
+    ),
+  fetch: Effect.fnUntraced(function* (request) {
+    const { logId, value } = yield* Router.run(ask, yield* Effect.promise(() => request.text()))
+    return reply(value.text, logId)
+  })
+})
+
+/** The library without the work: what the entry itself costs. */
+const empty = Worker.make({
+  layer: (_: Env) => Layer.empty,
+  fetch: (request) =>
+    Effect.map(
+      Effect.promise(() => request.text()),
+      (text) => reply(text, null)
+    )
+})
+
+export default {
+  fetch: async (request: Request, env: Env, ctx: Worker.ExecutionContext): Promise<Response> => {
+    switch (new URL(request.url).pathname) {
+      case "/bare":
+        return bare(request, env)
+      case "/by-hand":
+        return byHand(request, env)
+      case "/library":
+        return library.fetch(request, env, ctx)
+      case "/empty":
+        return empty.fetch(request, env, ctx)
+      default:
+        return reply(await request.text(), null)
+    }
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * Web responses of a server: an answer as server-sent events, while it arrives.
+ *
+ * A response pulls from the model only what its client reads, keeps the connection open with comments while the model is silent,
+ * and stops the request to the model when the client leaves. It ends with `data: [DONE]` after a complete answer, and only then; an
+ * answer that breaks off ends with an `error` event instead.
+ *
+ * A response has to be sent, or its body cancelled: only then is the request to the model let go of. When the client leaves, the
+ * body has to be cancelled too. Workers do it, and so does Node when the stream made of the body is destroyed together with its
+ * client's connection; where nobody does, there is the option `signal`.
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import { type GatewayError, invalid } from "./GatewayError.ts"
+import { type GatewayResponse, toWeb } from "./GatewayResponse.ts"
+import type { Delta } from "./internal/deltas/delta.ts"
+import { millisOf } from "./internal/duration.ts"
+import { failureResponse, failureStatus, leftResponse } from "./internal/failureResponse.ts"
+import { headerValueAccepted, isHeaderName, isHeaderValue } from "./internal/headers.ts"
+import { passedHeaders } from "./internal/passedHeaders.ts"
+import { type Ending, type Facts, type Served, type Source, serve } from "./internal/serveDeltas.ts"
+import type * as Route from "./Route.ts"
+import * as Router from "./Router.ts"
+
+/**
+ * How the events are written.
+ *
+ * `deltas`: each `Chat.Delta` as JSON in a `data` field of its own. `openai`: chunks of a chat completion, as OpenAI's API streams
+ * them, for front ends that read those: reasoning is in `reasoning_content`, and the last chunk has the finish reason together with
+ * the usage. It has no way to say that another answer begins, so a stream breaks off where `Route.restart` would begin one.
+ */
+export type Format = "deltas" | "openai"
+
+/** How a response ended, and what is known of it: what `Router.StreamSummary` has, as far as it came. */
+export interface Summary extends Facts, Ending {}
+
+/** Options of every streamed response. A wrong one is a defect: a `GatewayError` that names the field. */
+export interface Options<R = never> {
+  /** Default: `deltas`. */
+  readonly format?: Format | undefined
+  /**
+   * How long a client waits for a delta until it gets a comment, so that proxies leave the connection open. Above zero;
+   * `Duration.infinity` for none. Default: 15 seconds.
+   */
+  readonly heartbeat?: Duration.Input | undefined
+  /** Further response headers, names in lower case: for CORS, for example. They cannot replace the content type. */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /** Its abort says that the client has left. Cancelling the body says the same. */
+  readonly signal?: AbortSignal | undefined
+  /**
+   * Called exactly once, however the response ends: before the body is closed, or before a failure is answered. Nothing interrupts
+   * it, so it should be short. Its own failure is logged and changes nothing. In a Worker whose client has left there is little
+   * time: give what takes longer to `Worker.waitUntil`.
+   */
+  readonly onEnd?: ((summary: Summary) => Effect.Effect<unknown, unknown, R>) | undefined
+}
+
+/** Options of {@link fromDeltas}. */
+export interface DeltasOptions<R = never> extends Options<R> {
+  /** Sent as `cf-aig-log-id`. */
+  readonly logId?: string | undefined
+}
+
+/** Options of {@link fromRoute}: those of the response, and those of the run. */
+export interface RouteOptions<R = never> extends Options<R>, Router.RunOptions {}
+
+/** Options of {@link fromBytes}. */
+export type BytesOptions = Pick<Options, "headers">
+
+type Problem = readonly [field: string, accepted: string]
+
+const headersProblem = ({ headers = {} }: BytesOptions): Problem | undefined => {
+  for (const [name, value] of Object.entries(headers)) {
+    if (!isHeaderName(name)) return ["headers", "lower-case header names"]
+    if (!isHeaderValue(value)) return [`headers.${name}`, headerValueAccepted]
+  }
+  return undefined
+}
+
+const heartbeatMillis = ({ heartbeat = "15 seconds" }: Pick<Options, "heartbeat">): number => millisOf(heartbeat)
+
+const problemOf = (options: Omit<DeltasOptions, "onEnd">): Problem | undefined => {
+  const { format, logId } = options
+  if (format !== undefined && format !== "deltas" && format !== "openai") return ["format", "`deltas` or `openai`"]
+  if (!(heartbeatMillis(options) > 0)) return ["heartbeat", "a duration above zero, or Duration.infinity"]
+  if (logId !== undefined && !isHeaderValue(logId)) return ["logId", headerValueAccepted]
+  return headersProblem(options)
+}
+
+const eventHeaders = (logId: string | undefined, headers: Options["headers"]): Record<string, string> => ({
+  "cache-control": "no-store",
+  // Proxies would collect the events otherwise.
+  "x-accel-buffering": "no",
+  ...(logId !== undefined && isHeaderValue(logId) && { "cf-aig-log-id": logId }),
+  ...headers,
+  "content-type": "text/event-stream; charset=utf-8"
+})
+
+/** The same status and headers, with a body that OpenAI's clients read. */
+const openaiFailure = (error: GatewayError): Response => {
+  const { headers, status } = failureResponse(error)
+  const { _tag: type } = error.reason
+  return Response.json(
+    { error: { message: type, type, param: null, code: null, retryable: error.isRetryable } },
+    { status, headers }
+  )
+}
+
+const failed = (error: GatewayError, { format, headers = {} }: Pick<Options, "format" | "headers">): Response => {
+  const response = format === "openai" ? openaiFailure(error) : failureResponse(error)
+  for (const [name, value] of Object.entries(headers)) {
+    if (name !== "content-type") response.headers.set(name, value)
+  }
+  return response
+}
+
+const respond = <R, R2>(
+  method: string,
+  open: Effect.Effect<Source<R>, GatewayError, R | Scope.Scope>,
+  options: DeltasOptions<R2>
+): Effect.Effect<Response, never, Exclude<R, Scope.Scope> | R2> => {
+  const problem = problemOf(options)
+  if (problem !== undefined) return Effect.die(invalid(method, ...problem))
+  const { format = "deltas", headers, onEnd, signal } = options
+  return Effect.map(
+    serve(open, { method, format, heartbeat: heartbeatMillis(options), signal, onEnd }),
+    ({ body, head }: Served): Response => {
+      switch (head._tag) {
+        case "Opened":
+          return new Response(body, { headers: eventHeaders(head.logId, headers) })
+        case "Failed":
+          return failed(head.error, options)
+        case "Left":
+          return leftResponse()
+      }
+    }
+  )
+}
+
+/**
+ * Deltas as a response that begins at once, so that any failure is told inside of it. Where the deltas are a route's,
+ * {@link fromRoute} can do better.
+ *
+ * The response has status 200, `text/event-stream`, `cache-control: no-store` and `x-accel-buffering: no`. The deltas are pulled with
+ * the services of this effect, and go on after it until the stream ends, the client leaves or the signal is aborted. The last event
+ * of a stream that fails is `event: error` with `{ reason, message, events }`, in the format `openai` inside of `error`: the tag of the
+ * reason, and how many deltas came before. A stream that ends without its finish delta has failed; do not filter that out.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import type * as Chat from "effect-ai-gateway/Chat"
+ * import * as StreamResponse from "effect-ai-gateway/StreamResponse"
+ *
+ * const deltas = Stream.make<ReadonlyArray<Chat.Delta>>(
+ *   { type: "text", text: "Hello" },
+ *   { type: "finish", reason: "stop" }
+ * )
+ * const response = await Effect.runPromise(StreamResponse.fromDeltas(deltas))
+ * const events = (await response.text()).split("\n\n")
+ * console.log(events[0]) // data: {"type":"text","text":"Hello"}
+ * console.log(events[2]) // data: [DONE]
+ * ```
+ */
+export const fromDeltas = <R, R2 = never>(
+  stream: Stream.Stream<Delta, GatewayError, R>,
+  options: DeltasOptions<R2> = {}
+): Effect.Effect<Response, never, Exclude<R, Scope.Scope> | R2> =>
+  respond(
+    "StreamResponse.fromDeltas",
+    Effect.succeed<Source<R>>({ deltas: stream, logId: options.logId, facts: undefined }),
+    options
+  )
+
+/**
+ * Streams a route's answer as a response. It begins with the answer's first delta, and with `cf-aig-log-id` where that is known; until
+ * then failing targets are replaced as in `Router.stream`. When none answers, the response is an error with `{ "error": { "reason",
+ * "retryable" } }`, its status by {@link failureStatus} and a `retry-after` header where waiting helps; in the format `openai` the
+ * error has `message`, `type`, `param` and `code` as OpenAI's. After the first delta it is as in {@link fromDeltas}.
+ *
+ * `onEnd` is called for all of these, with the summary of the run. When the signal is aborted before the first delta the status is
+ * 499, which nobody reads.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as StreamResponse from "effect-ai-gateway/StreamResponse"
+ *
+ * const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.firstTokenTimeout("3 seconds"), Route.idleTimeout("10 seconds"))
+ *
+ * export const answer = (prompt: string, signal: AbortSignal) =>
+ *   StreamResponse.fromRoute(ask, prompt, {
+ *     format: "openai",
+ *     signal,
+ *     onEnd: ({ attempts, logId, outcome, usage }) =>
+ *       Effect.logInfo("answered", { outcome, logId, usage, attempts: attempts.length })
+ *   })
+ * ```
+ */
+export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
+  <In, Out, R = never>(
+    route: Route.Route<In, Out>,
+    input: In,
+    options: RouteOptions<R> = {}
+  ): Effect.Effect<Response, never, Router.Router | R> => {
+    const { allow, execution, options: gatewayOptions, ...rest } = options
+    const open = Effect.map(
+      Router.open(route, input, { allow, execution, options: gatewayOptions }),
+      ({ deltas, logId, summary }): Source<Router.Router> => ({ deltas, logId: logId(), facts: summary })
+    )
+    return respond("StreamResponse.fromRoute", open, rest)
+  }
+)
+
+/**
+ * A gateway's answer as the response, its bytes handed through as they are: nothing is parsed and nothing copied, so there are
+ * no heartbeats either, and how the answer ends is the client's to find out. A client that leaves stops the request, as the platform
+ * cancels the body.
+ *
+ * Left out are headers of the connection, cookies, credentials, the provider's account, rules for browsers (CORS, HSTS and the
+ * like) and the encoding, which is undone already; `cf-aig-*` stays. Only instead of reading the answer here.
+ * A malformed header in the options throws a `GatewayError` that names it.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as AiService from "effect-ai-gateway/AiService"
+ * import * as StreamResponse from "effect-ai-gateway/StreamResponse"
+ *
+ * export const pass = Effect.gen(function*() {
+ *   const ai = yield* AiService.AiService
+ *   const messages = [{ role: "user", content: "Hello" }]
+ *   return StreamResponse.fromBytes(yield* ai.run("openai/gpt-4.1-mini", { messages, stream: true }))
+ * })
+ * ```
+ */
+export const fromBytes = (response: GatewayResponse, options: BytesOptions = {}): Response => {
+  const problem = headersProblem(options)
+  if (problem !== undefined) throw invalid("StreamResponse.fromBytes", ...problem)
+  const { body, status } = toWeb(response)
+  const passed = passedHeaders(response.headers)
+  const streams = /^text\/event-stream\b/i.test(passed["content-type"] ?? "")
+  return new Response(body, {
+    status,
+    headers: {
+      ...passed,
+      ...(streams && { "cache-control": "no-store", "x-accel-buffering": "no" }),
+      ...options.headers
+    }
+  })
+}
+
+export { failureStatus }

@@ -1,0 +1,65 @@
+/**
+ * A web stream of bytes that a fiber writes into when its reader asks, and at no other time: what a slow reader has not asked
+ * for is not made.
+ */
+import type * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+
+/** See the module. */
+export interface ByteSink {
+  readonly stream: ReadableStream<Uint8Array>
+  /** Waits until the reader asks for more. */
+  readonly asked: Effect.Effect<void>
+  /** When the reader began to wait, while it does. */
+  readonly waitingSince: () => number | undefined
+  /** Answers the reader. Comes to nothing once the stream is closed or the reader has left. */
+  readonly write: (bytes: Uint8Array) => void
+  readonly close: () => void
+}
+
+/** Makes a sink. `onCancel` is called once, when the reader leaves before the stream is closed. */
+export const makeByteSink = (now: () => number, onCancel: () => Promise<void>): ByteSink => {
+  const latch = Latch.makeUnsafe(false)
+  let controller: ReadableStreamDefaultController<Uint8Array> | undefined
+  let answered: (() => void) | undefined
+  let since: number | undefined
+  const stream = new ReadableStream<Uint8Array>(
+    {
+      start: (own) => {
+        controller = own
+      },
+      // The stream asks again only after this promise, so one answer at most waits for a reader that has gone to sleep.
+      pull: () =>
+        new Promise((resolve) => {
+          answered = resolve
+          since = now()
+          latch.openUnsafe()
+        }),
+      cancel: () => {
+        controller = undefined
+        since = undefined
+        return onCancel()
+      }
+    },
+    { highWaterMark: 0 }
+  )
+  const answer = (say: (controller: ReadableStreamDefaultController<Uint8Array>) => void): void => {
+    since = undefined
+    if (controller === undefined) return
+    latch.closeUnsafe()
+    say(controller)
+    answered?.()
+    answered = undefined
+  }
+  return {
+    stream,
+    asked: latch.await,
+    waitingSince: () => since,
+    write: (bytes) => answer((controller) => controller.enqueue(bytes)),
+    close: () =>
+      answer((own) => {
+        controller = undefined
+        own.close()
+      })
+  }
+}

@@ -1,0 +1,256 @@
+/**
+ * Effect programs as Workers: one runtime per isolate and `env`, one fiber per request.
+ *
+ * The request's signal interrupts its fiber, `Config` reads `env`, `LogTrail` sees the attempts of its own request only, and
+ * {@link waitUntil} does what may outlive the answer. A fiber always runs in its own request, also when it waited for something
+ * that another request holds; a runtime made by hand hangs there. `docs/workers.md` has the set-up.
+ *
+ * Needs the compatibility flag `enable_request_signal`. Without it Workers say nothing when a client leaves: the work simply
+ * stops where it is, and no finalizer runs.
+ */
+import * as Cause from "effect/Cause"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Option from "effect/Option"
+import * as Scheduler from "effect/Scheduler"
+import { describe, failureResponse, leftResponse, setupResponse } from "../internal/failureResponse.ts"
+import * as LogTrail from "../LogTrail.ts"
+import * as RequestScheduler from "./requestScheduler.ts"
+
+export { failureResponse, failureStatus } from "../internal/failureResponse.ts"
+
+/** The part of a Worker's `ctx` that is used. */
+export interface ExecutionContext {
+  waitUntil(promise: Promise<unknown>): void
+}
+
+/** Options of {@link make}. */
+export interface Options<Env, R, LE, E> {
+  /** The services of the Worker, built once per isolate and `env`. They must not keep fibers running between requests. */
+  readonly layer: (env: Env) => Layer.Layer<R, LE>
+  /** Answers one request. */
+  readonly fetch: (request: Request) => Effect.Effect<Response, E, NoInfer<R>>
+  /** The answer to a failure, of the layer's too. Default: {@link failureResponse}, and 500 for the layer's. */
+  readonly onFailure?: ((error: E | LE) => Response) | undefined
+}
+
+/** What {@link make} returns: a `fetch` handler, and {@link Worker.run} to write the other handlers with. */
+export interface Worker<Env, R> {
+  readonly fetch: (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>
+  /**
+   * Runs an effect with the services of the Worker, for `scheduled`, `queue` and the like. Rejects when the effect fails, so
+   * that the event counts as failed.
+   */
+  readonly run: <A, E>(effect: Effect.Effect<A, E, R>, env: Env, ctx: ExecutionContext) => Promise<A>
+}
+
+/** The `ctx` of the request whose fiber this is. */
+const CurrentContext = Context.Reference<ExecutionContext | undefined>("effect-ai-gateway/worker/ExecutionContext", {
+  defaultValue: () => undefined
+})
+
+/** Longest wait that a timer can express. */
+const forever = Duration.millis(2 ** 31 - 1)
+
+/** Starts the fiber that all others of a request come from. */
+const start = <A, E>(
+  ctx: ExecutionContext,
+  effect: Effect.Effect<A, E>,
+  onExit: (exit: Exit.Exit<A, E>) => void
+): { readonly fiber: Fiber.Fiber<A, E>; readonly scheduler: RequestScheduler.RequestScheduler } => {
+  const scheduler = RequestScheduler.make()
+  const own = Effect.provideService(effect, CurrentContext, ctx)
+  const fiber = scheduler.enter(() => Effect.runFork(own, { scheduler }))
+  fiber.addObserver((exit) => {
+    // Whom this fiber woke must have been woken before the request is over.
+    const idle = scheduler.idle()
+    if (idle !== undefined) ctx.waitUntil(idle)
+    onExit(exit)
+  })
+  const ended = scheduler.ended()
+  if (ended !== undefined) {
+    // Workers kill a request that waits for nothing of its own, but a fiber may wait for another request.
+    const keepAlive = Effect.runFork(Effect.sleep(forever))
+    void ended.then(() => keepAlive.interruptUnsafe())
+  }
+  return { fiber, scheduler }
+}
+
+const configOf = (env: object): ConfigProvider.ConfigProvider => {
+  const variables: Record<string, string> = {}
+  for (const [name, value] of Object.entries(env)) {
+    if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") {
+      variables[name] = String(value)
+    }
+  }
+  return ConfigProvider.fromEnv({ env: variables })
+}
+
+/** The services of a Worker, per `env`. */
+const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Layer<R, LE>) => {
+  const runtimes = new WeakMap<Env, ManagedRuntime.ManagedRuntime<R, LE>>()
+  return (env: Env, ctx: ExecutionContext): Effect.Effect<Context.Context<R>, LE> =>
+    Effect.suspend(() => {
+      const known = runtimes.get(env)
+      if (known?.cachedContext !== undefined) return Effect.succeed(known.cachedContext)
+      const runtime = known ?? ManagedRuntime.make(Layer.provideMerge(layer(env), ConfigProvider.layer(configOf(env))))
+      // A promise, because other requests may be waiting for this one's work.
+      const built = Effect.runPromiseExit(runtime.contextEffect, { scheduler: RequestScheduler.isolate })
+      if (known === undefined) {
+        runtimes.set(env, runtime)
+        // The first client may leave; the others still need the services.
+        ctx.waitUntil(built)
+      }
+      return Effect.flatMap(
+        Effect.promise(() => built),
+        (exit) => {
+          if (Exit.isFailure(exit) && runtimes.get(env) === runtime) {
+            // The next request tries again.
+            runtimes.delete(env)
+            ctx.waitUntil(runtime.dispose())
+          }
+          return exit
+        }
+      )
+    })
+}
+
+/**
+ * Makes a Worker. `env` is what the platform passes; its strings, numbers and booleans are what `Config` reads, secrets as
+ * `Config.Redacted`.
+ *
+ * A typed failure of `fetch` becomes a response through `onFailure`; a defect is a 500, and both are logged without prompt or
+ * credential. When the client leaves, the fiber is interrupted and its finalizers run.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as Router from "effect-ai-gateway/Router"
+ * import * as Worker from "effect-ai-gateway/worker"
+ *
+ * interface Env {
+ *   readonly AI: GatewayService.AiBinding
+ * }
+ *
+ * const ask = Route.fallback(Provider.openai.chat("gpt-4.1-mini"), Provider.anthropic.messages("claude-haiku-4-5"))
+ *
+ * export default Worker.make({
+ *   layer: (env: Env) =>
+ *     Layer.provideMerge(Router.layer, GatewayService.layerBinding(env.AI, { gateway: "my-gateway" })),
+ *   fetch: Effect.fnUntraced(function* (request) {
+ *     const prompt = yield* Effect.promise(() => request.text())
+ *     const { logId, value } = yield* Router.run(ask, prompt)
+ *     return Response.json({ text: value.text, logId })
+ *   })
+ * })
+ * ```
+ */
+export const make = <Env extends object, R, LE = never, E = never>(options: Options<Env, R, LE, E>): Worker<Env, R> => {
+  const services = makeServices(options.layer)
+
+  const failed = (cause: Cause.Cause<E | LE>, byDefault: (error: E | LE) => Response): Effect.Effect<Response> => {
+    const error = Cause.findErrorOption(cause)
+    const said = `Worker: ${describe(cause)}`
+    return Option.isNone(error)
+      ? Effect.as(Effect.logError(said), setupResponse())
+      : Effect.andThen(
+          Effect.logWarning(said),
+          Effect.sync(() => (options.onFailure ?? byDefault)(error.value))
+        )
+  }
+
+  const handle = (request: Request, env: Env, ctx: ExecutionContext): Effect.Effect<Response> =>
+    Effect.flatMap(Effect.exit(services(env, ctx)), (built) =>
+      Exit.isFailure(built)
+        ? failed(built.cause, setupResponse)
+        : options.fetch(request).pipe(
+            LogTrail.collect,
+            Effect.map(({ value }) => value),
+            Effect.provideContext(built.value),
+            Effect.catchCause((cause) => failed(cause, failureResponse))
+          )
+    )
+
+  return {
+    fetch: (request, env, ctx) => {
+      const { signal } = request
+      let hasLeft = false
+      let answer: (response: Response) => void = () => {}
+      const response = new Promise<Response>((resolve) => {
+        answer = resolve
+      })
+      const { fiber, scheduler } = start(ctx, handle(request, env, ctx), (exit) => {
+        // Fibers that feed the body; nobody reads it.
+        if (hasLeft) scheduler.interrupt()
+        answer(
+          Exit.isSuccess(exit) ? exit.value : Cause.hasInterruptsOnly(exit.cause) ? leftResponse() : setupResponse()
+        )
+      })
+      const leave = (): void => {
+        hasLeft = true
+        const ended = scheduler.ended()
+        if (ended === undefined) return
+        // What is left to do are the finalizers.
+        ctx.waitUntil(ended)
+        if (fiber.pollUnsafe() === undefined) scheduler.enter(() => fiber.interruptUnsafe())
+        else scheduler.interrupt()
+      }
+      if (signal.aborted) leave()
+      else if (scheduler.ended() !== undefined) signal.addEventListener("abort", leave, { once: true })
+      return response
+    },
+    run: (effect, env, ctx) =>
+      new Promise((resolve, reject) => {
+        const served = Effect.flatMap(services(env, ctx), (context) =>
+          Effect.provideContext(LogTrail.collect(effect), context)
+        )
+        start(ctx, served, (exit) =>
+          Exit.isSuccess(exit) ? resolve(exit.value.value) : reject(Cause.squash(exit.cause))
+        )
+      })
+  }
+}
+
+/**
+ * Goes on with an effect after the answer, with the same services, for at most the 30 seconds that Workers allow: feedback,
+ * reading a log, writing a record. A client that leaves does not interrupt it. A failure is logged, and nobody else learns of it.
+ *
+ * Outside of a Worker's request the effect runs in a detached fiber.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as Worker from "effect-ai-gateway/worker"
+ *
+ * export const rate = Effect.fnUntraced(function* (logId: string, feedback: -1 | 1) {
+ *   const gateway = yield* GatewayService.GatewayService
+ *   yield* Worker.waitUntil(gateway.patchLog(logId, { feedback }))
+ *   return new Response(null, { status: 202 })
+ * })
+ * ```
+ */
+export const waitUntil = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
+  Effect.flatMap(Effect.context<R>(), (context) => {
+    const work = effect.pipe(
+      Effect.catchCause((cause) => Effect.logWarning(`Worker.waitUntil: ${describe(cause)}`)),
+      // A request of its own, as far as fibers are concerned: those of this one are interrupted when the client leaves.
+      Effect.provideContext(Context.omit(Scheduler.Scheduler)(context))
+    )
+    return Effect.withFiber((fiber) => {
+      const ctx = fiber.getRef(CurrentContext)
+      if (ctx === undefined) return Effect.asVoid(Effect.forkDetach(work))
+      ctx.waitUntil(new Promise<void>((resolve) => void start(ctx, work, () => resolve())))
+      return Effect.void
+    })
+  })

@@ -1,0 +1,228 @@
+/**
+ * Streams over real sockets: the local gateway as a server, through every client, and through the binding.
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as Layer from "effect/Layer"
+import * as References from "effect/References"
+import * as Stream from "effect/Stream"
+import type { GatewayError, ReasonTag } from "effect-ai-gateway/GatewayError"
+import * as GatewayService from "effect-ai-gateway/GatewayService"
+import * as LogTrail from "effect-ai-gateway/LogTrail"
+import { type Server, serve } from "effect-ai-gateway/local/node"
+import * as Route from "effect-ai-gateway/Route"
+import * as Router from "effect-ai-gateway/Router"
+import { makeBinding } from "./support/bindingDouble.ts"
+import { consume, executions, groq, interruption, lines, openai, type Seen } from "./support/streamRuns.ts"
+import * as S from "./support/streamScript.ts"
+
+const overHttp = ({ url }: Server) => GatewayService.layerHttp({ accountId: "local", gateway: "default", baseUrl: url })
+
+/** The binding, whose service is behind a socket. */
+const overBinding = ({ url }: Server) => {
+  const fetcher = (request: Request) =>
+    fetch(new Request(request.url.replace("https://workers-binding.ai", url), request))
+  return GatewayService.layerBinding(makeBinding(fetcher), { gateway: "default" })
+}
+
+interface Transport {
+  readonly name: string
+  readonly layer: (server: Server) => Layer.Layer<GatewayService.GatewayService, GatewayError>
+  /** Its connections end with its layer. */
+  readonly owns: boolean
+}
+
+const transports: ReadonlyArray<Transport> = [
+  { name: "fetch", layer: (server) => Layer.provide(overHttp(server), FetchHttpClient.layer), owns: false },
+  { name: "undici", layer: (server) => Layer.provide(overHttp(server), NodeHttpClient.layerUndici), owns: true },
+  {
+    name: "node:http",
+    layer: (server) => Layer.provide(overHttp(server), NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })),
+    owns: true
+  },
+  { name: "the binding", layer: overBinding, owns: false }
+]
+
+const ways = transports.flatMap((transport) =>
+  executions.map((execution) => ({ name: `${transport.name}, ${execution}`, transport, execution }))
+)
+
+/** Waits until something holds; the test's own time limit ends it otherwise. */
+const until = <E>(holds: Effect.Effect<boolean, E>): Effect.Effect<void, E> =>
+  Effect.flatMap(holds, (done) => (done ? Effect.void : Effect.andThen(Effect.sleep(5), until(holds))))
+
+/** Lets a client put its connection back: a few turns of the event loop, because no client tells. */
+const turns = Effect.promise(async () => {
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+})
+
+// What was overcome is told as a warning.
+const quiet = Layer.succeed(References.MinimumLogLevel, "None")
+
+const start = (script: S.Script) =>
+  Effect.gen(function* () {
+    const provider = S.scripted(script)
+    const server = yield* serve({ port: 0, upstreams: provider.upstreams })
+    return { provider, server }
+  })
+
+const both = Route.fallback(openai, groq)
+/** Only the first target is limited, so that a slow machine does not fail the second. */
+const impatient = Route.fallback(openai.pipe(Route.firstTokenTimeout("300 millis")), groq)
+const attentive = Route.fallback(openai.pipe(Route.idleTimeout("500 millis")), groq)
+
+/** In one piece, so that it is all there when the headers are. */
+const half = S.role + S.say("half")
+
+const routerOf = (transport: Transport, server: Server) =>
+  Layer.merge(quiet, Layer.provideMerge(Router.layer, transport.layer(server)))
+
+interface Kind {
+  readonly name: string
+  readonly reply: S.Reply
+  readonly route: typeof both
+  readonly check: (seen: Seen) => void
+}
+
+const replaced = (seen: Seen): void => {
+  assert.isUndefined(seen.error)
+  assert.strictEqual(seen.text, "from groq")
+  assert.strictEqual(seen.summary?.target, "groq/m")
+  assert.strictEqual(seen.deltas.length, 5)
+}
+
+const broken =
+  (failure: Exclude<ReasonTag, "StreamInterrupted">) =>
+  (seen: Seen): void => {
+    assert.deepInclude({ ...interruption(seen) }, { partial: "half", failure })
+    assert.strictEqual(seen.text, "half")
+    assert.deepStrictEqual(lines(seen.attempts), [`openai/m failure ${failure}`])
+    assert.isString(seen.error?.logId)
+  }
+
+const kinds: ReadonlyArray<Kind> = [
+  { name: "it cannot be opened", reply: { refused: true }, route: both, check: replaced },
+  { name: "it is refused", reply: { status: 503 }, route: both, check: replaced },
+  { name: "an error before content", reply: { steps: [S.role, S.error()] }, route: both, check: replaced },
+  { name: "cut before content", reply: { steps: [S.role, S.reset] }, route: both, check: replaced },
+  { name: "an end before content", reply: { steps: [S.role] }, route: both, check: replaced },
+  { name: "a stall before the headers", reply: { silent: true }, route: impatient, check: replaced },
+  { name: "a stall before content", reply: { steps: [S.role, S.stall] }, route: impatient, check: replaced },
+  {
+    name: "an error after content",
+    reply: { steps: [half, S.error()] },
+    route: both,
+    check: broken("ProviderUnavailable")
+  },
+  { name: "cut after content", reply: { steps: [half, S.reset] }, route: both, check: broken("TransportFailure") },
+  { name: "an end after content", reply: { steps: [half] }, route: both, check: broken("InvalidResponse") },
+  { name: "a stall after content", reply: { steps: [half, S.stall] }, route: attentive, check: broken("Timeout") }
+]
+
+describe("what goes wrong", () => {
+  it.live.each(ways)("$name", ({ execution, transport }) =>
+    Effect.forEach(
+      kinds,
+      ({ check, name, reply, route }) =>
+        Effect.gen(function* () {
+          const { provider, server } = yield* start({ openai: [reply] })
+          const seen = yield* Effect.provide(consume(route, "hi", { execution }), routerOf(transport, server))
+          yield* Effect.try({ try: () => check(seen), catch: (cause) => new Error(name, { cause }) })
+          assert.deepStrictEqual(seen.trail, seen.attempts)
+          yield* until(Effect.map(server.gateway.openBodies, (open) => open === 0))
+          yield* until(Effect.sync(() => provider.open() === 0))
+          const outcomes = (yield* server.gateway.calls).map(({ outcome }) => outcome)
+          assert.notInclude(outcomes, undefined, name)
+          if (transport.owns) yield* until(Effect.map(server.sockets, (sockets) => sockets === 0))
+        }).pipe(Effect.scoped),
+      { concurrency: 4, discard: true }
+    )
+  )
+
+  it.live.each(transports)("$name: a connection that is dropped without an answer", (transport) =>
+    Effect.gen(function* () {
+      const { server } = yield* start({})
+      yield* server.gateway.script("openai", [{ drop: true, repeat: 2 }])
+      const seen = yield* Effect.provide(consume(both, "hi", { execution: "client" }), routerOf(transport, server))
+      replaced(seen)
+      assert.strictEqual(seen.attempts[0]?.error?._tag, "TransportFailure")
+    })
+  )
+})
+
+const endless: S.Reply = { steps: [S.say("on "), { wait: 1 }], endless: true }
+
+describe("a consumer that leaves", () => {
+  it.live.each(ways)("$name: is seen to leave, and its socket is free", ({ execution, transport }) =>
+    Effect.gen(function* () {
+      const { provider, server } = yield* start({ openai: [endless, endless, endless, endless] })
+      const layer = routerOf(transport, server)
+      const stream = Router.stream(both, "hi", { execution })
+      const left = Effect.map(server.gateway.calls, (calls) => calls.map(({ outcome }) => outcome))
+      const gone = (count: number) =>
+        until(Effect.map(left, (all) => all.length === count && all.every((outcome) => outcome === "interrupted")))
+      yield* Effect.gen(function* () {
+        const taken = yield* LogTrail.collect(Stream.runCount(Stream.take(stream, 3)))
+        assert.strictEqual(taken.value, 3)
+        assert.deepStrictEqual(lines(taken.attempts), ["openai/m interrupted"])
+        yield* gone(1)
+
+        let seen = 0
+        const fiber = yield* Effect.forkChild(
+          Stream.runForEach(stream, () =>
+            Effect.sync(() => {
+              seen++
+            })
+          )
+        )
+        yield* until(Effect.sync(() => seen > 10))
+        yield* Fiber.interrupt(fiber)
+        yield* gone(2)
+
+        const failing = Stream.runForEach(stream, () => Effect.fail("enough"))
+        assert.strictEqual(yield* Effect.flip(failing), "enough")
+        yield* gone(3)
+
+        yield* Effect.scoped(Router.open(both, "hi", { execution }))
+        yield* gone(4)
+        yield* until(Effect.map(server.gateway.openBodies, (open) => open === 0))
+        assert.strictEqual(provider.open(), 0)
+        // Those connections cannot be used any more.
+        yield* until(Effect.map(server.sockets, (sockets) => sockets === 0))
+      }).pipe(Effect.provide(layer))
+    })
+  )
+
+  it.live.each(transports)("$name: before anything has come", (transport) =>
+    Effect.gen(function* () {
+      const { provider, server } = yield* start({ openai: [{ silent: true }, { steps: [S.role, S.stall] }] })
+      yield* Effect.gen(function* () {
+        for (const count of [1, 2]) {
+          const fiber = yield* Effect.forkChild(Stream.runDrain(Router.stream(both, "hi")))
+          yield* until(Effect.sync(() => provider.bodies.length === count))
+          yield* Fiber.interrupt(fiber)
+          yield* until(Effect.sync(() => provider.open() === 0))
+        }
+        yield* until(Effect.map(server.sockets, (sockets) => sockets === 0))
+      }).pipe(Effect.provide(routerOf(transport, server)))
+      assert.deepStrictEqual(provider.states(), ["openai cancelled", "openai cancelled"])
+    })
+  )
+
+  it.live.each(transports)("$name: who stays to the end keeps the connection", (transport) =>
+    Effect.gen(function* () {
+      const { server } = yield* start({})
+      yield* Effect.gen(function* () {
+        for (let i = 0; i < 5; i++) {
+          const seen = yield* consume(both, "hi")
+          assert.strictEqual(seen.text, "from openai")
+          yield* turns
+          assert.strictEqual(yield* server.sockets, 1)
+        }
+      }).pipe(Effect.provide(routerOf(transport, server)))
+    })
+  )
+})
