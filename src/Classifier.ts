@@ -87,6 +87,9 @@ const fromThrown = (text: string): ErrorBody => {
   return { shape: "E3", ...code, ...(message === "" ? undefined : defined({ message })), fromGateway: false }
 }
 
+const messageOf = ({ body }: FailureInput, text: string): string | undefined =>
+  (body === undefined ? fromThrown(text) : decode(text)).message
+
 const subjectOf = ({ body: text, headers, status, surface, thrown }: FailureInput): Subject => {
   const decoded = text === undefined && thrown !== undefined ? fromThrown(thrown.message) : decode(text ?? "")
   // Bedrock names its errors in a header only.
@@ -129,8 +132,11 @@ const build = (outcome: Outcome, input: FailureInput, subject: Subject): Gateway
   const status = input.status ?? body.httpCode
   const word = body.code ?? (body.shape === "E6" ? body.type : undefined)
   const code = clean(word ?? (body.httpCode === status ? undefined : body.httpCode?.toString()), maxCode)
-  const raw = input.body ?? input.thrown?.message
-  const detail = clean(outcome.reason === "Unknown" ? raw : (body.message ?? raw), maxDetail)
+  // Decoding takes texts apart, so what is shown is decoded without the credentials in it. The rules see it as it came.
+  const text = input.body ?? input.thrown?.message ?? ""
+  const raw = scrub(text, input.secrets ?? [])
+  const message = raw === text ? body.message : messageOf(input, raw)
+  const detail = clean(outcome.reason === "Unknown" ? raw : (message ?? raw), maxDetail)
   const facts = defined({ status, code, detail })
   const origin = ("origin" in outcome ? outcome.origin : undefined) ?? originOf(subject)
   const wait = defined({ retryAfter: waitHint(input.headers, input.now, body.json) })

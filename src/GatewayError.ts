@@ -16,6 +16,10 @@ import * as Predicate from "effect/Predicate"
 // `Duration.format` would be the only use of a large part of that module in a Worker.
 const seconds = (duration: Duration.Duration): string => `${Duration.toMillis(duration) / 1000}s`
 
+/** Joins the parts that are there. */
+const join = (separator: string, ...parts: ReadonlyArray<string | number | boolean | undefined>): string =>
+  parts.filter(Boolean).join(separator)
+
 /** Facts that any reason may carry. */
 export interface Facts {
   /** HTTP status of the answer. */
@@ -275,20 +279,16 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   readonly attempts?: ReadonlyArray<Attempt>
 }> {
   override get message(): string {
-    const target = [this.provider, this.model].filter((part) => part !== undefined).join("/")
-    const facts = [
-      ...(this.reason.status === undefined ? [] : [`status ${this.reason.status}`]),
+    const { attempts = [], method, model, provider, reason } = this
+    const { code = "", status } = reason
+    const facts = join(
+      ", ",
+      status && `status ${status}`,
       // A code comes from an answer, so only what looks like one is shown.
-      ...(this.reason.code !== undefined && /^[\w./-]{1,64}$/.test(this.reason.code)
-        ? [`code ${this.reason.code}`]
-        : []),
-      ...(this.attempts === undefined || this.attempts.length < 2 ? [] : [`${this.attempts.length} attempts`])
-    ]
-    return [
-      this.method,
-      ...(target === "" ? [] : [target]),
-      this.reason.message + (facts.length === 0 ? "" : ` (${facts.join(", ")})`)
-    ].join(": ")
+      /^[\w./-]{1,64}$/.test(code) && `code ${code}`,
+      attempts.length > 1 && `${attempts.length} attempts`
+    )
+    return join(": ", method, join("/", provider, model), reason.message + (facts && ` (${facts})`))
   }
   /** Whether the same target may be tried again. */
   get isRetryable(): boolean {
@@ -341,9 +341,9 @@ export interface DecisionRow extends Decision {
 
 const row = (
   reason: ReasonTag,
-  variant: string | undefined,
   decision: "again" | "next" | "stop",
-  wait: Decision["wait"]
+  wait: Decision["wait"] = "none",
+  variant?: string
 ): DecisionRow => ({
   reason,
   variant,
@@ -357,26 +357,26 @@ const row = (
  * with `retry({ on })` and `fallbackOn`.
  */
 export const decisions: ReadonlyArray<DecisionRow> = [
-  row("TransportFailure", undefined, "again", "backoff"),
-  row("Timeout", "deadline", "next", "none"),
-  row("Timeout", undefined, "again", "backoff"),
-  row("RateLimited", undefined, "again", "hint"),
-  row("QuotaExhausted", undefined, "next", "none"),
-  row("Unauthorized", "provider", "next", "none"),
-  row("Unauthorized", undefined, "stop", "none"),
-  row("InvalidRequest", undefined, "stop", "none"),
-  row("ContextLengthExceeded", undefined, "next", "none"),
-  row("ContentBlocked", "provider", "next", "none"),
-  row("ContentBlocked", undefined, "stop", "none"),
-  row("NotFound", "gateway", "stop", "none"),
-  row("NotFound", "log", "stop", "none"),
-  row("NotFound", undefined, "next", "none"),
-  row("ProviderUnavailable", undefined, "again", "hint"),
-  row("InvalidResponse", undefined, "next", "none"),
-  row("StreamInterrupted", undefined, "stop", "none"),
-  row("Rejected", undefined, "next", "none"),
-  row("BindingMissing", undefined, "stop", "none"),
-  row("Unknown", undefined, "next", "none")
+  row("TransportFailure", "again", "backoff"),
+  row("Timeout", "next", "none", "deadline"),
+  row("Timeout", "again", "backoff"),
+  row("RateLimited", "again", "hint"),
+  row("QuotaExhausted", "next"),
+  row("Unauthorized", "next", "none", "provider"),
+  row("Unauthorized", "stop"),
+  row("InvalidRequest", "stop"),
+  row("ContextLengthExceeded", "next"),
+  row("ContentBlocked", "next", "none", "provider"),
+  row("ContentBlocked", "stop"),
+  row("NotFound", "stop", "none", "gateway"),
+  row("NotFound", "stop", "none", "log"),
+  row("NotFound", "next"),
+  row("ProviderUnavailable", "again", "hint"),
+  row("InvalidResponse", "next"),
+  row("StreamInterrupted", "stop"),
+  row("Rejected", "next"),
+  row("BindingMissing", "stop"),
+  row("Unknown", "next")
 ]
 
 /** The variant of a reason that the decision table distinguishes. */

@@ -8,6 +8,7 @@
 import * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { defined } from "./internal/defined.ts"
+import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/json.ts"
 
 /** A flat value of metadata. */
 const Scalar = Schema.Union([Schema.String, Schema.Number, Schema.Boolean, Schema.Null])
@@ -50,9 +51,6 @@ export const GatewayLog = Schema.Struct({
 /** One log entry. */
 export type GatewayLog = typeof GatewayLog.Type
 
-const isRecord = (u: unknown): u is Record<string, unknown> =>
-  typeof u === "object" && u !== null && !Array.isArray(u) && !(u instanceof Date)
-
 const text = (u: unknown): string | undefined => (typeof u === "string" ? u : undefined)
 const number = (u: unknown): number | undefined => (typeof u === "number" && Number.isFinite(u) ? u : undefined)
 const flag = (u: unknown): boolean | undefined => (typeof u === "boolean" ? u : undefined)
@@ -68,15 +66,8 @@ const isFlat = (u: Record<string, unknown>): u is NonNullable<GatewayLog["metada
   )
 
 const metadata = (u: unknown): NonNullable<GatewayLog["metadata"]> | undefined => {
-  let value = u
-  if (typeof u === "string") {
-    try {
-      value = JSON.parse(u)
-    } catch {
-      return undefined
-    }
-  }
-  return isRecord(value) && isFlat(value) ? { ...value } : undefined
+  const value = typeof u === "string" ? parseJson(u) : u
+  return isRecord(value) && !(value instanceof Date) && isFlat(value) ? { ...value } : undefined
 }
 
 /**
@@ -88,9 +79,10 @@ export const fromWire = (wire: unknown): GatewayLog | undefined => {
   const extra: Record<string, unknown> = { ...wire }
   delete extra["id"]
   const read = <A>(name: string, reader: (u: unknown) => A | undefined): A | undefined => {
-    const value = wire[name]
+    const field = wireName(name)
+    const value = wire[field]
     const out = reader(value)
-    if (out !== undefined || value === null) delete extra[name]
+    if (out !== undefined || value === null) delete extra[field]
     return out
   }
   return {
@@ -98,31 +90,31 @@ export const fromWire = (wire: unknown): GatewayLog | undefined => {
     ...defined({
       provider: read("provider", text),
       model: read("model", text),
-      modelType: read("model_type", text),
+      modelType: read("modelType", text),
       path: read("path", text),
-      createdAt: read("created_at", date),
+      createdAt: read("createdAt", date),
       duration: read("duration", number),
-      statusCode: read("status_code", number),
+      statusCode: read("statusCode", number),
       success: read("success", flag),
       cached: read("cached", flag),
       step: read("step", number),
-      tokensIn: read("tokens_in", number),
-      tokensOut: read("tokens_out", number),
+      tokensIn: read("tokensIn", number),
+      tokensOut: read("tokensOut", number),
       cost: read("cost", number),
-      customCost: read("custom_cost", flag),
-      eventId: read("event_id", text),
+      customCost: read("customCost", flag),
+      eventId: read("eventId", text),
       metadata: read("metadata", metadata),
       feedback: read("feedback", number),
       score: read("score", number),
-      requestType: read("request_type", text),
-      requestContentType: read("request_content_type", text),
-      responseContentType: read("response_content_type", text),
-      requestSize: read("request_size", number),
-      responseSize: read("response_size", number),
-      requestHead: read("request_head", text),
-      responseHead: read("response_head", text),
-      requestHeadComplete: read("request_head_complete", flag),
-      responseHeadComplete: read("response_head_complete", flag)
+      requestType: read("requestType", text),
+      requestContentType: read("requestContentType", text),
+      responseContentType: read("responseContentType", text),
+      requestSize: read("requestSize", number),
+      responseSize: read("responseSize", number),
+      requestHead: read("requestHead", text),
+      responseHead: read("responseHead", text),
+      requestHeadComplete: read("requestHeadComplete", flag),
+      responseHeadComplete: read("responseHeadComplete", flag)
     }),
     extra
   }
@@ -209,11 +201,23 @@ export interface Page {
 const isWhole = (n: unknown, min: number, max: number): boolean =>
   typeof n === "number" && Number.isInteger(n) && n >= min && n <= max
 
+const isScalar = (u: unknown): boolean => u === null || ["string", "number", "boolean"].includes(typeof u)
+
+const queryNames: ReadonlyArray<string> = [
+  "page",
+  "perPage",
+  "search",
+  "orderBy",
+  "direction",
+  "eventId",
+  "filters"
+] satisfies ReadonlyArray<keyof Query>
+
 /** Lists what is wrong with feedback. */
 export const patchProblems = (patch: Patch): ReadonlyArray<GatewayOptions.Problem> => {
   const problems: Array<GatewayOptions.Problem> = []
-  if (patch.feedback === undefined && patch.score === undefined && patch.metadata === undefined) {
-    problems.push({ field: "patch", accepted: "at least one of feedback, score and metadata" })
+  if (patch?.feedback === undefined && patch?.score === undefined && patch?.metadata === undefined) {
+    return [{ field: "patch", accepted: "at least one of feedback, score and metadata" }]
   }
   if (patch.feedback !== undefined && patch.feedback !== null && patch.feedback !== 1 && patch.feedback !== -1) {
     problems.push({ field: "feedback", accepted: "1, -1 or null" })
@@ -229,6 +233,7 @@ export const patchProblems = (patch: Patch): ReadonlyArray<GatewayOptions.Proble
 
 /** Lists what is wrong with a query. */
 export const queryProblems = (query: Query): ReadonlyArray<GatewayOptions.Problem> => {
+  if (!isObject(query)) return [{ field: "query", accepted: `an object with ${queryNames.join(", ")}` }]
   const problems: Array<GatewayOptions.Problem> = []
   const check = (ok: boolean, field: string, accepted: string): void => {
     if (!ok) problems.push({ field, accepted })
@@ -241,10 +246,28 @@ export const queryProblems = (query: Query): ReadonlyArray<GatewayOptions.Proble
   check(query.perPage === undefined || isWhole(query.perPage, 1, 50), "perPage", "a whole number from 1 to 50")
   check(query.orderBy === undefined || orders.includes(query.orderBy), "orderBy", orders.join(", "))
   check(query.direction === undefined || directions.includes(query.direction), "direction", directions.join(", "))
-  for (const [index, filter] of (query.filters ?? []).entries()) {
+  check(query.search === undefined || typeof query.search === "string", "search", "a text")
+  check(
+    query.eventId === undefined || (typeof query.eventId === "string" && query.eventId !== ""),
+    "eventId",
+    "a text that is not empty"
+  )
+  const stray = strayField(query, queryNames)
+  if (stray !== undefined) check(false, stray, `one of ${queryNames.join(", ")}`)
+  if (query.filters === undefined) return problems
+  if (!Array.isArray(query.filters)) return [...problems, { field: "filters", accepted: "an array of filters" }]
+  for (const [index, filter] of query.filters.entries()) {
+    if (!isObject(filter)) {
+      check(false, `filters[${index}]`, "an object with key, operator and value")
+      continue
+    }
     check(filterKeys.includes(filter.key), `filters[${index}].key`, filterKeys.join(", "))
     check(operators.includes(filter.operator), `filters[${index}].operator`, operators.join(", "))
-    check(filter.value.length > 0, `filters[${index}].value`, "at least one value")
+    check(
+      Array.isArray(filter.value) && filter.value.length > 0 && filter.value.every(isScalar),
+      `filters[${index}].value`,
+      "an array of at least one text, number, boolean or null"
+    )
   }
   return problems
 }

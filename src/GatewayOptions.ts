@@ -11,6 +11,7 @@ import { type GatewayError, invalid } from "./GatewayError.ts"
 import { defined } from "./internal/defined.ts"
 import { durationOf } from "./internal/duration.ts"
 import { headerValueAccepted, isHeaderValue } from "./internal/headers.ts"
+import { isObject, strayField } from "./internal/json.ts"
 import * as Encoding from "./internal/optionsEncoding.ts"
 
 /** Shortest cache life time that the gateway accepts. */
@@ -114,7 +115,18 @@ export interface Problem {
 /** No options: the gateway's settings apply. */
 export const empty: GatewayOptions = {}
 
-const costNames = ["perTokenIn", "perTokenOut", "perCacheReadToken", "perCacheWriteToken", "totalCost"] as const
+const names: ReadonlyArray<string> = [
+  "cache",
+  "metadata",
+  "log",
+  "eventId",
+  "timeout",
+  "retries",
+  "byokAlias",
+  "zeroDataRetention",
+  "noWholesale",
+  "customCost"
+] satisfies ReadonlyArray<keyof Input>
 const ttlAccepted = `60 seconds to 30 days in whole seconds, or "off"`
 
 const isWhole = (duration: Duration.Duration | undefined, unit: number, min: number, max: number): boolean => {
@@ -123,10 +135,8 @@ const isWhole = (duration: Duration.Duration | undefined, unit: number, min: num
   return Number.isFinite(millis) && millis % unit === 0 && millis >= min && millis <= max
 }
 
-const isRecord = (u: unknown): boolean => typeof u === "object" && u !== null && !Array.isArray(u)
-
 const metadataProblems = (metadata: Metadata): ReadonlyArray<Problem> => {
-  if (!isRecord(metadata)) return [{ field: "metadata", accepted: "an object of strings, finite numbers and booleans" }]
+  if (!isObject(metadata)) return [{ field: "metadata", accepted: "an object of strings, finite numbers and booleans" }]
   const problems: Array<Problem> = []
   const entries = Object.entries(metadata)
   if (entries.length > maxMetadataEntries) {
@@ -174,17 +184,19 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
     names: ReadonlyArray<string>
   ): A | undefined => {
     if (value === undefined) return undefined
-    if (!isRecord(value)) {
+    if (!isObject(value)) {
       check(false, field, `an object with ${names.join(", ")}`)
       return undefined
     }
-    for (const name of Object.keys(value)) check(names.includes(name), `${field}.${name}`, `one of ${names.join(", ")}`)
+    const stray = strayField(value, names)
+    if (stray !== undefined) check(false, `${field}.${stray}`, `one of ${names.join(", ")}`)
     return value
   }
+  if (group(input, "options", names) === undefined) return out
   const cache = group(input.cache, "cache", ["ttl", "key", "skip"])
   const log = group(input.log, "log", ["collect", "payload"])
   const retries = group(input.retries, "retries", ["attempts", "delay", "backoff"])
-  const customCost = group(input.customCost, "customCost", costNames)
+  const customCost = group(input.customCost, "customCost", Encoding.costNames)
   if (cache !== undefined) {
     check(
       cache.ttl === undefined ||
@@ -224,7 +236,7 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
   flag(input.zeroDataRetention, "zeroDataRetention")
   flag(input.noWholesale, "noWholesale")
   if (customCost !== undefined) {
-    const costs = costNames.filter((name) => customCost[name] !== undefined)
+    const costs = Encoding.costNames.filter((name) => customCost[name] !== undefined)
     check(costs.length > 0, "customCost", "at least one cost")
     for (const name of costs) {
       const cost = customCost[name]
@@ -256,14 +268,14 @@ export const normalize = (input: Input): GatewayOptions =>
     metadata: nonEmpty(input.metadata === undefined ? undefined : { ...input.metadata }),
     log: input.log === undefined ? undefined : nonEmpty(defined(input.log)),
     eventId: input.eventId,
-    timeout: input.timeout === undefined ? undefined : durationOf(input.timeout),
+    timeout: durationOf(input.timeout),
     retries:
       input.retries === undefined
         ? undefined
         : nonEmpty(
             defined({
               attempts: input.retries.attempts,
-              delay: input.retries.delay === undefined ? undefined : durationOf(input.retries.delay),
+              delay: durationOf(input.retries.delay),
               backoff: input.retries.backoff
             })
           ),

@@ -243,7 +243,7 @@ export class GatewayResponse {
           new InvalidRequest({
             origin: "client",
             field: "body",
-            accepted: `one way of reading it, and that was ${taken}`
+            accepted: `one way of reading it, which was ${taken}`
           })
         )
   }
@@ -256,11 +256,14 @@ export class GatewayResponse {
       const late = this.#take(form)
       if (late !== undefined) return Effect.fail(late)
       let waiting: Deferred.Deferred<A, GatewayError> | undefined
-      outcome = Effect.suspend(() => Deferred.await((waiting ??= Deferred.makeUnsafe())))
+      outcome = Effect.suspend(() => {
+        waiting ??= Deferred.makeUnsafe()
+        return Deferred.await(waiting)
+      })
       return Effect.onExit(this.#fallible(read), (exit) => {
         const settled =
           Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
-            ? Exit.fail(this.#error(new TransportFailure({ kind: "reset", detail: "the read was interrupted" })))
+            ? Exit.fail(this.#error(new TransportFailure({ kind: "reset", detail: "interrupted" })))
             : exit
         outcome = settled
         if (waiting !== undefined) Deferred.doneUnsafe(waiting, settled)

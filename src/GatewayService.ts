@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { type GatewayError, invalid } from "./GatewayError.ts"
+import { GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayLog from "./GatewayLog.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
@@ -88,6 +88,10 @@ export class GatewayService extends Context.Service<
   }
 >()("effect-ai-gateway/GatewayService") {}
 
+const isLegs = (
+  request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>
+): request is ReadonlyArray<UniversalRequest.LegInput> => Array.isArray(request)
+
 const checkLogId = (method: string, logId: string): Effect.Effect<void, GatewayError> =>
   isId(logId, 128)
     ? Effect.void
@@ -106,7 +110,7 @@ const awaiting = <A>(
   if (awaitLog === undefined || awaitLog === false) return self
   const input = awaitLog === true ? defaultAwaitLog : awaitLog
   const duration = durationOf(input)
-  if (duration === undefined || Duration.isNegative(duration)) {
+  if (duration === undefined || Duration.toMillis(duration) < 0) {
     return Effect.fail(invalid("GatewayService.getLog", "awaitLog", "true, false or a duration of 0 or more"))
   }
   return Effect.flatMap(Clock.currentTimeMillis, (now) => {
@@ -156,14 +160,8 @@ export const endedOf = (
       ...defined({ cacheStatus, eventId, logId, model, provider, step, resent: resent || undefined })
     }
   }
-  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
-  if (error === undefined) return {}
-  const { eventId, logId, model, provider, reason, step } = error
-  return {
-    ...answered(step),
-    error: reason,
-    ...defined({ eventId, logId, model, provider, step, status: reason.status })
-  }
+  const failed = LogTrail.failed(exit)
+  return { ...answered(failed.step), ...failed }
 }
 
 /** There are fewer providers than this. */
@@ -179,9 +177,13 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
       request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>,
       options: RunOptions = {}
     ) {
-      const legs = yield* UniversalRequest.make("provider" in request ? [request] : request)
-      yield* refuse("GatewayService.run", GatewayOptions.problems(options))
-      const gatewayOptions = GatewayOptions.normalize(options)
+      const { record, ...input } = options
+      const legs = yield* Effect.mapError(
+        UniversalRequest.make(isLegs(request) ? request : [request]),
+        ({ reason }) => new GatewayError({ method: "GatewayService.run", reason })
+      )
+      yield* refuse("GatewayService.run", GatewayOptions.problems(input))
+      const gatewayOptions = GatewayOptions.normalize(input)
       const sent = backend.run(legs, gatewayOptions, "GatewayService.run")
       yield* Effect.annotateCurrentSpan({
         "gen_ai.provider.name": legs[0].provider,
@@ -189,7 +191,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
         "ai_gateway.id": id,
         "ai_gateway.legs": legs.length
       })
-      const response = yield* options.record === false
+      const response = yield* record === false
         ? sent
         : LogTrail.record(sent, startedOf(id, legs, gatewayOptions.eventId), (exit) => endedOf(exit, legs))
       yield* Effect.annotateCurrentSpan({
@@ -255,7 +257,8 @@ export const layerHttp = (options: HttpOptions): Layer.Layer<GatewayService, Gat
   Layer.effect(
     GatewayService,
     Effect.gen(function* () {
-      yield* Http.checkHttp("GatewayService.layerHttp", options)
+      const { accountId, gateway } = options
+      yield* Http.checkHttp("GatewayService.layerHttp", options, { accountId, gateway })
       return yield* make(options.gateway, Http.makeBackend(options, yield* sender))
     })
   )
@@ -307,11 +310,10 @@ export const layerBinding = (
 ): Layer.Layer<GatewayService, GatewayError> =>
   Layer.effect(
     GatewayService,
-    Effect.gen(function* () {
-      yield* requireMethods("GatewayService.layerBinding", ai, ["gateway"])
-      yield* checkId("GatewayService.layerBinding", "gateway", options.gateway)
-      return yield* make(options.gateway, Binding.makeBackend(ai, options.gateway))
-    })
+    requireMethods("GatewayService.layerBinding", ai, ["gateway"]).pipe(
+      Effect.andThen(checkId("GatewayService.layerBinding", "gateway", options.gateway)),
+      Effect.andThen(Effect.suspend(() => make(options.gateway, Binding.makeBackend(ai, options.gateway))))
+    )
   )
 
 export type { AiBinding, GatewayBinding } from "./internal/binding.ts"

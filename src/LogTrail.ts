@@ -11,7 +11,10 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Attempt } from "./GatewayError.ts"
+import * as Option from "effect/Option"
+import type { Attempt, GatewayError } from "./GatewayError.ts"
+import { defined } from "./internal/defined.ts"
+import { shownEndpoint } from "./internal/secrets.ts"
 
 export type { Attempt } from "./GatewayError.ts"
 
@@ -77,6 +80,14 @@ export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "erro
 /** What an outcome adds to an attempt. */
 export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt">>
 
+/** What a failure adds to an attempt; nothing when there is none. */
+export const failed = (exit: Exit.Exit<unknown, GatewayError>): Ended => {
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  if (error === undefined) return {}
+  const { eventId, logId, model, provider, reason, step } = error
+  return { error: reason, ...defined({ eventId, logId, model, provider, step, status: reason.status }) }
+}
+
 // A defect is a failure too, although no reason describes it.
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>, ended: Ended): Attempt["outcome"] =>
   Exit.isSuccess(exit)
@@ -106,6 +117,7 @@ export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void):
         slot.attempt = {
           ...started,
           ...ended,
+          endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
           outcome: outcomeOf(exit, ended),
           startedAt,
           duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)

@@ -26,7 +26,7 @@ import type { EmbeddingInput, Embeddings } from "./internal/dialects/embeddings.
 import { millisOf } from "./internal/duration.ts"
 import { makePlan, type Planned } from "./internal/plan.ts"
 import * as Render from "./internal/render.ts"
-import { policyOf, type RetryOptions } from "./internal/retryPolicy.ts"
+import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/retryPolicy.ts"
 import * as Json from "./internal/routeJson.ts"
 import * as JsonRead from "./internal/routeJsonRead.ts"
 import {
@@ -35,7 +35,8 @@ import {
   type Leaf,
   type Node,
   type RetrySchedule,
-  rebuild
+  rebuild,
+  withoutValues
 } from "./internal/routeNode.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
@@ -147,10 +148,7 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
         // Schema's messages say what was expected and where; they do not print the value.
         onFailure: (error) => ({
           field: "body",
-          accepted: error.message
-            .replace(/^Expected /, "")
-            .replace(/\s+/g, " ")
-            .slice(0, 500)
+          accepted: withoutValues(error.message)
         })
       }),
     ...(stream !== undefined && {
@@ -184,11 +182,18 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
  * )
  * ```
  */
-export const fallback = <In, Out>(first: Route<In, Out>, ...rest: ReadonlyArray<Route<In, Out>>): Route<In, Out> =>
-  // A caller without types can pass none at all; the plan then names the problem.
+export const fallback = <In, Out>(
+  ...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]
+): Route<In, Out> =>
+  // A caller without types can pass none at all, or something else; the plan then names the problem.
   fromNode({
     _tag: "Fallback",
-    routes: [first, ...rest].flatMap((route: Route<In, Out> | undefined) => (route === undefined ? [] : [route.node]))
+    routes: routes.map(
+      (route, i): Node<In, Out> =>
+        isRoute(route)
+          ? route.node
+          : { _tag: "Invalid", problem: { field: `fallback[${i}]`, accepted: "a route" }, route: undefined }
+    )
   })
 
 /**
@@ -334,7 +339,11 @@ export const metadata: {
 export const fallbackOn: {
   (on: FallbackOn): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, on: FallbackOn): Route<In, Out>
-} = dual(2, <In, Out>(self: Route<In, Out>, on: FallbackOn) => fromNode({ _tag: "FallbackOn", on, route: self.node }))
+} = dual(2, <In, Out>(self: Route<In, Out>, on: FallbackOn) =>
+  typeof on === "function" || isReasons(on)
+    ? fromNode({ _tag: "FallbackOn", on, route: self.node })
+    : invalid(self, { field: "fallbackOn", accepted: `${reasonsAccepted}, or a function of the error` })
+)
 
 /** What {@link when} takes. */
 export interface WhenOptions<In, Out> {

@@ -7,7 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import { headerValueAccepted, isHeaderName, isHeaderValue } from "./internal/headers.ts"
+import { headerValueAccepted, isHeaderName, isHeaderValue, isPath, pathAccepted } from "./internal/headers.ts"
+import { isObject } from "./internal/json.ts"
 
 /** Headers of a leg: lower-case names; credentials stay `Redacted` until they are written. */
 export type Headers = Readonly<Record<string, string | Redacted.Redacted<string>>>
@@ -44,17 +45,7 @@ export const isProvider = (provider: string): boolean =>
 /** What {@link isProvider} accepts, for error messages. */
 export const providerAccepted = "a provider slug: up to 64 lower-case letters, digits and inner hyphens"
 
-// A URL parser would fold `..`, and stop at `#`; white space and control characters are never part of a path.
-const isEndpoint = (endpoint: string): boolean =>
-  typeof endpoint === "string" &&
-  /^[\x21-\x7e]+$/.test(endpoint) &&
-  !endpoint.startsWith("/") &&
-  !/[#\\]/.test(endpoint) &&
-  !/(?:^|\/)(?:\.|%2e){1,2}(?:[/?]|$)/i.test(endpoint)
-
 type Problem = readonly [field: string, accepted: string]
-
-const isObject = (u: unknown): boolean => typeof u === "object" && u !== null && !Array.isArray(u)
 
 const isWhole = (n: number | undefined, min: number, max: number): boolean =>
   n === undefined || (Number.isInteger(n) && n >= min && n <= max)
@@ -81,9 +72,7 @@ const check = (leg: LegInput, field: string): Problem | undefined => {
   if (!isProvider(leg.provider)) {
     return [`${field}.provider`, providerAccepted]
   }
-  if (!isEndpoint(leg.endpoint)) {
-    return [`${field}.endpoint`, "a relative path in printable ASCII, without a leading slash, `#` or dot segments"]
-  }
+  if (!isPath(leg.endpoint)) return [`${field}.endpoint`, pathAccepted]
   if (leg.headers !== undefined && !isObject(leg.headers)) return [`${field}.headers`, "an object of header values"]
   // JSON has no such value: one transport would drop it, another send `null`.
   if (leg.query === undefined) return [`${field}.query`, "a JSON value"]

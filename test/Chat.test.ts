@@ -95,6 +95,13 @@ describe("wrong requests", () => {
     [null, "request"],
     [{}, "messages"],
     [{ messages: [] }, "messages", "at least one message"],
+    // Names of SDKs would vanish otherwise.
+    [{ messages, max_tokens: 5 }, "max_tokens"],
+    [{ messages, model: "m" }, "model"],
+    [message({ role: "user", content: secret, name: "ada" }), "messages[1].name"],
+    [message({ role: "system", content: secret, cache_control: {} }), "messages[1].cache_control"],
+    [message({ role: "assistant", content: secret, tool_calls: [] }), "messages[1].tool_calls"],
+    [message({ role: "tool", tool_call_id: "a", content: "x" }), "messages[1].tool_call_id"],
     [message(null), "messages[1]"],
     [message({ role: "robot", content: secret }), "messages[1].role", "system, user, assistant or tool"],
     [message({ role: "user" }), "messages[1].content"],

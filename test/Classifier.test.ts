@@ -217,6 +217,39 @@ describe("secrets", () => {
     assert.strictEqual(classify(`${"x".repeat(1_995)}${secret}`), `${"x".repeat(1_995)}<reda`)
   })
 
+  const detailOf = (body: string, secret: string, status = 503) =>
+    Classifier.classify({ surface: "gateway", status, secrets: [secret], body }).reason.detail ?? ""
+
+  it("leave no beginning in a page, wherever it was cut", () => {
+    const secret = "correct-horse-battery-staple"
+    for (const length of [8_100, 8_150, 8_192, 65_000, 65_500]) {
+      for (let cut = 1; cut <= secret.length; cut += 3) {
+        // Markup and white space shrink, so that the end of what was read is shown.
+        const page = `<html>${" ".repeat(length)}your key ${secret}`
+        const detail = detailOf(page.slice(0, page.length - cut), secret)
+        assert.notInclude(detail, "corr", `${length}, ${cut}`)
+        assert.isTrue(detail.startsWith("your key"))
+      }
+    }
+    assert.notInclude(detailOf(`${`${secret} `.repeat(2_400)}correct-hor`, secret), "corr")
+  })
+
+  it("are found before a page is taken apart", () => {
+    for (const secret of ["a<b>c<d>e1234", "two  spaces   in it"]) {
+      // What stands for it looks like a tag, and goes with them.
+      assert.strictEqual(detailOf(`<html><b>key</b> ${secret} refused</html>`, secret), "key refused")
+    }
+  })
+
+  it("do not change what is said about a failure, even where they look like a part of it", () => {
+    const body = JSON.stringify({ success: false, error: [{ code: 2005, message: "the message of error 2005" }] })
+    for (const secret of ["message", "error", "2005", "success"]) {
+      const { reason, rule } = Classifier.classify({ surface: "gateway", status: 400, secrets: [secret], body })
+      assert.strictEqual(rule, "cf-2005")
+      assert.notInclude(`${reason.detail} ${reason.code}`, secret)
+    }
+  })
+
   for (const [text, shown] of [
     ["Incorrect API key provided: sk-proj-********abcd.", "Incorrect API key provided: <redacted>."],
     ["sent Authorization: Bearer abcdef123456, which", "sent Authorization: Bearer <redacted>, which"],

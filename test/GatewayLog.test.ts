@@ -243,7 +243,19 @@ describe("queries", () => {
       json(`{"filters":[{"key":"id","operator":"eq","value":[1]},{"key":"id","operator":"like","value":[1]}]}`),
       "filters[1].operator"
     ],
-    [{ filters: [{ key: "id", operator: "eq", value: [] }] }, "filters[0].value"]
+    [{ filters: [{ key: "id", operator: "eq", value: [] }] }, "filters[0].value"],
+    [json(`{"filters":[{"key":"id","operator":"eq","value":"a"}]}`), "filters[0].value"],
+    [json(`{"filters":[{"key":"id","operator":"eq","value":[{}]}]}`), "filters[0].value"],
+    [json(`{"filters":[{"key":"id","operator":"eq"}]}`), "filters[0].value"],
+    [json(`{"filters":[null]}`), "filters[0]"],
+    [json(`{"filters":{"key":"id"}}`), "filters"],
+    [json(`{"filters":null}`), "filters"],
+    [json(`{"search":1}`), "search"],
+    [json(`{"eventId":""}`), "eventId"],
+    [json(`{"eventId":4}`), "eventId"],
+    [json(`{"per_page":4}`), "per_page"],
+    [json("null"), "query"],
+    [json("[]"), "query"]
   ]
   for (const [query, field] of bad) {
     it(`name the field: ${JSON.stringify(query).slice(0, 90)}`, () => {
@@ -288,7 +300,9 @@ describe("feedback", () => {
     [{ metadata: { a: Number.NaN } }, "metadata.a"],
     [{ metadata: { "cf.a": 1 } }, `metadata key "cf.a"`],
     [json(`{"metadata":{"a":{"b":1}}}`), "metadata.a"],
-    [json(`{"metadata":[1]}`), "metadata"]
+    [json(`{"metadata":[1]}`), "metadata"],
+    [json("null"), "patch"],
+    [json(`"good"`), "patch"]
   ]
   for (const [patch, field] of bad) {
     it(`names the field: ${JSON.stringify(patch)}`, () => {

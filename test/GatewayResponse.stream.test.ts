@@ -130,7 +130,7 @@ describe("every stream of a response", () => {
   it.effect.each(ways)("%s: a body that has been taken is not an empty one", ([, read]) =>
     Effect.gen(function* () {
       const message = (form: string) =>
-        `GatewayService.run: openai/m: invalid body: expected one way of reading it, and that was ${form}`
+        `GatewayService.run: openai/m: invalid body: expected one way of reading it, which was ${form}`
       const late = (response: GatewayResponse.GatewayResponse) =>
         Effect.map(Effect.flip(Stream.runDrain(read(response))), ({ message }) => message)
       const left = respond(chunks)

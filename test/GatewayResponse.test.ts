@@ -3,8 +3,17 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
 import type { GatewayError } from "../src/GatewayError.ts"
-import { GatewayResponse, maxExcerpt, metaFromHeaders, type ResponseOptions, unwrap } from "../src/GatewayResponse.ts"
+import {
+  bytes as bytesOf,
+  events,
+  GatewayResponse,
+  maxExcerpt,
+  metaFromHeaders,
+  type ResponseOptions,
+  unwrap
+} from "../src/GatewayResponse.ts"
 import { type Body, textBody, webBody } from "../src/internal/body.ts"
 import { reveal, scrub, secretsOf } from "../src/internal/secrets.ts"
 
@@ -165,6 +174,93 @@ describe("reading", () => {
         assert.deepInclude({ ...error.reason }, { _tag: "TransportFailure", kind: "reset" })
         assert.strictEqual(seen.aborted, 1)
         assert.notInclude(inspect(error, { depth: null }), secret)
+      }
+    })
+  )
+})
+
+describe("readers of one body", () => {
+  it.effect("share one read, also at the same time", () =>
+    Effect.gen(function* () {
+      const { seen, stream } = source(`{"success":true,`, `"result":[1]}`)
+      const response = respond(web(stream).body)
+      const all = yield* Effect.all([response.text, response.json, response.result, response.text], {
+        concurrency: "unbounded"
+      })
+      const text = `{"success":true,"result":[1]}`
+      assert.deepStrictEqual(all, [text, JSON.parse(text), [1], text])
+      assert.strictEqual(seen.pulled, 3)
+      const bytes = respond(web("abc").body)
+      const [first, second] = yield* Effect.all([bytes.bytes, bytes.bytes], { concurrency: "unbounded" })
+      assert.deepStrictEqual([first, second, yield* bytes.bytes], Array(3).fill(new TextEncoder().encode("abc")))
+    })
+  )
+
+  it.effect("share what goes wrong, which is not tried again", () =>
+    Effect.gen(function* () {
+      const { seen, stream } = source("abc", "error")
+      const response = respond(web(stream).body)
+      const errors = yield* Effect.all([Effect.flip(response.text), Effect.flip(response.json)], {
+        concurrency: "unbounded"
+      })
+      for (const error of [...errors, yield* Effect.flip(response.text)]) {
+        assert.strictEqual(error.reason._tag, "TransportFailure")
+      }
+      assert.strictEqual(seen.pulled, 2)
+    })
+  )
+
+  it.effect("are not left waiting when the one who reads is interrupted", () =>
+    Effect.gen(function* () {
+      const { body, seen } = web(source("abc", "stall").stream)
+      const response = respond(body)
+      const reading = yield* Effect.forkChild(response.text, { startImmediately: true })
+      const waiting = yield* Effect.forkChild(Effect.flip(response.json), { startImmediately: true })
+      yield* Fiber.interrupt(reading)
+      const error = yield* Fiber.join(waiting)
+      assert.deepInclude({ ...error.reason }, { _tag: "TransportFailure", kind: "reset" })
+      assert.strictEqual((yield* Effect.flip(response.text)).reason, error.reason)
+      assert.strictEqual(seen.aborted, 1)
+    })
+  )
+
+  it.effect("whose one who waits is interrupted go on", () =>
+    Effect.gen(function* () {
+      const response = respond(web(source("abc").stream).body)
+      const reading = yield* Effect.forkChild(response.text, { startImmediately: true })
+      const waiting = yield* Effect.forkChild(response.text, { startImmediately: true })
+      yield* Fiber.interrupt(waiting)
+      assert.strictEqual(yield* Fiber.join(reading), "abc")
+    })
+  )
+
+  it.effect("who want it in another form are told, whatever came first", () =>
+    Effect.gen(function* () {
+      const forms = {
+        text: (response: GatewayResponse) => response.text,
+        bytes: (response: GatewayResponse) => response.bytes,
+        reader: (response: GatewayResponse) => Effect.suspend(() => response.reader().read),
+        stream: (response: GatewayResponse) => Stream.runDrain(bytesOf(response)),
+        events: (response: GatewayResponse) => Stream.runDrain(events(response)),
+        web: (response: GatewayResponse) => Effect.sync(() => response.web()),
+        cancel: (response: GatewayResponse) => response.cancel
+      } satisfies Record<string, (response: GatewayResponse) => Effect.Effect<unknown, GatewayError>>
+      for (const [first, take] of Object.entries(forms)) {
+        for (const later of ["text", "bytes", "reader", "stream", "events"] as const) {
+          if (first === later && first !== "reader") continue
+          for (const body of [web("data: abc\n\n").body, textBody("data: abc\n\n")]) {
+            const response = respond(body, { "cf-aig-log-id": "l-1" }, { provider: "openai" })
+            const taking: Effect.Effect<unknown, GatewayError> = take(response)
+            yield* taking
+            const late: Effect.Effect<unknown, GatewayError> = forms[later](response)
+            const { logId, reason } = yield* Effect.flip(late)
+            assert.isTrue(
+              reason._tag === "InvalidRequest" && reason.origin === "client" && reason.field === "body",
+              `${first}, then ${later}: ${reason._tag}`
+            )
+            assert.strictEqual(logId, "l-1")
+          }
+        }
       }
     })
   )

@@ -1,6 +1,4 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Config from "effect/Config"
-import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
@@ -212,9 +210,39 @@ describe("over HTTP", () => {
     })
   )
 
+  it.effect("what is no leg and no list of legs is named, before anything is sent", () =>
+    Effect.gen(function* () {
+      const { gateway, peer } = yield* overPeer(ok)
+      // What a program without types passes.
+      for (const text of ["null", "{}", "3", `"x"`, "[null]", `[[{"provider":"openai"}]]`]) {
+        const error = yield* Effect.flip(gateway.run(JSON.parse(text)))
+        assert.isTrue(error.reason._tag === "InvalidRequest" && /^legs\[0\]/.test(error.reason.field ?? ""), text)
+        assert.strictEqual(error.method, "GatewayService.run")
+      }
+      for (const [options, field] of [
+        [`{"cacheTtl":60}`, "options.cacheTtl"],
+        [`{"headers":{}}`, "options.headers"]
+      ] as const) {
+        const leg = { provider: "openai", endpoint: "chat/completions", query: {} }
+        const error = yield* Effect.flip(gateway.run(leg, JSON.parse(options)))
+        assert.isTrue(error.reason._tag === "InvalidRequest" && error.reason.field === field, options)
+      }
+      for (const id of [undefined, null, 5]) {
+        const error = yield* Effect.flip(gateway.getLog(id as unknown as string))
+        assert.isTrue(error.reason._tag === "InvalidRequest" && error.reason.field === "logId")
+      }
+      assert.strictEqual(peer.requests.length, 0)
+    })
+  )
+
   it.effect("a malformed option of the layer is named", () =>
     Effect.gen(function* () {
       const cases: ReadonlyArray<readonly [Partial<GatewayService.HttpOptions>, string]> = [
+        // An environment variable that is not set, for example.
+        [JSON.parse(`{"accountId":null}`), "accountId"],
+        [{ accountId: undefined as unknown as string }, "accountId"],
+        [{ gateway: undefined as unknown as string }, "gateway"],
+        [JSON.parse(`{"token":"not redacted"}`), "token"],
         [{ accountId: "" }, "accountId"],
         [{ gateway: "a/b" }, "gateway"],
         [{ gateway: "x".repeat(65) }, "gateway"],
@@ -375,6 +403,30 @@ describe("getLog with awaitLog", () => {
 })
 
 describe("patchLog", () => {
+  it.effect("fails when a 200 says that nothing was done", () =>
+    Effect.gen(function* () {
+      const bodies = [
+        JSON.stringify({ success: true, result: {} }),
+        "",
+        JSON.stringify({ success: false, errors: [{ code: 7002, message: "Log Not Found" }] }),
+        "<html>Sign in</html>"
+      ]
+      const { gateway } = yield* overPeer(
+        (_, response, __, index) => {
+          response.writeHead(200)
+          response.end(bodies[index])
+        },
+        { apiToken }
+      )
+      yield* gateway.patchLog("l", { feedback: 1 })
+      yield* gateway.patchLog("l", { feedback: 1 })
+      const missing = yield* Effect.flip(gateway.patchLog("l", { feedback: 1 }))
+      assert.strictEqual(notFoundOf(missing), "log")
+      assert.strictEqual(missing.logId, "l")
+      assert.strictEqual((yield* Effect.flip(gateway.patchLog("l", { feedback: 1 }))).reason._tag, "InvalidResponse")
+    })
+  )
+
   it.effect("refuses what the gateway would lose", () =>
     Effect.gen(function* () {
       const { gateway, peer } = yield* overPeer(ok, { apiToken })
@@ -400,62 +452,6 @@ describe("patchLog", () => {
         ["patch", "feedback", "feedback", "score", "score", "metadata.a", `metadata key "cf.a"`, "metadata"]
       )
       assert.strictEqual(peer.requests.length, 0)
-    })
-  )
-})
-
-describe("layerConfig", () => {
-  const run = (env: Record<string, string>) =>
-    Effect.gen(function* () {
-      const peer = yield* makePeer(ok)
-      const url = (value: string | undefined) => value?.replace("PEER", peer.url)
-      const provided = Object.fromEntries(Object.entries(env).map(([key, value]) => [key, url(value)]))
-      const context = yield* Layer.build(
-        GatewayService.layerConfig.pipe(
-          Layer.provide(FetchHttpClient.layer),
-          Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown(provided)))
-        )
-      )
-      const gateway = yield* Effect.provide(GatewayService.GatewayService, context)
-      yield* gateway.run(leg)
-      if (env["CLOUDFLARE_API_URL"] !== undefined) yield* Effect.ignore(gateway.getLog("l"))
-      return peer.requests.map(({ headers, url }) => [url, headers["cf-aig-authorization"] ?? headers["authorization"]])
-    })
-
-  it.effect("takes everything from the environment", () =>
-    Effect.gen(function* () {
-      const env = { CLOUDFLARE_ACCOUNT_ID: "acc", AI_GATEWAY_ID: "gw" }
-      for (const url of ["PEER", "PEER/", "PEER/v1/acc/gw", "PEER/v1/acc/gw/"]) {
-        assert.deepStrictEqual(yield* run({ ...env, AI_GATEWAY_URL: url }), [
-          ["/v1/acc/gw/openai/chat/completions", undefined]
-        ])
-      }
-      assert.deepStrictEqual(
-        yield* run({
-          ...env,
-          AI_GATEWAY_URL: "PEER/base",
-          CF_AIG_TOKEN: "t1",
-          CLOUDFLARE_API_TOKEN: "t2",
-          CLOUDFLARE_API_URL: "PEER/api"
-        }),
-        [
-          ["/base/v1/acc/gw/openai/chat/completions", "Bearer t1"],
-          ["/api/accounts/acc/ai-gateway/gateways/gw/logs/l", "Bearer t2"]
-        ]
-      )
-    })
-  )
-
-  it.effect("names what is missing", () =>
-    Effect.gen(function* () {
-      for (const missing of ["CLOUDFLARE_ACCOUNT_ID", "AI_GATEWAY_ID"]) {
-        const env = { CLOUDFLARE_ACCOUNT_ID: "acc", AI_GATEWAY_ID: "gw" }
-        const error = yield* Effect.flip(
-          run(Object.fromEntries(Object.entries(env).filter(([name]) => name !== missing)))
-        )
-        assert.instanceOf(error, Config.ConfigError)
-        assert.include(String(error), missing)
-      }
     })
   )
 })

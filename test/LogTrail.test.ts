@@ -227,6 +227,25 @@ describe("current and lastLogId", () => {
 })
 
 describe("record", () => {
+  it.effect("shows no key that stands in a path", () =>
+    Effect.gen(function* () {
+      const started = { target: "a", provider: "google", endpoint: "v1/m:generateContent?key=sk-1&alt=json" }
+      const attempts = yield* Effect.map(
+        LogTrail.collect(
+          Effect.andThen(
+            LogTrail.record(Effect.void, started, () => ({})),
+            LogTrail.record(Effect.void, { ...started, endpoint: "chat" }, () => ({ endpoint: "a?token=sk-1" }))
+          )
+        ),
+        (collected) => collected.attempts
+      )
+      assert.deepStrictEqual(
+        attempts.map(({ endpoint }) => endpoint),
+        ["v1/m:generateContent?key=<redacted>&alt=json", "a?token=<redacted>"]
+      )
+    })
+  )
+
   it.effect("tells a listener about every attempt, with or without a collection", () =>
     Effect.gen(function* () {
       const seen: Array<LogTrail.Attempt> = []

@@ -322,6 +322,7 @@ describe("problems", () => {
   const attempts = "a whole number from 1 to 100"
   const limit = "1 millisecond or more, finite, in whole milliseconds"
   const delay = "a finite duration of 0 or more"
+  const reasons = "reasons such as RateLimited"
   const twice = (text: string) => `either \`Route.timeout\` or the option \`timeout\`, not both${text}`
   const table: ReadonlyArray<readonly [Route.Route<Input, string>, field: string, accepted: string]> = [
     ...[0, -1, 1.5, 101, Number.NaN, Number.POSITIVE_INFINITY].map(
@@ -342,6 +343,40 @@ describe("problems", () => {
     [Route.retry(a, JSON.parse(`{"attempts":2,"backoff":"cubic"}`)), "retry.backoff", "constant, linear, exponential"],
     [Route.retry(a, JSON.parse(`{"delay":100}`)), "retry.attempts", attempts],
     [Route.retry(a, JSON.parse("3")), "retry.attempts", attempts],
+    [Route.retry(a, JSON.parse("null")), "retry.attempts", attempts],
+    ...[`"RateLimited"`, `["RateLimitted"]`, "null"].map(
+      (bad) => [Route.retry(a, JSON.parse(`{"attempts":2,"on":${bad}}`)), "retry.on", reasons] as const
+    ),
+    [
+      Route.retry(a, JSON.parse(`{"attempts":2,"maxdelay":5}`)),
+      "retry.maxdelay",
+      "one of attempts, delay, backoff, maxDelay, jitter, retryAfter, on"
+    ],
+    ...[`"RateLimited"`, `["RateLimitted"]`, "null"].map(
+      (bad) => [Route.fallbackOn(a, JSON.parse(bad)), "fallbackOn", `${reasons}, or a function of the error`] as const
+    ),
+    [Reflect.apply(Route.fallback, undefined, [a, undefined]), "fallback[1]", "a route"],
+    [Reflect.apply(Route.fallback, undefined, [{}, a]), "fallback[0]", "a route"],
+    [
+      Route.options(a, JSON.parse("null")),
+      "options",
+      "an object with cache, metadata, log, eventId, timeout, retries, byokAlias, zeroDataRetention, noWholesale, customCost"
+    ],
+    ...["authorization", "event-id", "max-attempts", "retry-delay", "backoff", "request-timeout"].map(
+      (name) =>
+        [
+          Route.make({
+            provider: "openai",
+            endpoint: "chat/completions",
+            model: "m",
+            headers: { [`cf-aig-${name}`]: "5" },
+            query: (input: Input) => input,
+            success: Schema.String
+          }),
+          `openai/m: headers.cf-aig-${name}`,
+          "a header for the provider: the gateway is told through `Route.options`"
+        ] as const
+    ),
     ...[0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY].flatMap((bad) => [
       [Route.timeout(a, bad), "timeout", limit] as const,
       [Route.deadline(a, bad), "deadline", limit] as const

@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
+import { GatewayService } from "effect-ai-gateway/GatewayService"
 import * as LocalGateway from "effect-ai-gateway/local"
 import type { Fault } from "effect-ai-gateway/local/Upstream"
 import * as Route from "effect-ai-gateway/Route"
@@ -174,4 +175,59 @@ describe("compiled and client execution", () => {
       assert.strictEqual(allowed.execution, "gateway")
     }).pipe(Effect.provide(Live))
   )
+
+  it.effect(
+    "an allowed deadline of the whole is kept on the client, the shorter one of two, also behind a condition",
+    () =>
+      Effect.gen(function* () {
+        const local = yield* LocalGateway.Current
+        const slow = leaf("openai", "a")
+        for (const route of [
+          slow.pipe(Route.deadline("9 seconds")),
+          slow.pipe(Route.deadline("9 seconds"), Route.deadline("20 seconds")),
+          slow.pipe(Route.deadline("20 seconds"), Route.deadline("9 seconds")),
+          Route.when(() => true, slow.pipe(Route.deadline("9 seconds")), leaf("groq", "b")),
+          Route.deadline(
+            Route.when(() => false, slow, slow.pipe(Route.deadline("9 seconds"))),
+            "20 seconds"
+          )
+        ]) {
+          yield* local.reset
+          yield* local.script("openai", [{ stall: true }])
+          const running = yield* Effect.forkChild(
+            Effect.flip(Router.run(route, "hello", { execution: "gateway", allow: ["deadline"] }))
+          )
+          yield* TestClock.adjust("8900 millis")
+          assert.isUndefined(running.pollUnsafe())
+          yield* TestClock.adjust("200 millis")
+          const { attempts, reason } = yield* Fiber.join(running)
+          assert.isTrue(reason._tag === "Timeout" && reason.phase === "deadline")
+          assert.strictEqual(attempts?.length, 1)
+        }
+      }).pipe(Effect.provide(Live))
+  )
+
+  for (const width of [1, 2, 16, 200]) {
+    it.effect(
+      `one route object, ${width} in flight in the gateway: each answer matches its prompt, each log id its log`,
+      () =>
+        Effect.gen(function* () {
+          const local = yield* LocalGateway.Current
+          yield* local.reset
+          const gateway = yield* GatewayService
+          const pair = Route.fallback(leaf("openai", "a"), leaf("groq", "b"))
+          yield* Effect.forEach(
+            Array.from({ length: width }, (_, index) => `prompt-${index}-`),
+            Effect.fnUntraced(function* (prompt) {
+              const { attempts, execution, logId, value } = yield* Router.run(pair, prompt)
+              assert.strictEqual(execution, "gateway")
+              assert.include(value, prompt)
+              assert.strictEqual(attempts[0]?.logId, logId)
+              assert.include((yield* gateway.getLog(logId ?? "none")).responseHead, prompt)
+            }),
+            { concurrency: "unbounded", discard: true }
+          )
+        }).pipe(Effect.provide(Router.layer.pipe(Layer.provideMerge(LocalGateway.layer()))))
+    )
+  }
 })

@@ -82,16 +82,18 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("stops on a caller's fault: 413 does not burn the chain", () => {
-    const { layer, seen } = make({ openai: [fail(413)] })
-    return Effect.gen(function* () {
-      const route = Route.fallback(leaf("openai"), leaf("anthropic")).pipe(Route.retry({ attempts: 3 }))
-      const error = yield* outcome(Router.run(route, "hello"))
-      assert.strictEqual(error?.reason._tag, "InvalidRequest")
-      assert.strictEqual(error?.attempts?.length, 1)
-      assert.strictEqual(seen.length, 1)
-    }).pipe(Effect.provide(layer))
-  })
+  for (const status of [400, 405, 413, 415, 422]) {
+    it.effect(`stops on a caller's fault: ${status} does not burn the chain`, () => {
+      const { layer, seen } = make({ openai: [fail(status)] })
+      return Effect.gen(function* () {
+        const route = Route.fallback(leaf("openai"), leaf("anthropic")).pipe(Route.retry({ attempts: 3 }))
+        const error = yield* outcome(Router.run(route, "hello"))
+        assert.strictEqual(error?.reason._tag, "InvalidRequest")
+        assert.strictEqual(error?.attempts?.length, 1)
+        assert.strictEqual(seen.length, 1)
+      }).pipe(Effect.provide(layer))
+    })
+  }
 
   it.effect("heeds a hint as a lower bound", () => {
     const { layer } = make({ openai: [fail(429, { "retry-after": "3" })] })
@@ -100,6 +102,29 @@ describe("Router on the client", () => {
       const { exit, millis } = yield* timed(Router.run(route, "hello"), 100)
       assert.isTrue(Exit.isSuccess(exit))
       assert.strictEqual(millis, 3000)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("takes the hint of the failure at hand, also as a date, and not that of an earlier one", () => {
+    // The test clock begins at 1970.
+    const { layer } = make({
+      openai: [
+        fail(429, { "retry-after": "4" }),
+        fail(503),
+        fail(429, { "retry-after": "Thu, 01 Jan 1970 00:00:10 GMT" }),
+        fail(429, { "retry-after-ms": "1500" })
+      ]
+    })
+    return Effect.gen(function* () {
+      const route = leaf("openai").pipe(Route.retry({ attempts: 5, delay: "100 millis", backoff: "constant" }))
+      const { exit } = yield* timed(Router.run(route, "hello"), 100)
+      assert.isTrue(Exit.isSuccess(exit))
+      if (!Exit.isSuccess(exit)) return
+      const [first, ...rest] = exit.value.attempts.map(({ startedAt }) => startedAt)
+      assert.deepStrictEqual(
+        rest.map((at) => at - (first ?? Number.NaN)),
+        [4000, 4100, 10_000, 11_500]
+      )
     }).pipe(Effect.provide(layer))
   })
 
@@ -201,6 +226,29 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("what does not decode says where, and none of the words of the answer", () => {
+    const words = "the patient's name"
+    const route = (success: Schema.ConstraintDecoder<unknown>) =>
+      Route.make({ provider: "openai", endpoint: "x", query: (prompt: string) => ({ prompt }), success })
+    const cases = [
+      [Schema.Record(Schema.String, Schema.Number), { [words]: "x" }, `number at ["…"]`],
+      [Schema.Record(Schema.String, Schema.Number), { [`"${words}"]`]: "x" }, `number at ["…"]`],
+      [Schema.Struct({ a: Schema.Array(Schema.Number) }), { a: [1, words] }, `number at ["a"][1]`],
+      [Schema.Struct({ kind: Schema.Literals(["a", "b"]) }), { kind: words }, `"a" | "b" at ["kind"]`]
+    ] as const
+    return Effect.gen(function* () {
+      for (const [success, body, accepted] of cases) {
+        const { layer } = make({ openai: [{ body }] })
+        const error = yield* outcome(Effect.provide(Router.run(route(success), "hello"), layer))
+        assert.isTrue(error?.reason._tag === "InvalidResponse")
+        assert.strictEqual(
+          error?.message,
+          `Router.run: openai: invalid response: body: expected ${accepted} (status 200)`
+        )
+      }
+    })
+  })
+
   it.effect("interruption never falls back and is recorded", () => {
     const { interrupted, layer, seen } = make({ openai: [{ never: true }] })
     return Effect.gen(function* () {
@@ -231,6 +279,29 @@ describe("Router on the client", () => {
       assert.strictEqual(seen.length, 1)
     }).pipe(Effect.provide(layer))
   })
+
+  it.effect(
+    "builds the body of a target when its turn comes, and not to find out that the gateway cannot run the route",
+    () => {
+      const { layer } = make({ openai: [fail(401)] }, "auto")
+      const built: Array<string> = []
+      const counting = (provider: string) =>
+        Route.make({
+          provider,
+          endpoint: "chat/completions",
+          query: (prompt: string) => {
+            built.push(provider)
+            return { prompt }
+          },
+          success: Body
+        })
+      return Effect.gen(function* () {
+        const route = Route.fallback(counting("openai"), counting("groq"), counting("mistral"))
+        const { execution, provider } = yield* Router.run(Route.deadline(route, "1 minute"), "hello")
+        assert.deepStrictEqual([execution, provider, ...built], ["client", "groq", "openai", "groq"])
+      }).pipe(Effect.provide(layer))
+    }
+  )
 
   it.effect("runs an Effect schedule, with hints as lower bounds", () => {
     const { layer } = make({ openai: [fail(503), fail(429, { "retry-after": "4" }), fail(503)] })
@@ -288,9 +359,39 @@ describe("Router on the client", () => {
         assert.isTrue(error?.reason._tag === "InvalidRequest", field)
         assert.strictEqual(error?.reason._tag === "InvalidRequest" ? error.reason.field : "", field)
       }
+      for (const options of [{ execution: "moon" }, { execution: "" }, { options: { cacheTtl: 60 } }]) {
+        // What a program without types passes.
+        const error = yield* outcome(Router.run(leaf("openai"), "hello", options as Router.RunOptions))
+        const [field] = Object.keys(options.options ?? options)
+        assert.isTrue(error?.reason._tag === "InvalidRequest" && error.reason.field?.endsWith(field ?? "?"), field)
+      }
       assert.strictEqual(seen.length, 0)
     }).pipe(Effect.provide(layer))
   })
+
+  for (const [step, issue] of [
+    [undefined, "no cf-aig-step"],
+    ["", "no cf-aig-step"],
+    ["2", "cf-aig-step 2 names no leg"],
+    ["99", "cf-aig-step 99 names no leg"]
+  ] as const) {
+    it.effect(
+      `an answer of several legs whose step is ${step ?? "missing"} is nobody's, and not asked for again`,
+      () => {
+        const headers = step === undefined ? {} : { "cf-aig-step": step }
+        const { layer, seen } = make(() => ({ body: completion("whose?"), headers }), "gateway")
+        return Effect.gen(function* () {
+          const { exit } = yield* timed(outcome(Router.run(Route.fallback(leaf("openai"), leaf("groq")), "hello")))
+          assert.isTrue(Exit.isSuccess(exit))
+          const error = Exit.isSuccess(exit) ? exit.value : undefined
+          assert.isTrue(error?.reason._tag === "InvalidResponse" && error.reason.issue === issue)
+          assert.strictEqual(error?.logId, "log-1")
+          assert.strictEqual(seen.length, 1)
+          assert.strictEqual(error?.attempts?.length, 1)
+        }).pipe(Effect.provide(layer))
+      }
+    )
+  }
 
   for (const width of [1, 2, 16, 1000]) {
     it.effect(`one route object, ${width} in flight: each answer matches its prompt`, () => {

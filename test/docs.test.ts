@@ -108,7 +108,7 @@ describe("docs/errors.md", () => {
 })
 
 describe("examples", () => {
-  const documented = ["errors.md"]
+  const documented = ["errors.md", "workers.md"]
   const blocks = new Map<string, string>()
   let folder = ""
 

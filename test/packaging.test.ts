@@ -29,8 +29,8 @@ const { name } = manifest
 const entries = Object.entries(manifest.exports)
   .filter(([path, target]) => target !== null && !path.endsWith(".json"))
   .map(([path]) => `${name}${path.slice(1)}`)
-/** These need `@effect/platform-node`; all others must work without it and without Node. */
-const isForNode = (entry: string) => entry.endsWith("/node")
+/** These need Node and may need an optional peer; all others must work without both. */
+const isForNode = (entry: string) => /\/(node|miniflare)$/.test(entry)
 
 /** npm passes its own settings on to children; a user's shell has none of them, and neither have these commands. */
 const cleanEnv = Object.fromEntries(
@@ -56,7 +56,7 @@ let temp = ""
 let tarball = ""
 /** A project with the packed library and `effect`, and nothing else. */
 let bare = ""
-/** The same with `@effect/platform-node` and the types of Node. */
+/** The same with the optional peers and the types of Node. */
 let full = ""
 
 const project = async (folder: string, ...links: ReadonlyArray<string>) => {
@@ -88,7 +88,7 @@ beforeAll(async () => {
   bare = join(temp, "bare")
   full = join(temp, "full")
   await project(bare, "effect")
-  await project(full, "effect", "@effect/platform-node", "@types/node")
+  await project(full, "effect", "@effect/platform-node", "@types/node", "miniflare")
 }, 180_000)
 
 afterAll(() => rm(temp, { recursive: true, force: true }))
@@ -211,6 +211,8 @@ describe("bundled", () => {
         bundle: true,
         format: "esm",
         platform: isForNode(entry) ? "node" : "neutral",
+        // Brings binaries.
+        external: isForNode(entry) ? ["miniflare"] : [],
         banner: isForNode(entry)
           ? { js: `import { createRequire } from "node:module"; const require = createRequire(import.meta.url)` }
           : {},

@@ -4,7 +4,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, Timeout } from "../GatewayError.ts"
 import type * as GatewayOptions from "../GatewayOptions.ts"
@@ -96,10 +95,7 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
       })
     }
   }
-  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
-  if (error === undefined) return {}
-  const { eventId, logId, model, provider, reason, step } = error
-  return { error: reason, ...defined({ eventId, logId, model, provider, step, status: reason.status }) }
+  return LogTrail.failed(exit)
 }
 
 const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>

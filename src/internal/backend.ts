@@ -54,11 +54,14 @@ export const modelOf = (leg: Leg): string | undefined => {
 /** JSON text of a value, or `InvalidRequest` when it has none (a bigint, a cycle, `undefined`). */
 export const encodeJson = (method: string, field: string, value: unknown): Effect.Effect<string, GatewayError> =>
   Effect.suspend(() => {
-    const bad = Effect.fail(invalid(method, field, "a JSON value (no bigint, no cycle, not undefined)"))
+    let text: string | undefined
     try {
-      const text: string | undefined = JSON.stringify(value)
-      return text === undefined ? bad : Effect.succeed(text)
+      text = JSON.stringify(value)
     } catch {
-      return bad
+      text = undefined
     }
+    // The error is made only here: it looks at the stack, which costs more than the rest of a call.
+    return text === undefined
+      ? Effect.fail(invalid(method, field, "a JSON value (no bigint, no cycle, not undefined)"))
+      : Effect.succeed(text)
   })

@@ -37,7 +37,7 @@ export interface Answer {
 
 /** A failure while a body is read: the connection broke. */
 export const bodyFailure = (cause: unknown): TransportFailure | InvalidResponse =>
-  new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "the body could not be read" })
+  new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" })
 
 /** Joins chunks, cut to `max` bytes, as text. A character cut at the end becomes a replacement character. */
 export const joinText = (chunks: ReadonlyArray<Uint8Array>, max: number): string => {

@@ -14,8 +14,8 @@ const isDurationInput = (input: Duration.Input): boolean =>
         Object.values(input).every((part) => typeof part === "number" && !Number.isNaN(part))
 
 /** In milliseconds, so that equal durations have one form. */
-export const durationOf = (input: Duration.Input): Duration.Duration | undefined =>
-  isDurationInput(input)
+export const durationOf = (input: Duration.Input | undefined): Duration.Duration | undefined =>
+  input !== undefined && isDurationInput(input)
     ? Option.getOrUndefined(
         Option.map(Duration.fromInput(input), (duration) => Duration.millis(Duration.toMillis(duration)))
       )

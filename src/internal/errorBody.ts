@@ -4,6 +4,7 @@
  * bundle of a Worker.
  */
 import { defined } from "./defined.ts"
+import { isRecord, parseJson } from "./json.ts"
 
 /**
  * Where a body comes from: `E1` AI Gateway, `E2` Cloudflare's API envelope, `E3` a coded error behind the binding, `E4`
@@ -40,8 +41,7 @@ interface Draft {
 type Fields = { readonly [key: string]: unknown }
 
 /** `value` as an object with unknown fields, or nothing. Arrays are not objects here. */
-export const fields = (value: unknown): Fields | undefined =>
-  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : undefined
+export const fields = (value: unknown): Fields | undefined => (isRecord(value) ? value : undefined)
 
 const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)
 
@@ -55,14 +55,6 @@ const status = (value: unknown): number | undefined => {
 /** A code, unless it only repeats an HTTP status. */
 const word = (value: unknown): string | undefined =>
   status(value) !== undefined ? undefined : typeof value === "number" ? String(value) : text(value)
-
-const parse = (source: string): unknown => {
-  try {
-    return JSON.parse(source)
-  } catch {
-    return undefined
-  }
-}
 
 /** Whether `o` is the run API's failure, with or without Cloudflare's envelope around it. */
 const failedRun = (o: Fields): Fields | undefined =>
@@ -205,11 +197,10 @@ const inner = (o: Fields, message: string | undefined, depth: number): ErrorBody
   return undefined
 }
 
-// Edge pages carry kilobytes of styles after a title that says everything.
+/** The words of a page, without markup, scripts and styles. */
 const plain = (html: string): string =>
   html
-    .slice(0, 8_192)
-    .replace(/<(script|style)[^>]*>[^<]*<\/\1>|<[^>]*>/gi, " ")
+    .replace(/<(script|style)[^<>]*>[^<]*<\/\1>|<[^<>]*>/gi, " ")
     .replace(/\s+/g, " ")
     .trim()
 
@@ -222,7 +213,7 @@ const prose = (source: string): ErrorBody => {
 }
 
 const decodeAt = (source: string, depth: number): ErrorBody => {
-  const json = parse(source)
+  const json = parseJson(source)
   const root = Array.isArray(json) ? json[0] : json
   const o = fields(root)
   if (o === undefined) return prose(typeof root === "string" ? root : source)

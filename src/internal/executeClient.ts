@@ -82,6 +82,10 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const late = (target: Target<never, unknown>, eventId: string): GatewayError =>
   new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), provider: target.leaf.provider, eventId })
 
+/** `Effect.result` in terms of what is in every bundle anyway. */
+const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
+  Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
+
 const runTarget = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
@@ -96,7 +100,7 @@ const runTarget = Effect.fnUntraced(function* <In, Out, A>(
     const remaining = place.deadline === undefined ? undefined : place.deadline - startedAt
     // A timer may fire late; the last attempt then still says best what is wrong.
     if (remaining !== undefined && remaining <= 0) return yield* last ?? late(target, run.eventId)
-    const result = yield* Effect.result(run.attempt(target, remaining))
+    const result = yield* outcomeOf(run.attempt(target, remaining))
     if (Result.isSuccess(result)) return result.success
     const error = result.failure
     last = error
@@ -141,13 +145,13 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     if (next === undefined) return yield* error
     run.deferred.splice(run.deferred.indexOf(next), 1)
     if (next.readyAt > now) {
-      yield* Effect.logDebug("every target is cooling down, waiting for the first", {
+      yield* Effect.logDebug("all targets are cooling down", {
         target: next.target.key,
         millis: next.readyAt - now
       })
       yield* Effect.sleep(next.readyAt - now)
     }
-    const result = yield* Effect.result(runTarget(run, next.target, { deadline: next.deadline, passes }, next))
+    const result = yield* outcomeOf(runTarget(run, next.target, { deadline: next.deadline, passes }, next))
     if (Result.isSuccess(result)) return result.success
     error = result.failure
     if (outer.passes(error) || !mayMove(error, on)) return yield* error
@@ -166,14 +170,14 @@ const runFallback = Effect.fnUntraced(function* <In, Out, A>(
   }
   let error: GatewayError | undefined
   for (const child of plan.plans) {
-    const result = yield* Effect.result(runPlan(run, child, inner))
+    const result = yield* outcomeOf(runPlan(run, child, inner))
     if (Result.isSuccess(result)) return result.success
     error = result.failure
     if (!mayMove(error, plan.on)) return yield* error
     if (place.deadline !== undefined && (yield* Clock.currentTimeMillis) >= place.deadline) return yield* error
   }
   // A plan without targets is refused before it runs.
-  if (error === undefined) return yield* Effect.die(new Error("a fallback without targets was run"))
+  if (error === undefined) return yield* Effect.die(new Error("no targets"))
   // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
   return yield* place.passes(error) ? error : runDeferred(run, plan.on, place, from, error)
 })

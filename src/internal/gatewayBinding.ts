@@ -76,7 +76,7 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string): Ba
         new GatewayError({
           method: "GatewayService.listLogs",
           reason: new BindingMissing({
-            member: "AI.gateway(id).listLogs: the binding cannot list logs, use GatewayService.layerHttp"
+            member: "AI.gateway(id).listLogs: only GatewayService.layerHttp lists logs"
           })
         })
       )

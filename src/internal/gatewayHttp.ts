@@ -49,10 +49,13 @@ const isBaseUrl = (text: string): boolean => {
 const baseUrlAccepted = "an http or https URL without credentials, query or fragment"
 
 /** Checks the options that HTTP layers share; fails with `InvalidRequest` naming the field. */
-export const checkHttp = (method: string, options: Partial<HttpOptions>): Effect.Effect<void, GatewayError> => {
-  for (const field of ["accountId", "gateway"] as const) {
-    const id = options[field]
-    if (id !== undefined && !isId(id, 64)) return checkId(method, field, id)
+export const checkHttp = (
+  method: string,
+  options: Omit<HttpOptions, "gateway">,
+  ids: { readonly [field: string]: string } = { accountId: options.accountId }
+): Effect.Effect<void, GatewayError> => {
+  for (const [field, id] of Object.entries(ids)) {
+    if (!isId(id, 64)) return checkId(method, field, id)
   }
   for (const field of ["baseUrl", "gatewayUrl", "apiBaseUrl"] as const) {
     const url = options[field]
@@ -60,8 +63,8 @@ export const checkHttp = (method: string, options: Partial<HttpOptions>): Effect
   }
   for (const field of ["token", "apiToken"] as const) {
     const token = options[field]
-    if (token !== undefined && !isHeaderValue(Redacted.value(token))) {
-      return Effect.fail(invalid(method, field, "a token of printable ASCII that is not empty"))
+    if (token !== undefined && !(Redacted.isRedacted(token) && isHeaderValue(Redacted.value(token)))) {
+      return Effect.fail(invalid(method, field, "a Redacted token of printable ASCII that is not empty"))
     }
   }
   return Effect.void
@@ -193,7 +196,9 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             { method: "PATCH", path: `${logs}/${logId}`, body },
             "AI Gateway Edit"
           ),
-          (response) => response.cancel
+          // Nothing may come back; but what does may say that the status is wrong.
+          (response) =>
+            Effect.flatMap(response.text, (text) => (text === "" ? Effect.void : Effect.asVoid(response.json)))
         )
       ),
     getUrl: (provider) => Effect.succeed(provider === undefined ? `${gatewayUrl}/` : `${gatewayUrl}/${provider}`),

@@ -12,9 +12,23 @@ export const headerValueAccepted = "printable ASCII without control characters o
 /** An RFC 9110 token in lower case. Mixed case would make a second header over the binding. */
 export const isHeaderName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)
 
+/** What stands in a target in the place of a header that talks to the gateway, for error messages. */
+export const providerHeaderAccepted = "a header for the provider: the gateway is told through `Route.options`"
+
+/** A path at a provider. A URL parser would fold `..`, and stop at `#`; white space and control characters are never part of one. */
+export const isPath = (path: unknown): boolean =>
+  typeof path === "string" &&
+  /^[\x21-\x7e]+$/.test(path) &&
+  !path.startsWith("/") &&
+  !/[#\\]/.test(path) &&
+  !/(?:^|\/)(?:\.|%2e){1,2}(?:[/?]|$)/i.test(path)
+
+/** What {@link isPath} accepts, for error messages. */
+export const pathAccepted = "a relative path in printable ASCII, without a leading slash, `#` or dot segments"
+
 /** Account, gateway and log ids end up unencoded in URLs, so nothing that a URL parser would act on may pass. */
 export const isId = (id: string, max: number): boolean =>
-  id.length <= max && /^[A-Za-z0-9](?:[A-Za-z0-9._-]*)$/.test(id)
+  typeof id === "string" && id.length <= max && /^[A-Za-z0-9](?:[A-Za-z0-9._-]*)$/.test(id)
 
 /** JSON whose non-ASCII characters are escaped, so that it survives any header implementation. */
 export const asciiJson = (value: unknown): string =>

@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { InvalidRequest, type Reason, TransportFailure } from "../GatewayError.ts"
+import { InvalidRequest, InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
 import { type Answer, type Body, bodyFailure, joinText, webBody } from "./body.ts"
 
 export type { HttpClient } from "effect/http/HttpClient"
@@ -159,16 +159,20 @@ export const makeSend = (client: HttpClient.HttpClient): Send => {
       return scoped.execute(outgoing).pipe(
         Scope.provide(scope),
         Effect.mapError(requestReason),
-        Effect.onError(() => abort),
-        Effect.map((response): Answer => {
+        Effect.flatMap((response): Effect.Effect<Answer, Reason> => {
           const web = Option.getOrUndefined(HttpClientResponse.toWeb(response))
-          return {
+          // `fetch` follows redirects unless it is told not to; what is at the other end is not the gateway.
+          if (web?.redirected === true) {
+            return Effect.fail(new InvalidResponse({ status: web.status, issue: "a redirect to another address" }))
+          }
+          return Effect.succeed({
             status: response.status,
             headers: response.headers,
             body: web === undefined ? streamBody(response, scope, abort) : webBody(web, abort),
             resent
-          }
-        })
+          })
+        }),
+        Effect.onError(() => abort)
       )
     })
   return (request) =>

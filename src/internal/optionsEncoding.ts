@@ -5,6 +5,7 @@ import * as Duration from "effect/Duration"
 import type * as GO from "../GatewayOptions.ts"
 import { defined } from "./defined.ts"
 import { asciiJson } from "./headers.ts"
+import { isRecord, parseJson, wireName } from "./json.ts"
 
 const h = {
   cacheTtl: "cf-aig-cache-ttl",
@@ -24,19 +25,14 @@ const h = {
   customCost: "cf-aig-custom-cost"
 } as const
 
-const costNames = [
-  ["perTokenIn", "per_token_in"],
-  ["perTokenOut", "per_token_out"],
-  ["perCacheReadToken", "per_cache_read_token"],
-  ["perCacheWriteToken", "per_cache_write_token"],
-  ["totalCost", "total_cost"]
-] as const
+/** Fields of a custom cost. */
+export const costNames = ["perTokenIn", "perTokenOut", "perCacheReadToken", "perCacheWriteToken", "totalCost"] as const
 
 const costJson = (cost: NonNullable<GO.GatewayOptions["customCost"]>): string => {
   const out: Record<string, number> = {}
-  for (const [name, wire] of costNames) {
+  for (const name of costNames) {
     const value = cost[name]
-    if (value !== undefined) out[wire] = value
+    if (value !== undefined) out[wireName(name)] = value
   }
   return JSON.stringify(out)
 }
@@ -119,16 +115,6 @@ export interface Decoded {
   readonly problems: ReadonlyArray<GO.Problem>
 }
 
-const isRecord = (u: unknown): u is Record<string, unknown> => typeof u === "object" && u !== null && !Array.isArray(u)
-
-const parseJson = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 const backoffs: ReadonlyArray<GO.Backoff> = ["constant", "linear", "exponential"]
 
 /** Reads texts from `get` and remembers the names of those that are not what they should be. */
@@ -173,9 +159,9 @@ class Reader {
       if (!isRecord(json)) return undefined
       const out: Record<string, number> = {}
       for (const [key, value] of Object.entries(json)) {
-        const known = costNames.find(([, wire]) => wire === key)
+        const known = costNames.find((name) => wireName(name) === key)
         if (known === undefined || typeof value !== "number") return undefined
-        out[known[0]] = value
+        out[known] = value
       }
       return out
     })

@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../GatewayOptions.ts"
-import { isGatewayHeader, providerHeaderAccepted } from "./headers.ts"
+import { providerHeaderAccepted } from "./headers.ts"
 import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./routeNode.ts"
 
 /** One target with everything that applies to it. */
@@ -87,8 +87,9 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       problems.push({ field: `${key}: ${field}`, accepted })
     }
     for (const name of Object.keys(leaf.headers)) {
-      // They would beat what the router says, and nobody could count on `bounds`.
-      if (isGatewayHeader(name)) problems.push({ field: `${key}: headers.${name}`, accepted: providerHeaderAccepted })
+      // Credentials, event id, attempts and times are the router's: headers would beat it, and nobody could count on `bounds`.
+      if (/^cf-aig-(?:auth|event|max|retry|back|request)/.test(name))
+        problems.push({ field: `${key}: headers.${name}`, accepted: providerHeaderAccepted })
     }
     if (env.options.retries?.attempts !== undefined && env.options.retries.attempts > 1 && env.retry !== undefined) {
       problems.push({

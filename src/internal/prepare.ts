@@ -16,6 +16,8 @@ import type { Node } from "./routeNode.ts"
 /** Who executes a route; see `Router.Execution`. */
 export type Execution = "auto" | "client" | "gateway"
 
+const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
+
 /** Options of one run; see `Router.RunOptions`. */
 export interface RunOptions {
   readonly execution?: Execution | undefined
@@ -50,7 +52,7 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
     reason: new InvalidRequest({
       origin: "client",
       field: "execution",
-      accepted: `"client", or a route of which the gateway loses nothing: ${lossText(losses)}`
+      accepted: `"client", or a route without losses: ${lossText(losses)}`
     })
   })
 
@@ -104,9 +106,7 @@ export const prepare = Effect.fnUntraced(function* <In, Out>(
   const eventId = own?.eventId ?? targets[0]?.options.eventId ?? (yield* makeEventId)
   const run: Run<In> = { send, input, eventId, attempts: [] }
   const { execution } = options
-  if (!["auto", "client", "gateway"].includes(execution)) {
-    return yield* invalid(method, "execution", "auto, client, gateway")
-  }
+  if (!executions.includes(execution)) return yield* invalid(method, "execution", executions.join(", "))
   if (execution === "client" || (execution === "auto" && isPlain(plan))) return { run, plan, compiled: undefined }
   const universal =
     execution === "gateway"

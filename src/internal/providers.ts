@@ -12,8 +12,16 @@ import { type Headers, isProvider } from "../UniversalRequest.ts"
 import { defined } from "./defined.ts"
 import { dialectLeaf } from "./dialectLeaf.ts"
 import { type Dialect, isFields, type Json } from "./dialects/dialect.ts"
-import { headerValueAccepted, isHeaderName, isHeaderValue } from "./headers.ts"
+import {
+  headerValueAccepted,
+  isHeaderName,
+  isHeaderValue,
+  isPath,
+  pathAccepted,
+  providerHeaderAccepted
+} from "./headers.ts"
 import type { Leaf } from "./routeNode.ts"
+import { isCredential, shownEndpoint } from "./secrets.ts"
 
 /** How a provider takes its key. */
 export interface Auth {
@@ -43,6 +51,8 @@ export interface Definition {
   readonly slug: string
   readonly auth: Auth
   readonly chat?: Way
+  /** Where the chat of some models is instead. */
+  readonly chatOf?: (model: string) => Way | undefined
   readonly embeddings?: Way
   /** Headers of every request; values may have slots. */
   readonly headers?: Readonly<Record<string, string>>
@@ -73,9 +83,10 @@ const bearer: Auth = { header: "authorization", scheme: "Bearer " }
 const xApiKey: Auth = { header: "x-api-key", scheme: "" }
 
 const anyModel: Slot = { pattern: /^\S+(?: \S+)*$/, accepted: "the name of a model" }
-const name: Slot = { pattern: /^[A-Za-z0-9][A-Za-z0-9._@-]*$/, accepted: "letters, digits and `.`, `_`, `-`, `@`" }
-const version: Slot = { pattern: name.pattern, accepted: "a date such as 2023-06-01", byDefault: () => "2023-06-01" }
-const pathModel: Slot = { pattern: name.pattern, accepted: `the name of a model: ${name.accepted}` }
+// Whatever is computed here (`slot.pattern`, a template) would stay in every bundle.
+const name = /^[A-Za-z0-9][A-Za-z0-9._@-]*$/
+const version: Slot = { pattern: name, accepted: "a date such as 2023-06-01", byDefault: () => "2023-06-01" }
+const pathModel: Slot = { pattern: name, accepted: "the name of a model: letters, digits and `.`, `_`, `-`, `@`" }
 const awsRegion: Slot = { pattern: /^[a-z]+(?:-[a-z]+)+-\d+$/, accepted: "an AWS region such as us-east-1" }
 
 const openAiChat: Way = { dialect: "openai-compatible", endpoint: "chat/completions" }
@@ -149,11 +160,11 @@ export const azureOpenai: Definition = {
       accepted: "the name of an Azure resource: letters, digits, hyphens"
     },
     deployment: {
-      pattern: name.pattern,
-      accepted: `the name of a deployment (by default the model): ${name.accepted}`,
+      pattern: name,
+      accepted: "the name of a deployment (by default the model): letters, digits and `.`, `_`, `-`, `@`",
       byDefault: (model) => model
     },
-    apiVersion: { pattern: name.pattern, accepted: "an API version such as 2024-10-21" }
+    apiVersion: { pattern: name, accepted: "an API version such as 2024-10-21" }
   }
 }
 
@@ -209,6 +220,11 @@ export const compat: Definition = {
   slug: "compat",
   auth: bearer,
   chat: openAiChat,
+  // OpenAI's own models need OpenAI's own dialect: their reasoning models refuse `max_tokens`, which everybody else wants.
+  chatOf: (model) =>
+    typeof model === "string" && model.startsWith("openai/")
+      ? { dialect: "openai", endpoint: "chat/completions" }
+      : undefined,
   // The first part names the provider, or is `dynamic`; the rest may have slashes of its own.
   slots: {
     model: {
@@ -275,35 +291,20 @@ export const definitionOf = (slug: string): Definition | undefined =>
         workersAi
       ].find((definition) => definition.slug === slug)
 
-/**
- * Where a model is asked. Through `compat`, OpenAI's own models need OpenAI's own dialect: their reasoning models refuse
- * `max_tokens`, which everybody else wants.
- */
+/** Where a model is asked. */
 export const wayOf = (definition: Definition, kind: Kind, model: string): Way | undefined =>
-  definition.slug === "compat" && kind === "chat" && typeof model === "string" && model.startsWith("openai/")
-    ? { dialect: "openai", endpoint: "chat/completions" }
-    : definition[kind]
+  (kind === "chat" ? definition.chatOf?.(model) : undefined) ?? definition[kind]
 
 const isGatewayHeader = (header: string): boolean => header.startsWith("cf-aig-")
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== ""
 
-// The same rule as that of `UniversalRequest.make`, asked earlier.
-const isEndpoint = (endpoint: unknown): boolean =>
-  isText(endpoint) &&
-  /^[\x21-\x7e]+$/.test(endpoint) &&
-  !endpoint.startsWith("/") &&
-  !/[#\\]/.test(endpoint) &&
-  !/(?:^|\/)(?:\.|%2e){1,2}(?:[/?]|$)/i.test(endpoint)
-
 /** What is wrong with a path that was given instead of a provider's own. */
 export const endpointProblems = (endpoint: string): ReadonlyArray<Problem> => {
-  if (!isEndpoint(endpoint)) {
-    const accepted = "a relative path in printable ASCII, without a leading slash, `#` or dot segments"
-    return [{ field: "endpoint", accepted }]
-  }
-  return /[?&][^=&]*(?:key|token|secret|signature)=/i.test(endpoint)
-    ? [{ field: "endpoint", accepted: "a path without a credential in it: keys go into `apiKey` or into `headers`" }]
+  // The same rule as that of `UniversalRequest.make`, asked earlier.
+  if (!isPath(endpoint)) return [{ field: "endpoint", accepted: pathAccepted }]
+  return shownEndpoint(endpoint) !== endpoint
+    ? [{ field: "endpoint", accepted: "a path without a credential: keys go into `apiKey` or `headers`" }]
     : []
 }
 
@@ -311,24 +312,21 @@ export const endpointProblems = (endpoint: string): ReadonlyArray<Problem> => {
 const fill = (definition: Definition, model: string, options: HeaderOptions, templates: ReadonlyArray<string>) => {
   const problems: Array<Problem> = []
   const values = new Map<string, string>()
-  const names = new Set(
-    templates.flatMap((template) => [...template.matchAll(/\{(\w+)\}/g)].map((match) => match[1] ?? ""))
-  )
-  for (const slot of names) {
+  const textOf = (slot: string): string => {
+    const known = values.get(slot)
+    if (known !== undefined) return known
     const { accepted, byDefault, pattern } = definition.slots?.[slot] ?? anyModel
-    const given = slot === "model" ? model : slotNames.flatMap((field) => (field === slot ? [options[field]] : []))[0]
+    // The name of a slot is that of the option that fills it.
+    const given: unknown = slot === "model" ? model : Reflect.get(options, slot)
     const value = given ?? byDefault?.(model)
-    if (typeof value === "string" && pattern.test(value)) values.set(slot, value)
-    else problems.push({ field: slot, accepted })
+    const fits = typeof value === "string" && pattern.test(value)
+    if (!fits) problems.push({ field: slot, accepted })
+    values.set(slot, fits ? value : "")
+    return fits ? value : ""
   }
-  return {
-    problems,
-    texts: templates.map((template) => template.replace(/\{(\w+)\}/g, (_, slot: string) => values.get(slot) ?? ""))
-  }
+  const texts = templates.map((template) => template.replace(/\{(\w+)\}/g, (_, slot: string) => textOf(slot)))
+  return { problems, texts }
 }
-
-// Whole words at the end of a name, so that `idempotency-key` or `x-token-limit` are none.
-const credentialName = /(?:^|-)(?:authorization|api-?key|token|secret|cookie|signature|password)$/
 
 /** Plain headers and credentials of a target, and what is wrong with them. */
 export const headersOf = (
@@ -377,12 +375,10 @@ export const headersOf = (
 
 const headerProblem = (header: string, value: string | Redacted.Redacted<string>): Problem | undefined => {
   const field = `headers.${header}`
-  if (!isHeaderName(header)) return { field, accepted: "a header name in lower case" }
-  if (isGatewayHeader(header)) {
-    return { field, accepted: "a header for the provider: the gateway is told through `Route.options` and its service" }
-  }
+  if (!isHeaderName(header)) return { field, accepted: "lower-case header names" }
+  if (isGatewayHeader(header)) return { field, accepted: providerHeaderAccepted }
   const redacted = Redacted.isRedacted(value)
-  if (!redacted && credentialName.test(header)) return { field, accepted: "a Redacted value, as this is a credential" }
+  if (!redacted && isCredential(header)) return { field, accepted: "a Redacted credential" }
   return isHeaderValue(redacted ? Redacted.value(value) : value) ? undefined : { field, accepted: headerValueAccepted }
 }
 

@@ -42,29 +42,31 @@ export const respond = (call: Call, answer: Answer): Effect.Effect<GatewayRespon
   if (answer.status >= 200 && answer.status < 300) {
     return Effect.succeed(new GatewayResponse(answer, call))
   }
-  return Effect.gen(function* () {
-    // The status alone says enough when the body of an error breaks off.
-    const body = yield* Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed(""))
-    const { reason } = Classifier.classify({
-      status: answer.status,
-      headers: answer.headers,
-      body,
-      surface: call.surface,
-      secrets: call.secrets,
-      now: yield* Clock.currentTimeMillis
-    })
-    const meta = metaFromHeaders(answer.headers)
-    return yield* new GatewayError({
-      method: call.method,
-      reason,
-      ...facts(call),
-      ...defined({
-        logId: meta.logId ?? call.logId,
-        eventId: meta.eventId ?? call.eventId,
-        step: meta.step,
-        provider: meta.provider ?? call.provider,
-        model: meta.model ?? call.model
-      })
+  return failing(call, answer)
+}
+
+const failing = Effect.fnUntraced(function* (call: Call, answer: Answer): Effect.fn.Return<never, GatewayError> {
+  // The status alone says enough when the body of an error breaks off.
+  const body = yield* Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed(""))
+  const { reason } = Classifier.classify({
+    status: answer.status,
+    headers: answer.headers,
+    body,
+    surface: call.surface,
+    secrets: call.secrets,
+    now: yield* Clock.currentTimeMillis
+  })
+  const meta = metaFromHeaders(answer.headers)
+  return yield* new GatewayError({
+    method: call.method,
+    reason,
+    ...facts(call),
+    ...defined({
+      logId: meta.logId ?? call.logId,
+      eventId: meta.eventId ?? call.eventId,
+      step: meta.step,
+      provider: meta.provider ?? call.provider,
+      model: meta.model ?? call.model
     })
   })
-}
+})

@@ -2,9 +2,10 @@
  * Retry policies: what a caller writes, its limits, and its normal form.
  */
 import * as Duration from "effect/Duration"
-import type { ReasonTag } from "../GatewayError.ts"
-import type { Backoff, Problem } from "../GatewayOptions.ts"
+import { decisions, type ReasonTag } from "../GatewayError.ts"
+import { type Backoff, backoffs, type Problem } from "../GatewayOptions.ts"
 import { millisOf } from "./duration.ts"
+import { strayField } from "./json.ts"
 import type { Policy } from "./routeNode.ts"
 
 /** A declarative retry policy; it can be compiled and stored. */
@@ -33,14 +34,32 @@ export const defaultRetryDelay = Duration.millis(200)
 /** Default of `maxDelay` in {@link retry}. */
 export const defaultMaxDelay = Duration.seconds(5)
 
+/** Whether a value is a list of reasons and nothing else. */
+export const isReasons = (value: unknown): value is ReadonlyArray<ReasonTag> =>
+  Array.isArray(value) && value.every((tag) => decisions.some(({ reason }) => reason === tag))
+
+/** What {@link isReasons} accepts, for error messages. */
+export const reasonsAccepted = "reasons such as RateLimited"
+
+const names = ["attempts", "delay", "backoff", "maxDelay", "jitter", "retryAfter", "on"]
+
 /** The normal form of a policy, or what is wrong with it. */
 export const policyOf = (options: RetryOptions): Policy | Problem => {
-  const delay = millisOf(options.delay ?? defaultRetryDelay)
-  const maxDelay = millisOf(
-    options.maxDelay ?? Duration.max(defaultMaxDelay, Duration.millis(Number.isFinite(delay) ? delay : 0))
-  )
-  const jitter = options.jitter ?? 0
-  const { attempts, backoff = "exponential" } = options
+  // Without types it may be anything; what has no fields has no attempts.
+  const stray = strayField(options ?? {}, names)
+  if (stray !== undefined) return { field: `retry.${stray}`, accepted: `one of ${names.join(", ")}` }
+  const {
+    attempts,
+    backoff = "exponential",
+    delay: first,
+    jitter = 0,
+    maxDelay: cap,
+    on,
+    retryAfter = true
+  } = options ?? { attempts: 0 }
+  const delay = millisOf(first ?? defaultRetryDelay)
+  const longest = Duration.toMillis(defaultMaxDelay)
+  const maxDelay = millisOf(cap ?? (delay > longest ? delay : longest))
   if (!Number.isInteger(attempts) || attempts < 1 || attempts > 100) {
     return { field: "retry.attempts", accepted: "a whole number from 1 to 100" }
   }
@@ -50,8 +69,7 @@ export const policyOf = (options: RetryOptions): Policy | Problem => {
     return { field: "retry.maxDelay", accepted: "a finite duration that is not shorter than delay" }
   }
   if (!(jitter >= 0 && jitter <= 1)) return { field: "retry.jitter", accepted: "a number from 0 to 1" }
-  if (!["constant", "linear", "exponential"].includes(backoff)) {
-    return { field: "retry.backoff", accepted: "constant, linear, exponential" }
-  }
-  return { attempts, delay, backoff, maxDelay, jitter, retryAfter: options.retryAfter ?? true, on: options.on }
+  if (!backoffs.includes(backoff)) return { field: "retry.backoff", accepted: backoffs.join(", ") }
+  if (on !== undefined && !isReasons(on)) return { field: "retry.on", accepted: reasonsAccepted }
+  return { attempts, delay, backoff, maxDelay, jitter, retryAfter, on }
 }

@@ -99,6 +99,17 @@ export interface When<in In, out Out> {
   readonly onFalse: Node<In, Out>
 }
 
+/**
+ * What a Schema's message says was expected, and where. Keys of a record come from the answer, so only those that look like names of
+ * fields are kept.
+ */
+export const withoutValues = (message: string): string =>
+  message
+    .replace(/^Expected /, "")
+    .replace(/\[("(?:[^"\\]|\\.)*")\]/g, (_, key: string) => (/^"[\w$-]{1,40}"$/.test(key) ? `[${key}]` : '["…"]'))
+    .replace(/\s+/g, " ")
+    .slice(0, 500)
+
 /** Whether a policy is a schedule. */
 export const isSchedule = (policy: Policy | RetrySchedule): policy is RetrySchedule => !("attempts" in policy)
 

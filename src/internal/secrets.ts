@@ -3,6 +3,10 @@
  */
 import * as Redacted from "effect/Redacted"
 
+/** Whether a header holds a credential, by whole words at the end of its name: `idempotency-key` or `x-token-limit` do not. */
+export const isCredential = (header: string): boolean =>
+  /(?:^|-)(?:authorization|api-?key|token|secret|cookie|signature|password)$/.test(header)
+
 /** Unwraps header values at the point of use and lists the credentials among them. */
 export const reveal = (
   headers: Readonly<Record<string, string | Redacted.Redacted<string>>>
@@ -10,28 +14,55 @@ export const reveal = (
   const out: Record<string, string> = {}
   const secrets: Array<string> = []
   for (const [name, value] of Object.entries(headers)) {
-    if (Redacted.isRedacted(value)) {
-      const text = Redacted.value(value)
-      out[name] = text
-      secrets.push(...secretsOf(text))
-    } else {
-      out[name] = value
-    }
+    const text = Redacted.isRedacted(value) ? Redacted.value(value) : value
+    out[name] = text
+    // Also when the caller wrote it as plain text.
+    if (text !== value || isCredential(name)) secrets.push(...secretsOf(text))
   }
   return { headers: out, secrets }
 }
 
+const shortest = 4
+
 /** A header value and, when it is `Scheme value`, the value alone: an answer may echo either. */
 export const secretsOf = (value: string): ReadonlyArray<string> => {
   const bare = value.replace(/^[A-Za-z]+ +/, "")
-  return (bare === value ? [value] : [value, bare]).filter((secret) => secret.length >= 4)
+  return (bare === value ? [value] : [value, bare]).filter((secret) => secret.length >= shortest)
 }
 
-/** Cuts credentials out of a text, also where they stand in JSON. */
-export const scrub = (text: string, secrets: ReadonlyArray<string>): string =>
-  secrets
-    .flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1)])
-    .filter((secret) => secret !== "")
-    // Longest first: a secret may be the beginning of another.
-    .sort((a, b) => b.length - a.length)
-    .reduce((out, secret) => out.replaceAll(secret, "<redacted>"), text)
+/**
+ * Pattern of a secret as an answer may write it: as it is, escaped as in JSON or HTML, or percent-encoded. Runs of backslashes are one
+ * part of it, so that there is one way to match them.
+ */
+const patternOf = (secret: string): string =>
+  secret.replace(/\\+|[^A-Za-z0-9]/g, (found) => {
+    const hex = found.charCodeAt(0).toString(16)
+    const code = `u${hex.padStart(4, "0")}`
+    const { length } = found
+    return found.startsWith("\\")
+      ? `(?:\\\\|%5c){${length},${length * 2}}`
+      : `(?:\\\\?\\${code}|\\\\${code}|%${hex}|&[#\\w]{2,8};)`
+  })
+
+/**
+ * Cuts credentials out of a text, however they are escaped, and the beginning of one where the text ends in the middle of it:
+ * what comes in is cut to a length somewhere.
+ */
+export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
+  // Longest first: a secret may be the beginning of another.
+  const known = secrets.filter((secret) => secret !== "").sort((a, b) => b.length - a.length)
+  if (known.length === 0) return text
+  const out = text.replace(new RegExp(known.map(patternOf).join("|"), "gi"), "<redacted>")
+  for (const secret of known) {
+    // The scheme alone is no secret.
+    const least = secret.lastIndexOf(" ") + 1 + shortest
+    for (let { length } = secret; length >= least; length--) {
+      if (out.endsWith(secret.slice(0, length))) return `${out.slice(0, -length)}<redacted>`
+    }
+  }
+  return out
+}
+
+/** A path at a provider as it may be shown: some take a key in the query. */
+export const shownEndpoint = (endpoint: string): string =>
+  endpoint.replace(/([?&][^=&]*(?:key|token|secret|signature|password)=)[^&]*/gi, "$1<redacted>")

@@ -171,13 +171,15 @@ describe("what the caller gives", () => {
         gateway: () => ({ run: take, getLog: take, patchLog: take, getUrl: async () => "" })
       })
       const legs = [{ ...leg("x"), config: { maxAttempts: 2 } }]
-      const options = { metadata: { a: 1 }, retries: { attempts: 2 }, headers: { "x-a": "1" }, tags: ["a"] }
+      const options = { metadata: { a: 1 }, retries: { attempts: 2 } }
+      const more = { headers: { "x-a": "1" }, tags: ["a"] }
       const input = { messages: [] }
       const patch = { feedback: 1 } as const
       yield* gateway.run(legs, options)
       yield* gateway.patchLog("log-1", patch)
-      yield* ai.run(llama, input, { ...options, gateway: "gw" })
-      const own = [legs, ...legs, legs[0]?.headers, legs[0]?.config, input, patch, ...Object.values(options)]
+      yield* ai.run(llama, input, { ...options, ...more, gateway: "gw" })
+      const settings = Object.values<unknown>({ ...options, ...more })
+      const own = [legs, ...legs, legs[0]?.headers, legs[0]?.config, input, patch, ...settings]
       assert.isAtLeast(given.length, 10)
       for (const value of own) assert.notInclude(given, value)
     })

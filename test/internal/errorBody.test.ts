@@ -169,8 +169,8 @@ describe("E8, not JSON", () => {
   )
 })
 
-it("reads the beginning of a page only", () => {
-  assert.isAtMost(decode(`<title>Big</title>${"word ".repeat(10_000)}`).message?.length ?? 0, 8_192)
+it("reads a page to its end, because whoever cuts it may cut through a credential", () => {
+  assert.strictEqual(decode(`<title>Big</title>${"word ".repeat(10_000)}end`).message?.slice(-8), "word end")
 })
 
 describe("E6, providers", () => {

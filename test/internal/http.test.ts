@@ -142,6 +142,22 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
+    it.effect("that leads to another address is refused, and nothing there is believed", () =>
+      Effect.gen(function* () {
+        const other = yield* makePeer((_, response) => json(response, 200, { a: 1 }, { "cf-aig-log-id": "not-ours" }))
+        for (const status of [301, 302, 303, 307, 308]) {
+          const { error, peer } = yield* failing((_, response) => {
+            response.writeHead(status, { location: `${other.url}/elsewhere` })
+            response.end()
+          })
+          assert.isUndefined(error.logId)
+          assert.include(["InvalidResponse", "Unknown"], error.reason._tag)
+          assert.strictEqual(peer.requests.length, 1)
+        }
+        yield* other.until(() => other.open() === 0)
+      })
+    )
+
     it.effect("that is a page and no JSON is an invalid response, or what its status says", () =>
       Effect.gen(function* () {
         const page = "<html><head><title>520 | unknown error</title></head></html>"

@@ -1,0 +1,27 @@
+/**
+ * Plain checks of values that came as JSON, or from a caller without types.
+ */
+import type * as Schema from "effect/Schema"
+
+/** Whether a value has fields of its own: an object, but no array and not null. */
+export const isRecord = (u: unknown): u is Record<string, unknown> =>
+  typeof u === "object" && u !== null && !Array.isArray(u)
+
+/** {@link isRecord} without narrowing: what the types promise is what a caller should have given. */
+export const isObject = (u: unknown): boolean => isRecord(u)
+
+/** The first field that is set and not among `names`: nobody would act on it. */
+export const strayField = (value: object, names: ReadonlyArray<string>): string | undefined =>
+  Object.entries(value).find(([name, field]) => field !== undefined && !names.includes(name))?.[0]
+
+/** The name of a field on the wire: `tokensIn` is `tokens_in`. */
+export const wireName = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+
+/** The value of a JSON text, or `undefined` when it is none. */
+export const parseJson = (text: string): Schema.Json | undefined => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
