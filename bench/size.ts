@@ -32,7 +32,7 @@ export const measure = async (source: string, folder: string): Promise<Size> => 
     format: "esm",
     target: "es2022",
     // Entry points for Node name themselves so; a `node:` import in any other one is an error here.
-    platform: /\/(node|miniflare)"/.test(source) ? "node" : "browser",
+    platform: /\/(node|miniflare|journal)"/.test(source) ? "node" : "browser",
     external: ["miniflare"],
     conditions: ["workerd", "worker", "browser"],
     // A name that a module does not export would be `undefined` and weigh nothing.

@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
@@ -529,6 +531,37 @@ describe("secrets", () => {
       const traces = yield* traced(gateway.run({ ...leg, headers: { authorization: Redacted.make(provider) } }))
       assertSilent(traces, secrets)
       assert.include(traces.text, "TransportFailure")
+    })
+  )
+
+  it.effect("are in no error when a client prints them", () =>
+    Effect.gen(function* () {
+      const careless = HttpClient.make((request) =>
+        Effect.fail(
+          new HttpClientError.HttpClientError({
+            reason: new HttpClientError.TransportError({
+              request,
+              cause: new Error(`could not send ${JSON.stringify(request.headers)}`)
+            })
+          })
+        )
+      )
+      const gateway = yield* build(
+        GatewayService.layerHttp({ accountId: "acc", gateway: "gw", token, apiToken }).pipe(
+          Layer.provide(Layer.succeed(HttpClient.HttpClient, careless))
+        )
+      )
+      const headers = { authorization: Redacted.make(provider), "x-other": Redacted.make(provider) }
+      for (const call of [
+        gateway.run({ ...leg, headers }),
+        gateway.run([leg, { ...leg, headers }]),
+        gateway.getLog("l")
+      ]) {
+        const failing: Effect.Effect<unknown, GatewayError> = call
+        const traces = yield* traced(failing)
+        assertSilent(traces, secrets)
+        assert.include(traces.text, "could not send")
+      }
     })
   )
 

@@ -106,7 +106,8 @@ export const makeApi = (
         method: request.method,
         url: `${base}${request.path}`,
         headers: { ...request.headers, authorization: text },
-        body: request.body
+        body: request.body,
+        secrets: known.secrets
       }).pipe(
         Effect.mapError((reason) => failure(known, reason)),
         Effect.flatMap((answer) => respond(known, answer))
@@ -173,7 +174,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             // Which of several legs an answer is about is only known from its headers.
             ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
           }
-          return send({ method: "POST", url, headers: revealed.headers, body }).pipe(
+          return send({ method: "POST", url, headers: revealed.headers, body, secrets: call.secrets }).pipe(
             Effect.mapError((reason) => failure(call, reason)),
             Effect.flatMap((answer) => respond(call, answer))
           )

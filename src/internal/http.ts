@@ -15,6 +15,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { InvalidRequest, InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
 import { type Answer, type Body, bodyFailure, joinText, webBody } from "./body.ts"
+import { scrub } from "./secrets.ts"
 
 export type { HttpClient } from "effect/http/HttpClient"
 
@@ -25,6 +26,8 @@ export interface Outgoing {
   readonly headers: Readonly<Record<string, string>>
   /** JSON text. */
   readonly body?: string | undefined
+  /** Credentials among the headers, to be cut out of what a client says when it fails. */
+  readonly secrets: ReadonlyArray<string>
 }
 
 /** Sends one request. Interruption aborts it, also while its body is read. */
@@ -50,7 +53,7 @@ const field = (value: unknown, name: string): unknown =>
  * Finds out what broke. A reset before any byte of this answer, on a socket that had served before (or whose past is
  * not told), is what a kept-alive connection looks like that the server closed while the request was on its way.
  */
-const transportReason = (cause: unknown): TransportFailure => {
+const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure => {
   for (
     let at: unknown = cause, depth = 0;
     at !== undefined && at !== null && depth < 5;
@@ -66,17 +69,18 @@ const transportReason = (cause: unknown): TransportFailure => {
       return new TransportFailure({ kind: bytesRead === 0 ? "reset" : "stale", code })
     }
   }
-  return new TransportFailure({ kind: "unknown", detail: cause instanceof Error ? cause.message.slice(0, 200) : "" })
+  const detail = cause instanceof Error ? scrub(cause.message, secrets).slice(0, 200) : ""
+  return new TransportFailure({ kind: "unknown", detail })
 }
 
-const requestReason = ({ reason }: HttpClientError.HttpClientError): Reason => {
+const requestReason = ({ reason }: HttpClientError.HttpClientError, { secrets }: Outgoing): Reason => {
   switch (reason._tag) {
     case "InvalidUrlError":
       return new InvalidRequest({ origin: "client", field: "baseUrl", accepted: "a base URL that makes a valid URL" })
     case "EncodeError":
       return new InvalidRequest({ origin: "client", field: "body", accepted: "a body that can be encoded" })
     default:
-      return transportReason(reason.cause)
+      return transportReason(reason.cause, secrets)
   }
 }
 
@@ -158,7 +162,7 @@ export const makeSend = (client: HttpClient.HttpClient): Send => {
       )
       return scoped.execute(outgoing).pipe(
         Scope.provide(scope),
-        Effect.mapError(requestReason),
+        Effect.mapError((error) => requestReason(error, request)),
         Effect.flatMap((response): Effect.Effect<Answer, Reason> => {
           const web = Option.getOrUndefined(HttpClientResponse.toWeb(response))
           // `fetch` follows redirects unless it is told not to; what is at the other end is not the gateway.

@@ -8,6 +8,9 @@
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type { Streaming } from "../deltas/delta.ts"
+import { isRecord, parseJson, strayField } from "../json.ts"
+
+export { parseJson } from "../json.ts"
 
 /** A JSON value. */
 export type Json = Schema.Json
@@ -208,8 +211,7 @@ export const attempt = <A>(codec: () => A): Result.Result<A, Issue> => {
   }
 }
 
-export const isFields = (value: unknown): value is Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
+export const isFields: (value: unknown) => value is Fields = isRecord
 
 export const fields = (value: unknown, field: string): Fields => (isFields(value) ? value : refuse(field, "an object"))
 
@@ -228,15 +230,6 @@ export const optionalText = (value: unknown): string | undefined =>
 // Bodies come from `JSON.parse`, so what is inside an object is JSON and is not walked again.
 const isJson = (value: unknown): value is Json =>
   typeof value === "object" || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)
-
-/** Parses JSON text, or is `undefined`. */
-export const parseJson = (json: string): Json | undefined => {
-  try {
-    return JSON.parse(json)
-  } catch {
-    return undefined
-  }
-}
 
 /** Writes JSON text; what has none (a cycle, a bigint, `undefined`) is refused. */
 export const writeJson = (value: unknown, field: string): string => {
@@ -294,7 +287,7 @@ export const toRequest = (input: Input): Request =>
 /** The request behind an input, after the checks that hold for every dialect. */
 export const checked = (input: Input, limits: { readonly temperature: number }): Request => {
   const request = toRequest(input)
-  fields(request, "request")
+  onlyKnown(fields(request, "request"), requestFields)
   if (list(request.messages, "messages").length === 0) refuse("messages", "at least one message")
   request.messages.forEach((message, i) => {
     checkMessage(message, `messages[${i}]`)
@@ -314,6 +307,25 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   return request
 }
 
+const requestFields = [
+  "messages",
+  "maxTokens",
+  "temperature",
+  "topP",
+  "stop",
+  "seed",
+  "tools",
+  "toolChoice",
+  "output",
+  "extra"
+] satisfies ReadonlyArray<keyof Request>
+
+/** Refuses what no dialect would write: `max_tokens` of an SDK would vanish otherwise. */
+const onlyKnown = (value: Fields, names: ReadonlyArray<string>, path = ""): void => {
+  const stray = strayField(value, names)
+  if (stray !== undefined) refuse(path + stray, `one of ${names.join(", ")}`)
+}
+
 const within = (value: number | undefined, field: string, max: number): void => {
   if (value !== undefined && !(typeof value === "number" && value >= 0 && value <= max)) {
     refuse(field, `a number from 0 to ${max}`)
@@ -321,13 +333,16 @@ const within = (value: number | undefined, field: string, max: number): void => 
 }
 
 const checkMessage = (message: Message, field: string): void => {
-  fields(message, field)
+  const own = fields(message, field)
+  const known = (...names: ReadonlyArray<string>) => onlyKnown(own, ["role", "content", ...names], `${field}.`)
   switch (message.role) {
     case "system":
     case "user":
+      known()
       checkContent(message.content, `${field}.content`, message.role === "user")
       return
     case "assistant": {
+      known("toolCalls")
       const { content, toolCalls = [] } = message
       const calls = list(toolCalls, `${field}.toolCalls`).length
       if (calls === 0 || !Array.isArray(content) || content.length > 0) {
@@ -342,6 +357,7 @@ const checkMessage = (message: Message, field: string): void => {
       return
     }
     case "tool":
+      known("toolCallId", "name")
       nonEmptyText(message.toolCallId, `${field}.toolCallId`)
       text(message.content, `${field}.content`)
       return

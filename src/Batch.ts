@@ -1,0 +1,533 @@
+/**
+ * Many inputs through a route: flat memory, each item ended exactly once, nothing lost by a crash.
+ *
+ * An item ends as a success or as a dead letter. With a journal that holds across runs: an item is written down before it is sent, its
+ * result is durable before it is reported, and a later run over the same journal reports again what is done and does the rest. What a run had sent when it
+ * was killed is in doubt: the gateway's logs are asked before it is sent again.
+ *
+ * Buffers are bounded everywhere. What grows is the set of ids, which finds duplicates and what is done: about 70 MB for a million ids of 36 characters.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Damage, Fingerprint, Journal, JournalError } from "./BatchJournal.ts"
+import { type GatewayError, invalid, type ReasonTag } from "./GatewayError.ts"
+import type * as GatewayOptions from "./GatewayOptions.ts"
+import { GatewayService } from "./GatewayService.ts"
+import * as Engine from "./internal/batch/engine.ts"
+import { Ledger } from "./internal/batch/ledger.ts"
+import { limited } from "./internal/batch/limitedSend.ts"
+import { type Facts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
+import type { Result } from "./internal/batch/result.ts"
+import type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
+import { defined } from "./internal/defined.ts"
+import { millisOf } from "./internal/duration.ts"
+import * as Limiter from "./Limiter.ts"
+import * as Route from "./Route.ts"
+import * as Router from "./Router.ts"
+
+export type { Facts, InDoubt, ValueCodec } from "./internal/batch/record.ts"
+export type { DeadLetter, DoneBefore, Result, Success } from "./internal/batch/result.ts"
+export type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
+
+/**
+ * Limits of a job in requests and tokens per minute, over all its targets. Every request counts, retries and fallbacks too; so routes run on the client, one request per
+ * attempt, over the gateway of the router.
+ *
+ * The first request of an item is admitted before the item's timeouts begin. A later one that has to wait for its admission goes before new items, and waits
+ * within its attempt's timeout and the route's deadline.
+ */
+export interface Limits<In> extends Pick<Limiter.Limits, "requestsPerMinute" | "tokensPerMinute" | "burst" | "skew"> {
+  /**
+   * Tokens that a request will use, in and out; corrected when the answer says what was used. The limit is kept exactly as long as this is not too low. Default: a
+   * token for every three bytes of the input as JSON, and its `maxTokens`, or 1,024 where it has none.
+   */
+  readonly tokens?: ((input: In) => number) | undefined
+  /** A limiter that others use too, instead of an own one with the limits above. */
+  readonly limiter?: Limiter.Limiter | undefined
+  /** The key in that limiter. Default `"batch"`. */
+  readonly key?: string | undefined
+}
+
+/** The journal of a job, and how it is used. */
+export interface JournalOptions<Out> {
+  readonly store: Journal
+  /**
+   * How values are kept: a codec to JSON (for chat {@link withoutRaw} of `Chat.ReplySchema`), or `"ids"` for none. Without values a later run reports what is done as
+   * `DoneBefore`.
+   */
+  readonly value: ValueCodec<Out>
+  /** Try the dead letters of earlier runs again. Default `false`: they are reported again. */
+  readonly retryFailed?: boolean | undefined
+  /**
+   * What the journal belongs to, beside the route (`route`, its description, when it is one for all items): for example `{ input: hash }`. A journal that belongs to
+   * something else is refused.
+   */
+  readonly fingerprint?: Fingerprint | undefined
+  /** Use a journal that belongs to another job, or is damaged in its middle. Default `false`. */
+  readonly force?: boolean | undefined
+  /**
+   * Which of the items that earlier runs ended are reported again. Default: all. Those that are not are counted only; with `false` a run over a million done
+   * items takes seconds.
+   */
+  readonly replay?: boolean | ((id: string) => boolean) | undefined
+}
+
+/** Options of a job. */
+export interface Options<Item, In, Out> {
+  /** One route, or one for each item. */
+  readonly route: Route.Route<In, Out> | ((item: Item) => Route.Route<In, Out>)
+  readonly input: (item: Item) => In
+  /** What an item is called: 1 to 512 characters that no other item has, the same in every run. */
+  readonly id: (item: Item, index: number) => string
+  /** Items at once: a number, or found out from latencies and refusals. Default 16. */
+  readonly concurrency?: number | "adaptive" | Limiter.AdaptiveConcurrency | undefined
+  readonly limits?: Limits<In> | undefined
+  /** For each item, from its admission: as `Route.deadline` around its route, whole milliseconds. Default: none. */
+  readonly itemDeadline?: Duration.Input | undefined
+  /** For everything. Then what is in flight is interrupted, and the job fails with `Timeout` (`deadline`). Default: none. */
+  readonly jobDeadline?: Duration.Input | undefined
+  /** Results in the order of the input. A slow item then holds up to `buffer` others back. Default: as they come. */
+  readonly ordered?: boolean | undefined
+  /** Items that may have been begun and not been taken by the consumer: more than the concurrency; default 1,024, or twice the concurrency. */
+  readonly buffer?: number | undefined
+  /** Default: none. Then nothing survives the process. */
+  readonly journal?: JournalOptions<Out> | undefined
+  /** An id that comes a second time: fails the job (default), or is counted and left out. */
+  readonly duplicates?: "fail" | "skip" | undefined
+  /**
+   * How long the job waits without a single success once an item's quota is exhausted (`QuotaExhausted`); the items wait too. Beyond it the job fails with that error, and
+   * a later run goes on. A wait that would be longer fails at once. Default 1 hour.
+   */
+  readonly quotaPatience?: Duration.Input | undefined
+  /**
+   * How long after its admission an item that was throttled after all retries of its route (`RateLimited`, 529) is put back and tried again as a whole. 0: never. Default 5
+   * minutes.
+   */
+  readonly throttlePatience?: Duration.Input | undefined
+  /**
+   * Failures that are not an item's: the job fails with them, and the item stays undone. Default: refused by the gateway or the API (`Unauthorized`), no such gateway, no binding.
+   */
+  readonly isFatal?: ((error: GatewayError) => boolean) | undefined
+  /** Gateway options of all requests, or of an item's; the event id is the batch's own. */
+  readonly options?:
+    | Omit<GatewayOptions.Input, "eventId">
+    | ((item: Item) => Omit<GatewayOptions.Input, "eventId">)
+    | undefined
+  /** As in `Router.run`. With `limits` it is `"client"`. */
+  readonly execution?: Router.Execution | undefined
+  /** What an answer cost, in US dollars, for the summary. Default: not known. */
+  readonly cost?: ((answer: Facts) => number | undefined) | undefined
+}
+
+/** What a job has come to so far. Counts are of this run, unless they say otherwise. */
+export interface Summary {
+  /** `complete`: all items have ended. `drained`: those that were begun have. */
+  readonly state: "running" | "paused" | "draining" | "complete" | "drained" | "failed"
+  /** Items that were taken from the input. */
+  readonly items: number
+  readonly succeeded: number
+  readonly deadLetters: number
+  /** Items that earlier runs had ended. */
+  readonly replayed: { readonly succeeded: number; readonly deadLetters: number }
+  readonly duplicates: number
+  /** Items in the journal that the input has not had so far. */
+  readonly unmet: number
+  /** Items that an earlier run had sent without learning more, and how many of them had been answered all the same: those are paid for twice. */
+  readonly inDoubt: number
+  readonly resent: number
+  /** Requests of items that have ended; `retries` asked a target again, `fallbacks` are items that another target than the first answered. */
+  readonly requests: number
+  readonly retries: number
+  readonly fallbacks: number
+  readonly cacheHits: number
+  /** How often an item was put back because it was throttled, and how often the job paused because a quota was exhausted. */
+  readonly requeued: number
+  readonly pauses: number
+  readonly tokensIn: number
+  readonly tokensOut: number
+  /** US dollars of the successes whose cost is known. */
+  readonly cost: number
+  readonly costKnown: number
+  /** Dead letters by reason. */
+  readonly reasons: Readonly<Partial<Record<ReasonTag, number>>>
+  /** Of items, waits included. */
+  readonly latency?: Latencies
+  /** By key; beyond 200 targets under `(others)`. */
+  readonly targets: Readonly<Record<string, TargetSummary>>
+  /** What could not be read of the journal. */
+  readonly damage: ReadonlyArray<Damage>
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  readonly duration: Duration.Duration
+}
+
+/** How things stand at a moment. */
+export interface Progress extends Summary {
+  readonly inFlight: number
+  /** The present limit of items at once. */
+  readonly concurrency: number
+  /** Items that ended per second since the last event. */
+  readonly perSecond: number
+  /** Milliseconds since the epoch: when an exhausted quota is tried again. */
+  readonly pausedUntil?: number
+}
+
+/** A job that runs. */
+export interface Job<Out, E> {
+  /** To be consumed once. Fails after all results that were ready. */
+  readonly results: Stream.Stream<Result<Out>, GatewayError | JournalError | E>
+  readonly summary: Effect.Effect<Summary>
+  /** How things stand, every second or as given, and once more at the end. */
+  readonly progress: (interval?: Duration.Input) => Stream.Stream<Progress>
+  /** Begins no more items; what is in flight ends, and so do the results. */
+  readonly drain: Effect.Effect<void>
+}
+
+const method = Engine.method
+
+const fatalByDefault = ({ reason }: GatewayError): boolean =>
+  reason._tag === "BindingMissing" ||
+  (reason._tag === "Unauthorized" && reason.origin !== "provider") ||
+  (reason._tag === "NotFound" && reason.what === "gateway")
+
+const encoder = new TextEncoder()
+
+const estimate = (input: unknown): number => {
+  const json = JSON.stringify(input) ?? ""
+  const limit =
+    typeof input === "object" && input !== null && "maxTokens" in input && typeof input.maxTokens === "number"
+      ? input.maxTokens
+      : 1024
+  return Math.ceil(encoder.encode(json).length / 3) + limit
+}
+
+const isStream = <Item, E, R>(items: Stream.Stream<Item, E, R> | Iterable<Item>): items is Stream.Stream<Item, E, R> =>
+  Stream.isStream(items)
+
+interface Checked {
+  readonly itemDeadline: number | undefined
+  readonly jobDeadline: number | undefined
+  readonly quotaPatience: number
+  readonly throttlePatience: number
+  readonly buffer: number
+}
+
+const check = <Item, In, Out>(options: Options<Item, In, Out>): Effect.Effect<Checked, GatewayError> =>
+  Effect.gen(function* () {
+    const duration = (field: string, input: Duration.Input | undefined, min: number) => {
+      const millis = input === undefined ? undefined : millisOf(input)
+      return millis === undefined || (millis >= min && (min === 0 || Number.isInteger(millis)))
+        ? Effect.succeed(millis)
+        : Effect.fail(invalid(method, field, min === 0 ? "a duration of 0 or more" : "whole milliseconds, at least 1"))
+    }
+    const { buffer, concurrency, execution, limits, route } = options
+    const itemDeadline = yield* duration("itemDeadline", options.itemDeadline, 1)
+    const jobDeadline = yield* duration("jobDeadline", options.jobDeadline, 1)
+    const quotaPatience = (yield* duration("quotaPatience", options.quotaPatience, 0)) ?? 3_600_000
+    const throttlePatience = (yield* duration("throttlePatience", options.throttlePatience, 0)) ?? 300_000
+    const places =
+      typeof concurrency === "number" ? concurrency : typeof concurrency === "object" ? (concurrency.max ?? 512) : 512
+    const least = concurrency === undefined ? 16 : places
+    if (buffer !== undefined && !(Number.isSafeInteger(buffer) && buffer > least)) {
+      return yield* invalid(method, "buffer", `a whole number of more than ${least}, the concurrency`)
+    }
+    if (limits !== undefined && execution === "gateway") {
+      return yield* invalid(
+        method,
+        "execution",
+        `"client" or "auto" with limits: the gateway's own requests cannot be counted`
+      )
+    }
+    if (limits?.limiter !== undefined && (limits.requestsPerMinute ?? limits.tokensPerMinute) !== undefined) {
+      return yield* invalid(method, "limits", "either a limiter, or requestsPerMinute and tokensPerMinute")
+    }
+    if (typeof route !== "function") {
+      const [problem] = Route.problems(route)
+      if (problem !== undefined) return yield* invalid(method, `route: ${problem.field}`, problem.accepted)
+    }
+    return { itemDeadline, jobDeadline, quotaPatience, throttlePatience, buffer: buffer ?? Math.max(1024, least * 2) }
+  })
+
+/** What the gateway's logs say of an event id. */
+const reconcile = (gateway: GatewayService["Service"], eventId: string): Effect.Effect<InDoubt> =>
+  Effect.match(gateway.listLogs({ eventId, perPage: 50 }), {
+    onFailure: (): InDoubt => ({ eventId, found: "unknown", logIds: [] }),
+    onSuccess: ({ logs }): InDoubt => {
+      const succeeded = logs.filter(
+        ({ statusCode, success }) => success ?? (statusCode !== undefined && statusCode < 300)
+      )
+      const found = succeeded.length > 0 ? "success" : logs.length > 0 ? "failure" : "nothing"
+      return { eventId, found, logIds: (succeeded.length > 0 ? succeeded : logs).map(({ id }) => id) }
+    }
+  })
+
+/** The router that counts each of its requests. */
+const limitedRouter = (router: Router.Router["Service"], limiter: Limiter.Limiter, key: string) =>
+  Effect.provideService(
+    Router.make({ execution: "client" }),
+    GatewayService,
+    GatewayService.of({ ...router.gateway, run: limited(limiter, key, router.gateway.run) })
+  )
+
+/** Runs one item. */
+type RunItem<Item, Out> = Engine.Plan<Item, Out, never, never>["run"]
+
+const runItem = <Item, In, Out>(
+  options: Options<Item, In, Out>,
+  router: Router.Router["Service"],
+  deadline: number | undefined
+): RunItem<Item, Out> => {
+  const { input, options: own, route } = options
+  const execution = options.limits === undefined ? options.execution : "client"
+  // Putting a deadline around a route makes a new plan, which one for all items needs once.
+  const known = new WeakMap<Route.Route<In, Out>, Route.Route<In, Out>>()
+  const within = (one: Route.Route<In, Out>, left: number | undefined): Route.Route<In, Out> => {
+    if (deadline === undefined) return one
+    if (left !== undefined) return Route.deadline(one, Math.max(1, Math.floor(left)))
+    const limitedOne = known.get(one) ?? Route.deadline(one, deadline)
+    known.set(one, limitedOne)
+    return limitedOne
+  }
+  return (item, eventId, left) =>
+    Effect.suspend(() => {
+      const one = within(typeof route === "function" ? route(item) : route, left)
+      const gatewayOptions = { ...(typeof own === "function" ? own(item) : own), eventId }
+      return Effect.map(
+        router.run(one, input(item), { execution, options: gatewayOptions }),
+        ({ attempts, value, ...facts }) => ({ value, facts, attempts })
+      )
+    })
+}
+
+const summaryOf = (
+  { counters, gate, tally }: Engine.Engine<unknown, unknown>,
+  ledger: Ledger,
+  damage: ReadonlyArray<Damage>,
+  now: number
+): Summary => {
+  const { duplicates, endedAt, inDoubt, items, requeued, resent, startedAt, state } = counters
+  const { cacheHits, cost, costKnown, deadLetters, fallbacks, requests, retries, succeeded, tokensIn, tokensOut } =
+    tally
+  return {
+    state: state === "running" && gate.closedUntil !== undefined ? "paused" : state,
+    items,
+    succeeded,
+    deadLetters,
+    replayed: { succeeded: counters.replayedDone, deadLetters: counters.replayedDead },
+    duplicates,
+    unmet: ledger.unmet,
+    inDoubt,
+    resent,
+    requests,
+    retries,
+    fallbacks,
+    cacheHits,
+    requeued,
+    pauses: gate.pauses,
+    tokensIn,
+    tokensOut,
+    cost,
+    costKnown,
+    reasons: { ...tally.reasons },
+    targets: tally.byTarget(),
+    damage,
+    startedAt,
+    duration: Duration.millis((endedAt ?? now) - startedAt),
+    ...defined({ latency: tally.itemLatency() })
+  }
+}
+
+/**
+ * Starts a job in the scope, which ends it: what is in flight is interrupted, what was answered is written down. The job is held back by the consumer of its
+ * results.
+ *
+ * Fails with `JournalError` when the journal is in use, damaged, or another job's, and with `InvalidRequest` naming the option. The results fail with what the input fails with, with
+ * `InvalidRequest` for a bad or duplicate id, with a failure that is not an item's (see `isFatal`), with `QuotaExhausted` beyond `quotaPatience`,
+ * with `Timeout` after `jobDeadline`, and with `JournalError` when a result cannot be written down, as on a full disk.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import * as Batch from "effect-ai-gateway/Batch"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const program = Effect.gen(function* () {
+ *   const job = yield* Batch.start(["one", "two", "three"], {
+ *     route: Provider.openai.chat("gpt-4.1-mini"),
+ *     id: (word) => word,
+ *     input: (word) => `Spell ${word}.`,
+ *     concurrency: "adaptive",
+ *     limits: { requestsPerMinute: 500 }
+ *   })
+ *   yield* Stream.runForEach(job.progress("5 seconds"), ({ inFlight, perSecond, succeeded }) =>
+ *     Effect.log({ succeeded, inFlight, perSecond })
+ *   ).pipe(Effect.forkChild)
+ *   yield* Stream.runDrain(job.results)
+ *   return yield* job.summary
+ * }).pipe(Effect.scoped)
+ * ```
+ */
+export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = never, R = never>(
+  items: Stream.Stream<Item, E, R> | Iterable<Item>,
+  options: Options<Item, In, Out>
+): Effect.fn.Return<Job<Out, E>, GatewayError | JournalError, Router.Router | R | Scope.Scope> {
+  const { buffer, itemDeadline, jobDeadline, quotaPatience, throttlePatience } = yield* check(options)
+  const { id, journal, limits, route } = options
+  const asked = yield* Router.Router
+  const places = yield* Limiter.make({ concurrency: options.concurrency ?? 16 })
+  const { burst, key = Engine.ownKey, requestsPerMinute, skew, tokensPerMinute } = limits ?? {}
+  const rates =
+    limits === undefined
+      ? undefined
+      : {
+          limiter: limits.limiter ?? (yield* Limiter.make({ requestsPerMinute, tokensPerMinute, burst, skew })),
+          key
+        }
+  const router = rates === undefined ? asked : yield* limitedRouter(asked, rates.limiter, rates.key)
+  const ledger = new Ledger()
+  const replay = journal?.replay ?? true
+  const open =
+    journal === undefined
+      ? undefined
+      : yield* journal.store.open({
+          fingerprint: { ...(typeof route !== "function" && { route: Route.describe(route) }), ...journal.fingerprint },
+          force: journal.force ?? false,
+          onEntry: (entry) => ledger.learn(entry)
+        })
+  const tokens = limits?.tokens ?? estimate
+  const engine = yield* Engine.start<Item, Out, E, R>({
+    items: isStream(items) ? items : Stream.fromIterable(items),
+    idOf: id,
+    run: runItem(options, router, itemDeadline),
+    reconcile: (eventId) => reconcile(asked.gateway, eventId),
+    tokensOf: (item) => tokens(options.input(item)),
+    costOf: (facts) => options.cost?.(facts),
+    isFatal: options.isFatal ?? fatalByDefault,
+    places,
+    rates,
+    buffer,
+    ordered: options.ordered ?? false,
+    duplicates: options.duplicates ?? "fail",
+    retryFailed: journal?.retryFailed ?? false,
+    replay: typeof replay === "function" ? replay : () => replay,
+    itemDeadline,
+    jobDeadline,
+    quotaPatience,
+    throttlePatience,
+    ledger,
+    journal: open,
+    records: records(journal?.value ?? "ids")
+  })
+  const summaryAt = (now: number) => summaryOf(engine, ledger, open?.damage ?? [], now)
+  const summary = Effect.map(Clock.currentTimeMillis, summaryAt)
+
+  const sample = Effect.fnUntraced(function* (last: { readonly ended: number; readonly at: number }) {
+    const { concurrency = 0, inFlight } = yield* places.state(Engine.ownKey)
+    const now = yield* Clock.currentTimeMillis
+    const current = summaryAt(now)
+    const ended = current.succeeded + current.deadLetters
+    const progress: Progress = {
+      ...current,
+      inFlight,
+      concurrency,
+      perSecond: now > last.at ? ((ended - last.ended) * 1000) / (now - last.at) : 0,
+      ...defined({ pausedUntil: engine.gate.closedUntil })
+    }
+    return { progress, ended, at: now }
+  })
+  const progress = (interval: Duration.Input = "1 second"): Stream.Stream<Progress> =>
+    Stream.unfold({ ended: 0, at: engine.counters.startedAt, over: false }, (last) =>
+      Effect.gen(function* () {
+        if (last.over) return undefined
+        const over = yield* Effect.raceFirst(Effect.as(engine.finished, true), Effect.as(Effect.sleep(interval), false))
+        const { at, ended, progress } = yield* sample(last)
+        return [progress, { ended, at, over }] as const
+      })
+    )
+
+  return { results: engine.results, summary, progress, drain: engine.drain }
+})
+
+/**
+ * Runs items through a route and gives their results as they end, each exactly once, or in the order of the input.
+ *
+ * Takes no more from the input than can be in flight. Ending the stream early interrupts what is in flight; with a journal, a later run goes on where
+ * this one was, also after a crash. Fails as {@link start} does and as its results do, after all results that were ready.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import * as Batch from "effect-ai-gateway/Batch"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * const route = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.retry({ attempts: 3 }))
+ *
+ * const questions = [{ key: "q1", text: "What is a fiber?" }, { key: "q2", text: "What is a layer?" }]
+ *
+ * export const program = Batch.run(questions, {
+ *   route,
+ *   id: ({ key }) => key,
+ *   input: ({ text }) => text
+ * }).pipe(
+ *   Stream.runForEach((result) =>
+ *     result._tag === "Success"
+ *       ? Effect.log(result.id, result.value.text)
+ *       : Effect.logWarning(result.id, result._tag)
+ *   )
+ * )
+ * ```
+ */
+export const run = <Item, In, Out, E = never, R = never>(
+  items: Stream.Stream<Item, E, R> | Iterable<Item>,
+  options: Options<Item, In, Out>
+): Stream.Stream<Result<Out>, GatewayError | JournalError | E, Router.Router | R> =>
+  Stream.unwrap(Effect.map(start(items, options), ({ results }) => results))
+
+/**
+ * Runs items for what they come to, with each result given to `onResult`. Fails as {@link run} does, and with what `onResult` fails with.
+ */
+export const runWithSummary = <Item, In, Out, E = never, R = never, E2 = never, R2 = never>(
+  items: Stream.Stream<Item, E, R> | Iterable<Item>,
+  options: Options<Item, In, Out>,
+  onResult: (result: Result<Out>) => Effect.Effect<unknown, E2, R2>
+): Effect.Effect<Summary, GatewayError | JournalError | E | E2, Router.Router | R | R2> =>
+  Effect.scoped(
+    Effect.flatMap(start(items, options), ({ results, summary }) =>
+      Effect.andThen(Stream.runForEach(results, onResult), summary)
+    )
+  )
+
+/**
+ * A schema of replies without `raw`, the provider's whole body, which is most of a reply's size: it is `null` when it is read back.
+ *
+ * @example
+ * ```ts
+ * import * as Batch from "effect-ai-gateway/Batch"
+ * import * as Chat from "effect-ai-gateway/Chat"
+ *
+ * export const value = Batch.withoutRaw(Chat.ReplySchema)
+ * ```
+ */
+export const withoutRaw = <A extends { readonly raw: unknown }>(
+  schema: Schema.Codec<A, unknown>
+): Schema.Codec<A, unknown> =>
+  schema.pipe(
+    Schema.decodeTo(
+      Schema.toType(schema),
+      SchemaTransformation.transform<A, A>({
+        decode: (value) => value,
+        encode: (value) => ({ ...value, raw: null })
+      })
+    )
+  )

@@ -1,0 +1,166 @@
+/**
+ * Where a batch remembers what it has done: the interface, and a journal in memory.
+ *
+ * A batch writes an entry `sent` before it sends an item, and one entry `done` or `dead` when the item has ended; it reports a result only after that entry is
+ * durable. Whoever opens the journal again is told every entry, in order, and goes on from there. `effect-ai-gateway/journal` keeps a journal in
+ * files; for another place implement {@link Journal}.
+ */
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+
+/** A JSON value. */
+export type Json = Schema.Json
+
+/**
+ * A journal cannot be used, or no longer.
+ *
+ * `locked`: another process has it open. `otherJob`: it belongs to another input or route. `damaged`: an entry in its middle cannot be read.
+ * `newer`: written by a later version. `failed`: the store failed, for example a full disk; what was reported before is safe.
+ * `encoding`: a value is not what its schema says, or no JSON.
+ */
+export class JournalError extends Data.TaggedError("JournalError")<{
+  readonly reason: "locked" | "otherJob" | "damaged" | "newer" | "failed" | "encoding"
+  /** Where the journal is, when it is in files. */
+  readonly path?: string
+  /** What is wrong, and what would help. No value of an item. */
+  readonly detail: string
+  readonly cause?: unknown
+}> {
+  override get message(): string {
+    return `journal${this.path === undefined ? "" : ` ${this.path}`}: ${this.detail}`
+  }
+}
+
+/**
+ * What a journal belongs to: named texts, for example `route` and the hash of an input file. Two jobs are the same when all names that both have are
+ * equal.
+ */
+export type Fingerprint = Readonly<Record<string, string>>
+
+/** An entry. Records are the batch's own form of a result. */
+export type Entry =
+  | { readonly _tag: "sent"; readonly id: string; readonly eventId: string }
+  | { readonly _tag: "done"; readonly id: string; readonly record: Json }
+  | { readonly _tag: "dead"; readonly id: string; readonly record: Json }
+
+/** An entry of an earlier run, without its record. */
+export interface Known {
+  readonly _tag: Entry["_tag"]
+  readonly id: string
+  /** Of a `sent` entry. */
+  readonly eventId?: string
+  /** Where {@link OpenJournal.read} finds it: a whole number. */
+  readonly location: number
+}
+
+/** An entry that was handed over: a crash of this process no longer loses it. */
+export interface Appended {
+  readonly location: number
+  /** Ends when a crash of the machine no longer loses it either. */
+  readonly durable: Effect.Effect<void, JournalError>
+}
+
+/** A part of the journal that could not be read and was passed over. */
+export interface Damage {
+  readonly where: string
+  /** `torn`: the end of what was written when somebody was killed. `corrupt`: readable entries follow, so something else happened. */
+  readonly kind: "torn" | "corrupt"
+  readonly bytes: number
+}
+
+/** How a journal is opened. */
+export interface OpenOptions {
+  readonly fingerprint: Fingerprint
+  /** Go on although the fingerprint differs or entries are damaged. */
+  readonly force: boolean
+  /** Is told every entry of earlier runs, in order, before `open` ends. */
+  readonly onEntry: (entry: Known) => void
+}
+
+/** An open journal. */
+export interface OpenJournal {
+  readonly damage: ReadonlyArray<Damage>
+  /** Called by many fibers at once. After a failure every call fails. */
+  readonly append: (entry: Entry) => Effect.Effect<Appended, JournalError>
+  /** The record of a `done` or `dead` entry. */
+  readonly read: (location: number) => Effect.Effect<Json, JournalError>
+}
+
+/** A journal. The scope closes it: what was appended is then durable. Only one may be open at a time. */
+export interface Journal {
+  readonly open: (options: OpenOptions) => Effect.Effect<OpenJournal, JournalError, Scope.Scope>
+}
+
+/** The names under which two fingerprints differ. */
+export const differences = (mine: Fingerprint, its: Fingerprint): ReadonlyArray<string> =>
+  Object.keys(mine).filter((name) => its[name] !== undefined && its[name] !== mine[name])
+
+/** The failure of a journal that belongs to another job. For implementations of {@link Journal}. */
+export const otherJob = (names: ReadonlyArray<string>, path?: string): JournalError =>
+  new JournalError({
+    reason: "otherJob",
+    detail: `belongs to another job (${names.join(", ")} differ); use another journal, or force it`,
+    ...(path !== undefined && { path })
+  })
+
+/** A journal in memory, for tests and for telling duplicates. */
+export interface MemoryJournal extends Journal {
+  /** All entries so far. */
+  readonly entries: ReadonlyArray<Entry>
+}
+
+/**
+ * Makes a journal in memory. It outlives the batch that used it: a second batch over the same value goes on from there.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as BatchJournal from "effect-ai-gateway/BatchJournal"
+ *
+ * const journal = Effect.runSync(BatchJournal.memory)
+ * console.log(journal.entries.length) // 0
+ * ```
+ */
+export const memory: Effect.Effect<MemoryJournal> = Effect.sync(() => {
+  const entries: Array<Entry> = []
+  let fingerprint: Fingerprint = {}
+  let isOpen = false
+  const open: Journal["open"] = Effect.fnUntraced(function* (options) {
+    if (isOpen) return yield* new JournalError({ reason: "locked", detail: "is open already" })
+    const different = differences(options.fingerprint, fingerprint)
+    if (different.length > 0 && !options.force) return yield* otherJob(different)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => {
+        isOpen = true
+        fingerprint = { ...fingerprint, ...options.fingerprint }
+      }),
+      () =>
+        Effect.sync(() => {
+          isOpen = false
+        })
+    )
+    for (const [location, entry] of entries.entries()) {
+      options.onEntry({
+        _tag: entry._tag,
+        id: entry.id,
+        location,
+        ...(entry._tag === "sent" && { eventId: entry.eventId })
+      })
+    }
+    const opened: OpenJournal = {
+      damage: [],
+      append: (entry) => Effect.sync(() => ({ location: entries.push(entry) - 1, durable: Effect.void })),
+      read: (location) =>
+        Effect.suspend(() => {
+          const entry = entries[location]
+          return entry === undefined || entry._tag === "sent"
+            ? Effect.fail(new JournalError({ reason: "failed", detail: `has no record at ${location}` }))
+            : Effect.succeed(entry.record)
+        })
+    }
+    return opened
+  })
+  return { entries, open }
+})

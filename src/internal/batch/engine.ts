@@ -1,0 +1,543 @@
+/**
+ * The pipeline of a batch: takes items in, admits them, runs them, writes down what they came to, and hands it out. It knows items by what
+ * it is told to do with them, and no routes.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberSet from "effect/FiberSet"
+import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import type { Entry, JournalError, OpenJournal } from "../../BatchJournal.ts"
+import { type Attempt, GatewayError, invalid, type QuotaExhausted, retryAfter, Timeout } from "../../GatewayError.ts"
+import * as Limiter from "../../Limiter.ts"
+import { defined } from "../defined.ts"
+import { maxIdLength } from "../idIndex.ts"
+import type { Ledger } from "./ledger.ts"
+import { CurrentSending, type Sending, settle } from "./limitedSend.ts"
+import { QuotaGate } from "./quotaGate.ts"
+import type { Facts, InDoubt, Records } from "./record.ts"
+import type { DeadLetter, Result, Success } from "./result.ts"
+import { Tally } from "./tally.ts"
+
+/** An answer. */
+export interface Answer<Out> {
+  readonly value: Out
+  readonly facts: Facts
+  readonly attempts: ReadonlyArray<Attempt>
+}
+
+/** What the engine is told. Times in milliseconds. */
+export interface Plan<Item, Out, E, R> {
+  readonly items: Stream.Stream<Item, E, R>
+  readonly idOf: (item: Item, index: number) => string
+  /** `left`: what is left of the item's deadline, when it is not the first time. */
+  readonly run: (item: Item, eventId: string, left: number | undefined) => Effect.Effect<Answer<Out>, GatewayError>
+  /** What the gateway knows of an event id. */
+  readonly reconcile: (eventId: string) => Effect.Effect<InDoubt>
+  readonly tokensOf: (item: Item) => number
+  readonly costOf: (facts: Facts) => number | undefined
+  readonly isFatal: (error: GatewayError) => boolean
+  readonly places: Limiter.Limiter
+  readonly rates: { readonly limiter: Limiter.Limiter; readonly key: string } | undefined
+  readonly buffer: number
+  readonly ordered: boolean
+  readonly duplicates: "fail" | "skip"
+  readonly retryFailed: boolean
+  readonly replay: (id: string) => boolean
+  readonly itemDeadline: number | undefined
+  readonly jobDeadline: number | undefined
+  readonly quotaPatience: number
+  readonly throttlePatience: number
+  readonly ledger: Ledger
+  readonly journal: OpenJournal | undefined
+  readonly records: Records<Out>
+}
+
+/** What is counted beside the items' outcomes. */
+export interface Counters {
+  state: "running" | "draining" | "complete" | "drained" | "failed"
+  items: number
+  replayedDone: number
+  replayedDead: number
+  duplicates: number
+  inDoubt: number
+  resent: number
+  requeued: number
+  inFlight: number
+  readonly startedAt: number
+  endedAt: number | undefined
+}
+
+/** A batch that runs. */
+export interface Engine<Out, E> {
+  readonly results: Stream.Stream<Result<Out>, E | GatewayError | JournalError>
+  readonly drain: Effect.Effect<void>
+  readonly finished: Effect.Effect<void>
+  readonly tally: Tally
+  readonly gate: QuotaGate
+  readonly counters: Counters
+}
+
+/** The one key of a batch's own limiters. */
+export const ownKey = "batch"
+/** What errors of a batch itself name. */
+export const method = "Batch.run"
+
+/** A place among the items in flight. */
+interface Admission {
+  readonly sending: Sending | undefined
+  /** Gives it back; only the first time counts. */
+  readonly release: (outcome: Limiter.Outcome, answer?: Facts) => Effect.Effect<void>
+}
+
+/** An item that is worked for. */
+interface Job<Item> {
+  readonly item: Item
+  readonly id: string
+  readonly index: number
+  readonly order: number
+  readonly tokens: number
+  /** Of the monotonic clock. */
+  readonly startedAt: number
+}
+
+/** What is done about a failure: the item is tried again after a wait, given up, or left to the next run. */
+type Next = { readonly _tag: "again"; readonly wait: number } | { readonly _tag: "bury" } | { readonly _tag: "leave" }
+
+/** A throttled item waits a half second at first, and doubles that up to half a minute. */
+const backoff = (times: number, jitter: number): number => Math.min(30_000, 500 * 2 ** times) * (0.8 + 0.4 * jitter)
+
+const randomId: Effect.Effect<string> = Effect.withFiber((fiber) => {
+  const random = fiber.getRef(Random.Random)
+  const part = () =>
+    Math.floor(random.nextDoubleUnsafe() * 0x1_0000_0000)
+      .toString(16)
+      .padStart(8, "0")
+  return Effect.succeed(part() + part() + part() + part())
+})
+
+const isQuota = (error: GatewayError): error is GatewayError & { readonly reason: QuotaExhausted } =>
+  error.reason._tag === "QuotaExhausted"
+
+const isThrottled = (attempts: ReadonlyArray<Attempt>): boolean =>
+  attempts.some(({ error }) => error !== undefined && Limiter.isThrottle(error))
+
+/** How the requests of an item speak to adaptive concurrency: by the one that was answered. */
+const outcomeOf = (attempts: ReadonlyArray<Attempt>): Limiter.Outcome => ({
+  throttled: isThrottled(attempts),
+  latency: attempts.findLast(({ outcome }) => outcome === "success")?.duration
+})
+
+const withAttempts = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError => {
+  const { eventId, logId, method, model, provider, reason, step } = error
+  return new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
+}
+
+const isNonEmpty = <A>(all: ReadonlyArray<A>): all is readonly [A, ...Array<A>] => all.length > 0
+
+/** Starts a batch. It runs in the scope, and is held back by whoever takes the results. */
+export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
+  plan: Plan<Item, Out, E, R>
+): Effect.fn.Return<Engine<Out, E>, never, R | Scope.Scope> {
+  type Failure = E | GatewayError | JournalError
+  const clock = yield* Clock.Clock
+  const millis = (): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const { journal, ledger, places, rates } = plan
+  const tally = new Tally()
+  const gate = new QuotaGate(clock, plan.quotaPatience)
+  const counters: Counters = {
+    state: "running",
+    items: 0,
+    replayedDone: 0,
+    replayedDead: 0,
+    duplicates: 0,
+    inDoubt: 0,
+    resent: 0,
+    requeued: 0,
+    inFlight: 0,
+    startedAt: clock.currentTimeMillisUnsafe(),
+    endedAt: undefined
+  }
+  // Holds no more than the window lets in.
+  const ready = yield* Queue.unbounded<{ readonly order: number; readonly result: Result<Out> }, Failure | Cause.Done>()
+  const window = Semaphore.makeUnsafe(plan.buffer)
+  const workers = yield* FiberSet.make<void>()
+  const failed = Deferred.makeUnsafe<never, Failure>()
+  const drained = Deferred.makeUnsafe<void>()
+  const finished = Deferred.makeUnsafe<void>()
+  let orders = 0
+
+  const failJob = (cause: Cause.Cause<Failure>): Effect.Effect<void> =>
+    Effect.sync(() => void Deferred.doneUnsafe(failed, Exit.failCause(cause)))
+
+  /** Takes a place, and what the rates ask for. */
+  const admit = Effect.fnUntraced(function* (
+    tokens: number,
+    urgent: boolean
+  ): Effect.fn.Return<Admission, GatewayError> {
+    const place = yield* places.acquire(ownKey, { requests: 0, urgent })
+    const sending: Sending | undefined =
+      rates === undefined
+        ? undefined
+        : {
+            admitted: yield* Effect.onError(rates.limiter.acquire(rates.key, { tokens, place: false, urgent }), () =>
+              place.settle({ sent: false })
+            ),
+            reading: undefined,
+            tokens
+          }
+    let held = true
+    counters.inFlight++
+    return {
+      sending,
+      release: (outcome, answer) =>
+        Effect.suspend(() => {
+          if (!held) return Effect.void
+          held = false
+          counters.inFlight--
+          const given = place.settle(outcome)
+          return sending === undefined
+            ? given
+            : Effect.andThen(settle(sending, answer?.usage, answer?.cacheStatus), given)
+        })
+    }
+  })
+
+  /**
+   * Lets an item in: past the gate, and to a place. While it waited for the place the gate may have closed, and then it is let
+   * in again. `undefined`: the batch drains. Only its waiting can be interrupted.
+   */
+  const enter = Effect.fnUntraced(function* (
+    tokens: number,
+    urgent: boolean
+  ): Effect.fn.Return<Admission | undefined, GatewayError> {
+    while (true) {
+      const isProbe =
+        gate.closedUntil === undefined
+          ? false
+          : yield* Effect.interruptible(Effect.raceFirst(gate.pass, Effect.as(Deferred.await(drained), undefined)))
+      if (isProbe === undefined) return undefined
+      const admission = yield* Effect.onError(admit(tokens, urgent), () =>
+        Effect.sync(() => {
+          if (isProbe) gate.abandon()
+        })
+      )
+      if (isProbe || gate.closedUntil === undefined) return admission
+      yield* admission.release({ sent: false })
+    }
+  })
+
+  /**
+   * Writes a result down, gives the place back, and hands the result out when it is durable. The place is kept until the result is
+   * written: so a process that is killed loses no more answers than there are places.
+   */
+  const end = Effect.fnUntraced(function* (
+    order: number,
+    result: Result<Out>,
+    entry: Effect.Effect<Entry, JournalError>,
+    release: Effect.Effect<void>
+  ) {
+    if (journal === undefined) {
+      yield* release
+    } else {
+      const appended = yield* Effect.exit(Effect.flatMap(entry, journal.append))
+      yield* release
+      if (Exit.isFailure(appended)) {
+        yield* failJob(appended.cause)
+        return false
+      }
+      const durable = yield* Effect.exit(appended.value.durable)
+      if (Exit.isFailure(durable)) {
+        yield* failJob(durable.cause)
+        return false
+      }
+    }
+    Queue.offerUnsafe(ready, { order, result })
+    return true
+  })
+
+  const succeed = Effect.fnUntraced(function* (
+    { id, index, order, startedAt }: Job<Item>,
+    { facts, value }: Answer<Out>,
+    attempts: ReadonlyArray<Attempt>,
+    inDoubt: InDoubt | undefined,
+    release: Effect.Effect<void>
+  ) {
+    const latency = millis() - startedAt
+    const result: Success<Out> = {
+      _tag: "Success",
+      id,
+      index,
+      value,
+      ...facts,
+      attempts,
+      latency: Duration.millis(latency),
+      replayed: false,
+      ...defined({ inDoubt })
+    }
+    const record = plan.records.done({ value: { value }, facts, attempts, latency, inDoubt })
+    const entry = Effect.map(record, (record): Entry => ({ _tag: "done", id, record }))
+    if (!(yield* end(order, result, entry, release))) return
+    const { cacheStatus, step, target, usage } = facts
+    tally.add({ target, reason: undefined, attempts, usage, cacheStatus, step, cost: plan.costOf(facts), latency })
+  })
+
+  const bury = Effect.fnUntraced(function* (
+    { id, index, order, startedAt }: Job<Item>,
+    error: GatewayError,
+    inDoubt: InDoubt | undefined,
+    release: Effect.Effect<void>
+  ) {
+    const latency = millis() - startedAt
+    const attempts = error.attempts ?? []
+    const result: DeadLetter = {
+      _tag: "DeadLetter",
+      id,
+      index,
+      error,
+      attempts,
+      latency: Duration.millis(latency),
+      replayed: false,
+      ...defined({ inDoubt })
+    }
+    const record = plan.records.dead({ error, latency, inDoubt })
+    const entry = Effect.map(record, (record): Entry => ({ _tag: "dead", id, record }))
+    if (!(yield* end(order, result, entry, release))) return
+    const none = { target: undefined, usage: undefined, cacheStatus: undefined, step: undefined, cost: undefined }
+    tally.add({ ...none, reason: error.reason._tag, attempts, latency })
+  })
+
+  /** What to do about a failure. While the batch drains an item that would have to wait is left to the next run. */
+  const decide = Effect.fnUntraced(function* (
+    job: Job<Item>,
+    error: GatewayError,
+    times: number,
+    startedAt: number
+  ): Effect.fn.Return<Next> {
+    if (isQuota(error)) {
+      if (gate.exhausted(error, startedAt) === "wait") return { _tag: "again", wait: 0 }
+      yield* failJob(Cause.fail(error))
+      return { _tag: "leave" }
+    }
+    gate.open(startedAt)
+    if (!Limiter.isThrottle(error.reason)) return { _tag: "bury" }
+    const hint = retryAfter(error.reason)
+    const wait = Math.max(hint === undefined ? 0 : Duration.toMillis(hint), backoff(times, yield* Random.next))
+    const limit = Math.min(plan.throttlePatience, plan.itemDeadline ?? Number.POSITIVE_INFINITY)
+    if (millis() - job.startedAt + wait > limit) return { _tag: "bury" }
+    counters.requeued++
+    return { _tag: "again", wait }
+  })
+
+  /** Waits, and is let in again; `undefined` when the batch drains. */
+  const reenter = (tokens: number, wait: number): Effect.Effect<Admission | undefined, GatewayError> => {
+    if (wait === 0) return enter(tokens, true)
+    const slept = Effect.raceFirst(Effect.as(Effect.sleep(wait), true), Effect.as(Deferred.await(drained), false))
+    return Effect.flatMap(Effect.interruptible(slept), (goOn) =>
+      goOn ? enter(tokens, true) : Effect.succeed(undefined)
+    )
+  }
+
+  /** From an admission to an end. Runs uninterruptibly but for its waiting. */
+  const work = Effect.fnUntraced(function* (job: Job<Item>, doubtful: string | undefined, first: Admission) {
+    let admission = first
+    let inDoubt: InDoubt | undefined
+    if (doubtful !== undefined) {
+      const found = yield* Effect.exit(Effect.interruptible(plan.reconcile(doubtful)))
+      if (Exit.isFailure(found)) return yield* admission.release({ sent: false })
+      inDoubt = found.value
+      counters.inDoubt++
+      if (inDoubt.found === "success") counters.resent++
+    }
+    const eventId = yield* randomId
+    if (journal !== undefined) {
+      const appended = yield* Effect.exit(journal.append({ _tag: "sent", id: job.id, eventId }))
+      if (Exit.isFailure(appended)) {
+        yield* admission.release({ sent: false })
+        return yield* failJob(appended.cause)
+      }
+    }
+    let attempts: ReadonlyArray<Attempt> = []
+    for (let times = 0; ; times++) {
+      const startedAt = clock.currentTimeMillisUnsafe()
+      const left =
+        times === 0 || plan.itemDeadline === undefined ? undefined : plan.itemDeadline - millis() + job.startedAt
+      const running = plan.run(job.item, eventId, left)
+      const { release, sending } = admission
+      const exit = yield* Effect.exit(
+        Effect.interruptible(sending === undefined ? running : Effect.provideService(running, CurrentSending, sending))
+      )
+      if (Exit.isSuccess(exit)) {
+        gate.open(startedAt)
+        const { attempts: made, facts } = exit.value
+        attempts = times === 0 ? made : [...attempts, ...made]
+        return yield* succeed(job, exit.value, attempts, inDoubt, release(outcomeOf(made), facts))
+      }
+      const error = Exit.findErrorOption(exit)
+      if (error._tag === "None" || plan.isFatal(error.value)) {
+        gate.abandon()
+        yield* release({})
+        // An interruption is the end of the batch, and nothing of the item's.
+        return yield* error._tag === "None" && Cause.hasInterruptsOnly(exit.cause) ? Effect.void : failJob(exit.cause)
+      }
+      const made = error.value.attempts ?? []
+      attempts = times === 0 ? made : [...attempts, ...made]
+      const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
+      const next = yield* decide(job, error.value, times, startedAt)
+      if (next._tag === "bury") {
+        return yield* bury(job, withAttempts(error.value, attempts), inDoubt, release(outcome))
+      }
+      // Others have the place while this one waits.
+      yield* release(outcome)
+      if (next._tag === "leave") return
+      const entered = yield* Effect.exit(reenter(job.tokens, next.wait))
+      if (Exit.isFailure(entered) || entered.value === undefined) return
+      admission = entered.value
+    }
+  })
+
+  /** Nothing interrupts it but its own waiting; a defect is the job's. */
+  const fork = (self: Effect.Effect<void>): Effect.Effect<unknown> =>
+    FiberSet.run(workers, Effect.uninterruptible(Effect.catchCause(self, failJob)))
+
+  /** Hands out again what an earlier run has done. */
+  const replay = Effect.fnUntraced(function* (id: string, index: number, kind: "done" | "dead", location: number) {
+    if (kind === "done") counters.replayedDone++
+    else counters.replayedDead++
+    if (journal === undefined || !plan.replay(id)) return
+    yield* window.take(1)
+    const common = { id, index, replayed: true } as const
+    const stored = yield* journal.read(location)
+    let result: Result<Out>
+    if (kind === "dead") {
+      const { error, inDoubt, latency } = yield* plan.records.readDead(stored)
+      const ran = { attempts: error.attempts ?? [], latency: Duration.millis(latency), ...defined({ inDoubt }) }
+      result = { _tag: "DeadLetter", ...common, error, ...ran }
+    } else {
+      const { attempts, facts, inDoubt, latency, value } = yield* plan.records.readDone(stored)
+      const ran = { ...facts, attempts, latency: Duration.millis(latency), ...defined({ inDoubt }) }
+      result =
+        value === undefined
+          ? { _tag: "DoneBefore", ...common, ...ran }
+          : { _tag: "Success", ...common, value: value.value, ...ran }
+    }
+    Queue.offerUnsafe(ready, { order: orders++, result })
+  })
+
+  const launch = Effect.fnUntraced(function* (item: Item, id: string, index: number, doubtful: string | undefined) {
+    const tokens = rates === undefined ? 0 : plan.tokensOf(item)
+    const entered = yield* Effect.exit(enter(tokens, false))
+    const job = { item, id, index, order: orders++, tokens, startedAt: millis() }
+    if (Exit.isSuccess(entered)) {
+      return entered.value === undefined ? undefined : yield* fork(work(job, doubtful, entered.value))
+    }
+    const error = Exit.findErrorOption(entered)
+    if (error._tag === "None") return
+    // More tokens than a minute has: no wait helps, and nothing was sent.
+    if (error.value.reason._tag !== "Rejected") return yield* error.value
+    return yield* fork(bury(job, error.value, undefined, Effect.void))
+  })
+
+  const take = Effect.fnUntraced(function* (item: Item) {
+    const index = counters.items++
+    const id = plan.idOf(item, index)
+    if (typeof id !== "string" || id === "" || id.length > maxIdLength) {
+      return yield* invalid(method, `id of item ${index}`, `a text of 1 to ${maxIdLength} characters`)
+    }
+    const standing = ledger.meet(id, index, plan.retryFailed)
+    switch (standing._tag) {
+      case "duplicate": {
+        counters.duplicates++
+        if (plan.duplicates === "skip") return
+        const accepted = `one that no other item has; item ${standing.firstIndex} has the same`
+        return yield* invalid(method, `id of item ${index}`, accepted)
+      }
+      case "done":
+      case "dead":
+        return yield* replay(id, index, standing._tag, standing.location)
+      default: {
+        yield* window.take(1)
+        yield* Effect.uninterruptible(
+          launch(item, id, index, standing._tag === "inDoubt" ? standing.eventId : undefined)
+        )
+      }
+    }
+  })
+
+  const whole = Effect.gen(function* () {
+    const fed = yield* Effect.exit(Effect.raceFirst(Stream.runForEach(plan.items, take), Deferred.await(drained)))
+    // Whatever ended the input, what is in flight ends too.
+    yield* FiberSet.awaitEmpty(workers)
+    return yield* fed
+  })
+  const timed =
+    plan.jobDeadline === undefined
+      ? whole
+      : Effect.timeoutOrElse(whole, {
+          duration: plan.jobDeadline,
+          orElse: () =>
+            Effect.fail(
+              new GatewayError({
+                method,
+                reason: new Timeout({ phase: "deadline", limit: Duration.millis(plan.jobDeadline ?? 0) })
+              })
+            )
+        })
+  const main = Effect.gen(function* () {
+    const exit = yield* Effect.exit(Effect.raceFirst(timed, Deferred.await(failed)))
+    if (Exit.isFailure(exit)) yield* FiberSet.clear(workers)
+    counters.state = Exit.isFailure(exit) ? "failed" : Deferred.isDoneUnsafe(drained) ? "drained" : "complete"
+    yield* Exit.isFailure(exit) ? Queue.failCause(ready, exit.cause) : Queue.end(ready)
+  }).pipe(
+    Effect.ensuring(
+      Effect.sync(() => {
+        if (counters.endedAt === undefined) counters.endedAt = clock.currentTimeMillisUnsafe()
+        if (counters.state === "running" || counters.state === "draining") counters.state = "failed"
+        Deferred.doneUnsafe(finished, Effect.void)
+      })
+    )
+  )
+  yield* Effect.forkScoped(main)
+
+  const held = new Map<number, Result<Out>>()
+  let due = 0
+  const inOrder = (all: ReadonlyArray<{ readonly order: number; readonly result: Result<Out> }>) => {
+    for (const { order, result } of all) held.set(order, result)
+    const out: Array<Result<Out>> = []
+    for (let result = held.get(due); result !== undefined; result = held.get(due)) {
+      out.push(result)
+      held.delete(due++)
+    }
+    return out
+  }
+  type Batch = readonly [Result<Out>, ...Array<Result<Out>>]
+  const pull: Effect.Effect<Batch, Failure | Cause.Done> = Effect.flatMap(Queue.takeAll(ready), (all) => {
+    const out = plan.ordered ? inOrder(all) : all.map(({ result }) => result)
+    return isNonEmpty(out) ? Effect.as(window.release(out.length), out) : pull
+  })
+  // At the end nobody fills the gaps any more, which items left behind that were interrupted or put off.
+  const flushed = Effect.catchCause(pull, (cause): Effect.Effect<Batch, Failure | Cause.Done> => {
+    const rest = [...held].sort(([a], [b]) => a - b).map(([, result]) => result)
+    held.clear()
+    return isNonEmpty(rest) ? Effect.succeed(rest) : Effect.failCause(cause)
+  })
+
+  return {
+    results: Stream.fromPull(Effect.succeed(flushed)),
+    drain: Effect.suspend(() => {
+      if (counters.state === "running") counters.state = "draining"
+      return Effect.asVoid(Deferred.succeed(drained, undefined))
+    }),
+    finished: Deferred.await(finished),
+    tally,
+    gate,
+    counters
+  }
+})

@@ -1,0 +1,56 @@
+/**
+ * Which ids there are, and how each stands: in memory, 18 bytes and the id itself.
+ */
+import type { Known } from "../../BatchJournal.ts"
+import { IdIndex, NumberColumn } from "../idIndex.ts"
+
+const isDone = 1
+const isDead = 2
+const isSeen = 4
+
+/** How an item stands before this run does anything for it. */
+export type Standing =
+  | { readonly _tag: "new" }
+  /** An earlier run sent it, and does not know more. */
+  | { readonly _tag: "inDoubt"; readonly eventId: string }
+  | { readonly _tag: "done" | "dead"; readonly location: number }
+  | { readonly _tag: "duplicate"; readonly firstIndex: number }
+
+export class Ledger {
+  private readonly ids = new IdIndex()
+  private readonly flags = new NumberColumn("uint8")
+  private readonly locations = new NumberColumn("float64")
+  private readonly indexes = new NumberColumn("uint32")
+  private readonly sent = new Map<number, string>()
+  /** Items that earlier runs have ended and this one has not met. */
+  unmet = 0
+
+  /** Takes in an entry of an earlier run. */
+  learn({ _tag, eventId = "", id, location }: Known): void {
+    const number = this.ids.add(id)
+    if (_tag === "sent") {
+      this.sent.set(number, eventId)
+      return
+    }
+    this.sent.delete(number)
+    if (this.flags.get(number) === 0) this.unmet++
+    this.flags.set(number, _tag === "done" ? isDone : isDead)
+    this.locations.set(number, location)
+  }
+
+  /** Meets an item of the input. `again`: dead letters of earlier runs are tried again. */
+  meet(id: string, index: number, again: boolean): Standing {
+    const number = this.ids.add(id)
+    const flags = this.flags.get(number)
+    if ((flags & isSeen) !== 0) return { _tag: "duplicate", firstIndex: this.indexes.get(number) }
+    this.flags.set(number, flags | isSeen)
+    this.indexes.set(number, index)
+    if (flags !== 0) this.unmet--
+    if ((flags & isDone) !== 0) return { _tag: "done", location: this.locations.get(number) }
+    if ((flags & isDead) !== 0 && !again) return { _tag: "dead", location: this.locations.get(number) }
+    const eventId = this.sent.get(number)
+    if (eventId === undefined) return { _tag: "new" }
+    this.sent.delete(number)
+    return { _tag: "inDoubt", eventId }
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * What a batch keeps of a result, as JSON.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { JournalError, type Json } from "../../BatchJournal.ts"
+import * as ErrorSchema from "../../ErrorSchema.ts"
+import type { Attempt, GatewayError } from "../../GatewayError.ts"
+import type { Usage } from "../dialects/dialect.ts"
+
+/** What is known of an answer beside its value. */
+export interface Facts {
+  readonly target: string
+  readonly provider: string
+  readonly model?: string
+  readonly logId?: string
+  readonly eventId: string
+  readonly usage?: Usage
+  readonly cacheStatus?: string
+  readonly step?: number
+  readonly execution: "client" | "gateway"
+}
+
+/** What was found out about an item that an earlier run had sent and then lost sight of. */
+export interface InDoubt {
+  /** The event id that it was sent with. */
+  readonly eventId: string
+  /**
+   * `success`: the gateway has a log of an answer, whose body is lost; it was paid for, and is paid for again. `failure`: it was
+   * answered with failures only. `nothing`: the gateway knows of no request. `unknown`: the logs could not be asked.
+   */
+  readonly found: "success" | "failure" | "nothing" | "unknown"
+  readonly logIds: ReadonlyArray<string>
+}
+
+/** A success as it is kept. */
+export interface DoneRecord<Out> {
+  readonly value: { readonly value: Out } | undefined
+  readonly facts: Facts
+  readonly attempts: ReadonlyArray<Attempt>
+  readonly latency: number
+  readonly inDoubt: InDoubt | undefined
+}
+
+/** A dead letter as it is kept; its error has the attempts. */
+export interface DeadRecord {
+  readonly error: GatewayError
+  readonly latency: number
+  readonly inDoubt: InDoubt | undefined
+}
+
+/** How values are kept: through a schema, in its JSON form, or not at all. */
+export type ValueCodec<Out> = Schema.Codec<Out, unknown> | "ids"
+
+const number = Schema.optionalKey(Schema.Number)
+const text = Schema.optionalKey(Schema.String)
+const inDoubt = Schema.optionalKey(
+  Schema.Struct({
+    eventId: Schema.String,
+    found: Schema.Literals(["success", "failure", "nothing", "unknown"]),
+    logIds: Schema.Array(Schema.String)
+  })
+)
+const Facts = Schema.Struct({
+  target: Schema.String,
+  provider: Schema.String,
+  model: text,
+  logId: text,
+  eventId: Schema.String,
+  usage: Schema.optionalKey(
+    Schema.Struct({
+      inputTokens: number,
+      outputTokens: number,
+      totalTokens: number,
+      cachedInputTokens: number,
+      cacheWriteTokens: number,
+      reasoningTokens: number
+    })
+  ),
+  cacheStatus: text,
+  step: number,
+  execution: Schema.Literals(["client", "gateway"])
+})
+const Done = Schema.Struct({
+  value: Schema.optionalKey(Schema.Json),
+  facts: Facts,
+  attempts: Schema.Array(ErrorSchema.Attempt),
+  latency: Schema.Number,
+  inDoubt
+})
+const Dead = Schema.Struct({ error: ErrorSchema.GatewayError, latency: Schema.Number, inDoubt })
+
+const encodeAttempt = Schema.encodeEffect(ErrorSchema.Attempt)
+const encodeError = Schema.encodeEffect(ErrorSchema.GatewayError)
+const decodeDone = Schema.decodeUnknownEffect(Done)
+const decodeDead = Schema.decodeUnknownEffect(Dead)
+
+/** Interfaces have no index signature, so they are no `Json`; the same fields as a plain type are. */
+type Plain<A> = { readonly [K in keyof A]: A[K] }
+const plain = <A>(value: A): Plain<A> => value
+
+const bad =
+  (what: string) =>
+  (cause: Schema.SchemaError): JournalError =>
+    new JournalError({ reason: "encoding", detail: `${what}: ${cause.message}`, cause })
+
+/** Attempts without an error, which most are, need no Schema: their stored form has the same fields. */
+const attemptRecord = (attempt: Attempt): Effect.Effect<Json, Schema.SchemaError> => {
+  const { duration, error, ...fields } = attempt
+  return error === undefined
+    ? Effect.succeed({ ...fields, duration: Duration.toMillis(duration) })
+    : Effect.map(encodeAttempt(attempt), (encoded): Json => encoded)
+}
+
+/** Both directions. They fail with `JournalError` (`encoding`). */
+export interface Records<Out> {
+  readonly done: (record: DoneRecord<Out>) => Effect.Effect<Json, JournalError>
+  readonly dead: (record: DeadRecord) => Effect.Effect<Json, JournalError>
+  readonly readDone: (record: Json) => Effect.Effect<DoneRecord<Out>, JournalError>
+  readonly readDead: (record: Json) => Effect.Effect<DeadRecord, JournalError>
+}
+
+/** The records of results whose values are kept through one codec. */
+export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
+  const json = codec === "ids" ? undefined : Schema.toCodecJson(codec)
+  const encodeValue = json === undefined ? undefined : Schema.encodeEffect(json)
+  const decodeValue = json === undefined ? undefined : Schema.decodeUnknownEffect(json)
+  return {
+    done: Effect.fnUntraced(
+      function* ({
+        attempts,
+        facts,
+        inDoubt,
+        latency,
+        value
+      }: DoneRecord<Out>): Effect.fn.Return<Json, Schema.SchemaError> {
+        const { usage, ...rest } = facts
+        const kept: Array<Json> = []
+        for (const attempt of attempts) kept.push(yield* attemptRecord(attempt))
+        return {
+          ...(value !== undefined && encodeValue !== undefined && { value: yield* encodeValue(value.value) }),
+          facts: { ...rest, ...(usage !== undefined && { usage: plain(usage) }) },
+          attempts: kept,
+          latency,
+          ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
+        }
+      },
+      (self) => Effect.mapError(self, bad("the value of an item is not what its schema says"))
+    ),
+    dead: ({ error, inDoubt, latency }: DeadRecord): Effect.Effect<Json, JournalError> =>
+      Effect.mapBoth(encodeError(error), {
+        onFailure: bad("an error cannot be kept"),
+        onSuccess: (encoded) => ({ error: encoded, latency, ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) }) })
+      }),
+    readDone: (record: Json): Effect.Effect<DoneRecord<Out>, JournalError> =>
+      decodeDone(record).pipe(
+        Effect.flatMap((done) =>
+          Effect.map(
+            done.value === undefined || decodeValue === undefined
+              ? Effect.succeed(undefined)
+              : Effect.map(decodeValue(done.value), (value) => ({ value })),
+            (value) => ({ ...done, value, inDoubt: done.inDoubt })
+          )
+        ),
+        Effect.mapError(bad("a kept result is not what its schema says"))
+      ),
+    readDead: (record: Json): Effect.Effect<DeadRecord, JournalError> =>
+      Effect.mapBoth(decodeDead(record), {
+        onFailure: bad("a kept dead letter cannot be read"),
+        onSuccess: (dead) => ({ ...dead, inDoubt: dead.inDoubt })
+      })
+  }
+}

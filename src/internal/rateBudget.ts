@@ -1,0 +1,117 @@
+/**
+ * What may still be used of an allowance per window, in constant memory.
+ *
+ * Two rules hold together. The window: units that the other side may have counted within any one window are never more
+ * than the limit. The pace: what is admitted at once is at most a burst, refilled evenly, so that an allowance is not
+ * burnt in the first second of every minute.
+ *
+ * The other side counts a request some time after it was admitted here: at the latest when it answered, or after `skew`.
+ * Units stay in the window from that latest moment on; so a late arrival and an early one do not add up to too many.
+ */
+
+/** Slots of a window. Units expire with their slot, so up to one slot late and never early. */
+const slotsPerWindow = 600
+
+/** Units taken, to be settled once. */
+export interface Taken {
+  readonly slot: number
+  readonly units: number
+}
+
+/** An allowance of whole units. Times are milliseconds of any clock that does not go back. */
+export class RateBudget {
+  readonly limit: number
+  private readonly window: number
+  private readonly skew: number
+  private readonly burst: number
+  private readonly width: number
+  private readonly counts: Float64Array
+  /** Number of the first slot that still counts. */
+  private base = Number.NEGATIVE_INFINITY
+  private sum = 0
+  private level: number
+  private levelAt = Number.NEGATIVE_INFINITY
+
+  /** @param burst units that may be taken at once, at least 1 */
+  constructor(limit: number, window: number, skew: number, burst: number) {
+    this.limit = limit
+    this.window = window
+    this.skew = skew
+    this.burst = burst
+    this.width = window / slotsPerWindow
+    this.counts = new Float64Array(slotsPerWindow + Math.ceil(skew / this.width) + 2)
+    this.level = burst
+  }
+
+  private index(slot: number): number {
+    const size = this.counts.length
+    return ((slot % size) + size) % size
+  }
+
+  private advance(now: number): void {
+    const first = Math.floor((now - this.window) / this.width)
+    if (first > this.base) {
+      if (first - this.base >= this.counts.length) {
+        this.counts.fill(0)
+        this.sum = 0
+      } else {
+        for (let slot = this.base; slot < first; slot++) {
+          const at = this.index(slot)
+          this.sum -= this.counts[at] ?? 0
+          this.counts[at] = 0
+        }
+      }
+      this.base = first
+    }
+    if (now > this.levelAt) {
+      const refilled = this.level + ((now - this.levelAt) * this.limit) / this.window
+      this.level = Math.min(this.burst, refilled)
+      this.levelAt = now
+    }
+  }
+
+  private add(slot: number, units: number): void {
+    const at = this.index(slot)
+    this.counts[at] = (this.counts[at] ?? 0) + units
+    this.sum += units
+  }
+
+  /** Milliseconds until so many units can be taken; 0 is now, infinity never. */
+  delay(now: number, units: number): number {
+    if (units > this.limit) return Number.POSITIVE_INFINITY
+    if (units === 0) return 0
+    this.advance(now)
+    // More than a burst is taken from a full level, which then owes the rest.
+    const missing = Math.min(units, this.burst) - this.level
+    const pace = missing > 1e-9 ? (missing * this.window) / this.limit : 0
+    let excess = this.sum + units - this.limit
+    if (excess <= 0) return Math.ceil(pace)
+    let slot = this.base
+    for (; excess > 0; slot++) excess -= this.counts[this.index(slot)] ?? 0
+    return Math.ceil(Math.max(pace, slot * this.width + this.window - now))
+  }
+
+  /** Takes units. The caller has seen that {@link delay} is 0. */
+  take(now: number, units: number): Taken {
+    this.advance(now)
+    const slot = Math.floor((now + this.skew) / this.width)
+    this.add(slot, units)
+    this.level -= units
+    return { slot, units }
+  }
+
+  /** Replaces what was taken by what was used: the other side has counted it by now. */
+  settle(now: number, { slot, units }: Taken, used: number): void {
+    this.advance(now)
+    this.level = Math.min(this.burst, this.level + units - used)
+    if (slot < this.base) return
+    this.add(slot, -units)
+    this.add(Math.max(this.base, Math.min(slot, Math.floor(now / this.width))), used)
+  }
+
+  /** Units that count in the window that ends now. */
+  used(now: number): number {
+    this.advance(now)
+    return this.sum
+  }
+}

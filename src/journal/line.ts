@@ -1,0 +1,120 @@
+/**
+ * One entry as one line: a JSON array that begins with the checksum of what follows, so that a line that was torn or damaged is told from a
+ * whole one, and that `jq` and `grep` can read.
+ *
+ *     ["1c291ca3","sent","item-1","e5b1…"]
+ *     ["9f0a11d2","done","item-1",{"value":…}]
+ */
+import { crc32 } from "node:zlib"
+import type { Entry, Json, Known } from "../BatchJournal.ts"
+
+/** Bytes before what the checksum covers: `["`, eight digits, `",`. */
+const prefix = 12
+const newline = 0x0a
+
+const checksum = (bytes: Buffer): string => crc32(bytes).toString(16).padStart(8, "0")
+
+/** A line of any content. */
+export const line = (...content: ReadonlyArray<Json>): Buffer => {
+  const text = JSON.stringify(content)
+  const covered = Buffer.from(`${text.slice(1)}\n`)
+  const sum = checksum(covered.subarray(0, covered.length - 1))
+  return Buffer.concat([Buffer.from(`["${sum}",`), covered])
+}
+
+/** The line of an entry. */
+export const encode = (entry: Entry): Buffer =>
+  line(entry._tag, entry.id, entry._tag === "sent" ? entry.eventId : entry.record)
+
+const isWhole = (bytes: Buffer): boolean =>
+  bytes.length > prefix &&
+  bytes[0] === 0x5b &&
+  bytes[1] === 0x22 &&
+  bytes[prefix - 2] === 0x22 &&
+  bytes[prefix - 1] === 0x2c &&
+  bytes.toString("latin1", 2, prefix - 2) === checksum(bytes.subarray(prefix))
+
+const starts = /\["[0-9a-f]{8}","/g
+
+/** A piece of what was between two line ends, and where it is. `undefined` bytes are damaged. */
+export interface Piece {
+  readonly offset: number
+  readonly bytes: Buffer
+  readonly whole: boolean
+}
+
+/**
+ * Takes apart what is between two line ends. Usually that is one line; when a line end itself was damaged there are several, and those
+ * that are whole are not lost.
+ */
+export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
+  if (isWhole(bytes)) return [{ offset, bytes, whole: true }]
+  const out: Array<Piece> = []
+  const text = bytes.toString("latin1")
+  const begins = [...text.matchAll(starts)].map(({ index }) => index)
+  if (begins[0] !== 0) begins.unshift(0)
+  for (const [number, from] of begins.entries()) {
+    const piece = bytes.subarray(from, begins[number + 1] ?? bytes.length)
+    const found = [piece, piece.subarray(0, -1)].find(isWhole)
+    out.push({ offset: offset + from, bytes: found ?? piece, whole: found !== undefined })
+  }
+  return out
+}
+
+/** The first item of a segment: what it belongs to. */
+export interface Header {
+  readonly version: number
+  readonly fingerprint: Readonly<Record<string, string>>
+  /** Segments up to this number are contained in this one. */
+  readonly replaces?: number
+}
+
+/** The line that begins a segment. */
+export const encodeHeader = ({ fingerprint, replaces, version }: Header): Buffer =>
+  line("segment", { version, fingerprint, ...(replaces !== undefined && { replaces }) })
+
+const isHeader = (u: unknown): u is Header =>
+  typeof u === "object" && u !== null && "version" in u && typeof u.version === "number" && "fingerprint" in u
+
+/** The header in a whole line, if it is one. */
+export const header = (bytes: Buffer): Header | undefined => {
+  if (!bytes.toString("latin1", prefix, prefix + 10).startsWith('"segment",')) return undefined
+  const parsed: unknown = JSON.parse(bytes.toString())
+  return Array.isArray(parsed) && isHeader(parsed[2]) ? parsed[2] : undefined
+}
+
+const isTag = (tag: string): tag is Entry["_tag"] => tag === "sent" || tag === "done" || tag === "dead"
+
+/** Where the JSON text that begins here ends. */
+const endOfText = (bytes: Buffer, from: number): number => {
+  let at = from + 1
+  while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1
+  return at + 1
+}
+
+const text = (bytes: Buffer, from: number, to: number): string => {
+  const inner = bytes.toString("utf8", from + 1, to - 1)
+  return inner.includes("\\") ? String(JSON.parse(`"${inner}"`)) : inner
+}
+
+/** What a whole line says, without its record. `undefined`: something that this version does not know. */
+export const known = (bytes: Buffer, location: number): Known | undefined => {
+  const tag = bytes.toString("latin1", prefix + 1, prefix + 5)
+  if (!isTag(tag) || bytes[prefix + 5] !== 0x22) return undefined
+  const idAt = prefix + 7
+  const idEnd = endOfText(bytes, idAt)
+  const id = text(bytes, idAt, idEnd)
+  return tag === "sent"
+    ? { _tag: tag, id, eventId: text(bytes, idEnd + 1, endOfText(bytes, idEnd + 1)), location }
+    : { _tag: tag, id, location }
+}
+
+/** The record in a whole line. */
+export const record = (bytes: Buffer): Json | undefined => {
+  if (!isWhole(bytes)) return undefined
+  const parsed: ReadonlyArray<Json> = JSON.parse(bytes.toString())
+  return parsed[3]
+}
+
+/** The position of the next line end, or -1. */
+export const endOfLine = (bytes: Buffer, from: number): number => bytes.indexOf(newline, from)

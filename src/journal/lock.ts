@@ -1,0 +1,97 @@
+/**
+ * One process at a time. Node has no `flock`, so each process that wants the journal puts down a file of its own that names it, and then looks whose
+ * else are there: of two who come at the same time at least one sees the other, and goes away. Files of processes that have died are removed; their names are
+ * never used again, so nobody can remove a living one's by mistake.
+ */
+import * as Fs from "node:fs/promises"
+import * as Os from "node:os"
+import { join } from "node:path"
+
+/** Who holds a lock. */
+export interface Owner {
+  readonly host: string
+  readonly pid: number
+  /** When the process started, in ticks since the machine did; tells it from a later one with its number. Linux only. */
+  readonly start?: string
+  /** Changes whenever the machine starts. Linux only. */
+  readonly boot?: string
+}
+
+const quietly = (read: Promise<string>): Promise<string | undefined> => read.catch(() => undefined)
+
+const startOf = async (pid: number): Promise<string | undefined> => {
+  const stat = await quietly(Fs.readFile(`/proc/${pid}/stat`, "utf8"))
+  // The second field is a name in parentheses and may hold anything.
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
+}
+
+const self = async (): Promise<Owner> => {
+  const boot = (await quietly(Fs.readFile("/proc/sys/kernel/random/boot_id", "utf8")))?.trim()
+  const start = await startOf(process.pid)
+  return {
+    host: Os.hostname(),
+    pid: process.pid,
+    ...(start !== undefined && { start }),
+    ...(boot !== undefined && { boot })
+  }
+}
+
+const isOwner = (u: unknown): u is Owner =>
+  typeof u === "object" && u !== null && "host" in u && "pid" in u && typeof u.pid === "number"
+
+const readOwner = async (path: string): Promise<Owner | undefined> => {
+  const text = await quietly(Fs.readFile(path, "utf8"))
+  if (text === undefined) return undefined
+  try {
+    const owner: unknown = JSON.parse(text)
+    return isOwner(owner) ? owner : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const isRunning = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    // Somebody else's process lives too.
+    return error instanceof Error && "code" in error && error.code === "EPERM"
+  }
+}
+
+/** Whether an owner may be alive. About another host nobody here knows. */
+const mayLive = async (owner: Owner, me: Owner): Promise<boolean> => {
+  if (owner.host !== me.host) return true
+  if (owner.boot !== undefined && me.boot !== undefined && owner.boot !== me.boot) return false
+  if (!isRunning(owner.pid)) return false
+  if (owner.start === undefined) return true
+  const start = await startOf(owner.pid)
+  return start === undefined || start === owner.start
+}
+
+const isLock = (name: string): boolean => /^lock-[\w-]+\.json$/.test(name)
+
+/** Removes the lock. */
+export type Release = () => Promise<void>
+
+/** Takes the lock of a folder, or says who has it. `unique` is a text that nobody else uses; `ignoreOthers` removes their locks. */
+export const acquire = async (folder: string, unique: string, ignoreOthers: boolean): Promise<Release | Owner> => {
+  const me = await self()
+  const name = `lock-${unique}.json`
+  const path = join(folder, name)
+  // Renamed into place, so that nobody reads half of it.
+  await Fs.writeFile(`${path}.new`, JSON.stringify(me))
+  await Fs.rename(`${path}.new`, path)
+  const release = () => Fs.rm(path, { force: true })
+  for (const other of await Fs.readdir(folder)) {
+    if (!isLock(other) || other === name) continue
+    const owner = await readOwner(join(folder, other))
+    if (owner === undefined) continue // gone meanwhile
+    if (!ignoreOthers && (await mayLive(owner, me))) {
+      await release()
+      return owner
+    }
+    await Fs.rm(join(folder, other), { force: true })
+  }
+  return release
+}

@@ -1,0 +1,210 @@
+/**
+ * The files of a journal, `000001.jsonl` and so on, and how they are read: whole ones from front to back in constant memory, and single lines.
+ */
+import * as Fs from "node:fs/promises"
+import { join } from "node:path"
+import { type Damage, JournalError, type Json, type Known } from "../BatchJournal.ts"
+import * as Line from "./line.ts"
+
+/** The format that is written, and the latest that is read. */
+export const version = 1
+
+// A location is one safe integer: the number of the segment, and the offset in it.
+const maxSegmentBytes = 2 ** 36
+export const location = (segment: number, offset: number): number => segment * maxSegmentBytes + offset
+
+export const nameOf = (segment: number): string => `${String(segment).padStart(6, "0")}.jsonl`
+
+/** Numbers of the segments in a folder, in order. */
+export const list = async (folder: string): Promise<ReadonlyArray<number>> =>
+  (await Fs.readdir(folder))
+    .flatMap((name) => (/^\d{6}\.jsonl$/.test(name) ? [Number(name.slice(0, 6))] : []))
+    .sort((a, b) => a - b)
+
+/** What became known of a segment while it was read. */
+export interface Scanned {
+  readonly header: Line.Header | undefined
+  readonly damage: ReadonlyArray<Damage>
+  readonly bytes: number
+}
+
+const chunkBytes = 1 << 20
+
+/** Calls `onLine` for each whole line, and says what is not whole. */
+const scanLines = async (
+  path: string,
+  where: string,
+  onLine: (bytes: Buffer, offset: number) => void,
+  afterChunk: () => Promise<void>
+): Promise<{ readonly damage: ReadonlyArray<Damage>; readonly bytes: number }> => {
+  const damage: Array<Damage> = []
+  /** Not whole, and nothing whole seen since. */
+  let broken: Line.Piece | undefined
+  let brokenBytes = 0
+  const take = (bytes: Buffer, offset: number): void => {
+    for (const piece of Line.pieces(bytes, offset)) {
+      if (piece.whole) {
+        if (broken !== undefined) {
+          damage.push({ where: `${where} at byte ${broken.offset}`, kind: "corrupt", bytes: brokenBytes })
+          broken = undefined
+          brokenBytes = 0
+        }
+        onLine(piece.bytes, piece.offset)
+      } else {
+        broken ??= piece
+        brokenBytes += piece.bytes.length
+      }
+    }
+  }
+  const file = await Fs.open(path, "r")
+  try {
+    const chunk = Buffer.allocUnsafe(chunkBytes)
+    let rest = Buffer.alloc(0)
+    let offset = 0
+    while (true) {
+      const { bytesRead } = await file.read(chunk, 0, chunkBytes, offset + rest.length)
+      if (bytesRead === 0) break
+      const bytes = Buffer.concat([rest, chunk.subarray(0, bytesRead)])
+      let from = 0
+      for (let end = Line.endOfLine(bytes, from); end >= 0; end = Line.endOfLine(bytes, from)) {
+        if (end > from) take(bytes.subarray(from, end), offset + from)
+        from = end + 1
+      }
+      rest = bytes.subarray(from)
+      offset += from
+      await afterChunk()
+    }
+    // Without its line end the last line may be whole all the same.
+    if (rest.length > 0) take(rest, offset)
+    if (broken !== undefined) {
+      damage.push({ where: `${where} at byte ${broken.offset}`, kind: "torn", bytes: brokenBytes })
+    }
+    return { damage, bytes: offset + rest.length }
+  } finally {
+    await file.close()
+  }
+}
+
+/** Reads a segment and tells its entries. `afterChunk` is awaited now and then, for whoever has to write what was told. */
+export const scan = async (
+  folder: string,
+  segment: number,
+  onEntry: (entry: Known, bytes: Buffer) => void,
+  afterChunk: () => Promise<void> = async () => {}
+): Promise<Scanned> => {
+  const name = nameOf(segment)
+  let header: Line.Header | undefined
+  const onLine = (bytes: Buffer, offset: number): void => {
+    const found = Line.header(bytes)
+    if (found !== undefined) header = found
+    const entry = found === undefined ? Line.known(bytes, location(segment, offset)) : undefined
+    if (entry !== undefined) onEntry(entry, bytes)
+  }
+  const { bytes, damage } = await scanLines(join(folder, name), name, onLine, afterChunk)
+  if (header !== undefined && header.version > version) {
+    throw new JournalError({
+      reason: "newer",
+      path: folder,
+      detail: `was written in format ${header.version}, this version reads up to ${version}`
+    })
+  }
+  return { header, damage, bytes }
+}
+
+/** The header of a segment, from its first bytes. */
+export const headerOf = async (folder: string, segment: number): Promise<Line.Header | undefined> => {
+  const file = await Fs.open(join(folder, nameOf(segment)), "r")
+  try {
+    const chunk = Buffer.alloc(64 * 1024)
+    const { bytesRead } = await file.read(chunk, 0, chunk.length, 0)
+    const end = Line.endOfLine(chunk.subarray(0, bytesRead), 0)
+    const [piece] = Line.pieces(chunk.subarray(0, end < 0 ? bytesRead : end), 0)
+    return piece?.whole === true ? Line.header(piece.bytes) : undefined
+  } finally {
+    await file.close()
+  }
+}
+
+/** Segments that count: what a later one replaces does not. */
+export const current = async (
+  folder: string
+): Promise<{ readonly live: ReadonlyArray<number>; readonly replaced: ReadonlyArray<number> }> => {
+  const segments = await list(folder)
+  let replaces = 0
+  for (const segment of segments) {
+    const header = await headerOf(folder, segment)
+    if (header?.replaces !== undefined) replaces = Math.max(replaces, header.replaces)
+  }
+  return { live: segments.filter((one) => one > replaces), replaced: segments.filter((one) => one <= replaces) }
+}
+
+const blockBytes = 256 * 1024
+const maxBlocks = 16
+const maxFiles = 16
+
+/** Reads single lines; neighbours come from memory. Not for the segment that is being written. */
+export class LineReader {
+  private readonly folder: string
+  private readonly files = new Map<number, Promise<Fs.FileHandle>>()
+  private readonly blocks = new Map<number, Promise<Buffer>>()
+
+  constructor(folder: string) {
+    this.folder = folder
+  }
+
+  private file(segment: number): Promise<Fs.FileHandle> {
+    const known = this.files.get(segment)
+    if (known !== undefined) return known
+    const opened = Fs.open(join(this.folder, nameOf(segment)), "r")
+    this.files.set(segment, opened)
+    const [oldest] = this.files.keys()
+    if (this.files.size > maxFiles && oldest !== undefined) {
+      const file = this.files.get(oldest)
+      this.files.delete(oldest)
+      // Reads that have begun hold it open: they are awaited by `close`.
+      void file?.then((handle) => handle.close()).catch(() => undefined)
+    }
+    return opened
+  }
+
+  private block(segment: number, number: number): Promise<Buffer> {
+    const key = location(segment, number * blockBytes)
+    const known = this.blocks.get(key)
+    if (known !== undefined) return known
+    const read = (async () => {
+      const file = await this.file(segment)
+      const block = Buffer.allocUnsafe(blockBytes)
+      const { bytesRead } = await file.read(block, 0, blockBytes, number * blockBytes)
+      return block.subarray(0, bytesRead)
+    })()
+    this.blocks.set(key, read)
+    const [oldest] = this.blocks.keys()
+    if (this.blocks.size > maxBlocks && oldest !== undefined) this.blocks.delete(oldest)
+    return read
+  }
+
+  /** The record at a location. */
+  async read(at: number): Promise<Json | undefined> {
+    const segment = Math.floor(at / maxSegmentBytes)
+    let offset = at % maxSegmentBytes
+    const parts: Array<Buffer> = []
+    while (true) {
+      const number = Math.floor(offset / blockBytes)
+      const block = await this.block(segment, number)
+      const from = offset - number * blockBytes
+      const end = Line.endOfLine(block, from)
+      parts.push(block.subarray(from, end < 0 ? block.length : end))
+      if (end >= 0 || block.length < blockBytes) break
+      offset = (number + 1) * blockBytes
+    }
+    const bytes = Buffer.concat(parts)
+    return Line.pieces(bytes, 0).flatMap((piece) => (piece.whole ? [Line.record(piece.bytes)] : []))[0]
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.blocks.values())
+    for (const file of this.files.values()) await file.then((handle) => handle.close()).catch(() => undefined)
+    this.files.clear()
+    this.blocks.clear()
+  }
+}

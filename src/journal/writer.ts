@@ -1,0 +1,191 @@
+/**
+ * Writes lines, in order, to the last segment. Whatever comes while a write is under way goes into the next write; whatever was written while a
+ * sync is under way is covered by the next sync. So many callers share few system calls, and nobody waits for a timer.
+ */
+import * as Fs from "node:fs/promises"
+import { join } from "node:path"
+import * as Line from "./line.ts"
+import { location, nameOf, version } from "./segments.ts"
+
+interface Pending {
+  readonly bytes: Buffer
+  readonly done: (written: Written) => void
+  readonly failed: (error: unknown) => void
+}
+
+/** A line that is in the hands of the operating system. */
+export interface Written {
+  readonly location: number
+  /** Lines written before this count are durable together with it. */
+  readonly position: number
+}
+
+interface Syncing {
+  readonly position: number
+  readonly done: () => void
+  readonly failed: (error: unknown) => void
+}
+
+/** Makes new names in a folder durable. Windows has no such thing, and needs none. */
+export const syncFolder = async (folder: string): Promise<void> => {
+  if (process.platform === "win32") return
+  const handle = await Fs.open(folder, "r")
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Creates a segment that begins with its header, durably. Fails when it exists. */
+export const createSegment = async (folder: string, segment: number, header: Line.Header): Promise<Fs.FileHandle> => {
+  const path = join(folder, nameOf(segment))
+  const handle = await Fs.open(path, "wx")
+  try {
+    await writeAll(handle, Line.encodeHeader(header))
+    await handle.datasync()
+    await syncFolder(folder)
+    return handle
+  } catch (error) {
+    await handle.close()
+    await Fs.rm(path, { force: true })
+    throw error
+  }
+}
+
+/** Writes all bytes; a single write may take fewer. */
+export const writeAll = async (handle: Fs.FileHandle, bytes: Buffer): Promise<void> => {
+  for (let from = 0; from < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, from, bytes.length - from)
+    from += bytesWritten
+  }
+}
+
+export class Writer {
+  private readonly folder: string
+  private readonly fingerprint: Readonly<Record<string, string>>
+  private readonly segmentBytes: number
+  private segment: number
+  private handle: Fs.FileHandle | undefined
+  private offset = 0
+  private pending: Array<Pending> = []
+  private waiting: Array<Syncing> = []
+  /** Lines written, and lines durable. */
+  private written = 0
+  private synced = 0
+  private writing: Promise<void> | undefined
+  private syncing: Promise<void> | undefined
+  private failure: { readonly error: unknown } | undefined
+
+  /** @param last number of the last segment that exists; a new one is begun with the first line */
+  constructor(folder: string, last: number, fingerprint: Readonly<Record<string, string>>, segmentBytes: number) {
+    this.folder = folder
+    this.segment = last
+    this.fingerprint = fingerprint
+    this.segmentBytes = segmentBytes
+  }
+
+  /** Calls back when the line is written. */
+  append(bytes: Buffer, done: (written: Written) => void, failed: (error: unknown) => void): void {
+    if (this.failure !== undefined) {
+      failed(this.failure.error)
+      return
+    }
+    this.pending.push({ bytes, done, failed })
+    this.writing ??= this.write()
+  }
+
+  /** Calls back when a line is durable. */
+  sync(position: number, done: () => void, failed: (error: unknown) => void): void {
+    if (this.synced >= position) {
+      done()
+    } else if (this.failure !== undefined) {
+      failed(this.failure.error)
+    } else {
+      this.waiting.push({ position, done, failed })
+      this.syncing ??= this.syncAll()
+    }
+  }
+
+  private async begin(): Promise<Fs.FileHandle> {
+    if (this.handle !== undefined && this.offset < this.segmentBytes) return this.handle
+    if (this.handle !== undefined) {
+      await this.syncing
+      await this.handle.datasync()
+      this.synced = this.written
+      await this.handle.close()
+      this.handle = undefined
+      this.releaseSynced()
+    }
+    const header = { version, fingerprint: this.fingerprint }
+    const handle = await createSegment(this.folder, this.segment + 1, header)
+    this.segment++
+    this.offset = Line.encodeHeader(header).length
+    this.handle = handle
+    return handle
+  }
+
+  private async write(): Promise<void> {
+    let batch: Array<Pending> = []
+    try {
+      while (this.pending.length > 0) {
+        const handle = await this.begin()
+        batch = this.pending
+        this.pending = []
+        await writeAll(handle, Buffer.concat(batch.map(({ bytes }) => bytes)))
+        for (const { bytes, done } of batch) {
+          const at = location(this.segment, this.offset)
+          this.offset += bytes.length
+          done({ location: at, position: ++this.written })
+        }
+        batch = []
+      }
+    } catch (error) {
+      this.fail(error, batch)
+    }
+    this.writing = undefined
+  }
+
+  private async syncAll(): Promise<void> {
+    try {
+      while (this.waiting.length > 0 && this.handle !== undefined) {
+        const position = this.written
+        await this.handle.datasync()
+        this.synced = Math.max(this.synced, position)
+        this.releaseSynced()
+      }
+    } catch (error) {
+      this.fail(error, [])
+    }
+    this.syncing = undefined
+  }
+
+  private releaseSynced(): void {
+    const ready = this.waiting.filter(({ position }) => position <= this.synced)
+    this.waiting = this.waiting.filter(({ position }) => position > this.synced)
+    for (const { done } of ready) done()
+  }
+
+  /** After a failed write nobody knows what is there, after a failed sync nobody knows what is lost: nothing more is written. */
+  private fail(error: unknown, batch: ReadonlyArray<Pending>): void {
+    this.failure ??= { error }
+    const everybody = [...batch, ...this.pending, ...this.waiting]
+    this.pending = []
+    this.waiting = []
+    for (const { failed } of everybody) failed(error)
+  }
+
+  /** Makes everything durable and closes. */
+  async close(): Promise<void> {
+    while (this.writing !== undefined) await this.writing
+    while (this.syncing !== undefined) await this.syncing
+    const { handle } = this
+    this.handle = undefined
+    if (handle === undefined) return
+    try {
+      if (this.failure === undefined && this.synced < this.written) await handle.datasync()
+    } finally {
+      await handle.close()
+    }
+  }
+}

@@ -1,0 +1,445 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Batch from "effect-ai-gateway/Batch"
+import * as BatchJournal from "effect-ai-gateway/BatchJournal"
+import * as Chat from "effect-ai-gateway/Chat"
+import * as GatewayService from "effect-ai-gateway/GatewayService"
+import * as LocalGateway from "effect-ai-gateway/local"
+import * as Upstream from "effect-ai-gateway/local/Upstream"
+import * as Provider from "effect-ai-gateway/Provider"
+import * as Router from "effect-ai-gateway/Router"
+import { brief, collect, drive, leaf, names, plain, tick, world } from "./support.ts"
+
+type World = Effect.Success<ReturnType<typeof world>>
+type Given = Partial<Batch.JournalOptions<string>>
+
+const over = (store: BatchJournal.Journal, given: Given = {}) => ({
+  ...plain,
+  journal: { store, value: Schema.String, ...given }
+})
+
+/** One run of a batch, to its end. */
+const runOnce = <Item>(items: Iterable<Item>, options: Batch.Options<Item, string, string>, w: World) =>
+  Effect.gen(function* () {
+    const { exit } = yield* drive(
+      Effect.scoped(
+        Effect.gen(function* () {
+          const job = yield* Batch.start(items, options)
+          const { exit, results } = yield* collect(job.results)
+          return { exit, results, summary: yield* job.summary }
+        })
+      ).pipe(Effect.provide(w.layer))
+    )
+    return yield* exit
+  })
+
+/** A run that is interrupted after that many results. */
+const runSome = (items: Iterable<string>, options: Batch.Options<string, string, string>, w: World, count: number) =>
+  Effect.flatMap(
+    drive(Effect.provide(Stream.runCollect(Stream.take(Batch.run(items, options), count)), w.layer)),
+    ({ exit }) => exit
+  )
+
+const errorOf = <A, E>(exit: Exit.Exit<A, E>): E | undefined => Option.getOrUndefined(Exit.findErrorOption(exit))
+
+const tagsOf = (journal: BatchJournal.MemoryJournal, id: string) =>
+  journal.entries.filter((entry) => entry.id === id).map(({ _tag }) => _tag)
+
+describe("a second run", () => {
+  it.effect("sends nothing that is done, and reports it again with everything", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world((prompt, nth) =>
+        prompt === "i1" ? { status: 400 } : nth === 0 && prompt === "i2" ? { status: 500 } : undefined
+      )
+      const options = { ...over(journal), route: leaf().pipe((route) => route) }
+      const first = yield* runOnce(names(4), options, w)
+      assert.strictEqual(first.results.length, 4)
+      const sent = w.requests.length
+      const second = yield* runOnce(names(6), { ...options, ordered: true }, w)
+      assert.strictEqual(w.requests.length, sent + 2)
+      assert.deepStrictEqual(second.results.map(brief), [
+        "again i0 Success",
+        "again i1 InvalidRequest",
+        "again i2 ProviderUnavailable",
+        "again i3 Success",
+        "i4 Success",
+        "i5 Success"
+      ])
+      for (const before of first.results) {
+        const after = second.results.find(({ id }) => id === before.id)
+        if (before._tag === "DeadLetter" && after?._tag === "DeadLetter") {
+          assert.deepStrictEqual(after.error.reason, before.error.reason)
+          assert.strictEqual(after.error.message, before.error.message)
+          assert.deepStrictEqual(after.attempts, before.attempts)
+        } else {
+          assert.deepStrictEqual(after, { ...before, replayed: true })
+        }
+      }
+      assert.deepInclude(second.summary, { succeeded: 2, deadLetters: 0, unmet: 0, items: 6 })
+      assert.deepStrictEqual(second.summary.replayed, { succeeded: 2, deadLetters: 2 })
+    })
+  )
+
+  it.effect("tries dead letters again when asked, and the newest result counts", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      let healthy = false
+      const w = yield* world((prompt) => (prompt === "i1" && !healthy ? { status: 400 } : undefined))
+      yield* runOnce(names(3), over(journal), w)
+      healthy = true
+      const again = yield* runOnce(names(3), over(journal, { retryFailed: true }), w)
+      assert.deepStrictEqual(again.results.map(brief).sort(), ["again i0 Success", "again i2 Success", "i1 Success"])
+      const third = yield* runOnce(names(3), over(journal, { retryFailed: true }), w)
+      assert.isTrue(third.results.every(({ _tag, replayed }) => _tag === "Success" && replayed))
+      assert.strictEqual(w.requests.length, 4)
+      assert.deepStrictEqual(tagsOf(journal, "i1"), ["sent", "dead", "sent", "done"])
+    })
+  )
+
+  it.effect("knows what is done without values, when none are kept", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world()
+      yield* runOnce(names(2), over(journal, { value: "ids" }), w)
+      assert.notInclude(JSON.stringify(journal.entries), "answer to")
+      const { results } = yield* runOnce(names(2), over(journal, { value: "ids" }), w)
+      assert.deepStrictEqual(results.map(brief), ["again i0 DoneBefore", "again i1 DoneBefore"])
+      assert.isTrue(results[0]?._tag === "DoneBefore" && results[0].logId === "log-1")
+    })
+  )
+
+  it.effect("reports again only what is asked for", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world()
+      yield* runOnce(names(3), over(journal), w)
+      const none = yield* runOnce(names(4), over(journal, { replay: false }), w)
+      assert.deepStrictEqual(none.results.map(brief), ["i3 Success"])
+      assert.deepStrictEqual(none.summary.replayed, { succeeded: 3, deadLetters: 0 })
+      const one = yield* runOnce(names(4), over(journal, { replay: (id) => id === "i1" }), w)
+      assert.deepStrictEqual(one.results.map(brief), ["again i1 Success"])
+    })
+  )
+
+  it.effect("tells what the input no longer has", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world()
+      yield* runOnce(names(5), over(journal), w)
+      assert.strictEqual((yield* runOnce(names(2), over(journal), w)).summary.unmet, 3)
+    })
+  )
+
+  it.effect("is refused another job's journal, unless forced", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world()
+      yield* runOnce(names(2), over(journal, { fingerprint: { input: "hash-1" } }), w)
+      const refusedOf = (options: Batch.Options<string, string, string>) =>
+        Effect.flatMap(drive(Effect.provide(Stream.runDrain(Batch.run(names(2), options)), w.layer)), ({ exit }) =>
+          Effect.succeed(errorOf(exit))
+        )
+      const otherInput = yield* refusedOf(over(journal, { fingerprint: { input: "hash-2" } }))
+      assert.isTrue(otherInput?._tag === "JournalError" && otherInput.reason === "otherJob")
+      assert.include(otherInput?.message ?? "", "(input differ)")
+      const otherRoute = yield* refusedOf({ ...over(journal), route: leaf("groq") })
+      assert.include(otherRoute?.message ?? "", "(route differ)")
+      assert.strictEqual(w.requests.length, 2)
+      const forced = yield* runOnce(names(3), over(journal, { fingerprint: { input: "hash-2" }, force: true }), w)
+      assert.strictEqual(forced.results.length, 3)
+      assert.strictEqual(w.requests.length, 3)
+    })
+  )
+
+  it.effect("is refused while the first runs", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world(() => ({ never: true }))
+      const first = yield* Effect.forkChild(
+        Effect.provide(Stream.runDrain(Batch.run(names(2), over(journal))), w.layer)
+      )
+      yield* tick(10)
+      const exit = yield* Effect.exit(Effect.provide(Stream.runDrain(Batch.run(names(2), over(journal))), w.layer))
+      const error = errorOf(exit)
+      assert.isTrue(error?._tag === "JournalError" && error.reason === "locked")
+      yield* Fiber.interrupt(first)
+    })
+  )
+
+  it.effect("fails when what is kept is not what its schema says", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world()
+      yield* runOnce(names(2), over(journal), w)
+      const short = Schema.String.check(Schema.isMaxLength(3))
+      const { exit } = yield* runOnce(names(2), over(journal, { value: short }), w)
+      const error = errorOf(exit)
+      assert.isTrue(error?._tag === "JournalError" && error.reason === "encoding")
+      assert.notInclude(error?.message ?? "", "answer to")
+    })
+  )
+})
+
+describe("durability", () => {
+  /** A journal whose syncs end when the test says so. */
+  const slow = Effect.gen(function* () {
+    const memory = yield* BatchJournal.memory
+    const gate = yield* Deferred.make<void, BatchJournal.JournalError>()
+    const journal: BatchJournal.Journal = {
+      open: (options) =>
+        Effect.map(memory.open(options), (open) => ({
+          ...open,
+          append: (entry) =>
+            Effect.map(open.append(entry), (appended) => ({ ...appended, durable: Deferred.await(gate) }))
+        }))
+    }
+    return { memory, gate, journal }
+  })
+
+  it.effect("nothing is reported before it is durable, and places do not wait for it", () =>
+    Effect.gen(function* () {
+      const { gate, journal, memory } = yield* slow
+      const w = yield* world(() => ({ delay: 10 }))
+      const seen: Array<string> = []
+      const fiber = yield* Batch.run(names(20), { ...over(journal), concurrency: 2, buffer: 8 }).pipe(
+        Stream.runForEach(({ id }) => Effect.sync(() => seen.push(id))),
+        Effect.provide(w.layer),
+        Effect.forkChild
+      )
+      for (let i = 0; i < 20; i++) yield* tick(10)
+      assert.deepStrictEqual(seen, [])
+      // As many as the buffer has room for, each written down.
+      assert.strictEqual(w.requests.length, 8)
+      assert.strictEqual(memory.entries.filter(({ _tag }) => _tag === "done").length, 8)
+      yield* Deferred.succeed(gate, undefined)
+      for (let i = 0; i < 20; i++) yield* tick(10)
+      assert.strictEqual(seen.length, 20)
+      yield* Fiber.join(fiber)
+    })
+  )
+
+  it.effect("an item is written down before it is sent, and its result before the next one takes its place", () =>
+    Effect.gen(function* () {
+      const memory = yield* BatchJournal.memory
+      let journalled = 0
+      const counts: Array<readonly [sent: number, ended: number]> = []
+      const w = yield* world(() => {
+        const ended = memory.entries.filter(({ _tag }) => _tag !== "sent").length
+        counts.push([memory.entries.length - ended, ended])
+        return { delay: 10, status: journalled++ % 3 === 0 ? 400 : 200 }
+      })
+      yield* runOnce(names(9), { ...over(memory), concurrency: 1 }, w)
+      assert.deepStrictEqual(
+        counts,
+        names(9).map((_, index) => [index + 1, index])
+      )
+    })
+  )
+
+  it.effect("a journal that fails ends the job; what was reported is in it", () =>
+    Effect.gen(function* () {
+      const memory = yield* BatchJournal.memory
+      let left = 9
+      const full = new BatchJournal.JournalError({ reason: "failed", detail: "the disk is full" })
+      const journal: BatchJournal.Journal = {
+        open: (options) =>
+          Effect.map(memory.open(options), (open) => ({
+            ...open,
+            append: (entry) => Effect.suspend(() => (left-- > 0 ? open.append(entry) : Effect.fail(full)))
+          }))
+      }
+      const w = yield* world(() => ({ delay: 10 }))
+      const { exit, results, summary } = yield* runOnce(names(50), { ...over(journal), concurrency: 2 }, w)
+      assert.strictEqual(errorOf(exit), full)
+      assert.strictEqual(summary.state, "failed")
+      for (const { id } of results) assert.include(tagsOf(memory, id), "done")
+      left = 1_000
+      const again = yield* runOnce(names(50), over(journal), w)
+      assert.strictEqual(new Set(again.results.map(({ id }) => id)).size, 50)
+      assert.strictEqual(again.results.length, 50)
+    })
+  )
+
+  it.effect("a value that its schema refuses ends the job", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world()
+      const { exit } = yield* runOnce(names(3), over(journal, { value: Schema.String.check(Schema.isMaxLength(3)) }), w)
+      const error = errorOf(exit)
+      assert.isTrue(error?._tag === "JournalError" && error.reason === "encoding")
+      assert.notInclude(error?.message ?? "", "answer to")
+    })
+  )
+
+  it.effect("replies are kept without the provider's body", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world()
+      const options = {
+        route: Provider.openai.chat("m"),
+        id: (item: string) => item,
+        input: (item: string) => item,
+        journal: { store: journal, value: Batch.withoutRaw(Chat.ReplySchema) }
+      }
+      const run = drive(Effect.provide(Stream.runCollect(Batch.run(["a"], options)), w.layer))
+      const [first] = yield* (yield* run).exit
+      const [second] = yield* (yield* run).exit
+      if (first?._tag !== "Success" || second?._tag !== "Success") return assert.fail("two successes")
+      assert.isNotNull(first.value.raw)
+      assert.deepStrictEqual(second.value, { ...first.value, raw: null })
+    })
+  )
+})
+
+describe("interruption", () => {
+  it.effect.prop(
+    "anywhere, any number of times, ends each item exactly once and reports nothing twice as new",
+    {
+      stops: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 400 }))).check(
+        Schema.isMaxLength(6)
+      ),
+      concurrency: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 8 })),
+      ordered: Schema.Boolean
+    },
+    ({ concurrency, ordered, stops }) =>
+      Effect.gen(function* () {
+        const journal = yield* BatchJournal.memory
+        const w = yield* world((prompt, nth) => {
+          const number = Number(prompt.slice(1))
+          return {
+            delay: 20 + ((number * 37) % 90),
+            ...(number % 7 === 0 && { status: 400 }),
+            ...(number % 5 === 0 && nth === 0 && { status: 429 })
+          }
+        })
+        const options = { ...over(journal), concurrency, ordered }
+        const fresh = new Map<string, number>()
+        const note = (result: Batch.Result<string>) =>
+          Effect.sync(() => {
+            if (!result.replayed) fresh.set(result.id, (fresh.get(result.id) ?? 0) + 1)
+          })
+        for (const stop of stops) {
+          const fiber = yield* Effect.forkChild(
+            Effect.provide(Stream.runForEach(Batch.run(names(40), options), note), w.layer)
+          )
+          for (let at = 0; at < stop; at += 10) yield* tick(10)
+          yield* Fiber.interrupt(fiber)
+        }
+        const { exit, results } = yield* runOnce(names(40), options, w)
+        assert.isTrue(Exit.isSuccess(exit))
+        for (const result of results) yield* note(result)
+        assert.deepStrictEqual(results.map(({ id }) => id).sort(), [...names(40)].sort())
+        if (ordered)
+          assert.deepStrictEqual(
+            results.map(({ id }) => id),
+            names(40)
+          )
+        assert.deepStrictEqual(
+          [...fresh.values()].filter((times) => times !== 1),
+          []
+        )
+        for (const result of results) {
+          assert.strictEqual(result._tag, Number(result.id.slice(1)) % 7 === 0 ? "DeadLetter" : "Success")
+          assert.strictEqual(tagsOf(journal, result.id).filter((tag) => tag !== "sent").length, 1)
+        }
+        // One request each, one more where it was throttled, and those that were interrupted.
+        const throttled = names(40).filter((_, number) => number % 5 === 0).length
+        assert.isAtMost(w.requests.length, 40 + throttled + stops.length * concurrency)
+      }),
+    { arbitrary: { runs: 15 } }
+  )
+})
+
+describe("items in doubt", () => {
+  const local = (upstream: Upstream.Upstream) =>
+    Layer.provideMerge(Router.layer, LocalGateway.layer({ upstreams: { openai: upstream } }))
+
+  it.effect("are looked up in the logs before they are sent again", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      let stuck = true
+      const echo = yield* Upstream.echo().start
+      const upstream = Upstream.make((request) =>
+        stuck && JSON.stringify(request.json).includes("unsent") ? Effect.never : echo(request)
+      )
+      yield* Effect.gen(function* () {
+        const gateway = yield* GatewayService.GatewayService
+        const router = yield* Router.Router
+        const input = (item: string) => item
+        const route = Provider.openai.chat("m")
+        // What a run that was killed leaves behind: sent, and nothing else.
+        const open = (entries: ReadonlyArray<BatchJournal.Entry>) =>
+          Effect.scoped(
+            Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
+              Effect.forEach(entries, append)
+            )
+          )
+        yield* open(names(3).map((id) => ({ _tag: "sent", id, eventId: `event-${id}` })))
+        yield* router.run(route, "i0", { options: { eventId: "event-i0" } })
+        yield* Effect.exit(router.run(Provider.openai.chat(""), "i1", { options: { eventId: "event-i1" } }))
+        stuck = false
+        const { exit } = yield* drive(
+          Effect.scoped(
+            Effect.gen(function* () {
+              const job = yield* Batch.start(["i0", "i1", "i2", "i3"], {
+                route,
+                id: (item) => item,
+                input,
+                ordered: true,
+                journal: { store: journal, value: "ids" }
+              })
+              return { results: yield* Stream.runCollect(job.results), summary: yield* job.summary }
+            })
+          )
+        )
+        const { results, summary } = yield* exit
+        const found = results.map((result) => (result._tag === "DoneBefore" ? undefined : result.inDoubt?.found))
+        assert.strictEqual(found[0], "success")
+        assert.strictEqual(found[2], "nothing")
+        assert.isUndefined(found[3])
+        const [first] = results
+        const { logs } = yield* gateway.listLogs({ eventId: "event-i0" })
+        assert.deepStrictEqual(
+          first?._tag === "Success" ? first.inDoubt?.logIds : [],
+          logs.map(({ id }) => id)
+        )
+        // Sent again under an id of its own, so that both can be told apart.
+        assert.isTrue(first?._tag === "Success" && first.eventId !== "event-i0")
+        assert.deepInclude(summary, { inDoubt: 3, resent: 1, succeeded: 4 })
+      }).pipe(Effect.provide(local(upstream)))
+    })
+  )
+
+  it.effect("are sent again when nobody can be asked, and said to be unknown", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const w = yield* world((_prompt, nth) => (nth === 0 ? { never: true } : undefined))
+      const first = yield* Effect.forkChild(
+        Effect.provide(Stream.runDrain(Batch.run(names(2), over(journal))), w.layer)
+      )
+      yield* tick(10)
+      yield* Fiber.interrupt(first)
+      assert.deepStrictEqual(tagsOf(journal, "i0"), ["sent"])
+      const { results } = yield* runOnce(names(2), over(journal), w)
+      assert.deepStrictEqual(
+        results.map((result) => (result._tag === "Success" ? result.inDoubt : undefined)),
+        names(2).map((_, index) => ({
+          eventId: w.requests[index]?.eventId ?? "",
+          found: "unknown" as const,
+          logIds: []
+        }))
+      )
+      // And kept, so that it is known later too.
+      const again = yield* runSome(names(2), over(journal), w, 1)
+      assert.strictEqual(again[0]?._tag === "Success" ? again[0].inDoubt?.found : "", "unknown")
+    })
+  )
+})
