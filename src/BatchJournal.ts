@@ -57,7 +57,6 @@ export interface Known {
 
 /** An entry that was handed over: a crash of this process no longer loses it. */
 export interface Appended {
-  readonly location: number
   /** Ends when a crash of the machine no longer loses it either. */
   readonly durable: Effect.Effect<void, JournalError>
 }
@@ -151,7 +150,11 @@ export const memory: Effect.Effect<MemoryJournal> = Effect.sync(() => {
     }
     const opened: OpenJournal = {
       damage: [],
-      append: (entry) => Effect.sync(() => ({ location: entries.push(entry) - 1, durable: Effect.void })),
+      append: (entry) =>
+        Effect.sync(() => {
+          entries.push(entry)
+          return { durable: Effect.void }
+        }),
       read: (location) =>
         Effect.suspend(() => {
           const entry = entries[location]

@@ -111,6 +111,23 @@ describe("rates", () => {
     })
   )
 
+  it.effect("count for a whole minute, and not much longer", () =>
+    Effect.gen(function* () {
+      const limiter = yield* Limiter.make({ requestsPerMinute: 1, skew: "2 seconds" })
+      const admitted: Array<number> = []
+      for (let at = 0; at < 200_000; at += 50) {
+        const exit = yield* Effect.exit(limiter.acquire("a", { maxWait: 0 }))
+        if (Exit.isSuccess(exit)) {
+          admitted.push(at)
+          // The first is answered at once, of the second nobody hears.
+          if (at === 0) yield* exit.value.settle()
+        }
+        yield* TestClock.adjust(50)
+      }
+      assert.deepStrictEqual(admitted, [0, 60_100, 122_200, 184_300])
+    })
+  )
+
   it.effect("are per key", () =>
     Effect.gen(function* () {
       const limiter = yield* Limiter.make((key) => ({ requestsPerMinute: key === "small" ? 1 : 100 }))

@@ -171,10 +171,9 @@ export const make = (options: Options): Journal => ({
           if (bytes instanceof JournalError) return resume(Effect.fail(bytes))
           writer.append(
             bytes,
-            ({ location, position }) =>
+            (position) =>
               resume(
                 Effect.succeed({
-                  location,
                   durable: Effect.callback<void, JournalError>((resume) =>
                     writer.sync(
                       position,

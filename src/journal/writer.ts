@@ -5,19 +5,12 @@
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
 import * as Line from "./line.ts"
-import { location, nameOf, version } from "./segments.ts"
+import { nameOf, version } from "./segments.ts"
 
 interface Pending {
   readonly bytes: Buffer
-  readonly done: (written: Written) => void
+  readonly done: (position: number) => void
   readonly failed: (error: unknown) => void
-}
-
-/** A line that is in the hands of the operating system. */
-export interface Written {
-  readonly location: number
-  /** Lines written before this count are durable together with it. */
-  readonly position: number
 }
 
 interface Syncing {
@@ -85,8 +78,8 @@ export class Writer {
     this.segmentBytes = segmentBytes
   }
 
-  /** Calls back when the line is written. */
-  append(bytes: Buffer, done: (written: Written) => void, failed: (error: unknown) => void): void {
+  /** Calls back when the line is in the hands of the operating system, with its position for {@link sync}. */
+  append(bytes: Buffer, done: (position: number) => void, failed: (error: unknown) => void): void {
     if (this.failure !== undefined) {
       failed(this.failure.error)
       return
@@ -134,9 +127,8 @@ export class Writer {
         this.pending = []
         await writeAll(handle, Buffer.concat(batch.map(({ bytes }) => bytes)))
         for (const { bytes, done } of batch) {
-          const at = location(this.segment, this.offset)
           this.offset += bytes.length
-          done({ location: at, position: ++this.written })
+          done(++this.written)
         }
         batch = []
       }

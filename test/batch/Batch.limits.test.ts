@@ -6,7 +6,9 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as Batch from "effect-ai-gateway/Batch"
+import * as Chat from "effect-ai-gateway/Chat"
 import * as Limiter from "effect-ai-gateway/Limiter"
+import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import { brief, collect, drive, leaf, names, plain, reasonIn, runAll, tick, world } from "./support.ts"
 
@@ -114,6 +116,30 @@ describe("limits", () => {
       const { millis, results } = yield* runAll(names(5), { ...plain, route, limits }, w, 250)
       assert.isTrue(results.every(({ _tag }) => _tag === "Success"))
       assert.isAtLeast(millis, 24_000)
+    })
+  )
+
+  it.effect("count nothing for an item that cannot be sent", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      const limiter = yield* Limiter.make({ requestsPerMinute: 100, tokensPerMinute: 100_000 })
+      const { results } = yield* runAll(
+        ["unsendable", "fine"],
+        {
+          id: (item) => item,
+          input: (item) => item,
+          route: (item) =>
+            Route.mapInput(Provider.anthropic.messages("m"), (prompt: string) => ({
+              messages: [Chat.user(prompt)],
+              ...(item === "unsendable" && { seed: 1 })
+            })).pipe(Route.map(({ text }) => text)),
+          limits: { limiter, key: "shared" }
+        },
+        w
+      )
+      assert.deepStrictEqual(results.map(brief), ["unsendable InvalidRequest", "fine InvalidResponse"])
+      assert.strictEqual(w.requests.length, 1)
+      assert.strictEqual((yield* limiter.state("shared")).requests, 1)
     })
   )
 
@@ -274,6 +300,20 @@ describe("failures that are not an item's", () => {
     })
   )
 
+  it.effect("interrupt what is in flight when the results end, not when the scope does", () =>
+    Effect.gen(function* () {
+      const w = yield* world((prompt) => (prompt === "i2" ? { status: 400, delay: 10 } : { never: true }))
+      const { exit } = yield* drive(
+        Effect.gen(function* () {
+          const job = yield* Batch.start(names(3), { ...plain, isFatal: () => true })
+          const { exit } = yield* collect(job.results)
+          return { failed: Exit.isFailure(exit), interrupted: w.interrupted.length }
+        }).pipe(Effect.scoped, Effect.provide(w.layer))
+      )
+      assert.deepStrictEqual(yield* exit, { failed: true, interrupted: 2 })
+    })
+  )
+
   it.effect("are for the caller to choose", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i1" ? { status: 400 } : undefined))
@@ -311,6 +351,24 @@ describe("ends", () => {
       // Every item that was sent is reported, but for the throttled one, which was put off.
       assert.strictEqual(new Set(w.requests.map(({ prompt }) => prompt)).size, results.length + 1)
       assert.isAtMost(at, 2_500)
+    })
+  )
+
+  it.effect("draining reports what ended behind an item that was put off, in order", () =>
+    Effect.gen(function* () {
+      const w = yield* world((prompt) => (prompt === "i1" ? { status: 429 } : { delay: 100 }))
+      const { exit } = yield* drive(
+        Effect.gen(function* () {
+          const job = yield* Batch.start(names(4), { ...plain, ordered: true })
+          const collecting = yield* Effect.forkChild(collect(job.results))
+          yield* Effect.sleep(300)
+          yield* job.drain
+          return yield* Fiber.join(collecting)
+        }).pipe(Effect.scoped, Effect.provide(w.layer))
+      )
+      const { exit: end, results } = yield* exit
+      assert.isTrue(Exit.isSuccess(end))
+      assert.deepStrictEqual(results.map(brief), ["i0 Success", "i2 Success", "i3 Success"])
     })
   )
 

@@ -232,7 +232,7 @@ describe("input", () => {
     })
   )
 
-  it.effect("that dies ends the job", () =>
+  it.effect("or a function of the options that dies ends the job", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const id = (item: string): string => {
@@ -247,6 +247,11 @@ describe("input", () => {
       }
       const second = yield* runAll(names(5), { ...plain, input }, yield* world())
       assert.isTrue(Exit.isFailure(second.exit) && Cause.hasDies(second.exit.cause))
+      const cost = (): number => {
+        throw new Error("no cost")
+      }
+      const third = yield* runAll(names(5), { ...plain, cost }, yield* world())
+      assert.isTrue(Exit.isFailure(third.exit) && Cause.hasDies(third.exit.cause))
     })
   )
 })

@@ -244,6 +244,32 @@ describe("durability", () => {
     })
   )
 
+  it.effect("an answer that has come is written down, also when the batch is interrupted in that moment", () =>
+    Effect.gen(function* () {
+      const memory = yield* BatchJournal.memory
+      const slowly: BatchJournal.Journal = {
+        open: (options) =>
+          Effect.map(memory.open(options), (open) => ({
+            ...open,
+            append: (entry) => Effect.delay(open.append(entry), entry._tag === "done" ? 1_000 : 0)
+          }))
+      }
+      const w = yield* world(() => ({ delay: 100 }))
+      const running = yield* Effect.forkChild(
+        Effect.provide(Stream.runDrain(Batch.run(names(3), over(slowly))), w.layer)
+      )
+      for (let at = 0; at < 300; at += 50) yield* tick(50)
+      assert.strictEqual(memory.entries.filter(({ _tag }) => _tag === "done").length, 0)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(running))
+      yield* tick(2_000)
+      yield* Fiber.join(interrupting)
+      assert.strictEqual(memory.entries.filter(({ _tag }) => _tag === "done").length, 3)
+      const { results } = yield* runOnce(names(3), over(memory), w)
+      assert.isTrue(results.every(({ replayed }) => replayed))
+      assert.strictEqual(w.requests.length, 3)
+    })
+  )
+
   it.effect("a journal that fails ends the job; what was reported is in it", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory

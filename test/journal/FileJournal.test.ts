@@ -111,6 +111,22 @@ for (const [name, make] of [
       })
     )
 
+    it.effect("writes what was appended before it was closed, also when nobody waited", () =>
+      Effect.gen(function* () {
+        const journal = yield* make(yield* folder)
+        const scope = yield* Scope.make()
+        const open = yield* Scope.provide(
+          journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }),
+          scope
+        )
+        for (let i = 0; i < 50; i++) {
+          yield* Effect.forkDetach(open.append(done(`item-${i}`)), { startImmediately: true })
+        }
+        yield* Scope.close(scope, Exit.void)
+        assert.strictEqual((yield* told(journal)).entries.length, 50)
+      })
+    )
+
     it.effect("belongs to one job", () =>
       Effect.gen(function* () {
         const journal = yield* make(yield* folder)

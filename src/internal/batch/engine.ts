@@ -24,7 +24,7 @@ import { CurrentSending, type Sending, settle } from "./limitedSend.ts"
 import { QuotaGate } from "./quotaGate.ts"
 import type { Facts, InDoubt, Records } from "./record.ts"
 import type { DeadLetter, Result, Success } from "./result.ts"
-import { Tally } from "./tally.ts"
+import { type Outcome, Tally } from "./tally.ts"
 
 /** An answer. */
 export interface Answer<Out> {
@@ -114,13 +114,16 @@ type Next = { readonly _tag: "again"; readonly wait: number } | { readonly _tag:
 /** A throttled item waits a half second at first, and doubles that up to half a minute. */
 const backoff = (times: number, jitter: number): number => Math.min(30_000, 500 * 2 ** times) * (0.8 + 0.4 * jitter)
 
-const randomId: Effect.Effect<string> = Effect.withFiber((fiber) => {
+/** Ids that nobody else makes: a random text for the batch, and a number. */
+const makeIds: Effect.Effect<() => string> = Effect.withFiber((fiber) => {
   const random = fiber.getRef(Random.Random)
   const part = () =>
     Math.floor(random.nextDoubleUnsafe() * 0x1_0000_0000)
       .toString(16)
       .padStart(8, "0")
-  return Effect.succeed(part() + part() + part() + part())
+  const prefix = part() + part() + part() + part()
+  let number = 0
+  return Effect.succeed(() => `${prefix}-${(number++).toString(36)}`)
 })
 
 const isQuota = (error: GatewayError): error is GatewayError & { readonly reason: QuotaExhausted } =>
@@ -172,27 +175,14 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   const failed = Deferred.makeUnsafe<never, Failure>()
   const drained = Deferred.makeUnsafe<void>()
   const finished = Deferred.makeUnsafe<void>()
+  const makeId = yield* makeIds
+  const spawn = yield* FiberSet.runtime(workers)()
   let orders = 0
 
   const failJob = (cause: Cause.Cause<Failure>): Effect.Effect<void> =>
     Effect.sync(() => void Deferred.doneUnsafe(failed, Exit.failCause(cause)))
 
-  /** Takes a place, and what the rates ask for. */
-  const admit = Effect.fnUntraced(function* (
-    tokens: number,
-    urgent: boolean
-  ): Effect.fn.Return<Admission, GatewayError> {
-    const place = yield* places.acquire(ownKey, { requests: 0, urgent })
-    const sending: Sending | undefined =
-      rates === undefined
-        ? undefined
-        : {
-            admitted: yield* Effect.onError(rates.limiter.acquire(rates.key, { tokens, place: false, urgent }), () =>
-              place.settle({ sent: false })
-            ),
-            reading: undefined,
-            tokens
-          }
+  const hold = (place: Limiter.Permit, sending: Sending | undefined): Admission => {
     let held = true
     counters.inFlight++
     return {
@@ -208,68 +198,78 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
             : Effect.andThen(settle(sending, answer?.usage, answer?.cacheStatus), given)
         })
     }
-  })
+  }
+
+  /** Takes a place, and what the rates ask for. */
+  const admit = (tokens: number, urgent: boolean): Effect.Effect<Admission, GatewayError> => {
+    const place = places.acquire(ownKey, { requests: 0, urgent })
+    if (rates === undefined) return Effect.map(place, (place) => hold(place, undefined))
+    const rate = rates.limiter.acquire(rates.key, { tokens, place: false, urgent })
+    return Effect.flatMap(place, (place) =>
+      Effect.map(
+        Effect.onError(rate, () => place.settle({ sent: false })),
+        (admitted) => hold(place, { admitted, reading: undefined, tokens })
+      )
+    )
+  }
 
   /**
    * Lets an item in: past the gate, and to a place. While it waited for the place the gate may have closed, and then it is let
    * in again. `undefined`: the batch drains. Only its waiting can be interrupted.
    */
-  const enter = Effect.fnUntraced(function* (
-    tokens: number,
-    urgent: boolean
-  ): Effect.fn.Return<Admission | undefined, GatewayError> {
-    while (true) {
-      const isProbe =
-        gate.closedUntil === undefined
-          ? false
-          : yield* Effect.interruptible(Effect.raceFirst(gate.pass, Effect.as(Deferred.await(drained), undefined)))
-      if (isProbe === undefined) return undefined
-      const admission = yield* Effect.onError(admit(tokens, urgent), () =>
-        Effect.sync(() => {
-          if (isProbe) gate.abandon()
-        })
+  const enter = (tokens: number, urgent: boolean): Effect.Effect<Admission | undefined, GatewayError> => {
+    const as = (isProbe: boolean): Effect.Effect<Admission | undefined, GatewayError> => {
+      const admitted = admit(tokens, urgent)
+      const abandon = () => Effect.sync(() => gate.abandon())
+      return Effect.flatMap(isProbe ? Effect.onError(admitted, abandon) : admitted, (admission) =>
+        isProbe || gate.closedUntil === undefined
+          ? Effect.succeed(admission)
+          : Effect.andThen(admission.release({ sent: false }), enter(tokens, urgent))
       )
-      if (isProbe || gate.closedUntil === undefined) return admission
-      yield* admission.release({ sent: false })
     }
-  })
+    return Effect.suspend(() => {
+      if (gate.closedUntil === undefined) return as(false)
+      const passed = Effect.raceFirst(gate.pass, Effect.as(Deferred.await(drained), undefined))
+      return Effect.flatMap(Effect.interruptible(passed), (isProbe) =>
+        isProbe === undefined ? Effect.succeed(undefined) : as(isProbe)
+      )
+    })
+  }
 
   /**
    * Writes a result down, gives the place back, and hands the result out when it is durable. The place is kept until the result is
    * written: so a process that is killed loses no more answers than there are places.
    */
-  const end = Effect.fnUntraced(function* (
+  const end = (
     order: number,
     result: Result<Out>,
-    entry: Effect.Effect<Entry, JournalError>,
-    release: Effect.Effect<void>
-  ) {
-    if (journal === undefined) {
-      yield* release
-    } else {
-      const appended = yield* Effect.exit(Effect.flatMap(entry, journal.append))
-      yield* release
-      if (Exit.isFailure(appended)) {
-        yield* failJob(appended.cause)
-        return false
-      }
-      const durable = yield* Effect.exit(appended.value.durable)
-      if (Exit.isFailure(durable)) {
-        yield* failJob(durable.cause)
-        return false
-      }
+    entry: () => Effect.Effect<Entry, JournalError>,
+    release: Effect.Effect<void>,
+    outcome: Outcome
+  ): Effect.Effect<void> => {
+    const hand = (): void => {
+      tally.add(outcome)
+      Queue.offerUnsafe(ready, { order, result })
     }
-    Queue.offerUnsafe(ready, { order, result })
-    return true
-  })
+    if (journal === undefined) return Effect.map(release, hand)
+    return Effect.suspend(entry).pipe(
+      Effect.flatMap(journal.append),
+      Effect.ensuring(release),
+      Effect.flatMap(({ durable }) => durable),
+      Effect.matchCauseEffect({
+        onFailure: failJob,
+        onSuccess: () => Effect.sync(hand)
+      })
+    )
+  }
 
-  const succeed = Effect.fnUntraced(function* (
+  const succeed = (
     { id, index, order, startedAt }: Job<Item>,
     { facts, value }: Answer<Out>,
     attempts: ReadonlyArray<Attempt>,
     inDoubt: InDoubt | undefined,
     release: Effect.Effect<void>
-  ) {
+  ): Effect.Effect<void> => {
     const latency = millis() - startedAt
     const result: Success<Out> = {
       _tag: "Success",
@@ -280,21 +280,33 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       attempts,
       latency: Duration.millis(latency),
       replayed: false,
-      ...defined({ inDoubt })
+      ...(inDoubt !== undefined && { inDoubt })
     }
-    const record = plan.records.done({ value: { value }, facts, attempts, latency, inDoubt })
-    const entry = Effect.map(record, (record): Entry => ({ _tag: "done", id, record }))
-    if (!(yield* end(order, result, entry, release))) return
+    const entry = () =>
+      Effect.map(
+        plan.records.done({ value: { value }, facts, attempts, latency, inDoubt }),
+        (record): Entry => ({ _tag: "done", id, record })
+      )
     const { cacheStatus, step, target, usage } = facts
-    tally.add({ target, reason: undefined, attempts, usage, cacheStatus, step, cost: plan.costOf(facts), latency })
-  })
+    const cost = plan.costOf(facts)
+    return end(order, result, entry, release, {
+      target,
+      reason: undefined,
+      attempts,
+      usage,
+      cacheStatus,
+      step,
+      cost,
+      latency
+    })
+  }
 
-  const bury = Effect.fnUntraced(function* (
+  const bury = (
     { id, index, order, startedAt }: Job<Item>,
     error: GatewayError,
     inDoubt: InDoubt | undefined,
     release: Effect.Effect<void>
-  ) {
+  ): Effect.Effect<void> => {
     const latency = millis() - startedAt
     const attempts = error.attempts ?? []
     const result: DeadLetter = {
@@ -305,14 +317,13 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       attempts,
       latency: Duration.millis(latency),
       replayed: false,
-      ...defined({ inDoubt })
+      ...(inDoubt !== undefined && { inDoubt })
     }
-    const record = plan.records.dead({ error, latency, inDoubt })
-    const entry = Effect.map(record, (record): Entry => ({ _tag: "dead", id, record }))
-    if (!(yield* end(order, result, entry, release))) return
+    const entry = () =>
+      Effect.map(plan.records.dead({ error, latency, inDoubt }), (record): Entry => ({ _tag: "dead", id, record }))
     const none = { target: undefined, usage: undefined, cacheStatus: undefined, step: undefined, cost: undefined }
-    tally.add({ ...none, reason: error.reason._tag, attempts, latency })
-  })
+    return end(order, result, entry, release, { ...none, reason: error.reason._tag, attempts, latency })
+  }
 
   /** What to do about a failure. While the batch drains an item that would have to wait is left to the next run. */
   const decide = Effect.fnUntraced(function* (
@@ -356,7 +367,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       counters.inDoubt++
       if (inDoubt.found === "success") counters.resent++
     }
-    const eventId = yield* randomId
+    const eventId = makeId()
     if (journal !== undefined) {
       const appended = yield* Effect.exit(journal.append({ _tag: "sent", id: job.id, eventId }))
       if (Exit.isFailure(appended)) {
@@ -404,8 +415,8 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   })
 
   /** Nothing interrupts it but its own waiting; a defect is the job's. */
-  const fork = (self: Effect.Effect<void>): Effect.Effect<unknown> =>
-    FiberSet.run(workers, Effect.uninterruptible(Effect.catchCause(self, failJob)))
+  const fork = (self: Effect.Effect<void>): Effect.Effect<void> =>
+    Effect.sync(() => void spawn(Effect.uninterruptible(Effect.catchCause(self, failJob))))
 
   /** Hands out again what an earlier run has done. */
   const replay = Effect.fnUntraced(function* (id: string, index: number, kind: "done" | "dead", location: number) {

@@ -109,10 +109,8 @@ export class Tally {
     const { attempts, cost, reason, step, target, usage } = outcome
     this.latency.add(outcome.latency)
     this.requests += attempts.length
-    const asked = new Set<string>()
-    for (const attempt of attempts) {
-      if (asked.has(attempt.target)) this.retries++
-      asked.add(attempt.target)
+    for (const [index, attempt] of attempts.entries()) {
+      if (index > 0 && attempts.slice(0, index).some(({ target }) => target === attempt.target)) this.retries++
       const one = this.target(attempt.target)
       one.requests++
       if (attempt.error !== undefined) count(one.failures, attempt.error._tag)
