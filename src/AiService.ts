@@ -38,6 +38,7 @@ import { checkHttp } from "./internal/gatewayHttp.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
 import { pulled } from "./internal/pulled.ts"
 import { failure } from "./internal/respond.ts"
+import { annotate, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
@@ -178,25 +179,31 @@ const make = (backend: AiBackend) =>
       lookup: (id: string) => makeGateway(id, backend.gateway(id))
     })
 
-    const run = Effect.fn("AiService.run")(function* (model: string, input: object, options: RunOptions = {}) {
+    const runUntraced = Effect.fnUntraced(function* (
+      model: string,
+      input: object,
+      options: RunOptions
+    ): Effect.fn.Return<GatewayResponse, GatewayError> {
       const request = yield* prepare("AiService.run", model, input, options)
       const { target } = request
       const sent = backend.run(request, "AiService.run")
-      yield* Effect.annotateCurrentSpan({
+      yield* annotate(() => ({
         "gen_ai.provider.name": target.provider,
         "gen_ai.request.model": target.model,
         "ai_gateway.id": request.gateway
-      })
+      }))
       const response = yield* options.record === false
         ? sent
         : LogTrail.record(sent, startedOf(target, options), (exit) => endedOf(exit, []))
-      yield* Effect.annotateCurrentSpan({
+      yield* annotate(() => ({
         "http.response.status_code": response.status,
         "ai_gateway.log_id": response.meta.logId,
         "ai_gateway.step": response.meta.step
-      })
+      }))
       return response
     })
+    const run: AiService["Service"]["run"] = (model, input, options = {}) =>
+      traced("AiService.run", runUntraced(model, input, options))
 
     const models = Effect.fn("AiService.models")(function* (query: ModelsQuery = {}) {
       for (const field of ["page", "perPage"] as const) {

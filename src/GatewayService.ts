@@ -24,6 +24,7 @@ import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
 import { isId } from "./internal/headers.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
+import { annotate, operation, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
 
@@ -173,10 +174,10 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
     // Answers only. In a Worker a question dies with the request that asked it, and whoever shared it would wait for ever.
     const urls = new Map<string, string>()
 
-    const run = Effect.fn("GatewayService.run")(function* (
+    const runUntraced = Effect.fnUntraced(function* (
       request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>,
-      options: RunOptions = {}
-    ) {
+      options: RunOptions
+    ): Effect.fn.Return<GatewayResponse, GatewayError> {
       const { record, ...input } = options
       const legs = yield* Effect.mapError(
         UniversalRequest.make(isLegs(request) ? request : [request]),
@@ -185,49 +186,60 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
       yield* refuse("GatewayService.run", GatewayOptions.problems(input))
       const gatewayOptions = GatewayOptions.normalize(input)
       const sent = backend.run(legs, gatewayOptions, "GatewayService.run")
-      yield* Effect.annotateCurrentSpan({
+      yield* annotate(() => ({
         "gen_ai.provider.name": legs[0].provider,
         "gen_ai.request.model": modelOf(legs[0]),
         "ai_gateway.id": id,
         "ai_gateway.legs": legs.length
-      })
+      }))
       const response = yield* record === false
         ? sent
         : LogTrail.record(sent, startedOf(id, legs, gatewayOptions.eventId), (exit) => endedOf(exit, legs))
-      yield* Effect.annotateCurrentSpan({
+      yield* annotate(() => ({
         "http.response.status_code": response.status,
         "ai_gateway.log_id": response.meta.logId,
         "ai_gateway.step": response.meta.step
-      })
+      }))
       return response
     })
+    const run: GatewayService["Service"]["run"] = (request, options = {}) =>
+      traced("GatewayService.run", runUntraced(request, options))
 
-    const getLog = Effect.fn("GatewayService.getLog")(function* (logId: string, options: GetLogOptions = {}) {
-      yield* checkLogId("GatewayService.getLog", logId)
-      const wire = yield* awaiting(backend.getLog(logId), options.awaitLog)
-      const log = GatewayLog.fromWire(wire)
-      return log ?? (yield* undecodable("GatewayService.getLog", "a log entry without an id", logId))
-    })
+    const getLog = operation(
+      "GatewayService.getLog",
+      Effect.fnUntraced(function* (logId: string, options: GetLogOptions = {}) {
+        yield* checkLogId("GatewayService.getLog", logId)
+        const wire = yield* awaiting(backend.getLog(logId), options.awaitLog)
+        const log = GatewayLog.fromWire(wire)
+        return log ?? (yield* undecodable("GatewayService.getLog", "a log entry without an id", logId))
+      })
+    )
 
-    const patchLog = Effect.fn("GatewayService.patchLog")(function* (logId: string, patch: GatewayLog.Patch) {
-      yield* checkLogId("GatewayService.patchLog", logId)
-      yield* refuse("GatewayService.patchLog", GatewayLog.patchProblems(patch))
-      yield* backend.patchLog(logId, defined({ ...patch }))
-    })
+    const patchLog = operation(
+      "GatewayService.patchLog",
+      Effect.fnUntraced(function* (logId: string, patch: GatewayLog.Patch) {
+        yield* checkLogId("GatewayService.patchLog", logId)
+        yield* refuse("GatewayService.patchLog", GatewayLog.patchProblems(patch))
+        yield* backend.patchLog(logId, defined({ ...patch }))
+      })
+    )
 
-    const getUrl = Effect.fn("GatewayService.getUrl")(function* (provider?: string) {
-      if (provider !== undefined && !UniversalRequest.isProvider(provider)) {
-        return yield* invalid("GatewayService.getUrl", "provider", UniversalRequest.providerAccepted)
-      }
-      const key = provider ?? ""
-      const known = urls.get(key)
-      if (known !== undefined) return known
-      const url = yield* backend.getUrl(provider)
-      if (urls.size < maxUrls) urls.set(key, url)
-      return url
-    })
+    const getUrl = operation(
+      "GatewayService.getUrl",
+      Effect.fnUntraced(function* (provider?: string) {
+        if (provider !== undefined && !UniversalRequest.isProvider(provider)) {
+          return yield* invalid("GatewayService.getUrl", "provider", UniversalRequest.providerAccepted)
+        }
+        const key = provider ?? ""
+        const known = urls.get(key)
+        if (known !== undefined) return known
+        const url = yield* backend.getUrl(provider)
+        if (urls.size < maxUrls) urls.set(key, url)
+        return url
+      })
+    )
 
-    const listLogs = Effect.fn("GatewayService.listLogs")((query: GatewayLog.Query = {}) => backend.listLogs(query))
+    const listLogs = operation("GatewayService.listLogs", (query: GatewayLog.Query = {}) => backend.listLogs(query))
 
     return GatewayService.of({ id, run, getLog, patchLog, getUrl, listLogs })
   })

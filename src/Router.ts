@@ -35,6 +35,7 @@ import {
   unableToStream
 } from "./internal/streamAttempt.ts"
 import { runStream } from "./internal/streamRun.ts"
+import { annotate, traced } from "./internal/traced.ts"
 import type * as Route from "./Route.ts"
 
 /**
@@ -136,32 +137,37 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
   Effect.map(GatewayService, (gateway) => {
     const ownExecution = options.execution ?? "auto"
 
-    const run = Effect.fn("Router.run")(function* <In, Out>(
+    const runUntraced = Effect.fnUntraced(function* <In, Out>(
       route: Route.Route<In, Out>,
       input: In,
-      runOptions: RunOptions = {}
-    ) {
+      runOptions: RunOptions
+    ): Effect.fn.Return<Routed<Out>, GatewayError> {
       const execution = runOptions.execution ?? ownExecution
       const prepared = yield* prepare(gateway.run, route, input, { ...runOptions, execution })
       const { compiled, plan, run } = prepared
       const by = compiled === undefined ? "client" : "gateway"
-      yield* Effect.annotateCurrentSpan({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
+      yield* annotate(() => ({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId }))
       const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
         ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
         : executeGateway(run, compiled, askWhole(run, compiled))
       const answered = yield* Effect.mapError(executed, (error) => withAttempts(error, run.attempts))
       yield* logRecovery(answered.target, run.attempts.slice(0, -1))
       const result = routed(answered, run, by)
-      yield* Effect.annotateCurrentSpan({
+      yield* annotate(() => ({
         "gen_ai.provider.name": result.provider,
         "gen_ai.response.model": result.model,
         "gen_ai.usage.input_tokens": result.usage?.inputTokens,
         "gen_ai.usage.output_tokens": result.usage?.outputTokens,
         "ai_gateway.attempts": result.attempts.length,
         "ai_gateway.log_id": result.logId
-      })
+      }))
       return result
     })
+    const run = <In, Out>(
+      route: Route.Route<In, Out>,
+      input: In,
+      runOptions: RunOptions = {}
+    ): Effect.Effect<Routed<Out>, GatewayError> => traced("Router.run", runUntraced(route, input, runOptions))
 
     return Router.of({ run, gateway, execution: ownExecution })
   })
@@ -235,8 +241,8 @@ export const open = <In, Out>(
   input: In,
   options: RunOptions = {}
 ): Effect.Effect<Streamed, GatewayError, Router | Scope.Scope> =>
-  Effect.flatMap(Router, ({ execution, gateway }) =>
-    Effect.uninterruptibleMask((restore) =>
+  Effect.flatMap(Router, ({ execution, gateway }) => {
+    const opening = Effect.uninterruptibleMask((restore) =>
       Effect.gen(function* () {
         const unable = unableToStream(targetsOf(route.planned.plan, input))
         if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
@@ -261,6 +267,12 @@ export const open = <In, Out>(
         const running = runStream(run, opened, targetsOf(plan, input))
         yield* Effect.addFinalizer(() => running.close)
         yield* logRecovery(opened.target.key, run.attempts)
+        yield* annotate(() => ({
+          "ai_gateway.execution": compiled === undefined ? "client" : "gateway",
+          "ai_gateway.event_id": run.eventId,
+          "ai_gateway.log_id": opened.response.meta.logId,
+          "gen_ai.provider.name": opened.response.meta.provider ?? opened.target.leaf.provider
+        }))
         const current = () => running.progress().opened
         const streamed: Streamed = {
           deltas: pulled(running.deltas),
@@ -291,7 +303,8 @@ export const open = <In, Out>(
         return streamed
       })
     )
-  )
+    return traced("Router.open", opening)
+  })
 
 /**
  * Streams a route's answer as deltas. Until the first delta a failing target is replaced without the consumer noticing; after it a failure is a

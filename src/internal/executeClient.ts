@@ -86,27 +86,36 @@ const late = (target: Target<never, unknown>, eventId: string): GatewayError =>
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
-const runTarget = Effect.fnUntraced(function* <In, Out, A>(
+/** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt before. */
+const ask = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
+  { deadline }: Place,
+  last: GatewayError | undefined
+): Effect.Effect<A, GatewayError> =>
+  deadline === undefined
+    ? run.attempt(target, undefined)
+    : Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        // A timer may fire late; the last attempt then still says best what is wrong.
+        now < deadline ? run.attempt(target, deadline - now) : Effect.fail(last ?? late(target, run.eventId))
+      )
+
+/** Goes on after a target's attempt that failed. */
+const repeat = Effect.fnUntraced(function* <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  target: Target<In, Out>,
+  policy: Policy | RetrySchedule,
   place: Place,
-  resumed?: Deferred<In, Out>
+  failure: GatewayError,
+  known: Step | undefined
 ): Effect.fn.Return<A, GatewayError> {
-  const policy = target.retry
-  let step = resumed?.step
-  let last = resumed?.error
+  let error = failure
+  let step = known
   while (true) {
-    const startedAt = yield* Clock.currentTimeMillis
-    const remaining = place.deadline === undefined ? undefined : place.deadline - startedAt
-    // A timer may fire late; the last attempt then still says best what is wrong.
-    if (remaining !== undefined && remaining <= 0) return yield* last ?? late(target, run.eventId)
-    const result = yield* outcomeOf(run.attempt(target, remaining))
-    if (Result.isSuccess(result)) return result.success
-    const error = result.failure
-    last = error
-    if (policy === undefined || !mayRepeat(error, policy)) return yield* error
-    step ??= yield* makeStep(policy)
+    if (!mayRepeat(error, policy)) return yield* error
     const now = yield* Clock.currentTimeMillis
+    if (place.deadline !== undefined && now >= place.deadline) return yield* error
+    step ??= yield* makeStep(policy)
     const delay = yield* step(now, error)
     if (delay === undefined) return yield* error
     const hint = hintOf(error, policy)
@@ -120,8 +129,25 @@ const runTarget = Effect.fnUntraced(function* <In, Out, A>(
     // A wait that the deadline would cut short is not begun: whoever comes next has the time instead.
     if (place.deadline !== undefined && now + wait >= place.deadline) return yield* error
     if (wait > 0) yield* Effect.sleep(wait)
+    const result = yield* outcomeOf(ask(run, target, place, error))
+    if (Result.isSuccess(result)) return result.success
+    error = result.failure
   }
 })
+
+// Most calls succeed at once, so what comes after a failure is only set up when there is one.
+const runTarget = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  target: Target<In, Out>,
+  place: Place,
+  resumed?: Deferred<In, Out>
+): Effect.Effect<A, GatewayError> => {
+  const { retry } = target
+  const asked = ask(run, target, place, resumed?.error)
+  return retry === undefined
+    ? asked
+    : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
+}
 
 /**
  * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's deadline allows.
@@ -158,29 +184,47 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   }
 })
 
-const runFallback = Effect.fnUntraced(function* <In, Out, A>(
+type Fallback<In, Out> = Extract<Plan<In, Out>, { _tag: "Fallback" }>
+
+/** Goes on after a fallback's first plan, which failed. */
+const runRest = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
-  plan: Extract<Plan<In, Out>, { _tag: "Fallback" }>,
-  place: Place
+  plan: Fallback<In, Out>,
+  outer: Place,
+  inner: Place,
+  from: number,
+  failure: GatewayError
 ): Effect.fn.Return<A, GatewayError> {
-  const from = run.deferred.length
-  const inner: Place = {
-    deadline: place.deadline,
-    passes: (error) => mayMove(error, plan.on) || place.passes(error)
-  }
-  let error: GatewayError | undefined
-  for (const child of plan.plans) {
+  let error = failure
+  for (let next = 1; ; next++) {
+    if (!mayMove(error, plan.on)) return yield* error
+    if (outer.deadline !== undefined && (yield* Clock.currentTimeMillis) >= outer.deadline) return yield* error
+    const child = plan.plans[next]
+    if (child === undefined) break
     const result = yield* outcomeOf(runPlan(run, child, inner))
     if (Result.isSuccess(result)) return result.success
     error = result.failure
-    if (!mayMove(error, plan.on)) return yield* error
-    if (place.deadline !== undefined && (yield* Clock.currentTimeMillis) >= place.deadline) return yield* error
   }
-  // A plan without targets is refused before it runs.
-  if (error === undefined) return yield* Effect.die(new Error("no targets"))
   // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
-  return yield* place.passes(error) ? error : runDeferred(run, plan.on, place, from, error)
+  return yield* outer.passes(error) ? error : runDeferred(run, plan.on, outer, from, error)
 })
+
+const runFallback = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  plan: Fallback<In, Out>,
+  place: Place
+): Effect.Effect<A, GatewayError> =>
+  Effect.suspend(() => {
+    const [first] = plan.plans
+    // A plan without targets is refused before it runs.
+    if (first === undefined) return Effect.die(new Error("no targets"))
+    const from = run.deferred.length
+    const inner: Place = {
+      deadline: place.deadline,
+      passes: (error) => mayMove(error, plan.on) || place.passes(error)
+    }
+    return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, error))
+  })
 
 /** Runs a plan. */
 const runPlan = <In, Out, A>(

@@ -12,7 +12,7 @@ export const isObject = (u: unknown): boolean => isRecord(u)
 
 /** The first field that is set and not among `names`: nobody would act on it. */
 export const strayField = (value: object, names: ReadonlyArray<string>): string | undefined =>
-  Object.entries(value).find(([name, field]) => field !== undefined && !names.includes(name))?.[0]
+  Object.keys(value).find((name) => !names.includes(name) && Reflect.get(value, name) !== undefined)
 
 /** The name of a field on the wire: `tokensIn` is `tokens_in`. */
 export const wireName = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

@@ -33,14 +33,20 @@ export interface Prepared<In, Out> {
   readonly compiled: Compiled<In, Out> | undefined
 }
 
+const byteTexts = Array.from({ length: 256 }, (_, byte) => (byte + 256).toString(16).slice(1))
+
+/** The lower 16 bits in four digits. */
+const hex16 = (bits: number): string => `${byteTexts[(bits >>> 8) & 255]}${byteTexts[bits & 255]}`
+
 /** A random id in the form of a UUID, from Effect's `Random`, so that tests can fix it. */
 const makeEventId: Effect.Effect<string> = Effect.withFiber((fiber) => {
   const random = fiber.getRef(Random.Random)
-  // The leading 1 keeps zeros, and 12 bits of the third group and 14 of the fourth are random; 2 bits say "variant 1".
-  const hex = (bits: number, prefix: number): string =>
-    (prefix * 2 ** bits + Math.floor(random.nextDoubleUnsafe() * 2 ** bits)).toString(16)
-  const digits = (count: number): string => hex(count * 4, 1).slice(1)
-  return Effect.succeed(`${digits(8)}-${digits(4)}-${hex(12, 4)}-${hex(14, 2)}-${digits(12)}`)
+  const bits = (): number => (random.nextDoubleUnsafe() * 2 ** 32) >>> 0
+  const [a, b, c, d] = [bits(), bits(), bits(), bits()]
+  // Of the third group 4 bits say "version 4", of the fourth 2 bits "variant 1".
+  return Effect.succeed(
+    `${hex16(a >>> 16)}${hex16(a)}-${hex16(b >>> 16)}-${hex16((b & 0x0fff) | 0x4000)}-${hex16(((c >>> 16) & 0x3fff) | 0x8000)}-${hex16(c)}${hex16(d >>> 16)}${hex16(d)}`
+  )
 })
 
 const lossText = (losses: ReadonlyArray<Loss>): string =>
