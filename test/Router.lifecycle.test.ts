@@ -17,6 +17,8 @@ import * as LogTrail from "effect-ai-gateway/LogTrail"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
+import * as Transport from "effect-ai-gateway/Transport"
+import * as Undici from "effect-ai-gateway/undici"
 import { json, makePeer } from "./support/httpPeer.ts"
 import { completion } from "./support/scripted.ts"
 
@@ -157,7 +159,9 @@ describe("a caller that is interrupted", () => {
 const clients: ReadonlyArray<readonly [name: string, layer: Layer.Layer<HttpClient.HttpClient>]> = [
   ["fetch", FetchHttpClient.layer],
   ["undici", NodeHttpClient.layerUndici],
-  ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })]
+  ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })],
+  ["fetch, the short way", Transport.layerFetch],
+  ["undici, the short way", Undici.layer]
 ]
 
 describe.each(clients)("over %s", (_, client) => {

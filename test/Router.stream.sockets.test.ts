@@ -15,6 +15,8 @@ import * as LogTrail from "effect-ai-gateway/LogTrail"
 import { type Server, serve } from "effect-ai-gateway/local/node"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
+import * as Transport from "effect-ai-gateway/Transport"
+import * as Undici from "effect-ai-gateway/undici"
 import { makeBinding } from "./support/bindingDouble.ts"
 import { consume, executions, groq, interruption, lines, openai, type Seen } from "./support/streamRuns.ts"
 import * as S from "./support/streamScript.ts"
@@ -28,16 +30,22 @@ const overBinding = ({ url }: Server) => {
   return GatewayService.layerBinding(makeBinding(fetcher), { gateway: "default" })
 }
 
-interface Transport {
+interface Backend {
   readonly name: string
   readonly layer: (server: Server) => Layer.Layer<GatewayService.GatewayService, GatewayError>
   /** Its connections end with its layer. */
   readonly owns: boolean
 }
 
-const transports: ReadonlyArray<Transport> = [
+const transports: ReadonlyArray<Backend> = [
   { name: "fetch", layer: (server) => Layer.provide(overHttp(server), FetchHttpClient.layer), owns: false },
   { name: "undici", layer: (server) => Layer.provide(overHttp(server), NodeHttpClient.layerUndici), owns: true },
+  {
+    name: "fetch, the short way",
+    layer: (server) => Layer.provide(overHttp(server), Transport.layerFetch),
+    owns: false
+  },
+  { name: "undici, the short way", layer: (server) => Layer.provide(overHttp(server), Undici.layer), owns: true },
   {
     name: "node:http",
     layer: (server) => Layer.provide(overHttp(server), NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })),
@@ -77,7 +85,7 @@ const attentive = Route.fallback(openai.pipe(Route.idleTimeout("500 millis")), g
 /** In one piece, so that it is all there when the headers are. */
 const half = S.role + S.say("half")
 
-const routerOf = (transport: Transport, server: Server) =>
+const routerOf = (transport: Backend, server: Server) =>
   Layer.merge(quiet, Layer.provideMerge(Router.layer, transport.layer(server)))
 
 interface Kind {

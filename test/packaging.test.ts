@@ -30,7 +30,7 @@ const entries = Object.entries(manifest.exports)
   .filter(([path, target]) => target !== null && !path.endsWith(".json"))
   .map(([path]) => `${name}${path.slice(1)}`)
 /** These need Node and may need an optional peer; all others must work without both. */
-const isForNode = (entry: string) => /\/(node|miniflare|journal)$/.test(entry)
+const isForNode = (entry: string) => /\/(node|miniflare|journal|undici)$/.test(entry)
 
 /** npm passes its own settings on to children; a user's shell has none of them, and neither have these commands. */
 const cleanEnv = Object.fromEntries(

@@ -9,8 +9,8 @@ import type { GatewayResponse } from "../GatewayResponse.ts"
 import { type AiBackend, type AiRequest, streamKey } from "./aiBackend.ts"
 import { encodeJson } from "./backend.ts"
 import * as Gateway from "./gatewayHttp.ts"
-import type { Send } from "./http.ts"
 import { reveal } from "./secrets.ts"
+import type { Send } from "./send.ts"
 
 /** Options of the HTTP layer. */
 export interface AiHttpOptions {

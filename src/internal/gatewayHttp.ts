@@ -11,9 +11,9 @@ import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { type Backend, checkId, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
 import { isHeaderValue, isId } from "./headers.ts"
-import type { Outgoing, Send } from "./http.ts"
 import { type Call, failure, respond } from "./respond.ts"
 import { reveal, secretsOf } from "./secrets.ts"
+import type { Outgoing, Send } from "./send.ts"
 
 /** Host of the data plane. */
 export const defaultBaseUrl = "https://gateway.ai.cloudflare.com"

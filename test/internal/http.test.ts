@@ -14,12 +14,16 @@ import type { HttpClient } from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as GatewayService from "../../src/GatewayService.ts"
 import * as LogTrail from "../../src/LogTrail.ts"
+import * as Transport from "../../src/Transport.ts"
+import * as Undici from "../../src/undici/Undici.ts"
 import { json, makePeer, type Peer, type Reply } from "../support/httpPeer.ts"
 
 const clients: ReadonlyArray<readonly [name: string, layer: Layer.Layer<HttpClient>]> = [
   ["fetch", FetchHttpClient.layer],
   ["undici", NodeHttpClient.layerUndici],
-  ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })]
+  ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })],
+  ["fetch, the short way", Transport.layerFetch],
+  ["undici, the short way", Undici.layer]
 ]
 
 /** Lets a client put its connection back: a few turns of the event loop, because no client tells. */

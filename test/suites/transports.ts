@@ -1,5 +1,5 @@
 /**
- * The three ways to a gateway that every conformance suite runs over. Behind each is an embedded local gateway.
+ * The ways to a gateway that every conformance suite runs over. Behind each is an embedded local gateway.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -12,6 +12,8 @@ import type { GatewayError } from "../../src/GatewayError.ts"
 import * as GatewayService from "../../src/GatewayService.ts"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import * as Node from "../../src/local/node.ts"
+import * as ShortFetch from "../../src/Transport.ts"
+import * as Undici from "../../src/undici/Undici.ts"
 import { makeBinding } from "../support/bindingDouble.ts"
 
 /** The gateway behind the services, to script it and to see what reached it. */
@@ -68,12 +70,14 @@ const clientOf = Effect.fnUntraced(function* (local: LocalGateway.LocalGateway) 
   return FetchHttpClient.layer.pipe(Layer.provideMerge(Layer.succeed(FetchHttpClient.Fetch, fetch)))
 })
 
-const socket: MakeLayer = (options = {}) =>
-  Layer.unwrap(
-    Effect.map(Node.serve({ ...withDefaults(options), port: 0 }), ({ gateway, url }) =>
-      Layer.merge(Layer.succeed(Local, gateway), Layer.provide(overHttp(url), FetchHttpClient.layer))
+const socket =
+  (client: Layer.Layer<HttpClient>): MakeLayer =>
+  (options = {}) =>
+    Layer.unwrap(
+      Effect.map(Node.serve({ ...withDefaults(options), port: 0 }), ({ gateway, url }) =>
+        Layer.merge(Layer.succeed(Local, gateway), Layer.provide(overHttp(url), client))
+      )
     )
-  )
 
 const inProcess: MakeLayer = (options = {}) =>
   Layer.unwrap(
@@ -98,7 +102,9 @@ const binding: MakeLayer = (options = {}) =>
   )
 
 export const transports: ReadonlyArray<Transport> = [
-  { name: "HTTP over a socket", layer: socket, canListLogs: true, canTag: false },
+  { name: "HTTP over a socket", layer: socket(FetchHttpClient.layer), canListLogs: true, canTag: false },
+  { name: "fetch, the short way", layer: socket(ShortFetch.layerFetch), canListLogs: true, canTag: false },
+  { name: "undici, the short way", layer: socket(Undici.layer), canListLogs: true, canTag: false },
   { name: "HTTP in process", layer: inProcess, canListLogs: true, canTag: false },
   { name: "the binding", layer: binding, canListLogs: false, canTag: true }
 ]

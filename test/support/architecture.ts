@@ -25,6 +25,7 @@ const roots: Record<string, (typeof layers)[number]> = {
   UniversalRequest: "values",
   AiService: "services",
   GatewayService: "services",
+  Transport: "services",
   Batch: "composition",
   Chat: "composition",
   Provider: "composition",
@@ -34,14 +35,27 @@ const roots: Record<string, (typeof layers)[number]> = {
 }
 
 /** Folders with a sub-path export of their own. Only `cli` puts several of them together. */
-const edges = ["ai", "cli", "cluster", "fetch", "journal", "local", "testing", "worker"]
+const edges = ["ai", "cli", "cluster", "fetch", "journal", "local", "testing", "undici", "worker"]
 
-const httpImporters = ["src/internal/http.ts", "src/cli/", "src/local/"]
+const httpImporters = [
+  "src/internal/http.ts",
+  "src/internal/send.ts",
+  "src/Transport.ts",
+  "src/cli/",
+  "src/local/",
+  "src/undici/"
+]
 const sseImporters = ["src/internal/sse.ts"]
-const nodeImporters = ["src/cli/", "src/journal/", "src/local/node.ts", "src/local/nodeClient.ts"]
+const nodeImporters = ["src/cli/", "src/journal/", "src/undici/", "src/local/node.ts", "src/local/nodeClient.ts"]
 /** Optional peers besides Effect's own packages, and the one module that needs each. */
 const peerImporters: Record<string, string> = { miniflare: "src/local/miniflare.ts" }
-const unstableImporters = ["src/internal/http.ts", "src/internal/sse.ts", ...edges.map((edge) => `src/${edge}/`)]
+const unstableImporters = [
+  "src/internal/http.ts",
+  "src/internal/send.ts",
+  "src/internal/sse.ts",
+  "src/Transport.ts",
+  ...edges.map((edge) => `src/${edge}/`)
+]
 const maxLines = 600
 
 const effectSource = join(dirname(createRequire(import.meta.url).resolve("effect/package.json")), "src")

@@ -1,0 +1,49 @@
+/**
+ * Requests over `fetch`, with nothing between.
+ */
+import * as Effect from "effect/Effect"
+import type { Reason } from "../GatewayError.ts"
+import { type Answer, webBody } from "./body.ts"
+import { redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
+
+/** Statuses that point elsewhere; 0 is what browsers make of them. */
+const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
+
+/**
+ * Makes a sender of a `fetch`. Redirects are not followed unless `init` says so: `fetch` would take the credentials of a 307 along
+ * to whoever it names.
+ */
+export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit): Send => {
+  const own = Object.fromEntries(new Headers(init.headers))
+  return resending((request, resent) =>
+    Effect.suspend(() => {
+      const controller = new AbortController()
+      const abort = Effect.sync(() => controller.abort())
+      const sent = Effect.tryPromise({
+        try: () =>
+          fetch(request.url, {
+            redirect: "manual",
+            ...init,
+            method: request.method,
+            headers: { ...own, ...wireHeaders(request) },
+            signal: controller.signal,
+            ...(request.body !== undefined && { body: request.body })
+          }),
+        catch: (cause): Reason => transportReason(cause, request.secrets)
+      })
+      return Effect.onError(
+        Effect.flatMap(sent, (response): Effect.Effect<Answer, Reason> => {
+          const { headers, status } = response
+          if (response.redirected || isRedirect(status)) return Effect.fail(redirected(status))
+          return Effect.succeed({
+            status,
+            headers: Object.fromEntries(headers),
+            body: webBody(response, abort),
+            resent
+          })
+        }),
+        () => abort
+      )
+    })
+  )
+}

@@ -1,0 +1,91 @@
+/**
+ * What every HTTP transport shares: what is sent, what its failures mean, and when a request may be sent a second time.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { HttpMethod } from "effect/http/HttpMethod"
+import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
+import type { Answer } from "./body.ts"
+import { scrub } from "./secrets.ts"
+
+/** One HTTP request; header values are final, credentials included. */
+export interface Outgoing {
+  readonly method: HttpMethod
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** JSON text. */
+  readonly body?: string | undefined
+  /** Credentials among the headers, to be cut out of what a client says when it fails. */
+  readonly secrets: ReadonlyArray<string>
+}
+
+/** Sends one request. Interruption aborts it, also while its body is read. */
+export type Send = (request: Outgoing) => Effect.Effect<Answer, Reason>
+
+const connectCodes = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ETIMEDOUT",
+  "UND_ERR_CONNECT_TIMEOUT"
+])
+const resetCodes = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"])
+
+const field = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null && name in value
+    ? Object.getOwnPropertyDescriptor(value, name)?.value
+    : undefined
+
+/**
+ * Finds out what broke. A reset before any byte of this answer, on a socket that had served before (or whose past is
+ * not told), is what a kept-alive connection looks like that the server closed while the request was on its way.
+ */
+export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure => {
+  for (
+    let at: unknown = cause, depth = 0;
+    at !== undefined && at !== null && depth < 5;
+    at = field(at, "cause"), depth++
+  ) {
+    const code = field(at, "code")
+    if (typeof code !== "string") continue
+    if (connectCodes.has(code) || code.startsWith("ERR_TLS") || code.includes("CERT")) {
+      return new TransportFailure({ kind: "connect", code })
+    }
+    if (resetCodes.has(code)) {
+      const bytesRead = field(field(at, "socket"), "bytesRead")
+      return new TransportFailure({ kind: bytesRead === 0 ? "reset" : "stale", code })
+    }
+  }
+  const detail = cause instanceof Error ? scrub(cause.message, secrets).slice(0, 200) : ""
+  return new TransportFailure({ kind: "unknown", detail })
+}
+
+/** An answer from where a redirect leads is not the gateway's. */
+export const redirected = (status: number): InvalidResponse =>
+  new InvalidResponse({ status, issue: "a redirect to another address" })
+
+/** Headers of a request, with the content type that its body has. */
+export const wireHeaders = ({ body, headers }: Outgoing): Record<string, string> =>
+  body === undefined ? { ...headers } : { "content-type": "application/json", ...headers }
+
+/** Milliseconds within which a broken connection passes for one that had been closed before the request. */
+const staleWithin = 1000
+
+/** Sends a second time, at once, when a kept-alive connection turns out to have been closed before the request. */
+export const resending =
+  (once: (request: Outgoing, resent: boolean) => Effect.Effect<Answer, Reason>): Send =>
+  (request) =>
+    Effect.withFiber((fiber) => {
+      const clock = fiber.getRef(Clock.Clock)
+      const startedAt = clock.currentTimeMillisUnsafe()
+      return Effect.catch(once(request, false), (reason) =>
+        // A socket that was closed before we wrote fails at once; a peer that took its time may have begun to work.
+        reason._tag === "TransportFailure" &&
+        reason.kind === "stale" &&
+        clock.currentTimeMillisUnsafe() - startedAt < staleWithin
+          ? once(request, true)
+          : Effect.fail(reason)
+      )
+    })

@@ -1,0 +1,188 @@
+/**
+ * One request on a dispatcher of undici. Its own `request` would make a Node stream of every body and wants an `AbortSignal`; both cost more
+ * than the request.
+ */
+import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as Effect from "effect/Effect"
+import type { Reason } from "../GatewayError.ts"
+import { type Answer, type Body, bodyFailure, joinText } from "../internal/body.ts"
+import { redirected, resending, type Send, transportReason, wireHeaders } from "../internal/send.ts"
+
+/** A dispatcher of undici. */
+export type Dispatcher = NodeHttpClient.Dispatcher["Service"]
+type Handler = Parameters<Dispatcher["dispatch"]>[1]
+type Controller = Parameters<NonNullable<Handler["onRequestStart"]>>[0]
+type IncomingHeaders = Parameters<NonNullable<Handler["onResponseStart"]>>[2]
+
+/** Bytes of a body that may lie here unread; beyond them the socket is not read. */
+const maxUnread = 65_536
+
+/** Header values as text, names in lower case as undici gives them. */
+const toHeaders = (incoming: IncomingHeaders): Record<string, string> => {
+  const out: Record<string, string> = {}
+  for (const name in incoming) {
+    const value = incoming[name]
+    if (value !== undefined) out[name] = typeof value === "string" ? value : value.join(", ")
+  }
+  return out
+}
+
+/** What has arrived of a body and was not taken, and who waits for more. */
+class Incoming {
+  readonly #controller: Controller
+  #chunks: Array<Uint8Array> = []
+  #unread = 0
+  /** Taken as a whole: then it is read to its end, however large. */
+  #whole = false
+  #end: { readonly error: Reason | undefined } | undefined
+  #wake: (() => void) | undefined
+
+  constructor(controller: Controller) {
+    this.#controller = controller
+  }
+
+  push(chunk: Uint8Array): void {
+    this.#chunks.push(chunk)
+    this.#unread += chunk.length
+    if (!this.#whole && this.#unread >= maxUnread) this.#controller.pause()
+    if (!this.#whole) this.#notify()
+  }
+
+  end(error: Reason | undefined): void {
+    this.#end ??= { error }
+    this.#notify()
+  }
+
+  abort(): void {
+    if (this.#end !== undefined) return
+    this.end(bodyFailure(new Error("aborted")))
+    this.#controller.abort(new Error("aborted"))
+  }
+
+  #notify(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+
+  readonly #arrival: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    this.#wake = () => resume(Effect.void)
+  })
+
+  #resume(): void {
+    if (this.#controller.paused) this.#controller.resume()
+  }
+
+  /** All chunks, when the last one is there. */
+  readonly all: Effect.Effect<ReadonlyArray<Uint8Array>, Reason> = Effect.suspend(() => {
+    const end = this.#end
+    if (end === undefined) {
+      this.#whole = true
+      this.#resume()
+      return Effect.flatMap(this.#arrival, () => this.all)
+    }
+    return end.error === undefined ? Effect.succeed(this.#chunks) : Effect.fail(end.error)
+  })
+
+  /** The next chunk, or `undefined` at the end. */
+  readonly next: Effect.Effect<Uint8Array | undefined, Reason> = Effect.suspend(() => {
+    const chunk = this.#chunks.shift()
+    if (chunk !== undefined) {
+      this.#unread -= chunk.length
+      this.#resume()
+      return Effect.succeed(chunk)
+    }
+    const end = this.#end
+    if (end === undefined) return Effect.flatMap(this.#arrival, () => this.next)
+    return end.error === undefined ? Effect.succeed(undefined) : Effect.fail(end.error)
+  })
+}
+
+const bodyOf = (incoming: Incoming): Body => {
+  const cancel = Effect.sync(() => incoming.abort())
+  const read = <A>(self: Effect.Effect<A, Reason>): Effect.Effect<A, Reason> => Effect.onError(self, () => cancel)
+  return {
+    text: read(Effect.map(incoming.all, (chunks) => joinText(chunks, Number.POSITIVE_INFINITY))),
+    bytes: read(Effect.map(incoming.all, (chunks) => new Uint8Array(Buffer.concat(chunks)))),
+    head: (max) =>
+      Effect.gen(function* () {
+        const chunks: Array<Uint8Array> = []
+        for (let size = 0; size < max; ) {
+          const chunk = yield* incoming.next
+          if (chunk === undefined) break
+          chunks.push(chunk)
+          size += chunk.length
+        }
+        return joinText(chunks, max)
+      }).pipe(Effect.ensuring(cancel)),
+    reader: () => ({ read: read(incoming.next), cancel }),
+    web: (head) =>
+      new Response(
+        new ReadableStream<Uint8Array>({
+          pull: (controller) =>
+            Effect.runPromise(incoming.next).then((chunk) =>
+              chunk === undefined ? controller.close() : controller.enqueue(chunk)
+            ),
+          cancel: () => incoming.abort()
+        }),
+        head
+      ),
+    cancel
+  }
+}
+
+/** Makes a sender of a dispatcher. It follows no redirects, and has no timeouts of its own: those are the route's. */
+export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
+  resending((request, resent) =>
+    Effect.callback<Answer, Reason>((resume) => {
+      const { origin, pathname, search } = new URL(request.url)
+      let controller: Controller | undefined
+      let incoming: Incoming | undefined
+      let left = false
+      const fail = (cause: unknown): void => {
+        if (incoming === undefined) resume(Effect.fail(transportReason(cause, request.secrets)))
+        else incoming.end(bodyFailure(cause))
+      }
+      const handler: Handler = {
+        onRequestStart: (started) => {
+          controller = started
+          if (left) started.abort(new Error("aborted"))
+        },
+        onResponseStart: (started, status, headers) => {
+          if (status < 200) return
+          const arriving = new Incoming(started)
+          incoming = arriving
+          if (status >= 300 && status < 400 && status !== 304) {
+            arriving.abort()
+            return resume(Effect.fail(redirected(status)))
+          }
+          resume(Effect.succeed({ status, headers: toHeaders(headers), body: bodyOf(arriving), resent }))
+        },
+        onResponseData: (_, chunk) => incoming?.push(chunk),
+        onResponseEnd: () => incoming?.end(undefined),
+        onResponseError: (_, error) => fail(error)
+      }
+      try {
+        dispatcher.dispatch(
+          {
+            headersTimeout: 0,
+            bodyTimeout: 0,
+            ...options,
+            method: request.method,
+            origin,
+            path: pathname + search,
+            headers: wireHeaders(request),
+            body: request.body ?? null
+          },
+          handler
+        )
+      } catch (cause) {
+        fail(cause)
+      }
+      return Effect.sync(() => {
+        left = true
+        if (incoming === undefined) controller?.abort(new Error("aborted"))
+        else incoming.abort()
+      })
+    })
+  )

@@ -1,0 +1,172 @@
+/**
+ * Clients with a short way: they are whole clients, what is put between sees every request, and nothing is bought with them.
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import * as GatewayResponse from "effect-ai-gateway/GatewayResponse"
+import * as GatewayService from "effect-ai-gateway/GatewayService"
+import * as Transport from "effect-ai-gateway/Transport"
+import * as Undici from "effect-ai-gateway/undici"
+import { json, makePeer } from "./support/httpPeer.ts"
+
+const leg = { provider: "openai", endpoint: "chat/completions", query: { model: "m", messages: [] } }
+
+const over = (url: string) => GatewayService.layerHttp({ accountId: "acc", gateway: "gw", baseUrl: url })
+
+const run = Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(leg))
+
+for (const [name, layer] of [
+  ["fetch", Transport.layerFetch],
+  ["undici", Undici.layer]
+] as const) {
+  describe(`${name}, the short way`, () => {
+    it.effect("sends what the long way sends", () =>
+      Effect.gen(function* () {
+        const peer = yield* makePeer((_, response) => json(response, 200, { a: 1 }))
+        const long = name === "fetch" ? FetchHttpClient.layer : NodeHttpClient.layerUndici
+        for (const client of [long, layer]) {
+          yield* Effect.flatMap(run, (response) => response.json).pipe(
+            Effect.provide(Layer.provide(over(peer.url), client))
+          )
+        }
+        const [expected, actual] = peer.requests.map(({ body, headers, url }) => ({
+          body,
+
+          url,
+          headers: Object.fromEntries(Object.entries(headers).filter(([name]) => name !== "connection"))
+        }))
+        assert.strictEqual(actual?.headers["content-type"], "application/json")
+        assert.deepStrictEqual(actual, expected)
+      })
+    )
+
+    it.effect("is a client for other requests too", () =>
+      Effect.gen(function* () {
+        const peer = yield* makePeer((_, response) => json(response, 200, { a: 1 }))
+        const body = yield* Effect.flatMap(HttpClient.get(`${peer.url}/other`), (response) => response.json).pipe(
+          Effect.provide(layer)
+        )
+        assert.deepStrictEqual(body, { a: 1 })
+      })
+    )
+
+    it.effect("is left as soon as something is put between", () =>
+      Effect.gen(function* () {
+        const peer = yield* makePeer((_, response) => json(response, 200, { a: 1 }))
+        const tagged = Layer.effect(
+          HttpClient.HttpClient,
+          Effect.map(
+            HttpClient.HttpClient,
+            HttpClient.mapRequest((request) => HttpClientRequest.setHeader(request, "x-between", "yes"))
+          )
+        ).pipe(Layer.provide(layer))
+        yield* Effect.provide(run, Layer.provide(over(peer.url), tagged))
+        assert.strictEqual(peer.requests[0]?.headers["x-between"], "yes")
+      })
+    )
+
+    it.effect("does not follow a redirect, which would take the credentials along", () =>
+      Effect.gen(function* () {
+        const other = yield* makePeer((_, response) => json(response, 200, { a: 1 }))
+        const peer = yield* makePeer((_, response) => {
+          response.writeHead(307, { location: `${other.url}/elsewhere` })
+          response.end()
+        })
+        const error = yield* Effect.flip(Effect.provide(run, Layer.provide(over(peer.url), layer)))
+        assert.strictEqual(error.reason._tag, "InvalidResponse")
+        assert.strictEqual(error.reason.status, 307)
+        assert.strictEqual(other.requests.length, 0)
+      })
+    )
+
+    it.effect("gives a body in every form, a byte order mark and a split character included", () =>
+      Effect.gen(function* () {
+        const text = "\uFEFFgrüße 🙂"
+        const bytes = Buffer.from(text)
+        const peer = yield* makePeer((_, response) => {
+          response.writeHead(200, { "content-type": "text/plain", "content-length": bytes.length })
+          for (const byte of bytes) response.write(Buffer.of(byte))
+          response.end()
+        })
+        yield* Effect.gen(function* () {
+          assert.strictEqual(yield* Effect.flatMap(run, (response) => response.text), "grüße 🙂")
+          assert.deepStrictEqual(Buffer.from(yield* Effect.flatMap(run, (response) => response.bytes)), bytes)
+          const streamed = yield* Effect.flatMap(run, (response) => Stream.runCollect(GatewayResponse.bytes(response)))
+          assert.deepStrictEqual(Buffer.concat(streamed), bytes)
+          const web = yield* Effect.map(run, GatewayResponse.toWeb)
+          assert.strictEqual(web.status, 200)
+          assert.strictEqual(yield* Effect.promise(() => web.text()), "grüße 🙂")
+        }).pipe(Effect.provide(Layer.provide(over(peer.url), layer)))
+      })
+    )
+
+    it.effect("reads no more of a body than is taken", () =>
+      Effect.gen(function* () {
+        const size = 64 * 1024 * 1024
+        const chunk = Buffer.alloc(64 * 1024, "x")
+        let written = 0
+        const peer = yield* makePeer((_, response) => {
+          const pump = (): void => {
+            while (written < size && !response.destroyed) {
+              written += chunk.length
+              if (!response.write(chunk)) return
+            }
+            response.end()
+          }
+          response.writeHead(200, { "content-type": "text/plain" })
+          response.on("drain", pump)
+          pump()
+        })
+        yield* Effect.gen(function* () {
+          const response = yield* run
+          const reader = response.reader()
+          assert.isAbove((yield* reader.read)?.length ?? 0, 0)
+          // As long as it takes until nothing more is written: the sockets' own buffers are full.
+          for (let before = -1; before !== written; ) {
+            before = written
+            yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 50)))
+          }
+          assert.isBelow(written, size / 2)
+          let read = 0
+          for (let chunk = yield* reader.read; chunk !== undefined; chunk = yield* reader.read) read += chunk.length
+          assert.isAbove(read, size - 16 * 1024 * 1024)
+          assert.isAtLeast(written, size)
+        }).pipe(Effect.provide(Layer.provide(over(peer.url), layer)))
+      })
+    )
+  })
+}
+
+describe("undici with a dispatcher", () => {
+  it.effect("uses the dispatcher and the options of the environment", () =>
+    Effect.gen(function* () {
+      const peer = yield* makePeer((_, response) => json(response, 200, { a: 1 }))
+      const seen: Array<string> = []
+      const dispatcher = Layer.effect(
+        NodeHttpClient.Dispatcher,
+        Effect.map(NodeHttpClient.makeDispatcherOptions({ connections: 1 }), (agent) =>
+          agent.compose((dispatch) => (options, handler) => {
+            seen.push(`${options.method} ${options.path} ${options.idempotent}`)
+            return dispatch(options, handler)
+          })
+        )
+      )
+      const client = Undici.layerWithDispatcher.pipe(
+        Layer.provide(dispatcher),
+        Layer.provide(Layer.succeed(NodeHttpClient.UndiciOptions, { idempotent: false }))
+      )
+      yield* Effect.provide(
+        Effect.forEach([1, 2, 3], () => Effect.flatMap(run, (response) => response.text), { concurrency: 3 }),
+        Layer.provide(over(peer.url), client)
+      )
+      assert.strictEqual(peer.connections(), 1)
+      assert.deepStrictEqual(seen, Array(3).fill("POST /v1/acc/gw/openai/chat/completions false"))
+    })
+  )
+})
