@@ -45,19 +45,27 @@ export const makeFeed = (): Feed => {
   parser.feed(":\n")
 
   /**
-   * Reads events that are one line of data: most streams are made of them, and the parser costs as much as half of reading their
-   * JSON. Returns where it stopped.
+   * Reads events that are one line of data, with or without a name before it: most streams are made of them, and the parser costs
+   * as much as half of reading their JSON. Returns where it stopped.
    */
   const skim = (text: string): number => {
     let at = 0
     if (!clean || text.includes("\r")) return at
-    while (text.startsWith("data: ", at)) {
-      const end = text.indexOf("\n", at)
-      if (end < 0 || text.charCodeAt(end + 1) !== LF || end - at > maxEventSize) return at
-      events.push({ event: "message", data: text.slice(at + 6, end) })
+    while (true) {
+      let event = "message"
+      let from = at
+      if (text.startsWith("event: ", at)) {
+        from = text.indexOf("\n", at) + 1
+        event = text.slice(at + 7, from - 1)
+        // No end of the line yet, or an empty name, which is none.
+        if (from === 0 || event === "") return at
+      }
+      if (!text.startsWith("data: ", from)) return at
+      const end = text.indexOf("\n", from)
+      if (end < 0 || text.charCodeAt(end + 1) !== LF || end - from > maxEventSize) return at
+      events.push({ event, data: text.slice(from + 6, end) })
       at = end + 2
     }
-    return at
   }
 
   const feed = (text: string): ReadonlyArray<ServerEvent> => {
