@@ -27,6 +27,17 @@ export class Quantiles {
     this.max = Math.max(this.max, value)
   }
 
+  /** Counts all that another one has counted. */
+  merge(other: Quantiles): void {
+    for (let at = 0; at < this.buckets.length; at++) {
+      this.buckets[at] = (this.buckets[at] ?? 0) + (other.buckets[at] ?? 0)
+    }
+    this.count += other.count
+    this.sum += other.sum
+    this.min = Math.min(this.min, other.min)
+    this.max = Math.max(this.max, other.max)
+  }
+
   /** The value below which a share `q` of all values lies; `undefined` when there are none. */
   quantile(q: number): number | undefined {
     if (this.count === 0) return undefined

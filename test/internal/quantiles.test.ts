@@ -22,6 +22,22 @@ describe("Quantiles", () => {
     }
   )
 
+  it.prop(
+    "of two that are merged are those of all their values in one",
+    { left: Schema.Array(Value), right: Schema.Array(Value) },
+    ({ left, right }) => {
+      const [merged, other, whole] = [new Quantiles(), new Quantiles(), new Quantiles()]
+      for (const value of left) merged.add(value)
+      for (const value of right) other.add(value)
+      for (const value of [...left, ...right]) whole.add(value)
+      merged.merge(other)
+      for (const q of [0, 0.25, 0.5, 0.9, 1]) assert.strictEqual(merged.quantile(q), whole.quantile(q), `${q}`)
+      const facts = ({ count, max, min }: Quantiles) => ({ count, max, min })
+      assert.deepStrictEqual(facts(merged), facts(whole))
+      assert.closeTo(merged.sum, whole.sum, whole.sum * 1e-9)
+    }
+  )
+
   it("of nothing are undefined; of zero and beyond the ends they stay within what was seen", () => {
     const sketch = new Quantiles()
     assert.isUndefined(sketch.quantile(0.5))
