@@ -298,7 +298,7 @@ const runItem = <Item, In, Out>(
       const one = within(typeof route === "function" ? route(item) : route, left)
       const gatewayOptions = { ...(typeof own === "function" ? own(item) : own), eventId }
       return Effect.map(
-        router.run(one, input(item), { execution, options: gatewayOptions }),
+        router.run(one, input(item), { execution, options: gatewayOptions, quiet: true }),
         ({ attempts, value, ...facts }) => ({ value, facts, attempts })
       )
     })

@@ -55,6 +55,8 @@ export interface RunOptions {
    * that of every request, also where the route has one: a run has one event id.
    */
   readonly options?: GatewayOptions.Input | undefined
+  /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
+  readonly quiet?: boolean | undefined
 }
 
 /** The answer of a run, and how it came about. */
@@ -151,7 +153,7 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
         ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
         : executeGateway(run, compiled, askWhole(run, compiled))
       const answered = yield* Effect.mapError(executed, (error) => withAttempts(error, run.attempts))
-      yield* logRecovery(answered.target, run.attempts.slice(0, -1))
+      yield* logRecovery(run, answered.target, run.attempts.slice(0, -1))
       const result = routed(answered, run, by)
       yield* annotate(() => ({
         "gen_ai.provider.name": result.provider,
@@ -266,7 +268,7 @@ export const open = <In, Out>(
         )
         const running = runStream(run, opened, targetsOf(plan, input))
         yield* Effect.addFinalizer(() => running.close)
-        yield* logRecovery(opened.target.key, run.attempts)
+        yield* logRecovery(run, opened.target.key, run.attempts)
         yield* annotate(() => ({
           "ai_gateway.execution": compiled === undefined ? "client" : "gateway",
           "ai_gateway.event_id": run.eventId,

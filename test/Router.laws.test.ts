@@ -583,6 +583,8 @@ describe("what a run leaves behind", () => {
     const { layer } = peer([
       unavailable,
       { ...unavailable, tag: "TransportFailure" },
+      { tag: "ok", millis: 0, hint: 0 },
+      unavailable,
       { tag: "ok", millis: 0, hint: 0 }
     ])
     const route = Route.fallback(leafOf("p0"), leafOf("p1").pipe(Route.retry({ attempts: 2 })))
@@ -591,6 +593,8 @@ describe("what a run leaves behind", () => {
       assert.deepStrictEqual(lines, [
         `Warn ["answered by p1/m after 2 failed attempts",{"failed":["p0/m: provider unavailable","p1/m: transport failed (unknown)"]}]`
       ])
+      yield* drive(Router.run(route, { prompt, bits: [] }, { quiet: true }))
+      assert.strictEqual(lines.length, 1)
     }).pipe(Effect.provide(layer), Effect.provide(Logger.layer([logger])))
   })
 })

@@ -4,7 +4,7 @@
  * Starts the local gateway as a real server on a free loopback port and routes real HTTP requests through it. With
  * `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID` set (and `CF_AIG_TOKEN`, `CLOUDFLARE_API_TOKEN` as needed) the same program runs
  * against the real service. Exits with 0 only when everything that it prints was checked. With `-- --stream` the answers
- * are streamed: see `demo-stream.ts`.
+ * are streamed (`demo-stream.ts`), with `-- --batch` 5,000 items go through the command line (`demo-batch.ts`).
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -18,6 +18,7 @@ import type * as LocalGateway from "effect-ai-gateway/local"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
+import { batch } from "./demo-batch.ts"
 import { streaming } from "./demo-stream.ts"
 import { check, heading, run, table } from "./demo-support.ts"
 
@@ -99,9 +100,6 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
     }
   })
 
-NodeRuntime.runMain(
-  (process.argv.includes("--stream") ? streaming : run(program)).pipe(
-    Effect.scoped,
-    Effect.provide(FetchHttpClient.layer)
-  )
-)
+const demo = process.argv.includes("--stream") ? streaming : process.argv.includes("--batch") ? batch : run(program)
+
+NodeRuntime.runMain(Effect.provide(Effect.scoped(demo), FetchHttpClient.layer))

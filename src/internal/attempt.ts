@@ -28,6 +28,8 @@ export interface Run<In> {
   readonly eventId: string
   /** Every attempt so far, in order of their ends; the router makes one at a time. */
   readonly attempts: Array<Attempt>
+  /** No log line when failures were overcome. */
+  readonly quiet: boolean
 }
 
 /** A decoded answer and whose it is. */

@@ -23,6 +23,7 @@ export interface RunOptions {
   readonly execution?: Execution | undefined
   readonly allow?: ReadonlyArray<LossKind> | undefined
   readonly options?: GatewayOptions.Input | undefined
+  readonly quiet?: boolean | undefined
 }
 
 /** A run that is about to begin. */
@@ -80,8 +81,12 @@ const deadlineOf = <In>(plan: Plan<In, unknown>, input: In): number | undefined 
       : undefined
 
 /** A failure that was overcome is worth one line, and no more than names. */
-export const logRecovery = (target: string, failed: ReadonlyArray<Attempt>): Effect.Effect<void> =>
-  failed.length === 0
+export const logRecovery = (
+  { quiet }: Pick<Run<never>, "quiet">,
+  target: string,
+  failed: ReadonlyArray<Attempt>
+): Effect.Effect<void> =>
+  quiet || failed.length === 0
     ? Effect.void
     : Effect.logWarning(`answered by ${target} after ${failed.length} failed attempts`, {
         failed: failed.map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
@@ -110,7 +115,7 @@ export const prepare = Effect.fnUntraced(function* <In, Out>(
   const [problem] = problems
   if (problem !== undefined) return yield* invalid(method, problem.field, problem.accepted)
   const eventId = own?.eventId ?? targets[0]?.options.eventId ?? (yield* makeEventId)
-  const run: Run<In> = { send, input, eventId, attempts: [] }
+  const run: Run<In> = { send, input, eventId, attempts: [], quiet: options.quiet === true }
   const { execution } = options
   if (!executions.includes(execution)) return yield* invalid(method, "execution", executions.join(", "))
   if (execution === "client" || (execution === "auto" && isPlain(plan))) return { run, plan, compiled: undefined }

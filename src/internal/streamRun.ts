@@ -139,7 +139,7 @@ export const runStream = <In, Out>(
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
       Effect.catch(() => fail(broken))
     )
-    yield* logRecovery(again.target.key, run.attempts.slice(before))
+    yield* logRecovery(run, again.target.key, run.attempts.slice(before))
     progress = begin(again, restarts + 1)
     limiting = limitReads(again.target, run.eventId, again.deadline)
     head = again.head
