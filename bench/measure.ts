@@ -40,7 +40,8 @@ export const quantile = (values: ReadonlyArray<number>, q: number): number => {
   return low + (high - low) * (at - Math.floor(at))
 }
 
-const turnOf = async ({ call }: Contender, { inFlight, turn }: Settings): Promise<Sample> => {
+/** One turn. */
+export const turnOf = async ({ call }: Contender, { inFlight, turn }: Settings): Promise<Sample> => {
   let calls = 0
   const cpuBefore = process.cpuUsage()
   const before = performance.now()

@@ -7,6 +7,10 @@ import type { Spread } from "./measure.ts"
 export interface Settings {
   /** Under a minute for all questions together. */
   readonly quick: boolean
+  /** `false`: leave out whoever has to be installed first. Default `true`. */
+  readonly peers?: boolean
+  /** Items of a batch, instead of what the question would take. */
+  readonly items?: number
 }
 
 /** A figure that each row may have. */
@@ -17,6 +21,8 @@ export interface Column {
   readonly unit: string
   readonly digits: number
   readonly better: "higher" | "lower"
+  /** Where a chart draws its floor line. Default: 1 where the unit is a ratio (`"×…"`), else none. */
+  readonly floor?: number
 }
 
 /** What was measured of one contender. */

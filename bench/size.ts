@@ -21,8 +21,12 @@ export interface Size {
   readonly modules: ReadonlyArray<readonly [path: string, bytes: number]>
 }
 
+/** Entry points for Node name themselves so; a `node:` import in any other one is an error. */
+const platformOf = (source: string): "browser" | "node" =>
+  /\/(node|miniflare|journal|undici)"/.test(source) ? "node" : "browser"
+
 /** Bundles `source` as a module that stands in `folder`, and measures the result. */
-export const measure = async (source: string, folder: string): Promise<Size> => {
+export const measure = async (source: string, folder: string, platform = platformOf(source)): Promise<Size> => {
   const { metafile, outputFiles } = await build({
     stdin: { contents: source, resolveDir: folder, loader: "ts", sourcefile: "entry.ts" },
     bundle: true,
@@ -31,8 +35,7 @@ export const measure = async (source: string, folder: string): Promise<Size> => 
     metafile: true,
     format: "esm",
     target: "es2022",
-    // Entry points for Node name themselves so; a `node:` import in any other one is an error here.
-    platform: /\/(node|miniflare|journal)"/.test(source) ? "node" : "browser",
+    platform,
     external: ["miniflare"],
     conditions: ["workerd", "worker", "browser"],
     // A name that a module does not export would be `undefined` and weigh nothing.

@@ -1,11 +1,9 @@
 /**
- * Who takes part in `stream.ts`: everybody gets the same bytes from the same server and makes a text of them.
+ * Who takes part in `questions/stream.ts` and `questions/leaks.ts`: everybody gets the same bytes from the same server and makes a text of them.
  */
 import { createOpenAI } from "@ai-sdk/openai"
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { streamText } from "ai"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type { HttpClient } from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
@@ -16,6 +14,7 @@ import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Router from "effect-ai-gateway/Router"
 import OpenAI from "openai"
+import * as Clients from "../clients.ts"
 
 /** Reads one streamed answer to its end. */
 export interface Reading {
@@ -201,8 +200,8 @@ const abandoning = (runtime: Runtime) => (): Promise<string> =>
 
 /** Everybody, for an address of the upstream with its shape. `close` ends what they hold open. */
 export const contenders = (base: string) => {
-  const overFetch = runtimeOf(base, FetchHttpClient.layer)
-  const overUndici = runtimeOf(base, NodeHttpClient.layerUndici)
+  const overFetch = runtimeOf(base, Clients.overFetch)
+  const overUndici = runtimeOf(base, Clients.overUndici)
   const oursOverFetch = ours(overFetch, "ours over fetch", true)
   return {
     floor: handWritten(base, "hand-written"),

@@ -1,0 +1,29 @@
+/**
+ * What `questions/batch.ts` and its contenders say to each other.
+ */
+
+/** The contenders. */
+export const names = {
+  loop: "loop over undici, by hand",
+  bare: "Router.run alone",
+  batch: "Batch.run",
+  journal: "Batch.run with a journal",
+  cli: "effect-ai-gateway batch"
+} as const
+
+/** What the asker says. */
+export interface Command {
+  readonly name: string
+  readonly url: string
+  readonly items: number
+  readonly concurrency: number
+}
+
+/** What it gets. */
+export interface Report {
+  /** Milliseconds. */
+  readonly wall: number
+  readonly cpu: number
+  /** Megabytes that were resident after each quarter and a collection; of the command line, at most in each quarter. */
+  readonly resident: ReadonlyArray<number>
+}

@@ -1,0 +1,30 @@
+/**
+ * The HTTP clients that are used with this library: its own, or Effect's where a checkout that is compared (`--base`) has none yet.
+ */
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import type { HttpClient } from "effect/http/HttpClient"
+import type * as Layer from "effect/Layer"
+
+type Client = Layer.Layer<HttpClient>
+
+const own = async (load: () => Promise<Client>, otherwise: Client): Promise<Client> => {
+  try {
+    return await load()
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ERR_PACKAGE_PATH_NOT_EXPORTED") return otherwise
+    throw error
+  }
+}
+
+/** Over global `fetch`. */
+export const overFetch = await own(
+  async () => (await import("effect-ai-gateway/Transport")).layerFetch,
+  FetchHttpClient.layer
+)
+
+/** Over undici. */
+export const overUndici = await own(
+  async () => (await import("effect-ai-gateway/undici")).layer,
+  NodeHttpClient.layerUndici
+)

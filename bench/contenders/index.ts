@@ -1,0 +1,153 @@
+/**
+ * Who takes part, and what each can do by itself of the job in `contender.ts`. What it cannot do is written by hand around it, or left out; both are
+ * said here and shown in the tables.
+ */
+
+/** `itself`; `by hand`: around it, by whoever uses it; `no`: not here. */
+export type Ability = "itself" | "by hand" | "no"
+
+/** One who takes part. */
+export interface Entry {
+  readonly name: string
+  readonly ours: boolean
+  /** From `bench/`. */
+  readonly module: string
+  /** The export of that module. */
+  readonly make: string
+  /** The folder of `peers/` that has to be installed first. */
+  readonly folder?: string
+  readonly fallback: Ability
+  readonly retry: Ability
+  readonly timeout: Ability
+  /** Whether it decodes streams. */
+  readonly streams: boolean
+  /** Waits between its attempts as long as it likes. */
+  readonly ownWaits?: boolean
+  /** How it differs from the job. */
+  readonly note?: string
+  /** Takes part in the checks of correctness only. */
+  readonly checksOnly?: boolean
+  /** Cannot do without a network. */
+  readonly network?: boolean
+  /** A near relative is there: not asked in a quick run, where there is a network. */
+  readonly thorough?: boolean
+}
+
+const peer = {
+  ours: false,
+  fallback: "itself",
+  retry: "itself",
+  timeout: "itself",
+  streams: false
+} as const satisfies Partial<Entry>
+const none = { ...peer, fallback: "no", retry: "no", timeout: "no" } as const
+const core = { ...peer, make: "overFetch", folder: "core" } as const
+const ai = { ...peer, module: "peers/ai/aiSdk.mjs", folder: "ai", streams: true } as const
+const effect = { ...peer, module: "contenders/effect.ts" } as const
+const ours = { ...peer, ours: true, module: "contenders/ours.ts", streams: true } as const
+
+const wholeCall = "its time limit covers the whole call"
+
+/** The floor that ratios are taken against. */
+export const floor = "raw fetch"
+
+/** Everybody, floors first. */
+export const entries: ReadonlyArray<Entry> = [
+  { ...none, name: floor, module: "contenders/raw.ts", make: "overFetch" },
+  { ...none, name: "raw fetch again", module: "contenders/raw.ts", make: "overFetch", note: "the noise floor" },
+  { ...none, name: "raw undici.request", module: "contenders/raw.ts", make: "overUndici" },
+  {
+    ...peer,
+    name: "hand-written loop",
+    module: "contenders/handLoop.ts",
+    make: "overFetch",
+    fallback: "by hand",
+    retry: "by hand",
+    timeout: "by hand"
+  },
+  { ...core, name: "cockatiel", module: "peers/core/cockatiel.mjs" },
+  {
+    ...core,
+    name: "p-retry",
+    module: "peers/core/pRetry.mjs",
+    fallback: "by hand",
+    timeout: "by hand",
+    thorough: true
+  },
+  {
+    ...core,
+    name: "opossum",
+    module: "peers/core/opossum.mjs",
+    retry: "no",
+    note: "does not cancel a request that is late"
+  },
+  { ...effect, name: "Effect retry, timeout", make: "retryOverFetch", fallback: "by hand", thorough: true },
+  { ...effect, name: "Effect ExecutionPlan", make: "planOverFetch" },
+  { ...effect, name: "Effect ExecutionPlan over undici", make: "planOverUndici", thorough: true },
+  { ...core, name: "OpenAI SDK", module: "peers/core/openai.mjs", fallback: "by hand", streams: true, ownWaits: true },
+  { ...ai, name: "AI SDK", make: "alone", fallback: "no", note: wholeCall, ownWaits: true, thorough: true },
+  {
+    ...ai,
+    name: "ai-fallback",
+    make: "withFallback",
+    note: `the AI SDK retries around it; ${wholeCall}`,
+    ownWaits: true
+  },
+  { ...ai, name: "ai-retry", make: "withRetry", thorough: true },
+  {
+    ...ai,
+    name: "ai-gateway-provider",
+    thorough: true,
+    make: "gatewayFresh",
+    note: `models made for each call, because shared ones mix answers up; retries and falls back inside the gateway, which is the upstream here and knows no waits or limits; ${wholeCall}`
+  },
+  {
+    ...ai,
+    name: "ai-gateway-provider, one model",
+    make: "gatewayShared",
+    note: "one model for all calls, as its examples have it",
+    checksOnly: true
+  },
+  {
+    ...peer,
+    name: "LangChain withFallbacks",
+    module: "peers/langchain/langchain.mjs",
+    make: "withFallbacks",
+    folder: "langchain",
+    streams: true,
+    ownWaits: true
+  },
+  {
+    ...peer,
+    name: "Portkey gateway",
+    thorough: true,
+    module: "peers/portkey/portkey.mjs",
+    make: "asProcess",
+    folder: "portkey",
+    streams: true,
+    note: `a process of its own and one hop more, its CPU included`,
+    ownWaits: true,
+    network: true
+  },
+  { ...ours, name: "ours over fetch", make: "overFetch", network: true },
+  { ...ours, name: "ours over undici", make: "overUndici", network: true },
+  { ...ours, name: "ours over the binding", make: "overBinding", note: "over a double of env.AI" }
+]
+
+/** The folders that have to be installed for some of them. */
+export const folders: ReadonlyArray<string> = [...new Set(entries.flatMap(({ folder }) => folder ?? []))]
+
+/** What somebody lacks or does differently, as one remark. */
+export const remarkOf = ({ fallback, note, ownWaits, retry, timeout }: Entry): string | undefined => {
+  const of = (ability: Ability): ReadonlyArray<string> =>
+    Object.entries({ fallback, retry, timeout }).flatMap(([what, how]) => (how === ability ? what : []))
+  const missing = of("no").map((what) => `no ${what}`)
+  const byHand = of("by hand")
+  const parts = [
+    ...missing,
+    ...(byHand.length > 0 ? [`${byHand.join(", ")} by hand`] : []),
+    ...(note === undefined ? [] : [note]),
+    ...(ownWaits === true ? ["its waits cannot be set"] : [])
+  ]
+  return parts.length === 0 ? undefined : parts.join("; ")
+}

@@ -1,0 +1,127 @@
+/**
+ * This library, from whichever checkout the process was started for, on the client: it makes the attempts itself, one request each.
+ */
+import * as Effect from "effect/Effect"
+import type { HttpClient } from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Stream from "effect/Stream"
+import type { GatewayError } from "effect-ai-gateway/GatewayError"
+import * as GatewayService from "effect-ai-gateway/GatewayService"
+import * as LogTrail from "effect-ai-gateway/LogTrail"
+import * as Provider from "effect-ai-gateway/Provider"
+import * as Route from "effect-ai-gateway/Route"
+import * as Router from "effect-ai-gateway/Router"
+import { makeBinding } from "../../test/support/bindingDouble.ts"
+import { overFetch as fetchClient, overUndici as undiciClient } from "../clients.ts"
+import {
+  account,
+  type Contender,
+  callOf,
+  gateway,
+  type Job,
+  type Make,
+  model,
+  promptOf,
+  stubBody,
+  textIn
+} from "../contender.ts"
+import { many } from "./effect.ts"
+import { undiciCall } from "./raw.ts"
+
+const leaves = [Provider.openai.chat(model), Provider.groq.chat(model), Provider.mistral.chat(model)] as const
+
+const routeOf = ({ attempts, delay, targets, timeout }: Job) => {
+  const [first, ...others] = leaves.slice(0, targets)
+  if (first === undefined) throw new Error("no targets")
+  const fallback = others.length === 0 ? first : Route.fallback(first, ...others)
+  const limited = Route.timeout(fallback, timeout)
+  return attempts > 1 ? Route.retry(limited, { attempts, delay, backoff: "exponential" }) : limited
+}
+
+type Service = Layer.Layer<GatewayService.GatewayService, GatewayError>
+
+const leg = {
+  provider: "openai",
+  endpoint: "chat/completions",
+  query: { model, messages: [{ role: "user", content: promptOf(0) }] }
+}
+
+const contender = (job: Job, service: Service, bare?: () => Promise<string>): Contender => {
+  // A recovered failure is worth a warning. It is made, but it does not go to the console.
+  const runtime = ManagedRuntime.make(Layer.mergeAll(Layer.provideMerge(Router.layer, service), Logger.layer([])))
+  const route = routeOf(job)
+  const running = (prompt: string) =>
+    Effect.map(Router.run(route, prompt, { execution: "client" }), ({ value }) => value.text)
+  // What policies cost is asked with everything that they do.
+  const asking = (prompt: string) =>
+    job.stub ? Effect.map(LogTrail.collect(running(prompt)), ({ value }) => value) : running(prompt)
+  const asked = asking(promptOf(0))
+  const sent = Effect.flatMap(GatewayService.GatewayService, (one) =>
+    Effect.flatMap(one.run(leg, { record: false }), ({ json }) => Effect.map(json, textIn))
+  )
+  return {
+    ask: (prompt) => runtime.runPromise(asking(prompt)),
+    bare: bare ?? (() => runtime.runPromise(sent)),
+    askMany: (calls) => runtime.runPromise(many(asked, calls)),
+    bareMany: (calls) => runtime.runPromise(many(sent, calls)),
+    stream: (prompt, take) =>
+      runtime.runPromise(
+        Stream.runForEach(Router.stream(route, prompt, { execution: "client" }), (delta) =>
+          Effect.sync(() => {
+            if (delta.type === "text") take(delta.text)
+          })
+        )
+      ),
+    close: () => runtime.dispose()
+  }
+}
+
+const overHttp = (job: Job, client: Layer.Layer<HttpClient>): Service =>
+  GatewayService.layerHttp({ accountId: account, gateway, baseUrl: job.url }).pipe(Layer.provide(client))
+
+/** What a binding returns, and nothing that costs time. */
+const stubResponse = {
+  status: 200,
+  headers: new Map([
+    ["content-type", "application/json"],
+    ["cf-aig-log-id", "log-0"]
+  ]),
+  text: async () => stubBody
+}
+
+const unused = () => Promise.reject(new Error("not part of the benchmark"))
+
+const stubBinding = {
+  gateway: () => ({ run: async () => stubResponse, getLog: unused, patchLog: unused, getUrl: unused })
+}
+
+const overStub: Service = GatewayService.layerBinding(stubBinding, { gateway })
+
+export const overFetch: Make = (job) => {
+  const call = callOf(job)
+  return contender(job, overHttp(job, fetchClient), () => call(0, promptOf(0)))
+}
+
+export const overUndici: Make = (job) => {
+  const call = undiciCall(job)
+  return contender(job, overHttp(job, undiciClient), () => call(0, promptOf(0)))
+}
+
+/** Over the double of `env.AI`, whose service is the upstream; without a network over a stub of it. */
+export const overBinding: Make = (job) => {
+  if (job.stub) return contender(job, overStub)
+  const binding = makeBinding(async (request) =>
+    fetch(`${job.url}/v1/${account}/${gateway}`, {
+      method: "POST",
+      headers: request.headers,
+      body: await request.text(),
+      signal: request.signal
+    })
+  )
+  return contender(job, GatewayService.layerBinding(binding, { gateway }), async () => {
+    const response = await binding.gateway(gateway).run([{ ...leg, headers: {} }])
+    return textIn(await response.json())
+  })
+}

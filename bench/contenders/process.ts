@@ -1,0 +1,222 @@
+/**
+ * One contender in a process of its own, so that nobody inherits another's heap, warmth or patches. It does what `pool.ts` tells it, and measures
+ * itself while it does.
+ */
+import { enableCompileCache, registerHooks } from "node:module"
+import { fileURLToPath, pathToFileURL } from "node:url"
+import { heapUsed, serve } from "../child.ts"
+import { type Contender, isAnswer, type Job, type Make, promptOf, stubText } from "../contender.ts"
+import type { Sample } from "../measure.ts"
+
+/** `ask`, or one of the variants of `Contender`. */
+export type What = "ask" | "bare" | "askMany" | "bareMany"
+
+/** How long a turn is: so many milliseconds and so many calls, at least. */
+export interface Length {
+  readonly inFlight: number
+  readonly millis: number
+  /** Default: one for each in flight. */
+  readonly calls?: number
+}
+
+export type Command =
+  /**
+   * Makes a contender; the one that had the name before is closed. `root`: the checkout whose `effect-ai-gateway` it uses, instead of this
+   * one.
+   */
+  | {
+      readonly tell: "begin"
+      readonly name: string
+      readonly module: string
+      readonly make: string
+      readonly job: Job
+      readonly root?: string
+    }
+  | ({ readonly tell: "turn"; readonly name: string; readonly what: What } & Length)
+  | { readonly tell: "calls"; readonly name: string; readonly calls: number; readonly inFlight: number }
+  | { readonly tell: "stream"; readonly name: string }
+  | { readonly tell: "heap" }
+
+/** How calls came out. */
+export interface Outcome {
+  readonly right: number
+  /** Answers to somebody else's prompt. */
+  readonly swapped: number
+  readonly failed: number
+  /** What the first failure said. */
+  readonly failure?: string
+}
+
+/** What a consumer of a stream saw. */
+export interface Streamed {
+  readonly text: string
+  /** Absent when the stream ended as if it were whole. */
+  readonly failure?: string
+}
+
+/** Milliseconds after which a call or a stream passes for one that never ends. */
+const patience = 8000
+
+/** Calls in one fiber between two looks at the clock. */
+const batch = 100
+
+/** Calls of a turn that do not count, at most. */
+const leadIn = 16
+
+interface Working {
+  readonly contender: Contender
+  readonly job: Job
+}
+
+/** By name, because one process may have several jobs in turn. */
+const working = new Map<string, Working>()
+let index = 0
+let hooked = false
+
+/** Lets the library come from another checkout; Effect stays this one's, so that there is one of it. */
+const comeFrom = (root: string): void => {
+  if (hooked) throw new Error("a process uses one checkout")
+  hooked = true
+  const there = pathToFileURL(`${root}/package.json`).href
+  const here = new URL("../../package.json", import.meta.url).href
+  registerHooks({
+    resolve: (specifier, context, next) => {
+      const [scope] = specifier.split("/")
+      const parentURL =
+        scope === "effect-ai-gateway" ? there : scope === "effect" || scope === "@effect" ? here : undefined
+      return next(specifier, parentURL === undefined ? context : { ...context, parentURL })
+    }
+  })
+}
+
+const cpuOf = async ({ cpu }: Contender): Promise<number> => {
+  const others = (await cpu?.()) ?? 0
+  const { system, user } = process.cpuUsage()
+  return (user + system) / 1000 + others
+}
+
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+
+const limited = <A>(self: Promise<A>): Promise<A> => {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not ended after ${patience} ms`)), patience)
+  })
+  return Promise.race([self, late]).finally(() => clearTimeout(timer))
+}
+
+const current = (name: string): Working => {
+  const one = working.get(name)
+  if (one === undefined) throw new Error(`${name} has not begun`)
+  return one
+}
+
+/** One unit of work, and how many calls it is. */
+const workOf = ({ contender, job }: Working, what: What): readonly [work: () => Promise<unknown>, calls: number] => {
+  const { ask, askMany, bare, bareMany } = contender
+  if (what === "ask") {
+    return [
+      async () => {
+        const own = job.stub ? 0 : ++index
+        const text = await ask(promptOf(own))
+        if (!isAnswer(text, own)) throw new Error(`prompt ${own} was answered with ${text.slice(0, 20)}`)
+      },
+      1
+    ]
+  }
+  if (what === "bare" && bare !== undefined) return [bare, 1]
+  const many = what === "askMany" ? askMany : what === "bareMany" ? bareMany : undefined
+  if (many === undefined) throw new Error(`it has no ${what}`)
+  return [() => many(batch), batch]
+}
+
+const turn = async (one: Working, what: What, { calls: least = 0, inFlight, millis }: Length): Promise<Sample> => {
+  const [work, perWork] = workOf(one, what)
+  // Whoever has waited for the others finds the caches of the machine full of them.
+  await Promise.all(Array.from({ length: Math.min(inFlight, leadIn) }, work))
+  let calls = 0
+  const cpuBefore = await cpuOf(one.contender)
+  const before = performance.now()
+  const until = before + millis
+  const worker = async (): Promise<void> => {
+    do {
+      await work()
+      calls += perWork
+    } while (calls < least || performance.now() < until)
+  }
+  await Promise.all(Array.from({ length: inFlight }, worker))
+  const wall = performance.now() - before
+  return { calls, wall, cpu: (await cpuOf(one.contender)) - cpuBefore }
+}
+
+const calls = async ({ ask }: Contender, count: number, inFlight: number): Promise<Outcome> => {
+  let [left, right, swapped, failed] = [count, 0, 0, 0]
+  let failure: string | undefined
+  const worker = async (): Promise<void> => {
+    while (left-- > 0) {
+      const own = ++index
+      try {
+        const text = await limited(ask(promptOf(own)))
+        if (isAnswer(text, own)) right++
+        else swapped++
+      } catch (error) {
+        failed++
+        failure ??= messageOf(error)
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: inFlight }, worker))
+  return { right, swapped, failed, ...(failure !== undefined && { failure }) }
+}
+
+const stream = async ({ stream: read }: Contender): Promise<Streamed> => {
+  if (read === undefined) throw new Error("it does not stream")
+  let text = ""
+  try {
+    await limited(
+      read(promptOf(0), (piece) => {
+        text += piece
+      })
+    )
+    return { text }
+  } catch (error) {
+    return { text, failure: messageOf(error) }
+  }
+}
+
+// Starting takes longer than some of the turns do.
+enableCompileCache(fileURLToPath(new URL("../../.cache/bench", import.meta.url)))
+
+// A gate provokes failures, and some of them are left lying about.
+process.on("unhandledRejection", () => undefined)
+
+serve<Command>(
+  async (command): Promise<Sample | Outcome | Streamed | number | undefined> => {
+    switch (command.tell) {
+      case "begin": {
+        const { job, make: exported, module: path, name, root } = command
+        if (root !== undefined) comeFrom(root)
+        await working.get(name)?.contender.close?.()
+        const module: Readonly<Record<string, Make>> = await import(new URL(`../${path}`, import.meta.url).href)
+        const make = module[exported]
+        if (make === undefined) throw new Error(`${path} has no ${exported}`)
+        const contender = await make(job)
+        working.set(name, { contender, job })
+        if (job.stub && (await contender.ask(promptOf(0))) !== stubText) throw new Error("wrong text")
+        return undefined
+      }
+      case "turn":
+        return turn(current(command.name), command.what, command)
+      case "calls":
+        return calls(current(command.name).contender, command.calls, command.inFlight)
+      case "stream":
+        return stream(current(command.name).contender)
+      case "heap":
+        return heapUsed()
+    }
+  },
+  async () => {
+    for (const { contender } of working.values()) await contender.close?.()
+  }
+)

@@ -1,0 +1,94 @@
+/**
+ * What a batch costs on top of the requests that it makes: the same items through a loop written by hand, bare `Router.run`, `Batch.run`, and
+ * `Batch.run` with a journal in files that keeps every value.
+ */
+import { type Command, names, type Report } from "../batch/command.ts"
+import { start } from "../child.ts"
+import { type Spread, spread } from "../measure.ts"
+import type { Question } from "../question.ts"
+
+const concurrency = 64
+
+const run = async (command: Command): Promise<Report> => {
+  const child = await start(new URL("../batch/contenders.ts", import.meta.url))
+  try {
+    return await child.ask<Report>(command)
+  } finally {
+    child.close()
+  }
+}
+
+export const question: Question = {
+  name: "batch",
+  title: "Batches: items per second, CPU and memory",
+  ask: async ({ items: asked, quick }) => {
+    const items = asked ?? (quick ? 3000 : 20_000)
+    // A long one is its own warm-up.
+    const rounds = quick || items > 100_000 ? 1 : 3
+    const reports = new Map<string, Array<Report>>(Object.values(names).map((name) => [name, []]))
+    const upstream = await start(new URL("../batch/upstream.ts", import.meta.url))
+    try {
+      const url = `http://127.0.0.1:${await upstream.ask<number>({})}`
+      for (let round = 0; round < rounds; round++) {
+        const turns = Object.values(names)
+        for (const name of round % 2 === 0 ? turns : turns.toReversed()) {
+          reports.get(name)?.push(await run({ name, url, items, concurrency }))
+        }
+      }
+    } finally {
+      upstream.close()
+    }
+    const of = (name: string): ReadonlyArray<Report> => reports.get(name) ?? []
+    const against = (name: string, base: string): Spread =>
+      spread(of(name).map(({ wall }, round) => (of(base)[round]?.wall ?? Number.NaN) / wall))
+    const bare = { what: "of bare Router.run", bound: 0.8, base: names.bare }
+    const loop = { what: "of the loop by hand", bound: 0.6, base: names.loop }
+    return {
+      columns: [
+        { key: "speed", title: "items per second", unit: "", digits: 0, better: "higher" },
+        { key: "bare", title: "against bare Router.run", unit: "×", digits: 2, better: "higher" },
+        { key: "loop", title: "against the loop by hand", unit: "×", digits: 2, better: "higher" },
+        { key: "cpu", title: "CPU per item", unit: "µs", digits: 0, better: "lower" },
+        ...[1, 2, 3, 4].map((quarter) => ({
+          key: `memory${quarter}`,
+          title: `resident, quarter ${quarter}`,
+          unit: "MB",
+          digits: 0,
+          better: "lower" as const
+        }))
+      ],
+      rows: Object.values(names).map((name) => ({
+        contender: name,
+        ours: name !== names.loop,
+        values: {
+          speed: spread(of(name).map(({ wall }) => (items / wall) * 1000)),
+          bare: against(name, names.bare),
+          loop: against(name, names.loop),
+          cpu: spread(of(name).map(({ cpu }) => (cpu / items) * 1000)),
+          ...Object.fromEntries(
+            [0, 1, 2, 3].map((quarter) => [
+              `memory${quarter + 1}`,
+              spread(of(name).map(({ resident }) => resident[quarter] ?? Number.NaN))
+            ])
+          )
+        }
+      })),
+      targets: [bare, loop].flatMap(({ base, bound, what }) =>
+        [names.batch, names.journal, names.cli].map((name) => ({
+          what: `items per second of ${name}, as a share ${what}`,
+          bound,
+          direction: "at least" as const,
+          unit: "×",
+          digits: 2,
+          measured: against(name, base).median
+        }))
+      ),
+      notes: [
+        `${items.toLocaleString("en-US")} items, ${concurrency} at once over undici, ${rounds === 1 ? "one round" : `${rounds} rounds in turns`}, each contender in a process of its own. Every item is one request that is answered at once; with providers that think for seconds the batch is never what limits.`,
+        "The loop by hand has a time limit and three tries per item, and nothing else: no order of what is done, nothing that survives it, no record of attempts. Memory is what is resident after each quarter and a forced collection: flat is the point, the ids that are known apart.",
+        "The command line reads and writes files and keeps a journal; a run over a single item, its start, is taken off. It is not warmed up, and its memory is the highest of each quarter, without a collection."
+      ],
+      charts: ["speed", "cpu"]
+    }
+  }
+}

@@ -1,0 +1,24 @@
+/**
+ * Chance that can be repeated: everything random in a soak comes from its seed.
+ */
+
+/** Mixes whole numbers to one from 0 to 1, so that the same numbers always give the same. */
+export const mixed = (...numbers: ReadonlyArray<number>): number => {
+  let hash = 0x9e3779b9
+  for (const number of numbers) {
+    hash = Math.imul(hash ^ number, 0x85ebca6b)
+    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+    hash ^= hash >>> 16
+  }
+  return (hash >>> 0) / 2 ** 32
+}
+
+/** Whole numbers, from the first up to the second. */
+export type Between = (from: number, to: number) => number
+
+/** A sequence for each seed and name, so that one part of a soak does not depend on what the others have used. */
+export const between = (seed: number, name: string): Between => {
+  const letters = [...name].map((letter) => letter.charCodeAt(0))
+  let drawn = 0
+  return (from, to) => from + Math.floor(mixed(seed, ...letters, drawn++) * (to - from + 1))
+}
