@@ -11,80 +11,12 @@
 import { createServer, type Socket } from "node:net"
 import { serve } from "../child.ts"
 import { mixed } from "./chance.ts"
-
-/** What the upstream does. */
-export interface Behaviour {
-  readonly items: number
-  readonly seed: number
-  /** Share of the requests that fail: with 503, 429, a reset, or a reset in the middle of the answer. Never more than two of an item in a row. */
-  readonly failures: number
-  /** Milliseconds until an answer, from and to. */
-  readonly delay: readonly [number, number]
-  /** Bytes of an answer's text, about. */
-  readonly textBytes: number
-  /** Tokens that an answer says it took, from and to. */
-  readonly tokens: readonly [number, number]
-  /** Remembers when each request came, for {@link Counts.windows}. */
-  readonly clocked: boolean
-  /** Remembers by which event id each item was answered, for {@link Counts.blind}. */
-  readonly events: boolean
-}
-
-/** What does not matter to most. */
-export const usual: Omit<Behaviour, "items" | "seed"> = {
-  failures: 0,
-  delay: [0, 0],
-  textBytes: 400,
-  tokens: [100, 100],
-  clocked: false,
-  events: false
-}
-
-/** The most that any 60 seconds had. */
-export interface Windows {
-  readonly requests: number
-  /** Counted when a request arrived, and when it was answered. */
-  readonly tokensByArrival: number
-  readonly tokensByAnswer: number
-  /** Seconds from the first request to the last. */
-  readonly span: number
-}
-
-/** What the upstream has seen. */
-export interface Counts {
-  readonly requests: number
-  readonly failures: number
-  /** Items that were answered. */
-  readonly answered: number
-  /** Repeats that each run has to answer for, by its number. */
-  readonly repeats: ReadonlyArray<number>
-  /** Repeats of what the same run had been answered; no kill excuses these. */
-  readonly repeatsWithin: number
-  /** Repeats without a look into the logs for the event id of the answer before. */
-  readonly blind: number
-  /** Requests to the logs. */
-  readonly lookUps: number
-  readonly tokens: number
-  readonly windows?: Windows
-}
-
-/** What the asker says. */
-export type Command =
-  | { readonly tell: "port" }
-  | { readonly tell: "behave"; readonly as: Behaviour }
-  | { readonly tell: "requests" }
-  | { readonly tell: "counts" }
+import { type Behaviour, type Command, type Counts, textOf, usual } from "./command.ts"
 
 const reply = (status: string, body: string, more = ""): string =>
   `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\n${more}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
 
 const failed = (type: string): string => JSON.stringify({ error: { message: "try again", type, code: type } })
-
-const filler = "An answer of some words. "
-
-/** The text of an answer, which names its item. */
-export const textOf = (item: number, bytes: number): string =>
-  `answer to question ${item}. ${filler.repeat(Math.ceil(bytes / filler.length))}`
 
 const completion = (item: number, tokens: number, bytes: number): string => {
   const content = textOf(item, bytes)
@@ -132,9 +64,9 @@ class Upstream {
   private readonly known = new Set<string>()
   private readonly clocked: Array<Clocked> = []
   private readonly repeats: Array<number> = []
-  requests = 0
+  answered = 0
+  private requests = 0
   private failures = 0
-  private answered = 0
   private repeatsWithin = 0
   private blind = 0
   private lookUps = 0
@@ -263,22 +195,20 @@ const take = (socket: Socket): void => {
   })
 }
 
-if (process.send !== undefined) {
-  const server = createServer(take)
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  serve<Command>((command) => {
-    switch (command.tell) {
-      case "port": {
-        const address = server.address()
-        return typeof address === "object" && address !== null ? address.port : 0
-      }
-      case "behave":
-        upstream = new Upstream(command.as)
-        return undefined
-      case "requests":
-        return upstream.requests
-      case "counts":
-        return upstream.counts()
+const server = createServer(take)
+await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+serve<Command>((command) => {
+  switch (command.tell) {
+    case "port": {
+      const address = server.address()
+      return typeof address === "object" && address !== null ? address.port : 0
     }
-  })
-}
+    case "behave":
+      upstream = new Upstream(command.as)
+      return undefined
+    case "answered":
+      return upstream.answered
+    case "counts":
+      return upstream.counts()
+  }
+})

@@ -5,6 +5,9 @@ import { createRequire } from "node:module"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
+import { batch } from "./batch/command.ts"
+import type { NotAllDone, RunFailure } from "./batch/failure.ts"
+import { cluster } from "./cluster/command.ts"
 import { type CliFailure, UsageShown } from "./failure.ts"
 import { serve } from "./serve.ts"
 
@@ -17,17 +20,17 @@ export const version: string = manifest.version
 /** The root command. */
 export const command = Command.make("effect-ai-gateway").pipe(
   Command.withDescription("Cloudflare AI Gateway on your machine"),
-  Command.withSubcommands([serve])
+  Command.withSubcommands([serve, batch, cluster])
 )
 
-const isUsage = (error: CliError.CliError | CliFailure): boolean =>
+type Failure = CliError.CliError | CliFailure | RunFailure | NotAllDone
+
+const isUsage = (error: Failure): boolean =>
   CliError.isCliError(error) && error._tag === "ShowHelp" && error.errors.length > 0
 
 /**
  * Runs the command line with the given arguments (without the program's own name). Fails after the problem was printed;
  * the error tells `NodeRuntime.runMain` the exit code: 2 for flags and files that are refused.
  */
-export const run = (
-  args: ReadonlyArray<string>
-): Effect.Effect<void, CliError.CliError | CliFailure | UsageShown, Command.Environment> =>
+export const run = (args: ReadonlyArray<string>): Effect.Effect<void, Failure | UsageShown, Command.Environment> =>
   Command.runWith(command, { version })(args).pipe(Effect.catchIf(isUsage, () => new UsageShown()))

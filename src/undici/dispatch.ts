@@ -44,8 +44,10 @@ class Incoming {
   push(chunk: Uint8Array): void {
     this.#chunks.push(chunk)
     this.#unread += chunk.length
-    if (!this.#whole && this.#unread >= maxUnread) this.#controller.pause()
-    if (!this.#whole) this.#notify()
+    if (this.#whole) return
+    if (this.#unread >= maxUnread) this.#controller.pause()
+    // One read of the socket may bring many chunks, and they come in one turn: who waits is woken once for all of them.
+    if (this.#chunks.length === 1) queueMicrotask(() => this.#notify())
   }
 
   end(error: Reason | undefined): void {
@@ -84,13 +86,15 @@ class Incoming {
     return end.error === undefined ? Effect.succeed(this.#chunks) : Effect.fail(end.error)
   })
 
-  /** The next chunk, or `undefined` at the end. */
+  /** What is there, or comes next, as one chunk; `undefined` at the end. */
   readonly next: Effect.Effect<Uint8Array | undefined, Reason> = Effect.suspend(() => {
-    const chunk = this.#chunks.shift()
-    if (chunk !== undefined) {
-      this.#unread -= chunk.length
+    const chunks = this.#chunks
+    const [first] = chunks
+    if (first !== undefined) {
+      this.#chunks = []
+      this.#unread = 0
       this.#resume()
-      return Effect.succeed(chunk)
+      return Effect.succeed(chunks.length === 1 ? first : Buffer.concat(chunks))
     }
     const end = this.#end
     if (end === undefined) return Effect.flatMap(this.#arrival, () => this.next)

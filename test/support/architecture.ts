@@ -48,7 +48,10 @@ const httpImporters = [
 const sseImporters = ["src/internal/sse.ts"]
 const nodeImporters = ["src/cli/", "src/journal/", "src/undici/", "src/local/node.ts", "src/local/nodeClient.ts"]
 /** Optional peers besides Effect's own packages, and the one module that needs each. */
-const peerImporters: Record<string, string> = { miniflare: "src/local/miniflare.ts" }
+const peerImporters: Record<string, string> = {
+  miniflare: "src/local/miniflare.ts",
+  "@effect/sql-pg/PgClient": "src/cli/cluster/database.ts"
+}
 const unstableImporters = [
   "src/internal/http.ts",
   "src/internal/send.ts",

@@ -62,7 +62,7 @@ const inDoubt = Schema.optionalKey(
     logIds: Schema.Array(Schema.String)
   })
 )
-const Facts = Schema.Struct({
+export const Facts = Schema.Struct({
   target: Schema.String,
   provider: Schema.String,
   model: text,
