@@ -1,0 +1,233 @@
+/**
+ * `effect-ai-gateway batch`: many requests out of a file through a route.
+ */
+import { createHash } from "node:crypto"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Batch from "../../Batch.ts"
+import * as Chat from "../../Chat.ts"
+import * as Route from "../../Route.ts"
+import { CliFailure } from "../failure.ts"
+import * as Formats from "./format.ts"
+import * as Gateway from "./gateway.ts"
+import * as Input from "./input.ts"
+import { modest } from "./memory.ts"
+import * as OpenAi from "./openai.ts"
+import * as RouteFile from "./route.ts"
+import { type Plan, run, type Settings } from "./run.ts"
+import { spooled } from "./source.ts"
+
+/** Items at once unless `--concurrency` says otherwise. */
+export const defaultConcurrency = 16
+const maxConcurrency = 10_000
+const formats = ["auto", "jsonl", "csv", "openai"] as const
+
+export const flags = {
+  input: Argument.String("in").pipe(
+    Argument.withDescription("File with the items: JSON lines, CSV or an OpenAI batch file; - is standard input")
+  ),
+  output: Argument.String("out").pipe(
+    Argument.withDescription(
+      "File for the results, a JSON line each; an earlier run's is gone on with; - is standard output"
+    )
+  ),
+  route: Flag.String("route").pipe(
+    Flag.withMetavar("route.json"),
+    Flag.withDescription(
+      "Stored route that the items go through; OpenAI batch files may do without, and then go to OpenAI"
+    ),
+    Flag.optional
+  ),
+  format: Flag.Literals("format", formats).pipe(
+    Flag.withDescription("What the input is (default: auto, by its name or its first line)"),
+    Flag.withDefault("auto")
+  ),
+  journal: Flag.String("journal").pipe(
+    Flag.withMetavar("dir"),
+    Flag.withDescription("Folder that remembers what is done (default: <out>.journal; none for standard output)"),
+    Flag.optional
+  ),
+  concurrency: Flag.String("concurrency").pipe(
+    Flag.withMetavar("n|adaptive"),
+    Flag.withDescription(`Items at once, or adaptive to find out (default: ${defaultConcurrency})`),
+    Flag.withDefault(String(defaultConcurrency))
+  ),
+  rpm: Flag.Int("rpm").pipe(
+    Flag.withMetavar("n"),
+    Flag.withDescription("Requests per minute, retries and fallbacks included (default: no limit)"),
+    Flag.optional
+  ),
+  tpm: Flag.Int("tpm").pipe(
+    Flag.withMetavar("n"),
+    Flag.withDescription("Tokens per minute, in and out (default: no limit)"),
+    Flag.optional
+  ),
+  itemDeadline: Flag.String("item-deadline").pipe(
+    Flag.withMetavar("duration"),
+    Flag.withDescription('Time for each item with all its attempts, such as "30 seconds" (default: none)'),
+    Flag.optional
+  ),
+  ordered: Flag.Boolean("ordered").pipe(
+    Flag.withDescription("Write results in the order of the input"),
+    Flag.withDefault(false)
+  ),
+  retryFailed: Flag.Boolean("retry-failed").pipe(
+    Flag.withDescription("Try the dead letters of earlier runs again"),
+    Flag.withDefault(false)
+  ),
+  strict: Flag.Boolean("strict").pipe(
+    Flag.withDescription("Refuse an input with malformed lines, which otherwise become dead letters"),
+    Flag.withDefault(false)
+  ),
+  report: Flag.String("report").pipe(
+    Flag.withMetavar("file.html"),
+    Flag.withDescription("Write a page about the run"),
+    Flag.optional
+  ),
+  json: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print the summary as one line of JSON, on standard output unless the results go there"),
+    Flag.withDefault(false)
+  ),
+  force: Flag.Boolean("force").pipe(
+    Flag.withDescription("Overwrite an output without a journal, and use a journal of another input or route"),
+    Flag.withDefault(false)
+  ),
+  accountId: Flag.String("account-id").pipe(
+    Flag.withMetavar("id"),
+    Flag.withDescription("Cloudflare account (default: CLOUDFLARE_ACCOUNT_ID)"),
+    Flag.optional
+  ),
+  gateway: Flag.String("gateway").pipe(
+    Flag.withMetavar("id"),
+    Flag.withDescription("Gateway of the account (default: AI_GATEWAY_ID)"),
+    Flag.optional
+  ),
+  baseUrl: Flag.String("base-url").pipe(
+    Flag.withMetavar("url"),
+    Flag.withDescription("Another server than Cloudflare's, such as that of serve (default: AI_GATEWAY_URL)"),
+    Flag.optional
+  )
+}
+
+const refuse = (flag: string, accepted: string): CliFailure =>
+  new CliFailure({ message: `${flag}: expected ${accepted}` })
+
+export const concurrencyOf = (text: string): Effect.Effect<number | "adaptive", CliFailure> => {
+  if (text === "adaptive") return Effect.succeed(text)
+  const places = /^\d+$/.test(text) ? Number(text) : 0
+  return places >= 1 && places <= maxConcurrency
+    ? Effect.succeed(places)
+    : Effect.fail(refuse("--concurrency", `1 to ${maxConcurrency}, or adaptive`))
+}
+
+export const limitOf = (flag: string, limit: Option.Option<number>): Effect.Effect<number | undefined, CliFailure> =>
+  Option.isSome(limit) && limit.value < 1
+    ? Effect.fail(refuse(flag, "a whole number from 1"))
+    : Effect.succeed(Option.getOrUndefined(limit))
+
+const isInput = (text: string): text is Extract<Duration.Input, string> => /^[\d.]+ [a-z]+$/.test(text)
+
+export const deadlineOf = (text: Option.Option<string>): Effect.Effect<Duration.Duration | undefined, CliFailure> => {
+  if (Option.isNone(text)) return Effect.undefined
+  const given = text.value
+  const duration = isInput(given) ? Duration.fromInput(given) : Option.none()
+  return Option.isSome(duration) && Duration.toMillis(duration.value) >= 1
+    ? Effect.succeed(duration.value)
+    : Effect.fail(refuse("--item-deadline", 'a duration of at least 1 millisecond, such as "30 seconds"'))
+}
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex")
+
+const chatPlan = (
+  format: Input.Format,
+  route: Route.Route<Chat.Input, Chat.Reply>
+): Plan<Chat.Request, Chat.Reply> => ({
+  reader: Input.readers[format],
+  route,
+  value: Batch.withoutRaw(Chat.ReplySchema),
+  format: format === "openai" ? Formats.openaiChat : Formats.own,
+  blank: { messages: [] },
+  tokens: (request) => Math.ceil(Buffer.byteLength(JSON.stringify(request)) / 3) + (request.maxTokens ?? 1024),
+  fingerprint: { route: sha256(RouteFile.textOf(route)), format }
+})
+
+const passPlan = (route: Route.Route<OpenAi.Passed, OpenAi.Answered>): Plan<OpenAi.Passed, OpenAi.Answered> => ({
+  reader: OpenAi.passing,
+  route,
+  value: OpenAi.answered,
+  format: Formats.openaiPassed,
+  blank: { endpoint: "", body: {} },
+  tokens: OpenAi.tokensOf,
+  fingerprint: { route: sha256(Route.describe(route)), format: "openai" }
+})
+
+/**
+ * The command. Ends with 0 when all items are done, 1 when there are dead letters or the job could not go on, 2 when something is refused (then nothing was
+ * sent or written), and 130 after Ctrl-C or SIGTERM: the first one lets what is in flight end, the second one does not.
+ */
+export const batch = Command.make(
+  "batch",
+  flags,
+  Effect.fnUntraced(function* (given) {
+    const { input, json, force, ordered, output, retryFailed, strict } = given
+    yield* modest
+    const limits = {
+      concurrency: yield* concurrencyOf(given.concurrency),
+      rpm: yield* limitOf("--rpm", given.rpm),
+      tpm: yield* limitOf("--tpm", given.tpm),
+      itemDeadline: yield* deadlineOf(given.itemDeadline)
+    }
+    const route = Option.isSome(given.route) ? yield* RouteFile.read(given.route.value) : undefined
+    if (route === undefined && given.format !== "auto" && given.format !== "openai") {
+      return yield* refuse("--route", "the path of a route file")
+    }
+    const gateway = yield* Gateway.connect({
+      accountId: Option.getOrUndefined(given.accountId),
+      gateway: Option.getOrUndefined(given.gateway),
+      baseUrl: Option.getOrUndefined(given.baseUrl)
+    })
+    const opened = yield* Input.open(input, given.format)
+    const { format } = opened
+    if (route === undefined && format !== "openai") {
+      return yield* refuse("--route", "the path of a route file; only OpenAI batch files name their models themselves")
+    }
+    const settings: Settings = {
+      // Whoever wants all lines to be good has them looked at before the first is sent.
+      source: strict && !opened.source.isFile ? yield* spooled(opened.source) : opened.source,
+      output,
+      journal: Option.getOrUndefined(given.journal),
+      report: Option.getOrUndefined(given.report),
+      ...limits,
+      ordered,
+      retryFailed,
+      strict,
+      json,
+      force
+    }
+    if (route !== undefined) return yield* run(chatPlan(format, route), settings, gateway)
+    return yield* run(passPlan(OpenAi.passOn(yield* RouteFile.keyOf("openai"))), settings, gateway)
+  }, Effect.scoped)
+).pipe(
+  Command.withDescription(
+    "Sends the items of a file through a route and writes a line for each result. It can be killed at any moment: the same " +
+      "command goes on where it was. Ends with exit code 0 when all items are done, 1 when there are dead letters or the job " +
+      "could not go on, 2 when something is refused before anything is sent, and 130 on Ctrl-C or SIGTERM: the first lets what is in flight end, the " +
+      "second stops at once. Tokens come from the environment: CF_AIG_TOKEN, CLOUDFLARE_API_TOKEN, and OPENAI_API_KEY and the " +
+      "like where the route asks for them."
+  ),
+  Command.withShortDescription("Send many requests through a route"),
+  Command.withExamples(({ commandPath }) => [
+    {
+      command: `${commandPath.join(" ")} in.jsonl out.jsonl --route route.json --concurrency adaptive`,
+      description: "A file, as fast as the providers take it"
+    },
+    {
+      command: `${commandPath.join(" ")} batch.jsonl results.jsonl --rpm 500 --report report.html`,
+      description: "An OpenAI batch file as it is"
+    }
+  ])
+)

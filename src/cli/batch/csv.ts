@@ -1,0 +1,184 @@
+/**
+ * CSV with a header row (RFC 4180: quotes double inside of quotes, cells may hold line ends).
+ *
+ * `effect/encoding/Csv` ends at the first bad record and does not say on which line a record is. Here a bad record is one dead
+ * letter with its line, and reading goes on with the next line.
+ */
+import * as Result from "effect/Result"
+import type * as Chat from "../../Chat.ts"
+import {
+  conversation,
+  type Entry,
+  idOf,
+  lineId,
+  type MakeParser,
+  type Malformed,
+  type Parser,
+  type Reader,
+  requestOf,
+  unreadableLine
+} from "./entry.ts"
+import { maxLineBytes } from "./lines.ts"
+
+/** Columns that a file may have. */
+export const columns = ["id", "prompt", "system", "maxTokens", "temperature", "topP", "seed"] as const
+type Column = (typeof columns)[number]
+
+const isColumn = (name: string): name is Column => columns.some((column) => column === name)
+
+/** One record, which is fed line by line. */
+class Cells {
+  private readonly cells: Array<string> = []
+  /** Of a cell in quotes that goes on in the next line. */
+  private open: string | undefined
+  private size = 0
+
+  /** The cells, `undefined` while quotes are open, or what is wrong. */
+  feed(line: string): ReadonlyArray<string> | string | undefined {
+    this.size += line.length + 1
+    if (this.size > maxLineBytes) return "the record is too long: expected at most 16 MB"
+    let at = 0
+    if (this.open !== undefined) {
+      const end = this.quoted(line, 0, `${this.open}\n`)
+      if (end === undefined) return undefined
+      if (typeof end === "string") return end
+      at = end
+    }
+    // Past the end of the line means that its last cell has been read.
+    while (at <= line.length) {
+      if (line.charCodeAt(at) === 34) {
+        const end = this.quoted(line, at + 1, "")
+        if (end === undefined) return undefined
+        if (typeof end === "string") return end
+        at = end
+        continue
+      }
+      const comma = line.indexOf(",", at)
+      const end = comma < 0 ? line.length : comma
+      const cell = line.slice(at, end)
+      if (cell.includes('"')) return 'a quote inside of a cell: expected the cell in quotes, with " written twice'
+      this.cells.push(comma < 0 && cell.endsWith("\r") ? cell.slice(0, -1) : cell)
+      at = end + 1
+    }
+    return this.cells
+  }
+
+  /** Reads on in quotes. Gives where the next cell begins, `undefined` when the quotes stay open. */
+  private quoted(line: string, from: number, before: string): number | string | undefined {
+    let cell = before
+    for (let at = from; ; ) {
+      const end = line.indexOf('"', at)
+      if (end < 0) {
+        this.open = cell + line.slice(at)
+        return undefined
+      }
+      cell += line.slice(at, end)
+      if (line.charCodeAt(end + 1) === 34) {
+        cell += '"'
+        at = end + 2
+        continue
+      }
+      this.open = undefined
+      this.cells.push(cell)
+      const rest = line.slice(end + 1)
+      if (rest === "" || rest === "\r") return line.length + 1
+      return rest.startsWith(",") ? end + 2 : "text after a closing quote: expected a comma"
+    }
+  }
+}
+
+const headerOf = (cells: ReadonlyArray<string>): ReadonlyArray<Column> | string => {
+  const header: Array<Column> = []
+  for (const cell of cells) {
+    const name = cell.trim()
+    if (!isColumn(name)) return `column ${JSON.stringify(name.slice(0, 40))}: expected one of ${columns.join(", ")}`
+    if (header.includes(name)) return `column ${name}: expected once`
+    header.push(name)
+  }
+  return header.includes("prompt") ? header : "the first line: expected names of columns with prompt among them"
+}
+
+type Row = Partial<Record<Column, string>>
+
+const numbers = ["maxTokens", "temperature", "topP", "seed"] as const
+
+const read = (row: Row, line: number): Entry<Chat.Request> => {
+  // An empty cell is no value.
+  const { id, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
+  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", id, line, problem })
+  if (problem !== undefined) return malformed(problem)
+  if (row.prompt === undefined || row.prompt === "") return malformed("prompt: expected a text that is not empty")
+  const fields: Record<string, unknown> = {
+    messages: conversation(row.prompt, row.system === "" ? undefined : row.system)
+  }
+  for (const name of numbers) {
+    const cell = row[name]?.trim() ?? ""
+    if (cell === "") continue
+    if (!Number.isFinite(Number(cell))) return malformed(`${name}: expected a number`)
+    fields[name] = Number(cell)
+  }
+  const request = requestOf(fields)
+  return Result.isSuccess(request) ? { _tag: "Item", id, line, input: request.success } : malformed(request.failure)
+}
+
+const parser =
+  <A>(entryOf: (row: Row, line: number) => Entry<A>): MakeParser<A> =>
+  (onEntry): Parser => {
+    let header: ReadonlyArray<Column> | undefined
+    let refused: string | undefined
+    /** The record whose quotes are open, and its first line. */
+    let open: { readonly cells: Cells; readonly line: number } | undefined
+    const malformed = (line: number, problem: string) => onEntry({ _tag: "Malformed", id: lineId(line), line, problem })
+    const take = (cells: ReadonlyArray<string>, line: number): void => {
+      if (header === undefined) {
+        const found = headerOf(cells)
+        if (typeof found === "string") refused = `line ${line}: ${found}`
+        else header = found
+        return
+      }
+      if (cells.length !== header.length) {
+        malformed(line, `${cells.length} cells: expected ${header.length}, as in the first line`)
+        return
+      }
+      const row: Row = {}
+      for (const [i, name] of header.entries()) row[name] = cells[i] ?? ""
+      onEntry(entryOf(row, line))
+    }
+    return {
+      onLine: (text, line, why) => {
+        if (refused !== undefined) return
+        if (why !== undefined) {
+          open = undefined
+          if (header === undefined) refused = `line ${line}: expected names of columns`
+          else onEntry(unreadableLine(line, why))
+          return
+        }
+        if (open === undefined && (text === "" || text === "\r")) return
+        const record = open ?? { cells: new Cells(), line }
+        const fed = record.cells.feed(text)
+        open = fed === undefined ? record : undefined
+        if (fed === undefined) return
+        if (typeof fed !== "string") return take(fed, record.line)
+        if (header === undefined) refused = `line ${record.line}: ${fed}`
+        else malformed(record.line, record.line === line ? fed : `up to line ${line}: ${fed}`)
+      },
+      end: () => {
+        if (open === undefined) return
+        if (header === undefined) refused = `line ${open.line}: a quote is not closed`
+        else malformed(open.line, "a quote is not closed: expected it closed before the end of the file")
+      },
+      refused: () => refused
+    }
+  }
+
+/** CSV with a header row; see {@link columns}. */
+export const csv: Reader<Chat.Request> = {
+  accepted: `CSV whose first line names columns: ${columns.join(", ")}`,
+  entries: parser(read),
+  ids: parser((row, line) => {
+    const { id, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
+    return problem === undefined
+      ? { _tag: "Item", id, line, input: undefined }
+      : { _tag: "Malformed", id, line, problem }
+  })
+}

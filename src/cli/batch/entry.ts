@@ -1,0 +1,206 @@
+/**
+ * What an input consists of, and how a line of it becomes a request.
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as Chat from "../../Chat.ts"
+import { attempt, checked } from "../../internal/dialects/dialect.ts"
+import { maxIdLength } from "../../internal/idIndex.ts"
+import { isRecord, strayField } from "../../internal/json.ts"
+import type { OnLine, Unreadable } from "./lines.ts"
+
+/** A line that can be sent. */
+export interface Item<A> {
+  readonly _tag: "Item"
+  readonly id: string
+  /** Where it begins, from 1. */
+  readonly line: number
+  readonly input: A
+}
+
+/** A line that cannot be sent. It ends as a dead letter. */
+export interface Malformed {
+  readonly _tag: "Malformed"
+  /** Its own id where it can be read, and else its line's. */
+  readonly id: string
+  readonly line: number
+  /** The field and what is accepted; no value. */
+  readonly problem: string
+}
+
+/** What an input consists of. */
+export type Entry<A> = Item<A> | Malformed
+
+/** Lines to entries. */
+export interface Parser {
+  /** Entries come in order, one or none for a line. */
+  readonly onLine: OnLine
+  /** Nothing more comes. */
+  readonly end: () => void
+  /** Why the whole input cannot be read, once known. */
+  readonly refused: () => string | undefined
+}
+
+/** Makes a parser that gives its entries to `onEntry`. */
+export type MakeParser<A> = (onEntry: (entry: Entry<A>) => void) => Parser
+
+/** How a format is read. */
+export interface Reader<A> {
+  /** What a line of it is, for messages. */
+  readonly accepted: string
+  readonly entries: MakeParser<A>
+  /** Only what an entry is called, in a third of the time. A malformed entry may look like an item. */
+  readonly ids: MakeParser<undefined>
+}
+
+/** What an item is called that has no id: the same in every run over the same input. */
+export const lineId = (line: number): string => `line-${line}`
+
+const idAccepted = `a text of 1 to ${maxIdLength} characters, or a whole number`
+
+/** The id that a field holds, or what is wrong with it. Numbers are written as text. */
+export const idOf = (
+  value: unknown,
+  field: string,
+  line: number
+): { readonly id: string; readonly problem?: string } => {
+  if (value === undefined) return { id: lineId(line) }
+  if (typeof value === "string" && value !== "" && value.length <= maxIdLength) return { id: value }
+  if (Number.isSafeInteger(value)) return { id: String(value) }
+  return { id: lineId(line), problem: `${field}: expected ${idAccepted}` }
+}
+
+const unreadable: Readonly<Record<Unreadable, string>> = {
+  long: "the line is too long: expected at most 16 MB",
+  encoding: "the line cannot be read: expected UTF-8"
+}
+
+/** An entry of a line that has no text. */
+export const unreadableLine = (line: number, why: Unreadable): Malformed => ({
+  _tag: "Malformed",
+  id: lineId(line),
+  line,
+  problem: unreadable[why]
+})
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** A parser of one JSON object per line. Empty lines are passed over. */
+export const jsonLines =
+  <A>(read: (object: Record<string, unknown>, line: number) => Entry<A>): MakeParser<A> =>
+  (onEntry) => ({
+    onLine: (text, line, why) => {
+      if (why !== undefined) return onEntry(unreadableLine(line, why))
+      const value = parse(text)
+      if (isRecord(value)) return onEntry(read(value, line))
+      if (value === undefined && text.trim() === "") return
+      const problem = `expected a JSON object${value === undefined ? "" : `, not another JSON value`}`
+      onEntry({ _tag: "Malformed", id: lineId(line), line, problem })
+    },
+    end: () => {},
+    refused: () => undefined
+  })
+
+const decode = Schema.decodeUnknownResult(Chat.RequestSchema, { onExcessProperty: "error" })
+
+const format = SchemaIssue.makeFormatterStandardSchemaV1({
+  leafHook: (issue) => {
+    if (issue._tag === "MissingKey") return "a value"
+    return issue._tag === "UnexpectedKey" && SchemaAST.isObjects(issue.ast)
+      ? `one of ${issue.ast.propertySignatures.map(({ name }) => String(name)).join(", ")}`
+      : SchemaIssue.defaultLeafHook(issue)
+  }
+})
+
+const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string =>
+  path
+    .map((part) => (typeof part === "object" ? part.key : part))
+    .reduce<string>(
+      (text, key) => (typeof key === "number" ? `${text}[${key}]` : `${text}${text === "" ? "" : "."}${String(key)}`),
+      ""
+    )
+
+/** Each provider has its own upper bound; this one is beyond all of them. */
+const limits = { temperature: 5 }
+
+/** A request out of unknown data, or what is wrong with it. */
+export const requestOf = (data: unknown): Result.Result<Chat.Request, string> => {
+  const decoded = decode(data)
+  if (Result.isFailure(decoded)) {
+    const [issue] = format(decoded.failure.issue).issues
+    const path = pathOf(issue?.path ?? [])
+    return Result.fail(
+      `${path === "" ? "" : `${path}: `}expected ${issue?.message.replace(/^Expected /, "").replace(/ \| undefined$/, "") ?? "a request"}`
+    )
+  }
+  const request = decoded.success
+  return Result.mapBoth(
+    attempt(() => checked(request, limits)),
+    { onSuccess: () => request, onFailure: ({ accepted, field }) => `${field}: expected ${accepted}` }
+  )
+}
+
+/** The beginning of a conversation. */
+export const conversation = (prompt: string, system: string | undefined): ReadonlyArray<Chat.Message> =>
+  system === undefined ? [Chat.user(prompt)] : [Chat.system(system), Chat.user(prompt)]
+
+/** Fields of a plain item. */
+const ownFields = [
+  "id",
+  "prompt",
+  "messages",
+  "system",
+  "maxTokens",
+  "temperature",
+  "topP",
+  "stop",
+  "seed",
+  "tools",
+  "toolChoice",
+  "output",
+  "extra"
+]
+
+const readPlain = (object: Record<string, unknown>, line: number): Entry<Chat.Request> => {
+  const { id: given, messages, prompt, system, ...rest } = object
+  const { id, problem } = idOf(given, "id", line)
+  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", id, line, problem })
+  if (problem !== undefined) return malformed(problem)
+  const stray = strayField(rest, ownFields)
+  if (stray !== undefined) return malformed(`${stray}: expected one of ${ownFields.join(", ")}`)
+  if (system !== undefined && typeof system !== "string") return malformed("system: expected a text")
+  if (prompt === undefined) {
+    if (messages === undefined) return malformed("prompt: expected a text, or messages")
+    if (system !== undefined) return malformed("system: expected nothing beside messages, which may have a system one")
+  } else {
+    if (typeof prompt !== "string") return malformed("prompt: expected a text")
+    if (messages !== undefined) return malformed("messages: expected nothing beside prompt")
+  }
+  const all = typeof prompt === "string" ? conversation(prompt, system) : messages
+  const request = requestOf({ ...rest, messages: all })
+  return Result.isSuccess(request) ? { _tag: "Item", id, line, input: request.success } : malformed(request.failure)
+}
+
+/** Reads nothing but the field that names an item. */
+export const idsIn = (field: string): MakeParser<undefined> =>
+  jsonLines((object, line) => {
+    const { id, problem } = idOf(object[field], field, line)
+    return problem === undefined
+      ? { _tag: "Item", id, line, input: undefined }
+      : { _tag: "Malformed", id, line, problem }
+  })
+
+/** JSON lines: `{ "id"?, "prompt", "system"? }` or `{ "id"?, "messages" }`, each with the other fields of a chat request. */
+export const plain: Reader<Chat.Request> = {
+  accepted: 'JSON lines such as {"id": "a", "prompt": "Hello"}',
+  entries: jsonLines(readPlain),
+  ids: idsIn("id")
+}

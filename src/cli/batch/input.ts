@@ -1,0 +1,211 @@
+/**
+ * Inputs of a batch: which format they have, their entries as a stream, and the first pass over a file, which finds what would make a run
+ * fail later on.
+ */
+import { createHash } from "node:crypto"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type * as Chat from "../../Chat.ts"
+import { IdIndex, NumberColumn } from "../../internal/idIndex.ts"
+import { isRecord, parseJson } from "../../internal/json.ts"
+import { pulled } from "../../internal/pulled.ts"
+import { CliFailure } from "../failure.ts"
+import { csv } from "./csv.ts"
+import { type Entry, type MakeParser, type Malformed, plain, type Reader } from "./entry.ts"
+import { detailOf, RunFailure } from "./failure.ts"
+import { LineSplitter, maxLineBytes } from "./lines.ts"
+import * as OpenAi from "./openai.ts"
+import * as Source from "./source.ts"
+
+export type { Entry, Item, Malformed, Reader } from "./entry.ts"
+
+/** How an input is written. */
+export type Format = "jsonl" | "csv" | "openai"
+
+/** The readers of chat requests. */
+export const readers: Readonly<Record<Format, Reader<Chat.Request>>> = { jsonl: plain, csv, openai: OpenAi.chats }
+
+/** An input whose format is known. */
+export interface Opened {
+  readonly source: Source.Source
+  readonly format: Format
+}
+
+const cannotRead = (source: Source.Source) => (error: unknown) =>
+  new RunFailure({ message: `${source.name}: cannot be read: ${detailOf(error)}` })
+
+const firstLine = /^\s*(\S[^\n]*)/
+
+/** By the name, and else by the first line that is not empty. */
+const detect = (path: string, head: string): Format => {
+  if (/\.csv$/i.test(path)) return "csv"
+  const object = parseJson(firstLine.exec(head)?.[1]?.trim() ?? "")
+  return isRecord(object) && OpenAi.looksLike(object) ? "openai" : "jsonl"
+}
+
+const notOfFormat = (source: Source.Source, reader: Reader<unknown>, first: Malformed | undefined): CliFailure =>
+  new CliFailure({
+    message: `${source.name}: expected ${reader.accepted}${first === undefined ? "" : `; line ${first.line}: ${first.problem}`}`
+  })
+
+const empty = (source: Source.Source): CliFailure =>
+  new CliFailure({ message: `${source.name}: is empty: expected at least one item` })
+
+/**
+ * Opens a path, or `-` for standard input, and finds out its format. Fails with `CliFailure` when it cannot be read, is empty, or is
+ * recognisably nothing of that format; of a file only {@link scan} knows.
+ */
+export const open = (
+  path: string,
+  asked: Format | "auto"
+): Effect.Effect<Opened, CliFailure | RunFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const opened = yield* Source.open(path)
+    // Up to the end of the first line that says something.
+    const { ended, head, source } = yield* Source.peeked(
+      opened,
+      (head) => head.length > maxLineBytes || /\S[^\n]*\n/.test(head.toString("latin1"))
+    )
+    const text = head.toString().replace(/^\ufeff/, "")
+    if (ended && text.trim() === "") return yield* empty(source)
+    const format = asked === "auto" ? detect(path, text) : asked
+    if (!source.isFile) {
+      let items = 0
+      let first: Malformed | undefined
+      const parser = readers[format].ids((entry) => {
+        if (entry._tag === "Item") items++
+        else first ??= entry
+      })
+      const splitter = new LineSplitter(parser.onLine)
+      splitter.feed(ended ? head : head.subarray(0, head.lastIndexOf(10) + 1))
+      if (ended) splitter.end()
+      const refused = parser.refused()
+      if (refused !== undefined) return yield* new CliFailure({ message: `${source.name}: ${refused}` })
+      if (items === 0 && first !== undefined) return yield* notOfFormat(source, readers[format], first)
+    }
+    return { source, format }
+  })
+
+/**
+ * The entries of an input, in order. Fails with `CliFailure` when the input as a whole is not of its format, and with `RunFailure` when it can no longer be
+ * read, or is a file that was changed meanwhile.
+ */
+export const entries = <A>(
+  source: Source.Source,
+  makeParser: MakeParser<A>
+): Stream.Stream<Entry<A>, CliFailure | RunFailure> =>
+  pulled(() => {
+    const blocks = source.blocks()
+    let out: Array<Entry<A>> = []
+    let ended = false
+    const parser = makeParser((entry) => void out.push(entry))
+    const splitter = new LineSplitter(parser.onLine)
+    const taken = (): Effect.Effect<ReadonlyArray<Entry<A>>, CliFailure> => {
+      const refused = parser.refused()
+      if (refused !== undefined) return Effect.fail(new CliFailure({ message: `${source.name}: ${refused}` }))
+      const all = out
+      out = []
+      return Effect.succeed(all)
+    }
+    const changed = new RunFailure({ message: `${source.name}: was changed while it was read; run again` })
+    const next = Effect.flatMap(
+      Effect.tryPromise({ try: blocks.next, catch: cannotRead(source) }),
+      (block): Effect.Effect<ReadonlyArray<Entry<A>> | undefined, CliFailure | RunFailure> => {
+        if (block !== undefined) {
+          splitter.feed(block)
+          return taken()
+        }
+        if (ended) return Effect.succeed(undefined)
+        ended = true
+        splitter.end()
+        parser.end()
+        return Effect.flatMap(
+          source.unchanged,
+          (same): Effect.Effect<ReadonlyArray<Entry<A>>, CliFailure | RunFailure> =>
+            same ? taken() : Effect.fail(changed)
+        )
+      }
+    )
+    return { next, cancel: Effect.promise(blocks.close) }
+  })
+
+/** What the first pass over a file knows. */
+export interface Scanned {
+  /** Entries, malformed ones too. */
+  readonly total: number
+  readonly malformed: number
+  /** SHA-256 of the bytes, in hex. */
+  readonly hash: string
+}
+
+const shown = 5
+
+const more = (count: number): string => (count > shown ? `; and ${count - shown} more` : "")
+
+/**
+ * Reads a file for the ids in it, without keeping anything. Fails with `CliFailure` for ids that occur twice (naming both lines), an empty
+ * file, one that is not of its format, and with `strict` for malformed lines.
+ */
+export const scan = <A>(
+  source: Source.Source,
+  reader: Reader<A>,
+  strict: boolean
+): Effect.Effect<Scanned, CliFailure | RunFailure> =>
+  Effect.gen(function* () {
+    const hash = createHash("sha256")
+    const ids = new IdIndex()
+    const lineOf = new NumberColumn("uint32")
+    const doubles: Array<string> = []
+    const problems: Array<string> = []
+    let [total, malformed, duplicates] = [0, 0, 0]
+    let first: Malformed | undefined
+    const take = (entry: Entry<unknown>): void => {
+      total++
+      const before = ids.size
+      const number = ids.add(entry.id)
+      if (number < before) {
+        duplicates++
+        if (doubles.length < shown) {
+          doubles.push(`line ${entry.line} has the id of line ${lineOf.get(number)}`)
+        }
+      } else {
+        lineOf.set(number, entry.line)
+      }
+      if (entry._tag === "Item") return
+      malformed++
+      first ??= entry
+      if (problems.length < shown) problems.push(`line ${entry.line}: ${entry.problem}`)
+    }
+    const parser = strict ? reader.entries(take) : reader.ids(take)
+    const splitter = new LineSplitter(parser.onLine)
+    const blocks = source.blocks()
+    const next = Effect.tryPromise({ try: blocks.next, catch: cannotRead(source) })
+    for (let block = yield* next; block !== undefined; block = yield* next) {
+      hash.update(block)
+      splitter.feed(block)
+      if (parser.refused() !== undefined) break
+    }
+    splitter.end()
+    parser.end()
+    const refused = parser.refused()
+    if (refused !== undefined) return yield* new CliFailure({ message: `${source.name}: ${refused}` })
+    if (total === 0) return yield* empty(source)
+    if (malformed === total) return yield* notOfFormat(source, reader, first)
+    if (duplicates > 0) {
+      const list = doubles.join("; ") + more(duplicates)
+      return yield* new CliFailure({ message: `${source.name}: expected ids that occur once: ${list}` })
+    }
+    if (strict && malformed > 0) {
+      const list = problems.join("; ") + more(malformed)
+      return yield* new CliFailure({ message: `${source.name}: --strict: ${list}` })
+    }
+    return { total, malformed, hash: hash.digest("hex") }
+  })
+
+/** The chat requests of a path, or of standard input (`-`), with malformed lines among them. */
+export const chats = (
+  path: string,
+  format: Format | "auto"
+): Effect.Effect<Stream.Stream<Entry<Chat.Request>, CliFailure | RunFailure>, CliFailure | RunFailure, Scope.Scope> =>
+  Effect.map(open(path, format), (opened) => entries(opened.source, readers[opened.format].entries))

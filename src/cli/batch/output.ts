@@ -1,0 +1,286 @@
+/**
+ * Where results go: a file that later runs go on with, or standard output.
+ *
+ * Lines are collected and written in blocks of 64 kB, and at least ten times a second. A killed process loses what it had collected; the journal
+ * has it, and the next run writes it.
+ */
+import * as Fs from "node:fs/promises"
+import { dirname } from "node:path"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { IdIndex, maxIdLength, NumberColumn } from "../../internal/idIndex.ts"
+import { CliFailure } from "../failure.ts"
+import { codeOf, detailOf, RunFailure } from "./failure.ts"
+import type { Format } from "./format.ts"
+import { LineSplitter } from "./lines.ts"
+import { identityOf } from "./source.ts"
+
+/** What takes lines. */
+export interface Output {
+  /** Takes whole lines with their ends. Waits while too much has not been written. */
+  readonly write: (lines: string) => Effect.Effect<void, RunFailure>
+  /** Everything that was taken is then written. */
+  readonly flush: Effect.Effect<void, RunFailure>
+}
+
+const blockChars = 64 * 1024
+const flushEvery = "100 millis"
+
+/** Collects lines for something that writes blocks. The scope flushes, as far as that is possible. */
+export const collected = (
+  put: (block: string) => Effect.Effect<void, RunFailure>
+): Effect.Effect<Output, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    let pending: Array<string> = []
+    let size = 0
+    let failed: RunFailure | undefined
+    const one = Semaphore.makeUnsafe(1)
+    const flush = Semaphore.withPermit(
+      one,
+      Effect.suspend(() => {
+        if (failed !== undefined) return Effect.fail(failed)
+        if (size === 0) return Effect.void
+        const block = pending.join("")
+        pending = []
+        size = 0
+        return Effect.tapError(Effect.uninterruptible(put(block)), (error) =>
+          Effect.sync(() => {
+            failed = error
+          })
+        )
+      })
+    )
+    yield* Effect.addFinalizer(() => Effect.ignore(flush))
+    // A failure is told to whoever writes next, or flushes.
+    yield* Effect.forkScoped(Effect.repeat(Effect.ignore(flush), Schedule.spaced(flushEvery)))
+    return {
+      write: (lines) =>
+        Effect.suspend(() => {
+          pending.push(lines)
+          size += lines.length
+          return failed !== undefined ? Effect.fail(failed) : size >= blockChars ? flush : Effect.void
+        }),
+      flush
+    }
+  })
+
+/** Writes to a stream of Node, and waits until it has left this process. */
+export const writeTo = (stream: NodeJS.WriteStream, name: string, text: string): Effect.Effect<void, RunFailure> =>
+  Effect.callback<void, RunFailure>((resume) => {
+    const fail = (error: unknown) => resume(Effect.fail(new RunFailure({ message: `${name}: ${detailOf(error)}` })))
+    // Without a listener an error would end the process.
+    const ignore = (): void => {}
+    stream.on("error", ignore)
+    stream.write(text, (error) => {
+      stream.off("error", ignore)
+      if (error === null || error === undefined) resume(Effect.void)
+      else fail(error)
+    })
+  })
+
+/** Standard output. */
+export const stdout: Effect.Effect<Output, never, Scope.Scope> = collected((block) =>
+  writeTo(process.stdout, "standard output", block)
+)
+
+const failure = (path: string) => (error: unknown) => new RunFailure({ message: `${path}: ${detailOf(error)}` })
+
+/** A path that takes lines and is no file, such as a named pipe. */
+export const device = (path: string): Effect.Effect<Output, RunFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const attempt = <A>(run: () => Promise<A>) => Effect.tryPromise({ try: run, catch: failure(path) })
+    const handle = yield* Effect.acquireRelease(
+      attempt(() => Fs.open(path, "w")),
+      (handle) => Effect.promise(() => handle.close().catch(() => undefined))
+    )
+    return yield* collected((block) => attempt(() => handle.writeFile(block)))
+  })
+
+/** What is at the place of an output. */
+export type Place =
+  | { readonly _tag: "nothing" }
+  /** Takes lines and is not read: a pipe, a terminal. */
+  | { readonly _tag: "device" }
+  | { readonly _tag: "file"; readonly size: number; readonly identity: string }
+
+/** Looks at the place of an output. Fails with `CliFailure` when no file can be there. */
+export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
+  Effect.tryPromise({
+    try: async (): Promise<Place> => {
+      const stats = await Fs.stat(path).catch((error: unknown) => {
+        if (codeOf(error) === "ENOENT") return undefined
+        throw error
+      })
+      if (stats === undefined) {
+        await Fs.access(dirname(path), Fs.constants.W_OK)
+        return { _tag: "nothing" }
+      }
+      if (stats.isDirectory()) throw Object.assign(new Error("folder"), { code: "EISDIR" })
+      await Fs.access(path, Fs.constants.W_OK)
+      return stats.isFile() ? { _tag: "file", size: stats.size, identity: identityOf(stats) } : { _tag: "device" }
+    },
+    catch: (error) => new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
+  })
+
+/** Results that are in an output file already. */
+export interface Before {
+  /** Ids in it, of those that `keep` lets stay. */
+  readonly has: (id: string) => boolean
+  /** Marks an id as known to the journal; see `unknown`. */
+  readonly know: (id: string) => void
+  /** How many results the journal does not know. */
+  readonly unknown: () => number
+  /** Bytes that the file had when it was read, and of whole lines. */
+  readonly size: number
+  readonly whole: number
+  /** Lines of dead letters. */
+  readonly failed: number
+}
+
+const readBlock = 1 << 20
+
+/** Gives whole lines, and says how many bytes they have. */
+const scanFile = async (
+  path: string,
+  onLine: (text: string, line: number) => void,
+  afterBlock: () => Promise<void>
+): Promise<{ readonly size: number; readonly whole: number }> => {
+  const handle = await Fs.open(path, "r")
+  try {
+    const buffer = Buffer.allocUnsafe(readBlock)
+    const splitter = new LineSplitter(onLine, Number.POSITIVE_INFINITY)
+    let [size, whole] = [0, 0]
+    while (true) {
+      const { bytesRead } = await handle.read(buffer, 0, readBlock, size)
+      if (bytesRead === 0) return { size, whole }
+      const block = buffer.subarray(0, bytesRead)
+      const last = block.lastIndexOf(10)
+      if (last >= 0) whole = size + last + 1
+      size += bytesRead
+      splitter.feed(block)
+      await afterBlock()
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * Reads the results in a file; `withoutFailed` leaves dead letters out. A torn last line does not count. Fails with `CliFailure` when there
+ * are other lines in it than results of this format.
+ */
+export const readBefore = (
+  path: string,
+  { read }: Pick<Format<never>, "read">,
+  withoutFailed: boolean
+): Effect.Effect<Before, CliFailure> =>
+  Effect.tryPromise({
+    try: async (): Promise<Before> => {
+      const ids = new IdIndex()
+      const known = new NumberColumn("uint8")
+      let [failed, knownCount] = [0, 0]
+      const { size, whole } = await scanFile(
+        path,
+        (text, line) => {
+          const written = read(text)
+          if (written === undefined || written.id.length > maxIdLength) {
+            throw new CliFailure({ message: `${path}: line ${line} is no result in the format that would be written` })
+          }
+          if (written.failed) failed++
+          if (!(written.failed && withoutFailed)) ids.add(written.id)
+        },
+        async () => {}
+      )
+      return {
+        has: (id) => ids.find(id) !== undefined,
+        know: (id) => {
+          const number = ids.find(id)
+          if (number === undefined || known.get(number) === 1) return
+          known.set(number, 1)
+          knownCount++
+        },
+        unknown: () => ids.size - knownCount,
+        size,
+        whole,
+        failed
+      }
+    },
+    catch: (error) =>
+      error instanceof CliFailure ? error : new CliFailure({ message: `${path}: cannot be read: ${detailOf(error)}` })
+  })
+
+/** Writes a file anew without its dead letters, and only then puts it in the old one's place. */
+const dropFailed = async (path: string, read: Format<never>["read"]): Promise<void> => {
+  const temporary = `${path}.${process.pid}.tmp`
+  const handle = await Fs.open(temporary, "w")
+  try {
+    let kept: Array<string> = []
+    const flush = async (): Promise<void> => {
+      const block = kept.join("")
+      kept = []
+      await handle.appendFile(block)
+    }
+    await scanFile(
+      path,
+      (text) => {
+        if (read(text)?.failed === false) kept.push(`${text}\n`)
+      },
+      flush
+    )
+    await flush()
+    await handle.sync()
+    await handle.close()
+    await Fs.rename(temporary, path)
+  } catch (error) {
+    await handle.close().catch(() => undefined)
+    await Fs.rm(temporary, { force: true })
+    throw error
+  }
+}
+
+/** What becomes of what is in the file. */
+export type Beginning = "keep" | "anew" | "withoutFailed"
+
+/** Opens a file to go on with: at the end of its last whole line, or at its beginning. */
+export const file = (
+  path: string,
+  before: Before | undefined,
+  beginning: Beginning,
+  read: Format<never>["read"]
+): Effect.Effect<Output, RunFailure | CliFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const attempt = <A>(run: () => Promise<A>) => Effect.tryPromise({ try: run, catch: failure(path) })
+    const stats = yield* attempt(() => Fs.stat(path).catch(() => undefined))
+    if ((stats?.size ?? 0) !== (before?.size ?? 0) && beginning !== "anew") {
+      return yield* new CliFailure({ message: `${path}: was changed while it was read; run again` })
+    }
+    if (beginning === "withoutFailed") yield* attempt(() => dropFailed(path, read))
+    const handle = yield* Effect.acquireRelease(
+      attempt(() => Fs.open(path, Fs.constants.O_RDWR | Fs.constants.O_CREAT)),
+      (handle) => Effect.promise(() => handle.close().catch(() => undefined))
+    )
+    let position = yield* attempt(async () => {
+      if (beginning === "withoutFailed") return (await handle.stat()).size
+      const keep = beginning === "keep" ? (before?.whole ?? 0) : 0
+      await handle.truncate(keep)
+      return keep
+    })
+    const put = (block: string): Effect.Effect<void, RunFailure> =>
+      attempt(async () => {
+        const bytes = Buffer.from(block)
+        try {
+          for (let from = 0; from < bytes.length; ) {
+            const { bytesWritten } = await handle.write(bytes, from, bytes.length - from, position + from)
+            from += bytesWritten
+          }
+        } catch (error) {
+          // Half a block may have found room.
+          await handle.truncate(position).catch(() => undefined)
+          throw error
+        }
+        position += bytes.length
+      })
+    return yield* collected(put)
+  })

@@ -1,0 +1,381 @@
+/**
+ * Runs a job of the command line from its checks to its summary.
+ */
+import * as Fs from "node:fs/promises"
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Console from "effect/Console"
+import type * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
+import * as Batch from "../../Batch.ts"
+import { type Fingerprint, type Journal, JournalError } from "../../BatchJournal.ts"
+import type { GatewayError } from "../../GatewayError.ts"
+import { NumberColumn } from "../../internal/idIndex.ts"
+import * as FileJournal from "../../journal/FileJournal.ts"
+import type * as Limiter from "../../Limiter.ts"
+import * as Route from "../../Route.ts"
+import type * as Router from "../../Router.ts"
+import { CliFailure } from "../failure.ts"
+import type { Entry, Reader } from "./entry.ts"
+import { codeOf, detailOf, NotAllDone, RunFailure } from "./failure.ts"
+import { type Format, problemOf } from "./format.ts"
+import * as Input from "./input.ts"
+import * as Output from "./output.ts"
+import * as Progress from "./progress.ts"
+import * as Report from "./report.ts"
+import { Recorder } from "./reportData.ts"
+import { inStages } from "./signals.ts"
+import type { Source } from "./source.ts"
+import * as Summary from "./summary.ts"
+
+/** What the format of the input decides. */
+export interface Plan<In, Out> {
+  readonly reader: Reader<In>
+  readonly route: Route.Route<In, Out>
+  readonly value: Batch.ValueCodec<Out>
+  readonly format: Format<Out>
+  /** Stands for the request of a malformed line, which is never sent: this very value. */
+  readonly blank: In
+  /** Tokens that a request will use, at most. */
+  readonly tokens: (input: In) => number
+  /** What tells this plan from others. */
+  readonly fingerprint: Fingerprint
+}
+
+/** What was asked for. */
+export interface Settings {
+  readonly source: Source
+  readonly output: string
+  /** Default: beside an output file. */
+  readonly journal: string | undefined
+  readonly report: string | undefined
+  readonly concurrency: number | "adaptive" | Limiter.AdaptiveConcurrency | undefined
+  readonly rpm: number | undefined
+  readonly tpm: number | undefined
+  readonly itemDeadline: Duration.Duration | undefined
+  readonly ordered: boolean
+  readonly retryFailed: boolean
+  readonly strict: boolean
+  readonly json: boolean
+  readonly force: boolean
+}
+
+type Failure = CliFailure | RunFailure
+
+const flagOf: Readonly<Record<string, string>> = {
+  requestsPerMinute: "--rpm",
+  tokensPerMinute: "--tpm",
+  concurrency: "--concurrency",
+  itemDeadline: "--item-deadline"
+}
+
+const again = "what has ended is in the journal: run the same command again to go on"
+
+/** What the journal says in options, in flags. */
+const inFlags = (detail: string): string =>
+  detail
+    .replace("or force it", "or --force to use it all the same")
+    .replace("; force it to", "; --force to")
+    .replace("use the option breakLock", "remove the file lock-….json in that folder")
+
+/** Why a job does not begin. */
+const notBegun =
+  (journal: string | undefined) =>
+  (error: GatewayError | JournalError): Failure => {
+    if (error instanceof JournalError) {
+      const message = `--journal ${journal}: ${inFlags(error.detail)}`
+      return ["ENOSPC", "EDQUOT", "EIO"].includes(codeOf(error) ?? "")
+        ? new RunFailure({ message })
+        : new CliFailure({ message })
+    }
+    const { message, reason } = error
+    return new CliFailure({
+      message:
+        reason._tag === "InvalidRequest" && reason.field !== undefined && reason.accepted !== undefined
+          ? `${flagOf[reason.field] ?? reason.field}: expected ${reason.accepted}`
+          : message
+    })
+  }
+
+/** Why a job ended early. `lineOf`: the line of the item at an index. */
+const endedEarly =
+  (name: string, hasJournal: boolean, lineOf: (index: number) => number) =>
+  (error: GatewayError | JournalError | Failure): Failure => {
+    if (error instanceof CliFailure) return error
+    if (error instanceof RunFailure) {
+      return hasJournal ? new RunFailure({ message: `${error.message}; ${again}` }) : error
+    }
+    if (error instanceof JournalError)
+      return new RunFailure({ message: `${error.message}${hasJournal ? `; ${again}` : ""}` })
+    const { reason } = error
+    const field = reason._tag === "InvalidRequest" ? /^id of item (\d+)$/.exec(reason.field ?? "")?.[1] : undefined
+    const other =
+      reason._tag === "InvalidRequest" ? /item (\d+) has the same$/.exec(reason.accepted ?? "")?.[1] : undefined
+    if (field !== undefined && other !== undefined) {
+      const [line, first] = [lineOf(Number(field)), lineOf(Number(other))]
+      return new CliFailure({
+        message: `${name}: expected ids that occur once: line ${line} has the id of line ${first}`
+      })
+    }
+    return new RunFailure({ message: `the job stopped: ${error.message}${hasJournal ? `; ${again}` : ""}` })
+  }
+
+/** The entries of earlier runs pass by `onEnded` when the journal is opened. */
+const watched = (store: Journal, onEnded: (id: string) => void): Journal => ({
+  open: (options) =>
+    store.open({
+      ...options,
+      onEntry: (entry) => {
+        options.onEntry(entry)
+        if (entry._tag !== "sent") onEnded(entry.id)
+      }
+    })
+})
+
+/** Whether a folder has a journal in it. Fails with `CliFailure` when it has something else. */
+const hasJournal = (path: string): Effect.Effect<boolean, CliFailure> =>
+  Effect.tryPromise({
+    try: async () => {
+      const names = await Fs.readdir(path).catch((error: unknown) => {
+        if (codeOf(error) === "ENOENT") return []
+        throw error
+      })
+      const isJournal = names.some((name) => /^\d{6}\.jsonl$/.test(name))
+      if (!isJournal && names.some((name) => !/^lock-.*\.json(\.new)?$/.test(name))) throw new Error("foreign")
+      return isJournal
+    },
+    catch: (error) => {
+      const detail = codeOf(error) === undefined ? "it holds other files" : detailOf(error)
+      return new CliFailure({ message: `--journal ${path}: expected the path of a folder for a journal: ${detail}` })
+    }
+  })
+
+/** What is known about the places of a job before anything is written. */
+interface Places {
+  readonly output: Output.Place
+  /** By default beside an output file. */
+  readonly journal: string | undefined
+  /** The journal has been written to. */
+  readonly begun: boolean
+}
+
+const samePlace = (flag: string, path: string): CliFailure =>
+  new CliFailure({ message: `${flag} ${path}: expected another file than the input` })
+
+/** Checks what can be checked without reading the input. */
+const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.Return<Places, CliFailure> {
+  const { force, output, report, source } = settings
+  const place: Output.Place = output === "-" ? { _tag: "device" } : yield* Output.placeOf(output)
+  if (place._tag === "file" && place.identity === source.identity) return yield* samePlace("the output", output)
+  if (report !== undefined) {
+    const at = yield* Output.placeOf(report).pipe(
+      Effect.mapError(({ message }) => new CliFailure({ message: `--report ${message}` }))
+    )
+    if (at._tag === "file" && at.identity === source.identity) return yield* samePlace("--report", report)
+    if (report === output || (at._tag === "file" && place._tag === "file" && at.identity === place.identity)) {
+      return yield* new CliFailure({ message: `--report ${report}: expected another file than the output` })
+    }
+  }
+  const journal = settings.journal ?? (place._tag === "device" ? undefined : `${output}.journal`)
+  const begun = journal === undefined ? false : yield* hasJournal(journal)
+  if (place._tag === "file" && place.size > 0 && !begun && !force) {
+    return yield* new CliFailure({
+      message: `${output}: exists, and there is no journal ${journal} to go on with: expected a new path, or --force to overwrite it`
+    })
+  }
+  return { output: place, journal, begun }
+})
+
+const writeReport = (path: string, html: string): Effect.Effect<void, RunFailure> =>
+  Effect.tryPromise({
+    try: async () => {
+      const temporary = `${path}.${process.pid}.tmp`
+      try {
+        await Fs.writeFile(temporary, html)
+        await Fs.rename(temporary, path)
+      } catch (error) {
+        await Fs.rm(temporary, { force: true })
+        throw error
+      }
+    },
+    catch: (error) => new RunFailure({ message: `--report ${path}: ${detailOf(error)}` })
+  })
+
+/** A job that has been begun, for those who come after it. */
+interface Begun {
+  readonly summary: Effect.Effect<Batch.Summary>
+  readonly recorder: Recorder | undefined
+}
+
+/** Runs a job. Fails with `CliFailure` for what is refused before anything is written, and with `NotAllDone` when all has been said. */
+export const run = Effect.fnUntraced(function* <In, Out>(
+  plan: Plan<In, Out>,
+  settings: Settings,
+  gateway: Context.Context<Router.Router>
+) {
+  const { output, source } = settings
+  const places = yield* checkPlaces(settings)
+  const { journal } = places
+  const scanned = source.isFile ? yield* Input.scan(source, plan.reader, settings.strict) : undefined
+  const asked = Deferred.makeUnsafe<void>()
+  let begun: Begun | undefined
+  /** Where items begin, when the first pass has not made sure of their ids. */
+  const lines = new NumberColumn("uint32")
+
+  const before =
+    places.output._tag === "file" && places.begun
+      ? yield* Output.readBefore(output, plan.format, settings.retryFailed).pipe(
+          Effect.catchIf(
+            () => settings.force,
+            () => Effect.undefined
+          )
+        )
+      : undefined
+  const canKeep = before !== undefined && !settings.ordered
+
+  const options = (anew: () => boolean): Batch.Options<Entry<In>, In, Out> => ({
+    route: (entry) =>
+      entry._tag === "Item"
+        ? plan.route
+        : Route.fromNode<In, Out>({ _tag: "Invalid", problem: problemOf(entry), route: undefined }),
+    input: (entry) => (entry._tag === "Item" ? entry.input : plan.blank),
+    id: (entry, index) => {
+      if (scanned === undefined) lines.set(index, entry.line)
+      return entry.id
+    },
+    concurrency: settings.concurrency,
+    ordered: settings.ordered,
+    itemDeadline: settings.itemDeadline,
+    ...((settings.rpm ?? settings.tpm) !== undefined && {
+      limits: {
+        requestsPerMinute: settings.rpm,
+        tokensPerMinute: settings.tpm,
+        tokens: (input) => (input === plan.blank ? 0 : plan.tokens(input))
+      }
+    }),
+    ...(journal !== undefined && {
+      journal: {
+        store: watched(FileJournal.make({ path: journal }), (id) => before?.know(id)),
+        value: plan.value,
+        retryFailed: settings.retryFailed,
+        force: settings.force,
+        fingerprint: { ...plan.fingerprint, ...(scanned !== undefined && { input: scanned.hash }) },
+        replay: (id: string) => anew() || before?.has(id) !== true
+      }
+    })
+  })
+
+  const body = Effect.gen(function* () {
+    /** All that is in the journal is written again: some of it is not in the output, or not in its place. */
+    let anew = !canKeep
+    const opened = Deferred.makeUnsafe<void>()
+    // Nothing is taken from the input before the output is open.
+    const entries = Stream.unwrap(Effect.as(Deferred.await(opened), Input.entries(source, plan.reader.entries)))
+    const job = yield* Effect.mapError(
+      Batch.start(
+        entries,
+        options(() => anew)
+      ),
+      notBegun(journal)
+    )
+    const startedAt = (yield* job.summary).startedAt
+    const recorder = settings.report === undefined ? undefined : new Recorder(startedAt)
+    // From here on the journal is this process's own.
+    if (canKeep && before.unknown() > 0) {
+      if (!settings.force) {
+        return yield* new CliFailure({
+          message: `${output}: holds ${before.unknown()} results that the journal ${journal} does not know: expected the journal of this output, or --force to write it anew`
+        })
+      }
+      anew = true
+    }
+    const out =
+      output === "-"
+        ? yield* Output.stdout
+        : places.output._tag === "device"
+          ? yield* Output.device(output)
+          : yield* Output.file(
+              output,
+              before,
+              anew
+                ? "anew"
+                : settings.retryFailed && before !== undefined && before.failed > 0
+                  ? "withoutFailed"
+                  : "keep",
+              plan.format.read
+            )
+    begun = { summary: job.summary, recorder }
+    const stdio = yield* Stdio.Stdio
+    const interactive = (yield* stdio.stderrIsTerminal) && !(output === "-" && (yield* stdio.stdoutIsTerminal))
+    const told = interactive ? Effect.void : Console.error("Ending what is in flight; a second Ctrl-C stops at once")
+    yield* Effect.forkScoped(Deferred.await(asked).pipe(Effect.andThen(job.drain), Effect.andThen(told)))
+    const shown = yield* Effect.forkScoped(Progress.show(job, { total: scanned?.total, interactive }))
+    if (recorder !== undefined) {
+      const sampled = Stream.runForEach(job.progress(), (progress) => Effect.sync(() => recorder.sample(progress)))
+      yield* Effect.forkScoped(sampled)
+    }
+    const clock = yield* Clock.Clock
+    yield* Deferred.succeed(opened, undefined)
+    yield* Stream.runForEachArray(job.results, (results) => {
+      let text = ""
+      for (const result of results) text += `${plan.format.line(result)}\n`
+      if (recorder !== undefined) {
+        const now = clock.currentTimeMillisUnsafe()
+        for (const result of results) recorder.add(result, now)
+      }
+      return out.write(text)
+    }).pipe(
+      // What came before a failure of the job is written all the same.
+      Effect.ensuring(Effect.ignore(out.flush)),
+      Effect.andThen(out.flush),
+      Effect.mapError(endedEarly(source.name, journal !== undefined, (index) => lines.get(index)))
+    )
+    yield* Fiber.await(shown)
+  }).pipe(Effect.scoped, Effect.provideContext(gateway))
+
+  const finish = Effect.fnUntraced(function* (exit: Exit.Exit<void, Failure>, interrupted: boolean) {
+    const failure = Option.getOrUndefined(Exit.findErrorOption(exit))
+    const isDefect = Exit.isFailure(exit) && failure === undefined && !Cause.hasInterruptsOnly(exit.cause)
+    if (begun === undefined || isDefect) return yield* exit
+    const summary = yield* begun.summary
+    let problem = failure
+    if (settings.report !== undefined && begun.recorder !== undefined) {
+      const html = Report.render({ title: output === "-" ? source.name : output, summary, recorder: begun.recorder })
+      const written = yield* Effect.exit(writeReport(settings.report, html))
+      problem ??= Option.getOrUndefined(Exit.findErrorOption(written))
+    }
+    const dead = summary.deadLetters + summary.replayed.deadLetters
+    const exitCode = interrupted ? 130 : problem instanceof CliFailure ? 2 : problem !== undefined || dead > 0 ? 1 : 0
+    const said: Summary.Run = {
+      summary,
+      exitCode,
+      output: output === "-" ? "standard output" : output,
+      journal,
+      report: settings.report,
+      total: scanned?.total,
+      error: problem?.message
+    }
+    if (settings.json) {
+      const [stream, name] =
+        output === "-" ? ([process.stderr, "standard error"] as const) : ([process.stdout, "standard output"] as const)
+      yield* Effect.ignore(Output.writeTo(stream, name, `${Summary.json(said)}\n`))
+    } else {
+      yield* Console.error(Summary.text(said))
+    }
+    // Nobody reports what fails while it is interrupted.
+    if (problem !== undefined && interrupted) yield* Console.error(problem.message)
+    if (problem !== undefined) return yield* problem
+    if (exitCode === 1) return yield* new NotAllDone()
+  })
+
+  return yield* inStages(body, Effect.asVoid(Deferred.succeed(asked, undefined)), (exit, ending) =>
+    finish(exit, ending !== "ended")
+  )
+})

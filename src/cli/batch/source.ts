@@ -1,0 +1,165 @@
+/**
+ * Where the bytes of an input come from: a file, which is read twice, or standard input and pipes, which are read once.
+ */
+import { createReadStream } from "node:fs"
+import * as Fs from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { CliFailure } from "../failure.ts"
+import { detailOf, RunFailure } from "./failure.ts"
+
+/** A block of bytes, overwritten by the next one; `undefined` at the end. */
+export interface Blocks {
+  readonly next: () => Promise<Buffer | undefined>
+  readonly close: () => Promise<void>
+}
+
+/** An input. */
+export interface Source {
+  /** For messages. */
+  readonly name: string
+  /** Whether it can be read from its beginning again. */
+  readonly isFile: boolean
+  /** Begins to read. Of what is no file only once. */
+  readonly blocks: () => Blocks
+  /** Whether a file is still what it was when it was opened. */
+  readonly unchanged: Effect.Effect<boolean>
+  /** Of a file: tells it from others. */
+  readonly identity: string | undefined
+}
+
+// All items of a block exist at once, so it is not larger than it has to be.
+const blockBytes = 64 * 1024
+
+/** What tells files from each other, whatever they are called. */
+export const identityOf = ({ dev, ino }: { readonly dev: number; readonly ino: number }): string => `${dev}:${ino}`
+
+const blocksOf = (handle: Fs.FileHandle): Blocks => {
+  const buffer = Buffer.allocUnsafe(blockBytes)
+  let position = 0
+  return {
+    next: async () => {
+      const { bytesRead } = await handle.read(buffer, 0, blockBytes, position)
+      position += bytesRead
+      return bytesRead === 0 ? undefined : buffer.subarray(0, bytesRead)
+    },
+    close: async () => {}
+  }
+}
+
+const fileSource = (path: string, name: string): Effect.Effect<Source, CliFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const handle = yield* Effect.acquireRelease(
+      Effect.tryPromise({
+        try: () => Fs.open(path, "r"),
+        catch: (error) =>
+          new CliFailure({ message: `${name}: expected the path of a readable file: ${detailOf(error)}` })
+      }),
+      (handle) => Effect.promise(() => handle.close())
+    )
+    const before = yield* Effect.promise(() => handle.stat())
+    return {
+      name,
+      isFile: true,
+      blocks: () => blocksOf(handle),
+      unchanged: Effect.map(
+        Effect.promise(() => handle.stat()),
+        ({ mtimeMs, size }) => mtimeMs === before.mtimeMs && size === before.size
+      ),
+      identity: identityOf(before)
+    }
+  })
+
+/** Blocks of a stream of Node, which is destroyed when nobody wants more. */
+const streamed = (name: string, open: () => AsyncIterable<unknown>): Source => ({
+  name,
+  isFile: false,
+  blocks: () => {
+    const iterator = open()[Symbol.asyncIterator]()
+    return {
+      next: async () => {
+        const { done, value } = await iterator.next()
+        return done === true ? undefined : Buffer.isBuffer(value) ? value : Buffer.from(String(value))
+      },
+      // It waits for a read that is under way, for which nobody waits here.
+      close: async () => void iterator.return?.().catch(() => undefined)
+    }
+  },
+  unchanged: Effect.succeed(true),
+  identity: undefined
+})
+
+/** Opens a path, or `-` for standard input. Fails with `CliFailure` when it cannot be read. */
+export const open = (path: string): Effect.Effect<Source, CliFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    if (path === "-") return streamed("standard input", () => process.stdin)
+    const stats = yield* Effect.tryPromise({
+      try: () => Fs.stat(path),
+      catch: (error) => new CliFailure({ message: `${path}: expected the path of a readable file: ${detailOf(error)}` })
+    })
+    if (stats.isDirectory()) {
+      return yield* new CliFailure({ message: `${path}: expected the path of a readable file, not of a folder` })
+    }
+    return stats.isFile() ? yield* fileSource(path, path) : streamed(path, () => createReadStream(path))
+  })
+
+/** Puts what can be read only once into a temporary file, to read it twice. */
+export const spooled = (source: Source): Effect.Effect<Source, CliFailure | RunFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const failed = (error: unknown) => new RunFailure({ message: `${source.name}: cannot be kept: ${detailOf(error)}` })
+    const folder = yield* Effect.acquireRelease(
+      Effect.tryPromise({ try: () => Fs.mkdtemp(join(tmpdir(), "effect-ai-gateway-")), catch: failed }),
+      (path) => Effect.promise(() => Fs.rm(path, { recursive: true, force: true }))
+    )
+    const path = join(folder, "input")
+    yield* Effect.tryPromise({
+      try: async () => {
+        const blocks = source.blocks()
+        const handle = await Fs.open(path, "wx", 0o600)
+        try {
+          for (let block = await blocks.next(); block !== undefined; block = await blocks.next()) {
+            await handle.appendFile(block)
+          }
+        } finally {
+          await handle.close()
+        }
+      },
+      catch: failed
+    })
+    return yield* fileSource(path, source.name)
+  })
+
+/** Reads the beginning of a source, and gives back one that still has it. `enough` is told what has been read. */
+export const peeked = (
+  source: Source,
+  enough: (head: Buffer) => boolean
+): Effect.Effect<{ readonly head: Buffer; readonly ended: boolean; readonly source: Source }, RunFailure> =>
+  Effect.tryPromise({
+    try: async () => {
+      const blocks = source.blocks()
+      let head = Buffer.alloc(0)
+      let ended = false
+      while (!ended && !enough(head)) {
+        const block = await blocks.next()
+        if (block === undefined) ended = true
+        else head = Buffer.concat([head, block])
+      }
+      if (source.isFile) {
+        await blocks.close()
+        return { head, ended, source }
+      }
+      let kept: Buffer | undefined = head
+      const rest: Blocks = {
+        next: async () => {
+          const first = kept
+          kept = undefined
+          return first !== undefined && first.length > 0 ? first : await blocks.next()
+        },
+        close: blocks.close
+      }
+      return { head, ended, source: { ...source, blocks: () => rest } }
+    },
+    catch: (error) => new RunFailure({ message: `${source.name}: cannot be read: ${detailOf(error)}` })
+  })

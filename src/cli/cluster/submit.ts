@@ -1,0 +1,116 @@
+/**
+ * `effect-ai-gateway cluster submit`: items of a file into a job.
+ */
+import * as Console from "effect/Console"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as Chat from "../../Chat.ts"
+import * as Cluster from "../../cluster/Cluster.ts"
+import { invalid } from "../../GatewayError.ts"
+import * as Batch from "../batch/command.ts"
+import * as Figures from "../batch/figures.ts"
+import { problemOf } from "../batch/format.ts"
+import * as Input from "../batch/input.ts"
+import * as RouteFile from "../batch/route.ts"
+import { spooled } from "../batch/source.ts"
+import * as Database from "./database.ts"
+import { fingerprintOf } from "./worker.ts"
+
+const flags = {
+  input: Argument.String("in").pipe(
+    Argument.withDescription("File with the items: JSON lines, CSV or an OpenAI batch file; - is standard input")
+  ),
+  ...Database.flags,
+  route: Flag.String("route").pipe(
+    Flag.withMetavar("route.json"),
+    Flag.withDescription(
+      "Route that the workers will use; others are then refused (default: that of the first worker)"
+    ),
+    Flag.optional
+  ),
+  format: Batch.flags.format,
+  strict: Batch.flags.strict,
+  retryFailed: Flag.Boolean("retry-failed").pipe(
+    Flag.withDescription("Put dead letters that come again back into the queue"),
+    Flag.withDefault(false)
+  ),
+  open: Flag.Boolean("open").pipe(
+    Flag.withDescription("More items will be submitted: workers wait for them"),
+    Flag.withDefault(false)
+  ),
+  force: Flag.Boolean("force").pipe(Flag.withDescription("Submit to a job of another route"), Flag.withDefault(false)),
+  json: Flag.Boolean("json").pipe(
+    Flag.withDescription("Print what it came to as one line of JSON"),
+    Flag.withDefault(false)
+  )
+}
+
+const hint = "what was submitted is kept: run the same command again for the rest"
+
+const submissionOf = (entry: Input.Entry<Chat.Request>): Cluster.Submission<Chat.Request> => {
+  if (entry._tag === "Item") return { id: entry.id, input: entry.input }
+  const { accepted, field } = problemOf(entry)
+  return { id: entry.id, error: invalid("cluster submit", field, accepted) }
+}
+
+const text = (job: string, { added, changed, known, retried }: Cluster.Submitted): string =>
+  [
+    `job ${job}: ${Figures.whole(added)} new items`,
+    known > 0 ? `${Figures.whole(known)} were there already` : "",
+    retried > 0 ? `${Figures.whole(retried)} dead letters put back` : "",
+    changed.count > 0
+      ? `${Figures.whole(changed.count)} of those there have another input now, and keep the first one (${changed.ids.map(Figures.plain).join(", ")}${changed.count > changed.ids.length ? ", …" : ""})`
+      : ""
+  ]
+    .filter((part) => part !== "")
+    .join("; ")
+
+/** The subcommand. */
+export const submit = Command.make(
+  "submit",
+  flags,
+  Effect.fnUntraced(
+    function* (given) {
+      const { force, job, json, retryFailed, strict } = given
+      const route = Option.isSome(given.route) ? yield* RouteFile.read(given.route.value) : undefined
+      const database = yield* Database.connect(given.databaseUrl)
+      const { format, source: opened } = yield* Input.open(given.input, given.format)
+      const reader = Input.readers[format]
+      const source = strict && !opened.isFile ? yield* spooled(opened) : opened
+      if (source.isFile) yield* Input.scan(source, reader, strict)
+      let begun = false
+      const submitted = yield* Cluster.submit({
+        job,
+        items: Stream.map(Input.entries(source, reader.entries), submissionOf),
+        input: Chat.RequestSchema,
+        fingerprint: route === undefined ? {} : fingerprintOf(route),
+        force,
+        retryFailed,
+        seal: !given.open,
+        onProgress: () =>
+          Effect.sync(() => {
+            begun = true
+          })
+      }).pipe(
+        Effect.mapError((error) =>
+          !Database.isOurs(error) ? error : begun ? Database.stopped(error, hint) : Database.refused(error)
+        ),
+        Effect.provideContext(database)
+      )
+      yield* json ? Console.log(JSON.stringify({ job, ...submitted })) : Console.error(text(job, submitted))
+    },
+    Database.quietly,
+    Effect.scoped
+  )
+).pipe(
+  Command.withDescription(
+    "Puts the items of a file into a job in PostgreSQL. Items whose id the job has already are left alone, so a submission " +
+      "that was broken off is run again as it is. The first submission makes the tables. Ends with exit code 0, with 1 when it " +
+      "could not go on, and with 2 when something is refused before anything is written."
+  ),
+  Command.withShortDescription("Put items into a job")
+)

@@ -1,0 +1,328 @@
+/**
+ * Items of the queue that this worker holds, and how they end.
+ *
+ * Effect's SQL store of `PersistedQueue` does the claiming: `FOR UPDATE SKIP LOCKED`, a lease that is refreshed while the worker lives, and items of a dead worker given out
+ * again when it lapses. What it does not do is left to the seam that it offers, the scope of a taken item:
+ *
+ * - It acknowledges an item when that scope closes, behind whatever the handler wrote. Closed **inside** of a transaction, the acknowledgement is part of it. So a
+ *   result, the end of its item and its removal from the queue are one transaction.
+ *   (A connection that breaks in the middle of it holds the ends of its worker up for at most a lease; nothing is lost by that.)
+ * - It counts an attempt when it claims, also for an item that only waited in a worker that was killed, and gives up on an item without a trace in the results. So it is told of no
+ *   limit; what counts is how often an item was **sent** without an end, which is written down before it is sent. An item that was in flight at two crashes is run alone among
+ *   its like from then on, so that one which kills its worker does not take its neighbours with it.
+ * - It takes items one by one, and acknowledges them so. What is ours is done for many at a time: looking items up, writing down that they are sent, and how they ended.
+ * - It polls. The polls of a worker are apart by {@link pollMillis} while the queue is empty, and follow each other at once while it is not.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as PersistedQueue from "effect/persistence/PersistedQueue"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import type { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { Json } from "../BatchJournal.ts"
+import type { Facts } from "../internal/batch/record.ts"
+import { batched } from "./batched.ts"
+import { ClusterError, fromSql } from "./error.ts"
+import { read } from "./outcome.ts"
+import { queueTable } from "./schema.ts"
+
+/** Milliseconds between looks into an empty queue. */
+const pollMillis = 250
+/** Milliseconds that a look into the queue may take. */
+const lookMillis = 300
+/** Sent so often without an end, an item is run alone among its like. */
+const suspectFrom = 2
+/** Claimed so many times more often than it may be sent: it kills its worker before it is sent. */
+const claimsPerSend = 4
+/** How long what is done stays in the queue; nothing reads it there any more. */
+const keptMinutes = Duration.minutes(10)
+
+/** What is in the queue. */
+export interface Element {
+  readonly id: string
+  readonly input: Json
+}
+
+/** An item that is held. */
+export interface Claim {
+  readonly seq: string
+  readonly id: string
+  readonly input: Json
+  /** Names this delivery of the item, in the worker. */
+  readonly key: string
+  /** Of an earlier delivery that was sent and did not end. */
+  readonly eventId: string | undefined
+}
+
+/** How an item ended. */
+export interface Ending {
+  readonly kind: "done" | "dead"
+  readonly record: Json
+}
+
+/** What is to be done with a claim. */
+export type Standing =
+  | { readonly _tag: "run"; readonly claim: Claim }
+  | { readonly _tag: "poison"; readonly claim: Claim; readonly times: number }
+  | { readonly _tag: "unreadable"; readonly claim: Claim }
+
+export interface Options {
+  readonly job: string
+  readonly worker: string
+  readonly maxAttempts: number
+  /** Milliseconds. */
+  readonly lease: number
+  /** How long an end is tried to be written, in milliseconds. */
+  readonly patience: number
+  readonly cost: (facts: Facts) => number | undefined
+}
+
+interface Held {
+  readonly claim: Claim
+  readonly scope: Scope.Closeable
+  readonly isSuspect: boolean
+  sent: boolean
+}
+
+interface Row {
+  readonly seq: string
+  readonly id: string
+  readonly sends: number
+  readonly event: string | null
+  readonly ended: boolean
+}
+
+interface Ended {
+  readonly held: Held
+  readonly ending: Ending
+}
+
+export interface Claims {
+  /** Waits for an item. Interruptible while it waits; what is claimed is then given back. */
+  readonly take: Effect.Effect<Standing, ClusterError>
+  /** Writes down that an item is about to be sent. */
+  readonly sent: (key: string, eventId: string) => Effect.Effect<void, ClusterError>
+  /** Ends an item, in one transaction. */
+  readonly end: (key: string, ending: Ending) => Effect.Effect<void, ClusterError>
+  /** The job is finished: nothing can be claimed any more, so the end need not wait for what might be. */
+  readonly finish: Effect.Effect<void>
+  /** Forgets what has long been done. */
+  readonly cleanup: Effect.Effect<void, PersistedQueue.PersistedQueueError>
+}
+
+const isElement = (value: unknown): value is Element =>
+  typeof value === "object" && value !== null && "id" in value && typeof value.id === "string" && "input" in value
+
+/** For each failure of a write: at first soon, then every five seconds. */
+const again = (patience: number) =>
+  Schedule.min([Schedule.exponential(100, 2), Schedule.spaced(5000)]).pipe(Schedule.upTo({ duration: patience }))
+
+/** The store of the queue. */
+export const queueStore = (options?: { readonly lease: number }) =>
+  PersistedQueue.makeStoreSql({
+    tableName: queueTable,
+    pollInterval: pollMillis,
+    ...(options !== undefined && { lockExpiration: options.lease, lockRefreshInterval: options.lease / 4 })
+  })
+
+/** Begins to hold items. The scope gives back what it holds at its end, to be taken by others at once. */
+export const make = Effect.fnUntraced(function* (
+  sql: SqlClient,
+  { cost, job, lease, maxAttempts, patience, worker }: Options
+): Effect.fn.Return<Claims, SqlError, Scope.Scope | SqlClient> {
+  const store = yield* queueStore({ lease })
+  const held = new Map<string, Held>()
+  const suspects = Semaphore.makeUnsafe(1)
+  let deliveries = 0
+  let finished = false
+
+  const close = ({ isSuspect, scope }: Held, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
+    Effect.ensuring(Scope.close(scope, exit), isSuspect ? suspects.release(1) : Effect.void)
+
+  const giveBack = Effect.suspend(() => {
+    const all = [...held.values()]
+    // Whoever is stopped in an orderly way says nothing against its items.
+    const sent = JSON.stringify(all.filter((one) => one.sent).map(({ claim }) => claim.seq))
+    return Effect.andThen(
+      Effect.exit(sql`
+        UPDATE gateway_batch_items i SET sends = sends - 1
+        FROM json_array_elements_text(${sent}::json) AS x WHERE i.seq = x::bigint AND i.sends > 0`),
+      Effect.forEach(all, (one) => Effect.exit(close(one, Exit.interrupt())), { concurrency: 8, discard: true })
+    )
+  })
+  // A look into the queue that is still under way would take what is given back, for nobody and as long as the lease. A database that is gone holds
+  // nobody up: the leases lapse by themselves.
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => (finished ? Effect.void : Effect.sleep(lookMillis))).pipe(
+      Effect.andThen(Effect.forkDetach(giveBack)),
+      Effect.flatMap((giving) => Effect.timeoutOption(Fiber.await(giving), 3000)),
+      Effect.asVoid
+    )
+  )
+
+  const lookUp = yield* batched(64, (seqs: ReadonlyArray<string>) =>
+    Effect.map(
+      sql<Row>`
+        SELECT i.seq::text AS seq, i.id, i.sends, i.event_id AS event, i.ended
+        FROM json_array_elements_text(${JSON.stringify(seqs)}::json) AS x
+        JOIN gateway_batch_items i ON i.seq = x::bigint AND i.job = ${job}`,
+      (rows) => {
+        const bySeq = new Map(rows.map((row) => [row.seq, row]))
+        return seqs.map((seq) => bySeq.get(seq) ?? "gone")
+      }
+    )
+  )
+
+  const standing = Effect.fnUntraced(function* (scope: Scope.Closeable) {
+    const taken = yield* Scope.provide(
+      store.take({
+        name: job,
+        maxAttempts: 2_000_000_000,
+        retryDelay: () => Effect.die("items are not retried by the queue")
+      }),
+      scope
+    )
+    const [seq = ""] = taken.id.split(".")
+    const row = yield* lookUp(seq)
+    // The worker that had it wrote its end down and was not told so, or somebody deleted the job.
+    if (row === "gone" || row.ended) {
+      yield* Scope.close(scope, Exit.void)
+      return undefined
+    }
+    const element = isElement(taken.element) ? taken.element : undefined
+    const claim: Claim = {
+      seq,
+      id: row.id,
+      input: element?.input ?? null,
+      key: `${seq}.${deliveries++}`,
+      eventId: row.event ?? undefined
+    }
+    const isPoison = row.sends >= maxAttempts || taken.attempts > maxAttempts * claimsPerSend
+    const isSuspect = !isPoison && row.sends >= suspectFrom
+    if (isSuspect) yield* suspects.take(1)
+    held.set(claim.key, { claim, scope, isSuspect, sent: false })
+    const out: Standing =
+      element === undefined
+        ? { _tag: "unreadable", claim }
+        : isPoison
+          ? { _tag: "poison", claim, times: row.sends }
+          : { _tag: "run", claim }
+    return out
+  })
+
+  const takeOne = Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Scope.make(), (scope) =>
+      Effect.onExit(restore(standing(scope)), (exit) =>
+        // Once it is held, `held` owns it.
+        Exit.isFailure(exit) ? Scope.close(scope, Exit.interrupt()) : Effect.void
+      )
+    )
+  )
+  const take: Claims["take"] = Effect.flatMap(
+    Effect.mapError(takeOne, (error) =>
+      error._tag === "SqlError"
+        ? fromSql(error)
+        : new ClusterError({ reason: "failed", detail: "the queue cannot be read", cause: error })
+    ),
+    (found) => (found === undefined ? take : Effect.succeed(found))
+  )
+
+  const retried = <A>(self: Effect.Effect<A, SqlError>): Effect.Effect<A, ClusterError> =>
+    Effect.mapError(
+      Effect.retry(
+        Effect.catchDefect(self, (cause) =>
+          Effect.fail(new ClusterError({ reason: "failed", detail: "the queue cannot be written", cause }))
+        ),
+        again(patience)
+      ),
+      (error) => (error._tag === "SqlError" ? fromSql(error) : error)
+    )
+
+  const rowOf = ({ held: { claim }, ending: { kind, record } }: Ended) => {
+    const { cacheHit, facts, latency, reason, requests, tokensIn, tokensOut } = read(record)
+    return {
+      seq: claim.seq,
+      id: claim.id,
+      kind,
+      record: JSON.stringify(record),
+      reason,
+      target: facts?.target.replaceAll("\0", ""),
+      requests,
+      tokens_in: tokensIn,
+      tokens_out: tokensOut,
+      cost: facts === undefined ? undefined : cost(facts),
+      cache_hit: cacheHit,
+      latency
+    }
+  }
+
+  const write = Effect.fnUntraced(function* (all: ReadonlyArray<Ended>): Effect.fn.Return<void, SqlError> {
+    const rows = JSON.stringify(all.map(rowOf))
+    yield* sql`
+      WITH ended AS (
+        SELECT * FROM json_to_recordset(${rows}::json) AS x(seq bigint, id text, kind text, record text, reason text,
+          target text, requests int, tokens_in float8, tokens_out float8, cost float8, cache_hit boolean, latency float8)
+      ), results AS (
+        INSERT INTO gateway_batch_results
+          (job, id, seq, kind, record, reason, target, requests, tokens_in, tokens_out, cost, cache_hit, latency, worker)
+        SELECT ${job}, id, seq, kind, record, reason, target, requests, tokens_in, tokens_out, cost, cache_hit, latency,
+          ${worker}::bigint
+        FROM ended ORDER BY id
+        ON CONFLICT (job, id) DO NOTHING
+      )
+      UPDATE gateway_batch_items i SET ended = true FROM ended WHERE i.seq = ended.seq`
+    yield* Effect.forEach(all, ({ held: { scope } }) => Scope.close(scope, Exit.void), {
+      concurrency: "unbounded",
+      discard: true
+    })
+  })
+
+  const end = yield* batched(128, (all: ReadonlyArray<Ended>) =>
+    Effect.as(
+      retried(sql.withTransaction(write(all))),
+      all.map(() => null)
+    )
+  )
+
+  const send = yield* batched(128, (all: ReadonlyArray<{ readonly seq: string; readonly event: string }>) =>
+    Effect.as(
+      retried(
+        sql`
+          UPDATE gateway_batch_items i SET sends = sends + 1, event_id = x.event
+          FROM json_to_recordset(${JSON.stringify(all)}::json) AS x(seq bigint, event text) WHERE i.seq = x.seq`
+      ),
+      all.map(() => null)
+    )
+  )
+
+  const heldAs = (key: string): Effect.Effect<Held> =>
+    Effect.suspend(() => {
+      const one = held.get(key)
+      return one === undefined ? Effect.die(new Error(`nothing is held as ${key}`)) : Effect.succeed(one)
+    })
+
+  return {
+    take,
+    sent: (key, event) =>
+      Effect.flatMap(heldAs(key), (one) =>
+        Effect.map(send({ seq: one.claim.seq, event }), () => {
+          one.sent = true
+        })
+      ),
+    end: (key, ending) =>
+      Effect.flatMap(heldAs(key), (one) =>
+        Effect.flatMap(end({ held: one, ending }), () => {
+          held.delete(key)
+          return one.isSuspect ? Effect.asVoid(suspects.release(1)) : Effect.void
+        })
+      ),
+    finish: Effect.sync(() => {
+      finished = true
+    }),
+    cleanup: store.cleanup({ timeToLive: keptMinutes, failedTimeToLive: undefined })
+  }
+})
