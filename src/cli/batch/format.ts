@@ -6,7 +6,6 @@ import type * as Batch from "../../Batch.ts"
 import type * as Chat from "../../Chat.ts"
 import type { Attempt } from "../../GatewayError.ts"
 import type { Problem } from "../../GatewayOptions.ts"
-import { defined } from "../../internal/defined.ts"
 import { isRecord, parseJson } from "../../internal/json.ts"
 import type { Malformed } from "./entry.ts"
 import * as OpenAi from "./openai.ts"
@@ -44,26 +43,33 @@ const millis = (duration: Duration.Duration): number => Math.round(Duration.toMi
 const attemptOf = ({ cacheStatus, duration, error, logId, outcome, status, target }: Attempt): unknown => ({
   target,
   outcome,
-  ...defined({ status, reason: error?._tag, logId, cacheStatus }),
+  status,
+  reason: error?._tag,
+  logId,
+  cacheStatus,
   latencyMs: millis(duration)
 })
 
+// `JSON.stringify` leaves out what is undefined.
 const deadLetter = (result: Batch.DeadLetter): string => {
   const { attempts, error, id, inDoubt, latency } = result
   const { code, detail, status } = error.reason
   return JSON.stringify({
     id,
     status: "error",
-    ...defined({ line: lineOf(result) }),
+    line: lineOf(result),
     error: {
       reason: error.reason._tag,
       message: error.message,
-      ...defined({ status, code, detail, logId: error.logId }),
+      status,
+      code,
+      detail,
+      logId: error.logId,
       attempts: attempts.map(attemptOf)
     },
     attempts: attempts.length,
     latencyMs: millis(latency),
-    ...defined({ inDoubt: inDoubt?.found })
+    inDoubt: inDoubt?.found
   })
 }
 
@@ -77,12 +83,17 @@ export const own: Format<Chat.Reply> = {
       id,
       status: "ok",
       text: value?.text ?? null,
-      ...defined({ reasoning: value?.reasoning }),
-      ...(value !== undefined && value.toolCalls.length > 0 && { toolCalls: value.toolCalls }),
-      ...defined({ finishReason: value?.finishReason, usage, target, model, logId, cacheStatus }),
+      reasoning: value?.reasoning,
+      toolCalls: value === undefined || value.toolCalls.length === 0 ? undefined : value.toolCalls,
+      finishReason: value?.finishReason,
+      usage,
+      target,
+      model,
+      logId,
+      cacheStatus,
       attempts: attempts.length,
       latencyMs: millis(latency),
-      ...defined({ inDoubt: inDoubt?.found })
+      inDoubt: inDoubt?.found
     })
   },
   read: (line) => {

@@ -249,7 +249,7 @@ const success = Schema.Struct({ body: Schema.Json })
 /** How such answers are kept in a journal. */
 export const answered: Schema.Codec<Answered> = success
 
-/** The way to OpenAI for bodies as they are. */
+/** The way to OpenAI for bodies as they are: three attempts, as there is no route that says how many. */
 export const passOn = (apiKey: Redacted.Redacted<string> | undefined): Route.Route<Passed, Answered> => {
   const route: Route.Route<Passed, Answered> = Provider.request(Provider.openai, {
     endpoint: ({ endpoint }: Passed) => endpoint,
@@ -267,7 +267,7 @@ export const passOn = (apiKey: Redacted.Redacted<string> | undefined): Route.Rou
         ...decoded,
         ...(isFields(body) && { usage: usageOf(body.usage), model: modelOf(body) })
       }))
-  })
+  }).pipe(Route.retry({ attempts: 3 }))
 }
 
 /** Chats count `prompt_tokens`, responses `input_tokens`. */

@@ -1,0 +1,447 @@
+/** The readers of `batch`, and what it writes, without processes. */
+import * as Fs from "node:fs/promises"
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import type { DeadLetter, Success } from "../../src/Batch.ts"
+import type * as Chat from "../../src/Chat.ts"
+import { csv } from "../../src/cli/batch/csv.ts"
+import type { Entry, MakeParser } from "../../src/cli/batch/entry.ts"
+import { plain } from "../../src/cli/batch/entry.ts"
+import { RunFailure } from "../../src/cli/batch/failure.ts"
+import * as Formats from "../../src/cli/batch/format.ts"
+import * as Input from "../../src/cli/batch/input.ts"
+import { LineSplitter } from "../../src/cli/batch/lines.ts"
+import * as OpenAi from "../../src/cli/batch/openai.ts"
+import * as Output from "../../src/cli/batch/output.ts"
+import { GatewayError, InvalidRequest, RateLimited } from "../../src/GatewayError.ts"
+import { folder, items, jsonl } from "./batchSupport.ts"
+
+const split = (bytes: Uint8Array, pieceBytes: number, maxBytes?: number) => {
+  const lines: Array<readonly [number, string]> = []
+  const splitter = new LineSplitter((text, line, why) => void lines.push([line, why ?? text]), maxBytes)
+  // One buffer for all pieces, as files are read.
+  const piece = Buffer.alloc(pieceBytes)
+  for (let from = 0; from < bytes.length; from += pieceBytes) {
+    const part = bytes.subarray(from, from + pieceBytes)
+    piece.set(part)
+    splitter.feed(piece.subarray(0, part.length))
+  }
+  splitter.end()
+  return lines
+}
+
+const parse = <A>(makeParser: MakeParser<A>, text: string) => {
+  const entries: Array<Entry<A>> = []
+  const parser = makeParser((entry) => void entries.push(entry))
+  const splitter = new LineSplitter(parser.onLine)
+  splitter.feed(Buffer.from(text))
+  splitter.end()
+  parser.end()
+  return { entries, refused: parser.refused() }
+}
+
+const problemOf = <A>(makeParser: MakeParser<A>, line: unknown): string | undefined => {
+  const [entry] = parse(makeParser, typeof line === "string" ? line : JSON.stringify(line)).entries
+  return entry?._tag === "Malformed" ? entry.problem : undefined
+}
+
+describe("lines", () => {
+  const Texts = Schema.Array(Schema.String.check(Schema.isMaxLength(12)))
+
+  it.prop(
+    "are the same however the bytes come",
+    { texts: Texts, size: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 40 })) },
+    ({ size, texts }) => {
+      // What UTF-8 cannot say does not come from a file.
+      const clean = texts.map((text) => Buffer.from(text).toString().replaceAll("\n", "").replaceAll("\ufeff", ""))
+      assert.deepStrictEqual(
+        split(Buffer.from(clean.map((text) => `${text}\n`).join("")), size),
+        clean.map((text, i) => [i + 1, text] as const)
+      )
+    }
+  )
+
+  it("that are too long or no UTF-8 are told of, and those around them are read", () => {
+    const bytes = Buffer.concat([Buffer.from("a\nb"), Buffer.from([0xff]), Buffer.from("\nc\n0123456789\nd")])
+    for (const size of [1, 2, 3, 7, 100]) {
+      assert.deepStrictEqual(
+        split(bytes, size, 8),
+        [
+          [1, "a"],
+          [2, "encoding"],
+          [3, "c"],
+          [4, "long"],
+          [5, "d"]
+        ],
+        `in pieces of ${size}`
+      )
+    }
+  })
+
+  it("begin after a byte order mark, and keep one inside", () => {
+    assert.deepStrictEqual(split(Buffer.from("\ufeffa\n\ufeffb"), 100), [
+      [1, "a"],
+      [2, "\ufeffb"]
+    ])
+  })
+})
+
+describe("JSON lines", () => {
+  it("name the field that is wrong, and what is accepted", () => {
+    const cases: ReadonlyArray<readonly [line: unknown, problem: string | undefined]> = [
+      [{ prompt: "x" }, undefined],
+      [
+        { prompt: "x", system: "y", maxTokens: 1, temperature: 0, topP: 1, stop: ["a"], seed: 1, extra: { a: 1 } },
+        undefined
+      ],
+      [{ messages: [{ role: "user", content: [{ type: "text", text: "x" }] }] }, undefined],
+      ["nope", "expected a JSON object"],
+      ["[]", "expected a JSON object, not another JSON value"],
+      [{}, "prompt: expected a text, or messages"],
+      [{ prompt: 1 }, "prompt: expected a text"],
+      [{ prompt: "x", messages: [] }, "messages: expected nothing beside prompt"],
+      [{ messages: [{ role: "user", content: "x" }], system: "y" }, "system: expected nothing beside messages"],
+      [{ prompt: "x", system: 1 }, "system: expected a text"],
+      [{ prompt: "x", id: "" }, "id: expected a text of 1 to 512 characters, or a whole number"],
+      [{ prompt: "x", id: 1.5 }, "id: expected a text of 1 to 512 characters, or a whole number"],
+      [{ prompt: "x", id: "x".repeat(513) }, "id: expected a text of 1 to 512 characters"],
+      [{ prompt: "x", max_tokens: 1 }, "max_tokens: expected one of id, prompt, messages"],
+      [{ prompt: "x", maxTokens: 0 }, "maxTokens: expected a whole number from 1"],
+      [{ prompt: "x", maxTokens: "5" }, "maxTokens: expected number"],
+      [{ messages: [] }, "messages: expected at least one message"],
+      [{ messages: [{ role: "user" }] }, "messages[0].content: expected a value"],
+      [{ messages: [{ role: "user", content: "x", name: "y" }] }, "messages[0].name: expected one of role, content"],
+      [{ prompt: "x", tools: [{ name: "a b", parameters: {} }] }, "tools[0].name: expected 1 to 64 letters"]
+    ]
+    for (const [line, problem] of cases) {
+      const found = problemOf(plain.entries, line)
+      if (problem === undefined) assert.isUndefined(found, JSON.stringify(line))
+      else assert.include(found ?? "", problem, JSON.stringify(line))
+    }
+  })
+
+  it("are called what they say, or by their lines; the first pass calls them the same", () => {
+    const text = `\n${jsonl({ id: "a", prompt: "x" }, { id: 3, prompt: "x" }, { prompt: "x" }, { id: "bad", nope: 1 })}nope\n`
+    for (const makeParser of [plain.entries, plain.ids]) {
+      assert.deepStrictEqual(
+        parse<unknown>(makeParser, text).entries.map(({ id, line }) => [id, line]),
+        [
+          ["a", 2],
+          ["3", 3],
+          ["line-4", 4],
+          ["bad", 5],
+          ["line-6", 6]
+        ]
+      )
+    }
+  })
+})
+
+describe("CSV", () => {
+  const Cell = Schema.String.check(Schema.isMaxLength(10))
+
+  it.prop("gives back every text that a cell can hold", { texts: Schema.Array(Cell) }, ({ texts }) => {
+    const prompts = texts
+      .map((text) => Buffer.from(text).toString().replaceAll("\ufeff", ""))
+      .filter((text) => text !== "")
+    const quoted = prompts.map((text) => `"${text.replaceAll('"', '""')}"`)
+    const { entries } = parse(csv.entries, ["prompt", ...quoted].map((row) => `${row}\r\n`).join(""))
+    assert.deepStrictEqual(
+      entries.map((entry) => (entry._tag === "Item" ? entry.input.messages[0]?.content : entry)),
+      prompts
+    )
+  })
+
+  it("goes on after a record that is wrong, and says where that began", () => {
+    const rows = ["id,prompt", 'a,"x\ny', 'z" oops', "b,plain", 'c,5" pipe', "d,", 'e,"never closed', "f,g"]
+    const { entries } = parse(csv.entries, rows.join("\n"))
+    assert.deepStrictEqual(
+      entries.map((entry) => [entry.line, entry._tag === "Item" ? entry.id : entry.problem]),
+      [
+        [2, "up to line 4: text after a closing quote: expected a comma"],
+        [5, "b"],
+        [6, 'a quote inside of a cell: expected the cell in quotes, with " written twice'],
+        [7, "prompt: expected a text that is not empty"],
+        [8, "a quote is not closed: expected it closed before the end of the file"]
+      ]
+    )
+  })
+})
+
+describe("OpenAI batch lines", () => {
+  const line = (body: object) => ({
+    custom_id: "a",
+    method: "POST",
+    url: "/v1/chat/completions",
+    body: { model: "m", ...body }
+  })
+  const user = { role: "user", content: "x" }
+
+  it("become the requests that say the same", () => {
+    const call = { id: "1", type: "function", function: { name: "f", arguments: '{"a":1}' } }
+    const body = {
+      messages: [
+        { role: "developer", content: [{ type: "text", text: "Hm." }] },
+        {
+          role: "user",
+          content: [{ type: "image_url", image_url: { url: "https://example.com/a.png", detail: "auto" } }]
+        },
+        { role: "assistant", content: null, tool_calls: [call] },
+        { role: "tool", tool_call_id: "1", content: [{ type: "text", text: "done" }] }
+      ],
+      max_completion_tokens: 5,
+      temperature: 1,
+      top_p: null,
+      stop: "x",
+      seed: 3,
+      n: 1,
+      stream: false,
+      tools: [{ type: "function", function: { name: "f", strict: false, parameters: { type: "object" } } }],
+      tool_choice: { type: "function", function: { name: "f" } },
+      response_format: { type: "json_schema", json_schema: { name: "out", schema: { type: "object" } } }
+    }
+    const [entry] = parse(OpenAi.chats.entries, JSON.stringify(line(body))).entries
+    const expected: Chat.Request = {
+      messages: [
+        { role: "system", content: [{ type: "text", text: "Hm." }] },
+        { role: "user", content: [{ type: "image", url: "https://example.com/a.png" }] },
+        { role: "assistant", content: [], toolCalls: [{ id: "1", name: "f", arguments: { a: 1 } }] },
+        { role: "tool", toolCallId: "1", content: "done" }
+      ],
+      maxTokens: 5,
+      temperature: 1,
+      stop: ["x"],
+      seed: 3,
+      tools: [{ name: "f", parameters: { type: "object" } }],
+      toolChoice: { name: "f" },
+      output: { type: "json", name: "out", schema: { type: "object" } }
+    }
+    assert.deepStrictEqual(entry, { _tag: "Item", id: "a", line: 1, input: expected })
+  })
+
+  it("that a route cannot carry are refused by name, and pass without one", () => {
+    const cases: ReadonlyArray<readonly [body: object, problem: string]> = [
+      [{ messages: [user], logit_bias: {} }, "body.logit_bias: expected no such field with --route"],
+      [{ messages: [{ ...user, name: "x" }] }, "body.messages[0].name: expected no such field"],
+      [{ messages: [user], n: 2 }, "body.n: expected 1"],
+      [
+        { messages: [user], response_format: { type: "json_schema", json_schema: { name: "o", strict: true } } },
+        "strict: expected false with --route"
+      ],
+      [
+        { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "x", detail: "low" } }] }] },
+        "image_url.detail: expected no such"
+      ],
+      [{ messages: [user], tools: [{ type: "web_search" }] }, "body.tools[0].type: expected function"]
+    ]
+    for (const [body, problem] of cases) {
+      assert.include(problemOf(OpenAi.chats.entries, line(body)) ?? "", problem)
+      assert.isUndefined(problemOf(OpenAi.passing.entries, line(body)))
+    }
+  })
+
+  it("are refused where no answer could be had", () => {
+    const good = line({ messages: [user] })
+    const cases: ReadonlyArray<readonly [line: object, problem: string]> = [
+      [{ ...good, custom_id: undefined }, "custom_id: expected a text"],
+      [{ ...good, method: "GET" }, "method: expected POST"],
+      [{ ...good, url: "/v1/audio" }, "url: expected /v1/chat/completions"],
+      [{ ...good, url: "https://example.com/v1/chat/completions" }, "url: expected /v1/chat/completions"],
+      [{ ...good, body: "x" }, "body: expected an object"],
+      [{ ...good, more: 1 }, "more: expected one of custom_id, method, url, body"],
+      [line({ messages: [user], stream: true }), "body.stream: expected false, or nothing"]
+    ]
+    for (const [wrong, problem] of cases) {
+      for (const reader of [OpenAi.chats, OpenAi.passing])
+        assert.include(problemOf<unknown>(reader.entries, wrong) ?? "", problem)
+    }
+    assert.include(
+      problemOf(OpenAi.passing.entries, { ...good, body: {} }) ?? "",
+      "body.model: expected the name of a model"
+    )
+  })
+})
+
+describe("inputs", () => {
+  const at = (name: string, text: string) =>
+    Effect.gen(function* () {
+      const path = `${yield* folder}/${name}`
+      yield* Effect.promise(() => Fs.writeFile(path, text))
+      return path
+    })
+
+  it.effect("are recognised by their names and their first lines", () =>
+    Effect.gen(function* () {
+      const openai = { custom_id: "a", method: "POST", url: "/v1/chat/completions", body: {} }
+      for (const [name, text, format] of [
+        ["a.jsonl", items(1), "jsonl"],
+        ["a.CSV", "prompt\nx\n", "csv"],
+        ["a.txt", `\n\n${jsonl(openai)}`, "openai"],
+        ["b.jsonl", `nope\n${jsonl(openai)}`, "jsonl"]
+      ] as const) {
+        assert.strictEqual((yield* Input.open(yield* at(name, text), "auto")).format, format)
+      }
+    })
+  )
+
+  it.effect("come as a stream of requests, with what is malformed among them", () =>
+    Effect.gen(function* () {
+      // Longer than a block of bytes, so that lines lie across.
+      const count = 20_000
+      const entries = yield* Input.chats(yield* at("in.jsonl", `${items(count)}nope\n`), "auto")
+      let [next, malformed] = [0, 0]
+      yield* Stream.runForEach(entries, (entry) =>
+        Effect.sync(() => {
+          if (entry._tag === "Malformed") malformed = entry.line
+          else assert.deepStrictEqual([entry.id, entry.line], [`i${next}`, ++next])
+        })
+      )
+      assert.deepStrictEqual([next, malformed], [count, count + 1])
+    })
+  )
+
+  it.effect("that are changed while they are read are a failure, and no silent gap", () =>
+    Effect.gen(function* () {
+      const path = yield* at("in.jsonl", items(20_000))
+      const entries = yield* Input.chats(path, "auto")
+      let seen = 0
+      const exit = yield* Effect.exit(
+        Stream.runForEach(entries, () =>
+          seen++ === 0 ? Effect.promise(() => Fs.appendFile(path, items(1))) : Effect.void
+        )
+      )
+      assert.isTrue(Exit.isFailure(exit))
+      assert.include(String(Exit.isFailure(exit) && exit.cause), "was changed while it was read")
+    })
+  )
+})
+
+describe("results", () => {
+  const error = new GatewayError({
+    method: "Router.run",
+    reason: new RateLimited({ origin: "provider", status: 429, detail: "slow down" })
+  })
+  const common = { index: 0, replayed: false, attempts: [], latency: Duration.millis(12.34) } as const
+  const dead: DeadLetter = { ...common, _tag: "DeadLetter", id: "d", error }
+  const reply: Chat.Reply = {
+    text: "Hi",
+    toolCalls: [{ id: "1", name: "f", arguments: { a: 1 } }],
+    finishReason: "toolCalls",
+    usage: { inputTokens: 1, outputTokens: 2 },
+    raw: null
+  }
+  const success: Success<Chat.Reply> = {
+    ...common,
+    _tag: "Success",
+    id: "s",
+    value: reply,
+    target: "openai/m",
+    provider: "openai",
+    eventId: "e",
+    execution: "client"
+  }
+
+  it("can be read back in every format", () => {
+    for (const { line, read } of [Formats.own, Formats.openaiChat]) {
+      assert.deepStrictEqual(read(line(success)), { id: "s", failed: false })
+      assert.deepStrictEqual(read(line(dead)), { id: "d", failed: true })
+      for (const other of ["", "{}", "[]", `{"id":1,"status":"ok"}`, `{"id":"a"}`, `{"custom_id":"a"}`]) {
+        assert.isUndefined(read(other), other)
+      }
+    }
+    assert.isUndefined(Formats.own.read(Formats.openaiChat.line(success)))
+    assert.isUndefined(Formats.openaiChat.read(Formats.own.line(dead)))
+  })
+
+  it("keep what a reply has, and what is known of a failure", () => {
+    const ok = JSON.parse(Formats.own.line(success))
+    assert.deepInclude(ok, {
+      id: "s",
+      status: "ok",
+      text: "Hi",
+      toolCalls: reply.toolCalls,
+      finishReason: "toolCalls",
+      latencyMs: 12.3
+    })
+    const failed = JSON.parse(Formats.own.line(dead))
+    assert.deepInclude(failed.error, { reason: "RateLimited", status: 429, detail: "slow down" })
+    const answer = JSON.parse(Formats.openaiChat.line(success)).response.body
+    assert.deepNestedInclude(answer, {
+      "choices[0].message.tool_calls[0].function.arguments": '{"a":1}',
+      "choices[0].finish_reason": "tool_calls",
+      "usage.total_tokens": 3
+    })
+    const refused = JSON.parse(Formats.openaiChat.line(dead))
+    assert.deepNestedInclude(refused, {
+      "response.status_code": 429,
+      "response.body.error.type": "rate_limited",
+      error: null
+    })
+  })
+
+  it("know the line that they are about, and do not take a field for one", () => {
+    const about = (field: string, origin: "client" | "provider" = "client"): DeadLetter => ({
+      ...dead,
+      error: new GatewayError({ method: "Router.run", reason: new InvalidRequest({ origin, field, accepted: "x" }) })
+    })
+    const { field } = Formats.problemOf({ _tag: "Malformed", id: "x", line: 12, problem: "seed: expected a number" })
+    assert.strictEqual(Formats.lineOf(about(field)), 12)
+    for (const other of ["line", "line 1x", "messages[0]"]) assert.isUndefined(Formats.lineOf(about(other)))
+    assert.isUndefined(Formats.lineOf(about("line 1", "provider")))
+    assert.isUndefined(Formats.lineOf(dead))
+  })
+})
+
+describe("outputs", () => {
+  it.effect("collect small writes, flush on their own, and hold writers back", () =>
+    Effect.gen(function* () {
+      const blocks: Array<string> = []
+      let gate = Effect.void
+      const out = yield* Output.collected((block) =>
+        Effect.andThen(
+          gate,
+          Effect.sync(() => blocks.push(block))
+        )
+      )
+      yield* out.write("a\n")
+      yield* out.write("b\n")
+      assert.deepStrictEqual(blocks, [])
+      yield* TestClock.adjust("100 millis")
+      assert.deepStrictEqual(blocks, ["a\nb\n"])
+      const open = yield* Deferred.make<void>()
+      gate = Deferred.await(open)
+      const writer = yield* Effect.forkChild(out.write("x".repeat(70_000)), { startImmediately: true })
+      yield* Effect.repeat(Effect.yieldNow, { times: 10 })
+      assert.isUndefined(writer.pollUnsafe())
+      yield* Deferred.succeed(open, undefined)
+      yield* Fiber.join(writer)
+      assert.strictEqual(blocks[1]?.length, 70_000)
+    })
+  )
+
+  it.effect("tell the next writer when a block could not be written, and flush at the end of the scope", () =>
+    Effect.gen(function* () {
+      const failure = new RunFailure({ message: "the disk is full" })
+      const broken = yield* Output.collected(() => Effect.fail(failure))
+      yield* broken.write("a\n")
+      yield* TestClock.adjust("100 millis")
+      assert.strictEqual(yield* Effect.flip(broken.write("b\n")), failure)
+      assert.strictEqual(yield* Effect.flip(broken.flush), failure)
+      const blocks: Array<string> = []
+      yield* Effect.scoped(
+        Effect.flatMap(
+          Output.collected((block) => Effect.sync(() => void blocks.push(block))),
+          (out) => out.write("last\n")
+        )
+      )
+      assert.deepStrictEqual(blocks, ["last\n"])
+    })
+  )
+})

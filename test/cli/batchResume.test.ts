@@ -1,0 +1,192 @@
+/** What is left when `batch` ends before its end, and how the next run goes on. */
+import * as Fs from "node:fs/promises"
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import { assertComplete, items, jsonl, parsed, world } from "./batchSupport.ts"
+
+const timeout = 90_000
+const concurrency = 4
+const command = ["in.jsonl", "out.jsonl", "--route", "route.json", "--concurrency", String(concurrency)]
+
+describe("batch that ends early", () => {
+  it.live(
+    "kill -9 loses nothing and repeats nothing but what was in flight",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world(() => Effect.sleep(4))
+        const count = 300
+        yield* w.write("in.jsonl", items(count))
+        for (const moment of [1, 60, 150]) {
+          const running = yield* w.batch(command)
+          yield* w.until(w.requests.length + moment)
+          running.child.kill("SIGKILL")
+          assert.isNull((yield* running.exit).code)
+          // A line that was half written when the machine went down, which no process here could leave.
+          if (moment === 60) yield* Effect.promise(() => Fs.appendFile(w.at("out.jsonl"), `{"id":"i29`))
+        }
+        const { code, err } = yield* w.run(command)
+        assert.strictEqual(code, 0, err)
+        assertComplete(yield* w.lines("out.jsonl"), count)
+        assert.isAtMost(w.requests.length, count + 3 * concurrency)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live.each(["SIGINT", "SIGTERM"] as const)(
+    "%s lets what is in flight end, says so, and the next run does the rest",
+    (signal) =>
+      Effect.gen(function* () {
+        const count = 60
+        const goOn = yield* Deferred.make<void>()
+        // The first ones are in flight when the signal comes.
+        const w = yield* world((prompt) => (Number(prompt.slice(1)) < concurrency ? Deferred.await(goOn) : undefined))
+        yield* w.write("in.jsonl", items(count))
+        const running = yield* w.batch([...command, "--json"])
+        yield* w.until(concurrency)
+        running.child.kill(signal)
+        // Also a second signal, when it comes at once with the first: npm passes on what the terminal has sent already.
+        running.child.kill(signal)
+        yield* running.says("Ending what is in flight")
+        yield* Deferred.succeed(goOn, undefined)
+        const { code, out } = yield* running.exit
+        assert.strictEqual(code, 130)
+        assert.deepInclude(parsed(out)[0], { exitCode: 130, state: "drained", succeeded: concurrency })
+        assertComplete(yield* w.lines("out.jsonl"), concurrency)
+        const second = yield* w.run(command)
+        assert.strictEqual(second.code, 0)
+        assertComplete(yield* w.lines("out.jsonl"), count)
+        assert.lengthOf(w.requests, count)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "a second SIGINT stops at once, and the next run does the rest",
+    () =>
+      Effect.gen(function* () {
+        const count = 40
+        const stalled = 20
+        const w = yield* world((prompt, nth) => (prompt === `i${stalled}` && nth === 0 ? Effect.never : undefined))
+        yield* w.write("in.jsonl", items(count))
+        const running = yield* w.batch(command)
+        yield* w.until(count)
+        running.child.kill("SIGINT")
+        yield* running.says("Ending what is in flight")
+        while ((yield* w.read("out.jsonl")).split("\n").length < count) yield* Effect.sleep(20)
+        assert.isNull(running.child.exitCode, "one signal waits for what is in flight")
+        while (running.child.exitCode === null) {
+          running.child.kill("SIGINT")
+          yield* Effect.sleep(350)
+        }
+        const { code, err } = yield* running.exit
+        assert.strictEqual(code, 130)
+        assert.include(err, `Interrupted: ${count - 1} of ${count} items`)
+        assertComplete(yield* w.lines("out.jsonl"), count - 1)
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        assertComplete(yield* w.lines("out.jsonl"), count)
+        assert.lengthOf(w.requests, count + 1)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "an output that has no room ends with 1 and says so",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", items(5))
+        const full = yield* w.run(["in.jsonl", "/dev/full", "--route", "route.json", "--journal", "out.jsonl.journal"])
+        assert.strictEqual(full.code, 1)
+        assert.include(full.err, "/dev/full: the disk is full; free some space; what has ended is in the journal")
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        assertComplete(yield* w.lines("out.jsonl"), 5)
+        assert.lengthOf(w.requests, 5)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "a failure that is not an item's ends it with 1, with what is done in the output",
+    () =>
+      Effect.gen(function* () {
+        let broken = true
+        const w = yield* world((prompt) => (broken && prompt === "i7" ? { status: 402 } : undefined))
+        yield* w.write("in.jsonl", items(10))
+        const running = yield* w.batch([...command.slice(0, 4), "--concurrency", "1", "--json"])
+        // Its quota is exhausted, for which a job waits; so somebody ends it.
+        yield* w.until(8)
+        running.child.kill("SIGINT")
+        const ended = yield* running.exit
+        assert.strictEqual(ended.code, 130)
+        assert.deepInclude(parsed(ended.out)[0], { exitCode: 130, succeeded: 7, pauses: 1 })
+        broken = false
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        assertComplete(yield* w.lines("out.jsonl"), 10)
+
+        yield* w.write("more.jsonl", items(3))
+        const args = ["more.jsonl", "more.out", "--route", "route.json", "--gateway", "nowhere", "--json"]
+        const { code, err, out } = yield* w.run(args)
+        assert.strictEqual(code, 1)
+        assert.include(err, "the job stopped: Router.run: openai/m: gateway not found")
+        assert.deepInclude(parsed(out)[0], { exitCode: 1, state: "failed", succeeded: 0 })
+        const again = yield* w.run([...args.slice(0, 4), "--json"])
+        assert.strictEqual(again.code, 0)
+        assertComplete(yield* w.lines("more.out"), 3)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "a second process is refused while the first one runs, and leaves its output alone",
+    () =>
+      Effect.gen(function* () {
+        const goOn = yield* Deferred.make<void>()
+        const w = yield* world(() => Deferred.await(goOn))
+        yield* w.write("in.jsonl", items(5))
+        const first = yield* w.batch(command)
+        yield* w.until(concurrency)
+        const second = yield* w.run(command)
+        assert.strictEqual(second.code, 2)
+        assert.include(second.err, "--journal out.jsonl.journal: is in use by process")
+        yield* Deferred.succeed(goOn, undefined)
+        assert.strictEqual((yield* first.exit).code, 0)
+        assertComplete(yield* w.lines("out.jsonl"), 5)
+        assert.lengthOf(w.requests, 5)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "--force goes on after the input has changed, and overwrites an output that nobody knows",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", items(3))
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        yield* w.write("in.jsonl", items(5))
+        assert.strictEqual((yield* w.run(command)).code, 2)
+        assert.lengthOf(yield* w.lines("out.jsonl"), 3)
+        assert.strictEqual((yield* w.run([...command, "--force"])).code, 0)
+        assertComplete(yield* w.lines("out.jsonl"), 5)
+        assert.lengthOf(w.requests, 5)
+
+        yield* w.write("other.jsonl", "precious\n")
+        const other = ["in.jsonl", "other.jsonl", "--route", "route.json"]
+        assert.strictEqual((yield* w.run(other)).code, 2)
+        assert.strictEqual(yield* w.read("other.jsonl"), "precious\n")
+        assert.strictEqual((yield* w.run([...other, "--force"])).code, 0)
+        assertComplete(yield* w.lines("other.jsonl"), 5)
+
+        // Results that the journal knows nothing of are kept, unless forced.
+        yield* w.write("other.jsonl", jsonl({ id: "i9", status: "ok" }))
+        const unknown = yield* w.run(other)
+        assert.strictEqual(unknown.code, 2)
+        assert.include(unknown.err, "other.jsonl: holds 1 results that the journal other.jsonl.journal does not know")
+        assert.lengthOf(yield* w.lines("other.jsonl"), 1)
+        assert.strictEqual((yield* w.run([...other, "--force"])).code, 0)
+        assertComplete(yield* w.lines("other.jsonl"), 5)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+})
