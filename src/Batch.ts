@@ -53,7 +53,7 @@ export interface Limits<In> extends Pick<Limiter.Limits, "requestsPerMinute" | "
   readonly key?: string | undefined
 }
 
-/** The journal of a job, and how it is used. */
+/** The journal of a job, and how it is used. With {@link Limits} a run begins a minute after the end of the one before, whose requests still count. */
 export interface JournalOptions<Out> {
   readonly store: Journal
   /**
@@ -266,6 +266,35 @@ const reconcile = (gateway: GatewayService["Service"], eventId: string): Effect.
     }
   })
 
+/**
+ * A limiter that begins when the requests of an earlier run no longer count: that one knew how many they were, this one only knows when it last wrote to the
+ * journal.
+ */
+const afterLastRun = (
+  limiter: Limiter.Limiter,
+  lastWritten: number,
+  skew: Duration.Input = Limiter.defaultSkew
+): Limiter.Limiter => {
+  const until = lastWritten + 60_000 + (millisOf(skew) ?? 0)
+  let told = false
+  const wait = (millis: number): Effect.Effect<void> => {
+    const seconds = Math.ceil(millis / 1000)
+    const line = `waiting ${seconds} seconds: what the run before has sent counts against the limits for a minute`
+    const tell = told ? Effect.void : Effect.logInfo(line)
+    told = true
+    return Effect.andThen(tell, Effect.interruptible(Effect.sleep(millis)))
+  }
+  return {
+    state: limiter.state,
+    acquire: (key, reservation) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const acquired = limiter.acquire(key, reservation)
+        // Written in the future: by another clock, or a test's.
+        return now < lastWritten || now >= until ? acquired : Effect.andThen(wait(Math.ceil(until - now)), acquired)
+      })
+  }
+}
+
 /** The router that counts each of its requests. */
 const limitedRouter = (router: Router.Router["Service"], limiter: Limiter.Limiter, key: string) =>
   Effect.provideService(
@@ -382,14 +411,10 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
   const asked = yield* Router.Router
   const places = yield* Limiter.make({ concurrency: options.concurrency ?? 16 })
   const { burst, key = Engine.ownKey, requestsPerMinute, skew, tokensPerMinute } = limits ?? {}
-  const rates =
-    limits === undefined
+  const own =
+    limits === undefined || limits.limiter !== undefined
       ? undefined
-      : {
-          limiter: limits.limiter ?? (yield* Limiter.make({ requestsPerMinute, tokensPerMinute, burst, skew })),
-          key
-        }
-  const router = rates === undefined ? asked : yield* limitedRouter(asked, rates.limiter, rates.key)
+      : yield* Limiter.make({ requestsPerMinute, tokensPerMinute, burst, skew })
   const ledger = new Ledger()
   const replay = journal?.replay ?? true
   const open =
@@ -400,6 +425,11 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
           force: journal.force ?? false,
           onEntry: (entry) => ledger.learn(entry)
         })
+  // A limiter that others use too has seen what was sent, or has to be told by who made it.
+  const limiter = own === undefined || open?.lastWritten === undefined ? own : afterLastRun(own, open.lastWritten, skew)
+  const shared = limiter ?? limits?.limiter
+  const rates = shared === undefined ? undefined : { limiter: shared, key }
+  const router = rates === undefined ? asked : yield* limitedRouter(asked, rates.limiter, rates.key)
   const tokens = limits?.tokens ?? estimate
   const engine = yield* Engine.start<Item, Out, E, R>({
     items: isStream(items) ? items : Stream.fromIterable(items),

@@ -81,6 +81,8 @@ export interface OpenOptions {
 /** An open journal. */
 export interface OpenJournal {
   readonly damage: ReadonlyArray<Damage>
+  /** When an earlier run last wrote to it, in milliseconds since the epoch: what that one had sent just before still counts against limits. */
+  readonly lastWritten?: number | undefined
   /** Called by many fibers at once. After a failure every call fails. */
   readonly append: (entry: Entry) => Effect.Effect<Appended, JournalError>
   /** The record of a `done` or `dead` entry. */

@@ -103,6 +103,9 @@ export interface Limiter {
   readonly state: (key: string) => Effect.Effect<State>
 }
 
+/** See {@link Limits}. */
+export const defaultSkew: Duration.Input = "2 seconds"
+
 /** The window of all limits. */
 const windowMillis = 60_000
 
@@ -173,7 +176,7 @@ export const problems = (limits: Limits): ReadonlyArray<Problem> => {
 }
 
 const makeState = (limits: Limits): KeyState => {
-  const { burst = 1 / 6, concurrency, requestsPerMinute, skew = 2000, tokensPerMinute } = limits
+  const { burst = 1 / 6, concurrency, requestsPerMinute, skew = defaultSkew, tokensPerMinute } = limits
   const budget = (limit: number | undefined): RateBudget | undefined =>
     limit === undefined ? undefined : new RateBudget(limit, windowMillis, millisOf(skew), Math.max(1, limit * burst))
   const make = ({ initial, max = 512, min = 1, tolerance = 2 }: AdaptiveConcurrency): AdaptiveLimit =>

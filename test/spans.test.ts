@@ -42,7 +42,7 @@ describe("spans", () => {
     })
   )
 
-  it.effect("stand inside the caller's own span, also without a tracer", () =>
+  it.effect("are not opened without a tracer, also inside of a span of the caller", () =>
     Effect.gen(function* () {
       const inner: Array<string | undefined> = []
       const client = HttpClient.make((request) =>
@@ -57,7 +57,7 @@ describe("spans", () => {
       )
       yield* Router.run(route, "hi").pipe(Effect.withSpan("mine"), Effect.provide(layer))
       yield* Router.run(route, "hi").pipe(Effect.provide(layer))
-      assert.deepStrictEqual(inner, ["GatewayService.run", undefined])
+      assert.deepStrictEqual(inner, ["mine", undefined])
     })
   )
 

@@ -19,6 +19,8 @@ export const lineOf = ({ figures, holds, what }: Claim): string =>
 /** What every part is told. */
 export interface Settings {
   readonly seed: number
+  /** The file of the command. Default: its source. */
+  readonly bin?: string | undefined
   /** Says what goes on. */
   readonly tell: (text: string) => void
 }

@@ -156,7 +156,9 @@ class Upstream {
     this.remember(item, run, /\r\ncf-aig-event-id: *([^\r]+)/i.exec(head)?.[1] ?? "")
     later(() => {
       noted.answered = performance.now()
-      socket.write(reply("200 OK", completion(item, noted.tokens, as.textBytes), `cf-aig-log-id: log-${item}-${nth}\r\n`))
+      socket.write(
+        reply("200 OK", completion(item, noted.tokens, as.textBytes), `cf-aig-log-id: log-${item}-${nth}\r\n`)
+      )
     })
   }
 

@@ -5,6 +5,7 @@ import { createRequire } from "node:module"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import { batch } from "./batch/command.ts"
 import type { NotAllDone, RunFailure } from "./batch/failure.ts"
 import { cluster } from "./cluster/command.ts"
@@ -33,4 +34,8 @@ const isUsage = (error: Failure): boolean =>
  * the error tells `NodeRuntime.runMain` the exit code: 2 for flags and files that are refused.
  */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<void, Failure | UsageShown, Command.Environment> =>
-  Command.runWith(command, { version })(args).pipe(Effect.catchIf(isUsage, () => new UsageShown()))
+  Command.runWith(command, { version })(args).pipe(
+    Effect.catchIf(isUsage, () => new UsageShown()),
+    // Standard output is for results.
+    Effect.provideService(Logger.LogToStderr, true)
+  )

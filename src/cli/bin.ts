@@ -1,9 +1,12 @@
 #!/usr/bin/env node
+import * as v8 from "node:v8"
 /**
  * The binary. `@effect/platform-node` is an optional peer, so it is imported late, where its absence can be explained.
  */
 import * as Effect from "effect/Effect"
-import { run } from "./Cli.ts"
+
+// A batch is held to a small heap (`batch/memory.ts`). Loading the program would make it large before that has a say.
+if (process.argv[2] === "batch") v8.setFlagsFromString("--semi-space-growth-factor=1")
 
 const isAbsent = (error: unknown): boolean =>
   error instanceof Error &&
@@ -11,6 +14,7 @@ const isAbsent = (error: unknown): boolean =>
   error.code === "ERR_MODULE_NOT_FOUND" &&
   error.message.includes("@effect/platform-node")
 
+const { run } = await import("./Cli.ts")
 const platform = await Promise.all([
   import("@effect/platform-node/NodeRuntime"),
   import("@effect/platform-node/NodeServices")

@@ -99,6 +99,9 @@ const makeOptions = (input: GatewayOptions.Input): Effect.Effect<GatewayOptions.
     : Effect.fail(invalid(method, problem.field, problem.accepted))
 }
 
+const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
+  options.eventId !== undefined && Object.keys(options).length === 1
+
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
 export const prepare = Effect.fnUntraced(function* <In, Out>(
   send: Send,
@@ -109,8 +112,11 @@ export const prepare = Effect.fnUntraced(function* <In, Out>(
 ): Effect.fn.Return<Prepared<In, Out>, GatewayError> {
   const own = options.options === undefined ? undefined : yield* makeOptions(options.options)
   // Options of the run are the outer-most ones, and what they do to the route is checked like everything else.
+  // An event id is the run's, and no plan's.
   const planned =
-    own === undefined ? route.planned : makePlan<In, Out>({ _tag: "Options", options: own, route: route.node })
+    own === undefined || isEventIdOnly(own)
+      ? route.planned
+      : makePlan<In, Out>({ _tag: "Options", options: own, route: route.node })
   const { plan, problems, targets } = planned
   const [problem] = problems
   if (problem !== undefined) return yield* invalid(method, problem.field, problem.accepted)

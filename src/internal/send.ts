@@ -2,6 +2,7 @@
  * What every HTTP transport shares: what is sent, what its failures mean, and when a request may be sent a second time.
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpMethod } from "effect/http/HttpMethod"
 import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
@@ -70,6 +71,13 @@ export const redirected = (status: number): InvalidResponse =>
 export const wireHeaders = ({ body, headers }: Outgoing): Record<string, string> =>
   body === undefined ? { ...headers } : { "content-type": "application/json", ...headers }
 
+/**
+ * What has to be done before a request is sent a second time; when it fails, the request is not. For who counts requests.
+ */
+export const BeforeResend = Context.Reference<Effect.Effect<void, unknown>>("effect-ai-gateway/BeforeResend", {
+  defaultValue: () => Effect.void
+})
+
 /** Milliseconds within which a broken connection passes for one that had been closed before the request. */
 const staleWithin = 1000
 
@@ -85,7 +93,10 @@ export const resending =
         reason._tag === "TransportFailure" &&
         reason.kind === "stale" &&
         clock.currentTimeMillisUnsafe() - startedAt < staleWithin
-          ? once(request, true)
+          ? Effect.matchEffect(fiber.getRef(BeforeResend), {
+              onFailure: () => Effect.fail(reason),
+              onSuccess: () => once(request, true)
+            })
           : Effect.fail(reason)
       )
     })

@@ -44,6 +44,7 @@ const codeOf = (error: unknown): string | undefined =>
 
 const details: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full; what was reported is safe, free some space and run again",
+  EFBIG: "the file may not grow further (a limit of the file system, or ulimit); what was reported is safe",
   EACCES: "no permission",
   EPERM: "no permission",
   EROFS: "the file system is read-only",
@@ -147,6 +148,7 @@ export const make = (options: Options): Journal => ({
       const different = header === undefined ? [] : differences(fingerprint, header.fingerprint)
       if (different.length > 0 && !force) return yield* otherJob(different, path)
     }
+    const lastWritten = live.length === 0 ? undefined : yield* attempt(path, () => Segments.lastWritten(path, live))
     for (const segment of live) {
       const scanned = yield* attempt(path, () => Segments.scan(path, segment, onEntry))
       damage.push(...scanned.damage)
@@ -164,6 +166,7 @@ export const make = (options: Options): Journal => ({
     )
     const opened: OpenJournal = {
       damage,
+      lastWritten,
       append: (entry) =>
         Effect.callback((resume) => {
           const fail = (error: unknown) => resume(Effect.fail(failure(path)(error)))

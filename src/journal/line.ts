@@ -16,10 +16,13 @@ const checksum = (bytes: Buffer): string => crc32(bytes).toString(16).padStart(8
 
 /** A line of any content. */
 export const line = (...content: ReadonlyArray<Json>): Buffer => {
-  const text = JSON.stringify(content)
-  const covered = Buffer.from(`${text.slice(1)}\n`)
-  const sum = checksum(covered.subarray(0, covered.length - 1))
-  return Buffer.concat([Buffer.from(`["${sum}",`), covered])
+  const text = JSON.stringify(content).slice(1)
+  const end = prefix + Buffer.byteLength(text)
+  const bytes = Buffer.allocUnsafe(end + 1)
+  bytes.write(text, prefix)
+  bytes[end] = newline
+  bytes.write(`["${checksum(bytes.subarray(prefix, end))}",`, 0, "latin1")
+  return bytes
 }
 
 /** The line of an entry. */

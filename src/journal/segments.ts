@@ -125,6 +125,12 @@ export const headerOf = async (folder: string, segment: number): Promise<Line.He
   }
 }
 
+/** When one of the segments was last written to, in milliseconds since the epoch. */
+export const lastWritten = async (folder: string, segments: ReadonlyArray<number>): Promise<number> => {
+  const stats = await Promise.all(segments.map((segment) => Fs.stat(join(folder, nameOf(segment)))))
+  return Math.max(...stats.map(({ mtimeMs }) => mtimeMs))
+}
+
 /** Segments that count: what a later one replaces does not. */
 export const current = async (
   folder: string

@@ -13,6 +13,9 @@ interface Pending {
   readonly failed: (error: unknown) => void
 }
 
+/** The next turn of the event loop. */
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
 interface Syncing {
   readonly position: number
   readonly done: () => void
@@ -123,6 +126,8 @@ export class Writer {
     try {
       while (this.pending.length > 0) {
         const handle = await this.begin()
+        // Whatever else comes in this turn of the event loop goes along: a write costs more than what is written.
+        await turn()
         batch = this.pending
         this.pending = []
         await writeAll(handle, Buffer.concat(batch.map(({ bytes }) => bytes)))
@@ -141,6 +146,7 @@ export class Writer {
   private async syncAll(): Promise<void> {
     try {
       while (this.waiting.length > 0 && this.handle !== undefined) {
+        await turn()
         const position = this.written
         await this.handle.datasync()
         this.synced = Math.max(this.synced, position)

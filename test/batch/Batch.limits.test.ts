@@ -1,16 +1,30 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Batch from "effect-ai-gateway/Batch"
+import * as BatchJournal from "effect-ai-gateway/BatchJournal"
 import * as Chat from "effect-ai-gateway/Chat"
+import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as Limiter from "effect-ai-gateway/Limiter"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
+import * as Router from "effect-ai-gateway/Router"
+import * as Undici from "effect-ai-gateway/undici"
+import { json, makePeer } from "../support/httpPeer.ts"
+import { completion } from "../support/scripted.ts"
 import { brief, collect, drive, leaf, names, plain, reasonIn, runAll, tick, world } from "./support.ts"
+
+/** Lets a client put its connection back. */
+const turns = Effect.promise(async () => {
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+})
 
 describe("deadlines", () => {
   it.effect("of an item end it as a dead letter, with its attempts", () =>
@@ -116,6 +130,65 @@ describe("limits", () => {
       const { millis, results } = yield* runAll(names(5), { ...plain, route, limits }, w, 250)
       assert.isTrue(results.every(({ _tag }) => _tag === "Success"))
       assert.isAtLeast(millis, 24_000)
+    })
+  )
+
+  it.effect(
+    "count what the run before has sent, which this one does not know: until it is forgotten nothing is sent",
+    () =>
+      Effect.gen(function* () {
+        yield* tick(1_000_000)
+        const memory = yield* BatchJournal.memory
+        const lastWritten = yield* Clock.currentTimeMillis
+        const store: BatchJournal.Journal = {
+          open: (options) => Effect.map(memory.open(options), (open) => ({ ...open, lastWritten }))
+        }
+        const options = {
+          ...plain,
+          limits: { requestsPerMinute: 600 },
+          journal: { store, value: Schema.String }
+        }
+        yield* tick(20_000)
+        const w = yield* world()
+        const first = yield* runAll(names(2), options, w)
+        assert.strictEqual(first.results.length, 2)
+        assert.deepStrictEqual(
+          w.requests.map(({ at }) => at - lastWritten),
+          [62_000, 62_000]
+        )
+        // What is done is told at once.
+        yield* tick(1)
+        const again = yield* runAll(names(2), options, w)
+        assert.isTrue(again.results.every(({ replayed }) => replayed))
+        assert.strictEqual(again.millis, 0)
+      })
+  )
+
+  it.effect("count a request that the transport sends again on a fresh connection", () =>
+    Effect.gen(function* () {
+      const peer = yield* makePeer((seen, response, socket) => {
+        // The first connection serves once, and is closed when the next request is on it.
+        if (seen.connection === 0 && peer.requests.length > 1) socket.destroy()
+        else json(response, 200, completion("an answer"))
+      })
+      const limiter = yield* Limiter.make({ requestsPerMinute: 600 })
+      const layer = Router.layer.pipe(
+        Layer.provide(GatewayService.layerHttp({ accountId: "acc", gateway: "gw", baseUrl: peer.url })),
+        Layer.provide(Undici.layer)
+      )
+      const answered = yield* Deferred.make<void>()
+      // The second item comes when the first one's connection is back.
+      const items = Stream.tap(Stream.fromIterable(names(2)), (item) =>
+        item === "i0" ? Effect.void : Effect.andThen(Deferred.await(answered), turns)
+      )
+      const results = yield* Batch.run(items, { ...plain, limits: { limiter, key: "one" } }).pipe(
+        Stream.tap(() => Deferred.succeed(answered, undefined)),
+        Stream.runCollect,
+        Effect.provide(layer)
+      )
+      assert.isTrue(results.every(({ _tag }) => _tag === "Success"))
+      assert.strictEqual(peer.requests.length, 3)
+      assert.strictEqual((yield* limiter.state("one")).requests, 3)
     })
   )
 

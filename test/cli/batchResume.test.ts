@@ -158,6 +158,38 @@ describe("batch that ends early", () => {
   )
 
   it.live(
+    "a journal that was cut has lost results; those in the output are not asked for again",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", items(40))
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        const segment = w.at("out.jsonl.journal/000001.jsonl")
+        const { size } = yield* Effect.promise(() => Fs.stat(segment))
+        yield* Effect.promise(() => Fs.truncate(segment, Math.floor(size / 2)))
+        // Of the output the last results are lost too, as a machine that goes down may leave it.
+        const lines = yield* w.lines("out.jsonl")
+        yield* w.write(
+          "out.jsonl",
+          `${lines
+            .slice(0, 35)
+            .map((line) => JSON.stringify(line))
+            .join("\n")}\n`
+        )
+        const again = yield* w.run([...command, "--json"])
+        assert.strictEqual(again.code, 0, again.err)
+        assert.match(again.err, /out\.jsonl holds \d+ results that the journal has lost; they stay as they are/)
+        assertComplete(yield* w.lines("out.jsonl"), 40)
+        assert.lengthOf(w.requests, 45)
+        // And once more, when nothing is left to do.
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        assertComplete(yield* w.lines("out.jsonl"), 40)
+        assert.lengthOf(w.requests, 45)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
     "--force goes on after the input has changed, and overwrites an output that nobody knows",
     () =>
       Effect.gen(function* () {
@@ -182,7 +214,10 @@ describe("batch that ends early", () => {
         yield* w.write("other.jsonl", jsonl({ id: "i9", status: "ok" }))
         const unknown = yield* w.run(other)
         assert.strictEqual(unknown.code, 2)
-        assert.include(unknown.err, "other.jsonl: holds 1 results that the journal other.jsonl.journal does not know")
+        assert.include(
+          unknown.err,
+          "other.jsonl: holds 1 results that neither the journal other.jsonl.journal nor the input knows"
+        )
         assert.lengthOf(yield* w.lines("other.jsonl"), 1)
         assert.strictEqual((yield* w.run([...other, "--force"])).code, 0)
         assertComplete(yield* w.lines("other.jsonl"), 5)

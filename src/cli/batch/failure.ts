@@ -27,6 +27,7 @@ const details: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full; free some space",
   EDQUOT: "the disk quota is used up; free some space",
   EIO: "the disk reports an error",
+  EFBIG: "the file may not grow further (a limit of the file system, or ulimit)",
   EACCES: "no permission",
   EPERM: "no permission",
   EROFS: "the file system is read-only",

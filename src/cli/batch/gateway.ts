@@ -62,10 +62,10 @@ export const connect = Effect.fnUntraced(function* ({
     }
   }
   // An optional peer, which the other commands do without.
-  const { layerUndici } = yield* Effect.promise(() => import("@effect/platform-node/NodeHttpClient"))
+  const { layer } = yield* Effect.promise(() => import("../../undici/Undici.ts"))
   return yield* Router.layer.pipe(
     Layer.provideMerge(GatewayService.layerConfig),
-    Layer.provide(Layer.merge(layerUndici, config)),
+    Layer.provide(Layer.merge(layer, config)),
     Layer.build,
     Effect.mapError(refused)
   )

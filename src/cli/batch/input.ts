@@ -144,13 +144,14 @@ const shown = 5
 const more = (count: number): string => (count > shown ? `; and ${count - shown} more` : "")
 
 /**
- * Reads a file for the ids in it, without keeping anything. Fails with `CliFailure` for ids that occur twice (naming both lines), an empty
+ * Reads a file for the ids in it, and keeps nothing; `onId` is told each. Fails with `CliFailure` for ids that occur twice (naming both lines), an empty
  * file, one that is not of its format, and with `strict` for malformed lines.
  */
 export const scan = <A>(
   source: Source.Source,
   reader: Reader<A>,
-  strict: boolean
+  strict: boolean,
+  onId: (id: string) => void = () => {}
 ): Effect.Effect<Scanned, CliFailure | RunFailure> =>
   Effect.gen(function* () {
     const hash = createHash("sha256")
@@ -162,6 +163,7 @@ export const scan = <A>(
     let first: Malformed | undefined
     const take = (entry: Entry<unknown>): void => {
       total++
+      onId(entry.id)
       const before = ids.size
       const number = ids.add(entry.id)
       if (number < before) {

@@ -128,16 +128,23 @@ export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
 export interface Before {
   /** Ids in it, of those that `keep` lets stay. */
   readonly has: (id: string) => boolean
-  /** Marks an id as known to the journal; see `unknown`. */
+  /** Marks an id as known to the journal. */
   readonly know: (id: string) => void
-  /** How many results the journal does not know. */
-  readonly unknown: () => number
+  /** Marks an id as one of the input. */
+  readonly meet: (id: string) => void
+  /** How many results the journal does not know: of items of the input, and of no item. */
+  readonly unknown: () => { readonly lost: number; readonly foreign: number }
+  /** Whether an id is in it that the journal does not know. */
+  readonly isUnknown: (id: string) => boolean
   /** Bytes that the file had when it was read, and of whole lines. */
   readonly size: number
   readonly whole: number
   /** Lines of dead letters. */
   readonly failed: number
 }
+
+const isKnown = 1
+const isMet = 2
 
 const readBlock = 1 << 20
 
@@ -179,8 +186,12 @@ export const readBefore = (
   Effect.tryPromise({
     try: async (): Promise<Before> => {
       const ids = new IdIndex()
-      const known = new NumberColumn("uint8")
-      let [failed, knownCount] = [0, 0]
+      const marks = new NumberColumn("uint8")
+      let failed = 0
+      const mark = (id: string, flag: number): void => {
+        const number = ids.find(id)
+        if (number !== undefined) marks.set(number, marks.get(number) | flag)
+      }
       const { size, whole } = await scanFile(
         path,
         (text, line) => {
@@ -195,13 +206,22 @@ export const readBefore = (
       )
       return {
         has: (id) => ids.find(id) !== undefined,
-        know: (id) => {
-          const number = ids.find(id)
-          if (number === undefined || known.get(number) === 1) return
-          known.set(number, 1)
-          knownCount++
+        know: (id) => mark(id, isKnown),
+        meet: (id) => mark(id, isMet),
+        unknown: () => {
+          let [lost, foreign] = [0, 0]
+          for (let number = 0; number < ids.size; number++) {
+            const flags = marks.get(number)
+            if ((flags & isKnown) !== 0) continue
+            if ((flags & isMet) !== 0) lost++
+            else foreign++
+          }
+          return { lost, foreign }
         },
-        unknown: () => ids.size - knownCount,
+        isUnknown: (id) => {
+          const number = ids.find(id)
+          return number !== undefined && (marks.get(number) & isKnown) === 0
+        },
         size,
         whole,
         failed

@@ -91,7 +91,7 @@ const notBegun =
   (error: GatewayError | JournalError): Failure => {
     if (error instanceof JournalError) {
       const message = `--journal ${journal}: ${inFlags(error.detail)}`
-      return ["ENOSPC", "EDQUOT", "EIO"].includes(codeOf(error) ?? "")
+      return ["ENOSPC", "EDQUOT", "EFBIG", "EIO"].includes(codeOf(error) ?? "")
         ? new RunFailure({ message })
         : new CliFailure({ message })
     }
@@ -212,6 +212,8 @@ const writeReport = (path: string, html: string): Effect.Effect<void, RunFailure
 interface Begun {
   readonly summary: Effect.Effect<Batch.Summary>
   readonly recorder: Recorder | undefined
+  /** Items of the input that were not in the output already, where that is known before its end. */
+  readonly total: number | undefined
 }
 
 /** Runs a job. Fails with `CliFailure` for what is refused before anything is written, and with `NotAllDone` when all has been said. */
@@ -223,7 +225,6 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   const { output, source } = settings
   const places = yield* checkPlaces(settings)
   const { journal } = places
-  const scanned = source.isFile ? yield* Input.scan(source, plan.reader, settings.strict) : undefined
   const asked = Deferred.makeUnsafe<void>()
   let begun: Begun | undefined
   /** Where items begin, when the first pass has not made sure of their ids. */
@@ -239,6 +240,9 @@ export const run = Effect.fnUntraced(function* <In, Out>(
         )
       : undefined
   const canKeep = before !== undefined && !settings.ordered
+  const scanned = source.isFile
+    ? yield* Input.scan(source, plan.reader, settings.strict, (id) => before?.meet(id))
+    : undefined
 
   const options = (anew: () => boolean): Batch.Options<Entry<In>, In, Out> => ({
     route: (entry) =>
@@ -275,9 +279,16 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   const body = Effect.gen(function* () {
     /** All that is in the journal is written again: some of it is not in the output, or not in its place. */
     let anew = !canKeep
+    /** Results in the output that a damaged journal has lost. */
+    let kept = 0
     const opened = Deferred.makeUnsafe<void>()
     // Nothing is taken from the input before the output is open.
-    const entries = Stream.unwrap(Effect.as(Deferred.await(opened), Input.entries(source, plan.reader.entries)))
+    const entries = Stream.unwrap(
+      Effect.map(Deferred.await(opened), () => {
+        const all = Input.entries(source, plan.reader.entries)
+        return kept === 0 ? all : Stream.filter(all, ({ id }) => before?.isUnknown(id) !== true)
+      })
+    )
     const job = yield* Effect.mapError(
       Batch.start(
         entries,
@@ -288,13 +299,18 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     const startedAt = (yield* job.summary).startedAt
     const recorder = settings.report === undefined ? undefined : new Recorder(startedAt)
     // From here on the journal is this process's own.
-    if (canKeep && before.unknown() > 0) {
-      if (!settings.force) {
+    if (canKeep) {
+      const { foreign, lost } = before.unknown()
+      if (foreign > 0 && !settings.force) {
         return yield* new CliFailure({
-          message: `${output}: holds ${before.unknown()} results that the journal ${journal} does not know: expected the journal of this output, or --force to write it anew`
+          message: `${output}: holds ${foreign} results that neither the journal ${journal} nor the input knows: expected the journal of this output, or --force to write it anew`
         })
       }
-      anew = true
+      if (foreign > 0) anew = true
+      else kept = lost
+      if (kept > 0) {
+        yield* Effect.logWarning(`${output} holds ${kept} results that the journal has lost; they stay as they are`)
+      }
     }
     const out =
       output === "-"
@@ -311,12 +327,13 @@ export const run = Effect.fnUntraced(function* <In, Out>(
                   : "keep",
               plan.format.read
             )
-    begun = { summary: job.summary, recorder }
+    const total = scanned === undefined ? undefined : scanned.total - kept
+    begun = { summary: job.summary, recorder, total }
     const stdio = yield* Stdio.Stdio
     const interactive = (yield* stdio.stderrIsTerminal) && !(output === "-" && (yield* stdio.stdoutIsTerminal))
     const told = interactive ? Effect.void : Console.error("Ending what is in flight; a second Ctrl-C stops at once")
     yield* Effect.forkScoped(Deferred.await(asked).pipe(Effect.andThen(job.drain), Effect.andThen(told)))
-    const shown = yield* Effect.forkScoped(Progress.show(job, { total: scanned?.total, interactive }))
+    const shown = yield* Effect.forkScoped(Progress.show(job, { total, interactive }))
     if (recorder !== undefined) {
       const sampled = Stream.runForEach(job.progress(), (progress) => Effect.sync(() => recorder.sample(progress)))
       yield* Effect.forkScoped(sampled)
@@ -359,7 +376,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       output: output === "-" ? "standard output" : output,
       journal,
       report: settings.report,
-      total: scanned?.total,
+      total: begun.total,
       error: problem?.message
     }
     if (settings.json) {

@@ -66,37 +66,32 @@ const replacing = Effect.fnUntraced(function* (path: string) {
 export const collect = Command.make(
   "collect",
   flags,
-  Effect.fnUntraced(
-    function* ({ databaseUrl, force, format, job, order, output: path }) {
-      const place = path === "-" ? undefined : yield* Output.placeOf(path)
-      if (place?._tag === "file" && !force) return yield* isOther(path)
-      const database = yield* Database.connect(databaseUrl)
-      const before = yield* Effect.provideContext(Effect.mapError(Cluster.status(job), Database.refused), database)
-      const toFile = place === undefined || place._tag === "device" ? undefined : yield* replacing(path)
-      const plain =
-        toFile === undefined ? (path === "-" ? yield* Output.stdout : yield* Output.device(path)) : undefined
-      const write = toFile?.write ?? plain?.write ?? (() => Effect.void)
-      const { line } = format === "openai" ? Formats.openaiChat : Formats.own
-      let [count, dead] = [0, 0]
-      yield* Cluster.collect({ job, value: Batch.withoutRaw(Chat.ReplySchema), order }).pipe(
-        Stream.mapError((error) => Database.stopped(error, "run the same command again")),
-        Stream.runForEachArray((results) => {
-          count += results.length
-          dead += results.filter(({ _tag }) => _tag === "DeadLetter").length
-          return write(results.map((result) => `${line(result)}\n`).join(""))
-        }),
-        Effect.provideContext(database)
-      )
-      yield* toFile?.finish ?? plain?.flush ?? Effect.void
-      const open = before.items - count
-      yield* Console.error(
-        `${Figures.whole(count)} results of job ${job}, ${Figures.whole(dead)} of them dead letters${open > 0 ? `; ${Figures.whole(open)} items have not ended` : ""}`
-      )
-      if (open > 0 || dead > 0 || before.state === "submitting") return yield* new NotAllDone()
-    },
-    Database.quietly,
-    Effect.scoped
-  )
+  Effect.fnUntraced(function* ({ databaseUrl, force, format, job, order, output: path }) {
+    const place = path === "-" ? undefined : yield* Output.placeOf(path)
+    if (place?._tag === "file" && !force) return yield* isOther(path)
+    const database = yield* Database.connect(databaseUrl)
+    const before = yield* Effect.provideContext(Effect.mapError(Cluster.status(job), Database.refused), database)
+    const toFile = place === undefined || place._tag === "device" ? undefined : yield* replacing(path)
+    const plain = toFile === undefined ? (path === "-" ? yield* Output.stdout : yield* Output.device(path)) : undefined
+    const write = toFile?.write ?? plain?.write ?? (() => Effect.void)
+    const { line } = format === "openai" ? Formats.openaiChat : Formats.own
+    let [count, dead] = [0, 0]
+    yield* Cluster.collect({ job, value: Batch.withoutRaw(Chat.ReplySchema), order }).pipe(
+      Stream.mapError((error) => Database.stopped(error, "run the same command again")),
+      Stream.runForEachArray((results) => {
+        count += results.length
+        dead += results.filter(({ _tag }) => _tag === "DeadLetter").length
+        return write(results.map((result) => `${line(result)}\n`).join(""))
+      }),
+      Effect.provideContext(database)
+    )
+    yield* toFile?.finish ?? plain?.flush ?? Effect.void
+    const open = before.items - count
+    yield* Console.error(
+      `${Figures.whole(count)} results of job ${job}, ${Figures.whole(dead)} of them dead letters${open > 0 ? `; ${Figures.whole(open)} items have not ended` : ""}`
+    )
+    if (open > 0 || dead > 0 || before.state === "submitting") return yield* new NotAllDone()
+  }, Effect.scoped)
 ).pipe(
   Command.withDescription(
     "Writes the results of a job. Ends with exit code 0 when all items were answered, 1 when some are dead letters or have not ended, " +

@@ -6,7 +6,6 @@ import type * as Context from "effect/Context"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -98,7 +97,3 @@ export const stopped = (error: ClusterError | GatewayError, hint: string): RunFa
 /** Tells both kinds from other failures. */
 export const isOurs = (error: unknown): error is ClusterError | GatewayError =>
   error instanceof ClusterError || isGatewayError(error)
-
-/** Warnings of what runs in the background go where people look, and not among results. */
-export const quietly = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.provideService(self, Logger.LogToStderr, true)

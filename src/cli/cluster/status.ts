@@ -50,15 +50,11 @@ export const text = (status: Cluster.Status, now: number): string => {
 export const status = Command.make(
   "status",
   flags,
-  Effect.fnUntraced(
-    function* ({ databaseUrl, job, json }) {
-      const database = yield* Database.connect(databaseUrl)
-      const found = yield* Effect.provideContext(Effect.mapError(Cluster.status(job), Database.refused), database)
-      yield* Console.log(json ? JSON.stringify(found) : text(found, yield* Clock.currentTimeMillis))
-    },
-    Database.quietly,
-    Effect.scoped
-  )
+  Effect.fnUntraced(function* ({ databaseUrl, job, json }) {
+    const database = yield* Database.connect(databaseUrl)
+    const found = yield* Effect.provideContext(Effect.mapError(Cluster.status(job), Database.refused), database)
+    yield* Console.log(json ? JSON.stringify(found) : text(found, yield* Clock.currentTimeMillis))
+  }, Effect.scoped)
 ).pipe(
   Command.withDescription(
     "Prints how a job stands: counts, reasons, targets, rate and workers. Ends with exit code 0, or with 2."

@@ -73,39 +73,35 @@ const text = (job: string, { added, changed, known, retried }: Cluster.Submitted
 export const submit = Command.make(
   "submit",
   flags,
-  Effect.fnUntraced(
-    function* (given) {
-      const { force, job, json, retryFailed, strict } = given
-      const route = Option.isSome(given.route) ? yield* RouteFile.read(given.route.value) : undefined
-      const database = yield* Database.connect(given.databaseUrl)
-      const { format, source: opened } = yield* Input.open(given.input, given.format)
-      const reader = Input.readers[format]
-      const source = strict && !opened.isFile ? yield* spooled(opened) : opened
-      if (source.isFile) yield* Input.scan(source, reader, strict)
-      let begun = false
-      const submitted = yield* Cluster.submit({
-        job,
-        items: Stream.map(Input.entries(source, reader.entries), submissionOf),
-        input: Chat.RequestSchema,
-        fingerprint: route === undefined ? {} : fingerprintOf(route),
-        force,
-        retryFailed,
-        seal: !given.open,
-        onProgress: () =>
-          Effect.sync(() => {
-            begun = true
-          })
-      }).pipe(
-        Effect.mapError((error) =>
-          !Database.isOurs(error) ? error : begun ? Database.stopped(error, hint) : Database.refused(error)
-        ),
-        Effect.provideContext(database)
-      )
-      yield* json ? Console.log(JSON.stringify({ job, ...submitted })) : Console.error(text(job, submitted))
-    },
-    Database.quietly,
-    Effect.scoped
-  )
+  Effect.fnUntraced(function* (given) {
+    const { force, job, json, retryFailed, strict } = given
+    const route = Option.isSome(given.route) ? yield* RouteFile.read(given.route.value) : undefined
+    const database = yield* Database.connect(given.databaseUrl)
+    const { format, source: opened } = yield* Input.open(given.input, given.format)
+    const reader = Input.readers[format]
+    const source = strict && !opened.isFile ? yield* spooled(opened) : opened
+    if (source.isFile) yield* Input.scan(source, reader, strict)
+    let begun = false
+    const submitted = yield* Cluster.submit({
+      job,
+      items: Stream.map(Input.entries(source, reader.entries), submissionOf),
+      input: Chat.RequestSchema,
+      fingerprint: route === undefined ? {} : fingerprintOf(route),
+      force,
+      retryFailed,
+      seal: !given.open,
+      onProgress: () =>
+        Effect.sync(() => {
+          begun = true
+        })
+    }).pipe(
+      Effect.mapError((error) =>
+        !Database.isOurs(error) ? error : begun ? Database.stopped(error, hint) : Database.refused(error)
+      ),
+      Effect.provideContext(database)
+    )
+    yield* json ? Console.log(JSON.stringify({ job, ...submitted })) : Console.error(text(job, submitted))
+  }, Effect.scoped)
 ).pipe(
   Command.withDescription(
     "Puts the items of a file into a job in PostgreSQL. Items whose id the job has already are left alone, so a submission " +

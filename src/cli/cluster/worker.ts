@@ -117,73 +117,69 @@ const accepted: Readonly<Record<string, string>> = {
 export const worker = Command.make(
   "worker",
   flags,
-  Effect.fnUntraced(
-    function* (given) {
-      const { follow, force, job, json, lease, maxAttempts } = given
-      yield* modest
-      const places = yield* BatchCommand.concurrencyOf(given.concurrency)
-      const rpm = yield* BatchCommand.limitOf("--rpm", given.rpm)
-      const tpm = yield* BatchCommand.limitOf("--tpm", given.tpm)
-      const deadline = yield* BatchCommand.deadlineOf(given.itemDeadline)
-      if (lease < 2 || lease > 3600) return yield* new CliFailure({ message: accepted["lease"] ?? "" })
-      if (maxAttempts < 1 || maxAttempts > 100) return yield* new CliFailure({ message: accepted["maxAttempts"] ?? "" })
-      const route = yield* RouteFile.read(given.route)
-      const database = yield* Database.connect(given.databaseUrl)
-      const router = yield* Gateway.connect({
-        accountId: Option.getOrUndefined(given.accountId),
-        gateway: Option.getOrUndefined(given.gateway),
-        baseUrl: Option.getOrUndefined(given.baseUrl)
-      })
-      const asked = Deferred.makeUnsafe<void>()
-      let started: Cluster.Worker | undefined
-      const body = Effect.gen(function* () {
-        const running = yield* Cluster.startWorker<Chat.Request, Chat.Reply>({
-          job,
-          route,
-          input: Chat.RequestSchema,
-          value: Batch.withoutRaw(Chat.ReplySchema),
-          fingerprint: fingerprintOf(route),
-          concurrency: places,
-          itemDeadline: deadline,
-          ...((rpm ?? tpm) !== undefined && {
-            limits: { requestsPerMinute: rpm, tokensPerMinute: tpm, key: Option.getOrUndefined(given.limitKey) }
-          }),
-          lease: Duration.seconds(lease),
-          maxAttempts,
-          name: Option.getOrElse(given.name, () => `${hostname()}:${process.pid}`),
-          follow,
-          force
-        }).pipe(Effect.mapError(Database.refused))
-        started = running
-        yield* Effect.forkScoped(Effect.andThen(Deferred.await(asked), running.drain))
-        const stdio = yield* Stdio.Stdio
-        const interactive = yield* stdio.stderrIsTerminal
-        const shown = yield* Effect.forkScoped(
-          Progress.show({ ...running, results: Stream.empty }, { total: undefined, interactive })
-        )
-        yield* Effect.mapError(running.done, (error) => Database.stopped(error, hint))
-        yield* Fiber.await(shown)
-      }).pipe(Effect.scoped, Effect.provideContext(router), Effect.provideContext(database))
-
-      return yield* inStages(
-        body,
-        Effect.asVoid(Deferred.succeed(asked, undefined)),
-        Effect.fnUntraced(function* (exit, ending) {
-          const interrupted = ending !== "ended"
-          if (started !== undefined) {
-            const summary = yield* started.summary
-            const { costKnown, duration, startedAt, ...rest } = summary
-            yield* json
-              ? Console.log(JSON.stringify({ job, ...rest, costKnown, durationMs: Duration.toMillis(duration) }))
-              : Console.error(text(job, summary, interrupted))
-          }
-          if (!interrupted || (Exit.isFailure(exit) && Option.isSome(Exit.findErrorOption(exit)))) yield* exit
-        })
+  Effect.fnUntraced(function* (given) {
+    const { follow, force, job, json, lease, maxAttempts } = given
+    yield* modest
+    const places = yield* BatchCommand.concurrencyOf(given.concurrency)
+    const rpm = yield* BatchCommand.limitOf("--rpm", given.rpm)
+    const tpm = yield* BatchCommand.limitOf("--tpm", given.tpm)
+    const deadline = yield* BatchCommand.deadlineOf(given.itemDeadline)
+    if (lease < 2 || lease > 3600) return yield* new CliFailure({ message: accepted["lease"] ?? "" })
+    if (maxAttempts < 1 || maxAttempts > 100) return yield* new CliFailure({ message: accepted["maxAttempts"] ?? "" })
+    const route = yield* RouteFile.read(given.route)
+    const database = yield* Database.connect(given.databaseUrl)
+    const router = yield* Gateway.connect({
+      accountId: Option.getOrUndefined(given.accountId),
+      gateway: Option.getOrUndefined(given.gateway),
+      baseUrl: Option.getOrUndefined(given.baseUrl)
+    })
+    const asked = Deferred.makeUnsafe<void>()
+    let started: Cluster.Worker | undefined
+    const body = Effect.gen(function* () {
+      const running = yield* Cluster.startWorker<Chat.Request, Chat.Reply>({
+        job,
+        route,
+        input: Chat.RequestSchema,
+        value: Batch.withoutRaw(Chat.ReplySchema),
+        fingerprint: fingerprintOf(route),
+        concurrency: places,
+        itemDeadline: deadline,
+        ...((rpm ?? tpm) !== undefined && {
+          limits: { requestsPerMinute: rpm, tokensPerMinute: tpm, key: Option.getOrUndefined(given.limitKey) }
+        }),
+        lease: Duration.seconds(lease),
+        maxAttempts,
+        name: Option.getOrElse(given.name, () => `${hostname()}:${process.pid}`),
+        follow,
+        force
+      }).pipe(Effect.mapError(Database.refused))
+      started = running
+      yield* Effect.forkScoped(Effect.andThen(Deferred.await(asked), running.drain))
+      const stdio = yield* Stdio.Stdio
+      const interactive = yield* stdio.stderrIsTerminal
+      const shown = yield* Effect.forkScoped(
+        Progress.show({ ...running, results: Stream.empty }, { total: undefined, interactive })
       )
-    },
-    Database.quietly,
-    Effect.scoped
-  )
+      yield* Effect.mapError(running.done, (error) => Database.stopped(error, hint))
+      yield* Fiber.await(shown)
+    }).pipe(Effect.scoped, Effect.provideContext(router), Effect.provideContext(database))
+
+    return yield* inStages(
+      body,
+      Effect.asVoid(Deferred.succeed(asked, undefined)),
+      Effect.fnUntraced(function* (exit, ending) {
+        const interrupted = ending !== "ended"
+        if (started !== undefined) {
+          const summary = yield* started.summary
+          const { costKnown, duration, startedAt, ...rest } = summary
+          yield* json
+            ? Console.log(JSON.stringify({ job, ...rest, costKnown, durationMs: Duration.toMillis(duration) }))
+            : Console.error(text(job, summary, interrupted))
+        }
+        if (!interrupted || (Exit.isFailure(exit) && Option.isSome(Exit.findErrorOption(exit)))) yield* exit
+      })
+    )
+  }, Effect.scoped)
 ).pipe(
   Command.withDescription(
     "Takes items of a job until all have ended, here or elsewhere. Start as many as you like, on any machine, at any time; they may be " +

@@ -8,6 +8,7 @@ import type { GatewayError } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as Limiter from "../../Limiter.ts"
 import type { Usage } from "../dialects/dialect.ts"
+import { BeforeResend } from "../send.ts"
 
 /** The permits of one item. */
 export interface Sending {
@@ -36,15 +37,20 @@ const take = (limiter: Limiter.Limiter, key: string, sending: Sending): Effect.E
   return reading === undefined ? next : Effect.andThen(reading.settle(), next)
 }
 
-/** Puts requests of items under a limiter. */
+/** Puts requests of items under a limiter, also those that a transport sends a second time on a fresh connection. */
 export const limited =
   <Args extends ReadonlyArray<unknown>>(
     limiter: Limiter.Limiter,
     key: string,
-    run: (...args: Args) => Effect.Effect<GatewayResponse, GatewayError>
+    send: (...args: Args) => Effect.Effect<GatewayResponse, GatewayError>
   ) =>
-  (...args: Args): Effect.Effect<GatewayResponse, GatewayError> =>
-    Effect.flatMap(CurrentSending, (sending) =>
+  (...args: Args): Effect.Effect<GatewayResponse, GatewayError> => {
+    // Of the first request nothing more will be heard, so its permit is settled in place of the second one's.
+    const again = Effect.uninterruptible(
+      Effect.flatMap(limiter.acquire(key, { place: false, urgent: true }), (permit) => permit.settle())
+    )
+    const run = (...args: Args) => Effect.provideService(send(...args), BeforeResend, again)
+    return Effect.flatMap(CurrentSending, (sending) =>
       sending === undefined
         ? run(...args)
         : Effect.uninterruptibleMask((restore) =>
@@ -60,6 +66,7 @@ export const limited =
             )
           )
     )
+  }
 
 const total = (usage: Usage | undefined): number | undefined =>
   usage === undefined
