@@ -60,8 +60,8 @@ const patience = 8000
 /** Calls in one fiber between two looks at the clock. */
 const batch = 100
 
-/** Calls of a turn that do not count, at most. */
-const leadIn = 16
+/** The part of a turn's length that comes before it and does not count. */
+const leadIn = 0.5
 
 interface Working {
   readonly contender: Contender
@@ -133,18 +133,20 @@ const workOf = ({ contender, job }: Working, what: What): readonly [work: () => 
 
 const turn = async (one: Working, what: What, { calls: least = 0, inFlight, millis }: Length): Promise<Sample> => {
   const [work, perWork] = workOf(one, what)
-  // Whoever has waited for the others finds the caches of the machine full of them.
-  await Promise.all(Array.from({ length: Math.min(inFlight, leadIn) }, work))
   let calls = 0
-  const cpuBefore = await cpuOf(one.contender)
-  const before = performance.now()
-  const until = before + millis
+  let until = performance.now() + millis * leadIn
   const worker = async (): Promise<void> => {
     do {
       await work()
       calls += perWork
     } while (calls < least || performance.now() < until)
   }
+  // Whoever has waited for the others finds its connections closed, its young heap shrunk, and the machine's caches full of them.
+  if (millis > 0) await Promise.all(Array.from({ length: inFlight }, worker))
+  calls = 0
+  const cpuBefore = await cpuOf(one.contender)
+  const before = performance.now()
+  until = before + millis
   await Promise.all(Array.from({ length: inFlight }, worker))
   const wall = performance.now() - before
   return { calls, wall, cpu: (await cpuOf(one.contender)) - cpuBefore }

@@ -19,7 +19,7 @@ import type { Question, Row, Target } from "../question.ts"
 const paceOf = (quick: boolean): Pace =>
   quick
     ? { rounds: 3, turn: { inFlight: 1, millis: 25 }, warm: { inFlight: 1, millis: 150 } }
-    : { rounds: 9, turn: { inFlight: 1, millis: 150 }, warm: { inFlight: 1, millis: 1500 } }
+    : { rounds: 9, turn: { inFlight: 1, millis: 100 }, warm: { inFlight: 1, millis: 1500 } }
 
 const budget = 10
 
