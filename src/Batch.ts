@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Damage, Fingerprint, Journal, JournalError } from "./BatchJournal.ts"
+import type { Damage, Fingerprint, Journal, JournalError, OpenJournal } from "./BatchJournal.ts"
 import { type GatewayError, invalid, type ReasonTag } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
@@ -198,12 +198,16 @@ const fatalByDefault = ({ reason }: GatewayError): boolean =>
 const encoder = new TextEncoder()
 
 const estimate = (input: unknown): number => {
-  const json = JSON.stringify(input) ?? ""
   const limit =
     typeof input === "object" && input !== null && "maxTokens" in input && typeof input.maxTokens === "number"
       ? input.maxTokens
       : 1024
-  return Math.ceil(encoder.encode(json).length / 3) + limit
+  try {
+    return Math.ceil(encoder.encode(JSON.stringify(input) ?? "").length / 3) + limit
+  } catch {
+    // What cannot be written as JSON is not sent: the encoding of its request says why.
+    return 0
+  }
 }
 
 const isStream = <Item, E, R>(items: Stream.Stream<Item, E, R> | Iterable<Item>): items is Stream.Stream<Item, E, R> =>
@@ -266,17 +270,20 @@ const reconcile = (gateway: GatewayService["Service"], eventId: string): Effect.
     }
   })
 
+/** How often the journal is told that requests are made. */
+const touchEvery = 1000
+
 /**
  * A limiter that begins when the requests of an earlier run no longer count: that one knew how many they were, this one only knows when it last wrote to the
- * journal.
+ * journal. For the run after this one it keeps the journal's time, as retries write nothing.
  */
-const afterLastRun = (
+const acrossRuns = (
   limiter: Limiter.Limiter,
-  lastWritten: number,
+  { lastWritten, touch }: OpenJournal,
   skew: Duration.Input = Limiter.defaultSkew
 ): Limiter.Limiter => {
-  const until = lastWritten + 60_000 + (millisOf(skew) ?? 0)
-  let told = false
+  const minute = 60_000 + (millisOf(skew) ?? 0)
+  let [told, touched] = [false, Number.NEGATIVE_INFINITY]
   const wait = (millis: number): Effect.Effect<void> => {
     const seconds = Math.ceil(millis / 1000)
     const line = `waiting ${seconds} seconds: what the run before has sent counts against the limits for a minute`
@@ -288,9 +295,16 @@ const afterLastRun = (
     state: limiter.state,
     acquire: (key, reservation) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const acquired = limiter.acquire(key, reservation)
-        // Written in the future: by another clock, or a test's.
-        return now < lastWritten || now >= until ? acquired : Effect.andThen(wait(Math.ceil(until - now)), acquired)
+        const acquired = Effect.tap(limiter.acquire(key, reservation), () =>
+          Effect.map(Clock.currentTimeMillis, (now) => {
+            if (now - touched < touchEvery) return
+            touched = now
+            touch?.(now)
+          })
+        )
+        const ago = lastWritten === undefined ? minute : now - lastWritten
+        // A clock that is a little ahead is taken at its word; one that is far ahead is another clock.
+        return ago >= minute || ago < -minute ? acquired : Effect.andThen(wait(Math.ceil(minute - ago)), acquired)
       })
   }
 }
@@ -426,7 +440,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
           onEntry: (entry) => ledger.learn(entry)
         })
   // A limiter that others use too has seen what was sent, or has to be told by who made it.
-  const limiter = own === undefined || open?.lastWritten === undefined ? own : afterLastRun(own, open.lastWritten, skew)
+  const limiter = own === undefined || open === undefined ? own : acrossRuns(own, open, skew)
   const shared = limiter ?? limits?.limiter
   const rates = shared === undefined ? undefined : { limiter: shared, key }
   const router = rates === undefined ? asked : yield* limitedRouter(asked, rates.limiter, rates.key)

@@ -83,6 +83,8 @@ export interface OpenJournal {
   readonly damage: ReadonlyArray<Damage>
   /** When an earlier run last wrote to it, in milliseconds since the epoch: what that one had sent just before still counts against limits. */
   readonly lastWritten?: number | undefined
+  /** Has the journal look written to, at that time in milliseconds since the epoch: requests that are tried again write nothing else. */
+  readonly touch?: ((now: number) => void) | undefined
   /** Called by many fibers at once. After a failure every call fails. */
   readonly append: (entry: Entry) => Effect.Effect<Appended, JournalError>
   /** The record of a `done` or `dead` entry. */

@@ -17,7 +17,7 @@ import { withDirectSend } from "./internal/http.ts"
 /**
  * `FetchHttpClient.layer`, with the short way. `FetchHttpClient.Fetch` and `FetchHttpClient.RequestInit` are those of the environment in which the layer is built.
  *
- * The requests of this library follow no redirects (unless `RequestInit` says so): `fetch` would take credentials along to whoever a
+ * The requests of this library follow no redirects, whatever `RequestInit` says: `fetch` would take credentials along to whoever a
  * 307 names. A redirect is an `InvalidResponse`.
  *
  * @example

@@ -3,11 +3,14 @@
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import * as GatewayResponse from "effect-ai-gateway/GatewayResponse"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
@@ -142,6 +145,92 @@ for (const [name, layer] of [
     )
   })
 }
+
+describe("undici, the short way, with bodies that are left lying", () => {
+  const large = "x".repeat(100_000)
+
+  const serving = Effect.map(
+    makePeer((_, response) => json(response, 200, { large })),
+    (peer) => ({ peer, layer: Layer.provide(over(peer.url), Undici.layer) })
+  )
+
+  it.effect("reads a body whole that has come long before, of any size", () =>
+    Effect.gen(function* () {
+      for (const size of [1_000, 60_000, 70_000, 100_000, 300_000, 1_000_000]) {
+        const peer = yield* makePeer((_, response) => json(response, 200, { text: "x".repeat(size) }))
+        const text = yield* Effect.gen(function* () {
+          const response = yield* run
+          yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 60)))
+          return yield* response.text
+        }).pipe(Effect.provide(Layer.provide(over(peer.url), Undici.layer)))
+        assert.isAbove(text.length, size)
+      }
+    })
+  )
+
+  it.effect("reads one while another is paused, in any order", () =>
+    Effect.gen(function* () {
+      const { layer } = yield* serving
+      yield* Effect.gen(function* () {
+        const first = yield* run
+        const second = yield* run
+        assert.isAbove((yield* first.bytes).length, large.length)
+        assert.isAbove((yield* second.bytes).length, large.length)
+        const [a, b] = yield* Effect.all([run, run], { concurrency: 2 })
+        assert.isAbove((yield* b.bytes).length, large.length)
+        assert.isAbove((yield* a.bytes).length, large.length)
+      }).pipe(Effect.provide(layer))
+    })
+  )
+
+  it.effect("misses no chunk however often the fiber yields", () =>
+    Effect.gen(function* () {
+      const peer = yield* makePeer((_, response) => {
+        response.writeHead(200, { "content-type": "text/plain" })
+        let left = 200
+        const timer = setInterval(() => {
+          response.write("chunk ")
+          if (--left === 0) {
+            clearInterval(timer)
+            response.end()
+          }
+        }, 1)
+      })
+      for (const ops of [3, 4, 5, 6]) {
+        const chunks = yield* run.pipe(
+          Effect.flatMap((response) => Stream.runCollect(GatewayResponse.bytes(response))),
+          Effect.provideService(References.MaxOpsBeforeYield, ops),
+          Effect.provide(Layer.provide(over(peer.url), Undici.layer))
+        )
+        assert.strictEqual(Buffer.concat(chunks).length, 1_200)
+      }
+    })
+  )
+
+  it.effect("keeps connections whose queued requests are interrupted", () =>
+    Effect.gen(function* () {
+      const goOn = yield* Deferred.make<void>()
+      const peer = yield* makePeer((_, response) => {
+        void Effect.runPromise(Deferred.await(goOn)).then(() => json(response, 200, {}))
+      })
+      const client = Undici.layerWithDispatcher.pipe(
+        Layer.provide(NodeHttpClient.layerDispatcherOptions({ connections: 2 }))
+      )
+      yield* Effect.gen(function* () {
+        const ask = Effect.flatMap(run, (response) => response.text)
+        const two = yield* Effect.forEach([1, 2], () => Effect.forkChild(ask))
+        yield* peer.until(() => peer.requests.length === 2)
+        const queued = yield* Effect.forEach(Array(20).keys(), () => Effect.forkChild(ask, { startImmediately: true }))
+        yield* Fiber.interruptAll(queued)
+        yield* Deferred.succeed(goOn, undefined)
+        yield* Fiber.joinAll(two)
+        yield* ask
+        assert.strictEqual(peer.connections(), 2)
+        assert.strictEqual(peer.requests.length, 3)
+      }).pipe(Effect.provide(Layer.provide(over(peer.url), client)))
+    })
+  )
+})
 
 describe("undici with a dispatcher", () => {
   it.effect("uses the dispatcher and the options of the environment", () =>

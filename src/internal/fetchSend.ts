@@ -10,8 +10,8 @@ import { redirected, resending, type Send, transportReason, wireHeaders } from "
 const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
 
 /**
- * Makes a sender of a `fetch`. Redirects are not followed unless `init` says so: `fetch` would take the credentials of a 307 along
- * to whoever it names.
+ * Makes a sender of a `fetch`. Redirects are never followed: `fetch` would take the credentials of a 307 along to whoever it
+ * names, and what comes from there would be refused.
  */
 export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit): Send => {
   const own = Object.fromEntries(new Headers(init.headers))
@@ -22,8 +22,8 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
       const sent = Effect.tryPromise({
         try: () =>
           fetch(request.url, {
-            redirect: "manual",
             ...init,
+            redirect: init.redirect === "error" ? "error" : "manual",
             method: request.method,
             headers: { ...own, ...wireHeaders(request) },
             signal: controller.signal,

@@ -82,7 +82,10 @@ const streamBody = (
       })
       return { read: readFrom(read), cancel: abort }
     },
-    web: (head) => new Response(Stream.toReadableStream(Stream.ensuring(response.stream, abort)), head),
+    web: (head) => {
+      const isEmpty = head.status === 204 || head.status === 205 || head.status === 304
+      return new Response(isEmpty ? null : Stream.toReadableStream(Stream.ensuring(response.stream, abort)), head)
+    },
     cancel: abort
   }
 }

@@ -167,6 +167,7 @@ export const make = (options: Options): Journal => ({
     const opened: OpenJournal = {
       damage,
       lastWritten,
+      touch: (now) => writer.touch(now),
       append: (entry) =>
         Effect.callback((resume) => {
           const fail = (error: unknown) => resume(Effect.fail(failure(path)(error)))

@@ -105,12 +105,17 @@ export class Writer {
 
   private async begin(): Promise<Fs.FileHandle> {
     if (this.handle !== undefined && this.offset < this.segmentBytes) return this.handle
-    if (this.handle !== undefined) {
+    const old = this.handle
+    if (old !== undefined) {
       await this.syncing
-      await this.handle.datasync()
-      this.synced = this.written
-      await this.handle.close()
+      // From here on nobody else may use it.
       this.handle = undefined
+      try {
+        await old.datasync()
+      } finally {
+        await old.close()
+      }
+      this.synced = this.written
       this.releaseSynced()
     }
     const header = { version, fingerprint: this.fingerprint }
@@ -147,8 +152,11 @@ export class Writer {
     try {
       while (this.waiting.length > 0 && this.handle !== undefined) {
         await turn()
+        const { handle } = this
+        // A new segment is begun: whoever does that makes the old one durable, and tells.
+        if (handle === undefined) break
         const position = this.written
-        await this.handle.datasync()
+        await handle.datasync()
         this.synced = Math.max(this.synced, position)
         this.releaseSynced()
       }
@@ -171,6 +179,11 @@ export class Writer {
     this.pending = []
     this.waiting = []
     for (const { failed } of everybody) failed(error)
+  }
+
+  /** Sets the time of the last change, as far as that is possible. */
+  touch(now: number): void {
+    void this.handle?.utimes(now / 1000, now / 1000).catch(() => undefined)
   }
 
   /** Makes everything durable and closes. */

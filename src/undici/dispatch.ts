@@ -52,7 +52,7 @@ class Incoming {
 
   end(error: Reason | undefined): void {
     this.#end ??= { error }
-    this.#notify()
+    queueMicrotask(() => this.#notify())
   }
 
   abort(): void {
@@ -67,7 +67,9 @@ class Incoming {
     wake?.()
   }
 
+  // Looks once more before it waits: `resume` may have parsed the rest at once, and a fiber may have yielded since it looked.
   readonly #arrival: Effect.Effect<void> = Effect.callback<void>((resume) => {
+    if (this.#end !== undefined || (!this.#whole && this.#chunks.length > 0)) return resume(Effect.void)
     this.#wake = () => resume(Effect.void)
   })
 
@@ -120,8 +122,12 @@ const bodyOf = (incoming: Incoming): Body => {
         return joinText(chunks, max)
       }).pipe(Effect.ensuring(cancel)),
     reader: () => ({ read: read(incoming.next), cancel }),
-    web: (head) =>
-      new Response(
+    web: (head) => {
+      if (head.status === 204 || head.status === 205 || head.status === 304) {
+        incoming.abort()
+        return new Response(null, head)
+      }
+      return new Response(
         new ReadableStream<Uint8Array>({
           pull: (controller) =>
             Effect.runPromise(incoming.next).then((chunk) =>
@@ -130,7 +136,8 @@ const bodyOf = (incoming: Incoming): Body => {
           cancel: () => incoming.abort()
         }),
         head
-      ),
+      )
+    },
     cancel
   }
 }
@@ -138,7 +145,9 @@ const bodyOf = (incoming: Incoming): Body => {
 /** Makes a sender of a dispatcher. It follows no redirects, and has no timeouts of its own: those are the route's. */
 export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
   resending((request, resent) =>
-    Effect.callback<Answer, Reason>((resume) => {
+    Effect.callback<Answer, Reason>((resumeNow) => {
+      // Not from inside of undici's parser, which cannot be entered again: who is woken may read another body, or send.
+      const resume = (exit: Effect.Effect<Answer, Reason>): void => queueMicrotask(() => resumeNow(exit))
       const { origin, pathname, search } = new URL(request.url)
       let controller: Controller | undefined
       let incoming: Incoming | undefined
@@ -150,7 +159,8 @@ export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
       const handler: Handler = {
         onRequestStart: (started) => {
           controller = started
-          if (left) started.abort(new Error("aborted"))
+          // Nothing has been written yet. Thrown, this ends the request; aborted, its connection too.
+          if (left) throw new Error("aborted")
         },
         onResponseStart: (started, status, headers) => {
           if (status < 200) return

@@ -127,6 +127,32 @@ for (const [name, make] of [
       })
     )
 
+    it.effect("says when it was last written to, or was told that requests go on", () =>
+      Effect.gen(function* () {
+        const journal = yield* make(yield* folder)
+        const open = (use: (open: BatchJournal.OpenJournal) => Effect.Effect<void, BatchJournal.JournalError>) =>
+          Effect.scoped(
+            Effect.tap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), (opened) =>
+              use(opened)
+            )
+          )
+        const first = yield* open((opened) => Effect.asVoid(opened.append(done("a"))))
+        assert.isUndefined(first.lastWritten)
+        const second = yield* open((opened) => Effect.asVoid(opened.append(done("b"))))
+        if (first.touch === undefined) return assert.isUndefined(second.lastWritten)
+        assert.isAbove(second.lastWritten ?? 0, 1_700_000_000_000)
+        const later = 4_000_000_000_000
+        yield* open((opened) =>
+          Effect.map(
+            Effect.flatMap(opened.append(done("c")), ({ durable }) => durable),
+            () => opened.touch?.(later)
+          )
+        )
+        const third = yield* open(() => Effect.void)
+        assert.strictEqual(third.lastWritten, later)
+      })
+    )
+
     it.effect("belongs to one job", () =>
       Effect.gen(function* () {
         const journal = yield* make(yield* folder)

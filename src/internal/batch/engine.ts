@@ -245,11 +245,12 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     result: Result<Out>,
     entry: () => Effect.Effect<Entry, JournalError>,
     release: Effect.Effect<void>,
-    outcome: Outcome
+    outcome: () => Outcome
   ): Effect.Effect<void> => {
     const hand = (): void => {
-      tally.add(outcome)
       Queue.offerUnsafe(ready, { order, result })
+      // Asks the application what it cost, which may fail: by now the answer is safe.
+      tally.add(outcome())
     }
     if (journal === undefined) return Effect.map(release, hand)
     return Effect.suspend(entry).pipe(
@@ -288,17 +289,16 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
         (record): Entry => ({ _tag: "done", id, record })
       )
     const { cacheStatus, step, target, usage } = facts
-    const cost = plan.costOf(facts)
-    return end(order, result, entry, release, {
+    return end(order, result, entry, release, () => ({
       target,
       reason: undefined,
       attempts,
       usage,
       cacheStatus,
       step,
-      cost,
+      cost: plan.costOf(facts),
       latency
-    })
+    }))
   }
 
   const bury = (
@@ -322,7 +322,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     const entry = () =>
       Effect.map(plan.records.dead({ error, latency, inDoubt }), (record): Entry => ({ _tag: "dead", id, record }))
     const none = { target: undefined, usage: undefined, cacheStatus: undefined, step: undefined, cost: undefined }
-    return end(order, result, entry, release, { ...none, reason: error.reason._tag, attempts, latency })
+    return end(order, result, entry, release, () => ({ ...none, reason: error.reason._tag, attempts, latency }))
   }
 
   /** What to do about a failure. While the batch drains an item that would have to wait is left to the next run. */

@@ -45,11 +45,19 @@ export const limited =
     send: (...args: Args) => Effect.Effect<GatewayResponse, GatewayError>
   ) =>
   (...args: Args): Effect.Effect<GatewayResponse, GatewayError> => {
-    // Of the first request nothing more will be heard, so its permit is settled in place of the second one's.
-    const again = Effect.uninterruptible(
-      Effect.flatMap(limiter.acquire(key, { place: false, urgent: true }), (permit) => permit.settle())
-    )
-    const run = (...args: Args) => Effect.provideService(send(...args), BeforeResend, again)
+    const run = (...args: Args): Effect.Effect<GatewayResponse, GatewayError> =>
+      Effect.suspend(() => {
+        let resent: Limiter.Permit | undefined
+        const again = Effect.uninterruptible(
+          Effect.map(limiter.acquire(key, { place: false, urgent: true }), (permit) => {
+            resent = permit
+          })
+        )
+        return Effect.onExit(
+          Effect.provideService(send(...args), BeforeResend, again),
+          () => resent?.settle() ?? Effect.void
+        )
+      })
     return Effect.flatMap(CurrentSending, (sending) =>
       sending === undefined
         ? run(...args)
