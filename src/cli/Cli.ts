@@ -2,10 +2,12 @@
  * The command line `effect-ai-gateway`. Each command is a module of its own.
  */
 import { createRequire } from "node:module"
+import * as Cause from "effect/Cause"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
+import * as Runtime from "effect/Runtime"
 import { batch } from "./batch/command.ts"
 import type { NotAllDone, RunFailure } from "./batch/failure.ts"
 import { cluster } from "./cluster/command.ts"
@@ -36,6 +38,11 @@ const isUsage = (error: Failure): boolean =>
 export const run = (args: ReadonlyArray<string>): Effect.Effect<void, Failure | UsageShown, Command.Environment> =>
   Command.runWith(command, { version })(args).pipe(
     Effect.catchIf(isUsage, () => new UsageShown()),
+    Effect.tapCause((cause) =>
+      Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))
+        ? Effect.void
+        : Effect.logError(cause)
+    ),
     // Standard output is for results.
     Effect.provideService(Logger.LogToStderr, true)
   )

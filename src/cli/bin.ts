@@ -27,5 +27,6 @@ const platform = await Promise.all([
 
 if (platform !== undefined) {
   const [NodeRuntime, NodeServices] = platform
-  NodeRuntime.runMain(Effect.provide(run(process.argv.slice(2)), NodeServices.layer))
+  // `run` reports what fails: the runtime would do so on standard output, among the results.
+  NodeRuntime.runMain(Effect.provide(run(process.argv.slice(2)), NodeServices.layer), { disableErrorReporting: true })
 }

@@ -210,6 +210,45 @@ describe("batch", () => {
   )
 
   it.live(
+    "a first line of standard input that is malformed is no verdict on those that come later",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        const running = yield* w.batch(["-", ...command.slice(1)])
+        running.child.stdin.write("oops\n")
+        yield* Effect.sleep(1500)
+        running.child.stdin.end(items(3))
+        assert.strictEqual((yield* running.exit).code, 1)
+        assertComplete(
+          (yield* w.lines("out.jsonl")).filter(({ status }) => status === "ok"),
+          3
+        )
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "a line that is nested too deeply is a dead letter with --tpm too",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        const deep = `{"custom_id":"deep","method":"POST","url":"/v1/chat/completions","body":{"model":"m","x":${"[".repeat(20_000)}${"]".repeat(20_000)}}}\n`
+        const body = { model: "m", messages: [{ role: "user", content: "x" }] }
+        yield* w.write(
+          "in.jsonl",
+          `${deep}${jsonl({ custom_id: "a", method: "POST", url: "/v1/chat/completions", body })}`
+        )
+        const { code, err } = yield* w.run(["in.jsonl", "out.jsonl", "--tpm", "100000"], {
+          env: { OPENAI_API_KEY: "sk-test" }
+        })
+        assert.strictEqual(code, 1, err)
+        assert.include(err, "Done: 2 of 2 items, 1 dead letter")
+        assert.lengthOf(yield* w.lines("out.jsonl"), 2)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
     "reads CSV",
     () =>
       Effect.gen(function* () {

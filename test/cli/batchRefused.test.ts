@@ -167,6 +167,28 @@ const cases: Readonly<Record<string, Case>> = {
     args: [...command, "--report", "out.jsonl"],
     says: "--report out.jsonl: expected another file than the output"
   },
+  "a report that is the output by another name": {
+    args: [...command, "--report", "./out.jsonl"],
+    says: "--report ./out.jsonl: expected another file than the output"
+  },
+  "a report in the journal": {
+    args: [...command, "--report", "out.jsonl.journal"],
+    says: "--report out.jsonl.journal: expected a file outside of the journal out.jsonl.journal"
+  },
+  "a report that is a device": {
+    args: [...command, "--report", "/dev/null"],
+    says: "--report /dev/null: expected the path of a file, not of a device"
+  },
+  "a field whose name would steer a terminal": {
+    args: [...command, "--strict"],
+    input: items(1) + jsonl({ id: "x", prompt: "x", "\u001b[31m": 1 }),
+    says: "--strict: line 2: \ufffd[31m: expected one of"
+  },
+  "standard input with too many lines of another format before the first good one": {
+    args: ["-", ...command.slice(1)],
+    stdin: `${"oops\n".repeat(20)}${items(3)}`,
+    says: "standard input: expected JSON lines"
+  },
   "a report in a folder that is not there": {
     args: [...command, "--report", "none/report.html"],
     says: "--report none/report.html: expected the path of a file to write"

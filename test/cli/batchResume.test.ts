@@ -190,6 +190,96 @@ describe("batch that ends early", () => {
   )
 
   it.live(
+    "an answer in the output whose journal is lost stays, although the journal has an older dead letter",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world((prompt, nth) => (prompt === "i1" && nth === 0 ? { status: 400 } : undefined))
+        yield* w.write("in.jsonl", items(3))
+        const again = [...command, "--retry-failed", "--json"]
+        assert.strictEqual((yield* w.run(command)).code, 1)
+        // As it may be reached, and protected.
+        yield* Effect.promise(async () => {
+          await Fs.rename(w.at("out.jsonl"), w.at("real.jsonl"))
+          await Fs.chmod(w.at("real.jsonl"), 0o600)
+          await Fs.symlink("real.jsonl", w.at("out.jsonl"))
+        })
+        assert.strictEqual((yield* w.run(again)).code, 0)
+        assert.isTrue((yield* Effect.promise(() => Fs.lstat(w.at("out.jsonl")))).isSymbolicLink())
+        assert.strictEqual((yield* Effect.promise(() => Fs.stat(w.at("real.jsonl")))).mode & 0o777, 0o600)
+        assertComplete(yield* w.lines("out.jsonl"), 3)
+        const segment = w.at("out.jsonl.journal/000002.jsonl")
+        const [header = ""] = (yield* w.read("out.jsonl.journal/000002.jsonl")).split("\n")
+        yield* Effect.promise(() => Fs.truncate(segment, Buffer.byteLength(header) + 1))
+        for (const args of [again, [...command, "--json"]]) {
+          const { code, err, out } = yield* w.run(args)
+          assert.strictEqual(code, 0, err)
+          assert.include(err, "holds 1 results that the journal has lost")
+          assert.deepInclude(parsed(out)[0], {
+            total: 3,
+            items: 3,
+            unmet: 0,
+            replayed: { succeeded: 3, deadLetters: 0 }
+          })
+          assertComplete(yield* w.lines("out.jsonl"), 3)
+        }
+        assert.lengthOf(w.requests, 4)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "dead letters in the output that the journal has lost are counted, and --ordered does not overwrite what is lost",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world((prompt) => (prompt === "i2" ? { status: 400 } : undefined))
+        yield* w.write("in.jsonl", items(3))
+        const one = [...command.slice(0, 4), "--concurrency", "1"]
+        assert.strictEqual((yield* w.run(one)).code, 1)
+        const text = yield* w.read("out.jsonl")
+        const journal = yield* w.read("out.jsonl.journal/000001.jsonl")
+        yield* w.write("out.jsonl.journal/000001.jsonl", journal.slice(0, journal.trimEnd().lastIndexOf("\n") + 1))
+        const ordered = yield* w.run([...one, "--ordered"])
+        assert.strictEqual(ordered.code, 2)
+        assert.include(
+          ordered.err,
+          "out.jsonl: holds 1 results that the journal out.jsonl.journal has lost, and --ordered"
+        )
+        assert.strictEqual(yield* w.read("out.jsonl"), text)
+        const { code, out } = yield* w.run([...one, "--json"])
+        assert.strictEqual(code, 1)
+        assert.deepInclude(parsed(out)[0], { exitCode: 1, replayed: { succeeded: 2, deadLetters: 1 } })
+        assert.include((yield* w.run(one)).err, "Done: 3 of 3 items, 1 dead letter (from earlier runs 1)")
+        assert.strictEqual(yield* w.read("out.jsonl"), text)
+        assert.lengthOf(w.requests, 3)
+        assert.strictEqual((yield* w.run([...one, "--ordered", "--force"])).code, 1)
+        assert.lengthOf(yield* w.lines("out.jsonl"), 3)
+        assert.lengthOf(w.requests, 4)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "a reader of standard output that goes ends it with 1 and one line",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", items(3))
+        for (const args of [
+          ["in.jsonl", "-", "--route", "route.json"],
+          [...command, "--json"]
+        ]) {
+          const running = yield* w.batch(args)
+          running.child.stdout.destroy()
+          const { code, err } = yield* running.exit
+          assert.strictEqual(code, 1, err)
+          assert.include(err, "standard output: the reader has gone")
+          assert.notInclude(err, "    at ")
+        }
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
     "--force goes on after the input has changed, and overwrites an output that nobody knows",
     () =>
       Effect.gen(function* () {

@@ -5,6 +5,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Runtime from "effect/Runtime"
 import * as TestConsole from "effect/testing/TestConsole"
@@ -41,6 +42,17 @@ describe("effect-ai-gateway", () => {
     Effect.gen(function* () {
       yield* run(["--version"])
       assert.strictEqual((yield* printed).out, `effect-ai-gateway v${manifest.version}`)
+    }).pipe(Effect.provide(environment()))
+  )
+
+  it.effect("a defect is reported on standard error, as standard output is for results", () =>
+    Effect.gen(function* () {
+      const broken = ConfigProvider.layer(ConfigProvider.make(() => Effect.die("broken")))
+      const exit = yield* Effect.exit(run(["batch", "in.jsonl", "out.jsonl"]).pipe(Effect.provide(broken)))
+      assert.isTrue(Exit.hasDies(exit))
+      const { err, out } = yield* printed
+      assert.include(err, "broken")
+      assert.strictEqual(out, "")
     }).pipe(Effect.provide(environment()))
   )
 

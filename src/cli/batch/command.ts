@@ -12,6 +12,7 @@ import * as Batch from "../../Batch.ts"
 import * as Chat from "../../Chat.ts"
 import * as Route from "../../Route.ts"
 import { CliFailure } from "../failure.ts"
+import { estimated } from "./entry.ts"
 import * as Formats from "./format.ts"
 import * as Gateway from "./gateway.ts"
 import * as Input from "./input.ts"
@@ -151,7 +152,7 @@ const chatPlan = (
   value: Batch.withoutRaw(Chat.ReplySchema),
   format: format === "openai" ? Formats.openaiChat : Formats.own,
   blank: { messages: [] },
-  tokens: (request) => Math.ceil(Buffer.byteLength(JSON.stringify(request)) / 3) + (request.maxTokens ?? 1024),
+  tokens: (request) => estimated(request, request.maxTokens),
   fingerprint: { route: sha256(RouteFile.textOf(route)), format }
 })
 

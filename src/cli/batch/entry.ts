@@ -148,6 +148,18 @@ export const requestOf = (data: unknown): Result.Result<Chat.Request, string> =>
   )
 }
 
+/**
+ * Tokens that a request will use, in and out, as `Batch` estimates them. None for what is nested too deeply to be written: it is not sent, and
+ * its encoding says so.
+ */
+export const estimated = (body: unknown, limit = 1024): number => {
+  try {
+    return Math.ceil(Buffer.byteLength(JSON.stringify(body)) / 3) + limit
+  } catch {
+    return 0
+  }
+}
+
 /** The beginning of a conversation. */
 export const conversation = (prompt: string, system: string | undefined): ReadonlyArray<Chat.Message> =>
   system === undefined ? [Chat.user(prompt)] : [Chat.system(system), Chat.user(prompt)]

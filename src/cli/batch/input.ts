@@ -12,8 +12,9 @@ import { isRecord, parseJson } from "../../internal/json.ts"
 import { pulled } from "../../internal/pulled.ts"
 import { CliFailure } from "../failure.ts"
 import { csv } from "./csv.ts"
-import { type Entry, type MakeParser, type Malformed, plain, type Reader } from "./entry.ts"
+import { type Entry, type MakeParser, type Malformed, type Parser, plain, type Reader } from "./entry.ts"
 import { detailOf, RunFailure } from "./failure.ts"
+import { plain as plainText } from "./figures.ts"
 import { LineSplitter, maxLineBytes } from "./lines.ts"
 import * as OpenAi from "./openai.ts"
 import * as Source from "./source.ts"
@@ -35,22 +36,81 @@ export interface Opened {
 const cannotRead = (source: Source.Source) => (error: unknown) =>
   new RunFailure({ message: `${source.name}: cannot be read: ${detailOf(error)}` })
 
-const firstLine = /^\s*(\S[^\n]*)/
-
 /** By the name, and else by the first line that is not empty. */
 const detect = (path: string, head: string): Format => {
   if (/\.csv$/i.test(path)) return "csv"
-  const object = parseJson(firstLine.exec(head)?.[1]?.trim() ?? "")
+  const text = head.trimStart()
+  const end = text.indexOf("\n")
+  const object = parseJson((end < 0 ? text : text.slice(0, end)).trim())
   return isRecord(object) && OpenAi.looksLike(object) ? "openai" : "jsonl"
 }
 
 const notOfFormat = (source: Source.Source, reader: Reader<unknown>, first: Malformed | undefined): CliFailure =>
   new CliFailure({
-    message: `${source.name}: expected ${reader.accepted}${first === undefined ? "" : `; line ${first.line}: ${first.problem}`}`
+    message: `${source.name}: expected ${reader.accepted}${first === undefined ? "" : `; line ${first.line}: ${plainText(first.problem)}`}`
   })
+
+const refusedAs = (source: Source.Source, refused: string): CliFailure =>
+  new CliFailure({ message: `${source.name}: ${plainText(refused)}` })
 
 const empty = (source: Source.Source): CliFailure =>
   new CliFailure({ message: `${source.name}: is empty: expected at least one item` })
+
+const textOf = (head: Buffer): string => head.toString().replace(/^\ufeff/, "")
+
+/** So many malformed lines without a good one are not of a format. */
+const enoughMalformed = 20
+
+/** Whether the first line that says something has come to its end. Each byte is looked at once. */
+class Begun {
+  private from = 0
+  private begun = false
+
+  hasLine(head: Buffer): boolean {
+    while (!this.begun && this.from < head.length) {
+      const byte = head[this.from] ?? 0
+      if (byte === 32 || (byte >= 9 && byte <= 13)) this.from++
+      else this.begun = true
+    }
+    if (!this.begun || head.indexOf(10, this.from) >= 0) return this.begun
+    this.from = head.length
+    return false
+  }
+}
+
+/** The first lines of what can be read only once. */
+class Look {
+  items = 0
+  /** Before the first good one: how many more come with it depends on who writes. */
+  malformed = 0
+  first: Malformed | undefined
+  private parser: Parser | undefined
+  private readonly splitter = new LineSplitter((...line) => this.parser?.onLine(...line))
+  private from = 0
+
+  get refused(): string | undefined {
+    return this.parser?.refused()
+  }
+
+  /** Takes in the whole lines of `head`, which begins with what it had before. Whether that is enough for a verdict. */
+  take(formatOf: (head: Buffer) => Format, head: Buffer, ended: boolean): boolean {
+    this.parser ??= readers[formatOf(head)].ids((entry) => {
+      if (entry._tag === "Item") {
+        this.items++
+        return
+      }
+      if (this.items === 0) this.malformed++
+      this.first ??= entry
+    })
+    const to = ended ? head.length : head.lastIndexOf(10) + 1
+    if (to > this.from) {
+      this.splitter.feed(head.subarray(this.from, to))
+      this.from = to
+    }
+    if (ended) this.splitter.end()
+    return this.items > 0 || this.malformed >= enoughMalformed || this.refused !== undefined
+  }
+}
 
 /**
  * Opens a path, or `-` for standard input, and finds out its format. Fails with `CliFailure` when it cannot be read, is empty, or is
@@ -62,27 +122,24 @@ export const open = (
 ): Effect.Effect<Opened, CliFailure | RunFailure, Scope.Scope> =>
   Effect.gen(function* () {
     const opened = yield* Source.open(path)
-    // Up to the end of the first line that says something.
+    /** Looks at what has been read of standard input, until there is a good line. */
+    const look = opened.isFile ? undefined : new Look()
+    const begun = new Begun()
+    const formatOf = (head: Buffer): Format => (asked === "auto" ? detect(path, textOf(head)) : asked)
+    // Up to the end of the first line that says something; of standard input, up to what its verdict takes.
     const { ended, head, source } = yield* Source.peeked(
       opened,
-      (head) => head.length > maxLineBytes || /\S[^\n]*\n/.test(head.toString("latin1"))
+      (head) =>
+        head.length > maxLineBytes || (begun.hasLine(head) && (look === undefined || look.take(formatOf, head, false)))
     )
-    const text = head.toString().replace(/^\ufeff/, "")
-    if (ended && text.trim() === "") return yield* empty(source)
-    const format = asked === "auto" ? detect(path, text) : asked
-    if (!source.isFile) {
-      let items = 0
-      let first: Malformed | undefined
-      const parser = readers[format].ids((entry) => {
-        if (entry._tag === "Item") items++
-        else first ??= entry
-      })
-      const splitter = new LineSplitter(parser.onLine)
-      splitter.feed(ended ? head : head.subarray(0, head.lastIndexOf(10) + 1))
-      if (ended) splitter.end()
-      const refused = parser.refused()
-      if (refused !== undefined) return yield* new CliFailure({ message: `${source.name}: ${refused}` })
-      if (items === 0 && first !== undefined) return yield* notOfFormat(source, readers[format], first)
+    if (ended && textOf(head).trim() === "") return yield* empty(source)
+    const format = formatOf(head)
+    if (look !== undefined) {
+      look.take(formatOf, head, ended)
+      if (look.refused !== undefined) return yield* refusedAs(source, look.refused)
+      if (look.malformed >= enoughMalformed || (ended && look.items === 0 && look.first !== undefined)) {
+        return yield* notOfFormat(source, readers[format], look.first)
+      }
     }
     return { source, format }
   })
@@ -103,7 +160,7 @@ export const entries = <A>(
     const splitter = new LineSplitter(parser.onLine)
     const taken = (): Effect.Effect<ReadonlyArray<Entry<A>>, CliFailure> => {
       const refused = parser.refused()
-      if (refused !== undefined) return Effect.fail(new CliFailure({ message: `${source.name}: ${refused}` }))
+      if (refused !== undefined) return Effect.fail(refusedAs(source, refused))
       const all = out
       out = []
       return Effect.succeed(all)
@@ -177,7 +234,7 @@ export const scan = <A>(
       if (entry._tag === "Item") return
       malformed++
       first ??= entry
-      if (problems.length < shown) problems.push(`line ${entry.line}: ${entry.problem}`)
+      if (problems.length < shown) problems.push(`line ${entry.line}: ${plainText(entry.problem)}`)
     }
     const parser = strict ? reader.entries(take) : reader.ids(take)
     const splitter = new LineSplitter(parser.onLine)
@@ -191,7 +248,7 @@ export const scan = <A>(
     splitter.end()
     parser.end()
     const refused = parser.refused()
-    if (refused !== undefined) return yield* new CliFailure({ message: `${source.name}: ${refused}` })
+    if (refused !== undefined) return yield* refusedAs(source, refused)
     if (total === 0) return yield* empty(source)
     if (malformed === total) return yield* notOfFormat(source, reader, first)
     if (duplicates > 0) {

@@ -25,7 +25,17 @@ import { decodeUsage } from "../../internal/dialects/openai.ts"
 import { strayField } from "../../internal/json.ts"
 import * as Provider from "../../Provider.ts"
 import * as Route from "../../Route.ts"
-import { type Entry, idOf, idsIn, jsonLines, type MakeParser, type Malformed, type Reader, requestOf } from "./entry.ts"
+import {
+  type Entry,
+  estimated,
+  idOf,
+  idsIn,
+  jsonLines,
+  type MakeParser,
+  type Malformed,
+  type Reader,
+  requestOf
+} from "./entry.ts"
 
 /** A request that is passed on as it is. */
 export interface Passed {
@@ -281,7 +291,7 @@ const usageOf = (usage: unknown): Chat.Usage =>
 /** Tokens that a body will use, in and out; as `Batch` estimates those of chats. */
 export const tokensOf = ({ body }: Passed): number => {
   const limit = body.max_completion_tokens ?? body.max_tokens ?? body.max_output_tokens
-  return Math.ceil(Buffer.byteLength(JSON.stringify(body)) / 3) + (typeof limit === "number" ? limit : 1024)
+  return estimated(body, typeof limit === "number" ? limit : undefined)
 }
 
 // The lines that come out.

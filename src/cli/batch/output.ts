@@ -5,7 +5,7 @@
  * has it, and the next run writes it.
  */
 import * as Fs from "node:fs/promises"
-import { dirname } from "node:path"
+import { basename, dirname, join, resolve } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -70,13 +70,13 @@ export const collected = (
 export const writeTo = (stream: NodeJS.WriteStream, name: string, text: string): Effect.Effect<void, RunFailure> =>
   Effect.callback<void, RunFailure>((resume) => {
     const fail = (error: unknown) => resume(Effect.fail(new RunFailure({ message: `${name}: ${detailOf(error)}` })))
-    // Without a listener an error would end the process.
+    // Without a listener an error would end the process. It is emitted after the callback, so then the listener stays.
     const ignore = (): void => {}
     stream.on("error", ignore)
     stream.write(text, (error) => {
+      if (error !== null && error !== undefined) return fail(error)
       stream.off("error", ignore)
-      if (error === null || error === undefined) resume(Effect.void)
-      else fail(error)
+      resume(Effect.void)
     })
   })
 
@@ -124,17 +124,62 @@ export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
     catch: (error) => new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
   })
 
+/** Where a path leads, whatever it is called; of what does not exist, where it would be. */
+export const realPath = (path: string): Promise<string> =>
+  Fs.realpath(path).catch(() =>
+    Fs.realpath(dirname(path)).then(
+      (folder) => join(folder, basename(path)),
+      () => resolve(path)
+    )
+  )
+
+/**
+ * Writes a file anew, and only then puts it in the old one's place: links to it stay, and so do its permissions.
+ */
+export const replaceFile = async (path: string, write: (handle: Fs.FileHandle) => Promise<void>): Promise<void> => {
+  const target = await realPath(path)
+  const temporary = `${target}.${process.pid}.tmp`
+  const mode = await Fs.stat(target).then(
+    (stats) => stats.mode & 0o7777,
+    () => undefined
+  )
+  const handle = await Fs.open(temporary, "w", mode)
+  try {
+    // What `open` is given is less what the process masks.
+    if (mode !== undefined) await handle.chmod(mode)
+    await write(handle)
+    await handle.sync()
+    await handle.close()
+    await Fs.rename(temporary, target)
+  } catch (error) {
+    await handle.close().catch(() => undefined)
+    await Fs.rm(temporary, { force: true })
+    throw error
+  }
+}
+
+/** Results in an output that the journal does not have. */
+export interface Unknown {
+  /** Of items of the input, or of items that the journal has as dead letters where the output has an answer. */
+  readonly lost: number
+  /** Of the lost ones: dead letters, and answers where the journal has a dead letter. */
+  readonly lostFailed: number
+  readonly outdated: number
+  /** Of no item. */
+  readonly foreign: number
+}
+
 /** Results that are in an output file already. */
 export interface Before {
   /** Ids in it, of those that `keep` lets stay. */
   readonly has: (id: string) => boolean
-  /** Marks an id as known to the journal. */
-  readonly know: (id: string) => void
+  /** Marks an id as known to the journal, which says how its item ended; what it says last counts. */
+  readonly know: (id: string, kind: "done" | "dead") => void
   /** Marks an id as one of the input. */
   readonly meet: (id: string) => void
-  /** How many results the journal does not know: of items of the input, and of no item. */
-  readonly unknown: () => { readonly lost: number; readonly foreign: number }
-  /** Whether an id is in it that the journal does not know. */
+  /** How many results the journal does not know. An answer is not known where the journal has a dead letter. */
+  readonly unknown: () => Unknown
+  /** Whether an id is in it with a result that the journal does not know. */
   readonly isUnknown: (id: string) => boolean
   /** Bytes that the file had when it was read, and of whole lines. */
   readonly size: number
@@ -143,8 +188,13 @@ export interface Before {
   readonly failed: number
 }
 
-const isKnown = 1
+const isDone = 1
 const isMet = 2
+const isDead = 4
+const isFailed = 8
+
+const isKnown = (flags: number): boolean =>
+  (flags & isDone) !== 0 || ((flags & isDead) !== 0 && (flags & isFailed) !== 0)
 
 const readBlock = 1 << 20
 
@@ -188,9 +238,9 @@ export const readBefore = (
       const ids = new IdIndex()
       const marks = new NumberColumn("uint8")
       let failed = 0
-      const mark = (id: string, flag: number): void => {
+      const mark = (id: string, flag: number, without = 0): void => {
         const number = ids.find(id)
-        if (number !== undefined) marks.set(number, marks.get(number) | flag)
+        if (number !== undefined) marks.set(number, (marks.get(number) & ~without) | flag)
       }
       const { size, whole } = await scanFile(
         path,
@@ -200,27 +250,33 @@ export const readBefore = (
             throw new CliFailure({ message: `${path}: line ${line} is no result in the format that would be written` })
           }
           if (written.failed) failed++
-          if (!(written.failed && withoutFailed)) ids.add(written.id)
+          if (written.failed && withoutFailed) return
+          marks.set(ids.add(written.id), written.failed ? isFailed : 0)
         },
         async () => {}
       )
       return {
         has: (id) => ids.find(id) !== undefined,
-        know: (id) => mark(id, isKnown),
+        know: (id, kind) => (kind === "done" ? mark(id, isDone, isDead) : mark(id, isDead, isDone)),
         meet: (id) => mark(id, isMet),
         unknown: () => {
-          let [lost, foreign] = [0, 0]
+          let [lost, lostFailed, outdated, foreign] = [0, 0, 0, 0]
           for (let number = 0; number < ids.size; number++) {
             const flags = marks.get(number)
-            if ((flags & isKnown) !== 0) continue
-            if ((flags & isMet) !== 0) lost++
-            else foreign++
+            if (isKnown(flags)) continue
+            if ((flags & (isMet | isDead)) === 0) {
+              foreign++
+              continue
+            }
+            lost++
+            if ((flags & isFailed) !== 0) lostFailed++
+            if ((flags & isDead) !== 0) outdated++
           }
-          return { lost, foreign }
+          return { lost, lostFailed, outdated, foreign }
         },
         isUnknown: (id) => {
           const number = ids.find(id)
-          return number !== undefined && (marks.get(number) & isKnown) === 0
+          return number !== undefined && !isKnown(marks.get(number))
         },
         size,
         whole,
@@ -231,11 +287,9 @@ export const readBefore = (
       error instanceof CliFailure ? error : new CliFailure({ message: `${path}: cannot be read: ${detailOf(error)}` })
   })
 
-/** Writes a file anew without its dead letters, and only then puts it in the old one's place. */
-const dropFailed = async (path: string, read: Format<never>["read"]): Promise<void> => {
-  const temporary = `${path}.${process.pid}.tmp`
-  const handle = await Fs.open(temporary, "w")
-  try {
+/** Writes a file anew without its dead letters. */
+const dropFailed = (path: string, read: Format<never>["read"]): Promise<void> =>
+  replaceFile(path, async (handle) => {
     let kept: Array<string> = []
     const flush = async (): Promise<void> => {
       const block = kept.join("")
@@ -250,15 +304,7 @@ const dropFailed = async (path: string, read: Format<never>["read"]): Promise<vo
       flush
     )
     await flush()
-    await handle.sync()
-    await handle.close()
-    await Fs.rename(temporary, path)
-  } catch (error) {
-    await handle.close().catch(() => undefined)
-    await Fs.rm(temporary, { force: true })
-    throw error
-  }
-}
+  })
 
 /** What becomes of what is in the file. */
 export type Beginning = "keep" | "anew" | "withoutFailed"

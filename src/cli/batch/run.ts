@@ -2,6 +2,7 @@
  * Runs a job of the command line from its checks to its summary.
  */
 import * as Fs from "node:fs/promises"
+import { sep } from "node:path"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
@@ -128,13 +129,13 @@ const endedEarly =
   }
 
 /** The entries of earlier runs pass by `onEnded` when the journal is opened. */
-const watched = (store: Journal, onEnded: (id: string) => void): Journal => ({
+const watched = (store: Journal, onEnded: (id: string, kind: "done" | "dead") => void): Journal => ({
   open: (options) =>
     store.open({
       ...options,
       onEntry: (entry) => {
         options.onEntry(entry)
-        if (entry._tag !== "sent") onEnded(entry.id)
+        if (entry._tag !== "sent") onEnded(entry.id, entry._tag)
       }
     })
 })
@@ -166,24 +167,38 @@ interface Places {
   readonly begun: boolean
 }
 
-const samePlace = (flag: string, path: string): CliFailure =>
-  new CliFailure({ message: `${flag} ${path}: expected another file than the input` })
+const samePlace = (flag: string, path: string, than: "input" | "output"): CliFailure =>
+  new CliFailure({ message: `${flag} ${path}: expected another file than the ${than}` })
 
 /** Checks what can be checked without reading the input. */
 const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.Return<Places, CliFailure> {
   const { force, output, report, source } = settings
   const place: Output.Place = output === "-" ? { _tag: "device" } : yield* Output.placeOf(output)
-  if (place._tag === "file" && place.identity === source.identity) return yield* samePlace("the output", output)
+  if (place._tag === "file" && place.identity === source.identity) {
+    return yield* samePlace("the output", output, "input")
+  }
+  const journal = settings.journal ?? (place._tag === "device" ? undefined : `${output}.journal`)
   if (report !== undefined) {
     const at = yield* Output.placeOf(report).pipe(
       Effect.mapError(({ message }) => new CliFailure({ message: `--report ${message}` }))
     )
-    if (at._tag === "file" && at.identity === source.identity) return yield* samePlace("--report", report)
-    if (report === output || (at._tag === "file" && place._tag === "file" && at.identity === place.identity)) {
-      return yield* new CliFailure({ message: `--report ${report}: expected another file than the output` })
+    if (at._tag === "device") {
+      return yield* new CliFailure({ message: `--report ${report}: expected the path of a file, not of a device` })
+    }
+    if (at._tag === "file" && at.identity === source.identity) return yield* samePlace("--report", report, "input")
+    if (at._tag === "file" && place._tag === "file" && at.identity === place.identity) {
+      return yield* samePlace("--report", report, "output")
+    }
+    // What does not exist yet has nothing but its path.
+    const real = yield* Effect.promise(() => Output.realPath(report))
+    if (output !== "-" && real === (yield* Effect.promise(() => Output.realPath(output)))) {
+      return yield* samePlace("--report", report, "output")
+    }
+    const folder = journal === undefined ? undefined : yield* Effect.promise(() => Output.realPath(journal))
+    if (folder !== undefined && (real === folder || real.startsWith(`${folder}${sep}`))) {
+      return yield* new CliFailure({ message: `--report ${report}: expected a file outside of the journal ${journal}` })
     }
   }
-  const journal = settings.journal ?? (place._tag === "device" ? undefined : `${output}.journal`)
   const begun = journal === undefined ? false : yield* hasJournal(journal)
   if (place._tag === "file" && place.size > 0 && !begun && !force) {
     return yield* new CliFailure({
@@ -195,16 +210,7 @@ const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.
 
 const writeReport = (path: string, html: string): Effect.Effect<void, RunFailure> =>
   Effect.tryPromise({
-    try: async () => {
-      const temporary = `${path}.${process.pid}.tmp`
-      try {
-        await Fs.writeFile(temporary, html)
-        await Fs.rename(temporary, path)
-      } catch (error) {
-        await Fs.rm(temporary, { force: true })
-        throw error
-      }
-    },
+    try: () => Output.replaceFile(path, (handle) => handle.writeFile(html)),
     catch: (error) => new RunFailure({ message: `--report ${path}: ${detailOf(error)}` })
   })
 
@@ -212,9 +218,25 @@ const writeReport = (path: string, html: string): Effect.Effect<void, RunFailure
 interface Begun {
   readonly summary: Effect.Effect<Batch.Summary>
   readonly recorder: Recorder | undefined
-  /** Items of the input that were not in the output already, where that is known before its end. */
-  readonly total: number | undefined
+  /** Results in the output that the journal has lost: they count as those of earlier runs. */
+  readonly kept: Output.Unknown
 }
+
+const noneKept: Output.Unknown = { lost: 0, lostFailed: 0, outdated: 0, foreign: 0 }
+
+const withKept = (summary: Batch.Summary, { lost, lostFailed, outdated }: Output.Unknown): Batch.Summary =>
+  lost === 0
+    ? summary
+    : {
+        ...summary,
+        items: summary.items + lost,
+        replayed: {
+          succeeded: summary.replayed.succeeded + lost - lostFailed,
+          deadLetters: summary.replayed.deadLetters + lostFailed
+        },
+        // The job has not met them.
+        unmet: summary.unmet - outdated
+      }
 
 /** Runs a job. Fails with `CliFailure` for what is refused before anything is written, and with `NotAllDone` when all has been said. */
 export const run = Effect.fnUntraced(function* <In, Out>(
@@ -266,7 +288,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     }),
     ...(journal !== undefined && {
       journal: {
-        store: watched(FileJournal.make({ path: journal }), (id) => before?.know(id)),
+        store: watched(FileJournal.make({ path: journal }), (id, kind) => before?.know(id, kind)),
         value: plan.value,
         retryFailed: settings.retryFailed,
         force: settings.force,
@@ -280,13 +302,13 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     /** All that is in the journal is written again: some of it is not in the output, or not in its place. */
     let anew = !canKeep
     /** Results in the output that a damaged journal has lost. */
-    let kept = 0
+    let kept: Output.Unknown = noneKept
     const opened = Deferred.makeUnsafe<void>()
     // Nothing is taken from the input before the output is open.
     const entries = Stream.unwrap(
       Effect.map(Deferred.await(opened), () => {
         const all = Input.entries(source, plan.reader.entries)
-        return kept === 0 ? all : Stream.filter(all, ({ id }) => before?.isUnknown(id) !== true)
+        return kept.lost === 0 ? all : Stream.filter(all, ({ id }) => before?.isUnknown(id) !== true)
       })
     )
     const job = yield* Effect.mapError(
@@ -299,17 +321,25 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     const startedAt = (yield* job.summary).startedAt
     const recorder = settings.report === undefined ? undefined : new Recorder(startedAt)
     // From here on the journal is this process's own.
-    if (canKeep) {
-      const { foreign, lost } = before.unknown()
+    if (before !== undefined) {
+      const unknown = before.unknown()
+      const { foreign, lost } = unknown
       if (foreign > 0 && !settings.force) {
         return yield* new CliFailure({
           message: `${output}: holds ${foreign} results that neither the journal ${journal} nor the input knows: expected the journal of this output, or --force to write it anew`
         })
       }
+      if (lost > 0 && settings.ordered && !settings.force) {
+        return yield* new CliFailure({
+          message: `${output}: holds ${lost} results that the journal ${journal} has lost, and --ordered writes it anew: expected no --ordered, which lets them stay, or --force to ask for them again`
+        })
+      }
       if (foreign > 0) anew = true
-      else kept = lost
-      if (kept > 0) {
-        yield* Effect.logWarning(`${output} holds ${kept} results that the journal has lost; they stay as they are`)
+      else if (!anew) kept = unknown
+      if (kept.lost > 0) {
+        yield* Effect.logWarning(
+          `${output} holds ${kept.lost} results that the journal has lost; they stay as they are`
+        )
       }
     }
     const out =
@@ -327,8 +357,8 @@ export const run = Effect.fnUntraced(function* <In, Out>(
                   : "keep",
               plan.format.read
             )
-    const total = scanned === undefined ? undefined : scanned.total - kept
-    begun = { summary: job.summary, recorder, total }
+    const total = scanned === undefined ? undefined : scanned.total - kept.lost
+    begun = { summary: job.summary, recorder, kept }
     const stdio = yield* Stdio.Stdio
     const interactive = (yield* stdio.stderrIsTerminal) && !(output === "-" && (yield* stdio.stdoutIsTerminal))
     const told = interactive ? Effect.void : Console.error("Ending what is in flight; a second Ctrl-C stops at once")
@@ -361,7 +391,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     const failure = Option.getOrUndefined(Exit.findErrorOption(exit))
     const isDefect = Exit.isFailure(exit) && failure === undefined && !Cause.hasInterruptsOnly(exit.cause)
     if (begun === undefined || isDefect) return yield* exit
-    const summary = yield* begun.summary
+    const summary = withKept(yield* begun.summary, begun.kept)
     let problem = failure
     if (settings.report !== undefined && begun.recorder !== undefined) {
       const html = Report.render({ title: output === "-" ? source.name : output, summary, recorder: begun.recorder })
@@ -369,27 +399,29 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       problem ??= Option.getOrUndefined(Exit.findErrorOption(written))
     }
     const dead = summary.deadLetters + summary.replayed.deadLetters
-    const exitCode = interrupted ? 130 : problem instanceof CliFailure ? 2 : problem !== undefined || dead > 0 ? 1 : 0
+    const exitCodeOf = (problem: Failure | undefined): number =>
+      interrupted ? 130 : problem instanceof CliFailure ? 2 : problem !== undefined || dead > 0 ? 1 : 0
     const said: Summary.Run = {
       summary,
-      exitCode,
+      exitCode: exitCodeOf(problem),
       output: output === "-" ? "standard output" : output,
       journal,
       report: settings.report,
-      total: begun.total,
+      total: scanned?.total,
       error: problem?.message
     }
     if (settings.json) {
       const [stream, name] =
         output === "-" ? ([process.stderr, "standard error"] as const) : ([process.stdout, "standard output"] as const)
-      yield* Effect.ignore(Output.writeTo(stream, name, `${Summary.json(said)}\n`))
+      const written = yield* Effect.exit(Output.writeTo(stream, name, `${Summary.json(said)}\n`))
+      problem ??= Option.getOrUndefined(Exit.findErrorOption(written))
     } else {
       yield* Console.error(Summary.text(said))
     }
     // Nobody reports what fails while it is interrupted.
     if (problem !== undefined && interrupted) yield* Console.error(problem.message)
     if (problem !== undefined) return yield* problem
-    if (exitCode === 1) return yield* new NotAllDone()
+    if (exitCodeOf(problem) === 1) return yield* new NotAllDone()
   })
 
   return yield* inStages(body, Effect.asVoid(Deferred.succeed(asked, undefined)), (exit, ending) =>
