@@ -67,6 +67,8 @@ export interface Ending {
 /** What is to be done with a claim. */
 export type Standing =
   | { readonly _tag: "run"; readonly claim: Claim }
+  /** To be run when {@link Claims.alone} says so. */
+  | { readonly _tag: "suspect"; readonly claim: Claim }
   | { readonly _tag: "poison"; readonly claim: Claim; readonly times: number }
   | { readonly _tag: "unreadable"; readonly claim: Claim }
 
@@ -83,8 +85,11 @@ export interface Options {
 
 interface Held {
   readonly claim: Claim
+  /** What the queue calls the item. */
+  readonly queueId: string
   readonly scope: Scope.Closeable
-  readonly isSuspect: boolean
+  /** Has what only one of the suspects has at a time. */
+  isAlone: boolean
   sent: boolean
 }
 
@@ -104,6 +109,8 @@ interface Ended {
 export interface Claims {
   /** Waits for an item. Interruptible while it waits; what is claimed is then given back. */
   readonly take: Effect.Effect<Standing, ClusterError>
+  /** Waits until a suspect may run, which is then the only one of this worker. */
+  readonly alone: (key: string) => Effect.Effect<void>
   /** Writes down that an item is about to be sent. */
   readonly sent: (key: string, eventId: string) => Effect.Effect<void, ClusterError>
   /** Ends an item, in one transaction. */
@@ -140,8 +147,9 @@ export const make = Effect.fnUntraced(function* (
   let deliveries = 0
   let finished = false
 
-  const close = ({ isSuspect, scope }: Held, exit: Exit.Exit<unknown, unknown>): Effect.Effect<void> =>
-    Effect.ensuring(Scope.close(scope, exit), isSuspect ? suspects.release(1) : Effect.void)
+  // Effect acknowledges when the scope closes, tries that for a lease, and dies then. Whatever becomes of it, the lease lapses.
+  const letGo = (scope: Scope.Closeable): Effect.Effect<void> =>
+    Effect.asVoid(Effect.exit(Scope.close(scope, Exit.interrupt())))
 
   const giveBack = Effect.suspend(() => {
     const all = [...held.values()]
@@ -151,7 +159,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.exit(sql`
         UPDATE gateway_batch_items i SET sends = sends - 1
         FROM json_array_elements_text(${sent}::json) AS x WHERE i.seq = x::bigint AND i.sends > 0`),
-      Effect.forEach(all, (one) => Effect.exit(close(one, Exit.interrupt())), { concurrency: 8, discard: true })
+      Effect.forEach(all, ({ scope }) => letGo(scope), { concurrency: 8, discard: true })
     )
   })
   // A look into the queue that is still under way would take what is given back, for nobody and as long as the lease. A database that is gone holds
@@ -190,7 +198,7 @@ export const make = Effect.fnUntraced(function* (
     const row = yield* lookUp(seq)
     // The worker that had it wrote its end down and was not told so, or somebody deleted the job.
     if (row === "gone" || row.ended) {
-      yield* Scope.close(scope, Exit.void)
+      yield* Effect.exit(Scope.close(scope, Exit.void))
       return undefined
     }
     const element = isElement(taken.element) ? taken.element : undefined
@@ -203,14 +211,13 @@ export const make = Effect.fnUntraced(function* (
     }
     const isPoison = row.sends >= maxAttempts || taken.attempts > maxAttempts * claimsPerSend
     const isSuspect = !isPoison && row.sends >= suspectFrom
-    if (isSuspect) yield* suspects.take(1)
-    held.set(claim.key, { claim, scope, isSuspect, sent: false })
+    held.set(claim.key, { claim, queueId: taken.id, scope, isAlone: false, sent: false })
     const out: Standing =
       element === undefined
         ? { _tag: "unreadable", claim }
         : isPoison
           ? { _tag: "poison", claim, times: row.sends }
-          : { _tag: "run", claim }
+          : { _tag: isSuspect ? "suspect" : "run", claim }
     return out
   })
 
@@ -218,7 +225,7 @@ export const make = Effect.fnUntraced(function* (
     Effect.flatMap(Scope.make(), (scope) =>
       Effect.onExit(restore(standing(scope)), (exit) =>
         // Once it is held, `held` owns it.
-        Exit.isFailure(exit) ? Scope.close(scope, Exit.interrupt()) : Effect.void
+        Exit.isFailure(exit) ? letGo(scope) : Effect.void
       )
     )
   )
@@ -261,7 +268,15 @@ export const make = Effect.fnUntraced(function* (
   }
 
   const write = Effect.fnUntraced(function* (all: ReadonlyArray<Ended>): Effect.fn.Return<void, SqlError> {
+    // Effect refreshes the leases of all that is held in one statement, on another connection. Acknowledgements that lock the same rows one by one
+    // would wait for it crosswise, and they are repeated within the transaction, which is lost then. So all are locked before: what fails here is rolled back at once.
+    const queueIds = JSON.stringify(all.map(({ held: { queueId } }) => queueId))
+    yield* sql`
+      SELECT 1 FROM ${sql(queueTable)}
+      WHERE queue_name = ${job} AND id = ANY (ARRAY(SELECT json_array_elements_text(${queueIds}::json)))
+      ORDER BY sequence FOR UPDATE`
     const rows = JSON.stringify(all.map(rowOf))
+    // Of an item that somebody has deleted there is no result.
     yield* sql`
       WITH ended AS (
         SELECT * FROM json_to_recordset(${rows}::json) AS x(seq bigint, id text, kind text, record text, reason text,
@@ -271,7 +286,7 @@ export const make = Effect.fnUntraced(function* (
           (job, id, seq, kind, record, reason, target, requests, tokens_in, tokens_out, cost, cache_hit, latency, worker)
         SELECT ${job}, id, seq, kind, record, reason, target, requests, tokens_in, tokens_out, cost, cache_hit, latency,
           ${worker}::bigint
-        FROM ended ORDER BY id
+        FROM ended WHERE EXISTS (SELECT 1 FROM gateway_batch_items i WHERE i.seq = ended.seq) ORDER BY id
         ON CONFLICT (job, id) DO NOTHING
       )
       UPDATE gateway_batch_items i SET ended = true FROM ended WHERE i.seq = ended.seq`
@@ -307,6 +322,14 @@ export const make = Effect.fnUntraced(function* (
 
   return {
     take,
+    alone: (key) =>
+      Effect.flatMap(heldAs(key), (one) =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.map(restore(suspects.take(1)), () => {
+            one.isAlone = true
+          })
+        )
+      ),
     sent: (key, event) =>
       Effect.flatMap(heldAs(key), (one) =>
         Effect.map(send({ seq: one.claim.seq, event }), () => {
@@ -317,7 +340,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.flatMap(heldAs(key), (one) =>
         Effect.flatMap(end({ held: one, ending }), () => {
           held.delete(key)
-          return one.isSuspect ? Effect.asVoid(suspects.release(1)) : Effect.void
+          return one.isAlone ? Effect.asVoid(suspects.release(1)) : Effect.void
         })
       ),
     finish: Effect.sync(() => {

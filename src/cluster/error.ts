@@ -3,6 +3,7 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import { MigrationError } from "effect/sql/Migrator"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { JournalError } from "../BatchJournal.ts"
 
@@ -75,11 +76,18 @@ export const fromSql = (error: SqlError): ClusterError => {
 
 const isOther = <E>(error: E): error is Exclude<E, SqlError> => !isSqlError(error)
 
+/** A connection that is lost in a transaction is a defect to Effect, for it cannot be rolled back any more. */
+export const catchLost = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
+  Effect.catchDefect(self, (defect) => {
+    const lost = defect instanceof MigrationError ? defect.cause : defect
+    return isSqlError(lost) ? Effect.fail(lost) : Effect.die(defect)
+  })
+
 /** SQL failures as {@link ClusterError}; others stay. */
 export const mapSql = <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, SqlError> | ClusterError, R> =>
-  Effect.mapError(self, (error): Exclude<E, SqlError> | ClusterError =>
+  Effect.mapError(catchLost(self), (error): Exclude<E, SqlError> | ClusterError =>
     isOther(error)
       ? error
       : isSqlError(error)

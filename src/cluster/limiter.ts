@@ -87,6 +87,15 @@ const rejected = (detail: string, millis?: number): GatewayError =>
     })
   })
 
+/**
+ * What is settled by a statement whose answer is lost may be settled, and nothing may be given back twice: what was not used counts until it expires, and what was used
+ * beyond it is added.
+ */
+const inDoubt = ({ requests, slot, tokens, used_requests, used_tokens }: Settled): ReadonlyArray<Settled> => {
+  const more = { used_requests: Math.max(0, used_requests - requests), used_tokens: Math.max(0, used_tokens - tokens) }
+  return more.used_requests + more.used_tokens > 0 ? [{ slot, requests: 0, tokens: 0, ...more }] : []
+}
+
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
 
 /**
@@ -164,7 +173,7 @@ export const make = Effect.fnUntraced(function* (
     const startedAt = millis()
     const answer = yield* Effect.onError(ask(key, settled, asked), () =>
       Effect.sync(() => {
-        state.settled = [...settled, ...state.settled]
+        state.settled = [...settled.flatMap(inDoubt), ...state.settled]
       })
     )
     const now = millis()

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { ClusterError, fromSql, mapSql, minimumVersion } from "./error.ts"
+import { ClusterError, catchLost, fromSql, mapSql, minimumVersion } from "./error.ts"
 import { rateFunction } from "./rateFunction.ts"
 
 /** What all tables begin with. */
@@ -139,7 +139,7 @@ export const prepare = Effect.fnUntraced(function* (
   if (version === schemaVersion) return sql
   if (!create && version === 0) return yield* noJobs
   yield* Effect.mapError(
-    Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: migrationsTable }),
+    catchLost(Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: migrationsTable })),
     (error) =>
       error._tag === "SqlError"
         ? fromSql(error)

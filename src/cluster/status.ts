@@ -149,11 +149,14 @@ export const status = Effect.fnUntraced(function* (
     const workers = yield* sql<ByWorker>`
       SELECT w.worker::text AS id, w.name, w.in_flight, w.concurrency,
         w.stopped_at IS NULL AND w.seen_at > clock_timestamp() - make_interval(secs => ${silence}::float8) AS alive,
-        (SELECT count(*) FROM gateway_batch_results r WHERE r.job = w.job AND r.worker = w.worker)::float8 AS ended,
+        coalesce(r.ended, 0) AS ended,
         extract(epoch FROM w.started_at)::float8 * 1000 AS started,
         extract(epoch FROM w.seen_at)::float8 * 1000 AS seen,
         extract(epoch FROM w.stopped_at)::float8 * 1000 AS stopped
-      FROM gateway_batch_workers w WHERE w.job = ${job} ORDER BY w.worker`
+      FROM gateway_batch_workers w LEFT JOIN (
+        SELECT worker, count(*)::float8 AS ended FROM gateway_batch_results WHERE job = ${job} GROUP BY worker
+      ) r ON r.worker = w.worker
+      WHERE w.job = ${job} ORDER BY w.worker`
     return { head, items, totals, reasons, targets, workers }
   })
   const { head, items, reasons, targets, totals, workers } = yield* mapSql(sql.withTransaction(read))

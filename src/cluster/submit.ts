@@ -22,6 +22,8 @@ import { prepare } from "./schema.ts"
 const method = "Cluster.submit"
 /** Items in one transaction. */
 const batchSize = 500
+/** Characters of their inputs, beyond which it takes no more. */
+const batchLength = 8_000_000
 /** Ids that are named of those whose input differs. */
 const namedIds = 10
 
@@ -68,14 +70,32 @@ interface Encoded {
   readonly input: Json | undefined
   readonly error: GatewayError | undefined
   readonly digest: string
+  /** Characters of the input. */
+  readonly length: number
 }
 
 // U+0000 is no text to PostgreSQL, and a half of a surrogate pair would become another character.
-const isId = (id: string): boolean => id !== "" && id.length <= maxIdLength && !/\0|\p{Surrogate}/u.test(id)
+/** Whether an item may be called that. */
+export const isId = (id: string): boolean => id !== "" && id.length <= maxIdLength && !/\0|\p{Surrogate}/u.test(id)
 
 const isStream = <In, E, R>(
   items: Stream.Stream<Submission<In>, E, R> | Iterable<Submission<In>>
 ): items is Stream.Stream<Submission<In>, E, R> => Stream.isStream(items)
+
+/** What is written in one transaction. */
+const grouped = <E, R>(self: Stream.Stream<Encoded, E, R>): Stream.Stream<ReadonlyArray<Encoded>, E, R> =>
+  Stream.mapAccum(
+    self,
+    (): { readonly batch: Array<Encoded>; readonly length: number } => ({ batch: [], length: 0 }),
+    (open, item) => {
+      open.batch.push(item)
+      const length = open.length + item.length
+      return open.batch.length < batchSize && length < batchLength
+        ? [{ batch: open.batch, length }, []]
+        : [{ batch: [], length: 0 }, [open.batch]]
+    },
+    { onHalt: ({ batch }) => (batch.length === 0 ? [] : [batch]) }
+  )
 
 const openJob = (
   sql: SqlClient,
@@ -119,14 +139,15 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
   ): Effect.fn.Return<Encoded, ClusterError | GatewayError> {
     const at = index++
     if (!isId(item.id)) return yield* invalid(method, `id of item ${at}`, `a text of 1 to ${maxIdLength} characters`)
-    if ("error" in item) return { id: item.id, input: undefined, error: item.error, digest: "error" }
+    if ("error" in item) return { id: item.id, input: undefined, error: item.error, digest: "error", length: 0 }
     const input = yield* Effect.mapError(
       encode(item.input),
       (cause) =>
         new ClusterError({ reason: "encoding", detail: `the input of item ${at} is not what its schema says`, cause })
     )
     const text = JSON.stringify(input)
-    return { id: item.id, input, error: undefined, digest: `${text.length}:${Hash.string(text)}` }
+    const { length } = text
+    return { id: item.id, input, error: undefined, digest: `${length}:${Hash.string(text)}`, length }
   })
 
   return yield* Effect.scoped(
@@ -238,7 +259,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
 
       yield* (isStream(items) ? items : Stream.fromIterable(items)).pipe(
         Stream.mapEffect(prepared),
-        Stream.grouped(batchSize),
+        grouped,
         Stream.runForEach(writeAll)
       )
       if (seal) yield* mapSql(sql`UPDATE gateway_batch_jobs SET sealed = true WHERE job = ${job}`)

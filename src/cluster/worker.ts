@@ -246,6 +246,7 @@ export const start = Effect.fnUntraced(function* <In, Out>(
   const decode = Schema.decodeUnknownEffect(Schema.toCodecJson(options.input))
   let learn: BatchJournal.OpenOptions["onEntry"] = () => undefined
   const ready = yield* Queue.bounded<Delivery<In>, ClusterError | Cause.Done>(1)
+  const scope = yield* Effect.scope
 
   const bury = (claim: Claims.Claim, error: GatewayError) =>
     Effect.flatMap(Effect.mapError(dead({ error, latency: 0, inDoubt: undefined }), fromJournal), (record) =>
@@ -257,10 +258,14 @@ export const start = Effect.fnUntraced(function* <In, Out>(
     const standing = yield* Effect.retry(claims.take, Schedule.spaced(tick))
     const { claim } = standing
     if (standing._tag === "poison") return yield* bury(claim, poison(standing.times))
-    const input = yield* Effect.exit(standing._tag === "run" ? decode(claim.input) : Effect.fail(undefined))
+    const input = yield* Effect.exit(standing._tag === "unreadable" ? Effect.fail(undefined) : decode(claim.input))
     if (Exit.isFailure(input)) return yield* bury(claim, unreadable)
     if (claim.eventId !== undefined) learn({ _tag: "sent", id: claim.key, eventId: claim.eventId, location: 0 })
-    yield* Queue.offer(ready, { id: claim.id, key: claim.key, input: input.value })
+    const offered = Queue.offer(ready, { id: claim.id, key: claim.key, input: input.value })
+    // Who takes goes on meanwhile: many may have to wait for each other.
+    yield* standing._tag === "suspect"
+      ? Effect.forkIn(Effect.andThen(claims.alone(claim.key), offered), scope)
+      : offered
   })
 
   const isFinished = Effect.map(

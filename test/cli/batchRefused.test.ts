@@ -176,8 +176,9 @@ const cases: Readonly<Record<string, Case>> = {
     says: "--report out.jsonl.journal: expected a file outside of the journal out.jsonl.journal"
   },
   "a report that is a device": {
-    args: [...command, "--report", "/dev/null"],
-    says: "--report /dev/null: expected the path of a file, not of a device"
+    // One that nobody misses if it were replaced after all.
+    args: [...command, "--report", "/dev/fd/1"],
+    says: "--report /dev/fd/1: expected the path of a file, not of a device"
   },
   "a field whose name would steer a terminal": {
     args: [...command, "--strict"],

@@ -10,15 +10,19 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Runtime from "effect/Runtime"
+import { SqlClient } from "effect/sql/SqlClient"
 import * as TestConsole from "effect/testing/TestConsole"
 import { serve } from "effect-ai-gateway/local/node"
 import * as Upstream from "effect-ai-gateway/local/Upstream"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import { run } from "../../src/cli/Cli.ts"
-import { missing, start } from "./postgres.ts"
+import { connect } from "../../src/cli/cluster/database.ts"
+import { client, missing, start } from "./postgres.ts"
 import { until } from "./support.ts"
 
 interface World {
@@ -217,6 +221,59 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
         assert.strictEqual(one.custom_id, "i0")
         assert.strictEqual(one.response.body.choices[0].message.content, "answer to p0")
       })
+    )
+
+    it.effect("an id that the database cannot keep is malformed", () =>
+      Effect.gen(function* () {
+        const world = yield* World_
+        const env = environment(world)
+        const input = join(world.folder, "ids.jsonl")
+        const ids = ["a\0b", "half \ud83d", "good"]
+        yield* Effect.promise(() =>
+          Fs.writeFile(input, ids.map((id, i) => `${JSON.stringify({ id, prompt: `p${i}` })}\n`).join(""))
+        )
+        const submitted = yield* cli(["submit", input, "--job", "ids", "--json"], env)
+        assert.strictEqual(submitted.code, 0, submitted.err)
+        yield* cli(["worker", "--job", "ids", "--route", world.route], env)
+        const out = join(world.folder, "ids-out.jsonl")
+        yield* cli(["collect", out, "--job", "ids"], env)
+        assert.deepStrictEqual(
+          (yield* linesOf(out)).map(({ id, line }) => [id, line]),
+          [
+            ["line-1", 1],
+            ["line-2", 2],
+            ["good", undefined]
+          ]
+        )
+      })
+    )
+
+    it.effect("its connections are in UTC, and take messages of more than 16 MiB", () =>
+      Effect.gen(function* () {
+        const { database } = yield* World_
+        const rows = yield* Effect.gen(function* () {
+          const sql = yield* SqlClient
+          yield* sql.unsafe("CREATE DATABASE zoned")
+          yield* sql.unsafe("ALTER DATABASE zoned SET TimeZone = 'America/New_York'")
+        }).pipe(
+          Effect.provide(client(database, 1)),
+          Effect.andThen(connect(Option.some(Redacted.make(database.replace(/postgres$/, "zoned"))))),
+          Effect.flatMap((context) =>
+            Effect.provideContext(
+              Effect.flatMap(
+                SqlClient,
+                (sql) => sql<{ readonly zone: string; readonly long: string }>`
+                  SELECT current_setting('TimeZone') AS zone, repeat('x', 17000000) AS long`
+              ),
+              context
+            )
+          )
+        )
+        assert.deepStrictEqual(
+          rows.map(({ long, zone }) => [zone, long.length]),
+          [["UTC", 17_000_000]]
+        )
+      }).pipe(Effect.scoped)
     )
 
     it.effect(

@@ -1,5 +1,6 @@
 import * as PgClient from "@effect/sql-pg/PgClient"
 import { assert, describe, layer } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -350,6 +351,129 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
         assert.deepStrictEqual((yield* collected("atomic")).map(brief), ["i0 answer to i0"])
         assert.strictEqual(w.requests.length, 1)
         yield* sql.unsafe("DROP TRIGGER refuse ON gateway_batch_queue")
+      })
+    )
+
+    it.effect(
+      "an end that waits crosswise for who refreshes leases is rolled back and written again",
+      () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient.SqlClient
+          const w = yield* world((prompt) => ({ delay: prompt === "i0" ? 0 : 100 }))
+          yield* Cluster.submit({ job: "cross", items: items(3), ...text })
+          const lock = (id: string) => sql`
+            SELECT 1 FROM gateway_batch_queue q JOIN gateway_batch_items i ON q.id = i.seq::text
+            WHERE i.job = 'cross' AND i.id = ${id} FOR UPDATE OF q`
+          const [isHeld, release, isLocked] = [
+            Deferred.makeUnsafe<void>(),
+            Deferred.makeUnsafe<void>(),
+            Deferred.makeUnsafe<void>()
+          ]
+          // No end gets through, so that the last two are written together.
+          const holding = yield* Effect.forkChild(
+            sql.withTransaction(
+              Effect.andThen(
+                sql`LOCK TABLE gateway_batch_results IN EXCLUSIVE MODE`,
+                Effect.andThen(Deferred.succeed(isHeld, undefined), Deferred.await(release))
+              )
+            )
+          )
+          yield* Deferred.await(isHeld)
+          // With a lease of a minute, what is repeated in a transaction that has failed is repeated for a minute.
+          const worker = yield* Effect.forkChild(
+            Effect.provide(Cluster.worker({ ...work("cross"), lease: 60_000 }), w.layer)
+          )
+          yield* until(Effect.sync(() => w.requests.length === 3))
+          const waits = Effect.map(
+            sql`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'`,
+            (rows) => rows.length > 0
+          )
+          const refreshing = yield* Effect.forkChild(
+            sql.withTransaction(
+              Effect.gen(function* () {
+                // The other side finds out.
+                yield* sql`SET LOCAL deadlock_timeout = '30s'`
+                yield* lock("i2")
+                yield* Deferred.succeed(isLocked, undefined)
+                yield* Fiber.join(holding)
+                yield* Effect.timeoutOption(until(waits), 2000)
+                yield* lock("i1")
+              })
+            )
+          )
+          yield* Effect.sleep(1000)
+          yield* Deferred.succeed(release, undefined)
+          yield* Deferred.await(isLocked)
+          yield* Fiber.join(refreshing)
+          assert.strictEqual((yield* Fiber.join(worker)).succeeded, 3)
+          assert.strictEqual((yield* collected("cross")).length, 3)
+        }),
+      20_000
+    )
+
+    it.effect("items that were in flight at two crashes run one by one, and hold up nobody", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const w = yield* world((prompt) => (prompt.startsWith("s") ? { never: true } : undefined))
+        yield* Cluster.submit({ job: "suspects", items: items(12, "s"), ...text, seal: false })
+        yield* sql`UPDATE gateway_batch_items SET sends = 2 WHERE job = 'suspects'`
+        yield* Cluster.submit({ job: "suspects", items: items(12), ...text })
+        const worker = yield* Effect.forkChild(
+          Effect.provide(Cluster.worker({ ...work("suspects"), concurrency: 4 }), w.layer)
+        )
+        yield* until(Effect.map(collected("suspects"), (all) => all.length === 12))
+        assert.strictEqual(w.requests.filter(({ prompt }) => prompt.startsWith("s")).length, 1)
+        yield* Fiber.interrupt(worker)
+        const calm = yield* world()
+        yield* Effect.provide(Cluster.worker({ ...work("suspects"), lease: 60_000 }), calm.layer)
+        assert.deepStrictEqual(calm.requests.map(({ prompt }) => prompt).sort(), [...names(12, "s")].sort())
+      })
+    )
+
+    it.effect("what ends after its job was deleted leaves no result", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const w = yield* world(() => ({ delay: 300 }))
+        yield* Cluster.submit({ job: "deleted", items: items(1), ...text })
+        const worker = yield* Effect.forkChild(Effect.provide(Cluster.worker(work("deleted")), w.layer))
+        yield* until(Effect.sync(() => w.requests.length === 1))
+        yield* sql`DELETE FROM gateway_batch_items WHERE job = 'deleted'`
+        assert.strictEqual((yield* Fiber.join(worker)).succeeded, 1)
+        assert.deepStrictEqual(yield* collected("deleted"), [])
+      })
+    )
+
+    it.effect("a connection that is lost in a transaction is an error, and no defect", () =>
+      Effect.gen(function* () {
+        const cut = yield* inDatabase(
+          "cut",
+          "",
+          Effect.gen(function* () {
+            const sql = yield* SqlClient.SqlClient
+            const submit = Cluster.submit({ job: "cut", items: items(1), ...text })
+            yield* submit
+            yield* sql.unsafe(`CREATE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+              PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$`)
+            yield* sql.unsafe(
+              "CREATE TRIGGER cut BEFORE INSERT OR UPDATE ON gateway_batch_jobs FOR EACH ROW EXECUTE FUNCTION cut()"
+            )
+            return yield* Effect.exit(submit)
+          })
+        )
+        assert.include(["unreachable", "failed"], reasonOf(cut))
+      })
+    )
+
+    it.effect("a submission of large items is written in smaller parts", () =>
+      Effect.gen(function* () {
+        const told: Array<number> = []
+        yield* Cluster.submit({
+          job: "large",
+          items: ["a", "b", "c"].map((id) => ({ id, input: id.repeat(4_000_000) })),
+          ...text,
+          onProgress: ({ added }) => Effect.sync(() => void told.push(added))
+        })
+        assert.deepStrictEqual(told, [2, 3])
       })
     )
 

@@ -2,11 +2,12 @@ import { assert, describe, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as SqlClient from "effect/sql/SqlClient"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Cluster from "effect-ai-gateway/cluster"
 import { make } from "../../src/cluster/limiter.ts"
 import { reasonIn } from "../batch/support.ts"
 import { missing } from "./postgres.ts"
-import { Live, text } from "./support.ts"
+import { Live, text, until } from "./support.ts"
 
 /** The largest sum of units within any window. */
 const peak = (seen: ReadonlyArray<{ readonly at: number; readonly units: number }>, window: number): number => {
@@ -88,6 +89,41 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
         yield* Effect.timeout(second.acquire("back"), 3000)
         assert.strictEqual((yield* second.state("back")).requests, 2)
         assert.strictEqual(reasonIn(yield* Effect.exit(second.acquire("back", { maxWait: 0 })))?._tag, "Rejected")
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("gives nothing back twice when an answer is lost", () =>
+      Effect.gen(function* () {
+        yield* setUp
+        const sql = yield* SqlClient.SqlClient
+        const cause = new ConnectionError({ cause: new Error("lost") })
+        let [losing, lost] = [false, 0]
+        const lossy = new Proxy(sql, {
+          apply: (target, self, args) => {
+            const answer = Reflect.apply(target, self, args)
+            if (!losing) return answer
+            losing = false
+            return Effect.andThen(
+              answer,
+              Effect.suspend(() => {
+                lost++
+                return Effect.fail(new SqlError({ reason: cause }))
+              })
+            )
+          }
+        })
+        const limiter = yield* make(lossy, { requestsPerMinute: 10, tokensPerMinute: 100, burst: 1 })
+        const first = yield* limiter.acquire("lost", { tokens: 10 })
+        const second = yield* limiter.acquire("lost", { tokens: 10 })
+        yield* Effect.sleep(100)
+        losing = true
+        yield* first.settle({ sent: false })
+        yield* second.settle({ tokens: 15 })
+        yield* until(Effect.sync(() => lost === 1))
+        yield* limiter.acquire("lost")
+        const { requests, tokens } = yield* limiter.state("lost")
+        // The first is given back once. What the second used beyond its reservation counts at least once.
+        assert.deepStrictEqual([requests, tokens], [2, 20])
       }).pipe(Effect.scoped)
     )
 

@@ -139,10 +139,10 @@ export const realPath = (path: string): Promise<string> =>
 export const replaceFile = async (path: string, write: (handle: Fs.FileHandle) => Promise<void>): Promise<void> => {
   const target = await realPath(path)
   const temporary = `${target}.${process.pid}.tmp`
-  const mode = await Fs.stat(target).then(
-    (stats) => stats.mode & 0o7777,
-    () => undefined
-  )
+  const stats = await Fs.stat(target).catch(() => undefined)
+  // A rename would put a file in the place of a device, for whoever may.
+  if (stats !== undefined && !stats.isFile()) throw new Error(`${target} is no file`)
+  const mode = stats === undefined ? undefined : stats.mode & 0o7777
   const handle = await Fs.open(temporary, "w", mode)
   try {
     // What `open` is given is less what the process masks.

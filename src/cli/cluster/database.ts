@@ -46,6 +46,8 @@ const isAbsent = (error: unknown): boolean =>
 
 /** Connections of one process. */
 const connections = 16
+/** Longest message of the database in bytes: an item of 16 MB, with what escapes add to it. */
+const maxMessageSize = 64 * 1024 * 1024
 
 /** Connects as long as the scope is open, at the first statement. Fails with `CliFailure`, which never holds the URL. */
 export const connect = Effect.fnUntraced(function* (
@@ -63,7 +65,16 @@ export const connect = Effect.fnUntraced(function* (
         : Effect.die(error)
   )
   return yield* Effect.mapError(
-    Layer.build(layer({ url, maxConnections: connections, connectTimeout: "10 seconds" })),
+    Layer.build(
+      layer({
+        url,
+        maxConnections: connections,
+        connectTimeout: "10 seconds",
+        maxMessageSize,
+        // Effect's queue keeps times without their zone: they mean the same on all machines only in the same one.
+        startupParameters: { TimeZone: "UTC" }
+      })
+    ),
     () => new CliFailure({ message: `${name}: cannot be used` })
   )
 })

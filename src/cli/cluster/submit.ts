@@ -10,8 +10,10 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Chat from "../../Chat.ts"
 import * as Cluster from "../../cluster/Cluster.ts"
+import { isId } from "../../cluster/submit.ts"
 import { invalid } from "../../GatewayError.ts"
 import * as Batch from "../batch/command.ts"
+import { lineId } from "../batch/entry.ts"
 import * as Figures from "../batch/figures.ts"
 import { problemOf } from "../batch/format.ts"
 import * as Input from "../batch/input.ts"
@@ -51,7 +53,16 @@ const flags = {
 
 const hint = "what was submitted is kept: run the same command again for the rest"
 
-const submissionOf = (entry: Input.Entry<Chat.Request>): Cluster.Submission<Chat.Request> => {
+/** Ids are kept as text in the database, which takes not all that a file may hold. */
+const stored = (entry: Input.Entry<Chat.Request>): Input.Entry<Chat.Request> => {
+  if (isId(entry.id)) return entry
+  const problem =
+    entry._tag === "Malformed" ? entry.problem : "id: expected a text without U+0000 and halves of surrogate pairs"
+  return { _tag: "Malformed", id: lineId(entry.line), line: entry.line, problem }
+}
+
+const submissionOf = (given: Input.Entry<Chat.Request>): Cluster.Submission<Chat.Request> => {
+  const entry = stored(given)
   if (entry._tag === "Item") return { id: entry.id, input: entry.input }
   const { accepted, field } = problemOf(entry)
   return { id: entry.id, error: invalid("cluster submit", field, accepted) }
