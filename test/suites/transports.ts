@@ -31,6 +31,8 @@ export interface Transport {
   readonly layer: MakeLayer
   readonly canListLogs: boolean
   readonly canTag: boolean
+  /** Real sockets, which do not keep the time of the test. */
+  readonly hasSockets: boolean
 }
 
 export const account = "acc"
@@ -102,9 +104,21 @@ const binding: MakeLayer = (options = {}) =>
   )
 
 export const transports: ReadonlyArray<Transport> = [
-  { name: "HTTP over a socket", layer: socket(FetchHttpClient.layer), canListLogs: true, canTag: false },
-  { name: "fetch, the short way", layer: socket(ShortFetch.layerFetch), canListLogs: true, canTag: false },
-  { name: "undici, the short way", layer: socket(Undici.layer), canListLogs: true, canTag: false },
-  { name: "HTTP in process", layer: inProcess, canListLogs: true, canTag: false },
-  { name: "the binding", layer: binding, canListLogs: false, canTag: true }
+  {
+    name: "HTTP over a socket",
+    layer: socket(FetchHttpClient.layer),
+    canListLogs: true,
+    canTag: false,
+    hasSockets: true
+  },
+  {
+    name: "fetch, the short way",
+    layer: socket(ShortFetch.layerFetch),
+    canListLogs: true,
+    canTag: false,
+    hasSockets: true
+  },
+  { name: "undici, the short way", layer: socket(Undici.layer), canListLogs: true, canTag: false, hasSockets: true },
+  { name: "HTTP in process", layer: inProcess, canListLogs: true, canTag: false, hasSockets: false },
+  { name: "the binding", layer: binding, canListLogs: false, canTag: true, hasSockets: false }
 ]

@@ -102,7 +102,7 @@ export interface Backend {
 
 /** Over HTTP and over the binding, without sockets and in the time of the test. */
 export const backends: ReadonlyArray<Backend> = transports
-  .filter(({ name }) => name !== "HTTP over a socket")
+  .filter(({ hasSockets }) => !hasSockets)
   .map(({ layer, name }) => ({
     name,
     layer: (upstreams, options) => Router.layer.pipe(Layer.provideMerge(layer({ upstreams, ...options })))
