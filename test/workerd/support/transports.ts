@@ -47,4 +47,4 @@ const layer = (options: LocalGateway.Options = {}): Layer.Layer<Services, Gatewa
   )
 
 /** The one way that there is in here. */
-export const genuine = { name: "the genuine binding", layer, canListLogs: false, canTag: true }
+export const genuine = { name: "the genuine binding", layer, canListLogs: false, canTag: true, hasSockets: false }
