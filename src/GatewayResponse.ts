@@ -177,7 +177,9 @@ export class GatewayResponse {
 
   /** See {@link toWeb}. */
   web(): Response {
-    this.#take("web")
+    const late = this.#take("web")
+    // What is left of a body must not pass for a whole one.
+    if (late !== undefined) throw late
     return this.#body.web({ status: this.status, headers: this.headers })
   }
 
@@ -275,7 +277,8 @@ export class GatewayResponse {
 
 /**
  * Takes a response as a web `Response`, to be passed through: the very same one when it came as one, so nothing is
- * copied. Only instead of reading it here.
+ * copied. Only once, and only instead of reading it here: else it throws
+ * `InvalidRequest`, as there is no effect to fail.
  */
 export const toWeb = (self: GatewayResponse): Response => self.web()
 

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import type { GatewayError } from "../src/GatewayError.ts"
+import { type GatewayError, isGatewayError } from "../src/GatewayError.ts"
 import {
   bytes as bytesOf,
   events,
@@ -261,6 +261,11 @@ describe("readers of one body", () => {
             assert.strictEqual(logId, "l-1")
           }
         }
+        const response = respond(web("data: abc\n\n").body)
+        const taking: Effect.Effect<unknown, GatewayError> = take(response)
+        yield* taking
+        const late = yield* Effect.flip(Effect.try({ try: () => response.web(), catch: (error) => error }))
+        assert.isTrue(isGatewayError(late) && late.reason._tag === "InvalidRequest", `${first}, then web`)
       }
     })
   )

@@ -75,6 +75,13 @@ export const textBody = (text: string): Body => {
   }
 }
 
+/** A web response around a stream. Some statuses have no body, and a `Response` insists on that: then it is cancelled. */
+export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): Response => {
+  if (head.status !== 204 && head.status !== 205 && head.status !== 304) return new Response(stream, head)
+  stream.cancel().catch(() => {})
+  return new Response(null, head)
+}
+
 /**
  * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
  * they run.

@@ -12,7 +12,7 @@ import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { InvalidRequest, type Reason } from "../GatewayError.ts"
-import { type Answer, type Body, bodyFailure, joinText, webBody } from "./body.ts"
+import { type Answer, type Body, bodyFailure, joinText, webBody, webOf } from "./body.ts"
 import { type Outgoing, redirected, resending, type Send, transportReason } from "./send.ts"
 
 export type { HttpClient } from "effect/http/HttpClient"
@@ -82,10 +82,7 @@ const streamBody = (
       })
       return { read: readFrom(read), cancel: abort }
     },
-    web: (head) => {
-      const isEmpty = head.status === 204 || head.status === 205 || head.status === 304
-      return new Response(isEmpty ? null : Stream.toReadableStream(Stream.ensuring(response.stream, abort)), head)
-    },
+    web: (head) => webOf(Stream.toReadableStream(Stream.ensuring(response.stream, abort)), head),
     cancel: abort
   }
 }

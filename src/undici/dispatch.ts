@@ -5,7 +5,7 @@
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Effect from "effect/Effect"
 import type { Reason } from "../GatewayError.ts"
-import { type Answer, type Body, bodyFailure, joinText } from "../internal/body.ts"
+import { type Answer, type Body, bodyFailure, joinText, webOf } from "../internal/body.ts"
 import { redirected, resending, type Send, transportReason, wireHeaders } from "../internal/send.ts"
 
 /** A dispatcher of undici. */
@@ -122,12 +122,8 @@ const bodyOf = (incoming: Incoming): Body => {
         return joinText(chunks, max)
       }).pipe(Effect.ensuring(cancel)),
     reader: () => ({ read: read(incoming.next), cancel }),
-    web: (head) => {
-      if (head.status === 204 || head.status === 205 || head.status === 304) {
-        incoming.abort()
-        return new Response(null, head)
-      }
-      return new Response(
+    web: (head) =>
+      webOf(
         new ReadableStream<Uint8Array>({
           pull: (controller) =>
             Effect.runPromise(incoming.next).then((chunk) =>
@@ -136,8 +132,7 @@ const bodyOf = (incoming: Incoming): Body => {
           cancel: () => incoming.abort()
         }),
         head
-      )
-    },
+      ),
     cancel
   }
 }
