@@ -46,21 +46,39 @@ export interface Piece {
   readonly whole: boolean
 }
 
+/** Where the line that begins at `from` ends: at the first bracket up to which its checksum is right. */
+const endOfWhole = (bytes: Buffer, from: number): number | undefined => {
+  const told = Number.parseInt(bytes.toString("latin1", from + 2, from + prefix - 2), 16)
+  let sum = 0
+  let at = from + prefix
+  for (let bracket = bytes.indexOf(0x5d, at); bracket >= 0; bracket = bytes.indexOf(0x5d, at)) {
+    sum = crc32(bytes.subarray(at, bracket + 1), sum)
+    at = bracket + 1
+    if (sum === told) return at
+  }
+  return undefined
+}
+
 /**
  * Takes apart what is between two line ends. Usually that is one line; when a line end itself was damaged there are several, and those
- * that are whole are not lost.
+ * that are whole are not lost, whatever is around them.
  */
 export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
   if (isWhole(bytes)) return [{ offset, bytes, whole: true }]
   const out: Array<Piece> = []
-  const text = bytes.toString("latin1")
-  const begins = [...text.matchAll(starts)].map(({ index }) => index)
-  if (begins[0] !== 0) begins.unshift(0)
-  for (const [number, from] of begins.entries()) {
-    const piece = bytes.subarray(from, begins[number + 1] ?? bytes.length)
-    const found = [piece, piece.subarray(0, -1)].find(isWhole)
-    out.push({ offset: offset + from, bytes: found ?? piece, whole: found !== undefined })
+  let at = 0
+  const broken = (to: number): void => {
+    // One byte after a whole line was its line end: nothing is lost with it.
+    if (to > at + (at > 0 ? 1 : 0)) out.push({ offset: offset + at, bytes: bytes.subarray(at, to), whole: false })
   }
+  for (const { index } of bytes.toString("latin1").matchAll(starts)) {
+    const end = index < at ? undefined : endOfWhole(bytes, index)
+    if (end === undefined) continue
+    broken(index)
+    out.push({ offset: offset + index, bytes: bytes.subarray(index, end), whole: true })
+    at = end
+  }
+  broken(bytes.length)
   return out
 }
 

@@ -258,6 +258,35 @@ describe("damage", () => {
     { arbitrary: { runs: 60 } }
   )
 
+  it.effect("of a line end and of the line behind it leaves the line before it whole", () =>
+    Effect.gen(function* () {
+      const { bytes, file, journal } = yield* written
+      for (let back = 1; back < 90; back++) {
+        const changed = Buffer.from(bytes)
+        const lineEnd = bytes.lastIndexOf("\n", -2)
+        for (const at of [lineEnd, bytes.length - back]) changed[at] = (bytes[at] ?? 0) ^ 1
+        if (bytes.length - back <= lineEnd) break
+        yield* Effect.promise(() => Fs.writeFile(file, changed))
+        const kept = back === 1 ? entries : entries.slice(0, -1)
+        assert.deepStrictEqual((yield* told(journal)).entries, kept, `${back} bytes before the end`)
+      }
+    })
+  )
+
+  it.effect("of a line end is told from brackets and lists in what is recorded", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const journal = FileJournal.make({ path })
+      const confusing = ["a", "b"].map((id) => done(id, { value: ["0123abcd", "x", ["89abcdef", "y]", []]] }))
+      yield* write(journal, confusing)
+      const file = join(path, "000001.jsonl")
+      const bytes = yield* Effect.promise(() => Fs.readFile(file))
+      bytes[bytes.lastIndexOf("\n", -2)] = 0x0b
+      yield* Effect.promise(() => Fs.writeFile(file, bytes))
+      assert.deepStrictEqual(yield* told(journal), { entries: confusing, damage: [] })
+    })
+  )
+
   it.effect("in the middle is refused unless forced, and named", () =>
     Effect.gen(function* () {
       const { bytes, file, journal } = yield* written
