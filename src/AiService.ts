@@ -17,7 +17,7 @@ import * as Stream from "effect/Stream"
 import { type GatewayError, InvalidResponse, invalid } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
-import { endedOf, type GatewayService, make as makeGateway } from "./GatewayService.ts"
+import { answerAttributes, endedOf, type GatewayService, make as makeGateway } from "./GatewayService.ts"
 import {
   type AiBackend,
   defaultGateway,
@@ -38,7 +38,7 @@ import { checkHttp } from "./internal/gatewayHttp.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
 import { pulled } from "./internal/pulled.ts"
 import { failure } from "./internal/respond.ts"
-import { annotate, traced } from "./internal/traced.ts"
+import { type Annotate, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
@@ -182,28 +182,25 @@ const make = (backend: AiBackend) =>
     const runUntraced = Effect.fnUntraced(function* (
       model: string,
       input: object,
-      options: RunOptions
+      options: RunOptions,
+      annotate: Annotate | undefined
     ): Effect.fn.Return<GatewayResponse, GatewayError> {
       const request = yield* prepare("AiService.run", model, input, options)
       const { target } = request
       const sent = backend.run(request, "AiService.run")
-      yield* annotate(() => ({
+      annotate?.({
         "gen_ai.provider.name": target.provider,
         "gen_ai.request.model": target.model,
         "ai_gateway.id": request.gateway
-      }))
+      })
       const response = yield* options.record === false
         ? sent
         : LogTrail.record(sent, startedOf(target, options), (exit) => endedOf(exit, []))
-      yield* annotate(() => ({
-        "http.response.status_code": response.status,
-        "ai_gateway.log_id": response.meta.logId,
-        "ai_gateway.step": response.meta.step
-      }))
+      annotate?.(answerAttributes(response))
       return response
     })
     const run: AiService["Service"]["run"] = (model, input, options = {}) =>
-      traced("AiService.run", runUntraced(model, input, options))
+      traced("AiService.run", (annotate) => runUntraced(model, input, options, annotate))
 
     const models = Effect.fn("AiService.models")(function* (query: ModelsQuery = {}) {
       for (const field of ["page", "perPage"] as const) {

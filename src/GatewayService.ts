@@ -12,11 +12,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { GatewayError, invalid } from "./GatewayError.ts"
+import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayLog from "./GatewayLog.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
-import { type Backend, checkId, modelOf, refuse, undecodable } from "./internal/backend.ts"
+import { type Backend, checkId, modelOf, refusal, refuse, undecodable } from "./internal/backend.ts"
 import { type AiBinding, requireMethods } from "./internal/binding.ts"
 import { defined } from "./internal/defined.ts"
 import { durationOf } from "./internal/duration.ts"
@@ -24,7 +24,7 @@ import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
 import { isId } from "./internal/headers.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
-import { annotate, operation, traced } from "./internal/traced.ts"
+import { operation, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
 
@@ -165,6 +165,13 @@ export const endedOf = (
   return { ...answered(failed.step), ...failed }
 }
 
+/** What an answer adds to a span. */
+export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
+  "http.response.status_code": status,
+  "ai_gateway.log_id": meta.logId,
+  "ai_gateway.step": meta.step
+})
+
 /** There are fewer providers than this. */
 const maxUrls = 256
 
@@ -174,36 +181,32 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
     // Answers only. In a Worker a question dies with the request that asked it, and whoever shared it would wait for ever.
     const urls = new Map<string, string>()
 
-    const runUntraced = Effect.fnUntraced(function* (
-      request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>,
-      options: RunOptions
-    ): Effect.fn.Return<GatewayResponse, GatewayError> {
-      const { record, ...input } = options
-      const legs = yield* Effect.mapError(
-        UniversalRequest.make(isLegs(request) ? request : [request]),
-        ({ reason }) => new GatewayError({ method: "GatewayService.run", reason })
+    const method = "GatewayService.run"
+    const run: GatewayService["Service"]["run"] = (request, { record, ...input } = {}) =>
+      traced(method, (annotate) =>
+        Effect.flatMap(UniversalRequest.makeFor(method, isLegs(request) ? request : [request]), (legs) => {
+          const refused = refusal(method, GatewayOptions.problems(input))
+          if (refused !== undefined) return refused
+          const options = GatewayOptions.normalize(input)
+          annotate?.({
+            "gen_ai.provider.name": legs[0].provider,
+            "gen_ai.request.model": modelOf(legs[0]),
+            "ai_gateway.id": id,
+            "ai_gateway.legs": legs.length
+          })
+          const sent = backend.run(legs, options, method)
+          const recorded =
+            record === false
+              ? sent
+              : LogTrail.record(sent, startedOf(id, legs, options.eventId), (exit) => endedOf(exit, legs))
+          return annotate === undefined
+            ? recorded
+            : Effect.map(recorded, (response) => {
+                annotate(answerAttributes(response))
+                return response
+              })
+        })
       )
-      yield* refuse("GatewayService.run", GatewayOptions.problems(input))
-      const gatewayOptions = GatewayOptions.normalize(input)
-      const sent = backend.run(legs, gatewayOptions, "GatewayService.run")
-      yield* annotate(() => ({
-        "gen_ai.provider.name": legs[0].provider,
-        "gen_ai.request.model": modelOf(legs[0]),
-        "ai_gateway.id": id,
-        "ai_gateway.legs": legs.length
-      }))
-      const response = yield* record === false
-        ? sent
-        : LogTrail.record(sent, startedOf(id, legs, gatewayOptions.eventId), (exit) => endedOf(exit, legs))
-      yield* annotate(() => ({
-        "http.response.status_code": response.status,
-        "ai_gateway.log_id": response.meta.logId,
-        "ai_gateway.step": response.meta.step
-      }))
-      return response
-    })
-    const run: GatewayService["Service"]["run"] = (request, options = {}) =>
-      traced("GatewayService.run", runUntraced(request, options))
 
     const getLog = operation(
       "GatewayService.getLog",

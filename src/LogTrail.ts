@@ -11,6 +11,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { Attempt, GatewayError } from "./GatewayError.ts"
 import { defined } from "./internal/defined.ts"
@@ -102,30 +103,34 @@ export interface Running {
   readonly end: (exit: Exit.Exit<unknown, unknown>, ended: Ended) => void
 }
 
+type OnAttempt = ((attempt: Attempt) => void) | undefined
+
+const beginIn = (fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt: OnAttempt): Running => {
+  const clock = fiber.getRef(Clock.Clock)
+  const startedAt = clock.currentTimeMillisUnsafe()
+  const slot: Slot = { attempt: undefined }
+  for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(slot)
+  return {
+    end: (exit, ended) => {
+      if (slot.attempt !== undefined) return
+      slot.attempt = {
+        ...started,
+        ...ended,
+        endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
+        outcome: outcomeOf(exit, ended),
+        startedAt,
+        duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
+      }
+      onAttempt?.(slot.attempt)
+    }
+  }
+}
+
 /**
  * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
  */
 export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
-  Effect.withFiber((fiber) => {
-    const clock = fiber.getRef(Clock.Clock)
-    const startedAt = clock.currentTimeMillisUnsafe()
-    const slot: Slot = { attempt: undefined }
-    for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(slot)
-    return Effect.succeed({
-      end: (exit, ended) => {
-        if (slot.attempt !== undefined) return
-        slot.attempt = {
-          ...started,
-          ...ended,
-          endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
-          outcome: outcomeOf(exit, ended),
-          startedAt,
-          duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
-        }
-        onAttempt?.(slot.attempt)
-      }
-    })
-  })
+  Effect.withFiber((fiber) => Effect.succeed(beginIn(fiber, started, onAttempt)))
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
@@ -137,9 +142,10 @@ export const record = <A, E, R>(
   describe: (exit: Exit.Exit<A, E>) => Ended,
   onAttempt?: (attempt: Attempt) => void
 ): Effect.Effect<A, E, R> =>
-  Effect.flatMap(begin(started, onAttempt), (running) =>
-    Effect.onExit(self, (exit) => {
+  Effect.withFiber((fiber) => {
+    const running = beginIn(fiber, started, onAttempt)
+    return Effect.onExit(self, (exit) => {
       running.end(exit, describe(exit))
       return Effect.void
     })
-  )
+  })

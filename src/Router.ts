@@ -35,7 +35,7 @@ import {
   unableToStream
 } from "./internal/streamAttempt.ts"
 import { runStream } from "./internal/streamRun.ts"
-import { annotate, traced } from "./internal/traced.ts"
+import { type Annotate, traced } from "./internal/traced.ts"
 import type * as Route from "./Route.ts"
 
 /**
@@ -139,37 +139,38 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
   Effect.map(GatewayService, (gateway) => {
     const ownExecution = options.execution ?? "auto"
 
-    const runUntraced = Effect.fnUntraced(function* <In, Out>(
-      route: Route.Route<In, Out>,
-      input: In,
-      runOptions: RunOptions
-    ): Effect.fn.Return<Routed<Out>, GatewayError> {
-      const execution = runOptions.execution ?? ownExecution
-      const prepared = yield* prepare(gateway.run, route, input, { ...runOptions, execution })
-      const { compiled, plan, run } = prepared
-      const by = compiled === undefined ? "client" : "gateway"
-      yield* annotate(() => ({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId }))
-      const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
-        ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
-        : executeGateway(run, compiled, askWhole(run, compiled))
-      const answered = yield* Effect.mapError(executed, (error) => withAttempts(error, run.attempts))
-      yield* logRecovery(run, answered.target, run.attempts.slice(0, -1))
-      const result = routed(answered, run, by)
-      yield* annotate(() => ({
-        "gen_ai.provider.name": result.provider,
-        "gen_ai.response.model": result.model,
-        "gen_ai.usage.input_tokens": result.usage?.inputTokens,
-        "gen_ai.usage.output_tokens": result.usage?.outputTokens,
-        "ai_gateway.attempts": result.attempts.length,
-        "ai_gateway.log_id": result.logId
-      }))
-      return result
-    })
     const run = <In, Out>(
       route: Route.Route<In, Out>,
       input: In,
       runOptions: RunOptions = {}
-    ): Effect.Effect<Routed<Out>, GatewayError> => traced("Router.run", runUntraced(route, input, runOptions))
+    ): Effect.Effect<Routed<Out>, GatewayError> =>
+      traced("Router.run", (annotate) =>
+        Effect.flatMap(
+          prepare(gateway.run, route, input, { ...runOptions, execution: runOptions.execution ?? ownExecution }),
+          ({ compiled, plan, run }) => {
+            const by = compiled === undefined ? "client" : "gateway"
+            annotate?.({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
+            const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
+              ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
+              : executeGateway(run, compiled, askWhole(run, compiled))
+            return Effect.matchEffect(executed, {
+              onFailure: (error) => Effect.fail(withAttempts(error, run.attempts)),
+              onSuccess: (answered) => {
+                const result = routed(answered, run, by)
+                annotate?.({
+                  "gen_ai.provider.name": result.provider,
+                  "gen_ai.response.model": result.model,
+                  "gen_ai.usage.input_tokens": result.usage?.inputTokens,
+                  "gen_ai.usage.output_tokens": result.usage?.outputTokens,
+                  "ai_gateway.attempts": result.attempts.length,
+                  "ai_gateway.log_id": result.logId
+                })
+                return Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
+              }
+            })
+          }
+        )
+      )
 
     return Router.of({ run, gateway, execution: ownExecution })
   })
@@ -244,67 +245,68 @@ export const open = <In, Out>(
   options: RunOptions = {}
 ): Effect.Effect<Streamed, GatewayError, Router | Scope.Scope> =>
   Effect.flatMap(Router, ({ execution, gateway }) => {
-    const opening = Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        const unable = unableToStream(targetsOf(route.planned.plan, input))
-        if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
-        const held = hold(gateway.run)
-        const settings = { ...options, execution: options.execution ?? execution }
-        const prepared = yield* Effect.mapError(prepare(held.send, route, input, settings, buildStream), (error) =>
-          ofStream(error)
-        )
-        const { plan } = prepared
-        const limited = limitLegs(prepared.compiled, settings)
-        if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
-        const compiled = limited.success
-        const run = { ...prepared.run, held }
-        const executed: Effect.Effect<Opened, GatewayError> =
-          compiled === undefined
-            ? executeClient(run, plan, (target: Target<In, Out>, remaining) => streamAttempt(run, target, remaining))
-            : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
-        const opened = yield* restore(executed).pipe(
-          Effect.onError(() => held.release),
-          Effect.mapError((error) => ofStream(error, [...run.attempts]))
-        )
-        const running = runStream(run, opened, targetsOf(plan, input))
-        yield* Effect.addFinalizer(() => running.close)
-        yield* logRecovery(run, opened.target.key, run.attempts)
-        yield* annotate(() => ({
-          "ai_gateway.execution": compiled === undefined ? "client" : "gateway",
-          "ai_gateway.event_id": run.eventId,
-          "ai_gateway.log_id": opened.response.meta.logId,
-          "gen_ai.provider.name": opened.response.meta.provider ?? opened.target.leaf.provider
-        }))
-        const current = () => running.progress().opened
-        const streamed: Streamed = {
-          deltas: pulled(running.deltas),
-          target: () => current().target.key,
-          provider: () => current().response.meta.provider ?? current().target.leaf.provider,
-          logId: () => current().response.meta.logId,
-          eventId: run.eventId,
-          execution: compiled === undefined ? "client" : "gateway",
-          response: opened.response,
-          summary: Effect.sync(() => {
-            const { deltas, model, opened, restarts, text, usage } = running.progress()
-            return {
-              target: opened.target.key,
-              provider: opened.response.meta.provider ?? opened.target.leaf.provider,
-              eventId: run.eventId,
-              deltas,
-              text,
-              restarts,
-              attempts: [...run.attempts],
-              ...defined({
-                model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
-                logId: opened.response.meta.logId,
-                usage
-              })
-            }
+    const opening = (annotate: Annotate | undefined) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const unable = unableToStream(targetsOf(route.planned.plan, input))
+          if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
+          const held = hold(gateway.run)
+          const settings = { ...options, execution: options.execution ?? execution }
+          const prepared = yield* Effect.mapError(prepare(held.send, route, input, settings, buildStream), (error) =>
+            ofStream(error)
+          )
+          const { plan } = prepared
+          const limited = limitLegs(prepared.compiled, settings)
+          if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
+          const compiled = limited.success
+          const run = { ...prepared.run, held }
+          const executed: Effect.Effect<Opened, GatewayError> =
+            compiled === undefined
+              ? executeClient(run, plan, (target: Target<In, Out>, remaining) => streamAttempt(run, target, remaining))
+              : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
+          const opened = yield* restore(executed).pipe(
+            Effect.onError(() => held.release),
+            Effect.mapError((error) => ofStream(error, [...run.attempts]))
+          )
+          const running = runStream(run, opened, targetsOf(plan, input))
+          yield* Effect.addFinalizer(() => running.close)
+          yield* logRecovery(run, opened.target.key, run.attempts)
+          annotate?.({
+            "ai_gateway.execution": compiled === undefined ? "client" : "gateway",
+            "ai_gateway.event_id": run.eventId,
+            "ai_gateway.log_id": opened.response.meta.logId,
+            "gen_ai.provider.name": opened.response.meta.provider ?? opened.target.leaf.provider
           })
-        }
-        return streamed
-      })
-    )
+          const current = () => running.progress().opened
+          const streamed: Streamed = {
+            deltas: pulled(running.deltas),
+            target: () => current().target.key,
+            provider: () => current().response.meta.provider ?? current().target.leaf.provider,
+            logId: () => current().response.meta.logId,
+            eventId: run.eventId,
+            execution: compiled === undefined ? "client" : "gateway",
+            response: opened.response,
+            summary: Effect.sync(() => {
+              const { deltas, model, opened, restarts, text, usage } = running.progress()
+              return {
+                target: opened.target.key,
+                provider: opened.response.meta.provider ?? opened.target.leaf.provider,
+                eventId: run.eventId,
+                deltas,
+                text,
+                restarts,
+                attempts: [...run.attempts],
+                ...defined({
+                  model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
+                  logId: opened.response.meta.logId,
+                  usage
+                })
+              }
+            })
+          }
+          return streamed
+        })
+      )
     return traced("Router.open", opening)
   })
 

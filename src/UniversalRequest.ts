@@ -103,15 +103,22 @@ const check = (leg: LegInput, field: string): Problem | undefined => {
  * console.log(request.length) // 1
  * ```
  */
-export const make = (legs: ReadonlyArray<LegInput>): Effect.Effect<UniversalRequest, GatewayError> => {
+export const make = (legs: ReadonlyArray<LegInput>): Effect.Effect<UniversalRequest, GatewayError> =>
+  makeFor("UniversalRequest.make", legs)
+
+/** {@link make} for another method, which its failures then name. */
+export const makeFor = (
+  method: string,
+  legs: ReadonlyArray<LegInput>
+): Effect.Effect<UniversalRequest, GatewayError> => {
   const out: Array<Leg> = []
   for (const [index, leg] of legs.entries()) {
     const problem = check(leg, `legs[${index}]`)
-    if (problem !== undefined) return Effect.fail(invalid("UniversalRequest.make", ...problem))
+    if (problem !== undefined) return Effect.fail(invalid(method, ...problem))
     out.push({ ...leg, headers: { ...leg.headers }, ...(leg.config && { config: { ...leg.config } }) })
   }
   const [first, ...rest] = out
   return first === undefined
-    ? Effect.fail(invalid("UniversalRequest.make", "legs", "at least one leg"))
+    ? Effect.fail(invalid(method, "legs", "at least one leg"))
     : Effect.succeed([first, ...rest])
 }

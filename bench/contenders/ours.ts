@@ -48,9 +48,11 @@ const leg = {
   query: { model, messages: [{ role: "user", content: promptOf(0) }] }
 }
 
-const contender = (job: Job, service: Service, bare?: () => Promise<string>): Contender => {
+const contender = async (job: Job, service: Service, bare?: () => Promise<string>): Promise<Contender> => {
   // A recovered failure is worth a warning. It is made, but it does not go to the console.
   const runtime = ManagedRuntime.make(Layer.mergeAll(Layer.provideMerge(Router.layer, service), Logger.layer([])))
+  // The runtime's own `runPromise` keeps account of each fiber, which the other contenders that use Effect do not pay for.
+  const runPromise = Effect.runPromiseWith(await runtime.context())
   const route = routeOf(job)
   const running = (prompt: string) =>
     Effect.map(Router.run(route, prompt, { execution: "client" }), ({ value }) => value.text)
@@ -62,12 +64,12 @@ const contender = (job: Job, service: Service, bare?: () => Promise<string>): Co
     Effect.flatMap(one.run(leg, { record: false }), ({ json }) => Effect.map(json, textIn))
   )
   return {
-    ask: (prompt) => runtime.runPromise(asking(prompt)),
-    bare: bare ?? (() => runtime.runPromise(sent)),
-    askMany: (calls) => runtime.runPromise(many(asked, calls)),
-    bareMany: (calls) => runtime.runPromise(many(sent, calls)),
+    ask: (prompt) => runPromise(asking(prompt)),
+    bare: bare ?? (() => runPromise(sent)),
+    askMany: (calls) => runPromise(many(asked, calls)),
+    bareMany: (calls) => runPromise(many(sent, calls)),
     stream: (prompt, take) =>
-      runtime.runPromise(
+      runPromise(
         Stream.runForEach(Router.stream(route, prompt, { execution: "client" }), (delta) =>
           Effect.sync(() => {
             if (delta.type === "text") take(delta.text)

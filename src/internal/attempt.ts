@@ -14,6 +14,7 @@ import { defined } from "./defined.ts"
 import type { Usage } from "./dialects/dialect.ts"
 import type { Target } from "./plan.ts"
 import type { Leaf } from "./routeNode.ts"
+import { within } from "./within.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
 export type Send = (
@@ -100,10 +101,10 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
   return LogTrail.failed(exit)
 }
 
+// What was left of a deadline says nothing about the deadline.
 const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>
   new GatewayError({
     method,
-    // What was left of a deadline says nothing about the deadline.
     reason: new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }),
     provider: target.leaf.provider,
     eventId,
@@ -140,21 +141,9 @@ export const attempt = <In, Out>(
   const { endpoint, query } = built.success
   const options = sendOptions(target, eventId)
   const sent = run.send({ provider: leaf.provider, endpoint, headers: leaf.headers, query }, options)
-  const first =
-    timeout === undefined
-      ? sent
-      : Effect.timeoutOrElse(sent, {
-          duration: timeout,
-          orElse: () => Effect.fail(expired("firstByte", target, timeout, eventId))
-        })
+  const first = within(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
   const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
-  const bounded =
-    remaining === undefined
-      ? answered
-      : Effect.timeoutOrElse(answered, {
-          duration: remaining,
-          orElse: () => Effect.fail(expired("deadline", target, remaining, eventId))
-        })
+  const bounded = within(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
   return LogTrail.record(
     bounded,
     { target: target.key, provider: leaf.provider, endpoint, eventId, ...defined({ model: leaf.model }) },

@@ -30,14 +30,18 @@ export const checkId = (method: string, field: string, id: string): Effect.Effec
     ? Effect.void
     : Effect.fail(invalid(method, field, "1 to 64 letters, digits, hyphens, underscores or dots"))
 
+/** The failure that the first of the problems is, if there is one. */
+export const refusal = (
+  method: string,
+  [problem]: ReadonlyArray<GatewayOptions.Problem>
+): Effect.Effect<never, GatewayError> | undefined =>
+  problem && Effect.fail(invalid(method, problem.field, problem.accepted))
+
 /** Fails with the first of the problems, if there is one. */
 export const refuse = (
   method: string,
   problems: ReadonlyArray<GatewayOptions.Problem>
-): Effect.Effect<void, GatewayError> => {
-  const [problem] = problems
-  return problem === undefined ? Effect.void : Effect.fail(invalid(method, problem.field, problem.accepted))
-}
+): Effect.Effect<void, GatewayError> => refusal(method, problems) ?? Effect.void
 
 /** An answer of the log operations that is not what was asked for. */
 export const undecodable = (method: string, issue: string, logId?: string): GatewayError =>

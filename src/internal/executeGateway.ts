@@ -12,6 +12,7 @@ import type { Leg } from "../UniversalRequest.ts"
 import { type Answered, decode, ended, method, type Run } from "./attempt.ts"
 import { defined } from "./defined.ts"
 import type { Target } from "./plan.ts"
+import { within } from "./within.ts"
 
 /** A compiled route that is about to run: a leg for each target. */
 export interface Compiled<In, Out> {
@@ -145,17 +146,14 @@ export const executeGateway = <In, Out, A>(
         ? Effect.fail(error)
         : from(offset + step + 1)
     })
-  return deadline === undefined
-    ? from(0)
-    : Effect.timeoutOrElse(from(0), {
-        duration: deadline,
-        orElse: () =>
-          Effect.fail(
-            new GatewayError({
-              method,
-              reason: new Timeout({ phase: "deadline", limit: Duration.millis(deadline) }),
-              eventId: run.eventId
-            })
-          )
+  return within(
+    from(0),
+    deadline,
+    (millis) =>
+      new GatewayError({
+        method,
+        reason: new Timeout({ phase: "deadline", limit: Duration.millis(millis) }),
+        eventId: run.eventId
       })
+  )
 }

@@ -2,11 +2,13 @@
  * What comes before a route is run, whole or streamed: checks, the event id, and who executes it.
  */
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../GatewayError.ts"
 import * as GatewayOptions from "../GatewayOptions.ts"
 import { method, type Run, type Send } from "./attempt.ts"
+import { refusal } from "./backend.ts"
 import { type Building, type Loss, type LossKind, toUniversal } from "./compile.ts"
 import { defined } from "./defined.ts"
 import type { Compiled } from "./executeGateway.ts"
@@ -40,15 +42,13 @@ const byteTexts = Array.from({ length: 256 }, (_, byte) => (byte + 256).toString
 const hex16 = (bits: number): string => `${byteTexts[(bits >>> 8) & 255]}${byteTexts[bits & 255]}`
 
 /** A random id in the form of a UUID, from Effect's `Random`, so that tests can fix it. */
-const makeEventId: Effect.Effect<string> = Effect.withFiber((fiber) => {
+const makeEventId = (fiber: Fiber.Fiber<unknown, unknown>): string => {
   const random = fiber.getRef(Random.Random)
   const bits = (): number => (random.nextDoubleUnsafe() * 2 ** 32) >>> 0
   const [a, b, c, d] = [bits(), bits(), bits(), bits()]
   // Of the third group 4 bits say "version 4", of the fourth 2 bits "variant 1".
-  return Effect.succeed(
-    `${hex16(a >>> 16)}${hex16(a)}-${hex16(b >>> 16)}-${hex16((b & 0x0fff) | 0x4000)}-${hex16(((c >>> 16) & 0x3fff) | 0x8000)}-${hex16(c)}${hex16(d >>> 16)}${hex16(d)}`
-  )
-})
+  return `${hex16(a >>> 16)}${hex16(a)}-${hex16(b >>> 16)}-${hex16((b & 0x0fff) | 0x4000)}-${hex16(((c >>> 16) & 0x3fff) | 0x8000)}-${hex16(c)}${hex16(d >>> 16)}${hex16(d)}`
+}
 
 const lossText = (losses: ReadonlyArray<Loss>): string =>
   losses.map(({ detail, kind, target }) => `${kind}${target === undefined ? "" : ` (${target})`}: ${detail}`).join("; ")
@@ -92,46 +92,48 @@ export const logRecovery = (
         failed: failed.map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
       })
 
-const makeOptions = (input: GatewayOptions.Input): Effect.Effect<GatewayOptions.GatewayOptions, GatewayError> => {
-  const [problem] = GatewayOptions.problems(input)
-  return problem === undefined
-    ? Effect.succeed(GatewayOptions.normalize(input))
-    : Effect.fail(invalid(method, problem.field, problem.accepted))
-}
-
 const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
   options.eventId !== undefined && Object.keys(options).length === 1
 
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
-export const prepare = Effect.fnUntraced(function* <In, Out>(
+export const prepare = <In, Out>(
   send: Send,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
   build?: Building<In>
-): Effect.fn.Return<Prepared<In, Out>, GatewayError> {
-  const own = options.options === undefined ? undefined : yield* makeOptions(options.options)
-  // Options of the run are the outer-most ones, and what they do to the route is checked like everything else.
-  // An event id is the run's, and no plan's.
-  const planned =
-    own === undefined || isEventIdOnly(own)
-      ? route.planned
-      : makePlan<In, Out>({ _tag: "Options", options: own, route: route.node })
-  const { plan, problems, targets } = planned
-  const [problem] = problems
-  if (problem !== undefined) return yield* invalid(method, problem.field, problem.accepted)
-  const eventId = own?.eventId ?? targets[0]?.options.eventId ?? (yield* makeEventId)
-  const run: Run<In> = { send, input, eventId, attempts: [], quiet: options.quiet === true }
-  const { execution } = options
-  if (!executions.includes(execution)) return yield* invalid(method, "execution", executions.join(", "))
-  if (execution === "client" || (execution === "auto" && isPlain(plan))) return { run, plan, compiled: undefined }
-  const universal =
-    execution === "gateway"
-      ? toUniversal(planned, input, options.allow ?? [], build)
-      : toUniversal(planned, input, [], build, true)
-  if (Result.isFailure(universal)) {
-    return execution === "gateway" ? yield* refused(universal.failure) : { run, plan, compiled: undefined }
-  }
-  const { compiled, targets: asked } = universal.success
-  return { run, plan, compiled: { legs: compiled.legs, targets: asked, deadline: deadlineOf(plan, input) } }
-})
+): Effect.Effect<Prepared<In, Out>, GatewayError> =>
+  Effect.withFiber((fiber) => {
+    const given = options.options
+    const misgiven = given && refusal(method, GatewayOptions.problems(given))
+    if (misgiven !== undefined) return misgiven
+    const own = given && GatewayOptions.normalize(given)
+    // Options of the run are the outer-most ones, and what they do to the route is checked like everything else.
+    // An event id is the run's, and no plan's.
+    const planned =
+      own === undefined || isEventIdOnly(own)
+        ? route.planned
+        : makePlan<In, Out>({ _tag: "Options", options: own, route: route.node })
+    const { plan, problems, targets } = planned
+    const misplanned = refusal(method, problems)
+    if (misplanned !== undefined) return misplanned
+    const eventId = own?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
+    const run: Run<In> = { send, input, eventId, attempts: [], quiet: options.quiet === true }
+    const { execution } = options
+    if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
+    const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
+    if (execution === "client" || (execution === "auto" && isPlain(plan))) return Effect.succeed(onClient)
+    const universal =
+      execution === "gateway"
+        ? toUniversal(planned, input, options.allow ?? [], build)
+        : toUniversal(planned, input, [], build, true)
+    if (Result.isFailure(universal)) {
+      return execution === "gateway" ? Effect.fail(refused(universal.failure)) : Effect.succeed(onClient)
+    }
+    const { compiled, targets: asked } = universal.success
+    return Effect.succeed({
+      run,
+      plan,
+      compiled: { legs: compiled.legs, targets: asked, deadline: deadlineOf(plan, input) }
+    })
+  })

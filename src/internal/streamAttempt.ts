@@ -23,6 +23,7 @@ import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } fro
 import { attemptsOf, type Target } from "./plan.ts"
 import type { Execution } from "./prepare.ts"
 import type { Built, ChatLeaf } from "./routeNode.ts"
+import { within } from "./within.ts"
 
 /** Who answers. */
 export interface Answering {
@@ -131,26 +132,16 @@ export const buildStream = <In>(
 }
 
 /** Limits an effect; the failure says which limit passed. */
-const within = <A>(
+const limited = <A>(
   self: Effect.Effect<A, GatewayError>,
   limit: number | undefined,
   phase: Timeout["phase"],
   target: Target<never, unknown>,
   eventId: string
 ): Effect.Effect<A, GatewayError> =>
-  limit === undefined
-    ? self
-    : Effect.timeoutOrElse(self, {
-        duration: limit,
-        orElse: () =>
-          Effect.fail(
-            failure(
-              target,
-              eventId,
-              new Timeout({ phase, ...(phase !== "deadline" && { limit: Duration.millis(limit) }) })
-            )
-          )
-      })
+  within(self, limit, (millis) =>
+    failure(target, eventId, new Timeout({ phase, ...(phase !== "deadline" && { limit: Duration.millis(millis) }) }))
+  )
 
 /**
  * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds since the
@@ -158,14 +149,14 @@ const within = <A>(
  */
 export const limitReads = (target: Target<never, unknown>, eventId: string, deadline: number | undefined): Limiting => {
   const { idleTimeout } = target
-  if (deadline === undefined) return (read) => within(read, idleTimeout, "idle", target, eventId)
+  if (deadline === undefined) return (read) => limited(read, idleTimeout, "idle", target, eventId)
   return (read) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
       const left = deadline - now
       if (left <= 0) return Effect.fail(failure(target, eventId, new Timeout({ phase: "deadline" })))
       return idleTimeout !== undefined && idleTimeout < left
-        ? within(read, idleTimeout, "idle", target, eventId)
-        : within(read, left, "deadline", target, eventId)
+        ? limited(read, idleTimeout, "idle", target, eventId)
+        : limited(read, left, "deadline", target, eventId)
     })
 }
 
@@ -277,7 +268,7 @@ export const streamAttempt = <In, Out>(
     const running = yield* run.held.begin(started, run.attempts)
     let answering: Answering | undefined
     const sent = run.send({ provider: leaf.provider, endpoint, headers: leaf.headers, query }, options)
-    const opening = Effect.flatMap(within(sent, target.timeout, "firstByte", target, eventId), (response) => {
+    const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {
       const answer = { target, response, endpoint, step: undefined }
       answering = answer
       return Effect.map(
@@ -285,8 +276,8 @@ export const streamAttempt = <In, Out>(
         (committed): Opened => ({ ...committed, ...answer, running, deadline })
       )
     })
-    const begun = within(opening, target.firstTokenTimeout, "firstToken", target, eventId)
-    return yield* Effect.onError(within(begun, remaining, "deadline", target, eventId), (cause) =>
+    const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
+    return yield* Effect.onError(limited(begun, remaining, "deadline", target, eventId), (cause) =>
       Effect.sync(() => {
         const exit = Exit.failCause(cause)
         running.end(exit, streamEnded(answering, exit))
@@ -347,7 +338,7 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
         answering = answer
         // When this leg began is not known here, so the time counts from its headers on; until then the gateway keeps it.
-        const committed = within(
+        const committed = limited(
           commit(target, response, leg?.query, eventId),
           target.firstTokenTimeout,
           "firstToken",
@@ -363,15 +354,13 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         )
       })
       const left = deadline === undefined ? undefined : deadline - (yield* Clock.currentTimeMillis)
-      const bounded =
-        left === undefined
-          ? opening
-          : Effect.timeoutOrElse(opening, { duration: left, orElse: () => Effect.fail(expired(eventId)) })
-      return yield* Effect.onError(bounded, (cause) =>
-        Effect.sync(() => {
-          const exit = Exit.failCause(cause)
-          running.end(exit, { ...streamEnded(answering, exit), ...failedLeg(exit, compiled, offset) })
-        })
+      return yield* Effect.onError(
+        within(opening, left, () => expired(eventId)),
+        (cause) =>
+          Effect.sync(() => {
+            const exit = Exit.failCause(cause)
+            running.end(exit, { ...streamEnded(answering, exit), ...failedLeg(exit, compiled, offset) })
+          })
       )
     })
 }

@@ -5,16 +5,29 @@
  * million times in a batch; so they open a span only where a tracer is installed.
  */
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
 import * as Tracer from "effect/Tracer"
 
-// Without a tracer of its own a fiber has the native one, whose spans go nowhere.
-const isTraced = ({ cache }: Fiber.Fiber<unknown, unknown>): boolean => cache.tracer !== undefined
+/** Adds what is known by now to a span. */
+export type Annotate = (attributes: Readonly<Record<string, unknown>>) => void
 
-/** Opens a span around an effect. */
-export const traced = <A, E, R>(name: string, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) =>
-    isTraced(fiber) ? Effect.useSpan(name, (span) => Effect.provideService(self, Tracer.ParentSpan, span)) : self
+/** Opens a span around an effect, which gets `undefined` where there is none to annotate. */
+export const traced = <A, E, R>(
+  name: string,
+  body: (annotate: Annotate | undefined) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  // Without a tracer of its own a fiber has the native one, whose spans go nowhere.
+  Effect.withFiber(({ cache }) =>
+    cache.tracer
+      ? Effect.useSpan(name, (span) =>
+          Effect.provideService(
+            body((attributes) => {
+              for (const key in attributes) span.attribute(key, attributes[key])
+            }),
+            Tracer.ParentSpan,
+            span
+          )
+        )
+      : body(undefined)
   )
 
 /** {@link traced} around each call of a function. */
@@ -24,8 +37,4 @@ export const operation =
     body: (...args: Args) => Effect.Effect<A, E, R>
   ): ((...args: Args) => Effect.Effect<A, E, R>) =>
   (...args) =>
-    traced(name, body(...args))
-
-/** Adds what is known by now to the span of {@link traced}. */
-export const annotate = (attributes: () => Record<string, unknown>): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => (isTraced(fiber) ? Effect.annotateCurrentSpan(attributes()) : Effect.void))
+    traced(name, () => body(...args))

@@ -96,7 +96,7 @@ class Incoming {
       this.#chunks = []
       this.#unread = 0
       this.#resume()
-      return Effect.succeed(chunks.length === 1 ? first : Buffer.concat(chunks))
+      return Effect.succeed(joined(chunks))
     }
     const end = this.#end
     if (end === undefined) return Effect.flatMap(this.#arrival, () => this.next)
@@ -104,12 +104,19 @@ class Incoming {
   })
 }
 
+const decoder = new TextDecoder()
+
+const joined = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const [first] = chunks
+  return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks)
+}
+
 const bodyOf = (incoming: Incoming): Body => {
   const cancel = Effect.sync(() => incoming.abort())
   const read = <A>(self: Effect.Effect<A, Reason>): Effect.Effect<A, Reason> => Effect.onError(self, () => cancel)
   return {
-    text: read(Effect.map(incoming.all, (chunks) => joinText(chunks, Number.POSITIVE_INFINITY))),
-    bytes: read(Effect.map(incoming.all, (chunks) => new Uint8Array(Buffer.concat(chunks)))),
+    text: read(Effect.map(incoming.all, (chunks) => decoder.decode(joined(chunks)))),
+    bytes: read(Effect.map(incoming.all, (chunks) => new Uint8Array(joined(chunks)))),
     head: (max) =>
       Effect.gen(function* () {
         const chunks: Array<Uint8Array> = []

@@ -1,0 +1,111 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+import { within } from "../../src/internal/within.ts"
+
+const late = (millis: number) => `after ${millis}`
+
+class Word extends Context.Service<Word, string>()("test/Word") {}
+
+describe("within", () => {
+  it.effect("is the effect itself where there is no limit", () =>
+    Effect.sync(() => {
+      const self = Effect.succeed(1)
+      assert.strictEqual(within(self, undefined, late), self)
+    })
+  )
+
+  it.effect("ends as the effect does, with its environment", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* Effect.provideService(within(Word, 10, late), Word, "here"), "here")
+      assert.strictEqual(yield* Effect.flip(within(Effect.fail("no"), 10, late)), "no")
+      const died = yield* Effect.exit(within(Effect.die("bug"), 10, late))
+      assert.isTrue(Exit.isFailure(died) && Cause.hasDies(died.cause))
+      const slept = yield* Effect.forkChild(within(Effect.as(Effect.sleep(9), "done"), 10, late))
+      yield* TestClock.adjust(9)
+      assert.strictEqual(yield* Fiber.join(slept), "done")
+    })
+  )
+
+  it.effect("interrupts what takes longer, and fails when its finalizers are done", () =>
+    Effect.gen(function* () {
+      const told: Array<string> = []
+      const cleaned = Effect.andThen(
+        Effect.sleep(5),
+        Effect.sync(() => told.push("cleaned"))
+      )
+      const fiber = yield* within(
+        Effect.onInterrupt(Effect.never, () => cleaned),
+        10,
+        late
+      ).pipe(
+        Effect.onExit(() => Effect.sync(() => told.push("ended"))),
+        Effect.flip,
+        Effect.forkChild
+      )
+      yield* TestClock.adjust(9)
+      assert.strictEqual(fiber.pollUnsafe(), undefined)
+      yield* TestClock.adjust(1)
+      assert.deepStrictEqual(told, [])
+      yield* TestClock.adjust(5)
+      assert.strictEqual(yield* Fiber.join(fiber), "after 10")
+      assert.deepStrictEqual(told, ["cleaned", "ended"])
+    })
+  )
+
+  it.effect("passes an interruption on, waits for the finalizers, and does not fail in its place", () =>
+    Effect.gen(function* () {
+      const told: Array<string> = []
+      const begun = Deferred.makeUnsafe<void>()
+      const self = Effect.andThen(Deferred.succeed(begun, undefined), Effect.never).pipe(
+        Effect.onInterrupt(() =>
+          Effect.andThen(
+            Effect.sleep(50),
+            Effect.sync(() => told.push("cleaned"))
+          )
+        )
+      )
+      const fiber = yield* Effect.forkChild(within(self, 10, late))
+      yield* Deferred.await(begun)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      // Longer than the limit: its end must not come in between.
+      yield* TestClock.adjust(49)
+      assert.strictEqual(fiber.pollUnsafe(), undefined)
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(interrupting)
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+      assert.deepStrictEqual(told, ["cleaned"])
+    })
+  )
+
+  it.effect("waits for what cannot be interrupted", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(
+        Effect.flip(within(Effect.uninterruptible(Effect.as(Effect.sleep(30), "done")), 10, late))
+      )
+      yield* TestClock.adjust(29)
+      assert.strictEqual(fiber.pollUnsafe(), undefined)
+      yield* TestClock.adjust(1)
+      assert.strictEqual(yield* Fiber.join(fiber), "after 10")
+    })
+  )
+
+  it.live("leaves no timer behind that would keep the process alive", () =>
+    Effect.gen(function* () {
+      const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length
+      const before = timers()
+      for (let i = 0; i < 20; i++) yield* within(Effect.yieldNow, 60_000, late)
+      yield* Effect.ignore(within(Effect.andThen(Effect.yieldNow, Effect.fail("no")), 60_000, late))
+      const fiber = yield* Effect.forkChild(within(Effect.never, 60_000, late), { startImmediately: true })
+      assert.strictEqual(timers(), before + 1)
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(timers(), before)
+    })
+  )
+})
