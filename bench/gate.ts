@@ -7,7 +7,7 @@ import { nameOf } from "./contender.ts"
 import { type Entry, remarkOf } from "./contenders/index.ts"
 import type { Outcome, Streamed } from "./contenders/process.ts"
 import type { Checked, GateReport, GateRow } from "./gateReport.ts"
-import { absence, brief, each, present, startContender, type Upstream, usualJob, withUpstream } from "./pool.ts"
+import { absence, brief, each, hasty, present, startContender, type Upstream, usualJob, withUpstream } from "./pool.ts"
 import type { Settings } from "./question.ts"
 
 const whole = [nameOf(0), ...Array.from({ length: streamed }, (_, index) => index)].join(" ")
@@ -75,17 +75,19 @@ const checked = async (entry: Entry, upstream: Upstream, quick: boolean): Promis
 export const gate = (settings: Settings): Promise<GateReport> =>
   withUpstream(async (upstream) => {
     const here = present(settings)
-    const rows = await each(here, (entry) => checked(entry, upstream, settings.quick))
+    const [crew, left] = hasty(here, settings)
+    const rows = await each(crew, (entry) => checked(entry, upstream, settings.quick))
     return {
       rows,
       notes: [
         "One object per contender, shared by all callers. Answers come after 0 to 4 ms, in another order than they were asked for, and each names the prompt that it belongs to.",
         "A dead primary is asked three times with short waits, or once by those whose waits cannot be set; the backup is healthy all the time.",
         "A stream passes when its consumer gets the whole answer of one target, or the beginning of it and a failure. Who has no fallback or leaves decoding to the caller is not asked about it.",
-        ...here.flatMap((entry) => {
+        ...crew.flatMap((entry) => {
           const remark = remarkOf(entry)
           return remark === undefined ? [] : [`${entry.name}: ${remark}.`]
         }),
+        ...left,
         ...absence(here)
       ]
     }

@@ -27,6 +27,9 @@ import { type Asked, folder, machine, type Results, readResults, resultsFile, ro
 /** Left out of a quick run, unless `--only` names them. */
 const slow = ["leaks", "workerd"]
 
+/** What is counted more than timed: in a quick run asked while the gate looks at the others. */
+const counted = ["memory", "size"]
+
 /** Their order, in a run and on the page; others follow by name. */
 const order = ["overhead", "failover", "throughput", "chain", "memory", "stream", "leaks", "batch", "workerd", "size"]
 
@@ -187,8 +190,16 @@ const main = async (): Promise<void> => {
     const comparing: Comparing = { ref: values.base, names, settings }
     return inProcess("base.ts", comparing)
   }
-  const gate = values.only === undefined ? await checkAll(settings) : undefined
-  const questions = await askAll(names, settings)
+  const beside = values.quick && values.only === undefined ? counted : []
+  const [gate, ...early] = await Promise.all([
+    values.only === undefined ? checkAll(settings) : undefined,
+    ...names.filter((name) => beside.includes(name)).map((name) => askAll([name], settings))
+  ])
+  const late = await askAll(
+    names.filter((name) => !beside.includes(name)),
+    settings
+  )
+  const questions = [...early.flat(), ...late].toSorted((a, b) => rank(a.name) - rank(b.name))
   const whole = values.only === undefined && peers && process.exitCode === undefined
   if (!whole && !values.write) return
   const results = merged({

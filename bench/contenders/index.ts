@@ -29,7 +29,7 @@ export interface Entry {
   readonly checksOnly?: boolean
   /** Cannot do without a network. */
   readonly network?: boolean
-  /** A near relative is there: not asked in a quick run, where there is a network. */
+  /** Not asked in a quick run: a near relative is there, or it takes long to start. */
   readonly thorough?: boolean
 }
 
@@ -111,6 +111,7 @@ export const entries: ReadonlyArray<Entry> = [
   {
     ...peer,
     name: "LangChain withFallbacks",
+    thorough: true,
     module: "peers/langchain/langchain.mjs",
     make: "withFallbacks",
     folder: "langchain",

@@ -22,9 +22,9 @@ export const question: Question = {
   name: "batch",
   title: "Batches: items per second, CPU and memory",
   ask: async ({ items: asked, quick }) => {
-    const items = asked ?? (quick ? 3000 : 20_000)
+    const items = asked ?? (quick ? 1500 : 60_000)
     // A long one is its own warm-up.
-    const rounds = quick || items > 100_000 ? 1 : 3
+    const rounds = quick || items > 100_000 ? 1 : 2
     const reports = new Map<string, Array<Report>>(Object.values(names).map((name) => [name, []]))
     const upstream = await start(new URL("../batch/upstream.ts", import.meta.url))
     try {

@@ -21,8 +21,8 @@ import type { Question, Row } from "../question.ts"
 
 const paceOf = (quick: boolean): Pace =>
   quick
-    ? { rounds: 3, turn: { inFlight: 1, millis: 25 }, warm: { inFlight: 1, millis: 0, calls: 150 } }
-    : { rounds: 7, turn: { inFlight: 1, millis: 75 }, warm: { inFlight: 1, millis: 0, calls: 1500 } }
+    ? { rounds: 2, turn: { inFlight: 1, millis: 20 }, warm: { inFlight: 1, millis: 0, calls: 50 } }
+    : { rounds: 5, turn: { inFlight: 1, millis: 75 }, warm: { inFlight: 1, millis: 0, calls: 1500 } }
 
 const budget = 3.3
 

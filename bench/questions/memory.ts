@@ -52,7 +52,7 @@ export const question: Question = {
     const all = [...network, ...stubs]
     // Two at a time: what is measured is not their speed.
     const measured = await each(all, async (one) => {
-      const perCall = await heapPerCall(one.who, { inFlight: inFlightOf(one), waves: quick ? 1 : 3 })
+      const perCall = await heapPerCall(one.who, { inFlight: inFlightOf(one), waves: quick ? 1 : 2 })
       return [one.name, spread(perCall)] as const
     })
     const heaps = new Map(measured)

@@ -6,6 +6,7 @@ import { cpuPerCall, type Sample, type Spread, spread } from "../measure.ts"
 import {
   absence,
   type Doing,
+  hasty,
   type Member,
   type Pace,
   present,
@@ -18,8 +19,8 @@ import type { Question, Row, Target } from "../question.ts"
 
 const paceOf = (quick: boolean): Pace =>
   quick
-    ? { rounds: 3, turn: { inFlight: 1, millis: 25 }, warm: { inFlight: 1, millis: 150 } }
-    : { rounds: 9, turn: { inFlight: 1, millis: 100 }, warm: { inFlight: 1, millis: 1500 } }
+    ? { rounds: 3, turn: { inFlight: 1, millis: 25 }, warm: { inFlight: 1, millis: 100 } }
+    : { rounds: 7, turn: { inFlight: 1, millis: 100 }, warm: { inFlight: 1, millis: 1000 } }
 
 const budget = 10
 
@@ -87,7 +88,7 @@ export const question: Question = {
   title: "What policies cost without a network",
   ask: async (settings) => {
     const here = present(settings)
-    const crew = here.filter(takesPart)
+    const [crew, left] = hasty(here.filter(takesPart), settings)
     const all = await withCrew(crew, { ...usualJob, stub: true }, async (members) => {
       const taken = await takeTurns<Kind>(members, paceOf(settings.quick), kinds)
       return members.map((member): readonly [Entry, Row] => {
@@ -127,6 +128,7 @@ export const question: Question = {
         "No network: the first target answers at once. Policy libraries and Effect wrap an async function that returns the text; whoever brings a client gets a stub of its transport instead, which returns a body of 1 kB.",
         "Added is the call with one fallback, three attempts with back-off and a limit of 5 seconds, less the same call over the same stub without them, in turns in one process. Ours also collects its log trail; the call without a router is GatewayService.run and the reading of the body.",
         "Every call is a promise of its own; in one fiber means that calls follow each other inside one Effect. No tracer is installed.",
+        ...left,
         ...absence(here)
       ],
       charts: ["added"]

@@ -109,7 +109,7 @@ export const question: Question = {
       const times = new Map<string, Array<number>>()
       const timed = all.filter(({ imported }) => imported !== undefined)
       const shuffled = shuffler()
-      for (let round = 0; round < (quick ? 2 : 7); round++) {
+      for (let round = 0; round < (quick ? 1 : 5); round++) {
         for (const one of shuffled(timed)) {
           times.set(one.name, [...(times.get(one.name) ?? []), await importTime(one)])
         }

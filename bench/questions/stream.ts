@@ -153,8 +153,8 @@ export const question: Question = {
   ask: ({ quick }) =>
     withUpstream(async ({ origin }) => {
       const extent: Extent = quick
-        ? { decoding: { rounds: 3, turn: 60, inFlight: 8 }, blocks: 1, calls: 4 }
-        : { decoding: { rounds: 31, turn: 100, inFlight: 8 }, blocks: 11, calls: 20 }
+        ? { decoding: { rounds: 2, turn: 40, inFlight: 8 }, blocks: 1, calls: 4 }
+        : { decoding: { rounds: 15, turn: 100, inFlight: 8 }, blocks: 11, calls: 20 }
       const { decoding } = extent
       const figures: Figures = new Map()
       if (!quick) {

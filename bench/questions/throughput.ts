@@ -23,10 +23,10 @@ type Level = (typeof levels)[number]
 
 /** Whoever is slow may take longer than its turn: each of the calls in flight is made once at least. */
 const paceOf = (inFlight: Level, quick: boolean): Pace => ({
-  rounds: quick ? 3 : inFlight === 64 ? 7 : 5,
-  turn: { inFlight, millis: quick ? (inFlight === 64 ? 50 : 25) : inFlight === 1 ? 100 : 300 },
+  rounds: quick ? 2 : inFlight === 64 ? 5 : 3,
+  turn: { inFlight, millis: quick ? (inFlight === 64 ? 40 : 20) : inFlight === 1 ? 100 : 300 },
   // Where everybody is warm from the level before, only the new connections are left to be made.
-  warm: { inFlight, millis: 0, calls: quick ? (inFlight === 1 ? 250 : 0) : inFlight === 64 ? 8000 : 1500 }
+  warm: { inFlight, millis: 0, calls: quick ? (inFlight === 1 ? 100 : 0) : inFlight === 64 ? 6000 : 1000 }
 })
 
 type Kind = "ask" | "bare"
@@ -38,12 +38,10 @@ interface Measured {
   readonly failures: ReadonlyArray<string>
 }
 
-/** A thousand calls of everybody take more ports than there are, and in a quick look more time. */
+/** A thousand calls of everybody take more ports than there are, and more time than a quick look has. */
 const takesPart = ({ name, ours }: Entry, level: Level, quick: boolean): boolean =>
   level !== 1024 ||
-  name === floor ||
-  (ours && name.endsWith("fetch")) ||
-  (!quick && (ours || ["raw undici.request", "hand-written loop", "Effect ExecutionPlan"].includes(name)))
+  (!quick && (ours || [floor, "raw undici.request", "hand-written loop", "Effect ExecutionPlan"].includes(name)))
 
 /** What is added is asked once, where it is steadiest. */
 const hasFloor = ({ ours }: Entry, level: Level): boolean => level === 64 && ours
@@ -129,7 +127,7 @@ const targetsOf = (all: ReadonlyArray<Measured>, rows: ReadonlyArray<Row>): Read
   const find = (name: string) => all.find(({ member }) => member.entry.name === name)
   const speed = (name: string, against: string, level: Level, bound: number): ReadonlyArray<Target> => {
     const [own, other] = [find(name), find(against)]
-    if (own === undefined || other === undefined) return []
+    if (own === undefined || other === undefined || samplesOf(own, level).length === 0) return []
     return [
       {
         what: `calls per second, ${level.toLocaleString("en")} in flight, ${name} against ${against}`,

@@ -213,20 +213,19 @@ const runFallback = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Fallback<In, Out>,
   place: Place
-): Effect.Effect<A, GatewayError> =>
-  Effect.suspend(() => {
-    const [first] = plan.plans
-    // A plan without targets is refused before it runs.
-    if (first === undefined) return Effect.die(new Error("no targets"))
-    const from = run.deferred.length
-    const inner: Place = {
-      deadline: place.deadline,
-      passes: (error) => mayMove(error, plan.on) || place.passes(error)
-    }
-    return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, error))
-  })
+): Effect.Effect<A, GatewayError> => {
+  const [first] = plan.plans
+  // A plan without targets is refused before it runs.
+  if (first === undefined) return Effect.die(new Error("no targets"))
+  const from = run.deferred.length
+  const inner: Place = {
+    deadline: place.deadline,
+    passes: (error) => mayMove(error, plan.on) || place.passes(error)
+  }
+  return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, error))
+}
 
-/** Runs a plan. */
+/** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */
 const runPlan = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Plan<In, Out>,
@@ -250,10 +249,10 @@ const runPlan = <In, Out, A>(
   }
 }
 
-/** Runs a plan on the client, from its root; `attempt` asks one target once. */
+/** Runs a plan on the client, from its root and from now on; `attempt` asks one target once. */
 export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
   attempt: Attempting<In, Out, A>
 ): Effect.Effect<A, GatewayError> =>
-  Effect.suspend(() => runPlan({ ...run, attempt, deferred: [] }, plan, { deadline: undefined, passes: () => false }))
+  runPlan({ ...run, attempt, deferred: [] }, plan, { deadline: undefined, passes: () => false })

@@ -47,25 +47,24 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string): Ba
           "legs",
           legs.map(({ query }) => query)
         ),
-        () =>
-          Effect.suspend(() => {
-            const { secrets, wire } = toWire(legs)
-            const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
-            const call: Call = {
-              method,
-              surface: "gateway",
-              secrets,
-              eventId: options.eventId,
-              ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
-            }
-            return Effect.flatMap(
-              callBinding(
-                (signal) => binding().run(wire, { gateway, extraHeaders, signal }),
-                (thrown) => thrownFailure(call, thrown)
-              ),
-              (answer) => respond(call, answer)
-            )
-          })
+        () => {
+          const { secrets, wire } = toWire(legs)
+          const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
+          const call: Call = {
+            method,
+            surface: "gateway",
+            secrets,
+            eventId: options.eventId,
+            ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
+          }
+          return Effect.flatMap(
+            callBinding(
+              (signal) => binding().run(wire, { gateway, extraHeaders, signal }),
+              (thrown) => thrownFailure(call, thrown)
+            ),
+            (answer) => respond(call, answer)
+          )
+        }
       ),
     getLog: (logId) => manage("GatewayService.getLog", logId, () => binding().getLog(logId)),
     patchLog: (logId, patch) =>
