@@ -277,8 +277,8 @@ export class GatewayResponse {
 
 /**
  * Takes a response as a web `Response`, to be passed through: the very same one when it came as one, so nothing is
- * copied. Only once, and only instead of reading it here: else it throws
- * `InvalidRequest`, as there is no effect to fail.
+ * copied. Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`, field
+ * `body`), as there is no effect to fail.
  */
 export const toWeb = (self: GatewayResponse): Response => self.web()
 
