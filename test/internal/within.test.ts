@@ -84,6 +84,31 @@ describe("within", () => {
     })
   )
 
+  it.effect("waits for the finalizers also when it is interrupted while it fails", () =>
+    Effect.gen(function* () {
+      const told: Array<string> = []
+      const cleaned = Effect.andThen(
+        Effect.sleep(50),
+        Effect.sync(() => told.push("cleaned"))
+      )
+      const fiber = yield* within(
+        Effect.onInterrupt(Effect.never, () => cleaned),
+        10,
+        late
+      ).pipe(
+        Effect.onExit(() => Effect.sync(() => told.push("ended"))),
+        Effect.forkChild
+      )
+      yield* TestClock.adjust(20)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
+      yield* TestClock.adjust(20)
+      assert.deepStrictEqual(told, [])
+      yield* TestClock.adjust(20)
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(told, ["cleaned", "ended"])
+    })
+  )
+
   it.effect("waits for what cannot be interrupted", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(
