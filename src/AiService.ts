@@ -17,7 +17,7 @@ import * as Stream from "effect/Stream"
 import { type GatewayError, InvalidResponse, invalid } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
-import { answerAttributes, endedOf, type GatewayService, make as makeGateway } from "./GatewayService.ts"
+import { endedOf, type GatewayService, make as makeGateway } from "./GatewayService.ts"
 import {
   type AiBackend,
   defaultGateway,
@@ -38,7 +38,7 @@ import { checkHttp } from "./internal/gatewayHttp.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
 import { pulled } from "./internal/pulled.ts"
 import { failure } from "./internal/respond.ts"
-import { type Annotate, traced } from "./internal/traced.ts"
+import { type Annotate, answerAttributes, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
 

@@ -24,7 +24,7 @@ import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
 import { isId } from "./internal/headers.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
-import { operation, traced } from "./internal/traced.ts"
+import { answerAttributes, operation, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
 
@@ -164,13 +164,6 @@ export const endedOf = (
   const failed = LogTrail.failed(exit)
   return { ...answered(failed.step), ...failed }
 }
-
-/** What an answer adds to a span. */
-export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
-  "http.response.status_code": status,
-  "ai_gateway.log_id": meta.logId,
-  "ai_gateway.step": meta.step
-})
 
 /** There are fewer providers than this. */
 const maxUrls = 256

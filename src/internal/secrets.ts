@@ -65,7 +65,7 @@ export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
 
 /** A path at a provider as it may be shown: some take a key in the query. */
 export const shownEndpoint = (endpoint: string): string =>
-  // Most have no query, and a pattern that finds nothing still costs.
-  !endpoint.includes("?")
+  // Most have no parameters, and a pattern that finds nothing still costs.
+  !endpoint.includes("=")
     ? endpoint
     : endpoint.replace(/([?&][^=&]*(?:key|token|secret|signature|password)=)[^&]*/gi, "$1<redacted>")

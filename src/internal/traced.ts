@@ -6,6 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Tracer from "effect/Tracer"
+import type { GatewayResponse } from "../GatewayResponse.ts"
 
 /** Adds what is known by now to a span. */
 export type Annotate = (attributes: Readonly<Record<string, unknown>>) => void
@@ -38,3 +39,10 @@ export const operation =
   ): ((...args: Args) => Effect.Effect<A, E, R>) =>
   (...args) =>
     traced(name, () => body(...args))
+
+/** What an answer adds to a span. */
+export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
+  "http.response.status_code": status,
+  "ai_gateway.log_id": meta.logId,
+  "ai_gateway.step": meta.step
+})

@@ -1,6 +1,6 @@
 /**
- * Time limits of requests. Every call has one, so they are made of two fibers and one callback; `Effect.timeoutOrElse` does the same with
- * twice the time and memory.
+ * Time limits of requests. Every call has one, so they are made of two fibers and one callback; `Effect.timeoutOrElse` does the same and
+ * takes more time and memory.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

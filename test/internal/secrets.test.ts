@@ -107,7 +107,8 @@ describe("an endpoint as it is shown", () => {
     ["chat?api-version=2024-10-21&x=1", "chat?api-version=2024-10-21&x=1"],
     ["v1beta/models/m:generateContent?key=AIza123", "v1beta/models/m:generateContent?key=<redacted>"],
     ["a?x=1&access_token=abc&y=2", "a?x=1&access_token=<redacted>&y=2"],
-    ["a?X-Amz-Signature=abc&API_KEY=def", "a?X-Amz-Signature=<redacted>&API_KEY=<redacted>"]
+    ["a?X-Amz-Signature=abc&API_KEY=def", "a?X-Amz-Signature=<redacted>&API_KEY=<redacted>"],
+    ["a&key=abc", "a&key=<redacted>"]
   ] as const) {
     it(endpoint, () => assert.strictEqual(shownEndpoint(endpoint), shown))
   }

@@ -1,7 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -11,6 +10,18 @@ import { within } from "../../src/internal/within.ts"
 const late = (millis: number) => `after ${millis}`
 
 class Word extends Context.Service<Word, string>()("test/Word") {}
+
+/** Never ends; interrupted, it takes so many milliseconds more. What happens is told in order. */
+const slow = (millis: number) => {
+  const told: Array<string> = []
+  const cleaned = Effect.andThen(
+    Effect.sleep(millis),
+    Effect.sync(() => told.push("cleaned"))
+  )
+  const self = Effect.onInterrupt(Effect.never, () => cleaned)
+  const limited = Effect.onExit(within(self, 10, late), () => Effect.sync(() => told.push("ended")))
+  return { limited, told }
+}
 
 describe("within", () => {
   it.effect("is the effect itself where there is no limit", () =>
@@ -34,20 +45,8 @@ describe("within", () => {
 
   it.effect("interrupts what takes longer, and fails when its finalizers are done", () =>
     Effect.gen(function* () {
-      const told: Array<string> = []
-      const cleaned = Effect.andThen(
-        Effect.sleep(5),
-        Effect.sync(() => told.push("cleaned"))
-      )
-      const fiber = yield* within(
-        Effect.onInterrupt(Effect.never, () => cleaned),
-        10,
-        late
-      ).pipe(
-        Effect.onExit(() => Effect.sync(() => told.push("ended"))),
-        Effect.flip,
-        Effect.forkChild
-      )
+      const { limited, told } = slow(5)
+      const fiber = yield* Effect.forkChild(Effect.flip(limited))
       yield* TestClock.adjust(9)
       assert.strictEqual(fiber.pollUnsafe(), undefined)
       yield* TestClock.adjust(1)
@@ -60,18 +59,8 @@ describe("within", () => {
 
   it.effect("passes an interruption on, waits for the finalizers, and does not fail in its place", () =>
     Effect.gen(function* () {
-      const told: Array<string> = []
-      const begun = Deferred.makeUnsafe<void>()
-      const self = Effect.andThen(Deferred.succeed(begun, undefined), Effect.never).pipe(
-        Effect.onInterrupt(() =>
-          Effect.andThen(
-            Effect.sleep(50),
-            Effect.sync(() => told.push("cleaned"))
-          )
-        )
-      )
-      const fiber = yield* Effect.forkChild(within(self, 10, late))
-      yield* Deferred.await(begun)
+      const { limited, told } = slow(50)
+      const fiber = yield* Effect.forkChild(limited, { startImmediately: true })
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
       // Longer than the limit: its end must not come in between.
       yield* TestClock.adjust(49)
@@ -80,25 +69,14 @@ describe("within", () => {
       yield* Fiber.join(interrupting)
       const exit = yield* Fiber.await(fiber)
       assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
-      assert.deepStrictEqual(told, ["cleaned"])
+      assert.deepStrictEqual(told, ["cleaned", "ended"])
     })
   )
 
   it.effect("waits for the finalizers also when it is interrupted while it fails", () =>
     Effect.gen(function* () {
-      const told: Array<string> = []
-      const cleaned = Effect.andThen(
-        Effect.sleep(50),
-        Effect.sync(() => told.push("cleaned"))
-      )
-      const fiber = yield* within(
-        Effect.onInterrupt(Effect.never, () => cleaned),
-        10,
-        late
-      ).pipe(
-        Effect.onExit(() => Effect.sync(() => told.push("ended"))),
-        Effect.forkChild
-      )
+      const { limited, told } = slow(50)
+      const fiber = yield* Effect.forkChild(limited)
       yield* TestClock.adjust(20)
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
       yield* TestClock.adjust(20)
