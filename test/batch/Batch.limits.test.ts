@@ -164,6 +164,35 @@ describe("limits", () => {
       })
   )
 
+  it.effect("keep the journal's time, a second at the finest, also while retries write nothing into it", () =>
+    Effect.gen(function* () {
+      const memory = yield* BatchJournal.memory
+      const touched: Array<number> = []
+      const touch = (now: number): void => void touched.push(now)
+      const store: BatchJournal.Journal = {
+        open: (options) => Effect.map(memory.open(options), (open) => ({ ...open, touch }))
+      }
+      const w = yield* world((_prompt, nth) => (nth < 4 ? { status: 503, delay: 700 } : { delay: 700 }))
+      const begun = yield* Clock.currentTimeMillis
+      const route = leaf().pipe(Route.retry({ attempts: 5, delay: 0 }))
+      const options = {
+        ...plain,
+        route,
+        limits: { requestsPerMinute: 600 },
+        journal: { store, value: Schema.String }
+      }
+      yield* runAll(names(1), options, w, 100)
+      assert.deepStrictEqual(
+        w.requests.map(({ at }) => at - begun),
+        [0, 700, 1_400, 2_100, 2_800]
+      )
+      assert.deepStrictEqual(
+        touched.map((at) => at - begun),
+        [0, 1_400, 2_800]
+      )
+    })
+  )
+
   it.effect("count a request that the transport sends again on a fresh connection", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((seen, response, socket) => {
@@ -172,6 +201,18 @@ describe("limits", () => {
         else json(response, 200, completion("an answer"))
       })
       const limiter = yield* Limiter.make({ requestsPerMinute: 600 })
+      let [given, settled] = [0, 0]
+      const counting: Limiter.Limiter = {
+        ...limiter,
+        acquire: (key, reservation) =>
+          Effect.map(limiter.acquire(key, reservation), (permit) => {
+            given++
+            return {
+              ...permit,
+              settle: (outcome) => Effect.tap(permit.settle(outcome), () => Effect.sync(() => settled++))
+            }
+          })
+      }
       const layer = Router.layer.pipe(
         Layer.provide(GatewayService.layerHttp({ accountId: "acc", gateway: "gw", baseUrl: peer.url })),
         Layer.provide(Undici.layer)
@@ -181,7 +222,7 @@ describe("limits", () => {
       const items = Stream.tap(Stream.fromIterable(names(2)), (item) =>
         item === "i0" ? Effect.void : Effect.andThen(Deferred.await(answered), turns)
       )
-      const results = yield* Batch.run(items, { ...plain, limits: { limiter, key: "one" } }).pipe(
+      const results = yield* Batch.run(items, { ...plain, limits: { limiter: counting, key: "one" } }).pipe(
         Stream.tap(() => Deferred.succeed(answered, undefined)),
         Stream.runCollect,
         Effect.provide(layer)
@@ -189,6 +230,7 @@ describe("limits", () => {
       assert.isTrue(results.every(({ _tag }) => _tag === "Success"))
       assert.strictEqual(peer.requests.length, 3)
       assert.strictEqual((yield* limiter.state("one")).requests, 3)
+      assert.deepStrictEqual([given, settled], [3, 3])
     })
   )
 
