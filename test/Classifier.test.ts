@@ -174,7 +174,7 @@ describe("any input", () => {
       "Bearer ".repeat(9_000)
     ]
     for (const body of bodies) Classifier.classify({ surface: "gateway", status: 400, body })
-  }, 5_000)
+  }, 20_000)
 })
 
 describe("secrets", () => {

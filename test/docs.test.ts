@@ -116,7 +116,7 @@ describe("examples", () => {
     // Variables of the test runner change how Node resolves and loads.
     const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(vitest|node_)/i.test(key)))
     try {
-      return (await promisify(execFile)(process.execPath, [file, ...args], { cwd: folder, env, timeout: 60_000 }))
+      return (await promisify(execFile)(process.execPath, [file, ...args], { cwd: folder, env, timeout: 180_000 }))
         .stdout
     } catch (error) {
       const { stderr = "", stdout = "" } = error as { readonly stdout?: string; readonly stderr?: string }
@@ -144,7 +144,7 @@ describe("examples", () => {
   })
   afterAll(() => rm(folder, { recursive: true, force: true }))
 
-  it("compile", { timeout: 60_000 }, async () => {
+  it("compile", { timeout: 300_000 }, async () => {
     const output = await run(join(root, "node_modules", "typescript", "bin", "tsc"), "-p", ".")
     const own = output.split("\n").filter((line) => blocks.has(line.split("(")[0] ?? ""))
     assert.deepStrictEqual(own, [])
@@ -153,7 +153,7 @@ describe("examples", () => {
     assert.isAbove(blocks.size, 0)
   })
 
-  it("run, and print what their comments say", { timeout: 60_000 }, async () => {
+  it("run, and print what their comments say", { timeout: 300_000 }, async () => {
     for (const [name, block] of blocks) {
       const promised = [...block.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)].map(([, text]) => text)
       const output = await run("--conditions=effect-ai-gateway-source", join(folder, name))

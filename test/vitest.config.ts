@@ -10,6 +10,8 @@ export default defineConfig({
     environment: "node",
     allowOnly: false,
     passWithNoTests: false,
-    testTimeout: 20_000
+    // Far beyond what any of them takes: a limit is for what hangs, and a machine that does something else beside is no failure.
+    testTimeout: 60_000,
+    hookTimeout: 120_000
   }
 })

@@ -53,13 +53,16 @@ const problemOf = <A>(makeParser: MakeParser<A>, line: unknown): string | undefi
 }
 
 describe("the format of an input", () => {
-  it.live("is found out in the time that reading takes, also of a long first line", () =>
-    Effect.gen(function* () {
-      const path = `${yield* folder}/in.jsonl`
-      const line = jsonl({ custom_id: "a", body: "x".repeat(4_000_000) })
-      yield* Effect.promise(() => Fs.writeFile(path, `\n \n${line}${line}`))
-      assert.strictEqual((yield* Input.open(path, "auto")).format, "openai")
-    }).pipe(Effect.scoped)
+  it.live(
+    "is found out in the time that reading takes, also of a long first line",
+    () =>
+      Effect.gen(function* () {
+        const path = `${yield* folder}/in.jsonl`
+        const line = jsonl({ custom_id: "a", body: "x".repeat(4_000_000) })
+        yield* Effect.promise(() => Fs.writeFile(path, `\n \n${line}${line}`))
+        assert.strictEqual((yield* Input.open(path, "auto")).format, "openai")
+      }).pipe(Effect.scoped),
+    20_000
   )
 })
 

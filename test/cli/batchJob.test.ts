@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { assertComplete, items, jsonl, parsed, world } from "./batchSupport.ts"
 
-const timeout = 60_000
+const timeout = 180_000
 const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
 
 describe("batch", () => {

@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { items, jsonl, type World, world } from "./batchSupport.ts"
 
-const timeout = 30_000
+const timeout = 120_000
 const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
 
 const openaiLine = (id: string) => ({

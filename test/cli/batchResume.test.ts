@@ -5,7 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { assertComplete, items, jsonl, parsed, world } from "./batchSupport.ts"
 
-const timeout = 90_000
+const timeout = 180_000
 const concurrency = 4
 const command = ["in.jsonl", "out.jsonl", "--route", "route.json", "--concurrency", String(concurrency)]
 

@@ -63,7 +63,7 @@ describe("examples", () => {
     assert.strictEqual(new Set(examples.map(({ file }) => file)).size, examples.length)
   })
 
-  it("type-check", { timeout: 120_000 }, async () => {
+  it("type-check", { timeout: 300_000 }, async () => {
     const { stdout } = await Docs.node(folder, join(Docs.root, "node_modules", "typescript", "bin", "tsc"), "-p", ".")
     const complaints = stdout.split("\n").flatMap((line) => {
       const [, file, row = "", text] = /^(\S+?)\((\d+),\d+\): (.*)$/.exec(line) ?? []
@@ -76,7 +76,7 @@ describe("examples", () => {
   })
 
   for (const { at, file, logs, prints } of programs) {
-    it(`${at} runs`, { timeout: 60_000 }, async () => {
+    it(`${at} runs`, { timeout: 180_000 }, async () => {
       const { code, stderr, stdout } = await Docs.node(folder, Docs.fromSource, file)
       assert.strictEqual(code, 0, stderr)
       if (prints !== undefined) {
@@ -87,7 +87,7 @@ describe("examples", () => {
     })
   }
 
-  it("of docstrings print what their comments say", { timeout: 120_000 }, async () => {
+  it("of docstrings print what their comments say", { timeout: 300_000 }, async () => {
     const files = printing.map(({ file }) => file)
     const { code, stderr, stdout } = await Docs.node(folder, Docs.fromSource, "runner.js", ...files)
     assert.strictEqual(code, 0, stderr)

@@ -161,7 +161,7 @@ for (const { endpoint, main, model, name, provider } of examples) {
           promisify(execFile)(
             process.execPath,
             ["--conditions=effect-ai-gateway-source", `${root}docs/examples/${name}.ts`],
-            { env: environment(server), timeout: 15_000 }
+            { env: environment(server), timeout: 60_000 }
           )
         )
         assert.strictEqual(stderr, "")

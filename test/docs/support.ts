@@ -144,7 +144,7 @@ const env = Object.fromEntries(
 /** Runs a file with Node, the way `npm run demo` does. */
 export const node = async (cwd: string, ...args: ReadonlyArray<string>): Promise<Ran> => {
   try {
-    return { code: 0, ...(await promisify(execFile)(process.execPath, args, { cwd, env, timeout: 60_000 })) }
+    return { code: 0, ...(await promisify(execFile)(process.execPath, args, { cwd, env, timeout: 180_000 })) }
   } catch (error) {
     const { code, stderr = "", stdout = "" } = error as Partial<Ran>
     return { code: typeof code === "number" ? code : 1, stdout, stderr }

@@ -35,7 +35,7 @@ beforeAll(async () => {
     child.stderr?.on("data", collect)
     child.once("exit", () => reject(new Error(output)))
   })
-}, 30_000)
+}, 120_000)
 /** Politely: the runtime is a child of the child. */
 const stop = async (): Promise<number | null> => {
   if (child.exitCode !== null) return child.exitCode
@@ -127,7 +127,7 @@ describe("the example Worker", () => {
     while (!output.includes(logId)) await new Promise((resolve) => setTimeout(resolve, 5))
   })
 
-  it("needs nothing of Node, and the genuine `Ai` is what the library takes", { timeout: 60_000 }, async () => {
+  it("needs nothing of Node, and the genuine `Ai` is what the library takes", { timeout: 180_000 }, async () => {
     const wrangler = await readFile(`${root}docs/examples/worker/wrangler.jsonc`, "utf8")
     assert.include(wrangler, '"compatibility_flags": ["enable_request_signal"]')
     const tsc = `${root}node_modules/typescript/bin/tsc`

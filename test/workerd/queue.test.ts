@@ -217,7 +217,7 @@ describe("the example", () => {
     assert.strictEqual(queues.consumers[0].dead_letter_queue, queues.consumers[1].queue)
   })
 
-  it("fits the types of Workers", { timeout: 60_000 }, async () => {
+  it("fits the types of Workers", { timeout: 180_000 }, async () => {
     const tsc = `${root}node_modules/typescript/bin/tsc`
     const { stdout } = await promisify(execFile)(process.execPath, [tsc, "-p", "docs/examples/queue"], {
       cwd: root
