@@ -38,7 +38,7 @@ const cleanEnv = Object.fromEntries(
 )
 
 const run = async (cwd: string, command: string, ...args: ReadonlyArray<string>) => {
-  const options = { cwd, env: cleanEnv, maxBuffer: 64 * 1024 * 1024, timeout: 120_000 }
+  const options = { cwd, env: cleanEnv, maxBuffer: 64 * 1024 * 1024, timeout: 300_000 }
   try {
     const { stdout } = await promisify(execFile)(command, args, options)
     return stdout
@@ -78,7 +78,8 @@ beforeAll(async () => {
   const stage = join(temp, "stage")
   await mkdir(stage)
   for (const file of await readdir(root)) {
-    if ([".git", "node_modules", "dist"].includes(file)) continue
+    // Other tests come and go in .cache.
+    if ([".git", ".cache", "node_modules", "dist"].includes(file)) continue
     await cp(join(root, file), join(stage, file), { recursive: true })
   }
   await symlink(modules, join(stage, "node_modules"), "dir")
@@ -89,7 +90,7 @@ beforeAll(async () => {
   full = join(temp, "full")
   await project(bare, "effect")
   await project(full, "effect", "@effect/platform-node", "@types/node", "miniflare")
-}, 180_000)
+}, 600_000)
 
 afterAll(() => rm(temp, { recursive: true, force: true }))
 
@@ -146,7 +147,7 @@ describe("the tarball", () => {
     )
   })
 
-  it("pleases attw", { timeout: 120_000 }, async () => {
+  it("pleases attw", { timeout: 300_000 }, async () => {
     const out = await node(
       temp,
       bin("attw"),
@@ -254,7 +255,7 @@ describe("type-checked with exactOptionalPropertyTypes and the declarations of t
     { module: "ESNext", moduleResolution: "bundler" }
   ]
   for (const resolution of resolutions) {
-    it(resolution.moduleResolution, { timeout: 120_000 }, async () => {
+    it(resolution.moduleResolution, { timeout: 300_000 }, async () => {
       const file = `check-${resolution.moduleResolution}.ts`
       const used = entries.map((entry, index) => ({ entry, alias: `M${index}` }))
       const lines = [
