@@ -6,6 +6,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import type * as LocalGateway from "../../src/local/LocalGateway.ts"
+import { settle } from "../support/settle.ts"
+
+export { settle }
 
 export interface Reply {
   readonly status: number
@@ -50,9 +53,6 @@ export const call = (
   headers?: Record<string, string>
 ): Effect.Effect<Reply, LocalGateway.Disconnect> =>
   Effect.suspend(() => Effect.flatMap(gateway.handle(request(method, url, body, headers)), replyOf))
-
-/** Lets pending promises settle without moving virtual time. */
-export const settle = TestClock.withLive(Effect.sleep(1))
 
 /** Runs an effect and moves virtual time on until it ends. Sleepers wake at their exact instants. */
 export const drive = <A, E, R>(self: Effect.Effect<A, E, R>, step: Duration.Input = "100 millis") =>

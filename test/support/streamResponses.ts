@@ -2,9 +2,10 @@
  * What the tests of streamed responses share.
  */
 import * as Effect from "effect/Effect"
-import * as TestClock from "effect/testing/TestClock"
 import type * as Chat from "effect-ai-gateway/Chat"
 import type * as StreamResponse from "effect-ai-gateway/StreamResponse"
+
+export { settle } from "./settle.ts"
 
 export const say = (text: string): Chat.Delta => ({ type: "text", text })
 export const finish: Chat.Delta = { type: "finish", reason: "stop" }
@@ -15,9 +16,6 @@ export const readerOf = ({ body }: Response): ReadableStreamDefaultReader<Uint8A
   if (body === null) throw new Error("the response has no body")
   return body.getReader()
 }
-
-/** Lets promises settle without moving the time of the test. */
-export const settle: Effect.Effect<void> = TestClock.withLive(Effect.sleep(1))
 
 /** Waits in real time until a condition holds; the test's own limit is the limit. */
 export const until = (condition: () => boolean): Effect.Effect<void> =>
