@@ -207,8 +207,13 @@ describe("env.AI.run, resumed", () => {
       const gateway = yield* LocalGateway.make({ upstreams: { openai } })
       const reader = readerOf(yield* run(gateway))
       for (let i = 0; i < 150; i++) yield* Effect.promise(() => reader.read())
-      collectGarbage()
-      assert.isBelow(process.memoryUsage().arrayBuffers, 64 * mebibyte)
+      // What is collected is freed by other threads, which a busy machine keeps waiting.
+      const held = () => {
+        collectGarbage()
+        return process.memoryUsage().arrayBuffers
+      }
+      for (let look = 0; look < 100 && held() >= 64 * mebibyte; look++) yield* settle
+      assert.isBelow(held(), 64 * mebibyte)
       yield* Effect.promise(() => reader.cancel())
       yield* settle
       // Nobody can take it up, so nobody reads on either.
