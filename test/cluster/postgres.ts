@@ -69,7 +69,6 @@ export const start = Effect.gen(function* () {
     ["-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"],
     { ...as, env, cwd: folder, stdio: "pipe" }
   )
-  const port = yield* freePort
   const options = [
     "listen_addresses=127.0.0.1",
     "fsync=off",
@@ -77,30 +76,40 @@ export const start = Effect.gen(function* () {
     "shared_buffers=32MB",
     "max_connections=80"
   ]
-  const server = spawn(
-    join(binaries, "postgres"),
-    ["-D", data, "-p", String(port), "-k", folder, ...options.flatMap((option) => ["-c", option])],
-    { ...as, env, cwd: folder, stdio: ["ignore", "ignore", "pipe"] }
-  )
-  yield* Effect.addFinalizer(() =>
-    Effect.callback<void>((resume) => {
-      if (server.exitCode !== null || server.signalCode !== null) return resume(Effect.void)
-      server.once("exit", () => resume(Effect.void))
-      // Immediate: nothing of it is needed any more.
-      server.kill("SIGQUIT")
+  /** Gives the port, unless somebody else took it before the server did. */
+  const listen = Effect.gen(function* () {
+    const port = yield* freePort
+    const server = spawn(
+      join(binaries, "postgres"),
+      ["-D", data, "-p", String(port), "-k", folder, ...options.flatMap((option) => ["-c", option])],
+      { ...as, env, cwd: folder, stdio: ["ignore", "ignore", "pipe"] }
+    )
+    yield* Effect.addFinalizer(() =>
+      Effect.callback<void>((resume) => {
+        if (server.exitCode !== null || server.signalCode !== null) return resume(Effect.void)
+        server.once("exit", () => resume(Effect.void))
+        // Immediate: nothing of it is needed any more.
+        server.kill("SIGQUIT")
+      })
+    )
+    return yield* Effect.callback<number | undefined>((resume) => {
+      let log = ""
+      server.stderr.on("data", (data) => {
+        log += String(data)
+        if (log.includes("ready to accept connections")) resume(Effect.succeed(port))
+      })
+      server.once("close", () => {
+        const isTaken = log.includes("Address already in use")
+        resume(isTaken ? Effect.undefined : Effect.die(new Error(`PostgreSQL did not start: ${log}`)))
+      })
     })
-  )
-  yield* Effect.callback<void>((resume) => {
-    let log = ""
-    server.stderr.on("data", (data) => {
-      log += String(data)
-      if (log.includes("ready to accept connections")) resume(Effect.void)
-    })
-    server.once("exit", () => resume(Effect.die(new Error(`PostgreSQL did not start: ${log}`))))
   })
+  let port = yield* listen
+  for (let tries = 1; port === undefined && tries < 5; tries++) port = yield* listen
+  if (port === undefined) return yield* Effect.die(new Error("PostgreSQL found no free port"))
   return `postgres://postgres:hidden-password@127.0.0.1:${port}/postgres`
 })
 
 /** A client of it. */
 export const client = (url: string, connections = 10) =>
-  PgClient.layer({ url: Redacted.make(url), maxConnections: connections, connectTimeout: "5 seconds" })
+  PgClient.layer({ url: Redacted.make(url), maxConnections: connections, connectTimeout: "30 seconds" })
