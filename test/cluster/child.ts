@@ -48,7 +48,7 @@ const program = Cluster.worker({
   input: Schema.String,
   value: Schema.String,
   concurrency: task.concurrency,
-  lease: "2 seconds",
+  lease: "4 seconds",
   maxAttempts: task.maxAttempts,
   options: ({ id }) => {
     if (id === task.poison) process.kill(process.pid, "SIGKILL")

@@ -119,7 +119,7 @@ const ended = (process: ChildProcess) =>
   })
 
 describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", () => {
-  layer(Live, { excludeTestServices: true, timeout: 30_000 })((it) => {
+  layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
     it.effect("refuses with exit code 2, without the URL in any message, and writes nothing", () =>
       Effect.gen(function* () {
         const world = yield* World_
@@ -320,7 +320,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
           )
           assert.isAtMost(asked(), ids.length + 4)
         }),
-      30_000
+      120_000
     )
   })
 })

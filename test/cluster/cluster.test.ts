@@ -41,7 +41,7 @@ const inDatabase = <A, E, R>(name: string, setUp: string, self: Effect.Effect<A,
   })
 
 describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
-  layer(Live, { excludeTestServices: true, timeout: 30_000 })((it) => {
+  layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
     it.effect("refuses a database that cannot be used before anything is written", () =>
       Effect.gen(function* () {
         const submit = Cluster.submit({ job: "early", items: items(1), ...text })
@@ -340,7 +340,10 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           "CREATE TRIGGER refuse BEFORE UPDATE ON gateway_batch_queue FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
         const before = yield* queued
-        const worker = yield* Effect.forkChild(Effect.provide(Cluster.worker(work("atomic")), w.layer))
+        // The refused transaction is held open for a lease, and then there is only the rest of one that was refreshed meanwhile.
+        const worker = yield* Effect.forkChild(
+          Effect.provide(Cluster.worker({ ...work("atomic"), lease: 4000 }), w.layer)
+        )
         yield* until(
           Effect.map(sql<{ readonly n: boolean }>`SELECT is_called AS n FROM refusals`, ([row]) => row?.n === true)
         )
@@ -408,7 +411,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           assert.strictEqual((yield* Fiber.join(worker)).succeeded, 3)
           assert.strictEqual((yield* collected("cross")).length, 3)
         }),
-      20_000
+      60_000
     )
 
     it.effect("items that were in flight at two crashes run one by one, and hold up nobody", () =>
@@ -422,7 +425,9 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           Effect.provide(Cluster.worker({ ...work("suspects"), concurrency: 4 }), w.layer)
         )
         yield* until(Effect.map(collected("suspects"), (all) => all.length === 12))
-        assert.strictEqual(w.requests.filter(({ prompt }) => prompt.startsWith("s")).length, 1)
+        const suspects = () => w.requests.filter(({ prompt }) => prompt.startsWith("s")).length
+        yield* until(Effect.sync(() => suspects() > 0))
+        assert.strictEqual(suspects(), 1)
         yield* Fiber.interrupt(worker)
         const calm = yield* world()
         yield* Effect.provide(Cluster.worker({ ...work("suspects"), lease: 60_000 }), calm.layer)
@@ -433,11 +438,13 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
     it.effect("what ends after its job was deleted leaves no result", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
-        const w = yield* world(() => ({ delay: 300 }))
+        const isDeleted = yield* Deferred.make<void>()
+        const w = yield* world(() => ({ after: Deferred.await(isDeleted) }))
         yield* Cluster.submit({ job: "deleted", items: items(1), ...text })
         const worker = yield* Effect.forkChild(Effect.provide(Cluster.worker(work("deleted")), w.layer))
         yield* until(Effect.sync(() => w.requests.length === 1))
         yield* sql`DELETE FROM gateway_batch_items WHERE job = 'deleted'`
+        yield* Deferred.succeed(isDeleted, undefined)
         assert.strictEqual((yield* Fiber.join(worker)).succeeded, 1)
         assert.deepStrictEqual(yield* collected("deleted"), [])
       })
@@ -535,12 +542,13 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
             { concurrency: 2 }
           ).pipe(Effect.provide(w.layer))
         )
-        yield* Effect.sleep(4000)
+        // For as long as it takes to see the rate behind the burst.
+        yield* until(Effect.sync(() => w.requests.length >= 20))
+        yield* Effect.sleep(1500)
         const times = w.requests.map(({ at }) => at)
         yield* Fiber.interrupt(workers)
         // A burst of twelve, and four a second.
         const elapsed = (Math.max(...times) - startedAt) / 1000
-        assert.isAtLeast(times.length, 15)
         assert.isAtMost(times.length, 12 + Math.ceil(elapsed * 4))
       })
     )

@@ -25,13 +25,14 @@ const peak = (seen: ReadonlyArray<{ readonly at: number; readonly units: number 
 const setUp = Cluster.submit({ job: "tables", items: [], ...text })
 
 describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
-  layer(Live, { excludeTestServices: true, timeout: 30_000 })((it) => {
+  layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
     it.effect("keeps requests and tokens of two processes under the limit in every window, and uses most of it", () =>
       Effect.gen(function* () {
         yield* setUp
         const sql = yield* SqlClient.SqlClient
         const window = 2000
-        const limits = { requestsPerMinute: 60, tokensPerMinute: 400, burst: 0.5, skew: 200 }
+        // The skew is more than a busy machine takes from an admission to its count.
+        const limits = { requestsPerMinute: 60, tokensPerMinute: 400, burst: 0.5, skew: 1500 }
         const counted: Array<{ readonly at: number; readonly units: number }> = []
         const tokens: Array<{ readonly at: number; readonly units: number }> = []
         let number = 0
@@ -51,13 +52,17 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
             })
           )
         const startedAt = performance.now()
+        // A slow machine has to wait longer until most was used, and never sees more than the limit.
+        const goesOn = () => {
+          const elapsed = performance.now() - startedAt
+          return elapsed < 4500 || (counted.length < 80 && elapsed < 30_000)
+        }
         const run = Effect.scoped(
           Effect.flatMap(make(sql, limits, window), (limiter) =>
-            Effect.forEach(
-              Array.from({ length: 8 }),
-              () => Effect.repeat(one(limiter), { while: () => performance.now() - startedAt < 4500 }),
-              { concurrency: "unbounded", discard: true }
-            )
+            Effect.forEach(Array.from({ length: 8 }), () => Effect.repeat(one(limiter), { while: goesOn }), {
+              concurrency: "unbounded",
+              discard: true
+            })
           )
         )
         yield* Effect.all([run, run], { concurrency: 2 })
@@ -86,7 +91,7 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
         yield* permit.settle({ sent: false })
         yield* permit.settle({ sent: false })
         // Nobody who was turned away or interrupted has it.
-        yield* Effect.timeout(second.acquire("back"), 3000)
+        yield* Effect.timeout(second.acquire("back"), 15_000)
         assert.strictEqual((yield* second.state("back")).requests, 2)
         assert.strictEqual(reasonIn(yield* Effect.exit(second.acquire("back", { maxWait: 0 })))?._tag, "Rejected")
       }).pipe(Effect.scoped)

@@ -18,6 +18,8 @@ export interface Line {
   readonly headers?: Record<string, string>
   /** Milliseconds before the headers. */
   readonly delay?: number
+  /** What happens before the headers. */
+  readonly after?: Effect.Effect<unknown>
   readonly never?: boolean
   readonly reset?: boolean
 }
@@ -66,6 +68,7 @@ export const make = (
     const logId = `log-${++logs}`
     const answer = Effect.gen(function* () {
       if (line.delay !== undefined) yield* Effect.sleep(line.delay)
+      if (line.after !== undefined) yield* line.after
       if (line.never === true) return yield* Effect.never
       if (line.reset === true) {
         return yield* new HttpClientError.HttpClientError({
