@@ -80,7 +80,7 @@ const start = (script: S.Script) =>
 const both = Route.fallback(openai, groq)
 /** Only the first target is limited, so that a slow machine does not fail the second. */
 const impatient = Route.fallback(openai.pipe(Route.firstTokenTimeout("300 millis")), groq)
-const attentive = Route.fallback(openai.pipe(Route.idleTimeout("500 millis")), groq)
+const attentive = Route.fallback(openai.pipe(Route.idleTimeout("1 second")), groq)
 
 /** In one piece, so that it is all there when the headers are. */
 const half = S.role + S.say("half")
