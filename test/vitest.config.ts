@@ -10,6 +10,7 @@ export default defineConfig({
     environment: "node",
     allowOnly: false,
     passWithNoTests: false,
+    setupFiles: ["test/support/seed.ts"],
     testTimeout: 20_000
   }
 })
