@@ -8,7 +8,7 @@ import * as GatewayOptions from "../GatewayOptions.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { defined } from "./defined.ts"
 import type { Plan, Planned, Target } from "./plan.ts"
-import { type Built, backoffMillis, isSchedule, type Policy } from "./routeNode.ts"
+import { type Built, isSchedule, type Policy, uncappedMillis } from "./routeNode.ts"
 
 /** What kind of thing a compiled route cannot do. */
 export type LossKind =
@@ -131,7 +131,7 @@ const retryLosses = (target: Target<never, unknown>, losses: Array<Loss>): Polic
   const limit = Duration.toMillis(GatewayOptions.maxRetryDelay)
   if (retry.delay > limit || !Number.isInteger(retry.delay)) {
     losses.push(loss("delay", `${retry.delay} ms; the gateway takes whole milliseconds up to ${limit}`, key))
-  } else if (backoffMillis({ ...retry, maxDelay: Number.POSITIVE_INFINITY }, retry.attempts - 1) > retry.maxDelay) {
+  } else if (uncappedMillis(retry, retry.attempts - 1) > retry.maxDelay) {
     losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway's are not`, key))
   }
   if (retry.jitter > 0) losses.push(loss("jitter", "the gateway's delays are fixed", key))
