@@ -340,10 +340,7 @@ const runItem = <Item, In, Out>(
     Effect.suspend(() => {
       const one = within(typeof route === "function" ? route(item) : route, left)
       const gatewayOptions = { ...(typeof own === "function" ? own(item) : own), eventId }
-      return Effect.map(
-        router.run(one, input(item), { execution, options: gatewayOptions, quiet: true }),
-        ({ attempts, value, ...facts }) => ({ value, facts, attempts })
-      )
+      return router.run(one, input(item), { execution, options: gatewayOptions, quiet: true })
     })
 }
 

@@ -213,21 +213,23 @@ const queryNames: ReadonlyArray<string> = [
   "filters"
 ] satisfies ReadonlyArray<keyof Query>
 
+const isGiven = <A>(value: A): value is NonNullable<A> => value !== undefined && value !== null
+
 /** Lists what is wrong with feedback. */
 export const patchProblems = (patch: Patch): ReadonlyArray<GatewayOptions.Problem> => {
   const problems: Array<GatewayOptions.Problem> = []
-  if (patch?.feedback === undefined && patch?.score === undefined && patch?.metadata === undefined) {
+  // A caller without types may pass nothing.
+  const { feedback, metadata, score }: Patch = patch ?? {}
+  if (feedback === undefined && score === undefined && metadata === undefined) {
     return [{ field: "patch", accepted: "at least one of feedback, score and metadata" }]
   }
-  if (patch.feedback !== undefined && patch.feedback !== null && patch.feedback !== 1 && patch.feedback !== -1) {
+  if (isGiven(feedback) && feedback !== 1 && feedback !== -1) {
     problems.push({ field: "feedback", accepted: "1, -1 or null" })
   }
-  if (patch.score !== undefined && patch.score !== null && number(patch.score) === undefined) {
+  if (isGiven(score) && number(score) === undefined) {
     problems.push({ field: "score", accepted: "a finite number or null" })
   }
-  if (patch.metadata !== undefined && patch.metadata !== null) {
-    problems.push(...GatewayOptions.problems({ metadata: patch.metadata }))
-  }
+  if (isGiven(metadata)) problems.push(...GatewayOptions.problems({ metadata }))
   return problems
 }
 

@@ -174,7 +174,7 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
     if (!ok) out.push({ field, accepted })
   }
   const text = (value: string | undefined, field: string): void =>
-    check(value === undefined || (typeof value === "string" && isHeaderValue(value)), field, headerValueAccepted)
+    check(value === undefined || isHeaderValue(value), field, headerValueAccepted)
   const flag = (value: boolean | undefined, field: string): void =>
     check(value === undefined || typeof value === "boolean", field, "true or false")
   // Types keep these mistakes out of TypeScript, but not out of JSON and JavaScript.
@@ -258,31 +258,29 @@ const normalizeCache = (cache: NonNullable<Input["cache"]>): NonNullable<Gateway
 }
 
 /** An object without fields says nothing, so it is left out: equal options have one form. */
-const nonEmpty = <A extends object>(value: A | undefined): A | undefined =>
-  value === undefined || Object.keys(value).length === 0 ? undefined : value
+const nonEmpty = <A extends object>(value: A): A | undefined => (Object.keys(value).length === 0 ? undefined : value)
 
 /** Brings a valid input into its one normal form. Total: invalid fields must have been found with {@link problems}. */
 export const normalize = (input: Input): GatewayOptions =>
   defined({
-    cache: input.cache === undefined ? undefined : nonEmpty(normalizeCache(input.cache)),
-    metadata: nonEmpty(input.metadata === undefined ? undefined : { ...input.metadata }),
-    log: input.log === undefined ? undefined : nonEmpty(defined(input.log)),
+    cache: input.cache && nonEmpty(normalizeCache(input.cache)),
+    metadata: input.metadata && nonEmpty({ ...input.metadata }),
+    log: input.log && nonEmpty(defined(input.log)),
     eventId: input.eventId,
     timeout: durationOf(input.timeout),
     retries:
-      input.retries === undefined
-        ? undefined
-        : nonEmpty(
-            defined({
-              attempts: input.retries.attempts,
-              delay: durationOf(input.retries.delay),
-              backoff: input.retries.backoff
-            })
-          ),
+      input.retries &&
+      nonEmpty(
+        defined({
+          attempts: input.retries.attempts,
+          delay: durationOf(input.retries.delay),
+          backoff: input.retries.backoff
+        })
+      ),
     byokAlias: input.byokAlias,
     zeroDataRetention: input.zeroDataRetention,
     noWholesale: input.noWholesale,
-    customCost: input.customCost === undefined ? undefined : nonEmpty(defined(input.customCost))
+    customCost: input.customCost && nonEmpty(defined(input.customCost))
   })
 
 const makeFor = (method: string, input: Input): Effect.Effect<GatewayOptions, GatewayError> => {
@@ -309,6 +307,10 @@ const makeFor = (method: string, input: Input): Effect.Effect<GatewayOptions, Ga
  */
 export const make = (input: Input): Effect.Effect<GatewayOptions, GatewayError> => makeFor("GatewayOptions.make", input)
 
+/** Two groups of fields in one, where there are two. */
+const both = <A extends object>(outer: A | undefined, inner: A | undefined): A | undefined =>
+  outer && inner && { ...outer, ...inner }
+
 /**
  * Combines two sets of options; where both speak, `inner` wins, field by field. Associative. Merged metadata may have
  * more entries than the gateway keeps, so validate the result ({@link make}) before it is sent; the router does.
@@ -316,10 +318,12 @@ export const make = (input: Input): Effect.Effect<GatewayOptions, GatewayError> 
 export const merge = (outer: GatewayOptions, inner: GatewayOptions): GatewayOptions => ({
   ...outer,
   ...inner,
-  ...(outer.cache && inner.cache ? { cache: { ...outer.cache, ...inner.cache } } : undefined),
-  ...(outer.metadata && inner.metadata ? { metadata: { ...outer.metadata, ...inner.metadata } } : undefined),
-  ...(outer.log && inner.log ? { log: { ...outer.log, ...inner.log } } : undefined),
-  ...(outer.retries && inner.retries ? { retries: { ...outer.retries, ...inner.retries } } : undefined)
+  ...defined({
+    cache: both(outer.cache, inner.cache),
+    metadata: both(outer.metadata, inner.metadata),
+    log: both(outer.log, inner.log),
+    retries: both(outer.retries, inner.retries)
+  })
 })
 
 /** Options of the Workers binding: what its `gateway` object has a field for, and headers for the rest. */

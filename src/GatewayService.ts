@@ -22,7 +22,6 @@ import { defined } from "./internal/defined.ts"
 import { durationOf } from "./internal/duration.ts"
 import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
-import { isId } from "./internal/headers.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
 import { answerAttributes, operation, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
@@ -94,9 +93,7 @@ const isLegs = (
 ): request is ReadonlyArray<UniversalRequest.LegInput> => Array.isArray(request)
 
 const checkLogId = (method: string, logId: string): Effect.Effect<void, GatewayError> =>
-  isId(logId, 128)
-    ? Effect.void
-    : Effect.fail(invalid(method, "logId", "1 to 128 letters, digits, hyphens, underscores or dots"))
+  checkId(method, "logId", logId, 128)
 
 /** Longest wait of `awaitLog: true`. */
 export const defaultAwaitLog = Duration.seconds(5)
@@ -118,7 +115,7 @@ const awaiting = <A>(
     const until = now + Duration.toMillis(duration)
     const ask: Effect.Effect<A, GatewayError> = Effect.catch(self, (error) =>
       Effect.flatMap(Clock.currentTimeMillis, (at) =>
-        isMissingLog(error) && at < until ? Effect.andThen(Effect.sleep(logInterval), ask) : Effect.fail(error)
+        isMissingLog(error) && at < until ? Effect.flatMap(Effect.sleep(logInterval), () => ask) : Effect.fail(error)
       )
     )
     return ask
@@ -319,8 +316,8 @@ export const layerBinding = (
   Layer.effect(
     GatewayService,
     requireMethods("GatewayService.layerBinding", ai, ["gateway"]).pipe(
-      Effect.andThen(checkId("GatewayService.layerBinding", "gateway", options.gateway)),
-      Effect.andThen(Effect.suspend(() => make(options.gateway, Binding.makeBackend(ai, options.gateway))))
+      Effect.flatMap(() => checkId("GatewayService.layerBinding", "gateway", options.gateway)),
+      Effect.flatMap(() => make(options.gateway, Binding.makeBackend(ai, options.gateway)))
     )
   )
 

@@ -229,12 +229,15 @@ const settle = (
   admittedAt: number,
   requests: Taken | undefined,
   tokens: Taken | undefined,
-  now: number,
+  clock: Clock.Clock,
   { latency, sent = true, throttled = false, tokens: used }: Outcome
 ): void => {
-  if (requests !== undefined) state.requests?.settle(now, requests, sent ? needs.requests : 0)
-  if (tokens !== undefined) state.tokens?.settle(now, tokens, sent ? Math.max(0, Math.ceil(used ?? needs.tokens)) : 0)
+  if (requests !== undefined) state.requests?.settle(millisNow(clock), requests, sent ? needs.requests : 0)
+  if (tokens !== undefined) {
+    state.tokens?.settle(millisNow(clock), tokens, sent ? Math.max(0, Math.ceil(used ?? needs.tokens)) : 0)
+  }
   if (state.adaptive !== undefined) {
+    const now = millisNow(clock)
     const busy = state.inFlight >= state.adaptive.current * 0.8
     if (throttled) state.adaptive.answered(now, admittedAt, undefined, busy)
     else if (sent && latency !== undefined) state.adaptive.answered(now, admittedAt, millisOf(latency), busy)
@@ -254,7 +257,7 @@ const admit = (state: KeyState, needs: Needs, now: number, waitedFrom: number): 
       Effect.withFiber((fiber) => {
         if (settled) return Effect.void
         settled = true
-        settle(state, needs, now, requests, tokens, millisNow(fiber.getRef(Clock.Clock)), outcome)
+        settle(state, needs, now, requests, tokens, fiber.getRef(Clock.Clock), outcome)
         return Effect.void
       })
   }
@@ -290,14 +293,14 @@ const pause = (waiter: Waiter, millis: number): Effect.Effect<void> => {
   return Effect.interruptible(Number.isFinite(millis) ? Effect.raceFirst(woken, Effect.sleep(millis)) : woken)
 }
 
-const wait = Effect.fnUntraced(function* (
+const wait = (
   state: KeyState,
   waiter: Waiter,
   clock: Clock.Clock,
   from: number,
   until: number
-): Effect.fn.Return<Permit, GatewayError> {
-  while (true) {
+): Effect.Effect<Permit, GatewayError> =>
+  Effect.suspend(() => {
     waiter.signalled = false
     const now = millisNow(clock)
     const isHead = headOf(state) === waiter
@@ -305,16 +308,17 @@ const wait = Effect.fnUntraced(function* (
     if (delay === 0) {
       const permit = admit(state, waiter.needs, now, from)
       leave(state, waiter)
-      return permit
+      return Effect.succeed(permit)
     }
     if (now >= until) {
       leave(state, waiter)
-      return yield* rejected(delayOf(state, now, waiter.needs), "the limit is reached")
+      return Effect.fail(rejected(delayOf(state, now, waiter.needs), "the limit is reached"))
     }
     // Rounded up, as timers are: else it would wake before its time, and again.
-    yield* pause(waiter, Math.min(delay, Math.ceil(until - now)))
-  }
-})
+    return Effect.flatMap(pause(waiter, Math.min(delay, Math.ceil(until - now))), () =>
+      wait(state, waiter, clock, from, until)
+    )
+  })
 
 const make_ = (limitsOf: (key: string) => Effect.Effect<KeyState, GatewayError>): Limiter => {
   const states = new Map<string, KeyState>()

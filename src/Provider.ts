@@ -171,11 +171,10 @@ const target = <In, Out>(
   dialect: Chat.Dialect<In, Out>,
   model: string,
   options: Providers.LegOptions = {}
-): Route.Route<In, Out> =>
-  Result.match(Providers.makeLeaf(definition, kind, dialect, model, options), {
-    onFailure: (problems) => invalid(definition.slug, problems),
-    onSuccess: (leaf) => Route.fromNode(leaf)
-  })
+): Route.Route<In, Out> => {
+  const made = Providers.makeLeaf(definition, kind, dialect, model, options)
+  return Result.isFailure(made) ? invalid(definition.slug, made.failure) : Route.fromNode(made.success)
+}
 
 const chatOf =
   (definition: Providers.Definition, dialect: Chat.Dialect<Chat.Input, Chat.Reply>) =>

@@ -495,7 +495,7 @@ export function compile<In, Out>(
 ): Result.Result<Compile.CompiledUniversal | Compile.CompiledDynamic, ReadonlyArray<Compile.Loss>> {
   const allow = options.allow ?? []
   return target === "universal"
-    ? Result.map(Compile.toUniversal(self.planned, input, allow), ({ compiled }) => compiled)
+    ? Compile.compileUniversal(self.planned, input, allow)
     : Compile.toDynamic(self.planned, allow)
 }
 

@@ -153,20 +153,18 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
             const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
               ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
               : executeGateway(run, compiled, askWhole(run, compiled))
-            return Effect.matchEffect(executed, {
-              onFailure: (error) => Effect.fail(withAttempts(error, run.attempts)),
-              onSuccess: (answered) => {
-                const result = routed(answered, run, by)
-                annotate?.({
-                  "gen_ai.provider.name": result.provider,
-                  "gen_ai.response.model": result.model,
-                  "gen_ai.usage.input_tokens": result.usage?.inputTokens,
-                  "gen_ai.usage.output_tokens": result.usage?.outputTokens,
-                  "ai_gateway.attempts": result.attempts.length,
-                  "ai_gateway.log_id": result.logId
-                })
-                return Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
-              }
+            const settled = Effect.catch(executed, (error) => Effect.fail(withAttempts(error, run.attempts)))
+            return Effect.flatMap(settled, (answered) => {
+              const result = routed(answered, run, by)
+              annotate?.({
+                "gen_ai.provider.name": result.provider,
+                "gen_ai.response.model": result.model,
+                "gen_ai.usage.input_tokens": result.usage?.inputTokens,
+                "gen_ai.usage.output_tokens": result.usage?.outputTokens,
+                "ai_gateway.attempts": result.attempts.length,
+                "ai_gateway.log_id": result.logId
+              })
+              return Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
             })
           }
         )

@@ -4,11 +4,12 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { headerValueAccepted, isHeaderName, isHeaderValue, isPath, pathAccepted } from "./internal/headers.ts"
 import { isObject } from "./internal/json.ts"
+import { textOf } from "./internal/secrets.ts"
 
 /** Headers of a leg: lower-case names; credentials stay `Redacted` until they are written. */
 export type Headers = Readonly<Record<string, string | Redacted.Redacted<string>>>
@@ -78,7 +79,7 @@ const check = (leg: LegInput, field: string): Problem | undefined => {
   if (leg.query === undefined) return [`${field}.query`, "a JSON value"]
   for (const [name, value] of Object.entries(leg.headers ?? {})) {
     if (!isHeaderName(name)) return [`${field}.headers`, "lower-case header names"]
-    if (!isHeaderValue(Redacted.isRedacted(value) ? Redacted.value(value) : value)) {
+    if (!isHeaderValue(textOf(value))) {
       return [`${field}.headers.${name}`, headerValueAccepted]
     }
   }

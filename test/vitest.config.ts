@@ -10,6 +10,7 @@ export default defineConfig({
     environment: "node",
     allowOnly: false,
     passWithNoTests: false,
+    setupFiles: ["test/support/seed.ts"],
     // Far beyond what any of them takes: a limit is for what hangs, and a machine that does something else beside is no failure.
     testTimeout: 60_000,
     hookTimeout: 120_000

@@ -2,13 +2,13 @@
  * What a transport must do for `env.AI`, and the checks that come before every transport.
  */
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Headers } from "../UniversalRequest.ts"
 import { type Backend, checkId } from "./backend.ts"
 import { headerValueAccepted, isHeaderName, isHeaderValue } from "./headers.ts"
+import { textOf } from "./secrets.ts"
 
 /** Where a model runs: on Workers AI, at a third party, or wherever a dynamic route decides. */
 export interface Target {
@@ -101,7 +101,7 @@ const headersProblem = (headers: Headers): Problem | undefined => {
   for (const [name, value] of Object.entries(headers)) {
     if (!isHeaderName(name)) return ["headers", "lower-case header names"]
     if (reserved.has(name)) return [`headers.${name}`, "a header that this service does not write itself"]
-    if (!isHeaderValue(Redacted.isRedacted(value) ? Redacted.value(value) : value)) {
+    if (!isHeaderValue(textOf(value))) {
       return [`headers.${name}`, headerValueAccepted]
     }
   }

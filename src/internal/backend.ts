@@ -24,11 +24,11 @@ export interface Backend {
   readonly listLogs: (query: GatewayLog.Query) => Effect.Effect<GatewayLog.Page, GatewayError>
 }
 
-/** Account and gateway ids become parts of a URL, unencoded over the binding. Fails with `InvalidRequest`. */
-export const checkId = (method: string, field: string, id: string): Effect.Effect<void, GatewayError> =>
-  isId(id, 64)
+/** Ids of accounts, gateways and logs become parts of a URL, unencoded over the binding. Fails with `InvalidRequest`. */
+export const checkId = (method: string, field: string, id: string, max = 64): Effect.Effect<void, GatewayError> =>
+  isId(id, max)
     ? Effect.void
-    : Effect.fail(invalid(method, field, "1 to 64 letters, digits, hyphens, underscores or dots"))
+    : Effect.fail(invalid(method, field, `1 to ${max} letters, digits, hyphens, underscores or dots`))
 
 /** The failure that the first of the problems is, if there is one. */
 export const refusal = (

@@ -5,6 +5,7 @@
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../GatewayError.ts"
 import { type Answer, textBody, webBody } from "./body.ts"
+import { promised } from "./promised.ts"
 
 /** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
 export interface GatewayBinding {
@@ -51,6 +52,14 @@ const fromResponse = (response: Response, abort: Effect.Effect<void>): Answer =>
   resent: false
 })
 
+const answerOf = (result: unknown, abort: Effect.Effect<void>): Answer => {
+  if (isResponse(result)) return fromResponse(result, abort)
+  if (isStream(result)) return { status: 200, headers: {}, body: webBody(new Response(result), abort), resent: false }
+  // That it was JSON is the one thing which is known of its head.
+  const headers = { "content-type": "application/json" }
+  return { status: 200, headers, body: textBody(JSON.stringify(result ?? null)), resent: false }
+}
+
 /**
  * Calls the binding. A `Response` carries its own status and headers. Anything else is a parsed body: an overlapping
  * call of the application can strip `returnRawResponse` from ours, and then status, headers and log id are unknown.
@@ -63,15 +72,10 @@ export const call = <E>(
   Effect.suspend(() => {
     const controller = new AbortController()
     const abort = Effect.sync(() => controller.abort())
-    return Effect.tryPromise({ try: () => invoke(controller.signal), catch: onThrown }).pipe(
-      Effect.onError(() => abort),
-      Effect.map((result): Answer => {
-        if (isResponse(result)) return fromResponse(result, abort)
-        if (isStream(result))
-          return { status: 200, headers: {}, body: webBody(new Response(result), abort), resent: false }
-        // That it was JSON is the one thing which is known of its head.
-        const headers = { "content-type": "application/json" }
-        return { status: 200, headers, body: textBody(JSON.stringify(result ?? null)), resent: false }
-      })
+    return promised(
+      () => invoke(controller.signal),
+      abort,
+      (result) => Effect.succeed(answerOf(result, abort)),
+      onThrown
     )
   })

@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
+import { promised } from "./promised.ts"
 
 /** An unread body. */
 export interface Body {
@@ -87,8 +88,7 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
  * they run.
  */
 export const webBody = (response: Response, abort: Effect.Effect<void>): Body => {
-  const read = <A>(f: () => Promise<A>): Effect.Effect<A, Reason> =>
-    Effect.onError(Effect.tryPromise({ try: f, catch: bodyFailure }), () => abort)
+  const read = <A>(f: () => Promise<A>): Effect.Effect<A, Reason> => promised(f, abort, Effect.succeed, bodyFailure)
   const cancel = Effect.suspend(() => {
     if (!response.bodyUsed) release(response.body)
     return abort
@@ -109,10 +109,12 @@ export const webBody = (response: Response, abort: Effect.Effect<void>): Body =>
         return abort
       })
       return {
-        read: Effect.tryPromise({
-          try: () => reader.read().then(({ done, value }) => (done ? undefined : value)),
-          catch: bodyFailure
-        }).pipe(Effect.onError(() => cancel)),
+        read: promised(
+          () => reader.read(),
+          cancel,
+          ({ done, value }) => Effect.succeed(done ? undefined : value),
+          bodyFailure
+        ),
         cancel
       }
     },

@@ -8,7 +8,7 @@ import * as GatewayOptions from "../GatewayOptions.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { defined } from "./defined.ts"
 import type { Plan, Planned, Target } from "./plan.ts"
-import { type Built, backoffMillis, isSchedule, type Policy } from "./routeNode.ts"
+import { type Built, isSchedule, type Policy, uncappedMillis } from "./routeNode.ts"
 
 /** What kind of thing a compiled route cannot do. */
 export type LossKind =
@@ -131,7 +131,7 @@ const retryLosses = (target: Target<never, unknown>, losses: Array<Loss>): Polic
   const limit = Duration.toMillis(GatewayOptions.maxRetryDelay)
   if (retry.delay > limit || !Number.isInteger(retry.delay)) {
     losses.push(loss("delay", `${retry.delay} ms; the gateway takes whole milliseconds up to ${limit}`, key))
-  } else if (backoffMillis({ ...retry, maxDelay: Number.POSITIVE_INFINITY }, retry.attempts - 1) > retry.maxDelay) {
+  } else if (uncappedMillis(retry, retry.attempts - 1) > retry.maxDelay) {
     losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway's are not`, key))
   }
   if (retry.jitter > 0) losses.push(loss("jitter", "the gateway's delays are fixed", key))
@@ -202,13 +202,14 @@ export const toLegs = <In, Out>(
     ]
   })
 
-/** A universal request with the targets of its legs. */
+/** The legs of a universal request, the target of each, and the losses that were allowed. */
 export interface Universal<In, Out> {
-  readonly compiled: CompiledUniversal
+  readonly legs: UniversalRequest
   readonly targets: ReadonlyArray<Target<In, Out>>
+  readonly losses: ReadonlyArray<Loss>
 }
 
-/** Compiles to one universal request. With `brief` bodies are built only when nothing else is lost. */
+/** Translates into one universal request. With `brief` bodies are built only when nothing else is lost. */
 export const toUniversal = <In, Out>(
   planned: Planned<In, Out>,
   input: In,
@@ -221,16 +222,22 @@ export const toUniversal = <In, Out>(
   for (const target of targets) retryLosses(target, losses)
   if (brief && losses.length > 0) return Result.fail(losses)
   const [first, ...rest] = toLegs(targets, input, losses, build)
-  const eventId = targets[0]?.options.eventId
-  return settle(losses, allow, () => {
-    if (first === undefined) return undefined
-    const keys = targets.map(({ key }) => key)
-    return {
-      compiled: { target: "universal", legs: [first, ...rest], options: defined({ eventId }), keys, losses },
-      targets
-    }
-  })
+  return settle(losses, allow, () => (first === undefined ? undefined : { legs: [first, ...rest], targets, losses }))
 }
+
+/** Compiles to one universal request. */
+export const compileUniversal = <In, Out>(
+  planned: Planned<In, Out>,
+  input: In,
+  allow: ReadonlyArray<LossKind>
+): Result.Result<CompiledUniversal, ReadonlyArray<Loss>> =>
+  Result.map(toUniversal(planned, input, allow), ({ legs, losses, targets }) => ({
+    target: "universal",
+    legs,
+    options: defined({ eventId: targets[0]?.options.eventId }),
+    keys: targets.map(({ key }) => key),
+    losses
+  }))
 
 /** The time a model element waits when the route sets no timeout, in milliseconds. */
 export const defaultDynamicTimeout = 30_000

@@ -14,12 +14,11 @@ const isDurationInput = (input: Duration.Input): boolean =>
         Object.values(input).every((part) => typeof part === "number" && !Number.isNaN(part))
 
 /** In milliseconds, so that equal durations have one form. */
-export const durationOf = (input: Duration.Input | undefined): Duration.Duration | undefined =>
-  input !== undefined && isDurationInput(input)
-    ? Option.getOrUndefined(
-        Option.map(Duration.fromInput(input), (duration) => Duration.millis(Duration.toMillis(duration)))
-      )
-    : undefined
+export const durationOf = (input: Duration.Input | undefined): Duration.Duration | undefined => {
+  if (input === undefined || !isDurationInput(input)) return undefined
+  const duration = Option.getOrUndefined(Duration.fromInput(input))
+  return duration && Duration.millis(Duration.toMillis(duration))
+}
 
 /** Milliseconds of an input; not a number when it is no duration. */
 export const millisOf = (input: Duration.Input): number => {

@@ -177,7 +177,7 @@ const provider = (o: Fields): Draft => {
   }
 }
 
-const finish = (draft: Draft, json: unknown): ErrorBody => ({
+const finish = (draft: Draft, json?: unknown): ErrorBody => ({
   shape: draft.shape,
   ...defined(draft),
   ...(json === undefined ? undefined : { json }),
@@ -206,10 +206,10 @@ const plain = (html: string): string =>
 
 const prose = (source: string): ErrorBody => {
   const trimmed = source.trim()
-  if (trimmed === "") return finish({ shape: "E8", type: "empty" }, undefined)
-  if (trimmed.startsWith("<")) return finish({ shape: "E8", type: "html", message: text(plain(trimmed)) }, undefined)
+  if (trimmed === "") return finish({ shape: "E8", type: "empty" })
+  if (trimmed.startsWith("<")) return finish({ shape: "E8", type: "html", message: text(plain(trimmed)) })
   const edge = /^error code: (\d{3,5})$/i.exec(trimmed)?.[1]
-  return finish({ shape: "E8", type: "text", message: trimmed, code: word(edge), httpCode: status(edge) }, undefined)
+  return finish({ shape: "E8", type: "text", message: trimmed, code: word(edge), httpCode: status(edge) })
 }
 
 const decodeAt = (source: string, depth: number): ErrorBody => {

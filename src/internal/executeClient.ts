@@ -2,6 +2,7 @@
  * Runs a plan on the client: attempts, waits, fallbacks, deadlines. This is the reference that compiled execution is
  * held against.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -82,6 +83,16 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const late = (target: Target<never, unknown>, eventId: string): GatewayError =>
   new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), provider: target.leaf.provider, eventId })
 
+/** `Effect.catch` in one step: every call has a chain of these around it while it waits. */
+const orElse = <A>(
+  self: Effect.Effect<A, GatewayError>,
+  f: (error: GatewayError) => Effect.Effect<A, GatewayError>
+): Effect.Effect<A, GatewayError> =>
+  Effect.catchCause(self, (cause) => {
+    const failure = Cause.findError(cause)
+    return Result.isFailure(failure) || Cause.hasDies(cause) ? Effect.failCause(cause) : f(failure.success)
+  })
+
 /** `Effect.result` in terms of what is in every bundle anyway. */
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
@@ -144,9 +155,7 @@ const runTarget = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
   const asked = ask(run, target, place, resumed?.error)
-  return retry === undefined
-    ? asked
-    : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
+  return retry === undefined ? asked : orElse(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
 }
 
 /**
@@ -222,7 +231,7 @@ const runFallback = <In, Out, A>(
     deadline: place.deadline,
     passes: (error) => mayMove(error, plan.on) || place.passes(error)
   }
-  return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, error))
+  return orElse(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, error))
 }
 
 /** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */

@@ -44,8 +44,7 @@ export const askLegs = <In, Out>(
     const target = step === undefined ? undefined : targets[offset + step]
     if (step !== undefined && target !== undefined) return Effect.succeed({ response, target, step: offset + step })
     const issue = step === undefined ? "no cf-aig-step" : `cf-aig-step ${step} names no leg`
-    return Effect.andThen(
-      response.cancel,
+    return Effect.flatMap(response.cancel, () =>
       Effect.fail(
         new GatewayError({
           method,
@@ -69,40 +68,33 @@ export const atLeg = (error: GatewayError, target: Target<never, unknown>, step:
   })
 }
 
+/** What a record says about a leg. */
+const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
+  const leg = legs[index]
+  const target = targets[index]
+  if (leg === undefined || target === undefined) return undefined
+  const { endpoint, provider } = leg
+  return { target: target.key, provider, endpoint, ...defined({ model: target.leaf.model }) }
+}
+
 /** What the record of the request that begins at `offset` says before its outcome is known. */
 export const legStarted = (
-  run: Run<unknown>,
-  { legs, targets }: Compiled<never, unknown>,
+  { eventId }: Run<unknown>,
+  compiled: Compiled<never, unknown>,
   offset: number
-): LogTrail.Started => {
-  const target = targets[offset]
-  return {
-    target: target?.key ?? "",
-    provider: legs[offset]?.provider ?? "",
-    endpoint: legs[offset]?.endpoint ?? "",
-    eventId: run.eventId,
-    ...defined({ model: target?.leaf.model })
-  }
-}
+): LogTrail.Started => ({ target: "", provider: "", endpoint: "", eventId, ...legAt(compiled, offset) })
 
 /** When the gateway says which leg a failure is about, the record is about that leg. */
 export const failedLeg = (
   exit: Exit.Exit<unknown, GatewayError>,
-  { legs, targets }: Compiled<never, unknown>,
+  compiled: Compiled<never, unknown>,
   offset: number
 ): LogTrail.Ended => {
-  if (Exit.isSuccess(exit)) return {}
-  const step = Option.getOrUndefined(Exit.findErrorOption(exit))?.step
-  const target = step === undefined ? undefined : targets[offset + step]
-  const leg = step === undefined ? undefined : legs[offset + step]
-  if (step === undefined || target === undefined || leg === undefined) return {}
-  return {
-    target: target.key,
-    provider: leg.provider,
-    endpoint: leg.endpoint,
-    step: offset + step,
-    ...defined({ model: target.leaf.model })
-  }
+  const relative = Option.getOrUndefined(Exit.findErrorOption(exit))?.step
+  if (relative === undefined) return {}
+  const step = offset + relative
+  const leg = legAt(compiled, step)
+  return leg === undefined ? {} : { ...leg, step }
 }
 
 const answeredLeg = (

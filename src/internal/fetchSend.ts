@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { Reason } from "../GatewayError.ts"
 import { type Answer, webBody } from "./body.ts"
+import { promised } from "./promised.ts"
 import { redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
 
 /** Statuses that point elsewhere; 0 is what browsers make of them. */
@@ -19,8 +20,8 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
     Effect.suspend(() => {
       const controller = new AbortController()
       const abort = Effect.sync(() => controller.abort())
-      const sent = Effect.tryPromise({
-        try: () =>
+      return promised(
+        () =>
           fetch(request.url, {
             ...init,
             redirect: init.redirect === "error" ? "error" : "manual",
@@ -29,20 +30,20 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
             signal: controller.signal,
             ...(request.body !== undefined && { body: request.body })
           }),
-        catch: (cause): Reason => transportReason(cause, request.secrets)
-      })
-      return Effect.onError(
-        Effect.flatMap(sent, (response): Effect.Effect<Answer, Reason> => {
+        abort,
+        (response): Effect.Effect<Answer, Reason> => {
           const { headers, status } = response
-          if (response.redirected || isRedirect(status)) return Effect.fail(redirected(status))
+          if (response.redirected || isRedirect(status)) {
+            return Effect.flatMap(abort, () => Effect.fail(redirected(status)))
+          }
           return Effect.succeed({
             status,
             headers: Object.fromEntries(headers),
             body: webBody(response, abort),
             resent
           })
-        }),
-        () => abort
+        },
+        (cause) => transportReason(cause, request.secrets)
       )
     })
   )

@@ -9,12 +9,8 @@ import * as GatewayOptions from "../GatewayOptions.ts"
 import { providerHeaderAccepted } from "./headers.ts"
 import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./routeNode.ts"
 
-/** One target with everything that applies to it. */
-export interface Target<In, Out> {
-  readonly _tag: "Target"
-  /** Unique within the plan. */
-  readonly key: string
-  readonly leaf: Leaf<In, Out>
+/** What is handed down to a target. */
+interface Settings {
   readonly options: GatewayOptions.GatewayOptions
   /** Milliseconds until the first byte of one attempt. */
   readonly timeout: number | undefined
@@ -25,6 +21,14 @@ export interface Target<In, Out> {
   /** Streams: how often an answer may be begun again after a part of it was delivered. */
   readonly restarts: number
   readonly retry: Policy | RetrySchedule | undefined
+}
+
+/** One target with everything that applies to it. */
+export interface Target<In, Out> extends Settings {
+  readonly _tag: "Target"
+  /** Unique within the plan. */
+  readonly key: string
+  readonly leaf: Leaf<In, Out>
 }
 
 /** A plan is a smaller tree: only what decides the order of targets is left. */
@@ -47,13 +51,7 @@ export interface Planned<In, Out> {
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
-interface Env {
-  readonly options: GatewayOptions.GatewayOptions
-  readonly timeout: number | undefined
-  readonly firstTokenTimeout: number | undefined
-  readonly idleTimeout: number | undefined
-  readonly restarts: number
-  readonly retry: Policy | RetrySchedule | undefined
+interface Env extends Settings {
   readonly on: FallbackOn | undefined
 }
 
@@ -74,8 +72,9 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
   /** Leaves by key; the same leaf in two places is one target. */
   const owners = new Map<string, Leaf<In, Out>>()
 
-  const target = (leaf: Leaf<In, Out>, env: Env): Target<In, Out> => {
-    const base = keyOf(leaf, env.options)
+  const target = (leaf: Leaf<In, Out>, { on: _, ...settings }: Env): Target<In, Out> => {
+    const { options, retry, timeout } = settings
+    const base = keyOf(leaf, options)
     let key = base
     // The same words for another leaf are another target: another key, region or gateway.
     for (let number = 2; (owners.get(key) ?? leaf) !== leaf; number++) key = `${base}#${number}`
@@ -83,7 +82,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     if (key !== leaf.key && leaf.key !== undefined) {
       problems.push({ field: `key ${leaf.key}`, accepted: "a key that no other target has" })
     }
-    for (const { accepted, field } of GatewayOptions.problems(env.options)) {
+    for (const { accepted, field } of GatewayOptions.problems(options)) {
       problems.push({ field: `${key}: ${field}`, accepted })
     }
     for (const name of Object.keys(leaf.headers)) {
@@ -91,26 +90,16 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       if (/^cf-aig-(?:auth|event|max|retry|back|request)/.test(name))
         problems.push({ field: `${key}: headers.${name}`, accepted: providerHeaderAccepted })
     }
-    if (env.options.retries?.attempts !== undefined && env.options.retries.attempts > 1 && env.retry !== undefined) {
+    if (retry !== undefined && (options.retries?.attempts ?? 1) > 1) {
       problems.push({
         field: `${key}: retries.attempts`,
         accepted: "one owner of retries: either `Route.retry` or the option `retries`, not both"
       })
     }
-    if (env.options.timeout !== undefined && env.timeout !== undefined) {
+    if (options.timeout !== undefined && timeout !== undefined) {
       problems.push({ field: `${key}: timeout`, accepted: "either `Route.timeout` or the option `timeout`, not both" })
     }
-    const made: Target<In, Out> = {
-      _tag: "Target",
-      key,
-      leaf,
-      options: env.options,
-      timeout: env.timeout,
-      firstTokenTimeout: env.firstTokenTimeout,
-      idleTimeout: env.idleTimeout,
-      restarts: env.restarts,
-      retry: env.retry
-    }
+    const made: Target<In, Out> = { _tag: "Target", key, leaf, ...settings }
     targets.push(made)
     return made
   }

@@ -121,19 +121,13 @@ export const prepare = <In, Out>(
     const run: Run<In> = { send, input, eventId, attempts: [], quiet: options.quiet === true }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
+    const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
-    if (execution === "client" || (execution === "auto" && isPlain(plan))) return Effect.succeed(onClient)
-    const universal =
-      execution === "gateway"
-        ? toUniversal(planned, input, options.allow ?? [], build)
-        : toUniversal(planned, input, [], build, true)
+    if (execution === "client" || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
+    const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), build, isAuto)
     if (Result.isFailure(universal)) {
-      return execution === "gateway" ? Effect.fail(refused(universal.failure)) : Effect.succeed(onClient)
+      return isAuto ? Effect.succeed(onClient) : Effect.fail(refused(universal.failure))
     }
-    const { compiled, targets: asked } = universal.success
-    return Effect.succeed({
-      run,
-      plan,
-      compiled: { legs: compiled.legs, targets: asked, deadline: deadlineOf(plan, input) }
-    })
+    const { legs, targets: asked } = universal.success
+    return Effect.succeed({ run, plan, compiled: { legs, targets: asked, deadline: deadlineOf(plan, input) } })
   })

@@ -21,7 +21,7 @@ import {
   providerHeaderAccepted
 } from "./headers.ts"
 import type { Leaf } from "./routeNode.ts"
-import { isCredential, shownEndpoint } from "./secrets.ts"
+import { isCredential, shownEndpoint, textOf } from "./secrets.ts"
 
 /** How a provider takes its key. */
 export interface Auth {
@@ -377,9 +377,8 @@ const headerProblem = (header: string, value: string | Redacted.Redacted<string>
   const field = `headers.${header}`
   if (!isHeaderName(header)) return { field, accepted: "lower-case header names" }
   if (isGatewayHeader(header)) return { field, accepted: providerHeaderAccepted }
-  const redacted = Redacted.isRedacted(value)
-  if (!redacted && isCredential(header)) return { field, accepted: "a Redacted credential" }
-  return isHeaderValue(redacted ? Redacted.value(value) : value) ? undefined : { field, accepted: headerValueAccepted }
+  if (!Redacted.isRedacted(value) && isCredential(header)) return { field, accepted: "a Redacted credential" }
+  return isHeaderValue(textOf(value)) ? undefined : { field, accepted: headerValueAccepted }
 }
 
 /** What a target has when nothing is said about it: what a stored route need not repeat. */

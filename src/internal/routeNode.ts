@@ -113,11 +113,13 @@ export const withoutValues = (message: string): string =>
 /** Whether a policy is a schedule. */
 export const isSchedule = (policy: Policy | RetrySchedule): policy is RetrySchedule => !("attempts" in policy)
 
+/** {@link backoffMillis} if the policy had no longest delay. */
+export const uncappedMillis = ({ backoff, delay }: Policy, attempt: number): number =>
+  delay * (backoff === "constant" ? 1 : backoff === "linear" ? attempt : 2 ** (attempt - 1))
+
 /** Milliseconds before the attempt that follows attempt number `attempt` (1 is the first), without jitter. */
-export const backoffMillis = (policy: Policy, attempt: number): number => {
-  const factor = policy.backoff === "constant" ? 1 : policy.backoff === "linear" ? attempt : 2 ** (attempt - 1)
-  return Math.min(policy.delay * factor, policy.maxDelay)
-}
+export const backoffMillis = (policy: Policy, attempt: number): number =>
+  Math.min(uncappedMillis(policy, attempt), policy.maxDelay)
 
 /** Rebuilds a tree with other leaves and predicates: how `map` and `mapInput` reach into it. */
 export const rebuild = <In, Out, In2, Out2>(

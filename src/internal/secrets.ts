@@ -7,6 +7,10 @@ import * as Redacted from "effect/Redacted"
 export const isCredential = (header: string): boolean =>
   /(?:^|-)(?:authorization|api-?key|token|secret|cookie|signature|password)$/.test(header)
 
+/** The text of a header value. */
+export const textOf = (value: string | Redacted.Redacted<string>): string =>
+  Redacted.isRedacted(value) ? Redacted.value(value) : value
+
 /** Unwraps header values at the point of use and lists the credentials among them. */
 export const reveal = (
   headers: Readonly<Record<string, string | Redacted.Redacted<string>>>
@@ -14,7 +18,7 @@ export const reveal = (
   const out: Record<string, string> = {}
   const secrets: Array<string> = []
   for (const [name, value] of Object.entries(headers)) {
-    const text = Redacted.isRedacted(value) ? Redacted.value(value) : value
+    const text = textOf(value)
     out[name] = text
     // Also when the caller wrote it as plain text.
     if (text !== value || isCredential(name)) secrets.push(...secretsOf(text))

@@ -1,4 +1,5 @@
 /** What `bench/soak.ts` does at length, in short: the command under `kill -9`, and on a disk without room. */
+import { rm } from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import { type Claim, lineOf, type Settings } from "../../bench/soak/claim.ts"
 import { untilRoom } from "../../bench/soak/disk.ts"
@@ -12,34 +13,51 @@ const hold = (claims: ReadonlyArray<Claim>): void => {
   assert.isAtLeast(claims.length, 4)
 }
 
+/** A job whose files come to more than 64 kB each. */
+const withJob = async (use: (job: Job.Job, upstream: Job.Upstream) => Promise<void>): Promise<void> => {
+  const items = 300
+  const upstream = await Job.startUpstream({ items, seed: 5, failures: 0.1, delay: [1, 5] })
+  try {
+    await Job.inFolder(async (folder) =>
+      use(await Job.makeJob({ folder, items, concurrency: 8, url: upstream.url }), upstream)
+    )
+  } finally {
+    upstream.close()
+  }
+}
+
+const short = { atMost: 1, clear: /may not grow further.*run the same command again/, makeRoom: async () => {} }
+const onceLimited = (number: number) => (number === 0 ? { fileBlocks: 128 } : {})
+
 describe("batch that goes on", () => {
   it("after kill -9 in the middle of flaky answers: nothing lost, nothing asked twice but what was in flight", async () => {
     hold(await kills({ items: 2000, concurrency: 16, kills: 3 }, settings))
   }, 120_000)
 
-  it("after files that had no room to grow: half-written blocks in the journal, then in the output", async () => {
-    const items = 300
-    const upstream = await Job.startUpstream({ items, seed: 5, failures: 0.1, delay: [1, 5] })
-    try {
-      await Job.inFolder(async (folder) => {
-        const job = await Job.makeJob({ folder, items, concurrency: 8, url: upstream.url })
-        const ends: Array<string> = []
-        // Each run's journal is a file of its own, so the first run fails by the journal's and the third by the output's.
-        const limited = 3
-        const options = {
-          named: "files of 64 kB at most",
-          atMost: limited,
-          clear: /may not grow further.*run the same command again/,
-          makeRoom: async () => {},
-          optionsOf: (number: number) => (number < limited ? { fileBlocks: 128 } : {})
-        }
-        hold(await untilRoom(job, upstream, options, { ...settings, tell: (text) => ends.push(text) }))
-        assert.match(ends[0] ?? "", /journal \S+: .*may not grow further/)
-        assert.match(ends.at(-1) ?? "", /out\.jsonl: .*may not grow further/)
-        assert.lengthOf(ends, limited)
-      })
-    } finally {
-      upstream.close()
-    }
+  // A journal is always ahead of its output: an answer is in it first, and with more beside it.
+  it("after a journal that had no room to grow", async () => {
+    await withJob(async (job, upstream) => {
+      const options = { ...short, named: "a journal of 64 kB at most", optionsOf: onceLimited }
+      const ends: Array<string> = []
+      hold(await untilRoom(job, upstream, options, { ...settings, tell: (text) => ends.push(text) }))
+      assert.lengthOf(ends, 1)
+      assert.match(ends[0] ?? "", /journal \S+: .*may not grow further/)
+    })
+  }, 120_000)
+
+  // All answers are in the journal, so the output is all that is written.
+  it("after an output that had no room to grow: a half-written block, and nobody is asked again", async () => {
+    await withJob(async (job, upstream) => {
+      const ended = await Job.run(job, { number: 9 })
+      assert.strictEqual(ended.code, 0, ended.err)
+      await rm(job.output)
+      const { requests } = await upstream.counts()
+      const options = { ...short, named: "an output of 64 kB at most", optionsOf: onceLimited }
+      const ends: Array<string> = []
+      hold(await untilRoom(job, upstream, options, { ...settings, tell: (text) => ends.push(text) }))
+      assert.lengthOf(ends, 1)
+      assert.match(ends[0] ?? "", /out\.jsonl: .*may not grow further/)
+      assert.strictEqual((await upstream.counts()).requests, requests)
+    })
   }, 120_000)
 })

@@ -27,9 +27,8 @@ import type { DeadLetter, Result, Success } from "./result.ts"
 import { type Outcome, Tally } from "./tally.ts"
 
 /** An answer. */
-export interface Answer<Out> {
+export interface Answer<Out> extends Facts {
   readonly value: Out
-  readonly facts: Facts
   readonly attempts: ReadonlyArray<Attempt>
 }
 
@@ -108,6 +107,16 @@ interface Job<Item> {
   readonly startedAt: number
 }
 
+/** One time that an item is tried. */
+interface Turn {
+  readonly eventId: string
+  readonly admission: Admission
+  readonly inDoubt: InDoubt | undefined
+  /** How often it was tried before, and the attempts made then. */
+  readonly times: number
+  readonly attempts: ReadonlyArray<Attempt>
+}
+
 /** What is done about a failure: the item is tried again after a wait, given up, or left to the next run. */
 type Next = { readonly _tag: "again"; readonly wait: number } | { readonly _tag: "bury" } | { readonly _tag: "leave" }
 
@@ -142,6 +151,9 @@ const withAttempts = (error: GatewayError, attempts: ReadonlyArray<Attempt>): Ga
   const { eventId, logId, method, model, provider, reason, step } = error
   return new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
 }
+
+const joined = <A>(before: ReadonlyArray<A>, more: ReadonlyArray<A>): ReadonlyArray<A> =>
+  before.length === 0 ? more : [...before, ...more]
 
 const isNonEmpty = <A>(all: ReadonlyArray<A>): all is readonly [A, ...Array<A>] => all.length > 0
 
@@ -266,18 +278,17 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
 
   const succeed = (
     { id, index, order, startedAt }: Job<Item>,
-    { facts, value }: Answer<Out>,
+    answer: Answer<Out>,
     attempts: ReadonlyArray<Attempt>,
     inDoubt: InDoubt | undefined,
     release: Effect.Effect<void>
   ): Effect.Effect<void> => {
     const latency = millis() - startedAt
     const result: Success<Out> = {
+      ...answer,
       _tag: "Success",
       id,
       index,
-      value,
-      ...facts,
       attempts,
       latency: Duration.millis(latency),
       replayed: false,
@@ -285,10 +296,10 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     }
     const entry = () =>
       Effect.map(
-        plan.records.done({ value: { value }, facts, attempts, latency, inDoubt }),
+        plan.records.done({ value: answer, facts: answer, attempts, latency, inDoubt }),
         (record): Entry => ({ _tag: "done", id, record })
       )
-    const { cacheStatus, step, target, usage } = facts
+    const { cacheStatus, step, target, usage } = answer
     return end(order, result, entry, release, () => ({
       target,
       reason: undefined,
@@ -296,7 +307,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       usage,
       cacheStatus,
       step,
-      cost: plan.costOf(facts),
+      cost: plan.costOf(answer),
       latency
     }))
   }
@@ -356,62 +367,82 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     )
   }
 
-  /** From an admission to an end. Runs uninterruptibly but for its waiting. */
-  const work = Effect.fnUntraced(function* (job: Job<Item>, doubtful: string | undefined, first: Admission) {
-    let admission = first
-    let inDoubt: InDoubt | undefined
-    if (doubtful !== undefined) {
-      const found = yield* Effect.exit(Effect.interruptible(plan.reconcile(doubtful)))
-      if (Exit.isFailure(found)) return yield* admission.release({ sent: false })
-      inDoubt = found.value
-      counters.inDoubt++
-      if (inDoubt.found === "success") counters.resent++
-    }
+  // From an admission to an end, uninterruptibly but for the waiting. Most items succeed at once, so what comes after a failure is only set up
+  // when there is one.
+
+  /** Works for an item that may have been answered already: an earlier run sent it, and does not know more. */
+  const work = (job: Job<Item>, doubtful: string | undefined, admission: Admission): Effect.Effect<void> =>
+    doubtful === undefined
+      ? begin(job, admission, undefined)
+      : Effect.matchCauseEffect(Effect.interruptible(plan.reconcile(doubtful)), {
+          onFailure: () => admission.release({ sent: false }),
+          onSuccess: (inDoubt) => {
+            counters.inDoubt++
+            if (inDoubt.found === "success") counters.resent++
+            return begin(job, admission, inDoubt)
+          }
+        })
+
+  /** Writes down that an item is about to be sent, and sends it. */
+  const begin = (job: Job<Item>, admission: Admission, inDoubt: InDoubt | undefined): Effect.Effect<void> => {
     const eventId = makeId()
-    if (journal !== undefined) {
-      const appended = yield* Effect.exit(journal.append({ _tag: "sent", id: job.id, eventId }))
-      if (Exit.isFailure(appended)) {
-        yield* admission.release({ sent: false })
-        return yield* failJob(appended.cause)
+    const first: Turn = { eventId, admission, inDoubt, times: 0, attempts: [] }
+    return journal === undefined
+      ? ask(job, first)
+      : Effect.matchCauseEffect(journal.append({ _tag: "sent", id: job.id, eventId }), {
+          onFailure: (cause) => Effect.andThen(admission.release({ sent: false }), failJob(cause)),
+          onSuccess: () => ask(job, first)
+        })
+  }
+
+  const ask = (job: Job<Item>, turn: Turn): Effect.Effect<void> => {
+    const { admission, eventId, inDoubt, times } = turn
+    const startedAt = clock.currentTimeMillisUnsafe()
+    const left =
+      times === 0 || plan.itemDeadline === undefined ? undefined : plan.itemDeadline - millis() + job.startedAt
+    const running = plan.run(job.item, eventId, left)
+    const { release, sending } = admission
+    return Effect.matchCauseEffect(
+      Effect.interruptible(sending === undefined ? running : Effect.provideService(running, CurrentSending, sending)),
+      {
+        onFailure: (cause) => overcome(job, turn, startedAt, cause),
+        onSuccess: (answer) => {
+          gate.open(startedAt)
+          const made = answer.attempts
+          return succeed(job, answer, joined(turn.attempts, made), inDoubt, release(outcomeOf(made), answer))
+        }
       }
+    )
+  }
+
+  const overcome = Effect.fnUntraced(function* (
+    job: Job<Item>,
+    turn: Turn,
+    startedAt: number,
+    cause: Cause.Cause<GatewayError>
+  ) {
+    const { inDoubt, times } = turn
+    const { release } = turn.admission
+    const error = Cause.findErrorOption(cause)
+    if (error._tag === "None" || plan.isFatal(error.value)) {
+      gate.abandon()
+      yield* release({})
+      // An interruption is the end of the batch, and nothing of the item's.
+      return yield* error._tag === "None" && Cause.hasInterruptsOnly(cause) ? Effect.void : failJob(cause)
     }
-    let attempts: ReadonlyArray<Attempt> = []
-    for (let times = 0; ; times++) {
-      const startedAt = clock.currentTimeMillisUnsafe()
-      const left =
-        times === 0 || plan.itemDeadline === undefined ? undefined : plan.itemDeadline - millis() + job.startedAt
-      const running = plan.run(job.item, eventId, left)
-      const { release, sending } = admission
-      const exit = yield* Effect.exit(
-        Effect.interruptible(sending === undefined ? running : Effect.provideService(running, CurrentSending, sending))
-      )
-      if (Exit.isSuccess(exit)) {
-        gate.open(startedAt)
-        const { attempts: made, facts } = exit.value
-        attempts = times === 0 ? made : [...attempts, ...made]
-        return yield* succeed(job, exit.value, attempts, inDoubt, release(outcomeOf(made), facts))
-      }
-      const error = Exit.findErrorOption(exit)
-      if (error._tag === "None" || plan.isFatal(error.value)) {
-        gate.abandon()
-        yield* release({})
-        // An interruption is the end of the batch, and nothing of the item's.
-        return yield* error._tag === "None" && Cause.hasInterruptsOnly(exit.cause) ? Effect.void : failJob(exit.cause)
-      }
-      const made = error.value.attempts ?? []
-      attempts = times === 0 ? made : [...attempts, ...made]
-      const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
-      const next = yield* decide(job, error.value, times, startedAt)
-      if (next._tag === "bury") {
-        return yield* bury(job, withAttempts(error.value, attempts), inDoubt, release(outcome))
-      }
-      // Others have the place while this one waits.
-      yield* release(outcome)
-      if (next._tag === "leave") return
-      const entered = yield* Effect.exit(reenter(job.tokens, next.wait))
-      if (Exit.isFailure(entered) || entered.value === undefined) return
-      admission = entered.value
+    const made = error.value.attempts ?? []
+    const attempts = joined(turn.attempts, made)
+    const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
+    const next = yield* decide(job, error.value, times, startedAt)
+    if (next._tag === "bury") {
+      return yield* bury(job, withAttempts(error.value, attempts), inDoubt, release(outcome))
     }
+    // Others have the place while this one waits.
+    yield* release(outcome)
+    if (next._tag === "leave") return
+    const entered = yield* Effect.exit(reenter(job.tokens, next.wait))
+    if (Exit.isFailure(entered) || entered.value === undefined) return
+    yield* ask(job, { ...turn, admission: entered.value, times: times + 1, attempts })
   })
 
   /** Nothing interrupts it but its own waiting; a defect is the job's. */
@@ -442,45 +473,49 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     Queue.offerUnsafe(ready, { order: orders++, result })
   })
 
-  const launch = Effect.fnUntraced(function* (item: Item, id: string, index: number, doubtful: string | undefined) {
+  const launch = (item: Item, id: string, index: number, doubtful: string | undefined) => {
     const tokens = rates === undefined ? 0 : plan.tokensOf(item)
-    const entered = yield* Effect.exit(enter(tokens, false))
-    const job = { item, id, index, order: orders++, tokens, startedAt: millis() }
-    if (Exit.isSuccess(entered)) {
-      return entered.value === undefined ? undefined : yield* fork(work(job, doubtful, entered.value))
-    }
-    const error = Exit.findErrorOption(entered)
-    if (error._tag === "None") return
-    // More tokens than a minute has: no wait helps, and nothing was sent.
-    if (error.value.reason._tag !== "Rejected") return yield* error.value
-    return yield* fork(bury(job, error.value, undefined, Effect.void))
-  })
+    const jobOf = (): Job<Item> => ({ item, id, index, order: orders++, tokens, startedAt: millis() })
+    return Effect.matchCauseEffect(enter(tokens, false), {
+      onFailure: (cause): Effect.Effect<void, GatewayError> => {
+        const job = jobOf()
+        const error = Cause.findErrorOption(cause)
+        if (error._tag === "None") return Effect.void
+        // More tokens than a minute has: no wait helps, and nothing was sent.
+        return error.value.reason._tag === "Rejected"
+          ? fork(bury(job, error.value, undefined, Effect.void))
+          : Effect.fail(error.value)
+      },
+      onSuccess: (admission) => {
+        const job = jobOf()
+        return admission === undefined ? Effect.void : fork(work(job, doubtful, admission))
+      }
+    })
+  }
 
-  const take = Effect.fnUntraced(function* (item: Item) {
+  const take = (item: Item): Effect.Effect<void, GatewayError | JournalError> => {
     const index = counters.items++
     const id = plan.idOf(item, index)
     if (typeof id !== "string" || id === "" || id.length > maxIdLength) {
-      return yield* invalid(method, `id of item ${index}`, `a text of 1 to ${maxIdLength} characters`)
+      return Effect.fail(invalid(method, `id of item ${index}`, `a text of 1 to ${maxIdLength} characters`))
     }
     const standing = ledger.meet(id, index, plan.retryFailed)
     switch (standing._tag) {
       case "duplicate": {
         counters.duplicates++
-        if (plan.duplicates === "skip") return
+        if (plan.duplicates === "skip") return Effect.void
         const accepted = `one that no other item has; item ${standing.firstIndex} has the same`
-        return yield* invalid(method, `id of item ${index}`, accepted)
+        return Effect.fail(invalid(method, `id of item ${index}`, accepted))
       }
       case "done":
       case "dead":
-        return yield* replay(id, index, standing._tag, standing.location)
+        return replay(id, index, standing._tag, standing.location)
       default: {
-        yield* window.take(1)
-        yield* Effect.uninterruptible(
-          launch(item, id, index, standing._tag === "inDoubt" ? standing.eventId : undefined)
-        )
+        const doubtful = standing._tag === "inDoubt" ? standing.eventId : undefined
+        return Effect.flatMap(window.take(1), () => Effect.uninterruptible(launch(item, id, index, doubtful)))
       }
     }
-  })
+  }
 
   const whole = Effect.gen(function* () {
     const fed = yield* Effect.exit(Effect.raceFirst(Stream.runForEach(plan.items, take), Deferred.await(drained)))

@@ -113,6 +113,29 @@ const attemptRecord = (attempt: Attempt): Effect.Effect<Json, Schema.SchemaError
     : Effect.map(encodeAttempt(attempt), (encoded): Json => encoded)
 }
 
+/** Those fields, whatever else the answer has. */
+const factsRecord = ({
+  cacheStatus,
+  eventId,
+  execution,
+  logId,
+  model,
+  provider,
+  step,
+  target,
+  usage
+}: Facts): { readonly [field: string]: Json } => ({
+  target,
+  provider,
+  eventId,
+  execution,
+  ...(model !== undefined && { model }),
+  ...(logId !== undefined && { logId }),
+  ...(usage !== undefined && { usage: plain(usage) }),
+  ...(cacheStatus !== undefined && { cacheStatus }),
+  ...(step !== undefined && { step })
+})
+
 /** Both directions. They fail with `JournalError` (`encoding`). */
 export interface Records<Out> {
   readonly done: (record: DoneRecord<Out>) => Effect.Effect<Json, JournalError>
@@ -135,12 +158,11 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
         latency,
         value
       }: DoneRecord<Out>): Effect.fn.Return<Json, Schema.SchemaError> {
-        const { usage, ...rest } = facts
         const kept: Array<Json> = []
         for (const attempt of attempts) kept.push(yield* attemptRecord(attempt))
         return {
           ...(value !== undefined && encodeValue !== undefined && { value: yield* encodeValue(value.value) }),
-          facts: { ...rest, ...(usage !== undefined && { usage: plain(usage) }) },
+          facts: factsRecord(facts),
           attempts: kept,
           latency,
           ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
