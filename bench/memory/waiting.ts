@@ -1,6 +1,7 @@
 /**
  * A contender whose calls wait, in a process of its own.
  */
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
@@ -43,7 +44,7 @@ const begin = async (module: string, make: string, job: Job): Promise<Waiting> =
 
 const no = (): Promise<never> => Promise.reject(new Error("not of this stub"))
 
-const stub = (ours: boolean): Waiting => {
+const stub = async (ours: boolean): Promise<Waiting> => {
   const waiting: Array<(response: Response) => void> = []
   const run = (_data: object): Promise<Response> => new Promise((resolve) => waiting.push(resolve))
   const held = (): number => waiting.length
@@ -67,7 +68,9 @@ const stub = (ours: boolean): Waiting => {
     Route.retry({ attempts: 3 }),
     Route.timeout("5 minutes")
   )
-  return { call: async () => (await runtime.runPromise(Router.run(route, prompt))).value.text, held, release }
+  // As the contenders do it: the runtime's own `runPromise` keeps account of each fiber.
+  const runPromise = Effect.runPromiseWith(await runtime.context())
+  return { call: async () => (await runPromise(Router.run(route, prompt))).value.text, held, release }
 }
 
 let waiting: Waiting | undefined
@@ -79,7 +82,7 @@ serve<Command>(async (command) => {
       waiting = await begin(command.module, command.make, command.job)
       return undefined
     case "stub":
-      waiting = stub(command.ours)
+      waiting = await stub(command.ours)
       return undefined
     case "call":
       for (let n = 0; n < command.calls; n++) {

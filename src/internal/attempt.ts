@@ -14,6 +14,7 @@ import { defined } from "./defined.ts"
 import type { Usage } from "./dialects/dialect.ts"
 import type { Target } from "./plan.ts"
 import type { Leaf } from "./routeNode.ts"
+import { stackless } from "./stackless.ts"
 import { within } from "./within.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
@@ -103,13 +104,16 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
 
 // What was left of a deadline says nothing about the deadline.
 const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>
-  new GatewayError({
-    method,
-    reason: new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }),
-    provider: target.leaf.provider,
-    eventId,
-    ...defined({ model: target.leaf.model })
-  })
+  stackless(
+    () =>
+      new GatewayError({
+        method,
+        reason: new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }),
+        provider: target.leaf.provider,
+        eventId,
+        ...defined({ model: target.leaf.model })
+      })
+  )
 
 /** The failure of a target whose request could not even be made. */
 export const unbuildable = (target: Target<never, unknown>, problem: GatewayOptions.Problem, eventId: string) =>

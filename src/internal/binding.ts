@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../GatewayError.ts"
 import { type Answer, textBody, webBody } from "./body.ts"
-import { promised } from "./promised.ts"
+import { makeAbort, promised } from "./promised.ts"
 
 /** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
 export interface GatewayBinding {
@@ -70,10 +70,9 @@ export const call = <E>(
   onThrown: (thrown: unknown) => E
 ): Effect.Effect<Answer, E> =>
   Effect.suspend(() => {
-    const controller = new AbortController()
-    const abort = Effect.sync(() => controller.abort())
+    const { abort, signal } = makeAbort()
     return promised(
-      () => invoke(controller.signal),
+      () => invoke(signal),
       abort,
       (result) => Effect.succeed(answerOf(result, abort)),
       onThrown

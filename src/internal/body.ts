@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import { type InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
 import { promised } from "./promised.ts"
+import { stackless } from "./stackless.ts"
 
 /** An unread body. */
 export interface Body {
@@ -38,7 +39,7 @@ export interface Answer {
 
 /** A failure while a body is read: the connection broke. */
 export const bodyFailure = (cause: unknown): TransportFailure | InvalidResponse =>
-  new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" })
+  stackless(() => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" }))
 
 /** Joins chunks, cut to `max` bytes, as text. A character cut at the end becomes a replacement character. */
 export const joinText = (chunks: ReadonlyArray<Uint8Array>, max: number): string => {
@@ -97,9 +98,11 @@ export const webBody = (response: Response, abort: Effect.Effect<void>): Body =>
     text: read(() => response.text()),
     bytes: read(async () => new Uint8Array(await response.arrayBuffer())),
     head: (max) =>
-      Effect.ensuring(
-        read(() => readHead(response, max)),
-        abort
+      promised(
+        () => readHead(response, max),
+        abort,
+        ({ isWhole, text }) => (isWhole ? Effect.succeed(text) : Effect.as(abort, text)),
+        bodyFailure
       ),
     reader: () => {
       const reader = response.body?.getReader()
@@ -128,17 +131,20 @@ const release = (body: { readonly cancel: () => Promise<void> } | null): void =>
   void body?.cancel().catch(() => undefined)
 }
 
-const readHead = async (response: Response, max: number): Promise<string> => {
+const readHead = async (
+  response: Response,
+  max: number
+): Promise<{ readonly text: string; readonly isWhole: boolean }> => {
   const reader = response.body?.getReader()
-  if (reader === undefined) return ""
+  if (reader === undefined) return { text: "", isWhole: true }
   const chunks: Array<Uint8Array> = []
   let size = 0
   while (size < max) {
     const { done, value } = await reader.read()
-    if (done) break
+    if (done) return { text: joinText(chunks, max), isWhole: true }
     chunks.push(value)
     size += value.length
   }
   release(reader)
-  return joinText(chunks, max)
+  return { text: joinText(chunks, max), isWhole: false }
 }

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { Reason } from "../GatewayError.ts"
 import { type Answer, webBody } from "./body.ts"
-import { promised } from "./promised.ts"
+import { makeAbort, promised } from "./promised.ts"
 import { redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
 
 /** Statuses that point elsewhere; 0 is what browsers make of them. */
@@ -18,8 +18,7 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
   const own = Object.fromEntries(new Headers(init.headers))
   return resending((request, resent) =>
     Effect.suspend(() => {
-      const controller = new AbortController()
-      const abort = Effect.sync(() => controller.abort())
+      const { abort, signal } = makeAbort()
       return promised(
         () =>
           fetch(request.url, {
@@ -27,7 +26,7 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
             redirect: init.redirect === "error" ? "error" : "manual",
             method: request.method,
             headers: { ...own, ...wireHeaders(request) },
-            signal: controller.signal,
+            signal,
             ...(request.body !== undefined && { body: request.body })
           }),
         abort,

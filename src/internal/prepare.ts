@@ -14,6 +14,7 @@ import { defined } from "./defined.ts"
 import type { Compiled } from "./executeGateway.ts"
 import { makePlan, type Plan, type Planned } from "./plan.ts"
 import type { Node } from "./routeNode.ts"
+import { stackless } from "./stackless.ts"
 
 /** Who executes a route; see `Router.Execution`. */
 export type Execution = "auto" | "client" | "gateway"
@@ -66,7 +67,9 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
 /** The failure of a run, with all its attempts. */
 export const withAttempts = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError => {
   const { eventId, logId, model, provider, reason, step } = error
-  return new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
+  return stackless(
+    () => new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
+  )
 }
 
 /** One target that is asked once: the same request either way, so nothing needs compiling. */

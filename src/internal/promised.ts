@@ -4,6 +4,15 @@
  */
 import * as Effect from "effect/Effect"
 
+/** What all of them are aborted with: a reason of its own would look at the stack each time. */
+const reason = new DOMException("The request was aborted", "AbortError")
+
+/** A signal, and what aborts. */
+export const makeAbort = (): { readonly signal: AbortSignal; readonly abort: Effect.Effect<void> } => {
+  const controller = new AbortController()
+  return { signal: controller.signal, abort: Effect.sync(() => controller.abort(reason)) }
+}
+
 /**
  * Waits for a promise, and goes on with what `onValue` makes of its value. A promise that is rejected, or cannot even be made, fails as `onThrown` says; `abort` is
  * run before that, and when the wait is interrupted.

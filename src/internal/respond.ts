@@ -9,6 +9,7 @@ import { GatewayError, type Reason } from "../GatewayError.ts"
 import { GatewayResponse, metaFromHeaders } from "../GatewayResponse.ts"
 import type { Answer } from "./body.ts"
 import { defined } from "./defined.ts"
+import { stackless } from "./stackless.ts"
 
 /** Most bytes of an error body that are read. */
 export const maxErrorBody = 65_536
@@ -29,12 +30,13 @@ const facts = (call: Call) =>
 
 /** A failure without an answer. */
 export const failure = (call: Call, reason: Reason): GatewayError =>
-  new GatewayError({ method: call.method, reason, ...facts(call) })
+  stackless(() => new GatewayError({ method: call.method, reason, ...facts(call) }))
 
 /** A failure that the binding threw. It carries a name and a message, and nothing else. */
 export const thrownFailure = (call: Call, thrown: unknown): GatewayError => {
   const error = thrown instanceof Error ? { name: thrown.name, message: thrown.message } : { message: String(thrown) }
-  return failure(call, Classifier.classify({ thrown: error, surface: call.surface, secrets: call.secrets }).reason)
+  const { secrets, surface } = call
+  return failure(call, stackless(() => Classifier.classify({ thrown: error, surface, secrets })).reason)
 }
 
 /** 2xx is a response; anything else is classified from at most {@link maxErrorBody} bytes of its body. */
@@ -45,22 +47,13 @@ export const respond = (call: Call, answer: Answer): Effect.Effect<GatewayRespon
   return failing(call, answer)
 }
 
-const failing = Effect.fnUntraced(function* (call: Call, answer: Answer): Effect.fn.Return<never, GatewayError> {
-  // The status alone says enough when the body of an error breaks off.
-  const body = yield* Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed(""))
-  const { reason } = Classifier.classify({
-    status: answer.status,
-    headers: answer.headers,
-    body,
-    surface: call.surface,
-    secrets: call.secrets,
-    now: yield* Clock.currentTimeMillis
-  })
-  const meta = metaFromHeaders(answer.headers)
-  return yield* new GatewayError({
-    method: call.method,
+const classified = (call: Call, { headers, status }: Answer, body: string, now: number): GatewayError => {
+  const { method, secrets, surface } = call
+  const { reason } = Classifier.classify({ status, headers, body, surface, secrets, now })
+  const meta = metaFromHeaders(headers)
+  return new GatewayError({
+    method,
     reason,
-    ...facts(call),
     ...defined({
       logId: meta.logId ?? call.logId,
       eventId: meta.eventId ?? call.eventId,
@@ -69,4 +62,11 @@ const failing = Effect.fnUntraced(function* (call: Call, answer: Answer): Effect
       model: meta.model ?? call.model
     })
   })
+}
+
+const failing = Effect.fnUntraced(function* (call: Call, answer: Answer): Effect.fn.Return<never, GatewayError> {
+  // The status alone says enough when the body of an error breaks off.
+  const body = yield* Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed(""))
+  const now = yield* Clock.currentTimeMillis
+  return yield* stackless(() => classified(call, answer, body, now))
 })

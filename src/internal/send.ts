@@ -8,6 +8,7 @@ import type { HttpMethod } from "effect/http/HttpMethod"
 import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
 import type { Answer } from "./body.ts"
 import { scrub } from "./secrets.ts"
+import { stackless } from "./stackless.ts"
 
 /** One HTTP request; header values are final, credentials included. */
 export interface Outgoing {
@@ -43,7 +44,10 @@ const field = (value: unknown, name: string): unknown =>
  * Finds out what broke. A reset before any byte of this answer, on a socket that had served before (or whose past is
  * not told), is what a kept-alive connection looks like that the server closed while the request was on its way.
  */
-export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure => {
+export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure =>
+  stackless(() => reasonOf(cause, secrets))
+
+const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure => {
   for (
     let at: unknown = cause, depth = 0;
     at !== undefined && at !== null && depth < 5;

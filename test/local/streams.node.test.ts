@@ -24,6 +24,12 @@ const faults = (stream: Upstream.StreamFault): Record<string, string> => ({
   "cf-aig-local-faults": JSON.stringify([{ stream }])
 })
 
+/** A text per byte, without the second in which the answer was made: the next answer may be of the next one. */
+const timeless = (bytes: Uint8Array): string =>
+  Buffer.from(bytes)
+    .toString("latin1")
+    .replace(/(?<="created":)\d+/g, (digits) => "0".repeat(digits.length))
+
 const [chat, , anthropic] = dialects
 if (chat === undefined || anthropic === undefined) throw new Error("surfaces are missing")
 
@@ -113,7 +119,7 @@ describe("faults over sockets", () => {
       for (const bytes of [1, 5, 100, 333]) {
         for (const fault of [{ resetAfter: { bytes } }, { dropAfter: { bytes } }, { endAfter: { bytes } }]) {
           const cut = yield* Effect.flatMap(ask(server, chat, faults(fault)), receive)
-          assert.deepStrictEqual(cut.bytes, whole.bytes.slice(0, bytes))
+          assert.strictEqual(timeless(cut.bytes), timeless(whole.bytes.slice(0, bytes)))
           assert.strictEqual(cut.broken, !("endAfter" in fault))
         }
       }
@@ -126,7 +132,7 @@ describe("faults over sockets", () => {
       const whole = yield* Effect.flatMap(ask(server, chat), receive)
       for (const fault of [{ chunkSize: 1 }, { eventsPerChunk: 1000 }]) {
         const received = yield* Effect.flatMap(ask(server, chat, faults(fault)), receive)
-        assert.strictEqual(received.text, whole.text)
+        assert.strictEqual(timeless(received.bytes), timeless(whole.bytes))
       }
       const big = yield* Effect.flatMap(ask(server, chat, faults({ bigEvent: 20 * 1024 * 1024 })), receive)
       assert.strictEqual(deltasOf("chat", big.text)[1]?.length, 20 * 1024 * 1024)
