@@ -6,6 +6,7 @@
 export const names = {
   loop: "loop over undici, by hand",
   bare: "Router.run alone",
+  kept: "Router.run, kept by hand",
   batch: "Batch.run",
   journal: "Batch.run with a journal",
   cli: "effect-ai-gateway batch"

@@ -1,7 +1,7 @@
 /**
  * Who takes part in `questions/batch.ts`: one process per contender and round.
  */
-import { mkdtemp, rm } from "node:fs/promises"
+import { mkdtemp, open, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
@@ -70,6 +70,34 @@ const byHand = async (url: string, prompt: string): Promise<string> => {
   }
 }
 
+/**
+ * A file of lines as one writes it by hand for results that must not be lost: whatever comes while a write or a sync is under way shares the next one. It is
+ * never read again, and checks nothing.
+ */
+const keep = async (path: string) => {
+  const file = await open(path, "w")
+  const makeQueue = (work: (lines: string) => Promise<unknown>) => {
+    let pending = ""
+    let next: Promise<unknown> | undefined
+    let running: Promise<unknown> = Promise.resolve()
+    return (line: string): Promise<unknown> => {
+      pending += line
+      next ??= running.then(() => {
+        const lines = pending
+        pending = ""
+        next = undefined
+        running = work(lines)
+        return running
+      })
+      return next
+    }
+  }
+  const write = makeQueue((lines) => file.appendFile(lines))
+  const sync = makeQueue(() => file.datasync())
+  const written = (value: object): Promise<unknown> => write(`${JSON.stringify(value)}\n`)
+  return { written, durable: (value: object) => written(value).then(() => sync("")), close: () => file.close() }
+}
+
 /** Does so many items; `one` is called after each. */
 type Work = (items: number, one: () => void, folder: string) => Promise<void>
 
@@ -109,6 +137,26 @@ const ours = ({ concurrency, name, url }: Command): Work => {
         )
       )
     )
+  const kept: Work = async (items, one, path) => {
+    const keeper = await keep(path)
+    await runtime.runPromise(
+      Stream.runDrain(
+        Stream.mapEffect(
+          Stream.range(0, items - 1),
+          (i) =>
+            Effect.gen(function* () {
+              yield* Effect.promise(() => keeper.written({ id: idOf(i) }))
+              const { attempts, eventId, value } = yield* Router.run(route, promptOf(i))
+              const { raw, ...answer } = value
+              yield* Effect.promise(() => keeper.durable({ id: idOf(i), eventId, answer, attempts: attempts.length }))
+              one()
+            }),
+          { concurrency, unordered: true }
+        )
+      )
+    )
+    await keeper.close()
+  }
   const batch: Work = (items, one, path) => {
     const journal =
       name === names.journal
@@ -122,7 +170,7 @@ const ours = ({ concurrency, name, url }: Command): Work => {
       )
     )
   }
-  return name === names.bare ? bare : batch
+  return name === names.bare ? bare : name === names.kept ? kept : batch
 }
 
 serve<Command>(async (command): Promise<Report> => {

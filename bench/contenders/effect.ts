@@ -65,6 +65,12 @@ const planned = (job: Job, call: Call): Asking => {
     )
 }
 
+/** A request that can be interrupted, and nothing around it: below it no program of Effect goes. */
+export const onceOverFetch: Make = (job) => {
+  const call = callOf(job)
+  return contender(call, (prompt) => attempt(call, 0, prompt))
+}
+
 export const retryOverFetch: Make = (job) => contender(callOf(job), retrying(job, callOf(job)))
 
 export const planOverFetch: Make = (job) => contender(callOf(job), planned(job, callOf(job)))

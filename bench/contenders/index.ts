@@ -81,6 +81,14 @@ export const entries: ReadonlyArray<Entry> = [
     retry: "no",
     note: "does not cancel a request that is late"
   },
+  {
+    ...none,
+    name: "Effect, one request",
+    module: "contenders/effect.ts",
+    make: "onceOverFetch",
+    note: "a request that can be interrupted, and nothing else",
+    thorough: true
+  },
   { ...effect, name: "Effect retry, timeout", make: "retryOverFetch", fallback: "by hand", thorough: true },
   { ...effect, name: "Effect ExecutionPlan", make: "planOverFetch" },
   { ...effect, name: "Effect ExecutionPlan over undici", make: "planOverUndici", thorough: true },

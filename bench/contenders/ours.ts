@@ -101,9 +101,12 @@ const stubBinding = {
 
 const overStub: Service = GatewayService.layerBinding(stubBinding, { gateway })
 
+/** What every call that can be left brings along; without a router too. */
+const signal = (): AbortSignal => new AbortController().signal
+
 export const overFetch: Make = (job) => {
   const call = callOf(job)
-  return contender(job, overHttp(job, fetchClient), () => call(0, promptOf(0)))
+  return contender(job, overHttp(job, fetchClient), () => call(0, promptOf(0), signal()))
 }
 
 export const overUndici: Make = (job) => {
@@ -123,7 +126,7 @@ export const overBinding: Make = (job) => {
     })
   )
   return contender(job, GatewayService.layerBinding(binding, { gateway }), async () => {
-    const response = await binding.gateway(gateway).run([{ ...leg, headers: {} }])
+    const response = await binding.gateway(gateway).run([{ ...leg, headers: {} }], { signal: signal() })
     return textIn(await response.json())
   })
 }

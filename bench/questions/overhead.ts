@@ -31,7 +31,7 @@ const difference = (a: ReadonlyArray<Sample>, b: ReadonlyArray<Sample>): Spread 
 const takesPart = ({ checksOnly, name, network }: Entry): boolean =>
   checksOnly !== true &&
   network !== true &&
-  !["raw fetch again", "raw undici.request", "Effect ExecutionPlan over undici"].includes(name)
+  !["raw fetch again", "raw undici.request", "Effect, one request", "Effect ExecutionPlan over undici"].includes(name)
 
 /** Those that bring their own fiber along can be asked many times in one. */
 const hasFibers = ({ name, ours }: Entry): boolean => ours || name.startsWith("Effect")

@@ -41,7 +41,9 @@ interface Measured {
 /** A thousand calls of everybody take more ports than there are, and more time than a quick look has. */
 const takesPart = ({ name, ours }: Entry, level: Level, quick: boolean): boolean =>
   level !== 1024 ||
-  (!quick && (ours || [floor, "raw undici.request", "hand-written loop", "Effect ExecutionPlan"].includes(name)))
+  (!quick &&
+    (ours ||
+      [floor, "raw undici.request", "hand-written loop", "Effect, one request", "Effect ExecutionPlan"].includes(name)))
 
 /** What is added is asked once, where it is steadiest. */
 const hasFloor = ({ ours }: Entry, level: Level): boolean => level === 64 && ours
