@@ -34,8 +34,13 @@ const CurrentTrail = Context.Reference<Trail | undefined>("effect-ai-gateway/Log
   defaultValue: () => undefined
 })
 
-const attemptsOf = (trail: Trail | undefined): ReadonlyArray<Attempt> =>
-  trail === undefined ? [] : trail.slots.flatMap((slot) => (slot.attempt === undefined ? [] : [slot.attempt]))
+const attemptsOf = (trail: Trail | undefined): ReadonlyArray<Attempt> => {
+  const out: Array<Attempt> = []
+  for (const { attempt } of trail?.slots ?? []) {
+    if (attempt !== undefined) out.push(attempt)
+  }
+  return out
+}
 
 /** What {@link collect} returns. */
 export interface Collected<A> {
@@ -105,24 +110,34 @@ export interface Running {
 
 type OnAttempt = ((attempt: Attempt) => void) | undefined
 
-const beginIn = (fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt: OnAttempt): Running => {
-  const clock = fiber.getRef(Clock.Clock)
-  const startedAt = clock.currentTimeMillisUnsafe()
-  const slot: Slot = { attempt: undefined }
-  for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(slot)
-  return {
-    end: (exit, ended) => {
-      if (slot.attempt !== undefined) return
-      slot.attempt = {
-        ...started,
-        ...ended,
-        endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
-        outcome: outcomeOf(exit, ended),
-        startedAt,
-        duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
-      }
-      onAttempt?.(slot.attempt)
+/** An attempt in the places that it has taken. */
+class Begun implements Running {
+  private readonly clock: Clock.Clock
+  private readonly started: Started
+  private readonly onAttempt: OnAttempt
+  private readonly startedAt: number
+  private readonly slot: Slot = { attempt: undefined }
+
+  constructor(fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt: OnAttempt) {
+    this.clock = fiber.getRef(Clock.Clock)
+    this.started = started
+    this.onAttempt = onAttempt
+    this.startedAt = this.clock.currentTimeMillisUnsafe()
+    for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(this.slot)
+  }
+
+  end(exit: Exit.Exit<unknown, unknown>, ended: Ended): void {
+    const { clock, slot, started, startedAt } = this
+    if (slot.attempt !== undefined) return
+    slot.attempt = {
+      ...started,
+      ...ended,
+      endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
+      outcome: outcomeOf(exit, ended),
+      startedAt,
+      duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
     }
+    this.onAttempt?.(slot.attempt)
   }
 }
 
@@ -130,7 +145,7 @@ const beginIn = (fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttem
  * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
  */
 export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
-  Effect.withFiber((fiber) => Effect.succeed(beginIn(fiber, started, onAttempt)))
+  Effect.withFiber((fiber) => Effect.succeed(new Begun(fiber, started, onAttempt)))
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
@@ -143,7 +158,7 @@ export const record = <A, E, R>(
   onAttempt?: (attempt: Attempt) => void
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const running = beginIn(fiber, started, onAttempt)
+    const running = new Begun(fiber, started, onAttempt)
     return Effect.onExit(self, (exit) => {
       running.end(exit, describe(exit))
       return Effect.void

@@ -20,6 +20,7 @@ import type { Delta } from "./internal/deltas/delta.ts"
 import type { Usage } from "./internal/dialects/dialect.ts"
 import { executeClient } from "./internal/executeClient.ts"
 import { askWhole, executeGateway } from "./internal/executeGateway.ts"
+import { either } from "./internal/orElse.ts"
 import { type Target, targetsOf } from "./internal/plan.ts"
 import { logRecovery, prepare, withAttempts } from "./internal/prepare.ts"
 import { pulled } from "./internal/pulled.ts"
@@ -153,8 +154,8 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
             const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
               ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
               : executeGateway(run, compiled, askWhole(run, compiled))
-            const settled = Effect.catch(executed, (error) => Effect.fail(withAttempts(error, run.attempts)))
-            return Effect.flatMap(settled, (answered) => {
+            const failed = (error: GatewayError) => Effect.fail(withAttempts(error, run.attempts))
+            return either(executed, failed, (answered) => {
               const result = routed(answered, run, by)
               annotate?.({
                 "gen_ai.provider.name": result.provider,
@@ -164,7 +165,9 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
                 "ai_gateway.attempts": result.attempts.length,
                 "ai_gateway.log_id": result.logId
               })
-              return Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
+              return run.attempts.length === 1
+                ? Effect.succeed(result)
+                : Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
             })
           }
         )

@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../GatewayError.ts"
 import { type Answer, textBody, webBody } from "./body.ts"
-import { makeAbort, promised } from "./promised.ts"
+import { requested } from "./promised.ts"
 
 /** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
 export interface GatewayBinding {
@@ -68,13 +68,4 @@ const answerOf = (result: unknown, abort: Effect.Effect<void>): Answer => {
 export const call = <E>(
   invoke: (signal: AbortSignal) => Promise<unknown>,
   onThrown: (thrown: unknown) => E
-): Effect.Effect<Answer, E> =>
-  Effect.suspend(() => {
-    const { abort, signal } = makeAbort()
-    return promised(
-      () => invoke(signal),
-      abort,
-      (result) => Effect.succeed(answerOf(result, abort)),
-      onThrown
-    )
-  })
+): Effect.Effect<Answer, E> => requested(invoke, (result, abort) => Effect.succeed(answerOf(result, abort)), onThrown)

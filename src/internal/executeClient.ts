@@ -2,7 +2,6 @@
  * Runs a plan on the client: attempts, waits, fallbacks, deadlines. This is the reference that compiled execution is
  * held against.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, GatewayError, Timeout } from "../GatewayError.ts"
 import { method, type Run } from "./attempt.ts"
+import { orElse } from "./orElse.ts"
 import type { Plan, Target } from "./plan.ts"
 import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "./routeNode.ts"
 
@@ -82,16 +82,6 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 
 const late = (target: Target<never, unknown>, eventId: string): GatewayError =>
   new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), provider: target.leaf.provider, eventId })
-
-/** `Effect.catch` in one step: every call has a chain of these around it while it waits. */
-const orElse = <A>(
-  self: Effect.Effect<A, GatewayError>,
-  f: (error: GatewayError) => Effect.Effect<A, GatewayError>
-): Effect.Effect<A, GatewayError> =>
-  Effect.catchCause(self, (cause) => {
-    const failure = Cause.findError(cause)
-    return Result.isFailure(failure) || Cause.hasDies(cause) ? Effect.failCause(cause) : f(failure.success)
-  })
 
 /** `Effect.result` in terms of what is in every bundle anyway. */
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>

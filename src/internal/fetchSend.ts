@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { Reason } from "../GatewayError.ts"
 import { type Answer, webBody } from "./body.ts"
-import { makeAbort, promised } from "./promised.ts"
+import { requested } from "./promised.ts"
 import { redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
 
 /** Statuses that point elsewhere; 0 is what browsers make of them. */
@@ -17,33 +17,24 @@ const isRedirect = (status: number): boolean => status === 0 || (status >= 300 &
 export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit): Send => {
   const own = Object.fromEntries(new Headers(init.headers))
   return resending((request, resent) =>
-    Effect.suspend(() => {
-      const { abort, signal } = makeAbort()
-      return promised(
-        () =>
-          fetch(request.url, {
-            ...init,
-            redirect: init.redirect === "error" ? "error" : "manual",
-            method: request.method,
-            headers: { ...own, ...wireHeaders(request) },
-            signal,
-            ...(request.body !== undefined && { body: request.body })
-          }),
-        abort,
-        (response): Effect.Effect<Answer, Reason> => {
-          const { headers, status } = response
-          if (response.redirected || isRedirect(status)) {
-            return Effect.flatMap(abort, () => Effect.fail(redirected(status)))
-          }
-          return Effect.succeed({
-            status,
-            headers: Object.fromEntries(headers),
-            body: webBody(response, abort),
-            resent
-          })
-        },
-        (cause) => transportReason(cause, request.secrets)
-      )
-    })
+    requested(
+      (signal) =>
+        fetch(request.url, {
+          ...init,
+          redirect: init.redirect === "error" ? "error" : "manual",
+          method: request.method,
+          headers: { ...own, ...wireHeaders(request) },
+          signal,
+          ...(request.body !== undefined && { body: request.body })
+        }),
+      (response, abort): Effect.Effect<Answer, Reason> => {
+        const { headers, status } = response
+        if (response.redirected || isRedirect(status)) {
+          return Effect.flatMap(abort, () => Effect.fail(redirected(status)))
+        }
+        return Effect.succeed({ status, headers: Object.fromEntries(headers), body: webBody(response, abort), resent })
+      },
+      (cause) => transportReason(cause, request.secrets)
+    )
   )
 }

@@ -11,6 +11,7 @@ import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { type Backend, checkId, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
 import { isHeaderValue, isId } from "./headers.ts"
+import { either } from "./orElse.ts"
 import { type Call, failure, respond } from "./respond.ts"
 import { reveal, secretsOf } from "./secrets.ts"
 import type { Outgoing, Send } from "./send.ts"
@@ -174,9 +175,11 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             // Which of several legs an answer is about is only known from its headers.
             ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
           }
-          return send({ method: "POST", url, headers: revealed.headers, body, secrets: call.secrets }).pipe(
-            Effect.mapError((reason) => failure(call, reason)),
-            Effect.flatMap((answer) => respond(call, answer))
+          const { secrets } = call
+          return either(
+            send({ method: "POST", url, headers: revealed.headers, body, secrets }),
+            (reason) => Effect.fail(failure(call, reason)),
+            (answer) => respond(call, answer)
           )
         }
       ),

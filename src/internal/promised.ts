@@ -4,18 +4,29 @@
  */
 import * as Effect from "effect/Effect"
 
-/** What all of them are aborted with: a reason of its own would look at the stack each time. */
+/** What all requests are aborted with: a reason of its own would look at the stack each time. */
 const reason = new DOMException("The request was aborted", "AbortError")
 
-/** A signal, and what aborts. */
-export const makeAbort = (): { readonly signal: AbortSignal; readonly abort: Effect.Effect<void> } => {
-  const controller = new AbortController()
-  return { signal: controller.signal, abort: Effect.sync(() => controller.abort(reason)) }
+/** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
+const follow = <A, B, E>(
+  resume: (effect: Effect.Effect<B, E>) => void,
+  make: () => PromiseLike<A>,
+  abort: Effect.Effect<void>,
+  onValue: (value: A) => Effect.Effect<B, E>,
+  onThrown: (thrown: unknown) => E
+): void => {
+  const fail = (thrown: unknown): void => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown))))
+  try {
+    // What `onValue` throws is a defect of the fiber, and not of the promise.
+    make().then((value) => resume(Effect.suspend(() => onValue(value))), fail)
+  } catch (thrown) {
+    fail(thrown)
+  }
 }
 
 /**
- * Waits for a promise, and goes on with what `onValue` makes of its value. A promise that is rejected, or cannot even be made, fails as `onThrown` says; `abort` is
- * run before that, and when the wait is interrupted.
+ * Waits for a promise, and goes on with what `onValue` makes of its value. When it is rejected it fails as `onThrown` says; `abort` is run
+ * before that, and when the wait is interrupted.
  */
 export const promised = <A, B, E>(
   make: () => PromiseLike<A>,
@@ -24,12 +35,25 @@ export const promised = <A, B, E>(
   onThrown: (thrown: unknown) => E
 ): Effect.Effect<B, E> =>
   Effect.callback((resume) => {
-    const fail = (thrown: unknown): void => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown))))
-    try {
-      // What `onValue` throws is a defect of the fiber, and not of the promise.
-      make().then((value) => resume(Effect.suspend(() => onValue(value))), fail)
-    } catch (thrown) {
-      fail(thrown)
-    }
+    follow(resume, make, abort, onValue, onThrown)
+    return abort
+  })
+
+/** {@link promised} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to come. */
+export const requested = <A, B, E>(
+  make: (signal: AbortSignal) => PromiseLike<A>,
+  onValue: (value: A, abort: Effect.Effect<void>) => Effect.Effect<B, E>,
+  onThrown: (thrown: unknown) => E
+): Effect.Effect<B, E> =>
+  Effect.callback((resume) => {
+    const controller = new AbortController()
+    const abort = Effect.sync(() => controller.abort(reason))
+    follow(
+      resume,
+      () => make(controller.signal),
+      abort,
+      (value) => onValue(value, abort),
+      onThrown
+    )
     return abort
   })

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type { HttpMethod } from "effect/http/HttpMethod"
 import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
 import type { Answer } from "./body.ts"
+import { orElse } from "./orElse.ts"
 import { scrub } from "./secrets.ts"
 import { stackless } from "./stackless.ts"
 
@@ -92,7 +93,7 @@ export const resending =
     Effect.withFiber((fiber) => {
       const clock = fiber.getRef(Clock.Clock)
       const startedAt = clock.currentTimeMillisUnsafe()
-      return Effect.catch(once(request, false), (reason) =>
+      return orElse(once(request, false), (reason) =>
         // A socket that was closed before we wrote fails at once; a peer that took its time may have begun to work.
         reason._tag === "TransportFailure" &&
         reason.kind === "stale" &&

@@ -33,26 +33,30 @@ const after = (context: Context.Context<never>, millis: number, act: () => void)
  * Interrupts an effect that has not ended after so many milliseconds, waits for its finalizers, and then fails as `expired` says.
  * `undefined`: no limit.
  */
-export const within = <A, E, R>(
-  self: Effect.Effect<A, E, R>,
+export const within = <A, E>(
+  self: Effect.Effect<A, E>,
   millis: number | undefined,
   expired: (millis: number) => E
-): Effect.Effect<A, E, R> =>
-  millis === undefined
-    ? self
-    : Effect.contextWith((context: Context.Context<R>) =>
-        Effect.callback((resume) => {
-          const running = Effect.runForkWith(context)(self)
-          const ended = running.pollUnsafe()
-          if (ended !== undefined) return resume(ended)
-          const callOff = after(context, millis, () =>
-            resume(Effect.flatMap(Fiber.interrupt(running), () => Effect.fail(expired(millis))))
-          )
-          running.addObserver((exit) => {
-            callOff()
-            resume(exit)
-          })
-          // The timer ends with it.
-          return Fiber.interrupt(running)
-        })
-      )
+): Effect.Effect<A, E> =>
+  millis === undefined ? self : Effect.withFiber(({ context }) => limited(self, millis, expired, context))
+
+const limited = <A, E>(
+  self: Effect.Effect<A, E>,
+  millis: number,
+  expired: (millis: number) => E,
+  context: Context.Context<never>
+): Effect.Effect<A, E> =>
+  Effect.callback((resume) => {
+    const running = Effect.runForkWith(context)(self)
+    const ended = running.pollUnsafe()
+    if (ended !== undefined) return resume(ended)
+    const callOff = after(context, millis, () =>
+      resume(Effect.flatMap(Fiber.interrupt(running), () => Effect.fail(expired(millis))))
+    )
+    running.addObserver((exit) => {
+      callOff()
+      resume(exit)
+    })
+    // The timer ends with it.
+    return Fiber.interrupt(running)
+  })

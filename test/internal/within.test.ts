@@ -9,7 +9,7 @@ import { within } from "../../src/internal/within.ts"
 
 const late = (millis: number) => `after ${millis}`
 
-class Word extends Context.Service<Word, string>()("test/Word") {}
+const Word = Context.Reference<string>("test/Word", { defaultValue: () => "nowhere" })
 
 /** Never ends; interrupted, it takes so many milliseconds more. What happens is told in order. */
 const slow = (millis: number) => {
