@@ -10,6 +10,8 @@ export default defineConfig({
     environment: "node",
     allowOnly: false,
     passWithNoTests: false,
+    // Real sockets, processes and runtimes share two cores there. What fails twice fails; what fails once is marked in the report, and is to be looked at.
+    retry: process.env["CI"] === undefined ? 0 : 1,
     setupFiles: ["test/support/seed.ts"],
     // Far beyond what any of them takes: a limit is for what hangs, and a machine that does something else beside is no failure.
     testTimeout: 60_000,
