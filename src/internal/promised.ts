@@ -3,9 +3,10 @@
  * `Effect.map` around it does the same and holds more while it waits.
  */
 import * as Effect from "effect/Effect"
+import { stackless } from "./stackless.ts"
 
-/** What all requests are aborted with: a reason of its own would look at the stack each time. */
-const reason = new DOMException("The request was aborted", "AbortError")
+/** As `abort` makes it by itself, without the stack. Each request has its own: whoever is given it may write on it. */
+const aborted = (): DOMException => stackless(() => new DOMException("This operation was aborted", "AbortError"))
 
 /** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
 const follow = <A, B, E>(
@@ -47,7 +48,7 @@ export const requested = <A, B, E>(
 ): Effect.Effect<B, E> =>
   Effect.callback((resume) => {
     const controller = new AbortController()
-    const abort = Effect.sync(() => controller.abort(reason))
+    const abort = Effect.sync(() => controller.abort(aborted()))
     follow(
       resume,
       () => make(controller.signal),
