@@ -1,20 +1,12 @@
 /**
  * What comes after a failure, in one step each: every call has a chain of these around it while it waits, and `Effect.catch` and `Effect.matchEffect` hold more.
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 
-/** What is left of a cause that nobody can handle: defects and interruptions. */
-const withoutErrors = <E>(cause: Cause.Cause<E>): Cause.Cause<never> =>
-  Cause.fromReasons(cause.reasons.filter((reason): reason is Cause.Reason<never> => !Cause.isFailReason(reason)))
-
-const handled = <E, B, E2>(cause: Cause.Cause<E>, f: (error: E) => Effect.Effect<B, E2>): Effect.Effect<B, E2> => {
-  const failure = Cause.findError(cause)
-  return Result.isSuccess(failure) && !Cause.hasDies(cause)
-    ? f(failure.success)
-    : Effect.failCause(withoutErrors(cause))
-}
+// Which causes hold an error to handle is for Effect to say, once there is one.
+const handled = <E, B, E2>(cause: Cause.Cause<E>, f: (error: E) => Effect.Effect<B, E2>): Effect.Effect<B, E2> =>
+  Effect.catch(Effect.failCause(cause), f)
 
 /** `Effect.catch`. */
 export const orElse = <A, E, B, E2>(
