@@ -1,6 +1,8 @@
 /**
  * Streams over real sockets: the local gateway as a server, through every client, and through the binding.
  */
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
@@ -27,8 +29,8 @@ const overHttp = ({ url }: Server) => GatewayService.layerHttp({ accountId: "loc
 
 /** The binding, whose service is behind a socket. */
 const overBinding = ({ url }: Server) => {
-  const fetcher = (request: Request) =>
-    fetch(new Request(request.url.replace("https://workers-binding.ai", url), request))
+  const fetcher = (request: Request, signal: AbortSignal | undefined) =>
+    fetch(new Request(request.url.replace("https://workers-binding.ai", url), request), { signal: signal ?? null })
   return GatewayService.layerBinding(makeBinding(fetcher), { gateway: "default" })
 }
 
@@ -67,6 +69,17 @@ const until = <E>(holds: Effect.Effect<boolean, E>): Effect.Effect<void, E> =>
 /** Lets a client put its connection back: a few turns of the event loop, because no client tells. */
 const turns = Effect.promise(async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+})
+
+setFlagsFromString("--expose-gc")
+const gc: () => void = runInNewContext("gc")
+
+/** Collects what nobody holds any more. In turns of their own, because what a job has seen of a weak reference is held until it ends. */
+const collected = Effect.promise(async () => {
+  for (let turn = 0; turn < 2; turn++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    gc()
+  }
 })
 
 /** Waits a hundred times as long as it is told: for what happens at once on a machine that has nothing else to do. */
@@ -221,6 +234,8 @@ describe("a consumer that leaves", () => {
         for (const count of [1, 2]) {
           const fiber = yield* Effect.forkChild(Stream.runDrain(Router.stream(both, "hi")))
           yield* until(Effect.sync(() => provider.bodies.length === count))
+          // A client that stays away long enough has lived through a collection.
+          yield* collected
           yield* Fiber.interrupt(fiber)
           yield* until(Effect.sync(() => provider.open() === 0))
         }

@@ -57,18 +57,18 @@ const overHttp = (baseUrl: string) =>
 const closed = (): TypeError =>
   new TypeError("fetch failed", { cause: { code: "UND_ERR_SOCKET", socket: { bytesRead: 0 } } })
 
-/** Calls a gateway without a socket, in the clock of the test. */
+/** Calls a gateway without a socket, in the clock of the test. The signal is the caller's own: that of a request is deaf once the request has been collected. */
 const fetcher = (local: LocalGateway.LocalGateway, onDisconnect: () => Error) =>
   Effect.map(
     Effect.context(),
     (context) =>
-      (request: Request): Promise<Response> =>
-        Effect.runPromiseWith(context)(Effect.mapError(local.handle(request), onDisconnect), { signal: request.signal })
+      (request: Request, signal: AbortSignal | undefined): Promise<Response> =>
+        Effect.runPromiseWith(context)(Effect.mapError(local.handle(request), onDisconnect), { signal })
   )
 
 const clientOf = Effect.fnUntraced(function* (local: LocalGateway.LocalGateway) {
   const handle = yield* fetcher(local, closed)
-  const fetch: typeof globalThis.fetch = (input, init) => handle(new Request(input, init))
+  const fetch: typeof globalThis.fetch = (input, init) => handle(new Request(input, init), init?.signal ?? undefined)
   return FetchHttpClient.layer.pipe(Layer.provideMerge(Layer.succeed(FetchHttpClient.Fetch, fetch)))
 })
 

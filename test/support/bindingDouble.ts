@@ -9,8 +9,11 @@
 
 const origin = "https://workers-binding.ai"
 
-/** The service behind the binding. Its requests have the origin `https://workers-binding.ai`. */
-export type Fetcher = (request: Request) => Promise<Response>
+/**
+ * The service behind the binding. Its requests have the origin `https://workers-binding.ai`. `signal` is the caller's own: on Node that of a request, or of one
+ * made from it, is deaf once the request has been collected (nodejs/undici#4068), so whoever passes a request on passes this along.
+ */
+export type Fetcher = (request: Request, signal: AbortSignal | undefined) => Promise<Response>
 
 type Metadata = Record<string, number | string | boolean | null | bigint>
 
@@ -213,7 +216,7 @@ const urlOf = (path: string): URL => {
 
 const dispatch = async (fetcher: Fetcher, request: Request, signal: AbortSignal | undefined): Promise<Response> => {
   signal?.throwIfAborted()
-  const pending = fetcher(request)
+  const pending = fetcher(request, signal)
   return received(await (signal === undefined ? pending : orAborted(pending, signal)), signal)
 }
 
