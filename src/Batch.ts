@@ -19,6 +19,7 @@ import { type GatewayError, invalid, type ReasonTag } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
 import * as Engine from "./internal/batch/engine.ts"
+import type { Plan, Engine as Running } from "./internal/batch/job.ts"
 import { Ledger } from "./internal/batch/ledger.ts"
 import { limited } from "./internal/batch/limitedSend.ts"
 import { type Facts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
@@ -26,6 +27,7 @@ import type { Result } from "./internal/batch/result.ts"
 import type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 import { defined } from "./internal/defined.ts"
 import { millisOf } from "./internal/duration.ts"
+import { keptAs, plainJsonOf } from "./internal/plainJson.ts"
 import * as Limiter from "./Limiter.ts"
 import * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
@@ -318,7 +320,7 @@ const limitedRouter = (router: Router.Router["Service"], limiter: Limiter.Limite
   )
 
 /** Runs one item. */
-type RunItem<Item, Out> = Engine.Plan<Item, Out, never, never>["run"]
+type RunItem<Item, Out> = Plan<Item, Out, never, never>["run"]
 
 const runItem = <Item, In, Out>(
   options: Options<Item, In, Out>,
@@ -345,7 +347,7 @@ const runItem = <Item, In, Out>(
 }
 
 const summaryOf = (
-  { counters, gate, tally }: Engine.Engine<unknown, unknown>,
+  { counters, gate, tally }: Running<unknown, unknown>,
   ledger: Ledger,
   damage: ReadonlyArray<Damage>,
   now: number
@@ -562,13 +564,14 @@ export const runWithSummary = <Item, In, Out, E = never, R = never, E2 = never, 
  */
 export const withoutRaw = <A extends { readonly raw: unknown }>(
   schema: Schema.Codec<A, unknown>
-): Schema.Codec<A, unknown> =>
-  schema.pipe(
+): Schema.Codec<A, unknown> => {
+  const strip = (value: A): A => ({ ...value, raw: null })
+  const stripped = schema.pipe(
     Schema.decodeTo(
       Schema.toType(schema),
-      SchemaTransformation.transform<A, A>({
-        decode: (value) => value,
-        encode: (value) => ({ ...value, raw: null })
-      })
+      SchemaTransformation.transform<A, A>({ decode: (value) => value, encode: strip })
     )
   )
+  const plain = plainJsonOf(schema)
+  return plain === undefined ? stripped : keptAs(stripped, (value) => plain(strip(value)))
+}

@@ -55,9 +55,9 @@ export interface Known {
   readonly location: number
 }
 
-/** An entry that was handed over: a crash of this process no longer loses it. */
+/** Entries that were handed over: a crash of this process no longer loses them. */
 export interface Appended {
-  /** Ends when a crash of the machine no longer loses it either. */
+  /** Ends when a crash of the machine no longer loses them either. */
   readonly durable: Effect.Effect<void, JournalError>
 }
 
@@ -85,8 +85,11 @@ export interface OpenJournal {
   readonly lastWritten?: number | undefined
   /** Has the journal look written to, at that time in milliseconds since the epoch: requests that are tried again write nothing else. */
   readonly touch?: ((now: number) => void) | undefined
-  /** Called by many fibers at once. After a failure every call fails. */
-  readonly append: (entry: Entry) => Effect.Effect<Appended, JournalError>
+  /**
+   * Writes entries, in order; what comes while others are written comes together. Called by several fibers at once. When it fails some of them may have been
+   * written, and every later call fails.
+   */
+  readonly append: (entries: ReadonlyArray<Entry>) => Effect.Effect<Appended, JournalError>
   /** The record of a `done` or `dead` entry. */
   readonly read: (location: number) => Effect.Effect<Json, JournalError>
 }
@@ -154,9 +157,9 @@ export const memory: Effect.Effect<MemoryJournal> = Effect.sync(() => {
     }
     const opened: OpenJournal = {
       damage: [],
-      append: (entry) =>
+      append: (more) =>
         Effect.sync(() => {
-          entries.push(entry)
+          entries.push(...more)
           return { durable: Effect.void }
         }),
       read: (location) =>

@@ -34,6 +34,7 @@ import * as embeddings from "./internal/dialects/embeddings.ts"
 import * as googleDialect from "./internal/dialects/google.ts"
 import * as openaiDialect from "./internal/dialects/openai.ts"
 import * as workersAiDialect from "./internal/dialects/workersAi.ts"
+import { keptAs } from "./internal/plainJson.ts"
 
 export type { Decoded, Delta, DeltaDecoder, Fault, Streaming } from "./internal/deltas/delta.ts"
 export type {
@@ -308,8 +309,8 @@ const requestSchema = (): Schema.Codec<Request> => {
   })
 }
 
-const replySchema = (): Schema.Codec<Reply> =>
-  Schema.Struct({
+const replySchema = (): Schema.Codec<Reply> => {
+  const schema: Schema.Codec<Reply> = Schema.Struct({
     text: Schema.String,
     reasoning: Schema.optionalKey(Schema.String),
     toolCalls: Schema.Array(toolCallSchema()),
@@ -326,6 +327,10 @@ const replySchema = (): Schema.Codec<Reply> =>
     id: Schema.optionalKey(Schema.String),
     raw: Schema.Unknown
   })
+  // Every dialect makes them of JSON.
+  keptAs(schema, (reply) => reply)
+  return schema
+}
 
 /**
  * Schema of {@link Request}. It checks the shape; ranges and what a provider accepts are checked by `encode`, with the

@@ -287,7 +287,7 @@ const impossible = (state: KeyState, { requests, tokens }: Needs): GatewayError 
 /** Waits for a signal, at most so long. The only place where an acquisition can be interrupted: what is admitted is never lost. */
 const pause = (waiter: Waiter, millis: number): Effect.Effect<void> => {
   const woken = Effect.callback<void>((resume) => {
-    waiter.wake = () => resume(Effect.void)
+    waiter.wake = () => resume(Effect.yieldNow)
     if (waiter.signalled) waiter.wake()
   })
   return Effect.interruptible(Number.isFinite(millis) ? Effect.raceFirst(woken, Effect.sleep(millis)) : woken)

@@ -159,6 +159,11 @@ const journalOf = (
   onOpen: (learn: BatchJournal.OpenOptions["onEntry"]) => void
 ): BatchJournal.Journal => {
   const written: BatchJournal.Appended = { durable: Effect.void }
+  // They meet again in the statements that many items share.
+  const write = (entry: BatchJournal.Entry) =>
+    entry._tag === "sent"
+      ? claims.sent(entry.id, entry.eventId)
+      : claims.end(entry.id, { kind: entry._tag, record: entry.record })
   return {
     open: ({ fingerprint, force, onEntry }) =>
       Effect.as(
@@ -167,14 +172,9 @@ const journalOf = (
           onOpen(onEntry)
           const opened: BatchJournal.OpenJournal = {
             damage: [],
-            append: (entry) =>
+            append: (entries) =>
               Effect.mapError(
-                Effect.as(
-                  entry._tag === "sent"
-                    ? claims.sent(entry.id, entry.eventId)
-                    : claims.end(entry.id, { kind: entry._tag, record: entry.record }),
-                  written
-                ),
+                Effect.as(Effect.forEach(entries, write, { concurrency: "unbounded" }), written),
                 toJournal
               ),
             read: () => Effect.die(new Error("a worker hands out nothing again"))

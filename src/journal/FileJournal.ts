@@ -15,6 +15,7 @@ import type * as Scope from "effect/Scope"
 import {
   type Damage,
   differences,
+  type Entry,
   type Journal,
   JournalError,
   type Known,
@@ -168,13 +169,13 @@ export const make = (options: Options): Journal => ({
       damage,
       lastWritten,
       touch: (now) => writer.touch(now),
-      append: (entry) =>
+      append: (entries) =>
         Effect.callback((resume) => {
           const fail = (error: unknown) => resume(Effect.fail(failure(path)(error)))
-          const bytes = encode(path, entry)
-          if (bytes instanceof JournalError) return resume(Effect.fail(bytes))
+          const lines = encode(path, entries)
+          if (lines instanceof JournalError) return resume(Effect.fail(lines))
           writer.append(
-            bytes,
+            lines,
             (position) =>
               resume(
                 Effect.succeed({
@@ -203,9 +204,9 @@ export const make = (options: Options): Journal => ({
   })
 })
 
-const encode = (path: string, entry: Parameters<OpenJournal["append"]>[0]): Buffer | JournalError => {
+const encode = (path: string, entries: ReadonlyArray<Entry>): string | JournalError => {
   try {
-    return Line.encode(entry)
+    return entries.map(Line.encode).join("")
   } catch (cause) {
     return new JournalError({ reason: "encoding", path, detail: "a value is not JSON", cause })
   }

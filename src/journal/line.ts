@@ -12,21 +12,16 @@ import type { Entry, Json, Known } from "../BatchJournal.ts"
 const prefix = 12
 const newline = 0x0a
 
-const checksum = (bytes: Buffer): string => crc32(bytes).toString(16).padStart(8, "0")
+const checksum = (content: Buffer | string): string => crc32(content).toString(16).padStart(8, "0")
 
-/** A line of any content. */
-export const line = (...content: ReadonlyArray<Json>): Buffer => {
+/** A line of any content. JSON text has no lone surrogates, so that the checksum is that of its bytes. */
+const line = (...content: ReadonlyArray<Json>): string => {
   const text = JSON.stringify(content).slice(1)
-  const end = prefix + Buffer.byteLength(text)
-  const bytes = Buffer.allocUnsafe(end + 1)
-  bytes.write(text, prefix)
-  bytes[end] = newline
-  bytes.write(`["${checksum(bytes.subarray(prefix, end))}",`, 0, "latin1")
-  return bytes
+  return `["${checksum(text)}",${text}\n`
 }
 
 /** The line of an entry. */
-export const encode = (entry: Entry): Buffer =>
+export const encode = (entry: Entry): string =>
   line(entry._tag, entry.id, entry._tag === "sent" ? entry.eventId : entry.record)
 
 const isWhole = (bytes: Buffer): boolean =>
@@ -92,7 +87,7 @@ export interface Header {
 
 /** The line that begins a segment. */
 export const encodeHeader = ({ fingerprint, replaces, version }: Header): Buffer =>
-  line("segment", { version, fingerprint, ...(replaces !== undefined && { replaces }) })
+  Buffer.from(line("segment", { version, fingerprint, ...(replaces !== undefined && { replaces }) }))
 
 const isHeader = (u: unknown): u is Header =>
   typeof u === "object" && u !== null && "version" in u && typeof u.version === "number" && "fingerprint" in u

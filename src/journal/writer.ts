@@ -8,7 +8,7 @@ import * as Line from "./line.ts"
 import { nameOf, version } from "./segments.ts"
 
 interface Pending {
-  readonly bytes: Buffer
+  readonly lines: string
   readonly done: (position: number) => void
   readonly failed: (error: unknown) => void
 }
@@ -66,7 +66,7 @@ export class Writer {
   private offset = 0
   private pending: Array<Pending> = []
   private waiting: Array<Syncing> = []
-  /** Lines written, and lines durable. */
+  /** Groups of lines written, and durable. */
   private written = 0
   private synced = 0
   private writing: Promise<void> | undefined
@@ -81,17 +81,17 @@ export class Writer {
     this.segmentBytes = segmentBytes
   }
 
-  /** Calls back when the line is in the hands of the operating system, with its position for {@link sync}. */
-  append(bytes: Buffer, done: (position: number) => void, failed: (error: unknown) => void): void {
+  /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}. */
+  append(lines: string, done: (position: number) => void, failed: (error: unknown) => void): void {
     if (this.failure !== undefined) {
       failed(this.failure.error)
       return
     }
-    this.pending.push({ bytes, done, failed })
+    this.pending.push({ lines, done, failed })
     this.writing ??= this.write()
   }
 
-  /** Calls back when a line is durable. */
+  /** Calls back when all lines up to a position are durable. */
   sync(position: number, done: () => void, failed: (error: unknown) => void): void {
     if (this.synced >= position) {
       done()
@@ -131,15 +131,12 @@ export class Writer {
     try {
       while (this.pending.length > 0) {
         const handle = await this.begin()
-        // Whatever else comes in this turn of the event loop goes along: a write costs more than what is written.
-        await turn()
         batch = this.pending
         this.pending = []
-        await writeAll(handle, Buffer.concat(batch.map(({ bytes }) => bytes)))
-        for (const { bytes, done } of batch) {
-          this.offset += bytes.length
-          done(++this.written)
-        }
+        const bytes = Buffer.from(batch.map(({ lines }) => lines).join(""))
+        await writeAll(handle, bytes)
+        this.offset += bytes.length
+        for (const { done } of batch) done(++this.written)
         batch = []
       }
     } catch (error) {
@@ -150,8 +147,8 @@ export class Writer {
 
   private async syncAll(): Promise<void> {
     try {
-      while (this.waiting.length > 0 && this.handle !== undefined) {
-        await turn()
+      // Ends after a turn at the earliest: else it would not be known yet that it runs, and never be known that it has ended.
+      for (await turn(); this.waiting.length > 0; await turn()) {
         const { handle } = this
         // A new segment is begun: whoever does that makes the old one durable, and tells.
         if (handle === undefined) break

@@ -197,8 +197,8 @@ describe("durability", () => {
       open: (options) =>
         Effect.map(memory.open(options), (open) => ({
           ...open,
-          append: (entry) =>
-            Effect.map(open.append(entry), (appended) => ({ ...appended, durable: Deferred.await(gate) }))
+          append: (entries) =>
+            Effect.map(open.append(entries), (appended) => ({ ...appended, durable: Deferred.await(gate) }))
         }))
     }
     return { memory, gate, journal }
@@ -244,6 +244,55 @@ describe("durability", () => {
     })
   )
 
+  it.effect("no more answers are unwritten than there are places, also when items come back that were throttled", () =>
+    Effect.gen(function* () {
+      const memory = yield* BatchJournal.memory
+      const concurrency = 4
+      let [answers, most] = [0, 0]
+      const slowly: BatchJournal.Journal = {
+        open: (options) =>
+          Effect.map(memory.open(options), (open) => ({
+            ...open,
+            append: (entries) => Effect.delay(open.append(entries), 700)
+          }))
+      }
+      const w = yield* world((prompt, nth) => {
+        if (nth === 0 && Number(prompt.slice(1)) % 3 === 0) return { status: 429, delay: 10 }
+        answers++
+        most = Math.max(most, answers - memory.entries.filter(({ _tag }) => _tag === "done").length)
+        return { delay: 10 }
+      })
+      const { summary } = yield* runOnce(names(60), { ...over(slowly), concurrency }, w)
+      assert.strictEqual(summary.succeeded, 60)
+      assert.strictEqual(most, concurrency)
+    })
+  )
+
+  it.effect("what ends together is written together, with what takes its places", () =>
+    Effect.gen(function* () {
+      const memory = yield* BatchJournal.memory
+      const groups: Array<string> = []
+      const watched: BatchJournal.Journal = {
+        open: (options) =>
+          Effect.map(memory.open(options), (open) => ({
+            ...open,
+            append: (entries) => {
+              groups.push(
+                entries
+                  .map(({ _tag }) => _tag[0])
+                  .sort()
+                  .join("")
+              )
+              return open.append(entries)
+            }
+          }))
+      }
+      const w = yield* world(() => ({ delay: 1_000 }))
+      yield* runOnce(names(12), { ...over(watched), concurrency: 4 }, w)
+      assert.deepStrictEqual(groups, ["ssss", "ddddssss", "ddddssss", "dddd"])
+    })
+  )
+
   it.effect("an answer that has come is written down, also when the batch is interrupted in that moment", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory
@@ -251,7 +300,7 @@ describe("durability", () => {
         open: (options) =>
           Effect.map(memory.open(options), (open) => ({
             ...open,
-            append: (entry) => Effect.delay(open.append(entry), entry._tag === "done" ? 1_000 : 0)
+            append: (entries) => Effect.delay(open.append(entries), entries[0]?._tag === "done" ? 1_000 : 0)
           }))
       }
       const w = yield* world(() => ({ delay: 100 }))
@@ -279,7 +328,7 @@ describe("durability", () => {
         open: (options) =>
           Effect.map(memory.open(options), (open) => ({
             ...open,
-            append: (entry) => Effect.suspend(() => (left-- > 0 ? open.append(entry) : Effect.fail(full)))
+            append: (entries) => Effect.suspend(() => (left-- > 0 ? open.append(entries) : Effect.fail(full)))
           }))
       }
       const w = yield* world(() => ({ delay: 10 }))
@@ -405,7 +454,7 @@ describe("items in doubt", () => {
         const open = (entries: ReadonlyArray<BatchJournal.Entry>) =>
           Effect.scoped(
             Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
-              Effect.forEach(entries, append)
+              append(entries)
             )
           )
         yield* open(names(3).map((id) => ({ _tag: "sent", id, eventId: `event-${id}` })))

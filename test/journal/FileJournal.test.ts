@@ -49,7 +49,7 @@ const told = (journal: BatchJournal.Journal, options: Partial<BatchJournal.OpenO
 const write = (journal: BatchJournal.Journal, entries: ReadonlyArray<Entry>, fingerprint = {}) =>
   Effect.gen(function* () {
     const open = yield* journal.open({ fingerprint, force: false, onEntry: () => undefined })
-    const one = (entry: Entry) => Effect.flatMap(open.append(entry), ({ durable }) => durable)
+    const one = (entry: Entry) => Effect.flatMap(open.append([entry]), ({ durable }) => durable)
     yield* Effect.forEach(entries, one, { concurrency: "unbounded" })
   }).pipe(Effect.scoped)
 
@@ -95,7 +95,7 @@ for (const [name, make] of [
           journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }),
           scope
         )
-        const fibers = yield* Effect.forEach(ids, (id) => Effect.forkChild(open.append(done(id))))
+        const fibers = yield* Effect.forEach(ids, (id) => Effect.forkChild(open.append([done(id)])))
         const appended = yield* Effect.forEach(fibers, Fiber.join)
         assert.deepStrictEqual(yield* Effect.forEach(appended.slice(0, 3), ({ durable }) => durable), [
           undefined,
@@ -120,7 +120,7 @@ for (const [name, make] of [
           scope
         )
         for (let i = 0; i < 50; i++) {
-          yield* Effect.forkDetach(open.append(done(`item-${i}`)), { startImmediately: true })
+          yield* Effect.forkDetach(open.append([done(`item-${i}`)]), { startImmediately: true })
         }
         yield* Scope.close(scope, Exit.void)
         assert.strictEqual((yield* told(journal)).entries.length, 50)
@@ -136,15 +136,15 @@ for (const [name, make] of [
               use(opened)
             )
           )
-        const first = yield* open((opened) => Effect.asVoid(opened.append(done("a"))))
+        const first = yield* open((opened) => Effect.asVoid(opened.append([done("a")])))
         assert.isUndefined(first.lastWritten)
-        const second = yield* open((opened) => Effect.asVoid(opened.append(done("b"))))
+        const second = yield* open((opened) => Effect.asVoid(opened.append([done("b")])))
         if (first.touch === undefined) return assert.isUndefined(second.lastWritten)
         assert.isAbove(second.lastWritten ?? 0, 1_700_000_000_000)
         const later = 4_000_000_000_000
         yield* open((opened) =>
           Effect.map(
-            Effect.flatMap(opened.append(done("c")), ({ durable }) => durable),
+            Effect.flatMap(opened.append([done("c")]), ({ durable }) => durable),
             () => opened.touch?.(later)
           )
         )
@@ -309,14 +309,35 @@ describe("damage", () => {
   it.effect("a later format is refused", () =>
     Effect.gen(function* () {
       const { file, journal } = yield* written
-      const { line } = yield* Effect.promise(() => import("../../src/journal/line.ts"))
-      yield* Effect.promise(() => Fs.writeFile(file, line("segment", { version: 2, fingerprint: {} })))
+      const { encodeHeader } = yield* Effect.promise(() => import("../../src/journal/line.ts"))
+      yield* Effect.promise(() => Fs.writeFile(file, encodeHeader({ version: 2, fingerprint: {} })))
       assert.strictEqual((yield* reasonOf(told(journal))).reason, "newer")
     })
   )
 })
 
 describe("files", () => {
+  it.live("are begun anew at a size while somebody asks whether earlier entries are durable", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const open = yield* FileJournal.make({ path, segmentBytes: 1_000 }).open({
+        fingerprint: {},
+        force: false,
+        onEntry: () => undefined
+      })
+      const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+      // Every entry fills a segment, and each is asked about at another moment of the next one's beginning.
+      const asked = yield* Effect.forEach(
+        Array.from({ length: 60 }, (_, i) => i),
+        (i) =>
+          Effect.flatMap(open.append([done(`item-${i}`, "y".repeat(1_000))]), ({ durable }) =>
+            Effect.forkChild(Effect.andThen(Effect.repeat(turn, { times: i % 6 }), durable))
+          )
+      )
+      yield* Effect.forEach(asked, Fiber.join)
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("are begun anew at a size, and every entry is found again", () =>
     Effect.gen(function* () {
       const path = yield* folder
@@ -325,7 +346,7 @@ describe("files", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           const open = yield* journal.open({ fingerprint: {}, force: false, onEntry: () => undefined })
-          const one = (entry: Entry) => Effect.flatMap(open.append(entry), ({ durable }) => durable)
+          const one = (entry: Entry) => Effect.flatMap(open.append([entry]), ({ durable }) => durable)
           yield* Effect.forEach(entries, one, { concurrency: 20 })
         })
       )
@@ -422,7 +443,7 @@ describe("a disk that takes no more", () => {
     const program = Effect.gen(function* () {
       const { append } = yield* open
       const one = (id) =>
-        append({ _tag: "done", id, record: "x".repeat(100) }).pipe(
+        append([{ _tag: "done", id, record: "x".repeat(100) }]).pipe(
           Effect.flatMap(({ durable }) => durable),
           Effect.andThen(Effect.sync(() => process.stdout.write(id + "\\n")))
         )

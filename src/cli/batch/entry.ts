@@ -141,12 +141,15 @@ export const requestOf = (data: unknown): Result.Result<Chat.Request, string> =>
       `${path === "" ? "" : `${path}: `}expected ${issue?.message.replace(/^Expected /, "").replace(/ \| undefined$/, "") ?? "a request"}`
     )
   }
-  const request = decoded.success
-  return Result.mapBoth(
+  return inBounds(decoded.success)
+}
+
+/** A request of the right shape, or what is wrong with its values. */
+const inBounds = (request: Chat.Request): Result.Result<Chat.Request, string> =>
+  Result.mapBoth(
     attempt(() => checked(request, limits)),
     { onSuccess: () => request, onFailure: ({ accepted, field }) => `${field}: expected ${accepted}` }
   )
-}
 
 /**
  * Tokens that a request will use, in and out, as `Batch` estimates them. None for what is nested too deeply to be written: it is not sent, and
@@ -196,8 +199,13 @@ const readPlain = (object: Record<string, unknown>, line: number): Entry<Chat.Re
     if (typeof prompt !== "string") return malformed("prompt: expected a text")
     if (messages !== undefined) return malformed("messages: expected nothing beside prompt")
   }
-  const all = typeof prompt === "string" ? conversation(prompt, system) : messages
-  const request = requestOf({ ...rest, messages: all })
+  // Most lines are a prompt and nothing else, whose shape is known: a look through the schema would be most of what they take to read.
+  const request =
+    prompt === undefined
+      ? requestOf({ ...rest, messages })
+      : Object.keys(rest).length === 0
+        ? inBounds({ messages: conversation(prompt, system) })
+        : requestOf({ ...rest, messages: conversation(prompt, system) })
   return Result.isSuccess(request) ? { _tag: "Item", id, line, input: request.success } : malformed(request.failure)
 }
 

@@ -14,111 +14,23 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import type { Entry, JournalError, OpenJournal } from "../../BatchJournal.ts"
+import type { Entry, JournalError } from "../../BatchJournal.ts"
 import { type Attempt, GatewayError, invalid, type QuotaExhausted, retryAfter, Timeout } from "../../GatewayError.ts"
 import * as Limiter from "../../Limiter.ts"
 import { defined } from "../defined.ts"
 import { maxIdLength } from "../idIndex.ts"
-import type { Ledger } from "./ledger.ts"
+import type { Admission, Answer, Counters, Engine, Job, Next, Plan, Turn } from "./job.ts"
+import * as Keeper from "./keeper.ts"
 import { CurrentSending, type Sending, settle } from "./limitedSend.ts"
 import { QuotaGate } from "./quotaGate.ts"
-import type { Facts, InDoubt, Records } from "./record.ts"
+import type { InDoubt } from "./record.ts"
 import type { DeadLetter, Result, Success } from "./result.ts"
 import { type Outcome, Tally } from "./tally.ts"
-
-/** An answer. */
-export interface Answer<Out> extends Facts {
-  readonly value: Out
-  readonly attempts: ReadonlyArray<Attempt>
-}
-
-/** What the engine is told. Times in milliseconds. */
-export interface Plan<Item, Out, E, R> {
-  readonly items: Stream.Stream<Item, E, R>
-  readonly idOf: (item: Item, index: number) => string
-  /** `left`: what is left of the item's deadline, when it is not the first time. */
-  readonly run: (item: Item, eventId: string, left: number | undefined) => Effect.Effect<Answer<Out>, GatewayError>
-  /** What the gateway knows of an event id. */
-  readonly reconcile: (eventId: string) => Effect.Effect<InDoubt>
-  readonly tokensOf: (item: Item) => number
-  readonly costOf: (facts: Facts) => number | undefined
-  readonly isFatal: (error: GatewayError) => boolean
-  readonly places: Limiter.Limiter
-  readonly rates: { readonly limiter: Limiter.Limiter; readonly key: string } | undefined
-  readonly buffer: number
-  readonly ordered: boolean
-  readonly duplicates: "fail" | "skip"
-  readonly retryFailed: boolean
-  readonly replay: (id: string) => boolean
-  readonly itemDeadline: number | undefined
-  readonly jobDeadline: number | undefined
-  readonly quotaPatience: number
-  readonly throttlePatience: number
-  readonly ledger: Ledger
-  readonly journal: OpenJournal | undefined
-  readonly records: Records<Out>
-}
-
-/** What is counted beside the items' outcomes. */
-export interface Counters {
-  state: "running" | "draining" | "complete" | "drained" | "failed"
-  items: number
-  replayedDone: number
-  replayedDead: number
-  duplicates: number
-  inDoubt: number
-  resent: number
-  requeued: number
-  inFlight: number
-  readonly startedAt: number
-  endedAt: number | undefined
-}
-
-/** A batch that runs. */
-export interface Engine<Out, E> {
-  readonly results: Stream.Stream<Result<Out>, E | GatewayError | JournalError>
-  readonly drain: Effect.Effect<void>
-  readonly finished: Effect.Effect<void>
-  readonly tally: Tally
-  readonly gate: QuotaGate
-  readonly counters: Counters
-}
 
 /** The one key of a batch's own limiters. */
 export const ownKey = "batch"
 /** What errors of a batch itself name. */
 export const method = "Batch.run"
-
-/** A place among the items in flight. */
-interface Admission {
-  readonly sending: Sending | undefined
-  /** Gives it back; only the first time counts. */
-  readonly release: (outcome: Limiter.Outcome, answer?: Facts) => Effect.Effect<void>
-}
-
-/** An item that is worked for. */
-interface Job<Item> {
-  readonly item: Item
-  readonly id: string
-  readonly index: number
-  readonly order: number
-  readonly tokens: number
-  /** Of the monotonic clock. */
-  readonly startedAt: number
-}
-
-/** One time that an item is tried. */
-interface Turn {
-  readonly eventId: string
-  readonly admission: Admission
-  readonly inDoubt: InDoubt | undefined
-  /** How often it was tried before, and the attempts made then. */
-  readonly times: number
-  readonly attempts: ReadonlyArray<Attempt>
-}
-
-/** What is done about a failure: the item is tried again after a wait, given up, or left to the next run. */
-type Next = { readonly _tag: "again"; readonly wait: number } | { readonly _tag: "bury" } | { readonly _tag: "leave" }
 
 /** A throttled item waits a half second at first, and doubles that up to half a minute. */
 const backoff = (times: number, jitter: number): number => Math.min(30_000, 500 * 2 ** times) * (0.8 + 0.4 * jitter)
@@ -183,16 +95,23 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   // Holds no more than the window lets in.
   const ready = yield* Queue.unbounded<{ readonly order: number; readonly result: Result<Out> }, Failure | Cause.Done>()
   const window = Semaphore.makeUnsafe(plan.buffer)
-  const workers = yield* FiberSet.make<void>()
   const failed = Deferred.makeUnsafe<never, Failure>()
+  const fail = (cause: Cause.Cause<Failure>): void => void Deferred.doneUnsafe(failed, Exit.failCause(cause))
+  const failJob = (cause: Cause.Cause<Failure>): Effect.Effect<void> => Effect.sync(() => fail(cause))
+  /** Nothing more is sent. */
+  let stopped = false
+  // The scope ends these in the reverse order: what was sent ends, and what has ended is written down.
+  const keeper = journal === undefined ? undefined : yield* Keeper.start(journal, () => stopped, fail)
+  const workers = yield* FiberSet.make<void>()
   const drained = Deferred.makeUnsafe<void>()
   const finished = Deferred.makeUnsafe<void>()
   const makeId = yield* makeIds
   const spawn = yield* FiberSet.runtime(workers)()
+  const stop = Effect.sync(() => {
+    stopped = true
+  })
+  yield* Effect.addFinalizer(() => stop)
   let orders = 0
-
-  const failJob = (cause: Cause.Cause<Failure>): Effect.Effect<void> =>
-    Effect.sync(() => void Deferred.doneUnsafe(failed, Exit.failCause(cause)))
 
   const hold = (place: Limiter.Permit, sending: Sending | undefined): Admission => {
     let held = true
@@ -248,10 +167,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     })
   }
 
-  /**
-   * Writes a result down, gives the place back, and hands the result out when it is durable. The place is kept until the result is
-   * written: so a process that is killed loses no more answers than there are places.
-   */
+  /** Gives the place back, writes a result down, and hands it out when it is durable. */
   const end = (
     order: number,
     result: Result<Out>,
@@ -264,16 +180,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       // Asks the application what it cost, which may fail: by now the answer is safe.
       tally.add(outcome())
     }
-    if (journal === undefined) return Effect.map(release, hand)
-    return Effect.suspend(entry).pipe(
-      Effect.flatMap(journal.append),
-      Effect.ensuring(release),
-      Effect.flatMap(({ durable }) => durable),
-      Effect.matchCauseEffect({
-        onFailure: failJob,
-        onSuccess: () => Effect.sync(hand)
-      })
-    )
+    return Effect.map(release, keeper === undefined ? hand : () => void keeper.offer({ _tag: "ending", entry, hand }))
   }
 
   const succeed = (
@@ -370,30 +277,38 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   // From an admission to an end, uninterruptibly but for the waiting. Most items succeed at once, so what comes after a failure is only set up
   // when there is one.
 
-  /** Works for an item that may have been answered already: an earlier run sent it, and does not know more. */
-  const work = (job: Job<Item>, doubtful: string | undefined, admission: Admission): Effect.Effect<void> =>
-    doubtful === undefined
-      ? begin(job, admission, undefined)
-      : Effect.matchCauseEffect(Effect.interruptible(plan.reconcile(doubtful)), {
-          onFailure: () => admission.release({ sent: false }),
-          onSuccess: (inDoubt) => {
+  /** Sends an item, once that is written down. */
+  const begin = (job: Job<Item>, admission: Admission, inDoubt: InDoubt | undefined): void => {
+    const turn: Turn = { eventId: makeId(), admission, inDoubt, times: 0, attempts: [] }
+    const go = (): void => fork(ask(job, turn))
+    const entry: Entry = { _tag: "sent", id: job.id, eventId: turn.eventId }
+    if (keeper === undefined) go()
+    else keeper.offer({ _tag: "beginning", entry, go, letGo: admission.release({ sent: false }) })
+  }
+
+  /** Sends an item that may have been answered already: an earlier run sent it, and does not know more. */
+  const beginInDoubt = (job: Job<Item>, admission: Admission, eventId: string): void =>
+    fork(
+      Effect.matchCauseEffect(Effect.interruptible(plan.reconcile(eventId)), {
+        onFailure: () => admission.release({ sent: false }),
+        onSuccess: (inDoubt) =>
+          Effect.sync(() => {
             counters.inDoubt++
             if (inDoubt.found === "success") counters.resent++
-            return begin(job, admission, inDoubt)
-          }
-        })
+            begin(job, admission, inDoubt)
+          })
+      })
+    )
 
-  /** Writes down that an item is about to be sent, and sends it. */
-  const begin = (job: Job<Item>, admission: Admission, inDoubt: InDoubt | undefined): Effect.Effect<void> => {
-    const eventId = makeId()
-    const first: Turn = { eventId, admission, inDoubt, times: 0, attempts: [] }
-    return journal === undefined
-      ? ask(job, first)
-      : Effect.matchCauseEffect(journal.append({ _tag: "sent", id: job.id, eventId }), {
-          onFailure: (cause) => Effect.andThen(admission.release({ sent: false }), failJob(cause)),
-          onSuccess: () => ask(job, first)
+  /** Ends when all that was noted so far is written; `false`: nothing is to be sent any more. */
+  const flushed: Effect.Effect<boolean> =
+    keeper === undefined
+      ? Effect.succeed(true)
+      : Effect.callback((resume) => {
+          const go = (): void => resume(Effect.succeed(true))
+          const stay = (): void => resume(Effect.succeed(false))
+          if (!keeper.offer({ _tag: "beginning", entry: undefined, go, letGo: Effect.sync(stay) })) stay()
         })
-  }
 
   const ask = (job: Job<Item>, turn: Turn): Effect.Effect<void> => {
     const { admission, eventId, inDoubt, times } = turn
@@ -442,12 +357,14 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     if (next._tag === "leave") return
     const entered = yield* Effect.exit(reenter(job.tokens, next.wait))
     if (Exit.isFailure(entered) || entered.value === undefined) return
-    yield* ask(job, { ...turn, admission: entered.value, times: times + 1, attempts })
+    const admission = entered.value
+    // Its place was another item's, whose result is not written yet.
+    if (yield* flushed) yield* ask(job, { ...turn, admission, times: times + 1, attempts })
+    else yield* admission.release({ sent: false })
   })
 
   /** Nothing interrupts it but its own waiting; a defect is the job's. */
-  const fork = (self: Effect.Effect<void>): Effect.Effect<void> =>
-    Effect.sync(() => void spawn(Effect.uninterruptible(Effect.catchCause(self, failJob))))
+  const fork = (self: Effect.Effect<void>): void => void spawn(Effect.uninterruptible(Effect.catchCause(self, failJob)))
 
   /** Hands out again what an earlier run has done. */
   const replay = Effect.fnUntraced(function* (id: string, index: number, kind: "done" | "dead", location: number) {
@@ -483,12 +400,15 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
         if (error._tag === "None") return Effect.void
         // More tokens than a minute has: no wait helps, and nothing was sent.
         return error.value.reason._tag === "Rejected"
-          ? fork(bury(job, error.value, undefined, Effect.void))
+          ? Effect.catchCause(bury(job, error.value, undefined, Effect.void), failJob)
           : Effect.fail(error.value)
       },
       onSuccess: (admission) => {
         const job = jobOf()
-        return admission === undefined ? Effect.void : fork(work(job, doubtful, admission))
+        if (admission === undefined) return Effect.void
+        return Effect.sync(() =>
+          doubtful === undefined ? begin(job, admission, undefined) : beginInDoubt(job, admission, doubtful)
+        )
       }
     })
   }
@@ -517,10 +437,19 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     }
   }
 
+  /** Ends when everything that was admitted has ended, and is written down and handed out. */
+  const settled: Effect.Effect<void> = Effect.gen(function* () {
+    // What is noted may begin an item, and an item that is in doubt is noted late.
+    do {
+      yield* FiberSet.awaitEmpty(workers)
+      yield* flushed
+    } while ((yield* FiberSet.size(workers)) > 0)
+    if (keeper !== undefined) yield* keeper.close
+  })
   const whole = Effect.gen(function* () {
     const fed = yield* Effect.exit(Effect.raceFirst(Stream.runForEach(plan.items, take), Deferred.await(drained)))
     // Whatever ended the input, what is in flight ends too.
-    yield* FiberSet.awaitEmpty(workers)
+    yield* settled
     return yield* fed
   })
   const timed =
@@ -538,7 +467,11 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
         })
   const main = Effect.gen(function* () {
     const exit = yield* Effect.exit(Effect.raceFirst(timed, Deferred.await(failed)))
-    if (Exit.isFailure(exit)) yield* FiberSet.clear(workers)
+    if (Exit.isFailure(exit)) {
+      yield* stop
+      yield* FiberSet.clear(workers)
+      yield* settled
+    }
     counters.state = Exit.isFailure(exit) ? "failed" : Deferred.isDoneUnsafe(drained) ? "drained" : "complete"
     yield* Exit.isFailure(exit) ? Queue.failCause(ready, exit.cause) : Queue.end(ready)
   }).pipe(
@@ -569,14 +502,14 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     return isNonEmpty(out) ? Effect.as(window.release(out.length), out) : pull
   })
   // At the end nobody fills the gaps any more, which items left behind that were interrupted or put off.
-  const flushed = Effect.catchCause(pull, (cause): Effect.Effect<Batch, Failure | Cause.Done> => {
+  const pullOrRest = Effect.catchCause(pull, (cause): Effect.Effect<Batch, Failure | Cause.Done> => {
     const rest = [...held].sort(([a], [b]) => a - b).map(([, result]) => result)
     held.clear()
     return isNonEmpty(rest) ? Effect.succeed(rest) : Effect.failCause(cause)
   })
 
   return {
-    results: Stream.fromPull(Effect.succeed(flushed)),
+    results: Stream.fromPull(Effect.succeed(pullOrRest)),
     drain: Effect.suspend(() => {
       if (counters.state === "running") counters.state = "draining"
       return Effect.asVoid(Deferred.succeed(drained, undefined))

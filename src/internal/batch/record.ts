@@ -8,6 +8,7 @@ import { JournalError, type Json } from "../../BatchJournal.ts"
 import * as ErrorSchema from "../../ErrorSchema.ts"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import type { Usage } from "../dialects/dialect.ts"
+import { plainJsonOf } from "../plainJson.ts"
 
 /** What is known of an answer beside its value. */
 export interface Facts {
@@ -106,12 +107,15 @@ const bad =
     new JournalError({ reason: "encoding", detail: `${what}: ${cause.message}`, cause })
 
 /** Attempts without an error, which most are, need no Schema: their stored form has the same fields. */
-const attemptRecord = (attempt: Attempt): Effect.Effect<Json, Schema.SchemaError> => {
-  const { duration, error, ...fields } = attempt
-  return error === undefined
-    ? Effect.succeed({ ...fields, duration: Duration.toMillis(duration) })
-    : Effect.map(encodeAttempt(attempt), (encoded): Json => encoded)
-}
+const attemptRecord = ({ duration, error, ...fields }: Attempt): Json => ({
+  ...fields,
+  duration: Duration.toMillis(duration)
+})
+
+const attemptRecords = (attempts: ReadonlyArray<Attempt>): Effect.Effect<ReadonlyArray<Json>, Schema.SchemaError> =>
+  attempts.every(({ error }) => error === undefined)
+    ? Effect.succeed(attempts.map(attemptRecord))
+    : Effect.forEach(attempts, (attempt) => encodeAttempt(attempt))
 
 /** Those fields, whatever else the answer has. */
 const factsRecord = ({
@@ -147,29 +151,30 @@ export interface Records<Out> {
 /** The records of results whose values are kept through one codec. */
 export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
   const json = codec === "ids" ? undefined : Schema.toCodecJson(codec)
-  const encodeValue = json === undefined ? undefined : Schema.encodeEffect(json)
+  const plainJson = codec === "ids" ? undefined : plainJsonOf(codec)
+  const encodeValue =
+    plainJson !== undefined
+      ? (value: Out) => Effect.succeed(plainJson(value))
+      : json === undefined
+        ? undefined
+        : Schema.encodeEffect(json)
   const decodeValue = json === undefined ? undefined : Schema.decodeUnknownEffect(json)
   return {
-    done: Effect.fnUntraced(
-      function* ({
-        attempts,
-        facts,
-        inDoubt,
-        latency,
-        value
-      }: DoneRecord<Out>): Effect.fn.Return<Json, Schema.SchemaError> {
-        const kept: Array<Json> = []
-        for (const attempt of attempts) kept.push(yield* attemptRecord(attempt))
-        return {
-          ...(value !== undefined && encodeValue !== undefined && { value: yield* encodeValue(value.value) }),
-          facts: factsRecord(facts),
-          attempts: kept,
-          latency,
-          ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
-        }
-      },
-      (self) => Effect.mapError(self, bad("the value of an item is not what its schema says"))
-    ),
+    done: ({ attempts, facts, inDoubt, latency, value }: DoneRecord<Out>): Effect.Effect<Json, JournalError> =>
+      Effect.mapError(
+        Effect.zipWith(
+          value === undefined || encodeValue === undefined ? Effect.succeed(undefined) : encodeValue(value.value),
+          attemptRecords(attempts),
+          (value, attempts): Json => ({
+            ...(value !== undefined && { value }),
+            facts: factsRecord(facts),
+            attempts,
+            latency,
+            ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
+          })
+        ),
+        bad("the value of an item is not what its schema says")
+      ),
     dead: ({ error, inDoubt, latency }: DeadRecord): Effect.Effect<Json, JournalError> =>
       Effect.mapBoth(encodeError(error), {
         onFailure: bad("an error cannot be kept"),

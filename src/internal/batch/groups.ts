@@ -1,0 +1,41 @@
+/**
+ * Does a step of the pipeline for many items at once.
+ *
+ * What comes while the step is under way is its next group, and a group grows as long as turns of the event loop bring more. On a busy processor
+ * most items pass a stage together then, which takes a fraction of what they take one by one; on one that waits for answers nothing is held up.
+ */
+import type * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+
+/** A step that takes items. */
+export interface Groups<A> {
+  /** `false`: it is closed. */
+  readonly offer: (item: A) => boolean
+  /** Nothing more comes. Ends when the last group is through. */
+  readonly close: Effect.Effect<void>
+}
+
+/** Starts a step in the scope, which closes it. Nothing interrupts it. `fail` is told what the step dies of. */
+export const start = Effect.fnUntraced(function* <A>(
+  step: (group: ReadonlyArray<A>) => Effect.Effect<void>,
+  fail: (cause: Cause.Cause<never>) => void
+): Effect.fn.Return<Groups<A>, never, Scope.Scope> {
+  const items = yield* Queue.unbounded<A, Cause.Done>()
+  const grown = (group: ReadonlyArray<A>): Effect.Effect<ReadonlyArray<A>> =>
+    Effect.flatMap(Effect.andThen(Effect.yieldNow, Queue.clear(items)), (more) =>
+      more.length === 0 ? Effect.succeed(group) : grown([...group, ...more])
+    )
+  const each = (group: ReadonlyArray<A>): Effect.Effect<void> =>
+    Effect.catchCause(Effect.flatMap(grown(group), step), (cause) => Effect.sync(() => fail(cause)))
+  const all: Effect.Effect<void> = Effect.matchCauseEffect(Queue.takeAll(items), {
+    onFailure: () => Effect.void,
+    onSuccess: (group) => Effect.flatMap(each(group), () => all)
+  })
+  const fiber = yield* Effect.forkDetach(Effect.uninterruptible(all))
+  const close = Effect.asVoid(Effect.andThen(Queue.end(items), Fiber.await(fiber)))
+  yield* Effect.addFinalizer(() => close)
+  return { offer: (item) => Queue.offerUnsafe(items, item), close }
+}, Effect.uninterruptible)

@@ -1,0 +1,106 @@
+/**
+ * What a batch is told, and what it is about an item that is on its way through it.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
+import type { JournalError, OpenJournal } from "../../BatchJournal.ts"
+import type { Attempt, GatewayError } from "../../GatewayError.ts"
+import type * as Limiter from "../../Limiter.ts"
+import type { Ledger } from "./ledger.ts"
+import type { Sending } from "./limitedSend.ts"
+import type { QuotaGate } from "./quotaGate.ts"
+import type { Facts, InDoubt, Records } from "./record.ts"
+import type { Result } from "./result.ts"
+import type { Tally } from "./tally.ts"
+
+/** An answer. */
+export interface Answer<Out> extends Facts {
+  readonly value: Out
+  readonly attempts: ReadonlyArray<Attempt>
+}
+
+/** What the engine is told. Times in milliseconds. */
+export interface Plan<Item, Out, E, R> {
+  readonly items: Stream.Stream<Item, E, R>
+  readonly idOf: (item: Item, index: number) => string
+  /** `left`: what is left of the item's deadline, when it is not the first time. */
+  readonly run: (item: Item, eventId: string, left: number | undefined) => Effect.Effect<Answer<Out>, GatewayError>
+  /** What the gateway knows of an event id. */
+  readonly reconcile: (eventId: string) => Effect.Effect<InDoubt>
+  readonly tokensOf: (item: Item) => number
+  readonly costOf: (facts: Facts) => number | undefined
+  readonly isFatal: (error: GatewayError) => boolean
+  readonly places: Limiter.Limiter
+  readonly rates: { readonly limiter: Limiter.Limiter; readonly key: string } | undefined
+  readonly buffer: number
+  readonly ordered: boolean
+  readonly duplicates: "fail" | "skip"
+  readonly retryFailed: boolean
+  readonly replay: (id: string) => boolean
+  readonly itemDeadline: number | undefined
+  readonly jobDeadline: number | undefined
+  readonly quotaPatience: number
+  readonly throttlePatience: number
+  readonly ledger: Ledger
+  readonly journal: OpenJournal | undefined
+  readonly records: Records<Out>
+}
+
+/** What is counted beside the items' outcomes. */
+export interface Counters {
+  state: "running" | "draining" | "complete" | "drained" | "failed"
+  items: number
+  replayedDone: number
+  replayedDead: number
+  duplicates: number
+  inDoubt: number
+  resent: number
+  requeued: number
+  inFlight: number
+  readonly startedAt: number
+  endedAt: number | undefined
+}
+
+/** A batch that runs. */
+export interface Engine<Out, E> {
+  readonly results: Stream.Stream<Result<Out>, E | GatewayError | JournalError>
+  readonly drain: Effect.Effect<void>
+  readonly finished: Effect.Effect<void>
+  readonly tally: Tally
+  readonly gate: QuotaGate
+  readonly counters: Counters
+}
+
+/** A place among the items in flight. */
+export interface Admission {
+  readonly sending: Sending | undefined
+  /** Gives it back; only the first time counts. */
+  readonly release: (outcome: Limiter.Outcome, answer?: Facts) => Effect.Effect<void>
+}
+
+/** An item that is worked for. */
+export interface Job<Item> {
+  readonly item: Item
+  readonly id: string
+  readonly index: number
+  readonly order: number
+  readonly tokens: number
+  /** Of the monotonic clock. */
+  readonly startedAt: number
+}
+
+/** One time that an item is tried. */
+export interface Turn {
+  readonly eventId: string
+  readonly admission: Admission
+  readonly inDoubt: InDoubt | undefined
+  /** How often it was tried before, and the attempts made then. */
+  readonly times: number
+  readonly attempts: ReadonlyArray<Attempt>
+}
+
+/** What is done about a failure: the item is tried again after a wait, given up, or left to the next run. */
+export type Next =
+  | { readonly _tag: "again"; readonly wait: number }
+  | { readonly _tag: "bury" }
+  | { readonly _tag: "leave" }
