@@ -127,6 +127,10 @@ const names: ReadonlyArray<string> = [
   "noWholesale",
   "customCost"
 ] satisfies ReadonlyArray<keyof Input>
+const backoffsAccepted = backoffs.join(", ")
+const cacheNames = ["ttl", "key", "skip"]
+const logNames = ["collect", "payload"]
+const retryNames = ["attempts", "delay", "backoff"]
 const ttlAccepted = `60 seconds to 30 days in whole seconds, or "off"`
 
 const isWhole = (duration: Duration.Duration | undefined, unit: number, min: number, max: number): boolean => {
@@ -193,9 +197,9 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
     return value
   }
   if (group(input, "options", names) === undefined) return out
-  const cache = group(input.cache, "cache", ["ttl", "key", "skip"])
-  const log = group(input.log, "log", ["collect", "payload"])
-  const retries = group(input.retries, "retries", ["attempts", "delay", "backoff"])
+  const cache = group(input.cache, "cache", cacheNames)
+  const log = group(input.log, "log", logNames)
+  const retries = group(input.retries, "retries", retryNames)
   const customCost = group(input.customCost, "customCost", Encoding.costNames)
   if (cache !== undefined) {
     check(
@@ -230,7 +234,7 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
       "retries.delay",
       "0 to 5 seconds in whole milliseconds"
     )
-    check(backoff === undefined || backoffs.includes(backoff), "retries.backoff", backoffs.join(", "))
+    check(backoff === undefined || backoffs.includes(backoff), "retries.backoff", backoffsAccepted)
   }
   text(input.byokAlias, "byokAlias")
   flag(input.zeroDataRetention, "zeroDataRetention")

@@ -119,21 +119,26 @@ export class Router extends Context.Service<
   }
 >()("effect-ai-gateway/Router") {}
 
-const routed = <Out>(answered: Answered<Out>, run: Run<unknown>, execution: "client" | "gateway"): Routed<Out> => ({
-  value: answered.value,
-  target: answered.target,
-  provider: answered.provider,
-  eventId: run.eventId,
-  execution,
-  attempts: run.attempts,
-  ...defined({
-    model: answered.model,
-    usage: answered.usage,
-    logId: answered.response.meta.logId,
-    cacheStatus: answered.response.meta.cacheStatus,
-    step: answered.step
-  })
-})
+const routed = <Out>(
+  { model, provider, response, step, target, usage, value }: Answered<Out>,
+  { attempts, eventId }: Run<unknown>,
+  execution: "client" | "gateway"
+): Routed<Out> => {
+  const { cacheStatus, logId } = response.meta
+  return {
+    value,
+    target,
+    provider,
+    eventId,
+    execution,
+    attempts,
+    ...(model !== undefined && { model }),
+    ...(usage !== undefined && { usage }),
+    ...(logId !== undefined && { logId }),
+    ...(cacheStatus !== undefined && { cacheStatus }),
+    ...(step !== undefined && { step })
+  }
+}
 
 /** Makes a router over the gateway of the environment. */
 export const make = (options: { readonly execution?: Execution | undefined } = {}) =>

@@ -42,11 +42,11 @@ const routeOf = ({ attempts, delay, targets, timeout }: Job) => {
 
 type Service = Layer.Layer<GatewayService.GatewayService, GatewayError>
 
-const leg = {
+const legOf = (prompt: string) => ({
   provider: "openai",
   endpoint: "chat/completions",
-  query: { model, messages: [{ role: "user", content: promptOf(0) }] }
-}
+  query: { model, messages: [{ role: "user", content: prompt }] }
+})
 
 const contender = async (job: Job, service: Service, bare?: () => Promise<string>): Promise<Contender> => {
   // A recovered failure is worth a warning. It is made, but it does not go to the console.
@@ -60,12 +60,14 @@ const contender = async (job: Job, service: Service, bare?: () => Promise<string
   const asking = (prompt: string) =>
     job.stub ? Effect.map(LogTrail.collect(running(prompt)), ({ value }) => value) : running(prompt)
   const asked = asking(promptOf(0))
-  const sent = Effect.flatMap(GatewayService.GatewayService, (one) =>
-    Effect.flatMap(one.run(leg, { record: false }), ({ json }) => Effect.map(json, textIn))
-  )
+  const sending = (prompt: string) =>
+    Effect.flatMap(GatewayService.GatewayService, (one) =>
+      Effect.flatMap(one.run(legOf(prompt), { record: false }), ({ json }) => Effect.map(json, textIn))
+    )
+  const sent = sending(promptOf(0))
   return {
     ask: (prompt) => runPromise(asking(prompt)),
-    bare: bare ?? (() => runPromise(sent)),
+    bare: bare ?? (() => runPromise(sending(promptOf(0)))),
     askMany: (calls) => runPromise(many(asked, calls)),
     bareMany: (calls) => runPromise(many(sent, calls)),
     stream: (prompt, take) =>
@@ -126,7 +128,7 @@ export const overBinding: Make = (job) => {
     })
   )
   return contender(job, GatewayService.layerBinding(binding, { gateway }), async () => {
-    const response = await binding.gateway(gateway).run([{ ...leg, headers: {} }], { signal: signal() })
+    const response = await binding.gateway(gateway).run([{ ...legOf(promptOf(0)), headers: {} }], { signal: signal() })
     return textIn(await response.json())
   })
 }

@@ -85,18 +85,17 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
   if (Exit.isSuccess(exit)) {
     const { model, provider, response, step, target } = exit.value
     const { cacheStatus, eventId, logId } = response.meta
+    const answeredBy = step ?? response.meta.step
     return {
       target,
       provider,
       status: response.status,
-      ...defined({
-        cacheStatus,
-        eventId,
-        logId,
-        model,
-        resent: response.resent || undefined,
-        step: step ?? response.meta.step
-      })
+      ...(cacheStatus !== undefined && { cacheStatus }),
+      ...(eventId !== undefined && { eventId }),
+      ...(logId !== undefined && { logId }),
+      ...(model !== undefined && { model }),
+      ...(response.resent && { resent: true }),
+      ...(answeredBy !== undefined && { step: answeredBy })
     }
   }
   return LogTrail.failed(exit)
@@ -150,7 +149,13 @@ export const attempt = <In, Out>(
   const bounded = within(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
   return LogTrail.record(
     bounded,
-    { target: target.key, provider: leaf.provider, endpoint, eventId, ...defined({ model: leaf.model }) },
+    {
+      target: target.key,
+      provider: leaf.provider,
+      endpoint,
+      eventId,
+      ...(leaf.model !== undefined && { model: leaf.model })
+    },
     ended,
     (made) => run.attempts.push(made)
   )

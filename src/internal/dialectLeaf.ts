@@ -42,7 +42,8 @@ export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, 
   decode: (body) =>
     Result.map(dialect.decode(body), (value) => ({
       value,
-      ...defined({ usage: dialect.usage(value), model: dialect.model(value) })
+      usage: dialect.usage(value),
+      model: dialect.model(value)
     })),
   ...(dialect.reply && {
     chat: { dialect: dialect.id, reply: dialect.reply, ...defined({ streaming: dialect.streaming }) }

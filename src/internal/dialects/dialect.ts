@@ -287,6 +287,8 @@ export const toRequest = (input: Input): Request =>
 /** The request behind an input, after the checks that hold for every dialect. */
 export const checked = (input: Input, limits: { readonly temperature: number }): Request => {
   const request = toRequest(input)
+  // A text has no field that could be wrong.
+  if (typeof input === "string") return request
   onlyKnown(fields(request, "request"), requestFields)
   if (list(request.messages, "messages").length === 0) refuse("messages", "at least one message")
   request.messages.forEach((message, i) => {

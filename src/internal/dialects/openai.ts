@@ -44,6 +44,8 @@ const make = (options: Options): Dialect<Input, Reply> =>
     id: options.id,
     encode: (input, model) =>
       attempt(() => {
+        // Most inputs are a text, which has none of the rest.
+        if (typeof input === "string") return { model, messages: [{ role: "user", content: input }] }
         const request = checked(input, { temperature: 2 })
         return {
           model,
