@@ -86,7 +86,7 @@ const answers = [
 ] as const
 
 /** Lets promises and scheduled fibers come to rest. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 4 })
+const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 describe("a caller that is interrupted", () => {
   /** Runs the route and interrupts it while it waits for the `at`-th time, before or after what it waits for has come. */

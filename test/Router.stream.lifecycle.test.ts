@@ -50,7 +50,7 @@ const echo = Router.layerWith({ execution: "client" }).pipe(
 )
 
 /** Lets promises and scheduled fibers come to rest. */
-const settle = Effect.repeat(Effect.yieldNow, { times: 4 })
+const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 describe("a consumer that takes a part", () => {
   const words = ["one ", "two ", "three"]
@@ -180,7 +180,7 @@ describe("a consumer that is interrupted", () => {
         const program = Effect.gen(function* () {
           const local = yield* Local
           const { attempts, value: driven } = yield* LogTrail.collect(
-            drive(Stream.runDrain(Router.stream(route, "hi", { execution })), { interruptAt: at })
+            drive(Stream.runDrain(Router.stream(route, "hi", { execution })), { interruptAt: at, step: 50 })
           )
           yield* settle
           const calls = yield* local.calls

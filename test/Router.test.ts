@@ -41,8 +41,12 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>, stepMillis = 50, limitMill
   Effect.gen(function* () {
     const startedAt = yield* Clock.currentTimeMillis
     const fiber = yield* Effect.forkChild(Effect.all([Effect.exit(self), Clock.currentTimeMillis]))
+    // Requests and bodies take turns of the event loop that no clock counts.
+    const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
+    yield* settle
     for (let millis = 0; fiber.pollUnsafe() === undefined && millis <= limitMillis; millis += stepMillis) {
       yield* TestClock.adjust(stepMillis)
+      yield* settle
     }
     const [exit, endedAt] = yield* Fiber.join(fiber)
     return { exit, millis: endedAt - startedAt }

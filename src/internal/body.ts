@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
-import { promised } from "./promised.ts"
+import { promised, promisedWhole } from "./promised.ts"
 import { stackless } from "./stackless.ts"
 
 /** An unread body. */
@@ -89,7 +89,8 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
  * they run.
  */
 export const webBody = (response: Response, abort: Effect.Effect<void>): Body => {
-  const read = <A>(f: () => Promise<A>): Effect.Effect<A, Reason> => promised(f, abort, Effect.succeed, bodyFailure)
+  const read = <A>(f: () => Promise<A>): Effect.Effect<A, Reason> =>
+    promisedWhole(f, abort, Effect.succeed, bodyFailure)
   const cancel = Effect.suspend(() => {
     if (!response.bodyUsed) release(response.body)
     return abort

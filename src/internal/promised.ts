@@ -4,9 +4,15 @@
  */
 import * as Effect from "effect/Effect"
 import { stackless } from "./stackless.ts"
+import { atTurnEnd } from "./turn.ts"
 
 /** As `abort` makes it by itself, without the stack. Each request has its own: whoever is given it may write on it. */
 const aborted = (): DOMException => stackless(() => new DOMException("This operation was aborted", "AbortError"))
+
+/** When to go on with a value: at once, or with all others that came in this turn. */
+type When = (act: () => void) => void
+
+const now: When = (act) => act()
 
 /** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
 const follow = <A, B, E>(
@@ -14,31 +20,39 @@ const follow = <A, B, E>(
   make: () => PromiseLike<A>,
   abort: Effect.Effect<void>,
   onValue: (value: A) => Effect.Effect<B, E>,
-  onThrown: (thrown: unknown) => E
+  onThrown: (thrown: unknown) => E,
+  when: When
 ): void => {
   const fail = (thrown: unknown): void => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown))))
   try {
     // What `onValue` throws is a defect of the fiber, and not of the promise.
-    make().then((value) => resume(Effect.suspend(() => onValue(value))), fail)
+    make().then((value) => when(() => resume(Effect.suspend(() => onValue(value)))), fail)
   } catch (thrown) {
     fail(thrown)
   }
 }
 
+const waiting =
+  (when: When) =>
+  <A, B, E>(
+    make: () => PromiseLike<A>,
+    abort: Effect.Effect<void>,
+    onValue: (value: A) => Effect.Effect<B, E>,
+    onThrown: (thrown: unknown) => E
+  ): Effect.Effect<B, E> =>
+    Effect.callback((resume) => {
+      follow(resume, make, abort, onValue, onThrown, when)
+      return abort
+    })
+
 /**
  * Waits for a promise, and goes on with what `onValue` makes of its value. When it is rejected it fails as `onThrown` says; `abort` is run
  * before that, and when the wait is interrupted.
  */
-export const promised = <A, B, E>(
-  make: () => PromiseLike<A>,
-  abort: Effect.Effect<void>,
-  onValue: (value: A) => Effect.Effect<B, E>,
-  onThrown: (thrown: unknown) => E
-): Effect.Effect<B, E> =>
-  Effect.callback((resume) => {
-    follow(resume, make, abort, onValue, onThrown)
-    return abort
-  })
+export const promised = waiting(now)
+
+/** {@link promised} for what ends a request: at the end of the turn. */
+export const promisedWhole = waiting(atTurnEnd)
 
 /** {@link promised} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to come. */
 export const requested = <A, B, E>(
@@ -54,7 +68,8 @@ export const requested = <A, B, E>(
       () => make(controller.signal),
       abort,
       (value) => onValue(value, abort),
-      onThrown
+      onThrown,
+      atTurnEnd
     )
     return abort
   })

@@ -17,15 +17,16 @@ export interface Driven<A, E> {
 }
 
 // Reading a body takes a few turns of the event loop that no clock counts.
-const settle = Effect.repeat(Effect.yieldNow, { times: 5 })
+const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 /**
  * Runs an effect until it ends, and lets time pass only while it sleeps: the clock goes straight to the next sleep's end, so that
  * waits of any length cost nothing and fractions of a millisecond are kept. `interruptAt` interrupts it after that many milliseconds.
+ * `step`: the clock goes no further at once; for programs that wait for others, whose sleeps are not seen here.
  */
 export const drive = <A, E, R>(
   self: Effect.Effect<A, E, R>,
-  options: { readonly interruptAt?: number | undefined } = {}
+  options: { readonly interruptAt?: number | undefined; readonly step?: number | undefined } = {}
 ): Effect.Effect<Driven<A, E>, never, R> =>
   Effect.gen(function* () {
     const clock = yield* Clock.Clock
@@ -58,7 +59,7 @@ export const drive = <A, E, R>(
       }
       const next = Math.min(stopAt, ...ends.filter((end) => end > now))
       assert.isTrue(Number.isFinite(next), "the program neither ends nor sleeps")
-      yield* TestClock.setTime(next)
+      yield* TestClock.setTime(Math.min(next, now + (options.step ?? Number.POSITIVE_INFINITY)))
       yield* settle
     }
     const exit = yield* Fiber.await(fiber)
