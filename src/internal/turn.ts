@@ -8,4 +8,4 @@
 
 /** Calls back at the end of this turn; where a runtime has no such thing, when what runs now has returned. */
 export const atTurnEnd: (act: () => void) => void =
-  typeof setImmediate === "function" ? (act) => void setImmediate(act) : queueMicrotask
+  typeof setImmediate === "function" ? (act) => void setImmediate(act) : (act) => queueMicrotask(act)
