@@ -4,15 +4,15 @@
  */
 import * as Effect from "effect/Effect"
 import { stackless } from "./stackless.ts"
-import { atTurnEnd } from "./turn.ts"
+import { arrival } from "./turn.ts"
 
 /** As `abort` makes it by itself, without the stack. Each request has its own: whoever is given it may write on it. */
 const aborted = (): DOMException => stackless(() => new DOMException("This operation was aborted", "AbortError"))
 
-/** When to go on with a value: at once, or with all others that came in this turn. */
-type When = (act: () => void) => void
+/** When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it ends. */
+type When = () => (act: () => void) => void
 
-const now: When = (act) => act()
+const now: When = () => (act) => act()
 
 /** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
 const follow = <A, B, E>(
@@ -23,10 +23,11 @@ const follow = <A, B, E>(
   onThrown: (thrown: unknown) => E,
   when: When
 ): void => {
-  const fail = (thrown: unknown): void => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown))))
+  const goOn = when()
+  const fail = (thrown: unknown): void => goOn(() => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown)))))
   try {
     // What `onValue` throws is a defect of the fiber, and not of the promise.
-    make().then((value) => when(() => resume(Effect.suspend(() => onValue(value)))), fail)
+    make().then((value) => goOn(() => resume(Effect.suspend(() => onValue(value)))), fail)
   } catch (thrown) {
     fail(thrown)
   }
@@ -51,8 +52,8 @@ const waiting =
  */
 export const promised = waiting(now)
 
-/** {@link promised} for what ends a request: at the end of the turn. */
-export const promisedWhole = waiting(atTurnEnd)
+/** {@link promised} for what ends a request: with all others that came in this turn. */
+export const promisedWhole = waiting(arrival)
 
 /** {@link promised} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to come. */
 export const requested = <A, B, E>(
@@ -69,7 +70,7 @@ export const requested = <A, B, E>(
       abort,
       (value) => onValue(value, abort),
       onThrown,
-      atTurnEnd
+      arrival
     )
     return abort
   })

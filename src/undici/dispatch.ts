@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type { Reason } from "../GatewayError.ts"
 import { type Answer, type Body, bodyFailure, joinText, webOf } from "../internal/body.ts"
 import { redirected, resending, type Send, transportReason, wireHeaders } from "../internal/send.ts"
-import { atTurnEnd } from "../internal/turn.ts"
+import { arrival } from "../internal/turn.ts"
 
 /** A dispatcher of undici. */
 export type Dispatcher = NodeHttpClient.Dispatcher["Service"]
@@ -72,7 +72,8 @@ class Incoming {
   readonly #arrival: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.#end !== undefined || (!this.#whole && this.#chunks.length > 0)) return resume(Effect.void)
     const wake = (): void => resume(Effect.void)
-    this.#wake = this.#whole ? () => atTurnEnd(wake) : wake
+    const goOn = this.#whole ? arrival() : undefined
+    this.#wake = goOn === undefined ? wake : () => goOn(wake)
   })
 
   #resume(): void {
@@ -150,8 +151,9 @@ const bodyOf = (incoming: Incoming): Body => {
 export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
   resending((request, resent) =>
     Effect.callback<Answer, Reason>((resumeNow) => {
-      // And not from inside of undici's parser, which cannot be entered again: who is woken may read another body, or send.
-      const resume = (exit: Effect.Effect<Answer, Reason>): void => atTurnEnd(() => resumeNow(exit))
+      // Not from inside of undici's parser, which cannot be entered again: who is woken may read another body, or send.
+      const goOn = arrival()
+      const resume = (exit: Effect.Effect<Answer, Reason>): void => queueMicrotask(() => goOn(() => resumeNow(exit)))
       const { origin, pathname, search } = new URL(request.url)
       let controller: Controller | undefined
       let incoming: Incoming | undefined

@@ -1,0 +1,56 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { requested } from "../../src/internal/promised.ts"
+import { arrival } from "../../src/internal/turn.ts"
+
+const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+
+describe("what comes from outside", () => {
+  it.effect("is gone on with at once when it is alone, and at the end of the turn beside others", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      arrival()(() => seen.push("alone"))
+      assert.deepStrictEqual(seen, ["alone"])
+      const [first, second, third] = [arrival(), arrival(), arrival()]
+      first(() => seen.push("first"))
+      second(() => seen.push("second"))
+      assert.deepStrictEqual(seen, ["alone"])
+      yield* turn
+      assert.deepStrictEqual(seen, ["alone", "first", "second"])
+      third(() => seen.push("third"))
+      assert.deepStrictEqual(seen, ["alone", "first", "second", "third"])
+    })
+  )
+
+  it.effect("is aborted when its caller leaves before the turn is over", () =>
+    Effect.gen(function* () {
+      const other = arrival()
+      const answer = Promise.withResolvers<string>()
+      let signal: AbortSignal | undefined
+      let taken = false
+      const fiber = yield* Effect.forkChild(
+        requested(
+          (given) => {
+            signal = given
+            return answer.promise
+          },
+          () =>
+            Effect.sync(() => {
+              taken = true
+            }),
+          () => new Error("not this")
+        ),
+        { startImmediately: true }
+      )
+      answer.resolve("answer")
+      // The answer has come, and the turn is not over.
+      yield* Effect.promise(() => Promise.resolve())
+      yield* Fiber.interrupt(fiber)
+      yield* turn
+      assert.isTrue(signal?.aborted)
+      assert.isFalse(taken)
+      other(() => undefined)
+    })
+  )
+})
