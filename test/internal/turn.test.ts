@@ -26,14 +26,17 @@ describe("what comes from outside", () => {
   it.effect("is aborted when its caller leaves before the turn is over", () =>
     Effect.gen(function* () {
       const other = arrival()
-      const answer = Promise.withResolvers<string>()
+      let answer = (_: string): void => undefined
+      const answered = new Promise<string>((resolve) => {
+        answer = resolve
+      })
       let signal: AbortSignal | undefined
       let taken = false
       const fiber = yield* Effect.forkChild(
         requested(
           (given) => {
             signal = given
-            return answer.promise
+            return answered
           },
           () =>
             Effect.sync(() => {
@@ -43,7 +46,7 @@ describe("what comes from outside", () => {
         ),
         { startImmediately: true }
       )
-      answer.resolve("answer")
+      answer("answer")
       // The answer has come, and the turn is not over.
       yield* Effect.promise(() => Promise.resolve())
       yield* Fiber.interrupt(fiber)
