@@ -10,15 +10,20 @@
 const atTurnEnd: (act: () => void) => void =
   typeof setImmediate === "function" ? (act) => void setImmediate(act) : (act) => queueMicrotask(act)
 
-/** How many wait for something from outside. A number only: in a Worker nothing of one request may be touched by another one. */
+/** How many wait for something from outside, or for the end of this turn. Numbers only: in a Worker nothing of one request may be touched by another one. */
 let waiting = 0
+let held = 0
 
-/** Begins a wait. What it gives back is called once, with what is to be done when the wait is over. */
+/** Begins a wait. What it gives back is called once, with what is to be done when the wait is over. Nobody overtakes who came before. */
 export const arrival = (): ((act: () => void) => void) => {
   waiting++
   return (act) => {
     waiting--
-    if (waiting === 0) act()
-    else atTurnEnd(act)
+    if (waiting === 0 && held === 0) return act()
+    held++
+    atTurnEnd(() => {
+      held--
+      act()
+    })
   }
 }

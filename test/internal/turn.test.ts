@@ -15,11 +15,13 @@ describe("what comes from outside", () => {
       const [first, second, third] = [arrival(), arrival(), arrival()]
       first(() => seen.push("first"))
       second(() => seen.push("second"))
+      // The last one, and yet it overtakes nobody.
+      third(() => seen.push("third"))
       assert.deepStrictEqual(seen, ["alone"])
       yield* turn
-      assert.deepStrictEqual(seen, ["alone", "first", "second"])
-      third(() => seen.push("third"))
       assert.deepStrictEqual(seen, ["alone", "first", "second", "third"])
+      arrival()(() => seen.push("alone again"))
+      assert.strictEqual(seen.at(-1), "alone again")
     })
   )
 
