@@ -159,7 +159,7 @@ export const memory: Effect.Effect<MemoryJournal> = Effect.sync(() => {
       damage: [],
       append: (more) =>
         Effect.sync(() => {
-          entries.push(...more)
+          for (const entry of more) entries.push(entry)
           return { durable: Effect.void }
         }),
       read: (location) =>

@@ -327,8 +327,12 @@ const replySchema = (): Schema.Codec<Reply> => {
     id: Schema.optionalKey(Schema.String),
     raw: Schema.Unknown
   })
-  // Every dialect makes them of JSON.
-  keptAs(schema, (reply) => reply)
+  // The rest are texts. What a tool is called with and `raw` can be anything once an application has touched them, and JSON has no NaN.
+  keptAs(schema, (reply) =>
+    reply.raw === null && reply.toolCalls.length === 0 && Object.values(reply.usage).every(Number.isFinite)
+      ? reply
+      : undefined
+  )
   return schema
 }
 

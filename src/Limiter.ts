@@ -287,6 +287,7 @@ const impossible = (state: KeyState, { requests, tokens }: Needs): GatewayError 
 /** Waits for a signal, at most so long. The only place where an acquisition can be interrupted: what is admitted is never lost. */
 const pause = (waiter: Waiter, millis: number): Effect.Effect<void> => {
   const woken = Effect.callback<void>((resume) => {
+    // When all that ends in this turn has ended: then as many are let in one after the other.
     waiter.wake = () => resume(Effect.yieldNow)
     if (waiter.signalled) waiter.wake()
   })

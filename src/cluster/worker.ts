@@ -174,7 +174,7 @@ const journalOf = (
             damage: [],
             append: (entries) =>
               Effect.mapError(
-                Effect.as(Effect.forEach(entries, write, { concurrency: "unbounded" }), written),
+                Effect.as(Effect.forEach(entries, write, { concurrency: "unbounded", discard: true }), written),
                 toJournal
               ),
             read: () => Effect.die(new Error("a worker hands out nothing again"))

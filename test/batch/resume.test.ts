@@ -14,6 +14,7 @@ import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as LocalGateway from "effect-ai-gateway/local"
 import * as Upstream from "effect-ai-gateway/local/Upstream"
 import * as Provider from "effect-ai-gateway/Provider"
+import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import { brief, collect, drive, leaf, names, plain, tick, world } from "./support.ts"
 
@@ -265,6 +266,56 @@ describe("durability", () => {
       const { summary } = yield* runOnce(names(60), { ...over(slowly), concurrency }, w)
       assert.strictEqual(summary.succeeded, 60)
       assert.strictEqual(most, concurrency)
+    })
+  )
+
+  it.effect("a run that has nothing to do writes nothing", () =>
+    Effect.gen(function* () {
+      const memory = yield* BatchJournal.memory
+      let appends = 0
+      const watched: BatchJournal.Journal = {
+        open: (options) =>
+          Effect.map(memory.open(options), (open) => ({
+            ...open,
+            append: (entries) =>
+              Effect.andThen(
+                Effect.sync(() => appends++),
+                open.append(entries)
+              )
+          }))
+      }
+      const w = yield* world()
+      yield* runOnce(names(3), over(watched), w)
+      assert.isAbove(appends, 0)
+      appends = 0
+      const { summary } = yield* runOnce(names(3), over(watched), w)
+      assert.deepStrictEqual([summary.state, summary.replayed.succeeded, appends], ["complete", 3, 0])
+    })
+  )
+
+  it.effect("a reply comes back as it was, whatever an application has made of it", () =>
+    Effect.gen(function* () {
+      const usages = [{ inputTokens: 3 }, { inputTokens: Number.NaN }, { outputTokens: Number.POSITIVE_INFINITY }]
+      const calls = [[], [{ id: "a", name: "f", arguments: { x: 1 } }]]
+      const memory = yield* BatchJournal.memory
+      const w = yield* world()
+      const replies = usages.flatMap((usage) => calls.map((toolCalls) => ({ usage, toolCalls })))
+      const options = {
+        id: (index: number) => `i${index}`,
+        input: () => "hi",
+        route: (index: number) =>
+          Provider.openai.chat("m").pipe(Route.map((reply) => ({ ...reply, ...replies[index] }))),
+        journal: { store: memory, value: Batch.withoutRaw(Chat.ReplySchema) }
+      }
+      const once = Effect.map(
+        drive(Effect.provide(Stream.runCollect(Batch.run([...replies.keys()], options)), w.layer)),
+        ({ exit }) => exit
+      )
+      const kept = (results: ReadonlyArray<Batch.Result<Chat.Reply>>) =>
+        results.map((result) => [result.id, result._tag === "Success" ? { ...result.value, raw: null } : result._tag])
+      const first = kept(yield* yield* once).toSorted()
+      assert.deepStrictEqual(kept(yield* yield* once).toSorted(), first)
+      assert.strictEqual(first.length, replies.length)
     })
   )
 

@@ -24,11 +24,12 @@ export const start = Effect.fnUntraced(function* <A>(
   fail: (cause: Cause.Cause<never>) => void
 ): Effect.fn.Return<Groups<A>, never, Scope.Scope> {
   const items = yield* Queue.unbounded<A, Cause.Done>()
-  const grown = (group: ReadonlyArray<A>): Effect.Effect<ReadonlyArray<A>> =>
-    Effect.flatMap(Effect.andThen(Effect.yieldNow, Queue.clear(items)), (more) =>
-      more.length === 0 ? Effect.succeed(group) : grown([...group, ...more])
-    )
-  const each = (group: ReadonlyArray<A>): Effect.Effect<void> =>
+  const grown = (group: Array<A>): Effect.Effect<ReadonlyArray<A>> =>
+    Effect.flatMap(Effect.andThen(Effect.yieldNow, Queue.clear(items)), (more) => {
+      for (const item of more) group.push(item)
+      return more.length === 0 ? Effect.succeed(group) : grown(group)
+    })
+  const each = (group: Array<A>): Effect.Effect<void> =>
     Effect.catchCause(Effect.flatMap(grown(group), step), (cause) => Effect.sync(() => fail(cause)))
   const all: Effect.Effect<void> = Effect.matchCauseEffect(Queue.takeAll(items), {
     onFailure: () => Effect.void,

@@ -31,6 +31,9 @@ export interface Ending {
 
 export type Note = Beginning | Ending
 
+/** What comes of writing nothing. */
+const nothing: Exit.Exit<Appended, JournalError> = Exit.succeed({ durable: Effect.void })
+
 /** What was written together. */
 interface Written {
   readonly ended: ReadonlyArray<Ending>
@@ -82,7 +85,8 @@ export const start = Effect.fnUntraced(function* (
       ended.push(note)
       entries.push(entry.value)
     }
-    const appended = yield* Effect.exit(journal.append(entries))
+    // A run that has nothing to write leaves the journal as it is, its time included.
+    const appended = entries.length === 0 ? nothing : yield* Effect.exit(journal.append(entries))
     if (Exit.isFailure(appended)) fail(appended.cause)
     else if (ended.length > 0) written.offer({ ended, durable: appended.value.durable })
     for (const { go, letGo } of begun) {

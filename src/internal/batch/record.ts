@@ -152,12 +152,13 @@ export interface Records<Out> {
 export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
   const json = codec === "ids" ? undefined : Schema.toCodecJson(codec)
   const plainJson = codec === "ids" ? undefined : plainJsonOf(codec)
+  const encode = json === undefined ? undefined : Schema.encodeEffect(json)
   const encodeValue =
-    plainJson !== undefined
-      ? (value: Out) => Effect.succeed(plainJson(value))
-      : json === undefined
-        ? undefined
-        : Schema.encodeEffect(json)
+    encode &&
+    ((value: Out) => {
+      const asItIs = plainJson?.(value)
+      return asItIs === undefined ? encode(value) : Effect.succeed(asItIs)
+    })
   const decodeValue = json === undefined ? undefined : Schema.decodeUnknownEffect(json)
   return {
     done: ({ attempts, facts, inDoubt, latency, value }: DoneRecord<Out>): Effect.Effect<Json, JournalError> =>
