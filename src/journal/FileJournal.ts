@@ -138,29 +138,38 @@ export const make = (options: Options): Journal => ({
     const segmentBytes = yield* checked(options)
     const { path } = options
     yield* lock(options)
-    const { live, replaced } = yield* attempt(path, () => Segments.current(path))
+    const current = yield* attempt(path, () => Segments.current(path))
+    const { accepted, live, replaced } = current
     // What a compaction was about to remove when it was killed.
     yield* attempt(path, () => removeAll(path, replaced))
-    const damage: Array<Damage> = []
-    let last = replaced.at(-1) ?? 0
+    const last = live.at(-1)?.segment ?? replaced.at(-1) ?? 0
+    let forced = false
     // A job's headers say so before its entries are read.
-    for (const segment of live) {
-      const header = yield* attempt(path, () => Segments.headerOf(path, segment))
-      const different = header === undefined ? [] : differences(fingerprint, header.fingerprint)
+    for (const { header, segment } of live) {
+      const different = header === undefined || segment <= accepted ? [] : differences(fingerprint, header.fingerprint)
       if (different.length > 0 && !force) return yield* otherJob(different, path)
+      forced ||= different.length > 0
     }
     const lastWritten = live.length === 0 ? undefined : yield* attempt(path, () => Segments.lastWritten(path, live))
-    for (const segment of live) {
+    const damage: Array<Damage> = []
+    for (const { segment } of live) {
       const scanned = yield* attempt(path, () => Segments.scan(path, segment, onEntry))
       damage.push(...scanned.damage)
-      const broken = scanned.damage.find(({ kind }) => kind === "corrupt")
+      const broken = segment <= accepted ? undefined : scanned.damage.find(({ kind }) => kind === "corrupt")
       if (broken !== undefined && !force) return yield* corrupt(path, broken)
-      last = segment
+      forced ||= broken !== undefined
+    }
+    const header: Line.Header = {
+      version: Segments.version,
+      fingerprint: { ...current.fingerprint, ...fingerprint },
+      ...(forced && { accepts: last })
     }
     const writer = yield* Effect.acquireRelease(
-      Effect.sync(() => new Writer(path, last, fingerprint, segmentBytes)),
+      Effect.sync(() => new Writer(path, last, header, segmentBytes)),
       (writer) => Effect.promise(() => writer.close().catch(() => undefined))
     )
+    // Forced once is enough, also when nothing is left to be done.
+    if (forced) yield* attempt(path, () => writer.begin())
     const reader = yield* Effect.acquireRelease(
       Effect.sync(() => new Segments.LineReader(path)),
       (reader) => Effect.promise(() => reader.close())
@@ -226,24 +235,23 @@ export interface Compacted {
 
 /**
  * Rewrites a journal into one file without what is no longer needed. Safe to kill at any moment: the old files go only when the new one is durable. Refuses
- * a journal that is in use, and one that is damaged in its middle.
+ * a journal that is in use, and one that is damaged in its middle and was never forced.
  */
 export const compact = (options: Options): Effect.Effect<Compacted, JournalError> =>
   Effect.gen(function* () {
     yield* checked(options)
     const { path } = options
     yield* lock(options)
-    const { live, replaced } = yield* attempt(path, () => Segments.current(path))
+    const { accepted, fingerprint, live, replaced } = yield* attempt(path, () => Segments.current(path))
     yield* attempt(path, () => removeAll(path, replaced))
-    const last = live.at(-1)
+    const last = live.at(-1)?.segment
     if (last === undefined) return { bytesBefore: 0, bytesAfter: 0, dropped: 0 }
     const index = new IdIndex()
     /** The location of the entry to keep, and whether the item has ended, by number of the id. */
     const keep = new NumberColumn("float64")
     const ended = new NumberColumn("uint8")
     let [entries, bytesBefore] = [0, 0]
-    let header: Line.Header | undefined
-    for (const segment of live) {
+    for (const { segment } of live) {
       const scanned = yield* attempt(path, () =>
         Segments.scan(path, segment, ({ _tag, id, location }) => {
           entries++
@@ -253,9 +261,8 @@ export const compact = (options: Options): Effect.Effect<Compacted, JournalError
           if (_tag !== "sent") ended.set(number, 1)
         })
       )
-      const broken = scanned.damage.find(({ kind }) => kind === "corrupt")
+      const broken = segment <= accepted ? undefined : scanned.damage.find(({ kind }) => kind === "corrupt")
       if (broken !== undefined) return yield* corrupt(path, broken)
-      header = scanned.header ?? header
       bytesBefore += scanned.bytes
     }
     const write = async (): Promise<number> => {
@@ -277,8 +284,8 @@ export const compact = (options: Options): Effect.Effect<Compacted, JournalError
           batch.push(bytes)
           size += bytes.length
         }
-        push(Line.encodeHeader({ version: Segments.version, fingerprint: header?.fingerprint ?? {}, replaces: last }))
-        for (const segment of live) {
+        push(Line.encodeHeader({ version: Segments.version, fingerprint, replaces: last }))
+        for (const { segment } of live) {
           const onEntry = ({ id, location }: Known, bytes: Buffer): void => {
             const number = index.find(id)
             if (number !== undefined && keep.get(number) === location) push(Buffer.concat([bytes, newline]))
@@ -292,7 +299,10 @@ export const compact = (options: Options): Effect.Effect<Compacted, JournalError
       }
       await Fs.rename(temporary, join(path, Segments.nameOf(last + 1)))
       await syncFolder(path)
-      await removeAll(path, live)
+      await removeAll(
+        path,
+        live.map(({ segment }) => segment)
+      )
       return bytesAfter
     }
     const bytesAfter = yield* attempt(path, write)

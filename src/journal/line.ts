@@ -83,11 +83,20 @@ export interface Header {
   readonly fingerprint: Readonly<Record<string, string>>
   /** Segments up to this number are contained in this one. */
   readonly replaces?: number
+  /** Segments up to this number were taken as they are, by force: damaged, or of another job. */
+  readonly accepts?: number
 }
 
 /** The line that begins a segment. */
-export const encodeHeader = ({ fingerprint, replaces, version }: Header): Buffer =>
-  Buffer.from(line("segment", { version, fingerprint, ...(replaces !== undefined && { replaces }) }))
+export const encodeHeader = ({ accepts, fingerprint, replaces, version }: Header): Buffer =>
+  Buffer.from(
+    line("segment", {
+      version,
+      fingerprint,
+      ...(replaces !== undefined && { replaces }),
+      ...(accepts !== undefined && { accepts })
+    })
+  )
 
 const isHeader = (u: unknown): u is Header =>
   typeof u === "object" && u !== null && "version" in u && typeof u.version === "number" && "fingerprint" in u

@@ -126,22 +126,40 @@ export const headerOf = async (folder: string, segment: number): Promise<Line.He
 }
 
 /** When one of the segments was last written to, in milliseconds since the epoch. */
-export const lastWritten = async (folder: string, segments: ReadonlyArray<number>): Promise<number> => {
-  const stats = await Promise.all(segments.map((segment) => Fs.stat(join(folder, nameOf(segment)))))
+export const lastWritten = async (folder: string, segments: ReadonlyArray<Live>): Promise<number> => {
+  const stats = await Promise.all(segments.map(({ segment }) => Fs.stat(join(folder, nameOf(segment)))))
   return Math.max(...stats.map(({ mtimeMs }) => mtimeMs))
 }
 
-/** Segments that count: what a later one replaces does not. */
-export const current = async (
-  folder: string
-): Promise<{ readonly live: ReadonlyArray<number>; readonly replaced: ReadonlyArray<number> }> => {
-  const segments = await list(folder)
-  let replaces = 0
-  for (const segment of segments) {
-    const header = await headerOf(folder, segment)
-    if (header?.replaces !== undefined) replaces = Math.max(replaces, header.replaces)
+/** A segment that counts, and what it says that it belongs to. */
+export interface Live {
+  readonly segment: number
+  readonly header: Line.Header | undefined
+}
+
+/** What a journal consists of. */
+export interface Current {
+  readonly live: ReadonlyArray<Live>
+  /** Segments that a later one replaces. */
+  readonly replaced: ReadonlyArray<number>
+  /** Segments up to this number were taken as they are. */
+  readonly accepted: number
+  /** What the journal belongs to: of each name what was said last. */
+  readonly fingerprint: Readonly<Record<string, string>>
+}
+
+/** Segments that count, and those that do not. */
+export const current = async (folder: string): Promise<Current> => {
+  const segments: Array<Live> = []
+  for (const segment of await list(folder)) segments.push({ segment, header: await headerOf(folder, segment) })
+  const replaces = Math.max(0, ...segments.map(({ header }) => header?.replaces ?? 0))
+  const live = segments.filter(({ segment }) => segment > replaces)
+  return {
+    live,
+    replaced: segments.flatMap(({ segment }) => (segment <= replaces ? [segment] : [])),
+    accepted: Math.max(0, ...live.map(({ header }) => header?.accepts ?? 0)),
+    fingerprint: Object.assign({}, ...live.map(({ header }) => header?.fingerprint))
   }
-  return { live: segments.filter((one) => one > replaces), replaced: segments.filter((one) => one <= replaces) }
 }
 
 const blockBytes = 256 * 1024

@@ -5,7 +5,7 @@
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
 import * as Line from "./line.ts"
-import { nameOf, version } from "./segments.ts"
+import { nameOf } from "./segments.ts"
 
 interface Pending {
   readonly lines: string
@@ -59,7 +59,7 @@ export const writeAll = async (handle: Fs.FileHandle, bytes: Buffer): Promise<vo
 
 export class Writer {
   private readonly folder: string
-  private readonly fingerprint: Readonly<Record<string, string>>
+  private readonly header: Line.Header
   private readonly segmentBytes: number
   private segment: number
   private handle: Fs.FileHandle | undefined
@@ -74,10 +74,10 @@ export class Writer {
   private failure: { readonly error: unknown } | undefined
 
   /** @param last number of the last segment that exists; a new one is begun with the first line */
-  constructor(folder: string, last: number, fingerprint: Readonly<Record<string, string>>, segmentBytes: number) {
+  constructor(folder: string, last: number, header: Line.Header, segmentBytes: number) {
     this.folder = folder
     this.segment = last
-    this.fingerprint = fingerprint
+    this.header = header
     this.segmentBytes = segmentBytes
   }
 
@@ -103,7 +103,8 @@ export class Writer {
     }
   }
 
-  private async begin(): Promise<Fs.FileHandle> {
+  /** Begins a segment where one is due: {@link append} does, and whoever has a header to write and perhaps no line. */
+  async begin(): Promise<Fs.FileHandle> {
     if (this.handle !== undefined && this.offset < this.segmentBytes) return this.handle
     const old = this.handle
     if (old !== undefined) {
@@ -118,10 +119,9 @@ export class Writer {
       this.synced = this.written
       this.releaseSynced()
     }
-    const header = { version, fingerprint: this.fingerprint }
-    const handle = await createSegment(this.folder, this.segment + 1, header)
+    const handle = await createSegment(this.folder, this.segment + 1, this.header)
     this.segment++
-    this.offset = Line.encodeHeader(header).length
+    this.offset = Line.encodeHeader(this.header).length
     this.handle = handle
     return handle
   }

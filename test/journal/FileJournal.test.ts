@@ -164,6 +164,12 @@ for (const [name, make] of [
         assert.strictEqual((yield* told(journal, { fingerprint: { other: "x" } })).entries.length, 1)
         const forced = yield* told(journal, { fingerprint: { route: "r2" }, force: true })
         assert.strictEqual(forced.entries.length, 1)
+        // From then on it is the other job's, and forcing it once was enough.
+        assert.strictEqual((yield* told(journal, { fingerprint: { route: "r2", input: "i1" } })).entries.length, 1)
+        const earlier = yield* reasonOf(told(journal, { fingerprint: { route: "r1", input: "i1" } }))
+        assert.include(earlier.message, "(route differ)")
+        const input = yield* reasonOf(told(journal, { fingerprint: { route: "r2", input: "i2" } }))
+        assert.include(input.message, "(input differ)")
       })
     )
 
@@ -289,7 +295,7 @@ describe("damage", () => {
 
   it.effect("in the middle is refused unless forced, and named", () =>
     Effect.gen(function* () {
-      const { bytes, file, journal } = yield* written
+      const { bytes, file, journal, path } = yield* written
       const changed = Buffer.from(bytes)
       const at = bytes.indexOf("event-3")
       changed[at] = 0
@@ -297,12 +303,45 @@ describe("damage", () => {
       const refused = yield* reasonOf(told(journal))
       assert.strictEqual(refused.reason, "damaged")
       assert.match(refused.message, /bytes in 000001\.jsonl at byte \d+ cannot be read/)
+      assert.strictEqual((yield* reasonOf(FileJournal.compact({ path }))).reason, "damaged")
+      const left = entries.filter((entry) => !(entry._tag === "sent" && entry.id === "item-3"))
+      const forced = yield* told(journal, { force: true })
+      assert.deepStrictEqual(forced.entries, left)
+      // Told each time, refused no more, and gone when it is compacted.
+      assert.deepStrictEqual(yield* told(journal), forced)
+      yield* write(journal, [done("item-12")])
+      yield* FileJournal.compact({ path })
+      const compacted = yield* told(journal)
+      assert.deepStrictEqual(compacted.damage, [])
+      assert.deepStrictEqual(
+        compacted.entries.map(({ id }) => id),
+        [...ids, "item-12"]
+      )
+    })
+  )
+
+  it.effect("that comes after damage that was accepted is refused again", () =>
+    Effect.gen(function* () {
+      const { bytes, file, journal, path } = yield* written
+      const spoil = (file: string, bytes: Buffer, what: string) => {
+        const changed = Buffer.from(bytes)
+        changed[bytes.indexOf(what)] = 0
+        return Effect.promise(() => Fs.writeFile(file, changed))
+      }
+      yield* spoil(file, bytes, "event-3")
+      yield* told(journal, { force: true })
+      yield* write(journal, [done("item-12"), done("item-13"), done("item-14")])
+      yield* told(journal)
+      const later = join(path, "000003.jsonl")
+      yield* spoil(later, yield* Effect.promise(() => Fs.readFile(later)), "item-13")
+      const refused = yield* reasonOf(told(journal))
+      assert.match(refused.message, /bytes in 000003\.jsonl at byte \d+ cannot be read/)
       const forced = yield* told(journal, { force: true })
       assert.deepStrictEqual(
-        forced.entries,
-        entries.filter((entry) => !(entry._tag === "sent" && entry.id === "item-3"))
+        forced.damage.map(({ where }) => where.slice(0, 12)),
+        ["000001.jsonl", "000003.jsonl"]
       )
-      assert.strictEqual((yield* reasonOf(FileJournal.compact({ path: join(file, "..") }))).reason, "damaged")
+      assert.deepStrictEqual(yield* told(journal), forced)
     })
   )
 
