@@ -17,9 +17,9 @@ const most = 250
 
 /**
  * Megabytes by which a job may grow per million items. Only the ids grow with their number, of which each has to be remembered once, to be told when it
- * comes a second time: 18 bytes and the id itself, and as much again while a table grows.
+ * comes a second time: about 30 bytes.
  */
-const growth = 60
+const growth = 35
 
 interface Memory {
   readonly resident: number

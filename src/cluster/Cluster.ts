@@ -65,7 +65,7 @@ export const submit: <In, E = never, R = never>(
  * Starts a worker in the scope. Ending the scope interrupts what is in flight and gives it back to the queue; use `drain` to end in peace.
  *
  * Fails with `ClusterError` (`noJob`, `otherJob`, or a database that cannot be used) and with `InvalidRequest` naming the option; `done` fails with what `Batch.start`'s results
- * fail with, and with `ClusterError` when the database was away for longer than `patience`. A worker keeps about 45 bytes for each item that it has taken.
+ * fail with, and with `ClusterError` when the database was away for longer than `patience`. A worker keeps about 30 bytes for each item that it has taken.
  */
 export const startWorker: <In, Out>(
   options: Worker.Options<In, Out>

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
-import { IdIndex, maxIdLength, NumberColumn } from "../../src/internal/idIndex.ts"
+import { fingerprint, IdIndex, maxIdLength, NumberColumn } from "../../src/internal/idIndex.ts"
 
 describe("IdIndex", () => {
   it.prop(
@@ -32,6 +32,41 @@ describe("IdIndex", () => {
       assert.isUndefined(index.find(`${textOf(i)}.`))
     }
     assert.strictEqual(index.size, count)
+  })
+})
+
+describe("fingerprint", () => {
+  const prints = (texts: ReadonlyArray<string>): ReadonlyArray<Uint32Array> =>
+    texts.map((text) => {
+      const out = new Uint32Array(4)
+      fingerprint(text, out)
+      return out
+    })
+
+  it("is MurmurHash3", () => {
+    // As the reference implementation has it for the same bytes, in UTF-16, with seed 0.
+    const hex = (text: string): string =>
+      prints([text])
+        .flatMap((out) => [...out].map((word) => word.toString(16).padStart(8, "0")))
+        .join("")
+    assert.strictEqual(hex(""), "0".repeat(32))
+    assert.strictEqual(hex("fiber-42"), "3ce4d77f0d66458dcc6ebb0d3d892ef7")
+    assert.strictEqual(hex("which item is it"), "084f6c6e4005a7a7bfbe91b2bbc7a815")
+    assert.strictEqual(hex("ab漢字ü😀c"), "4467f9d53ed2098769b02115bc0963aa")
+  })
+
+  it("of much the same texts shares no more words than chance has it", () => {
+    const count = 100_000
+    const all = prints(Array.from({ length: count }, (_, i) => `request-${i.toString().padStart(8, "0")}`))
+    for (let word = 0; word < 4; word++) {
+      // One pair in 2^32 has the same word: 1.2 are expected.
+      const distinct = new Set(all.map((out) => out[word]))
+      assert.isAtLeast(distinct.size, count - 8)
+    }
+    for (let bit = 0; bit < 128; bit++) {
+      const set = all.filter((out) => (((out[bit >> 5] ?? 0) >>> (bit & 31)) & 1) === 1).length
+      assert.closeTo(set, count / 2, 5 * Math.sqrt(count / 4))
+    }
   })
 })
 
