@@ -213,9 +213,9 @@ export const make = (options: Options): Journal => ({
   })
 })
 
-const encode = (path: string, entries: ReadonlyArray<Entry>): string | JournalError => {
+const encode = (path: string, entries: ReadonlyArray<Entry>): Buffer | JournalError => {
   try {
-    return entries.map(Line.encode).join("")
+    return Line.encode(entries)
   } catch (cause) {
     return new JournalError({ reason: "encoding", path, detail: "a value is not JSON", cause })
   }

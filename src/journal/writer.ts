@@ -8,7 +8,7 @@ import * as Line from "./line.ts"
 import { nameOf } from "./segments.ts"
 
 interface Pending {
-  readonly lines: string
+  readonly lines: Buffer
   readonly done: (position: number) => void
   readonly failed: (error: unknown) => void
 }
@@ -82,7 +82,7 @@ export class Writer {
   }
 
   /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}. */
-  append(lines: string, done: (position: number) => void, failed: (error: unknown) => void): void {
+  append(lines: Buffer, done: (position: number) => void, failed: (error: unknown) => void): void {
     if (this.failure !== undefined) {
       failed(this.failure.error)
       return
@@ -133,7 +133,7 @@ export class Writer {
         const handle = await this.begin()
         batch = this.pending
         this.pending = []
-        const bytes = Buffer.from(batch.map(({ lines }) => lines).join(""))
+        const bytes = Buffer.concat(batch.map(({ lines }) => lines))
         await writeAll(handle, bytes)
         this.offset += bytes.length
         for (const { done } of batch) done(++this.written)

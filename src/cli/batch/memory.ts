@@ -8,7 +8,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 
 /** Bytes of the young generation, beyond which it no longer grows. */
-const enough = 12 * 1024 * 1024
+const enough = 24 * 1024 * 1024
 const lookEvery = "250 millis"
 
 /**
