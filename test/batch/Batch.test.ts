@@ -209,6 +209,15 @@ describe("input", () => {
     })
   )
 
+  it.effect("with an id twice does it twice when nobody looks", () =>
+    Effect.gen(function* () {
+      const w = yield* world()
+      const { results, summary } = yield* runAll(["a", "b", "a"], { ...plain, duplicates: "unchecked" }, w)
+      assert.deepStrictEqual(results.map(brief), ["a Success", "b Success", "a Success"])
+      assert.deepInclude(summary, { items: 3, duplicates: 0, succeeded: 3 })
+    })
+  )
+
   it.effect("with an id that is none fails the job", () =>
     Effect.gen(function* () {
       for (const bad of ["", "x".repeat(513)]) {

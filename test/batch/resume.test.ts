@@ -135,7 +135,9 @@ describe("a second run", () => {
       const journal = yield* BatchJournal.memory
       const w = yield* world()
       yield* runOnce(names(5), over(journal), w)
-      assert.strictEqual((yield* runOnce(names(2), over(journal), w)).summary.unmet, 3)
+      for (const duplicates of ["fail", "unchecked"] as const) {
+        assert.strictEqual((yield* runOnce(names(2), { ...over(journal), duplicates }, w)).summary.unmet, 3)
+      }
     })
   )
 
@@ -433,9 +435,10 @@ describe("interruption", () => {
         Schema.isMaxLength(6)
       ),
       concurrency: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 8 })),
-      ordered: Schema.Boolean
+      ordered: Schema.Boolean,
+      duplicates: Schema.Literals(["fail", "unchecked"])
     },
-    ({ concurrency, ordered, stops }) =>
+    ({ concurrency, duplicates, ordered, stops }) =>
       Effect.gen(function* () {
         const journal = yield* BatchJournal.memory
         const w = yield* world((prompt, nth) => {
@@ -446,7 +449,7 @@ describe("interruption", () => {
             ...(number % 5 === 0 && nth === 0 && { status: 429 })
           }
         })
-        const options = { ...over(journal), concurrency, ordered }
+        const options = { ...over(journal), concurrency, duplicates, ordered }
         const fresh = new Map<string, number>()
         const note = (result: Batch.Result<string>) =>
           Effect.sync(() => {

@@ -277,6 +277,8 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       return entry.id
     },
     concurrency: settings.concurrency,
+    // The first pass over a file has found none.
+    duplicates: scanned === undefined ? "fail" : "unchecked",
     ordered: settings.ordered,
     itemDeadline: settings.itemDeadline,
     ...((settings.rpm ?? settings.tpm) !== undefined && {

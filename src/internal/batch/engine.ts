@@ -14,7 +14,7 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import type { Entry, JournalError } from "../../BatchJournal.ts"
+import type { Entry, JournalError, Json } from "../../BatchJournal.ts"
 import { type Attempt, GatewayError, invalid, type QuotaExhausted, retryAfter, Timeout } from "../../GatewayError.ts"
 import * as Limiter from "../../Limiter.ts"
 import { defined } from "../defined.ts"
@@ -170,8 +170,8 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   /** Gives the place back, writes a result down, and hands it out when it is durable. */
   const end = (
     order: number,
-    result: Result<Out>,
-    entry: () => Effect.Effect<Entry, JournalError>,
+    result: Success<Out> | DeadLetter,
+    record: () => Effect.Effect<Json, JournalError>,
     release: Effect.Effect<void>,
     outcome: () => Outcome
   ): Effect.Effect<void> => {
@@ -180,7 +180,9 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       // Asks the application what it cost, which may fail: by now the answer is safe.
       tally.add(outcome())
     }
-    return Effect.map(release, keeper === undefined ? hand : () => void keeper.offer({ _tag: "ending", entry, hand }))
+    if (keeper === undefined) return Effect.map(release, hand)
+    const as = result._tag === "Success" ? "done" : "dead"
+    return Effect.map(release, () => void keeper.offer({ _tag: "ending", as, id: result.id, record, hand }))
   }
 
   const succeed = (
@@ -201,13 +203,9 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       replayed: false,
       ...(inDoubt !== undefined && { inDoubt })
     }
-    const entry = () =>
-      Effect.map(
-        plan.records.done({ value: answer, facts: answer, attempts, latency, inDoubt }),
-        (record): Entry => ({ _tag: "done", id, record })
-      )
+    const record = () => plan.records.done({ value: answer, facts: answer, attempts, latency, inDoubt })
     const { cacheStatus, step, target, usage } = answer
-    return end(order, result, entry, release, () => ({
+    return end(order, result, record, release, () => ({
       target,
       reason: undefined,
       attempts,
@@ -237,10 +235,9 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
       replayed: false,
       ...(inDoubt !== undefined && { inDoubt })
     }
-    const entry = () =>
-      Effect.map(plan.records.dead({ error, latency, inDoubt }), (record): Entry => ({ _tag: "dead", id, record }))
+    const record = () => plan.records.dead({ error, latency, inDoubt })
     const none = { target: undefined, usage: undefined, cacheStatus: undefined, step: undefined, cost: undefined }
-    return end(order, result, entry, release, () => ({ ...none, reason: error.reason._tag, attempts, latency }))
+    return end(order, result, record, release, () => ({ ...none, reason: error.reason._tag, attempts, latency }))
   }
 
   /** What to do about a failure. While the batch drains an item that would have to wait is left to the next run. */
@@ -419,7 +416,8 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     if (typeof id !== "string" || id === "" || id.length > maxIdLength) {
       return Effect.fail(invalid(method, `id of item ${index}`, `a text of 1 to ${maxIdLength} characters`))
     }
-    const standing = ledger.meet(id, index, plan.retryFailed)
+    const standing =
+      plan.duplicates === "unchecked" ? ledger.meetOnce(id, plan.retryFailed) : ledger.meet(id, index, plan.retryFailed)
     switch (standing._tag) {
       case "duplicate": {
         counters.duplicates++

@@ -34,7 +34,7 @@ export interface Plan<Item, Out, E, R> {
   readonly rates: { readonly limiter: Limiter.Limiter; readonly key: string } | undefined
   readonly buffer: number
   readonly ordered: boolean
-  readonly duplicates: "fail" | "skip"
+  readonly duplicates: "fail" | "skip" | "unchecked"
   readonly retryFailed: boolean
   readonly replay: (id: string) => boolean
   readonly itemDeadline: number | undefined

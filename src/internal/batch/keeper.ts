@@ -8,7 +8,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
-import type { Appended, Entry, JournalError, OpenJournal } from "../../BatchJournal.ts"
+import type { Appended, Entry, JournalError, Json, OpenJournal } from "../../BatchJournal.ts"
 import * as Groups from "./groups.ts"
 
 /** An item that is to be sent, for the first time (`entry`) or again. */
@@ -24,7 +24,10 @@ export interface Beginning {
 /** An item that has ended. */
 export interface Ending {
   readonly _tag: "ending"
-  readonly entry: () => Effect.Effect<Entry, JournalError>
+  readonly as: "done" | "dead"
+  readonly id: string
+  /** What is kept of it. */
+  readonly record: () => Effect.Effect<Json, JournalError>
   /** Hands its result out, and throws what a function of the application throws. */
   readonly hand: () => void
 }
@@ -77,13 +80,13 @@ export const start = Effect.fnUntraced(function* (
         if (note.entry !== undefined) entries.push(note.entry)
         continue
       }
-      const entry = yield* Effect.exit(Effect.suspend(note.entry))
-      if (Exit.isFailure(entry)) {
-        fail(entry.cause)
+      const record = yield* Effect.exit(Effect.suspend(note.record))
+      if (Exit.isFailure(record)) {
+        fail(record.cause)
         continue
       }
       ended.push(note)
-      entries.push(entry.value)
+      entries.push({ _tag: note.as, id: note.id, record: record.value })
     }
     // A run that has nothing to write leaves the journal as it is, its time included.
     const appended = entries.length === 0 ? nothing : yield* Effect.exit(journal.append(entries))

@@ -16,6 +16,8 @@ export type Standing =
   | { readonly _tag: "done" | "dead"; readonly location: number }
   | { readonly _tag: "duplicate"; readonly firstIndex: number }
 
+const isNew: Standing = { _tag: "new" }
+
 export class Ledger {
   private readonly ids = new IdIndex()
   private readonly flags = new NumberColumn("uint8")
@@ -45,11 +47,21 @@ export class Ledger {
     if ((flags & isSeen) !== 0) return { _tag: "duplicate", firstIndex: this.indexes.get(number) }
     this.flags.set(number, flags | isSeen)
     this.indexes.set(number, index)
+    return this.standing(number, flags, again)
+  }
+
+  /** Meets an item of an input in which no id comes twice. It is not remembered. */
+  meetOnce(id: string, again: boolean): Standing {
+    const number = this.ids.size === 0 ? undefined : this.ids.find(id)
+    return number === undefined ? isNew : this.standing(number, this.flags.get(number), again)
+  }
+
+  private standing(number: number, flags: number, again: boolean): Standing {
     if (flags !== 0) this.unmet--
     if ((flags & isDone) !== 0) return { _tag: "done", location: this.locations.get(number) }
     if ((flags & isDead) !== 0 && !again) return { _tag: "dead", location: this.locations.get(number) }
     const eventId = this.sent.get(number)
-    if (eventId === undefined) return { _tag: "new" }
+    if (eventId === undefined) return isNew
     this.sent.delete(number)
     return { _tag: "inDoubt", eventId }
   }

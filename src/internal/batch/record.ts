@@ -112,10 +112,7 @@ const attemptRecord = ({ duration, error, ...fields }: Attempt): Json => ({
   duration: Duration.toMillis(duration)
 })
 
-const attemptRecords = (attempts: ReadonlyArray<Attempt>): Effect.Effect<ReadonlyArray<Json>, Schema.SchemaError> =>
-  attempts.every(({ error }) => error === undefined)
-    ? Effect.succeed(attempts.map(attemptRecord))
-    : Effect.forEach(attempts, (attempt) => encodeAttempt(attempt))
+const hasNoError = ({ error }: Attempt): boolean => error === undefined
 
 /** Those fields, whatever else the answer has. */
 const factsRecord = ({
@@ -140,6 +137,18 @@ const factsRecord = ({
   ...(step !== undefined && { step })
 })
 
+const doneRecord = (
+  { facts, inDoubt, latency }: DoneRecord<unknown>,
+  value: Json | undefined,
+  attempts: ReadonlyArray<Json>
+): Json => ({
+  ...(value !== undefined && { value }),
+  facts: factsRecord(facts),
+  attempts,
+  latency,
+  ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
+})
+
 /** Both directions. They fail with `JournalError` (`encoding`). */
 export interface Records<Out> {
   readonly done: (record: DoneRecord<Out>) => Effect.Effect<Json, JournalError>
@@ -153,29 +162,29 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
   const json = codec === "ids" ? undefined : Schema.toCodecJson(codec)
   const plainJson = codec === "ids" ? undefined : plainJsonOf(codec)
   const encode = json === undefined ? undefined : Schema.encodeEffect(json)
-  const encodeValue =
-    encode &&
-    ((value: Out) => {
-      const asItIs = plainJson?.(value)
-      return asItIs === undefined ? encode(value) : Effect.succeed(asItIs)
-    })
+  /** The value as it is kept, when no schema has to look at it. */
+  const asItIs = (value: DoneRecord<Out>["value"]): { readonly kept: Json | undefined } | undefined => {
+    if (value === undefined || encode === undefined) return { kept: undefined }
+    const kept = plainJson?.(value.value)
+    return kept === undefined ? undefined : { kept }
+  }
   const decodeValue = json === undefined ? undefined : Schema.decodeUnknownEffect(json)
   return {
-    done: ({ attempts, facts, inDoubt, latency, value }: DoneRecord<Out>): Effect.Effect<Json, JournalError> =>
-      Effect.mapError(
+    done: (done: DoneRecord<Out>): Effect.Effect<Json, JournalError> => {
+      const { attempts, value } = done
+      const plainly = asItIs(value)
+      if (plainly !== undefined && attempts.every(hasNoError)) {
+        return Effect.succeed(doneRecord(done, plainly.kept, attempts.map(attemptRecord)))
+      }
+      return Effect.mapError(
         Effect.zipWith(
-          value === undefined || encodeValue === undefined ? Effect.succeed(undefined) : encodeValue(value.value),
-          attemptRecords(attempts),
-          (value, attempts): Json => ({
-            ...(value !== undefined && { value }),
-            facts: factsRecord(facts),
-            attempts,
-            latency,
-            ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
-          })
+          value === undefined || encode === undefined ? Effect.undefined : encode(value.value),
+          Effect.forEach(attempts, (attempt) => encodeAttempt(attempt)),
+          (kept, attempts) => doneRecord(done, kept, attempts)
         ),
         bad("the value of an item is not what its schema says")
-      ),
+      )
+    },
     dead: ({ error, inDoubt, latency }: DeadRecord): Effect.Effect<Json, JournalError> =>
       Effect.mapBoth(encodeError(error), {
         onFailure: bad("an error cannot be kept"),
