@@ -263,9 +263,12 @@ const check = <Item, In, Out>(options: Options<Item, In, Out>): Effect.Effect<Ch
     return { itemDeadline, jobDeadline, quotaPatience, throttlePatience, buffer: buffer ?? Math.max(1024, least * 2) }
   })
 
+/** How long the logs may take to say what they know. */
+const reconcilePatience = "30 seconds"
+
 /** What the gateway's logs say of an event id. */
 const reconcile = (gateway: GatewayService["Service"], eventId: string): Effect.Effect<InDoubt> =>
-  Effect.match(gateway.listLogs({ eventId, perPage: 50 }), {
+  Effect.match(Effect.timeout(gateway.listLogs({ eventId, perPage: 50 }), reconcilePatience), {
     onFailure: (): InDoubt => ({ eventId, found: "unknown", logIds: [] }),
     onSuccess: ({ logs }): InDoubt => {
       const succeeded = logs.filter(

@@ -133,7 +133,10 @@ export class Writer {
         const handle = await this.begin()
         batch = this.pending
         this.pending = []
-        const bytes = Buffer.concat(batch.map(({ lines }) => lines))
+        const [first] = batch
+        // Mostly there is one.
+        const bytes =
+          batch.length === 1 && first !== undefined ? first.lines : Buffer.concat(batch.map(({ lines }) => lines))
         await writeAll(handle, bytes)
         this.offset += bytes.length
         for (const { done } of batch) done(++this.written)

@@ -10,6 +10,7 @@ import * as Stream from "effect/Stream"
 import * as Batch from "effect-ai-gateway/Batch"
 import * as BatchJournal from "effect-ai-gateway/BatchJournal"
 import * as Chat from "effect-ai-gateway/Chat"
+import type * as GatewayLog from "effect-ai-gateway/GatewayLog"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as LocalGateway from "effect-ai-gateway/local"
 import * as Upstream from "effect-ai-gateway/local/Upstream"
@@ -544,6 +545,41 @@ describe("items in doubt", () => {
         assert.isTrue(first?._tag === "Success" && first.eventId !== "event-i0")
         assert.deepInclude(summary, { inDoubt: 3, resent: 1, succeeded: 4 })
       }).pipe(Effect.provide(local(upstream)))
+    })
+  )
+
+  it.effect("are let in when they are sent, and not while the logs are asked", () =>
+    Effect.gen(function* () {
+      const sent = names(4).map((id) => ({ _tag: "sent", id, eventId: `event-${id}` }) as const)
+      const w = yield* world()
+      const runWith = Effect.fnUntraced(function* (asks: Effect.Effect<GatewayLog.Page>) {
+        const journal = yield* BatchJournal.memory
+        yield* Effect.scoped(
+          Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
+            append(sent)
+          )
+        )
+        const router = yield* Effect.provide(Router.Router, w.layer)
+        const slow = { ...router, gateway: { ...router.gateway, listLogs: () => asks } }
+        const options = { ...over(journal), limits: { requestsPerMinute: 6, skew: 0 }, concurrency: 4 }
+        const before = w.requests.length
+        const { exit } = yield* drive(
+          Effect.provideService(Stream.runCollect(Batch.run(names(12), options)), Router.Router, slow)
+        )
+        const results = yield* exit
+        assert.strictEqual(results.length, 12)
+        return { results, times: w.requests.slice(before).map(({ at }) => at) }
+      })
+      // In no minute of the upstream's are there more than six.
+      const { times } = yield* runWith(
+        Effect.delay(Effect.succeed({ logs: [], page: 1, perPage: 50, count: 0 }), "20 seconds")
+      )
+      for (const [index, at] of times.entries())
+        assert.isAtLeast((times[index + 6] ?? Number.POSITIVE_INFINITY) - at, 60_000)
+      // And logs that say nothing hold nobody up for long.
+      const { results } = yield* runWith(Effect.never)
+      const found = results.map((result) => (result._tag === "Success" ? result.inDoubt?.found : undefined))
+      assert.strictEqual(found.filter((what) => what === "unknown").length, 4)
     })
   )
 

@@ -283,17 +283,21 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     else keeper.offer({ _tag: "beginning", entry, go, letGo: admission.release({ sent: false }) })
   }
 
-  /** Sends an item that may have been answered already: an earlier run sent it, and does not know more. */
-  const beginInDoubt = (job: Job<Item>, admission: Admission, eventId: string): void =>
+  /**
+   * Sends an item that may have been answered already: an earlier run sent it, and does not know more. To ask the logs takes a while, so
+   * it is let in once more for its request, which counts when it is sent.
+   */
+  const beginInDoubt = (job: Job<Item>, asking: Admission, eventId: string): void =>
     fork(
-      Effect.matchCauseEffect(Effect.interruptible(plan.reconcile(eventId)), {
-        onFailure: () => admission.release({ sent: false }),
-        onSuccess: (inDoubt) =>
-          Effect.sync(() => {
-            counters.inDoubt++
-            if (inDoubt.found === "success") counters.resent++
-            begin(job, admission, inDoubt)
-          })
+      Effect.gen(function* () {
+        const asked = yield* Effect.exit(Effect.interruptible(plan.reconcile(eventId)))
+        yield* asking.release({ sent: false })
+        if (Exit.isFailure(asked)) return
+        const entered = yield* Effect.exit(enter(job.tokens, true))
+        if (Exit.isFailure(entered) || entered.value === undefined) return
+        counters.inDoubt++
+        if (asked.value.found === "success") counters.resent++
+        begin({ ...job, startedAt: millis() }, entered.value, asked.value)
       })
     )
 
