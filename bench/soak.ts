@@ -4,7 +4,7 @@
  * Everything goes through the command line, as processes of their own, against an upstream that is another one. A line is printed for
  * each claim, and the exit code is 1 when one does not hold.
  *
- *     --only kills,truncated,disk,limits,memory   some of it; the default is all but memory, in under three minutes
+ *     --only kills,truncated,disk,limits,memory,cluster   some of it; the default is all but the last two, in under three minutes
  *     --seed 7                                    other random moments; the seed is printed
  *     --million                                   with memory: also a million items
  *     --bin dist/cli/bin.js                       the built command, instead of its source, which takes more memory
@@ -13,6 +13,7 @@
 import { resolve } from "node:path"
 import { parseArgs } from "node:util"
 import { type Claim, lineOf, type Settings } from "./soak/claim.ts"
+import { cluster } from "./soak/cluster.ts"
 import { disk } from "./soak/disk.ts"
 import { kills } from "./soak/kills.ts"
 import { limits } from "./soak/limits.ts"
@@ -29,7 +30,7 @@ const { values } = parseArgs({
   }
 })
 
-const names = ["kills", "truncated", "disk", "limits", "memory"] as const
+const names = ["kills", "truncated", "disk", "limits", "memory", "cluster"] as const
 type Name = (typeof names)[number]
 
 const isName = (text: string): text is Name => names.some((name) => name === text)
@@ -56,13 +57,14 @@ const parts: Readonly<Record<Name, () => Promise<ReadonlyArray<Claim>>>> = {
   truncated: () => truncated({ items: 3000, concurrency: 16, rounds: 8 }, settings),
   disk: () => disk({ items: 3000, concurrency: 16 }, settings),
   limits: () => limits({ seconds: only === undefined ? 100 : 150 }, settings),
-  memory: () => memory({ items: values.million ? [100_000, 1_000_000] : [100_000], concurrency: 64 }, settings)
+  memory: () => memory({ items: values.million ? [100_000, 1_000_000] : [100_000], concurrency: 64 }, settings),
+  cluster: () => cluster({ items: 100_000, concurrency: 32, workers: 3, kills: 4 }, settings)
 }
 
 // Whoever has started processes or mounted something cleans up at the exit.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130))
 
-const asked = only ?? names.filter((name) => name !== "memory")
+const asked = only ?? names.filter((name) => name !== "memory" && name !== "cluster")
 console.log(`seed ${seed}`)
 let [failed, skipped] = [0, 0]
 

@@ -154,21 +154,34 @@ export interface RunOptions {
   readonly fileBlocks?: number
 }
 
+/** The gateway of a run, by whose id the upstream knows it. */
+export const placesOf = ({ url }: Pick<Job, "url">, number: number): ReadonlyArray<string> => [
+  ...["--account-id", "soak", "--gateway", `run-${number}`, "--base-url", url]
+]
+
 /** Starts the command. */
 export const start = (job: Job, { fileBlocks, flags = [], number }: RunOptions): Run => {
-  const { bin, concurrency, folder, input, output, route, url } = job
-  const places = ["--account-id", "soak", "--gateway", `run-${number}`, "--base-url", url]
-  const command = [
-    process.execPath,
-    ...["--conditions=effect-ai-gateway-source", bin, "batch", input, output, "--route", route, "--json"],
-    ...["--concurrency", String(concurrency), ...places, ...flags]
-  ]
+  const { concurrency, input, output, route } = job
+  const args = ["batch", input, output, "--route", route, "--json", "--concurrency", String(concurrency)]
+  return startCommand(job, [...args, ...placesOf(job, number), ...flags], { fileBlocks })
+}
+
+/** Starts the command with any arguments. */
+export const startCommand = (
+  { bin, folder, url }: Pick<Job, "bin" | "folder" | "url">,
+  given: ReadonlyArray<string>,
+  {
+    env = {},
+    fileBlocks
+  }: { readonly fileBlocks?: number | undefined; readonly env?: Readonly<Record<string, string>> } = {}
+): Run => {
+  const command = [process.execPath, "--conditions=effect-ai-gateway-source", bin, ...given]
   const [file = "", ...args] =
     fileBlocks === undefined ? command : ["/bin/sh", "-c", `ulimit -f ${fileBlocks}; exec "$0" "$@"`, ...command]
   const child = spawn(file, args, {
     cwd: folder,
     // The logs are asked for items that a killed run had sent.
-    env: { NO_COLOR: "1", CLOUDFLARE_API_URL: `${url}/client/v4`, CLOUDFLARE_API_TOKEN: "soak" },
+    env: { NO_COLOR: "1", CLOUDFLARE_API_URL: `${url}/client/v4`, CLOUDFLARE_API_TOKEN: "soak", ...env },
     stdio: ["ignore", "pipe", "pipe"]
   })
   running.add(child)

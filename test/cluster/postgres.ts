@@ -14,7 +14,13 @@ import * as Redacted from "effect/Redacted"
 const folders = (): ReadonlyArray<string> => {
   const debian = "/usr/lib/postgresql"
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : []
-  return [...versions.map((version) => join(debian, version, "bin")), ...(process.env.PATH ?? "").split(delimiter)]
+  // `POSTGRES_BIN` asks for another version.
+  const asked = process.env.POSTGRES_BIN === undefined ? [] : [process.env.POSTGRES_BIN]
+  return [
+    ...asked,
+    ...versions.map((version) => join(debian, version, "bin")),
+    ...(process.env.PATH ?? "").split(delimiter)
+  ]
 }
 
 const binaries = folders().find((folder) => ["initdb", "postgres"].every((name) => existsSync(join(folder, name))))
