@@ -3,9 +3,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as Batch from "effect-ai-gateway/Batch"
+import type * as BatchJournal from "effect-ai-gateway/BatchJournal"
 import * as GatewayError from "effect-ai-gateway/GatewayError"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
@@ -120,3 +122,43 @@ export const runAll = <Item, Out>(
     )
     return { ...(yield* exit), millis }
   })
+
+export type World = Effect.Success<ReturnType<typeof world>>
+type Given = Partial<Batch.JournalOptions<string>>
+
+/** The same with a journal that keeps the answers. */
+export const over = (store: BatchJournal.Journal, given: Given = {}) => ({
+  ...plain,
+  journal: { store, value: Schema.String, ...given }
+})
+
+/** One run of a batch, to its end. */
+export const runOnce = <Item>(items: Iterable<Item>, options: Batch.Options<Item, string, string>, w: World) =>
+  Effect.gen(function* () {
+    const { exit } = yield* drive(
+      Effect.scoped(
+        Effect.gen(function* () {
+          const job = yield* Batch.start(items, options)
+          const { exit, results } = yield* collect(job.results)
+          return { exit, results, summary: yield* job.summary }
+        })
+      ).pipe(Effect.provide(w.layer))
+    )
+    return yield* exit
+  })
+
+/** A run that is interrupted after that many results. */
+export const runSome = (
+  items: Iterable<string>,
+  options: Batch.Options<string, string, string>,
+  w: World,
+  count: number
+) =>
+  Effect.flatMap(
+    drive(Effect.provide(Stream.runCollect(Stream.take(Batch.run(items, options), count)), w.layer)),
+    ({ exit }) => exit
+  )
+
+/** What a journal has of an item, in order. */
+export const tagsOf = (journal: BatchJournal.MemoryJournal, id: string) =>
+  journal.entries.filter((entry) => entry.id === id).map(({ _tag }) => _tag)
