@@ -54,6 +54,29 @@ export const measure = async (source: string, folder: string, platform = platfor
   }
 }
 
+/** What modules belong to, by their paths; the first that fits. */
+const parts: ReadonlyArray<readonly [part: string, path: RegExp]> = [
+  ["Effect", /^effect\//],
+  ["what failures mean", /\/(classifierRules|Classifier|errorBody|GatewayError|waitHint|stackless)\.js$/],
+  [
+    "requests, options, responses and logs",
+    /\/(GatewayOptions|optionsEncoding|UniversalRequest|GatewayResponse|GatewayLog|body|headers|secrets)\.js$/
+  ],
+  ["the service over the binding", /\/(GatewayService|binding|gatewayBinding|backend|promised|send|turn)\.js$/],
+  ["a dialect and its providers", /\/(dialects\/.*|providers|Provider|dialectLeaf|Chat)\.js$/],
+  ["routes and the router", /./]
+]
+
+/** Bytes before compression by what they are for. */
+export const partsOf = ({ modules }: Size): ReadonlyArray<readonly [part: string, bytes: number]> => {
+  const sums = new Map(parts.map(([part]) => [part, 0]))
+  for (const [path, bytes] of modules) {
+    const part = parts.find(([, pattern]) => pattern.test(path))?.[0] ?? ""
+    sums.set(part, (sums.get(part) ?? 0) + bytes)
+  }
+  return [...sums]
+}
+
 /** The fixtures: name to source text. */
 export const fixtures = (): ReadonlyMap<string, string> => {
   const folder = fileURLToPath(new URL("size/", import.meta.url))

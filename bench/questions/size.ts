@@ -8,7 +8,7 @@ import { promisify } from "node:util"
 import { median, type Spread, shuffler, spread } from "../measure.ts"
 import { isInstalled } from "../peers/install.ts"
 import type { Question, Row } from "../question.ts"
-import { budgets, fixtures, measure, type Size } from "../size.ts"
+import { budgets, fixtures, measure, partsOf, type Size } from "../size.ts"
 import { withStage } from "../stage.ts"
 
 /** Something that is bundled. */
@@ -126,7 +126,9 @@ export const question: Question = {
           }
         }
       })
-      const worker = (sizes.get(texts["worker"] ?? "")?.gzip ?? Number.NaN) / 1000
+      const whole = sizes.get(texts["worker"] ?? "")
+      const worker = (whole?.gzip ?? Number.NaN) / 1000
+      const shares = whole === undefined ? [] : partsOf(whole)
       const target = (what: string, bound: number) => ({
         what,
         bound,
@@ -150,6 +152,7 @@ export const question: Question = {
         notes: [
           "Bundles are made with esbuild as wrangler makes them: minified, as modules, with all they need from Effect and nothing external. kB are 1,000 bytes. An entry point is bundled with all its exports; a program takes some of them.",
           "The Worker of these figures holds nothing of Schema, so both of its targets are held against the same bundle.",
+          `What it consists of, minified: ${shares.map(([part, bytes]) => `${part} ${(bytes / 1000).toFixed(1)} kB`).join(", ")}.`,
           `A first import is one in a fresh process of Node, from single files as they are published, what the process itself takes not included${Number.isNaN(slowest) ? "" : `; the router's takes ${slowest.toFixed(0)} ms`}. A bundle loads faster.`
         ],
         charts: ["gzip"]
