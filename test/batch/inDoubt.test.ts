@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
@@ -11,11 +12,19 @@ import * as LocalGateway from "effect-ai-gateway/local"
 import * as Upstream from "effect-ai-gateway/local/Upstream"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Router from "effect-ai-gateway/Router"
-import { drive, names, over, runOnce, runSome, tagsOf, tick, world } from "./support.ts"
+import { brief, drive, names, over, runOnce, runSome, tagsOf, tick, world } from "./support.ts"
 
 describe("items in doubt", () => {
   const local = (upstream: Upstream.Upstream) =>
     Layer.provideMerge(Router.layer, LocalGateway.layer({ upstreams: { openai: upstream } }))
+
+  /** What a run that was killed leaves behind: sent, and nothing else. */
+  const left = (journal: BatchJournal.Journal, count: number) =>
+    Effect.scoped(
+      Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
+        append(names(count).map((id) => ({ _tag: "sent", id, eventId: `event-${id}` })))
+      )
+    )
 
   it.effect("are looked up in the logs before they are sent again", () =>
     Effect.gen(function* () {
@@ -30,14 +39,7 @@ describe("items in doubt", () => {
         const router = yield* Router.Router
         const input = (item: string) => item
         const route = Provider.openai.chat("m")
-        // What a run that was killed leaves behind: sent, and nothing else.
-        const open = (entries: ReadonlyArray<BatchJournal.Entry>) =>
-          Effect.scoped(
-            Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
-              append(entries)
-            )
-          )
-        yield* open(names(3).map((id) => ({ _tag: "sent", id, eventId: `event-${id}` })))
+        yield* left(journal, 3)
         yield* router.run(route, "i0", { options: { eventId: "event-i0" } })
         yield* Effect.exit(router.run(Provider.openai.chat(""), "i1", { options: { eventId: "event-i1" } }))
         stuck = false
@@ -75,15 +77,10 @@ describe("items in doubt", () => {
 
   it.effect("are let in when they are sent, and not while the logs are asked", () =>
     Effect.gen(function* () {
-      const sent = names(4).map((id) => ({ _tag: "sent", id, eventId: `event-${id}` }) as const)
       const w = yield* world()
       const runWith = Effect.fnUntraced(function* (asks: Effect.Effect<GatewayLog.Page>) {
         const journal = yield* BatchJournal.memory
-        yield* Effect.scoped(
-          Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
-            append(sent)
-          )
-        )
+        yield* left(journal, 4)
         const router = yield* Effect.provide(Router.Router, w.layer)
         const slow = { ...router, gateway: { ...router.gateway, listLogs: () => asks } }
         const options = { ...over(journal), limits: { requestsPerMinute: 6, skew: 0 }, concurrency: 4 }
@@ -105,6 +102,30 @@ describe("items in doubt", () => {
       const { results } = yield* runWith(Effect.never)
       const found = results.map((result) => (result._tag === "Success" ? result.inDoubt?.found : undefined))
       assert.strictEqual(found.filter((what) => what === "unknown").length, 4)
+    })
+  )
+
+  it.effect("find out whether a quota is back like any other", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* left(journal, 8)
+      const body = { error: { code: "insufficient_quota", type: "insufficient_quota", message: "x" } }
+      const w = yield* world((_prompt, _nth, { at }) => (at < 300_000 ? { status: 429, body, delay: 100 } : undefined))
+      const { exit, results, summary } = yield* runOnce(names(12), { ...over(journal), concurrency: 2 }, w)
+      assert.isTrue(Exit.isSuccess(exit))
+      assert.strictEqual(results.length, 12)
+      assert.deepInclude(summary, { inDoubt: 8, succeeded: 12 })
+    })
+  )
+
+  it.effect("are dead letters when they never fit into a minute", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      yield* left(journal, 2)
+      const w = yield* world()
+      const limits = { tokensPerMinute: 100, tokens: (item: string) => (item === "i1" ? 101 : 1) }
+      const { results } = yield* runOnce(names(3), { ...over(journal), limits }, w)
+      assert.deepStrictEqual(results.map(brief).sort(), ["i0 Success", "i1 Rejected", "i2 Success"])
     })
   )
 

@@ -283,21 +283,40 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     else keeper.offer({ _tag: "beginning", entry, go, letGo: admission.release({ sent: false }) })
   }
 
+  /** An item that was not let in: the batch ends, or it needs more tokens than a minute has, so that no wait helps. Nothing was sent. */
+  const refused = (
+    job: Job<Item>,
+    inDoubt: InDoubt | undefined,
+    cause: Cause.Cause<GatewayError>
+  ): Effect.Effect<void, GatewayError> => {
+    const error = Cause.findErrorOption(cause)
+    if (error._tag === "None") return Effect.void
+    return error.value.reason._tag === "Rejected"
+      ? Effect.catchCause(bury(job, error.value, inDoubt, Effect.void), failJob)
+      : Effect.fail(error.value)
+  }
+
   /**
-   * Sends an item that may have been answered already: an earlier run sent it, and does not know more. To ask the logs takes a while, so
-   * it is let in once more for its request, which counts when it is sent.
+   * Sends an item that may have been answered already: an earlier run sent it, and does not know more. While the logs are asked it has a place
+   * and nothing else; it is let in when it is to be sent, like any other.
    */
-  const beginInDoubt = (job: Job<Item>, asking: Admission, eventId: string): void =>
+  const beginInDoubt = (job: Job<Item>, place: Limiter.Permit, eventId: string): void =>
     fork(
       Effect.gen(function* () {
         const asked = yield* Effect.exit(Effect.interruptible(plan.reconcile(eventId)))
-        yield* asking.release({ sent: false })
+        yield* place.settle({ sent: false })
         if (Exit.isFailure(asked)) return
-        const entered = yield* Effect.exit(enter(job.tokens, true))
-        if (Exit.isFailure(entered) || entered.value === undefined) return
-        counters.inDoubt++
-        if (asked.value.found === "success") counters.resent++
-        begin({ ...job, startedAt: millis() }, entered.value, asked.value)
+        const inDoubt = asked.value
+        yield* Effect.matchCauseEffect(enter(job.tokens, true), {
+          onFailure: (cause) => refused(job, inDoubt, cause),
+          onSuccess: (admission) =>
+            Effect.sync(() => {
+              if (admission === undefined) return
+              counters.inDoubt++
+              if (inDoubt.found === "success") counters.resent++
+              begin({ ...job, startedAt: millis() }, admission, inDoubt)
+            })
+        })
       })
     )
 
@@ -365,7 +384,8 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   })
 
   /** Nothing interrupts it but its own waiting; a defect is the job's. */
-  const fork = (self: Effect.Effect<void>): void => void spawn(Effect.uninterruptible(Effect.catchCause(self, failJob)))
+  const fork = (self: Effect.Effect<void, GatewayError>): void =>
+    void spawn(Effect.uninterruptible(Effect.catchCause(self, failJob)))
 
   /** Hands out again what an earlier run has done. */
   const replay = Effect.fnUntraced(function* (id: string, index: number, kind: "done" | "dead", location: number) {
@@ -391,25 +411,22 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     Queue.offerUnsafe(ready, { order: orders++, result })
   })
 
-  const launch = (item: Item, id: string, index: number, doubtful: string | undefined) => {
+  const launch = (
+    item: Item,
+    id: string,
+    index: number,
+    doubtful: string | undefined
+  ): Effect.Effect<void, GatewayError> => {
     const tokens = rates === undefined ? 0 : plan.tokensOf(item)
     const jobOf = (): Job<Item> => ({ item, id, index, order: orders++, tokens, startedAt: millis() })
+    if (doubtful !== undefined) {
+      return Effect.map(places.acquire(ownKey, { requests: 0 }), (place) => beginInDoubt(jobOf(), place, doubtful))
+    }
     return Effect.matchCauseEffect(enter(tokens, false), {
-      onFailure: (cause): Effect.Effect<void, GatewayError> => {
-        const job = jobOf()
-        const error = Cause.findErrorOption(cause)
-        if (error._tag === "None") return Effect.void
-        // More tokens than a minute has: no wait helps, and nothing was sent.
-        return error.value.reason._tag === "Rejected"
-          ? Effect.catchCause(bury(job, error.value, undefined, Effect.void), failJob)
-          : Effect.fail(error.value)
-      },
+      onFailure: (cause) => refused(jobOf(), undefined, cause),
       onSuccess: (admission) => {
         const job = jobOf()
-        if (admission === undefined) return Effect.void
-        return Effect.sync(() =>
-          doubtful === undefined ? begin(job, admission, undefined) : beginInDoubt(job, admission, doubtful)
-        )
+        return admission === undefined ? Effect.void : Effect.sync(() => begin(job, admission, undefined))
       }
     })
   }
