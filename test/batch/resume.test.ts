@@ -48,6 +48,24 @@ describe("a second run", () => {
     })
   )
 
+  it.effect("knows the attempts that failed before an answer", () =>
+    Effect.gen(function* () {
+      // Values of the first are kept through their schema, those of the second not at all.
+      for (const value of [Schema.String, "ids"] as const) {
+        const journal = yield* BatchJournal.memory
+        const w = yield* world((_prompt, nth) => (nth === 0 ? { status: 500 } : undefined))
+        const route = leaf().pipe(Route.retry({ attempts: 2, delay: 10 }))
+        const options = { ...over(journal, { value }), route }
+        const [before] = (yield* runOnce(names(1), options, w)).results
+        const [after] = (yield* runOnce(names(1), options, w)).results
+        const reasons = before?.attempts.map(({ error }) => error?._tag)
+        assert.deepStrictEqual(reasons, ["ProviderUnavailable", undefined])
+        assert.isTrue(after?.replayed)
+        assert.deepStrictEqual(after?.attempts, before?.attempts)
+      }
+    })
+  )
+
   it.effect("tries dead letters again when asked, and the newest result counts", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
