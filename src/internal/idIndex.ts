@@ -8,10 +8,11 @@
 
 const columnBits = 14
 const columnSize = 1 << columnBits
+const columnMask = columnSize - 1
 
 type Column = Uint8Array | Uint32Array | Float64Array
 
-/** An array of numbers that grows without copying what is there. */
+/** An array of up to 2^32 numbers that grows without copying what is there. */
 export class NumberColumn {
   private readonly blocks: Array<Column> = []
   private readonly make: () => Column
@@ -27,14 +28,14 @@ export class NumberColumn {
 
   /** 0 where nothing was set. */
   get(index: number): number {
-    return this.blocks[Math.floor(index / columnSize)]?.[index % columnSize] ?? 0
+    return this.blocks[index >>> columnBits]?.[index & columnMask] ?? 0
   }
 
   set(index: number, value: number): void {
-    const at = Math.floor(index / columnSize)
+    const at = index >>> columnBits
     while (this.blocks.length <= at) this.blocks.push(this.make())
     const block = this.blocks[at]
-    if (block !== undefined) block[index % columnSize] = value
+    if (block !== undefined) block[index & columnMask] = value
   }
 }
 

@@ -1,7 +1,11 @@
 /**
- * Writes lines, in order, to the last segment. Whatever comes while a write is under way goes into the next write; whatever was written while a
- * sync is under way is covered by the next sync. So many callers share few system calls, and nobody waits for a timer.
+ * Writes lines, in order, to the last segment, and makes them durable. Whatever was written while a sync is under way is covered by the next one, so many
+ * callers share few syncs, and nobody waits for a timer.
+ *
+ * Lines are written synchronously: a copy into the memory of the operating system, which takes less than handing it to another thread and waiting for that
+ * one, and nothing is sent before it is done. What waits for the disk is the sync, and that happens on another thread.
  */
+import { writeSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
 import * as Line from "./line.ts"
@@ -66,10 +70,10 @@ export class Writer {
   private offset = 0
   private pending: Array<Pending> = []
   private waiting: Array<Syncing> = []
-  /** Groups of lines written, and durable. */
+  /** How many writes there were, and how many of them are durable. */
   private written = 0
   private synced = 0
-  private writing: Promise<void> | undefined
+  private beginning: Promise<void> | undefined
   private syncing: Promise<void> | undefined
   private failure: { readonly error: unknown } | undefined
 
@@ -81,14 +85,16 @@ export class Writer {
     this.segmentBytes = segmentBytes
   }
 
-  /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}. */
+  /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}: at once, unless a segment is due. */
   append(lines: Buffer, done: (position: number) => void, failed: (error: unknown) => void): void {
     if (this.failure !== undefined) {
       failed(this.failure.error)
       return
     }
     this.pending.push({ lines, done, failed })
-    this.writing ??= this.write()
+    if (this.beginning !== undefined) return
+    if (this.handle !== undefined && this.offset < this.segmentBytes) this.write(this.handle)
+    else this.beginning = this.beginAndWrite()
   }
 
   /** Calls back when all lines up to a position are durable. */
@@ -126,26 +132,34 @@ export class Writer {
     return handle
   }
 
-  private async write(): Promise<void> {
-    let batch: Array<Pending> = []
+  private async beginAndWrite(): Promise<void> {
     try {
-      while (this.pending.length > 0) {
-        const handle = await this.begin()
-        batch = this.pending
-        this.pending = []
-        const [first] = batch
-        // Mostly there is one.
-        const bytes =
-          batch.length === 1 && first !== undefined ? first.lines : Buffer.concat(batch.map(({ lines }) => lines))
-        await writeAll(handle, bytes)
-        this.offset += bytes.length
-        for (const { done } of batch) done(++this.written)
-        batch = []
-      }
+      const handle = await this.begin()
+      this.beginning = undefined
+      this.write(handle)
+    } catch (error) {
+      this.beginning = undefined
+      this.fail(error, [])
+    }
+  }
+
+  private write(handle: Fs.FileHandle): void {
+    const batch = this.pending
+    this.pending = []
+    const [first] = batch
+    // Mostly there is one.
+    const bytes =
+      batch.length === 1 && first !== undefined ? first.lines : Buffer.concat(batch.map(({ lines }) => lines))
+    try {
+      // A single write may take fewer.
+      for (let from = 0; from < bytes.length; ) from += writeSync(handle.fd, bytes, from, bytes.length - from)
     } catch (error) {
       this.fail(error, batch)
+      return
     }
-    this.writing = undefined
+    this.offset += bytes.length
+    const position = ++this.written
+    for (const { done } of batch) done(position)
   }
 
   private async syncAll(): Promise<void> {
@@ -188,7 +202,7 @@ export class Writer {
 
   /** Makes everything durable and closes. */
   async close(): Promise<void> {
-    while (this.writing !== undefined) await this.writing
+    while (this.beginning !== undefined) await this.beginning
     while (this.syncing !== undefined) await this.syncing
     const { handle } = this
     this.handle = undefined
