@@ -9,7 +9,8 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { type Places, type Workload, workloads } from "./base/command.ts"
 import type { Command } from "./base/workloads.ts"
-import { type Command as BatchCommand, names as batches, type Report } from "./batch/command.ts"
+import { type Command as BatchCommand, names as batches } from "./batch/command.ts"
+import { measure, type Taken } from "./batch/measure.ts"
 import { type Child, serve, start } from "./child.ts"
 import {
   columns,
@@ -157,21 +158,13 @@ const batch = async (base: string, { items, quick }: Settings): Promise<Readonly
   try {
     const url = `http://127.0.0.1:${await upstream.ask<number>({})}`
     const count = items ?? (quick ? 2000 : 20_000)
-    const once = async (checkout: string | undefined): Promise<Report> => {
-      const child = await start(new URL("batch/contenders.ts", import.meta.url), { root: checkout })
-      try {
-        const command: BatchCommand = { name: batches.journal, url, items: count, concurrency: 64 }
-        return await child.ask<Report>(command)
-      } finally {
-        child.close()
-      }
-    }
-    const all: Three<Array<Report>> = [[], [], []]
+    const command: BatchCommand = { name: batches.journal, url, items: count, concurrency: 64 }
+    const all: Three<Array<Taken>> = [[], [], []]
     for (let round = 0; round < (quick ? 1 : 5); round++) {
-      const reports = await three(once, base)
-      for (const index of [0, 1, 2] as const) all[index].push(reports[index])
+      const taken = await measure([base, base, undefined].map((root) => ({ command, root })))
+      for (const index of [0, 1, 2] as const) all[index].push(...taken.slice(index, index + 1))
     }
-    const of = (value: (report: Report) => number): Three<ReadonlyArray<number>> => [
+    const of = (value: (taken: Taken) => number): Three<ReadonlyArray<number>> => [
       all[0].map(value),
       all[1].map(value),
       all[2].map(value)

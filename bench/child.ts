@@ -7,6 +7,9 @@ import { fileURLToPath } from "node:url"
 /** A process that answers one question at a time. */
 export interface Child {
   readonly ask: <A>(question: object) => Promise<A>
+  /** Stops it and what it has started, and lets them go on: only of a child with `pausable`. */
+  readonly pause: () => void
+  readonly resume: () => void
   /** Lets it end. */
   readonly close: () => void
 }
@@ -18,13 +21,25 @@ const execArgv = ["--conditions=effect-ai-gateway-source", "--expose-gc"]
 
 const checkout = new URL("checkout.ts", import.meta.url).href
 
-/**
- * Starts a file that calls {@link serve}. Its failures and its end are failures of the question that was asked. `root`: the checkout whose library it
- * uses, instead of this one.
- */
-export const start = async (file: URL, { root }: { readonly root?: string | undefined } = {}): Promise<Child> => {
+/** Nobody else would wake what is stopped when this process ends. */
+const pausables = new Set<(signal: NodeJS.Signals) => void>()
+process.once("exit", () => {
+  for (const signal of pausables) signal("SIGKILL")
+})
+
+/** How a process is started. */
+export interface Start {
+  /** The checkout whose library it uses, instead of this one. */
+  readonly root?: string | undefined
+  /** It leads a process group of its own, which can be stopped. */
+  readonly pausable?: boolean
+}
+
+/** Starts a file that calls {@link serve}. Its failures and its end are failures of the question that was asked. */
+export const start = async (file: URL, { pausable = false, root }: Start = {}): Promise<Child> => {
   const path = fileURLToPath(file)
   const child = fork(path, [], {
+    detached: pausable,
     execArgv: root === undefined ? execArgv : [...execArgv, "--import", checkout],
     env: root === undefined ? process.env : { ...process.env, BENCH_CHECKOUT: root },
     serialization: "advanced",
@@ -47,6 +62,12 @@ export const start = async (file: URL, { root }: { readonly root?: string | unde
       waiting = resolve
       if (ended !== undefined) settle({ failure: ended })
     })
+  /** To its whole group, while there is one. */
+  const signal = (name: NodeJS.Signals): void => {
+    if (pausable && child.pid !== undefined && ended === undefined) process.kill(-child.pid, name)
+  }
+  if (pausable) pausables.add(signal)
+  child.once("exit", () => pausables.delete(signal))
   const first = await next()
   if ("failure" in first) throw new Error(first.failure)
   return {
@@ -57,6 +78,8 @@ export const start = async (file: URL, { root }: { readonly root?: string | unde
       if ("failure" in message) throw new Error(message.failure)
       return ("answer" in message ? message.answer : undefined) as A
     },
+    pause: () => signal("SIGSTOP"),
+    resume: () => signal("SIGCONT"),
     close: () => {
       if (child.connected) child.disconnect()
     }

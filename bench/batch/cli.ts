@@ -57,10 +57,10 @@ export const measureCli = async (
 ): Promise<Report> => {
   const json = Result.getOrThrowWith(Route.toJson(route), (problems) => new Error(JSON.stringify(problems)))
   const alone = await runOnce(command, 1, join(folder, "alone"), json, line)
-  const { cpu, resident, wall } = await runOnce(command, command.items, join(folder, "all"), json, line)
+  const { cpu, resident, span } = await runOnce(command, command.items, join(folder, "all"), json, line)
   const quarter = (index: number): number =>
     Math.max(
       ...resident.slice(Math.floor((resident.length * index) / 4), Math.ceil((resident.length * (index + 1)) / 4))
     )
-  return { wall: wall - alone.wall, cpu: cpu - alone.cpu, resident: [0, 1, 2, 3].map(quarter) }
+  return { span, start: alone.span, cpu: cpu - alone.cpu, resident: [0, 1, 2, 3].map(quarter) }
 }

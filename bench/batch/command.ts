@@ -2,6 +2,8 @@
  * What `questions/batch.ts` and its contenders say to each other.
  */
 
+import type { Span } from "../turns.ts"
+
 /** The contenders. */
 export const names = {
   loop: "loop over undici, by hand",
@@ -22,8 +24,10 @@ export interface Command {
 
 /** What it gets. */
 export interface Report {
-  /** Milliseconds. */
-  readonly wall: number
+  readonly span: Span
+  /** What is not the batch's: the start of a program. */
+  readonly start?: Span
+  /** Milliseconds, without those of the start. */
   readonly cpu: number
   /** Megabytes that were resident after each quarter and a collection; of the command line, at most in each quarter. */
   readonly resident: ReadonlyArray<number>

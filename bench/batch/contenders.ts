@@ -187,12 +187,13 @@ serve<Command>(async (command): Promise<Report> => {
     await work(Math.min(2000, Math.ceil(command.items / 4)), () => {}, join(folder, "warm"))
     const { done, one, resident } = makeCounter(command.items)
     const cpuBefore = process.cpuUsage()
-    const before = performance.now()
+    const now = (): number => performance.timeOrigin + performance.now()
+    const from = now()
     await work(command.items, one, join(folder, "measured"))
-    const wall = performance.now() - before
+    const to = now()
     const { system, user } = process.cpuUsage(cpuBefore)
     if (done() !== command.items) throw new Error(`${done()} of ${command.items}`)
-    return { wall, cpu: (user + system) / 1000, resident }
+    return { span: { from, to }, cpu: (user + system) / 1000, resident }
   } finally {
     await rm(folder, { recursive: true, force: true })
   }

@@ -2,11 +2,13 @@
  * Loaded before a program (`--import`): writes what it used into the file that `BENCH_USAGE` names, when it ends.
  */
 import { writeFileSync } from "node:fs"
+import type { Span } from "../turns.ts"
 
 /** What a process used. */
 export interface Usage {
-  /** Milliseconds since its start, and of CPU time. */
-  readonly wall: number
+  /** From its start to its end. */
+  readonly span: Span
+  /** Milliseconds. */
   readonly cpu: number
   /** Megabytes that were resident, four times a second. */
   readonly resident: ReadonlyArray<number>
@@ -23,7 +25,8 @@ if (file !== undefined) {
   process.once("exit", () => {
     look()
     const { system, user } = process.cpuUsage()
-    const usage: Usage = { wall: performance.now(), cpu: (user + system) / 1000, resident }
+    const { timeOrigin: from } = performance
+    const usage: Usage = { span: { from, to: from + performance.now() }, cpu: (user + system) / 1000, resident }
     writeFileSync(file, JSON.stringify(usage))
   })
 }

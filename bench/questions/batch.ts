@@ -2,21 +2,13 @@
  * What a batch costs on top of the requests that it makes: the same items through a loop written by hand, bare `Router.run`, `Batch.run`, and
  * `Batch.run` with a journal in files that keeps every value.
  */
-import { type Command, names, type Report } from "../batch/command.ts"
+import { names } from "../batch/command.ts"
+import { measure, type Taken } from "../batch/measure.ts"
 import { start } from "../child.ts"
 import { type Spread, spread } from "../measure.ts"
 import type { Question } from "../question.ts"
 
 const concurrency = 64
-
-const run = async (command: Command): Promise<Report> => {
-  const child = await start(new URL("../batch/contenders.ts", import.meta.url))
-  try {
-    return await child.ask<Report>(command)
-  } finally {
-    child.close()
-  }
-}
 
 export const question: Question = {
   name: "batch",
@@ -25,20 +17,23 @@ export const question: Question = {
     // Until a process is warm it compiles beside its work, and a batch has more to compile than a loop: long enough for that not to count.
     const items = asked ?? (quick ? 1500 : 150_000)
     const rounds = quick || items > 200_000 ? 1 : 3
-    const reports = new Map<string, Array<Report>>(Object.values(names).map((name) => [name, []]))
+    const reports = new Map<string, Array<Taken>>(Object.values(names).map((name) => [name, []]))
     const upstream = await start(new URL("../batch/upstream.ts", import.meta.url))
     try {
       const url = `http://127.0.0.1:${await upstream.ask<number>({})}`
       for (let round = 0; round < rounds; round++) {
-        const turns = Object.values(names)
-        for (const name of round % 2 === 0 ? turns : turns.toReversed()) {
-          reports.get(name)?.push(await run({ name, url, items, concurrency }))
+        const all = Object.values(names)
+        const order = round % 2 === 0 ? all : all.toReversed()
+        const taken = await measure(order.map((name) => ({ command: { name, url, items, concurrency } })))
+        for (const [index, name] of order.entries()) {
+          const one = taken[index]
+          if (one !== undefined) reports.get(name)?.push(one)
         }
       }
     } finally {
       upstream.close()
     }
-    const of = (name: string): ReadonlyArray<Report> => reports.get(name) ?? []
+    const of = (name: string): ReadonlyArray<Taken> => reports.get(name) ?? []
     const against = (name: string, base: string): Spread =>
       spread(of(name).map(({ wall }, round) => (of(base)[round]?.wall ?? Number.NaN) / wall))
     const bare = { what: "of bare Router.run", bound: 0.8, base: names.bare }
@@ -84,7 +79,7 @@ export const question: Question = {
         }))
       ),
       notes: [
-        `${items.toLocaleString("en-US")} items, ${concurrency} at once over undici, ${rounds === 1 ? "one round" : `${rounds} rounds in turns`}, each contender in a process of its own. Every item is one request that is answered at once; with providers that think for seconds the batch is never what limits.`,
+        `${items.toLocaleString("en-US")} items, ${concurrency} at once over undici, ${rounds === 1 ? "one round" : `${rounds} rounds`}, each contender in a process of its own. They take turns of a quarter of a second, in which the others are stopped: a machine that is slow for a while is slow for all. Every item is one request that is answered at once; with providers that think for seconds the batch is never what limits.`,
         "The loop by hand has a time limit and three tries per item, and nothing else: no order of what is done, nothing that survives it, no record of attempts. Memory is what is resident after each quarter and a forced collection: flat is the point, the ids that are known apart.",
         "*Kept by hand* is the least that a loop can do whose results survive it: a line before and after each request, written in groups, and a sync before an answer counts. It checks, counts and resumes nothing.",
         "The command line reads and writes files and keeps a journal; a run over a single item, its start, is taken off. It is not warmed up, and its memory is the highest of each quarter, without a collection."
