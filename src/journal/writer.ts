@@ -1,9 +1,6 @@
 /**
- * Writes lines, in order, to the last segment, and makes them durable. Whatever was written while a sync is under way is covered by the next one, so many
- * callers share few syncs, and nobody waits for a timer.
- *
- * Lines are written synchronously: a copy into the memory of the operating system, which takes less than handing it to another thread and waiting for that
- * one, and nothing is sent before it is done. What waits for the disk is the sync, and that happens on another thread.
+ * Writes lines, in order, to the last segment. Whatever comes while a write is under way goes into the next write; whatever was written while a
+ * sync is under way is covered by the next sync. So many callers share few system calls, and nobody waits for a timer.
  */
 import { writeSync } from "node:fs"
 import * as Fs from "node:fs/promises"
@@ -53,7 +50,12 @@ export const createSegment = async (folder: string, segment: number, header: Lin
   }
 }
 
-/** Writes all bytes; a single write may take fewer. */
+/** Writes all bytes on this thread; a single write may take fewer. */
+const writeHere = ({ fd }: Fs.FileHandle, bytes: Buffer): void => {
+  for (let from = 0; from < bytes.length; ) from += writeSync(fd, bytes, from, bytes.length - from)
+}
+
+/** Writes all bytes on another thread. */
 export const writeAll = async (handle: Fs.FileHandle, bytes: Buffer): Promise<void> => {
   for (let from = 0; from < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, from, bytes.length - from)
@@ -65,36 +67,36 @@ export class Writer {
   private readonly folder: string
   private readonly header: Line.Header
   private readonly segmentBytes: number
+  private readonly blocking: boolean
   private segment: number
   private handle: Fs.FileHandle | undefined
   private offset = 0
   private pending: Array<Pending> = []
   private waiting: Array<Syncing> = []
-  /** How many writes there were, and how many of them are durable. */
+  /** Groups of lines written, and durable. */
   private written = 0
   private synced = 0
-  private beginning: Promise<void> | undefined
+  private writing: Promise<void> | undefined
   private syncing: Promise<void> | undefined
   private failure: { readonly error: unknown } | undefined
 
   /** @param last number of the last segment that exists; a new one is begun with the first line */
-  constructor(folder: string, last: number, header: Line.Header, segmentBytes: number) {
+  constructor(folder: string, last: number, header: Line.Header, segmentBytes: number, blocking: boolean) {
     this.folder = folder
     this.segment = last
     this.header = header
     this.segmentBytes = segmentBytes
+    this.blocking = blocking
   }
 
-  /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}: at once, unless a segment is due. */
+  /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}. */
   append(lines: Buffer, done: (position: number) => void, failed: (error: unknown) => void): void {
     if (this.failure !== undefined) {
       failed(this.failure.error)
       return
     }
     this.pending.push({ lines, done, failed })
-    if (this.beginning !== undefined) return
-    if (this.handle !== undefined && this.offset < this.segmentBytes) this.write(this.handle)
-    else this.beginning = this.beginAndWrite()
+    this.writing ??= this.write()
   }
 
   /** Calls back when all lines up to a position are durable. */
@@ -132,34 +134,27 @@ export class Writer {
     return handle
   }
 
-  private async beginAndWrite(): Promise<void> {
+  private async write(): Promise<void> {
+    let batch: Array<Pending> = []
     try {
-      const handle = await this.begin()
-      this.beginning = undefined
-      this.write(handle)
-    } catch (error) {
-      this.beginning = undefined
-      this.fail(error, [])
-    }
-  }
-
-  private write(handle: Fs.FileHandle): void {
-    const batch = this.pending
-    this.pending = []
-    const [first] = batch
-    // Mostly there is one.
-    const bytes =
-      batch.length === 1 && first !== undefined ? first.lines : Buffer.concat(batch.map(({ lines }) => lines))
-    try {
-      // A single write may take fewer.
-      for (let from = 0; from < bytes.length; ) from += writeSync(handle.fd, bytes, from, bytes.length - from)
+      while (this.pending.length > 0) {
+        const handle = await this.begin()
+        batch = this.pending
+        this.pending = []
+        const [first] = batch
+        // Mostly there is one.
+        const bytes =
+          batch.length === 1 && first !== undefined ? first.lines : Buffer.concat(batch.map(({ lines }) => lines))
+        if (this.blocking) writeHere(handle, bytes)
+        else await writeAll(handle, bytes)
+        this.offset += bytes.length
+        for (const { done } of batch) done(++this.written)
+        batch = []
+      }
     } catch (error) {
       this.fail(error, batch)
-      return
     }
-    this.offset += bytes.length
-    const position = ++this.written
-    for (const { done } of batch) done(position)
+    this.writing = undefined
   }
 
   private async syncAll(): Promise<void> {
@@ -202,7 +197,7 @@ export class Writer {
 
   /** Makes everything durable and closes. */
   async close(): Promise<void> {
-    while (this.beginning !== undefined) await this.beginning
+    while (this.writing !== undefined) await this.writing
     while (this.syncing !== undefined) await this.syncing
     const { handle } = this
     this.handle = undefined

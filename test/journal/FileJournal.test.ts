@@ -67,6 +67,7 @@ const Entries = Schema.Array(
 /** What is told again equals what was written, for any texts; a journal in memory is held to the same. */
 for (const [name, make] of [
   ["files", (path: string) => Effect.succeed(FileJournal.make({ path, segmentBytes: 1_000 }))],
+  ["blocking files", (path: string) => Effect.succeed(FileJournal.make({ path, segmentBytes: 1_000, blocking: true }))],
   ["memory", () => BatchJournal.memory]
 ] as const) {
   describe(`a journal in ${name}`, () => {
@@ -475,12 +476,12 @@ const program = (source: string) =>
   })
 
 describe("a disk that takes no more", () => {
-  const writer = `
+  const writer = (blocking: boolean) => `
     import * as Effect from "effect/Effect"
     import * as FileJournal from "effect-ai-gateway/journal"
-    const open = FileJournal.make({ path: process.argv[2] }).open({ fingerprint: {}, force: false, onEntry: () => {} })
+    const journal = FileJournal.make({ path: process.argv[2], blocking: ${blocking} })
     const program = Effect.gen(function* () {
-      const { append } = yield* open
+      const { append } = yield* journal.open({ fingerprint: {}, force: false, onEntry: () => {} })
       const one = (id) =>
         append([{ _tag: "done", id, record: "x".repeat(100) }]).pipe(
           Effect.flatMap(({ durable }) => durable),
@@ -491,9 +492,9 @@ describe("a disk that takes no more", () => {
     })
     Effect.runPromise(Effect.scoped(program)).catch((error) => process.stdout.write(error._tag + " " + error.reason))`
 
-  it.live("fails the journal, and loses nothing that was durable", () =>
+  it.live.each([false, true])("fails the journal, and loses nothing that was durable; blocking: %s", (blocking) =>
     Effect.gen(function* () {
-      const { command, journal } = yield* program(writer)
+      const { command, journal } = yield* program(writer(blocking))
       // No file may grow beyond this: the write that would is cut short and then refused, as on a full disk.
       const said = yield* Effect.callback<string>((resume) => {
         const child = spawn("sh", ["-c", `ulimit -f 200; exec "$@"`, "sh", ...command])
