@@ -6,36 +6,43 @@
  * fingerprint has a chance of one in 10^21. Nothing is ever removed.
  */
 
-const columnBits = 14
-const columnSize = 1 << columnBits
-const columnMask = columnSize - 1
+const blockBits = 22
+const blockMask = 2 ** blockBits - 1
+/** By so many numbers a block grows. */
+const step = 2 ** 15
 
-type Column = Uint8Array | Uint32Array | Float64Array
+type Block = Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float64Array<ArrayBuffer>
 
-/** An array of up to 2^32 numbers that grows without copying what is there. */
+const blocks = { uint8: Uint8Array, uint32: Uint32Array, float64: Float64Array }
+
+/**
+ * An array of up to 2^32 numbers that grows without copying what is there. What it held goes back to the operating system when nobody has it any more: small
+ * arrays would stay with the process.
+ */
 export class NumberColumn {
-  private readonly blocks: Array<Column> = []
-  private readonly make: () => Column
+  private readonly blocks: Array<Block> = []
+  private readonly make: () => Block
 
   constructor(type: "uint8" | "uint32" | "float64") {
-    this.make = () =>
-      type === "uint8"
-        ? new Uint8Array(columnSize)
-        : type === "uint32"
-          ? new Uint32Array(columnSize)
-          : new Float64Array(columnSize)
+    const Type = blocks[type]
+    const maxByteLength = Type.BYTES_PER_ELEMENT * 2 ** blockBits
+    // Without a length it is as long as its buffer.
+    this.make = () => new Type(new ArrayBuffer(0, { maxByteLength }))
   }
 
   /** 0 where nothing was set. */
   get(index: number): number {
-    return this.blocks[index >>> columnBits]?.[index & columnMask] ?? 0
+    return this.blocks[index >>> blockBits]?.[index & blockMask] ?? 0
   }
 
   set(index: number, value: number): void {
-    const at = index >>> columnBits
+    const at = index >>> blockBits
+    const within = index & blockMask
     while (this.blocks.length <= at) this.blocks.push(this.make())
     const block = this.blocks[at]
-    if (block !== undefined) block[index & columnMask] = value
+    if (block === undefined) return
+    if (within >= block.length) block.buffer.resize((within - (within % step) + step) * block.BYTES_PER_ELEMENT)
+    block[within] = value
   }
 }
 
