@@ -36,11 +36,6 @@ export interface Options {
   readonly segmentBytes?: number | undefined
   /** Use the journal although a process that may be alive has it: one on another machine that is gone. Default `false`. */
   readonly breakLock?: boolean | undefined
-  /**
-   * Write lines on the calling thread. That is a copy into the memory of the operating system and takes less than handing them to another thread and waiting for it, but on a slow disk
-   * it can take as long as a sync, and everything else in the process waits. For a process that does nothing else, as the command line. Syncs are never made there. Default `false`.
-   */
-  readonly blocking?: boolean | undefined
 }
 
 const newline = Buffer.from("\n")
@@ -170,7 +165,7 @@ export const make = (options: Options): Journal => ({
       ...(forced && { accepts: last })
     }
     const writer = yield* Effect.acquireRelease(
-      Effect.sync(() => new Writer(path, last, header, segmentBytes, options.blocking ?? false)),
+      Effect.sync(() => new Writer(path, last, header, segmentBytes)),
       (writer) => Effect.promise(() => writer.close().catch(() => undefined))
     )
     // Forced once is enough, also when nothing is left to be done.

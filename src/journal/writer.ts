@@ -2,7 +2,6 @@
  * Writes lines, in order, to the last segment. Whatever comes while a write is under way goes into the next write; whatever was written while a
  * sync is under way is covered by the next sync. So many callers share few system calls, and nobody waits for a timer.
  */
-import { writeSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
 import * as Line from "./line.ts"
@@ -50,12 +49,7 @@ export const createSegment = async (folder: string, segment: number, header: Lin
   }
 }
 
-/** Writes all bytes on this thread; a single write may take fewer. */
-const writeHere = ({ fd }: Fs.FileHandle, bytes: Buffer): void => {
-  for (let from = 0; from < bytes.length; ) from += writeSync(fd, bytes, from, bytes.length - from)
-}
-
-/** Writes all bytes on another thread. */
+/** Writes all bytes; a single write may take fewer. */
 export const writeAll = async (handle: Fs.FileHandle, bytes: Buffer): Promise<void> => {
   for (let from = 0; from < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, from, bytes.length - from)
@@ -67,7 +61,6 @@ export class Writer {
   private readonly folder: string
   private readonly header: Line.Header
   private readonly segmentBytes: number
-  private readonly blocking: boolean
   private segment: number
   private handle: Fs.FileHandle | undefined
   private offset = 0
@@ -81,12 +74,11 @@ export class Writer {
   private failure: { readonly error: unknown } | undefined
 
   /** @param last number of the last segment that exists; a new one is begun with the first line */
-  constructor(folder: string, last: number, header: Line.Header, segmentBytes: number, blocking: boolean) {
+  constructor(folder: string, last: number, header: Line.Header, segmentBytes: number) {
     this.folder = folder
     this.segment = last
     this.header = header
     this.segmentBytes = segmentBytes
-    this.blocking = blocking
   }
 
   /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}. */
@@ -145,8 +137,7 @@ export class Writer {
         // Mostly there is one.
         const bytes =
           batch.length === 1 && first !== undefined ? first.lines : Buffer.concat(batch.map(({ lines }) => lines))
-        if (this.blocking) writeHere(handle, bytes)
-        else await writeAll(handle, bytes)
+        await writeAll(handle, bytes)
         this.offset += bytes.length
         for (const { done } of batch) done(++this.written)
         batch = []

@@ -67,7 +67,6 @@ const Entries = Schema.Array(
 /** What is told again equals what was written, for any texts; a journal in memory is held to the same. */
 for (const [name, make] of [
   ["files", (path: string) => Effect.succeed(FileJournal.make({ path, segmentBytes: 1_000 }))],
-  ["blocking files", (path: string) => Effect.succeed(FileJournal.make({ path, segmentBytes: 1_000, blocking: true }))],
   ["memory", () => BatchJournal.memory]
 ] as const) {
   describe(`a journal in ${name}`, () => {
@@ -476,12 +475,12 @@ const program = (source: string) =>
   })
 
 describe("a disk that takes no more", () => {
-  const writer = (blocking: boolean) => `
+  const writer = `
     import * as Effect from "effect/Effect"
     import * as FileJournal from "effect-ai-gateway/journal"
-    const journal = FileJournal.make({ path: process.argv[2], blocking: ${blocking} })
+    const open = FileJournal.make({ path: process.argv[2] }).open({ fingerprint: {}, force: false, onEntry: () => {} })
     const program = Effect.gen(function* () {
-      const { append } = yield* journal.open({ fingerprint: {}, force: false, onEntry: () => {} })
+      const { append } = yield* open
       const one = (id) =>
         append([{ _tag: "done", id, record: "x".repeat(100) }]).pipe(
           Effect.flatMap(({ durable }) => durable),
@@ -492,9 +491,9 @@ describe("a disk that takes no more", () => {
     })
     Effect.runPromise(Effect.scoped(program)).catch((error) => process.stdout.write(error._tag + " " + error.reason))`
 
-  it.live.each([false, true])("fails the journal, and loses nothing that was durable; blocking: %s", (blocking) =>
+  it.live("fails the journal, and loses nothing that was durable", () =>
     Effect.gen(function* () {
-      const { command, journal } = yield* program(writer(blocking))
+      const { command, journal } = yield* program(writer)
       // No file may grow beyond this: the write that would is cut short and then refused, as on a full disk.
       const said = yield* Effect.callback<string>((resume) => {
         const child = spawn("sh", ["-c", `ulimit -f 200; exec "$@"`, "sh", ...command])

@@ -290,7 +290,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     }),
     ...(journal !== undefined && {
       journal: {
-        store: watched(FileJournal.make({ path: journal, blocking: true }), (id, kind) => before?.know(id, kind)),
+        store: watched(FileJournal.make({ path: journal }), (id, kind) => before?.know(id, kind)),
         value: plan.value,
         retryFailed: settings.retryFailed,
         force: settings.force,
