@@ -215,6 +215,9 @@ const main = async (): Promise<void> => {
   console.log(`\nwritten: ${[resultsFile, ...write(JSON.parse(text))].join(", ")}`)
 }
 
+// Whoever has stopped processes ends them at the exit.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130))
+
 try {
   await main()
 } catch (error) {
