@@ -64,7 +64,12 @@ export const start = async (file: URL, { pausable = false, root }: Start = {}): 
     })
   /** To its whole group, while there is one. */
   const signal = (name: NodeJS.Signals): void => {
-    if (pausable && child.pid !== undefined && ended === undefined) process.kill(-child.pid, name)
+    if (!pausable || child.pid === undefined || ended !== undefined) return
+    try {
+      process.kill(-child.pid, name)
+    } catch {
+      // It has ended, and that is about to be told.
+    }
   }
   if (pausable) pausables.add(signal)
   child.once("exit", () => pausables.delete(signal))
