@@ -13,7 +13,7 @@ import type { DeadLetter, Success } from "../../src/Batch.ts"
 import type * as Chat from "../../src/Chat.ts"
 import { csv } from "../../src/cli/batch/csv.ts"
 import type { Entry, MakeParser } from "../../src/cli/batch/entry.ts"
-import { plain } from "../../src/cli/batch/entry.ts"
+import { estimated, plain } from "../../src/cli/batch/entry.ts"
 import { RunFailure } from "../../src/cli/batch/failure.ts"
 import * as Formats from "../../src/cli/batch/format.ts"
 import * as Input from "../../src/cli/batch/input.ts"
@@ -458,4 +458,13 @@ describe("outputs", () => {
       assert.deepStrictEqual(blocks, ["last\n"])
     })
   )
+})
+
+describe("estimated", () => {
+  it("counts a third of the bytes and the limit, and nothing for what cannot be written", () => {
+    assert.strictEqual(estimated({ a: "é" }, 10), 14)
+    const ring: Array<unknown> = []
+    ring.push(ring)
+    assert.strictEqual(estimated(ring), 0)
+  })
 })
