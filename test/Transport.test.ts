@@ -49,6 +49,24 @@ for (const [name, layer] of [
       })
     )
 
+    it.effect("reads together what came together, byte for byte", () =>
+      Effect.gen(function* () {
+        const pieces = Array.from({ length: 500 }, (_, index) => `data: ${index}\n\n`)
+        const peer = yield* makePeer((_, response) => {
+          // Each piece is framed by itself; a Node response would frame what is written in one turn as one.
+          const framed = pieces.map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`)
+          const head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\nconnection: close"
+          response.socket?.end(`${head}\r\n\r\n${framed.join("")}0\r\n\r\n`)
+        })
+        const chunks = yield* Effect.flatMap(run, (response) =>
+          Stream.runCollect(GatewayResponse.bytes(response))
+        ).pipe(Effect.provide(Layer.provide(over(peer.url), layer)))
+        assert.strictEqual(chunks.map((chunk) => new TextDecoder().decode(chunk)).join(""), pieces.join(""))
+        assert.isAtMost(chunks.length, pieces.length / 10)
+      })
+    )
+
     it.effect("is a client for other requests too", () =>
       Effect.gen(function* () {
         const peer = yield* makePeer((_, response) => json(response, 200, { a: 1 }))

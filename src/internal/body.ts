@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
+import { gathered, pieces } from "./gathered.ts"
 import { promised, promisedWhole } from "./promised.ts"
 import { stackless } from "./stackless.ts"
 
@@ -85,6 +86,12 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
 }
 
 /**
+ * Whether pieces of a body lie there when they are asked for: those of `fetch` do, which is what gives a response its URL. What is made
+ * as it is read must not be made before somebody wants it.
+ */
+const hasArrived = (response: Response): boolean => response.url !== ""
+
+/**
  * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
  * they run.
  */
@@ -113,12 +120,7 @@ export const webBody = (response: Response, abort: Effect.Effect<void>): Body =>
         return abort
       })
       return {
-        read: promised(
-          () => reader.read(),
-          cancel,
-          ({ done, value }) => Effect.succeed(done ? undefined : value),
-          bodyFailure
-        ),
+        read: promised(hasArrived(response) ? gathered(reader) : pieces(reader), cancel, Effect.succeed, bodyFailure),
         cancel
       }
     },
