@@ -47,16 +47,22 @@ const limited = <A, E>(
   context: Context.Context<never>
 ): Effect.Effect<A, E> =>
   Effect.callback((resume) => {
-    const running = Effect.runForkWith(context)(self)
-    const ended = running.pollUnsafe()
-    if (ended !== undefined) return resume(ended)
-    const callOff = after(context, millis, () =>
+    // The effect tells its end, not an observer of the fiber: V8 may take the lists of observers for long-lived and make them in the old generation, where all that
+    // such a list reaches lasts until the next major collection, and a list of this one would reach the whole answer.
+    let ended = false
+    let callOff = (): void => {}
+    const running = Effect.runForkWith(context)(
+      Effect.onExit(self, (exit) => {
+        ended = true
+        callOff()
+        resume(exit)
+        return Effect.void
+      })
+    )
+    if (ended) return
+    callOff = after(context, millis, () =>
       resume(Effect.flatMap(Fiber.interrupt(running), () => Effect.fail(expired(millis))))
     )
-    running.addObserver((exit) => {
-      callOff()
-      resume(exit)
-    })
     // The timer ends with it.
     return Fiber.interrupt(running)
   })
