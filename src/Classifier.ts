@@ -121,9 +121,16 @@ const keys: ReadonlyArray<readonly [pattern: RegExp, replacement: string]> = [
   [/((?:key|token)[^\n]{0,24}?)[a-z0-9][\w.~+/=-]{31,}/gi, "$1<redacted>"]
 ]
 
+/** Matches wherever one of them does: most texts have none, and are looked through once. */
+const anyKey = new RegExp(keys.map(([{ source }]) => source).join("|"), "i")
+
 /** Cuts credentials out of a text, and whatever looks like one. */
-const clear = (text: string, secrets: ReadonlyArray<string>): string =>
-  keys.reduce((out, [pattern, replacement]) => out.replace(pattern, replacement), scrub(text, secrets))
+const clear = (text: string, secrets: ReadonlyArray<string>): string => {
+  const scrubbed = scrub(text, secrets)
+  return anyKey.test(scrubbed)
+    ? keys.reduce((out, [pattern, replacement]) => out.replace(pattern, replacement), scrubbed)
+    : scrubbed
+}
 
 const build = (outcome: Outcome, input: FailureInput, subject: Subject): GatewayError.Reason => {
   const { body } = subject

@@ -22,7 +22,7 @@ import type { Question, Row } from "../question.ts"
 const paceOf = (quick: boolean): Pace =>
   quick
     ? { rounds: 2, turn: { inFlight: 1, millis: 20 }, warm: { inFlight: 1, millis: 0, calls: 50 } }
-    : { rounds: 5, turn: { inFlight: 1, millis: 75 }, warm: { inFlight: 1, millis: 0, calls: 1500 } }
+    : { rounds: 9, turn: { inFlight: 1, millis: 100 }, warm: { inFlight: 1, millis: 1500 } }
 
 const budget = 3.3
 

@@ -64,9 +64,12 @@ const classified = (call: Call, { headers, status }: Answer, body: string, now: 
   })
 }
 
-const failing = Effect.fnUntraced(function* (call: Call, answer: Answer): Effect.fn.Return<never, GatewayError> {
+const failing = (call: Call, answer: Answer): Effect.Effect<never, GatewayError> =>
   // The status alone says enough when the body of an error breaks off.
-  const body = yield* Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed(""))
-  const now = yield* Clock.currentTimeMillis
-  return yield* stackless(() => classified(call, answer, body, now))
-})
+  Effect.flatMap(
+    Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed("")),
+    (body) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.fail(stackless(() => classified(call, answer, body, now)))
+      )
+  )

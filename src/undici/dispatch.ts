@@ -114,23 +114,28 @@ const joined = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
   return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks)
 }
 
+/** The first `max` bytes as text. */
+const headOf = (incoming: Incoming, max: number): Effect.Effect<string, Reason> => {
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  const more: Effect.Effect<string, Reason> = Effect.flatMap(incoming.next, (chunk) => {
+    if (chunk !== undefined) {
+      chunks.push(chunk)
+      size += chunk.length
+      if (size < max) return more
+    }
+    return Effect.succeed(joinText(chunks, max))
+  })
+  return more
+}
+
 const bodyOf = (incoming: Incoming): Body => {
   const cancel = Effect.sync(() => incoming.abort())
   const read = <A>(self: Effect.Effect<A, Reason>): Effect.Effect<A, Reason> => Effect.onError(self, () => cancel)
   return {
     text: read(Effect.map(incoming.all, (chunks) => decoder.decode(joined(chunks)))),
     bytes: read(Effect.map(incoming.all, (chunks) => new Uint8Array(joined(chunks)))),
-    head: (max) =>
-      Effect.gen(function* () {
-        const chunks: Array<Uint8Array> = []
-        for (let size = 0; size < max; ) {
-          const chunk = yield* incoming.next
-          if (chunk === undefined) break
-          chunks.push(chunk)
-          size += chunk.length
-        }
-        return joinText(chunks, max)
-      }).pipe(Effect.ensuring(cancel)),
+    head: (max) => Effect.ensuring(headOf(incoming, max), cancel),
     reader: () => ({ read: read(incoming.next), cancel }),
     web: (head) =>
       webOf(
