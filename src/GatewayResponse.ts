@@ -284,7 +284,8 @@ export const toWeb = (self: GatewayResponse): Response => self.web()
 
 /**
  * The body as chunks of bytes. Pulls only what is consumed; ending early, failing or being interrupted aborts the
- * request. Fails with `TransportFailure` when the connection breaks; whether the bytes are a complete answer only their
+ * request. Over a network a chunk is what came within a turn of the event loop, until it is 64 KiB; over `fetch` one piece of the connection is asked for
+ * beyond that. Fails with `TransportFailure` when the connection breaks; whether the bytes are a complete answer only their
  * dialect knows.
  */
 export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayError> =>

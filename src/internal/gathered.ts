@@ -1,6 +1,7 @@
 /**
  * Reads of a web stream.
  */
+import { atTurnEnd, hasTurns } from "./turn.ts"
 
 /** The reads of a stream: each gives the next chunk, or `undefined` at the end. */
 export type Reads = () => Promise<Uint8Array | undefined>
@@ -38,7 +39,7 @@ const join = (parts: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
  * One piece is asked for ahead. What fails after pieces of the same turn fails the next read. Where nothing tells the end of a turn, it is {@link pieces}.
  */
 export const gathered = (source: Source): Reads => {
-  if (typeof setImmediate !== "function") return pieces(source)
+  if (!hasTurns) return pieces(source)
   /** Asked for, and not taken yet. */
   let ahead: Promise<Read> | undefined
 
@@ -62,7 +63,7 @@ export const gathered = (source: Source): Reads => {
         )
       }
       more()
-      setImmediate(() => {
+      atTurnEnd(() => {
         isOpen = false
         resolve(parts.length === 1 ? first : join(parts, size))
       })

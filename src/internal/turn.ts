@@ -6,9 +6,15 @@
  * is alone has nobody to wait for, and does not.
  */
 
+// The runtime's own: fake timers that a test installs later must not stop what is on the wire.
+const immediate = typeof setImmediate === "function" ? setImmediate : undefined
+
+/** Whether a runtime tells when a turn is over. */
+export const hasTurns = immediate !== undefined
+
 /** Calls back at the end of this turn; where a runtime has no such thing, when what runs now has returned. */
-const atTurnEnd: (act: () => void) => void =
-  typeof setImmediate === "function" ? (act) => void setImmediate(act) : (act) => queueMicrotask(act)
+export const atTurnEnd: (act: () => void) => void =
+  immediate === undefined ? (act) => queueMicrotask(act) : (act) => void immediate(act)
 
 /** How many wait for something from outside, or for the end of this turn. Numbers only: in a Worker nothing of one request may be touched by another one. */
 let waiting = 0
