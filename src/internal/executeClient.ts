@@ -185,28 +185,30 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
 
 type Fallback<In, Out> = Extract<Plan<In, Out>, { _tag: "Fallback" }>
 
-/** Goes on after a fallback's first plan, which failed. */
-const runRest = Effect.fnUntraced(function* <In, Out, A>(
+/** Goes on with a fallback's plan `next`, as those before it have failed. */
+const runRest = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Fallback<In, Out>,
   outer: Place,
   inner: Place,
   from: number,
-  failure: GatewayError
-): Effect.fn.Return<A, GatewayError> {
-  let error = failure
-  for (let next = 1; ; next++) {
-    if (!mayMove(error, plan.on)) return yield* error
-    if (outer.deadline !== undefined && (yield* Clock.currentTimeMillis) >= outer.deadline) return yield* error
+  next: number,
+  error: GatewayError
+): Effect.Effect<A, GatewayError> => {
+  if (!mayMove(error, plan.on)) return Effect.fail(error)
+  const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
-    if (child === undefined) break
-    const result = yield* outcomeOf(runPlan(run, child, inner))
-    if (Result.isSuccess(result)) return result.success
-    error = result.failure
+    if (child !== undefined) {
+      return orElse(runPlan(run, child, inner), (failure) => runRest(run, plan, outer, inner, from, next + 1, failure))
+    }
+    // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
+    return outer.passes(error) ? Effect.fail(error) : runDeferred(run, plan.on, outer, from, error)
   }
-  // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
-  return yield* outer.passes(error) ? error : runDeferred(run, plan.on, outer, from, error)
-})
+  const { deadline } = outer
+  return deadline === undefined
+    ? goOn()
+    : Effect.flatMap(Clock.currentTimeMillis, (now) => (now >= deadline ? Effect.fail(error) : goOn()))
+}
 
 const runFallback = <In, Out, A>(
   run: ClientRun<In, Out, A>,
@@ -221,7 +223,7 @@ const runFallback = <In, Out, A>(
     deadline: place.deadline,
     passes: (error) => mayMove(error, plan.on) || place.passes(error)
   }
-  return orElse(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, error))
+  return orElse(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
 
 /** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */
