@@ -22,6 +22,8 @@ export const pieces =
 /** Bytes with which a chunk is full: what has been read is never far ahead of what is used. */
 const fullSize = 65_536
 
+const ignore = (): void => {}
+
 const join = (parts: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
   const joined = new Uint8Array(size)
   let at = 0
@@ -48,19 +50,17 @@ export const gathered = (source: Source): Reads => {
       const parts = [first]
       let size = first.length
       let isOpen = true
+      // The end, a failure and what comes too late stay for the next read.
+      const take = ({ done, value }: Read): void => {
+        if (!isOpen || done) return
+        ahead = undefined
+        parts.push(value)
+        size += value.length
+        if (size < fullSize) more()
+      }
       const more = (): void => {
         ahead = source.read()
-        // The end, a failure and what comes too late stay for the next read.
-        ahead.then(
-          ({ done, value }) => {
-            if (!isOpen || done) return
-            ahead = undefined
-            parts.push(value)
-            size += value.length
-            if (size < fullSize) more()
-          },
-          () => {}
-        )
+        ahead.then(take, ignore)
       }
       more()
       atTurnEnd(() => {
