@@ -15,7 +15,7 @@ import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
 import { GatewayService } from "./GatewayService.ts"
 import { type Answered, attempt, type Run } from "./internal/attempt.ts"
-import { defined } from "./internal/defined.ts"
+import { defined, type Making } from "./internal/defined.ts"
 import type { Delta } from "./internal/deltas/delta.ts"
 import type { Usage } from "./internal/dialects/dialect.ts"
 import { executeClient } from "./internal/executeClient.ts"
@@ -125,19 +125,13 @@ const routed = <Out>(
   execution: "client" | "gateway"
 ): Routed<Out> => {
   const { cacheStatus, logId } = response.meta
-  return {
-    value,
-    target,
-    provider,
-    eventId,
-    execution,
-    attempts,
-    ...(model !== undefined && { model }),
-    ...(usage !== undefined && { usage }),
-    ...(logId !== undefined && { logId }),
-    ...(cacheStatus !== undefined && { cacheStatus }),
-    ...(step !== undefined && { step })
-  }
+  const out: Making<Routed<Out>> = { value, target, provider, eventId, execution, attempts }
+  if (model !== undefined) out.model = model
+  if (usage !== undefined) out.usage = usage
+  if (logId !== undefined) out.logId = logId
+  if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
+  if (step !== undefined) out.step = step
+  return out
 }
 
 /** Makes a router over the gateway of the environment. */

@@ -10,7 +10,7 @@ import type * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
 import type { LegInput } from "../UniversalRequest.ts"
-import { defined } from "./defined.ts"
+import { defined, type Making } from "./defined.ts"
 import type { Usage } from "./dialects/dialect.ts"
 import type { Target } from "./plan.ts"
 import type { Leaf } from "./routeNode.ts"
@@ -86,17 +86,14 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
     const { model, provider, response, step, target } = exit.value
     const { cacheStatus, eventId, logId } = response.meta
     const answeredBy = step ?? response.meta.step
-    return {
-      target,
-      provider,
-      status: response.status,
-      ...(cacheStatus !== undefined && { cacheStatus }),
-      ...(eventId !== undefined && { eventId }),
-      ...(logId !== undefined && { logId }),
-      ...(model !== undefined && { model }),
-      ...(response.resent && { resent: true }),
-      ...(answeredBy !== undefined && { step: answeredBy })
-    }
+    const out: Making<LogTrail.Ended> = { target, provider, status: response.status }
+    if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
+    if (eventId !== undefined) out.eventId = eventId
+    if (logId !== undefined) out.logId = logId
+    if (model !== undefined) out.model = model
+    if (response.resent) out.resent = true
+    if (answeredBy !== undefined) out.step = answeredBy
+    return out
   }
   return LogTrail.failed(exit)
 }
@@ -124,9 +121,16 @@ export const unbuildable = (target: Target<never, unknown>, problem: GatewayOpti
     ...defined({ model: target.leaf.model })
   })
 
+const once = { attempts: 1 } as const
+
 /** Options of one attempt. The gateway is asked for a single one, so that there is one owner of retries. */
 export const sendOptions = ({ options }: Target<never, unknown>, eventId: string) =>
-  ({ ...options, eventId, retries: { attempts: 1, ...options.retries }, record: false }) as const
+  ({
+    ...options,
+    eventId,
+    retries: options.retries === undefined ? once : { ...once, ...options.retries },
+    record: false
+  }) as const
 
 /**
  * Makes one attempt. `remaining` is what is left of the deadline in milliseconds; it covers the body too, while the

@@ -7,3 +7,6 @@ export const defined = <A extends object>(value: A): { [K in keyof A]?: Exclude<
   }
   return out
 }
+
+/** Fields that may be set while an object is made. On the way of every call that takes a fraction of what spreads take. */
+export type Making<A> = { -readonly [K in keyof A]: A[K] }
