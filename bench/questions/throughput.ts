@@ -45,7 +45,7 @@ const closeUps: ReadonlyArray<{
   {
     level: 1024,
     rounds: 9,
-    names: [floor, "raw fetch again", "hand-written loop", "Effect, one request", "ours over fetch"]
+    names: [floor, "hand-written loop", "Effect, one request", "ours over fetch"]
   }
 ]
 
