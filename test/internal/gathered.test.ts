@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { gathered, type Reads } from "../../src/internal/gathered.ts"
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -98,6 +98,17 @@ describe("what comes within a turn of the event loop", () => {
     large.write("z".repeat(70_000), "z")
     assert.strictEqual((await large.read())?.length, 70_000)
     assert.strictEqual(large.asked(), 1)
+  })
+
+  it("comes under the fake timers of a test, too", async () => {
+    const { read, write } = written()
+    vi.useFakeTimers({ toFake: ["setImmediate"] })
+    try {
+      write("a", "b")
+      assert.strictEqual(await textOf(read), "ab")
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it("can be let go of while a piece is asked for ahead", async () => {
