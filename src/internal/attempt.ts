@@ -121,16 +121,9 @@ export const unbuildable = (target: Target<never, unknown>, problem: GatewayOpti
     ...defined({ model: target.leaf.model })
   })
 
-const once = { attempts: 1 } as const
-
 /** Options of one attempt. The gateway is asked for a single one, so that there is one owner of retries. */
 export const sendOptions = ({ options }: Target<never, unknown>, eventId: string) =>
-  ({
-    ...options,
-    eventId,
-    retries: options.retries === undefined ? once : { ...once, ...options.retries },
-    record: false
-  }) as const
+  ({ ...options, eventId, retries: { attempts: 1, ...options.retries }, record: false }) as const
 
 /**
  * Makes one attempt. `remaining` is what is left of the deadline in milliseconds; it covers the body too, while the

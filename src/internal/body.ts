@@ -86,10 +86,10 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
 }
 
 /**
- * Whether pieces of a body lie there when they are asked for: those of `fetch` do, which is what gives a response its URL. What is made
- * as it is read must not be made before somebody wants it.
+ * Whether pieces of a body lie there when they are asked for: those of `fetch` do, which is what gives a response its URL; what looks like a
+ * response may have none. What is made as it is read must not be made before somebody wants it.
  */
-const hasArrived = (response: Response): boolean => response.url !== ""
+const hasArrived = ({ url }: Response): boolean => Boolean(url)
 
 /**
  * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once

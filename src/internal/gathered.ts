@@ -1,6 +1,7 @@
 /**
  * Reads of a web stream.
  */
+import { joinBytes } from "./joinBytes.ts"
 import { atTurnEnd, hasTurns } from "./turn.ts"
 
 /** The reads of a stream: each gives the next chunk, or `undefined` at the end. */
@@ -23,16 +24,6 @@ export const pieces =
 const fullSize = 65_536
 
 const ignore = (): void => {}
-
-const join = (parts: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
-  const joined = new Uint8Array(size)
-  let at = 0
-  for (const part of parts) {
-    joined.set(part, at)
-    at += part.length
-  }
-  return joined
-}
 
 /**
  * All pieces that come within a turn of the event loop as one chunk. A `fetch` may hand out each piece that a server wrote by itself,
@@ -65,7 +56,7 @@ export const gathered = (source: Source): Reads => {
       more()
       atTurnEnd(() => {
         isOpen = false
-        resolve(parts.length === 1 ? first : join(parts, size))
+        resolve(parts.length === 1 ? first : joinBytes(parts))
       })
     })
 

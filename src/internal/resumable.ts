@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import { decide, type GatewayError } from "../GatewayError.ts"
 import type { GatewayResponse, ResponseReader } from "../GatewayResponse.ts"
+import { joinBytes } from "./joinBytes.ts"
 
 /** How often a run is taken up again, requests that fail included. */
 export const maxResumes = 3
@@ -53,16 +54,6 @@ const makePosition = () => {
 
 const isJson = ({ headers }: GatewayResponse): boolean =>
   /^application\/.*\bjson\b/i.test(headers["content-type"] ?? "")
-
-const join = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const out = new Uint8Array(chunks.reduce((size, { length }) => size + length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    out.set(chunk, at)
-    at += chunk.length
-  }
-  return out
-}
 
 type Read = ResponseReader["read"]
 
@@ -121,7 +112,7 @@ export const resumable = (
         onSuccess: (response) => {
           if (isJson(response)) return Effect.andThen(reader.cancel, broken)
           isFresh = true
-          return replay(join(known), broken)
+          return replay(joinBytes(known), broken)
         }
       })
     })

@@ -3,6 +3,7 @@
  * Streams of events then pass through as they come, everything else is read to its end, so that a cut is noticed.
  */
 import * as Effect from "effect/Effect"
+import { joinBytes } from "../internal/joinBytes.ts"
 import { type Answer, UpstreamFailure } from "./protocol.ts"
 
 /** How many streamed bodies of upstreams are neither read to their end nor cancelled. */
@@ -121,13 +122,7 @@ const readAll = Effect.fnUntraced(function* (reader: Reader, first: Uint8Array |
     if (result.done) break
     parts.push(result.value)
   }
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    out.set(part, at)
-    at += part.length
-  }
-  return out
+  return joinBytes(parts)
 })
 
 const passThrough = (reader: Reader, first: Uint8Array | undefined, observer: Observer): ReadableStream<Uint8Array> => {

@@ -6,6 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
+import { joinBytes } from "../internal/joinBytes.ts"
 import * as Delay from "./delay.ts"
 import { type Dialect, dialectOf } from "./dialect.ts"
 import { type Answer, UpstreamFailure, type UpstreamRequest } from "./protocol.ts"
@@ -31,14 +32,7 @@ const pieceSize = 64 * 1024
 const concat = (all: ReadonlyArray<Bytes>): Bytes => {
   const parts = all.filter(({ length }) => length > 0)
   const [only] = parts
-  if (parts.length === 1 && only !== undefined) return only
-  const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    out.set(part, at)
-    at += part.length
-  }
-  return out
+  return parts.length === 1 && only !== undefined ? only : joinBytes(parts)
 }
 
 /** The body of an answer as a stream. */

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, type MockInstance, vi } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -64,6 +64,20 @@ describe("within", () => {
       const slept = yield* Effect.forkChild(within(Effect.as(Effect.sleep(9), "done"), 10, late))
       yield* TestClock.adjust(9)
       assert.strictEqual(yield* Fiber.join(slept), "done")
+    })
+  )
+
+  it.effect("leaves nobody behind who observes its fiber, and would hold on to the answer", () =>
+    Effect.gen(function* () {
+      let observed: MockInstance | undefined
+      const self = Effect.withFiber((fiber) => {
+        observed = vi.spyOn(fiber, "addObserver")
+        return Effect.as(Effect.sleep(5), "answer")
+      })
+      const limited = yield* Effect.forkChild(within(self, 10, late), { startImmediately: true })
+      yield* TestClock.adjust(5)
+      assert.strictEqual(yield* Fiber.join(limited), "answer")
+      assert.strictEqual(observed?.mock.calls.length, 0)
     })
   )
 
