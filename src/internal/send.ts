@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type { HttpMethod } from "effect/http/HttpMethod"
 import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
 import type { Answer } from "./body.ts"
+import { defined } from "./defined.ts"
 import { orElse } from "./orElse.ts"
 import { scrub } from "./secrets.ts"
 import { stackless } from "./stackless.ts"
@@ -68,9 +69,9 @@ const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFail
   return new TransportFailure({ kind: "unknown", detail })
 }
 
-/** An answer from where a redirect leads is not the gateway's. */
-export const redirected = (status: number): InvalidResponse =>
-  new InvalidResponse({ status, issue: "a redirect to another address" })
+/** An answer from where a redirect leads is not the gateway's. Its status is not known where a client refuses redirects by itself. */
+export const redirected = (status: number | undefined): InvalidResponse =>
+  new InvalidResponse({ ...defined({ status }), issue: "a redirect to another address" })
 
 /** Headers of a request, with the content type that its body has. */
 export const wireHeaders = ({ body, headers }: Outgoing): Record<string, string> =>
