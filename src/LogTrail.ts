@@ -14,7 +14,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { Attempt, GatewayError } from "./GatewayError.ts"
-import { defined } from "./internal/defined.ts"
+import { defined, type Making } from "./internal/defined.ts"
 import { shownEndpoint } from "./internal/secrets.ts"
 
 export type { Attempt } from "./GatewayError.ts"
@@ -129,15 +129,34 @@ class Begun implements Running {
   end(exit: Exit.Exit<unknown, unknown>, ended: Ended): void {
     const { clock, slot, started, startedAt } = this
     if (slot.attempt !== undefined) return
-    slot.attempt = {
-      ...started,
-      ...ended,
+    const attempt: Making<Attempt> = {
+      target: ended.target ?? started.target,
+      provider: ended.provider ?? started.provider,
       endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
       outcome: outcomeOf(exit, ended),
       startedAt,
       duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
     }
-    this.onAttempt?.(slot.attempt)
+    const {
+      cacheStatus = started.cacheStatus,
+      error,
+      eventId = started.eventId,
+      logId = started.logId,
+      model = started.model,
+      resent = started.resent,
+      status = started.status,
+      step = started.step
+    } = ended
+    if (model !== undefined) attempt.model = model
+    if (logId !== undefined) attempt.logId = logId
+    if (eventId !== undefined) attempt.eventId = eventId
+    if (step !== undefined) attempt.step = step
+    if (cacheStatus !== undefined) attempt.cacheStatus = cacheStatus
+    if (status !== undefined) attempt.status = status
+    if (resent !== undefined) attempt.resent = resent
+    if (error !== undefined) attempt.error = error
+    slot.attempt = attempt
+    this.onAttempt?.(attempt)
   }
 }
 

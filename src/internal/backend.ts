@@ -55,17 +55,23 @@ export const modelOf = (leg: Leg): string | undefined => {
     : undefined
 }
 
-/** JSON text of a value, or `InvalidRequest` when it has none (a bigint, a cycle, `undefined`). */
+/** JSON text of a value; `undefined` when it has none (a bigint, a cycle, `undefined`). */
+export const jsonText = (value: unknown): string | undefined => {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined
+  }
+}
+
+/** The failure of a value that has no JSON text. */
+export const noJson = (method: string, field: string): GatewayError =>
+  invalid(method, field, "a JSON value (no bigint, no cycle, not undefined)")
+
+/** JSON text of a value, or `InvalidRequest` when it has none. */
 export const encodeJson = (method: string, field: string, value: unknown): Effect.Effect<string, GatewayError> =>
   Effect.suspend(() => {
-    let text: string | undefined
-    try {
-      text = JSON.stringify(value)
-    } catch {
-      text = undefined
-    }
+    const text = jsonText(value)
     // The error is made only here: it looks at the stack, which costs more than the rest of a call.
-    return text === undefined
-      ? Effect.fail(invalid(method, field, "a JSON value (no bigint, no cycle, not undefined)"))
-      : Effect.succeed(text)
+    return text === undefined ? Effect.fail(noJson(method, field)) : Effect.succeed(text)
   })

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../GatewayError.ts"
 import * as GatewayOptions from "../GatewayOptions.ts"
 import type { UniversalRequest } from "../UniversalRequest.ts"
-import { type Backend, encodeJson, modelOf } from "./backend.ts"
+import { type Backend, jsonText, modelOf, noJson } from "./backend.ts"
 import { type AiBinding, call as callBinding, type GatewayBinding } from "./binding.ts"
 import { type Call, respond, thrownFailure } from "./respond.ts"
 import { reveal } from "./secrets.ts"
@@ -24,6 +24,8 @@ const toWire = (legs: UniversalRequest) => {
   return { wire, secrets }
 }
 
+const isJson = (legs: UniversalRequest): boolean => jsonText(legs.map(({ query }) => query)) !== undefined
+
 /** A gateway over the binding. `gateway` has been validated: the binding puts it into a URL as it is. */
 export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string): Backend => {
   // Where gateways are remote stubs by default, an abort signal would not cross; this asks for the plain class.
@@ -40,32 +42,25 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string): Ba
     })
   return {
     run: (legs, options, method) =>
-      // Encoded once here so that a body without JSON is a typed failure and not a `TypeError` of the binding.
-      Effect.flatMap(
-        encodeJson(
+      Effect.suspend(() => {
+        const { secrets, wire } = toWire(legs)
+        const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
+        const call: Call = {
           method,
-          "legs",
-          legs.map(({ query }) => query)
-        ),
-        () => {
-          const { secrets, wire } = toWire(legs)
-          const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
-          const call: Call = {
-            method,
-            surface: "gateway",
-            secrets,
-            eventId: options.eventId,
-            ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
-          }
-          return Effect.flatMap(
-            callBinding(
-              (signal) => binding().run(wire, { gateway, extraHeaders, signal }),
-              (thrown) => thrownFailure(call, thrown)
-            ),
-            (answer) => respond(call, answer)
-          )
+          surface: "gateway",
+          secrets,
+          eventId: options.eventId,
+          ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
         }
-      ),
+        return Effect.flatMap(
+          callBinding(
+            (signal) => binding().run(wire, { gateway, extraHeaders, signal }),
+            // A body without JSON is the caller's mistake; the binding says so with a `TypeError`, when it writes the JSON.
+            (thrown) => (isJson(legs) ? thrownFailure(call, thrown) : noJson(method, "legs"))
+          ),
+          (answer) => respond(call, answer)
+        )
+      }),
     getLog: (logId) => manage("GatewayService.getLog", logId, () => binding().getLog(logId)),
     patchLog: (logId, patch) =>
       Effect.asVoid(manage("GatewayService.patchLog", logId, () => binding().patchLog(logId, { ...patch }))),
