@@ -117,8 +117,9 @@ export class GatewayResponse {
   // Hard-private, so that printing a response shows neither its body nor the credentials it was asked with.
   readonly #body: Body
   readonly #options: ResponseOptions
-  readonly #text: Effect.Effect<string, GatewayError>
-  readonly #bytes: Effect.Effect<Uint8Array, GatewayError>
+  // Made when they are asked for: mostly one of them is.
+  #text: Effect.Effect<string, GatewayError> | undefined
+  #bytes: Effect.Effect<Uint8Array, GatewayError> | undefined
   #taken: Form | undefined
 
   constructor(answer: Answer, options: ResponseOptions) {
@@ -128,17 +129,17 @@ export class GatewayResponse {
     this.resent = answer.resent
     this.#body = answer.body
     this.#options = options
-    this.#text = this.#shared("text", answer.body.text)
-    this.#bytes = this.#shared("bytes", answer.body.bytes)
   }
 
   /** The body as text. A second read gives the first one's text. Fails with `TransportFailure` when it breaks off. */
   get text(): Effect.Effect<string, GatewayError> {
+    this.#text ??= this.#shared("text", this.#body.text)
     return this.#text
   }
 
   /** The body as bytes; only instead of `text`. A second read gives the first one's bytes. */
   get bytes(): Effect.Effect<Uint8Array, GatewayError> {
+    this.#bytes ??= this.#shared("bytes", this.#body.bytes)
     return this.#bytes
   }
 

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
+import type { Making } from "./internal/defined.ts"
 import { headerValueAccepted, isHeaderName, isHeaderValue, isPath, pathAccepted } from "./internal/headers.ts"
 import { isObject } from "./internal/json.ts"
 import { textOf } from "./internal/secrets.ts"
@@ -46,45 +47,48 @@ export const isProvider = (provider: string): boolean =>
 /** What {@link isProvider} accepts, for error messages. */
 export const providerAccepted = "a provider slug: up to 64 lower-case letters, digits and inner hyphens"
 
+/** `field` is the path within a leg, with its dot in front. */
 type Problem = readonly [field: string, accepted: string]
+
+const isNonEmpty = (legs: ReadonlyArray<Leg>): legs is UniversalRequest => legs.length > 0
 
 const isWhole = (n: number | undefined, min: number, max: number): boolean =>
   n === undefined || (Number.isInteger(n) && n >= min && n <= max)
 
 // The same bounds as in `GatewayOptions`; here the numbers are already those of the wire.
-const checkConfig = (config: GatewayOptions.LegConfig, field: string): Problem | undefined => {
+const checkConfig = (config: GatewayOptions.LegConfig): Problem | undefined => {
   const { backoff, maxAttempts, requestTimeout, retryDelay } = config
   const maxDelay = Duration.toMillis(GatewayOptions.maxRetryDelay)
   if (!isWhole(requestTimeout, 1, Number.MAX_SAFE_INTEGER)) {
-    return [`${field}.requestTimeout`, "whole milliseconds, 1 or more"]
+    return [".config.requestTimeout", "whole milliseconds, 1 or more"]
   }
   if (!isWhole(maxAttempts, 1, GatewayOptions.maxAttempts)) {
-    return [`${field}.maxAttempts`, `a whole number from 1 to ${GatewayOptions.maxAttempts}`]
+    return [".config.maxAttempts", `a whole number from 1 to ${GatewayOptions.maxAttempts}`]
   }
-  if (!isWhole(retryDelay, 0, maxDelay)) return [`${field}.retryDelay`, `whole milliseconds from 0 to ${maxDelay}`]
+  if (!isWhole(retryDelay, 0, maxDelay)) return [".config.retryDelay", `whole milliseconds from 0 to ${maxDelay}`]
   if (backoff !== undefined && !GatewayOptions.backoffs.includes(backoff)) {
-    return [`${field}.backoff`, GatewayOptions.backoffs.join(", ")]
+    return [".config.backoff", GatewayOptions.backoffs.join(", ")]
   }
   return undefined
 }
 
-const check = (leg: LegInput, field: string): Problem | undefined => {
-  if (!isObject(leg)) return [field, "an object with provider, endpoint and query"]
+const check = (leg: LegInput): Problem | undefined => {
+  if (!isObject(leg)) return ["", "an object with provider, endpoint and query"]
   if (!isProvider(leg.provider)) {
-    return [`${field}.provider`, providerAccepted]
+    return [".provider", providerAccepted]
   }
-  if (!isPath(leg.endpoint)) return [`${field}.endpoint`, pathAccepted]
-  if (leg.headers !== undefined && !isObject(leg.headers)) return [`${field}.headers`, "an object of header values"]
+  if (!isPath(leg.endpoint)) return [".endpoint", pathAccepted]
+  if (leg.headers !== undefined && !isObject(leg.headers)) return [".headers", "an object of header values"]
   // JSON has no such value: one transport would drop it, another send `null`.
-  if (leg.query === undefined) return [`${field}.query`, "a JSON value"]
+  if (leg.query === undefined) return [".query", "a JSON value"]
   for (const [name, value] of Object.entries(leg.headers ?? {})) {
-    if (!isHeaderName(name)) return [`${field}.headers`, "lower-case header names"]
+    if (!isHeaderName(name)) return [".headers", "lower-case header names"]
     if (!isHeaderValue(textOf(value))) {
-      return [`${field}.headers.${name}`, headerValueAccepted]
+      return [`.headers.${name}`, headerValueAccepted]
     }
   }
   if (leg.config === undefined) return undefined
-  return isObject(leg.config) ? checkConfig(leg.config, `${field}.config`) : [`${field}.config`, "an object"]
+  return isObject(leg.config) ? checkConfig(leg.config) : [".config", "an object"]
 }
 
 /**
@@ -113,13 +117,16 @@ export const makeFor = (
   legs: ReadonlyArray<LegInput>
 ): Effect.Effect<UniversalRequest, GatewayError> => {
   const out: Array<Leg> = []
-  for (const [index, leg] of legs.entries()) {
-    const problem = check(leg, `legs[${index}]`)
-    if (problem !== undefined) return Effect.fail(invalid(method, ...problem))
-    out.push({ ...leg, headers: { ...leg.headers }, ...(leg.config && { config: { ...leg.config } }) })
+  for (const leg of legs) {
+    const problem = check(leg)
+    if (problem !== undefined) {
+      const [field, accepted] = problem
+      return Effect.fail(invalid(method, `legs[${out.length}]${field}`, accepted))
+    }
+    const { config, endpoint, headers, provider, query } = leg
+    const made: Making<Leg> = { provider, endpoint, headers: { ...headers }, query }
+    if (config) made.config = { ...config }
+    out.push(made)
   }
-  const [first, ...rest] = out
-  return first === undefined
-    ? Effect.fail(invalid(method, "legs", "at least one leg"))
-    : Effect.succeed([first, ...rest])
+  return isNonEmpty(out) ? Effect.succeed(out) : Effect.fail(invalid(method, "legs", "at least one leg"))
 }

@@ -119,12 +119,14 @@ export const overUndici: Make = (job) => {
 /** Over the double of `env.AI`, whose service is the upstream; without a network over a stub of it. */
 export const overBinding: Make = (job) => {
   if (job.stub) return contender(job, overStub)
-  const binding = makeBinding(async (request) =>
+  const binding = makeBinding(async (request, signal) =>
     fetch(`${job.url}/v1/${account}/${gateway}`, {
       method: "POST",
       headers: request.headers,
       body: await request.text(),
-      signal: request.signal
+      // No redirect comes, and without the mode for them `fetch` copies no request.
+      redirect: "error",
+      signal: signal ?? null
     })
   )
   return contender(job, GatewayService.layerBinding(binding, { gateway }), async () => {

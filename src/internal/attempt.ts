@@ -121,10 +121,6 @@ export const unbuildable = (target: Target<never, unknown>, problem: GatewayOpti
     ...defined({ model: target.leaf.model })
   })
 
-/** Options of one attempt. The gateway is asked for a single one, so that there is one owner of retries. */
-export const sendOptions = ({ options }: Target<never, unknown>, eventId: string) =>
-  ({ ...options, eventId, retries: { attempts: 1, ...options.retries }, record: false }) as const
-
 /**
  * Makes one attempt. `remaining` is what is left of the deadline in milliseconds; it covers the body too, while the
  * target's own timeout ends with the first byte.
@@ -139,21 +135,14 @@ export const attempt = <In, Out>(
   const built = leaf.build(run.input)
   if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
   const { endpoint, query } = built.success
-  const options = sendOptions(target, eventId)
-  const sent = run.send({ provider: leaf.provider, endpoint, headers: leaf.headers, query }, options)
+  const sent = run.send(
+    { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+    { ...target.sending, eventId }
+  )
   const first = within(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
   const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
   const bounded = within(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
-  return LogTrail.record(
-    bounded,
-    {
-      target: target.key,
-      provider: leaf.provider,
-      endpoint,
-      eventId,
-      ...(leaf.model !== undefined && { model: leaf.model })
-    },
-    ended,
-    (made) => run.attempts.push(made)
-  )
+  const started: Making<LogTrail.Started> = { target: target.key, provider: leaf.provider, endpoint, eventId }
+  if (leaf.model !== undefined) started.model = leaf.model
+  return LogTrail.record(bounded, started, ended, (made) => run.attempts.push(made))
 }

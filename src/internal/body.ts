@@ -91,43 +91,69 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
  */
 const hasArrived = ({ url }: Response): boolean => Boolean(url)
 
+class WebBody implements Body {
+  private readonly response: Response
+  private readonly abort: Effect.Effect<void>
+
+  constructor(response: Response, abort: Effect.Effect<void>) {
+    this.response = response
+    this.abort = abort
+  }
+
+  private whole<A>(read: () => Promise<A>): Effect.Effect<A, Reason> {
+    return promisedWhole(read, this.abort, Effect.succeed, bodyFailure)
+  }
+
+  get text(): Effect.Effect<string, Reason> {
+    return this.whole(() => this.response.text())
+  }
+
+  get bytes(): Effect.Effect<Uint8Array, Reason> {
+    return this.whole(async () => new Uint8Array(await this.response.arrayBuffer()))
+  }
+
+  head(max: number): Effect.Effect<string, Reason> {
+    const { abort, response } = this
+    return promised(
+      () => readHead(response, max),
+      abort,
+      ({ isWhole, text }) => (isWhole ? Effect.succeed(text) : Effect.as(abort, text)),
+      bodyFailure
+    )
+  }
+
+  reader(): Reader {
+    const { abort, response } = this
+    const reader = response.body?.getReader()
+    if (reader === undefined) return { read: Effect.succeed(undefined), cancel: Effect.void }
+    const cancel = Effect.suspend(() => {
+      release(reader)
+      return abort
+    })
+    return {
+      read: promised(hasArrived(response) ? gathered(reader) : pieces(reader), cancel, Effect.succeed, bodyFailure),
+      cancel
+    }
+  }
+
+  web(): Response {
+    return this.response
+  }
+
+  get cancel(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { abort, response } = this
+      if (!response.bodyUsed) release(response.body)
+      return abort
+    })
+  }
+}
+
 /**
  * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
  * they run.
  */
-export const webBody = (response: Response, abort: Effect.Effect<void>): Body => {
-  const read = <A>(f: () => Promise<A>): Effect.Effect<A, Reason> =>
-    promisedWhole(f, abort, Effect.succeed, bodyFailure)
-  const cancel = Effect.suspend(() => {
-    if (!response.bodyUsed) release(response.body)
-    return abort
-  })
-  return {
-    text: read(() => response.text()),
-    bytes: read(async () => new Uint8Array(await response.arrayBuffer())),
-    head: (max) =>
-      promised(
-        () => readHead(response, max),
-        abort,
-        ({ isWhole, text }) => (isWhole ? Effect.succeed(text) : Effect.as(abort, text)),
-        bodyFailure
-      ),
-    reader: () => {
-      const reader = response.body?.getReader()
-      if (reader === undefined) return { read: Effect.succeed(undefined), cancel: Effect.void }
-      const cancel = Effect.suspend(() => {
-        release(reader)
-        return abort
-      })
-      return {
-        read: promised(hasArrived(response) ? gathered(reader) : pieces(reader), cancel, Effect.succeed, bodyFailure),
-        cancel
-      }
-    },
-    web: () => response,
-    cancel
-  }
-}
+export const webBody = (response: Response, abort: Effect.Effect<void>): Body => new WebBody(response, abort)
 
 /** Not awaited: a peer that never confirms must not hold anybody back. */
 const release = (body: { readonly cancel: () => Promise<void> } | null): void => {

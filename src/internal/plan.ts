@@ -29,6 +29,8 @@ export interface Target<In, Out> extends Settings {
   /** Unique within the plan. */
   readonly key: string
   readonly leaf: Leaf<In, Out>
+  /** Options of each attempt on the client, but for its event id. The gateway is asked for a single one, so that there is one owner of retries. */
+  readonly sending: GatewayOptions.GatewayOptions & { readonly record: false }
 }
 
 /** A plan is a smaller tree: only what decides the order of targets is left. */
@@ -99,7 +101,8 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     if (options.timeout !== undefined && timeout !== undefined) {
       problems.push({ field: `${key}: timeout`, accepted: "either `Route.timeout` or the option `timeout`, not both" })
     }
-    const made: Target<In, Out> = { _tag: "Target", key, leaf, ...settings }
+    const sending = { ...options, retries: { attempts: 1, ...options.retries }, record: false } as const
+    const made: Target<In, Out> = { _tag: "Target", key, leaf, sending, ...settings }
     targets.push(made)
     return made
   }

@@ -12,7 +12,7 @@ import { type Attempt, GatewayError, Timeout } from "../GatewayError.ts"
 import type * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
-import { type Run, type Send, sendOptions, unbuildable } from "./attempt.ts"
+import { type Run, type Send, unbuildable } from "./attempt.ts"
 import { joinText } from "./body.ts"
 import type { LossKind } from "./compile.ts"
 import { defined } from "./defined.ts"
@@ -255,7 +255,6 @@ export const streamAttempt = <In, Out>(
     const built = buildStream(target, run.input)
     if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, eventId)
     const { endpoint, query } = built.success
-    const options = sendOptions(target, eventId)
     const now = yield* Clock.currentTimeMillis
     const deadline = remaining === undefined ? undefined : now + remaining
     const started = {
@@ -267,7 +266,10 @@ export const streamAttempt = <In, Out>(
     }
     const running = yield* run.held.begin(started, run.attempts)
     let answering: Answering | undefined
-    const sent = run.send({ provider: leaf.provider, endpoint, headers: leaf.headers, query }, options)
+    const sent = run.send(
+      { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+      { ...target.sending, eventId }
+    )
     const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {
       const answer = { target, response, endpoint, step: undefined }
       answering = answer
