@@ -7,7 +7,7 @@
  */
 import * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import { defined } from "./internal/defined.ts"
+import { defined, type Making } from "./internal/defined.ts"
 import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/json.ts"
 
 /** A flat value of metadata. */
@@ -70,54 +70,56 @@ const metadata = (u: unknown): NonNullable<GatewayLog["metadata"]> | undefined =
   return isRecord(value) && !(value instanceof Date) && isFlat(value) ? { ...value } : undefined
 }
 
+type Fields = Required<Omit<GatewayLog, "id" | "extra">>
+
+/** How each field is read. */
+const readers: { readonly [Name in keyof Fields]: (u: unknown) => Fields[Name] | undefined } = {
+  provider: text,
+  model: text,
+  modelType: text,
+  path: text,
+  createdAt: date,
+  duration: number,
+  statusCode: number,
+  success: flag,
+  cached: flag,
+  step: number,
+  tokensIn: number,
+  tokensOut: number,
+  cost: number,
+  customCost: flag,
+  eventId: text,
+  metadata,
+  feedback: number,
+  score: number,
+  requestType: text,
+  requestContentType: text,
+  responseContentType: text,
+  requestSize: number,
+  responseSize: number,
+  requestHead: text,
+  responseHead: text,
+  requestHeadComplete: flag,
+  responseHeadComplete: flag
+}
+
 /**
  * Reads a log entry as the REST API or the binding gives it. `undefined` when it is not an object with an id. A field
  * whose value has another type than expected goes to `extra`, unless it is null.
  */
 export const fromWire = (wire: unknown): GatewayLog | undefined => {
-  if (!isRecord(wire) || typeof wire["id"] !== "string") return undefined
-  const extra: Record<string, unknown> = { ...wire }
-  delete extra["id"]
-  const read = <A>(name: string, reader: (u: unknown) => A | undefined): A | undefined => {
+  if (!isRecord(wire)) return undefined
+  const { id, ...extra } = wire
+  if (typeof id !== "string") return undefined
+  const fields: Partial<Making<Fields>> = {}
+  const read = <Name extends keyof Fields>(name: Name): void => {
     const field = wireName(name)
-    const value = wire[field]
-    const out = reader(value)
-    if (out !== undefined || value === null) delete extra[field]
-    return out
+    const value: Fields[Name] | undefined = readers[name](wire[field])
+    if (value !== undefined) fields[name] = value
+    if (value !== undefined || wire[field] === null) delete extra[field]
   }
-  return {
-    id: wire["id"],
-    ...defined({
-      provider: read("provider", text),
-      model: read("model", text),
-      modelType: read("modelType", text),
-      path: read("path", text),
-      createdAt: read("createdAt", date),
-      duration: read("duration", number),
-      statusCode: read("statusCode", number),
-      success: read("success", flag),
-      cached: read("cached", flag),
-      step: read("step", number),
-      tokensIn: read("tokensIn", number),
-      tokensOut: read("tokensOut", number),
-      cost: read("cost", number),
-      customCost: read("customCost", flag),
-      eventId: read("eventId", text),
-      metadata: read("metadata", metadata),
-      feedback: read("feedback", number),
-      score: read("score", number),
-      requestType: read("requestType", text),
-      requestContentType: read("requestContentType", text),
-      responseContentType: read("responseContentType", text),
-      requestSize: read("requestSize", number),
-      responseSize: read("responseSize", number),
-      requestHead: read("requestHead", text),
-      responseHead: read("responseHead", text),
-      requestHeadComplete: read("requestHeadComplete", flag),
-      responseHeadComplete: read("responseHeadComplete", flag)
-    }),
-    extra
-  }
+  for (const name in readers) read(name as keyof Fields)
+  return { id, ...fields, extra }
 }
 
 /** Feedback on a log entry. At least one field. */
