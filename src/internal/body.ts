@@ -91,6 +91,7 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
  */
 const hasArrived = ({ url }: Response): boolean => Boolean(url)
 
+// Not a literal: each one with a getter has a shape of its own, and whoever reads many of those is slow.
 class WebBody implements Body {
   private readonly response: Response
   private readonly abort: Effect.Effect<void>

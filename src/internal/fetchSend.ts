@@ -11,8 +11,8 @@ import { redirected, resending, type Send, transportReason, wireHeaders } from "
 const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
 
 /**
- * Whether this is the `fetch` of Node. It copies every request, its body as a stream with two branches, lest a redirect need it again; only where a redirect
- * is an error it does not, which spares a seventh of its time and 2 kB per call in flight. Not everybody else has that mode: workerd refuses it.
+ * Whether this is the `fetch` of Node. It copies every request, with its body as a stream of two branches, as a redirect may need it again; only where a redirect
+ * is an error it does not, which spares much of its time and memory. Not everybody else has that mode: workerd refuses it.
  */
 const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
   const { versions } = globalThis.process ?? {}
