@@ -10,13 +10,27 @@ import { redirected, resending, type Send, transportReason, wireHeaders } from "
 /** Statuses that point elsewhere; 0 is what browsers make of them. */
 const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
 
+/** Whether a runtime has the mode in which a redirect is an error. That of Workers does not, and says so. */
+const mayRefuse = (): boolean => {
+  try {
+    return new Request("http://localhost", { redirect: "error" }).redirect === "error"
+  } catch {
+    return false
+  }
+}
+
 /**
  * Whether this is the `fetch` of Node. It copies every request, with its body as a stream of two branches, as a redirect may need it again; only where a redirect
- * is an error it does not, which spares much of its time and memory. Not everybody else has that mode: workerd refuses it.
+ * is an error it does not, which spares much of its time and memory. Others pass for Node, and are not.
  */
 const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
   const { versions } = globalThis.process ?? {}
-  return fetch === globalThis.fetch && versions?.["undici"] !== undefined && !("deno" in versions || "bun" in versions)
+  return (
+    fetch === globalThis.fetch &&
+    versions?.["undici"] !== undefined &&
+    !("deno" in versions || "bun" in versions) &&
+    mayRefuse()
+  )
 }
 
 /** What those say that were told that a redirect is an error. */

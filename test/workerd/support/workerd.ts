@@ -19,6 +19,8 @@ export interface Options {
   readonly code: string
   /** AI bindings: name in `env` to the service behind it. */
   readonly ai: Readonly<Record<string, Service>>
+  /** Where its `fetch` goes, whatever the host. Default: to public addresses only, of which there are none here. */
+  readonly outbound?: string
   readonly vars?: Readonly<Record<string, string>>
   /** Default: with `enable_request_signal`. */
   readonly flags?: ReadonlyArray<string>
@@ -52,12 +54,14 @@ export const binary = (): string => {
 
 const text = (value: string): string => JSON.stringify(value)
 
-const configOf = ({ ai, flags = ["enable_request_signal"], vars = {} }: Options): string => {
+const externalOf = (name: string, url: string): string =>
+  `(name = ${text(name)}, external = (address = ${text(new URL(url).host)}, http = ()))`
+
+const configOf = ({ ai, flags = ["enable_request_signal"], outbound, vars = {} }: Options): string => {
   const external = Object.entries(ai).flatMap(([name, service]) =>
-    "url" in service
-      ? [`(name = ${text(`to-${name}`)}, external = (address = ${text(new URL(service.url).host)}, http = ()))`]
-      : []
+    "url" in service ? [externalOf(`to-${name}`, service.url)] : []
   )
+  if (outbound !== undefined) external.push(externalOf("outbound", outbound))
   const designator = (name: string, service: Service): string =>
     "url" in service ? text(`to-${name}`) : `(name = "main", entrypoint = ${text(service.entrypoint)})`
   const bindings = [
@@ -76,6 +80,7 @@ const main :Workerd.Worker = (
   modules = [ (name = "worker.mjs", esModule = embed "worker.mjs") ],
   compatibilityDate = "2026-07-01",
   compatibilityFlags = [ ${flags.map(text).join(", ")} ],
+  ${outbound === undefined ? "" : `globalOutbound = "outbound",`}
   bindings = [ ${bindings.join(",\n")} ]
 );
 `
