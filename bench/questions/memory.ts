@@ -36,9 +36,9 @@ export const question: Question = {
   title: "Heap per call in flight",
   ask: async (settings) => {
     const { quick } = settings
-    /** Ours and what is below it in full; of the peers a fifth says the same in a fifth of the time. */
+    /** Ours and what is below it in full; of the peers a fifth says the same in a fifth of the time, and for a look a tenth does. */
     const inFlightOf = ({ name, ours }: Waiting): number =>
-      !quick && (ours || name === undici || name === floor || name === "stub alone") ? 10_000 : 2000
+      quick ? 1000 : ours || name === undici || name === floor || name === "stub alone" ? 10_000 : 2000
     const here = present(settings)
     const network = here
       .filter(({ checksOnly, module }) => checksOnly !== true && !module.includes("portkey"))
@@ -79,7 +79,7 @@ export const question: Question = {
           measured: values["beyond"]?.median ?? Number.POSITIVE_INFINITY
         })),
       notes: [
-        `${quick ? "2,000" : "10,000 (peers: 2,000)"} calls wait at once, each contender in a process of its own. The heap is taken after a forced collection, with the calls and before them; the first wave, which opens the connections, does not count. kB are 1,000 bytes.`,
+        `${quick ? "1,000" : "10,000 (peers: 2,000)"} calls wait at once, each contender in a process of its own. The heap is taken after a forced collection, with the calls and before them; the first wave, which opens the connections, does not count. kB are 1,000 bytes.`,
         "The job is the same as everywhere here, with a longer time limit. A transport alone has no retries, limits or fallbacks. The stub stands for the binding of a Worker: a promise that waits.",
         ...(quick ? ["A quick run asks the stub and undici only."] : absence(here))
       ],
