@@ -155,7 +155,9 @@ describe.each(clients)("over %s", (_name, client) => {
             response.end()
           })
           assert.isUndefined(error.logId)
-          assert.include(["InvalidResponse", "Unknown"], error.reason._tag)
+          // The `fetch` of Node 22 trips over following a 307 with a body of bytes, which is as good.
+          const tripped = process.versions.node.startsWith("22.") ? ["TransportFailure"] : []
+          assert.include(["InvalidResponse", "Unknown", ...tripped], error.reason._tag)
           assert.strictEqual(peer.requests.length, 1)
         }
         yield* other.until(() => other.open() === 0)
