@@ -101,7 +101,7 @@ for (const [name, layer] of [
         })
         const error = yield* Effect.flip(Effect.provide(run, Layer.provide(over(peer.url), layer)))
         assert.strictEqual(error.reason._tag, "InvalidResponse")
-        // The \`fetch\` of Node refuses it by itself, and does not tell its status.
+        // The `fetch` of Node refuses it by itself, and does not tell its status.
         assert.strictEqual(error.reason.status, name === "fetch" ? undefined : 307)
         assert.strictEqual(error.reason.message, "invalid response: a redirect to another address")
         assert.strictEqual(other.requests.length, 0)

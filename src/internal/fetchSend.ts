@@ -33,9 +33,12 @@ const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
   )
 }
 
-/** What those say that were told that a redirect is an error. */
+const tellsOfRedirect = (thrown: unknown): boolean =>
+  thrown instanceof Error && /unexpected ?redirect|redirect mode/i.test(thrown.message)
+
+/** What those say that were told that a redirect is an error: at once, or as the cause. */
 const isRefusal = (thrown: unknown): boolean =>
-  thrown instanceof Error && (/unexpected ?redirect|redirect mode/i.test(thrown.message) || isRefusal(thrown.cause))
+  tellsOfRedirect(thrown) || (thrown instanceof Error && tellsOfRedirect(thrown.cause))
 
 /**
  * Makes a sender of a `fetch`. Redirects are never followed: `fetch` would take the credentials of a 307 along to whoever it

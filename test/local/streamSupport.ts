@@ -2,6 +2,7 @@
  * Streams of a local gateway, read piece by piece, in every dialect.
  */
 import * as Effect from "effect/Effect"
+import { joinBytes } from "../../src/internal/joinBytes.ts"
 import type * as LocalGateway from "../../src/local/LocalGateway.ts"
 import type * as Upstream from "../../src/local/Upstream.ts"
 import { api, base, binding, dataPlane, request } from "./support.ts"
@@ -15,16 +16,6 @@ export interface Received {
   readonly text: string
   /** Whether the body broke off. */
   readonly broken: boolean
-}
-
-export const join = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const out = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const chunk of chunks) {
-    out.set(chunk, at)
-    at += chunk.length
-  }
-  return out
 }
 
 export const readerOf = (response: Response): ReadableStreamDefaultReader<Uint8Array> => {
@@ -43,7 +34,7 @@ const readOn = async (response: Response): Promise<Received> => {
       broken = true
     }
   }
-  const bytes = join(chunks)
+  const bytes = joinBytes(chunks)
   const headers = Object.fromEntries(response.headers)
   return { status: response.status, headers, chunks, bytes, text: new TextDecoder().decode(bytes), broken }
 }
@@ -66,7 +57,7 @@ export const reading = (response: Response) => {
   }
   void pump()
   return {
-    text: () => new TextDecoder().decode(join(chunks)),
+    text: () => new TextDecoder().decode(joinBytes(chunks)),
     count: () => chunks.length,
     state: () => state,
     cancel: Effect.promise(() => reader.cancel())

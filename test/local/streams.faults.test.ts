@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
+import { joinBytes } from "../../src/internal/joinBytes.ts"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
 import {
@@ -12,7 +13,6 @@ import {
   eventsOf,
   faulty,
   finishes,
-  join,
   type Received,
   reading,
   receive,
@@ -454,7 +454,7 @@ describe("where stream faults apply", () => {
         })
         const gateway = yield* LocalGateway.make({ upstreams: { openai } })
         const { chunks } = yield* Effect.flatMap(faulty(gateway, chatIn, { eventsPerChunk: 1 }), receive)
-        assert.deepStrictEqual(join(chunks), source)
+        assert.deepStrictEqual(joinBytes(chunks), source)
         assert.strictEqual(chunks.length, 3, `pieces of ${size}`)
       }
     })
