@@ -47,6 +47,20 @@ const flags = {
     Flag.withFallbackConfig(Config.Redacted("CF_AIG_TOKEN")),
     Flag.optional
   ),
+  allowHosts: Flag.String("allow-host").pipe(
+    Flag.withMetavar("name"),
+    Flag.withDescription(
+      "Name or address by which clients call, beside loopback and --host, such as host.docker.internal; may be repeated"
+    ),
+    Flag.atLeast(0)
+  ),
+  allowOrigins: Flag.String("allow-origin").pipe(
+    Flag.withMetavar("origin"),
+    Flag.withDescription(
+      "Origin of a web page that may call, such as http://localhost:5173; may be repeated (default: no page)"
+    ),
+    Flag.atLeast(0)
+  ),
   script: Flag.String("script").pipe(
     Flag.withMetavar("file.json"),
     Flag.withDescription('Scripted faults by provider: { "openai": [{ "status": 503 }] }'),
@@ -115,9 +129,11 @@ const toFailure =
   (script: string | undefined, urls: ReadonlyMap<string, string>) =>
   ({ message, reason }: GatewayError): CliFailure => {
     if (reason._tag !== "InvalidRequest" || reason.field === undefined) return new CliFailure({ message })
-    const [option = "", name = ""] = reason.field.split(/\.(.*)/)
+    const [option = "", name = ""] = reason.field.replace(/\[\d+\]$/, "").split(/\.(.*)/)
     const slug = name.replace(/\.baseUrl$/, "")
     const flags: Readonly<Record<string, string>> = {
+      allowHosts: "--allow-host",
+      allowOrigins: "--allow-origin",
       token: "--token or CF_AIG_TOKEN",
       gateways: `--gateway ${name}`,
       upstreams: urls.has(slug) ? `--upstream ${slug}=…` : `--script ${script}: ${slug}`
@@ -177,6 +193,8 @@ export const serve = Command.make(
       gateways: Object.fromEntries(gateways.map((id) => [id, {}])),
       account,
       token,
+      allowHosts: given.allowHosts,
+      allowOrigins: given.allowOrigins,
       upstreams: upstreamsOf(scripts, urls)
     }).pipe(Effect.mapError(toFailure(Option.getOrUndefined(given.script), urls)))
     const env = environment(server, account ?? "local", gateway, token)

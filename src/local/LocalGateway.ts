@@ -95,6 +95,17 @@ export interface Options {
   readonly token?: Redacted.Redacted<string> | undefined
   /** Token of `/__admin`, as `Authorization: Bearer …`. Default: `token`, and none when that is not set. */
   readonly adminToken?: Redacted.Redacted<string> | undefined
+  /**
+   * Names and addresses by which clients may call, beside loopback and the host of `baseUrl`: what their `Host` header
+   * says, without the port. Any other is answered with 403, because a page on the web can make its name mean this
+   * machine. Default: none.
+   */
+  readonly allowHosts?: ReadonlyArray<string> | undefined
+  /**
+   * Origins of web pages that may call and read answers (CORS), such as `http://localhost:5173`; never `/__admin`. Any
+   * other page is answered with 403. Default: none.
+   */
+  readonly allowOrigins?: ReadonlyArray<string> | undefined
   /** By provider slug. Default: `Upstream.echo()` for every slug of AI Gateway; `custom-{slug}` exists only if given. */
   readonly upstreams?: Readonly<Record<string, Upstream.Upstream>> | undefined
   /** Dynamic routes by name: models as `provider-slug/model`, tried in order when `dynamic/{name}` is asked for. */

@@ -29,6 +29,7 @@ export const code = {
   badParameter: 7001,
   logNotFound: 7002,
   modelNotFound: 7003,
+  forbidden: 9109,
   apiUnauthorized: 10000
 } as const
 

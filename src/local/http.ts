@@ -19,6 +19,8 @@ export interface Incoming {
   /** Path segments after the prefixes that are the same everywhere; not decoded. */
   readonly segments: ReadonlyArray<string>
   readonly headers: HeaderMap
+  /** Whether the request came in Miniflare's remote-proxy envelope, which carries calls of a binding and nothing else. */
+  readonly isEnveloped: boolean
   readonly body: Effect.Effect<Uint8Array<ArrayBuffer> | undefined, Refusal | Disconnect>
 }
 
@@ -61,7 +63,8 @@ export const incoming = (request: Request): Effect.Effect<Incoming, Refusal> => 
         )
   const all = url.pathname.split("/").slice(1)
   const segments = all[0] === "client" && all[1] === "v4" ? all.slice(2) : all
-  return Effect.succeed({ method: request.method, url, segments, headers, body: readBody(request) })
+  const isEnveloped = remote !== undefined
+  return Effect.succeed({ method: request.method, url, segments, headers, isEnveloped, body: readBody(request) })
 }
 
 const decoder = new TextDecoder()

@@ -71,10 +71,14 @@ const change = (body: unknown): Result.Result<(entry: LogEntry) => LogEntry, Ref
   }))
 }
 
+/** JSON or plain text. The type that a caller or an upstream named is in the entry; it does not choose how a body is shown. */
+const typeOfStored = (contentType: string | undefined): string =>
+  /^application\/json\b/i.test(contentType ?? "") ? "application/json" : "text/plain; charset=utf-8"
+
 const payload = (body: string | undefined, contentType: string | undefined): Handled =>
   body === undefined
     ? Effect.fail(refuse(404, code.logNotFound, "Log Not Found"))
-    : Effect.succeed({ status: 200, headers: { "content-type": contentType || "text/plain" }, body })
+    : Effect.succeed({ status: 200, headers: { "content-type": typeOfStored(contentType) }, body })
 
 const one = Effect.fnUntraced(function* (
   core: Core,

@@ -12,6 +12,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type GatewayError, invalid } from "../GatewayError.ts"
+import { sealing } from "./browserGuard.ts"
 import * as LocalGateway from "./LocalGateway.ts"
 
 /** Options of {@link serve}. */
@@ -38,6 +39,7 @@ export interface Server {
 
 const method = "LocalGateway.serve"
 const loopback = ["127.0.0.1", "::1", "localhost"]
+const wildcards = ["0.0.0.0", "::"]
 
 const check = (options: ServeOptions): GatewayError | undefined => {
   const { host = "127.0.0.1", port } = options
@@ -70,7 +72,7 @@ const listen = (server: Http.Server, port: number, host: string): Effect.Effect<
 const isAddress = (address: AddressInfo | string | null): address is AddressInfo =>
   typeof address === "object" && address !== null
 
-// The path decides, so a host that a client made up cannot get in the way.
+// The path decides which surface answers; the `Host` header is checked by itself.
 const urlOf = (target: string): string => (target.startsWith("/") ? `http://local.gateway${target}` : target)
 
 // Touched only when somebody reads: Node then throws an unread body away itself, and the connection stays usable.
@@ -95,7 +97,12 @@ const toRequest = (incoming: Http.IncomingMessage): Request => {
     headers.append(incoming.rawHeaders[i] ?? "", incoming.rawHeaders[i + 1] ?? "")
   }
   const verb = incoming.method ?? "GET"
-  const url = urlOf(incoming.url ?? "/")
+  const target = incoming.url ?? "/"
+  const url = urlOf(target)
+  // RFC 9112, 3.2.2: a target with a host of its own replaces the header.
+  if (!target.startsWith("/")) headers.set("host", new URL(url).host)
+  // HTTP/1.0 may leave it out. No caller gets around the check like that.
+  if (!headers.has("host")) headers.set("host", "")
   if (verb === "GET" || verb === "HEAD") return new Request(url, { method: verb, headers })
   const body = bodyOf(incoming)
   const init: RequestInit & { readonly duplex: "half" } = { method: verb, headers, body, duplex: "half" }
@@ -144,7 +151,7 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
   })
 
 const plain = (status: number, text: string): Response =>
-  new Response(text, { status, headers: { "content-type": "text/plain; charset=utf-8" } })
+  new Response(text, { status, headers: { "content-type": "text/plain; charset=utf-8", ...sealing } })
 
 const exchange = (
   gateway: LocalGateway.LocalGateway,
@@ -181,7 +188,9 @@ const drained = (sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
  * the client's connection. Fails with `InvalidRequest` naming the option: a bad port, an address in use, an interface
  * that other machines reach without a token, or an option of `LocalGateway.make`.
  *
- * On an interface that other machines reach, the paths of the Workers binding ask for the token too.
+ * On an interface that other machines reach, the paths of the Workers binding ask for the token too, and clients call by
+ * the address in `host` or by one of `allowHosts`. Web pages are answered with 403 unless their origin is in
+ * `allowOrigins`.
  *
  * @example
  * ```ts
@@ -210,7 +219,11 @@ export const serve = Effect.fn("LocalGateway.serve")(function* (
   if (problem !== undefined) return yield* problem
   const { host = "127.0.0.1" } = options
   let url = ""
-  const gateway = yield* LocalGateway.makeExposed(options, () => url, loopback.includes(host) ? "trusted" : "public")
+  const exposure = loopback.includes(host) ? "trusted" : "public"
+  // An interface that was named is called by its name; one that stands for all of them has none.
+  const isNamed = exposure === "public" && !wildcards.includes(host)
+  const allowHosts = [...(options.allowHosts ?? []), ...(isNamed ? [host] : [])]
+  const gateway = yield* LocalGateway.makeExposed({ ...options, allowHosts }, () => url, exposure)
   const fibers = yield* FiberSet.make<void>()
   const run = yield* FiberSet.runtime(fibers)()
   const sockets = new Set<Socket>()

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import { maxAttempts, maxCacheTtl, maxRetryDelay } from "../GatewayOptions.ts"
+import { type Allowed, hostname, isOrigin } from "./browserGuard.ts"
 import type { GatewaySettings, Model, Options } from "./LocalGateway.ts"
 import { defaultModels, knownSlugs } from "./providers.ts"
 import * as Upstream from "./Upstream.ts"
@@ -36,6 +37,8 @@ export interface Settings {
   readonly gateways: ReadonlyMap<string, Gateway>
   readonly token: Redacted.Redacted<string> | undefined
   readonly adminToken: Redacted.Redacted<string> | undefined
+  /** Hosts and origins beside those of this machine. */
+  readonly allowed: Allowed
   readonly upstreams: ReadonlyMap<string, Upstream.Upstream>
   readonly routes: ReadonlyMap<string, ReadonlyArray<string>>
   readonly models: ReadonlyArray<Model>
@@ -127,6 +130,31 @@ const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Ch
   return new Map(entries)
 }
 
+const allowed = (options: Options, check: Check): Allowed => {
+  const names = (options.allowHosts ?? []).map((host, index) => {
+    const name = hostname(host)
+    // A bare IPv6 address has colons, and no brackets yet.
+    const normal = name === undefined || /^[^[].*:/.test(host) ? hostname(`[${host}]`) : name
+    check(
+      normal !== undefined,
+      `allowHosts[${index}]`,
+      "a host name or IP address, without scheme, port or path; wildcards are not supported"
+    )
+    return normal ?? ""
+  })
+  const origins = options.allowOrigins ?? []
+  for (const [index, origin] of origins.entries()) {
+    check(
+      isOrigin(origin),
+      `allowOrigins[${index}]`,
+      "scheme://host or scheme://host:port in lower case, without a path or a default port; neither * nor null"
+    )
+  }
+  // Whoever calls by the address that URLs of this gateway start with is expected.
+  const own = options.baseUrl !== undefined && URL.canParse(options.baseUrl) ? [new URL(options.baseUrl).hostname] : []
+  return { hosts: new Set([...names, ...own]), origins: new Set(origins) }
+}
+
 /** Checks options; fails with the first field that is wrong. */
 export const resolve = (options: Options): Effect.Effect<Settings, GatewayError> => {
   let problem: GatewayError | undefined
@@ -161,6 +189,7 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
       "an absolute http or https URL"
     )
   }
+  const reachable = allowed(options, check)
   const all = upstreams(options, check)
   const named = routes(options, all, check)
   const freshLogDelay = options.freshLogDelay ?? 0
@@ -177,6 +206,7 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
     gateways,
     token,
     adminToken: options.adminToken,
+    allowed: reachable,
     upstreams: all,
     routes: named,
     models: options.models ?? defaultModels,

@@ -1,11 +1,13 @@
 /**
- * Which surface a request belongs to. The path decides; the host does not matter.
+ * Which surface a request belongs to. The path decides, after the guard has let the caller in.
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as Access from "./access.ts"
 import * as Admin from "./admin.ts"
 import * as ApiSurface from "./apiSurface.ts"
+import * as BrowserGuard from "./browserGuard.ts"
 import type { Core } from "./core.ts"
 import * as DataPlane from "./dataPlane.ts"
 import { apiError, code, refuse } from "./errors.ts"
@@ -27,24 +29,46 @@ const admitsAdmin = (core: Core, incoming: Incoming): boolean => {
   return secret === undefined || bearer(incoming.headers["authorization"]) === Redacted.value(secret)
 }
 
-const dispatch = (core: Core, exposure: Exposure, incoming: Incoming): Effect.Effect<Answer, Disconnect> => {
+const notFound = () => Effect.succeed(apiError(refuse(404, code.noRoute, "No route for that URI")))
+
+const noOperator = () => Effect.succeed(apiError(refuse(403, code.forbidden, "__admin: web pages have no access")))
+
+const dispatch = (
+  core: Core,
+  exposure: Exposure,
+  caller: BrowserGuard.Caller,
+  incoming: Incoming
+): Effect.Effect<Answer, Disconnect> => {
   const [first] = incoming.segments
   if (first === "v1" && incoming.segments.length >= 3) return DataPlane.handle(core, incoming)
   if (first === "accounts" && incoming.segments.length >= 3) return ApiSurface.handle(core, incoming)
   if (first === "__admin") {
-    // Browsers send an origin with whatever a page posts; no page is an operator.
-    if (incoming.headers["origin"] !== undefined || !admitsAdmin(core, incoming)) return unauthorized()
-    return Admin.handle(core, incoming)
+    // A binding has no business there.
+    if (incoming.isEnveloped) return notFound()
+    if (caller.isPage) return noOperator()
+    return admitsAdmin(core, incoming) ? Admin.handle(core, incoming) : unauthorized()
   }
   const binding = PrivateSurface.handle(core, incoming)
-  if (binding === undefined) return Effect.succeed(apiError(refuse(404, code.noRoute, "No route for that URI")))
+  if (binding === undefined) return notFound()
   return exposure === "trusted" || admits(core, incoming) ? binding : unauthorized()
 }
 
-/** The whole gateway. */
+/** The complete gateway. */
 export const handle = (core: Core, exposure: Exposure, request: Request): Effect.Effect<Response, Disconnect> =>
-  read(request).pipe(
-    Effect.flatMap((incoming) => dispatch(core, exposure, incoming)),
-    Effect.catchTag("Refusal", (refusal) => Effect.succeed(apiError(refusal))),
-    Effect.map(toResponse)
-  )
+  Effect.suspend(() => {
+    // Before an envelope is opened: a page could write anything on what is inside.
+    const headers = Object.fromEntries(request.headers)
+    const identified = BrowserGuard.identify(core.settings.allowed, headers)
+    if (Result.isFailure(identified)) {
+      return Effect.succeed(toResponse(BrowserGuard.seal(apiError(identified.failure), undefined)))
+    }
+    const caller = identified.success
+    if (BrowserGuard.isPreflight(request.method, headers)) {
+      return Effect.succeed(toResponse(BrowserGuard.preflight(headers, caller)))
+    }
+    return read(request).pipe(
+      Effect.flatMap((incoming) => dispatch(core, exposure, caller, incoming)),
+      Effect.catchTag("Refusal", (refusal) => Effect.succeed(apiError(refusal))),
+      Effect.map((answer) => toResponse(BrowserGuard.seal(answer, caller.origin)))
+    )
+  })

@@ -2,6 +2,7 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import * as Http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
@@ -201,12 +202,46 @@ describe("serve", () => {
     })
   )
 
+  it.live("answers the hosts and the pages that are listed, and no others", () =>
+    Effect.gen(function* () {
+      const origin = "http://localhost:5173"
+      const running = yield* start([
+        "serve",
+        "--port",
+        "0",
+        "--json",
+        "--allow-host",
+        "a.test",
+        "--allow-origin",
+        origin
+      ])
+      const { url } = yield* ready(running)
+      const status = (headers: Record<string, string>) =>
+        Effect.callback<number | undefined>((resume) => {
+          const models = new URL("/ai-api/models/search", url)
+          Http.get(models, { headers }, (response) => resume(Effect.succeed(response.resume().statusCode)))
+        })
+      assert.strictEqual(yield* status({ host: "a.test" }), 200)
+      assert.strictEqual(yield* status({ origin }), 200)
+      assert.strictEqual(yield* status({ host: "b.test" }), 403)
+      assert.strictEqual(yield* status({ origin: "http://localhost:5174" }), 403)
+    })
+  )
+
   it.live("refuses an interface that other machines reach without a token, and a port that is taken", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0 })
       for (const [args, says] of [
         [["--host", "192.0.2.1"], "--host: expected 127.0.0.1, ::1 or localhost; any other needs a token"],
-        [["--port", String(port)], "--port: expected a port that can be listened on (EADDRINUSE)"]
+        [["--port", String(port)], "--port: expected a port that can be listened on (EADDRINUSE)"],
+        [
+          ["--allow-host", "a", "--allow-host", "http://b"],
+          "--allow-host: expected a host name or IP address, without scheme, port or path; wildcards are not supported"
+        ],
+        [
+          ["--allow-origin", "*"],
+          "--allow-origin: expected scheme://host or scheme://host:port in lower case, without a path or a default port; neither * nor null"
+        ]
       ] as const) {
         const running = yield* start(["serve", ...args])
         const { code, err, out } = yield* running.exit

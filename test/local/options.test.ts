@@ -61,7 +61,7 @@ describe("make", () => {
         return (yield* call(gateway, "GET", `${base}/__admin/calls`, undefined, headers)).status
       })
       assert.strictEqual(yield* status({}), 200)
-      assert.strictEqual(yield* status({}, { origin: "https://evil.example" }), 401)
+      assert.strictEqual(yield* status({}, { origin: "https://evil.example" }), 403)
       assert.strictEqual(yield* status({ token: secret }), 401)
       assert.strictEqual(yield* status({ token: secret }, { authorization: "Bearer cf-secret" }), 200)
       const both = { token: secret, adminToken: Redacted.make("ops") }

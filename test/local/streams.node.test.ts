@@ -36,7 +36,7 @@ if (chat === undefined || anthropic === undefined) throw new Error("surfaces are
 const request = (path: string, headers: Record<string, string>, body: string): string =>
   [
     `POST ${path} HTTP/1.1`,
-    "Host: x",
+    "Host: localhost",
     "Content-Type: application/json",
     `Content-Length: ${Buffer.byteLength(body)}`,
     ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
