@@ -7,7 +7,7 @@ import * as Access from "./access.ts"
 import * as Catalog from "./catalog.ts"
 import type { Core } from "./core.ts"
 import { badRequest, code, dataPlaneError, type Refusal, refuse, runError } from "./errors.ts"
-import { type Incoming, jsonBody, parseJson, text } from "./http.ts"
+import { type Incoming, jsonBody, parseBody } from "./http.ts"
 import { fromUniversal, type LegInput, plan } from "./legs.ts"
 import { type Job, type LegPlan, run } from "./pipeline.ts"
 import type { Answer, Disconnect } from "./protocol.ts"
@@ -68,7 +68,7 @@ const native = Effect.fnUntraced(function* (
     headers: incoming.headers,
     layers: [incoming.headers],
     body,
-    json: body === undefined ? undefined : parseJson(text(body))
+    json: yield* parseBody(body)
   }
   const legs = yield* Effect.fromResult(plan(core, gateway, input))
   return yield* job(core, incoming, gateway, provider === "compat" ? "compat" : "provider", legs)
