@@ -26,6 +26,7 @@ import { type HttpClient, sender } from "./internal/http.ts"
 import { answerAttributes, operation, traced } from "./internal/traced.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
+import { trimSlashes } from "./internal/trimSlashes.ts"
 
 /** Options of one {@link GatewayService.run}. */
 export interface RunOptions extends GatewayOptions.Input {
@@ -283,7 +284,7 @@ export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.Conf
     const apiUrl = yield* Config.option(Config.String("CLOUDFLARE_API_URL"))
     const suffix = `/v1/${accountId}/${gateway}`
     const withoutSuffix = (text: string): string => {
-      const base = text.replace(/\/+$/, "")
+      const base = trimSlashes(text)
       return base.endsWith(suffix) ? base.slice(0, -suffix.length) : base
     }
     return layerHttp({

@@ -15,6 +15,7 @@ import { either } from "./orElse.ts"
 import { type Call, failure, respond } from "./respond.ts"
 import { reveal, secretsOf } from "./secrets.ts"
 import type { Outgoing, Send } from "./send.ts"
+import { trimSlashes } from "./trimSlashes.ts"
 
 /** Host of the data plane. */
 export const defaultBaseUrl = "https://gateway.ai.cloudflare.com"
@@ -71,8 +72,6 @@ export const checkHttp = (
   return Effect.void
 }
 
-const trimSlash = (url: string): string => url.replace(/\/+$/, "")
-
 const bearer = (token: Redacted.Redacted<string>): Redacted.Redacted<string> =>
   Redacted.make(`Bearer ${Redacted.value(token)}`)
 
@@ -85,7 +84,7 @@ export const makeApi = (
   },
   send: Send
 ) => {
-  const base = `${trimSlash(options.apiBaseUrl ?? defaultApiBaseUrl)}/accounts/${options.accountId}`
+  const base = `${trimSlashes(options.apiBaseUrl ?? defaultApiBaseUrl)}/accounts/${options.accountId}`
   const authorization = options.apiToken && bearer(options.apiToken)
   return (
     call: Omit<Call, "secrets"> & Partial<Pick<Call, "secrets">>,
@@ -127,8 +126,8 @@ const configHeaders = ({ config }: Leg): Record<string, string> => {
 
 /** A gateway over HTTP. */
 export const makeBackend = (options: HttpOptions, send: Send): Backend => {
-  const gatewayUrl = trimSlash(
-    options.gatewayUrl ?? `${trimSlash(options.baseUrl ?? defaultBaseUrl)}/v1/${options.accountId}/${options.gateway}`
+  const gatewayUrl = trimSlashes(
+    options.gatewayUrl ?? `${trimSlashes(options.baseUrl ?? defaultBaseUrl)}/v1/${options.accountId}/${options.gateway}`
   )
   const auth = options.token === undefined ? {} : { "cf-aig-authorization": bearer(options.token) }
   const api = makeApi(options, send)

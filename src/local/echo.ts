@@ -36,7 +36,12 @@ export interface Reply {
 export const defaultText: Options["text"] = ({ provider, model, prompt }) => `${provider}/${model}: ${prompt}`
 
 /** Tokens are words here: easy to predict in a test. */
-export const words = (text: string): number => text.split(/\s+/).filter((word) => word !== "").length
+export const words = (text: string): number => {
+  const pattern = /\S+/g
+  let count = 0
+  while (pattern.test(text)) count++
+  return count
+}
 
 const items = (u: unknown): ReadonlyArray<unknown> => (Array.isArray(u) ? u : [])
 

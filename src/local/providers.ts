@@ -1,6 +1,7 @@
 /**
  * Provider slugs, catalogue authors, and which headers carry a credential.
  */
+import { shownEndpoint } from "../internal/secrets.ts"
 import type { Model } from "./LocalGateway.ts"
 
 /** Every provider slug that AI Gateway knows. */
@@ -56,9 +57,7 @@ export const redactHeaders = (headers: Readonly<Record<string, string>>): Record
 
 /** An endpoint whose query parameters may carry a key (`?key=…`). */
 export const redactEndpoint = (endpoint: string): string =>
-  endpoint.replace(/([?&])([^=&#]+)=([^&#]*)/g, (whole, separator: string, name: string) =>
-    isCredential(name) || /^key$/i.test(name) ? `${separator}${name}=${redacted}` : whole
-  )
+  shownEndpoint(endpoint, (name) => isCredential(name) || /^key$/i.test(name))
 
 /** The header values that belong to the cache key: two callers with different keys do not share entries. */
 export const credentialsOf = (headers: Readonly<Record<string, string>>): ReadonlyArray<string> =>

@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import { trimSlashes } from "../internal/trimSlashes.ts"
 import { type Handler, UpstreamFailure } from "./protocol.ts"
 import type { ProxyOptions } from "./Upstream.ts"
 
@@ -24,7 +25,7 @@ const notForwarded = new Set([
 
 /** Joins a base URL and an endpoint; the one path part that both sides like to carry appears once. */
 export const join = (baseUrl: string, endpoint: string): string => {
-  const base = baseUrl.replace(/\/+$/, "")
+  const base = trimSlashes(baseUrl)
   const path = base.endsWith("/v1") && endpoint.startsWith("v1/") ? endpoint.slice(3) : endpoint
   return `${base}/${path}`
 }
