@@ -39,9 +39,9 @@ import { type HttpClient, sender } from "./internal/http.ts"
 import { pulled } from "./internal/pulled.ts"
 import { failure } from "./internal/respond.ts"
 import { type Annotate, answerAttributes, traced } from "./internal/traced.ts"
+import { trimSlashes } from "./internal/trimSlashes.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
-import { trimSlashes } from "./internal/trimSlashes.ts"
 
 /** Options of one {@link AiService.run}: where it goes, and what the gateway there should do. */
 export interface RunOptions extends GatewayOptions.Input {

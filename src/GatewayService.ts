@@ -24,9 +24,9 @@ import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
 import { answerAttributes, operation, traced } from "./internal/traced.ts"
+import { trimSlashes } from "./internal/trimSlashes.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
-import { trimSlashes } from "./internal/trimSlashes.ts"
 
 /** Options of one {@link GatewayService.run}. */
 export interface RunOptions extends GatewayOptions.Input {

@@ -10,6 +10,7 @@ import * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { type Backend, checkId, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
+import { baseUrlAccepted, isBaseUrl } from "./baseUrl.ts"
 import { isHeaderValue, isId } from "./headers.ts"
 import { either } from "./orElse.ts"
 import { type Call, failure, respond } from "./respond.ts"
@@ -39,17 +40,6 @@ export interface HttpOptions {
   readonly apiBaseUrl?: string | undefined
 }
 
-const isBaseUrl = (text: string): boolean => {
-  if (!URL.canParse(text)) return false
-  const url = new URL(text)
-  return (
-    (url.protocol === "https:" || url.protocol === "http:") &&
-    url.username + url.password + url.search + url.hash === ""
-  )
-}
-
-const baseUrlAccepted = "an http or https URL without credentials, query or fragment"
-
 /** Checks the options that HTTP layers share; fails with `InvalidRequest` naming the field. */
 export const checkHttp = (
   method: string,
@@ -61,7 +51,7 @@ export const checkHttp = (
   }
   for (const field of ["baseUrl", "gatewayUrl", "apiBaseUrl"] as const) {
     const url = options[field]
-    if (url !== undefined && !isBaseUrl(url)) return Effect.fail(invalid(method, field, baseUrlAccepted))
+    if (url !== undefined && !isBaseUrl(url)) return Effect.fail(invalid(method, field, `an ${baseUrlAccepted}`))
   }
   for (const field of ["token", "apiToken"] as const) {
     const token = options[field]

@@ -36,6 +36,9 @@ const job = (
   })
 }
 
+/** Most legs of one request. */
+const maxLegs = 1000
+
 /** Runs the body of a universal request: an array of legs, or one. */
 export const universal = Effect.fnUntraced(function* (
   core: Core,
@@ -45,6 +48,7 @@ export const universal = Effect.fnUntraced(function* (
 ) {
   const body = yield* jsonBody(incoming)
   const elements: ReadonlyArray<unknown> = Array.isArray(body) ? body : [body]
+  if (elements.length > maxLegs) return yield* badRequest(`the request body: expected 1 to ${maxLegs} legs`)
   const legs: Array<LegPlan> = []
   for (const [index, element] of elements.entries()) {
     const input = yield* Effect.fromResult(fromUniversal(element, index, incoming.headers))

@@ -41,7 +41,8 @@ const collect = async (
   while (true) {
     const { done, value } = await reader.read()
     if (done) break
-    const refusal = collector.size() + value.length > maxBody ? tooLarge() : share.take(value.length) ? undefined : busy()
+    const refusal =
+      collector.size() + value.length > maxBody ? tooLarge() : share.take(value.length) ? undefined : busy()
     if (refusal !== undefined) {
       leave()
       throw refusal

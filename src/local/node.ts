@@ -184,10 +184,7 @@ const sendEarly = (outgoing: Http.ServerResponse, response: Response, upload: Up
     outgoing.setHeader("connection", "close")
     outgoing.setHeader("content-length", body.length)
     outgoing.write(body)
-    yield* Effect.timeoutOption(
-      Effect.ignore(Effect.tryPromise(() => upload.discard(lingerBytes))),
-      lingerTime
-    )
+    yield* Effect.timeoutOption(Effect.ignore(Effect.tryPromise(() => upload.discard(lingerBytes))), lingerTime)
     outgoing.end()
   })
 

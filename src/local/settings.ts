@@ -6,6 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import { maxAttempts, maxCacheTtl, maxRetryDelay } from "../GatewayOptions.ts"
+import { baseUrlAccepted, isBaseUrl } from "../internal/baseUrl.ts"
+import { isHeaderValue } from "../internal/headers.ts"
 import type { GatewaySettings, Model, Options } from "./LocalGateway.ts"
 import { defaultModels, knownSlugs } from "./providers.ts"
 import * as Upstream from "./Upstream.ts"
@@ -144,9 +146,10 @@ const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Ch
     for (const [index, model] of models.entries()) {
       const slash = model.indexOf("/")
       check(
-        slash > 0 && slash < model.length - 1 && slugs.has(model.slice(0, slash)),
+        // An answer names it in a header.
+        slash > 0 && slash < model.length - 1 && slugs.has(model.slice(0, slash)) && isHeaderValue(model),
         `routes.${name}[${index}]`,
-        "provider-slug/model with a known provider"
+        "provider-slug/model with a known provider, in printable ASCII"
       )
     }
   }
@@ -199,13 +202,7 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
     check(idPattern.test(id), `gateways.${id}`, `an id of ${idAccepted}`)
     gateways.set(id, gateway(id, settings, hasToken, check))
   }
-  if (options.baseUrl !== undefined) {
-    check(
-      /^https?:$/.test(URL.canParse(options.baseUrl) ? new URL(options.baseUrl).protocol : ""),
-      "baseUrl",
-      "an absolute http or https URL"
-    )
-  }
+  check(options.baseUrl === undefined || isBaseUrl(options.baseUrl), "baseUrl", `an absolute ${baseUrlAccepted}`)
   const all = upstreams(options, check)
   const named = routes(options, all, check)
   const freshLogDelay = options.freshLogDelay ?? 0

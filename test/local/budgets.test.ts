@@ -109,7 +109,10 @@ describe("what is kept", () => {
 
   it.effect("drops the oldest cached answers when their bytes are more than the budget", () =>
     Effect.gen(function* () {
-      const gateway = yield* LocalGateway.make({ keep: { cacheBytes: 500_000 }, gateways: { default: { cacheTtl: 60 } } })
+      const gateway = yield* LocalGateway.make({
+        keep: { cacheBytes: 500_000 },
+        gateways: { default: { cacheTtl: 60 } }
+      })
       const status = (model: string, bytes = 100_000) =>
         Effect.map(chat(gateway, {}, large(bytes, model)), ({ headers }) => headers["cf-aig-cache-status"])
       for (const model of ["a", "b", "c"]) yield* status(model)
@@ -135,7 +138,10 @@ describe("what is kept", () => {
       const ids = open.map(({ headers }) => headers.get("cf-aig-run-id"))
       for (const response of open) assert.isFalse((yield* receive(response)).broken)
       const resumed = (id: string | null | undefined) =>
-        Effect.flatMap(gateway.handle(request("GET", `${binding}/ai-gateway/gateways/default/run/${id}/resume`)), replyOf)
+        Effect.flatMap(
+          gateway.handle(request("GET", `${binding}/ai-gateway/gateways/default/run/${id}/resume`)),
+          replyOf
+        )
       assert.deepStrictEqual(
         [(yield* resumed(ids[0])).status, (yield* resumed(ids[1])).status, (yield* resumed(ids[2])).status],
         [404, 200, 200]
