@@ -140,6 +140,8 @@ const whole = (target: Target): Target => {
 
 /** Longest name of a model, in characters. It is kept with logs and calls. */
 const maxModel = 2000
+/** Longest content type, in characters. The log answers with it. */
+const maxContentType = 1000
 
 /** Plans one leg; a dynamic route becomes several. Fails when an option is wrong. */
 export const plan = (
@@ -158,6 +160,9 @@ export const plan = (
     const headers = providerHeaders(input.headers)
     if (input.body !== undefined && headers["content-type"] === undefined && input.json !== undefined) {
       Object.assign(headers, jsonHeaders)
+    }
+    if ((headers["content-type"]?.length ?? 0) > maxContentType) {
+      return yield* Result.fail(badRequest(`content-type: expected at most ${maxContentType} characters`))
     }
     const asked = targets(core, input)
     for (const { endpoint, model = "" } of asked) {
