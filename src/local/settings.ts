@@ -158,7 +158,7 @@ const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Ch
 
 const keep = (options: Options, check: Check): Keep => {
   const stray = Object.keys(options.keep ?? {}).find((name) => !Object.hasOwn(defaultKeep, name))
-  check(stray === undefined, `keep.${stray}`, `nothing: \`keep\` has ${Object.keys(defaultKeep).join(", ")}`)
+  check(stray === undefined, `keep.${stray}`, `one of ${Object.keys(defaultKeep).join(", ")}`)
   const read = (name: keyof Keep): number => {
     const value = options.keep?.[name] ?? defaultKeep[name]
     const unit = name.endsWith("Bytes") ? "a whole number of bytes" : "a whole number"
