@@ -7,6 +7,7 @@ import { passedHeaders } from "../../src/internal/passedHeaders.ts"
 import { isCredential, shownEndpoint } from "../../src/internal/secrets.ts"
 import { trimSlashes } from "../../src/internal/trimSlashes.ts"
 import { waitHint } from "../../src/internal/waitHint.ts"
+import { redactEndpoint } from "../../src/local/providers.ts"
 import { linear } from "../support/growth.ts"
 
 const rows: ReadonlyArray<readonly [unit: string, end: string]> = [
@@ -71,7 +72,7 @@ describe("an endpoint as it is shown, in odd forms", () => {
     ["key=a", "key=a"],
     ["?x=key=a", "?x=key=a"]
   ] as const) {
-    it(endpoint, () => assert.strictEqual(shownEndpoint(endpoint), shown))
+    it(endpoint, () => assert.deepStrictEqual([shownEndpoint(endpoint), redactEndpoint(endpoint)], [shown, shown]))
   }
 })
 
