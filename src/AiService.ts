@@ -39,6 +39,7 @@ import { type HttpClient, sender } from "./internal/http.ts"
 import { pulled } from "./internal/pulled.ts"
 import { failure } from "./internal/respond.ts"
 import { type Annotate, answerAttributes, traced } from "./internal/traced.ts"
+import { trimSlashes } from "./internal/trimSlashes.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
@@ -389,7 +390,7 @@ export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigErr
     const apiUrl = yield* Config.option(Config.String("CLOUDFLARE_API_URL"))
     // One environment serves `GatewayService.layerConfig` too, where the URL may name the gateway.
     const withoutAccount = (text: string): string => {
-      const base = text.replace(/\/+$/, "")
+      const base = trimSlashes(text)
       const at = base.lastIndexOf(`/v1/${accountId}`)
       const rest = at < 0 ? undefined : base.slice(at + `/v1/${accountId}`.length)
       return rest !== undefined && /^(?:\/[^/]+)?$/.test(rest) ? base.slice(0, at) : base

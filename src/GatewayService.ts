@@ -24,6 +24,7 @@ import * as Binding from "./internal/gatewayBinding.ts"
 import * as Http from "./internal/gatewayHttp.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
 import { answerAttributes, operation, traced } from "./internal/traced.ts"
+import { trimSlashes } from "./internal/trimSlashes.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
 
@@ -283,7 +284,7 @@ export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.Conf
     const apiUrl = yield* Config.option(Config.String("CLOUDFLARE_API_URL"))
     const suffix = `/v1/${accountId}/${gateway}`
     const withoutSuffix = (text: string): string => {
-      const base = text.replace(/\/+$/, "")
+      const base = trimSlashes(text)
       return base.endsWith(suffix) ? base.slice(0, -suffix.length) : base
     }
     return layerHttp({

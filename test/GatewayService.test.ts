@@ -250,6 +250,10 @@ describe("over HTTP", () => {
         [{ gateway: "x".repeat(65) }, "gateway"],
         [{ baseUrl: "gateway.test" }, "baseUrl"],
         [{ baseUrl: "https://user:pw@gateway.test" }, "baseUrl"],
+        // Behind an empty query or fragment a path would be no path.
+        [{ baseUrl: "https://gateway.test/?" }, "baseUrl"],
+        [{ gatewayUrl: "https://gateway.test/#" }, "gatewayUrl"],
+        [{ apiBaseUrl: "https://gateway.test/ " }, "apiBaseUrl"],
         [{ gatewayUrl: "https://gateway.test/?x=1" }, "gatewayUrl"],
         [{ apiBaseUrl: "ftp://gateway.test" }, "apiBaseUrl"],
         [{ token: Redacted.make("a\nb") }, "token"],

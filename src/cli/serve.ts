@@ -71,6 +71,19 @@ const flags = {
     Flag.withDescription("Sends a provider's requests to a real server instead of the echo; may be repeated"),
     Flag.atLeast(0)
   ),
+  keep: Flag.String("keep").pipe(
+    Flag.withMetavar("what=number"),
+    Flag.withDescription(
+      "How much is kept in memory: logs, calls (entries), logBytes, callBytes, cacheBytes, runBytes (bytes); may be " +
+        "repeated (default: 10000 entries and 67108864 bytes each)"
+    ),
+    Flag.atLeast(0)
+  ),
+  inFlight: Flag.Int("in-flight").pipe(
+    Flag.withMetavar("bytes"),
+    Flag.withDescription("Bytes of bodies that requests in flight may have together (default: 268435456)"),
+    Flag.optional
+  ),
   json: Flag.Boolean("json").pipe(
     Flag.withDescription("Print one line of JSON (url, port, env) instead of text when ready"),
     Flag.withDefault(false)
@@ -115,6 +128,18 @@ const parseUpstreams = Effect.fnUntraced(function* (entries: ReadonlyArray<strin
   return urls
 })
 
+/** The gateway checks names and numbers; text that is no number is none that it accepts. */
+const parseKeep = Effect.fnUntraced(function* (entries: ReadonlyArray<string>) {
+  const keep = new Map<string, number>()
+  for (const entry of entries) {
+    const [, name, number] = /^(\w+)=(\d{1,15})$/.exec(entry) ?? []
+    if (name === undefined) return yield* new CliFailure({ message: "--keep: expected what=number, from 0" })
+    if (keep.has(name)) return yield* new CliFailure({ message: `--keep ${name}=…: expected each name once` })
+    keep.set(name, Number(number))
+  }
+  return Object.fromEntries(keep)
+})
+
 const upstreamsOf = (scripts: Scripts, urls: ReadonlyMap<string, string>): Record<string, Upstream.Upstream> =>
   Object.fromEntries(
     [...new Set([...scripts.keys(), ...urls.keys()])].map((slug) => {
@@ -136,6 +161,8 @@ const toFailure =
       allowOrigins: "--allow-origin",
       token: "--token or CF_AIG_TOKEN",
       gateways: `--gateway ${name}`,
+      keep: `--keep ${name}=…`,
+      inFlightBytes: "--in-flight",
       upstreams: urls.has(slug) ? `--upstream ${slug}=…` : `--script ${script}: ${slug}`
     }
     return new CliFailure({ message: `${flags[option] ?? `--${option}`}: expected ${reason.accepted}` })
@@ -179,6 +206,7 @@ export const serve = Command.make(
   Effect.fnUntraced(function* (given) {
     const scripts: Scripts = Option.isSome(given.script) ? yield* readScripts(given.script.value) : new Map()
     const urls = yield* parseUpstreams(given.upstreams)
+    const keep = yield* parseKeep(given.keep)
     const gateways = given.gateways.length === 0 ? ["default"] : given.gateways
     const [gateway = "default"] = gateways
     if (new Set(gateways).size < gateways.length) {
@@ -195,6 +223,8 @@ export const serve = Command.make(
       token,
       allowHosts: given.allowHosts,
       allowOrigins: given.allowOrigins,
+      keep,
+      inFlightBytes: Option.getOrUndefined(given.inFlight),
       upstreams: upstreamsOf(scripts, urls)
     }).pipe(Effect.mapError(toFailure(Option.getOrUndefined(given.script), urls)))
     const env = environment(server, account ?? "local", gateway, token)

@@ -10,11 +10,13 @@ import * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { type Backend, checkId, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
+import { baseUrlAccepted, isBaseUrl } from "./baseUrl.ts"
 import { isHeaderValue, isId } from "./headers.ts"
 import { either } from "./orElse.ts"
 import { type Call, failure, respond } from "./respond.ts"
 import { reveal, secretsOf } from "./secrets.ts"
 import type { Outgoing, Send } from "./send.ts"
+import { trimSlashes } from "./trimSlashes.ts"
 
 /** Host of the data plane. */
 export const defaultBaseUrl = "https://gateway.ai.cloudflare.com"
@@ -38,17 +40,6 @@ export interface HttpOptions {
   readonly apiBaseUrl?: string | undefined
 }
 
-const isBaseUrl = (text: string): boolean => {
-  if (!URL.canParse(text)) return false
-  const url = new URL(text)
-  return (
-    (url.protocol === "https:" || url.protocol === "http:") &&
-    url.username + url.password + url.search + url.hash === ""
-  )
-}
-
-const baseUrlAccepted = "an http or https URL without credentials, query or fragment"
-
 /** Checks the options that HTTP layers share; fails with `InvalidRequest` naming the field. */
 export const checkHttp = (
   method: string,
@@ -60,7 +51,7 @@ export const checkHttp = (
   }
   for (const field of ["baseUrl", "gatewayUrl", "apiBaseUrl"] as const) {
     const url = options[field]
-    if (url !== undefined && !isBaseUrl(url)) return Effect.fail(invalid(method, field, baseUrlAccepted))
+    if (url !== undefined && !isBaseUrl(url)) return Effect.fail(invalid(method, field, `an ${baseUrlAccepted}`))
   }
   for (const field of ["token", "apiToken"] as const) {
     const token = options[field]
@@ -70,8 +61,6 @@ export const checkHttp = (
   }
   return Effect.void
 }
-
-const trimSlash = (url: string): string => url.replace(/\/+$/, "")
 
 const bearer = (token: Redacted.Redacted<string>): Redacted.Redacted<string> =>
   Redacted.make(`Bearer ${Redacted.value(token)}`)
@@ -85,7 +74,7 @@ export const makeApi = (
   },
   send: Send
 ) => {
-  const base = `${trimSlash(options.apiBaseUrl ?? defaultApiBaseUrl)}/accounts/${options.accountId}`
+  const base = `${trimSlashes(options.apiBaseUrl ?? defaultApiBaseUrl)}/accounts/${options.accountId}`
   const authorization = options.apiToken && bearer(options.apiToken)
   return (
     call: Omit<Call, "secrets"> & Partial<Pick<Call, "secrets">>,
@@ -127,8 +116,8 @@ const configHeaders = ({ config }: Leg): Record<string, string> => {
 
 /** A gateway over HTTP. */
 export const makeBackend = (options: HttpOptions, send: Send): Backend => {
-  const gatewayUrl = trimSlash(
-    options.gatewayUrl ?? `${trimSlash(options.baseUrl ?? defaultBaseUrl)}/v1/${options.accountId}/${options.gateway}`
+  const gatewayUrl = trimSlashes(
+    options.gatewayUrl ?? `${trimSlashes(options.baseUrl ?? defaultBaseUrl)}/v1/${options.accountId}/${options.gateway}`
   )
   const auth = options.token === undefined ? {} : { "cf-aig-authorization": bearer(options.token) }
   const api = makeApi(options, send)

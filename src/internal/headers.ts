@@ -15,13 +15,16 @@ export const isHeaderName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9a-z-]
 /** What stands in a target in the place of a header that talks to the gateway, for error messages. */
 export const providerHeaderAccepted = "a header for the provider: the gateway is told through `Route.options`"
 
-/** A path at a provider. A URL parser would fold `..`, and stop at `#`; white space and control characters are never part of one. */
+/**
+ * A path at a provider. A URL parser would fold `..`, and stop at `#`; white space and control characters are never part of one.
+ * Servers may decode slashes before they fold.
+ */
 export const isPath = (path: unknown): boolean =>
   typeof path === "string" &&
   /^[\x21-\x7e]+$/.test(path) &&
   !path.startsWith("/") &&
   !/[#\\]/.test(path) &&
-  !/(?:^|\/)(?:\.|%2e){1,2}(?:[/?]|$)/i.test(path)
+  !/(?:^|\/|%2f|%5c)(?:\.|%2e){1,2}(?:[/?;]|%2f|%5c|$)/i.test(path)
 
 /** What {@link isPath} accepts, for error messages. */
 export const pathAccepted = "a relative path in printable ASCII, without a leading slash, `#` or dot segments"

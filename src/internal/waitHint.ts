@@ -11,6 +11,9 @@ const SECONDS = /^(\d+(?:\.\d+)?)s$/
 // `Date.parse` alone takes "in 5 minutes" for a day in May, so a date must at least show a time of day.
 const DATE = /^[\w, :+-]*\d\d:\d\d:\d\d[\w :+.-]*$/
 
+/** Longest date in any notation, and then some. In a long text the pattern would look from every place to the end. */
+const maxDate = 100
+
 // A hint is a lower bound, so fractions of a millisecond round up.
 const millis = (value: number): Duration.Duration | undefined =>
   Number.isFinite(value) && value >= 0 ? Duration.millis(Math.ceil(value)) : undefined
@@ -21,7 +24,7 @@ const decimal = (text: string | undefined, unit: number): Duration.Duration | un
 }
 
 const date = (text: string | undefined, now: number | undefined): Duration.Duration | undefined => {
-  if (text === undefined || now === undefined || !DATE.test(text)) return undefined
+  if (text === undefined || now === undefined || text.length > maxDate || !DATE.test(text)) return undefined
   const at = Date.parse(text)
   return Number.isNaN(at) ? undefined : millis(Math.max(0, at - now))
 }

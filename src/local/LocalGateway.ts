@@ -83,6 +83,25 @@ export interface Model {
   readonly properties: ReadonlyArray<{ readonly property_id: string; readonly value: string }>
 }
 
+/**
+ * How much a gateway keeps. Whichever bound is reached first, the oldest entries go. Bytes are bytes of memory: each unit of
+ * UTF-16 of a text counts two, each entry one KiB more.
+ */
+export interface KeepOptions {
+  /** Log entries. Default: 10,000. */
+  readonly logs?: number | undefined
+  /** Recorded calls. Default: 10,000. */
+  readonly calls?: number | undefined
+  /** Log entries with their bodies. One that alone is larger keeps the beginning of its bodies. Default: 64 MiB. */
+  readonly logBytes?: number | undefined
+  /** Recorded calls with their bodies. One that alone is larger keeps the beginning of its body. Default: 64 MiB. */
+  readonly callBytes?: number | undefined
+  /** Cached answers. One that alone is larger is not cached. Default: 64 MiB. */
+  readonly cacheBytes?: number | undefined
+  /** Streamed runs that can be taken up; a single one can have half of it. Default: 64 MiB. */
+  readonly runBytes?: number | undefined
+}
+
 /** Options of {@link make}. All have defaults. */
 export interface Options {
   /** Default `local`. When given, another account in a path is refused. */
@@ -127,8 +146,13 @@ export interface Options {
    * Default: 0.
    */
   readonly freshLogDelay?: number | undefined
-  /** How many logs and recorded calls are kept; older ones are dropped. Default: 10,000 each. */
-  readonly keep?: { readonly logs?: number | undefined; readonly calls?: number | undefined } | undefined
+  /** How much of what went through is kept; 0 keeps nothing. */
+  readonly keep?: KeepOptions | undefined
+  /**
+   * Bytes that the bodies of all requests in flight may have together, those of answers that are collected whole among them.
+   * A request that needs more is answered with 503 and code 7005. From 1; default: 268,435,456 (256 MiB).
+   */
+  readonly inFlightBytes?: number | undefined
   /** What `models` answers. Default: four models of Workers AI. */
   readonly models?: ReadonlyArray<Model> | undefined
 }
@@ -166,7 +190,9 @@ export const makeExposed = Effect.fnUntraced(function* (
   const baseUrl = (): string => options.baseUrl ?? address()
   const core = yield* Core.make(settings, baseUrl)
   return {
-    handle: Effect.fn("LocalGateway.handle")((request: Request) => handle(core, exposure, request)),
+    handle: Effect.fn("LocalGateway.handle")((request: Request) =>
+      core.inFlight.during(handle(core, exposure, request))
+    ),
     calls: Effect.sync(core.calls.all),
     openBodies: Effect.sync(() => core.bodies.count),
     script: Effect.fn("LocalGateway.script")((provider: string, faults: ReadonlyArray<Upstream.Fault>) => {

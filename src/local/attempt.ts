@@ -11,6 +11,7 @@ import * as GatewayError from "../GatewayError.ts"
 import * as Body from "./body.ts"
 import type { Calls } from "./calls.ts"
 import { dataPlaneError, type Refusal } from "./errors.ts"
+import { carriable } from "./fieldValues.ts"
 import { text } from "./http.ts"
 import type { Answer, Disconnect, Handler, UpstreamFailure, UpstreamRequest } from "./protocol.ts"
 import { delayAfter, type RequestOptions } from "./requestOptions.ts"
@@ -95,7 +96,10 @@ const attempt = Effect.fnUntraced(function* (
     attempt: number,
     startedAt: now()
   })
-  const opening = Effect.flatMap(handler(request), (answer) => Body.open(answer, bodies))
+  const opening = handler(request).pipe(
+    Effect.flatMap(carriable),
+    Effect.flatMap((answer) => Body.open(answer, bodies))
+  )
   const opened = limit === undefined ? Effect.map(opening, Option.some) : Effect.timeoutOption(opening, limit)
   return yield* opened.pipe(
     Effect.flatMap((first): Effect.Effect<Outcome, UpstreamFailure> => {

@@ -3,7 +3,7 @@
  * Streams of events then pass through as they come, everything else is read to its end, so that a cut is noticed.
  */
 import * as Effect from "effect/Effect"
-import { joinBytes } from "../internal/joinBytes.ts"
+import { CurrentShare, makeCollector, maxBody } from "./collect.ts"
 import { type Answer, UpstreamFailure } from "./protocol.ts"
 
 /** How many streamed bodies of upstreams are neither read to their end nor cancelled. */
@@ -115,14 +115,21 @@ export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<Opened, 
   )
 }
 
+/** An answer that is larger than there is room for ends like one that breaks off; nothing more of it is read. */
 const readAll = Effect.fnUntraced(function* (reader: Reader, first: Uint8Array | undefined) {
-  const parts: Array<Uint8Array> = first === undefined ? [] : [first]
+  const share = yield* CurrentShare
+  const collector = makeCollector()
+  let piece = first ?? new Uint8Array(0)
   while (true) {
+    if (collector.size() + piece.length > maxBody || !share.take(piece.length)) {
+      void reader.cancel().catch(ignore)
+      return yield* new UpstreamFailure({ kind: "truncated" })
+    }
+    collector.add(piece)
     const result = yield* chunk(reader)
-    if (result.done) break
-    parts.push(result.value)
+    if (result.done) return collector.join()
+    piece = result.value
   }
-  return joinBytes(parts)
 })
 
 const passThrough = (reader: Reader, first: Uint8Array | undefined, observer: Observer): ReadableStream<Uint8Array> => {

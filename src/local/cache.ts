@@ -1,8 +1,9 @@
 /**
  * The response cache: exact match, in memory, bounded.
  */
-import * as Base64 from "effect/encoding/Base64"
-import { text } from "./http.ts"
+import * as Effect from "effect/Effect"
+import * as Hex from "effect/encoding/Hex"
+import * as Bounded from "./bounded.ts"
 import type { Answer, UpstreamRequest } from "./protocol.ts"
 import { credentialsOf } from "./providers.ts"
 
@@ -17,12 +18,18 @@ interface Entry {
 
 export interface ResponseCache {
   readonly get: (key: string, now: number) => Answer | undefined
+  /** An answer that alone is larger than the bound is not stored. */
   readonly set: (key: string, answer: Answer, expiresAt: number) => void
   readonly clear: () => void
 }
 
-export const make = (): ResponseCache => {
-  const entries = new Map<string, Entry>()
+const bodyBytes = ({ body }: Answer): number =>
+  typeof body === "string" ? Bounded.textBytes(body) : body instanceof Uint8Array ? body.length : 0
+
+const sizeOf = ({ answer }: Entry): number => Bounded.overhead + Bounded.headerBytes(answer.headers) + bodyBytes(answer)
+
+export const make = (keepBytes: number): ResponseCache => {
+  const entries = Bounded.make<string, Entry>({ entries: maxEntries, bytes: keepBytes, sizeOf })
   return {
     get: (key, now) => {
       const entry = entries.get(key)
@@ -34,28 +41,47 @@ export const make = (): ResponseCache => {
     set: (key, answer, expiresAt) => {
       entries.delete(key)
       entries.set(key, { answer, expiresAt })
-      const oldest = entries.size > maxEntries ? entries.keys().next().value : undefined
-      if (oldest !== undefined) entries.delete(oldest)
     },
-    clear: () => entries.clear()
+    clear: entries.clear
   }
 }
 
+const sha256 = (bytes: Uint8Array<ArrayBuffer>): Effect.Effect<string> =>
+  Effect.map(
+    Effect.promise(() => crypto.subtle.digest("SHA-256", bytes)),
+    (digest) => Hex.encode(new Uint8Array(digest))
+  )
+
+const encoder = new TextEncoder()
+
+/** The hash of a list of parts. As JSON, so that no two lists look alike. */
+const hashOf = (parts: ReadonlyArray<unknown>): Effect.Effect<string> => sha256(encoder.encode(JSON.stringify(parts)))
+
 /**
- * The key of a request: the caller's own, or everything that makes the answer: provider, endpoint, model, credential
- * and body. `undefined` when the request is too large, or has no body to key on.
+ * The key of a request: the caller's own, or everything that makes the answer: method, provider, endpoint, model, credentials
+ * and body. Its SHA-256, because requests are large and have secrets in them. `undefined` when the request is too large, or
+ * has no body to key on.
  */
-export const keyOf = (gateway: string, request: UpstreamRequest, custom: string | undefined): string | undefined => {
-  if (request.body === undefined || request.body.length > maxRequest) return undefined
-  if (custom !== undefined) return JSON.stringify([gateway, custom])
-  return JSON.stringify([
-    gateway,
-    request.provider,
-    request.endpoint,
-    request.model ?? null,
-    credentialsOf(request.headers),
-    request.json === undefined ? Base64.encode(request.body) : text(request.body)
-  ])
+export const keyOf = (
+  gateway: string,
+  request: UpstreamRequest,
+  custom: string | undefined
+): Effect.Effect<string | undefined> => {
+  const { body } = request
+  if (body === undefined || body.length > maxRequest) return Effect.succeed(undefined)
+  if (custom !== undefined) return hashOf([gateway, custom])
+  return Effect.flatMap(sha256(body), (digest) =>
+    hashOf([
+      gateway,
+      request.method,
+      request.provider,
+      request.endpoint,
+      request.model ?? null,
+      request.stream ?? null,
+      credentialsOf(request.headers),
+      digest
+    ])
+  )
 }
 
 /** Only whole successful answers are stored; streams never are. */

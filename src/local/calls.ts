@@ -1,6 +1,7 @@
 /**
  * The record of everything that was sent to upstreams, for tests and for a look at what a client really does.
  */
+import * as Bounded from "./bounded.ts"
 import { parseJson, text } from "./http.ts"
 import type { UpstreamRequest } from "./protocol.ts"
 import { redactEndpoint, redactHeaders } from "./providers.ts"
@@ -17,8 +18,10 @@ export interface UpstreamCall {
   readonly attempt: number
   /** Lower-case names; values of headers that carry a credential are replaced by `<redacted>`. */
   readonly headers: Readonly<Record<string, string>>
-  /** The JSON that was sent; text that is not JSON as text. */
+  /** The JSON that was sent; text that is not JSON as text. Parsed when it is looked at. */
   readonly body: unknown
+  /** The call alone was larger than `keep.callBytes`: `body` is the beginning of its text, up to 1,000 bytes. */
+  readonly cut?: true
   /** Milliseconds since the epoch. */
   readonly startedAt: number
   /** Absent while the attempt runs. */
@@ -49,6 +52,8 @@ export interface Progress {
 
 export interface Calls {
   readonly all: () => ReadonlyArray<UpstreamCall>
+  /** The same as JSON text, without parsing any body. */
+  readonly json: () => string
   readonly start: (
     request: UpstreamRequest,
     facts: Pick<UpstreamCall, "leg" | "attempt" | "startedAt" | "eventId" | "logId">
@@ -56,40 +61,84 @@ export interface Calls {
   readonly clear: () => void
 }
 
+type Facts = Omit<UpstreamCall, "body" | "bytes">
+
 interface Entry {
-  call: Omit<UpstreamCall, "bytes">
+  facts: Facts
   bytes: number
+  /** As it was sent, because parsed JSON may cost many times its text. */
+  readonly body: Uint8Array | undefined
+  readonly isJson: boolean
 }
 
-export const make = (keep: number): Calls => {
-  const entries = new Set<Entry>()
+/** How many bytes are kept of a body that is too large. */
+const headBytes = 1000
+
+const sizeOf = ({ body, facts }: Entry): number =>
+  Bounded.overhead +
+  (body?.length ?? 0) +
+  Bounded.headerBytes(facts.headers) +
+  Bounded.textBytes(facts.provider, facts.endpoint, facts.model, facts.eventId, facts.logId)
+
+/** The entry as it is kept. Its body goes before its facts do. */
+const fitting = (entry: Entry, keepBytes: number): Entry =>
+  sizeOf(entry) <= keepBytes
+    ? entry
+    : { ...entry, facts: { ...entry.facts, cut: true }, body: entry.body?.slice(0, headBytes), isJson: false }
+
+const shown = ({ body, bytes, facts, isJson }: Entry): UpstreamCall => {
+  let parsed: unknown
   return {
-    all: () => Array.from(entries, ({ bytes, call }) => ({ ...call, bytes })),
-    start: (request, facts) => {
-      const source = text(request.body)
-      const entry: Entry = {
-        call: {
-          provider: request.provider,
-          endpoint: redactEndpoint(request.endpoint),
-          ...(request.model === undefined ? {} : { model: request.model }),
-          headers: redactHeaders(request.headers),
-          body: source === "" ? null : (parseJson(source) ?? source),
-          ...facts
-        },
-        bytes: 0
+    ...facts,
+    get body() {
+      if (parsed === undefined) {
+        const source = text(body)
+        parsed = source === "" ? null : isJson ? parseJson(source) : source
       }
-      entries.add(entry)
-      const oldest = entries.size > keep ? entries.values().next().value : undefined
-      if (oldest !== undefined) entries.delete(oldest)
+      return parsed
+    },
+    bytes
+  }
+}
+
+const written = ({ body, bytes, facts, isJson }: Entry): string => {
+  const source = text(body)
+  const json = source === "" ? "null" : isJson ? source : JSON.stringify(source)
+  return `${JSON.stringify({ ...facts, bytes }).slice(0, -1)},"body":${json}}`
+}
+
+export const make = (keep: number, keepBytes: number): Calls => {
+  const entries = Bounded.make<number, Entry>({ entries: keep, bytes: keepBytes, sizeOf })
+  let count = 0
+  return {
+    all: () => entries.values().map(shown),
+    json: () => `[${entries.values().map(written).join(",")}]`,
+    start: (request, facts) => {
+      const entry = fitting(
+        {
+          facts: {
+            provider: request.provider,
+            endpoint: redactEndpoint(request.endpoint),
+            ...(request.model === undefined ? {} : { model: request.model }),
+            headers: redactHeaders(request.headers),
+            ...facts
+          },
+          bytes: 0,
+          body: request.body,
+          isJson: request.json !== undefined
+        },
+        keepBytes
+      )
+      entries.set(count++, entry)
       return {
         sent: (bytes) => {
           entry.bytes += bytes
         },
         end: (outcome, at, status) => {
-          entry.call = { ...entry.call, outcome, endedAt: at, ...(status === undefined ? {} : { status }) }
+          entry.facts = { ...entry.facts, outcome, endedAt: at, ...(status === undefined ? {} : { status }) }
         }
       }
     },
-    clear: () => entries.clear()
+    clear: entries.clear
   }
 }

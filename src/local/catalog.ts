@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Core } from "./core.ts"
 import { isEmbeddingModel, isRecord } from "./dialect.ts"
+import { insideAccepted, isInside } from "./endpoints.ts"
 import { badRequest, code, json, type Refusal, refuse } from "./errors.ts"
 import { type HeaderMap, type Incoming, jsonBody, parseJson, text } from "./http.ts"
 import { encodeJson, type LegInput } from "./legs.ts"
@@ -51,6 +52,8 @@ export const leg = (
   if (isWorkersAi(model)) {
     if (endpoint !== undefined)
       return Result.succeed({ ...base, provider: "workers-ai", endpoint, ...withModel(model) })
+    // The name is the path.
+    if (!isInside(model)) return Result.fail(badRequest(`model: expected ${insideAccepted}`))
     return Result.succeed({ ...base, provider: "workers-ai", endpoint: model, body: encodeJson(input), json: input })
   }
   if (model.startsWith("dynamic/")) {

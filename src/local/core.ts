@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import type { OpenBodies } from "./body.ts"
 import * as Cache from "./cache.ts"
 import * as Calls from "./calls.ts"
+import { type InFlight, makeInFlight } from "./collect.ts"
 import * as Faults from "./faults.ts"
 import * as Ids from "./ids.ts"
 import * as LogStore from "./logStore.ts"
@@ -21,6 +22,7 @@ export interface Core {
   readonly rateLimit: RateLimit.RateLimit
   readonly bodies: OpenBodies
   readonly runs: Runs.Runs
+  readonly inFlight: InFlight
   readonly nextId: Effect.Effect<string>
   /** What `getUrl` starts with; a server knows it only after it listens. */
   readonly baseUrl: () => string
@@ -41,9 +43,10 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
   )
   let handlers = yield* startAll
   const scripts = new Map<string, Faults.Queue>()
-  const calls = Calls.make(settings.keepCalls)
-  const logs = LogStore.make(settings.keepLogs)
-  const cache = Cache.make()
+  const { keep } = settings
+  const calls = Calls.make(keep.calls, keep.callBytes)
+  const logs = LogStore.make(keep.logs, keep.logBytes)
+  const cache = Cache.make(keep.cacheBytes)
   const rateLimit = RateLimit.make()
   const core: Core = {
     settings,
@@ -52,7 +55,8 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
     cache,
     rateLimit,
     bodies: { count: 0 },
-    runs: Runs.make(),
+    runs: Runs.make(keep.runBytes),
+    inFlight: makeInFlight(settings.inFlightBytes),
     nextId: Ids.make(),
     baseUrl,
     handler: (provider, model) => {

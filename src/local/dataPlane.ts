@@ -7,7 +7,7 @@ import * as Access from "./access.ts"
 import * as Catalog from "./catalog.ts"
 import type { Core } from "./core.ts"
 import { badRequest, code, dataPlaneError, type Refusal, refuse, runError } from "./errors.ts"
-import { type Incoming, jsonBody, parseJson, text } from "./http.ts"
+import { type Incoming, jsonBody, parseBody } from "./http.ts"
 import { fromUniversal, type LegInput, plan } from "./legs.ts"
 import { type Job, type LegPlan, run } from "./pipeline.ts"
 import type { Answer, Disconnect } from "./protocol.ts"
@@ -36,6 +36,9 @@ const job = (
   })
 }
 
+/** Most legs of one request. */
+const maxLegs = 1000
+
 /** Runs the body of a universal request: an array of legs, or one. */
 export const universal = Effect.fnUntraced(function* (
   core: Core,
@@ -45,6 +48,7 @@ export const universal = Effect.fnUntraced(function* (
 ) {
   const body = yield* jsonBody(incoming)
   const elements: ReadonlyArray<unknown> = Array.isArray(body) ? body : [body]
+  if (elements.length > maxLegs) return yield* badRequest(`the request body: expected 1 to ${maxLegs} legs`)
   const legs: Array<LegPlan> = []
   for (const [index, element] of elements.entries()) {
     const input = yield* Effect.fromResult(fromUniversal(element, index, incoming.headers))
@@ -68,7 +72,7 @@ const native = Effect.fnUntraced(function* (
     headers: incoming.headers,
     layers: [incoming.headers],
     body,
-    json: body === undefined ? undefined : parseJson(text(body))
+    json: yield* parseBody(body)
   }
   const legs = yield* Effect.fromResult(plan(core, gateway, input))
   return yield* job(core, incoming, gateway, provider === "compat" ? "compat" : "provider", legs)

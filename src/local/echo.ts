@@ -36,7 +36,12 @@ export interface Reply {
 export const defaultText: Options["text"] = ({ provider, model, prompt }) => `${provider}/${model}: ${prompt}`
 
 /** Tokens are words here: easy to predict in a test. */
-export const words = (text: string): number => text.split(/\s+/).filter((word) => word !== "").length
+export const words = (text: string): number => {
+  const pattern = /\S+/g
+  let count = 0
+  while (pattern.test(text)) count++
+  return count
+}
 
 const items = (u: unknown): ReadonlyArray<unknown> => (Array.isArray(u) ? u : [])
 
@@ -149,11 +154,32 @@ const encodeVector = (values: ReadonlyArray<number>, format: unknown): unknown =
   return Base64.encode(new Uint8Array(view.buffer))
 }
 
-const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string, options: Options): unknown => {
+/** Bounds of what an embeddings request makes the echo compute. */
+const maxDimensions = 4096
+const maxInputs = 2048
+const maxNumbers = 4_194_304
+
+/** Which field of an embeddings request asks for too much, and what it accepts. */
+const tooMuch = (inputs: number, dimensions: number): readonly [field: string, accepted: string] | undefined => {
+  if (!(Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= maxDimensions)) {
+    return ["dimensions", `a whole number from 1 to ${maxDimensions}`]
+  }
+  return inputs > maxInputs || inputs * dimensions > maxNumbers
+    ? ["input", `at most ${maxInputs} texts, and ${maxNumbers} numbers in all vectors`]
+    : undefined
+}
+
+const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string, options: Options): Answer => {
   const input = texts(body["input"])
   const size = typeof body["dimensions"] === "number" ? body["dimensions"] : options.dimensions
+  const problem = tooMuch(input.length, size)
+  if (problem !== undefined) {
+    const [param, accepted] = problem
+    const message = `${param}: expected ${accepted}`
+    return json(400, { error: { message, type: "invalid_request_error", param, code: null } })
+  }
   const tokens = input.reduce((sum, text) => sum + words(text), 0)
-  return {
+  return json(200, {
     object: "list",
     data: input.map((text, index) => ({
       object: "embedding",
@@ -162,13 +188,19 @@ const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string
     })),
     model,
     usage: { prompt_tokens: tokens, total_tokens: tokens }
-  }
+  })
 }
 
 const isEmbedding = ({ model }: UpstreamRequest): boolean => model !== undefined && isEmbeddingModel(model)
 
 const workersAiEmbeddings = (body: Readonly<Record<string, unknown>>, options: Options): Answer => {
-  const data = texts(body["text"]).map((text) => vector(text, options.dimensions))
+  const input = texts(body["text"])
+  const problem = tooMuch(input.length, options.dimensions)
+  if (problem !== undefined) {
+    const errors = [{ code: 5006, message: `text: expected ${problem[1]}` }]
+    return json(400, { result: null, success: false, errors, messages: [] })
+  }
+  const data = input.map((text) => vector(text, options.dimensions))
   return json(200, workersAi({ shape: [data.length, options.dimensions], data, pooling: "mean" }))
 }
 
@@ -190,7 +222,7 @@ const answer = (request: UpstreamRequest, options: Options, now: number): Answer
       return stream ? EchoStream.openAiResponses(response) : json(200, EchoStream.openAiResponse(response, "completed"))
     }
     case "openai-embeddings":
-      return json(200, openAiEmbeddings(body, request.model ?? "unknown", options))
+      return openAiEmbeddings(body, request.model ?? "unknown", options)
     case "anthropic": {
       const message = reply(chatPrompt(body))
       return stream ? EchoStream.anthropic(message) : json(200, anthropic(message))

@@ -29,6 +29,8 @@ export const code = {
   badParameter: 7001,
   logNotFound: 7002,
   modelNotFound: 7003,
+  /** Nothing is published about this either. */
+  busy: 7005,
   forbidden: 9109,
   apiUnauthorized: 10000
 } as const
@@ -108,3 +110,10 @@ export const runError =
 /** Success in the REST API's envelope. */
 export const apiSuccess = (result: unknown, more: Readonly<Record<string, unknown>> = {}): Answer =>
   json(200, { success: true, errors: [], messages: [], result, ...more })
+
+/** {@link apiSuccess} of a result that is JSON text already. */
+export const apiSuccessText = (result: string): Answer => ({
+  status: 200,
+  headers: jsonHeaders,
+  body: `{"success":true,"errors":[],"messages":[],"result":${result}}`
+})

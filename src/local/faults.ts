@@ -17,10 +17,10 @@ import * as StreamFaults from "./streamFaults.ts"
 const accepted =
   "one of { status: 200..599 }, { ok: true }, { stall: true }, { reset: true }, { truncate: bytes }, { garble: true }, " +
   "{ html: true }, { drop: true }, { stream: … }; optional delay (milliseconds or a duration text) and repeat (1 or " +
-  'more, or "forever")'
+  'more, or "forever"); body is text, or JSON of at most 1000 levels'
 
-// A printable value: anything else would throw when the response is built.
-const HeaderText = Schema.String.check(Schema.isPattern(/^[\x20-\x7e]*$/))
+// A printable value: anything else would throw when the response is built. Clients read 16 KiB of headers at most.
+const HeaderText = Schema.String.check(Schema.isPattern(/^[\x20-\x7e]*$/), Schema.isMaxLength(8192))
 const HeaderName = Schema.String.check(Schema.isPattern(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/))
 
 const timing = {
@@ -43,7 +43,7 @@ const head = {
 const always = Schema.Literal(true)
 
 export const Fault = Schema.Union([
-  Schema.Struct({ ...timing, ...head, status: Status, body: Schema.optionalKey(Schema.Unknown) }),
+  Schema.Struct({ ...timing, ...head, status: Status, body: Schema.optionalKey(StreamFaultSchema.Writable) }),
   Schema.Struct({ ...timing, ok: always }),
   Schema.Struct({ ...timing, stall: always }),
   Schema.Struct({ ...timing, reset: always }),

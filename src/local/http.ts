@@ -2,12 +2,11 @@
  * Between web requests and the gateway's own values.
  */
 import * as Effect from "effect/Effect"
-import { badRequest, code, type Refusal, refuse } from "./errors.ts"
+import { isTooDeep, maxJsonDepth, measureJson } from "../internal/jsonDepth.ts"
+import { CurrentShare, makeCollector, maxBody, type Share } from "./collect.ts"
+import { badRequest, code, Refusal, refuse } from "./errors.ts"
 import { dropping } from "./passing.ts"
 import { type Answer, Disconnect } from "./protocol.ts"
-
-/** Largest request body that is read. */
-export const maxBody = 100 * 1024 * 1024
 
 /** Lower-case header names to values. */
 export type HeaderMap = Readonly<Record<string, string>>
@@ -26,15 +25,47 @@ export interface Incoming {
 
 const tooLarge = (): Refusal => refuse(413, code.badParameter, `request body larger than ${maxBody} bytes`)
 
+const busy = (): Refusal =>
+  refuse(503, code.busy, "the bodies of the requests in flight are as large as `inFlightBytes` allows", {
+    "retry-after": "1"
+  })
+
+/** Reads no further than to the first byte too many. */
+const collect = async (
+  body: ReadableStream<Uint8Array>,
+  share: Share,
+  signal: AbortSignal
+): Promise<Uint8Array<ArrayBuffer> | undefined> => {
+  const reader = body.getReader()
+  const leave = (): void => void reader.cancel().catch(() => undefined)
+  signal.addEventListener("abort", leave, { once: true })
+  const collector = makeCollector()
+  while (true) {
+    const { done, value } = await reader.read()
+    if (done) break
+    const refusal =
+      collector.size() + value.length > maxBody ? tooLarge() : share.take(value.length) ? undefined : busy()
+    if (refusal !== undefined) {
+      leave()
+      throw refusal
+    }
+    collector.add(value)
+  }
+  signal.removeEventListener("abort", leave)
+  return collector.size() === 0 ? undefined : collector.join()
+}
+
 const readBody = (request: Request): Incoming["body"] => {
   if (request.method === "GET" || request.method === "HEAD") return Effect.succeed(undefined)
   if (Number(request.headers.get("content-length") ?? 0) > maxBody) return Effect.fail(tooLarge())
   if (request.bodyUsed) return Effect.fail(badRequest("the body of this request was already read"))
-  // A body that breaks off means that the client is gone.
-  return Effect.tryPromise({ try: () => request.arrayBuffer(), catch: () => new Disconnect() }).pipe(
-    Effect.flatMap((buffer) => {
-      if (buffer.byteLength > maxBody) return Effect.fail(tooLarge())
-      return Effect.succeed(buffer.byteLength === 0 ? undefined : new Uint8Array(buffer))
+  const { body } = request
+  if (body === null) return Effect.succeed(undefined)
+  return Effect.flatMap(CurrentShare, (share) =>
+    Effect.tryPromise({
+      try: (signal) => collect(body, share, signal),
+      // A body that breaks off means that the client is gone.
+      catch: (error) => (error instanceof Refusal ? error : new Disconnect())
     })
   )
 }
@@ -72,21 +103,40 @@ const decoder = new TextDecoder()
 /** A body as text; bytes that are not UTF-8 become replacement characters. */
 export const text = (body: Uint8Array | undefined): string => (body === undefined ? "" : decoder.decode(body))
 
-/** Parses JSON, or `undefined`. */
+/** Parses JSON; `undefined` for a text that is none, or that nests deeper than 1,000 levels. */
 export const parseJson = (source: string): unknown => {
   try {
-    return JSON.parse(source)
+    return isTooDeep(source) ? undefined : JSON.parse(source)
   } catch {
     return undefined
   }
 }
 
+/** Most values of a request's JSON. Parsed, each costs up to thirty times its text. */
+const maxJsonValues = 1_000_000
+
+const looksLikeJson = (source: string): boolean => /^\s*[[{]/.test(source)
+
+/** Parses the JSON of a body; `undefined` when it is none. Fails when it is too deep, or has too many values, to be handled. */
+export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, Refusal> => {
+  const source = text(body)
+  if (source.length > maxJsonDepth && looksLikeJson(source)) {
+    const { depth, values } = measureJson(source)
+    if (depth > maxJsonDepth) {
+      return Effect.fail(badRequest(`the request body: expected JSON of at most ${maxJsonDepth} levels`))
+    }
+    if (values > maxJsonValues) {
+      return Effect.fail(badRequest(`the request body: expected JSON of at most ${maxJsonValues} values`))
+    }
+  }
+  return Effect.succeed(parseJson(source))
+}
+
 /** The body as JSON; fails when it is not. */
 export const jsonBody = (incoming: Incoming): Effect.Effect<unknown, Refusal | Disconnect> =>
-  Effect.flatMap(incoming.body, (body) => {
-    const value = parseJson(text(body))
-    return value === undefined ? Effect.fail(badRequest("the request body is not JSON")) : Effect.succeed(value)
-  })
+  Effect.flatMap(Effect.flatMap(incoming.body, parseBody), (value) =>
+    value === undefined ? Effect.fail(badRequest("the request body is not JSON")) : Effect.succeed(value)
+  )
 
 const bodiless = new Set([204, 205, 304])
 

@@ -2,10 +2,13 @@
  * From a request to legs that are ready to run: provider, endpoint, headers, body and options of each.
  */
 import * as Result from "effect/Result"
+import { asciiJson } from "../internal/headers.ts"
 import type { Core } from "./core.ts"
 import { dialectOf, isRecord, modelOf, wantsStream } from "./dialect.ts"
+import { insideAccepted, isInside } from "./endpoints.ts"
 import { badRequest, code, jsonHeaders, type Refusal, refuse } from "./errors.ts"
 import * as Faults from "./faults.ts"
+import { fieldValueAccepted, isFieldName, isFieldValue } from "./fieldValues.ts"
 import { type HeaderMap, parseJson } from "./http.ts"
 import type { LegPlan } from "./pipeline.ts"
 import * as RequestOptions from "./requestOptions.ts"
@@ -135,6 +138,11 @@ const whole = (target: Target): Target => {
   return { ...target, json, body: encodeJson(json) }
 }
 
+/** Longest name of a model, in characters. It is kept with logs and calls. */
+const maxModel = 2000
+/** Longest content type, in characters. The log answers with it. */
+const maxContentType = 1000
+
 /** Plans one leg; a dynamic route becomes several. Fails when an option is wrong. */
 export const plan = (
   core: Core,
@@ -153,7 +161,16 @@ export const plan = (
     if (input.body !== undefined && headers["content-type"] === undefined && input.json !== undefined) {
       Object.assign(headers, jsonHeaders)
     }
+    if ((headers["content-type"]?.length ?? 0) > maxContentType) {
+      return yield* Result.fail(badRequest(`content-type: expected at most ${maxContentType} characters`))
+    }
     const asked = targets(core, input)
+    for (const { endpoint, model = "" } of asked) {
+      if (!isInside(endpoint)) return yield* Result.fail(badRequest(`endpoint: expected ${insideAccepted}`))
+      if (model.length > maxModel) {
+        return yield* Result.fail(badRequest(`model: expected a name of at most ${maxModel} characters`))
+      }
+    }
     const sent = options.bufferStreams ? asked.map(whole) : asked
     return sent.map(({ dynamic = false, refusal, ...request }) => ({
       request: { ...request, method: input.method, headers, ...(stream === undefined ? {} : { stream }) },
@@ -164,21 +181,41 @@ export const plan = (
     }))
   })
 
+/** Most characters of the headers that a leg sends to its provider. */
+const maxHeaders = 131_072
+
 const headerValue = (value: unknown): string | undefined => {
   if (value === null || value === undefined) return undefined
-  return typeof value === "object" ? JSON.stringify(value) : String(value)
+  return typeof value === "object" ? asciiJson(value) : String(value)
 }
 
-const headersOf = (u: unknown): HeaderMap | undefined => {
-  if (u === undefined || u === null) return {}
-  if (!isRecord(u)) return undefined
-  const out: Record<string, string> = {}
-  for (const [name, value] of Object.entries(u)) {
+/** Fails with the field, from its dot on, and what it accepts. */
+type Read<A> = Result.Result<A, readonly [field: string, accepted: string]>
+
+const headersOf = (u: unknown): Read<HeaderMap> => {
+  if (u === undefined || u === null) return Result.succeed({})
+  if (!isRecord(u)) return Result.fail([".headers", "an object of header values"])
+  const out = new Map<string, string>()
+  let size = 0
+  for (const [written, value] of Object.entries(u)) {
     const text = headerValue(value)
-    if (text !== undefined) out[name.toLowerCase()] = text
+    if (text === undefined) continue
+    const name = written.toLowerCase()
+    if (!isFieldName(name)) return Result.fail([".headers", "names of HTTP headers"])
+    // What talks to the gateway goes no further, and is checked where it is read.
+    if (!name.startsWith("cf-")) {
+      if (!isFieldValue(text)) return Result.fail([`.headers.${name}`, fieldValueAccepted])
+      size += name.length + text.length
+    }
+    out.set(name, text)
   }
-  return out
+  return size > maxHeaders
+    ? Result.fail([".headers", `at most ${maxHeaders} characters`])
+    : Result.succeed(Object.fromEntries(out))
 }
+
+/** Longest slug of a provider, whether it exists or not. */
+const maxProvider = 128
 
 /** Reads one element of a universal request. */
 export const fromUniversal = (
@@ -189,16 +226,23 @@ export const fromUniversal = (
   const fail = (field: string, accepted: string) => Result.fail(badRequest(`[${index}]${field}: expected ${accepted}`))
   if (!isRecord(u)) return fail("", "an object with provider, endpoint, headers and query")
   const { authorization, config, endpoint, provider, query } = u
-  if (typeof provider !== "string" || provider === "") return fail(".provider", "a provider slug")
+  if (typeof provider !== "string" || provider === "" || provider.length > maxProvider) {
+    return fail(".provider", `a provider slug of at most ${maxProvider} characters`)
+  }
   if (typeof endpoint !== "string") return fail(".endpoint", "a path at the provider")
+  const path = endpoint.replace(/^\/+/, "")
+  if (!isInside(path)) return fail(".endpoint", insideAccepted)
   if (query === undefined) return fail(".query", "the provider's request body")
   if (config !== undefined && !isRecord(config)) return fail(".config", "an object")
   const own = headersOf(u["headers"])
-  if (own === undefined) return fail(".headers", "an object of header values")
-  const headers = typeof authorization === "string" ? { authorization, ...own } : own
+  if (Result.isFailure(own)) return fail(...own.failure)
+  if (typeof authorization === "string" && !isFieldValue(authorization)) {
+    return fail(".authorization", fieldValueAccepted)
+  }
+  const headers = typeof authorization === "string" ? { authorization, ...own.success } : own.success
   return Result.succeed({
     provider,
-    endpoint: endpoint.replace(/^\/+/, ""),
+    endpoint: path,
     method: "POST",
     headers,
     layers: [RequestOptions.fromConfig(config), headers, requestHeaders],

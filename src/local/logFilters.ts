@@ -266,8 +266,8 @@ export const parse = (params: URLSearchParams, use: "list" | "delete"): Result.R
 const rangeOf = (name: string, values: ReadonlyArray<number | null>): Record<string, number | null> => {
   const numbers = values.filter((value): value is number => value !== null)
   return {
-    [`min_${name}`]: numbers.length === 0 ? null : Math.min(...numbers),
-    [`max_${name}`]: numbers.length === 0 ? null : Math.max(...numbers)
+    [`min_${name}`]: numbers.length === 0 ? null : numbers.reduce((a, b) => Math.min(a, b)),
+    [`max_${name}`]: numbers.length === 0 ? null : numbers.reduce((a, b) => Math.max(a, b))
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Log entries of all gateways, in memory and bounded, with the search that the logs API offers.
  */
+import * as Bounded from "./bounded.ts"
 import type { Metadata } from "./requestOptions.ts"
 
 /** One leg of one request. Names are those of the logs API. */
@@ -36,6 +37,7 @@ export interface LogEntry {
   readonly response_size: number
   /** Absent when bodies are not collected. */
   readonly request: string | undefined
+  readonly request_complete: boolean
   readonly response: string | undefined
   readonly response_complete: boolean
   /** From when on the entry can be read. */
@@ -53,33 +55,63 @@ export interface LogStore {
   readonly clear: () => void
 }
 
-export const make = (keep: number): LogStore => {
-  const entries = new Map<string, LogEntry>()
+const headLimit = 1000
+
+const sizeOf = (entry: LogEntry): number =>
+  Bounded.overhead +
+  Bounded.textBytes(
+    entry.provider,
+    entry.model,
+    entry.path,
+    entry.request_content_type,
+    entry.response_content_type,
+    entry.event_id,
+    entry.user_agent,
+    entry.request,
+    entry.response,
+    ...Object.entries(entry.metadata ?? {}).flatMap(([key, value]) => [key, String(value)])
+  )
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder()
+
+/** The beginning of a text. Not by `slice` alone: in V8 that keeps all of the text. */
+const beginning = (body: string | undefined): string | undefined =>
+  body === undefined || body.length <= headLimit ? body : decoder.decode(encoder.encode(body.slice(0, headLimit)))
+
+/** The entry as it is kept: one that alone is too large keeps its facts and the beginning of its bodies. */
+const fitting = (entry: LogEntry, keepBytes: number): LogEntry =>
+  sizeOf(entry) <= keepBytes
+    ? entry
+    : {
+        ...entry,
+        request: beginning(entry.request),
+        request_complete: entry.request_complete && (entry.request?.length ?? 0) <= headLimit,
+        response: beginning(entry.response),
+        response_complete: entry.response_complete && (entry.response?.length ?? 0) <= headLimit
+      }
+
+export const make = (keep: number, keepBytes: number): LogStore => {
+  const entries = Bounded.make<string, LogEntry>({ entries: keep, bytes: keepBytes, sizeOf })
   const visible = (entry: LogEntry, gateway: string, now: number): boolean =>
     entry.gateway === gateway && entry.visible_at <= now
   return {
-    add: (entry) => {
-      entries.set(entry.id, entry)
-      const oldest = entries.size > keep ? entries.keys().next().value : undefined
-      if (oldest !== undefined) entries.delete(oldest)
-    },
+    add: (entry) => entries.set(entry.id, fitting(entry, keepBytes)),
     update: (id, change) => {
       const entry = entries.get(id)
-      if (entry !== undefined) entries.set(id, change(entry))
+      if (entry !== undefined) entries.set(id, fitting(change(entry), keepBytes))
     },
     get: (gateway, id, now) => {
       const entry = entries.get(id)
       return entry !== undefined && visible(entry, gateway, now) ? entry : undefined
     },
-    all: (gateway, now) => Array.from(entries.values()).filter((entry) => visible(entry, gateway, now)),
+    all: (gateway, now) => entries.values().filter((entry) => visible(entry, gateway, now)),
     remove: (ids) => {
       for (const id of ids) entries.delete(id)
     },
-    clear: () => entries.clear()
+    clear: entries.clear
   }
 }
-
-const headLimit = 1000
 
 const head = (body: string | undefined): { readonly head: string; readonly complete: boolean } =>
   body === undefined
@@ -124,7 +156,7 @@ export const single = (entry: LogEntry): Record<string, unknown> => {
     request_size: entry.request_size,
     response_size: entry.response_size,
     request_head: request.head,
-    request_head_complete: request.complete,
+    request_head_complete: request.complete && entry.request_complete,
     response_head: response.head,
     response_head_complete: response.complete && entry.response_complete
   }

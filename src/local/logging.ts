@@ -86,9 +86,29 @@ export const entryOf = (gateway: Gateway, job: Job, plan: LegPlan, index: number
     request_size: body?.length ?? 0,
     response_size: response === undefined ? 0 : new TextEncoder().encode(response).length,
     request: collectPayload ? text(body) : undefined,
+    request_complete: true,
     response: collectPayload ? response : undefined,
     response_complete: response !== undefined,
     visible_at: result.visibleAt
+  }
+}
+
+/** The beginning of a text that comes as bytes. A large chunk is not decoded for it, and not held. */
+const makeHead = () => {
+  const decoder = new TextDecoder()
+  let text = ""
+  let complete = true
+  return {
+    push: (bytes: Uint8Array): void => {
+      // A unit of UTF-16 has at most three bytes, and those of one before may be missing still.
+      const room = 3 * (headLimit - text.length)
+      if (bytes.length > room) complete = false
+      if (room > 0) text += decoder.decode(bytes.subarray(0, room), { stream: true })
+    },
+    end: (): { readonly text: string; readonly complete: boolean } => {
+      text += decoder.decode()
+      return { text: text.slice(0, headLimit), complete: complete && text.length <= headLimit }
+    }
   }
 }
 
@@ -105,18 +125,18 @@ export const streamObserver = (
 ): Observer => {
   const decoder = new TextDecoder()
   const usage = usageScanner()
+  const kept = makeHead()
   let size = 0
-  let head = ""
   return {
     chunk: (bytes) => {
       size += bytes.length
-      const part = decoder.decode(bytes, { stream: true })
-      usage.push(part)
-      if (head.length < headLimit) head += part
+      usage.push(decoder.decode(bytes, { stream: true }))
+      kept.push(bytes)
     },
     end: (how) =>
       logs.update(id, (entry) => {
         const { input, output } = usage.end()
+        const { complete, text } = kept.end()
         return {
           ...entry,
           duration: now() - entry.created_at,
@@ -125,8 +145,8 @@ export const streamObserver = (
           tokens_out: output,
           cost: costOf(options, { input, output }),
           response_size: size,
-          response: options.collectPayload ? head : undefined,
-          response_complete: how === "answered" && head.length < headLimit,
+          response: options.collectPayload ? text : undefined,
+          response_complete: how === "answered" && complete,
           visible_at: now() + freshLogDelay
         }
       })

@@ -11,7 +11,7 @@ import { type Incoming, jsonBody } from "./http.ts"
 import { metaInfo, parse } from "./logFilters.ts"
 import { type LogEntry, listItem, single } from "./logStore.ts"
 import type { Answer, Disconnect } from "./protocol.ts"
-import type { Metadata } from "./requestOptions.ts"
+import { type Metadata, maxMetadata } from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 
 type Handled = Effect.Effect<Answer, Refusal | Disconnect>
@@ -44,6 +44,7 @@ const remove = Effect.fnUntraced(function* (core: Core, gateway: Gateway, params
 const isFlat = (u: unknown): u is Metadata =>
   isRecord(u) &&
   Object.keys(u).length <= 5 &&
+  JSON.stringify(u).length <= maxMetadata &&
   Object.values(u).every((value) => ["string", "number", "boolean"].includes(typeof value))
 
 /** The change that a PATCH asks for. */
@@ -61,7 +62,11 @@ const change = (body: unknown): Result.Result<(entry: LogEntry) => LogEntry, Ref
     return Result.fail(badRequest("score: expected a number or null"))
   }
   if (metadata !== undefined && metadata !== null && !isFlat(metadata)) {
-    return Result.fail(badRequest("metadata: expected at most 5 strings, numbers or booleans, or null"))
+    return Result.fail(
+      badRequest(
+        `metadata: expected at most 5 strings, numbers or booleans of at most ${maxMetadata} characters as JSON, or null`
+      )
+    )
   }
   return Result.succeed((entry) => ({
     ...entry,

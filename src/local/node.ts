@@ -75,23 +75,52 @@ const isAddress = (address: AddressInfo | string | null): address is AddressInfo
 // The path decides which surface answers; the `Host` header is checked by itself.
 const urlOf = (target: string): string => (target.startsWith("/") ? `http://local.gateway${target}` : target)
 
+/** The body of a request on its way in. */
+interface Upload {
+  readonly body: ReadableStream<Uint8Array>
+  /** Whether somebody began to read it, and gave up. */
+  readonly isAbandoned: () => boolean
+  /** Reads so many more bytes and throws them away. */
+  readonly discard: (bytes: number) => Promise<void>
+}
+
 // Touched only when somebody reads: Node then throws an unread body away itself, and the connection stays usable.
-const bodyOf = (incoming: Http.IncomingMessage): ReadableStream<Uint8Array> => {
+const uploadOf = (incoming: Http.IncomingMessage): Upload => {
   let chunks: AsyncIterator<Uint8Array> | undefined
-  return new ReadableStream<Uint8Array>(
+  let abandoned = false
+  const next = (): Promise<IteratorResult<Uint8Array>> => {
+    chunks ??= incoming[Symbol.asyncIterator]()
+    return chunks.next()
+  }
+  const body = new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
-        chunks ??= incoming[Symbol.asyncIterator]()
-        const next = await chunks.next()
-        if (next.done === true) controller.close()
-        else controller.enqueue(next.value)
+        const chunk = await next()
+        if (chunk.done === true) controller.close()
+        else controller.enqueue(chunk.value)
+      },
+      cancel: () => {
+        abandoned = true
       }
     },
     { highWaterMark: 0 }
   )
+  return {
+    body,
+    isAbandoned: () => abandoned,
+    discard: async (bytes) => {
+      for (let left = bytes; left > 0; ) {
+        const chunk = await next()
+        if (chunk.done === true) return
+        left -= chunk.value.length
+      }
+      // The rest stays with the client, which waits for room that does not come.
+      await new Promise(() => undefined)
+    }
+  }
 }
 
-const toRequest = (incoming: Http.IncomingMessage): Request => {
+const toRequest = (incoming: Http.IncomingMessage, { body }: Upload): Request => {
   const headers = new Headers()
   for (let i = 0; i + 1 < incoming.rawHeaders.length; i += 2) {
     headers.append(incoming.rawHeaders[i] ?? "", incoming.rawHeaders[i + 1] ?? "")
@@ -104,7 +133,6 @@ const toRequest = (incoming: Http.IncomingMessage): Request => {
   // HTTP/1.0 may leave it out. No caller gets around the check like that.
   if (!headers.has("host")) headers.set("host", "")
   if (verb === "GET" || verb === "HEAD") return new Request(url, { method: verb, headers })
-  const body = bodyOf(incoming)
   const init: RequestInit & { readonly duplex: "half" } = { method: verb, headers, body, duplex: "half" }
   return new Request(url, init)
 }
@@ -150,15 +178,33 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
     )
   })
 
+/** How much of a refused body is still taken, and how long, so that a client that only writes comes to read the answer. */
+const lingerBytes = 16 * 1024 * 1024
+const lingerTime = Duration.seconds(1)
+
+/** Answers a request whose body is not read to its end. The connection then ends: the rest of the body is on it. */
+const sendEarly = (outgoing: Http.ServerResponse, response: Response, upload: Upload): Effect.Effect<void, unknown> =>
+  Effect.gen(function* () {
+    const body = new Uint8Array(yield* Effect.promise(() => response.arrayBuffer()))
+    outgoing.statusCode = response.status
+    outgoing.setHeaders(response.headers)
+    outgoing.setHeader("connection", "close")
+    outgoing.setHeader("content-length", body.length)
+    outgoing.write(body)
+    yield* Effect.timeoutOption(Effect.ignore(Effect.tryPromise(() => upload.discard(lingerBytes))), lingerTime)
+    outgoing.end()
+  })
+
 const plain = (status: number, text: string): Response =>
   new Response(text, { status, headers: { "content-type": "text/plain; charset=utf-8", ...sealing } })
 
 const exchange = (
   gateway: LocalGateway.LocalGateway,
   incoming: Http.IncomingMessage,
-  outgoing: Http.ServerResponse
+  outgoing: Http.ServerResponse,
+  upload = uploadOf(incoming)
 ): Effect.Effect<void> =>
-  Effect.try({ try: () => toRequest(incoming), catch: () => plain(400, "malformed request") }).pipe(
+  Effect.try({ try: () => toRequest(incoming, upload), catch: () => plain(400, "malformed request") }).pipe(
     Effect.flatMap(gateway.handle),
     Effect.catchIf(
       (error) => error instanceof Response,
@@ -167,7 +213,11 @@ const exchange = (
     Effect.catchDefect(() =>
       Effect.as(Effect.logError("LocalGateway: an upstream died"), plain(500, "an upstream of the local gateway died"))
     ),
-    Effect.flatMap((response) => send(outgoing, response)),
+    Effect.flatMap((response) =>
+      upload.isAbandoned() || (response.status === 413 && !incoming.complete)
+        ? sendEarly(outgoing, response, upload)
+        : send(outgoing, response)
+    ),
     // A `Disconnect`, or a body that broke off: the client must notice.
     Effect.catchCause(() => Effect.sync(() => void outgoing.destroy()))
   )

@@ -76,9 +76,9 @@ const refusalOf = (outcome: Exclude<Outcome, { readonly _tag: "Answered" }>): Re
 
 const eventIdOf = ({ plan, requestId }: Step): string => plan.options.eventId ?? requestId
 
-const cacheKeyOf = ({ gateway }: Job, { options, refusal, request }: LegPlan): string | undefined =>
+const cacheKeyOf = ({ gateway }: Job, { options, refusal, request }: LegPlan): Effect.Effect<string | undefined> =>
   gateway === undefined || options.cacheTtl === undefined || refusal !== undefined
-    ? undefined
+    ? Effect.succeed(undefined)
     : Cache.keyOf(gateway.id, request, options.cacheKey)
 
 const metaHeaders = (step: Step, logId: string | undefined, hit: boolean): Headers => {
@@ -206,7 +206,7 @@ export const run = Effect.fnUntraced(function* (core: Core, job: Job): Effect.fn
   const requestId = yield* core.nextId
   const now = (): number => clock.currentTimeMillisUnsafe()
   for (const [index, plan] of job.legs.entries()) {
-    const step: Step = { core, job, plan, index, requestId, now, cacheKey: cacheKeyOf(job, plan) }
+    const step: Step = { core, job, plan, index, requestId, now, cacheKey: yield* cacheKeyOf(job, plan) }
     // A hit is served before any limit is looked at.
     const hit = yield* fromCache(step)
     if (hit !== undefined) return hit

@@ -55,10 +55,26 @@ export const redactHeaders = (headers: Readonly<Record<string, string>>): Record
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isCredential(name) ? redacted : value]))
 
 /** An endpoint whose query parameters may carry a key (`?key=…`). */
-export const redactEndpoint = (endpoint: string): string =>
-  endpoint.replace(/([?&])([^=&#]+)=([^&#]*)/g, (whole, separator: string, name: string) =>
-    isCredential(name) || /^key$/i.test(name) ? `${separator}${name}=${redacted}` : whole
-  )
+export const redactEndpoint = (endpoint: string): string => {
+  let out = ""
+  let shown = 0
+  let name = -1
+  // One pass and no pattern: whoever sends the text would decide how often a pattern starts again.
+  for (let i = 0; i < endpoint.length; i++) {
+    const c = endpoint[i]
+    if (c === "?" || c === "&") name = i + 1
+    if (c !== "=" || name < 0) continue
+    const text = endpoint.slice(name, i)
+    name = -1
+    if (!isCredential(text) && !/key$/i.test(text)) continue
+    out += `${endpoint.slice(shown, i + 1)}${redacted}`
+    const next = endpoint.indexOf("&", i)
+    if (next < 0) return out
+    shown = next
+    i = next - 1
+  }
+  return out + endpoint.slice(shown)
+}
 
 /** The header values that belong to the cache key: two callers with different keys do not share entries. */
 export const credentialsOf = (headers: Readonly<Record<string, string>>): ReadonlyArray<string> =>

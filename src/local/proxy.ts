@@ -3,6 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import { baseUrlAccepted, isBaseUrl } from "../internal/baseUrl.ts"
+import { trimSlashes } from "../internal/trimSlashes.ts"
+import { insideAccepted, isInside } from "./endpoints.ts"
+import { badRequest, dataPlaneError } from "./errors.ts"
 import { type Handler, UpstreamFailure } from "./protocol.ts"
 import type { ProxyOptions } from "./Upstream.ts"
 
@@ -24,22 +28,29 @@ const notForwarded = new Set([
 
 /** Joins a base URL and an endpoint; the one path part that both sides like to carry appears once. */
 export const join = (baseUrl: string, endpoint: string): string => {
-  const base = baseUrl.replace(/\/+$/, "")
+  const base = trimSlashes(baseUrl)
   const path = base.endsWith("/v1") && endpoint.startsWith("v1/") ? endpoint.slice(3) : endpoint
   return `${base}/${path}`
 }
 
-export const problem = (options: ProxyOptions): { readonly field: string; readonly accepted: string } | undefined => {
-  const protocol = URL.canParse(options.baseUrl) ? new URL(options.baseUrl).protocol : ""
-  return protocol === "http:" || protocol === "https:"
-    ? undefined
-    : { field: "baseUrl", accepted: "an absolute http or https URL" }
+/** The URL of an endpoint; `undefined` when it is not below the base, however a client came to write it. */
+const below = (baseUrl: string, endpoint: string): URL | undefined => {
+  const [base, url] = [new URL(baseUrl), new URL(join(baseUrl, endpoint))]
+  const inside = url.origin === base.origin && url.pathname.startsWith(`${trimSlashes(base.pathname)}/`)
+  return isInside(endpoint) && inside ? url : undefined
 }
+
+export const problem = (options: ProxyOptions): { readonly field: string; readonly accepted: string } | undefined =>
+  isBaseUrl(options.baseUrl) ? undefined : { field: "baseUrl", accepted: `an absolute ${baseUrlAccepted}` }
 
 export const handler = (options: ProxyOptions): Handler => {
   const fetch = options.fetch ?? globalThis.fetch
-  return (request) =>
-    Effect.tryPromise({
+  return (request) => {
+    const url = below(options.baseUrl, request.endpoint)
+    if (url === undefined) {
+      return Effect.succeed(dataPlaneError(badRequest(`endpoint: expected ${insideAccepted}`)))
+    }
+    return Effect.tryPromise({
       try: (signal) => {
         const headers = new Headers()
         for (const [name, value] of Object.entries(request.headers)) {
@@ -48,7 +59,7 @@ export const handler = (options: ProxyOptions): Handler => {
         for (const [name, value] of Object.entries(options.headers ?? {})) {
           headers.set(name, Redacted.isRedacted(value) ? Redacted.value(value) : value)
         }
-        return fetch(join(options.baseUrl, request.endpoint), {
+        return fetch(url.href, {
           method: request.method,
           headers,
           body: request.body ?? null,
@@ -66,4 +77,5 @@ export const handler = (options: ProxyOptions): Handler => {
         return { status: response.status, headers, body: response.body }
       })
     )
+  }
 }

@@ -2,6 +2,7 @@
  * The `cf-aig-*` options of a leg: read from several layers of headers, nearest first, then from the gateway.
  */
 import * as Result from "effect/Result"
+import { headerValueAccepted, isHeaderValue } from "../internal/headers.ts"
 import { isRecord } from "./dialect.ts"
 import { badRequest, code, type Refusal, refuse } from "./errors.ts"
 import { type HeaderMap, parseJson } from "./http.ts"
@@ -44,6 +45,11 @@ export interface RequestOptions {
 const keyedTtl = 300
 const minTtl = 60
 const maxTtl = 30 * 24 * 60 * 60
+
+/** Longest event id: every answer has it in a header. Characters. */
+const maxEventId = 4096
+/** Longest metadata as JSON. Characters. */
+export const maxMetadata = 16_384
 
 /** Header names of a leg's `config`. */
 export const configHeaders: Readonly<Record<string, string>> = {
@@ -94,12 +100,12 @@ export const fromBinding = (gateway: unknown): HeaderMap => ({
 export const parseMetadata = (source: string | undefined): Metadata | null => {
   const value = source === undefined ? undefined : parseJson(source)
   if (!isRecord(value)) return null
-  const out: Record<string, string | number | boolean> = {}
+  const out = new Map<string, string | number | boolean>()
   for (const [key, entry] of Object.entries(value)) {
     if (typeof entry !== "string" && typeof entry !== "number" && typeof entry !== "boolean") return null
-    if (!key.startsWith("cf.") && Object.keys(out).length < 5) out[key] = entry
+    if (!key.startsWith("cf.") && out.size < 5) out.set(key, entry)
   }
-  return Object.keys(out).length === 0 ? null : out
+  return out.size === 0 ? null : Object.fromEntries(out)
 }
 
 const amount = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u) && u >= 0
@@ -177,15 +183,23 @@ export const resolve = (layers: ReadonlyArray<HeaderMap>, gateway: Gateway): Res
     )
   }
   const byokAlias = read.raw("cf-aig-byok-alias")
+  const eventId = read.raw("cf-aig-event-id")
+  if (eventId !== undefined && !(isHeaderValue(eventId) && eventId.length <= maxEventId)) {
+    read.fail("cf-aig-event-id", `${headerValueAccepted}, 1 to ${maxEventId} characters`)
+  }
+  const metadata = read.raw("cf-aig-metadata")
+  if (metadata !== undefined && metadata.length > maxMetadata) {
+    read.fail("cf-aig-metadata", `at most ${maxMetadata} characters`)
+  }
   const options: RequestOptions = {
     skipCache: read.flag("cf-aig-skip-cache", "cf-skip-cache") ?? false,
     cacheTtl: ttl > 0 ? ttl : cacheKey === undefined ? undefined : keyedTtl,
     cacheKey,
     collectLog: read.flag("cf-aig-collect-log") ?? gateway.collectLogs,
     collectPayload: read.flag("cf-aig-collect-log-payload") ?? true,
-    metadata: parseMetadata(read.raw("cf-aig-metadata")),
+    metadata: parseMetadata(metadata),
     customCost,
-    eventId: read.raw("cf-aig-event-id"),
+    eventId,
     requestTimeout: timeout === 0 ? undefined : timeout,
     maxAttempts: read.whole(["cf-aig-max-attempts"], (n) => n >= 1 && n <= 5, "1 to 5") ?? gateway.maxAttempts,
     retryDelay: read.whole(["cf-aig-retry-delay"], (n) => n <= 5000, "0 to 5000 milliseconds") ?? gateway.retryDelay,

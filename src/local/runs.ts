@@ -2,6 +2,7 @@
  * Streamed runs that a client can take up again. What was sent is kept for a while; when the client leaves, the
  * provider's answer is read on.
  */
+import { headerBytes, overhead } from "./bounded.ts"
 import type { Answer } from "./protocol.ts"
 
 type Bytes = Uint8Array<ArrayBufferLike>
@@ -9,10 +10,8 @@ type Bytes = Uint8Array<ArrayBufferLike>
 /** How long a run can be taken up, in milliseconds from its start: five and a half minutes. */
 export const lifetime = 330_000
 
-/** Most bytes of one run that are kept; a longer one cannot be taken up any more. */
-const maxBytes = 32 * 1024 * 1024
-/** Most bytes of all runs together; the oldest go first. */
-const maxTotal = 64 * 1024 * 1024
+/** What one chunk costs beside its bytes. A stream may come in chunks of one byte. */
+const chunkOverhead = 128
 
 /** A place in a run. */
 interface Cursor {
@@ -36,6 +35,8 @@ interface Run {
   readonly stop: () => void
 }
 
+const costOf = (chunk: Bytes): number => chunk.length + chunkOverhead
+
 const makeRun = (
   facts: Pick<Run, "gateway" | "headers" | "expiresAt">,
   body: ReadableStream<Bytes>,
@@ -51,14 +52,14 @@ const makeRun = (
     else if (result.done) run.state = "ended"
     else {
       run.chunks.push(result.value)
-      run.bytes += result.value.length
-      kept(result.value.length)
+      run.bytes += costOf(result.value)
+      kept(costOf(result.value))
     }
   }
   const run: Run = {
     ...facts,
     chunks: [],
-    bytes: 0,
+    bytes: overhead + headerBytes(facts.headers),
     dropped: 0,
     state: "open",
     client: { index: 0 },
@@ -127,7 +128,9 @@ export interface Runs {
   readonly clear: () => void
 }
 
-export const make = (): Runs => {
+/** Makes an empty store. `maxTotal` bounds the bytes of all runs together, half of it those of one; the oldest go first. */
+export const make = (maxTotal: number): Runs => {
+  const maxBytes = maxTotal / 2
   const runs = new Map<string, Run>()
   let total = 0
   const keeps = (id: string, run: Run): boolean => runs.get(id) === run
@@ -137,7 +140,7 @@ export const make = (): Runs => {
       run.stop()
       return
     }
-    for (const chunk of run.chunks.splice(0, run.client.index - run.dropped)) run.bytes -= chunk.length
+    for (const chunk of run.chunks.splice(0, run.client.index - run.dropped)) run.bytes -= costOf(chunk)
     run.dropped = run.client.index
   }
   const forget = (id: string, run: Run): void => {
@@ -164,10 +167,15 @@ export const make = (): Runs => {
         if (!keeps(id, run)) return
         total += bytes
         if (run.bytes > maxBytes) forget(id, run)
+        for (const [oldest, other] of runs) {
+          if (total <= maxTotal) return
+          forget(oldest, other)
+        }
       })
       const cursor: Cursor = { index: 0 }
       run.client = cursor
       runs.set(id, run)
+      total += run.bytes
       const pull = async (): Promise<Bytes | undefined> => {
         const chunk = await next(run, cursor)
         if (!keeps(id, run)) trim(run)

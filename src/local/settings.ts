@@ -6,6 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import { maxAttempts, maxCacheTtl, maxRetryDelay } from "../GatewayOptions.ts"
+import { baseUrlAccepted, isBaseUrl } from "../internal/baseUrl.ts"
+import { isHeaderValue } from "../internal/headers.ts"
 import { type Allowed, hostname, isOrigin } from "./browserGuard.ts"
 import type { GatewaySettings, Model, Options } from "./LocalGateway.ts"
 import { defaultModels, knownSlugs } from "./providers.ts"
@@ -27,6 +29,31 @@ export interface Gateway {
   readonly bufferStreams: boolean
 }
 
+/** How much is kept: entries, and bytes of memory. */
+export interface Keep {
+  readonly logs: number
+  readonly calls: number
+  readonly logBytes: number
+  readonly callBytes: number
+  readonly cacheBytes: number
+  readonly runBytes: number
+}
+
+const mebibyte = 1024 * 1024
+
+/** What is kept unless the options say otherwise. Together with requests in flight it fits into a heap of 700 MB. */
+export const defaultKeep: Keep = {
+  logs: 10_000,
+  calls: 10_000,
+  logBytes: 64 * mebibyte,
+  callBytes: 64 * mebibyte,
+  cacheBytes: 64 * mebibyte,
+  runBytes: 64 * mebibyte
+}
+
+/** Bytes that the bodies of all requests in flight may have together, unless the options say otherwise. */
+const defaultInFlightBytes = 256 * mebibyte
+
 /** Everything that {@link resolve} checked. */
 export interface Settings {
   /** What answers say. */
@@ -46,8 +73,9 @@ export interface Settings {
   /** Milliseconds. */
   readonly freshLogDelay: number
   readonly resumableRuns: boolean
-  readonly keepLogs: number
-  readonly keepCalls: number
+  readonly keep: Keep
+  /** Bytes. */
+  readonly inFlightBytes: number
 }
 
 const method = "LocalGateway.make"
@@ -121,9 +149,10 @@ const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Ch
     for (const [index, model] of models.entries()) {
       const slash = model.indexOf("/")
       check(
-        slash > 0 && slash < model.length - 1 && slugs.has(model.slice(0, slash)),
+        // An answer names it in a header.
+        slash > 0 && slash < model.length - 1 && slugs.has(model.slice(0, slash)) && isHeaderValue(model),
         `routes.${name}[${index}]`,
-        "provider-slug/model with a known provider"
+        "provider-slug/model with a known provider, in printable ASCII"
       )
     }
   }
@@ -155,6 +184,25 @@ const allowed = (options: Options, check: Check): Allowed => {
   return { hosts: new Set([...names, ...own]), origins: new Set(origins) }
 }
 
+const keep = (options: Options, check: Check): Keep => {
+  const stray = Object.keys(options.keep ?? {}).find((name) => !Object.hasOwn(defaultKeep, name))
+  check(stray === undefined, `keep.${stray}`, `one of ${Object.keys(defaultKeep).join(", ")}`)
+  const read = (name: keyof Keep): number => {
+    const value = options.keep?.[name] ?? defaultKeep[name]
+    const unit = name.endsWith("Bytes") ? "a whole number of bytes" : "a whole number"
+    check(isWhole(value, 0, Number.MAX_SAFE_INTEGER), `keep.${name}`, `${unit} from 0`)
+    return value
+  }
+  return {
+    logs: read("logs"),
+    calls: read("calls"),
+    logBytes: read("logBytes"),
+    callBytes: read("callBytes"),
+    cacheBytes: read("cacheBytes"),
+    runBytes: read("runBytes")
+  }
+}
+
 /** Checks options; fails with the first field that is wrong. */
 export const resolve = (options: Options): Effect.Effect<Settings, GatewayError> => {
   let problem: GatewayError | undefined
@@ -182,22 +230,15 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
     check(idPattern.test(id), `gateways.${id}`, `an id of ${idAccepted}`)
     gateways.set(id, gateway(id, settings, hasToken, check))
   }
-  if (options.baseUrl !== undefined) {
-    check(
-      /^https?:$/.test(URL.canParse(options.baseUrl) ? new URL(options.baseUrl).protocol : ""),
-      "baseUrl",
-      "an absolute http or https URL"
-    )
-  }
   const reachable = allowed(options, check)
+  check(options.baseUrl === undefined || isBaseUrl(options.baseUrl), "baseUrl", `an absolute ${baseUrlAccepted}`)
   const all = upstreams(options, check)
   const named = routes(options, all, check)
   const freshLogDelay = options.freshLogDelay ?? 0
   check(Number.isFinite(freshLogDelay) && freshLogDelay >= 0, "freshLogDelay", "0 or more milliseconds")
-  const keepLogs = options.keep?.logs ?? 10_000
-  const keepCalls = options.keep?.calls ?? 10_000
-  check(isWhole(keepLogs, 0, Number.MAX_SAFE_INTEGER), "keep.logs", "a whole number from 0")
-  check(isWhole(keepCalls, 0, Number.MAX_SAFE_INTEGER), "keep.calls", "a whole number from 0")
+  const kept = keep(options, check)
+  const inFlightBytes = options.inFlightBytes ?? defaultInFlightBytes
+  check(isWhole(inFlightBytes, 1, Number.MAX_SAFE_INTEGER), "inFlightBytes", "a whole number of bytes from 1")
   if (problem !== undefined) return Effect.fail(problem)
   return Effect.succeed({
     account,
@@ -213,7 +254,7 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
     envelope: options.envelope,
     freshLogDelay,
     resumableRuns: options.resumableRuns ?? true,
-    keepLogs,
-    keepCalls
+    keep: kept,
+    inFlightBytes
   })
 }

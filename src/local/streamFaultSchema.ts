@@ -2,6 +2,7 @@
  * The vocabulary of faults inside a stream of events.
  */
 import * as Schema from "effect/Schema"
+import { isTooDeep, maxJsonDepth } from "../internal/jsonDepth.ts"
 import * as Delay from "./delay.ts"
 import { type Field, problem as fieldProblem, type Problem } from "./fields.ts"
 
@@ -24,7 +25,22 @@ const Position = Schema.Union([
  */
 export type Position = typeof Position.Type
 
-const body = { body: Schema.optionalKey(Schema.Unknown) }
+const isWritable = (body: unknown): boolean => {
+  if (typeof body === "string" || body === undefined) return true
+  try {
+    const text: unknown = JSON.stringify(body)
+    return typeof text === "string" && !isTooDeep(text)
+  } catch {
+    return false
+  }
+}
+
+/** The body of a scripted answer: text as it is, anything else as JSON. */
+export const Writable = Schema.Unknown.check(
+  Schema.makeFilter((body) => (isWritable(body) ? undefined : `expected JSON of at most ${maxJsonDepth} levels`))
+)
+
+const body = { body: Schema.optionalKey(Writable) }
 const ErrorAt = Schema.Union([Schema.Struct({ ...AtEvent, ...body }), Schema.Struct({ ...AtDelta, ...body })])
 
 const whole = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
@@ -82,7 +98,7 @@ const fields: Readonly<Record<keyof StreamFault, Field>> = {
   noFinish: only,
   errorAfter: {
     accepts: strict(ErrorAt),
-    accepted: "{ events } or { deltas } with a whole number from 0, and optionally body"
+    accepted: `{ events } or { deltas } with a whole number from 0, and optionally body, JSON of at most ${maxJsonDepth} levels`
   },
   stallAfter: place,
   resetAfter: place,

@@ -77,33 +77,38 @@ const makeBuffer = () => {
 const LF = 10
 const CR = 13
 
-/** Index after the first blank line that ends at `from` or later; -1 when there is none yet. */
-const blankLine = (bytes: Bytes, from: number): number => {
-  for (let i = Math.max(from, 1); i < bytes.length; i++) {
+/**
+ * Index after the first blank line of the bytes from `start`; -1 when there is none yet. `before` is what comes right before
+ * `start` and belongs to the same event: the blank line may have begun there.
+ */
+const blankLine = (before: Bytes, bytes: Bytes, start: number): number => {
+  const at = (i: number): number | undefined => (i >= start ? bytes[i] : before[before.length + i - start])
+  for (let i = start; i < bytes.length; i++) {
     if (bytes[i] !== LF) continue
-    if (bytes[i - 1] === LF || (i >= 3 && bytes[i - 1] === CR && bytes[i - 2] === LF)) return i + 1
+    if (at(i - 1) === LF || (at(i - 1) === CR && at(i - 2) === LF && at(i - 3) !== undefined)) return i + 1
   }
   return -1
 }
+
+const nothing: Bytes = new Uint8Array(0)
 
 /** Cuts bytes after each blank line. */
 const split = (dialect: Dialect, self: Stream.Stream<Bytes, UpstreamFailure>): Blocks =>
   Stream.mapAccum(
     self,
     // A blank line may have begun in the last bytes of the chunk before.
-    () => ({ held: makeBuffer(), tail: new Uint8Array(0) as Bytes }),
+    () => ({ held: makeBuffer(), tail: nothing }),
     (state, chunk) => {
       const blocks: Array<Block> = []
-      let rest = chunk
       let { tail } = state
-      while (true) {
-        const end = blankLine(concat([tail, rest]), tail.length) - tail.length
-        if (end < 0) break
-        state.held.add(rest.subarray(0, end))
+      let start = 0
+      for (let end = blankLine(tail, chunk, start); end >= 0; end = blankLine(tail, chunk, start)) {
+        state.held.add(chunk.subarray(start, end))
         blocks.push(blockOf(dialect, state.held.take()))
-        rest = rest.subarray(end)
-        tail = rest.subarray(0, 0)
+        tail = nothing
+        start = end
       }
+      const rest = chunk.subarray(start)
       state.held.add(rest)
       return [{ held: state.held, tail: concat([tail, rest.subarray(-3)]).slice(-3) }, blocks] as const
     },

@@ -54,22 +54,48 @@ export interface Shaped {
   readonly pieces: Iterable<string>
 }
 
-const join = (parts: ReadonlyArray<string>, size: number): Iterable<string> => ({
+/** Words with the space before them, and the space at the end. One at a time: a text may have millions. */
+function* spacedWords(text: string): Generator<string> {
+  const pattern = /\s*\S+|\s+$/g
+  for (let found = pattern.exec(text); found !== null; found = pattern.exec(text)) yield found[0]
+}
+
+/** Joins so many parts at a time. */
+const grouped = (parts: () => Iterable<string>, size: number): Iterable<string> => ({
   *[Symbol.iterator]() {
-    for (let i = 0; i < parts.length; i += size) yield parts.slice(i, i + size).join("")
+    let group: Array<string> = []
+    for (const part of parts()) {
+      group.push(part)
+      if (group.length < size) continue
+      yield group.join("")
+      group = []
+    }
+    if (group.length > 0) yield group.join("")
   }
 })
+
+/** The first words of a text. */
+const firstWords = (text: string, limit: number): ReadonlyArray<string> => {
+  const out: Array<string> = []
+  for (const word of spacedWords(text)) {
+    if (out.length === limit) break
+    if (word.trim() !== "") out.push(word.trim())
+  }
+  return out
+}
 
 /**
  * Cuts a text into pieces of a number of words each, with the space before a word in front of it. With a number of
  * events the text's words are repeated, or cut off, until they are enough for exactly so many pieces.
  */
 export const shape = (text: string, { events, words = 1 }: StreamShape): Shaped => {
-  if (events === undefined) return { text, pieces: join(text.match(/\s*\S+|\s+$/g) ?? [""], words) }
-  const source = text.split(/\s+/).filter((word) => word !== "")
+  if (events === undefined) {
+    return { text, pieces: text === "" ? [""] : grouped(() => spacedWords(text), words) }
+  }
+  const source = firstWords(text, events * words)
   const parts = Array.from({ length: events * words }, (_, i) => {
     const word = source[i % source.length] ?? "echo"
     return i === 0 ? word : ` ${word}`
   })
-  return { text: parts.join(""), pieces: join(parts, words) }
+  return { text: parts.join(""), pieces: grouped(() => parts, words) }
 }

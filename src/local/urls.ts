@@ -2,12 +2,13 @@
  * What `getUrl` answers.
  */
 import * as Result from "effect/Result"
+import { trimSlashes } from "../internal/trimSlashes.ts"
 import type { Core } from "./core.ts"
 import { code, type Refusal, refuse } from "./errors.ts"
 
 /** The data plane URL of a gateway; with a provider, the base URL that an SDK of it wants. */
 export const gatewayUrl = (baseUrl: string, account: string, gateway: string, provider?: string): string =>
-  `${baseUrl.replace(/\/+$/, "")}/v1/${account}/${gateway}/${provider ?? ""}`
+  `${trimSlashes(baseUrl)}/v1/${account}/${gateway}/${provider ?? ""}`
 
 /** The URL for a provider; `universal` stands for none. Fails with code 2008 for an unknown slug. */
 export const urlOf = (

@@ -228,6 +228,34 @@ describe("serve", () => {
     })
   )
 
+  it.live("keeps as much as --keep says, and refuses what that cannot say", () =>
+    Effect.gen(function* () {
+      const flags = ["--keep", "calls=1", "--keep", "logBytes=0", "--in-flight", "1000"]
+      const running = yield* start(["serve", "--port", "0", "--json", ...flags])
+      const { url } = yield* ready(running)
+      const post = (text: string) =>
+        Effect.promise(() =>
+          fetch(`${url}/v1/local/default/openai/x`, { method: "POST", body: JSON.stringify({ text }) })
+        )
+      const read = (path: string) => Effect.promise(async () => (await fetch(`${url}${path}`)).json())
+      for (const text of ["a", "b"]) assert.strictEqual((yield* post(text)).status, 200)
+      assert.deepStrictEqual((yield* read("/__admin/calls")).result[0].body, { text: "b" })
+      assert.strictEqual((yield* read("/__admin/calls")).result.length, 1)
+      const logs = yield* read("/client/v4/accounts/local/ai-gateway/gateways/default/logs")
+      assert.deepStrictEqual(logs.result, [])
+      assert.strictEqual((yield* post("x".repeat(1000))).status, 503)
+      for (const [args, says] of [
+        [["--keep", "bytes=1"], "--keep bytes=…: expected one of logs, calls, logBytes"],
+        [["--keep", "logs"], "--keep: expected what=number, from 0"],
+        [["--in-flight", "0"], "--in-flight: expected a whole number of bytes from 1"]
+      ] as const) {
+        const { code, err } = yield* Effect.flatMap(start(["serve", ...args]), ({ exit }) => exit)
+        assert.strictEqual(code, 2)
+        assert.include(err, says)
+      }
+    })
+  )
+
   it.live("refuses an interface that other machines reach without a token, and a port that is taken", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0 })

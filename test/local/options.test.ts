@@ -38,7 +38,13 @@ describe("make", () => {
     [{ baseUrl: "gateway" }, "baseUrl"],
     [{ freshLogDelay: -1 }, "freshLogDelay"],
     [{ keep: { logs: -1 } }, "keep.logs"],
-    [{ keep: { calls: 0.5 } }, "keep.calls"]
+    [{ keep: { calls: 0.5 } }, "keep.calls"],
+    [{ keep: { logBytes: -1 } }, "keep.logBytes"],
+    [{ keep: { callBytes: Number.NaN } }, "keep.callBytes"],
+    [{ keep: { cacheBytes: 2 ** 60 } }, "keep.cacheBytes"],
+    [{ keep: { runBytes: 0.5 } }, "keep.runBytes"],
+    [{ keep: Object.assign({ logs: 1 }, { bytes: 1 }) }, "keep.bytes"],
+    [{ inFlightBytes: 0 }, "inFlightBytes"]
   ] as const)("%j is refused", ([options, field]) =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(LocalGateway.make(options))

@@ -1,0 +1,306 @@
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import * as Http from "node:http"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as LocalGateway from "../../src/local/LocalGateway.ts"
+import { serve } from "../../src/local/node.ts"
+import * as Upstream from "../../src/local/Upstream.ts"
+import { envRun, receive } from "./streamSupport.ts"
+import { binding, call, chat, dataPlane, leg, logs, replyOf, request, settle, started, universal } from "./support.ts"
+
+const mebibyte = 1024 * 1024
+
+/** A prompt of so many bytes. */
+const large = (bytes: number, model = "m") => leg("openai", model, { text: "x".repeat(bytes) }).query
+
+/** A body that never ends, and what became of it. */
+const endless = () => {
+  const seen = { pulled: 0, cancelled: false }
+  const piece = new Uint8Array(mebibyte).fill(0x20)
+  const body = new ReadableStream<Uint8Array>(
+    {
+      pull: (controller) => {
+        seen.pulled++
+        controller.enqueue(piece)
+      },
+      cancel: () => {
+        seen.cancelled = true
+      }
+    },
+    { highWaterMark: 0 }
+  )
+  return { body, seen }
+}
+
+const posting = (url: string, body: ReadableStream<Uint8Array>): Request => {
+  const init: RequestInit & { readonly duplex: "half" } = { method: "POST", body, duplex: "half" }
+  return new Request(url, init)
+}
+
+describe("what is kept", () => {
+  it.effect("drops the oldest calls and logs when their bytes are more than the budget", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ keep: { callBytes: 350_000, logBytes: 1_000_000 } })
+      for (const model of ["a", "b", "c", "d", "e"]) yield* chat(gateway, {}, large(100_000, model))
+      assert.deepStrictEqual(
+        (yield* gateway.calls).map(({ model }) => model),
+        ["c", "d", "e"]
+      )
+      const listed = (yield* call(gateway, "GET", logs)).json
+      // Request and answer have 100 kB each, at two bytes per character.
+      assert.deepStrictEqual(
+        listed.result.map(({ model }: { model: string }) => model),
+        ["e", "d"]
+      )
+    })
+  )
+
+  it.effect("keeps the facts of a call that alone is too large, and says that its body is cut", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ keep: { callBytes: 50_000 } })
+      yield* chat(gateway, {}, large(10_000, "small"))
+      yield* chat(gateway, {}, large(100_000))
+      const [small, cut] = yield* gateway.calls
+      assert.strictEqual(small?.model, "small")
+      assert.isUndefined(small?.cut)
+      assert.strictEqual(cut?.cut, true)
+      assert.strictEqual(cut?.body, JSON.stringify(large(100_000)).slice(0, 1000))
+      assert.deepStrictEqual([cut?.outcome, cut?.status], ["answered", 200])
+      const overHttp = (yield* call(gateway, "GET", "http://gateway.test/__admin/calls")).json.result
+      assert.deepStrictEqual(overHttp, JSON.parse(JSON.stringify(yield* gateway.calls)))
+    })
+  )
+
+  it.effect("keeps the facts of a log entry that alone is too large, and says that its bodies are cut", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ keep: { logBytes: 50_000 } })
+      const { headers } = yield* chat(gateway, {}, large(100_000))
+      const entry = (yield* call(gateway, "GET", `${logs}/${headers["cf-aig-log-id"]}`)).json.result
+      assert.isAbove(entry.request_size, 100_000)
+      assert.isAbove(entry.response_size, 100_000)
+      assert.strictEqual(entry.request_head.length, 1000)
+      assert.deepStrictEqual([entry.request_head_complete, entry.response_head_complete], [false, false])
+      const request = yield* call(gateway, "GET", `${logs}/${headers["cf-aig-log-id"]}/request`)
+      assert.strictEqual(request.text, JSON.stringify(large(100_000)).slice(0, 1000))
+    })
+  )
+
+  it.effect("counts what feedback adds to a log entry", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ keep: { logBytes: 30_000 } })
+      const ids: Array<string | undefined> = []
+      for (let i = 0; i < 2; i++) ids.push((yield* chat(gateway)).headers["cf-aig-log-id"])
+      const patched = yield* call(gateway, "PATCH", `${logs}/${ids[1]}`, { metadata: { note: "x".repeat(13_500) } })
+      assert.strictEqual(patched.status, 200)
+      assert.strictEqual((yield* call(gateway, "GET", logs)).json.result_info.total_count, 1)
+    })
+  )
+
+  it.effect("keeps nothing where a budget is 0", () =>
+    Effect.gen(function* () {
+      const keep = { callBytes: 0, logBytes: 0, cacheBytes: 0, runBytes: 0 }
+      const gateway = yield* LocalGateway.make({ keep, gateways: { default: { cacheTtl: 60 } } })
+      for (let i = 0; i < 2; i++) assert.strictEqual((yield* chat(gateway)).headers["cf-aig-cache-status"], "MISS")
+      assert.deepStrictEqual(yield* gateway.calls, [])
+      assert.strictEqual((yield* call(gateway, "GET", logs)).json.result_info.total_count, 0)
+    })
+  )
+
+  it.effect("drops the oldest cached answers when their bytes are more than the budget", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({
+        keep: { cacheBytes: 500_000 },
+        gateways: { default: { cacheTtl: 60 } }
+      })
+      const status = (model: string, bytes = 100_000) =>
+        Effect.map(chat(gateway, {}, large(bytes, model)), ({ headers }) => headers["cf-aig-cache-status"])
+      for (const model of ["a", "b", "c"]) yield* status(model)
+      assert.strictEqual(yield* status("c"), "HIT")
+      assert.strictEqual(yield* status("b"), "HIT")
+      assert.strictEqual(yield* status("a"), "MISS")
+      // One that alone is too large is not stored, and drives nothing out.
+      yield* status("huge", 400_000)
+      assert.strictEqual(yield* status("huge", 400_000), "MISS")
+      assert.strictEqual(yield* status("a"), "HIT")
+    })
+  )
+
+  it.effect("drops the oldest runs while others are read", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ keep: { runBytes: 500_000 } })
+      const messages = [{ role: "user", content: "Hello" }]
+      const faults = { "cf-aig-local-faults": JSON.stringify([{ stream: { bigEvent: 200_000 } }]) }
+      const run = Effect.suspend(() =>
+        gateway.handle(envRun("openai/gpt", { messages, stream: true }, "default", faults))
+      )
+      const open = [yield* run, yield* run, yield* run]
+      const ids = open.map(({ headers }) => headers.get("cf-aig-run-id"))
+      for (const response of open) assert.isFalse((yield* receive(response)).broken)
+      const resumed = (id: string | null | undefined) =>
+        Effect.flatMap(
+          gateway.handle(request("GET", `${binding}/ai-gateway/gateways/default/run/${id}/resume`)),
+          replyOf
+        )
+      assert.deepStrictEqual(
+        [(yield* resumed(ids[0])).status, (yield* resumed(ids[1])).status, (yield* resumed(ids[2])).status],
+        [404, 200, 200]
+      )
+    })
+  )
+
+  it.live("survives 80 calls of 2 MB, logged and cached, in a heap of 200 MB", () =>
+    Effect.gen(function* () {
+      const source = `
+        import * as Effect from "effect/Effect"
+        import * as LocalGateway from "effect-ai-gateway/local"
+        const gateway = await Effect.runPromise(LocalGateway.make({ gateways: { default: { cacheTtl: 60 } } }))
+        for (let i = 0; i < 80; i++) {
+          const body = JSON.stringify({ model: "m" + i, messages: [{ role: "user", content: "x".repeat(2e6) }] })
+          const request = new Request(gateway.url("default", "openai/chat/completions"), { method: "POST", body })
+          const response = await Effect.runPromise(gateway.handle(request))
+          await response.arrayBuffer()
+        }
+        const calls = await Effect.runPromise(gateway.handle(new Request("http://x/__admin/calls")))
+        console.log((await calls.json()).result.length)`
+      const flags = ["--max-old-space-size=200", "--conditions=effect-ai-gateway-source", "--input-type=module"]
+      const child = spawn(process.execPath, [...flags, "--eval", source], { stdio: ["ignore", "pipe", "inherit"] })
+      let out = ""
+      child.stdout.on("data", (text) => {
+        out += text
+      })
+      const [code] = yield* Effect.promise(() => once(child, "close"))
+      assert.deepStrictEqual([code, out.trim()], [0, "33"])
+    })
+  )
+})
+
+describe("a body that is too large", () => {
+  it.effect("is refused at its first byte too many, and cancelled", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const { body, seen } = endless()
+      const reply = yield* Effect.flatMap(gateway.handle(posting(dataPlane, body)), replyOf)
+      assert.deepStrictEqual([reply.status, reply.json.error[0].code], [413, 7001])
+      yield* settle
+      assert.deepStrictEqual(seen, { pulled: 101, cancelled: true })
+    })
+  )
+
+  it.effect("of an answer counts as a broken connection, and is cancelled", () =>
+    Effect.gen(function* () {
+      const { body, seen } = endless()
+      const headers = { "content-type": "application/json" }
+      const openai = Upstream.make(() => Effect.succeed({ status: 200, headers, body }))
+      const gateway = yield* LocalGateway.make({ upstreams: { openai } })
+      const reply = yield* chat(gateway)
+      assert.deepStrictEqual([reply.status, reply.json.error[0].code], [400, 2005])
+      yield* settle
+      assert.deepStrictEqual(seen, { pulled: 101, cancelled: true })
+      assert.strictEqual(yield* gateway.openBodies, 0)
+    })
+  )
+
+  it.live("gets its 413 over a socket, and the connection ends", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serve({ port: 0 })
+      const target = `${url}/v1/local/default/openai/chat/completions`
+      const outcome = yield* Effect.callback<{ status: number | undefined; text: string; sent: number }>((resume) => {
+        let [sent, text] = [0, ""]
+        let status: number | undefined
+        const piece = Buffer.alloc(mebibyte, 0x20)
+        const outgoing = Http.request(target, { method: "POST", agent: false }, (incoming) => {
+          status = incoming.statusCode
+          incoming.on("data", (chunk) => {
+            text += chunk
+          })
+        })
+        const write = (): void => {
+          if (outgoing.destroyed) return
+          sent++
+          if (outgoing.write(piece)) setImmediate(write)
+        }
+        outgoing.on("drain", write)
+        outgoing.on("error", () => undefined)
+        outgoing.on("close", () => resume(Effect.succeed({ status, text, sent })))
+        write()
+      })
+      assert.strictEqual(outcome.status, 413)
+      assert.include(outcome.text, "request body larger than")
+      assert.isBelow(outcome.sent, 200)
+    })
+  )
+})
+
+describe("many bodies at once", () => {
+  it.effect("are refused with 503 when together they are more than the gateway has room for", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 250_000, upstreams: { groq: Upstream.echo() } })
+      yield* gateway.script("openai", [{ stall: true, repeat: "forever" }])
+      const first = yield* started(chat(gateway, {}, large(100_000)))
+      const second = yield* started(chat(gateway, {}, large(100_000)))
+      const small = yield* call(gateway, "POST", `${dataPlane}/groq/chat/completions`, large(1000))
+      assert.strictEqual(small.status, 200)
+      const third = yield* chat(gateway, {}, large(100_000))
+      assert.deepStrictEqual([third.status, third.json.error[0].code, third.headers["retry-after"]], [503, 7005, "1"])
+      first.interruptUnsafe()
+      second.interruptUnsafe()
+      yield* settle
+      const fourth = yield* call(gateway, "POST", `${dataPlane}/groq/chat/completions`, large(100_000))
+      assert.strictEqual(fourth.status, 200)
+    })
+  )
+
+  it.effect("of answers count too", () =>
+    Effect.gen(function* () {
+      const answer = () => ({ status: 200, headers: {}, body: new Blob(["x".repeat(100_000)]).stream() })
+      const openai = Upstream.make(() => Effect.sync(answer))
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 50_000, upstreams: { openai } })
+      assert.deepStrictEqual((yield* chat(gateway)).json.error[0].code, 2005)
+    })
+  )
+})
+
+describe("the keys of the cache", () => {
+  const hour = { "cf-aig-cache-ttl": "3600" }
+  const status = (gateway: LocalGateway.LocalGateway, method: string, body: BodyInit, headers = {}) =>
+    Effect.map(
+      gateway.handle(
+        new Request(`${dataPlane}/openai/chat/completions`, { method, body, headers: { ...hour, ...headers } })
+      ),
+      (response) => response.headers.get("cf-aig-cache-status")
+    )
+
+  it.effect("differ where the bytes differ, also where these are no UTF-8", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const body = (byte: number) => new Uint8Array([0x7b, 0x22, 0x61, 0x22, 0x3a, 0x22, byte, 0x22, 0x7d])
+      assert.strictEqual(yield* status(gateway, "POST", body(0xff)), "MISS")
+      assert.strictEqual(yield* status(gateway, "POST", body(0xfe)), "MISS")
+      assert.strictEqual(yield* status(gateway, "POST", body(0xff)), "HIT")
+    })
+  )
+
+  it.effect("have the method and the shape that a stream was asked to have in them", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const body = JSON.stringify(leg("openai").query)
+      const events = { "cf-aig-local-stream": `{"events":2}` }
+      assert.strictEqual(yield* status(gateway, "POST", body), "MISS")
+      assert.strictEqual(yield* status(gateway, "PUT", body), "MISS")
+      assert.strictEqual(yield* status(gateway, "POST", body, events), "MISS")
+      assert.strictEqual(yield* status(gateway, "POST", body), "HIT")
+    })
+  )
+
+  it.effect("of the caller may be long, and stand for any request", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      yield* universal(gateway, [leg("openai", "m", { headers: { "cf-aig-cache-key": "k".repeat(100_000) } })])
+      const again = yield* universal(gateway, [
+        leg("groq", "other", { headers: { "cf-aig-cache-key": "k".repeat(100_000) } })
+      ])
+      assert.strictEqual(again.headers["cf-aig-cache-status"], "HIT")
+    })
+  )
+})

@@ -1,0 +1,93 @@
+/** What it costs to read text from elsewhere, at one size and at sixteen times as much: a parser that begins again costs 256 times. */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Dialect from "../../src/local/dialect.ts"
+import { defaultText, words } from "../../src/local/echo.ts"
+import { isInside } from "../../src/local/endpoints.ts"
+import { isFieldName, isFieldValue } from "../../src/local/fieldValues.ts"
+import { bearer, parseJson } from "../../src/local/http.ts"
+import * as LocalGateway from "../../src/local/LocalGateway.ts"
+import { isCredential, redactEndpoint } from "../../src/local/providers.ts"
+import { parseMetadata } from "../../src/local/requestOptions.ts"
+import * as StreamEvents from "../../src/local/streamEvents.ts"
+import { shape } from "../../src/local/streamShape.ts"
+import * as Upstream from "../../src/local/Upstream.ts"
+import { linear } from "../support/growth.ts"
+import { chat, leg } from "./support.ts"
+
+const rows: ReadonlyArray<readonly [name: string, unit: string, end: string]> = [
+  ["question marks", "?", "=x"],
+  ["ampersands", "&", "=x"],
+  ["parameters", "?a=b&", ""],
+  ["keys", "?key=", "&"],
+  ["equals signs", "a=", ""],
+  ["slashes", "/", "x"],
+  ["dots", "/.a", ""],
+  ["encoded slashes", "%2f.", "x"],
+  ["semicolons", "..;", "x"],
+  ["backslashes", "\\", "x"],
+  ["quotes", '"', "x"],
+  ["escaped quotes", '\\"', ""],
+  ["brackets", "[", ""],
+  ["spaces", " ", "x"],
+  ["tabs", "\t", ""],
+  ["line feeds", "\n", "x"],
+  ["carriage returns", "\r", "x"],
+  ["colons", ":", "x"],
+  ["data fields", "data: x\n", ""],
+  ["words", "a ", ""],
+  ["models", "models/", ""],
+  ["letters", "a", "="]
+]
+
+const readers: Readonly<Record<string, (text: string) => unknown>> = {
+  redactEndpoint,
+  isInside,
+  isCredential,
+  isFieldName,
+  isFieldValue,
+  bearer: (text) => [bearer(text), bearer(`Bearer ${text}`)],
+  parseJson: (text) => [parseJson(text), parseJson(`"${text}`), parseJson(`[${text}`)],
+  parseMetadata,
+  dialectOf: (text) => Dialect.dialectOf("workers-ai", text),
+  modelOf: (text) => [Dialect.modelOf("workers-ai", text, {}), Dialect.modelOf("azure-openai", text, {})],
+  isEmbeddingModel: Dialect.isEmbeddingModel,
+  asksForEvents: Dialect.asksForEvents,
+  usageOfEvents: (text) => [Dialect.usageOfEvents(text), Dialect.usageOfEvents(`data: {"usage":"${text}"}\n`)],
+  "a usage scanner, a character at a time": (text) => {
+    const scanner = Dialect.usageScanner()
+    for (const character of text) scanner.push(character)
+    return scanner.end()
+  },
+  "parse of events": StreamEvents.parse,
+  words,
+  "a shape without a number of events": (text) => [...shape(text, {}).pieces].length,
+  "a shape with a number of events": (text) => [...shape(text, { events: 10 }).pieces].length,
+  defaultText: (prompt) => defaultText({ provider: "p", model: "m", prompt })
+}
+
+describe("the cost of reading grows with the length alone", () => {
+  for (const [name, read] of Object.entries(readers)) {
+    it(name, () => {
+      for (const [row, unit, end] of rows) linear(`${name} of ${row}`, (n) => unit.repeat(n) + end, read)
+    })
+  }
+
+  it.live("faults inside a stream that comes in one piece", () =>
+    Effect.gen(function* () {
+      const cost = Effect.fnUntraced(function* (events: number) {
+        const body = 'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'.repeat(events)
+        const answer = { status: 200, headers: { "content-type": "text/event-stream" }, body }
+        const gateway = yield* LocalGateway.make({ upstreams: { openai: Upstream.make(() => Effect.succeed(answer)) } })
+        yield* gateway.script("openai", [{ stream: { chunkSize: 65_536 } }])
+        const before = process.hrtime.bigint()
+        const { text } = yield* chat(gateway, {}, { ...leg("openai").query, stream: true })
+        assert.strictEqual(text, body)
+        return Number(process.hrtime.bigint() - before) / 1e6
+      })
+      yield* cost(1000)
+      const small = yield* cost(1000)
+      assert.isBelow((yield* cost(16_000)) / Math.max(small, 1), 100)
+    })
+  )
+})
