@@ -31,13 +31,21 @@ const sealed = (lines: string): Buffer => {
   return bytes
 }
 
-/** The lines of entries: all at once, which takes a fifth less than one by one. */
+/** Characters that are sealed at once: V8 has no text of more than 512 million, and entries that come together may have more. */
+const blockChars = 8_000_000
+
+/** The lines of entries: many at once, which takes a fifth less than one by one. */
 export const encode = (entries: ReadonlyArray<Entry>): Buffer => {
+  const blocks: Array<Buffer> = []
   let lines = ""
   for (const entry of entries) {
     lines += unsealed(entry._tag, entry.id, entry._tag === "sent" ? entry.eventId : entry.record)
+    if (lines.length < blockChars) continue
+    blocks.push(sealed(lines))
+    lines = ""
   }
-  return sealed(lines)
+  const last = sealed(lines)
+  return blocks.length === 0 ? last : Buffer.concat([...blocks, last])
 }
 
 const isWhole = (bytes: Buffer): boolean =>

@@ -9,6 +9,7 @@ import * as Chat from "../../Chat.ts"
 import { attempt, checked } from "../../internal/dialects/dialect.ts"
 import { maxIdLength } from "../../internal/idIndex.ts"
 import { isRecord, strayField } from "../../internal/json.ts"
+import { problemOf, unwritable } from "../../internal/writable.ts"
 import type { OnLine, Unreadable } from "./lines.ts"
 
 /** A line that can be sent. */
@@ -93,14 +94,30 @@ const parse = (text: string): unknown => {
   }
 }
 
-/** A parser of one JSON object per line. Empty lines are passed over. */
-export const jsonLines =
-  <A>(read: (object: Record<string, unknown>, line: number) => Entry<A>): MakeParser<A> =>
-  (onEntry) => ({
+/**
+ * A parser of one JSON object per line. Empty lines are passed over. `sound`: what `JSON.parse` takes and nothing writes again is malformed; it would be sent
+ * as something else, or not at all.
+ */
+export const jsonLines = <A>(
+  read: (object: Record<string, unknown>, line: number) => Entry<A>,
+  sound = true
+): MakeParser<A> => {
+  const soundly = (entry: Entry<A>, object: Record<string, unknown>): Entry<A> => {
+    if (entry._tag === "Malformed") return entry
+    // Arguments of a tool are JSON in a text, which has been read too.
+    const found = unwritable(object) ?? unwritable(entry.input)
+    return found === undefined
+      ? entry
+      : { _tag: "Malformed", id: entry.id, line: entry.line, problem: problemOf(found) }
+  }
+  return (onEntry) => ({
     onLine: (text, line, why) => {
       if (why !== undefined) return onEntry(unreadableLine(line, why))
       const value = parse(text)
-      if (isRecord(value)) return onEntry(read(value, line))
+      if (isRecord(value)) {
+        const entry = read(value, line)
+        return onEntry(sound ? soundly(entry, value) : entry)
+      }
       if (value === undefined && text.trim() === "") return
       const problem = `expected a JSON object${value === undefined ? "" : `, not another JSON value`}`
       onEntry({ _tag: "Malformed", id: lineId(line), line, problem })
@@ -108,6 +125,7 @@ export const jsonLines =
     end: () => {},
     refused: () => undefined
   })
+}
 
 const decode = Schema.decodeUnknownResult(Chat.RequestSchema, { onExcessProperty: "error" })
 
@@ -216,7 +234,7 @@ export const idsIn = (field: string): MakeParser<undefined> =>
     return problem === undefined
       ? { _tag: "Item", id, line, input: undefined }
       : { _tag: "Malformed", id, line, problem }
-  })
+  }, false)
 
 /** JSON lines: `{ "id"?, "prompt", "system"? }` or `{ "id"?, "messages" }`, each with the other fields of a chat request. */
 export const plain: Reader<Chat.Request> = {

@@ -128,6 +128,16 @@ const endedEarly =
     return new RunFailure({ message: `the job stopped: ${error.message}${hasJournal ? `; ${again}` : ""}` })
   }
 
+/** Keeps nothing. What no journal could keep is a dead letter without one too: it has no line in an output either. */
+const nowhere: Journal = {
+  open: () =>
+    Effect.succeed({
+      damage: [],
+      append: () => Effect.succeed({ durable: Effect.void }),
+      read: () => Effect.die(new Error("nothing was kept"))
+    })
+}
+
 /** The entries of earlier runs pass by `onEnded` when the journal is opened. */
 const watched = (store: Journal, onEnded: (id: string, kind: "done" | "dead") => void): Journal => ({
   open: (options) =>
@@ -288,16 +298,17 @@ export const run = Effect.fnUntraced(function* <In, Out>(
         tokens: (input) => (input === plan.blank ? 0 : plan.tokens(input))
       }
     }),
-    ...(journal !== undefined && {
-      journal: {
-        store: watched(FileJournal.make({ path: journal }), (id, kind) => before?.know(id, kind)),
-        value: plan.value,
-        retryFailed: settings.retryFailed,
-        force: settings.force,
-        fingerprint: { ...plan.fingerprint, ...(scanned !== undefined && { input: scanned.hash }) },
-        replay: (id: string) => anew() || before?.has(id) !== true
-      }
-    })
+    journal:
+      journal === undefined
+        ? { store: nowhere, value: plan.value }
+        : {
+            store: watched(FileJournal.make({ path: journal }), (id, kind) => before?.know(id, kind)),
+            value: plan.value,
+            retryFailed: settings.retryFailed,
+            force: settings.force,
+            fingerprint: { ...plan.fingerprint, ...(scanned !== undefined && { input: scanned.hash }) },
+            replay: (id: string) => anew() || before?.has(id) !== true
+          }
   })
 
   const body = Effect.gen(function* () {
