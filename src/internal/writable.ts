@@ -17,10 +17,13 @@ export interface Unwritable {
   readonly at: string
   /** What would have been accepted. */
   readonly accepted: string
+  /** It is nested too deeply, and nothing else: some engines write it. */
+  readonly tooDeep: boolean
 }
 
 const scalar = 24
 const shownParts = 8
+const tooDeep = `at most ${maxDepth} levels of arrays and objects, and no cycle`
 const tooLarge = "at most 64 million characters in all"
 
 /** Looks at one value: what is found is put together on the way back, so that looking costs no path. */
@@ -43,7 +46,7 @@ class Search {
       case "object":
         this.size += scalar
         if (value === null) return undefined
-        if (depth > maxDepth) return `at most ${maxDepth} levels of arrays and objects, and no cycle`
+        if (depth > maxDepth) return tooDeep
         return Array.isArray(value) ? this.inArray(value, depth) : this.inObject(value, depth)
       default:
         return "a JSON value"
@@ -82,8 +85,9 @@ export const unwritable = (value: unknown): Unwritable | undefined => {
   // Written from the innermost part on.
   const path = accepted === tooLarge ? [] : search.path
   const at = path.slice(-shownParts).reverse().join("").replace(/^\./, "")
-  return { at: path.length > shownParts ? `${at}…` : at, accepted }
+  return { at: path.length > shownParts ? `${at}…` : at, accepted, tooDeep: accepted === tooDeep }
 }
 
 /** The same as one line: `toolCalls[0].arguments.a: expected a finite number`. */
-export const problemOf = ({ accepted, at }: Unwritable): string => `${at === "" ? "" : `${at}: `}expected ${accepted}`
+export const problemOf = ({ accepted, at }: Pick<Unwritable, "accepted" | "at">): string =>
+  `${at === "" ? "" : `${at}: `}expected ${accepted}`

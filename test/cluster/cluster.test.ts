@@ -524,7 +524,10 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           return { body: { choices: [{ finish_reason: "tool_calls", message }] } }
         })
         const nested = JSON.parse("[".repeat(8000) + "]".repeat(8000))
-        const request = (prompt: string, more: object = {}) => ({ messages: [Chat.user(prompt)], ...more })
+        const request = (prompt: string, more: Partial<Chat.Request> = {}): Chat.Request => ({
+          messages: [Chat.user(prompt)],
+          ...more
+        })
         yield* Cluster.submit({
           job: "unkept",
           items: [

@@ -10,9 +10,9 @@ import {
   conversation,
   type Entry,
   idOf,
-  lineId,
   type MakeParser,
   type Malformed,
+  malformedLine,
   type Parser,
   type Reader,
   requestOf,
@@ -25,6 +25,8 @@ export const columns = ["id", "prompt", "system", "maxTokens", "temperature", "t
 type Column = (typeof columns)[number]
 
 const isColumn = (name: string): name is Column => columns.some((column) => column === name)
+
+const unquoted = (text: string): string => (text.includes('"') ? text.replaceAll('""', '"') : text)
 
 /** One record, which is fed line by line. */
 class Cells {
@@ -65,19 +67,17 @@ class Cells {
 
   /** Reads on in quotes. Gives where the next cell begins, `undefined` when the quotes stay open. */
   private quoted(line: string, from: number, before: string): number | string | undefined {
-    let cell = before
     for (let at = from; ; ) {
       const end = line.indexOf('"', at)
       if (end < 0) {
-        this.open = cell + line.slice(at)
+        this.open = before + unquoted(line.slice(from))
         return undefined
       }
-      cell += line.slice(at, end)
       if (line.charCodeAt(end + 1) === 34) {
-        cell += '"'
         at = end + 2
         continue
       }
+      const cell = before + unquoted(line.slice(from, end))
       this.open = undefined
       this.cells.push(cell)
       const rest = line.slice(end + 1)
@@ -104,8 +104,8 @@ const numbers = ["maxTokens", "temperature", "topP", "seed"] as const
 
 const read = (row: Row, line: number): Entry<Chat.Request> => {
   // An empty cell is no value.
-  const { id, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
-  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", id, line, problem })
+  const { name, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
+  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
   if (problem !== undefined) return malformed(problem)
   if (row.prompt === undefined || row.prompt === "") return malformed("prompt: expected a text that is not empty")
   const fields: Record<string, unknown> = {
@@ -118,7 +118,9 @@ const read = (row: Row, line: number): Entry<Chat.Request> => {
     fields[name] = Number(cell)
   }
   const request = requestOf(fields)
-  return Result.isSuccess(request) ? { _tag: "Item", id, line, input: request.success } : malformed(request.failure)
+  return Result.isSuccess(request)
+    ? { _tag: "Item", ...name, line, input: request.success }
+    : malformed(request.failure)
 }
 
 const parser =
@@ -128,7 +130,7 @@ const parser =
     let refused: string | undefined
     /** The record whose quotes are open, and its first line. */
     let open: { readonly cells: Cells; readonly line: number } | undefined
-    const malformed = (line: number, problem: string) => onEntry({ _tag: "Malformed", id: lineId(line), line, problem })
+    const malformed = (line: number, problem: string) => onEntry(malformedLine(line, problem))
     const take = (cells: ReadonlyArray<string>, line: number): void => {
       if (header === undefined) {
         const found = headerOf(cells)
@@ -176,9 +178,9 @@ export const csv: Reader<Chat.Request> = {
   accepted: `CSV whose first line names columns: ${columns.join(", ")}`,
   entries: parser(read),
   ids: parser((row, line) => {
-    const { id, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
+    const { name, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
     return problem === undefined
-      ? { _tag: "Item", id, line, input: undefined }
-      : { _tag: "Malformed", id, line, problem }
+      ? { _tag: "Item", ...name, line, input: undefined }
+      : { _tag: "Malformed", ...name, line, problem }
   })
 }
