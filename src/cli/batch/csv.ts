@@ -31,8 +31,8 @@ const unquoted = (text: string): string => (text.includes('"') ? text.replaceAll
 /** One record, which is fed line by line. */
 class Cells {
   private readonly cells: Array<string> = []
-  /** Of a cell in quotes that goes on in the next line. */
-  private open: string | undefined
+  /** The lines of a cell in quotes that goes on in the next line. */
+  private open: Array<string> = []
   private size = 0
 
   /** The cells, `undefined` while quotes are open, or what is wrong. */
@@ -40,8 +40,8 @@ class Cells {
     this.size += line.length + 1
     if (this.size > maxLineBytes) return "the record is too long: expected at most 16 MB"
     let at = 0
-    if (this.open !== undefined) {
-      const end = this.quoted(line, 0, `${this.open}\n`)
+    if (this.open.length > 0) {
+      const end = this.quoted(line, 0)
       if (end === undefined) return undefined
       if (typeof end === "string") return end
       at = end
@@ -49,7 +49,7 @@ class Cells {
     // Past the end of the line means that its last cell has been read.
     while (at <= line.length) {
       if (line.charCodeAt(at) === 34) {
-        const end = this.quoted(line, at + 1, "")
+        const end = this.quoted(line, at + 1)
         if (end === undefined) return undefined
         if (typeof end === "string") return end
         at = end
@@ -66,20 +66,20 @@ class Cells {
   }
 
   /** Reads on in quotes. Gives where the next cell begins, `undefined` when the quotes stay open. */
-  private quoted(line: string, from: number, before: string): number | string | undefined {
+  private quoted(line: string, from: number): number | string | undefined {
     for (let at = from; ; ) {
       const end = line.indexOf('"', at)
       if (end < 0) {
-        this.open = before + unquoted(line.slice(from))
+        this.open.push(line.slice(from))
         return undefined
       }
       if (line.charCodeAt(end + 1) === 34) {
         at = end + 2
         continue
       }
-      const cell = before + unquoted(line.slice(from, end))
-      this.open = undefined
-      this.cells.push(cell)
+      const last = line.slice(from, end)
+      this.cells.push(unquoted(this.open.length === 0 ? last : [...this.open, last].join("\n")))
+      this.open = []
       const rest = line.slice(end + 1)
       if (rest === "" || rest === "\r") return line.length + 1
       return rest.startsWith(",") ? end + 2 : "text after a closing quote: expected a comma"
