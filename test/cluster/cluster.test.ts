@@ -8,11 +8,8 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as SqlClient from "effect/sql/SqlClient"
-import * as Batch from "effect-ai-gateway/Batch"
-import * as Chat from "effect-ai-gateway/Chat"
 import * as Cluster from "effect-ai-gateway/cluster"
 import { GatewayError, InvalidRequest } from "effect-ai-gateway/GatewayError"
-import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import { failureOf, leaf, names, reasonIn, world } from "../batch/support.ts"
 import { client, missing } from "./postgres.ts"
@@ -508,68 +505,6 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           const exit = yield* Effect.exit(Cluster.submit({ job: "ids", items: [{ id, input: "x" }], ...text }))
           assert.strictEqual(reasonIn(exit)?._tag, "InvalidRequest")
         }
-      })
-    )
-
-    it.effect("an answer or an input that cannot be kept is a dead letter, and those behind it are done", () =>
-      Effect.gen(function* () {
-        const args: Readonly<Record<string, string>> = {
-          infinite: '{"a":1e400}',
-          deep: "[".repeat(8000) + "]".repeat(8000)
-        }
-        const w = yield* world((prompt) => {
-          const call = args[prompt]
-          if (call === undefined) return undefined
-          const message = { content: null, tool_calls: [{ id: "c", function: { name: "f", arguments: call } }] }
-          return { body: { choices: [{ finish_reason: "tool_calls", message }] } }
-        })
-        const nested = JSON.parse("[".repeat(8000) + "]".repeat(8000))
-        const request = (prompt: string, more: Partial<Chat.Request> = {}): Chat.Request => ({
-          messages: [Chat.user(prompt)],
-          ...more
-        })
-        yield* Cluster.submit({
-          job: "unkept",
-          items: [
-            { id: "a", input: request("infinite") },
-            { id: "b", input: request("deep") },
-            { id: "c", input: request("never sent", { extra: { x: nested } }) },
-            { id: "d", input: request("never sent", { extra: { x: Number.POSITIVE_INFINITY } }) },
-            { id: "e", input: request("good") }
-          ],
-          input: Chat.RequestSchema
-        })
-        const value = Batch.withoutRaw(Chat.ReplySchema)
-        const options = { job: "unkept", route: Provider.openai.chat("m"), input: Chat.RequestSchema, value }
-        const summary = yield* Effect.provide(Cluster.worker({ ...options, concurrency: 1 }), w.layer)
-        assert.deepInclude(summary, { state: "complete", succeeded: 1, deadLetters: 2 })
-        const results = yield* Stream.runCollect(Cluster.collect({ job: "unkept", value }))
-        assert.deepStrictEqual(
-          results.map((result) => (result._tag === "DeadLetter" ? result.error.reason._tag : result._tag)),
-          ["InvalidResponse", "InvalidResponse", "InvalidRequest", "InvalidRequest", "Success"]
-        )
-        assert.isFalse(w.requests.some(({ prompt }) => prompt === "never sent"))
-      })
-    )
-
-    it.effect("a value that the database refuses costs its own item, and nothing that is written with it", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        const w = yield* world()
-        yield* Cluster.submit({ job: "picky", items: items(6), ...text })
-        yield* sql.unsafe(`CREATE FUNCTION picky() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-          IF NEW.job = 'picky' AND NEW.id = 'i3' AND NEW.kind = 'done' THEN
-            RAISE EXCEPTION 'no' USING ERRCODE = '22P05';
-          END IF;
-          RETURN NEW; END $$`)
-        yield* sql.unsafe(
-          "CREATE TRIGGER picky BEFORE INSERT ON gateway_batch_results FOR EACH ROW EXECUTE FUNCTION picky()"
-        )
-        yield* Effect.provide(Cluster.worker(work("picky")), w.layer)
-        assert.deepStrictEqual(
-          (yield* collected("picky")).map(brief),
-          names(6).map((id) => (id === "i3" ? "i3 Unknown" : `${id} answer to ${id}`))
-        )
       })
     )
 
