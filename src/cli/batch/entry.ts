@@ -118,9 +118,9 @@ export const jsonLines = <A>(
   const soundly = (entry: Entry<A>, object: Record<string, unknown>): Entry<A> => {
     if (entry._tag === "Malformed") return entry
     // Arguments of a tool are JSON in a text, which has been read too.
-    const found = unwritable(object) ?? unwritable(entry.input)
     // What is nested deeply is for the encoding of the request: where the engine writes it, it is sent.
-    if (found === undefined || found.tooDeep) return entry
+    const found = [object, entry.input].map(unwritable).find((one) => one?.tooDeep === false)
+    if (found === undefined) return entry
     const { input: _, ...rest } = entry
     return { ...rest, _tag: "Malformed", problem: problemOf(found) }
   }

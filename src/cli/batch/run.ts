@@ -228,7 +228,7 @@ const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.
       return yield* new CliFailure({ message: `--report ${report}: expected the path of a file, not of a device` })
     }
     if (at._tag === "file" && at.identity === source.identity) return yield* samePlace("--report", report, "input")
-    if (at._tag === "file" && place._tag === "file" && at.identity === place.identity) {
+    if (at._tag === "file" && at.identity === identity) {
       return yield* samePlace("--report", report, "output")
     }
     // What does not exist yet has nothing but its path.
