@@ -24,9 +24,10 @@ import * as Semaphore from "effect/Semaphore"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Json } from "../BatchJournal.ts"
-import type { Facts } from "../internal/batch/record.ts"
+import { GatewayError, Unknown } from "../GatewayError.ts"
+import { type Facts, records } from "../internal/batch/record.ts"
 import { batched } from "./batched.ts"
-import { ClusterError, fromSql } from "./error.ts"
+import { ClusterError, fromJournal, fromSql, isRefusedValue } from "./error.ts"
 import { read } from "./outcome.ts"
 import { queueTable } from "./schema.ts"
 
@@ -104,7 +105,33 @@ interface Row {
 interface Ended {
   readonly held: Held
   readonly ending: Ending
+  /** The record as JSON text. */
+  readonly text: string
 }
+
+/** Characters of records in one transaction, beyond which it takes no more. */
+const endsLength = 8_000_000
+
+/** Ends in the parts that are written together. */
+const parts = (all: ReadonlyArray<Ended>): ReadonlyArray<ReadonlyArray<Ended>> => {
+  const out: Array<Array<Ended>> = []
+  let length = endsLength
+  for (const one of all) {
+    if (length >= endsLength) {
+      out.push([])
+      length = 0
+    }
+    out.at(-1)?.push(one)
+    length += one.text.length
+  }
+  return out
+}
+
+/** What is written of an item whose end the database refuses. */
+const refusedEnd = new GatewayError({
+  method: "Cluster.worker",
+  reason: new Unknown({ code: "unwritable", detail: "how it ended has a value that the database cannot keep" })
+})
 
 export interface Claims {
   /** Waits for an item. Interruptible while it waits; what is claimed is then given back. */
@@ -238,26 +265,27 @@ export const make = Effect.fnUntraced(function* (
     (found) => (found === undefined ? take : Effect.succeed(found))
   )
 
-  const retried = <A>(self: Effect.Effect<A, SqlError>): Effect.Effect<A, ClusterError> =>
-    Effect.mapError(
-      Effect.retry(
-        Effect.catchDefect(self, (cause) =>
-          Effect.fail(new ClusterError({ reason: "failed", detail: "the queue cannot be written", cause }))
-        ),
-        again(patience)
+  /** Tries again what may pass. */
+  const retried = <A>(self: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError | ClusterError> =>
+    Effect.retry(
+      Effect.catchDefect(self, (cause) =>
+        Effect.fail(new ClusterError({ reason: "failed", detail: "the queue cannot be written", cause }))
       ),
-      (error) => (error._tag === "SqlError" ? fromSql(error) : error)
+      { schedule: again(patience), while: (error) => error._tag !== "SqlError" || !isRefusedValue(error) }
     )
 
-  const rowOf = ({ held: { claim }, ending: { kind, record } }: Ended) => {
+  const ours = (error: SqlError | ClusterError): ClusterError => (error._tag === "SqlError" ? fromSql(error) : error)
+
+  const rowOf = ({ held: { claim }, ending: { kind, record }, text }: Ended) => {
     const { cacheHit, facts, latency, reason, requests, tokensIn, tokensOut } = read(record)
     return {
       seq: claim.seq,
       id: claim.id,
       kind,
-      record: JSON.stringify(record),
+      record: text,
       reason,
-      target: facts?.target.replaceAll("\0", ""),
+      // U+0000 and a half of a surrogate pair are no text to PostgreSQL.
+      target: facts?.target.replaceAll("\0", "").replace(/\p{Surrogate}/gu, "\ufffd"),
       requests,
       tokens_in: tokensIn,
       tokens_out: tokensOut,
@@ -296,19 +324,39 @@ export const make = Effect.fnUntraced(function* (
     })
   })
 
+  const { dead } = records<never>("ids")
+  const lost = Effect.fnUntraced(function* ({ held, ending }: Ended): Effect.fn.Return<Ended, ClusterError> {
+    const { latency } = read(ending.record)
+    const record = yield* Effect.mapError(dead({ error: refusedEnd, latency, inDoubt: undefined }), fromJournal)
+    return { held, ending: { kind: "dead", record }, text: JSON.stringify(record) }
+  })
+  /** One value that the database refuses takes nothing else with it, and its item ends all the same. */
+  const endAll = (all: ReadonlyArray<Ended>, isLast = false): Effect.Effect<void, ClusterError> =>
+    Effect.catch(retried(sql.withTransaction(write(all))), (error) => {
+      const [one] = all
+      if (error._tag !== "SqlError" || !isRefusedValue(error) || one === undefined || isLast) {
+        return Effect.fail(ours(error))
+      }
+      return all.length > 1
+        ? Effect.forEach(all, (one) => endAll([one]), { discard: true })
+        : Effect.flatMap(lost(one), (one) => endAll([one], true))
+    })
   const end = yield* batched(128, (all: ReadonlyArray<Ended>) =>
     Effect.as(
-      retried(sql.withTransaction(write(all))),
+      Effect.forEach(parts(all), (part) => endAll(part), { discard: true }),
       all.map(() => null)
     )
   )
 
   const send = yield* batched(128, (all: ReadonlyArray<{ readonly seq: string; readonly event: string }>) =>
     Effect.as(
-      retried(
-        sql`
-          UPDATE gateway_batch_items i SET sends = sends + 1, event_id = x.event
-          FROM json_to_recordset(${JSON.stringify(all)}::json) AS x(seq bigint, event text) WHERE i.seq = x.seq`
+      Effect.mapError(
+        retried(
+          sql`
+            UPDATE gateway_batch_items i SET sends = sends + 1, event_id = x.event
+            FROM json_to_recordset(${JSON.stringify(all)}::json) AS x(seq bigint, event text) WHERE i.seq = x.seq`
+        ),
+        ours
       ),
       all.map(() => null)
     )
@@ -338,7 +386,7 @@ export const make = Effect.fnUntraced(function* (
       ),
     end: (key, ending) =>
       Effect.flatMap(heldAs(key), (one) =>
-        Effect.flatMap(end({ held: one, ending }), () => {
+        Effect.flatMap(end({ held: one, ending, text: JSON.stringify(ending.record) }), () => {
           held.delete(key)
           return one.isAlone ? Effect.asVoid(suspects.release(1)) : Effect.void
         })

@@ -74,6 +74,12 @@ export const fromSql = (error: SqlError): ClusterError => {
   }
 }
 
+/** Whether PostgreSQL refused a value, which it would refuse again: a data exception, or more than it can hold. */
+export const isRefusedValue = ({ reason }: SqlError): boolean => {
+  const code = textIn(reason.cause, "code") ?? ""
+  return /^(?:22|54)/.test(code) || (code === "XX000" && /memory alloc/.test(textIn(reason.cause, "message") ?? ""))
+}
+
 const isOther = <E>(error: E): error is Exclude<E, SqlError> => !isSqlError(error)
 
 /** A connection that is lost in a transaction is a defect to Effect, for it cannot be rolled back any more. */

@@ -11,7 +11,9 @@ import type { SqlError } from "effect/sql/SqlError"
 import type { Fingerprint, Json } from "../BatchJournal.ts"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import { records } from "../internal/batch/record.ts"
+import { unkeptError } from "../internal/batch/unkept.ts"
 import { maxIdLength } from "../internal/idIndex.ts"
+import { unwritable } from "../internal/writable.ts"
 import * as Route from "../Route.ts"
 import { type Element, queueStore } from "./claims.ts"
 import { ClusterError, fromJournal, mapSql } from "./error.ts"
@@ -139,12 +141,28 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
   ): Effect.fn.Return<Encoded, ClusterError | GatewayError> {
     const at = index++
     if (!isId(item.id)) return yield* invalid(method, `id of item ${at}`, `a text of 1 to ${maxIdLength} characters`)
-    if ("error" in item) return { id: item.id, input: undefined, error: item.error, digest: "error", length: 0 }
-    const input = yield* Effect.mapError(
-      encode(item.input),
-      (cause) =>
-        new ClusterError({ reason: "encoding", detail: `the input of item ${at} is not what its schema says`, cause })
-    )
+    const buriedFor = (error: GatewayError): Encoded => ({
+      id: item.id,
+      input: undefined,
+      error,
+      digest: "error",
+      length: 0
+    })
+    if ("error" in item) return buriedFor(item.error)
+    const encoded = yield* Effect.result(encode(item.input))
+    // One input must not hold up those behind it.
+    const found = unwritable(encoded._tag === "Success" ? encoded.success : item.input)
+    if (found !== undefined) {
+      return buriedFor(invalid(method, found.at === "" ? "input" : `input: ${found.at}`, found.accepted))
+    }
+    if (encoded._tag === "Failure") {
+      return yield* new ClusterError({
+        reason: "encoding",
+        detail: `the input of item ${at} is not what its schema says`,
+        cause: encoded.failure
+      })
+    }
+    const input = encoded.success
     const text = JSON.stringify(input)
     const { length } = text
     return { id: item.id, input, error: undefined, digest: `${length}:${Hash.string(text)}`, length }
@@ -169,7 +187,11 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
         { error, id }: Encoded
       ): Effect.fn.Return<void, ClusterError | SqlError> {
         if (error === undefined) return
-        const record = yield* Effect.mapError(dead({ error, latency: 0, inDoubt: undefined }), fromJournal)
+        const common = { latency: 0, inDoubt: undefined }
+        const record = yield* dead({ error, ...common }).pipe(
+          Effect.catch(() => dead({ error: unkeptError(error), ...common })),
+          Effect.mapError(fromJournal)
+        )
         const { reason, requests } = read(record)
         yield* sql`
           WITH result AS (

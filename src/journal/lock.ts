@@ -15,6 +15,8 @@ export interface Owner {
   readonly start?: string
   /** Changes whenever the machine starts. Linux only. */
   readonly boot?: string
+  /** What it has the lock for, when there is more to say than the folder. */
+  readonly purpose?: string
 }
 
 const quietly = (read: Promise<string>): Promise<string | undefined> => read.catch(() => undefined)
@@ -69,22 +71,44 @@ const mayLive = async (owner: Owner, me: Owner): Promise<boolean> => {
   return start === undefined || start === owner.start
 }
 
-const isLock = (name: string): boolean => /^lock-[\w-]+\.json$/.test(name)
+const isLock = (name: string, prefix: string): boolean =>
+  name.startsWith(prefix) && /^[\w-]+\.json$/.test(name.slice(prefix.length))
 
 /** Removes the lock. */
 export type Release = () => Promise<void>
 
-/** Takes the lock of a folder, or says who has it. `unique` is a text that nobody else uses; `ignoreOthers` removes their locks. */
-export const acquire = async (folder: string, unique: string, ignoreOthers: boolean): Promise<Release | Owner> => {
-  const me = await self()
-  const name = `lock-${unique}.json`
+/** Which lock of a folder, when it is not that of the folder itself. */
+export interface Which {
+  /** What the names of its files begin with, and no others. */
+  readonly prefix: string
+  readonly purpose: string
+}
+
+/**
+ * Takes the lock of a folder, or says who has it. `unique` is a text that nobody else uses, of letters, digits and hyphens; `ignoreOthers` removes their
+ * locks.
+ */
+export const acquire = async (
+  folder: string,
+  unique: string,
+  ignoreOthers: boolean,
+  { prefix, purpose }: Partial<Which> = {}
+): Promise<Release | Owner> => {
+  const me: Owner = { ...(await self()), ...(purpose !== undefined && { purpose }) }
+  const begins = prefix ?? "lock-"
+  const name = `${begins}${unique}.json`
   const path = join(folder, name)
   // Renamed into place, so that nobody reads half of it.
-  await Fs.writeFile(`${path}.new`, JSON.stringify(me))
-  await Fs.rename(`${path}.new`, path)
+  try {
+    await Fs.writeFile(`${path}.new`, JSON.stringify(me))
+    await Fs.rename(`${path}.new`, path)
+  } catch (error) {
+    await Fs.rm(`${path}.new`, { force: true })
+    throw error
+  }
   const release = () => Fs.rm(path, { force: true })
   for (const other of await Fs.readdir(folder)) {
-    if (!isLock(other) || other === name) continue
+    if (!isLock(other, begins) || other === name) continue
     const owner = await readOwner(join(folder, other))
     if (owner === undefined) continue // gone meanwhile
     if (!ignoreOthers && (await mayLive(owner, me))) {

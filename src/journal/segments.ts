@@ -58,28 +58,37 @@ const scanLines = async (
   }
   const file = await Fs.open(path, "r")
   try {
-    const chunk = Buffer.allocUnsafe(chunkBytes)
-    let rest = Buffer.alloc(0)
+    /** What a line has before this chunk: joined once, when the line ends. */
+    let rest: Array<Buffer> = []
+    let restBytes = 0
     let offset = 0
     while (true) {
-      const { bytesRead } = await file.read(chunk, 0, chunkBytes, offset + rest.length)
+      const chunk = Buffer.allocUnsafe(chunkBytes)
+      const { bytesRead } = await file.read(chunk, 0, chunkBytes, offset)
       if (bytesRead === 0) break
-      const bytes = Buffer.concat([rest, chunk.subarray(0, bytesRead)])
+      const bytes = chunk.subarray(0, bytesRead)
       let from = 0
       for (let end = Line.endOfLine(bytes, from); end >= 0; end = Line.endOfLine(bytes, from)) {
-        if (end > from) take(bytes.subarray(from, end), offset + from)
+        const line = bytes.subarray(from, end)
+        const whole = restBytes === 0 ? line : Buffer.concat([...rest, line])
+        if (whole.length > 0) take(whole, offset + from - restBytes)
+        rest = []
+        restBytes = 0
         from = end + 1
       }
-      rest = bytes.subarray(from)
-      offset += from
+      if (from < bytesRead) {
+        rest.push(bytes.subarray(from))
+        restBytes += bytesRead - from
+      }
+      offset += bytesRead
       await afterChunk()
     }
     // Without its line end the last line may be whole all the same.
-    if (rest.length > 0) take(rest, offset)
+    if (restBytes > 0) take(Buffer.concat(rest), offset - restBytes)
     if (broken !== undefined) {
       damage.push({ where: `${where} at byte ${broken.offset}`, kind: "torn", bytes: brokenBytes })
     }
-    return { damage, bytes: offset + rest.length }
+    return { damage, bytes: offset }
   } finally {
     await file.close()
   }

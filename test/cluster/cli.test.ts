@@ -223,6 +223,35 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
       })
     )
 
+    it.effect("items without ids of two files are not taken for each other", () =>
+      Effect.gen(function* () {
+        const world = yield* World_
+        const env = environment(world)
+        const submit = Effect.fnUntraced(function* (name: string, ...prompts: ReadonlyArray<string>) {
+          const input = join(world.folder, name)
+          const text = prompts.map((prompt) => `${JSON.stringify({ prompt })}\n`).join("")
+          yield* Effect.promise(() => Fs.writeFile(input, text))
+          const { code, err, out } = yield* cli(["submit", input, "--job", "unnamed", "--json"], env)
+          assert.strictEqual(code, 0, err)
+          return JSON.parse(out)
+        })
+        assert.deepInclude(yield* submit("one.jsonl", "p1", "p2"), { added: 2, known: 0 })
+        assert.deepInclude(yield* submit("one.jsonl", "p1", "p2"), { added: 0, known: 2 })
+        assert.deepInclude(yield* submit("two.jsonl", "p1", "p3"), {
+          added: 1,
+          known: 1,
+          changed: { count: 0, ids: [] }
+        })
+        yield* cli(["worker", "--job", "unnamed", "--route", world.route], env)
+        const out = join(world.folder, "unnamed-out.jsonl")
+        yield* cli(["collect", out, "--job", "unnamed"], env)
+        assert.deepStrictEqual(
+          (yield* linesOf(out)).map(({ text }) => text),
+          ["answer to p1", "answer to p2", "answer to p3"]
+        )
+      })
+    )
+
     it.effect("an id that the database cannot keep is malformed", () =>
       Effect.gen(function* () {
         const world = yield* World_

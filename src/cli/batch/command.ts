@@ -94,7 +94,9 @@ export const flags = {
     Flag.withDefault(false)
   ),
   force: Flag.Boolean("force").pipe(
-    Flag.withDescription("Overwrite an output without a journal, and use a journal of another input or route"),
+    Flag.withDescription(
+      "Overwrite an output without a journal, and use a journal of another input (not where items have no ids) or route"
+    ),
     Flag.withDefault(false)
   ),
   accountId: Flag.String("account-id").pipe(

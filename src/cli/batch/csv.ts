@@ -10,9 +10,9 @@ import {
   conversation,
   type Entry,
   idOf,
-  lineId,
   type MakeParser,
   type Malformed,
+  malformedLine,
   type Parser,
   type Reader,
   requestOf,
@@ -26,11 +26,13 @@ type Column = (typeof columns)[number]
 
 const isColumn = (name: string): name is Column => columns.some((column) => column === name)
 
+const unquoted = (text: string): string => (text.includes('"') ? text.replaceAll('""', '"') : text)
+
 /** One record, which is fed line by line. */
 class Cells {
   private readonly cells: Array<string> = []
-  /** Of a cell in quotes that goes on in the next line. */
-  private open: string | undefined
+  /** The lines of a cell in quotes that goes on in the next line. */
+  private open: Array<string> = []
   private size = 0
 
   /** The cells, `undefined` while quotes are open, or what is wrong. */
@@ -38,8 +40,8 @@ class Cells {
     this.size += line.length + 1
     if (this.size > maxLineBytes) return "the record is too long: expected at most 16 MB"
     let at = 0
-    if (this.open !== undefined) {
-      const end = this.quoted(line, 0, `${this.open}\n`)
+    if (this.open.length > 0) {
+      const end = this.quoted(line, 0)
       if (end === undefined) return undefined
       if (typeof end === "string") return end
       at = end
@@ -47,7 +49,7 @@ class Cells {
     // Past the end of the line means that its last cell has been read.
     while (at <= line.length) {
       if (line.charCodeAt(at) === 34) {
-        const end = this.quoted(line, at + 1, "")
+        const end = this.quoted(line, at + 1)
         if (end === undefined) return undefined
         if (typeof end === "string") return end
         at = end
@@ -64,22 +66,20 @@ class Cells {
   }
 
   /** Reads on in quotes. Gives where the next cell begins, `undefined` when the quotes stay open. */
-  private quoted(line: string, from: number, before: string): number | string | undefined {
-    let cell = before
+  private quoted(line: string, from: number): number | string | undefined {
     for (let at = from; ; ) {
       const end = line.indexOf('"', at)
       if (end < 0) {
-        this.open = cell + line.slice(at)
+        this.open.push(line.slice(from))
         return undefined
       }
-      cell += line.slice(at, end)
       if (line.charCodeAt(end + 1) === 34) {
-        cell += '"'
         at = end + 2
         continue
       }
-      this.open = undefined
-      this.cells.push(cell)
+      const last = line.slice(from, end)
+      this.cells.push(unquoted(this.open.length === 0 ? last : [...this.open, last].join("\n")))
+      this.open = []
       const rest = line.slice(end + 1)
       if (rest === "" || rest === "\r") return line.length + 1
       return rest.startsWith(",") ? end + 2 : "text after a closing quote: expected a comma"
@@ -104,8 +104,8 @@ const numbers = ["maxTokens", "temperature", "topP", "seed"] as const
 
 const read = (row: Row, line: number): Entry<Chat.Request> => {
   // An empty cell is no value.
-  const { id, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
-  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", id, line, problem })
+  const { name, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
+  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
   if (problem !== undefined) return malformed(problem)
   if (row.prompt === undefined || row.prompt === "") return malformed("prompt: expected a text that is not empty")
   const fields: Record<string, unknown> = {
@@ -118,7 +118,9 @@ const read = (row: Row, line: number): Entry<Chat.Request> => {
     fields[name] = Number(cell)
   }
   const request = requestOf(fields)
-  return Result.isSuccess(request) ? { _tag: "Item", id, line, input: request.success } : malformed(request.failure)
+  return Result.isSuccess(request)
+    ? { _tag: "Item", ...name, line, input: request.success }
+    : malformed(request.failure)
 }
 
 const parser =
@@ -128,7 +130,7 @@ const parser =
     let refused: string | undefined
     /** The record whose quotes are open, and its first line. */
     let open: { readonly cells: Cells; readonly line: number } | undefined
-    const malformed = (line: number, problem: string) => onEntry({ _tag: "Malformed", id: lineId(line), line, problem })
+    const malformed = (line: number, problem: string) => onEntry(malformedLine(line, problem))
     const take = (cells: ReadonlyArray<string>, line: number): void => {
       if (header === undefined) {
         const found = headerOf(cells)
@@ -176,9 +178,9 @@ export const csv: Reader<Chat.Request> = {
   accepted: `CSV whose first line names columns: ${columns.join(", ")}`,
   entries: parser(read),
   ids: parser((row, line) => {
-    const { id, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
+    const { name, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
     return problem === undefined
-      ? { _tag: "Item", id, line, input: undefined }
-      : { _tag: "Malformed", id, line, problem }
+      ? { _tag: "Item", ...name, line, input: undefined }
+      : { _tag: "Malformed", ...name, line, problem }
   })
 }

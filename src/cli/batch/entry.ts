@@ -9,6 +9,7 @@ import * as Chat from "../../Chat.ts"
 import { attempt, checked } from "../../internal/dialects/dialect.ts"
 import { maxIdLength } from "../../internal/idIndex.ts"
 import { isRecord, strayField } from "../../internal/json.ts"
+import { problemOf, unwritable } from "../../internal/writable.ts"
 import type { OnLine, Unreadable } from "./lines.ts"
 
 /** A line that can be sent. */
@@ -18,6 +19,8 @@ export interface Item<A> {
   /** Where it begins, from 1. */
   readonly line: number
   readonly input: A
+  /** It has no id of its own and is called by its line. */
+  readonly unnamed?: true
 }
 
 /** A line that cannot be sent. It ends as a dead letter. */
@@ -28,6 +31,8 @@ export interface Malformed {
   readonly line: number
   /** The field and what is accepted; no value. */
   readonly problem: string
+  /** As with an item. */
+  readonly unnamed?: true
 }
 
 /** What an input consists of. */
@@ -55,21 +60,35 @@ export interface Reader<A> {
   readonly ids: MakeParser<undefined>
 }
 
-/** What an item is called that has no id: the same in every run over the same input. */
-export const lineId = (line: number): string => `line-${line}`
+/** What an item is called that has no id: the same in every run over the same input, and over no other one. */
+const lineId = (line: number): string => `line-${line}`
+
+/** Whether an id is, or looks like, the name of a line. */
+export const isLineId = (id: string): boolean => /^line-[1-9]\d*$/.test(id)
+
+/** A malformed line without an id of its own. */
+export const malformedLine = (line: number, problem: string): Malformed => ({
+  _tag: "Malformed",
+  id: lineId(line),
+  line,
+  problem,
+  unnamed: true
+})
 
 const idAccepted = `a text of 1 to ${maxIdLength} characters, or a whole number`
 
+/** What an entry is called. */
+export interface Named {
+  readonly name: Pick<Malformed, "id" | "unnamed">
+  readonly problem?: string
+}
+
 /** The id that a field holds, or what is wrong with it. Numbers are written as text. */
-export const idOf = (
-  value: unknown,
-  field: string,
-  line: number
-): { readonly id: string; readonly problem?: string } => {
-  if (value === undefined) return { id: lineId(line) }
-  if (typeof value === "string" && value !== "" && value.length <= maxIdLength) return { id: value }
-  if (Number.isSafeInteger(value)) return { id: String(value) }
-  return { id: lineId(line), problem: `${field}: expected ${idAccepted}` }
+export const idOf = (value: unknown, field: string, line: number): Named => {
+  if (value === undefined) return { name: { id: lineId(line), unnamed: true } }
+  if (typeof value === "string" && value !== "" && value.length <= maxIdLength) return { name: { id: value } }
+  if (Number.isSafeInteger(value)) return { name: { id: String(value) } }
+  return { name: { id: lineId(line), unnamed: true }, problem: `${field}: expected ${idAccepted}` }
 }
 
 const unreadable: Readonly<Record<Unreadable, string>> = {
@@ -78,12 +97,7 @@ const unreadable: Readonly<Record<Unreadable, string>> = {
 }
 
 /** An entry of a line that has no text. */
-export const unreadableLine = (line: number, why: Unreadable): Malformed => ({
-  _tag: "Malformed",
-  id: lineId(line),
-  line,
-  problem: unreadable[why]
-})
+export const unreadableLine = (line: number, why: Unreadable): Malformed => malformedLine(line, unreadable[why])
 
 const parse = (text: string): unknown => {
   try {
@@ -93,21 +107,39 @@ const parse = (text: string): unknown => {
   }
 }
 
-/** A parser of one JSON object per line. Empty lines are passed over. */
-export const jsonLines =
-  <A>(read: (object: Record<string, unknown>, line: number) => Entry<A>): MakeParser<A> =>
-  (onEntry) => ({
+/**
+ * A parser of one JSON object per line. Empty lines are passed over. `sound`: what `JSON.parse` takes and nothing writes again is malformed; it would be sent
+ * as something else, or not at all.
+ */
+export const jsonLines = <A>(
+  read: (object: Record<string, unknown>, line: number) => Entry<A>,
+  sound = true
+): MakeParser<A> => {
+  const soundly = (entry: Entry<A>, object: Record<string, unknown>): Entry<A> => {
+    if (entry._tag === "Malformed") return entry
+    // Arguments of a tool are JSON in a text, which has been read too.
+    // What is nested deeply is for the encoding of the request: where the engine writes it, it is sent.
+    const found = [object, entry.input].map(unwritable).find((one) => one?.tooDeep === false)
+    if (found === undefined) return entry
+    const { input: _, ...rest } = entry
+    return { ...rest, _tag: "Malformed", problem: problemOf(found) }
+  }
+  return (onEntry) => ({
     onLine: (text, line, why) => {
       if (why !== undefined) return onEntry(unreadableLine(line, why))
       const value = parse(text)
-      if (isRecord(value)) return onEntry(read(value, line))
+      if (isRecord(value)) {
+        const entry = read(value, line)
+        return onEntry(sound ? soundly(entry, value) : entry)
+      }
       if (value === undefined && text.trim() === "") return
       const problem = `expected a JSON object${value === undefined ? "" : `, not another JSON value`}`
-      onEntry({ _tag: "Malformed", id: lineId(line), line, problem })
+      onEntry(malformedLine(line, problem))
     },
     end: () => {},
     refused: () => undefined
   })
+}
 
 const decode = Schema.decodeUnknownResult(Chat.RequestSchema, { onExcessProperty: "error" })
 
@@ -186,8 +218,8 @@ const ownFields = [
 
 const readPlain = (object: Record<string, unknown>, line: number): Entry<Chat.Request> => {
   const { id: given, messages, prompt, system, ...rest } = object
-  const { id, problem } = idOf(given, "id", line)
-  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", id, line, problem })
+  const { name, problem } = idOf(given, "id", line)
+  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
   if (problem !== undefined) return malformed(problem)
   const stray = strayField(rest, ownFields)
   if (stray !== undefined) return malformed(`${stray}: expected one of ${ownFields.join(", ")}`)
@@ -206,17 +238,19 @@ const readPlain = (object: Record<string, unknown>, line: number): Entry<Chat.Re
       : Object.keys(rest).length === 0
         ? inBounds({ messages: conversation(prompt, system) })
         : requestOf({ ...rest, messages: conversation(prompt, system) })
-  return Result.isSuccess(request) ? { _tag: "Item", id, line, input: request.success } : malformed(request.failure)
+  return Result.isSuccess(request)
+    ? { _tag: "Item", ...name, line, input: request.success }
+    : malformed(request.failure)
 }
 
 /** Reads nothing but the field that names an item. */
 export const idsIn = (field: string): MakeParser<undefined> =>
   jsonLines((object, line) => {
-    const { id, problem } = idOf(object[field], field, line)
+    const { name, problem } = idOf(object[field], field, line)
     return problem === undefined
-      ? { _tag: "Item", id, line, input: undefined }
-      : { _tag: "Malformed", id, line, problem }
-  })
+      ? { _tag: "Item", ...name, line, input: undefined }
+      : { _tag: "Malformed", ...name, line, problem }
+  }, false)
 
 /** JSON lines: `{ "id"?, "prompt", "system"? }` or `{ "id"?, "messages" }`, each with the other fields of a chat request. */
 export const plain: Reader<Chat.Request> = {

@@ -5,6 +5,7 @@ import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -12,6 +13,7 @@ import { isGatewayError } from "../../GatewayError.ts"
 import * as GatewayService from "../../GatewayService.ts"
 import { defined } from "../../internal/defined.ts"
 import * as Router from "../../Router.ts"
+import * as Transport from "../../Transport.ts"
 import { CliFailure } from "../failure.ts"
 
 /** Flags; the environment has the rest. */
@@ -46,7 +48,26 @@ const refused = (error: unknown): CliFailure => {
   })
 }
 
-/** Connects over undici, as long as the scope is open. Sends nothing. Fails with `CliFailure` naming the flag and the variable. */
+/** A module with a transport of its own. */
+interface TransportModule {
+  readonly layer: Layer.Layer<HttpClient.HttpClient, unknown>
+}
+
+/**
+ * The transport of a module, or `fetch` where there is none: undici is an optional peer, and the `undici` that Bun brings dispatches nothing, for which its layer fails when it
+ * is built.
+ */
+export const transportOr = (load: () => Promise<TransportModule>): Layer.Layer<HttpClient.HttpClient> =>
+  Layer.unwrap(
+    Effect.match(Effect.tryPromise(load), {
+      onFailure: () => Transport.layerFetch,
+      onSuccess: ({ layer }) => Layer.catchCause(layer, () => Transport.layerFetch)
+    })
+  )
+
+/**
+ * Connects over undici, or else over `fetch`, as long as the scope is open. Sends nothing. Fails with `CliFailure` naming the flag and the variable.
+ */
 export const connect = Effect.fnUntraced(function* ({
   accountId,
   baseUrl,
@@ -61,11 +82,10 @@ export const connect = Effect.fnUntraced(function* ({
       return yield* new CliFailure({ message: `${origins[field] ?? field}: expected ${what}` })
     }
   }
-  // An optional peer, which the other commands do without.
-  const { layer } = yield* Effect.promise(() => import("../../undici/Undici.ts"))
+  const transport = transportOr(() => import("../../undici/Undici.ts"))
   return yield* Router.layer.pipe(
     Layer.provideMerge(GatewayService.layerConfig),
-    Layer.provide(Layer.merge(layer, config)),
+    Layer.provide(Layer.merge(transport, config)),
     Layer.build,
     Effect.mapError(refused)
   )

@@ -12,7 +12,7 @@ import { isRecord, parseJson } from "../../internal/json.ts"
 import { pulled } from "../../internal/pulled.ts"
 import { CliFailure } from "../failure.ts"
 import { csv } from "./csv.ts"
-import { type Entry, type MakeParser, type Malformed, type Parser, plain, type Reader } from "./entry.ts"
+import { type Entry, isLineId, type MakeParser, type Malformed, type Parser, plain, type Reader } from "./entry.ts"
 import { detailOf, RunFailure } from "./failure.ts"
 import { plain as plainText } from "./figures.ts"
 import { LineSplitter, maxLineBytes } from "./lines.ts"
@@ -65,16 +65,19 @@ const enoughMalformed = 20
 class Begun {
   private from = 0
   private begun = false
+  private ended = false
 
   hasLine(head: Buffer): boolean {
+    if (this.ended) return true
     while (!this.begun && this.from < head.length) {
       const byte = head[this.from] ?? 0
       if (byte === 32 || (byte >= 9 && byte <= 13)) this.from++
       else this.begun = true
     }
-    if (!this.begun || head.indexOf(10, this.from) >= 0) return this.begun
+    if (!this.begun) return false
+    this.ended = head.indexOf(10, this.from) >= 0
     this.from = head.length
-    return false
+    return this.ended
   }
 }
 
@@ -87,6 +90,8 @@ class Look {
   private parser: Parser | undefined
   private readonly splitter = new LineSplitter((...line) => this.parser?.onLine(...line))
   private from = 0
+  /** Up to here no line end is left to be found. */
+  private seen = 0
 
   get refused(): string | undefined {
     return this.parser?.refused()
@@ -102,7 +107,9 @@ class Look {
       if (this.items === 0) this.malformed++
       this.first ??= entry
     })
-    const to = ended ? head.length : head.lastIndexOf(10) + 1
+    const last = head.subarray(this.seen).lastIndexOf(10)
+    const to = ended ? head.length : last < 0 ? this.from : this.seen + last + 1
+    this.seen = head.length
     if (to > this.from) {
       this.splitter.feed(head.subarray(this.from, to))
       this.from = to
@@ -187,10 +194,30 @@ export const entries = <A>(
     return { next, cancel: Effect.promise(blocks.close) }
   })
 
+/** Gives each entry of a file to a function. Fails with `RunFailure` when it cannot be read. */
+export const each = <A>(
+  source: Source.Source,
+  makeParser: MakeParser<A>,
+  onEntry: (entry: Entry<A>) => void
+): Effect.Effect<void, RunFailure> =>
+  Effect.tryPromise({
+    try: async () => {
+      const parser = makeParser(onEntry)
+      const splitter = new LineSplitter(parser.onLine)
+      const blocks = source.blocks()
+      for (let block = await blocks.next(); block !== undefined; block = await blocks.next()) splitter.feed(block)
+      splitter.end()
+      parser.end()
+    },
+    catch: cannotRead(source)
+  })
+
 /** What the first pass over a file knows. */
 export interface Scanned {
   /** Entries, malformed ones too. */
   readonly total: number
+  /** Those that are called by their lines, or as lines are. */
+  readonly byLine: number
   readonly malformed: number
   /** SHA-256 of the bytes, in hex. */
   readonly hash: string
@@ -216,10 +243,11 @@ export const scan = <A>(
     const lineOf = new NumberColumn("uint32")
     const doubles: Array<string> = []
     const problems: Array<string> = []
-    let [total, malformed, duplicates] = [0, 0, 0]
+    let [total, malformed, duplicates, byLine] = [0, 0, 0, 0]
     let first: Malformed | undefined
     const take = (entry: Entry<unknown>): void => {
       total++
+      if (isLineId(entry.id)) byLine++
       onId(entry.id)
       const before = ids.size
       const number = ids.add(entry.id)
@@ -259,7 +287,7 @@ export const scan = <A>(
       const list = problems.join("; ") + more(malformed)
       return yield* new CliFailure({ message: `${source.name}: --strict: ${list}` })
     }
-    return { total, malformed, hash: hash.digest("hex") }
+    return { total, malformed, byLine, hash: hash.digest("hex") }
   })
 
 /** The chat requests of a path, or of standard input (`-`), with malformed lines among them. */

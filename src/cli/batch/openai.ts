@@ -60,8 +60,8 @@ const modelOf = (body: Fields): string | undefined =>
 const lines = <A>(allowed: ReadonlyArray<string>, read: (passed: Passed) => Result.Result<A, string>): MakeParser<A> =>
   jsonLines((object, line): Entry<A> => {
     const { body, custom_id, method, url, ...rest } = object
-    const { id, problem } = idOf(custom_id, "custom_id", line)
-    const malformed = (problem: string): Malformed => ({ _tag: "Malformed", id, line, problem })
+    const { name, problem } = idOf(custom_id, "custom_id", line)
+    const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
     if (problem !== undefined) return malformed(problem)
     if (custom_id === undefined) return malformed("custom_id: expected a text")
     const stray = strayField(rest, [])
@@ -74,7 +74,7 @@ const lines = <A>(allowed: ReadonlyArray<string>, read: (passed: Passed) => Resu
       return malformed("body.stream: expected false, or nothing")
     }
     const input = read({ endpoint, body })
-    return Result.isSuccess(input) ? { _tag: "Item", id, line, input: input.success } : malformed(input.failure)
+    return Result.isSuccess(input) ? { _tag: "Item", ...name, line, input: input.success } : malformed(input.failure)
   })
 
 const accepted = 'OpenAI batch lines: {"custom_id", "method": "POST", "url": "/v1/chat/completions", "body"}'

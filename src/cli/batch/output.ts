@@ -124,14 +124,17 @@ export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
     catch: (error) => new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
   })
 
-/** Where a path leads, whatever it is called; of what does not exist, where it would be. */
-export const realPath = (path: string): Promise<string> =>
-  Fs.realpath(path).catch(() =>
-    Fs.realpath(dirname(path)).then(
-      (folder) => join(folder, basename(path)),
-      () => resolve(path)
-    )
-  )
+/** More links than any system follows. */
+const maxLinks = 40
+
+/** Where a path leads, whatever it is called; of what does not exist, where it would be, also behind links. */
+export const realPath = async (path: string, links = maxLinks): Promise<string> => {
+  const real = await Fs.realpath(path).catch(() => undefined)
+  if (real !== undefined) return real
+  const folder = await Fs.realpath(dirname(path)).catch(() => resolve(dirname(path)))
+  const target = links > 0 ? await Fs.readlink(path).catch(() => undefined) : undefined
+  return target === undefined ? join(folder, basename(path)) : realPath(resolve(folder, target), links - 1)
+}
 
 /**
  * Writes a file anew, and only then puts it in the old one's place: links to it stay, and so do its permissions.
@@ -173,6 +176,8 @@ export interface Unknown {
 export interface Before {
   /** Ids in it, of those that `keep` lets stay. */
   readonly has: (id: string) => boolean
+  /** Whether an id is in it with an answer. */
+  readonly answered: (id: string) => boolean
   /** Marks an id as known to the journal, which says how its item ended; what it says last counts. */
   readonly know: (id: string, kind: "done" | "dead") => void
   /** Marks an id as one of the input. */
@@ -257,6 +262,10 @@ export const readBefore = (
       )
       return {
         has: (id) => ids.find(id) !== undefined,
+        answered: (id) => {
+          const number = ids.find(id)
+          return number !== undefined && (marks.get(number) & isFailed) === 0
+        },
         know: (id, kind) => (kind === "done" ? mark(id, isDone, isDead) : mark(id, isDead, isDone)),
         meet: (id) => mark(id, isMet),
         unknown: () => {

@@ -2,7 +2,7 @@
  * Runs a job of the command line from its checks to its summary.
  */
 import * as Fs from "node:fs/promises"
-import { sep } from "node:path"
+import { join, resolve, sep } from "node:path"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
@@ -28,13 +28,15 @@ import type { Entry, Reader } from "./entry.ts"
 import { codeOf, detailOf, NotAllDone, RunFailure } from "./failure.ts"
 import { type Format, problemOf } from "./format.ts"
 import * as Input from "./input.ts"
+import * as LineIds from "./lineIds.ts"
 import * as Output from "./output.ts"
 import * as Progress from "./progress.ts"
 import * as Report from "./report.ts"
 import { Recorder } from "./reportData.ts"
 import { inStages } from "./signals.ts"
-import type { Source } from "./source.ts"
+import { identityAt, identityOf, type Source } from "./source.ts"
 import * as Summary from "./summary.ts"
+import { hold, redirected } from "./writer.ts"
 
 /** What the format of the input decides. */
 export interface Plan<In, Out> {
@@ -79,10 +81,13 @@ const flagOf: Readonly<Record<string, string>> = {
 
 const again = "what has ended is in the journal: run the same command again to go on"
 
+/** What somebody has to know who has changed a prompt. */
+const keeps = ", which sends new ids only: an id that has ended keeps its answer, so no other prompt may have it now"
+
 /** What the journal says in options, in flags. */
 const inFlags = (detail: string): string =>
   detail
-    .replace("or force it", "or --force to use it all the same")
+    .replace("or force it", `or --force to use it all the same${/\binput\b.* differ/.test(detail) ? keeps : ""}`)
     .replace("; force it to", "; --force to")
     .replace("use the option breakLock", "remove the file lock-….json in that folder")
 
@@ -128,6 +133,16 @@ const endedEarly =
     return new RunFailure({ message: `the job stopped: ${error.message}${hasJournal ? `; ${again}` : ""}` })
   }
 
+/** Keeps nothing. What no journal could keep is a dead letter without one too: it has no line in an output either. */
+const nowhere: Journal = {
+  open: () =>
+    Effect.succeed({
+      damage: [],
+      append: () => Effect.succeed({ durable: Effect.void }),
+      read: () => Effect.die(new Error("nothing was kept"))
+    })
+}
+
 /** The entries of earlier runs pass by `onEnded` when the journal is opened. */
 const watched = (store: Journal, onEnded: (id: string, kind: "done" | "dead") => void): Journal => ({
   open: (options) =>
@@ -170,14 +185,41 @@ interface Places {
 const samePlace = (flag: string, path: string, than: "input" | "output"): CliFailure =>
   new CliFailure({ message: `${flag} ${path}: expected another file than the ${than}` })
 
+const isWithin = (folder: string, real: string): boolean => real === folder || real.startsWith(`${folder}${sep}`)
+
+/** What tells the files of a folder from others; none when there is no such folder. */
+const filesIn = async (folder: string): Promise<ReadonlyArray<string>> => {
+  const names = await Fs.readdir(folder).catch(() => [])
+  const stats = await Promise.all(names.map((name) => Fs.stat(join(folder, name)).catch(() => undefined)))
+  return stats.flatMap((one) => (one === undefined ? [] : [identityOf(one)]))
+}
+
+/** Holds what a run writes. The journal has a lock of its own. */
+const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, source }: Settings) {
+  const own = journal ?? (output === "-" ? undefined : `${output}.journal`)
+  const purpose = `batch ${source.name}${own === undefined ? "" : `, journal ${resolve(own)}`}`
+  const path = output === "-" ? yield* redirected : output
+  if (path !== undefined) {
+    const name = output === "-" ? "standard output" : output
+    yield* hold({ name, purpose, ...(own !== undefined && { same: `--journal ${own}` }) }, path)
+  }
+  if (report === undefined) return
+  const real = (path: string) => Effect.promise(() => Output.realPath(path))
+  // One place for two things is refused for what it is.
+  if (path !== undefined && (yield* real(report)) === (yield* real(path))) return
+  yield* hold({ name: `--report ${report}`, purpose }, report)
+})
+
 /** Checks what can be checked without reading the input. */
 const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.Return<Places, CliFailure> {
   const { force, output, report, source } = settings
   const place: Output.Place = output === "-" ? { _tag: "device" } : yield* Output.placeOf(output)
-  if (place._tag === "file" && place.identity === source.identity) {
+  const identity = place._tag === "file" ? place.identity : output === "-" ? identityAt(1) : undefined
+  if (identity !== undefined && identity === source.identity) {
     return yield* samePlace("the output", output, "input")
   }
   const journal = settings.journal ?? (place._tag === "device" ? undefined : `${output}.journal`)
+  const folder = journal === undefined ? undefined : yield* Effect.promise(() => Output.realPath(journal))
   if (report !== undefined) {
     const at = yield* Output.placeOf(report).pipe(
       Effect.mapError(({ message }) => new CliFailure({ message: `--report ${message}` }))
@@ -186,7 +228,7 @@ const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.
       return yield* new CliFailure({ message: `--report ${report}: expected the path of a file, not of a device` })
     }
     if (at._tag === "file" && at.identity === source.identity) return yield* samePlace("--report", report, "input")
-    if (at._tag === "file" && place._tag === "file" && at.identity === place.identity) {
+    if (at._tag === "file" && at.identity === identity) {
       return yield* samePlace("--report", report, "output")
     }
     // What does not exist yet has nothing but its path.
@@ -194,12 +236,23 @@ const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.
     if (output !== "-" && real === (yield* Effect.promise(() => Output.realPath(output)))) {
       return yield* samePlace("--report", report, "output")
     }
-    const folder = journal === undefined ? undefined : yield* Effect.promise(() => Output.realPath(journal))
-    if (folder !== undefined && (real === folder || real.startsWith(`${folder}${sep}`))) {
+    if (folder !== undefined && isWithin(folder, real)) {
       return yield* new CliFailure({ message: `--report ${report}: expected a file outside of the journal ${journal}` })
     }
   }
   const begun = journal === undefined ? false : yield* hasJournal(journal)
+  if (folder !== undefined && output !== "-" && place._tag !== "device") {
+    const real = yield* Effect.promise(() => Output.realPath(output))
+    if (isWithin(folder, real)) {
+      return yield* new CliFailure({ message: `${output}: expected a file outside of the journal ${journal}` })
+    }
+  }
+  if (folder !== undefined && source.identity !== undefined) {
+    const segments = yield* Effect.promise(() => filesIn(folder))
+    if (segments.includes(source.identity)) {
+      return yield* new CliFailure({ message: `${source.name}: expected an input outside of the journal ${journal}` })
+    }
+  }
   if (place._tag === "file" && place.size > 0 && !begun && !force) {
     return yield* new CliFailure({
       message: `${output}: exists, and there is no journal ${journal} to go on with: expected a new path, or --force to overwrite it`
@@ -245,6 +298,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   gateway: Context.Context<Router.Router>
 ) {
   const { output, source } = settings
+  yield* holdPlaces(settings)
   const places = yield* checkPlaces(settings)
   const { journal } = places
   const asked = Deferred.makeUnsafe<void>()
@@ -265,6 +319,10 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   const scanned = source.isFile
     ? yield* Input.scan(source, plan.reader, settings.strict, (id) => before?.meet(id))
     : undefined
+
+  if (journal !== undefined && places.begun && scanned !== undefined && scanned.byLine > 0) {
+    yield* LineIds.check({ source, reader: plan.reader, hash: scanned.hash, journal, output, before })
+  }
 
   const options = (anew: () => boolean): Batch.Options<Entry<In>, In, Out> => ({
     route: (entry) =>
@@ -288,16 +346,17 @@ export const run = Effect.fnUntraced(function* <In, Out>(
         tokens: (input) => (input === plan.blank ? 0 : plan.tokens(input))
       }
     }),
-    ...(journal !== undefined && {
-      journal: {
-        store: watched(FileJournal.make({ path: journal }), (id, kind) => before?.know(id, kind)),
-        value: plan.value,
-        retryFailed: settings.retryFailed,
-        force: settings.force,
-        fingerprint: { ...plan.fingerprint, ...(scanned !== undefined && { input: scanned.hash }) },
-        replay: (id: string) => anew() || before?.has(id) !== true
-      }
-    })
+    journal:
+      journal === undefined
+        ? { store: nowhere, value: plan.value }
+        : {
+            store: watched(FileJournal.make({ path: journal }), (id, kind) => before?.know(id, kind)),
+            value: plan.value,
+            retryFailed: settings.retryFailed,
+            force: settings.force,
+            fingerprint: { ...plan.fingerprint, ...(scanned !== undefined && { input: scanned.hash }) },
+            replay: (id: string) => anew() || before?.has(id) !== true
+          }
   })
 
   const body = Effect.gen(function* () {
@@ -309,7 +368,8 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     // Nothing is taken from the input before the output is open.
     const entries = Stream.unwrap(
       Effect.map(Deferred.await(opened), () => {
-        const all = Input.entries(source, plan.reader.entries)
+        const read = Input.entries(source, plan.reader.entries)
+        const all = scanned === undefined && journal !== undefined ? Stream.map(read, LineIds.byContent) : read
         return kept.lost === 0 ? all : Stream.filter(all, ({ id }) => before?.isUnknown(id) !== true)
       })
     )

@@ -1,7 +1,7 @@
 /**
  * Where the bytes of an input come from: a file, which is read twice, or standard input and pipes, which are read once.
  */
-import { createReadStream } from "node:fs"
+import { createReadStream, fstatSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -26,7 +26,7 @@ export interface Source {
   readonly blocks: () => Blocks
   /** Whether a file is still what it was when it was opened. */
   readonly unchanged: Effect.Effect<boolean>
-  /** Of a file: tells it from others. */
+  /** Of a file, also one that standard input comes from: tells it from others. */
   readonly identity: string | undefined
 }
 
@@ -73,7 +73,7 @@ const fileSource = (path: string, name: string): Effect.Effect<Source, CliFailur
   })
 
 /** Blocks of a stream of Node, which is destroyed when nobody wants more. */
-const streamed = (name: string, open: () => AsyncIterable<unknown>): Source => ({
+const streamed = (name: string, open: () => AsyncIterable<unknown>, identity?: string): Source => ({
   name,
   isFile: false,
   blocks: () => {
@@ -88,13 +88,24 @@ const streamed = (name: string, open: () => AsyncIterable<unknown>): Source => (
     }
   },
   unchanged: Effect.succeed(true),
-  identity: undefined
+  identity
 })
+
+/** The file that a descriptor is of, if it is one of a file. */
+export const identityAt = (descriptor: number): string | undefined => {
+  try {
+    const stats = fstatSync(descriptor)
+    return stats.isFile() ? identityOf(stats) : undefined
+  } catch {
+    // It is closed.
+    return undefined
+  }
+}
 
 /** Opens a path, or `-` for standard input. Fails with `CliFailure` when it cannot be read. */
 export const open = (path: string): Effect.Effect<Source, CliFailure, Scope.Scope> =>
   Effect.gen(function* () {
-    if (path === "-") return streamed("standard input", () => process.stdin)
+    if (path === "-") return streamed("standard input", () => process.stdin, identityAt(0))
     const stats = yield* Effect.tryPromise({
       try: () => Fs.stat(path),
       catch: (error) => new CliFailure({ message: `${path}: expected the path of a readable file: ${detailOf(error)}` })
@@ -128,8 +139,28 @@ export const spooled = (source: Source): Effect.Effect<Source, CliFailure | RunF
       },
       catch: failed
     })
-    return yield* fileSource(path, source.name)
+    return { ...(yield* fileSource(path, source.name)), identity: source.identity }
   })
+
+/** Bytes that come in pieces, as one: what is there is copied only when its room has doubled. */
+class Head {
+  private room = Buffer.allocUnsafe(blockBytes)
+  private size = 0
+
+  get bytes(): Buffer {
+    return this.room.subarray(0, this.size)
+  }
+
+  add(block: Buffer): void {
+    if (this.size + block.length > this.room.length) {
+      const room = Buffer.allocUnsafe(Math.max(this.room.length * 2, this.size + block.length))
+      this.room.copy(room, 0, 0, this.size)
+      this.room = room
+    }
+    block.copy(this.room, this.size)
+    this.size += block.length
+  }
+}
 
 /** Reads the beginning of a source, and gives back one that still has it. `enough` is told what has been read. */
 export const peeked = (
@@ -139,13 +170,14 @@ export const peeked = (
   Effect.tryPromise({
     try: async () => {
       const blocks = source.blocks()
-      let head = Buffer.alloc(0)
+      const read = new Head()
       let ended = false
-      while (!ended && !enough(head)) {
+      while (!ended && !enough(read.bytes)) {
         const block = await blocks.next()
         if (block === undefined) ended = true
-        else head = Buffer.concat([head, block])
+        else read.add(block)
       }
+      const head = read.bytes
       if (source.isFile) {
         await blocks.close()
         return { head, ended, source }

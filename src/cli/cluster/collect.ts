@@ -16,6 +16,7 @@ import { detailOf, NotAllDone, RunFailure } from "../batch/failure.ts"
 import * as Figures from "../batch/figures.ts"
 import * as Formats from "../batch/format.ts"
 import * as Output from "../batch/output.ts"
+import { hold } from "../batch/writer.ts"
 import { CliFailure } from "../failure.ts"
 import * as Database from "./database.ts"
 
@@ -67,6 +68,7 @@ export const collect = Command.make(
   "collect",
   flags,
   Effect.fnUntraced(function* ({ databaseUrl, force, format, job, order, output: path }) {
+    if (path !== "-") yield* hold({ name: path, purpose: `cluster collect --job ${job}` }, path)
     const place = path === "-" ? undefined : yield* Output.placeOf(path)
     if (place?._tag === "file" && !force) return yield* isOther(path)
     const database = yield* Database.connect(databaseUrl)

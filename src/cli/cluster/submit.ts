@@ -13,10 +13,11 @@ import * as Cluster from "../../cluster/Cluster.ts"
 import { isId } from "../../cluster/submit.ts"
 import { invalid } from "../../GatewayError.ts"
 import * as Batch from "../batch/command.ts"
-import { lineId } from "../batch/entry.ts"
+import { malformedLine } from "../batch/entry.ts"
 import * as Figures from "../batch/figures.ts"
 import { problemOf } from "../batch/format.ts"
 import * as Input from "../batch/input.ts"
+import { byContent } from "../batch/lineIds.ts"
 import * as RouteFile from "../batch/route.ts"
 import { spooled } from "../batch/source.ts"
 import * as Database from "./database.ts"
@@ -58,11 +59,12 @@ const stored = (entry: Input.Entry<Chat.Request>): Input.Entry<Chat.Request> => 
   if (isId(entry.id)) return entry
   const problem =
     entry._tag === "Malformed" ? entry.problem : "id: expected a text without U+0000 and halves of surrogate pairs"
-  return { _tag: "Malformed", id: lineId(entry.line), line: entry.line, problem }
+  return malformedLine(entry.line, problem)
 }
 
 const submissionOf = (given: Input.Entry<Chat.Request>): Cluster.Submission<Chat.Request> => {
-  const entry = stored(given)
+  // A job takes any number of files, whose lines have the same numbers.
+  const entry = stored(given._tag === "Item" ? byContent(given) : given)
   if (entry._tag === "Item") return { id: entry.id, input: entry.input }
   const { accepted, field } = problemOf(entry)
   return { id: entry.id, error: invalid("cluster submit", field, accepted) }

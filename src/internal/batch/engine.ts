@@ -14,7 +14,7 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import type { Entry, JournalError, Json } from "../../BatchJournal.ts"
+import type { Entry, JournalError } from "../../BatchJournal.ts"
 import { type Attempt, GatewayError, invalid, type QuotaExhausted, retryAfter, Timeout } from "../../GatewayError.ts"
 import * as Limiter from "../../Limiter.ts"
 import { defined } from "../defined.ts"
@@ -26,6 +26,7 @@ import { QuotaGate } from "./quotaGate.ts"
 import type { InDoubt } from "./record.ts"
 import type { DeadLetter, Result, Success } from "./result.ts"
 import { type Outcome, Tally } from "./tally.ts"
+import { isUnkept, unkeptAnswer, unkeptError } from "./unkept.ts"
 
 /** The one key of a batch's own limiters. */
 export const ownKey = "batch"
@@ -168,21 +169,13 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   }
 
   /** Gives the place back, writes a result down, and hands it out when it is durable. */
-  const end = (
-    order: number,
-    result: Success<Out> | DeadLetter,
-    record: () => Effect.Effect<Json, JournalError>,
-    release: Effect.Effect<void>,
-    outcome: () => Outcome
-  ): Effect.Effect<void> => {
-    const hand = (): void => {
-      Queue.offerUnsafe(ready, { order, result })
-      // Asks the application what it cost, which may fail: by now the answer is safe.
-      tally.add(outcome())
-    }
-    if (keeper === undefined) return Effect.map(release, hand)
-    const as = result._tag === "Success" ? "done" : "dead"
-    return Effect.map(release, () => void keeper.offer({ _tag: "ending", as, id: result.id, record, hand }))
+  const settleAs = (id: string, end: Keeper.End, release: Effect.Effect<void>): Effect.Effect<void> =>
+    Effect.map(release, keeper === undefined ? end.hand : () => void keeper.offer({ _tag: "ending", id, end }))
+
+  const handOut = (order: number, result: Success<Out> | DeadLetter, outcome: () => Outcome): void => {
+    Queue.offerUnsafe(ready, { order, result })
+    // Asks the application what it cost, which may fail: by now the answer is safe.
+    tally.add(outcome())
   }
 
   const succeed = (
@@ -193,28 +186,50 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     release: Effect.Effect<void>
   ): Effect.Effect<void> => {
     const latency = millis() - startedAt
-    const result: Success<Out> = {
-      ...answer,
-      _tag: "Success",
-      id,
-      index,
-      attempts,
-      latency: Duration.millis(latency),
-      replayed: false,
-      ...(inDoubt !== undefined && { inDoubt })
-    }
-    const record = () => plan.records.done({ value: answer, facts: answer, attempts, latency, inDoubt })
+    const common = { id, index, latency: Duration.millis(latency), replayed: false, ...defined({ inDoubt }) }
     const { cacheStatus, step, target, usage } = answer
-    return end(order, result, record, release, () => ({
-      target,
-      reason: undefined,
-      attempts,
-      usage,
-      cacheStatus,
-      step,
-      cost: plan.costOf(answer),
-      latency
-    }))
+    const end: Keeper.End = {
+      as: "done",
+      record: () => plan.records.done({ value: answer, facts: answer, attempts, latency, inDoubt }),
+      hand: () =>
+        handOut(order, { ...answer, ...common, _tag: "Success", attempts }, () => ({
+          target,
+          reason: undefined,
+          attempts,
+          usage,
+          cacheStatus,
+          step,
+          cost: plan.costOf(answer),
+          latency
+        })),
+      instead: (cause) => buried(order, common, latency, unkeptAnswer(method, answer, attempts, cause))
+    }
+    return settleAs(id, end, release)
+  }
+
+  /** The end of an item that is given up. */
+  const buried = (
+    order: number,
+    common: Omit<DeadLetter, "_tag" | "error" | "attempts">,
+    latency: number,
+    error: GatewayError
+  ): Keeper.End => {
+    const { attempts = [], reason } = error
+    const { inDoubt } = common
+    const none = { target: undefined, usage: undefined, cacheStatus: undefined, step: undefined, cost: undefined }
+    return {
+      as: "dead",
+      record: () => plan.records.dead({ error, latency, inDoubt }),
+      hand: () =>
+        handOut(order, { ...common, _tag: "DeadLetter", error, attempts }, () => ({
+          ...none,
+          reason: reason._tag,
+          attempts,
+          latency
+        })),
+      // That one can be kept, whatever this one has.
+      instead: isUnkept(error) ? undefined : () => buried(order, common, latency, unkeptError(error))
+    }
   }
 
   const bury = (
@@ -224,20 +239,8 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     release: Effect.Effect<void>
   ): Effect.Effect<void> => {
     const latency = millis() - startedAt
-    const attempts = error.attempts ?? []
-    const result: DeadLetter = {
-      _tag: "DeadLetter",
-      id,
-      index,
-      error,
-      attempts,
-      latency: Duration.millis(latency),
-      replayed: false,
-      ...(inDoubt !== undefined && { inDoubt })
-    }
-    const record = () => plan.records.dead({ error, latency, inDoubt })
-    const none = { target: undefined, usage: undefined, cacheStatus: undefined, step: undefined, cost: undefined }
-    return end(order, result, record, release, () => ({ ...none, reason: error.reason._tag, attempts, latency }))
+    const common = { id, index, latency: Duration.millis(latency), replayed: false, ...defined({ inDoubt }) }
+    return settleAs(id, buried(order, common, latency, error), release)
   }
 
   /** What to do about a failure. While the batch drains an item that would have to wait is left to the next run. */

@@ -21,15 +21,22 @@ export interface Beginning {
   readonly letGo: Effect.Effect<void>
 }
 
-/** An item that has ended. */
-export interface Ending {
-  readonly _tag: "ending"
+/** How an item has ended. */
+export interface End {
   readonly as: "done" | "dead"
-  readonly id: string
   /** What is kept of it. */
   readonly record: () => Effect.Effect<Json, JournalError>
   /** Hands its result out, and throws what a function of the application throws. */
   readonly hand: () => void
+  /** How it has ended when that cannot be kept: one value must not stop the job. */
+  readonly instead: ((cause: Cause.Cause<JournalError>) => End) | undefined
+}
+
+/** An item that has ended. */
+export interface Ending {
+  readonly _tag: "ending"
+  readonly id: string
+  readonly end: End
 }
 
 export type Note = Beginning | Ending
@@ -39,7 +46,7 @@ const nothing: Exit.Exit<Appended, JournalError> = Exit.succeed({ durable: Effec
 
 /** What was written together. */
 interface Written {
-  readonly ended: ReadonlyArray<Ending>
+  readonly ended: ReadonlyArray<End>
   readonly durable: Appended["durable"]
 }
 
@@ -69,7 +76,7 @@ export const start = Effect.fnUntraced(function* (
   const write = Effect.fnUntraced(function* (notes: ReadonlyArray<Note>) {
     const entries: Array<Entry> = []
     const begun: Array<Beginning> = []
-    const ended: Array<Ending> = []
+    const ended: Array<End> = []
     for (const note of notes) {
       if (note._tag === "beginning") {
         if (isStopped()) {
@@ -80,13 +87,18 @@ export const start = Effect.fnUntraced(function* (
         if (note.entry !== undefined) entries.push(note.entry)
         continue
       }
-      const record = yield* Effect.exit(Effect.suspend(note.record))
+      let { end } = note
+      let record = yield* Effect.exit(Effect.suspend(end.record))
+      while (Exit.isFailure(record) && end.instead !== undefined) {
+        end = end.instead(record.cause)
+        record = yield* Effect.exit(Effect.suspend(end.record))
+      }
       if (Exit.isFailure(record)) {
         fail(record.cause)
         continue
       }
-      ended.push(note)
-      entries.push({ _tag: note.as, id: note.id, record: record.value })
+      ended.push(end)
+      entries.push({ _tag: end.as, id: note.id, record: record.value })
     }
     // A run that has nothing to write leaves the journal as it is, its time included.
     const appended = entries.length === 0 ? nothing : yield* Effect.exit(journal.append(entries))

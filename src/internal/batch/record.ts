@@ -9,6 +9,7 @@ import * as ErrorSchema from "../../ErrorSchema.ts"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import type { Usage } from "../dialects/dialect.ts"
 import { plainJsonOf } from "../plainJson.ts"
+import { problemOf, unwritable } from "../writable.ts"
 
 /** What is known of an answer beside its value. */
 export interface Facts {
@@ -101,6 +102,9 @@ const decodeDead = Schema.decodeUnknownEffect(Dead)
 type Plain<A> = { readonly [K in keyof A]: A[K] }
 const plain = <A>(value: A): Plain<A> => value
 
+const answerKept = "the answer cannot be kept"
+const errorKept = "an error cannot be kept"
+
 const bad =
   (what: string) =>
   (cause: Schema.SchemaError): JournalError =>
@@ -149,7 +153,15 @@ const doneRecord = (
   ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
 })
 
-/** Both directions. They fail with `JournalError` (`encoding`). */
+/** A record that every journal can write and read back, or the failure that says what in it is no JSON. */
+const checked = (what: string, record: Json): Effect.Effect<Json, JournalError> => {
+  const found = unwritable(record)
+  return found === undefined
+    ? Effect.succeed(record)
+    : Effect.fail(new JournalError({ reason: "encoding", detail: `${what}: ${problemOf(found)}` }))
+}
+
+/** Both directions. They fail with `JournalError` (`encoding`), also where a record is no JSON. */
 export interface Records<Out> {
   readonly done: (record: DoneRecord<Out>) => Effect.Effect<Json, JournalError>
   readonly dead: (record: DeadRecord) => Effect.Effect<Json, JournalError>
@@ -174,22 +186,33 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
       const { attempts, value } = done
       const plainly = asItIs(value)
       if (plainly !== undefined && attempts.every(hasNoError)) {
-        return Effect.succeed(doneRecord(done, plainly.kept, attempts.map(attemptRecord)))
+        return checked(answerKept, doneRecord(done, plainly.kept, attempts.map(attemptRecord)))
       }
-      return Effect.mapError(
-        Effect.zipWith(
-          value === undefined || encode === undefined ? Effect.undefined : encode(value.value),
-          Effect.forEach(attempts, (attempt) => encodeAttempt(attempt)),
-          (kept, attempts) => doneRecord(done, kept, attempts)
+      return Effect.flatMap(
+        Effect.mapError(
+          Effect.zipWith(
+            value === undefined || encode === undefined ? Effect.undefined : encode(value.value),
+            Effect.forEach(attempts, (attempt) => encodeAttempt(attempt)),
+            (kept, attempts) => doneRecord(done, kept, attempts)
+          ),
+          (cause) => {
+            const found = value === undefined ? undefined : unwritable(value.value)
+            return found === undefined
+              ? bad("the value of an item is not what its schema says")(cause)
+              : new JournalError({ reason: "encoding", detail: `${answerKept}: ${problemOf(found)}` })
+          }
         ),
-        bad("the value of an item is not what its schema says")
+        (record) => checked(answerKept, record)
       )
     },
     dead: ({ error, inDoubt, latency }: DeadRecord): Effect.Effect<Json, JournalError> =>
-      Effect.mapBoth(encodeError(error), {
-        onFailure: bad("an error cannot be kept"),
-        onSuccess: (encoded) => ({ error: encoded, latency, ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) }) })
-      }),
+      Effect.flatMap(Effect.mapError(encodeError(error), bad(errorKept)), (encoded) =>
+        checked(errorKept, {
+          error: encoded,
+          latency,
+          ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
+        })
+      ),
     readDone: (record: Json): Effect.Effect<DoneRecord<Out>, JournalError> =>
       decodeDone(record).pipe(
         Effect.flatMap((done) =>

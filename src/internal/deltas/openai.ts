@@ -112,15 +112,16 @@ interface Open {
 
 const makeCalls = (): Calls => {
   const open: Array<Open> = []
-  // Where the calls stand that the server numbers.
+  // Where the calls stand that the server numbers, and the first one of each id.
   const numbered = new Map<number, number>()
+  const identified = new Map<string, number>()
 
   /** The call that a fragment belongs to, or `undefined` when it begins one. */
   const find = (index: number | undefined, id: string | undefined, name: string | undefined): number | undefined => {
     if (index === undefined) {
       // Google's compatible endpoint numbers nothing; a continuation then has no name, and hardly an id.
-      const same = id === undefined ? -1 : open.findIndex((call) => call.id === id)
-      if (same >= 0) return same
+      const same = id === undefined ? undefined : identified.get(id)
+      if (same !== undefined) return same
       return name !== undefined || open.length === 0 ? undefined : open.length - 1
     }
     const at = numbered.get(index)
@@ -144,6 +145,7 @@ const makeCalls = (): Calls => {
     let at = find(index, id, name)
     const fresh = at === undefined
     at ??= open.push({ id, named: false }) - 1
+    if (fresh && id !== undefined && !identified.has(id)) identified.set(id, at)
     if (index !== undefined) numbered.set(index, at)
     const state = open[at]
     const naming = name !== undefined && state !== undefined && !state.named

@@ -254,7 +254,7 @@ export const toolArguments = (value: unknown, field: string): Json => {
 
 /** A count as it may go into {@link Usage}: a miscounted answer is still an answer, so anything else is left out. */
 export const count = (value: unknown): number | undefined =>
-  typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : undefined
+  typeof value === "number" && value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : undefined
 
 /** A total where the provider gives none; unknown as long as one side is. */
 export const sum = (a: number | undefined, b: number | undefined): number | undefined =>

@@ -1,0 +1,91 @@
+/**
+ * Looks for what JSON text cannot hold, before anything is written. `JSON.stringify` itself turns an infinite number into `null` without a word, and dies of what
+ * is nested too deeply, at a depth that depends on the engine and on who calls it.
+ */
+import { maxJsonDepth } from "./jsonDepth.ts"
+
+/**
+ * Most characters of all texts and keys, with 24 for each other value. An escaped character takes six, and V8 has no text of more than 512 million.
+ */
+export const maxSize = 64 * 1024 * 1024
+
+/** What cannot be written. */
+export interface Unwritable {
+  /** The first eight parts of its path; empty for the value itself. Keys that are no names are `*`. */
+  readonly at: string
+  /** What would have been accepted. */
+  readonly accepted: string
+  /** It is nested too deeply, and nothing else: some engines write it. */
+  readonly tooDeep: boolean
+}
+
+const scalar = 24
+const shownParts = 8
+const tooDeep = `at most ${maxJsonDepth} levels of arrays and objects, and no cycle`
+const tooLarge = "at most 64 million characters in all"
+
+/** Looks at one value: what is found is put together on the way back, so that looking costs no path. */
+class Search {
+  size = 0
+  readonly path: Array<string> = []
+
+  find(value: unknown, depth: number): string | undefined {
+    switch (typeof value) {
+      case "string":
+        this.size += value.length
+        return this.size > maxSize ? tooLarge : undefined
+      case "number":
+        this.size += scalar
+        if (!Number.isFinite(value)) return "a finite number"
+        return this.size > maxSize ? tooLarge : undefined
+      case "boolean":
+        this.size += scalar
+        return undefined
+      case "object":
+        this.size += scalar
+        if (value === null) return undefined
+        if (depth > maxJsonDepth) return tooDeep
+        return Array.isArray(value) ? this.inArray(value, depth) : this.inObject(value, depth)
+      default:
+        return "a JSON value"
+    }
+  }
+
+  private inArray(values: ReadonlyArray<unknown>, depth: number): string | undefined {
+    for (let i = 0; i < values.length; i++) {
+      const accepted = this.find(values[i], depth + 1)
+      if (accepted === undefined) continue
+      this.path.push(`[${i}]`)
+      return accepted
+    }
+    return this.size > maxSize ? tooLarge : undefined
+  }
+
+  private inObject(value: object, depth: number): string | undefined {
+    for (const [key, field] of Object.entries(value)) {
+      // It is left out of the text.
+      if (field === undefined) continue
+      this.size += key.length
+      const accepted = this.find(field, depth + 1)
+      if (accepted === undefined) continue
+      this.path.push(`.${/^\w{1,64}$/.test(key) ? key : "*"}`)
+      return accepted
+    }
+    return this.size > maxSize ? tooLarge : undefined
+  }
+}
+
+/** What of a value JSON text cannot hold, or `undefined` when it can be written and read back as it is. */
+export const unwritable = (value: unknown): Unwritable | undefined => {
+  const search = new Search()
+  const accepted = search.find(value, 1)
+  if (accepted === undefined) return undefined
+  // Written from the innermost part on.
+  const path = accepted === tooLarge ? [] : search.path
+  const at = path.slice(-shownParts).reverse().join("").replace(/^\./, "")
+  return { at: path.length > shownParts ? `${at}…` : at, accepted, tooDeep: accepted === tooDeep }
+}
+
+/** The same as one line: `toolCalls[0].arguments.a: expected a finite number`. */
+export const problemOf = ({ accepted, at }: Pick<Unwritable, "accepted" | "at">): string =>
+  `${at === "" ? "" : `${at}: `}expected ${accepted}`

@@ -1,0 +1,248 @@
+/** What must not cost more than its own item, and what two runs must not do to each other. */
+import * as Fs from "node:fs/promises"
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import { assertComplete, items, jsonl, parsed, type World, world } from "./batchSupport.ts"
+
+const timeout = 180_000
+const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
+
+const answerOf = (w: World, name: string) =>
+  Effect.map(w.lines(name), (lines) => new Map(lines.map((line) => [line.id, line])))
+
+const prompts = (...all: ReadonlyArray<string>): string => jsonl(...all.map((prompt) => ({ prompt })))
+
+describe("an answer that cannot be written", () => {
+  const calls: Readonly<Record<string, string>> = {
+    infinite: '{"a":1e400}',
+    deep: `${"[".repeat(8000)}${"]".repeat(8000)}`
+  }
+  const react = (prompt: string) => {
+    const args = calls[prompt]
+    if (args === undefined) return undefined
+    const message = {
+      role: "assistant",
+      content: null,
+      tool_calls: [{ id: "c", function: { name: "f", arguments: args } }]
+    }
+    return { status: 200, body: JSON.stringify({ choices: [{ index: 0, message, finish_reason: "tool_calls" }] }) }
+  }
+  const input = jsonl(
+    { id: "i0", prompt: "infinite" },
+    { id: "i1", prompt: "deep" },
+    ...["i2", "i3", "i4"].map((id) => ({ id, prompt: id }))
+  )
+
+  it.live(
+    "is a dead letter, and those behind it are done",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world(react)
+        yield* w.write("in.jsonl", `${input}{"id":"i5","prompt":"x","extra":{"a":1e400}}\n`)
+        const first = yield* w.run([...command, "--concurrency", "1"])
+        assert.strictEqual(first.code, 1, first.err)
+        const written = yield* answerOf(w, "out.jsonl")
+        assert.deepStrictEqual(
+          [...written.values()].map(({ error, id, status }) => [id, status, error?.reason]),
+          [
+            ["i0", "error", "InvalidResponse"],
+            ["i1", "error", "InvalidResponse"],
+            ["i2", "ok", undefined],
+            ["i3", "ok", undefined],
+            ["i4", "ok", undefined],
+            ["i5", "error", "InvalidRequest"]
+          ]
+        )
+        assert.include(written.get("i0")?.error?.message, "toolCalls[0].arguments.a: expected a finite number")
+        assert.lengthOf(w.requests, 5)
+        const { code, out } = yield* w.run(["-", "-", "--route", "route.json", "--concurrency", "1"], { stdin: input })
+        assert.strictEqual(code, 1)
+        assert.deepStrictEqual(
+          parsed(out).map(({ status }) => status),
+          ["error", "error", "ok", "ok", "ok"],
+          "without a journal too"
+        )
+      }).pipe(Effect.scoped),
+    timeout
+  )
+})
+
+describe("two runs over one output", () => {
+  it.live(
+    "refuses the second one under any name of the file, and goes on when the first was killed",
+    () =>
+      Effect.gen(function* () {
+        const release = yield* Deferred.make<void>()
+        const w = yield* world(() => Deferred.await(release))
+        yield* w.write("in.jsonl", items(3))
+        yield* Effect.promise(async () => {
+          await Fs.writeFile(w.at("out.jsonl"), "")
+          await Fs.symlink(w.at("out.jsonl"), w.at("link.jsonl"))
+          await Fs.mkdir(w.at("sub"))
+          await Fs.link(w.at("out.jsonl"), w.at("sub/hard.jsonl"))
+        })
+        const withReport = [...command, "--report", "report.html"]
+        const first = yield* w.batch(withReport)
+        yield* w.until(3)
+        const to = (output: string) => ["in.jsonl", output, "--route", "route.json", "--journal", "other", "--force"]
+        const runs = yield* Effect.all(
+          [w.run(to("link.jsonl")), w.run(to("sub/hard.jsonl")), w.run(to("report.html"))],
+          {
+            concurrency: 2
+          }
+        )
+        for (const { code, err } of runs) {
+          assert.strictEqual(code, 2, err)
+          assert.include(
+            err,
+            `is being written by process ${first.child.pid} (batch in.jsonl, journal ${w.at("out.jsonl.journal")})`
+          )
+        }
+        assert.lengthOf(w.requests, 3)
+        first.child.kill("SIGKILL")
+        yield* first.exit
+        yield* Deferred.succeed(release, undefined)
+        const again = yield* w.run(withReport)
+        assert.strictEqual(again.code, 0, again.err)
+        assertComplete(yield* w.lines("out.jsonl"), 3)
+        const left = yield* Effect.promise(() => Fs.readdir(w.path))
+        assert.notInclude(left.join(" "), ".lock-", "neither its own lock nor that of the killed process is left")
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "lets exactly one of two go on that come at the same moment",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world(() => Effect.sleep(1500))
+        yield* w.write("in.jsonl", items(3))
+        // It leads to what does not exist yet.
+        yield* Effect.promise(() => Fs.symlink("out.jsonl", w.at("link.jsonl")))
+        const run = (output: string) => w.run(["in.jsonl", output, "--route", "route.json"])
+        const both = yield* Effect.all([run("out.jsonl"), run("link.jsonl")], { concurrency: 2 })
+        assert.sameMembers(
+          both.map(({ code }) => code),
+          [0, 2],
+          both.map(({ err }) => err).join("\n")
+        )
+        assertComplete(yield* w.lines("out.jsonl"), 3)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "refuses an output that is the input or in the journal, and an input in the journal",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", items(2))
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        const before = yield* w.tree
+        const segment = "out.jsonl.journal/000001.jsonl"
+        const inJournal = yield* w.run(["in.jsonl", segment, "--route", "route.json", "--journal", "out.jsonl.journal"])
+        assert.deepStrictEqual([inJournal.code, w.requests.length], [2, 2])
+        assert.include(inJournal.err, `${segment}: expected a file outside of the journal out.jsonl.journal`)
+        const same = yield* w.run(["in.jsonl", "out2", "--route", "route.json", "--journal", "out2"])
+        assert.strictEqual(same.code, 2)
+        assert.include(same.err, "out2: expected a file outside of the journal out2")
+        const read = yield* w.run([segment, "new.jsonl", "--route", "route.json", "--journal", "out.jsonl.journal"])
+        assert.strictEqual(read.code, 2)
+        assert.include(read.err, `${segment}: expected an input outside of the journal`)
+        assert.deepStrictEqual(yield* w.tree, before)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+})
+
+describe("items without ids, over an input that has changed", () => {
+  it.live(
+    "refuses lines that were edited, inserted, removed, reordered or appended, with and without --force",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", prompts("a", "b", "c"))
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        const before = yield* w.read("out.jsonl")
+        const changes = [
+          prompts("a", "x", "c"),
+          prompts("x", "a", "b", "c"),
+          prompts("b", "c"),
+          prompts("c", "b", "a"),
+          prompts("a", "b", "c", "x")
+        ]
+        for (const [i, changed] of changes.entries()) {
+          yield* w.write("in.jsonl", changed)
+          const { code, err } = yield* w.run(i === 0 ? command : [...command, "--force"])
+          assert.strictEqual(code, 2, err)
+          assert.include(err, "items are called by their lines")
+          assert.notInclude(err, "--force")
+        }
+        assert.strictEqual(yield* w.read("out.jsonl"), before)
+        yield* w.write("in.jsonl", prompts("a", "b", "c"))
+        assert.strictEqual((yield* w.run([...command, "--force"])).code, 0, "the same input is no other one")
+        assert.lengthOf(w.requests, 3)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "refuses rows of a CSV file too, and ids that only look like lines",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        const csv = ["in.csv", "rows.jsonl", "--route", "route.json"]
+        yield* w.write("in.csv", "prompt\na\nb\n")
+        assert.strictEqual((yield* w.run(csv)).code, 0)
+        yield* w.write("in.csv", "prompt\nx\na\n")
+        assert.strictEqual((yield* w.run([...csv, "--force"])).code, 2)
+        yield* w.write("in.csv", "id,prompt\nline-3,x\n")
+        assert.strictEqual((yield* w.run([...csv, "--force"])).code, 2)
+        yield* w.write("in.csv", "id,prompt\nown,x\n")
+        const own = yield* w.run([...csv, "--force"])
+        assert.strictEqual(own.code, 0, own.err)
+        assert.strictEqual((yield* answerOf(w, "rows.jsonl")).get("own")?.text, "answer to x")
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "goes on with --force when the ids are the items' own, malformed lines among them",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", `${items(2)}oops\nnot this either\n`)
+        assert.strictEqual((yield* w.run(command)).code, 1)
+        yield* w.write("in.jsonl", `${items(3)}not this either\n`)
+        const { code, err } = yield* w.run([...command, "--force"])
+        assert.strictEqual(code, 1, err)
+        const written = yield* answerOf(w, "out.jsonl")
+        assert.strictEqual(written.get("i2")?.text, "answer to i2")
+        assert.strictEqual(written.get("line-4")?.status, "error")
+        assert.lengthOf(w.requests, 3)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "calls items of standard input by their content, and so sends what is new",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        const stdin = ["-", "out.jsonl", "--route", "route.json"]
+        for (const [text, requests] of [
+          [prompts("a", "b"), 2],
+          [prompts("a", "b"), 2],
+          [prompts("a", "x"), 3]
+        ] as const) {
+          const { code, err } = yield* w.run(stdin, { stdin: text })
+          assert.strictEqual(code, 0, err)
+          assert.lengthOf(w.requests, requests)
+        }
+        const texts = [...(yield* answerOf(w, "out.jsonl")).values()].map(({ text }) => text)
+        assert.sameMembers(texts, ["answer to a", "answer to b", "answer to x"])
+      }).pipe(Effect.scoped),
+    timeout
+  )
+})
