@@ -4,7 +4,7 @@
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type { HttpClient } from "effect/http/HttpClient"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 
 type Client = Layer.Layer<HttpClient>
 
@@ -25,6 +25,6 @@ export const overFetch = await own(
 
 /** Over undici. */
 export const overUndici = await own(
-  async () => (await import("effect-ai-gateway/undici")).layer,
+  async () => Layer.orDie((await import("effect-ai-gateway/undici")).layer),
   NodeHttpClient.layerUndici
 )

@@ -30,12 +30,13 @@ import {
 import * as Binding from "./internal/aiBinding.ts"
 import * as Http from "./internal/aiHttp.ts"
 import { counted, dialectOf, openDeltas, renamed } from "./internal/aiStream.ts"
-import { checkId } from "./internal/backend.ts"
+import { checkId, checkMaxBytes } from "./internal/backend.ts"
 import { type AiBinding, requireMethods } from "./internal/binding.ts"
 import { defined } from "./internal/defined.ts"
 import type { Delta, Streaming } from "./internal/deltas/delta.ts"
 import { checkHttp } from "./internal/gatewayHttp.ts"
 import { type HttpClient, sender } from "./internal/http.ts"
+import { isRecord } from "./internal/json.ts"
 import { pulled } from "./internal/pulled.ts"
 import { failure } from "./internal/respond.ts"
 import { type Annotate, answerAttributes, traced } from "./internal/traced.ts"
@@ -134,7 +135,6 @@ export class AiService extends Context.Service<
   }
 >()("effect-ai-gateway/AiService") {}
 
-const isRecord = (u: unknown): u is Record<string, unknown> => typeof u === "object" && u !== null && !Array.isArray(u)
 const text = (u: unknown): string | undefined => (typeof u === "string" ? u : undefined)
 const list = (u: unknown): ReadonlyArray<unknown> => (Array.isArray(u) ? u : [])
 
@@ -356,15 +356,15 @@ export type HttpOptions = Http.AiHttpOptions
  *
  * @example
  * ```ts
- * import * as FetchHttpClient from "effect/http/FetchHttpClient"
  * import * as Layer from "effect/Layer"
  * import * as Redacted from "effect/Redacted"
  * import * as AiService from "effect-ai-gateway/AiService"
+ * import * as Transport from "effect-ai-gateway/Transport"
  *
  * export const Live = AiService.layerHttp({
  *   accountId: "0123456789abcdef",
  *   apiToken: Redacted.make("...")
- * }).pipe(Layer.provide(FetchHttpClient.layer))
+ * }).pipe(Layer.provide(Transport.layerFetch))
  * ```
  */
 export const layerHttp = (options: HttpOptions): Layer.Layer<AiService, GatewayError, HttpClient> =>
@@ -378,8 +378,8 @@ export const layerHttp = (options: HttpOptions): Layer.Layer<AiService, GatewayE
 
 /**
  * {@link layerHttp} from the environment: `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_API_TOKEN`; optional `CF_AIG_TOKEN`
- * (the token of gateways), `AI_GATEWAY_URL` (another base URL, with or without `/v1/{account}` and a gateway) and
- * `CLOUDFLARE_API_URL`. Fails with `ConfigError` when one is missing.
+ * (the token of gateways), `AI_GATEWAY_URL` (another base URL, with or without `/v1/{account}` and a gateway),
+ * `CLOUDFLARE_API_URL` and `AI_GATEWAY_MAX_ANSWER_BYTES`. Fails with `ConfigError` when one is missing.
  */
 export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigError, HttpClient> = Layer.unwrap(
   Effect.gen(function* () {
@@ -388,6 +388,7 @@ export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigErr
     const token = yield* Config.option(Config.Redacted("CF_AIG_TOKEN"))
     const url = yield* Config.option(Config.String("AI_GATEWAY_URL"))
     const apiUrl = yield* Config.option(Config.String("CLOUDFLARE_API_URL"))
+    const maxAnswerBytes = yield* Config.option(Config.Int("AI_GATEWAY_MAX_ANSWER_BYTES"))
     // One environment serves `GatewayService.layerConfig` too, where the URL may name the gateway.
     const withoutAccount = (text: string): string => {
       const base = trimSlashes(text)
@@ -400,10 +401,14 @@ export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigErr
       apiToken,
       token: Option.getOrUndefined(token),
       baseUrl: Option.getOrUndefined(Option.map(url, withoutAccount)),
-      apiBaseUrl: Option.getOrUndefined(apiUrl)
+      apiBaseUrl: Option.getOrUndefined(apiUrl),
+      maxAnswerBytes: Option.getOrUndefined(maxAnswerBytes)
     })
   })
 )
+
+/** Options of {@link layerBinding}. */
+export type BindingOptions = Pick<HttpOptions, "maxAnswerBytes">
 
 /**
  * The service over the Workers binding. Fails with `BindingMissing` when `ai` is not there or lacks a method.
@@ -416,12 +421,13 @@ export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigErr
  * export const Live = AiService.layerBinding(env.AI)
  * ```
  */
-export const layerBinding = (ai: AiBinding): Layer.Layer<AiService, GatewayError> =>
+export const layerBinding = (ai: AiBinding, options: BindingOptions = {}): Layer.Layer<AiService, GatewayError> =>
   Layer.effect(
     AiService,
     Effect.gen(function* () {
       yield* requireMethods("AiService.layerBinding", ai, ["run", "models", "gateway"])
-      return yield* make(Binding.makeBackend(ai))
+      yield* checkMaxBytes("AiService.layerBinding", options.maxAnswerBytes)
+      return yield* make(Binding.makeBackend(ai, options.maxAnswerBytes))
     })
   )
 

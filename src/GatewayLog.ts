@@ -8,6 +8,7 @@
 import * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { defined, type Making } from "./internal/defined.ts"
+import { isWhole } from "./internal/headers.ts"
 import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/json.ts"
 
 /** A flat value of metadata. */
@@ -200,9 +201,6 @@ export interface Page {
   readonly totalCount?: number
 }
 
-const isWhole = (n: unknown, min: number, max: number): boolean =>
-  typeof n === "number" && Number.isInteger(n) && n >= min && n <= max
-
 const isScalar = (u: unknown): boolean => u === null || ["string", "number", "boolean"].includes(typeof u)
 
 const queryNames: ReadonlyArray<string> = [
@@ -242,12 +240,8 @@ export const queryProblems = (query: Query): ReadonlyArray<GatewayOptions.Proble
   const check = (ok: boolean, field: string, accepted: string): void => {
     if (!ok) problems.push({ field, accepted })
   }
-  check(
-    query.page === undefined || isWhole(query.page, 1, Number.MAX_SAFE_INTEGER),
-    "page",
-    "a whole number of 1 or more"
-  )
-  check(query.perPage === undefined || isWhole(query.perPage, 1, 50), "perPage", "a whole number from 1 to 50")
+  check(isWhole(query.page, 1, Number.MAX_SAFE_INTEGER), "page", "a whole number of 1 or more")
+  check(isWhole(query.perPage, 1, 50), "perPage", "a whole number from 1 to 50")
   check(query.orderBy === undefined || orders.includes(query.orderBy), "orderBy", orders.join(", "))
   check(query.direction === undefined || directions.includes(query.direction), "direction", directions.join(", "))
   check(query.search === undefined || typeof query.search === "string", "search", "a text")

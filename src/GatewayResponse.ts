@@ -15,7 +15,7 @@ import type { Delta, DeltaDecoder } from "./internal/deltas/delta.ts"
 import { isRecord, parseJson } from "./internal/json.ts"
 import { pulled } from "./internal/pulled.ts"
 import { scrub } from "./internal/secrets.ts"
-import { makeFeed, maxEventSize, type ServerEvent } from "./internal/sse.ts"
+import { makeFeed, oversized, type ServerEvent } from "./internal/sse.ts"
 
 /**
  * What the response headers say about a call. Every field is optional: which are present depends on the endpoint, the
@@ -90,7 +90,12 @@ export interface ResponseOptions {
   readonly model?: string | undefined
   readonly logId?: string | undefined
   readonly eventId?: string | undefined
+  /** See {@link GatewayResponse.maxBytes}. */
+  readonly maxBytes?: number | undefined
 }
+
+/** Most bytes of an answer, unless the layer of the service says otherwise: 64 MiB, which has room for images. */
+export const defaultMaxBytes = 67_108_864
 
 /** A body that is being read. */
 export interface ResponseReader {
@@ -114,6 +119,11 @@ export class GatewayResponse {
   readonly meta: Meta
   /** The transport sent the request twice, because a kept-alive socket had been closed by the server. */
   readonly resent: boolean
+  /**
+   * Most bytes of a body that is read as `text`, `bytes`, `json` or `result`, and most characters of one event of a stream. They are
+   * counted after decompression. A larger one is an `InvalidResponse`, and the rest of it is not read.
+   */
+  readonly maxBytes: number
   // Hard-private, so that printing a response shows neither its body nor the credentials it was asked with.
   readonly #body: Body
   readonly #options: ResponseOptions
@@ -127,19 +137,23 @@ export class GatewayResponse {
     this.headers = answer.headers
     this.meta = metaFromHeaders(answer.headers)
     this.resent = answer.resent
+    this.maxBytes = options.maxBytes ?? defaultMaxBytes
     this.#body = answer.body
     this.#options = options
   }
 
-  /** The body as text. A second read gives the first one's text. Fails with `TransportFailure` when it breaks off. */
+  /**
+   * The body as text. A second read gives the first one's text. Fails with `TransportFailure` when it breaks off, and with
+   * `InvalidResponse` when it has more than `maxBytes` bytes or cannot be decompressed.
+   */
   get text(): Effect.Effect<string, GatewayError> {
-    this.#text ??= this.#shared("text", this.#body.text)
+    this.#text ??= this.#shared("text", this.#body.text(this.maxBytes))
     return this.#text
   }
 
   /** The body as bytes; only instead of `text`. A second read gives the first one's bytes. */
   get bytes(): Effect.Effect<Uint8Array, GatewayError> {
-    this.#bytes ??= this.#shared("bytes", this.#body.bytes)
+    this.#bytes ??= this.#shared("bytes", this.#body.bytes(this.maxBytes))
     return this.#bytes
   }
 
@@ -278,8 +292,9 @@ export class GatewayResponse {
 
 /**
  * Takes a response as a web `Response`, to be passed through: the very same one when it came as one, so nothing is
- * copied. Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`, field
- * `body`), as there is no effect to fail.
+ * copied. One that came compressed over HTTP gets headers without `content-encoding`, as its body has been decompressed.
+ * Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`, field `body`), as
+ * there is no effect to fail.
  */
 export const toWeb = (self: GatewayResponse): Response => self.web()
 
@@ -297,15 +312,15 @@ export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayE
 
 /**
  * The body as server-sent events, cut anywhere and with any line ends. Comments, ids and `retry` fields are read over;
- * an event of more than 64 Mi characters is an `InvalidResponse`.
+ * an event of more than `maxBytes` characters is an `InvalidResponse`.
  */
 export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, GatewayError> =>
   pulled(() => {
     const { cancel, read } = self.reader()
-    const feed = makeFeed()
+    const feed = makeFeed(self.maxBytes)
     let ended = false
     const next: Effect.Effect<ReadonlyArray<ServerEvent> | undefined, GatewayError> = Effect.suspend(() => {
-      if (feed.overflowed()) return Effect.fail(self.invalid(`an event of more than ${maxEventSize} characters`, ""))
+      if (feed.overflowed()) return Effect.fail(self.invalid(oversized(self.maxBytes), ""))
       if (ended) return Effect.succeed(undefined)
       return Effect.flatMap(read, (chunk) => {
         ended = chunk === undefined

@@ -16,7 +16,7 @@ import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayLog from "./GatewayLog.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
-import { type Backend, checkId, modelOf, refusal, refuse, undecodable } from "./internal/backend.ts"
+import { type Backend, checkId, checkMaxBytes, modelOf, refusal, refuse, undecodable } from "./internal/backend.ts"
 import { type AiBinding, requireMethods } from "./internal/binding.ts"
 import { defined } from "./internal/defined.ts"
 import { durationOf } from "./internal/duration.ts"
@@ -247,16 +247,16 @@ export type HttpOptions = Http.HttpOptions
  *
  * @example
  * ```ts
- * import * as FetchHttpClient from "effect/http/FetchHttpClient"
  * import * as Layer from "effect/Layer"
  * import * as Redacted from "effect/Redacted"
  * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as Transport from "effect-ai-gateway/Transport"
  *
  * export const Live = GatewayService.layerHttp({
  *   accountId: "0123456789abcdef",
  *   gateway: "my-gateway",
  *   token: Redacted.make("...")
- * }).pipe(Layer.provide(FetchHttpClient.layer))
+ * }).pipe(Layer.provide(Transport.layerFetch))
  * ```
  */
 export const layerHttp = (options: HttpOptions): Layer.Layer<GatewayService, GatewayError, HttpClient> =>
@@ -272,7 +272,7 @@ export const layerHttp = (options: HttpOptions): Layer.Layer<GatewayService, Gat
 /**
  * {@link layerHttp} from the environment: `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID`; optional `CF_AIG_TOKEN` (the
  * gateway's token), `CLOUDFLARE_API_TOKEN` (logs), `AI_GATEWAY_URL` (another base URL, with or without
- * `/v1/{account}/{gateway}`) and `CLOUDFLARE_API_URL`. Fails with `ConfigError` when one is missing.
+ * `/v1/{account}/{gateway}`), `CLOUDFLARE_API_URL` and `AI_GATEWAY_MAX_ANSWER_BYTES`. Fails with `ConfigError` when one is missing.
  */
 export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.ConfigError, HttpClient> = Layer.unwrap(
   Effect.gen(function* () {
@@ -282,6 +282,7 @@ export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.Conf
     const apiToken = yield* Config.option(Config.Redacted("CLOUDFLARE_API_TOKEN"))
     const url = yield* Config.option(Config.String("AI_GATEWAY_URL"))
     const apiUrl = yield* Config.option(Config.String("CLOUDFLARE_API_URL"))
+    const maxAnswerBytes = yield* Config.option(Config.Int("AI_GATEWAY_MAX_ANSWER_BYTES"))
     const suffix = `/v1/${accountId}/${gateway}`
     const withoutSuffix = (text: string): string => {
       const base = trimSlashes(text)
@@ -293,10 +294,17 @@ export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.Conf
       token: Option.getOrUndefined(token),
       apiToken: Option.getOrUndefined(apiToken),
       baseUrl: Option.getOrUndefined(Option.map(url, withoutSuffix)),
-      apiBaseUrl: Option.getOrUndefined(apiUrl)
+      apiBaseUrl: Option.getOrUndefined(apiUrl),
+      maxAnswerBytes: Option.getOrUndefined(maxAnswerBytes)
     })
   })
 )
+
+/** Options of {@link layerBinding}. */
+export interface BindingOptions extends Pick<HttpOptions, "maxAnswerBytes"> {
+  /** Id of the gateway, 1 to 64 characters. */
+  readonly gateway: string
+}
 
 /**
  * A gateway over the Workers binding. Fails with `BindingMissing` when `ai` has no `gateway` method, and with
@@ -312,13 +320,14 @@ export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.Conf
  */
 export const layerBinding = (
   ai: Pick<AiBinding, "gateway">,
-  options: { readonly gateway: string }
+  options: BindingOptions
 ): Layer.Layer<GatewayService, GatewayError> =>
   Layer.effect(
     GatewayService,
     requireMethods("GatewayService.layerBinding", ai, ["gateway"]).pipe(
       Effect.flatMap(() => checkId("GatewayService.layerBinding", "gateway", options.gateway)),
-      Effect.flatMap(() => make(options.gateway, Binding.makeBackend(ai, options.gateway)))
+      Effect.flatMap(() => checkMaxBytes("GatewayService.layerBinding", options.maxAnswerBytes)),
+      Effect.flatMap(() => make(options.gateway, Binding.makeBackend(ai, options.gateway, options.maxAnswerBytes)))
     )
   )
 

@@ -8,7 +8,7 @@ import type * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import type { Making } from "./internal/defined.ts"
-import { headerValueAccepted, isHeaderName, isHeaderValue, isPath, pathAccepted } from "./internal/headers.ts"
+import { headerValueAccepted, isHeaderName, isHeaderValue, isPath, isWhole, pathAccepted } from "./internal/headers.ts"
 import { isObject } from "./internal/json.ts"
 import { textOf } from "./internal/secrets.ts"
 
@@ -51,9 +51,6 @@ export const providerAccepted = "a provider slug: up to 64 lower-case letters, d
 type Problem = readonly [field: string, accepted: string]
 
 const isNonEmpty = (legs: ReadonlyArray<Leg>): legs is UniversalRequest => legs.length > 0
-
-const isWhole = (n: number | undefined, min: number, max: number): boolean =>
-  n === undefined || (Number.isInteger(n) && n >= min && n <= max)
 
 // The same bounds as in `GatewayOptions`; here the numbers are already those of the wire.
 const checkConfig = (config: GatewayOptions.LegConfig): Problem | undefined => {

@@ -1,7 +1,6 @@
 /**
  * Callers that leave, and attempts that lose, at any place: nothing stays open behind them, and the records say so.
  */
-import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -17,8 +16,7 @@ import * as LogTrail from "effect-ai-gateway/LogTrail"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
-import * as Transport from "effect-ai-gateway/Transport"
-import * as Undici from "effect-ai-gateway/undici"
+import { clients } from "./support/httpClients.ts"
 import { json, makePeer } from "./support/httpPeer.ts"
 import { completion } from "./support/scripted.ts"
 
@@ -155,14 +153,6 @@ describe("a caller that is interrupted", () => {
     })
   )
 })
-
-const clients: ReadonlyArray<readonly [name: string, layer: Layer.Layer<HttpClient.HttpClient>]> = [
-  ["fetch", FetchHttpClient.layer],
-  ["undici", NodeHttpClient.layerUndici],
-  ["node:http", NodeHttpClient.layerNodeHttpOptions({ keepAlive: true })],
-  ["fetch, the short way", Transport.layerFetch],
-  ["undici, the short way", Undici.layer]
-]
 
 describe.each(clients)("over %s", (_, client) => {
   const over = (url: string) =>

@@ -38,11 +38,13 @@ for (const [name, layer] of [
             Effect.provide(Layer.provide(over(peer.url), client))
           )
         }
+        // Only the short way decompresses while it reads, so only it asks for what is compressed.
+        const own = name === "fetch" ? ["connection"] : ["connection", "accept-encoding"]
         const [expected, actual] = peer.requests.map(({ body, headers, url }) => ({
           body,
 
           url,
-          headers: Object.fromEntries(Object.entries(headers).filter(([name]) => name !== "connection"))
+          headers: Object.fromEntries(Object.entries(headers).filter(([name]) => !own.includes(name)))
         }))
         assert.strictEqual(actual?.headers["content-type"], "application/json")
         assert.deepStrictEqual(actual, expected)

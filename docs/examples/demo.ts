@@ -9,7 +9,6 @@
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Result from "effect/Result"
 import * as Chat from "effect-ai-gateway/Chat"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
@@ -18,6 +17,7 @@ import type * as LocalGateway from "effect-ai-gateway/local"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
+import * as Transport from "effect-ai-gateway/Transport"
 import { batch } from "./demo-batch.ts"
 import { streaming } from "./demo-stream.ts"
 import { check, heading, run, table } from "./demo-support.ts"
@@ -102,4 +102,4 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
 
 const demo = process.argv.includes("--stream") ? streaming : process.argv.includes("--batch") ? batch : run(program)
 
-NodeRuntime.runMain(Effect.provide(Effect.scoped(demo), FetchHttpClient.layer))
+NodeRuntime.runMain(Effect.provide(Effect.scoped(demo), Transport.layerFetch))

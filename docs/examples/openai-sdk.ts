@@ -8,11 +8,11 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
+import * as Transport from "effect-ai-gateway/Transport"
 import OpenAI from "openai"
 
 const model = "gpt-4.1-mini"
@@ -82,6 +82,6 @@ export const main = Effect.fn("main")(function* (prompt = "Which planet has the 
 })
 
 if (import.meta.filename === process.argv[1]) {
-  const live = Layer.provide(GatewayService.layerConfig, FetchHttpClient.layer)
+  const live = Layer.provide(GatewayService.layerConfig, Transport.layerFetch)
   NodeRuntime.runMain(Effect.provide(main(), live))
 }

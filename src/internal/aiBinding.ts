@@ -28,9 +28,9 @@ const refusedModels = (thrown: unknown): unknown => {
 }
 
 const resumeBy =
-  (fetch: NonNullable<AiBinding["fetch"]>): NonNullable<AiBackend["resume"]> =>
+  (fetch: NonNullable<AiBinding["fetch"]>, maxBytes: number | undefined): NonNullable<AiBackend["resume"]> =>
   ({ gateway, runId }, from, method) => {
-    const call: Call = { method, surface: "gateway", secrets: [] }
+    const call: Call = { method, surface: "gateway", secrets: [], maxBytes }
     const url = `https://workers-binding.ai/ai-gateway/gateways/${gateway}/run/${runId}/resume?from=${from}`
     return Effect.flatMap(
       callBinding(
@@ -42,7 +42,7 @@ const resumeBy =
   }
 
 /** `env.AI` as a backend. */
-export const makeBackend = (ai: AiBinding): AiBackend => ({
+export const makeBackend = (ai: AiBinding, maxBytes: number | undefined): AiBackend => ({
   run: (request, method) =>
     Effect.flatMap(encodable(method, request), () =>
       Effect.suspend(() => {
@@ -56,7 +56,8 @@ export const makeBackend = (ai: AiBinding): AiBackend => ({
           secrets: revealed.secrets,
           provider: target.provider,
           model: target.model,
-          eventId: options.eventId
+          eventId: options.eventId,
+          maxBytes
         }
         return Effect.flatMap(
           callBinding(
@@ -80,6 +81,6 @@ export const makeBackend = (ai: AiBinding): AiBackend => ({
       catch: (thrown) =>
         thrownFailure({ method: "AiService.models", surface: "api", secrets: [] }, refusedModels(thrown))
     }),
-  gateway: (id) => Gateway.makeBackend(ai, id),
-  ...(typeof ai.fetch === "function" && { resume: resumeBy(ai.fetch.bind(ai)) })
+  gateway: (id) => Gateway.makeBackend(ai, id, maxBytes),
+  ...(typeof ai.fetch === "function" && { resume: resumeBy(ai.fetch.bind(ai), maxBytes) })
 })

@@ -23,6 +23,11 @@ export interface AiHttpOptions {
   readonly token?: Redacted.Redacted<string> | undefined
   /** What comes before `/v1/{account}/{gateway}`. Default `https://gateway.ai.cloudflare.com`. */
   readonly baseUrl?: string | undefined
+  /**
+   * Most bytes of an answer that is read in one piece, and most characters of one event of a stream; counted after decompression.
+   * A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
+   */
+  readonly maxAnswerBytes?: number | undefined
 }
 
 const checkTransport = (method: string, { input, tags }: AiRequest): Effect.Effect<void, GatewayError> => {

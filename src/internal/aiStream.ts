@@ -69,6 +69,7 @@ const watch = (decoder: DeltaDecoder) => {
 /** The same answer, read with another reader. */
 const readBy = (response: GatewayResponse, reader: () => ResponseReader) => ({
   reader,
+  maxBytes: response.maxBytes,
   invalid: (issue: string, text: string) => response.invalid(issue, text),
   fault: (body: string) => response.fault(body)
 })

@@ -8,7 +8,7 @@ import type * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
 import { defined } from "./defined.ts"
-import { isId } from "./headers.ts"
+import { isId, isWhole } from "./headers.ts"
 
 /** One gateway behind one transport. Inputs have been validated; log entries are as the wire gives them. */
 export interface Backend {
@@ -29,6 +29,15 @@ export const checkId = (method: string, field: string, id: string, max = 64): Ef
   isId(id, max)
     ? Effect.void
     : Effect.fail(invalid(method, field, `1 to ${max} letters, digits, hyphens, underscores or dots`))
+
+/** The longest string of V8: a larger answer could be received, and not be read. */
+const maxMaxBytes = 536_870_888
+
+/** Checks the most bytes of an answer. Fails with `InvalidRequest`. */
+export const checkMaxBytes = (method: string, max: number | undefined): Effect.Effect<void, GatewayError> =>
+  isWhole(max, 1, maxMaxBytes)
+    ? Effect.void
+    : Effect.fail(invalid(method, "maxAnswerBytes", `a whole number from 1 to ${maxMaxBytes}`))
 
 /** The failure that the first of the problems is, if there is one. */
 export const refusal = (

@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../GatewayError.ts"
-import { type Answer, textBody, webBody } from "./body.ts"
+import { type Answer, webBody } from "./body.ts"
 import { requested } from "./promised.ts"
 
 /** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
@@ -45,19 +45,21 @@ const isResponse = (u: unknown): u is Response =>
 const isStream = (u: unknown): u is ReadableStream =>
   typeof u === "object" && u !== null && "getReader" in u && typeof u.getReader === "function"
 
-const fromResponse = (response: Response, abort: Effect.Effect<void>): Answer => ({
-  status: response.status,
-  headers: Object.fromEntries(response.headers),
-  body: webBody(response, abort),
-  resent: false
-})
+const responseOf = (result: unknown): Response => {
+  if (isResponse(result)) return result
+  // That it was JSON is the one thing which is known of the head of a parsed body.
+  return isStream(result) ? new Response(result) : Response.json(result ?? null)
+}
 
 const answerOf = (result: unknown, abort: Effect.Effect<void>): Answer => {
-  if (isResponse(result)) return fromResponse(result, abort)
-  if (isStream(result)) return { status: 200, headers: {}, body: webBody(new Response(result), abort), resent: false }
-  // That it was JSON is the one thing which is known of its head.
-  const headers = { "content-type": "application/json" }
-  return { status: 200, headers, body: textBody(JSON.stringify(result ?? null)), resent: false }
+  const response = responseOf(result)
+  return {
+    status: response.status,
+    headers: Object.fromEntries(response.headers),
+    // Workers decompress by themselves, and compress again what is passed on with its headers.
+    body: webBody(response, abort),
+    resent: false
+  }
 }
 
 /**

@@ -2,20 +2,23 @@
  * Response bodies behind one small interface, whatever delivered them. A body is read once; the rest is cancelled.
  */
 import * as Effect from "effect/Effect"
-import { type InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
+import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
 import { gathered, pieces } from "./gathered.ts"
+import { joinBytes } from "./joinBytes.ts"
 import { promised, promisedWhole } from "./promised.ts"
 import { stackless } from "./stackless.ts"
 
 /** An unread body. */
 export interface Body {
-  readonly text: Effect.Effect<string, Reason>
-  readonly bytes: Effect.Effect<Uint8Array, Reason>
+  /** The complete body. More than `max` bytes are an `InvalidResponse`, and the rest is never read. */
+  readonly text: (max: number) => Effect.Effect<string, Reason>
+  /** Like `text`. */
+  readonly bytes: (max: number) => Effect.Effect<Uint8Array, Reason>
   /** The first `max` bytes as text; the rest is never read. For error bodies. */
   readonly head: (max: number) => Effect.Effect<string, Reason>
   /** Takes the body over, to read it chunk by chunk. */
   readonly reader: () => Reader
-  /** The answer as a web response; the very same one when it came as one. */
+  /** The answer as a web response; the very same one when it came as one, unless its headers describe bytes that were decoded. */
   readonly web: (head: ResponseInit) => Response
   /** Lets go of the body and of the connection behind it. */
   readonly cancel: Effect.Effect<void>
@@ -38,45 +41,24 @@ export interface Answer {
   readonly resent: boolean
 }
 
-/** A failure while a body is read: the connection broke. */
-export const bodyFailure = (cause: unknown): TransportFailure | InvalidResponse =>
-  stackless(() => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" }))
+/** A failure while a body is read: one of ours, or the connection broke. */
+export const bodyFailure = (cause: unknown): Reason =>
+  cause instanceof InvalidResponse
+    ? cause
+    : stackless(() => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" }))
 
-/** Joins chunks, cut to `max` bytes, as text. A character cut at the end becomes a replacement character. */
-export const joinText = (chunks: ReadonlyArray<Uint8Array>, max: number): string => {
-  const decoder = new TextDecoder()
-  let left = max
-  let text = ""
-  for (const chunk of chunks) {
-    const part = chunk.subarray(0, left)
-    left -= part.length
-    text += decoder.decode(part, { stream: true })
-  }
-  return text + decoder.decode()
-}
+/** The issue of an answer of more bytes than are accepted. */
+export const oversizedBody = (max: number): string => `a body of more than ${max} bytes`
 
-/** A body that is a text already: a parsed answer of the binding, or a test. */
-export const textBody = (text: string): Body => {
-  const bytes = Effect.sync(() => new TextEncoder().encode(text))
-  return {
-    text: Effect.succeed(text),
-    bytes,
-    head: (max) => Effect.succeed(text.slice(0, max)),
-    reader: () => {
-      let read = false
-      return {
-        read: Effect.suspend(() => {
-          if (read || text === "") return Effect.succeed(undefined)
-          read = true
-          return bytes
-        }),
-        cancel: Effect.void
-      }
-    },
-    web: (head) => new Response(text, head),
-    cancel: Effect.void
-  }
-}
+/** An answer of more bytes than are accepted. */
+export const tooLarge = (max: number): InvalidResponse =>
+  stackless(() => new InvalidResponse({ issue: oversizedBody(max) }))
+
+const decoder = new TextDecoder()
+
+/** Chunks as text, cut to `max` bytes. A character cut at the end becomes a replacement character. */
+export const textOf = (chunks: ReadonlyArray<Uint8Array>, max?: number): string =>
+  decoder.decode(joinBytes(chunks).subarray(0, max))
 
 /** A web response around a stream. Some statuses have no body, and a `Response` insists on that: then it is cancelled. */
 export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): Response => {
@@ -92,34 +74,53 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
 const hasArrived = ({ url }: Response): boolean => Boolean(url)
 
 // Not a literal: each one with a getter has a shape of its own, and whoever reads many of those is slow.
-class WebBody implements Body {
-  private readonly response: Response
+/**
+ * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
+ * they run.
+ */
+export class WebBody implements Body {
+  protected readonly response: Response
   private readonly abort: Effect.Effect<void>
+  /** What it means that a read fails. */
+  protected readonly failure: (cause: unknown) => Reason = bodyFailure
 
   constructor(response: Response, abort: Effect.Effect<void>) {
     this.response = response
     this.abort = abort
   }
 
-  private whole<A>(read: () => Promise<A>): Effect.Effect<A, Reason> {
-    return promisedWhole(read, this.abort, Effect.succeed, bodyFailure)
+  private whole<A>(max: number, of: (chunks: ReadonlyArray<Uint8Array>) => A): Effect.Effect<A, Reason> {
+    const { abort, response } = this
+    return promisedWhole(
+      () =>
+        readTo(response, max).then(([chunks, isWhole]) => {
+          if (isWhole) return of(chunks)
+          throw tooLarge(max)
+        }),
+      abort,
+      Effect.succeed,
+      this.failure
+    )
   }
 
-  get text(): Effect.Effect<string, Reason> {
-    return this.whole(() => this.response.text())
+  text(max: number): Effect.Effect<string, Reason> {
+    return this.whole(max, textOf)
   }
 
-  get bytes(): Effect.Effect<Uint8Array, Reason> {
-    return this.whole(async () => new Uint8Array(await this.response.arrayBuffer()))
+  bytes(max: number): Effect.Effect<Uint8Array, Reason> {
+    return this.whole(max, joinBytes)
   }
 
   head(max: number): Effect.Effect<string, Reason> {
     const { abort, response } = this
     return promised(
-      () => readHead(response, max),
+      () => readTo(response, max - 1),
       abort,
-      ({ isWhole, text }) => (isWhole ? Effect.succeed(text) : Effect.as(abort, text)),
-      bodyFailure
+      ([chunks, isWhole]) => {
+        const text = textOf(chunks, max)
+        return isWhole ? Effect.succeed(text) : Effect.as(abort, text)
+      },
+      this.failure
     )
   }
 
@@ -132,12 +133,12 @@ class WebBody implements Body {
       return abort
     })
     return {
-      read: promised(hasArrived(response) ? gathered(reader) : pieces(reader), cancel, Effect.succeed, bodyFailure),
+      read: promised(hasArrived(response) ? gathered(reader) : pieces(reader), cancel, Effect.succeed, this.failure),
       cancel
     }
   }
 
-  web(): Response {
+  web(_head: ResponseInit): Response {
     return this.response
   }
 
@@ -150,31 +151,35 @@ class WebBody implements Body {
   }
 }
 
-/**
- * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
- * they run.
- */
+/** See {@link WebBody}. */
 export const webBody = (response: Response, abort: Effect.Effect<void>): Body => new WebBody(response, abort)
+
+/** A body that is a text already: a parsed answer of the binding, or a test. */
+export const textBody = (text: string): Body => {
+  const web = (head?: ResponseInit): Response => new Response(text, head)
+  return Object.assign(webBody(web(), Effect.void), { web })
+}
 
 /** Not awaited: a peer that never confirms must not hold anybody back. */
 const release = (body: { readonly cancel: () => Promise<void> } | null): void => {
   void body?.cancel().catch(() => undefined)
 }
 
-const readHead = async (
+/** Reads chunks until they have more than `max` bytes, or to the end; and says which of them it was. */
+const readTo = async (
   response: Response,
   max: number
-): Promise<{ readonly text: string; readonly isWhole: boolean }> => {
+): Promise<readonly [chunks: ReadonlyArray<Uint8Array>, isWhole: boolean]> => {
   const reader = response.body?.getReader()
-  if (reader === undefined) return { text: "", isWhole: true }
   const chunks: Array<Uint8Array> = []
+  if (reader === undefined) return [chunks, true]
   let size = 0
-  while (size < max) {
+  while (size <= max) {
     const { done, value } = await reader.read()
-    if (done) return { text: joinText(chunks, max), isWhole: true }
+    if (done) return [chunks, true]
     chunks.push(value)
     size += value.length
   }
   release(reader)
-  return { text: joinText(chunks, max), isWhole: false }
+  return [chunks, false]
 }

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import type { GatewayError } from "../GatewayError.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Decoded, Delta, DeltaDecoder } from "./deltas/delta.ts"
-import { makeFeed, maxEventSize } from "./sse.ts"
+import { makeFeed, oversized } from "./sse.ts"
 
 /** What is put around each read of a chunk: time limits, or nothing. */
 export type Limiting = <A>(read: Effect.Effect<A, GatewayError>) => Effect.Effect<A, GatewayError>
@@ -27,11 +27,11 @@ export const unlimited: Limiting = (read) => read
 
 /** Makes a pump over an unread response. */
 export const makePump = (
-  response: Pick<GatewayResponse, "reader" | "invalid" | "fault">,
+  response: Pick<GatewayResponse, "reader" | "invalid" | "fault" | "maxBytes">,
   decoder: DeltaDecoder
 ): Pump => {
   const reader = response.reader()
-  const feed = makeFeed()
+  const feed = makeFeed(response.maxBytes)
   let failure: GatewayError | undefined
   let finished = false
   let complete = false
@@ -68,7 +68,7 @@ export const makePump = (
     for (const event of chunk === undefined ? feed.end() : feed.push(chunk)) {
       if (!take(decoder.event(event), deltas)) return deltas
     }
-    if (feed.overflowed()) fail(`an event of more than ${maxEventSize} characters`)
+    if (feed.overflowed()) fail(oversized(response.maxBytes))
     else if (ended) {
       const last = decoder.end()
       take(last.fault === undefined ? { ...last, done: true } : last, deltas)

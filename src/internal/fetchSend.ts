@@ -3,12 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import type { Reason } from "../GatewayError.ts"
-import { type Answer, webBody } from "./body.ts"
+import type { Answer } from "./body.ts"
+import { webAnswer } from "./encoding.ts"
 import { requested } from "./promised.ts"
-import { redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
-
-/** Statuses that point elsewhere; 0 is what browsers make of them. */
-const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
+import { isRedirect, isRefusal, redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
 
 /** Whether a runtime has the mode in which a redirect is an error. That of Workers does not, and says so. */
 const mayRefuse = (): boolean => {
@@ -33,13 +31,6 @@ const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
   )
 }
 
-const tellsOfRedirect = (thrown: unknown): boolean =>
-  thrown instanceof Error && /unexpected ?redirect|redirect mode/i.test(thrown.message)
-
-/** What those say that were told that a redirect is an error: at once, or as the cause. */
-const isRefusal = (thrown: unknown): boolean =>
-  tellsOfRedirect(thrown) || (thrown instanceof Error && tellsOfRedirect(thrown.cause))
-
 /**
  * Makes a sender of a `fetch`. Redirects are never followed: `fetch` would take the credentials of a 307 along to whoever it
  * names, and what comes from there would be refused.
@@ -59,11 +50,11 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
           ...(request.body !== undefined && { body: request.body })
         }),
       (response, abort): Effect.Effect<Answer, Reason> => {
-        const { headers, status } = response
+        const { status } = response
         if (response.redirected || isRedirect(status)) {
           return Effect.flatMap(abort, () => Effect.fail(redirected(status)))
         }
-        return Effect.succeed({ status, headers: Object.fromEntries(headers), body: webBody(response, abort), resent })
+        return Effect.succeed(webAnswer(response, abort, resent))
       },
       (cause) =>
         redirect === "error" && isRefusal(cause) ? redirected(undefined) : transportReason(cause, request.secrets)

@@ -27,7 +27,7 @@ const toWire = (legs: UniversalRequest) => {
 const isJson = (legs: UniversalRequest): boolean => jsonText(legs.map(({ query }) => query)) !== undefined
 
 /** A gateway over the binding. `gateway` has been validated: the binding puts it into a URL as it is. */
-export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string): Backend => {
+export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, maxBytes: number | undefined): Backend => {
   // Where gateways are remote stubs by default, an abort signal would not cross; this asks for the plain class.
   const plain = { beta: false }
   const binding = (): GatewayBinding => ai.gateway(gateway, plain)
@@ -50,6 +50,7 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string): Ba
           surface: "gateway",
           secrets,
           eventId: options.eventId,
+          maxBytes,
           ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
         }
         return Effect.flatMap(

@@ -9,7 +9,7 @@ import * as GatewayLog from "../GatewayLog.ts"
 import * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../UniversalRequest.ts"
-import { type Backend, checkId, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
+import { type Backend, checkId, checkMaxBytes, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
 import { baseUrlAccepted, isBaseUrl } from "./baseUrl.ts"
 import { isHeaderValue, isId } from "./headers.ts"
 import { either } from "./orElse.ts"
@@ -38,6 +38,11 @@ export interface HttpOptions {
   readonly gatewayUrl?: string | undefined
   /** What comes before `/accounts/{account}`. Default {@link defaultApiBaseUrl}. */
   readonly apiBaseUrl?: string | undefined
+  /**
+   * Most bytes of an answer that is read in one piece, and most characters of one event of a stream; counted after decompression.
+   * A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
+   */
+  readonly maxAnswerBytes?: number | undefined
 }
 
 /** Checks the options that HTTP layers share; fails with `InvalidRequest` naming the field. */
@@ -59,7 +64,7 @@ export const checkHttp = (
       return Effect.fail(invalid(method, field, "a Redacted token of printable ASCII that is not empty"))
     }
   }
-  return Effect.void
+  return checkMaxBytes(method, options.maxAnswerBytes)
 }
 
 const bearer = (token: Redacted.Redacted<string>): Redacted.Redacted<string> =>
@@ -71,11 +76,13 @@ export const makeApi = (
     readonly accountId: string
     readonly apiToken?: Redacted.Redacted<string> | undefined
     readonly apiBaseUrl?: string | undefined
+    readonly maxAnswerBytes?: number | undefined
   },
   send: Send
 ) => {
   const base = `${trimSlashes(options.apiBaseUrl ?? defaultApiBaseUrl)}/accounts/${options.accountId}`
   const authorization = options.apiToken && bearer(options.apiToken)
+  const maxBytes = options.maxAnswerBytes
   return (
     call: Omit<Call, "secrets"> & Partial<Pick<Call, "secrets">>,
     request: {
@@ -91,7 +98,7 @@ export const makeApi = (
         return Effect.fail(invalid(call.method, "apiToken", `a Cloudflare API token with the permission ${permission}`))
       }
       const text = Redacted.value(authorization)
-      const known: Call = { ...call, secrets: [...(call.secrets ?? []), ...secretsOf(text)] }
+      const known: Call = { ...call, maxBytes, secrets: [...(call.secrets ?? []), ...secretsOf(text)] }
       return send({
         method: request.method,
         url: `${base}${request.path}`,
@@ -161,6 +168,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             surface: "gateway",
             secrets: [...revealed.secrets, ...legSecrets],
             eventId: gateway.eventId,
+            maxBytes: options.maxAnswerBytes,
             // Which of several legs an answer is about is only known from its headers.
             ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
           }

@@ -1,8 +1,11 @@
 /**
  * Requests over Effect's `HttpClient`.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import type * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -11,9 +14,14 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import { InvalidRequest, type Reason } from "../GatewayError.ts"
-import { type Answer, type Body, bodyFailure, joinText, webBody, webOf } from "./body.ts"
-import { type Outgoing, redirected, resending, type Send, transportReason } from "./send.ts"
+import { type Answer, type Body, bodyFailure, textOf, tooLarge, webOf } from "./body.ts"
+import { decoded } from "./decoded.ts"
+import { webAnswer } from "./encoding.ts"
+import { joinBytes } from "./joinBytes.ts"
+import { watchConnections } from "./reused.ts"
+import { isRedirect, isRefusal, type Outgoing, redirected, resending, type Send, transportReason } from "./send.ts"
 
 export type { HttpClient } from "effect/http/HttpClient"
 
@@ -24,7 +32,7 @@ const requestReason = ({ reason }: HttpClientError.HttpClientError, { secrets }:
     case "EncodeError":
       return new InvalidRequest({ origin: "client", field: "body", accepted: "a body that can be encoded" })
     default:
-      return transportReason(reason.cause, secrets)
+      return isRefusal(reason.cause) ? redirected(undefined) : transportReason(reason.cause, secrets)
   }
 }
 
@@ -38,23 +46,32 @@ const streamBody = (
       Effect.mapError((error) => bodyFailure(error.reason.cause)),
       Effect.onError(() => abort)
     )
-  return {
-    text: readFrom(response.text),
-    bytes: readFrom(Effect.map(response.arrayBuffer, (buffer) => new Uint8Array(buffer))),
-    head: (max) =>
-      Effect.suspend(() => {
-        const chunks: Array<Uint8Array> = []
-        let size = 0
-        return Stream.runForEachWhile(response.stream, (chunk) => {
+  /** Chunks until there are enough of them, or no more. */
+  const chunksTo = (isEnough: (size: number) => boolean) =>
+    Effect.suspend(() => {
+      const chunks: Array<Uint8Array> = []
+      let size = 0
+      return Effect.map(
+        Stream.runForEachWhile(response.stream, (chunk) => {
           chunks.push(chunk)
           size += chunk.length
-          return Effect.succeed(size < max)
-        }).pipe(
-          Effect.map(() => joinText(chunks, max)),
-          readFrom,
-          Effect.ensuring(abort)
-        )
-      }),
+          return Effect.succeed(!isEnough(size))
+        }),
+        () => ({ chunks, size })
+      )
+    })
+  const whole = <A>(max: number, of: (chunks: ReadonlyArray<Uint8Array>) => A): Effect.Effect<A, Reason> =>
+    Effect.flatMap(readFrom(chunksTo((size) => size > max)), ({ chunks, size }) =>
+      size > max ? Effect.flatMap(abort, () => Effect.fail(tooLarge(max))) : Effect.sync(() => of(chunks))
+    )
+  return {
+    text: (max) => whole(max, textOf),
+    bytes: (max) => whole(max, joinBytes),
+    head: (max) =>
+      readFrom(chunksTo((size) => size >= max)).pipe(
+        Effect.map(({ chunks }) => textOf(chunks, max)),
+        Effect.ensuring(abort)
+      ),
     reader: () => {
       let pending: ReadonlyArray<Uint8Array> = []
       let pull: Pull.Pull<ReadonlyArray<Uint8Array>, HttpClientError.HttpClientError> | undefined
@@ -87,7 +104,29 @@ const streamBody = (
   }
 }
 
-const isTrue = (): boolean => true
+/** Whether a response is one of Node's clients, which never decompress. Others may have done so and left the headers as they were. */
+const isRaw = (response: object): boolean => {
+  const source = "source" in response ? response.source : undefined
+  return typeof source === "object" && source !== null && "statusCode" in source
+}
+
+/** Tells a client that is based on `fetch` not to follow redirects, unless the application has decided that. */
+const refuseRedirects = (fiber: Fiber.Fiber<unknown, unknown> | undefined): void => {
+  if (fiber === undefined) return
+  const init = Context.getOrUndefined(fiber.context, FetchHttpClient.RequestInit)
+  if (init?.redirect !== undefined) return
+  // Ends with the request: what provides a context restores the one before.
+  fiber.setContext(Context.add(fiber.context, FetchHttpClient.RequestInit, { ...init, redirect: "manual" }))
+}
+
+/**
+ * `fetch` would take all headers of a request along except `authorization`, and with a 307 its body too. A client asks this right before it
+ * sends, which is the one moment when the `RequestInit` that its layer was given is in sight: what is provided any earlier would replace it.
+ */
+const beforeSending = (): boolean => {
+  refuseRedirects(Fiber.getCurrent())
+  return true
+}
 
 const overClient = (client: HttpClient.HttpClient): Send => {
   const scoped = HttpClient.withScope(client)
@@ -104,15 +143,13 @@ const overClient = (client: HttpClient.HttpClient): Send => {
         Scope.provide(scope),
         Effect.mapError((error) => requestReason(error, request)),
         Effect.flatMap((response): Effect.Effect<Answer, Reason> => {
+          const { headers, status } = response
           const web = Option.getOrUndefined(HttpClientResponse.toWeb(response))
-          // `fetch` follows redirects unless it is told not to; what is at the other end is not the gateway.
-          if (web?.redirected === true) return Effect.fail(redirected(web.status))
-          return Effect.succeed({
-            status: response.status,
-            headers: response.headers,
-            body: web === undefined ? streamBody(response, scope, abort) : webBody(web, abort),
-            resent
-          })
+          // What is at the other end of a redirect is not the gateway.
+          if (web?.redirected === true || isRedirect(status)) return Effect.fail(redirected(status))
+          if (web !== undefined) return Effect.succeed(webAnswer(web, abort, resent))
+          const answer = { status, headers, body: streamBody(response, scope, abort), resent }
+          return Effect.succeed(isRaw(response) ? decoded(answer) : answer)
         }),
         Effect.onError(() => abort)
       )
@@ -120,7 +157,9 @@ const overClient = (client: HttpClient.HttpClient): Send => {
   )
   return (request) =>
     send(request).pipe(
-      Effect.provideService(HttpClient.TracerDisabledWhen, isTrue),
+      Effect.provideService(HttpClient.TracerDisabledWhen, beforeSending),
+      // Else the client would not ask.
+      Effect.provideService(Tracer.DisablePropagation, false),
       Effect.provideService(HttpClient.TracerPropagationEnabled, false)
     )
 }
@@ -140,5 +179,8 @@ export const withDirectSend = (client: HttpClient.HttpClient, send: Send): HttpC
 /** Makes a sender of any `HttpClient`. Its own spans are switched off: the services open one per call. */
 export const makeSend = (client: HttpClient.HttpClient): Send => direct.get(client) ?? overClient(client)
 
-/** A sender over the `HttpClient` of the environment. */
-export const sender: Effect.Effect<Send, never, HttpClient.HttpClient> = Effect.map(HttpClient.HttpClient, makeSend)
+/** A sender over the `HttpClient` of the environment, for as long as the scope is open. */
+export const sender: Effect.Effect<Send, never, HttpClient.HttpClient | Scope.Scope> = Effect.andThen(
+  watchConnections,
+  Effect.map(HttpClient.HttpClient, makeSend)
+)

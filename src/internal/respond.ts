@@ -23,6 +23,8 @@ export interface Call {
   readonly model?: string | undefined
   readonly logId?: string | undefined
   readonly eventId?: string | undefined
+  /** Most bytes of an answer. */
+  readonly maxBytes?: number | undefined
 }
 
 const facts = (call: Call) =>

@@ -9,6 +9,7 @@ import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.
 import type { Answer } from "./body.ts"
 import { defined } from "./defined.ts"
 import { orElse } from "./orElse.ts"
+import { isSilent } from "./reused.ts"
 import { scrub } from "./secrets.ts"
 import { stackless } from "./stackless.ts"
 
@@ -43,8 +44,8 @@ const field = (value: unknown, name: string): unknown =>
     : undefined
 
 /**
- * Finds out what broke. A reset before any byte of this answer, on a socket that had served before (or whose past is
- * not told), is what a kept-alive connection looks like that the server closed while the request was on its way.
+ * Finds out what broke. A reset before any byte of this answer, on a connection that is known to have served before, is what
+ * a kept-alive connection looks like that the server closed while the request was on its way.
  */
 export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure =>
   stackless(() => reasonOf(cause, secrets))
@@ -61,8 +62,7 @@ const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFail
       return new TransportFailure({ kind: "connect", code })
     }
     if (resetCodes.has(code)) {
-      const bytesRead = field(field(at, "socket"), "bytesRead")
-      return new TransportFailure({ kind: bytesRead === 0 ? "reset" : "stale", code })
+      return new TransportFailure({ kind: isSilent(at) ? "stale" : "reset", code })
     }
   }
   const detail = cause instanceof Error ? scrub(cause.message, secrets).slice(0, 200) : ""
@@ -72,6 +72,16 @@ const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFail
 /** An answer from where a redirect leads is not the gateway's. Its status is not known where a client refuses redirects by itself. */
 export const redirected = (status: number | undefined): InvalidResponse =>
   new InvalidResponse({ ...defined({ status }), issue: "a redirect to another address" })
+
+/** Statuses that point elsewhere; 0 is what browsers make of them. */
+export const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
+
+const tellsOfRedirect = (thrown: unknown): boolean =>
+  thrown instanceof Error && /unexpected ?redirect|redirect mode/i.test(thrown.message)
+
+/** What those say that were told that a redirect is an error: at once, or as the cause. */
+export const isRefusal = (thrown: unknown): boolean =>
+  tellsOfRedirect(thrown) || (thrown instanceof Error && tellsOfRedirect(thrown.cause))
 
 /** Headers of a request, with the content type that its body has. */
 export const wireHeaders = ({ body, headers }: Outgoing): Record<string, string> =>

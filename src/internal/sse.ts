@@ -10,8 +10,8 @@ export interface ServerEvent {
   readonly data: string
 }
 
-/** Most characters of one event: room for an image in an answer, and an end to a stream that never ends a line. */
-export const maxEventSize = 64 * 1024 * 1024
+/** The issue of an event that is larger than a response accepts. */
+export const oversized = (maxEventSize: number): string => `an event of more than ${maxEventSize} characters`
 
 /** Turns chunks of bytes, cut anywhere, into events. */
 export interface Feed {
@@ -19,14 +19,14 @@ export interface Feed {
   readonly push: (chunk: Uint8Array) => ReadonlyArray<ServerEvent>
   /** What the end of the bytes completes: an event whose blank line never came. */
   readonly end: () => ReadonlyArray<ServerEvent>
-  /** An event was larger than {@link maxEventSize}: what came before it has been returned, and nothing more will be. */
+  /** An event was larger than accepted: what came before it has been returned, and nothing more will be. */
   readonly overflowed: () => boolean
 }
 
 const LF = 10
 
-/** Makes a feed. Comments, `id` and `retry` fields are read over: reconnecting is the router's business. */
-export const makeFeed = (): Feed => {
+/** Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are read over: reconnecting is the router's business. */
+export const makeFeed = (maxEventSize: number): Feed => {
   const decoder = new TextDecoder()
   let events: Array<ServerEvent> = []
   let overflowed = false

@@ -13,13 +13,14 @@ import type * as GatewayOptions from "../GatewayOptions.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
 import { type Run, type Send, unbuildable } from "./attempt.ts"
-import { joinText } from "./body.ts"
+import { oversizedBody, textOf } from "./body.ts"
 import type { LossKind } from "./compile.ts"
 import { defined } from "./defined.ts"
 import { type Limiting, makePump, type Pump } from "./deltaPump.ts"
 import { type Delta, deltasOf, isCommit, type Streaming } from "./deltas/delta.ts"
 import { streaming } from "./deltas/index.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./executeGateway.ts"
+import { isRecord } from "./json.ts"
 import { attemptsOf, type Target } from "./plan.ts"
 import type { Execution } from "./prepare.ts"
 import type { Built, ChatLeaf } from "./routeNode.ts"
@@ -116,8 +117,6 @@ export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): 
   return unable && { field: unable.key, accepted: streams }
 }
 
-const isRecord = (u: unknown): u is Record<string, unknown> => typeof u === "object" && u !== null && !Array.isArray(u)
-
 /** The request of a target for a stream. */
 export const buildStream = <In>(
   target: Target<In, unknown>,
@@ -160,16 +159,20 @@ export const limitReads = (target: Target<never, unknown>, eventId: string, dead
     })
 }
 
-/** Reads a body as text, chunk by chunk; `max` characters of it at least, if there are as many. */
-const readText = (response: GatewayResponse, limiting: Limiting, max: number): Effect.Effect<string, GatewayError> => {
+/** Reads a body as text, chunk by chunk, until it has more than `max` bytes. */
+const readText = (
+  response: GatewayResponse,
+  limiting: Limiting,
+  max: number
+): Effect.Effect<{ readonly text: string; readonly isWhole: boolean }, GatewayError> => {
   const { cancel, read } = response.reader()
   const chunks: Array<Uint8Array> = []
   let size = 0
-  const go: Effect.Effect<string, GatewayError> = Effect.flatMap(limiting(read), (chunk) => {
-    if (chunk === undefined) return Effect.succeed(joinText(chunks, size))
+  const go: ReturnType<typeof readText> = Effect.flatMap(limiting(read), (chunk) => {
+    if (chunk === undefined) return Effect.succeed({ text: textOf(chunks), isWhole: true })
     chunks.push(chunk)
     size += chunk.length
-    return size < max ? go : Effect.as(cancel, joinText(chunks, size))
+    return size <= max ? go : Effect.as(cancel, { text: textOf(chunks, max), isWhole: false })
   })
   return go
 }
@@ -190,18 +193,20 @@ export const commit = (
   const type = response.headers["content-type"] ?? ""
   // Guardrails answer in one piece although a stream was asked for; so do some providers.
   if (/^application\/(?:[\w.+-]+\+)?json\b/i.test(type)) {
-    return Effect.flatMap(readText(response, limiting, Number.POSITIVE_INFINITY), (text) =>
-      Effect.flatMap(response.parse(text), (body) => {
-        const reply = found.reply(body)
-        return Result.isSuccess(reply)
-          ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
-          : Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
-      })
+    return Effect.flatMap(readText(response, limiting, response.maxBytes), ({ isWhole, text }) =>
+      isWhole
+        ? Effect.flatMap(response.parse(text), (body) => {
+            const reply = found.reply(body)
+            return Result.isSuccess(reply)
+              ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
+              : Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
+          })
+        : Effect.fail(response.invalid(oversizedBody(response.maxBytes), ""))
     )
   }
   // A page of an edge or of a login: it holds no events, and the beginning of it says whose it is.
   if (/^text\/html\b/i.test(type)) {
-    return Effect.flatMap(readText(response, limiting, maxPage), (text) =>
+    return Effect.flatMap(readText(response, limiting, maxPage), ({ text }) =>
       Effect.fail(response.invalid("content-type: expected text/event-stream or JSON", text))
     )
   }

@@ -5,12 +5,26 @@ import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
+import { type GatewayError, invalid } from "../GatewayError.ts"
 import { withDirectSend } from "../internal/http.ts"
 import { makeSend } from "./dispatch.ts"
 
+/** Checks what calls itself a dispatcher: Bun brings an `undici` of its own, whose dispatchers do not dispatch. */
+const checkDispatcher = (method: string, dispatcher: object): Effect.Effect<void, GatewayError> =>
+  "dispatch" in dispatcher && typeof dispatcher.dispatch === "function"
+    ? Effect.void
+    : Effect.fail(
+        invalid(
+          method,
+          "dispatcher",
+          "a dispatcher of undici with a method `dispatch`; the `undici` of Bun has none, so use `Transport.layerFetch` there"
+        )
+      )
+
 /**
  * An `HttpClient` over the dispatcher of the environment: a pool of your own, a proxy, a mock. `NodeHttpClient.UndiciOptions` are those of the environment in which the layer is
- * built. What `effect-ai-gateway/Transport` says of the short way holds here too.
+ * built. What `effect-ai-gateway/Transport` says of the short way holds here too. Asks for compressed answers (gzip, deflate, br), and
+ * decompresses them. Fails with `InvalidRequest` (field `dispatcher`) when the dispatcher has no `dispatch`, as in Bun.
  *
  * @example
  * ```ts
@@ -25,18 +39,21 @@ import { makeSend } from "./dispatch.ts"
  * )
  * ```
  */
-export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, never, NodeHttpClient.Dispatcher> = Layer.effect(
-  HttpClient.HttpClient,
-  Effect.gen(function* () {
-    const client = yield* HttpClient.HttpClient
-    const dispatcher = yield* NodeHttpClient.Dispatcher
-    const options = yield* NodeHttpClient.UndiciOptions
-    return withDirectSend(client, makeSend(dispatcher, options))
-  })
-).pipe(Layer.provide(NodeHttpClient.layerUndiciNoDispatcher))
+export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayError, NodeHttpClient.Dispatcher> =
+  Layer.effect(
+    HttpClient.HttpClient,
+    Effect.gen(function* () {
+      const client = yield* HttpClient.HttpClient
+      const dispatcher = yield* NodeHttpClient.Dispatcher
+      yield* checkDispatcher("Undici.layerWithDispatcher", dispatcher)
+      const options = yield* NodeHttpClient.UndiciOptions
+      return withDirectSend(client, makeSend(dispatcher, options))
+    })
+  ).pipe(Layer.provide(NodeHttpClient.layerUndiciNoDispatcher))
 
 /**
  * {@link layerWithDispatcher} over an agent of its own, which ends with the layer. Connections are kept alive and their number is not limited.
+ * In Bun it fails like `layerWithDispatcher`; use `Transport.layerFetch` there.
  *
  * @example
  * ```ts
@@ -51,7 +68,11 @@ export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, never, Node
  * )
  * ```
  */
-export const layer: Layer.Layer<HttpClient.HttpClient> = Layer.provide(
-  layerWithDispatcher,
-  NodeHttpClient.layerDispatcher
+export const layer: Layer.Layer<HttpClient.HttpClient, GatewayError> = Layer.unwrap(
+  Effect.gen(function* () {
+    const { Agent } = yield* Effect.promise(() => import("@effect/platform-node/Undici"))
+    // Before one is made: the layer could not close it either.
+    yield* checkDispatcher("Undici.layer", Agent.prototype)
+    return Layer.provide(layerWithDispatcher, NodeHttpClient.layerDispatcher)
+  })
 )

@@ -4,9 +4,11 @@
  */
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Effect from "effect/Effect"
-import type { Reason } from "../GatewayError.ts"
-import { type Answer, type Body, bodyFailure, joinText, webOf } from "../internal/body.ts"
-import { redirected, resending, type Send, transportReason, wireHeaders } from "../internal/send.ts"
+import { InvalidResponse, type Reason } from "../GatewayError.ts"
+import { type Answer, type Body, bodyFailure, textOf, tooLarge, webOf } from "../internal/body.ts"
+import { acceptEncoding, decoded } from "../internal/decoded.ts"
+import { joinBytes } from "../internal/joinBytes.ts"
+import { isRedirect, redirected, resending, type Send, transportReason, wireHeaders } from "../internal/send.ts"
 import { arrival } from "../internal/turn.ts"
 
 /** A dispatcher of undici. */
@@ -33,8 +35,8 @@ class Incoming {
   readonly #controller: Controller
   #chunks: Array<Uint8Array> = []
   #unread = 0
-  /** Taken as a whole: then it is read to its end, however large. */
-  #whole = false
+  /** Taken as a whole: then it is read to its end, if it has no more than so many bytes. */
+  #most: number | undefined
   #end: { readonly error: Reason | undefined } | undefined
   #wake: (() => void) | undefined
 
@@ -45,7 +47,10 @@ class Incoming {
   push(chunk: Uint8Array): void {
     this.#chunks.push(chunk)
     this.#unread += chunk.length
-    if (this.#whole) return
+    if (this.#most !== undefined) {
+      this.#limit(this.#most)
+      return
+    }
     if (this.#unread >= maxUnread) this.#controller.pause()
     // One read of the socket may bring many chunks, and they come in one turn: who waits is woken once for all of them.
     if (this.#chunks.length === 1) queueMicrotask(() => this.#notify())
@@ -56,10 +61,17 @@ class Incoming {
     queueMicrotask(() => this.#notify())
   }
 
-  abort(): void {
+  abort(reason: Reason = bodyFailure(new Error("aborted"))): void {
     if (this.#end !== undefined) return
-    this.end(bodyFailure(new Error("aborted")))
+    this.end(reason)
     this.#controller.abort(new Error("aborted"))
+  }
+
+  #limit(most: number): void {
+    if (this.#unread <= most) return
+    // Nobody reads the rest, and what is there is of no use.
+    this.#chunks = []
+    this.abort(tooLarge(most))
   }
 
   #notify(): void {
@@ -70,9 +82,9 @@ class Incoming {
 
   // Looks once more before it waits: `resume` may have parsed the rest at once, and a fiber may have yielded since it looked.
   readonly #arrival: Effect.Effect<void> = Effect.callback<void>((resume) => {
-    if (this.#end !== undefined || (!this.#whole && this.#chunks.length > 0)) return resume(Effect.void)
+    if (this.#end !== undefined || (this.#most === undefined && this.#chunks.length > 0)) return resume(Effect.void)
     const wake = (): void => resume(Effect.void)
-    const goOn = this.#whole ? arrival() : undefined
+    const goOn = this.#most !== undefined ? arrival() : undefined
     this.#wake = goOn === undefined ? wake : () => goOn(wake)
   })
 
@@ -80,16 +92,21 @@ class Incoming {
     if (this.#controller.paused) this.#controller.resume()
   }
 
-  /** All chunks, when the last one is there. */
-  readonly all: Effect.Effect<ReadonlyArray<Uint8Array>, Reason> = Effect.suspend(() => {
-    const end = this.#end
-    if (end === undefined) {
-      this.#whole = true
-      this.#resume()
-      return Effect.flatMap(this.#arrival, () => this.all)
-    }
-    return end.error === undefined ? Effect.succeed(this.#chunks) : Effect.fail(end.error)
-  })
+  /** All chunks, when the last one is there. More than `max` bytes fail. */
+  all(max: number): Effect.Effect<ReadonlyArray<Uint8Array>, Reason> {
+    const all: Effect.Effect<ReadonlyArray<Uint8Array>, Reason> = Effect.suspend(() => {
+      const end = this.#end
+      if (end === undefined) {
+        this.#most = max
+        this.#limit(max)
+        this.#resume()
+        return Effect.flatMap(this.#arrival, () => all)
+      }
+      if (end.error !== undefined) return Effect.fail(end.error)
+      return this.#unread > max ? Effect.fail(tooLarge(max)) : Effect.succeed(this.#chunks)
+    })
+    return all
+  }
 
   /** What is there, or comes next, as one chunk; `undefined` at the end. */
   readonly next: Effect.Effect<Uint8Array | undefined, Reason> = Effect.suspend(() => {
@@ -107,8 +124,6 @@ class Incoming {
   })
 }
 
-const decoder = new TextDecoder()
-
 const joined = (chunks: ReadonlyArray<Uint8Array>): Uint8Array => {
   const [first] = chunks
   return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks)
@@ -124,7 +139,7 @@ const headOf = (incoming: Incoming, max: number): Effect.Effect<string, Reason> 
       size += chunk.length
       if (size < max) return more
     }
-    return Effect.succeed(joinText(chunks, max))
+    return Effect.succeed(textOf(chunks, max))
   })
   return more
 }
@@ -133,8 +148,8 @@ const bodyOf = (incoming: Incoming): Body => {
   const cancel = Effect.sync(() => incoming.abort())
   const read = <A>(self: Effect.Effect<A, Reason>): Effect.Effect<A, Reason> => Effect.onError(self, () => cancel)
   return {
-    text: read(Effect.map(incoming.all, (chunks) => decoder.decode(joined(chunks)))),
-    bytes: read(Effect.map(incoming.all, (chunks) => new Uint8Array(joined(chunks)))),
+    text: (max) => read(Effect.map(incoming.all(max), textOf)),
+    bytes: (max) => read(Effect.map(incoming.all(max), joinBytes)),
     head: (max) => Effect.ensuring(headOf(incoming, max), cancel),
     reader: () => ({ read: read(incoming.next), cancel }),
     web: (head) =>
@@ -152,6 +167,11 @@ const bodyOf = (incoming: Incoming): Body => {
   }
 }
 
+const tooLargeForDispatcher = "a body of more bytes than the dispatcher accepts (maxResponseSize)"
+
+const isTooLarge = (cause: unknown): boolean =>
+  cause instanceof Error && "code" in cause && cause.code === "UND_ERR_RES_EXCEEDED_MAX_SIZE"
+
 /** Makes a sender of a dispatcher. It follows no redirects, and has no timeouts of its own: those are the route's. */
 export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
   resending((request, resent) =>
@@ -165,7 +185,8 @@ export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
       let left = false
       const fail = (cause: unknown): void => {
         if (incoming === undefined) resume(Effect.fail(transportReason(cause, request.secrets)))
-        else incoming.end(bodyFailure(cause))
+        else
+          incoming.end(isTooLarge(cause) ? new InvalidResponse({ issue: tooLargeForDispatcher }) : bodyFailure(cause))
       }
       const handler: Handler = {
         onRequestStart: (started) => {
@@ -177,11 +198,11 @@ export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
           if (status < 200) return
           const arriving = new Incoming(started)
           incoming = arriving
-          if (status >= 300 && status < 400 && status !== 304) {
+          if (isRedirect(status)) {
             arriving.abort()
             return resume(Effect.fail(redirected(status)))
           }
-          resume(Effect.succeed({ status, headers: toHeaders(headers), body: bodyOf(arriving), resent }))
+          resume(Effect.succeed(decoded({ status, headers: toHeaders(headers), body: bodyOf(arriving), resent })))
         },
         onResponseData: (_, chunk) => incoming?.push(chunk),
         onResponseEnd: () => incoming?.end(undefined),
@@ -196,7 +217,7 @@ export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
             method: request.method,
             origin,
             path: pathname + search,
-            headers: wireHeaders(request),
+            headers: { "accept-encoding": acceptEncoding, ...wireHeaders(request) },
             body: request.body ?? null
           },
           handler

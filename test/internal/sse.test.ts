@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Sse from "effect/encoding/Sse"
 import * as Schema from "effect/Schema"
-import { makeFeed, maxEventSize, type ServerEvent } from "../../src/internal/sse.ts"
+import { makeFeed, type ServerEvent } from "../../src/internal/sse.ts"
+
+const maxEventSize = 1024 * 1024
 
 /** What Effect's parser makes of a text that comes at once. */
 const reference = (text: string): ReadonlyArray<ServerEvent> => {
@@ -16,7 +18,7 @@ const reference = (text: string): ReadonlyArray<ServerEvent> => {
 /** What a feed makes of it in pieces of the given sizes, the last one repeated. */
 const fed = (text: string, sizes: ReadonlyArray<number>): ReadonlyArray<ServerEvent> => {
   const bytes = new TextEncoder().encode(text)
-  const feed = makeFeed()
+  const feed = makeFeed(maxEventSize)
   const events: Array<ServerEvent> = []
   for (let at = 0, i = 0; at < bytes.length; i++) {
     const size = sizes[i] ?? sizes.at(-1) ?? bytes.length
@@ -95,7 +97,7 @@ describe("makeFeed", () => {
     const large = new Uint8Array(maxEventSize + 10).fill(120)
     large.set(new TextEncoder().encode("data: "))
     large.set([10, 10], large.length - 2)
-    const feed = makeFeed()
+    const feed = makeFeed(maxEventSize)
     assert.deepStrictEqual(feed.push(new TextEncoder().encode("data: a\n\n")), [{ event: "message", data: "a" }])
     assert.deepStrictEqual(feed.push(large), [])
     assert.isTrue(feed.overflowed())

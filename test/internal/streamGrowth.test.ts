@@ -6,6 +6,7 @@ import { type MakeParser, plain } from "../../src/cli/batch/entry.ts"
 import { LineSplitter } from "../../src/cli/batch/lines.ts"
 import * as OpenAi from "../../src/cli/batch/openai.ts"
 import { peeked, type Source } from "../../src/cli/batch/source.ts"
+import { defaultMaxBytes } from "../../src/GatewayResponse.ts"
 import * as Anthropic from "../../src/internal/deltas/anthropic.ts"
 import { collect, type Delta, type DeltaDecoder } from "../../src/internal/deltas/delta.ts"
 import * as Google from "../../src/internal/deltas/google.ts"
@@ -106,7 +107,7 @@ describe("server-sent events grow with their length", () => {
   const feeding = (text: string, size: number) => {
     const pieces = inPieces(Buffer.from(text), size)
     return () => {
-      const feed = makeFeed()
+      const feed = makeFeed(defaultMaxBytes)
       let count = 0
       for (const piece of pieces) count += feed.push(piece).length
       return count + feed.end().length

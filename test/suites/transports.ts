@@ -73,7 +73,7 @@ const clientOf = Effect.fnUntraced(function* (local: LocalGateway.LocalGateway) 
 })
 
 const socket =
-  (client: Layer.Layer<HttpClient>): MakeLayer =>
+  (client: Layer.Layer<HttpClient, GatewayError>): MakeLayer =>
   (options = {}) =>
     Layer.unwrap(
       Effect.map(Node.serve({ ...withDefaults(options), port: 0 }), ({ gateway, url }) =>

@@ -1,0 +1,86 @@
+/**
+ * Compressed bodies: which ones a client has decompressed itself, and which ones nobody here can read.
+ */
+import * as Effect from "effect/Effect"
+import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
+import { type Answer, type Body, bodyFailure, WebBody, webBody, webOf } from "./body.ts"
+import { stackless } from "./stackless.ts"
+
+type Headers = Readonly<Record<string, string>>
+
+/** How a body is encoded, outermost coding last; empty for a body that is as it is. */
+export const codingsOf = ({ "content-encoding": encoding }: Headers): ReadonlyArray<string> =>
+  encoding === undefined
+    ? []
+    : encoding
+        .toLowerCase()
+        .split(",")
+        .map((coding) => coding.trim())
+        .filter((coding) => coding !== "" && coding !== "identity")
+
+/** The headers without those that describe the bytes as they were on the wire. */
+export const withoutEncoding = ({ "content-encoding": _, "content-length": __, ...headers }: Headers): Headers =>
+  headers
+
+/** A body whose encoding nobody here knows: it can be passed on as it is, and not read. */
+export const unreadable = ({ cancel, web }: Pick<Body, "cancel" | "web">, codings: ReadonlyArray<string>): Body => {
+  const fail = Effect.suspend(() => {
+    // An answer chooses its own words: only a plain one is repeated.
+    const named = codings.join(", ").slice(0, 60)
+    const issue = `an unknown content encoding${/^[a-z0-9_., -]+$/.test(named) ? `, ${named}` : ""}`
+    return Effect.flatMap(cancel, () => Effect.fail(stackless(() => new InvalidResponse({ issue }))))
+  })
+  return {
+    text: () => fail,
+    bytes: () => fail,
+    head: () => fail,
+    reader: () => ({ read: fail, cancel }),
+    web,
+    cancel
+  }
+}
+
+/** Codes of zlib, Brotli and Zstandard, which `fetch` reports as the cause of its own error. */
+const damagedCode = /^(?:Z_|ERR__ERROR_|ERR_BROTLI|ZSTD_)/
+
+const isDamage = (cause: unknown): boolean => {
+  for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    if ("code" in at && typeof at.code === "string" && damagedCode.test(at.code)) return true
+  }
+  return false
+}
+
+const failure = (cause: unknown): Reason => {
+  // From the connection below.
+  if (cause instanceof TransportFailure) return cause
+  return isDamage(cause)
+    ? stackless(() => new InvalidResponse({ issue: "damaged compressed data" }))
+    : bodyFailure(cause)
+}
+
+/** The body of a web response whose headers describe bytes that are decompressed while it is read. */
+export class DecompressedBody extends WebBody {
+  protected override readonly failure = failure
+
+  override web(head: ResponseInit): Response {
+    const { body } = this.response
+    return body === null ? new Response(null, head) : webOf(body, head)
+  }
+}
+
+/** What a `fetch` decodes. */
+const ofFetch = new Set(["gzip", "x-gzip", "deflate", "br", "zstd"])
+/** Most codings of one body; Node's `fetch` has the same limit. */
+export const maxCodings = 5
+
+/** The answer that a web response is. Its body has been decoded where that was possible, and its headers do not tell. */
+export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent: boolean): Answer => {
+  const { status } = response
+  const headers = Object.fromEntries(response.headers)
+  const codings = codingsOf(headers)
+  if (codings.length === 0) return { status, headers, body: webBody(response, abort), resent }
+  const body = new DecompressedBody(response, abort)
+  return codings.length > maxCodings || codings.some((coding) => !ofFetch.has(coding))
+    ? { status, headers, body: unreadable({ cancel: body.cancel, web: () => response }, codings), resent }
+    : { status, headers: withoutEncoding(headers), body, resent }
+}

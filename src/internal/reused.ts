@@ -1,0 +1,78 @@
+/**
+ * Which broken connections had served before, and brought no byte of the answer that was awaited. No client reports that,
+ * but on Node the diagnostics channels of undici (which is behind `fetch`, too) and of `node:http` do.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
+
+const get = (value: unknown, name: string): unknown => (isObject(value) ? Reflect.get(value, name) : undefined)
+
+/** Connections that a request was written to. */
+const used = new WeakSet<object>()
+/** Per request on a used connection: what the connection had brought by then. Over TLS that counts the answers alone. */
+const written = new WeakMap<object, { readonly socket: object; readonly bytesRead: unknown }>()
+const silent = new WeakSet<object>()
+
+/** Whether an error came from a connection that had served before and had brought no byte since. */
+export const isSilent = (error: unknown): boolean => isObject(error) && silent.has(error)
+
+const onReused = (request: object, socket: object): void => {
+  written.set(request, { socket, bytesRead: get(socket, "bytesRead") })
+}
+
+const onUndiciRequest = (message: unknown): void => {
+  const request = get(message, "request")
+  const socket = get(message, "socket")
+  const headers = get(message, "headers")
+  if (!isObject(request) || !isObject(socket) || typeof headers !== "string") return
+  // What a proxy answers to CONNECT is no answer. With HTTP/2, which has no such first line, other requests share the bytes.
+  if (headers.startsWith("CONNECT ") || !headers.startsWith(`${get(request, "method")} `)) return
+  if (used.has(socket)) onReused(request, socket)
+  else used.add(socket)
+}
+
+const onNodeRequest = (message: unknown): void => {
+  const request = get(message, "request")
+  if (!isObject(request)) return
+  const onSocket = (socket: unknown): void => {
+    if (get(request, "reusedSocket") === true && isObject(socket)) onReused(request, socket)
+  }
+  const socket = get(request, "socket")
+  const once = get(request, "once")
+  if (isObject(socket)) onSocket(socket)
+  else if (typeof once === "function") Reflect.apply(once, request, ["socket", onSocket])
+}
+
+const onError = (message: unknown): void => {
+  const request = get(message, "request")
+  const error = get(message, "error")
+  const before = isObject(request) ? written.get(request) : undefined
+  if (before !== undefined && isObject(error) && get(before.socket, "bytesRead") === before.bytesRead) silent.add(error)
+}
+
+const listeners = [
+  ["undici:client:sendHeaders", onUndiciRequest],
+  ["undici:request:error", onError],
+  ["http.client.request.start", onNodeRequest],
+  ["http.client.request.error", onError]
+] as const
+
+let watchers = 0
+
+const each = (act: "subscribe" | "unsubscribe"): void => {
+  const channels = globalThis.process?.getBuiltinModule?.("node:diagnostics_channel")
+  for (const [name, listener] of listeners) channels?.[act](name, listener)
+}
+
+/** Watches connections until the scope closes. A runtime without these channels reports nothing, so nothing is known there. */
+export const watchConnections: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => {
+    if (watchers++ === 0) each("subscribe")
+  }),
+  () =>
+    Effect.sync(() => {
+      if (--watchers === 0) each("unsubscribe")
+    })
+)

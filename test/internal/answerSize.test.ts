@@ -1,0 +1,301 @@
+/**
+ * No answer takes more memory than it may: on real sockets over every client, and over the binding.
+ */
+import type { ServerResponse } from "node:http"
+import { gzipSync } from "node:zlib"
+import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as AiService from "../../src/AiService.ts"
+import { decide, type GatewayError } from "../../src/GatewayError.ts"
+import * as GatewayResponse from "../../src/GatewayResponse.ts"
+import * as GatewayService from "../../src/GatewayService.ts"
+import * as Provider from "../../src/Provider.ts"
+import * as Route from "../../src/Route.ts"
+import * as Router from "../../src/Router.ts"
+import * as Undici from "../../src/undici/Undici.ts"
+import { clients } from "../support/httpClients.ts"
+import { json, makePeer, type Reply } from "../support/httpPeer.ts"
+import { completion } from "../support/scripted.ts"
+
+const max = 200_000
+
+const leg = { provider: "openai", endpoint: "chat/completions", query: { model: "m", messages: [] } }
+
+const over = (url: string, maxAnswerBytes?: number) =>
+  GatewayService.layerHttp({ accountId: "acc", gateway: "gw", baseUrl: url, maxAnswerBytes })
+
+const run = Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(leg))
+
+/** Writes until the client leaves, or until there is far more than may be read. */
+const endless = (response: ServerResponse, written: { bytes: number }): void => {
+  const chunk = Buffer.alloc(16_384, "x")
+  const pump = (): void => {
+    while (written.bytes < 100 * max && !response.destroyed) {
+      written.bytes += chunk.length
+      if (!response.write(chunk)) return
+    }
+    if (!response.destroyed) response.end()
+  }
+  response.on("drain", pump)
+  pump()
+}
+
+const assertTooLarge = ({ reason }: GatewayError, issue: string) => {
+  assert.strictEqual(reason._tag, "InvalidResponse")
+  assert.strictEqual(reason.message, `invalid response: ${issue}`)
+  assert.deepStrictEqual([decide(reason).again, decide(reason).next], [false, true])
+}
+
+const forms = ["text", "bytes", "json", "result"] as const
+
+const bomb = gzipSync(Buffer.alloc(50 * max, " "))
+
+describe.each(clients)("over %s", (name, client) => {
+  const scripted = Effect.fnUntraced(function* (reply: Reply, maxAnswerBytes?: number) {
+    const peer = yield* makePeer(reply)
+    const context = yield* Layer.build(Layer.provide(over(peer.url, maxAnswerBytes), client))
+    return { peer, run: Effect.provide(run, context) }
+  })
+
+  it.effect("a body as large as accepted is read, and one byte more is not", () =>
+    Effect.gen(function* () {
+      const { run } = yield* scripted((_, response, __, index) => {
+        response.writeHead(200, { "content-type": "text/plain" })
+        response.end("x".repeat(index < 2 ? max : max + 1))
+      }, max)
+      assert.strictEqual((yield* Effect.flatMap(run, (response) => response.text)).length, max)
+      assert.strictEqual((yield* Effect.flatMap(run, (response) => response.bytes)).length, max)
+      for (const form of forms) {
+        const response = yield* run
+        const reading: Effect.Effect<unknown, GatewayError> = response[form]
+        assertTooLarge(yield* Effect.flip(reading), `a body of more than ${max} bytes`)
+      }
+    })
+  )
+
+  it.effect("a body without end is left as soon as it is too large", () =>
+    Effect.gen(function* () {
+      const written = { bytes: 0 }
+      const { peer, run } = yield* scripted((_, response) => {
+        response.writeHead(200, { "content-type": "application/json" })
+        endless(response, written)
+      }, max)
+      assertTooLarge(
+        yield* Effect.flip(Effect.flatMap(run, (response) => response.text)),
+        `a body of more than ${max} bytes`
+      )
+      // Node's `fetch` closes the connection some seconds later.
+      if (!name.startsWith("fetch")) yield* peer.until(() => peer.open() === 0)
+      assert.isBelow(written.bytes, 90 * max)
+    })
+  )
+
+  it.effect("counts after decompression", () =>
+    Effect.gen(function* () {
+      const { peer, run } = yield* scripted((_, response) => {
+        response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" })
+        response.end(bomb)
+      }, max)
+      assert.isBelow(bomb.length, max)
+      for (const form of forms) {
+        const reading = Effect.flatMap(run, (response): Effect.Effect<unknown, GatewayError> => response[form])
+        assertTooLarge(yield* Effect.flip(reading), `a body of more than ${max} bytes`)
+      }
+      assert.strictEqual(peer.requests.length, forms.length)
+    })
+  )
+
+  it.effect("an error body that is a bomb is only looked into", () =>
+    Effect.gen(function* () {
+      const { run } = yield* scripted((_, response) => {
+        response.writeHead(429, { "content-type": "text/plain", "content-encoding": "gzip" })
+        response.end(bomb)
+      }, max)
+      const { reason } = yield* Effect.flip(run)
+      assert.strictEqual(reason._tag, "RateLimited")
+      assert.isAtMost(reason.detail?.length ?? 0, 2_000)
+    })
+  )
+
+  for (const [kind, encoding] of [
+    ["", undefined],
+    ["compressed ", "gzip"]
+  ] as const) {
+    it.effect(`a ${kind}stream may be long, one event of it may not`, () =>
+      Effect.gen(function* () {
+        const event = `data: ${"x".repeat(max / 2)}\n\n`
+        const text = `${event.repeat(6)}data: ${"y".repeat(5 * max)}`
+        const { run } = yield* scripted((_, response) => {
+          response.writeHead(200, {
+            "content-type": "text/event-stream",
+            ...(encoding !== undefined && { "content-encoding": encoding })
+          })
+          response.end(encoding === undefined ? text : gzipSync(text))
+        }, max)
+        const seen: Array<number> = []
+        const error = yield* Effect.flatMap(run, (response) =>
+          Stream.runForEach(GatewayResponse.events(response), ({ data }) => Effect.sync(() => seen.push(data.length)))
+        ).pipe(Effect.flip)
+        assertTooLarge(error, `an event of more than ${max} characters`)
+        assert.deepStrictEqual(seen, Array(6).fill(max / 2))
+      })
+    )
+  }
+
+  it.effect("a route goes to its next target, and asks no target twice", () =>
+    Effect.gen(function* () {
+      const peer = yield* makePeer(({ url }, response) => {
+        if (url.includes("/openai/")) json(response, 200, completion("x".repeat(max)))
+        else json(response, 200, completion("short"))
+      })
+      const route = Route.fallback(Provider.openai.chat("a"), Provider.groq.chat("b")).pipe(
+        Route.retry({ attempts: 3, delay: "1 milli" })
+      )
+      const live = Layer.provide(Router.layer, Layer.provide(over(peer.url, max), client))
+      yield* Effect.gen(function* () {
+        const { value } = yield* Router.run(route, "Hello")
+        assert.strictEqual(value.text, "short")
+        const streamed = yield* Stream.runCollect(Router.stream(route, "Hello"))
+        assert.strictEqual(streamed.map((delta) => (delta.type === "text" ? delta.text : "")).join(""), "short")
+      }).pipe(Effect.provide(live))
+      assert.deepStrictEqual(
+        peer.requests.map(({ url }) => url.split("/")[4]),
+        ["openai", "groq", "openai", "groq"]
+      )
+    })
+  )
+})
+
+describe("undici, the short way", () => {
+  it.effect("takes the limit of a dispatcher for what it is", () =>
+    Effect.gen(function* () {
+      const peer = yield* makePeer((_, response) => response.end("x".repeat(max)))
+      const client = Undici.layerWithDispatcher.pipe(
+        Layer.provide(NodeHttpClient.layerDispatcherOptions({ maxResponseSize: 1_000 }))
+      )
+      const { reason } = yield* Effect.flatMap(run, (response) => response.text).pipe(
+        Effect.provide(Layer.provide(over(peer.url), client)),
+        Effect.flip
+      )
+      assert.strictEqual(
+        reason.message,
+        "invalid response: a body of more bytes than the dispatcher accepts (maxResponseSize)"
+      )
+    })
+  )
+})
+
+describe("the default", () => {
+  for (const [name, client] of clients.filter(([name]) => name.endsWith("the short way"))) {
+    it.effect(`is 64 MiB over ${name}`, () =>
+      Effect.gen(function* () {
+        const most = GatewayResponse.defaultMaxBytes
+        const large = gzipSync(Buffer.alloc(most + 1, " "), { level: 1 })
+        const peer = yield* makePeer((_, response) => {
+          response.writeHead(200, { "content-encoding": "gzip" })
+          response.end(large)
+        })
+        const error = yield* Effect.flatMap(run, (response) => response.text).pipe(
+          Effect.provide(Layer.provide(over(peer.url), client)),
+          Effect.flip
+        )
+        assertTooLarge(error, "a body of more than 67108864 bytes")
+      })
+    )
+  }
+})
+
+describe("over the binding", () => {
+  const bindingOf = (answer: () => unknown): GatewayService.AiBinding => {
+    const call = async () => answer()
+    return {
+      run: call,
+      models: call,
+      gateway: () => ({ run: call, getLog: call, patchLog: call, getUrl: async () => "" })
+    }
+  }
+
+  const bytes = (size: number) => new Response("x".repeat(size), { headers: { "content-length": "5" } })
+
+  /** Brings chunks for as long as somebody reads. */
+  const unending = () => {
+    let pulled = 0
+    const stream = new ReadableStream<Uint8Array>({
+      pull: (controller) => {
+        pulled++
+        controller.enqueue(new Uint8Array(10_000))
+      }
+    })
+    return { stream, pulled: () => pulled }
+  }
+
+  it.effect("whatever it brings is bounded, a length that is a lie and a parsed body included", () =>
+    Effect.gen(function* () {
+      for (const answer of [() => bytes(max + 1), () => ({ text: "x".repeat(max) }), () => unending().stream]) {
+        const ai = bindingOf(answer)
+        yield* Effect.gen(function* () {
+          for (const form of forms) {
+            const own = yield* Effect.flatMap(AiService.AiService, (ai) => ai.run("@cf/meta/llama", { prompt: "x" }))
+            for (const response of [yield* run, own]) {
+              const reading: Effect.Effect<unknown, GatewayError> = response[form]
+              assertTooLarge(yield* Effect.flip(reading), `a body of more than ${max} bytes`)
+            }
+          }
+        }).pipe(
+          Effect.provide([
+            GatewayService.layerBinding(ai, { gateway: "gw", maxAnswerBytes: max }),
+            AiService.layerBinding(ai, { maxAnswerBytes: max })
+          ])
+        )
+      }
+    })
+  )
+
+  it.effect("an event without end is, too", () =>
+    Effect.gen(function* () {
+      const { pulled, stream } = unending()
+      const error = yield* Effect.flatMap(run, (response) => Stream.runDrain(GatewayResponse.events(response))).pipe(
+        Effect.provide(
+          GatewayService.layerBinding(
+            bindingOf(() => new Response(stream)),
+            { gateway: "gw", maxAnswerBytes: max }
+          )
+        ),
+        Effect.flip
+      )
+      assertTooLarge(error, `an event of more than ${max} characters`)
+      assert.isAtMost(pulled(), max / 10_000 + 3)
+    })
+  )
+})
+
+describe("maxAnswerBytes", () => {
+  for (const value of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 29 - 23]) {
+    it.effect(`may not be ${value}`, () =>
+      Effect.gen(function* () {
+        const ai: GatewayService.AiBinding = {
+          run: async () => null,
+          models: async () => null,
+          gateway: () => assert.fail("nothing is asked")
+        }
+        const [, client] = clients[0] ?? assert.fail("no clients")
+        const http = { accountId: "acc", gateway: "gw", maxAnswerBytes: value }
+        const builds: ReadonlyArray<Effect.Effect<unknown, GatewayError, Scope.Scope>> = [
+          Layer.build(Layer.provide(GatewayService.layerHttp(http), client)),
+          Layer.build(Layer.provide(AiService.layerHttp({ ...http, apiToken: Redacted.make("token") }), client)),
+          Layer.build(GatewayService.layerBinding(ai, { gateway: "gw", maxAnswerBytes: value })),
+          Layer.build(AiService.layerBinding(ai, { maxAnswerBytes: value }))
+        ]
+        for (const build of builds) {
+          const { reason } = yield* Effect.flip(build)
+          assert.strictEqual(reason.message, "invalid maxAnswerBytes: expected a whole number from 1 to 536870888")
+        }
+      })
+    )
+  }
+})
