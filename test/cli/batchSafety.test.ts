@@ -176,7 +176,7 @@ describe("items without ids, over an input that has changed", () => {
           yield* w.write("in.jsonl", changed)
           const { code, err } = yield* w.run(i === 0 ? command : [...command, "--force"])
           assert.strictEqual(code, 2, err)
-          assert.include(err, "items are called by their lines")
+          assert.include(err, "because line numbers serve as ids")
           assert.notInclude(err, "--force")
         }
         assert.strictEqual(yield* w.read("out.jsonl"), before)

@@ -54,8 +54,8 @@ interface TransportModule {
 }
 
 /**
- * The transport of a module, or `fetch` where there is none: undici is an optional peer, and the `undici` that Bun brings dispatches nothing, for which its layer fails when it
- * is built.
+ * The transport of a module, or else `fetch`: undici is an optional peer, and the layer over Bun's own `undici` fails when it is built, because that module dispatches
+ * nothing.
  */
 export const transportOr = (load: () => Promise<TransportModule>): Layer.Layer<HttpClient.HttpClient> =>
   Layer.unwrap(
