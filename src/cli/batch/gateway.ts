@@ -30,7 +30,8 @@ const origins: Readonly<Record<string, string>> = {
   baseUrl: "--base-url or AI_GATEWAY_URL",
   apiBaseUrl: "CLOUDFLARE_API_URL",
   token: "CF_AIG_TOKEN",
-  apiToken: "CLOUDFLARE_API_TOKEN"
+  apiToken: "CLOUDFLARE_API_TOKEN",
+  maxAnswerBytes: "AI_GATEWAY_MAX_ANSWER_BYTES"
 }
 
 const required = [
@@ -39,7 +40,11 @@ const required = [
 ] as const
 
 const refused = (error: unknown): CliFailure => {
-  if (!isGatewayError(error)) return new CliFailure({ message: "the environment: expected texts" })
+  if (!isGatewayError(error)) {
+    return new CliFailure({
+      message: `the environment: expected texts, and a whole number in ${origins["maxAnswerBytes"]}`
+    })
+  }
   const { message, reason } = error
   const field = reason._tag === "InvalidRequest" ? (reason.field ?? "") : ""
   const accepted = reason._tag === "InvalidRequest" ? reason.accepted : undefined
