@@ -61,7 +61,7 @@ export interface JournalOptions<Out> {
   readonly store: Journal
   /**
    * How values are kept: a codec to JSON (for chat {@link withoutRaw} of `Chat.ReplySchema`), or `"ids"` for none. Without values a later run reports what is done as
-   * `DoneBefore`. An answer that the codec or JSON cannot write ends its item as a dead letter (`InvalidResponse`, code `unwritable`), and the job goes on.
+   * `DoneBefore`. If the codec or JSON cannot write an answer, its item ends as a dead letter (`InvalidResponse`, code `unwritable`) and the job continues.
    */
   readonly value: ValueCodec<Out>
   /** Try the dead letters of earlier runs again. Default `false`: they are reported again. */

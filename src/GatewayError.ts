@@ -36,7 +36,7 @@ export type Origin = "client" | "gateway" | "api" | "provider"
 /** The connection failed before a response arrived: refused, reset, DNS, TLS. */
 export class TransportFailure extends Data.TaggedError("TransportFailure")<
   Facts & {
-    /** What broke. `stale`: a connection that had served before, and ended without a byte of this answer. */
+    /** The kind of break. `stale`: a connection that had served before, and ended without a byte of this answer. */
     readonly kind: "connect" | "reset" | "stale" | "unknown"
   }
 > {

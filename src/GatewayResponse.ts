@@ -94,7 +94,7 @@ export interface ResponseOptions {
   readonly maxBytes?: number | undefined
 }
 
-/** Most bytes of an answer, unless the layer of the service says otherwise: 64 MiB, which has room for images. */
+/** Default size limit of an answer in bytes: 64 MiB, which leaves room for images. */
 export const defaultMaxBytes = 67_108_864
 
 /** A body that is being read. */
@@ -120,8 +120,8 @@ export class GatewayResponse {
   /** The transport sent the request twice, because a kept-alive socket had been closed by the server. */
   readonly resent: boolean
   /**
-   * Most bytes of a body that is read as `text`, `bytes`, `json` or `result`, and most characters of one event of a stream. They are
-   * counted after decompression. A larger one is an `InvalidResponse`, and the rest of it is not read.
+   * Size limit of a body that is read as `text`, `bytes`, `json` or `result`, in bytes, and of one event of a stream, in characters;
+   * both after decompression. A larger one is an `InvalidResponse`, and the rest of it is not read.
    */
   readonly maxBytes: number
   // Hard-private, so that printing a response shows neither its body nor the credentials it was asked with.
@@ -143,8 +143,8 @@ export class GatewayResponse {
   }
 
   /**
-   * The body as text. A second read gives the first one's text. Fails with `TransportFailure` when it breaks off, and with
-   * `InvalidResponse` when it has more than `maxBytes` bytes or cannot be decompressed.
+   * The body as text. A second read gives the first one's text. Fails with `TransportFailure` when the body breaks off,
+   * and with `InvalidResponse` when it has more than `maxBytes` bytes or cannot be decompressed.
    */
   get text(): Effect.Effect<string, GatewayError> {
     this.#text ??= this.#shared("text", this.#body.text(this.maxBytes))
@@ -292,9 +292,9 @@ export class GatewayResponse {
 
 /**
  * Takes a response as a web `Response`, to be passed through: the very same one when it came as one, so nothing is
- * copied. One that came compressed over HTTP gets headers without `content-encoding`, as its body has been decompressed.
- * Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`, field `body`), as
- * there is no effect to fail.
+ * copied. A response that arrived compressed over HTTP gets headers without `content-encoding`, because its body has been
+ * decompressed. Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`, field
+ * `body`), as there is no effect to fail.
  */
 export const toWeb = (self: GatewayResponse): Response => self.web()
 

@@ -17,7 +17,7 @@ import { withDirectSend } from "./internal/http.ts"
 /**
  * `FetchHttpClient.layer`, with the short way. `FetchHttpClient.Fetch` and `FetchHttpClient.RequestInit` are those of the environment in which the layer is built.
  *
- * The requests of this library follow no redirects, whatever `RequestInit` says: `fetch` would take credentials along to wherever a
+ * The requests of this library follow no redirects, whatever `RequestInit` says: `fetch` would send credentials to wherever a
  * 307 leads. A redirect is an `InvalidResponse`; Node's own `fetch` does not report its status.
  *
  * A `Fetch` of your own that makes a `Request` of its arguments has to give `init.signal` to `fetch` as well (`fetch(request, { signal })`): on Node the signal of a

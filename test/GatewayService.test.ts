@@ -250,7 +250,7 @@ describe("over HTTP", () => {
         [{ gateway: "x".repeat(65) }, "gateway"],
         [{ baseUrl: "gateway.test" }, "baseUrl"],
         [{ baseUrl: "https://user:pw@gateway.test" }, "baseUrl"],
-        // Behind an empty query or fragment a path would be no path.
+        // After an empty query or fragment, a path would not be a path.
         [{ baseUrl: "https://gateway.test/?" }, "baseUrl"],
         [{ gatewayUrl: "https://gateway.test/#" }, "gatewayUrl"],
         [{ apiBaseUrl: "https://gateway.test/ " }, "apiBaseUrl"],

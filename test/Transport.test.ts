@@ -38,7 +38,7 @@ for (const [name, layer] of [
             Effect.provide(Layer.provide(over(peer.url), client))
           )
         }
-        // Only the short way decompresses while it reads, so only it asks for what is compressed.
+        // Only the short way decompresses while it reads, so only it requests compressed answers.
         const own = name === "fetch" ? ["connection"] : ["connection", "accept-encoding"]
         const [expected, actual] = peer.requests.map(({ body, headers, url }) => ({
           body,

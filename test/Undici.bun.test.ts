@@ -14,7 +14,7 @@ const expected =
   "invalid dispatcher: expected a dispatcher of undici with a method `dispatch`; " +
   "the `undici` of Bun has none, so use `Transport.layerFetch` there"
 
-/** As Bun has it. */
+/** The module as Bun ships it. */
 const shim = `
 import { EventEmitter } from "node:events"
 export class Dispatcher extends EventEmitter {}
@@ -42,7 +42,7 @@ console.log(JSON.stringify(reasons.map((reason) => [reason._tag, reason.error?._
 const moduleOf = (source: string): string => `data:text/javascript,${encodeURIComponent(source)}`
 
 describe("the undici of Bun", () => {
-  it.effect("fails the layer when it is built, and nothing else", () =>
+  it.effect("fails the layer when it is built, and breaks nothing else", () =>
     Effect.gen(function* () {
       const args = ["--conditions=effect-ai-gateway-source", "--input-type=module", "--import", moduleOf(hooks)]
       const cwd = fileURLToPath(new URL("..", import.meta.url))
@@ -53,11 +53,11 @@ describe("the undici of Bun", () => {
     })
   )
 
-  it.effect("fails the layer over a dispatcher from elsewhere, too", () =>
+  it.effect("fails the layer over a dispatcher of the application, too", () =>
     Effect.gen(function* () {
       const shims: ReadonlyArray<object> = [{}, { dispatch: "none" }, Object.create({ request: () => {} })]
       for (const shim of shims) {
-        // What an application in Bun gets for the real type.
+        // In Bun an application gets this in place of the real type.
         const dispatcher = Layer.succeed(NodeHttpClient.Dispatcher, shim as NodeHttpClient.Dispatcher["Service"])
         const { reason } = yield* Effect.flip(Layer.build(Layer.provide(Undici.layerWithDispatcher, dispatcher)))
         assert.strictEqual(reason.message, expected)

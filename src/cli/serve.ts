@@ -50,7 +50,7 @@ const flags = {
   allowHosts: Flag.String("allow-host").pipe(
     Flag.withMetavar("name"),
     Flag.withDescription(
-      "Name or address by which clients call, beside loopback and --host, such as host.docker.internal; may be repeated"
+      "Host name or address that clients may use, besides loopback and --host, such as host.docker.internal; may be repeated"
     ),
     Flag.atLeast(0)
   ),
@@ -74,14 +74,14 @@ const flags = {
   keep: Flag.String("keep").pipe(
     Flag.withMetavar("what=number"),
     Flag.withDescription(
-      "How much is kept in memory: logs, calls (entries), logBytes, callBytes, cacheBytes, runBytes (bytes); may be " +
+      "Limit of what stays in memory: logs, calls (entries), logBytes, callBytes, cacheBytes, runBytes (bytes); may be " +
         "repeated (default: 10000 entries and 67108864 bytes each)"
     ),
     Flag.atLeast(0)
   ),
   inFlight: Flag.Int("in-flight").pipe(
     Flag.withMetavar("bytes"),
-    Flag.withDescription("Bytes of bodies that requests in flight may have together (default: 268435456)"),
+    Flag.withDescription("Limit of the bytes of all bodies of requests in flight (default: 268435456)"),
     Flag.optional
   ),
   json: Flag.Boolean("json").pipe(
@@ -128,7 +128,7 @@ const parseUpstreams = Effect.fnUntraced(function* (entries: ReadonlyArray<strin
   return urls
 })
 
-/** The gateway checks names and numbers; text that is no number is none that it accepts. */
+/** Reads `name=digits`; the gateway checks the names and the range of the numbers. */
 const parseKeep = Effect.fnUntraced(function* (entries: ReadonlyArray<string>) {
   const keep = new Map<string, number>()
   for (const entry of entries) {

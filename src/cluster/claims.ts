@@ -109,10 +109,10 @@ interface Ended {
   readonly text: string
 }
 
-/** Characters of records in one transaction, beyond which it takes no more. */
+/** Size of a transaction, in characters of records, from which on it takes no more records. */
 const endsLength = 8_000_000
 
-/** Ends in the parts that are written together. */
+/** Splits ends into the parts that are written in one transaction each. */
 const parts = (all: ReadonlyArray<Ended>): ReadonlyArray<ReadonlyArray<Ended>> => {
   const out: Array<Array<Ended>> = []
   let length = endsLength
@@ -127,10 +127,10 @@ const parts = (all: ReadonlyArray<Ended>): ReadonlyArray<ReadonlyArray<Ended>> =
   return out
 }
 
-/** What is written of an item whose end the database refuses. */
+/** Written for an item whose result the database rejects. */
 const refusedEnd = new GatewayError({
   method: "Cluster.worker",
-  reason: new Unknown({ code: "unwritable", detail: "how it ended has a value that the database cannot keep" })
+  reason: new Unknown({ code: "unwritable", detail: "its result has a value that the database cannot keep" })
 })
 
 export interface Claims {
@@ -265,7 +265,7 @@ export const make = Effect.fnUntraced(function* (
     (found) => (found === undefined ? take : Effect.succeed(found))
   )
 
-  /** Tries again what may pass. */
+  /** Retries failures that may pass, but not values that the database rejects. */
   const retried = <A>(self: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError | ClusterError> =>
     Effect.retry(
       Effect.catchDefect(self, (cause) =>
@@ -284,7 +284,7 @@ export const make = Effect.fnUntraced(function* (
       kind,
       record: text,
       reason,
-      // U+0000 and a half of a surrogate pair are no text to PostgreSQL.
+      // PostgreSQL accepts neither U+0000 nor half of a surrogate pair as text.
       target: facts?.target.replaceAll("\0", "").replace(/\p{Surrogate}/gu, "\ufffd"),
       requests,
       tokens_in: tokensIn,
@@ -330,7 +330,7 @@ export const make = Effect.fnUntraced(function* (
     const record = yield* Effect.mapError(dead({ error: refusedEnd, latency, inDoubt: undefined }), fromJournal)
     return { held, ending: { kind: "dead", record }, text: JSON.stringify(record) }
   })
-  /** One value that the database refuses takes nothing else with it, and its item ends all the same. */
+  /** If the database rejects a value, only that item ends as a dead letter, and the others are written. */
   const endAll = (all: ReadonlyArray<Ended>, isLast = false): Effect.Effect<void, ClusterError> =>
     Effect.catch(retried(sql.withTransaction(write(all))), (error) => {
       const [one] = all

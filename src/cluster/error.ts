@@ -74,7 +74,7 @@ export const fromSql = (error: SqlError): ClusterError => {
   }
 }
 
-/** Whether PostgreSQL refused a value, which it would refuse again: a data exception, or more than it can hold. */
+/** Whether PostgreSQL rejected a value, and would do so again: a data exception, or more than it can hold. */
 export const isRefusedValue = ({ reason }: SqlError): boolean => {
   const code = textIn(reason.cause, "code") ?? ""
   return /^(?:22|54)/.test(code) || (code === "XX000" && /memory alloc/.test(textIn(reason.cause, "message") ?? ""))

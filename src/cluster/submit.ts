@@ -150,7 +150,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
     })
     if ("error" in item) return buriedFor(item.error)
     const encoded = yield* Effect.result(encode(item.input))
-    // One input must not hold up those behind it.
+    // One input must not hold up the inputs after it.
     const found = unwritable(encoded._tag === "Success" ? encoded.success : item.input)
     if (found !== undefined) {
       return buriedFor(invalid(method, found.at === "" ? "input" : `input: ${found.at}`, found.accepted))

@@ -30,10 +30,10 @@ export const checkId = (method: string, field: string, id: string, max = 64): Ef
     ? Effect.void
     : Effect.fail(invalid(method, field, `1 to ${max} letters, digits, hyphens, underscores or dots`))
 
-/** The longest string of V8: a larger answer could be received, and not be read. */
+/** Length of the longest string in V8: a larger answer could be received, but not read. */
 const maxMaxBytes = 536_870_888
 
-/** Checks the most bytes of an answer. Fails with `InvalidRequest`. */
+/** Checks the size limit of answers. Fails with `InvalidRequest`. */
 export const checkMaxBytes = (method: string, max: number | undefined): Effect.Effect<void, GatewayError> =>
   isWhole(max, 1, maxMaxBytes)
     ? Effect.void

@@ -47,7 +47,7 @@ const isStream = (u: unknown): u is ReadableStream =>
 
 const responseOf = (result: unknown): Response => {
   if (isResponse(result)) return result
-  // That it was JSON is the one thing which is known of the head of a parsed body.
+  // Of the head of a parsed body only one thing is known: it was JSON.
   return isStream(result) ? new Response(result) : Response.json(result ?? null)
 }
 
@@ -56,7 +56,7 @@ const answerOf = (result: unknown, abort: Effect.Effect<void>): Answer => {
   return {
     status: response.status,
     headers: Object.fromEntries(response.headers),
-    // Workers decompress by themselves, and compress again what is passed on with its headers.
+    // Workers decompress bodies themselves, and compress a body again when it is passed on with its headers.
     body: webBody(response, abort),
     resent: false
   }

@@ -10,15 +10,15 @@ import { stackless } from "./stackless.ts"
 
 /** An unread body. */
 export interface Body {
-  /** The complete body. More than `max` bytes are an `InvalidResponse`, and the rest is never read. */
+  /** The complete body as text. A body of more than `max` bytes is an `InvalidResponse`, and the rest is never read. */
   readonly text: (max: number) => Effect.Effect<string, Reason>
-  /** Like `text`. */
+  /** The complete body as bytes, with the same limit. */
   readonly bytes: (max: number) => Effect.Effect<Uint8Array, Reason>
   /** The first `max` bytes as text; the rest is never read. For error bodies. */
   readonly head: (max: number) => Effect.Effect<string, Reason>
   /** Takes the body over, to read it chunk by chunk. */
   readonly reader: () => Reader
-  /** The answer as a web response; the very same one when it came as one, unless its headers describe bytes that were decoded. */
+  /** The answer as a web response; the same object when it arrived as one, unless its headers describe bytes that have been decoded since. */
   readonly web: (head: ResponseInit) => Response
   /** Lets go of the body and of the connection behind it. */
   readonly cancel: Effect.Effect<void>
@@ -41,16 +41,16 @@ export interface Answer {
   readonly resent: boolean
 }
 
-/** A failure while a body is read: one of ours, or the connection broke. */
+/** The reason of a failure while a body is read: one of ours, or a broken connection. */
 export const bodyFailure = (cause: unknown): Reason =>
   cause instanceof InvalidResponse
     ? cause
     : stackless(() => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" }))
 
-/** The issue of an answer of more bytes than are accepted. */
+/** The issue of an answer that is larger than the limit. */
 export const oversizedBody = (max: number): string => `a body of more than ${max} bytes`
 
-/** An answer of more bytes than are accepted. */
+/** The failure of an answer that is larger than the limit. */
 export const tooLarge = (max: number): InvalidResponse =>
   stackless(() => new InvalidResponse({ issue: oversizedBody(max) }))
 
@@ -81,7 +81,7 @@ const hasArrived = ({ url }: Response): boolean => Boolean(url)
 export class WebBody implements Body {
   protected readonly response: Response
   private readonly abort: Effect.Effect<void>
-  /** What it means that a read fails. */
+  /** Turns a failed read into a reason. */
   protected readonly failure: (cause: unknown) => Reason = bodyFailure
 
   constructor(response: Response, abort: Effect.Effect<void>) {
@@ -165,7 +165,7 @@ const release = (body: { readonly cancel: () => Promise<void> } | null): void =>
   void body?.cancel().catch(() => undefined)
 }
 
-/** Reads chunks until they have more than `max` bytes, or to the end; and says which of them it was. */
+/** Reads chunks until they exceed `max` bytes, or to the end; `isWhole` tells whether the end was reached. */
 const readTo = async (
   response: Response,
   max: number

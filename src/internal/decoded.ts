@@ -1,5 +1,5 @@
 /**
- * Bodies that came compressed over a client which does not decompress. Such clients exist on Node only, and so does this.
+ * Decompresses bodies that arrive over a client which does not. Only Node has such clients, so this works on Node only.
  */
 import * as Effect from "effect/Effect"
 import type { Answer, Body } from "./body.ts"
@@ -9,7 +9,7 @@ const zlib = () => globalThis.process?.getBuiltinModule?.("node:zlib")
 
 type Zlib = NonNullable<ReturnType<typeof zlib>>
 
-/** `deflate` should be zlib's format, and some servers send the bare one. */
+/** `deflate` should be in zlib's format, but some servers send the bare one. */
 const isBare = ([first = 0]: Uint8Array): boolean => (first & 0x0f) !== 8
 
 const decoders = {
@@ -22,7 +22,7 @@ const decoders = {
 
 type Coding = keyof typeof decoders
 
-/** The codings that are decoded here, as a request asks for them. */
+/** The codings that this module decodes, as an `accept-encoding` header. */
 export const acceptEncoding = "gzip, deflate, br"
 
 const isKnown = (coding: string): coding is Coding => Object.hasOwn(decoders, coding)
@@ -44,7 +44,7 @@ const chunksOf = async function* (body: Body): Chunks {
 
 const decode = async function* (chunks: Chunks, coding: Coding): Chunks {
   const first = await chunks.next()
-  // Nothing is nothing, however it is encoded.
+  // An empty body is empty in every encoding.
   if (first.done === true) return
   const stream = globalThis.process.getBuiltinModule("node:stream")
   const all = async function* (): Chunks {
@@ -52,7 +52,7 @@ const decode = async function* (chunks: Chunks, coding: Coding): Chunks {
     yield* chunks
   }
   const decoder = decoders[coding](globalThis.process.getBuiltinModule("node:zlib"), first.value)
-  // The reader of the last stream gets what fails; `pipeline` wants a callback anyway.
+  // The reader of the last stream sees every failure; the callback is required but has nothing to do.
   yield* stream.pipeline(stream.Readable.from(all()), decoder, () => {})
 }
 
@@ -71,7 +71,7 @@ const streamOf = (chunks: Chunks): ReadableStream<Uint8Array> =>
     { highWaterMark: 0 }
   )
 
-/** The same answer with its body decompressed while it is read, and without the headers that say how it had been sent. */
+/** The same answer with a body that is decompressed while it is read, and without the headers that describe the compressed bytes. */
 export const decoded = (answer: Answer): Answer => {
   const codings = codingsOf(answer.headers)
   if (codings.length === 0) return answer

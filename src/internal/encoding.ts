@@ -1,5 +1,5 @@
 /**
- * Compressed bodies: which ones a client has decompressed itself, and which ones nobody here can read.
+ * Tells which compressed bodies a client has decompressed itself, and which ones the library cannot read.
  */
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason, TransportFailure } from "../GatewayError.ts"
@@ -8,7 +8,7 @@ import { stackless } from "./stackless.ts"
 
 type Headers = Readonly<Record<string, string>>
 
-/** How a body is encoded, outermost coding last; empty for a body that is as it is. */
+/** The codings of a body, outermost last; empty for a body that is not encoded. */
 export const codingsOf = ({ "content-encoding": encoding }: Headers): ReadonlyArray<string> =>
   encoding === undefined
     ? []
@@ -18,14 +18,14 @@ export const codingsOf = ({ "content-encoding": encoding }: Headers): ReadonlyAr
         .map((coding) => coding.trim())
         .filter((coding) => coding !== "" && coding !== "identity")
 
-/** The headers without those that describe the bytes as they were on the wire. */
+/** The headers without the ones that describe the bytes on the wire. */
 export const withoutEncoding = ({ "content-encoding": _, "content-length": __, ...headers }: Headers): Headers =>
   headers
 
-/** A body whose encoding nobody here knows: it can be passed on as it is, and not read. */
+/** A body in an unknown encoding: it can be passed on as it is, but not read. */
 export const unreadable = ({ cancel, web }: Pick<Body, "cancel" | "web">, codings: ReadonlyArray<string>): Body => {
   const fail = Effect.suspend(() => {
-    // An answer chooses its own words: only a plain one is repeated.
+    // The answer chooses this text, so only a plain one is repeated.
     const named = codings.join(", ").slice(0, 60)
     const issue = `an unknown content encoding${/^[a-z0-9_., -]+$/.test(named) ? `, ${named}` : ""}`
     return Effect.flatMap(cancel, () => Effect.fail(stackless(() => new InvalidResponse({ issue }))))
@@ -51,14 +51,14 @@ const isDamage = (cause: unknown): boolean => {
 }
 
 const failure = (cause: unknown): Reason => {
-  // From the connection below.
+  // The connection below broke.
   if (cause instanceof TransportFailure) return cause
   return isDamage(cause)
     ? stackless(() => new InvalidResponse({ issue: "damaged compressed data" }))
     : bodyFailure(cause)
 }
 
-/** The body of a web response whose headers describe bytes that are decompressed while it is read. */
+/** The body of a web response that is decompressed while it is read, although the headers describe the compressed bytes. */
 export class DecompressedBody extends WebBody {
   protected override readonly failure = failure
 
@@ -68,12 +68,12 @@ export class DecompressedBody extends WebBody {
   }
 }
 
-/** What a `fetch` decodes. */
+/** Codings that `fetch` decodes. */
 const ofFetch = new Set(["gzip", "x-gzip", "deflate", "br", "zstd"])
 /** Most codings of one body; Node's `fetch` has the same limit. */
 export const maxCodings = 5
 
-/** The answer that a web response is. Its body has been decoded where that was possible, and its headers do not tell. */
+/** Makes an answer of a web response. `fetch` decodes the body if it can, but leaves the headers as they were. */
 export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent: boolean): Answer => {
   const { status } = response
   const headers = Object.fromEntries(response.headers)

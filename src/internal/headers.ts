@@ -16,8 +16,8 @@ export const isHeaderName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9a-z-]
 export const providerHeaderAccepted = "a header for the provider: the gateway is told through `Route.options`"
 
 /**
- * A path at a provider. A URL parser would fold `..`, and stop at `#`; white space and control characters are never part of one.
- * Servers may decode slashes before they fold.
+ * Whether a value is a path at a provider. A URL parser would fold `..` and stop at `#`; white space and control characters are never
+ * part of a path. Servers may decode slashes before they fold.
  */
 export const isPath = (path: unknown): boolean =>
   typeof path === "string" &&
@@ -37,6 +37,6 @@ export const isId = (id: string, max: number): boolean =>
 export const asciiJson = (value: unknown): string =>
   JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
-/** Whether a setting is absent, or a whole number within its bounds. */
+/** Whether a setting is absent or a whole number within its bounds. */
 export const isWhole = (n: number | undefined, min: number, max: number): boolean =>
   n === undefined || (Number.isInteger(n) && n >= min && n <= max)

@@ -46,7 +46,7 @@ const streamBody = (
       Effect.mapError((error) => bodyFailure(error.reason.cause)),
       Effect.onError(() => abort)
     )
-  /** Chunks until there are enough of them, or no more. */
+  /** Collects chunks until there are enough of them, or no more. */
   const chunksTo = (isEnough: (size: number) => boolean) =>
     Effect.suspend(() => {
       const chunks: Array<Uint8Array> = []
@@ -104,24 +104,24 @@ const streamBody = (
   }
 }
 
-/** Whether a response is one of Node's clients, which never decompress. Others may have done so and left the headers as they were. */
+/** Whether a response is from one of Node's clients, which never decompress. Others may have decompressed, and left the headers as they were. */
 const isRaw = (response: object): boolean => {
   const source = "source" in response ? response.source : undefined
   return typeof source === "object" && source !== null && "statusCode" in source
 }
 
-/** Tells a client that is based on `fetch` not to follow redirects, unless the application has decided that. */
+/** Tells a client that is based on `fetch` not to follow redirects, unless the application has chosen a mode. */
 const refuseRedirects = (fiber: Fiber.Fiber<unknown, unknown> | undefined): void => {
   if (fiber === undefined) return
   const init = Context.getOrUndefined(fiber.context, FetchHttpClient.RequestInit)
   if (init?.redirect !== undefined) return
-  // Ends with the request: what provides a context restores the one before.
+  // Lasts for this request only: the code that provided the context restores the previous one.
   fiber.setContext(Context.add(fiber.context, FetchHttpClient.RequestInit, { ...init, redirect: "manual" }))
 }
 
 /**
- * `fetch` would take all headers of a request along except `authorization`, and with a 307 its body too. A client asks this right before it
- * sends, which is the one moment when the `RequestInit` that its layer was given is in sight: what is provided any earlier would replace it.
+ * When `fetch` follows a redirect, it takes along all headers except `authorization`, and with a 307 the body too. A client calls this
+ * predicate right before it sends: the only moment when the `RequestInit` of its layer is visible. Any earlier, ours would replace it.
  */
 const beforeSending = (): boolean => {
   refuseRedirects(Fiber.getCurrent())
@@ -145,7 +145,7 @@ const overClient = (client: HttpClient.HttpClient): Send => {
         Effect.flatMap((response): Effect.Effect<Answer, Reason> => {
           const { headers, status } = response
           const web = Option.getOrUndefined(HttpClientResponse.toWeb(response))
-          // What is at the other end of a redirect is not the gateway.
+          // The other end of a redirect is not the gateway.
           if (web?.redirected === true || isRedirect(status)) return Effect.fail(redirected(status))
           if (web !== undefined) return Effect.succeed(webAnswer(web, abort, resent))
           const answer = { status, headers, body: streamBody(response, scope, abort), resent }
@@ -158,7 +158,7 @@ const overClient = (client: HttpClient.HttpClient): Send => {
   return (request) =>
     send(request).pipe(
       Effect.provideService(HttpClient.TracerDisabledWhen, beforeSending),
-      // Else the client would not ask.
+      // Otherwise the client would not call `beforeSending`.
       Effect.provideService(Tracer.DisablePropagation, false),
       Effect.provideService(HttpClient.TracerPropagationEnabled, false)
     )

@@ -1,9 +1,9 @@
 /**
- * How deep a JSON text nests and how many values it has, before it is parsed: what recursion or memory cannot take is
- * better never made.
+ * Measures how deep a JSON text nests and how many values it has before it is parsed, so that no value is made that recursion
+ * or memory cannot take.
  */
 
-/** Most levels of arrays and objects in JSON that comes from elsewhere. `JSON.stringify` of older engines ends at some thousands. */
+/** Most levels of arrays and objects in foreign JSON. `JSON.stringify` of older engines fails at some thousands. */
 export const maxJsonDepth = 1000
 
 const quote = 0x22
@@ -22,8 +22,8 @@ const endOfString = (text: string, from: number): number => {
 }
 
 /**
- * The deepest level of arrays and objects in a JSON text (a bare value has 0), and at most how many values it holds. Linear,
- * and total: a text that is no JSON has numbers too.
+ * Returns the deepest level of arrays and objects in a JSON text (0 for a bare value), and an upper bound of its number of values.
+ * Linear and total: a text that is not JSON has numbers too.
  */
 export const measureJson = (text: string): { readonly depth: number; readonly values: number } => {
   let depth = 0

@@ -23,7 +23,7 @@ export interface Call {
   readonly model?: string | undefined
   readonly logId?: string | undefined
   readonly eventId?: string | undefined
-  /** Most bytes of an answer. */
+  /** Size limit of an answer, in bytes. */
   readonly maxBytes?: number | undefined
 }
 

@@ -1,6 +1,6 @@
 /**
- * Which broken connections had served before, and brought no byte of the answer that was awaited. No client reports that,
- * but on Node the diagnostics channels of undici (which is behind `fetch`, too) and of `node:http` do.
+ * Finds broken connections that had served before and brought no byte of the awaited answer. No client reports that, but
+ * on Node the diagnostics channels of undici (which also powers `fetch`) and of `node:http` do.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -11,7 +11,7 @@ const get = (value: unknown, name: string): unknown => (isObject(value) ? Reflec
 
 /** Connections that a request was written to. */
 const used = new WeakSet<object>()
-/** Per request on a used connection: what the connection had brought by then. Over TLS that counts the answers alone. */
+/** Per request on a used connection: the bytes that the connection had brought by then. Over TLS, `bytesRead` counts only the answers. */
 const written = new WeakMap<object, { readonly socket: object; readonly bytesRead: unknown }>()
 const silent = new WeakSet<object>()
 
@@ -27,7 +27,7 @@ const onUndiciRequest = (message: unknown): void => {
   const socket = get(message, "socket")
   const headers = get(message, "headers")
   if (!isObject(request) || !isObject(socket) || typeof headers !== "string") return
-  // What a proxy answers to CONNECT is no answer. With HTTP/2, which has no such first line, other requests share the bytes.
+  // A proxy's answer to CONNECT is not an answer. HTTP/2 has no such first line, and other requests share its bytes.
   if (headers.startsWith("CONNECT ") || !headers.startsWith(`${get(request, "method")} `)) return
   if (used.has(socket)) onReused(request, socket)
   else used.add(socket)
@@ -66,7 +66,7 @@ const each = (act: "subscribe" | "unsubscribe"): void => {
   for (const [name, listener] of listeners) channels?.[act](name, listener)
 }
 
-/** Watches connections until the scope closes. A runtime without these channels reports nothing, so nothing is known there. */
+/** Watches connections until the scope closes. Finds nothing in a runtime without these channels. */
 export const watchConnections: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => {
     if (watchers++ === 0) each("subscribe")

@@ -69,8 +69,8 @@ export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
 
 /** A path at a provider as it may be shown: some take a key in the query. */
 export const shownEndpoint = (endpoint: string): string =>
-  // Most have no parameters, and a pattern that finds nothing still costs. A name ends at the next `?`, too: else each of a long
-  // row of them would be looked at to the end.
+  // Most have no parameters, and a pattern that finds nothing still costs. A name also ends at the next `?`: otherwise the pattern
+  // would search to the end from each `?` of a long row.
   !endpoint.includes("=")
     ? endpoint
     : endpoint.replace(/([?&][^?=&]*(?:key|token|secret|signature|password)=)[^&]*/gi, "$1<redacted>")

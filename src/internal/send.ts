@@ -44,8 +44,8 @@ const field = (value: unknown, name: string): unknown =>
     : undefined
 
 /**
- * Finds out what broke. A reset before any byte of this answer, on a connection that is known to have served before, is what
- * a kept-alive connection looks like that the server closed while the request was on its way.
+ * Classifies a break. A reset before any byte of this answer, on a connection that is known to have served before, means that
+ * the server closed the kept-alive connection while the request was on its way.
  */
 export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure =>
   stackless(() => reasonOf(cause, secrets))
@@ -73,13 +73,13 @@ const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFail
 export const redirected = (status: number | undefined): InvalidResponse =>
   new InvalidResponse({ ...defined({ status }), issue: "a redirect to another address" })
 
-/** Statuses that point elsewhere; 0 is what browsers make of them. */
+/** Whether a status points elsewhere. Browsers report 0 instead. */
 export const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
 
 const tellsOfRedirect = (thrown: unknown): boolean =>
   thrown instanceof Error && /unexpected ?redirect|redirect mode/i.test(thrown.message)
 
-/** What those say that were told that a redirect is an error: at once, or as the cause. */
+/** Whether an error, or its cause, is what a `fetch` throws that was told to treat redirects as errors. */
 export const isRefusal = (thrown: unknown): boolean =>
   tellsOfRedirect(thrown) || (thrown instanceof Error && tellsOfRedirect(thrown.cause))
 

@@ -10,7 +10,7 @@ export interface ServerEvent {
   readonly data: string
 }
 
-/** The issue of an event that is larger than a response accepts. */
+/** The issue of an event that is larger than the limit. */
 export const oversized = (maxEventSize: number): string => `an event of more than ${maxEventSize} characters`
 
 /** Turns chunks of bytes, cut anywhere, into events. */
@@ -19,13 +19,13 @@ export interface Feed {
   readonly push: (chunk: Uint8Array) => ReadonlyArray<ServerEvent>
   /** What the end of the bytes completes: an event whose blank line never came. */
   readonly end: () => ReadonlyArray<ServerEvent>
-  /** An event was larger than accepted: what came before it has been returned, and nothing more will be. */
+  /** Whether an event exceeded the limit: the events before it have been returned, and no more will follow. */
   readonly overflowed: () => boolean
 }
 
 const LF = 10
 
-/** Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are read over: reconnecting is the router's business. */
+/** Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are skipped: reconnecting is the router's business. */
 export const makeFeed = (maxEventSize: number): Feed => {
   const decoder = new TextDecoder()
   let events: Array<ServerEvent> = []

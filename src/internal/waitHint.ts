@@ -11,7 +11,7 @@ const SECONDS = /^(\d+(?:\.\d+)?)s$/
 // `Date.parse` alone takes "in 5 minutes" for a day in May, so a date must at least show a time of day.
 const DATE = /^[\w, :+-]*\d\d:\d\d:\d\d[\w :+.-]*$/
 
-/** Longest date in any notation, and then some. In a long text the pattern would look from every place to the end. */
+/** More characters than a date has in any notation. In a longer text the pattern would search to the end from every position. */
 const maxDate = 100
 
 // A hint is a lower bound, so fractions of a millisecond round up.

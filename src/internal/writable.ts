@@ -1,21 +1,21 @@
 /**
- * Looks for what JSON text cannot hold, before anything is written. `JSON.stringify` itself turns an infinite number into `null` without a word, and dies of what
- * is nested too deeply, at a depth that depends on the engine and on who calls it.
+ * Finds values that JSON text cannot hold, before anything is written. `JSON.stringify` silently turns an infinite number into `null`, and fails on deep nesting, at
+ * a depth that depends on the engine and on the caller.
  */
 import { maxJsonDepth } from "./jsonDepth.ts"
 
 /**
- * Most characters of all texts and keys, with 24 for each other value. An escaped character takes six, and V8 has no text of more than 512 million.
+ * Most characters of all texts and keys together, plus 24 for each other value. An escaped character takes six, and a V8 string has at most 512 million.
  */
 export const maxSize = 64 * 1024 * 1024
 
-/** What cannot be written. */
+/** A value that cannot be written. */
 export interface Unwritable {
-  /** The first eight parts of its path; empty for the value itself. Keys that are no names are `*`. */
+  /** The first eight parts of its path; empty for the value itself. A key that is not a name is shown as `*`. */
   readonly at: string
-  /** What would have been accepted. */
+  /** Describes what is accepted. */
   readonly accepted: string
-  /** It is nested too deeply, and nothing else: some engines write it. */
+  /** The only problem is the depth, and some engines can write the value. */
   readonly tooDeep: boolean
 }
 
@@ -24,7 +24,7 @@ const shownParts = 8
 const tooDeep = `at most ${maxJsonDepth} levels of arrays and objects, and no cycle`
 const tooLarge = "at most 64 million characters in all"
 
-/** Looks at one value: what is found is put together on the way back, so that looking costs no path. */
+/** Searches one value. The path is built on the way back, so that a search without a find builds none. */
 class Search {
   size = 0
   readonly path: Array<string> = []
@@ -63,7 +63,7 @@ class Search {
 
   private inObject(value: object, depth: number): string | undefined {
     for (const [key, field] of Object.entries(value)) {
-      // It is left out of the text.
+      // `JSON.stringify` leaves it out.
       if (field === undefined) continue
       this.size += key.length
       const accepted = this.find(field, depth + 1)
@@ -75,17 +75,17 @@ class Search {
   }
 }
 
-/** What of a value JSON text cannot hold, or `undefined` when it can be written and read back as it is. */
+/** Finds what JSON text cannot hold in a value; `undefined` if the value can be written and read back as it is. */
 export const unwritable = (value: unknown): Unwritable | undefined => {
   const search = new Search()
   const accepted = search.find(value, 1)
   if (accepted === undefined) return undefined
-  // Written from the innermost part on.
+  // The innermost part comes first.
   const path = accepted === tooLarge ? [] : search.path
   const at = path.slice(-shownParts).reverse().join("").replace(/^\./, "")
   return { at: path.length > shownParts ? `${at}…` : at, accepted, tooDeep: accepted === tooDeep }
 }
 
-/** The same as one line: `toolCalls[0].arguments.a: expected a finite number`. */
+/** Formats a find as one line: `toolCalls[0].arguments.a: expected a finite number`. */
 export const problemOf = ({ accepted, at }: Pick<Unwritable, "accepted" | "at">): string =>
   `${at === "" ? "" : `${at}: `}expected ${accepted}`

@@ -31,10 +31,10 @@ const sealed = (lines: string): Buffer => {
   return bytes
 }
 
-/** Characters that are sealed at once: V8 has no text of more than 512 million, and entries that come together may have more. */
+/** Characters that are sealed at once: a V8 string has at most 512 million, and entries that arrive together may have more. */
 const blockChars = 8_000_000
 
-/** The lines of entries: many at once, which takes a fifth less than one by one. */
+/** Encodes entries as lines, many at once: that takes a fifth less time than one by one. */
 export const encode = (entries: ReadonlyArray<Entry>): Buffer => {
   const blocks: Array<Buffer> = []
   let lines = ""
@@ -59,7 +59,7 @@ const isWhole = (bytes: Buffer): boolean =>
 const opening = Buffer.from('["')
 const hex = /^[0-9a-f]{8}$/
 
-/** Whether something that looks like a line begins here. */
+/** Whether the bytes here look like the beginning of a line. */
 const begins = (bytes: Buffer, at: number): boolean =>
   bytes[at + prefix - 2] === 0x22 &&
   bytes[at + prefix - 1] === 0x2c &&
@@ -74,12 +74,11 @@ export interface Piece {
 }
 
 /**
- * How many bytes may be looked at for each byte of damaged text. Two or three are enough, unless an answer was made to look like lines that never end; then the rest
- * counts as damaged.
+ * Most looks per byte of damaged text. Two or three are enough, unless an answer was made to look like lines that never end; then the rest counts as damaged.
  */
 const looksPerByte = 16
 
-/** Where the array that begins at `from` ends, or how far it was looked for. */
+/** End of the array that begins at `from`, if there is one, and how many bytes the search looked at. */
 const endOfArray = (bytes: Buffer, from: number, to: number): { readonly end?: number; readonly looked: number } => {
   let depth = 0
   let inText = false
@@ -119,7 +118,7 @@ export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
         at = end
         next = end
       }
-      // Its checksum was counted too.
+      // The checksum looks at the same bytes once more.
       looks -= looked
     }
     from = bytes.indexOf(opening, next)

@@ -15,7 +15,7 @@ export interface Owner {
   readonly start?: string
   /** Changes whenever the machine starts. Linux only. */
   readonly boot?: string
-  /** What it has the lock for, when there is more to say than the folder. */
+  /** Purpose of the lock, if the folder alone does not tell. */
   readonly purpose?: string
 }
 
@@ -77,16 +77,16 @@ const isLock = (name: string, prefix: string): boolean =>
 /** Removes the lock. */
 export type Release = () => Promise<void>
 
-/** Which lock of a folder, when it is not that of the folder itself. */
+/** Names one of several locks in a folder, other than the lock of the folder itself. */
 export interface Which {
-  /** What the names of its files begin with, and no others. */
+  /** Prefix of the names of its files, which no other file may have. */
   readonly prefix: string
   readonly purpose: string
 }
 
 /**
- * Takes the lock of a folder, or says who has it. `unique` is a text that nobody else uses, of letters, digits and hyphens; `ignoreOthers` removes their
- * locks.
+ * Takes the lock of a folder, or returns its owner. `unique` is a text of letters, digits and hyphens that no other process uses; `ignoreOthers` removes the locks of
+ * other processes.
  */
 export const acquire = async (
   folder: string,

@@ -58,7 +58,7 @@ const scanLines = async (
   }
   const file = await Fs.open(path, "r")
   try {
-    /** What a line has before this chunk: joined once, when the line ends. */
+    /** Parts of the current line from earlier chunks; joined once, when the line ends. */
     let rest: Array<Buffer> = []
     let restBytes = 0
     let offset = 0

@@ -84,21 +84,21 @@ export interface Model {
 }
 
 /**
- * How much a gateway keeps. Whichever bound is reached first, the oldest entries go. Bytes are bytes of memory: each unit of
- * UTF-16 of a text counts two, each entry one KiB more.
+ * Limits of what a gateway keeps. At the first limit that is reached, the oldest entries go. Bytes are bytes of memory: text takes
+ * 2 bytes per UTF-16 code unit, and each entry takes 1 KiB more.
  */
 export interface KeepOptions {
   /** Log entries. Default: 10,000. */
   readonly logs?: number | undefined
   /** Recorded calls. Default: 10,000. */
   readonly calls?: number | undefined
-  /** Log entries with their bodies. One that alone is larger keeps the beginning of its bodies. Default: 64 MiB. */
+  /** Bytes of log entries with their bodies. An entry larger than this keeps the beginning of its bodies. Default: 64 MiB. */
   readonly logBytes?: number | undefined
-  /** Recorded calls with their bodies. One that alone is larger keeps the beginning of its body. Default: 64 MiB. */
+  /** Bytes of recorded calls with their bodies. A call larger than this keeps the beginning of its body. Default: 64 MiB. */
   readonly callBytes?: number | undefined
-  /** Cached answers. One that alone is larger is not cached. Default: 64 MiB. */
+  /** Bytes of cached answers. An answer larger than this is not cached. Default: 64 MiB. */
   readonly cacheBytes?: number | undefined
-  /** Streamed runs that can be taken up; a single one can have half of it. Default: 64 MiB. */
+  /** Bytes of streamed runs that can be taken up; a single run may have half of them. Default: 64 MiB. */
   readonly runBytes?: number | undefined
 }
 
@@ -115,9 +115,9 @@ export interface Options {
   /** Token of `/__admin`, as `Authorization: Bearer …`. Default: `token`, and none when that is not set. */
   readonly adminToken?: Redacted.Redacted<string> | undefined
   /**
-   * Names and addresses by which clients may call, beside loopback and the host of `baseUrl`: what their `Host` header
-   * says, without the port. Any other is answered with 403, because a page on the web can make its name mean this
-   * machine. Default: none.
+   * Host names and addresses that clients may use, besides loopback and the host of `baseUrl`: the `Host` header without
+   * the port. A request with any other `Host` is answered with 403, because the owner of a web page can point its name at
+   * this machine. Default: none.
    */
   readonly allowHosts?: ReadonlyArray<string> | undefined
   /**
@@ -146,11 +146,11 @@ export interface Options {
    * Default: 0.
    */
   readonly freshLogDelay?: number | undefined
-  /** How much of what went through is kept; 0 keeps nothing. */
+  /** Limits of what the gateway keeps; 0 keeps nothing. */
   readonly keep?: KeepOptions | undefined
   /**
-   * Bytes that the bodies of all requests in flight may have together, those of answers that are collected whole among them.
-   * A request that needs more is answered with 503 and code 7005. From 1; default: 268,435,456 (256 MiB).
+   * Limit of the bytes of all bodies of requests in flight, including answers that are collected in one piece. A request that
+   * needs more is answered with 503 and code 7005. From 1; default: 268,435,456 (256 MiB).
    */
   readonly inFlightBytes?: number | undefined
   /** What `models` answers. Default: four models of Workers AI. */

@@ -115,7 +115,7 @@ export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<Opened, 
   )
 }
 
-/** An answer that is larger than there is room for ends like one that breaks off; nothing more of it is read. */
+/** Reads an answer to its end. An answer that is larger than the room for it fails like one that breaks off, and is not read further. */
 const readAll = Effect.fnUntraced(function* (reader: Reader, first: Uint8Array | undefined) {
   const share = yield* CurrentShare
   const collector = makeCollector()

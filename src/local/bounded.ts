@@ -1,22 +1,22 @@
 /**
- * A map that forgets: bounded in entries and in bytes, the oldest entries go first.
+ * A map with limits in entries and in bytes, which drops its oldest entries first.
  */
 
-/** What an entry costs beside its texts and bytes: objects, and keys of maps. Bytes. */
+/** Bytes that an entry takes besides its texts and bytes: objects, and keys of maps. */
 export const overhead = 1024
 
-/** Bytes of texts in memory, at most: two for each unit of UTF-16. */
+/** Most bytes that texts take in memory: two per UTF-16 code unit. */
 export const textBytes = (...texts: ReadonlyArray<string | undefined>): number =>
   texts.reduce((sum, text) => sum + 2 * (text?.length ?? 0), 0)
 
-/** Bytes of headers in memory. */
+/** Bytes that headers take in memory. */
 export const headerBytes = (headers: Readonly<Record<string, string>>): number =>
   Object.entries(headers).reduce((sum, [name, value]) => sum + textBytes(name, value), 0)
 
 /** See the module. */
 export interface Bounded<K, V> {
   readonly get: (key: K) => V | undefined
-  /** An entry that is there keeps its age. One that alone is larger than the bound is not kept, and nothing else goes for it. */
+  /** A replaced entry keeps its age. An entry larger than the limit is not kept, and drives out no other. */
   readonly set: (key: K, value: V) => void
   readonly delete: (key: K) => void
   /** Oldest first. */
@@ -24,7 +24,7 @@ export interface Bounded<K, V> {
   readonly clear: () => void
 }
 
-/** Makes an empty one. */
+/** Makes an empty map. */
 export const make = <K, V>(limits: {
   readonly entries: number
   readonly bytes: number

@@ -1,5 +1,5 @@
 /**
- * Keeps web pages away from the gateway: looks at `Host`, `Origin` and `Sec-Fetch-Site` before anything else is read,
+ * Keeps web pages away from the gateway: checks `Host`, `Origin` and `Sec-Fetch-Site` before anything else is read,
  * answers preflights, and makes sure that no answer is a document on the gateway's own origin.
  */
 import * as Result from "effect/Result"
@@ -7,27 +7,27 @@ import { code, type Refusal, refuse } from "./errors.ts"
 import type { HeaderMap } from "./http.ts"
 import type { Answer } from "./protocol.ts"
 
-/** Names and origins beside those of this machine. */
+/** Hosts and origins besides those of this machine. */
 export interface Allowed {
-  /** As {@link hostname} writes them. */
+  /** In the form that {@link hostname} returns. */
   readonly hosts: ReadonlySet<string>
   readonly origins: ReadonlySet<string>
 }
 
-/** Who sent a request, as far as its headers show. */
+/** The sender of a request, as far as its headers show. */
 export interface Caller {
-  /** Origin of the page that may read the answer; absent for clients that are no pages. */
+  /** Origin of the page that may read the answer; absent for clients that are not pages. */
   readonly origin: string | undefined
-  /** Whether a page made the browser send it; false for an address that was typed, and for clients that are no browsers. */
+  /** Whether a page made the browser send the request; false for a typed address, and for clients that are not browsers. */
   readonly isPage: boolean
 }
 
-/** The host that the genuine Workers binding names in every request. It is Cloudflare's, so no page can be served from it. */
+/** The host that the genuine Workers binding names in every request. Cloudflare owns it, so it serves no attacker's page. */
 const bindingHost = "workers-binding.ai"
 
 /** The name or address of a `Host` header in its one normal form, without the port; `undefined` when it is malformed. */
 export const hostname = (host: string): string | undefined => {
-  // Only what a browser can send: an URL parser would also take a user name, a path or a query.
+  // Accepts only what a browser can send: a URL parser would also take a user name, a path or a query.
   if (!/^[^\s/?#@\\,*]+$/.test(host) || !URL.canParse(`http://${host}`)) return undefined
   return new URL(`http://${host}`).hostname
 }
@@ -36,7 +36,7 @@ export const hostname = (host: string): string | undefined => {
 const isLoopback = (name: string): boolean =>
   name === "localhost" || name === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(name)
 
-/** Whether a text is an origin as browsers send it. `null` is none: every sandboxed page has it. */
+/** Whether a text is an origin as browsers send it. `null` does not count: every sandboxed page has it. */
 export const isOrigin = (text: string): boolean => {
   if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@\\,*]+$/.test(text) || !URL.canParse(text)) return false
   const { origin, protocol } = new URL(text)
@@ -48,7 +48,7 @@ const forbid = (message: string): Result.Result<never, Refusal> => Result.fail(r
 const isForeignSite = (site: string | undefined): boolean =>
   site !== undefined && site !== "none" && site !== "same-origin"
 
-/** Tells who calls, or why the caller is rejected. Only a request made in this process has no `Host`. */
+/** Identifies the caller, or rejects it with a reason. Only a request made in this process has no `Host`. */
 export const identify = (allowed: Allowed, headers: HeaderMap): Result.Result<Caller, Refusal> => {
   const { host, origin } = headers
   const site = headers["sec-fetch-site"]
@@ -74,17 +74,17 @@ export const identify = (allowed: Allowed, headers: HeaderMap): Result.Result<Ca
 export const isPreflight = (method: string, headers: HeaderMap): boolean =>
   method === "OPTIONS" && headers["access-control-request-method"] !== undefined
 
-/** Seconds that a browser remembers a preflight's answer. */
+/** Seconds for which a browser remembers the answer to a preflight. */
 const preflightMaxAge = 600
 
-/** Sent with every answer. No body becomes a document, a script or a style of the gateway's origin, whatever its type. */
+/** Headers of every answer. With them, no body of any type becomes a document, a script or a style of the gateway's origin. */
 export const sealing: HeaderMap = {
   "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
   "cross-origin-resource-policy": "same-origin",
   "x-content-type-options": "nosniff"
 }
 
-/** The answer to a preflight of a page that was let in: it may send what it asked for. */
+/** The answer to a preflight of an accepted page: it may send what it asked for. */
 export const preflight = (headers: HeaderMap, { origin }: Caller): Answer => ({
   status: 204,
   headers: {
@@ -103,11 +103,11 @@ export const preflight = (headers: HeaderMap, { origin }: Caller): Answer => ({
   body: null
 })
 
-/** Whether an upstream's header would act on the gateway's own origin: open it to pages, or send a browser elsewhere. */
+/** Whether an upstream's header would affect the gateway's own origin: open it to pages, or send a browser elsewhere. */
 const actsOnOrigin = (name: string): boolean =>
   name.startsWith("access-control-") || ["clear-site-data", "refresh", "service-worker-allowed"].includes(name)
 
-/** An answer as it leaves: sealed, and readable with all its headers by the page that asked for it, if that one may. */
+/** Adds the sealing headers to an answer, and makes it readable with all its headers by the page of `origin`, if there is one. */
 export const seal = (answer: Answer, origin: string | undefined): Answer => {
   const own = Object.entries(answer.headers).filter(([name]) => !actsOnOrigin(name))
   const headers = { ...Object.fromEntries(own), ...sealing }

@@ -18,7 +18,7 @@ interface Entry {
 
 export interface ResponseCache {
   readonly get: (key: string, now: number) => Answer | undefined
-  /** An answer that alone is larger than the bound is not stored. */
+  /** An answer that is larger than the limit is not stored. */
   readonly set: (key: string, answer: Answer, expiresAt: number) => void
   readonly clear: () => void
 }
@@ -54,13 +54,13 @@ const sha256 = (bytes: Uint8Array<ArrayBuffer>): Effect.Effect<string> =>
 
 const encoder = new TextEncoder()
 
-/** The hash of a list of parts. As JSON, so that no two lists look alike. */
+/** Hashes a list of parts as JSON, so that no two lists look alike. */
 const hashOf = (parts: ReadonlyArray<unknown>): Effect.Effect<string> => sha256(encoder.encode(JSON.stringify(parts)))
 
 /**
- * The key of a request: the caller's own, or everything that makes the answer: method, provider, endpoint, model, credentials
- * and body. Its SHA-256, because requests are large and have secrets in them. `undefined` when the request is too large, or
- * has no body to key on.
+ * The key of a request: the caller's own, or everything that decides the answer: method, provider, endpoint, model, credentials
+ * and body. It is a SHA-256, because requests are large and contain secrets. `undefined` when the request is too large or has no
+ * body.
  */
 export const keyOf = (
   gateway: string,

@@ -18,9 +18,9 @@ export interface UpstreamCall {
   readonly attempt: number
   /** Lower-case names; values of headers that carry a credential are replaced by `<redacted>`. */
   readonly headers: Readonly<Record<string, string>>
-  /** The JSON that was sent; text that is not JSON as text. Parsed when it is looked at. */
+  /** The JSON that was sent; text that is not JSON as text. Parsed when you read it. */
   readonly body: unknown
-  /** The call alone was larger than `keep.callBytes`: `body` is the beginning of its text, up to 1,000 bytes. */
+  /** The call was larger than `keep.callBytes`: `body` is the beginning of its text, up to 1,000 bytes. */
   readonly cut?: true
   /** Milliseconds since the epoch. */
   readonly startedAt: number
@@ -52,7 +52,7 @@ export interface Progress {
 
 export interface Calls {
   readonly all: () => ReadonlyArray<UpstreamCall>
-  /** The same as JSON text, without parsing any body. */
+  /** All calls as JSON text, made without parsing a body. */
   readonly json: () => string
   readonly start: (
     request: UpstreamRequest,
@@ -66,12 +66,12 @@ type Facts = Omit<UpstreamCall, "body" | "bytes">
 interface Entry {
   facts: Facts
   bytes: number
-  /** As it was sent, because parsed JSON may cost many times its text. */
+  /** Kept as sent, because parsed JSON may take many times the memory of its text. */
   readonly body: Uint8Array | undefined
   readonly isJson: boolean
 }
 
-/** How many bytes are kept of a body that is too large. */
+/** Bytes that are kept of a body that is too large. */
 const headBytes = 1000
 
 const sizeOf = ({ body, facts }: Entry): number =>
@@ -80,7 +80,7 @@ const sizeOf = ({ body, facts }: Entry): number =>
   Bounded.headerBytes(facts.headers) +
   Bounded.textBytes(facts.provider, facts.endpoint, facts.model, facts.eventId, facts.logId)
 
-/** The entry as it is kept. Its body goes before its facts do. */
+/** Cuts the body of an entry that does not fit. */
 const fitting = (entry: Entry, keepBytes: number): Entry =>
   sizeOf(entry) <= keepBytes
     ? entry

@@ -52,7 +52,7 @@ export const leg = (
   if (isWorkersAi(model)) {
     if (endpoint !== undefined)
       return Result.succeed({ ...base, provider: "workers-ai", endpoint, ...withModel(model) })
-    // The name is the path.
+    // The model's name is the path.
     if (!isInside(model)) return Result.fail(badRequest(`model: expected ${insideAccepted}`))
     return Result.succeed({ ...base, provider: "workers-ai", endpoint: model, body: encodeJson(input), json: input })
   }

@@ -1,14 +1,14 @@
 /**
- * Bodies that are collected whole: counted while they are read, each by itself and all of them together.
+ * Collects complete bodies, and counts them while they are read: each one, and all of them together.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { joinBytes } from "../internal/joinBytes.ts"
 
-/** Largest body that is collected, of a request as of an answer: 100 MB. */
+/** Largest body that is collected, of a request or an answer: 100 MiB. */
 export const maxBody = 100 * 1024 * 1024
 
-/** How many pieces are kept as they came. Many small ones cost more than what is in them. */
+/** Most pieces that are kept unjoined. Many small pieces take more memory than their content. */
 const maxPieces = 256
 
 /** Pieces of one body. */
@@ -36,24 +36,24 @@ export const makeCollector = (): Collector => {
   }
 }
 
-/** What a request may take of the memory that all requests share. */
+/** A request's share of the memory for bodies. */
 export interface Share {
-  /** Takes so many bytes until the request is answered; `false` when others have them. */
+  /** Takes bytes until the request is answered; `false` when other requests have taken them. */
   readonly take: (bytes: number) => boolean
 }
 
-/** The share of the request whose fiber this is. */
+/** The share of the request that the current fiber answers. */
 export const CurrentShare = Context.Reference<Share>("effect-ai-gateway/local/CurrentShare", {
   defaultValue: () => ({ take: () => true })
 })
 
 /** The memory that requests in flight share for bodies. */
 export interface InFlight {
-  /** Runs one request with its share, and gives that back. */
+  /** Runs a request with a share, and gives the share back at its end. */
   readonly during: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 }
 
-/** Makes the memory: so many bytes for all. */
+/** Makes the shared memory; `limit` is in bytes. */
 export const makeInFlight = (limit: number): InFlight => {
   let total = 0
   return {

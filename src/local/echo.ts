@@ -154,12 +154,12 @@ const encodeVector = (values: ReadonlyArray<number>, format: unknown): unknown =
   return Base64.encode(new Uint8Array(view.buffer))
 }
 
-/** Bounds of what an embeddings request makes the echo compute. */
+/** Limits of what an embeddings request makes the echo compute. */
 const maxDimensions = 4096
 const maxInputs = 2048
 const maxNumbers = 4_194_304
 
-/** Which field of an embeddings request asks for too much, and what it accepts. */
+/** The field of an embeddings request that exceeds a limit, and what it accepts. */
 const tooMuch = (inputs: number, dimensions: number): readonly [field: string, accepted: string] | undefined => {
   if (!(Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= maxDimensions)) {
     return ["dimensions", `a whole number from 1 to ${maxDimensions}`]

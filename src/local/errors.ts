@@ -29,7 +29,7 @@ export const code = {
   badParameter: 7001,
   logNotFound: 7002,
   modelNotFound: 7003,
-  /** Nothing is published about this either. */
+  /** Not a published code either. */
   busy: 7005,
   forbidden: 9109,
   apiUnauthorized: 10000
@@ -111,7 +111,7 @@ export const runError =
 export const apiSuccess = (result: unknown, more: Readonly<Record<string, unknown>> = {}): Answer =>
   json(200, { success: true, errors: [], messages: [], result, ...more })
 
-/** {@link apiSuccess} of a result that is JSON text already. */
+/** {@link apiSuccess} for a result that is already JSON text. */
 export const apiSuccessText = (result: string): Answer => ({
   status: 200,
   headers: jsonHeaders,

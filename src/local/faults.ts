@@ -19,7 +19,7 @@ const accepted =
   "{ html: true }, { drop: true }, { stream: … }; optional delay (milliseconds or a duration text) and repeat (1 or " +
   'more, or "forever"); body is text, or JSON of at most 1000 levels'
 
-// A printable value: anything else would throw when the response is built. Clients read 16 KiB of headers at most.
+// Only printable values: others would throw when the response is built. Clients read at most 16 KiB of headers.
 const HeaderText = Schema.String.check(Schema.isPattern(/^[\x20-\x7e]*$/), Schema.isMaxLength(8192))
 const HeaderName = Schema.String.check(Schema.isPattern(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/))
 

@@ -1,5 +1,5 @@
 /**
- * What HTTP carries in headers. Texts from bodies and answers become headers here, and not every text can be one.
+ * Checks that HTTP can carry a text in a header. Texts from bodies and answers become headers, and not every text can be one.
  */
 import * as Effect from "effect/Effect"
 import { type Answer, UpstreamFailure } from "./protocol.ts"
@@ -10,14 +10,14 @@ export const isFieldName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9A-Za-z
 /** Whether a text can be the value of a header: Latin-1 without control characters. */
 export const isFieldValue = (value: string): boolean => /^[\t\x20-\x7e\x80-\xff]*$/.test(value)
 
-/** What {@link isFieldValue} accepts, for refusals. */
+/** Describes what {@link isFieldValue} accepts, for refusals. */
 export const fieldValueAccepted = "Latin-1 text without control characters"
 
 const carried = (value: string): string => value.replace(/[^\t\x20-\x7e\x80-\xff]/g, " ")
 
 /**
- * An upstream's answer as HTTP can carry it on. In values, what no header can hold becomes a space. A status that no answer
- * can have (below 200, above 599) or a name that is none is a failure of the connection: that was no answer.
+ * Makes an upstream's answer one that HTTP can carry. In header values, characters that no header can hold become spaces. A status
+ * below 200 or above 599, or an invalid header name, counts as a broken connection.
  */
 export const carriable = (answer: Answer): Effect.Effect<Answer, UpstreamFailure> => {
   const { body, headers, status } = answer

@@ -18,7 +18,7 @@ export interface Incoming {
   /** Path segments after the prefixes that are the same everywhere; not decoded. */
   readonly segments: ReadonlyArray<string>
   readonly headers: HeaderMap
-  /** Whether the request came in Miniflare's remote-proxy envelope, which carries calls of a binding and nothing else. */
+  /** Whether the request arrived in Miniflare's remote-proxy envelope, which carries only calls of a binding. */
   readonly isEnveloped: boolean
   readonly body: Effect.Effect<Uint8Array<ArrayBuffer> | undefined, Refusal | Disconnect>
 }
@@ -30,7 +30,7 @@ const busy = (): Refusal =>
     "retry-after": "1"
   })
 
-/** Reads no further than to the first byte too many. */
+/** Reads a body, and stops at the first byte beyond a limit. */
 const collect = async (
   body: ReadableStream<Uint8Array>,
   share: Share,
@@ -103,7 +103,7 @@ const decoder = new TextDecoder()
 /** A body as text; bytes that are not UTF-8 become replacement characters. */
 export const text = (body: Uint8Array | undefined): string => (body === undefined ? "" : decoder.decode(body))
 
-/** Parses JSON; `undefined` for a text that is none, or that nests deeper than 1,000 levels. */
+/** Parses JSON; `undefined` for a text that is not JSON, or that nests deeper than 1,000 levels. */
 export const parseJson = (source: string): unknown => {
   try {
     return isTooDeep(source) ? undefined : JSON.parse(source)
@@ -112,12 +112,12 @@ export const parseJson = (source: string): unknown => {
   }
 }
 
-/** Most values of a request's JSON. Parsed, each costs up to thirty times its text. */
+/** Most values in a request's JSON. A parsed value takes up to thirty times the memory of its text. */
 const maxJsonValues = 1_000_000
 
 const looksLikeJson = (source: string): boolean => /^\s*[[{]/.test(source)
 
-/** Parses the JSON of a body; `undefined` when it is none. Fails when it is too deep, or has too many values, to be handled. */
+/** Parses the JSON of a body; `undefined` when it is not JSON. Fails when it nests too deep or has too many values. */
 export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, Refusal> => {
   const source = text(body)
   if (source.length > maxJsonDepth && looksLikeJson(source)) {

@@ -138,9 +138,9 @@ const whole = (target: Target): Target => {
   return { ...target, json, body: encodeJson(json) }
 }
 
-/** Longest name of a model, in characters. It is kept with logs and calls. */
+/** Longest name of a model, in characters. Logs and calls keep it. */
 const maxModel = 2000
-/** Longest content type, in characters. The log answers with it. */
+/** Longest content type, in characters. Log entries contain it. */
 const maxContentType = 1000
 
 /** Plans one leg; a dynamic route becomes several. Fails when an option is wrong. */
@@ -189,7 +189,7 @@ const headerValue = (value: unknown): string | undefined => {
   return typeof value === "object" ? asciiJson(value) : String(value)
 }
 
-/** Fails with the field, from its dot on, and what it accepts. */
+/** A value, or the field that is wrong (from its dot on) and what it accepts. */
 type Read<A> = Result.Result<A, readonly [field: string, accepted: string]>
 
 const headersOf = (u: unknown): Read<HeaderMap> => {
@@ -202,7 +202,7 @@ const headersOf = (u: unknown): Read<HeaderMap> => {
     if (text === undefined) continue
     const name = written.toLowerCase()
     if (!isFieldName(name)) return Result.fail([".headers", "names of HTTP headers"])
-    // What talks to the gateway goes no further, and is checked where it is read.
+    // Headers for the gateway are not passed on, and are checked where they are read.
     if (!name.startsWith("cf-")) {
       if (!isFieldValue(text)) return Result.fail([`.headers.${name}`, fieldValueAccepted])
       size += name.length + text.length
@@ -214,7 +214,7 @@ const headersOf = (u: unknown): Read<HeaderMap> => {
     : Result.succeed(Object.fromEntries(out))
 }
 
-/** Longest slug of a provider, whether it exists or not. */
+/** Longest slug of a provider, known or unknown, in characters. */
 const maxProvider = 128
 
 /** Reads one element of a universal request. */

@@ -75,11 +75,11 @@ const sizeOf = (entry: LogEntry): number =>
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 
-/** The beginning of a text. Not by `slice` alone: in V8 that keeps all of the text. */
+/** The beginning of a text. `slice` alone would keep the complete text in V8's memory. */
 const beginning = (body: string | undefined): string | undefined =>
   body === undefined || body.length <= headLimit ? body : decoder.decode(encoder.encode(body.slice(0, headLimit)))
 
-/** The entry as it is kept: one that alone is too large keeps its facts and the beginning of its bodies. */
+/** Cuts the bodies of an entry that is too large. */
 const fitting = (entry: LogEntry, keepBytes: number): LogEntry =>
   sizeOf(entry) <= keepBytes
     ? entry

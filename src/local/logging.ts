@@ -93,14 +93,14 @@ export const entryOf = (gateway: Gateway, job: Job, plan: LegPlan, index: number
   }
 }
 
-/** The beginning of a text that comes as bytes. A large chunk is not decoded for it, and not held. */
+/** Collects the beginning of a text that arrives as bytes, without decoding or holding a large chunk. */
 const makeHead = () => {
   const decoder = new TextDecoder()
   let text = ""
   let complete = true
   return {
     push: (bytes: Uint8Array): void => {
-      // A unit of UTF-16 has at most three bytes, and those of one before may be missing still.
+      // A UTF-16 code unit has at most three bytes, and those of the previous one may still be incomplete.
       const room = 3 * (headLimit - text.length)
       if (bytes.length > room) complete = false
       if (room > 0) text += decoder.decode(bytes.subarray(0, room), { stream: true })

@@ -72,15 +72,15 @@ const listen = (server: Http.Server, port: number, host: string): Effect.Effect<
 const isAddress = (address: AddressInfo | string | null): address is AddressInfo =>
   typeof address === "object" && address !== null
 
-// The path decides which surface answers; the `Host` header is checked by itself.
+// The path decides which surface answers; the `Host` header is checked separately.
 const urlOf = (target: string): string => (target.startsWith("/") ? `http://local.gateway${target}` : target)
 
 /** The body of a request on its way in. */
 interface Upload {
   readonly body: ReadableStream<Uint8Array>
-  /** Whether somebody began to read it, and gave up. */
+  /** Whether a reader began, and gave up. */
   readonly isAbandoned: () => boolean
-  /** Reads so many more bytes and throws them away. */
+  /** Reads that many more bytes and throws them away. */
   readonly discard: (bytes: number) => Promise<void>
 }
 
@@ -114,7 +114,7 @@ const uploadOf = (incoming: Http.IncomingMessage): Upload => {
         if (chunk.done === true) return
         left -= chunk.value.length
       }
-      // The rest stays with the client, which waits for room that does not come.
+      // The client keeps the rest: there is no more room for it.
       await new Promise(() => undefined)
     }
   }
@@ -128,9 +128,9 @@ const toRequest = (incoming: Http.IncomingMessage, { body }: Upload): Request =>
   const verb = incoming.method ?? "GET"
   const target = incoming.url ?? "/"
   const url = urlOf(target)
-  // RFC 9112, 3.2.2: a target with a host of its own replaces the header.
+  // RFC 9112, 3.2.2: the host of an absolute target replaces the header.
   if (!target.startsWith("/")) headers.set("host", new URL(url).host)
-  // HTTP/1.0 may leave it out. No caller gets around the check like that.
+  // HTTP/1.0 may omit the header. An empty one does not pass the check.
   if (!headers.has("host")) headers.set("host", "")
   if (verb === "GET" || verb === "HEAD") return new Request(url, { method: verb, headers })
   const init: RequestInit & { readonly duplex: "half" } = { method: verb, headers, body, duplex: "half" }
@@ -178,11 +178,11 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
     )
   })
 
-/** How much of a refused body is still taken, and how long, so that a client that only writes comes to read the answer. */
+/** How much of a rejected body is still read, and for how long, so that a client that writes first gets to read the answer. */
 const lingerBytes = 16 * 1024 * 1024
 const lingerTime = Duration.seconds(1)
 
-/** Answers a request whose body is not read to its end. The connection then ends: the rest of the body is on it. */
+/** Answers a request whose body is not read to its end. The connection then ends, because the rest of the body is still on it. */
 const sendEarly = (outgoing: Http.ServerResponse, response: Response, upload: Upload): Effect.Effect<void, unknown> =>
   Effect.gen(function* () {
     const body = new Uint8Array(yield* Effect.promise(() => response.arrayBuffer()))
@@ -238,8 +238,8 @@ const drained = (sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
  * the client's connection. Fails with `InvalidRequest` naming the option: a bad port, an address in use, an interface
  * that other machines reach without a token, or an option of `LocalGateway.make`.
  *
- * On an interface that other machines reach, the paths of the Workers binding ask for the token too, and clients call by
- * the address in `host` or by one of `allowHosts`. Web pages are answered with 403 unless their origin is in
+ * On an interface that other machines reach, the paths of the Workers binding require the token too, and clients must use
+ * the address in `host` or one of `allowHosts`. Web pages are answered with 403 unless their origin is in
  * `allowOrigins`.
  *
  * @example
@@ -270,7 +270,7 @@ export const serve = Effect.fn("LocalGateway.serve")(function* (
   const { host = "127.0.0.1" } = options
   let url = ""
   const exposure = loopback.includes(host) ? "trusted" : "public"
-  // An interface that was named is called by its name; one that stands for all of them has none.
+  // Clients use the address of one interface as the host; an address that stands for all interfaces is not a host.
   const isNamed = exposure === "public" && !wildcards.includes(host)
   const allowHosts = [...(options.allowHosts ?? []), ...(isNamed ? [host] : [])]
   const gateway = yield* LocalGateway.makeExposed({ ...options, allowHosts }, () => url, exposure)

@@ -59,7 +59,7 @@ export const redactEndpoint = (endpoint: string): string => {
   let out = ""
   let shown = 0
   let name = -1
-  // One pass and no pattern: whoever sends the text would decide how often a pattern starts again.
+  // One pass without a pattern: the sender of the text could make a pattern start again and again.
   for (let i = 0; i < endpoint.length; i++) {
     const c = endpoint[i]
     if (c === "?" || c === "&") name = i + 1

@@ -33,7 +33,7 @@ export const join = (baseUrl: string, endpoint: string): string => {
   return `${base}/${path}`
 }
 
-/** The URL of an endpoint; `undefined` when it is not below the base, however a client came to write it. */
+/** The URL of an endpoint; `undefined` when it is not below the base, in whatever way it is written. */
 const below = (baseUrl: string, endpoint: string): URL | undefined => {
   const [base, url] = [new URL(baseUrl), new URL(join(baseUrl, endpoint))]
   const inside = url.origin === base.origin && url.pathname.startsWith(`${trimSlashes(base.pathname)}/`)

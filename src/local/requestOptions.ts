@@ -46,9 +46,9 @@ const keyedTtl = 300
 const minTtl = 60
 const maxTtl = 30 * 24 * 60 * 60
 
-/** Longest event id: every answer has it in a header. Characters. */
+/** Longest event id, in characters. Every answer has it in a header. */
 const maxEventId = 4096
-/** Longest metadata as JSON. Characters. */
+/** Longest metadata as JSON, in characters. */
 export const maxMetadata = 16_384
 
 /** Header names of a leg's `config`. */

@@ -10,7 +10,7 @@ type Bytes = Uint8Array<ArrayBufferLike>
 /** How long a run can be taken up, in milliseconds from its start: five and a half minutes. */
 export const lifetime = 330_000
 
-/** What one chunk costs beside its bytes. A stream may come in chunks of one byte. */
+/** Bytes that a chunk takes besides its content. A stream may arrive in chunks of one byte. */
 const chunkOverhead = 128
 
 /** A place in a run. */
@@ -128,7 +128,7 @@ export interface Runs {
   readonly clear: () => void
 }
 
-/** Makes an empty store. `maxTotal` bounds the bytes of all runs together, half of it those of one; the oldest go first. */
+/** Makes an empty store. `maxTotal` limits the bytes of all runs together, half of it the bytes of one run; the oldest go first. */
 export const make = (maxTotal: number): Runs => {
   const maxBytes = maxTotal / 2
   const runs = new Map<string, Run>()

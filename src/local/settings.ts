@@ -29,7 +29,7 @@ export interface Gateway {
   readonly bufferStreams: boolean
 }
 
-/** How much is kept: entries, and bytes of memory. */
+/** Limits of what is kept: entries, and bytes of memory. */
 export interface Keep {
   readonly logs: number
   readonly calls: number
@@ -41,7 +41,7 @@ export interface Keep {
 
 const mebibyte = 1024 * 1024
 
-/** What is kept unless the options say otherwise. Together with requests in flight it fits into a heap of 700 MB. */
+/** Default limits. Everything that they keep fits into a heap of 700 MB, together with requests in flight. */
 export const defaultKeep: Keep = {
   logs: 10_000,
   calls: 10_000,
@@ -51,7 +51,7 @@ export const defaultKeep: Keep = {
   runBytes: 64 * mebibyte
 }
 
-/** Bytes that the bodies of all requests in flight may have together, unless the options say otherwise. */
+/** Default limit of the bytes of all bodies of requests in flight. */
 const defaultInFlightBytes = 256 * mebibyte
 
 /** Everything that {@link resolve} checked. */
@@ -64,7 +64,7 @@ export interface Settings {
   readonly gateways: ReadonlyMap<string, Gateway>
   readonly token: Redacted.Redacted<string> | undefined
   readonly adminToken: Redacted.Redacted<string> | undefined
-  /** Hosts and origins beside those of this machine. */
+  /** Hosts and origins besides those of this machine. */
   readonly allowed: Allowed
   readonly upstreams: ReadonlyMap<string, Upstream.Upstream>
   readonly routes: ReadonlyMap<string, ReadonlyArray<string>>
@@ -149,7 +149,7 @@ const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Ch
     for (const [index, model] of models.entries()) {
       const slash = model.indexOf("/")
       check(
-        // An answer names it in a header.
+        // An answer has the model in a header.
         slash > 0 && slash < model.length - 1 && slugs.has(model.slice(0, slash)) && isHeaderValue(model),
         `routes.${name}[${index}]`,
         "provider-slug/model with a known provider, in printable ASCII"
@@ -162,7 +162,7 @@ const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Ch
 const allowed = (options: Options, check: Check): Allowed => {
   const names = (options.allowHosts ?? []).map((host, index) => {
     const name = hostname(host)
-    // A bare IPv6 address has colons, and no brackets yet.
+    // A bare IPv6 address has colons but no brackets.
     const normal = name === undefined || /^[^[].*:/.test(host) ? hostname(`[${host}]`) : name
     check(
       normal !== undefined,
@@ -179,7 +179,7 @@ const allowed = (options: Options, check: Check): Allowed => {
       "scheme://host or scheme://host:port in lower case, without a path or a default port; neither * nor null"
     )
   }
-  // Whoever calls by the address that URLs of this gateway start with is expected.
+  // Clients may use the address that URLs of this gateway start with.
   const own = options.baseUrl !== undefined && URL.canParse(options.baseUrl) ? [new URL(options.baseUrl).hostname] : []
   return { hosts: new Set([...names, ...own]), origins: new Set(origins) }
 }

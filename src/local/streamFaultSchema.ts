@@ -35,7 +35,7 @@ const isWritable = (body: unknown): boolean => {
   }
 }
 
-/** The body of a scripted answer: text as it is, anything else as JSON. */
+/** The body of a scripted answer: text is sent as it is, anything else as JSON. */
 export const Writable = Schema.Unknown.check(
   Schema.makeFilter((body) => (isWritable(body) ? undefined : `expected JSON of at most ${maxJsonDepth} levels`))
 )

@@ -54,13 +54,13 @@ export interface Shaped {
   readonly pieces: Iterable<string>
 }
 
-/** Words with the space before them, and the space at the end. One at a time: a text may have millions. */
+/** Yields words with the space before them, and the space at the end, one at a time: a text may have millions. */
 function* spacedWords(text: string): Generator<string> {
   const pattern = /\s*\S+|\s+$/g
   for (let found = pattern.exec(text); found !== null; found = pattern.exec(text)) yield found[0]
 }
 
-/** Joins so many parts at a time. */
+/** Joins parts in groups of `size`. */
 const grouped = (parts: () => Iterable<string>, size: number): Iterable<string> => ({
   *[Symbol.iterator]() {
     let group: Array<string> = []

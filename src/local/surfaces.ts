@@ -1,5 +1,5 @@
 /**
- * Which surface a request belongs to. The path decides, after the guard has let the caller in.
+ * Finds the surface of a request: the path decides, after the guard has accepted the caller.
  */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -43,7 +43,7 @@ const dispatch = (
   if (first === "v1" && incoming.segments.length >= 3) return DataPlane.handle(core, incoming)
   if (first === "accounts" && incoming.segments.length >= 3) return ApiSurface.handle(core, incoming)
   if (first === "__admin") {
-    // A binding has no business there.
+    // No binding calls these paths.
     if (incoming.isEnveloped) return notFound()
     if (caller.isPage) return noOperator()
     return admitsAdmin(core, incoming) ? Admin.handle(core, incoming) : unauthorized()
@@ -56,7 +56,7 @@ const dispatch = (
 /** The complete gateway. */
 export const handle = (core: Core, exposure: Exposure, request: Request): Effect.Effect<Response, Disconnect> =>
   Effect.suspend(() => {
-    // Before an envelope is opened: a page could write anything on what is inside.
+    // Checked before an envelope is opened: a page could write any headers inside it.
     const headers = Object.fromEntries(request.headers)
     const identified = BrowserGuard.identify(core.settings.allowed, headers)
     if (Result.isFailure(identified)) {

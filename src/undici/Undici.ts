@@ -9,7 +9,7 @@ import { type GatewayError, invalid } from "../GatewayError.ts"
 import { withDirectSend } from "../internal/http.ts"
 import { makeSend } from "./dispatch.ts"
 
-/** Checks what calls itself a dispatcher: Bun brings an `undici` of its own, whose dispatchers do not dispatch. */
+/** Checks that a dispatcher can dispatch: Bun brings an `undici` of its own, whose dispatchers cannot. */
 const checkDispatcher = (method: string, dispatcher: object): Effect.Effect<void, GatewayError> =>
   "dispatch" in dispatcher && typeof dispatcher.dispatch === "function"
     ? Effect.void
@@ -23,8 +23,8 @@ const checkDispatcher = (method: string, dispatcher: object): Effect.Effect<void
 
 /**
  * An `HttpClient` over the dispatcher of the environment: a pool of your own, a proxy, a mock. `NodeHttpClient.UndiciOptions` are those of the environment in which the layer is
- * built. What `effect-ai-gateway/Transport` says of the short way holds here too. Asks for compressed answers (gzip, deflate, br), and
- * decompresses them. Fails with `InvalidRequest` (field `dispatcher`) when the dispatcher has no `dispatch`, as in Bun.
+ * built. The short way works as in `effect-ai-gateway/Transport`. Requests compressed answers (gzip, deflate, br), and decompresses
+ * them. Fails with `InvalidRequest` (field `dispatcher`) when the dispatcher has no `dispatch`, as in Bun.
  *
  * @example
  * ```ts
@@ -53,7 +53,7 @@ export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayErro
 
 /**
  * {@link layerWithDispatcher} over an agent of its own, which ends with the layer. Connections are kept alive and their number is not limited.
- * In Bun it fails like `layerWithDispatcher`; use `Transport.layerFetch` there.
+ * In Bun the layer fails like `layerWithDispatcher`; use `Transport.layerFetch` there.
  *
  * @example
  * ```ts
@@ -71,7 +71,7 @@ export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayErro
 export const layer: Layer.Layer<HttpClient.HttpClient, GatewayError> = Layer.unwrap(
   Effect.gen(function* () {
     const { Agent } = yield* Effect.promise(() => import("@effect/platform-node/Undici"))
-    // Before one is made: the layer could not close it either.
+    // Checked before an agent is made: in Bun the layer could not close it either.
     yield* checkDispatcher("Undici.layer", Agent.prototype)
     return Layer.provide(layerWithDispatcher, NodeHttpClient.layerDispatcher)
   })

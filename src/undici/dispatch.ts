@@ -35,7 +35,7 @@ class Incoming {
   readonly #controller: Controller
   #chunks: Array<Uint8Array> = []
   #unread = 0
-  /** Taken as a whole: then it is read to its end, if it has no more than so many bytes. */
+  /** Set when the body is read in one piece: the most bytes that it may have. */
   #most: number | undefined
   #end: { readonly error: Reason | undefined } | undefined
   #wake: (() => void) | undefined
@@ -69,7 +69,7 @@ class Incoming {
 
   #limit(most: number): void {
     if (this.#unread <= most) return
-    // Nobody reads the rest, and what is there is of no use.
+    // The rest is not read, and the chunks so far are of no use.
     this.#chunks = []
     this.abort(tooLarge(most))
   }
@@ -92,7 +92,7 @@ class Incoming {
     if (this.#controller.paused) this.#controller.resume()
   }
 
-  /** All chunks, when the last one is there. More than `max` bytes fail. */
+  /** All chunks, once the last one has arrived. Fails when they have more than `max` bytes. */
   all(max: number): Effect.Effect<ReadonlyArray<Uint8Array>, Reason> {
     const all: Effect.Effect<ReadonlyArray<Uint8Array>, Reason> = Effect.suspend(() => {
       const end = this.#end

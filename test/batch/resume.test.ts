@@ -373,7 +373,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("a value that its schema refuses is a dead letter, without a text of the answer in its message", () =>
+  it.effect("turns a value that its schema rejects into a dead letter whose message quotes nothing of the answer", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world()

@@ -1,4 +1,4 @@
-/** Answers, errors and inputs that no journal can write: each costs its own item, and the items behind it are done. */
+/** Answers, errors and inputs that no journal can write: each costs only its own item, and the items after it are done. */
 import * as Fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -40,7 +40,7 @@ const calling = (args: string) => ({
 
 const nested = (levels: number) => `${"[".repeat(levels)}${"]".repeat(levels)}`
 
-/** Two runs over one journal: what each reported. */
+/** The reports of two runs over one journal. */
 const twice = <Out>(
   ids: ReadonlyArray<string>,
   options: Batch.Options<string, string, Out>,
@@ -56,7 +56,7 @@ const twice = <Out>(
     return runs
   })
 
-describe("what a journal cannot keep", () => {
+describe("values that a journal cannot keep", () => {
   it.effect.each([
     ["an infinite number", '{"a":1e400}', "toolCalls[0].arguments.a: expected a finite number"],
     ["8,000 levels", nested(8000), "expected at most 1000 levels of arrays and objects, and no cycle"]
@@ -93,7 +93,7 @@ describe("what a journal cannot keep", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("keeps an answer that looks odd and is JSON", () =>
+  it.effect("keeps an answer that looks odd but is JSON", () =>
     Effect.gen(function* () {
       const odd = { zero: -0, nul: "\0", half: "\ud83d", line: "\u2028\n", deep: JSON.parse(nested(900)), "": "" }
       const w = yield* world((prompt) => (prompt === "odd" ? { body: calling(JSON.stringify(odd)) } : undefined))
@@ -149,7 +149,7 @@ describe("what a journal cannot keep", () => {
     })
   )
 
-  it.effect("ends an item whose codec throws, or refuses, as a dead letter", () =>
+  it.effect("ends an item as a dead letter when its codec throws or fails", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const journal = yield* BatchJournal.memory
@@ -169,7 +169,7 @@ describe("what a journal cannot keep", () => {
     })
   )
 
-  it.effect("keeps a dead letter without what of its error cannot be kept", () =>
+  it.effect("keeps a dead letter without the parts of its error that cannot be kept", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const journal = yield* BatchJournal.memory
@@ -191,7 +191,7 @@ describe("what a journal cannot keep", () => {
     })
   )
 
-  it("finds what JSON text cannot hold, and where", () => {
+  it("finds values that JSON text cannot hold, with their places", () => {
     const found = (value: unknown) => {
       const what = unwritable(value)
       return what === undefined ? undefined : problemOf(what)
@@ -210,7 +210,7 @@ describe("what a journal cannot keep", () => {
     )
   })
 
-  it("writes entries that together have more characters than a text can", () => {
+  it("writes entries that together have more characters than a string can hold", () => {
     const record = { text: "x".repeat(3_000_000) }
     const entries = Array.from({ length: 7 }, (_, i) => ({ _tag: "done", id: `i${i}`, record }) as const)
     const bytes = Line.encode(entries)

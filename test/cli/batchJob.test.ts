@@ -241,7 +241,7 @@ describe("batch", () => {
         const { code, err } = yield* w.run(["in.jsonl", "out.jsonl", "--tpm", "100000"], {
           env: { OPENAI_API_KEY: "sk-test" }
         })
-        // An engine that cannot write it refuses it here, and the gateway refuses it otherwise.
+        // Either the engine cannot write it, or the gateway rejects it.
         assert.strictEqual(code, 1, err)
         assert.include(err, "Done: 2 of 2 items, 1 dead letter")
         assert.lengthOf(yield* w.lines("out.jsonl"), 2)

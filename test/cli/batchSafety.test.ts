@@ -1,4 +1,4 @@
-/** What must not cost more than its own item, and what two runs must not do to each other. */
+/** Answers that must cost only their own item, and runs that must not disturb each other. */
 import * as Fs from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -35,7 +35,7 @@ describe("an answer that cannot be written", () => {
   )
 
   it.live(
-    "is a dead letter, and those behind it are done",
+    "is a dead letter, and the items after it are done",
     () =>
       Effect.gen(function* () {
         const w = yield* world(react)
@@ -70,7 +70,7 @@ describe("an answer that cannot be written", () => {
 
 describe("two runs over one output", () => {
   it.live(
-    "refuses the second one under any name of the file, and goes on when the first was killed",
+    "rejects the second one under any name of the file, and continues when the first was killed",
     () =>
       Effect.gen(function* () {
         const release = yield* Deferred.make<void>()
@@ -113,12 +113,12 @@ describe("two runs over one output", () => {
   )
 
   it.live(
-    "lets exactly one of two go on that come at the same moment",
+    "lets exactly one of two continue that start at the same moment",
     () =>
       Effect.gen(function* () {
         const w = yield* world(() => Effect.sleep(1500))
         yield* w.write("in.jsonl", items(3))
-        // It leads to what does not exist yet.
+        // The link leads to a file that does not exist yet.
         yield* Effect.promise(() => Fs.symlink("out.jsonl", w.at("link.jsonl")))
         const run = (output: string) => w.run(["in.jsonl", output, "--route", "route.json"])
         const both = yield* Effect.all([run("out.jsonl"), run("link.jsonl")], { concurrency: 2 })
@@ -133,7 +133,7 @@ describe("two runs over one output", () => {
   )
 
   it.live(
-    "refuses an output that is the input or in the journal, and an input in the journal",
+    "rejects an output that is the input or inside the journal, and an input inside the journal",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -158,7 +158,7 @@ describe("two runs over one output", () => {
 
 describe("items without ids, over an input that has changed", () => {
   it.live(
-    "refuses lines that were edited, inserted, removed, reordered or appended, with and without --force",
+    "rejects lines that were edited, inserted, removed, reordered or appended, with and without --force",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -176,7 +176,7 @@ describe("items without ids, over an input that has changed", () => {
           yield* w.write("in.jsonl", changed)
           const { code, err } = yield* w.run(i === 0 ? command : [...command, "--force"])
           assert.strictEqual(code, 2, err)
-          assert.include(err, "items are called by their lines")
+          assert.include(err, "because line numbers serve as ids")
           assert.notInclude(err, "--force")
         }
         assert.strictEqual(yield* w.read("out.jsonl"), before)
@@ -188,7 +188,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "refuses rows of a CSV file too, and ids that only look like lines",
+    "rejects rows of a CSV file too, and ids that only look like names of lines",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -208,7 +208,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "goes on with --force when the ids are the items' own, malformed lines among them",
+    "continues with --force when items have ids of their own, even beside malformed lines",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -226,7 +226,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "calls items of standard input by their content, and so sends what is new",
+    "names items of standard input after their content, so that new ones are sent",
     () =>
       Effect.gen(function* () {
         const w = yield* world()

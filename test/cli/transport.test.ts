@@ -8,7 +8,7 @@ import { transportOr } from "../../src/cli/batch/gateway.ts"
 
 const answering = (status: number) => Layer.succeed(FetchHttpClient.Fetch, async () => new Response("", { status }))
 
-/** The status of an answer to a request over a transport; 299 is that of `fetch`. */
+/** Status of the answer to a request over a transport; the `fetch` of these tests answers 299. */
 const statusOver = (load: Parameters<typeof transportOr>[0]) =>
   HttpClient.get("http://127.0.0.1:1/").pipe(
     Effect.map(({ status }) => status),
@@ -16,7 +16,7 @@ const statusOver = (load: Parameters<typeof transportOr>[0]) =>
   )
 
 describe("the transport of the batch command", () => {
-  it.effect("is that of the module where it can be built", () =>
+  it.effect("is the module's own if it can be built", () =>
     Effect.gen(function* () {
       const client = HttpClient.make((request) =>
         Effect.succeed(HttpClientResponse.fromWeb(request, new Response("", { status: 201 })))
@@ -35,7 +35,7 @@ describe("the transport of the batch command", () => {
         throw new Error("Cannot find package")
       }
     ]
-  ] as const)("is fetch where undici %s", ([, load]) =>
+  ] as const)("is fetch if undici %s", ([, load]) =>
     Effect.map(statusOver(load), (status) => assert.strictEqual(status, 299))
   )
 })

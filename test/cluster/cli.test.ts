@@ -223,7 +223,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
       })
     )
 
-    it.effect("items without ids of two files are not taken for each other", () =>
+    it.effect("does not confuse items without ids from two files", () =>
       Effect.gen(function* () {
         const world = yield* World_
         const env = environment(world)

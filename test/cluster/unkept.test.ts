@@ -1,4 +1,4 @@
-/** Answers and inputs that cannot be written to the database: each costs its own item. */
+/** Answers and inputs that cannot be written to the database: each costs only its own item. */
 import { assert, describe, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -13,7 +13,7 @@ import { brief, collected, items, Live, text, work } from "./support.ts"
 
 describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
-    it.effect("an answer or an input that cannot be kept is a dead letter, and those behind it are done", () =>
+    it.effect("turns an answer or an input that cannot be kept into a dead letter, and does the items after it", () =>
       Effect.gen(function* () {
         const args: Readonly<Record<string, string>> = {
           infinite: '{"a":1e400}',
@@ -54,7 +54,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a value that the database refuses costs its own item, and nothing that is written with it", () =>
+    it.effect("ends only the item whose value the database rejects, and writes the others", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const w = yield* world()

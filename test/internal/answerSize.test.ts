@@ -1,5 +1,5 @@
 /**
- * No answer takes more memory than it may: on real sockets over every client, and over the binding.
+ * Checks that no answer takes more memory than allowed: on real sockets over every client, and over the binding.
  */
 import type { ServerResponse } from "node:http"
 import { gzipSync } from "node:zlib"
@@ -31,7 +31,7 @@ const over = (url: string, maxAnswerBytes?: number) =>
 
 const run = Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(leg))
 
-/** Writes until the client leaves, or until there is far more than may be read. */
+/** Writes until the client leaves, or until far more than the limit has been written. */
 const endless = (response: ServerResponse, written: { bytes: number }): void => {
   const chunk = Buffer.alloc(16_384, "x")
   const pump = (): void => {
@@ -62,7 +62,7 @@ describe.each(clients)("over %s", (name, client) => {
     return { peer, run: Effect.provide(run, context) }
   })
 
-  it.effect("a body as large as accepted is read, and one byte more is not", () =>
+  it.effect("reads a body that is as large as the limit, but not one byte more", () =>
     Effect.gen(function* () {
       const { run } = yield* scripted((_, response, __, index) => {
         response.writeHead(200, { "content-type": "text/plain" })
@@ -78,7 +78,7 @@ describe.each(clients)("over %s", (name, client) => {
     })
   )
 
-  it.effect("a body without end is left as soon as it is too large", () =>
+  it.effect("cancels an endless body as soon as it is too large", () =>
     Effect.gen(function* () {
       const written = { bytes: 0 }
       const { peer, run } = yield* scripted((_, response) => {
@@ -95,7 +95,7 @@ describe.each(clients)("over %s", (name, client) => {
     })
   )
 
-  it.effect("counts after decompression", () =>
+  it.effect("counts bytes after decompression", () =>
     Effect.gen(function* () {
       const { peer, run } = yield* scripted((_, response) => {
         response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" })
@@ -110,7 +110,7 @@ describe.each(clients)("over %s", (name, client) => {
     })
   )
 
-  it.effect("an error body that is a bomb is only looked into", () =>
+  it.effect("reads only the beginning of an error body that is a bomb", () =>
     Effect.gen(function* () {
       const { run } = yield* scripted((_, response) => {
         response.writeHead(429, { "content-type": "text/plain", "content-encoding": "gzip" })
@@ -126,7 +126,7 @@ describe.each(clients)("over %s", (name, client) => {
     ["", undefined],
     ["compressed ", "gzip"]
   ] as const) {
-    it.effect(`a ${kind}stream may be long, one event of it may not`, () =>
+    it.effect(`accepts a long ${kind}stream, but not a long event in it`, () =>
       Effect.gen(function* () {
         const event = `data: ${"x".repeat(max / 2)}\n\n`
         const text = `${event.repeat(6)}data: ${"y".repeat(5 * max)}`
@@ -147,7 +147,7 @@ describe.each(clients)("over %s", (name, client) => {
     )
   }
 
-  it.effect("a route goes to its next target, and asks no target twice", () =>
+  it.effect("continues with the next target of a route, and calls no target twice", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer(({ url }, response) => {
         if (url.includes("/openai/")) json(response, 200, completion("x".repeat(max)))
@@ -172,7 +172,7 @@ describe.each(clients)("over %s", (name, client) => {
 })
 
 describe("undici, the short way", () => {
-  it.effect("takes the limit of a dispatcher for what it is", () =>
+  it.effect("reports the limit of a dispatcher as such", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((_, response) => response.end("x".repeat(max)))
       const client = Undici.layerWithDispatcher.pipe(
@@ -222,7 +222,7 @@ describe("over the binding", () => {
 
   const bytes = (size: number) => new Response("x".repeat(size), { headers: { "content-length": "5" } })
 
-  /** Brings chunks for as long as somebody reads. */
+  /** Produces chunks as long as a consumer reads. */
   const unending = () => {
     let pulled = 0
     const stream = new ReadableStream<Uint8Array>({
@@ -234,7 +234,7 @@ describe("over the binding", () => {
     return { stream, pulled: () => pulled }
   }
 
-  it.effect("whatever it brings is bounded, a length that is a lie and a parsed body included", () =>
+  it.effect("limits every kind of answer, including one with a false length and a parsed body", () =>
     Effect.gen(function* () {
       for (const answer of [() => bytes(max + 1), () => ({ text: "x".repeat(max) }), () => unending().stream]) {
         const ai = bindingOf(answer)
@@ -256,7 +256,7 @@ describe("over the binding", () => {
     })
   )
 
-  it.effect("an event without end is, too", () =>
+  it.effect("limits an endless event, too", () =>
     Effect.gen(function* () {
       const { pulled, stream } = unending()
       const error = yield* Effect.flatMap(run, (response) => Stream.runDrain(GatewayResponse.events(response))).pipe(

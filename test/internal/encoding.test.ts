@@ -1,5 +1,5 @@
 /**
- * Compressed answers and streams: on real sockets, over every client.
+ * Checks compressed answers and streams on real sockets, over every client.
  */
 import {
   brotliCompressSync,
@@ -73,7 +73,7 @@ describe.each(clients)("over %s", (name, client) => {
         assert.deepStrictEqual(yield* response.json, answer)
         assert.strictEqual(response.meta.logId, "01J")
         if (encoding !== "identity") {
-          // They describe what was on the wire.
+          // These headers describe the bytes on the wire.
           assert.isUndefined(response.headers["content-encoding"])
           assert.isUndefined(response.headers["content-length"])
         }
@@ -106,7 +106,7 @@ describe.each(clients)("over %s", (name, client) => {
           write("data: 0\n\n")
         })
         const seen: Array<string> = []
-        // Each event is written only after the one before it was read.
+        // Each event is written only after the previous one was read.
         yield* Effect.flatMap(run, (response) =>
           Stream.runForEach(GatewayResponse.events(response), ({ data }) =>
             Effect.sync(() => {
@@ -138,11 +138,11 @@ describe.each(clients)("over %s", (name, client) => {
     ["JSON that is called gzip", "gzip", Buffer.from(text)],
     ["gzip that breaks off", "gzip", gzipSync(text).subarray(0, -30)],
     ["Brotli that breaks off", "br", brotliCompressSync(text).subarray(0, -30)],
-    ["an encoding that nobody knows", "compress", Buffer.from(text)],
+    ["an unknown encoding", "compress", Buffer.from(text)],
     ["gzip around an unknown encoding", "foo, gzip", gzipSync(text)],
     ["too many encodings", "gzip, gzip, gzip, gzip, gzip, gzip", gzipSync(text)]
   ] as const) {
-    it.effect(`fails with a type for ${title}, and says what its status says`, () =>
+    it.effect(`fails with a reason for ${title}, and reports an error status for what it is`, () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted((_, response, __, index) => {
           response.writeHead(index === 2 ? 429 : 200, {
@@ -153,14 +153,14 @@ describe.each(clients)("over %s", (name, client) => {
         })
         const error = yield* Effect.flip(Effect.flatMap(run, (response) => response.json))
         if (title.startsWith("too many") && name.startsWith("fetch")) {
-          // Node's `fetch` refuses those by itself, before there is a status.
+          // Node's `fetch` rejects these itself, before there is a status.
           assert.strictEqual(error.reason._tag, "TransportFailure")
           return
         }
         assert.strictEqual(error.reason._tag, "InvalidResponse")
         const events = Effect.flatMap(run, (response) => Stream.runCollect(GatewayResponse.events(response)))
         const exit = yield* Effect.exit(events)
-        // Node's `fetch` takes a stream that breaks off for one that ends.
+        // Node's `fetch` mistakes a stream that breaks off for one that ends.
         if (title.endsWith("breaks off") && name.startsWith("fetch")) assert.isTrue(Exit.isSuccess(exit))
         else assert.strictEqual((yield* Effect.flip(exit)).reason._tag, "InvalidResponse")
         assert.strictEqual((yield* Effect.flip(run)).reason._tag, "RateLimited")
@@ -169,7 +169,7 @@ describe.each(clients)("over %s", (name, client) => {
     )
   }
 
-  it.effect("takes nothing for nothing, however it is encoded", () =>
+  it.effect("reads an empty body as empty in every encoding", () =>
     Effect.gen(function* () {
       const { run } = yield* scripted((_, response) => {
         response.writeHead(200, { "content-encoding": "gzip", "content-length": 0 })
@@ -180,7 +180,7 @@ describe.each(clients)("over %s", (name, client) => {
     })
   )
 
-  it.effect("leaves a compressed answer that nobody reads on", () =>
+  it.effect("closes the connection of a compressed answer that is no longer read", () =>
     Effect.gen(function* () {
       const { peer, run } = yield* scripted((_, response) => {
         response.writeHead(200, { "content-type": "application/json", "content-encoding": "gzip" })
@@ -204,7 +204,7 @@ describe.each(clients)("over %s", (name, client) => {
     })
   )
 
-  it.effect("breaks where the connection breaks in a compressed answer", () =>
+  it.effect("fails when the connection breaks inside a compressed answer", () =>
     Effect.gen(function* () {
       const { run } = yield* scripted((_, response, socket) => {
         const body = gzipSync(text)
@@ -218,7 +218,7 @@ describe.each(clients)("over %s", (name, client) => {
 })
 
 describe("undici, the short way", () => {
-  it.effect("asks for compressed answers, unless the request says something else", () =>
+  it.effect("requests compressed answers, unless the request has an accept-encoding of its own", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((_, response) => response.end("{}"))
       const [, client] = clients.at(-1) ?? assert.fail("no clients")

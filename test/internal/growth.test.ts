@@ -53,7 +53,7 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
     Classifier.classify({ status: 500, body: JSON.stringify({ error: { message: text } }), surface: "gateway" })
 }
 
-describe("the cost of reading grows with the length alone", () => {
+describe("the cost of reading grows in proportion to the length", () => {
   for (const [name, read] of Object.entries(readers)) {
     it(name, () => {
       for (const [unit, end] of rows) {
@@ -90,13 +90,13 @@ describe("measureJson", () => {
       assert.deepStrictEqual(measureJson(text), { depth: Math.max(depth, 0), values }))
   }
 
-  it(`takes a thousand levels, as deep as anything may nest`, () => {
+  it(`accepts a thousand levels, the deepest nesting that is allowed`, () => {
     assert.strictEqual(measureJson("[".repeat(maxJsonDepth)).depth, 1000)
   })
 })
 
 describe("trimSlashes", () => {
-  it("takes slashes off the end alone", () => {
+  it("removes slashes only from the end", () => {
     assert.deepStrictEqual(["", "/", "//", "/a", "a/", "a//b//", "http://x/"].map(trimSlashes), [
       "",
       "",
@@ -121,7 +121,7 @@ describe("a path at a provider", () => {
 })
 
 describe("a base URL", () => {
-  it("has nothing behind which a path would be no path", () => {
+  it("has no part after which a path would not be a path", () => {
     for (const url of ["https://x", "http://x/a/", "https://x:1/a%20b"]) assert.isTrue(isBaseUrl(url), url)
     for (const url of [
       "https://x?",

@@ -1,5 +1,5 @@
 /**
- * Neither a credential nor a prompt follows a redirect: on real sockets, over every client.
+ * Checks that neither credentials nor prompts follow a redirect: on real sockets, over every client.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -52,7 +52,7 @@ const calls: ReadonlyArray<readonly [name: string, call: Effect.Effect<unknown, 
   ["models", Effect.flatMap(AiService.AiService, (ai) => ai.models())]
 ]
 
-/** A server that redirects to another one, which believes everything. */
+/** A server that redirects to another one, which accepts everything. */
 const redirecting = Effect.fnUntraced(function* (status: number) {
   const other = yield* makePeer((_, response) => json(response, 200, { success: true, result: {} }))
   const peer = yield* makePeer((_, response) => {
@@ -64,14 +64,14 @@ const redirecting = Effect.fnUntraced(function* (status: number) {
 
 describe.each(clients)("over %s", (name, client) => {
   for (const status of [301, 302, 303, 307, 308]) {
-    it.effect(`lets nothing follow a ${status}`, () =>
+    it.effect(`sends nothing after a ${status}`, () =>
       Effect.gen(function* () {
         for (const [call, effect] of calls) {
           const { other, peer } = yield* redirecting(status)
           const error = yield* Effect.flip(Effect.provide(effect, Layer.provide(services(peer.url), client)))
           assert.strictEqual(error.reason._tag, "InvalidResponse", call)
           assert.strictEqual(error.reason.message, "invalid response: a redirect to another address")
-          // Node's `fetch`, called by the short way, refuses a redirect by itself and does not report the status.
+          // On the short way, Node's `fetch` rejects a redirect itself and does not report the status.
           assert.strictEqual(error.reason.status, name === "fetch, the short way" ? undefined : status)
           assert.strictEqual(peer.requests.length, 1)
           assert.include(JSON.stringify(peer.requests), "secret-")
@@ -85,7 +85,7 @@ describe.each(clients)("over %s", (name, client) => {
 const [, call] = calls[0] ?? assert.fail("no calls")
 
 describe("a client based on fetch", () => {
-  it.effect("keeps the RequestInit and the Fetch that it was given", () =>
+  it.effect("keeps its RequestInit and its Fetch", () =>
     Effect.gen(function* () {
       const { other, peer } = yield* redirecting(307)
       const seen: Array<globalThis.RequestInit | undefined> = []
@@ -134,7 +134,7 @@ describe("a client based on fetch", () => {
     })
   )
 
-  it.effect("still serves other requests of the application as it did", () =>
+  it.effect("serves other requests of the application as before", () =>
     Effect.gen(function* () {
       const { other, peer } = yield* redirecting(302)
       yield* Effect.gen(function* () {
@@ -147,7 +147,7 @@ describe("a client based on fetch", () => {
   )
 
   for (const redirect of ["error", "follow"] as const) {
-    it.effect(`that was told to ${redirect} does, and the answer is refused`, () =>
+    it.effect(`that was told to ${redirect} does so, and the answer is rejected`, () =>
       Effect.gen(function* () {
         const { other, peer } = yield* redirecting(302)
         const client = Layer.provide(FetchHttpClient.layer, Layer.succeed(FetchHttpClient.RequestInit, { redirect }))

@@ -1,5 +1,5 @@
 /**
- * A request is sent a second time only when nothing of it can have been answered: on real sockets, over every client.
+ * Checks that a request is sent again only if no part of an answer can exist: on real sockets, over every client.
  */
 import type { Socket } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
@@ -29,7 +29,7 @@ const ends: ReadonlyArray<readonly [name: string, end: (socket: Socket) => void]
   ["RST", (socket) => setTimeout(() => socket.resetAndDestroy(), 20)]
 ]
 
-/** Lets a client put its connection back; no client reports that. */
+/** Lets a client return its connection to the pool; no client reports that. */
 const turns = Effect.promise(async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 })
@@ -95,7 +95,7 @@ describe.each(clients)("over %s", (_, client) => {
 
 describe("a client that does not report its connections", () => {
   for (const layer of [FetchHttpClient.layer, Transport.layerFetch]) {
-    it.effect("is never asked a second time", () =>
+    it.effect("never sends a second time", () =>
       Effect.gen(function* () {
         let calls = 0
         const fetch: typeof globalThis.fetch = async () => {
@@ -110,7 +110,7 @@ describe("a client that does not report its connections", () => {
     )
   }
 
-  it("has no errors that are known to be silent", () => {
+  it("has no errors that are known to come from a silent connection", () => {
     for (const error of [undefined, null, "ECONNRESET", new Error("ECONNRESET")]) assert.isFalse(isSilent(error))
   })
 })

@@ -1,4 +1,4 @@
-/** Foreign text costs what its length says, whatever is in it. */
+/** Checks that the cost of foreign text depends on its length, not on its content. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { csv } from "../../src/cli/batch/csv.ts"
@@ -43,7 +43,7 @@ const call = (fields: object) => ({ choices: [{ delta: { tool_calls: [fields] } 
 const openai = () => OpenAiDeltas.openai.decoder()
 const anthropic = () => Anthropic.anthropicJsonTool.decoder()
 
-describe("decoders of streams grow with the length of what they read", () => {
+describe("the cost of stream decoders grows in proportion to their input", () => {
   const streams: Readonly<Record<string, (n: number) => () => void>> = {
     "calls without index, each with an id": (n) =>
       reading(
@@ -98,12 +98,12 @@ describe("decoders of streams grow with the length of what they read", () => {
       reading(openai, [JSON.parse(`{"choices":${"[".repeat(4)}${"[],".repeat(n)}[]${"]".repeat(4)}}`)])
   }
   it.each(Object.entries(streams))("%s", (name, make) =>
-    // Ids are compared by the million before that is seen beside the reading of JSON.
+    // Comparing ids shows beside the cost of reading JSON only from millions of comparisons on.
     assertLinear(name, name.includes("ids") || name.includes("an id") ? 10_000 : 500, make)
   )
 })
 
-describe("server-sent events grow with their length", () => {
+describe("the cost of server-sent events grows in proportion to their length", () => {
   const feeding = (text: string, size: number) => {
     const pieces = inPieces(Buffer.from(text), size)
     return () => {
@@ -127,7 +127,7 @@ describe("server-sent events grow with their length", () => {
   it.each(Object.entries(texts))("%s", (name, make) => assertLinear(name, 1000, make))
 })
 
-describe("error bodies grow with their length", () => {
+describe("the cost of error bodies grows in proportion to their length", () => {
   const texts: Readonly<Record<string, (n: number) => string>> = {
     "tags that do not close": (n) => "<".repeat(n),
     "scripts that do not close": (n) => "<script>".repeat(n),
@@ -150,7 +150,7 @@ describe("error bodies grow with their length", () => {
   )
 })
 
-describe("inputs of a batch grow with their length", () => {
+describe("the cost of batch inputs grows in proportion to their length", () => {
   const parsing = (makeParser: MakeParser<unknown>, text: string, size: number) => {
     const pieces = inPieces(Buffer.from(text), size)
     return () => {
@@ -166,7 +166,7 @@ describe("inputs of a batch grow with their length", () => {
     "one line in tiny pieces": (n) => parsing(plain.entries, "x".repeat(n), 3),
     "empty lines": (n) => parsing(plain.entries, "\n".repeat(n), 1000),
     "carriage returns": (n) => parsing(plain.entries, "\r".repeat(n), 1000),
-    "bytes that are no UTF-8": (n) => {
+    "bytes that are not UTF-8": (n) => {
       const bytes = Buffer.alloc(n, 0xff)
       return () => {
         const splitter = new LineSplitter(() => {})
@@ -200,7 +200,7 @@ describe("inputs of a batch grow with their length", () => {
   it.each(Object.entries(texts))("%s", (name, make) => assertLinear(name, 200, make))
 })
 
-it("the beginning of standard input is read in one pass, however it is cut", async () => {
+it("reads the beginning of standard input in one pass, in pieces of any size", async () => {
   const seconds = async (bytes: number): Promise<number> => {
     const block = Buffer.alloc(50, 120)
     let left = bytes / block.length
@@ -220,7 +220,7 @@ it("the beginning of standard input is read in one pass, however it is cut", asy
   assert.isAtMost((await seconds(4_000_000)) / small, 32)
 })
 
-describe("damaged lines of a journal grow with their length", () => {
+describe("the cost of damaged journal lines grows in proportion to their length", () => {
   const texts: Readonly<Record<string, (n: number) => string>> = {
     "lines that never end": (n) => '["00000000","'.repeat(n),
     "arrays that look like lines": (n) => `["00000000","done",[${'["00000000","x"],'.repeat(n)}`,
@@ -236,7 +236,7 @@ describe("damaged lines of a journal grow with their length", () => {
     })
   )
 
-  it("whole lines are found in what is damaged", () => {
+  it("finds complete lines inside damaged text", () => {
     const line = (id: string) =>
       Line.encode([{ _tag: "done", id, record: { a: [["00000000", "x"], '["00000000","]\\"'] } }]).subarray(0, -1)
     const bytes = Buffer.concat([
@@ -251,7 +251,7 @@ describe("damaged lines of a journal grow with their length", () => {
   })
 })
 
-it("a look for what cannot be written grows with the size of the value", () =>
+it("the cost of a search for unwritable values grows in proportion to the size", () =>
   assertLinear("writable", 1000, (n) => {
     const value = { a: many(n, (i) => ({ [`k${i}`]: [i, "x"] })) }
     return () => void unwritable(value)

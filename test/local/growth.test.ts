@@ -1,4 +1,4 @@
-/** What it costs to read text from elsewhere, at one size and at sixteen times as much: a parser that begins again costs 256 times. */
+/** Compares the cost of reading foreign text at one size and at sixteen times that size: a parser that starts again costs 256 times as much. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Dialect from "../../src/local/dialect.ts"
@@ -66,14 +66,14 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
   defaultText: (prompt) => defaultText({ provider: "p", model: "m", prompt })
 }
 
-describe("the cost of reading grows with the length alone", () => {
+describe("the cost of reading grows in proportion to the length", () => {
   for (const [name, read] of Object.entries(readers)) {
     it(name, () => {
       for (const [row, unit, end] of rows) linear(`${name} of ${row}`, (n) => unit.repeat(n) + end, read)
     })
   }
 
-  it.live("faults inside a stream that comes in one piece", () =>
+  it.live("of faults inside a stream that arrives in one piece, too", () =>
     Effect.gen(function* () {
       const cost = Effect.fnUntraced(function* (events: number) {
         const body = 'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'.repeat(events)

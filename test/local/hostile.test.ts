@@ -24,7 +24,7 @@ describe("JSON that nests too deep", () => {
     `${base}/__admin/script`
   ]
 
-  it.effect.each(surfaces)("is refused at %s", (url) =>
+  it.effect.each(surfaces)("is rejected at %s", (url) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const headers = { "cf-consn-model-id": "openai/m" }
@@ -35,7 +35,7 @@ describe("JSON that nests too deep", () => {
     })
   )
 
-  it.effect("passes up to a thousand levels, and is listed with the calls", () =>
+  it.effect("passes with up to a thousand levels, and is listed with the calls", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* call(gateway, "POST", `${dataPlane}/openai/anything`, nested(1000))
@@ -45,7 +45,7 @@ describe("JSON that nests too deep", () => {
     })
   )
 
-  it.effect("is no concern where brackets stand in a text, or where the body is no JSON", () =>
+  it.effect("does not count brackets inside strings or in a body that is not JSON", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const text = `\\"[{`.repeat(5000)
@@ -54,7 +54,7 @@ describe("JSON that nests too deep", () => {
     })
   )
 
-  it.effect("is refused in headers and in scripts", () =>
+  it.effect("is rejected in headers and in scripts", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const faults = `[{"status":500,"body":${nested(2000)}}]`
@@ -71,7 +71,7 @@ describe("JSON that nests too deep", () => {
     })
   )
 
-  it.effect("leaves an answer of an upstream as it came", () =>
+  it.effect("passes unchanged in an answer of an upstream", () =>
     Effect.gen(function* () {
       const answer = { status: 200, headers: { "content-type": "application/json" }, body: nested(20_000) }
       const gateway = yield* LocalGateway.make({ upstreams: { openai: Upstream.make(() => Effect.succeed(answer)) } })
@@ -82,7 +82,7 @@ describe("JSON that nests too deep", () => {
 })
 
 describe("too much of something", () => {
-  it.effect("is refused: values, legs, and what a leg is made of", () =>
+  it.effect("is rejected: values, legs, and fields of a leg", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       refused(yield* call(gateway, "POST", dataPlane, `[${"0,".repeat(1_000_001)}0]`), "the request body")
@@ -99,7 +99,7 @@ describe("too much of something", () => {
     })
   )
 
-  it.effect("is refused by the echo: dimensions and inputs of embeddings", () =>
+  it.effect("is rejected by the echo: dimensions and inputs of embeddings", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const ask = (body: object) => call(gateway, "POST", `${dataPlane}/openai/embeddings`, { model: "m", ...body })
@@ -114,27 +114,29 @@ describe("too much of something", () => {
   )
 })
 
-describe("text that no header carries", () => {
+describe("text that no header can carry", () => {
   const texts = ["a\r\nset-cookie: b", "a\nb", "\u0000", "Łódź", "\u{1f600}", "", " a", "a".repeat(4097)]
 
-  it.effect.each(texts.map((text) => [text.slice(0, 20), text] as const))("is no event id: %j", ([, eventId]) =>
-    Effect.gen(function* () {
-      const gateway = yield* LocalGateway.make()
-      refused(
-        yield* universal(gateway, [leg("openai", "m", { headers: { "cf-aig-event-id": eventId } })]),
-        "cf-aig-event-id"
-      )
-      const options = { gateway: { id: "default", eventId } }
-      const headers = { "cf-consn-model-id": "openai/m" }
-      refused(
-        yield* call(gateway, "POST", `${base}/ai-gateway/run`, { inputs: { messages: [] }, options }, headers),
-        "cf-aig-event-id"
-      )
-      assert.deepStrictEqual(yield* trace(gateway), [])
-    })
+  it.effect.each(texts.map((text) => [text.slice(0, 20), text] as const))(
+    "is rejected as an event id: %j",
+    ([, eventId]) =>
+      Effect.gen(function* () {
+        const gateway = yield* LocalGateway.make()
+        refused(
+          yield* universal(gateway, [leg("openai", "m", { headers: { "cf-aig-event-id": eventId } })]),
+          "cf-aig-event-id"
+        )
+        const options = { gateway: { id: "default", eventId } }
+        const headers = { "cf-consn-model-id": "openai/m" }
+        refused(
+          yield* call(gateway, "POST", `${base}/ai-gateway/run`, { inputs: { messages: [] }, options }, headers),
+          "cf-aig-event-id"
+        )
+        assert.deepStrictEqual(yield* trace(gateway), [])
+      })
   )
 
-  it.effect("is no header of a leg, by name or by value", () =>
+  it.effect("is rejected as the name or value of a leg's header", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       for (const value of ["a\r\nb", "Łódź", "\u0001"]) {
@@ -152,7 +154,7 @@ describe("text that no header carries", () => {
     })
   )
 
-  it.effect("stays as it is in metadata, cache keys and scripts, which go into no header", () =>
+  it.effect("passes unchanged in metadata, cache keys and scripts, which are not sent in headers", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const faults = JSON.stringify([{ status: 200, body: "Łódź" }])
@@ -168,7 +170,7 @@ describe("text that no header carries", () => {
     })
   )
 
-  it.effect("is no model of a dynamic route", () =>
+  it.effect("is rejected as the model of a dynamic route", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(LocalGateway.make({ routes: { a: ["openai/Łódź"] } }))
       assert.isTrue(error.reason._tag === "InvalidRequest" && error.reason.field === "routes.a[0]")
@@ -180,7 +182,7 @@ describe("an answer that HTTP cannot carry", () => {
   const answering = (status: number, headers: Record<string, string>) =>
     Upstream.make(() => Effect.succeed({ status, headers, body: "{}" }))
 
-  it.effect("counts as a broken connection when its status or a name is none", () =>
+  it.effect("counts as a broken connection when its status or a header name is invalid", () =>
     Effect.gen(function* () {
       for (const [status, headers] of [
         [100, {}],
@@ -197,7 +199,7 @@ describe("an answer that HTTP cannot carry", () => {
     })
   )
 
-  it.live("has spaces where a value holds what no header does, over a socket as in the log", () =>
+  it.live("has spaces in place of characters that no header can hold, over a socket and in the log", () =>
     Effect.gen(function* () {
       const upstreams = { openai: answering(200, { "content-type": "text/\u0001plain", "x-city": "Łódź\r\nb: c" }) }
       const { url } = yield* serve({ port: 0, upstreams })

@@ -1,5 +1,5 @@
 /**
- * A Chromium of the tests' own, with an empty profile, gone with its scope.
+ * Starts a Chromium for tests, with an empty profile, that stops with its scope.
  */
 import { accessSync, constants } from "node:fs"
 import { delimiter, join } from "node:path"
@@ -18,20 +18,20 @@ const isExecutable = (file: string): boolean => {
   }
 }
 
-// `CHROMIUM_BIN` names another one.
+// `CHROMIUM_BIN` names another binary.
 const binary =
   process.env["CHROMIUM_BIN"] ??
   names
     .flatMap((name) => (process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, name)))
     .find(isExecutable)
 
-/** Why tests cannot have a browser, if so. */
+/** The reason why there is no browser for tests, if there is none. */
 export const missing =
   binary === undefined
     ? `skipped: there is no Chromium on the PATH (${names.join(", ")}) or in CHROMIUM_BIN`
     : undefined
 
-/** Starts one. `hosts` are names that mean this machine, as an attacker's name server would say. */
+/** Starts a Chromium in which `hosts` resolve to this machine, as with an attacker's name server. */
 export const start = (hosts: ReadonlyArray<string>): Effect.Effect<Browser, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.promise(() =>

@@ -1,12 +1,12 @@
 /**
- * Whether the cost of reading something grows with its size, or with the square of it: measured as a ratio, so that a slow machine changes nothing.
+ * Tells whether a cost grows in proportion to the size or to its square: measured as a ratio, so that a slow machine changes nothing.
  */
 import { assert } from "@effect/vitest"
 
-/** So many times larger is the larger one. Its cost is then about 8 times, or 64 times as high; memory and its collection make the 8 more. */
+/** The factor between the two sizes. A linear cost is then about 8 times as high, a quadratic one 64 times; garbage collection adds to the 8. */
 const factor = 8
 const most = 32
-/** What is shorter than this says nothing. */
+/** Shortest run, in milliseconds, that proves something. */
 const leastMillis = 2
 const tries = 4
 
@@ -21,8 +21,8 @@ const best = (times: number, run: () => void): number => {
 }
 
 /**
- * Fails unless reading eight times as much costs about eight times as much. `make` gives what reads an input of that size, which it has made before; `size` is one of which reading
- * takes next to nothing, and is doubled until it takes long enough.
+ * Fails unless reading eight times as much costs about eight times as much. `make` prepares an input of a size, and returns the function that reads it. `size` is a size that takes
+ * almost no time, and is doubled until a run takes long enough.
  */
 export const assertLinear = (name: string, size: number, make: (size: number) => () => void): void => {
   let n = size
@@ -32,14 +32,14 @@ export const assertLinear = (name: string, size: number, make: (size: number) =>
     n *= 2
     run = make(n)
   }
-  if (n > size * 4096) return // It takes nothing, whatever there is.
+  if (n > size * 4096) return // Reading takes no time at any size.
   let ratio = Number.POSITIVE_INFINITY
   const larger = make(n * factor)
   for (let i = 0; i < tries && ratio > most; i++) ratio = Math.min(ratio, best(1, larger) / best(3, run))
   assert.isAtMost(ratio, most, `${name}: ${factor} times as much as ${n} costs ${ratio.toFixed(0)} times as much`)
 }
 
-/** {@link linear} measures one size and this many times as much. */
+/** The factor between the two sizes of {@link linear}. */
 const step = 16
 
 const cost = (run: () => unknown): number => {
@@ -48,12 +48,12 @@ const cost = (run: () => unknown): number => {
   return Number(process.hrtime.bigint() - before) / 1e6
 }
 
-/** The least of some runs: what a busy machine adds is left out. */
+/** The shortest of some runs, without the delays of a busy machine. */
 const least = (run: () => unknown): number => Math.min(...Array.from({ length: 3 }, () => cost(run)))
 
 /**
- * The cheap check, for many pairs of readers and texts: a size that is given, and no search for one. Asserts that sixteen times the text costs no more than about sixteen times as much; a quadratic reader costs 256 times. The bound
- * lies between, and the first cost counts as a millisecond at least, because less cannot be told from nothing.
+ * A cheaper check for many pairs of readers and texts, with a fixed size. Asserts that sixteen times the text costs no more than about sixteen times as much; a quadratic reader costs
+ * 256 times as much. The bound lies between, and the first cost counts as at least a millisecond, because less cannot be measured.
  */
 export const linear = (label: string, text: (n: number) => string, read: (text: string) => unknown, n = 4000): void => {
   const [small, large] = [text(n), text(n * step)]
@@ -63,7 +63,7 @@ export const linear = (label: string, text: (n: number) => string, read: (text: 
     1
   )
   const second = cost(() => read(large))
-  // A second look only where the first says too much: one that was interrupted is no proof.
+  // Measured again only if the first ratio is too high: the run may have been interrupted.
   const ratio = second / first > 5 * step ? least(() => read(large)) / first : second / first
   assert.isBelow(ratio, 5 * step, label)
 }

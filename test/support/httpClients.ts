@@ -1,5 +1,5 @@
 /**
- * Every HTTP client that the documentation names.
+ * All HTTP clients that the documentation names.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
@@ -9,7 +9,7 @@ import type { GatewayError } from "../../src/GatewayError.ts"
 import * as Transport from "../../src/Transport.ts"
 import * as Undici from "../../src/undici/Undici.ts"
 
-/** The clients by what they are based on. */
+/** The clients, with names that tell what they are based on. */
 export const clients: ReadonlyArray<readonly [name: string, layer: Layer.Layer<HttpClient, GatewayError>]> = [
   ["fetch", FetchHttpClient.layer],
   ["undici", NodeHttpClient.layerUndici],

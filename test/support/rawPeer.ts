@@ -1,11 +1,11 @@
 /**
- * A server of raw TCP: what it writes is what a client gets, down to half a status line.
+ * A raw TCP server: a client gets exactly the bytes that it writes, down to half a status line.
  */
 import { createServer, type Socket } from "node:net"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
-/** See the module. */
+/** A server of raw TCP that records its requests. */
 export interface RawPeer {
   readonly url: string
   /** Number of the connection of each request, from 0. */
@@ -18,7 +18,7 @@ const isComplete = (text: string): boolean => {
   return end >= 0 && text.length >= end + 4 + length
 }
 
-/** Starts a server on a free port of 127.0.0.1; it stops with the scope. Requests have to be ASCII. */
+/** Starts a server on a free port of 127.0.0.1; it stops with the scope. Requests must be ASCII. */
 export const makeRawPeer = (
   reply: (socket: Socket, index: number) => void
 ): Effect.Effect<RawPeer, never, Scope.Scope> =>

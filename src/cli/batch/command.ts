@@ -95,7 +95,7 @@ export const flags = {
   ),
   force: Flag.Boolean("force").pipe(
     Flag.withDescription(
-      "Overwrite an output without a journal, and use a journal of another input (not where items have no ids) or route"
+      "Overwrite an output without a journal, and use a journal of another route or input (a changed input needs ids)"
     ),
     Flag.withDefault(false)
   ),

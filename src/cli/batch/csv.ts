@@ -31,7 +31,7 @@ const unquoted = (text: string): string => (text.includes('"') ? text.replaceAll
 /** One record, which is fed line by line. */
 class Cells {
   private readonly cells: Array<string> = []
-  /** The lines of a cell in quotes that goes on in the next line. */
+  /** The lines so far of a quoted cell that continues in the next line. */
   private open: Array<string> = []
   private size = 0
 

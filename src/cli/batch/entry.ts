@@ -19,7 +19,7 @@ export interface Item<A> {
   /** Where it begins, from 1. */
   readonly line: number
   readonly input: A
-  /** It has no id of its own and is called by its line. */
+  /** The item has no id of its own, and is named after its line. */
   readonly unnamed?: true
 }
 
@@ -31,7 +31,7 @@ export interface Malformed {
   readonly line: number
   /** The field and what is accepted; no value. */
   readonly problem: string
-  /** As with an item. */
+  /** Like `unnamed` of an item. */
   readonly unnamed?: true
 }
 
@@ -60,10 +60,10 @@ export interface Reader<A> {
   readonly ids: MakeParser<undefined>
 }
 
-/** What an item is called that has no id: the same in every run over the same input, and over no other one. */
+/** Name of an item without an id: stable over the same input only. */
 const lineId = (line: number): string => `line-${line}`
 
-/** Whether an id is, or looks like, the name of a line. */
+/** Whether an id is the name of a line, or looks like one. */
 export const isLineId = (id: string): boolean => /^line-[1-9]\d*$/.test(id)
 
 /** A malformed line without an id of its own. */
@@ -77,7 +77,7 @@ export const malformedLine = (line: number, problem: string): Malformed => ({
 
 const idAccepted = `a text of 1 to ${maxIdLength} characters, or a whole number`
 
-/** What an entry is called. */
+/** The name of an entry, and the problem with its id, if there is one. */
 export interface Named {
   readonly name: Pick<Malformed, "id" | "unnamed">
   readonly problem?: string
@@ -108,8 +108,8 @@ const parse = (text: string): unknown => {
 }
 
 /**
- * A parser of one JSON object per line. Empty lines are passed over. `sound`: what `JSON.parse` takes and nothing writes again is malformed; it would be sent
- * as something else, or not at all.
+ * A parser of one JSON object per line that skips empty lines. `sound` also reports values that `JSON.parse` accepts but JSON cannot write again: they would be
+ * sent as something else, or not at all.
  */
 export const jsonLines = <A>(
   read: (object: Record<string, unknown>, line: number) => Entry<A>,
@@ -117,8 +117,8 @@ export const jsonLines = <A>(
 ): MakeParser<A> => {
   const soundly = (entry: Entry<A>, object: Record<string, unknown>): Entry<A> => {
     if (entry._tag === "Malformed") return entry
-    // Arguments of a tool are JSON in a text, which has been read too.
-    // What is nested deeply is for the encoding of the request: where the engine writes it, it is sent.
+    // The input too: it also has the arguments of tools, which are JSON inside a text.
+    // Deep nesting is left to the encoding of the request: if the engine can write it, it is sent.
     const found = [object, entry.input].map(unwritable).find((one) => one?.tooDeep === false)
     if (found === undefined) return entry
     const { input: _, ...rest } = entry

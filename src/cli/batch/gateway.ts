@@ -30,7 +30,8 @@ const origins: Readonly<Record<string, string>> = {
   baseUrl: "--base-url or AI_GATEWAY_URL",
   apiBaseUrl: "CLOUDFLARE_API_URL",
   token: "CF_AIG_TOKEN",
-  apiToken: "CLOUDFLARE_API_TOKEN"
+  apiToken: "CLOUDFLARE_API_TOKEN",
+  maxAnswerBytes: "AI_GATEWAY_MAX_ANSWER_BYTES"
 }
 
 const required = [
@@ -39,7 +40,11 @@ const required = [
 ] as const
 
 const refused = (error: unknown): CliFailure => {
-  if (!isGatewayError(error)) return new CliFailure({ message: "the environment: expected texts" })
+  if (!isGatewayError(error)) {
+    return new CliFailure({
+      message: `the environment: expected texts, and a whole number in ${origins["maxAnswerBytes"]}`
+    })
+  }
   const { message, reason } = error
   const field = reason._tag === "InvalidRequest" ? (reason.field ?? "") : ""
   const accepted = reason._tag === "InvalidRequest" ? reason.accepted : undefined
@@ -54,8 +59,8 @@ interface TransportModule {
 }
 
 /**
- * The transport of a module, or `fetch` where there is none: undici is an optional peer, and the `undici` that Bun brings dispatches nothing, for which its layer fails when it
- * is built.
+ * The transport of a module, or else `fetch`: undici is an optional peer, and the layer over Bun's own `undici` fails when it is built, because that module dispatches
+ * nothing.
  */
 export const transportOr = (load: () => Promise<TransportModule>): Layer.Layer<HttpClient.HttpClient> =>
   Layer.unwrap(

@@ -90,7 +90,7 @@ class Look {
   private parser: Parser | undefined
   private readonly splitter = new LineSplitter((...line) => this.parser?.onLine(...line))
   private from = 0
-  /** Up to here no line end is left to be found. */
+  /** Everything before this index has been searched for line ends. */
   private seen = 0
 
   get refused(): string | undefined {
@@ -194,7 +194,7 @@ export const entries = <A>(
     return { next, cancel: Effect.promise(blocks.close) }
   })
 
-/** Gives each entry of a file to a function. Fails with `RunFailure` when it cannot be read. */
+/** Calls a function with each entry of a file. Fails with `RunFailure` when the file cannot be read. */
 export const each = <A>(
   source: Source.Source,
   makeParser: MakeParser<A>,
@@ -216,7 +216,7 @@ export const each = <A>(
 export interface Scanned {
   /** Entries, malformed ones too. */
   readonly total: number
-  /** Those that are called by their lines, or as lines are. */
+  /** Entries that are named after their line, or whose own id looks like such a name. */
   readonly byLine: number
   readonly malformed: number
   /** SHA-256 of the bytes, in hex. */

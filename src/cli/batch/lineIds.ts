@@ -1,6 +1,6 @@
 /**
- * Items that are called by their lines. A line says nothing of what stands in it: over another input it would give an item the answer of another one, and
- * the item itself would never be sent.
+ * Items that are named after their lines. A line number does not depend on the content: over another input, an item would get the answer of another item and
+ * would never be sent itself.
  */
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
@@ -16,7 +16,10 @@ import type { Source } from "./source.ts"
 const isDead = 1
 const isOther = 2
 
-/** What a journal has under names of lines, and the input that it belongs to. `undefined` when it cannot be read: opening it says why. */
+/**
+ * The results that a journal has under names of lines. `undefined` when the journal belongs to this input; fails when it cannot be read, and opening it then
+ * reports why.
+ */
 const remembered = async (folder: string, hash: string) => {
   const current = await Segments.current(folder)
   if (current.fingerprint["input"] === hash) return undefined
@@ -33,11 +36,11 @@ const remembered = async (folder: string, hash: string) => {
   }
 }
 
-/** What is checked. */
+/** Input of {@link check}. */
 export interface Given {
   readonly source: Source
   readonly reader: Reader<unknown>
-  /** Of the input. */
+  /** SHA-256 of the input, in hex. */
   readonly hash: string
   readonly journal: string
   readonly output: string
@@ -45,8 +48,8 @@ export interface Given {
 }
 
 /**
- * Fails with `CliFailure` when the journal, or the output, has results under the names of lines of this input and is not known to belong to it. A malformed line may
- * keep the dead letter of a line: neither was sent.
+ * Fails with `CliFailure` when the journal or the output has results under names of lines of this input, but is not known to belong to it. A malformed line may keep
+ * a dead letter of the same name: neither was sent.
  */
 export const check = Effect.fnUntraced(function* ({
   before,
@@ -72,8 +75,8 @@ export const check = Effect.fnUntraced(function* ({
   if (conflicts === 0) return
   return yield* new CliFailure({
     message:
-      `${source.name}: is not the input that the journal ${journal} belongs to, and ${conflicts} items are called by their lines (the first is line-${first}), under which ` +
-      `${output} has results of other items: expected an id of its own for each item, or a new output and journal`
+      `${source.name}: the journal ${journal} belongs to another input, and ${conflicts === 1 ? "1 item" : `${conflicts} items`} would get results of other items from ${output}, because ` +
+      `line numbers serve as ids (the first is line-${first}): expected an id of its own for each item, or a new output and journal`
   })
 })
 
@@ -84,8 +87,7 @@ const digest = (entry: Entry<unknown>): string =>
     .slice(0, 16)
 
 /**
- * The entry under a name that its content is a part of, when it is called by its line: for inputs that are read once, of which a journal does not know whether they are
- * the same.
+ * Adds a digest of its content to the name of an entry without an id: for inputs that are read once, which a journal cannot tell apart.
  */
 export const byContent = <A>(entry: Entry<A>): Entry<A> =>
   entry.unnamed === true ? { ...entry, id: `${entry.id}-${digest(entry)}` } : entry

@@ -124,10 +124,10 @@ export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
     catch: (error) => new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
   })
 
-/** More links than any system follows. */
+/** Most links in a row; no system follows more. */
 const maxLinks = 40
 
-/** Where a path leads, whatever it is called; of what does not exist, where it would be, also behind links. */
+/** The real path behind all links; if nothing exists there, the place where it would be. */
 export const realPath = async (path: string, links = maxLinks): Promise<string> => {
   const real = await Fs.realpath(path).catch(() => undefined)
   if (real !== undefined) return real
@@ -176,7 +176,7 @@ export interface Unknown {
 export interface Before {
   /** Ids in it, of those that `keep` lets stay. */
   readonly has: (id: string) => boolean
-  /** Whether an id is in it with an answer. */
+  /** Whether the output has an answer for an id. */
   readonly answered: (id: string) => boolean
   /** Marks an id as known to the journal, which says how its item ended; what it says last counts. */
   readonly know: (id: string, kind: "done" | "dead") => void

@@ -81,8 +81,8 @@ const flagOf: Readonly<Record<string, string>> = {
 
 const again = "what has ended is in the journal: run the same command again to go on"
 
-/** What somebody has to know who has changed a prompt. */
-const keeps = ", which sends new ids only: an id that has ended keeps its answer, so no other prompt may have it now"
+/** A warning for users who have changed a prompt. */
+const keeps = ", which sends new ids only: a finished id keeps its answer, even if its prompt has changed"
 
 /** What the journal says in options, in flags. */
 const inFlags = (detail: string): string =>
@@ -133,7 +133,7 @@ const endedEarly =
     return new RunFailure({ message: `the job stopped: ${error.message}${hasJournal ? `; ${again}` : ""}` })
   }
 
-/** Keeps nothing. What no journal could keep is a dead letter without one too: it has no line in an output either. */
+/** A journal that keeps nothing. Even without a journal, results that no journal could keep become dead letters: an output cannot have a line of them either. */
 const nowhere: Journal = {
   open: () =>
     Effect.succeed({
@@ -187,14 +187,14 @@ const samePlace = (flag: string, path: string, than: "input" | "output"): CliFai
 
 const isWithin = (folder: string, real: string): boolean => real === folder || real.startsWith(`${folder}${sep}`)
 
-/** What tells the files of a folder from others; none when there is no such folder. */
+/** Identities of the files in a folder; none if there is no such folder. */
 const filesIn = async (folder: string): Promise<ReadonlyArray<string>> => {
   const names = await Fs.readdir(folder).catch(() => [])
   const stats = await Promise.all(names.map((name) => Fs.stat(join(folder, name)).catch(() => undefined)))
   return stats.flatMap((one) => (one === undefined ? [] : [identityOf(one)]))
 }
 
-/** Holds what a run writes. The journal has a lock of its own. */
+/** Locks the files that a run writes. The journal has a lock of its own. */
 const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, source }: Settings) {
   const own = journal ?? (output === "-" ? undefined : `${output}.journal`)
   const purpose = `batch ${source.name}${own === undefined ? "" : `, journal ${resolve(own)}`}`
@@ -205,7 +205,7 @@ const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, sourc
   }
   if (report === undefined) return
   const real = (path: string) => Effect.promise(() => Output.realPath(path))
-  // One place for two things is refused for what it is.
+  // `checkPlaces` rejects one path for both, with a message of its own.
   if (path !== undefined && (yield* real(report)) === (yield* real(path))) return
   yield* hold({ name: `--report ${report}`, purpose }, report)
 })

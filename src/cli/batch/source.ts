@@ -26,7 +26,7 @@ export interface Source {
   readonly blocks: () => Blocks
   /** Whether a file is still what it was when it was opened. */
   readonly unchanged: Effect.Effect<boolean>
-  /** Of a file, also one that standard input comes from: tells it from others. */
+  /** Tells a file from other files, also a file that standard input comes from. */
   readonly identity: string | undefined
 }
 
@@ -91,13 +91,13 @@ const streamed = (name: string, open: () => AsyncIterable<unknown>, identity?: s
   identity
 })
 
-/** The file that a descriptor is of, if it is one of a file. */
+/** Identity of the file behind a descriptor; `undefined` if there is no regular file. */
 export const identityAt = (descriptor: number): string | undefined => {
   try {
     const stats = fstatSync(descriptor)
     return stats.isFile() ? identityOf(stats) : undefined
   } catch {
-    // It is closed.
+    // The descriptor is closed.
     return undefined
   }
 }
@@ -142,7 +142,7 @@ export const spooled = (source: Source): Effect.Effect<Source, CliFailure | RunF
     return { ...(yield* fileSource(path, source.name)), identity: source.identity }
   })
 
-/** Bytes that come in pieces, as one: what is there is copied only when its room has doubled. */
+/** Joins bytes that arrive in pieces. The buffer doubles when it is full, so that bytes are rarely copied. */
 class Head {
   private room = Buffer.allocUnsafe(blockBytes)
   private size = 0

@@ -1,7 +1,7 @@
 /**
- * One writer for each file that a run writes, whatever the file is called: two that write one output would tear each other's lines.
+ * One writer at a time for each file that a run writes, under all names of the file: two writers would tear each other's lines.
  *
- * The lock is a file beside the output, as in a journal; the lock of a process that was killed is removed by the next one.
+ * The lock is a file beside the output, as in a journal. The next run removes the lock of a killed process.
  */
 import { createHash } from "node:crypto"
 import * as Fs from "node:fs/promises"
@@ -16,23 +16,23 @@ import { codeOf, detailOf, RunFailure } from "./failure.ts"
 import { realPath } from "./output.ts"
 import { identityOf } from "./source.ts"
 
-/** Two that come at the same moment both step back; so often each of them comes again, after a wait of its own. */
+/** Attempts. Two runs that start at the same moment both step back, and each tries again after a random wait. */
 const tries = 4
 const waitMillis = 40
-/** Longer names get one of fixed length, for a file system takes no more than 255 bytes. */
+/** Longer names, in bytes, are replaced by a digest, because file systems accept at most 255 bytes. */
 const maxName = 150
 
 const isRelease = (lock: Lock.Release | Lock.Owner): lock is Lock.Release => typeof lock === "function"
 
 const digest = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 32)
 
-/** Where the lock of something is. */
+/** The folder and file name prefix of a lock. */
 interface Place {
   readonly folder: string
   readonly prefix: string
 }
 
-/** For what cannot have a file beside it: known to the processes of this machine, whoever runs them. */
+/** For files that cannot have a lock beside them: a folder that processes of all users of this machine share. */
 const shared = async (name: string): Promise<Place> => {
   const folder = join(tmpdir(), "effect-ai-gateway-locks")
   await Fs.mkdir(folder, { recursive: true })
@@ -50,7 +50,7 @@ const beside = (path: string): Place => {
 
 const isNoFile = (path: string): boolean => ["/dev", "/proc"].some((folder) => path.startsWith(folder + sep))
 
-/** The locks of a path; none for a device, which many may write to. */
+/** The locks of a path; none for a device, which may have many writers. */
 const placesOf = async (path: string): Promise<ReadonlyArray<Place>> => {
   const real = await realPath(path)
   if (isNoFile(real)) return []
@@ -61,14 +61,17 @@ const placesOf = async (path: string): Promise<ReadonlyArray<Place>> => {
     () => false
   )
   const own = isWritable ? beside(real) : await shared(real)
-  // Other names of the same file may be in other folders.
+  // Hard links of the same file may be in other folders.
   return stats !== undefined && stats.nlink > 1 ? [own, await shared(identityOf(stats))] : [own]
 }
 
-/** Of what is held: what it is called, what others are told of it, and what is said when somebody who was told the same has it. */
+/** Texts of a lock. */
 export interface Holding {
+  /** Name of the file in messages. */
   readonly name: string
+  /** Written into the lock, and shown to other runs. */
   readonly purpose: string
+  /** Subject of the message when the other run has the same purpose. */
   readonly same?: string
 }
 
@@ -103,12 +106,12 @@ const acquire = Effect.fnUntraced(function* (
     const owner = `process ${pid}${isHere ? "" : ` on ${host}`} (${taken.purpose ?? "another run"})`
     const away = isHere ? "" : `; if that machine is gone, remove ${join(folder, prefix)}….json`
     return yield* new CliFailure({
-      message: `${name}: is being written by ${owner}: expected another path, or its end${away}`
+      message: `${name}: is being written by ${owner}: expected another path, or that run to end first${away}`
     })
   }
 })
 
-/** Holds a path for writing as long as the scope is open. Fails with `CliFailure` naming the process that has it, under whatever name. */
+/** Locks a path for writing while the scope is open. Fails with `CliFailure` naming the process that writes the file, under any of its names. */
 export const hold = (holding: Holding, path: string): Effect.Effect<void, CliFailure | RunFailure, Scope.Scope> =>
   Effect.flatMap(
     Effect.tryPromise({
@@ -126,7 +129,7 @@ export const hold = (holding: Holding, path: string): Effect.Effect<void, CliFai
       )
   )
 
-/** The file that standard output has been redirected to, where the system names it. */
+/** The file that standard output is redirected to, if the system reports it. */
 export const redirected: Effect.Effect<string | undefined> = Effect.promise(() =>
   Fs.realpath("/proc/self/fd/1").catch(() => undefined)
 )

@@ -63,7 +63,7 @@ const stored = (entry: Input.Entry<Chat.Request>): Input.Entry<Chat.Request> => 
 }
 
 const submissionOf = (given: Input.Entry<Chat.Request>): Cluster.Submission<Chat.Request> => {
-  // A job takes any number of files, whose lines have the same numbers.
+  // A job accepts any number of files, and line numbers repeat between them.
   const entry = stored(given._tag === "Item" ? byContent(given) : given)
   if (entry._tag === "Item") return { id: entry.id, input: entry.input }
   const { accepted, field } = problemOf(entry)

@@ -227,7 +227,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
           attempts,
           latency
         })),
-      // That one can be kept, whatever this one has.
+      // The replacement can always be kept.
       instead: isUnkept(error) ? undefined : () => buried(order, common, latency, unkeptError(error))
     }
   }

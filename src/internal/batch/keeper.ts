@@ -21,14 +21,14 @@ export interface Beginning {
   readonly letGo: Effect.Effect<void>
 }
 
-/** How an item has ended. */
+/** The end of an item. */
 export interface End {
   readonly as: "done" | "dead"
   /** What is kept of it. */
   readonly record: () => Effect.Effect<Json, JournalError>
   /** Hands its result out, and throws what a function of the application throws. */
   readonly hand: () => void
-  /** How it has ended when that cannot be kept: one value must not stop the job. */
+  /** The end to use when this one cannot be kept: one value must not stop the job. */
   readonly instead: ((cause: Cause.Cause<JournalError>) => End) | undefined
 }
 

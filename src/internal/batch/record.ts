@@ -153,7 +153,7 @@ const doneRecord = (
   ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
 })
 
-/** A record that every journal can write and read back, or the failure that says what in it is no JSON. */
+/** Accepts a record that every journal can write and read back; fails with the place of a value that JSON cannot hold. */
 const checked = (what: string, record: Json): Effect.Effect<Json, JournalError> => {
   const found = unwritable(record)
   return found === undefined
@@ -161,7 +161,7 @@ const checked = (what: string, record: Json): Effect.Effect<Json, JournalError> 
     : Effect.fail(new JournalError({ reason: "encoding", detail: `${what}: ${problemOf(found)}` }))
 }
 
-/** Both directions. They fail with `JournalError` (`encoding`), also where a record is no JSON. */
+/** Both directions. They fail with `JournalError` (`encoding`), also when a record is not JSON. */
 export interface Records<Out> {
   readonly done: (record: DoneRecord<Out>) => Effect.Effect<Json, JournalError>
   readonly dead: (record: DeadRecord) => Effect.Effect<Json, JournalError>

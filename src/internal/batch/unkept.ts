@@ -1,5 +1,5 @@
 /**
- * What becomes of an item whose end no journal can keep: another end that every journal can, so that the job goes on and a later run does not send the item
+ * Replaces the end of an item that no journal can keep by one that every journal can keep, so that the job continues and a later run does not send the item
  * again.
  */
 import * as Cause from "effect/Cause"
@@ -9,20 +9,20 @@ import { type Attempt, GatewayError, InvalidResponse, Unknown } from "../../Gate
 import { defined } from "../defined.ts"
 import type { Answer } from "./job.ts"
 
-/** Of such dead letters. */
+/** Code of such dead letters. */
 const code = "unwritable"
 const maxDetail = 500
 
 const causeOf = (cause: Cause.Cause<JournalError>): { readonly issue: string; readonly detail?: string } => {
   const error = Cause.squash(cause)
   if (!(error instanceof JournalError)) return { issue: "its codec threw", detail: String(error).slice(0, maxDetail) }
-  // What a schema says may hold a part of the answer, which has no place in a message.
+  // A schema's message may hold a part of the answer, which must not appear in an error's message.
   return error.cause === undefined
     ? { issue: error.detail }
-    : { issue: "the answer is not what the journal's codec says", detail: error.detail.slice(0, maxDetail) }
+    : { issue: "the answer does not match the journal's codec", detail: error.detail.slice(0, maxDetail) }
 }
 
-/** The error of an item that was answered with what cannot be kept. */
+/** The error of an item whose answer cannot be kept. */
 export const unkeptAnswer = (
   method: string,
   { eventId, logId, model, provider, step }: Answer<unknown>,
@@ -46,7 +46,7 @@ const plainAttempt = ({ duration, error, startedAt, status, ...rest }: Attempt):
   ...(error !== undefined && { error: new Unknown({ code: error._tag }) })
 })
 
-/** An error without whatever of it cannot be kept. The attempts stay, and their reasons by name. */
+/** An error reduced to the parts that can be kept. The attempts stay, with their reasons by name. */
 export const unkeptError = ({
   attempts,
   eventId,
@@ -63,5 +63,5 @@ export const unkeptError = ({
     ...defined({ eventId, logId, model, provider })
   })
 
-/** Whether an error is what {@link unkeptError} made of another one. */
+/** Whether {@link unkeptError} made an error. */
 export const isUnkept = ({ reason }: GatewayError): boolean => reason._tag === "Unknown" && reason.code === code
