@@ -20,9 +20,11 @@ export interface Caller {
   readonly origin: string | undefined
   /** Whether a page made the browser send the request; false for a typed address, and for clients that are not browsers. */
   readonly isPage: boolean
+  /** Whether the request names the host of the Workers binding, which calls the binding's own paths and no others. */
+  readonly isBinding: boolean
 }
 
-/** The host that the genuine Workers binding names in every request. Cloudflare owns it, so it serves no attacker's page. */
+/** The host that the genuine Workers binding names in every request. */
 const bindingHost = "workers-binding.ai"
 
 /** The name or address of a `Host` header in its one normal form, without the port; `undefined` when it is malformed. */
@@ -52,12 +54,17 @@ const isForeignSite = (site: string | undefined): boolean =>
 export const identify = (allowed: Allowed, headers: HeaderMap): Result.Result<Caller, Refusal> => {
   const { host, origin } = headers
   const site = headers["sec-fetch-site"]
+  const name = host === undefined ? undefined : hostname(host)
+  const isBinding = name === bindingHost
   if (host !== undefined) {
-    const name = hostname(host)
-    const isKnown = name !== undefined && (isLoopback(name) || name === bindingHost || allowed.hosts.has(name))
+    const isKnown = name !== undefined && (isLoopback(name) || isBinding || allowed.hosts.has(name))
     if (!isKnown) {
       return forbid("Host: expected a loopback name or address, or one that is listed (allowHosts, --allow-host)")
     }
+  }
+  // Whoever answers for the network's names can serve a page under this name; the binding is no browser.
+  if (isBinding && (origin !== undefined || site !== undefined)) {
+    return forbid("Host: web pages have no access under the host of the Workers binding")
   }
   const isListed = origin !== undefined && allowed.origins.has(origin)
   const isOwn = origin === undefined || (host !== undefined && [`http://${host}`, `https://${host}`].includes(origin))
@@ -67,7 +74,8 @@ export const identify = (allowed: Allowed, headers: HeaderMap): Result.Result<Ca
   if (!isListed && isForeignSite(site)) {
     return forbid("Sec-Fetch-Site: expected none or same-origin; other web pages have no access, not even by a link")
   }
-  return Result.succeed({ origin, isPage: origin !== undefined || (site !== undefined && site !== "none") })
+  const isPage = origin !== undefined || (site !== undefined && site !== "none")
+  return Result.succeed({ origin, isPage, isBinding })
 }
 
 /** Whether a browser asks for permission to send a request. */

@@ -40,13 +40,16 @@ const dispatch = (
   incoming: Incoming
 ): Effect.Effect<Answer, Disconnect> => {
   const [first] = incoming.segments
-  if (first === "v1" && incoming.segments.length >= 3) return DataPlane.handle(core, incoming)
-  if (first === "accounts" && incoming.segments.length >= 3) return ApiSurface.handle(core, incoming)
-  if (first === "__admin") {
-    // No binding calls these paths.
-    if (incoming.isEnveloped) return notFound()
-    if (caller.isPage) return noOperator()
-    return admitsAdmin(core, incoming) ? Admin.handle(core, incoming) : unauthorized()
+  // Under the binding's host everything else stays out of reach: a browser can be made to send a plain GET under that name.
+  if (!caller.isBinding) {
+    if (first === "v1" && incoming.segments.length >= 3) return DataPlane.handle(core, incoming)
+    if (first === "accounts" && incoming.segments.length >= 3) return ApiSurface.handle(core, incoming)
+    if (first === "__admin") {
+      // No binding calls these paths.
+      if (incoming.isEnveloped) return notFound()
+      if (caller.isPage) return noOperator()
+      return admitsAdmin(core, incoming) ? Admin.handle(core, incoming) : unauthorized()
+    }
   }
   const binding = PrivateSurface.handle(core, incoming)
   if (binding === undefined) return notFound()

@@ -201,6 +201,32 @@ describe("callers", () => {
   )
 })
 
+describe("the host of the Workers binding", () => {
+  it.live("reaches the binding's paths, and nothing else", () =>
+    Effect.gen(function* () {
+      const { gateway, port } = yield* serve({ ...setting, port: 0 })
+      const host = `workers-binding.ai:${port}`
+      for (const [name, method, path, body, extra] of surfaces) {
+        const isBinding = name.startsWith("binding") || name === "envelope"
+        const reply = yield* send(port, method, path, { host, ...extra }, body)
+        assert.strictEqual(reply.status, isBinding ? 200 : 404, name)
+      }
+      const inside = { host, "mf-url": "http://x/v1/local/default/openai/models" }
+      assert.strictEqual((yield* send(port, "GET", "/", inside)).status, 404)
+      const before = (yield* gateway.calls).length
+      for (const page of [
+        { origin: `http://${host}` },
+        { "sec-fetch-site": "same-origin" },
+        { "sec-fetch-site": "none" }
+      ]) {
+        const reply = yield* send(port, "POST", "/run", { host, ...model, ...page }, run)
+        assert.strictEqual(reply.status, 403)
+      }
+      assert.strictEqual((yield* gateway.calls).length, before)
+    })
+  )
+})
+
 describe("__admin", () => {
   it.live("is closed to the envelope, for every spelling of its address", () =>
     Effect.gen(function* () {
