@@ -284,7 +284,8 @@ export const compact = (options: Options): Effect.Effect<Compacted, JournalError
           batch.push(bytes)
           size += bytes.length
         }
-        push(Line.encodeHeader({ version: Segments.version, fingerprint, replaces: last }))
+        const header = Line.encodeHeader({ version: Segments.version, fingerprint, replaces: last })
+        push(header)
         for (const { segment } of live) {
           const onEntry = ({ id, location }: Known, bytes: Buffer): void => {
             const number = index.find(id)
@@ -293,6 +294,8 @@ export const compact = (options: Options): Effect.Effect<Compacted, JournalError
           await Segments.scan(path, segment, onEntry, flush)
           await flush()
         }
+        push(header)
+        await flush()
         await handle.datasync()
       } finally {
         await handle.close()

@@ -127,7 +127,7 @@ export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
   return out
 }
 
-/** The first item of a segment: what it belongs to. */
+/** The first item of a segment: what it belongs to. A copy stands behind the first entries, in case the beginning is damaged. */
 export interface Header {
   readonly version: number
   readonly fingerprint: Readonly<Record<string, string>>

@@ -120,7 +120,7 @@ export const scan = async (
   return { header, damage, bytes }
 }
 
-/** The header of a segment, from its first bytes. */
+/** The header of a segment, from its first bytes; if they are damaged, from a copy further on. */
 export const headerOf = async (folder: string, segment: number): Promise<Line.Header | undefined> => {
   const file = await Fs.open(join(folder, nameOf(segment)), "r")
   try {
@@ -128,10 +128,12 @@ export const headerOf = async (folder: string, segment: number): Promise<Line.He
     const { bytesRead } = await file.read(chunk, 0, chunk.length, 0)
     const end = Line.endOfLine(chunk.subarray(0, bytesRead), 0)
     const [piece] = Line.pieces(chunk.subarray(0, end < 0 ? bytesRead : end), 0)
-    return piece?.whole === true ? Line.header(piece.bytes) : undefined
+    const first = piece?.whole === true ? Line.header(piece.bytes) : undefined
+    if (first !== undefined || bytesRead === 0) return first
   } finally {
     await file.close()
   }
+  return (await scan(folder, segment, () => {})).header
 }
 
 /** When one of the segments was last written to, in milliseconds since the epoch. */

@@ -60,6 +60,7 @@ export const writeAll = async (handle: Fs.FileHandle, bytes: Buffer): Promise<vo
 export class Writer {
   private readonly folder: string
   private readonly header: Line.Header
+  private readonly headerBytes: Buffer
   private readonly segmentBytes: number
   private segment: number
   private handle: Fs.FileHandle | undefined
@@ -78,6 +79,7 @@ export class Writer {
     this.folder = folder
     this.segment = last
     this.header = header
+    this.headerBytes = Line.encodeHeader(header)
     this.segmentBytes = segmentBytes
   }
 
@@ -121,7 +123,7 @@ export class Writer {
     }
     const handle = await createSegment(this.folder, this.segment + 1, this.header)
     this.segment++
-    this.offset = Line.encodeHeader(this.header).length
+    this.offset = this.headerBytes.length
     this.handle = handle
     return handle
   }
@@ -133,10 +135,12 @@ export class Writer {
         const handle = await this.begin()
         batch = this.pending
         this.pending = []
-        const [first] = batch
+        const parts = batch.map(({ lines }) => lines)
+        // A damaged beginning must not lose the name of the job.
+        if (this.offset === this.headerBytes.length) parts.splice(1, 0, this.headerBytes)
+        const [first] = parts
         // Mostly there is one.
-        const bytes =
-          batch.length === 1 && first !== undefined ? first.lines : Buffer.concat(batch.map(({ lines }) => lines))
+        const bytes = parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)
         await writeAll(handle, bytes)
         this.offset += bytes.length
         for (const { done } of batch) done(++this.written)

@@ -195,6 +195,7 @@ describe("damage", () => {
     { _tag: "sent", id, eventId: `event-${i}` },
     done(id, { value: { text: `quote " and é ${"x".repeat(i)}` } })
   ])
+  const isHeader = (line: string): boolean => line.includes('"segment"')
   const written = Effect.gen(function* () {
     const path = yield* folder
     const journal = FileJournal.make({ path })
@@ -210,9 +211,9 @@ describe("damage", () => {
         yield* Effect.promise(() => Fs.writeFile(file, bytes.subarray(0, length)))
         const after = yield* told(journal)
         const text = bytes.subarray(0, length).toString("latin1")
-        // The header is a line too; a line without its end is whole if nothing else is missing.
+        // The header and its copy are lines too; a line without its end is whole if nothing else is missing.
         const lines = text.split("\n").filter((line) => line.endsWith("]") && bytes.includes(`${line}\n`, 0, "latin1"))
-        const whole = Math.max(0, lines.length - 1)
+        const whole = lines.filter((line) => !isHeader(line)).length
         assert.deepStrictEqual(after.entries, entries.slice(0, whole), `cut at ${length}`)
         const clean = length === 0 || text.endsWith("\n") || lines.length === text.split("\n").length
         assert.deepStrictEqual(
@@ -249,12 +250,14 @@ describe("damage", () => {
           .toString("latin1")
           .split("\n")
           .slice(0, -1)
-          .map((line) => {
+          .flatMap((line) => {
             const from = offset
             offset += line.length + 1
-            return bytes.subarray(from, from + line.length).equals(changed.subarray(from, from + line.length))
+            return isHeader(line)
+              ? []
+              : bytes.subarray(from, from + line.length).equals(changed.subarray(from, from + line.length))
           })
-        const expected = entries.filter((_, i) => untouched[i + 1] === true)
+        const expected = entries.filter((_, i) => untouched[i] === true)
         const exit = yield* Effect.exit(told(journal))
         const after = Exit.isSuccess(exit) ? exit.value : yield* told(journal, { force: true })
         assert.deepStrictEqual(after.entries, expected)
@@ -317,6 +320,23 @@ describe("damage", () => {
         compacted.entries.map(({ id }) => id),
         [...ids, "item-12"]
       )
+    })
+  )
+
+  it.effect("of its beginning does not make it forget the job that it belongs to", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const journal = FileJournal.make({ path })
+      yield* write(journal, entries, { input: "mine" })
+      const file = join(path, "000001.jsonl")
+      const bytes = yield* Effect.promise(() => Fs.readFile(file))
+      bytes[0] = 0
+      yield* Effect.promise(() => Fs.writeFile(file, bytes))
+      assert.match((yield* reasonOf(told(journal))).message, /bytes in 000001\.jsonl at byte 0 cannot be read/)
+      const open = (input: string) =>
+        Effect.scoped(journal.open({ fingerprint: { input }, force: false, onEntry: () => undefined }))
+      assert.strictEqual((yield* Effect.flip(open("other"))).reason, "otherJob")
+      assert.deepStrictEqual((yield* told(journal, { force: true })).entries, entries)
     })
   )
 
