@@ -283,14 +283,15 @@ describe("OpenAI batch lines", () => {
   })
 })
 
-describe("inputs", () => {
-  const at = (name: string, text: string) =>
-    Effect.gen(function* () {
-      const path = `${yield* folder}/${name}`
-      yield* Effect.promise(() => Fs.writeFile(path, text))
-      return path
-    })
+/** Path of a new file. */
+const at = (name: string, text: string) =>
+  Effect.gen(function* () {
+    const path = `${yield* folder}/${name}`
+    yield* Effect.promise(() => Fs.writeFile(path, text))
+    return path
+  })
 
+describe("inputs", () => {
   it.effect("are recognised by their names and their first lines", () =>
     Effect.gen(function* () {
       const openai = { custom_id: "a", method: "POST", url: "/v1/chat/completions", body: {} }
@@ -333,6 +334,38 @@ describe("inputs", () => {
       )
       assert.isTrue(Exit.isFailure(exit))
       assert.include(String(Exit.isFailure(exit) && exit.cause), "was changed while it was read")
+    })
+  )
+})
+
+describe("a file that is edited between the two passes over it", () => {
+  const long = (id: string) => ({ id, prompt: `${id} ${"x".repeat(40_000)}` })
+  const ids = ["a", "b", "c", "d", "e", "f", "g", "h"]
+
+  it.effect.each([
+    ["edited in place", (text: string) => text.replace("g x", "g y")],
+    ["longer", (text: string) => `${text}${items(1)}`],
+    ["shorter", (text: string) => text.slice(0, text.lastIndexOf("\n", text.length - 2) + 1)]
+  ] as const)("gives no entry of bytes that changed when it is %s", ([, edit]) =>
+    Effect.gen(function* () {
+      const before = jsonl(...ids.map(long))
+      const path = yield* at("in.jsonl", before)
+      const { source } = yield* Input.open(path, "jsonl")
+      const scanned = yield* Input.scan(source, Input.readers.jsonl, false)
+      const seen: Array<string> = []
+      yield* Effect.promise(() => Fs.writeFile(path, edit(before)))
+      const error = yield* Effect.flip(
+        Stream.runForEach(Input.entries(scanned.source, Input.readers.jsonl.entries), (entry) =>
+          Effect.sync(() => {
+            assert(entry._tag === "Item")
+            seen.push(entry.id)
+          })
+        )
+      )
+      assert.include(error.message, "in.jsonl: was changed while it was read")
+      assert.isBelow(seen.length, 8)
+      assert.deepStrictEqual(seen, ids.slice(0, seen.length))
+      if (edit(before).length === before.length) assert.notInclude(seen, "g")
     })
   )
 })

@@ -1,9 +1,13 @@
 /** Answers that must cost only their own item, and runs that must not disturb each other. */
 import * as Fs from "node:fs/promises"
+import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import { assertComplete, items, jsonl, parsed, type World, world } from "./batchSupport.ts"
+import * as Input from "../../src/cli/batch/input.ts"
+import * as LineIds from "../../src/cli/batch/lineIds.ts"
+import * as Line from "../../src/journal/line.ts"
+import { assertComplete, folder, items, jsonl, parsed, type World, world } from "./batchSupport.ts"
 
 const timeout = 180_000
 const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
@@ -185,6 +189,81 @@ describe("items without ids, over an input that has changed", () => {
         assert.lengthOf(w.requests, 3)
       }).pipe(Effect.scoped),
     timeout
+  )
+
+  it.live(
+    "keeps no answer to a prompt that was changed during the run, and says how to go on",
+    () =>
+      Effect.gen(function* () {
+        const release = yield* Deferred.make<void>()
+        const w = yield* world(() => Deferred.await(release))
+        const input = (last: string) =>
+          prompts(...["a", "b", "c", "d", "e", "f", "g", last].map((name) => `${name}${"x".repeat(40_000)}`))
+        yield* w.write("in.jsonl", input("h"))
+        const one = [...command, "--concurrency", "1"]
+        const first = yield* w.batch(one)
+        yield* w.until(1)
+        yield* w.write("in.jsonl", input("CHANGED"))
+        yield* Deferred.succeed(release, undefined)
+        const { code, err } = yield* first.exit
+        assert.strictEqual(code, 1, err)
+        assert.include(err, "restore the file and run the same command again to go on")
+        assert.include(err, "with a new output and journal")
+        yield* w.write("in.jsonl", input("h"))
+        const again = yield* w.run(one)
+        assert.strictEqual(again.code, 0, again.err)
+        assert.isFalse(w.requests.some(({ prompt }) => prompt.startsWith("CHANGED")))
+        assert.match((yield* answerOf(w, "out.jsonl")).get("line-8")?.text ?? "", /^answer to hx/)
+        assert.lengthOf(w.requests, 8)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.live(
+    "continues over a journal whose beginning is damaged, when --force says so",
+    () =>
+      Effect.gen(function* () {
+        const w = yield* world()
+        yield* w.write("in.jsonl", prompts("a", "b", "c"))
+        assert.strictEqual((yield* w.run(command)).code, 0)
+        const segment = w.at("out.jsonl.journal/000001.jsonl")
+        const bytes = yield* Effect.promise(() => Fs.readFile(segment))
+        bytes[0] = 0x78
+        yield* Effect.promise(() => Fs.writeFile(segment, bytes))
+        const refused = yield* w.run(command)
+        assert.strictEqual(refused.code, 2)
+        assert.include(refused.err, "000001.jsonl at byte 0 cannot be read")
+        assert.include(refused.err, "--force")
+        yield* w.write("in.jsonl", prompts("a", "x", "c"))
+        const other = yield* w.run([...command, "--force"])
+        assert.strictEqual(other.code, 2)
+        assert.include(other.err, "belongs to another input")
+        yield* w.write("in.jsonl", prompts("a", "b", "c"))
+        const forced = yield* w.run([...command, "--force"])
+        assert.strictEqual(forced.code, 0, forced.err)
+        assert.lengthOf(w.requests, 3)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
+  it.effect("are rejected without --force when no file of the journal names its input any more", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const journal = join(path, "journal")
+      yield* Effect.promise(async () => {
+        await Fs.mkdir(journal)
+        const entry = Line.encode([{ _tag: "done", id: "line-1", record: {} }])
+        await Fs.writeFile(join(journal, "000001.jsonl"), Buffer.concat([Buffer.from("no header\n"), entry]))
+        await Fs.writeFile(join(path, "in.jsonl"), prompts("a", "b"))
+      })
+      const { source } = yield* Input.open(join(path, "in.jsonl"), "jsonl")
+      const given = { source, reader: Input.readers.jsonl, hash: "h", journal, output: "out", before: undefined }
+      const error = yield* Effect.flip(LineIds.check({ ...given, force: false }))
+      assert.include(error.message, "000001.jsonl in the journal")
+      assert.include(error.message, "is damaged at its beginning")
+      assert.include(error.message, "expected --force if the input has not changed since")
+      yield* LineIds.check({ ...given, force: true })
+    }).pipe(Effect.scoped)
   )
 
   it.live(

@@ -9,7 +9,11 @@ import * as Runtime from "effect/Runtime"
 export const failedExitCode = 1
 
 /** Something outside of the command line stops the job, such as a full disk. What is done is kept. */
-export class RunFailure extends Data.TaggedError("RunFailure")<{ readonly message: string }> {
+export class RunFailure extends Data.TaggedError("RunFailure")<{
+  readonly message: string
+  /** The input is no longer what the run began with. */
+  readonly inputChanged?: true
+}> {
   override readonly [Runtime.errorExitCode] = failedExitCode
   /** Has the runner print the message, instead of an error with its stack. */
   override get [CliError.userMessage](): string {

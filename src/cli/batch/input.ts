@@ -33,8 +33,13 @@ export interface Opened {
   readonly format: Format
 }
 
+const changed = (source: Source.Source): RunFailure =>
+  new RunFailure({ message: `${source.name}: was changed while it was read; run again`, inputChanged: true })
+
 const cannotRead = (source: Source.Source) => (error: unknown) =>
-  new RunFailure({ message: `${source.name}: cannot be read: ${detailOf(error)}` })
+  error instanceof Source.FileChanged
+    ? changed(source)
+    : new RunFailure({ message: `${source.name}: cannot be read: ${detailOf(error)}` })
 
 /** By the name, and else by the first line that is not empty. */
 const detect = (path: string, head: string): Format => {
@@ -172,7 +177,6 @@ export const entries = <A>(
       out = []
       return Effect.succeed(all)
     }
-    const changed = new RunFailure({ message: `${source.name}: was changed while it was read; run again` })
     const next = Effect.flatMap(
       Effect.tryPromise({ try: blocks.next, catch: cannotRead(source) }),
       (block): Effect.Effect<ReadonlyArray<Entry<A>> | undefined, CliFailure | RunFailure> => {
@@ -187,7 +191,7 @@ export const entries = <A>(
         return Effect.flatMap(
           source.unchanged,
           (same): Effect.Effect<ReadonlyArray<Entry<A>>, CliFailure | RunFailure> =>
-            same ? taken() : Effect.fail(changed)
+            same ? taken() : Effect.fail(changed(source))
         )
       }
     )
@@ -221,6 +225,8 @@ export interface Scanned {
   readonly malformed: number
   /** SHA-256 of the bytes, in hex. */
   readonly hash: string
+  /** The file for later passes, which fail at bytes that are not those of this pass. */
+  readonly source: Source.Source
 }
 
 const shown = 5
@@ -239,6 +245,7 @@ export const scan = <A>(
 ): Effect.Effect<Scanned, CliFailure | RunFailure> =>
   Effect.gen(function* () {
     const hash = createHash("sha256")
+    const blueprint = new Source.Blueprint()
     const ids = new IdIndex()
     const lineOf = new NumberColumn("uint32")
     const doubles: Array<string> = []
@@ -270,6 +277,7 @@ export const scan = <A>(
     const next = Effect.tryPromise({ try: blocks.next, catch: cannotRead(source) })
     for (let block = yield* next; block !== undefined; block = yield* next) {
       hash.update(block)
+      blueprint.add(block)
       splitter.feed(block)
       if (parser.refused() !== undefined) break
     }
@@ -287,7 +295,7 @@ export const scan = <A>(
       const list = problems.join("; ") + more(malformed)
       return yield* new CliFailure({ message: `${source.name}: --strict: ${list}` })
     }
-    return { total, malformed, byLine, hash: hash.digest("hex") }
+    return { total, malformed, byLine, hash: hash.digest("hex"), source: blueprint.pin(source) }
   })
 
 /** The chat requests of a path, or of standard input (`-`), with malformed lines among them. */

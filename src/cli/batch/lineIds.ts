@@ -16,13 +16,22 @@ import type { Source } from "./source.ts"
 const isDead = 1
 const isOther = 2
 
+/** The results that a journal has under names of lines. */
+interface Remembered {
+  readonly marksOf: (id: string) => number
+  /** The name of a file of the journal that is damaged where it named its input, when no other file names it. */
+  readonly headless: string | undefined
+}
+
 /**
- * The results that a journal has under names of lines. `undefined` when the journal belongs to this input; fails when it cannot be read, and opening it then
+ * What a journal has under names of lines. `undefined` when the journal belongs to this input; fails when it cannot be read, and opening it then
  * reports why.
  */
-const remembered = async (folder: string, hash: string) => {
+const remembered = async (folder: string, hash: string): Promise<Remembered | undefined> => {
   const current = await Segments.current(folder)
-  if (current.fingerprint["input"] === hash) return undefined
+  const input = current.fingerprint["input"]
+  if (input === hash) return undefined
+  const headless = input === undefined ? current.live.find(({ header }) => header === undefined) : undefined
   const ids = new IdIndex()
   const marks = new NumberColumn("uint8")
   for (const { segment } of current.live) {
@@ -30,10 +39,11 @@ const remembered = async (folder: string, hash: string) => {
       if (isLineId(id)) marks.set(ids.add(id), _tag === "dead" ? isDead : isOther)
     })
   }
-  return (id: string): number => {
+  const marksOf = (id: string): number => {
     const number = ids.find(id)
     return number === undefined ? 0 : marks.get(number)
   }
+  return { marksOf, headless: headless === undefined ? undefined : Segments.nameOf(headless.segment) }
 }
 
 /** Input of {@link check}. */
@@ -45,6 +55,8 @@ export interface Given {
   readonly journal: string
   readonly output: string
   readonly before: Before | undefined
+  /** Use a journal that is damaged where it named its input. One that is known to belong to another input stays rejected. */
+  readonly force: boolean
 }
 
 /**
@@ -53,14 +65,16 @@ export interface Given {
  */
 export const check = Effect.fnUntraced(function* ({
   before,
+  force,
   hash,
   journal,
   output,
   reader,
   source
 }: Given): Effect.fn.Return<void, CliFailure | RunFailure> {
-  const marksOf = yield* Effect.promise(() => remembered(journal, hash).catch(() => undefined))
-  if (marksOf === undefined) return
+  const found = yield* Effect.promise(() => remembered(journal, hash).catch(() => undefined))
+  if (found === undefined || (found.headless !== undefined && force)) return
+  const { headless, marksOf } = found
   let [conflicts, first] = [0, 0]
   yield* Input.each(source, reader.entries, (entry) => {
     if (!isLineId(entry.id)) return
@@ -73,6 +87,13 @@ export const check = Effect.fnUntraced(function* ({
     if (conflicts++ === 0) first = entry.line
   })
   if (conflicts === 0) return
+  if (headless !== undefined) {
+    return yield* new CliFailure({
+      message:
+        `${source.name}: ${headless} in the journal ${journal} is damaged at its beginning, where it named its input, and ${conflicts === 1 ? "1 item has" : `${conflicts} items have`} a line number as id ` +
+        `(the first is line-${first}): expected --force if the input has not changed since, or else a new output and journal`
+    })
+  }
   return yield* new CliFailure({
     message:
       `${source.name}: the journal ${journal} belongs to another input, and ${conflicts === 1 ? "1 item" : `${conflicts} items`} would get results of other items from ${output}, because ` +

@@ -110,12 +110,23 @@ const notBegun =
     })
   }
 
-/** Why a job ended early. `lineOf`: the line of the item at an index. */
+/** The journal belongs to the input as the run began with it. `isByLine`: items are named after their lines. */
+const changedInput = (name: string, isByLine: boolean): RunFailure =>
+  new RunFailure({
+    message:
+      `${name}: was changed while it was read, and nothing was sent of what changed; what has ended is in the journal: restore the file and run the same command again to go on, or run over the changed file ` +
+      (isByLine
+        ? "with a new output and journal, because its items are named after their lines"
+        : `with --force${keeps}`)
+  })
+
+/** Why a job ended early. `isByLine`: items are named after their lines. `lineOf`: the line of the item at an index. */
 const endedEarly =
-  (name: string, hasJournal: boolean, lineOf: (index: number) => number) =>
+  (name: string, hasJournal: boolean, isByLine: boolean, lineOf: (index: number) => number) =>
   (error: GatewayError | JournalError | Failure): Failure => {
     if (error instanceof CliFailure) return error
     if (error instanceof RunFailure) {
+      if (hasJournal && error.inputChanged) return changedInput(name, isByLine)
       return hasJournal ? new RunFailure({ message: `${error.message}; ${again}` }) : error
     }
     if (error instanceof JournalError)
@@ -297,7 +308,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   settings: Settings,
   gateway: Context.Context<Router.Router>
 ) {
-  const { output, source } = settings
+  const { output } = settings
   yield* holdPlaces(settings)
   const places = yield* checkPlaces(settings)
   const { journal } = places
@@ -316,12 +327,21 @@ export const run = Effect.fnUntraced(function* <In, Out>(
         )
       : undefined
   const canKeep = before !== undefined && !settings.ordered
-  const scanned = source.isFile
-    ? yield* Input.scan(source, plan.reader, settings.strict, (id) => before?.meet(id))
+  const scanned = settings.source.isFile
+    ? yield* Input.scan(settings.source, plan.reader, settings.strict, (id) => before?.meet(id))
     : undefined
+  const source = scanned?.source ?? settings.source
 
   if (journal !== undefined && places.begun && scanned !== undefined && scanned.byLine > 0) {
-    yield* LineIds.check({ source, reader: plan.reader, hash: scanned.hash, journal, output, before })
+    yield* LineIds.check({
+      source,
+      reader: plan.reader,
+      hash: scanned.hash,
+      journal,
+      output,
+      before,
+      force: settings.force
+    })
   }
 
   const options = (anew: () => boolean): Batch.Options<Entry<In>, In, Out> => ({
@@ -444,7 +464,9 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       // What came before a failure of the job is written all the same.
       Effect.ensuring(Effect.ignore(out.flush)),
       Effect.andThen(out.flush),
-      Effect.mapError(endedEarly(source.name, journal !== undefined, (index) => lines.get(index)))
+      Effect.mapError(
+        endedEarly(source.name, journal !== undefined, (scanned?.byLine ?? 0) > 0, (index) => lines.get(index))
+      )
     )
     yield* Fiber.await(shown)
   }).pipe(Effect.scoped, Effect.provideContext(gateway))

@@ -1,12 +1,14 @@
 /**
  * Where the bytes of an input come from: a file, which is read twice, or standard input and pipes, which are read once.
  */
+import { createHash } from "node:crypto"
 import { createReadStream, fstatSync } from "node:fs"
 import * as Fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { NumberColumn } from "../../internal/idIndex.ts"
 import { CliFailure } from "../failure.ts"
 import { detailOf, RunFailure } from "./failure.ts"
 
@@ -40,12 +42,58 @@ const blocksOf = (handle: Fs.FileHandle): Blocks => {
   const buffer = Buffer.allocUnsafe(blockBytes)
   let position = 0
   return {
+    // Filled as far as the file goes, so that every pass has the same blocks.
     next: async () => {
-      const { bytesRead } = await handle.read(buffer, 0, blockBytes, position)
-      position += bytesRead
-      return bytesRead === 0 ? undefined : buffer.subarray(0, bytesRead)
+      let size = 0
+      while (size < blockBytes) {
+        const { bytesRead } = await handle.read(buffer, size, blockBytes - size, position)
+        if (bytesRead === 0) break
+        size += bytesRead
+        position += bytesRead
+      }
+      return size === 0 ? undefined : buffer.subarray(0, size)
     },
     close: async () => {}
+  }
+}
+
+/** A later pass over a file found other bytes than the first pass. */
+export class FileChanged extends Error {}
+
+/** The first 48 bits of a SHA-256, as a number. */
+const digestOf = (block: Buffer): number => createHash("sha256").update(block).digest().readUIntBE(0, 6)
+
+/** Digests of the blocks of a file in its first pass: 8 bytes for each 64 kB. */
+export class Blueprint {
+  private readonly digests = new NumberColumn("float64")
+  private count = 0
+
+  add(block: Buffer): void {
+    this.digests.set(this.count++, digestOf(block))
+  }
+
+  /** Returns the source with blocks that fail with {@link FileChanged} at the first difference, before anyone reads the changed block. */
+  pin(source: Source): Source {
+    return {
+      ...source,
+      blocks: () => {
+        const blocks = source.blocks()
+        let number = 0
+        return {
+          next: async () => {
+            const block = await blocks.next()
+            const isSame =
+              block === undefined
+                ? number === this.count
+                : number < this.count && digestOf(block) === this.digests.get(number)
+            if (!isSame) throw new FileChanged()
+            if (block !== undefined) number++
+            return block
+          },
+          close: blocks.close
+        }
+      }
+    }
   }
 }
 

@@ -86,14 +86,14 @@ const text = (job: string, { added, changed, known, retried }: Cluster.Submitted
 export const submit = Command.make(
   "submit",
   flags,
-  Effect.fnUntraced(function* (given) {
-    const { force, job, json, retryFailed, strict } = given
-    const route = Option.isSome(given.route) ? yield* RouteFile.read(given.route.value) : undefined
-    const database = yield* Database.connect(given.databaseUrl)
-    const { format, source: opened } = yield* Input.open(given.input, given.format)
+  Effect.fnUntraced(function* (flags) {
+    const { force, job, json, retryFailed, strict } = flags
+    const route = Option.isSome(flags.route) ? yield* RouteFile.read(flags.route.value) : undefined
+    const database = yield* Database.connect(flags.databaseUrl)
+    const { format, source: opened } = yield* Input.open(flags.input, flags.format)
     const reader = Input.readers[format]
-    const source = strict && !opened.isFile ? yield* spooled(opened) : opened
-    if (source.isFile) yield* Input.scan(source, reader, strict)
+    const given = strict && !opened.isFile ? yield* spooled(opened) : opened
+    const source = given.isFile ? (yield* Input.scan(given, reader, strict)).source : given
     let begun = false
     const submitted = yield* Cluster.submit({
       job,
@@ -102,7 +102,7 @@ export const submit = Command.make(
       fingerprint: route === undefined ? {} : fingerprintOf(route),
       force,
       retryFailed,
-      seal: !given.open,
+      seal: !flags.open,
       onProgress: () =>
         Effect.sync(() => {
           begun = true
