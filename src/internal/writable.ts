@@ -4,10 +4,8 @@
  */
 import { maxJsonDepth } from "./jsonDepth.ts"
 
-/**
- * Most characters of all texts and keys together, plus 24 for each other value. An escaped character takes six, and a V8 string has at most 512 million.
- */
-export const maxSize = 64 * 1024 * 1024
+/** Most characters of the JSON text of one value. A V8 string has at most 536 million, and a line of an output may hold a value with all its quotes escaped. */
+export const maxSize = 256_000_000
 
 /** A value that cannot be written. */
 export interface Unwritable {
@@ -19,33 +17,76 @@ export interface Unwritable {
   readonly tooDeep: boolean
 }
 
-const scalar = 24
 const shownParts = 8
 const tooDeep = `at most ${maxJsonDepth} levels of arrays and objects, and no cycle`
-const tooLarge = "at most 64 million characters in all"
+const tooLarge = `at most ${maxSize / 1e6} million characters of JSON text`
+
+/** Most characters of a number in JSON text, such as -1.2345678901234567e-300. */
+const maxNumber = 24
+/** Most characters that one character becomes: \u0001. */
+const maxEscape = 6
+
+/** Characters that one code unit becomes in JSON text. */
+const escapedLength = (text: string, at: number): number => {
+  const c = text.charCodeAt(at)
+  if (c === 0x22 || c === 0x5c) return 2
+  if (c < 0x20) return c === 0x0b || c < 8 || c > 0x0d ? maxEscape : 2
+  if (c < 0xd800 || c > 0xdfff) return 1
+  const other = c < 0xdc00 ? text.charCodeAt(at + 1) : text.charCodeAt(at - 1)
+  return c < 0xdc00 === (other >= 0xdc00 && other <= 0xdfff) && other >= 0xd800 && other <= 0xdfff ? 1 : maxEscape
+}
+
+const lengthOf = (text: string): number => {
+  let length = 2
+  for (let i = 0; i < text.length; i++) length += escapedLength(text, i)
+  return length
+}
+
+/** Whether JSON has all of an object: class instances, maps and dates would be read back as something else. */
+const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  // The plain objects of another realm have another `Object.prototype`.
+  return prototype === null || Object.getPrototypeOf(prototype) === null
+}
 
 /** Searches one value. The path is built on the way back, so that a search without a find builds none. */
 class Search {
   size = 0
+  /** A field is `undefined`, and JSON text leaves it out. */
+  omits = false
   readonly path: Array<string> = []
+  /** Counts what JSON writes, and not an upper bound that takes no look at the characters. */
+  private readonly exact: boolean
+
+  constructor(exact: boolean) {
+    this.exact = exact
+  }
+
+  private addText(text: string): void {
+    this.size += this.exact ? lengthOf(text) : text.length * maxEscape + 2
+  }
 
   find(value: unknown, depth: number): string | undefined {
     switch (typeof value) {
       case "string":
-        this.size += value.length
+        this.addText(value)
         return this.size > maxSize ? tooLarge : undefined
       case "number":
-        this.size += scalar
         if (!Number.isFinite(value)) return "a finite number"
+        this.size += this.exact ? String(value).length : maxNumber
         return this.size > maxSize ? tooLarge : undefined
       case "boolean":
-        this.size += scalar
+        this.size += value ? 4 : 5
         return undefined
       case "object":
-        this.size += scalar
-        if (value === null) return undefined
+        if (value === null) {
+          this.size += 4
+          return undefined
+        }
+        this.size += 2
         if (depth > maxJsonDepth) return tooDeep
-        return Array.isArray(value) ? this.inArray(value, depth) : this.inObject(value, depth)
+        if (Array.isArray(value)) return this.inArray(value, depth)
+        return isPlain(value) ? this.inObject(value, depth) : "a JSON value"
       default:
         return "a JSON value"
     }
@@ -53,6 +94,7 @@ class Search {
 
   private inArray(values: ReadonlyArray<unknown>, depth: number): string | undefined {
     for (let i = 0; i < values.length; i++) {
+      this.size++
       const accepted = this.find(values[i], depth + 1)
       if (accepted === undefined) continue
       this.path.push(`[${i}]`)
@@ -63,9 +105,12 @@ class Search {
 
   private inObject(value: object, depth: number): string | undefined {
     for (const [key, field] of Object.entries(value)) {
-      // `JSON.stringify` leaves it out.
-      if (field === undefined) continue
-      this.size += key.length
+      if (field === undefined) {
+        this.omits = true
+        continue
+      }
+      this.size += 2
+      this.addText(key)
       const accepted = this.find(field, depth + 1)
       if (accepted === undefined) continue
       this.path.push(`.${/^\w{1,64}$/.test(key) ? key : "*"}`)
@@ -75,13 +120,31 @@ class Search {
   }
 }
 
-/** Finds what JSON text cannot hold in a value; `undefined` if the value can be written and read back as it is. */
-export const unwritable = (value: unknown): Unwritable | undefined => {
-  const search = new Search()
-  const accepted = search.find(value, 1)
-  if (accepted === undefined) return undefined
+/** Result of {@link inspect}. */
+export interface Inspected {
+  readonly problem: Unwritable | undefined
+  /** JSON text leaves fields out, which are `undefined`. */
+  readonly omits: boolean
+}
+
+/** Finds what JSON text cannot hold in a value, and whether it leaves fields out. */
+export const inspect = (value: unknown): Inspected => {
+  let search = new Search(false)
+  let accepted = search.find(value, 1)
+  // Only values of many million characters are counted one by one.
+  if (accepted === tooLarge) {
+    search = new Search(true)
+    accepted = search.find(value, 1)
+  }
+  return { problem: accepted === undefined ? undefined : problemAt(search.path, accepted), omits: search.omits }
+}
+
+/** Finds what JSON text cannot hold in a value; `undefined` if the value can be written and read back, except for fields that are `undefined`. */
+export const unwritable = (value: unknown): Unwritable | undefined => inspect(value).problem
+
+const problemAt = (all: ReadonlyArray<string>, accepted: string): Unwritable => {
   // The innermost part comes first.
-  const path = accepted === tooLarge ? [] : search.path
+  const path = accepted === tooLarge ? [] : all
   const at = path.slice(-shownParts).reverse().join("").replace(/^\./, "")
   return { at: path.length > shownParts ? `${at}…` : at, accepted, tooDeep: accepted === tooDeep }
 }

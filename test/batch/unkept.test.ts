@@ -121,32 +121,55 @@ describe("values that a journal cannot keep", () => {
     ["a cycle", () => Object.assign({}, { self: undefined }), true],
     ["a function", () => ({ f: () => 1 }), false],
     ["a big integer", () => ({ n: 10n }), false],
-    ["undefined in a list", () => [undefined], false]
+    ["undefined in a list", () => [undefined], false],
+    ["a map", () => ({ m: new Map([[1, 2]]) }), false],
+    ["a date", () => ({ d: new Date(0) }), false],
+    ["no number", () => ({ n: Number.NaN }), false]
   ] as const)("ends an item whose value holds %s as a dead letter", ([, make, isCycle]) =>
+    Effect.forEach(
+      [Schema.Unknown, Schema.Any],
+      Effect.fnUntraced(function* (schema) {
+        const w = yield* world()
+        const journal = yield* BatchJournal.memory
+        const route = leaf().pipe(
+          Route.map((text): unknown => {
+            if (!text.endsWith("bad")) return text
+            const value = make()
+            return isCycle ? Object.assign(value, { self: value }) : value
+          })
+        )
+        const [first = [], second = []] = yield* twice(
+          ["bad", "good"],
+          {
+            route,
+            id: (item) => item,
+            input: (item) => item,
+            concurrency: 1,
+            journal: { store: journal, value: schema }
+          },
+          w
+        )
+        assert.deepStrictEqual(first.map(brief), ["bad InvalidResponse", "good Success"])
+        assert.deepStrictEqual(second.map(brief), ["again bad InvalidResponse", "again good Success"])
+      })
+    )
+  )
+
+  it.effect("keeps a value without its fields that are undefined, in every journal", () =>
     Effect.gen(function* () {
       const w = yield* world()
-      const journal = yield* BatchJournal.memory
-      const route = leaf().pipe(
-        Route.map((text): unknown => {
-          if (!text.endsWith("bad")) return text
-          const value = make()
-          return isCycle ? Object.assign(value, { self: value }) : value
-        })
-      )
-      const [first = [], second = []] = yield* twice(
-        ["bad", "good"],
-        {
-          route,
-          id: (item) => item,
-          input: (item) => item,
-          concurrency: 1,
-          journal: { store: journal, value: Schema.Unknown }
-        },
-        w
-      )
-      assert.deepStrictEqual(first.map(brief), ["bad InvalidResponse", "good Success"])
-      assert.deepStrictEqual(second.map(brief), ["again bad InvalidResponse", "again good Success"])
-    })
+      const path = yield* folder
+      for (const store of [yield* BatchJournal.memory, FileJournal.make({ path })]) {
+        const route = leaf().pipe(Route.map((text): unknown => ({ text, a: undefined, list: [{ b: undefined }] })))
+        const options = { route, id: (item: string) => item, input: (item: string) => item }
+        const journal = { store, value: Schema.Any }
+        const [first = [], second = []] = yield* twice(["one"], { ...options, journal }, w)
+        assert.deepStrictEqual(first.map(brief), ["one Success"])
+        assert.deepStrictEqual(second.map(brief), ["again one Success"])
+        assert(second[0]?._tag === "Success")
+        assert.deepStrictEqual(second[0].value, { text: "answer to one", list: [{}] })
+      }
+    }).pipe(Effect.scoped)
   )
 
   it.effect("ends an item as a dead letter when its codec throws or fails", () =>
@@ -202,12 +225,30 @@ describe("values that a journal cannot keep", () => {
     assert.strictEqual(found({ "a b": Number.POSITIVE_INFINITY }), "*: expected a finite number")
     assert.strictEqual(found(1n), "expected a JSON value")
     assert.include(found(JSON.parse(nested(1001))), "expected at most 1000 levels")
-    const text = "x".repeat(1024 * 1024)
-    assert.isUndefined(found(Array.from({ length: 63 }, () => text)))
-    assert.strictEqual(
-      found({ all: Array.from({ length: 65 }, () => text) }),
-      "expected at most 64 million characters in all"
-    )
+    for (const value of [new Map([[1, 2]]), new Date(0), new (class P {})(), { toJSON: () => 1 }]) {
+      assert.include(found([value]), "expected a JSON value")
+    }
+    assert.isUndefined(found(Object.assign(Object.create(null), { a: 1 })))
+  })
+
+  it("counts the characters that JSON writes, and not its values", () => {
+    const found = (value: unknown) => {
+      const what = unwritable(value)
+      return what === undefined ? undefined : problemOf(what)
+    }
+    assert.isUndefined(found({ arguments: new Array<number>(3_000_001).fill(1) }))
+    const embedding = Array.from({ length: 1536 }, (_, i) => -Math.sin(i + 1) / 1000)
+    assert.isUndefined(found(new Array<unknown>(2048).fill(embedding)))
+    assert.isUndefined(found(new Array<number>(20_000_000).fill(0)))
+    const texts = (count: number) => ({ all: new Array<string>(count).fill("\u0001".repeat(1_000_000)) })
+    assert.isUndefined(found(texts(42)))
+    assert.strictEqual(found(texts(43)), "expected at most 256 million characters of JSON text")
+    const odd = 'a"\\\n\b\u000b\u001f\u007f\u2028\ud83d\ude00\ud83d \ude00é'
+    // As many of them as fit, by what `JSON.stringify` writes.
+    const each = JSON.stringify(odd.repeat(100_000)).length + 1
+    const most = Math.floor((256_000_000 - 2) / each)
+    assert.isUndefined(found(new Array<string>(most).fill(odd.repeat(100_000))))
+    assert.isDefined(found(new Array<string>(most + 1).fill(odd.repeat(100_000))))
   })
 
   it("writes entries that together have more characters than a string can hold", () => {

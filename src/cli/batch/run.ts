@@ -81,6 +81,9 @@ const flagOf: Readonly<Record<string, string>> = {
 
 const again = "what has ended is in the journal: run the same command again to go on"
 
+/** Characters of lines that are written together: a V8 string has at most 536 million, and a few results may have more. */
+const maxBlock = 1_000_000
+
 /** A warning for users who have changed a prompt. */
 const keeps = ", which sends new ids only: a finished id keeps its answer, even if its prompt has changed"
 
@@ -453,13 +456,20 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     const clock = yield* Clock.Clock
     yield* Deferred.succeed(opened, undefined)
     yield* Stream.runForEachArray(job.results, (results) => {
+      const blocks: Array<string> = []
       let text = ""
-      for (const result of results) text += `${plan.format.line(result)}\n`
+      for (const result of results) {
+        text += `${plan.format.line(result)}\n`
+        if (text.length < maxBlock) continue
+        blocks.push(text)
+        text = ""
+      }
+      blocks.push(text)
       if (recorder !== undefined) {
         const now = clock.currentTimeMillisUnsafe()
         for (const result of results) recorder.add(result, now)
       }
-      return out.write(text)
+      return Effect.forEach(blocks, out.write, { discard: true })
     }).pipe(
       // What came before a failure of the job is written all the same.
       Effect.ensuring(Effect.ignore(out.flush)),

@@ -9,7 +9,7 @@ import * as ErrorSchema from "../../ErrorSchema.ts"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import type { Usage } from "../dialects/dialect.ts"
 import { plainJsonOf } from "../plainJson.ts"
-import { problemOf, unwritable } from "../writable.ts"
+import { inspect, problemOf, unwritable } from "../writable.ts"
 
 /** What is known of an answer beside its value. */
 export interface Facts {
@@ -153,12 +153,14 @@ const doneRecord = (
   ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
 })
 
-/** Accepts a record that every journal can write and read back; fails with the place of a value that JSON cannot hold. */
+/**
+ * Accepts a record that every journal can write and read back, without fields that are `undefined`; fails with the place of a value that JSON cannot hold.
+ */
 const checked = (what: string, record: Json): Effect.Effect<Json, JournalError> => {
-  const found = unwritable(record)
-  return found === undefined
-    ? Effect.succeed(record)
-    : Effect.fail(new JournalError({ reason: "encoding", detail: `${what}: ${problemOf(found)}` }))
+  const { omits, problem } = inspect(record)
+  return problem === undefined
+    ? Effect.succeed(omits ? JSON.parse(JSON.stringify(record)) : record)
+    : Effect.fail(new JournalError({ reason: "encoding", detail: `${what}: ${problemOf(problem)}` }))
 }
 
 /** Both directions. They fail with `JournalError` (`encoding`), also when a record is not JSON. */
