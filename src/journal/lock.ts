@@ -74,6 +74,10 @@ const mayLive = async (owner: Owner, me: Owner): Promise<boolean> => {
 const isLock = (name: string, prefix: string): boolean =>
   name.startsWith(prefix) && /^[\w-]+\.json$/.test(name.slice(prefix.length))
 
+/** Whether a file is a lock. */
+export const isHeld = async (path: string): Promise<boolean> =>
+  /(?:^|\.)lock-[\w-]+\.json$/.test(path) && (await readOwner(path)) !== undefined
+
 /** Removes the lock. */
 export type Release = () => Promise<void>
 

@@ -136,6 +136,32 @@ export const headerOf = async (folder: string, segment: number): Promise<Line.He
   return (await scan(folder, segment, () => {})).header
 }
 
+/** Whether a file begins like a segment: a line near its beginning has the right checksum. */
+export const isSegment = async (path: string): Promise<boolean> => {
+  const file = await Fs.open(path, "r")
+  try {
+    const chunk = Buffer.alloc(64 * 1024)
+    const { bytesRead } = await file.read(chunk, 0, chunk.length, 0)
+    const bytes = chunk.subarray(0, bytesRead)
+    let from = 0
+    for (let end = Line.endOfLine(bytes, from); end >= 0; end = Line.endOfLine(bytes, from)) {
+      if (Line.pieces(bytes.subarray(from, end), from).some(({ whole }) => whole)) return true
+      from = end + 1
+    }
+    return false
+  } finally {
+    await file.close()
+  }
+}
+
+/** Whether a folder holds a journal. Other files may have the names of segments. */
+export const isJournal = async (folder: string): Promise<boolean> => {
+  for (const segment of await list(folder)) {
+    if (await isSegment(join(folder, nameOf(segment)))) return true
+  }
+  return false
+}
+
 /** When one of the segments was last written to, in milliseconds since the epoch. */
 export const lastWritten = async (folder: string, segments: ReadonlyArray<Live>): Promise<number> => {
   const stats = await Promise.all(segments.map(({ segment }) => Fs.stat(join(folder, nameOf(segment)))))

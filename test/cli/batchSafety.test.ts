@@ -4,8 +4,11 @@ import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as FileJournal from "effect-ai-gateway/journal"
 import * as Input from "../../src/cli/batch/input.ts"
 import * as LineIds from "../../src/cli/batch/lineIds.ts"
+import * as Output from "../../src/cli/batch/output.ts"
+import { hold, holdFile } from "../../src/cli/batch/writer.ts"
 import * as Line from "../../src/journal/line.ts"
 import { assertComplete, folder, items, jsonl, parsed, type World, world } from "./batchSupport.ts"
 
@@ -114,6 +117,81 @@ describe("two runs over one output", () => {
         assert.notInclude(left.join(" "), ".lock-", "neither its own lock nor that of the killed process is left")
       }).pipe(Effect.scoped),
     timeout
+  )
+
+  const holding = (name: string) => ({ name, purpose: "test" })
+
+  it.live("rejects a hard link of the file under another folder for temporary files", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const [output, link] = [join(path, "out.jsonl"), join(path, "sub", "hard.jsonl")]
+      yield* Effect.promise(async () => {
+        await Fs.writeFile(output, "")
+        await Fs.mkdir(join(path, "sub"))
+        await Fs.link(output, link)
+      })
+      yield* hold(holding("out"), output)
+      const before = process.env["TMPDIR"]
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          process.env["TMPDIR"] = join(path, "sub")
+        }),
+        () =>
+          Effect.sync(() => {
+            if (before === undefined) delete process.env["TMPDIR"]
+            else process.env["TMPDIR"] = before
+          })
+      )
+      const error = yield* Effect.flip(hold(holding("link"), link))
+      assert.include(error.message, `link: is being written by process ${process.pid} (test)`)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("rejects a hard link that was made after the first run began", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const [output, link, later] = ["out.jsonl", "hard.jsonl", "later.jsonl"].map((name) => join(path, name))
+      assert(output !== undefined && link !== undefined && later !== undefined)
+      const identity = yield* hold(holding("out"), output)
+      assert.isUndefined(identity, "there is no file yet")
+      yield* Effect.promise(() => Fs.writeFile(output, ""))
+      yield* holdFile(holding("out"), output, identity)
+      yield* Effect.promise(() => Fs.link(output, link))
+      const error = yield* Effect.flip(hold(holding("link"), link))
+      assert.include(error.message, "link: is being written by process")
+      yield* Effect.promise(() => Fs.writeFile(later, ""))
+      const other = yield* hold(holding("later"), later)
+      yield* holdFile(holding("later"), later, other)
+      yield* Effect.promise(() => Fs.link(later, `${later}.link`))
+      assert.include((yield* Effect.flip(hold(holding("link"), `${later}.link`))).message, "is being written")
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("rejects an output or a report that would overwrite a journal or a lock", () =>
+    Effect.gen(function* () {
+      const path = yield* folder
+      const journal = join(path, "other.journal")
+      const at = (name: string) => join(path, name)
+      const problemOf = (place: string) => Effect.map(Effect.flip(Output.placeOf(place)), ({ message }) => message)
+      const store = FileJournal.make({ path: journal })
+      const open = yield* store.open({ fingerprint: {}, force: false, onEntry: () => undefined })
+      yield* open.append([{ _tag: "sent", id: "a", eventId: "e" }])
+      yield* Effect.promise(async () => {
+        await Fs.link(join(journal, "000001.jsonl"), at("hard"))
+        await Fs.symlink("other.journal/000001.jsonl", at("link"))
+        await Fs.mkdir(at("parts"))
+        await Fs.writeFile(at("parts/000001.jsonl"), items(3))
+      })
+      const outside = `expected a file outside of the journal ${journal}`
+      for (const name of ["other.journal/000001.jsonl", "other.journal/000007.jsonl", "other.journal/new", "link"]) {
+        assert.strictEqual(yield* problemOf(at(name)), `${at(name)}: ${outside}`)
+      }
+      assert.include(yield* problemOf(at("hard")), "expected another file than a part of a journal")
+      yield* hold(holding("out"), at("out"))
+      const lock = (yield* Effect.promise(() => Fs.readdir(path))).find((name) => name.startsWith("out.lock-"))
+      assert.include(yield* problemOf(at(lock ?? "")), "expected another file than the lock of a run")
+      for (const name of ["parts/000001.jsonl", "parts/out.jsonl"]) yield* Output.placeOf(at(name))
+    }).pipe(Effect.scoped)
   )
 
   it.live(

@@ -323,23 +323,6 @@ describe("damage", () => {
     })
   )
 
-  it.effect("of its beginning does not make it forget the job that it belongs to", () =>
-    Effect.gen(function* () {
-      const path = yield* folder
-      const journal = FileJournal.make({ path })
-      yield* write(journal, entries, { input: "mine" })
-      const file = join(path, "000001.jsonl")
-      const bytes = yield* Effect.promise(() => Fs.readFile(file))
-      bytes[0] = 0
-      yield* Effect.promise(() => Fs.writeFile(file, bytes))
-      assert.match((yield* reasonOf(told(journal))).message, /bytes in 000001\.jsonl at byte 0 cannot be read/)
-      const open = (input: string) =>
-        Effect.scoped(journal.open({ fingerprint: { input }, force: false, onEntry: () => undefined }))
-      assert.strictEqual((yield* Effect.flip(open("other"))).reason, "otherJob")
-      assert.deepStrictEqual((yield* told(journal, { force: true })).entries, entries)
-    })
-  )
-
   it.effect("that comes after damage that was accepted is refused again", () =>
     Effect.gen(function* () {
       const { bytes, file, journal, path } = yield* written

@@ -60,3 +60,35 @@ describe("a journal in files with lines of several megabytes", () => {
     }).pipe(Effect.scoped)
   )
 })
+
+describe("a journal in files whose beginning is damaged", () => {
+  it.effect("still names the job that it belongs to, and continues when forced", () =>
+    Effect.gen(function* () {
+      const path = yield* Effect.acquireRelease(
+        Effect.promise(() => Fs.mkdtemp(join(tmpdir(), "journal-"))),
+        (path) => Effect.promise(() => Fs.rm(path, { recursive: true, force: true }))
+      )
+      const journal = FileJournal.make({ path })
+      const ids: Array<string> = []
+      const open = (input: string, force: boolean) =>
+        journal.open({ fingerprint: { input }, force, onEntry: ({ id }) => ids.push(id) })
+      yield* Effect.scoped(Effect.flatMap(open("mine", false), ({ append }) => append([done("a"), done("b")])))
+      const file = join(path, "000001.jsonl")
+      const spoil = Effect.promise(async () => {
+        const bytes = await Fs.readFile(file)
+        bytes[0] = 0
+        await Fs.writeFile(file, bytes)
+      })
+      const reasonOf = (input: string) =>
+        Effect.map(Effect.flip(Effect.scoped(open(input, false))), ({ reason }) => reason)
+      yield* spoil
+      assert.strictEqual(yield* reasonOf("other"), "otherJob")
+      assert.strictEqual(yield* reasonOf("mine"), "damaged")
+      ids.length = 0
+      yield* Effect.scoped(open("mine", true))
+      assert.deepStrictEqual(ids, ["a", "b"])
+      yield* FileJournal.compact({ path })
+      assert.strictEqual(yield* reasonOf("other"), "otherJob")
+    }).pipe(Effect.scoped)
+  )
+})

@@ -11,6 +11,8 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { IdIndex, maxIdLength, NumberColumn } from "../../internal/idIndex.ts"
+import * as Lock from "../../journal/lock.ts"
+import * as Segments from "../../journal/segments.ts"
 import { CliFailure } from "../failure.ts"
 import { codeOf, detailOf, RunFailure } from "./failure.ts"
 import type { Format } from "./format.ts"
@@ -105,10 +107,28 @@ export type Place =
   | { readonly _tag: "device" }
   | { readonly _tag: "file"; readonly size: number; readonly identity: string }
 
-/** Looks at the place of an output. Fails with `CliFailure` when no file can be there. */
+/** What a file at a path would destroy of another run, with what is expected instead. */
+const harmOf = async (path: string): Promise<string | undefined> => {
+  const quietly = (check: Promise<boolean>) => check.catch(() => false)
+  const real = await realPath(path)
+  const folder = dirname(real)
+  if (await quietly(Segments.isJournal(folder))) {
+    const given = dirname(path)
+    const isSame = (await Fs.realpath(given).catch(() => undefined)) === folder
+    return `expected a file outside of the journal ${isSame ? given : folder}`
+  }
+  const stats = await Fs.stat(real).catch(() => undefined)
+  if (stats?.isFile() !== true) return undefined
+  if (await quietly(Segments.isSegment(real))) return "expected another file than a part of a journal"
+  return (await Lock.isHeld(real)) ? "expected another file than the lock of a run" : undefined
+}
+
+/** Looks at the place of an output. Fails with `CliFailure` when no file can be there, or when it would overwrite a journal or a lock. */
 export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
   Effect.tryPromise({
     try: async (): Promise<Place> => {
+      const harm = await harmOf(path)
+      if (harm !== undefined) throw new CliFailure({ message: `${path}: ${harm}` })
       const stats = await Fs.stat(path).catch((error: unknown) => {
         if (codeOf(error) === "ENOENT") return undefined
         throw error
@@ -121,7 +141,10 @@ export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
       await Fs.access(path, Fs.constants.W_OK)
       return stats.isFile() ? { _tag: "file", size: stats.size, identity: identityOf(stats) } : { _tag: "device" }
     },
-    catch: (error) => new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
+    catch: (error) =>
+      error instanceof CliFailure
+        ? error
+        : new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
   })
 
 /** Most links in a row; no system follows more. */

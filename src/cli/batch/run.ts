@@ -36,7 +36,7 @@ import { Recorder } from "./reportData.ts"
 import { inStages } from "./signals.ts"
 import { identityAt, identityOf, type Source } from "./source.ts"
 import * as Summary from "./summary.ts"
-import { hold, redirected } from "./writer.ts"
+import { hold, holdFile, redirected } from "./writer.ts"
 
 /** What the format of the input decides. */
 export interface Plan<In, Out> {
@@ -208,20 +208,21 @@ const filesIn = async (folder: string): Promise<ReadonlyArray<string>> => {
   return stats.flatMap((one) => (one === undefined ? [] : [identityOf(one)]))
 }
 
-/** Locks the files that a run writes. The journal has a lock of its own. */
+/** Locks the files that a run writes, and returns what locks an output file that it makes later. The journal has a lock of its own. */
 const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, source }: Settings) {
   const own = journal ?? (output === "-" ? undefined : `${output}.journal`)
   const purpose = `batch ${source.name}${own === undefined ? "" : `, journal ${resolve(own)}`}`
   const path = output === "-" ? yield* redirected : output
-  if (path !== undefined) {
-    const name = output === "-" ? "standard output" : output
-    yield* hold({ name, purpose, ...(own !== undefined && { same: `--journal ${own}` }) }, path)
-  }
-  if (report === undefined) return
+  const name = output === "-" ? "standard output" : output
+  const holding = { name, purpose, ...(own !== undefined && { same: `--journal ${own}` }) }
+  const identity = path === undefined ? undefined : yield* hold(holding, path)
+  const made = output === "-" ? Effect.void : holdFile(holding, output, identity)
+  if (report === undefined) return made
   const real = (path: string) => Effect.promise(() => Output.realPath(path))
   // `checkPlaces` rejects one path for both, with a message of its own.
-  if (path !== undefined && (yield* real(report)) === (yield* real(path))) return
+  if (path !== undefined && (yield* real(report)) === (yield* real(path))) return made
   yield* hold({ name: `--report ${report}`, purpose }, report)
+  return made
 })
 
 /** Checks what can be checked without reading the input. */
@@ -312,7 +313,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   gateway: Context.Context<Router.Router>
 ) {
   const { output } = settings
-  yield* holdPlaces(settings)
+  const holdOutput = yield* holdPlaces(settings)
   const places = yield* checkPlaces(settings)
   const { journal } = places
   const asked = Deferred.makeUnsafe<void>()
@@ -442,6 +443,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
                   : "keep",
               plan.format.read
             )
+    yield* holdOutput
     const total = scanned === undefined ? undefined : scanned.total - kept.lost
     begun = { summary: job.summary, recorder, kept }
     const stdio = yield* Stdio.Stdio

@@ -32,11 +32,22 @@ interface Place {
   readonly prefix: string
 }
 
+/** Not the folder that the environment names: two runs may have different ones. */
+const temporary = process.platform === "win32" ? tmpdir() : "/tmp"
+
 /** For files that cannot have a lock beside them: a folder that processes of all users of this machine share. */
 const shared = async (name: string): Promise<Place> => {
-  const folder = join(tmpdir(), "effect-ai-gateway-locks")
-  await Fs.mkdir(folder, { recursive: true })
-  await Fs.chmod(folder, 0o1777).catch(() => undefined)
+  const folder = join(temporary, "effect-ai-gateway-locks")
+  const isNew = await Fs.mkdir(folder).then(
+    () => true,
+    (error: unknown) => {
+      if (codeOf(error) === "EEXIST") return false
+      throw error
+    }
+  )
+  if (isNew) await Fs.chmod(folder, 0o1777)
+  // A link that another user has made would lead to a folder of that user's choice.
+  else if (!(await Fs.lstat(folder)).isDirectory()) throw Object.assign(new Error("link"), { code: "ENOTDIR" })
   return { folder, prefix: `lock-${digest(name)}-` }
 }
 
@@ -50,19 +61,34 @@ const beside = (path: string): Place => {
 
 const isNoFile = (path: string): boolean => ["/dev", "/proc"].some((folder) => path.startsWith(folder + sep))
 
-/** The locks of a path; none for a device, which may have many writers. */
-const placesOf = async (path: string): Promise<ReadonlyArray<Place>> => {
+/** The locks of a path. */
+interface Places {
+  /** Of its name; none for a device, which may have many writers. */
+  readonly own?: Place
+  /** Of the file itself, if there is one: a hard link of it may be in another folder, or be made later. */
+  readonly file?: Place
+  readonly identity?: string
+  /** The file has one name only, so a run that cannot lock it under others may continue. */
+  readonly isSingle?: boolean
+}
+
+const placesOf = async (path: string): Promise<Places> => {
   const real = await realPath(path)
-  if (isNoFile(real)) return []
+  if (isNoFile(real)) return {}
   const stats = await Fs.stat(real).catch(() => undefined)
-  if (stats !== undefined && !stats.isFile() && !stats.isFIFO()) return []
+  if (stats !== undefined && !stats.isFile() && !stats.isFIFO()) return {}
   const isWritable = await Fs.access(dirname(real), Fs.constants.W_OK).then(
     () => true,
     () => false
   )
   const own = isWritable ? beside(real) : await shared(real)
-  // Hard links of the same file may be in other folders.
-  return stats !== undefined && stats.nlink > 1 ? [own, await shared(identityOf(stats))] : [own]
+  if (stats === undefined) return { own }
+  const [isSingle, identity] = [stats.nlink <= 1, identityOf(stats)]
+  const file = await shared(identity).catch((error: unknown) => {
+    if (isSingle) return undefined
+    throw error
+  })
+  return { own, identity, isSingle, ...(file !== undefined && { file }) }
 }
 
 /** Texts of a lock. */
@@ -77,7 +103,8 @@ export interface Holding {
 
 const acquire = Effect.fnUntraced(function* (
   { name, purpose, same }: Holding,
-  { folder, prefix }: Place
+  { folder, prefix }: Place,
+  isOptional: boolean
 ): Effect.fn.Return<Lock.Release, CliFailure | RunFailure> {
   const attempt = <A>(run: () => Promise<A>) =>
     Effect.tryPromise({
@@ -92,7 +119,8 @@ const acquire = Effect.fnUntraced(function* (
   for (let left = tries; ; left--) {
     const part = (yield* Random.nextInt) >>> 0
     const unique = `${process.pid}-${process.hrtime.bigint()}-${part.toString(36)}`
-    const taken = yield* attempt(() => Lock.acquire(folder, unique, false, { prefix, purpose }))
+    const locked = attempt(() => Lock.acquire(folder, unique, false, { prefix, purpose }))
+    const taken = yield* isOptional ? Effect.catch(locked, () => Effect.succeed(async () => {})) : locked
     if (isRelease(taken)) return taken
     if (left > 1) {
       yield* Effect.sleep(waitMillis * (1 + (yield* Random.next)))
@@ -111,23 +139,40 @@ const acquire = Effect.fnUntraced(function* (
   }
 })
 
-/** Locks a path for writing while the scope is open. Fails with `CliFailure` naming the process that writes the file, under any of its names. */
-export const hold = (holding: Holding, path: string): Effect.Effect<void, CliFailure | RunFailure, Scope.Scope> =>
-  Effect.flatMap(
-    Effect.tryPromise({
-      try: () => placesOf(path),
-      catch: (error) => new CliFailure({ message: `${holding.name}: cannot be locked: ${detailOf(error)}` })
-    }),
-    (places) =>
-      Effect.forEach(
-        places,
-        (place) =>
-          Effect.acquireRelease(acquire(holding, place), (release) =>
-            Effect.promise(() => release().catch(() => undefined))
-          ),
-        { discard: true }
-      )
+const held = (holding: Holding, place: Place, isOptional = false) =>
+  Effect.acquireRelease(acquire(holding, place, isOptional), (release) =>
+    Effect.promise(() => release().catch(() => undefined))
   )
+
+const locksOf = ({ name }: Holding, path: string) =>
+  Effect.tryPromise({
+    try: () => placesOf(path),
+    catch: (error) => new CliFailure({ message: `${name}: cannot be locked: ${detailOf(error)}` })
+  })
+
+/**
+ * Locks a path for writing while the scope is open, and returns the identity of the file if there is one. Fails with `CliFailure` naming the process that writes the
+ * file, under any of its names.
+ */
+export const hold = Effect.fnUntraced(function* (
+  holding: Holding,
+  path: string
+): Effect.fn.Return<string | undefined, CliFailure | RunFailure, Scope.Scope> {
+  const { file, identity, isSingle, own } = yield* locksOf(holding, path)
+  if (own !== undefined) yield* held(holding, own)
+  if (file !== undefined) yield* held(holding, file, isSingle)
+  return identity
+})
+
+/** Locks the file that a run has made at a path which it holds: hard links that are made later lead to it. `identity`: that of the file that it holds already. */
+export const holdFile = Effect.fnUntraced(function* (
+  holding: Holding,
+  path: string,
+  identity: string | undefined
+): Effect.fn.Return<void, CliFailure | RunFailure, Scope.Scope> {
+  const found = yield* locksOf(holding, path)
+  if (found.file !== undefined && found.identity !== identity) yield* held(holding, found.file, found.isSingle)
+})
 
 /** The file that standard output is redirected to, if the system reports it. */
 export const redirected: Effect.Effect<string | undefined> = Effect.promise(() =>
