@@ -1,6 +1,7 @@
 /**
  * Bodies on their last stretch to the client. Nothing is read ahead: each piece is asked for when the client asks.
  */
+import type { Share } from "./collect.ts"
 import { Disconnect } from "./protocol.ts"
 
 type Body = ReadableStream<Uint8Array>
@@ -68,4 +69,53 @@ export const abortable = (body: Body, signal: AbortSignal): Body => {
     },
     { highWaterMark: 0 }
   )
+}
+
+/** For responses in this process that nobody reads: what is collected takes no memory any more. */
+const forgotten = new FinalizationRegistry<Share>((share) => share.release())
+
+const watched = (body: Body, share: Share): Body => {
+  forgotten.register(body, share)
+  return body
+}
+
+/** A body that is there. It is on its way until the client asks for more. */
+export const holdingBytes = (bytes: Uint8Array, share: Share): Body => {
+  let sent = bytes.length === 0
+  const source: UnderlyingDefaultSource<Uint8Array> = {
+    pull: (controller) => {
+      if (!sent) {
+        sent = true
+        return controller.enqueue(bytes)
+      }
+      share.release()
+      controller.close()
+    },
+    cancel: share.release
+  }
+  return watched(new ReadableStream(source, { highWaterMark: 0 }), share)
+}
+
+/** A stream whose pieces count to a share, which is released at the end. */
+export const holding = (body: Body, share: Share): Body => {
+  const reader = body.getReader()
+  const source: UnderlyingDefaultSource<Uint8Array> = {
+    pull: async (controller) => {
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        share.release()
+        throw error
+      })
+      if (!done) {
+        share.carry(value.length)
+        return controller.enqueue(value)
+      }
+      share.release()
+      controller.close()
+    },
+    cancel: (reason) => {
+      share.release()
+      return reader.cancel(reason)
+    }
+  }
+  return watched(new ReadableStream(source, { highWaterMark: 0 }), share)
 }

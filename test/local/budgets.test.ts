@@ -235,7 +235,7 @@ describe("a body that is too large", () => {
 describe("many bodies at once", () => {
   it.effect("are refused with 503 when together they are more than the gateway has room for", () =>
     Effect.gen(function* () {
-      const gateway = yield* LocalGateway.make({ inFlightBytes: 250_000, upstreams: { groq: Upstream.echo() } })
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 550_000, upstreams: { groq: Upstream.echo() } })
       yield* gateway.script("openai", [{ stall: true, repeat: "forever" }])
       const first = yield* started(chat(gateway, {}, large(100_000)))
       const second = yield* started(chat(gateway, {}, large(100_000)))
@@ -257,6 +257,140 @@ describe("many bodies at once", () => {
       const openai = Upstream.make(() => Effect.sync(answer))
       const gateway = yield* LocalGateway.make({ inFlightBytes: 50_000, upstreams: { openai } })
       assert.deepStrictEqual((yield* chat(gateway)).json.error[0].code, 2005)
+    })
+  )
+})
+
+describe("a request in flight", () => {
+  const stalled = { "cf-aig-local-faults": JSON.stringify([{ stall: true }]) }
+
+  it.effect("holds its answer until that is read or cancelled", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 1_000_000 })
+      const ask = Effect.suspend(() =>
+        gateway.handle(request("POST", `${dataPlane}/openai/chat/completions`, large(100_000)))
+      )
+      const unread = [yield* ask, yield* ask, yield* ask]
+      assert.deepStrictEqual(
+        unread.map(({ status }) => status),
+        [200, 200, 200]
+      )
+      assert.strictEqual((yield* ask).status, 503)
+      // Nor is there room for a request without a body, when it brings a large answer.
+      const id = unread[0]?.headers.get("cf-aig-log-id")
+      assert.strictEqual((yield* call(gateway, "GET", `${logs}/${id}/response`)).status, 503)
+      yield* Effect.promise(() => unread[0]?.body?.cancel() ?? Promise.resolve())
+      assert.strictEqual((yield* ask).status, 200)
+    })
+  )
+
+  it.effect("holds the JSON that its body became", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 5_000_000 })
+      const body = `[${"[],".repeat(10_000)}0]`
+      const ask = call(gateway, "POST", `${dataPlane}/openai/x`, body, stalled)
+      const waiting = [yield* started(ask), yield* started(ask)]
+      assert.deepStrictEqual((yield* ask).json.error[0].code, 7005)
+      for (const fiber of waiting) fiber.interruptUnsafe()
+      yield* settle
+      assert.strictEqual((yield* call(gateway, "POST", `${dataPlane}/openai/x`, body)).status, 200)
+    })
+  )
+
+  it.effect("holds JSON in headers, and a body for each model of a route", () =>
+    Effect.gen(function* () {
+      const models = Array.from({ length: 30 }, (_, i) => `openai/m${i}`)
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 2_000_000, routes: { many: models } })
+      const body = { ...large(100_000), model: "dynamic/many" }
+      assert.strictEqual((yield* call(gateway, "POST", `${dataPlane}/compat/chat/completions`, body)).status, 413)
+      const faults = JSON.stringify([{ status: 500, body: new Array(30_000).fill(0) }])
+      assert.strictEqual((yield* chat(gateway, { "cf-aig-local-faults": faults })).status, 413)
+      assert.strictEqual((yield* chat(gateway)).status, 200)
+    })
+  )
+
+  it.effect("that alone needs more than there is gets 413", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 50_000 })
+      const reply = yield* chat(gateway, {}, large(100_000))
+      assert.deepStrictEqual([reply.status, reply.json.error[0].code], [413, 7001])
+      assert.include(reply.text, "inFlightBytes")
+    })
+  )
+
+  it.effect("gives everything back, however it ends", () =>
+    Effect.gen(function* () {
+      const chunks = () =>
+        new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(new Uint8Array(1000)) })
+      const sse = { "content-type": "text/event-stream" }
+      const gateway = yield* LocalGateway.make({
+        inFlightBytes: 400_000,
+        gateways: { default: { cacheTtl: 60 } },
+        upstreams: {
+          groq: Upstream.make(() => Effect.sync(() => ({ status: 204, headers: sse, body: chunks() }))),
+          mistral: Upstream.make(() => Effect.sync(() => ({ status: 200, headers: sse, body: chunks() }))),
+          deepseek: Upstream.make(() => Effect.die("a bug"))
+        }
+      })
+      const body = large(100_000)
+      const to = (path: string, headers: Record<string, string> = {}) =>
+        gateway.handle(request("POST", `${dataPlane}/${path}`, body, headers))
+      const faults = (...list: ReadonlyArray<object>) => ({ "cf-aig-local-faults": JSON.stringify(list) })
+      const cancel = (response: Response) => Effect.promise(() => response.body?.cancel() ?? Promise.resolve())
+      for (let i = 0; i < 3; i++) {
+        // 204 without reading, a stream that is cancelled at once and later, a bug, a connection that is dropped.
+        assert.isNull((yield* to("groq/x")).body)
+        yield* cancel(yield* to("mistral/x"))
+        const stream = (yield* to("mistral/x")).body?.getReader()
+        yield* Effect.promise(async () => stream?.read())
+        yield* Effect.promise(async () => stream?.cancel())
+        yield* Effect.exit(to("deepseek/x"))
+        yield* Effect.exit(to("openai/dropped", faults({ drop: true })))
+        // Interruption while the upstream answers, and while the body comes.
+        for (const self of [
+          to("openai/stalled", stalled),
+          gateway.handle(
+            posting(`${dataPlane}/openai/x`, new ReadableStream({ start: (c) => c.enqueue(new Uint8Array(200_000)) }))
+          )
+        ]) {
+          const fiber = yield* started(self)
+          fiber.interruptUnsafe()
+          yield* settle
+        }
+        // Refusals, retries, a broken stream, a hit of the cache, bodies in a stream that breaks.
+        yield* chat(gateway, { "cf-aig-max-attempts": "0" }, body)
+        yield* chat(
+          gateway,
+          { "cf-aig-max-attempts": "3", ...faults({ status: 500, repeat: 2, body: "x".repeat(90_000) }) },
+          body
+        )
+        yield* chat(gateway, {}, body)
+        yield* call(gateway, "POST", dataPlane, `[${"[".repeat(2000)}`)
+        const streamed = { ...body, stream: true }
+        const broken = yield* gateway.handle(
+          request(
+            "POST",
+            `${dataPlane}/openai/chat/completions`,
+            streamed,
+            faults({ stream: { resetAfter: { events: 1 } } })
+          )
+        )
+        assert.isTrue((yield* receive(broken)).broken)
+        const dropped = yield* gateway.handle(
+          request(
+            "POST",
+            `${dataPlane}/openai/chat/completions`,
+            streamed,
+            faults({ stream: { dropAfter: { events: 1 } } })
+          )
+        )
+        assert.isTrue((yield* receive(dropped)).broken)
+        yield* settle
+      }
+      // Nearly everything: the JSON, the bytes for the provider, and the answer.
+      const almost = yield* chat(gateway, {}, large(132_000))
+      assert.strictEqual(almost.status, 200)
+      assert.notStrictEqual((yield* chat(gateway, {}, large(134_000))).status, 200)
     })
   )
 })

@@ -8,7 +8,7 @@ import { isFieldName, isFieldValue } from "../../src/local/fieldValues.ts"
 import { bearer, parseJson } from "../../src/local/http.ts"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import { isCredential, redactEndpoint } from "../../src/local/providers.ts"
-import { parseMetadata } from "../../src/local/requestOptions.ts"
+import { metadataOf } from "../../src/local/requestOptions.ts"
 import * as StreamEvents from "../../src/local/streamEvents.ts"
 import { shape } from "../../src/local/streamShape.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
@@ -48,7 +48,7 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
   isFieldValue,
   bearer: (text) => [bearer(text), bearer(`Bearer ${text}`)],
   parseJson: (text) => [parseJson(text), parseJson(`"${text}`), parseJson(`[${text}`)],
-  parseMetadata,
+  metadataOf: (text) => metadataOf(parseJson(text)),
   dialectOf: (text) => Dialect.dialectOf("workers-ai", text),
   modelOf: (text) => [Dialect.modelOf("workers-ai", text, {}), Dialect.modelOf("azure-openai", text, {})],
   isEmbeddingModel: Dialect.isEmbeddingModel,
