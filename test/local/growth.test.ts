@@ -13,7 +13,7 @@ import * as StreamEvents from "../../src/local/streamEvents.ts"
 import { shape } from "../../src/local/streamShape.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
 import { linear } from "../support/growth.ts"
-import { chat, leg } from "./support.ts"
+import { call, chat, dataPlane, leg, type Reply, universal } from "./support.ts"
 
 const rows: ReadonlyArray<readonly [name: string, unit: string, end: string]> = [
   ["question marks", "?", "=x"],
@@ -62,9 +62,20 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
   "parse of events": StreamEvents.parse,
   words,
   "a shape without a number of events": (text) => [...shape(text, {}).pieces].length,
+  "the length of a shape": (text) => shape(text, { events: 1_000_000 }).length,
   "a shape with a number of events": (text) => [...shape(text, { events: 10 }).pieces].length,
   defaultText: (prompt) => defaultText({ provider: "p", model: "m", prompt })
 }
+
+/** Milliseconds until an answer of 200. */
+const timed = <E>(self: Effect.Effect<Reply, E>): Effect.Effect<number, E> =>
+  Effect.suspend(() => {
+    const before = process.hrtime.bigint()
+    return Effect.map(self, ({ status }) => {
+      assert.strictEqual(status, 200)
+      return Number(process.hrtime.bigint() - before) / 1e6
+    })
+  })
 
 describe("the cost of reading grows with the length alone", () => {
   for (const [name, read] of Object.entries(readers)) {
@@ -72,6 +83,47 @@ describe("the cost of reading grows with the length alone", () => {
       for (const [row, unit, end] of rows) linear(`${name} of ${row}`, (n) => unit.repeat(n) + end, read)
     })
   }
+
+  it("a shape tells the length of its text without making it", () => {
+    for (const text of ["", " ", "a", "ab c", "  ab \n c def ", "one two three four"]) {
+      for (const events of [undefined, 1, 2, 3, 4, 7, 100]) {
+        for (const words of [1, 2, 5]) {
+          const made = shape(text, { ...(events === undefined ? {} : { events }), words })
+          assert.strictEqual(made.text().length, made.length, `${text} ${events} ${words}`)
+          assert.strictEqual([...made.pieces].join(""), made.text())
+          if (events !== undefined) assert.strictEqual([...made.pieces].length, events)
+        }
+      }
+    }
+  })
+
+  it.live("embeddings of a long text with many dimensions", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const cost = (dimensions: number) =>
+        timed(
+          call(gateway, "POST", `${dataPlane}/openai/embeddings`, { model: "m", dimensions, input: "a".repeat(1e6) })
+        )
+      yield* cost(8)
+      const small = yield* cost(8)
+      // 512 times the dimensions of the same text.
+      assert.isBelow((yield* cost(4096)) / Math.max(small, 1), 100)
+    })
+  )
+
+  it.live("many legs with many faults in a header that they share", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const cost = (n: number) => {
+        const faults = JSON.stringify(new Array(n).fill({ ok: true }))
+        const headers = { "cf-aig-local-faults": faults, "cf-aig-metadata": JSON.stringify({ a: "x".repeat(10 * n) }) }
+        return timed(universal(gateway, new Array(n).fill(leg("openai")), headers))
+      }
+      yield* cost(50)
+      const small = yield* cost(50)
+      assert.isBelow((yield* cost(800)) / Math.max(small, 1), 100)
+    })
+  )
 
   it.live("faults inside a stream that comes in one piece", () =>
     Effect.gen(function* () {

@@ -138,6 +138,29 @@ describe("too much of something", () => {
     })
   )
 
+  it.effect("is refused by the echo: text that is repeated for many events", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const ask = (provider: string, text: string, stream: boolean, events = 1_000_000) =>
+        universal(gateway, [
+          {
+            ...leg(provider, "m", { text, headers: { "cf-aig-local-stream": { events } } }),
+            query: { ...leg(provider, "m", { text }).query, stream }
+          }
+        ])
+      for (const provider of ["openai", "anthropic", "workers-ai"]) {
+        for (const stream of [true, false]) {
+          refused(yield* ask(provider, "a".repeat(2000), stream), "cf-aig-local-stream events")
+        }
+      }
+      assert.strictEqual((yield* ask("openai", "a".repeat(2000), false, 1000)).status, 200)
+      const configured = yield* LocalGateway.make({
+        upstreams: { openai: Upstream.echo({ stream: { events: 1_000_000 } }) }
+      })
+      refused(yield* chat(configured, {}, leg("openai", "m", { text: "a".repeat(2000) }).query), "stream.events")
+    })
+  )
+
   it.effect("is refused by the echo: dimensions and inputs of embeddings", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
