@@ -71,11 +71,12 @@ export const abortable = (body: Body, signal: AbortSignal): Body => {
   )
 }
 
-/** For responses in this process that nobody reads: what is collected takes no memory any more. */
-const forgotten = new FinalizationRegistry<Share>((share) => share.release())
+/** For responses in this process that nobody reads: one that is collected is like one that is cancelled. */
+const forgotten = new FinalizationRegistry<() => void>((cancel) => cancel())
 
-const watched = (body: Body, share: Share): Body => {
-  forgotten.register(body, share)
+const watched = (source: UnderlyingDefaultSource<Uint8Array>, cancel: () => void): Body => {
+  const body = new ReadableStream(source, { highWaterMark: 0 })
+  forgotten.register(body, cancel)
   return body
 }
 
@@ -93,7 +94,7 @@ export const holdingBytes = (bytes: Uint8Array, share: Share): Body => {
     },
     cancel: share.release
   }
-  return watched(new ReadableStream(source, { highWaterMark: 0 }), share)
+  return watched(source, share.release)
 }
 
 /** A stream whose pieces count to a share, which is released at the end. */
@@ -117,5 +118,8 @@ export const holding = (body: Body, share: Share): Body => {
       return reader.cancel(reason)
     }
   }
-  return watched(new ReadableStream(source, { highWaterMark: 0 }), share)
+  return watched(source, () => {
+    share.release()
+    void reader.cancel().catch(ignore)
+  })
 }

@@ -149,6 +149,38 @@ describe("what is kept", () => {
     })
   )
 
+  it.effect("breaks off who took up a run that grew too large, and not its first client", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ keep: { runBytes: 400_000 } })
+      const input = { messages: [{ role: "user", content: "Hello" }], stream: true }
+      const shape = { "cf-aig-local-stream": JSON.stringify({ events: 5000 }) }
+      const slow = () => gateway.handle(envRun("openai/gpt", input, "default", shape))
+      const unread: Array<Response> = []
+      for (let i = 0; i < 4; i++) {
+        const first = yield* slow()
+        unread.push(first)
+        const id = first.headers.get("cf-aig-run-id")
+        const path = `${binding}/ai-gateway/gateways/default/run/${id}/resume`
+        const response = yield* gateway.handle(request("GET", path))
+        const resumed = yield* receive(response)
+        assert.isTrue(resumed.broken || response.status === 404)
+        // What earlier ones hold for their slow clients counts: later ones have no room to read ahead.
+        assert.isBelow(resumed.text.length, i < 2 ? 200_000 : 50_000)
+        assert.strictEqual((yield* Effect.flatMap(gateway.handle(request("GET", path)), replyOf)).status, 404)
+      }
+      for (const response of unread) {
+        const { broken, text } = yield* receive(response)
+        assert.isFalse(broken)
+        assert.strictEqual(text.split("\n\n").length - 1, 5003)
+      }
+      // And it is given back.
+      const last = yield* slow()
+      const path = `${binding}/ai-gateway/gateways/default/run/${last.headers.get("cf-aig-run-id")}/resume`
+      const again = yield* Effect.flatMap(gateway.handle(request("GET", path)), receive)
+      assert.isAbove(again.text.length, 50_000)
+    })
+  )
+
   it.live("survives 80 calls of 2 MB, logged and cached, in a heap of 200 MB", () =>
     Effect.gen(function* () {
       const source = `
