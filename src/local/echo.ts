@@ -14,6 +14,7 @@ import { badRequest, dataPlaneError, json, jsonHeaders } from "./errors.ts"
 import { streamHeader } from "./jsonHeaders.ts"
 import type { Answer, Handler, UpstreamRequest } from "./protocol.ts"
 import { maxText, type StreamShape, shape } from "./streamShape.ts"
+import { textStream } from "./textStream.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
@@ -259,7 +260,7 @@ const answer = (request: UpstreamRequest, options: Options, now: number, share: 
         // Without `alt=sse` Google streams a JSON array.
         asksForEvents(request.endpoint)
           ? EchoStream.google(response)
-          : { status: 200, headers: jsonHeaders, body: immediate(EchoStream.googleArray(response)) }
+          : { status: 200, headers: jsonHeaders, body: textStream(EchoStream.googleArray(response)) }
       )
     case "workers-ai":
       if (isEmbedding(request)) return workersAiEmbeddings(body, options)
@@ -273,21 +274,6 @@ const encoder = new TextEncoder()
 
 const ended = (event: string): string => `${event}\n\n`
 
-/** Texts without pauses need no fiber. */
-const immediate = (texts: Iterable<string>): ReadableStream<Uint8Array> => {
-  const iterator = texts[Symbol.iterator]()
-  return new ReadableStream<Uint8Array>(
-    {
-      pull: (controller) => {
-        const next = iterator.next()
-        if (next.done === true) controller.close()
-        else controller.enqueue(encoder.encode(next.value))
-      }
-    },
-    { highWaterMark: 0 }
-  )
-}
-
 function* mapped(texts: Iterable<string>, change: (text: string) => string): Generator<string> {
   for (const text of texts) yield change(text)
 }
@@ -296,7 +282,7 @@ const bodyOf = (
   events: Iterable<string>,
   { delay, delayFirst }: StreamShape
 ): Effect.Effect<ReadableStream<Uint8Array>> => {
-  if (delay === undefined && delayFirst === undefined) return Effect.sync(() => immediate(mapped(events, ended)))
+  if (delay === undefined && delayFirst === undefined) return Effect.sync(() => textStream(mapped(events, ended)))
   const pause = Delay.pauses(delayFirst, delay)
   const bytes = Stream.mapEffect(Stream.fromIterable(events, { chunkSize: 1 }), (event, index) => {
     const duration = pause(index)

@@ -181,6 +181,36 @@ describe("what is kept", () => {
     })
   )
 
+  it.effect("lists calls of any bytes piece by piece", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const control = new Uint8Array(1_000_000)
+      const text = `\ufeff${"€😀".repeat(50_000)}`
+      const bodies = [control, text, "", "€uro", `{"a":"${"é".repeat(100_000)}"}`]
+      for (const body of bodies) {
+        const sent = new Request(`${dataPlane}/openai/x`, { method: "POST", body })
+        assert.strictEqual((yield* gateway.handle(sent)).status, 200)
+      }
+      const url = "http://gateway.test/__admin/calls"
+      const response = yield* gateway.handle(request("GET", url))
+      const listing = yield* receive(response)
+      assert.isTrue(listing.chunks.every(({ length }) => length <= 6 * 65_536))
+      assert.deepStrictEqual(JSON.parse(listing.text).result, JSON.parse(JSON.stringify(yield* gateway.calls)))
+    })
+  )
+
+  it.effect("breaks off a list of calls that nobody reads when its call is dropped", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ keep: { callBytes: 500_000 } })
+      yield* chat(gateway, {}, large(400_000))
+      const reader = (yield* gateway.handle(request("GET", "http://gateway.test/__admin/calls"))).body?.getReader()
+      for (let i = 0; i < 4; i++) yield* Effect.promise(async () => reader?.read())
+      yield* chat(gateway, {}, large(400_000))
+      const rest = yield* Effect.exit(Effect.tryPromise(async () => reader?.read()))
+      assert.strictEqual(rest._tag, "Failure")
+    })
+  )
+
   it.live("survives 80 calls of 2 MB, logged and cached, in a heap of 200 MB", () =>
     Effect.gen(function* () {
       const source = `
