@@ -10,7 +10,7 @@ const maxEndpoint = 16_384
 const dots = /(?:^|[/\\])\.{1,2} *(?:[;?#/\\]|$)/
 
 // Control characters, and bytes that stand for ASCII only in overlong UTF-8, as `%c0%ae` does for a dot.
-const hidden = /[\u0000-\u001f\u007f\u00c0\u00c1\u00f8-\u00fd]|\u00e0[\u0080-\u009f]|\u00f0[\u0080-\u008f]/
+const hidden = /[^\x20-\x7e\x80-\xbf\xc2-\xf7\xfe\xff]|\xe0[\x80-\x9f]|\xf0[\x80-\x8f]/
 
 /** How often a path is decoded. What then is still encoded was made to be. */
 const maxPasses = 4

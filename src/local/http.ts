@@ -112,13 +112,14 @@ export const parseJson = (source: string): unknown => {
 
 const looksLikeJson = (source: string): boolean => /^\s*[[{]/.test(source)
 
-/** Why the JSON of a body is not read: it is too deep, has too many values, or takes memory that others have. */
-const refusalOf = (source: string, bytes: number, share: Share): Refusal | undefined => {
+/** What the JSON of a body takes, or why it is not read. What is no JSON takes nothing. */
+const costOf = (source: string, bytes: number): number | Refusal => {
   const { depth, values } = looksLikeJson(source) ? measureJson(source) : { depth: 0, values: 1 }
   if (depth > maxJsonDepth) return badRequest(`the request body: expected JSON of at most ${maxJsonDepth} levels`)
   if (values > maxJsonValues) return badRequest(`the request body: expected JSON of at most ${maxJsonValues} values`)
+  if (!/^\s*["[{]/.test(source)) return 0
   // Texts beyond Latin-1 take two bytes for each unit.
-  return share.take(jsonBytes(source.length === bytes ? bytes : 2 * source.length, values))
+  return jsonBytes(source.length === bytes ? bytes : 2 * source.length, values)
 }
 
 /**
@@ -129,10 +130,12 @@ export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, 
   Effect.flatMap(CurrentShare, (share) => {
     const source = text(body)
     const bytes = body?.length ?? 0
-    const refusal = refusalOf(source, bytes, share)
+    const cost = costOf(source, bytes)
+    const refusal = typeof cost === "number" ? share.take(cost) : cost
     if (refusal !== undefined) return Effect.fail(refusal)
-    share.give(bytes)
-    return Effect.succeed(parseJson(source))
+    const json = parseJson(source)
+    share.give(json === undefined && typeof cost === "number" ? bytes + cost : bytes)
+    return Effect.succeed(json)
   })
 
 /** The body as JSON; fails when it is not. */
