@@ -3,6 +3,7 @@ import { once } from "node:events"
 import * as Http from "node:http"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import { serve } from "../../src/local/node.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
@@ -415,6 +416,38 @@ describe("a request in flight", () => {
       const reply = yield* chat(gateway, {}, large(100_000))
       assert.deepStrictEqual([reply.status, reply.json.error[0].code], [413, 7001])
       assert.include(reply.text, "inFlightBytes")
+    })
+  )
+
+  it.live("holds an answer that a client over a socket does not read, until that client leaves", () =>
+    Effect.gen(function* () {
+      const { url } = yield* serve({ port: 0, inFlightBytes: 60_000_000 })
+      const target = `${url}/v1/local/default/openai/x`
+      const body = JSON.stringify({ x: "a".repeat(15_000_000) })
+      const deaf = yield* Effect.callback<Http.IncomingMessage>((resume) => {
+        const outgoing = Http.request(target, { method: "POST", agent: false }, (incoming) => {
+          resume(Effect.succeed(incoming.pause()))
+        })
+        outgoing.on("error", () => undefined)
+        outgoing.end(body)
+      })
+      deaf.on("error", () => undefined)
+      const status = Effect.promise(async () => {
+        const response = await fetch(target, { method: "POST", body })
+        await response.arrayBuffer()
+        return response.status
+      })
+      assert.strictEqual(deaf.statusCode, 200)
+      assert.strictEqual(yield* status, 503)
+      deaf.destroy()
+      yield* Effect.retry(
+        Effect.filterOrFail(
+          status,
+          (status) => status === 200,
+          () => "not free yet" as const
+        ),
+        { times: 100, schedule: Schedule.spaced("20 millis") }
+      )
     })
   )
 
