@@ -81,7 +81,7 @@ const flags = {
   ),
   inFlight: Flag.Int("in-flight").pipe(
     Flag.withMetavar("bytes"),
-    Flag.withDescription("Limit of the bytes of all bodies of requests in flight (default: 268435456)"),
+    Flag.withDescription("Bytes that requests in flight may have together, with their answers (default: 335544320)"),
     Flag.optional
   ),
   json: Flag.Boolean("json").pipe(

@@ -21,8 +21,10 @@ import * as GatewayService from "../GatewayService.ts"
 import { keyProblem } from "./admin.ts"
 import { isEventType } from "./body.ts"
 import type { UpstreamCall } from "./calls.ts"
+import { CurrentShare } from "./collect.ts"
 import * as Core from "./core.ts"
 import * as Faults from "./faults.ts"
+import { toResponse } from "./http.ts"
 import { abortable } from "./passing.ts"
 import type { Disconnect } from "./protocol.ts"
 import { resolve } from "./settings.ts"
@@ -149,8 +151,8 @@ export interface Options {
   /** Limits of what the gateway keeps; 0 keeps nothing. */
   readonly keep?: KeepOptions | undefined
   /**
-   * Limit of the bytes of all bodies of requests in flight, including answers that are collected in one piece. A request that
-   * needs more is answered with 503 and code 7005. From 1; default: 268,435,456 (256 MiB).
+   * Bytes that all requests in flight may have together: their bodies, the JSON in them, and their answers until they are
+   * sent. A request that needs more is answered with 503 and code 7005. From 1; default: 335,544,320 (320 MiB).
    */
   readonly inFlightBytes?: number | undefined
   /** What `models` answers. Default: four models of Workers AI. */
@@ -191,7 +193,15 @@ export const makeExposed = Effect.fnUntraced(function* (
   const core = yield* Core.make(settings, baseUrl)
   return {
     handle: Effect.fn("LocalGateway.handle")((request: Request) =>
-      core.inFlight.during(handle(core, exposure, request))
+      Effect.suspend(() => {
+        const share = core.newShare()
+        return handle(core, exposure, request, share).pipe(
+          Effect.provideService(CurrentShare, share),
+          Effect.map((answer) => toResponse(answer, share)),
+          // After a success the body has it.
+          Effect.onError(() => Effect.sync(share.release))
+        )
+      })
     ),
     calls: Effect.sync(core.calls.all),
     openBodies: Effect.sync(() => core.bodies.count),

@@ -48,8 +48,9 @@ export const make = (handler: Handler): Upstream => ({ start: Effect.succeed(han
  * How {@link echo} streams. Also what the request header `cf-aig-local-stream` holds, as JSON, field by field before the
  * upstream's own.
  *
- * - `events`: number of text deltas, 1 to 1,000,000. The words of the text are repeated, or cut off, for exactly so many;
- *   the answer that is not streamed then has the same text. Default: as many as the text has.
+ * - `events`: number of text deltas, 1 to 1,000,000. The words of the text are repeated, or cut off, for exactly so many, and
+ *   may have 16,777,216 characters together; the answer that is not streamed then has the same text. Default: as many as the
+ *   text has.
  * - `words`: words per delta, 1 to 1,000; in all events together at most 1,000,000. Default: 1.
  * - `delayFirst`: before the first event, in milliseconds or as text such as `"2 seconds"`. Default: none.
  * - `delay`: between two events, likewise. Default: none.

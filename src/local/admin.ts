@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Core } from "./core.ts"
 import { isRecord } from "./dialect.ts"
-import { apiError, apiSuccess, apiSuccessText, badRequest, code, type Refusal, refuse } from "./errors.ts"
+import { apiError, apiSuccess, apiSuccessPieces, badRequest, code, type Refusal, refuse } from "./errors.ts"
 import * as Faults from "./faults.ts"
 import { type Incoming, jsonBody } from "./http.ts"
 import type { Answer, Disconnect } from "./protocol.ts"
@@ -36,7 +36,7 @@ const dispatch = (core: Core, incoming: Incoming): Effect.Effect<Answer, Refusal
     case "POST script":
       return setScript(core, incoming)
     case "GET calls":
-      return Effect.sync(() => apiSuccessText(core.calls.json()))
+      return Effect.sync(() => apiSuccessPieces(core.calls.json()))
     case "GET bodies":
       return Effect.sync(() => apiSuccess({ open: core.bodies.count }))
     case "POST reset":

@@ -10,6 +10,7 @@ import type { Core } from "./core.ts"
 import { isRecord } from "./dialect.ts"
 import { apiError, apiSuccess, badRequest, code, type Refusal, refuse } from "./errors.ts"
 import { type Incoming, jsonBody } from "./http.ts"
+import * as JsonHeaders from "./jsonHeaders.ts"
 import { plan } from "./legs.ts"
 import * as LogsApi from "./logsApi.ts"
 import { search } from "./models.ts"
@@ -41,7 +42,8 @@ const runModel = Effect.fnUntraced(function* (
   const { authorization: _, ...forward } = headers
   const gateway = yield* Effect.fromResult(gatewayFor(core, model, headers["cf-aig-gateway-id"]))
   const target = yield* Effect.fromResult(Catalog.leg(core, model, input, forward, [headers], endpoint))
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }))
+  const json = yield* JsonHeaders.current
+  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
   if (first === undefined) return yield* badRequest("model: expected a route with models")
   const job: Job = {
     gateway,

@@ -121,7 +121,8 @@ const readAll = Effect.fnUntraced(function* (reader: Reader, first: Uint8Array |
   const collector = makeCollector()
   let piece = first ?? new Uint8Array(0)
   while (true) {
-    if (collector.size() + piece.length > maxBody || !share.take(piece.length)) {
+    const size = collector.size() + piece.length
+    if (size > maxBody || !share.answer(size)) {
       void reader.cancel().catch(ignore)
       return yield* new UpstreamFailure({ kind: "truncated" })
     }
@@ -172,10 +173,17 @@ export const complete = (
   { answer, first, reader }: Opened,
   observer: Observer
 ): Effect.Effect<Answer, UpstreamFailure> => {
-  if (reader === undefined) return Effect.succeed(answer)
+  if (reader === undefined) {
+    return Effect.flatMap(CurrentShare, (share) =>
+      share.answer(sizeOf(answer)) ? Effect.succeed(answer) : Effect.fail(new UpstreamFailure({ kind: "truncated" }))
+    )
+  }
   if (isEventStream(answer)) return Effect.succeed({ ...answer, body: passThrough(reader, first, observer) })
   return Effect.map(cancelling(readAll(reader, first), reader), (body) => ({ ...answer, body }))
 }
 
 /** Size of a body that is there; 0 for a stream. */
-export const sizeOf = ({ body }: Answer): number => (body instanceof ReadableStream ? 0 : encode(body).length)
+export const sizeOf = ({ body }: Answer): number => {
+  if (body === null || body instanceof ReadableStream) return 0
+  return typeof body === "string" ? encode(body).length : body.length
+}

@@ -21,6 +21,8 @@ export interface Bounded<K, V> {
   readonly delete: (key: K) => void
   /** Oldest first. */
   readonly values: () => ReadonlyArray<V>
+  /** Oldest first, as they are when it comes to each: what goes meanwhile is left out. */
+  readonly entries: () => Iterable<readonly [K, V]>
   readonly clear: () => void
 }
 
@@ -50,6 +52,9 @@ export const make = <K, V>(limits: {
     },
     delete: remove,
     values: () => Array.from(entries.values(), ({ value }) => value),
+    *entries() {
+      for (const [key, { value }] of entries) yield [key, value]
+    },
     clear: () => {
       entries.clear()
       bytes = 0

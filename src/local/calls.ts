@@ -52,8 +52,8 @@ export interface Progress {
 
 export interface Calls {
   readonly all: () => ReadonlyArray<UpstreamCall>
-  /** All calls as JSON text, made without parsing a body. */
-  readonly json: () => string
+  /** The same as JSON in pieces, without parsing any body. Throws when a call is dropped while it is written. */
+  readonly json: () => Iterable<string>
   readonly start: (
     request: UpstreamRequest,
     facts: Pick<UpstreamCall, "leg" | "attempt" | "startedAt" | "eventId" | "logId">
@@ -101,10 +101,20 @@ const shown = ({ body, bytes, facts, isJson }: Entry): UpstreamCall => {
   }
 }
 
-const written = ({ body, bytes, facts, isJson }: Entry): string => {
-  const source = text(body)
-  const json = source === "" ? "null" : isJson ? source : JSON.stringify(source)
-  return `${JSON.stringify({ ...facts, bytes }).slice(0, -1)},"body":${json}}`
+/** Bytes of a body that are written at a time: as JSON they may be six times as many, and all of them no string can hold. */
+const sliceBytes = 65_536
+
+function* written({ body, bytes, facts, isJson }: Entry): Generator<string> {
+  yield `${JSON.stringify({ ...facts, bytes }).slice(0, -1)},"body":`
+  if (body === undefined || body.length === 0) return yield "null}"
+  const decoder = new TextDecoder()
+  const quote = isJson ? "" : '"'
+  yield quote
+  for (let at = 0; at < body.length; at += sliceBytes) {
+    const slice = decoder.decode(body.subarray(at, at + sliceBytes), { stream: at + sliceBytes < body.length })
+    yield isJson ? slice : JSON.stringify(slice).slice(1, -1)
+  }
+  yield `${quote}}`
 }
 
 export const make = (keep: number, keepBytes: number): Calls => {
@@ -112,7 +122,21 @@ export const make = (keep: number, keepBytes: number): Calls => {
   let count = 0
   return {
     all: () => entries.values().map(shown),
-    json: () => `[${entries.values().map(written).join(",")}]`,
+    *json() {
+      const end = count
+      let separator = "["
+      for (const [key, entry] of entries.entries()) {
+        if (key >= end) break
+        yield separator
+        separator = ","
+        for (const piece of written(entry)) {
+          yield piece
+          // A list that nobody reads on would keep what the budget has dropped.
+          if (entries.get(key) !== entry) throw new Error("a call was dropped while it was written")
+        }
+      }
+      yield separator === "[" ? "[]" : "]"
+    },
     start: (request, facts) => {
       const entry = fitting(
         {

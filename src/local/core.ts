@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { OpenBodies } from "./body.ts"
 import * as Cache from "./cache.ts"
 import * as Calls from "./calls.ts"
-import { type InFlight, makeInFlight } from "./collect.ts"
+import { makeInFlight, type Share } from "./collect.ts"
 import * as Faults from "./faults.ts"
 import * as Ids from "./ids.ts"
 import * as LogStore from "./logStore.ts"
@@ -22,7 +22,8 @@ export interface Core {
   readonly rateLimit: RateLimit.RateLimit
   readonly bodies: OpenBodies
   readonly runs: Runs.Runs
-  readonly inFlight: InFlight
+  /** The share of one more request. */
+  readonly newShare: () => Share
   readonly nextId: Effect.Effect<string>
   /** What `getUrl` starts with; a server knows it only after it listens. */
   readonly baseUrl: () => string
@@ -56,7 +57,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
     rateLimit,
     bodies: { count: 0 },
     runs: Runs.make(keep.runBytes),
-    inFlight: makeInFlight(settings.inFlightBytes),
+    newShare: makeInFlight(settings.inFlightBytes),
     nextId: Ids.make(),
     baseUrl,
     handler: (provider, model) => {

@@ -8,6 +8,7 @@ import * as Catalog from "./catalog.ts"
 import type { Core } from "./core.ts"
 import { badRequest, code, dataPlaneError, type Refusal, refuse, runError } from "./errors.ts"
 import { type Incoming, jsonBody, parseBody } from "./http.ts"
+import * as JsonHeaders from "./jsonHeaders.ts"
 import { fromUniversal, type LegInput, plan } from "./legs.ts"
 import { type Job, type LegPlan, run } from "./pipeline.ts"
 import type { Answer, Disconnect } from "./protocol.ts"
@@ -49,10 +50,11 @@ export const universal = Effect.fnUntraced(function* (
   const body = yield* jsonBody(incoming)
   const elements: ReadonlyArray<unknown> = Array.isArray(body) ? body : [body]
   if (elements.length > maxLegs) return yield* badRequest(`the request body: expected 1 to ${maxLegs} legs`)
+  const json = yield* JsonHeaders.current
   const legs: Array<LegPlan> = []
   for (const [index, element] of elements.entries()) {
     const input = yield* Effect.fromResult(fromUniversal(element, index, incoming.headers))
-    legs.push(...(yield* Effect.fromResult(plan(core, gateway, input))))
+    legs.push(...(yield* Effect.fromResult(plan(core, gateway, input, json))))
   }
   return yield* job(core, incoming, gateway, "universal", legs, authenticated)
 })
@@ -74,14 +76,14 @@ const native = Effect.fnUntraced(function* (
     body,
     json: yield* parseBody(body)
   }
-  const legs = yield* Effect.fromResult(plan(core, gateway, input))
+  const legs = yield* Effect.fromResult(plan(core, gateway, input, yield* JsonHeaders.current))
   return yield* job(core, incoming, gateway, provider === "compat" ? "compat" : "provider", legs)
 })
 
 const runApi = Effect.fnUntraced(function* (core: Core, incoming: Incoming, gateway: Gateway) {
   const { input, model } = yield* Catalog.readBody(incoming)
   const target = yield* Effect.fromResult(Catalog.leg(core, model, input, incoming.headers, [incoming.headers]))
-  const legs = yield* Effect.fromResult(plan(core, gateway, target))
+  const legs = yield* Effect.fromResult(plan(core, gateway, target, yield* JsonHeaders.current))
   const answer = yield* job(core, incoming, gateway, "run", legs).pipe(
     Effect.catchTag("Refusal", (refusal) => Effect.succeed(runError(model)(refusal)))
   )

@@ -6,12 +6,15 @@ import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Hash from "effect/Hash"
 import * as Stream from "effect/Stream"
+import { CurrentShare, type Share } from "./collect.ts"
 import * as Delay from "./delay.ts"
 import { asksForEvents, dialectOf, isEmbeddingModel, isRecord, wantsStream } from "./dialect.ts"
 import * as EchoStream from "./echoStream.ts"
-import { json } from "./errors.ts"
+import { badRequest, dataPlaneError, json, jsonHeaders } from "./errors.ts"
+import { streamHeader } from "./jsonHeaders.ts"
 import type { Answer, Handler, UpstreamRequest } from "./protocol.ts"
-import { type StreamShape, shape } from "./streamShape.ts"
+import { maxText, type StreamShape, shape } from "./streamShape.ts"
+import { textStream } from "./textStream.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
@@ -23,6 +26,7 @@ export interface Options {
 export interface Reply {
   readonly id: string
   readonly model: string
+  /** Made when it is asked for: the deltas of a stream need it not. */
   readonly text: string
   /** The text as the deltas of a stream. */
   readonly pieces: Iterable<string>
@@ -31,6 +35,13 @@ export interface Reply {
   readonly promptTokens: number
   readonly completionTokens: number
   readonly includeUsage: boolean
+}
+
+/** A reply, and how much it is. */
+interface Made {
+  readonly reply: Reply
+  readonly length: number
+  readonly kept: number
 }
 
 export const defaultText: Options["text"] = ({ provider, model, prompt }) => `${provider}/${model}: ${prompt}`
@@ -94,21 +105,26 @@ const hash = (text: string): string => (Hash.string(text) >>> 0).toString(16).pa
 // A request's own wishes come before those of the upstream, field by field.
 const shapeOf = ({ stream }: UpstreamRequest, options: Options): StreamShape => ({ ...options.stream, ...stream })
 
-const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now: number): Reply => {
+const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now: number): Made => {
   const model = request.model ?? "unknown"
   const full = options.text({ provider: request.provider, model, prompt: prompt.last })
-  const { pieces, text } = shape(full, shapeOf(request, options))
+  const wanted = shapeOf(request, options)
+  const { events, words: size = 1 } = wanted
+  const { kept, length, pieces, text } = shape(full, wanted)
   const streamOptions = isRecord(request.json) ? request.json["stream_options"] : undefined
-  return {
-    id: hash(`${request.provider}/${model}/${text}`),
+  const reply: Reply = {
+    id: hash(`${request.provider}/${model}/${events === undefined ? "" : `${events}*${size} `}${full}`),
     model,
-    text,
+    get text() {
+      return text()
+    },
     pieces,
     created: Math.floor(now / 1000),
     promptTokens: prompt.tokens,
-    completionTokens: words(text),
+    completionTokens: events === undefined ? words(full) : events * size,
     includeUsage: isRecord(streamOptions) && streamOptions["include_usage"] === true
   }
+  return { reply, length, kept }
 }
 
 const openAiChat = (reply: Reply): unknown => ({
@@ -136,9 +152,10 @@ const anthropic = (reply: Reply): unknown => ({
 
 const workersAi = (result: unknown): unknown => ({ result, success: true, errors: [], messages: [] })
 
-// Unit-length numbers from the text alone; near-equal texts do not get near-equal vectors.
+// Unit-length numbers from the text alone; near-equal texts do not get near-equal vectors. The text is hashed once.
 const vector = (text: string, dimensions: number): ReadonlyArray<number> => {
-  const raw = Array.from({ length: dimensions }, (_, i) => ((Hash.string(`${i}:${text}`) >>> 0) % 2001) / 1000 - 1)
+  const seed = Hash.string(text)
+  const raw = Array.from({ length: dimensions }, (_, i) => ((Hash.string(`${i}:${seed}`) >>> 0) % 2001) / 1000 - 1)
   const length = Math.hypot(...raw) || 1
   return raw.map((x) => x / length)
 }
@@ -207,40 +224,47 @@ const workersAiEmbeddings = (body: Readonly<Record<string, unknown>>, options: O
 const workersAiText = (reply: Reply): Answer =>
   json(200, workersAi({ response: reply.text, usage: EchoStream.openAiUsage(reply) }))
 
-/** A whole answer, or the events of a streamed one. */
-const answer = (request: UpstreamRequest, options: Options, now: number): Answer | Iterable<string> => {
+/** A whole answer, or the events of a streamed one. What a stream keeps until its end counts to the request. */
+const answer = (request: UpstreamRequest, options: Options, now: number, share: Share): Answer | Iterable<string> => {
   const body = isRecord(request.json) ? request.json : {}
   const stream = wantsStream(body)
-  const reply = (prompt: Prompt): Reply => replyOf(request, options, prompt, now)
+  const reply = (prompt: Prompt, write: (reply: Reply) => Answer | Iterable<string>): Answer | Iterable<string> => {
+    const { kept, length, reply } = replyOf(request, options, prompt, now)
+    if (length > maxText && shapeOf(request, options).events !== undefined) {
+      const field = request.stream?.events === undefined ? "stream.events" : `${streamHeader} events`
+      return dataPlaneError(
+        badRequest(`${field}: expected at most ${maxText} characters of text in all events together`)
+      )
+    }
+    const written = write(reply)
+    const full = "status" in written ? undefined : share.take(kept)
+    return full === undefined ? written : dataPlaneError(full)
+  }
   switch (dialectOf(request.provider, request.endpoint)) {
-    case "openai-chat": {
-      const chat = reply(chatPrompt(body))
-      return stream ? EchoStream.openAiChat(chat) : json(200, openAiChat(chat))
-    }
-    case "openai-responses": {
-      const response = reply(responsesPrompt(body))
-      return stream ? EchoStream.openAiResponses(response) : json(200, EchoStream.openAiResponse(response, "completed"))
-    }
+    case "openai-chat":
+      return reply(chatPrompt(body), (chat) => (stream ? EchoStream.openAiChat(chat) : json(200, openAiChat(chat))))
+    case "openai-responses":
+      return reply(responsesPrompt(body), (response) =>
+        stream ? EchoStream.openAiResponses(response) : json(200, EchoStream.openAiResponse(response, "completed"))
+      )
     case "openai-embeddings":
       return openAiEmbeddings(body, request.model ?? "unknown", options)
-    case "anthropic": {
-      const message = reply(chatPrompt(body))
-      return stream ? EchoStream.anthropic(message) : json(200, anthropic(message))
-    }
+    case "anthropic":
+      return reply(chatPrompt(body), (message) =>
+        stream ? EchoStream.anthropic(message) : json(200, anthropic(message))
+      )
     case "google":
-      return json(200, EchoStream.googleResponse(reply(googlePrompt(body))))
-    case "google-stream": {
-      const response = reply(googlePrompt(body))
-      // Without `alt=sse` Google streams a JSON array; here it comes in one piece.
-      return asksForEvents(request.endpoint)
-        ? EchoStream.google(response)
-        : json(200, [...EchoStream.googleParts(response)])
-    }
-    case "workers-ai": {
+      return reply(googlePrompt(body), (response) => json(200, EchoStream.googleResponse(response)))
+    case "google-stream":
+      return reply(googlePrompt(body), (response) =>
+        // Without `alt=sse` Google streams a JSON array.
+        asksForEvents(request.endpoint)
+          ? EchoStream.google(response)
+          : { status: 200, headers: jsonHeaders, body: textStream(EchoStream.googleArray(response)) }
+      )
+    case "workers-ai":
       if (isEmbedding(request)) return workersAiEmbeddings(body, options)
-      const text = reply(chatPrompt(body))
-      return stream ? EchoStream.workersAi(text) : workersAiText(text)
-    }
+      return reply(chatPrompt(body), (text) => (stream ? EchoStream.workersAi(text) : workersAiText(text)))
     case "other":
       return json(200, { echo: request.json ?? null })
   }
@@ -248,32 +272,21 @@ const answer = (request: UpstreamRequest, options: Options, now: number): Answer
 
 const encoder = new TextEncoder()
 
-const encode = (event: string): Uint8Array => encoder.encode(`${event}\n\n`)
+const ended = (event: string): string => `${event}\n\n`
 
-/** Events without pauses need no fiber. */
-const immediate = (events: Iterable<string>): ReadableStream<Uint8Array> => {
-  const iterator = events[Symbol.iterator]()
-  return new ReadableStream<Uint8Array>(
-    {
-      pull: (controller) => {
-        const next = iterator.next()
-        if (next.done === true) controller.close()
-        else controller.enqueue(encode(next.value))
-      }
-    },
-    { highWaterMark: 0 }
-  )
+function* mapped(texts: Iterable<string>, change: (text: string) => string): Generator<string> {
+  for (const text of texts) yield change(text)
 }
 
 const bodyOf = (
   events: Iterable<string>,
   { delay, delayFirst }: StreamShape
 ): Effect.Effect<ReadableStream<Uint8Array>> => {
-  if (delay === undefined && delayFirst === undefined) return Effect.sync(() => immediate(events))
+  if (delay === undefined && delayFirst === undefined) return Effect.sync(() => textStream(mapped(events, ended)))
   const pause = Delay.pauses(delayFirst, delay)
   const bytes = Stream.mapEffect(Stream.fromIterable(events, { chunkSize: 1 }), (event, index) => {
     const duration = pause(index)
-    const chunk = Effect.sync(() => encode(event))
+    const chunk = Effect.sync(() => encoder.encode(ended(event)))
     return duration === undefined ? chunk : Effect.delay(chunk, duration)
   })
   return Stream.toReadableStreamEffect(bytes, { strategy: { highWaterMark: 0 } })
@@ -290,7 +303,7 @@ const streamed = (events: Iterable<string>, shape: StreamShape): Effect.Effect<A
 export const handler =
   (options: Options): Handler =>
   (request) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const made = answer(request, options, now)
+    Effect.flatMap(Effect.all([Clock.currentTimeMillis, CurrentShare]), ([now, share]) => {
+      const made = answer(request, options, now, share)
       return "status" in made ? Effect.succeed(made) : streamed(made, shapeOf(request, options))
     })

@@ -174,6 +174,19 @@ export function* googleParts(reply: Reply): Generator<unknown> {
   yield googleResponse(reply, held ?? "", true)
 }
 
+/** The parts as a JSON array, in texts of some size. */
+export const googleArray = (reply: Reply): Events =>
+  events(function* () {
+    let text = "["
+    for (const part of googleParts(reply)) {
+      text += `${text === "[" ? "" : ","}${JSON.stringify(part)}`
+      if (text.length < 65_536) continue
+      yield text
+      text = ""
+    }
+    yield `${text}]`
+  })
+
 export const google = (reply: Reply): Events =>
   events(function* () {
     for (const part of googleParts(reply)) yield data(part)

@@ -3,6 +3,7 @@
  */
 import * as Data from "effect/Data"
 import type { Answer } from "./protocol.ts"
+import { textStream } from "./textStream.ts"
 
 /** An answer that the gateway gives itself instead of a provider's. */
 export class Refusal extends Data.TaggedError("Refusal")<{
@@ -111,9 +112,15 @@ export const runError =
 export const apiSuccess = (result: unknown, more: Readonly<Record<string, unknown>> = {}): Answer =>
   json(200, { success: true, errors: [], messages: [], result, ...more })
 
-/** {@link apiSuccess} for a result that is already JSON text. */
-export const apiSuccessText = (result: string): Answer => ({
+function* inEnvelope(result: Iterable<string>): Generator<string> {
+  yield `{"success":true,"errors":[],"messages":[],"result":`
+  yield* result
+  yield "}"
+}
+
+/** {@link apiSuccess} of a result that is JSON in pieces, made when the client asks for them. */
+export const apiSuccessPieces = (result: Iterable<string>): Answer => ({
   status: 200,
   headers: jsonHeaders,
-  body: `{"success":true,"errors":[],"messages":[],"result":${result}}`
+  body: textStream(inEnvelope(result))
 })

@@ -66,9 +66,14 @@ const problemOf = (fault: unknown): Problem | undefined => {
   return Result.isFailure(decodeOne(fault)) ? { field: "", accepted } : undefined
 }
 
+/** Most faults of one script. */
+const maxFaults = 10_000
+
 /** The first thing that is wrong with a script, if any. */
 export const problem = (faults: unknown): Problem | undefined => {
-  if (!Array.isArray(faults)) return { field: "faults", accepted: "an array of faults" }
+  if (!Array.isArray(faults) || faults.length > maxFaults) {
+    return { field: "faults", accepted: `an array of at most ${maxFaults} faults` }
+  }
   for (const [index, fault] of faults.entries()) {
     const found = problemOf(fault)
     if (found !== undefined) return { ...found, field: `faults[${index}]${found.field}` }

@@ -2,10 +2,10 @@
  * Between web requests and the gateway's own values.
  */
 import * as Effect from "effect/Effect"
-import { isTooDeep, maxJsonDepth, measureJson } from "../internal/jsonDepth.ts"
-import { CurrentShare, makeCollector, maxBody, type Share } from "./collect.ts"
+import { maxJsonDepth, measureJson } from "../internal/jsonDepth.ts"
+import { CurrentShare, jsonBytes, makeCollector, maxBody, type Share } from "./collect.ts"
 import { badRequest, code, Refusal, refuse } from "./errors.ts"
-import { dropping } from "./passing.ts"
+import { dropping, holding, holdingBytes } from "./passing.ts"
 import { type Answer, Disconnect } from "./protocol.ts"
 
 /** Lower-case header names to values. */
@@ -25,12 +25,7 @@ export interface Incoming {
 
 const tooLarge = (): Refusal => refuse(413, code.badParameter, `request body larger than ${maxBody} bytes`)
 
-const busy = (): Refusal =>
-  refuse(503, code.busy, "the bodies of the requests in flight are as large as `inFlightBytes` allows", {
-    "retry-after": "1"
-  })
-
-/** Reads a body, and stops at the first byte beyond a limit. */
+/** Reads no further than to the first byte too many. */
 const collect = async (
   body: ReadableStream<Uint8Array>,
   share: Share,
@@ -43,8 +38,7 @@ const collect = async (
   while (true) {
     const { done, value } = await reader.read()
     if (done) break
-    const refusal =
-      collector.size() + value.length > maxBody ? tooLarge() : share.take(value.length) ? undefined : busy()
+    const refusal = collector.size() + value.length > maxBody ? tooLarge() : share.take(value.length)
     if (refusal !== undefined) {
       leave()
       throw refusal
@@ -103,34 +97,46 @@ const decoder = new TextDecoder()
 /** A body as text; bytes that are not UTF-8 become replacement characters. */
 export const text = (body: Uint8Array | undefined): string => (body === undefined ? "" : decoder.decode(body))
 
-/** Parses JSON; `undefined` for a text that is not JSON, or that nests deeper than 1,000 levels. */
+/** Most values of a JSON text. Parsed, each costs up to thirty times its text. */
+const maxJsonValues = 1_000_000
+
+/** Parses JSON; `undefined` for a text that is none, nests deeper than 1,000 levels, or has more than a million values. */
 export const parseJson = (source: string): unknown => {
   try {
-    return isTooDeep(source) ? undefined : JSON.parse(source)
+    const { depth, values } = measureJson(source)
+    return depth > maxJsonDepth || values > maxJsonValues ? undefined : JSON.parse(source)
   } catch {
     return undefined
   }
 }
 
-/** Most values in a request's JSON. A parsed value takes up to thirty times the memory of its text. */
-const maxJsonValues = 1_000_000
-
 const looksLikeJson = (source: string): boolean => /^\s*[[{]/.test(source)
 
-/** Parses the JSON of a body; `undefined` when it is not JSON. Fails when it nests too deep or has too many values. */
-export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, Refusal> => {
-  const source = text(body)
-  if (source.length > maxJsonDepth && looksLikeJson(source)) {
-    const { depth, values } = measureJson(source)
-    if (depth > maxJsonDepth) {
-      return Effect.fail(badRequest(`the request body: expected JSON of at most ${maxJsonDepth} levels`))
-    }
-    if (values > maxJsonValues) {
-      return Effect.fail(badRequest(`the request body: expected JSON of at most ${maxJsonValues} values`))
-    }
-  }
-  return Effect.succeed(parseJson(source))
+/** What the JSON of a body takes, or why it is not read. What is no JSON takes nothing. */
+const costOf = (source: string, bytes: number): number | Refusal => {
+  const { depth, values } = looksLikeJson(source) ? measureJson(source) : { depth: 0, values: 1 }
+  if (depth > maxJsonDepth) return badRequest(`the request body: expected JSON of at most ${maxJsonDepth} levels`)
+  if (values > maxJsonValues) return badRequest(`the request body: expected JSON of at most ${maxJsonValues} values`)
+  if (!/^\s*["[{]/.test(source)) return 0
+  // Texts beyond Latin-1 take two bytes for each unit.
+  return jsonBytes(source.length === bytes ? bytes : 2 * source.length, values)
 }
+
+/**
+ * Parses the JSON of a body; `undefined` when it is none. Fails when it is too deep, or has too many values, to be handled. The
+ * bytes are given back: what a leg sends of them counts again.
+ */
+export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, Refusal> =>
+  Effect.flatMap(CurrentShare, (share) => {
+    const source = text(body)
+    const bytes = body?.length ?? 0
+    const cost = costOf(source, bytes)
+    const refusal = typeof cost === "number" ? share.take(cost) : cost
+    if (refusal !== undefined) return Effect.fail(refusal)
+    const json = parseJson(source)
+    share.give(json === undefined && typeof cost === "number" ? bytes + cost : bytes)
+    return Effect.succeed(json)
+  })
 
 /** The body as JSON; fails when it is not. */
 export const jsonBody = (incoming: Incoming): Effect.Effect<unknown, Refusal | Disconnect> =>
@@ -140,15 +146,30 @@ export const jsonBody = (incoming: Incoming): Effect.Effect<unknown, Refusal | D
 
 const bodiless = new Set([204, 205, 304])
 
-const bodyOf = ({ body, drop, status }: Answer): BodyInit | null => {
-  if (!bodiless.has(status)) return body instanceof ReadableStream && drop !== undefined ? dropping(body, drop) : body
-  if (body instanceof ReadableStream) void body.cancel().catch(() => undefined)
-  return null
+const bodyOf = ({ body, drop, status }: Answer, share: Share): ReadableStream<Uint8Array> | null => {
+  const isStream = body instanceof ReadableStream
+  if (body === null || bodiless.has(status)) {
+    if (isStream) void body.cancel().catch(() => undefined)
+    share.release()
+    return null
+  }
+  if (isStream) return holding(drop === undefined ? body : dropping(body, drop), share)
+  return holdingBytes(typeof body === "string" ? encoder.encode(body) : body, share)
 }
 
-/** The web response of an answer. */
-export const toResponse = (answer: Answer): Response =>
-  new Response(bodyOf(answer), { status: answer.status, headers: answer.headers })
+const encoder = new TextEncoder()
+
+/** An answer whose body is there, as bytes. */
+export const inBytes = (answer: Answer): Answer => {
+  const { body, headers } = answer
+  if (typeof body !== "string") return answer
+  // As `Response` says it of a text.
+  return { ...answer, headers: { "content-type": "text/plain;charset=UTF-8", ...headers }, body: encoder.encode(body) }
+}
+
+/** The web response of an answer. Its share is released when the body is sent or cancelled, or is none. */
+export const toResponse = (answer: Answer, share: Share): Response =>
+  new Response(bodyOf(answer, share), { status: answer.status, headers: answer.headers })
 
 /** The token of an `authorization`-like header. */
 export const bearer = (value: string | undefined): string | undefined => /^Bearer +(\S+) *$/i.exec(value ?? "")?.[1]

@@ -9,11 +9,12 @@ import { insideAccepted, isInside } from "./endpoints.ts"
 import { badRequest, code, jsonHeaders, type Refusal, refuse } from "./errors.ts"
 import * as Faults from "./faults.ts"
 import { fieldValueAccepted, isFieldName, isFieldValue } from "./fieldValues.ts"
-import { type HeaderMap, parseJson } from "./http.ts"
+import type { HeaderMap } from "./http.ts"
+import { faultsHeader, type JsonHeaders, streamHeader } from "./jsonHeaders.ts"
 import type { LegPlan } from "./pipeline.ts"
 import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
-import { decode as decodeShape, type StreamShape } from "./streamShape.ts"
+import type { StreamShape } from "./streamShape.ts"
 
 /** What a surface knows about a leg. */
 export interface LegInput {
@@ -31,12 +32,6 @@ export interface LegInput {
   /** Streams stay streams on this surface, whatever the gateway's setting. */
   readonly streams?: boolean
 }
-
-/** Header with a JSON array of faults for this request only. */
-export const faultsHeader = "cf-aig-local-faults"
-
-/** Header with the shape of the stream that an echo answers this request with. */
-const streamHeader = "cf-aig-local-stream"
 
 /** A gateway that adds nothing: for Workers AI without a gateway. */
 const none: Gateway = {
@@ -66,21 +61,20 @@ const providerHeaders = (headers: HeaderMap): Record<string, string> =>
 const nearest = (layers: ReadonlyArray<HeaderMap>, name: string): string | undefined =>
   layers.map((layer) => layer[name]).find((value) => value !== undefined)
 
-const shapeOf = (layers: ReadonlyArray<HeaderMap>): Result.Result<StreamShape | undefined, Refusal> => {
+const shapeOf = (
+  layers: ReadonlyArray<HeaderMap>,
+  json: JsonHeaders
+): Result.Result<StreamShape | undefined, Refusal> => {
   const source = nearest(layers, streamHeader)
-  if (source === undefined) return Result.succeed(undefined)
-  return Result.mapError(decodeShape(parseJson(source)), ({ accepted, field }) =>
-    badRequest(`${[streamHeader, field].filter((part) => part !== "").join(" ")}: expected ${accepted}`)
-  )
+  return source === undefined ? Result.succeed(undefined) : json.stream(source)
 }
 
-const faultsOf = (layers: ReadonlyArray<HeaderMap>): Result.Result<Faults.Queue | undefined, Refusal> => {
+const faultsOf = (
+  layers: ReadonlyArray<HeaderMap>,
+  json: JsonHeaders
+): Result.Result<Faults.Queue | undefined, Refusal> => {
   const source = nearest(layers, faultsHeader)
-  if (source === undefined) return Result.succeed(undefined)
-  return Result.match(Faults.decode(parseJson(source)), {
-    onFailure: ({ accepted, field }) => Result.fail(badRequest(`${faultsHeader} ${field}: expected ${accepted}`)),
-    onSuccess: (faults) => Result.succeed(Faults.makeQueue(faults))
-  })
+  return source === undefined ? Result.succeed(undefined) : Result.map(json.faults(source), Faults.makeQueue)
 }
 
 interface Target {
@@ -100,28 +94,36 @@ const compatModel = (input: LegInput, name: string, dynamic: boolean): Target =>
   return { provider: name.slice(0, slash), endpoint: input.endpoint, model, body: encodeJson(json), json, dynamic }
 }
 
-const badFormat = (input: LegInput, refusal: Refusal): ReadonlyArray<Target> => [
-  { provider: input.provider, endpoint: input.endpoint, model: undefined, body: input.body, json: input.json, refusal }
+const badFormat = (input: LegInput, refusal: Refusal): ReadonlyArray<() => Target> => [
+  () => ({
+    provider: input.provider,
+    endpoint: input.endpoint,
+    model: undefined,
+    body: input.body,
+    json: input.json,
+    refusal
+  })
 ]
 
 /** `compat` picks the provider by the model's name; a dynamic route stands for its models in order. */
-const compatTargets = (core: Core, input: LegInput): ReadonlyArray<Target> => {
+const compatTargets = (core: Core, input: LegInput): ReadonlyArray<() => Target> => {
   const name = isRecord(input.json) ? input.json["model"] : undefined
   if (typeof name !== "string" || !/^[^/]+\/./.test(name)) {
     return badFormat(input, refuse(400, code.badModelFormat, "model: expected provider/model or dynamic/route"))
   }
-  if (!name.startsWith("dynamic/")) return [compatModel(input, name, false)]
+  if (!name.startsWith("dynamic/")) return [() => compatModel(input, name, false)]
   const models = core.settings.routes.get(name.slice("dynamic/".length))
   if (models === undefined) {
     return badFormat(input, refuse(404, code.modelNotFound, `No route with the name ${JSON.stringify(name)}`))
   }
-  return models.map((model) => compatModel(input, model, true))
+  return models.map((model) => () => compatModel(input, model, true))
 }
 
-const targets = (core: Core, input: LegInput): ReadonlyArray<Target> => {
+/** Made one after the other, because each may have a body of its own. */
+const targets = (core: Core, input: LegInput): ReadonlyArray<() => Target> => {
   if (input.provider === "compat") return compatTargets(core, input)
   const { body, endpoint, json, provider } = input
-  return [{ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) }]
+  return [() => ({ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) })]
 }
 
 /** The same request for an answer that is no stream. */
@@ -147,16 +149,18 @@ const maxContentType = 1000
 export const plan = (
   core: Core,
   gateway: Gateway | undefined,
-  input: LegInput
+  input: LegInput,
+  json: JsonHeaders
 ): Result.Result<ReadonlyArray<LegPlan>, Refusal> =>
   Result.gen(function* () {
     const settings = gateway ?? none
     const options = yield* RequestOptions.resolve(
       input.layers,
-      input.streams === true ? { ...settings, bufferStreams: false } : settings
+      input.streams === true ? { ...settings, bufferStreams: false } : settings,
+      json
     )
-    const faults = yield* faultsOf(input.layers)
-    const stream = yield* shapeOf(input.layers)
+    const faults = yield* faultsOf(input.layers, json)
+    const stream = yield* shapeOf(input.layers, json)
     const headers = providerHeaders(input.headers)
     if (input.body !== undefined && headers["content-type"] === undefined && input.json !== undefined) {
       Object.assign(headers, jsonHeaders)
@@ -164,21 +168,26 @@ export const plan = (
     if ((headers["content-type"]?.length ?? 0) > maxContentType) {
       return yield* Result.fail(badRequest(`content-type: expected at most ${maxContentType} characters`))
     }
-    const asked = targets(core, input)
-    for (const { endpoint, model = "" } of asked) {
+    const legs: Array<LegPlan> = []
+    for (const make of targets(core, input)) {
+      const asked = make()
+      const { endpoint, model = "" } = asked
       if (!isInside(endpoint)) return yield* Result.fail(badRequest(`endpoint: expected ${insideAccepted}`))
       if (model.length > maxModel) {
         return yield* Result.fail(badRequest(`model: expected a name of at most ${maxModel} characters`))
       }
+      const { dynamic = false, refusal, ...request } = options.bufferStreams ? whole(asked) : asked
+      const full = json.share.take(request.body?.length ?? 0)
+      if (full !== undefined) return yield* Result.fail(full)
+      legs.push({
+        request: { ...request, method: input.method, headers, ...(stream === undefined ? {} : { stream }) },
+        options,
+        faults,
+        refusal,
+        dynamic
+      })
     }
-    const sent = options.bufferStreams ? asked.map(whole) : asked
-    return sent.map(({ dynamic = false, refusal, ...request }) => ({
-      request: { ...request, method: input.method, headers, ...(stream === undefined ? {} : { stream }) },
-      options,
-      faults,
-      refusal,
-      dynamic
-    }))
+    return legs
   })
 
 /** Most characters of the headers that a leg sends to its provider. */

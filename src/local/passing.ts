@@ -1,6 +1,7 @@
 /**
  * Bodies on their last stretch to the client. Nothing is read ahead: each piece is asked for when the client asks.
  */
+import type { Share } from "./collect.ts"
 import { Disconnect } from "./protocol.ts"
 
 type Body = ReadableStream<Uint8Array>
@@ -68,4 +69,57 @@ export const abortable = (body: Body, signal: AbortSignal): Body => {
     },
     { highWaterMark: 0 }
   )
+}
+
+/** For responses in this process that nobody reads: one that is collected is like one that is cancelled. */
+const forgotten = new FinalizationRegistry<() => void>((cancel) => cancel())
+
+const watched = (source: UnderlyingDefaultSource<Uint8Array>, cancel: () => void): Body => {
+  const body = new ReadableStream(source, { highWaterMark: 0 })
+  forgotten.register(body, cancel)
+  return body
+}
+
+/** A body that is there. It is on its way until the client asks for more. */
+export const holdingBytes = (bytes: Uint8Array, share: Share): Body => {
+  let sent = bytes.length === 0
+  const source: UnderlyingDefaultSource<Uint8Array> = {
+    pull: (controller) => {
+      if (!sent) {
+        sent = true
+        return controller.enqueue(bytes)
+      }
+      share.release()
+      controller.close()
+    },
+    cancel: share.release
+  }
+  return watched(source, share.release)
+}
+
+/** A stream whose pieces count to a share, which is released at the end. */
+export const holding = (body: Body, share: Share): Body => {
+  const reader = body.getReader()
+  const source: UnderlyingDefaultSource<Uint8Array> = {
+    pull: async (controller) => {
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        share.release()
+        throw error
+      })
+      if (!done) {
+        share.carry(value.length)
+        return controller.enqueue(value)
+      }
+      share.release()
+      controller.close()
+    },
+    cancel: (reason) => {
+      share.release()
+      return reader.cancel(reason)
+    }
+  }
+  return watched(source, () => {
+    share.release()
+    void reader.cancel().catch(ignore)
+  })
 }

@@ -21,6 +21,7 @@ import {
   refuse
 } from "./errors.ts"
 import { type HeaderMap, type Incoming, jsonBody } from "./http.ts"
+import * as JsonHeaders from "./jsonHeaders.ts"
 import { plan } from "./legs.ts"
 import * as LogsApi from "./logsApi.ts"
 import { search } from "./models.ts"
@@ -56,7 +57,8 @@ const runModel = Effect.fnUntraced(function* (core: Core, incoming: Incoming, vi
   }
   const layers = [fromBinding(settings), headers]
   const target = yield* Effect.fromResult(Catalog.leg(core, model, body["inputs"], headers, layers))
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }))
+  const json = yield* JsonHeaders.current
+  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
   if (first === undefined) return yield* badRequest("model: expected a route with models")
   const answer = yield* run(core, {
     gateway,

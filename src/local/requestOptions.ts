@@ -5,7 +5,8 @@ import * as Result from "effect/Result"
 import { headerValueAccepted, isHeaderValue } from "../internal/headers.ts"
 import { isRecord } from "./dialect.ts"
 import { badRequest, code, type Refusal, refuse } from "./errors.ts"
-import { type HeaderMap, parseJson } from "./http.ts"
+import type { HeaderMap } from "./http.ts"
+import type { JsonHeaders } from "./jsonHeaders.ts"
 import type { Gateway } from "./settings.ts"
 
 /** Metadata as it is stored. */
@@ -97,8 +98,7 @@ export const fromBinding = (gateway: unknown): HeaderMap => ({
 })
 
 /** At most five flat entries; one bad value drops them all, and reserved keys are not stored, as the service does. */
-export const parseMetadata = (source: string | undefined): Metadata | null => {
-  const value = source === undefined ? undefined : parseJson(source)
+export const metadataOf = (value: unknown): Metadata | null => {
   if (!isRecord(value)) return null
   const out = new Map<string, string | number | boolean>()
   for (const [key, entry] of Object.entries(value)) {
@@ -110,8 +110,11 @@ export const parseMetadata = (source: string | undefined): Metadata | null => {
 
 const amount = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u) && u >= 0
 
-const parseCost = (source: string): CustomCost | undefined => {
-  const value = parseJson(source)
+/** What {@link costOf} accepts. */
+export const costAccepted =
+  "JSON with per_token_in, per_token_out, per_cache_read_token, per_cache_write_token or total_cost"
+
+export const costOf = (value: unknown): CustomCost | undefined => {
   if (!isRecord(value)) return undefined
   const known = ["per_token_in", "per_token_out", "per_cache_read_token", "per_cache_write_token", "total_cost"]
   const entries = Object.entries(value)
@@ -139,6 +142,13 @@ const reader = (layers: ReadonlyArray<HeaderMap>) => {
   return {
     raw,
     fail,
+    json: <A>(name: string, read: (source: string) => Result.Result<A, Refusal>): A | undefined => {
+      const source = raw(name)
+      const value = source === undefined ? undefined : read(source)
+      if (value === undefined || Result.isSuccess(value)) return value?.success
+      problem ??= value.failure
+      return undefined
+    },
     problem: () => problem,
     flag: (...names: ReadonlyArray<string>): boolean | undefined => {
       const value = raw(...names)?.toLowerCase()
@@ -162,7 +172,11 @@ const isBackoff = (value: string): value is RequestOptions["backoff"] =>
 export const bufferHeader = "cf-aig-local-buffer"
 
 /** The options of one leg. `layers` are headers, nearest first. */
-export const resolve = (layers: ReadonlyArray<HeaderMap>, gateway: Gateway): Result.Result<RequestOptions, Refusal> => {
+export const resolve = (
+  layers: ReadonlyArray<HeaderMap>,
+  gateway: Gateway,
+  json: JsonHeaders
+): Result.Result<RequestOptions, Refusal> => {
   const read = reader(layers)
   const ttl =
     read.whole(
@@ -174,30 +188,20 @@ export const resolve = (layers: ReadonlyArray<HeaderMap>, gateway: Gateway): Res
   const timeout = read.whole(["cf-aig-request-timeout"], (n) => n >= 0, "whole milliseconds")
   const backoff = read.raw("cf-aig-backoff") ?? gateway.backoff
   if (!isBackoff(backoff)) read.fail("cf-aig-backoff", "constant, linear or exponential")
-  const cost = read.raw("cf-aig-custom-cost")
-  const customCost = cost === undefined ? undefined : parseCost(cost)
-  if (cost !== undefined && customCost === undefined) {
-    read.fail(
-      "cf-aig-custom-cost",
-      "JSON with per_token_in, per_token_out, per_cache_read_token, per_cache_write_token or total_cost"
-    )
-  }
+  const customCost = read.json("cf-aig-custom-cost", json.customCost)
   const byokAlias = read.raw("cf-aig-byok-alias")
   const eventId = read.raw("cf-aig-event-id")
   if (eventId !== undefined && !(isHeaderValue(eventId) && eventId.length <= maxEventId)) {
     read.fail("cf-aig-event-id", `${headerValueAccepted}, 1 to ${maxEventId} characters`)
   }
-  const metadata = read.raw("cf-aig-metadata")
-  if (metadata !== undefined && metadata.length > maxMetadata) {
-    read.fail("cf-aig-metadata", `at most ${maxMetadata} characters`)
-  }
+  const metadata = read.json("cf-aig-metadata", json.metadata)
   const options: RequestOptions = {
     skipCache: read.flag("cf-aig-skip-cache", "cf-skip-cache") ?? false,
     cacheTtl: ttl > 0 ? ttl : cacheKey === undefined ? undefined : keyedTtl,
     cacheKey,
     collectLog: read.flag("cf-aig-collect-log") ?? gateway.collectLogs,
     collectPayload: read.flag("cf-aig-collect-log-payload") ?? true,
-    metadata: parseMetadata(metadata),
+    metadata: metadata ?? null,
     customCost,
     eventId,
     requestTimeout: timeout === 0 ? undefined : timeout,

@@ -37,6 +37,9 @@ interface Run {
 
 const costOf = (chunk: Bytes): number => chunk.length + chunkOverhead
 
+/** What a run costs beside its chunks. */
+const ownBytes = ({ headers }: Pick<Run, "headers">): number => overhead + headerBytes(headers)
+
 const makeRun = (
   facts: Pick<Run, "gateway" | "headers" | "expiresAt">,
   body: ReadableStream<Bytes>,
@@ -52,14 +55,13 @@ const makeRun = (
     else if (result.done) run.state = "ended"
     else {
       run.chunks.push(result.value)
-      run.bytes += costOf(result.value)
       kept(costOf(result.value))
     }
   }
   const run: Run = {
     ...facts,
     chunks: [],
-    bytes: overhead + headerBytes(facts.headers),
+    bytes: 0,
     dropped: 0,
     state: "open",
     client: { index: 0 },
@@ -134,18 +136,23 @@ export const make = (maxTotal: number): Runs => {
   const runs = new Map<string, Run>()
   let total = 0
   const keeps = (id: string, run: Run): boolean => runs.get(id) === run
-  /** Drops what its client has read of a run that nobody else can ask for any more; without a client it ends. */
+  const add = (run: Run, bytes: number): void => {
+    run.bytes += bytes
+    total += bytes
+  }
+  /**
+   * Drops what its client has read of a run that nobody else can ask for any more; without a client it ends. What the client has
+   * not read yet stays, and counts.
+   */
   const trim = (run: Run): void => {
-    if (run.client === undefined) {
-      run.stop()
-      return
-    }
-    for (const chunk of run.chunks.splice(0, run.client.index - run.dropped)) run.bytes -= costOf(chunk)
-    run.dropped = run.client.index
+    if (run.client === undefined) run.stop()
+    const read = run.client === undefined ? run.chunks.length : run.client.index - run.dropped
+    for (const chunk of run.chunks.splice(0, read)) add(run, -costOf(chunk))
+    run.dropped += read
   }
   const forget = (id: string, run: Run): void => {
     runs.delete(id)
-    total -= run.bytes
+    add(run, -ownBytes(run))
     trim(run)
   }
   const sweep = (now: number): void => {
@@ -164,8 +171,8 @@ export const make = (maxTotal: number): Runs => {
       if (!(answer.body instanceof ReadableStream)) return answer
       const headers = { ...answer.headers, "cf-aig-run-id": id }
       const run = makeRun({ gateway, headers, expiresAt: now + lifetime }, answer.body, (bytes) => {
+        add(run, bytes)
         if (!keeps(id, run)) return
-        total += bytes
         if (run.bytes > maxBytes) forget(id, run)
         for (const [oldest, other] of runs) {
           if (total <= maxTotal) return
@@ -175,7 +182,7 @@ export const make = (maxTotal: number): Runs => {
       const cursor: Cursor = { index: 0 }
       run.client = cursor
       runs.set(id, run)
-      total += run.bytes
+      add(run, ownBytes(run))
       const pull = async (): Promise<Bytes | undefined> => {
         const chunk = await next(run, cursor)
         if (!keeps(id, run)) trim(run)
@@ -184,7 +191,7 @@ export const make = (maxTotal: number): Runs => {
       const leave = (): void => {
         run.client = undefined
         if (keeps(id, run)) void drain(id, run)
-        else run.stop()
+        else trim(run)
       }
       return { ...answer, headers, body: streamOf(pull, leave) }
     },
@@ -196,6 +203,8 @@ export const make = (maxTotal: number): Runs => {
       const skip = skipping(from)
       const pull = async (): Promise<Bytes | undefined> => {
         while (true) {
+          // A second reader would go on filling what nothing bounds any more.
+          if (!keeps(id, run)) throw new Error("the run is no longer kept")
           const chunk = await next(run, cursor)
           const rest = chunk === undefined ? undefined : skip(chunk)
           if (rest === undefined || rest.length > 0) return rest

@@ -51,8 +51,8 @@ export const defaultKeep: Keep = {
   runBytes: 64 * mebibyte
 }
 
-/** Default limit of the bytes of all bodies of requests in flight. */
-const defaultInFlightBytes = 256 * mebibyte
+/** Bytes that all requests in flight may have together, with their answers, unless the options say otherwise. */
+const defaultInFlightBytes = 320 * mebibyte
 
 /** Everything that {@link resolve} checked. */
 export interface Settings {

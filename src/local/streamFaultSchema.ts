@@ -7,7 +7,7 @@ import * as Delay from "./delay.ts"
 import { type Field, problem as fieldProblem, type Problem } from "./fields.ts"
 
 /** Most bytes of one piece, and of one event. */
-const maxChunk = 16 * 1024 * 1024
+export const maxChunk = 16 * 1024 * 1024
 const maxEvent = 256 * 1024 * 1024
 
 const AtEvent = { events: Schema.Natural }

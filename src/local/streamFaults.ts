@@ -11,14 +11,14 @@ import * as Delay from "./delay.ts"
 import { type Dialect, dialectOf } from "./dialect.ts"
 import { type Answer, UpstreamFailure, type UpstreamRequest } from "./protocol.ts"
 import * as Events from "./streamEvents.ts"
-import type { Position, StreamFault } from "./streamFaultSchema.ts"
+import { maxChunk, type Position, type StreamFault } from "./streamFaultSchema.ts"
 
 type Bytes = Uint8Array<ArrayBufferLike>
 
 interface Block {
   readonly bytes: Bytes
-  /** `other`: a comment or a field that is no event. */
-  readonly kind: "delta" | "event" | "other"
+  /** `part`: the rest of the event follows. `other`: a comment or a field that is no event. */
+  readonly kind: "delta" | "event" | "part" | "other"
 }
 
 type Blocks = Stream.Stream<Block, UpstreamFailure>
@@ -54,6 +54,9 @@ const made = (dialect: Dialect, parsed: Events.Parsed): Block => blockOf(dialect
 
 const parsedOf = ({ bytes }: Block): Events.Parsed => Events.parse(decoder.decode(bytes))
 
+/** How many pieces are kept as they came. */
+const maxParts = 4096
+
 /** Bytes that are collected before they go on. */
 const makeBuffer = () => {
   let parts: Array<Bytes> = []
@@ -64,6 +67,8 @@ const makeBuffer = () => {
       if (bytes.length === 0) return
       parts.push(bytes)
       length += bytes.length
+      // Many small ones cost more than what is in them.
+      if (parts.length === maxParts) parts = [joinBytes(parts)]
     },
     take: (): Bytes => {
       const all = concat(parts)
@@ -115,7 +120,7 @@ const split = (dialect: Dialect, self: Stream.Stream<Bytes, UpstreamFailure>): B
     { onHalt: ({ held }) => (held.length() === 0 ? [] : [blockOf(dialect, held.take())]) }
   )
 
-const isEvent = ({ kind }: Block): boolean => kind !== "other"
+const isEvent = ({ kind }: Block): boolean => kind === "delta" || kind === "event"
 
 /** Changes blocks one by one. */
 const changing = (self: Blocks, change: (block: Block, index: number) => ReadonlyArray<Block>): Blocks =>
@@ -134,14 +139,27 @@ const withoutFinish = (dialect: Dialect, self: Blocks): Blocks =>
     return after === undefined ? [] : [made(dialect, after)]
   })
 
+const filling: Bytes = new Uint8Array(pieceSize).fill(0x78)
+
+const filled = (size: number): ReadonlyArray<Bytes> =>
+  Array.from({ length: Math.ceil(size / pieceSize) }, (_, i) => filling.subarray(0, size - i * pieceSize))
+
+/** An event with so many bytes of text, in parts: what is in the middle of a large one is the same bytes, not made. */
+const bigEvent = (dialect: Dialect, like: Events.Parsed, size: number): ReadonlyArray<Block> => {
+  const place = crypto.randomUUID()
+  const around = Events.write(Events.withText(dialect, like, place)).split(place)
+  const parts = around.flatMap((text, index) => [...(index === 0 ? [] : filled(size)), encoder.encode(text)])
+  if (size <= pieceSize) return [{ bytes: concat(parts), kind: "delta" }]
+  return parts.map((bytes, index) => ({ bytes, kind: index === parts.length - 1 ? "delta" : "part" }))
+}
+
 /** One more delta, of so many bytes of text, right after the first one. */
 const withBigEvent = (dialect: Dialect, size: number, self: Blocks): Blocks => {
   let done = false
   return changing(self, (block) => {
     if (done || block.kind !== "delta") return [block]
     done = true
-    const big = Events.withText(dialect, parsedOf(block), "x".repeat(size))
-    return [block, { bytes: encoder.encode(Events.write(big)), kind: "delta" }]
+    return [block, ...bigEvent(dialect, parsedOf(block), size)]
   })
 }
 
@@ -211,8 +229,10 @@ const dressed = (fault: StreamFault, self: Blocks): Blocks => {
   const comment = comments === undefined ? [] : [other(`: ${comments === true ? "keep-alive" : comments}\n\n`)]
   const retry = retryField === undefined ? [] : [other(`retry: ${retryField}\n\n`)]
   const between = pings === undefined ? [] : [ping]
+  let inside = false
   return changing(self, (block, index) => {
-    const blocks = [...(index === 0 ? retry : between), ...comment, block]
+    const blocks = inside ? [block] : [...(index === 0 ? retry : between), ...comment, block]
+    inside = block.kind === "part"
     const lines = fault.crlf === undefined ? blocks : blocks.map(crlf)
     return index === 0 && fault.bom !== undefined ? lines.map((line, i) => (i === 0 ? withBom(line) : line)) : lines
   })
@@ -262,7 +282,7 @@ const ofSize = (size: number, self: Blocks): Stream.Stream<Bytes, UpstreamFailur
     { onHalt: (held) => (held.length() === 0 ? [] : [held.take()]) }
   )
 
-/** Pieces of so many events each, with what is between them. */
+/** Pieces of so many events each, with what is between them; a piece that is full goes out before. */
 const ofEvents = (count: number, self: Blocks): Stream.Stream<Bytes, UpstreamFailure> =>
   Stream.mapAccum(
     self,
@@ -270,7 +290,9 @@ const ofEvents = (count: number, self: Blocks): Stream.Stream<Bytes, UpstreamFai
     ({ events, held }, block) => {
       held.add(block.bytes)
       const now = isEvent(block) ? events + 1 : events
-      return now < count ? ([{ held, events: now }, []] as const) : ([{ held, events: 0 }, [held.take()]] as const)
+      return now < count && held.length() < maxChunk
+        ? ([{ held, events: now }, []] as const)
+        : ([{ held, events: now < count ? now : 0 }, [held.take()]] as const)
     },
     { onHalt: ({ held }) => (held.length() === 0 ? [] : [held.take()]) }
   )

@@ -47,11 +47,18 @@ export const decode = (input: unknown): Result.Result<StreamShape, Problem> => {
   )
 }
 
-/** A text, and the pieces that a stream of it has. */
+/** Most characters of a text whose words are repeated for a number of events. */
+export const maxText = 16_777_216
+
+/** A text, and the pieces that a stream of it has. Both are made when they are asked for. */
 export interface Shaped {
-  readonly text: string
+  readonly text: () => string
+  /** Characters of the text. */
+  readonly length: number
   /** At least one. Joined they are the text. */
   readonly pieces: Iterable<string>
+  /** Characters that are kept until the last piece. */
+  readonly kept: number
 }
 
 /** Yields words with the space before them, and the space at the end, one at a time: a text may have millions. */
@@ -74,14 +81,35 @@ const grouped = (parts: () => Iterable<string>, size: number): Iterable<string> 
   }
 })
 
-/** The first words of a text. */
-const firstWords = (text: string, limit: number): ReadonlyArray<string> => {
+/** The first words of a text, with one space between them: as one string, because many small ones cost more. */
+const firstWords = (text: string, limit: number): string => {
   const out: Array<string> = []
   for (const word of spacedWords(text)) {
     if (out.length === limit) break
     if (word.trim() !== "") out.push(word.trim())
   }
-  return out
+  return out.length === 0 ? "echo" : out.join(" ")
+}
+
+/** The words of a text with single spaces, again and again, with a space before each but the first. */
+function* repeated(source: string, count: number): Generator<string> {
+  let at = 0
+  for (let i = 0; i < count; i++) {
+    const space = source.indexOf(" ", at)
+    const word = source.slice(at, space < 0 ? source.length : space)
+    yield i === 0 ? word : ` ${word}`
+    at = space < 0 ? 0 : space + 1
+  }
+}
+
+/** How long that text is; nothing of it is made. */
+const repeatedLength = (source: string, count: number): number => {
+  const ends: Array<number> = []
+  for (let space = source.indexOf(" "); space >= 0; space = source.indexOf(" ", space + 1)) ends.push(space)
+  ends.push(source.length)
+  const rest = count % ends.length
+  const cycles = (count - rest) / ends.length
+  return cycles * (source.length + 1) + (rest === 0 ? 0 : (ends[rest - 1] ?? 0) + 1) - 1
 }
 
 /**
@@ -90,12 +118,16 @@ const firstWords = (text: string, limit: number): ReadonlyArray<string> => {
  */
 export const shape = (text: string, { events, words = 1 }: StreamShape): Shaped => {
   if (events === undefined) {
-    return { text, pieces: text === "" ? [""] : grouped(() => spacedWords(text), words) }
+    const pieces = text === "" ? [""] : grouped(() => spacedWords(text), words)
+    return { text: () => text, length: text.length, pieces, kept: text.length }
   }
-  const source = firstWords(text, events * words)
-  const parts = Array.from({ length: events * words }, (_, i) => {
-    const word = source[i % source.length] ?? "echo"
-    return i === 0 ? word : ` ${word}`
-  })
-  return { text: parts.join(""), pieces: grouped(() => parts, words) }
+  const count = events * words
+  const source = firstWords(text, count)
+  const pieces = grouped(() => repeated(source, count), words)
+  return {
+    text: () => Array.from(pieces).join(""),
+    length: repeatedLength(source, count),
+    pieces,
+    kept: text.length + source.length
+  }
 }

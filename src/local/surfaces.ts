@@ -7,11 +7,13 @@ import * as Result from "effect/Result"
 import * as Access from "./access.ts"
 import * as Admin from "./admin.ts"
 import * as ApiSurface from "./apiSurface.ts"
+import { sizeOf } from "./body.ts"
 import * as BrowserGuard from "./browserGuard.ts"
+import type { Share } from "./collect.ts"
 import type { Core } from "./core.ts"
 import * as DataPlane from "./dataPlane.ts"
 import { apiError, code, refuse } from "./errors.ts"
-import { bearer, type Incoming, incoming as read, toResponse } from "./http.ts"
+import { bearer, type Incoming, inBytes, incoming as read } from "./http.ts"
 import * as PrivateSurface from "./privateSurface.ts"
 import type { Answer, Disconnect } from "./protocol.ts"
 
@@ -56,22 +58,38 @@ const dispatch = (
   return exposure === "trusted" || admits(core, incoming) ? binding : unauthorized()
 }
 
+const busy = () => refuse(503, code.busy, "no room for an answer: see `inFlightBytes`", { "retry-after": "1" })
+
+/** The answer as bytes, if there is room for it. */
+const fitting = (answer: Answer, share: Share): Answer => {
+  const made = inBytes(answer)
+  return share.answer(sizeOf(made)) ? made : apiError(busy())
+}
+
 /** The complete gateway. */
-export const handle = (core: Core, exposure: Exposure, request: Request): Effect.Effect<Response, Disconnect> =>
+export const handle = (
+  core: Core,
+  exposure: Exposure,
+  request: Request,
+  share: Share
+): Effect.Effect<Answer, Disconnect> =>
   Effect.suspend(() => {
     // Checked before an envelope is opened: a page could write any headers inside it.
     const headers = Object.fromEntries(request.headers)
     const identified = BrowserGuard.identify(core.settings.allowed, headers)
     if (Result.isFailure(identified)) {
-      return Effect.succeed(toResponse(BrowserGuard.seal(apiError(identified.failure), undefined)))
+      return Effect.succeed(BrowserGuard.seal(apiError(identified.failure), undefined))
     }
     const caller = identified.success
     if (BrowserGuard.isPreflight(request.method, headers)) {
-      return Effect.succeed(toResponse(BrowserGuard.preflight(headers, caller)))
+      return Effect.succeed(BrowserGuard.preflight(headers, caller))
     }
+    // Also for requests without a body: their answers need room.
+    const full = share.take(0)
+    if (full !== undefined) return Effect.succeed(BrowserGuard.seal(apiError(full), caller.origin))
     return read(request).pipe(
       Effect.flatMap((incoming) => dispatch(core, exposure, caller, incoming)),
       Effect.catchTag("Refusal", (refusal) => Effect.succeed(apiError(refusal))),
-      Effect.map((answer) => toResponse(BrowserGuard.seal(answer, caller.origin)))
+      Effect.map((answer) => BrowserGuard.seal(fitting(answer, share), caller.origin))
     )
   })

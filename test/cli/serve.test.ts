@@ -243,7 +243,7 @@ describe("serve", () => {
       assert.strictEqual((yield* read("/__admin/calls")).result.length, 1)
       const logs = yield* read("/client/v4/accounts/local/ai-gateway/gateways/default/logs")
       assert.deepStrictEqual(logs.result, [])
-      assert.strictEqual((yield* post("x".repeat(1000))).status, 503)
+      assert.strictEqual((yield* post("x".repeat(1000))).status, 413)
       for (const [args, says] of [
         [["--keep", "bytes=1"], "--keep bytes=…: expected one of logs, calls, logBytes"],
         [["--keep", "logs"], "--keep: expected what=number, from 0"],

@@ -8,12 +8,12 @@ import { isFieldName, isFieldValue } from "../../src/local/fieldValues.ts"
 import { bearer, parseJson } from "../../src/local/http.ts"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import { isCredential, redactEndpoint } from "../../src/local/providers.ts"
-import { parseMetadata } from "../../src/local/requestOptions.ts"
+import { metadataOf } from "../../src/local/requestOptions.ts"
 import * as StreamEvents from "../../src/local/streamEvents.ts"
 import { shape } from "../../src/local/streamShape.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
 import { linear } from "../support/growth.ts"
-import { chat, leg } from "./support.ts"
+import { call, chat, dataPlane, leg, type Reply, universal } from "./support.ts"
 
 const rows: ReadonlyArray<readonly [name: string, unit: string, end: string]> = [
   ["question marks", "?", "=x"],
@@ -24,6 +24,9 @@ const rows: ReadonlyArray<readonly [name: string, unit: string, end: string]> = 
   ["slashes", "/", "x"],
   ["dots", "/.a", ""],
   ["encoded slashes", "%2f.", "x"],
+  ["encoded percent signs", "%25", "zz"],
+  ["percent signs in percent signs", "%%32%35", "x"],
+  ["twenty-fives", "25", "x"],
   ["semicolons", "..;", "x"],
   ["backslashes", "\\", "x"],
   ["quotes", '"', "x"],
@@ -48,7 +51,7 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
   isFieldValue,
   bearer: (text) => [bearer(text), bearer(`Bearer ${text}`)],
   parseJson: (text) => [parseJson(text), parseJson(`"${text}`), parseJson(`[${text}`)],
-  parseMetadata,
+  metadataOf: (text) => metadataOf(parseJson(text)),
   dialectOf: (text) => Dialect.dialectOf("workers-ai", text),
   modelOf: (text) => [Dialect.modelOf("workers-ai", text, {}), Dialect.modelOf("azure-openai", text, {})],
   isEmbeddingModel: Dialect.isEmbeddingModel,
@@ -62,18 +65,68 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
   "parse of events": StreamEvents.parse,
   words,
   "a shape without a number of events": (text) => [...shape(text, {}).pieces].length,
+  "the length of a shape": (text) => shape(text, { events: 1_000_000 }).length,
   "a shape with a number of events": (text) => [...shape(text, { events: 10 }).pieces].length,
   defaultText: (prompt) => defaultText({ provider: "p", model: "m", prompt })
 }
 
-describe("the cost of reading grows in proportion to the length", () => {
+/** Milliseconds until an answer of 200. */
+const timed = <E>(self: Effect.Effect<Reply, E>): Effect.Effect<number, E> =>
+  Effect.suspend(() => {
+    const before = process.hrtime.bigint()
+    return Effect.map(self, ({ status }) => {
+      assert.strictEqual(status, 200)
+      return Number(process.hrtime.bigint() - before) / 1e6
+    })
+  })
+
+describe("the cost of reading grows with the length alone", () => {
   for (const [name, read] of Object.entries(readers)) {
     it(name, () => {
       for (const [row, unit, end] of rows) linear(`${name} of ${row}`, (n) => unit.repeat(n) + end, read)
     })
   }
 
-  it.live("of faults inside a stream that arrives in one piece, too", () =>
+  it("a shape tells the length of its text without making it", () => {
+    for (const text of ["", " ", "a", "ab c", "  ab \n c def ", "one two three four"]) {
+      for (const events of [undefined, 1, 2, 3, 4, 7, 100]) {
+        for (const words of [1, 2, 5]) {
+          const made = shape(text, { ...(events === undefined ? {} : { events }), words })
+          assert.strictEqual(made.text().length, made.length, `${text} ${events} ${words}`)
+          assert.strictEqual([...made.pieces].join(""), made.text())
+          if (events !== undefined) assert.strictEqual([...made.pieces].length, events)
+        }
+      }
+    }
+  })
+
+  it.live("embeddings of a long text with many dimensions", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const cost = (dimensions: number) =>
+        timed(
+          call(gateway, "POST", `${dataPlane}/openai/embeddings`, { model: "m", dimensions, input: "a".repeat(1e6) })
+        )
+      yield* cost(8)
+      const small = yield* cost(8)
+      // 512 times the dimensions of the same text.
+      assert.isBelow((yield* cost(4096)) / Math.max(small, 1), 100)
+    })
+  )
+
+  it.live("many legs with many faults in a header that they share", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const faults = JSON.stringify(new Array(9000).fill({ ok: true }))
+      const cost = (legs: number) =>
+        timed(universal(gateway, new Array(legs).fill(leg("openai")), { "cf-aig-local-faults": faults }))
+      yield* cost(1)
+      const small = yield* cost(1)
+      assert.isBelow((yield* cost(200)) / Math.max(small, 1), 40)
+    })
+  )
+
+  it.live("faults inside a stream that comes in one piece", () =>
     Effect.gen(function* () {
       const cost = Effect.fnUntraced(function* (events: number) {
         const body = 'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'.repeat(events)

@@ -99,7 +99,69 @@ describe("too much of something", () => {
     })
   )
 
-  it.effect("is rejected by the echo: dimensions and inputs of embeddings", () =>
+  it.effect("is refused in the JSON of headers, before that is parsed", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const many = `[${"[],".repeat(60_000)}0]`
+      for (const name of ["cf-aig-local-faults", "cf-aig-local-stream", "cf-aig-custom-cost", "cf-aig-metadata"]) {
+        const reply = yield* universal(gateway, [leg("openai", "m", { headers: { [name]: many } })])
+        refused(reply, name)
+        assert.include(reply.text, name === "cf-aig-metadata" ? "16384 characters" : "100000 values in all headers")
+        const [half, other] = [`[${"0,".repeat(60_000)}0]`, `[${"1,".repeat(60_000)}0]`]
+        if (name !== "cf-aig-local-faults") continue
+        const faults = (body: string) => ({ [name]: `[{"status":200,"body":${body}}]` })
+        const legs = (...bodies: ReadonlyArray<string>) =>
+          universal(
+            gateway,
+            bodies.map((body) => leg("openai", "m", { headers: faults(body) }))
+          )
+        assert.strictEqual((yield* legs(half, half)).status, 200)
+        refused(yield* legs(half, other), name)
+      }
+      const headers = { "cf-consn-model-id": "openai/m" }
+      for (const metadata of [many, JSON.parse(many)]) {
+        const body = { inputs: { messages: [] }, options: { gateway: { id: "default", metadata } } }
+        refused(yield* call(gateway, "POST", `${base}/ai-gateway/run`, body, headers), "cf-aig-metadata")
+      }
+      const faults = new Array(10_001).fill({ ok: true })
+      refused(yield* call(gateway, "POST", `${base}/__admin/script`, { provider: "openai", faults }), "faults")
+    })
+  )
+
+  it.effect("passes in an answer, of which nothing is read then", () =>
+    Effect.gen(function* () {
+      const body = `[${"[],".repeat(1_000_000)}0]`
+      const answer = { status: 200, headers: { "content-type": "application/json" }, body }
+      const gateway = yield* LocalGateway.make({ upstreams: { openai: Upstream.make(() => Effect.succeed(answer)) } })
+      const reply = yield* call(gateway, "POST", `${dataPlane}/run`, { model: "openai/m", input: { messages: [] } })
+      assert.deepStrictEqual([reply.status, reply.text === body], [200, true])
+    })
+  )
+
+  it.effect("is refused by the echo: text that is repeated for many events", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const ask = (provider: string, text: string, stream: boolean, events = 1_000_000) =>
+        universal(gateway, [
+          {
+            ...leg(provider, "m", { text, headers: { "cf-aig-local-stream": { events } } }),
+            query: { ...leg(provider, "m", { text }).query, stream }
+          }
+        ])
+      for (const provider of ["openai", "anthropic", "workers-ai"]) {
+        for (const stream of [true, false]) {
+          refused(yield* ask(provider, "a".repeat(2000), stream), "cf-aig-local-stream events")
+        }
+      }
+      assert.strictEqual((yield* ask("openai", "a".repeat(2000), false, 1000)).status, 200)
+      const configured = yield* LocalGateway.make({
+        upstreams: { openai: Upstream.echo({ stream: { events: 1_000_000 } }) }
+      })
+      refused(yield* chat(configured, {}, leg("openai", "m", { text: "a".repeat(2000) }).query), "stream.events")
+    })
+  )
+
+  it.effect("is refused by the echo: dimensions and inputs of embeddings", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const ask = (body: object) => call(gateway, "POST", `${dataPlane}/openai/embeddings`, { model: "m", ...body })
