@@ -211,12 +211,14 @@ export const commit = (
     )
   }
   const pump = makePump(response, found.streaming.decoder(isRecord(query) ? query : undefined))
-  const head: Array<Delta> = []
+  let head: ReadonlyArray<Delta> = []
   const read: Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> = Effect.flatMap(
     pump.next(limiting),
     (batch) => {
       if (batch === undefined) return Effect.succeed({ head, pump })
-      for (const delta of batch) head.push(delta)
+      // Of all usage, the last counts.
+      const held = batch.some(({ type }) => type === "usage") ? head.filter(({ type }) => type !== "usage") : head
+      head = [...held, ...batch]
       return batch.some(isCommit) ? Effect.succeed({ head, pump }) : read
     }
   )
