@@ -20,7 +20,8 @@ import { decoded } from "./decoded.ts"
 import { webAnswer } from "./encoding.ts"
 import { joinBytes } from "./joinBytes.ts"
 import { watchConnections } from "./reused.ts"
-import { isRedirect, isRefusal, type Outgoing, redirected, resending, type Send, transportReason } from "./send.ts"
+import { isRedirect, type Outgoing, redirected, resending, type Send, transportReason } from "./send.ts"
+import { withheld } from "./withheld.ts"
 
 export type { HttpClient } from "effect/http/HttpClient"
 
@@ -31,7 +32,7 @@ const requestReason = ({ reason }: HttpClientError.HttpClientError, { secrets }:
     case "EncodeError":
       return new InvalidRequest({ origin: "client", field: "body", accepted: "a body that can be encoded" })
     default:
-      return isRefusal(reason.cause) ? redirected(undefined) : transportReason(reason.cause, secrets)
+      return withheld(reason.cause) ?? transportReason(reason.cause, secrets)
   }
 }
 
