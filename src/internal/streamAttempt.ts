@@ -211,15 +211,20 @@ export const commit = (
     )
   }
   const pump = makePump(response, found.streaming.decoder(isRecord(query) ? query : undefined))
-  let head: ReadonlyArray<Delta> = []
+  const head: Array<Delta> = []
+  let committed = false
+  /** Of all usage before the commit point only the last is kept, wherever the bytes were cut. */
+  const keep = (delta: Delta): void => {
+    committed ||= isCommit(delta)
+    const earlier = committed || delta.type !== "usage" ? -1 : head.findIndex(({ type }) => type === "usage")
+    if (earlier >= 0) head.splice(earlier, 1)
+    head.push(delta)
+  }
   const read: Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> = Effect.flatMap(
     pump.next(limiting),
     (batch) => {
-      if (batch === undefined) return Effect.succeed({ head, pump })
-      // Of all usage, the last counts.
-      const held = batch.some(({ type }) => type === "usage") ? head.filter(({ type }) => type !== "usage") : head
-      head = [...held, ...batch]
-      return batch.some(isCommit) ? Effect.succeed({ head, pump }) : read
+      batch?.forEach(keep)
+      return committed || batch === undefined ? Effect.succeed({ head, pump }) : read
     }
   )
   return Effect.onError(read, () => pump.cancel)
