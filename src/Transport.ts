@@ -20,6 +20,9 @@ import { withDirectSend } from "./internal/http.ts"
  * The requests of this library follow no redirects, whatever `RequestInit` says: `fetch` would send credentials to wherever a
  * 307 leads. A redirect is an `InvalidResponse`; Node's own `fetch` does not report its status.
  *
+ * Over Node's own `fetch` a body is a stream with a `content-length`, unless `RequestInit` has `keepalive`: of itself, `fetch` would send a text
+ * a second time after a 421.
+ *
  * A `Fetch` of your own that makes a `Request` of its arguments has to give `init.signal` to `fetch` as well (`fetch(request, { signal })`): on Node the signal of a
  * `Request` no longer hears of anything once that has been collected (nodejs/undici#4068), and a request that was left would go on.
  *

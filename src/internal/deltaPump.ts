@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../GatewayError.ts"
 import type { GatewayResponse } from "../GatewayResponse.ts"
-import type { Decoded, Delta, DeltaDecoder } from "./deltas/delta.ts"
+import { type Decoded, type Delta, type DeltaDecoder, isCommit } from "./deltas/delta.ts"
 import { makeFeed, oversized } from "./sse.ts"
 
 /** What is put around each read of a chunk: time limits, or nothing. */
@@ -36,6 +36,8 @@ export const makePump = (
   let finished = false
   let complete = false
   let ended = false
+  /** Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of them. */
+  let silent = 0
 
   const fail = (issue: string): void => {
     failure ??= response.invalid(issue, "")
@@ -66,9 +68,12 @@ export const makePump = (
     const deltas: Array<Delta> = []
     ended = chunk === undefined
     for (const event of chunk === undefined ? feed.end() : feed.push(chunk)) {
+      silent += event.data.length + 1
       if (!take(decoder.event(event), deltas)) return deltas
     }
-    if (feed.overflowed()) fail(oversized(response.maxBytes))
+    if (deltas.some(isCommit)) silent = 0
+    if (silent > response.maxBytes) fail(`more than ${response.maxBytes} characters of events without an answer`)
+    else if (feed.overflowed()) fail(oversized(response.maxBytes))
     else if (ended) {
       const last = decoder.end()
       take(last.fault === undefined ? { ...last, done: true } : last, deltas)

@@ -8,15 +8,28 @@ import { stackless } from "./stackless.ts"
 
 type Headers = Readonly<Record<string, string>>
 
-/** The codings of a body, outermost last; empty for a body that is not encoded. */
-export const codingsOf = ({ "content-encoding": encoding }: Headers): ReadonlyArray<string> =>
-  encoding === undefined
-    ? []
-    : encoding
-        .toLowerCase()
-        .split(",")
-        .map((coding) => coding.trim())
-        .filter((coding) => coding !== "" && coding !== "identity")
+/**
+ * Codings that make other bytes: those that IANA has registered, and some that are in use without. Servers also send words that say nothing about the
+ * bytes, such as `none` or `utf-8`, to keep proxies from compressing a stream, so a word that is not among these is no coding.
+ */
+const changing = new Set(
+  (
+    "gzip x-gzip deflate br zstd compress x-compress aes128gcm dcb dcz exi pack200-gzip " +
+    "bzip2 x-bzip2 lz4 lzma sdch snappy xz"
+  ).split(" ")
+)
+
+const wordsOf = ({ "content-encoding": encoding = "" }: Headers): ReadonlyArray<string> =>
+  encoding.split(",").map((word) => word.trim().toLowerCase())
+
+/**
+ * The codings of a body, outermost last; empty when none of them changes bytes. An unknown word beside one that does is among
+ * them, so that the body is not read: clients do not agree on what it means.
+ */
+export const codingsOf = (headers: Headers): ReadonlyArray<string> => {
+  const words = wordsOf(headers)
+  return words.some((word) => changing.has(word)) ? words.filter((word) => word !== "" && word !== "identity") : []
+}
 
 /** The headers without the ones that describe the bytes on the wire. */
 export const withoutEncoding = ({ "content-encoding": _, "content-length": __, ...headers }: Headers): Headers =>
@@ -68,7 +81,7 @@ export class DecompressedBody extends WebBody {
   }
 }
 
-/** Codings that `fetch` decodes. */
+/** Codings that `fetch` decodes. Beside any other word, `identity` too, that of Node decodes none of them. */
 const ofFetch = new Set(["gzip", "x-gzip", "deflate", "br", "zstd"])
 /** Most codings of one body; Node's `fetch` has the same limit. */
 export const maxCodings = 5
@@ -80,7 +93,7 @@ export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent
   const codings = codingsOf(headers)
   if (codings.length === 0) return { status, headers, body: webBody(response, abort), resent }
   const body = new DecompressedBody(response, abort)
-  return codings.length > maxCodings || codings.some((coding) => !ofFetch.has(coding))
+  return codings.length > maxCodings || wordsOf(headers).some((word) => !ofFetch.has(word))
     ? { status, headers, body: unreadable({ cancel: body.cancel, web: () => response }, codings), resent }
     : { status, headers: withoutEncoding(headers), body, resent }
 }

@@ -6,7 +6,8 @@ import type { Reason } from "../GatewayError.ts"
 import type { Answer } from "./body.ts"
 import { webAnswer } from "./encoding.ts"
 import { requested } from "./promised.ts"
-import { isRedirect, isRefusal, redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
+import { isRedirect, type Outgoing, redirected, resending, type Send, transportReason, wireHeaders } from "./send.ts"
+import { withheld } from "./withheld.ts"
 
 /** Whether a runtime has the mode in which a redirect is an error. That of Workers does not, and says so. */
 const mayRefuse = (): boolean => {
@@ -19,16 +20,35 @@ const mayRefuse = (): boolean => {
 
 /**
  * Whether this is the `fetch` of Node. It copies every request, with its body as a stream of two branches, as a redirect may need it again; only where a redirect
- * is an error it does not, which spares much of its time and memory. Others pass for Node, and are not.
+ * is an error it does not, which spares much of its time and memory. Others pass for Node, and are not; a stub in its place has another shape.
  */
 const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
   const { versions } = globalThis.process ?? {}
   return (
     fetch === globalThis.fetch &&
+    fetch.name === "fetch" &&
+    fetch.length === 1 &&
     versions?.["undici"] !== undefined &&
     !("deno" in versions || "bun" in versions) &&
     mayRefuse()
   )
+}
+
+const encoder = new TextEncoder()
+
+/**
+ * A body for Node's `fetch`. After a 421 that sends a text or bytes a second time by itself, and fails when redirects are errors; a stream
+ * it cannot repeat. With the length in the headers it goes out as a text would.
+ */
+const sentOnce = (body: string, headers: Record<string, string>): RequestInit => {
+  const bytes = encoder.encode(body)
+  const stream = new ReadableStream<Uint8Array>({
+    pull: (controller) => {
+      controller.enqueue(bytes)
+      controller.close()
+    }
+  })
+  return { headers: { ...headers, "content-length": `${bytes.length}` }, body: stream, ...{ duplex: "half" } }
 }
 
 /**
@@ -37,18 +57,18 @@ const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
  */
 export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit): Send => {
   const own = Object.fromEntries(new Headers(init.headers))
-  const redirect = init.redirect === "error" || isOfNode(fetch) ? "error" : "manual"
+  const ofNode = isOfNode(fetch)
+  const redirect = init.redirect === "error" || ofNode ? "error" : "manual"
+  // `fetch` rejects a stream with `keepalive`.
+  const isStreamed = ofNode && init.keepalive !== true
+  const carried = (request: Outgoing): RequestInit => {
+    const headers = { ...own, ...wireHeaders(request) }
+    if (request.body === undefined) return { headers }
+    return isStreamed ? sentOnce(request.body, headers) : { headers, body: request.body }
+  }
   return resending((request, resent) =>
     requested(
-      (signal) =>
-        fetch(request.url, {
-          ...init,
-          redirect,
-          method: request.method,
-          headers: { ...own, ...wireHeaders(request) },
-          signal,
-          ...(request.body !== undefined && { body: request.body })
-        }),
+      (signal) => fetch(request.url, { ...init, redirect, method: request.method, signal, ...carried(request) }),
       (response, abort): Effect.Effect<Answer, Reason> => {
         const { status } = response
         if (response.redirected || isRedirect(status)) {
@@ -56,8 +76,7 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
         }
         return Effect.succeed(webAnswer(response, abort, resent))
       },
-      (cause) =>
-        redirect === "error" && isRefusal(cause) ? redirected(undefined) : transportReason(cause, request.secrets)
+      (cause) => withheld(cause) ?? transportReason(cause, request.secrets)
     )
   )
 }

@@ -14,14 +14,14 @@ import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import * as Tracer from "effect/Tracer"
 import { InvalidRequest, type Reason } from "../GatewayError.ts"
 import { type Answer, type Body, bodyFailure, textOf, tooLarge, webOf } from "./body.ts"
 import { decoded } from "./decoded.ts"
 import { webAnswer } from "./encoding.ts"
 import { joinBytes } from "./joinBytes.ts"
 import { watchConnections } from "./reused.ts"
-import { isRedirect, isRefusal, type Outgoing, redirected, resending, type Send, transportReason } from "./send.ts"
+import { isRedirect, type Outgoing, redirected, resending, type Send, transportReason } from "./send.ts"
+import { withheld } from "./withheld.ts"
 
 export type { HttpClient } from "effect/http/HttpClient"
 
@@ -32,7 +32,7 @@ const requestReason = ({ reason }: HttpClientError.HttpClientError, { secrets }:
     case "EncodeError":
       return new InvalidRequest({ origin: "client", field: "body", accepted: "a body that can be encoded" })
     default:
-      return isRefusal(reason.cause) ? redirected(undefined) : transportReason(reason.cause, secrets)
+      return withheld(reason.cause) ?? transportReason(reason.cause, secrets)
   }
 }
 
@@ -120,13 +120,18 @@ const refuseRedirects = (fiber: Fiber.Fiber<unknown, unknown> | undefined): void
 }
 
 /**
- * When `fetch` follows a redirect, it takes along all headers except `authorization`, and with a 307 the body too. A client calls this
- * predicate right before it sends: the only moment when the `RequestInit` of its layer is visible. Any earlier, ours would replace it.
+ * When `fetch` follows a redirect, it takes along all headers except `authorization`, and with a 307 the body too. Every client reads
+ * the hash right before it sends: the only moment when the `RequestInit` of its layer and of all middleware is visible. Any
+ * earlier, ours would replace it. Code that reads the hash earlier gives up that `RequestInit`, but not the protection.
  */
-const beforeSending = (): boolean => {
-  refuseRedirects(Fiber.getCurrent())
-  return true
-}
+const guarded = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
+  Object.defineProperty(HttpClientRequest.setHeaders(request, {}), "hash", {
+    enumerable: true,
+    get: () => {
+      refuseRedirects(Fiber.getCurrent())
+      return request.hash
+    }
+  })
 
 const overClient = (client: HttpClient.HttpClient): Send => {
   const scoped = HttpClient.withScope(client)
@@ -139,7 +144,8 @@ const overClient = (client: HttpClient.HttpClient): Send => {
         request.body === undefined ? plain : HttpClientRequest.bodyText(plain, request.body, "application/json"),
         request.headers
       )
-      return scoped.execute(outgoing).pipe(
+      // Not `mapRequest`: `hash` must be guarded after middleware has copied the request for the last time.
+      return scoped.postprocess(Effect.map(scoped.preprocess(outgoing), guarded)).pipe(
         Scope.provide(scope),
         Effect.mapError((error) => requestReason(error, request)),
         Effect.flatMap((response): Effect.Effect<Answer, Reason> => {
@@ -157,9 +163,7 @@ const overClient = (client: HttpClient.HttpClient): Send => {
   )
   return (request) =>
     send(request).pipe(
-      Effect.provideService(HttpClient.TracerDisabledWhen, beforeSending),
-      // Otherwise the client would not call `beforeSending`.
-      Effect.provideService(Tracer.DisablePropagation, false),
+      Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
       Effect.provideService(HttpClient.TracerPropagationEnabled, false)
     )
 }

@@ -212,12 +212,19 @@ export const commit = (
   }
   const pump = makePump(response, found.streaming.decoder(isRecord(query) ? query : undefined))
   const head: Array<Delta> = []
+  let committed = false
+  /** Of all usage before the commit point only the last is kept, wherever the bytes were cut. */
+  const keep = (delta: Delta): void => {
+    committed ||= isCommit(delta)
+    const earlier = committed || delta.type !== "usage" ? -1 : head.findIndex(({ type }) => type === "usage")
+    if (earlier >= 0) head.splice(earlier, 1)
+    head.push(delta)
+  }
   const read: Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> = Effect.flatMap(
     pump.next(limiting),
     (batch) => {
-      if (batch === undefined) return Effect.succeed({ head, pump })
-      for (const delta of batch) head.push(delta)
-      return batch.some(isCommit) ? Effect.succeed({ head, pump }) : read
+      batch?.forEach(keep)
+      return committed || batch === undefined ? Effect.succeed({ head, pump }) : read
     }
   )
   return Effect.onError(read, () => pump.cancel)

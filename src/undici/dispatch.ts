@@ -10,6 +10,7 @@ import { acceptEncoding, decoded } from "../internal/decoded.ts"
 import { joinBytes } from "../internal/joinBytes.ts"
 import { isRedirect, redirected, resending, type Send, transportReason, wireHeaders } from "../internal/send.ts"
 import { arrival } from "../internal/turn.ts"
+import { withheld } from "../internal/withheld.ts"
 
 /** A dispatcher of undici. */
 export type Dispatcher = NodeHttpClient.Dispatcher["Service"]
@@ -184,7 +185,7 @@ export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
       let incoming: Incoming | undefined
       let left = false
       const fail = (cause: unknown): void => {
-        if (incoming === undefined) resume(Effect.fail(transportReason(cause, request.secrets)))
+        if (incoming === undefined) resume(Effect.fail(withheld(cause) ?? transportReason(cause, request.secrets)))
         else
           incoming.end(isTooLarge(cause) ? new InvalidResponse({ issue: tooLargeForDispatcher }) : bodyFailure(cause))
       }

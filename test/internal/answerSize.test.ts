@@ -14,6 +14,8 @@ import * as AiService from "../../src/AiService.ts"
 import { decide, type GatewayError } from "../../src/GatewayError.ts"
 import * as GatewayResponse from "../../src/GatewayResponse.ts"
 import * as GatewayService from "../../src/GatewayService.ts"
+import type { Delta } from "../../src/internal/deltas/delta.ts"
+import { openai } from "../../src/internal/deltas/openai.ts"
 import * as Provider from "../../src/Provider.ts"
 import * as Route from "../../src/Route.ts"
 import * as Router from "../../src/Router.ts"
@@ -32,8 +34,11 @@ const over = (url: string, maxAnswerBytes?: number) =>
 const run = Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(leg))
 
 /** Writes until the client leaves, or until far more than the limit has been written. */
-const endless = (response: ServerResponse, written: { bytes: number }): void => {
-  const chunk = Buffer.alloc(16_384, "x")
+const endless = (
+  response: ServerResponse,
+  written: { bytes: number },
+  chunk: string | Buffer = Buffer.alloc(16_384, "x")
+): void => {
   const pump = (): void => {
     while (written.bytes < 100 * max && !response.destroyed) {
       written.bytes += chunk.length
@@ -143,6 +148,37 @@ describe.each(clients)("over %s", (name, client) => {
         ).pipe(Effect.flip)
         assertTooLarge(error, `an event of more than ${max} characters`)
         assert.deepStrictEqual(seen, Array(6).fill(max / 2))
+      })
+    )
+  }
+
+  for (const [kind, event] of [
+    ["usage", { choices: [], usage: { prompt_tokens: 1, completion_tokens: 1 } }],
+    ["nothing", { choices: [] }],
+    ["empty text", { choices: [{ delta: { content: "" } }] }]
+  ] as const) {
+    it.effect(`ends an endless stream of ${kind}, and continues with the next target`, () =>
+      Effect.gen(function* () {
+        const written = { bytes: 0 }
+        const peer = yield* makePeer(({ url }, response) => {
+          if (url.includes("/groq/")) return json(response, 200, completion("short"))
+          response.writeHead(200, { "content-type": "text/event-stream" })
+          endless(response, written, `data: ${JSON.stringify(event)}\n\n`.repeat(200))
+        })
+        const opened = Router.open(Route.fallback(Provider.openai.chat("a"), Provider.groq.chat("b")), "Hello", {
+          execution: "client"
+        })
+        const answer = yield* opened.pipe(
+          Effect.flatMap(({ deltas, summary }) => Effect.andThen(Stream.runDrain(deltas), summary)),
+          Effect.scoped,
+          Effect.provide(Layer.provide(Router.layer, Layer.provide(over(peer.url, max), client)))
+        )
+        const [first] = answer.attempts
+        assert.strictEqual(
+          first?.error?.message,
+          `invalid response: more than ${max} characters of events without an answer`
+        )
+        assert.isBelow(written.bytes, 90 * max)
       })
     )
   }
@@ -270,6 +306,84 @@ describe("over the binding", () => {
       )
       assertTooLarge(error, `an event of more than ${max} characters`)
       assert.isAtMost(pulled(), max / 10_000 + 3)
+    })
+  )
+})
+
+describe("events without an answer", () => {
+  const max = 1_000
+  const usage = `data: ${JSON.stringify({ choices: [], usage: { prompt_tokens: 1 } })}\n\n`
+  const words = (content: string) => `data: ${JSON.stringify({ choices: [{ delta: { content } }] })}\n\n`
+  const end = `data: ${JSON.stringify({ choices: [{ delta: {}, finish_reason: "stop" }] })}\n\ndata: [DONE]\n\n`
+
+  /** Deltas of a body that comes in the given pieces, by way of the service, of `AiService.stream` and of a router. */
+  const read = (pieces: ReadonlyArray<string>) => {
+    const answer = async () =>
+      new Response(
+        new ReadableStream({
+          start: (controller) => {
+            for (const piece of pieces) controller.enqueue(new TextEncoder().encode(piece))
+            controller.close()
+          }
+        }),
+        { headers: { "content-type": "text/event-stream" } }
+      )
+    const ai: GatewayService.AiBinding = {
+      run: answer,
+      models: answer,
+      gateway: () => ({ run: answer, getLog: answer, patchLog: answer, getUrl: async () => "" })
+    }
+    const live = Layer.mergeAll(
+      Layer.provideMerge(Router.layer, GatewayService.layerBinding(ai, { gateway: "gw", maxAnswerBytes: max })),
+      AiService.layerBinding(ai, { maxAnswerBytes: max })
+    )
+    const ways: ReadonlyArray<Effect.Effect<ReadonlyArray<Delta>, GatewayError, Layer.Success<typeof live>>> = [
+      Effect.flatMap(run, (response) => Stream.runCollect(GatewayResponse.deltas(response, openai.decoder()))),
+      Stream.runCollect(AiService.stream("openai/m", { messages: [] })),
+      Stream.runCollect(Router.stream(Provider.openai.chat("m"), "Hello"))
+    ]
+    return ways.map((way) => Effect.provide(way, live))
+  }
+
+  it.effect("are counted anew after each delta of the answer", () =>
+    Effect.gen(function* () {
+      const some = usage.repeat(15)
+      for (const deltas of read([some, words("a"), some, words("b"), some, end])) {
+        const text = (yield* deltas).map((delta) => (delta.type === "text" ? delta.text : ""))
+        assert.strictEqual(text.join(""), "ab")
+      }
+    })
+  )
+
+  it.effect("have the same limit after the commit point, where the stream is interrupted", () =>
+    Effect.gen(function* () {
+      for (const deltas of read([words("a"), ...Array(30).fill(usage), end])) {
+        const { reason } = yield* Effect.flip(deltas)
+        if (reason._tag === "StreamInterrupted") {
+          assert.deepStrictEqual([reason.failure, reason.partial], ["InvalidResponse", "a"])
+        } else assertTooLarge(yield* Effect.flip(deltas), `more than ${max} characters of events without an answer`)
+      }
+    })
+  )
+
+  it.effect("do not include comments, nor the event that is still arriving", () =>
+    Effect.gen(function* () {
+      const long = "é".repeat(max - 100)
+      const pieces = [": waiting\n\n".repeat(500), ...(words(long).match(/.{1,100}/gs) ?? []), end]
+      for (const deltas of read(pieces)) {
+        const text = (yield* deltas).map((delta) => (delta.type === "text" ? delta.text : ""))
+        assert.strictEqual(text.join(""), long)
+      }
+    })
+  )
+
+  it.effect("give a router the last usage only", () =>
+    Effect.gen(function* () {
+      const [, , routed] = read([...Array(10).fill(usage), words("a"), end])
+      assert.deepStrictEqual(
+        (yield* routed ?? assert.fail("no router")).map(({ type }) => type),
+        ["usage", "text", "finish"]
+      )
     })
   )
 })

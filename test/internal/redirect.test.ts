@@ -3,6 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -12,6 +13,7 @@ import * as Tracer from "effect/Tracer"
 import * as AiService from "../../src/AiService.ts"
 import type { GatewayError } from "../../src/GatewayError.ts"
 import * as GatewayService from "../../src/GatewayService.ts"
+import * as Transport from "../../src/Transport.ts"
 import { clients } from "../support/httpClients.ts"
 import { json, makePeer } from "../support/httpPeer.ts"
 
@@ -84,6 +86,9 @@ describe.each(clients)("over %s", (name, client) => {
 
 const [, call] = calls[0] ?? assert.fail("no calls")
 
+/** Says for a client whether spans of its requests are switched off. */
+const tracing = (disabled: boolean) => Effect.provideService(HttpClient.TracerDisabledWhen, () => disabled)
+
 describe("a client based on fetch", () => {
   it.effect("keeps its RequestInit and its Fetch", () =>
     Effect.gen(function* () {
@@ -130,6 +135,86 @@ describe("a client based on fetch", () => {
       )
       const { headers } = peer.requests[0] ?? assert.fail("nothing was sent")
       assert.deepStrictEqual([headers["x-between"], headers["x-app"]], ["1", "1"])
+      assert.deepStrictEqual(other.requests, [])
+    })
+  )
+
+  /** Middleware that the protection must survive. */
+  const between: ReadonlyArray<
+    readonly [name: string, middleware: (client: HttpClient.HttpClient) => HttpClient.HttpClient]
+  > = [
+    ["decides which spans there are", HttpClient.transformResponse(tracing(true))],
+    ["opens spans", HttpClient.transformResponse(tracing(false))],
+    ["transforms requests without spans", HttpClient.transform(tracing(true))],
+    [
+      "transforms requests between two that decide about spans",
+      (client) =>
+        client.pipe(
+          HttpClient.transform(tracing(true)),
+          HttpClient.retry({ times: 0 }),
+          HttpClient.tap(() => Effect.void)
+        )
+    ],
+    ["propagates no spans", HttpClient.transformResponse(Effect.provideService(Tracer.DisablePropagation, true))],
+    ["runs without a tracer", HttpClient.transformResponse(Effect.withTracerEnabled(false))],
+    ["forks", HttpClient.transform((effect) => Effect.flatMap(Effect.forkChild(tracing(true)(effect)), Fiber.join))],
+    [
+      "copies the request",
+      (client) =>
+        client.pipe(HttpClient.mapRequest(HttpClientRequest.setUrlParam("a", "b")), HttpClient.transform(tracing(true)))
+    ],
+    [
+      "is a client around another one",
+      (client) =>
+        HttpClient.make((request) =>
+          tracing(true)(client.execute(HttpClientRequest.setHeader(request, "x-around", "1")))
+        )
+    ]
+  ]
+
+  for (const [name, middleware] of between) {
+    for (const [base, layer] of [
+      ["FetchHttpClient", FetchHttpClient.layer],
+      ["Transport.layerFetch", Transport.layerFetch]
+    ] as const) {
+      it.effect(`sends nothing elsewhere over ${base} when middleware ${name}`, () =>
+        Effect.gen(function* () {
+          const { other, peer } = yield* redirecting(307)
+          let calls = 0
+          const fetch: typeof globalThis.fetch = (input, init) => {
+            calls++
+            return globalThis.fetch(input, init)
+          }
+          const client = Layer.effect(HttpClient.HttpClient, Effect.map(HttpClient.HttpClient, middleware)).pipe(
+            Layer.provide(layer),
+            Layer.provide(Layer.succeed(FetchHttpClient.Fetch, fetch)),
+            Layer.provide(Layer.succeed(FetchHttpClient.RequestInit, { headers: { "x-app": "1" } }))
+          )
+          const error = yield* Effect.flip(Effect.provide(call, Layer.provide(services(peer.url), client)))
+          assert.strictEqual(error.reason.message, "invalid response: a redirect to another address")
+          assert.deepStrictEqual(other.requests, [])
+          assert.strictEqual(calls, 1)
+          // A client around another one is all that the library sees, so its `RequestInit` replaces the inner one.
+          if (!name.includes("around")) assert.strictEqual(peer.requests[0]?.headers["x-app"], "1")
+        })
+      )
+    }
+  }
+
+  it.effect("keeps a RequestInit that middleware provides", () =>
+    Effect.gen(function* () {
+      const { other, peer } = yield* redirecting(307)
+      const client = Layer.effect(
+        HttpClient.HttpClient,
+        Effect.map(
+          HttpClient.HttpClient,
+          HttpClient.transform((effect) =>
+            tracing(true)(Effect.provideService(effect, FetchHttpClient.RequestInit, { headers: { "x-app": "2" } }))
+          )
+        )
+      ).pipe(Layer.provide(FetchHttpClient.layer))
+      yield* Effect.flip(Effect.provide(call, Layer.provide(services(peer.url), client)))
+      assert.strictEqual(peer.requests[0]?.headers["x-app"], "2")
       assert.deepStrictEqual(other.requests, [])
     })
   )

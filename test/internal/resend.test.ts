@@ -8,8 +8,12 @@ import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
 import * as GatewayService from "../../src/GatewayService.ts"
 import { isSilent } from "../../src/internal/reused.ts"
+import * as Provider from "../../src/Provider.ts"
+import * as Route from "../../src/Route.ts"
+import * as Router from "../../src/Router.ts"
 import * as Transport from "../../src/Transport.ts"
 import { clients } from "../support/httpClients.ts"
+import { makePeer } from "../support/httpPeer.ts"
 import { makeRawPeer } from "../support/rawPeer.ts"
 
 const leg = { provider: "openai", endpoint: "chat/completions", query: { model: "m", messages: [] } }
@@ -91,6 +95,95 @@ describe.each(clients)("over %s", (_, client) => {
       })
     )
   }
+})
+
+/** Answers each request of a peer with a status and headers that clients treat in a way of their own. */
+const answering = (status: number, headers: Record<string, string> = {}) =>
+  makePeer((_, response) => {
+    response.writeHead(status, { "content-type": "application/json", "cf-aig-log-id": "01J", ...headers })
+    response.end("{}")
+  })
+
+describe.each(clients)("an answer, over %s,", (name, client) => {
+  const route = Provider.openai.chat("m").pipe(Route.retry({ attempts: 3, delay: "1 milli" }))
+  const routed = (url: string) =>
+    Effect.flip(Router.run(route, "grüße 🙂 \ud800")).pipe(
+      Effect.provide(Layer.provide(Router.layer, Layer.provide(over(url), client)))
+    )
+
+  it.effect("with status 421 ends its target", () =>
+    Effect.gen(function* () {
+      const peer = yield* answering(421)
+      const error = yield* routed(peer.url)
+      assert.strictEqual(error.reason._tag, "InvalidRequest")
+      assert.strictEqual(error.logId, "01J")
+      assert.strictEqual(error.attempts?.length, 1)
+      // `FetchHttpClient` lets Node's `fetch` send a second time by itself.
+      assert.strictEqual(peer.requests.length, name === "fetch" ? 2 : 1)
+      for (const { body, headers } of peer.requests) {
+        assert.strictEqual(headers["content-length"], String(Buffer.byteLength(body)))
+        assert.isUndefined(headers["transfer-encoding"])
+        assert.include(body, "grüße 🙂")
+      }
+    })
+  )
+
+  for (const [what, status, headers, issue] of [
+    ["status 407", 407, {}, "an answer that `fetch` does not deliver, such as a 407"],
+    [
+      "6 encodings",
+      200,
+      { "content-encoding": "gzip,".repeat(6) },
+      "more content encodings than the HTTP client accepts"
+    ],
+    ["long headers", 200, { "x-long": "x".repeat(100_000) }, "headers of more bytes than the HTTP client accepts"]
+  ] as const) {
+    it.effect(`with ${what} is never asked for again`, () =>
+      Effect.gen(function* () {
+        const peer = yield* answering(status, headers)
+        const { attempts, reason } = yield* routed(peer.url)
+        if (status === 407 && !name.startsWith("fetch")) assert.strictEqual(reason._tag, "InvalidRequest")
+        else {
+          assert.strictEqual(reason._tag, "InvalidResponse")
+          if (name.startsWith("fetch") || what === "long headers") assert.include(reason.message, issue)
+        }
+        assert.deepStrictEqual([attempts?.length, peer.requests.length], [1, 1])
+      })
+    )
+  }
+})
+
+describe("Node's fetch, the short way", () => {
+  for (const init of [{ keepalive: true }, { headers: { "x-app": "1" } }]) {
+    it.effect(`accepts ${Object.keys(init)} of a RequestInit`, () =>
+      Effect.gen(function* () {
+        const peer = yield* makePeer((_, response) => response.end("{}"))
+        const client = Layer.provide(Transport.layerFetch, Layer.succeed(FetchHttpClient.RequestInit, init))
+        const response = yield* Effect.provide(run, Layer.provide(over(peer.url), client))
+        assert.strictEqual(yield* response.text, "{}")
+        assert.deepStrictEqual(JSON.parse(peer.requests[0]?.body ?? ""), leg.query)
+      })
+    )
+  }
+
+  it.effect("gives a stub in the place of the global fetch the body as text", () =>
+    Effect.gen(function* () {
+      const real = globalThis.fetch
+      const bodies: Array<unknown> = []
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          globalThis.fetch = real
+        })
+      )
+      globalThis.fetch = async (_, init) => {
+        bodies.push(init?.body)
+        return new Response("{}")
+      }
+      const client = Layer.provide(Transport.layerFetch, Layer.succeed(FetchHttpClient.Fetch, globalThis.fetch))
+      yield* Effect.provide(run, Layer.provide(over("http://127.0.0.1:9"), client))
+      assert.deepStrictEqual(bodies, [JSON.stringify(leg.query)])
+    })
+  )
 })
 
 describe("a client that does not report its connections", () => {
