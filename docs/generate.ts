@@ -5,8 +5,8 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import * as Classifier from "../src/Classifier.ts"
 import * as GatewayError from "../src/GatewayError.ts"
-import { classifierNotes } from "../src/internal/classifierNotes.ts"
-import { decisionNotes, rowName } from "../src/internal/decisionNotes.ts"
+import { classifierNotes } from "./tables/classifierNotes.ts"
+import { decisionNotes, rowName } from "./tables/decisionNotes.ts"
 
 /** Text of a cell: a bar would end it, also inside of code. */
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ")

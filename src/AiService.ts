@@ -26,21 +26,21 @@ import {
   prepare,
   type Target,
   targetOf
-} from "./internal/aiBackend.ts"
-import * as Binding from "./internal/aiBinding.ts"
-import * as Http from "./internal/aiHttp.ts"
-import { counted, dialectOf, openDeltas, renamed } from "./internal/aiStream.ts"
-import { checkId, checkMaxBytes } from "./internal/backend.ts"
-import { type AiBinding, requireMethods } from "./internal/binding.ts"
-import { defined } from "./internal/defined.ts"
-import type { Delta, Streaming } from "./internal/deltas/delta.ts"
-import { checkHttp } from "./internal/gatewayHttp.ts"
-import { type HttpClient, sender } from "./internal/http.ts"
-import { isRecord } from "./internal/json.ts"
-import { pulled } from "./internal/pulled.ts"
-import { failure } from "./internal/respond.ts"
-import { type Annotate, answerAttributes, traced } from "./internal/traced.ts"
-import { trimSlashes } from "./internal/trimSlashes.ts"
+} from "./internal/ai/backend.ts"
+import * as Binding from "./internal/ai/binding.ts"
+import * as Http from "./internal/ai/http.ts"
+import { counted, dialectOf, openDeltas, renamed } from "./internal/ai/stream.ts"
+import { defined } from "./internal/data/defined.ts"
+import { isRecord } from "./internal/data/json.ts"
+import { trimSlashes } from "./internal/data/trimSlashes.ts"
+import type { Delta, Streaming } from "./internal/dialect/deltaDecoder.ts"
+import { checkId, checkMaxBytes } from "./internal/gateway/backend.ts"
+import { checkHttp } from "./internal/gateway/http.ts"
+import { failure } from "./internal/gateway/respond.ts"
+import { pulled } from "./internal/hotpath/pullStream.ts"
+import { type Annotate, answerAttributes, traced } from "./internal/hotpath/span.ts"
+import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
+import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
@@ -431,4 +431,4 @@ export const layerBinding = (ai: AiBinding, options: BindingOptions = {}): Layer
     })
   )
 
-export type { AiBinding, GatewayBinding } from "./internal/binding.ts"
+export type { AiBinding, GatewayBinding } from "./internal/transport/binding.ts"

@@ -12,9 +12,8 @@
  */
 import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import type { Delta } from "./internal/deltas/delta.ts"
-import * as delta from "./internal/deltas/delta.ts"
-import * as anthropicDialect from "./internal/dialects/anthropic.ts"
+import { keptAs } from "./internal/data/plainJson.ts"
+import * as anthropicDialect from "./internal/dialect/anthropic.ts"
 import type {
   AssistantMessage,
   Dialect,
@@ -27,16 +26,16 @@ import type {
   TextPart,
   ToolCall,
   ToolMessage
-} from "./internal/dialects/dialect.ts"
-import * as dialect from "./internal/dialects/dialect.ts"
-import type { EmbeddingInput, Embeddings } from "./internal/dialects/embeddings.ts"
-import * as embeddings from "./internal/dialects/embeddings.ts"
-import * as googleDialect from "./internal/dialects/google.ts"
-import * as openaiDialect from "./internal/dialects/openai.ts"
-import * as workersAiDialect from "./internal/dialects/workersAi.ts"
-import { keptAs } from "./internal/plainJson.ts"
+} from "./internal/dialect/codec.ts"
+import * as dialect from "./internal/dialect/codec.ts"
+import type { Delta } from "./internal/dialect/deltaDecoder.ts"
+import * as delta from "./internal/dialect/deltaDecoder.ts"
+import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
+import * as embeddings from "./internal/dialect/embeddings.ts"
+import * as googleDialect from "./internal/dialect/google.ts"
+import * as openaiDialect from "./internal/dialect/openai.ts"
+import * as workersAiDialect from "./internal/dialect/workersAi.ts"
 
-export type { Decoded, Delta, DeltaDecoder, Fault, Streaming } from "./internal/deltas/delta.ts"
 export type {
   AssistantMessage,
   Dialect,
@@ -58,9 +57,10 @@ export type {
   ToolChoice,
   ToolMessage,
   Usage
-} from "./internal/dialects/dialect.ts"
-export type { EmbeddingInput, EmbeddingRequest, Embeddings } from "./internal/dialects/embeddings.ts"
-export type { ServerEvent } from "./internal/sse.ts"
+} from "./internal/dialect/codec.ts"
+export type { Decoded, Delta, DeltaDecoder, Fault, Streaming } from "./internal/dialect/deltaDecoder.ts"
+export type { EmbeddingInput, EmbeddingRequest, Embeddings } from "./internal/dialect/embeddings.ts"
+export type { ServerEvent } from "./internal/transport/sse.ts"
 
 /**
  * A message of the user: text, or text and images.

@@ -7,13 +7,13 @@
  * (`GatewayError.decisions`), so that policy and knowledge change independently.
  */
 import * as GatewayError from "./GatewayError.ts"
-import { type Match, type Outcome, type Rule, rules as table } from "./internal/classifierRules.ts"
-import { defined } from "./internal/defined.ts"
-import { decode, type ErrorBody, isFailure } from "./internal/errorBody.ts"
-import { scrub } from "./internal/secrets.ts"
-import { waitHint } from "./internal/waitHint.ts"
+import { decode, type ErrorBody, isFailure } from "./internal/classifier/errorBody.ts"
+import { waitHint } from "./internal/classifier/retryAfter.ts"
+import { type Match, type Outcome, type Rule, rules as table } from "./internal/classifier/rules.ts"
+import { defined } from "./internal/data/defined.ts"
+import { scrub } from "./internal/data/secrets.ts"
 
-export type { Match, Outcome, Rule, Statuses } from "./internal/classifierRules.ts"
+export type { Match, Outcome, Rule, Statuses } from "./internal/classifier/rules.ts"
 
 /** Date of the rule data, `YYYY-MM-DD`. */
 export const version = "2026-11-21"

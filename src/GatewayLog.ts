@@ -7,9 +7,9 @@
  */
 import * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import { defined, type Making } from "./internal/defined.ts"
-import { isWhole } from "./internal/headers.ts"
-import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/json.ts"
+import { defined, type Making } from "./internal/data/defined.ts"
+import { isWhole } from "./internal/data/headers.ts"
+import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/data/json.ts"
 
 /** A flat value of metadata. */
 const Scalar = Schema.Union([Schema.String, Schema.Number, Schema.Boolean, Schema.Null])

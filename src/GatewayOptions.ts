@@ -8,11 +8,11 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { type GatewayError, invalid } from "./GatewayError.ts"
-import { defined } from "./internal/defined.ts"
-import { durationOf } from "./internal/duration.ts"
-import { headerValueAccepted, isHeaderValue } from "./internal/headers.ts"
-import { isObject, strayField } from "./internal/json.ts"
-import * as Encoding from "./internal/optionsEncoding.ts"
+import { defined } from "./internal/data/defined.ts"
+import { durationOf } from "./internal/data/duration.ts"
+import { headerValueAccepted, isHeaderValue } from "./internal/data/headers.ts"
+import { isObject, strayField } from "./internal/data/json.ts"
+import * as Encoding from "./internal/options/encoding.ts"
 
 /** Shortest cache life time that the gateway accepts. */
 export const minCacheTtl = Duration.seconds(60)

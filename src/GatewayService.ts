@@ -16,15 +16,23 @@ import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayLog from "./GatewayLog.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
-import { type Backend, checkId, checkMaxBytes, modelOf, refusal, refuse, undecodable } from "./internal/backend.ts"
-import { type AiBinding, requireMethods } from "./internal/binding.ts"
-import { defined } from "./internal/defined.ts"
-import { durationOf } from "./internal/duration.ts"
-import * as Binding from "./internal/gatewayBinding.ts"
-import * as Http from "./internal/gatewayHttp.ts"
-import { type HttpClient, sender } from "./internal/http.ts"
-import { answerAttributes, operation, traced } from "./internal/traced.ts"
-import { trimSlashes } from "./internal/trimSlashes.ts"
+import { defined } from "./internal/data/defined.ts"
+import { durationOf } from "./internal/data/duration.ts"
+import { trimSlashes } from "./internal/data/trimSlashes.ts"
+import {
+  type Backend,
+  checkId,
+  checkMaxBytes,
+  modelOf,
+  refusal,
+  refuse,
+  undecodable
+} from "./internal/gateway/backend.ts"
+import * as Binding from "./internal/gateway/binding.ts"
+import * as Http from "./internal/gateway/http.ts"
+import { answerAttributes, operation, traced } from "./internal/hotpath/span.ts"
+import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
+import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
 
@@ -331,4 +339,4 @@ export const layerBinding = (
     )
   )
 
-export type { AiBinding, GatewayBinding } from "./internal/binding.ts"
+export type { AiBinding, GatewayBinding } from "./internal/transport/binding.ts"

@@ -14,10 +14,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { GatewayError, invalid, isGatewayError, type Reason, Rejected } from "./GatewayError.ts"
-import { AdaptiveLimit } from "./internal/adaptiveLimit.ts"
-import { defined } from "./internal/defined.ts"
-import { millisOf } from "./internal/duration.ts"
-import { RateBudget, type Taken } from "./internal/rateBudget.ts"
+import { AdaptiveLimit } from "./internal/admission/adaptiveConcurrency.ts"
+import { RateBudget, type Taken } from "./internal/admission/slidingWindow.ts"
+import { defined } from "./internal/data/defined.ts"
+import { millisOf } from "./internal/data/duration.ts"
 
 /** A number of requests at once that is found out from the answers. */
 export interface AdaptiveConcurrency {

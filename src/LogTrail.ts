@@ -14,8 +14,8 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { Attempt, GatewayError } from "./GatewayError.ts"
-import { defined, type Making } from "./internal/defined.ts"
-import { shownEndpoint } from "./internal/secrets.ts"
+import { defined, type Making } from "./internal/data/defined.ts"
+import { shownEndpoint } from "./internal/data/secrets.ts"
 
 export type { Attempt } from "./GatewayError.ts"
 

@@ -45,16 +45,16 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import type { Problem } from "./GatewayOptions.ts"
-import { anthropic as anthropicDialect } from "./internal/dialects/anthropic.ts"
-import { openaiEmbeddings, workersAiEmbeddings } from "./internal/dialects/embeddings.ts"
-import { google as googleDialect, googleVertex as googleVertexDialect } from "./internal/dialects/google.ts"
-import { openaiCompatible, openai as openaiDialect } from "./internal/dialects/openai.ts"
-import { workersAi as workersAiDialect } from "./internal/dialects/workersAi.ts"
-import * as Providers from "./internal/providers.ts"
+import { anthropic as anthropicDialect } from "./internal/dialect/anthropic.ts"
+import { openaiEmbeddings, workersAiEmbeddings } from "./internal/dialect/embeddings.ts"
+import { google as googleDialect, googleVertex as googleVertexDialect } from "./internal/dialect/google.ts"
+import { openaiCompatible, openai as openaiDialect } from "./internal/dialect/openai.ts"
+import { workersAi as workersAiDialect } from "./internal/dialect/workersAi.ts"
+import * as Providers from "./internal/route/providers.ts"
 import * as Route from "./Route.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
-export type { Definition } from "./internal/providers.ts"
+export type { Definition } from "./internal/route/providers.ts"
 
 /** A route that answers chat requests. */
 export type ChatRoute = Route.Route<Chat.Input, Chat.Reply>

@@ -19,16 +19,13 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import * as Bounds from "./internal/bounds.ts"
-import * as Compile from "./internal/compile.ts"
-import type { Input, Reply } from "./internal/dialects/dialect.ts"
-import type { EmbeddingInput, Embeddings } from "./internal/dialects/embeddings.ts"
-import { millisOf } from "./internal/duration.ts"
-import { makePlan, type Planned } from "./internal/plan.ts"
-import * as Render from "./internal/render.ts"
-import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/retryPolicy.ts"
-import * as Json from "./internal/routeJson.ts"
-import * as JsonRead from "./internal/routeJsonRead.ts"
+import { millisOf } from "./internal/data/duration.ts"
+import type { Input, Reply } from "./internal/dialect/codec.ts"
+import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
+import * as Bounds from "./internal/route/bounds.ts"
+import * as Compile from "./internal/route/compile.ts"
+import * as Json from "./internal/route/json.ts"
+import * as JsonRead from "./internal/route/jsonReader.ts"
 import {
   type Decoded,
   type FallbackOn,
@@ -37,13 +34,16 @@ import {
   type RetrySchedule,
   rebuild,
   withoutValues
-} from "./internal/routeNode.ts"
+} from "./internal/route/node.ts"
+import { makePlan, type Planned } from "./internal/route/plan.ts"
+import * as Render from "./internal/route/render.ts"
+import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
-export type { Bounds, TargetBounds } from "./internal/bounds.ts"
-export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/compile.ts"
-export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/retryPolicy.ts"
-export type { FallbackOn, Node, RetrySchedule } from "./internal/routeNode.ts"
+export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
+export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
+export type { FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
+export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
 

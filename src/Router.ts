@@ -14,16 +14,17 @@ import { type Attempt, type GatewayError, invalid } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
 import { GatewayService } from "./GatewayService.ts"
-import { type Answered, attempt, type Run } from "./internal/attempt.ts"
-import { defined, type Making } from "./internal/defined.ts"
-import type { Delta } from "./internal/deltas/delta.ts"
-import type { Usage } from "./internal/dialects/dialect.ts"
-import { executeClient } from "./internal/executeClient.ts"
-import { askWhole, executeGateway } from "./internal/executeGateway.ts"
-import { either } from "./internal/orElse.ts"
-import { type Target, targetsOf } from "./internal/plan.ts"
-import { logRecovery, prepare, withAttempts } from "./internal/prepare.ts"
-import { pulled } from "./internal/pulled.ts"
+import { defined, type Making } from "./internal/data/defined.ts"
+import type { Usage } from "./internal/dialect/codec.ts"
+import type { Delta } from "./internal/dialect/deltaDecoder.ts"
+import { either } from "./internal/hotpath/failure.ts"
+import { pulled } from "./internal/hotpath/pullStream.ts"
+import { type Annotate, traced } from "./internal/hotpath/span.ts"
+import { type Target, targetsOf } from "./internal/route/plan.ts"
+import { type Answered, attempt, type Run } from "./internal/router/attempt.ts"
+import { executeClient } from "./internal/router/client.ts"
+import { askWhole, executeGateway } from "./internal/router/gateway.ts"
+import { logRecovery, prepare, withAttempts } from "./internal/router/prepare.ts"
 import {
   askStream,
   buildStream,
@@ -34,9 +35,8 @@ import {
   ofStream,
   streamAttempt,
   unableToStream
-} from "./internal/streamAttempt.ts"
-import { runStream } from "./internal/streamRun.ts"
-import { type Annotate, traced } from "./internal/traced.ts"
+} from "./internal/router/streamAttempt.ts"
+import { runStream } from "./internal/router/streamTail.ts"
 import type * as Route from "./Route.ts"
 
 /**

@@ -11,8 +11,8 @@ import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import { makeFetchSend } from "./internal/fetchSend.ts"
-import { withDirectSend } from "./internal/http.ts"
+import { makeFetchSend } from "./internal/transport/fetch.ts"
+import { withDirectSend } from "./internal/transport/httpClient.ts"
 
 /**
  * `FetchHttpClient.layer`, with the short way. `FetchHttpClient.Fetch` and `FetchHttpClient.RequestInit` are those of the environment in which the layer is built.

@@ -7,10 +7,17 @@ import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import type { Making } from "./internal/defined.ts"
-import { headerValueAccepted, isHeaderName, isHeaderValue, isPath, isWhole, pathAccepted } from "./internal/headers.ts"
-import { isObject } from "./internal/json.ts"
-import { textOf } from "./internal/secrets.ts"
+import type { Making } from "./internal/data/defined.ts"
+import {
+  headerValueAccepted,
+  isHeaderName,
+  isHeaderValue,
+  isPath,
+  isWhole,
+  pathAccepted
+} from "./internal/data/headers.ts"
+import { isObject } from "./internal/data/json.ts"
+import { textOf } from "./internal/data/secrets.ts"
 
 /** Headers of a leg: lower-case names; credentials stay `Redacted` until they are written. */
 export type Headers = Readonly<Record<string, string | Redacted.Redacted<string>>>

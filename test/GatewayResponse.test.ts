@@ -14,8 +14,8 @@ import {
   type ResponseOptions,
   unwrap
 } from "../src/GatewayResponse.ts"
-import { type Body, textBody, webBody } from "../src/internal/body.ts"
-import { reveal, scrub, secretsOf } from "../src/internal/secrets.ts"
+import { reveal, scrub, secretsOf } from "../src/internal/data/secrets.ts"
+import { type Body, textBody, webBody } from "../src/internal/transport/body.ts"
 
 const secret = "sk-live-0123456789"
 

@@ -8,7 +8,7 @@ import * as Chat from "effect-ai-gateway/Chat"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as UniversalRequest from "effect-ai-gateway/UniversalRequest"
-import { knownSlugs } from "../src/local/providers.ts"
+import { knownSlugs } from "../src/local/gateway/providers.ts"
 
 const secret = "sk-very-secret-1234"
 const apiKey = Redacted.make(secret)

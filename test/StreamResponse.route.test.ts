@@ -16,7 +16,7 @@ import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import * as StreamResponse from "effect-ai-gateway/StreamResponse"
-import { textBody, webBody } from "../src/internal/body.ts"
+import { textBody, webBody } from "../src/internal/transport/body.ts"
 import { assertSilent, traced } from "./support/leaks.ts"
 import { dataOf, eventsOf, readerOf, recorder, say, settle, text } from "./support/streamResponses.ts"
 

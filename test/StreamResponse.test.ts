@@ -23,8 +23,8 @@ import { deltas as deltasOf, GatewayResponse } from "effect-ai-gateway/GatewayRe
 import * as LogTrail from "effect-ai-gateway/LogTrail"
 import * as StreamResponse from "effect-ai-gateway/StreamResponse"
 import OpenAI, { APIError } from "openai"
-import { textBody } from "../src/internal/body.ts"
-import { streaming } from "../src/internal/deltas/index.ts"
+import { streaming } from "../src/internal/dialect/streaming.ts"
+import { textBody } from "../src/internal/transport/body.ts"
 import { assertSilent, traced } from "./support/leaks.ts"
 import { dataOf, eventsOf, finish, readerOf, recorder, say, settle, text } from "./support/streamResponses.ts"
 

@@ -45,9 +45,9 @@ describe("the rules", () => {
         "src/Provider.ts": `import { chat } from "./Chat.ts"\nexport const provider = chat`,
         "src/Route.ts": `import { chat } from "./Chat.ts"\nexport const route = chat`,
         "src/Router.ts": `import { route } from "./Route.ts"\nexport const router = route`,
-        "src/internal/http.ts": `import * as HttpClient from "effect/http/HttpClient"\nexport const http = HttpClient`,
-        "src/internal/sse.ts": `import * as Sse from "effect/encoding/Sse"\nexport const sse = Sse`,
-        "src/local/LocalGateway.ts": `import { http } from "../internal/http.ts"\nexport const local = http`,
+        "src/internal/transport/httpClient.ts": `import * as HttpClient from "effect/http/HttpClient"\nexport const http = HttpClient`,
+        "src/internal/transport/sse.ts": `import * as Sse from "effect/encoding/Sse"\nexport const sse = Sse`,
+        "src/local/LocalGateway.ts": `import { http } from "../internal/transport/httpClient.ts"\nexport const local = http`,
         "src/local/node.ts": `import * as Http from "node:http"\nexport const node = Http`,
         "src/cli/bin.ts": `import { node } from "../local/node.ts"\nexport const bin = node`,
         "src/worker/Worker.ts": `import { router } from "../Router.ts"\nexport const worker = router`,
@@ -91,19 +91,34 @@ describe("the rules", () => {
       "effect/http elsewhere",
       "src/GatewayService.ts",
       `import "effect/http/HttpClient"`,
-      "is for src/internal/http.ts"
+      "is for src/internal/transport/httpClient.ts"
     ],
-    ["effect/http in worker", "src/worker/Worker.ts", `import "effect/http/HttpClient"`, "is for src/internal/http.ts"],
-    ["Sse elsewhere", "src/local/LocalGateway.ts", `import "effect/encoding/Sse"`, "is for src/internal/sse.ts"],
+    [
+      "effect/http in worker",
+      "src/worker/Worker.ts",
+      `import "effect/http/HttpClient"`,
+      "is for src/internal/transport/httpClient.ts"
+    ],
+    [
+      "Sse elsewhere",
+      "src/local/LocalGateway.ts",
+      `import "effect/encoding/Sse"`,
+      "is for src/internal/transport/sse.ts"
+    ],
     ["unstable module", "src/Router.ts", `import "effect/ExecutionPlan"`, "is unstable"],
     ["experimental module", "src/Router.ts", `import "effect/persistence/CircuitBreaker"`, "is experimental"],
     ["unknown Effect module", "src/Router.ts", `import "effect/unstable/http"`, "no module effect/unstable/http"],
     ["barrel", "src/Router.ts", `import { Effect } from "effect"`, "barrel"],
-    ["barrel of a folder", "src/internal/http.ts", `import { HttpClient } from "effect/http"`, "barrel"],
+    [
+      "barrel of a folder",
+      "src/internal/transport/httpClient.ts",
+      `import { HttpClient } from "effect/http"`,
+      "barrel"
+    ],
     ["barrel in a test", "test/a.test.ts", `import { Effect } from "effect"`, "barrel"],
     ["barrel of platform-node", "src/cli/bin.ts", `import { NodeRuntime } from "@effect/platform-node"`, "barrel"],
     ["node outside the Node edges", "src/local/LocalGateway.ts", `import "node:fs"`, "is for src/cli/"],
-    ["undeclared dependency", "src/internal/http.ts", `import "undici"`, "not a dependency"],
+    ["undeclared dependency", "src/internal/transport/httpClient.ts", `import "undici"`, "not a dependency"],
     ["an optional peer elsewhere", "src/local/node.ts", `import "miniflare"`, "is for src/local/miniflare.ts only"],
     ["import without extension", "src/Router.ts", `import "./Route"`, "no source file"],
     ["import out of src", "src/Router.ts", `import "../test/a.ts"`, "no source file"],

@@ -6,9 +6,9 @@ import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { fileOf, pages, render } from "../docs/generate.ts"
+import { decisionNotes, rowName } from "../docs/tables/decisionNotes.ts"
 import * as Classifier from "../src/Classifier.ts"
 import * as GatewayError from "../src/GatewayError.ts"
-import { decisionNotes, rowName } from "../src/internal/decisionNotes.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const read = (page: string) => readFile(fileOf(page), "utf8")

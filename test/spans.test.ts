@@ -16,7 +16,7 @@ import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
-import * as Traced from "../src/internal/traced.ts"
+import * as Traced from "../src/internal/hotpath/span.ts"
 import { traced } from "./support/leaks.ts"
 import * as Scripted from "./support/scripted.ts"
 

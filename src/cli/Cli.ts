@@ -9,10 +9,10 @@ import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
 import { batch } from "./batch/command.ts"
-import type { NotAllDone, RunFailure } from "./batch/failure.ts"
 import { cluster } from "./cluster/command.ts"
-import { type CliFailure, UsageShown } from "./failure.ts"
 import { serve } from "./serve.ts"
+import { type CliFailure, UsageShown } from "./shared/failure.ts"
+import type { NotAllDone, RunFailure } from "./shared/runFailure.ts"
 
 // Two folders up from here is the package, both in the sources and in the build.
 const manifest: { readonly version: string } = createRequire(import.meta.url)("../../package.json")

@@ -12,10 +12,10 @@ import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { GatewayError } from "../GatewayError.ts"
-import * as Faults from "../local/faults.ts"
 import * as Local from "../local/node.ts"
 import * as Upstream from "../local/Upstream.ts"
-import { CliFailure } from "./failure.ts"
+import * as Faults from "../local/upstream/faults.ts"
+import { CliFailure } from "./shared/failure.ts"
 
 /** Port of `serve` unless `--port` names another. */
 export const defaultPort = 8790

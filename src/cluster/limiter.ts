@@ -20,7 +20,7 @@ import type * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import { GatewayError, invalid, Rejected } from "../GatewayError.ts"
-import { millisOf } from "../internal/duration.ts"
+import { millisOf } from "../internal/data/duration.ts"
 import * as Limiter from "../Limiter.ts"
 
 /** Limits over all workers, which all have to give the same. Requests at once are each worker's own. */

@@ -22,7 +22,7 @@ import {
   type OpenJournal,
   otherJob
 } from "../BatchJournal.ts"
-import { IdIndex, NumberColumn } from "../internal/idIndex.ts"
+import { IdIndex, NumberColumn } from "../internal/data/idIndex.ts"
 import * as Line from "./line.ts"
 import * as Lock from "./lock.ts"
 import * as Segments from "./segments.ts"

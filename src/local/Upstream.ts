@@ -6,12 +6,12 @@
 import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Echo from "./echo.ts"
-import * as Faults from "./faults.ts"
-import type { Handler } from "./protocol.ts"
-import * as RealServer from "./proxy.ts"
-import type { StreamFault as InStream } from "./streamFaultSchema.ts"
-import * as Shape from "./streamShape.ts"
+import * as Echo from "./upstream/echo.ts"
+import * as Faults from "./upstream/faults.ts"
+import * as RealServer from "./upstream/realServer.ts"
+import type { StreamFault as InStream } from "./upstream/streamFaultSchema.ts"
+import type { Handler } from "./wire/protocol.ts"
+import * as Shape from "./wire/streamShape.ts"
 
 export {
   type Answer,
@@ -19,7 +19,7 @@ export {
   type Handler,
   UpstreamFailure,
   type UpstreamRequest
-} from "./protocol.ts"
+} from "./wire/protocol.ts"
 
 /** See the module. */
 export interface Upstream {

@@ -14,7 +14,7 @@ import { Miniflare, type MiniflareOptions } from "miniflare"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as LocalGateway from "./LocalGateway.ts"
 import { serve } from "./node.ts"
-import { fetchAndReset } from "./nodeClient.ts"
+import { fetchAndReset } from "./upstream/resettingFetch.ts"
 
 /** A value of JSON. */
 export type Json = string | number | boolean | null | ReadonlyArray<Json> | { readonly [key: string]: Json }

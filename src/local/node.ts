@@ -12,8 +12,8 @@ import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { type GatewayError, invalid } from "../GatewayError.ts"
-import { sealing } from "./browserGuard.ts"
 import * as LocalGateway from "./LocalGateway.ts"
+import { sealing } from "./surface/browserGuard.ts"
 
 /** Options of {@link serve}. */
 export interface ServeOptions extends LocalGateway.Options {

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import { type GatewayError, invalid } from "../GatewayError.ts"
-import { withDirectSend } from "../internal/http.ts"
+import { withDirectSend } from "../internal/transport/httpClient.ts"
 import { makeSend } from "./dispatch.ts"
 
 /** Checks that a dispatcher can dispatch: Bun brings an `undici` of its own, whose dispatchers cannot. */

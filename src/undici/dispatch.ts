@@ -5,12 +5,19 @@
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason } from "../GatewayError.ts"
-import { type Answer, type Body, bodyFailure, textOf, tooLarge, webOf } from "../internal/body.ts"
-import { acceptEncoding, decoded } from "../internal/decoded.ts"
-import { joinBytes } from "../internal/joinBytes.ts"
-import { isRedirect, redirected, resending, type Send, transportReason, wireHeaders } from "../internal/send.ts"
-import { arrival } from "../internal/turn.ts"
-import { withheld } from "../internal/withheld.ts"
+import { joinBytes } from "../internal/data/bytes.ts"
+import { arrival } from "../internal/hotpath/eventLoopTurn.ts"
+import { type Answer, type Body, bodyFailure, textOf, tooLarge, webOf } from "../internal/transport/body.ts"
+import { acceptEncoding, decoded } from "../internal/transport/decompressed.ts"
+import {
+  isRedirect,
+  redirected,
+  resending,
+  type Send,
+  transportReason,
+  wireHeaders
+} from "../internal/transport/request.ts"
+import { withheld } from "../internal/transport/withheld.ts"
 
 /** A dispatcher of undici. */
 export type Dispatcher = NodeHttpClient.Dispatcher["Service"]

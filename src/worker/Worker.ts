@@ -19,11 +19,11 @@ import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Option from "effect/Option"
 import * as Scheduler from "effect/Scheduler"
-import { describe, failureResponse, leftResponse, setupResponse } from "../internal/failureResponse.ts"
+import { describe, failureResponse, leftResponse, setupResponse } from "../internal/server/failureResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
 import * as RequestScheduler from "./requestScheduler.ts"
 
-export { failureResponse, failureStatus } from "../internal/failureResponse.ts"
+export { failureResponse, failureStatus } from "../internal/server/failureResponse.ts"
 
 /** The part of a Worker's `ctx` that is used. */
 export interface ExecutionContext {

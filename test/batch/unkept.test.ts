@@ -14,7 +14,7 @@ import * as FileJournal from "effect-ai-gateway/journal"
 import * as Limiter from "effect-ai-gateway/Limiter"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
-import { problemOf, unwritable } from "../../src/internal/writable.ts"
+import { problemOf, unwritable } from "../../src/internal/data/writable.ts"
 import * as Line from "../../src/journal/line.ts"
 import { brief, failureOf, leaf, over, runAll, runOnce, world } from "./support.ts"
 

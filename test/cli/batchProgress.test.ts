@@ -13,8 +13,8 @@ import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
 import * as TestClock from "effect/testing/TestClock"
 import type * as Batch from "../../src/Batch.ts"
-import * as Figures from "../../src/cli/batch/figures.ts"
-import { frame, line, repaint, show, smooth } from "../../src/cli/batch/progress.ts"
+import { frame, line, repaint, show, smooth } from "../../src/cli/report/progress.ts"
+import * as Figures from "../../src/cli/shared/format.ts"
 
 const startedAt = Date.UTC(2026, 0, 31, 14, 0, 0)
 const latency = (p50: number, p99: number) => ({ count: 10, mean: p50, p50, p90: p50, p99, max: p99 })

@@ -4,9 +4,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import type * as Batch from "../../src/Batch.ts"
-import { render } from "../../src/cli/batch/report.ts"
-import { Recorder } from "../../src/cli/batch/reportData.ts"
-import { html } from "../../src/cli/batch/reportHtml.ts"
+import { Recorder } from "../../src/cli/report/data.ts"
+import { html } from "../../src/cli/report/html.ts"
+import { render } from "../../src/cli/report/report.ts"
 import {
   type Attempt,
   GatewayError,

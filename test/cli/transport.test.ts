@@ -4,7 +4,7 @@ import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
-import { transportOr } from "../../src/cli/batch/gateway.ts"
+import { transportOr } from "../../src/cli/shared/gateway.ts"
 
 const answering = (status: number) => Layer.succeed(FetchHttpClient.Fetch, async () => new Response("", { status }))
 

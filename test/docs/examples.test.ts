@@ -10,7 +10,7 @@ import * as Duration from "effect/Duration"
 import * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as Route from "effect-ai-gateway/Route"
-import { backoffMillis } from "../../src/internal/routeNode.ts"
+import { backoffMillis } from "../../src/internal/route/node.ts"
 import * as Docs from "./support.ts"
 
 const documented = Docs.pages().flatMap((page) => Docs.examplesOf(page, Docs.read(page)))

@@ -2,7 +2,7 @@
  * Streams of a local gateway, read piece by piece, in every dialect.
  */
 import * as Effect from "effect/Effect"
-import { joinBytes } from "../../src/internal/joinBytes.ts"
+import { joinBytes } from "../../src/internal/data/bytes.ts"
 import type * as LocalGateway from "../../src/local/LocalGateway.ts"
 import type * as Upstream from "../../src/local/Upstream.ts"
 import { api, base, binding, dataPlane, request } from "./support.ts"

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
-import { joinBytes } from "../../src/internal/joinBytes.ts"
+import { joinBytes } from "../../src/internal/data/bytes.ts"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
 import {

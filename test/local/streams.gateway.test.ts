@@ -7,8 +7,8 @@ import * as TestClock from "effect/testing/TestClock"
 import * as GatewayResponse from "../../src/GatewayResponse.ts"
 import * as GatewayService from "../../src/GatewayService.ts"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
-import { abortable } from "../../src/local/passing.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
+import { abortable } from "../../src/local/wire/outgoingBody.ts"
 import {
   chatStream,
   deltasOf,

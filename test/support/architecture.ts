@@ -38,24 +38,30 @@ const roots: Record<string, (typeof layers)[number]> = {
 const edges = ["ai", "cli", "cluster", "fetch", "journal", "local", "testing", "undici", "worker"]
 
 const httpImporters = [
-  "src/internal/http.ts",
-  "src/internal/send.ts",
+  "src/internal/transport/httpClient.ts",
+  "src/internal/transport/request.ts",
   "src/Transport.ts",
   "src/cli/",
   "src/local/",
   "src/undici/"
 ]
-const sseImporters = ["src/internal/sse.ts"]
-const nodeImporters = ["src/cli/", "src/journal/", "src/undici/", "src/local/node.ts", "src/local/nodeClient.ts"]
+const sseImporters = ["src/internal/transport/sse.ts"]
+const nodeImporters = [
+  "src/cli/",
+  "src/journal/",
+  "src/undici/",
+  "src/local/node.ts",
+  "src/local/upstream/resettingFetch.ts"
+]
 /** Optional peers besides Effect's own packages, and the one module that needs each. */
 const peerImporters: Record<string, string> = {
   miniflare: "src/local/miniflare.ts",
   "@effect/sql-pg/PgClient": "src/cli/cluster/database.ts"
 }
 const unstableImporters = [
-  "src/internal/http.ts",
-  "src/internal/send.ts",
-  "src/internal/sse.ts",
+  "src/internal/transport/httpClient.ts",
+  "src/internal/transport/request.ts",
+  "src/internal/transport/sse.ts",
   "src/Transport.ts",
   ...edges.map((edge) => `src/${edge}/`)
 ]
@@ -116,7 +122,7 @@ const nameOf = (value: unknown): string => {
 /** Time and chance come from `Clock`, `Random` and `Effect.sleep`, or a test cannot hold them still. */
 const ambient = new Set(["Date.now", "Math.random", "performance.now", "setTimeout", "setInterval"])
 /** It asks every clock but the ordinary one, whose timers these are. */
-const ownTimer = "src/internal/within.ts"
+const ownTimer = "src/internal/hotpath/timeoutOrElse.ts"
 
 const parse = (path: string, source: string): Module => {
   const { comments, errors, program } = parseSync(path, source)

@@ -4,14 +4,14 @@
  */
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
-import { IdIndex, NumberColumn } from "../../internal/idIndex.ts"
+import { IdIndex, NumberColumn } from "../../internal/data/idIndex.ts"
 import * as Segments from "../../journal/segments.ts"
-import { CliFailure } from "../failure.ts"
-import { type Entry, isLineId, type Reader } from "./entry.ts"
-import type { RunFailure } from "./failure.ts"
-import * as Input from "./input.ts"
-import type { Before } from "./output.ts"
-import type { Source } from "./source.ts"
+import { type Entry, isLineId, type Reader } from "../input/entry.ts"
+import * as Input from "../input/input.ts"
+import type { Source } from "../input/source.ts"
+import type { Before } from "../output/output.ts"
+import { CliFailure } from "../shared/failure.ts"
+import type { RunFailure } from "../shared/runFailure.ts"
 
 const isDead = 1
 const isOther = 2

@@ -12,8 +12,8 @@ import type * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import { ClusterError } from "../../cluster/error.ts"
 import { type GatewayError, isGatewayError } from "../../GatewayError.ts"
-import { RunFailure } from "../batch/failure.ts"
-import { CliFailure } from "../failure.ts"
+import { CliFailure } from "../shared/failure.ts"
+import { RunFailure } from "../shared/runFailure.ts"
 
 const name = "--database-url or DATABASE_URL"
 

@@ -7,7 +7,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Cluster from "../../cluster/Cluster.ts"
-import * as Figures from "../batch/figures.ts"
+import * as Figures from "../shared/format.ts"
 import * as Database from "./database.ts"
 
 const flags = {

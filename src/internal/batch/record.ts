@@ -7,9 +7,9 @@ import * as Schema from "effect/Schema"
 import { JournalError, type Json } from "../../BatchJournal.ts"
 import * as ErrorSchema from "../../ErrorSchema.ts"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
-import type { Usage } from "../dialects/dialect.ts"
-import { plainJsonOf } from "../plainJson.ts"
-import { inspect, problemOf, unwritable } from "../writable.ts"
+import { plainJsonOf } from "../data/plainJson.ts"
+import { inspect, problemOf, unwritable } from "../data/writable.ts"
+import type { Usage } from "../dialect/codec.ts"
 
 /** What is known of an answer beside its value. */
 export interface Facts {

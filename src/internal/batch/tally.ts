@@ -3,8 +3,8 @@
  */
 import * as Duration from "effect/Duration"
 import type { Attempt, ReasonTag } from "../../GatewayError.ts"
-import type { Usage } from "../dialects/dialect.ts"
-import { Quantiles } from "../quantiles.ts"
+import { Quantiles } from "../data/quantiles.ts"
+import type { Usage } from "../dialect/codec.ts"
 
 /** Latencies in milliseconds; percentiles are within one percent. */
 export interface Latencies {

@@ -6,7 +6,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import { JournalError } from "../../BatchJournal.ts"
 import { type Attempt, GatewayError, InvalidResponse, Unknown } from "../../GatewayError.ts"
-import { defined } from "../defined.ts"
+import { defined } from "../data/defined.ts"
 import type { Answer } from "./job.ts"
 
 /** Code of such dead letters. */

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { fetchAndReset } from "../../../src/local/nodeClient.ts"
+import { fetchAndReset } from "../../../src/local/upstream/resettingFetch.ts"
 
 /** Where a binding's requests go: a server, or a named entry point of the Worker itself. */
 export type Service = { readonly url: string } | { readonly entrypoint: string }

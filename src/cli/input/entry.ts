@@ -1,0 +1,260 @@
+/**
+ * What an input consists of, and how a line of it becomes a request.
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as Chat from "../../Chat.ts"
+import { maxIdLength } from "../../internal/data/idIndex.ts"
+import { isRecord, strayField } from "../../internal/data/json.ts"
+import { problemOf, unwritable } from "../../internal/data/writable.ts"
+import { attempt, checked } from "../../internal/dialect/codec.ts"
+import type { OnLine, Unreadable } from "./lines.ts"
+
+/** A line that can be sent. */
+export interface Item<A> {
+  readonly _tag: "Item"
+  readonly id: string
+  /** Where it begins, from 1. */
+  readonly line: number
+  readonly input: A
+  /** The item has no id of its own, and is named after its line. */
+  readonly unnamed?: true
+}
+
+/** A line that cannot be sent. It ends as a dead letter. */
+export interface Malformed {
+  readonly _tag: "Malformed"
+  /** Its own id where it can be read, and else its line's. */
+  readonly id: string
+  readonly line: number
+  /** The field and what is accepted; no value. */
+  readonly problem: string
+  /** Like `unnamed` of an item. */
+  readonly unnamed?: true
+}
+
+/** What an input consists of. */
+export type Entry<A> = Item<A> | Malformed
+
+/** Lines to entries. */
+export interface Parser {
+  /** Entries come in order, one or none for a line. */
+  readonly onLine: OnLine
+  /** Nothing more comes. */
+  readonly end: () => void
+  /** Why the whole input cannot be read, once known. */
+  readonly refused: () => string | undefined
+}
+
+/** Makes a parser that gives its entries to `onEntry`. */
+export type MakeParser<A> = (onEntry: (entry: Entry<A>) => void) => Parser
+
+/** How a format is read. */
+export interface Reader<A> {
+  /** What a line of it is, for messages. */
+  readonly accepted: string
+  readonly entries: MakeParser<A>
+  /** Only what an entry is called, in a third of the time. A malformed entry may look like an item. */
+  readonly ids: MakeParser<undefined>
+}
+
+/** Name of an item without an id: stable over the same input only. */
+const lineId = (line: number): string => `line-${line}`
+
+/** Whether an id is the name of a line, or looks like one. */
+export const isLineId = (id: string): boolean => /^line-[1-9]\d*$/.test(id)
+
+/** A malformed line without an id of its own. */
+export const malformedLine = (line: number, problem: string): Malformed => ({
+  _tag: "Malformed",
+  id: lineId(line),
+  line,
+  problem,
+  unnamed: true
+})
+
+const idAccepted = `a text of 1 to ${maxIdLength} characters, or a whole number`
+
+/** The name of an entry, and the problem with its id, if there is one. */
+export interface Named {
+  readonly name: Pick<Malformed, "id" | "unnamed">
+  readonly problem?: string
+}
+
+/** The id that a field holds, or what is wrong with it. Numbers are written as text. */
+export const idOf = (value: unknown, field: string, line: number): Named => {
+  if (value === undefined) return { name: { id: lineId(line), unnamed: true } }
+  if (typeof value === "string" && value !== "" && value.length <= maxIdLength) return { name: { id: value } }
+  if (Number.isSafeInteger(value)) return { name: { id: String(value) } }
+  return { name: { id: lineId(line), unnamed: true }, problem: `${field}: expected ${idAccepted}` }
+}
+
+const unreadable: Readonly<Record<Unreadable, string>> = {
+  long: "the line is too long: expected at most 16 MB",
+  encoding: "the line cannot be read: expected UTF-8"
+}
+
+/** An entry of a line that has no text. */
+export const unreadableLine = (line: number, why: Unreadable): Malformed => malformedLine(line, unreadable[why])
+
+const parse = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * A parser of one JSON object per line that skips empty lines. `sound` also reports values that `JSON.parse` accepts but JSON cannot write again: they would be
+ * sent as something else, or not at all.
+ */
+export const jsonLines = <A>(
+  read: (object: Record<string, unknown>, line: number) => Entry<A>,
+  sound = true
+): MakeParser<A> => {
+  const soundly = (entry: Entry<A>, object: Record<string, unknown>): Entry<A> => {
+    if (entry._tag === "Malformed") return entry
+    // The input too: it also has the arguments of tools, which are JSON inside a text.
+    // Deep nesting is left to the encoding of the request: if the engine can write it, it is sent.
+    const found = [object, entry.input].map(unwritable).find((one) => one?.tooDeep === false)
+    if (found === undefined) return entry
+    const { input: _, ...rest } = entry
+    return { ...rest, _tag: "Malformed", problem: problemOf(found) }
+  }
+  return (onEntry) => ({
+    onLine: (text, line, why) => {
+      if (why !== undefined) return onEntry(unreadableLine(line, why))
+      const value = parse(text)
+      if (isRecord(value)) {
+        const entry = read(value, line)
+        return onEntry(sound ? soundly(entry, value) : entry)
+      }
+      if (value === undefined && text.trim() === "") return
+      const problem = `expected a JSON object${value === undefined ? "" : `, not another JSON value`}`
+      onEntry(malformedLine(line, problem))
+    },
+    end: () => {},
+    refused: () => undefined
+  })
+}
+
+const decode = Schema.decodeUnknownResult(Chat.RequestSchema, { onExcessProperty: "error" })
+
+const format = SchemaIssue.makeFormatterStandardSchemaV1({
+  leafHook: (issue) => {
+    if (issue._tag === "MissingKey") return "a value"
+    return issue._tag === "UnexpectedKey" && SchemaAST.isObjects(issue.ast)
+      ? `one of ${issue.ast.propertySignatures.map(({ name }) => String(name)).join(", ")}`
+      : SchemaIssue.defaultLeafHook(issue)
+  }
+})
+
+const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>): string =>
+  path
+    .map((part) => (typeof part === "object" ? part.key : part))
+    .reduce<string>(
+      (text, key) => (typeof key === "number" ? `${text}[${key}]` : `${text}${text === "" ? "" : "."}${String(key)}`),
+      ""
+    )
+
+/** Each provider has its own upper bound; this one is beyond all of them. */
+const limits = { temperature: 5 }
+
+/** A request out of unknown data, or what is wrong with it. */
+export const requestOf = (data: unknown): Result.Result<Chat.Request, string> => {
+  const decoded = decode(data)
+  if (Result.isFailure(decoded)) {
+    const [issue] = format(decoded.failure.issue).issues
+    const path = pathOf(issue?.path ?? [])
+    return Result.fail(
+      `${path === "" ? "" : `${path}: `}expected ${issue?.message.replace(/^Expected /, "").replace(/ \| undefined$/, "") ?? "a request"}`
+    )
+  }
+  return inBounds(decoded.success)
+}
+
+/** A request of the right shape, or what is wrong with its values. */
+const inBounds = (request: Chat.Request): Result.Result<Chat.Request, string> =>
+  Result.mapBoth(
+    attempt(() => checked(request, limits)),
+    { onSuccess: () => request, onFailure: ({ accepted, field }) => `${field}: expected ${accepted}` }
+  )
+
+/**
+ * Tokens that a request will use, in and out, as `Batch` estimates them. None for what is nested too deeply to be written: it is not sent, and
+ * its encoding says so.
+ */
+export const estimated = (body: unknown, limit = 1024): number => {
+  try {
+    return Math.ceil(Buffer.byteLength(JSON.stringify(body)) / 3) + limit
+  } catch {
+    return 0
+  }
+}
+
+/** The beginning of a conversation. */
+export const conversation = (prompt: string, system: string | undefined): ReadonlyArray<Chat.Message> =>
+  system === undefined ? [Chat.user(prompt)] : [Chat.system(system), Chat.user(prompt)]
+
+/** Fields of a plain item. */
+const ownFields = [
+  "id",
+  "prompt",
+  "messages",
+  "system",
+  "maxTokens",
+  "temperature",
+  "topP",
+  "stop",
+  "seed",
+  "tools",
+  "toolChoice",
+  "output",
+  "extra"
+]
+
+const readPlain = (object: Record<string, unknown>, line: number): Entry<Chat.Request> => {
+  const { id: given, messages, prompt, system, ...rest } = object
+  const { name, problem } = idOf(given, "id", line)
+  const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
+  if (problem !== undefined) return malformed(problem)
+  const stray = strayField(rest, ownFields)
+  if (stray !== undefined) return malformed(`${stray}: expected one of ${ownFields.join(", ")}`)
+  if (system !== undefined && typeof system !== "string") return malformed("system: expected a text")
+  if (prompt === undefined) {
+    if (messages === undefined) return malformed("prompt: expected a text, or messages")
+    if (system !== undefined) return malformed("system: expected nothing beside messages, which may have a system one")
+  } else {
+    if (typeof prompt !== "string") return malformed("prompt: expected a text")
+    if (messages !== undefined) return malformed("messages: expected nothing beside prompt")
+  }
+  // Most lines are a prompt and nothing else, whose shape is known: a look through the schema would be most of what they take to read.
+  const request =
+    prompt === undefined
+      ? requestOf({ ...rest, messages })
+      : Object.keys(rest).length === 0
+        ? inBounds({ messages: conversation(prompt, system) })
+        : requestOf({ ...rest, messages: conversation(prompt, system) })
+  return Result.isSuccess(request)
+    ? { _tag: "Item", ...name, line, input: request.success }
+    : malformed(request.failure)
+}
+
+/** Reads nothing but the field that names an item. */
+export const idsIn = (field: string): MakeParser<undefined> =>
+  jsonLines((object, line) => {
+    const { name, problem } = idOf(object[field], field, line)
+    return problem === undefined
+      ? { _tag: "Item", ...name, line, input: undefined }
+      : { _tag: "Malformed", ...name, line, problem }
+  }, false)
+
+/** JSON lines: `{ "id"?, "prompt", "system"? }` or `{ "id"?, "messages" }`, each with the other fields of a chat request. */
+export const plain: Reader<Chat.Request> = {
+  accepted: 'JSON lines such as {"id": "a", "prompt": "Hello"}',
+  entries: jsonLines(readPlain),
+  ids: idsIn("id")
+}

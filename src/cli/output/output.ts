@@ -1,0 +1,384 @@
+/**
+ * Where results go: a file that later runs go on with, or standard output.
+ *
+ * Lines are collected and written in blocks of 64 kB, and at least ten times a second. A killed process loses what it had collected; the journal
+ * has it, and the next run writes it.
+ */
+import * as Fs from "node:fs/promises"
+import { basename, dirname, join, resolve } from "node:path"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { IdIndex, maxIdLength, NumberColumn } from "../../internal/data/idIndex.ts"
+import * as Lock from "../../journal/lock.ts"
+import * as Segments from "../../journal/segments.ts"
+import { LineSplitter } from "../input/lines.ts"
+import { identityOf } from "../input/source.ts"
+import { CliFailure } from "../shared/failure.ts"
+import { codeOf, detailOf, RunFailure } from "../shared/runFailure.ts"
+import type { Format } from "./resultLine.ts"
+
+/** What takes lines. */
+export interface Output {
+  /** Takes whole lines with their ends. Waits while too much has not been written. */
+  readonly write: (lines: string) => Effect.Effect<void, RunFailure>
+  /** Everything that was taken is then written. */
+  readonly flush: Effect.Effect<void, RunFailure>
+}
+
+const blockChars = 64 * 1024
+const flushEvery = "100 millis"
+
+/** Collects lines for something that writes blocks. The scope flushes, as far as that is possible. */
+export const collected = (
+  put: (block: string) => Effect.Effect<void, RunFailure>
+): Effect.Effect<Output, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    let pending: Array<string> = []
+    let size = 0
+    let failed: RunFailure | undefined
+    const one = Semaphore.makeUnsafe(1)
+    const flush = Semaphore.withPermit(
+      one,
+      Effect.suspend(() => {
+        if (failed !== undefined) return Effect.fail(failed)
+        if (size === 0) return Effect.void
+        const block = pending.join("")
+        pending = []
+        size = 0
+        return Effect.tapError(Effect.uninterruptible(put(block)), (error) =>
+          Effect.sync(() => {
+            failed = error
+          })
+        )
+      })
+    )
+    yield* Effect.addFinalizer(() => Effect.ignore(flush))
+    // A failure is told to whoever writes next, or flushes.
+    yield* Effect.forkScoped(Effect.repeat(Effect.ignore(flush), Schedule.spaced(flushEvery)))
+    return {
+      write: (lines) =>
+        Effect.suspend(() => {
+          pending.push(lines)
+          size += lines.length
+          return failed !== undefined ? Effect.fail(failed) : size >= blockChars ? flush : Effect.void
+        }),
+      flush
+    }
+  })
+
+/** Writes to a stream of Node, and waits until it has left this process. */
+export const writeTo = (stream: NodeJS.WriteStream, name: string, text: string): Effect.Effect<void, RunFailure> =>
+  Effect.callback<void, RunFailure>((resume) => {
+    const fail = (error: unknown) => resume(Effect.fail(new RunFailure({ message: `${name}: ${detailOf(error)}` })))
+    // Without a listener an error would end the process. It is emitted after the callback, so then the listener stays.
+    const ignore = (): void => {}
+    stream.on("error", ignore)
+    stream.write(text, (error) => {
+      if (error !== null && error !== undefined) return fail(error)
+      stream.off("error", ignore)
+      resume(Effect.void)
+    })
+  })
+
+/** Standard output. */
+export const stdout: Effect.Effect<Output, never, Scope.Scope> = collected((block) =>
+  writeTo(process.stdout, "standard output", block)
+)
+
+const failure = (path: string) => (error: unknown) => new RunFailure({ message: `${path}: ${detailOf(error)}` })
+
+/** A path that takes lines and is no file, such as a named pipe. */
+export const device = (path: string): Effect.Effect<Output, RunFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const attempt = <A>(run: () => Promise<A>) => Effect.tryPromise({ try: run, catch: failure(path) })
+    const handle = yield* Effect.acquireRelease(
+      attempt(() => Fs.open(path, "w")),
+      (handle) => Effect.promise(() => handle.close().catch(() => undefined))
+    )
+    return yield* collected((block) => attempt(() => handle.writeFile(block)))
+  })
+
+/** What is at the place of an output. */
+export type Place =
+  | { readonly _tag: "nothing" }
+  /** Takes lines and is not read: a pipe, a terminal. */
+  | { readonly _tag: "device" }
+  | { readonly _tag: "file"; readonly size: number; readonly identity: string }
+
+/** What a file at a path would destroy of another run, with what is expected instead. */
+const harmOf = async (path: string): Promise<string | undefined> => {
+  const quietly = (check: Promise<boolean>) => check.catch(() => false)
+  const real = await realPath(path)
+  const folder = dirname(real)
+  if (await quietly(Segments.isJournal(folder))) {
+    const given = dirname(path)
+    const isSame = (await Fs.realpath(given).catch(() => undefined)) === folder
+    return `expected a file outside of the journal ${isSame ? given : folder}`
+  }
+  const stats = await Fs.stat(real).catch(() => undefined)
+  if (stats?.isFile() !== true) return undefined
+  if (await quietly(Segments.isSegment(real))) return "expected another file than a part of a journal"
+  return (await Lock.isHeld(real)) ? "expected another file than the lock of a run" : undefined
+}
+
+/** Looks at the place of an output. Fails with `CliFailure` when no file can be there, or when it would overwrite a journal or a lock. */
+export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
+  Effect.tryPromise({
+    try: async (): Promise<Place> => {
+      const harm = await harmOf(path)
+      if (harm !== undefined) throw new CliFailure({ message: `${path}: ${harm}` })
+      const stats = await Fs.stat(path).catch((error: unknown) => {
+        if (codeOf(error) === "ENOENT") return undefined
+        throw error
+      })
+      if (stats === undefined) {
+        await Fs.access(dirname(path), Fs.constants.W_OK)
+        return { _tag: "nothing" }
+      }
+      if (stats.isDirectory()) throw Object.assign(new Error("folder"), { code: "EISDIR" })
+      await Fs.access(path, Fs.constants.W_OK)
+      return stats.isFile() ? { _tag: "file", size: stats.size, identity: identityOf(stats) } : { _tag: "device" }
+    },
+    catch: (error) =>
+      error instanceof CliFailure
+        ? error
+        : new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
+  })
+
+/** Most links in a row; no system follows more. */
+const maxLinks = 40
+
+/** The real path behind all links; if nothing exists there, the place where it would be. */
+export const realPath = async (path: string, links = maxLinks): Promise<string> => {
+  const real = await Fs.realpath(path).catch(() => undefined)
+  if (real !== undefined) return real
+  const folder = await Fs.realpath(dirname(path)).catch(() => resolve(dirname(path)))
+  const target = links > 0 ? await Fs.readlink(path).catch(() => undefined) : undefined
+  return target === undefined ? join(folder, basename(path)) : realPath(resolve(folder, target), links - 1)
+}
+
+/**
+ * Writes a file anew, and only then puts it in the old one's place: links to it stay, and so do its permissions.
+ */
+export const replaceFile = async (path: string, write: (handle: Fs.FileHandle) => Promise<void>): Promise<void> => {
+  const target = await realPath(path)
+  const temporary = `${target}.${process.pid}.tmp`
+  const stats = await Fs.stat(target).catch(() => undefined)
+  // A rename would put a file in the place of a device, for whoever may.
+  if (stats !== undefined && !stats.isFile()) throw new Error(`${target} is no file`)
+  const mode = stats === undefined ? undefined : stats.mode & 0o7777
+  const handle = await Fs.open(temporary, "w", mode)
+  try {
+    // What `open` is given is less what the process masks.
+    if (mode !== undefined) await handle.chmod(mode)
+    await write(handle)
+    await handle.sync()
+    await handle.close()
+    await Fs.rename(temporary, target)
+  } catch (error) {
+    await handle.close().catch(() => undefined)
+    await Fs.rm(temporary, { force: true })
+    throw error
+  }
+}
+
+/** Results in an output that the journal does not have. */
+export interface Unknown {
+  /** Of items of the input, or of items that the journal has as dead letters where the output has an answer. */
+  readonly lost: number
+  /** Of the lost ones: dead letters, and answers where the journal has a dead letter. */
+  readonly lostFailed: number
+  readonly outdated: number
+  /** Of no item. */
+  readonly foreign: number
+}
+
+/** Results that are in an output file already. */
+export interface Before {
+  /** Ids in it, of those that `keep` lets stay. */
+  readonly has: (id: string) => boolean
+  /** Whether the output has an answer for an id. */
+  readonly answered: (id: string) => boolean
+  /** Marks an id as known to the journal, which says how its item ended; what it says last counts. */
+  readonly know: (id: string, kind: "done" | "dead") => void
+  /** Marks an id as one of the input. */
+  readonly meet: (id: string) => void
+  /** How many results the journal does not know. An answer is not known where the journal has a dead letter. */
+  readonly unknown: () => Unknown
+  /** Whether an id is in it with a result that the journal does not know. */
+  readonly isUnknown: (id: string) => boolean
+  /** Bytes that the file had when it was read, and of whole lines. */
+  readonly size: number
+  readonly whole: number
+  /** Lines of dead letters. */
+  readonly failed: number
+}
+
+const isDone = 1
+const isMet = 2
+const isDead = 4
+const isFailed = 8
+
+const isKnown = (flags: number): boolean =>
+  (flags & isDone) !== 0 || ((flags & isDead) !== 0 && (flags & isFailed) !== 0)
+
+const readBlock = 1 << 20
+
+/** Gives whole lines, and says how many bytes they have. */
+const scanFile = async (
+  path: string,
+  onLine: (text: string, line: number) => void,
+  afterBlock: () => Promise<void>
+): Promise<{ readonly size: number; readonly whole: number }> => {
+  const handle = await Fs.open(path, "r")
+  try {
+    const buffer = Buffer.allocUnsafe(readBlock)
+    const splitter = new LineSplitter(onLine, Number.POSITIVE_INFINITY)
+    let [size, whole] = [0, 0]
+    while (true) {
+      const { bytesRead } = await handle.read(buffer, 0, readBlock, size)
+      if (bytesRead === 0) return { size, whole }
+      const block = buffer.subarray(0, bytesRead)
+      const last = block.lastIndexOf(10)
+      if (last >= 0) whole = size + last + 1
+      size += bytesRead
+      splitter.feed(block)
+      await afterBlock()
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * Reads the results in a file; `withoutFailed` leaves dead letters out. A torn last line does not count. Fails with `CliFailure` when there
+ * are other lines in it than results of this format.
+ */
+export const readBefore = (
+  path: string,
+  { read }: Pick<Format<never>, "read">,
+  withoutFailed: boolean
+): Effect.Effect<Before, CliFailure> =>
+  Effect.tryPromise({
+    try: async (): Promise<Before> => {
+      const ids = new IdIndex()
+      const marks = new NumberColumn("uint8")
+      let failed = 0
+      const mark = (id: string, flag: number, without = 0): void => {
+        const number = ids.find(id)
+        if (number !== undefined) marks.set(number, (marks.get(number) & ~without) | flag)
+      }
+      const { size, whole } = await scanFile(
+        path,
+        (text, line) => {
+          const written = read(text)
+          if (written === undefined || written.id.length > maxIdLength) {
+            throw new CliFailure({ message: `${path}: line ${line} is no result in the format that would be written` })
+          }
+          if (written.failed) failed++
+          if (written.failed && withoutFailed) return
+          marks.set(ids.add(written.id), written.failed ? isFailed : 0)
+        },
+        async () => {}
+      )
+      return {
+        has: (id) => ids.find(id) !== undefined,
+        answered: (id) => {
+          const number = ids.find(id)
+          return number !== undefined && (marks.get(number) & isFailed) === 0
+        },
+        know: (id, kind) => (kind === "done" ? mark(id, isDone, isDead) : mark(id, isDead, isDone)),
+        meet: (id) => mark(id, isMet),
+        unknown: () => {
+          let [lost, lostFailed, outdated, foreign] = [0, 0, 0, 0]
+          for (let number = 0; number < ids.size; number++) {
+            const flags = marks.get(number)
+            if (isKnown(flags)) continue
+            if ((flags & (isMet | isDead)) === 0) {
+              foreign++
+              continue
+            }
+            lost++
+            if ((flags & isFailed) !== 0) lostFailed++
+            if ((flags & isDead) !== 0) outdated++
+          }
+          return { lost, lostFailed, outdated, foreign }
+        },
+        isUnknown: (id) => {
+          const number = ids.find(id)
+          return number !== undefined && !isKnown(marks.get(number))
+        },
+        size,
+        whole,
+        failed
+      }
+    },
+    catch: (error) =>
+      error instanceof CliFailure ? error : new CliFailure({ message: `${path}: cannot be read: ${detailOf(error)}` })
+  })
+
+/** Writes a file anew without its dead letters. */
+const dropFailed = (path: string, read: Format<never>["read"]): Promise<void> =>
+  replaceFile(path, async (handle) => {
+    let kept: Array<string> = []
+    const flush = async (): Promise<void> => {
+      const block = kept.join("")
+      kept = []
+      await handle.appendFile(block)
+    }
+    await scanFile(
+      path,
+      (text) => {
+        if (read(text)?.failed === false) kept.push(`${text}\n`)
+      },
+      flush
+    )
+    await flush()
+  })
+
+/** What becomes of what is in the file. */
+export type Beginning = "keep" | "anew" | "withoutFailed"
+
+/** Opens a file to go on with: at the end of its last whole line, or at its beginning. */
+export const file = (
+  path: string,
+  before: Before | undefined,
+  beginning: Beginning,
+  read: Format<never>["read"]
+): Effect.Effect<Output, RunFailure | CliFailure, Scope.Scope> =>
+  Effect.gen(function* () {
+    const attempt = <A>(run: () => Promise<A>) => Effect.tryPromise({ try: run, catch: failure(path) })
+    const stats = yield* attempt(() => Fs.stat(path).catch(() => undefined))
+    if ((stats?.size ?? 0) !== (before?.size ?? 0) && beginning !== "anew") {
+      return yield* new CliFailure({ message: `${path}: was changed while it was read; run again` })
+    }
+    if (beginning === "withoutFailed") yield* attempt(() => dropFailed(path, read))
+    const handle = yield* Effect.acquireRelease(
+      attempt(() => Fs.open(path, Fs.constants.O_RDWR | Fs.constants.O_CREAT)),
+      (handle) => Effect.promise(() => handle.close().catch(() => undefined))
+    )
+    let position = yield* attempt(async () => {
+      if (beginning === "withoutFailed") return (await handle.stat()).size
+      const keep = beginning === "keep" ? (before?.whole ?? 0) : 0
+      await handle.truncate(keep)
+      return keep
+    })
+    const put = (block: string): Effect.Effect<void, RunFailure> =>
+      attempt(async () => {
+        const bytes = Buffer.from(block)
+        try {
+          for (let from = 0; from < bytes.length; ) {
+            const { bytesWritten } = await handle.write(bytes, from, bytes.length - from, position + from)
+            from += bytesWritten
+          }
+        } catch (error) {
+          // Half a block may have found room.
+          await handle.truncate(position).catch(() => undefined)
+          throw error
+        }
+        position += bytes.length
+      })
+    return yield* collected(put)
+  })

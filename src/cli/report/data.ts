@@ -1,0 +1,201 @@
+/**
+ * What the report of a job is drawn from, gathered while the job runs, in memory that does not depend on the number of items.
+ */
+import * as Duration from "effect/Duration"
+import type * as Batch from "../../Batch.ts"
+import type { ReasonTag } from "../../GatewayError.ts"
+import { Quantiles } from "../../internal/data/quantiles.ts"
+
+/** Points in time that are kept; beyond them two neighbours become one. */
+const maxPoints = 240
+const firstWidth = 1000
+const maxSlowest = 20
+/** Kinds of failures, and targets, beyond these numbers are counted under one name. */
+const maxKinds = 50
+const maxTargets = 200
+const others = "(others)"
+
+/** What happened in one stretch of time. */
+export interface Point {
+  /** Items that ended. */
+  succeeded: number
+  deadLetters: number
+  /** Of these items, in milliseconds. */
+  latency: Quantiles | undefined
+  /** The highest that were seen; `undefined` when nobody looked. */
+  inFlight: number | undefined
+  concurrency: number | undefined
+  /** An exhausted quota held the job. */
+  paused: boolean
+}
+
+/** One of the slowest items. */
+export interface SlowItem {
+  readonly id: string
+  /** Position in the input, from 0. */
+  readonly index: number
+  /** Milliseconds. */
+  readonly latency: number
+  readonly requests: number
+  /** What answered, or failed last. */
+  readonly target: string | undefined
+  /** Of a dead letter. */
+  readonly reason: ReasonTag | undefined
+  readonly logId: string | undefined
+}
+
+/** Dead letters that look alike. */
+export interface FailureKind {
+  readonly reason: ReasonTag
+  /** Of the answer that ended the item. */
+  readonly status: number | undefined
+  readonly target: string
+  count: number
+  /** The id of the first one. */
+  readonly example: string
+}
+
+/** What earlier runs had done with a target. */
+export interface Earlier {
+  answered: number
+  tokensIn: number
+  tokensOut: number
+}
+
+const makePoint = (): Point => ({
+  succeeded: 0,
+  deadLetters: 0,
+  latency: undefined,
+  inFlight: undefined,
+  concurrency: undefined,
+  paused: false
+})
+
+const highest = (one: number | undefined, other: number | undefined): number | undefined =>
+  one === undefined ? other : other === undefined ? one : Math.max(one, other)
+
+/** Moves everything of a point into the one before it. */
+const absorb = (into: Point, from: Point): void => {
+  into.succeeded += from.succeeded
+  into.deadLetters += from.deadLetters
+  if (into.latency === undefined) into.latency = from.latency
+  else if (from.latency !== undefined) into.latency.merge(from.latency)
+  into.inFlight = highest(into.inFlight, from.inFlight)
+  into.concurrency = highest(into.concurrency, from.concurrency)
+  into.paused ||= from.paused
+}
+
+const slowItem = (result: Batch.Result<unknown>, latency: number): SlowItem => {
+  const last = result.attempts.at(-1)
+  const isDead = result._tag === "DeadLetter"
+  return {
+    id: result.id,
+    index: result.index,
+    latency,
+    requests: result.attempts.length,
+    target: isDead ? last?.target : result.target,
+    reason: isDead ? result.error.reason._tag : undefined,
+    logId: isDead ? result.error.logId : result.logId
+  }
+}
+
+/** Gathers what happens. Times are milliseconds since the epoch. */
+export class Recorder {
+  readonly startedAt: number
+  /** Milliseconds that a point stands for. */
+  width = firstWidth
+  /** Oldest first. */
+  points: Array<Point> = []
+  /** Slowest first. */
+  readonly slowest: Array<SlowItem> = []
+  /** Of this run, as are the points and the slowest items. */
+  readonly failures = new Map<string, FailureKind>()
+  readonly earlier = new Map<string, Earlier>()
+  /** When something was last told. */
+  endedAt: number
+
+  constructor(startedAt: number) {
+    this.startedAt = startedAt
+    this.endedAt = startedAt
+  }
+
+  private point(at: number): Point {
+    this.endedAt = Math.max(this.endedAt, at)
+    const passed = Math.max(0, at - this.startedAt)
+    while (passed / this.width >= maxPoints) this.halve()
+    const index = Math.floor(passed / this.width)
+    while (this.points.length <= index) this.points.push(makePoint())
+    return this.points[index] ?? makePoint()
+  }
+
+  private halve(): void {
+    const merged: Array<Point> = []
+    for (const [index, point] of this.points.entries()) {
+      const before = index % 2 === 0 ? undefined : merged.at(-1)
+      if (before === undefined) merged.push(point)
+      else absorb(before, point)
+    }
+    this.points = merged
+    this.width *= 2
+  }
+
+  private fail(result: Extract<Batch.Result<unknown>, { readonly _tag: "DeadLetter" }>): void {
+    const { _tag: reason, status } = result.error.reason
+    const target = result.attempts.at(-1)?.target ?? "(not sent)"
+    const key = JSON.stringify([reason, status, target])
+    const known = this.failures.get(key)
+    if (known !== undefined) known.count++
+    else if (this.failures.size < maxKinds) {
+      this.failures.set(key, { reason, status, target, count: 1, example: result.id })
+    } else {
+      // There are few reasons, so these are few too.
+      const rest = this.failures.get(reason)
+      if (rest === undefined) {
+        this.failures.set(reason, { reason, status: undefined, target: others, count: 1, example: result.id })
+      } else rest.count++
+    }
+  }
+
+  private rememberIfSlow(result: Batch.Result<unknown>, latency: number): void {
+    const { slowest } = this
+    if (slowest.length >= maxSlowest && latency <= (slowest.at(-1)?.latency ?? 0)) return
+    const place = slowest.findIndex((item) => item.latency < latency)
+    slowest.splice(place < 0 ? slowest.length : place, 0, slowItem(result, latency))
+    if (slowest.length > maxSlowest) slowest.pop()
+  }
+
+  private addEarlier(result: Batch.Result<unknown>): void {
+    if (result._tag === "DeadLetter") return
+    const key = this.earlier.has(result.target) || this.earlier.size < maxTargets ? result.target : others
+    const known = this.earlier.get(key) ?? { answered: 0, tokensIn: 0, tokensOut: 0 }
+    known.answered++
+    known.tokensIn += result.usage?.inputTokens ?? 0
+    known.tokensOut += result.usage?.outputTokens ?? 0
+    this.earlier.set(key, known)
+  }
+
+  /** An item has ended at that time; one that an earlier run ended is no part of what is drawn over time. */
+  add(result: Batch.Result<unknown>, at: number): void {
+    if (result.replayed) {
+      this.addEarlier(result)
+      return
+    }
+    const point = this.point(at)
+    const latency = Duration.toMillis(result.latency)
+    point.latency ??= new Quantiles()
+    point.latency.add(latency)
+    this.rememberIfSlow(result, latency)
+    if (result._tag === "DeadLetter") {
+      point.deadLetters++
+      this.fail(result)
+    } else point.succeeded++
+  }
+
+  /** How the job stands at its present time. */
+  sample(progress: Batch.Progress): void {
+    const point = this.point(progress.startedAt + Duration.toMillis(progress.duration))
+    point.inFlight = highest(point.inFlight, progress.inFlight)
+    point.concurrency = highest(point.concurrency, progress.concurrency)
+    if (progress.state === "paused") point.paused = true
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * What a transport must do for `env.AI`, and the checks that come before every transport.
+ */
+import * as Effect from "effect/Effect"
+import { type GatewayError, invalid } from "../../GatewayError.ts"
+import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { GatewayResponse } from "../../GatewayResponse.ts"
+import type { Headers } from "../../UniversalRequest.ts"
+import { headerValueAccepted, isHeaderName, isHeaderValue } from "../data/headers.ts"
+import { textOf } from "../data/secrets.ts"
+import { type Backend, checkId } from "../gateway/backend.ts"
+
+/** Where a model runs: on Workers AI, at a third party, or wherever a dynamic route decides. */
+export interface Target {
+  readonly kind: "workers-ai" | "third-party" | "dynamic"
+  /** For records and errors: `workers-ai`, the catalog's author, or `compat`, which serves dynamic routes. */
+  readonly provider: string
+  /** For records and errors: without the author of a third party. */
+  readonly model: string
+}
+
+/** One checked run. */
+export interface AiRequest {
+  /** As the caller wrote it. */
+  readonly model: string
+  readonly target: Target
+  readonly input: Readonly<Record<string, unknown>>
+  readonly gateway: string | undefined
+  readonly options: GatewayOptions.GatewayOptions
+  readonly tags: ReadonlyArray<string> | undefined
+  readonly headers: Headers
+}
+
+/** `env.AI` behind one transport. Inputs have been validated; models are as the wire gives them. */
+export interface AiBackend {
+  readonly run: (request: AiRequest, method: string) => Effect.Effect<GatewayResponse, GatewayError>
+  readonly models: (query: Readonly<Record<string, string | number | boolean>>) => Effect.Effect<unknown, GatewayError>
+  /** `id` has been validated. */
+  readonly gateway: (id: string) => Backend
+  /** Takes a streamed run up again from an event on; absent where the transport cannot. */
+  readonly resume?: (run: StreamedRun, from: number, method: string) => Effect.Effect<GatewayResponse, GatewayError>
+}
+
+/** A streamed run that can be taken up. Ids have been validated. */
+export interface StreamedRun {
+  readonly gateway: string
+  readonly runId: string
+}
+
+/** What the service calls a run; it becomes a part of a URL. */
+export const isRunId = (id: string): boolean => /^[A-Za-z0-9_-]{1,128}$/.test(id)
+
+/** The gateway that Cloudflare takes for a third-party model when none is named. */
+export const defaultGateway = "default"
+
+/** What {@link prepare} reads besides the gateway options. */
+export interface RunSettings {
+  readonly gateway?: string | undefined
+  readonly tags?: ReadonlyArray<string> | undefined
+  readonly headers?: Headers | undefined
+  readonly record?: boolean | undefined
+}
+
+const maxTags = 5
+const maxModel = 200
+// Every part starts with a letter or digit, so that no part can be `..`, and the name fits into a URL and a header.
+const part = "[A-Za-z0-9][A-Za-z0-9._:+-]*"
+const workersAi = new RegExp(`^@[a-z]+/${part}/${part}$`)
+const thirdParty = new RegExp(`^(${part})/(${part}(?:/${part})*)$`)
+const dynamic = /^dynamic\/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+
+/** Reads a model's name; `undefined` when it has none of the three forms. */
+export const targetOf = (model: string): Target | undefined => {
+  if (typeof model !== "string" || model.length > maxModel) return undefined
+  if (workersAi.test(model)) return { kind: "workers-ai", provider: "workers-ai", model }
+  // Before the third parties: `dynamic` is no author.
+  if (model.startsWith("dynamic/")) {
+    return dynamic.test(model) ? { kind: "dynamic", provider: "compat", model } : undefined
+  }
+  const [, author, name] = thirdParty.exec(model) ?? []
+  return author === undefined || name === undefined ? undefined : { kind: "third-party", provider: author, model: name }
+}
+
+/** Headers that the transports write themselves. */
+const reserved = new Set([
+  "authorization",
+  "cf-aig-authorization",
+  "cf-aig-gateway-id",
+  "cf-consn-model-id",
+  "cf-consn-sdk-version",
+  "connection",
+  "content-length",
+  "content-type",
+  "host",
+  "transfer-encoding"
+])
+
+type Problem = readonly [field: string, accepted: string]
+
+const headersProblem = (headers: Headers): Problem | undefined => {
+  for (const [name, value] of Object.entries(headers)) {
+    if (!isHeaderName(name)) return ["headers", "lower-case header names"]
+    if (reserved.has(name)) return [`headers.${name}`, "a header that this service does not write itself"]
+    if (!isHeaderValue(textOf(value))) {
+      return [`headers.${name}`, headerValueAccepted]
+    }
+  }
+  return undefined
+}
+
+const tagsProblem = (tags: ReadonlyArray<string>): Problem | undefined => {
+  if (tags.length > maxTags) return ["tags", `at most ${maxTags} tags (got ${tags.length})`]
+  const index = tags.findIndex((tag) => !/^[A-Za-z0-9:./@-]{1,50}$/.test(tag))
+  return index < 0 ? undefined : [`tags[${index}]`, "1 to 50 letters, digits and `: - . / @`"]
+}
+
+/** An object whose fields are its JSON: an instance of a class may be one, an array, a date or a map is none. */
+export const isPlain = (input: unknown): input is Record<string, unknown> =>
+  Object.prototype.toString.call(input) === "[object Object]" &&
+  typeof Reflect.get(Object(input), "toJSON") !== "function"
+
+const isBytes = (value: unknown): boolean =>
+  value instanceof ArrayBuffer || ArrayBuffer.isView(value) || value instanceof Blob
+
+/** Whether the binding would send a value as a stream; JSON would make `{}` of it. */
+export const isStream = (value: unknown): boolean =>
+  value instanceof ReadableStream ||
+  value instanceof FormData ||
+  (typeof value === "object" && value !== null && "body" in value && isStream(value.body))
+
+/** The first key of an input whose value is a stream. */
+export const streamKey = (input: Readonly<Record<string, unknown>>): string | undefined =>
+  Object.keys(input).find((key) => isStream(input[key]))
+
+const inputProblem = (input: unknown): Problem | undefined => {
+  if (!isPlain(input)) return ["input", "a plain object"]
+  const bytes = Object.keys(input).find((key) => isBytes(input[key]))
+  return bytes === undefined ? undefined : [`input.${bytes}`, "a JSON value, such as an array of the bytes"]
+}
+
+/** Checks one run; fails with `InvalidRequest` naming the field. Nothing in the result belongs to the caller. */
+export const prepare = (
+  method: string,
+  model: string,
+  input: object,
+  settings: RunSettings & GatewayOptions.Input
+): Effect.Effect<AiRequest, GatewayError> => {
+  const fail = (field: string, accepted: string) => Effect.fail(invalid(method, field, accepted))
+  const { gateway, headers = {}, record: _, tags, ...own } = settings
+  const target = targetOf(model)
+  if (target === undefined) {
+    return fail("model", "`@cf/author/model`, `author/model` or `dynamic/route`, up to 200 characters")
+  }
+  const problem = inputProblem(input) ?? headersProblem(headers) ?? (tags === undefined ? undefined : tagsProblem(tags))
+  if (problem !== undefined) return fail(...problem)
+  const [wrong] = GatewayOptions.problems(own)
+  if (wrong !== undefined) return fail(wrong.field, wrong.accepted)
+  const options = GatewayOptions.normalize(own)
+  if (gateway === undefined) {
+    if (target.kind === "dynamic") return fail("gateway", "the id of the gateway that has the dynamic route")
+    const [lost] = Object.keys(options)
+    // Without a gateway nobody would act on them.
+    if (lost !== undefined) return fail("gateway", `the id of a gateway, because \`${lost}\` is an option of a gateway`)
+  }
+  return Effect.map(gateway === undefined ? Effect.void : checkId(method, "gateway", gateway), () => ({
+    model,
+    target,
+    input: { ...input },
+    gateway,
+    options,
+    tags: tags === undefined || tags.length === 0 ? undefined : [...tags],
+    headers: { ...headers }
+  }))
+}

@@ -1,0 +1,115 @@
+/**
+ * Writes down what is about to be sent and what items came to, in the order in which it is told, and much of it at once.
+ *
+ * The order is what bounds a crash: an item takes the place of another one only after that one has ended, and is sent only when all that was noted before is written.
+ * So a process that is killed loses no more answers than there are places.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Scope from "effect/Scope"
+import type { Appended, Entry, JournalError, Json, OpenJournal } from "../../BatchJournal.ts"
+import * as Groups from "./grouped.ts"
+
+/** An item that is to be sent, for the first time (`entry`) or again. */
+export interface Beginning {
+  readonly _tag: "beginning"
+  readonly entry: Entry | undefined
+  /** Sends it. */
+  readonly go: () => void
+  /** Gives its place back: it is not to be sent any more. */
+  readonly letGo: Effect.Effect<void>
+}
+
+/** The end of an item. */
+export interface End {
+  readonly as: "done" | "dead"
+  /** What is kept of it. */
+  readonly record: () => Effect.Effect<Json, JournalError>
+  /** Hands its result out, and throws what a function of the application throws. */
+  readonly hand: () => void
+  /** The end to use when this one cannot be kept: one value must not stop the job. */
+  readonly instead: ((cause: Cause.Cause<JournalError>) => End) | undefined
+}
+
+/** An item that has ended. */
+export interface Ending {
+  readonly _tag: "ending"
+  readonly id: string
+  readonly end: End
+}
+
+export type Note = Beginning | Ending
+
+/** What comes of writing nothing. */
+const nothing: Exit.Exit<Appended, JournalError> = Exit.succeed({ durable: Effect.void })
+
+/** What was written together. */
+interface Written {
+  readonly ended: ReadonlyArray<End>
+  readonly durable: Appended["durable"]
+}
+
+/**
+ * Starts it in the scope, which closes it: then all endings are handed out, or cannot be. `fail` is told what cannot be written down or handed out; while
+ * `isStopped` nothing begins.
+ */
+export const start = Effect.fnUntraced(function* (
+  journal: OpenJournal,
+  isStopped: () => boolean,
+  fail: (cause: Cause.Cause<JournalError>) => void
+): Effect.fn.Return<Groups.Groups<Note>, never, Scope.Scope> {
+  const handOut = Effect.fnUntraced(function* ({ durable, ended }: Written) {
+    const exit = yield* Effect.exit(durable)
+    if (Exit.isFailure(exit)) return fail(exit.cause)
+    for (const { hand } of ended) {
+      try {
+        hand()
+      } catch (defect) {
+        fail(Cause.die(defect))
+      }
+    }
+  })
+
+  const written = yield* Groups.start<Written>((groups) => Effect.forEach(groups, handOut, { discard: true }), fail)
+
+  const write = Effect.fnUntraced(function* (notes: ReadonlyArray<Note>) {
+    const entries: Array<Entry> = []
+    const begun: Array<Beginning> = []
+    const ended: Array<End> = []
+    for (const note of notes) {
+      if (note._tag === "beginning") {
+        if (isStopped()) {
+          yield* note.letGo
+          continue
+        }
+        begun.push(note)
+        if (note.entry !== undefined) entries.push(note.entry)
+        continue
+      }
+      let { end } = note
+      let record = yield* Effect.exit(Effect.suspend(end.record))
+      while (Exit.isFailure(record) && end.instead !== undefined) {
+        end = end.instead(record.cause)
+        record = yield* Effect.exit(Effect.suspend(end.record))
+      }
+      if (Exit.isFailure(record)) {
+        fail(record.cause)
+        continue
+      }
+      ended.push(end)
+      entries.push({ _tag: end.as, id: note.id, record: record.value })
+    }
+    // A run that has nothing to write leaves the journal as it is, its time included.
+    const appended = entries.length === 0 ? nothing : yield* Effect.exit(journal.append(entries))
+    if (Exit.isFailure(appended)) fail(appended.cause)
+    else if (ended.length > 0) written.offer({ ended, durable: appended.value.durable })
+    for (const { go, letGo } of begun) {
+      if (Exit.isFailure(appended) || isStopped()) yield* letGo
+      else go()
+    }
+  })
+
+  const notes = yield* Groups.start(write, fail)
+  return { offer: notes.offer, close: Effect.andThen(notes.close, written.close) }
+})

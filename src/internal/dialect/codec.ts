@@ -1,0 +1,446 @@
+/**
+ * What the dialects share: the neutral chat types (which `Chat` re-exports), the checks every request passes before a
+ * dialect sees it, and small readers for provider bodies. Plain checks only: no Schema runs when a call is made.
+ *
+ * Inside this folder a check that fails calls {@link refuse}, which leaves through {@link attempt} at the border of
+ * the codec. This keeps the codecs as short as the bodies they describe, and costs nothing on the way that succeeds.
+ */
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import { isRecord, parseJson, strayField } from "../data/json.ts"
+import type { Streaming } from "./deltaDecoder.ts"
+
+export { parseJson } from "../data/json.ts"
+
+/** A JSON value. */
+export type Json = Schema.Json
+
+/** A JSON Schema document; it is passed on as it is, so it must keep to what the provider supports. */
+export type JsonSchema = { readonly [keyword: string]: unknown }
+
+/** A piece of text. */
+export interface TextPart {
+  readonly type: "text"
+  readonly text: string
+}
+
+/**
+ * An image in a user message: exactly one of `url` (an address, or a `data:` URL) and `data` (base64, which needs
+ * `mediaType`). Which media types are accepted, and whether addresses are fetched, differs between providers.
+ */
+export interface ImagePart {
+  readonly type: "image"
+  readonly url?: string | undefined
+  /** Base64, without a `data:` prefix. */
+  readonly data?: string | undefined
+  /** For example `image/png`. */
+  readonly mediaType?: string | undefined
+}
+
+/** A tool call of the model. */
+export interface ToolCall {
+  /**
+   * What the answering tool message names. Unique within the reply; where the provider sends none it is `call_` and
+   * the position.
+   */
+  readonly id: string
+  readonly name: string
+  /** Parsed, never JSON text. Anthropic and Google accept an object only. */
+  readonly arguments: Json
+  /** Opaque token of a thinking Gemini model. It must go back unchanged, or the next turn is refused. */
+  readonly signature?: string | undefined
+}
+
+/** What the application says: instructions, or the user's turn. Images are accepted in user messages only. */
+export interface PromptMessage {
+  readonly role: "system" | "user"
+  readonly content: string | ReadonlyArray<TextPart | ImagePart>
+}
+
+/** What the model said earlier. */
+export interface AssistantMessage {
+  readonly role: "assistant"
+  readonly content: string | ReadonlyArray<TextPart>
+  readonly toolCalls?: ReadonlyArray<ToolCall> | undefined
+}
+
+/** The answer of a tool to one call. */
+export interface ToolMessage {
+  readonly role: "tool"
+  readonly toolCallId: string
+  /** Name of the tool. Google needs it; absent, it is looked up in the earlier messages. */
+  readonly name?: string | undefined
+  readonly content: string
+}
+
+/** One message of a conversation. */
+export type Message = PromptMessage | AssistantMessage | ToolMessage
+
+/** Who speaks in a message. */
+export type Role = Message["role"]
+
+/** A function that the model may call. */
+export interface Tool {
+  /** 1 to 64 letters, digits, `_` or `-`; unique within the request. */
+  readonly name: string
+  readonly description?: string | undefined
+  /** JSON Schema of the arguments, which are an object. */
+  readonly parameters: JsonSchema
+}
+
+/** Which tool the model may, must not or must call. Needs `tools`. */
+export type ToolChoice = "auto" | "none" | "required" | { readonly name: string }
+
+/** Asks for JSON instead of prose. */
+export interface Output {
+  readonly type: "json"
+  /** Label of the schema, where a provider wants one: 1 to 64 letters, digits, `_` or `-`. Default `output`. */
+  readonly name?: string | undefined
+  /** Absent: any JSON. */
+  readonly schema?: JsonSchema | undefined
+}
+
+/** A chat request that says nothing about a provider. Absent fields are left to the provider's defaults. */
+export interface Request {
+  /** At least one. */
+  readonly messages: ReadonlyArray<Message>
+  /** Upper bound of the answer, thinking included: a whole number from 1. Anthropic needs one and gets 4096. */
+  readonly maxTokens?: number | undefined
+  /** From 0; up to 1 (Anthropic), 2 (OpenAI, Google) or 5 (Workers AI). Many thinking models refuse any. */
+  readonly temperature?: number | undefined
+  /** 0 to 1. */
+  readonly topP?: number | undefined
+  /** Texts that end the answer, not empty ones. */
+  readonly stop?: ReadonlyArray<string> | undefined
+  /** A whole number. Anthropic has none: a request with a seed is refused there. */
+  readonly seed?: number | undefined
+  readonly tools?: ReadonlyArray<Tool> | undefined
+  readonly toolChoice?: ToolChoice | undefined
+  readonly output?: Output | undefined
+  /** Fields of the provider's own body. They are put in last and replace what is there, key by key at the top level. */
+  readonly extra?: { readonly [key: string]: Json } | undefined
+}
+
+/** What a chat accepts: a request, or a text, which is one user message. */
+export type Input = string | Request
+
+/**
+ * Tokens as the provider counted them, brought to one meaning: `inputTokens` includes cached ones and `outputTokens`
+ * includes reasoning, in every dialect. What the provider did not say is absent, never 0.
+ */
+export interface Usage {
+  readonly inputTokens?: number
+  readonly outputTokens?: number
+  readonly totalTokens?: number
+  /** Part of `inputTokens` that was read from the provider's prompt cache. */
+  readonly cachedInputTokens?: number
+  /** Part of `inputTokens` that was written to the provider's prompt cache. */
+  readonly cacheWriteTokens?: number
+  /** Part of `outputTokens` that was spent on thinking. */
+  readonly reasoningTokens?: number
+}
+
+/** Why the model stopped. `contentFilter` also stands for a refusal and for a prompt that was blocked. */
+export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "other"
+
+/** The answer to a chat request. */
+export interface Reply {
+  /** All text parts, joined. Empty when the model only called tools or was cut off before it said anything. */
+  readonly text: string
+  readonly reasoning?: string
+  readonly toolCalls: ReadonlyArray<ToolCall>
+  readonly finishReason: FinishReason
+  readonly usage: Usage
+  /** The model as the provider names it, often more precise than what was asked for. */
+  readonly model?: string
+  readonly id?: string
+  /** The provider's whole body, so that fields unknown here survive. */
+  readonly raw: unknown
+}
+
+/** A field that is not as it should be, without its value. */
+export interface Issue {
+  /** Path of the field, for example `messages[1].content` or `choices[0].message`. */
+  readonly field: string
+  /** What would have been accepted. */
+  readonly accepted: string
+}
+
+/** How one provider's bodies are written and read. Both directions are total: they never throw. */
+export interface Dialect<In, Out> {
+  readonly id: string
+  /** The provider's request body, ready for `JSON.stringify`. */
+  readonly encode: (input: In, model: string) => Result.Result<Record<string, unknown>, Issue>
+  /** Reads a parsed success body. */
+  readonly decode: (body: unknown) => Result.Result<Out, Issue>
+  readonly usage: (out: Out) => Usage | undefined
+  readonly model: (out: Out) => string | undefined
+  /** Chat dialects: reads an answer that came in one piece although a stream was asked for. */
+  readonly reply?: (body: unknown) => Result.Result<Reply, Issue>
+  /** Chat dialects of your own: how the answer streams. */
+  readonly streaming?: Streaming
+}
+
+/** A chat dialect from its two directions. */
+export const chatDialect = (
+  dialect: Pick<Dialect<Input, Reply>, "id" | "encode" | "decode">
+): Dialect<Input, Reply> => ({ ...dialect, reply: dialect.decode, usage: usageOf, model: modelOf })
+
+/** An object being read. */
+export type Fields = { readonly [key: string]: unknown }
+
+class Refusal {
+  readonly issue: Issue
+  constructor(issue: Issue) {
+    this.issue = issue
+  }
+}
+
+/** Leaves the surrounding {@link attempt} with an issue. */
+export const refuse = (field: string, accepted: string): never => {
+  throw new Refusal({ field, accepted })
+}
+
+/** Runs a codec; a {@link refuse} inside becomes the failure. */
+export const attempt = <A>(codec: () => A): Result.Result<A, Issue> => {
+  try {
+    return Result.succeed(codec())
+  } catch (cause) {
+    if (cause instanceof Refusal) return Result.fail(cause.issue)
+    throw cause
+  }
+}
+
+export const isFields: (value: unknown) => value is Fields = isRecord
+
+export const fields = (value: unknown, field: string): Fields => (isFields(value) ? value : refuse(field, "an object"))
+
+export const list = (value: unknown, field: string): ReadonlyArray<unknown> =>
+  Array.isArray(value) ? value : refuse(field, "an array")
+
+export const text = (value: unknown, field: string): string =>
+  typeof value === "string" ? value : refuse(field, "a string")
+
+export const nonEmptyText = (value: unknown, field: string): string =>
+  typeof value === "string" && value !== "" ? value : refuse(field, "a non-empty string")
+
+export const optionalText = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined
+
+// Bodies come from `JSON.parse`, so what is inside an object is JSON and is not walked again.
+const isJson = (value: unknown): value is Json =>
+  typeof value === "object" || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)
+
+/** Writes JSON text; what has none (a cycle, a bigint, `undefined`) is refused. */
+export const writeJson = (value: unknown, field: string): string => {
+  let json: string | undefined
+  try {
+    json = JSON.stringify(value)
+  } catch {
+    json = undefined
+  }
+  return json ?? refuse(field, "a JSON value")
+}
+
+/**
+ * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing and empty
+ * text are what servers send for a function without parameters.
+ */
+export const toolArguments = (value: unknown, field: string): Json => {
+  if (value === undefined || value === null || value === "") return {}
+  const parsed = typeof value === "string" ? parseJson(value) : value
+  return isJson(parsed) ? parsed : refuse(field, "JSON")
+}
+
+/** A count as it may go into {@link Usage}: a miscounted answer is still an answer, so anything else is left out. */
+export const count = (value: unknown): number | undefined =>
+  typeof value === "number" && value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : undefined
+
+/** A total where the provider gives none; unknown as long as one side is. */
+export const sum = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || b === undefined ? undefined : a + b
+
+/** The dialect's `usage`: `undefined` when the provider said nothing. */
+export const usageOf = (out: { readonly usage: Usage }): Usage | undefined => {
+  for (const _ in out.usage) return out.usage
+  return undefined
+}
+
+export const modelOf = (out: { readonly model?: string }): string | undefined => out.model
+
+/**
+ * Makes the finish reason agree with the calls: some servers say `stop` although tools were called (OpenAI itself when
+ * one tool was forced), and a loop that waits for calls must not be told of calls that are not there.
+ */
+export const finish = (reason: FinishReason, toolCalls: ReadonlyArray<ToolCall>): FinishReason => {
+  if (toolCalls.length > 0) return reason === "stop" ? "toolCalls" : reason
+  return reason === "toolCalls" ? "other" : reason
+}
+
+export const namePattern = /^[A-Za-z0-9_-]{1,64}$/
+export const nameAccepted = "1 to 64 letters, digits, `_` or `-`"
+
+/** See `Chat.toRequest`. */
+export const toRequest = (input: Input): Request =>
+  typeof input === "string" ? { messages: [{ role: "user", content: input }] } : input
+
+/** The request behind an input, after the checks that hold for every dialect. */
+export const checked = (input: Input, limits: { readonly temperature: number }): Request => {
+  const request = toRequest(input)
+  // A text has no field that could be wrong.
+  if (typeof input === "string") return request
+  onlyKnown(fields(request, "request"), requestFields)
+  if (list(request.messages, "messages").length === 0) refuse("messages", "at least one message")
+  request.messages.forEach((message, i) => {
+    checkMessage(message, `messages[${i}]`)
+  })
+  const { extra, maxTokens, output, seed, stop, temperature, tools, toolChoice, topP } = request
+  if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 1)) {
+    refuse("maxTokens", "a whole number from 1")
+  }
+  within(temperature, "temperature", limits.temperature)
+  within(topP, "topP", 1)
+  if (seed !== undefined && !Number.isSafeInteger(seed)) refuse("seed", "a whole number")
+  if (stop !== undefined) list(stop, "stop").forEach((item, i) => void nonEmptyText(item, `stop[${i}]`))
+  if (tools !== undefined) checkTools(tools)
+  if (toolChoice !== undefined) checkToolChoice(toolChoice, tools ?? [])
+  if (output !== undefined) checkOutput(output)
+  if (extra !== undefined) fields(extra, "extra")
+  return request
+}
+
+const requestFields = [
+  "messages",
+  "maxTokens",
+  "temperature",
+  "topP",
+  "stop",
+  "seed",
+  "tools",
+  "toolChoice",
+  "output",
+  "extra"
+] satisfies ReadonlyArray<keyof Request>
+
+/** Refuses what no dialect would write: `max_tokens` of an SDK would vanish otherwise. */
+const onlyKnown = (value: Fields, names: ReadonlyArray<string>, path = ""): void => {
+  const stray = strayField(value, names)
+  if (stray !== undefined) refuse(path + stray, `one of ${names.join(", ")}`)
+}
+
+const within = (value: number | undefined, field: string, max: number): void => {
+  if (value !== undefined && !(typeof value === "number" && value >= 0 && value <= max)) {
+    refuse(field, `a number from 0 to ${max}`)
+  }
+}
+
+const checkMessage = (message: Message, field: string): void => {
+  const own = fields(message, field)
+  const known = (...names: ReadonlyArray<string>) => onlyKnown(own, ["role", "content", ...names], `${field}.`)
+  switch (message.role) {
+    case "system":
+    case "user":
+      known()
+      checkContent(message.content, `${field}.content`, message.role === "user")
+      return
+    case "assistant": {
+      known("toolCalls")
+      const { content, toolCalls = [] } = message
+      const calls = list(toolCalls, `${field}.toolCalls`).length
+      if (calls === 0 || !Array.isArray(content) || content.length > 0) {
+        checkContent(content, `${field}.content`, false)
+      }
+      toolCalls.forEach((call, i) => {
+        const at = `${field}.toolCalls[${i}]`
+        nonEmptyText(fields(call, at).id, `${at}.id`)
+        nonEmptyText(call.name, `${at}.name`)
+        if (!isJson(call.arguments)) refuse(`${at}.arguments`, "a JSON value")
+      })
+      return
+    }
+    case "tool":
+      known("toolCallId", "name")
+      nonEmptyText(message.toolCallId, `${field}.toolCallId`)
+      text(message.content, `${field}.content`)
+      return
+    default:
+      refuse(`${field}.role`, "system, user, assistant or tool")
+  }
+}
+
+const checkContent = (content: PromptMessage["content"], field: string, images: boolean): void => {
+  if (typeof content === "string") return
+  if (list(content, field).length === 0) refuse(field, "a string, or at least one part")
+  content.forEach((part, i) => {
+    const at = `${field}[${i}]`
+    fields(part, at)
+    if (part.type === "text") text(part.text, `${at}.text`)
+    else if (part.type !== "image") refuse(`${at}.type`, images ? "text or image" : "text")
+    else if (!images) refuse(at, "text: images are accepted in user messages only")
+    else image(part, at)
+  })
+}
+
+/** Where an image is: an address to be fetched, or the data itself. */
+export type ImageSource =
+  | { readonly type: "url"; readonly url: string; readonly mediaType: string | undefined }
+  | { readonly type: "data"; readonly data: string; readonly mediaType: string }
+
+/** Reads an image part; a `data:` URL counts as data. */
+export const image = (part: ImagePart, field: string): ImageSource => {
+  const { data, mediaType, url } = part
+  if ((url === undefined) === (data === undefined)) refuse(field, "either url or data")
+  if (data !== undefined) {
+    const type = typeof mediaType === "string" && /^image\/[\w.+-]+$/.test(mediaType) ? mediaType : undefined
+    return {
+      type: "data",
+      data: nonEmptyText(data, `${field}.data`),
+      mediaType: type ?? refuse(`${field}.mediaType`, "an image media type such as image/png")
+    }
+  }
+  const address = nonEmptyText(url, `${field}.url`)
+  if (!/^data:/i.test(address)) return { type: "url", url: address, mediaType }
+  const match = /^data:(image\/[\w.+-]+);base64,(?=.)/i.exec(address)
+  return match?.[1] === undefined
+    ? refuse(`${field}.url`, "an address, or data:image/…;base64,…")
+    : { type: "data", data: address.slice(match[0].length), mediaType: match[1] }
+}
+
+const checkTools = (tools: ReadonlyArray<Tool>): void => {
+  const seen = new Set<string>()
+  list(tools, "tools")
+  tools.forEach((tool, i) => {
+    const at = `tools[${i}]`
+    fields(tool, at)
+    if (!(typeof tool.name === "string" && namePattern.test(tool.name))) refuse(`${at}.name`, nameAccepted)
+    if (seen.has(tool.name)) refuse(`${at}.name`, "a name that no other tool has")
+    seen.add(tool.name)
+    if (tool.description !== undefined) text(tool.description, `${at}.description`)
+    if (!isFields(tool.parameters)) refuse(`${at}.parameters`, "a JSON Schema object")
+  })
+}
+
+const checkToolChoice = (choice: ToolChoice, tools: ReadonlyArray<Tool>): void => {
+  if (tools.length === 0) refuse("toolChoice", "nothing, as there are no tools")
+  if (choice === "auto" || choice === "none" || choice === "required") return
+  if (!isFields(choice)) refuse("toolChoice", "auto, none, required or the name of a tool")
+  else if (!tools.some((tool) => tool.name === choice.name)) refuse("toolChoice.name", "the name of one of the tools")
+}
+
+const checkOutput = (output: Output): void => {
+  if (!isFields(output) || output.type !== "json") refuse("output.type", "json")
+  if (output.name !== undefined && !(typeof output.name === "string" && namePattern.test(output.name))) {
+    refuse("output.name", nameAccepted)
+  }
+  if (output.schema !== undefined && !isFields(output.schema)) refuse("output.schema", "a JSON Schema object")
+}
+
+/** The text parts of a message that holds no images. */
+export const textsOf = (content: PromptMessage["content"]): ReadonlyArray<string> =>
+  typeof content === "string" ? [content] : content.flatMap((part) => (part.type === "text" ? [part.text] : []))
+
+/** Like {@link textsOf}, for providers that refuse empty text. */
+export const nonEmptyTexts = (content: PromptMessage["content"], field: string): ReadonlyArray<string> =>
+  typeof content === "string"
+    ? [nonEmptyText(content, field)]
+    : textsOf(content).map((item, i) => nonEmptyText(item, `${field}[${i}].text`))

@@ -1,0 +1,318 @@
+/**
+ * What the decoders of streamed answers share: the pieces of an answer ({@link Delta}), the frame around a dialect's own
+ * reader, and the ways between deltas and a whole reply.
+ *
+ * A decoder turns one event into deltas and never throws. It parses each event once and runs no Schema. What decides
+ * over an answer is read strictly, like in the dialects; events and fields that nobody knows are read over. A stream is
+ * complete only when its dialect says so: until then its end is a {@link Fault}.
+ */
+import * as Result from "effect/Result"
+import { isFailure } from "../classifier/errorBody.ts"
+import { defined } from "../data/defined.ts"
+import type { ServerEvent } from "../transport/sse.ts"
+import {
+  attempt,
+  type Fields,
+  type FinishReason,
+  finish,
+  type Issue,
+  isFields,
+  nonEmptyText,
+  optionalText,
+  type Reply,
+  refuse,
+  type ToolCall,
+  toolArguments,
+  type Usage,
+  usageOf,
+  writeJson
+} from "./codec.ts"
+
+/** A piece of a streamed answer. Text and reasoning are never empty when a decoder of this library made them. */
+export type Delta =
+  | { readonly type: "text"; readonly text: string }
+  | { readonly type: "reasoning"; readonly text: string }
+  /**
+   * A fragment of a tool call. The first one of a call has its `id`, made up as in a reply where the provider sends
+   * none. The `arguments` of one call, joined, are JSON text; nothing at all stands for `{}`.
+   */
+  | {
+      readonly type: "toolCall"
+      /** Which call, counted from 0. */
+      readonly index: number
+      readonly id?: string
+      readonly name?: string
+      readonly arguments: string
+      /** See `ToolCall.signature`. */
+      readonly signature?: string
+    }
+  /** Tokens so far; the last one counts. It may follow `finish`. */
+  | { readonly type: "usage"; readonly usage: Usage }
+  /** Who answers: at most one, usually first. */
+  | { readonly type: "meta"; readonly model?: string; readonly id?: string }
+  /** The answer is complete. Exactly one. */
+  | { readonly type: "finish"; readonly reason: FinishReason }
+  /** Everything before was the answer of a target that failed: discard it. Made by a router, never by a decoder. */
+  | { readonly type: "restart" }
+
+/** Why a stream is not an answer. */
+export interface Fault {
+  /** Where and why, without any text of the prompt or the answer. */
+  readonly issue: string
+  /** The error that the stream itself told of, as it came. */
+  readonly body?: string
+}
+
+/** What an event, or the end of the stream, means. */
+export interface Decoded {
+  readonly deltas: ReadonlyArray<Delta>
+  /** Nothing may follow: the answer is complete, whatever else is on the wire. */
+  readonly done?: boolean
+  /** The stream failed after these deltas. */
+  readonly fault?: Fault
+}
+
+/**
+ * Reads the events of one stream, in order. Never throws. Once it has told of a fault or of the end, it says so again
+ * whatever it is asked.
+ */
+export interface DeltaDecoder {
+  readonly event: (event: ServerEvent) => Decoded
+  /** The bytes have ended: the rest of the answer, or a fault when the dialect has not said that it is complete. */
+  readonly end: () => Decoded
+}
+
+/** How a dialect streams: what changes in the request, and who reads the answer. */
+export interface Streaming {
+  /** The body of a request with what makes its answer a stream. */
+  readonly query: (query: Record<string, unknown>) => Record<string, unknown>
+  /** The path for a stream. */
+  readonly endpoint: (endpoint: string) => string
+  /**
+   * A decoder for one stream. Told the body of the request, it holds back less: see `anthropicJsonTool`, the only
+   * dialect that looks at it.
+   */
+  readonly decoder: (query?: Record<string, unknown>) => DeltaDecoder
+}
+
+/** The part of a decoder that knows a dialect. What it cannot read it refuses. */
+export interface Reader {
+  /** Reads an event; `true` when nothing may follow. */
+  readonly read: (body: Fields, out: Array<Delta>) => boolean
+  /** The end of the stream: a `[DONE]` event when `marked`. Refuses when the answer is not complete. */
+  readonly end: (out: Array<Delta>, marked: boolean) => void
+  /** `finish` has been delivered. */
+  readonly finished: () => boolean
+}
+
+/** Makes a decoder: JSON, errors, `[DONE]` and the end are the same everywhere. */
+export const makeDecoder = (reader: Reader): DeltaDecoder => {
+  let over: Decoded | undefined
+  const close = (deltas: ReadonlyArray<Delta>, fault: Fault | undefined): Decoded => {
+    const ending = fault === undefined ? { done: true } : { fault }
+    over = { deltas: [], ...ending }
+    return { deltas, ...ending }
+  }
+  const step = (read: (out: Array<Delta>) => boolean): Decoded => {
+    const deltas: Array<Delta> = []
+    const last = attempt(() => read(deltas))
+    if (Result.isFailure(last)) return close(deltas, { issue: describe(last.failure) })
+    return last.success ? close(deltas, undefined) : { deltas }
+  }
+  const end = (marked: boolean): Decoded =>
+    step((out) => {
+      reader.end(out, marked)
+      return true
+    })
+  return {
+    event: ({ data, event }) => {
+      if (over !== undefined) return over
+      if (event === "error") return close([], { issue: "an error event", body: data })
+      if (data === "[DONE]") return end(true)
+      // Some servers keep the connection alive with empty events.
+      if (data === "") return { deltas: [] }
+      const body = parse(data)
+      if (isFields(body) ? isError(body) : isFailure(body)) return close([], { issue: "an error event", body: data })
+      if (isFields(body)) return step((out) => reader.read(body, out))
+      // A usage event that was cut off takes nothing from an answer that is complete.
+      return reader.finished() ? { deltas: [] } : close([], { issue: "event: expected a JSON object" })
+    },
+    end: () => over ?? end(false)
+  }
+}
+
+const parse = (json: string): unknown => {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined
+  }
+}
+
+/** An issue as one line. */
+const describe = ({ accepted, field }: Issue): string => `${field}: expected ${accepted}`
+
+// Wider than for a whole body: an error beside a choice is the provider's way to end a stream that had begun.
+const isError = (body: Fields): boolean =>
+  (body.error !== undefined && body.error !== null && body.error !== false && body.error !== "") ||
+  (typeof body.internalCode === "number" && body.internalCode !== 0) ||
+  (Array.isArray(body.errors) && body.errors.length > 0) ||
+  isFailure(body)
+
+/** What is missing at the end of a stream. */
+export const cutOff = (field: string): never => refuse(field, "one before the stream ends")
+
+/** Delivers model and id, once, as soon as one of them is there. */
+export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>) => void) => {
+  let told = false
+  return (model, id, out) => {
+    if (told) return
+    const facts = defined({ model: optionalText(model), id: optionalText(id) })
+    if (facts.model === undefined && facts.id === undefined) return
+    told = true
+    out.push({ type: "meta", ...facts })
+  }
+}
+
+/** Delivers usage, if there is any in it. */
+export const pushUsage = (usage: Usage, out: Array<Delta>): void => {
+  if (usageOf({ usage }) !== undefined) out.push({ type: "usage", usage })
+}
+
+const someCall: ReadonlyArray<ToolCall> = [{ id: "", name: "", arguments: {} }]
+
+/** The finish delta of an answer with or without tool calls; the two agree as they do in a reply. */
+export const finishDelta = (reason: FinishReason, called: boolean): Delta => ({
+  type: "finish",
+  reason: finish(reason, called ? someCall : [])
+})
+
+/**
+ * Whether a consumer could act on a delta, so that no other target may take over unseen: text, reasoning, a part of a
+ * tool call, or the end of an answer that says nothing.
+ */
+export const isCommit = (delta: Delta): boolean => {
+  switch (delta.type) {
+    case "text":
+    case "reasoning":
+      return delta.text !== ""
+    case "toolCall":
+      return (
+        delta.arguments !== "" || delta.id !== undefined || delta.name !== undefined || delta.signature !== undefined
+      )
+    case "finish":
+      return true
+    default:
+      return false
+  }
+}
+
+/** A whole answer as deltas: what a stream of it would have said, at once. */
+export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
+  const deltas: Array<Delta> = []
+  makeMeta()(reply.model, reply.id, deltas)
+  if (reply.reasoning !== undefined && reply.reasoning !== "") deltas.push({ type: "reasoning", text: reply.reasoning })
+  if (reply.text !== "") deltas.push({ type: "text", text: reply.text })
+  reply.toolCalls.forEach(({ arguments: args, id, name, signature }, index) => {
+    const json = attempt(() => writeJson(args, "arguments"))
+    deltas.push({
+      type: "toolCall",
+      index,
+      id,
+      name,
+      // Nested too deeply to be written: no text would say `{}`, this one says that something is missing.
+      arguments: Result.getOrElse(json, () => "["),
+      ...defined({ signature })
+    })
+  })
+  pushUsage(reply.usage, deltas)
+  deltas.push({ type: "finish", reason: reply.finishReason })
+  return deltas
+}
+
+interface Call {
+  id: string | undefined
+  name: string | undefined
+  arguments: string
+  signature: string | undefined
+}
+
+interface Draft {
+  text: string
+  reasoning: string
+  readonly calls: Map<number, Call>
+  usage: Usage
+  model: string | undefined
+  id: string | undefined
+  finish: FinishReason | undefined
+}
+
+const makeDraft = (): Draft => ({
+  text: "",
+  reasoning: "",
+  calls: new Map(),
+  usage: {},
+  model: undefined,
+  id: undefined,
+  finish: undefined
+})
+
+/** See `Chat.collect`. */
+export const collect = (deltas: Iterable<Delta>): Result.Result<Reply, Issue> =>
+  attempt(() => {
+    let draft = makeDraft()
+    for (const delta of deltas) {
+      if (delta.type === "restart") draft = makeDraft()
+      else add(draft, delta)
+    }
+    const toolCalls = [...draft.calls].sort(([a], [b]) => a - b).map(([, call], i) => toToolCall(call, i))
+    return {
+      text: draft.text,
+      toolCalls,
+      finishReason: finish(draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls),
+      usage: draft.usage,
+      ...defined({ reasoning: optionalText(draft.reasoning), model: draft.model, id: draft.id }),
+      raw: null
+    }
+  })
+
+const add = (draft: Draft, delta: Exclude<Delta, { readonly type: "restart" }>): void => {
+  switch (delta.type) {
+    case "text":
+      draft.text += delta.text
+      return
+    case "reasoning":
+      draft.reasoning += delta.text
+      return
+    case "toolCall": {
+      let call = draft.calls.get(delta.index)
+      if (call === undefined) {
+        call = { id: undefined, name: undefined, arguments: "", signature: undefined }
+        draft.calls.set(delta.index, call)
+      }
+      call.id ??= delta.id
+      call.name ??= delta.name
+      call.signature = delta.signature ?? call.signature
+      call.arguments += delta.arguments
+      return
+    }
+    case "usage":
+      draft.usage = delta.usage
+      return
+    case "meta":
+      draft.model = delta.model ?? draft.model
+      draft.id = delta.id ?? draft.id
+      return
+    case "finish":
+      // Two would be two answers, of which the second was not announced by a restart.
+      if (draft.finish !== undefined) refuse("finish", "only one")
+      draft.finish = delta.reason
+  }
+}
+
+const toToolCall = (call: Call, i: number): ToolCall => ({
+  id: call.id ?? `call_${i}`,
+  name: nonEmptyText(call.name, `toolCalls[${i}].name`),
+  arguments: toolArguments(call.arguments, `toolCalls[${i}].arguments`),
+  ...defined({ signature: call.signature })
+})

@@ -1,0 +1,110 @@
+/**
+ * Reads one streamed answer: bytes to events to deltas, until the dialect says that it is complete. Whatever ends it in
+ * another way is a failure.
+ */
+import * as Effect from "effect/Effect"
+import type { GatewayError } from "../../GatewayError.ts"
+import type { GatewayResponse } from "../../GatewayResponse.ts"
+import { makeFeed, oversized } from "../transport/sse.ts"
+import { type Decoded, type Delta, type DeltaDecoder, isCommit } from "./deltaDecoder.ts"
+
+/** What is put around each read of a chunk: time limits, or nothing. */
+export type Limiting = <A>(read: Effect.Effect<A, GatewayError>) => Effect.Effect<A, GatewayError>
+
+/** Deltas of one answer, in batches as they arrive. */
+export interface Pump {
+  /** The next deltas, at least one, or `undefined` when the answer is complete. */
+  readonly next: (limiting: Limiting) => Effect.Effect<ReadonlyArray<Delta> | undefined, GatewayError>
+  /** Lets go of the answer and of the connection behind it. */
+  readonly cancel: Effect.Effect<void>
+}
+
+/** How long the end of the connection is waited for after the last event, so that the socket can be used again. */
+const drainMillis = 100
+
+/** No limits. */
+export const unlimited: Limiting = (read) => read
+
+/** Makes a pump over an unread response. */
+export const makePump = (
+  response: Pick<GatewayResponse, "reader" | "invalid" | "fault" | "maxBytes">,
+  decoder: DeltaDecoder
+): Pump => {
+  const reader = response.reader()
+  const feed = makeFeed(response.maxBytes)
+  let failure: GatewayError | undefined
+  let finished = false
+  let complete = false
+  let ended = false
+  /** Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of them. */
+  let silent = 0
+
+  const fail = (issue: string): void => {
+    failure ??= response.invalid(issue, "")
+  }
+
+  /** Adds what an event, or the end, means; `false` when nothing may follow. */
+  const take = ({ deltas: more, done, fault }: Decoded, deltas: Array<Delta>): boolean => {
+    for (const delta of more) {
+      // Anybody can bring a decoder. Two answers in one stream, or one that was not announced, must not get through.
+      if (delta.type === "restart" || (delta.type === "finish" && finished)) {
+        fail(`${delta.type}: expected ${delta.type === "finish" ? "only one" : "none from a decoder"}`)
+        return false
+      }
+      if (delta.type === "finish") finished = true
+      deltas.push(delta)
+    }
+    if (fault !== undefined) {
+      failure = fault.body === undefined ? response.invalid(fault.issue, "") : response.fault(fault.body)
+    } else if (done === true) {
+      complete = true
+      if (!finished) fail("finish: expected one before the stream ends")
+    }
+    return failure === undefined && !complete
+  }
+
+  /** What one chunk, or the end, adds. */
+  const step = (chunk: Uint8Array | undefined): ReadonlyArray<Delta> => {
+    const deltas: Array<Delta> = []
+    ended = chunk === undefined
+    for (const event of chunk === undefined ? feed.end() : feed.push(chunk)) {
+      silent += event.data.length + 1
+      if (!take(decoder.event(event), deltas)) return deltas
+    }
+    if (deltas.some(isCommit)) silent = 0
+    if (silent > response.maxBytes) fail(`more than ${response.maxBytes} characters of events without an answer`)
+    else if (feed.overflowed()) fail(oversized(response.maxBytes))
+    else if (ended) {
+      const last = decoder.end()
+      take(last.fault === undefined ? { ...last, done: true } : last, deltas)
+    }
+    return deltas
+  }
+
+  const drain = reader.read.pipe(
+    Effect.timeoutOrElse({ duration: drainMillis, orElse: () => Effect.succeed(new Uint8Array()) }),
+    Effect.catch(() => Effect.succeed(undefined)),
+    Effect.flatMap((chunk) => (chunk === undefined ? Effect.void : reader.cancel))
+  )
+
+  const next: Pump["next"] = (limiting) =>
+    Effect.suspend(() => {
+      if (failure !== undefined) return Effect.andThen(reader.cancel, Effect.fail(failure))
+      if (complete) return ended ? Effect.succeed(undefined) : Effect.as(drain, undefined)
+      return Effect.matchEffect(limiting(reader.read), {
+        onSuccess: (chunk) => {
+          const deltas = step(chunk)
+          if (deltas.length === 0) return next(limiting)
+          // What is known to have failed is not kept waiting until somebody asks for more.
+          return failure === undefined ? Effect.succeed(deltas) : Effect.as(reader.cancel, deltas)
+        },
+        onFailure: (error) => {
+          // The answer had been complete: what is missing is its usage at most.
+          if (finished) complete = ended = true
+          else failure = error
+          return finished ? Effect.as(reader.cancel, undefined) : next(limiting)
+        }
+      })
+    })
+  return { next, cancel: reader.cancel }
+}

@@ -1,0 +1,130 @@
+/**
+ * Embeddings: OpenAI's shape, which most providers speak, and that of native Workers AI.
+ *
+ * Shapes: https://platform.openai.com/docs/api-reference/embeddings and the text embedding types of
+ * `@cloudflare/workers-types` (`AiTextEmbeddingsOutput`, `Ai_Cf_Baai_Bge_M3_Output`).
+ */
+import { defined } from "../data/defined.ts"
+import {
+  attempt,
+  type Dialect,
+  fields,
+  isFields,
+  type Json,
+  list,
+  modelOf,
+  nonEmptyText,
+  optionalText,
+  refuse,
+  type Usage,
+  usageOf
+} from "./codec.ts"
+import { decodeUsage } from "./openai.ts"
+import { unwrap } from "./workersAi.ts"
+
+/** Texts to embed, with options. */
+export interface EmbeddingRequest {
+  /** One text or several, none of them empty. How many are accepted at once is up to the provider. */
+  readonly input: string | ReadonlyArray<string>
+  /** Length of the vectors, from 1, where the model can shorten them. Workers AI cannot. */
+  readonly dimensions?: number | undefined
+  /** Fields of the provider's own body, put in last. */
+  readonly extra?: { readonly [key: string]: Json } | undefined
+}
+
+/** What an embedding accepts: a text, several, or a request. */
+export type EmbeddingInput = string | ReadonlyArray<string> | EmbeddingRequest
+
+/** Vectors in the order of the texts. */
+export interface Embeddings {
+  readonly vectors: ReadonlyArray<ReadonlyArray<number>>
+  readonly usage: Usage
+  readonly model?: string
+  /** The provider's whole body. */
+  readonly raw: unknown
+}
+
+const isTexts = (input: EmbeddingInput): input is string | ReadonlyArray<string> =>
+  typeof input === "string" || Array.isArray(input)
+
+const checked = (given: EmbeddingInput): EmbeddingRequest => {
+  const request = isTexts(given) ? { input: given } : given
+  fields(request, "input")
+  const { dimensions, extra, input } = request
+  if (typeof input === "string") nonEmptyText(input, "input")
+  else {
+    if (list(input, "input").length === 0) refuse("input", "at least one text")
+    input.forEach((item, i) => void nonEmptyText(item, `input[${i}]`))
+  }
+  if (dimensions !== undefined && !(Number.isSafeInteger(dimensions) && dimensions >= 1)) {
+    refuse("dimensions", "a whole number from 1")
+  }
+  if (extra !== undefined) fields(extra, "extra")
+  return request
+}
+
+/** See `Chat.openaiEmbeddings`. */
+export const openaiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
+  id: "openai-embeddings",
+  encode: (given, model) =>
+    attempt(() => {
+      const { dimensions, extra, input } = checked(given)
+      return { model, input, ...defined({ dimensions }), ...extra }
+    }),
+  decode: (raw) =>
+    attempt(() => {
+      const body = fields(raw, "body")
+      const data = list(body.data, "data")
+      if (data.length === 0) refuse("data", "at least one embedding")
+      const vectors: Array<ReadonlyArray<number> | undefined> = data.map(() => undefined)
+      data.forEach((item, i) => {
+        const entry = fields(item, `data[${i}]`)
+        const { index = i } = entry
+        // The order is told by the index, and a text without a vector must not go unnoticed.
+        if (typeof index !== "number" || !(index in vectors) || vectors[index] !== undefined) {
+          refuse(`data[${i}].index`, `a position from 0 to ${data.length - 1} that no other embedding has`)
+        } else vectors[index] = vector(entry.embedding, `data[${i}].embedding`)
+      })
+      return {
+        vectors: vectors.flatMap((item) => (item === undefined ? [] : [item])),
+        usage: decodeUsage(body.usage),
+        ...defined({ model: optionalText(body.model) }),
+        raw
+      }
+    }),
+  usage: usageOf,
+  model: modelOf
+}
+
+/** See `Chat.workersAiEmbeddings`. */
+export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
+  id: "workers-ai-embeddings",
+  encode: (given) =>
+    attempt(() => {
+      const { dimensions, extra, input } = checked(given)
+      if (dimensions !== undefined) refuse("dimensions", "nothing: vectors of Workers AI have a fixed length")
+      return { text: input, ...extra }
+    }),
+  decode: (raw) =>
+    attempt(() => {
+      const { at, value } = unwrap(raw)
+      const body = fields(value, at === "" ? "body" : at.slice(0, -1))
+      const data = list(body.data, `${at}data`)
+      if (data.length === 0) refuse(`${at}data`, "at least one embedding")
+      const rows = Array.isArray(body.shape) ? body.shape[0] : undefined
+      if (rows !== undefined && rows !== data.length) refuse(`${at}data`, "as many embeddings as shape says")
+      return {
+        vectors: data.map((item, i) => vector(item, `${at}data[${i}]`)),
+        usage: isFields(body.usage) ? decodeUsage(body.usage) : {},
+        ...defined({ model: optionalText(body.model) }),
+        raw
+      }
+    }),
+  usage: usageOf,
+  model: modelOf
+}
+
+const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value)
+
+const vector = (value: unknown, field: string): ReadonlyArray<number> =>
+  Array.isArray(value) && value.length > 0 && value.every(isNumber) ? value : refuse(field, "an array of numbers")

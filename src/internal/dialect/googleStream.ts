@@ -1,0 +1,95 @@
+/**
+ * Streams of Google's `streamGenerateContent`, at AI Studio and at Vertex. Every event is a response that holds the next
+ * parts and the usage so far.
+ *
+ * Shapes: https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent. There is no last event: the
+ * end of the stream completes the answer when a finish reason has come before. So the finish comes with the end: older
+ * models write a reason into every event.
+ */
+import { defined } from "../data/defined.ts"
+import { type Fields, fields, isFields, list, nonEmptyText, optionalText, refuse, text, writeJson } from "./codec.ts"
+import { cutOff, type Delta, finishDelta, makeDecoder, makeMeta, pushUsage, type Streaming } from "./deltaDecoder.ts"
+import { decodeUsage, finishReasonOf } from "./google.ts"
+
+const at = "candidates[0].content.parts"
+
+const decoder = () => {
+  const meta = makeMeta()
+  let replyId: string | undefined
+  let reason: string | undefined
+  let parts = 0
+  let calls = 0
+  let finished = false
+
+  const readCall = (part: Fields, field: string, out: Array<Delta>): void => {
+    const call = fields(part.functionCall, field)
+    // Vertex cuts arguments into pieces of its own kind, on request.
+    if (call.willContinue === true) refuse(field, "a whole call: streamFunctionCallArguments is not read")
+    const index = calls++
+    out.push({
+      type: "toolCall",
+      index,
+      id: optionalText(call.id) ?? `call_${replyId === undefined ? "" : `${replyId}_`}${index}`,
+      name: nonEmptyText(call.name, `${field}.name`),
+      arguments: typeof call.args === "string" ? call.args : writeJson(call.args ?? {}, `${field}.args`),
+      ...defined({ signature: optionalText(part.thoughtSignature) })
+    })
+  }
+
+  const readPart = (item: unknown, field: string, out: Array<Delta>): void => {
+    const part = fields(item, field)
+    parts++
+    if (part.functionCall !== undefined) readCall(part, `${field}.functionCall`, out)
+    else if (part.text !== undefined) {
+      const words = text(part.text, `${field}.text`)
+      if (words !== "") out.push({ type: part.thought === true ? "reasoning" : "text", text: words })
+    }
+  }
+
+  const readCandidate = (candidate: Fields, out: Array<Delta>): void => {
+    const content = fields(candidate.content ?? {}, "candidates[0].content")
+    list(content.parts ?? [], at).forEach((part, i) => {
+      readPart(part, `${at}[${i}]`, out)
+    })
+    reason = optionalText(candidate.finishReason) ?? reason
+  }
+
+  return makeDecoder({
+    read: (body, out) => {
+      meta(body.modelVersion, body.responseId, out)
+      replyId ??= optionalText(body.responseId)
+      const candidate = firstCandidate(body.candidates)
+      if (candidate !== undefined) readCandidate(candidate, out)
+      if (body.usageMetadata !== undefined) pushUsage(decodeUsage(body.usageMetadata), out)
+      return false
+    },
+    end: (out) => {
+      if (reason === undefined) return cutOff("candidates[0].finishReason")
+      const why = finishReasonOf(reason)
+      // An answer without a single part is a known failure of these models; filters and limits say so themselves.
+      if (parts === 0 && why === "stop") refuse(at, "at least one part")
+      out.push(finishDelta(why, calls > 0))
+      finished = true
+    },
+    finished: () => finished
+  })
+}
+
+const firstCandidate = (candidates: unknown): Fields | undefined => {
+  for (const candidate of list(candidates ?? [], "candidates")) {
+    if (isFields(candidate) && (typeof candidate.index !== "number" || candidate.index === 0)) return candidate
+  }
+  return undefined
+}
+
+// Without `alt=sse` the answer is one JSON array.
+const endpoint = (endpoint: string): string => {
+  const [path = "", ...search] = endpoint.split("?")
+  if (!/:(?:generateContent|streamGenerateContent)$/.test(path)) return endpoint
+  const rest = search.join("?").split("&")
+  const kept = rest.filter((parameter) => parameter !== "" && !parameter.startsWith("alt="))
+  return `${path.replace(/:[a-zA-Z]+$/, ":streamGenerateContent")}?${["alt=sse", ...kept].join("&")}`
+}
+
+/** Google at AI Studio and at Vertex. */
+export const google: Streaming = { query: (query) => query, endpoint, decoder }

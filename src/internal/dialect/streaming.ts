@@ -1,0 +1,19 @@
+/**
+ * How each chat dialect streams, by its id.
+ */
+import { anthropic, anthropicJsonTool } from "./anthropicStream.ts"
+import type { Streaming } from "./deltaDecoder.ts"
+import { google } from "./googleStream.ts"
+import { openai, openaiCompatible } from "./openaiStream.ts"
+import { workersAi } from "./workersAiStream.ts"
+
+/** Ids are those of the dialects in `Chat`. */
+export const streaming: Readonly<Record<string, Streaming>> = {
+  openai,
+  "openai-compatible": openaiCompatible,
+  anthropic,
+  "anthropic-json-tool": anthropicJsonTool,
+  google,
+  "google-vertex": google,
+  "workers-ai": workersAi
+}

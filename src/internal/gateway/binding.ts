@@ -1,0 +1,79 @@
+/**
+ * A gateway over the Workers binding: `env.AI.gateway(id)`, the path that shares no state between calls.
+ */
+import * as Effect from "effect/Effect"
+import { BindingMissing, GatewayError } from "../../GatewayError.ts"
+import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { UniversalRequest } from "../../UniversalRequest.ts"
+import { reveal } from "../data/secrets.ts"
+import { type AiBinding, call as callBinding, type GatewayBinding } from "../transport/binding.ts"
+import { type Backend, jsonText, modelOf, noJson } from "./backend.ts"
+import { type Call, respond, thrownFailure } from "./respond.ts"
+
+/**
+ * Fresh objects for one call: the binding rewrites the headers of the legs it is given, and throws synchronously when
+ * those are frozen.
+ */
+const toWire = (legs: UniversalRequest) => {
+  const secrets: Array<string> = []
+  const wire = legs.map(({ config, endpoint, headers, provider, query }) => {
+    const revealed = reveal({ "content-type": "application/json", ...headers })
+    secrets.push(...revealed.secrets)
+    return { provider, endpoint, headers: revealed.headers, query, ...(config && { config: { ...config } }) }
+  })
+  return { wire, secrets }
+}
+
+const isJson = (legs: UniversalRequest): boolean => jsonText(legs.map(({ query }) => query)) !== undefined
+
+/** A gateway over the binding. `gateway` has been validated: the binding puts it into a URL as it is. */
+export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, maxBytes: number | undefined): Backend => {
+  // Where gateways are remote stubs by default, an abort signal would not cross; this asks for the plain class.
+  const plain = { beta: false }
+  const binding = (): GatewayBinding => ai.gateway(gateway, plain)
+  const manage = <A>(
+    method: string,
+    logId: string | undefined,
+    invoke: () => Promise<A>
+  ): Effect.Effect<A, GatewayError> =>
+    Effect.tryPromise({
+      try: invoke,
+      catch: (thrown) => thrownFailure({ method, surface: "logs", secrets: [], logId }, thrown)
+    })
+  return {
+    run: (legs, options, method) =>
+      Effect.suspend(() => {
+        const { secrets, wire } = toWire(legs)
+        const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
+        const call: Call = {
+          method,
+          surface: "gateway",
+          secrets,
+          eventId: options.eventId,
+          maxBytes,
+          ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
+        }
+        return Effect.flatMap(
+          callBinding(
+            (signal) => binding().run(wire, { gateway, extraHeaders, signal }),
+            // A body without JSON is the caller's mistake; the binding says so with a `TypeError`, when it writes the JSON.
+            (thrown) => (isJson(legs) ? thrownFailure(call, thrown) : noJson(method, "legs"))
+          ),
+          (answer) => respond(call, answer)
+        )
+      }),
+    getLog: (logId) => manage("GatewayService.getLog", logId, () => binding().getLog(logId)),
+    patchLog: (logId, patch) =>
+      Effect.asVoid(manage("GatewayService.patchLog", logId, () => binding().patchLog(logId, { ...patch }))),
+    getUrl: (provider) => manage("GatewayService.getUrl", undefined, () => binding().getUrl(provider)),
+    listLogs: () =>
+      Effect.fail(
+        new GatewayError({
+          method: "GatewayService.listLogs",
+          reason: new BindingMissing({
+            member: "AI.gateway(id).listLogs: only GatewayService.layerHttp lists logs"
+          })
+        })
+      )
+  }
+}

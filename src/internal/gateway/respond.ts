@@ -1,0 +1,77 @@
+/**
+ * From a transport's answer to a response or a typed failure. Every service goes through here.
+ */
+
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Classifier from "../../Classifier.ts"
+import { GatewayError, type Reason } from "../../GatewayError.ts"
+import { GatewayResponse, metaFromHeaders } from "../../GatewayResponse.ts"
+import { defined } from "../data/defined.ts"
+import { stackless } from "../hotpath/stackless.ts"
+import type { Answer } from "../transport/body.ts"
+
+/** Most bytes of an error body that are read. */
+export const maxErrorBody = 65_536
+
+/** What a failure should say about the call. */
+export interface Call {
+  readonly method: string
+  readonly surface: Classifier.FailureInput["surface"]
+  readonly secrets: ReadonlyArray<string>
+  readonly provider?: string | undefined
+  readonly model?: string | undefined
+  readonly logId?: string | undefined
+  readonly eventId?: string | undefined
+  /** Size limit of an answer, in bytes. */
+  readonly maxBytes?: number | undefined
+}
+
+const facts = (call: Call) =>
+  defined({ provider: call.provider, model: call.model, logId: call.logId, eventId: call.eventId })
+
+/** A failure without an answer. */
+export const failure = (call: Call, reason: Reason): GatewayError =>
+  stackless(() => new GatewayError({ method: call.method, reason, ...facts(call) }))
+
+/** A failure that the binding threw. It carries a name and a message, and nothing else. */
+export const thrownFailure = (call: Call, thrown: unknown): GatewayError => {
+  const error = thrown instanceof Error ? { name: thrown.name, message: thrown.message } : { message: String(thrown) }
+  const { secrets, surface } = call
+  return failure(call, stackless(() => Classifier.classify({ thrown: error, surface, secrets })).reason)
+}
+
+/** 2xx is a response; anything else is classified from at most {@link maxErrorBody} bytes of its body. */
+export const respond = (call: Call, answer: Answer): Effect.Effect<GatewayResponse, GatewayError> => {
+  if (answer.status >= 200 && answer.status < 300) {
+    return Effect.succeed(new GatewayResponse(answer, call))
+  }
+  return failing(call, answer)
+}
+
+const classified = (call: Call, { headers, status }: Answer, body: string, now: number): GatewayError => {
+  const { method, secrets, surface } = call
+  const { reason } = Classifier.classify({ status, headers, body, surface, secrets, now })
+  const meta = metaFromHeaders(headers)
+  return new GatewayError({
+    method,
+    reason,
+    ...defined({
+      logId: meta.logId ?? call.logId,
+      eventId: meta.eventId ?? call.eventId,
+      step: meta.step,
+      provider: meta.provider ?? call.provider,
+      model: meta.model ?? call.model
+    })
+  })
+}
+
+const failing = (call: Call, answer: Answer): Effect.Effect<never, GatewayError> =>
+  // The status alone says enough when the body of an error breaks off.
+  Effect.flatMap(
+    Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed("")),
+    (body) =>
+      Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        Effect.fail(stackless(() => classified(call, answer, body, now)))
+      )
+  )

@@ -1,0 +1,76 @@
+/**
+ * Promises of things that can be aborted. Every request waits in one of these, so it is one callback; `Effect.tryPromise` with `Effect.onError` and
+ * `Effect.map` around it does the same and holds more while it waits.
+ */
+import * as Effect from "effect/Effect"
+import { arrival } from "./eventLoopTurn.ts"
+import { stackless } from "./stackless.ts"
+
+/** As `abort` makes it by itself, without the stack. Each request has its own: whoever is given it may write on it. */
+const aborted = (): DOMException => stackless(() => new DOMException("This operation was aborted", "AbortError"))
+
+/** When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it ends. */
+type When = () => (act: () => void) => void
+
+const now: When = () => (act) => act()
+
+/** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
+const follow = <A, B, E>(
+  resume: (effect: Effect.Effect<B, E>) => void,
+  make: () => PromiseLike<A>,
+  abort: Effect.Effect<void>,
+  onValue: (value: A) => Effect.Effect<B, E>,
+  onThrown: (thrown: unknown) => E,
+  when: When
+): void => {
+  const goOn = when()
+  const fail = (thrown: unknown): void => goOn(() => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown)))))
+  try {
+    // What `onValue` throws is a defect of the fiber, and not of the promise.
+    make().then((value) => goOn(() => resume(Effect.suspend(() => onValue(value)))), fail)
+  } catch (thrown) {
+    fail(thrown)
+  }
+}
+
+const waiting =
+  (when: When) =>
+  <A, B, E>(
+    make: () => PromiseLike<A>,
+    abort: Effect.Effect<void>,
+    onValue: (value: A) => Effect.Effect<B, E>,
+    onThrown: (thrown: unknown) => E
+  ): Effect.Effect<B, E> =>
+    Effect.callback((resume) => {
+      follow(resume, make, abort, onValue, onThrown, when)
+      return abort
+    })
+
+/**
+ * Waits for a promise, and goes on with what `onValue` makes of its value. When it is rejected it fails as `onThrown` says; `abort` is run
+ * before that, and when the wait is interrupted.
+ */
+export const promised = waiting(now)
+
+/** {@link promised} for what ends a request: with all others that came in this turn. */
+export const promisedWhole = waiting(arrival)
+
+/** {@link promised} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to come. */
+export const requested = <A, B, E>(
+  make: (signal: AbortSignal) => PromiseLike<A>,
+  onValue: (value: A, abort: Effect.Effect<void>) => Effect.Effect<B, E>,
+  onThrown: (thrown: unknown) => E
+): Effect.Effect<B, E> =>
+  Effect.callback((resume) => {
+    const controller = new AbortController()
+    const abort = Effect.sync(() => controller.abort(aborted()))
+    follow(
+      resume,
+      () => make(controller.signal),
+      abort,
+      (value) => onValue(value, abort),
+      onThrown,
+      arrival
+    )
+    return abort
+  })

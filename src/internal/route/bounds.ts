@@ -1,0 +1,155 @@
+/**
+ * The worst case of a route, computed without running it.
+ */
+import * as Duration from "effect/Duration"
+import type * as GatewayOptions from "../../GatewayOptions.ts"
+import { backoffMillis, isSchedule } from "./node.ts"
+import { attemptsOf, type Plan, type Planned, type Target } from "./plan.ts"
+
+/** Worst case of one target. */
+export interface TargetBounds {
+  readonly key: string
+  /** Attempts of the router on this target, at most. Infinite for a schedule. */
+  readonly attempts: number
+  /** Requests that the provider can see: attempts times the gateway's own, when the route leaves retries to it. */
+  readonly requests: number
+}
+
+/** Worst case of a route. */
+export interface Bounds {
+  readonly targets: ReadonlyArray<TargetBounds>
+  /** Attempts of the router in one run, at most. */
+  readonly attempts: number
+  /** Requests that providers can see in one run, at most. */
+  readonly requests: number
+  /** The same, when an SDK that retries twice by itself calls the program again on failure: three times as many. */
+  readonly requestsUnderSdkRetries: number
+  /** Waiting between attempts, at most, when no server gives a hint. */
+  readonly waiting: Duration.Duration
+  /** Waiting between attempts, at most, with hints: the deadline, or infinite. */
+  readonly waitingWithHints: Duration.Duration
+  /** The deadline that bounds the whole run, if there is one. */
+  readonly deadline: Duration.Duration | undefined
+  /** Keys of targets that no failure leads to. */
+  readonly unreachable: ReadonlyArray<string>
+  /** What looks like a mistake, in words. */
+  readonly warnings: ReadonlyArray<string>
+  /** What makes the route invalid; it would fail before anything is sent. */
+  readonly problems: ReadonlyArray<GatewayOptions.Problem>
+}
+
+interface Worst {
+  /** By key: one target can be asked at several places. */
+  readonly targets: ReadonlyMap<string, { readonly attempts: number; readonly requests: number }>
+  readonly attempts: number
+  readonly requests: number
+  readonly waiting: number
+  readonly hints: number
+}
+
+const none: Worst = { targets: new Map(), attempts: 0, requests: 0, waiting: 0, hints: 0 }
+
+const combine = (a: Worst, b: Worst, f: (x: number, y: number) => number): Worst => {
+  const targets = new Map(a.targets)
+  for (const [key, { attempts, requests }] of b.targets) {
+    const other = targets.get(key) ?? { attempts: 0, requests: 0 }
+    targets.set(key, { attempts: f(other.attempts, attempts), requests: f(other.requests, requests) })
+  }
+  return {
+    targets,
+    attempts: f(a.attempts, b.attempts),
+    requests: f(a.requests, b.requests),
+    waiting: f(a.waiting, b.waiting),
+    hints: f(a.hints, b.hints)
+  }
+}
+
+const add = (a: Worst, b: Worst): Worst => combine(a, b, (x, y) => x + y)
+const most = (a: Worst, b: Worst): Worst => combine(a, b, Math.max)
+
+const gatewayAttempts = (target: Target<never, unknown>): number => target.options.retries?.attempts ?? 1
+
+const worstOfTarget = (target: Target<never, unknown>): Worst => {
+  const attempts = attemptsOf(target.retry)
+  const requests = attempts * gatewayAttempts(target)
+  const { retry } = target
+  const counts = { targets: new Map([[target.key, { attempts, requests }]]), attempts, requests }
+  if (retry === undefined) return { ...counts, waiting: 0, hints: 0 }
+  if (isSchedule(retry)) return { ...counts, waiting: Number.POSITIVE_INFINITY, hints: Number.POSITIVE_INFINITY }
+  let waiting = 0
+  let hints = 0
+  for (let attempt = 1; attempt < attempts; attempt++) {
+    const wait = backoffMillis(retry, attempt)
+    waiting += wait
+    // A hint has no upper limit, and is waited out when there is nowhere else to go.
+    hints += retry.retryAfter ? Number.POSITIVE_INFINITY : wait
+  }
+  return { ...counts, waiting, hints }
+}
+
+/** Computes the bounds of a plan. */
+export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
+  const unreachable: Array<string> = []
+  const warnings: Array<string> = []
+
+  const keysOf = (plan: Plan<never, unknown>): ReadonlyArray<string> => {
+    switch (plan._tag) {
+      case "Target":
+        return [plan.key]
+      case "Fallback":
+        return plan.plans.flatMap(keysOf)
+      case "Deadline":
+        return keysOf(plan.plan)
+      case "When":
+        return [...keysOf(plan.onTrue), ...keysOf(plan.onFalse)]
+    }
+  }
+
+  const go = (plan: Plan<never, unknown>, deadline: number): Worst => {
+    switch (plan._tag) {
+      case "Target":
+        if (plan.timeout !== undefined && plan.timeout > deadline) {
+          warnings.push(`${plan.key}: the timeout of ${plan.timeout} ms is longer than the deadline of ${deadline} ms`)
+        }
+        if (gatewayAttempts(plan) > 1) {
+          warnings.push(`${plan.key}: the gateway makes up to ${gatewayAttempts(plan)} attempts of its own per request`)
+        }
+        return worstOfTarget(plan)
+      case "Fallback": {
+        const stops = Array.isArray(plan.on) && plan.on.length === 0
+        let total = none
+        plan.plans.forEach((child, index) => {
+          if (stops && index > 0) {
+            unreachable.push(...keysOf(child))
+            return
+          }
+          total = add(total, go(child, deadline))
+        })
+        return total
+      }
+      case "Deadline": {
+        const inner = Math.min(deadline, plan.millis)
+        const worst = go(plan.plan, inner)
+        return { ...worst, waiting: Math.min(worst.waiting, inner), hints: Math.min(worst.hints, inner) }
+      }
+      case "When":
+        return most(go(plan.onTrue, deadline), go(plan.onFalse, deadline))
+    }
+  }
+
+  const worst = go(planned.plan, Number.POSITIVE_INFINITY)
+  const deadline = planned.plan._tag === "Deadline" ? Duration.millis(planned.plan.millis) : undefined
+  return {
+    targets: Array.from(worst.targets, ([key, counts]) => ({ key, ...counts })),
+    attempts: worst.attempts,
+    requests: worst.requests,
+    requestsUnderSdkRetries: worst.requests * 3,
+    waiting: Duration.millis(worst.waiting),
+    waitingWithHints: Duration.millis(worst.hints),
+    deadline,
+    // A target may stand in several places.
+    unreachable: [...new Set(unreachable)].filter((key) => !worst.targets.has(key)),
+    warnings: [...new Set(warnings)],
+    problems: planned.problems
+  }
+}

@@ -1,0 +1,308 @@
+/**
+ * Translates a plan for one input into what the gateway itself can execute. What a target cannot express comes back as
+ * losses; nothing is clamped.
+ */
+import * as Duration from "effect/Duration"
+import * as Result from "effect/Result"
+import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Leg, UniversalRequest } from "../../UniversalRequest.ts"
+import { defined } from "../data/defined.ts"
+import { type Built, isSchedule, type Policy, uncappedMillis } from "./node.ts"
+import type { Plan, Planned, Target } from "./plan.ts"
+
+/** What kind of thing a compiled route cannot do. */
+export type LossKind =
+  /** The route itself is invalid, or the input does not encode. */
+  | "invalid"
+  /** The wait between attempts would not be drawn at random. */
+  | "jitter"
+  /** A server's hint would be ignored. */
+  | "retryAfter"
+  /** Nothing would bound the whole. */
+  | "deadline"
+  /** An Effect schedule is a program. */
+  | "schedule"
+  /** More than five attempts. */
+  | "attempts"
+  /** A delay of more than five seconds, or one that the policy would have capped. */
+  | "delay"
+  /** The gateway's last attempt waits for the provider as long as it takes. */
+  | "lastAttemptTimeout"
+  /** Which reasons are tried again cannot be chosen. */
+  | "retryOn"
+  /** Which reasons go on to the next target cannot be chosen. */
+  | "fallbackOn"
+  /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
+  | "predicate"
+  /** Gateway options that a dynamic route takes from its gateway or from the request. */
+  | "options"
+  /** A target that is not an OpenAI-shaped chat with stored keys. */
+  | "dialect"
+
+/** One thing that is lost. */
+export interface Loss {
+  readonly kind: LossKind
+  /** Key of the target that it is about, when it is about one. */
+  readonly target?: string
+  readonly detail: string
+}
+
+/** A universal request: `GatewayService.run(legs, options)` executes it. */
+export interface CompiledUniversal {
+  readonly target: "universal"
+  readonly legs: UniversalRequest
+  readonly options: GatewayOptions.Input
+  /** Keys of the targets, by leg. */
+  readonly keys: ReadonlyArray<string>
+  /** Losses that were allowed. */
+  readonly losses: ReadonlyArray<Loss>
+}
+
+/** An element of a dynamic route, as Cloudflare's API takes it. */
+export type DynamicElement =
+  | { readonly id: string; readonly type: "start"; readonly outputs: { readonly next: { readonly elementId: string } } }
+  | {
+      readonly id: string
+      readonly type: "model"
+      readonly properties: {
+        readonly provider: string
+        readonly model: string
+        readonly timeout: number
+        readonly retries: number
+      }
+      readonly outputs: {
+        readonly success: { readonly elementId: string }
+        readonly fallback: { readonly elementId: string }
+      }
+    }
+  | { readonly id: string; readonly type: "end"; readonly outputs: Readonly<Record<string, never>> }
+
+/** A Cloudflare dynamic route: the `elements` to create it with. */
+export interface CompiledDynamic {
+  readonly target: "dynamic"
+  readonly elements: ReadonlyArray<DynamicElement>
+  readonly losses: ReadonlyArray<Loss>
+}
+
+const loss = (kind: LossKind, detail: string, target?: string): Loss => ({ kind, detail, ...defined({ target }) })
+
+/** The targets that can be reached with an input, in order, and what nodes around them lose. */
+const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic: boolean, losses: Array<Loss>) => {
+  const out: Array<Target<In, Out>> = []
+  const go = (child: Plan<In, Out>): void => {
+    switch (child._tag) {
+      case "Target":
+        out.push(child)
+        return
+      case "Fallback":
+        if (child.on !== undefined && child.plans.length > 1) {
+          losses.push(loss("fallbackOn", "the gateway decides which failures go on"))
+        }
+        child.plans.forEach(go)
+        return
+      case "Deadline":
+        losses.push(loss("deadline", `${child.millis} ms can only be kept on the client`))
+        go(child.plan)
+        return
+      case "When":
+        if (dynamic || input === undefined) {
+          losses.push(loss("predicate", `"${child.label}" is a function of the input`))
+          go(child.onTrue)
+        } else {
+          go(child.predicate(input) ? child.onTrue : child.onFalse)
+        }
+    }
+  }
+  go(plan)
+  return out
+}
+
+const retryLosses = (target: Target<never, unknown>, losses: Array<Loss>): Policy | undefined => {
+  const { key, retry, timeout } = target
+  if (retry === undefined) return undefined
+  if (isSchedule(retry)) {
+    losses.push(loss("schedule", "a schedule is a program", key))
+    return undefined
+  }
+  if (retry.attempts === 1) return retry
+  if (retry.attempts > GatewayOptions.maxAttempts) {
+    losses.push(loss("attempts", `${retry.attempts}; the gateway makes at most ${GatewayOptions.maxAttempts}`, key))
+  }
+  const limit = Duration.toMillis(GatewayOptions.maxRetryDelay)
+  if (retry.delay > limit || !Number.isInteger(retry.delay)) {
+    losses.push(loss("delay", `${retry.delay} ms; the gateway takes whole milliseconds up to ${limit}`, key))
+  } else if (uncappedMillis(retry, retry.attempts - 1) > retry.maxDelay) {
+    losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway's are not`, key))
+  }
+  if (retry.jitter > 0) losses.push(loss("jitter", "the gateway's delays are fixed", key))
+  if (retry.retryAfter)
+    losses.push(loss("retryAfter", "the gateway does not heed a server's hint (`retryAfter: false` accepts that)", key))
+  if (retry.on !== undefined) losses.push(loss("retryOn", "the gateway decides which failures are tried again", key))
+  if (timeout !== undefined) {
+    losses.push(loss("lastAttemptTimeout", "the gateway's last attempt ignores the timeout", key))
+  }
+  return retry
+}
+
+/** What is left over after `allow`, as a failure. */
+const settle = <A>(
+  losses: ReadonlyArray<Loss>,
+  allow: ReadonlyArray<LossKind>,
+  make: () => A | undefined
+): Result.Result<A, ReadonlyArray<Loss>> => {
+  const refused = losses.filter(({ kind }) => kind === "invalid" || !allow.includes(kind))
+  const made = refused.length === 0 ? make() : undefined
+  return made === undefined ? Result.fail(refused) : Result.succeed(made)
+}
+
+const invalidLosses = (planned: Planned<never, unknown>): Array<Loss> =>
+  planned.problems.map(({ accepted, field }) => loss("invalid", `${field}: expected ${accepted}`))
+
+/** Makes the request of a target for one input. */
+export type Building<In> = (target: Target<In, unknown>, input: In) => Result.Result<Built, GatewayOptions.Problem>
+
+const buildWhole = <In>(target: Target<In, unknown>, input: In) => target.leaf.build(input)
+
+/** The legs of targets for one input; a leg's own options travel in its headers and `config`. */
+export const toLegs = <In, Out>(
+  targets: ReadonlyArray<Target<In, Out>>,
+  input: In,
+  losses: Array<Loss>,
+  build: Building<In>
+): ReadonlyArray<Leg> =>
+  targets.flatMap((target) => {
+    const built = build(target, input)
+    if (Result.isFailure(built)) {
+      losses.push(loss("invalid", `${built.failure.field}: expected ${built.failure.accepted}`, target.key))
+      return []
+    }
+    const policy = target.retry === undefined || isSchedule(target.retry) ? undefined : target.retry
+    const timeout = target.timeout === undefined ? target.options.timeout : Duration.millis(target.timeout)
+    // One logical request has one event id; it goes with the request and not with its legs.
+    const { eventId: _, ...options } = target.options
+    const { config, headers } = GatewayOptions.toLeg({ ...options, ...defined({ timeout }) })
+    const retries =
+      policy === undefined || policy.attempts === 1
+        ? // Said explicitly, because the gateway may have defaults of its own.
+          { maxAttempts: target.options.retries?.attempts ?? 1 }
+        : // More is a loss; where it was allowed, the most that the gateway takes is sent.
+          {
+            maxAttempts: Math.min(policy.attempts, GatewayOptions.maxAttempts),
+            retryDelay: Math.min(Math.round(policy.delay), Duration.toMillis(GatewayOptions.maxRetryDelay)),
+            backoff: policy.backoff
+          }
+    return [
+      {
+        provider: target.leaf.provider,
+        endpoint: built.success.endpoint,
+        headers: { ...headers, ...target.leaf.headers },
+        query: built.success.query,
+        config: { ...config, ...retries }
+      }
+    ]
+  })
+
+/** The legs of a universal request, the target of each, and the losses that were allowed. */
+export interface Universal<In, Out> {
+  readonly legs: UniversalRequest
+  readonly targets: ReadonlyArray<Target<In, Out>>
+  readonly losses: ReadonlyArray<Loss>
+}
+
+/** Translates into one universal request. With `brief` bodies are built only when nothing else is lost. */
+export const toUniversal = <In, Out>(
+  planned: Planned<In, Out>,
+  input: In,
+  allow: ReadonlyArray<LossKind>,
+  build: Building<In> = buildWhole,
+  brief = false
+): Result.Result<Universal<In, Out>, ReadonlyArray<Loss>> => {
+  const losses = invalidLosses(planned)
+  const targets = linearize(planned.plan, input, false, losses)
+  for (const target of targets) retryLosses(target, losses)
+  if (brief && losses.length > 0) return Result.fail(losses)
+  const [first, ...rest] = toLegs(targets, input, losses, build)
+  return settle(losses, allow, () => (first === undefined ? undefined : { legs: [first, ...rest], targets, losses }))
+}
+
+/** Compiles to one universal request. */
+export const compileUniversal = <In, Out>(
+  planned: Planned<In, Out>,
+  input: In,
+  allow: ReadonlyArray<LossKind>
+): Result.Result<CompiledUniversal, ReadonlyArray<Loss>> =>
+  Result.map(toUniversal(planned, input, allow), ({ legs, losses, targets }) => ({
+    target: "universal",
+    legs,
+    options: defined({ eventId: targets[0]?.options.eventId }),
+    keys: targets.map(({ key }) => key),
+    losses
+  }))
+
+/** The time a model element waits when the route sets no timeout, in milliseconds. */
+export const defaultDynamicTimeout = 30_000
+
+/**
+ * Compiles to the elements of a Cloudflare dynamic route. A `model` element's `retries` counts what comes after the
+ * first attempt.
+ */
+export const toDynamic = <In, Out>(
+  planned: Planned<In, Out>,
+  allow: ReadonlyArray<LossKind>
+): Result.Result<CompiledDynamic, ReadonlyArray<Loss>> => {
+  const losses = invalidLosses(planned)
+  const targets = linearize(planned.plan, undefined, true, losses)
+  const elements: Array<DynamicElement> = []
+  targets.forEach((target, index) => {
+    const { key, leaf, options } = target
+    const policy = retryLosses(target, losses)
+    if (leaf.spec?.kind !== "chat") {
+      losses.push(loss("dialect", "only chat targets have a place in a dynamic route", key))
+    }
+    if (Object.keys(leaf.headers).length > 0 || leaf.spec?.body !== undefined) {
+      losses.push(
+        loss(
+          "dialect",
+          "headers, credentials and extra fields of a target are not part of a dynamic route; keys must be stored",
+          key
+        )
+      )
+    }
+    if (Object.keys(options).length > 0) {
+      losses.push(loss("options", "cache, metadata and the like belong to the request or to the gateway", key))
+    }
+    if (policy !== undefined && policy.attempts > 1) {
+      losses.push(loss("delay", "a dynamic route has no delay between attempts", key))
+    }
+    if (target.timeout === undefined) {
+      losses.push(
+        loss("lastAttemptTimeout", `a dynamic route needs a timeout; ${defaultDynamicTimeout} ms would be set`, key)
+      )
+    }
+    const next = index + 1 < targets.length ? `target-${index + 2}` : "end"
+    elements.push({
+      id: `target-${index + 1}`,
+      type: "model",
+      properties: {
+        provider: leaf.provider,
+        model: leaf.model ?? leaf.label,
+        timeout: target.timeout ?? defaultDynamicTimeout,
+        retries: (policy?.attempts ?? 1) - 1
+      },
+      outputs: { success: { elementId: "end" }, fallback: { elementId: next } }
+    })
+  })
+  return settle(losses, allow, () =>
+    elements.length === 0
+      ? undefined
+      : {
+          target: "dynamic",
+          elements: [
+            { id: "start", type: "start", outputs: { next: { elementId: "target-1" } } },
+            ...elements,
+            { id: "end", type: "end", outputs: {} }
+          ],
+          losses
+        }
+  )
+}

@@ -1,0 +1,221 @@
+/**
+ * Routes as JSON: the format, and how a route is written. Reading is in `routeJsonRead`.
+ */
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type { ReasonTag } from "../../GatewayError.ts"
+import type { Backoff, GatewayOptions, Metadata, Problem } from "../../GatewayOptions.ts"
+import { defined } from "../data/defined.ts"
+import type { Json } from "../dialect/codec.ts"
+import { isSchedule, type Leaf, type Node, type Policy } from "./node.ts"
+import type { Planned } from "./plan.ts"
+import { defaultsOf, definitionOf, type Kind } from "./providers.ts"
+
+/** A length of time: milliseconds, or a text such as `"5 seconds"`. */
+export type DurationJson = number | `${number} ${Duration.Unit}`
+
+/** A retry policy; see `Route.RetryOptions`. */
+export interface RetryJson {
+  readonly attempts?: number
+  readonly delay?: DurationJson
+  readonly backoff?: Backoff
+  readonly maxDelay?: DurationJson
+  readonly jitter?: number
+  readonly retryAfter?: boolean
+  readonly on?: ReadonlyArray<ReasonTag>
+}
+
+/** Gateway options; see `GatewayOptions.Input`. */
+export interface OptionsJson {
+  readonly cache?: { readonly ttl?: DurationJson | "off"; readonly key?: string; readonly skip?: boolean }
+  readonly metadata?: Metadata
+  readonly log?: { readonly collect?: boolean; readonly payload?: boolean }
+  readonly eventId?: string
+  readonly timeout?: DurationJson
+  readonly retries?: { readonly attempts?: number; readonly delay?: DurationJson; readonly backoff?: Backoff }
+  readonly byokAlias?: string
+  readonly zeroDataRetention?: boolean
+  readonly noWholesale?: boolean
+  readonly customCost?: Readonly<
+    Partial<Record<"perTokenIn" | "perTokenOut" | "perCacheReadToken" | "perCacheWriteToken" | "totalCost", number>>
+  >
+}
+
+/**
+ * A node of a stored route: settings, and exactly one of `fallback`, `route` and `provider`. Settings apply in the order of this list, whatever
+ * their order in the file: the first is the outer-most.
+ */
+export interface RouteNodeJson {
+  readonly options?: OptionsJson
+  readonly deadline?: DurationJson
+  readonly timeout?: DurationJson
+  readonly firstTokenTimeout?: DurationJson
+  readonly idleTimeout?: DurationJson
+  readonly restart?: number
+  readonly retry?: RetryJson
+  readonly fallbackOn?: ReadonlyArray<ReasonTag>
+
+  /** Routes in order. */
+  readonly fallback?: ReadonlyArray<RouteNodeJson>
+  /** One route, for settings around settings. */
+  readonly route?: RouteNodeJson
+
+  /** Slug. With `model` alone it is that provider's chat (or embeddings). */
+  readonly provider?: string
+  readonly model?: string
+  readonly kind?: Kind
+  readonly endpoint?: string
+  /** Id of the dialect. */
+  readonly dialect?: string
+  readonly key?: string
+  /** Headers that are not credentials. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** Names of headers whose values are given when the route is read. */
+  readonly credentials?: ReadonlyArray<string>
+  readonly body?: Readonly<Record<string, Json>>
+  readonly resource?: string
+  readonly deployment?: string
+  readonly apiVersion?: string
+  readonly project?: string
+  readonly region?: string
+  readonly version?: string
+}
+
+/** A stored route. */
+export interface RouteJson {
+  readonly version: 1
+  readonly route: RouteNodeJson
+}
+
+/** Order of settings from the outside to the inside, by tag of the node. */
+const settings = [
+  "Options",
+  "Deadline",
+  "Timeout",
+  "FirstTokenTimeout",
+  "IdleTimeout",
+  "Restart",
+  "Retry",
+  "FallbackOn"
+]
+
+const seconds = 1000
+const minutes = 60 * seconds
+
+const durationJson = (millis: number): DurationJson => {
+  // A number in a text may have neither a fraction of its own nor an exponent.
+  if (!Number.isSafeInteger(millis)) return millis
+  if (millis >= minutes && millis % minutes === 0) return `${millis / minutes} minutes`
+  return millis >= seconds && millis % seconds === 0 ? `${millis / seconds} seconds` : `${millis} millis`
+}
+
+const optionalDuration = (duration: Duration.Duration | undefined): DurationJson | undefined =>
+  duration && durationJson(Duration.toMillis(duration))
+
+const optionsJson = ({ cache, retries, timeout, ...rest }: GatewayOptions): OptionsJson => ({
+  ...rest,
+  ...defined({
+    // A life time implies that the cache is read.
+    cache:
+      cache &&
+      defined({ ...cache, ttl: optionalDuration(cache.ttl), skip: cache.ttl && !cache.skip ? undefined : cache.skip }),
+    timeout: optionalDuration(timeout),
+    retries: retries && defined({ ...retries, delay: optionalDuration(retries.delay) })
+  })
+})
+
+const retryJson = ({ delay, maxDelay, on, ...rest }: Policy): RetryJson => ({
+  ...rest,
+  delay: durationJson(delay),
+  maxDelay: durationJson(maxDelay),
+  ...defined({ on })
+})
+
+const leafJson = (leaf: Leaf<never, unknown>, key: string): RouteNodeJson | undefined => {
+  const { spec } = leaf
+  if (spec === undefined) return undefined
+  const definition = definitionOf(spec.provider)
+  const usual = definition && defaultsOf(definition, spec.kind, spec.model)
+  const headers = Object.entries(spec.headers ?? {}).filter(([name, value]) => usual?.headers[name] !== value)
+  const labelled = Object.values(leaf.headers).some((value) => Redacted.isRedacted(value) && value.label !== undefined)
+  return {
+    provider: spec.provider,
+    model: spec.model,
+    ...defined({
+      kind: spec.kind === "chat" ? undefined : spec.kind,
+      endpoint: spec.endpoint === usual?.endpoint ? undefined : spec.endpoint,
+      dialect: spec.dialect === usual?.dialect ? undefined : spec.dialect,
+      // The label of a credential is gone with it, and words alone do not tell two equal leaves apart: then the key is
+      // written down.
+      key: spec.key ?? (labelled || /#\d+$/.test(key) ? key : undefined),
+      headers: headers.length === 0 ? undefined : Object.fromEntries(headers),
+      credentials: spec.credentials,
+      body: spec.body
+    })
+  }
+}
+
+/** Writes a route, or lists every node that is not data. */
+export const write = (
+  node: Node<never, unknown>,
+  planned: Planned<never, unknown>
+): Result.Result<RouteJson, ReadonlyArray<Problem>> => {
+  const problems: Array<Problem> = []
+  // Targets stand in the plan in the order of the tree.
+  let leaves = 0
+  const refuse = (field: string, accepted: string): RouteNodeJson => {
+    problems.push({ field, accepted })
+    return {}
+  }
+  const go = (node: Node<never, unknown>, path: string, outer: number): RouteNodeJson => {
+    const rank = settings.indexOf(node._tag)
+    if (rank >= 0 && rank <= outer) return { route: go(node, `${path}.route`, -1) }
+    switch (node._tag) {
+      case "Options":
+        return { options: optionsJson(node.options), ...go(node.route, path, rank) }
+      case "Deadline":
+        return { deadline: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "Timeout":
+        return { timeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "FirstTokenTimeout":
+        return { firstTokenTimeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "IdleTimeout":
+        return { idleTimeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "Restart":
+        return { restart: node.times, ...go(node.route, path, rank) }
+      case "Retry":
+        return {
+          ...(isSchedule(node.policy)
+            ? refuse(`${path}.retry`, "a policy as data: a schedule is a program")
+            : { retry: retryJson(node.policy) }),
+          ...go(node.route, path, rank)
+        }
+      case "FallbackOn":
+        return {
+          ...(typeof node.on === "function"
+            ? refuse(`${path}.fallbackOn`, "a list of reasons: a function cannot be stored")
+            : { fallbackOn: node.on }),
+          ...go(node.route, path, rank)
+        }
+      case "Fallback":
+        return { fallback: node.routes.map((route, i) => go(route, `${path}.fallback[${i}]`, -1)) }
+      case "Leaf":
+        return (
+          leafJson(node, planned.targets[leaves++]?.key ?? "") ??
+          refuse(path, "a target of `Provider` as it was made: `make`, `request`, `map` and `mapInput` hold functions")
+        )
+      case "When":
+        refuse(path, "no condition: a predicate is a function")
+        go(node.onTrue, `${path}.onTrue`, -1)
+        return go(node.onFalse, `${path}.onFalse`, -1)
+      case "Invalid":
+        refuse(`${path}.${node.problem.field}`, node.problem.accepted)
+        return node.route === undefined ? {} : go(node.route, path, outer)
+    }
+  }
+  const route = go(node, "route", -1)
+  // What could not be read again is not written.
+  const all = problems.length > 0 ? problems : planned.problems
+  return all.length > 0 ? Result.fail(all) : Result.succeed({ version: 1, route })
+}

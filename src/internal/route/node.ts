@@ -1,0 +1,155 @@
+/**
+ * A route as data: a tree of nodes over leaves. Types and normal forms; the algebra is in `Route`.
+ */
+import type * as Duration from "effect/Duration"
+import type * as Result from "effect/Result"
+import type * as Schedule from "effect/Schedule"
+import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
+import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
+import type { Headers } from "../../UniversalRequest.ts"
+import type { Reply, Usage } from "../dialect/codec.ts"
+import type { Streaming } from "../dialect/deltaDecoder.ts"
+import type { LeafSpec } from "./leaf.ts"
+
+/** What a leaf makes of an answer. */
+export interface Decoded<Out> {
+  readonly value: Out
+  readonly usage?: Usage | undefined
+  readonly model?: string | undefined
+}
+
+/** What a leaf sends for one input. */
+export interface Built {
+  readonly endpoint: string
+  readonly query: unknown
+}
+
+/** One way to ask one target: how to build the request, how to read the answer. */
+export interface Leaf<in In, out Out> {
+  readonly _tag: "Leaf"
+  readonly provider: string
+  /** For people and telemetry; the endpoint may depend on the input. */
+  readonly label: string
+  readonly model: string | undefined
+  /** Explicit key of the target. */
+  readonly key: string | undefined
+  readonly headers: Headers
+  readonly build: (input: In) => Result.Result<Built, Problem>
+  /** How the body is read before `decode` sees it. */
+  readonly accept: "json" | "text" | "bytes"
+  readonly decode: (body: unknown) => Result.Result<Decoded<Out>, Problem>
+  /** How the answer streams, when it is a chat answer. */
+  readonly chat?: ChatLeaf | undefined
+  /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */
+  readonly spec: LeafSpec | undefined
+}
+
+/** What a leaf knows about streaming its answer. */
+export interface ChatLeaf {
+  /** Id of the dialect, which says how it streams, unless `streaming` does. */
+  readonly dialect: string
+  readonly streaming?: Streaming
+  /** Reads an answer that came in one piece although a stream was asked for. */
+  readonly reply: (body: unknown) => Result.Result<Reply, Problem>
+}
+
+/** A declarative retry policy in its normal form; times in milliseconds. */
+export interface Policy {
+  readonly attempts: number
+  readonly delay: number
+  readonly backoff: Backoff
+  readonly maxDelay: number
+  /** Share of the delay that is drawn at random, 0 to 1. */
+  readonly jitter: number
+  /** Whether a server's hint is a lower bound of the wait. */
+  readonly retryAfter: boolean
+  /** Reasons after which the same target is tried again; absent means what the decision table says. */
+  readonly on: ReadonlyArray<ReasonTag> | undefined
+}
+
+/** Any Effect schedule; it cannot be compiled or stored. */
+export type RetrySchedule = Schedule.Schedule<unknown, GatewayError>
+
+/** What `fallbackOn` takes: the reasons that go on to the next target, or a function. */
+export type FallbackOn = ReadonlyArray<ReasonTag> | ((error: GatewayError) => boolean)
+
+/** A node of the tree. */
+export type Node<In, Out> =
+  | Leaf<In, Out>
+  | { readonly _tag: "Fallback"; readonly routes: ReadonlyArray<Node<In, Out>> }
+  | { readonly _tag: "Retry"; readonly policy: Policy | RetrySchedule; readonly route: Node<In, Out> }
+  | { readonly _tag: "Timeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
+  | { readonly _tag: "FirstTokenTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
+  | { readonly _tag: "IdleTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
+  | { readonly _tag: "Restart"; readonly times: number; readonly route: Node<In, Out> }
+  | { readonly _tag: "Deadline"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
+  | { readonly _tag: "Options"; readonly options: GatewayOptions; readonly route: Node<In, Out> }
+  | { readonly _tag: "FallbackOn"; readonly on: FallbackOn; readonly route: Node<In, Out> }
+  | When<In, Out>
+  /** A node that was given something invalid. It can be printed; running it fails before anything is sent. */
+  | { readonly _tag: "Invalid"; readonly problem: Problem; readonly route: Node<In, Out> | undefined }
+
+/** A choice by input. */
+export interface When<in In, out Out> {
+  readonly _tag: "When"
+  /** What the picture calls the condition. */
+  readonly label: string
+  readonly predicate: (input: In) => boolean
+  readonly onTrue: Node<In, Out>
+  readonly onFalse: Node<In, Out>
+}
+
+/**
+ * What a Schema's message says was expected, and where. Keys of a record come from the answer, so only those that look like names of
+ * fields are kept.
+ */
+export const withoutValues = (message: string): string =>
+  message
+    .replace(/^Expected /, "")
+    .replace(/\[("(?:[^"\\]|\\.)*")\]/g, (_, key: string) => (/^"[\w$-]{1,40}"$/.test(key) ? `[${key}]` : '["…"]'))
+    .replace(/\s+/g, " ")
+    .slice(0, 500)
+
+/** Whether a policy is a schedule. */
+export const isSchedule = (policy: Policy | RetrySchedule): policy is RetrySchedule => !("attempts" in policy)
+
+/** {@link backoffMillis} if the policy had no longest delay. */
+export const uncappedMillis = ({ backoff, delay }: Policy, attempt: number): number =>
+  delay * (backoff === "constant" ? 1 : backoff === "linear" ? attempt : 2 ** (attempt - 1))
+
+/** Milliseconds before the attempt that follows attempt number `attempt` (1 is the first), without jitter. */
+export const backoffMillis = (policy: Policy, attempt: number): number =>
+  Math.min(uncappedMillis(policy, attempt), policy.maxDelay)
+
+/** Rebuilds a tree with other leaves and predicates: how `map` and `mapInput` reach into it. */
+export const rebuild = <In, Out, In2, Out2>(
+  node: Node<In, Out>,
+  onLeaf: (leaf: Leaf<In, Out>) => Leaf<In2, Out2>,
+  onPredicate: (predicate: (input: In) => boolean) => (input: In2) => boolean
+): Node<In2, Out2> => {
+  // A leaf in two places is one target, and stays one.
+  const leaves = new Map<Leaf<In, Out>, Leaf<In2, Out2>>()
+  const go = (child: Node<In, Out>): Node<In2, Out2> => {
+    switch (child._tag) {
+      case "Leaf": {
+        const leaf = leaves.get(child) ?? onLeaf(child)
+        leaves.set(child, leaf)
+        return leaf
+      }
+      case "Fallback":
+        return { ...child, routes: child.routes.map(go) }
+      case "When":
+        return {
+          ...child,
+          predicate: onPredicate(child.predicate),
+          onTrue: go(child.onTrue),
+          onFalse: go(child.onFalse)
+        }
+      case "Invalid":
+        return { ...child, route: child.route && go(child.route) }
+      default:
+        return { ...child, route: go(child.route) }
+    }
+  }
+  return go(node)
+}

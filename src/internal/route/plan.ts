@@ -1,0 +1,175 @@
+/**
+ * A route with its settings handed down to the targets: what the router runs, the compiler translates and `bounds`
+ * counts. Retry, timeout, options and `fallbackOn` belong to the targets below them, and the inner-most one wins; so attempts never
+ * multiply through nesting.
+ */
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import * as GatewayOptions from "../../GatewayOptions.ts"
+import { providerHeaderAccepted } from "../data/headers.ts"
+import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
+
+/** What is handed down to a target. */
+interface Settings {
+  readonly options: GatewayOptions.GatewayOptions
+  /** Milliseconds until the first byte of one attempt. */
+  readonly timeout: number | undefined
+  /** Streams: milliseconds until the first delta that a consumer could act on. */
+  readonly firstTokenTimeout: number | undefined
+  /** Streams: milliseconds between two chunks. */
+  readonly idleTimeout: number | undefined
+  /** Streams: how often an answer may be begun again after a part of it was delivered. */
+  readonly restarts: number
+  readonly retry: Policy | RetrySchedule | undefined
+}
+
+/** One target with everything that applies to it. */
+export interface Target<In, Out> extends Settings {
+  readonly _tag: "Target"
+  /** Unique within the plan. */
+  readonly key: string
+  readonly leaf: Leaf<In, Out>
+  /** Options of each attempt on the client, but for its event id. The gateway is asked for a single one, so that there is one owner of retries. */
+  readonly sending: GatewayOptions.GatewayOptions & { readonly record: false }
+}
+
+/** A plan is a smaller tree: only what decides the order of targets is left. */
+export type Plan<In, Out> =
+  | Target<In, Out>
+  | { readonly _tag: "Fallback"; readonly on: FallbackOn | undefined; readonly plans: ReadonlyArray<Plan<In, Out>> }
+  | { readonly _tag: "Deadline"; readonly millis: number; readonly plan: Plan<In, Out> }
+  | {
+      readonly _tag: "When"
+      readonly label: string
+      readonly predicate: (input: In) => boolean
+      readonly onTrue: Plan<In, Out>
+      readonly onFalse: Plan<In, Out>
+    }
+
+/** A plan, its targets in order, and everything that is wrong with it. */
+export interface Planned<In, Out> {
+  readonly plan: Plan<In, Out>
+  readonly targets: ReadonlyArray<Target<In, Out>>
+  readonly problems: ReadonlyArray<GatewayOptions.Problem>
+}
+
+interface Env extends Settings {
+  readonly on: FallbackOn | undefined
+}
+
+/** All that distinguishes a target, and never the credential itself. */
+const keyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOptions): string => {
+  if (leaf.key !== undefined) return leaf.key
+  const labels = Object.values(leaf.headers).flatMap((value) =>
+    Redacted.isRedacted(value) && value.label !== undefined ? [value.label] : []
+  )
+  const distinct = [...(options.byokAlias === undefined ? [] : [options.byokAlias]), ...labels]
+  return `${leaf.provider}/${leaf.model ?? leaf.label}${distinct.map((label) => `@${label}`).join("")}`
+}
+
+/** Hands settings down. Total: problems are collected and not thrown. */
+export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
+  const targets: Array<Target<In, Out>> = []
+  const problems: Array<GatewayOptions.Problem> = []
+  /** Leaves by key; the same leaf in two places is one target. */
+  const owners = new Map<string, Leaf<In, Out>>()
+
+  const target = (leaf: Leaf<In, Out>, { on: _, ...settings }: Env): Target<In, Out> => {
+    const { options, retry, timeout } = settings
+    const base = keyOf(leaf, options)
+    let key = base
+    // The same words for another leaf are another target: another key, region or gateway.
+    for (let number = 2; (owners.get(key) ?? leaf) !== leaf; number++) key = `${base}#${number}`
+    owners.set(key, leaf)
+    if (key !== leaf.key && leaf.key !== undefined) {
+      problems.push({ field: `key ${leaf.key}`, accepted: "a key that no other target has" })
+    }
+    for (const { accepted, field } of GatewayOptions.problems(options)) {
+      problems.push({ field: `${key}: ${field}`, accepted })
+    }
+    for (const name of Object.keys(leaf.headers)) {
+      // Credentials, event id, attempts and times are the router's: headers would beat it, and nobody could count on `bounds`.
+      if (/^cf-aig-(?:auth|event|max|retry|back|request)/.test(name))
+        problems.push({ field: `${key}: headers.${name}`, accepted: providerHeaderAccepted })
+    }
+    if (retry !== undefined && (options.retries?.attempts ?? 1) > 1) {
+      problems.push({
+        field: `${key}: retries.attempts`,
+        accepted: "one owner of retries: either `Route.retry` or the option `retries`, not both"
+      })
+    }
+    if (options.timeout !== undefined && timeout !== undefined) {
+      problems.push({ field: `${key}: timeout`, accepted: "either `Route.timeout` or the option `timeout`, not both" })
+    }
+    const sending = { ...options, retries: { attempts: 1, ...options.retries }, record: false } as const
+    const made: Target<In, Out> = { _tag: "Target", key, leaf, sending, ...settings }
+    targets.push(made)
+    return made
+  }
+
+  const go = (child: Node<In, Out>, env: Env): Plan<In, Out> => {
+    switch (child._tag) {
+      case "Leaf":
+        return target(child, env)
+      case "Fallback":
+        if (child.routes.length === 0) problems.push({ field: "fallback", accepted: "at least one route" })
+        return { _tag: "Fallback", on: env.on, plans: child.routes.map((route) => go(route, env)) }
+      case "When": {
+        const { label, onFalse, onTrue, predicate } = child
+        return { _tag: "When", label, predicate, onTrue: go(onTrue, env), onFalse: go(onFalse, env) }
+      }
+      case "Retry":
+        return go(child.route, { ...env, retry: child.policy })
+      case "Timeout":
+        return go(child.route, { ...env, timeout: Duration.toMillis(child.duration) })
+      case "FirstTokenTimeout":
+        return go(child.route, { ...env, firstTokenTimeout: Duration.toMillis(child.duration) })
+      case "IdleTimeout":
+        return go(child.route, { ...env, idleTimeout: Duration.toMillis(child.duration) })
+      case "Restart":
+        return go(child.route, { ...env, restarts: child.times })
+      case "Deadline":
+        return { _tag: "Deadline", millis: Duration.toMillis(child.duration), plan: go(child.route, env) }
+      case "Options":
+        return go(child.route, { ...env, options: GatewayOptions.merge(env.options, child.options) })
+      case "FallbackOn":
+        return go(child.route, { ...env, on: child.on })
+      case "Invalid":
+        problems.push(child.problem)
+        return child.route === undefined ? { _tag: "Fallback", on: undefined, plans: [] } : go(child.route, env)
+    }
+  }
+
+  const plan = go(node, {
+    options: GatewayOptions.empty,
+    timeout: undefined,
+    firstTokenTimeout: undefined,
+    idleTimeout: undefined,
+    restarts: 0,
+    retry: undefined,
+    on: undefined
+  })
+  return { plan, targets, problems }
+}
+
+/** Number of attempts that a retry setting allows on one target; infinite for a schedule. */
+export const attemptsOf = (retry: Policy | RetrySchedule | undefined): number => {
+  if (retry === undefined) return 1
+  if (isSchedule(retry)) return Number.POSITIVE_INFINITY
+  // After no failure at all: the first attempt is the only one.
+  return retry.on?.length === 0 ? 1 : retry.attempts
+}
+
+/** The targets that an input leads to, in order, each once. */
+export const targetsOf = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArray<Target<In, Out>> => {
+  switch (plan._tag) {
+    case "Target":
+      return [plan]
+    case "Fallback":
+      return [...new Set(plan.plans.flatMap((one) => targetsOf(one, input)))]
+    case "Deadline":
+      return targetsOf(plan.plan, input)
+    case "When":
+      return targetsOf(plan.predicate(input) ? plan.onTrue : plan.onFalse, input)
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * Routes for people: an indented tree, and a Mermaid flow chart.
+ */
+import * as Duration from "effect/Duration"
+import * as GatewayOptions from "../../GatewayOptions.ts"
+import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
+import { attemptsOf, type Plan, type Planned, type Target } from "./plan.ts"
+
+const time = (millis: number): string => Duration.format(Duration.millis(millis))
+
+const policyText = (policy: Policy | RetrySchedule): string => {
+  if (isSchedule(policy)) return "by a schedule"
+  const { attempts, backoff, delay, jitter, maxDelay, on, retryAfter } = policy
+  return [
+    `${attempts} attempts`,
+    `${backoff} from ${time(delay)} up to ${time(maxDelay)}`,
+    ...(jitter > 0 ? [`jitter ${jitter}`] : []),
+    ...(retryAfter ? [] : ["ignoring hints"]),
+    ...(on === undefined ? [] : [`on ${on.join(", ") || "nothing"}`])
+  ].join(", ")
+}
+
+const onText = (on: FallbackOn): string => (typeof on === "function" ? "a function" : on.join(", ") || "nothing")
+
+const optionsText = (options: GatewayOptions.GatewayOptions): string =>
+  Object.entries(GatewayOptions.toHeaders(options))
+    .map(([name, value]) => `${name.replace("cf-aig-", "")}=${value}`)
+    .join(", ")
+
+const leafText = (leaf: Leaf<never, unknown>): string =>
+  leaf.model === undefined ? `${leaf.provider} ${leaf.label}` : `${leaf.provider} ${leaf.model} (${leaf.label})`
+
+/** Prints a route as an indented tree. */
+export const describe = (node: Node<never, unknown>): string => {
+  const lines: Array<string> = []
+  const go = (child: Node<never, unknown>, indent: string): void => {
+    const put = (text: string): void => {
+      lines.push(indent + text)
+    }
+    const below = `${indent}  `
+    switch (child._tag) {
+      case "Leaf":
+        put(leafText(child))
+        return
+      case "Fallback":
+        put("fallback")
+        for (const route of child.routes) go(route, below)
+        return
+      case "When":
+        put(`when ${child.label}`)
+        go(child.onTrue, below)
+        put("otherwise")
+        go(child.onFalse, below)
+        return
+      case "Retry":
+        put(`retry ${policyText(child.policy)}`)
+        break
+      case "Timeout":
+        put(`timeout ${Duration.format(child.duration)} until the first byte of each attempt`)
+        break
+      case "FirstTokenTimeout":
+        put(`first token within ${Duration.format(child.duration)} of each streamed attempt`)
+        break
+      case "IdleTimeout":
+        put(`idle timeout ${Duration.format(child.duration)} between the chunks of a stream`)
+        break
+      case "Restart":
+        put(`restart a broken stream up to ${child.times} times`)
+        break
+      case "Deadline":
+        put(`deadline ${Duration.format(child.duration)}`)
+        break
+      case "Options":
+        put(`options ${optionsText(child.options)}`)
+        break
+      case "FallbackOn":
+        put(`fall back on ${onText(child.on)}`)
+        break
+      case "Invalid":
+        put(`INVALID ${child.problem.field}: expected ${child.problem.accepted}`)
+        if (child.route !== undefined) go(child.route, below)
+        return
+    }
+    go(child.route, below)
+  }
+  go(node, "")
+  return lines.join("\n")
+}
+
+// Mermaid takes numbers of characters in quoted labels. These would end or style a label, or (`%`) configure the whole chart.
+const escaped = (text: string): string =>
+  text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
+
+const targetText = (target: Target<never, unknown>): string => {
+  const { retry, timeout } = target
+  const attempts = attemptsOf(retry)
+  return [
+    escaped(target.key),
+    ...(retry === undefined || attempts === 1
+      ? []
+      : [isSchedule(retry) ? "retried by a schedule" : `up to ${attempts} attempts`]),
+    ...(timeout === undefined ? [] : [`first byte within ${time(timeout)}`])
+  ].join("<br/>")
+}
+
+/** Draws a plan as a Mermaid flow chart. */
+export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string => {
+  const nodes: Array<string> = []
+  // An arrow drawn inside a subgraph would draw both of its ends into it, so they all come after the nodes.
+  const arrows: Array<string> = []
+  let count = 0
+  const id = (): string => `n${++count}`
+  // Each returns the node that the way down enters; `onFailure` is where a failure of the whole leads.
+  const go = (child: Plan<never, unknown>, onFailure: string, indent: string): string => {
+    switch (child._tag) {
+      case "Target": {
+        const name = id()
+        nodes.push(`${indent}${name}["${targetText(child)}"]`)
+        arrows.push(`${name} --> answer`, `${name} -.-> ${onFailure}`)
+        return name
+      }
+      case "Fallback": {
+        // Drawn from the last to the first, because each points to the one after it.
+        let next = onFailure
+        for (const one of child.plans.toReversed()) next = go(one, next, indent)
+        return next
+      }
+      case "Deadline": {
+        const name = id()
+        nodes.push(`${indent}subgraph ${name}["deadline ${time(child.millis)}"]`)
+        const entry = go(child.plan, onFailure, `${indent}  `)
+        nodes.push(`${indent}end`)
+        return entry
+      }
+      case "When": {
+        const name = id()
+        nodes.push(`${indent}${name}{"${escaped(child.label)}"}`)
+        arrows.push(`${name} -- yes --> ${go(child.onTrue, onFailure, indent)}`)
+        arrows.push(`${name} -- no --> ${go(child.onFalse, onFailure, indent)}`)
+        return name
+      }
+    }
+  }
+  const entry = go(plan, "failure", "  ")
+  return [
+    "flowchart TD",
+    '  request(["request"])',
+    '  answer(["answer"])',
+    '  failure(["failure"])',
+    ...nodes,
+    `  request --> ${entry}`,
+    ...arrows.map((arrow) => `  ${arrow}`),
+    ...problems.map(({ accepted, field }) => `  %% INVALID ${escaped(field)}: expected ${escaped(accepted)}`)
+  ].join("\n")
+}

@@ -1,0 +1,148 @@
+/**
+ * One attempt on one target: send, wait for the first byte, read, decode, record.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import { type Attempt, GatewayError, InvalidRequest, Timeout } from "../../GatewayError.ts"
+import type * as GatewayOptions from "../../GatewayOptions.ts"
+import type { GatewayResponse } from "../../GatewayResponse.ts"
+import * as LogTrail from "../../LogTrail.ts"
+import type { LegInput } from "../../UniversalRequest.ts"
+import { defined, type Making } from "../data/defined.ts"
+import type { Usage } from "../dialect/codec.ts"
+import { stackless } from "../hotpath/stackless.ts"
+import { within } from "../hotpath/timeoutOrElse.ts"
+import type { Leaf } from "../route/node.ts"
+import type { Target } from "../route/plan.ts"
+
+/** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
+export type Send = (
+  request: LegInput | ReadonlyArray<LegInput>,
+  options: GatewayOptions.Input & { readonly record: false }
+) => Effect.Effect<GatewayResponse, GatewayError>
+
+/** What belongs to one run of a route. */
+export interface Run<In> {
+  readonly send: Send
+  readonly input: In
+  readonly eventId: string
+  /** Every attempt so far, in order of their ends; the router makes one at a time. */
+  readonly attempts: Array<Attempt>
+  /** No log line when failures were overcome. */
+  readonly quiet: boolean
+}
+
+/** A decoded answer and whose it is. */
+export interface Answered<Out> {
+  readonly value: Out
+  readonly target: string
+  readonly provider: string
+  readonly model: string | undefined
+  readonly usage: Usage | undefined
+  readonly response: GatewayResponse
+  /** Index of the answering leg, when the gateway executed the route. */
+  readonly step: number | undefined
+}
+
+/** The method that errors of a router name. */
+export const method = "Router.run"
+
+const read = (
+  response: GatewayResponse,
+  accept: Leaf<never, unknown>["accept"]
+): Effect.Effect<unknown, GatewayError> =>
+  accept === "json" ? response.json : accept === "text" ? response.text : response.bytes
+
+/** Reads and decodes a body. What does not decode is an `InvalidResponse` with a bounded excerpt. */
+export const decode = <In, Out>(
+  target: Target<In, Out>,
+  response: GatewayResponse,
+  step: number | undefined
+): Effect.Effect<Answered<Out>, GatewayError> =>
+  Effect.flatMap(read(response, target.leaf.accept), (body) => {
+    const decoded = target.leaf.decode(body)
+    if (Result.isFailure(decoded)) {
+      const { accepted, field } = decoded.failure
+      const excerpt = target.leaf.accept === "bytes" ? Effect.succeed("") : response.text
+      return Effect.flatMap(excerpt, (text) => Effect.fail(response.invalid(`${field}: expected ${accepted}`, text)))
+    }
+    const { model, usage, value } = decoded.success
+    return Effect.succeed({
+      value,
+      target: target.key,
+      provider: response.meta.provider ?? target.leaf.provider,
+      model: model ?? response.meta.model ?? target.leaf.model,
+      usage,
+      response,
+      step
+    })
+  })
+
+/** What an outcome adds to the record of an attempt. */
+export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrail.Ended => {
+  if (Exit.isSuccess(exit)) {
+    const { model, provider, response, step, target } = exit.value
+    const { cacheStatus, eventId, logId } = response.meta
+    const answeredBy = step ?? response.meta.step
+    const out: Making<LogTrail.Ended> = { target, provider, status: response.status }
+    if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
+    if (eventId !== undefined) out.eventId = eventId
+    if (logId !== undefined) out.logId = logId
+    if (model !== undefined) out.model = model
+    if (response.resent) out.resent = true
+    if (answeredBy !== undefined) out.step = answeredBy
+    return out
+  }
+  return LogTrail.failed(exit)
+}
+
+// What was left of a deadline says nothing about the deadline.
+const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>
+  stackless(
+    () =>
+      new GatewayError({
+        method,
+        reason: new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }),
+        provider: target.leaf.provider,
+        eventId,
+        ...defined({ model: target.leaf.model })
+      })
+  )
+
+/** The failure of a target whose request could not even be made. */
+export const unbuildable = (target: Target<never, unknown>, problem: GatewayOptions.Problem, eventId: string) =>
+  new GatewayError({
+    method,
+    reason: new InvalidRequest({ origin: "client", field: problem.field, accepted: problem.accepted }),
+    provider: target.leaf.provider,
+    eventId,
+    ...defined({ model: target.leaf.model })
+  })
+
+/**
+ * Makes one attempt. `remaining` is what is left of the deadline in milliseconds; it covers the body too, while the
+ * target's own timeout ends with the first byte.
+ */
+export const attempt = <In, Out>(
+  run: Run<In>,
+  target: Target<In, Out>,
+  remaining: number | undefined
+): Effect.Effect<Answered<Out>, GatewayError> => {
+  const { eventId } = run
+  const { leaf, timeout } = target
+  const built = leaf.build(run.input)
+  if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
+  const { endpoint, query } = built.success
+  const sent = run.send(
+    { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+    { ...target.sending, eventId }
+  )
+  const first = within(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
+  const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
+  const bounded = within(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
+  const started: Making<LogTrail.Started> = { target: target.key, provider: leaf.provider, endpoint, eventId }
+  if (leaf.model !== undefined) started.model = leaf.model
+  return LogTrail.record(bounded, started, ended, (made) => run.attempts.push(made))
+}

@@ -1,0 +1,151 @@
+/**
+ * Runs a compiled route: one request whose legs the gateway tries in order.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { decide, GatewayError, InvalidResponse, Timeout } from "../../GatewayError.ts"
+import type { GatewayResponse } from "../../GatewayResponse.ts"
+import * as LogTrail from "../../LogTrail.ts"
+import type { Leg } from "../../UniversalRequest.ts"
+import { defined } from "../data/defined.ts"
+import { within } from "../hotpath/timeoutOrElse.ts"
+import type { Target } from "../route/plan.ts"
+import { type Answered, decode, ended, method, type Run } from "./attempt.ts"
+
+/** A compiled route that is about to run: a leg for each target. */
+export interface Compiled<In, Out> {
+  readonly legs: ReadonlyArray<Leg>
+  readonly targets: ReadonlyArray<Target<In, Out>>
+  /** Limit of the whole, kept here because the gateway has none; milliseconds. */
+  readonly deadline: number | undefined
+}
+
+/** An answer whose leg is known. */
+export interface LegAnswer<In, Out> {
+  readonly response: GatewayResponse
+  readonly target: Target<In, Out>
+  /** Among all legs of the run. */
+  readonly step: number
+}
+
+/** Sends the legs from `offset` on, and finds out which of them answered. */
+export const askLegs = <In, Out>(
+  run: Run<In>,
+  { legs, targets }: Compiled<In, Out>,
+  offset: number
+): Effect.Effect<LegAnswer<In, Out>, GatewayError> => {
+  const rest = legs.slice(offset)
+  const options = { eventId: run.eventId, record: false } as const
+  return Effect.flatMap(run.send(rest, options), (response) => {
+    // Only a single leg can answer without saying which one it is.
+    const step = response.meta.step ?? (rest.length === 1 ? 0 : undefined)
+    const target = step === undefined ? undefined : targets[offset + step]
+    if (step !== undefined && target !== undefined) return Effect.succeed({ response, target, step: offset + step })
+    const issue = step === undefined ? "no cf-aig-step" : `cf-aig-step ${step} names no leg`
+    return Effect.flatMap(response.cancel, () =>
+      Effect.fail(
+        new GatewayError({
+          method,
+          reason: new InvalidResponse({ status: response.status, issue }),
+          ...defined({ logId: response.meta.logId, eventId: response.meta.eventId })
+        })
+      )
+    )
+  })
+}
+
+/** A failure of one leg's answer is that leg's, whatever the transport knew. */
+export const atLeg = (error: GatewayError, target: Target<never, unknown>, step: number): GatewayError => {
+  const { eventId, logId, reason } = error
+  return new GatewayError({
+    method,
+    reason,
+    step,
+    provider: target.leaf.provider,
+    ...defined({ eventId, logId, model: target.leaf.model })
+  })
+}
+
+/** What a record says about a leg. */
+const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
+  const leg = legs[index]
+  const target = targets[index]
+  if (leg === undefined || target === undefined) return undefined
+  const { endpoint, provider } = leg
+  return { target: target.key, provider, endpoint, ...defined({ model: target.leaf.model }) }
+}
+
+/** What the record of the request that begins at `offset` says before its outcome is known. */
+export const legStarted = (
+  { eventId }: Run<unknown>,
+  compiled: Compiled<never, unknown>,
+  offset: number
+): LogTrail.Started => ({ target: "", provider: "", endpoint: "", eventId, ...legAt(compiled, offset) })
+
+/** When the gateway says which leg a failure is about, the record is about that leg. */
+export const failedLeg = (
+  exit: Exit.Exit<unknown, GatewayError>,
+  compiled: Compiled<never, unknown>,
+  offset: number
+): LogTrail.Ended => {
+  const relative = Option.getOrUndefined(Exit.findErrorOption(exit))?.step
+  if (relative === undefined) return {}
+  const step = offset + relative
+  const leg = legAt(compiled, step)
+  return leg === undefined ? {} : { ...leg, step }
+}
+
+const answeredLeg = (
+  exit: Exit.Exit<Answered<unknown>, GatewayError>,
+  { legs }: Compiled<never, unknown>
+): LogTrail.Ended => {
+  const leg = Exit.isSuccess(exit) && exit.value.step !== undefined ? legs[exit.value.step] : undefined
+  return leg === undefined ? {} : { endpoint: leg.endpoint }
+}
+
+/** Asks for the answer of the legs from `offset` on and records it. */
+export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
+
+/** {@link Asking} for a whole answer. */
+export const askWhole =
+  <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> =>
+  (offset) =>
+    LogTrail.record(
+      Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) =>
+        Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset))
+      ),
+      legStarted(run, compiled, offset),
+      (exit) => ({ ...ended(exit), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
+      (made) => run.attempts.push(made)
+    )
+
+/**
+ * Runs compiled legs. The gateway retries and falls back; what it cannot see is a 2xx answer that does not decode, so the
+ * legs after such an answer are sent as a request of their own.
+ */
+export const executeGateway = <In, Out, A>(
+  run: Run<In>,
+  { deadline, legs }: Compiled<In, Out>,
+  ask: Asking<A>
+): Effect.Effect<A, GatewayError> => {
+  const from = (offset: number): Effect.Effect<A, GatewayError> =>
+    Effect.catch(ask(offset), (error) => {
+      // Relative to the legs that were sent.
+      const step = error.step ?? (legs.length - offset === 1 ? 0 : undefined)
+      return step === undefined || offset + step + 1 >= legs.length || !decide(error.reason).next
+        ? Effect.fail(error)
+        : from(offset + step + 1)
+    })
+  return within(
+    from(0),
+    deadline,
+    (millis) =>
+      new GatewayError({
+        method,
+        reason: new Timeout({ phase: "deadline", limit: Duration.millis(millis) }),
+        eventId: run.eventId
+      })
+  )
+}

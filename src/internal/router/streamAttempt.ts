@@ -1,0 +1,380 @@
+/**
+ * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer could act on. Until then nothing has
+ * been delivered, so a failure is like any other and another target can take over unseen.
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import { type Attempt, GatewayError, Timeout } from "../../GatewayError.ts"
+import type * as GatewayOptions from "../../GatewayOptions.ts"
+import type { GatewayResponse } from "../../GatewayResponse.ts"
+import * as LogTrail from "../../LogTrail.ts"
+import { defined } from "../data/defined.ts"
+import { isRecord } from "../data/json.ts"
+import { type Delta, deltasOf, isCommit, type Streaming } from "../dialect/deltaDecoder.ts"
+import { type Limiting, makePump, type Pump } from "../dialect/deltaPump.ts"
+import { streaming } from "../dialect/streaming.ts"
+import { within } from "../hotpath/timeoutOrElse.ts"
+import type { LossKind } from "../route/compile.ts"
+import type { Built, ChatLeaf } from "../route/node.ts"
+import { attemptsOf, type Target } from "../route/plan.ts"
+import { oversizedBody, textOf } from "../transport/body.ts"
+import { type Run, type Send, unbuildable } from "./attempt.ts"
+import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
+import type { Execution } from "./prepare.ts"
+
+/** Who answers. */
+export interface Answering {
+  readonly target: Target<never, unknown>
+  readonly response: GatewayResponse
+  readonly endpoint: string
+  /** Index of the answering leg, when the gateway executes the route. */
+  readonly step: number | undefined
+}
+
+/** An answer that has begun. */
+export interface Opened extends Answering {
+  /** What was held back up to the commit point, and that. */
+  readonly head: ReadonlyArray<Delta>
+  /** The rest; absent when the whole answer came in one piece. */
+  readonly pump: Pump | undefined
+  readonly running: LogTrail.Running
+  /** Milliseconds since the epoch. */
+  readonly deadline: number | undefined
+}
+
+/** A run that is streamed: one attempt is open at a time, and whoever stops it must be able to let go of it. */
+export interface StreamRun<In> extends Run<In> {
+  readonly held: Held
+}
+
+/** What a run has open, from the moment on at which it exists. */
+export interface Held {
+  readonly send: Send
+  readonly begin: (started: LogTrail.Started, attempts: Array<Attempt>) => Effect.Effect<LogTrail.Running>
+  /** Lets go of the last answer; an attempt that has not ended is recorded as interrupted. */
+  readonly release: Effect.Effect<void>
+}
+
+/** Keeps hold of what goes through `send`. */
+export const hold = (send: Send): Held => {
+  let response: GatewayResponse | undefined
+  let running: LogTrail.Running | undefined
+  return {
+    send: (request, options) =>
+      Effect.map(send(request, options), (answered) => {
+        response = answered
+        return answered
+      }),
+    begin: (started, attempts) =>
+      Effect.map(
+        LogTrail.begin(started, (made) => attempts.push(made)),
+        (begun) => {
+          running = begun
+          return begun
+        }
+      ),
+    release: Effect.suspend(() => {
+      running?.end(Exit.interrupt(), {})
+      return response?.cancel ?? Effect.void
+    })
+  }
+}
+
+/** The method that errors of a stream name. */
+export const method = "Router.stream"
+
+/** A failure as that of a stream, with all its attempts where some were made. */
+export const ofStream = (error: GatewayError, attempts?: ReadonlyArray<Attempt>): GatewayError => {
+  const { eventId, logId, model, provider, reason, step } = error
+  return new GatewayError({ method, reason, ...defined({ attempts, eventId, logId, model, provider, step }) })
+}
+
+const failure = (target: Target<never, unknown>, eventId: string, reason: GatewayError["reason"]): GatewayError =>
+  new GatewayError({
+    method,
+    reason,
+    provider: target.leaf.provider,
+    eventId,
+    ...defined({ model: target.leaf.model })
+  })
+
+/** How a target streams, if it does. */
+const streamingOf = (target: Target<never, unknown>): (ChatLeaf & { readonly streaming: Streaming }) | undefined => {
+  const { chat } = target.leaf
+  const found = chat?.streaming ?? (chat && streaming[chat.dialect])
+  return chat === undefined || found === undefined ? undefined : { ...chat, streaming: found }
+}
+
+const streams = "a target that streams chat answers"
+
+/** The first target that cannot stream, as a problem. Nothing must be sent then: it would be missing when it is needed. */
+export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): GatewayOptions.Problem | undefined => {
+  const unable = targets.find((target) => streamingOf(target) === undefined)
+  return unable && { field: unable.key, accepted: streams }
+}
+
+/** The request of a target for a stream. */
+export const buildStream = <In>(
+  target: Target<In, unknown>,
+  input: In
+): Result.Result<Built, GatewayOptions.Problem> => {
+  const found = streamingOf(target)
+  return Result.flatMap(target.leaf.build(input), ({ endpoint, query }) =>
+    found === undefined || !isRecord(query)
+      ? Result.fail({ field: target.key, accepted: found === undefined ? streams : "a request body that is an object" })
+      : Result.succeed({ endpoint: found.streaming.endpoint(endpoint), query: found.streaming.query(query) })
+  )
+}
+
+/** Limits an effect; the failure says which limit passed. */
+const limited = <A>(
+  self: Effect.Effect<A, GatewayError>,
+  limit: number | undefined,
+  phase: Timeout["phase"],
+  target: Target<never, unknown>,
+  eventId: string
+): Effect.Effect<A, GatewayError> =>
+  within(self, limit, (millis) =>
+    failure(target, eventId, new Timeout({ phase, ...(phase !== "deadline" && { limit: Duration.millis(millis) }) }))
+  )
+
+/**
+ * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds since the
+ * epoch). Time counts while a read is pending, so a slow consumer is not taken for a provider that stalls.
+ */
+export const limitReads = (target: Target<never, unknown>, eventId: string, deadline: number | undefined): Limiting => {
+  const { idleTimeout } = target
+  if (deadline === undefined) return (read) => limited(read, idleTimeout, "idle", target, eventId)
+  return (read) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const left = deadline - now
+      if (left <= 0) return Effect.fail(failure(target, eventId, new Timeout({ phase: "deadline" })))
+      return idleTimeout !== undefined && idleTimeout < left
+        ? limited(read, idleTimeout, "idle", target, eventId)
+        : limited(read, left, "deadline", target, eventId)
+    })
+}
+
+/** Reads a body as text, chunk by chunk, until it has more than `max` bytes. */
+const readText = (
+  response: GatewayResponse,
+  limiting: Limiting,
+  max: number
+): Effect.Effect<{ readonly text: string; readonly isWhole: boolean }, GatewayError> => {
+  const { cancel, read } = response.reader()
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  const go: ReturnType<typeof readText> = Effect.flatMap(limiting(read), (chunk) => {
+    if (chunk === undefined) return Effect.succeed({ text: textOf(chunks), isWhole: true })
+    chunks.push(chunk)
+    size += chunk.length
+    return size <= max ? go : Effect.as(cancel, { text: textOf(chunks, max), isWhole: false })
+  })
+  return go
+}
+
+/** Most bytes of a page that are read for an excerpt. */
+const maxPage = 65_536
+
+/** Reads an answer up to its commit point. Lets go of it when that does not come. */
+export const commit = (
+  target: Target<never, unknown>,
+  response: GatewayResponse,
+  query: unknown,
+  eventId: string
+): Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> => {
+  const found = streamingOf(target)
+  if (found === undefined) return Effect.die(new Error("a target that does not stream was asked to"))
+  const limiting = limitReads(target, eventId, undefined)
+  const type = response.headers["content-type"] ?? ""
+  // Guardrails answer in one piece although a stream was asked for; so do some providers.
+  if (/^application\/(?:[\w.+-]+\+)?json\b/i.test(type)) {
+    return Effect.flatMap(readText(response, limiting, response.maxBytes), ({ isWhole, text }) =>
+      isWhole
+        ? Effect.flatMap(response.parse(text), (body) => {
+            const reply = found.reply(body)
+            return Result.isSuccess(reply)
+              ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
+              : Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
+          })
+        : Effect.fail(response.invalid(oversizedBody(response.maxBytes), ""))
+    )
+  }
+  // A page of an edge or of a login: it holds no events, and the beginning of it says whose it is.
+  if (/^text\/html\b/i.test(type)) {
+    return Effect.flatMap(readText(response, limiting, maxPage), ({ text }) =>
+      Effect.fail(response.invalid("content-type: expected text/event-stream or JSON", text))
+    )
+  }
+  const pump = makePump(response, found.streaming.decoder(isRecord(query) ? query : undefined))
+  const head: Array<Delta> = []
+  let committed = false
+  /** Of all usage before the commit point only the last is kept, wherever the bytes were cut. */
+  const keep = (delta: Delta): void => {
+    committed ||= isCommit(delta)
+    const earlier = committed || delta.type !== "usage" ? -1 : head.findIndex(({ type }) => type === "usage")
+    if (earlier >= 0) head.splice(earlier, 1)
+    head.push(delta)
+  }
+  const read: Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> = Effect.flatMap(
+    pump.next(limiting),
+    (batch) => {
+      batch?.forEach(keep)
+      return committed || batch === undefined ? Effect.succeed({ head, pump }) : read
+    }
+  )
+  return Effect.onError(read, () => pump.cancel)
+}
+
+/** What the record of a streamed attempt says of its end. */
+export const streamEnded = (
+  answering: Answering | undefined,
+  exit: Exit.Exit<unknown, GatewayError>,
+  model?: string
+): LogTrail.Ended => {
+  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  const meta = answering?.response.meta
+  const leaf = answering?.target.leaf
+  return {
+    ...(answering && { target: answering.target.key, endpoint: answering.endpoint }),
+    ...(error && { error: error.reason }),
+    ...defined({
+      logId: meta?.logId ?? error?.logId,
+      eventId: meta?.eventId ?? error?.eventId,
+      model: model ?? meta?.model ?? error?.model ?? leaf?.model,
+      provider: meta?.provider ?? error?.provider ?? leaf?.provider,
+      step: answering?.step ?? meta?.step ?? error?.step,
+      cacheStatus: meta?.cacheStatus,
+      status: answering?.response.status ?? error?.reason.status,
+      resent: answering?.response.resent === true ? true : undefined
+    })
+  }
+}
+
+/** Makes one streamed attempt on the client. */
+export const streamAttempt = <In, Out>(
+  run: StreamRun<In>,
+  target: Target<In, Out>,
+  remaining: number | undefined
+): Effect.Effect<Opened, GatewayError> =>
+  Effect.gen(function* () {
+    const { eventId } = run
+    const { leaf } = target
+    const built = buildStream(target, run.input)
+    if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, eventId)
+    const { endpoint, query } = built.success
+    const now = yield* Clock.currentTimeMillis
+    const deadline = remaining === undefined ? undefined : now + remaining
+    const started = {
+      target: target.key,
+      provider: leaf.provider,
+      endpoint,
+      eventId,
+      ...defined({ model: leaf.model })
+    }
+    const running = yield* run.held.begin(started, run.attempts)
+    let answering: Answering | undefined
+    const sent = run.send(
+      { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+      { ...target.sending, eventId }
+    )
+    const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {
+      const answer = { target, response, endpoint, step: undefined }
+      answering = answer
+      return Effect.map(
+        Effect.onError(commit(target, response, query, eventId), () => response.cancel),
+        (committed): Opened => ({ ...committed, ...answer, running, deadline })
+      )
+    })
+    const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
+    return yield* Effect.onError(limited(begun, remaining, "deadline", target, eventId), (cause) =>
+      Effect.sync(() => {
+        const exit = Exit.failCause(cause)
+        running.end(exit, streamEnded(answering, exit))
+      })
+    )
+  })
+
+/** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */
+const unlimitedTargets = (targets: ReadonlyArray<Target<never, unknown>>): ReadonlyArray<string> =>
+  targets.flatMap(({ firstTokenTimeout, key, retry, timeout }) =>
+    firstTokenTimeout !== undefined && timeout === undefined && attemptsOf(retry) > 1 ? [key] : []
+  )
+
+/**
+ * Compiled legs for a stream: the gateway must not wait longer for a first byte than a target may take for its first token. What cannot
+ * be kept is a loss like those of `Route.compile`: without leave, `auto` runs on the client and `gateway` is refused.
+ */
+export const limitLegs = <In, Out>(
+  compiled: Compiled<In, Out> | undefined,
+  { allow, execution }: { readonly allow?: ReadonlyArray<LossKind> | undefined; readonly execution: Execution }
+): Result.Result<Compiled<In, Out> | undefined, GatewayOptions.Problem> => {
+  if (compiled === undefined) return Result.succeed(undefined)
+  const lost = allow?.includes("lastAttemptTimeout") === true ? [] : unlimitedTargets(compiled.targets)
+  if (lost.length > 0) {
+    const detail = `lastAttemptTimeout (${lost.join(", ")}): the gateway's last attempt ignores the first-token timeout`
+    return execution === "auto"
+      ? Result.succeed(undefined)
+      : Result.fail({
+          field: "execution",
+          accepted: `"client", or a route that the gateway can execute without loss; lost would be ${detail}`
+        })
+  }
+  const legs = compiled.legs.map((leg, index) => {
+    const limit = compiled.targets[index]?.firstTokenTimeout
+    if (limit === undefined) return leg
+    const requestTimeout = Math.min(limit, leg.config?.requestTimeout ?? limit)
+    return { ...leg, config: { ...leg.config, requestTimeout } }
+  })
+  return Result.succeed({ ...compiled, legs })
+}
+
+// Which leg it happened to is not known, so nobody goes on with another one.
+const expired = (eventId: string): GatewayError =>
+  new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), eventId })
+
+/** Asks for the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record says what happened. */
+export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Out>): Asking<Opened> => {
+  let deadline: number | undefined
+  return (offset) =>
+    Effect.gen(function* () {
+      const { eventId } = run
+      // Of the whole, however many requests it takes.
+      deadline ??= compiled.deadline === undefined ? undefined : (yield* Clock.currentTimeMillis) + compiled.deadline
+      const running = yield* run.held.begin(legStarted(run, compiled, offset), run.attempts)
+      let answering: Answering | undefined
+      const opening = Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
+        const leg = compiled.legs[step]
+        const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
+        answering = answer
+        // When this leg began is not known here, so the time counts from its headers on; until then the gateway keeps it.
+        const committed = limited(
+          commit(target, response, leg?.query, eventId),
+          target.firstTokenTimeout,
+          "firstToken",
+          target,
+          eventId
+        )
+        return Effect.mapBoth(
+          Effect.onError(committed, () => response.cancel),
+          {
+            onSuccess: (committed): Opened => ({ ...committed, ...answer, running, deadline }),
+            onFailure: (error) => atLeg(error, target, step - offset)
+          }
+        )
+      })
+      const left = deadline === undefined ? undefined : deadline - (yield* Clock.currentTimeMillis)
+      return yield* Effect.onError(
+        within(opening, left, () => expired(eventId)),
+        (cause) =>
+          Effect.sync(() => {
+            const exit = Exit.failCause(cause)
+            running.end(exit, { ...streamEnded(answering, exit), ...failedLeg(exit, compiled, offset) })
+          })
+      )
+    })
+}

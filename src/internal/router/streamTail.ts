@@ -1,0 +1,202 @@
+/**
+ * A streamed answer from its commit point to its end: deltas, records, restarts, and an honest failure when it breaks.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import { decide, GatewayError, invalid, StreamInterrupted } from "../../GatewayError.ts"
+import { defined } from "../data/defined.ts"
+import type { Usage } from "../dialect/codec.ts"
+import type { Delta } from "../dialect/deltaDecoder.ts"
+import type { Source } from "../hotpath/pullStream.ts"
+import type { Plan, Target } from "../route/plan.ts"
+import { executeClient } from "./client.ts"
+import { logRecovery } from "./prepare.ts"
+import {
+  limitReads,
+  method,
+  type Opened,
+  ofStream,
+  type StreamRun,
+  streamAttempt,
+  streamEnded
+} from "./streamAttempt.ts"
+
+/** What is known of a stream so far; complete when it has ended. */
+export interface Progress {
+  readonly opened: Opened
+  /** Deltas that were delivered, of the present answer. */
+  readonly deltas: number
+  readonly text: string
+  readonly usage: Usage | undefined
+  readonly model: string | undefined
+  /** Its finish was among them. */
+  readonly finished: boolean
+  readonly restarts: number
+}
+
+/** A stream that has begun. */
+export interface Running {
+  readonly progress: () => Progress
+  /** The deltas, for one consumer. */
+  readonly deltas: () => Source<Delta, GatewayError>
+  /** Lets go of everything; records an attempt that had not ended: with its finish it is a success, else interrupted. */
+  readonly close: Effect.Effect<void>
+}
+
+/** The targets after the one that broke, or that one again when it was the last. */
+const rest = <In, Out>(targets: ReadonlyArray<Target<In, Out>>, broken: string): ReadonlyArray<Target<In, Out>> => {
+  const index = targets.findIndex(({ key }) => key === broken)
+  return index >= 0 && index + 1 < targets.length ? targets.slice(index + 1) : targets.slice(index, index + 1)
+}
+
+const begin = (opened: Opened, restarts: number): Progress => ({
+  opened,
+  deltas: 0,
+  text: "",
+  usage: undefined,
+  model: undefined,
+  finished: false,
+  restarts
+})
+
+const interrupted = (error: GatewayError, { deltas, model, opened, text }: Progress, eventId: string): GatewayError => {
+  const { reason } = error
+  const { meta } = opened.response
+  const { leaf } = opened.target
+  return new GatewayError({
+    method,
+    reason:
+      reason._tag === "StreamInterrupted"
+        ? reason
+        : new StreamInterrupted({
+            events: deltas,
+            partial: text,
+            failure: reason._tag,
+            ...defined({ status: reason.status, code: reason.code, detail: reason.detail })
+          }),
+    provider: meta.provider ?? leaf.provider,
+    eventId: meta.eventId ?? eventId,
+    ...defined({
+      model: model ?? meta.model ?? leaf.model,
+      logId: meta.logId,
+      step: opened.step ?? meta.step
+    })
+  })
+}
+
+// Nobody must take what is left of a stream, which is nothing, for an answer.
+const closed = (): GatewayError => invalid(method, "deltas", "one consumer, once, inside the scope of the stream")
+
+/** Runs a stream from its commit point. `targets` are those of the run, in order, for restarts. */
+export const runStream = <In, Out>(
+  run: StreamRun<In>,
+  first: Opened,
+  targets: ReadonlyArray<Target<In, Out>>
+): Running => {
+  let progress = begin(first, 0)
+  let limiting = limitReads(first.target, run.eventId, first.deadline)
+  let head: ReadonlyArray<Delta> | undefined = first.head
+  /** What asking for more gives, once there is no more. */
+  let over: Exit.Exit<undefined, GatewayError> | undefined
+
+  const see = (batch: ReadonlyArray<Delta>): ReadonlyArray<Delta> => {
+    let { finished, model, text, usage } = progress
+    for (const delta of batch) {
+      if (delta.type === "text") text += delta.text
+      else if (delta.type === "usage") usage = delta.usage
+      else if (delta.type === "meta") model = delta.model ?? model
+      else if (delta.type === "finish") finished = true
+    }
+    progress = { ...progress, finished, text, usage, model, deltas: progress.deltas + batch.length }
+    return batch
+  }
+
+  const end = (exit: Exit.Exit<unknown, GatewayError>): void => {
+    const { model, opened } = progress
+    opened.running.end(exit, streamEnded(opened, exit, model))
+  }
+
+  const fail = (error: GatewayError): Effect.Effect<never, GatewayError> => {
+    const failed = ofStream(error, [...run.attempts])
+    over = Exit.fail(failed)
+    return Effect.fail(failed)
+  }
+
+  const restart = Effect.fnUntraced(function* (
+    broken: GatewayError
+  ): Effect.fn.Return<ReadonlyArray<Delta>, GatewayError> {
+    const { opened, restarts } = progress
+    const before = run.attempts.length - 1
+    const left = opened.deadline === undefined ? undefined : opened.deadline - (yield* Clock.currentTimeMillis)
+    const fallback: Plan<In, Out> = { _tag: "Fallback", on: undefined, plans: rest(targets, opened.target.key) }
+    const plan: Plan<In, Out> = left === undefined ? fallback : { _tag: "Deadline", millis: left, plan: fallback }
+    const again = yield* executeClient(run, plan, (target: Target<In, Out>, remaining) =>
+      streamAttempt(run, target, remaining)
+    ).pipe(
+      // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
+      Effect.catch(() => fail(broken))
+    )
+    yield* logRecovery(run, again.target.key, run.attempts.slice(before))
+    progress = begin(again, restarts + 1)
+    limiting = limitReads(again.target, run.eventId, again.deadline)
+    head = again.head
+    return [{ type: "restart" }]
+  })
+
+  const failed = (error: GatewayError): Effect.Effect<ReadonlyArray<Delta>, GatewayError> => {
+    end(Exit.fail(error))
+    const { opened, restarts } = progress
+    const broken = interrupted(error, progress, run.eventId)
+    const { again, next } = decide(error.reason)
+    return restarts < opened.target.restarts && (again || next) ? restart(broken) : fail(broken)
+  }
+
+  const next: Source<Delta, GatewayError>["next"] = Effect.suspend(() => {
+    if (over !== undefined) return over
+    if (head !== undefined) {
+      const batch = see(head)
+      head = undefined
+      return Effect.succeed(batch)
+    }
+    const { pump } = progress.opened
+    return Effect.matchCauseEffect(pump === undefined ? Effect.succeed(undefined) : pump.next(limiting), {
+      onSuccess: (batch): Effect.Effect<ReadonlyArray<Delta> | undefined, GatewayError> => {
+        if (batch !== undefined) return Effect.succeed(see(batch))
+        end(Exit.void)
+        over = Exit.succeed(undefined)
+        return over
+      },
+      onFailure: (cause) => {
+        const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+        if (error !== undefined) return failed(error)
+        // A decoder of somebody else's that throws. An interruption is recorded when the stream is closed.
+        if (!Cause.hasInterruptsOnly(cause)) end(Exit.failCause(cause))
+        return Effect.failCause(cause)
+      }
+    })
+  })
+
+  const close = Effect.suspend(() => {
+    // Read to its end: nothing is open, and an abort would only make an error with its stack.
+    if (over !== undefined && Exit.isSuccess(over)) return Effect.void
+    over ??= Exit.fail(closed())
+    end(progress.finished ? Exit.void : Exit.interrupt())
+    const { cancel } = progress.opened.pump ?? progress.opened.response
+    // After an interrupted restart it is another answer that is open.
+    return Effect.andThen(cancel, run.held.release)
+  })
+
+  let taken = false
+  return {
+    progress: () => progress,
+    deltas: () => {
+      if (taken) return { next: Effect.fail(closed()), cancel: Effect.void }
+      taken = true
+      return { next, cancel: close }
+    },
+    close
+  }
+}

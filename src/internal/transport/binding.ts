@@ -1,0 +1,73 @@
+/**
+ * The Workers binding as this library calls it: structurally, as methods (its fields are private), with copies (it
+ * rewrites what it is given) and with a signal of our own (so that interruption reaches the wire).
+ */
+import * as Effect from "effect/Effect"
+import { BindingMissing, GatewayError } from "../../GatewayError.ts"
+import { requested } from "../hotpath/promise.ts"
+import { type Answer, webBody } from "./body.ts"
+
+/** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
+export interface GatewayBinding {
+  run(data: object, options?: object): Promise<unknown>
+  getLog(logId: string): Promise<unknown>
+  patchLog(logId: string, data: object): Promise<unknown>
+  getUrl(provider?: string): Promise<string>
+}
+
+/** The part of `env.AI` that is used. */
+export interface AiBinding {
+  gateway(gatewayId: string, options?: object): GatewayBinding
+  run(model: string, inputs: object, options?: object): Promise<unknown>
+  models(params?: object): Promise<unknown>
+  /** Not in the platform's types. Taking up a streamed run needs it, and nothing else does. */
+  fetch?(url: string, init?: object): Promise<unknown>
+}
+
+/** Checks that a value has the methods that are about to be called. Fails with `BindingMissing`. */
+export const requireMethods = (
+  method: string,
+  binding: unknown,
+  names: ReadonlyArray<string>
+): Effect.Effect<void, GatewayError> => {
+  const missing = (member: string): Effect.Effect<never, GatewayError> =>
+    Effect.fail(new GatewayError({ method, reason: new BindingMissing({ member }) }))
+  if (typeof binding !== "object" || binding === null) return missing("AI")
+  for (const name of names) {
+    if (!(name in binding) || typeof Reflect.get(binding, name) !== "function") return missing(`AI.${name}`)
+  }
+  return Effect.void
+}
+
+const isResponse = (u: unknown): u is Response =>
+  typeof u === "object" && u !== null && "status" in u && "headers" in u && "text" in u && typeof u.text === "function"
+
+const isStream = (u: unknown): u is ReadableStream =>
+  typeof u === "object" && u !== null && "getReader" in u && typeof u.getReader === "function"
+
+const responseOf = (result: unknown): Response => {
+  if (isResponse(result)) return result
+  // Of the head of a parsed body only one thing is known: it was JSON.
+  return isStream(result) ? new Response(result) : Response.json(result ?? null)
+}
+
+const answerOf = (result: unknown, abort: Effect.Effect<void>): Answer => {
+  const response = responseOf(result)
+  return {
+    status: response.status,
+    headers: Object.fromEntries(response.headers),
+    // Workers decompress bodies themselves, and compress a body again when it is passed on with its headers.
+    body: webBody(response, abort),
+    resent: false
+  }
+}
+
+/**
+ * Calls the binding. A `Response` carries its own status and headers. Anything else is a parsed body: an overlapping
+ * call of the application can strip `returnRawResponse` from ours, and then status, headers and log id are unknown.
+ * `onThrown` makes the failure from what was thrown, synchronously or not.
+ */
+export const call = <E>(
+  invoke: (signal: AbortSignal) => Promise<unknown>,
+  onThrown: (thrown: unknown) => E
+): Effect.Effect<Answer, E> => requested(invoke, (result, abort) => Effect.succeed(answerOf(result, abort)), onThrown)

@@ -1,0 +1,185 @@
+/**
+ * Response bodies behind one small interface, whatever delivered them. A body is read once; the rest is cancelled.
+ */
+import * as Effect from "effect/Effect"
+import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
+import { joinBytes } from "../data/bytes.ts"
+import { promised, promisedWhole } from "../hotpath/promise.ts"
+import { stackless } from "../hotpath/stackless.ts"
+import { gathered, pieces } from "./chunkReader.ts"
+
+/** An unread body. */
+export interface Body {
+  /** The complete body as text. A body of more than `max` bytes is an `InvalidResponse`, and the rest is never read. */
+  readonly text: (max: number) => Effect.Effect<string, Reason>
+  /** The complete body as bytes, with the same limit. */
+  readonly bytes: (max: number) => Effect.Effect<Uint8Array, Reason>
+  /** The first `max` bytes as text; the rest is never read. For error bodies. */
+  readonly head: (max: number) => Effect.Effect<string, Reason>
+  /** Takes the body over, to read it chunk by chunk. */
+  readonly reader: () => Reader
+  /** The answer as a web response; the same object when it arrived as one, unless its headers describe bytes that have been decoded since. */
+  readonly web: (head: ResponseInit) => Response
+  /** Lets go of the body and of the connection behind it. */
+  readonly cancel: Effect.Effect<void>
+}
+
+/** A body that is being read. Interrupting a read aborts the request behind it. */
+export interface Reader {
+  /** The next chunk, or `undefined` at the end. */
+  readonly read: Effect.Effect<Uint8Array | undefined, Reason>
+  readonly cancel: Effect.Effect<void>
+}
+
+/** What a transport delivers: an answer whose body has not been read. */
+export interface Answer {
+  readonly status: number
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Body
+  /** The request was sent a second time because a kept-alive socket turned out to be closed. */
+  readonly resent: boolean
+}
+
+/** The reason of a failure while a body is read: one of ours, or a broken connection. */
+export const bodyFailure = (cause: unknown): Reason =>
+  cause instanceof InvalidResponse
+    ? cause
+    : stackless(() => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" }))
+
+/** The issue of an answer that is larger than the limit. */
+export const oversizedBody = (max: number): string => `a body of more than ${max} bytes`
+
+/** The failure of an answer that is larger than the limit. */
+export const tooLarge = (max: number): InvalidResponse =>
+  stackless(() => new InvalidResponse({ issue: oversizedBody(max) }))
+
+const decoder = new TextDecoder()
+
+/** Chunks as text, cut to `max` bytes. A character cut at the end becomes a replacement character. */
+export const textOf = (chunks: ReadonlyArray<Uint8Array>, max?: number): string =>
+  decoder.decode(joinBytes(chunks).subarray(0, max))
+
+/** A web response around a stream. Some statuses have no body, and a `Response` insists on that: then it is cancelled. */
+export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): Response => {
+  if (head.status !== 204 && head.status !== 205 && head.status !== 304) return new Response(stream, head)
+  stream.cancel().catch(() => {})
+  return new Response(null, head)
+}
+
+/**
+ * Whether pieces of a body lie there when they are asked for: those of `fetch` do, which is what gives a response its URL; what looks like a
+ * response may have none. What is made as it is read must not be made before somebody wants it.
+ */
+const hasArrived = ({ url }: Response): boolean => Boolean(url)
+
+// Not a literal: each one with a getter has a shape of its own, and whoever reads many of those is slow.
+/**
+ * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
+ * they run.
+ */
+export class WebBody implements Body {
+  protected readonly response: Response
+  private readonly abort: Effect.Effect<void>
+  /** Turns a failed read into a reason. */
+  protected readonly failure: (cause: unknown) => Reason = bodyFailure
+
+  constructor(response: Response, abort: Effect.Effect<void>) {
+    this.response = response
+    this.abort = abort
+  }
+
+  private whole<A>(max: number, of: (chunks: ReadonlyArray<Uint8Array>) => A): Effect.Effect<A, Reason> {
+    const { abort, response } = this
+    return promisedWhole(
+      () =>
+        readTo(response, max).then(([chunks, isWhole]) => {
+          if (isWhole) return of(chunks)
+          throw tooLarge(max)
+        }),
+      abort,
+      Effect.succeed,
+      this.failure
+    )
+  }
+
+  text(max: number): Effect.Effect<string, Reason> {
+    return this.whole(max, textOf)
+  }
+
+  bytes(max: number): Effect.Effect<Uint8Array, Reason> {
+    return this.whole(max, joinBytes)
+  }
+
+  head(max: number): Effect.Effect<string, Reason> {
+    const { abort, response } = this
+    return promised(
+      () => readTo(response, max - 1),
+      abort,
+      ([chunks, isWhole]) => {
+        const text = textOf(chunks, max)
+        return isWhole ? Effect.succeed(text) : Effect.as(abort, text)
+      },
+      this.failure
+    )
+  }
+
+  reader(): Reader {
+    const { abort, response } = this
+    const reader = response.body?.getReader()
+    if (reader === undefined) return { read: Effect.succeed(undefined), cancel: Effect.void }
+    const cancel = Effect.suspend(() => {
+      release(reader)
+      return abort
+    })
+    return {
+      read: promised(hasArrived(response) ? gathered(reader) : pieces(reader), cancel, Effect.succeed, this.failure),
+      cancel
+    }
+  }
+
+  web(_head: ResponseInit): Response {
+    return this.response
+  }
+
+  get cancel(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { abort, response } = this
+      if (!response.bodyUsed) release(response.body)
+      return abort
+    })
+  }
+}
+
+/** See {@link WebBody}. */
+export const webBody = (response: Response, abort: Effect.Effect<void>): Body => new WebBody(response, abort)
+
+/** A body that is a text already: a parsed answer of the binding, or a test. */
+export const textBody = (text: string): Body => {
+  const web = (head?: ResponseInit): Response => new Response(text, head)
+  return Object.assign(webBody(web(), Effect.void), { web })
+}
+
+/** Not awaited: a peer that never confirms must not hold anybody back. */
+const release = (body: { readonly cancel: () => Promise<void> } | null): void => {
+  void body?.cancel().catch(() => undefined)
+}
+
+/** Reads chunks until they exceed `max` bytes, or to the end; `isWhole` tells whether the end was reached. */
+const readTo = async (
+  response: Response,
+  max: number
+): Promise<readonly [chunks: ReadonlyArray<Uint8Array>, isWhole: boolean]> => {
+  const reader = response.body?.getReader()
+  const chunks: Array<Uint8Array> = []
+  if (reader === undefined) return [chunks, true]
+  let size = 0
+  while (size <= max) {
+    const { done, value } = await reader.read()
+    if (done) return [chunks, true]
+    chunks.push(value)
+    size += value.length
+  }
+  release(reader)
+  return [chunks, false]
+}

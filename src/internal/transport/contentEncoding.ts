@@ -1,0 +1,99 @@
+/**
+ * Tells which compressed bodies a client has decompressed itself, and which ones the library cannot read.
+ */
+import * as Effect from "effect/Effect"
+import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
+import { stackless } from "../hotpath/stackless.ts"
+import { type Answer, type Body, bodyFailure, WebBody, webBody, webOf } from "./body.ts"
+
+type Headers = Readonly<Record<string, string>>
+
+/**
+ * Codings that make other bytes: those that IANA has registered, and some that are in use without. Servers also send words that say nothing about the
+ * bytes, such as `none` or `utf-8`, to keep proxies from compressing a stream, so a word that is not among these is no coding.
+ */
+const changing = new Set(
+  (
+    "gzip x-gzip deflate br zstd compress x-compress aes128gcm dcb dcz exi pack200-gzip " +
+    "bzip2 x-bzip2 lz4 lzma sdch snappy xz"
+  ).split(" ")
+)
+
+const wordsOf = ({ "content-encoding": encoding = "" }: Headers): ReadonlyArray<string> =>
+  encoding.split(",").map((word) => word.trim().toLowerCase())
+
+/**
+ * The codings of a body, outermost last; empty when none of them changes bytes. An unknown word beside one that does is among
+ * them, so that the body is not read: clients do not agree on what it means.
+ */
+export const codingsOf = (headers: Headers): ReadonlyArray<string> => {
+  const words = wordsOf(headers)
+  return words.some((word) => changing.has(word)) ? words.filter((word) => word !== "" && word !== "identity") : []
+}
+
+/** The headers without the ones that describe the bytes on the wire. */
+export const withoutEncoding = ({ "content-encoding": _, "content-length": __, ...headers }: Headers): Headers =>
+  headers
+
+/** A body in an unknown encoding: it can be passed on as it is, but not read. */
+export const unreadable = ({ cancel, web }: Pick<Body, "cancel" | "web">, codings: ReadonlyArray<string>): Body => {
+  const fail = Effect.suspend(() => {
+    // The answer chooses this text, so only a plain one is repeated.
+    const named = codings.join(", ").slice(0, 60)
+    const issue = `an unknown content encoding${/^[a-z0-9_., -]+$/.test(named) ? `, ${named}` : ""}`
+    return Effect.flatMap(cancel, () => Effect.fail(stackless(() => new InvalidResponse({ issue }))))
+  })
+  return {
+    text: () => fail,
+    bytes: () => fail,
+    head: () => fail,
+    reader: () => ({ read: fail, cancel }),
+    web,
+    cancel
+  }
+}
+
+/** Codes of zlib, Brotli and Zstandard, which `fetch` reports as the cause of its own error. */
+const damagedCode = /^(?:Z_|ERR__ERROR_|ERR_BROTLI|ZSTD_)/
+
+const isDamage = (cause: unknown): boolean => {
+  for (let at = cause, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
+    if ("code" in at && typeof at.code === "string" && damagedCode.test(at.code)) return true
+  }
+  return false
+}
+
+const failure = (cause: unknown): Reason => {
+  // The connection below broke.
+  if (cause instanceof TransportFailure) return cause
+  return isDamage(cause)
+    ? stackless(() => new InvalidResponse({ issue: "damaged compressed data" }))
+    : bodyFailure(cause)
+}
+
+/** The body of a web response that is decompressed while it is read, although the headers describe the compressed bytes. */
+export class DecompressedBody extends WebBody {
+  protected override readonly failure = failure
+
+  override web(head: ResponseInit): Response {
+    const { body } = this.response
+    return body === null ? new Response(null, head) : webOf(body, head)
+  }
+}
+
+/** Codings that `fetch` decodes. Beside any other word, `identity` too, that of Node decodes none of them. */
+const ofFetch = new Set(["gzip", "x-gzip", "deflate", "br", "zstd"])
+/** Most codings of one body; Node's `fetch` has the same limit. */
+export const maxCodings = 5
+
+/** Makes an answer of a web response. `fetch` decodes the body if it can, but leaves the headers as they were. */
+export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent: boolean): Answer => {
+  const { status } = response
+  const headers = Object.fromEntries(response.headers)
+  const codings = codingsOf(headers)
+  if (codings.length === 0) return { status, headers, body: webBody(response, abort), resent }
+  const body = new DecompressedBody(response, abort)
+  return codings.length > maxCodings || wordsOf(headers).some((word) => !ofFetch.has(word))
+    ? { status, headers, body: unreadable({ cancel: body.cancel, web: () => response }, codings), resent }
+    : { status, headers: withoutEncoding(headers), body, resent }
+}

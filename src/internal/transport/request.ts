@@ -1,0 +1,118 @@
+/**
+ * What every HTTP transport shares: what is sent, what its failures mean, and when a request may be sent a second time.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { HttpMethod } from "effect/http/HttpMethod"
+import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
+import { defined } from "../data/defined.ts"
+import { scrub } from "../data/secrets.ts"
+import { orElse } from "../hotpath/failure.ts"
+import { stackless } from "../hotpath/stackless.ts"
+import type { Answer } from "./body.ts"
+import { isSilent } from "./connectionReuse.ts"
+
+/** One HTTP request; header values are final, credentials included. */
+export interface Outgoing {
+  readonly method: HttpMethod
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** JSON text. */
+  readonly body?: string | undefined
+  /** Credentials among the headers, to be cut out of what a client says when it fails. */
+  readonly secrets: ReadonlyArray<string>
+}
+
+/** Sends one request. Interruption aborts it, also while its body is read. */
+export type Send = (request: Outgoing) => Effect.Effect<Answer, Reason>
+
+const connectCodes = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ETIMEDOUT",
+  "UND_ERR_CONNECT_TIMEOUT"
+])
+const resetCodes = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"])
+
+const field = (value: unknown, name: string): unknown =>
+  typeof value === "object" && value !== null && name in value
+    ? Object.getOwnPropertyDescriptor(value, name)?.value
+    : undefined
+
+/**
+ * Classifies a break. A reset before any byte of this answer, on a connection that is known to have served before, means that
+ * the server closed the kept-alive connection while the request was on its way.
+ */
+export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure =>
+  stackless(() => reasonOf(cause, secrets))
+
+const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure => {
+  for (
+    let at: unknown = cause, depth = 0;
+    at !== undefined && at !== null && depth < 5;
+    at = field(at, "cause"), depth++
+  ) {
+    const code = field(at, "code")
+    if (typeof code !== "string") continue
+    if (connectCodes.has(code) || code.startsWith("ERR_TLS") || code.includes("CERT")) {
+      return new TransportFailure({ kind: "connect", code })
+    }
+    if (resetCodes.has(code)) {
+      return new TransportFailure({ kind: isSilent(at) ? "stale" : "reset", code })
+    }
+  }
+  const detail = cause instanceof Error ? scrub(cause.message, secrets).slice(0, 200) : ""
+  return new TransportFailure({ kind: "unknown", detail })
+}
+
+/** An answer from where a redirect leads is not the gateway's. Its status is not known where a client refuses redirects by itself. */
+export const redirected = (status: number | undefined): InvalidResponse =>
+  new InvalidResponse({ ...defined({ status }), issue: "a redirect to another address" })
+
+/** Whether a status points elsewhere. Browsers report 0 instead. */
+export const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
+
+const tellsOfRedirect = (thrown: unknown): boolean =>
+  thrown instanceof Error && /unexpected ?redirect|redirect mode/i.test(thrown.message)
+
+/** Whether an error, or its cause, is what a `fetch` throws that was told to treat redirects as errors. */
+export const isRefusal = (thrown: unknown): boolean =>
+  tellsOfRedirect(thrown) || (thrown instanceof Error && tellsOfRedirect(thrown.cause))
+
+/** Headers of a request, with the content type that its body has. */
+export const wireHeaders = ({ body, headers }: Outgoing): Record<string, string> =>
+  body === undefined ? { ...headers } : { "content-type": "application/json", ...headers }
+
+/**
+ * What has to be done before a request is sent a second time; when it fails, the request is not. For who counts requests.
+ */
+export const BeforeResend = Context.Reference<Effect.Effect<void, unknown>>("effect-ai-gateway/BeforeResend", {
+  defaultValue: () => Effect.void
+})
+
+/** Milliseconds within which a broken connection passes for one that had been closed before the request. */
+const staleWithin = 1000
+
+/** Sends a second time, at once, when a kept-alive connection turns out to have been closed before the request. */
+export const resending =
+  (once: (request: Outgoing, resent: boolean) => Effect.Effect<Answer, Reason>): Send =>
+  (request) =>
+    Effect.withFiber((fiber) => {
+      const clock = fiber.getRef(Clock.Clock)
+      const startedAt = clock.currentTimeMillisUnsafe()
+      return orElse(once(request, false), (reason) =>
+        // A socket that was closed before we wrote fails at once; a peer that took its time may have begun to work.
+        reason._tag === "TransportFailure" &&
+        reason.kind === "stale" &&
+        clock.currentTimeMillisUnsafe() - startedAt < staleWithin
+          ? Effect.matchEffect(fiber.getRef(BeforeResend), {
+              onFailure: () => Effect.fail(reason),
+              onSuccess: () => once(request, true)
+            })
+          : Effect.fail(reason)
+      )
+    })

@@ -1,0 +1,102 @@
+/**
+ * Provider slugs, catalogue authors, and which headers carry a credential.
+ */
+import type { Model } from "../LocalGateway.ts"
+
+/** Every provider slug that AI Gateway knows. */
+export const knownSlugs: ReadonlyArray<string> = [
+  "adobe-firefly",
+  "anthropic",
+  "aws-bedrock",
+  "azure-openai",
+  "baseten",
+  "cartesia",
+  "cerebras",
+  "cohere",
+  "deepgram",
+  "deepseek",
+  "elevenlabs",
+  "fal",
+  "fireworks",
+  "google-ai-studio",
+  "google-vertex-ai",
+  "grok",
+  "groq",
+  "huggingface",
+  "ideogram",
+  "mistral",
+  "openai",
+  "openrouter",
+  "parallel",
+  "perplexity-ai",
+  "replicate",
+  "workers-ai"
+]
+
+/** Catalogue authors whose slug has another name. */
+const authors: Readonly<Record<string, string>> = {
+  google: "google-ai-studio",
+  xai: "grok"
+}
+
+/** The slug behind an author of the model catalogue (`author/model`). */
+export const slugOfAuthor = (author: string): string => authors[author] ?? author
+
+// Names of credentials differ per provider; these words occur in all of them.
+const credential = /authorization|api-?key|token|secret|cookie|signature|password/i
+
+export const redacted = "<redacted>"
+
+/** Whether a header or query parameter carries a credential. */
+export const isCredential = (name: string): boolean => credential.test(name)
+
+/** Headers with every credential replaced. */
+export const redactHeaders = (headers: Readonly<Record<string, string>>): Record<string, string> =>
+  Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isCredential(name) ? redacted : value]))
+
+/** An endpoint whose query parameters may carry a key (`?key=…`). */
+export const redactEndpoint = (endpoint: string): string => {
+  let out = ""
+  let shown = 0
+  let name = -1
+  // One pass without a pattern: the sender of the text could make a pattern start again and again.
+  for (let i = 0; i < endpoint.length; i++) {
+    const c = endpoint[i]
+    if (c === "?" || c === "&") name = i + 1
+    if (c !== "=" || name < 0) continue
+    const text = endpoint.slice(name, i)
+    name = -1
+    if (!isCredential(text) && !/key$/i.test(text)) continue
+    out += `${endpoint.slice(shown, i + 1)}${redacted}`
+    const next = endpoint.indexOf("&", i)
+    if (next < 0) return out
+    shown = next
+    i = next - 1
+  }
+  return out + endpoint.slice(shown)
+}
+
+/** The header values that belong to the cache key: two callers with different keys do not share entries. */
+export const credentialsOf = (headers: Readonly<Record<string, string>>): ReadonlyArray<string> =>
+  Object.keys(headers)
+    .filter(isCredential)
+    .sort()
+    .map((name) => `${name}:${headers[name] ?? ""}`)
+
+const model = (name: string, task: string): Model => ({
+  id: name,
+  source: 1,
+  name,
+  description: `Echoed by the local gateway: ${name}`,
+  task: { id: task.toLowerCase().replaceAll(" ", "-"), name: task, description: task },
+  tags: [],
+  properties: []
+})
+
+/** What `models` answers unless the options say otherwise. */
+export const defaultModels: ReadonlyArray<Model> = [
+  model("@cf/meta/llama-3.1-8b-instruct", "Text Generation"),
+  model("@cf/meta/llama-3.3-70b-instruct-fp8-fast", "Text Generation"),
+  model("@cf/baai/bge-base-en-v1.5", "Text Embeddings"),
+  model("@cf/openai/whisper", "Automatic Speech Recognition")
+]

@@ -1,0 +1,86 @@
+/**
+ * The state of one local gateway, and the upstream that an attempt reaches.
+ */
+import * as Effect from "effect/Effect"
+import * as Faults from "../upstream/faults.ts"
+import type { OpenBodies } from "../wire/body.ts"
+import { makeInFlight, type Share } from "../wire/collect.ts"
+import * as Ids from "../wire/ids.ts"
+import type { Handler } from "../wire/protocol.ts"
+import * as Cache from "./cache.ts"
+import * as Calls from "./calls.ts"
+import * as LogStore from "./logStore.ts"
+import * as RateLimit from "./rateLimit.ts"
+import * as Runs from "./resumableRuns.ts"
+import type { Settings } from "./settings.ts"
+
+export interface Core {
+  readonly settings: Settings
+  readonly calls: Calls.Calls
+  readonly logs: LogStore.LogStore
+  readonly cache: Cache.ResponseCache
+  readonly rateLimit: RateLimit.RateLimit
+  readonly bodies: OpenBodies
+  readonly runs: Runs.Runs
+  /** The share of one more request. */
+  readonly newShare: () => Share
+  readonly nextId: Effect.Effect<string>
+  /** What `getUrl` starts with; a server knows it only after it listens. */
+  readonly baseUrl: () => string
+  /** The handler of a slug with the scripts in front of it, or `undefined` for an unknown slug. */
+  readonly handler: (provider: string, model: string | undefined) => Handler | undefined
+  /** Replaces the script of a slug, or of `slug/model`. */
+  readonly script: (key: string, faults: ReadonlyArray<Faults.Fault>) => void
+  readonly isProvider: (slug: string) => boolean
+  readonly reset: Effect.Effect<void>
+}
+
+export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: () => string) {
+  const startAll = Effect.map(
+    Effect.forEach(settings.upstreams, ([slug, upstream]) =>
+      Effect.map(upstream.start, (handler) => [slug, handler] as const)
+    ),
+    (entries): ReadonlyMap<string, Handler> => new Map(entries)
+  )
+  let handlers = yield* startAll
+  const scripts = new Map<string, Faults.Queue>()
+  const { keep } = settings
+  const calls = Calls.make(keep.calls, keep.callBytes)
+  const logs = LogStore.make(keep.logs, keep.logBytes)
+  const cache = Cache.make(keep.cacheBytes)
+  const rateLimit = RateLimit.make()
+  const core: Core = {
+    settings,
+    calls,
+    logs,
+    cache,
+    rateLimit,
+    bodies: { count: 0 },
+    runs: Runs.make(keep.runBytes),
+    newShare: makeInFlight(settings.inFlightBytes),
+    nextId: Ids.make(),
+    baseUrl,
+    handler: (provider, model) => {
+      const upstream = handlers.get(provider)
+      if (upstream === undefined) return undefined
+      return (request) => {
+        const script = scripts.get(`${provider}/${model ?? ""}`) ?? scripts.get(provider)
+        return Faults.react(script?.next(), request, upstream)
+      }
+    },
+    script: (key, faults) => {
+      scripts.set(key, Faults.makeQueue(faults))
+    },
+    isProvider: (slug) => handlers.has(slug),
+    reset: Effect.map(startAll, (fresh) => {
+      handlers = fresh
+      scripts.clear()
+      calls.clear()
+      logs.clear()
+      cache.clear()
+      rateLimit.clear()
+      core.runs.clear()
+    })
+  }
+  return core
+})

@@ -1,0 +1,51 @@
+/**
+ * `/__admin/…`: what a test in another process needs: scripts, recorded calls, a fresh start.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type { Core } from "../gateway/state.ts"
+import { isRecord } from "../upstream/dialect.ts"
+import * as Faults from "../upstream/faults.ts"
+import { apiError, apiSuccess, apiSuccessPieces, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
+import { type Incoming, jsonBody } from "../wire/message.ts"
+import type { Answer, Disconnect } from "../wire/protocol.ts"
+
+/** What is wrong with the key of a script, if anything. */
+export const keyProblem = (core: Core, key: string): { field: string; accepted: string } | undefined => {
+  const [slug = ""] = key.split("/", 1)
+  const model = key.slice(slug.length)
+  return core.isProvider(slug) && model !== "/"
+    ? undefined
+    : { field: "provider", accepted: "the slug of a provider that the gateway has, or slug/model" }
+}
+
+const setScript = Effect.fnUntraced(function* (core: Core, incoming: Incoming) {
+  const body = yield* jsonBody(incoming)
+  if (!isRecord(body) || typeof body["provider"] !== "string")
+    return yield* badRequest("provider: expected a slug, or slug/model")
+  const wrongKey = keyProblem(core, body["provider"])
+  if (wrongKey !== undefined) return yield* badRequest(`${wrongKey.field}: expected ${wrongKey.accepted}`)
+  const faults = Faults.decode(body["faults"])
+  if (Result.isFailure(faults)) return yield* badRequest(`${faults.failure.field}: expected ${faults.failure.accepted}`)
+  core.script(body["provider"], faults.success)
+  return apiSuccess({})
+})
+
+const dispatch = (core: Core, incoming: Incoming): Effect.Effect<Answer, Refusal | Disconnect> => {
+  switch (`${incoming.method} ${incoming.segments.slice(1).join("/")}`) {
+    case "POST script":
+      return setScript(core, incoming)
+    case "GET calls":
+      return Effect.sync(() => apiSuccessPieces(core.calls.json()))
+    case "GET bodies":
+      return Effect.sync(() => apiSuccess({ open: core.bodies.count }))
+    case "POST reset":
+      return Effect.map(core.reset, () => apiSuccess({}))
+    default:
+      return Effect.fail(refuse(404, code.noRoute, "expected POST script, GET calls, GET bodies or POST reset"))
+  }
+}
+
+/** Answers a request whose path starts with `/__admin`. */
+export const handle = (core: Core, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
+  Effect.catchTag(dispatch(core, incoming), "Refusal", (refusal) => Effect.succeed(apiError(refusal)))

@@ -1,0 +1,116 @@
+/**
+ * `api.cloudflare.com`: `/accounts/{account}/ai/…` for models, `/accounts/{account}/ai-gateway/gateways/{id}/…` for logs
+ * and URLs.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as JsonHeaders from "../gateway/jsonHeaders.ts"
+import { type Job, run } from "../gateway/pipeline.ts"
+import { plan } from "../gateway/plan.ts"
+import type { Gateway } from "../gateway/settings.ts"
+import type { Core } from "../gateway/state.ts"
+import { isRecord } from "../upstream/dialect.ts"
+import { apiError, apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
+import { type Incoming, jsonBody } from "../wire/message.ts"
+import type { Answer, Disconnect } from "../wire/protocol.ts"
+import * as Access from "./access.ts"
+import * as Catalog from "./catalog.ts"
+import * as LogsApi from "./logsApi.ts"
+import { search } from "./models.ts"
+import { urlOf } from "./urls.ts"
+
+type Handled = Effect.Effect<Answer, Refusal | Disconnect>
+
+const noRoute = (): Handled => Effect.fail(refuse(404, code.noRoute, "No route for that URI"))
+
+/** Workers AI runs through a gateway only when one is named; other models use the default one. */
+const gatewayFor = (core: Core, model: string, id: string | undefined): Result.Result<Gateway | undefined, Refusal> => {
+  if (id === undefined && Catalog.isWorkersAi(model)) return Result.succeed(undefined)
+  return Access.gateway(core, id ?? core.settings.defaultGateway)
+}
+
+/** Runs a catalogue model with the options in the request's headers; the answer is not wrapped yet. */
+const runModel = Effect.fnUntraced(function* (
+  core: Core,
+  incoming: Incoming,
+  model: string,
+  input: unknown,
+  endpoint?: string
+) {
+  const { headers } = incoming
+  // The Cloudflare token is not the provider's credential.
+  const { authorization: _, ...forward } = headers
+  const gateway = yield* Effect.fromResult(gatewayFor(core, model, headers["cf-aig-gateway-id"]))
+  const target = yield* Effect.fromResult(Catalog.leg(core, model, input, forward, [headers], endpoint))
+  const json = yield* JsonHeaders.current
+  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
+  if (first === undefined) return yield* badRequest("model: expected a route with models")
+  const job: Job = {
+    gateway,
+    legs: [first, ...rest],
+    requestType: "run",
+    userAgent: headers["user-agent"],
+    authenticated: core.settings.token !== undefined
+  }
+  const answer = yield* run(core, job)
+  if (!Catalog.isWorkersAi(model)) return { answer, provider: target.provider }
+  return {
+    answer: { ...answer, headers: { ...answer.headers, "cf-ai-req-id": yield* core.nextId } },
+    provider: target.provider
+  }
+})
+
+const ai = (core: Core, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
+  const [head, ...rest] = path
+  const wrapped = Effect.fnUntraced(function* (model: string, input: unknown) {
+    const { answer, provider } = yield* runModel(core, incoming, model, input)
+    return Catalog.wrap(answer, provider, Catalog.wrappingOf(core.settings.envelope ?? "full", provider))
+  })
+  if (head === "models" && rest.join("/") === "search" && incoming.method === "GET") {
+    return Effect.fromResult(search(core.settings.models, incoming.url.searchParams))
+  }
+  if (incoming.method !== "POST") return noRoute()
+  if (head === "run" && rest.length === 0) {
+    return Effect.flatMap(Catalog.readBody(incoming), ({ input, model }) => wrapped(model, input))
+  }
+  if (head === "run") {
+    const model = rest.join("/").replaceAll("%40", "@")
+    if (!Catalog.isWorkersAi(model)) return Effect.fail(refuse(404, code.modelNotFound, `Model not found: ${model}`))
+    return Effect.flatMap(jsonBody(incoming), (input) => wrapped(model, input))
+  }
+  const endpoint = rest.join("/")
+  if (head === "v1" && ["chat/completions", "messages", "responses"].includes(endpoint)) {
+    return Effect.flatMap(jsonBody(incoming), (body): Handled => {
+      const model = isRecord(body) ? body["model"] : undefined
+      if (typeof model !== "string") return Effect.fail(badRequest("model: expected the name of a model"))
+      // At Workers AI and Anthropic these paths carry their version.
+      const versioned = Catalog.isWorkersAi(model) || endpoint === "messages" ? `v1/${endpoint}` : endpoint
+      return Effect.map(runModel(core, incoming, model, body, versioned), ({ answer }) => answer)
+    })
+  }
+  return noRoute()
+}
+
+const management = (core: Core, incoming: Incoming, account: string, path: ReadonlyArray<string>): Handled => {
+  const [kind, id = "", what, ...rest] = path
+  if (kind !== "gateways") return noRoute()
+  const found = Access.gateway(core, id)
+  if (Result.isFailure(found)) return Effect.fail(found.failure)
+  if (what === "logs") return LogsApi.handle(core, found.success, incoming, rest)
+  if (what === "url" && incoming.method === "GET" && rest.length === 1) {
+    return Effect.map(Effect.fromResult(urlOf(core, account, id, rest[0] ?? "")), (url) => apiSuccess(url))
+  }
+  return noRoute()
+}
+
+const dispatch = (core: Core, incoming: Incoming): Handled => {
+  const [, account = "", product, ...path] = incoming.segments
+  const access = Access.api(core, account, incoming.headers)
+  if (Result.isFailure(access)) return Effect.fail(access.failure)
+  if (product === "ai") return ai(core, incoming, path)
+  return product === "ai-gateway" ? management(core, incoming, account, path) : noRoute()
+}
+
+/** Answers a request whose path starts with `/accounts/{account}`. */
+export const handle = (core: Core, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
+  Effect.catchTag(dispatch(core, incoming), "Refusal", (refusal) => Effect.succeed(apiError(refusal)))

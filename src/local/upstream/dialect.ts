@@ -1,0 +1,186 @@
+/**
+ * What can be told from an endpoint and a body: dialect, model, token counts, the shape of an error.
+ */
+import { parseJson } from "../wire/message.ts"
+import type { UpstreamRequest } from "../wire/protocol.ts"
+
+/** The request's protocol, by endpoint. */
+export type Dialect =
+  | "openai-chat"
+  | "openai-responses"
+  | "openai-embeddings"
+  | "anthropic"
+  | "google"
+  | "google-stream"
+  | "workers-ai"
+  | "other"
+
+/** A plain object, not an array. */
+export const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
+  typeof u === "object" && u !== null && !Array.isArray(u)
+
+const pathOf = (endpoint: string): string => endpoint.split("?", 1)[0] ?? ""
+
+export const dialectOf = (provider: string, endpoint: string): Dialect => {
+  const path = pathOf(endpoint)
+  // The documentation of the binding writes `chat/completion` for dynamic routes.
+  if (/(^|\/)chat\/completions?$/.test(path)) return "openai-chat"
+  if (/(^|\/)responses$/.test(path)) return "openai-responses"
+  if (/(^|\/)messages$/.test(path)) return "anthropic"
+  if (path.endsWith(":generateContent")) return "google"
+  if (path.endsWith(":streamGenerateContent")) return "google-stream"
+  if (provider === "workers-ai" && /^(run\/)?@/.test(path)) return "workers-ai"
+  if (/(^|\/)embeddings$/.test(path)) return "openai-embeddings"
+  return "other"
+}
+
+const decodePart = (part: string): string => {
+  const text = part.replaceAll("%40", "@")
+  return text.replaceAll("%3A", ":").replaceAll("%3a", ":")
+}
+
+/** The model, from the body or from the path where the provider puts it there. */
+export const modelOf = (provider: string, endpoint: string, body: unknown): string | undefined => {
+  const path = decodePart(pathOf(endpoint))
+  if (provider === "workers-ai") {
+    const inPath = /^(?:run\/)?(@.+)$/.exec(path)?.[1]
+    if (inPath !== undefined) return inPath
+  }
+  const inPath = /(?:^|\/)models?\/([^/:]+)(?::|\/|$)/.exec(path)?.[1]
+  if (inPath !== undefined) return inPath
+  if (isRecord(body) && typeof body["model"] === "string") return body["model"]
+  return provider === "azure-openai" ? path.split("/")[1] : undefined
+}
+
+/** A coarse kind for the log's `model_type`. */
+export const modelType = (dialect: Dialect, model: string | undefined): string | undefined => {
+  if (dialect === "openai-embeddings") return "embeddings"
+  if (dialect === "other") return undefined
+  return dialect === "workers-ai" && model !== undefined && isEmbeddingModel(model) ? "embeddings" : "chat"
+}
+
+/** Workers AI puts embeddings and text generation on one path; only the name tells them apart. */
+export const isEmbeddingModel = (model: string): boolean => /(^|[/-])(bge|embedding|embeddinggemma)/.test(model)
+
+/** Whether a body asks for a stream. */
+export const wantsStream = (body: unknown): boolean => isRecord(body) && body["stream"] === true
+
+/** Google streams events only when asked with `alt=sse`, and a JSON array otherwise. */
+export const asksForEvents = (endpoint: string): boolean => /[?&]alt=sse(&|$)/.test(endpoint)
+
+const count = (u: unknown): number | undefined => (typeof u === "number" && Number.isFinite(u) ? u : undefined)
+
+interface Usage {
+  readonly input: number | null
+  readonly output: number | null
+}
+
+const noUsage: Usage = { input: null, output: null }
+
+/** Input and output tokens that an answer reports, in any of the dialects. */
+export const usageOf = (body: unknown): Usage => {
+  if (!isRecord(body)) return noUsage
+  const inner = isRecord(body["result"]) ? body["result"] : body
+  const usage = inner["usage"] ?? inner["usageMetadata"]
+  if (!isRecord(usage)) return noUsage
+  return {
+    input: count(usage["prompt_tokens"]) ?? count(usage["input_tokens"]) ?? count(usage["promptTokenCount"]) ?? null,
+    output:
+      count(usage["completion_tokens"]) ?? count(usage["output_tokens"]) ?? count(usage["candidatesTokenCount"]) ?? null
+  }
+}
+
+/** Most characters of one line that are looked at; a longer one is skipped. */
+const maxLine = 4 * 1024 * 1024
+
+/** Reads usage from a stream's text as it comes. Both numbers may come in different events; the last one counts. */
+export const usageScanner = (): { readonly push: (text: string) => void; readonly end: () => Usage } => {
+  let usage = noUsage
+  let line = ""
+  const read = (): void => {
+    if (line.startsWith("data:") && line.length <= maxLine && line.includes('"usage')) {
+      const event = parseJson(line.slice("data:".length))
+      if (isRecord(event)) {
+        for (const found of [usageOf(event), usageOf(event["response"]), usageOf(event["message"])]) {
+          usage = { input: found.input ?? usage.input, output: found.output ?? usage.output }
+        }
+      }
+    }
+    line = ""
+  }
+  const add = (text: string): void => {
+    if (line.length <= maxLine) line += text
+  }
+  return {
+    push: (text) => {
+      // Whole lines without the word need no closer look.
+      if (line === "" && text.endsWith("\n") && !text.includes('"usage')) return
+      let from = 0
+      for (const { index } of text.matchAll(/[\r\n]/g)) {
+        add(text.slice(from, index))
+        read()
+        from = index + 1
+      }
+      add(text.slice(from))
+    },
+    end: () => {
+      read()
+      return usage
+    }
+  }
+}
+
+/** The same from events that are all there. */
+export const usageOfEvents = (events: string): Usage => {
+  const scanner = usageScanner()
+  scanner.push(events)
+  return scanner.end()
+}
+
+const anthropicType: Readonly<Record<number, string>> = {
+  401: "authentication_error",
+  403: "permission_error",
+  404: "not_found_error",
+  413: "request_too_large",
+  429: "rate_limit_error",
+  529: "overloaded_error"
+}
+
+const googleStatus: Readonly<Record<number, string>> = {
+  400: "INVALID_ARGUMENT",
+  401: "UNAUTHENTICATED",
+  403: "PERMISSION_DENIED",
+  404: "NOT_FOUND",
+  429: "RESOURCE_EXHAUSTED",
+  503: "UNAVAILABLE",
+  504: "DEADLINE_EXCEEDED"
+}
+
+const openAiType = (status: number): string => {
+  if (status === 401) return "authentication_error"
+  if (status === 429) return "rate_limit_error"
+  return status >= 500 ? "server_error" : "invalid_request_error"
+}
+
+/** An error body as the provider of this request would write it. */
+export const providerError = (request: UpstreamRequest, status: number): unknown => {
+  const message = `scripted status ${status}`
+  switch (dialectOf(request.provider, request.endpoint)) {
+    case "anthropic":
+      return {
+        type: "error",
+        error: { type: anthropicType[status] ?? (status >= 500 ? "api_error" : "invalid_request_error"), message }
+      }
+    case "google":
+    case "google-stream":
+      return {
+        error: {
+          code: status,
+          message,
+          status: googleStatus[status] ?? (status >= 500 ? "INTERNAL" : "INVALID_ARGUMENT")
+        }
+      }
+    default:
+      return { error: { message, type: openAiType(status), param: null, code: null } }
+  }
+}

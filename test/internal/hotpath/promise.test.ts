@@ -1,0 +1,105 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { either, orElse } from "../../../src/internal/hotpath/failure.ts"
+import { requested } from "../../../src/internal/hotpath/promise.ts"
+import { stackless } from "../../../src/internal/hotpath/stackless.ts"
+import { webBody } from "../../../src/internal/transport/body.ts"
+
+const never = () => new Promise<never>(() => {})
+
+describe("requested", () => {
+  it.effect("aborts what is interrupted, each with a reason of its own that has no stack", () =>
+    Effect.gen(function* () {
+      const signals: Array<AbortSignal> = []
+      const request = requested(
+        (signal) => {
+          signals.push(signal)
+          return never()
+        },
+        Effect.succeed,
+        String
+      )
+      for (let n = 0; n < 2; n++) yield* Fiber.interrupt(yield* Effect.forkChild(request, { startImmediately: true }))
+      const [one, other] = signals.map(({ reason }) => reason)
+      assert.strictEqual(one?.name, "AbortError")
+      assert.notInclude(one?.stack, "\n")
+      assert.notStrictEqual(one, other)
+    })
+  )
+
+  it.effect("aborts what is rejected or cannot be made, and fails; what goes wrong afterwards is a defect", () =>
+    Effect.gen(function* () {
+      for (const fails of [() => Promise.reject(new Error("no")), () => assert.fail("no")]) {
+        let aborted: AbortSignal | undefined
+        const failed = requested(
+          (signal) => {
+            aborted = signal
+            return fails()
+          },
+          Effect.succeed,
+          () => "failed"
+        )
+        assert.strictEqual(yield* Effect.flip(failed), "failed")
+        assert.isTrue(aborted?.aborted)
+      }
+      const broken = requested(
+        () => Promise.resolve(1),
+        () => assert.fail("bug"),
+        () => "failed"
+      )
+      const exit = yield* Effect.exit(broken)
+      assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+    })
+  )
+})
+
+describe("the head of a body", () => {
+  it.effect("is aborted where it is cut, and left alone where it is whole", () =>
+    Effect.gen(function* () {
+      for (const [max, aborts] of [
+        [3, 1],
+        [100, 0]
+      ] as const) {
+        let aborted = 0
+        const body = webBody(
+          new Response("0123456789"),
+          Effect.sync(() => void aborted++)
+        )
+        assert.strictEqual(yield* body.head(max), "0123456789".slice(0, max))
+        assert.strictEqual(aborted, aborts)
+      }
+    })
+  )
+})
+
+describe("orElse and either", () => {
+  it.effect("handle errors as Effect's own do, and no defect or interruption", () =>
+    Effect.gen(function* () {
+      const both = Cause.combine(Cause.fail("error"), Cause.die("bug"))
+      const causes = [Cause.fail("error"), Cause.die("bug"), Cause.interrupt(1), both]
+      for (const cause of causes) {
+        const self: Effect.Effect<string, string> = Effect.failCause(cause)
+        const f = (error: string) => Effect.succeed(`handled ${error}`)
+        const told = (self: Effect.Effect<string>) =>
+          Effect.map(Effect.exit(self), (exit) =>
+            Exit.isSuccess(exit) ? exit.value : exit.cause.reasons.map(({ _tag }) => _tag)
+          )
+        const expected = yield* told(Effect.catch(self, f))
+        assert.deepStrictEqual(yield* told(orElse(self, f)), expected)
+        assert.deepStrictEqual(yield* told(either(self, f, Effect.succeed)), expected)
+      }
+      assert.strictEqual(yield* either(Effect.succeed("well"), Effect.fail, Effect.succeed), "well")
+    })
+  )
+})
+
+describe("stackless", () => {
+  it("makes errors without a stack, and leaves others theirs, also when making fails", () => {
+    assert.notInclude(stackless(() => new Error("a")).stack, "\n")
+    assert.throws(() => stackless(() => assert.fail("b")))
+    assert.include(new Error("c").stack, "\n")
+  })
+})
