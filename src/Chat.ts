@@ -16,19 +16,18 @@ import { keptAs } from "./internal/data/plainJson.ts"
 import * as anthropicDialect from "./internal/dialect/anthropic.ts"
 import type {
   AssistantMessage,
-  Dialect,
   ImagePart,
   Input,
-  Issue,
   PromptMessage,
   Reply,
   Request,
   TextPart,
   ToolCall,
   ToolMessage
-} from "./internal/dialect/codec.ts"
+} from "./internal/dialect/chat.ts"
+import type { Dialect, Issue } from "./internal/dialect/codec.ts"
 import * as dialect from "./internal/dialect/codec.ts"
-import type { Delta } from "./internal/dialect/deltaDecoder.ts"
+import type { Delta } from "./internal/dialect/delta.ts"
 import * as delta from "./internal/dialect/deltaDecoder.ts"
 import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
 import * as embeddings from "./internal/dialect/embeddings.ts"
@@ -38,11 +37,9 @@ import * as workersAiDialect from "./internal/dialect/workersAi.ts"
 
 export type {
   AssistantMessage,
-  Dialect,
   FinishReason,
   ImagePart,
   Input,
-  Issue,
   Json,
   JsonSchema,
   Message,
@@ -57,8 +54,12 @@ export type {
   ToolChoice,
   ToolMessage,
   Usage
+} from "./internal/dialect/chat.ts"
+export type {
+  Dialect,
+  Issue
 } from "./internal/dialect/codec.ts"
-export type { Decoded, Delta, DeltaDecoder, Fault, Streaming } from "./internal/dialect/deltaDecoder.ts"
+export type { Decoded, Delta, DeltaDecoder, Fault, Streaming } from "./internal/dialect/delta.ts"
 export type { EmbeddingInput, EmbeddingRequest, Embeddings } from "./internal/dialect/embeddings.ts"
 export type { ServerEvent } from "./internal/transport/sse.ts"
 

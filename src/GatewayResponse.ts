@@ -11,7 +11,7 @@ import { GatewayError, InvalidRequest, InvalidResponse, type Reason, TransportFa
 import { defined } from "./internal/data/defined.ts"
 import { isRecord, parseJson } from "./internal/data/json.ts"
 import { scrub } from "./internal/data/secrets.ts"
-import type { Delta, DeltaDecoder } from "./internal/dialect/deltaDecoder.ts"
+import type { Delta, DeltaDecoder } from "./internal/dialect/delta.ts"
 import { makePump, unlimited } from "./internal/dialect/deltaPump.ts"
 import { pulled } from "./internal/hotpath/pullStream.ts"
 import type { Answer, Body } from "./internal/transport/body.ts"

@@ -19,6 +19,7 @@ import type { GatewayResponse } from "./GatewayResponse.ts"
 import { defined } from "./internal/data/defined.ts"
 import { durationOf } from "./internal/data/duration.ts"
 import { trimSlashes } from "./internal/data/trimSlashes.ts"
+import { answerAttributes } from "./internal/gateway/attributes.ts"
 import {
   type Backend,
   checkId,
@@ -30,7 +31,7 @@ import {
 } from "./internal/gateway/backend.ts"
 import * as Binding from "./internal/gateway/binding.ts"
 import * as Http from "./internal/gateway/http.ts"
-import { answerAttributes, operation, traced } from "./internal/hotpath/span.ts"
+import { operation, traced } from "./internal/hotpath/span.ts"
 import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
 import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"

@@ -19,6 +19,7 @@ import * as AiService from "../AiService.ts"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as GatewayService from "../GatewayService.ts"
 import type { UpstreamCall } from "./gateway/calls.ts"
+import type { Options } from "./gateway/options.ts"
 import { resolve } from "./gateway/settings.ts"
 import * as Core from "./gateway/state.ts"
 import { keyProblem } from "./surface/admin.ts"
@@ -34,130 +35,6 @@ import type { Disconnect } from "./wire/protocol.ts"
 
 export type { UpstreamCall } from "./gateway/calls.ts"
 export { Disconnect } from "./wire/protocol.ts"
-
-/** Settings of one gateway. */
-export interface GatewaySettings {
-  /** Seconds that answers are cached: 0 (off, the default), or 60 to 2,592,000. */
-  readonly cacheTtl?: number | undefined
-  /** Whether requests are logged. Default: true. */
-  readonly collectLogs?: boolean | undefined
-  /** Requests per interval; more are answered with 429 and code 2003. Default: no limit. */
-  readonly rateLimit?:
-    | {
-        /** From 1. */
-        readonly limit: number
-        /** From 1. */
-        readonly intervalSeconds: number
-        /** Default: `fixed`. */
-        readonly technique?: "fixed" | "sliding" | undefined
-      }
-    | undefined
-  /** Whether the data plane asks for the token. Default: true when `token` is set; cannot be true without. */
-  readonly authentication?: boolean | undefined
-  /** Retries of each leg unless the request says otherwise. Default: one attempt. */
-  readonly retry?:
-    | {
-        /** 1 to 5, the first included. */
-        readonly maxAttempts?: number | undefined
-        /** 0 to 5000 milliseconds. Default: 0. */
-        readonly delay?: number | undefined
-        /** Default: `constant`. */
-        readonly backoff?: "constant" | "linear" | "exponential" | undefined
-      }
-    | undefined
-  /** Aliases of stored keys; any other is refused with code 2040. Default: every alias is accepted. */
-  readonly byokAliases?: ReadonlyArray<string> | undefined
-  /**
-   * Whether a request for a stream is answered whole, as guardrails on responses do it: on the data plane and in
-   * `env.AI.gateway(id).run`. Default: false. The request header `cf-aig-local-buffer` overrides it, everywhere.
-   */
-  readonly bufferStreams?: boolean | undefined
-}
-
-/** One model of the catalogue. */
-export interface Model {
-  readonly id: string
-  readonly source: number
-  readonly name: string
-  readonly description: string
-  readonly task: { readonly id: string; readonly name: string; readonly description: string }
-  readonly tags: ReadonlyArray<string>
-  readonly properties: ReadonlyArray<{ readonly property_id: string; readonly value: string }>
-}
-
-/**
- * Limits of what a gateway keeps. At the first limit that is reached, the oldest entries go. Bytes are bytes of memory: text takes
- * 2 bytes per UTF-16 code unit, and each entry takes 1 KiB more.
- */
-export interface KeepOptions {
-  /** Log entries. Default: 10,000. */
-  readonly logs?: number | undefined
-  /** Recorded calls. Default: 10,000. */
-  readonly calls?: number | undefined
-  /** Bytes of log entries with their bodies. An entry larger than this keeps the beginning of its bodies. Default: 64 MiB. */
-  readonly logBytes?: number | undefined
-  /** Bytes of recorded calls with their bodies. A call larger than this keeps the beginning of its body. Default: 64 MiB. */
-  readonly callBytes?: number | undefined
-  /** Bytes of cached answers. An answer larger than this is not cached. Default: 64 MiB. */
-  readonly cacheBytes?: number | undefined
-  /** Bytes of streamed runs that can be taken up; a single run may have half of them. Default: 64 MiB. */
-  readonly runBytes?: number | undefined
-}
-
-/** Options of {@link make}. All have defaults. */
-export interface Options {
-  /** Default `local`. When given, another account in a path is refused. */
-  readonly account?: string | undefined
-  /** Id of the gateway that is used when none is named. It always exists. Default: `default`. */
-  readonly gateway?: string | undefined
-  /** Gateways by id. An id that is not here does not exist: status 400, code 2001. */
-  readonly gateways?: Readonly<Record<string, GatewaySettings>> | undefined
-  /** When set, the data plane asks for it in `cf-aig-authorization`, the API in `Authorization`, both as bearer token. */
-  readonly token?: Redacted.Redacted<string> | undefined
-  /** Token of `/__admin`, as `Authorization: Bearer …`. Default: `token`, and none when that is not set. */
-  readonly adminToken?: Redacted.Redacted<string> | undefined
-  /**
-   * Host names and addresses that clients may use, besides loopback and the host of `baseUrl`: the `Host` header without
-   * the port. A request with any other `Host` is answered with 403, because the owner of a web page can point its name at
-   * this machine. Default: none.
-   */
-  readonly allowHosts?: ReadonlyArray<string> | undefined
-  /**
-   * Origins of web pages that may call and read answers (CORS), such as `http://localhost:5173`; never `/__admin`. Any
-   * other page is answered with 403. Default: none.
-   */
-  readonly allowOrigins?: ReadonlyArray<string> | undefined
-  /** By provider slug. Default: `Upstream.echo()` for every slug of AI Gateway; `custom-{slug}` exists only if given. */
-  readonly upstreams?: Readonly<Record<string, Upstream.Upstream>> | undefined
-  /** Dynamic routes by name: models as `provider-slug/model`, tried in order when `dynamic/{name}` is asked for. */
-  readonly routes?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
-  /** What URLs start with. Default: `http://local.gateway`, or the address of the server. */
-  readonly baseUrl?: string | undefined
-  /**
-   * How answers of `/ai/run` and `env.AI.run` are wrapped: `bare`, `state` (`{ state, result }`), or `full` (that inside
-   * the API's envelope). Default: `full` over HTTP and `bare` over the binding, as the service does.
-   */
-  readonly envelope?: "bare" | "state" | "full" | undefined
-  /**
-   * Whether streamed runs of `env.AI.run` with third-party models can be taken up again by their run id, for five and a
-   * half minutes. They then run on when the client leaves. Experimental, as it is at Cloudflare. Default: true.
-   */
-  readonly resumableRuns?: boolean | undefined
-  /**
-   * Milliseconds before a new log entry can be read, that of a stream after its end; until then it is not found.
-   * Default: 0.
-   */
-  readonly freshLogDelay?: number | undefined
-  /** Limits of what the gateway keeps; 0 keeps nothing. */
-  readonly keep?: KeepOptions | undefined
-  /**
-   * Bytes that all requests in flight may have together: their bodies, the JSON in them, and their answers until they are
-   * sent. A request that needs more is answered with 503 and code 7005. From 1; default: 335,544,320 (320 MiB).
-   */
-  readonly inFlightBytes?: number | undefined
-  /** What `models` answers. Default: four models of Workers AI. */
-  readonly models?: ReadonlyArray<Model> | undefined
-}
 
 /** A gateway. See the module. */
 export interface LocalGateway {
@@ -327,3 +204,5 @@ const layerOf = (
     Layer.succeed(Current, gateway)
   ).pipe(Layer.provide(Layer.succeed(HttpClient.HttpClient, clientOf(gateway))))
 }
+
+export type { GatewaySettings, KeepOptions, Model, Options } from "./gateway/options.ts"

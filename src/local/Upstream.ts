@@ -4,10 +4,10 @@
  * An upstream is a description. Each gateway starts its own copy, so a script's position is never shared.
  */
 import * as Effect from "effect/Effect"
-import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Echo from "./upstream/echo.ts"
 import * as Faults from "./upstream/faults.ts"
+import type { ProxyOptions } from "./upstream/realServer.ts"
 import * as RealServer from "./upstream/realServer.ts"
 import type { StreamFault as InStream } from "./upstream/streamFaultSchema.ts"
 import type { Handler } from "./wire/protocol.ts"
@@ -150,17 +150,6 @@ export const script = (faults: ReadonlyArray<Fault>, then: Upstream = echo()): U
   }),
   problem: Faults.problem(faults) ?? then.problem
 })
-
-/** Options of {@link proxy}. */
-export interface ProxyOptions {
-  /** Absolute `http` or `https` URL; the endpoint is appended. `…/v1` followed by an endpoint `v1/…` is joined once. */
-  readonly baseUrl: string
-  /** Headers to add or replace, for example the real credential. */
-  readonly headers?: Readonly<Record<string, string | Redacted.Redacted<string>>> | undefined
-  /** Default: the global `fetch`. */
-  readonly fetch?: typeof globalThis.fetch | undefined
-}
-
 /**
  * Sends attempts to a real server: a provider, an OpenAI-compatible server, another gateway. Redirects are not
  * followed. Streams pass through, and are cancelled when the client leaves.
@@ -169,3 +158,5 @@ export const proxy = (options: ProxyOptions): Upstream => ({
   start: Effect.succeed(RealServer.handler(options)),
   problem: RealServer.problem(options)
 })
+
+export type { ProxyOptions } from "./upstream/realServer.ts"

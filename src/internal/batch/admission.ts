@@ -7,7 +7,7 @@ import * as Exit from "effect/Exit"
 import type { GatewayError } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as Limiter from "../../Limiter.ts"
-import type { Usage } from "../dialect/codec.ts"
+import type { Usage } from "../dialect/chat.ts"
 import { BeforeResend } from "../transport/request.ts"
 
 /** The permits of one item. */

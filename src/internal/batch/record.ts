@@ -9,7 +9,7 @@ import * as ErrorSchema from "../../ErrorSchema.ts"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import { plainJsonOf } from "../data/plainJson.ts"
 import { inspect, problemOf, unwritable } from "../data/writable.ts"
-import type { Usage } from "../dialect/codec.ts"
+import type { Usage } from "../dialect/chat.ts"
 
 /** What is known of an answer beside its value. */
 export interface Facts {

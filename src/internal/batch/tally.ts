@@ -4,7 +4,7 @@
 import * as Duration from "effect/Duration"
 import type { Attempt, ReasonTag } from "../../GatewayError.ts"
 import { Quantiles } from "../data/quantiles.ts"
-import type { Usage } from "../dialect/codec.ts"
+import type { Usage } from "../dialect/chat.ts"
 
 /** Latencies in milliseconds; percentiles are within one percent. */
 export interface Latencies {

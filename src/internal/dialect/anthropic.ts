@@ -5,37 +5,39 @@
  * https://platform.claude.com/docs/en/build-with-claude/structured-outputs (`output_config.format`).
  */
 import { defined } from "../data/defined.ts"
+import type {
+  AssistantMessage,
+  FinishReason,
+  ImagePart,
+  Input,
+  Json,
+  JsonSchema,
+  Message,
+  Reply,
+  Request,
+  TextPart,
+  ToolCall,
+  ToolChoice,
+  Usage
+} from "./chat.ts"
 import {
-  type AssistantMessage,
   attempt,
   chatDialect,
   checked,
   count,
   type Dialect,
-  type FinishReason,
   fields,
   finish,
-  type ImagePart,
-  type Input,
   image,
   isFields,
-  type Json,
-  type JsonSchema,
   list,
-  type Message,
   nonEmptyText,
   nonEmptyTexts,
   optionalText,
-  type Reply,
-  type Request,
   refuse,
   sum,
-  type TextPart,
-  type ToolCall,
-  type ToolChoice,
   text,
   toolArguments,
-  type Usage,
   writeJson
 } from "./codec.ts"
 

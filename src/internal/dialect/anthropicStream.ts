@@ -6,7 +6,8 @@
  */
 import { answerPrefix, decodeUsage, finishReasonOf } from "./anthropic.ts"
 import { type Fields, fields, isFields, nonEmptyText, optionalText, refuse, text, writeJson } from "./codec.ts"
-import { cutOff, type Delta, finishDelta, makeDecoder, makeMeta, pushUsage, type Streaming } from "./deltaDecoder.ts"
+import type { Delta, Streaming } from "./delta.ts"
+import { cutOff, finishDelta, makeDecoder, makeMeta, pushUsage } from "./deltaDecoder.ts"
 
 /** A content block whose events are being read. */
 type Block =

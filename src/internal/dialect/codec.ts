@@ -6,157 +6,25 @@
  * the codec. This keeps the codecs as short as the bodies they describe, and costs nothing on the way that succeeds.
  */
 import * as Result from "effect/Result"
-import type * as Schema from "effect/Schema"
 import { isRecord, parseJson, strayField } from "../data/json.ts"
-import type { Streaming } from "./deltaDecoder.ts"
+import type {
+  FinishReason,
+  ImagePart,
+  Input,
+  Json,
+  Message,
+  Output,
+  PromptMessage,
+  Reply,
+  Request,
+  Tool,
+  ToolCall,
+  ToolChoice,
+  Usage
+} from "./chat.ts"
+import type { Streaming } from "./delta.ts"
 
 export { parseJson } from "../data/json.ts"
-
-/** A JSON value. */
-export type Json = Schema.Json
-
-/** A JSON Schema document; it is passed on as it is, so it must keep to what the provider supports. */
-export type JsonSchema = { readonly [keyword: string]: unknown }
-
-/** A piece of text. */
-export interface TextPart {
-  readonly type: "text"
-  readonly text: string
-}
-
-/**
- * An image in a user message: exactly one of `url` (an address, or a `data:` URL) and `data` (base64, which needs
- * `mediaType`). Which media types are accepted, and whether addresses are fetched, differs between providers.
- */
-export interface ImagePart {
-  readonly type: "image"
-  readonly url?: string | undefined
-  /** Base64, without a `data:` prefix. */
-  readonly data?: string | undefined
-  /** For example `image/png`. */
-  readonly mediaType?: string | undefined
-}
-
-/** A tool call of the model. */
-export interface ToolCall {
-  /**
-   * What the answering tool message names. Unique within the reply; where the provider sends none it is `call_` and
-   * the position.
-   */
-  readonly id: string
-  readonly name: string
-  /** Parsed, never JSON text. Anthropic and Google accept an object only. */
-  readonly arguments: Json
-  /** Opaque token of a thinking Gemini model. It must go back unchanged, or the next turn is refused. */
-  readonly signature?: string | undefined
-}
-
-/** What the application says: instructions, or the user's turn. Images are accepted in user messages only. */
-export interface PromptMessage {
-  readonly role: "system" | "user"
-  readonly content: string | ReadonlyArray<TextPart | ImagePart>
-}
-
-/** What the model said earlier. */
-export interface AssistantMessage {
-  readonly role: "assistant"
-  readonly content: string | ReadonlyArray<TextPart>
-  readonly toolCalls?: ReadonlyArray<ToolCall> | undefined
-}
-
-/** The answer of a tool to one call. */
-export interface ToolMessage {
-  readonly role: "tool"
-  readonly toolCallId: string
-  /** Name of the tool. Google needs it; absent, it is looked up in the earlier messages. */
-  readonly name?: string | undefined
-  readonly content: string
-}
-
-/** One message of a conversation. */
-export type Message = PromptMessage | AssistantMessage | ToolMessage
-
-/** Who speaks in a message. */
-export type Role = Message["role"]
-
-/** A function that the model may call. */
-export interface Tool {
-  /** 1 to 64 letters, digits, `_` or `-`; unique within the request. */
-  readonly name: string
-  readonly description?: string | undefined
-  /** JSON Schema of the arguments, which are an object. */
-  readonly parameters: JsonSchema
-}
-
-/** Which tool the model may, must not or must call. Needs `tools`. */
-export type ToolChoice = "auto" | "none" | "required" | { readonly name: string }
-
-/** Asks for JSON instead of prose. */
-export interface Output {
-  readonly type: "json"
-  /** Label of the schema, where a provider wants one: 1 to 64 letters, digits, `_` or `-`. Default `output`. */
-  readonly name?: string | undefined
-  /** Absent: any JSON. */
-  readonly schema?: JsonSchema | undefined
-}
-
-/** A chat request that says nothing about a provider. Absent fields are left to the provider's defaults. */
-export interface Request {
-  /** At least one. */
-  readonly messages: ReadonlyArray<Message>
-  /** Upper bound of the answer, thinking included: a whole number from 1. Anthropic needs one and gets 4096. */
-  readonly maxTokens?: number | undefined
-  /** From 0; up to 1 (Anthropic), 2 (OpenAI, Google) or 5 (Workers AI). Many thinking models refuse any. */
-  readonly temperature?: number | undefined
-  /** 0 to 1. */
-  readonly topP?: number | undefined
-  /** Texts that end the answer, not empty ones. */
-  readonly stop?: ReadonlyArray<string> | undefined
-  /** A whole number. Anthropic has none: a request with a seed is refused there. */
-  readonly seed?: number | undefined
-  readonly tools?: ReadonlyArray<Tool> | undefined
-  readonly toolChoice?: ToolChoice | undefined
-  readonly output?: Output | undefined
-  /** Fields of the provider's own body. They are put in last and replace what is there, key by key at the top level. */
-  readonly extra?: { readonly [key: string]: Json } | undefined
-}
-
-/** What a chat accepts: a request, or a text, which is one user message. */
-export type Input = string | Request
-
-/**
- * Tokens as the provider counted them, brought to one meaning: `inputTokens` includes cached ones and `outputTokens`
- * includes reasoning, in every dialect. What the provider did not say is absent, never 0.
- */
-export interface Usage {
-  readonly inputTokens?: number
-  readonly outputTokens?: number
-  readonly totalTokens?: number
-  /** Part of `inputTokens` that was read from the provider's prompt cache. */
-  readonly cachedInputTokens?: number
-  /** Part of `inputTokens` that was written to the provider's prompt cache. */
-  readonly cacheWriteTokens?: number
-  /** Part of `outputTokens` that was spent on thinking. */
-  readonly reasoningTokens?: number
-}
-
-/** Why the model stopped. `contentFilter` also stands for a refusal and for a prompt that was blocked. */
-export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "other"
-
-/** The answer to a chat request. */
-export interface Reply {
-  /** All text parts, joined. Empty when the model only called tools or was cut off before it said anything. */
-  readonly text: string
-  readonly reasoning?: string
-  readonly toolCalls: ReadonlyArray<ToolCall>
-  readonly finishReason: FinishReason
-  readonly usage: Usage
-  /** The model as the provider names it, often more precise than what was asked for. */
-  readonly model?: string
-  readonly id?: string
-  /** The provider's whole body, so that fields unknown here survive. */
-  readonly raw: unknown
-}
 
 /** A field that is not as it should be, without its value. */
 export interface Issue {

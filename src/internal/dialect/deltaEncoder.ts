@@ -2,8 +2,8 @@
  * Deltas as server-sent events: in a form of their own, or as OpenAI writes them.
  */
 import { defined } from "../data/defined.ts"
-import type { FinishReason, Usage } from "./codec.ts"
-import type { Delta } from "./deltaDecoder.ts"
+import type { FinishReason, Usage } from "./chat.ts"
+import type { Delta } from "./delta.ts"
 
 /** What a client is told about a stream that broke: nothing of the prompt, the answer, the provider or a credential. */
 export interface Problem {

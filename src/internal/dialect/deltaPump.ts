@@ -6,7 +6,8 @@ import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import { makeFeed, oversized } from "../transport/sse.ts"
-import { type Decoded, type Delta, type DeltaDecoder, isCommit } from "./deltaDecoder.ts"
+import type { Decoded, Delta, DeltaDecoder } from "./delta.ts"
+import { isCommit } from "./deltaDecoder.ts"
 
 /** What is put around each read of a chunk: time limits, or nothing. */
 export type Limiting = <A>(read: Effect.Effect<A, GatewayError>) => Effect.Effect<A, GatewayError>

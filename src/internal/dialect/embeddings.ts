@@ -5,18 +5,17 @@
  * `@cloudflare/workers-types` (`AiTextEmbeddingsOutput`, `Ai_Cf_Baai_Bge_M3_Output`).
  */
 import { defined } from "../data/defined.ts"
+import type { Json, Usage } from "./chat.ts"
 import {
   attempt,
   type Dialect,
   fields,
   isFields,
-  type Json,
   list,
   modelOf,
   nonEmptyText,
   optionalText,
   refuse,
-  type Usage,
   usageOf
 } from "./codec.ts"
 import { decodeUsage } from "./openai.ts"

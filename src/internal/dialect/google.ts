@@ -5,35 +5,37 @@
  * model is part of the address.
  */
 import { defined } from "../data/defined.ts"
+import type {
+  AssistantMessage,
+  FinishReason,
+  Input,
+  Message,
+  PromptMessage,
+  Reply,
+  Request,
+  ToolCall,
+  ToolChoice,
+  ToolMessage,
+  Usage
+} from "./chat.ts"
 import {
-  type AssistantMessage,
   attempt,
   chatDialect,
   checked,
   count,
   type Dialect,
-  type FinishReason,
   fields,
   finish,
-  type Input,
   image,
   isFields,
   list,
-  type Message,
   nonEmptyText,
   nonEmptyTexts,
   optionalText,
-  type PromptMessage,
-  type Reply,
-  type Request,
   refuse,
   sum,
-  type ToolCall,
-  type ToolChoice,
-  type ToolMessage,
   text,
-  toolArguments,
-  type Usage
+  toolArguments
 } from "./codec.ts"
 
 type Options = {

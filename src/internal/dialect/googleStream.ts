@@ -8,7 +8,8 @@
  */
 import { defined } from "../data/defined.ts"
 import { type Fields, fields, isFields, list, nonEmptyText, optionalText, refuse, text, writeJson } from "./codec.ts"
-import { cutOff, type Delta, finishDelta, makeDecoder, makeMeta, pushUsage, type Streaming } from "./deltaDecoder.ts"
+import type { Delta, Streaming } from "./delta.ts"
+import { cutOff, finishDelta, makeDecoder, makeMeta, pushUsage } from "./deltaDecoder.ts"
 import { decodeUsage, finishReasonOf } from "./google.ts"
 
 const at = "candidates[0].content.parts"

@@ -4,6 +4,17 @@
  * Shapes: https://platform.openai.com/docs/api-reference/chat (`object` and `create`).
  */
 import { defined } from "../data/defined.ts"
+import type {
+  FinishReason,
+  Input,
+  Message,
+  PromptMessage,
+  Reply,
+  Request,
+  ToolCall,
+  ToolChoice,
+  Usage
+} from "./chat.ts"
 import {
   attempt,
   chatDialect,
@@ -11,26 +22,17 @@ import {
   count,
   type Dialect,
   type Fields,
-  type FinishReason,
   fields,
   finish,
-  type Input,
   image,
   isFields,
   list,
-  type Message,
   nonEmptyText,
   optionalText,
-  type PromptMessage,
-  type Reply,
-  type Request,
   refuse,
   sum,
-  type ToolCall,
-  type ToolChoice,
   text,
   toolArguments,
-  type Usage,
   writeJson
 } from "./codec.ts"
 

@@ -5,8 +5,10 @@
  * answer; `[DONE]` and a chunk with the usage may follow, and some servers send neither.
  */
 import { defined } from "../data/defined.ts"
-import { type Fields, type FinishReason, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
-import { cutOff, type Delta, finishDelta, makeDecoder, makeMeta, pushUsage, type Streaming } from "./deltaDecoder.ts"
+import type { FinishReason } from "./chat.ts"
+import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
+import type { Delta, Streaming } from "./delta.ts"
+import { cutOff, finishDelta, makeDecoder, makeMeta, pushUsage } from "./deltaDecoder.ts"
 import { decodeContent, decodeUsage, finishReasonOf, signatureOf } from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */

@@ -2,7 +2,7 @@
  * How each chat dialect streams, by its id.
  */
 import { anthropic, anthropicJsonTool } from "./anthropicStream.ts"
-import type { Streaming } from "./deltaDecoder.ts"
+import type { Streaming } from "./delta.ts"
 import { google } from "./googleStream.ts"
 import { openai, openaiCompatible } from "./openaiStream.ts"
 import { workersAi } from "./workersAiStream.ts"

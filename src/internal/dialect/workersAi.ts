@@ -5,6 +5,7 @@
  * model types of `@cloudflare/workers-types`. The model is part of the address, or an argument of the binding.
  */
 import { defined } from "../data/defined.ts"
+import type { Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
 import {
   attempt,
   chatDialect,
@@ -13,14 +14,9 @@ import {
   type Fields,
   fields,
   finish,
-  type Input,
   image,
   isFields,
-  type Message,
   optionalText,
-  type PromptMessage,
-  type Reply,
-  type Request,
   refuse,
   textsOf,
   writeJson

@@ -6,7 +6,8 @@
  * rarely say why it ended.
  */
 import { refuse, writeJson } from "./codec.ts"
-import { cutOff, makeDecoder, pushUsage, type Streaming } from "./deltaDecoder.ts"
+import type { Streaming } from "./delta.ts"
+import { cutOff, makeDecoder, pushUsage } from "./deltaDecoder.ts"
 import { decodeUsage } from "./openai.ts"
 import { makeChunks } from "./openaiStream.ts"
 

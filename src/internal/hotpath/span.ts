@@ -12,7 +12,6 @@ import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
-import type { GatewayResponse } from "../../GatewayResponse.ts"
 
 /** Adds what is known by now to a span. */
 export type Annotate = (attributes: Readonly<Record<string, unknown>>) => void
@@ -69,10 +68,3 @@ export const operation =
   ): ((...args: Args) => Effect.Effect<A, E, R>) =>
   (...args) =>
     traced(name, () => body(...args))
-
-/** What an answer adds to a span. */
-export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
-  "http.response.status_code": status,
-  "ai_gateway.log_id": meta.logId,
-  "ai_gateway.step": meta.step
-})

@@ -4,26 +4,8 @@
 import * as Result from "effect/Result"
 import type { Headers } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
-import type { Dialect, Json } from "../dialect/codec.ts"
-import type { Leaf } from "./node.ts"
-
-/** A leaf as plain data. Credentials are not in it. */
-export interface LeafSpec {
-  readonly kind: "chat" | "embeddings"
-  /** Id of the dialect. */
-  readonly dialect: string
-  readonly provider: string
-  readonly model: string
-  /** Path at the provider. */
-  readonly endpoint: string
-  readonly key?: string
-  /** Headers that are not credentials. */
-  readonly headers?: Readonly<Record<string, string>>
-  /** Names of the headers that carry a credential; their values are given again when the route is loaded. */
-  readonly credentials?: ReadonlyArray<string>
-  /** Fields merged into every request body, below the request's own `extra`. */
-  readonly body?: Readonly<Record<string, Json>>
-}
+import type { Dialect } from "../dialect/codec.ts"
+import type { Leaf, LeafSpec } from "./node.ts"
 
 /** Makes the leaf of a spec. `headers` holds plain headers and credentials together. */
 export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, headers: Headers): Leaf<In, Out> => ({

@@ -7,9 +7,8 @@ import type * as Schedule from "effect/Schedule"
 import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
-import type { Reply, Usage } from "../dialect/codec.ts"
-import type { Streaming } from "../dialect/deltaDecoder.ts"
-import type { LeafSpec } from "./leaf.ts"
+import type { Json, Reply, Usage } from "../dialect/chat.ts"
+import type { Streaming } from "../dialect/delta.ts"
 
 /** What a leaf makes of an answer. */
 export interface Decoded<Out> {
@@ -152,4 +151,22 @@ export const rebuild = <In, Out, In2, Out2>(
     }
   }
   return go(node)
+}
+
+/** A leaf as plain data. Credentials are not in it. */
+export interface LeafSpec {
+  readonly kind: "chat" | "embeddings"
+  /** Id of the dialect. */
+  readonly dialect: string
+  readonly provider: string
+  readonly model: string
+  /** Path at the provider. */
+  readonly endpoint: string
+  readonly key?: string
+  /** Headers that are not credentials. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** Names of the headers that carry a credential; their values are given again when the route is loaded. */
+  readonly credentials?: ReadonlyArray<string>
+  /** Fields merged into every request body, below the request's own `extra`. */
+  readonly body?: Readonly<Record<string, Json>>
 }

@@ -19,7 +19,8 @@ import {
   providerHeaderAccepted
 } from "../data/headers.ts"
 import { isCredential, shownEndpoint, textOf } from "../data/secrets.ts"
-import { type Dialect, isFields, type Json } from "../dialect/codec.ts"
+import type { Json } from "../dialect/chat.ts"
+import { type Dialect, isFields } from "../dialect/codec.ts"
 import { dialectLeaf } from "./leaf.ts"
 import type { Leaf } from "./node.ts"
 

@@ -1,7 +1,4 @@
-/**
- * Provider slugs, catalogue authors, and which headers carry a credential.
- */
-import type { Model } from "../LocalGateway.ts"
+import type { Model } from "./options.ts"
 
 /** Every provider slug that AI Gateway knows. */
 export const knownSlugs: ReadonlyArray<string> = [

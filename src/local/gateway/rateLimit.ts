@@ -1,7 +1,4 @@
-/**
- * The gateway's own request limit, fixed or sliding window.
- */
-import type { GatewaySettings } from "../LocalGateway.ts"
+import type { GatewaySettings } from "./options.ts"
 
 export interface RateLimit {
   /** Counts a request, or refuses it. Refused requests do not count. */

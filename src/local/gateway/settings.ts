@@ -8,9 +8,9 @@ import { type GatewayError, invalid } from "../../GatewayError.ts"
 import { maxAttempts, maxCacheTtl, maxRetryDelay } from "../../GatewayOptions.ts"
 import { baseUrlAccepted, isBaseUrl } from "../../internal/data/baseUrl.ts"
 import { isHeaderValue } from "../../internal/data/headers.ts"
-import type { GatewaySettings, Model, Options } from "../LocalGateway.ts"
-import { type Allowed, hostname, isOrigin } from "../surface/browserGuard.ts"
 import * as Upstream from "../Upstream.ts"
+import { type Allowed, hostname, isOrigin } from "../wire/origins.ts"
+import type { GatewaySettings, Model, Options } from "./options.ts"
 import { defaultModels, knownSlugs } from "./providers.ts"
 
 /** One gateway with its defaults. */

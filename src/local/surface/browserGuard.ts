@@ -5,14 +5,8 @@
 import * as Result from "effect/Result"
 import { code, type Refusal, refuse } from "../wire/errors.ts"
 import type { HeaderMap } from "../wire/message.ts"
+import { type Allowed, hostname } from "../wire/origins.ts"
 import type { Answer } from "../wire/protocol.ts"
-
-/** Hosts and origins besides those of this machine. */
-export interface Allowed {
-  /** In the form that {@link hostname} returns. */
-  readonly hosts: ReadonlySet<string>
-  readonly origins: ReadonlySet<string>
-}
 
 /** The sender of a request, as far as its headers show. */
 export interface Caller {
@@ -26,25 +20,9 @@ export interface Caller {
 
 /** The host that the genuine Workers binding names in every request. */
 const bindingHost = "workers-binding.ai"
-
-/** The name or address of a `Host` header in its one normal form, without the port; `undefined` when it is malformed. */
-export const hostname = (host: string): string | undefined => {
-  // Accepts only what a browser can send: a URL parser would also take a user name, a path or a query.
-  if (!/^[^\s/?#@\\,*]+$/.test(host) || !URL.canParse(`http://${host}`)) return undefined
-  return new URL(`http://${host}`).hostname
-}
-
 /** Whether a normal host name is one of this machine's loopback interface. */
 const isLoopback = (name: string): boolean =>
   name === "localhost" || name === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(name)
-
-/** Whether a text is an origin as browsers send it. `null` does not count: every sandboxed page has it. */
-export const isOrigin = (text: string): boolean => {
-  if (!/^[a-z][a-z0-9+.-]*:\/\/[^\s/?#@\\,*]+$/.test(text) || !URL.canParse(text)) return false
-  const { origin, protocol } = new URL(text)
-  return protocol === "http:" || protocol === "https:" ? origin === text : true
-}
-
 const forbid = (message: string): Result.Result<never, Refusal> => Result.fail(refuse(403, code.forbidden, message))
 
 const isForeignSite = (site: string | undefined): boolean =>

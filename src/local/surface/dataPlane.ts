@@ -3,8 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type { Job, LegPlan } from "../gateway/job.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
-import { type Job, type LegPlan, run } from "../gateway/pipeline.ts"
+import { run } from "../gateway/pipeline.ts"
 import { fromUniversal, type LegInput, plan } from "../gateway/plan.ts"
 import type { Gateway } from "../gateway/settings.ts"
 import type { Core } from "../gateway/state.ts"

@@ -2,7 +2,7 @@
  * The model catalogue's search.
  */
 import * as Result from "effect/Result"
-import type { Model } from "../LocalGateway.ts"
+import type { Model } from "../gateway/options.ts"
 import { apiSuccess, badRequest, type Refusal } from "../wire/errors.ts"
 import type { Answer } from "../wire/protocol.ts"
 

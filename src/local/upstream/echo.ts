@@ -15,26 +15,12 @@ import { maxText, type StreamShape, shape } from "../wire/streamShape.ts"
 import { textStream } from "../wire/textStream.ts"
 import { asksForEvents, dialectOf, isEmbeddingModel, isRecord, wantsStream } from "./dialect.ts"
 import * as EchoStream from "./echoStream.ts"
+import type { Reply } from "./reply.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
   readonly dimensions: number
   readonly stream: StreamShape
-}
-
-/** Everything that a dialect needs to write one answer. */
-export interface Reply {
-  readonly id: string
-  readonly model: string
-  /** Made when it is asked for: the deltas of a stream need it not. */
-  readonly text: string
-  /** The text as the deltas of a stream. */
-  readonly pieces: Iterable<string>
-  /** Seconds since the epoch. */
-  readonly created: number
-  readonly promptTokens: number
-  readonly completionTokens: number
-  readonly includeUsage: boolean
 }
 
 /** A reply, and how much it is. */

@@ -1,8 +1,4 @@
-/**
- * Server-sent events of the echo upstream, one writer per dialect, made as they are asked for. Every stream has its
- * dialect's finish event.
- */
-import type { Reply } from "./echo.ts"
+import type { Reply } from "./reply.ts"
 
 /** Events without the blank line that ends each. */
 type Events = Iterable<string>

@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { baseUrlAccepted, isBaseUrl } from "../../internal/data/baseUrl.ts"
 import { trimSlashes } from "../../internal/data/trimSlashes.ts"
-import type { ProxyOptions } from "../Upstream.ts"
 import { insideAccepted, isInside } from "../wire/endpoints.ts"
 import { badRequest, dataPlaneError } from "../wire/errors.ts"
 import { type Handler, UpstreamFailure } from "../wire/protocol.ts"
@@ -78,4 +77,14 @@ export const handler = (options: ProxyOptions): Handler => {
       })
     )
   }
+}
+
+/** Options of {@link proxy}. */
+export interface ProxyOptions {
+  /** Absolute `http` or `https` URL; the endpoint is appended. `…/v1` followed by an endpoint `v1/…` is joined once. */
+  readonly baseUrl: string
+  /** Headers to add or replace, for example the real credential. */
+  readonly headers?: Readonly<Record<string, string | Redacted.Redacted<string>>> | undefined
+  /** Default: the global `fetch`. */
+  readonly fetch?: typeof globalThis.fetch | undefined
 }

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Chat from "../../../src/Chat.ts"
 import { anthropic, anthropicJsonTool } from "../../../src/internal/dialect/anthropicStream.ts"
-import type { Delta } from "../../../src/internal/dialect/deltaDecoder.ts"
+import type { Delta } from "../../../src/internal/dialect/delta.ts"
 import * as streams from "../../fixtures/streams/anthropic.ts"
 import { named, runText } from "../../fixtures/streams/drive.ts"
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Chat from "../../../src/Chat.ts"
-import type { Delta } from "../../../src/internal/dialect/deltaDecoder.ts"
+import type { Delta } from "../../../src/internal/dialect/delta.ts"
 import { openai, openaiCompatible } from "../../../src/internal/dialect/openaiStream.ts"
 import { data, doneMark, runText } from "../../fixtures/streams/drive.ts"
 import * as streams from "../../fixtures/streams/openai.ts"

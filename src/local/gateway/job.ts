@@ -1,0 +1,31 @@
+/**
+ * A request to the gateway, read and ready to run.
+ */
+import type * as Faults from "../upstream/faults.ts"
+import type { Refusal } from "../wire/errors.ts"
+import type { UpstreamRequest } from "../wire/protocol.ts"
+import type { RequestOptions } from "./requestOptions.ts"
+import type { Gateway } from "./settings.ts"
+
+/** One leg, ready to run. */
+export interface LegPlan {
+  readonly request: UpstreamRequest
+  readonly options: RequestOptions
+  /** Why this leg cannot be sent; it then counts as a leg that failed with this answer. */
+  readonly refusal: Refusal | undefined
+  /** Faults of this request alone; they come before any script. */
+  readonly faults: Faults.Queue | undefined
+  /** Whether the leg belongs to a dynamic route, whose answers name model and provider. */
+  readonly dynamic: boolean
+}
+
+/** A request, ready to run. */
+export interface Job {
+  /** `undefined`: Workers AI without a gateway: no log, no cache, no limits. */
+  readonly gateway: Gateway | undefined
+  readonly legs: readonly [LegPlan, ...ReadonlyArray<LegPlan>]
+  readonly requestType: "universal" | "provider" | "compat" | "run"
+  readonly userAgent: string | undefined
+  /** Whether the caller proved to be allowed. */
+  readonly authenticated: boolean
+}
