@@ -1,8 +1,8 @@
 /** Compares the cost of reading foreign text at one size and at sixteen times that size: a parser that starts again costs 256 times as much. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { metadataOf } from "../../src/local/gateway/headerValues.ts"
 import { isCredential, redactEndpoint } from "../../src/local/gateway/providers.ts"
-import { metadataOf } from "../../src/local/gateway/requestOptions.ts"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
 import * as Dialect from "../../src/local/upstream/dialect.ts"

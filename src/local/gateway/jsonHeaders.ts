@@ -8,15 +8,11 @@ import * as Faults from "../upstream/faults.ts"
 import { CurrentShare, jsonBytes, type Share } from "../wire/collect.ts"
 import { badRequest, type Refusal } from "../wire/errors.ts"
 import { parseJson } from "../wire/message.ts"
-import { decode as decodeShape, type StreamShape } from "../wire/streamShape.ts"
-import { type CustomCost, costAccepted, costOf, type Metadata, maxMetadata, metadataOf } from "./requestOptions.ts"
+import { decode as decodeShape, type StreamShape, streamHeader } from "../wire/streamShape.ts"
+import { type CustomCost, costAccepted, costOf, type Metadata, maxMetadata, metadataOf } from "./headerValues.ts"
 
 /** Header with a JSON array of faults for this request only. */
 export const faultsHeader = "cf-aig-local-faults"
-
-/** Header with the shape of the stream that an echo answers this request with. */
-export const streamHeader = "cf-aig-local-stream"
-
 /** Most values in the JSON of all headers of a request. Each distinct text counts once. */
 const maxValues = 100_000
 

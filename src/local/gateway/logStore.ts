@@ -2,7 +2,7 @@
  * Log entries of all gateways, in memory and bounded, with the search that the logs API offers.
  */
 import * as Bounded from "./bounded.ts"
-import type { Metadata } from "./requestOptions.ts"
+import type { Metadata } from "./headerValues.ts"
 
 /** One leg of one request. Names are those of the logs API. */
 export interface LogEntry {

@@ -6,18 +6,9 @@ import { headerValueAccepted, isHeaderValue } from "../../internal/data/headers.
 import { isRecord } from "../upstream/dialect.ts"
 import { badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import type { HeaderMap } from "../wire/message.ts"
+import type { CustomCost, Metadata } from "./headerValues.ts"
 import type { JsonHeaders } from "./jsonHeaders.ts"
 import type { Gateway } from "./settings.ts"
-
-/** Metadata as it is stored. */
-export type Metadata = Readonly<Record<string, string | number | boolean>>
-
-/** US dollars. */
-export interface CustomCost {
-  readonly perTokenIn: number
-  readonly perTokenOut: number
-  readonly total: number | undefined
-}
 
 /** What applies to one leg. */
 export interface RequestOptions {
@@ -49,9 +40,6 @@ const maxTtl = 30 * 24 * 60 * 60
 
 /** Longest event id, in characters. Every answer has it in a header. */
 const maxEventId = 4096
-/** Longest metadata as JSON, in characters. */
-export const maxMetadata = 16_384
-
 /** Header names of a leg's `config`. */
 export const configHeaders: Readonly<Record<string, string>> = {
   requestTimeout: "cf-aig-request-timeout",
@@ -96,33 +84,6 @@ export const fromBinding = (gateway: unknown): HeaderMap => ({
   ...translate(gateway, bindingHeaders),
   ...translate(isRecord(gateway) ? gateway["retries"] : undefined, bindingRetries)
 })
-
-/** At most five flat entries; one bad value drops them all, and reserved keys are not stored, as the service does. */
-export const metadataOf = (value: unknown): Metadata | null => {
-  if (!isRecord(value)) return null
-  const out = new Map<string, string | number | boolean>()
-  for (const [key, entry] of Object.entries(value)) {
-    if (typeof entry !== "string" && typeof entry !== "number" && typeof entry !== "boolean") return null
-    if (!key.startsWith("cf.") && out.size < 5) out.set(key, entry)
-  }
-  return out.size === 0 ? null : Object.fromEntries(out)
-}
-
-const amount = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u) && u >= 0
-
-/** What {@link costOf} accepts. */
-export const costAccepted =
-  "JSON with per_token_in, per_token_out, per_cache_read_token, per_cache_write_token or total_cost"
-
-export const costOf = (value: unknown): CustomCost | undefined => {
-  if (!isRecord(value)) return undefined
-  const known = ["per_token_in", "per_token_out", "per_cache_read_token", "per_cache_write_token", "total_cost"]
-  const entries = Object.entries(value)
-  if (entries.length === 0 || !entries.every(([name, cost]) => known.includes(name) && amount(cost))) return undefined
-  const cost = (name: string): number | undefined => (amount(value[name]) ? value[name] : undefined)
-  return { perTokenIn: cost("per_token_in") ?? 0, perTokenOut: cost("per_token_out") ?? 0, total: cost("total_cost") }
-}
-
 /** Reads single headers and remembers the first that is wrong. */
 const reader = (layers: ReadonlyArray<HeaderMap>) => {
   let problem: Refusal | undefined

@@ -131,3 +131,6 @@ export const shape = (text: string, { events, words = 1 }: StreamShape): Shaped 
     kept: text.length + source.length
   }
 }
+
+/** Header with the shape of the stream that an echo answers this request with. */
+export const streamHeader = "cf-aig-local-stream"
