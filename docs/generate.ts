@@ -49,7 +49,7 @@ const conditions = ({ message, name, shape, status, surface, word }: Classifier.
     ...(message === undefined ? [] : [`message ${code(message)}`])
   ].join("; ") || "anything else"
 
-const outcome = ({ reason, ...fields }: Classifier.Outcome): string => {
+const outcome = ({ reason, ...fields }: Classifier.RuleOutcome): string => {
   const values = Object.values(fields)
   return code(reason) + (values.length === 0 ? "" : ` (${values.join(", ")})`)
 }

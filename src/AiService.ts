@@ -20,11 +20,11 @@ import type { GatewayResponse } from "./GatewayResponse.ts"
 import { endedOf, type GatewayService, make as makeGateway } from "./GatewayService.ts"
 import {
   type AiBackend,
+  type AiTarget,
   defaultGateway,
   isPlain,
   isRunId,
   prepare,
-  type Target,
   targetOf
 } from "./internal/ai/backend.ts"
 import * as Binding from "./internal/ai/binding.ts"
@@ -38,8 +38,8 @@ import { answerAttributes } from "./internal/gateway/attributes.ts"
 import { checkId, checkMaxBytes } from "./internal/gateway/backend.ts"
 import { checkHttp } from "./internal/gateway/http.ts"
 import { failure } from "./internal/gateway/respond.ts"
-import { pulled } from "./internal/hotpath/pullStream.ts"
-import { type Annotate, traced } from "./internal/hotpath/span.ts"
+import { fromPuller } from "./internal/hotpath/pullStream.ts"
+import { type Annotate, withSpan } from "./internal/hotpath/span.ts"
 import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
 import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
@@ -164,7 +164,7 @@ const modelFromWire = (wire: unknown): Model | undefined => {
 
 const isPage = (n: number | undefined): boolean => n === undefined || (Number.isInteger(n) && n >= 1)
 
-const startedOf = (target: Target, { eventId, gateway }: RunOptions): LogTrail.Started => ({
+const startedOf = (target: AiTarget, { eventId, gateway }: RunOptions): LogTrail.Started => ({
   target: `${gateway === undefined ? "" : `${gateway}:`}${target.provider}/${target.model}`,
   provider: target.provider,
   model: target.model,
@@ -202,7 +202,7 @@ const make = (backend: AiBackend) =>
       return response
     })
     const run: AiService["Service"]["run"] = (model, input, options = {}) =>
-      traced("AiService.run", (annotate) => runUntraced(model, input, options, annotate))
+      withSpan("AiService.run", (annotate) => runUntraced(model, input, options, annotate))
 
     const models = Effect.fn("AiService.models")(function* (query: ModelsQuery = {}) {
       for (const field of ["page", "perPage"] as const) {
@@ -345,7 +345,7 @@ const openStream = Effect.fnUntraced(function* (
     if (Exit.isFailure(exit) || exit.value === undefined) end(exit)
     return Effect.void
   })
-  return pulled(() => ({ next, cancel: Effect.void }))
+  return fromPuller(() => ({ next, cancel: Effect.void }))
 })
 
 /** Options of {@link layerHttp}. */

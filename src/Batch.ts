@@ -21,9 +21,9 @@ import type * as GatewayOptions from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
 import { limited } from "./internal/batch/admission.ts"
 import * as Engine from "./internal/batch/engine.ts"
-import type { Plan, Engine as Running } from "./internal/batch/job.ts"
+import type { EngineOptions, Engine as Running } from "./internal/batch/job.ts"
 import { Ledger } from "./internal/batch/ledger.ts"
-import { type Facts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
+import { type AnswerFacts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
 import type { Result } from "./internal/batch/result.ts"
 import type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 import { defined } from "./internal/data/defined.ts"
@@ -33,7 +33,7 @@ import * as Limiter from "./Limiter.ts"
 import * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
 
-export type { Facts, InDoubt, ValueCodec } from "./internal/batch/record.ts"
+export type { AnswerFacts, InDoubt, ValueCodec } from "./internal/batch/record.ts"
 export type { DeadLetter, DoneBefore, Result, Success } from "./internal/batch/result.ts"
 export type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 
@@ -127,7 +127,7 @@ export interface Options<Item, In, Out> {
   /** As in `Router.run`. With `limits` it is `"client"`. */
   readonly execution?: Router.Execution | undefined
   /** What an answer cost, in US dollars, for the summary. Default: not known. */
-  readonly cost?: ((answer: Facts) => number | undefined) | undefined
+  readonly cost?: ((answer: AnswerFacts) => number | undefined) | undefined
 }
 
 /** What a job has come to so far. Counts are of this run, unless they say otherwise. */
@@ -327,7 +327,7 @@ const limitedRouter = (router: Router.Router["Service"], limiter: Limiter.Limite
   )
 
 /** Runs one item. */
-type RunItem<Item, Out> = Plan<Item, Out, never, never>["run"]
+type RunItem<Item, Out> = EngineOptions<Item, Out, never, never>["run"]
 
 const runItem = <Item, In, Out>(
   options: Options<Item, In, Out>,

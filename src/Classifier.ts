@@ -9,11 +9,11 @@
 import * as GatewayError from "./GatewayError.ts"
 import { decode, type ErrorBody, isFailure } from "./internal/classifier/errorBody.ts"
 import { waitHint } from "./internal/classifier/retryAfter.ts"
-import { type Match, type Outcome, type Rule, rules as table } from "./internal/classifier/rules.ts"
+import { type Match, type Rule, type RuleOutcome, rules as table } from "./internal/classifier/rules.ts"
 import { defined } from "./internal/data/defined.ts"
 import { scrub } from "./internal/data/secrets.ts"
 
-export type { Match, Outcome, Rule, Statuses } from "./internal/classifier/rules.ts"
+export type { Match, Rule, RuleOutcome, Statuses } from "./internal/classifier/rules.ts"
 
 /** Date of the rule data, `YYYY-MM-DD`. */
 export const version = "2026-11-21"
@@ -132,7 +132,7 @@ const clear = (text: string, secrets: ReadonlyArray<string>): string => {
     : scrubbed
 }
 
-const build = (outcome: Outcome, input: FailureInput, subject: Subject): GatewayError.Reason => {
+const build = (outcome: RuleOutcome, input: FailureInput, subject: Subject): GatewayError.Reason => {
   const { body } = subject
   const clean = (text: string | undefined, max: number) =>
     text === undefined || text === "" ? undefined : clear(text, input.secrets ?? []).slice(0, max)

@@ -7,7 +7,7 @@
  */
 import * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import { defined, type Making } from "./internal/data/defined.ts"
+import { defined, type Mutable } from "./internal/data/defined.ts"
 import { isWhole } from "./internal/data/headers.ts"
 import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/data/json.ts"
 
@@ -112,7 +112,7 @@ export const fromWire = (wire: unknown): GatewayLog | undefined => {
   if (!isRecord(wire)) return undefined
   const { id, ...extra } = wire
   if (typeof id !== "string") return undefined
-  const fields: Partial<Making<Fields>> = {}
+  const fields: Partial<Mutable<Fields>> = {}
   const read = <Name extends keyof Fields>(name: Name): void => {
     const field = wireName(name)
     const value: Fields[Name] | undefined = readers[name](wire[field])

@@ -391,7 +391,7 @@ export const toLeg = (options: GatewayOptions): LegOptions => Encoding.toLeg(opt
 export const fromLeg = (leg: LegOptions): Effect.Effect<GatewayOptions, GatewayError> =>
   decode("GatewayOptions.fromLeg", Encoding.fromLeg(leg))
 
-const decode = (method: string, decoded: Encoding.Decoded): Effect.Effect<GatewayOptions, GatewayError> => {
+const decode = (method: string, decoded: Encoding.DecodedOptions): Effect.Effect<GatewayOptions, GatewayError> => {
   const [problem] = decoded.problems
   return problem === undefined
     ? makeFor(method, decoded.input)

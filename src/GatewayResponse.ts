@@ -13,8 +13,8 @@ import { isRecord, parseJson } from "./internal/data/json.ts"
 import { scrub } from "./internal/data/secrets.ts"
 import type { Delta, DeltaDecoder } from "./internal/dialect/delta.ts"
 import { makePump, unlimited } from "./internal/dialect/deltaPump.ts"
-import { pulled } from "./internal/hotpath/pullStream.ts"
-import type { Answer, Body } from "./internal/transport/body.ts"
+import { fromPuller } from "./internal/hotpath/pullStream.ts"
+import type { Body, RawResponse } from "./internal/transport/body.ts"
 import { makeFeed, oversized, type ServerEvent } from "./internal/transport/sse.ts"
 
 /**
@@ -132,7 +132,7 @@ export class GatewayResponse {
   #bytes: Effect.Effect<Uint8Array, GatewayError> | undefined
   #taken: Form | undefined
 
-  constructor(answer: Answer, options: ResponseOptions) {
+  constructor(answer: RawResponse, options: ResponseOptions) {
     this.status = answer.status
     this.headers = answer.headers
     this.meta = metaFromHeaders(answer.headers)
@@ -305,7 +305,7 @@ export const toWeb = (self: GatewayResponse): Response => self.web()
  * dialect knows.
  */
 export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayError> =>
-  pulled(() => {
+  fromPuller(() => {
     const { cancel, read } = self.reader()
     return { cancel, next: Effect.map(read, (chunk) => (chunk === undefined ? undefined : [chunk])) }
   })
@@ -315,7 +315,7 @@ export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayE
  * an event of more than `maxBytes` characters is an `InvalidResponse`.
  */
 export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, GatewayError> =>
-  pulled(() => {
+  fromPuller(() => {
     const { cancel, read } = self.reader()
     const feed = makeFeed(self.maxBytes)
     let ended = false
@@ -336,7 +336,7 @@ export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, Gatewa
  * and an end without a finish are failures. `Router.stream` adds fallbacks, time limits and records to this.
  */
 export const deltas = (self: GatewayResponse, decoder: DeltaDecoder): Stream.Stream<Delta, GatewayError> =>
-  pulled(() => {
+  fromPuller(() => {
     const { cancel, next } = makePump(self, decoder)
     return { cancel, next: next(unlimited) }
   })

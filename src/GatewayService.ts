@@ -31,7 +31,7 @@ import {
 } from "./internal/gateway/backend.ts"
 import * as Binding from "./internal/gateway/binding.ts"
 import * as Http from "./internal/gateway/http.ts"
-import { operation, traced } from "./internal/hotpath/span.ts"
+import { operation, withSpan } from "./internal/hotpath/span.ts"
 import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
 import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
@@ -183,7 +183,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
 
     const method = "GatewayService.run"
     const run: GatewayService["Service"]["run"] = (request, { record, ...input } = {}) =>
-      traced(method, (annotate) =>
+      withSpan(method, (annotate) =>
         Effect.flatMap(UniversalRequest.makeFor(method, isLegs(request) ? request : [request]), (legs) => {
           const refused = refusal(method, GatewayOptions.problems(input))
           if (refused !== undefined) return refused

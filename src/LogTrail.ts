@@ -14,7 +14,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { Attempt, GatewayError } from "./GatewayError.ts"
-import { defined, type Making } from "./internal/data/defined.ts"
+import { defined, type Mutable } from "./internal/data/defined.ts"
 import { shownEndpoint } from "./internal/data/secrets.ts"
 
 export type { Attempt } from "./GatewayError.ts"
@@ -129,7 +129,7 @@ class Begun implements Running {
   end(exit: Exit.Exit<unknown, unknown>, ended: Ended): void {
     const { clock, slot, started, startedAt } = this
     if (slot.attempt !== undefined) return
-    const attempt: Making<Attempt> = {
+    const attempt: Mutable<Attempt> = {
       target: ended.target ?? started.target,
       provider: ended.provider ?? started.provider,
       endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),

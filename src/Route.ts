@@ -27,7 +27,7 @@ import * as Compile from "./internal/route/compile.ts"
 import * as Json from "./internal/route/json.ts"
 import * as JsonRead from "./internal/route/jsonReader.ts"
 import {
-  type Decoded,
+  type DecodedAnswer,
   type FallbackOn,
   type Leaf,
   type Node,
@@ -144,7 +144,7 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
       Result.succeed({ endpoint: typeof endpoint === "string" ? endpoint : endpoint(input), query: query(input) }),
     decode: (body) =>
       Result.mapBoth(decode(body), {
-        onSuccess: (value): Decoded<Out> => ({ value }),
+        onSuccess: (value): DecodedAnswer<Out> => ({ value }),
         // Schema's messages say what was expected and where; they do not print the value.
         onFailure: (error) => ({
           field: "body",

@@ -14,12 +14,12 @@ import { type Attempt, type GatewayError, invalid } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
 import { GatewayService } from "./GatewayService.ts"
-import { defined, type Making } from "./internal/data/defined.ts"
+import { defined, type Mutable } from "./internal/data/defined.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
 import { either } from "./internal/hotpath/failure.ts"
-import { pulled } from "./internal/hotpath/pullStream.ts"
-import { type Annotate, traced } from "./internal/hotpath/span.ts"
+import { fromPuller } from "./internal/hotpath/pullStream.ts"
+import { type Annotate, withSpan } from "./internal/hotpath/span.ts"
 import { type Target, targetsOf } from "./internal/route/plan.ts"
 import { type Answered, attempt, type Run } from "./internal/router/attempt.ts"
 import { executeClient } from "./internal/router/client.ts"
@@ -28,10 +28,10 @@ import { logRecovery, prepare, withAttempts } from "./internal/router/prepare.ts
 import {
   askStream,
   buildStream,
+  type CommittedStream,
   hold,
   limitLegs,
   method,
-  type Opened,
   ofStream,
   streamAttempt,
   unableToStream
@@ -125,7 +125,7 @@ const routed = <Out>(
   execution: "client" | "gateway"
 ): Routed<Out> => {
   const { cacheStatus, logId } = response.meta
-  const out: Making<Routed<Out>> = { value, target, provider, eventId, execution, attempts }
+  const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts }
   if (model !== undefined) out.model = model
   if (usage !== undefined) out.usage = usage
   if (logId !== undefined) out.logId = logId
@@ -144,7 +144,7 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
       input: In,
       runOptions: RunOptions = {}
     ): Effect.Effect<Routed<Out>, GatewayError> =>
-      traced("Router.run", (annotate) =>
+      withSpan("Router.run", (annotate) =>
         Effect.flatMap(
           prepare(gateway.run, route, input, { ...runOptions, execution: runOptions.execution ?? ownExecution }),
           ({ compiled, plan, run }) => {
@@ -260,7 +260,7 @@ export const open = <In, Out>(
           if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
           const compiled = limited.success
           const run = { ...prepared.run, held }
-          const executed: Effect.Effect<Opened, GatewayError> =
+          const executed: Effect.Effect<CommittedStream, GatewayError> =
             compiled === undefined
               ? executeClient(run, plan, (target: Target<In, Out>, remaining) => streamAttempt(run, target, remaining))
               : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
@@ -279,7 +279,7 @@ export const open = <In, Out>(
           })
           const current = () => running.progress().opened
           const streamed: Streamed = {
-            deltas: pulled(running.deltas),
+            deltas: fromPuller(running.deltas),
             target: () => current().target.key,
             provider: () => current().response.meta.provider ?? current().target.leaf.provider,
             logId: () => current().response.meta.logId,
@@ -307,7 +307,7 @@ export const open = <In, Out>(
           return streamed
         })
       )
-    return traced("Router.open", opening)
+    return withSpan("Router.open", opening)
   })
 
 /**

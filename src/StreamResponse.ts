@@ -20,7 +20,13 @@ import { headerValueAccepted, isHeaderName, isHeaderValue } from "./internal/dat
 import type { Delta } from "./internal/dialect/delta.ts"
 import { failureResponse, failureStatus, leftResponse } from "./internal/server/failureResponse.ts"
 import { passedHeaders } from "./internal/server/responseHeaders.ts"
-import { type Ending, type Facts, type Served, type Source, serve } from "./internal/server/serveDeltas.ts"
+import {
+  type DeltaSource,
+  type Served,
+  type ServedEnding,
+  type ServedFacts,
+  serve
+} from "./internal/server/serveDeltas.ts"
 import type * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
 
@@ -34,7 +40,7 @@ import * as Router from "./Router.ts"
 export type Format = "deltas" | "openai"
 
 /** How a response ended, and what is known of it: what `Router.StreamSummary` has, as far as it came. */
-export interface Summary extends Facts, Ending {}
+export interface Summary extends ServedFacts, ServedEnding {}
 
 /** Options of every streamed response. A wrong one is a defect: a `GatewayError` that names the field. */
 export interface Options<R = never> {
@@ -118,7 +124,7 @@ const failed = (error: GatewayError, { format, headers = {} }: Pick<Options, "fo
 
 const respond = <R, R2>(
   method: string,
-  open: Effect.Effect<Source<R>, GatewayError, R | Scope.Scope>,
+  open: Effect.Effect<DeltaSource<R>, GatewayError, R | Scope.Scope>,
   options: DeltasOptions<R2>
 ): Effect.Effect<Response, never, Exclude<R, Scope.Scope> | R2> => {
   const problem = problemOf(options)
@@ -171,7 +177,7 @@ export const fromDeltas = <R, R2 = never>(
 ): Effect.Effect<Response, never, Exclude<R, Scope.Scope> | R2> =>
   respond(
     "StreamResponse.fromDeltas",
-    Effect.succeed<Source<R>>({ deltas: stream, logId: options.logId, facts: undefined }),
+    Effect.succeed<DeltaSource<R>>({ deltas: stream, logId: options.logId, facts: undefined }),
     options
   )
 
@@ -214,7 +220,7 @@ export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
     const { allow, execution, options: gatewayOptions, ...rest } = options
     const open = Effect.map(
       Router.open(route, input, { allow, execution, options: gatewayOptions }),
-      ({ deltas, logId, summary }): Source<Router.Router> => ({ deltas, logId: logId(), facts: summary })
+      ({ deltas, logId, summary }): DeltaSource<Router.Router> => ({ deltas, logId: logId(), facts: summary })
     )
     return respond("StreamResponse.fromRoute", open, rest)
   }

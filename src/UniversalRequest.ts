@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import type { Making } from "./internal/data/defined.ts"
+import type { Mutable } from "./internal/data/defined.ts"
 import {
   headerValueAccepted,
   isHeaderName,
@@ -128,7 +128,7 @@ export const makeFor = (
       return Effect.fail(invalid(method, `legs[${out.length}]${field}`, accepted))
     }
     const { config, endpoint, headers, provider, query } = leg
-    const made: Making<Leg> = { provider, endpoint, headers: { ...headers }, query }
+    const made: Mutable<Leg> = { provider, endpoint, headers: { ...headers }, query }
     if (config) made.config = { ...config }
     out.push(made)
   }

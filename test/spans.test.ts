@@ -152,7 +152,7 @@ describe("spans", () => {
         const inner = TestClock.adjust("1 second")
         const ours = yield* asked(
           within,
-          Traced.traced("one", (annotate) => {
+          Traced.withSpan("one", (annotate) => {
             annotate?.({ answer: 42 })
             return Effect.withSpan(inner, "two")
           })

@@ -25,7 +25,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Json } from "../BatchJournal.ts"
 import { GatewayError, Unknown } from "../GatewayError.ts"
-import { type Facts, records } from "../internal/batch/record.ts"
+import { type AnswerFacts, records } from "../internal/batch/record.ts"
 import { batched } from "./batched.ts"
 import { ClusterError, fromJournal, fromSql, isRefusedValue } from "./error.ts"
 import { read } from "./outcome.ts"
@@ -60,13 +60,13 @@ export interface Claim {
 }
 
 /** How an item ended. */
-export interface Ending {
+export interface ClaimEnding {
   readonly kind: "done" | "dead"
   readonly record: Json
 }
 
 /** What is to be done with a claim. */
-export type Standing =
+export type ClaimStanding =
   | { readonly _tag: "run"; readonly claim: Claim }
   /** To be run when {@link Claims.alone} says so. */
   | { readonly _tag: "suspect"; readonly claim: Claim }
@@ -81,7 +81,7 @@ export interface Options {
   readonly lease: number
   /** How long an end is tried to be written, in milliseconds. */
   readonly patience: number
-  readonly cost: (facts: Facts) => number | undefined
+  readonly cost: (facts: AnswerFacts) => number | undefined
 }
 
 interface Held {
@@ -104,7 +104,7 @@ interface Row {
 
 interface Ended {
   readonly held: Held
-  readonly ending: Ending
+  readonly ending: ClaimEnding
   /** The record as JSON text. */
   readonly text: string
 }
@@ -135,13 +135,13 @@ const refusedEnd = new GatewayError({
 
 export interface Claims {
   /** Waits for an item. Interruptible while it waits; what is claimed is then given back. */
-  readonly take: Effect.Effect<Standing, ClusterError>
+  readonly take: Effect.Effect<ClaimStanding, ClusterError>
   /** Waits until a suspect may run, which is then the only one of this worker. */
   readonly alone: (key: string) => Effect.Effect<void>
   /** Writes down that an item is about to be sent. */
   readonly sent: (key: string, eventId: string) => Effect.Effect<void, ClusterError>
   /** Ends an item, in one transaction. */
-  readonly end: (key: string, ending: Ending) => Effect.Effect<void, ClusterError>
+  readonly end: (key: string, ending: ClaimEnding) => Effect.Effect<void, ClusterError>
   /** The job is finished: nothing can be claimed any more, so the end need not wait for what might be. */
   readonly finish: Effect.Effect<void>
   /** Forgets what has long been done. */
@@ -239,7 +239,7 @@ export const make = Effect.fnUntraced(function* (
     const isPoison = row.sends >= maxAttempts || taken.attempts > maxAttempts * claimsPerSend
     const isSuspect = !isPoison && row.sends >= suspectFrom
     held.set(claim.key, { claim, queueId: taken.id, scope, isAlone: false, sent: false })
-    const out: Standing =
+    const out: ClaimStanding =
       element === undefined
         ? { _tag: "unreadable", claim }
         : isPoison

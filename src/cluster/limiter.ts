@@ -69,7 +69,7 @@ interface KeyState {
   wait: number
 }
 
-interface Answer {
+interface LimiterAnswer {
   readonly admitted: number
   readonly slot: number
   readonly wait: number
@@ -119,9 +119,9 @@ export const make = Effect.fnUntraced(function* (
     key: string,
     settled: ReadonlyArray<Settled>,
     asked: ReadonlyArray<Waiter>
-  ): Effect.Effect<Answer, SqlError> =>
+  ): Effect.Effect<LimiterAnswer, SqlError> =>
     Effect.map(
-      sql<Answer>`
+      sql<LimiterAnswer>`
         SELECT admitted, slot_number AS slot, wait, requests_used AS requests, tokens_used AS tokens
         FROM gateway_batch_rate(
           ${key}, ${JSON.stringify(settled)}::json,

@@ -4,11 +4,11 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { Json } from "../BatchJournal.ts"
-import { Facts } from "../internal/batch/record.ts"
+import { AnswerFacts } from "../internal/batch/record.ts"
 
 const Attempts = Schema.Array(Schema.Unknown)
 const decodeDone = Schema.decodeUnknownOption(
-  Schema.Struct({ facts: Facts, attempts: Attempts, latency: Schema.Number })
+  Schema.Struct({ facts: AnswerFacts, attempts: Attempts, latency: Schema.Number })
 )
 const decodeDead = Schema.decodeUnknownOption(
   Schema.Struct({
@@ -20,9 +20,9 @@ const decodeDead = Schema.decodeUnknownOption(
   })
 )
 
-export interface Outcome {
+export interface ClusterOutcome {
   /** Of a success. */
-  readonly facts: Facts | undefined
+  readonly facts: AnswerFacts | undefined
   /** Of a dead letter. */
   readonly reason: string | undefined
   readonly requests: number
@@ -33,7 +33,7 @@ export interface Outcome {
   readonly latency: number
 }
 
-export const read = (record: Json): Outcome => {
+export const read = (record: Json): ClusterOutcome => {
   const done = Option.getOrUndefined(decodeDone(record))
   const dead = done === undefined ? Option.getOrUndefined(decodeDead(record)) : undefined
   return {

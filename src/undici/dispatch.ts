@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason } from "../GatewayError.ts"
 import { joinBytes } from "../internal/data/bytes.ts"
 import { arrival } from "../internal/hotpath/eventLoopTurn.ts"
-import { type Answer, type Body, bodyFailure, textOf, tooLarge, webOf } from "../internal/transport/body.ts"
+import { type Body, bodyFailure, type RawResponse, textOf, tooLarge, webOf } from "../internal/transport/body.ts"
 import { acceptEncoding, decoded } from "../internal/transport/decompressed.ts"
 import {
   isRedirect,
@@ -183,10 +183,11 @@ const isTooLarge = (cause: unknown): boolean =>
 /** Makes a sender of a dispatcher. It follows no redirects, and has no timeouts of its own: those are the route's. */
 export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
   resending((request, resent) =>
-    Effect.callback<Answer, Reason>((resumeNow) => {
+    Effect.callback<RawResponse, Reason>((resumeNow) => {
       // Not from inside of undici's parser, which cannot be entered again: who is woken may read another body, or send.
       const goOn = arrival()
-      const resume = (exit: Effect.Effect<Answer, Reason>): void => queueMicrotask(() => goOn(() => resumeNow(exit)))
+      const resume = (exit: Effect.Effect<RawResponse, Reason>): void =>
+        queueMicrotask(() => goOn(() => resumeNow(exit)))
       const { origin, pathname, search } = new URL(request.url)
       let controller: Controller | undefined
       let incoming: Incoming | undefined

@@ -12,7 +12,7 @@ import * as TestClock from "effect/testing/TestClock"
 import type { DeadLetter, Success } from "../../src/Batch.ts"
 import type * as Chat from "../../src/Chat.ts"
 import { csv } from "../../src/cli/input/csv.ts"
-import type { Entry, MakeParser } from "../../src/cli/input/entry.ts"
+import type { InputEntry, MakeParser } from "../../src/cli/input/entry.ts"
 import { estimated, plain } from "../../src/cli/input/entry.ts"
 import * as Input from "../../src/cli/input/input.ts"
 import { LineSplitter } from "../../src/cli/input/lines.ts"
@@ -38,7 +38,7 @@ const split = (bytes: Uint8Array, pieceBytes: number, maxBytes?: number) => {
 }
 
 const parse = <A>(makeParser: MakeParser<A>, text: string) => {
-  const entries: Array<Entry<A>> = []
+  const entries: Array<InputEntry<A>> = []
   const parser = makeParser((entry) => void entries.push(entry))
   const splitter = new LineSplitter(parser.onLine)
   splitter.feed(Buffer.from(text))

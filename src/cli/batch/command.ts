@@ -20,7 +20,7 @@ import { CliFailure } from "../shared/failure.ts"
 import * as Gateway from "../shared/gateway.ts"
 import { modest } from "../shared/memory.ts"
 import * as RouteFile from "../shared/route.ts"
-import { type Plan, run, type Settings } from "./run.ts"
+import { type BatchPlan, type BatchSettings, run } from "./run.ts"
 
 /** Items at once unless `--concurrency` says otherwise. */
 export const defaultConcurrency = 16
@@ -146,9 +146,9 @@ export const deadlineOf = (text: Option.Option<string>): Effect.Effect<Duration.
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex")
 
 const chatPlan = (
-  format: Input.Format,
+  format: Input.InputFormat,
   route: Route.Route<Chat.Input, Chat.Reply>
-): Plan<Chat.Request, Chat.Reply> => ({
+): BatchPlan<Chat.Request, Chat.Reply> => ({
   reader: Input.readers[format],
   route,
   value: Batch.withoutRaw(Chat.ReplySchema),
@@ -158,7 +158,9 @@ const chatPlan = (
   fingerprint: { route: sha256(RouteFile.textOf(route)), format }
 })
 
-const passPlan = (route: Route.Route<OpenAi.Passed, OpenAi.Answered>): Plan<OpenAi.Passed, OpenAi.Answered> => ({
+const passPlan = (
+  route: Route.Route<OpenAi.PassThrough, OpenAi.AnsweredLine>
+): BatchPlan<OpenAi.PassThrough, OpenAi.AnsweredLine> => ({
   reader: OpenAi.passing,
   route,
   value: OpenAi.answered,
@@ -198,7 +200,7 @@ export const batch = Command.make(
     if (route === undefined && format !== "openai") {
       return yield* refuse("--route", "the path of a route file; only OpenAI batch files name their models themselves")
     }
-    const settings: Settings = {
+    const settings: BatchSettings = {
       // Whoever wants all lines to be good has them looked at before the first is sent.
       source: strict && !opened.source.isFile ? yield* spooled(opened.source) : opened.source,
       output,

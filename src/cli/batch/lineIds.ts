@@ -6,7 +6,7 @@ import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
 import { IdIndex, NumberColumn } from "../../internal/data/idIndex.ts"
 import * as Segments from "../../journal/segments.ts"
-import { type Entry, isLineId, type Reader } from "../input/entry.ts"
+import { type EntryReader, type InputEntry, isLineId } from "../input/entry.ts"
 import * as Input from "../input/input.ts"
 import type { Source } from "../input/source.ts"
 import type { Before } from "../output/output.ts"
@@ -49,7 +49,7 @@ const remembered = async (folder: string, hash: string): Promise<Remembered | un
 /** Input of {@link check}. */
 export interface Given {
   readonly source: Source
-  readonly reader: Reader<unknown>
+  readonly reader: EntryReader<unknown>
   /** SHA-256 of the input, in hex. */
   readonly hash: string
   readonly journal: string
@@ -101,7 +101,7 @@ export const check = Effect.fnUntraced(function* ({
   })
 })
 
-const digest = (entry: Entry<unknown>): string =>
+const digest = (entry: InputEntry<unknown>): string =>
   createHash("sha256")
     .update(entry._tag === "Item" ? JSON.stringify(entry.input) : entry.problem)
     .digest("hex")
@@ -110,5 +110,5 @@ const digest = (entry: Entry<unknown>): string =>
 /**
  * Adds a digest of its content to the name of an entry without an id: for inputs that are read once, which a journal cannot tell apart.
  */
-export const byContent = <A>(entry: Entry<A>): Entry<A> =>
+export const byContent = <A>(entry: InputEntry<A>): InputEntry<A> =>
   entry.unnamed === true ? { ...entry, id: `${entry.id}-${digest(entry)}` } : entry

@@ -23,11 +23,11 @@ import * as FileJournal from "../../journal/FileJournal.ts"
 import type * as Limiter from "../../Limiter.ts"
 import * as Route from "../../Route.ts"
 import type * as Router from "../../Router.ts"
-import type { Entry, Reader } from "../input/entry.ts"
+import type { EntryReader, InputEntry } from "../input/entry.ts"
 import * as Input from "../input/input.ts"
 import { identityAt, identityOf, type Source } from "../input/source.ts"
 import * as Output from "../output/output.ts"
-import { type Format, problemOf } from "../output/resultLine.ts"
+import { type OutputFormat, problemOf } from "../output/resultLine.ts"
 import { hold, holdFile, redirected } from "../output/writerLock.ts"
 import { Recorder } from "../report/data.ts"
 import * as Progress from "../report/progress.ts"
@@ -39,11 +39,11 @@ import { inStages } from "../shared/signals.ts"
 import * as LineIds from "./lineIds.ts"
 
 /** What the format of the input decides. */
-export interface Plan<In, Out> {
-  readonly reader: Reader<In>
+export interface BatchPlan<In, Out> {
+  readonly reader: EntryReader<In>
   readonly route: Route.Route<In, Out>
   readonly value: Batch.ValueCodec<Out>
-  readonly format: Format<Out>
+  readonly format: OutputFormat<Out>
   /** Stands for the request of a malformed line, which is never sent: this very value. */
   readonly blank: In
   /** Tokens that a request will use, at most. */
@@ -53,7 +53,7 @@ export interface Plan<In, Out> {
 }
 
 /** What was asked for. */
-export interface Settings {
+export interface BatchSettings {
   readonly source: Source
   readonly output: string
   /** Default: beside an output file. */
@@ -189,7 +189,7 @@ const hasJournal = (path: string): Effect.Effect<boolean, CliFailure> =>
 
 /** What is known about the places of a job before anything is written. */
 interface Places {
-  readonly output: Output.Place
+  readonly output: Output.OutputPosition
   /** By default beside an output file. */
   readonly journal: string | undefined
   /** The journal has been written to. */
@@ -209,7 +209,7 @@ const filesIn = async (folder: string): Promise<ReadonlyArray<string>> => {
 }
 
 /** Locks the files that a run writes, and returns what locks an output file that it makes later. The journal has a lock of its own. */
-const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, source }: Settings) {
+const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, source }: BatchSettings) {
   const own = journal ?? (output === "-" ? undefined : `${output}.journal`)
   const purpose = `batch ${source.name}${own === undefined ? "" : `, journal ${resolve(own)}`}`
   const path = output === "-" ? yield* redirected : output
@@ -226,9 +226,9 @@ const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, sourc
 })
 
 /** Checks what can be checked without reading the input. */
-const checkPlaces = Effect.fnUntraced(function* (settings: Settings): Effect.fn.Return<Places, CliFailure> {
+const checkPlaces = Effect.fnUntraced(function* (settings: BatchSettings): Effect.fn.Return<Places, CliFailure> {
   const { force, output, report, source } = settings
-  const place: Output.Place = output === "-" ? { _tag: "device" } : yield* Output.placeOf(output)
+  const place: Output.OutputPosition = output === "-" ? { _tag: "device" } : yield* Output.placeOf(output)
   const identity = place._tag === "file" ? place.identity : output === "-" ? identityAt(1) : undefined
   if (identity !== undefined && identity === source.identity) {
     return yield* samePlace("the output", output, "input")
@@ -308,8 +308,8 @@ const withKept = (summary: Batch.Summary, { lost, lostFailed, outdated }: Output
 
 /** Runs a job. Fails with `CliFailure` for what is refused before anything is written, and with `NotAllDone` when all has been said. */
 export const run = Effect.fnUntraced(function* <In, Out>(
-  plan: Plan<In, Out>,
-  settings: Settings,
+  plan: BatchPlan<In, Out>,
+  settings: BatchSettings,
   gateway: Context.Context<Router.Router>
 ) {
   const { output } = settings
@@ -348,7 +348,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     })
   }
 
-  const options = (anew: () => boolean): Batch.Options<Entry<In>, In, Out> => ({
+  const options = (anew: () => boolean): Batch.Options<InputEntry<In>, In, Out> => ({
     route: (entry) =>
       entry._tag === "Item"
         ? plan.route
@@ -497,7 +497,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     const dead = summary.deadLetters + summary.replayed.deadLetters
     const exitCodeOf = (problem: Failure | undefined): number =>
       interrupted ? 130 : problem instanceof CliFailure ? 2 : problem !== undefined || dead > 0 ? 1 : 0
-    const said: Summary.Run = {
+    const said: Summary.SummarizedRun = {
       summary,
       exitCode: exitCodeOf(problem),
       output: output === "-" ? "standard output" : output,

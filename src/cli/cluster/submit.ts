@@ -55,14 +55,14 @@ const flags = {
 const hint = "what was submitted is kept: run the same command again for the rest"
 
 /** Ids are kept as text in the database, which takes not all that a file may hold. */
-const stored = (entry: Input.Entry<Chat.Request>): Input.Entry<Chat.Request> => {
+const stored = (entry: Input.InputEntry<Chat.Request>): Input.InputEntry<Chat.Request> => {
   if (isId(entry.id)) return entry
   const problem =
     entry._tag === "Malformed" ? entry.problem : "id: expected a text without U+0000 and halves of surrogate pairs"
   return malformedLine(entry.line, problem)
 }
 
-const submissionOf = (given: Input.Entry<Chat.Request>): Cluster.Submission<Chat.Request> => {
+const submissionOf = (given: Input.InputEntry<Chat.Request>): Cluster.Submission<Chat.Request> => {
   // A job accepts any number of files, and line numbers repeat between them.
   const entry = stored(given._tag === "Item" ? byContent(given) : given)
   if (entry._tag === "Item") return { id: entry.id, input: entry.input }

@@ -8,13 +8,13 @@ import * as Result from "effect/Result"
 import type * as Chat from "../../Chat.ts"
 import {
   conversation,
-  type Entry,
+  type EntryReader,
+  type InputEntry,
   idOf,
   type MakeParser,
   type Malformed,
   malformedLine,
   type Parser,
-  type Reader,
   requestOf,
   unreadableLine
 } from "./entry.ts"
@@ -102,7 +102,7 @@ type Row = Partial<Record<Column, string>>
 
 const numbers = ["maxTokens", "temperature", "topP", "seed"] as const
 
-const read = (row: Row, line: number): Entry<Chat.Request> => {
+const read = (row: Row, line: number): InputEntry<Chat.Request> => {
   // An empty cell is no value.
   const { name, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
   const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
@@ -124,7 +124,7 @@ const read = (row: Row, line: number): Entry<Chat.Request> => {
 }
 
 const parser =
-  <A>(entryOf: (row: Row, line: number) => Entry<A>): MakeParser<A> =>
+  <A>(entryOf: (row: Row, line: number) => InputEntry<A>): MakeParser<A> =>
   (onEntry): Parser => {
     let header: ReadonlyArray<Column> | undefined
     let refused: string | undefined
@@ -174,7 +174,7 @@ const parser =
   }
 
 /** CSV with a header row; see {@link columns}. */
-export const csv: Reader<Chat.Request> = {
+export const csv: EntryReader<Chat.Request> = {
   accepted: `CSV whose first line names columns: ${columns.join(", ")}`,
   entries: parser(read),
   ids: parser((row, line) => {

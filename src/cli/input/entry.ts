@@ -13,7 +13,7 @@ import { attempt, checked } from "../../internal/dialect/codec.ts"
 import type { OnLine, Unreadable } from "./lines.ts"
 
 /** A line that can be sent. */
-export interface Item<A> {
+export interface InputItem<A> {
   readonly _tag: "Item"
   readonly id: string
   /** Where it begins, from 1. */
@@ -36,7 +36,7 @@ export interface Malformed {
 }
 
 /** What an input consists of. */
-export type Entry<A> = Item<A> | Malformed
+export type InputEntry<A> = InputItem<A> | Malformed
 
 /** Lines to entries. */
 export interface Parser {
@@ -49,10 +49,10 @@ export interface Parser {
 }
 
 /** Makes a parser that gives its entries to `onEntry`. */
-export type MakeParser<A> = (onEntry: (entry: Entry<A>) => void) => Parser
+export type MakeParser<A> = (onEntry: (entry: InputEntry<A>) => void) => Parser
 
 /** How a format is read. */
-export interface Reader<A> {
+export interface EntryReader<A> {
   /** What a line of it is, for messages. */
   readonly accepted: string
   readonly entries: MakeParser<A>
@@ -112,10 +112,10 @@ const parse = (text: string): unknown => {
  * sent as something else, or not at all.
  */
 export const jsonLines = <A>(
-  read: (object: Record<string, unknown>, line: number) => Entry<A>,
+  read: (object: Record<string, unknown>, line: number) => InputEntry<A>,
   sound = true
 ): MakeParser<A> => {
-  const soundly = (entry: Entry<A>, object: Record<string, unknown>): Entry<A> => {
+  const soundly = (entry: InputEntry<A>, object: Record<string, unknown>): InputEntry<A> => {
     if (entry._tag === "Malformed") return entry
     // The input too: it also has the arguments of tools, which are JSON inside a text.
     // Deep nesting is left to the encoding of the request: if the engine can write it, it is sent.
@@ -216,7 +216,7 @@ const ownFields = [
   "extra"
 ]
 
-const readPlain = (object: Record<string, unknown>, line: number): Entry<Chat.Request> => {
+const readPlain = (object: Record<string, unknown>, line: number): InputEntry<Chat.Request> => {
   const { id: given, messages, prompt, system, ...rest } = object
   const { name, problem } = idOf(given, "id", line)
   const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
@@ -253,7 +253,7 @@ export const idsIn = (field: string): MakeParser<undefined> =>
   }, false)
 
 /** JSON lines: `{ "id"?, "prompt", "system"? }` or `{ "id"?, "messages" }`, each with the other fields of a chat request. */
-export const plain: Reader<Chat.Request> = {
+export const plain: EntryReader<Chat.Request> = {
   accepted: 'JSON lines such as {"id": "a", "prompt": "Hello"}',
   entries: jsonLines(readPlain),
   ids: idsIn("id")

@@ -9,28 +9,40 @@ import type * as Stream from "effect/Stream"
 import type * as Chat from "../../Chat.ts"
 import { IdIndex, NumberColumn } from "../../internal/data/idIndex.ts"
 import { isRecord, parseJson } from "../../internal/data/json.ts"
-import { pulled } from "../../internal/hotpath/pullStream.ts"
+import { fromPuller } from "../../internal/hotpath/pullStream.ts"
 import { CliFailure } from "../shared/failure.ts"
 import { plain as plainText } from "../shared/format.ts"
 import { detailOf, RunFailure } from "../shared/runFailure.ts"
 import { csv } from "./csv.ts"
-import { type Entry, isLineId, type MakeParser, type Malformed, type Parser, plain, type Reader } from "./entry.ts"
+import {
+  type EntryReader,
+  type InputEntry,
+  isLineId,
+  type MakeParser,
+  type Malformed,
+  type Parser,
+  plain
+} from "./entry.ts"
 import { LineSplitter, maxLineBytes } from "./lines.ts"
 import * as OpenAi from "./openaiBatchFile.ts"
 import * as Source from "./source.ts"
 
-export type { Entry, Item, Malformed, Reader } from "./entry.ts"
+export type { EntryReader, InputEntry, InputItem, Malformed } from "./entry.ts"
 
 /** How an input is written. */
-export type Format = "jsonl" | "csv" | "openai"
+export type InputFormat = "jsonl" | "csv" | "openai"
 
 /** The readers of chat requests. */
-export const readers: Readonly<Record<Format, Reader<Chat.Request>>> = { jsonl: plain, csv, openai: OpenAi.chats }
+export const readers: Readonly<Record<InputFormat, EntryReader<Chat.Request>>> = {
+  jsonl: plain,
+  csv,
+  openai: OpenAi.chats
+}
 
 /** An input whose format is known. */
-export interface Opened {
+export interface OpenedInput {
   readonly source: Source.Source
-  readonly format: Format
+  readonly format: InputFormat
 }
 
 const changed = (source: Source.Source): RunFailure =>
@@ -42,7 +54,7 @@ const cannotRead = (source: Source.Source) => (error: unknown) =>
     : new RunFailure({ message: `${source.name}: cannot be read: ${detailOf(error)}` })
 
 /** By the name, and else by the first line that is not empty. */
-const detect = (path: string, head: string): Format => {
+const detect = (path: string, head: string): InputFormat => {
   if (/\.csv$/i.test(path)) return "csv"
   const text = head.trimStart()
   const end = text.indexOf("\n")
@@ -50,7 +62,7 @@ const detect = (path: string, head: string): Format => {
   return isRecord(object) && OpenAi.looksLike(object) ? "openai" : "jsonl"
 }
 
-const notOfFormat = (source: Source.Source, reader: Reader<unknown>, first: Malformed | undefined): CliFailure =>
+const notOfFormat = (source: Source.Source, reader: EntryReader<unknown>, first: Malformed | undefined): CliFailure =>
   new CliFailure({
     message: `${source.name}: expected ${reader.accepted}${first === undefined ? "" : `; line ${first.line}: ${plainText(first.problem)}`}`
   })
@@ -103,7 +115,7 @@ class Look {
   }
 
   /** Takes in the whole lines of `head`, which begins with what it had before. Whether that is enough for a verdict. */
-  take(formatOf: (head: Buffer) => Format, head: Buffer, ended: boolean): boolean {
+  take(formatOf: (head: Buffer) => InputFormat, head: Buffer, ended: boolean): boolean {
     this.parser ??= readers[formatOf(head)].ids((entry) => {
       if (entry._tag === "Item") {
         this.items++
@@ -130,14 +142,14 @@ class Look {
  */
 export const open = (
   path: string,
-  asked: Format | "auto"
-): Effect.Effect<Opened, CliFailure | RunFailure, Scope.Scope> =>
+  asked: InputFormat | "auto"
+): Effect.Effect<OpenedInput, CliFailure | RunFailure, Scope.Scope> =>
   Effect.gen(function* () {
     const opened = yield* Source.open(path)
     /** Looks at what has been read of standard input, until there is a good line. */
     const look = opened.isFile ? undefined : new Look()
     const begun = new Begun()
-    const formatOf = (head: Buffer): Format => (asked === "auto" ? detect(path, textOf(head)) : asked)
+    const formatOf = (head: Buffer): InputFormat => (asked === "auto" ? detect(path, textOf(head)) : asked)
     // Up to the end of the first line that says something; of standard input, up to what its verdict takes.
     const { ended, head, source } = yield* Source.peeked(
       opened,
@@ -163,14 +175,14 @@ export const open = (
 export const entries = <A>(
   source: Source.Source,
   makeParser: MakeParser<A>
-): Stream.Stream<Entry<A>, CliFailure | RunFailure> =>
-  pulled(() => {
+): Stream.Stream<InputEntry<A>, CliFailure | RunFailure> =>
+  fromPuller(() => {
     const blocks = source.blocks()
-    let out: Array<Entry<A>> = []
+    let out: Array<InputEntry<A>> = []
     let ended = false
     const parser = makeParser((entry) => void out.push(entry))
     const splitter = new LineSplitter(parser.onLine)
-    const taken = (): Effect.Effect<ReadonlyArray<Entry<A>>, CliFailure> => {
+    const taken = (): Effect.Effect<ReadonlyArray<InputEntry<A>>, CliFailure> => {
       const refused = parser.refused()
       if (refused !== undefined) return Effect.fail(refusedAs(source, refused))
       const all = out
@@ -179,7 +191,7 @@ export const entries = <A>(
     }
     const next = Effect.flatMap(
       Effect.tryPromise({ try: blocks.next, catch: cannotRead(source) }),
-      (block): Effect.Effect<ReadonlyArray<Entry<A>> | undefined, CliFailure | RunFailure> => {
+      (block): Effect.Effect<ReadonlyArray<InputEntry<A>> | undefined, CliFailure | RunFailure> => {
         if (block !== undefined) {
           splitter.feed(block)
           return taken()
@@ -190,7 +202,7 @@ export const entries = <A>(
         parser.end()
         return Effect.flatMap(
           source.unchanged,
-          (same): Effect.Effect<ReadonlyArray<Entry<A>>, CliFailure | RunFailure> =>
+          (same): Effect.Effect<ReadonlyArray<InputEntry<A>>, CliFailure | RunFailure> =>
             same ? taken() : Effect.fail(changed(source))
         )
       }
@@ -202,7 +214,7 @@ export const entries = <A>(
 export const each = <A>(
   source: Source.Source,
   makeParser: MakeParser<A>,
-  onEntry: (entry: Entry<A>) => void
+  onEntry: (entry: InputEntry<A>) => void
 ): Effect.Effect<void, RunFailure> =>
   Effect.tryPromise({
     try: async () => {
@@ -239,7 +251,7 @@ const more = (count: number): string => (count > shown ? `; and ${count - shown}
  */
 export const scan = <A>(
   source: Source.Source,
-  reader: Reader<A>,
+  reader: EntryReader<A>,
   strict: boolean,
   onId: (id: string) => void = () => {}
 ): Effect.Effect<Scanned, CliFailure | RunFailure> =>
@@ -252,7 +264,7 @@ export const scan = <A>(
     const problems: Array<string> = []
     let [total, malformed, duplicates, byLine] = [0, 0, 0, 0]
     let first: Malformed | undefined
-    const take = (entry: Entry<unknown>): void => {
+    const take = (entry: InputEntry<unknown>): void => {
       total++
       if (isLineId(entry.id)) byLine++
       onId(entry.id)
@@ -301,6 +313,9 @@ export const scan = <A>(
 /** The chat requests of a path, or of standard input (`-`), with malformed lines among them. */
 export const chats = (
   path: string,
-  format: Format | "auto"
-): Effect.Effect<Stream.Stream<Entry<Chat.Request>, CliFailure | RunFailure>, CliFailure | RunFailure, Scope.Scope> =>
-  Effect.map(open(path, format), (opened) => entries(opened.source, readers[opened.format].entries))
+  format: InputFormat | "auto"
+): Effect.Effect<
+  Stream.Stream<InputEntry<Chat.Request>, CliFailure | RunFailure>,
+  CliFailure | RunFailure,
+  Scope.Scope
+> => Effect.map(open(path, format), (opened) => entries(opened.source, readers[opened.format].entries))

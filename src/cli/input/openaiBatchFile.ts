@@ -26,26 +26,26 @@ import { decodeUsage } from "../../internal/dialect/openai.ts"
 import * as Provider from "../../Provider.ts"
 import * as Route from "../../Route.ts"
 import {
-  type Entry,
+  type EntryReader,
   estimated,
+  type InputEntry,
   idOf,
   idsIn,
   jsonLines,
   type MakeParser,
   type Malformed,
-  type Reader,
   requestOf
 } from "./entry.ts"
 
 /** A request that is passed on as it is. */
-export interface Passed {
+export interface PassThrough {
   /** Path at OpenAI, without `/v1/`. */
   readonly endpoint: string
   readonly body: Fields
 }
 
 /** An answer that is handed out as it is. */
-export interface Answered {
+export interface AnsweredLine {
   readonly body: Schema.Json
 }
 
@@ -57,8 +57,11 @@ const urls = (names: ReadonlyArray<string>): string => names.map((name) => `/v1/
 const modelOf = (body: Fields): string | undefined =>
   typeof body.model === "string" && body.model !== "" ? body.model : undefined
 
-const lines = <A>(allowed: ReadonlyArray<string>, read: (passed: Passed) => Result.Result<A, string>): MakeParser<A> =>
-  jsonLines((object, line): Entry<A> => {
+const lines = <A>(
+  allowed: ReadonlyArray<string>,
+  read: (passed: PassThrough) => Result.Result<A, string>
+): MakeParser<A> =>
+  jsonLines((object, line): InputEntry<A> => {
     const { body, custom_id, method, url, ...rest } = object
     const { name, problem } = idOf(custom_id, "custom_id", line)
     const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
@@ -83,7 +86,7 @@ const accepted = 'OpenAI batch lines: {"custom_id", "method": "POST", "url": "/v
 export const looksLike = (object: Record<string, unknown>): boolean => "custom_id" in object && "body" in object
 
 /** Bodies as they are. */
-export const passing: Reader<Passed> = {
+export const passing: EntryReader<PassThrough> = {
   accepted,
   entries: lines(endpoints, (passed) =>
     modelOf(passed.body) === undefined
@@ -220,7 +223,7 @@ const bodyFields = [
   "n"
 ]
 
-const chatOf = ({ body }: Passed): Result.Result<Chat.Request, string> =>
+const chatOf = ({ body }: PassThrough): Result.Result<Chat.Request, string> =>
   Result.match(
     attempt((): unknown => {
       only(body, bodyFields, "")
@@ -248,7 +251,7 @@ const chatOf = ({ body }: Passed): Result.Result<Chat.Request, string> =>
   )
 
 /** Bodies as chat requests, for a route. */
-export const chats: Reader<Chat.Request> = {
+export const chats: EntryReader<Chat.Request> = {
   accepted,
   entries: lines([chatEndpoint], chatOf),
   ids: idsIn("custom_id")
@@ -257,13 +260,13 @@ export const chats: Reader<Chat.Request> = {
 const success = Schema.Struct({ body: Schema.Json })
 
 /** How such answers are kept in a journal. */
-export const answered: Schema.Codec<Answered> = success
+export const answered: Schema.Codec<AnsweredLine> = success
 
 /** The way to OpenAI for bodies as they are: three attempts, as there is no route that says how many. */
-export const passOn = (apiKey: Redacted.Redacted<string> | undefined): Route.Route<Passed, Answered> => {
-  const route: Route.Route<Passed, Answered> = Provider.request(Provider.openai, {
-    endpoint: ({ endpoint }: Passed) => endpoint,
-    query: ({ body }: Passed) => body,
+export const passOn = (apiKey: Redacted.Redacted<string> | undefined): Route.Route<PassThrough, AnsweredLine> => {
+  const route: Route.Route<PassThrough, AnsweredLine> = Provider.request(Provider.openai, {
+    endpoint: ({ endpoint }: PassThrough) => endpoint,
+    query: ({ body }: PassThrough) => body,
     success: Schema.Json,
     apiKey
   }).pipe(Route.map((body) => ({ body })))
@@ -289,7 +292,7 @@ const usageOf = (usage: unknown): Chat.Usage =>
   )
 
 /** Tokens that a body will use, in and out; as `Batch` estimates those of chats. */
-export const tokensOf = ({ body }: Passed): number => {
+export const tokensOf = ({ body }: PassThrough): number => {
   const limit = body.max_completion_tokens ?? body.max_tokens ?? body.max_output_tokens
   return estimated(body, typeof limit === "number" ? limit : undefined)
 }

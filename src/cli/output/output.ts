@@ -17,7 +17,7 @@ import { LineSplitter } from "../input/lines.ts"
 import { identityOf } from "../input/source.ts"
 import { CliFailure } from "../shared/failure.ts"
 import { codeOf, detailOf, RunFailure } from "../shared/runFailure.ts"
-import type { Format } from "./resultLine.ts"
+import type { OutputFormat } from "./resultLine.ts"
 
 /** What takes lines. */
 export interface Output {
@@ -101,7 +101,7 @@ export const device = (path: string): Effect.Effect<Output, RunFailure, Scope.Sc
   })
 
 /** What is at the place of an output. */
-export type Place =
+export type OutputPosition =
   | { readonly _tag: "nothing" }
   /** Takes lines and is not read: a pipe, a terminal. */
   | { readonly _tag: "device" }
@@ -124,9 +124,9 @@ const harmOf = async (path: string): Promise<string | undefined> => {
 }
 
 /** Looks at the place of an output. Fails with `CliFailure` when no file can be there, or when it would overwrite a journal or a lock. */
-export const placeOf = (path: string): Effect.Effect<Place, CliFailure> =>
+export const placeOf = (path: string): Effect.Effect<OutputPosition, CliFailure> =>
   Effect.tryPromise({
-    try: async (): Promise<Place> => {
+    try: async (): Promise<OutputPosition> => {
       const harm = await harmOf(path)
       if (harm !== undefined) throw new CliFailure({ message: `${path}: ${harm}` })
       const stats = await Fs.stat(path).catch((error: unknown) => {
@@ -258,7 +258,7 @@ const scanFile = async (
  */
 export const readBefore = (
   path: string,
-  { read }: Pick<Format<never>, "read">,
+  { read }: Pick<OutputFormat<never>, "read">,
   withoutFailed: boolean
 ): Effect.Effect<Before, CliFailure> =>
   Effect.tryPromise({
@@ -320,7 +320,7 @@ export const readBefore = (
   })
 
 /** Writes a file anew without its dead letters. */
-const dropFailed = (path: string, read: Format<never>["read"]): Promise<void> =>
+const dropFailed = (path: string, read: OutputFormat<never>["read"]): Promise<void> =>
   replaceFile(path, async (handle) => {
     let kept: Array<string> = []
     const flush = async (): Promise<void> => {
@@ -339,14 +339,14 @@ const dropFailed = (path: string, read: Format<never>["read"]): Promise<void> =>
   })
 
 /** What becomes of what is in the file. */
-export type Beginning = "keep" | "anew" | "withoutFailed"
+export type OutputBeginning = "keep" | "anew" | "withoutFailed"
 
 /** Opens a file to go on with: at the end of its last whole line, or at its beginning. */
 export const file = (
   path: string,
   before: Before | undefined,
-  beginning: Beginning,
-  read: Format<never>["read"]
+  beginning: OutputBeginning,
+  read: OutputFormat<never>["read"]
 ): Effect.Effect<Output, RunFailure | CliFailure, Scope.Scope> =>
   Effect.gen(function* () {
     const attempt = <A>(run: () => Promise<A>) => Effect.tryPromise({ try: run, catch: failure(path) })

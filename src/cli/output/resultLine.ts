@@ -11,17 +11,17 @@ import type { Malformed } from "../input/entry.ts"
 import * as OpenAi from "../input/openaiBatchFile.ts"
 
 /** What an output line says about its item. */
-export interface Written {
+export interface WrittenLine {
   readonly id: string
   readonly failed: boolean
 }
 
 /** How results are written. */
-export interface Format<Out> {
+export interface OutputFormat<Out> {
   /** Without the line end. */
   readonly line: (result: Batch.Result<Out>) => string
   /** `undefined` when a line is no result in this format. */
-  readonly read: (line: string) => Written | undefined
+  readonly read: (line: string) => WrittenLine | undefined
 }
 
 /** What is wrong with a malformed line, as the error of its dead letter says it. */
@@ -74,7 +74,7 @@ const deadLetter = (result: Batch.DeadLetter): string => {
 }
 
 /** Own lines, from `{ "id", "status": "ok", "text", … }` or `{ "id", "status": "error", "error", … }`. */
-export const own: Format<Chat.Reply> = {
+export const own: OutputFormat<Chat.Reply> = {
   line: (result) => {
     if (result._tag === "DeadLetter") return deadLetter(result)
     const { attempts, cacheStatus, id, inDoubt, latency, logId, model, target, usage } = result
@@ -104,7 +104,7 @@ export const own: Format<Chat.Reply> = {
   }
 }
 
-const readOpenAi = (line: string): Written | undefined => {
+const readOpenAi = (line: string): WrittenLine | undefined => {
   const object = parseJson(line)
   if (!isRecord(object) || typeof object["custom_id"] !== "string") return undefined
   const { custom_id: id, error, response } = object
@@ -114,7 +114,7 @@ const readOpenAi = (line: string): Written | undefined => {
 }
 
 /** Lines of OpenAI's output files, whose answers are made from replies. */
-export const openaiChat: Format<Chat.Reply> = {
+export const openaiChat: OutputFormat<Chat.Reply> = {
   line: (result) =>
     OpenAi.outputLine(result, (reply) => {
       const startedAt = result.attempts.at(-1)?.startedAt ?? 0
@@ -125,7 +125,7 @@ export const openaiChat: Format<Chat.Reply> = {
 }
 
 /** Lines of OpenAI's output files with the answers as they came. */
-export const openaiPassed: Format<OpenAi.Answered> = {
+export const openaiPassed: OutputFormat<OpenAi.AnsweredLine> = {
   line: (result) => OpenAi.outputLine(result, ({ body }) => body),
   read: readOpenAi
 }

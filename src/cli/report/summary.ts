@@ -7,7 +7,7 @@ import { defined } from "../../internal/data/defined.ts"
 import * as Figures from "../shared/format.ts"
 
 /** What there is to say about a run beside its summary. */
-export interface Run {
+export interface SummarizedRun {
   readonly summary: Batch.Summary
   readonly exitCode: number
   readonly output: string
@@ -39,14 +39,14 @@ const dead = ({ deadLetters, reasons, replayed }: Batch.Summary): string => {
 export const endedOf = ({ deadLetters, replayed, succeeded }: Batch.Summary): number =>
   succeeded + deadLetters + replayed.succeeded + replayed.deadLetters
 
-const heading = ({ error, exitCode, summary, total }: Run): string => {
+const heading = ({ error, exitCode, summary, total }: SummarizedRun): string => {
   const state = error !== undefined ? "Failed" : exitCode === 130 ? "Interrupted" : "Done"
   const of = total === undefined ? "" : ` of ${whole(total)}`
   return `${state}: ${line(`${whole(endedOf(summary))}${of} items`, dead(summary))}, in ${span(Duration.toMillis(summary.duration))}`
 }
 
 /** A few lines for people. */
-export const text = (run: Run): string => {
+export const text = (run: SummarizedRun): string => {
   const { journal, output, report, summary } = run
   const { cacheHits, cost, costKnown, fallbacks, inDoubt, latency, pauses, replayed, requests, requeued, resent } =
     summary
@@ -85,7 +85,7 @@ export const text = (run: Run): string => {
 }
 
 /** One line of JSON. */
-export const json = ({ error, exitCode, journal, output, report, summary, total }: Run): string => {
+export const json = ({ error, exitCode, journal, output, report, summary, total }: SummarizedRun): string => {
   const { cost, costKnown, duration, startedAt, ...rest } = summary
   return JSON.stringify({
     exitCode,

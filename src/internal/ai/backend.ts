@@ -11,7 +11,7 @@ import { textOf } from "../data/secrets.ts"
 import { type Backend, checkId } from "../gateway/backend.ts"
 
 /** Where a model runs: on Workers AI, at a third party, or wherever a dynamic route decides. */
-export interface Target {
+export interface AiTarget {
   readonly kind: "workers-ai" | "third-party" | "dynamic"
   /** For records and errors: `workers-ai`, the catalog's author, or `compat`, which serves dynamic routes. */
   readonly provider: string
@@ -23,7 +23,7 @@ export interface Target {
 export interface AiRequest {
   /** As the caller wrote it. */
   readonly model: string
-  readonly target: Target
+  readonly target: AiTarget
   readonly input: Readonly<Record<string, unknown>>
   readonly gateway: string | undefined
   readonly options: GatewayOptions.GatewayOptions
@@ -70,7 +70,7 @@ const thirdParty = new RegExp(`^(${part})/(${part}(?:/${part})*)$`)
 const dynamic = /^dynamic\/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
 /** Reads a model's name; `undefined` when it has none of the three forms. */
-export const targetOf = (model: string): Target | undefined => {
+export const targetOf = (model: string): AiTarget | undefined => {
   if (typeof model !== "string" || model.length > maxModel) return undefined
   if (workersAi.test(model)) return { kind: "workers-ai", provider: "workers-ai", model }
   // Before the third parties: `dynamic` is no author.

@@ -7,7 +7,7 @@ import * as GatewayOptions from "../../GatewayOptions.ts"
 import { reveal } from "../data/secrets.ts"
 import { encodeJson } from "../gateway/backend.ts"
 import * as Gateway from "../gateway/binding.ts"
-import { type Call, respond, thrownFailure } from "../gateway/respond.ts"
+import { type CallContext, respond, thrownFailure } from "../gateway/respond.ts"
 import { type AiBinding, call as callBinding } from "../transport/binding.ts"
 import { type AiBackend, type AiRequest, defaultGateway, streamKey } from "./backend.ts"
 
@@ -30,7 +30,7 @@ const refusedModels = (thrown: unknown): unknown => {
 const resumeBy =
   (fetch: NonNullable<AiBinding["fetch"]>, maxBytes: number | undefined): NonNullable<AiBackend["resume"]> =>
   ({ gateway, runId }, from, method) => {
-    const call: Call = { method, surface: "gateway", secrets: [], maxBytes }
+    const call: CallContext = { method, surface: "gateway", secrets: [], maxBytes }
     const url = `https://workers-binding.ai/ai-gateway/gateways/${gateway}/run/${runId}/resume?from=${from}`
     return Effect.flatMap(
       callBinding(
@@ -50,7 +50,7 @@ export const makeBackend = (ai: AiBinding, maxBytes: number | undefined): AiBack
         const revealed = reveal(request.headers)
         const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
         const id = request.gateway ?? (target.kind === "third-party" ? defaultGateway : undefined)
-        const call: Call = {
+        const call: CallContext = {
           method,
           surface: "gateway",
           secrets: revealed.secrets,

@@ -18,7 +18,7 @@ import { openai, openaiCompatible } from "../dialect/openaiStream.ts"
 import * as workersAiDialect from "../dialect/workersAi.ts"
 import { workersAi } from "../dialect/workersAiStream.ts"
 import { textBody } from "../transport/body.ts"
-import type { Target } from "./backend.ts"
+import type { AiTarget } from "./backend.ts"
 import { resumable } from "./resume.ts"
 
 /** How one model's answers stream, and how they are read when they come in one piece. */
@@ -34,7 +34,7 @@ const streamed: Streaming["query"] = (query) => ({ ...query, stream: true })
  * Third parties other than Anthropic answer in chunks like OpenAI's. Only OpenAI itself, and what serves dynamic routes, are known to
  * take the question for the usage.
  */
-export const dialectOf = (target: Target | undefined): Dialectal => {
+export const dialectOf = (target: AiTarget | undefined): Dialectal => {
   if (target?.kind === "workers-ai") {
     return { query: streamed, decoder: workersAi.decoder, decode: workersAiDialect.workersAi.decode }
   }

@@ -11,7 +11,7 @@ import type { Usage } from "../dialect/chat.ts"
 import { BeforeResend } from "../transport/request.ts"
 
 /** The permits of one item. */
-export interface Sending {
+export interface ItemPermits {
   /** The permit that the item was admitted with; its first request has it. */
   admitted: Limiter.Permit | undefined
   /** The permit of a request whose answer is being read. */
@@ -20,11 +20,15 @@ export interface Sending {
 }
 
 /** The item that the fiber works for. */
-export const CurrentSending = Context.Reference<Sending | undefined>("effect-ai-gateway/Batch/Sending", {
+export const CurrentItemPermits = Context.Reference<ItemPermits | undefined>("effect-ai-gateway/Batch/Sending", {
   defaultValue: () => undefined
 })
 
-const take = (limiter: Limiter.Limiter, key: string, sending: Sending): Effect.Effect<Limiter.Permit, GatewayError> => {
+const take = (
+  limiter: Limiter.Limiter,
+  key: string,
+  sending: ItemPermits
+): Effect.Effect<Limiter.Permit, GatewayError> => {
   const { admitted, reading, tokens } = sending
   sending.reading = undefined
   const next =
@@ -58,7 +62,7 @@ export const limited =
           () => resent?.settle() ?? Effect.void
         )
       })
-    return Effect.flatMap(CurrentSending, (sending) =>
+    return Effect.flatMap(CurrentItemPermits, (sending) =>
       sending === undefined
         ? run(...args)
         : Effect.uninterruptibleMask((restore) =>
@@ -86,7 +90,7 @@ const total = (usage: Usage | undefined): number | undefined =>
 
 /** Settles what is left of an item's permits. */
 export const settle = (
-  sending: Sending,
+  sending: ItemPermits,
   usage: Usage | undefined,
   cacheStatus: string | undefined
 ): Effect.Effect<void> => {

@@ -19,13 +19,13 @@ import { type Attempt, GatewayError, invalid, type QuotaExhausted, retryAfter, T
 import * as Limiter from "../../Limiter.ts"
 import { defined } from "../data/defined.ts"
 import { maxIdLength } from "../data/idIndex.ts"
-import { CurrentSending, type Sending, settle } from "./admission.ts"
-import type { Admission, Answer, Counters, Engine, Job, Next, Plan, Turn } from "./job.ts"
+import { CurrentItemPermits, type ItemPermits, settle } from "./admission.ts"
+import type { Admission, Counters, Engine, EngineOptions, ItemAnswer, ItemAttempt, Next, WorkItem } from "./job.ts"
 import * as Keeper from "./journalWriter.ts"
 import { QuotaGate } from "./quotaGate.ts"
 import type { InDoubt } from "./record.ts"
 import type { DeadLetter, Result, Success } from "./result.ts"
-import { type Outcome, Tally } from "./tally.ts"
+import { type ItemOutcome, Tally } from "./tally.ts"
 import { isUnkept, unkeptAnswer, unkeptError } from "./unkept.ts"
 
 /** The one key of a batch's own limiters. */
@@ -72,7 +72,7 @@ const isNonEmpty = <A>(all: ReadonlyArray<A>): all is readonly [A, ...Array<A>] 
 
 /** Starts a batch. It runs in the scope, and is held back by whoever takes the results. */
 export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
-  plan: Plan<Item, Out, E, R>
+  plan: EngineOptions<Item, Out, E, R>
 ): Effect.fn.Return<Engine<Out, E>, never, R | Scope.Scope> {
   type Failure = E | GatewayError | JournalError
   const clock = yield* Clock.Clock
@@ -114,7 +114,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   yield* Effect.addFinalizer(() => stop)
   let orders = 0
 
-  const hold = (place: Limiter.Permit, sending: Sending | undefined): Admission => {
+  const hold = (place: Limiter.Permit, sending: ItemPermits | undefined): Admission => {
     let held = true
     counters.inFlight++
     return {
@@ -169,18 +169,18 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   }
 
   /** Gives the place back, writes a result down, and hands it out when it is durable. */
-  const settleAs = (id: string, end: Keeper.End, release: Effect.Effect<void>): Effect.Effect<void> =>
+  const settleAs = (id: string, end: Keeper.ItemEnd, release: Effect.Effect<void>): Effect.Effect<void> =>
     Effect.map(release, keeper === undefined ? end.hand : () => void keeper.offer({ _tag: "ending", id, end }))
 
-  const handOut = (order: number, result: Success<Out> | DeadLetter, outcome: () => Outcome): void => {
+  const handOut = (order: number, result: Success<Out> | DeadLetter, outcome: () => ItemOutcome): void => {
     Queue.offerUnsafe(ready, { order, result })
     // Asks the application what it cost, which may fail: by now the answer is safe.
     tally.add(outcome())
   }
 
   const succeed = (
-    { id, index, order, startedAt }: Job<Item>,
-    answer: Answer<Out>,
+    { id, index, order, startedAt }: WorkItem<Item>,
+    answer: ItemAnswer<Out>,
     attempts: ReadonlyArray<Attempt>,
     inDoubt: InDoubt | undefined,
     release: Effect.Effect<void>
@@ -188,7 +188,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     const latency = millis() - startedAt
     const common = { id, index, latency: Duration.millis(latency), replayed: false, ...defined({ inDoubt }) }
     const { cacheStatus, step, target, usage } = answer
-    const end: Keeper.End = {
+    const end: Keeper.ItemEnd = {
       as: "done",
       record: () => plan.records.done({ value: answer, facts: answer, attempts, latency, inDoubt }),
       hand: () =>
@@ -213,7 +213,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     common: Omit<DeadLetter, "_tag" | "error" | "attempts">,
     latency: number,
     error: GatewayError
-  ): Keeper.End => {
+  ): Keeper.ItemEnd => {
     const { attempts = [], reason } = error
     const { inDoubt } = common
     const none = { target: undefined, usage: undefined, cacheStatus: undefined, step: undefined, cost: undefined }
@@ -233,7 +233,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   }
 
   const bury = (
-    { id, index, order, startedAt }: Job<Item>,
+    { id, index, order, startedAt }: WorkItem<Item>,
     error: GatewayError,
     inDoubt: InDoubt | undefined,
     release: Effect.Effect<void>
@@ -245,7 +245,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
 
   /** What to do about a failure. While the batch drains an item that would have to wait is left to the next run. */
   const decide = Effect.fnUntraced(function* (
-    job: Job<Item>,
+    job: WorkItem<Item>,
     error: GatewayError,
     times: number,
     startedAt: number
@@ -278,8 +278,8 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   // when there is one.
 
   /** Sends an item, once that is written down. */
-  const begin = (job: Job<Item>, admission: Admission, inDoubt: InDoubt | undefined): void => {
-    const turn: Turn = { eventId: makeId(), admission, inDoubt, times: 0, attempts: [] }
+  const begin = (job: WorkItem<Item>, admission: Admission, inDoubt: InDoubt | undefined): void => {
+    const turn: ItemAttempt = { eventId: makeId(), admission, inDoubt, times: 0, attempts: [] }
     const go = (): void => fork(ask(job, turn))
     const entry: Entry = { _tag: "sent", id: job.id, eventId: turn.eventId }
     if (keeper === undefined) go()
@@ -288,7 +288,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
 
   /** An item that was not let in: the batch ends, or it needs more tokens than a minute has, so that no wait helps. Nothing was sent. */
   const refused = (
-    job: Job<Item>,
+    job: WorkItem<Item>,
     inDoubt: InDoubt | undefined,
     cause: Cause.Cause<GatewayError>
   ): Effect.Effect<void, GatewayError> => {
@@ -303,7 +303,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
    * Sends an item that may have been answered already: an earlier run sent it, and does not know more. While the logs are asked it has a place
    * and nothing else; it is let in when it is to be sent, like any other.
    */
-  const beginInDoubt = (job: Job<Item>, place: Limiter.Permit, eventId: string): void =>
+  const beginInDoubt = (job: WorkItem<Item>, place: Limiter.Permit, eventId: string): void =>
     fork(
       Effect.gen(function* () {
         const asked = yield* Effect.exit(Effect.interruptible(plan.reconcile(eventId)))
@@ -333,7 +333,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
           if (!keeper.offer({ _tag: "beginning", entry: undefined, go, letGo: Effect.sync(stay) })) stay()
         })
 
-  const ask = (job: Job<Item>, turn: Turn): Effect.Effect<void> => {
+  const ask = (job: WorkItem<Item>, turn: ItemAttempt): Effect.Effect<void> => {
     const { admission, eventId, inDoubt, times } = turn
     const startedAt = clock.currentTimeMillisUnsafe()
     const left =
@@ -341,7 +341,9 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     const running = plan.run(job.item, eventId, left)
     const { release, sending } = admission
     return Effect.matchCauseEffect(
-      Effect.interruptible(sending === undefined ? running : Effect.provideService(running, CurrentSending, sending)),
+      Effect.interruptible(
+        sending === undefined ? running : Effect.provideService(running, CurrentItemPermits, sending)
+      ),
       {
         onFailure: (cause) => overcome(job, turn, startedAt, cause),
         onSuccess: (answer) => {
@@ -354,8 +356,8 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   }
 
   const overcome = Effect.fnUntraced(function* (
-    job: Job<Item>,
-    turn: Turn,
+    job: WorkItem<Item>,
+    turn: ItemAttempt,
     startedAt: number,
     cause: Cause.Cause<GatewayError>
   ) {
@@ -421,7 +423,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     doubtful: string | undefined
   ): Effect.Effect<void, GatewayError> => {
     const tokens = rates === undefined ? 0 : plan.tokensOf(item)
-    const jobOf = (): Job<Item> => ({ item, id, index, order: orders++, tokens, startedAt: millis() })
+    const jobOf = (): WorkItem<Item> => ({ item, id, index, order: orders++, tokens, startedAt: millis() })
     if (doubtful !== undefined) {
       return Effect.map(places.acquire(ownKey, { requests: 0 }), (place) => beginInDoubt(jobOf(), place, doubtful))
     }

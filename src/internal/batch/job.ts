@@ -6,29 +6,29 @@ import type * as Stream from "effect/Stream"
 import type { JournalError, OpenJournal } from "../../BatchJournal.ts"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import type * as Limiter from "../../Limiter.ts"
-import type { Sending } from "./admission.ts"
+import type { ItemPermits } from "./admission.ts"
 import type { Ledger } from "./ledger.ts"
 import type { QuotaGate } from "./quotaGate.ts"
-import type { Facts, InDoubt, Records } from "./record.ts"
+import type { AnswerFacts, InDoubt, Records } from "./record.ts"
 import type { Result } from "./result.ts"
 import type { Tally } from "./tally.ts"
 
 /** An answer. */
-export interface Answer<Out> extends Facts {
+export interface ItemAnswer<Out> extends AnswerFacts {
   readonly value: Out
   readonly attempts: ReadonlyArray<Attempt>
 }
 
 /** What the engine is told. Times in milliseconds. */
-export interface Plan<Item, Out, E, R> {
+export interface EngineOptions<Item, Out, E, R> {
   readonly items: Stream.Stream<Item, E, R>
   readonly idOf: (item: Item, index: number) => string
   /** `left`: what is left of the item's deadline, when it is not the first time. */
-  readonly run: (item: Item, eventId: string, left: number | undefined) => Effect.Effect<Answer<Out>, GatewayError>
+  readonly run: (item: Item, eventId: string, left: number | undefined) => Effect.Effect<ItemAnswer<Out>, GatewayError>
   /** What the gateway knows of an event id. */
   readonly reconcile: (eventId: string) => Effect.Effect<InDoubt>
   readonly tokensOf: (item: Item) => number
-  readonly costOf: (facts: Facts) => number | undefined
+  readonly costOf: (facts: AnswerFacts) => number | undefined
   readonly isFatal: (error: GatewayError) => boolean
   readonly places: Limiter.Limiter
   readonly rates: { readonly limiter: Limiter.Limiter; readonly key: string } | undefined
@@ -73,13 +73,13 @@ export interface Engine<Out, E> {
 
 /** A place among the items in flight. */
 export interface Admission {
-  readonly sending: Sending | undefined
+  readonly sending: ItemPermits | undefined
   /** Gives it back; only the first time counts. */
-  readonly release: (outcome: Limiter.Outcome, answer?: Facts) => Effect.Effect<void>
+  readonly release: (outcome: Limiter.Outcome, answer?: AnswerFacts) => Effect.Effect<void>
 }
 
 /** An item that is worked for. */
-export interface Job<Item> {
+export interface WorkItem<Item> {
   readonly item: Item
   readonly id: string
   readonly index: number
@@ -90,7 +90,7 @@ export interface Job<Item> {
 }
 
 /** One time that an item is tried. */
-export interface Turn {
+export interface ItemAttempt {
   readonly eventId: string
   readonly admission: Admission
   readonly inDoubt: InDoubt | undefined

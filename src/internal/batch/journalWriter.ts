@@ -12,7 +12,7 @@ import type { Appended, Entry, JournalError, Json, OpenJournal } from "../../Bat
 import * as Groups from "./grouped.ts"
 
 /** An item that is to be sent, for the first time (`entry`) or again. */
-export interface Beginning {
+export interface ItemBeginning {
   readonly _tag: "beginning"
   readonly entry: Entry | undefined
   /** Sends it. */
@@ -22,31 +22,31 @@ export interface Beginning {
 }
 
 /** The end of an item. */
-export interface End {
+export interface ItemEnd {
   readonly as: "done" | "dead"
   /** What is kept of it. */
   readonly record: () => Effect.Effect<Json, JournalError>
   /** Hands its result out, and throws what a function of the application throws. */
   readonly hand: () => void
   /** The end to use when this one cannot be kept: one value must not stop the job. */
-  readonly instead: ((cause: Cause.Cause<JournalError>) => End) | undefined
+  readonly instead: ((cause: Cause.Cause<JournalError>) => ItemEnd) | undefined
 }
 
 /** An item that has ended. */
-export interface Ending {
+export interface ItemEnding {
   readonly _tag: "ending"
   readonly id: string
-  readonly end: End
+  readonly end: ItemEnd
 }
 
-export type Note = Beginning | Ending
+export type Note = ItemBeginning | ItemEnding
 
 /** What comes of writing nothing. */
 const nothing: Exit.Exit<Appended, JournalError> = Exit.succeed({ durable: Effect.void })
 
 /** What was written together. */
 interface Written {
-  readonly ended: ReadonlyArray<End>
+  readonly ended: ReadonlyArray<ItemEnd>
   readonly durable: Appended["durable"]
 }
 
@@ -75,8 +75,8 @@ export const start = Effect.fnUntraced(function* (
 
   const write = Effect.fnUntraced(function* (notes: ReadonlyArray<Note>) {
     const entries: Array<Entry> = []
-    const begun: Array<Beginning> = []
-    const ended: Array<End> = []
+    const begun: Array<ItemBeginning> = []
+    const ended: Array<ItemEnd> = []
     for (const note of notes) {
       if (note._tag === "beginning") {
         if (isStopped()) {

@@ -12,7 +12,7 @@ import { inspect, problemOf, unwritable } from "../data/writable.ts"
 import type { Usage } from "../dialect/chat.ts"
 
 /** What is known of an answer beside its value. */
-export interface Facts {
+export interface AnswerFacts {
   readonly target: string
   readonly provider: string
   readonly model?: string
@@ -39,7 +39,7 @@ export interface InDoubt {
 /** A success as it is kept. */
 export interface DoneRecord<Out> {
   readonly value: { readonly value: Out } | undefined
-  readonly facts: Facts
+  readonly facts: AnswerFacts
   readonly attempts: ReadonlyArray<Attempt>
   readonly latency: number
   readonly inDoubt: InDoubt | undefined
@@ -64,7 +64,7 @@ const inDoubt = Schema.optionalKey(
     logIds: Schema.Array(Schema.String)
   })
 )
-export const Facts = Schema.Struct({
+export const AnswerFacts = Schema.Struct({
   target: Schema.String,
   provider: Schema.String,
   model: text,
@@ -86,7 +86,7 @@ export const Facts = Schema.Struct({
 })
 const Done = Schema.Struct({
   value: Schema.optionalKey(Schema.Json),
-  facts: Facts,
+  facts: AnswerFacts,
   attempts: Schema.Array(ErrorSchema.Attempt),
   latency: Schema.Number,
   inDoubt
@@ -129,7 +129,7 @@ const factsRecord = ({
   step,
   target,
   usage
-}: Facts): { readonly [field: string]: Json } => ({
+}: AnswerFacts): { readonly [field: string]: Json } => ({
   target,
   provider,
   eventId,

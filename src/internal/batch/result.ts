@@ -3,7 +3,7 @@
  */
 import type * as Duration from "effect/Duration"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
-import type { Facts, InDoubt } from "./record.ts"
+import type { AnswerFacts, InDoubt } from "./record.ts"
 
 /** What every result has. */
 export interface Common {
@@ -25,7 +25,7 @@ interface Ran extends Common {
 }
 
 /** An item that was answered. */
-export interface Success<Out> extends Ran, Facts {
+export interface Success<Out> extends Ran, AnswerFacts {
   readonly _tag: "Success"
   readonly value: Out
 }
@@ -37,7 +37,7 @@ export interface DeadLetter extends Ran {
 }
 
 /** An item that an earlier run has done, and whose value the journal was told not to keep. */
-export interface DoneBefore extends Ran, Facts {
+export interface DoneBefore extends Ran, AnswerFacts {
   readonly _tag: "DoneBefore"
 }
 

@@ -31,7 +31,7 @@ export interface TargetSummary {
 }
 
 /** What an item came to. */
-export interface Outcome {
+export interface ItemOutcome {
   /** Of a success. */
   readonly target: string | undefined
   /** Of a dead letter. */
@@ -48,7 +48,7 @@ export interface Outcome {
 
 type Reasons = Partial<Record<ReasonTag, number>>
 
-interface Target {
+interface TargetTally {
   requests: number
   failures: Reasons
   answered: number
@@ -86,9 +86,9 @@ export class Tally {
   costKnown = 0
   readonly reasons: Reasons = {}
   private readonly latency = new Quantiles()
-  private readonly targets = new Map<string, Target>()
+  private readonly targets = new Map<string, TargetTally>()
 
-  private target(key: string): Target {
+  private target(key: string): TargetTally {
     const known = this.targets.get(key)
     if (known !== undefined) return known
     const own = this.targets.size < maxTargets ? key : otherTargets
@@ -105,7 +105,7 @@ export class Tally {
     return made
   }
 
-  add(outcome: Outcome): void {
+  add(outcome: ItemOutcome): void {
     const { attempts, cost, reason, step, target, usage } = outcome
     this.latency.add(outcome.latency)
     this.requests += attempts.length

@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import { JournalError } from "../../BatchJournal.ts"
 import { type Attempt, GatewayError, InvalidResponse, Unknown } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
-import type { Answer } from "./job.ts"
+import type { ItemAnswer } from "./job.ts"
 
 /** Code of such dead letters. */
 const code = "unwritable"
@@ -25,7 +25,7 @@ const causeOf = (cause: Cause.Cause<JournalError>): { readonly issue: string; re
 /** The error of an item whose answer cannot be kept. */
 export const unkeptAnswer = (
   method: string,
-  { eventId, logId, model, provider, step }: Answer<unknown>,
+  { eventId, logId, model, provider, step }: ItemAnswer<unknown>,
   attempts: ReadonlyArray<Attempt>,
   cause: Cause.Cause<JournalError>
 ): GatewayError =>

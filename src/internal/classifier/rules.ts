@@ -24,7 +24,7 @@ export interface Match {
 }
 
 /** The reason that a rule leads to, with the fields that the rule itself decides. */
-export type Outcome =
+export type RuleOutcome =
   | { readonly reason: "TransportFailure"; readonly kind: "connect" | "reset" | "unknown" }
   | { readonly reason: "Timeout" | "ContextLengthExceeded" | "Unknown" }
   | {
@@ -45,13 +45,13 @@ export type Outcome =
 export interface Rule {
   readonly id: string
   readonly match: Match
-  readonly outcome: Outcome
+  readonly outcome: RuleOutcome
 }
 
-const rule = (id: string, match: Match, outcome: Outcome): Rule => ({ id, match, outcome })
+const rule = (id: string, match: Match, outcome: RuleOutcome): Rule => ({ id, match, outcome })
 
 // Numbers are Cloudflare's only in Cloudflare's bodies: other vendors count too.
-const cf = (word: string, outcome: Outcome, more: Match = {}, suffix = ""): Rule =>
+const cf = (word: string, outcome: RuleOutcome, more: Match = {}, suffix = ""): Rule =>
   rule(`cf-${word.split("|", 1)[0]}${suffix}`, { word, shape: ["E1", "E2", "E3", "E4", "E8"], ...more }, outcome)
 
 const any: ReadonlyArray<Shape> = ["E1", "E2", "E3", "E5", "E6", "E8"]
@@ -70,15 +70,15 @@ const unavailable = { reason: "ProviderUnavailable" } as const
 const timeout = { reason: "Timeout" } as const
 const context = { reason: "ContextLengthExceeded" } as const
 const invalid = { reason: "InvalidRequest" } as const
-const badKey: Outcome = { reason: "Unauthorized", origin: provider }
-const noModel: Outcome = { reason: "NotFound", what: "model" }
-const noEndpoint: Outcome = { reason: "NotFound", what: "endpoint" }
-const noLog: Outcome = { reason: "NotFound", what: "log" }
-const noGateway: Outcome = { reason: "NotFound", what: "gateway" }
-const noRun: Outcome = { reason: "NotFound", what: "run" }
-const quota = (kind: "spend" | "credits" | "allocation", origin?: Origin): Outcome =>
+const badKey: RuleOutcome = { reason: "Unauthorized", origin: provider }
+const noModel: RuleOutcome = { reason: "NotFound", what: "model" }
+const noEndpoint: RuleOutcome = { reason: "NotFound", what: "endpoint" }
+const noLog: RuleOutcome = { reason: "NotFound", what: "log" }
+const noGateway: RuleOutcome = { reason: "NotFound", what: "gateway" }
+const noRun: RuleOutcome = { reason: "NotFound", what: "run" }
+const quota = (kind: "spend" | "credits" | "allocation", origin?: Origin): RuleOutcome =>
   origin === undefined ? { reason: "QuotaExhausted", kind } : { reason: "QuotaExhausted", kind, origin }
-const blocked = (by: "guardrail" | "dlp" | "provider", subject: "prompt" | "response" | "unknown"): Outcome => ({
+const blocked = (by: "guardrail" | "dlp" | "provider", subject: "prompt" | "response" | "unknown"): RuleOutcome => ({
   reason: "ContentBlocked",
   by,
   subject

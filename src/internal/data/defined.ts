@@ -9,4 +9,4 @@ export const defined = <A extends object>(value: A): { [K in keyof A]?: Exclude<
 }
 
 /** Fields that may be set while an object is made. On the way of every call that takes a fraction of what spreads take. */
-export type Making<A> = { -readonly [K in keyof A]: A[K] }
+export type Mutable<A> = { -readonly [K in keyof A]: A[K] }

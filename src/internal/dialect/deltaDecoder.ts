@@ -26,7 +26,7 @@ import {
 import type { Decoded, Delta, DeltaDecoder, Fault } from "./delta.ts"
 
 /** The part of a decoder that knows a dialect. What it cannot read it refuses. */
-export interface Reader {
+export interface DialectReader {
   /** Reads an event; `true` when nothing may follow. */
   readonly read: (body: Fields, out: Array<Delta>) => boolean
   /** The end of the stream: a `[DONE]` event when `marked`. Refuses when the answer is not complete. */
@@ -36,7 +36,7 @@ export interface Reader {
 }
 
 /** Makes a decoder: JSON, errors, `[DONE]` and the end are the same everywhere. */
-export const makeDecoder = (reader: Reader): DeltaDecoder => {
+export const makeDecoder = (reader: DialectReader): DeltaDecoder => {
   let over: Decoded | undefined
   const close = (deltas: ReadonlyArray<Delta>, fault: Fault | undefined): Decoded => {
     const ending = fault === undefined ? { done: true } : { fault }

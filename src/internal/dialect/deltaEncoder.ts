@@ -6,7 +6,7 @@ import type { FinishReason, Usage } from "./chat.ts"
 import type { Delta } from "./delta.ts"
 
 /** What a client is told about a stream that broke: nothing of the prompt, the answer, the provider or a credential. */
-export interface Problem {
+export interface StreamProblem {
   /** Tag of the failure's reason. */
   readonly reason: string
   readonly message: string
@@ -22,11 +22,11 @@ export interface Encoder {
   /** The end of a complete answer. */
   readonly end: () => string
   /** The end of any other. */
-  readonly error: (problem: Problem) => string
+  readonly error: (problem: StreamProblem) => string
 }
 
 /** What is known of an answer before its first delta. */
-export interface Facts {
+export interface StreamFacts {
   readonly id: string
   readonly model: string
   /** Seconds since the epoch. */
@@ -75,7 +75,7 @@ const encodeCall = (delta: Extract<Delta, { readonly type: "toolCall" }>) => ({
 })
 
 /** Chunks of a chat completion. The finish and the usage come together, in the last chunk: either may be first. */
-export const openai = (facts: Facts): Encoder => {
+export const openai = (facts: StreamFacts): Encoder => {
   let { id, model } = facts
   let begun = false
   let reason: string | null = null

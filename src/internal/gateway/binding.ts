@@ -8,7 +8,7 @@ import type { UniversalRequest } from "../../UniversalRequest.ts"
 import { reveal } from "../data/secrets.ts"
 import { type AiBinding, call as callBinding, type GatewayBinding } from "../transport/binding.ts"
 import { type Backend, jsonText, modelOf, noJson } from "./backend.ts"
-import { type Call, respond, thrownFailure } from "./respond.ts"
+import { type CallContext, respond, thrownFailure } from "./respond.ts"
 
 /**
  * Fresh objects for one call: the binding rewrites the headers of the legs it is given, and throws synchronously when
@@ -45,7 +45,7 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, max
       Effect.suspend(() => {
         const { secrets, wire } = toWire(legs)
         const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
-        const call: Call = {
+        const call: CallContext = {
           method,
           surface: "gateway",
           secrets,

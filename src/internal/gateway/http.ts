@@ -16,7 +16,7 @@ import { trimSlashes } from "../data/trimSlashes.ts"
 import { either } from "../hotpath/failure.ts"
 import type { Outgoing, Send } from "../transport/request.ts"
 import { type Backend, checkId, checkMaxBytes, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
-import { type Call, failure, respond } from "./respond.ts"
+import { type CallContext, failure, respond } from "./respond.ts"
 
 /** Host of the data plane. */
 export const defaultBaseUrl = "https://gateway.ai.cloudflare.com"
@@ -84,7 +84,7 @@ export const makeApi = (
   const authorization = options.apiToken && bearer(options.apiToken)
   const maxBytes = options.maxAnswerBytes
   return (
-    call: Omit<Call, "secrets"> & Partial<Pick<Call, "secrets">>,
+    call: Omit<CallContext, "secrets"> & Partial<Pick<CallContext, "secrets">>,
     request: {
       readonly method: Outgoing["method"]
       readonly path: string
@@ -98,7 +98,7 @@ export const makeApi = (
         return Effect.fail(invalid(call.method, "apiToken", `a Cloudflare API token with the permission ${permission}`))
       }
       const text = Redacted.value(authorization)
-      const known: Call = { ...call, maxBytes, secrets: [...(call.secrets ?? []), ...secretsOf(text)] }
+      const known: CallContext = { ...call, maxBytes, secrets: [...(call.secrets ?? []), ...secretsOf(text)] }
       return send({
         method: request.method,
         url: `${base}${request.path}`,
@@ -163,7 +163,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
         legs.length === 1 ? native(legs[0], gateway, method) : universal(legs, gateway, method),
         ({ body, headers, legSecrets, url }) => {
           const revealed = reveal(headers)
-          const call: Call = {
+          const call: CallContext = {
             method,
             surface: "gateway",
             secrets: [...revealed.secrets, ...legSecrets],

@@ -8,14 +8,14 @@ import * as Classifier from "../../Classifier.ts"
 import { GatewayError, type Reason } from "../../GatewayError.ts"
 import { GatewayResponse, metaFromHeaders } from "../../GatewayResponse.ts"
 import { defined } from "../data/defined.ts"
-import { stackless } from "../hotpath/stackless.ts"
-import type { Answer } from "../transport/body.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
+import type { RawResponse } from "../transport/body.ts"
 
 /** Most bytes of an error body that are read. */
 export const maxErrorBody = 65_536
 
 /** What a failure should say about the call. */
-export interface Call {
+export interface CallContext {
   readonly method: string
   readonly surface: Classifier.FailureInput["surface"]
   readonly secrets: ReadonlyArray<string>
@@ -27,29 +27,29 @@ export interface Call {
   readonly maxBytes?: number | undefined
 }
 
-const facts = (call: Call) =>
+const facts = (call: CallContext) =>
   defined({ provider: call.provider, model: call.model, logId: call.logId, eventId: call.eventId })
 
 /** A failure without an answer. */
-export const failure = (call: Call, reason: Reason): GatewayError =>
-  stackless(() => new GatewayError({ method: call.method, reason, ...facts(call) }))
+export const failure = (call: CallContext, reason: Reason): GatewayError =>
+  withoutStack(() => new GatewayError({ method: call.method, reason, ...facts(call) }))
 
 /** A failure that the binding threw. It carries a name and a message, and nothing else. */
-export const thrownFailure = (call: Call, thrown: unknown): GatewayError => {
+export const thrownFailure = (call: CallContext, thrown: unknown): GatewayError => {
   const error = thrown instanceof Error ? { name: thrown.name, message: thrown.message } : { message: String(thrown) }
   const { secrets, surface } = call
-  return failure(call, stackless(() => Classifier.classify({ thrown: error, surface, secrets })).reason)
+  return failure(call, withoutStack(() => Classifier.classify({ thrown: error, surface, secrets })).reason)
 }
 
 /** 2xx is a response; anything else is classified from at most {@link maxErrorBody} bytes of its body. */
-export const respond = (call: Call, answer: Answer): Effect.Effect<GatewayResponse, GatewayError> => {
+export const respond = (call: CallContext, answer: RawResponse): Effect.Effect<GatewayResponse, GatewayError> => {
   if (answer.status >= 200 && answer.status < 300) {
     return Effect.succeed(new GatewayResponse(answer, call))
   }
   return failing(call, answer)
 }
 
-const classified = (call: Call, { headers, status }: Answer, body: string, now: number): GatewayError => {
+const classified = (call: CallContext, { headers, status }: RawResponse, body: string, now: number): GatewayError => {
   const { method, secrets, surface } = call
   const { reason } = Classifier.classify({ status, headers, body, surface, secrets, now })
   const meta = metaFromHeaders(headers)
@@ -66,12 +66,12 @@ const classified = (call: Call, { headers, status }: Answer, body: string, now: 
   })
 }
 
-const failing = (call: Call, answer: Answer): Effect.Effect<never, GatewayError> =>
+const failing = (call: CallContext, answer: RawResponse): Effect.Effect<never, GatewayError> =>
   // The status alone says enough when the body of an error breaks off.
   Effect.flatMap(
     Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed("")),
     (body) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.fail(stackless(() => classified(call, answer, body, now)))
+        Effect.fail(withoutStack(() => classified(call, answer, body, now)))
       )
   )

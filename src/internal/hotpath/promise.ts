@@ -4,10 +4,10 @@
  */
 import * as Effect from "effect/Effect"
 import { arrival } from "./eventLoopTurn.ts"
-import { stackless } from "./stackless.ts"
+import { withoutStack } from "./stackless.ts"
 
 /** As `abort` makes it by itself, without the stack. Each request has its own: whoever is given it may write on it. */
-const aborted = (): DOMException => stackless(() => new DOMException("This operation was aborted", "AbortError"))
+const aborted = (): DOMException => withoutStack(() => new DOMException("This operation was aborted", "AbortError"))
 
 /** When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it ends. */
 type When = () => (act: () => void) => void
@@ -50,13 +50,13 @@ const waiting =
  * Waits for a promise, and goes on with what `onValue` makes of its value. When it is rejected it fails as `onThrown` says; `abort` is run
  * before that, and when the wait is interrupted.
  */
-export const promised = waiting(now)
+export const tryPromise = waiting(now)
 
-/** {@link promised} for what ends a request: with all others that came in this turn. */
-export const promisedWhole = waiting(arrival)
+/** {@link tryPromise} for what ends a request: with all others that came in this turn. */
+export const tryPromiseWhole = waiting(arrival)
 
-/** {@link promised} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to come. */
-export const requested = <A, B, E>(
+/** {@link tryPromise} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to come. */
+export const tryRequest = <A, B, E>(
   make: (signal: AbortSignal) => PromiseLike<A>,
   onValue: (value: A, abort: Effect.Effect<void>) => Effect.Effect<B, E>,
   onThrown: (thrown: unknown) => E

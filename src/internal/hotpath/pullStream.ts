@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 
 /** A source of batches. */
-export interface Source<A, E> {
+export interface Puller<A, E> {
   /** The next batch, or `undefined` at the end. Empty batches are pulled over. */
   readonly next: Effect.Effect<ReadonlyArray<A> | undefined, E>
   /** Called once, however the stream ends. */
@@ -16,7 +16,7 @@ export interface Source<A, E> {
 const isNonEmpty = <A>(batch: ReadonlyArray<A>): batch is readonly [A, ...Array<A>] => batch.length > 0
 
 /** Makes a stream; the source is opened when the stream runs. */
-export const pulled = <A, E>(open: () => Source<A, E>): Stream.Stream<A, E> =>
+export const fromPuller = <A, E>(open: () => Puller<A, E>): Stream.Stream<A, E> =>
   Stream.unwrap(
     Effect.map(
       Effect.acquireRelease(Effect.sync(open), ({ cancel }) => cancel),

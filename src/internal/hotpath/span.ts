@@ -23,7 +23,7 @@ const parentOf = (span: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined 
     : span
 
 /** Opens a span around an effect, which gets `undefined` where there is none to annotate. */
-export const traced = <A, E, R>(
+export const withSpan = <A, E, R>(
   name: string,
   body: (annotate: Annotate | undefined) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
@@ -60,11 +60,11 @@ export const traced = <A, E, R>(
     )
   })
 
-/** {@link traced} around each call of a function. */
+/** {@link withSpan} around each call of a function. */
 export const operation =
   <Args extends ReadonlyArray<unknown>, A, E, R>(
     name: string,
     body: (...args: Args) => Effect.Effect<A, E, R>
   ): ((...args: Args) => Effect.Effect<A, E, R>) =>
   (...args) =>
-    traced(name, () => body(...args))
+    withSpan(name, () => body(...args))

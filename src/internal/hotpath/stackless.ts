@@ -8,7 +8,7 @@
 const isWritable = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit")?.writable === true
 
 /** Makes errors that look at no stack. Where a runtime does not let itself be told, they do. */
-export const stackless = <A>(make: () => A): A => {
+export const withoutStack = <A>(make: () => A): A => {
   if (!isWritable) return make()
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = 0

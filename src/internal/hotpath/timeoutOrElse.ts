@@ -33,7 +33,7 @@ const after = (context: Context.Context<never>, millis: number, act: () => void)
  * Interrupts an effect that has not ended after so many milliseconds, waits for its finalizers, and then fails as `expired` says.
  * `undefined`: no limit.
  */
-export const within = <A, E>(
+export const timeoutOrElse = <A, E>(
   self: Effect.Effect<A, E>,
   millis: number | undefined,
   expired: (millis: number) => E

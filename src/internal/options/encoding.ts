@@ -110,7 +110,7 @@ export const toLeg = (
 }
 
 /** An input for `GatewayOptions.make`, and what could not even be read. */
-export interface Decoded {
+export interface DecodedOptions {
   readonly input: GO.Input
   readonly problems: ReadonlyArray<GO.Problem>
 }
@@ -203,12 +203,12 @@ const readHeaders = (reader: Reader): GO.Input => {
   }
 }
 
-export const fromHeaders = (headers: Readonly<Record<string, string | undefined>>): Decoded => {
+export const fromHeaders = (headers: Readonly<Record<string, string | undefined>>): DecodedOptions => {
   const reader = new Reader((name) => headers[name])
   return { input: readHeaders(reader), problems: reader.problems }
 }
 
-export const fromBinding = ({ extraHeaders, gateway }: GO.BindingOptions): Decoded => {
+export const fromBinding = ({ extraHeaders, gateway }: GO.BindingOptions): DecodedOptions => {
   const rest = fromHeaders(extraHeaders)
   const log = defined({ collect: gateway.collectLog, payload: rest.input.log?.payload })
   return {
@@ -229,7 +229,7 @@ export const fromBinding = ({ extraHeaders, gateway }: GO.BindingOptions): Decod
   }
 }
 
-export const fromLeg = ({ config, headers }: GO.LegOptions): Decoded => {
+export const fromLeg = ({ config, headers }: GO.LegOptions): DecodedOptions => {
   const rest = fromHeaders(headers)
   const retries = { attempts: config.maxAttempts, delay: config.retryDelay, backoff: config.backoff }
   return {

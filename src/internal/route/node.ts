@@ -11,7 +11,7 @@ import type { Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
 
 /** What a leaf makes of an answer. */
-export interface Decoded<Out> {
+export interface DecodedAnswer<Out> {
   readonly value: Out
   readonly usage?: Usage | undefined
   readonly model?: string | undefined
@@ -36,7 +36,7 @@ export interface Leaf<in In, out Out> {
   readonly build: (input: In) => Result.Result<Built, Problem>
   /** How the body is read before `decode` sees it. */
   readonly accept: "json" | "text" | "bytes"
-  readonly decode: (body: unknown) => Result.Result<Decoded<Out>, Problem>
+  readonly decode: (body: unknown) => Result.Result<DecodedAnswer<Out>, Problem>
   /** How the answer streams, when it is a chat answer. */
   readonly chat?: ChatLeaf | undefined
   /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */

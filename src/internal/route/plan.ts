@@ -10,7 +10,7 @@ import { providerHeaderAccepted } from "../data/headers.ts"
 import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
 
 /** What is handed down to a target. */
-interface Settings {
+interface PlanSettings {
   readonly options: GatewayOptions.GatewayOptions
   /** Milliseconds until the first byte of one attempt. */
   readonly timeout: number | undefined
@@ -24,7 +24,7 @@ interface Settings {
 }
 
 /** One target with everything that applies to it. */
-export interface Target<In, Out> extends Settings {
+export interface Target<In, Out> extends PlanSettings {
   readonly _tag: "Target"
   /** Unique within the plan. */
   readonly key: string
@@ -53,7 +53,7 @@ export interface Planned<In, Out> {
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
-interface Env extends Settings {
+interface Env extends PlanSettings {
   readonly on: FallbackOn | undefined
 }
 

@@ -10,22 +10,22 @@ import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
-import { defined, type Making } from "../data/defined.ts"
+import { defined, type Mutable } from "../data/defined.ts"
 import type { Usage } from "../dialect/chat.ts"
-import { stackless } from "../hotpath/stackless.ts"
-import { within } from "../hotpath/timeoutOrElse.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
+import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Leaf } from "../route/node.ts"
 import type { Target } from "../route/plan.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
-export type Send = (
+export type SendLegs = (
   request: LegInput | ReadonlyArray<LegInput>,
   options: GatewayOptions.Input & { readonly record: false }
 ) => Effect.Effect<GatewayResponse, GatewayError>
 
 /** What belongs to one run of a route. */
 export interface Run<In> {
-  readonly send: Send
+  readonly send: SendLegs
   readonly input: In
   readonly eventId: string
   /** Every attempt so far, in order of their ends; the router makes one at a time. */
@@ -86,7 +86,7 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
     const { model, provider, response, step, target } = exit.value
     const { cacheStatus, eventId, logId } = response.meta
     const answeredBy = step ?? response.meta.step
-    const out: Making<LogTrail.Ended> = { target, provider, status: response.status }
+    const out: Mutable<LogTrail.Ended> = { target, provider, status: response.status }
     if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
     if (eventId !== undefined) out.eventId = eventId
     if (logId !== undefined) out.logId = logId
@@ -100,7 +100,7 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
 
 // What was left of a deadline says nothing about the deadline.
 const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>
-  stackless(
+  withoutStack(
     () =>
       new GatewayError({
         method,
@@ -139,10 +139,10 @@ export const attempt = <In, Out>(
     { provider: leaf.provider, endpoint, headers: leaf.headers, query },
     { ...target.sending, eventId }
   )
-  const first = within(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
+  const first = timeoutOrElse(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
   const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
-  const bounded = within(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
-  const started: Making<LogTrail.Started> = { target: target.key, provider: leaf.provider, endpoint, eventId }
+  const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
+  const started: Mutable<LogTrail.Started> = { target: target.key, provider: leaf.provider, endpoint, eventId }
   if (leaf.model !== undefined) started.model = leaf.model
   return LogTrail.record(bounded, started, ended, (made) => run.attempts.push(made))
 }

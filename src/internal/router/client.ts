@@ -16,7 +16,7 @@ import type { Plan, Target } from "../route/plan.ts"
 import { method, type Run } from "./attempt.ts"
 
 /** Where in the plan we are. Times are milliseconds since the epoch. */
-interface Place {
+interface Position {
   readonly deadline: number | undefined
   /** Whether a fallback around this place goes on after such a failure. */
   readonly passes: (error: GatewayError) => boolean
@@ -44,10 +44,10 @@ interface ClientRun<In, Out, A> extends Run<In> {
   readonly deferred: Array<Deferred<In, Out>>
 }
 
-const mayMove = (error: GatewayError, on: FallbackOn | undefined): boolean =>
+const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
   on === undefined ? decide(error.reason).next : typeof on === "function" ? on(error) : on.includes(error.reason._tag)
 
-const mayRepeat = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
+const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
 
 type Step = (now: number, error: GatewayError) => Effect.Effect<number | undefined>
@@ -91,7 +91,7 @@ const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Resul
 const ask = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
-  { deadline }: Place,
+  { deadline }: Position,
   last: GatewayError | undefined
 ): Effect.Effect<A, GatewayError> =>
   deadline === undefined
@@ -106,14 +106,14 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
   policy: Policy | RetrySchedule,
-  place: Place,
+  place: Position,
   failure: GatewayError,
   known: Step | undefined
 ): Effect.fn.Return<A, GatewayError> {
   let error = failure
   let step = known
   while (true) {
-    if (!mayRepeat(error, policy)) return yield* error
+    if (!canRetry(error, policy)) return yield* error
     const now = yield* Clock.currentTimeMillis
     if (place.deadline !== undefined && now >= place.deadline) return yield* error
     step ??= yield* makeStep(policy)
@@ -140,7 +140,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
 const runTarget = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
-  place: Place,
+  place: Position,
   resumed?: Deferred<In, Out>
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
@@ -155,12 +155,12 @@ const runTarget = <In, Out, A>(
 const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   on: FallbackOn | undefined,
-  outer: Place,
+  outer: Position,
   from: number,
   last: GatewayError
 ): Effect.fn.Return<A, GatewayError> {
   let error = last
-  const passes = (one: GatewayError): boolean => mayMove(one, on) || outer.passes(one)
+  const passes = (one: GatewayError): boolean => canFallback(one, on) || outer.passes(one)
   while (true) {
     const now = yield* Clock.currentTimeMillis
     const fitting = run.deferred
@@ -179,7 +179,7 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     const result = yield* outcomeOf(runTarget(run, next.target, { deadline: next.deadline, passes }, next))
     if (Result.isSuccess(result)) return result.success
     error = result.failure
-    if (outer.passes(error) || !mayMove(error, on)) return yield* error
+    if (outer.passes(error) || !canFallback(error, on)) return yield* error
   }
 })
 
@@ -189,13 +189,13 @@ type Fallback<In, Out> = Extract<Plan<In, Out>, { _tag: "Fallback" }>
 const runRest = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Fallback<In, Out>,
-  outer: Place,
-  inner: Place,
+  outer: Position,
+  inner: Position,
   from: number,
   next: number,
   error: GatewayError
 ): Effect.Effect<A, GatewayError> => {
-  if (!mayMove(error, plan.on)) return Effect.fail(error)
+  if (!canFallback(error, plan.on)) return Effect.fail(error)
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
@@ -213,15 +213,15 @@ const runRest = <In, Out, A>(
 const runFallback = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Fallback<In, Out>,
-  place: Place
+  place: Position
 ): Effect.Effect<A, GatewayError> => {
   const [first] = plan.plans
   // A plan without targets is refused before it runs.
   if (first === undefined) return Effect.die(new Error("no targets"))
   const from = run.deferred.length
-  const inner: Place = {
+  const inner: Position = {
     deadline: place.deadline,
-    passes: (error) => mayMove(error, plan.on) || place.passes(error)
+    passes: (error) => canFallback(error, plan.on) || place.passes(error)
   }
   return orElse(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
@@ -230,7 +230,7 @@ const runFallback = <In, Out, A>(
 const runPlan = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Plan<In, Out>,
-  place: Place
+  place: Position
 ): Effect.Effect<A, GatewayError> => {
   switch (plan._tag) {
     case "Target":

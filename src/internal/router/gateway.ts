@@ -10,7 +10,7 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { Leg } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
-import { within } from "../hotpath/timeoutOrElse.ts"
+import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Target } from "../route/plan.ts"
 import { type Answered, decode, ended, method, type Run } from "./attempt.ts"
 
@@ -138,7 +138,7 @@ export const executeGateway = <In, Out, A>(
         ? Effect.fail(error)
         : from(offset + step + 1)
     })
-  return within(
+  return timeoutOrElse(
     from(0),
     deadline,
     (millis) =>

@@ -9,11 +9,11 @@ import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../Gatew
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import { defined } from "../data/defined.ts"
 import { refusal } from "../gateway/backend.ts"
-import { stackless } from "../hotpath/stackless.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, type LossKind, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned } from "../route/plan.ts"
-import { method, type Run, type Send } from "./attempt.ts"
+import { method, type Run, type SendLegs } from "./attempt.ts"
 import type { Compiled } from "./gateway.ts"
 
 /** Who executes a route; see `Router.Execution`. */
@@ -67,7 +67,7 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
 /** The failure of a run, with all its attempts. */
 export const withAttempts = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError => {
   const { eventId, logId, model, provider, reason, step } = error
-  return stackless(
+  return withoutStack(
     () => new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
   )
 }
@@ -100,7 +100,7 @@ const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
 
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
 export const prepare = <In, Out>(
-  send: Send,
+  send: SendLegs,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },

@@ -18,12 +18,12 @@ import type { Delta, Streaming } from "../dialect/delta.ts"
 import { deltasOf, isCommit } from "../dialect/deltaDecoder.ts"
 import { type Limiting, makePump, type Pump } from "../dialect/deltaPump.ts"
 import { streaming } from "../dialect/streaming.ts"
-import { within } from "../hotpath/timeoutOrElse.ts"
+import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
-import { type Run, type Send, unbuildable } from "./attempt.ts"
+import { type Run, type SendLegs, unbuildable } from "./attempt.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
 import type { Execution } from "./prepare.ts"
 
@@ -37,7 +37,7 @@ export interface Answering {
 }
 
 /** An answer that has begun. */
-export interface Opened extends Answering {
+export interface CommittedStream extends Answering {
   /** What was held back up to the commit point, and that. */
   readonly head: ReadonlyArray<Delta>
   /** The rest; absent when the whole answer came in one piece. */
@@ -54,14 +54,14 @@ export interface StreamRun<In> extends Run<In> {
 
 /** What a run has open, from the moment on at which it exists. */
 export interface Held {
-  readonly send: Send
+  readonly send: SendLegs
   readonly begin: (started: LogTrail.Started, attempts: Array<Attempt>) => Effect.Effect<LogTrail.Running>
   /** Lets go of the last answer; an attempt that has not ended is recorded as interrupted. */
   readonly release: Effect.Effect<void>
 }
 
 /** Keeps hold of what goes through `send`. */
-export const hold = (send: Send): Held => {
+export const hold = (send: SendLegs): Held => {
   let response: GatewayResponse | undefined
   let running: LogTrail.Running | undefined
   return {
@@ -139,7 +139,7 @@ const limited = <A>(
   target: Target<never, unknown>,
   eventId: string
 ): Effect.Effect<A, GatewayError> =>
-  within(self, limit, (millis) =>
+  timeoutOrElse(self, limit, (millis) =>
     failure(target, eventId, new Timeout({ phase, ...(phase !== "deadline" && { limit: Duration.millis(millis) }) }))
   )
 
@@ -187,7 +187,7 @@ export const commit = (
   response: GatewayResponse,
   query: unknown,
   eventId: string
-): Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> => {
+): Effect.Effect<Pick<CommittedStream, "head" | "pump">, GatewayError> => {
   const found = streamingOf(target)
   if (found === undefined) return Effect.die(new Error("a target that does not stream was asked to"))
   const limiting = limitReads(target, eventId, undefined)
@@ -221,7 +221,7 @@ export const commit = (
     if (earlier >= 0) head.splice(earlier, 1)
     head.push(delta)
   }
-  const read: Effect.Effect<Pick<Opened, "head" | "pump">, GatewayError> = Effect.flatMap(
+  const read: Effect.Effect<Pick<CommittedStream, "head" | "pump">, GatewayError> = Effect.flatMap(
     pump.next(limiting),
     (batch) => {
       batch?.forEach(keep)
@@ -261,7 +261,7 @@ export const streamAttempt = <In, Out>(
   run: StreamRun<In>,
   target: Target<In, Out>,
   remaining: number | undefined
-): Effect.Effect<Opened, GatewayError> =>
+): Effect.Effect<CommittedStream, GatewayError> =>
   Effect.gen(function* () {
     const { eventId } = run
     const { leaf } = target
@@ -288,7 +288,7 @@ export const streamAttempt = <In, Out>(
       answering = answer
       return Effect.map(
         Effect.onError(commit(target, response, query, eventId), () => response.cancel),
-        (committed): Opened => ({ ...committed, ...answer, running, deadline })
+        (committed): CommittedStream => ({ ...committed, ...answer, running, deadline })
       )
     })
     const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
@@ -339,7 +339,7 @@ const expired = (eventId: string): GatewayError =>
   new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), eventId })
 
 /** Asks for the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record says what happened. */
-export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Out>): Asking<Opened> => {
+export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Out>): Asking<CommittedStream> => {
   let deadline: number | undefined
   return (offset) =>
     Effect.gen(function* () {
@@ -363,14 +363,14 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         return Effect.mapBoth(
           Effect.onError(committed, () => response.cancel),
           {
-            onSuccess: (committed): Opened => ({ ...committed, ...answer, running, deadline }),
+            onSuccess: (committed): CommittedStream => ({ ...committed, ...answer, running, deadline }),
             onFailure: (error) => atLeg(error, target, step - offset)
           }
         )
       })
       const left = deadline === undefined ? undefined : deadline - (yield* Clock.currentTimeMillis)
       return yield* Effect.onError(
-        within(opening, left, () => expired(eventId)),
+        timeoutOrElse(opening, left, () => expired(eventId)),
         (cause) =>
           Effect.sync(() => {
             const exit = Exit.failCause(cause)

@@ -10,14 +10,14 @@ import { decide, GatewayError, invalid, StreamInterrupted } from "../../GatewayE
 import { defined } from "../data/defined.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
-import type { Source } from "../hotpath/pullStream.ts"
+import type { Puller } from "../hotpath/pullStream.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { executeClient } from "./client.ts"
 import { logRecovery } from "./prepare.ts"
 import {
+  type CommittedStream,
   limitReads,
   method,
-  type Opened,
   ofStream,
   type StreamRun,
   streamAttempt,
@@ -25,8 +25,8 @@ import {
 } from "./streamAttempt.ts"
 
 /** What is known of a stream so far; complete when it has ended. */
-export interface Progress {
-  readonly opened: Opened
+export interface StreamProgress {
+  readonly opened: CommittedStream
   /** Deltas that were delivered, of the present answer. */
   readonly deltas: number
   readonly text: string
@@ -39,9 +39,9 @@ export interface Progress {
 
 /** A stream that has begun. */
 export interface Running {
-  readonly progress: () => Progress
+  readonly progress: () => StreamProgress
   /** The deltas, for one consumer. */
-  readonly deltas: () => Source<Delta, GatewayError>
+  readonly deltas: () => Puller<Delta, GatewayError>
   /** Lets go of everything; records an attempt that had not ended: with its finish it is a success, else interrupted. */
   readonly close: Effect.Effect<void>
 }
@@ -52,7 +52,7 @@ const rest = <In, Out>(targets: ReadonlyArray<Target<In, Out>>, broken: string):
   return index >= 0 && index + 1 < targets.length ? targets.slice(index + 1) : targets.slice(index, index + 1)
 }
 
-const begin = (opened: Opened, restarts: number): Progress => ({
+const begin = (opened: CommittedStream, restarts: number): StreamProgress => ({
   opened,
   deltas: 0,
   text: "",
@@ -62,7 +62,11 @@ const begin = (opened: Opened, restarts: number): Progress => ({
   restarts
 })
 
-const interrupted = (error: GatewayError, { deltas, model, opened, text }: Progress, eventId: string): GatewayError => {
+const interrupted = (
+  error: GatewayError,
+  { deltas, model, opened, text }: StreamProgress,
+  eventId: string
+): GatewayError => {
   const { reason } = error
   const { meta } = opened.response
   const { leaf } = opened.target
@@ -93,7 +97,7 @@ const closed = (): GatewayError => invalid(method, "deltas", "one consumer, once
 /** Runs a stream from its commit point. `targets` are those of the run, in order, for restarts. */
 export const runStream = <In, Out>(
   run: StreamRun<In>,
-  first: Opened,
+  first: CommittedStream,
   targets: ReadonlyArray<Target<In, Out>>
 ): Running => {
   let progress = begin(first, 0)
@@ -154,7 +158,7 @@ export const runStream = <In, Out>(
     return restarts < opened.target.restarts && (again || next) ? restart(broken) : fail(broken)
   }
 
-  const next: Source<Delta, GatewayError>["next"] = Effect.suspend(() => {
+  const next: Puller<Delta, GatewayError>["next"] = Effect.suspend(() => {
     if (over !== undefined) return over
     if (head !== undefined) {
       const batch = see(head)

@@ -18,15 +18,15 @@ import * as LogTrail from "../../LogTrail.ts"
 import { defined } from "../data/defined.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
-import { type Encoder, neutral, openai, type Problem } from "../dialect/deltaEncoder.ts"
+import { type Encoder, neutral, openai, type StreamProblem } from "../dialect/deltaEncoder.ts"
 import { makeByteSink } from "./byteSink.ts"
 import { describe } from "./failureResponse.ts"
 
 /** How the events are written; see `StreamResponse.Format`. */
-export type Format = "deltas" | "openai"
+export type WireFormat = "deltas" | "openai"
 
 /** What is known of a streamed answer; `Router.StreamSummary` is one. */
-export interface Facts {
+export interface ServedFacts {
   /** Key of the target that answered. */
   readonly target?: string
   readonly provider?: string
@@ -43,7 +43,7 @@ export interface Facts {
 }
 
 /** How a response ended. */
-export interface Ending {
+export interface ServedEnding {
   /** `complete`: everything was sent. `failed`: see `error`. `left`: the client went away, or the signal was aborted. */
   readonly outcome: "complete" | "failed" | "left"
   /** There when `failed`. A `StreamInterrupted` once something had been sent. */
@@ -51,11 +51,11 @@ export interface Ending {
 }
 
 /** What is streamed. */
-export interface Source<R> {
+export interface DeltaSource<R> {
   readonly deltas: Stream.Stream<Delta, GatewayError, R>
   readonly logId: string | undefined
   /** What the source knows of itself, by now and at the end. */
-  readonly facts: Effect.Effect<Facts> | undefined
+  readonly facts: Effect.Effect<ServedFacts> | undefined
 }
 
 /** How a response can begin. */
@@ -71,18 +71,18 @@ export interface Served {
 }
 
 /** What {@link serve} does beside streaming. */
-export interface Settings<R> {
+export interface ServeSettings<R> {
   readonly method: string
-  readonly format: Format
+  readonly format: WireFormat
   /** Milliseconds; infinite for none. */
   readonly heartbeat: number
   readonly signal: AbortSignal | undefined
-  readonly onEnd: ((summary: Facts & Ending) => Effect.Effect<unknown, unknown, R>) | undefined
+  readonly onEnd: ((summary: ServedFacts & ServedEnding) => Effect.Effect<unknown, unknown, R>) | undefined
 }
 
 const keepAlive = new TextEncoder().encode(": keep-alive\n\n")
 
-const makeEncoder = Effect.fnUntraced(function* (format: Format, facts: Source<never>["facts"]) {
+const makeEncoder = Effect.fnUntraced(function* (format: WireFormat, facts: DeltaSource<never>["facts"]) {
   if (format === "deltas") return neutral
   const known = facts === undefined ? undefined : yield* facts
   const now = yield* Clock.currentTimeMillis
@@ -94,7 +94,7 @@ const makeEncoder = Effect.fnUntraced(function* (format: Format, facts: Source<n
   })
 })
 
-interface Tally {
+interface DeltaCounts {
   deltas: number
   text: string
   restarts: number
@@ -103,7 +103,7 @@ interface Tally {
   model: string | undefined
 }
 
-const makeTally = (restarts: number): Tally => ({
+const makeTally = (restarts: number): DeltaCounts => ({
   deltas: 0,
   text: "",
   restarts,
@@ -112,7 +112,7 @@ const makeTally = (restarts: number): Tally => ({
   model: undefined
 })
 
-const count = (tally: Tally, batch: ReadonlyArray<Delta>): Tally => {
+const count = (tally: DeltaCounts, batch: ReadonlyArray<Delta>): DeltaCounts => {
   let counted = tally
   for (const delta of batch) {
     counted.deltas++
@@ -127,10 +127,10 @@ const count = (tally: Tally, batch: ReadonlyArray<Delta>): Tally => {
 
 /** What the deltas and the last request say. */
 const factsOf = (
-  { deltas, model, restarts, text, usage }: Tally,
+  { deltas, model, restarts, text, usage }: DeltaCounts,
   attempts: ReadonlyArray<Attempt>,
   error: GatewayError | undefined
-): Facts => {
+): ServedFacts => {
   const last = attempts.at(-1)
   return {
     deltas,
@@ -149,15 +149,15 @@ const factsOf = (
 }
 
 /** What the client is told: counts and tags, because any other word could come from the answer. */
-const problemOf = ({ reason }: GatewayError, deltas: number): Problem =>
+const problemOf = ({ reason }: GatewayError, deltas: number): StreamProblem =>
   reason._tag === "StreamInterrupted"
     ? { reason: reason._tag, message: reason.message, events: reason.events }
     : { reason: reason._tag, message: `stream failed after ${deltas} deltas: ${reason._tag}`, events: deltas }
 
 /** Runs a response in a fiber of its own, and waits until it is known how it begins. */
 export const serve = <R, R2>(
-  open: Effect.Effect<Source<R>, GatewayError, R | Scope.Scope>,
-  { format, heartbeat, method, onEnd, signal }: Settings<R2>
+  open: Effect.Effect<DeltaSource<R>, GatewayError, R | Scope.Scope>,
+  { format, heartbeat, method, onEnd, signal }: ServeSettings<R2>
 ): Effect.Effect<Served, never, Exclude<R, Scope.Scope> | R2> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
@@ -169,7 +169,7 @@ export const serve = <R, R2>(
         () => clock.currentTimeMillisUnsafe(),
         () => stop()
       )
-      let source: Source<R> | undefined
+      let source: DeltaSource<R> | undefined
       let encoder: Encoder = neutral
       let tally = makeTally(0)
 
@@ -189,7 +189,7 @@ export const serve = <R, R2>(
 
       /** Ends with the end of the deltas, whatever it is; fails and is interrupted only together with the whole response. */
       const pump = Effect.fnUntraced(function* (
-        opened: Source<R>
+        opened: DeltaSource<R>
       ): Effect.fn.Return<Exit.Exit<void, GatewayError>, never, R | Scope.Scope> {
         const pull = yield* Stream.toPull(opened.deltas)
         const next = Effect.exit(Pull.catchDone(pull, () => Effect.succeed(undefined)))
@@ -218,7 +218,7 @@ export const serve = <R, R2>(
           : Effect.succeed(error)
       }
 
-      const endingOf = (exit: Exit.Exit<Exit.Exit<void, GatewayError>, GatewayError>): Effect.Effect<Ending> => {
+      const endingOf = (exit: Exit.Exit<Exit.Exit<void, GatewayError>, GatewayError>): Effect.Effect<ServedEnding> => {
         if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return Effect.succeed({ outcome: "left" })
         const end = Exit.isSuccess(exit) ? exit.value : exit
         if (Exit.isFailure(end)) return Effect.map(failureIn(end.cause), (error) => ({ outcome: "failed", error }))
@@ -226,7 +226,10 @@ export const serve = <R, R2>(
         return Effect.succeed(tally.finished ? { outcome: "complete" } : { outcome: "failed", error: cutShort() })
       }
 
-      const report = Effect.fnUntraced(function* (ending: Ending, onEnd: NonNullable<Settings<R2>["onEnd"]>) {
+      const report = Effect.fnUntraced(function* (
+        ending: ServedEnding,
+        onEnd: NonNullable<ServeSettings<R2>["onEnd"]>
+      ) {
         const own = source?.facts === undefined ? undefined : yield* source.facts
         const facts = own ?? factsOf(tally, ending.error?.attempts ?? (yield* LogTrail.current), ending.error)
         yield* onEnd({ ...facts, ...ending })

@@ -4,8 +4,8 @@
  */
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../../GatewayError.ts"
-import { requested } from "../hotpath/promise.ts"
-import { type Answer, webBody } from "./body.ts"
+import { tryRequest } from "../hotpath/promise.ts"
+import { type RawResponse, webBody } from "./body.ts"
 
 /** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
 export interface GatewayBinding {
@@ -51,7 +51,7 @@ const responseOf = (result: unknown): Response => {
   return isStream(result) ? new Response(result) : Response.json(result ?? null)
 }
 
-const answerOf = (result: unknown, abort: Effect.Effect<void>): Answer => {
+const answerOf = (result: unknown, abort: Effect.Effect<void>): RawResponse => {
   const response = responseOf(result)
   return {
     status: response.status,
@@ -70,4 +70,5 @@ const answerOf = (result: unknown, abort: Effect.Effect<void>): Answer => {
 export const call = <E>(
   invoke: (signal: AbortSignal) => Promise<unknown>,
   onThrown: (thrown: unknown) => E
-): Effect.Effect<Answer, E> => requested(invoke, (result, abort) => Effect.succeed(answerOf(result, abort)), onThrown)
+): Effect.Effect<RawResponse, E> =>
+  tryRequest(invoke, (result, abort) => Effect.succeed(answerOf(result, abort)), onThrown)

@@ -4,9 +4,9 @@
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
 import { joinBytes } from "../data/bytes.ts"
-import { promised, promisedWhole } from "../hotpath/promise.ts"
-import { stackless } from "../hotpath/stackless.ts"
-import { gathered, pieces } from "./chunkReader.ts"
+import { tryPromise, tryPromiseWhole } from "../hotpath/promise.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
+import { coalescedReads, pieces } from "./chunkReader.ts"
 
 /** An unread body. */
 export interface Body {
@@ -17,7 +17,7 @@ export interface Body {
   /** The first `max` bytes as text; the rest is never read. For error bodies. */
   readonly head: (max: number) => Effect.Effect<string, Reason>
   /** Takes the body over, to read it chunk by chunk. */
-  readonly reader: () => Reader
+  readonly reader: () => BodyReader
   /** The answer as a web response; the same object when it arrived as one, unless its headers describe bytes that have been decoded since. */
   readonly web: (head: ResponseInit) => Response
   /** Lets go of the body and of the connection behind it. */
@@ -25,14 +25,14 @@ export interface Body {
 }
 
 /** A body that is being read. Interrupting a read aborts the request behind it. */
-export interface Reader {
+export interface BodyReader {
   /** The next chunk, or `undefined` at the end. */
   readonly read: Effect.Effect<Uint8Array | undefined, Reason>
   readonly cancel: Effect.Effect<void>
 }
 
 /** What a transport delivers: an answer whose body has not been read. */
-export interface Answer {
+export interface RawResponse {
   readonly status: number
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
@@ -45,14 +45,16 @@ export interface Answer {
 export const bodyFailure = (cause: unknown): Reason =>
   cause instanceof InvalidResponse
     ? cause
-    : stackless(() => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" }))
+    : withoutStack(
+        () => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" })
+      )
 
 /** The issue of an answer that is larger than the limit. */
 export const oversizedBody = (max: number): string => `a body of more than ${max} bytes`
 
 /** The failure of an answer that is larger than the limit. */
 export const tooLarge = (max: number): InvalidResponse =>
-  stackless(() => new InvalidResponse({ issue: oversizedBody(max) }))
+  withoutStack(() => new InvalidResponse({ issue: oversizedBody(max) }))
 
 const decoder = new TextDecoder()
 
@@ -91,7 +93,7 @@ export class WebBody implements Body {
 
   private whole<A>(max: number, of: (chunks: ReadonlyArray<Uint8Array>) => A): Effect.Effect<A, Reason> {
     const { abort, response } = this
-    return promisedWhole(
+    return tryPromiseWhole(
       () =>
         readTo(response, max).then(([chunks, isWhole]) => {
           if (isWhole) return of(chunks)
@@ -113,7 +115,7 @@ export class WebBody implements Body {
 
   head(max: number): Effect.Effect<string, Reason> {
     const { abort, response } = this
-    return promised(
+    return tryPromise(
       () => readTo(response, max - 1),
       abort,
       ([chunks, isWhole]) => {
@@ -124,7 +126,7 @@ export class WebBody implements Body {
     )
   }
 
-  reader(): Reader {
+  reader(): BodyReader {
     const { abort, response } = this
     const reader = response.body?.getReader()
     if (reader === undefined) return { read: Effect.succeed(undefined), cancel: Effect.void }
@@ -133,7 +135,12 @@ export class WebBody implements Body {
       return abort
     })
     return {
-      read: promised(hasArrived(response) ? gathered(reader) : pieces(reader), cancel, Effect.succeed, this.failure),
+      read: tryPromise(
+        hasArrived(response) ? coalescedReads(reader) : pieces(reader),
+        cancel,
+        Effect.succeed,
+        this.failure
+      ),
       cancel
     }
   }

@@ -10,13 +10,13 @@ export type Reads = () => Promise<Uint8Array | undefined>
 type Read = ReadableStreamReadResult<Uint8Array>
 
 /** What is read: a reader of a web stream. */
-interface Source {
+interface ChunkSource {
   readonly read: () => Promise<Read>
 }
 
 /** Piece by piece, each when it is asked for. */
 export const pieces =
-  (source: Source): Reads =>
+  (source: ChunkSource): Reads =>
   async () =>
     (await source.read()).value
 
@@ -31,7 +31,7 @@ const ignore = (): void => {}
  *
  * One piece is asked for ahead. What fails after pieces of the same turn fails the next read. Where nothing tells the end of a turn, it is {@link pieces}.
  */
-export const gathered = (source: Source): Reads => {
+export const coalescedReads = (source: ChunkSource): Reads => {
   if (!hasTurns) return pieces(source)
   /** Asked for, and not taken yet. */
   let ahead: Promise<Read> | undefined

@@ -3,8 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
-import { stackless } from "../hotpath/stackless.ts"
-import { type Answer, type Body, bodyFailure, WebBody, webBody, webOf } from "./body.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
+import { type Body, bodyFailure, type RawResponse, WebBody, webBody, webOf } from "./body.ts"
 
 type Headers = Readonly<Record<string, string>>
 
@@ -41,7 +41,7 @@ export const unreadable = ({ cancel, web }: Pick<Body, "cancel" | "web">, coding
     // The answer chooses this text, so only a plain one is repeated.
     const named = codings.join(", ").slice(0, 60)
     const issue = `an unknown content encoding${/^[a-z0-9_., -]+$/.test(named) ? `, ${named}` : ""}`
-    return Effect.flatMap(cancel, () => Effect.fail(stackless(() => new InvalidResponse({ issue }))))
+    return Effect.flatMap(cancel, () => Effect.fail(withoutStack(() => new InvalidResponse({ issue }))))
   })
   return {
     text: () => fail,
@@ -67,7 +67,7 @@ const failure = (cause: unknown): Reason => {
   // The connection below broke.
   if (cause instanceof TransportFailure) return cause
   return isDamage(cause)
-    ? stackless(() => new InvalidResponse({ issue: "damaged compressed data" }))
+    ? withoutStack(() => new InvalidResponse({ issue: "damaged compressed data" }))
     : bodyFailure(cause)
 }
 
@@ -87,7 +87,7 @@ const ofFetch = new Set(["gzip", "x-gzip", "deflate", "br", "zstd"])
 export const maxCodings = 5
 
 /** Makes an answer of a web response. `fetch` decodes the body if it can, but leaves the headers as they were. */
-export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent: boolean): Answer => {
+export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent: boolean): RawResponse => {
   const { status } = response
   const headers = Object.fromEntries(response.headers)
   const codings = codingsOf(headers)

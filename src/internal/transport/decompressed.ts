@@ -2,7 +2,7 @@
  * Decompresses bodies that arrive over a client which does not. Only Node has such clients, so this works on Node only.
  */
 import * as Effect from "effect/Effect"
-import type { Answer, Body } from "./body.ts"
+import type { Body, RawResponse } from "./body.ts"
 import { codingsOf, DecompressedBody, maxCodings, unreadable, withoutEncoding } from "./contentEncoding.ts"
 
 const zlib = () => globalThis.process?.getBuiltinModule?.("node:zlib")
@@ -72,7 +72,7 @@ const streamOf = (chunks: Chunks): ReadableStream<Uint8Array> =>
   )
 
 /** The same answer with a body that is decompressed while it is read, and without the headers that describe the compressed bytes. */
-export const decoded = (answer: Answer): Answer => {
+export const decoded = (answer: RawResponse): RawResponse => {
   const codings = codingsOf(answer.headers)
   if (codings.length === 0) return answer
   const { body } = answer

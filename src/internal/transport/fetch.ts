@@ -3,8 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import type { Reason } from "../../GatewayError.ts"
-import { requested } from "../hotpath/promise.ts"
-import type { Answer } from "./body.ts"
+import { tryRequest } from "../hotpath/promise.ts"
+import type { RawResponse } from "./body.ts"
 import { webAnswer } from "./contentEncoding.ts"
 import { isRedirect, type Outgoing, redirected, resending, type Send, transportReason, wireHeaders } from "./request.ts"
 import { withheld } from "./withheld.ts"
@@ -67,9 +67,9 @@ export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit)
     return isStreamed ? sentOnce(request.body, headers) : { headers, body: request.body }
   }
   return resending((request, resent) =>
-    requested(
+    tryRequest(
       (signal) => fetch(request.url, { ...init, redirect, method: request.method, signal, ...carried(request) }),
-      (response, abort): Effect.Effect<Answer, Reason> => {
+      (response, abort): Effect.Effect<RawResponse, Reason> => {
         const { status } = response
         if (response.redirected || isRedirect(status)) {
           return Effect.flatMap(abort, () => Effect.fail(redirected(status)))

@@ -16,7 +16,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { InvalidRequest, type Reason } from "../../GatewayError.ts"
 import { joinBytes } from "../data/bytes.ts"
-import { type Answer, type Body, bodyFailure, textOf, tooLarge, webOf } from "./body.ts"
+import { type Body, bodyFailure, type RawResponse, textOf, tooLarge, webOf } from "./body.ts"
 import { watchConnections } from "./connectionReuse.ts"
 import { webAnswer } from "./contentEncoding.ts"
 import { decoded } from "./decompressed.ts"
@@ -148,7 +148,7 @@ const overClient = (client: HttpClient.HttpClient): Send => {
       return scoped.postprocess(Effect.map(scoped.preprocess(outgoing), guarded)).pipe(
         Scope.provide(scope),
         Effect.mapError((error) => requestReason(error, request)),
-        Effect.flatMap((response): Effect.Effect<Answer, Reason> => {
+        Effect.flatMap((response): Effect.Effect<RawResponse, Reason> => {
           const { headers, status } = response
           const web = Option.getOrUndefined(HttpClientResponse.toWeb(response))
           // The other end of a redirect is not the gateway.

@@ -9,8 +9,8 @@ import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayErr
 import { defined } from "../data/defined.ts"
 import { scrub } from "../data/secrets.ts"
 import { orElse } from "../hotpath/failure.ts"
-import { stackless } from "../hotpath/stackless.ts"
-import type { Answer } from "./body.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
+import type { RawResponse } from "./body.ts"
 import { isSilent } from "./connectionReuse.ts"
 
 /** One HTTP request; header values are final, credentials included. */
@@ -25,7 +25,7 @@ export interface Outgoing {
 }
 
 /** Sends one request. Interruption aborts it, also while its body is read. */
-export type Send = (request: Outgoing) => Effect.Effect<Answer, Reason>
+export type Send = (request: Outgoing) => Effect.Effect<RawResponse, Reason>
 
 const connectCodes = new Set([
   "ECONNREFUSED",
@@ -48,7 +48,7 @@ const field = (value: unknown, name: string): unknown =>
  * the server closed the kept-alive connection while the request was on its way.
  */
 export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure =>
-  stackless(() => reasonOf(cause, secrets))
+  withoutStack(() => reasonOf(cause, secrets))
 
 const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure => {
   for (
@@ -99,7 +99,7 @@ const staleWithin = 1000
 
 /** Sends a second time, at once, when a kept-alive connection turns out to have been closed before the request. */
 export const resending =
-  (once: (request: Outgoing, resent: boolean) => Effect.Effect<Answer, Reason>): Send =>
+  (once: (request: Outgoing, resent: boolean) => Effect.Effect<RawResponse, Reason>): Send =>
   (request) =>
     Effect.withFiber((fiber) => {
       const clock = fiber.getRef(Clock.Clock)

@@ -2,7 +2,7 @@
  * Finds out which failures of an HTTP client hide an answer that it did not deliver. Such an answer exists, so the request is not repeated.
  */
 import { InvalidResponse } from "../../GatewayError.ts"
-import { stackless } from "../hotpath/stackless.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
 import { isRefusal, redirected } from "./request.ts"
 
 const headersTooLarge = new Set(["UND_ERR_HEADERS_OVERFLOW", "HPE_HEADER_OVERFLOW"])
@@ -26,7 +26,7 @@ export const withheld = (thrown: unknown): InvalidResponse | undefined => {
   if (isRefusal(thrown)) return redirected(undefined)
   for (let at = thrown, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {
     const issue = issueOf(at)
-    if (issue !== undefined) return stackless(() => new InvalidResponse({ issue }))
+    if (issue !== undefined) return withoutStack(() => new InvalidResponse({ issue }))
   }
   return undefined
 }

@@ -11,7 +11,7 @@ const maxEntries = 1000
 /** Largest request that is cached: 25 MB. */
 const maxRequest = 25 * 1024 * 1024
 
-interface Entry {
+interface CacheEntry {
   readonly answer: Answer
   readonly expiresAt: number
 }
@@ -26,10 +26,11 @@ export interface ResponseCache {
 const bodyBytes = ({ body }: Answer): number =>
   typeof body === "string" ? Bounded.textBytes(body) : body instanceof Uint8Array ? body.length : 0
 
-const sizeOf = ({ answer }: Entry): number => Bounded.overhead + Bounded.headerBytes(answer.headers) + bodyBytes(answer)
+const sizeOf = ({ answer }: CacheEntry): number =>
+  Bounded.overhead + Bounded.headerBytes(answer.headers) + bodyBytes(answer)
 
 export const make = (keepBytes: number): ResponseCache => {
-  const entries = Bounded.make<string, Entry>({ entries: maxEntries, bytes: keepBytes, sizeOf })
+  const entries = Bounded.make<string, CacheEntry>({ entries: maxEntries, bytes: keepBytes, sizeOf })
   return {
     get: (key, now) => {
       const entry = entries.get(key)

@@ -45,7 +45,7 @@ export interface UpstreamCall {
 }
 
 /** One recorded call on its way. */
-export interface Progress {
+export interface CallProgress {
   readonly sent: (bytes: number) => void
   /** The last report wins: a timeout first looks like an interruption. */
   readonly end: (outcome: NonNullable<UpstreamCall["outcome"]>, at: number, status?: number) => void
@@ -58,13 +58,13 @@ export interface Calls {
   readonly start: (
     request: UpstreamRequest,
     facts: Pick<UpstreamCall, "leg" | "attempt" | "startedAt" | "eventId" | "logId">
-  ) => Progress
+  ) => CallProgress
   readonly clear: () => void
 }
 
 type Facts = Omit<UpstreamCall, "body" | "bytes">
 
-interface Entry {
+interface CallEntry {
   facts: Facts
   bytes: number
   /** Kept as sent, because parsed JSON may take many times the memory of its text. */
@@ -75,19 +75,19 @@ interface Entry {
 /** Bytes that are kept of a body that is too large. */
 const headBytes = 1000
 
-const sizeOf = ({ body, facts }: Entry): number =>
+const sizeOf = ({ body, facts }: CallEntry): number =>
   Bounded.overhead +
   (body?.length ?? 0) +
   Bounded.headerBytes(facts.headers) +
   Bounded.textBytes(facts.provider, facts.endpoint, facts.model, facts.eventId, facts.logId)
 
 /** Cuts the body of an entry that does not fit. */
-const fitting = (entry: Entry, keepBytes: number): Entry =>
+const fitting = (entry: CallEntry, keepBytes: number): CallEntry =>
   sizeOf(entry) <= keepBytes
     ? entry
     : { ...entry, facts: { ...entry.facts, cut: true }, body: entry.body?.slice(0, headBytes), isJson: false }
 
-const shown = ({ body, bytes, facts, isJson }: Entry): UpstreamCall => {
+const shown = ({ body, bytes, facts, isJson }: CallEntry): UpstreamCall => {
   let parsed: unknown
   return {
     ...facts,
@@ -105,7 +105,7 @@ const shown = ({ body, bytes, facts, isJson }: Entry): UpstreamCall => {
 /** Bytes of a body that are written at a time: as JSON they may be six times as many, and all of them no string can hold. */
 const sliceBytes = 65_536
 
-function* written({ body, bytes, facts, isJson }: Entry): Generator<string> {
+function* written({ body, bytes, facts, isJson }: CallEntry): Generator<string> {
   yield `${JSON.stringify({ ...facts, bytes }).slice(0, -1)},"body":`
   if (body === undefined || body.length === 0) return yield "null}"
   const decoder = new TextDecoder()
@@ -119,7 +119,7 @@ function* written({ body, bytes, facts, isJson }: Entry): Generator<string> {
 }
 
 export const make = (keep: number, keepBytes: number): Calls => {
-  const entries = Bounded.make<number, Entry>({ entries: keep, bytes: keepBytes, sizeOf })
+  const entries = Bounded.make<number, CallEntry>({ entries: keep, bytes: keepBytes, sizeOf })
   let count = 0
   return {
     all: () => entries.values().map(shown),

@@ -4,7 +4,7 @@
 import { isRecord } from "../upstream/dialect.ts"
 
 /** Metadata as it is stored. */
-export type Metadata = Readonly<Record<string, string | number | boolean>>
+export type LogMetadata = Readonly<Record<string, string | number | boolean>>
 
 /** US dollars. */
 export interface CustomCost {
@@ -17,7 +17,7 @@ export interface CustomCost {
 export const maxMetadata = 16_384
 
 /** At most five flat entries; one bad value drops them all, and reserved keys are not stored, as the service does. */
-export const metadataOf = (value: unknown): Metadata | null => {
+export const metadataOf = (value: unknown): LogMetadata | null => {
   if (!isRecord(value)) return null
   const out = new Map<string, string | number | boolean>()
   for (const [key, entry] of Object.entries(value)) {

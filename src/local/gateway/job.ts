@@ -4,13 +4,13 @@
 import type * as Faults from "../upstream/faults.ts"
 import type { Refusal } from "../wire/errors.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
-import type { RequestOptions } from "./requestOptions.ts"
+import type { ResolvedOptions } from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 
 /** One leg, ready to run. */
 export interface LegPlan {
   readonly request: UpstreamRequest
-  readonly options: RequestOptions
+  readonly options: ResolvedOptions
   /** Why this leg cannot be sent; it then counts as a leg that failed with this answer. */
   readonly refusal: Refusal | undefined
   /** Faults of this request alone; they come before any script. */
@@ -20,7 +20,7 @@ export interface LegPlan {
 }
 
 /** A request, ready to run. */
-export interface Job {
+export interface GatewayJob {
   /** `undefined`: Workers AI without a gateway: no log, no cache, no limits. */
   readonly gateway: Gateway | undefined
   readonly legs: readonly [LegPlan, ...ReadonlyArray<LegPlan>]

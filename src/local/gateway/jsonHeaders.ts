@@ -9,7 +9,7 @@ import { CurrentShare, jsonBytes, type Share } from "../wire/collect.ts"
 import { badRequest, type Refusal } from "../wire/errors.ts"
 import { parseJson } from "../wire/message.ts"
 import { decode as decodeShape, type StreamShape, streamHeader } from "../wire/streamShape.ts"
-import { type CustomCost, costAccepted, costOf, type Metadata, maxMetadata, metadataOf } from "./headerValues.ts"
+import { type CustomCost, costAccepted, costOf, type LogMetadata, maxMetadata, metadataOf } from "./headerValues.ts"
 
 /** Header with a JSON array of faults for this request only. */
 export const faultsHeader = "cf-aig-local-faults"
@@ -20,7 +20,7 @@ type Read<A> = (source: string) => Result.Result<A, Refusal>
 
 /** Readers of the headers of one request. */
 export interface JsonHeaders {
-  readonly metadata: Read<Metadata | null>
+  readonly metadata: Read<LogMetadata | null>
   readonly customCost: Read<CustomCost>
   readonly stream: Read<StreamShape>
   readonly faults: Read<ReadonlyArray<Faults.Fault>>

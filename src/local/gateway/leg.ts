@@ -14,10 +14,10 @@ import { carriable } from "../wire/fieldValues.ts"
 import { text } from "../wire/message.ts"
 import type { Answer, Disconnect, Handler, UpstreamFailure, UpstreamRequest } from "../wire/protocol.ts"
 import type { Calls } from "./calls.ts"
-import { delayAfter, type RequestOptions } from "./requestOptions.ts"
+import { delayAfter, type ResolvedOptions } from "./requestOptions.ts"
 
 /** How one attempt ended. */
-export type Outcome =
+export type AttemptOutcome =
   | { readonly _tag: "Answered"; readonly answer: Answer }
   | { readonly _tag: "Failed" }
   | { readonly _tag: "TimedOut" }
@@ -26,14 +26,14 @@ export type Outcome =
 
 /** How a leg ended. */
 export interface LegResult {
-  readonly outcome: Outcome
+  readonly outcome: AttemptOutcome
   readonly success: boolean
   /** Whether the failure lets the next leg try. */
   readonly next: boolean
 }
 
 /** What runs. */
-export interface Leg {
+export interface RunningLeg {
   readonly calls: Calls
   readonly handler: Handler
   readonly request: UpstreamRequest
@@ -43,7 +43,7 @@ export interface Leg {
 }
 
 /** What an attempt is recorded with. */
-export interface Facts {
+export interface AttemptFacts {
   readonly leg: number
   readonly eventId: string
   readonly logId: string | undefined
@@ -64,7 +64,7 @@ const classify = (answer: Answer, now: number): GatewayError.Reason => {
   return Classifier.classify({ status, headers, body, surface: "gateway", now }).reason
 }
 
-const reasonOf = (outcome: Outcome, now: number): GatewayError.Reason => {
+const reasonOf = (outcome: AttemptOutcome, now: number): GatewayError.Reason => {
   switch (outcome._tag) {
     case "Refused":
       return classify(dataPlaneError(outcome.refusal), now)
@@ -78,15 +78,15 @@ const reasonOf = (outcome: Outcome, now: number): GatewayError.Reason => {
 }
 
 /** What the shared decision table says about an outcome that is no success. */
-export const decide = (outcome: Outcome, now: number): GatewayError.Decision =>
+export const decide = (outcome: AttemptOutcome, now: number): GatewayError.Decision =>
   GatewayError.decide(reasonOf(outcome, now))
 
 const attempt = Effect.fnUntraced(function* (
-  { bodies, calls, handler, observer, request }: Leg,
-  facts: Facts,
+  { bodies, calls, handler, observer, request }: RunningLeg,
+  facts: AttemptFacts,
   number: number,
   limit: number | undefined
-): Effect.fn.Return<Outcome, Disconnect> {
+): Effect.fn.Return<AttemptOutcome, Disconnect> {
   const clock = yield* Clock.Clock
   const now = (): number => clock.currentTimeMillisUnsafe()
   const { logId, ...known } = facts
@@ -102,7 +102,7 @@ const attempt = Effect.fnUntraced(function* (
   )
   const opened = limit === undefined ? Effect.map(opening, Option.some) : Effect.timeoutOption(opening, limit)
   return yield* opened.pipe(
-    Effect.flatMap((first): Effect.Effect<Outcome, UpstreamFailure> => {
+    Effect.flatMap((first): Effect.Effect<AttemptOutcome, UpstreamFailure> => {
       if (Option.isNone(first)) return Effect.succeed({ _tag: "TimedOut" })
       const { status } = first.value.answer
       const whole = Body.complete(first.value, {
@@ -117,7 +117,7 @@ const attempt = Effect.fnUntraced(function* (
       })
       return Effect.map(whole, (answer) => ({ _tag: "Answered", answer }))
     }),
-    Effect.catchTag("UpstreamFailure", (): Effect.Effect<Outcome> => Effect.succeed({ _tag: "Failed" })),
+    Effect.catchTag("UpstreamFailure", (): Effect.Effect<AttemptOutcome> => Effect.succeed({ _tag: "Failed" })),
     Effect.onExit((exit) =>
       Effect.sync(() => {
         if (Exit.isFailure(exit)) {
@@ -139,9 +139,9 @@ const attempt = Effect.fnUntraced(function* (
  * has it.
  */
 export const runLeg = Effect.fnUntraced(function* (
-  leg: Leg,
-  options: RequestOptions,
-  facts: Facts
+  leg: RunningLeg,
+  options: ResolvedOptions,
+  facts: AttemptFacts
 ): Effect.fn.Return<LegResult, Disconnect> {
   for (let number = 1; ; number++) {
     const isLast = number >= options.maxAttempts

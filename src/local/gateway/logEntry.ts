@@ -6,14 +6,14 @@ import { dialectOf, modelType, usageOf, usageOfEvents, usageScanner } from "../u
 import type { Observer } from "../wire/body.ts"
 import { parseJson, text } from "../wire/message.ts"
 import type { Answer } from "../wire/protocol.ts"
-import type { Job, LegPlan } from "./job.ts"
+import type { GatewayJob, LegPlan } from "./job.ts"
 import type { LogEntry, LogStore } from "./logStore.ts"
 import { redactEndpoint } from "./providers.ts"
-import type { RequestOptions } from "./requestOptions.ts"
+import type { ResolvedOptions } from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 
 /** How a leg went. */
-export interface Result {
+export interface LegRecord {
   readonly id: string
   readonly eventId: string
   readonly startedAt: number
@@ -25,7 +25,7 @@ export interface Result {
   readonly visibleAt: number
 }
 
-interface Usage {
+interface TokenCounts {
   readonly input: number | null
   readonly output: number | null
 }
@@ -40,18 +40,24 @@ const bodyText = (answer: Answer): string | undefined => {
   return answer.body === null ? "" : text(answer.body)
 }
 
-const usageIn = (body: string | undefined, contentType: string): Usage => {
+const usageIn = (body: string | undefined, contentType: string): TokenCounts => {
   if (body === undefined) return { input: null, output: null }
   return contentType.startsWith("text/event-stream") ? usageOfEvents(body) : usageOf(parseJson(body))
 }
 
-const costOf = ({ customCost }: RequestOptions, { input, output }: Usage): number => {
+const costOf = ({ customCost }: ResolvedOptions, { input, output }: TokenCounts): number => {
   if (customCost === undefined) return 0
   return customCost.total ?? customCost.perTokenIn * (input ?? 0) + customCost.perTokenOut * (output ?? 0)
 }
 
 /** The entry of a leg that ended, or whose stream began. */
-export const entryOf = (gateway: Gateway, job: Job, plan: LegPlan, index: number, result: Result): LogEntry => {
+export const entryOf = (
+  gateway: Gateway,
+  job: GatewayJob,
+  plan: LegPlan,
+  index: number,
+  result: LegRecord
+): LogEntry => {
   const { body, endpoint, headers, model, provider } = plan.request
   const { answer, cached, status } = result
   const { customCost, collectPayload, metadata } = plan.options
@@ -120,7 +126,7 @@ export const unobserved: Observer = { chunk: () => undefined, end: () => undefin
 export const streamObserver = (
   logs: LogStore,
   id: string,
-  options: RequestOptions,
+  options: ResolvedOptions,
   now: () => number,
   freshLogDelay: number
 ): Observer => {

@@ -141,7 +141,7 @@ const orderable = ["created_at", "provider", "model", "model_type", "success", "
 const orderableForDelete = [...orderable, "cost", "tokens_in", "tokens_out", "duration", "feedback"]
 
 /** A parsed query. */
-export interface Query {
+export interface LogQuery {
   readonly matches: Predicate
   readonly sort: (entries: ReadonlyArray<LogEntry>) => ReadonlyArray<LogEntry>
   readonly page: number
@@ -166,7 +166,7 @@ const searchable = (entry: LogEntry): string =>
     .toLowerCase()
 
 const sorter =
-  (key: string, descending: boolean): Query["sort"] =>
+  (key: string, descending: boolean): LogQuery["sort"] =>
   (entries) => {
     const read = keys[key]
     const rank = (entry: LogEntry): Value => read?.(entry)[0] ?? null
@@ -243,7 +243,7 @@ const predicates = (params: URLSearchParams): Result.Result<ReadonlyArray<Predic
 }
 
 /** Reads a query; `use` decides which order keys and page parameters it may have. */
-export const parse = (params: URLSearchParams, use: "list" | "delete"): Result.Result<Query, Refusal> =>
+export const parse = (params: URLSearchParams, use: "list" | "delete"): Result.Result<LogQuery, Refusal> =>
   Result.gen(function* () {
     const tests = yield* predicates(params)
     const orderBy = yield* oneOf(params, "order_by", use === "list" ? orderable : orderableForDelete, "created_at")

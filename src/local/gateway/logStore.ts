@@ -2,7 +2,7 @@
  * Log entries of all gateways, in memory and bounded, with the search that the logs API offers.
  */
 import * as Bounded from "./bounded.ts"
-import type { Metadata } from "./headerValues.ts"
+import type { LogMetadata } from "./headerValues.ts"
 
 /** One leg of one request. Names are those of the logs API. */
 export interface LogEntry {
@@ -26,7 +26,7 @@ export interface LogEntry {
   readonly cost: number
   readonly custom_cost: boolean
   readonly step: number
-  readonly metadata: Metadata | null
+  readonly metadata: LogMetadata | null
   readonly event_id: string
   readonly user_agent: string | undefined
   readonly authentication: boolean

@@ -8,18 +8,18 @@ import * as Faults from "../upstream/faults.ts"
 import { code, dataPlaneError, Refusal, refuse } from "../wire/errors.ts"
 import type { Answer, Disconnect, Handler } from "../wire/protocol.ts"
 import * as Cache from "./cache.ts"
-import type { Job, LegPlan } from "./job.ts"
-import { decide, type LegResult, type Outcome, runLeg } from "./leg.ts"
-import { entryOf, type Result, streamObserver, unobserved } from "./logEntry.ts"
+import type { GatewayJob, LegPlan } from "./job.ts"
+import { type AttemptOutcome, decide, type LegResult, runLeg } from "./leg.ts"
+import { entryOf, type LegRecord, streamObserver, unobserved } from "./logEntry.ts"
 import { isCredential } from "./providers.ts"
-import type { Core } from "./state.ts"
+import type { GatewayState } from "./state.ts"
 
 type Headers = Readonly<Record<string, string>>
 
 /** A leg on its way. */
 interface Step {
-  readonly core: Core
-  readonly job: Job
+  readonly core: GatewayState
+  readonly job: GatewayJob
   readonly plan: LegPlan
   readonly index: number
   readonly requestId: string
@@ -39,7 +39,7 @@ const passed = (answer: Answer): Answer => ({
   headers: Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !dropped.test(name)))
 })
 
-const refusalOf = (outcome: Exclude<Outcome, { readonly _tag: "Answered" }>): Refusal => {
+const refusalOf = (outcome: Exclude<AttemptOutcome, { readonly _tag: "Answered" }>): Refusal => {
   switch (outcome._tag) {
     case "Refused":
       return outcome.refusal
@@ -52,7 +52,10 @@ const refusalOf = (outcome: Exclude<Outcome, { readonly _tag: "Answered" }>): Re
 
 const eventIdOf = ({ plan, requestId }: Step): string => plan.options.eventId ?? requestId
 
-const cacheKeyOf = ({ gateway }: Job, { options, refusal, request }: LegPlan): Effect.Effect<string | undefined> =>
+const cacheKeyOf = (
+  { gateway }: GatewayJob,
+  { options, refusal, request }: LegPlan
+): Effect.Effect<string | undefined> =>
   gateway === undefined || options.cacheTtl === undefined || refusal !== undefined
     ? Effect.succeed(undefined)
     : Cache.keyOf(gateway.id, request, options.cacheKey)
@@ -84,7 +87,7 @@ const newLogId = ({ core, job, plan, requestId }: Step): Effect.Effect<string | 
 const log = (
   step: Step,
   id: string | undefined,
-  result: Pick<Result, "startedAt" | "status" | "cached" | "answer">
+  result: Pick<LegRecord, "startedAt" | "status" | "cached" | "answer">
 ): void => {
   const { core, index, job, now, plan } = step
   if (id === undefined || job.gateway === undefined) return
@@ -92,7 +95,7 @@ const log = (
   // The entry of a stream appears when the stream has ended.
   const streams = result.answer?.body instanceof ReadableStream
   const visibleAt = streams ? Number.POSITIVE_INFINITY : endedAt + core.settings.freshLogDelay
-  const facts: Result = { ...result, id, eventId: eventIdOf(step), endedAt, visibleAt }
+  const facts: LegRecord = { ...result, id, eventId: eventIdOf(step), endedAt, visibleAt }
   core.logs.add(entryOf(job.gateway, job, plan, index, facts))
 }
 
@@ -112,7 +115,7 @@ const credentialMissing = ({ options, request }: LegPlan): boolean =>
   request.provider !== "workers-ai" &&
   !Object.keys(request.headers).some(isCredential)
 
-const handlerOf = (core: Core, plan: LegPlan): Handler | Refusal => {
+const handlerOf = (core: GatewayState, plan: LegPlan): Handler | Refusal => {
   const { model, provider } = plan.request
   if (plan.refusal !== undefined) return plan.refusal
   const handler = core.handler(provider, model)
@@ -125,7 +128,7 @@ const handlerOf = (core: Core, plan: LegPlan): Handler | Refusal => {
   return (request) => Faults.react(faults.next(), request, handler)
 }
 
-const statusOf = (exit: Exit.Exit<LegResult, Disconnect>): Pick<Result, "status" | "answer"> => {
+const statusOf = (exit: Exit.Exit<LegResult, Disconnect>): Pick<LegRecord, "status" | "answer"> => {
   if (Exit.isFailure(exit)) return { status: clientClosed, answer: undefined }
   const { outcome } = exit.value
   if (outcome._tag === "Answered") return { status: outcome.answer.status, answer: outcome.answer }
@@ -137,7 +140,7 @@ const execute = (step: Step, logId: string | undefined): Effect.Effect<LegResult
   const { core, index, now, plan } = step
   const handler = handlerOf(core, plan)
   if (handler instanceof Refusal) {
-    const outcome: Outcome = { _tag: "Refused", refusal: handler }
+    const outcome: AttemptOutcome = { _tag: "Refused", refusal: handler }
     return Effect.succeed({ outcome, success: false, next: decide(outcome, now()).next })
   }
   const observer =
@@ -173,11 +176,14 @@ const runStep = Effect.fnUntraced(function* (
   return withHeaders(answer, headers)
 })
 
-const limited = ({ gateway }: Job, step: Step): boolean =>
+const limited = ({ gateway }: GatewayJob, step: Step): boolean =>
   gateway?.rateLimit !== undefined && !step.core.rateLimit.take(gateway.id, gateway.rateLimit, step.now())
 
 /** Runs a request. Fails with a refusal, which the surface puts into its own shape. */
-export const run = Effect.fnUntraced(function* (core: Core, job: Job): Effect.fn.Return<Answer, Refusal | Disconnect> {
+export const run = Effect.fnUntraced(function* (
+  core: GatewayState,
+  job: GatewayJob
+): Effect.fn.Return<Answer, Refusal | Disconnect> {
   const clock = yield* Clock.Clock
   const requestId = yield* core.nextId
   const now = (): number => clock.currentTimeMillisUnsafe()

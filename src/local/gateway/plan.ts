@@ -15,10 +15,10 @@ import type { LegPlan } from "./job.ts"
 import { faultsHeader, type JsonHeaders } from "./jsonHeaders.ts"
 import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
-import type { Core } from "./state.ts"
+import type { GatewayState } from "./state.ts"
 
 /** What a surface knows about a leg. */
-export interface LegInput {
+export interface LegRequest {
   /** Slug, `compat`, or anything the client wrote. */
   readonly provider: string
   readonly endpoint: string
@@ -78,7 +78,7 @@ const faultsOf = (
   return source === undefined ? Result.succeed(undefined) : Result.map(json.faults(source), Faults.makeQueue)
 }
 
-interface Target {
+interface PlannedTarget {
   readonly provider: string
   readonly endpoint: string
   readonly model: string | undefined
@@ -88,14 +88,14 @@ interface Target {
   readonly dynamic?: boolean
 }
 
-const compatModel = (input: LegInput, name: string, dynamic: boolean): Target => {
+const compatModel = (input: LegRequest, name: string, dynamic: boolean): PlannedTarget => {
   const slash = name.indexOf("/")
   const model = name.slice(slash + 1)
   const json = isRecord(input.json) ? { ...input.json, model } : input.json
   return { provider: name.slice(0, slash), endpoint: input.endpoint, model, body: encodeJson(json), json, dynamic }
 }
 
-const badFormat = (input: LegInput, refusal: Refusal): ReadonlyArray<() => Target> => [
+const badFormat = (input: LegRequest, refusal: Refusal): ReadonlyArray<() => PlannedTarget> => [
   () => ({
     provider: input.provider,
     endpoint: input.endpoint,
@@ -107,7 +107,7 @@ const badFormat = (input: LegInput, refusal: Refusal): ReadonlyArray<() => Targe
 ]
 
 /** `compat` picks the provider by the model's name; a dynamic route stands for its models in order. */
-const compatTargets = (core: Core, input: LegInput): ReadonlyArray<() => Target> => {
+const compatTargets = (core: GatewayState, input: LegRequest): ReadonlyArray<() => PlannedTarget> => {
   const name = isRecord(input.json) ? input.json["model"] : undefined
   if (typeof name !== "string" || !/^[^/]+\/./.test(name)) {
     return badFormat(input, refuse(400, code.badModelFormat, "model: expected provider/model or dynamic/route"))
@@ -121,14 +121,14 @@ const compatTargets = (core: Core, input: LegInput): ReadonlyArray<() => Target>
 }
 
 /** Made one after the other, because each may have a body of its own. */
-const targets = (core: Core, input: LegInput): ReadonlyArray<() => Target> => {
+const targets = (core: GatewayState, input: LegRequest): ReadonlyArray<() => PlannedTarget> => {
   if (input.provider === "compat") return compatTargets(core, input)
   const { body, endpoint, json, provider } = input
   return [() => ({ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) })]
 }
 
 /** The same request for an answer that is no stream. */
-const whole = (target: Target): Target => {
+const whole = (target: PlannedTarget): PlannedTarget => {
   if (dialectOf(target.provider, target.endpoint) === "google-stream") {
     const [path = "", query = ""] = target.endpoint.split("?", 2)
     const rest = query.split("&").filter((part) => part !== "" && part !== "alt=sse")
@@ -148,9 +148,9 @@ const maxContentType = 1000
 
 /** Plans one leg; a dynamic route becomes several. Fails when an option is wrong. */
 export const plan = (
-  core: Core,
+  core: GatewayState,
   gateway: Gateway | undefined,
-  input: LegInput,
+  input: LegRequest,
   json: JsonHeaders
 ): Result.Result<ReadonlyArray<LegPlan>, Refusal> =>
   Result.gen(function* () {
@@ -232,7 +232,7 @@ export const fromUniversal = (
   u: unknown,
   index: number,
   requestHeaders: HeaderMap
-): Result.Result<LegInput, Refusal> => {
+): Result.Result<LegRequest, Refusal> => {
   const fail = (field: string, accepted: string) => Result.fail(badRequest(`[${index}]${field}: expected ${accepted}`))
   if (!isRecord(u)) return fail("", "an object with provider, endpoint, headers and query")
   const { authorization, config, endpoint, provider, query } = u

@@ -6,19 +6,19 @@ import { headerValueAccepted, isHeaderValue } from "../../internal/data/headers.
 import { isRecord } from "../upstream/dialect.ts"
 import { badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import type { HeaderMap } from "../wire/message.ts"
-import type { CustomCost, Metadata } from "./headerValues.ts"
+import type { CustomCost, LogMetadata } from "./headerValues.ts"
 import type { JsonHeaders } from "./jsonHeaders.ts"
 import type { Gateway } from "./settings.ts"
 
 /** What applies to one leg. */
-export interface RequestOptions {
+export interface ResolvedOptions {
   readonly skipCache: boolean
   /** Seconds, or `undefined` when nothing is cached. */
   readonly cacheTtl: number | undefined
   readonly cacheKey: string | undefined
   readonly collectLog: boolean
   readonly collectPayload: boolean
-  readonly metadata: Metadata | null
+  readonly metadata: LogMetadata | null
   readonly customCost: CustomCost | undefined
   readonly eventId: string | undefined
   /** Milliseconds until the first part of the answer, or `undefined` for no limit. */
@@ -126,7 +126,7 @@ const reader = (layers: ReadonlyArray<HeaderMap>) => {
   }
 }
 
-const isBackoff = (value: string): value is RequestOptions["backoff"] =>
+const isBackoff = (value: string): value is ResolvedOptions["backoff"] =>
   value === "constant" || value === "linear" || value === "exponential"
 
 /** Header that turns a request for a stream into one for a whole answer, or keeps the gateway from doing so. */
@@ -137,7 +137,7 @@ export const resolve = (
   layers: ReadonlyArray<HeaderMap>,
   gateway: Gateway,
   json: JsonHeaders
-): Result.Result<RequestOptions, Refusal> => {
+): Result.Result<ResolvedOptions, Refusal> => {
   const read = reader(layers)
   const ttl =
     read.whole(
@@ -156,7 +156,7 @@ export const resolve = (
     read.fail("cf-aig-event-id", `${headerValueAccepted}, 1 to ${maxEventId} characters`)
   }
   const metadata = read.json("cf-aig-metadata", json.metadata)
-  const options: RequestOptions = {
+  const options: ResolvedOptions = {
     skipCache: read.flag("cf-aig-skip-cache", "cf-skip-cache") ?? false,
     cacheTtl: ttl > 0 ? ttl : cacheKey === undefined ? undefined : keyedTtl,
     cacheKey,
@@ -183,7 +183,7 @@ export const resolve = (
 }
 
 /** The wait before attempt number `attempt + 1`, in milliseconds; `attempt` counts from 1. */
-export const delayAfter = (attempt: number, options: RequestOptions): number => {
+export const delayAfter = (attempt: number, options: ResolvedOptions): number => {
   switch (options.backoff) {
     case "constant":
       return options.retryDelay

@@ -20,7 +20,7 @@ interface Cursor {
 }
 
 /** One run: the chunks that came so far, and how to get more. */
-interface Run {
+interface ResumableRun {
   readonly gateway: string
   readonly headers: Answer["headers"]
   readonly expiresAt: number
@@ -39,13 +39,13 @@ interface Run {
 const costOf = (chunk: Bytes): number => chunk.length + chunkOverhead
 
 /** What a run costs beside its chunks. */
-const ownBytes = ({ headers }: Pick<Run, "headers">): number => overhead + headerBytes(headers)
+const ownBytes = ({ headers }: Pick<ResumableRun, "headers">): number => overhead + headerBytes(headers)
 
 const makeRun = (
-  facts: Pick<Run, "gateway" | "headers" | "expiresAt">,
+  facts: Pick<ResumableRun, "gateway" | "headers" | "expiresAt">,
   body: ReadableStream<Bytes>,
   kept: (bytes: number) => void
-): Run => {
+): ResumableRun => {
   const reader = body.getReader()
   let pending: Promise<void> | undefined
   const read = async (): Promise<void> => {
@@ -59,7 +59,7 @@ const makeRun = (
       kept(costOf(result.value))
     }
   }
-  const run: Run = {
+  const run: ResumableRun = {
     ...facts,
     chunks: [],
     bytes: 0,
@@ -81,7 +81,7 @@ const makeRun = (
 }
 
 /** The next bytes; `undefined` at the end. Rejects when the run failed, or when the bytes are gone. */
-const next = async (run: Run, cursor: Cursor): Promise<Bytes | undefined> => {
+const next = async (run: ResumableRun, cursor: Cursor): Promise<Bytes | undefined> => {
   while (cursor.index - run.dropped >= run.chunks.length && run.state === "open") await run.advance()
   const chunk = run.chunks[cursor.index - run.dropped]
   if (chunk !== undefined) {
@@ -123,7 +123,7 @@ const streamOf = (pull: () => Promise<Bytes | undefined>, cancel: () => void): R
     { highWaterMark: 0 }
   )
 
-export interface Runs {
+export interface ResumableRuns {
   /** Keeps a streamed answer under an id; what it returns stands for the answer. Any other answer stays as it is. */
   readonly start: (id: string, gateway: string, answer: Answer, now: number) => Answer
   /** The run from an event on, or `undefined` when there is none, or no longer. */
@@ -132,12 +132,12 @@ export interface Runs {
 }
 
 /** Makes an empty store. `maxTotal` limits the bytes of all runs together, half of it the bytes of one run; the oldest go first. */
-export const make = (maxTotal: number): Runs => {
+export const make = (maxTotal: number): ResumableRuns => {
   const maxBytes = maxTotal / 2
-  const runs = new Map<string, Run>()
+  const runs = new Map<string, ResumableRun>()
   let total = 0
-  const keeps = (id: string, run: Run): boolean => runs.get(id) === run
-  const add = (run: Run, bytes: number): void => {
+  const keeps = (id: string, run: ResumableRun): boolean => runs.get(id) === run
+  const add = (run: ResumableRun, bytes: number): void => {
     run.bytes += bytes
     total += bytes
   }
@@ -145,13 +145,13 @@ export const make = (maxTotal: number): Runs => {
    * Drops what its client has read of a run that nobody else can ask for any more; without a client it ends. What the client has
    * not read yet stays, and counts.
    */
-  const trim = (run: Run): void => {
+  const trim = (run: ResumableRun): void => {
     if (run.client === undefined) run.stop()
     const read = run.client === undefined ? run.chunks.length : run.client.index - run.dropped
     for (const chunk of run.chunks.splice(0, read)) add(run, -costOf(chunk))
     run.dropped += read
   }
-  const forget = (id: string, run: Run): void => {
+  const forget = (id: string, run: ResumableRun): void => {
     runs.delete(id)
     add(run, -ownBytes(run))
     trim(run)
@@ -163,7 +163,7 @@ export const make = (maxTotal: number): Runs => {
     }
   }
   /** Reads on after the client left, so that the run is complete when it is asked for. */
-  const drain = async (id: string, run: Run): Promise<void> => {
+  const drain = async (id: string, run: ResumableRun): Promise<void> => {
     while (run.state === "open" && keeps(id, run)) await run.advance()
   }
   return {

@@ -14,14 +14,14 @@ import * as RateLimit from "./rateLimit.ts"
 import * as Runs from "./resumableRuns.ts"
 import type { Settings } from "./settings.ts"
 
-export interface Core {
+export interface GatewayState {
   readonly settings: Settings
   readonly calls: Calls.Calls
   readonly logs: LogStore.LogStore
   readonly cache: Cache.ResponseCache
   readonly rateLimit: RateLimit.RateLimit
   readonly bodies: OpenBodies
-  readonly runs: Runs.Runs
+  readonly runs: Runs.ResumableRuns
   /** The share of one more request. */
   readonly newShare: () => Share
   readonly nextId: Effect.Effect<string>
@@ -49,7 +49,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
   const logs = LogStore.make(keep.logs, keep.logBytes)
   const cache = Cache.make(keep.cacheBytes)
   const rateLimit = RateLimit.make()
-  const core: Core = {
+  const core: GatewayState = {
     settings,
     calls,
     logs,

@@ -4,22 +4,22 @@
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Gateway } from "../gateway/settings.ts"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { code, type Refusal, refuse } from "../wire/errors.ts"
 import { bearer, type HeaderMap } from "../wire/message.ts"
 
 /** Whether a header carries the gateway's token. */
-export const holdsToken = (core: Core, header: string | undefined): boolean => {
+export const holdsToken = (core: GatewayState, header: string | undefined): boolean => {
   const { token } = core.settings
   return token !== undefined && bearer(header) === Redacted.value(token)
 }
 
-const knownAccount = (core: Core, account: string): boolean =>
+const knownAccount = (core: GatewayState, account: string): boolean =>
   !core.settings.fixedAccount || account === core.settings.account
 
 /** The gateway of a data plane request. */
 export const dataPlane = (
-  core: Core,
+  core: GatewayState,
   account: string,
   id: string,
   headers: HeaderMap
@@ -37,7 +37,7 @@ export const dataPlane = (
 }
 
 /** The REST API's front door: the token, then the account. */
-export const api = (core: Core, account: string, headers: HeaderMap): Result.Result<void, Refusal> => {
+export const api = (core: GatewayState, account: string, headers: HeaderMap): Result.Result<void, Refusal> => {
   if (core.settings.token !== undefined && !holdsToken(core, headers["authorization"])) {
     return Result.fail(refuse(401, code.apiUnauthorized, "Authentication error"))
   }
@@ -47,7 +47,7 @@ export const api = (core: Core, account: string, headers: HeaderMap): Result.Res
 }
 
 /** A gateway by id, for callers that were already let in. */
-export const gateway = (core: Core, id: string): Result.Result<Gateway, Refusal> => {
+export const gateway = (core: GatewayState, id: string): Result.Result<Gateway, Refusal> => {
   const found = core.settings.gateways.get(id)
   return found === undefined
     ? Result.fail(refuse(400, code.gatewayNotFound, "Please configure AI Gateway in the Cloudflare dashboard"))

@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { isRecord } from "../upstream/dialect.ts"
 import * as Faults from "../upstream/faults.ts"
 import { apiError, apiSuccess, apiSuccessPieces, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
@@ -11,7 +11,7 @@ import { type Incoming, jsonBody } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
 
 /** What is wrong with the key of a script, if anything. */
-export const keyProblem = (core: Core, key: string): { field: string; accepted: string } | undefined => {
+export const keyProblem = (core: GatewayState, key: string): { field: string; accepted: string } | undefined => {
   const [slug = ""] = key.split("/", 1)
   const model = key.slice(slug.length)
   return core.isProvider(slug) && model !== "/"
@@ -19,7 +19,7 @@ export const keyProblem = (core: Core, key: string): { field: string; accepted: 
     : { field: "provider", accepted: "the slug of a provider that the gateway has, or slug/model" }
 }
 
-const setScript = Effect.fnUntraced(function* (core: Core, incoming: Incoming) {
+const setScript = Effect.fnUntraced(function* (core: GatewayState, incoming: Incoming) {
   const body = yield* jsonBody(incoming)
   if (!isRecord(body) || typeof body["provider"] !== "string")
     return yield* badRequest("provider: expected a slug, or slug/model")
@@ -31,7 +31,7 @@ const setScript = Effect.fnUntraced(function* (core: Core, incoming: Incoming) {
   return apiSuccess({})
 })
 
-const dispatch = (core: Core, incoming: Incoming): Effect.Effect<Answer, Refusal | Disconnect> => {
+const dispatch = (core: GatewayState, incoming: Incoming): Effect.Effect<Answer, Refusal | Disconnect> => {
   switch (`${incoming.method} ${incoming.segments.slice(1).join("/")}`) {
     case "POST script":
       return setScript(core, incoming)
@@ -47,5 +47,5 @@ const dispatch = (core: Core, incoming: Incoming): Effect.Effect<Answer, Refusal
 }
 
 /** Answers a request whose path starts with `/__admin`. */
-export const handle = (core: Core, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
+export const handle = (core: GatewayState, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
   Effect.catchTag(dispatch(core, incoming), "Refusal", (refusal) => Effect.succeed(apiError(refusal)))

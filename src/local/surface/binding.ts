@@ -8,7 +8,7 @@ import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
 import { plan } from "../gateway/plan.ts"
 import { fromBinding } from "../gateway/requestOptions.ts"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { isRecord } from "../upstream/dialect.ts"
 import {
   apiError,
@@ -41,7 +41,7 @@ const noRoute = (): Handled => Effect.succeed(apiError(refuse(404, code.noRoute,
 const modelOf = (headers: HeaderMap): string | undefined => headers["cf-consn-model-id"]?.replace(/^[^/@:]+:/, "")
 
 /** `env.AI.run`. With a gateway its settings are inside the body; extra headers count as well, but less. */
-const runModel = Effect.fnUntraced(function* (core: Core, incoming: Incoming, viaGateway: boolean) {
+const runModel = Effect.fnUntraced(function* (core: GatewayState, incoming: Incoming, viaGateway: boolean) {
   const { headers } = incoming
   const model = modelOf(headers)
   if (model === undefined || model === "") return yield* badRequest("cf-consn-model-id: expected the name of a model")
@@ -78,7 +78,7 @@ const runModel = Effect.fnUntraced(function* (core: Core, incoming: Incoming, vi
 })
 
 /** Takes up a streamed run of `env.AI.run` from an event on. */
-const resume = Effect.fnUntraced(function* (core: Core, gateway: string, incoming: Incoming, runId: string) {
+const resume = Effect.fnUntraced(function* (core: GatewayState, gateway: string, incoming: Incoming, runId: string) {
   if (!/^[0-9a-f]{64}$/.test(runId)) return yield* refuse(500, code.malformedRun, "Malformed run id")
   const from = incoming.url.searchParams.get("from") ?? "0"
   if (!/^\d{1,15}$/.test(from)) return yield* badRequest("from: expected the number of an event, from 0")
@@ -86,7 +86,7 @@ const resume = Effect.fnUntraced(function* (core: Core, gateway: string, incomin
   return answer ?? json(404, { error: "Request not found" })
 })
 
-const gateways = (core: Core, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
+const gateways = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
   const [id = "", what, ...rest] = path
   const found = Access.gateway(core, id)
   if (Result.isFailure(found)) return Effect.succeed(apiError(found.failure))
@@ -105,7 +105,7 @@ const gateways = (core: Core, incoming: Incoming, path: ReadonlyArray<string>): 
 }
 
 /** Answers a request of the binding, or `undefined` when the path is none of its own. */
-export const handle = (core: Core, incoming: Incoming): Handled | undefined => {
+export const handle = (core: GatewayState, incoming: Incoming): Handled | undefined => {
   const { method, segments } = incoming
   const [first, second, ...rest] = segments
   if (first === "run" && second === undefined) {

@@ -4,9 +4,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { encodeJson, type LegInput } from "../gateway/plan.ts"
+import { encodeJson, type LegRequest } from "../gateway/plan.ts"
 import { slugOfAuthor } from "../gateway/providers.ts"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { isEmbeddingModel, isRecord } from "../upstream/dialect.ts"
 import { insideAccepted, isInside } from "../wire/endpoints.ts"
 import { badRequest, code, json, type Refusal, refuse } from "../wire/errors.ts"
@@ -37,15 +37,15 @@ const endpointOf = (slug: string, model: string, input: unknown): string => {
 
 /** The leg of a catalogue model. Fails with code 7003 for an unknown one. */
 export const leg = (
-  core: Core,
+  core: GatewayState,
   model: string,
   input: unknown,
   headers: HeaderMap,
   layers: ReadonlyArray<HeaderMap>,
   endpoint?: string
-): Result.Result<LegInput, Refusal> => {
+): Result.Result<LegRequest, Refusal> => {
   const base = { method: "POST", headers, layers }
-  const withModel = (name: string): Pick<LegInput, "body" | "json"> => {
+  const withModel = (name: string): Pick<LegRequest, "body" | "json"> => {
     const body = isRecord(input) ? { ...input, model: name } : input
     return { body: encodeJson(body), json: body }
   }

@@ -3,12 +3,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Job, LegPlan } from "../gateway/job.ts"
+import type { GatewayJob, LegPlan } from "../gateway/job.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
-import { fromUniversal, type LegInput, plan } from "../gateway/plan.ts"
+import { fromUniversal, type LegRequest, plan } from "../gateway/plan.ts"
 import type { Gateway } from "../gateway/settings.ts"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { badRequest, code, dataPlaneError, type Refusal, refuse, runError } from "../wire/errors.ts"
 import { type Incoming, jsonBody, parseBody } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
@@ -20,10 +20,10 @@ type Handled = Effect.Effect<Answer, Refusal | Disconnect>
 const noRoute = (): Refusal => refuse(404, code.noRoute, "No route for that URI")
 
 const job = (
-  core: Core,
+  core: GatewayState,
   incoming: Incoming,
   gateway: Gateway,
-  requestType: Job["requestType"],
+  requestType: GatewayJob["requestType"],
   legs: ReadonlyArray<LegPlan>,
   authenticated = Access.holdsToken(core, incoming.headers["cf-aig-authorization"])
 ): Handled => {
@@ -43,7 +43,7 @@ const maxLegs = 1000
 
 /** Runs the body of a universal request: an array of legs, or one. */
 export const universal = Effect.fnUntraced(function* (
-  core: Core,
+  core: GatewayState,
   incoming: Incoming,
   gateway: Gateway,
   authenticated?: boolean
@@ -61,14 +61,14 @@ export const universal = Effect.fnUntraced(function* (
 })
 
 const native = Effect.fnUntraced(function* (
-  core: Core,
+  core: GatewayState,
   incoming: Incoming,
   gateway: Gateway,
   provider: string,
   endpoint: string
 ) {
   const body = yield* incoming.body
-  const input: LegInput = {
+  const input: LegRequest = {
     provider,
     endpoint,
     method: incoming.method,
@@ -81,7 +81,7 @@ const native = Effect.fnUntraced(function* (
   return yield* job(core, incoming, gateway, provider === "compat" ? "compat" : "provider", legs)
 })
 
-const runApi = Effect.fnUntraced(function* (core: Core, incoming: Incoming, gateway: Gateway) {
+const runApi = Effect.fnUntraced(function* (core: GatewayState, incoming: Incoming, gateway: Gateway) {
   const { input, model } = yield* Catalog.readBody(incoming)
   const target = yield* Effect.fromResult(Catalog.leg(core, model, input, incoming.headers, [incoming.headers]))
   const legs = yield* Effect.fromResult(plan(core, gateway, target, yield* JsonHeaders.current))
@@ -91,7 +91,7 @@ const runApi = Effect.fnUntraced(function* (core: Core, incoming: Incoming, gate
   return Catalog.wrap(answer, target.provider, { state: true, more: { provider: target.provider, model } })
 })
 
-const dispatch = (core: Core, incoming: Incoming): Handled => {
+const dispatch = (core: GatewayState, incoming: Incoming): Handled => {
   const [, account = "", id = "", ...rest] = incoming.segments
   const found = Access.dataPlane(core, account, id, incoming.headers)
   if (Result.isFailure(found)) return Effect.fail(found.failure)
@@ -115,5 +115,5 @@ const dispatch = (core: Core, incoming: Incoming): Handled => {
 }
 
 /** Answers a request whose path starts with `/v1/{account}/{gateway}`. */
-export const handle = (core: Core, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
+export const handle = (core: GatewayState, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
   Effect.catchTag(dispatch(core, incoming), "Refusal", (refusal) => Effect.succeed(dataPlaneError(refusal)))

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { sizeOf } from "../wire/body.ts"
 import type { Share } from "../wire/collect.ts"
 import { apiError, code, refuse } from "../wire/errors.ts"
@@ -22,11 +22,11 @@ export type Exposure = "trusted" | "public"
 
 const unauthorized = () => Effect.succeed(apiError(refuse(401, code.apiUnauthorized, "Authentication error")))
 
-const admits = (core: Core, incoming: Incoming): boolean =>
+const admits = (core: GatewayState, incoming: Incoming): boolean =>
   Access.holdsToken(core, incoming.headers["authorization"]) ||
   Access.holdsToken(core, incoming.headers["cf-aig-authorization"])
 
-const admitsAdmin = (core: Core, incoming: Incoming): boolean => {
+const admitsAdmin = (core: GatewayState, incoming: Incoming): boolean => {
   const secret = core.settings.adminToken ?? core.settings.token
   return secret === undefined || bearer(incoming.headers["authorization"]) === Redacted.value(secret)
 }
@@ -36,7 +36,7 @@ const notFound = () => Effect.succeed(apiError(refuse(404, code.noRoute, "No rou
 const noOperator = () => Effect.succeed(apiError(refuse(403, code.forbidden, "__admin: web pages have no access")))
 
 const dispatch = (
-  core: Core,
+  core: GatewayState,
   exposure: Exposure,
   caller: BrowserGuard.Caller,
   incoming: Incoming
@@ -68,7 +68,7 @@ const fitting = (answer: Answer, share: Share): Answer => {
 
 /** The complete gateway. */
 export const handle = (
-  core: Core,
+  core: GatewayState,
   exposure: Exposure,
   request: Request,
   share: Share

@@ -4,11 +4,11 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { type Metadata, maxMetadata } from "../gateway/headerValues.ts"
+import { type LogMetadata, maxMetadata } from "../gateway/headerValues.ts"
 import { metaInfo, parse } from "../gateway/logFilters.ts"
 import { type LogEntry, listItem, single } from "../gateway/logStore.ts"
 import type { Gateway } from "../gateway/settings.ts"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { isRecord } from "../upstream/dialect.ts"
 import { apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import { type Incoming, jsonBody } from "../wire/message.ts"
@@ -16,7 +16,7 @@ import type { Answer, Disconnect } from "../wire/protocol.ts"
 
 type Handled = Effect.Effect<Answer, Refusal | Disconnect>
 
-const list = Effect.fnUntraced(function* (core: Core, gateway: Gateway, params: URLSearchParams) {
+const list = Effect.fnUntraced(function* (core: GatewayState, gateway: Gateway, params: URLSearchParams) {
   if (params.has("limit")) return yield* badRequest("limit: expected with DELETE only; use per_page")
   const query = yield* Effect.fromResult(parse(params, "list"))
   const now = yield* Clock.currentTimeMillis
@@ -33,7 +33,7 @@ const list = Effect.fnUntraced(function* (core: Core, gateway: Gateway, params: 
   })
 })
 
-const remove = Effect.fnUntraced(function* (core: Core, gateway: Gateway, params: URLSearchParams) {
+const remove = Effect.fnUntraced(function* (core: GatewayState, gateway: Gateway, params: URLSearchParams) {
   const query = yield* Effect.fromResult(parse(params, "delete"))
   const now = yield* Clock.currentTimeMillis
   const found = query.sort(core.logs.all(gateway.id, now).filter(query.matches))
@@ -41,7 +41,7 @@ const remove = Effect.fnUntraced(function* (core: Core, gateway: Gateway, params
   return apiSuccess({ success: true })
 })
 
-const isFlat = (u: unknown): u is Metadata =>
+const isFlat = (u: unknown): u is LogMetadata =>
   isRecord(u) &&
   Object.keys(u).length <= 5 &&
   JSON.stringify(u).length <= maxMetadata &&
@@ -86,7 +86,7 @@ const payload = (body: string | undefined, contentType: string | undefined): Han
     : Effect.succeed({ status: 200, headers: { "content-type": typeOfStored(contentType) }, body })
 
 const one = Effect.fnUntraced(function* (
-  core: Core,
+  core: GatewayState,
   gateway: Gateway,
   incoming: Incoming,
   id: string,
@@ -106,7 +106,12 @@ const one = Effect.fnUntraced(function* (
 })
 
 /** Answers a request below `…/gateways/{id}/logs`. */
-export const handle = (core: Core, gateway: Gateway, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
+export const handle = (
+  core: GatewayState,
+  gateway: Gateway,
+  incoming: Incoming,
+  path: ReadonlyArray<string>
+): Handled => {
   const [id, part, ...more] = path
   if (more.length > 0) return Effect.fail(refuse(404, code.noRoute, "No route for that URI"))
   if (id !== undefined && id !== "") return one(core, gateway, incoming, id, part)

@@ -4,12 +4,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Job } from "../gateway/job.ts"
+import type { GatewayJob } from "../gateway/job.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
 import { plan } from "../gateway/plan.ts"
 import type { Gateway } from "../gateway/settings.ts"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { isRecord } from "../upstream/dialect.ts"
 import { apiError, apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import { type Incoming, jsonBody } from "../wire/message.ts"
@@ -25,14 +25,18 @@ type Handled = Effect.Effect<Answer, Refusal | Disconnect>
 const noRoute = (): Handled => Effect.fail(refuse(404, code.noRoute, "No route for that URI"))
 
 /** Workers AI runs through a gateway only when one is named; other models use the default one. */
-const gatewayFor = (core: Core, model: string, id: string | undefined): Result.Result<Gateway | undefined, Refusal> => {
+const gatewayFor = (
+  core: GatewayState,
+  model: string,
+  id: string | undefined
+): Result.Result<Gateway | undefined, Refusal> => {
   if (id === undefined && Catalog.isWorkersAi(model)) return Result.succeed(undefined)
   return Access.gateway(core, id ?? core.settings.defaultGateway)
 }
 
 /** Runs a catalogue model with the options in the request's headers; the answer is not wrapped yet. */
 const runModel = Effect.fnUntraced(function* (
-  core: Core,
+  core: GatewayState,
   incoming: Incoming,
   model: string,
   input: unknown,
@@ -46,7 +50,7 @@ const runModel = Effect.fnUntraced(function* (
   const json = yield* JsonHeaders.current
   const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
   if (first === undefined) return yield* badRequest("model: expected a route with models")
-  const job: Job = {
+  const job: GatewayJob = {
     gateway,
     legs: [first, ...rest],
     requestType: "run",
@@ -61,7 +65,7 @@ const runModel = Effect.fnUntraced(function* (
   }
 })
 
-const ai = (core: Core, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
+const ai = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
   const [head, ...rest] = path
   const wrapped = Effect.fnUntraced(function* (model: string, input: unknown) {
     const { answer, provider } = yield* runModel(core, incoming, model, input)
@@ -92,7 +96,7 @@ const ai = (core: Core, incoming: Incoming, path: ReadonlyArray<string>): Handle
   return noRoute()
 }
 
-const management = (core: Core, incoming: Incoming, account: string, path: ReadonlyArray<string>): Handled => {
+const management = (core: GatewayState, incoming: Incoming, account: string, path: ReadonlyArray<string>): Handled => {
   const [kind, id = "", what, ...rest] = path
   if (kind !== "gateways") return noRoute()
   const found = Access.gateway(core, id)
@@ -104,7 +108,7 @@ const management = (core: Core, incoming: Incoming, account: string, path: Reado
   return noRoute()
 }
 
-const dispatch = (core: Core, incoming: Incoming): Handled => {
+const dispatch = (core: GatewayState, incoming: Incoming): Handled => {
   const [, account = "", product, ...path] = incoming.segments
   const access = Access.api(core, account, incoming.headers)
   if (Result.isFailure(access)) return Effect.fail(access.failure)
@@ -113,5 +117,5 @@ const dispatch = (core: Core, incoming: Incoming): Handled => {
 }
 
 /** Answers a request whose path starts with `/accounts/{account}`. */
-export const handle = (core: Core, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
+export const handle = (core: GatewayState, incoming: Incoming): Effect.Effect<Answer, Disconnect> =>
   Effect.catchTag(dispatch(core, incoming), "Refusal", (refusal) => Effect.succeed(apiError(refusal)))

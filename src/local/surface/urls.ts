@@ -3,7 +3,7 @@
  */
 import * as Result from "effect/Result"
 import { trimSlashes } from "../../internal/data/trimSlashes.ts"
-import type { Core } from "../gateway/state.ts"
+import type { GatewayState } from "../gateway/state.ts"
 import { code, type Refusal, refuse } from "../wire/errors.ts"
 
 /** The data plane URL of a gateway; with a provider, the base URL that an SDK of it wants. */
@@ -12,7 +12,7 @@ export const gatewayUrl = (baseUrl: string, account: string, gateway: string, pr
 
 /** The URL for a provider; `universal` stands for none. Fails with code 2008 for an unknown slug. */
 export const urlOf = (
-  core: Core,
+  core: GatewayState,
   account: string,
   gateway: string,
   provider: string

@@ -5,7 +5,7 @@ import { parseJson } from "../wire/message.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
 
 /** The request's protocol, by endpoint. */
-export type Dialect =
+export type WireDialect =
   | "openai-chat"
   | "openai-responses"
   | "openai-embeddings"
@@ -21,7 +21,7 @@ export const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
 
 const pathOf = (endpoint: string): string => endpoint.split("?", 1)[0] ?? ""
 
-export const dialectOf = (provider: string, endpoint: string): Dialect => {
+export const dialectOf = (provider: string, endpoint: string): WireDialect => {
   const path = pathOf(endpoint)
   // The documentation of the binding writes `chat/completion` for dynamic routes.
   if (/(^|\/)chat\/completions?$/.test(path)) return "openai-chat"
@@ -53,7 +53,7 @@ export const modelOf = (provider: string, endpoint: string, body: unknown): stri
 }
 
 /** A coarse kind for the log's `model_type`. */
-export const modelType = (dialect: Dialect, model: string | undefined): string | undefined => {
+export const modelType = (dialect: WireDialect, model: string | undefined): string | undefined => {
   if (dialect === "openai-embeddings") return "embeddings"
   if (dialect === "other") return undefined
   return dialect === "workers-ai" && model !== undefined && isEmbeddingModel(model) ? "embeddings" : "chat"
@@ -70,15 +70,15 @@ export const asksForEvents = (endpoint: string): boolean => /[?&]alt=sse(&|$)/.t
 
 const count = (u: unknown): number | undefined => (typeof u === "number" && Number.isFinite(u) ? u : undefined)
 
-interface Usage {
+interface WireUsage {
   readonly input: number | null
   readonly output: number | null
 }
 
-const noUsage: Usage = { input: null, output: null }
+const noUsage: WireUsage = { input: null, output: null }
 
 /** Input and output tokens that an answer reports, in any of the dialects. */
-export const usageOf = (body: unknown): Usage => {
+export const usageOf = (body: unknown): WireUsage => {
   if (!isRecord(body)) return noUsage
   const inner = isRecord(body["result"]) ? body["result"] : body
   const usage = inner["usage"] ?? inner["usageMetadata"]
@@ -94,7 +94,7 @@ export const usageOf = (body: unknown): Usage => {
 const maxLine = 4 * 1024 * 1024
 
 /** Reads usage from a stream's text as it comes. Both numbers may come in different events; the last one counts. */
-export const usageScanner = (): { readonly push: (text: string) => void; readonly end: () => Usage } => {
+export const usageScanner = (): { readonly push: (text: string) => void; readonly end: () => WireUsage } => {
   let usage = noUsage
   let line = ""
   const read = (): void => {
@@ -131,7 +131,7 @@ export const usageScanner = (): { readonly push: (text: string) => void; readonl
 }
 
 /** The same from events that are all there. */
-export const usageOfEvents = (events: string): Usage => {
+export const usageOfEvents = (events: string): WireUsage => {
   const scanner = usageScanner()
   scanner.push(events)
   return scanner.end()

@@ -14,7 +14,7 @@ import { maxText, type StreamShape, shape, streamHeader } from "../wire/streamSh
 import { textStream } from "../wire/textStream.ts"
 import { asksForEvents, dialectOf, isEmbeddingModel, isRecord, wantsStream } from "./dialect.ts"
 import * as EchoStream from "./echoStream.ts"
-import type { Reply } from "./reply.ts"
+import type { EchoReply } from "./reply.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
@@ -24,7 +24,7 @@ export interface Options {
 
 /** A reply, and how much it is. */
 interface Made {
-  readonly reply: Reply
+  readonly reply: EchoReply
   readonly length: number
   readonly kept: number
 }
@@ -97,7 +97,7 @@ const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now
   const { events, words: size = 1 } = wanted
   const { kept, length, pieces, text } = shape(full, wanted)
   const streamOptions = isRecord(request.json) ? request.json["stream_options"] : undefined
-  const reply: Reply = {
+  const reply: EchoReply = {
     id: hash(`${request.provider}/${model}/${events === undefined ? "" : `${events}*${size} `}${full}`),
     model,
     get text() {
@@ -112,7 +112,7 @@ const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now
   return { reply, length, kept }
 }
 
-const openAiChat = (reply: Reply): unknown => ({
+const openAiChat = (reply: EchoReply): unknown => ({
   id: `chatcmpl-${reply.id}`,
   object: "chat.completion",
   created: reply.created,
@@ -128,7 +128,7 @@ const openAiChat = (reply: Reply): unknown => ({
   usage: EchoStream.openAiUsage(reply)
 })
 
-const anthropic = (reply: Reply): unknown => ({
+const anthropic = (reply: EchoReply): unknown => ({
   ...EchoStream.anthropicMessage(reply),
   content: [{ type: "text", text: reply.text }],
   stop_reason: "end_turn",
@@ -206,14 +206,14 @@ const workersAiEmbeddings = (body: Readonly<Record<string, unknown>>, options: O
   return json(200, workersAi({ shape: [data.length, options.dimensions], data, pooling: "mean" }))
 }
 
-const workersAiText = (reply: Reply): Answer =>
+const workersAiText = (reply: EchoReply): Answer =>
   json(200, workersAi({ response: reply.text, usage: EchoStream.openAiUsage(reply) }))
 
 /** A whole answer, or the events of a streamed one. What a stream keeps until its end counts to the request. */
 const answer = (request: UpstreamRequest, options: Options, now: number, share: Share): Answer | Iterable<string> => {
   const body = isRecord(request.json) ? request.json : {}
   const stream = wantsStream(body)
-  const reply = (prompt: Prompt, write: (reply: Reply) => Answer | Iterable<string>): Answer | Iterable<string> => {
+  const reply = (prompt: Prompt, write: (reply: EchoReply) => Answer | Iterable<string>): Answer | Iterable<string> => {
     const { kept, length, reply } = replyOf(request, options, prompt, now)
     if (length > maxText && shapeOf(request, options).events !== undefined) {
       const field = request.stream?.events === undefined ? "stream.events" : `${streamHeader} events`

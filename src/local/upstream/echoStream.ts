@@ -1,4 +1,4 @@
-import type { Reply } from "./reply.ts"
+import type { EchoReply } from "./reply.ts"
 
 /** Events without the blank line that ends each. */
 type Events = Iterable<string>
@@ -12,13 +12,13 @@ const named = (value: Named): string => `event: ${value.type}\n${data(value)}`
 
 const events = (write: () => Generator<string>): Events => ({ [Symbol.iterator]: write })
 
-export const openAiUsage = (reply: Reply) => ({
+export const openAiUsage = (reply: EchoReply) => ({
   prompt_tokens: reply.promptTokens,
   completion_tokens: reply.completionTokens,
   total_tokens: reply.promptTokens + reply.completionTokens
 })
 
-export const openAiChat = (reply: Reply): Events => {
+export const openAiChat = (reply: EchoReply): Events => {
   const chunk = (choices: ReadonlyArray<unknown>, more: object = {}): string =>
     data({
       id: `chatcmpl-${reply.id}`,
@@ -45,7 +45,7 @@ export const openAiChat = (reply: Reply): Events => {
 
 const outputText = (text: string) => ({ type: "output_text", text, annotations: [], logprobs: [] })
 
-const messageItem = (reply: Reply, status: "in_progress" | "completed") => ({
+const messageItem = (reply: EchoReply, status: "in_progress" | "completed") => ({
   id: `msg_${reply.id}`,
   type: "message",
   status,
@@ -54,7 +54,7 @@ const messageItem = (reply: Reply, status: "in_progress" | "completed") => ({
 })
 
 /** An object of OpenAI's Responses API. */
-export const openAiResponse = (reply: Reply, status: "in_progress" | "completed") => ({
+export const openAiResponse = (reply: EchoReply, status: "in_progress" | "completed") => ({
   id: `resp_${reply.id}`,
   object: "response",
   created_at: reply.created,
@@ -90,7 +90,7 @@ export const openAiResponse = (reply: Reply, status: "in_progress" | "completed"
       : null
 })
 
-export const openAiResponses = (reply: Reply): Events => {
+export const openAiResponses = (reply: EchoReply): Events => {
   const place = { item_id: `msg_${reply.id}`, output_index: 0, content_index: 0 }
   return events(function* () {
     let sequence = 0
@@ -108,7 +108,7 @@ export const openAiResponses = (reply: Reply): Events => {
 }
 
 /** The head of an Anthropic message, before anything was generated. */
-export const anthropicMessage = (reply: Reply) => ({
+export const anthropicMessage = (reply: EchoReply) => ({
   id: `msg_${reply.id}`,
   type: "message",
   role: "assistant",
@@ -119,7 +119,7 @@ export const anthropicMessage = (reply: Reply) => ({
   usage: { input_tokens: reply.promptTokens, output_tokens: 0 }
 })
 
-export const anthropic = (reply: Reply): Events =>
+export const anthropic = (reply: EchoReply): Events =>
   events(function* () {
     yield named({ type: "message_start", message: anthropicMessage(reply) })
     yield named({ type: "content_block_start", index: 0, content_block: { type: "text", text: "" } })
@@ -136,14 +136,14 @@ export const anthropic = (reply: Reply): Events =>
     yield named({ type: "message_stop" })
   })
 
-export const workersAi = (reply: Reply): Events =>
+export const workersAi = (reply: EchoReply): Events =>
   events(function* () {
     for (const response of reply.pieces) yield data({ response })
     yield data({ response: "", usage: openAiUsage(reply) })
     yield "data: [DONE]"
   })
 
-export const googleResponse = (reply: Reply, text: string = reply.text, finished = true): unknown => ({
+export const googleResponse = (reply: EchoReply, text: string = reply.text, finished = true): unknown => ({
   candidates: [
     {
       content: { role: "model", parts: [{ text }] },
@@ -161,7 +161,7 @@ export const googleResponse = (reply: Reply, text: string = reply.text, finished
 })
 
 /** The parts of a streamed answer; the last one says that it is the last. */
-export function* googleParts(reply: Reply): Generator<unknown> {
+export function* googleParts(reply: EchoReply): Generator<unknown> {
   let held: string | undefined
   for (const text of reply.pieces) {
     if (held !== undefined) yield googleResponse(reply, held, false)
@@ -171,7 +171,7 @@ export function* googleParts(reply: Reply): Generator<unknown> {
 }
 
 /** The parts as a JSON array, in texts of some size. */
-export const googleArray = (reply: Reply): Events =>
+export const googleArray = (reply: EchoReply): Events =>
   events(function* () {
     let text = "["
     for (const part of googleParts(reply)) {
@@ -183,7 +183,7 @@ export const googleArray = (reply: Reply): Events =>
     yield `${text}]`
   })
 
-export const google = (reply: Reply): Events =>
+export const google = (reply: EchoReply): Events =>
   events(function* () {
     for (const part of googleParts(reply)) yield data(part)
   })

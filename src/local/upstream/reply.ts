@@ -2,7 +2,7 @@
  * What the echo answers, before a dialect writes it.
  */
 /** Everything that a dialect needs to write one answer. */
-export interface Reply {
+export interface EchoReply {
   readonly id: string
   readonly model: string
   /** Made when it is asked for: the deltas of a stream need it not. */

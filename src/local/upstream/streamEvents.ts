@@ -4,7 +4,7 @@
  */
 
 import { parseJson } from "../wire/message.ts"
-import { type Dialect, isRecord } from "./dialect.ts"
+import { isRecord, type WireDialect } from "./dialect.ts"
 
 /** One event, as far as faults care. */
 export interface Parsed {
@@ -50,7 +50,7 @@ const chatDelta = (json: Readonly<Record<string, unknown>>): boolean => {
 }
 
 /** Whether an event carries something that a consumer could act on: text, reasoning, a tool call. */
-export const isDelta = (dialect: Dialect, { data }: Parsed): boolean => {
+export const isDelta = (dialect: WireDialect, { data }: Parsed): boolean => {
   if (data === undefined || data === "[DONE]") return false
   const json = parseJson(data)
   if (!isRecord(json)) return dialect === "other"
@@ -80,7 +80,7 @@ const mapFirst = (u: unknown, change: (record: Readonly<Record<string, unknown>>
   Array.isArray(u) ? u.map((item) => (isRecord(item) ? change(item) : item)) : u
 
 /** The event without its word that the answer is finished; `undefined` when nothing else is in it. */
-export const unfinished = (dialect: Dialect, parsed: Parsed): Parsed | undefined => {
+export const unfinished = (dialect: WireDialect, parsed: Parsed): Parsed | undefined => {
   const { data, event } = parsed
   if (data === undefined) return parsed
   if (data === "[DONE]") return undefined
@@ -107,7 +107,7 @@ export const unfinished = (dialect: Dialect, parsed: Parsed): Parsed | undefined
 }
 
 /** An event like the given one, with another text. */
-export const withText = (dialect: Dialect, { data = "", event }: Parsed, text: string): Parsed => {
+export const withText = (dialect: WireDialect, { data = "", event }: Parsed, text: string): Parsed => {
   const json = parseJson(data)
   const base = isRecord(json) ? json : {}
   const made = (): unknown => {
@@ -138,7 +138,7 @@ export const withText = (dialect: Dialect, { data = "", event }: Parsed, text: s
 
 const message = "scripted error inside the stream"
 
-const errorBody = (dialect: Dialect, sequence: number): unknown => {
+const errorBody = (dialect: WireDialect, sequence: number): unknown => {
   switch (dialect) {
     case "openai-responses":
       return { type: "error", code: "server_error", message, param: null, sequence_number: sequence }
@@ -155,7 +155,7 @@ const errorBody = (dialect: Dialect, sequence: number): unknown => {
 }
 
 /** An error inside a stream. `body` replaces the dialect's own: text as it is, anything else as JSON. */
-export const errorEvent = (dialect: Dialect, sequence: number, body: unknown): Parsed => ({
+export const errorEvent = (dialect: WireDialect, sequence: number, body: unknown): Parsed => ({
   event: dialect === "anthropic" || dialect === "openai-responses" ? "error" : undefined,
   data: typeof body === "string" ? body : JSON.stringify(body ?? errorBody(dialect, sequence))
 })

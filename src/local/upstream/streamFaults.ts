@@ -9,7 +9,7 @@ import * as Stream from "effect/Stream"
 import { joinBytes } from "../../internal/data/bytes.ts"
 import * as Delay from "../wire/delay.ts"
 import { type Answer, UpstreamFailure, type UpstreamRequest } from "../wire/protocol.ts"
-import { type Dialect, dialectOf } from "./dialect.ts"
+import { dialectOf, type WireDialect } from "./dialect.ts"
 import * as Events from "./streamEvents.ts"
 import { maxChunk, type Position, type StreamFault } from "./streamFaultSchema.ts"
 
@@ -45,12 +45,13 @@ const bytesOf = (answer: Answer): Stream.Stream<Bytes, UpstreamFailure> => {
   return broken === true ? Stream.concat(whole, Stream.fail(onError())) : whole
 }
 
-const blockOf = (dialect: Dialect, bytes: Bytes): Block => {
+const blockOf = (dialect: WireDialect, bytes: Bytes): Block => {
   const parsed = Events.parse(decoder.decode(bytes))
   return { bytes, kind: parsed.data === undefined ? "other" : Events.isDelta(dialect, parsed) ? "delta" : "event" }
 }
 
-const made = (dialect: Dialect, parsed: Events.Parsed): Block => blockOf(dialect, encoder.encode(Events.write(parsed)))
+const made = (dialect: WireDialect, parsed: Events.Parsed): Block =>
+  blockOf(dialect, encoder.encode(Events.write(parsed)))
 
 const parsedOf = ({ bytes }: Block): Events.Parsed => Events.parse(decoder.decode(bytes))
 
@@ -98,7 +99,7 @@ const blankLine = (before: Bytes, bytes: Bytes, start: number): number => {
 const nothing: Bytes = new Uint8Array(0)
 
 /** Cuts bytes after each blank line. */
-const split = (dialect: Dialect, self: Stream.Stream<Bytes, UpstreamFailure>): Blocks =>
+const split = (dialect: WireDialect, self: Stream.Stream<Bytes, UpstreamFailure>): Blocks =>
   Stream.mapAccum(
     self,
     // A blank line may have begun in the last bytes of the chunk before.
@@ -130,7 +131,7 @@ const changing = (self: Blocks, change: (block: Block, index: number) => Readonl
     (index, block) => [index + 1, change(block, index)] as const
   )
 
-const withoutFinish = (dialect: Dialect, self: Blocks): Blocks =>
+const withoutFinish = (dialect: WireDialect, self: Blocks): Blocks =>
   changing(self, (block) => {
     if (!isEvent(block)) return [block]
     const before = parsedOf(block)
@@ -145,7 +146,7 @@ const filled = (size: number): ReadonlyArray<Bytes> =>
   Array.from({ length: Math.ceil(size / pieceSize) }, (_, i) => filling.subarray(0, size - i * pieceSize))
 
 /** An event with so many bytes of text, in parts: what is in the middle of a large one is the same bytes, not made. */
-const bigEvent = (dialect: Dialect, like: Events.Parsed, size: number): ReadonlyArray<Block> => {
+const bigEvent = (dialect: WireDialect, like: Events.Parsed, size: number): ReadonlyArray<Block> => {
   const place = crypto.randomUUID()
   const around = Events.write(Events.withText(dialect, like, place)).split(place)
   const parts = around.flatMap((text, index) => [...(index === 0 ? [] : filled(size)), encoder.encode(text)])
@@ -154,7 +155,7 @@ const bigEvent = (dialect: Dialect, like: Events.Parsed, size: number): Readonly
 }
 
 /** One more delta, of so many bytes of text, right after the first one. */
-const withBigEvent = (dialect: Dialect, size: number, self: Blocks): Blocks => {
+const withBigEvent = (dialect: WireDialect, size: number, self: Blocks): Blocks => {
   let done = false
   return changing(self, (block) => {
     if (done || block.kind !== "delta") return [block]
@@ -199,7 +200,7 @@ const until = (self: Blocks, position: Position, then: Blocks): Blocks => {
   )
 }
 
-const withError = (dialect: Dialect, at: NonNullable<StreamFault["errorAfter"]>, self: Blocks): Blocks => {
+const withError = (dialect: WireDialect, at: NonNullable<StreamFault["errorAfter"]>, self: Blocks): Blocks => {
   let events = 0
   const counted = changing(self, (block) => {
     if (isEvent(block)) events++

@@ -11,20 +11,20 @@ export interface OpenBodies {
   count: number
 }
 
-type Result = ReadableStreamReadResult<Uint8Array>
+type ReadResult = ReadableStreamReadResult<Uint8Array>
 
 /** A body that is being read. */
-interface Reader {
+interface CountedReader {
   /** Rejects when the body breaks. */
-  readonly read: () => Promise<Result>
+  readonly read: () => Promise<ReadResult>
   readonly cancel: (reason?: unknown) => Promise<void>
 }
 
 /** An answer of which the first part has arrived. */
-export interface Opened {
+export interface OpenedAnswer {
   readonly answer: Answer
   /** The rest of a streamed body. */
-  readonly reader: Reader | undefined
+  readonly reader: CountedReader | undefined
   readonly first: Uint8Array | undefined
 }
 
@@ -45,7 +45,7 @@ export const isEventStream = ({ headers, status }: Answer): boolean =>
 
 const ignore = (): void => undefined
 
-const readerOf = (body: ReadableStream<Uint8Array>, open: OpenBodies): Reader => {
+const readerOf = (body: ReadableStream<Uint8Array>, open: OpenBodies): CountedReader => {
   const reader = body.getReader()
   open.count++
   let closed = false
@@ -72,14 +72,14 @@ const readerOf = (body: ReadableStream<Uint8Array>, open: OpenBodies): Reader =>
   }
 }
 
-const chunk = (reader: Reader): Effect.Effect<Result, UpstreamFailure> =>
+const chunk = (reader: CountedReader): Effect.Effect<ReadResult, UpstreamFailure> =>
   Effect.tryPromise({
     try: () => reader.read(),
     catch: () => new UpstreamFailure({ kind: "truncated" })
   })
 
 /** Nobody reads on when this is interrupted. */
-const cancelling = <A, E>(self: Effect.Effect<A, E>, reader: Reader): Effect.Effect<A, E> =>
+const cancelling = <A, E>(self: Effect.Effect<A, E>, reader: CountedReader): Effect.Effect<A, E> =>
   Effect.onInterrupt(self, () => Effect.sync(() => void reader.cancel().catch(ignore)))
 
 const encode = (body: string | Uint8Array<ArrayBuffer> | null): Uint8Array<ArrayBuffer> =>
@@ -100,7 +100,7 @@ const breakingStream = (bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Arr
 }
 
 /** Awaits the first part. A body that is there already costs nothing. */
-export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<Opened, UpstreamFailure> => {
+export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<OpenedAnswer, UpstreamFailure> => {
   if (!(answer.body instanceof ReadableStream)) {
     if (answer.broken !== true) return Effect.succeed({ answer, reader: undefined, first: undefined })
     if (!isEventStream(answer)) return Effect.fail(new UpstreamFailure({ kind: "truncated" }))
@@ -116,7 +116,7 @@ export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<Opened, 
 }
 
 /** Reads an answer to its end. An answer that is larger than the room for it fails like one that breaks off, and is not read further. */
-const readAll = Effect.fnUntraced(function* (reader: Reader, first: Uint8Array | undefined) {
+const readAll = Effect.fnUntraced(function* (reader: CountedReader, first: Uint8Array | undefined) {
   const share = yield* CurrentShare
   const collector = makeCollector()
   let piece = first ?? new Uint8Array(0)
@@ -133,7 +133,11 @@ const readAll = Effect.fnUntraced(function* (reader: Reader, first: Uint8Array |
   }
 })
 
-const passThrough = (reader: Reader, first: Uint8Array | undefined, observer: Observer): ReadableStream<Uint8Array> => {
+const passThrough = (
+  reader: CountedReader,
+  first: Uint8Array | undefined,
+  observer: Observer
+): ReadableStream<Uint8Array> => {
   let held = first
   let ended = false
   // A cancelled source ends its pending read as if the stream were complete, so the first report counts.
@@ -170,7 +174,7 @@ const passThrough = (reader: Reader, first: Uint8Array | undefined, observer: Ob
 
 /** The answer with its body complete, or with a stream that reports to the observer. */
 export const complete = (
-  { answer, first, reader }: Opened,
+  { answer, first, reader }: OpenedAnswer,
   observer: Observer
 ): Effect.Effect<Answer, UpstreamFailure> => {
   if (reader === undefined) {

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { arrival } from "../../../src/internal/hotpath/eventLoopTurn.ts"
-import { requested } from "../../../src/internal/hotpath/promise.ts"
+import { tryRequest } from "../../../src/internal/hotpath/promise.ts"
 
 const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
@@ -35,7 +35,7 @@ describe("what comes from outside", () => {
       let signal: AbortSignal | undefined
       let taken = false
       const fiber = yield* Effect.forkChild(
-        requested(
+        tryRequest(
           (given) => {
             signal = given
             return answered

@@ -4,8 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { either, orElse } from "../../../src/internal/hotpath/failure.ts"
-import { requested } from "../../../src/internal/hotpath/promise.ts"
-import { stackless } from "../../../src/internal/hotpath/stackless.ts"
+import { tryRequest } from "../../../src/internal/hotpath/promise.ts"
+import { withoutStack } from "../../../src/internal/hotpath/stackless.ts"
 import { webBody } from "../../../src/internal/transport/body.ts"
 
 const never = () => new Promise<never>(() => {})
@@ -14,7 +14,7 @@ describe("requested", () => {
   it.effect("aborts what is interrupted, each with a reason of its own that has no stack", () =>
     Effect.gen(function* () {
       const signals: Array<AbortSignal> = []
-      const request = requested(
+      const request = tryRequest(
         (signal) => {
           signals.push(signal)
           return never()
@@ -34,7 +34,7 @@ describe("requested", () => {
     Effect.gen(function* () {
       for (const fails of [() => Promise.reject(new Error("no")), () => assert.fail("no")]) {
         let aborted: AbortSignal | undefined
-        const failed = requested(
+        const failed = tryRequest(
           (signal) => {
             aborted = signal
             return fails()
@@ -45,7 +45,7 @@ describe("requested", () => {
         assert.strictEqual(yield* Effect.flip(failed), "failed")
         assert.isTrue(aborted?.aborted)
       }
-      const broken = requested(
+      const broken = tryRequest(
         () => Promise.resolve(1),
         () => assert.fail("bug"),
         () => "failed"
@@ -98,8 +98,8 @@ describe("orElse and either", () => {
 
 describe("stackless", () => {
   it("makes errors without a stack, and leaves others theirs, also when making fails", () => {
-    assert.notInclude(stackless(() => new Error("a")).stack, "\n")
-    assert.throws(() => stackless(() => assert.fail("b")))
+    assert.notInclude(withoutStack(() => new Error("a")).stack, "\n")
+    assert.throws(() => withoutStack(() => assert.fail("b")))
     assert.include(new Error("c").stack, "\n")
   })
 })

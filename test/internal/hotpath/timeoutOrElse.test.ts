@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
-import { within } from "../../../src/internal/hotpath/timeoutOrElse.ts"
+import { timeoutOrElse } from "../../../src/internal/hotpath/timeoutOrElse.ts"
 
 const late = (millis: number) => `after ${millis}`
 
@@ -19,7 +19,7 @@ const slow = (millis: number) => {
     Effect.sync(() => told.push("cleaned"))
   )
   const self = Effect.onInterrupt(Effect.never, () => cleaned)
-  const limited = Effect.onExit(within(self, 10, late), () => Effect.sync(() => told.push("ended")))
+  const limited = Effect.onExit(timeoutOrElse(self, 10, late), () => Effect.sync(() => told.push("ended")))
   return { limited, told }
 }
 
@@ -51,17 +51,17 @@ describe("within", () => {
   it.effect("is the effect itself where there is no limit", () =>
     Effect.sync(() => {
       const self = Effect.succeed(1)
-      assert.strictEqual(within(self, undefined, late), self)
+      assert.strictEqual(timeoutOrElse(self, undefined, late), self)
     })
   )
 
   it.effect("ends as the effect does, with its environment", () =>
     Effect.gen(function* () {
-      assert.strictEqual(yield* Effect.provideService(within(Word, 10, late), Word, "here"), "here")
-      assert.strictEqual(yield* Effect.flip(within(Effect.fail("no"), 10, late)), "no")
-      const died = yield* Effect.exit(within(Effect.die("bug"), 10, late))
+      assert.strictEqual(yield* Effect.provideService(timeoutOrElse(Word, 10, late), Word, "here"), "here")
+      assert.strictEqual(yield* Effect.flip(timeoutOrElse(Effect.fail("no"), 10, late)), "no")
+      const died = yield* Effect.exit(timeoutOrElse(Effect.die("bug"), 10, late))
       assert.isTrue(Exit.isFailure(died) && Cause.hasDies(died.cause))
-      const slept = yield* Effect.forkChild(within(Effect.as(Effect.sleep(9), "done"), 10, late))
+      const slept = yield* Effect.forkChild(timeoutOrElse(Effect.as(Effect.sleep(9), "done"), 10, late))
       yield* TestClock.adjust(9)
       assert.strictEqual(yield* Fiber.join(slept), "done")
     })
@@ -74,7 +74,7 @@ describe("within", () => {
         observed = vi.spyOn(fiber, "addObserver")
         return Effect.as(Effect.sleep(5), "answer")
       })
-      const limited = yield* Effect.forkChild(within(self, 10, late), { startImmediately: true })
+      const limited = yield* Effect.forkChild(timeoutOrElse(self, 10, late), { startImmediately: true })
       yield* TestClock.adjust(5)
       assert.strictEqual(yield* Fiber.join(limited), "answer")
       assert.strictEqual(observed?.mock.calls.length, 0)
@@ -128,7 +128,7 @@ describe("within", () => {
   it.effect("waits for what cannot be interrupted", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(
-        Effect.flip(within(Effect.uninterruptible(Effect.as(Effect.sleep(30), "done")), 10, late))
+        Effect.flip(timeoutOrElse(Effect.uninterruptible(Effect.as(Effect.sleep(30), "done")), 10, late))
       )
       yield* TestClock.adjust(29)
       assert.strictEqual(fiber.pollUnsafe(), undefined)
@@ -141,9 +141,9 @@ describe("within", () => {
     Effect.gen(function* () {
       // The runner has timers of its own, which come and go.
       const open = yield* timersOf(60_000)
-      for (let i = 0; i < 20; i++) yield* within(Effect.yieldNow, 60_000, late)
-      yield* Effect.ignore(within(Effect.andThen(Effect.yieldNow, Effect.fail("no")), 60_000, late))
-      const fiber = yield* Effect.forkChild(within(Effect.never, 60_000, late), { startImmediately: true })
+      for (let i = 0; i < 20; i++) yield* timeoutOrElse(Effect.yieldNow, 60_000, late)
+      yield* Effect.ignore(timeoutOrElse(Effect.andThen(Effect.yieldNow, Effect.fail("no")), 60_000, late))
+      const fiber = yield* Effect.forkChild(timeoutOrElse(Effect.never, 60_000, late), { startImmediately: true })
       assert.strictEqual(open.size, 1)
       yield* Fiber.interrupt(fiber)
       assert.strictEqual(open.size, 0)

@@ -1,5 +1,5 @@
 import { assert, describe, it, vi } from "@effect/vitest"
-import { gathered, type Reads } from "../../../src/internal/transport/chunkReader.ts"
+import { coalescedReads, type Reads } from "../../../src/internal/transport/chunkReader.ts"
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
 
@@ -14,7 +14,7 @@ const written = () => {
   })
   const reader = stream.getReader()
   return {
-    read: gathered({
+    read: coalescedReads({
       read: () => {
         asked++
         return reader.read()
@@ -53,7 +53,7 @@ describe("what comes within a turn of the event loop", () => {
   it("is what it was, uncopied, when it is one piece", async () => {
     const piece = encode("a")
     let given = false
-    const read = gathered({
+    const read = coalescedReads({
       read: () => {
         if (given) return new Promise(() => {})
         given = true
