@@ -21,7 +21,7 @@ import type * as GatewayOptions from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
 import { limited } from "./internal/batch/admission.ts"
 import * as Engine from "./internal/batch/engine.ts"
-import type { EngineOptions, Engine as Running } from "./internal/batch/job.ts"
+import { type EngineOptions, method, ownKey, type Engine as Running } from "./internal/batch/job.ts"
 import { Ledger } from "./internal/batch/ledger.ts"
 import { type AnswerFacts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
 import type { Result } from "./internal/batch/result.ts"
@@ -193,8 +193,6 @@ export interface Job<Out, E> {
   /** Begins no more items; what is in flight ends, and so do the results. */
   readonly drain: Effect.Effect<void>
 }
-
-const method = Engine.method
 
 const fatalByDefault = ({ reason }: GatewayError): boolean =>
   reason._tag === "BindingMissing" ||
@@ -430,7 +428,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
   const { id, journal, limits, route } = options
   const asked = yield* Router.Router
   const places = yield* Limiter.make({ concurrency: options.concurrency ?? 16 })
-  const { burst, key = Engine.ownKey, requestsPerMinute, skew, tokensPerMinute } = limits ?? {}
+  const { burst, key = ownKey, requestsPerMinute, skew, tokensPerMinute } = limits ?? {}
   const own =
     limits === undefined || limits.limiter !== undefined
       ? undefined
@@ -478,7 +476,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
   const summary = Effect.map(Clock.currentTimeMillis, summaryAt)
 
   const sample = Effect.fnUntraced(function* (last: { readonly ended: number; readonly at: number }) {
-    const { concurrency = 0, inFlight } = yield* places.state(Engine.ownKey)
+    const { concurrency = 0, inFlight } = yield* places.state(ownKey)
     const now = yield* Clock.currentTimeMillis
     const current = summaryAt(now)
     const ended = current.succeeded + current.deadLetters

@@ -11,7 +11,6 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { type Attempt, type GatewayError, invalid } from "./GatewayError.ts"
-import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayResponse } from "./GatewayResponse.ts"
 import { GatewayService } from "./GatewayService.ts"
 import { defined, type Mutable } from "./internal/data/defined.ts"
@@ -24,7 +23,8 @@ import { type Target, targetsOf } from "./internal/route/plan.ts"
 import { type Answered, attempt, type Run } from "./internal/router/attempt.ts"
 import { executeClient } from "./internal/router/client.ts"
 import { askWhole, executeGateway } from "./internal/router/gateway.ts"
-import { logRecovery, prepare, withAttempts } from "./internal/router/prepare.ts"
+import type { Execution, RunOptions } from "./internal/router/options.ts"
+import { logRecovery, prepare, runFailure } from "./internal/router/prepare.ts"
 import {
   askStream,
   buildStream,
@@ -39,26 +39,7 @@ import {
 import { runStream } from "./internal/router/streamTail.ts"
 import type * as Route from "./Route.ts"
 
-/**
- * Who executes a route. `client`: this process, one request per attempt. `gateway`: the gateway, one request for the whole route; a
- * route that it cannot express is refused. `auto`: the gateway when nothing is lost by it, else the client.
- */
-export type Execution = "auto" | "client" | "gateway"
-
-/** Options of one run. */
-export interface RunOptions {
-  /** Default: the router's own, which is `auto` unless its layer says otherwise. */
-  readonly execution?: Execution | undefined
-  /** What may be lost with `execution: "gateway"`. An allowed deadline is still kept, on the client, for the whole. Default: nothing. */
-  readonly allow?: ReadonlyArray<Route.LossKind> | undefined
-  /**
-   * Gateway options of this run, for example `metadata`; where the route speaks too, the route wins. An `eventId` given here is
-   * that of every request, also where the route has one: a run has one event id.
-   */
-  readonly options?: GatewayOptions.Input | undefined
-  /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
-  readonly quiet?: boolean | undefined
-}
+export type { Execution, RunOptions } from "./internal/router/options.ts"
 
 /** The answer of a run, and how it came about. */
 export interface Routed<Out> {
@@ -153,7 +134,7 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
             const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
               ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
               : executeGateway(run, compiled, askWhole(run, compiled))
-            const failed = (error: GatewayError) => Effect.fail(withAttempts(error, run.attempts))
+            const failed = (error: GatewayError) => Effect.fail(runFailure(error, run.attempts))
             return either(executed, failed, (answered) => {
               const result = routed(answered, run, by)
               annotate?.({

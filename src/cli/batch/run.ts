@@ -16,8 +16,7 @@ import * as Option from "effect/Option"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Batch from "../../Batch.ts"
-import { type Fingerprint, type Journal, JournalError } from "../../BatchJournal.ts"
-import type { GatewayError } from "../../GatewayError.ts"
+import type { Fingerprint, Journal } from "../../BatchJournal.ts"
 import { NumberColumn } from "../../internal/data/idIndex.ts"
 import * as FileJournal from "../../journal/FileJournal.ts"
 import type * as Limiter from "../../Limiter.ts"
@@ -36,6 +35,7 @@ import * as Summary from "../report/summary.ts"
 import { CliFailure } from "../shared/failure.ts"
 import { codeOf, detailOf, NotAllDone, RunFailure } from "../shared/runFailure.ts"
 import { inStages } from "../shared/signals.ts"
+import { type BatchFailure, endedEarly, notBegun } from "./failures.ts"
 import * as LineIds from "./lineIds.ts"
 
 /** What the format of the input decides. */
@@ -70,82 +70,8 @@ export interface BatchSettings {
   readonly force: boolean
 }
 
-type Failure = CliFailure | RunFailure
-
-const flagOf: Readonly<Record<string, string>> = {
-  requestsPerMinute: "--rpm",
-  tokensPerMinute: "--tpm",
-  concurrency: "--concurrency",
-  itemDeadline: "--item-deadline"
-}
-
-const again = "what has ended is in the journal: run the same command again to go on"
-
 /** Characters of lines that are written together: a V8 string has at most 536 million, and a few results may have more. */
 const maxBlock = 1_000_000
-
-/** A warning for users who have changed a prompt. */
-const keeps = ", which sends new ids only: a finished id keeps its answer, even if its prompt has changed"
-
-/** What the journal says in options, in flags. */
-const inFlags = (detail: string): string =>
-  detail
-    .replace("or force it", `or --force to use it all the same${/\binput\b.* differ/.test(detail) ? keeps : ""}`)
-    .replace("; force it to", "; --force to")
-    .replace("use the option breakLock", "remove the file lock-….json in that folder")
-
-/** Why a job does not begin. */
-const notBegun =
-  (journal: string | undefined) =>
-  (error: GatewayError | JournalError): Failure => {
-    if (error instanceof JournalError) {
-      const message = `--journal ${journal}: ${inFlags(error.detail)}`
-      return ["ENOSPC", "EDQUOT", "EFBIG", "EIO"].includes(codeOf(error) ?? "")
-        ? new RunFailure({ message })
-        : new CliFailure({ message })
-    }
-    const { message, reason } = error
-    return new CliFailure({
-      message:
-        reason._tag === "InvalidRequest" && reason.field !== undefined && reason.accepted !== undefined
-          ? `${flagOf[reason.field] ?? reason.field}: expected ${reason.accepted}`
-          : message
-    })
-  }
-
-/** The journal belongs to the input as the run began with it. `isByLine`: items are named after their lines. */
-const changedInput = (name: string, isByLine: boolean): RunFailure =>
-  new RunFailure({
-    message:
-      `${name}: was changed while it was read, and nothing was sent of what changed; what has ended is in the journal: restore the file and run the same command again to go on, or run over the changed file ` +
-      (isByLine
-        ? "with a new output and journal, because its items are named after their lines"
-        : `with --force${keeps}`)
-  })
-
-/** Why a job ended early. `isByLine`: items are named after their lines. `lineOf`: the line of the item at an index. */
-const endedEarly =
-  (name: string, hasJournal: boolean, isByLine: boolean, lineOf: (index: number) => number) =>
-  (error: GatewayError | JournalError | Failure): Failure => {
-    if (error instanceof CliFailure) return error
-    if (error instanceof RunFailure) {
-      if (hasJournal && error.inputChanged) return changedInput(name, isByLine)
-      return hasJournal ? new RunFailure({ message: `${error.message}; ${again}` }) : error
-    }
-    if (error instanceof JournalError)
-      return new RunFailure({ message: `${error.message}${hasJournal ? `; ${again}` : ""}` })
-    const { reason } = error
-    const field = reason._tag === "InvalidRequest" ? /^id of item (\d+)$/.exec(reason.field ?? "")?.[1] : undefined
-    const other =
-      reason._tag === "InvalidRequest" ? /item (\d+) has the same$/.exec(reason.accepted ?? "")?.[1] : undefined
-    if (field !== undefined && other !== undefined) {
-      const [line, first] = [lineOf(Number(field)), lineOf(Number(other))]
-      return new CliFailure({
-        message: `${name}: expected ids that occur once: line ${line} has the id of line ${first}`
-      })
-    }
-    return new RunFailure({ message: `the job stopped: ${error.message}${hasJournal ? `; ${again}` : ""}` })
-  }
 
 /** A journal that keeps nothing. Even without a journal, results that no journal could keep become dead letters: an output cannot have a line of them either. */
 const nowhere: Journal = {
@@ -483,7 +409,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     yield* Fiber.await(shown)
   }).pipe(Effect.scoped, Effect.provideContext(gateway))
 
-  const finish = Effect.fnUntraced(function* (exit: Exit.Exit<void, Failure>, interrupted: boolean) {
+  const finish = Effect.fnUntraced(function* (exit: Exit.Exit<void, BatchFailure>, interrupted: boolean) {
     const failure = Option.getOrUndefined(Exit.findErrorOption(exit))
     const isDefect = Exit.isFailure(exit) && failure === undefined && !Cause.hasInterruptsOnly(exit.cause)
     if (begun === undefined || isDefect) return yield* exit
@@ -495,7 +421,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       problem ??= Option.getOrUndefined(Exit.findErrorOption(written))
     }
     const dead = summary.deadLetters + summary.replayed.deadLetters
-    const exitCodeOf = (problem: Failure | undefined): number =>
+    const exitCodeOf = (problem: BatchFailure | undefined): number =>
       interrupted ? 130 : problem instanceof CliFailure ? 2 : problem !== undefined || dead > 0 ? 1 : 0
     const said: Summary.SummarizedRun = {
       summary,

@@ -1,6 +1,8 @@
 /**
  * What a batch is told, and what it is about an item that is on its way through it.
  */
+import type * as Clock from "effect/Clock"
+import type * as Deferred from "effect/Deferred"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { JournalError, OpenJournal } from "../../BatchJournal.ts"
@@ -12,6 +14,11 @@ import type { QuotaGate } from "./quotaGate.ts"
 import type { AnswerFacts, InDoubt, Records } from "./record.ts"
 import type { Result } from "./result.ts"
 import type { Tally } from "./tally.ts"
+
+/** The one key of a batch's own limiters. */
+export const ownKey = "batch"
+/** The method that errors of a batch itself name. */
+export const method = "Batch.run"
 
 /** An answer. */
 export interface ItemAnswer<Out> extends AnswerFacts {
@@ -61,6 +68,18 @@ export interface Counters {
   endedAt: number | undefined
 }
 
+/** What the parts of one batch share. */
+export interface Shared {
+  readonly clock: Clock.Clock
+  /** Milliseconds of the monotonic clock. */
+  readonly millis: () => number
+  readonly counters: Counters
+  readonly gate: QuotaGate
+  readonly tally: Tally
+  /** Done when the batch takes in nothing more. */
+  readonly drained: Deferred.Deferred<void>
+}
+
 /** A batch that runs. */
 export interface Engine<Out, E> {
   readonly results: Stream.Stream<Result<Out>, E | GatewayError | JournalError>
@@ -102,5 +121,5 @@ export interface ItemAttempt {
 /** What is done about a failure: the item is tried again after a wait, given up, or left to the next run. */
 export type Next =
   | { readonly _tag: "again"; readonly wait: number }
-  | { readonly _tag: "bury" }
+  | { readonly _tag: "deadLetter" }
   | { readonly _tag: "leave" }

@@ -41,6 +41,9 @@ export interface ItemEnding {
 
 export type Note = ItemBeginning | ItemEnding
 
+/** Takes notes in order, until it is closed. */
+export type JournalWriter = Groups.Groups<Note>
+
 /** What comes of writing nothing. */
 const nothing: Exit.Exit<Appended, JournalError> = Exit.succeed({ durable: Effect.void })
 
@@ -58,7 +61,7 @@ export const start = Effect.fnUntraced(function* (
   journal: OpenJournal,
   isStopped: () => boolean,
   fail: (cause: Cause.Cause<JournalError>) => void
-): Effect.fn.Return<Groups.Groups<Note>, never, Scope.Scope> {
+): Effect.fn.Return<JournalWriter, never, Scope.Scope> {
   const handOut = Effect.fnUntraced(function* ({ durable, ended }: Written) {
     const exit = yield* Effect.exit(durable)
     if (Exit.isFailure(exit)) return fail(exit.cause)

@@ -4,7 +4,6 @@
  */
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
-import type { GatewayResponse } from "../../GatewayResponse.ts"
 import { makeFeed, oversized } from "../transport/sse.ts"
 import type { Decoded, Delta, DeltaDecoder } from "./delta.ts"
 import { isCommit } from "./deltaDecoder.ts"
@@ -26,11 +25,23 @@ const drainMillis = 100
 /** No limits. */
 export const unlimited: Limiting = (read) => read
 
+/** The response that a pump reads: its bytes, and the failures that name it. A `GatewayResponse` is one. */
+export interface PumpedResponse {
+  readonly reader: () => {
+    /** The next chunk, or `undefined` at the end. */
+    readonly read: Effect.Effect<Uint8Array | undefined, GatewayError>
+    readonly cancel: Effect.Effect<void>
+  }
+  /** Most characters of one event. */
+  readonly maxBytes: number
+  /** The failure of an answer that cannot be read; `text` is what its excerpt is taken from. */
+  readonly invalid: (issue: string, text: string) => GatewayError
+  /** The failure that an error event inside the stream stands for. */
+  readonly fault: (body: string) => GatewayError
+}
+
 /** Makes a pump over an unread response. */
-export const makePump = (
-  response: Pick<GatewayResponse, "reader" | "invalid" | "fault" | "maxBytes">,
-  decoder: DeltaDecoder
-): Pump => {
+export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump => {
   const reader = response.reader()
   const feed = makeFeed(response.maxBytes)
   let failure: GatewayError | undefined

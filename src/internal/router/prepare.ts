@@ -7,27 +7,17 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
-import { defined } from "../data/defined.ts"
+import { withAttempts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
-import { type Building, type Loss, type LossKind, toUniversal } from "../route/compile.ts"
+import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned } from "../route/plan.ts"
 import { method, type Run, type SendLegs } from "./attempt.ts"
 import type { Compiled } from "./gateway.ts"
-
-/** Who executes a route; see `Router.Execution`. */
-export type Execution = "auto" | "client" | "gateway"
+import type { Execution, RunOptions } from "./options.ts"
 
 const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
-
-/** Options of one run; see `Router.RunOptions`. */
-export interface RunOptions {
-  readonly execution?: Execution | undefined
-  readonly allow?: ReadonlyArray<LossKind> | undefined
-  readonly options?: GatewayOptions.Input | undefined
-  readonly quiet?: boolean | undefined
-}
 
 /** A run that is about to begin. */
 export interface Prepared<In, Out> {
@@ -65,12 +55,8 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
   })
 
 /** The failure of a run, with all its attempts. */
-export const withAttempts = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError => {
-  const { eventId, logId, model, provider, reason, step } = error
-  return withoutStack(
-    () => new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
-  )
-}
+export const runFailure = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError =>
+  withoutStack(() => withAttempts(error, attempts, method))
 
 /** One target that is asked once: the same request either way, so nothing needs compiling. */
 const isPlain = (plan: Plan<never, unknown>): boolean => plan._tag === "Target" && plan.retry === undefined

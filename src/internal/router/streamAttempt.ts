@@ -25,7 +25,7 @@ import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
 import { type Run, type SendLegs, unbuildable } from "./attempt.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
-import type { Execution } from "./prepare.ts"
+import type { Execution } from "./options.ts"
 
 /** Who answers. */
 export interface Answering {

@@ -1,0 +1,86 @@
+/**
+ * Lets items in: past the gate that a spent quota closes, and to a place among those in flight.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { GatewayError } from "../../GatewayError.ts"
+import type * as Limiter from "../../Limiter.ts"
+import { type ItemPermits, settle } from "./admission.ts"
+import { type Admission, type EngineOptions, ownKey, type Shared } from "./job.ts"
+
+/** Where items wait. Only their waiting can be interrupted. */
+export interface Entrance {
+  /**
+   * Lets an item in. While it waited for its place the gate may have closed, and then it is let in again. `undefined`: the
+   * batch drains.
+   */
+  readonly enter: (tokens: number, urgent: boolean) => Effect.Effect<Admission | undefined, GatewayError>
+  /** Waits so many milliseconds, and lets an item in before new ones; `undefined` when the batch drains. */
+  readonly reenter: (tokens: number, wait: number) => Effect.Effect<Admission | undefined, GatewayError>
+}
+
+/** Makes the entrance of a batch. */
+export const make = (
+  { places, rates }: Pick<EngineOptions<never, unknown, unknown, unknown>, "places" | "rates">,
+  { counters, drained, gate }: Shared
+): Entrance => {
+  const hold = (place: Limiter.Permit, sending: ItemPermits | undefined): Admission => {
+    let held = true
+    counters.inFlight++
+    return {
+      sending,
+      release: (outcome, answer) =>
+        Effect.suspend(() => {
+          if (!held) return Effect.void
+          held = false
+          counters.inFlight--
+          const given = place.settle(outcome)
+          return sending === undefined
+            ? given
+            : Effect.andThen(settle(sending, answer?.usage, answer?.cacheStatus), given)
+        })
+    }
+  }
+
+  /** Takes a place, and what the rates ask for. */
+  const admit = (tokens: number, urgent: boolean): Effect.Effect<Admission, GatewayError> => {
+    const place = places.acquire(ownKey, { requests: 0, urgent })
+    if (rates === undefined) return Effect.map(place, (place) => hold(place, undefined))
+    const rate = rates.limiter.acquire(rates.key, { tokens, place: false, urgent })
+    return Effect.flatMap(place, (place) =>
+      Effect.map(
+        Effect.onError(rate, () => place.settle({ sent: false })),
+        (admitted) => hold(place, { admitted, reading: undefined, tokens })
+      )
+    )
+  }
+
+  const enter: Entrance["enter"] = (tokens, urgent) => {
+    const as = (isProbe: boolean): Effect.Effect<Admission | undefined, GatewayError> => {
+      const admitted = admit(tokens, urgent)
+      const abandon = () => Effect.sync(() => gate.abandon())
+      return Effect.flatMap(isProbe ? Effect.onError(admitted, abandon) : admitted, (admission) =>
+        isProbe || gate.closedUntil === undefined
+          ? Effect.succeed(admission)
+          : Effect.andThen(admission.release({ sent: false }), enter(tokens, urgent))
+      )
+    }
+    return Effect.suspend(() => {
+      if (gate.closedUntil === undefined) return as(false)
+      const passed = Effect.raceFirst(gate.pass, Effect.as(Deferred.await(drained), undefined))
+      return Effect.flatMap(Effect.interruptible(passed), (isProbe) =>
+        isProbe === undefined ? Effect.succeed(undefined) : as(isProbe)
+      )
+    })
+  }
+
+  const reenter: Entrance["reenter"] = (tokens, wait) => {
+    if (wait === 0) return enter(tokens, true)
+    const slept = Effect.raceFirst(Effect.as(Effect.sleep(wait), true), Effect.as(Deferred.await(drained), false))
+    return Effect.flatMap(Effect.interruptible(slept), (hasWaited) =>
+      hasWaited ? enter(tokens, true) : Effect.succeed(undefined)
+    )
+  }
+
+  return { enter, reenter }
+}

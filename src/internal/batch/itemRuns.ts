@@ -1,0 +1,205 @@
+/**
+ * What happens to an item between its admission and its end. Uninterruptible except for the waiting. Most items succeed at
+ * once, so what comes after a failure is only set up when there is one.
+ */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Random from "effect/Random"
+import type { Entry } from "../../BatchJournal.ts"
+import { type Attempt, type GatewayError, type QuotaExhausted, retryAfter } from "../../GatewayError.ts"
+import * as Limiter from "../../Limiter.ts"
+import { withAttempts } from "../data/attempts.ts"
+import { CurrentItemPermits } from "./admission.ts"
+import type { Entrance } from "./entrance.ts"
+import type { Admission, EngineOptions, ItemAttempt, Next, Shared, WorkItem } from "./job.ts"
+import type { JournalWriter } from "./journalWriter.ts"
+import type { Output } from "./output.ts"
+import type { InDoubt } from "./record.ts"
+
+/** Sends items. */
+export interface ItemRuns<Item> {
+  /** Sends an item, once that is written down. */
+  readonly begin: (work: WorkItem<Item>, admission: Admission, inDoubt: InDoubt | undefined) => void
+  /**
+   * Sends an item that may have been answered already: an earlier run sent it, and does not know more. While the logs are
+   * asked it has a place and nothing else; it is let in when it is to be sent, like any other.
+   */
+  readonly beginInDoubt: (work: WorkItem<Item>, place: Limiter.Permit, eventId: string) => void
+  /** An item that was not let in: the batch ends, or it needs more tokens than a minute has, so that no wait helps. Nothing was sent. */
+  readonly reject: (
+    work: WorkItem<Item>,
+    inDoubt: InDoubt | undefined,
+    cause: Cause.Cause<GatewayError>
+  ) => Effect.Effect<void, GatewayError>
+  /** Ends when all that was noted so far is written; `false`: nothing is to be sent any more. */
+  readonly flushed: Effect.Effect<boolean>
+}
+
+/** What item runs need of the batch around them. */
+export interface Around<Item, Out> {
+  readonly entrance: Entrance
+  readonly output: Pick<Output<Item, Out, unknown>, "succeed" | "deadLetter">
+  readonly writer: JournalWriter | undefined
+  readonly makeId: () => string
+  /** Fails the job. */
+  readonly fail: (cause: Cause.Cause<GatewayError>) => void
+  /** Runs an effect in a fiber of the batch. */
+  readonly spawn: (self: Effect.Effect<void>) => void
+}
+
+/** A throttled item waits a half second at first, and doubles that up to half a minute. */
+const backoff = (times: number, jitter: number): number => Math.min(30_000, 500 * 2 ** times) * (0.8 + 0.4 * jitter)
+
+const isQuota = (error: GatewayError): error is GatewayError & { readonly reason: QuotaExhausted } =>
+  error.reason._tag === "QuotaExhausted"
+
+const isThrottled = (attempts: ReadonlyArray<Attempt>): boolean =>
+  attempts.some(({ error }) => error !== undefined && Limiter.isThrottle(error))
+
+/** How the requests of an item speak to adaptive concurrency: by the one that was answered. */
+const outcomeOf = (attempts: ReadonlyArray<Attempt>): Limiter.Outcome => ({
+  throttled: isThrottled(attempts),
+  latency: attempts.findLast(({ outcome }) => outcome === "success")?.duration
+})
+
+const joined = <A>(before: ReadonlyArray<A>, more: ReadonlyArray<A>): ReadonlyArray<A> =>
+  before.length === 0 ? more : [...before, ...more]
+
+/** Makes the runs of a batch's items. */
+export const make = <Item, Out>(
+  options: EngineOptions<Item, Out, unknown, unknown>,
+  { clock, counters, gate, millis }: Shared,
+  { entrance, fail, makeId, output, spawn, writer }: Around<Item, Out>
+): ItemRuns<Item> => {
+  const failJob = (cause: Cause.Cause<GatewayError>): Effect.Effect<void> => Effect.sync(() => fail(cause))
+
+  /** Nothing interrupts it but its own waiting; a defect is the job's. */
+  const fork = (self: Effect.Effect<void, GatewayError>): void =>
+    spawn(Effect.uninterruptible(Effect.catchCause(self, failJob)))
+
+  /** What to do about a failure. While the batch drains, an item that would have to wait is left to the next run. */
+  const decide = Effect.fnUntraced(function* (
+    work: WorkItem<Item>,
+    error: GatewayError,
+    times: number,
+    startedAt: number
+  ): Effect.fn.Return<Next> {
+    if (isQuota(error)) {
+      if (gate.exhausted(error, startedAt) === "wait") return { _tag: "again", wait: 0 }
+      yield* failJob(Cause.fail(error))
+      return { _tag: "leave" }
+    }
+    gate.open(startedAt)
+    if (!Limiter.isThrottle(error.reason)) return { _tag: "deadLetter" }
+    const hint = retryAfter(error.reason)
+    const wait = Math.max(hint === undefined ? 0 : Duration.toMillis(hint), backoff(times, yield* Random.next))
+    const limit = Math.min(options.throttlePatience, options.itemDeadline ?? Number.POSITIVE_INFINITY)
+    if (millis() - work.startedAt + wait > limit) return { _tag: "deadLetter" }
+    counters.requeued++
+    return { _tag: "again", wait }
+  })
+
+  const flushed: Effect.Effect<boolean> =
+    writer === undefined
+      ? Effect.succeed(true)
+      : Effect.callback((resume) => {
+          const go = (): void => resume(Effect.succeed(true))
+          const stay = (): void => resume(Effect.succeed(false))
+          if (!writer.offer({ _tag: "beginning", entry: undefined, go, letGo: Effect.sync(stay) })) stay()
+        })
+
+  const ask = (work: WorkItem<Item>, attempt: ItemAttempt): Effect.Effect<void> => {
+    const { admission, eventId, inDoubt, times } = attempt
+    const startedAt = clock.currentTimeMillisUnsafe()
+    const left =
+      times === 0 || options.itemDeadline === undefined ? undefined : options.itemDeadline - millis() + work.startedAt
+    const running = options.run(work.item, eventId, left)
+    const { release, sending } = admission
+    return Effect.matchCauseEffect(
+      Effect.interruptible(
+        sending === undefined ? running : Effect.provideService(running, CurrentItemPermits, sending)
+      ),
+      {
+        onFailure: (cause) => overcome(work, attempt, startedAt, cause),
+        onSuccess: (answer) => {
+          gate.open(startedAt)
+          const made = answer.attempts
+          return output.succeed(work, answer, joined(attempt.attempts, made), inDoubt, release(outcomeOf(made), answer))
+        }
+      }
+    )
+  }
+
+  const overcome = Effect.fnUntraced(function* (
+    work: WorkItem<Item>,
+    attempt: ItemAttempt,
+    startedAt: number,
+    cause: Cause.Cause<GatewayError>
+  ) {
+    const { inDoubt, times } = attempt
+    const { release } = attempt.admission
+    const error = Cause.findErrorOption(cause)
+    if (error._tag === "None" || options.isFatal(error.value)) {
+      gate.abandon()
+      yield* release({})
+      // An interruption is the end of the batch, and nothing of the item's.
+      return yield* error._tag === "None" && Cause.hasInterruptsOnly(cause) ? Effect.void : failJob(cause)
+    }
+    const made = error.value.attempts ?? []
+    const attempts = joined(attempt.attempts, made)
+    const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
+    const next = yield* decide(work, error.value, times, startedAt)
+    if (next._tag === "deadLetter") {
+      return yield* output.deadLetter(work, withAttempts(error.value, attempts), inDoubt, release(outcome))
+    }
+    // Others have the place while this one waits.
+    yield* release(outcome)
+    if (next._tag === "leave") return
+    const entered = yield* Effect.exit(entrance.reenter(work.tokens, next.wait))
+    if (Exit.isFailure(entered) || entered.value === undefined) return
+    const admission = entered.value
+    // Its place was another item's, whose result is not written yet.
+    if (yield* flushed) yield* ask(work, { ...attempt, admission, times: times + 1, attempts })
+    else yield* admission.release({ sent: false })
+  })
+
+  const begin: ItemRuns<Item>["begin"] = (work, admission, inDoubt) => {
+    const attempt: ItemAttempt = { eventId: makeId(), admission, inDoubt, times: 0, attempts: [] }
+    const go = (): void => fork(ask(work, attempt))
+    const entry: Entry = { _tag: "sent", id: work.id, eventId: attempt.eventId }
+    if (writer === undefined) go()
+    else writer.offer({ _tag: "beginning", entry, go, letGo: admission.release({ sent: false }) })
+  }
+
+  const reject: ItemRuns<Item>["reject"] = (work, inDoubt, cause) => {
+    const error = Cause.findErrorOption(cause)
+    if (error._tag === "None") return Effect.void
+    return error.value.reason._tag === "Rejected"
+      ? Effect.catchCause(output.deadLetter(work, error.value, inDoubt, Effect.void), failJob)
+      : Effect.fail(error.value)
+  }
+
+  const beginInDoubt: ItemRuns<Item>["beginInDoubt"] = (work, place, eventId) =>
+    fork(
+      Effect.gen(function* () {
+        const asked = yield* Effect.exit(Effect.interruptible(options.reconcile(eventId)))
+        yield* place.settle({ sent: false })
+        if (Exit.isFailure(asked)) return
+        const inDoubt = asked.value
+        yield* Effect.matchCauseEffect(entrance.enter(work.tokens, true), {
+          onFailure: (cause) => reject(work, inDoubt, cause),
+          onSuccess: (admission) =>
+            Effect.sync(() => {
+              if (admission === undefined) return
+              counters.inDoubt++
+              if (inDoubt.found === "success") counters.resent++
+              begin({ ...work, startedAt: millis() }, admission, inDoubt)
+            })
+        })
+      })
+    )
+
+  return { begin, beginInDoubt, reject, flushed }
+}
