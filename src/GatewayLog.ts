@@ -8,8 +8,8 @@
 import * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { defined, type Mutable } from "./internal/data/defined.ts"
-import { isWhole } from "./internal/data/headers.ts"
 import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/data/json.ts"
+import { isWhole } from "./internal/data/numbers.ts"
 
 /** A flat value of metadata. */
 const Scalar = Schema.Union([Schema.String, Schema.Number, Schema.Boolean, Schema.Null])

@@ -133,7 +133,7 @@ const logNames = ["collect", "payload"]
 const retryNames = ["attempts", "delay", "backoff"]
 const ttlAccepted = `60 seconds to 30 days in whole seconds, or "off"`
 
-const isWhole = (duration: Duration.Duration | undefined, unit: number, min: number, max: number): boolean => {
+const isWholeDuration = (duration: Duration.Duration | undefined, unit: number, min: number, max: number): boolean => {
   if (duration === undefined) return false
   const millis = Duration.toMillis(duration)
   return Number.isFinite(millis) && millis % unit === 0 && millis >= min && millis <= max
@@ -205,7 +205,7 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
     check(
       cache.ttl === undefined ||
         cache.ttl === "off" ||
-        isWhole(durationOf(cache.ttl), 1000, Duration.toMillis(minCacheTtl), Duration.toMillis(maxCacheTtl)),
+        isWholeDuration(durationOf(cache.ttl), 1000, Duration.toMillis(minCacheTtl), Duration.toMillis(maxCacheTtl)),
       "cache.ttl",
       ttlAccepted
     )
@@ -218,7 +218,7 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
   flag(log?.payload, "log.payload")
   text(input.eventId, "eventId")
   check(
-    input.timeout === undefined || isWhole(durationOf(input.timeout), 1, 1, Number.MAX_SAFE_INTEGER),
+    input.timeout === undefined || isWholeDuration(durationOf(input.timeout), 1, 1, Number.MAX_SAFE_INTEGER),
     "timeout",
     "1 millisecond or more, finite, in whole milliseconds"
   )
@@ -230,7 +230,7 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
       `a whole number from 1 to ${maxAttempts}`
     )
     check(
-      delay === undefined || isWhole(durationOf(delay), 1, 0, Duration.toMillis(maxRetryDelay)),
+      delay === undefined || isWholeDuration(durationOf(delay), 1, 0, Duration.toMillis(maxRetryDelay)),
       "retries.delay",
       "0 to 5 seconds in whole milliseconds"
     )

@@ -16,7 +16,6 @@ import { GatewayService } from "./GatewayService.ts"
 import { defined, type Mutable } from "./internal/data/defined.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
-import { either } from "./internal/hotpath/failure.ts"
 import { fromPuller } from "./internal/hotpath/pullStream.ts"
 import { type Annotate, withSpan } from "./internal/hotpath/span.ts"
 import { type Target, targetsOf } from "./internal/route/plan.ts"
@@ -134,20 +133,22 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
             const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
               ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
               : executeGateway(run, compiled, askWhole(run, compiled))
-            const failed = (error: GatewayError) => Effect.fail(runFailure(error, run.attempts))
-            return either(executed, failed, (answered) => {
-              const result = routed(answered, run, by)
-              annotate?.({
-                "gen_ai.provider.name": result.provider,
-                "gen_ai.response.model": result.model,
-                "gen_ai.usage.input_tokens": result.usage?.inputTokens,
-                "gen_ai.usage.output_tokens": result.usage?.outputTokens,
-                "ai_gateway.attempts": result.attempts.length,
-                "ai_gateway.log_id": result.logId
-              })
-              return run.attempts.length === 1
-                ? Effect.succeed(result)
-                : Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
+            return Effect.matchEffect(executed, {
+              onFailure: (error) => Effect.fail(runFailure(error, run.attempts)),
+              onSuccess: (answered) => {
+                const result = routed(answered, run, by)
+                annotate?.({
+                  "gen_ai.provider.name": result.provider,
+                  "gen_ai.response.model": result.model,
+                  "gen_ai.usage.input_tokens": result.usage?.inputTokens,
+                  "gen_ai.usage.output_tokens": result.usage?.outputTokens,
+                  "ai_gateway.attempts": result.attempts.length,
+                  "ai_gateway.log_id": result.logId
+                })
+                return run.attempts.length === 1
+                  ? Effect.succeed(result)
+                  : Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
+              }
             })
           }
         )

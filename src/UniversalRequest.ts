@@ -8,15 +8,9 @@ import type * as Redacted from "effect/Redacted"
 import { type GatewayError, invalid } from "./GatewayError.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import type { Mutable } from "./internal/data/defined.ts"
-import {
-  headerValueAccepted,
-  isHeaderName,
-  isHeaderValue,
-  isPath,
-  isWhole,
-  pathAccepted
-} from "./internal/data/headers.ts"
+import { headerValueAccepted, isHeaderName, isHeaderValue, isPath, pathAccepted } from "./internal/data/headers.ts"
 import { isObject } from "./internal/data/json.ts"
+import { isWhole } from "./internal/data/numbers.ts"
 import { textOf } from "./internal/data/secrets.ts"
 
 /** Headers of a leg: lower-case names; credentials stay `Redacted` until they are written. */

@@ -48,7 +48,7 @@ export const encode = (entries: ReadonlyArray<Entry>): Buffer => {
   return blocks.length === 0 ? last : Buffer.concat([...blocks, last])
 }
 
-const isWhole = (bytes: Buffer): boolean =>
+const isCompleteLine = (bytes: Buffer): boolean =>
   bytes.length > prefix &&
   bytes[0] === 0x5b &&
   bytes[1] === 0x22 &&
@@ -99,7 +99,7 @@ const endOfArray = (bytes: Buffer, from: number, to: number): { readonly end?: n
  * that are whole are not lost, whatever is around them.
  */
 export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
-  if (isWhole(bytes)) return [{ offset, bytes, whole: true }]
+  if (isCompleteLine(bytes)) return [{ offset, bytes, whole: true }]
   const out: Array<Piece> = []
   let at = 0
   const broken = (to: number): void => {
@@ -112,7 +112,7 @@ export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
     if (begins(bytes, from)) {
       const { end, looked } = endOfArray(bytes, from, Math.min(bytes.length, from + looks))
       looks -= looked
-      if (end !== undefined && isWhole(bytes.subarray(from, end))) {
+      if (end !== undefined && isCompleteLine(bytes.subarray(from, end))) {
         broken(from)
         out.push({ offset: offset + from, bytes: bytes.subarray(from, end), whole: true })
         at = end
@@ -186,7 +186,7 @@ export const known = (bytes: Buffer, location: number): Known | undefined => {
 
 /** The record in a whole line. */
 export const record = (bytes: Buffer): Json | undefined => {
-  if (!isWhole(bytes)) return undefined
+  if (!isCompleteLine(bytes)) return undefined
   const parsed: ReadonlyArray<Json> = JSON.parse(bytes.toString())
   return parsed[3]
 }

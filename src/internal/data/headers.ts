@@ -36,7 +36,3 @@ export const isId = (id: string, max: number): boolean =>
 /** JSON whose non-ASCII characters are escaped, so that it survives any header implementation. */
 export const asciiJson = (value: unknown): string =>
   JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)
-
-/** Whether a setting is absent or a whole number within its bounds. */
-export const isWhole = (n: number | undefined, min: number, max: number): boolean =>
-  n === undefined || (Number.isInteger(n) && n >= min && n <= max)

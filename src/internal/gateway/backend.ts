@@ -8,7 +8,8 @@ import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
-import { isId, isWhole } from "../data/headers.ts"
+import { isId } from "../data/headers.ts"
+import { isWhole } from "../data/numbers.ts"
 
 /** One gateway behind one transport. Inputs have been validated; log entries are as the wire gives them. */
 export interface Backend {

@@ -13,7 +13,6 @@ import { baseUrlAccepted, isBaseUrl } from "../data/baseUrl.ts"
 import { isHeaderValue, isId } from "../data/headers.ts"
 import { reveal, secretsOf } from "../data/secrets.ts"
 import { trimSlashes } from "../data/trimSlashes.ts"
-import { either } from "../hotpath/failure.ts"
 import type { Outgoing, Send } from "../transport/request.ts"
 import { type Backend, checkId, checkMaxBytes, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
 import { type CallContext, failure, respond } from "./respond.ts"
@@ -173,11 +172,10 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
           }
           const { secrets } = call
-          return either(
-            send({ method: "POST", url, headers: revealed.headers, body, secrets }),
-            (reason) => Effect.fail(failure(call, reason)),
-            (answer) => respond(call, answer)
-          )
+          return Effect.matchEffect(send({ method: "POST", url, headers: revealed.headers, body, secrets }), {
+            onFailure: (reason) => Effect.fail(failure(call, reason)),
+            onSuccess: (answer) => respond(call, answer)
+          })
         }
       ),
     getLog: (logId) =>

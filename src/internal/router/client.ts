@@ -10,7 +10,6 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, GatewayError, Timeout } from "../../GatewayError.ts"
-import { orElse } from "../hotpath/failure.ts"
 import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { method, type Run } from "./attempt.ts"
@@ -145,7 +144,9 @@ const runTarget = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
   const asked = ask(run, target, place, resumed?.error)
-  return retry === undefined ? asked : orElse(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
+  return retry === undefined
+    ? asked
+    : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
 }
 
 /**
@@ -199,7 +200,9 @@ const runRest = <In, Out, A>(
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
-      return orElse(runPlan(run, child, inner), (failure) => runRest(run, plan, outer, inner, from, next + 1, failure))
+      return Effect.catch(runPlan(run, child, inner), (failure) =>
+        runRest(run, plan, outer, inner, from, next + 1, failure)
+      )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
     return outer.passes(error) ? Effect.fail(error) : runDeferred(run, plan.on, outer, from, error)
@@ -223,7 +226,7 @@ const runFallback = <In, Out, A>(
     deadline: place.deadline,
     passes: (error) => canFallback(error, plan.on) || place.passes(error)
   }
-  return orElse(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
+  return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
 
 /** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */

@@ -8,7 +8,6 @@ import type { HttpMethod } from "effect/http/HttpMethod"
 import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
 import { scrub } from "../data/secrets.ts"
-import { orElse } from "../hotpath/failure.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import type { RawResponse } from "./body.ts"
 import { isSilent } from "./connectionReuse.ts"
@@ -104,7 +103,7 @@ export const resending =
     Effect.withFiber((fiber) => {
       const clock = fiber.getRef(Clock.Clock)
       const startedAt = clock.currentTimeMillisUnsafe()
-      return orElse(once(request, false), (reason) =>
+      return Effect.catch(once(request, false), (reason) =>
         // A socket that was closed before we wrote fails at once; a peer that took its time may have begun to work.
         reason._tag === "TransportFailure" &&
         reason.kind === "stale" &&

@@ -1,7 +1,7 @@
 /**
  * Values of the headers of a request that hold JSON: metadata and custom costs.
  */
-import { isRecord } from "../upstream/dialect.ts"
+import { isRecord } from "../../internal/data/json.ts"
 
 /** Metadata as it is stored. */
 export type LogMetadata = Readonly<Record<string, string | number | boolean>>

@@ -2,7 +2,7 @@
  * Search in the log: filters, free text, order and page, as query parameters.
  */
 import * as Result from "effect/Result"
-import { isRecord } from "../upstream/dialect.ts"
+import { isRecord } from "../../internal/data/json.ts"
 import { badRequest, type Refusal } from "../wire/errors.ts"
 import { parseJson } from "../wire/message.ts"
 import type { LogEntry } from "./logStore.ts"

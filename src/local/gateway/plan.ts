@@ -3,7 +3,8 @@
  */
 import * as Result from "effect/Result"
 import { asciiJson } from "../../internal/data/headers.ts"
-import { dialectOf, isRecord, modelOf, wantsStream } from "../upstream/dialect.ts"
+import { isRecord } from "../../internal/data/json.ts"
+import { dialectOf, modelOf, wantsStream } from "../upstream/dialect.ts"
 import * as Faults from "../upstream/faults.ts"
 import { insideAccepted, isInside } from "../wire/endpoints.ts"
 import { badRequest, code, jsonHeaders, type Refusal, refuse } from "../wire/errors.ts"

@@ -3,7 +3,7 @@
  */
 import * as Result from "effect/Result"
 import { headerValueAccepted, isHeaderValue } from "../../internal/data/headers.ts"
-import { isRecord } from "../upstream/dialect.ts"
+import { isRecord } from "../../internal/data/json.ts"
 import { badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import type { HeaderMap } from "../wire/message.ts"
 import type { CustomCost, LogMetadata } from "./headerValues.ts"

@@ -8,6 +8,7 @@ import { type GatewayError, invalid } from "../../GatewayError.ts"
 import { maxAttempts, maxCacheTtl, maxRetryDelay } from "../../GatewayOptions.ts"
 import { baseUrlAccepted, isBaseUrl } from "../../internal/data/baseUrl.ts"
 import { isHeaderValue } from "../../internal/data/headers.ts"
+import { isWhole } from "../../internal/data/numbers.ts"
 import * as Upstream from "../Upstream.ts"
 import { type Allowed, hostname, isOrigin } from "../wire/origins.ts"
 import type { GatewaySettings, Model, Options } from "./options.ts"
@@ -83,9 +84,6 @@ const idPattern = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,63})$/
 const idAccepted = "1 to 64 letters, digits, `.`, `_` or `-`, starting with a letter or digit"
 
 export const isGatewayId = (id: string): boolean => idPattern.test(id)
-
-const isWhole = (value: number, min: number, max: number): boolean =>
-  Number.isInteger(value) && value >= min && value <= max
 
 type Check = (ok: boolean, field: string, accepted: string) => void
 

@@ -3,8 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { isRecord } from "../../internal/data/json.ts"
 import type { GatewayState } from "../gateway/state.ts"
-import { isRecord } from "../upstream/dialect.ts"
 import * as Faults from "../upstream/faults.ts"
 import { apiError, apiSuccess, apiSuccessPieces, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import { type Incoming, jsonBody } from "../wire/message.ts"

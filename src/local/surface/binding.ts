@@ -4,12 +4,12 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { isRecord } from "../../internal/data/json.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
 import { plan } from "../gateway/plan.ts"
 import { fromBinding } from "../gateway/requestOptions.ts"
 import type { GatewayState } from "../gateway/state.ts"
-import { isRecord } from "../upstream/dialect.ts"
 import {
   apiError,
   apiSuccess,

@@ -4,10 +4,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import { isRecord } from "../../internal/data/json.ts"
 import { encodeJson, type LegRequest } from "../gateway/plan.ts"
 import { slugOfAuthor } from "../gateway/providers.ts"
 import type { GatewayState } from "../gateway/state.ts"
-import { isEmbeddingModel, isRecord } from "../upstream/dialect.ts"
+import { isEmbeddingModel } from "../upstream/dialect.ts"
 import { insideAccepted, isInside } from "../wire/endpoints.ts"
 import { badRequest, code, json, type Refusal, refuse } from "../wire/errors.ts"
 import { type HeaderMap, type Incoming, jsonBody, parseJson, text } from "../wire/message.ts"

@@ -1,6 +1,7 @@
 /**
  * What can be told from an endpoint and a body: dialect, model, token counts, the shape of an error.
  */
+import { isRecord } from "../../internal/data/json.ts"
 import { parseJson } from "../wire/message.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
 
@@ -14,10 +15,6 @@ export type WireDialect =
   | "google-stream"
   | "workers-ai"
   | "other"
-
-/** A plain object, not an array. */
-export const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === "object" && u !== null && !Array.isArray(u)
 
 const pathOf = (endpoint: string): string => endpoint.split("?", 1)[0] ?? ""
 

@@ -3,8 +3,9 @@
  * finished, and how an error looks.
  */
 
+import { isRecord } from "../../internal/data/json.ts"
 import { parseJson } from "../wire/message.ts"
-import { isRecord, type WireDialect } from "./dialect.ts"
+import type { WireDialect } from "./dialect.ts"
 
 /** One event, as far as faults care. */
 export interface Parsed {

@@ -3,7 +3,6 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { either, orElse } from "../../../src/internal/hotpath/failure.ts"
 import { tryRequest } from "../../../src/internal/hotpath/promise.ts"
 import { withoutStack } from "../../../src/internal/hotpath/stackless.ts"
 import { webBody } from "../../../src/internal/transport/body.ts"
@@ -71,27 +70,6 @@ describe("the head of a body", () => {
         assert.strictEqual(yield* body.head(max), "0123456789".slice(0, max))
         assert.strictEqual(aborted, aborts)
       }
-    })
-  )
-})
-
-describe("orElse and either", () => {
-  it.effect("handle errors as Effect's own do, and no defect or interruption", () =>
-    Effect.gen(function* () {
-      const both = Cause.combine(Cause.fail("error"), Cause.die("bug"))
-      const causes = [Cause.fail("error"), Cause.die("bug"), Cause.interrupt(1), both]
-      for (const cause of causes) {
-        const self: Effect.Effect<string, string> = Effect.failCause(cause)
-        const f = (error: string) => Effect.succeed(`handled ${error}`)
-        const told = (self: Effect.Effect<string>) =>
-          Effect.map(Effect.exit(self), (exit) =>
-            Exit.isSuccess(exit) ? exit.value : exit.cause.reasons.map(({ _tag }) => _tag)
-          )
-        const expected = yield* told(Effect.catch(self, f))
-        assert.deepStrictEqual(yield* told(orElse(self, f)), expected)
-        assert.deepStrictEqual(yield* told(either(self, f, Effect.succeed)), expected)
-      }
-      assert.strictEqual(yield* either(Effect.succeed("well"), Effect.fail, Effect.succeed), "well")
     })
   )
 })
