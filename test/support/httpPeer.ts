@@ -22,7 +22,10 @@ export interface Peer {
   readonly requests: ReadonlyArray<Seen>
   /** Connections that were made. */
   readonly connections: () => number
-  /** Connections that are open now. */
+  /**
+   * Connections that carried a request and are open now. Node's `fetch` replaces one that it aborted by a spare one, which
+   * stays idle for some seconds: that one is the runtime's.
+   */
   readonly open: () => number
   /** Waits, driven by the server's own events, until a condition holds. */
   readonly until: (condition: () => boolean) => Effect.Effect<void>
@@ -49,6 +52,7 @@ export const makePeer = (reply: Reply): Effect.Effect<Peer, never, Scope.Scope> 
         for (const listener of listeners) listener()
       }
       const server = createServer((request, response) => {
+        if (!request.socket.destroyed) open.add(request.socket)
         const chunks: Array<Buffer> = []
         request.on("data", (chunk: Buffer) => chunks.push(chunk))
         request.on("error", () => undefined)
@@ -68,7 +72,6 @@ export const makePeer = (reply: Reply): Effect.Effect<Peer, never, Scope.Scope> 
       })
       server.on("connection", (socket) => {
         sockets.set(socket, sockets.size)
-        open.add(socket)
         socket.on("error", () => undefined)
         socket.on("close", () => {
           open.delete(socket)
