@@ -8,9 +8,6 @@ import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as Runtime from "effect/Runtime"
-import { batch } from "./batch/command.ts"
-import { cluster } from "./cluster/command.ts"
-import { serve } from "./serve.ts"
 import { type CliFailure, UsageShown } from "./shared/failure.ts"
 import type { NotAllDone, RunFailure } from "./shared/runFailure.ts"
 
@@ -20,11 +17,24 @@ const manifest: { readonly version: string } = createRequire(import.meta.url)(".
 /** Version of this package. */
 export const version: string = manifest.version
 
-/** The root command. */
-export const command = Command.make("effect-ai-gateway").pipe(
-  Command.withDescription("Cloudflare AI Gateway on your machine"),
-  Command.withSubcommands([serve, batch, cluster])
-)
+const root = Command.make("effect-ai-gateway").pipe(Command.withDescription("Cloudflare AI Gateway on your machine"))
+
+/** Modules of commands take most of the time of a start, so each is imported when its command is called. */
+const commands = {
+  serve: async () => (await import("./serve.ts")).serve,
+  batch: async () => (await import("./batch/command.ts")).batch,
+  cluster: async () => (await import("./cluster/command.ts")).cluster
+} as const
+
+const isName = (text: string): text is keyof typeof commands => Object.hasOwn(commands, text)
+
+/** The root command with the one that the arguments name, or with all of them where they name none. */
+const commandFor = async ([first = ""]: ReadonlyArray<string>) => {
+  if (first === "--version") return root
+  const names = isName(first) ? [first] : (["serve", "batch", "cluster"] as const)
+  const [command, ...others] = await Promise.all(names.map((name) => commands[name]()))
+  return command === undefined ? root : root.pipe(Command.withSubcommands([command, ...others]))
+}
 
 type Failure = CliError.CliError | CliFailure | RunFailure | NotAllDone
 
@@ -33,10 +43,11 @@ const isUsage = (error: Failure): boolean =>
 
 /**
  * Runs the command line with the given arguments (without the program's own name). Fails after the problem was printed;
- * the error tells `NodeRuntime.runMain` the exit code: 2 for flags and files that are refused.
+ * the error tells `NodeRuntime.runMain` the exit code: 2 for flags and files that are rejected.
  */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<void, Failure | UsageShown, Command.Environment> =>
-  Command.runWith(command, { version })(args).pipe(
+  Effect.promise(() => commandFor(args)).pipe(
+    Effect.flatMap((command) => Command.runWith(command, { version })(args)),
     Effect.catchIf(isUsage, () => new UsageShown()),
     Effect.tapCause((cause) =>
       Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause))

@@ -1,9 +1,12 @@
 #!/usr/bin/env node
-import * as v8 from "node:v8"
 /**
  * The binary. `@effect/platform-node` is an optional peer, so it is imported late, where its absence can be explained.
  */
-import * as Effect from "effect/Effect"
+import * as Module from "node:module"
+import * as v8 from "node:v8"
+
+// Compiled code stays in the system's temporary folder: a second start takes half of the time. Not every runtime has it.
+Module.enableCompileCache?.()
 
 if (process.argv[2] === "batch") {
   // A batch is held to a small heap (`batch/memory.ts`). Loading the program would make it large before that has a say.
@@ -19,6 +22,7 @@ const isAbsent = (error: unknown): boolean =>
   error.code === "ERR_MODULE_NOT_FOUND" &&
   error.message.includes("@effect/platform-node")
 
+const Effect = await import("effect/Effect")
 const { run } = await import("./Cli.ts")
 const platform = await Promise.all([
   import("@effect/platform-node/NodeRuntime"),
