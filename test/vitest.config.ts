@@ -8,6 +8,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     environment: "node",
+    reporters: ["default", fileURLToPath(new URL("support/slowestFiles.ts", import.meta.url))],
     allowOnly: false,
     passWithNoTests: false,
     // Real sockets, processes and runtimes share two cores there. What fails twice fails; what fails once is marked in the report, and is to be looked at.
