@@ -133,22 +133,20 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
             const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
               ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
               : executeGateway(run, compiled, askWhole(run, compiled))
-            return Effect.matchEffect(executed, {
-              onFailure: (error) => Effect.fail(runFailure(error, run.attempts)),
-              onSuccess: (answered) => {
-                const result = routed(answered, run, by)
-                annotate?.({
-                  "gen_ai.provider.name": result.provider,
-                  "gen_ai.response.model": result.model,
-                  "gen_ai.usage.input_tokens": result.usage?.inputTokens,
-                  "gen_ai.usage.output_tokens": result.usage?.outputTokens,
-                  "ai_gateway.attempts": result.attempts.length,
-                  "ai_gateway.log_id": result.logId
-                })
-                return run.attempts.length === 1
-                  ? Effect.succeed(result)
-                  : Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
-              }
+            const failing = Effect.mapError(executed, (error) => runFailure(error, run.attempts))
+            return Effect.flatMap(failing, (answered) => {
+              const result = routed(answered, run, by)
+              annotate?.({
+                "gen_ai.provider.name": result.provider,
+                "gen_ai.response.model": result.model,
+                "gen_ai.usage.input_tokens": result.usage?.inputTokens,
+                "gen_ai.usage.output_tokens": result.usage?.outputTokens,
+                "ai_gateway.attempts": result.attempts.length,
+                "ai_gateway.log_id": result.logId
+              })
+              return run.attempts.length === 1
+                ? Effect.succeed(result)
+                : Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
             })
           }
         )
@@ -241,7 +239,7 @@ export const open = <In, Out>(
           const limited = limitLegs(prepared.compiled, settings)
           if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
           const compiled = limited.success
-          const run = { ...prepared.run, held }
+          const run = { ...prepared.run, held, deadlines: new Map() }
           const executed: Effect.Effect<CommittedStream, GatewayError> =
             compiled === undefined
               ? executeClient(run, plan, (target: Target<In, Out>, remaining) => streamAttempt(run, target, remaining))
@@ -250,7 +248,7 @@ export const open = <In, Out>(
             Effect.onError(() => held.release),
             Effect.mapError((error) => ofStream(error, [...run.attempts]))
           )
-          const running = runStream(run, opened, targetsOf(plan, input))
+          const running = runStream(run, opened, plan)
           yield* Effect.addFinalizer(() => running.close)
           yield* logRecovery(run, opened.target.key, run.attempts)
           annotate?.({

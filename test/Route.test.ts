@@ -374,7 +374,7 @@ describe("problems", () => {
             success: Schema.String
           }),
           `openai/m: headers.cf-aig-${name}`,
-          "a header for the provider: the gateway is told through `Route.options`"
+          "a header for the provider; use `Route.options`"
         ] as const
     ),
     ...[0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY].flatMap((bad) => [

@@ -257,6 +257,32 @@ describe("deadline", () => {
     })
   )
 
+  it.effect("inside a fallback ends there: the next target of a restart has its own, or none", () =>
+    Effect.gen(function* () {
+      const half = { steps: [S.say("half"), { wait: 600 }, S.error()] }
+      const slow = { steps: [S.role, { wait: 800 }, ...S.words("late")] }
+      const within = Route.deadline("1 second")
+      const first = Route.restart(Route.fallback(within(openai), groq), 1)
+      const [free, took] = yield* timed(play({ openai: [half], groq: [slow] }, first, "hi", client))
+      assert.deepStrictEqual([free.text, took], ["late", 1400])
+      const second = Route.restart(Route.fallback(openai, Route.deadline(groq, "500 millis")), 1)
+      const [cut, until] = yield* timed(play({ openai: [half], groq: [slow] }, second, "hi", client))
+      assert.deepInclude({ ...interruption(cut) }, { failure: "ProviderUnavailable", partial: "half" })
+      assert.strictEqual(until, 1100)
+      assert.deepStrictEqual(millis(cut.attempts), [600, 500])
+    })
+  )
+
+  it.effect("that has begun keeps its end for a target that begins again", () =>
+    Effect.gen(function* () {
+      const half = { steps: [S.say("half"), { wait: 600 }, S.error()] }
+      const alone = Route.deadline(Route.restart(openai, 5), "1 second")
+      const [seen, took] = yield* timed(play({ openai: [half, half, half] }, alone, "hi", client))
+      assert.deepInclude({ ...interruption(seen) }, { failure: "Timeout", partial: "half" })
+      assert.strictEqual(took, 1000)
+    })
+  )
+
   it.effect("a consumer that comes back after it gets no more", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [{ steps: [...S.words("a", "b")] }] })

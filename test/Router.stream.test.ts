@@ -413,6 +413,45 @@ describe("restart", () => {
     })
   )
 
+  it.effect("moves to no target to which the route's fallback may not move, and begins again instead", () =>
+    Effect.gen(function* () {
+      const both = Route.fallback(openai, groq)
+      for (const stays of [Route.fallbackOn(both, () => false), Route.fallbackOn(both, ["Timeout"])]) {
+        const seen = yield* play({ openai: [half] }, Route.restart(stays, 1), "hi", client)
+        assert.deepStrictEqual(lines(seen.attempts), ["openai/m failure ProviderUnavailable", "openai/m success"])
+        assert.strictEqual(seen.text, "from openai")
+      }
+      // An outer fallback has a rule of its own.
+      const outer = Route.restart(
+        Route.fallback(
+          Route.fallbackOn(both, () => false),
+          deepseek
+        ),
+        1
+      )
+      const seen = yield* play({ openai: [half] }, outer, "hi", client)
+      assert.deepStrictEqual(lines(seen.attempts), ["openai/m failure ProviderUnavailable", "deepseek/m success"])
+    })
+  )
+
+  it.effect("asks the rule about the failure that broke the stream", () =>
+    Effect.gen(function* () {
+      const asked: Array<string> = []
+      const both = Route.fallbackOn(Route.fallback(openai, groq), ({ reason }) => asked.push(reason._tag) > 0)
+      const seen = yield* play({ openai: [half] }, Route.restart(both, 1), "hi", client)
+      assert.strictEqual(seen.text, "from groq")
+      assert.deepStrictEqual(asked, ["ProviderUnavailable"])
+    })
+  )
+
+  it.effect("takes the choice by input again, and nothing of the other side", () =>
+    Effect.gen(function* () {
+      const chosen = Route.when((input: Chat.Input) => input === "hi", Route.fallback(openai, groq), deepseek)
+      const seen = yield* play({ openai: [half] }, Route.restart(chosen, 1), "hi", client)
+      assert.deepStrictEqual(lines(seen.attempts), ["openai/m failure ProviderUnavailable", "groq/m success"])
+    })
+  )
+
   it.effect("a failure that stops the run stops the stream", () =>
     Effect.gen(function* () {
       const blocked = data({ name: "AiGatewayError", internalCode: 2017, error: [{ code: 2017, message: "no" }] })

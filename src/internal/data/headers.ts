@@ -13,7 +13,7 @@ export const headerValueAccepted = "printable ASCII without control characters o
 export const isHeaderName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)
 
 /** What stands in a target in the place of a header that talks to the gateway, for error messages. */
-export const providerHeaderAccepted = "a header for the provider: the gateway is told through `Route.options`"
+export const providerHeaderAccepted = "a header for the provider; use `Route.options`"
 
 /**
  * Whether a value is a path at a provider. A URL parser would fold `..` and stop at `#`; white space and control characters are never

@@ -15,13 +15,16 @@ import type { Usage } from "../dialect/chat.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Leaf } from "../route/node.ts"
-import type { Target } from "../route/plan.ts"
+import type { Plan, Target } from "../route/plan.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
 export type SendLegs = (
   request: LegInput | ReadonlyArray<LegInput>,
   options: GatewayOptions.Input & { readonly record: false }
 ) => Effect.Effect<GatewayResponse, GatewayError>
+
+/** Ends of the deadlines of a run, by their nodes: milliseconds since the epoch. A node that is not in it has not begun. */
+export type Deadlines = Map<Plan<never, unknown>, number>
 
 /** What belongs to one run of a route. */
 export interface Run<In> {
@@ -32,6 +35,8 @@ export interface Run<In> {
   readonly attempts: Array<Attempt>
   /** No log line when failures were overcome. */
   readonly quiet: boolean
+  /** Kept for streams, which may restart. */
+  readonly deadlines?: Deadlines
 }
 
 /** A decoded answer and whose it is. */
@@ -98,8 +103,13 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
   return LogTrail.failed(exit)
 }
 
-// What was left of a deadline says nothing about the deadline.
-const expired = (phase: "firstByte" | "deadline", target: Target<never, unknown>, millis: number, eventId: string) =>
+/** The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline. */
+export const expired = (
+  phase: "firstByte" | "deadline",
+  target: Target<never, unknown>,
+  millis: number,
+  eventId: string
+): GatewayError =>
   withoutStack(
     () =>
       new GatewayError({

@@ -9,10 +9,10 @@ import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { decide, GatewayError, Timeout } from "../../GatewayError.ts"
+import { decide, type GatewayError } from "../../GatewayError.ts"
 import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
-import { method, type Run } from "./attempt.ts"
+import { expired, type Run } from "./attempt.ts"
 
 /** Where in the plan we are. Times are milliseconds since the epoch. */
 interface Position {
@@ -43,7 +43,8 @@ interface ClientRun<In, Out, A> extends Run<In> {
   readonly deferred: Array<Deferred<In, Out>>
 }
 
-const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
+/** Whether a fallback moves on after a failure. */
+export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
   on === undefined ? decide(error.reason).next : typeof on === "function" ? on(error) : on.includes(error.reason._tag)
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
@@ -79,9 +80,6 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
   return error.retryAfter === undefined ? undefined : Duration.toMillis(error.retryAfter)
 }
 
-const late = (target: Target<never, unknown>, eventId: string): GatewayError =>
-  new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), provider: target.leaf.provider, eventId })
-
 /** `Effect.result` in terms of what is in every bundle anyway. */
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
@@ -97,7 +95,9 @@ const ask = <In, Out, A>(
     ? run.attempt(target, undefined)
     : Effect.flatMap(Clock.currentTimeMillis, (now) =>
         // A timer may fire late; the last attempt then still says best what is wrong.
-        now < deadline ? run.attempt(target, deadline - now) : Effect.fail(last ?? late(target, run.eventId))
+        now < deadline
+          ? run.attempt(target, deadline - now)
+          : Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
       )
 
 /** Goes on after a target's attempt that failed. */
@@ -245,6 +245,7 @@ const runPlan = <In, Out, A>(
     case "Deadline":
       return Effect.flatMap(Clock.currentTimeMillis, (now) => {
         const deadline = now + plan.millis
+        run.deadlines?.set(plan, deadline)
         return runPlan(run, plan.plan, {
           ...place,
           deadline: place.deadline === undefined ? deadline : Math.min(place.deadline, deadline)

@@ -23,7 +23,7 @@ import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
-import { type Run, type SendLegs, unbuildable } from "./attempt.ts"
+import { type Deadlines, type Run, type SendLegs, unbuildable } from "./attempt.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
 import type { Execution } from "./options.ts"
 
@@ -50,6 +50,7 @@ export interface CommittedStream extends Answering {
 /** A run that is streamed: one attempt is open at a time, and whoever stops it must be able to let go of it. */
 export interface StreamRun<In> extends Run<In> {
   readonly held: Held
+  readonly deadlines: Deadlines
 }
 
 /** What a run has open, from the moment on at which it exists. */

@@ -14,6 +14,7 @@ import type { Puller } from "../hotpath/pullStream.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { executeClient } from "./client.ts"
 import { logRecovery } from "./prepare.ts"
+import { planAfter } from "./restart.ts"
 import {
   type CommittedStream,
   limitReads,
@@ -44,12 +45,6 @@ export interface Running {
   readonly deltas: () => Puller<Delta, GatewayError>
   /** Lets go of everything; records an attempt that had not ended: with its finish it is a success, else interrupted. */
   readonly close: Effect.Effect<void>
-}
-
-/** The targets after the one that broke, or that one again when it was the last. */
-const rest = <In, Out>(targets: ReadonlyArray<Target<In, Out>>, broken: string): ReadonlyArray<Target<In, Out>> => {
-  const index = targets.findIndex(({ key }) => key === broken)
-  return index >= 0 && index + 1 < targets.length ? targets.slice(index + 1) : targets.slice(index, index + 1)
 }
 
 const begin = (opened: CommittedStream, restarts: number): StreamProgress => ({
@@ -94,13 +89,11 @@ const interrupted = (
 // Nobody must take what is left of a stream, which is nothing, for an answer.
 const closed = (): GatewayError => invalid(method, "deltas", "one consumer, once, inside the scope of the stream")
 
-/** Runs a stream from its commit point. `targets` are those of the run, in order, for restarts. */
-export const runStream = <In, Out>(
-  run: StreamRun<In>,
-  first: CommittedStream,
-  targets: ReadonlyArray<Target<In, Out>>
-): Running => {
+/** Runs a stream from its commit point. `whole` is the plan of the run, for restarts. */
+export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, whole: Plan<In, Out>): Running => {
   let progress = begin(first, 0)
+  /** What a restart may still run. */
+  let plan = whole
   let limiting = limitReads(first.target, run.eventId, first.deadline)
   let head: ReadonlyArray<Delta> | undefined = first.head
   /** What asking for more gives, once there is no more. */
@@ -130,13 +123,18 @@ export const runStream = <In, Out>(
   }
 
   const restart = Effect.fnUntraced(function* (
-    broken: GatewayError
+    broken: GatewayError,
+    error: GatewayError
   ): Effect.fn.Return<ReadonlyArray<Delta>, GatewayError> {
     const { opened, restarts } = progress
     const before = run.attempts.length - 1
-    const left = opened.deadline === undefined ? undefined : opened.deadline - (yield* Clock.currentTimeMillis)
-    const fallback: Plan<In, Out> = { _tag: "Fallback", on: undefined, plans: rest(targets, opened.target.key) }
-    const plan: Plan<In, Out> = left === undefined ? fallback : { _tag: "Deadline", millis: left, plan: fallback }
+    const now = yield* Clock.currentTimeMillis
+    const left = planAfter(plan, run.input, opened.target, error, run.deadlines, now)
+    // When the gateway executed the route, no deadline has begun in the plan: the one around the whole was kept here.
+    plan =
+      opened.deadline === undefined || run.deadlines.size > 0
+        ? left
+        : { _tag: "Deadline", millis: Math.max(0, opened.deadline - now), plan: left }
     const again = yield* executeClient(run, plan, (target: Target<In, Out>, remaining) =>
       streamAttempt(run, target, remaining)
     ).pipe(
@@ -155,7 +153,7 @@ export const runStream = <In, Out>(
     const { opened, restarts } = progress
     const broken = interrupted(error, progress, run.eventId)
     const { again, next } = decide(error.reason)
-    return restarts < opened.target.restarts && (again || next) ? restart(broken) : fail(broken)
+    return restarts < opened.target.restarts && (again || next) ? restart(broken, error) : fail(broken)
   }
 
   const next: Puller<Delta, GatewayError>["next"] = Effect.suspend(() => {
