@@ -308,7 +308,7 @@ describe("bundles", () => {
     const used = Object.values(metafile.outputs).flatMap(({ inputs }) =>
       Object.entries(inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : []))
     )
-    assert.isTrue(used.some((path) => path.endsWith("dialects/openai.ts")))
+    assert.isTrue(used.some((path) => path.endsWith("dialect/openai.ts")))
     for (const other of ["anthropic.ts", "google.ts", "workersAi.ts", "embeddings.ts", "Schema.js"]) {
       assert.isFalse(
         used.some((path) => path.endsWith(`/${other}`)),
