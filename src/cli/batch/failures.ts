@@ -22,7 +22,7 @@ export const again = "what has ended is in the journal: run the same command aga
 /** A warning for users who have changed a prompt. */
 const keeps = ", which sends new ids only: a finished id keeps its answer, even if its prompt has changed"
 
-/** What the journal says in options, in flags. */
+/** Advice of the journal, with flags in place of options. */
 const inFlags = (detail: string): string =>
   detail
     .replace("or force it", `or --force to use it all the same${/\binput\b.* differ/.test(detail) ? keeps : ""}`)

@@ -1,6 +1,6 @@
 /**
- * What happens to an item between its admission and its end. Uninterruptible except for the waiting. Most items succeed at
- * once, so what comes after a failure is only set up when there is one.
+ * Runs items, from their admission to their end. Only their waiting can be interrupted. Most items succeed at once, so the
+ * steps after a failure are set up only when there is one.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -37,7 +37,7 @@ export interface ItemRuns<Item> {
   readonly flushed: Effect.Effect<boolean>
 }
 
-/** What item runs need of the batch around them. */
+/** The parts of the batch that item runs use. */
 export interface Around<Item, Out> {
   readonly entrance: Entrance
   readonly output: Pick<Output<Item, Out, unknown>, "succeed" | "deadLetter">
@@ -79,7 +79,7 @@ export const make = <Item, Out>(
   const fork = (self: Effect.Effect<void, GatewayError>): void =>
     spawn(Effect.uninterruptible(Effect.catchCause(self, failJob)))
 
-  /** What to do about a failure. While the batch drains, an item that would have to wait is left to the next run. */
+  /** Decides about a failure. While the batch drains, an item that would have to wait is left to the next run. */
   const decide = Effect.fnUntraced(function* (
     work: WorkItem<Item>,
     error: GatewayError,

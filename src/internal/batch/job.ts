@@ -68,7 +68,7 @@ export interface Counters {
   endedAt: number | undefined
 }
 
-/** What the parts of one batch share. */
+/** State that the parts of one batch share. */
 export interface Shared {
   readonly clock: Clock.Clock
   /** Milliseconds of the monotonic clock. */

@@ -18,7 +18,7 @@ import type { DeadLetter, Result, Success } from "./result.ts"
 import type { ItemOutcome } from "./tally.ts"
 import { isUnkept, unkeptAnswer, unkeptError } from "./unkept.ts"
 
-/** How items end, and who takes what comes of them. `F` is what a batch fails with. */
+/** Ends items, and hands their results to the consumer. `F` is the failure of the batch. */
 export interface Output<Item, Out, F> {
   /** Waits until the consumer has room for one more result. */
   readonly room: Effect.Effect<void>

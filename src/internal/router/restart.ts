@@ -1,5 +1,5 @@
 /**
- * What is left of a plan when the answer of one of its targets has broken.
+ * The rest of a plan after the answer of one of its targets has broken.
  */
 import type { GatewayError } from "../../GatewayError.ts"
 import type { Plan, Target } from "../route/plan.ts"
