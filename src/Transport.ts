@@ -17,7 +17,7 @@ import { withDirectSend } from "./internal/transport/httpClient.ts"
 /**
  * `FetchHttpClient.layer`, with the short way. `FetchHttpClient.Fetch` and `FetchHttpClient.RequestInit` are those of the environment in which the layer is built.
  *
- * The requests of this library follow no redirects, whatever `RequestInit` says: `fetch` would send credentials to wherever a
+ * Without middleware, the requests of this library follow no redirects, whatever `RequestInit` says: `fetch` would send credentials to wherever a
  * 307 leads. A redirect is an `InvalidResponse`; Node's own `fetch` does not report its status.
  *
  * Over Node's own `fetch` a body is a stream with a `content-length`, unless `RequestInit` has `keepalive`: of itself, `fetch` would send a text

@@ -444,6 +444,21 @@ describe("restart", () => {
     })
   )
 
+  it.effect("stays on the side that a choice took, whatever its predicate answers the next time", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      // Asked before the run, and once in it.
+      const turning = Route.when(() => asked++ < 2, Route.fallback(openai, groq), deepseek)
+      const route = Route.restart(Route.fallback(anthropic, turning), 1)
+      const seen = yield* play({ anthropic: [{ status: 503 }], openai: [half] }, route, "hi", client)
+      assert.deepStrictEqual(lines(seen.attempts), [
+        "anthropic/claude failure ProviderUnavailable",
+        "openai/m failure ProviderUnavailable",
+        "groq/m success"
+      ])
+    })
+  )
+
   it.effect("takes the choice by input again, and nothing of the other side", () =>
     Effect.gen(function* () {
       const chosen = Route.when((input: Chat.Input) => input === "hi", Route.fallback(openai, groq), deepseek)

@@ -74,7 +74,11 @@ export const makeExposed = Effect.fnUntraced(function* (
         const share = core.newShare()
         return handle(core, exposure, request, share).pipe(
           Effect.provideService(CurrentShare, share),
-          Effect.map((answer) => toResponse(answer, share)),
+          Effect.map((answer) => {
+            // Only a request from a network names a host. In this process the caller has the answer now, read or not.
+            if (!request.headers.has("host")) share.release()
+            return toResponse(answer, share)
+          }),
           // After a success the body has it.
           Effect.onError(() => Effect.sync(share.release))
         )

@@ -233,7 +233,7 @@ describe("the memory of a gateway", () => {
         const url = small.url("default", "openai/chat/completions")
         const unread = []
         const send = async (body, headers = {}, target = url) => {
-          const request = new Request(target, { method: "POST", body, headers })
+          const request = new Request(target, { method: "POST", body, headers: { host: "localhost", ...headers } })
           const response = await Effect.runPromise(small.handle(request))
           unread.push(response)
           return response.status
@@ -369,7 +369,7 @@ describe("a request in flight", () => {
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ inFlightBytes: 1_000_000 })
       const ask = Effect.suspend(() =>
-        gateway.handle(request("POST", `${dataPlane}/openai/chat/completions`, large(100_000)))
+        gateway.handle(request("POST", `${dataPlane}/openai/chat/completions`, large(100_000), { host: "localhost" }))
       )
       const unread = [yield* ask, yield* ask, yield* ask]
       assert.deepStrictEqual(
@@ -382,6 +382,21 @@ describe("a request in flight", () => {
       assert.strictEqual((yield* call(gateway, "GET", `${logs}/${id}/response`)).status, 503)
       yield* Effect.promise(() => unread[0]?.body?.cancel() ?? Promise.resolve())
       assert.strictEqual((yield* ask).status, 200)
+    })
+  )
+
+  it.effect("in this process holds nothing of an answer that nobody reads", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make({ inFlightBytes: 1_000_000 })
+      const statuses = new Set<number>()
+      for (let i = 0; i < 50; i++) {
+        const asked = request("POST", `${dataPlane}/openai/chat/completions`, {
+          ...large(100_000),
+          stream: i % 2 === 0
+        })
+        statuses.add((yield* gateway.handle(asked)).status)
+      }
+      assert.deepStrictEqual([...statuses], [200])
     })
   )
 

@@ -16,7 +16,6 @@ interface Left<In, Out> {
 /** Finds the broken target, and cuts away what came before it. */
 const cut = <In, Out>(
   plan: Plan<In, Out>,
-  input: In,
   broken: Target<never, unknown>,
   error: GatewayError,
   left: (deadline: Plan<In, Out> & { readonly _tag: "Deadline" }) => number
@@ -25,16 +24,17 @@ const cut = <In, Out>(
     case "Target":
       return Object.is(plan, broken) ? { again: plan, rest: undefined } : undefined
     case "When":
-      return cut(plan.predicate(input) ? plan.onTrue : plan.onFalse, input, broken, error, left)
+      // The side that has it is the one that was taken: a predicate may answer otherwise the next time.
+      return cut(plan.onTrue, broken, error, left) ?? cut(plan.onFalse, broken, error, left)
     case "Deadline": {
-      const found = cut(plan.plan, input, broken, error, left)
+      const found = cut(plan.plan, broken, error, left)
       if (found === undefined) return undefined
       const within = (inner: Plan<In, Out>): Plan<In, Out> => ({ _tag: "Deadline", millis: left(plan), plan: inner })
       return { again: within(found.again), rest: found.rest && within(found.rest) }
     }
     case "Fallback": {
       for (const [index, child] of plan.plans.entries()) {
-        const found = cut(child, input, broken, error, left)
+        const found = cut(child, broken, error, left)
         if (found === undefined) continue
         const later = canFallback(error, plan.on) ? plan.plans.slice(index + 1) : []
         const plans = found.rest === undefined ? later : [found.rest, ...later]
@@ -47,19 +47,18 @@ const cut = <In, Out>(
 
 /**
  * The plan of a restart: the targets after the broken one to which its fallbacks may move after this failure, else the broken
- * one again. Deadlines that have begun keep their ends, the others their full time.
+ * one again. Deadlines that have begun keep their ends, the others their full time. `undefined`: the plan does not have that target.
  */
 export const planAfter = <In, Out>(
   plan: Plan<In, Out>,
-  input: In,
   broken: Target<never, unknown>,
   error: GatewayError,
   deadlines: Deadlines,
   now: number
-): Plan<In, Out> => {
-  const found = cut(plan, input, broken, error, (node) => {
+): Plan<In, Out> | undefined => {
+  const found = cut(plan, broken, error, (node) => {
     const end = deadlines.get(node)
     return end === undefined ? node.millis : Math.max(0, end - now)
   })
-  return found?.rest ?? found?.again ?? plan
+  return found?.rest ?? found?.again
 }

@@ -129,7 +129,8 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const { opened, restarts } = progress
     const before = run.attempts.length - 1
     const now = yield* Clock.currentTimeMillis
-    const left = planAfter(plan, run.input, opened.target, error, run.deadlines, now)
+    const left = planAfter(plan, opened.target, error, run.deadlines, now)
+    if (left === undefined) return yield* fail(broken)
     // When the gateway executed the route, no deadline has begun in the plan: the one around the whole was kept here.
     plan =
       opened.deadline === undefined || run.deadlines.size > 0
