@@ -177,7 +177,13 @@ const readTo = async (
   response: Response,
   max: number
 ): Promise<readonly [chunks: ReadonlyArray<Uint8Array>, isWhole: boolean]> => {
-  const reader = response.body?.getReader()
+  const { body } = response
+  // A double of the binding may answer with something that has a text and no body.
+  if (body === undefined) {
+    const bytes = new TextEncoder().encode(await response.text())
+    return [[bytes], bytes.length <= max]
+  }
+  const reader = body?.getReader()
   const chunks: Array<Uint8Array> = []
   if (reader === undefined) return [chunks, true]
   let size = 0

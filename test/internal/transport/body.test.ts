@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { call } from "../../../src/internal/transport/binding.ts"
 import { webOf } from "../../../src/internal/transport/body.ts"
 
 describe("webOf", () => {
@@ -22,4 +24,18 @@ describe("webOf", () => {
       assert.strictEqual(cancelled, status !== 200)
     })
   }
+})
+
+describe("a double of a response, with a text and no body", () => {
+  it.effect("is read by its text, up to the limit", () =>
+    Effect.gen(function* () {
+      const double = { status: 200, headers: new Map(), text: async () => "a text" }
+      const { body } = yield* call(
+        () => Promise.resolve(double),
+        (thrown) => thrown
+      )
+      assert.strictEqual(yield* body.text(6), "a text")
+      assert.strictEqual((yield* Effect.flip(body.text(5)))._tag, "InvalidResponse")
+    })
+  )
 })
