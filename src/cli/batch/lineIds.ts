@@ -24,7 +24,7 @@ interface Remembered {
 }
 
 /**
- * What a journal has under names of lines. `undefined` when the journal belongs to this input; fails when it cannot be read, and opening it then
+ * Entries of a journal whose items are named after lines. `undefined` when the journal belongs to this input; fails when it cannot be read, and opening it then
  * reports why.
  */
 const remembered = async (folder: string, hash: string): Promise<Remembered | undefined> => {

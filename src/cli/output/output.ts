@@ -107,7 +107,7 @@ export type OutputPosition =
   | { readonly _tag: "device" }
   | { readonly _tag: "file"; readonly size: number; readonly identity: string }
 
-/** What a file at a path would destroy of another run, with what is expected instead. */
+/** The reason why writing to a path would destroy a file of another run, and the path that is expected instead. */
 const harmOf = async (path: string): Promise<string | undefined> => {
   const quietly = (check: Promise<boolean>) => check.catch(() => false)
   const real = await realPath(path)
