@@ -18,8 +18,8 @@ import * as Stream from "effect/Stream"
 import type { Damage, Fingerprint, Journal, JournalError, OpenJournal } from "./BatchJournal.ts"
 import { type GatewayError, invalid, type ReasonTag } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
-import { GatewayService } from "./GatewayService.ts"
-import { limited } from "./internal/batch/admission.ts"
+import type { GatewayService } from "./GatewayService.ts"
+import { admission, type ItemPermits } from "./internal/batch/admission.ts"
 import * as Engine from "./internal/batch/engine.ts"
 import { type EngineOptions, method, ownKey, type Engine as Running } from "./internal/batch/job.ts"
 import { Ledger } from "./internal/batch/ledger.ts"
@@ -39,10 +39,10 @@ export type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 
 /**
  * Limits of a job in requests and tokens per minute, over all its targets. Every request counts, retries and fallbacks too; so routes run on the client, one request per
- * attempt, over the gateway of the router.
+ * attempt, by the router of the application.
  *
- * The first request of an item is admitted before the item's timeouts begin. A later one that has to wait for its admission goes before new items, and waits
- * within its attempt's timeout and the route's deadline.
+ * The first request of an item is admitted before the item's timeouts begin. A later one that has to wait goes before new items. Its attempt and the timeouts
+ * of that begin when it is admitted; the route's deadline goes on.
  */
 export interface Limits<In> extends Pick<Limiter.Limits, "requestsPerMinute" | "tokensPerMinute" | "burst" | "skew"> {
   /**
@@ -316,24 +316,17 @@ const acrossRuns = (
   }
 }
 
-/** The router that counts each of its requests. */
-const limitedRouter = (router: Router.Router["Service"], limiter: Limiter.Limiter, key: string) =>
-  Effect.provideService(
-    Router.make({ execution: "client" }),
-    GatewayService,
-    GatewayService.of({ ...router.gateway, run: limited(limiter, key, router.gateway.run) })
-  )
-
 /** Runs one item. */
 type RunItem<Item, Out> = EngineOptions<Item, Out, never, never>["run"]
 
 const runItem = <Item, In, Out>(
   options: Options<Item, In, Out>,
   router: Router.Router["Service"],
+  rates: EngineOptions<never, unknown, unknown, unknown>["rates"],
   deadline: number | undefined
 ): RunItem<Item, Out> => {
   const { input, options: own, route } = options
-  const execution = options.limits === undefined ? options.execution : "client"
+  const execution = rates === undefined ? options.execution : "client"
   // Putting a deadline around a route makes a new plan, which one for all items needs once.
   const known = new WeakMap<Route.Route<In, Out>, Route.Route<In, Out>>()
   const within = (one: Route.Route<In, Out>, left: number | undefined): Route.Route<In, Out> => {
@@ -343,11 +336,13 @@ const runItem = <Item, In, Out>(
     known.set(one, limitedOne)
     return limitedOne
   }
-  return (item, eventId, left) =>
+  const admitted = (permits: ItemPermits | undefined) =>
+    rates !== undefined && permits !== undefined && { admission: admission(rates.limiter, rates.key, permits) }
+  return (item, eventId, permits, left) =>
     Effect.suspend(() => {
       const one = within(typeof route === "function" ? route(item) : route, left)
       const gatewayOptions = { ...(typeof own === "function" ? own(item) : own), eventId }
-      return router.run(one, input(item), { execution, options: gatewayOptions, quiet: true })
+      return router.run(one, input(item), { execution, options: gatewayOptions, quiet: true, ...admitted(permits) })
     })
 }
 
@@ -426,7 +421,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
 ): Effect.fn.Return<Job<Out, E>, GatewayError | JournalError, Router.Router | R | Scope.Scope> {
   const { buffer, itemDeadline, jobDeadline, quotaPatience, throttlePatience } = yield* check(options)
   const { id, journal, limits, route } = options
-  const asked = yield* Router.Router
+  const router = yield* Router.Router
   const places = yield* Limiter.make({ concurrency: options.concurrency ?? 16 })
   const { burst, key = ownKey, requestsPerMinute, skew, tokensPerMinute } = limits ?? {}
   const own =
@@ -447,13 +442,12 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
   const limiter = own === undefined || open === undefined ? own : acrossRuns(own, open, skew)
   const shared = limiter ?? limits?.limiter
   const rates = shared === undefined ? undefined : { limiter: shared, key }
-  const router = rates === undefined ? asked : yield* limitedRouter(asked, rates.limiter, rates.key)
   const tokens = limits?.tokens ?? estimate
   const engine = yield* Engine.start<Item, Out, E, R>({
     items: isStream(items) ? items : Stream.fromIterable(items),
     idOf: id,
-    run: runItem(options, router, itemDeadline),
-    reconcile: (eventId) => reconcile(asked.gateway, eventId),
+    run: runItem(options, router, rates, itemDeadline),
+    reconcile: (eventId) => reconcile(router.gateway, eventId),
     tokensOf: (item) => tokens(options.input(item)),
     costOf: (facts) => options.cost?.(facts),
     isFatal: options.isFatal ?? fatalByDefault,

@@ -150,6 +150,8 @@ const reasons = Schema.Union([
 
 const attemptFields = {
   target: Schema.String,
+  number,
+  cause: Schema.optionalKey(Schema.Literals(["first", "retry", "fallback", "hedge", "restart"])),
   provider: Schema.String,
   model: text,
   endpoint: Schema.String,

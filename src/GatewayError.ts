@@ -223,10 +223,20 @@ export type Reason =
 /** The tag of a reason. */
 export type ReasonTag = Reason["_tag"]
 
+/**
+ * Why an attempt was made. `first`: the first one of its run. `retry`: the same target again, by its retry policy. `fallback`: the targets before
+ * it have failed. `restart`: a stream broke and began again. `hedge`: the target before it had not answered in time.
+ */
+export type AttemptCause = "first" | "retry" | "fallback" | "hedge" | "restart"
+
 /** One dispatch to one target, as it was seen from here. */
 export interface Attempt {
   /** Key of the target (see `Route`). */
   readonly target: string
+  /** Its place among the attempts of its run, from 1, in order of start. Absent outside of a run. */
+  readonly number?: number
+  /** Why it was made; absent outside of a run. */
+  readonly cause?: AttemptCause
   readonly provider: string
   readonly model?: string
   readonly endpoint: string

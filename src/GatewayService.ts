@@ -41,6 +41,11 @@ import * as UniversalRequest from "./UniversalRequest.ts"
 export interface RunOptions extends GatewayOptions.Input {
   /** Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`. */
   readonly record?: boolean | undefined
+  /**
+   * Runs before a transport sends the same bytes once more, on a fresh connection; when it fails, they are not sent. For callers who count requests. Default:
+   * nothing.
+   */
+  readonly beforeResend?: Effect.Effect<void, GatewayError> | undefined
 }
 
 /** Options of `getLog`. */
@@ -182,7 +187,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
     const urls = new Map<string, string>()
 
     const method = "GatewayService.run"
-    const run: GatewayService["Service"]["run"] = (request, { record, ...input } = {}) =>
+    const run: GatewayService["Service"]["run"] = (request, { beforeResend, record, ...input } = {}) =>
       withSpan(method, (annotate) =>
         Effect.flatMap(UniversalRequest.makeFor(method, isLegs(request) ? request : [request]), (legs) => {
           const refused = refusal(method, GatewayOptions.problems(input))
@@ -194,7 +199,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
             "ai_gateway.id": id,
             "ai_gateway.legs": legs.length
           })
-          const sent = backend.run(legs, options, method)
+          const sent = backend.run(legs, options, method, beforeResend)
           const recorded =
             record === false
               ? sent

@@ -84,7 +84,7 @@ export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
 /** An attempt before its outcome is known. */
 export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "error">
 /** What an outcome adds to an attempt. */
-export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt">>
+export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause">>
 
 /** What a failure adds to an attempt; nothing when there is none. */
 export const failed = (exit: Exit.Exit<unknown, GatewayError>): Ended => {
@@ -137,6 +137,9 @@ class Begun implements Running {
       startedAt,
       duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
     }
+    const { cause, number } = started
+    if (number !== undefined) attempt.number = number
+    if (cause !== undefined) attempt.cause = cause
     const {
       cacheStatus = started.cacheStatus,
       error,

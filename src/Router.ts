@@ -7,38 +7,28 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { type Attempt, type GatewayError, invalid } from "./GatewayError.ts"
-import type { GatewayResponse } from "./GatewayResponse.ts"
+import type { Attempt, GatewayError } from "./GatewayError.ts"
 import { GatewayService } from "./GatewayService.ts"
-import { defined, type Mutable } from "./internal/data/defined.ts"
+import type { Mutable } from "./internal/data/defined.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
-import { fromPuller } from "./internal/hotpath/pullStream.ts"
-import { type Annotate, withSpan } from "./internal/hotpath/span.ts"
-import { type Target, targetsOf } from "./internal/route/plan.ts"
-import { type Answered, attempt, type Run } from "./internal/router/attempt.ts"
+import { withSpan } from "./internal/hotpath/span.ts"
+import type { Target } from "./internal/route/plan.ts"
+import { type Answered, attempt, attemptsOf, type Run } from "./internal/router/attempt.ts"
 import { executeClient } from "./internal/router/client.ts"
 import { askWhole, executeGateway } from "./internal/router/gateway.ts"
+import { opens } from "./internal/router/open.ts"
+import { opening } from "./internal/router/opening.ts"
 import type { Execution, RunOptions } from "./internal/router/options.ts"
 import { logRecovery, prepare, runFailure } from "./internal/router/prepare.ts"
-import {
-  askStream,
-  buildStream,
-  type CommittedStream,
-  hold,
-  limitLegs,
-  method,
-  ofStream,
-  streamAttempt,
-  unableToStream
-} from "./internal/router/streamAttempt.ts"
-import { runStream } from "./internal/router/streamTail.ts"
+import type { Streamed } from "./internal/router/streamed.ts"
 import type * as Route from "./Route.ts"
 
+export type { Admission, Pending, Sent } from "./internal/admission/admission.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
+export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
 
 /** The answer of a run, and how it came about. */
 export interface Routed<Out> {
@@ -57,7 +47,7 @@ export interface Routed<Out> {
   readonly step?: number
   readonly execution: "client" | "gateway"
   /**
-   * Every request of this run in order. When the gateway executed the route that is one request for several legs; its failed legs are in
+   * Every request of this run in order of start. When the gateway executed the route that is one request for several legs; its failed legs are in
    * the logs only.
    */
   readonly attempts: ReadonlyArray<Attempt>
@@ -92,6 +82,12 @@ export class Router extends Context.Service<
       input: In,
       options?: RunOptions
     ) => Effect.Effect<Routed<Out>, GatewayError>
+    /** What {@link open} and {@link stream} go through. A bundle that uses neither of them has no code for streams, and then this dies. */
+    readonly open: <In, Out>(
+      route: Route.Route<In, Out>,
+      input: In,
+      options?: RunOptions
+    ) => Effect.Effect<Streamed, GatewayError, Scope.Scope>
     /** The gateway that routes are run through. */
     readonly gateway: GatewayService["Service"]
     /** Who executes a route unless a run says otherwise. */
@@ -101,11 +97,12 @@ export class Router extends Context.Service<
 
 const routed = <Out>(
   { model, provider, response, step, target, usage, value }: Answered<Out>,
-  { attempts, eventId }: Run<unknown>,
+  run: Run<unknown>,
   execution: "client" | "gateway"
 ): Routed<Out> => {
   const { cacheStatus, logId } = response.meta
-  const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts }
+  const { eventId } = run
+  const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts: attemptsOf(run) }
   if (model !== undefined) out.model = model
   if (usage !== undefined) out.usage = usage
   if (logId !== undefined) out.logId = logId
@@ -131,9 +128,9 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
             const by = compiled === undefined ? "client" : "gateway"
             annotate?.({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
             const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
-              ? executeClient(run, plan, (target: Target<In, Out>, remaining) => attempt(run, target, remaining))
+              ? executeClient(run, plan, (target: Target<In, Out>, asked) => attempt(run, target, asked))
               : executeGateway(run, compiled, askWhole(run, compiled))
-            const failing = Effect.mapError(executed, (error) => runFailure(error, run.attempts))
+            const failing = Effect.mapError(executed, (error) => runFailure(error, attemptsOf(run)))
             return Effect.flatMap(failing, (answered) => {
               const result = routed(answered, run, by)
               annotate?.({
@@ -144,15 +141,15 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
                 "ai_gateway.attempts": result.attempts.length,
                 "ai_gateway.log_id": result.logId
               })
-              return run.attempts.length === 1
+              return result.attempts.length === 1
                 ? Effect.succeed(result)
-                : Effect.as(logRecovery(run, answered.target, run.attempts.slice(0, -1)), result)
+                : Effect.as(logRecovery(run, answered.target, result.attempts.slice(0, -1)), result)
             })
           }
         )
       )
 
-    return Router.of({ run, gateway, execution: ownExecution })
+    return Router.of({ run, open: opening(gateway.run, ownExecution), gateway, execution: ownExecution })
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */
@@ -175,41 +172,6 @@ export const run = <In, Out>(
 ): Effect.Effect<Routed<Out>, GatewayError, Router> =>
   Effect.flatMap(Router, (router) => router.run(route, input, options))
 
-/** A streamed answer that has begun: its first delta has arrived, and which target it comes from is settled. */
-export interface Streamed {
-  /**
-   * The deltas, from the first one on. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending early or being
-   * interrupted aborts the request. To be consumed once, inside the scope: any other consumer gets an `InvalidRequest`, and not an
-   * empty stream.
-   */
-  readonly deltas: Stream.Stream<Delta, GatewayError>
-  /** Key of the target that answers; after a `restart` delta another one. */
-  readonly target: () => string
-  readonly provider: () => string
-  readonly logId: () => string | undefined
-  readonly eventId: string
-  readonly execution: "client" | "gateway"
-  /** The response behind the deltas; for its headers, as the deltas take its body. */
-  readonly response: GatewayResponse
-  /** What is known by now; when the deltas have ended, or were left early, all of it. */
-  readonly summary: Effect.Effect<StreamSummary>
-}
-
-/** What a stream came to. */
-export interface StreamSummary {
-  readonly target: string
-  readonly provider: string
-  readonly model?: string
-  readonly logId?: string
-  readonly eventId: string
-  readonly usage?: Usage
-  /** Deltas and text of the present answer that were delivered. */
-  readonly deltas: number
-  readonly text: string
-  readonly restarts: number
-  readonly attempts: ReadonlyArray<Attempt>
-}
-
 /**
  * Opens a streamed answer. Targets that fail before their first delta (text, reasoning, a tool call) are replaced unseen, under the same
  * rules as in {@link run}; then the effect succeeds. The scope ends what is left of the stream. Fails as `run` does, and with `InvalidRequest`
@@ -219,76 +181,14 @@ export interface StreamSummary {
  * headers of a leg, and from there on it is kept here, anew. An attempt is recorded when its stream has ended: as a success if its
  * finish was delivered, whatever became of the consumer after it.
  */
-export const open = <In, Out>(
-  route: Route.Route<In, Out>,
-  input: In,
-  options: RunOptions = {}
-): Effect.Effect<Streamed, GatewayError, Router | Scope.Scope> =>
-  Effect.flatMap(Router, ({ execution, gateway }) => {
-    const opening = (annotate: Annotate | undefined) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function* () {
-          const unable = unableToStream(targetsOf(route.planned.plan, input))
-          if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
-          const held = hold(gateway.run)
-          const settings = { ...options, execution: options.execution ?? execution }
-          const prepared = yield* Effect.mapError(prepare(held.send, route, input, settings, buildStream), (error) =>
-            ofStream(error)
-          )
-          const { plan } = prepared
-          const limited = limitLegs(prepared.compiled, settings)
-          if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
-          const compiled = limited.success
-          const run = { ...prepared.run, held, deadlines: new Map() }
-          const executed: Effect.Effect<CommittedStream, GatewayError> =
-            compiled === undefined
-              ? executeClient(run, plan, (target: Target<In, Out>, remaining) => streamAttempt(run, target, remaining))
-              : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
-          const opened = yield* restore(executed).pipe(
-            Effect.onError(() => held.release),
-            Effect.mapError((error) => ofStream(error, [...run.attempts]))
-          )
-          const running = runStream(run, opened, plan)
-          yield* Effect.addFinalizer(() => running.close)
-          yield* logRecovery(run, opened.target.key, run.attempts)
-          annotate?.({
-            "ai_gateway.execution": compiled === undefined ? "client" : "gateway",
-            "ai_gateway.event_id": run.eventId,
-            "ai_gateway.log_id": opened.response.meta.logId,
-            "gen_ai.provider.name": opened.response.meta.provider ?? opened.target.leaf.provider
-          })
-          const current = () => running.progress().opened
-          const streamed: Streamed = {
-            deltas: fromPuller(running.deltas),
-            target: () => current().target.key,
-            provider: () => current().response.meta.provider ?? current().target.leaf.provider,
-            logId: () => current().response.meta.logId,
-            eventId: run.eventId,
-            execution: compiled === undefined ? "client" : "gateway",
-            response: opened.response,
-            summary: Effect.sync(() => {
-              const { deltas, model, opened, restarts, text, usage } = running.progress()
-              return {
-                target: opened.target.key,
-                provider: opened.response.meta.provider ?? opened.target.leaf.provider,
-                eventId: run.eventId,
-                deltas,
-                text,
-                restarts,
-                attempts: [...run.attempts],
-                ...defined({
-                  model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
-                  logId: opened.response.meta.logId,
-                  usage
-                })
-              }
-            })
-          }
-          return streamed
-        })
-      )
-    return withSpan("Router.open", opening)
-  })
+export const open = /* @__PURE__ */ opens(
+  <In, Out>(
+    route: Route.Route<In, Out>,
+    input: In,
+    options?: RunOptions
+  ): Effect.Effect<Streamed, GatewayError, Router | Scope.Scope> =>
+    Effect.flatMap(Router, (router) => router.open(route, input, options))
+)
 
 /**
  * Streams a route's answer as deltas. Until the first delta a failing target is replaced without the consumer noticing; after it a failure is a

@@ -199,6 +199,13 @@ describe("laws of a run", () => {
           if (before !== undefined) assert.isAtLeast(one.startedAt, endOf(before))
         }
         assert.deepStrictEqual(trail, attempts)
+        for (const [index, { cause, number, target }] of attempts.entries()) {
+          assert.strictEqual(number, index + 1)
+          const isAgain = attempts.slice(0, index).some((earlier) => earlier.target === target)
+          // A target that is in the route twice may be a fallback of itself.
+          if (isAgain && facts.filter(({ key }) => key === target).length > 1) continue
+          assert.strictEqual(cause, index === 0 ? "first" : isAgain ? "retry" : "fallback")
+        }
         assert.deepStrictEqual(
           seen.map(({ provider }) => `${provider}/m`),
           attempts.map(({ target }) => target)

@@ -371,6 +371,14 @@ describe("restart", () => {
         "deepseek/m success"
       ])
       assert.deepStrictEqual(seen.trail, seen.attempts)
+      assert.deepStrictEqual(
+        seen.attempts.map(({ cause, number }) => [number, cause]),
+        [
+          [1, "first"],
+          [2, "restart"],
+          [3, "fallback"]
+        ]
+      )
       assert.deepInclude(seen.summary, { text: "from deepseek", deltas: 5, restarts: 1, target: "deepseek/m" })
       assert.strictEqual(seen.summary?.logId, seen.attempts[2]?.logId)
       assert.strictEqual(new Set(seen.attempts.map(({ eventId }) => eventId)).size, 1)

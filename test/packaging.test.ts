@@ -244,6 +244,16 @@ describe("bundled", () => {
     assert.notInclude(await bundled("GatewayService, layerBinding"), client)
   })
 
+  it("the code for streams comes with what opens them", async () => {
+    const code = "internal/router/streamAttempt.js"
+    const bundled = async (source: string): Promise<boolean> =>
+      (await measure(source, bare)).modules.some(([path]) => path.endsWith(code))
+    for (const [fixture, source] of fixtures()) assert.isFalse(await bundled(source), fixture)
+    for (const member of ["open", "stream"]) {
+      assert.isTrue(await bundled(`export { ${member} } from "${name}/Router"`), member)
+    }
+  })
+
   it("every budget has its fixture", () => {
     assert.includeMembers([...fixtures().keys()], Object.keys(budgets))
   })

@@ -193,6 +193,56 @@ describe("limits", () => {
     })
   )
 
+  it.effect("hold for the application's own router, which sees every item", () =>
+    Effect.gen(function* () {
+      const w = yield* world((_prompt, nth) => (nth === 0 ? { status: 503 } : undefined))
+      const seen: Array<unknown> = []
+      const layer = Layer.effect(
+        Router.Router,
+        Effect.map(Router.Router, (router) =>
+          Router.Router.of({
+            ...router,
+            run: (route, input, options) => {
+              seen.push(input)
+              return router.run(route, input, options)
+            }
+          })
+        )
+      ).pipe(Layer.provideMerge(w.layer))
+      const route = leaf().pipe(Route.retry({ attempts: 2, delay: 10 }))
+      const limiter = yield* Limiter.make({ requestsPerMinute: 600 })
+      const options = { ...plain, route, limits: { limiter, key: "shared" } }
+      const { results } = yield* runAll(names(3), options, { ...w, layer })
+      assert.deepStrictEqual(results.map(brief).sort(), ["i0 Success", "i1 Success", "i2 Success"])
+      assert.deepStrictEqual(seen, ["i0", "i1", "i2"])
+      assert.strictEqual(w.requests.length, 6)
+      assert.strictEqual((yield* limiter.state("shared")).requests, 6)
+    })
+  )
+
+  it.effect("let a repeat wait longer than its attempt's timeout, and not longer than the deadline", () =>
+    Effect.gen(function* () {
+      const w = yield* world((_prompt, nth) => (nth === 0 ? { status: 503 } : undefined))
+      const again = leaf().pipe(Route.timeout("2 seconds"), Route.retry({ attempts: 2, delay: 10 }))
+      const limits = { requestsPerMinute: 1 }
+      const waited = yield* runAll(names(1), { ...plain, route: again, limits }, w)
+      assert.deepStrictEqual(waited.results.map(brief), ["i0 Success"])
+      assert.isAtLeast(waited.millis, 60_000)
+      const [, second] = waited.results[0]?.attempts ?? []
+      assert.deepInclude(second, { number: 2, cause: "retry", outcome: "success" })
+      // Its clock begins when it is admitted.
+      assert.isBelow(Duration.toMillis(second?.duration ?? Duration.infinity), 2_000)
+
+      const other = yield* world((_prompt, nth) => (nth === 0 ? { status: 503 } : undefined))
+      const short = Route.deadline(again, "30 seconds")
+      const cut = yield* runAll(names(1), { ...plain, route: short, limits }, other)
+      assert.deepStrictEqual(cut.results.map(brief), ["i0 Timeout"])
+      // What was not sent is no attempt.
+      assert.strictEqual(cut.results[0]?.attempts.length, 1)
+      assert.strictEqual(other.requests.length, 1)
+    })
+  )
+
   it.effect("count a request that the transport sends again on a fresh connection", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((seen, response, socket) => {

@@ -1,103 +1,92 @@
 /**
  * Counts every request of an item, retries and fallbacks too, against a limiter.
  */
-import * as Context from "effect/Context"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { GatewayError } from "../../GatewayError.ts"
-import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as Limiter from "../../Limiter.ts"
-import type { Usage } from "../dialect/chat.ts"
-import { BeforeResend } from "../transport/request.ts"
+import type { Admission, Pending, Sent } from "../admission/admission.ts"
+import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
 /** The permits of one item. */
 export interface ItemPermits {
-  /** The permit that the item was admitted with; its first request has it. */
-  admitted: Limiter.Permit | undefined
-  /** The permit of a request whose answer is being read. */
-  reading: Limiter.Permit | undefined
+  /** The permit that the item was let in with; its first request has it. */
+  entered: Limiter.Permit | undefined
+  /** Those of its other requests that are not settled yet. */
+  readonly taken: Set<Limiter.Permit>
   readonly tokens: number
 }
 
-/** The item that the fiber works for. */
-export const CurrentItemPermits = Context.Reference<ItemPermits | undefined>("effect-ai-gateway/Batch/Sending", {
-  defaultValue: () => undefined
-})
+const tokensOf = ({ response, usage }: Sent): number | undefined =>
+  response.meta.cacheStatus === "HIT"
+    ? 0
+    : usage === undefined
+      ? undefined
+      : (usage.totalTokens ??
+        (usage.inputTokens === undefined && usage.outputTokens === undefined
+          ? undefined
+          : (usage.inputTokens ?? 0) + (usage.outputTokens ?? 0)))
 
-const take = (
-  limiter: Limiter.Limiter,
-  key: string,
-  sending: ItemPermits
-): Effect.Effect<Limiter.Permit, GatewayError> => {
-  const { admitted, reading, tokens } = sending
-  sending.reading = undefined
-  const next =
-    admitted === undefined
-      ? limiter.acquire(key, { tokens, place: false, urgent: true })
-      : Effect.sync(() => {
-          sending.admitted = undefined
-          return admitted
-        })
-  return reading === undefined ? next : Effect.andThen(reading.settle(), next)
+/** How a request counts. One that was interrupted counts as it was reserved, as nobody knows how far it came. */
+const outcomeOf = (exit: Exit.Exit<Sent, GatewayError>): Limiter.Outcome | undefined => {
+  if (Exit.isSuccess(exit)) return { tokens: tokensOf(exit.value) }
+  const error = Exit.findErrorOption(exit)
+  return error._tag === "Some" ? Limiter.failed(error.value.reason) : undefined
 }
 
-/** Puts requests of items under a limiter, also those that a transport sends a second time on a fresh connection. */
-export const limited =
-  <Args extends ReadonlyArray<unknown>>(
-    limiter: Limiter.Limiter,
-    key: string,
-    send: (...args: Args) => Effect.Effect<GatewayResponse, GatewayError>
-  ) =>
-  (...args: Args): Effect.Effect<GatewayResponse, GatewayError> => {
-    const run = (...args: Args): Effect.Effect<GatewayResponse, GatewayError> =>
-      Effect.suspend(() => {
-        let resent: Limiter.Permit | undefined
-        const again = Effect.uninterruptible(
-          Effect.map(limiter.acquire(key, { place: false, urgent: true }), (permit) => {
-            resent = permit
+/** Puts the requests of an item under a limiter, also those that a transport sends a second time on a fresh connection. */
+export const admission =
+  (limiter: Limiter.Limiter, key: string, item: ItemPermits): Admission =>
+  <A extends Sent>({ expired, make, remaining }: Pending<A>) => {
+    // Whoever stops waiting at the last moment may leave a permit behind, so it is noted at once.
+    const take = (tokens: number): Effect.Effect<Limiter.Permit, GatewayError> =>
+      Effect.uninterruptible(
+        Effect.map(limiter.acquire(key, { tokens, place: false, urgent: true }), (permit) => {
+          item.taken.add(permit)
+          return permit
+        })
+      )
+    const settle = (permit: Limiter.Permit, outcome: Limiter.Outcome | undefined): Effect.Effect<void> => {
+      item.taken.delete(permit)
+      return permit.settle(outcome)
+    }
+    const under = (
+      permit: Limiter.Permit,
+      left: number | undefined,
+      restore: <B, E>(self: Effect.Effect<B, E>) => Effect.Effect<B, E>
+    ): Effect.Effect<A, GatewayError> => {
+      let resent: Limiter.Permit | undefined
+      const beforeResend = Effect.map(take(0), (permit) => {
+        resent = permit
+      })
+      return Effect.onExit(restore(make(left, beforeResend)), (exit) => {
+        const settled = settle(permit, outcomeOf(exit))
+        return resent === undefined ? settled : Effect.andThen(settle(resent, undefined), settled)
+      })
+    }
+    return Effect.uninterruptibleMask((restore) => {
+      const { entered } = item
+      if (entered !== undefined) {
+        item.entered = undefined
+        return under(entered, remaining, restore)
+      }
+      return Effect.flatMap(Clock.currentTimeMillis, (askedAt) =>
+        Effect.flatMap(restore(timeoutOrElse(take(item.tokens), remaining, expired)), (permit) =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+            const left = remaining === undefined ? undefined : remaining - (now - askedAt)
+            return left === undefined || left > 0
+              ? under(permit, left, restore)
+              : Effect.andThen(settle(permit, { sent: false }), Effect.fail(expired()))
           })
         )
-        return Effect.onExit(
-          Effect.provideService(send(...args), BeforeResend, again),
-          () => resent?.settle() ?? Effect.void
-        )
-      })
-    return Effect.flatMap(CurrentItemPermits, (sending) =>
-      sending === undefined
-        ? run(...args)
-        : Effect.uninterruptibleMask((restore) =>
-            Effect.flatMap(take(limiter, key, sending), (permit) =>
-              Effect.onExit(restore(run(...args)), (exit) => {
-                if (Exit.isSuccess(exit)) {
-                  sending.reading = permit
-                  return Effect.void
-                }
-                const error = Exit.findErrorOption(exit)
-                return permit.settle(error._tag === "Some" ? Limiter.failed(error.value.reason) : undefined)
-              })
-            )
-          )
-    )
+      )
+    })
   }
 
-const total = (usage: Usage | undefined): number | undefined =>
-  usage === undefined
-    ? undefined
-    : (usage.totalTokens ??
-      (usage.inputTokens === undefined && usage.outputTokens === undefined
-        ? undefined
-        : (usage.inputTokens ?? 0) + (usage.outputTokens ?? 0)))
-
-/** Settles what is left of an item's permits. */
-export const settle = (
-  sending: ItemPermits,
-  usage: Usage | undefined,
-  cacheStatus: string | undefined
-): Effect.Effect<void> => {
-  const { admitted, reading } = sending
-  sending.admitted = undefined
-  sending.reading = undefined
-  const unused = admitted === undefined ? Effect.void : admitted.settle({ sent: false })
-  const tokens = cacheStatus === "HIT" ? 0 : total(usage)
-  return reading === undefined ? unused : Effect.andThen(unused, reading.settle({ tokens }))
+/** Gives back what an item has not used. */
+export const giveBack = ({ entered, taken }: ItemPermits): Effect.Effect<void> => {
+  const unused = (permit: Limiter.Permit): Effect.Effect<void> => permit.settle({ sent: false })
+  const rest = taken.size === 0 ? Effect.void : Effect.forEach(taken, unused, { discard: true })
+  return entered === undefined ? rest : Effect.andThen(unused(entered), rest)
 }

@@ -5,7 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
 import type * as Limiter from "../../Limiter.ts"
-import { type ItemPermits, settle } from "./admission.ts"
+import { giveBack, type ItemPermits } from "./admission.ts"
 import { type Admission, type EngineOptions, ownKey, type Shared } from "./job.ts"
 
 /** Where items wait. Only their waiting can be interrupted. */
@@ -24,20 +24,18 @@ export const make = (
   { places, rates }: Pick<EngineOptions<never, unknown, unknown, unknown>, "places" | "rates">,
   { counters, drained, gate }: Shared
 ): Entrance => {
-  const hold = (place: Limiter.Permit, sending: ItemPermits | undefined): Admission => {
+  const hold = (place: Limiter.Permit, permits: ItemPermits | undefined): Admission => {
     let held = true
     counters.inFlight++
     return {
-      sending,
-      release: (outcome, answer) =>
+      permits,
+      release: (outcome) =>
         Effect.suspend(() => {
           if (!held) return Effect.void
           held = false
           counters.inFlight--
           const given = place.settle(outcome)
-          return sending === undefined
-            ? given
-            : Effect.andThen(settle(sending, answer?.usage, answer?.cacheStatus), given)
+          return permits === undefined ? given : Effect.andThen(giveBack(permits), given)
         })
     }
   }
@@ -50,7 +48,7 @@ export const make = (
     return Effect.flatMap(place, (place) =>
       Effect.map(
         Effect.onError(rate, () => place.settle({ sent: false })),
-        (admitted) => hold(place, { admitted, reading: undefined, tokens })
+        (entered) => hold(place, { entered, taken: new Set(), tokens })
       )
     )
   }

@@ -11,7 +11,6 @@ import type { Entry } from "../../BatchJournal.ts"
 import { type Attempt, type GatewayError, type QuotaExhausted, retryAfter } from "../../GatewayError.ts"
 import * as Limiter from "../../Limiter.ts"
 import { withAttempts } from "../data/attempts.ts"
-import { CurrentItemPermits } from "./admission.ts"
 import type { Entrance } from "./entrance.ts"
 import type { Admission, EngineOptions, ItemAttempt, Next, Shared, WorkItem } from "./job.ts"
 import type { JournalWriter } from "./journalWriter.ts"
@@ -64,8 +63,20 @@ const outcomeOf = (attempts: ReadonlyArray<Attempt>): Limiter.Outcome => ({
   latency: attempts.findLast(({ outcome }) => outcome === "success")?.duration
 })
 
-const joined = <A>(before: ReadonlyArray<A>, more: ReadonlyArray<A>): ReadonlyArray<A> =>
-  before.length === 0 ? more : [...before, ...more]
+/** The attempts of an item that was tried several times, which to its reader are one run. */
+const joined = (before: ReadonlyArray<Attempt>, more: ReadonlyArray<Attempt>): ReadonlyArray<Attempt> =>
+  before.length === 0
+    ? more
+    : [
+        ...before,
+        ...more.map(
+          (made, index): Attempt => ({
+            ...made,
+            number: before.length + index + 1,
+            ...(made.cause !== undefined && { cause: made.cause === "first" ? "retry" : made.cause })
+          })
+        )
+      ]
 
 /** Makes the runs of a batch's items. */
 export const make = <Item, Out>(
@@ -115,21 +126,15 @@ export const make = <Item, Out>(
     const startedAt = clock.currentTimeMillisUnsafe()
     const left =
       times === 0 || options.itemDeadline === undefined ? undefined : options.itemDeadline - millis() + work.startedAt
-    const running = options.run(work.item, eventId, left)
-    const { release, sending } = admission
-    return Effect.matchCauseEffect(
-      Effect.interruptible(
-        sending === undefined ? running : Effect.provideService(running, CurrentItemPermits, sending)
-      ),
-      {
-        onFailure: (cause) => overcome(work, attempt, startedAt, cause),
-        onSuccess: (answer) => {
-          gate.open(startedAt)
-          const made = answer.attempts
-          return output.succeed(work, answer, joined(attempt.attempts, made), inDoubt, release(outcomeOf(made), answer))
-        }
+    const { permits, release } = admission
+    return Effect.matchCauseEffect(Effect.interruptible(options.run(work.item, eventId, permits, left)), {
+      onFailure: (cause) => overcome(work, attempt, startedAt, cause),
+      onSuccess: (answer) => {
+        gate.open(startedAt)
+        const made = answer.attempts
+        return output.succeed(work, answer, joined(attempt.attempts, made), inDoubt, release(outcomeOf(made)))
       }
-    )
+    })
   }
 
   const overcome = Effect.fnUntraced(function* (

@@ -31,7 +31,12 @@ export interface EngineOptions<Item, Out, E, R> {
   readonly items: Stream.Stream<Item, E, R>
   readonly idOf: (item: Item, index: number) => string
   /** `left`: what is left of the item's deadline, when it is not the first time. */
-  readonly run: (item: Item, eventId: string, left: number | undefined) => Effect.Effect<ItemAnswer<Out>, GatewayError>
+  readonly run: (
+    item: Item,
+    eventId: string,
+    permits: ItemPermits | undefined,
+    left: number | undefined
+  ) => Effect.Effect<ItemAnswer<Out>, GatewayError>
   /** What the gateway knows of an event id. */
   readonly reconcile: (eventId: string) => Effect.Effect<InDoubt>
   readonly tokensOf: (item: Item) => number
@@ -92,9 +97,9 @@ export interface Engine<Out, E> {
 
 /** A place among the items in flight. */
 export interface Admission {
-  readonly sending: ItemPermits | undefined
+  readonly permits: ItemPermits | undefined
   /** Gives it back; only the first time counts. */
-  readonly release: (outcome: Limiter.Outcome, answer?: AnswerFacts) => Effect.Effect<void>
+  readonly release: (outcome: Limiter.Outcome) => Effect.Effect<void>
 }
 
 /** An item that is worked for. */

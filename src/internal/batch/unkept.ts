@@ -38,8 +38,9 @@ export const unkeptAnswer = (
 
 const finite = (value: number): number => (Number.isFinite(value) ? value : 0)
 
-const plainAttempt = ({ duration, error, startedAt, status, ...rest }: Attempt): Attempt => ({
+const plainAttempt = ({ duration, error, number, startedAt, status, ...rest }: Attempt): Attempt => ({
   ...rest,
+  ...(number !== undefined && Number.isFinite(number) && { number }),
   startedAt: finite(startedAt),
   duration: Duration.millis(finite(Duration.toMillis(duration))),
   ...(status !== undefined && Number.isFinite(status) && { status }),

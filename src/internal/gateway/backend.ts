@@ -16,7 +16,8 @@ export interface Backend {
   readonly run: (
     legs: UniversalRequest,
     options: GatewayOptions.GatewayOptions,
-    method: string
+    method: string,
+    beforeResend?: Effect.Effect<void, GatewayError>
   ) => Effect.Effect<GatewayResponse, GatewayError>
   readonly getLog: (logId: string) => Effect.Effect<unknown, GatewayError>
   readonly patchLog: (logId: string, patch: object) => Effect.Effect<void, GatewayError>

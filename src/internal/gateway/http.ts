@@ -157,7 +157,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
     })
 
   return {
-    run: (legs, gateway, method) =>
+    run: (legs, gateway, method, beforeResend) =>
       Effect.flatMap(
         legs.length === 1 ? native(legs[0], gateway, method) : universal(legs, gateway, method),
         ({ body, headers, legSecrets, url }) => {
@@ -172,10 +172,13 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
           }
           const { secrets } = call
-          return Effect.matchEffect(send({ method: "POST", url, headers: revealed.headers, body, secrets }), {
-            onFailure: (reason) => Effect.fail(failure(call, reason)),
-            onSuccess: (answer) => respond(call, answer)
-          })
+          return Effect.matchEffect(
+            send({ method: "POST", url, headers: revealed.headers, body, secrets, beforeResend }),
+            {
+              onFailure: (reason) => Effect.fail(failure(call, reason)),
+              onSuccess: (answer) => respond(call, answer)
+            }
+          )
         }
       ),
     getLog: (logId) =>

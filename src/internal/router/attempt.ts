@@ -5,11 +5,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
-import { type Attempt, GatewayError, InvalidRequest, Timeout } from "../../GatewayError.ts"
+import { type Attempt, type AttemptCause, GatewayError, InvalidRequest, Timeout } from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
+import type { Admission } from "../admission/admission.ts"
 import { defined, type Mutable } from "../data/defined.ts"
 import type { Usage } from "../dialect/chat.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
@@ -20,7 +21,10 @@ import type { Plan, Target } from "../route/plan.ts"
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
 export type SendLegs = (
   request: LegInput | ReadonlyArray<LegInput>,
-  options: GatewayOptions.Input & { readonly record: false }
+  options: GatewayOptions.Input & {
+    readonly record: false
+    readonly beforeResend?: Effect.Effect<void, GatewayError> | undefined
+  }
 ) => Effect.Effect<GatewayResponse, GatewayError>
 
 /** Ends of the deadlines of a run, by their nodes: milliseconds since the epoch. A node that is not in it has not begun. */
@@ -31,13 +35,38 @@ export interface Run<In> {
   readonly send: SendLegs
   readonly input: In
   readonly eventId: string
-  /** Every attempt so far, in order of their ends; the router makes one at a time. */
-  readonly attempts: Array<Attempt>
+  /** A slot for each attempt, in order of start; filled when it has ended. */
+  readonly slots: Array<Attempt | undefined>
   /** No log line when failures were overcome. */
   readonly quiet: boolean
+  readonly admission: Admission | undefined
   /** Kept for streams, which may restart. */
   readonly deadlines?: Deadlines
 }
+
+/** What an attempt is told beside its target. */
+export interface Asked {
+  /** What is left of the deadline, in milliseconds. */
+  readonly remaining: number | undefined
+  readonly cause: AttemptCause
+}
+
+/** Takes the next slot of a run, for an attempt that starts. */
+export const takeSlot = ({
+  slots
+}: Run<unknown>): { readonly number: number; readonly fill: (made: Attempt) => void } => {
+  const number = slots.push(undefined)
+  return {
+    number,
+    fill: (made) => {
+      slots[number - 1] = made
+    }
+  }
+}
+
+/** The attempts of a run that have ended, in order of start. */
+export const attemptsOf = ({ slots }: Run<unknown>): ReadonlyArray<Attempt> =>
+  slots.filter((made) => made !== undefined)
 
 /** A decoded answer and whose it is. */
 export interface Answered<Out> {
@@ -131,28 +160,41 @@ export const unbuildable = (target: Target<never, unknown>, problem: GatewayOpti
     ...defined({ model: target.leaf.model })
   })
 
-/**
- * Makes one attempt. `remaining` is what is left of the deadline in milliseconds; it covers the body too, while the
- * target's own timeout ends with the first byte.
- */
+/** Makes one attempt. The deadline covers the body too, while the target's own timeout ends with the first byte. */
 export const attempt = <In, Out>(
   run: Run<In>,
   target: Target<In, Out>,
-  remaining: number | undefined
+  { cause, remaining }: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
-  const { eventId } = run
+  const { admission, eventId } = run
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
   if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
   const { endpoint, query } = built.success
-  const sent = run.send(
-    { provider: leaf.provider, endpoint, headers: leaf.headers, query },
-    { ...target.sending, eventId }
-  )
-  const first = timeoutOrElse(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
-  const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
-  const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
-  const started: Mutable<LogTrail.Started> = { target: target.key, provider: leaf.provider, endpoint, eventId }
-  if (leaf.model !== undefined) started.model = leaf.model
-  return LogTrail.record(bounded, started, ended, (made) => run.attempts.push(made))
+  const make = (
+    remaining: number | undefined,
+    beforeResend?: Effect.Effect<void, GatewayError>
+  ): Effect.Effect<Answered<Out>, GatewayError> => {
+    const sent = run.send(
+      { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+      { ...target.sending, eventId, beforeResend }
+    )
+    const first = timeoutOrElse(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
+    const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
+    const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
+    const { fill, number } = takeSlot(run)
+    const started: Mutable<LogTrail.Started> = {
+      target: target.key,
+      number,
+      cause,
+      provider: leaf.provider,
+      endpoint,
+      eventId
+    }
+    if (leaf.model !== undefined) started.model = leaf.model
+    return LogTrail.record(bounded, started, ended, fill)
+  }
+  return admission === undefined
+    ? make(remaining)
+    : admission({ remaining, make, expired: () => expired("deadline", target, 0, eventId) })
 }

@@ -9,16 +9,18 @@ import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { decide, type GatewayError } from "../../GatewayError.ts"
+import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
 import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
-import { expired, type Run } from "./attempt.ts"
+import { type Asked, expired, type Run } from "./attempt.ts"
 
 /** Where in the plan we are. Times are milliseconds since the epoch. */
 interface Position {
   readonly deadline: number | undefined
   /** Whether a fallback around this place goes on after such a failure. */
   readonly passes: (error: GatewayError) => boolean
+  /** Why the next target is asked. */
+  readonly cause: AttemptCause
 }
 
 /** A target that asked for a long wait while another one was ready. It is asked again when all others have failed. */
@@ -31,11 +33,8 @@ interface Deferred<In, Out> {
   readonly deadline: number | undefined
 }
 
-/** Makes one attempt on a target with what is left of the deadline, in milliseconds. */
-export type Attempting<In, Out, A> = (
-  target: Target<In, Out>,
-  remaining: number | undefined
-) => Effect.Effect<A, GatewayError>
+/** Makes one attempt on a target. */
+export type Attempting<In, Out, A> = (target: Target<In, Out>, asked: Asked) => Effect.Effect<A, GatewayError>
 
 /** A run, how it asks a target, and the targets that it came away from because of a long hint. */
 interface ClientRun<In, Out, A> extends Run<In> {
@@ -84,21 +83,24 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
-/** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt before. */
+/** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
 const ask = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
-  { deadline }: Position,
+  place: Position,
   last: GatewayError | undefined
-): Effect.Effect<A, GatewayError> =>
-  deadline === undefined
-    ? run.attempt(target, undefined)
+): Effect.Effect<A, GatewayError> => {
+  const { deadline } = place
+  const cause = last === undefined ? place.cause : "retry"
+  return deadline === undefined
+    ? run.attempt(target, { remaining: undefined, cause })
     : Effect.flatMap(Clock.currentTimeMillis, (now) =>
         // A timer may fire late; the last attempt then still says best what is wrong.
         now < deadline
-          ? run.attempt(target, deadline - now)
+          ? run.attempt(target, { remaining: deadline - now, cause })
           : Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
       )
+}
 
 /** Goes on after a target's attempt that failed. */
 const repeat = Effect.fnUntraced(function* <In, Out, A>(
@@ -177,7 +179,9 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       })
       yield* Effect.sleep(next.readyAt - now)
     }
-    const result = yield* outcomeOf(runTarget(run, next.target, { deadline: next.deadline, passes }, next))
+    const result = yield* outcomeOf(
+      runTarget(run, next.target, { deadline: next.deadline, passes, cause: "retry" }, next)
+    )
     if (Result.isSuccess(result)) return result.success
     error = result.failure
     if (outer.passes(error) || !canFallback(error, on)) return yield* error
@@ -200,8 +204,9 @@ const runRest = <In, Out, A>(
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
-      return Effect.catch(runPlan(run, child, inner), (failure) =>
-        runRest(run, plan, outer, inner, from, next + 1, failure)
+      const place: Position = inner.cause === "fallback" ? inner : { ...inner, cause: "fallback" }
+      return Effect.catch(runPlan(run, child, place), (failure) =>
+        runRest(run, plan, outer, place, from, next + 1, failure)
       )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
@@ -224,7 +229,8 @@ const runFallback = <In, Out, A>(
   const from = run.deferred.length
   const inner: Position = {
     deadline: place.deadline,
-    passes: (error) => canFallback(error, plan.on) || place.passes(error)
+    passes: (error) => canFallback(error, plan.on) || place.passes(error),
+    cause: place.cause
   }
   return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
@@ -258,6 +264,7 @@ const runPlan = <In, Out, A>(
 export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
-  attempt: Attempting<In, Out, A>
+  attempt: Attempting<In, Out, A>,
+  cause: AttemptCause = "first"
 ): Effect.Effect<A, GatewayError> =>
-  runPlan({ ...run, attempt, deferred: [] }, plan, { deadline: undefined, passes: () => false })
+  runPlan({ ...run, attempt, deferred: [] }, plan, { deadline: undefined, passes: () => false, cause })

@@ -12,7 +12,7 @@ import type { Leg } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Target } from "../route/plan.ts"
-import { type Answered, decode, ended, method, type Run } from "./attempt.ts"
+import { type Answered, decode, ended, method, type Run, takeSlot } from "./attempt.ts"
 
 /** A compiled route that is about to run: a leg for each target. */
 export interface Compiled<In, Out> {
@@ -81,8 +81,12 @@ const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
 export const legStarted = (
   { eventId }: Run<unknown>,
   compiled: Compiled<never, unknown>,
-  offset: number
-): LogTrail.Started => ({ target: "", provider: "", endpoint: "", eventId, ...legAt(compiled, offset) })
+  offset: number,
+  number: number
+): LogTrail.Started => {
+  const cause = offset === 0 ? "first" : "fallback"
+  return { target: "", number, cause, provider: "", endpoint: "", eventId, ...legAt(compiled, offset) }
+}
 
 /** When the gateway says which leg a failure is about, the record is about that leg. */
 export const failedLeg = (
@@ -111,15 +115,17 @@ export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
 /** {@link Asking} for a whole answer. */
 export const askWhole =
   <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> =>
-  (offset) =>
-    LogTrail.record(
+  (offset) => {
+    const { fill, number } = takeSlot(run)
+    return LogTrail.record(
       Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) =>
         Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset))
       ),
-      legStarted(run, compiled, offset),
+      legStarted(run, compiled, offset, number),
       (exit) => ({ ...ended(exit), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
-      (made) => run.attempts.push(made)
+      fill
     )
+  }
 
 /**
  * Runs compiled legs. The gateway retries and falls back; what it cannot see is a 2xx answer that does not decode, so the

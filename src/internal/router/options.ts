@@ -2,6 +2,7 @@
  * Options of a run, which `Router` re-exports.
  */
 import type * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Admission } from "../admission/admission.ts"
 import type { LossKind } from "../route/compile.ts"
 
 /**
@@ -23,4 +24,9 @@ export interface RunOptions {
   readonly options?: GatewayOptions.Input | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
+  /**
+   * Lets each request of the run in, for callers who count requests, as batches with limits do. The run is then executed on the client. Default: every request
+   * is made at once.
+   */
+  readonly admission?: Admission | undefined
 }

@@ -93,7 +93,7 @@ export const prepare = <In, Out>(
   build?: Building<In>
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
-    const given = options.options
+    const { admission, options: given } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
     const own = given && GatewayOptions.normalize(given)
@@ -107,12 +107,15 @@ export const prepare = <In, Out>(
     const misplanned = refusal(method, problems)
     if (misplanned !== undefined) return misplanned
     const eventId = own?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
-    const run: Run<In> = { send, input, eventId, attempts: [], quiet: options.quiet === true }
+    const run: Run<In> = { send, input, eventId, slots: [], quiet: options.quiet === true, admission }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
+    if (admission !== undefined && execution === "gateway") {
+      return Effect.fail(invalid(method, "execution", `"client" or "auto" with admission`))
+    }
     const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
-    if (execution === "client" || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
+    if (execution === "client" || admission !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
     const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), build, isAuto)
     if (Result.isFailure(universal)) {
       return isAuto ? Effect.succeed(onClient) : Effect.fail(refused(universal.failure))

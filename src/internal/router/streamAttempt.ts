@@ -23,7 +23,7 @@ import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
-import { type Deadlines, type Run, type SendLegs, unbuildable } from "./attempt.ts"
+import { type Asked, type Deadlines, type Run, type SendLegs, takeSlot, unbuildable } from "./attempt.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
 import type { Execution } from "./options.ts"
 
@@ -56,7 +56,7 @@ export interface StreamRun<In> extends Run<In> {
 /** What a run has open, from the moment on at which it exists. */
 export interface Held {
   readonly send: SendLegs
-  readonly begin: (started: LogTrail.Started, attempts: Array<Attempt>) => Effect.Effect<LogTrail.Running>
+  readonly begin: (started: LogTrail.Started, fill: (made: Attempt) => void) => Effect.Effect<LogTrail.Running>
   /** Lets go of the last answer; an attempt that has not ended is recorded as interrupted. */
   readonly release: Effect.Effect<void>
 }
@@ -71,14 +71,11 @@ export const hold = (send: SendLegs): Held => {
         response = answered
         return answered
       }),
-    begin: (started, attempts) =>
-      Effect.map(
-        LogTrail.begin(started, (made) => attempts.push(made)),
-        (begun) => {
-          running = begun
-          return begun
-        }
-      ),
+    begin: (started, fill) =>
+      Effect.map(LogTrail.begin(started, fill), (begun) => {
+        running = begun
+        return begun
+      }),
     release: Effect.suspend(() => {
       running?.end(Exit.interrupt(), {})
       return response?.cancel ?? Effect.void
@@ -261,7 +258,7 @@ export const streamEnded = (
 export const streamAttempt = <In, Out>(
   run: StreamRun<In>,
   target: Target<In, Out>,
-  remaining: number | undefined
+  { cause, remaining }: Asked
 ): Effect.Effect<CommittedStream, GatewayError> =>
   Effect.gen(function* () {
     const { eventId } = run
@@ -269,36 +266,49 @@ export const streamAttempt = <In, Out>(
     const built = buildStream(target, run.input)
     if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, eventId)
     const { endpoint, query } = built.success
-    const now = yield* Clock.currentTimeMillis
-    const deadline = remaining === undefined ? undefined : now + remaining
-    const started = {
-      target: target.key,
-      provider: leaf.provider,
-      endpoint,
-      eventId,
-      ...defined({ model: leaf.model })
-    }
-    const running = yield* run.held.begin(started, run.attempts)
-    let answering: Answering | undefined
-    const sent = run.send(
-      { provider: leaf.provider, endpoint, headers: leaf.headers, query },
-      { ...target.sending, eventId }
-    )
-    const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {
-      const answer = { target, response, endpoint, step: undefined }
-      answering = answer
-      return Effect.map(
-        Effect.onError(commit(target, response, query, eventId), () => response.cancel),
-        (committed): CommittedStream => ({ ...committed, ...answer, running, deadline })
-      )
-    })
-    const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
-    return yield* Effect.onError(limited(begun, remaining, "deadline", target, eventId), (cause) =>
-      Effect.sync(() => {
-        const exit = Exit.failCause(cause)
-        running.end(exit, streamEnded(answering, exit))
+    const make = (remaining: number | undefined, beforeResend?: Effect.Effect<void, GatewayError>) =>
+      Effect.gen(function* () {
+        const now = yield* Clock.currentTimeMillis
+        const deadline = remaining === undefined ? undefined : now + remaining
+        const { fill, number } = takeSlot(run)
+        const started = {
+          target: target.key,
+          number,
+          cause,
+          provider: leaf.provider,
+          endpoint,
+          eventId,
+          ...defined({ model: leaf.model })
+        }
+        const running = yield* run.held.begin(started, fill)
+        let answering: Answering | undefined
+        const sent = run.send(
+          { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+          { ...target.sending, eventId, beforeResend }
+        )
+        const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {
+          const answer = { target, response, endpoint, step: undefined }
+          answering = answer
+          return Effect.map(
+            Effect.onError(commit(target, response, query, eventId), () => response.cancel),
+            (committed): CommittedStream => ({ ...committed, ...answer, running, deadline })
+          )
+        })
+        const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
+        return yield* Effect.onError(limited(begun, remaining, "deadline", target, eventId), (cause) =>
+          Effect.sync(() => {
+            const exit = Exit.failCause(cause)
+            running.end(exit, streamEnded(answering, exit))
+          })
+        )
       })
-    )
+    return yield* run.admission === undefined
+      ? make(remaining)
+      : run.admission({
+          remaining,
+          make,
+          expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
+        })
   })
 
 /** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */
@@ -347,7 +357,8 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
       const { eventId } = run
       // Of the whole, however many requests it takes.
       deadline ??= compiled.deadline === undefined ? undefined : (yield* Clock.currentTimeMillis) + compiled.deadline
-      const running = yield* run.held.begin(legStarted(run, compiled, offset), run.attempts)
+      const { fill, number } = takeSlot(run)
+      const running = yield* run.held.begin(legStarted(run, compiled, offset, number), fill)
       let answering: Answering | undefined
       const opening = Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
         const leg = compiled.legs[step]

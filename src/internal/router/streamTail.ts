@@ -12,6 +12,7 @@ import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
 import type { Puller } from "../hotpath/pullStream.ts"
 import type { Plan, Target } from "../route/plan.ts"
+import { attemptsOf } from "./attempt.ts"
 import { executeClient } from "./client.ts"
 import { logRecovery } from "./prepare.ts"
 import { planAfter } from "./restart.ts"
@@ -117,7 +118,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   }
 
   const fail = (error: GatewayError): Effect.Effect<never, GatewayError> => {
-    const failed = ofStream(error, [...run.attempts])
+    const failed = ofStream(error, attemptsOf(run))
     over = Exit.fail(failed)
     return Effect.fail(failed)
   }
@@ -127,7 +128,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     error: GatewayError
   ): Effect.fn.Return<ReadonlyArray<Delta>, GatewayError> {
     const { opened, restarts } = progress
-    const before = run.attempts.length - 1
+    const before = attemptsOf(run).length - 1
     const now = yield* Clock.currentTimeMillis
     const left = planAfter(plan, opened.target, error, run.deadlines, now)
     if (left === undefined) return yield* fail(broken)
@@ -136,13 +137,16 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
       opened.deadline === undefined || run.deadlines.size > 0
         ? left
         : { _tag: "Deadline", millis: Math.max(0, opened.deadline - now), plan: left }
-    const again = yield* executeClient(run, plan, (target: Target<In, Out>, remaining) =>
-      streamAttempt(run, target, remaining)
+    const again = yield* executeClient(
+      run,
+      plan,
+      (target: Target<In, Out>, asked) => streamAttempt(run, target, asked),
+      "restart"
     ).pipe(
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
       Effect.catch(() => fail(broken))
     )
-    yield* logRecovery(run, again.target.key, run.attempts.slice(before))
+    yield* logRecovery(run, again.target.key, attemptsOf(run).slice(before))
     progress = begin(again, restarts + 1)
     limiting = limitReads(again.target, run.eventId, again.deadline)
     head = again.head

@@ -2,7 +2,6 @@
  * What every HTTP transport shares: what is sent, what its failures mean, and when a request may be sent a second time.
  */
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { HttpMethod } from "effect/http/HttpMethod"
 import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
@@ -21,6 +20,8 @@ export interface Outgoing {
   readonly body?: string | undefined
   /** Credentials among the headers, to be cut out of what a client says when it fails. */
   readonly secrets: ReadonlyArray<string>
+  /** Runs before the request is sent a second time; when it fails, the request is not. */
+  readonly beforeResend?: Effect.Effect<void, unknown> | undefined
 }
 
 /** Sends one request. Interruption aborts it, also while its body is read. */
@@ -86,13 +87,6 @@ export const isRefusal = (thrown: unknown): boolean =>
 export const wireHeaders = ({ body, headers }: Outgoing): Record<string, string> =>
   body === undefined ? { ...headers } : { "content-type": "application/json", ...headers }
 
-/**
- * What has to be done before a request is sent a second time; when it fails, the request is not. For who counts requests.
- */
-export const BeforeResend = Context.Reference<Effect.Effect<void, unknown>>("effect-ai-gateway/BeforeResend", {
-  defaultValue: () => Effect.void
-})
-
 /** Milliseconds within which a broken connection passes for one that had been closed before the request. */
 const staleWithin = 1000
 
@@ -108,7 +102,7 @@ export const resending =
         reason._tag === "TransportFailure" &&
         reason.kind === "stale" &&
         clock.currentTimeMillisUnsafe() - startedAt < staleWithin
-          ? Effect.matchEffect(fiber.getRef(BeforeResend), {
+          ? Effect.matchEffect(request.beforeResend ?? Effect.void, {
               onFailure: () => Effect.fail(reason),
               onSuccess: () => once(request, true)
             })

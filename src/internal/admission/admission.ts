@@ -1,0 +1,33 @@
+/**
+ * What lets the requests of a run in, one by one: each attempt, and each time that a transport sends one again.
+ */
+import type * as Effect from "effect/Effect"
+import type { GatewayError } from "../../GatewayError.ts"
+import type { GatewayResponse } from "../../GatewayResponse.ts"
+
+/** What is known of an answer when its attempt ends: all of it, or that it has begun to stream. */
+export interface Sent {
+  readonly response: GatewayResponse
+  readonly usage?:
+    | { readonly inputTokens?: number; readonly outputTokens?: number; readonly totalTokens?: number }
+    | undefined
+}
+
+/** An attempt that has not been admitted yet. */
+export interface Pending<A> {
+  /** What is left of the deadline, in milliseconds. It goes on while the attempt waits; the attempt's own timeouts begin after that. */
+  readonly remaining: number | undefined
+  /** The failure when nothing is left of it. */
+  readonly expired: () => GatewayError
+  /**
+   * Makes the attempt, decoding included, in what is left of the deadline by then. `beforeResend` runs before the same bytes are sent once more; when it
+   * fails, they are not.
+   */
+  readonly make: (
+    remaining: number | undefined,
+    beforeResend: Effect.Effect<void, GatewayError>
+  ) => Effect.Effect<A, GatewayError>
+}
+
+/** Makes an attempt when it may be made. When it fails before that, nothing was sent, and no attempt is recorded. */
+export type Admission = <A extends Sent>(pending: Pending<A>) => Effect.Effect<A, GatewayError>

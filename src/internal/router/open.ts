@@ -1,0 +1,104 @@
+/**
+ * Opens a streamed answer: the code that a program has in its bundle when it uses `Router.open` or `Router.stream`.
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import { type GatewayError, invalid } from "../../GatewayError.ts"
+import { defined } from "../data/defined.ts"
+import { fromPuller } from "../hotpath/pullStream.ts"
+import { type Annotate, withSpan } from "../hotpath/span.ts"
+import { type Target, targetsOf } from "../route/plan.ts"
+import { attemptsOf, type SendLegs } from "./attempt.ts"
+import { executeClient } from "./client.ts"
+import { executeGateway } from "./gateway.ts"
+import { type Opening, type Routing, setOpening } from "./opening.ts"
+import type { Execution, RunOptions } from "./options.ts"
+import { logRecovery, prepare } from "./prepare.ts"
+import {
+  askStream,
+  buildStream,
+  type CommittedStream,
+  hold,
+  limitLegs,
+  method,
+  ofStream,
+  streamAttempt,
+  unableToStream
+} from "./streamAttempt.ts"
+import type { Streamed } from "./streamed.ts"
+import { runStream } from "./streamTail.ts"
+
+/** Opens streams over a gateway. */
+const openStream =
+  (send: SendLegs, execution: Execution): Opening =>
+  <In, Out>(route: Routing<In, Out>, input: In, options: RunOptions = {}) => {
+    const opening = (annotate: Annotate | undefined) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const unable = unableToStream(targetsOf(route.planned.plan, input))
+          if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
+          const held = hold(send)
+          const settings = { ...options, execution: options.execution ?? execution }
+          const prepared = yield* Effect.mapError(prepare(held.send, route, input, settings, buildStream), (error) =>
+            ofStream(error)
+          )
+          const { plan } = prepared
+          const limited = limitLegs(prepared.compiled, settings)
+          if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
+          const compiled = limited.success
+          const run = { ...prepared.run, held, deadlines: new Map() }
+          const executed: Effect.Effect<CommittedStream, GatewayError> =
+            compiled === undefined
+              ? executeClient(run, plan, (target: Target<In, Out>, asked) => streamAttempt(run, target, asked))
+              : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
+          const opened = yield* restore(executed).pipe(
+            Effect.onError(() => held.release),
+            Effect.mapError((error) => ofStream(error, attemptsOf(run)))
+          )
+          const running = runStream(run, opened, plan)
+          yield* Effect.addFinalizer(() => running.close)
+          yield* logRecovery(run, opened.target.key, attemptsOf(run))
+          annotate?.({
+            "ai_gateway.execution": compiled === undefined ? "client" : "gateway",
+            "ai_gateway.event_id": run.eventId,
+            "ai_gateway.log_id": opened.response.meta.logId,
+            "gen_ai.provider.name": opened.response.meta.provider ?? opened.target.leaf.provider
+          })
+          const current = () => running.progress().opened
+          const streamed: Streamed = {
+            deltas: fromPuller(running.deltas),
+            target: () => current().target.key,
+            provider: () => current().response.meta.provider ?? current().target.leaf.provider,
+            logId: () => current().response.meta.logId,
+            eventId: run.eventId,
+            execution: compiled === undefined ? "client" : "gateway",
+            response: opened.response,
+            summary: Effect.sync(() => {
+              const { deltas, model, opened, restarts, text, usage } = running.progress()
+              return {
+                target: opened.target.key,
+                provider: opened.response.meta.provider ?? opened.target.leaf.provider,
+                eventId: run.eventId,
+                deltas,
+                text,
+                restarts,
+                attempts: attemptsOf(run),
+                ...defined({
+                  model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
+                  logId: opened.response.meta.logId,
+                  usage
+                })
+              }
+            })
+          }
+          return streamed
+        })
+      )
+    return withSpan("Router.open", opening)
+  }
+
+/** Marks a function that needs the code for streams: a program that has it in its bundle has that code too. */
+export const opens = <F>(self: F): F => {
+  setOpening(openStream)
+  return self
+}

@@ -1,0 +1,44 @@
+/**
+ * The place where routers find the code that opens streams.
+ *
+ * Every router can open streams, and a bundle holds all that its members name: this code is a fifth of a Worker that never streams. So no router names it; it is
+ * put here by what names it in any case, `Router.open`.
+ */
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { GatewayError } from "../../GatewayError.ts"
+import type { Node } from "../route/node.ts"
+import type { Planned } from "../route/plan.ts"
+import type { SendLegs } from "./attempt.ts"
+import type { Execution, RunOptions } from "./options.ts"
+import type { Streamed } from "./streamed.ts"
+
+/** What is run of a route. */
+export interface Routing<In, Out> {
+  readonly node: Node<In, Out>
+  readonly planned: Planned<In, Out>
+}
+
+/** Opens a streamed answer. */
+export type Opening = <In, Out>(
+  route: Routing<In, Out>,
+  input: In,
+  options?: RunOptions
+) => Effect.Effect<Streamed, GatewayError, Scope.Scope>
+
+type Open = (send: SendLegs, execution: Execution) => Opening
+
+let known: Open | undefined
+
+/** Puts the code in its place. */
+export const setOpening = (open: Open): void => {
+  known = open
+}
+
+/** Opens streams over a gateway. */
+export const opening =
+  (send: SendLegs, execution: Execution): Opening =>
+  (...args) =>
+    known === undefined
+      ? Effect.die(new Error("a router that opens streams needs Router.open or Router.stream in its bundle"))
+      : known(send, execution)(...args)

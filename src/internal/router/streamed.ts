@@ -1,0 +1,44 @@
+/**
+ * A streamed answer as its consumer has it, which `Router` re-exports.
+ */
+import type * as Effect from "effect/Effect"
+import type * as Stream from "effect/Stream"
+import type { Attempt, GatewayError } from "../../GatewayError.ts"
+import type { GatewayResponse } from "../../GatewayResponse.ts"
+import type { Usage } from "../dialect/chat.ts"
+import type { Delta } from "../dialect/delta.ts"
+
+/** A streamed answer that has begun: its first delta has arrived, and which target it comes from is settled. */
+export interface Streamed {
+  /**
+   * The deltas, from the first one on. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending early or being
+   * interrupted aborts the request. To be consumed once, inside the scope: any other consumer gets an `InvalidRequest`, and not an
+   * empty stream.
+   */
+  readonly deltas: Stream.Stream<Delta, GatewayError>
+  /** Key of the target that answers; after a `restart` delta another one. */
+  readonly target: () => string
+  readonly provider: () => string
+  readonly logId: () => string | undefined
+  readonly eventId: string
+  readonly execution: "client" | "gateway"
+  /** The response behind the deltas; for its headers, as the deltas take its body. */
+  readonly response: GatewayResponse
+  /** What is known by now; when the deltas have ended, or were left early, all of it. */
+  readonly summary: Effect.Effect<StreamSummary>
+}
+
+/** What a stream came to. */
+export interface StreamSummary {
+  readonly target: string
+  readonly provider: string
+  readonly model?: string
+  readonly logId?: string
+  readonly eventId: string
+  readonly usage?: Usage
+  /** Deltas and text of the present answer that were delivered. */
+  readonly deltas: number
+  readonly text: string
+  readonly restarts: number
+  readonly attempts: ReadonlyArray<Attempt>
+}
