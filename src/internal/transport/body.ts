@@ -92,26 +92,19 @@ export class WebBody implements Body {
     this.abort = abort
   }
 
-  private whole<A>(max: number, of: (chunks: ReadonlyArray<Uint8Array>) => A): Effect.Effect<A, Reason> {
+  private whole<A>(read: (response: Response) => Promise<A>): Effect.Effect<A, Reason> {
     const { abort, response } = this
-    return tryPromiseWhole(
-      () =>
-        readTo(response, max).then(([chunks, isWhole]) => {
-          if (isWhole) return of(chunks)
-          throw tooLarge(max)
-        }),
-      abort,
-      Effect.succeed,
-      this.failure
-    )
+    return tryPromiseWhole(() => read(response), abort, Effect.succeed, this.failure)
   }
 
   text(max: number): Effect.Effect<string, Reason> {
-    return this.whole(max, textOf)
+    return this.whole((response) =>
+      response.body === undefined ? textTo(response, max) : chunksTo(response, max).then(textOf)
+    )
   }
 
   bytes(max: number): Effect.Effect<Uint8Array, Reason> {
-    return this.whole(max, joinBytes)
+    return this.whole((response) => chunksTo(response, max).then(joinBytes))
   }
 
   head(max: number): Effect.Effect<string, Reason> {
@@ -173,13 +166,27 @@ const release = (body: { readonly cancel: () => Promise<void> } | null): void =>
   void body?.cancel().catch(() => undefined)
 }
 
+/** The text of a double of the binding, which may answer with something that has a text and no body. */
+const textTo = async (response: Response, max: number): Promise<string> => {
+  const text = await response.text()
+  // No character takes more than three bytes for each of its units.
+  if (text.length * 3 <= max || new TextEncoder().encode(text).length <= max) return text
+  throw tooLarge(max)
+}
+
+/** All chunks of a body of at most `max` bytes. */
+const chunksTo = async (response: Response, max: number): Promise<ReadonlyArray<Uint8Array>> => {
+  const [chunks, isWhole] = await readTo(response, max)
+  if (isWhole) return chunks
+  throw tooLarge(max)
+}
+
 /** Reads chunks until they exceed `max` bytes, or to the end; `isWhole` tells whether the end was reached. */
 const readTo = async (
   response: Response,
   max: number
 ): Promise<readonly [chunks: ReadonlyArray<Uint8Array>, isWhole: boolean]> => {
   const { body } = response
-  // A double of the binding may answer with something that has a text and no body.
   if (body === undefined) {
     const bytes = new TextEncoder().encode(await response.text())
     return [[bytes], bytes.length <= max]
