@@ -49,7 +49,22 @@ export interface Asked {
   /** What is left of the deadline, in milliseconds. */
   readonly remaining: number | undefined
   readonly cause: AttemptCause
+  /** The gateway may have kept the answer that this attempt is to replace. */
+  readonly skipsCache: boolean
 }
+
+/** The gateway options of one request to a target. */
+export const sendingOf = <Resend>(
+  { sending }: Target<never, unknown>,
+  { skipsCache }: Asked,
+  eventId: string,
+  beforeResend: Resend
+) => ({
+  ...sending,
+  eventId,
+  beforeResend,
+  ...(skipsCache && { cache: { ...sending.cache, skip: true } })
+})
 
 /** Takes the next slot of a run, for an attempt that starts. */
 export const takeSlot = ({
@@ -114,8 +129,11 @@ export const decode = <In, Out>(
     })
   })
 
-/** What an outcome adds to the record of an attempt. */
-export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrail.Ended => {
+/** What an outcome adds to the record of an attempt. `answer`: what was behind a failure, if there was one. */
+export const ended = (
+  exit: Exit.Exit<Answered<unknown>, GatewayError>,
+  answer: GatewayResponse | undefined
+): LogTrail.Ended => {
   if (Exit.isSuccess(exit)) {
     const { model, provider, response, step, target } = exit.value
     const { cacheStatus, eventId, logId } = response.meta
@@ -129,7 +147,7 @@ export const ended = (exit: Exit.Exit<Answered<unknown>, GatewayError>): LogTrai
     if (answeredBy !== undefined) out.step = answeredBy
     return out
   }
-  return LogTrail.failed(exit)
+  return { ...LogTrail.failed(exit), ...defined({ cacheStatus: answer?.meta.cacheStatus }) }
 }
 
 /** The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline. */
@@ -164,7 +182,7 @@ export const unbuildable = (target: Target<never, unknown>, problem: GatewayOpti
 export const attempt = <In, Out>(
   run: Run<In>,
   target: Target<In, Out>,
-  { cause, remaining }: Asked
+  asked: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
   const { admission, eventId } = run
   const { leaf, timeout } = target
@@ -177,24 +195,28 @@ export const attempt = <In, Out>(
   ): Effect.Effect<Answered<Out>, GatewayError> => {
     const sent = run.send(
       { provider: leaf.provider, endpoint, headers: leaf.headers, query },
-      { ...target.sending, eventId, beforeResend }
+      sendingOf(target, asked, eventId, beforeResend)
     )
     const first = timeoutOrElse(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))
-    const answered = Effect.flatMap(first, (response) => decode(target, response, undefined))
+    let answer: GatewayResponse | undefined
+    const answered = Effect.flatMap(first, (response) => {
+      answer = response
+      return decode(target, response, undefined)
+    })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     const { fill, number } = takeSlot(run)
     const started: Mutable<LogTrail.Started> = {
       target: target.key,
       number,
-      cause,
+      cause: asked.cause,
       provider: leaf.provider,
       endpoint,
       eventId
     }
     if (leaf.model !== undefined) started.model = leaf.model
-    return LogTrail.record(bounded, started, ended, fill)
+    return LogTrail.record(bounded, started, (exit) => ended(exit, answer), fill)
   }
   return admission === undefined
-    ? make(remaining)
-    : admission({ remaining, make, expired: () => expired("deadline", target, 0, eventId) })
+    ? make(asked.remaining)
+    : admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
 }

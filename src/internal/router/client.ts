@@ -83,6 +83,8 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
+const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
+
 /** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
 const ask = <In, Out, A>(
   run: ClientRun<In, Out, A>,
@@ -92,12 +94,14 @@ const ask = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { deadline } = place
   const cause = last === undefined ? place.cause : "retry"
+  // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
+  const skipsCache = isSuccessStatus(last?.reason.status)
   return deadline === undefined
-    ? run.attempt(target, { remaining: undefined, cause })
+    ? run.attempt(target, { remaining: undefined, cause, skipsCache })
     : Effect.flatMap(Clock.currentTimeMillis, (now) =>
         // A timer may fire late; the last attempt then still says best what is wrong.
         now < deadline
-          ? run.attempt(target, { remaining: deadline - now, cause })
+          ? run.attempt(target, { remaining: deadline - now, cause, skipsCache })
           : Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
       )
 }

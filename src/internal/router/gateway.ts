@@ -117,12 +117,14 @@ export const askWhole =
   <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> =>
   (offset) => {
     const { fill, number } = takeSlot(run)
+    let answer: GatewayResponse | undefined
     return LogTrail.record(
-      Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) =>
-        Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset))
-      ),
+      Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
+        answer = response
+        return Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset))
+      }),
       legStarted(run, compiled, offset, number),
-      (exit) => ({ ...ended(exit), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
+      (exit) => ({ ...ended(exit, answer), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
       fill
     )
   }

@@ -23,7 +23,7 @@ import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
-import { type Asked, type Deadlines, type Run, type SendLegs, takeSlot, unbuildable } from "./attempt.ts"
+import { type Asked, type Deadlines, type Run, type SendLegs, sendingOf, takeSlot, unbuildable } from "./attempt.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
 import type { Execution } from "./options.ts"
 
@@ -258,7 +258,7 @@ export const streamEnded = (
 export const streamAttempt = <In, Out>(
   run: StreamRun<In>,
   target: Target<In, Out>,
-  { cause, remaining }: Asked
+  asked: Asked
 ): Effect.Effect<CommittedStream, GatewayError> =>
   Effect.gen(function* () {
     const { eventId } = run
@@ -274,7 +274,7 @@ export const streamAttempt = <In, Out>(
         const started = {
           target: target.key,
           number,
-          cause,
+          cause: asked.cause,
           provider: leaf.provider,
           endpoint,
           eventId,
@@ -284,7 +284,7 @@ export const streamAttempt = <In, Out>(
         let answering: Answering | undefined
         const sent = run.send(
           { provider: leaf.provider, endpoint, headers: leaf.headers, query },
-          { ...target.sending, eventId, beforeResend }
+          sendingOf(target, asked, eventId, beforeResend)
         )
         const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {
           const answer = { target, response, endpoint, step: undefined }
@@ -303,9 +303,9 @@ export const streamAttempt = <In, Out>(
         )
       })
     return yield* run.admission === undefined
-      ? make(remaining)
+      ? make(asked.remaining)
       : run.admission({
-          remaining,
+          remaining: asked.remaining,
           make,
           expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
         })
