@@ -36,7 +36,10 @@ export type Origin = "client" | "gateway" | "api" | "provider"
 /** The connection failed before a response arrived: refused, reset, DNS, TLS. */
 export class TransportFailure extends Data.TaggedError("TransportFailure")<
   Facts & {
-    /** The kind of break. `stale`: a connection that had served before, and ended without a byte of this answer. */
+    /**
+     * The kind of break. `stale`: a connection that had served before, and ended without a byte of this answer. `connect` with the code `network_error`:
+     * workerd or a browser, which do not tell a refused connection from one that broke before the answer.
+     */
     readonly kind: "connect" | "reset" | "stale" | "unknown"
   }
 > {

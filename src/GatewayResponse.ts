@@ -44,17 +44,22 @@ export interface Meta {
 
 /** Reads {@link Meta} from response headers (names in lower case). */
 export const metaFromHeaders = (headers: Readonly<Record<string, string | undefined>>): Meta => {
+  // A header that came twice is one text with a comma. Which of them is right nobody knows.
+  const one = (name: string): string | undefined => {
+    const value = headers[`cf-aig-${name}`]
+    return value === undefined || value === "" || value.includes(",") ? undefined : value
+  }
   const step = headers["cf-aig-step"]
   const dlp = headers["cf-aig-dlp"]
   return defined({
-    logId: headers["cf-aig-log-id"] || undefined,
+    logId: one("log-id"),
     eventId: headers["cf-aig-event-id"] || undefined,
-    requestId: headers["cf-aig-request-id"] || undefined,
+    requestId: one("request-id"),
     step: step !== undefined && /^\d+$/.test(step) ? Number(step) : undefined,
-    cacheStatus: headers["cf-aig-cache-status"] || undefined,
-    provider: headers["cf-aig-provider"] || undefined,
-    model: headers["cf-aig-model"] || undefined,
-    runId: headers["cf-aig-run-id"] || undefined,
+    cacheStatus: one("cache-status"),
+    provider: one("provider"),
+    model: one("model"),
+    runId: one("run-id"),
     dlp: dlp === undefined ? undefined : (parseJson(dlp) ?? dlp)
   })
 }

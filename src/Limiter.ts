@@ -422,7 +422,7 @@ export const make = (limits: Limits | ((key: string) => Limits)): Effect.Effect<
 export const isThrottle = (reason: Reason): boolean => reason._tag === "RateLimited" || reason.status === 529
 
 const unseen = (reason: Reason): boolean =>
-  (reason._tag === "TransportFailure" && reason.kind === "connect") ||
+  (reason._tag === "TransportFailure" && reason.kind === "connect" && reason.code !== "network_error") ||
   (reason._tag === "InvalidRequest" && reason.origin === "client") ||
   reason._tag === "Rejected" ||
   reason._tag === "BindingMissing"

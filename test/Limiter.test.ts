@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import * as GatewayError from "effect-ai-gateway/GatewayError"
@@ -354,6 +355,14 @@ describe("limit", () => {
       yield* Limiter.limit<number>(limiter, "ok", { tokens: 100, used: (n) => n })(Effect.succeed(7))
       assert.strictEqual((yield* limiter.state("ok")).tokens, 7)
       assert.deepStrictEqual(yield* run(new GatewayError.TransportFailure({ kind: "connect" })), [0, 0])
+      const unclear = new GatewayError.TransportFailure({ kind: "connect", code: "network_error" })
+      const other = yield* Effect.result(
+        Limiter.limit(limiter, "unclear", { tokens: 100 })(
+          Effect.fail(new GatewayError.GatewayError({ method: "x", reason: unclear }))
+        )
+      )
+      assert.isTrue(Result.isFailure(other))
+      assert.deepInclude(yield* limiter.state("unclear"), { requests: 1, tokens: 100 })
       assert.deepStrictEqual(yield* run(new GatewayError.RateLimited({ origin: "provider" })), [1, 0])
       assert.deepStrictEqual(yield* run(new GatewayError.ProviderUnavailable({ origin: "provider" })), [1, 100])
     })

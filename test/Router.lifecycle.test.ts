@@ -161,7 +161,7 @@ describe.each(clients)("over %s", (_, client) => {
       Layer.provide(client)
     )
 
-  it.effect("an attempt that times out is tried again, and its socket is closed", () =>
+  it.effect("an attempt that times out, or whose error does not end, is tried again, and its socket is closed", () =>
     Effect.gen(function* () {
       const closed: Array<number> = []
       const peer = yield* makePeer((_, response, socket, index) => {
@@ -183,7 +183,7 @@ describe.each(clients)("over %s", (_, client) => {
       assert.strictEqual(result.value.text, "third")
       assert.deepStrictEqual(
         result.attempts.map(({ error }) => error?._tag),
-        ["Timeout", "Timeout", undefined]
+        ["Timeout", "ProviderUnavailable", undefined]
       )
       assert.strictEqual(peer.requests.length, 3)
     })

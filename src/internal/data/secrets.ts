@@ -67,10 +67,24 @@ export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
   return out
 }
 
+// A name also ends at the next `?`: otherwise the pattern would search to the end from each `?` of a long row.
+const inQuery = /([?&][^?=&]*(?:key|token|secret|signature|password|credential|sig|auth)=)([^&]*)/gi
+
+/** Credentials in the query of a path at a provider, as they are and decoded. */
+export const endpointSecrets = (endpoint: string): ReadonlyArray<string> =>
+  !endpoint.includes("=")
+    ? []
+    : [...endpoint.matchAll(inQuery)].flatMap(([, , value = ""]) => [...secretsOf(value), ...secretsOf(decoded(value))])
+
+const decoded = (value: string): string => {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return value
+  }
+}
+
 /** A path at a provider as it may be shown: some take a key in the query. */
 export const shownEndpoint = (endpoint: string): string =>
-  // Most have no parameters, and a pattern that finds nothing still costs. A name also ends at the next `?`: otherwise the pattern
-  // would search to the end from each `?` of a long row.
-  !endpoint.includes("=")
-    ? endpoint
-    : endpoint.replace(/([?&][^?=&]*(?:key|token|secret|signature|password)=)[^&]*/gi, "$1<redacted>")
+  // Most have no parameters, and a pattern that finds nothing still costs.
+  !endpoint.includes("=") ? endpoint : endpoint.replace(inQuery, "$1<redacted>")

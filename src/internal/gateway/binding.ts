@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { UniversalRequest } from "../../UniversalRequest.ts"
-import { reveal } from "../data/secrets.ts"
+import { endpointSecrets, reveal } from "../data/secrets.ts"
 import { type AiBinding, call as callBinding, type GatewayBinding } from "../transport/binding.ts"
 import { type Backend, jsonText, modelOf, noJson } from "./backend.ts"
 import { type CallContext, respond, thrownFailure } from "./respond.ts"
@@ -18,7 +18,7 @@ const toWire = (legs: UniversalRequest) => {
   const secrets: Array<string> = []
   const wire = legs.map(({ config, endpoint, headers, provider, query }) => {
     const revealed = reveal({ "content-type": "application/json", ...headers })
-    secrets.push(...revealed.secrets)
+    secrets.push(...revealed.secrets, ...endpointSecrets(endpoint))
     return { provider, endpoint, headers: revealed.headers, query, ...(config && { config: { ...config } }) }
   })
   return { wire, secrets }

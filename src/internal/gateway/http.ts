@@ -11,7 +11,7 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../../UniversalRequest.ts"
 import { baseUrlAccepted, isBaseUrl } from "../data/baseUrl.ts"
 import { isHeaderValue, isId } from "../data/headers.ts"
-import { reveal, secretsOf } from "../data/secrets.ts"
+import { endpointSecrets, reveal, secretsOf } from "../data/secrets.ts"
 import { trimSlashes } from "../data/trimSlashes.ts"
 import type { Outgoing, Send } from "../transport/request.ts"
 import { type Backend, checkId, checkMaxBytes, encodeJson, modelOf, refuse, undecodable } from "./backend.ts"
@@ -165,7 +165,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
           const call: CallContext = {
             method,
             surface: "gateway",
-            secrets: [...revealed.secrets, ...legSecrets],
+            secrets: [...revealed.secrets, ...legSecrets, ...legs.flatMap(({ endpoint }) => endpointSecrets(endpoint))],
             eventId: gateway.eventId,
             maxBytes: options.maxAnswerBytes,
             // Which of several legs an answer is about is only known from its headers.

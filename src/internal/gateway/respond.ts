@@ -4,15 +4,20 @@
 
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Classifier from "../../Classifier.ts"
 import { GatewayError, type Reason } from "../../GatewayError.ts"
 import { GatewayResponse, metaFromHeaders } from "../../GatewayResponse.ts"
 import { defined } from "../data/defined.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
+import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { RawResponse } from "../transport/body.ts"
 
 /** Most bytes of an error body that are read. */
 export const maxErrorBody = 65_536
+
+/** Milliseconds that the body of an error may take. */
+const errorBodyPatience = 5000
 
 /** What a failure should say about the call. */
 export interface CallContext {
@@ -67,11 +72,15 @@ const classified = (call: CallContext, { headers, status }: RawResponse, body: s
 }
 
 const failing = (call: CallContext, answer: RawResponse): Effect.Effect<never, GatewayError> =>
-  // The status alone says enough when the body of an error breaks off.
-  Effect.flatMap(
-    Effect.catch(answer.body.head(maxErrorBody), () => Effect.succeed("")),
-    (body) =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) =>
-        Effect.fail(withoutStack(() => classified(call, answer, body, now)))
-      )
+  // The status alone says enough when the body of an error breaks off, does not come, or is not waited for any more.
+  Effect.uninterruptible(
+    Effect.flatMap(
+      Effect.exit(
+        Effect.interruptible(timeoutOrElse(answer.body.head(maxErrorBody), errorBodyPatience, () => undefined))
+      ),
+      (body) =>
+        Effect.flatMap(Clock.currentTimeMillis, (now) =>
+          Effect.fail(withoutStack(() => classified(call, answer, Exit.isSuccess(body) ? body.value : "", now)))
+        )
+    )
   )

@@ -7,7 +7,14 @@ import { arrival } from "./eventLoopTurn.ts"
 import { withoutStack } from "./stackless.ts"
 
 /** As `abort` makes it by itself, without the stack. Each request has its own: whoever is given it may write on it. */
-const aborted = (): DOMException => withoutStack(() => new DOMException("This operation was aborted", "AbortError"))
+const aborted = (): Error =>
+  withoutStack(() => {
+    const message = "This operation was aborted"
+    // Some contexts have none, such as Node's `vm`.
+    return typeof DOMException === "undefined"
+      ? Object.assign(new Error(message), { name: "AbortError" })
+      : new DOMException(message, "AbortError")
+  })
 
 /** When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it ends. */
 type When = () => (act: () => void) => void

@@ -5,6 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 
 /** The clock of a program that brings none. It sleeps by the timers of the runtime. */
@@ -30,8 +31,8 @@ const after = (context: Context.Context<never>, millis: number, act: () => void)
 }
 
 /**
- * Interrupts an effect that has not ended after so many milliseconds, waits for its finalizers, and then fails as `expired` says.
- * `undefined`: no limit.
+ * Interrupts an effect that has not ended after so many milliseconds, waits for its finalizers, and then fails as `expired` says; or as the
+ * effect itself does, where it knows better than that it was interrupted. `undefined`: no limit.
  */
 export const timeoutOrElse = <A, E>(
   self: Effect.Effect<A, E>,
@@ -61,7 +62,12 @@ const limited = <A, E>(
     )
     if (ended) return
     callOff = after(context, millis, () =>
-      resume(Effect.flatMap(Fiber.interrupt(running), () => Effect.fail(expired(millis))))
+      resume(
+        Effect.flatMap(Fiber.interrupt(running), () => {
+          const exit = running.pollUnsafe()
+          return exit !== undefined && Exit.findErrorOption(exit)._tag === "Some" ? exit : Effect.fail(expired(millis))
+        })
+      )
     )
     // The timer ends with it.
     return Fiber.interrupt(running)

@@ -2,10 +2,11 @@
  * Response bodies behind one small interface, whatever delivered them. A body is read once; the rest is cancelled.
  */
 import * as Effect from "effect/Effect"
-import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
+import { InvalidResponse, type Reason, Timeout, TransportFailure } from "../../GatewayError.ts"
 import { joinBytes } from "../data/bytes.ts"
 import { tryPromise, tryPromiseWhole } from "../hotpath/promise.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
+import { causesOf, isTimeout } from "./causes.ts"
 import { coalescedReads, pieces } from "./chunkReader.ts"
 
 /** An unread body. */
@@ -41,12 +42,14 @@ export interface RawResponse {
   readonly resent: boolean
 }
 
-/** The reason of a failure while a body is read: one of ours, or a broken connection. */
+/** The reason of a failure while a body is read: one of ours, a time limit of the client, or a broken connection. */
 export const bodyFailure = (cause: unknown): Reason =>
   cause instanceof InvalidResponse
     ? cause
-    : withoutStack(
-        () => new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" })
+    : withoutStack(() =>
+        causesOf(cause).some(isTimeout)
+          ? new Timeout({ phase: "idle" })
+          : new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" })
       )
 
 /** The issue of an answer that is larger than the limit. */

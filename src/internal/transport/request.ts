@@ -4,11 +4,12 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { HttpMethod } from "effect/http/HttpMethod"
-import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
+import { InvalidResponse, type Reason, Timeout, TransportFailure } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
 import { scrub } from "../data/secrets.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import type { RawResponse } from "./body.ts"
+import { causesOf, codeOf, isTimeout } from "./causes.ts"
 import { isSilent } from "./connectionReuse.ts"
 
 /** One HTTP request; header values are final, credentials included. */
@@ -38,34 +39,36 @@ const connectCodes = new Set([
 ])
 const resetCodes = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"])
 
-const field = (value: unknown, name: string): unknown =>
-  typeof value === "object" && value !== null && name in value
-    ? Object.getOwnPropertyDescriptor(value, name)?.value
-    : undefined
+/** Deno names no code. */
+const denoConnect = /\bclient error \(Connect\)/
+/**
+ * What workerd and browsers say of a connection that was refused, and in the same words of one that broke before the answer. Its code
+ * says so: the request may have been sent, and counts.
+ */
+const noAnswer = /^(Network connection lost|Failed to fetch|Load failed|NetworkError when attempting)/
 
 /**
- * Classifies a break. A reset before any byte of this answer, on a connection that is known to have served before, means that
- * the server closed the kept-alive connection while the request was on its way.
+ * Classifies a break before the answer. A reset before any byte of it, on a connection that is known to have served before, means that
+ * the server closed the kept-alive connection while the request was on its way. A time limit of the client is a `Timeout`.
  */
-export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure =>
+export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure | Timeout =>
   withoutStack(() => reasonOf(cause, secrets))
 
-const reasonOf = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure => {
-  for (
-    let at: unknown = cause, depth = 0;
-    at !== undefined && at !== null && depth < 5;
-    at = field(at, "cause"), depth++
-  ) {
-    const code = field(at, "code")
-    if (typeof code !== "string") continue
-    if (connectCodes.has(code) || code.startsWith("ERR_TLS") || code.includes("CERT")) {
-      return new TransportFailure({ kind: "connect", code })
+const reasonOf = (thrown: unknown, secrets: ReadonlyArray<string>): TransportFailure | Timeout => {
+  const detail = thrown instanceof Error ? scrub(thrown.message, secrets).slice(0, 200) : ""
+  for (const cause of causesOf(thrown)) {
+    if (isTimeout(cause)) return new Timeout({ phase: "firstByte", detail })
+    const code = codeOf(cause)
+    if (code !== undefined) {
+      if (connectCodes.has(code) || code.startsWith("ERR_TLS") || code.includes("CERT")) {
+        return new TransportFailure({ kind: "connect", code })
+      }
+      if (resetCodes.has(code)) return new TransportFailure({ kind: isSilent(cause) ? "stale" : "reset", code })
     }
-    if (resetCodes.has(code)) {
-      return new TransportFailure({ kind: isSilent(at) ? "stale" : "reset", code })
-    }
+    const message = cause instanceof Error ? cause.message : ""
+    if (denoConnect.test(message)) return new TransportFailure({ kind: "connect", detail })
+    if (noAnswer.test(message)) return new TransportFailure({ kind: "connect", code: "network_error", detail })
   }
-  const detail = cause instanceof Error ? scrub(cause.message, secrets).slice(0, 200) : ""
   return new TransportFailure({ kind: "unknown", detail })
 }
 
