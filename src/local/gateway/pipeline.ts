@@ -152,7 +152,9 @@ const execute = (step: Step, logId: string | undefined): Effect.Effect<LegResult
 const store = ({ cacheKey, core, now, plan }: Step, answer: Answer): void => {
   const { cacheTtl } = plan.options
   if (cacheKey === undefined || cacheTtl === undefined || !Cache.isCacheable(answer)) return
-  core.cache.set(cacheKey, answer, now() + cacheTtl * 1000)
+  // Cookies are the first caller's.
+  const { cookies: _, ...kept } = answer
+  core.cache.set(cacheKey, kept, now() + cacheTtl * 1000)
 }
 
 /** Runs a leg and logs it, however it ends. `undefined` means that the next leg shall try. */

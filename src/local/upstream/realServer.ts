@@ -9,11 +9,10 @@ import { insideAccepted, isInside } from "../wire/endpoints.ts"
 import { badRequest, dataPlaneError } from "../wire/errors.ts"
 import { type Handler, UpstreamFailure } from "../wire/protocol.ts"
 
-// `fetch` decodes bodies itself and frames its own requests; the rest concerns one connection only.
+// `fetch` frames its own requests; the rest concerns one connection only.
 const notForwarded = new Set([
   "accept-encoding",
   "connection",
-  "content-encoding",
   "content-length",
   "expect",
   "host",
@@ -24,6 +23,9 @@ const notForwarded = new Set([
   "transfer-encoding",
   "upgrade"
 ])
+
+/** What is not handed on of an answer: `fetch` has decoded its body, and cookies go by themselves. */
+const notReturned = new Set([...notForwarded, "content-encoding", "set-cookie"])
 
 /** Joins a base URL and an endpoint; the one path part that both sides like to carry appears once. */
 export const join = (baseUrl: string, endpoint: string): string => {
@@ -71,9 +73,9 @@ export const handler = (options: ProxyOptions): Handler => {
       Effect.map((response) => {
         const headers: Record<string, string> = {}
         for (const [name, value] of response.headers) {
-          if (!notForwarded.has(name)) headers[name] = value
+          if (!notReturned.has(name)) headers[name] = value
         }
-        return { status: response.status, headers, body: response.body }
+        return { status: response.status, headers, cookies: response.headers.getSetCookie(), body: response.body }
       })
     )
   }

@@ -66,13 +66,28 @@ const readBody = (request: Request): Incoming["body"] => {
 
 const remotePrefix = "mf-header-"
 
+/** Headers for the gateway itself, which go no further. All others are handed on as the bytes that they are. */
+const ownHeader = /^(mf-header-)?cf-aig-/i
+
+const strictDecoder = new TextDecoder("utf-8", { fatal: true })
+
+/** The text of a header value: HTTP has bytes there, of which a `Request` makes a character each, and clients write UTF-8. */
+const utf8Of = (value: string): string => {
+  if (!/[\u0080-\u00ff]/.test(value)) return value
+  try {
+    return strictDecoder.decode(Uint8Array.from(value, (character) => character.charCodeAt(0)))
+  } catch {
+    return value
+  }
+}
+
 /**
  * Reads method, address and headers. A request in Miniflare's remote-proxy envelope is unwrapped: the real address
  * is in `MF-URL`, each real header in `MF-Header-{name}`.
  */
 export const incoming = (request: Request): Effect.Effect<Incoming, Refusal> => {
   const outer: Record<string, string> = {}
-  for (const [name, value] of request.headers) outer[name] = value
+  for (const [name, value] of request.headers) outer[name] = ownHeader.test(name) ? utf8Of(value) : value
   const remote = outer["mf-url"]
   const address = remote ?? request.url
   if (!URL.canParse(address)) return Effect.fail(badRequest("the request has no valid URL"))
@@ -168,8 +183,11 @@ export const inBytes = (answer: Answer): Answer => {
 }
 
 /** The web response of an answer. Its share is released when the body is sent or cancelled, or is none. */
-export const toResponse = (answer: Answer, share: Share): Response =>
-  new Response(bodyOf(answer, share), { status: answer.status, headers: answer.headers })
+export const toResponse = (answer: Answer, share: Share): Response => {
+  const headers = new Headers(answer.headers)
+  for (const cookie of answer.cookies ?? []) headers.append("set-cookie", cookie)
+  return new Response(bodyOf(answer, share), { status: answer.status, headers })
+}
 
 /** The token of an `authorization`-like header. */
 export const bearer = (value: string | undefined): string | undefined => /^Bearer +(\S+) *$/i.exec(value ?? "")?.[1]

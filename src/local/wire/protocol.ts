@@ -29,6 +29,8 @@ export interface Answer {
   readonly status: number
   /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>
+  /** Values of `set-cookie`, the one header that cannot be joined. */
+  readonly cookies?: ReadonlyArray<string>
   readonly body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null
   /** The connection breaks after the body. */
   readonly broken?: boolean
