@@ -146,7 +146,7 @@ const build = (outcome: RuleOutcome, input: FailureInput, subject: Subject): Gat
   const detail = clean(outcome.reason === "Unknown" ? raw : (message ?? raw), maxDetail)
   const facts = defined({ status, code, detail })
   const origin = ("origin" in outcome ? outcome.origin : undefined) ?? originOf(subject)
-  const wait = defined({ retryAfter: waitHint(input.headers, input.now, body.json) })
+  const wait = defined({ retryAfter: waitHint(input.headers, input.now, body.json, body.message) })
   switch (outcome.reason) {
     case "TransportFailure":
       return new GatewayError.TransportFailure({ ...facts, kind: outcome.kind })

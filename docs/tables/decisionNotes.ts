@@ -45,7 +45,7 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
     why: "the gateway would refuse every target"
   },
   InvalidRequest: {
-    from: "400, 405, 413, 415, 422, our own checks",
+    from: "400, 422 and every 4xx without a row here, our own checks",
     why: "wrong everywhere; it must not burn the chain"
   },
   ContextLengthExceeded: {

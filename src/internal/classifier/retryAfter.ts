@@ -29,6 +29,47 @@ const date = (text: string | undefined, now: number | undefined): Duration.Durat
   return Number.isNaN(at) ? undefined : millis(Math.max(0, at - now))
 }
 
+const units: Readonly<Record<string, number>> = { ms: 1, mi: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+const PART = /(\d+(?:\.\d+)?) ?(ms|milli|s|m|h|d)[a-z]* ?/gy
+const IN = /(?:try again|retry)[a-z ]{0,30}(?: in| after) (?=\d)/i
+
+/** A time in words as servers write it: `634ms`, `6m0s`, `26 seconds`. It ends where nothing of the kind follows. */
+const inWords = (text: string): Duration.Duration | undefined => {
+  let sum: number | undefined
+  for (const [, value, unit = ""] of text.matchAll(PART)) {
+    sum = (sum ?? 0) + Number(value) * (units[unit.slice(0, 2)] ?? 0)
+  }
+  return sum === undefined ? undefined : millis(sum)
+}
+
+/** What a message says: `Please try again in 634ms`. */
+const fromMessage = (message = ""): Duration.Duration | undefined => {
+  const found = IN.exec(message.slice(0, 2000))
+  return found === null ? undefined : inWords(message.slice(found.index + found[0].length, 2000))
+}
+
+/** When a window that is used up begins anew: a time in words, seconds, or a moment (seconds or milliseconds since the epoch, or a date). */
+const resetOf = (text: string, now: number | undefined): Duration.Duration | undefined => {
+  if (!DECIMAL.test(text)) return inWords(text.slice(0, 40)) ?? date(text, now)
+  const value = Number(text)
+  if (value < 1e9) return millis(value * 1000)
+  return now === undefined ? undefined : millis(Math.max(0, (value < 1e11 ? value * 1000 : value) - now))
+}
+
+/** The longest wait for those windows of which the headers say that nothing is left. */
+const fromWindows = (headers: Headers = {}, now: number | undefined): Duration.Duration | undefined => {
+  let longest: Duration.Duration | undefined
+  for (const name in headers) {
+    if (!name.includes("ratelimit")) continue
+    const isReset = /(^|-)reset(-|$)/.test(name)
+    const left = isReset ? headers[name.replace("reset", "remaining")] : undefined
+    if (left === undefined || Number(left) !== 0) continue
+    const wait = resetOf(headers[name] ?? "", now)
+    if (wait !== undefined && (longest === undefined || Duration.isGreaterThan(wait, longest))) longest = wait
+  }
+  return longest
+}
+
 const fromBody = (json: unknown): Duration.Duration | undefined => {
   const root = Array.isArray(json) ? json[0] : json
   const estimated = fields(root)?.estimated_time
@@ -45,7 +86,8 @@ const fromBody = (json: unknown): Duration.Duration | undefined => {
 
 /**
  * Reads, in this order, `retry-after-ms` and `x-ms-retry-after-ms` (milliseconds), `retry-after` (seconds, also with a
- * fraction, or an HTTP date), Google's `RetryInfo.retryDelay` and Hugging Face's `estimated_time` in the parsed body.
+ * fraction, or an HTTP date), Google's `RetryInfo.retryDelay` and Hugging Face's `estimated_time` in the parsed body, a message
+ * that says "try again in", and the reset of rate-limit windows in which nothing remains (`x-ratelimit-reset-tokens` and the like).
  * The first readable one counts. A date in the past is zero. Anything negative, infinite or unreadable is no hint, and
  * a date without `now` is none either.
  *
@@ -54,10 +96,13 @@ const fromBody = (json: unknown): Duration.Duration | undefined => {
 export const waitHint = (
   headers: Headers | undefined,
   now: number | undefined,
-  bodyJson?: unknown
+  bodyJson?: unknown,
+  message?: string
 ): Duration.Duration | undefined =>
   decimal(headers?.["retry-after-ms"], 1) ??
   decimal(headers?.["x-ms-retry-after-ms"], 1) ??
   decimal(headers?.["retry-after"], 1000) ??
   date(headers?.["retry-after"], now) ??
-  fromBody(bodyJson)
+  fromBody(bodyJson) ??
+  fromMessage(message) ??
+  fromWindows(headers, now)

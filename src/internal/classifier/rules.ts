@@ -171,8 +171,14 @@ export const rules: ReadonlyArray<Rule> = [
   rule("policy-spend", { shape: ["E5"], word: "spend" }, quota("spend", gateway)),
   rule("policy-denied", { shape: ["E5"], status: [403] }, { reason: "Unauthorized", origin: gateway }),
 
+  // A long name or id is no long prompt: OpenAI says the same word of both.
+  rule(
+    "field-too-long",
+    { word: "string_above_max_length|string_too_long", message: "'[^']*\\b(id|name|user|key|metadata|title)\\b[^']*'" },
+    invalid
+  ),
   // Context length. The message covers OpenAI and xAI, Anthropic, Google, Groq and Cerebras, Mistral, Cohere, Bedrock,
-  // Workers AI and text-generation-inference, in this order.
+  // Workers AI, text-generation-inference, vLLM and SGLang, llama.cpp, Ollama and LM Studio, in this order.
   rule(
     "context-word",
     { word: "context_length_exceeded|string_above_max_length|string_too_long|exceed_context_size_error" },
@@ -183,7 +189,7 @@ export const rules: ReadonlyArray<Rule> = [
     {
       status: refusal,
       message:
-        "maximum (context|prompt) length (is|of) \\d|^prompt is too long|prompt is too long: \\d|exceed context limit|input token count .{0,40}(exceeds the maximum|but the model)|reduce the length of the messages|^prompt contains \\d+ tokens|^too many tokens: |input is too long for requested model|^too many input tokens|context window limit|tokens \\+ .max_new_tokens. must be|must have less than \\d+ tokens"
+        "maximum (context|prompt) length (is|of) \\d|^prompt is too long|prompt is too long: \\d|exceed context limit|input token count .{0,40}(exceeds the maximum|but the model)|reduce the length of the messages|^prompt contains \\d+ tokens|^too many tokens: |input is too long for requested model|^too many input tokens|context window limit|tokens \\+ .max_new_tokens. must be|must have less than \\d+ tokens|longer than the (model's|maximum) (context|model|input) length|too long to fit in(to)? the (model|context)|(input|prompt|tokens).{0,60}(exceeds?|greater than) the (maximum allowed|max\\w* context|context|max\\w* model) length|exceeds? the available context size|context (size|length|window) (has been )?exceeded|context the overflows"
     },
     context
   ),
@@ -299,6 +305,16 @@ export const rules: ReadonlyArray<Rule> = [
     "page-access",
     { status: [403], shape: ["E8"], message: "cloudflare access" },
     { reason: "Unauthorized", origin: gateway }
+  ),
+  // A page that asks whether somebody is human says nothing about a key.
+  rule(
+    "page-challenge",
+    {
+      status: [403, 429, 503],
+      shape: ["E8"],
+      message: "just a moment|attention required! \\| cloudflare|checking your browser|verify you are human"
+    },
+    { ...unavailable, origin: gateway }
   ),
   rule("page-edge", { status: [[520, 527], 530], shape: ["E8"] }, { ...unavailable, origin: gateway }),
   rule("page-instead", { status: [[200, 299]], shape: ["E8"] }, { reason: "InvalidResponse", issue: "not JSON" }),

@@ -58,13 +58,11 @@ export const refuse = (
 export const undecodable = (method: string, issue: string, logId?: string): GatewayError =>
   new GatewayError({ method, reason: new InvalidResponse({ issue }), ...defined({ logId }) })
 
-/** The model that a leg's body names, if it does. */
-export const modelOf = (leg: Leg): string | undefined => {
-  const { query } = leg
-  return typeof query === "object" && query !== null && "model" in query && typeof query.model === "string"
+/** The model that a leg names: in its body, or in its path, as Google and Workers AI have it. */
+export const modelOf = ({ endpoint, query }: Leg): string | undefined =>
+  typeof query === "object" && query !== null && "model" in query && typeof query.model === "string"
     ? query.model
-    : undefined
-}
+    : /(?:^|\/)models\/([^/:?]+):|^(@[a-z]+\/[^?]+)/.exec(endpoint)?.slice(1).find(Boolean)
 
 /** JSON text of a value; `undefined` when it has none (a bigint, a cycle, `undefined`). */
 export const jsonText = (value: unknown): string | undefined => {

@@ -7,9 +7,10 @@ const now = Date.UTC(2026, 10, 21, 12, 0, 0)
 const millis = (
   headers: Readonly<Record<string, string | undefined>> | undefined,
   body?: unknown,
-  at: number | undefined = now
+  at: number | undefined = now,
+  message?: string
 ) => {
-  const hint = waitHint(headers, at, body)
+  const hint = waitHint(headers, at, body, message)
   return hint === undefined ? undefined : Duration.toMillis(hint)
 }
 const details = (...items: ReadonlyArray<unknown>) => ({ error: { code: 429, details: items } })
@@ -45,6 +46,73 @@ describe("waitHint", () => {
   ]
   for (const [header, value, expected] of headers) {
     it(`${header}: ${value.slice(0, 40)}`, () => assert.strictEqual(millis({ [header]: value }), expected))
+  }
+
+  const messages: ReadonlyArray<readonly [message: string, millis: number | undefined]> = [
+    ["Rate limit reached for gpt-4.1 in organization org on tokens per min. Please try again in 634ms. Visit …", 634],
+    ["Please try again in 1m2.5s. Need more tokens?", 62_500],
+    ["Please try again in 7.66s.", 7_660],
+    ["Please try again in 1h2m3s", 3_723_000],
+    ["Please retry after 26 seconds.", 26_000],
+    ["Please retry in 12.5s", 12_500],
+    ["Retry your request after 2 minutes", 120_000],
+    ["try again in 500 milliseconds", 500],
+    ["Please try again in an hour", undefined],
+    ["Please try again later", undefined],
+    ["try again in 3 tries", undefined],
+    ["You made 30 requests in 10s; try again", undefined],
+    [`${"try again in ".repeat(1000)}5s`, undefined]
+  ]
+  for (const [message, expected] of messages) {
+    it(`"${message.slice(0, 60)}"`, () => assert.strictEqual(millis({}, undefined, now, message), expected))
+  }
+
+  it("prefers a header and a field to a message", () => {
+    const message = "try again in 9s"
+    assert.strictEqual(millis({ "retry-after": "3" }, undefined, now, message), 3_000)
+    assert.strictEqual(millis({}, details({ retryDelay: "34s" }), now, message), 34_000)
+  })
+
+  const windows: ReadonlyArray<readonly [name: string, headers: Record<string, string>, millis: number | undefined]> = [
+    ["OpenAI", { "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s" }, 360_000],
+    ["OpenAI", { "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "120ms" }, 120],
+    [
+      "the one that is used up",
+      {
+        "x-ratelimit-remaining-requests": "59",
+        "x-ratelimit-reset-requests": "1h0m0s",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "7.66s"
+      },
+      7_660
+    ],
+    [
+      "the longer of two",
+      {
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "1s",
+        "x-ratelimit-remaining-tokens": "0",
+        "x-ratelimit-reset-tokens": "2s"
+      },
+      2_000
+    ],
+    ["something left", { "x-ratelimit-remaining-tokens": "5", "x-ratelimit-reset-tokens": "6m0s" }, undefined],
+    ["nothing said of what is left", { "x-ratelimit-reset-tokens": "6m0s" }, undefined],
+    [
+      "Anthropic",
+      {
+        "anthropic-ratelimit-tokens-remaining": "0",
+        "anthropic-ratelimit-tokens-reset": "2026-11-21T12:00:05Z"
+      },
+      5_000
+    ],
+    ["OpenRouter", { "x-ratelimit-remaining": "0", "x-ratelimit-reset": `${now + 4_000}` }, 4_000],
+    ["seconds since the epoch", { "x-ratelimit-remaining": "0", "x-ratelimit-reset": `${now / 1000 + 4}` }, 4_000],
+    ["seconds", { "ratelimit-remaining": "0", "ratelimit-reset": "30" }, 30_000],
+    ["what cannot be read", { "ratelimit-remaining": "0", "ratelimit-reset": "soon" }, undefined]
+  ]
+  for (const [name, given, expected] of windows) {
+    it(`windows: ${name}`, () => assert.strictEqual(millis(given), expected))
   }
 
   it("prefers milliseconds to seconds, and a header to the body", () => {
