@@ -159,7 +159,11 @@ const build = (outcome: RuleOutcome, input: FailureInput, subject: Subject): Gat
     case "Unauthorized":
       return new GatewayError.Unauthorized({ ...facts, origin })
     case "InvalidRequest":
-      return new GatewayError.InvalidRequest({ ...facts, origin })
+      return new GatewayError.InvalidRequest({
+        ...facts,
+        origin,
+        ...defined({ field: outcome.field, accepted: outcome.accepted })
+      })
     case "ContextLengthExceeded":
       return new GatewayError.ContextLengthExceeded(facts)
     case "ContentBlocked":

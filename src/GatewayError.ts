@@ -313,9 +313,12 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   }
 }
 
-/** Whether `u` is a {@link GatewayError}, also one of another copy of this package. */
+/**
+ * Whether `u` is a {@link GatewayError}, also one of another copy of this package. What came over RPC or out of JSON is none: it has lost its getters, and
+ * `ErrorSchema` makes one of it.
+ */
 export const isGatewayError = (u: unknown): u is GatewayError =>
-  Predicate.isTagged(u, "GatewayError") && Predicate.hasProperty(u, "reason")
+  Predicate.isTagged(u, "GatewayError") && Predicate.hasProperty(u, "reason") && "isRetryable" in u
 
 /** The wait that a reason asks for, if any. */
 export const retryAfter = (reason: Reason): Duration.Duration | undefined =>

@@ -245,8 +245,20 @@ describe("GatewayError", () => {
   it("is told apart from other errors, also when another copy of the package made it", () => {
     const error = new Failure({ method: "m", reason: new GatewayError.Unknown({}) })
     assert.isTrue(GatewayError.isGatewayError(error))
-    assert.isTrue(GatewayError.isGatewayError({ _tag: "GatewayError", reason: error.reason, method: "m" }))
+    class Other extends Error {
+      readonly _tag = "GatewayError"
+      readonly reason = error.reason
+      get isRetryable(): boolean {
+        return false
+      }
+    }
+    assert.isTrue(GatewayError.isGatewayError(new Other()))
     for (const other of [
+      // What RPC, a journal or a worker thread makes of one: its fields, and none of its getters.
+      { ...error },
+      { _tag: "GatewayError", reason: error.reason, method: "m" },
+      JSON.parse(JSON.stringify(error)),
+      structuredClone(error),
       undefined,
       null,
       "GatewayError",

@@ -4,6 +4,7 @@
  * then coarse words for errors that come without a status (inside a stream, or thrown).
  */
 import type { Origin } from "../../GatewayError.ts"
+import { overPlatformLimit, platformLimit } from "../data/platform.ts"
 import type { Shape } from "./errorBody.ts"
 
 /** A status, or a range of them with both ends. `0` stands for "none known". */
@@ -30,6 +31,9 @@ export type RuleOutcome =
   | {
       readonly reason: "RateLimited" | "Unauthorized" | "InvalidRequest" | "ProviderUnavailable"
       readonly origin?: Origin
+      /** Of an `InvalidRequest`. */
+      readonly field?: string
+      readonly accepted?: string
     }
   | { readonly reason: "QuotaExhausted"; readonly kind: "spend" | "credits" | "allocation"; readonly origin?: Origin }
   | {
@@ -140,9 +144,14 @@ export const rules: ReadonlyArray<Rule> = [
       status: [0],
       shape: ["E8"],
       name: "(Error|TypeError)?",
-      message: "^(network connection lost|fetch failed)"
+      message: "^(network connection lost|fetch failed|internal error; reference =)"
     },
     { reason: "TransportFailure", kind: "unknown" }
+  ),
+  rule(
+    "binding-platform",
+    { status: [0], shape: ["E8"], message: platformLimit },
+    { ...invalid, ...overPlatformLimit }
   ),
   rule("binding-json", { status: [0], name: "SyntaxError" }, { reason: "InvalidResponse", issue: "not JSON" }),
   rule(

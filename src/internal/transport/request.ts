@@ -4,8 +4,9 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { HttpMethod } from "effect/http/HttpMethod"
-import { InvalidResponse, type Reason, Timeout, TransportFailure } from "../../GatewayError.ts"
+import { InvalidRequest, InvalidResponse, type Reason, Timeout, TransportFailure } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
+import { overPlatformLimit, platformLimit } from "../data/platform.ts"
 import { scrub } from "../data/secrets.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import type { RawResponse } from "./body.ts"
@@ -39,6 +40,9 @@ const connectCodes = new Set([
 ])
 const resetCodes = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"])
 
+/** What a client can throw before the answer. */
+type BreakReason = TransportFailure | Timeout | InvalidRequest
+
 /** Deno names no code. */
 const denoConnect = /\bclient error \(Connect\)/
 /**
@@ -47,14 +51,16 @@ const denoConnect = /\bclient error \(Connect\)/
  */
 const noAnswer = /^(Network connection lost|Failed to fetch|Load failed|NetworkError when attempting)/
 
+const platform = new RegExp(platformLimit, "i")
+
 /**
  * Classifies a break before the answer. A reset before any byte of it, on a connection that is known to have served before, means that
  * the server closed the kept-alive connection while the request was on its way. A time limit of the client is a `Timeout`.
  */
-export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): TransportFailure | Timeout =>
+export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): BreakReason =>
   withoutStack(() => reasonOf(cause, secrets))
 
-const reasonOf = (thrown: unknown, secrets: ReadonlyArray<string>): TransportFailure | Timeout => {
+const reasonOf = (thrown: unknown, secrets: ReadonlyArray<string>): BreakReason => {
   const detail = thrown instanceof Error ? scrub(thrown.message, secrets).slice(0, 200) : ""
   for (const cause of causesOf(thrown)) {
     if (isTimeout(cause)) return new Timeout({ phase: "firstByte", detail })
@@ -66,6 +72,7 @@ const reasonOf = (thrown: unknown, secrets: ReadonlyArray<string>): TransportFai
       if (resetCodes.has(code)) return new TransportFailure({ kind: isSilent(cause) ? "stale" : "reset", code })
     }
     const message = cause instanceof Error ? cause.message : ""
+    if (platform.test(message)) return new InvalidRequest({ ...overPlatformLimit, detail })
     if (denoConnect.test(message)) return new TransportFailure({ kind: "connect", detail })
     if (noAnswer.test(message)) return new TransportFailure({ kind: "connect", code: "network_error", detail })
   }

@@ -8,7 +8,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
 import { Agent } from "undici"
-import type { GatewayError } from "../../../src/GatewayError.ts"
+import { decide, type GatewayError } from "../../../src/GatewayError.ts"
 import * as GatewayService from "../../../src/GatewayService.ts"
 import { tryRequest } from "../../../src/internal/hotpath/promise.ts"
 import { call } from "../../../src/internal/transport/binding.ts"
@@ -183,6 +183,14 @@ describe("a refused connection", () => {
       assert.deepInclude(transportReason(thrown, []), { _tag: "TransportFailure", kind: "connect" })
     })
   }
+})
+
+describe("a limit of the Workers platform", () => {
+  it("is the request's own fault, also over HTTP", () => {
+    const reason = transportReason(new Error("Too many subrequests by single Worker invocation."), [])
+    assert.deepInclude(reason, { _tag: "InvalidRequest", origin: "client", field: "request" })
+    assert.deepStrictEqual([decide(reason).again, decide(reason).next], [false, false])
+  })
 })
 
 describe("a context without DOMException", () => {
