@@ -241,7 +241,7 @@ describe("the format of OpenAI", () => {
     ({ pieces, reason }) =>
       Effect.gen(function* () {
         let calls = 0
-        const deltas: Array<Chat.Delta> = [meta]
+        const deltas: Array<Chat.Delta> = [meta, { type: "text", text: "a" }]
         for (const piece of pieces) {
           if (piece.type !== "toolCall") deltas.push(piece)
           else {

@@ -19,11 +19,45 @@ export interface Feed {
   readonly push: (chunk: Uint8Array) => ReadonlyArray<ServerEvent>
   /** What the end of the bytes completes: an event whose blank line never came. */
   readonly end: () => ReadonlyArray<ServerEvent>
+  /** What stood outside of all fields so far, line by line: a bare JSON error, for example. At most {@link maxOutside} characters. */
+  readonly outside: () => string
   /** Whether an event exceeded the limit: the events before it have been returned, and no more will follow. */
   readonly overflowed: () => boolean
 }
 
 const LF = 10
+
+/** Most characters that are kept of what stands outside of fields. */
+export const maxOutside = 16_384
+
+/** Collects the lines of a stream that are no fields that anybody knows. */
+const makeOutside = () => {
+  let kept = ""
+  /** What is kept of the line that has not ended. */
+  let line = ""
+  /** That line is a field or a comment. */
+  let known = false
+  return {
+    kept: () => kept,
+    push: (text: string): void => {
+      const ends = /[\r\n]|$/g
+      for (let at = 0; at < text.length; at = ends.lastIndex + 1) {
+        ends.lastIndex = at
+        const end = ends.exec(text)?.index ?? text.length
+        ends.lastIndex = end
+        if (!known) {
+          const fresh = line.length < 6
+          line += text.slice(at, Math.min(end, at + maxOutside - kept.length - line.length))
+          known = fresh && /^(?:data|event|id|retry)?:/.test(line)
+        }
+        if (end === text.length) return
+        if (!known && !/^(?:data|event|id|retry)?$/.test(line)) kept += `${line}\n`
+        line = ""
+        known = false
+      }
+    }
+  }
+}
 
 /** Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are skipped: reconnecting is the router's business. */
 export const makeFeed = (maxEventSize: number): Feed => {
@@ -32,6 +66,7 @@ export const makeFeed = (maxEventSize: number): Feed => {
   let overflowed = false
   /** Nothing is left over in the parser: what comes next begins an event. */
   let clean = true
+  const outside = makeOutside()
   const parser = Sse.makeParser(
     (event) => {
       if (event._tag !== "Event" || overflowed) return
@@ -72,6 +107,7 @@ export const makeFeed = (maxEventSize: number): Feed => {
     if (overflowed) return []
     const rest = text.slice(skim(text))
     if (rest !== "") {
+      outside.push(rest)
       if (parser.feed(rest) !== undefined) overflowed = true
       clean = rest.endsWith("\n\n")
     }
@@ -82,6 +118,7 @@ export const makeFeed = (maxEventSize: number): Feed => {
   return {
     push: (chunk) => feed(decoder.decode(chunk, { stream: true })),
     end: () => feed(`${decoder.decode()}\n\n`),
+    outside: outside.kept,
     overflowed: () => overflowed
   }
 }
