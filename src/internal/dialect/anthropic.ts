@@ -278,7 +278,7 @@ export const decodeUsage = (usage: unknown): Usage => {
   const steps = Array.isArray(usage.iterations) ? usage.iterations.filter(isFields) : []
   const compactions = steps.filter(({ type }) => type === "compaction")
   const [uncached, outputTokens, cachedInputTokens, cacheWriteTokens] = counted.map((name) =>
-    compactions.reduce((all, step) => sum(all, count(step[name]) ?? 0), count(usage[name]))
+    compactions.reduce((all, step) => sum(all ?? 0, count(step[name])) ?? all, count(usage[name]))
   )
   const details = isFields(usage.output_tokens_details) ? usage.output_tokens_details : {}
   const inputTokens = uncached === undefined ? undefined : uncached + (cachedInputTokens ?? 0) + (cacheWriteTokens ?? 0)
