@@ -134,8 +134,6 @@ const google = (details: unknown): string | undefined => {
   return quota
 }
 
-const told = (value: unknown): boolean => value !== undefined && value !== null && value !== false && value !== ""
-
 /** The error of an answer that broke off: OpenRouter and others put it into the choice. */
 const choiceError = (o: Fields): unknown => fields(head((fields(o.result) ?? o).choices))?.error
 
@@ -253,19 +251,13 @@ export const isFailure = (body: unknown): boolean => {
   if (o.success === false || failedRun(o) !== undefined) return true
   if (o.type === "error" && (o.error ?? o.message ?? o.code) !== undefined) return true
   if (o.object === "error" || o.type === "response.failed") return true
-  if (told(choiceError(o))) return true
-  if (told(o.error)) return (o.result === undefined || o.result === null) && head(o.choices) === undefined
+  if (choiceError(o)) return true
+  if (o.error) return (o.result === undefined || o.result === null) && head(o.choices) === undefined
   return text(fields(o.promptFeedback)?.blockReason) !== undefined && head(o.candidates) === undefined
 }
 
 /** Wider than {@link isFailure}: what stands beside an answer says why it cannot be used, or why its stream ends. */
 export const hasError = (body: unknown): boolean => {
   const o = fields(body)
-  return (
-    isFailure(body) ||
-    (o !== undefined &&
-      (told(o.error) ||
-        (typeof o.internalCode === "number" && o.internalCode !== 0) ||
-        (Array.isArray(o.errors) && o.errors.length > 0)))
-  )
+  return isFailure(body) || Boolean(o?.error || o?.internalCode || head(o?.errors))
 }

@@ -137,8 +137,8 @@ export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "
 /** The answer to a chat request. */
 export interface Reply {
   /**
-   * All text parts, joined; the transcript of an answer that is spoken. Empty when the model only called tools or made
-   * other output, and when it was cut off or filtered before it said anything.
+   * All text parts, joined. Empty when the model only called tools or made other output, and when it was cut off or filtered
+   * before it said anything.
    */
   readonly text: string
   readonly reasoning?: string

@@ -123,9 +123,9 @@ export const toolArguments = (value: unknown, field: string): Json => {
   return isJson(parsed) ? (parsed ?? {}) : refuse(field, "JSON")
 }
 
-/** A piece of text. Workers AI parses tokens that look like a number. */
+/** Text, or what was JSON text until a server parsed it: Workers AI does so with tokens that look like a number. */
 export const words = (value: unknown, field: string): string =>
-  typeof value === "number" || typeof value === "boolean" ? String(value) : text(value, field)
+  typeof (value ?? "") === "string" ? text(value, field) : writeJson(value, field)
 
 /** A count as it may go into {@link Usage}: a miscounted answer is still an answer, so anything else is left out. */
 export const count = (value: unknown): number | undefined =>

@@ -11,13 +11,10 @@ import { isFields, refuse } from "./codec.ts"
 
 /** What the words mean; `undefined` stands for an answer that broke off, or that the model spoilt. */
 const table: ReadonlyArray<readonly [RegExp, FinishReason | undefined]> = [
-  [/content|refus|safety|recit|block|spii|armor|sensit|guardr|moder|toxic/i, "contentFilter"],
-  [
-    /err|abort|cancel|malf|unexp|too_many|missing|filter|insuff|time|fail|interr|repet|unfin|not_fin|network|overl|unavail/i,
-    undefined
-  ],
-  [/leng|max_|limit$|window|continuation/i, "length"],
-  [/tool|function/i, "toolCalls"],
+  [/conten|refus|safety|recit|block|spii|armor|sensi|guard|toxic/i, "contentFilter"],
+  [/err|abort|cancel|malf|unex|many|miss|filter|insuf|time|fail|repet|not_/i, undefined],
+  [/leng|max_|limit$|window|contin/i, "length"],
+  [/tool|func/i, "toolCalls"],
   [/^(stop|end|eos|complete)/i, "stop"]
 ]
 
@@ -26,8 +23,10 @@ export const finishReasonOf = (raw: unknown, field: string): FinishReason | unde
   // SGLang writes an object where a request was aborted.
   const word = isFields(raw) ? raw.type : raw
   if (typeof word !== "string" || word === "") return undefined
-  const row = table.find(([words]) => words.test(word))
-  return row === undefined ? "other" : (row[1] ?? refuse(field, `the end of an answer, not ${word.slice(0, 60)}`))
+  for (const [words, reason] of table) {
+    if (words.test(word)) return reason ?? refuse(field, `an end, not ${word.slice(0, 60)}`)
+  }
+  return "other"
 }
 
 /**
@@ -43,8 +42,8 @@ export const finish = (reason: FinishReason, toolCalls: ReadonlyArray<ToolCall>)
 export const mayBeEmpty = (reason: FinishReason): boolean => reason === "length" || reason === "contentFilter"
 
 /** What a reply has to have, unless its reason says why it has nothing. */
-export const someOutput = "an answer that is not empty; `allowEmpty` accepts one"
+export const someOutput = "some output, or `allowEmpty`"
 
 /** Whether nothing was said, and nothing says why. Thoughts alone are no answer. */
 export const isEmpty = ({ finishReason, parts, text, toolCalls }: Reply): boolean =>
-  text === "" && toolCalls.length === 0 && parts === undefined && !mayBeEmpty(finishReason)
+  !(text || toolCalls.length > 0 || parts || mayBeEmpty(finishReason))

@@ -143,7 +143,7 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown, options
   const reason = finishReasonOf(choice.finish_reason, `${at}choices[0].finish_reason`) ?? "other"
   const parts = [...content.parts, ...partsOf(message)]
   const reply: Reply = {
-    text: content.text || (refusal ?? transcriptOf(message)),
+    text: content.text || (refusal ?? ""),
     toolCalls,
     finishReason: refusal === undefined ? finish(reason, toolCalls) : "contentFilter",
     usage: decodeUsage(body.usage),
@@ -169,18 +169,14 @@ export const partsOf = ({ audio, images }: Fields): ReadonlyArray<Json> => [
   ...(isFields(audio) ? [{ type: "audio", audio }] : [])
 ]
 
-/** The words of an answer that is spoken. */
-export const transcriptOf = ({ audio }: Fields): string => (isFields(audio) && optionalText(audio.transcript)) || ""
-
 /**
- * Reads content: text, a value that was JSON text until Workers AI parsed it, or parts. Mistral's reasoning models put their
+ * Reads content: text, nothing, or parts. Mistral's reasoning models put their
  * thinking into some of them.
  */
 export const decodeContent = (content: unknown, field: string) => {
   const read = { text: "", reasoning: "", parts: [] as Json[] }
   if (!Array.isArray(content)) {
-    if (content !== undefined && content !== null)
-      read.text = isFields(content) ? writeJson(content, field) : words(content, field)
+    read.text = words(content ?? "", field)
     return read
   }
   content.forEach((item, i) => {
@@ -222,21 +218,17 @@ export const signatureOf = (call: Fields): string | undefined => {
 /** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have. */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
-  const find = (name: RegExp): number | undefined => {
-    for (const group of [...Object.values(usage), usage]) {
-      if (!isFields(group)) continue
-      for (const key in group) if (name.test(key) && count(group[key]) !== undefined) return count(group[key])
-    }
-    return undefined
-  }
+  // Details stand in groups, in some answers beside them.
+  const all: Fields = Object.assign({}, usage, ...Object.values(usage))
+  const find = (name: RegExp) =>
+    count(all[Object.keys(all).find((key) => name.test(key) && count(all[key]) !== undefined) ?? ""])
   const inputTokens = count(usage.prompt_tokens)
   const answered = count(usage.completion_tokens)
   const total = count(usage.total_tokens)
-  const reasoningTokens = find(/^reasoning_tokens$/)
+  const reasoningTokens = count(all.reasoning_tokens)
   const both = sum(answered, reasoningTokens)
   // Some count thinking beside the answer. Only the sum tells: 279 + 6 + 89 = 374.
-  const beside =
-    both !== undefined && (total === undefined ? both > 2 * (answered ?? 0) : total === sum(inputTokens, both))
+  const beside = both && (total === undefined ? both > 2 * (answered ?? 0) : total === sum(inputTokens, both))
   const outputTokens = beside ? both : answered
   return defined({
     inputTokens,

@@ -10,7 +10,7 @@ import { type DecodeOptions, type Fields, isFields, list, optionalText, refuse, 
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
-import { bodyOf, decodeContent, decodeUsage, partsOf, signatureOf, toolCallsOf, transcriptOf } from "./openai.ts"
+import { bodyOf, decodeContent, decodeUsage, partsOf, signatureOf, toolCallsOf } from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
 export interface Chunks {
@@ -70,7 +70,6 @@ export const makeChunks = (): Chunks => {
       if (!said) out.push({ type: "text", text: refusal })
       refused = true
     }
-    text(transcriptOf(delta), out)
     pushParts(partsOf(delta), out)
     calls.read(toolCallsOf(delta), "choices[0].delta.tool_calls", out)
   }

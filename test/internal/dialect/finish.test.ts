@@ -64,7 +64,7 @@ describe.each(readers)("finish reasons in the dialect $id", ({ body, dialect, id
     const { deltas, fault } = runText(decoder(), stream(word))
     if (meaning === undefined) {
       assert.isTrue(Result.isFailure(reply))
-      assert.include(fault?.issue, `expected the end of an answer, not ${word}`)
+      assert.include(fault?.issue, `expected an end, not ${word}`)
       assert.isFalse(deltas.some(({ type }) => type === "finish"))
       return
     }

@@ -95,7 +95,7 @@ describe("google streams", () => {
     const said = response([{ text: "secret" }])
     assert.deepStrictEqual(fault(said), { issue: "candidates[0].finishReason: expected one before the stream ends" })
     assert.deepStrictEqual(fault(response([], "STOP")), {
-      issue: "answer: expected an answer that is not empty; `allowEmpty` accepts one"
+      issue: "answer: expected some output, or `allowEmpty`"
     })
     // Older models put a reason into every event, so it does not excuse what is cut off behind it.
     assert.deepStrictEqual(fault(response([{ text: "secret" }], "STOP"), `data: {"candidates":[{"con`), {

@@ -193,7 +193,7 @@ describe("openai streams", () => {
       issue: "choices[0].finish_reason: expected one before the stream ends"
     })
     assert.deepStrictEqual(fault(chunk(choice({ content: "secret" }, "error"))), {
-      issue: "choices[0].finish_reason: expected the end of an answer, not error"
+      issue: "choices[0].finish_reason: expected an end, not error"
     })
     assert.deepStrictEqual(fault(chunk(choice({ content: [{ type: "text", text: null }] }))), {
       issue: "choices[0].delta.content[0].text: expected a string"
