@@ -63,8 +63,10 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
   const lookOutside = (): void => {
     const text = feed.outside()
     if (text.length === looked || finished) return
+    const fresh = text.slice(looked)
     looked = text.length
-    const body = errorIn(text)
+    // Each line once, and all of them where a value of many lines may end.
+    const body = errorIn(/^[\]}]/m.test(fresh) ? [...fresh.split("\n"), text] : fresh.split("\n"))
     if (body !== undefined) failure = response.fault(body)
   }
 
@@ -140,15 +142,16 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
   return { next, cancel: reader.cancel }
 }
 
-/** The error in a text that stood outside of events, as a body: JSON, or what follows `error:`, which llama.cpp writes. */
-const errorIn = (text: string): string | undefined => {
-  for (const line of [text, ...text.split("\n")]) {
-    const named = line.startsWith("error:")
-    const body = (named ? line.slice(6) : line).trim()
+/** The error in texts that stood outside of events, as a body: JSON, or what follows `error:`, which llama.cpp writes. */
+const errorIn = (texts: ReadonlyArray<string>): string | undefined => {
+  for (const text of texts) {
+    const named = text.startsWith("error:")
+    const body = (named ? text.slice(6) : text).trim()
     const json = parseJson(body)
     if (hasError(json)) return body
     if (named && json !== undefined) return `{"error":${body}}`
-    if (named && !/^[[{]|\n/.test(body)) return JSON.stringify({ error: body })
+    // The first line of a longer value says nothing yet.
+    if (named && !/^[[{]/.test(body)) return JSON.stringify({ error: body })
   }
   return undefined
 }

@@ -252,12 +252,16 @@ export const decodeUsage = (usage: unknown): Usage => {
   const candidates = count(usage.candidatesTokenCount)
   const reasoningTokens = count(usage.thoughtsTokenCount)
   const inputTokens = prompt === undefined ? undefined : prompt + (count(usage.toolUsePromptTokenCount) ?? 0)
+  const total = count(usage.totalTokenCount)
+  // Proxies that count as OpenAI does are told by the sum.
+  const inside = total !== undefined && total === sum(inputTokens, candidates)
+  const thinking = inside ? 0 : (reasoningTokens ?? 0)
   const outputTokens =
-    candidates === undefined && reasoningTokens === undefined ? undefined : (candidates ?? 0) + (reasoningTokens ?? 0)
+    candidates === undefined && reasoningTokens === undefined ? undefined : (candidates ?? 0) + thinking
   return defined({
     inputTokens,
     outputTokens,
-    totalTokens: count(usage.totalTokenCount) ?? sum(inputTokens, outputTokens),
+    totalTokens: total ?? sum(inputTokens, outputTokens),
     cachedInputTokens: count(usage.cachedContentTokenCount),
     reasoningTokens
   })
