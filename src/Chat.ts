@@ -37,6 +37,7 @@ import * as workersAiDialect from "./internal/dialect/workersAi.ts"
 
 export type {
   AssistantMessage,
+  DecodeOptions,
   FinishReason,
   ImagePart,
   Input,
@@ -56,7 +57,6 @@ export type {
   Usage
 } from "./internal/dialect/chat.ts"
 export type {
-  DecodeOptions,
   Dialect,
   Issue
 } from "./internal/dialect/codec.ts"

@@ -7,6 +7,7 @@
 import { defined } from "../data/defined.ts"
 import type {
   AssistantMessage,
+  DecodeOptions,
   ImagePart,
   Input,
   Json,
@@ -24,7 +25,6 @@ import {
   chatDialect,
   checked,
   count,
-  type DecodeOptions,
   type Dialect,
   type Fields,
   fields,

@@ -6,9 +6,8 @@
  * events that are not known are read over, as the page asks; blocks that are not known are parts.
  */
 import { answerPrefix, decodeUsage, isPart } from "./anthropic.ts"
-import type { FinishReason, Json } from "./chat.ts"
+import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
 import {
-  type DecodeOptions,
   type Fields,
   fields,
   isFields,

@@ -153,3 +153,9 @@ export interface Reply {
   /** The provider's whole body, so that fields unknown here survive. */
   readonly raw: unknown
 }
+
+/** What a reader of answers is told about the target. */
+export interface DecodeOptions {
+  /** Whether an answer may have nothing in it. Default `false`: without text, tool call or other output it is refused. */
+  readonly allowEmpty?: boolean | undefined
+}

@@ -8,6 +8,7 @@
 import * as Result from "effect/Result"
 import { isRecord, parseJson, strayField } from "../data/json.ts"
 import type {
+  DecodeOptions,
   ImagePart,
   Input,
   Json,
@@ -30,12 +31,6 @@ export interface Issue {
   readonly field: string
   /** What would have been accepted. */
   readonly accepted: string
-}
-
-/** What a reader of answers is told about the target. */
-export interface DecodeOptions {
-  /** Whether an answer may have nothing in it. Default `false`: without text, tool call or other output it is refused. */
-  readonly allowEmpty?: boolean | undefined
 }
 
 /** How one provider's bodies are written and read. Both directions are total: they never throw. */

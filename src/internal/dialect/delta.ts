@@ -2,8 +2,7 @@
  * The pieces of a streamed answer, and who reads them.
  */
 import type { ServerEvent } from "../transport/sse.ts"
-import type { FinishReason, Json, Usage } from "./chat.ts"
-import type { DecodeOptions } from "./codec.ts"
+import type { DecodeOptions, FinishReason, Json, Usage } from "./chat.ts"
 
 /** A piece of a streamed answer. Text and reasoning are never empty when a decoder of this library made them. */
 export type Delta =

@@ -9,10 +9,9 @@
 import * as Result from "effect/Result"
 import { hasError } from "../classifier/errorBody.ts"
 import { defined } from "../data/defined.ts"
-import type { FinishReason, Json, Reply, ToolCall, Usage } from "./chat.ts"
+import type { DecodeOptions, FinishReason, Json, Reply, ToolCall, Usage } from "./chat.ts"
 import {
   attempt,
-  type DecodeOptions,
   type Fields,
   type Issue,
   isFields,
@@ -20,7 +19,6 @@ import {
   optionalText,
   parseJson,
   refuse,
-  sum,
   toolArguments,
   usageOf,
   writeJson
@@ -142,13 +140,10 @@ export const makeUsage = (): ((usage: Usage, out: Array<Delta>) => void) => {
       const [a, b] = [known[key], usage[key]]
       return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b)
     }
-    const inputTokens = most("inputTokens")
-    const outputTokens = most("outputTokens")
-    const total = most("totalTokens")
     known = defined({
-      inputTokens,
-      outputTokens,
-      totalTokens: total === undefined ? undefined : Math.max(total, sum(inputTokens, outputTokens) ?? 0),
+      inputTokens: most("inputTokens"),
+      outputTokens: most("outputTokens"),
+      totalTokens: most("totalTokens"),
       cachedInputTokens: most("cachedInputTokens"),
       cacheWriteTokens: most("cacheWriteTokens"),
       reasoningTokens: most("reasoningTokens")

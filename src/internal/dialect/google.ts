@@ -7,6 +7,7 @@
 import { defined } from "../data/defined.ts"
 import type {
   AssistantMessage,
+  DecodeOptions,
   Input,
   Json,
   Message,
@@ -23,7 +24,6 @@ import {
   chatDialect,
   checked,
   count,
-  type DecodeOptions,
   type Dialect,
   type Fields,
   fields,

@@ -7,19 +7,8 @@
  * models write a reason into every event.
  */
 import { defined } from "../data/defined.ts"
-import type { FinishReason } from "./chat.ts"
-import {
-  type DecodeOptions,
-  type Fields,
-  fields,
-  isFields,
-  list,
-  nonEmptyText,
-  optionalText,
-  refuse,
-  text,
-  writeJson
-} from "./codec.ts"
+import type { DecodeOptions, FinishReason } from "./chat.ts"
+import { type Fields, fields, isFields, list, nonEmptyText, optionalText, refuse, text, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"

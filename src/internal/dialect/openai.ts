@@ -4,13 +4,23 @@
  * Shapes: https://platform.openai.com/docs/api-reference/chat (`object` and `create`).
  */
 import { defined } from "../data/defined.ts"
-import type { Input, Json, Message, PromptMessage, Reply, Request, ToolCall, ToolChoice, Usage } from "./chat.ts"
+import type {
+  DecodeOptions,
+  Input,
+  Json,
+  Message,
+  PromptMessage,
+  Reply,
+  Request,
+  ToolCall,
+  ToolChoice,
+  Usage
+} from "./chat.ts"
 import {
   attempt,
   chatDialect,
   checked,
   count,
-  type DecodeOptions,
   type Dialect,
   type Fields,
   fields,

@@ -5,8 +5,8 @@
  * answer; `[DONE]` and a chunk with the usage may follow, and some servers send neither.
  */
 import { defined } from "../data/defined.ts"
-import type { FinishReason, Json } from "./chat.ts"
-import { type DecodeOptions, type Fields, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
+import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
+import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"

@@ -5,12 +5,11 @@
  * model types of `@cloudflare/workers-types`. The model is part of the address, or an argument of the binding.
  */
 import { defined } from "../data/defined.ts"
-import type { Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
+import type { DecodeOptions, Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
 import {
   attempt,
   chatDialect,
   checked,
-  type DecodeOptions,
   type Dialect,
   type Fields,
   fields,

@@ -5,7 +5,8 @@
  * https://github.com/cloudflare/ai/tree/main/packages/workers-ai-provider. `[DONE]` completes an answer; its own events
  * rarely say why it ended.
  */
-import { type DecodeOptions, refuse, writeJson } from "./codec.ts"
+import type { DecodeOptions } from "./chat.ts"
+import { refuse, writeJson } from "./codec.ts"
 import type { Streaming } from "./delta.ts"
 import { cutOff, makeDecoder } from "./deltaDecoder.ts"
 import { decodeUsage } from "./openai.ts"

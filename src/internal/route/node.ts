@@ -7,8 +7,7 @@ import type * as Schedule from "effect/Schedule"
 import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
-import type { Json, Reply, Usage } from "../dialect/chat.ts"
-import type { DecodeOptions } from "../dialect/codec.ts"
+import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
 
 /** What a leaf makes of an answer. */

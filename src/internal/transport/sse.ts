@@ -30,6 +30,8 @@ const LF = 10
 /** Most characters that are kept of what stands outside of fields. */
 export const maxOutside = 16_384
 
+const fields = ["data:", "event:", ":", "id:", "retry:"]
+
 /** Collects the lines of a stream that are no fields that anybody knows. */
 const makeOutside = () => {
   let kept = ""
@@ -40,17 +42,20 @@ const makeOutside = () => {
   return {
     kept: () => kept,
     push: (text: string): void => {
-      const ends = /[\r\n]|$/g
-      for (let at = 0; at < text.length; at = ends.lastIndex + 1) {
+      const ends = /[\r\n]/g
+      const unix = !text.includes("\r")
+      for (let at = 0, end = 0; at < text.length; at = end + 1) {
+        // Nearly all lines are fields, and most of them come whole.
+        known ||= line === "" && fields.some((field) => text.startsWith(field, at))
         ends.lastIndex = at
-        const end = ends.exec(text)?.index ?? text.length
-        ends.lastIndex = end
+        end = unix ? text.indexOf("\n", at) : (ends.exec(text)?.index ?? -1)
+        const stop = end < 0 ? text.length : end
         if (!known) {
           const fresh = line.length < 6
-          line += text.slice(at, Math.min(end, at + maxOutside - kept.length - line.length))
-          known = fresh && /^(?:data|event|id|retry)?:/.test(line)
+          line += text.slice(at, Math.min(stop, at + maxOutside - kept.length - line.length))
+          known = fresh && fields.some((field) => line.startsWith(field))
         }
-        if (end === text.length) return
+        if (end < 0) return
         if (!known && !/^(?:data|event|id|retry)?$/.test(line)) kept += `${line}\n`
         line = ""
         known = false
