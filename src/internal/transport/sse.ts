@@ -88,8 +88,8 @@ export const makeFeed = (maxEventSize: number): Feed => {
    * Reads events that are one line of data, with or without a name before it: most streams are made of them, and the parser costs
    * as much as half of reading their JSON. Returns where it stopped.
    */
-  const skim = (text: string): number => {
-    let at = 0
+  const skim = (text: string, start: number): number => {
+    let at = start
     if (!clean || text.includes("\r")) return at
     while (true) {
       let event = "message"
@@ -108,14 +108,19 @@ export const makeFeed = (maxEventSize: number): Feed => {
     }
   }
 
+  const parse = (text: string): void => {
+    outside.push(text)
+    if (parser.feed(text) !== undefined) overflowed = true
+    clean = text.endsWith("\n\n")
+  }
+
   const feed = (text: string): ReadonlyArray<ServerEvent> => {
     if (overflowed) return []
-    const rest = text.slice(skim(text))
-    if (rest !== "") {
-      outside.push(rest)
-      if (parser.feed(rest) !== undefined) overflowed = true
-      clean = rest.endsWith("\n\n")
-    }
+    // The event that was cut goes to the parser, and what follows may be read fast again.
+    const cut = clean ? 0 : text.indexOf("\n\n") + 2
+    if (cut > 1) parse(text.slice(0, cut))
+    const rest = overflowed ? "" : text.slice(skim(text, cut > 1 ? cut : 0))
+    if (rest !== "") parse(rest)
     const taken = events
     events = []
     return taken
