@@ -163,16 +163,17 @@ const makeCalls = (): Calls => {
     const same = (id === undefined ? undefined : identified.get(id)) ?? at
     if (same === undefined) {
       // Google's compatible endpoint numbers nothing, others count fragments instead of calls: a continuation then has
-      // no name, and hardly an id.
-      const begins = name !== undefined || (index !== undefined && id !== undefined)
-      return begins || open.length === 0 ? undefined : open.length - 1
+      // no name, and hardly an id. Arguments that are complete are not continued.
+      const last = open.at(-1)
+      const begins = name !== undefined || (index !== undefined && (id !== undefined || (last?.whole && args !== "")))
+      return begins || last === undefined ? undefined : open.length - 1
     }
     const known = open[same]
     if (known === undefined || name === undefined) return same
     // Servers in front of Gemini give all calls number 0, others give them all one id. What has a name is another call when
     // its id is another one, when the arguments so far are complete, or when neither number nor name go on.
     const other = known.id !== undefined && id !== undefined && known.id !== id
-    const next = known.name !== name
+    const next = known.name !== "" && known.name !== name
     return other || (known.whole && (next || args !== "")) || (next && index !== undefined && at === undefined)
       ? undefined
       : same
