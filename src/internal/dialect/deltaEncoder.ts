@@ -102,6 +102,9 @@ export const openai = (facts: StreamFacts): Encoder => {
         return chunk({ reasoning_content: delta.text }, null)
       case "toolCall":
         return chunk({ tool_calls: [encodeCall(delta)] }, null)
+      case "part":
+        // No field of OpenAI's takes what another provider wrote.
+        return chunk({ parts: [delta.part] }, null)
       case "meta":
         // All chunks of an answer have one id.
         if (!begun) {
