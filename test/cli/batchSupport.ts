@@ -91,7 +91,7 @@ export const world = (react: (prompt: string, nth: number) => Reaction = () => u
             })
             const says = async (text: string): Promise<void> => {
               while (!err.includes(text)) {
-                assert.isNull(child.exitCode, `ended without ${text}: ${err}`)
+                assert.isNull(child.exitCode ?? child.signalCode, `ended without ${text}: ${err}`)
                 await new Promise((resolve) => setTimeout(resolve, 5))
               }
             }

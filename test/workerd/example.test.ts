@@ -37,7 +37,7 @@ beforeAll(async () => {
 }, 120_000)
 /** Politely: the runtime is a child of the child. */
 const stop = async (): Promise<number | null> => {
-  if (child.exitCode !== null) return child.exitCode
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
   const exited = new Promise<number | null>((resolve) => child.once("exit", resolve))
   child.kill("SIGINT")
   return await exited
