@@ -158,7 +158,7 @@ describe("the tarball", () => {
   })
 })
 
-describe("imported by Node", () => {
+describe.concurrent("imported by Node", () => {
   for (const entry of entries) {
     it(entry, async () => {
       const script = `console.log(Object.keys(await import(${JSON.stringify(entry)})).join())`
@@ -197,7 +197,7 @@ describe("imported by Node", () => {
   })
 })
 
-describe("bundled", () => {
+describe.concurrent("bundled", () => {
   for (const entry of entries) {
     // Without a platform every `node:` import and every peer that is not there is an error of the bundler.
     it(entry, async () => {
