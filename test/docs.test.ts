@@ -9,6 +9,7 @@ import { fileOf, pages, render } from "../docs/generate.ts"
 import { decisionNotes, rowName } from "../docs/tables/decisionNotes.ts"
 import * as Classifier from "../src/Classifier.ts"
 import * as GatewayError from "../src/GatewayError.ts"
+import { childEnv } from "./support/childEnv.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const read = (page: string) => readFile(fileOf(page), "utf8")
@@ -113,11 +114,9 @@ describe("examples", () => {
   let folder = ""
 
   const run = async (file: string, ...args: ReadonlyArray<string>) => {
-    // Variables of the test runner change how Node resolves and loads.
-    const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(vitest|node_)/i.test(key)))
+    const options = { cwd: folder, env: childEnv, timeout: 180_000 }
     try {
-      return (await promisify(execFile)(process.execPath, [file, ...args], { cwd: folder, env, timeout: 180_000 }))
-        .stdout
+      return (await promisify(execFile)(process.execPath, [file, ...args], options)).stdout
     } catch (error) {
       const { stderr = "", stdout = "" } = error as { readonly stdout?: string; readonly stderr?: string }
       return `${stdout}${stderr}`

@@ -13,6 +13,7 @@ import { build } from "esbuild"
 import { publint } from "publint"
 import { formatMessage } from "publint/utils"
 import { budgets, fixtures, measure } from "../bench/size.ts"
+import { childEnv } from "./support/childEnv.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const modules = join(root, "node_modules")
@@ -32,13 +33,8 @@ const entries = Object.entries(manifest.exports)
 /** These need Node and may need an optional peer; all others must work without both. */
 const isForNode = (entry: string) => /\/(node|miniflare|journal|undici)$/.test(entry)
 
-/** npm passes its own settings on to children; a user's shell has none of them, and neither have these commands. */
-const cleanEnv = Object.fromEntries(
-  Object.entries(process.env).filter(([key]) => !/^(npm_|vitest|node_options|node_env|node_path)/i.test(key))
-)
-
 const run = async (cwd: string, command: string, ...args: ReadonlyArray<string>) => {
-  const options = { cwd, env: cleanEnv, maxBuffer: 64 * 1024 * 1024, timeout: 300_000 }
+  const options = { cwd, env: childEnv, maxBuffer: 64 * 1024 * 1024, timeout: 300_000 }
   try {
     const { stdout } = await promisify(execFile)(command, args, options)
     return stdout
@@ -162,7 +158,7 @@ describe("the tarball", () => {
   })
 })
 
-describe("imported by Node", () => {
+describe.concurrent("imported by Node", () => {
   for (const entry of entries) {
     it(entry, async () => {
       const script = `console.log(Object.keys(await import(${JSON.stringify(entry)})).join())`
@@ -201,7 +197,7 @@ describe("imported by Node", () => {
   })
 })
 
-describe("bundled", () => {
+describe.concurrent("bundled", () => {
   for (const entry of entries) {
     // Without a platform every `node:` import and every peer that is not there is an error of the bundler.
     it(entry, async () => {

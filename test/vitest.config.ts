@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
@@ -11,8 +12,8 @@ export default defineConfig({
     reporters: ["default", fileURLToPath(new URL("support/slowestFiles.ts", import.meta.url))],
     allowOnly: false,
     passWithNoTests: false,
-    // Real sockets, processes and runtimes share two cores there. What fails twice fails; what fails once is marked in the report, and is to be looked at.
-    retry: process.env["CI"] === undefined ? 0 : 1,
+    // The runner leaves one core free, which is half of two. Half of the time a file waits: for sockets, leases, programs that start.
+    maxWorkers: availableParallelism() + 1,
     setupFiles: ["test/support/seed.ts"],
     // Programs that tests start share what was compiled of the sources: each of them starts in half of the time.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("../.cache/compiled", import.meta.url)) },

@@ -10,16 +10,14 @@ import * as Fiber from "effect/Fiber"
 import * as FileJournal from "effect-ai-gateway/journal"
 import { serve } from "effect-ai-gateway/local/node"
 import * as Upstream from "effect-ai-gateway/local/Upstream"
+import { childEnv } from "../support/childEnv.ts"
 import type { Task } from "./child.ts"
 
 const child = fileURLToPath(new URL("child.ts", import.meta.url))
 
-/** Variables of the test runner change how Node resolves and loads. */
-const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(vitest|node_)/i.test(key)))
-
 const start = (task: Task): ChildProcess =>
   spawn(process.execPath, ["--conditions=effect-ai-gateway-source", child, JSON.stringify(task)], {
-    env,
+    env: childEnv,
     stdio: ["ignore", "pipe", "inherit"]
   })
 

@@ -180,7 +180,8 @@ describe("batch", () => {
       Effect.gen(function* () {
         const w = yield* world()
         const run = ["-", "-", "--route", "route.json", "--json"]
-        const { code, err, out } = yield* w.run(run, { stdin: `${items(50)}oops\n` })
+        // Real pipes, once.
+        const { code, err, out } = yield* w.runProcess(run, { stdin: `${items(50)}oops\n` })
         assert.strictEqual(code, 1)
         const lines = parsed(out)
         assertComplete(

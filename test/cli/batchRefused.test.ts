@@ -239,6 +239,21 @@ describe("batch refuses", () => {
     timeout
   )
 
+  // The cases above run in this process. Here flags, files, standard input and the help go through the binary too.
+  it.live.each(["an input that is not there", "standard input that is not JSON lines", "no account", "--tpm x"])(
+    "%s: the binary says the same, and ends with the same code",
+    (name) =>
+      Effect.gen(function* () {
+        const { args = command, env = {}, stdin = "" } = cases[name] ?? {}
+        const w = yield* world()
+        yield* w.write("in.jsonl", items(3))
+        const binary = yield* w.runProcess(args, { stdin, env })
+        assert.strictEqual(binary.code, 2)
+        assert.deepStrictEqual(yield* w.run(args, { stdin, env }), binary)
+      }).pipe(Effect.scoped),
+    timeout
+  )
+
   it.live("an OpenAI batch file takes no other format's route", () =>
     Effect.gen(function* () {
       const w = yield* world()

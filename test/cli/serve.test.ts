@@ -18,6 +18,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as GatewayService from "../../src/GatewayService.ts"
 import { serve } from "../../src/local/node.ts"
+import { inProcess } from "./inProcess.ts"
 
 const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 
@@ -228,6 +229,10 @@ describe("serve", () => {
     })
   )
 
+  /** What never listens needs no process. */
+  const refused = (args: ReadonlyArray<string>) =>
+    inProcess(["serve", ...args], { cwd: process.cwd(), env: { NO_COLOR: "1" }, stdin: "" })
+
   it.live("keeps as much as --keep allows, and rejects malformed values", () =>
     Effect.gen(function* () {
       const flags = ["--keep", "calls=1", "--keep", "logBytes=0", "--in-flight", "1000"]
@@ -249,7 +254,7 @@ describe("serve", () => {
         [["--keep", "logs"], "--keep: expected what=number, from 0"],
         [["--in-flight", "0"], "--in-flight: expected a whole number of bytes from 1"]
       ] as const) {
-        const { code, err } = yield* Effect.flatMap(start(["serve", ...args]), ({ exit }) => exit)
+        const { code, err } = yield* refused(args)
         assert.strictEqual(code, 2)
         assert.include(err, says)
       }
@@ -271,8 +276,10 @@ describe("serve", () => {
           "--allow-origin: expected scheme://host or scheme://host:port in lower case, without a path or a default port; neither * nor null"
         ]
       ] as const) {
-        const running = yield* start(["serve", ...args])
-        const { code, err, out } = yield* running.exit
+        // The refusal of a port goes through the binary.
+        const { code, err, out } = yield* args[0] === "--port"
+          ? Effect.flatMap(start(["serve", ...args]), ({ exit }) => exit)
+          : refused(args)
         assert.strictEqual(code, 2)
         assert.strictEqual(err, `\nERROR\n  ${says}\n`)
         assert.strictEqual(out, "")

@@ -8,14 +8,12 @@ import * as Layer from "effect/Layer"
 import * as Cluster from "effect-ai-gateway/cluster"
 import { serve } from "effect-ai-gateway/local/node"
 import * as Upstream from "effect-ai-gateway/local/Upstream"
+import { childEnv } from "../support/childEnv.ts"
 import type { Task } from "./child.ts"
 import { client, missing, start } from "./postgres.ts"
 import { brief, collected, items, text, until } from "./support.ts"
 
 const child = fileURLToPath(new URL("child.ts", import.meta.url))
-
-/** Variables of the test runner change how Node resolves and loads. */
-const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(vitest|node_)/i.test(key)))
 
 class Database extends Context.Service<Database, string>()("test/Database") {}
 const Live = Layer.unwrap(Effect.map(start, (url) => Layer.merge(client(url), Layer.succeed(Database, url))))
@@ -24,7 +22,7 @@ const spawned = (task: Task) =>
   Effect.acquireRelease(
     Effect.sync(() =>
       spawn(process.execPath, ["--conditions=effect-ai-gateway-source", child, JSON.stringify(task)], {
-        env,
+        env: childEnv,
         stdio: ["ignore", "pipe", "inherit"]
       })
     ),

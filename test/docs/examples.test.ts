@@ -76,7 +76,8 @@ describe("examples", () => {
   })
 
   for (const { at, file, logs, prints } of programs) {
-    it(`${at} runs`, { timeout: 180_000 }, async () => {
+    // Each is a process of its own, and some of them wait.
+    it.concurrent(`${at} runs`, { timeout: 180_000 }, async () => {
       const { code, stderr, stdout } = await Docs.node(folder, Docs.fromSource, file)
       assert.strictEqual(code, 0, stderr)
       if (prints !== undefined) {

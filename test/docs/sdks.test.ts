@@ -23,6 +23,7 @@ import type * as GatewayLog from "../../src/GatewayLog.ts"
 import * as GatewayService from "../../src/GatewayService.ts"
 import type { UpstreamCall } from "../../src/local/LocalGateway.ts"
 import { type Server, serve } from "../../src/local/node.ts"
+import { childEnv } from "../support/childEnv.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const page = await readFile(`${root}docs/sdks.md`, "utf8")
@@ -161,7 +162,7 @@ for (const { endpoint, main, model, name, provider } of examples) {
           promisify(execFile)(
             process.execPath,
             ["--conditions=effect-ai-gateway-source", `${root}docs/examples/${name}.ts`],
-            { env: environment(server), timeout: 60_000 }
+            { env: { ...childEnv, ...environment(server) }, timeout: 60_000 }
           )
         )
         assert.strictEqual(stderr, "")

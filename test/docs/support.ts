@@ -10,6 +10,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { childEnv } from "../support/childEnv.ts"
 
 /** Folder of the project, with a slash at the end. */
 export const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -134,17 +135,10 @@ export interface Ran {
   readonly stderr: string
 }
 
-/** Variables of the test runner change how Node resolves and loads; those of an account would reach the real service. */
-const env = Object.fromEntries(
-  Object.entries(process.env).filter(
-    ([name]) => !/^(vitest|node_|npm_|force_color|cloudflare_|ai_gateway_|cf_aig_)/i.test(name)
-  )
-)
-
 /** Runs a file with Node, the way `npm run demo` does. */
 export const node = async (cwd: string, ...args: ReadonlyArray<string>): Promise<Ran> => {
   try {
-    return { code: 0, ...(await promisify(execFile)(process.execPath, args, { cwd, env, timeout: 180_000 })) }
+    return { code: 0, ...(await promisify(execFile)(process.execPath, args, { cwd, env: childEnv, timeout: 180_000 })) }
   } catch (error) {
     const { code, stderr = "", stdout = "" } = error as Partial<Ran>
     return { code: typeof code === "number" ? code : 1, stdout, stderr }

@@ -6,19 +6,23 @@ import { assert } from "@effect/vitest"
 /** The factor between the two sizes. A linear cost is then about 8 times as high, a quadratic one 64 times; garbage collection adds to the 8. */
 const factor = 8
 const most = 32
-/** Shortest run, in milliseconds, that proves something. */
+/** Shortest run, in milliseconds of the processor, that proves something. */
 const leastMillis = 2
 const tries = 4
 
-const best = (times: number, run: () => void): number => {
-  let least = Number.POSITIVE_INFINITY
-  for (let i = 0; i < times; i++) {
-    const startedAt = performance.now()
-    run()
-    least = Math.min(least, performance.now() - startedAt)
-  }
-  return least
+/** Milliseconds of the processor that this process has used, collections included. What others use of the machine does not count. */
+export const cpuMillis = (): number => {
+  const { system, user } = process.cpuUsage()
+  return (user + system) / 1000
 }
+
+const cost = (run: () => unknown): number => {
+  const before = cpuMillis()
+  run()
+  return cpuMillis() - before
+}
+
+const best = (times: number, run: () => unknown): number => Math.min(...Array.from({ length: times }, () => cost(run)))
 
 /**
  * Fails unless reading eight times as much costs about eight times as much. `make` prepares an input of a size, and returns the function that reads it. `size` is a size that takes
@@ -42,15 +46,6 @@ export const assertLinear = (name: string, size: number, make: (size: number) =>
 /** The factor between the two sizes of {@link linear}. */
 const step = 16
 
-const cost = (run: () => unknown): number => {
-  const before = process.hrtime.bigint()
-  run()
-  return Number(process.hrtime.bigint() - before) / 1e6
-}
-
-/** The shortest of some runs, without the delays of a busy machine. */
-const least = (run: () => unknown): number => Math.min(...Array.from({ length: 3 }, () => cost(run)))
-
 /**
  * A cheaper check for many pairs of readers and texts, with a fixed size. Asserts that sixteen times the text costs no more than about sixteen times as much; a quadratic reader costs
  * 256 times as much. The bound lies between, and the first cost counts as at least a millisecond, because less cannot be measured.
@@ -59,11 +54,11 @@ export const linear = (label: string, text: (n: number) => string, read: (text: 
   const [small, large] = [text(n), text(n * step)]
   read(small)
   const first = Math.max(
-    least(() => read(small)),
+    best(3, () => read(small)),
     1
   )
   const second = cost(() => read(large))
-  // Measured again only if the first ratio is too high: the run may have been interrupted.
-  const ratio = second / first > 5 * step ? least(() => read(large)) / first : second / first
+  // Measured again only if the first ratio is too high: a collection or a compilation may have come in between.
+  const ratio = second / first > 5 * step ? best(3, () => read(large)) / first : second / first
   assert.isBelow(ratio, 5 * step, label)
 }

@@ -6,10 +6,9 @@ import { readFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { childEnv } from "../support/childEnv.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
-// Variables of the test runner change how Node resolves and loads.
-const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !/^(vitest|node_)/i.test(key)))
 
 let child: ChildProcess
 let output = ""
@@ -21,7 +20,7 @@ beforeAll(async () => {
     await readFile(`${root}package.json`, "utf8")
   )
   const [, ...args] = scripts["example:worker"]?.split(" ") ?? []
-  child = spawn(process.execPath, [...args, "--port", "0", "--gateway-port", "0"], { cwd: root, env })
+  child = spawn(process.execPath, [...args, "--port", "0", "--gateway-port", "0"], { cwd: root, env: childEnv })
   await new Promise<void>((resolve, reject) => {
     const collect = (chunk: Buffer): void => {
       output += chunk.toString()
@@ -38,7 +37,7 @@ beforeAll(async () => {
 }, 120_000)
 /** Politely: the runtime is a child of the child. */
 const stop = async (): Promise<number | null> => {
-  if (child.exitCode !== null) return child.exitCode
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
   const exited = new Promise<number | null>((resolve) => child.once("exit", resolve))
   child.kill("SIGINT")
   return await exited
@@ -133,7 +132,7 @@ describe("the example Worker", () => {
     const tsc = `${root}node_modules/typescript/bin/tsc`
     const { stdout } = await promisify(execFile)(process.execPath, [tsc, "-p", "docs/examples/worker"], {
       cwd: root,
-      env
+      env: childEnv
     }).catch((error: { readonly stdout: string }) => error)
     // Declarations of the library's own sources are checked elsewhere; here they meet another platform's types.
     assert.notInclude(stdout, "docs/examples/worker/")
