@@ -139,12 +139,19 @@ describe("the format of OpenAI", () => {
         object: "chat.completion.chunk",
         created: 1_700_000_000,
         model: "m-1",
+        service_tier: null,
         choices: [{ index: 0, delta, logprobs: null, finish_reason }]
       })
       assert.deepStrictEqual(dataOf(body), [
-        chunk({ role: "assistant", content: "Hel" }, null),
+        chunk({ role: "assistant", content: "", refusal: null }, null),
+        chunk({ content: "Hel" }, null),
         chunk({ content: "lo" }, null),
-        { ...chunk({}, "stop"), usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 } },
+        chunk({}, "stop"),
+        {
+          ...chunk({}, null),
+          choices: [],
+          usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 }
+        },
         "[DONE]"
       ])
     })
@@ -200,7 +207,7 @@ describe("the format of OpenAI", () => {
         }
         return [seen, undefined] as const
       })
-      assert.deepStrictEqual(seen, ["a"])
+      assert.deepStrictEqual(seen, ["", "a"])
       assert.instanceOf(thrown, APIError)
       assert.include(String(thrown), "stream interrupted after 1 deltas")
     })
@@ -214,9 +221,14 @@ describe("the format of OpenAI", () => {
       const deltas = Stream.tap(Stream.rechunk(Stream.fromIterable(all), 1), () => Effect.sync(() => pulled++))
       const response = yield* StreamResponse.fromDeltas(deltas, { format: "openai", onEnd })
       const events = eventsOf(yield* text(response))
-      assert.strictEqual(events.length, 2)
-      assert.strictEqual(events[1]?.event, "error")
-      assert.deepInclude(JSON.parse(events[1]?.data ?? "").error, { reason: "StreamInterrupted", events: 1 })
+      assert.strictEqual(events.length, 3)
+      assert.strictEqual(events[2]?.event, "error")
+      assert.deepInclude(JSON.parse(events[2]?.data ?? "").error, {
+        type: "server_error",
+        code: "stream_interrupted",
+        reason: "StreamInterrupted",
+        events: 1
+      })
       assert.strictEqual(pulled, 2)
       assert.strictEqual(summaries[0]?.outcome, "failed")
     })
@@ -236,7 +248,8 @@ describe("the format of OpenAI", () => {
     "loses nothing that a reply is made of",
     {
       pieces: Schema.Array(piece).check(Schema.isMaxLength(8)),
-      reason: Schema.Literals(["stop", "length", "contentFilter", "other"])
+      // OpenAI has no word for `other`.
+      reason: Schema.Literals(["stop", "length", "contentFilter"])
     },
     ({ pieces, reason }) =>
       Effect.gen(function* () {

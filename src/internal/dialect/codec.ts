@@ -162,7 +162,7 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   request.messages.forEach((message, i) => {
     checkMessage(message, `messages[${i}]`)
   })
-  const { extra, maxTokens, output, seed, stop, temperature, tools, toolChoice, topP } = request
+  const { extra, maxTokens, output, seed, stop, temperature, tools, toolChoice, topP, user } = request
   if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 1)) {
     refuse("maxTokens", "a whole number from 1")
   }
@@ -173,6 +173,7 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   if (tools !== undefined) checkTools(tools)
   if (toolChoice !== undefined) checkToolChoice(toolChoice, tools ?? [])
   if (output !== undefined) checkOutput(output)
+  if (user !== undefined) nonEmptyText(user, "user")
   if (extra !== undefined) fields(extra, "extra")
   return request
 }
@@ -187,6 +188,7 @@ const requestFields = [
   "tools",
   "toolChoice",
   "output",
+  "user",
   "extra"
 ] satisfies ReadonlyArray<keyof Request>
 
@@ -274,6 +276,10 @@ export const image = (part: ImagePart, field: string): ImageSource => {
     : { type: "data", data: address.slice(match[0].length), mediaType: match[1] }
 }
 
+const flag = (value: boolean | undefined, field: string): void => {
+  if (value !== undefined && typeof value !== "boolean") refuse(field, "a boolean")
+}
+
 const checkTools = (tools: ReadonlyArray<Tool>): void => {
   const seen = new Set<string>()
   list(tools, "tools")
@@ -285,6 +291,7 @@ const checkTools = (tools: ReadonlyArray<Tool>): void => {
     seen.add(tool.name)
     if (tool.description !== undefined) text(tool.description, `${at}.description`)
     if (!isFields(tool.parameters)) refuse(`${at}.parameters`, "a JSON Schema object")
+    flag(tool.strict, `${at}.strict`)
   })
 }
 
@@ -301,6 +308,9 @@ const checkOutput = (output: Output): void => {
     refuse("output.name", nameAccepted)
   }
   if (output.schema !== undefined && !isFields(output.schema)) refuse("output.schema", "a JSON Schema object")
+  flag(output.strict, "output.strict")
+  if (output.strict === true && output.schema === undefined)
+    refuse("output.schema", "a JSON Schema object beside strict")
 }
 
 /** The text parts of a message that holds no images. */

@@ -56,6 +56,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
           ...sampling(request),
           ...encodeTools(request),
           ...encodeOutput(request),
+          ...(request.user !== undefined && !isMistral(model) && { user: request.user }),
           ...request.extra
         }
       }),
@@ -71,6 +72,9 @@ export const openaiCompatible: Dialect<Input, Reply> = /*#__PURE__*/ make({
   maxTokens: "max_tokens"
 })
 
+/** Mistral refuses fields that it does not know, and so do its models where others serve them. */
+export const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
+
 /** Fields that Workers AI and OpenAI call the same. */
 export const sampling = ({ seed, stop, temperature, topP }: Request): Record<string, unknown> =>
   defined({ temperature, top_p: topP, stop: stop?.length === 0 ? undefined : stop, seed })
@@ -80,9 +84,9 @@ export const encodeTools = ({ tools, toolChoice }: Request): Record<string, unkn
   tools === undefined || tools.length === 0
     ? {}
     : {
-        tools: tools.map(({ description, name, parameters }) => ({
+        tools: tools.map(({ description, name, parameters, strict }) => ({
           type: "function",
-          function: { name, ...defined({ description }), parameters }
+          function: { name, ...defined({ description }), parameters, ...defined({ strict }) }
         })),
         ...defined({ tool_choice: encodeToolChoice(toolChoice) })
       }
@@ -92,11 +96,13 @@ const encodeToolChoice = (choice: ToolChoice | undefined): unknown =>
 
 const encodeOutput = ({ output }: Request): Record<string, unknown> => {
   if (output === undefined) return {}
-  const { name = "output", schema } = output
+  const { name = "output", schema, strict } = output
   // The name is required here, unlike anywhere else: https://github.com/cloudflare/ai/issues/559
   return {
     response_format:
-      schema === undefined ? { type: "json_object" } : { type: "json_schema", json_schema: { name, schema } }
+      schema === undefined
+        ? { type: "json_object" }
+        : { type: "json_schema", json_schema: { name, schema, ...defined({ strict }) } }
   }
 }
 

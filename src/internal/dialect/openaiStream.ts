@@ -9,7 +9,7 @@ import type { FinishReason } from "./chat.ts"
 import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, pushUsage } from "./deltaDecoder.ts"
-import { decodeContent, decodeUsage, finishReasonOf, signatureOf } from "./openai.ts"
+import { decodeContent, decodeUsage, finishReasonOf, isMistral, signatureOf } from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
 export interface Chunks {
@@ -203,13 +203,11 @@ const withUsage = (query: Record<string, unknown>): Record<string, unknown> => {
   }
 }
 
-// Mistral counts unasked, and refuses the question (https://github.com/openai/openai-agents-python/issues/442). Its
-// models are served by others too, which then may not count; that is the smaller harm.
-const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
-
 /** OpenAI itself. */
 export const openai: Streaming = { query: withUsage, endpoint: (endpoint) => endpoint, decoder }
 
+// Mistral counts unasked, and refuses the question (https://github.com/openai/openai-agents-python/issues/442). Its
+// models are served by others too, which then may not count; that is the smaller harm.
 /** Everybody else. */
 export const openaiCompatible: Streaming = {
   query: (query) =>

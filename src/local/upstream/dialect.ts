@@ -2,6 +2,7 @@
  * What can be told from an endpoint and a body: dialect, model, token counts, the shape of an error.
  */
 import { isRecord } from "../../internal/data/json.ts"
+import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
 import { parseJson } from "../wire/message.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
 
@@ -153,12 +154,6 @@ const googleStatus: Readonly<Record<number, string>> = {
   504: "DEADLINE_EXCEEDED"
 }
 
-const openAiType = (status: number): string => {
-  if (status === 401) return "authentication_error"
-  if (status === 429) return "rate_limit_error"
-  return status >= 500 ? "server_error" : "invalid_request_error"
-}
-
 /** An error body as the provider of this request would write it. */
 export const providerError = (request: UpstreamRequest, status: number): unknown => {
   const message = `scripted status ${status}`
@@ -178,6 +173,6 @@ export const providerError = (request: UpstreamRequest, status: number): unknown
         }
       }
     default:
-      return { error: { message, type: openAiType(status), param: null, code: null } }
+      return { error: errorOfStatus(status, message) }
   }
 }
