@@ -200,15 +200,13 @@ const makeReader = (unsayable: Unsayable): Reader => {
     if (!isEmpty(given(message.annotations) ?? [])) unsaid(`${at}.annotations`, "an empty array")
     const refusal = optional(message.refusal, `${at}.refusal`)
     const calls = given(message.tool_calls)
-    const said = given(message.content)
-    if (refusal !== undefined && said !== undefined && said !== "") unsaid(`${at}.refusal`, "nothing beside content")
+    const own = given(message.content)
+    const silent = own === undefined || own === ""
+    if (refusal !== undefined && !silent) unsaid(`${at}.refusal`, "nothing beside content")
+    const said = silent ? (refusal ?? own ?? (calls === undefined ? undefined : [])) : own
     return {
       role: "assistant",
-      content: content(
-        (said === "" ? refusal : said) ?? refusal ?? (calls === undefined ? said : []),
-        `${at}.content`,
-        saidPart
-      ),
+      content: content(said, `${at}.content`, saidPart),
       ...(calls !== undefined && {
         toolCalls: some(list(calls, `${at}.tool_calls`).map((item, j) => call(item, `${at}.tool_calls[${j}]`)))
       })
