@@ -66,9 +66,7 @@ export const openAiResponse = (reply: EchoReply, status: "in_progress" | "comple
   parallel_tool_calls: true,
   presence_penalty: 0,
   previous_response_id: null,
-  prompt_cache_key: null,
   reasoning: { effort: null, summary: null },
-  safety_identifier: null,
   service_tier: "default",
   store: false,
   temperature: 1,
@@ -78,7 +76,6 @@ export const openAiResponse = (reply: EchoReply, status: "in_progress" | "comple
   top_logprobs: 0,
   top_p: 1,
   truncation: "disabled",
-  user: null,
   usage:
     status === "completed"
       ? {
