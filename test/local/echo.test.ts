@@ -130,7 +130,7 @@ describe("dialects", () => {
       const ask = { model: "gpt", messages: hello, stream: true, stream_options: { include_usage: true } }
       const chunks = events((yield* post("openrouter/chat/completions", ask)).text)
       for (const chunk of chunks) {
-        assert.deepInclude(chunk, { system_fingerprint: "fp_echo", service_tier: "default", id: chat.id })
+        assert.deepInclude(Object(chunk), { system_fingerprint: "fp_echo", service_tier: "default", id: chat.id })
         // `null` would be refused by OpenRouter's own client.
         assert.isNotNull(chunk.usage)
       }
