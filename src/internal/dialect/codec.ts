@@ -89,11 +89,11 @@ export const list = (value: unknown, field: string): ReadonlyArray<unknown> =>
 export const text = (value: unknown, field: string): string =>
   typeof value === "string" ? value : refuse(field, "a string")
 
-export const nonEmptyText = (value: unknown, field: string): string =>
-  typeof value === "string" && value !== "" ? value : refuse(field, "a non-empty string")
-
 export const optionalText = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined
+
+export const nonEmptyText = (value: unknown, field: string): string =>
+  optionalText(value) ?? refuse(field, "a non-empty string")
 
 // Bodies come from `JSON.parse`, so what is inside an object is JSON and is not walked again.
 const isJson = (value: unknown): value is Json =>
@@ -163,9 +163,7 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
     checkMessage(message, `messages[${i}]`)
   })
   const { extra, maxTokens, output, seed, stop, temperature, tools, toolChoice, topP, user } = request
-  if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 1)) {
-    refuse("maxTokens", "a whole number from 1")
-  }
+  checkLength(maxTokens, "maxTokens")
   within(temperature, "temperature", limits.temperature)
   within(topP, "topP", 1)
   if (seed !== undefined && !Number.isSafeInteger(seed)) refuse("seed", "a whole number")
@@ -196,6 +194,11 @@ const requestFields = [
 const onlyKnown = (value: Fields, names: ReadonlyArray<string>, path = ""): void => {
   const stray = strayField(value, names)
   if (stray !== undefined) refuse(path + stray, `one of ${names.join(", ")}`)
+}
+
+/** Refuses a length that is there and is none. */
+export const checkLength = (value: number | undefined, field: string): void => {
+  if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) refuse(field, "a whole number from 1")
 }
 
 const within = (value: number | undefined, field: string, max: number): void => {
@@ -276,8 +279,16 @@ export const image = (part: ImagePart, field: string): ImageSource => {
     : { type: "data", data: address.slice(match[0].length), mediaType: match[1] }
 }
 
-const flag = (value: boolean | undefined, field: string): void => {
+const checkFlag = (value: unknown, field: string): void => {
   if (value !== undefined && typeof value !== "boolean") refuse(field, "a boolean")
+}
+
+const checkName = (name: unknown, field: string): void => {
+  if (!(typeof name === "string" && namePattern.test(name))) refuse(field, nameAccepted)
+}
+
+const checkSchema = (schema: unknown, field: string): void => {
+  if (!isFields(schema)) refuse(field, "a JSON Schema object")
 }
 
 const checkTools = (tools: ReadonlyArray<Tool>): void => {
@@ -286,12 +297,12 @@ const checkTools = (tools: ReadonlyArray<Tool>): void => {
   tools.forEach((tool, i) => {
     const at = `tools[${i}]`
     fields(tool, at)
-    if (!(typeof tool.name === "string" && namePattern.test(tool.name))) refuse(`${at}.name`, nameAccepted)
+    checkName(tool.name, `${at}.name`)
     if (seen.has(tool.name)) refuse(`${at}.name`, "a name that no other tool has")
     seen.add(tool.name)
     if (tool.description !== undefined) text(tool.description, `${at}.description`)
-    if (!isFields(tool.parameters)) refuse(`${at}.parameters`, "a JSON Schema object")
-    flag(tool.strict, `${at}.strict`)
+    checkSchema(tool.parameters, `${at}.parameters`)
+    checkFlag(tool.strict, `${at}.strict`)
   })
 }
 
@@ -304,13 +315,10 @@ const checkToolChoice = (choice: ToolChoice, tools: ReadonlyArray<Tool>): void =
 
 const checkOutput = (output: Output): void => {
   if (!isFields(output) || output.type !== "json") refuse("output.type", "json")
-  if (output.name !== undefined && !(typeof output.name === "string" && namePattern.test(output.name))) {
-    refuse("output.name", nameAccepted)
-  }
-  if (output.schema !== undefined && !isFields(output.schema)) refuse("output.schema", "a JSON Schema object")
-  flag(output.strict, "output.strict")
-  if (output.strict === true && output.schema === undefined)
-    refuse("output.schema", "a JSON Schema object beside strict")
+  if (output.name !== undefined) checkName(output.name, "output.name")
+  checkFlag(output.strict, "output.strict")
+  // Without a schema there is nothing to be strict about.
+  if (output.schema !== undefined || output.strict === true) checkSchema(output.schema, "output.schema")
 }
 
 /** The text parts of a message that holds no images. */

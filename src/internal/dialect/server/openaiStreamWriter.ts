@@ -81,7 +81,7 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
         case "finish":
           reason = delta.reason
           return []
-        default:
+        case "restart":
           return []
       }
     },
