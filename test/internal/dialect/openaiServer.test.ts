@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import * as Chat from "../../../src/Chat.ts"
 import * as Classifier from "../../../src/Classifier.ts"
 import type { ReasonTag } from "../../../src/GatewayError.ts"
+import { defined } from "../../../src/internal/data/defined.ts"
 import { finish, image } from "../../../src/internal/dialect/codec.ts"
 import { deltasOf } from "../../../src/internal/dialect/deltaDecoder.ts"
 import { errorOf, errorOfStatus, errorStatus } from "../../../src/internal/dialect/server/openaiErrorWriter.ts"
@@ -23,39 +24,40 @@ const throughJson = <A>(value: A): A => JSON.parse(JSON.stringify(value))
 
 const Name = Schema.Literals(["add", "get_weather", "now"])
 const Text = Schema.Union([Schema.Literals(["", "Hello", "\u2028 é \ud83d\ude00\n"]), Schema.String])
-const Count = Schema.optionalKey(Schema.Natural)
+const Count = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1e6 }))
+const Arguments = Schema.Record(Schema.String, Schema.Json)
 
 const Reply = Schema.Struct({
   text: Text,
   reasoning: Schema.optionalKey(Schema.NonEmptyString),
   calls: Schema.Array(
-    Schema.Struct({ name: Name, arguments: Schema.Json, signature: Schema.optionalKey(Schema.NonEmptyString) })
+    Schema.Struct({ name: Name, arguments: Arguments, signature: Schema.optionalKey(Schema.NonEmptyString) })
   ).check(Schema.isMaxLength(3)),
   reason: Schema.Literals(["stop", "length", "contentFilter"]),
-  usage: Schema.Struct({
-    inputTokens: Count,
-    outputTokens: Count,
-    cachedInputTokens: Count,
-    cacheWriteTokens: Count,
-    reasoningTokens: Count
-  }),
+  input: Schema.optionalKey(Schema.Struct({ fresh: Count, cached: Count, written: Count })),
+  output: Schema.optionalKey(Schema.Struct({ said: Count, thought: Schema.optionalKey(Count) })),
   model: Schema.optionalKey(Schema.NonEmptyString),
   id: Schema.optionalKey(Schema.NonEmptyString)
 })
 
 /** A reply as a dialect decodes one. */
-const replyOf = ({ calls, reason, usage, ...rest }: typeof Reply.Type): Chat.Reply => {
-  const { inputTokens, outputTokens } = usage
+const replyOf = ({ calls, input, output, reason, ...rest }: typeof Reply.Type): Chat.Reply => {
+  const inputTokens = input === undefined ? undefined : input.fresh + input.cached + input.written
+  const outputTokens = output === undefined ? undefined : output.said + (output.thought ?? 0)
   const toolCalls = calls.map((call, i) => ({ id: `c${i}`, ...throughJson(call) }))
   return {
     ...rest,
     toolCalls,
     // Without text and calls only these two are complete answers.
     finishReason: rest.text === "" && calls.length === 0 && reason === "stop" ? "length" : finish(reason, toolCalls),
-    usage: {
-      ...usage,
-      ...(inputTokens !== undefined && outputTokens !== undefined && { totalTokens: inputTokens + outputTokens })
-    },
+    usage: defined({
+      inputTokens,
+      outputTokens,
+      totalTokens: inputTokens === undefined || outputTokens === undefined ? undefined : inputTokens + outputTokens,
+      cachedInputTokens: input?.cached,
+      cacheWriteTokens: input?.written,
+      reasoningTokens: output?.thought
+    }),
     raw: null
   }
 }
@@ -185,7 +187,6 @@ const Part = Schema.Union([
   Schema.Struct({ type: Schema.Literal("image"), data: Schema.Literal("aGk="), mediaType: Schema.Literal("image/png") })
 ])
 const TextPart = Schema.Struct({ type: Schema.Literal("text"), text: Schema.String })
-const Object_ = Schema.Record(Schema.String, Schema.Json)
 const Asked = Schema.Struct({
   messages: Schema.NonEmptyArray(
     Schema.Union([
@@ -205,7 +206,7 @@ const Asked = Schema.Struct({
             Schema.Struct({
               id: Schema.NonEmptyString,
               name: Name,
-              arguments: Schema.Json,
+              arguments: Arguments,
               signature: Schema.optionalKey(Schema.NonEmptyString)
             })
           )
@@ -223,7 +224,7 @@ const Asked = Schema.Struct({
     Schema.Struct({
       name: Name,
       description: Schema.optionalKey(Schema.String),
-      parameters: Object_,
+      parameters: Arguments,
       strict: Schema.optionalKey(Schema.Literal(true))
     })
   ),
@@ -234,7 +235,7 @@ const Asked = Schema.Struct({
       Schema.Struct({
         type: Schema.Literal("json"),
         name: Name,
-        schema: Object_,
+        schema: Arguments,
         strict: Schema.optionalKey(Schema.Literal(true))
       })
     ])
