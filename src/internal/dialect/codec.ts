@@ -167,7 +167,7 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   within(temperature, "temperature", limits.temperature)
   within(topP, "topP", 1)
   if (seed !== undefined && !Number.isSafeInteger(seed)) refuse("seed", "a whole number")
-  if (stop !== undefined) list(stop, "stop").forEach((item, i) => void nonEmptyText(item, `stop[${i}]`))
+  if (stop !== undefined) checkTexts(stop, "stop")
   if (tools !== undefined) checkTools(tools)
   if (toolChoice !== undefined) checkToolChoice(toolChoice, tools ?? [])
   if (output !== undefined) checkOutput(output)
@@ -196,7 +196,13 @@ const onlyKnown = (value: Fields, names: ReadonlyArray<string>, path = ""): void
   if (stray !== undefined) refuse(path + stray, `one of ${names.join(", ")}`)
 }
 
-/** Refuses a length that is there and is none. */
+/** Refuses a list that holds anything but texts. Returns how many there are. */
+export const checkTexts = (value: ReadonlyArray<string>, field: string): number => {
+  list(value, field).forEach((item, i) => void nonEmptyText(item, `${field}[${i}]`))
+  return value.length
+}
+
+/** Refuses a bound that is set and is no whole number from 1. */
 export const checkLength = (value: number | undefined, field: string): void => {
   if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) refuse(field, "a whole number from 1")
 }
@@ -220,9 +226,8 @@ const checkMessage = (message: Message, field: string): void => {
       known("toolCalls")
       const { content, toolCalls = [] } = message
       const calls = list(toolCalls, `${field}.toolCalls`).length
-      if (calls === 0 || !Array.isArray(content) || content.length > 0) {
-        checkContent(content, `${field}.content`, false)
-      }
+      // Nothing may stand beside calls. A caller without types may give no content at all.
+      if (calls === 0 || content?.length !== 0) checkContent(content, `${field}.content`, false)
       toolCalls.forEach((call, i) => {
         const at = `${field}.toolCalls[${i}]`
         nonEmptyText(fields(call, at).id, `${at}.id`)
@@ -249,7 +254,7 @@ const checkContent = (content: PromptMessage["content"], field: string, images: 
     fields(part, at)
     if (part.type === "text") text(part.text, `${at}.text`)
     else if (part.type !== "image") refuse(`${at}.type`, images ? "text or image" : "text")
-    else if (!images) refuse(at, "text: images are accepted in user messages only")
+    else if (!images) refuse(at, "text: images are for user messages")
     else image(part, at)
   })
 }
@@ -268,7 +273,7 @@ export const image = (part: ImagePart, field: string): ImageSource => {
     return {
       type: "data",
       data: nonEmptyText(data, `${field}.data`),
-      mediaType: type ?? refuse(`${field}.mediaType`, "an image media type such as image/png")
+      mediaType: type ?? refuse(`${field}.mediaType`, "a media type such as image/png")
     }
   }
   const address = nonEmptyText(url, `${field}.url`)
@@ -287,10 +292,6 @@ const checkName = (name: unknown, field: string): void => {
   if (!(typeof name === "string" && namePattern.test(name))) refuse(field, nameAccepted)
 }
 
-const checkSchema = (schema: unknown, field: string): void => {
-  if (!isFields(schema)) refuse(field, "a JSON Schema object")
-}
-
 const checkTools = (tools: ReadonlyArray<Tool>): void => {
   const seen = new Set<string>()
   list(tools, "tools")
@@ -301,7 +302,7 @@ const checkTools = (tools: ReadonlyArray<Tool>): void => {
     if (seen.has(tool.name)) refuse(`${at}.name`, "a name that no other tool has")
     seen.add(tool.name)
     if (tool.description !== undefined) text(tool.description, `${at}.description`)
-    checkSchema(tool.parameters, `${at}.parameters`)
+    if (!isFields(tool.parameters)) refuse(`${at}.parameters`, "a JSON Schema object")
     checkFlag(tool.strict, `${at}.strict`)
   })
 }
@@ -310,15 +311,17 @@ const checkToolChoice = (choice: ToolChoice, tools: ReadonlyArray<Tool>): void =
   if (tools.length === 0) refuse("toolChoice", "nothing, as there are no tools")
   if (choice === "auto" || choice === "none" || choice === "required") return
   if (!isFields(choice)) refuse("toolChoice", "auto, none, required or the name of a tool")
-  else if (!tools.some((tool) => tool.name === choice.name)) refuse("toolChoice.name", "the name of one of the tools")
+  else if (!tools.some((tool) => tool.name === choice.name)) refuse("toolChoice.name", "the name of a tool")
 }
 
 const checkOutput = (output: Output): void => {
   if (!isFields(output) || output.type !== "json") refuse("output.type", "json")
-  if (output.name !== undefined) checkName(output.name, "output.name")
+  checkName(output.name ?? "output", "output.name")
   checkFlag(output.strict, "output.strict")
   // Without a schema there is nothing to be strict about.
-  if (output.schema !== undefined || output.strict === true) checkSchema(output.schema, "output.schema")
+  if ((output.strict || output.schema !== undefined) && !isFields(output.schema)) {
+    refuse("output.schema", "a JSON Schema object")
+  }
 }
 
 /** The text parts of a message that holds no images. */

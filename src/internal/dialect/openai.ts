@@ -107,19 +107,13 @@ const encodeOutput = (output: Output | undefined): unknown => {
 }
 
 const encodeMessage = (message: Message, field: string, model: string): Record<string, unknown> => {
-  switch (message.role) {
-    case "assistant": {
-      const { content, toolCalls } = message
-      return {
-        role: "assistant",
-        content: encodeContent(content, field),
-        ...defined({ tool_calls: toolCalls?.length ? encodeToolCalls(toolCalls, field, model) : undefined })
-      }
-    }
-    case "tool":
-      return { role: "tool", tool_call_id: message.toolCallId, content: message.content }
-    default:
-      return { role: message.role, content: encodeContent(message.content, field) }
+  const { content, role } = message
+  if (role === "tool") return { role, tool_call_id: message.toolCallId, content }
+  const calls = role === "assistant" ? message.toolCalls : undefined
+  return {
+    role,
+    content: encodeContent(content, field),
+    ...defined({ tool_calls: calls?.length ? encodeToolCalls(calls, field, model) : undefined })
   }
 }
 
