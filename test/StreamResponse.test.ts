@@ -157,6 +157,16 @@ describe("the format of OpenAI", () => {
     })
   )
 
+  it.effect("leaves out the chunk without a choice where the client did not ask for the usage", () =>
+    Effect.gen(function* () {
+      const deltas = Stream.fromIterable(whole)
+      const response = yield* StreamResponse.fromDeltas(deltas, { format: "openai", includeUsage: false })
+      const body = yield* text(response)
+      assert.notInclude(body, "usage")
+      assert.deepNestedInclude(Object(dataOf(body).at(-2)), { "choices[0].finish_reason": "stop" })
+    })
+  )
+
   it.effect("has one id and one model, also when the deltas tell none", () =>
     Effect.gen(function* () {
       const late = [say("a"), meta, say("b"), finish]
