@@ -37,6 +37,7 @@ import * as workersAiDialect from "./internal/dialect/workersAi.ts"
 
 export type {
   AssistantMessage,
+  DecodeOptions,
   FinishReason,
   ImagePart,
   Input,
@@ -324,6 +325,7 @@ const replySchema = (): Schema.Codec<Reply> => {
     text: Schema.String,
     reasoning: Schema.optionalKey(Schema.String),
     toolCalls: Schema.Array(toolCallSchema()),
+    parts: Schema.optionalKey(Schema.Array(Schema.Json)),
     finishReason: Schema.Literals(["stop", "length", "toolCalls", "contentFilter", "other"]),
     usage: Schema.Struct({
       inputTokens: Schema.optionalKey(Schema.Number),
@@ -339,7 +341,10 @@ const replySchema = (): Schema.Codec<Reply> => {
   })
   // The rest are texts. What a tool is called with and `raw` can be anything once an application has touched them, and JSON has no NaN.
   keptAs(schema, (reply) =>
-    reply.raw === null && reply.toolCalls.length === 0 && Object.values(reply.usage).every(Number.isFinite)
+    reply.raw === null &&
+    reply.toolCalls.length === 0 &&
+    reply.parts === undefined &&
+    Object.values(reply.usage).every(Number.isFinite)
       ? reply
       : undefined
   )

@@ -207,8 +207,8 @@ export const classify = (input: FailureInput): Failure => {
 
 /**
  * Whether an answer with this status and JSON body is a failure: any status outside 2xx, and within 2xx a body that
- * says so itself, such as `{ state: "Failed" }`, `{ success: false }`, an `error` without `result` or `choices`, an error
- * event of a stream, or a prompt that Google blocked.
+ * says so itself, such as `{ state: "Failed" }`, `{ success: false }`, an `error` without `result` or `choices`, an `error`
+ * inside the first choice, an error event of a stream, or a prompt that Google blocked.
  */
 export const isFailureBody = (status: number, body: unknown): boolean =>
   status < 200 || status >= 300 || isFailure(body)

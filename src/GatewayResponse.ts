@@ -8,6 +8,7 @@ import * as Exit from "effect/Exit"
 import type * as Stream from "effect/Stream"
 import * as Classifier from "./Classifier.ts"
 import { GatewayError, InvalidRequest, InvalidResponse, type Reason, TransportFailure } from "./GatewayError.ts"
+import { hasError } from "./internal/classifier/errorBody.ts"
 import { defined } from "./internal/data/defined.ts"
 import { isRecord, parseJson } from "./internal/data/json.ts"
 import { scrub } from "./internal/data/secrets.ts"
@@ -218,8 +219,12 @@ export class GatewayResponse {
     return this.#error(reason)
   }
 
-  /** An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential. */
+  /**
+   * An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential; or the failure that the body
+   * tells of beside what could not be read.
+   */
   invalid(issue: string, text: string): GatewayError {
+    if (hasError(parseJson(text))) return this.fault(text)
     return this.#error(
       new InvalidResponse({
         status: this.status,

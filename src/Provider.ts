@@ -82,6 +82,11 @@ export interface Options {
 export interface ChatOptions extends Options {
   /** The codec instead of the provider's usual one, for example `Chat.anthropicJsonTool`. Stored routes name it by its `id`. */
   readonly dialect?: Chat.Dialect<Chat.Input, Chat.Reply> | undefined
+  /**
+   * Whether an answer may have nothing in it: no text, no tool call and no other output, although it ended neither at its
+   * `maxTokens` nor in a filter. Default `false`: it is an `InvalidResponse`, and the next target is tried.
+   */
+  readonly allowEmpty?: boolean | undefined
 }
 
 /** What {@link anthropic} accepts. */

@@ -408,6 +408,8 @@ describe("arguments that cannot be used", () => {
     ["headers as text", chat("m", { headers: "x" }), ["openai.headers"]],
     // @ts-expect-error: a caller without types
     ["body as text", chat("m", { body: "x" }), ["openai.body"]],
+    // @ts-expect-error: a caller without types
+    ["allowEmpty as text", chat("m", { allowEmpty: "yes" }), ["openai.allowEmpty"]],
     ["empty endpoint", chat("m", { endpoint: "" }), ["openai.endpoint"]],
     ["endpoint that leaves", chat("m", { endpoint: "../anthropic/v1" }), ["openai.endpoint"]],
     ["endpoint with a key", chat("m", { endpoint: `chat?key=${secret}` }), ["openai.endpoint"]],

@@ -59,7 +59,8 @@ describe("toJson", () => {
       Provider.anthropic.messages("claude", {
         version: "2024-01-01",
         dialect: Chat.anthropicJsonTool,
-        body: { top_k: 5 }
+        body: { top_k: 5 },
+        allowEmpty: true
       }),
       Provider.custom("x", { chatEndpoint: "api", auth: { header: "x-key" } }).chat("m", {
         apiKey,
@@ -85,7 +86,8 @@ describe("toJson", () => {
           model: "claude",
           dialect: "anthropic-json-tool",
           headers: { "anthropic-version": "2024-01-01" },
-          body: { top_k: 5 }
+          body: { top_k: 5 },
+          allowEmpty: true
         }
       },
       {
@@ -412,6 +414,7 @@ describe("fromJson", () => {
       ["route.credentials[0]"]
     ],
     ["a body", file({ ...leaf, body: [1] }), ["route.body"], "object"],
+    ["no truth value", file({ ...leaf, allowEmpty: "yes" }), ["route.allowEmpty"], "boolean"],
     [
       "a timeout",
       file({ ...leaf, timeout: "soon" }),

@@ -178,6 +178,15 @@ describe("the format of OpenAI", () => {
     })
   )
 
+  it.effect("hands on output without a neutral form", () =>
+    Effect.gen(function* () {
+      const part = { inlineData: { mimeType: "image/png", data: "aGk=" } }
+      const deltas = Stream.fromIterable<Chat.Delta>([meta, { type: "part", part }, finish])
+      const [, chunk] = dataOf(yield* Effect.flatMap(respond(deltas), text))
+      assert.deepNestedInclude(Object(chunk), { "choices[0].delta.parts": [part] })
+    })
+  )
+
   const client = (response: Response) =>
     new OpenAI({ apiKey: "k", baseURL: "http://server.test", maxRetries: 0, fetch: async () => response })
   const ask = { model: "m", stream: true as const, messages: [{ role: "user" as const, content: "Hi" }] }
@@ -264,7 +273,7 @@ describe("the format of OpenAI", () => {
     ({ pieces, reason }) =>
       Effect.gen(function* () {
         let calls = 0
-        const deltas: Array<Chat.Delta> = [meta]
+        const deltas: Array<Chat.Delta> = [meta, { type: "text", text: "a" }]
         for (const piece of pieces) {
           if (piece.type !== "toolCall") deltas.push(piece)
           else {

@@ -134,13 +134,16 @@ const google = (details: unknown): string | undefined => {
   return quota
 }
 
+/** The error of an answer that broke off: OpenRouter and others put it into the choice. */
+const choiceError = (o: Fields): unknown => fields(head((fields(o.result) ?? o).choices))?.error
+
 const provider = (o: Fields): Draft => {
   // Bedrock's event streams name the error by the key: `{ throttlingException: { message } }`.
   const exception = Object.keys(o).find((key) => key.endsWith("Exception") && fields(o[key]) !== undefined)
   const e =
     fields(o.error) ??
     fields(fields(o.response)?.error) ??
-    fields(fields(head(o.choices))?.error) ??
+    fields(choiceError(o)) ??
     fields(o.detail) ??
     (exception === undefined ? undefined : fields(o[exception])) ??
     fields(head(o.error)) ??
@@ -163,6 +166,7 @@ const provider = (o: Fields): Draft => {
       text(e.Message) ??
       text(e.error) ??
       text(o.error) ??
+      text(choiceError(o)) ??
       text(head(o.error)) ??
       text(o.message) ??
       text(e.detail) ??
@@ -236,7 +240,8 @@ export const decode = (source: string): ErrorBody => decodeAt(source, 0)
 
 /**
  * Whether a JSON document is a failure although its status was 2xx: the run API's `{ state: "Failed" }`, `{ success:
- * false }`, an `error` without an answer beside it, an error event of a stream, or Google's blocked prompt.
+ * false }`, an `error` inside a choice or without an answer beside it, an error event of a stream, or Google's blocked
+ * prompt.
  */
 export const isFailure = (body: unknown): boolean => {
   // Answers may be arrays too, so an array counts only in Google's form.
@@ -246,8 +251,13 @@ export const isFailure = (body: unknown): boolean => {
   if (o.success === false || failedRun(o) !== undefined) return true
   if (o.type === "error" && (o.error ?? o.message ?? o.code) !== undefined) return true
   if (o.object === "error" || o.type === "response.failed") return true
-  if (o.error !== undefined && o.error !== null && o.error !== false && o.error !== "") {
-    return (o.result === undefined || o.result === null) && head(o.choices) === undefined
-  }
+  if (choiceError(o)) return true
+  if (o.error) return (o.result === undefined || o.result === null) && head(o.choices) === undefined
   return text(fields(o.promptFeedback)?.blockReason) !== undefined && head(o.candidates) === undefined
+}
+
+/** Wider than {@link isFailure}: what stands beside an answer says why it cannot be used, or why its stream ends. */
+export const hasError = (body: unknown): boolean => {
+  const o = fields(body)
+  return isFailure(body) || Boolean(o?.error || o?.internalCode || head(o?.errors))
 }

@@ -7,7 +7,7 @@
 import { defined } from "../data/defined.ts"
 import type {
   AssistantMessage,
-  FinishReason,
+  DecodeOptions,
   ImagePart,
   Input,
   Json,
@@ -26,8 +26,8 @@ import {
   checked,
   count,
   type Dialect,
+  type Fields,
   fields,
-  finish,
   image,
   isFields,
   list,
@@ -40,6 +40,7 @@ import {
   toolArguments,
   writeJson
 } from "./codec.ts"
+import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
 
 /** See `Chat.anthropicMaxTokens`. */
 export const anthropicMaxTokens = 4096
@@ -76,7 +77,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
           ...request.extra
         }
       }),
-    decode: (body) => attempt(() => decodeMessage(body, options.json === "tool"))
+    decode: (body, decoding) => attempt(() => decodeMessage(body, options.json === "tool", decoding))
   })
 
 /** See `Chat.anthropic`. */
@@ -229,12 +230,13 @@ const toolUseIds = (): ToolUseIds => {
   }
 }
 
-const decodeMessage = (raw: unknown, answerTool: boolean): Reply => {
+const decodeMessage = (raw: unknown, answerTool: boolean, options: DecodeOptions | undefined): Reply => {
   const body = fields(raw, "body")
   let said = ""
   let thought = ""
   let answer: Json | undefined
   const toolCalls: Array<ToolCall> = []
+  const parts: Array<Json> = []
   list(body.content, "content").forEach((item, i) => {
     const at = `content[${i}]`
     const block = fields(item, at)
@@ -245,10 +247,10 @@ const decodeMessage = (raw: unknown, answerTool: boolean): Reply => {
       const input = toolArguments(block.input, `${at}.input`)
       if (answerTool && name.startsWith(answerPrefix)) answer ??= input
       else toolCalls.push({ id: nonEmptyText(block.id, `${at}.id`), name, arguments: input })
-    }
+    } else if (isPart(block)) parts.push(block)
   })
-  const reason = finishReasonOf(body.stop_reason)
-  return {
+  const reason = finishReasonOf(body.stop_reason, "stop_reason") ?? "other"
+  const reply: Reply = {
     // Words around the answer tool are chatter; they stay in `raw`.
     text: answer === undefined ? said : writeJson(answer, "content"),
     toolCalls,
@@ -256,39 +258,32 @@ const decodeMessage = (raw: unknown, answerTool: boolean): Reply => {
     usage: decodeUsage(body.usage),
     ...defined({
       reasoning: optionalText(thought),
+      parts: parts.length > 0 ? parts : undefined,
       model: optionalText(body.model),
       id: optionalText(body.id)
     }),
     raw
   }
+  return options?.allowEmpty || !isEmpty(reply) ? reply : refuse("content", someOutput)
 }
 
-export const finishReasonOf = (reason: unknown): FinishReason => {
-  switch (reason) {
-    case "end_turn":
-    case "stop_sequence":
-      return "stop"
-    case "max_tokens":
-    case "model_context_window_exceeded":
-      return "length"
-    case "tool_use":
-      return "toolCalls"
-    case "refusal":
-      return "contentFilter"
-    default:
-      return "other"
-  }
-}
+/** Whether a block is output without a neutral form: calls and results of the provider's own tools, a summary. */
+export const isPart = (block: Fields): block is Fields & { readonly [key: string]: Json } =>
+  typeof block.type === "string" && block.type !== "redacted_thinking"
 
-// Here `input_tokens` leaves out what was read from or written to the cache.
+const counted = ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"] as const
+
+// Here `input_tokens` leaves out what was read from or written to the cache, and all counts leave out what a compaction of
+// the conversation took, which is listed beside them.
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
+  const steps = Array.isArray(usage.iterations) ? usage.iterations.filter(isFields) : []
+  const compactions = steps.filter(({ type }) => type === "compaction")
+  const [uncached, outputTokens, cachedInputTokens, cacheWriteTokens] = counted.map((name) =>
+    compactions.reduce((all, step) => sum(all ?? 0, count(step[name])) ?? all, count(usage[name]))
+  )
   const details = isFields(usage.output_tokens_details) ? usage.output_tokens_details : {}
-  const cachedInputTokens = count(usage.cache_read_input_tokens)
-  const cacheWriteTokens = count(usage.cache_creation_input_tokens)
-  const uncached = count(usage.input_tokens)
   const inputTokens = uncached === undefined ? undefined : uncached + (cachedInputTokens ?? 0) + (cacheWriteTokens ?? 0)
-  const outputTokens = count(usage.output_tokens)
   return defined({
     inputTokens,
     outputTokens,

@@ -1,19 +1,33 @@
 /**
  * Streams of Anthropic messages.
  *
- * Shapes: https://platform.claude.com/docs/en/build-with-claude/streaming. Only `message_stop` completes an answer, and
- * with it comes the finish; types of events and blocks that are not known are read over, as the page asks.
+ * Shapes: https://platform.claude.com/docs/en/build-with-claude/streaming. A `stop_reason` completes an answer, because
+ * `message_stop` does not always follow: what ends the stream then is that event, a ping, or the end of the bytes. Types of
+ * events that are not known are read over, as the page asks; blocks that are not known are parts.
  */
-import { answerPrefix, decodeUsage, finishReasonOf } from "./anthropic.ts"
-import { type Fields, fields, isFields, nonEmptyText, optionalText, refuse, text, writeJson } from "./codec.ts"
+import { answerPrefix, decodeUsage, isPart } from "./anthropic.ts"
+import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
+import {
+  type Fields,
+  fields,
+  isFields,
+  nonEmptyText,
+  optionalText,
+  parseJson,
+  refuse,
+  text,
+  writeJson
+} from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, pushUsage } from "./deltaDecoder.ts"
+import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { finishReasonOf } from "./finish.ts"
 
 /** A content block whose events are being read. */
 type Block =
   | { readonly kind: "text" | "thinking" | "ignored" }
   | { readonly kind: "call"; readonly index: number }
   | { readonly kind: "answer"; empty: boolean }
+  | { readonly kind: "part"; readonly block: Fields & { readonly [key: string]: Json }; json: string; text: string }
 
 const ignored: Block = { kind: "ignored" }
 
@@ -25,21 +39,21 @@ type Options = {
   readonly hold: boolean
 }
 
-const decoder = ({ answerTool, hold }: Options) => {
+const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefined) => {
   const meta = makeMeta()
+  const pushUsage = makeUsage()
   const blocks = new Map<unknown, Block>()
   let started = false
   let finished = false
   let usage: Fields = {}
-  let reason: unknown
   let calls = 0
   let answered = false
   let held = ""
 
-  const say = (words: string, out: Array<Delta>): void => {
-    if (words === "") return
-    if (hold) held += words
-    else out.push({ type: "text", text: words })
+  const say = (piece: string, out: Array<Delta>): void => {
+    if (piece === "") return
+    if (hold) held += piece
+    else out.push({ type: "text", text: piece })
   }
 
   const count = (more: unknown, out: Array<Delta>): void => {
@@ -77,34 +91,47 @@ const decoder = ({ answerTool, hold }: Options) => {
       case "tool_use":
         return startTool(block, out)
       default:
-        return ignored
+        return isPart(block) ? { kind: "part", block, json: "", text: "" } : ignored
     }
   }
 
   const readDelta = (block: Block, raw: unknown, out: Array<Delta>): void => {
     const delta = fields(raw, "delta")
     switch (delta.type) {
+      // Not every server ends one block before it goes on with the next.
       case "text_delta":
-        if (block.kind === "text") say(text(delta.text, "delta.text"), out)
+        if (isOurs(block)) say(text(delta.text, "delta.text"), out)
         return
       case "thinking_delta":
-        if (block.kind === "thinking") think(text(delta.thinking, "delta.thinking"), out)
+        if (isOurs(block)) think(text(delta.thinking, "delta.thinking"), out)
         return
       case "input_json_delta": {
         const json = text(delta.partial_json, "delta.partial_json")
-        if (json === "") return
+        if (json === "" || block.kind === "ignored") return
         if (block.kind === "call") out.push({ type: "toolCall", index: block.index, arguments: json })
+        else if (block.kind === "part") block.json += json
         else if (block.kind === "answer") {
           block.empty = false
           out.push({ type: "text", text: json })
-        }
+        } else refuse("delta.type", `that of a ${block.kind} block`)
+        return
       }
+      case "compaction_delta":
+        if (block.kind === "part") block.text += optionalText(delta.content) ?? ""
     }
   }
 
   const stopBlock = (block: Block | undefined, out: Array<Delta>): void => {
     // Arguments of nobody are an empty object, and as an answer they have to be seen.
     if (block?.kind === "answer" && block.empty) out.push({ type: "text", text: "{}" })
+    if (block?.kind !== "part") return
+    const input = block.json === "" ? undefined : parseJson(block.json)
+    const part = {
+      ...block.block,
+      ...(input !== undefined && { input }),
+      ...(block.text !== "" && { content: block.text })
+    }
+    out.push({ type: "part", part })
   }
 
   const readStart = (raw: unknown, out: Array<Delta>): void => {
@@ -115,14 +142,16 @@ const decoder = ({ answerTool, hold }: Options) => {
     count(message.usage, out)
   }
 
-  const stop = (out: Array<Delta>): void => {
-    if (!answered && held !== "") out.push({ type: "text", text: held })
-    const why = finishReasonOf(reason)
-    out.push(finishDelta(why === "toolCalls" && calls === 0 ? "stop" : why, calls > 0))
+  const stop = (reason: FinishReason, out: Array<Delta>): void => {
+    if (finished) return
     finished = true
+    // A server that ends no block has ended them all.
+    for (const block of blocks.values()) stopBlock(block, out)
+    if (!answered && held !== "") out.push({ type: "text", text: held })
+    out.push(finishDelta(reason === "toolCalls" && calls === 0 ? "stop" : reason, calls > 0))
   }
 
-  return makeDecoder({
+  return makeDecoder(options, {
     read: (body, out) => {
       switch (body.type) {
         case "content_block_delta":
@@ -138,35 +167,45 @@ const decoder = ({ answerTool, hold }: Options) => {
         case "message_start":
           readStart(body.message, out)
           return false
-        case "message_delta":
-          if (isFields(body.delta)) reason = body.delta.stop_reason ?? reason
+        case "message_delta": {
           count(body.usage, out)
+          const reason = isFields(body.delta) ? finishReasonOf(body.delta.stop_reason, "stop_reason") : undefined
+          if (reason !== undefined) stop(reason, out)
           return false
+        }
+        case "ping":
+          return finished
         case "message_stop":
-          stop(out)
+          stop("other", out)
           return true
         default:
           return false
       }
     },
     // Whoever else marks the end of a stream cannot know that the message is complete.
-    end: () => cutOff("message_stop"),
+    end: () => {
+      if (!finished) cutOff("message_stop")
+    },
     finished: () => finished
   })
 }
 
-const think = (words: string, out: Array<Delta>): void => {
-  if (words !== "") out.push({ type: "reasoning", text: words })
+/** Words in other blocks, such as those of the provider's own tools, are not the answer's. */
+const isOurs = ({ kind }: Block): boolean => kind !== "ignored" && kind !== "part"
+
+const think = (piece: string, out: Array<Delta>): void => {
+  if (piece !== "") out.push({ type: "reasoning", text: piece })
 }
 
-// Counts are totals so far; what an event leaves out or writes as `null` stays as it was.
-const update = (old: Fields, more: Fields): Fields => ({
-  input_tokens: more.input_tokens ?? old.input_tokens,
-  output_tokens: more.output_tokens ?? old.output_tokens,
-  cache_read_input_tokens: more.cache_read_input_tokens ?? old.cache_read_input_tokens,
-  cache_creation_input_tokens: more.cache_creation_input_tokens ?? old.cache_creation_input_tokens,
-  output_tokens_details: more.output_tokens_details ?? old.output_tokens_details
-})
+// Counts are totals so far: what an event leaves out, writes as `null` or repeats as 0 stays as it was.
+const update = (old: Fields, more: Fields): Fields => {
+  const out: Record<string, unknown> = { ...old }
+  for (const name in more) {
+    const [a, b] = [old[name], more[name]]
+    out[name] = typeof a === "number" && typeof b === "number" ? Math.max(a, b) : (b ?? a)
+  }
+  return out
+}
 
 const query = (query: Record<string, unknown>): Record<string, unknown> => ({ ...query, stream: true })
 
@@ -174,7 +213,7 @@ const query = (query: Record<string, unknown>): Record<string, unknown> => ({ ..
 export const anthropic: Streaming = {
   query,
   endpoint: (endpoint) => endpoint,
-  decoder: () => decoder({ answerTool: false, hold: false })
+  decoder: (_, options) => decoder({ answerTool: false, hold: false }, options)
 }
 
 const offersAnswer = (query: Record<string, unknown>): boolean =>
@@ -188,5 +227,5 @@ const offersAnswer = (query: Record<string, unknown>): boolean =>
 export const anthropicJsonTool: Streaming = {
   query,
   endpoint: (endpoint) => endpoint,
-  decoder: (query) => decoder({ answerTool: true, hold: query === undefined || offersAnswer(query) })
+  decoder: (query, options) => decoder({ answerTool: true, hold: query === undefined || offersAnswer(query) }, options)
 }

@@ -151,10 +151,15 @@ export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "
 
 /** The answer to a chat request. */
 export interface Reply {
-  /** All text parts, joined. Empty when the model only called tools or was cut off before it said anything. */
+  /**
+   * All text parts, joined. Empty when the model only called tools or made other output, and when it was cut off or filtered
+   * before it said anything.
+   */
   readonly text: string
   readonly reasoning?: string
   readonly toolCalls: ReadonlyArray<ToolCall>
+  /** Output that has no neutral form, such as images and audio, as the provider wrote it. Absent when there is none. */
+  readonly parts?: ReadonlyArray<Json>
   readonly finishReason: FinishReason
   readonly usage: Usage
   /** The model as the provider names it, often more precise than what was asked for. */
@@ -162,4 +167,10 @@ export interface Reply {
   readonly id?: string
   /** The provider's whole body, so that fields unknown here survive. */
   readonly raw: unknown
+}
+
+/** What a reader of answers is told about the target. */
+export interface DecodeOptions {
+  /** Whether an answer may have nothing in it. Default `false`: without text, tool call or other output it is refused. */
+  readonly allowEmpty?: boolean | undefined
 }

@@ -8,7 +8,7 @@
 import * as Result from "effect/Result"
 import { isRecord, parseJson, strayField } from "../data/json.ts"
 import type {
-  FinishReason,
+  DecodeOptions,
   ImagePart,
   Input,
   Json,
@@ -18,7 +18,6 @@ import type {
   Reply,
   Request,
   Tool,
-  ToolCall,
   ToolChoice,
   Usage
 } from "./chat.ts"
@@ -40,11 +39,11 @@ export interface Dialect<In, Out> {
   /** The provider's request body, ready for `JSON.stringify`. */
   readonly encode: (input: In, model: string) => Result.Result<Record<string, unknown>, Issue>
   /** Reads a parsed success body. */
-  readonly decode: (body: unknown) => Result.Result<Out, Issue>
+  readonly decode: (body: unknown, options?: DecodeOptions) => Result.Result<Out, Issue>
   readonly usage: (out: Out) => Usage | undefined
   readonly model: (out: Out) => string | undefined
   /** Chat dialects: reads an answer that came in one piece although a stream was asked for. */
-  readonly reply?: (body: unknown) => Result.Result<Reply, Issue>
+  readonly reply?: (body: unknown, options?: DecodeOptions) => Result.Result<Reply, Issue>
   /** Chat dialects of your own: how the answer streams. */
   readonly streaming?: Streaming
 }
@@ -111,14 +110,17 @@ export const writeJson = (value: unknown, field: string): string => {
 }
 
 /**
- * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing and empty
- * text are what servers send for a function without parameters.
+ * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing, empty text and
+ * `null` are what servers send for a function without parameters.
  */
 export const toolArguments = (value: unknown, field: string): Json => {
-  if (value === undefined || value === null || value === "") return {}
-  const parsed = typeof value === "string" ? parseJson(value) : value
-  return isJson(parsed) ? parsed : refuse(field, "JSON")
+  const parsed = typeof value === "string" ? (value.trim() ? parseJson(value) : null) : (value ?? null)
+  return isJson(parsed) ? (parsed ?? {}) : refuse(field, "JSON")
 }
+
+/** Text, or what was JSON text until a server parsed it: Workers AI does so with tokens that look like a number. */
+export const words = (value: unknown, field: string): string =>
+  typeof (value ?? "") === "string" ? text(value, field) : writeJson(value, field)
 
 /** A count as it may go into {@link Usage}: a miscounted answer is still an answer, so anything else is left out. */
 export const count = (value: unknown): number | undefined =>
@@ -135,15 +137,6 @@ export const usageOf = (out: { readonly usage: Usage }): Usage | undefined => {
 }
 
 export const modelOf = (out: { readonly model?: string }): string | undefined => out.model
-
-/**
- * Makes the finish reason agree with the calls: some servers say `stop` although tools were called (OpenAI itself when
- * one tool was forced), and a loop that waits for calls must not be told of calls that are not there.
- */
-export const finish = (reason: FinishReason, toolCalls: ReadonlyArray<ToolCall>): FinishReason => {
-  if (toolCalls.length > 0) return reason === "stop" ? "toolCalls" : reason
-  return reason === "toolCalls" ? "other" : reason
-}
 
 export const namePattern = /^[A-Za-z0-9_-]{1,64}$/
 export const nameAccepted = "1 to 64 letters, digits, `_` or `-`"

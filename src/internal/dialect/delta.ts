@@ -2,7 +2,7 @@
  * The pieces of a streamed answer, and who reads them.
  */
 import type { ServerEvent } from "../transport/sse.ts"
-import type { FinishReason, Usage } from "./chat.ts"
+import type { DecodeOptions, FinishReason, Json, Usage } from "./chat.ts"
 
 /** A piece of a streamed answer. Text and reasoning are never empty when a decoder of this library made them. */
 export type Delta =
@@ -17,12 +17,15 @@ export type Delta =
       /** Which call, counted from 0. */
       readonly index: number
       readonly id?: string
+      /** Joined like the arguments. Nearly always it comes at once, with the id. */
       readonly name?: string
       readonly arguments: string
       /** See `ToolCall.signature`. */
       readonly signature?: string
     }
-  /** Tokens so far; the last one counts. It may follow `finish`. */
+  /** See `Reply.parts`. Long ones, such as audio, come in pieces. */
+  | { readonly type: "part"; readonly part: Json }
+  /** Tokens so far; the last one counts, and no count is lower than before. It may follow `finish`. */
   | { readonly type: "usage"; readonly usage: Usage }
   /** Who answers: at most one, usually first. */
   | { readonly type: "meta"; readonly model?: string; readonly id?: string }
@@ -68,5 +71,5 @@ export interface Streaming {
    * A decoder for one stream. Told the body of the request, it holds back less: see `anthropicJsonTool`, the only
    * dialect that looks at it.
    */
-  readonly decoder: (query?: Record<string, unknown>) => DeltaDecoder
+  readonly decoder: (query?: Record<string, unknown>, options?: DecodeOptions) => DeltaDecoder
 }

@@ -7,23 +7,24 @@
  * complete only when its dialect says so: until then its end is a {@link Fault}.
  */
 import * as Result from "effect/Result"
-import { isFailure } from "../classifier/errorBody.ts"
+import { hasError } from "../classifier/errorBody.ts"
 import { defined } from "../data/defined.ts"
-import type { FinishReason, Reply, ToolCall, Usage } from "./chat.ts"
+import type { DecodeOptions, FinishReason, Json, Reply, ToolCall, Usage } from "./chat.ts"
 import {
   attempt,
   type Fields,
-  finish,
   type Issue,
   isFields,
   nonEmptyText,
   optionalText,
+  parseJson,
   refuse,
   toolArguments,
   usageOf,
   writeJson
 } from "./codec.ts"
 import type { Decoded, Delta, DeltaDecoder, Fault } from "./delta.ts"
+import { finish, mayBeEmpty, someOutput } from "./finish.ts"
 
 /** The part of a decoder that knows a dialect. What it cannot read it refuses. */
 export interface DialectReader {
@@ -35,8 +36,11 @@ export interface DialectReader {
   readonly finished: () => boolean
 }
 
-/** Makes a decoder: JSON, errors, `[DONE]` and the end are the same everywhere. */
-export const makeDecoder = (reader: DialectReader): DeltaDecoder => {
+/**
+ * Makes a decoder: JSON, errors, `[DONE]`, the end, and what an answer must have in it are the same everywhere.
+ */
+export const makeDecoder = (options: DecodeOptions | undefined, reader: DialectReader): DeltaDecoder => {
+  const judge = makeJudge(options)
   let over: Decoded | undefined
   const close = (deltas: ReadonlyArray<Delta>, fault: Fault | undefined): Decoded => {
     const ending = fault === undefined ? { done: true } : { fault }
@@ -45,8 +49,17 @@ export const makeDecoder = (reader: DialectReader): DeltaDecoder => {
   }
   const step = (read: (out: Array<Delta>) => boolean): Decoded => {
     const deltas: Array<Delta> = []
-    const last = attempt(() => read(deltas))
-    if (Result.isFailure(last)) return close(deltas, { issue: describe(last.failure) })
+    const last = attempt(() => {
+      const done = read(deltas)
+      deltas.forEach(judge)
+      return done
+    })
+    if (Result.isFailure(last)) {
+      return close(
+        deltas.filter(({ type }) => type !== "finish"),
+        { issue: describe(last.failure) }
+      )
+    }
     return last.success ? close(deltas, undefined) : { deltas }
   }
   const end = (marked: boolean): Decoded =>
@@ -61,8 +74,8 @@ export const makeDecoder = (reader: DialectReader): DeltaDecoder => {
       if (data === "[DONE]") return end(true)
       // Some servers keep the connection alive with empty events.
       if (data === "") return { deltas: [] }
-      const body = parse(data)
-      if (isFields(body) ? isError(body) : isFailure(body)) return close([], { issue: "an error event", body: data })
+      const body = parseJson(data)
+      if (hasError(body)) return close([], { issue: "an error event", body: data })
       if (isFields(body)) return step((out) => reader.read(body, out))
       // A usage event that was cut off takes nothing from an answer that is complete.
       return reader.finished() ? { deltas: [] } : close([], { issue: "event: expected a JSON object" })
@@ -71,23 +84,37 @@ export const makeDecoder = (reader: DialectReader): DeltaDecoder => {
   }
 }
 
-const parse = (json: string): unknown => {
-  try {
-    return JSON.parse(json)
-  } catch {
-    return undefined
+/** Refuses the finish of an answer in which nothing was said, or whose calls are not complete. */
+const makeJudge = (options: DecodeOptions | undefined) => {
+  const calls = new Map<number, { name: string; arguments: string }>()
+  let said = options?.allowEmpty === true
+  return (delta: Delta): void => {
+    switch (delta.type) {
+      case "text":
+      case "part":
+        said = true
+        return
+      case "toolCall": {
+        const call = calls.get(delta.index) ?? { name: "", arguments: "" }
+        call.name += delta.name ?? ""
+        call.arguments += delta.arguments
+        calls.set(delta.index, call)
+        return
+      }
+      case "finish": {
+        if (mayBeEmpty(delta.reason)) return
+        if (!said && calls.size === 0) refuse("answer", someOutput)
+        for (const [i, call] of calls) {
+          nonEmptyText(call.name, `toolCalls[${i}].name`)
+          toolArguments(call.arguments, `toolCalls[${i}].arguments`)
+        }
+      }
+    }
   }
 }
 
 /** An issue as one line. */
 const describe = ({ accepted, field }: Issue): string => `${field}: expected ${accepted}`
-
-// Wider than for a whole body: an error beside a choice is the provider's way to end a stream that had begun.
-const isError = (body: Fields): boolean =>
-  (body.error !== undefined && body.error !== null && body.error !== false && body.error !== "") ||
-  (typeof body.internalCode === "number" && body.internalCode !== 0) ||
-  (Array.isArray(body.errors) && body.errors.length > 0) ||
-  isFailure(body)
 
 /** What is missing at the end of a stream. */
 export const cutOff = (field: string): never => refuse(field, "one before the stream ends")
@@ -104,9 +131,25 @@ export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>) =>
   }
 }
 
-/** Delivers usage, if there is any in it. */
-export const pushUsage = (usage: Usage, out: Array<Delta>): void => {
-  if (usageOf({ usage }) !== undefined) out.push({ type: "usage", usage })
+/** Delivers usage, if there is any in it. Counts are those of the answer so far: one that falls was not counted again. */
+export const makeUsage = (): ((usage: Usage, out: Array<Delta>) => void) => {
+  let known: Usage = {}
+  return (usage, out) => {
+    if (usageOf({ usage }) === undefined) return
+    const most = (key: keyof Usage) => {
+      const [a, b] = [known[key], usage[key]]
+      return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b)
+    }
+    known = defined({
+      inputTokens: most("inputTokens"),
+      outputTokens: most("outputTokens"),
+      totalTokens: most("totalTokens"),
+      cachedInputTokens: most("cachedInputTokens"),
+      cacheWriteTokens: most("cacheWriteTokens"),
+      reasoningTokens: most("reasoningTokens")
+    })
+    out.push({ type: "usage", usage: known })
+  }
 }
 
 const someCall: ReadonlyArray<ToolCall> = [{ id: "", name: "", arguments: {} }]
@@ -126,6 +169,8 @@ export const isCommit = (delta: Delta): boolean => {
     case "text":
     case "reasoning":
       return delta.text !== ""
+    case "part":
+      return true
     case "toolCall":
       return (
         delta.arguments !== "" || delta.id !== undefined || delta.name !== undefined || delta.signature !== undefined
@@ -155,7 +200,10 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
       ...defined({ signature })
     })
   })
-  pushUsage(reply.usage, deltas)
+  reply.parts?.forEach((part) => {
+    deltas.push({ type: "part", part })
+  })
+  makeUsage()(reply.usage, deltas)
   deltas.push({ type: "finish", reason: reply.finishReason })
   return deltas
 }
@@ -168,6 +216,7 @@ interface Call {
 }
 
 interface Draft {
+  readonly parts: Array<Json>
   text: string
   reasoning: string
   readonly calls: Map<number, Call>
@@ -178,6 +227,7 @@ interface Draft {
 }
 
 const makeDraft = (): Draft => ({
+  parts: [],
   text: "",
   reasoning: "",
   calls: new Map(),
@@ -201,7 +251,12 @@ export const collect = (deltas: Iterable<Delta>): Result.Result<Reply, Issue> =>
       toolCalls,
       finishReason: finish(draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls),
       usage: draft.usage,
-      ...defined({ reasoning: optionalText(draft.reasoning), model: draft.model, id: draft.id }),
+      ...defined({
+        reasoning: optionalText(draft.reasoning),
+        parts: draft.parts.length > 0 ? draft.parts : undefined,
+        model: draft.model,
+        id: draft.id
+      }),
       raw: null
     }
   })
@@ -221,11 +276,14 @@ const add = (draft: Draft, delta: Exclude<Delta, { readonly type: "restart" }>):
         draft.calls.set(delta.index, call)
       }
       call.id ??= delta.id
-      call.name ??= delta.name
+      if (delta.name !== undefined && delta.name !== call.name) call.name = (call.name ?? "") + delta.name
       call.signature = delta.signature ?? call.signature
       call.arguments += delta.arguments
       return
     }
+    case "part":
+      draft.parts.push(delta.part)
+      return
     case "usage":
       draft.usage = delta.usage
       return

@@ -4,6 +4,8 @@
  */
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
+import { hasError } from "../classifier/errorBody.ts"
+import { parseJson } from "../data/json.ts"
 import { makeFeed, oversized } from "../transport/sse.ts"
 import type { Decoded, Delta, DeltaDecoder } from "./delta.ts"
 import { isCommit } from "./deltaDecoder.ts"
@@ -34,7 +36,7 @@ export interface PumpedResponse {
   }
   /** Most characters of one event. */
   readonly maxBytes: number
-  /** The failure of an answer that cannot be read; `text` is what its excerpt is taken from. */
+  /** The failure of an answer that cannot be read; `text` is what its excerpt, or the failure that it tells of, is taken from. */
   readonly invalid: (issue: string, text: string) => GatewayError
   /** The failure that an error event inside the stream stands for. */
   readonly fault: (body: string) => GatewayError
@@ -50,9 +52,22 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
   let ended = false
   /** Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of them. */
   let silent = 0
+  /** Characters outside of events that have been looked at. */
+  let looked = 0
 
   const fail = (issue: string): void => {
-    failure ??= response.invalid(issue, "")
+    failure ??= response.invalid(issue, feed.outside())
+  }
+
+  /** Some servers write an error without framing it, and may go on as if nothing had been. */
+  const lookOutside = (): void => {
+    const text = feed.outside()
+    if (text.length === looked || finished) return
+    const fresh = text.slice(looked)
+    looked = text.length
+    // Each line once, and all of them where a value of many lines may end.
+    const body = errorIn(/^[\]}]/m.test(fresh) ? [...fresh.split("\n"), text] : fresh.split("\n"))
+    if (body !== undefined) failure = response.fault(body)
   }
 
   /** Adds what an event, or the end, means; `false` when nothing may follow. */
@@ -67,7 +82,7 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
       deltas.push(delta)
     }
     if (fault !== undefined) {
-      failure = fault.body === undefined ? response.invalid(fault.issue, "") : response.fault(fault.body)
+      failure = fault.body === undefined ? response.invalid(fault.issue, feed.outside()) : response.fault(fault.body)
     } else if (done === true) {
       complete = true
       if (!finished) fail("finish: expected one before the stream ends")
@@ -77,6 +92,12 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
 
   /** What one chunk, or the end, adds. */
   const step = (chunk: Uint8Array | undefined): ReadonlyArray<Delta> => {
+    const deltas = read(chunk)
+    lookOutside()
+    return deltas
+  }
+
+  const read = (chunk: Uint8Array | undefined): ReadonlyArray<Delta> => {
     const deltas: Array<Delta> = []
     ended = chunk === undefined
     for (const event of chunk === undefined ? feed.end() : feed.push(chunk)) {
@@ -119,4 +140,18 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
       })
     })
   return { next, cancel: reader.cancel }
+}
+
+/** The error in texts that stood outside of events, as a body: JSON, or what follows `error:`, which llama.cpp writes. */
+const errorIn = (texts: ReadonlyArray<string>): string | undefined => {
+  for (const text of texts) {
+    const named = text.startsWith("error:")
+    const body = (named ? text.slice(6) : text).trim()
+    const json = parseJson(body)
+    if (hasError(json)) return body
+    if (named && json !== undefined) return `{"error":${body}}`
+    // The first line of a longer value says nothing yet.
+    if (named && !/^[[{]/.test(body)) return JSON.stringify({ error: body })
+  }
+  return undefined
 }

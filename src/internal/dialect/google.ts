@@ -7,8 +7,9 @@
 import { defined } from "../data/defined.ts"
 import type {
   AssistantMessage,
-  FinishReason,
+  DecodeOptions,
   Input,
+  Json,
   Message,
   PromptMessage,
   Reply,
@@ -25,8 +26,8 @@ import {
   checked,
   count,
   type Dialect,
+  type Fields,
   fields,
-  finish,
   image,
   isFields,
   list,
@@ -38,6 +39,7 @@ import {
   text,
   toolArguments
 } from "./codec.ts"
+import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
 
 type Options = {
   readonly id: string
@@ -63,7 +65,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
           ...extra
         }
       }),
-    decode: (body) => attempt(() => decodeResponse(body))
+    decode: (body, options) => attempt(() => decodeResponse(body, options))
   })
 
 /** See `Chat.google`. */
@@ -189,7 +191,7 @@ const encodeResult = (
   }
 })
 
-const decodeResponse = (raw: unknown): Reply => {
+const decodeResponse = (raw: unknown, options: DecodeOptions | undefined): Reply => {
   const body = fields(raw, "body")
   const feedback = isFields(body.promptFeedback) ? body.promptFeedback : {}
   const facts = {
@@ -205,28 +207,26 @@ const decodeResponse = (raw: unknown): Reply => {
       : { text: "", toolCalls: [], finishReason: "contentFilter", ...facts }
   }
   const candidate = fields(candidates[0], "candidates[0]")
-  const reason = finishReasonOf(candidate.finishReason)
-  // Nothing was said when generation was cut off or filtered before the first word, and then the reason says so.
-  const mayBeEmpty = optionalText(candidate.finishReason) !== undefined && reason !== "stop"
-  const { said, thought, toolCalls } = decodeParts(candidate.content, mayBeEmpty, facts.id)
-  return {
+  const reason = finishReasonOf(candidate.finishReason, "candidates[0].finishReason") ?? "other"
+  const { parts, said, thought, toolCalls } = decodeParts(candidate.content, facts.id)
+  const reply: Reply = {
     text: said,
-    ...defined({ reasoning: optionalText(thought) }),
+    ...defined({ reasoning: optionalText(thought), parts: parts.length > 0 ? parts : undefined }),
     toolCalls,
     finishReason: finish(reason, toolCalls),
     ...facts
   }
+  return options?.allowEmpty || !isEmpty(reply) ? reply : refuse("candidates[0].content.parts", someOutput)
 }
 
-const decodeParts = (content: unknown, mayBeEmpty: boolean, replyId: string | undefined) => {
+const decodeParts = (content: unknown, replyId: string | undefined) => {
   const field = "candidates[0].content.parts"
-  const { parts = [] } = fields(content ?? {}, "candidates[0].content")
-  const all = list(parts, field)
-  if (all.length === 0 && !mayBeEmpty) refuse(field, "at least one part")
+  const { parts: all } = fields(content ?? {}, "candidates[0].content")
   let said = ""
   let thought = ""
   const toolCalls: Array<ToolCall> = []
-  all.forEach((item, i) => {
+  const parts: Array<Json> = []
+  list(all ?? [], field).forEach((item, i) => {
     const part = fields(item, `${field}[${i}]`)
     if (part.functionCall !== undefined) {
       const at = `${field}[${i}].functionCall`
@@ -238,34 +238,17 @@ const decodeParts = (content: unknown, mayBeEmpty: boolean, replyId: string | un
         ...defined({ signature: optionalText(part.thoughtSignature) })
       })
     } else if (part.text !== undefined) {
-      const words = text(part.text, `${field}[${i}].text`)
-      if (part.thought === true) thought += words
-      else said += words
-    }
+      const piece = text(part.text, `${field}[${i}].text`)
+      if (part.thought === true) thought += piece
+      else said += piece
+    } else if (isPart(part)) parts.push(part)
   })
-  return { said, thought, toolCalls }
+  return { parts, said, thought, toolCalls }
 }
 
-export const finishReasonOf = (reason: unknown): FinishReason => {
-  switch (reason) {
-    case "STOP":
-      return "stop"
-    case "MAX_TOKENS":
-    case "CONTINUATION":
-      return "length"
-    case "SAFETY":
-    case "RECITATION":
-    case "BLOCKLIST":
-    case "PROHIBITED_CONTENT":
-    case "SPII":
-    case "IMAGE_SAFETY":
-    case "IMAGE_PROHIBITED_CONTENT":
-    case "IMAGE_RECITATION":
-      return "contentFilter"
-    default:
-      return "other"
-  }
-}
+/** Whether a part is output without a neutral form: an image, code that was run, and what came of it. */
+export const isPart = (part: Fields): part is Fields & { readonly [key: string]: Json } =>
+  part.thought !== true && Object.keys(part).some((key) => key !== "thoughtSignature" && key !== "thought")
 
 // Thinking is counted beside the candidates here, and what server-side tools put into the prompt beside the prompt.
 export const decodeUsage = (usage: unknown): Usage => {
@@ -274,12 +257,16 @@ export const decodeUsage = (usage: unknown): Usage => {
   const candidates = count(usage.candidatesTokenCount)
   const reasoningTokens = count(usage.thoughtsTokenCount)
   const inputTokens = prompt === undefined ? undefined : prompt + (count(usage.toolUsePromptTokenCount) ?? 0)
+  const total = count(usage.totalTokenCount)
+  // Proxies that count as OpenAI does are told by the sum.
+  const inside = total !== undefined && total === sum(inputTokens, candidates)
+  const thinking = inside ? 0 : (reasoningTokens ?? 0)
   const outputTokens =
-    candidates === undefined && reasoningTokens === undefined ? undefined : (candidates ?? 0) + (reasoningTokens ?? 0)
+    candidates === undefined && reasoningTokens === undefined ? undefined : (candidates ?? 0) + thinking
   return defined({
     inputTokens,
     outputTokens,
-    totalTokens: count(usage.totalTokenCount) ?? sum(inputTokens, outputTokens),
+    totalTokens: total ?? sum(inputTokens, outputTokens),
     cachedInputTokens: count(usage.cachedContentTokenCount),
     reasoningTokens
   })

@@ -7,18 +7,20 @@
  * models write a reason into every event.
  */
 import { defined } from "../data/defined.ts"
+import type { DecodeOptions, FinishReason } from "./chat.ts"
 import { type Fields, fields, isFields, list, nonEmptyText, optionalText, refuse, text, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, pushUsage } from "./deltaDecoder.ts"
-import { decodeUsage, finishReasonOf } from "./google.ts"
+import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { finishReasonOf } from "./finish.ts"
+import { decodeUsage, isPart } from "./google.ts"
 
 const at = "candidates[0].content.parts"
 
-const decoder = () => {
+const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
   const meta = makeMeta()
+  const pushUsage = makeUsage()
   let replyId: string | undefined
-  let reason: string | undefined
-  let parts = 0
+  let reason: FinishReason | undefined
   let calls = 0
   let finished = false
 
@@ -39,12 +41,11 @@ const decoder = () => {
 
   const readPart = (item: unknown, field: string, out: Array<Delta>): void => {
     const part = fields(item, field)
-    parts++
     if (part.functionCall !== undefined) readCall(part, `${field}.functionCall`, out)
     else if (part.text !== undefined) {
-      const words = text(part.text, `${field}.text`)
-      if (words !== "") out.push({ type: part.thought === true ? "reasoning" : "text", text: words })
-    }
+      const piece = text(part.text, `${field}.text`)
+      if (piece !== "") out.push({ type: part.thought === true ? "reasoning" : "text", text: piece })
+    } else if (isPart(part)) out.push({ type: "part", part })
   }
 
   const readCandidate = (candidate: Fields, out: Array<Delta>): void => {
@@ -52,10 +53,10 @@ const decoder = () => {
     list(content.parts ?? [], at).forEach((part, i) => {
       readPart(part, `${at}[${i}]`, out)
     })
-    reason = optionalText(candidate.finishReason) ?? reason
+    reason = finishReasonOf(candidate.finishReason, "candidates[0].finishReason") ?? reason
   }
 
-  return makeDecoder({
+  return makeDecoder(options, {
     read: (body, out) => {
       meta(body.modelVersion, body.responseId, out)
       replyId ??= optionalText(body.responseId)
@@ -66,10 +67,7 @@ const decoder = () => {
     },
     end: (out) => {
       if (reason === undefined) return cutOff("candidates[0].finishReason")
-      const why = finishReasonOf(reason)
-      // An answer without a single part is a known failure of these models; filters and limits say so themselves.
-      if (parts === 0 && why === "stop") refuse(at, "at least one part")
-      out.push(finishDelta(why, calls > 0))
+      out.push(finishDelta(reason, calls > 0))
       finished = true
     },
     finished: () => finished

@@ -5,8 +5,9 @@
  */
 import { defined } from "../data/defined.ts"
 import type {
-  FinishReason,
+  DecodeOptions,
   Input,
+  Json,
   Message,
   Output,
   PromptMessage,
@@ -24,7 +25,6 @@ import {
   type Dialect,
   type Fields,
   fields,
-  finish,
   image,
   isFields,
   list,
@@ -34,8 +34,10 @@ import {
   sum,
   text,
   toolArguments,
+  words,
   writeJson
 } from "./codec.ts"
+import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
 
 type Options = {
   readonly id: string
@@ -63,7 +65,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
           ...request.extra
         }
       }),
-    decode: (body) => attempt(() => decodeCompletion(fields(body, "body"), "", body))
+    decode: (body, options) => attempt(() => decodeCompletion(fields(body, "body"), "", body, options))
   })
 
 /** See `Chat.openai`. */
@@ -139,112 +141,112 @@ export const encodeToolCalls = (calls: ReadonlyArray<ToolCall>, field: string, m
       /gemini/i.test(model) && { extra_content: { google: { thought_signature: signature } } })
   }))
 
-/** A finish reason of this dialect; `other` for what it does not name. */
-export const finishReasonOf = (reason: unknown): FinishReason => {
-  switch (reason) {
-    case "stop":
-    case "length":
-      return reason
-    case "model_length":
-      return "length"
-    case "tool_calls":
-    case "function_call":
-      return "toolCalls"
-    case "content_filter":
-      return "contentFilter"
-    default:
-      return "other"
-  }
-}
-
 /** Reads a completion; `at` is the path of the body inside an envelope, with its final dot. */
-export const decodeCompletion = (body: Fields, at: string, raw: unknown): Reply => {
+export const decodeCompletion = (body: Fields, at: string, raw: unknown, options?: DecodeOptions): Reply => {
   const choices = list(body.choices, `${at}choices`)
   if (choices.length === 0) refuse(`${at}choices`, "at least one choice")
   const choice = fields(choices[0], `${at}choices[0]`)
   const field = `${at}choices[0].message`
   const message = fields(choice.message, field)
-  const toolCalls = decodeToolCalls(message.tool_calls, `${field}.tool_calls`)
+  const toolCalls = decodeToolCalls(toolCallsOf(message), `${field}.tool_calls`)
   const content = decodeContent(message.content, `${field}.content`)
   const refusal = optionalText(message.refusal)
-  const finishReason = refusal === undefined ? finish(finishReasonOf(choice.finish_reason), toolCalls) : "contentFilter"
-  const said = content?.text ?? refusal
-  // No content is right beside tool calls, and when the answer was cut off before it began.
-  if (said === undefined && toolCalls.length === 0 && finishReason !== "length" && finishReason !== "contentFilter") {
-    refuse(`${field}.content`, "a string")
-  }
-  return {
-    text: said ?? "",
+  const reason = finishReasonOf(choice.finish_reason, `${at}choices[0].finish_reason`) ?? "other"
+  const parts = [...content.parts, ...partsOf(message)]
+  const reply: Reply = {
+    text: content.text || (refusal ?? ""),
     toolCalls,
-    finishReason,
+    finishReason: refusal === undefined ? finish(reason, toolCalls) : "contentFilter",
     usage: decodeUsage(body.usage),
     ...defined({
-      reasoning: optionalText(message.reasoning_content) ?? optionalText(message.reasoning) ?? content?.reasoning,
+      reasoning:
+        optionalText(message.reasoning_content) ?? optionalText(message.reasoning) ?? optionalText(content.reasoning),
+      parts: parts.length > 0 ? parts : undefined,
       model: optionalText(body.model),
       id: optionalText(body.id)
     }),
     raw
   }
+  return options?.allowEmpty || !isEmpty(reply) ? reply : refuse(`${field}.content`, someOutput)
 }
 
-// Mistral's reasoning models answer with parts, of which some hold the thinking.
-export const decodeContent = (
-  content: unknown,
-  field: string
-): { readonly text: string; readonly reasoning?: string | undefined } | undefined => {
-  if (content === undefined || content === null) return undefined
-  if (!Array.isArray(content)) return { text: text(content, field) }
-  let said = ""
-  let thought = ""
-  list(content, field).forEach((item, i) => {
+/** The calls of a message, or of a piece of one; the single one of a server that knows `functions` only is a call too. */
+export const toolCallsOf = ({ function_call: call, tool_calls: calls }: Fields): unknown =>
+  isFields(call) && !(Array.isArray(calls) && calls.length > 0) ? [{ index: 0, function: call }] : calls
+
+/** Output of a message, or of a piece of one, that stands beside its content: images of OpenRouter, audio. */
+export const partsOf = ({ audio, images }: Fields): ReadonlyArray<Json> => [
+  ...(Array.isArray(images) ? images : []),
+  ...(isFields(audio) ? [{ type: "audio", audio }] : [])
+]
+
+/**
+ * Reads content: text, nothing, or parts. Mistral's reasoning models put their
+ * thinking into some of them.
+ */
+export const decodeContent = (content: unknown, field: string) => {
+  const read = { text: "", reasoning: "", parts: [] as Json[] }
+  if (!Array.isArray(content)) {
+    read.text = words(content ?? "", field)
+    return read
+  }
+  content.forEach((item, i) => {
     const part = fields(item, `${field}[${i}]`)
-    if (part.type === "text") said += text(part.text, `${field}[${i}].text`)
-    else if (part.type === "thinking" && Array.isArray(part.thinking)) {
-      for (const step of part.thinking) if (isFields(step)) thought += optionalText(step.text) ?? ""
+    if (part.type === "text") read.text += words(part.text, `${field}[${i}].text`)
+    else if (part.type !== "thinking") read.parts.push(item)
+    else if (Array.isArray(part.thinking)) {
+      for (const step of part.thinking) if (isFields(step)) read.reasoning += optionalText(step.text) ?? ""
     }
   })
-  return { text: said, reasoning: optionalText(thought) }
+  return read
 }
 
-/** Reads tool calls: OpenAI's shape, and the flat `{ name, arguments }` of native Workers AI. */
+/** Reads tool calls: OpenAI's shapes, and the flat `{ name, arguments }` of native Workers AI. */
 export const decodeToolCalls = (calls: unknown, field: string): ReadonlyArray<ToolCall> =>
-  calls === undefined || calls === null
-    ? []
-    : list(calls, field).map((item, i) => {
-        const call = fields(item, `${field}[${i}]`)
-        const nested = isFields(call.function) ? call.function : undefined
-        const { arguments: args, name } = nested ?? call
-        const at = `${field}[${i}]${nested === undefined ? "" : ".function"}`
-        return {
-          id:
-            call.id === undefined || call.id === null || call.id === ""
-              ? `call_${i}`
-              : text(call.id, `${field}[${i}].id`),
-          name: nonEmptyText(name, `${at}.name`),
-          arguments: toolArguments(args, `${at}.arguments`),
-          ...defined({ signature: signatureOf(call) })
-        }
-      })
+  list(calls ?? [], field).map((item, i) => {
+    const call = fields(item, `${field}[${i}]`)
+    const { arguments: args, input, name } = bodyOf(call)
+    const at = `${field}[${i}]${isFields(call.function) ? ".function" : ""}`
+    return {
+      id:
+        call.id === undefined || call.id === null || call.id === "" ? `call_${i}` : text(call.id, `${field}[${i}].id`),
+      name: nonEmptyText(name, `${at}.name`),
+      // A custom tool takes text, which is no JSON.
+      arguments: isFields(call.custom) ? text(input, `${at}.input`) : toolArguments(args, `${at}.arguments`),
+      ...defined({ signature: signatureOf(call) })
+    }
+  })
+
+/** Where the name of a call stands. */
+export const bodyOf = (call: Fields): Fields =>
+  isFields(call.function) ? call.function : isFields(call.custom) ? call.custom : call
 
 export const signatureOf = (call: Fields): string | undefined => {
   const google = isFields(call.extra_content) ? call.extra_content.google : undefined
   return isFields(google) ? optionalText(google.thought_signature) : undefined
 }
 
-/** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals. */
+/** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have. */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
-  const prompt = isFields(usage.prompt_tokens_details) ? usage.prompt_tokens_details : {}
-  const completion = isFields(usage.completion_tokens_details) ? usage.completion_tokens_details : {}
+  // Details stand in groups, in some answers beside them.
+  const all: Fields = Object.assign({}, usage, ...Object.values(usage))
+  const find = (name: RegExp) =>
+    count(all[Object.keys(all).find((key) => name.test(key) && count(all[key]) !== undefined) ?? ""])
   const inputTokens = count(usage.prompt_tokens)
-  const outputTokens = count(usage.completion_tokens)
+  const answered = count(usage.completion_tokens)
+  const total = count(usage.total_tokens)
+  const reasoningTokens = count(all.reasoning_tokens)
+  const both = sum(answered, reasoningTokens)
+  // Some count thinking beside the answer. Only the sum tells: 279 + 6 + 89 = 374.
+  const beside = both && (total === undefined ? both > 2 * (answered ?? 0) : total === sum(inputTokens, both))
+  const outputTokens = beside ? both : answered
   return defined({
     inputTokens,
     outputTokens,
-    totalTokens: count(usage.total_tokens) ?? sum(inputTokens, outputTokens),
-    // DeepSeek counts its cache in a field of its own.
-    cachedInputTokens: count(prompt.cached_tokens) ?? count(usage.prompt_cache_hit_tokens),
-    cacheWriteTokens: count(prompt.cache_write_tokens),
-    reasoningTokens: count(completion.reasoning_tokens)
+    totalTokens: total ?? sum(inputTokens, outputTokens),
+    cachedInputTokens: find(/^(num_)?cached_tokens$|_cache_hit_|^cache_read_/),
+    cacheWriteTokens: find(/^cache_(write|creation)_/),
+    reasoningTokens
   })
 }

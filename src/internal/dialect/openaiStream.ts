@@ -5,17 +5,20 @@
  * answer; `[DONE]` and a chunk with the usage may follow, and some servers send neither.
  */
 import { defined } from "../data/defined.ts"
-import type { FinishReason } from "./chat.ts"
+import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
 import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, pushUsage } from "./deltaDecoder.ts"
-import { decodeContent, decodeUsage, finishReasonOf, isMistral, signatureOf } from "./openai.ts"
+import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { finishReasonOf } from "./finish.ts"
+import { bodyOf, decodeContent, decodeUsage, isMistral, partsOf, signatureOf, toolCallsOf } from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
 export interface Chunks {
   readonly read: (body: Fields, out: Array<Delta>) => void
   /** Reads tool calls, whole ones or fragments, wherever they stand in an event. */
   readonly calls: (calls: unknown, field: string, out: Array<Delta>) => void
+  /** Delivers usage; counts never fall. */
+  readonly usage: ReturnType<typeof makeUsage>
   /** Delivers the end of the answer, the first time. */
   readonly finish: (reason: FinishReason, out: Array<Delta>) => void
   /** The same, if there is a reason as it stands in an event. */
@@ -26,6 +29,7 @@ export interface Chunks {
 export const makeChunks = (): Chunks => {
   const meta = makeMeta()
   const calls = makeCalls()
+  const usage = makeUsage()
   let streamed = false
   let said = false
   let refused = false
@@ -34,32 +38,31 @@ export const makeChunks = (): Chunks => {
   const finish = (reason: FinishReason, out: Array<Delta>): void => {
     if (finished) return
     finished = true
+    calls.close(out)
     out.push(refused ? { type: "finish", reason: "contentFilter" } : finishDelta(reason, calls.some()))
   }
 
   const ended = (raw: unknown, field: string, out: Array<Delta>): void => {
-    const reason = optionalText(raw)
-    // The model broke off, although no error stands beside it.
-    if (reason === "error") refuse(field, "anything but error")
-    if (reason !== undefined) finish(finishReasonOf(reason), out)
+    const reason = finishReasonOf(raw, field)
+    if (reason !== undefined) finish(reason, out)
   }
 
-  const text = (words: string | undefined, out: Array<Delta>): void => {
-    if (words === undefined) return
+  const text = (words: string, out: Array<Delta>): void => {
+    if (words === "") return
     said = true
     out.push({ type: "text", text: words })
   }
 
   const readDelta = (delta: Fields, out: Array<Delta>): void => {
-    const thought = optionalText(delta.reasoning_content) ?? optionalText(delta.reasoning)
-    if (thought !== undefined) out.push({ type: "reasoning", text: thought })
+    const thought = pieceOf(delta.reasoning_content) || pieceOf(delta.reasoning)
+    if (thought !== "") out.push({ type: "reasoning", text: thought })
     const { content } = delta
-    if (typeof content === "string") text(optionalText(content), out)
+    if (typeof content === "string") text(content, out)
     else if (content !== undefined && content !== null) {
-      const parts = decodeContent(content, "choices[0].delta.content")
-      if (thought === undefined && parts?.reasoning !== undefined)
-        out.push({ type: "reasoning", text: parts.reasoning })
-      text(optionalText(parts?.text), out)
+      const { parts, reasoning, text: words } = decodeContent(content, "choices[0].delta.content")
+      if (thought === "" && reasoning !== "") out.push({ type: "reasoning", text: reasoning })
+      text(words, out)
+      pushParts(parts, out)
     }
     const refusal = optionalText(delta.refusal)
     if (refusal !== undefined) {
@@ -67,7 +70,8 @@ export const makeChunks = (): Chunks => {
       if (!said) out.push({ type: "text", text: refusal })
       refused = true
     }
-    calls.read(delta.tool_calls, "choices[0].delta.tool_calls", out)
+    pushParts(partsOf(delta), out)
+    calls.read(toolCallsOf(delta), "choices[0].delta.tool_calls", out)
   }
 
   const read = (body: Fields, out: Array<Delta>): void => {
@@ -83,12 +87,19 @@ export const makeChunks = (): Chunks => {
       }
     }
     // Groq counts in a field of its own unless it was asked for usage.
-    const usage = body.usage ?? (isFields(body.x_groq) ? body.x_groq.usage : undefined)
-    if (usage !== undefined && usage !== null) pushUsage(decodeUsage(usage), out)
+    const counts = body.usage ?? (isFields(body.x_groq) ? body.x_groq.usage : undefined)
+    if (counts !== undefined && counts !== null) usage(decodeUsage(counts), out)
     ended(choice?.finish_reason, "choices[0].finish_reason", out)
   }
 
-  return { read, calls: calls.read, finish, ended, finished: () => finished }
+  return { read, calls: calls.read, usage, finish, ended, finished: () => finished }
+}
+
+/** A piece of thinking: what is no text only accompanies the answer. */
+const pieceOf = (value: unknown): string => (typeof value === "number" ? String(value) : (optionalText(value) ?? ""))
+
+const pushParts = (parts: ReadonlyArray<Json>, out: Array<Delta>): void => {
+  for (const part of parts) out.push({ type: "part", part })
 }
 
 // Of several answers to one prompt the first is the reply; their chunks come mixed, each with its index.
@@ -104,12 +115,34 @@ const firstChoice = (choices: unknown): Fields | undefined => {
 interface Calls {
   readonly read: Chunks["calls"]
   readonly some: () => boolean
+  /** Ends the calls of custom tools, whose text is sent on as a JSON string. */
+  readonly close: (out: Array<Delta>) => void
 }
 
 interface Open {
   /** As it was sent; one that was made up identifies nothing. */
   readonly id: string | undefined
-  named: boolean
+  readonly custom: boolean
+  /** What came of it so far. */
+  name: string
+  /** Brackets that are open in the arguments, and whether the end of them is inside a text. */
+  depth: number
+  quoted: boolean
+  escaped: boolean
+  /** The arguments are complete, so that one more name is that of another call. */
+  whole: boolean
+}
+
+const scan = (call: Open, args: string): void => {
+  for (const char of args) {
+    if (call.escaped) call.escaped = false
+    else if (call.quoted) {
+      call.escaped = char === "\\"
+      call.quoted = char !== '"'
+    } else if (char === '"') call.quoted = true
+    else if (char === "{" || char === "[") call.depth++
+    else if (char === "}" || char === "]") call.whole = --call.depth === 0
+  }
 }
 
 const makeCalls = (): Calls => {
@@ -119,44 +152,60 @@ const makeCalls = (): Calls => {
   const identified = new Map<string, number>()
 
   /** The call that a fragment belongs to, or `undefined` when it begins one. */
-  const find = (index: number | undefined, id: string | undefined, name: string | undefined): number | undefined => {
-    if (index === undefined) {
-      // Google's compatible endpoint numbers nothing; a continuation then has no name, and hardly an id.
-      const same = id === undefined ? undefined : identified.get(id)
-      if (same !== undefined) return same
-      return name !== undefined || open.length === 0 ? undefined : open.length - 1
+  const find = (
+    index: number | undefined,
+    id: string | undefined,
+    name: string | undefined,
+    args: string
+  ): number | undefined => {
+    const at = index === undefined ? undefined : numbered.get(index)
+    // An id says more than a number: some servers begin a call under one and go on under another.
+    const same = (id === undefined ? undefined : identified.get(id)) ?? at
+    if (same === undefined) {
+      // Google's compatible endpoint numbers nothing, others count fragments instead of calls: a continuation then has
+      // no name, and hardly an id. Arguments that are complete are not continued.
+      const last = open.at(-1)
+      const begins = name !== undefined || (index !== undefined && (id !== undefined || (last?.whole && args !== "")))
+      return begins || last === undefined ? undefined : open.length - 1
     }
-    const at = numbered.get(index)
-    const known = at === undefined ? undefined : open[at]
-    // Servers in front of Gemini give all calls number 0: another id beside a name is another call.
-    const other = known?.id !== undefined && id !== undefined && name !== undefined && known.id !== id
-    return other ? undefined : at
+    const known = open[same]
+    if (known === undefined || name === undefined) return same
+    // Servers in front of Gemini give all calls number 0, others give them all one id. What has a name is another call when
+    // its id is another one, when the arguments so far are complete, or when neither number nor name go on.
+    const other = known.id !== undefined && id !== undefined && known.id !== id
+    const next = known.name !== "" && known.name !== name
+    return other || (known.whole && (next || args !== "")) || (next && index !== undefined && at === undefined)
+      ? undefined
+      : same
   }
 
   const readCall = (item: unknown, field: string, out: Array<Delta>): void => {
     const call = isFields(item) ? item : refuse(field, "an object")
-    // Workers AI writes whole calls flat.
-    const body = isFields(call.function) ? call.function : call
+    const body = bodyOf(call)
     const id = optionalText(call.id)
     const name = optionalText(body.name)
-    const args = fragment(body.arguments, `${field}.arguments`)
+    const custom = isFields(call.custom)
+    const sent = fragment(custom ? body.input : body.arguments, `${field}.arguments`)
     const signature = signatureOf(call)
     // Workers AI ends a call with a fragment of nulls.
-    if (id === undefined && name === undefined && args === "" && signature === undefined) return
+    if (id === undefined && name === undefined && sent === "" && signature === undefined) return
     const index = typeof call.index === "number" ? call.index : undefined
-    let at = find(index, id, name)
+    let at = find(index, id, name, sent)
     const fresh = at === undefined
-    at ??= open.push({ id, named: false }) - 1
-    if (fresh && id !== undefined && !identified.has(id)) identified.set(id, at)
+    at ??= open.push({ id, custom, name: "", depth: 0, quoted: false, escaped: false, whole: false }) - 1
+    if (id !== undefined && !identified.has(id)) identified.set(id, at)
     if (index !== undefined) numbered.set(index, at)
     const state = open[at]
-    const naming = name !== undefined && state !== undefined && !state.named
-    if (naming) state.named = true
+    if (state === undefined) return
+    const naming = rest(state.name, name)
+    state.name += naming
+    const args = state.custom ? `${fresh ? '"' : ""}${JSON.stringify(sent).slice(1, -1)}` : sent
+    if (!state.custom) scan(state, args)
     out.push({
       type: "toolCall",
       index: at,
       ...(fresh && { id: id ?? `call_${at}` }),
-      ...(naming && { name }),
+      ...(naming !== "" && { name: naming }),
       arguments: args,
       ...defined({ signature })
     })
@@ -169,18 +218,26 @@ const makeCalls = (): Calls => {
         readCall(call, `${field}[${i}]`, out)
       })
     },
-    some: () => open.length > 0
+    some: () => open.length > 0,
+    close: (out) => {
+      open.forEach(({ custom }, index) => {
+        if (custom) out.push({ type: "toolCall", index, arguments: '"' })
+      })
+    }
   }
 }
+
+/** What a name adds to what is known of it: some servers send it in pieces, others all of it again and again. */
+const rest = (known: string, name = known): string => (name.startsWith(known) ? name.slice(known.length) : name)
 
 const fragment = (args: unknown, field: string): string => {
   if (typeof args === "string") return args
   return args === undefined || args === null ? "" : writeJson(args, field)
 }
 
-const decoder = () => {
+const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
   const chunks = makeChunks()
-  return makeDecoder({
+  return makeDecoder(options, {
     read: (body, out) => {
       chunks.read(body, out)
       return false

@@ -5,7 +5,7 @@
  * model types of `@cloudflare/workers-types`. The model is part of the address, or an argument of the binding.
  */
 import { defined } from "../data/defined.ts"
-import type { Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
+import type { DecodeOptions, Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
 import {
   attempt,
   chatDialect,
@@ -13,7 +13,6 @@ import {
   type Dialect,
   type Fields,
   fields,
-  finish,
   image,
   isFields,
   optionalText,
@@ -21,15 +20,8 @@ import {
   textsOf,
   writeJson
 } from "./codec.ts"
-import {
-  decodeCompletion,
-  decodeToolCalls,
-  decodeUsage,
-  encodeToolCalls,
-  encodeTools,
-  finishReasonOf,
-  sampling
-} from "./openai.ts"
+import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
+import { decodeCompletion, decodeToolCalls, decodeUsage, encodeToolCalls, encodeTools, sampling } from "./openai.ts"
 
 /** See `Chat.workersAi`. */
 export const workersAi: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect({
@@ -46,12 +38,13 @@ export const workersAi: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect({
         ...request.extra
       }
     }),
-  decode: (raw) =>
+  decode: (raw, options) =>
     attempt(() => {
       const { at, value } = unwrap(raw)
-      if (typeof value === "string") return { text: value, toolCalls: [], finishReason: "stop", usage: {}, raw }
-      const body = fields(value, at === "" ? "body" : at.slice(0, -1))
-      return body.choices === undefined ? decodeNative(body, at, raw) : decodeCompletion(body, at, raw)
+      const body = typeof value === "string" ? { response: value } : fields(value, at === "" ? "body" : at.slice(0, -1))
+      return body.choices === undefined
+        ? decodeNative(body, at, raw, options)
+        : decodeCompletion(body, at, raw, options)
     })
 })
 
@@ -109,20 +102,19 @@ export const unwrap = (raw: unknown): { readonly value: unknown; readonly at: st
   return { value, at }
 }
 
-const decodeNative = (body: Fields, at: string, raw: unknown): Reply => {
+const decodeNative = (body: Fields, at: string, raw: unknown, options: DecodeOptions | undefined): Reply => {
   const toolCalls = decodeToolCalls(body.tool_calls, `${at}tool_calls`)
   const said = decodeResponse(body.response, `${at}response`)
-  if (said === undefined && toolCalls.length === 0) refuse(`${at}response`, "a string or JSON")
-  // Most native answers do not say why they ended.
-  const reason = optionalText(body.finish_reason)
-  return {
+  const reply: Reply = {
     text: said ?? "",
     toolCalls,
-    finishReason: finish(reason === undefined ? "stop" : finishReasonOf(reason), toolCalls),
+    // Most native answers do not say why they ended.
+    finishReason: finish(finishReasonOf(body.finish_reason, `${at}finish_reason`) ?? "stop", toolCalls),
     usage: decodeUsage(body.usage),
     ...defined({ model: optionalText(body.model), id: optionalText(body.id) }),
     raw
   }
+  return options?.allowEmpty || !isEmpty(reply) ? reply : refuse(`${at}response`, someOutput)
 }
 
 // In JSON mode the answer comes parsed, sometimes; a model that answers `42` comes as a number.

@@ -5,16 +5,17 @@
  * https://github.com/cloudflare/ai/tree/main/packages/workers-ai-provider. `[DONE]` completes an answer; its own events
  * rarely say why it ended.
  */
+import type { DecodeOptions } from "./chat.ts"
 import { refuse, writeJson } from "./codec.ts"
 import type { Streaming } from "./delta.ts"
-import { cutOff, makeDecoder, pushUsage } from "./deltaDecoder.ts"
+import { cutOff, makeDecoder } from "./deltaDecoder.ts"
 import { decodeUsage } from "./openai.ts"
 import { makeChunks } from "./openaiStream.ts"
 
-const decoder = () => {
+const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
   const chunks = makeChunks()
   let answered = false
-  return makeDecoder({
+  return makeDecoder(options, {
     read: (body, out) => {
       if (body.choices !== undefined) {
         answered ||= !Array.isArray(body.choices) || body.choices.length > 0
@@ -32,7 +33,7 @@ const decoder = () => {
         answered = true
         chunks.calls(calls, "tool_calls", out)
       }
-      if (body.usage !== undefined) pushUsage(decodeUsage(body.usage), out)
+      if (body.usage !== undefined) chunks.usage(decodeUsage(body.usage), out)
       chunks.ended(body.finish_reason, "finish_reason", out)
       return false
     },

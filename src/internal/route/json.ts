@@ -74,6 +74,8 @@ export interface RouteNodeJson {
   /** Names of headers whose values are given when the route is read. */
   readonly credentials?: ReadonlyArray<string>
   readonly body?: Readonly<Record<string, Json>>
+  /** See `Provider.ChatOptions`; chat only. */
+  readonly allowEmpty?: boolean
   readonly resource?: string
   readonly deployment?: string
   readonly apiVersion?: string
@@ -151,7 +153,8 @@ const leafJson = (leaf: Leaf<never, unknown>, key: string): RouteNodeJson | unde
       key: spec.key ?? (labelled || /#\d+$/.test(key) ? key : undefined),
       headers: headers.length === 0 ? undefined : Object.fromEntries(headers),
       credentials: spec.credentials,
-      body: spec.body
+      body: spec.body,
+      allowEmpty: spec.allowEmpty
     })
   }
 }

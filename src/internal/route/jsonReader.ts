@@ -115,6 +115,7 @@ const makeRead = () => {
     headers: opt(Schema.Record(Schema.String, Schema.String)),
     credentials: opt(Schema.Array(Schema.String)),
     body: opt(Schema.Record(Schema.String, Schema.Json)),
+    allowEmpty: opt(Schema.Boolean),
     resource: opt(Schema.String),
     deployment: opt(Schema.String),
     apiVersion: opt(Schema.String),
@@ -178,6 +179,7 @@ const leafFields = [
   "headers",
   "credentials",
   "body",
+  "allowEmpty",
   ...slotNames
 ] as const
 
@@ -254,13 +256,14 @@ class Reader<In, Out> {
 
   private leaf(json: RouteNodeJson, provider: string, path: string): Leaf<In, Out> | undefined {
     const { dialects, kind } = this.reading
-    const { body, credentials = [], endpoint, headers, key, model = "" } = json
+    const { allowEmpty, body, credentials = [], endpoint, headers, key, model = "" } = json
     const before = this.problems.length
     const definition = definitionOf(provider)
     if (definition === undefined) {
       return this.refuse(`${path}.provider`, "the slug of a provider, compat, or custom- and a slug")
     }
     if ((json.kind ?? kind) !== kind) this.refuse(`${path}.kind`, kind)
+    if (allowEmpty !== undefined && kind !== "chat") this.refuse(`${path}.allowEmpty`, "nothing: only chat has it")
     const way = wayOf(definition, kind, model)
     if (way === undefined && (endpoint === undefined || json.dialect === undefined)) {
       this.refuse(`${path}.provider`, `a provider with ${kind} of its own, or endpoint and dialect beside it`)
@@ -281,7 +284,7 @@ class Reader<In, Out> {
       }
     })
     if (dialect === undefined) return undefined
-    const options: LegOptions = { body, endpoint, headers, key, ...defined(slotsOf(json)) }
+    const options: LegOptions = { allowEmpty, body, endpoint, headers, key, ...defined(slotsOf(json)) }
     const make = (extra: LegOptions) => makeLeaf(definition, kind, dialect, model, { ...options, ...extra })
     // Equal words are one target, in whatever places they stand.
     const text = JSON.stringify([provider, ...leafFields.map((name) => json[name] ?? null)])

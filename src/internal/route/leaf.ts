@@ -22,13 +22,17 @@ export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, 
       query: spec.body === undefined ? body : { ...spec.body, ...body }
     })),
   decode: (body) =>
-    Result.map(dialect.decode(body), (value) => ({
+    Result.map(dialect.decode(body, spec), (value) => ({
       value,
       usage: dialect.usage(value),
       model: dialect.model(value)
     })),
   ...(dialect.reply && {
-    chat: { dialect: dialect.id, reply: dialect.reply, ...defined({ streaming: dialect.streaming }) }
+    chat: {
+      dialect: dialect.id,
+      reply: dialect.reply,
+      ...defined({ streaming: dialect.streaming, allowEmpty: spec.allowEmpty })
+    }
   }),
   spec
 })

@@ -7,7 +7,7 @@ import type * as Schedule from "effect/Schedule"
 import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
-import type { Json, Reply, Usage } from "../dialect/chat.ts"
+import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
 
 /** What a leaf makes of an answer. */
@@ -48,8 +48,10 @@ export interface ChatLeaf {
   /** Id of the dialect, which says how it streams, unless `streaming` does. */
   readonly dialect: string
   readonly streaming?: Streaming
+  /** See `Provider.ChatOptions`. */
+  readonly allowEmpty?: boolean
   /** Reads an answer that came in one piece although a stream was asked for. */
-  readonly reply: (body: unknown) => Result.Result<Reply, Problem>
+  readonly reply: (body: unknown, options?: DecodeOptions) => Result.Result<Reply, Problem>
 }
 
 /** A declarative retry policy in its normal form; times in milliseconds. */
@@ -169,4 +171,6 @@ export interface LeafSpec {
   readonly credentials?: ReadonlyArray<string>
   /** Fields merged into every request body, below the request's own `extra`. */
   readonly body?: Readonly<Record<string, Json>>
+  /** See `Provider.ChatOptions`. */
+  readonly allowEmpty?: boolean
 }

@@ -73,6 +73,7 @@ export interface LegOptions extends HeaderOptions {
   readonly key?: string | undefined
   readonly body?: Readonly<Record<string, Json>> | undefined
   readonly endpoint?: string | undefined
+  readonly allowEmpty?: boolean | undefined
 }
 
 interface HeaderOptions extends Partial<Readonly<Record<(typeof slotNames)[number], string | undefined>>> {
@@ -405,7 +406,7 @@ export const makeLeaf = <In, Out>(
   options: LegOptions
 ): Result.Result<Leaf<In, Out>, ReadonlyArray<Problem>> => {
   const problems: Array<Problem> = [...(definition.problems ?? [])]
-  const { body, endpoint, key } = options
+  const { allowEmpty, body, endpoint, key } = options
   const slot = definition.slots?.["model"] ?? anyModel
   if (!(typeof model === "string" && slot.pattern.test(model)))
     problems.push({ field: "model", accepted: slot.accepted })
@@ -415,6 +416,7 @@ export const makeLeaf = <In, Out>(
   else problems.push(...endpointProblems(endpoint))
   if (key !== undefined && !isText(key)) problems.push({ field: "key", accepted: "a name that is not empty" })
   if (body !== undefined && !isFields(body)) problems.push({ field: "body", accepted: "an object of JSON values" })
+  if (typeof (allowEmpty ?? true) !== "boolean") problems.push({ field: "allowEmpty", accepted: "true or false" })
   const { headers, problems: wrong } = headersOf(definition, options, way)
   problems.push(...wrong)
   if (problems.length > 0) return Result.fail(problems)
@@ -434,7 +436,8 @@ export const makeLeaf = <In, Out>(
       key,
       headers: Object.keys(plain).length === 0 ? undefined : plain,
       credentials: credentials.length === 0 ? undefined : credentials,
-      body: body === undefined ? undefined : { ...body }
+      body: body === undefined ? undefined : { ...body },
+      allowEmpty
     })
   }
   return Result.succeed(dialectLeaf(spec, dialect, headers))

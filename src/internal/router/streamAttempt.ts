@@ -10,10 +10,10 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, Timeout } from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
-import type { GatewayResponse } from "../../GatewayResponse.ts"
+import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import { defined } from "../data/defined.ts"
-import { isRecord } from "../data/json.ts"
+import { isRecord, parseJson } from "../data/json.ts"
 import type { Delta, Streaming } from "../dialect/delta.ts"
 import { deltasOf, isCommit } from "../dialect/deltaDecoder.ts"
 import { type Limiting, makePump, type Pump } from "../dialect/deltaPump.ts"
@@ -163,11 +163,10 @@ export const limitReads = (target: Target<never, unknown>, eventId: string, dead
 
 /** Reads a body as text, chunk by chunk, until it has more than `max` bytes. */
 const readText = (
-  response: GatewayResponse,
+  { cancel, read }: ResponseReader,
   limiting: Limiting,
   max: number
 ): Effect.Effect<{ readonly text: string; readonly isWhole: boolean }, GatewayError> => {
-  const { cancel, read } = response.reader()
   const chunks: Array<Uint8Array> = []
   let size = 0
   const go: ReturnType<typeof readText> = Effect.flatMap(limiting(read), (chunk) => {
@@ -192,27 +191,80 @@ export const commit = (
   const found = streamingOf(target)
   if (found === undefined) return Effect.die(new Error("a target that does not stream was asked to"))
   const limiting = limitReads(target, eventId, undefined)
-  const type = response.headers["content-type"] ?? ""
-  // Guardrails answer in one piece although a stream was asked for; so do some providers.
-  if (/^application\/(?:[\w.+-]+\+)?json\b/i.test(type)) {
-    return Effect.flatMap(readText(response, limiting, response.maxBytes), ({ isWhole, text }) =>
-      isWhole
-        ? Effect.flatMap(response.parse(text), (body) => {
-            const reply = found.reply(body)
+  // A page of an edge or of a login: it holds no events, and the beginning of it says whose it is.
+  if (/^text\/html\b/i.test(response.headers["content-type"] ?? "")) {
+    return Effect.flatMap(readText(response.reader(), limiting, maxPage), ({ text }) =>
+      Effect.fail(response.invalid("content-type: expected text/event-stream or JSON", text))
+    )
+  }
+  const { allowEmpty } = found
+  const decoder = found.streaming.decoder(isRecord(query) ? query : undefined, { allowEmpty })
+  const pumped = (reader: ResponseReader) =>
+    readHead(
+      makePump(
+        {
+          reader: () => reader,
+          maxBytes: response.maxBytes,
+          invalid: (issue, text) => response.invalid(issue, text),
+          fault: (body) => response.fault(body)
+        },
+        decoder
+      ),
+      limiting
+    )
+  // Guardrails answer in one piece although a stream was asked for, and so do some providers; others announce as JSON what is
+  // a stream. Only the first character is right about it.
+  return Effect.flatMap(peek(response.reader(), limiting), ({ json, reader }) =>
+    json
+      ? Effect.flatMap(readText(reader, limiting, response.maxBytes), ({ isWhole, text }) => {
+          if (!isWhole) return Effect.fail(response.invalid(oversizedBody(response.maxBytes), ""))
+          // An error, and then events.
+          if (parseJson(text) === undefined && /^data:/m.test(text)) {
+            return pumped(replay([new TextEncoder().encode(text)], reader))
+          }
+          return Effect.flatMap(response.parse(text), (body) => {
+            const reply = found.reply(body, { allowEmpty })
             return Result.isSuccess(reply)
               ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
               : Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
           })
-        : Effect.fail(response.invalid(oversizedBody(response.maxBytes), ""))
-    )
+        })
+      : pumped(reader)
+  )
+}
+
+/** A reader that gives chunks again that have been read. */
+const replay = (chunks: ReadonlyArray<Uint8Array>, reader: ResponseReader): ResponseReader => {
+  let given = 0
+  return {
+    read: Effect.suspend(() => (given < chunks.length ? Effect.succeed(chunks[given++]) : reader.read)),
+    cancel: reader.cancel
   }
-  // A page of an edge or of a login: it holds no events, and the beginning of it says whose it is.
-  if (/^text\/html\b/i.test(type)) {
-    return Effect.flatMap(readText(response, limiting, maxPage), ({ text }) =>
-      Effect.fail(response.invalid("content-type: expected text/event-stream or JSON", text))
-    )
-  }
-  const pump = makePump(response, found.streaming.decoder(isRecord(query) ? query : undefined))
+}
+
+/** Looks at the first character that is no space: whether one JSON value begins there. */
+const peek = (
+  reader: ResponseReader,
+  limiting: Limiting
+): Effect.Effect<{ readonly json: boolean; readonly reader: ResponseReader }, GatewayError> => {
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  const go: ReturnType<typeof peek> = Effect.flatMap(limiting(reader.read), (chunk) => {
+    const first = chunk?.find((byte) => byte > 0x20 && byte < 0x80)
+    size += chunk?.length ?? 0
+    if (chunk !== undefined) chunks.push(chunk)
+    return chunk === undefined || first !== undefined || size > maxPage
+      ? Effect.succeed({ json: first === 0x7b || first === 0x5b, reader: replay(chunks, reader) })
+      : go
+  })
+  return go
+}
+
+/** Reads up to the commit point. */
+const readHead = (
+  pump: Pump,
+  limiting: Limiting
+): Effect.Effect<Pick<CommittedStream, "head" | "pump">, GatewayError> => {
   const head: Array<Delta> = []
   let committed = false
   /** Of all usage before the commit point only the last is kept, wherever the bytes were cut. */

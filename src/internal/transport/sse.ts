@@ -19,11 +19,50 @@ export interface Feed {
   readonly push: (chunk: Uint8Array) => ReadonlyArray<ServerEvent>
   /** What the end of the bytes completes: an event whose blank line never came. */
   readonly end: () => ReadonlyArray<ServerEvent>
+  /** What stood outside of all fields so far, line by line: a bare JSON error, for example. At most {@link maxOutside} characters. */
+  readonly outside: () => string
   /** Whether an event exceeded the limit: the events before it have been returned, and no more will follow. */
   readonly overflowed: () => boolean
 }
 
 const LF = 10
+
+/** Most characters that are kept of what stands outside of fields. */
+export const maxOutside = 16_384
+
+const fields = ["data:", "event:", ":", "id:", "retry:"]
+
+/** Collects the lines of a stream that are no fields that anybody knows. */
+const makeOutside = () => {
+  let kept = ""
+  /** What is kept of the line that has not ended. */
+  let line = ""
+  /** That line is a field or a comment. */
+  let known = false
+  return {
+    kept: () => kept,
+    push: (text: string): void => {
+      const ends = /[\r\n]/g
+      const unix = !text.includes("\r")
+      for (let at = 0, end = 0; at < text.length; at = end + 1) {
+        // Nearly all lines are fields, and most of them come whole.
+        known ||= line === "" && fields.some((field) => text.startsWith(field, at))
+        ends.lastIndex = at
+        end = unix ? text.indexOf("\n", at) : (ends.exec(text)?.index ?? -1)
+        const stop = end < 0 ? text.length : end
+        if (!known) {
+          const fresh = line.length < 6
+          line += text.slice(at, Math.min(stop, at + maxOutside - kept.length - line.length))
+          known = fresh && fields.some((field) => line.startsWith(field))
+        }
+        if (end < 0) return
+        if (!known && !/^(?:data|event|id|retry)?$/.test(line)) kept += `${line}\n`
+        line = ""
+        known = false
+      }
+    }
+  }
+}
 
 /** Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are skipped: reconnecting is the router's business. */
 export const makeFeed = (maxEventSize: number): Feed => {
@@ -32,6 +71,7 @@ export const makeFeed = (maxEventSize: number): Feed => {
   let overflowed = false
   /** Nothing is left over in the parser: what comes next begins an event. */
   let clean = true
+  const outside = makeOutside()
   const parser = Sse.makeParser(
     (event) => {
       if (event._tag !== "Event" || overflowed) return
@@ -48,8 +88,8 @@ export const makeFeed = (maxEventSize: number): Feed => {
    * Reads events that are one line of data, with or without a name before it: most streams are made of them, and the parser costs
    * as much as half of reading their JSON. Returns where it stopped.
    */
-  const skim = (text: string): number => {
-    let at = 0
+  const skim = (text: string, start: number): number => {
+    let at = start
     if (!clean || text.includes("\r")) return at
     while (true) {
       let event = "message"
@@ -68,13 +108,19 @@ export const makeFeed = (maxEventSize: number): Feed => {
     }
   }
 
+  const parse = (text: string): void => {
+    outside.push(text)
+    if (parser.feed(text) !== undefined) overflowed = true
+    clean = text.endsWith("\n\n")
+  }
+
   const feed = (text: string): ReadonlyArray<ServerEvent> => {
     if (overflowed) return []
-    const rest = text.slice(skim(text))
-    if (rest !== "") {
-      if (parser.feed(rest) !== undefined) overflowed = true
-      clean = rest.endsWith("\n\n")
-    }
+    // The event that was cut goes to the parser, and what follows may be read fast again.
+    const cut = clean ? 0 : text.indexOf("\n\n") + 2
+    if (cut > 1) parse(text.slice(0, cut))
+    const rest = overflowed ? "" : text.slice(skim(text, cut > 1 ? cut : 0))
+    if (rest !== "") parse(rest)
     const taken = events
     events = []
     return taken
@@ -82,6 +128,7 @@ export const makeFeed = (maxEventSize: number): Feed => {
   return {
     push: (chunk) => feed(decoder.decode(chunk, { stream: true })),
     end: () => feed(`${decoder.decode()}\n\n`),
+    outside: outside.kept,
     overflowed: () => overflowed
   }
 }

@@ -262,7 +262,8 @@ describe("anthropic decode", () => {
 
   it("stop reasons", () => {
     assert.strictEqual(decode(bodies.refusal).finishReason, "contentFilter")
-    const reason = (stop_reason: unknown) => decode({ content: [], stop_reason }).finishReason
+    const reason = (stop_reason: unknown) =>
+      decode({ content: [{ type: "text", text: "x" }], stop_reason }).finishReason
     assert.deepStrictEqual(
       ["end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded", "pause_turn", "tool_use", null].map(
         reason

@@ -123,6 +123,7 @@ describe("isCommit", () => {
     const commits: ReadonlyArray<Delta> = [
       { type: "text", text: " " },
       { type: "reasoning", text: "x" },
+      { type: "part", part: null },
       { type: "toolCall", index: 0, id: "a", arguments: "" },
       { type: "toolCall", index: 0, name: "a", arguments: "" },
       { type: "toolCall", index: 0, signature: "a", arguments: "" },
@@ -154,6 +155,7 @@ describe("deltasOf", () => {
       text: "Hi",
       reasoning: "Hm",
       toolCalls: [{ id: "a", name: "f", arguments: { x: [1] }, signature: "s" }],
+      parts: [{ type: "image" }],
       finishReason: "toolCalls",
       usage: { inputTokens: 1 },
       model: "m",
@@ -165,6 +167,7 @@ describe("deltasOf", () => {
       { type: "reasoning", text: "Hm" },
       { type: "text", text: "Hi" },
       { type: "toolCall", index: 0, id: "a", name: "f", arguments: '{"x":[1]}', signature: "s" },
+      { type: "part", part: { type: "image" } },
       { type: "usage", usage: { inputTokens: 1 } },
       { type: "finish", reason: "toolCalls" }
     ])
@@ -183,6 +186,30 @@ describe("deltasOf", () => {
 })
 
 describe("collect", () => {
+  it("joins a name that comes in pieces, and takes one that is repeated once", () => {
+    const reply = collect(
+      { type: "toolCall", index: 0, id: "a", name: "get_", arguments: "" },
+      { type: "toolCall", index: 0, name: "time", arguments: "" },
+      { type: "toolCall", index: 1, id: "b", name: "f", arguments: "{" },
+      { type: "toolCall", index: 1, name: "f", arguments: "}" },
+      { type: "finish", reason: "toolCalls" }
+    )
+    assert.deepStrictEqual(
+      reply.toolCalls.map(({ name }) => name),
+      ["get_time", "f"]
+    )
+  })
+
+  it("keeps output without a neutral form, except what a restart takes back", () => {
+    const reply = collect(
+      { type: "part", part: 1 },
+      { type: "restart" },
+      { type: "part", part: { type: "image" } },
+      { type: "finish", reason: "stop" }
+    )
+    assert.deepStrictEqual(reply.parts, [{ type: "image" }])
+  })
+
   it("joins fragments, call by call", () => {
     const reply = collect(
       { type: "meta", model: "m", id: "i" },

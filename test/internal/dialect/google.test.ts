@@ -253,10 +253,14 @@ describe("google decode", () => {
   it("finish reasons", () => {
     const reason = (finishReason: string) =>
       decode({ candidates: [{ content: { parts: [{ text: "x" }] }, finishReason }] }).finishReason
-    assert.deepStrictEqual(
-      ["STOP", "MAX_TOKENS", "RECITATION", "SPII", "MALFORMED_FUNCTION_CALL", "LANGUAGE"].map(reason),
-      ["stop", "length", "contentFilter", "contentFilter", "other", "other"]
-    )
+    assert.deepStrictEqual(["STOP", "MAX_TOKENS", "RECITATION", "SPII", "MODEL_ARMOR", "LANGUAGE"].map(reason), [
+      "stop",
+      "length",
+      "contentFilter",
+      "contentFilter",
+      "contentFilter",
+      "other"
+    ])
   })
 
   it("says where a body is wrong", () => {

@@ -220,7 +220,7 @@ describe("openai decode", () => {
     const reason = (finish_reason: unknown) => decode(choice({ content: "x" }, finish_reason)).finishReason
     assert.deepStrictEqual(
       ["stop", "length", "model_length", "content_filter", "tool_calls", "eos", null].map(reason),
-      ["stop", "length", "length", "contentFilter", "other", "other", "other"]
+      ["stop", "length", "length", "contentFilter", "other", "stop", "other"]
     )
     const called = { content: null, tool_calls: [{ id: "a", function: { name: "f", arguments: "{}" } }] }
     assert.strictEqual(decode(choice(called)).finishReason, "toolCalls")
@@ -249,7 +249,7 @@ describe("openai decode", () => {
       [{ choices: [{}] }, "choices[0].message"],
       [choice({}), "choices[0].message.content"],
       [choice({ content: null }, "tool_calls"), "choices[0].message.content"],
-      [choice({ content: 5 }), "choices[0].message.content"],
+      [choice({ content: null, reasoning_content: "x" }), "choices[0].message.content"],
       [choice({ content: [{ type: "text" }] }), "choices[0].message.content[0].text"],
       [choice({ content: "x", tool_calls: {} }), "choices[0].message.tool_calls"],
       [call("x"), "choices[0].message.tool_calls[0]"],

@@ -64,9 +64,9 @@ describe("openai streams", () => {
     assert.strictEqual(reply.reasoning, "Let me see.")
     assert.strictEqual(reply.text, "42")
     assert.deepStrictEqual(reply.usage, { inputTokens: 5, outputTokens: 9, totalTokens: 14, cachedInputTokens: 4 })
-    const twice = chunk(choice({ reasoning: "a", reasoning_content: "a" }, "stop"))
+    const twice = chunk(choice({ reasoning: "a", reasoning_content: "a" }, "length"))
     assert.strictEqual(collect(twice).reasoning, "a")
-    assert.strictEqual(collect(chunk(choice({ reasoning: "b", content: "" }, "stop"))).reasoning, "b")
+    assert.strictEqual(collect(chunk(choice({ reasoning: "b", content: "" }, "length"))).reasoning, "b")
   })
 
   it("content in parts", () => {
@@ -193,10 +193,10 @@ describe("openai streams", () => {
       issue: "choices[0].finish_reason: expected one before the stream ends"
     })
     assert.deepStrictEqual(fault(chunk(choice({ content: "secret" }, "error"))), {
-      issue: "choices[0].finish_reason: expected anything but error"
+      issue: "choices[0].finish_reason: expected an end, not error"
     })
-    assert.deepStrictEqual(fault(chunk(choice({ content: 7 }))), {
-      issue: "choices[0].delta.content: expected a string"
+    assert.deepStrictEqual(fault(chunk(choice({ content: [{ type: "text", text: null }] }))), {
+      issue: "choices[0].delta.content[0].text: expected a string"
     })
     assert.deepStrictEqual(fault(chunk({ secret: 1 })), { issue: "choices: expected an array" })
     assert.deepStrictEqual(fault(chunk(choice({ tool_calls: "secret" }))), {

@@ -89,8 +89,8 @@ const checkCut = (id: string, bytes: Uint8Array, length: number, whole: Outcome)
 const ends: Readonly<Record<string, RegExp>> = {
   openai: /"finish_reason":"/,
   "openai-compatible": /"finish_reason":"/,
-  anthropic: /event: message_stop/,
-  "anthropic-json-tool": /event: message_stop/,
+  anthropic: /"stop_reason":"/,
+  "anthropic-json-tool": /"stop_reason":"/,
   google: /"finishReason":"/,
   "google-vertex": /"finishReason":"/,
   // Its newer models give a reason before the mark.

@@ -163,7 +163,7 @@ describe("workersAi decode", () => {
       [{ success: true, result: null }, "result"],
       [{ success: true, result: { state: "Completed", result: {} } }, "result.result.response"],
       [{ success: true, result: { choices: [] } }, "result.choices"],
-      [{ result: { choices: [{ message: { content: 1 } }] }, success: true }, "result.choices[0].message.content"]
+      [{ result: { choices: [{ message: { content: null } }] }, success: true }, "result.choices[0].message.content"]
     ]
     for (const [body, field] of cases) assert.strictEqual(issue(body).field, field, JSON.stringify(body))
   })

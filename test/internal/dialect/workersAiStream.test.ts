@@ -30,7 +30,9 @@ describe("workers-ai streams", () => {
   })
 
   it("an answer that says nothing, and none", () => {
-    assert.strictEqual(collect(data({ response: "" }) + doneMark).text, "")
+    assert.deepStrictEqual(fault(data({ response: "" }), doneMark), {
+      issue: "answer: expected some output, or `allowEmpty`"
+    })
     assert.deepStrictEqual(fault(doneMark), { issue: "response: expected one before [DONE]" })
     assert.deepStrictEqual(fault(data({ usage: streams.usage, choices: [] }), doneMark), {
       issue: "response: expected one before [DONE]"
@@ -78,7 +80,7 @@ describe("workers-ai streams", () => {
       issue: "[DONE]: expected one before the stream ends"
     })
     assert.deepStrictEqual(fault(data({ response: "secret", finish_reason: "error" })), {
-      issue: "finish_reason: expected anything but error"
+      issue: "finish_reason: expected an end, not error"
     })
     assert.deepStrictEqual(fault(data({ tool_calls: "secret" })), { issue: "tool_calls: expected an array" })
     assert.deepStrictEqual(fault(data({ response: "secret" }), "data: [DON"), {

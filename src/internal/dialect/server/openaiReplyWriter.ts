@@ -12,7 +12,7 @@ import { type AnswerFacts, finishWord, signatureBody, usageBody } from "./openai
  * compatible servers put it. A refusal is content, because a reply does not tell the two apart.
  */
 export const completionOf = (reply: Reply, facts: AnswerFacts): Record<string, unknown> => {
-  const { reasoning, text, toolCalls, usage } = reply
+  const { parts, reasoning, text, toolCalls, usage } = reply
   const called = toolCalls.length > 0
   return {
     id: reply.id ?? facts.id,
@@ -27,7 +27,7 @@ export const completionOf = (reply: Reply, facts: AnswerFacts): Record<string, u
           content: text === "" && called ? null : text,
           refusal: null,
           annotations: [],
-          ...defined({ reasoning_content: reasoning }),
+          ...defined({ reasoning_content: reasoning, parts }),
           ...(called && {
             tool_calls: toolCalls.map(({ arguments: args, id, name, signature }) => ({
               id,

@@ -70,6 +70,9 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
           }
           return write({ tool_calls: [call] }, null)
         }
+        case "part":
+          // No field of OpenAI's takes what another provider wrote.
+          return write({ parts: [delta.part] }, null)
         case "meta":
           // All chunks have one id, so it is too late once the first is written.
           id = delta.id ?? id
