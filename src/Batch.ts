@@ -21,7 +21,8 @@ import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayService } from "./GatewayService.ts"
 import { admission, type ItemPermits } from "./internal/batch/admission.ts"
 import * as Engine from "./internal/batch/engine.ts"
-import { type EngineOptions, method, ownKey, type Engine as Running } from "./internal/batch/job.ts"
+import type { PauseCause } from "./internal/batch/gate.ts"
+import { type EngineOptions, type FirstProblem, method, ownKey, type Engine as Running } from "./internal/batch/job.ts"
 import { Ledger } from "./internal/batch/ledger.ts"
 import { type AnswerFacts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
 import type { Result } from "./internal/batch/result.ts"
@@ -34,6 +35,8 @@ import * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
 
 export type { AnswerFacts, InDoubt, ValueCodec } from "./internal/batch/record.ts"
+export type { PauseCause } from "./internal/batch/gate.ts"
+export type { FirstProblem } from "./internal/batch/job.ts"
 export type { DeadLetter, DoneBefore, Result, Success } from "./internal/batch/result.ts"
 export type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 
@@ -111,6 +114,12 @@ export interface Options<Item, In, Out> {
    */
   readonly quotaPatience?: Duration.Input | undefined
   /**
+   * How long the job waits without a single answer when failures are not the items' own: the gateway cannot be reached, or five items in a row found no provider that works. The
+   * items wait too, and one at a time is sent to find out, after 1 second at first and up to 60 seconds later. Beyond it the job fails with the last such error, those items are
+   * undone, and a later run goes on. 0: fails at once. Default 5 minutes.
+   */
+  readonly outagePatience?: Duration.Input | undefined
+  /**
    * How long after its admission an item that was throttled after all retries of its route (`RateLimited`, 529) is put back and tried again as a whole. 0: never. Default 5
    * minutes.
    */
@@ -151,7 +160,7 @@ export interface Summary {
   readonly retries: number
   readonly fallbacks: number
   readonly cacheHits: number
-  /** How often an item was put back because it was throttled, and how often the job paused because a quota was exhausted. */
+  /** How often an item was put back because it was throttled, and how often the job paused: for an exhausted quota, or because nothing got through. */
   readonly requeued: number
   readonly pauses: number
   readonly tokensIn: number
@@ -159,6 +168,8 @@ export interface Summary {
   /** US dollars of the successes whose cost is known. */
   readonly cost: number
   readonly costKnown: number
+  /** The first dead letter of this run, or the item that found the job could not go on. */
+  readonly firstProblem?: FirstProblem
   /** Dead letters by reason. */
   readonly reasons: Readonly<Partial<Record<ReasonTag, number>>>
   /** Of items, waits included. */
@@ -179,7 +190,8 @@ export interface Progress extends Summary {
   readonly concurrency: number
   /** Items that ended per second since the last event. */
   readonly perSecond: number
-  /** Milliseconds since the epoch: when an exhausted quota is tried again. */
+  /** Why the job is paused, and when one item tries again, in milliseconds since the epoch. */
+  readonly pausedFor?: PauseCause
   readonly pausedUntil?: number
 }
 
@@ -221,6 +233,7 @@ interface Checked {
   readonly itemDeadline: number | undefined
   readonly jobDeadline: number | undefined
   readonly quotaPatience: number
+  readonly outagePatience: number
   readonly throttlePatience: number
   readonly buffer: number
 }
@@ -237,6 +250,7 @@ const check = <Item, In, Out>(options: Options<Item, In, Out>): Effect.Effect<Ch
     const itemDeadline = yield* duration("itemDeadline", options.itemDeadline, 1)
     const jobDeadline = yield* duration("jobDeadline", options.jobDeadline, 1)
     const quotaPatience = (yield* duration("quotaPatience", options.quotaPatience, 0)) ?? 3_600_000
+    const outagePatience = (yield* duration("outagePatience", options.outagePatience, 0)) ?? 300_000
     const throttlePatience = (yield* duration("throttlePatience", options.throttlePatience, 0)) ?? 300_000
     const places =
       typeof concurrency === "number" ? concurrency : typeof concurrency === "object" ? (concurrency.max ?? 512) : 512
@@ -258,7 +272,8 @@ const check = <Item, In, Out>(options: Options<Item, In, Out>): Effect.Effect<Ch
       const [problem] = Route.problems(route)
       if (problem !== undefined) return yield* invalid(method, `route: ${problem.field}`, problem.accepted)
     }
-    return { itemDeadline, jobDeadline, quotaPatience, throttlePatience, buffer: buffer ?? Math.max(1024, least * 2) }
+    const patience = { quotaPatience, outagePatience, throttlePatience }
+    return { itemDeadline, jobDeadline, ...patience, buffer: buffer ?? Math.max(1024, least * 2) }
   })
 
 /** How long the logs may take to say what they know. */
@@ -352,7 +367,7 @@ const summaryOf = (
   damage: ReadonlyArray<Damage>,
   now: number
 ): Summary => {
-  const { duplicates, endedAt, inDoubt, items, requeued, resent, startedAt, state } = counters
+  const { beganAt, duplicates, endedAt, firstProblem, inDoubt, items, requeued, resent, startedAt, state } = counters
   const { cacheHits, cost, costKnown, deadLetters, fallbacks, requests, retries, succeeded, tokensIn, tokensOut } =
     tally
   return {
@@ -379,8 +394,8 @@ const summaryOf = (
     targets: tally.byTarget(),
     damage,
     startedAt,
-    duration: Duration.millis((endedAt ?? now) - startedAt),
-    ...defined({ latency: tally.itemLatency() })
+    duration: Duration.millis((endedAt ?? now) - beganAt),
+    ...defined({ firstProblem, latency: tally.itemLatency() })
   }
 }
 
@@ -389,7 +404,7 @@ const summaryOf = (
  * results.
  *
  * Fails with `JournalError` when the journal is in use, damaged, or another job's, and with `InvalidRequest` naming the option. The results fail with what the input fails with, with
- * `InvalidRequest` for a bad or duplicate id, with a failure that is not an item's (see `isFatal`), with `QuotaExhausted` beyond `quotaPatience`,
+ * `InvalidRequest` for a bad or duplicate id, with a failure that is not an item's (see `isFatal`, `outagePatience`), with `QuotaExhausted` beyond `quotaPatience`,
  * with `Timeout` after `jobDeadline`, and with `JournalError` when a result cannot be written down, as on a full disk.
  *
  * @example
@@ -419,7 +434,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
   items: Stream.Stream<Item, E, R> | Iterable<Item>,
   options: Options<Item, In, Out>
 ): Effect.fn.Return<Job<Out, E>, GatewayError | JournalError, Router.Router | R | Scope.Scope> {
-  const { buffer, itemDeadline, jobDeadline, quotaPatience, throttlePatience } = yield* check(options)
+  const { buffer, itemDeadline, jobDeadline, outagePatience, quotaPatience, throttlePatience } = yield* check(options)
   const { id, journal, limits, route } = options
   const router = yield* Router.Router
   const places = yield* Limiter.make({ concurrency: options.concurrency ?? 16 })
@@ -461,17 +476,20 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
     itemDeadline,
     jobDeadline,
     quotaPatience,
+    outagePatience,
     throttlePatience,
     ledger,
     journal: open,
     records: records(journal?.value ?? "ids")
   })
   const summaryAt = (now: number) => summaryOf(engine, ledger, open?.damage ?? [], now)
-  const summary = Effect.map(Clock.currentTimeMillis, summaryAt)
+  const clock = yield* Clock.Clock
+  const millis = Effect.sync(() => Number(clock.monotonicTimeNanosUnsafe()) / 1e6)
+  const summary = Effect.map(millis, summaryAt)
 
   const sample = Effect.fnUntraced(function* (last: { readonly ended: number; readonly at: number }) {
     const { concurrency = 0, inFlight } = yield* places.state(ownKey)
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* millis
     const current = summaryAt(now)
     const ended = current.succeeded + current.deadLetters
     const progress: Progress = {
@@ -479,12 +497,12 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
       inFlight,
       concurrency,
       perSecond: now > last.at ? ((ended - last.ended) * 1000) / (now - last.at) : 0,
-      ...defined({ pausedUntil: engine.gate.closedUntil })
+      ...defined({ pausedFor: engine.gate.cause, pausedUntil: engine.gate.closedUntil })
     }
     return { progress, ended, at: now }
   })
   const progress = (interval: Duration.Input = "1 second"): Stream.Stream<Progress> =>
-    Stream.unfold({ ended: 0, at: engine.counters.startedAt, over: false }, (last) =>
+    Stream.unfold({ ended: 0, at: engine.counters.beganAt, over: false }, (last) =>
       Effect.gen(function* () {
         if (last.over) return undefined
         const over = yield* Effect.raceFirst(Effect.as(engine.finished, true), Effect.as(Effect.sleep(interval), false))

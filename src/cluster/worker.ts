@@ -51,6 +51,7 @@ type Shared =
   | "concurrency"
   | "itemDeadline"
   | "quotaPatience"
+  | "outagePatience"
   | "throttlePatience"
   | "isFatal"
   | "options"
@@ -275,7 +276,7 @@ export const start = Effect.fnUntraced(function* <In, Out>(
     ([row]) => row?.finished ?? true
   )
 
-  const { concurrency, execution, itemDeadline, options: own, quotaPatience, throttlePatience } = options
+  const { concurrency, execution, itemDeadline, options: own, outagePatience, quotaPatience, throttlePatience } = options
   const running = yield* Effect.mapError(
     Batch.start<Delivery<In>, In, Out, ClusterError>(Stream.fromQueue(ready), {
       route: options.route,
@@ -285,6 +286,7 @@ export const start = Effect.fnUntraced(function* <In, Out>(
       execution,
       itemDeadline,
       quotaPatience,
+      outagePatience,
       throttlePatience,
       options: own,
       isFatal: options.isFatal,

@@ -72,6 +72,13 @@ export const flags = {
     Flag.withDescription('Time for each item with all its attempts, such as "30 seconds" (default: none)'),
     Flag.optional
   ),
+  outagePatience: Flag.String("outage-patience").pipe(
+    Flag.withMetavar("duration"),
+    Flag.withDescription(
+      'How long to wait, and try one item at a time, while the gateway or all providers are down (default: "5 minutes")'
+    ),
+    Flag.optional
+  ),
   ordered: Flag.Boolean("ordered").pipe(
     Flag.withDescription("Write results in the order of the input"),
     Flag.withDefault(false)
@@ -134,14 +141,31 @@ export const limitOf = (flag: string, limit: Option.Option<number>): Effect.Effe
 
 const isInput = (text: string): text is Extract<Duration.Input, string> => /^[\d.]+ [a-z]+$/.test(text)
 
-export const deadlineOf = (text: Option.Option<string>): Effect.Effect<Duration.Duration | undefined, CliFailure> => {
+const durationOf = (
+  flag: string,
+  text: Option.Option<string>,
+  least: 0 | 1
+): Effect.Effect<Duration.Duration | undefined, CliFailure> => {
   if (Option.isNone(text)) return Effect.undefined
   const given = text.value
   const duration = isInput(given) ? Duration.fromInput(given) : Option.none()
-  return Option.isSome(duration) && Duration.toMillis(duration.value) >= 1
+  return Option.isSome(duration) && Duration.toMillis(duration.value) >= least
     ? Effect.succeed(duration.value)
-    : Effect.fail(refuse("--item-deadline", 'a duration of at least 1 millisecond, such as "30 seconds"'))
+    : Effect.fail(
+        refuse(flag, `a duration ${least === 0 ? "of 0 or more" : "of at least 1 millisecond"}, such as "30 seconds"`)
+      )
 }
+
+/** What `--item-deadline` and `--outage-patience` say. */
+export const patienceOf = Effect.fnUntraced(function* (given: {
+  readonly itemDeadline: Option.Option<string>
+  readonly outagePatience: Option.Option<string>
+}) {
+  return {
+    itemDeadline: yield* durationOf("--item-deadline", given.itemDeadline, 1),
+    outagePatience: yield* durationOf("--outage-patience", given.outagePatience, 0)
+  }
+})
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex")
 
@@ -184,7 +208,7 @@ export const batch = Command.make(
       concurrency: yield* concurrencyOf(given.concurrency),
       rpm: yield* limitOf("--rpm", given.rpm),
       tpm: yield* limitOf("--tpm", given.tpm),
-      itemDeadline: yield* deadlineOf(given.itemDeadline)
+      ...(yield* patienceOf(given))
     }
     const route = Option.isSome(given.route) ? yield* RouteFile.read(given.route.value) : undefined
     if (route === undefined && given.format !== "auto" && given.format !== "openai") {

@@ -63,6 +63,7 @@ export interface BatchSettings {
   readonly rpm: number | undefined
   readonly tpm: number | undefined
   readonly itemDeadline: Duration.Duration | undefined
+  readonly outagePatience: Duration.Duration | undefined
   readonly ordered: boolean
   readonly retryFailed: boolean
   readonly strict: boolean
@@ -289,6 +290,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     duplicates: scanned === undefined ? "fail" : "unchecked",
     ordered: settings.ordered,
     itemDeadline: settings.itemDeadline,
+    outagePatience: settings.outagePatience,
     ...((settings.rpm ?? settings.tpm) !== undefined && {
       limits: {
         requestsPerMinute: settings.rpm,

@@ -21,6 +21,7 @@ import * as Cluster from "../../cluster/Cluster.ts"
 import type * as Route from "../../Route.ts"
 import * as BatchCommand from "../batch/command.ts"
 import * as Progress from "../report/progress.ts"
+import * as Summary from "../report/summary.ts"
 import { CliFailure } from "../shared/failure.ts"
 import * as Figures from "../shared/format.ts"
 import * as Gateway from "../shared/gateway.ts"
@@ -29,7 +30,7 @@ import * as RouteFile from "../shared/route.ts"
 import { inStages } from "../shared/signals.ts"
 import * as Database from "./database.ts"
 
-const { accountId, baseUrl, concurrency, gateway, itemDeadline } = BatchCommand.flags
+const { accountId, baseUrl, concurrency, gateway, itemDeadline, outagePatience } = BatchCommand.flags
 
 const flags = {
   ...Database.flags,
@@ -39,6 +40,7 @@ const flags = {
   ),
   concurrency,
   itemDeadline,
+  outagePatience,
   rpm: Flag.Int("rpm").pipe(
     Flag.withMetavar("n"),
     Flag.withDescription("Requests per minute of all workers together; the same for all of them (default: no limit)"),
@@ -90,9 +92,10 @@ export const fingerprintOf = (route: Route.Route<never, unknown>): Fingerprint =
 const hint = "what has ended is kept: other workers go on, and so does this command"
 
 const text = (job: string, summary: Batch.Summary, interrupted: boolean): string => {
-  const { costKnown, deadLetters, duration, inDoubt, requests, requeued, succeeded, tokensIn, tokensOut } = summary
+  const { costKnown, deadLetters, duration, firstProblem, inDoubt, requests, requeued, succeeded } = summary
+  const { tokensIn, tokensOut } = summary
   const { whole } = Figures
-  return [
+  const figures = [
     `${interrupted ? "Interrupted" : "Done"}: ${whole(succeeded + deadLetters)} items of job ${job} by this worker`,
     `${whole(deadLetters)} dead letters`,
     `${whole(requests)} requests`,
@@ -104,6 +107,7 @@ const text = (job: string, summary: Batch.Summary, interrupted: boolean): string
   ]
     .filter((part) => part !== "")
     .join(", ")
+  return firstProblem === undefined ? figures : `${figures}\n${Summary.problem(firstProblem)}`
 }
 
 const accepted: Readonly<Record<string, string>> = {
@@ -123,7 +127,7 @@ export const worker = Command.make(
     const places = yield* BatchCommand.concurrencyOf(given.concurrency)
     const rpm = yield* BatchCommand.limitOf("--rpm", given.rpm)
     const tpm = yield* BatchCommand.limitOf("--tpm", given.tpm)
-    const deadline = yield* BatchCommand.deadlineOf(given.itemDeadline)
+    const patience = yield* BatchCommand.patienceOf(given)
     if (lease < 2 || lease > 3600) return yield* new CliFailure({ message: accepted["lease"] ?? "" })
     if (maxAttempts < 1 || maxAttempts > 100) return yield* new CliFailure({ message: accepted["maxAttempts"] ?? "" })
     const route = yield* RouteFile.read(given.route)
@@ -143,7 +147,7 @@ export const worker = Command.make(
         value: Batch.withoutRaw(Chat.ReplySchema),
         fingerprint: fingerprintOf(route),
         concurrency: places,
-        itemDeadline: deadline,
+        ...patience,
         ...((rpm ?? tpm) !== undefined && {
           limits: { requestsPerMinute: rpm, tokensPerMinute: tpm, key: Option.getOrUndefined(given.limitKey) }
         }),
@@ -171,9 +175,17 @@ export const worker = Command.make(
         const interrupted = ending !== "ended"
         if (started !== undefined) {
           const summary = yield* started.summary
-          const { costKnown, duration, startedAt, ...rest } = summary
+          const { costKnown, duration, firstProblem, startedAt, ...rest } = summary
           yield* json
-            ? Console.log(JSON.stringify({ job, ...rest, costKnown, durationMs: Duration.toMillis(duration) }))
+            ? Console.log(
+                JSON.stringify({
+                  job,
+                  ...rest,
+                  firstProblem: firstProblem && Summary.problemJson(firstProblem),
+                  costKnown,
+                  durationMs: Duration.toMillis(duration)
+                })
+              )
             : Console.error(text(job, summary, interrupted))
         }
         if (!interrupted || (Exit.isFailure(exit) && Option.isSome(Exit.findErrorOption(exit)))) yield* exit

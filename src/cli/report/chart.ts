@@ -200,7 +200,7 @@ export const timeChart = (chart: TimeChart): Html => {
   })
   const notes = [
     ...(scale.isLogarithmic ? [html`<li class="note">logarithmic scale</li>`] : []),
-    ...(shaded.length > 0 ? [html`<li class="note">shaded: paused, a quota was exhausted</li>`] : [])
+    ...(shaded.length > 0 ? [html`<li class="note">shaded: paused</li>`] : [])
   ]
   return html`${frameOf(chart, size.height, content)}
 <ul class="legend">${legend}${notes}</ul>`

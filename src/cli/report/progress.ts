@@ -72,11 +72,12 @@ const costOf = ({ cost, costKnown, succeeded }: Batch.Progress): string | undefi
     ? undefined
     : `${Figures.dollars(cost)}${costKnown < succeeded ? ` for ${Figures.percent(costKnown, succeeded)} of the answers` : ""}`
 
-const pauseOf = ({ duration, pausedUntil, startedAt }: Batch.Progress): string => {
-  if (pausedUntil === undefined) return "paused: a quota is exhausted"
+const pauseOf = ({ duration, pausedFor, pausedUntil, startedAt }: Batch.Progress): string => {
+  const why = `paused: ${pausedFor === "outage" ? "nothing gets through" : "a quota is exhausted"}`
+  if (pausedUntil === undefined) return why
   const wait = pausedUntil - startedAt - Duration.toMillis(duration)
   const until = Figures.moment(pausedUntil)
-  return `paused: a quota is exhausted, next try ${wait > 0 ? `in ${Figures.span(wait)}` : "now"} (${until})`
+  return `${why}, next try ${wait > 0 ? `in ${Figures.span(wait)}` : "now"} (${until})`
 }
 
 const stateOf = (progress: Batch.Progress): string | undefined => {

@@ -39,10 +39,30 @@ const dead = ({ deadLetters, reasons, replayed }: Batch.Summary): string => {
 export const endedOf = ({ deadLetters, replayed, succeeded }: Batch.Summary): number =>
   succeeded + deadLetters + replayed.succeeded + replayed.deadLetters
 
-const heading = ({ error, exitCode, summary, total }: SummarizedRun): string => {
+/** Items that have not ended: of the input, or of what was taken from it when its size is not known. */
+const undoneOf = ({ summary, total }: SummarizedRun): number =>
+  Math.max(0, (total ?? summary.items) - endedOf(summary) - summary.duplicates - (total === undefined ? 0 : summary.unmet))
+
+/** The first problem for people, with the provider's own words, cut short. */
+export const problem = ({ error, id }: Batch.FirstProblem): string => {
+  const { detail } = error.reason
+  const words = detail === undefined ? "" : ` (${plain(detail.slice(0, 300))})`
+  return `first problem: ${plain(id)}: ${plain(error.message)}${words}`
+}
+
+/** The first problem as JSON. */
+export const problemJson = ({ error, id }: Batch.FirstProblem) => {
+  const { _tag, code, detail, status } = error.reason
+  return { id, reason: _tag, message: error.message, ...defined({ status, code, detail }) }
+}
+
+const heading = (run: SummarizedRun): string => {
+  const { error, exitCode, summary, total } = run
   const state = error !== undefined ? "Failed" : exitCode === 130 ? "Interrupted" : "Done"
   const of = total === undefined ? "" : ` of ${whole(total)}`
-  return `${state}: ${line(`${whole(endedOf(summary))}${of} items`, dead(summary))}, in ${span(Duration.toMillis(summary.duration))}`
+  const undone = undoneOf(run)
+  const left = undone > 0 && `${whole(undone)} undone`
+  return `${state}: ${line(`${whole(endedOf(summary))}${of} items`, dead(summary), left)}, in ${span(Duration.toMillis(summary.duration))}`
 }
 
 /** A few lines for people. */
@@ -59,7 +79,7 @@ export const text = (run: SummarizedRun): string => {
       more(fallbacks, "fallbacks"),
       more(cacheHits, "cache hits"),
       more(requeued, "put back because throttled"),
-      more(pauses, "pauses for a quota")
+      more(pauses, pauses === 1 ? "pause" : "pauses")
     ),
     line(
       `${whole(summary.tokensIn)} tokens in, ${whole(summary.tokensOut)} out`,
@@ -71,6 +91,9 @@ export const text = (run: SummarizedRun): string => {
       more(inDoubt, "were in doubt"),
       more(resent, "of those sent again although answered")
     ),
+    summary.firstProblem === undefined ? "" : problem(summary.firstProblem),
+    summary.deadLetters + replayed.deadLetters > 0 &&
+      "dead letters stay as they are; the same command with --retry-failed tries them again",
     ...summary.damage.map(
       ({ bytes, kind, where }) => `journal: ${whole(bytes)} bytes unreadable (${kind}) in ${where}`
     ),
@@ -80,17 +103,20 @@ export const text = (run: SummarizedRun): string => {
       report !== undefined && `report ${plain(report)}`
     )
   ]
-    .filter((part) => part !== "")
+    .filter((part) => part !== "" && part !== false)
     .join("\n")
 }
 
 /** One line of JSON. */
-export const json = ({ error, exitCode, journal, output, report, summary, total }: SummarizedRun): string => {
-  const { cost, costKnown, duration, startedAt, ...rest } = summary
+export const json = (run: SummarizedRun): string => {
+  const { error, exitCode, journal, output, report, summary, total } = run
+  const { cost, costKnown, duration, firstProblem, startedAt, ...rest } = summary
   return JSON.stringify({
     exitCode,
     ...defined({ error, total }),
     ...rest,
+    undone: undoneOf(run),
+    ...(firstProblem !== undefined && { firstProblem: problemJson(firstProblem) }),
     ...(costKnown > 0 && { cost, costKnown }),
     startedAt: new Date(startedAt).toISOString(),
     durationMs: Duration.toMillis(duration),

@@ -15,12 +15,12 @@ import * as Stream from "effect/Stream"
 import type { JournalError } from "../../BatchJournal.ts"
 import { GatewayError, Timeout } from "../../GatewayError.ts"
 import * as Entrance from "./entrance.ts"
+import { Gate } from "./gate.ts"
 import * as Intake from "./intake.ts"
 import * as ItemRuns from "./itemRuns.ts"
 import { type Counters, type Engine, type EngineOptions, method, type Shared } from "./job.ts"
 import * as JournalWriter from "./journalWriter.ts"
 import * as Output from "./output.ts"
-import { QuotaGate } from "./quotaGate.ts"
 import { Tally } from "./tally.ts"
 
 /** Ids that nobody else makes: a random text for the batch, and a number. */
@@ -35,7 +35,7 @@ const makeIds: Effect.Effect<() => string> = Effect.withFiber((fiber) => {
   return Effect.succeed(() => `${prefix}-${(number++).toString(36)}`)
 })
 
-const countersFrom = (startedAt: number): Counters => ({
+const countersFrom = (startedAt: number, beganAt: number): Counters => ({
   state: "running",
   items: 0,
   replayedDone: 0,
@@ -45,7 +45,10 @@ const countersFrom = (startedAt: number): Counters => ({
   resent: 0,
   requeued: 0,
   inFlight: 0,
+  entering: 0,
+  firstProblem: undefined,
   startedAt,
+  beganAt,
   endedAt: undefined
 })
 
@@ -70,9 +73,10 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
 ): Effect.fn.Return<Engine<Out, E>, never, R | Scope.Scope> {
   type Failure = E | GatewayError | JournalError
   const clock = yield* Clock.Clock
-  const counters = countersFrom(clock.currentTimeMillisUnsafe())
+  const millis = (): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+  const counters = countersFrom(clock.currentTimeMillisUnsafe(), millis())
   const tally = new Tally()
-  const gate = new QuotaGate(clock, options.quotaPatience)
+  const gate = new Gate(clock, counters, { quota: options.quotaPatience, outage: options.outagePatience })
   const drained = Deferred.makeUnsafe<void>()
   const shared: Shared = {
     clock,
@@ -80,7 +84,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
     drained,
     gate,
     tally,
-    millis: () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    millis
   }
   const failed = Deferred.makeUnsafe<never, Failure>()
   const fail = (cause: Cause.Cause<Failure>): void => void Deferred.doneUnsafe(failed, Exit.failCause(cause))
@@ -114,6 +118,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   })
   const whole = Effect.gen(function* () {
     const fed = yield* Effect.exit(Effect.raceFirst(Stream.runForEach(options.items, take), Deferred.await(drained)))
+    gate.end()
     // Whatever ended the input, what is in flight ends too.
     yield* settled
     return yield* fed
@@ -131,7 +136,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   }).pipe(
     Effect.ensuring(
       Effect.sync(() => {
-        if (counters.endedAt === undefined) counters.endedAt = clock.currentTimeMillisUnsafe()
+        if (counters.endedAt === undefined) counters.endedAt = millis()
         if (counters.state === "running" || counters.state === "draining") counters.state = "failed"
         Deferred.doneUnsafe(finished, Effect.void)
       })

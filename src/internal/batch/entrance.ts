@@ -1,5 +1,5 @@
 /**
- * Lets items in: past the gate that a spent quota closes, and to a place among those in flight.
+ * Lets items in: past the gate that a spent quota or an outage closes, and to a place among those in flight.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -34,6 +34,7 @@ export const make = (
           if (!held) return Effect.void
           held = false
           counters.inFlight--
+          gate.left()
           const given = place.settle(outcome)
           return permits === undefined ? given : Effect.andThen(giveBack(permits), given)
         })
@@ -53,14 +54,14 @@ export const make = (
     )
   }
 
-  const enter: Entrance["enter"] = (tokens, urgent) => {
+  const pass: Entrance["enter"] = (tokens, urgent) => {
     const as = (isProbe: boolean): Effect.Effect<Admission | undefined, GatewayError> => {
       const admitted = admit(tokens, urgent)
       const abandon = () => Effect.sync(() => gate.abandon())
       return Effect.flatMap(isProbe ? Effect.onError(admitted, abandon) : admitted, (admission) =>
         isProbe || gate.closedUntil === undefined
           ? Effect.succeed(admission)
-          : Effect.andThen(admission.release({ sent: false }), enter(tokens, urgent))
+          : Effect.andThen(admission.release({ sent: false }), pass(tokens, urgent))
       )
     }
     return Effect.suspend(() => {
@@ -72,10 +73,24 @@ export const make = (
     })
   }
 
+  const underWay = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    Effect.suspend(() => {
+      counters.entering++
+      return Effect.ensuring(
+        self,
+        Effect.sync(() => {
+          counters.entering--
+          gate.left()
+        })
+      )
+    })
+
+  const enter: Entrance["enter"] = (tokens, urgent) => underWay(pass(tokens, urgent))
+
   const reenter: Entrance["reenter"] = (tokens, wait) => {
     if (wait === 0) return enter(tokens, true)
     const slept = Effect.raceFirst(Effect.as(Effect.sleep(wait), true), Effect.as(Deferred.await(drained), false))
-    return Effect.flatMap(Effect.interruptible(slept), (hasWaited) =>
+    return Effect.flatMap(underWay(Effect.interruptible(slept)), (hasWaited) =>
       hasWaited ? enter(tokens, true) : Effect.succeed(undefined)
     )
   }

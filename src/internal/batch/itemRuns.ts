@@ -3,6 +3,7 @@
  * steps after a failure are set up only when there is one.
  */
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -16,6 +17,7 @@ import type { Admission, EngineOptions, ItemAttempt, Next, Shared, WorkItem } fr
 import type { JournalWriter } from "./journalWriter.ts"
 import type { Output } from "./output.ts"
 import type { InDoubt } from "./record.ts"
+import { answeredBy, sharedFault } from "./sharedFault.ts"
 
 /** Sends items. */
 export interface ItemRuns<Item> {
@@ -81,7 +83,7 @@ const joined = (before: ReadonlyArray<Attempt>, more: ReadonlyArray<Attempt>): R
 /** Makes the runs of a batch's items. */
 export const make = <Item, Out>(
   options: EngineOptions<Item, Out, unknown, unknown>,
-  { clock, counters, gate, millis }: Shared,
+  { counters, drained, gate, millis }: Shared,
   { entrance, fail, makeId, output, spawn, writer }: Around<Item, Out>
 ): ItemRuns<Item> => {
   const failJob = (cause: Cause.Cause<GatewayError>): Effect.Effect<void> => Effect.sync(() => fail(cause))
@@ -92,24 +94,28 @@ export const make = <Item, Out>(
 
   /** Decides about a failure. While the batch drains, an item that would have to wait is left to the next run. */
   const decide = Effect.fnUntraced(function* (
-    work: WorkItem<Item>,
+    { since, struck, times }: ItemAttempt,
     error: GatewayError,
-    times: number,
     startedAt: number
   ): Effect.fn.Return<Next> {
-    if (isQuota(error)) {
-      if (gate.exhausted(error, startedAt) === "wait") return { _tag: "again", wait: 0 }
-      yield* failJob(Cause.fail(error))
-      return { _tag: "leave" }
+    if (isQuota(error)) return { _tag: "verdict", verdict: Effect.succeed(gate.exhausted(error, startedAt)) }
+    const isThrottled = Limiter.isThrottle(error.reason)
+    if (isThrottled && gate.cause !== "outage") {
+      gate.answered(startedAt, "gateway", false)
+      const hint = retryAfter(error.reason)
+      const wait = Math.max(hint === undefined ? 0 : Duration.toMillis(hint), backoff(times, yield* Random.next))
+      const limit = Math.min(options.throttlePatience, options.itemDeadline ?? Number.POSITIVE_INFINITY)
+      if (millis() - since + wait <= limit) {
+        counters.requeued++
+        return { _tag: "again", wait }
+      }
     }
-    gate.open(startedAt)
-    if (!Limiter.isThrottle(error.reason)) return { _tag: "deadLetter" }
-    const hint = retryAfter(error.reason)
-    const wait = Math.max(hint === undefined ? 0 : Duration.toMillis(hint), backoff(times, yield* Random.next))
-    const limit = Math.min(options.throttlePatience, options.itemDeadline ?? Number.POSITIVE_INFINITY)
-    if (millis() - work.startedAt + wait > limit) return { _tag: "deadLetter" }
-    counters.requeued++
-    return { _tag: "again", wait }
+    const fault = sharedFault(error)
+    if (fault !== undefined) return { _tag: "verdict", verdict: gate.failed(error, fault, startedAt, struck) }
+    const by = answeredBy(error)
+    if (by === undefined) gate.abandon(startedAt)
+    else gate.answered(startedAt, by, false)
+    return { _tag: "deadLetter" }
   })
 
   const flushed: Effect.Effect<boolean> =
@@ -122,15 +128,15 @@ export const make = <Item, Out>(
         })
 
   const ask = (work: WorkItem<Item>, attempt: ItemAttempt): Effect.Effect<void> => {
-    const { admission, eventId, inDoubt, times } = attempt
-    const startedAt = clock.currentTimeMillisUnsafe()
+    const { admission, eventId, inDoubt, since, times } = attempt
+    const startedAt = millis()
     const left =
-      times === 0 || options.itemDeadline === undefined ? undefined : options.itemDeadline - millis() + work.startedAt
+      times === 0 || options.itemDeadline === undefined ? undefined : options.itemDeadline - startedAt + since
     const { permits, release } = admission
     return Effect.matchCauseEffect(Effect.interruptible(options.run(work.item, eventId, permits, left)), {
       onFailure: (cause) => overcome(work, attempt, startedAt, cause),
       onSuccess: (answer) => {
-        gate.open(startedAt)
+        gate.answered(startedAt, answer.cacheStatus === "HIT" ? "gateway" : "provider", true)
         const made = answer.attempts
         return output.succeed(work, answer, joined(attempt.attempts, made), inDoubt, release(outcomeOf(made)))
       }
@@ -143,8 +149,8 @@ export const make = <Item, Out>(
     startedAt: number,
     cause: Cause.Cause<GatewayError>
   ) {
-    const { inDoubt, times } = attempt
-    const { release } = attempt.admission
+    const { admission, inDoubt, times } = attempt
+    const { release } = admission
     const error = Cause.findErrorOption(cause)
     if (error._tag === "None" || options.isFatal(error.value)) {
       gate.abandon()
@@ -155,23 +161,44 @@ export const make = <Item, Out>(
     const made = error.value.attempts ?? []
     const attempts = joined(attempt.attempts, made)
     const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
-    const next = yield* decide(work, error.value, times, startedAt)
-    if (next._tag === "deadLetter") {
-      return yield* output.deadLetter(work, withAttempts(error.value, attempts), inDoubt, release(outcome))
-    }
+    const bury = () => output.deadLetter(work, withAttempts(error.value, attempts), inDoubt, release(outcome))
+    const { openings } = gate
+    const next = yield* decide(attempt, error.value, startedAt)
+    if (next._tag === "deadLetter") return yield* bury()
     // Others have the place while this one waits.
     yield* release(outcome)
-    if (next._tag === "leave") return
-    const entered = yield* Effect.exit(entrance.reenter(work.tokens, next.wait))
+    if (next._tag === "verdict") {
+      const drains = Effect.as(Deferred.await(drained), undefined)
+      const verdict = yield* Effect.exit(Effect.interruptible(Effect.raceFirst(next.verdict, drains)))
+      if (Exit.isFailure(verdict) || verdict.value === undefined) return
+      if (verdict.value === "deadLetter") return yield* bury()
+      if (verdict.value === "giveUp") {
+        counters.firstProblem ??= { id: work.id, error: error.value }
+        return yield* failJob(Cause.fail(error.value))
+      }
+    }
+    const isHeld = next._tag === "verdict"
+    const entered = yield* Effect.exit(entrance.reenter(work.tokens, isHeld ? 0 : next.wait))
     if (Exit.isFailure(entered) || entered.value === undefined) return
-    const admission = entered.value
+    const again = { ...attempt, admission: entered.value, times: times + 1, attempts }
     // Its place was another item's, whose result is not written yet.
-    if (yield* flushed) yield* ask(work, { ...attempt, admission, times: times + 1, attempts })
-    else yield* admission.release({ sent: false })
+    if (yield* flushed) {
+      const struck = attempt.struck + (gate.openings > openings ? 1 : 0)
+      yield* ask(work, isHeld ? { ...again, since: millis(), struck } : again)
+    }
+    else yield* entered.value.release({ sent: false })
   })
 
   const begin: ItemRuns<Item>["begin"] = (work, admission, inDoubt) => {
-    const attempt: ItemAttempt = { eventId: makeId(), admission, inDoubt, times: 0, attempts: [] }
+    const attempt: ItemAttempt = {
+      eventId: makeId(),
+      admission,
+      inDoubt,
+      times: 0,
+      attempts: [],
+      since: work.startedAt,
+      struck: 0
+    }
     const go = (): void => fork(ask(work, attempt))
     const entry: Entry = { _tag: "sent", id: work.id, eventId: attempt.eventId }
     if (writer === undefined) go()
@@ -189,7 +216,9 @@ export const make = <Item, Out>(
   const beginInDoubt: ItemRuns<Item>["beginInDoubt"] = (work, place, eventId) =>
     fork(
       Effect.gen(function* () {
+        counters.entering++
         const asked = yield* Effect.exit(Effect.interruptible(options.reconcile(eventId)))
+        counters.entering--
         yield* place.settle({ sent: false })
         if (Exit.isFailure(asked)) return
         const inDoubt = asked.value

@@ -9,8 +9,8 @@ import type { JournalError, OpenJournal } from "../../BatchJournal.ts"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import type * as Limiter from "../../Limiter.ts"
 import type { ItemPermits } from "./admission.ts"
+import type { Gate, Verdict } from "./gate.ts"
 import type { Ledger } from "./ledger.ts"
-import type { QuotaGate } from "./quotaGate.ts"
 import type { AnswerFacts, InDoubt, Records } from "./record.ts"
 import type { Result } from "./result.ts"
 import type { Tally } from "./tally.ts"
@@ -52,6 +52,7 @@ export interface EngineOptions<Item, Out, E, R> {
   readonly itemDeadline: number | undefined
   readonly jobDeadline: number | undefined
   readonly quotaPatience: number
+  readonly outagePatience: number
   readonly throttlePatience: number
   readonly ledger: Ledger
   readonly journal: OpenJournal | undefined
@@ -69,8 +70,21 @@ export interface Counters {
   resent: number
   requeued: number
   inFlight: number
+  /** Items that wait for their place, or for what is known of them. */
+  entering: number
+  /** The first dead letter, or what was in the way when the job gave up. */
+  firstProblem: FirstProblem | undefined
+  /** Milliseconds since the epoch. */
   readonly startedAt: number
+  /** The same moment, and the end, in milliseconds of the monotonic clock. */
+  readonly beganAt: number
   endedAt: number | undefined
+}
+
+/** A problem that the summary names. */
+export interface FirstProblem {
+  readonly id: string
+  readonly error: GatewayError
 }
 
 /** State that the parts of one batch share. */
@@ -79,7 +93,7 @@ export interface Shared {
   /** Milliseconds of the monotonic clock. */
   readonly millis: () => number
   readonly counters: Counters
-  readonly gate: QuotaGate
+  readonly gate: Gate
   readonly tally: Tally
   /** Done when the batch takes in nothing more. */
   readonly drained: Deferred.Deferred<void>
@@ -91,7 +105,7 @@ export interface Engine<Out, E> {
   readonly drain: Effect.Effect<void>
   readonly finished: Effect.Effect<void>
   readonly tally: Tally
-  readonly gate: QuotaGate
+  readonly gate: Gate
   readonly counters: Counters
 }
 
@@ -121,10 +135,14 @@ export interface ItemAttempt {
   /** How often it was tried before, and the attempts made then. */
   readonly times: number
   readonly attempts: ReadonlyArray<Attempt>
+  /** When its deadline and its patience began, of the monotonic clock: what it waits at a closed gate is not its own time. */
+  readonly since: number
+  /** How often it failed with a fault that is not its own by the look of it, and something else got through afterwards. */
+  readonly struck: number
 }
 
-/** What is done about a failure: the item is tried again after a wait, given up, or left to the next run. */
+/** What is done about a failure: the item waits and is tried again, is given up, or has to wait for a verdict. */
 export type Next =
   | { readonly _tag: "again"; readonly wait: number }
   | { readonly _tag: "deadLetter" }
-  | { readonly _tag: "leave" }
+  | { readonly _tag: "verdict"; readonly verdict: Effect.Effect<Verdict> }

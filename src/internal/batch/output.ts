@@ -120,12 +120,15 @@ export const make = Effect.fnUntraced(function* <Item, Out, F>(
       as: "dead",
       record: () => records.dead({ error, latency, inDoubt }),
       hand: () =>
+{
+        counters.firstProblem ??= { id: common.id, error }
         handOut(order, { ...common, _tag: "DeadLetter", error, attempts }, () => ({
           ...none,
           reason: reason._tag,
           attempts,
           latency
-        })),
+        }))
+      },
       // The replacement can always be kept.
       instead: isUnkept(error) ? undefined : () => deadEnd(order, common, latency, unkeptError(error))
     }

@@ -1,0 +1,271 @@
+/**
+ * Holds a batch while a quota is exhausted or nothing gets through, and lets one item at a time find out whether that is over.
+ *
+ * A failure that is probably not the item's own does not end the item. Until there is evidence it is held: an answer to an item that began later shows that it was
+ * the item after all; {@link handful} of them in a row without any answer in between, or one connection that cannot be made, close the gate, and then all that is
+ * held is sent again when it opens.
+ */
+import type * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { type GatewayError, type QuotaExhausted, retryAfter } from "../../GatewayError.ts"
+import type { SharedFault } from "./sharedFault.ts"
+
+/** So many items that fail in a row, without an answer in between, close the gate. */
+export const handful = 5
+/** So many times an item may fail again after the gate was opened for others. */
+const strikes = 3
+/** Milliseconds that a held item waits for evidence while nothing else is under way. */
+const grace = 1000
+const day = 24 * 3_600_000
+
+/** Why the gate is closed. */
+export type PauseCause = "quota" | "outage"
+
+/** Milliseconds until the first probe, which double up to the longest. */
+const probes: Readonly<Record<PauseCause, { readonly first: number; readonly longest: number }>> = {
+  quota: { first: 60_000, longest: 15 * 60_000 },
+  outage: { first: 1000, longest: 30_000 }
+}
+
+/** What becomes of an item that failed: it passes the gate again, ends as a dead letter, or the job ends and it stays undone. */
+export type Verdict = "again" | "deadLetter" | "giveUp"
+
+/** What is under way in the batch. */
+export interface Activity {
+  readonly inFlight: number
+  readonly entering: number
+}
+
+interface Closed {
+  cause: PauseCause
+  /** Nothing was answered since. */
+  readonly since: number
+  readonly fault: SharedFault | undefined
+  until: number
+  step: number
+  probing: boolean
+}
+
+interface Held {
+  readonly error: GatewayError
+  readonly failedAt: number
+  readonly fault: SharedFault
+  readonly verdict: Deferred.Deferred<Verdict>
+}
+
+/** Milliseconds until the quota should be there again: the answer's hint, midnight UTC for a daily allocation, or unknown. */
+const untilReset = (reason: QuotaExhausted, epoch: number): number | undefined => {
+  if (reason.retryAfter !== undefined) return Duration.toMillis(reason.retryAfter)
+  return reason.kind === "allocation" ? day - (epoch % day) : undefined
+}
+
+/** Times are milliseconds of the monotonic clock. */
+export class Gate {
+  private readonly clock: Clock.Clock
+  private readonly activity: Activity
+  private readonly patience: Readonly<Record<PauseCause, number>>
+  private closed: Closed | undefined
+  private changed = Deferred.makeUnsafe<void>()
+  private readonly held = new Set<Held>()
+  /** Items that failed since the last answer, and whether all of them were refused. */
+  private row = 0
+  private onlyRefused = true
+  private succeeded = false
+  private ended = false
+  /** How often the gate closed, and how often it opened because something got through. */
+  pauses = 0
+  openings = 0
+
+  /** @param patience milliseconds without an answer after which the job gives up */
+  constructor(clock: Clock.Clock, activity: Activity, patience: Readonly<Record<PauseCause, number>>) {
+    this.clock = clock
+    this.activity = activity
+    this.patience = patience
+  }
+
+  private now(): number {
+    return Number(this.clock.monotonicTimeNanosUnsafe()) / 1e6
+  }
+
+  private notify(): void {
+    const before = this.changed
+    this.changed = Deferred.makeUnsafe<void>()
+    Deferred.doneUnsafe(before, Effect.void)
+  }
+
+  /** Why it is closed. */
+  get cause(): PauseCause | undefined {
+    return this.closed?.cause
+  }
+
+  /** Until when it is closed, in milliseconds since the epoch. */
+  get closedUntil(): number | undefined {
+    const { closed } = this
+    return closed === undefined
+      ? undefined
+      : Math.round(this.clock.currentTimeMillisUnsafe() + closed.until - this.now())
+  }
+
+  private close(cause: PauseCause, now: number, fault: SharedFault | undefined): Closed {
+    this.pauses++
+    const closed: Closed = { cause, since: now, fault, until: now, step: probes[cause].first, probing: false }
+    this.closed = closed
+    return closed
+  }
+
+  private restart(): void {
+    this.row = 0
+    this.onlyRefused = true
+  }
+
+  /**
+   * A request that began then was answered: by a provider, or by the gateway without one. What began before the gate closed does not open it.
+   */
+  answered(startedAt: number, by: "provider" | "gateway", isSuccess: boolean): void {
+    if (isSuccess && by === "provider") this.succeeded = true
+    const { closed } = this
+    if (closed === undefined) {
+      if (by === "gateway") return
+      this.restart()
+      for (const one of this.held) {
+        if (one.failedAt <= startedAt) Deferred.doneUnsafe(one.verdict, Effect.succeed("deadLetter"))
+      }
+      return
+    }
+    if (startedAt < closed.since) return
+    if (by === "gateway" && closed.cause === "outage" && closed.fault !== "unreachable") return this.abandon(startedAt)
+    this.closed = undefined
+    this.openings++
+    this.restart()
+    this.notify()
+  }
+
+  /** The item that was let through to find out did not; `startedAt` tells it from items that began earlier. */
+  abandon(startedAt = Number.POSITIVE_INFINITY): void {
+    const { closed } = this
+    if (closed === undefined || !closed.probing || startedAt < closed.until) return
+    closed.probing = false
+    this.notify()
+  }
+
+  /** The quota is exhausted for a request that began then. */
+  exhausted(error: GatewayError & { readonly reason: QuotaExhausted }, startedAt: number): Verdict {
+    const now = this.now()
+    // Requests of the same flight say it once.
+    const isNew = this.closed === undefined || startedAt >= this.closed.until
+    const closed = this.closed ?? this.close("quota", now, undefined)
+    if (closed.cause !== "quota") {
+      closed.cause = "quota"
+      closed.step = probes.quota.first
+    }
+    const reset = untilReset(error.reason, this.clock.currentTimeMillisUnsafe())
+    if (reset !== undefined) closed.until = Math.max(closed.until, now + reset)
+    else if (isNew) {
+      closed.until = now + closed.step
+      closed.step = Math.min(probes.quota.longest, closed.step * 2)
+    }
+    return closed.until - closed.since > this.patience.quota ? "giveUp" : this.keepClosed(closed)
+  }
+
+  /**
+   * An item that began then failed with a fault that is probably not its own. The verdict may take time: the item gives its place back before it waits. `struck`: how often
+   * it failed before and the gate was opened for others since; then it says nothing about the others.
+   */
+  failed(error: GatewayError, fault: SharedFault, startedAt: number, struck: number): Effect.Effect<Verdict> {
+    const now = this.now()
+    if (struck === 0) this.row++
+    this.onlyRefused &&= fault === "refused"
+    const { closed } = this
+    if (closed !== undefined) {
+      // The others were under way when it closed.
+      return Effect.succeed(startedAt < closed.until ? "again" : this.postpone(closed, error, now, true))
+    }
+    if (fault === "unreachable" || this.row >= handful) {
+      return Effect.succeed(this.postpone(this.close("outage", now, fault), error, now, false))
+    }
+    if (struck >= strikes) return Effect.succeed("deadLetter")
+    const one: Held = { error, failedAt: now, fault, verdict: Deferred.makeUnsafe() }
+    this.held.add(one)
+    return Effect.ensuring(
+      this.wait(one),
+      Effect.sync(() => this.held.delete(one))
+    )
+  }
+
+  /** Sets the time of the next probe, while there is patience. */
+  private postpone(closed: Closed, error: GatewayError, now: number, isProbe: boolean): Verdict {
+    if (closed.cause !== "outage") {
+      closed.cause = "outage"
+      closed.step = probes.outage.first
+    }
+    const end = closed.since + this.patience.outage
+    const hint = retryAfter(error.reason)
+    const asked = hint === undefined ? 0 : Duration.toMillis(hint)
+    // A key that no target has taken yet does not become valid by waiting; others that are under way may know better.
+    const isHopeless = isProbe && this.onlyRefused && !this.succeeded && this.activity.inFlight <= 1
+    const isOver = isHopeless || now >= end || now + asked > end
+    closed.until = isOver ? now + closed.step : Math.min(now + Math.max(closed.step, asked), end)
+    closed.step = Math.min(probes.outage.longest, closed.step * 2)
+    return isOver ? "giveUp" : this.keepClosed(closed)
+  }
+
+  /** Has everything that failed wait for the next probe, whose time is known by now. */
+  private keepClosed(closed: Closed): Verdict {
+    closed.probing = false
+    this.notify()
+    for (const one of this.held) Deferred.doneUnsafe(one.verdict, Effect.succeed("again"))
+    return "again"
+  }
+
+  private wait(one: Held): Effect.Effect<Verdict> {
+    const timed = Effect.raceFirst(Deferred.await(one.verdict), Effect.as(Effect.sleep(grace), undefined))
+    return Effect.flatMap(timed, (verdict) =>
+      verdict !== undefined
+        ? Effect.succeed(verdict)
+        : this.isIdle
+          ? Effect.sync(() => this.expire(one))
+          : this.wait(one)
+    )
+  }
+
+  private get isIdle(): boolean {
+    return this.activity.inFlight === 0 && this.activity.entering === 0
+  }
+
+  /** Nothing is under way that could tell what was to blame. */
+  private expire(one: Held): Verdict {
+    if (this.closed !== undefined) return "again"
+    if (this.succeeded) return "deadLetter"
+    if (one.fault === "refused" && this.ended) return "giveUp"
+    if (one.fault !== "transport") return "deadLetter"
+    const now = this.now()
+    return this.postpone(this.close("outage", now, one.fault), one.error, now, false)
+  }
+
+  /** Fewer items are under way than before. */
+  left(): void {
+    if (!this.ended || this.held.size === 0 || !this.isIdle) return
+    for (const one of this.held) Deferred.doneUnsafe(one.verdict, Effect.succeed(this.expire(one)))
+  }
+
+  /** No more items come. */
+  end(): void {
+    this.ended = true
+    this.left()
+  }
+
+  /** Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. */
+  readonly pass: Effect.Effect<boolean> = Effect.suspend(() => {
+    const { closed } = this
+    if (closed === undefined) return Effect.succeed(false)
+    const wait = closed.until - this.now()
+    if (wait <= 0 && !closed.probing) {
+      closed.probing = true
+      return Effect.succeed(true)
+    }
+    const changed = Deferred.await(this.changed)
+    return Effect.andThen(wait <= 0 ? changed : Effect.raceFirst(changed, Effect.sleep(wait)), this.pass)
+  })
+}

@@ -1,0 +1,57 @@
+/**
+ * Failures that are probably not an item's own: of the gateway, of the providers, of credentials, of the route.
+ */
+import type { Attempt, GatewayError, Reason } from "../../GatewayError.ts"
+
+/**
+ * `unreachable`: no connection could be made, which no item can cause. `transport`: connections broke. `refused`: credentials or a model of the route were refused
+ * by every target; waiting alone does not help. `outage`: anything else of the kind.
+ */
+export type SharedFault = "unreachable" | "transport" | "refused" | "outage"
+
+const isUnreachable = (reason: Reason): boolean =>
+  reason._tag === "TransportFailure" && reason.kind === "connect" && reason.code !== "network_error"
+
+/** The route names the model, and not the item as in a request that is passed on. */
+const isRefused = (reason: Reason, attempt: Attempt | undefined): boolean =>
+  reason._tag === "Unauthorized" ||
+  (reason._tag === "NotFound" && reason.what !== "log" && reason.what !== "run" && attempt?.model !== undefined)
+
+const isShared = (reason: Reason, attempt: Attempt | undefined): boolean => {
+  switch (reason._tag) {
+    case "TransportFailure":
+    case "Timeout":
+    case "RateLimited":
+    case "QuotaExhausted":
+    case "ProviderUnavailable":
+      return true
+    default:
+      return isRefused(reason, attempt)
+  }
+}
+
+/** The fault of an item that failed, as its targets' last answers show it; `undefined` when one of them is about the item itself. */
+export const sharedFault = ({ attempts = [], reason }: GatewayError): SharedFault | undefined => {
+  const last = new Map<string, Attempt>()
+  for (const attempt of attempts) if (attempt.error !== undefined) last.set(attempt.target, attempt)
+  const made = [...last.values()]
+  const found: ReadonlyArray<readonly [Reason, Attempt | undefined]> = [
+    ...made.flatMap((attempt) => (attempt.error === undefined ? [] : [[attempt.error, attempt] as const])),
+    [reason, made.at(-1)]
+  ]
+  if (!found.every(([reason, attempt]) => isShared(reason, attempt))) return undefined
+  if (found.some(([reason]) => isUnreachable(reason))) return "unreachable"
+  if (found.every(([reason, attempt]) => isRefused(reason, attempt))) return "refused"
+  return found.every(([reason]) => reason._tag === "TransportFailure") ? "transport" : "outage"
+}
+
+/** Who answered a request that failed for a reason of its own; `undefined` when nothing was sent. */
+export const answeredBy = ({ attempts = [] }: GatewayError): "provider" | "gateway" | undefined => {
+  const answers = attempts.filter(({ error, status }) => error !== undefined && status !== undefined)
+  if (answers.length === 0) return undefined
+  const byProvider = answers.some((attempt) => {
+    const { error } = attempt
+    return error !== undefined && !isShared(error, attempt) && !("origin" in error && error.origin !== "provider")
+  })
+  return byProvider ? "provider" : "gateway"
+}
