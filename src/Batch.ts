@@ -34,9 +34,9 @@ import * as Limiter from "./Limiter.ts"
 import * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
 
-export type { AnswerFacts, InDoubt, ValueCodec } from "./internal/batch/record.ts"
 export type { PauseCause } from "./internal/batch/gate.ts"
 export type { FirstProblem } from "./internal/batch/job.ts"
+export type { AnswerFacts, InDoubt, ValueCodec } from "./internal/batch/record.ts"
 export type { DeadLetter, DoneBefore, Result, Success } from "./internal/batch/result.ts"
 export type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 

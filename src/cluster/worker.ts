@@ -276,7 +276,15 @@ export const start = Effect.fnUntraced(function* <In, Out>(
     ([row]) => row?.finished ?? true
   )
 
-  const { concurrency, execution, itemDeadline, options: own, outagePatience, quotaPatience, throttlePatience } = options
+  const {
+    concurrency,
+    execution,
+    itemDeadline,
+    options: own,
+    outagePatience,
+    quotaPatience,
+    throttlePatience
+  } = options
   const running = yield* Effect.mapError(
     Batch.start<Delivery<In>, In, Out, ClusterError>(Stream.fromQueue(ready), {
       route: options.route,

@@ -41,7 +41,10 @@ export const endedOf = ({ deadLetters, replayed, succeeded }: Batch.Summary): nu
 
 /** Items that have not ended: of the input, or of what was taken from it when its size is not known. */
 const undoneOf = ({ summary, total }: SummarizedRun): number =>
-  Math.max(0, (total ?? summary.items) - endedOf(summary) - summary.duplicates - (total === undefined ? 0 : summary.unmet))
+  Math.max(
+    0,
+    (total ?? summary.items) - endedOf(summary) - summary.duplicates - (total === undefined ? 0 : summary.unmet)
+  )
 
 /** The first problem for people, with the provider's own words, cut short. */
 export const problem = ({ error, id }: Batch.FirstProblem): string => {

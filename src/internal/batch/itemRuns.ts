@@ -185,8 +185,7 @@ export const make = <Item, Out>(
     if (yield* flushed) {
       const struck = attempt.struck + (gate.openings > openings ? 1 : 0)
       yield* ask(work, isHeld ? { ...again, since: millis(), struck } : again)
-    }
-    else yield* entered.value.release({ sent: false })
+    } else yield* entered.value.release({ sent: false })
   })
 
   const begin: ItemRuns<Item>["begin"] = (work, admission, inDoubt) => {

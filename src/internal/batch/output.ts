@@ -119,8 +119,7 @@ export const make = Effect.fnUntraced(function* <Item, Out, F>(
     return {
       as: "dead",
       record: () => records.dead({ error, latency, inDoubt }),
-      hand: () =>
-{
+      hand: () => {
         counters.firstProblem ??= { id: common.id, error }
         handOut(order, { ...common, _tag: "DeadLetter", error, attempts }, () => ({
           ...none,
