@@ -299,7 +299,7 @@ describe("inputs", () => {
         ["a.jsonl", items(1), "jsonl"],
         ["a.CSV", "prompt\nx\n", "csv"],
         ["a.txt", `\n\n${jsonl(openai)}`, "openai"],
-        ["b.jsonl", `nope\n${jsonl(openai)}`, "jsonl"]
+        ["b.jsonl", `nope\n${jsonl(openai)}`, "openai"]
       ] as const) {
         assert.strictEqual((yield* Input.open(yield* at(name, text), "auto")).format, format)
       }

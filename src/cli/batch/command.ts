@@ -219,7 +219,9 @@ export const batch = Command.make(
       gateway: Option.getOrUndefined(given.gateway),
       baseUrl: Option.getOrUndefined(given.baseUrl)
     })
-    const opened = yield* Input.open(input, given.format)
+    const opened = yield* Input.open(input, given.format, (format) =>
+      route === undefined && format === "openai" ? OpenAi.passing : Input.readers[format]
+    )
     const { format } = opened
     if (route === undefined && format !== "openai") {
       return yield* refuse("--route", "the path of a route file; only OpenAI batch files name their models themselves")

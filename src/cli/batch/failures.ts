@@ -49,14 +49,17 @@ export const notBegun =
   }
 
 /** The journal belongs to the input as the run began with it. `isByLine`: items are named after their lines. */
-const changedInput = (name: string, isByLine: boolean): RunFailure =>
-  new RunFailure({
+const changedInput = (name: string, how: "edited" | "grew", isByLine: boolean): RunFailure => {
+  const over = isByLine
+    ? "with a new output and journal, because its items are named after their lines"
+    : `with --force${keeps}`
+  return new RunFailure({
     message:
-      `${name}: was changed while it was read, and nothing was sent of what changed; what has ended is in the journal: restore the file and run the same command again to go on, or run over the changed file ` +
-      (isByLine
-        ? "with a new output and journal, because its items are named after their lines"
-        : `with --force${keeps}`)
+      how === "grew"
+        ? `${name}: was changed while it was read: it grew, and its last part was not sent; what has ended is in the journal: wait until the file is complete, and run over it ${over}`
+        : `${name}: was changed while it was read, and nothing was sent of what changed; what has ended is in the journal: restore the file and run the same command again to go on, or run over the changed file ${over}`
   })
+}
 
 /** Why a job ended early. `isByLine`: items are named after their lines. `lineOf`: the line of the item at an index. */
 export const endedEarly =
@@ -64,7 +67,8 @@ export const endedEarly =
   (error: GatewayError | JournalError | BatchFailure): BatchFailure => {
     if (error instanceof CliFailure) return error
     if (error instanceof RunFailure) {
-      if (hasJournal && error.inputChanged) return changedInput(name, isByLine)
+      const how = error.inputChanged
+      if (hasJournal && how !== undefined) return changedInput(name, how, isByLine)
       return hasJournal ? new RunFailure({ message: `${error.message}; ${again}` }) : error
     }
     if (error instanceof JournalError)

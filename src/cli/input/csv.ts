@@ -87,7 +87,20 @@ class Cells {
   }
 }
 
+/** Why a first line names no columns, where it is a common mistake. */
+const mistaken = (cells: ReadonlyArray<string>): string | undefined => {
+  const text = cells.join(",")
+  if (/^sep=/i.test(text)) return "sep=: expected names of columns; remove this line, and separate cells by commas"
+  if (text.includes("\r")) return "carriage returns alone: expected lines that end in line feeds"
+  const other = [";", "\t", "|"].find((separator) => text.split(separator).some((name) => name.trim() === "prompt"))
+  return other === undefined || cells.some((cell) => cell.trim() === "prompt")
+    ? undefined
+    : `cells that are separated by ${other === "\t" ? "tabs" : other}: expected commas`
+}
+
 const headerOf = (cells: ReadonlyArray<string>): ReadonlyArray<Column> | string => {
+  const mistake = mistaken(cells)
+  if (mistake !== undefined) return mistake
   const header: Array<Column> = []
   for (const cell of cells) {
     const name = cell.trim()
@@ -138,8 +151,14 @@ const parser =
         else header = found
         return
       }
+      const isBlank = cells.length === header.length ? cells.every((cell) => cell === "") : cells.join("").trim() === ""
+      if (isBlank) {
+        malformed(line, "an empty row: expected a prompt, or no such row")
+        return
+      }
       if (cells.length !== header.length) {
-        malformed(line, `${cells.length} cells: expected ${header.length}, as in the first line`)
+        const count = `${cells.length} ${cells.length === 1 ? "cell" : "cells"}`
+        malformed(line, `${count}: expected ${header.length}, as in the first line`)
         return
       }
       const row: Row = {}

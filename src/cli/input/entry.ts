@@ -75,7 +75,10 @@ export const malformedLine = (line: number, problem: string): Malformed => ({
   unnamed: true
 })
 
-const idAccepted = `a text of 1 to ${maxIdLength} characters, or a whole number`
+const idAccepted = (value: unknown): string =>
+  typeof value === "number" && Number.isInteger(value)
+    ? `a whole number of at most ${Number.MAX_SAFE_INTEGER}; a larger one as a text, in quotes`
+    : `a text of 1 to ${maxIdLength} characters, or a whole number`
 
 /** The name of an entry, and the problem with its id, if there is one. */
 export interface Named {
@@ -88,7 +91,7 @@ export const idOf = (value: unknown, field: string, line: number): Named => {
   if (value === undefined) return { name: { id: lineId(line), unnamed: true } }
   if (typeof value === "string" && value !== "" && value.length <= maxIdLength) return { name: { id: value } }
   if (Number.isSafeInteger(value)) return { name: { id: String(value) } }
-  return { name: { id: lineId(line), unnamed: true }, problem: `${field}: expected ${idAccepted}` }
+  return { name: { id: lineId(line), unnamed: true }, problem: `${field}: expected ${idAccepted(value)}` }
 }
 
 const unreadable: Readonly<Record<Unreadable, string>> = {
@@ -105,6 +108,23 @@ const parse = (text: string): unknown => {
   } catch {
     return undefined
   }
+}
+
+/** What is expected of a line that is no JSON object, with the mistake where it is a common one. */
+const expectedObject = (text: string, value: unknown): string => {
+  const object = "expected a JSON object"
+  if (value !== undefined) return `${object}, not another JSON value`
+  const line = text.trim()
+  const beginning = line.slice(0, 4096)
+  const number = /[:[,]\s*(NaN|-?Infinity)\s*[,}\]]/.exec(beginning)?.[1]
+  if (number !== undefined) return `${object}: ${number} is no JSON; null is`
+  if (/[:[,]\s*(?:None|True|False)\s*[,}\]]/.test(beginning)) return `${object}: JSON has null, true and false`
+  if (/^\{.*\}\r\s*\{/.test(beginning)) {
+    return `${object} on each line: lines end in line feeds, not in carriage returns alone`
+  }
+  if (/^\{.*\}\s*\{/.test(beginning)) return `${object} on each line, not several`
+  if (/^\{\s*'/.test(beginning)) return `${object}, whose names and texts are in double quotes`
+  return line.startsWith("{") && !line.endsWith("}") ? `${object} that ends in its line` : object
 }
 
 /**
@@ -133,8 +153,7 @@ export const jsonLines = <A>(
         return onEntry(sound ? soundly(entry, value) : entry)
       }
       if (value === undefined && text.trim() === "") return
-      const problem = `expected a JSON object${value === undefined ? "" : `, not another JSON value`}`
-      onEntry(malformedLine(line, problem))
+      onEntry(malformedLine(line, expectedObject(text, value)))
     },
     end: () => {},
     refused: () => undefined

@@ -8,12 +8,12 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as Chat from "../../Chat.ts"
 import { IdIndex, NumberColumn } from "../../internal/data/idIndex.ts"
-import { isRecord, parseJson } from "../../internal/data/json.ts"
 import { fromPuller } from "../../internal/hotpath/pullStream.ts"
 import { CliFailure } from "../shared/failure.ts"
 import { plain as plainText } from "../shared/format.ts"
 import { detailOf, RunFailure } from "../shared/runFailure.ts"
 import { csv } from "./csv.ts"
+import { Detector, enoughMalformed, type InputFormat, unreadable } from "./detect.ts"
 import {
   type EntryReader,
   type InputEntry,
@@ -27,10 +27,8 @@ import { LineSplitter, maxLineBytes } from "./lines.ts"
 import * as OpenAi from "./openaiBatchFile.ts"
 import * as Source from "./source.ts"
 
+export type { InputFormat } from "./detect.ts"
 export type { EntryReader, InputEntry, InputItem, Malformed } from "./entry.ts"
-
-/** How an input is written. */
-export type InputFormat = "jsonl" | "csv" | "openai"
 
 /** The readers of chat requests. */
 export const readers: Readonly<Record<InputFormat, EntryReader<Chat.Request>>> = {
@@ -45,22 +43,16 @@ export interface OpenedInput {
   readonly format: InputFormat
 }
 
-const changed = (source: Source.Source): RunFailure =>
-  new RunFailure({ message: `${source.name}: was changed while it was read; run again`, inputChanged: true })
+const changed = (source: Source.Source, grew: boolean): RunFailure =>
+  new RunFailure({
+    message: `${source.name}: was changed while it was read${grew ? ": it grew; run again when it is complete" : "; run again"}`,
+    inputChanged: grew ? "grew" : "edited"
+  })
 
 const cannotRead = (source: Source.Source) => (error: unknown) =>
   error instanceof Source.FileChanged
-    ? changed(source)
+    ? changed(source, error.grew)
     : new RunFailure({ message: `${source.name}: cannot be read: ${detailOf(error)}` })
-
-/** By the name, and else by the first line that is not empty. */
-const detect = (path: string, head: string): InputFormat => {
-  if (/\.csv$/i.test(path)) return "csv"
-  const text = head.trimStart()
-  const end = text.indexOf("\n")
-  const object = parseJson((end < 0 ? text : text.slice(0, end)).trim())
-  return isRecord(object) && OpenAi.looksLike(object) ? "openai" : "jsonl"
-}
 
 const notOfFormat = (source: Source.Source, reader: EntryReader<unknown>, first: Malformed | undefined): CliFailure =>
   new CliFailure({
@@ -75,48 +67,20 @@ const empty = (source: Source.Source): CliFailure =>
 
 const textOf = (head: Buffer): string => head.toString().replace(/^\ufeff/, "")
 
-/** So many malformed lines without a good one are not of a format. */
-const enoughMalformed = 20
-
-/** Whether the first line that says something has come to its end. Each byte is looked at once. */
-class Begun {
-  private from = 0
-  private begun = false
-  private ended = false
-
-  hasLine(head: Buffer): boolean {
-    if (this.ended) return true
-    while (!this.begun && this.from < head.length) {
-      const byte = head[this.from] ?? 0
-      if (byte === 32 || (byte >= 9 && byte <= 13)) this.from++
-      else this.begun = true
-    }
-    if (!this.begun) return false
-    this.ended = head.indexOf(10, this.from) >= 0
-    this.from = head.length
-    return this.ended
-  }
-}
-
 /** The first lines of what can be read only once. */
 class Look {
   items = 0
   /** Before the first good one: how many more come with it depends on who writes. */
   malformed = 0
   first: Malformed | undefined
-  private parser: Parser | undefined
-  private readonly splitter = new LineSplitter((...line) => this.parser?.onLine(...line))
+  private readonly parser: Parser
+  private readonly splitter = new LineSplitter((...line) => this.parser.onLine(...line))
   private from = 0
   /** Everything before this index has been searched for line ends. */
   private seen = 0
 
-  get refused(): string | undefined {
-    return this.parser?.refused()
-  }
-
-  /** Takes in the whole lines of `head`, which begins with what it had before. Whether that is enough for a verdict. */
-  take(formatOf: (head: Buffer) => InputFormat, head: Buffer, ended: boolean): boolean {
-    this.parser ??= readers[formatOf(head)].ids((entry) => {
+  constructor(reader: EntryReader<unknown>) {
+    this.parser = reader.entries((entry) => {
       if (entry._tag === "Item") {
         this.items++
         return
@@ -124,6 +88,14 @@ class Look {
       if (this.items === 0) this.malformed++
       this.first ??= entry
     })
+  }
+
+  get refused(): string | undefined {
+    return this.parser.refused()
+  }
+
+  /** Takes in the whole lines of `head`, which begins with what it had before. Whether that is enough for a verdict. */
+  take(head: Buffer, ended: boolean): boolean {
     const last = head.subarray(this.seen).lastIndexOf(10)
     const to = ended ? head.length : last < 0 ? this.from : this.seen + last + 1
     this.seen = head.length
@@ -136,36 +108,67 @@ class Look {
   }
 }
 
+/** The readers of an input: chat requests for a route, or OpenAI's bodies as they are. */
+export type ReaderOf = (format: InputFormat) => EntryReader<unknown>
+
 /**
  * Opens a path, or `-` for standard input, and finds out its format. Fails with `CliFailure` when it cannot be read, is empty, or is
  * recognisably nothing of that format; of a file only {@link scan} knows.
  */
 export const open = (
   path: string,
-  asked: InputFormat | "auto"
+  asked: InputFormat | "auto",
+  readerOf: ReaderOf = (format) => readers[format]
 ): Effect.Effect<OpenedInput, CliFailure | RunFailure, Scope.Scope> =>
   Effect.gen(function* () {
     const opened = yield* Source.open(path)
+    const detector = new Detector(path)
+    const formatOf = (head: Buffer, ended: boolean) => (asked === "auto" ? detector.take(head, ended) : asked)
     /** Looks at what has been read of standard input, until there is a good line. */
-    const look = opened.isFile ? undefined : new Look()
-    const begun = new Begun()
-    const formatOf = (head: Buffer): InputFormat => (asked === "auto" ? detect(path, textOf(head)) : asked)
-    // Up to the end of the first line that says something; of standard input, up to what its verdict takes.
-    const { ended, head, source } = yield* Source.peeked(
-      opened,
-      (head) =>
-        head.length > maxLineBytes || (begun.hasLine(head) && (look === undefined || look.take(formatOf, head, false)))
-    )
+    let look: Look | undefined
+    const enough = (head: Buffer, ended: boolean): boolean => {
+      if (head.length > maxLineBytes || unreadable(head) !== undefined) return true
+      const format = formatOf(head, ended)
+      if (format === undefined || opened.isFile) return format !== undefined && head.length > 0
+      look ??= new Look(readerOf(format))
+      return look.take(head, ended)
+    }
+    const { ended, head, source } = yield* Source.peeked(opened, (head) => enough(head, false))
     if (ended && textOf(head).trim() === "") return yield* empty(source)
-    const format = formatOf(head)
+    const reason = unreadable(head)
+    if (reason !== undefined) return yield* refusedAs(source, reason)
+    enough(head, ended)
+    const format = formatOf(head, true) ?? "jsonl"
     if (look !== undefined) {
-      look.take(formatOf, head, ended)
       if (look.refused !== undefined) return yield* refusedAs(source, look.refused)
       if (look.malformed >= enoughMalformed || (ended && look.items === 0 && look.first !== undefined)) {
-        return yield* notOfFormat(source, readers[format], look.first)
+        return yield* notOfFormat(source, readerOf(format), look.first)
       }
     }
     return { source, format }
+  })
+
+/** Reads a file up to the first line that can be sent. Fails with `CliFailure` when there is none. */
+const findItem = (source: Source.Source, reader: EntryReader<unknown>): Effect.Effect<void, CliFailure | RunFailure> =>
+  Effect.gen(function* () {
+    let found = false
+    let first: Malformed | undefined
+    const parser = reader.entries((entry) => {
+      if (entry._tag === "Item") found = true
+      else first ??= entry
+    })
+    const splitter = new LineSplitter(parser.onLine)
+    const blocks = source.blocks()
+    const next = Effect.tryPromise({ try: blocks.next, catch: cannotRead(source) })
+    for (let block = yield* next; block !== undefined; block = yield* next) {
+      splitter.feed(block)
+      if (found || parser.refused() !== undefined) return
+    }
+    splitter.end()
+    parser.end()
+    if (!found && first !== undefined && parser.refused() === undefined) {
+      return yield* notOfFormat(source, reader, first)
+    }
   })
 
 /**
@@ -203,7 +206,7 @@ export const entries = <A>(
         return Effect.flatMap(
           source.unchanged,
           (same): Effect.Effect<ReadonlyArray<InputEntry<A>>, CliFailure | RunFailure> =>
-            same ? taken() : Effect.fail(changed(source))
+            same ? taken() : Effect.fail(changed(source, false))
         )
       }
     )
@@ -256,6 +259,7 @@ export const scan = <A>(
   onId: (id: string) => void = () => {}
 ): Effect.Effect<Scanned, CliFailure | RunFailure> =>
   Effect.gen(function* () {
+    yield* findItem(source, reader)
     const hash = createHash("sha256")
     const blueprint = new Source.Blueprint()
     const ids = new IdIndex()
@@ -263,7 +267,6 @@ export const scan = <A>(
     const doubles: Array<string> = []
     const problems: Array<string> = []
     let [total, malformed, duplicates, byLine] = [0, 0, 0, 0]
-    let first: Malformed | undefined
     const take = (entry: InputEntry<unknown>): void => {
       total++
       if (isLineId(entry.id)) byLine++
@@ -280,7 +283,6 @@ export const scan = <A>(
       }
       if (entry._tag === "Item") return
       malformed++
-      first ??= entry
       if (problems.length < shown) problems.push(`line ${entry.line}: ${plainText(entry.problem)}`)
     }
     const parser = strict ? reader.entries(take) : reader.ids(take)
@@ -298,7 +300,6 @@ export const scan = <A>(
     const refused = parser.refused()
     if (refused !== undefined) return yield* refusedAs(source, refused)
     if (total === 0) return yield* empty(source)
-    if (malformed === total) return yield* notOfFormat(source, reader, first)
     if (duplicates > 0) {
       const list = doubles.join("; ") + more(duplicates)
       return yield* new CliFailure({ message: `${source.name}: expected ids that occur once: ${list}` })

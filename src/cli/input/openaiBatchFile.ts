@@ -59,10 +59,19 @@ const lines = <A>(
     const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
     if (problem !== undefined) return malformed(problem)
     if (custom_id === undefined) return malformed("custom_id: expected a text")
+    if ("params" in rest && body === undefined) {
+      return malformed(
+        "params: expected method, url and body, as in OpenAI's batch files: this is a line of Anthropic's"
+      )
+    }
     const stray = strayField(rest, [])
     if (stray !== undefined) return malformed(`${stray}: expected one of custom_id, method, url, body`)
-    if (method !== "POST") return malformed("method: expected POST")
-    const endpoint = allowed.find((name) => url === `/v1/${name}`)
+    if (method !== "POST") {
+      const isMistral = method === undefined && url === undefined
+      return malformed(`method: expected POST${isMistral ? ", and a url: Mistral's lines have neither" : ""}`)
+    }
+    // Azure writes its own without a version.
+    const endpoint = allowed.find((name) => url === `/v1/${name}` || url === `/${name}`)
     if (endpoint === undefined) return malformed(`url: expected ${urls(allowed)}`)
     if (!isFields(body)) return malformed("body: expected an object")
     if (body.stream !== undefined && body.stream !== null && body.stream !== false) {
@@ -74,8 +83,9 @@ const lines = <A>(
 
 const accepted = 'OpenAI batch lines: {"custom_id", "method": "POST", "url": "/v1/chat/completions", "body"}'
 
-/** Whether the first line of an input is one of these. */
-export const looksLike = (object: Record<string, unknown>): boolean => "custom_id" in object && "body" in object
+/** Whether the first line of an input is one of these, or one of another vendor's batches, about which the reader has a word to say. */
+export const looksLike = (object: Record<string, unknown>): boolean =>
+  "custom_id" in object && ("body" in object || "params" in object || "url" in object)
 
 /** Bodies as they are. */
 export const passing: EntryReader<PassThrough> = {

@@ -58,7 +58,15 @@ const blocksOf = (handle: Fs.FileHandle): Blocks => {
 }
 
 /** A later pass over a file found other bytes than the first pass. */
-export class FileChanged extends Error {}
+export class FileChanged extends Error {
+  /** The bytes of the first pass are there, and others after them. */
+  readonly grew: boolean
+
+  constructor(grew: boolean) {
+    super("the file was changed")
+    this.grew = grew
+  }
+}
 
 /** The first 48 bits of a SHA-256, as a number. */
 const digestOf = (block: Buffer): number => createHash("sha256").update(block).digest().readUIntBE(0, 6)
@@ -67,15 +75,29 @@ const digestOf = (block: Buffer): number => createHash("sha256").update(block).d
 export class Blueprint {
   private readonly digests = new NumberColumn("float64")
   private count = 0
+  /** Bytes of the last block. */
+  private last = 0
 
   add(block: Buffer): void {
     this.digests.set(this.count++, digestOf(block))
+    this.last = block.length
+  }
+
+  /** Whether a block that differs begins with what the last block was. */
+  private continues(block: Buffer | undefined, number: number): boolean {
+    if (block === undefined || number < this.count - 1) return false
+    return (
+      number === this.count ||
+      (block.length > this.last && digestOf(block.subarray(0, this.last)) === this.digests.get(number))
+    )
   }
 
   /** Returns the source with blocks that fail with {@link FileChanged} at the first difference, before anyone reads the changed block. */
   pin(source: Source): Source {
     return {
       ...source,
+      // Every byte is compared, so the time of the last change says nothing more.
+      unchanged: Effect.succeed(true),
       blocks: () => {
         const blocks = source.blocks()
         let number = 0
@@ -86,7 +108,7 @@ export class Blueprint {
               block === undefined
                 ? number === this.count
                 : number < this.count && digestOf(block) === this.digests.get(number)
-            if (!isSame) throw new FileChanged()
+            if (!isSame) throw new FileChanged(this.continues(block, number))
             if (block !== undefined) number++
             return block
           },

@@ -12,7 +12,7 @@ export const failedExitCode = 1
 export class RunFailure extends Data.TaggedError("RunFailure")<{
   readonly message: string
   /** The input is no longer what the run began with. */
-  readonly inputChanged?: true
+  readonly inputChanged?: "edited" | "grew"
 }> {
   override readonly [Runtime.errorExitCode] = failedExitCode
   /** Has the runner print the message, instead of an error with its stack. */

@@ -135,7 +135,10 @@ export class Gate {
       return
     }
     if (startedAt < closed.since) return
-    if (by === "gateway" && closed.cause === "outage" && closed.fault !== "unreachable") return this.abandon(startedAt)
+    if (by === "gateway" && closed.cause === "outage" && closed.fault !== "unreachable") {
+      this.abandon(startedAt)
+      return
+    }
     this.closed = undefined
     this.openings++
     this.restart()

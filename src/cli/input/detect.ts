@@ -1,0 +1,71 @@
+/**
+ * What an input is, by its first bytes and lines.
+ */
+import { isRecord, parseJson } from "../../internal/data/json.ts"
+import { maxLineBytes } from "./lines.ts"
+import * as OpenAi from "./openaiBatchFile.ts"
+
+/** How an input is written. */
+export type InputFormat = "jsonl" | "csv" | "openai"
+
+/** So many lines without a good one are not of a format. */
+export const enoughMalformed = 20
+
+/** Whether every other byte is NUL, as in ASCII characters of two bytes. */
+const isHalfNul = (head: Buffer): boolean => {
+  const length = Math.min(head.length, 256) & ~1
+  const nuls = [0, 0] as [number, number]
+  for (let at = 0; at < length; at++) if (head[at] === 0) nuls[at & 1 ? 1 : 0]++
+  return length >= 4 && Math.max(...nuls) > length / 4 && Math.min(...nuls) === 0
+}
+
+/** An array of objects, whose first one begins in its first line or after it. */
+const isArray = /^(?:\u00ef\u00bb\u00bf)?\s*\[\s*\{/
+
+const begins = (head: Buffer, ...bytes: ReadonlyArray<number>): boolean =>
+  head.length >= bytes.length && bytes.every((byte, at) => head[at] === byte)
+
+/** Why bytes are no text that can be read, as far as their beginning shows it. */
+export const unreadable = (head: Buffer): string | undefined => {
+  if (begins(head, 0x1f, 0x8b)) return "is compressed (gzip): expected text, as of gunzip -c"
+  if (begins(head, 0x50, 0x4b, 3, 4)) return "is a zip archive or a workbook: expected text, such as CSV"
+  if (begins(head, 0xff, 0xfe) || begins(head, 0xfe, 0xff) || isHalfNul(head)) return "is UTF-16: expected UTF-8"
+  return isArray.test(head.toString("latin1", 0, 4096))
+    ? "is a JSON array: expected JSON lines, an object on each without brackets and commas around it"
+    : undefined
+}
+
+/** Finds the format by the first line that is a JSON object. Each byte is looked at once. */
+export class Detector {
+  private from = 0
+  private searched = 0
+  private lines = 0
+  /** `undefined` while it is not known. */
+  format: InputFormat | undefined
+
+  constructor(path: string) {
+    this.format = /\.csv$/i.test(path) ? "csv" : undefined
+  }
+
+  /** Takes in the beginning of the input, which begins with what it had before. */
+  take(head: Buffer, ended: boolean): InputFormat | undefined {
+    while (this.format === undefined) {
+      const end = head.indexOf(10, this.searched)
+      this.searched = head.length
+      if (end < 0 && !ended && head.length <= maxLineBytes) return undefined
+      const text = head.toString("utf8", this.from, end < 0 ? head.length : end).replace(/^\ufeff/, "")
+      this.look(text.trim())
+      if (end < 0) this.format ??= "jsonl"
+      this.from = end + 1
+      this.searched = this.from
+    }
+    return this.format
+  }
+
+  private look(text: string): void {
+    if (text === "") return
+    const object = parseJson(text)
+    if (isRecord(object)) this.format = OpenAi.looksLike(object) ? "openai" : "jsonl"
+    else if (++this.lines >= enoughMalformed) this.format = "jsonl"
+  }
+}
