@@ -20,12 +20,12 @@ import { shownEndpoint } from "./internal/data/secrets.ts"
 export type { Attempt } from "./GatewayError.ts"
 
 /** A place in the list, taken when an attempt starts and filled when it ends. */
-interface Slot {
+interface TrailSlot {
   attempt: Attempt | undefined
 }
 
 interface Trail {
-  readonly slots: Array<Slot>
+  readonly slots: Array<TrailSlot>
   readonly parent: Trail | undefined
 }
 
@@ -111,23 +111,25 @@ export interface Running {
 type OnAttempt = ((attempt: Attempt) => void) | undefined
 
 /** An attempt in the places that it has taken. */
-class Begun implements Running {
+class BegunAttempt implements Running {
   private readonly clock: Clock.Clock
   private readonly started: Started
   private readonly onAttempt: OnAttempt
   private readonly startedAt: number
-  private readonly slot: Slot = { attempt: undefined }
+  private readonly startedNanos: bigint
+  private readonly slot: TrailSlot = { attempt: undefined }
 
   constructor(fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt: OnAttempt) {
     this.clock = fiber.getRef(Clock.Clock)
     this.started = started
     this.onAttempt = onAttempt
     this.startedAt = this.clock.currentTimeMillisUnsafe()
+    this.startedNanos = this.clock.monotonicTimeNanosUnsafe()
     for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(this.slot)
   }
 
   end(exit: Exit.Exit<unknown, unknown>, ended: Ended): void {
-    const { clock, slot, started, startedAt } = this
+    const { clock, slot, started, startedAt, startedNanos } = this
     if (slot.attempt !== undefined) return
     const attempt: Mutable<Attempt> = {
       target: ended.target ?? started.target,
@@ -135,7 +137,8 @@ class Begun implements Running {
       endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
       outcome: outcomeOf(exit, ended),
       startedAt,
-      duration: Duration.millis(clock.currentTimeMillisUnsafe() - startedAt)
+      // The clock of the day may be set meanwhile.
+      duration: Duration.millis(Math.round(Number(clock.monotonicTimeNanosUnsafe() - startedNanos) / 1e6))
     }
     const { cause, number } = started
     if (number !== undefined) attempt.number = number
@@ -167,7 +170,7 @@ class Begun implements Running {
  * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
  */
 export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
-  Effect.withFiber((fiber) => Effect.succeed(new Begun(fiber, started, onAttempt)))
+  Effect.withFiber((fiber) => Effect.succeed(new BegunAttempt(fiber, started, onAttempt)))
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
@@ -180,7 +183,7 @@ export const record = <A, E, R>(
   onAttempt?: (attempt: Attempt) => void
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const running = new Begun(fiber, started, onAttempt)
+    const running = new BegunAttempt(fiber, started, onAttempt)
     return Effect.onExit(self, (exit) => {
       running.end(exit, describe(exit))
       return Effect.void

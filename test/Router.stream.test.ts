@@ -552,7 +552,7 @@ describe("restart", () => {
         Effect.provide(Logger.layer([logger]))
       )
       assert.deepStrictEqual(said, [
-        `Warn ["answered by deepseek/m after 2 failed attempts",{"failed":["openai/m: provider unavailable","groq/m: provider unavailable"]}]`
+        `Warn ["answered by deepseek/m after 2 failed attempts: openai/m: provider unavailable; groq/m: provider unavailable"]`
       ])
     })
   )

@@ -8,7 +8,7 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -384,6 +384,9 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       yield* Effect.forkScoped(sampled)
     }
     const clock = yield* Clock.Clock
+    // A clock that is set meanwhile does not move what the report shows.
+    const millis = (): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+    const origin = startedAt + Duration.toMillis((yield* job.summary).duration) - millis()
     yield* Deferred.succeed(opened, undefined)
     yield* Stream.runForEachArray(job.results, (results) => {
       const blocks: Array<string> = []
@@ -396,7 +399,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       }
       blocks.push(text)
       if (recorder !== undefined) {
-        const now = clock.currentTimeMillisUnsafe()
+        const now = origin + millis()
         for (const result of results) recorder.add(result, now)
       }
       return Effect.forEach(blocks, out.write, { discard: true })

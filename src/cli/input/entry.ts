@@ -89,7 +89,13 @@ export interface Named {
 /** The id that a field holds, or what is wrong with it. Numbers are written as text. */
 export const idOf = (value: unknown, field: string, line: number): Named => {
   if (value === undefined) return { name: { id: lineId(line), unnamed: true } }
-  if (typeof value === "string" && value !== "" && value.length <= maxIdLength) return { name: { id: value } }
+  if (typeof value === "string" && value !== "" && value.length <= maxIdLength) {
+    if (!/\p{Cs}/u.test(value)) return { name: { id: value } }
+    return {
+      name: { id: lineId(line), unnamed: true },
+      problem: `${field}: expected a text without halves of surrogate pairs`
+    }
+  }
   if (Number.isSafeInteger(value)) return { name: { id: String(value) } }
   return { name: { id: lineId(line), unnamed: true }, problem: `${field}: expected ${idAccepted(value)}` }
 }

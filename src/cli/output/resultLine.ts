@@ -10,6 +10,7 @@ import { isRecord, parseJson } from "../../internal/data/json.ts"
 import { completionOf } from "../../internal/dialect/server/openaiReplyWriter.ts"
 import type { Malformed } from "../input/entry.ts"
 import * as OpenAi from "../input/openaiBatchFile.ts"
+import { portable } from "./portable.ts"
 
 /** What an output line says about its item. */
 export interface WrittenLine {
@@ -52,10 +53,12 @@ const attemptOf = ({ cacheStatus, duration, error, logId, outcome, status, targe
 })
 
 // `JSON.stringify` leaves out what is undefined.
+const written = (line: unknown): string => portable(JSON.stringify(line))
+
 const deadLetter = (result: Batch.DeadLetter): string => {
   const { attempts, error, id, inDoubt, latency } = result
   const { code, detail, status } = error.reason
-  return JSON.stringify({
+  return written({
     id,
     status: "error",
     line: lineOf(result),
@@ -80,7 +83,7 @@ export const own: OutputFormat<Chat.Reply> = {
     if (result._tag === "DeadLetter") return deadLetter(result)
     const { attempts, cacheStatus, id, inDoubt, latency, logId, model, target, usage } = result
     const value = result._tag === "Success" ? result.value : undefined
-    return JSON.stringify({
+    return written({
       id,
       status: "ok",
       text: value?.text ?? null,
@@ -131,6 +134,6 @@ export const openaiChat: OutputFormat<Chat.Reply> = {
 
 /** Lines of OpenAI's output files with the answers as they came. */
 export const openaiPassed: OutputFormat<OpenAi.AnsweredLine> = {
-  line: (result) => OpenAi.outputLine(result, ({ body }) => body),
+  line: (result) => portable(OpenAi.outputLine(result, ({ body }) => body)),
   read: readOpenAi
 }

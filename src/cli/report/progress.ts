@@ -16,6 +16,8 @@ const lineEvery = "10 seconds"
 const memory = 15_000
 /** Where the terminal does not say how large it is. */
 const usual = { columns: 80, rows: 24 }
+/** A smaller terminal has no room for a view, and one whose size is no number has none that is known. */
+const least = { columns: 20, rows: 5 }
 
 /** What a text needs to know beside the progress. */
 export interface View {
@@ -314,9 +316,22 @@ export const repaint = (before: string | undefined, now: string, columns: number
   return `\u001b[${taken}F${write}${control.clearDown}`
 }
 
+const environment = (name: string): Effect.Effect<string> => Effect.orElseSucceed(Config.String(name), () => "")
+
+/** `Terminal` speaks of standard output, which may be a file while standard error is not. */
+const sizeOf = ({ columns, rows }: Terminal.Terminal): Effect.Effect<Pick<Canvas, "columns" | "rows">> =>
+  Effect.map(Effect.all([columns, rows]), ([columns, rows]) => ({
+    columns: columns || (process.stderr.columns ?? usual.columns),
+    rows: rows || (process.stderr.rows ?? usual.rows)
+  }))
+
+const isRoomy = ({ columns, rows }: Pick<Canvas, "columns" | "rows">): boolean =>
+  Number.isSafeInteger(columns) && Number.isSafeInteger(rows) && columns >= least.columns && rows >= least.rows
+
 /**
  * Shows a job until it ends. `interactive`: standard error is a terminal. Then `NO_COLOR` (not empty) turns colours off, and the
- * cursor is hidden meanwhile, also restored when this is interrupted. Otherwise a line about every ten seconds, and one at the end.
+ * cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot move its cursor (`TERM=dumb`) and on one whose size is 0
+ * or odd, a line about every ten seconds, and one at the end.
  *
  * What cannot be written is lost silently: nobody reads it, and the job goes on.
  */
@@ -333,22 +348,17 @@ export const show = (
       pace = smooth(pace, progress)
       return { total: options.total, perSecond: pace.perSecond }
     }
-    if (!options.interactive) {
+    const canDraw = options.interactive && (yield* environment("TERM")) !== "dumb" && isRoomy(yield* sizeOf(terminal))
+    if (!canDraw) {
       return yield* Stream.runForEach(job.progress(lineEvery), (progress) =>
         write(`${line(progress, viewOf(progress))}\n`)
       )
     }
-    const noColor = yield* Effect.orElseSucceed(Config.String("NO_COLOR"), () => "")
-    // `Terminal` speaks of standard output, which may be a file while standard error is not.
-    const size = Effect.all([terminal.columns, terminal.rows]).pipe(
-      Effect.map(([columns, rows]) => ({
-        columns: columns || (process.stderr.columns ?? usual.columns),
-        rows: rows || (process.stderr.rows ?? usual.rows)
-      }))
-    )
+    const noColor = yield* environment("NO_COLOR")
     let before: string | undefined
     const draw = Effect.fnUntraced(function* (progress: Batch.Progress) {
-      const { columns, rows } = yield* size
+      const size = yield* sizeOf(terminal)
+      const { columns, rows } = isRoomy(size) ? size : least
       const now = frame(progress, viewOf(progress), { columns, rows, color: noColor === "" })
       const text = repaint(before, now, columns)
       before = now

@@ -17,9 +17,9 @@ const aborted = (): Error =>
   })
 
 /** When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it ends. */
-type When = () => (act: () => void) => void
+type Timing = () => (act: () => void) => void
 
-const now: When = () => (act) => act()
+const now: Timing = () => (act) => act()
 
 /** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
 const follow = <A, B, E>(
@@ -28,7 +28,7 @@ const follow = <A, B, E>(
   abort: Effect.Effect<void>,
   onValue: (value: A) => Effect.Effect<B, E>,
   onThrown: (thrown: unknown) => E,
-  when: When
+  when: Timing
 ): void => {
   const goOn = when()
   const fail = (thrown: unknown): void => goOn(() => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown)))))
@@ -41,7 +41,7 @@ const follow = <A, B, E>(
 }
 
 const waiting =
-  (when: When) =>
+  (when: Timing) =>
   <A, B, E>(
     make: () => PromiseLike<A>,
     abort: Effect.Effect<void>,

@@ -61,8 +61,20 @@ export const toHeaders = (options: GO.GatewayOptions): Record<string, string> =>
   return out
 }
 
+/** Retries as the binding has them. */
+const bindingRetries = (retries: NonNullable<GO.GatewayOptions["retries"]>) =>
+  defined({
+    maxAttempts: retries.attempts,
+    retryDelayMs: retries.delay && Duration.toMillis(retries.delay),
+    backoff: retries.backoff
+  })
+
 export const toBinding = (options: GO.GatewayOptions): GO.BindingOptions => {
-  const { cache, log, metadata, retries } = options
+  const { cache, eventId, log, metadata, retries } = options
+  // What a router sets by itself; most of its requests have nothing else.
+  if (eventId !== undefined && retries !== undefined && Object.keys(options).length === 2) {
+    return { gateway: { eventId, retries: bindingRetries(retries) }, extraHeaders: {} }
+  }
   const unsafe = metadata !== undefined && asciiJson(metadata) !== JSON.stringify(metadata)
   return {
     gateway: defined({
@@ -71,15 +83,9 @@ export const toBinding = (options: GO.GatewayOptions): GO.BindingOptions => {
       skipCache: cache?.skip,
       metadata: metadata && { ...metadata },
       collectLog: log?.collect,
-      eventId: options.eventId,
+      eventId,
       requestTimeoutMs: options.timeout && Duration.toMillis(options.timeout),
-      retries:
-        retries &&
-        defined({
-          maxAttempts: retries.attempts,
-          retryDelayMs: retries.delay && Duration.toMillis(retries.delay),
-          backoff: retries.backoff
-        })
+      retries: retries && bindingRetries(retries)
     }),
     extraHeaders: toHeaders(
       defined({
@@ -118,7 +124,7 @@ export interface DecodedOptions {
 const backoffs: ReadonlyArray<GO.Backoff> = ["constant", "linear", "exponential"]
 
 /** Reads texts from `get` and remembers the names of those that are not what they should be. */
-class Reader {
+class HeaderReader {
   readonly problems: Array<GO.Problem> = []
   readonly get: (name: string) => string | undefined
   constructor(get: (name: string) => string | undefined) {
@@ -177,7 +183,7 @@ const cacheInput = (
     ? undefined
     : { ttl: ttlSeconds === undefined ? undefined : ttlSeconds === 0 ? "off" : ttlSeconds * 1000, key, skip }
 
-const readHeaders = (reader: Reader): GO.Input => {
+const readHeaders = (reader: HeaderReader): GO.Input => {
   const retries = {
     attempts: reader.number(h.maxAttempts),
     delay: reader.number(h.retryDelay),
@@ -204,7 +210,7 @@ const readHeaders = (reader: Reader): GO.Input => {
 }
 
 export const fromHeaders = (headers: Readonly<Record<string, string | undefined>>): DecodedOptions => {
-  const reader = new Reader((name) => headers[name])
+  const reader = new HeaderReader((name) => headers[name])
   return { input: readHeaders(reader), problems: reader.problems }
 }
 
