@@ -261,7 +261,7 @@ describe("repaint", () => {
 })
 
 /** What was written to standard error, and a job whose progress is a list. */
-const world = (columns: number, env: Record<string, string> = {}) => {
+const world = (columns: number, env: Record<string, string> = {}, rows = 24) => {
   const written: Array<string> = []
   const write = (text: string | Uint8Array) =>
     Effect.sync(() => {
@@ -272,7 +272,7 @@ const world = (columns: number, env: Record<string, string> = {}) => {
     Terminal.Terminal,
     Terminal.make({
       columns: Effect.succeed(columns),
-      rows: Effect.succeed(24),
+      rows: Effect.succeed(rows),
       size: Effect.die("not asked for"),
       readInput: Effect.die("not asked for"),
       readLine: Effect.die("not asked for"),
@@ -363,6 +363,25 @@ describe("show", () => {
         yield* Effect.provide(show(job, { total: 4, interactive }), Layer.merge(layer, broken))
       }
       assert.strictEqual(seen, 4)
+    })
+  )
+})
+
+describe("show on a terminal without room", () => {
+  it.effect.each([
+    ["is dumb", 80, 24, { TERM: "dumb" }],
+    ["has no rows", 80, -1, {}],
+    ["has a few columns", 5, 24, {}],
+    ["has a size that is no number", Number.NaN, Number.POSITIVE_INFINITY, {}]
+  ] as const)("writes plain lines when it %s", ([, columns, rows, env]) =>
+    Effect.gen(function* () {
+      const { layer, written } = world(columns, env, rows)
+      const job = jobOf(() => Stream.fromIterable([atSecond(1), { ...atSecond(2), state: "complete" }]))
+      yield* Effect.provide(show(job, { total: 4, interactive: true }), layer)
+      assert.deepStrictEqual(
+        written.map((text) => /^\d\.0 s: .* done .*\n$/.test(text)),
+        [true, true]
+      )
     })
   )
 })

@@ -120,15 +120,17 @@ const readOpenAi = (line: string): WrittenLine | undefined => {
 /** Lines of OpenAI's output files, whose answers are made from replies. */
 export const openaiChat: OutputFormat<Chat.Reply> = {
   line: (result) =>
-    OpenAi.outputLine(result, (reply) => {
-      const startedAt = result.attempts.at(-1)?.startedAt ?? 0
-      const model = result._tag === "Success" ? result.model : undefined
-      return completionOf(reply, {
-        id: `chatcmpl-${result._tag === "DeadLetter" ? result.id : result.eventId}`,
-        model: model ?? "unknown",
-        created: Math.floor(startedAt / 1000)
+    portable(
+      OpenAi.outputLine(result, (reply) => {
+        const startedAt = result.attempts.at(-1)?.startedAt ?? 0
+        const model = result._tag === "Success" ? result.model : undefined
+        return completionOf(reply, {
+          id: `chatcmpl-${result._tag === "DeadLetter" ? result.id : result.eventId}`,
+          model: model ?? "unknown",
+          created: Math.floor(startedAt / 1000)
+        })
       })
-    }),
+    ),
   read: readOpenAi
 }
 
