@@ -1,12 +1,12 @@
 /**
  * Counts every request of an item, retries and fallbacks too, against a limiter.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { GatewayError } from "../../GatewayError.ts"
 import * as Limiter from "../../Limiter.ts"
 import type { Admission, PendingAttempt, SentAttempt } from "../admission/admission.ts"
+import { monotonicMillis } from "../data/monotonic.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
 /** The permits of one item. */
@@ -71,9 +71,9 @@ export const admission =
         item.entered = undefined
         return under(entered, remaining, restore)
       }
-      return Effect.flatMap(Clock.currentTimeMillis, (askedAt) =>
+      return Effect.flatMap(monotonicMillis, (askedAt) =>
         Effect.flatMap(restore(timeoutOrElse(take(item.tokens), remaining, expired)), (permit) =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          Effect.flatMap(monotonicMillis, (now) => {
             const left = remaining === undefined ? undefined : remaining - (now - askedAt)
             return left === undefined || left > 0
               ? under(permit, left, restore)

@@ -27,7 +27,7 @@ export type SendLegs = (
   }
 ) => Effect.Effect<GatewayResponse, GatewayError>
 
-/** Ends of the deadlines of a run, by their nodes: milliseconds since the epoch. A node that is not in it has not begun. */
+/** Ends of the deadlines of a run, by their nodes: milliseconds of the monotonic clock. A node that is not in it has not begun. */
 export type Deadlines = Map<Plan<never, unknown>, number>
 
 /** What belongs to one run of a route. */

@@ -10,11 +10,12 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
+import { monotonicMillis } from "../data/monotonic.ts"
 import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { type Asked, expired, type Run } from "./attempt.ts"
 
-/** Where in the plan we are. Times are milliseconds since the epoch. */
+/** Where in the plan we are. Times are milliseconds of the monotonic clock. */
 interface Position {
   readonly deadline: number | undefined
   /** Whether a fallback around this place goes on after such a failure. */
@@ -49,15 +50,16 @@ export const canFallback = (error: GatewayError, on: FallbackOn | undefined): bo
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
 
-type RetryStep = (now: number, error: GatewayError) => Effect.Effect<number | undefined>
+type RetryStep = (error: GatewayError) => Effect.Effect<number | undefined>
 
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
 const makeStep = (policy: Policy | RetrySchedule): Effect.Effect<RetryStep> => {
   if (isSchedule(policy)) {
     return Effect.map(
       Schedule.toStep(policy),
-      (step) => (now, error) =>
-        step(now, error).pipe(
+      (step) => (error) =>
+        // A schedule may know of days and hours.
+        Effect.flatMap(Clock.currentTimeMillis, (now) => step(now, error)).pipe(
           Effect.map(([, delay]): number | undefined => Duration.toMillis(delay)),
           Pull.catchDone(() => Effect.succeed(undefined))
         )
@@ -98,7 +100,7 @@ const ask = <In, Out, A>(
   const skipsCache = isSuccessStatus(last?.reason.status)
   return deadline === undefined
     ? run.attempt(target, { remaining: undefined, cause, skipsCache })
-    : Effect.flatMap(Clock.currentTimeMillis, (now) =>
+    : Effect.flatMap(monotonicMillis, (now) =>
         // A timer may fire late; the last attempt then still says best what is wrong.
         now < deadline
           ? run.attempt(target, { remaining: deadline - now, cause, skipsCache })
@@ -119,10 +121,10 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
   let step = known
   while (true) {
     if (!canRetry(error, policy)) return yield* error
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     if (place.deadline !== undefined && now >= place.deadline) return yield* error
     step ??= yield* makeStep(policy)
-    const delay = yield* step(now, error)
+    const delay = yield* step(error)
     if (delay === undefined) return yield* error
     const hint = hintOf(error, policy)
     const patience = isSchedule(policy) ? delay : policy.maxDelay
@@ -169,7 +171,7 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   let error = last
   const passes = (one: GatewayError): boolean => canFallback(one, on) || outer.passes(one)
   while (true) {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const fitting = run.deferred
       .slice(from)
       .filter(({ deadline, readyAt }) => deadline === undefined || Math.max(now, readyAt) < deadline)
@@ -219,7 +221,7 @@ const runRest = <In, Out, A>(
   const { deadline } = outer
   return deadline === undefined
     ? goOn()
-    : Effect.flatMap(Clock.currentTimeMillis, (now) => (now >= deadline ? Effect.fail(error) : goOn()))
+    : Effect.flatMap(monotonicMillis, (now) => (now >= deadline ? Effect.fail(error) : goOn()))
 }
 
 const runFallback = <In, Out, A>(
@@ -253,7 +255,7 @@ const runPlan = <In, Out, A>(
     case "When":
       return runPlan(run, plan.predicate(run.input) ? plan.onTrue : plan.onFalse, place)
     case "Deadline":
-      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      return Effect.flatMap(monotonicMillis, (now) => {
         const deadline = now + plan.millis
         run.deadlines?.set(plan, deadline)
         return runPlan(run, plan.plan, {

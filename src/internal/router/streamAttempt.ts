@@ -2,7 +2,6 @@
  * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer could act on. Until then nothing has
  * been delivered, so a failure is like any other and another target can take over unseen.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -14,6 +13,7 @@ import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
+import { monotonicMillis } from "../data/monotonic.ts"
 import type { Delta, Streaming } from "../dialect/delta.ts"
 import { deltasOf, isCommit } from "../dialect/deltaDecoder.ts"
 import { type Limiting, makePump, type Pump } from "../dialect/deltaPump.ts"
@@ -43,7 +43,7 @@ export interface CommittedStream extends Answering {
   /** The rest; absent when the whole answer came in one piece. */
   readonly pump: Pump | undefined
   readonly running: LogTrail.Running
-  /** Milliseconds since the epoch. */
+  /** Milliseconds of the monotonic clock. */
   readonly deadline: number | undefined
 }
 
@@ -142,14 +142,14 @@ const limited = <A>(
   )
 
 /**
- * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds since the
- * epoch). Time counts while a read is pending, so a slow consumer is not taken for a provider that stalls.
+ * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds of the
+ * monotonic clock). Time counts while a read is pending, so a slow consumer is not taken for a provider that stalls.
  */
 export const limitReads = (target: Target<never, unknown>, eventId: string, deadline: number | undefined): Limiting => {
   const { idleTimeout } = target
   if (deadline === undefined) return (read) => limited(read, idleTimeout, "idle", target, eventId)
   return (read) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+    Effect.flatMap(monotonicMillis, (now) => {
       const left = deadline - now
       if (left <= 0) return Effect.fail(failure(target, eventId, new Timeout({ phase: "deadline" })))
       return idleTimeout !== undefined && idleTimeout < left
@@ -320,7 +320,7 @@ export const streamAttempt = <In, Out>(
     const { endpoint, query } = built.success
     const make = (remaining: number | undefined, beforeResend?: Effect.Effect<void, GatewayError>) =>
       Effect.gen(function* () {
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
         const { fill, number } = takeSlot(run)
         const started = {
@@ -408,7 +408,7 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
     Effect.gen(function* () {
       const { eventId } = run
       // Of the whole, however many requests it takes.
-      deadline ??= compiled.deadline === undefined ? undefined : (yield* Clock.currentTimeMillis) + compiled.deadline
+      deadline ??= compiled.deadline === undefined ? undefined : (yield* monotonicMillis) + compiled.deadline
       const { fill, number } = takeSlot(run)
       const running = yield* run.held.begin(legStarted(run, compiled, offset, number), fill)
       let answering: Answering | undefined
@@ -432,7 +432,7 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
           }
         )
       })
-      const left = deadline === undefined ? undefined : deadline - (yield* Clock.currentTimeMillis)
+      const left = deadline === undefined ? undefined : deadline - (yield* monotonicMillis)
       return yield* Effect.onError(
         timeoutOrElse(opening, left, () => expired(eventId)),
         (cause) =>

@@ -2,12 +2,12 @@
  * A streamed answer from its commit point to its end: deltas, records, restarts, and an honest failure when it breaks.
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import { decide, GatewayError, invalid, StreamInterrupted } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
+import { monotonicMillis } from "../data/monotonic.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
 import type { Puller } from "../hotpath/pullStream.ts"
@@ -129,7 +129,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   ): Effect.fn.Return<ReadonlyArray<Delta>, GatewayError> {
     const { opened, restarts } = progress
     const before = attemptsOf(run).length - 1
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const left = planAfter(plan, opened.target, error, run.deadlines, now)
     if (left === undefined) return yield* fail(broken)
     // When the gateway executed the route, no deadline has begun in the plan: the one around the whole was kept here.
