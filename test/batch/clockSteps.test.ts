@@ -13,7 +13,7 @@ describe("a clock that is set while a batch runs", () => {
         const startedAt = clock.currentTimeMillisUnsafe()
         const now = () => {
           const millis = clock.currentTimeMillisUnsafe()
-          return millis - startedAt < 400 ? millis : millis + hours * 3_600_000
+          return millis - startedAt < 550 ? millis : millis + hours * 3_600_000
         }
         const stepping: Clock.Clock = Object.assign(Object.create(clock), {
           currentTimeMillisUnsafe: now,

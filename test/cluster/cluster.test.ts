@@ -303,6 +303,29 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
+    it.effect(
+      "a worker ends in an outage without dead letters, however often, and its items are there for the next one",
+      () =>
+        Effect.gen(function* () {
+          let isDown = true
+          const w = yield* world(() => (isDown ? { status: 503 } : undefined))
+          yield* Cluster.submit({ job: "outage", items: items(40), ...text })
+          const options = { ...work("outage"), lease: 60_000, maxAttempts: 1, concurrency: 4, outagePatience: 0 }
+          for (const _ of [1, 2, 3]) {
+            const exit = yield* Effect.exit(Effect.provide(Cluster.worker(options), w.layer))
+            assert.strictEqual(reasonIn(exit)?._tag, "ProviderUnavailable")
+          }
+          assert.isAtMost(w.requests.length, 36)
+          assert.deepStrictEqual(yield* collected("outage"), [])
+          isDown = false
+          yield* Effect.provide(Cluster.worker(options), w.layer)
+          assert.deepStrictEqual(
+            (yield* collected("outage")).map(brief),
+            names(40).map((id) => `${id} answer to ${id}`)
+          )
+        })
+    )
+
     it.effect("a worker waits for a submission that is not sealed, and with follow for ever", () =>
       Effect.gen(function* () {
         const w = yield* world()
