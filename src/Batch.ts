@@ -190,8 +190,9 @@ export interface Progress extends Summary {
   readonly concurrency: number
   /** Items that ended per second since the last event. */
   readonly perSecond: number
-  /** Why the job is paused, and when one item tries again, in milliseconds since the epoch. */
+  /** Why the job is paused, the failure that keeps it so, and when one item tries again, in milliseconds since the epoch. */
   readonly pausedFor?: PauseCause
+  readonly pausedBy?: GatewayError
   readonly pausedUntil?: number
 }
 
@@ -497,7 +498,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
       inFlight,
       concurrency,
       perSecond: now > last.at ? ((ended - last.ended) * 1000) / (now - last.at) : 0,
-      ...defined({ pausedFor: engine.gate.cause, pausedUntil: engine.gate.closedUntil })
+      ...defined({ pausedFor: engine.gate.cause, pausedBy: engine.gate.error, pausedUntil: engine.gate.closedUntil })
     }
     return { progress, ended, at: now }
   })

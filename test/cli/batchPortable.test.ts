@@ -6,6 +6,7 @@ import { jsonl, world } from "./batchSupport.ts"
 
 const timeout = 60_000
 /** How Python's `splitlines` and others count lines. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these end lines too
 const linesOf = (text: string) => text.split(/\r\n|[\n\r\u000b\u000c\u001c-\u001e\u0085\u2028\u2029]/).slice(0, -1)
 
 describe("lines of an output", () => {

@@ -12,6 +12,7 @@ import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as Terminal from "effect/Terminal"
 import * as TestClock from "effect/testing/TestClock"
+import { GatewayError, TransportFailure } from "effect-ai-gateway/GatewayError"
 import type * as Batch from "../../src/Batch.ts"
 import { frame, line, repaint, show, smooth } from "../../src/cli/report/progress.ts"
 import * as Figures from "../../src/cli/shared/format.ts"
@@ -142,6 +143,11 @@ describe("line", () => {
     assert.include(line(paused, view), `(43.2%), ${said}, 1,200/s, 62 in flight`)
     assert.include(line({ ...paused, pausedUntil: startedAt }, view), "next try now (")
     assert.include(frame(paused, view, wide), `\n${said}\n`)
+    const pausedBy = new GatewayError({ method: "Router.run", reason: new TransportFailure({ kind: "connect" }) })
+    assert.include(
+      line({ ...paused, pausedFor: "outage", pausedBy }, view),
+      "paused: nothing gets through (transport failed (connect)), next try in 2 m"
+    )
   })
   it("says for how many answers the cost is known", () => {
     assert.include(line({ ...busy, costKnown: 209_000 }, view), "$12.34 for 50.0% of the answers")
@@ -370,6 +376,7 @@ describe("show", () => {
 describe("show on a terminal without room", () => {
   it.effect.each([
     ["is dumb", 80, 24, { TERM: "dumb" }],
+    ["has size 0", 0, 0, {}],
     ["has no rows", 80, -1, {}],
     ["has a few columns", 5, 24, {}],
     ["has a size that is no number", Number.NaN, Number.POSITIVE_INFINITY, {}]

@@ -2,6 +2,7 @@
  * What an input is, by its first bytes and lines.
  */
 import { isRecord, parseJson } from "../../internal/data/json.ts"
+import { plain } from "./entry.ts"
 import { maxLineBytes } from "./lines.ts"
 import * as OpenAi from "./openaiBatchFile.ts"
 
@@ -20,7 +21,7 @@ const isHalfNul = (head: Buffer): boolean => {
 }
 
 /** An array of objects, whose first one begins in its first line or after it. */
-const isArray = /^(?:\u00ef\u00bb\u00bf)?\s*\[\s*\{/
+const isArray = /^(?:\u00ef\u00bb\u00bf)?(\s*)\[\s*\{/
 
 const begins = (head: Buffer, ...bytes: ReadonlyArray<number>): boolean =>
   head.length >= bytes.length && bytes.every((byte, at) => head[at] === byte)
@@ -30,9 +31,10 @@ export const unreadable = (head: Buffer): string | undefined => {
   if (begins(head, 0x1f, 0x8b)) return "is compressed (gzip): expected text, as of gunzip -c"
   if (begins(head, 0x50, 0x4b, 3, 4)) return "is a zip archive or a workbook: expected text, such as CSV"
   if (begins(head, 0xff, 0xfe) || begins(head, 0xfe, 0xff) || isHalfNul(head)) return "is UTF-16: expected UTF-8"
-  return isArray.test(head.toString("latin1", 0, 4096))
-    ? "is a JSON array: expected JSON lines, an object on each without brackets and commas around it"
-    : undefined
+  const before = isArray.exec(head.toString("latin1", 0, 4096))?.[1]
+  return before === undefined
+    ? undefined
+    : `expected ${plain.accepted}; line ${before.split("\n").length}: expected a JSON object, not an array of all items`
 }
 
 /** Finds the format by the first line that is a JSON object. Each byte is looked at once. */

@@ -9,7 +9,7 @@ const lineEnds: Readonly<Record<string, string>> = {
 }
 
 /** An escape of JSON text, and the half of a surrogate pair in it: only such halves are escaped. */
-const escapes = /\\(?:u(d[89a-f][0-9a-f]{2})|[^])/g
+const escapes = /\\(?:u(d[89a-f][0-9a-f]{2})|.)/g
 
 /**
  * JSON text, as `JSON.stringify` writes it, without what ends a line in some readers (Python's `splitlines`, for one), which is escaped, and with U+FFFD for
@@ -20,6 +20,6 @@ export const portable = (json: string): string => {
     ? json.replace(/[\u0085\u2028\u2029]/g, (character) => lineEnds[character] ?? character)
     : json
   return escaped.includes("\\ud")
-    ? escaped.replace(escapes, (escape, half: string | undefined) => (half === undefined ? escape : "\ufffd"))
+    ? escaped.replace(escapes, (found, half: string | undefined) => (half === undefined ? found : "\ufffd"))
     : escaped
 }

@@ -14,8 +14,6 @@ const redraw = "500 millis"
 const lineEvery = "10 seconds"
 /** Milliseconds over which the rate is smoothed. */
 const memory = 15_000
-/** Where the terminal does not say how large it is. */
-const usual = { columns: 80, rows: 24 }
 /** A smaller terminal has no room for a view, and one whose size is no number has none that is known. */
 const least = { columns: 20, rows: 5 }
 
@@ -74,8 +72,9 @@ const costOf = ({ cost, costKnown, succeeded }: Batch.Progress): string | undefi
     ? undefined
     : `${Figures.dollars(cost)}${costKnown < succeeded ? ` for ${Figures.percent(costKnown, succeeded)} of the answers` : ""}`
 
-const pauseOf = ({ duration, pausedFor, pausedUntil, startedAt }: Batch.Progress): string => {
-  const why = `paused: ${pausedFor === "outage" ? "nothing gets through" : "a quota is exhausted"}`
+const pauseOf = ({ duration, pausedBy, pausedFor, pausedUntil, startedAt }: Batch.Progress): string => {
+  const said = pausedBy === undefined ? "" : ` (${pausedBy.reason.message})`
+  const why = `paused: ${pausedFor === "outage" ? `nothing gets through${said}` : "a quota is exhausted"}`
   if (pausedUntil === undefined) return why
   const wait = pausedUntil - startedAt - Duration.toMillis(duration)
   const until = Figures.moment(pausedUntil)
@@ -321,8 +320,8 @@ const environment = (name: string): Effect.Effect<string> => Effect.orElseSuccee
 /** `Terminal` speaks of standard output, which may be a file while standard error is not. */
 const sizeOf = ({ columns, rows }: Terminal.Terminal): Effect.Effect<Pick<Canvas, "columns" | "rows">> =>
   Effect.map(Effect.all([columns, rows]), ([columns, rows]) => ({
-    columns: columns || (process.stderr.columns ?? usual.columns),
-    rows: rows || (process.stderr.rows ?? usual.rows)
+    columns: columns || (process.stderr.columns ?? 0),
+    rows: rows || (process.stderr.rows ?? 0)
   }))
 
 const isRoomy = ({ columns, rows }: Pick<Canvas, "columns" | "rows">): boolean =>

@@ -40,6 +40,8 @@ export interface Activity {
 
 interface Closed {
   cause: PauseCause
+  /** What the last item ended with that was to find out. */
+  error: GatewayError
   /** Nothing was answered since. */
   readonly since: number
   readonly fault: SharedFault | undefined
@@ -100,6 +102,11 @@ export class Gate {
     return this.closed?.cause
   }
 
+  /** The failure that keeps it closed. */
+  get error(): GatewayError | undefined {
+    return this.closed?.error
+  }
+
   /** Until when it is closed, in milliseconds since the epoch. */
   get closedUntil(): number | undefined {
     const { closed } = this
@@ -108,9 +115,9 @@ export class Gate {
       : Math.round(this.clock.currentTimeMillisUnsafe() + closed.until - this.now())
   }
 
-  private close(cause: PauseCause, now: number, fault: SharedFault | undefined): Closed {
+  private close(cause: PauseCause, error: GatewayError, now: number, fault: SharedFault | undefined): Closed {
     this.pauses++
-    const closed: Closed = { cause, since: now, fault, until: now, step: probes[cause].first, probing: false }
+    const closed: Closed = { cause, error, since: now, fault, until: now, step: probes[cause].first, probing: false }
     this.closed = closed
     return closed
   }
@@ -158,7 +165,8 @@ export class Gate {
     const now = this.now()
     // Requests of the same flight say it once.
     const isNew = this.closed === undefined || startedAt >= this.closed.until
-    const closed = this.closed ?? this.close("quota", now, undefined)
+    const closed = this.closed ?? this.close("quota", error, now, undefined)
+    closed.error = error
     if (closed.cause !== "quota") {
       closed.cause = "quota"
       closed.step = probes.quota.first
@@ -186,7 +194,7 @@ export class Gate {
       return Effect.succeed(startedAt < closed.until ? "again" : this.postpone(closed, error, now, true))
     }
     if (fault === "unreachable" || this.row >= handful) {
-      return Effect.succeed(this.postpone(this.close("outage", now, fault), error, now, false))
+      return Effect.succeed(this.postpone(this.close("outage", error, now, fault), error, now, false))
     }
     if (struck >= strikes) return Effect.succeed("deadLetter")
     const one: Held = { error, failedAt: now, fault, verdict: Deferred.makeUnsafe() }
@@ -203,6 +211,7 @@ export class Gate {
       closed.cause = "outage"
       closed.step = probes.outage.first
     }
+    closed.error = error
     const end = closed.since + this.patience.outage
     const hint = retryAfter(error.reason)
     const asked = hint === undefined ? 0 : Duration.toMillis(hint)
@@ -244,7 +253,7 @@ export class Gate {
     if (one.fault === "refused" && this.ended) return "giveUp"
     if (one.fault !== "transport") return "deadLetter"
     const now = this.now()
-    return this.postpone(this.close("outage", now, one.fault), one.error, now, false)
+    return this.postpone(this.close("outage", one.error, now, one.fault), one.error, now, false)
   }
 
   /** Fewer items are under way than before. */
