@@ -29,10 +29,7 @@ interface TurnScheduler extends Scheduler {
 
 const hasTurn = (scheduler: Scheduler): scheduler is TurnScheduler => "enter" in scheduler
 
-/**
- * The same promise as one of this turn: workerd runs what waits for a promise in the turn of the request that made it, and this one may be shared by
- * requests.
- */
+/** The same promise as one of this turn: it may be shared by requests, and only what waits for a request's own is sure to run in its turn. */
 const ofThisTurn = <A>(make: () => PromiseLike<A>): Promise<A> =>
   new Promise((resolve, reject) => {
     make().then(resolve, reject)
