@@ -159,9 +159,8 @@ export const toRequest: (input: Input) => Request = dialect.toRequest
 /**
  * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, as reasoning models refuse `max_tokens`.
  *
- * A refusal of the model is its text, with `finishReason` `"contentFilter"`. An output schema is sent without `strict`,
- * so that any JSON Schema is accepted; replace `response_format` through `extra` for strict mode. Shapes:
- * https://platform.openai.com/docs/api-reference/chat.
+ * A refusal of the model is its text, with `finishReason` `"contentFilter"`. Without `strict` of the output or of a tool
+ * any JSON Schema is accepted. Shapes: https://platform.openai.com/docs/api-reference/chat.
  *
  * @example
  * ```ts
@@ -178,7 +177,8 @@ export const openai: Dialect<Input, Reply> = openaiDialect.openai
  * Chat completions of everybody else: groq, mistral, deepseek, Workers AI's `v1/chat/completions`, the gateway's
  * `compat` endpoint, dynamic routes. `maxTokens` becomes `max_tokens`, which Mistral demands and the others accept.
  * Arguments of tool calls that come parsed, thinking in `reasoning_content`, `reasoning` or content parts, and Gemini's
- * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name.
+ * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name. `user` is not
+ * sent to models of Mistral, which refuses it.
  */
 export const openaiCompatible: Dialect<Input, Reply> = openaiDialect.openaiCompatible
 
@@ -194,7 +194,7 @@ export const anthropicMaxTokens: number = anthropicDialect.anthropicMaxTokens
  * calls that another provider made are rewritten where Anthropic would refuse them. `output` needs a schema here and
  * becomes `output_config.format`: current models refuse a forced tool (https://github.com/can1357/oh-my-pi/issues/12939),
  * for older ones there is {@link anthropicJsonTool}. Newer models also refuse `temperature` and `topP`. `seed` is
- * refused. Shapes: https://platform.claude.com/docs/en/api/messages.
+ * refused. `user` becomes `metadata.user_id`. Shapes: https://platform.claude.com/docs/en/api/messages.
  */
 export const anthropic: Dialect<Input, Reply> = anthropicDialect.anthropic
 
@@ -210,7 +210,8 @@ export const anthropicJsonTool: Dialect<Input, Reply> = anthropicDialect.anthrop
  *
  * A blocked prompt, which Google answers with 200 and no candidate, is a reply with empty text and `finishReason`
  * `"contentFilter"`. Signatures of tool calls are kept; a call without one, made by another provider, is sent with the
- * value that is documented for this case, from Gemini 3 on. `extra.generationConfig` is merged key by key. Shapes:
+ * value that is documented for this case, from Gemini 3 on. `extra.generationConfig` is merged key by key. With a
+ * `strict` tool the calling mode is `VALIDATED`, which holds all tools to their schemas. `user` is not sent. Shapes:
  * https://ai.google.dev/api/generate-content.
  */
 export const google: Dialect<Input, Reply> = googleDialect.google
@@ -223,7 +224,8 @@ export const googleVertex: Dialect<Input, Reply> = googleDialect.googleVertex
  *
  * Reads the native answer and the OpenAI-shaped one, bare or inside `{ success, result }` and `{ state, result }`. JSON
  * that came parsed is text again. Native answers give no finish reason: it is `"stop"`, or `"toolCalls"`. Images must be
- * data: Workers AI fetches none. Shapes: https://developers.cloudflare.com/workers-ai/.
+ * data: Workers AI fetches none. `user` is not sent; an output schema that cannot be kept is an error of the provider.
+ * Shapes: https://developers.cloudflare.com/workers-ai/.
  */
 export const workersAi: Dialect<Input, Reply> = workersAiDialect.workersAi
 
@@ -294,7 +296,12 @@ const requestSchema = (): Schema.Codec<Request> => {
     seed: Schema.optional(Schema.Number),
     tools: Schema.optional(
       Schema.Array(
-        Schema.Struct({ name: Schema.String, description: Schema.optional(Schema.String), parameters: object })
+        Schema.Struct({
+          name: Schema.String,
+          description: Schema.optional(Schema.String),
+          parameters: object,
+          strict: Schema.optional(Schema.Boolean)
+        })
       )
     ),
     toolChoice: Schema.optional(
@@ -304,9 +311,11 @@ const requestSchema = (): Schema.Codec<Request> => {
       Schema.Struct({
         type: Schema.Literal("json"),
         name: Schema.optional(Schema.String),
-        schema: Schema.optional(object)
+        schema: Schema.optional(object),
+        strict: Schema.optional(Schema.Boolean)
       })
     ),
+    user: Schema.optional(Schema.String),
     extra: Schema.optional(object)
   })
 }

@@ -179,7 +179,7 @@ export const run = <In, Out>(
  *
  * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, it keeps that limit until it has the
  * headers of a leg, and from there on it is kept here, anew. An attempt is recorded when its stream has ended: as a success if its
- * finish was delivered, whatever became of the consumer after it.
+ * finish had arrived, whatever became of the consumer after it.
  */
 export const open = /* @__PURE__ */ opens(
   <In, Out>(

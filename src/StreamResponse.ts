@@ -18,6 +18,7 @@ import { type GatewayResponse, toWeb } from "./GatewayResponse.ts"
 import { millisOf } from "./internal/data/duration.ts"
 import { headerValueAccepted, isHeaderName, isHeaderValue } from "./internal/data/headers.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
+import { errorOf, errorStatus } from "./internal/dialect/server/openaiErrorWriter.ts"
 import { failureResponse, failureStatus, leftResponse } from "./internal/server/failureResponse.ts"
 import { passedHeaders } from "./internal/server/responseHeaders.ts"
 import {
@@ -34,8 +35,8 @@ import * as Router from "./Router.ts"
  * How the events are written.
  *
  * `deltas`: each `Chat.Delta` as JSON in a `data` field of its own. `openai`: chunks of a chat completion, as OpenAI's API streams
- * them, for front ends that read those: reasoning is in `reasoning_content`, and the last chunk has the finish reason together with
- * the usage. It has no way to say that another answer begins, so a stream breaks off where `Route.restart` would begin one.
+ * them, for front ends that read those: reasoning is in `reasoning_content`, and after the chunk with the finish reason one without a
+ * choice has the usage. It has no way to say that another answer begins, so a stream breaks off where `Route.restart` would begin one.
  */
 export type Format = "deltas" | "openai"
 
@@ -46,6 +47,11 @@ export interface Summary extends ServedFacts, ServedEnding {}
 export interface Options<R = never> {
   /** Default: `deltas`. */
   readonly format?: Format | undefined
+  /**
+   * Whether the format `openai` has the chunk with the usage, whose `choices` are empty: OpenAI writes it for clients that ask with
+   * `stream_options.include_usage`. The format `deltas` always has the usage. Default: `true`.
+   */
+  readonly includeUsage?: boolean | undefined
   /**
    * How long a client waits for a delta until it gets a comment, so that proxies leave the connection open. Above zero;
    * `Duration.infinity` for none. Default: 15 seconds.
@@ -91,7 +97,8 @@ const headersProblem = ({ headers = {} }: BytesOptions): Problem | undefined => 
 const heartbeatMillis = ({ heartbeat = "15 seconds" }: Pick<Options, "heartbeat">): number => millisOf(heartbeat)
 
 const problemOf = (options: Omit<DeltasOptions, "onEnd">): Problem | undefined => {
-  const { format, logId } = options
+  const { format, includeUsage, logId } = options
+  if (includeUsage !== undefined && typeof includeUsage !== "boolean") return ["includeUsage", "a boolean"]
   if (format !== undefined && format !== "deltas" && format !== "openai") return ["format", "`deltas` or `openai`"]
   if (!(heartbeatMillis(options) > 0)) return ["heartbeat", "a duration above zero, or Duration.infinity"]
   if (logId !== undefined && !isHeaderValue(logId)) return ["logId", headerValueAccepted]
@@ -107,13 +114,13 @@ const eventHeaders = (logId: string | undefined, headers: Options["headers"]): R
   "content-type": "text/event-stream; charset=utf-8"
 })
 
-/** The same status and headers, with a body that OpenAI's clients read. */
+/** The same headers, with the status and the body that OpenAI's clients know. */
 const openaiFailure = (error: GatewayError): Response => {
-  const { headers, status } = failureResponse(error)
-  const { _tag: type } = error.reason
+  const { headers } = failureResponse(error)
+  const { _tag: reason } = error.reason
   return Response.json(
-    { error: { message: type, type, param: null, code: null, retryable: error.isRetryable } },
-    { status, headers }
+    { error: { ...errorOf(reason, reason), reason, retryable: error.isRetryable } },
+    { status: errorStatus(reason), headers }
   )
 }
 
@@ -132,9 +139,9 @@ const respond = <R, R2>(
 ): Effect.Effect<Response, never, Exclude<R, Scope.Scope> | R2> => {
   const problem = problemOf(options)
   if (problem !== undefined) return Effect.die(invalid(method, ...problem))
-  const { format = "deltas", headers, onEnd, signal } = options
+  const { format = "deltas", headers, includeUsage = true, onEnd, signal } = options
   return Effect.map(
-    serve(open, { method, format, heartbeat: heartbeatMillis(options), signal, onEnd }),
+    serve(open, { method, format, includeUsage, heartbeat: heartbeatMillis(options), signal, onEnd }),
     ({ body, head }: Served): Response => {
       switch (head._tag) {
         case "Opened":
@@ -187,8 +194,10 @@ export const fromDeltas = <R, R2 = never>(
 /**
  * Streams a route's answer as a response. It begins with the answer's first delta, and with `cf-aig-log-id` where that is known; until
  * then failing targets are replaced as in `Router.stream`. When none answers, the response is an error with `{ "error": { "reason",
- * "retryable" } }`, its status by {@link failureStatus} and a `retry-after` header where waiting helps; in the format `openai` the
- * error has `message`, `type`, `param` and `code` as OpenAI's. After the first delta it is as in {@link fromDeltas}.
+ * "retryable" } }`, its status by {@link failureStatus} and a `retry-after` header where waiting helps. In the format `openai` the
+ * error also has `message`, `type`, `param` and `code`, and the status is the one that OpenAI's clients know for it: 400 for a prompt
+ * that is too long or was blocked, 404 for an unknown model, 429 for a spent quota. After the first delta it is as in
+ * {@link fromDeltas}.
  *
  * `onEnd` is called for all of these, with the summary of the run. When the signal is aborted before the first delta the status is
  * 499, which nobody reads.

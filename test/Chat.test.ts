@@ -149,7 +149,7 @@ describe("wrong requests", () => {
     [{ messages, tools: [{ name: "f", parameters: "{}" }] }, "tools[0].parameters"],
     [{ messages, toolChoice: "auto" }, "toolChoice"],
     [{ messages, tools, toolChoice: "always" }, "toolChoice"],
-    [{ messages, tools, toolChoice: { name: "g" } }, "toolChoice.name", "the name of one of the tools"],
+    [{ messages, tools, toolChoice: { name: "g" } }, "toolChoice.name", "the name of a tool"],
     [{ messages, output: { type: "xml" } }, "output.type"],
     [{ messages, output: { type: "json", name: "a b", schema: {} } }, "output.name"],
     [{ messages, output: { type: "json", schema: [] } }, "output.schema"],

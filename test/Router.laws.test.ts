@@ -598,7 +598,7 @@ describe("what a run leaves behind", () => {
     return Effect.gen(function* () {
       yield* drive(Router.run(route, { prompt, bits: [] }))
       assert.deepStrictEqual(lines, [
-        `Warn ["answered by p1/m after 2 failed attempts",{"failed":["p0/m: provider unavailable","p1/m: transport failed (unknown)"]}]`
+        `Warn ["answered by p1/m after 2 failed attempts: p0/m: provider unavailable; p1/m: transport failed (unknown)"]`
       ])
       yield* drive(Router.run(route, { prompt, bits: [] }, { quiet: true }))
       assert.strictEqual(lines.length, 1)

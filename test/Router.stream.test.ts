@@ -1,12 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as Result from "effect/Result"
+import * as TestClock from "effect/testing/TestClock"
 import * as Chat from "effect-ai-gateway/Chat"
 import type { Reason, ReasonTag } from "effect-ai-gateway/GatewayError"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
-import { data } from "./fixtures/streams/drive.ts"
+import { data, doneMark } from "./fixtures/streams/drive.ts"
 import { completion } from "./support/scripted.ts"
 import {
   anthropic,
@@ -353,6 +355,62 @@ describe("a failure after the first delta", () => {
   )
 })
 
+describe("what follows the finish reason", () => {
+  const chunk = (delta: object, finish: string | null = null): string =>
+    data({ id: "c1", model: "m-1", choices: [{ index: 0, delta, finish_reason: finish }] })
+  const call = { tool_calls: [{ index: 0, id: "t1", type: "function", function: { name: "f", arguments: "{}" } }] }
+  const told = (deltas: ReadonlyArray<Chat.Delta>) =>
+    deltas.map((delta) => (delta.type === "text" ? delta.text : delta.type === "finish" ? delta.reason : delta.type))
+
+  it.effect.each(ways)("$name: content is delivered before the finish", (way) =>
+    Effect.gen(function* () {
+      const steps = [
+        chunk({ content: "a" }),
+        chunk({}, "stop"),
+        chunk({ content: "b" }),
+        S.usage,
+        chunk({ content: "c" })
+      ]
+      const seen = yield* play({ openai: [{ steps: [...steps, doneMark] }] }, both, "hi", way)
+      assert.isUndefined(seen.error)
+      assert.deepStrictEqual(told(seen.deltas), ["meta", "a", "b", "c", "stop", "usage"])
+      assert.deepStrictEqual(lines(seen.attempts), ["openai/m success"])
+    })
+  )
+
+  it.effect("a call makes the finish one of calls", () =>
+    Effect.gen(function* () {
+      const steps = [chunk({ content: "a" }), chunk({}, "stop"), chunk(call), doneMark]
+      const seen = yield* play({ openai: [{ steps }] }, both, "hi", client)
+      assert.deepStrictEqual(told(seen.deltas), ["meta", "a", "toolCall", "toolCalls"])
+    })
+  )
+
+  it.effect("silence ends the stream after two seconds, and the connection is let go of", () =>
+    Effect.gen(function* () {
+      const reply: S.Reply = { steps: [chunk({ content: "a" }), chunk({}, "stop"), S.stall] }
+      const fiber = yield* Effect.forkChild(play({ openai: [reply] }, both, "hi", client))
+      for (let millis = 0; millis < 2100; millis += 100) {
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        yield* TestClock.adjust("100 millis")
+      }
+      const seen = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(told(seen.deltas), ["meta", "a", "stop"])
+      assert.strictEqual(seen.provider.open(), 0)
+      assert.deepStrictEqual(lines(seen.attempts), ["openai/m success"])
+    })
+  )
+
+  it.effect("a connection that breaks then takes nothing away", () =>
+    Effect.gen(function* () {
+      const steps = [chunk({ content: "a" }), chunk({}, "stop"), chunk({ content: "b" }), S.reset]
+      const seen = yield* play({ openai: [{ steps }] }, both, "hi", client)
+      assert.isUndefined(seen.error)
+      assert.deepStrictEqual(told(seen.deltas), ["meta", "a", "b", "stop"])
+    })
+  )
+})
+
 describe("restart", () => {
   const half: S.Reply = { steps: [S.role, S.say("half"), S.error(), S.stall] }
   const route = Route.restart(Route.fallback(openai, groq, deepseek), 2)
@@ -494,7 +552,7 @@ describe("restart", () => {
         Effect.provide(Logger.layer([logger]))
       )
       assert.deepStrictEqual(said, [
-        `Warn ["answered by deepseek/m after 2 failed attempts",{"failed":["openai/m: provider unavailable","groq/m: provider unavailable"]}]`
+        `Warn ["answered by deepseek/m after 2 failed attempts: openai/m: provider unavailable; groq/m: provider unavailable"]`
       ])
     })
   )

@@ -80,7 +80,13 @@ describe("a route as a response", () => {
       assert.deepInclude(data[0], { object: "chat.completion.chunk", model: "claude" })
       assert.deepStrictEqual(data.at(-1), "[DONE]")
       assert.deepInclude(data.at(-2), {
-        usage: { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 }
+        choices: [],
+        usage: {
+          prompt_tokens: 1,
+          completion_tokens: 2,
+          total_tokens: 3,
+          prompt_tokens_details: { cached_tokens: 0, cache_write_tokens: 0 }
+        }
       })
       assert.strictEqual(summaries[0]?.outcome, "complete")
     }).pipe(Effect.provide(over()))
@@ -210,8 +216,25 @@ describe("a route that does not begin", () => {
       assert.strictEqual(response.headers.get("x-own"), "1")
       assert.match(response.headers.get("content-type") ?? "", /^application\/json/)
       assert.deepStrictEqual(JSON.parse(body), {
-        error: { message: "RateLimited", type: "RateLimited", param: null, code: null, retryable: true }
+        error: {
+          message: "RateLimited",
+          type: "rate_limit_error",
+          param: null,
+          code: "rate_limit_exceeded",
+          reason: "RateLimited",
+          retryable: true
+        }
       })
+    })
+  )
+
+  it.effect("has the status and the code by which OpenAI's clients know a prompt that is too long", () =>
+    Effect.gen(function* () {
+      const tooLong = { error: { message: "x", type: "invalid_request_error", code: "context_length_exceeded" } }
+      const { body, error, response } = yield* failed([{ status: 400, body: tooLong }], { format: "openai" })
+      assert.strictEqual(error.reason._tag, "ContextLengthExceeded")
+      assert.strictEqual(response.status, 400)
+      assert.deepInclude(JSON.parse(body).error, { type: "invalid_request_error", code: "context_length_exceeded" })
     })
   )
 

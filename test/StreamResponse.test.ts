@@ -148,14 +148,31 @@ describe("the format of OpenAI", () => {
         object: "chat.completion.chunk",
         created: 1_700_000_000,
         model: "m-1",
+        service_tier: null,
         choices: [{ index: 0, delta, logprobs: null, finish_reason }]
       })
       assert.deepStrictEqual(dataOf(body), [
-        chunk({ role: "assistant", content: "Hel" }, null),
+        chunk({ role: "assistant", content: "", refusal: null }, null),
+        chunk({ content: "Hel" }, null),
         chunk({ content: "lo" }, null),
-        { ...chunk({}, "stop"), usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 } },
+        chunk({}, "stop"),
+        {
+          ...chunk({}, null),
+          choices: [],
+          usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 }
+        },
         "[DONE]"
       ])
+    })
+  )
+
+  it.effect("leaves out the chunk without a choice where the client did not ask for the usage", () =>
+    Effect.gen(function* () {
+      const deltas = Stream.fromIterable(whole)
+      const response = yield* StreamResponse.fromDeltas(deltas, { format: "openai", includeUsage: false })
+      const body = yield* text(response)
+      assert.notInclude(body, "usage")
+      assert.deepNestedInclude(Object(dataOf(body).at(-2)), { "choices[0].finish_reason": "stop" })
     })
   )
 
@@ -174,8 +191,8 @@ describe("the format of OpenAI", () => {
     Effect.gen(function* () {
       const part = { inlineData: { mimeType: "image/png", data: "aGk=" } }
       const deltas = Stream.fromIterable<Chat.Delta>([meta, { type: "part", part }, finish])
-      const [chunk] = dataOf(yield* Effect.flatMap(respond(deltas), text))
-      assert.deepNestedInclude(chunk, { "choices[0].delta.parts": [part] })
+      const [, chunk] = dataOf(yield* Effect.flatMap(respond(deltas), text))
+      assert.deepNestedInclude(Object(chunk), { "choices[0].delta.parts": [part] })
     })
   )
 
@@ -218,7 +235,7 @@ describe("the format of OpenAI", () => {
         }
         return [seen, undefined] as const
       })
-      assert.deepStrictEqual(seen, ["a"])
+      assert.deepStrictEqual(seen, ["", "a"])
       assert.instanceOf(thrown, APIError)
       assert.include(String(thrown), "stream interrupted after 1 deltas")
     })
@@ -232,9 +249,14 @@ describe("the format of OpenAI", () => {
       const deltas = Stream.tap(Stream.rechunk(Stream.fromIterable(all), 1), () => Effect.sync(() => pulled++))
       const response = yield* StreamResponse.fromDeltas(deltas, { format: "openai", onEnd })
       const events = eventsOf(yield* text(response))
-      assert.strictEqual(events.length, 2)
-      assert.strictEqual(events[1]?.event, "error")
-      assert.deepInclude(JSON.parse(events[1]?.data ?? "").error, { reason: "StreamInterrupted", events: 1 })
+      assert.strictEqual(events.length, 3)
+      assert.strictEqual(events[2]?.event, "error")
+      assert.deepInclude(JSON.parse(events[2]?.data ?? "").error, {
+        type: "server_error",
+        code: "stream_interrupted",
+        reason: "StreamInterrupted",
+        events: 1
+      })
       assert.strictEqual(pulled, 2)
       assert.strictEqual(summaries[0]?.outcome, "failed")
     })
@@ -254,7 +276,8 @@ describe("the format of OpenAI", () => {
     "loses nothing that a reply is made of",
     {
       pieces: Schema.Array(piece).check(Schema.isMaxLength(8)),
-      reason: Schema.Literals(["stop", "length", "contentFilter", "other"])
+      // OpenAI has no word for `other`.
+      reason: Schema.Literals(["stop", "length", "contentFilter"])
     },
     ({ pieces, reason }) =>
       Effect.gen(function* () {

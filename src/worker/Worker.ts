@@ -11,7 +11,6 @@
 import * as Cause from "effect/Cause"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -55,8 +54,8 @@ const CurrentContext = Context.Reference<ExecutionContext | undefined>("effect-a
   defaultValue: () => undefined
 })
 
-/** Longest wait that a timer can express. */
-const forever = Duration.millis(2 ** 31 - 1)
+/** Longest wait of a timer, in milliseconds. */
+const forever = 2 ** 31 - 1
 
 /** Starts the fiber that all others of a request come from. */
 const start = <A, E>(
@@ -76,8 +75,8 @@ const start = <A, E>(
   const ended = scheduler.ended()
   if (ended !== undefined) {
     // Workers kill a request that waits for nothing of its own, but a fiber may wait for another request.
-    const keepAlive = Effect.runFork(Effect.sleep(forever))
-    void ended.then(() => keepAlive.interruptUnsafe())
+    const keepAlive = setTimeout(() => {}, forever)
+    void ended.then(() => clearTimeout(keepAlive))
   }
   return { fiber, scheduler }
 }

@@ -242,12 +242,12 @@ describe("OpenAI batch lines", () => {
 
   it("that a route cannot carry are refused by name, and pass without one", () => {
     const cases: ReadonlyArray<readonly [body: object, problem: string]> = [
-      [{ messages: [user], logit_bias: {} }, "body.logit_bias: expected no such field with --route"],
+      [{ messages: [user], logit_bias: { 5: 1 } }, "body.logit_bias: expected no such field with --route"],
       [{ messages: [{ ...user, name: "x" }] }, "body.messages[0].name: expected no such field"],
       [{ messages: [user], n: 2 }, "body.n: expected 1"],
       [
-        { messages: [user], response_format: { type: "json_schema", json_schema: { name: "o", strict: true } } },
-        "strict: expected false with --route"
+        { messages: [user], response_format: { type: "json_schema", json_schema: { name: "o", description: "d" } } },
+        "response_format.json_schema.description: expected no such field with --route"
       ],
       [
         { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "x", detail: "low" } }] }] },
@@ -428,7 +428,8 @@ describe("results", () => {
     const refused = JSON.parse(Formats.openaiChat.line(dead))
     assert.deepNestedInclude(refused, {
       "response.status_code": 429,
-      "response.body.error.type": "rate_limited",
+      "response.body.error.type": "rate_limit_error",
+      "response.body.error.code": "rate_limit_exceeded",
       error: null
     })
   })

@@ -37,7 +37,13 @@ describe("batch", () => {
         )
         const { attempts, finishReason, latencyMs, logId, target, usage } = sorted[0] ?? {}
         assert.deepStrictEqual([attempts, finishReason, target], [1, "stop", "openai/m"])
-        assert.deepStrictEqual(usage, { inputTokens: 1, outputTokens: 3, totalTokens: 4 })
+        assert.deepStrictEqual(usage, {
+          inputTokens: 1,
+          outputTokens: 3,
+          totalTokens: 4,
+          cachedInputTokens: 0,
+          reasoningTokens: 0
+        })
         assert.isNumber(latencyMs)
         assert.isString(logId)
         const bodies = new Map(w.requests.map(({ json, prompt }) => [prompt, json]))
@@ -96,7 +102,7 @@ describe("batch", () => {
           [
             4,
             0,
-            "Router.run: invalid line 4, maxToken: expected one of id, prompt, messages, system, maxTokens, temperature, topP, stop, seed, tools, toolChoice, output, extra"
+            "Router.run: invalid line 4, maxToken: expected one of id, prompt, messages, system, maxTokens, temperature, topP, stop, seed, tools, toolChoice, output, user, extra"
           ],
           [5, 0, "Router.run: invalid line 5, temperature: expected a number from 0 to 5"],
           [6, 0, "Router.run: invalid line 6: expected a JSON object, not another JSON value"]
@@ -353,7 +359,10 @@ describe("batch", () => {
           url: "/v1/chat/completions",
           body: { model: "gpt-4.1-mini", messages: [{ role: "user", content: id }], ...more }
         })
-        yield* w.write("in.jsonl", jsonl(line("one", { max_tokens: 9, stop: "x" }), line("two", { logit_bias: {} })))
+        yield* w.write(
+          "in.jsonl",
+          jsonl(line("one", { max_tokens: 9, stop: "x" }), line("two", { logit_bias: { 5: 1 } }))
+        )
         const { code } = yield* w.run(command, { env: { ANTHROPIC_API_KEY: "key" } })
         assert.strictEqual(code, 1)
         assert.lengthOf(w.requests, 1)

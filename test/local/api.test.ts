@@ -26,7 +26,7 @@ describe("/ai/run", () => {
   )
 
   it.effect.each([
-    ["bare", ["id", "object", "created", "model", "choices", "usage"]],
+    ["bare", ["id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"]],
     ["state", ["state", "result", "gatewayMetadata"]],
     ["full", ["success", "errors", "messages", "result"]]
   ] as const)("envelope %s", ([envelope, keys]) =>

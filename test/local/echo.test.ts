@@ -54,7 +54,13 @@ describe("dialects", () => {
         const { json } = yield* post(path, { model: "gpt", messages })
         const provider = path.split("/")[0]
         assert.strictEqual(json.choices[0].message.content, `${provider}/gpt: Say hello`)
-        assert.deepStrictEqual(json.usage, { prompt_tokens: 6, completion_tokens: 3, total_tokens: 9 })
+        assert.deepStrictEqual(json.usage, {
+          prompt_tokens: 6,
+          completion_tokens: 3,
+          total_tokens: 9,
+          prompt_tokens_details: { cached_tokens: 0 },
+          completion_tokens_details: { reasoning_tokens: 0 }
+        })
         assert.strictEqual(json.choices[0].finish_reason, "stop")
       }
       const azure = yield* post("azure-openai/res/deployment-1/chat/completions", { messages })
@@ -75,7 +81,8 @@ describe("dialects", () => {
       const body = { model: "claude", max_tokens: 5, system: "Be brief", messages: [{ role: "user", content: "Hi" }] }
       const { json } = yield* post("anthropic/v1/messages", body)
       assert.deepStrictEqual(json.content, [{ type: "text", text: "anthropic/claude: Hi" }])
-      assert.deepStrictEqual([json.stop_reason, json.usage], ["end_turn", { input_tokens: 3, output_tokens: 2 }])
+      assert.strictEqual(json.stop_reason, "end_turn")
+      assert.deepInclude(json.usage, { input_tokens: 3, output_tokens: 2, cache_read_input_tokens: 0 })
       const stream = events((yield* post("anthropic/v1/messages", { ...body, stream: true })).text)
       assert.deepStrictEqual(
         stream.map(({ type }) => type),
@@ -90,6 +97,68 @@ describe("dialects", () => {
           "message_stop"
         ]
       )
+    })
+  )
+
+  it.effect("answers carry the fields that strict clients refuse to miss", () =>
+    Effect.gen(function* () {
+      const hello = [{ role: "user", content: "Hi" }]
+      const message = (yield* post("anthropic/v1/messages", { model: "claude", max_tokens: 5, messages: hello })).json
+      assert.isNull(message.container)
+      const cache = { cache_creation_input_tokens: 0, cache_read_input_tokens: 0 }
+      const usage = {
+        input_tokens: 1,
+        ...cache,
+        cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 0 },
+        output_tokens: 2,
+        service_tier: "standard",
+        inference_geo: null
+      }
+      assert.deepStrictEqual(message.usage, usage)
+      const body = { model: "claude", max_tokens: 5, messages: hello, stream: true }
+      const stream = events((yield* post("anthropic/v1/messages", body)).text)
+      assert.deepNestedInclude(Object(stream[0]), { "message.usage": { ...usage, output_tokens: 0 } })
+      assert.deepNestedInclude(Object(stream.at(-2)), {
+        usage: { input_tokens: 1, ...cache, output_tokens: 2 },
+        "delta.container": null
+      })
+
+      const chat = (yield* post("openrouter/chat/completions", { model: "gpt", messages: hello })).json
+      assert.deepInclude(chat, { system_fingerprint: "fp_echo", service_tier: "default" })
+      assert.deepInclude(chat.choices[0], { logprobs: null })
+      assert.deepInclude(chat.choices[0].message, { refusal: null, annotations: [] })
+      const ask = { model: "gpt", messages: hello, stream: true, stream_options: { include_usage: true } }
+      const chunks = events((yield* post("openrouter/chat/completions", ask)).text)
+      for (const chunk of chunks) {
+        assert.deepInclude(Object(chunk), { system_fingerprint: "fp_echo", service_tier: "default", id: chat.id })
+        // `null` would be refused by OpenRouter's own client.
+        assert.isNotNull(chunk.usage)
+      }
+      assert.deepNestedInclude(Object(chunks[0]), {
+        "choices[0].delta": { role: "assistant", content: "", refusal: null }
+      })
+      assert.deepInclude(Object(chunks.at(-1)), { choices: [], usage: chat.usage })
+
+      const response = (yield* post("openai/responses", { model: "gpt", input: "Hi" })).json
+      assert.deepInclude(response, { frequency_penalty: 0, presence_penalty: 0, completed_at: response.created_at })
+    })
+  )
+
+  it.effect("a chat request that OpenAI could not read is refused as OpenAI does, by name", () =>
+    Effect.gen(function* () {
+      for (const [body, param] of [
+        [{ messages: [{ role: "user", content: 5 }] }, "messages[0].content"],
+        [{ messages: [{ role: "robot", content: "Hi" }] }, "messages[0].role"],
+        [{ messages, temperature: "warm" }, "temperature"]
+      ] as const) {
+        const { json, status } = yield* post("openai/chat/completions", { model: "gpt", ...body })
+        assert.strictEqual(status, 400)
+        assert.deepInclude(json.error, { type: "invalid_request_error", param, code: null })
+      }
+      // What only a model would act on is no business of the echo's.
+      const more = { n: 2, logprobs: true, reasoning_effort: "high", tools: [{ type: "custom" }], unknown: 1 }
+      const { json } = yield* post("openai/chat/completions", { model: "gpt", messages, ...more })
+      assert.strictEqual(json.choices[0].message.content, "openai/gpt: Say hello")
     })
   )
 

@@ -66,7 +66,7 @@ describe("every surface", () => {
         )
         seen.push([dialect, names.join(" ")])
       }
-      const chunk = "id+object+created+model+choices"
+      const chunk = "id+object+created+model+service_tier+system_fingerprint+choices"
       assert.deepStrictEqual(seen, [
         ["chat", `${chunk} ${chunk} ${chunk} ${chunk} [DONE]`],
         [

@@ -213,6 +213,7 @@ const ownFields = [
   "tools",
   "toolChoice",
   "output",
+  "user",
   "extra"
 ]
 

@@ -7,6 +7,7 @@ import type * as Chat from "../../Chat.ts"
 import type { Attempt } from "../../GatewayError.ts"
 import type { Problem } from "../../GatewayOptions.ts"
 import { isRecord, parseJson } from "../../internal/data/json.ts"
+import { completionOf } from "../../internal/dialect/server/openaiReplyWriter.ts"
 import type { Malformed } from "../input/entry.ts"
 import * as OpenAi from "../input/openaiBatchFile.ts"
 
@@ -119,7 +120,11 @@ export const openaiChat: OutputFormat<Chat.Reply> = {
     OpenAi.outputLine(result, (reply) => {
       const startedAt = result.attempts.at(-1)?.startedAt ?? 0
       const model = result._tag === "Success" ? result.model : undefined
-      return OpenAi.completion(reply, Math.floor(startedAt / 1000), model)
+      return completionOf(reply, {
+        id: `chatcmpl-${result._tag === "DeadLetter" ? result.id : result.eventId}`,
+        model: model ?? "unknown",
+        created: Math.floor(startedAt / 1000)
+      })
     }),
   read: readOpenAi
 }

@@ -116,7 +116,7 @@ export const openDeltas = (response: GatewayResponse, opening: Opening): Effect.
       left = undefined
       return deltas
     })
-    return Effect.succeed<Pump>({ next: () => next, cancel: Effect.void })
+    return Effect.succeed<Pump>({ next: () => next, isFinished: () => true, cancel: Effect.void })
   })
 }
 

@@ -323,7 +323,7 @@ export const rules: ReadonlyArray<Rule> = [
       shape: ["E8"],
       message: "just a moment|attention required! \\| cloudflare|checking your browser|verify you are human"
     },
-    { ...unavailable, origin: gateway }
+    { reason: "InvalidResponse", issue: "a challenge page" }
   ),
   rule("page-edge", { status: [[520, 527], 530], shape: ["E8"] }, { ...unavailable, origin: gateway }),
   rule("page-instead", { status: [[200, 299]], shape: ["E8"] }, { reason: "InvalidResponse", issue: "not JSON" }),

@@ -68,7 +68,8 @@ const make = (options: Options): Dialect<Input, Reply> =>
           ...defined({
             temperature: request.temperature,
             top_p: request.topP,
-            stop_sequences: request.stop?.length === 0 ? undefined : request.stop
+            stop_sequences: request.stop?.length === 0 ? undefined : request.stop,
+            metadata: request.user === undefined ? undefined : { user_id: request.user }
           }),
           ...(options.json === "tool"
             ? encodeAnswerTool(request)
@@ -101,9 +102,9 @@ const encodeTools = ({ tools, toolChoice }: Request): { tools?: ReadonlyArray<un
   tools === undefined || tools.length === 0
     ? {}
     : {
-        tools: tools.map(({ description, name, parameters }, i) => ({
+        tools: tools.map(({ description, name, parameters, strict }, i) => ({
           name,
-          ...defined({ description }),
+          ...defined({ description, strict }),
           input_schema: objectSchema(parameters, `tools[${i}].parameters`)
         })),
         ...defined({ tool_choice: encodeToolChoice(toolChoice) })
@@ -127,6 +128,7 @@ const encodeAnswerTool = (request: Request): Record<string, unknown> => {
   const answer = {
     name,
     description: "Gives the final answer.",
+    ...defined({ strict: output.strict }),
     input_schema: objectSchema(output.schema ?? { type: "object" }, "output.schema")
   }
   // Own tools may be called first, if they may be called at all; the answer is one call in any case.

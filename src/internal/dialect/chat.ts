@@ -77,6 +77,11 @@ export interface Tool {
   readonly description?: string | undefined
   /** JSON Schema of the arguments, which are an object. */
   readonly parameters: JsonSchema
+  /**
+   * The arguments must fit the schema. Then the schema must be one that the provider can enforce: OpenAI and Anthropic
+   * want closed objects (`additionalProperties: false`). Google enforces all tools of a request or none. Default: `false`.
+   */
+  readonly strict?: boolean | undefined
 }
 
 /** Which tool the model may, must not or must call. Needs `tools`. */
@@ -89,6 +94,11 @@ export interface Output {
   readonly name?: string | undefined
   /** Absent: any JSON. */
   readonly schema?: JsonSchema | undefined
+  /**
+   * The answer must fit the schema. It says something to OpenAI, which then wants closed objects with all properties
+   * required; Anthropic, Google and Workers AI hold to a schema in any case. Default: `false`.
+   */
+  readonly strict?: boolean | undefined
 }
 
 /** A chat request that says nothing about a provider. Absent fields are left to the provider's defaults. */
@@ -108,6 +118,11 @@ export interface Request {
   readonly tools?: ReadonlyArray<Tool> | undefined
   readonly toolChoice?: ToolChoice | undefined
   readonly output?: Output | undefined
+  /**
+   * Stable name of the end user, against abuse: OpenAI's `user` and Anthropic's `metadata.user_id`. It changes no answer,
+   * so Google, Workers AI and Mistral, which have no such field, are sent none.
+   */
+  readonly user?: string | undefined
   /** Fields of the provider's own body. They are put in last and replace what is there, key by key at the top level. */
   readonly extra?: { readonly [key: string]: Json } | undefined
 }

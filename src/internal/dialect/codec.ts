@@ -88,11 +88,11 @@ export const list = (value: unknown, field: string): ReadonlyArray<unknown> =>
 export const text = (value: unknown, field: string): string =>
   typeof value === "string" ? value : refuse(field, "a string")
 
-export const nonEmptyText = (value: unknown, field: string): string =>
-  typeof value === "string" && value !== "" ? value : refuse(field, "a non-empty string")
-
 export const optionalText = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined
+
+export const nonEmptyText = (value: unknown, field: string): string =>
+  optionalText(value) ?? refuse(field, "a non-empty string")
 
 // Bodies come from `JSON.parse`, so what is inside an object is JSON and is not walked again.
 const isJson = (value: unknown): value is Json =>
@@ -155,17 +155,16 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   request.messages.forEach((message, i) => {
     checkMessage(message, `messages[${i}]`)
   })
-  const { extra, maxTokens, output, seed, stop, temperature, tools, toolChoice, topP } = request
-  if (maxTokens !== undefined && !(Number.isSafeInteger(maxTokens) && maxTokens >= 1)) {
-    refuse("maxTokens", "a whole number from 1")
-  }
+  const { extra, maxTokens, output, seed, stop, temperature, tools, toolChoice, topP, user } = request
+  checkLength(maxTokens, "maxTokens")
   within(temperature, "temperature", limits.temperature)
   within(topP, "topP", 1)
   if (seed !== undefined && !Number.isSafeInteger(seed)) refuse("seed", "a whole number")
-  if (stop !== undefined) list(stop, "stop").forEach((item, i) => void nonEmptyText(item, `stop[${i}]`))
+  if (stop !== undefined) checkTexts(stop, "stop")
   if (tools !== undefined) checkTools(tools)
   if (toolChoice !== undefined) checkToolChoice(toolChoice, tools ?? [])
   if (output !== undefined) checkOutput(output)
+  if (user !== undefined) nonEmptyText(user, "user")
   if (extra !== undefined) fields(extra, "extra")
   return request
 }
@@ -180,6 +179,7 @@ const requestFields = [
   "tools",
   "toolChoice",
   "output",
+  "user",
   "extra"
 ] satisfies ReadonlyArray<keyof Request>
 
@@ -187,6 +187,17 @@ const requestFields = [
 const onlyKnown = (value: Fields, names: ReadonlyArray<string>, path = ""): void => {
   const stray = strayField(value, names)
   if (stray !== undefined) refuse(path + stray, `one of ${names.join(", ")}`)
+}
+
+/** Refuses a list that holds anything but texts. Returns how many there are. */
+export const checkTexts = (value: ReadonlyArray<string>, field: string): number => {
+  list(value, field).forEach((item, i) => void nonEmptyText(item, `${field}[${i}]`))
+  return value.length
+}
+
+/** Refuses a bound that is set and is no whole number from 1. */
+export const checkLength = (value: number | undefined, field: string): void => {
+  if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) refuse(field, "a whole number from 1")
 }
 
 const within = (value: number | undefined, field: string, max: number): void => {
@@ -208,9 +219,8 @@ const checkMessage = (message: Message, field: string): void => {
       known("toolCalls")
       const { content, toolCalls = [] } = message
       const calls = list(toolCalls, `${field}.toolCalls`).length
-      if (calls === 0 || !Array.isArray(content) || content.length > 0) {
-        checkContent(content, `${field}.content`, false)
-      }
+      // Nothing may stand beside calls. A caller without types may give no content at all.
+      if (calls === 0 || content?.length !== 0) checkContent(content, `${field}.content`, false)
       toolCalls.forEach((call, i) => {
         const at = `${field}.toolCalls[${i}]`
         nonEmptyText(fields(call, at).id, `${at}.id`)
@@ -237,7 +247,7 @@ const checkContent = (content: PromptMessage["content"], field: string, images: 
     fields(part, at)
     if (part.type === "text") text(part.text, `${at}.text`)
     else if (part.type !== "image") refuse(`${at}.type`, images ? "text or image" : "text")
-    else if (!images) refuse(at, "text: images are accepted in user messages only")
+    else if (!images) refuse(at, "text: images are for user messages")
     else image(part, at)
   })
 }
@@ -256,7 +266,7 @@ export const image = (part: ImagePart, field: string): ImageSource => {
     return {
       type: "data",
       data: nonEmptyText(data, `${field}.data`),
-      mediaType: type ?? refuse(`${field}.mediaType`, "an image media type such as image/png")
+      mediaType: type ?? refuse(`${field}.mediaType`, "a media type such as image/png")
     }
   }
   const address = nonEmptyText(url, `${field}.url`)
@@ -267,17 +277,26 @@ export const image = (part: ImagePart, field: string): ImageSource => {
     : { type: "data", data: address.slice(match[0].length), mediaType: match[1] }
 }
 
+const checkFlag = (value: unknown, field: string): void => {
+  if (value !== undefined && typeof value !== "boolean") refuse(field, "a boolean")
+}
+
+const checkName = (name: unknown, field: string): void => {
+  if (!(typeof name === "string" && namePattern.test(name))) refuse(field, nameAccepted)
+}
+
 const checkTools = (tools: ReadonlyArray<Tool>): void => {
   const seen = new Set<string>()
   list(tools, "tools")
   tools.forEach((tool, i) => {
     const at = `tools[${i}]`
     fields(tool, at)
-    if (!(typeof tool.name === "string" && namePattern.test(tool.name))) refuse(`${at}.name`, nameAccepted)
+    checkName(tool.name, `${at}.name`)
     if (seen.has(tool.name)) refuse(`${at}.name`, "a name that no other tool has")
     seen.add(tool.name)
     if (tool.description !== undefined) text(tool.description, `${at}.description`)
     if (!isFields(tool.parameters)) refuse(`${at}.parameters`, "a JSON Schema object")
+    checkFlag(tool.strict, `${at}.strict`)
   })
 }
 
@@ -285,15 +304,17 @@ const checkToolChoice = (choice: ToolChoice, tools: ReadonlyArray<Tool>): void =
   if (tools.length === 0) refuse("toolChoice", "nothing, as there are no tools")
   if (choice === "auto" || choice === "none" || choice === "required") return
   if (!isFields(choice)) refuse("toolChoice", "auto, none, required or the name of a tool")
-  else if (!tools.some((tool) => tool.name === choice.name)) refuse("toolChoice.name", "the name of one of the tools")
+  else if (!tools.some((tool) => tool.name === choice.name)) refuse("toolChoice.name", "the name of a tool")
 }
 
 const checkOutput = (output: Output): void => {
   if (!isFields(output) || output.type !== "json") refuse("output.type", "json")
-  if (output.name !== undefined && !(typeof output.name === "string" && namePattern.test(output.name))) {
-    refuse("output.name", nameAccepted)
+  checkName(output.name ?? "output", "output.name")
+  checkFlag(output.strict, "output.strict")
+  // Without a schema there is nothing to be strict about.
+  if ((output.strict || output.schema !== undefined) && !isFields(output.schema)) {
+    refuse("output.schema", "a JSON Schema object")
   }
-  if (output.schema !== undefined && !isFields(output.schema)) refuse("output.schema", "a JSON Schema object")
 }
 
 /** The text parts of a message that holds no images. */

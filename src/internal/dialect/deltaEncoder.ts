@@ -1,14 +1,15 @@
 /**
  * Deltas as server-sent events: in a form of their own, or as OpenAI writes them.
  */
-import { defined } from "../data/defined.ts"
-import type { FinishReason, Usage } from "./chat.ts"
+import type { ReasonTag } from "../../GatewayError.ts"
 import type { Delta } from "./delta.ts"
+import { errorOf } from "./server/openaiErrorWriter.ts"
+import { makeChunkWriter } from "./server/openaiStreamWriter.ts"
+import type { AnswerFacts } from "./server/openaiWords.ts"
 
 /** What a client is told about a stream that broke: nothing of the prompt, the answer, the provider or a credential. */
 export interface StreamProblem {
-  /** Tag of the failure's reason. */
-  readonly reason: string
+  readonly reason: ReasonTag
   readonly message: string
   /** Deltas that came before. */
   readonly events: number
@@ -25,109 +26,27 @@ export interface Encoder {
   readonly error: (problem: StreamProblem) => string
 }
 
-/** What is known of an answer before its first delta. */
-export interface StreamFacts {
-  readonly id: string
-  readonly model: string
-  /** Seconds since the epoch. */
-  readonly created: number
-}
-
-const event = (data: unknown): string => `data: ${JSON.stringify(data)}\n\n`
-const done = "data: [DONE]\n\n"
-const error = (data: unknown): string => `event: error\n${event(data)}`
+const data = (text: string): string => `data: ${text}\n\n`
+const event = (value: unknown): string => data(JSON.stringify(value))
+const error = (value: unknown): string => `event: error\n${event(value)}`
 
 /** One event per delta, as it is. */
 export const neutral: Encoder = {
   restarts: true,
   deltas: (deltas) => deltas.map(event).join(""),
-  end: () => done,
+  end: () => data("[DONE]"),
   error
 }
 
-const finishReasons: Readonly<Record<FinishReason, string>> = {
-  stop: "stop",
-  length: "length",
-  toolCalls: "tool_calls",
-  contentFilter: "content_filter",
-  other: "other"
-}
-
-const encodeUsage = (usage: Usage) => ({
-  ...defined({
-    prompt_tokens: usage.inputTokens,
-    completion_tokens: usage.outputTokens,
-    total_tokens: usage.totalTokens,
-    prompt_tokens_details:
-      usage.cachedInputTokens === undefined && usage.cacheWriteTokens === undefined
-        ? undefined
-        : defined({ cached_tokens: usage.cachedInputTokens, cache_write_tokens: usage.cacheWriteTokens }),
-    completion_tokens_details:
-      usage.reasoningTokens === undefined ? undefined : { reasoning_tokens: usage.reasoningTokens }
-  })
-})
-
-const encodeCall = (delta: Extract<Delta, { readonly type: "toolCall" }>) => ({
-  index: delta.index,
-  ...(delta.id !== undefined && { id: delta.id, type: "function" }),
-  function: { ...defined({ name: delta.name }), arguments: delta.arguments },
-  ...(delta.signature !== undefined && { extra_content: { google: { thought_signature: delta.signature } } })
-})
-
-/** Chunks of a chat completion. The finish and the usage come together, in the last chunk: either may be first. */
-export const openai = (facts: StreamFacts): Encoder => {
-  let { id, model } = facts
-  let begun = false
-  let reason: string | null = null
-  let usage: Usage | undefined
-
-  const chunk = (delta: Record<string, unknown>, finish: string | null): string => {
-    const first = begun ? undefined : { role: "assistant" }
-    begun = true
-    return event({
-      id,
-      object: "chat.completion.chunk",
-      created: facts.created,
-      model,
-      choices: [{ index: 0, delta: { ...first, ...delta }, logprobs: null, finish_reason: finish }],
-      ...(finish !== null && usage !== undefined && { usage: encodeUsage(usage) })
-    })
-  }
-
-  const encode = (delta: Delta): string => {
-    switch (delta.type) {
-      case "text":
-        return chunk({ content: delta.text }, null)
-      case "reasoning":
-        return chunk({ reasoning_content: delta.text }, null)
-      case "toolCall":
-        return chunk({ tool_calls: [encodeCall(delta)] }, null)
-      case "part":
-        // No field of OpenAI's takes what another provider wrote.
-        return chunk({ parts: [delta.part] }, null)
-      case "meta":
-        // All chunks of an answer have one id.
-        if (!begun) {
-          id = delta.id ?? id
-          model = delta.model ?? model
-        }
-        return ""
-      case "usage":
-        usage = delta.usage
-        return ""
-      case "finish":
-        reason = finishReasons[delta.reason]
-        return ""
-      case "restart":
-        return ""
-    }
-  }
-
+/** Chunks of a chat completion. */
+export const openai = (facts: AnswerFacts, includeUsage: boolean): Encoder => {
+  const writer = makeChunkWriter(facts, includeUsage)
+  const events = (chunks: ReadonlyArray<string>): string => chunks.map(data).join("")
   return {
     restarts: false,
-    deltas: (deltas) => deltas.map(encode).join(""),
-    end: () => (reason === null ? done : `${chunk({}, reason)}${done}`),
-    error: ({ events, message, reason }) =>
-      error({ error: { message, type: reason, param: null, code: null, reason, events } })
+    deltas: (deltas) => deltas.map((delta) => events(writer.delta(delta))).join(""),
+    end: () => events(writer.end()),
+    // The name of the event changes nothing for OpenAI's clients, and is the same in both forms.
+    error: ({ message, ...more }) => error({ error: { ...errorOf(more.reason, message), ...more } })
   }
 }

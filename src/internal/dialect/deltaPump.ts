@@ -17,9 +17,14 @@ export type Limiting = <A>(read: Effect.Effect<A, GatewayError>) => Effect.Effec
 export interface Pump {
   /** The next deltas, at least one, or `undefined` when the answer is complete. */
   readonly next: (limiting: Limiting) => Effect.Effect<ReadonlyArray<Delta> | undefined, GatewayError>
+  /** Whether the finish has arrived; the consumer may not have it yet. */
+  readonly isFinished: () => boolean
   /** Lets go of the answer and of the connection behind it. */
   readonly cancel: Effect.Effect<void>
 }
+
+/** How long more is waited for once the finish is known. Whoever says nothing for so long has said everything. */
+const afterFinishMillis = 2000
 
 /** How long the end of the connection is waited for after the last event, so that the socket can be used again. */
 const drainMillis = 100
@@ -48,6 +53,8 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
   const feed = makeFeed(response.maxBytes)
   let failure: GatewayError | undefined
   let finished = false
+  /** The finish and what accompanies it. Some servers go on with the answer after it, and a reader stops at the finish. */
+  let last: Array<Delta> = []
   let complete = false
   let ended = false
   /** Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of them. */
@@ -79,7 +86,10 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
         return false
       }
       if (delta.type === "finish") finished = true
-      deltas.push(delta)
+      if (finished && (delta.type === "finish" || !isCommit(delta))) last.push(delta)
+      else deltas.push(delta)
+      // The reason was given before anything was called.
+      if (delta.type === "toolCall") last = last.map(callsToo)
     }
     if (fault !== undefined) {
       failure = fault.body === undefined ? response.invalid(fault.issue, feed.outside()) : response.fault(fault.body)
@@ -90,11 +100,18 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
     return failure === undefined && !complete
   }
 
+  /** What was held back for the end. */
+  const release = (): ReadonlyArray<Delta> => {
+    const held = last
+    last = []
+    return held
+  }
+
   /** What one chunk, or the end, adds. */
   const step = (chunk: Uint8Array | undefined): ReadonlyArray<Delta> => {
     const deltas = read(chunk)
     lookOutside()
-    return deltas
+    return complete && failure === undefined ? [...deltas, ...release()] : deltas
   }
 
   const read = (chunk: Uint8Array | undefined): ReadonlyArray<Delta> => {
@@ -108,8 +125,8 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
     if (silent > response.maxBytes) fail(`more than ${response.maxBytes} characters of events without an answer`)
     else if (feed.overflowed()) fail(oversized(response.maxBytes))
     else if (ended) {
-      const last = decoder.end()
-      take(last.fault === undefined ? { ...last, done: true } : last, deltas)
+      const rest = decoder.end()
+      take(rest.fault === undefined ? { ...rest, done: true } : rest, deltas)
     }
     return deltas
   }
@@ -124,7 +141,11 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
     Effect.suspend(() => {
       if (failure !== undefined) return Effect.andThen(reader.cancel, Effect.fail(failure))
       if (complete) return ended ? Effect.succeed(undefined) : Effect.as(drain, undefined)
-      return Effect.matchEffect(limiting(reader.read), {
+      const reading = limiting(reader.read)
+      const read = finished
+        ? Effect.timeoutOrElse(reading, { duration: afterFinishMillis, orElse: () => Effect.succeed(undefined) })
+        : reading
+      return Effect.matchEffect(read, {
         onSuccess: (chunk) => {
           const deltas = step(chunk)
           if (deltas.length === 0) return next(limiting)
@@ -135,12 +156,16 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
           // The answer had been complete: what is missing is its usage at most.
           if (finished) complete = ended = true
           else failure = error
-          return finished ? Effect.as(reader.cancel, undefined) : next(limiting)
+          return finished ? Effect.as(reader.cancel, release()) : next(limiting)
         }
       })
     })
-  return { next, cancel: reader.cancel }
+  return { next, isFinished: () => finished, cancel: reader.cancel }
 }
+
+/** A finish that agrees with calls. */
+const callsToo = (delta: Delta): Delta =>
+  delta.type === "finish" && delta.reason === "stop" ? { ...delta, reason: "toolCalls" } : delta
 
 /** The error in texts that stood outside of events, as a body: JSON, or what follows `error:`, which llama.cpp writes. */
 const errorIn = (texts: ReadonlyArray<string>): string | undefined => {

@@ -8,6 +8,8 @@ import { defined } from "../data/defined.ts"
 import type { Json, Usage } from "./chat.ts"
 import {
   attempt,
+  checkLength,
+  checkTexts,
   type Dialect,
   fields,
   isFields,
@@ -51,13 +53,8 @@ const checked = (given: EmbeddingInput): EmbeddingRequest => {
   fields(request, "input")
   const { dimensions, extra, input } = request
   if (typeof input === "string") nonEmptyText(input, "input")
-  else {
-    if (list(input, "input").length === 0) refuse("input", "at least one text")
-    input.forEach((item, i) => void nonEmptyText(item, `input[${i}]`))
-  }
-  if (dimensions !== undefined && !(Number.isSafeInteger(dimensions) && dimensions >= 1)) {
-    refuse("dimensions", "a whole number from 1")
-  }
+  else if (checkTexts(input, "input") === 0) refuse("input", "at least one text")
+  checkLength(dimensions, "dimensions")
   if (extra !== undefined) fields(extra, "extra")
   return request
 }
@@ -75,17 +72,17 @@ export const openaiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
       const body = fields(raw, "body")
       const data = list(body.data, "data")
       if (data.length === 0) refuse("data", "at least one embedding")
-      const vectors: Array<ReadonlyArray<number> | undefined> = data.map(() => undefined)
+      const vectors: Array<ReadonlyArray<number>> = []
       data.forEach((item, i) => {
         const entry = fields(item, `data[${i}]`)
         const { index = i } = entry
         // The order is told by the index, and a text without a vector must not go unnoticed.
-        if (typeof index !== "number" || !(index in vectors) || vectors[index] !== undefined) {
-          refuse(`data[${i}].index`, `a position from 0 to ${data.length - 1} that no other embedding has`)
+        if (typeof index !== "number" || !(index in data) || index in vectors) {
+          refuse(`data[${i}].index`, `one of 0 to ${data.length - 1} that no other has`)
         } else vectors[index] = vector(entry.embedding, `data[${i}].embedding`)
       })
       return {
-        vectors: vectors.flatMap((item) => (item === undefined ? [] : [item])),
+        vectors,
         usage: decodeUsage(body.usage),
         ...defined({ model: optionalText(body.model) }),
         raw
@@ -123,7 +120,7 @@ export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
   model: modelOf
 }
 
-const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value)
+const isNumber = (value: unknown): value is number => Number.isFinite(value)
 
 const vector = (value: unknown, field: string): ReadonlyArray<number> =>
   Array.isArray(value) && value.length > 0 && value.every(isNumber) ? value : refuse(field, "an array of numbers")

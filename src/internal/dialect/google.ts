@@ -14,6 +14,7 @@ import type {
   PromptMessage,
   Reply,
   Request,
+  Tool,
   ToolCall,
   ToolChoice,
   ToolMessage,
@@ -98,12 +99,16 @@ const encodeTools = ({ tools, toolChoice }: Request): Record<string, unknown> =>
             }))
           }
         ],
-        ...(toolChoice !== undefined && { toolConfig: { functionCallingConfig: encodeToolChoice(toolChoice) } })
+        ...toolConfig(toolChoice, tools)
       }
 
-const encodeToolChoice = (choice: ToolChoice): unknown => {
-  if (typeof choice === "object") return { mode: "ANY", allowedFunctionNames: [choice.name] }
-  return { mode: choice === "required" ? "ANY" : choice.toUpperCase() }
+const toolConfig = (choice: ToolChoice | undefined, tools: ReadonlyArray<Tool>): Record<string, unknown> => {
+  // Like `AUTO`, with arguments that fit the schemas; `ANY` holds to them by itself.
+  const free = tools.some(({ strict }) => strict === true) ? "VALIDATED" : choice === undefined ? undefined : "AUTO"
+  const mode = choice === "none" ? "NONE" : choice === undefined || choice === "auto" ? free : "ANY"
+  if (mode === undefined) return {}
+  const named = typeof choice === "object" ? { allowedFunctionNames: [choice.name] } : {}
+  return { toolConfig: { functionCallingConfig: { mode, ...named } } }
 }
 
 const encodeContents = (messages: ReadonlyArray<Message>, options: Options, model: string): Record<string, unknown> => {

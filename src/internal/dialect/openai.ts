@@ -9,6 +9,7 @@ import type {
   Input,
   Json,
   Message,
+  Output,
   PromptMessage,
   Reply,
   Request,
@@ -54,10 +55,13 @@ const make = (options: Options): Dialect<Input, Reply> =>
         return {
           model,
           messages: request.messages.map((message, i) => encodeMessage(message, `messages[${i}]`, model)),
-          ...defined({ [options.maxTokens]: request.maxTokens }),
+          ...defined({
+            [options.maxTokens]: request.maxTokens,
+            user: isMistral(model) ? undefined : request.user,
+            response_format: encodeOutput(request.output)
+          }),
           ...sampling(request),
           ...encodeTools(request),
-          ...encodeOutput(request),
           ...request.extra
         }
       }),
@@ -73,62 +77,59 @@ export const openaiCompatible: Dialect<Input, Reply> = /*#__PURE__*/ make({
   maxTokens: "max_tokens"
 })
 
+/** Mistral refuses fields that it does not know, and so do its models where others serve them. */
+export const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
+
 /** Fields that Workers AI and OpenAI call the same. */
 export const sampling = ({ seed, stop, temperature, topP }: Request): Record<string, unknown> =>
-  defined({ temperature, top_p: topP, stop: stop?.length === 0 ? undefined : stop, seed })
+  defined({ temperature, top_p: topP, stop: stop?.length ? stop : undefined, seed })
 
 export const encodeTools = ({ tools, toolChoice }: Request): Record<string, unknown> =>
   // An empty list is refused by OpenAI, and says the same as none.
-  tools === undefined || tools.length === 0
-    ? {}
-    : {
-        tools: tools.map(({ description, name, parameters }) => ({
+  tools?.length
+    ? {
+        tools: tools.map(({ description, name, parameters, strict }) => ({
           type: "function",
-          function: { name, ...defined({ description }), parameters }
+          function: defined({ name, description, parameters, strict })
         })),
         ...defined({ tool_choice: encodeToolChoice(toolChoice) })
       }
+    : {}
 
 const encodeToolChoice = (choice: ToolChoice | undefined): unknown =>
   typeof choice === "object" ? { type: "function", function: { name: choice.name } } : choice
 
-const encodeOutput = ({ output }: Request): Record<string, unknown> => {
-  if (output === undefined) return {}
-  const { name = "output", schema } = output
+const encodeOutput = (output: Output | undefined): unknown => {
+  if (output === undefined) return undefined
+  const { name = "output", schema, strict } = output
   // The name is required here, unlike anywhere else: https://github.com/cloudflare/ai/issues/559
-  return {
-    response_format:
-      schema === undefined ? { type: "json_object" } : { type: "json_schema", json_schema: { name, schema } }
-  }
+  return schema === undefined
+    ? { type: "json_object" }
+    : { type: "json_schema", json_schema: defined({ name, schema, strict }) }
 }
 
 const encodeMessage = (message: Message, field: string, model: string): Record<string, unknown> => {
-  switch (message.role) {
-    case "assistant": {
-      const { content, toolCalls } = message
-      return {
-        role: "assistant",
-        content: typeof content === "string" ? content : content.length === 0 ? "" : encodeParts(content, field),
-        ...defined({ tool_calls: toolCalls?.length ? encodeToolCalls(toolCalls, field, model) : undefined })
-      }
-    }
-    case "tool":
-      return { role: "tool", tool_call_id: message.toolCallId, content: message.content }
-    default:
-      return {
-        role: message.role,
-        content: typeof message.content === "string" ? message.content : encodeParts(message.content, field)
-      }
+  const { content, role } = message
+  if (role === "tool") return { role, tool_call_id: message.toolCallId, content }
+  const calls = role === "assistant" ? message.toolCalls : undefined
+  return {
+    role,
+    content: encodeContent(content, field),
+    ...defined({ tool_calls: calls?.length ? encodeToolCalls(calls, field, model) : undefined })
   }
 }
 
-const encodeParts = (parts: Exclude<PromptMessage["content"], string>, field: string): unknown =>
-  parts.map((part, i) => {
+const encodeContent = (content: PromptMessage["content"], field: string): unknown => {
+  if (typeof content === "string") return content
+  // No parts stand beside tool calls, where OpenAI takes an empty text.
+  if (content.length === 0) return ""
+  return content.map((part, i) => {
     if (part.type === "text") return { type: "text", text: part.text }
     const source = image(part, `${field}.content[${i}]`)
     const url = source.type === "url" ? source.url : `data:${source.mediaType};base64,${source.data}`
     return { type: "image_url", image_url: { url } }
   })
+}
 
 export const encodeToolCalls = (calls: ReadonlyArray<ToolCall>, field: string, model: string): ReadonlyArray<unknown> =>
   calls.map(({ arguments: args, id, name, signature }, i) => ({

@@ -10,7 +10,7 @@ import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
-import { bodyOf, decodeContent, decodeUsage, partsOf, signatureOf, toolCallsOf } from "./openai.ts"
+import { bodyOf, decodeContent, decodeUsage, isMistral, partsOf, signatureOf, toolCallsOf } from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
 export interface Chunks {
@@ -260,13 +260,11 @@ const withUsage = (query: Record<string, unknown>): Record<string, unknown> => {
   }
 }
 
-// Mistral counts unasked, and refuses the question (https://github.com/openai/openai-agents-python/issues/442). Its
-// models are served by others too, which then may not count; that is the smaller harm.
-const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
-
 /** OpenAI itself. */
 export const openai: Streaming = { query: withUsage, endpoint: (endpoint) => endpoint, decoder }
 
+// Mistral counts unasked, and refuses the question (https://github.com/openai/openai-agents-python/issues/442). Its
+// models are served by others too, which then may not count; that is the smaller harm.
 /** Everybody else. */
 export const openaiCompatible: Streaming = {
   query: (query) =>

@@ -12,16 +12,17 @@ const immediate = typeof setImmediate === "function" ? setImmediate : undefined
 /** Whether a runtime tells when a turn is over. */
 export const hasTurns = immediate !== undefined
 
-/** Calls back at the end of this turn; where a runtime has no such thing, when what runs now has returned. */
+/** Calls back at the end of this turn; at once where a runtime has no such thing. */
 export const atTurnEnd: (act: () => void) => void =
-  immediate === undefined ? (act) => queueMicrotask(act) : (act) => void immediate(act)
+  immediate === undefined ? (act) => act() : (act) => void immediate(act)
 
 /** How many wait for something from outside, or for the end of this turn. Numbers only: in a Worker nothing of one request may be touched by another one. */
 let waiting = 0
 let held = 0
 
-/** Begins a wait. What it gives back is called once, with what is to be done when the wait is over. Nobody overtakes who came before. */
-export const arrival = (): ((act: () => void) => void) => {
+const atOnce = (act: () => void): void => act()
+
+const counted = (): ((act: () => void) => void) => {
   waiting++
   return (act) => {
     waiting--
@@ -33,3 +34,9 @@ export const arrival = (): ((act: () => void) => void) => {
     })
   }
 }
+
+/**
+ * Begins a wait. What it gives back is called once, with what is to be done when the wait is over. Nobody overtakes who came before. Where no runtime tells when a turn is
+ * over, as in workerd, a wait ends at once: a microtask is a call into the runtime there, and brings nobody together.
+ */
+export const arrival: () => (act: () => void) => void = hasTurns ? counted : () => atOnce

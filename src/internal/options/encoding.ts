@@ -61,8 +61,20 @@ export const toHeaders = (options: GO.GatewayOptions): Record<string, string> =>
   return out
 }
 
+/** Retries as the binding has them. */
+const bindingRetries = (retries: NonNullable<GO.GatewayOptions["retries"]>) =>
+  defined({
+    maxAttempts: retries.attempts,
+    retryDelayMs: retries.delay && Duration.toMillis(retries.delay),
+    backoff: retries.backoff
+  })
+
 export const toBinding = (options: GO.GatewayOptions): GO.BindingOptions => {
-  const { cache, log, metadata, retries } = options
+  const { cache, eventId, log, metadata, retries } = options
+  // What a router sets by itself; most of its requests have nothing else.
+  if (eventId !== undefined && retries !== undefined && Object.keys(options).length === 2) {
+    return { gateway: { eventId, retries: bindingRetries(retries) }, extraHeaders: {} }
+  }
   const unsafe = metadata !== undefined && asciiJson(metadata) !== JSON.stringify(metadata)
   return {
     gateway: defined({
@@ -71,15 +83,9 @@ export const toBinding = (options: GO.GatewayOptions): GO.BindingOptions => {
       skipCache: cache?.skip,
       metadata: metadata && { ...metadata },
       collectLog: log?.collect,
-      eventId: options.eventId,
+      eventId,
       requestTimeoutMs: options.timeout && Duration.toMillis(options.timeout),
-      retries:
-        retries &&
-        defined({
-          maxAttempts: retries.attempts,
-          retryDelayMs: retries.delay && Duration.toMillis(retries.delay),
-          backoff: retries.backoff
-        })
+      retries: retries && bindingRetries(retries)
     }),
     extraHeaders: toHeaders(
       defined({

@@ -77,9 +77,12 @@ export const logRecovery = (
 ): Effect.Effect<void> =>
   quiet || failed.length === 0
     ? Effect.void
-    : Effect.logWarning(`answered by ${target} after ${failed.length} failed attempts`, {
-        failed: failed.map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
-      })
+    : // A text: a logger that is given an object looks through all of it.
+      Effect.logWarning(
+        `answered by ${target} after ${failed.length} failed attempts: ${failed
+          .map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
+          .join("; ")}`
+      )
 
 const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
   options.eventId !== undefined && Object.keys(options).length === 1

@@ -44,7 +44,7 @@ export interface Running {
   readonly progress: () => StreamProgress
   /** The deltas, for one consumer. */
   readonly deltas: () => Puller<Delta, GatewayError>
-  /** Lets go of everything; records an attempt that had not ended: with its finish it is a success, else interrupted. */
+  /** Lets go of everything; records an attempt that had not ended: if its finish has arrived it is a success, else interrupted. */
   readonly close: Effect.Effect<void>
 }
 
@@ -190,8 +190,9 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     // Read to its end: nothing is open, and an abort would only make an error with its stack.
     if (over !== undefined && Exit.isSuccess(over)) return Effect.void
     over ??= Exit.fail(closed())
-    end(progress.finished ? Exit.void : Exit.interrupt())
-    const { cancel } = progress.opened.pump ?? progress.opened.response
+    const { pump, response } = progress.opened
+    end(progress.finished || pump?.isFinished() ? Exit.void : Exit.interrupt())
+    const { cancel } = pump ?? response
     // After an interrupted restart it is another answer that is open.
     return Effect.andThen(cancel, run.held.release)
   })

@@ -74,6 +74,7 @@ export interface Served {
 export interface ServeSettings<R> {
   readonly method: string
   readonly format: WireFormat
+  readonly includeUsage: boolean
   /** Milliseconds; infinite for none. */
   readonly heartbeat: number
   readonly signal: AbortSignal | undefined
@@ -82,16 +83,16 @@ export interface ServeSettings<R> {
 
 const keepAlive = new TextEncoder().encode(": keep-alive\n\n")
 
-const makeEncoder = Effect.fnUntraced(function* (format: WireFormat, facts: DeltaSource<never>["facts"]) {
+const makeEncoder = Effect.fnUntraced(function* (
+  { format, includeUsage }: Pick<ServeSettings<never>, "format" | "includeUsage">,
+  facts: DeltaSource<never>["facts"]
+) {
   if (format === "deltas") return neutral
   const known = facts === undefined ? undefined : yield* facts
   const now = yield* Clock.currentTimeMillis
   const random = yield* Random.next
-  return openai({
-    id: `chatcmpl-${known?.eventId ?? Math.floor(random * 2 ** 48).toString(36)}`,
-    model: known?.model ?? "unknown",
-    created: Math.floor(now / 1000)
-  })
+  const id = `chatcmpl-${known?.eventId ?? Math.floor(random * 2 ** 48).toString(36)}`
+  return openai({ id, model: known?.model ?? "unknown", created: Math.floor(now / 1000) }, includeUsage)
 })
 
 interface DeltaCounts {
@@ -157,7 +158,7 @@ const problemOf = ({ reason }: GatewayError, deltas: number): StreamProblem =>
 /** Runs a response in a fiber of its own, and waits until it is known how it begins. */
 export const serve = <R, R2>(
   open: Effect.Effect<DeltaSource<R>, GatewayError, R | Scope.Scope>,
-  { format, heartbeat, method, onEnd, signal }: ServeSettings<R2>
+  { format, heartbeat, includeUsage, method, onEnd, signal }: ServeSettings<R2>
 ): Effect.Effect<Served, never, Exclude<R, Scope.Scope> | R2> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
@@ -257,7 +258,7 @@ export const serve = <R, R2>(
       const opening = signal?.aborted === true ? Effect.interrupt : open
       const main = Effect.flatMap(opening, (opened) =>
         Effect.gen(function* () {
-          encoder = yield* makeEncoder(format, opened.facts)
+          encoder = yield* makeEncoder({ format, includeUsage }, opened.facts)
           source = opened
           Deferred.doneUnsafe(head, Exit.succeed({ _tag: "Opened", logId: opened.logId }))
           return yield* pump(opened)

@@ -5,7 +5,7 @@
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../../GatewayError.ts"
 import { tryRequest } from "../hotpath/promise.ts"
-import { type RawResponse, webBody } from "./body.ts"
+import { headersOf, type RawResponse, webBody } from "./body.ts"
 
 /** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
 export interface GatewayBinding {
@@ -55,7 +55,7 @@ const answerOf = (result: unknown, abort: Effect.Effect<void>): RawResponse => {
   const response = responseOf(result)
   return {
     status: response.status,
-    headers: Object.fromEntries(response.headers),
+    headers: headersOf(response),
     // Workers decompress bodies themselves, and compress a body again when it is passed on with its headers.
     body: webBody(response, abort),
     resent: false

@@ -165,6 +165,16 @@ export class WebBody implements Body {
 /** See {@link WebBody}. */
 export const webBody = (response: Response, abort: Effect.Effect<void>): Body => new WebBody(response, abort)
 
+/** The headers of a web response; names are in lower case. */
+export const headersOf = ({ headers }: Response): Record<string, string> => {
+  const out: Record<string, string> = {}
+  // An iterator would make an array for each, in workerd by a call into the runtime.
+  headers.forEach((value, name) => {
+    out[name] = value
+  })
+  return out
+}
+
 /** A body that is a text already: a parsed answer of the binding, or a test. */
 export const textBody = (text: string): Body => {
   const web = (head?: ResponseInit): Response => new Response(text, head)

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
-import { type Body, bodyFailure, type RawResponse, WebBody, webBody, webOf } from "./body.ts"
+import { type Body, bodyFailure, headersOf, type RawResponse, WebBody, webBody, webOf } from "./body.ts"
 
 type Headers = Readonly<Record<string, string>>
 
@@ -89,7 +89,7 @@ export const maxCodings = 5
 /** Makes an answer of a web response. `fetch` decodes the body if it can, but leaves the headers as they were. */
 export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent: boolean): RawResponse => {
   const { status } = response
-  const headers = Object.fromEntries(response.headers)
+  const headers = headersOf(response)
   const codings = codingsOf(headers)
   if (codings.length === 0) return { status, headers, body: webBody(response, abort), resent }
   if (codings.length > maxCodings || wordsOf(headers).some((word) => !ofFetch.has(word))) {

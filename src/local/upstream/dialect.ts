@@ -2,6 +2,10 @@
  * What can be told from an endpoint and a body: dialect, model, token counts, the shape of an error.
  */
 import { isRecord } from "../../internal/data/json.ts"
+import * as Anthropic from "../../internal/dialect/anthropic.ts"
+import * as Google from "../../internal/dialect/google.ts"
+import * as OpenAi from "../../internal/dialect/openai.ts"
+import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
 import { parseJson } from "../wire/message.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
 
@@ -65,8 +69,6 @@ export const wantsStream = (body: unknown): boolean => isRecord(body) && body["s
 /** Google streams events only when asked with `alt=sse`, and a JSON array otherwise. */
 export const asksForEvents = (endpoint: string): boolean => /[?&]alt=sse(&|$)/.test(endpoint)
 
-const count = (u: unknown): number | undefined => (typeof u === "number" && Number.isFinite(u) ? u : undefined)
-
 interface WireUsage {
   readonly input: number | null
   readonly output: number | null
@@ -74,32 +76,55 @@ interface WireUsage {
 
 const noUsage: WireUsage = { input: null, output: null }
 
-/** Input and output tokens that an answer reports, in any of the dialects. */
-export const usageOf = (body: unknown): WireUsage => {
-  if (!isRecord(body)) return noUsage
+type Counts = Readonly<Record<string, unknown>>
+
+/** What an answer, or an event of it, says about tokens, as it stands there. */
+const countsIn = (body: unknown): Counts | undefined => {
+  if (!isRecord(body)) return undefined
   const inner = isRecord(body["result"]) ? body["result"] : body
   const usage = inner["usage"] ?? inner["usageMetadata"]
-  if (!isRecord(usage)) return noUsage
-  return {
-    input: count(usage["prompt_tokens"]) ?? count(usage["input_tokens"]) ?? count(usage["promptTokenCount"]) ?? null,
-    output:
-      count(usage["completion_tokens"]) ?? count(usage["output_tokens"]) ?? count(usage["candidatesTokenCount"]) ?? null
+  return isRecord(usage) ? usage : undefined
+}
+
+/** Reads counts as a client reads them, so that a log has the numbers that a reply has. */
+const wireUsage = (counts: Counts): WireUsage => {
+  // Anthropic counts its cache beside the input; OpenAI's responses have no such fields.
+  const dialect = "prompt_tokens" in counts ? OpenAi : "input_tokens" in counts ? Anthropic : Google
+  const { inputTokens, outputTokens } = dialect.decodeUsage(counts)
+  return { input: inputTokens ?? null, output: outputTokens ?? null }
+}
+
+/** Input and output tokens that an answer reports, in any of the dialects. */
+export const usageOf = (body: unknown): WireUsage => {
+  const counts = countsIn(body)
+  return counts === undefined ? noUsage : wireUsage(counts)
+}
+
+/** Counts of a later event over those of an earlier one: they grow, and `null` says nothing. */
+const later = (before: Counts, after: Counts): Counts => {
+  const merged = { ...before }
+  for (const [name, value] of Object.entries(after)) {
+    const known = merged[name]
+    if (value === null || (typeof value === "number" && typeof known === "number" && known > value)) continue
+    merged[name] = value
   }
+  return merged
 }
 
 /** Most characters of one line that are looked at; a longer one is skipped. */
 const maxLine = 4 * 1024 * 1024
 
-/** Reads usage from a stream's text as it comes. Both numbers may come in different events; the last one counts. */
+/** Reads usage from a stream's text as it comes. Counts may come in different events. */
 export const usageScanner = (): { readonly push: (text: string) => void; readonly end: () => WireUsage } => {
-  let usage = noUsage
+  let counts: Counts | undefined
   let line = ""
   const read = (): void => {
     if (line.startsWith("data:") && line.length <= maxLine && line.includes('"usage')) {
       const event = parseJson(line.slice("data:".length))
       if (isRecord(event)) {
-        for (const found of [usageOf(event), usageOf(event["response"]), usageOf(event["message"])]) {
-          usage = { input: found.input ?? usage.input, output: found.output ?? usage.output }
+        for (const part of [event, event["response"], event["message"]]) {
+          const found = countsIn(part)
+          if (found !== undefined) counts = later(counts ?? {}, found)
         }
       }
     }
@@ -122,7 +147,7 @@ export const usageScanner = (): { readonly push: (text: string) => void; readonl
     },
     end: () => {
       read()
-      return usage
+      return counts === undefined ? noUsage : wireUsage(counts)
     }
   }
 }
@@ -153,12 +178,6 @@ const googleStatus: Readonly<Record<number, string>> = {
   504: "DEADLINE_EXCEEDED"
 }
 
-const openAiType = (status: number): string => {
-  if (status === 401) return "authentication_error"
-  if (status === 429) return "rate_limit_error"
-  return status >= 500 ? "server_error" : "invalid_request_error"
-}
-
 /** An error body as the provider of this request would write it. */
 export const providerError = (request: UpstreamRequest, status: number): unknown => {
   const message = `scripted status ${status}`
@@ -178,6 +197,6 @@ export const providerError = (request: UpstreamRequest, status: number): unknown
         }
       }
     default:
-      return { error: { message, type: openAiType(status), param: null, code: null } }
+      return { error: errorOfStatus(status, message) }
   }
 }

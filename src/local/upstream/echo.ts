@@ -5,8 +5,13 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Base64 from "effect/encoding/Base64"
 import * as Hash from "effect/Hash"
+import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { isRecord } from "../../internal/data/json.ts"
+import type { Issue } from "../../internal/dialect/codec.ts"
+import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
+import { completionOf } from "../../internal/dialect/server/openaiReplyWriter.ts"
+import { readChat } from "../../internal/dialect/server/openaiRequestReader.ts"
 import { CurrentShare, type Share } from "../wire/collect.ts"
 import * as Delay from "../wire/delay.ts"
 import { badRequest, dataPlaneError, json, jsonHeaders } from "../wire/errors.ts"
@@ -15,7 +20,7 @@ import { maxText, type StreamShape, shape, streamHeader } from "../wire/streamSh
 import { textStream } from "../wire/textStream.ts"
 import { asksForEvents, dialectOf, isEmbeddingModel, wantsStream } from "./dialect.ts"
 import * as EchoStream from "./echoStream.ts"
-import type { EchoReply } from "./reply.ts"
+import { chatFacts, chatUsage, type EchoReply } from "./reply.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
@@ -55,12 +60,22 @@ interface Prompt {
   readonly last: string
   /** Words of everything that was sent. */
   readonly tokens: number
+  /** Whether a stream is to end with its usage, where the client has a say in it. */
+  readonly includeUsage?: boolean
 }
 
-const promptOf = (messages: ReadonlyArray<unknown>, content: string, others: ReadonlyArray<unknown>): Prompt => {
-  const texts = messages.flatMap((message) =>
-    isRecord(message) ? [{ role: message["role"], text: contentText(message[content]) }] : []
+const promptOf = (messages: ReadonlyArray<unknown>, content: string, others: ReadonlyArray<unknown>): Prompt =>
+  promptIn(
+    messages.flatMap((message) =>
+      isRecord(message) ? [{ role: message["role"], text: contentText(message[content]) }] : []
+    ),
+    others
   )
+
+const promptIn = (
+  texts: ReadonlyArray<{ readonly role: unknown; readonly text: string }>,
+  others: ReadonlyArray<unknown> = []
+): Prompt => {
   const user = texts.filter(({ role }) => role === "user" || role === undefined)
   return {
     last: (user[user.length - 1] ?? texts[texts.length - 1])?.text ?? "",
@@ -75,6 +90,15 @@ const chatPrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
   if (Array.isArray(body["messages"])) return promptOf(body["messages"], "content", [body["system"]])
   return plain(contentText(body["prompt"]))
 }
+
+/** OpenAI's own requests are read as they are read everywhere; fields that only a model would act on are passed over. */
+const openAiPrompt = (body: Readonly<Record<string, unknown>>): Result.Result<Prompt, Issue> =>
+  Array.isArray(body["messages"])
+    ? Result.map(readChat(body, "skip"), ({ includeUsage, request }) => ({
+        ...promptIn(request.messages.map(({ content, role }) => ({ role, text: contentText(content) }))),
+        includeUsage
+      }))
+    : Result.succeed(chatPrompt(body))
 
 const responsesPrompt = (body: Readonly<Record<string, unknown>>): Prompt =>
   typeof body["input"] === "string"
@@ -97,7 +121,6 @@ const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now
   const wanted = shapeOf(request, options)
   const { events, words: size = 1 } = wanted
   const { kept, length, pieces, text } = shape(full, wanted)
-  const streamOptions = isRecord(request.json) ? request.json["stream_options"] : undefined
   const reply: EchoReply = {
     id: hash(`${request.provider}/${model}/${events === undefined ? "" : `${events}*${size} `}${full}`),
     model,
@@ -108,32 +131,22 @@ const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now
     created: Math.floor(now / 1000),
     promptTokens: prompt.tokens,
     completionTokens: events === undefined ? words(full) : events * size,
-    includeUsage: isRecord(streamOptions) && streamOptions["include_usage"] === true
+    includeUsage: prompt.includeUsage === true
   }
   return { reply, length, kept }
 }
 
-const openAiChat = (reply: EchoReply): unknown => ({
-  id: `chatcmpl-${reply.id}`,
-  object: "chat.completion",
-  created: reply.created,
-  model: reply.model,
-  choices: [
-    {
-      index: 0,
-      message: { role: "assistant", content: reply.text, refusal: null },
-      logprobs: null,
-      finish_reason: "stop"
-    }
-  ],
-  usage: EchoStream.openAiUsage(reply)
-})
+const openAiChat = (reply: EchoReply): unknown =>
+  completionOf(
+    { text: reply.text, toolCalls: [], finishReason: "stop", usage: chatUsage(reply), raw: null },
+    chatFacts(reply)
+  )
 
 const anthropic = (reply: EchoReply): unknown => ({
   ...EchoStream.anthropicMessage(reply),
   content: [{ type: "text", text: reply.text }],
   stop_reason: "end_turn",
-  usage: { input_tokens: reply.promptTokens, output_tokens: reply.completionTokens }
+  usage: EchoStream.anthropicUsage(reply, reply.completionTokens)
 })
 
 const workersAi = (result: unknown): unknown => ({ result, success: true, errors: [], messages: [] })
@@ -172,14 +185,17 @@ const tooMuch = (inputs: number, dimensions: number): readonly [field: string, a
     : undefined
 }
 
+/** OpenAI's answer to a request that it cannot read. */
+const refused = ({ accepted, field }: Issue): Answer =>
+  json(400, { error: errorOfStatus(400, `${field}: expected ${accepted}`, field) })
+
 const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string, options: Options): Answer => {
   const input = texts(body["input"])
   const size = typeof body["dimensions"] === "number" ? body["dimensions"] : options.dimensions
   const problem = tooMuch(input.length, size)
   if (problem !== undefined) {
-    const [param, accepted] = problem
-    const message = `${param}: expected ${accepted}`
-    return json(400, { error: { message, type: "invalid_request_error", param, code: null } })
+    const [field, accepted] = problem
+    return refused({ field, accepted })
   }
   const tokens = input.reduce((sum, text) => sum + words(text), 0)
   return json(200, {
@@ -208,7 +224,7 @@ const workersAiEmbeddings = (body: Readonly<Record<string, unknown>>, options: O
 }
 
 const workersAiText = (reply: EchoReply): Answer =>
-  json(200, workersAi({ response: reply.text, usage: EchoStream.openAiUsage(reply) }))
+  json(200, workersAi({ response: reply.text, usage: EchoStream.workersAiUsage(reply) }))
 
 /** A whole answer, or the events of a streamed one. What a stream keeps until its end counts to the request. */
 const answer = (request: UpstreamRequest, options: Options, now: number, share: Share): Answer | Iterable<string> => {
@@ -227,8 +243,11 @@ const answer = (request: UpstreamRequest, options: Options, now: number, share: 
     return full === undefined ? written : dataPlaneError(full)
   }
   switch (dialectOf(request.provider, request.endpoint)) {
-    case "openai-chat":
-      return reply(chatPrompt(body), (chat) => (stream ? EchoStream.openAiChat(chat) : json(200, openAiChat(chat))))
+    case "openai-chat": {
+      const prompt = openAiPrompt(body)
+      if (Result.isFailure(prompt)) return refused(prompt.failure)
+      return reply(prompt.success, (chat) => (stream ? EchoStream.openAiChat(chat) : json(200, openAiChat(chat))))
+    }
     case "openai-responses":
       return reply(responsesPrompt(body), (response) =>
         stream ? EchoStream.openAiResponses(response) : json(200, EchoStream.openAiResponse(response, "completed"))

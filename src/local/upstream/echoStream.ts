@@ -1,9 +1,13 @@
-import type { EchoReply } from "./reply.ts"
+import type { Delta } from "../../internal/dialect/delta.ts"
+import { makeChunkWriter } from "../../internal/dialect/server/openaiStreamWriter.ts"
+import { chatFacts, chatUsage, type EchoReply } from "./reply.ts"
 
 /** Events without the blank line that ends each. */
 type Events = Iterable<string>
 
-const data = (value: unknown): string => `data: ${JSON.stringify(value)}`
+const dataLine = (text: string): string => `data: ${text}`
+
+const data = (value: unknown): string => dataLine(JSON.stringify(value))
 
 /** An event whose name is its `type`. */
 type Named = Readonly<Record<string, unknown>> & { readonly type: string }
@@ -12,36 +16,25 @@ const named = (value: Named): string => `event: ${value.type}\n${data(value)}`
 
 const events = (write: () => Generator<string>): Events => ({ [Symbol.iterator]: write })
 
-export const openAiUsage = (reply: EchoReply) => ({
+/** The usage that models of Workers AI report. */
+export const workersAiUsage = (reply: EchoReply) => ({
   prompt_tokens: reply.promptTokens,
   completion_tokens: reply.completionTokens,
   total_tokens: reply.promptTokens + reply.completionTokens
 })
 
-export const openAiChat = (reply: EchoReply): Events => {
-  const chunk = (choices: ReadonlyArray<unknown>, more: object = {}): string =>
-    data({
-      id: `chatcmpl-${reply.id}`,
-      object: "chat.completion.chunk",
-      created: reply.created,
-      model: reply.model,
-      choices,
-      ...more
-    })
-  const choice = (delta: object, finish: string | null): unknown => ({
-    index: 0,
-    delta,
-    logprobs: null,
-    finish_reason: finish
-  })
-  return events(function* () {
-    yield chunk([choice({ role: "assistant", content: "" }, null)])
-    for (const content of reply.pieces) yield chunk([choice({ content }, null)])
-    yield chunk([choice({}, "stop")])
-    if (reply.includeUsage) yield chunk([], { usage: openAiUsage(reply) })
-    yield "data: [DONE]"
-  })
+function* deltasOf(reply: EchoReply): Generator<Delta> {
+  for (const text of reply.pieces) yield { type: "text", text }
+  yield { type: "usage", usage: chatUsage(reply) }
+  yield { type: "finish", reason: "stop" }
 }
+
+export const openAiChat = (reply: EchoReply): Events =>
+  events(function* () {
+    const writer = makeChunkWriter(chatFacts(reply), reply.includeUsage)
+    for (const delta of deltasOf(reply)) yield* writer.delta(delta).map(dataLine)
+    yield* writer.end().map(dataLine)
+  })
 
 const outputText = (text: string) => ({ type: "output_text", text, annotations: [], logprobs: [] })
 
@@ -60,14 +53,18 @@ export const openAiResponse = (reply: EchoReply, status: "in_progress" | "comple
   created_at: reply.created,
   status,
   background: false,
+  completed_at: status === "completed" ? reply.created : null,
   error: null,
+  frequency_penalty: 0,
   incomplete_details: null,
   instructions: null,
   max_output_tokens: null,
+  max_tool_calls: null,
   metadata: {},
   model: reply.model,
   output: status === "completed" ? [messageItem(reply, "completed")] : [],
   parallel_tool_calls: true,
+  presence_penalty: 0,
   previous_response_id: null,
   reasoning: { effort: null, summary: null },
   service_tier: "default",
@@ -76,6 +73,7 @@ export const openAiResponse = (reply: EchoReply, status: "in_progress" | "comple
   text: { format: { type: "text" } },
   tool_choice: "auto",
   tools: [],
+  top_logprobs: 0,
   top_p: 1,
   truncation: "disabled",
   usage:
@@ -107,6 +105,17 @@ export const openAiResponses = (reply: EchoReply): Events => {
   })
 }
 
+/** What Anthropic counts, with the fields that it always writes. */
+export const anthropicUsage = (reply: EchoReply, outputTokens: number) => ({
+  input_tokens: reply.promptTokens,
+  cache_creation_input_tokens: 0,
+  cache_read_input_tokens: 0,
+  cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 0 },
+  output_tokens: outputTokens,
+  service_tier: "standard",
+  inference_geo: null
+})
+
 /** The head of an Anthropic message, before anything was generated. */
 export const anthropicMessage = (reply: EchoReply) => ({
   id: `msg_${reply.id}`,
@@ -116,7 +125,8 @@ export const anthropicMessage = (reply: EchoReply) => ({
   content: [],
   stop_reason: null,
   stop_sequence: null,
-  usage: { input_tokens: reply.promptTokens, output_tokens: 0 }
+  container: null,
+  usage: anthropicUsage(reply, 0)
 })
 
 export const anthropic = (reply: EchoReply): Events =>
@@ -130,8 +140,13 @@ export const anthropic = (reply: EchoReply): Events =>
     yield named({ type: "content_block_stop", index: 0 })
     yield named({
       type: "message_delta",
-      delta: { stop_reason: "end_turn", stop_sequence: null },
-      usage: { output_tokens: reply.completionTokens }
+      delta: { stop_reason: "end_turn", stop_sequence: null, container: null },
+      usage: {
+        input_tokens: reply.promptTokens,
+        cache_creation_input_tokens: 0,
+        cache_read_input_tokens: 0,
+        output_tokens: reply.completionTokens
+      }
     })
     yield named({ type: "message_stop" })
   })
@@ -139,7 +154,7 @@ export const anthropic = (reply: EchoReply): Events =>
 export const workersAi = (reply: EchoReply): Events =>
   events(function* () {
     for (const response of reply.pieces) yield data({ response })
-    yield data({ response: "", usage: openAiUsage(reply) })
+    yield data({ response: "", usage: workersAiUsage(reply) })
     yield "data: [DONE]"
   })
 

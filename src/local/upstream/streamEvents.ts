@@ -4,6 +4,7 @@
  */
 
 import { isRecord } from "../../internal/data/json.ts"
+import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
 import { parseJson } from "../wire/message.ts"
 import type { WireDialect } from "./dialect.ts"
 
@@ -151,7 +152,7 @@ const errorBody = (dialect: WireDialect, sequence: number): unknown => {
     case "workers-ai":
       return { errors: [{ code: 3040, message }], success: false, result: null, messages: [] }
     default:
-      return { error: { message, type: "server_error", param: null, code: null } }
+      return { error: errorOfStatus(500, message) }
   }
 }
 

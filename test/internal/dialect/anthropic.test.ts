@@ -110,6 +110,19 @@ describe("anthropic encode", () => {
     assert.notProperty(encode({ messages: [Chat.user("x")], tools: [] }), "tools")
   })
 
+  it("sends strict of tools, and the user's name as metadata", () => {
+    const request: Chat.Request = {
+      messages: [Chat.user("x")],
+      tools: [{ name: "f", parameters: schema, strict: true }],
+      user: "u-1"
+    }
+    assert.deepNestedInclude(encode(request), { "tools[0].strict": true, metadata: { user_id: "u-1" } })
+    const json = { ...request, output: { type: "json", schema, strict: true } } as const
+    assert.deepStrictEqual(encode(json).output_config, { format: { type: "json_schema", schema } })
+    const tool = Result.getOrThrow(Chat.anthropicJsonTool.encode(json, "claude-haiku-4-5"))
+    assert.deepNestedInclude(tool, { "tools[1].strict": true })
+  })
+
   it("ids of other providers become acceptable and unique", () => {
     const call = (id: string) => Chat.assistant("", [{ id, name: "f", arguments: {} }])
     const messages = [

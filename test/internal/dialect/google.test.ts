@@ -122,6 +122,25 @@ describe("google encode", () => {
     })
   })
 
+  it("holds calls to their schemas where a tool is strict, and leaves out the user's name", () => {
+    const tools = [
+      { name: "f", parameters: {}, strict: true },
+      { name: "g", parameters: {} }
+    ]
+    const config = (more: object) => encode({ messages: [Chat.user("x")], tools, user: "u-1", ...more })
+    const mode = (toolChoice?: Chat.ToolChoice) => config({ toolChoice }).toolConfig
+    for (const choice of [undefined, "auto"] as const) {
+      assert.deepStrictEqual(mode(choice), { functionCallingConfig: { mode: "VALIDATED" } })
+    }
+    // Forced calls fit their schemas in any case.
+    assert.deepStrictEqual(mode("required"), { functionCallingConfig: { mode: "ANY" } })
+    assert.deepStrictEqual(mode("none"), { functionCallingConfig: { mode: "NONE" } })
+    assert.deepStrictEqual(mode({ name: "f" }), { functionCallingConfig: { mode: "ANY", allowedFunctionNames: ["f"] } })
+    const body = JSON.stringify(config({ output: { type: "json", schema: {}, strict: true } }))
+    assert.notInclude(body, "strict")
+    assert.notInclude(body, "u-1")
+  })
+
   it("calls of other models get the documented placeholder from Gemini 3 on, first call only", () => {
     const calls = ["a", "b"].map((id) => ({ id, name: "f", arguments: {} }))
     const placeholders = (model: string) =>

@@ -84,6 +84,34 @@ describe("openai encode", () => {
     })
   })
 
+  it("sends strict and the user's name, and none to a model of Mistral", () => {
+    const schema = { type: "object", properties: {}, additionalProperties: false }
+    const request: Chat.Request = {
+      messages: [Chat.user("x")],
+      tools: [{ name: "f", parameters: schema, strict: true }],
+      output: { type: "json", schema, strict: true },
+      user: "u-1"
+    }
+    for (const dialect of [Chat.openai, Chat.openaiCompatible]) {
+      const body = Result.getOrThrow(dialect.encode(request, "m"))
+      assert.deepNestedInclude(body, {
+        "tools[0].function.strict": true,
+        "response_format.json_schema": { name: "output", schema, strict: true },
+        user: "u-1"
+      })
+      assert.notProperty(Result.getOrThrow(dialect.encode(request, "mistral-small-latest")), "user")
+    }
+  })
+
+  it("refuses strict that is no boolean or has no schema, and a user without a name", () => {
+    const issueOf = (request: object) =>
+      Result.getOrThrow(Result.flip(Chat.openai.encode({ messages: [Chat.user("x")], ...request }, "m"))).field
+    assert.strictEqual(issueOf({ tools: [{ name: "f", parameters: {}, strict: "yes" }] }), "tools[0].strict")
+    assert.strictEqual(issueOf({ output: { type: "json", schema: {}, strict: 1 } }), "output.strict")
+    assert.strictEqual(issueOf({ output: { type: "json", strict: true } }), "output.schema")
+    assert.strictEqual(issueOf({ user: "" }), "user")
+  })
+
   it("JSON without a schema, tool choices as words, empty lists as nothing", () => {
     const tools = [{ name: "f", parameters: {} }]
     assert.deepStrictEqual(encode({ messages: [Chat.user("x")], output: { type: "json" } }).response_format, {

@@ -79,6 +79,21 @@ describe("workersAi encode", () => {
     })
   })
 
+  it("sends strict of tools, and leaves out the user's name", () => {
+    const schema = { type: "object" }
+    const body = encode({
+      messages: [Chat.user("x")],
+      tools: [{ name: "f", parameters: schema, strict: true }],
+      output: { type: "json", schema, strict: true },
+      user: "u-1"
+    })
+    assert.deepNestedInclude(body, {
+      "tools[0].function.strict": true,
+      response_format: { type: "json_schema", json_schema: schema }
+    })
+    assert.notProperty(body, "user")
+  })
+
   it("refuses images that would have to be fetched, and temperatures above 5", () => {
     const image = Chat.user([{ type: "image", url: "https://example.com/a.png" }])
     assert.strictEqual(encodeIssue({ messages: [image] }), "messages[0].content[0].url")

@@ -1,0 +1,357 @@
+/**
+ * Chat completion requests as neutral ones.
+ *
+ * OpenAI takes `null` for no value, and clients write fields at their defaults, which say nothing. What a neutral request
+ * cannot say is refused by name, or passed over where only the conversation counts. Shapes:
+ * https://platform.openai.com/docs/api-reference/chat/create.
+ */
+import * as Result from "effect/Result"
+import { defined } from "../../data/defined.ts"
+import type {
+  AssistantMessage,
+  ImagePart,
+  JsonSchema,
+  Message,
+  Output,
+  Request,
+  TextPart,
+  Tool,
+  ToolCall,
+  ToolChoice
+} from "../chat.ts"
+import {
+  attempt,
+  checked,
+  type Fields,
+  fields,
+  type Issue,
+  isFields,
+  list,
+  refuse,
+  text,
+  toolArguments
+} from "../codec.ts"
+import { signatureOf } from "../openai.ts"
+
+/** A request as a client of OpenAI's makes it. */
+export interface ChatCall {
+  readonly request: Request
+  /** The model that the body names, if it names one. */
+  readonly model?: string
+  readonly stream: boolean
+  /** Whether a stream is to end with its usage. */
+  readonly includeUsage: boolean
+}
+
+/**
+ * What becomes of a field that no neutral request has. `refuse`: an {@link Issue}, so that nothing which changes the
+ * answer is lost. `skip`: it is passed over, and so are the bounds of values.
+ */
+export type Unsayable = "refuse" | "skip"
+
+/** What {@link readChat} says to be accepted in the place of a field that no neutral request has. */
+export const noSuchField = "no such field"
+
+/** Beyond the bound of every provider: each has its own. */
+const limits = { temperature: 5 }
+
+const given = (value: unknown): unknown => (value === null ? undefined : value)
+
+const isEmpty = (value: unknown): boolean =>
+  Array.isArray(value) ? value.length === 0 : isFields(value) && Object.keys(value).length === 0
+
+const oneOf =
+  (...values: ReadonlyArray<unknown>) =>
+  (value: unknown): boolean =>
+    values.includes(value)
+
+const hasTools = ({ tools }: Fields): boolean => given(tools) !== undefined && !isEmpty(tools)
+
+/** Values with which a field says what its absence says. */
+const neutralValues: Readonly<Record<string, (value: unknown, body: Fields) => boolean>> = {
+  n: oneOf(1),
+  store: oneOf(false),
+  logprobs: oneOf(false),
+  top_logprobs: oneOf(0),
+  presence_penalty: oneOf(0),
+  frequency_penalty: oneOf(0),
+  parallel_tool_calls: (value, body) => value === true || (value === false && !hasTools(body)),
+  tool_choice: (value, body) => !hasTools(body) && (value === "auto" || value === "none"),
+  function_call: oneOf("auto", "none"),
+  functions: isEmpty,
+  logit_bias: isEmpty,
+  metadata: isEmpty,
+  modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === "text",
+  service_tier: oneOf("auto", "default"),
+  verbosity: oneOf("medium"),
+  stream_options: (_, { stream }) => stream !== true
+}
+
+const bodyFields = [
+  "model",
+  "messages",
+  "max_tokens",
+  "max_completion_tokens",
+  "temperature",
+  "top_p",
+  "stop",
+  "seed",
+  "tools",
+  "tool_choice",
+  "response_format",
+  "user",
+  "safety_identifier",
+  "stream",
+  "stream_options"
+]
+
+const number = (value: unknown, at: string): number | undefined => {
+  const own = given(value)
+  return own === undefined || typeof own === "number" ? own : refuse(at, "a number")
+}
+
+const flag = (value: unknown, at: string): boolean | undefined => {
+  const own = given(value)
+  return own === undefined || typeof own === "boolean" ? own : refuse(at, "a boolean")
+}
+
+const optional = (value: unknown, at: string): string | undefined => {
+  const own = given(value)
+  return own === undefined ? undefined : text(own, at)
+}
+
+/** The values of a list without those that are passed over. */
+const some = <A>(values: ReadonlyArray<A | undefined>): ReadonlyArray<A> =>
+  values.filter((value): value is A => value !== undefined)
+
+interface Reader {
+  readonly tools: (tools: unknown) => ReadonlyArray<Tool>
+  readonly choice: (choice: unknown) => ToolChoice | undefined
+  readonly output: (format: unknown) => Output | undefined
+  readonly message: (message: unknown, i: number) => Message
+  /** Refuses fields that are not among `names`; `at` ends with a dot where it names anything. */
+  readonly only: (value: Fields, names: ReadonlyArray<string>, at: string) => void
+}
+
+const makeReader = (unsayable: Unsayable): Reader => {
+  const unsaid = (field: string, accepted: string): undefined =>
+    unsayable === "refuse" ? refuse(field, accepted) : undefined
+
+  const only: Reader["only"] = (value, names, at) => {
+    const stray = Object.keys(value).find((name) => given(value[name]) !== undefined && !names.includes(name))
+    if (stray !== undefined) unsaid(`${at}${stray}`, noSuchField)
+  }
+
+  const textPart = (part: Fields, at: string): TextPart => {
+    only(part, ["type", "text"], `${at}.`)
+    return { type: "text", text: text(part.text, `${at}.text`) }
+  }
+
+  const userPart = (value: unknown, at: string): TextPart | ImagePart | undefined => {
+    const part = fields(value, at)
+    if (part.type === "text") return textPart(part, at)
+    if (part.type !== "image_url") return unsaid(`${at}.type`, "text or image_url")
+    only(part, ["type", "image_url"], `${at}.`)
+    const image = fields(part.image_url, `${at}.image_url`)
+    only(image, image.detail === "auto" ? ["url", "detail"] : ["url"], `${at}.image_url.`)
+    return { type: "image", url: text(image.url, `${at}.image_url.url`) }
+  }
+
+  const plainPart = (value: unknown, at: string): TextPart | undefined => {
+    const part = fields(value, at)
+    return part.type === "text" ? textPart(part, at) : unsaid(`${at}.type`, "text")
+  }
+
+  /** What the model said: a refusal is its text, as it is in a reply. */
+  const saidPart = (value: unknown, at: string): TextPart | undefined => {
+    const part = fields(value, at)
+    if (part.type !== "refusal") return plainPart(part, at)
+    only(part, ["type", "refusal"], `${at}.`)
+    return { type: "text", text: text(part.refusal, `${at}.refusal`) }
+  }
+
+  const content = <A>(
+    value: unknown,
+    at: string,
+    part: (value: unknown, at: string) => A | undefined
+  ): string | ReadonlyArray<A> =>
+    typeof value === "string" ? value : some(parts(value, at).map((item, i) => part(item, `${at}[${i}]`)))
+
+  const parts = (value: unknown, at: string): ReadonlyArray<unknown> =>
+    Array.isArray(value) ? value : refuse(at, "a string or an array of parts")
+
+  const call = (value: unknown, at: string): ToolCall | undefined => {
+    const own = fields(value, at)
+    if (own.type !== undefined && own.type !== "function") return unsaid(`${at}.type`, "function")
+    // The index is what is left of a stream's fragments.
+    only(own, ["id", "type", "function", "extra_content", "index"], `${at}.`)
+    const body = fields(own.function, `${at}.function`)
+    only(body, ["name", "arguments"], `${at}.function.`)
+    return {
+      id: text(own.id, `${at}.id`),
+      name: text(body.name, `${at}.function.name`),
+      arguments: toolArguments(body.arguments, `${at}.function.arguments`),
+      ...defined({ signature: signatureOf(own) })
+    }
+  }
+
+  const assistant = (message: Fields, at: string): AssistantMessage => {
+    only(message, ["role", "content", "tool_calls", "refusal", "annotations"], `${at}.`)
+    if (!isEmpty(given(message.annotations) ?? [])) unsaid(`${at}.annotations`, "an empty array")
+    const refusal = optional(message.refusal, `${at}.refusal`)
+    const calls = given(message.tool_calls)
+    const own = given(message.content)
+    const silent = own === undefined || own === ""
+    if (refusal !== undefined && !silent) unsaid(`${at}.refusal`, "nothing beside content")
+    const said = silent ? (refusal ?? own ?? (calls === undefined ? undefined : [])) : own
+    return {
+      role: "assistant",
+      content: content(said, `${at}.content`, saidPart),
+      ...(calls !== undefined && {
+        toolCalls: some(list(calls, `${at}.tool_calls`).map((item, j) => call(item, `${at}.tool_calls[${j}]`)))
+      })
+    }
+  }
+
+  const message: Reader["message"] = (value, i) => {
+    const at = `messages[${i}]`
+    const own = fields(value, at)
+    const known = (...names: ReadonlyArray<string>) => only(own, ["role", "content", ...names], `${at}.`)
+    switch (own.role) {
+      case "system":
+      case "developer":
+        known()
+        return { role: "system", content: content(own.content, `${at}.content`, plainPart) }
+      case "user":
+        known()
+        return { role: "user", content: content(own.content, `${at}.content`, userPart) }
+      case "assistant":
+        return assistant(own, at)
+      case "tool": {
+        known("tool_call_id")
+        const said = content(own.content, `${at}.content`, plainPart)
+        return {
+          role: "tool",
+          toolCallId: text(own.tool_call_id, `${at}.tool_call_id`),
+          content: typeof said === "string" ? said : said.map((part) => part.text).join("")
+        }
+      }
+      default:
+        return refuse(`${at}.role`, "system, developer, user, assistant or tool")
+    }
+  }
+
+  const tool = (value: unknown, i: number): Tool | undefined => {
+    const at = `tools[${i}]`
+    const outer = fields(value, at)
+    if (outer.type !== "function") return unsaid(`${at}.type`, "function")
+    only(outer, ["type", "function"], `${at}.`)
+    const own = fields(outer.function, `${at}.function`)
+    only(own, ["name", "description", "parameters", "strict"], `${at}.function.`)
+    return {
+      name: text(own.name, `${at}.function.name`),
+      parameters: schema(own.parameters, `${at}.function.parameters`) ?? { type: "object", properties: {} },
+      ...defined({
+        description: optional(own.description, `${at}.function.description`),
+        strict: flag(own.strict, `${at}.function.strict`) === true ? true : undefined
+      })
+    }
+  }
+
+  return {
+    message,
+    only,
+    tools: (tools) => some(list(tools, "tools").map(tool)),
+    choice: (choice) => {
+      if (choice === "auto" || choice === "none" || choice === "required") return choice
+      const at = "tool_choice"
+      if (!isFields(choice)) return refuse(at, "auto, none, required or a function")
+      if (choice.type !== undefined && choice.type !== "function") return unsaid(`${at}.type`, "function")
+      only(choice, ["type", "function"], `${at}.`)
+      return { name: text(fields(choice.function, `${at}.function`).name, `${at}.function.name`) }
+    },
+    output: (value) => {
+      const format = fields(value, "response_format")
+      if (format.type === "text") return undefined
+      if (format.type === "json_object") return { type: "json" }
+      if (format.type !== "json_schema") return unsaid("response_format.type", "text, json_object or json_schema")
+      const at = "response_format.json_schema"
+      const own = fields(format.json_schema, at)
+      only(own, ["name", "schema", "strict"], `${at}.`)
+      return {
+        type: "json",
+        ...defined({
+          name: optional(own.name, `${at}.name`),
+          schema: schema(own.schema, `${at}.schema`),
+          strict: flag(own.strict, `${at}.strict`) === true ? true : undefined
+        })
+      }
+    }
+  }
+}
+
+const schema = (value: unknown, at: string): JsonSchema | undefined => {
+  const own = given(value)
+  return own === undefined || isFields(own) ? own : refuse(at, "a JSON Schema object")
+}
+
+const stopOf = (value: unknown): ReadonlyArray<string> | undefined => {
+  const stop = given(value)
+  if (stop === undefined) return undefined
+  return typeof stop === "string" ? [stop] : list(stop, "stop").map((item, i) => text(item, `stop[${i}]`))
+}
+
+/** Which field of the body a neutral field came from. */
+const sourceOf = (field: string, body: Fields): string =>
+  field
+    .replace(/^maxTokens$/, given(body.max_completion_tokens) === undefined ? "max_tokens" : "max_completion_tokens")
+    .replace(/^topP$/, "top_p")
+    .replace(/^toolChoice(\.|$)/, "tool_choice$1")
+    .replace(/^tool_choice\.name$/, "tool_choice.function.name")
+    .replace(/^output\./, "response_format.json_schema.")
+    .replace(/^(tools\[\d+\])\./, "$1.function.")
+    .replace(/^(messages\[\d+\]\.)toolCallId$/, "$1tool_call_id")
+    .replace(/^(messages\[\d+\]\.)toolCalls(\[\d+\]\.)(?!id$)/, "$1tool_calls$2function.")
+    .replace(/^(messages\[\d+\]\.)toolCalls/, "$1tool_calls")
+    .replace(/^(messages\[\d+\]\.content\[\d+\]\.)url$/, "$1image_url.url")
+
+/** Reads a parsed body. The path in an {@link Issue} is the body's. */
+export const readChat = (body: unknown, unsayable: Unsayable): Result.Result<ChatCall, Issue> => {
+  const read = attempt((): ChatCall => {
+    const own = fields(body, "body")
+    const reader = makeReader(unsayable)
+    const said: Record<string, unknown> = {}
+    for (const [name, value] of Object.entries(own)) {
+      if (value !== null && neutralValues[name]?.(value, own) !== true) said[name] = value
+    }
+    // One answer is what a reply holds.
+    if (said.n !== undefined && unsayable === "refuse") refuse("n", "1")
+    reader.only(said, bodyFields, "")
+    const options = said.stream_options === undefined ? {} : fields(said.stream_options, "stream_options")
+    return {
+      request: {
+        messages: list(said.messages, "messages").map(reader.message),
+        ...defined({
+          maxTokens:
+            number(said.max_completion_tokens, "max_completion_tokens") ?? number(said.max_tokens, "max_tokens"),
+          temperature: number(said.temperature, "temperature"),
+          topP: number(said.top_p, "top_p"),
+          stop: stopOf(said.stop),
+          seed: number(said.seed, "seed"),
+          tools: said.tools === undefined ? undefined : reader.tools(said.tools),
+          toolChoice: said.tool_choice === undefined ? undefined : reader.choice(said.tool_choice),
+          output: said.response_format === undefined ? undefined : reader.output(said.response_format),
+          user: optional(said.user, "user") ?? optional(said.safety_identifier, "safety_identifier")
+        })
+      },
+      ...defined({ model: optional(said.model, "model") }),
+      stream: flag(said.stream, "stream") === true,
+      includeUsage: flag(options.include_usage, "stream_options.include_usage") === true
+    }
+  })
+  if (Result.isFailure(read) || unsayable === "skip") return read
+  const bounded = attempt(() => checked(read.success.request, limits))
+  return Result.isSuccess(bounded)
+    ? read
+    : Result.fail({ ...bounded.failure, field: sourceOf(bounded.failure.field, fields(body, "body")) })
+}

@@ -1,0 +1,99 @@
+/**
+ * Deltas as chunks of a chat completion.
+ *
+ * Shapes: https://platform.openai.com/docs/api-reference/chat-streaming.
+ */
+import { defined } from "../../data/defined.ts"
+import type { FinishReason, Usage } from "../chat.ts"
+import type { Delta } from "../delta.ts"
+import { type AnswerFacts, finishWord, signatureBody, usageBody } from "./openaiWords.ts"
+
+/** Writes the chunks of one answer, each as JSON text. */
+export interface ChunkWriter {
+  /** What one delta says, which may be nothing yet. A restart has no chunk: do not give it. */
+  readonly delta: (delta: Delta) => ReadonlyArray<string>
+  /** The end of a complete answer: its finish reason, its usage, and {@link done}. */
+  readonly end: () => ReadonlyArray<string>
+}
+
+/** The data of the last event. */
+export const done = "[DONE]"
+
+/**
+ * Makes a writer. The usage has a chunk of its own without a choice, after the finish reason, as OpenAI writes it for
+ * `stream_options.include_usage`.
+ */
+export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): ChunkWriter => {
+  let { id, model } = facts
+  let head: string | undefined
+  let reason: FinishReason | undefined
+  let usage: Usage | undefined
+  let called = false
+
+  // All chunks of an answer begin alike. Fields that strict clients refuse as `null` (the fingerprint, and the usage
+  // before the end) are left out.
+  const chunk = (choices: ReadonlyArray<object>, more: object = {}): string =>
+    `${head}${JSON.stringify({ choices, ...more }).slice(1)}`
+  const choice = (delta: object, finish: string | null = null): string =>
+    chunk([{ index: 0, delta, logprobs: null, finish_reason: finish }])
+
+  const write = (delta: object, content: string | null, finish?: string): ReadonlyArray<string> => {
+    const written = (): string => choice(delta, finish)
+    if (head !== undefined) return [written()]
+    const opening = {
+      id,
+      object: "chat.completion.chunk",
+      created: facts.created,
+      model,
+      service_tier: facts.serviceTier ?? null,
+      ...defined({ system_fingerprint: facts.fingerprint })
+    }
+    head = `${JSON.stringify(opening).slice(0, -1)},`
+    return [choice({ role: "assistant", content, refusal: null }), written()]
+  }
+
+  return {
+    delta: (delta) => {
+      switch (delta.type) {
+        case "text":
+          return write({ content: delta.text }, "")
+        case "reasoning":
+          return write({ reasoning_content: delta.text }, null)
+        case "toolCall": {
+          called = true
+          const { arguments: args, id: own, index, name, signature } = delta
+          const call = {
+            index,
+            ...(own !== undefined && { id: own, type: "function" }),
+            function: { ...defined({ name }), arguments: args },
+            ...signatureBody(signature)
+          }
+          return write({ tool_calls: [call] }, null)
+        }
+        case "part":
+          // No field of OpenAI's takes what another provider wrote.
+          return write({ parts: [delta.part] }, null)
+        case "meta":
+          // All chunks have one id, so it is too late once the first is written.
+          id = delta.id ?? id
+          model = delta.model ?? model
+          return []
+        case "usage":
+          usage = delta.usage
+          return []
+        case "finish":
+          reason = delta.reason
+          return []
+        case "restart":
+          return []
+      }
+    },
+    // The finish reason waits for the end: a stream that breaks after it is no complete answer.
+    end: () => {
+      if (reason === undefined) return [done]
+      const body = includeUsage && usage !== undefined ? usageBody(usage) : undefined
+      const last = write({}, "", finishWord(reason, called))
+      return [...last, ...(body === undefined ? [] : [chunk([], { usage: body })]), done]
+    }
+  }
+}
