@@ -57,13 +57,13 @@ export const measure = async (source: string, folder: string, platform = platfor
 /** What modules belong to, by their paths; the first that fits. */
 const parts: ReadonlyArray<readonly [part: string, path: RegExp]> = [
   ["Effect", /^effect\//],
-  ["what failures mean", /\/(classifierRules|Classifier|errorBody|GatewayError|waitHint|stackless)\.js$/],
+  ["what failures mean", /\/(internal\/classifier\/.*|Classifier|GatewayError)\.js$/],
   [
     "requests, options, responses and logs",
-    /\/(GatewayOptions|optionsEncoding|UniversalRequest|GatewayResponse|GatewayLog|body|headers|secrets)\.js$/
+    /\/(GatewayOptions|UniversalRequest|GatewayResponse|GatewayLog|internal\/(options|data)\/.*)\.js$/
   ],
-  ["the service over the binding", /\/(GatewayService|binding|gatewayBinding|backend|promised|send|turn)\.js$/],
-  ["a dialect and its providers", /\/(dialects\/.*|providers|Provider|dialectLeaf|Chat)\.js$/],
+  ["the service over the binding", /\/(GatewayService|internal\/(gateway|transport|hotpath)\/.*)\.js$/],
+  ["a dialect and its providers", /\/(Provider|Chat|internal\/dialect\/.*|internal\/route\/(providers|leaf))\.js$/],
   ["routes and the router", /./]
 ]
 

@@ -11,44 +11,47 @@ import { defined, type Mutable } from "./internal/data/defined.ts"
 import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/data/json.ts"
 import { isWhole } from "./internal/data/numbers.ts"
 
-/** A flat value of metadata. */
-const Scalar = Schema.Union([Schema.String, Schema.Number, Schema.Boolean, Schema.Null])
+// A function, because rolldown (Vite's bundler) takes reading `Schema.String` for an effect, and would keep all of Schema in bundles that never use this.
+const makeSchema = () =>
+  Schema.Struct({
+    id: Schema.String,
+    provider: Schema.optionalKey(Schema.String),
+    model: Schema.optionalKey(Schema.String),
+    modelType: Schema.optionalKey(Schema.String),
+    path: Schema.optionalKey(Schema.String),
+    createdAt: Schema.optionalKey(Schema.Date),
+    /** Milliseconds. */
+    duration: Schema.optionalKey(Schema.Number),
+    statusCode: Schema.optionalKey(Schema.Number),
+    success: Schema.optionalKey(Schema.Boolean),
+    cached: Schema.optionalKey(Schema.Boolean),
+    step: Schema.optionalKey(Schema.Number),
+    tokensIn: Schema.optionalKey(Schema.Number),
+    tokensOut: Schema.optionalKey(Schema.Number),
+    /** US dollars; can arrive after the log itself. */
+    cost: Schema.optionalKey(Schema.Number),
+    customCost: Schema.optionalKey(Schema.Boolean),
+    eventId: Schema.optionalKey(Schema.String),
+    metadata: Schema.optionalKey(
+      Schema.Record(Schema.String, Schema.Union([Schema.String, Schema.Number, Schema.Boolean, Schema.Null]))
+    ),
+    feedback: Schema.optionalKey(Schema.Number),
+    score: Schema.optionalKey(Schema.Number),
+    requestType: Schema.optionalKey(Schema.String),
+    requestContentType: Schema.optionalKey(Schema.String),
+    responseContentType: Schema.optionalKey(Schema.String),
+    requestSize: Schema.optionalKey(Schema.Number),
+    responseSize: Schema.optionalKey(Schema.Number),
+    requestHead: Schema.optionalKey(Schema.String),
+    responseHead: Schema.optionalKey(Schema.String),
+    requestHeadComplete: Schema.optionalKey(Schema.Boolean),
+    responseHeadComplete: Schema.optionalKey(Schema.Boolean),
+    /** Every field that is not listed above, under the name it came with. */
+    extra: Schema.Record(Schema.String, Schema.Unknown)
+  })
 
 /** Schema of {@link GatewayLog}, for storing and sending it on. */
-export const GatewayLog = Schema.Struct({
-  id: Schema.String,
-  provider: Schema.optionalKey(Schema.String),
-  model: Schema.optionalKey(Schema.String),
-  modelType: Schema.optionalKey(Schema.String),
-  path: Schema.optionalKey(Schema.String),
-  createdAt: Schema.optionalKey(Schema.Date),
-  /** Milliseconds. */
-  duration: Schema.optionalKey(Schema.Number),
-  statusCode: Schema.optionalKey(Schema.Number),
-  success: Schema.optionalKey(Schema.Boolean),
-  cached: Schema.optionalKey(Schema.Boolean),
-  step: Schema.optionalKey(Schema.Number),
-  tokensIn: Schema.optionalKey(Schema.Number),
-  tokensOut: Schema.optionalKey(Schema.Number),
-  /** US dollars; can arrive after the log itself. */
-  cost: Schema.optionalKey(Schema.Number),
-  customCost: Schema.optionalKey(Schema.Boolean),
-  eventId: Schema.optionalKey(Schema.String),
-  metadata: Schema.optionalKey(Schema.Record(Schema.String, Scalar)),
-  feedback: Schema.optionalKey(Schema.Number),
-  score: Schema.optionalKey(Schema.Number),
-  requestType: Schema.optionalKey(Schema.String),
-  requestContentType: Schema.optionalKey(Schema.String),
-  responseContentType: Schema.optionalKey(Schema.String),
-  requestSize: Schema.optionalKey(Schema.Number),
-  responseSize: Schema.optionalKey(Schema.Number),
-  requestHead: Schema.optionalKey(Schema.String),
-  responseHead: Schema.optionalKey(Schema.String),
-  requestHeadComplete: Schema.optionalKey(Schema.Boolean),
-  responseHeadComplete: Schema.optionalKey(Schema.Boolean),
-  /** Every field that is not listed above, under the name it came with. */
-  extra: Schema.Record(Schema.String, Schema.Unknown)
-})
+export const GatewayLog = makeSchema()
 /** One log entry. */
 export type GatewayLog = typeof GatewayLog.Type
 

@@ -20,12 +20,12 @@ import { shownEndpoint } from "./internal/data/secrets.ts"
 export type { Attempt } from "./GatewayError.ts"
 
 /** A place in the list, taken when an attempt starts and filled when it ends. */
-interface Slot {
+interface TrailSlot {
   attempt: Attempt | undefined
 }
 
 interface Trail {
-  readonly slots: Array<Slot>
+  readonly slots: Array<TrailSlot>
   readonly parent: Trail | undefined
 }
 
@@ -111,12 +111,12 @@ export interface Running {
 type OnAttempt = ((attempt: Attempt) => void) | undefined
 
 /** An attempt in the places that it has taken. */
-class Begun implements Running {
+class BegunAttempt implements Running {
   private readonly clock: Clock.Clock
   private readonly started: Started
   private readonly onAttempt: OnAttempt
   private readonly startedAt: number
-  private readonly slot: Slot = { attempt: undefined }
+  private readonly slot: TrailSlot = { attempt: undefined }
 
   constructor(fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt: OnAttempt) {
     this.clock = fiber.getRef(Clock.Clock)
@@ -167,7 +167,7 @@ class Begun implements Running {
  * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
  */
 export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
-  Effect.withFiber((fiber) => Effect.succeed(new Begun(fiber, started, onAttempt)))
+  Effect.withFiber((fiber) => Effect.succeed(new BegunAttempt(fiber, started, onAttempt)))
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
@@ -180,7 +180,7 @@ export const record = <A, E, R>(
   onAttempt?: (attempt: Attempt) => void
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const running = new Begun(fiber, started, onAttempt)
+    const running = new BegunAttempt(fiber, started, onAttempt)
     return Effect.onExit(self, (exit) => {
       running.end(exit, describe(exit))
       return Effect.void

@@ -26,7 +26,7 @@ import { logRecovery, prepare, runFailure } from "./internal/router/prepare.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
 import type * as Route from "./Route.ts"
 
-export type { Admission, Pending, Sent } from "./internal/admission/admission.ts"
+export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
 

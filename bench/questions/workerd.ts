@@ -29,8 +29,11 @@ const variants: ReadonlyArray<Variant> = [
   { path: "/empty", name: "Worker.make, no binding", again: false },
   { path: "/bare", name: "one call of the binding", again: false },
   { path: "/by-hand", name: "try … catch loop, by hand", again: true },
+  { path: "/guarded", name: "the same with our guarantees, by hand", again: true },
   { path: "/library", name: "ours: Router.run in Worker.make", again: true }
 ]
+/** What the others are compared with. */
+const hand = "try … catch loop, by hand"
 
 interface Extent {
   readonly perRound: number
@@ -45,30 +48,53 @@ const put = (figures: Figures, name: string, key: string, values: ReadonlyArray<
   figures.set(name, { ...figures.get(name), [key]: spread(values) })
 }
 
+/** The conditions of a measurement: how many requests at a time, and whether the first provider fails. */
+const conditions = [
+  { key: "well", inFlight: 16, failing: false },
+  { key: "failing", inFlight: 16, failing: true },
+  { key: "wellAlone", inFlight: 1, failing: false },
+  { key: "failingAlone", inFlight: 1, failing: true }
+] as const
+
+/** A process for each: one that also serves other paths has their code and garbage, too. */
 const cpu = Effect.fnUntraced(function* (
   code: string,
   service: Service,
   { perRound, rounds }: Extent,
-  agent: Agent,
+  agents: Readonly<Record<number, Agent>>,
   figures: Figures
 ) {
   // Without the inspector, which makes promises and errors expensive.
-  const worker = yield* Workerd.start({ code, ai: { AI: { url: service.url } } })
+  const workers = yield* Effect.forEach(variants, (variant) =>
+    Effect.map(Workerd.start({ code, ai: { AI: { url: service.url } } }), (worker) => ({ ...variant, worker }))
+  )
   const measure = async (): Promise<void> => {
-    for (const failing of [false, true]) {
+    for (const { failing, inFlight, key } of conditions) {
+      const agent = agents[inFlight]
+      if (agent === undefined) throw new Error(`no agent for ${inFlight}`)
       service.state.fail = failing
-      const present = variants.filter(({ again }) => again || !failing)
+      const requests = inFlight === 1 ? Math.ceil(perRound / 3) : perRound
+      const present = workers.filter(({ again }) => again || !failing)
       const samples = new Map<string, Array<number>>(present.map(({ name }) => [name, []]))
-      for (const { path } of present) await load(agent, `${worker.url}${path}`, perRound)
+      for (const { path, worker } of present) await load(agent, `${worker.url}${path}`, perRound)
       const shuffled = shuffler()
       for (let round = 0; round < rounds; round++) {
-        for (const { name, path } of shuffled(present)) {
+        for (const { name, path, worker } of shuffled(present)) {
           const before = cpuOf(worker.pid)
-          await load(agent, `${worker.url}${path}`, perRound)
-          samples.get(name)?.push((cpuOf(worker.pid) - before) / perRound)
+          await load(agent, `${worker.url}${path}`, requests)
+          samples.get(name)?.push((cpuOf(worker.pid) - before) / requests)
         }
       }
-      for (const [name, values] of samples) put(figures, name, failing ? "failing" : "well", values)
+      for (const [name, values] of samples) {
+        put(figures, name, key, values)
+        const own = samples.get(hand) ?? []
+        put(
+          figures,
+          name,
+          `${key}Ratio`,
+          values.map((value, round) => value / (own[round] ?? Number.NaN))
+        )
+      }
     }
     service.state.fail = false
   }
@@ -99,13 +125,16 @@ const heap = Effect.fnUntraced(function* (
 const measure = (extent: Extent): Promise<Figures> => {
   const figures: Figures = new Map()
   const program = Effect.gen(function* () {
-    const agent = yield* Effect.acquireRelease(
-      Effect.sync(() => new Agent({ keepAlive: true, maxSockets: 16 })),
-      (agent) => Effect.sync(() => agent.destroy())
-    )
+    const agentOf = (maxSockets: number) =>
+      Effect.acquireRelease(
+        Effect.sync(() => new Agent({ keepAlive: true, maxSockets })),
+        (agent) => Effect.sync(() => agent.destroy())
+      )
+    const agent = yield* agentOf(16)
+    const agents = { 1: yield* agentOf(1), 16: agent }
     const service = yield* makeService
     const { code } = yield* Effect.promise(() => bundle(new URL("../workerd/worker.ts", import.meta.url)))
-    yield* Effect.scoped(cpu(code, service, extent, agent, figures))
+    yield* Effect.scoped(cpu(code, service, extent, agents, figures))
     if (extent.forHeap > 0) yield* Effect.scoped(heap(code, service, extent, agent, figures))
   })
   return Effect.runPromise(Effect.as(Effect.scoped(program), figures))
@@ -130,15 +159,19 @@ export const question: Question = {
     return {
       columns: [
         { key: "well", title: "all providers are well", unit: "µs", digits: 0, better: "lower" },
+        { key: "wellRatio", title: "by the loop", unit: "×", digits: 2, better: "lower" },
         { key: "failing", title: "the first one fails", unit: "µs", digits: 0, better: "lower" },
+        { key: "failingRatio", title: "by the loop", unit: "×", digits: 2, better: "lower" },
+        { key: "wellAlone", title: "well, one at a time", unit: "µs", digits: 0, better: "lower" },
+        { key: "failingAlone", title: "fails, one at a time", unit: "µs", digits: 0, better: "lower" },
         { key: "heap", title: "growth of the heap per request", unit: "bytes", digits: 0, better: "lower" }
       ],
       rows,
       targets: [],
       notes: [
         ...(possible ? [] : ["Not measured: this system does not say what CPU time a process has used in `/proc`."]),
-        `The released runtime with its genuine binding; ${extent.rounds} rounds of ${extent.perRound} requests, 16 at a time, in turns. CPU is that of the runtime's process, HTTP included. The service behind the binding is in another process.`,
-        "The library also logs a line for every failure that it overcomes, and the loop by hand does not."
+        `The released runtime with its genuine binding; ${extent.rounds} rounds of ${extent.perRound} requests, 16 at a time or one, in turns; each contender has a process of its own. CPU is that of the runtime's process, HTTP included. The service behind the binding is in another process.`,
+        "The library also logs a line for every failure that it overcomes, and so does the loop with our guarantees; the plain loop by hand does not."
       ],
       charts: possible ? ["well", "failing"] : []
     }

@@ -70,6 +70,60 @@ const byHand = async (request: Request, env: Env): Promise<Response> => {
   return new Response(String(last), { status: 502 })
 }
 
+/**
+ * The same with what the library promises: a client that leaves aborts the call, each attempt has its own limit and controller, headers are read once, failures
+ * are told apart, and what was overcome is logged.
+ */
+const guarded = async (request: Request, env: Env): Promise<Response> => {
+  const prompt = await request.text()
+  const failed: Array<string> = []
+  for (const [provider, model] of models) {
+    const controller = new AbortController()
+    const leave = (): void => controller.abort(request.signal.reason)
+    request.signal.addEventListener("abort", leave, { once: true })
+    const timer = setTimeout(() => controller.abort(new Error("timeout")), 5000)
+    try {
+      const response = await env.AI.gateway("gw").run(
+        {
+          provider,
+          endpoint: "chat/completions",
+          headers: { "content-type": "application/json" },
+          query: body(model, prompt)
+        },
+        {
+          gateway: { eventId: crypto.randomUUID(), retries: { maxAttempts: 1 } },
+          signal: controller.signal
+        }
+      )
+      clearTimeout(timer)
+      const headers: Record<string, string> = {}
+      response.headers.forEach((value, name) => {
+        headers[name] = value
+      })
+      const text = await response.text()
+      if (!response.ok) {
+        failed.push(`${provider}: ${response.status} ${text.slice(0, 2000)}`)
+        continue
+      }
+      const completion: Completion = JSON.parse(text)
+      const content = completion.choices[0]?.message.content
+      if (typeof content !== "string" || content === "") {
+        failed.push(`${provider}: no text`)
+        continue
+      }
+      if (failed.length > 0) console.warn(`answered by ${provider} after ${failed.length}: ${failed.join("; ")}`)
+      return reply(content, headers["cf-aig-log-id"])
+    } catch (error) {
+      if (request.signal.aborted) throw error
+      failed.push(`${provider}: ${String(error)}`)
+    } finally {
+      clearTimeout(timer)
+      request.signal.removeEventListener("abort", leave)
+    }
+  }
+  return new Response(failed.join("; "), { status: 502 })
+}
+
 const ask = Route.fallback(
   Provider.openai.chat("gpt-4.1-mini"),
   Provider.groq.chat("llama-3.3-70b-versatile"),
@@ -105,6 +159,8 @@ export default {
         return bare(request, env)
       case "/by-hand":
         return byHand(request, env)
+      case "/guarded":
+        return guarded(request, env)
       case "/library":
         return library.fetch(request, env, ctx)
       case "/empty":

@@ -146,7 +146,8 @@ describe("the example Worker", () => {
         () => "an answer",
         ({ cause }: { readonly cause: { readonly code: string } }) => cause.code
       )
-      assert.strictEqual(error, "ECONNREFUSED")
+      // The client may have kept a connection, which the end of the process resets.
+      assert.match(error, /^ECONNRE(FUSED|SET)$/)
     }
   })
 })

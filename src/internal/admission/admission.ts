@@ -6,7 +6,7 @@ import type { GatewayError } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 
 /** What is known of an answer when its attempt ends: all of it, or that it has begun to stream. */
-export interface Sent {
+export interface SentAttempt {
   readonly response: GatewayResponse
   readonly usage?:
     | { readonly inputTokens?: number; readonly outputTokens?: number; readonly totalTokens?: number }
@@ -14,7 +14,7 @@ export interface Sent {
 }
 
 /** An attempt that has not been admitted yet. */
-export interface Pending<A> {
+export interface PendingAttempt<A> {
   /** What is left of the deadline, in milliseconds. It goes on while the attempt waits; the attempt's own timeouts begin after that. */
   readonly remaining: number | undefined
   /** The failure when nothing is left of it. */
@@ -30,4 +30,4 @@ export interface Pending<A> {
 }
 
 /** Makes an attempt when it may be made. When it fails before that, nothing was sent, and no attempt is recorded. */
-export type Admission = <A extends Sent>(pending: Pending<A>) => Effect.Effect<A, GatewayError>
+export type Admission = <A extends SentAttempt>(pending: PendingAttempt<A>) => Effect.Effect<A, GatewayError>

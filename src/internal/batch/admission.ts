@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { GatewayError } from "../../GatewayError.ts"
 import * as Limiter from "../../Limiter.ts"
-import type { Admission, Pending, Sent } from "../admission/admission.ts"
+import type { Admission, PendingAttempt, SentAttempt } from "../admission/admission.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
 /** The permits of one item. */
@@ -18,7 +18,7 @@ export interface ItemPermits {
   readonly tokens: number
 }
 
-const tokensOf = ({ response, usage }: Sent): number | undefined =>
+const tokensOf = ({ response, usage }: SentAttempt): number | undefined =>
   response.meta.cacheStatus === "HIT"
     ? 0
     : usage === undefined
@@ -29,7 +29,7 @@ const tokensOf = ({ response, usage }: Sent): number | undefined =>
           : (usage.inputTokens ?? 0) + (usage.outputTokens ?? 0)))
 
 /** How a request counts. One that was interrupted counts as it was reserved, as nobody knows how far it came. */
-const outcomeOf = (exit: Exit.Exit<Sent, GatewayError>): Limiter.Outcome | undefined => {
+const outcomeOf = (exit: Exit.Exit<SentAttempt, GatewayError>): Limiter.Outcome | undefined => {
   if (Exit.isSuccess(exit)) return { tokens: tokensOf(exit.value) }
   const error = Exit.findErrorOption(exit)
   return error._tag === "Some" ? Limiter.failed(error.value.reason) : undefined
@@ -38,7 +38,7 @@ const outcomeOf = (exit: Exit.Exit<Sent, GatewayError>): Limiter.Outcome | undef
 /** Puts the requests of an item under a limiter, also those that a transport sends a second time on a fresh connection. */
 export const admission =
   (limiter: Limiter.Limiter, key: string, item: ItemPermits): Admission =>
-  <A extends Sent>({ expired, make, remaining }: Pending<A>) => {
+  <A extends SentAttempt>({ expired, make, remaining }: PendingAttempt<A>) => {
     // Whoever stops waiting at the last moment may leave a permit behind, so it is noted at once.
     const take = (tokens: number): Effect.Effect<Limiter.Permit, GatewayError> =>
       Effect.uninterruptible(

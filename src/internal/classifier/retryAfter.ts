@@ -4,7 +4,7 @@
 import * as Duration from "effect/Duration"
 import { fields } from "./errorBody.ts"
 
-type Headers = Readonly<Record<string, string | undefined>>
+type AnswerHeaders = Readonly<Record<string, string | undefined>>
 
 const DECIMAL = /^\d+(?:\.\d+)?$/
 const SECONDS = /^(\d+(?:\.\d+)?)s$/
@@ -57,7 +57,7 @@ const resetOf = (text: string, now: number | undefined): Duration.Duration | und
 }
 
 /** The longest wait for those windows of which the headers say that nothing is left. */
-const fromWindows = (headers: Headers = {}, now: number | undefined): Duration.Duration | undefined => {
+const fromWindows = (headers: AnswerHeaders = {}, now: number | undefined): Duration.Duration | undefined => {
   let longest: Duration.Duration | undefined
   for (const name in headers) {
     if (!name.includes("ratelimit")) continue
@@ -94,7 +94,7 @@ const fromBody = (json: unknown): Duration.Duration | undefined => {
  * `headers` have lower-case names; `now` is in milliseconds since the epoch.
  */
 export const waitHint = (
-  headers: Headers | undefined,
+  headers: AnswerHeaders | undefined,
   now: number | undefined,
   bodyJson?: unknown,
   message?: string

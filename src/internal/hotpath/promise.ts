@@ -3,6 +3,7 @@
  * `Effect.map` around it does the same and holds more while it waits.
  */
 import * as Effect from "effect/Effect"
+import type { Scheduler } from "effect/Scheduler"
 import { arrival } from "./eventLoopTurn.ts"
 import { withoutStack } from "./stackless.ts"
 
@@ -17,39 +18,55 @@ const aborted = (): Error =>
   })
 
 /** When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it ends. */
-type When = () => (act: () => void) => void
+type Timing = () => (act: () => void) => void
 
-const now: When = () => (act) => act()
+const now: Timing = () => (act) => act()
+
+/** The scheduler of a Worker's request, which resumes a fiber at once where it is told that this is the request's turn. */
+interface TurnScheduler extends Scheduler {
+  readonly enter: (act: () => void) => void
+}
+
+const hasTurn = (scheduler: Scheduler): scheduler is TurnScheduler => "enter" in scheduler
+
+/** The same promise as one of this turn: it may be shared by requests, and only what waits for a request's own is sure to run in its turn. */
+const ofThisTurn = <A>(make: () => PromiseLike<A>): Promise<A> =>
+  new Promise((resolve, reject) => {
+    make().then(resolve, reject)
+  })
 
 /** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
 const follow = <A, B, E>(
+  scheduler: Scheduler,
   resume: (effect: Effect.Effect<B, E>) => void,
   make: () => PromiseLike<A>,
   abort: Effect.Effect<void>,
   onValue: (value: A) => Effect.Effect<B, E>,
   onThrown: (thrown: unknown) => E,
-  when: When
+  when: Timing
 ): void => {
-  const goOn = when()
+  const turn = hasTurn(scheduler) ? scheduler : undefined
+  const goOn = turn === undefined ? when() : turn.enter
   const fail = (thrown: unknown): void => goOn(() => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown)))))
   try {
+    const promise = turn === undefined ? make() : ofThisTurn(make)
     // What `onValue` throws is a defect of the fiber, and not of the promise.
-    make().then((value) => goOn(() => resume(Effect.suspend(() => onValue(value)))), fail)
+    promise.then((value) => goOn(() => resume(Effect.suspend(() => onValue(value)))), fail)
   } catch (thrown) {
     fail(thrown)
   }
 }
 
 const waiting =
-  (when: When) =>
+  (when: Timing) =>
   <A, B, E>(
     make: () => PromiseLike<A>,
     abort: Effect.Effect<void>,
     onValue: (value: A) => Effect.Effect<B, E>,
     onThrown: (thrown: unknown) => E
   ): Effect.Effect<B, E> =>
-    Effect.callback((resume) => {
-      follow(resume, make, abort, onValue, onThrown, when)
+    Effect.callback(function (resume) {
+      follow(this, resume, make, abort, onValue, onThrown, when)
       return abort
     })
 
@@ -68,10 +85,11 @@ export const tryRequest = <A, B, E>(
   onValue: (value: A, abort: Effect.Effect<void>) => Effect.Effect<B, E>,
   onThrown: (thrown: unknown) => E
 ): Effect.Effect<B, E> =>
-  Effect.callback((resume) => {
+  Effect.callback(function (resume) {
     const controller = new AbortController()
     const abort = Effect.sync(() => controller.abort(aborted()))
     follow(
+      this,
       resume,
       () => make(controller.signal),
       abort,

@@ -124,7 +124,7 @@ export interface DecodedOptions {
 const backoffs: ReadonlyArray<GO.Backoff> = ["constant", "linear", "exponential"]
 
 /** Reads texts from `get` and remembers the names of those that are not what they should be. */
-class Reader {
+class HeaderReader {
   readonly problems: Array<GO.Problem> = []
   readonly get: (name: string) => string | undefined
   constructor(get: (name: string) => string | undefined) {
@@ -183,7 +183,7 @@ const cacheInput = (
     ? undefined
     : { ttl: ttlSeconds === undefined ? undefined : ttlSeconds === 0 ? "off" : ttlSeconds * 1000, key, skip }
 
-const readHeaders = (reader: Reader): GO.Input => {
+const readHeaders = (reader: HeaderReader): GO.Input => {
   const retries = {
     attempts: reader.number(h.maxAttempts),
     delay: reader.number(h.retryDelay),
@@ -210,7 +210,7 @@ const readHeaders = (reader: Reader): GO.Input => {
 }
 
 export const fromHeaders = (headers: Readonly<Record<string, string | undefined>>): DecodedOptions => {
-  const reader = new Reader((name) => headers[name])
+  const reader = new HeaderReader((name) => headers[name])
   return { input: readHeaders(reader), problems: reader.problems }
 }
 

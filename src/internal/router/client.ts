@@ -28,7 +28,7 @@ interface Deferred<In, Out> {
   readonly target: Target<In, Out>
   readonly error: GatewayError
   /** What is left of its policy. */
-  readonly step: Step
+  readonly step: RetryStep
   readonly readyAt: number
   readonly deadline: number | undefined
 }
@@ -49,10 +49,10 @@ export const canFallback = (error: GatewayError, on: FallbackOn | undefined): bo
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
 
-type Step = (now: number, error: GatewayError) => Effect.Effect<number | undefined>
+type RetryStep = (now: number, error: GatewayError) => Effect.Effect<number | undefined>
 
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
-const makeStep = (policy: Policy | RetrySchedule): Effect.Effect<Step> => {
+const makeStep = (policy: Policy | RetrySchedule): Effect.Effect<RetryStep> => {
   if (isSchedule(policy)) {
     return Effect.map(
       Schedule.toStep(policy),
@@ -113,7 +113,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
   policy: Policy | RetrySchedule,
   place: Position,
   failure: GatewayError,
-  known: Step | undefined
+  known: RetryStep | undefined
 ): Effect.fn.Return<A, GatewayError> {
   let error = failure
   let step = known

@@ -11,7 +11,7 @@ import { type Target, targetsOf } from "../route/plan.ts"
 import { attemptsOf, type SendLegs } from "./attempt.ts"
 import { executeClient } from "./client.ts"
 import { executeGateway } from "./gateway.ts"
-import { type Opening, type Routing, setOpening } from "./opening.ts"
+import { type OpenStream, type Routing, setOpening } from "./opening.ts"
 import type { Execution, RunOptions } from "./options.ts"
 import { logRecovery, prepare } from "./prepare.ts"
 import {
@@ -30,7 +30,7 @@ import { runStream } from "./streamTail.ts"
 
 /** Opens streams over a gateway. */
 const openStream =
-  (send: SendLegs, execution: Execution): Opening =>
+  (send: SendLegs, execution: Execution): OpenStream =>
   <In, Out>(route: Routing<In, Out>, input: In, options: RunOptions = {}) => {
     const opening = (annotate: Annotate | undefined) =>
       Effect.uninterruptibleMask((restore) =>

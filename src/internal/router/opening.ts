@@ -20,24 +20,24 @@ export interface Routing<In, Out> {
 }
 
 /** Opens a streamed answer. */
-export type Opening = <In, Out>(
+export type OpenStream = <In, Out>(
   route: Routing<In, Out>,
   input: In,
   options?: RunOptions
 ) => Effect.Effect<Streamed, GatewayError, Scope.Scope>
 
-type Open = (send: SendLegs, execution: Execution) => Opening
+type Opener = (send: SendLegs, execution: Execution) => OpenStream
 
-let known: Open | undefined
+let known: Opener | undefined
 
 /** Puts the code in its place. */
-export const setOpening = (open: Open): void => {
+export const setOpening = (open: Opener): void => {
   known = open
 }
 
 /** Opens streams over a gateway. */
 export const opening =
-  (send: SendLegs, execution: Execution): Opening =>
+  (send: SendLegs, execution: Execution): OpenStream =>
   (...args) =>
     known === undefined
       ? Effect.die(new Error("a router that opens streams needs Router.open or Router.stream in its bundle"))

@@ -49,12 +49,12 @@ export interface CommittedStream extends Answering {
 
 /** A run that is streamed: one attempt is open at a time, and whoever stops it must be able to let go of it. */
 export interface StreamRun<In> extends Run<In> {
-  readonly held: Held
+  readonly held: HeldStream
   readonly deadlines: Deadlines
 }
 
 /** What a run has open, from the moment on at which it exists. */
-export interface Held {
+export interface HeldStream {
   readonly send: SendLegs
   readonly begin: (started: LogTrail.Started, fill: (made: Attempt) => void) => Effect.Effect<LogTrail.Running>
   /** Lets go of the last answer; an attempt that has not ended is recorded as interrupted. */
@@ -62,7 +62,7 @@ export interface Held {
 }
 
 /** Keeps hold of what goes through `send`. */
-export const hold = (send: SendLegs): Held => {
+export const hold = (send: SendLegs): HeldStream => {
   let response: GatewayResponse | undefined
   let running: LogTrail.Running | undefined
   return {

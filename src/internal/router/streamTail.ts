@@ -40,7 +40,7 @@ export interface StreamProgress {
 }
 
 /** A stream that has begun. */
-export interface Running {
+export interface RunningStream {
   readonly progress: () => StreamProgress
   /** The deltas, for one consumer. */
   readonly deltas: () => Puller<Delta, GatewayError>
@@ -91,7 +91,7 @@ const interrupted = (
 const closed = (): GatewayError => invalid(method, "deltas", "one consumer, once, inside the scope of the stream")
 
 /** Runs a stream from its commit point. `whole` is the plan of the run, for restarts. */
-export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, whole: Plan<In, Out>): Running => {
+export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, whole: Plan<In, Out>): RunningStream => {
   let progress = begin(first, 0)
   /** What a restart may still run. */
   let plan = whole

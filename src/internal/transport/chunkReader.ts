@@ -7,11 +7,11 @@ import { atTurnEnd, hasTurns } from "../hotpath/eventLoopTurn.ts"
 /** The reads of a stream: each gives the next chunk, or `undefined` at the end. */
 export type Reads = () => Promise<Uint8Array | undefined>
 
-type Read = ReadableStreamReadResult<Uint8Array>
+type ReadChunk = ReadableStreamReadResult<Uint8Array>
 
 /** What is read: a reader of a web stream. */
 interface ChunkSource {
-  readonly read: () => Promise<Read>
+  readonly read: () => Promise<ReadChunk>
 }
 
 /** Piece by piece, each when it is asked for. */
@@ -34,7 +34,7 @@ const ignore = (): void => {}
 export const coalescedReads = (source: ChunkSource): Reads => {
   if (!hasTurns) return pieces(source)
   /** Asked for, and not taken yet. */
-  let ahead: Promise<Read> | undefined
+  let ahead: Promise<ReadChunk> | undefined
 
   const rest = (first: Uint8Array): Promise<Uint8Array> =>
     new Promise((resolve) => {
@@ -42,7 +42,7 @@ export const coalescedReads = (source: ChunkSource): Reads => {
       let size = first.length
       let isOpen = true
       // The end, a failure and what comes too late stay for the next read.
-      const take = ({ done, value }: Read): void => {
+      const take = ({ done, value }: ReadChunk): void => {
         if (!isOpen || done) return
         ahead = undefined
         parts.push(value)

@@ -1,7 +1,9 @@
 import { createServer, type Server } from "node:net"
 import { runInNewContext } from "node:vm"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import * as Layer from "effect/Layer"
@@ -70,22 +72,32 @@ describe("an error whose body does not come", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("does not keep an interruption waiting", () =>
-    Effect.gen(function* () {
-      const peer = yield* makePeer((_seen, response) => {
-        response.writeHead(500)
-        response.flushHeaders()
-      })
-      const layer = over(peer.url).pipe(Layer.provide(Undici.layer))
-      const fiber = yield* Effect.forkChild(Effect.provide(run(), layer))
-      yield* peer.until(() => peer.requests.length === 1)
-      yield* Effect.sleep(50)
-      const before = performance.now()
-      yield* Fiber.interrupt(fiber)
-      assert.isBelow(performance.now() - before, 3_000)
-      yield* peer.until(() => peer.open() === 0)
-    }).pipe(Effect.scoped)
-  )
+  for (const limit of ["with", "without"]) {
+    it.live(`does not keep an interruption waiting, nor goes on after it, ${limit} a timeout`, () =>
+      Effect.gen(function* () {
+        const peer = yield* makePeer((_seen, response) => {
+          response.writeHead(500)
+          response.flushHeaders()
+        })
+        const layer = Router.layerWith({ execution: "client" }).pipe(
+          Layer.provide(over(peer.url)),
+          Layer.provide(Undici.layer)
+        )
+        const both = Route.fallback(Provider.openai.chat("m"), Provider.groq.chat("m"))
+        const again = Route.retry(both, { attempts: 3, delay: 1 })
+        const route = limit === "with" ? Route.timeout(again, "20 seconds") : again
+        const fiber = yield* Effect.forkChild(Effect.provide(Router.run(route, "hi"), layer))
+        yield* peer.until(() => peer.requests.length === 1)
+        yield* Effect.sleep(50)
+        const before = performance.now()
+        const exit = yield* Effect.andThen(Fiber.interrupt(fiber), Fiber.await(fiber))
+        assert.isBelow(performance.now() - before, 3_000)
+        assert.isTrue(Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause))
+        yield* peer.until(() => peer.open() === 0)
+        assert.strictEqual(peer.requests.length, 1)
+      }).pipe(Effect.scoped)
+    )
+  }
 })
 
 describe("a time limit of the client", () => {
