@@ -16,7 +16,6 @@ import type {
   Message,
   Output,
   PromptMessage,
-  ReasoningPart,
   Reply,
   Request,
   TextPart,
@@ -252,10 +251,9 @@ const checkContent = (content: Content, field: string, other: "image" | "reasoni
   content.forEach((part, i) => {
     const at = `${field}[${i}]`
     fields(part, at)
-    if (part.type === "text" || (part.type === "reasoning" && other === "reasoning")) text(part.text, `${at}.text`)
-    else if (part.type !== "image") refuse(`${at}.type`, other === undefined ? "text" : `text or ${other}`)
-    else if (other !== "image") refuse(at, "text: images are for user messages")
-    else image(part, at)
+    if (part.type === "image") other === "image" ? image(part, at) : refuse(at, "text: images are for user messages")
+    else if (part.type === "text" || part.type === other) text(part.text, `${at}.text`)
+    else refuse(`${at}.type`, other === undefined ? "text" : `text or ${other}`)
   })
 }
 
@@ -324,20 +322,16 @@ const checkOutput = (output: Output): void => {
   }
 }
 
+const isSaid = (content: Content): content is PromptMessage["content"] =>
+  typeof content === "string" || content.every(({ type }) => type !== "reasoning")
+
 /** What the model thought before it said the rest. */
 export const thoughtOf = (content: Content): string =>
-  typeof content === "string" ? "" : content.map((part) => (part.type === "reasoning" ? part.text : "")).join("")
+  isSaid(content) ? "" : content.map((part) => (part.type === "reasoning" ? part.text : "")).join("")
 
-/** A message without what was thought. Beside thinking a text stands for itself, as if there had been none. */
-export const spoken = <A extends TextPart | ImagePart>(
-  content: string | ReadonlyArray<A | ReasoningPart>
-): string | ReadonlyArray<A> => {
-  if (typeof content === "string") return content
-  const rest = content.filter((part): part is A => part.type !== "reasoning")
-  const [only] = rest
-  if (rest.length > 1 || rest.length === content.length) return rest
-  return only === undefined ? "" : only.type === "text" ? only.text : rest
-}
+/** A message without what was thought; beside thinking its texts are one. */
+export const spoken = (content: Content): PromptMessage["content"] =>
+  isSaid(content) ? content : textsOf(content).join("")
 
 /** The other way round: what was said, after what was thought. */
 export const afterThought = (
