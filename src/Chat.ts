@@ -163,8 +163,9 @@ export const toRequest: (input: Input) => Request = dialect.toRequest
 /**
  * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, as reasoning models refuse `max_tokens`.
  *
- * Ids of tool calls with more than 64 characters are rewritten, in the call and in its result. A refusal of the model is its text, with `finishReason` `"contentFilter"`. Without `strict` of the output or of a tool
- * any JSON Schema is accepted. Shapes: https://platform.openai.com/docs/api-reference/chat.
+ * A refusal of the model is its text, with `finishReason` `"contentFilter"`. Without `strict` of the output or of a tool
+ * any JSON Schema is accepted. Ids of tool calls with more than 64 characters are rewritten, in the call and in its result.
+ * Shapes: https://platform.openai.com/docs/api-reference/chat.
  *
  * @example
  * ```ts
