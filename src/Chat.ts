@@ -46,6 +46,7 @@ export type {
   Message,
   Output,
   PromptMessage,
+  ReasoningPart,
   Reply,
   Request,
   Role,
@@ -96,7 +97,7 @@ export const system = (content: string | ReadonlyArray<TextPart>): PromptMessage
 
 /** What the model said, and the tools that it called. See also {@link fromReply}. */
 export const assistant = (
-  content: string | ReadonlyArray<TextPart>,
+  content: AssistantMessage["content"],
   toolCalls?: ReadonlyArray<ToolCall>
 ): AssistantMessage => ({
   role: "assistant",
@@ -127,9 +128,12 @@ export const tool = (call: string | Pick<ToolCall, "id" | "name">, content: stri
     ? { role: "tool", toolCallId: call, content }
     : { role: "tool", toolCallId: call.id, name: call.name, content }
 
-/** A reply as the message that continues the conversation. Reasoning is left behind: no neutral form of it exists. */
-export const fromReply = (reply: Reply): AssistantMessage =>
-  assistant(reply.text, reply.toolCalls.length === 0 ? undefined : reply.toolCalls)
+/**
+ * A reply as the message that continues the conversation. What was thought before tool calls comes along, as a part of the
+ * content: DeepSeek and Kimi refuse the results of the tools without it. Any other reasoning is left behind.
+ */
+export const fromReply = ({ reasoning, text, toolCalls }: Reply): AssistantMessage =>
+  toolCalls.length === 0 ? assistant(text) : assistant(dialect.afterThought(reasoning, text), toolCalls)
 
 /**
  * The reply that the deltas of a stream amount to: the one that the same answer decodes to when it is not streamed, but
@@ -160,7 +164,8 @@ export const toRequest: (input: Input) => Request = dialect.toRequest
  * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, as reasoning models refuse `max_tokens`.
  *
  * A refusal of the model is its text, with `finishReason` `"contentFilter"`. Without `strict` of the output or of a tool
- * any JSON Schema is accepted. Shapes: https://platform.openai.com/docs/api-reference/chat.
+ * any JSON Schema is accepted. Ids of tool calls with more than 64 characters are rewritten, in the call and in its result.
+ * Shapes: https://platform.openai.com/docs/api-reference/chat.
  *
  * @example
  * ```ts
@@ -177,8 +182,9 @@ export const openai: Dialect<Input, Reply> = openaiDialect.openai
  * Chat completions of everybody else: groq, mistral, deepseek, Workers AI's `v1/chat/completions`, the gateway's
  * `compat` endpoint, dynamic routes. `maxTokens` becomes `max_tokens`, which Mistral demands and the others accept.
  * Arguments of tool calls that come parsed, thinking in `reasoning_content`, `reasoning` or content parts, and Gemini's
- * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name. `user` is not
- * sent to models of Mistral, which refuses it.
+ * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name, and thinking before
+ * tool calls to those of DeepSeek and Kimi. `user` is not sent to models of Mistral, which refuses it, and ids of tool calls
+ * are rewritten there unless they are nine letters or digits.
  */
 export const openaiCompatible: Dialect<Input, Reply> = openaiDialect.openaiCompatible
 
@@ -260,6 +266,7 @@ const textPartSchema = () => Schema.Struct({ type: Schema.Literal("text"), text:
 
 const messageSchema = () => {
   const text = textPartSchema()
+  const reasoning = Schema.Struct({ type: Schema.Literal("reasoning"), text: Schema.String })
   const image = Schema.Struct({
     type: Schema.Literal("image"),
     url: Schema.optional(Schema.String),
@@ -273,7 +280,7 @@ const messageSchema = () => {
     }),
     Schema.Struct({
       role: Schema.Literal("assistant"),
-      content: Schema.Union([Schema.String, Schema.Array(text)]),
+      content: Schema.Union([Schema.String, Schema.Array(Schema.Union([text, reasoning]))]),
       toolCalls: Schema.optional(Schema.Array(toolCallSchema()))
     }),
     Schema.Struct({

@@ -3,7 +3,7 @@
  *
  * A response pulls from the model only what its client reads, keeps the connection open with comments while the model is silent,
  * and stops the request to the model when the client leaves. It ends with `data: [DONE]` after a complete answer, and only then; an
- * answer that breaks off ends with an `error` event instead.
+ * answer that breaks off ends with an `error` event instead, and a response that is aborted does not end: its body breaks.
  *
  * A response has to be sent, or its body cancelled: only then is the request to the model let go of. When the client leaves, the
  * body has to be cancelled too. Workers do it, and so does Node when the stream made of the body is destroyed together with its
@@ -59,10 +59,13 @@ export interface Options<R = never> {
   readonly heartbeat?: Duration.Input | undefined
   /** Further response headers, names in lower case: for CORS, for example. They cannot replace the content type. */
   readonly headers?: Readonly<Record<string, string>> | undefined
-  /** Its abort says that the client has left. Cancelling the body says the same. */
+  /**
+   * Its abort says that the client has left, and breaks the body with the signal's reason, so that no copy of it and no cache keeps half an
+   * answer for a complete one. Cancelling the body says the same.
+   */
   readonly signal?: AbortSignal | undefined
   /**
-   * Called exactly once, however the response ends: before the body is closed, or before a failure is answered. Nothing interrupts
+   * Called exactly once, however the response ends: before the body ends or breaks, or before a failure is answered. Nothing interrupts
    * it, so it should be short. Its own failure is logged and changes nothing. In a Worker whose client has left there is little
    * time: give what takes longer to `Worker.waitUntil`.
    */

@@ -108,15 +108,18 @@ const route = Provider.openai.chat("m")
 const input = { messages: [{ role: "user", content: "Hi" }], stream: true }
 
 type OnEnd = ReturnType<typeof recorder>["onEnd"]
-type Answer = (onEnd: OnEnd) => Effect.Effect<Response, never, Services>
+type Answer = (
+  onEnd: OnEnd,
+  options?: Pick<StreamResponse.Options, "format" | "signal">
+) => Effect.Effect<Response, never, Services>
 
 /** The ways to answer; each has to behave the same towards the service. */
 const ways: ReadonlyArray<readonly [name: string, answer: Answer]> = [
-  ["fromRoute", (onEnd) => StreamResponse.fromRoute(route, "Hi", { onEnd })],
-  ["fromDeltas", (onEnd) => StreamResponse.fromDeltas(Router.stream(route, "Hi"), { onEnd })],
+  ["fromRoute", (onEnd, options) => StreamResponse.fromRoute(route, "Hi", { onEnd, ...options })],
+  ["fromDeltas", (onEnd, options) => StreamResponse.fromDeltas(Router.stream(route, "Hi"), { onEnd, ...options })],
   [
     "fromDeltas over AiService.stream",
-    (onEnd) => StreamResponse.fromDeltas(AiService.stream("openai/m", input), { onEnd })
+    (onEnd, options) => StreamResponse.fromDeltas(AiService.stream("openai/m", input), { onEnd, ...options })
   ],
   [
     "fromBytes",
@@ -233,6 +236,43 @@ describe("a service that breaks off", () => {
       assert.strictEqual(summaries[0]?.outcome, "failed")
     })
   )
+})
+
+describe("a response that is aborted in the middle", () => {
+  for (const [name, answer] of ways) {
+    if (name === "fromBytes") continue
+    for (const format of ["deltas", "openai"] as const) {
+      it.live(`${name}, ${format}: breaks its client's connection, and its copies`, () =>
+        Effect.gen(function* () {
+          const copies: Array<Promise<unknown>> = []
+          const { peer, port, summaries } = yield* start(
+            (_, response) => {
+              begin(response)
+              response.write(chunk("first"))
+            },
+            (onEnd) =>
+              Effect.map(answer(onEnd, { format, signal: AbortSignal.timeout(250) }), (response) => {
+                copies.push(
+                  response
+                    .clone()
+                    .text()
+                    .catch((error: unknown) => error)
+                )
+                return response
+              })
+          )
+          const response = yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}`))
+          const error = yield* Effect.flip(Effect.tryPromise(() => response.text()))
+          assert.match(String(error.cause), /terminated/)
+          const [copy] = yield* Effect.promise(() => Promise.all(copies))
+          assert.strictEqual(copy instanceof DOMException ? copy.name : copy, "TimeoutError")
+          yield* peer.until(() => peer.open() === 0)
+          yield* until(() => summaries.length > 0)
+          assert.deepInclude(summaries[0], { outcome: "left", text: "first" })
+        })
+      )
+    }
+  }
 })
 
 /** `fetch`, counting what is taken from bodies, each of which holds nothing of its own. */

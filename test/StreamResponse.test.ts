@@ -528,36 +528,6 @@ describe("the end", () => {
     })
   )
 
-  it.effect("a signal says the same, and ends the body without a word", () =>
-    Effect.gen(function* () {
-      const { deltas, seen } = open()
-      const { onEnd, summaries } = recorder()
-      const controller = new AbortController()
-      const { signal } = controller
-      const reader = readerOf(yield* StreamResponse.fromDeltas(deltas, { onEnd, signal }))
-      yield* Effect.promise(() => reader.read())
-      const waiting = yield* Effect.forkChild(Effect.promise(() => reader.read()))
-      yield* settle
-      controller.abort()
-      assert.deepStrictEqual(yield* Fiber.join(waiting), { done: true, value: undefined })
-      assert.deepStrictEqual([seen.released, summaries.length, summaries[0]?.outcome], [1, 1, "left"])
-      controller.abort()
-      yield* settle
-      assert.strictEqual(summaries.length, 1)
-    })
-  )
-
-  it.effect("a signal that was aborted before: nothing is begun", () =>
-    Effect.gen(function* () {
-      let pulled = 0
-      const { onEnd, summaries } = recorder()
-      const deltas = Stream.fromEffectRepeat(Effect.sync(() => say(`${pulled++}`)))
-      const response = yield* StreamResponse.fromDeltas(deltas, { onEnd, signal: AbortSignal.abort() })
-      assert.strictEqual(response.status, 499)
-      assert.deepStrictEqual([pulled, summaries.length, summaries[0]?.outcome], [0, 1, "left"])
-    })
-  )
-
   it.effect("onEnd has run when the body is closed, and cannot be interrupted", () =>
     Effect.gen(function* () {
       let ended = 0

@@ -172,7 +172,10 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
     return Effect.tryPromise((signal) => pump(reader, outgoing, signal)).pipe(
       Effect.onExit((exit) =>
         Effect.sync(() => {
-          if (Exit.isFailure(exit)) void reader.cancel().catch(() => undefined)
+          if (Exit.isSuccess(exit)) return
+          // First, because a cancelled body ends the read that waits for it, and the answer would end like a complete one.
+          outgoing.destroy()
+          void reader.cancel().catch(() => undefined)
         })
       )
     )

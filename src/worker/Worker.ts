@@ -61,9 +61,10 @@ const forever = 2 ** 31 - 1
 const start = <A, E>(
   ctx: ExecutionContext,
   effect: Effect.Effect<A, E>,
-  onExit: (exit: Exit.Exit<A, E>) => void
+  onExit: (exit: Exit.Exit<A, E>) => void,
+  onBusy?: (ended: Promise<void>) => void
 ): { readonly fiber: Fiber.Fiber<A, E>; readonly scheduler: RequestScheduler.RequestScheduler } => {
-  const scheduler = RequestScheduler.make()
+  const scheduler = RequestScheduler.make(onBusy)
   const own = Effect.provideService(effect, CurrentContext, ctx)
   const fiber = scheduler.enter(() => Effect.runFork(own, { scheduler }))
   fiber.addObserver((exit) => {
@@ -91,9 +92,23 @@ const configOf = (env: object): ConfigProvider.ConfigProvider => {
   return ConfigProvider.fromEnv({ env: variables })
 }
 
+/** Whether two objects have the same names and variables. Bindings are not compared: wrappers replace them. */
+const isCopy = (a: object, b: object): boolean => {
+  const entries = Object.entries(b)
+  return (
+    entries.length === Object.keys(a).length &&
+    entries.every(([name, value]) => typeof value === "object" || Reflect.get(a, name) === value)
+  )
+}
+
+const copied =
+  "Worker: services are built again, for a copy of an `env` that has some. They are kept per object: pass the platform's own"
+
 /** The services of a Worker, per `env`. */
 const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Layer<R, LE>) => {
   const runtimes = new WeakMap<Env, ManagedRuntime.ManagedRuntime<R, LE>>()
+  let first: Env | undefined
+  let isTold = false
   return (env: Env, ctx: ExecutionContext): Effect.Effect<Context.Context<R>, LE> =>
     Effect.suspend(() => {
       const known = runtimes.get(env)
@@ -105,7 +120,10 @@ const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Laye
         runtimes.set(env, runtime)
         // The first client may leave; the others still need the services.
         ctx.waitUntil(built)
+        first ??= env
       }
+      const isNews = !isTold && first !== undefined && first !== env && isCopy(first, env)
+      isTold ||= isNews
       return Effect.flatMap(
         Effect.promise(() => built),
         (exit) => {
@@ -114,7 +132,9 @@ const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Laye
             runtimes.delete(env)
             ctx.waitUntil(runtime.dispose())
           }
-          return exit
+          return isNews && Exit.isSuccess(exit)
+            ? Effect.as(Effect.provideContext(Effect.logWarning(copied), exit.value), exit.value)
+            : exit
         }
       )
     })
@@ -213,8 +233,12 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
         const served = Effect.flatMap(services(env, ctx), (context) =>
           Effect.provideContext(LogTrail.collect(effect), context)
         )
-        start(ctx, served, (exit) =>
-          Exit.isSuccess(exit) ? resolve(exit.value.value) : reject(Cause.squash(exit.cause))
+        start(
+          ctx,
+          served,
+          (exit) => (Exit.isSuccess(exit) ? resolve(exit.value.value) : reject(Cause.squash(exit.cause))),
+          // Whoever called over RPC may let go of a body that was returned: the finalizers of what feeds it must run.
+          (ended) => ctx.waitUntil(ended)
         )
       })
   }

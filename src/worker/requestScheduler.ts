@@ -53,8 +53,11 @@ const cancellable = (task: Task, enqueue: (task: Task) => void): Task => {
   }
 }
 
-/** Makes the scheduler of a request. Must be called in the turn of the request. */
-export const make = (): RequestScheduler => {
+/**
+ * Makes the scheduler of a request. Must be called in the turn of the request. `onBusy` is called when it has fibers, after it had none:
+ * those that feed a body are not known before somebody reads it.
+ */
+export const make = (onBusy?: (ended: Promise<void>) => void): RequestScheduler => {
   let tasks: Array<Task> = []
   let inside = false
   let isDraining = false
@@ -99,6 +102,7 @@ export const make = (): RequestScheduler => {
   const watch = (fiber: Fiber.Fiber<unknown, unknown>): void => {
     if (fibers.has(fiber)) return
     fibers.add(fiber)
+    if (fibers.size === 1) onBusy?.(whenEnded.wait())
     fiber.addObserver(() => {
       fibers.delete(fiber)
       if (fibers.size === 0) whenEnded.send()

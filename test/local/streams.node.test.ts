@@ -2,6 +2,9 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { type Server, serve } from "../../src/local/node.ts"
 import type * as Upstream from "../../src/local/Upstream.ts"
 import { deltasOf, dialects, eventsOf, finishes, readerOf, receive, type Surface, surfaces } from "./streamSupport.ts"
@@ -137,6 +140,20 @@ describe("faults over sockets", () => {
       const big = yield* Effect.flatMap(ask(server, chat, faults({ bigEvent: 20 * 1024 * 1024 })), receive)
       assert.strictEqual(deltasOf("chat", big.text)[1]?.length, 20 * 1024 * 1024)
       assert.strictEqual((yield* server.gateway.calls).at(-1)?.bytes, big.bytes.length)
+    })
+  )
+})
+
+describe("a server that stops", () => {
+  it.live("breaks the streams that it is sending", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const server = yield* Scope.provide(serve({ port: 0 }), scope)
+      const response = yield* ask(server, chat, faults({ stallAfter: { deltas: 1 } }))
+      const received = yield* Effect.forkChild(receive(response))
+      yield* Effect.sleep(20)
+      yield* Scope.close(scope, Exit.void)
+      assert.isTrue((yield* Fiber.join(received)).broken)
     })
   )
 })

@@ -149,8 +149,12 @@ const nameOf = (value: unknown): string => {
 
 /** Time and chance come from `Clock`, `Random` and `Effect.sleep`, or a test cannot hold them still. */
 const ambient = new Set(["Date.now", "Math.random", "performance.now", "setTimeout", "setInterval"])
-/** It asks every clock but the ordinary one, whose timers these are. */
-const ownTimer = "src/internal/hotpath/timeoutOrElse.ts"
+const ownTimers = new Set([
+  // It asks every clock but the ordinary one, whose timers these are.
+  "src/internal/hotpath/timeoutOrElse.ts",
+  // It keeps a request alive, and nothing waits for it.
+  "src/worker/Worker.ts"
+])
 
 const linesOfCode = (
   source: string,
@@ -187,7 +191,7 @@ const parse = (path: string, source: string): Module => {
       if (node.typeAnnotation.type === "TSAnyKeyword") report(node, "`as any`")
     }
     if (!inSource) return
-    if (node.type === "CallExpression" && ambient.has(nameOf(node.callee)) && path !== ownTimer) {
+    if (node.type === "CallExpression" && ambient.has(nameOf(node.callee)) && !ownTimers.has(path)) {
       report(node, `\`${nameOf(node.callee)}\`: use Clock, Random or Effect.sleep`)
     }
     if (node.type === "NewExpression" && nameOf(node.callee) === "Date") {

@@ -9,6 +9,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as GatewayError from "../../src/GatewayError.ts"
 import * as LogTrail from "../../src/LogTrail.ts"
 import * as RequestScheduler from "../../src/worker/requestScheduler.ts"
@@ -201,6 +202,27 @@ describe("make", () => {
       const response = await worker.fetch(request(), env, context())
       assert.deepStrictEqual(((await response.json()) as ReadonlyArray<unknown>).slice(0, 3), [NAME, 5, true])
     }
+  })
+
+  it("warns once when a wrapper copies `env`, for each copy of which the services are built", async () => {
+    const logged: Array<string> = []
+    let builds = 0
+    const logger = Logger.layer([Logger.make(({ message }) => void logged.push(String(message)))])
+    const worker = Worker.make({
+      layer: (_: Record<string, unknown>) =>
+        Layer.provideMerge(Layer.effectDiscard(Effect.sync(() => builds++)), logger),
+      fetch: () => Effect.succeed(new Response())
+    })
+    const env = { TEAM: "a", BINDING: {} }
+    // The last one is another Worker's, as far as anybody can tell.
+    for (const own of [env, env, { ...env, TEAM: "b" }]) await worker.fetch(request(), own, context())
+    assert.deepStrictEqual([builds, logged], [2, []])
+    for (let i = 0; i < 3; i++) await worker.fetch(request(), { ...env, BINDING: { i } }, context())
+    assert.strictEqual(builds, 5)
+    assert.deepStrictEqual(
+      logged.map((message) => /^Worker: services are built again/.test(message)),
+      [true]
+    )
   })
 
   it("runs other handlers' effects, and rejects when they fail", async () => {

@@ -35,6 +35,7 @@ import {
   nonEmptyTexts,
   optionalText,
   refuse,
+  spoken,
   sum,
   text,
   toolArguments,
@@ -192,7 +193,9 @@ const encodePart = (part: TextPart | ImagePart, field: string): unknown => {
   return { type: "image", source: { type: "base64", media_type: source.mediaType, data: source.data } }
 }
 
-const encodeAssistant = ({ content, toolCalls = [] }: AssistantMessage, field: string, ids: ToolUseIds): unknown => {
+const encodeAssistant = (message: AssistantMessage, field: string, ids: ToolUseIds): unknown => {
+  const { toolCalls = [] } = message
+  const content = spoken(message.content)
   if (toolCalls.length === 0 && typeof content === "string") return nonEmptyText(content, `${field}.content`)
   // A turn that only calls tools has empty text elsewhere, and no text block here.
   const said = content === "" ? [] : typeof content === "string" ? [{ type: "text" as const, text: content }] : content

@@ -48,10 +48,19 @@ export interface PromptMessage {
   readonly content: string | ReadonlyArray<TextPart | ImagePart>
 }
 
+/**
+ * What the model thought before it said something or called tools. It goes back to models that refuse the next turn without it
+ * (DeepSeek, Kimi), and is left out for all others.
+ */
+export interface ReasoningPart {
+  readonly type: "reasoning"
+  readonly text: string
+}
+
 /** What the model said earlier. */
 export interface AssistantMessage {
   readonly role: "assistant"
-  readonly content: string | ReadonlyArray<TextPart>
+  readonly content: string | ReadonlyArray<TextPart | ReasoningPart>
   readonly toolCalls?: ReadonlyArray<ToolCall> | undefined
 }
 

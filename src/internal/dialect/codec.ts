@@ -8,6 +8,7 @@
 import * as Result from "effect/Result"
 import { isRecord, parseJson, strayField } from "../data/json.ts"
 import type {
+  AssistantMessage,
   DecodeOptions,
   ImagePart,
   Input,
@@ -17,6 +18,7 @@ import type {
   PromptMessage,
   Reply,
   Request,
+  TextPart,
   Tool,
   ToolChoice,
   Usage
@@ -213,14 +215,14 @@ const checkMessage = (message: Message, field: string): void => {
     case "system":
     case "user":
       known()
-      checkContent(message.content, `${field}.content`, message.role === "user")
+      checkContent(message.content, `${field}.content`, message.role === "user" ? "image" : undefined)
       return
     case "assistant": {
       known("toolCalls")
       const { content, toolCalls = [] } = message
       const calls = list(toolCalls, `${field}.toolCalls`).length
       // Nothing may stand beside calls. A caller without types may give no content at all.
-      if (calls === 0 || content?.length !== 0) checkContent(content, `${field}.content`, false)
+      if (calls === 0 || content?.length !== 0) checkContent(content, `${field}.content`, "reasoning")
       toolCalls.forEach((call, i) => {
         const at = `${field}.toolCalls[${i}]`
         nonEmptyText(fields(call, at).id, `${at}.id`)
@@ -239,16 +241,19 @@ const checkMessage = (message: Message, field: string): void => {
   }
 }
 
-const checkContent = (content: PromptMessage["content"], field: string, images: boolean): void => {
+/** What a message may hold, whoever speaks. */
+type Content = PromptMessage["content"] | AssistantMessage["content"]
+
+/** Checks texts, and parts of the one `other` type that the speaker has. */
+const checkContent = (content: Content, field: string, other: "image" | "reasoning" | undefined): void => {
   if (typeof content === "string") return
   if (list(content, field).length === 0) refuse(field, "a string, or at least one part")
   content.forEach((part, i) => {
     const at = `${field}[${i}]`
     fields(part, at)
-    if (part.type === "text") text(part.text, `${at}.text`)
-    else if (part.type !== "image") refuse(`${at}.type`, images ? "text or image" : "text")
-    else if (!images) refuse(at, "text: images are for user messages")
-    else image(part, at)
+    if (part.type === "image") other === "image" ? image(part, at) : refuse(at, "text: images are for user messages")
+    else if (part.type === "text" || part.type === other) text(part.text, `${at}.text`)
+    else refuse(`${at}.type`, other === undefined ? "text" : `text or ${other}`)
   })
 }
 
@@ -317,8 +322,30 @@ const checkOutput = (output: Output): void => {
   }
 }
 
+const isSaid = (content: Content): content is PromptMessage["content"] =>
+  typeof content === "string" || content.every(({ type }) => type !== "reasoning")
+
+/** What the model thought before it said the rest. */
+export const thoughtOf = (content: Content): string =>
+  isSaid(content) ? "" : content.map((part) => (part.type === "reasoning" ? part.text : "")).join("")
+
+/** A message without what was thought; beside thinking its texts are one. */
+export const spoken = (content: Content): PromptMessage["content"] =>
+  isSaid(content) ? content : textsOf(content).join("")
+
+/** The other way round: what was said, after what was thought. */
+export const afterThought = (
+  thought: string | undefined,
+  content: string | ReadonlyArray<TextPart>
+): AssistantMessage["content"] => {
+  if (!thought) return content
+  const said: ReadonlyArray<TextPart> =
+    typeof content !== "string" ? content : content === "" ? [] : [{ type: "text", text: content }]
+  return [{ type: "reasoning", text: thought }, ...said]
+}
+
 /** The text parts of a message that holds no images. */
-export const textsOf = (content: PromptMessage["content"]): ReadonlyArray<string> =>
+export const textsOf = (content: Content): ReadonlyArray<string> =>
   typeof content === "string" ? [content] : content.flatMap((part) => (part.type === "text" ? [part.text] : []))
 
 /** Like {@link textsOf}, for providers that refuse empty text. */

@@ -35,6 +35,7 @@ import {
   nonEmptyTexts,
   optionalText,
   refuse,
+  spoken,
   sum,
   text,
   toolArguments
@@ -157,21 +158,24 @@ const encodeParts = (content: PromptMessage["content"], field: string): Readonly
       })
 
 const encodeAssistant = (
-  { content, toolCalls = [] }: AssistantMessage,
+  { content: all, toolCalls = [] }: AssistantMessage,
   field: string,
   { callIds }: Options,
   model: string
-): ReadonlyArray<unknown> => [
-  ...(content === "" && toolCalls.length > 0 ? [] : encodeParts(content, `${field}.content`)),
-  ...toolCalls.map(({ arguments: args, id, name, signature }, i) => ({
-    functionCall: {
-      ...(callIds && { id }),
-      name,
-      args: isFields(args) ? args : refuse(`${field}.toolCalls[${i}].arguments`, "a JSON object")
-    },
-    ...defined({ thoughtSignature: signature ?? (i === 0 && needsSignature(model) ? noSignature : undefined) })
-  }))
-]
+): ReadonlyArray<unknown> => {
+  const content = spoken(all)
+  return [
+    ...(content === "" && toolCalls.length > 0 ? [] : encodeParts(content, `${field}.content`)),
+    ...toolCalls.map(({ arguments: args, id, name, signature }, i) => ({
+      functionCall: {
+        ...(callIds && { id }),
+        name,
+        args: isFields(args) ? args : refuse(`${field}.toolCalls[${i}].arguments`, "a JSON object")
+      },
+      ...defined({ thoughtSignature: signature ?? (i === 0 && needsSignature(model) ? noSignature : undefined) })
+    }))
+  ]
+}
 
 // From Gemini 3 on, the first call of a turn without a signature is refused. This value is documented for calls that
 // another model made, which is what a fallback in mid-conversation leaves behind.

@@ -4,7 +4,9 @@
  * Shapes: https://platform.openai.com/docs/api-reference/chat (`object` and `create`).
  */
 import { defined } from "../data/defined.ts"
+import { callIdFor, isMistral } from "./callIds.ts"
 import type {
+  AssistantMessage,
   DecodeOptions,
   Input,
   Json,
@@ -31,8 +33,10 @@ import {
   nonEmptyText,
   optionalText,
   refuse,
+  spoken,
   sum,
   text,
+  thoughtOf,
   toolArguments,
   words,
   writeJson
@@ -54,7 +58,9 @@ const make = (options: Options): Dialect<Input, Reply> =>
         const request = checked(input, { temperature: 2 })
         return {
           model,
-          messages: request.messages.map((message, i) => encodeMessage(message, `messages[${i}]`, model)),
+          messages: request.messages.map((message, i) =>
+            encodeMessage(message, `messages[${i}]`, model, options.maxTokens === "max_completion_tokens")
+          ),
           ...defined({
             [options.maxTokens]: request.maxTokens,
             user: isMistral(model) ? undefined : request.user,
@@ -76,9 +82,6 @@ export const openaiCompatible: Dialect<Input, Reply> = /*#__PURE__*/ make({
   id: "openai-compatible",
   maxTokens: "max_tokens"
 })
-
-/** Mistral refuses fields that it does not know, and so do its models where others serve them. */
-export const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
 
 /** Fields that Workers AI and OpenAI call the same. */
 export const sampling = ({ seed, stop, temperature, topP }: Request): Record<string, unknown> =>
@@ -108,14 +111,30 @@ const encodeOutput = (output: Output | undefined): unknown => {
     : { type: "json_schema", json_schema: defined({ name, schema, strict }) }
 }
 
-const encodeMessage = (message: Message, field: string, model: string): Record<string, unknown> => {
+const encodeMessage = (message: Message, field: string, model: string, bounded: boolean): Record<string, unknown> => {
   const { content, role } = message
-  if (role === "tool") return { role, tool_call_id: message.toolCallId, content }
-  const calls = role === "assistant" ? message.toolCalls : undefined
+  if (role === "tool") return { role, tool_call_id: callIdFor(message.toolCallId, model, bounded), content }
   return {
     role,
-    content: encodeContent(content, field),
-    ...defined({ tool_calls: calls?.length ? encodeToolCalls(calls, field, model) : undefined })
+    content: encodeContent(spoken(content), field),
+    ...(role === "assistant" && encodeCalling(message, field, model, bounded))
+  }
+}
+
+/** The tool calls of a message, with the thinking before them for models that refuse the next turn without it. */
+export const encodeCalling = (
+  { content, toolCalls }: AssistantMessage,
+  field: string,
+  model: string,
+  bounded = false
+): Record<string, unknown> => {
+  if (!toolCalls?.length) return {}
+  const thought = thoughtOf(content)
+  // DeepSeek wants the field although nothing was thought (https://api-docs.deepseek.com/guides/thinking_mode); Kimi refuses an empty one.
+  const wanted = /deepseek(?!.*distill)/i.test(model) || (thought !== "" && /kimi/i.test(model))
+  return {
+    ...(wanted && { reasoning_content: thought }),
+    tool_calls: encodeToolCalls(toolCalls, field, model, bounded)
   }
 }
 
@@ -131,9 +150,14 @@ const encodeContent = (content: PromptMessage["content"], field: string): unknow
   })
 }
 
-export const encodeToolCalls = (calls: ReadonlyArray<ToolCall>, field: string, model: string): ReadonlyArray<unknown> =>
+const encodeToolCalls = (
+  calls: ReadonlyArray<ToolCall>,
+  field: string,
+  model: string,
+  bounded: boolean
+): ReadonlyArray<unknown> =>
   calls.map(({ arguments: args, id, name, signature }, i) => ({
-    id,
+    id: callIdFor(id, model, bounded),
     type: "function",
     function: { name, arguments: writeJson(args, `${field}.toolCalls[${i}].arguments`) },
     // Google's compatible endpoint keeps the token here; other servers may refuse a field they do not know.

@@ -5,12 +5,13 @@
  * answer; `[DONE]` and a chunk with the usage may follow, and some servers send neither.
  */
 import { defined } from "../data/defined.ts"
+import { isMistral } from "./callIds.ts"
 import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
 import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
-import { bodyOf, decodeContent, decodeUsage, isMistral, partsOf, signatureOf, toolCallsOf } from "./openai.ts"
+import { bodyOf, decodeContent, decodeUsage, partsOf, signatureOf, toolCallsOf } from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
 export interface Chunks {

@@ -5,6 +5,7 @@
  * model types of `@cloudflare/workers-types`. The model is part of the address, or an argument of the binding.
  */
 import { defined } from "../data/defined.ts"
+import { callIdFor } from "./callIds.ts"
 import type { DecodeOptions, Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
 import {
   attempt,
@@ -21,7 +22,7 @@ import {
   writeJson
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
-import { decodeCompletion, decodeToolCalls, decodeUsage, encodeToolCalls, encodeTools, sampling } from "./openai.ts"
+import { decodeCompletion, decodeToolCalls, decodeUsage, encodeCalling, encodeTools, sampling } from "./openai.ts"
 
 /** See `Chat.workersAi`. */
 export const workersAi: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect({
@@ -60,17 +61,16 @@ const encodeOutput = ({ output }: Request): Record<string, unknown> =>
 const encodeMessage = (message: Message, field: string, model: string): Record<string, unknown> => {
   switch (message.role) {
     case "assistant": {
-      const { content, toolCalls } = message
       return {
         role: "assistant",
         // Never null: the binding refuses it, unlike OpenAI.
-        content: textsOf(content).join("\n"),
-        ...defined({ tool_calls: toolCalls?.length ? encodeToolCalls(toolCalls, field, model) : undefined })
+        content: textsOf(message.content).join("\n"),
+        ...encodeCalling(message, field, model)
       }
     }
     case "tool": {
       const { content, name, toolCallId } = message
-      return { role: "tool", tool_call_id: toolCallId, ...defined({ name }), content }
+      return { role: "tool", tool_call_id: callIdFor(toolCallId, model, false), ...defined({ name }), content }
     }
     default:
       return { role: message.role, content: encodeContent(message.content, `${field}.content`) }

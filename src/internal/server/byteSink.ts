@@ -12,12 +12,14 @@ export interface ByteSink {
   readonly asked: Effect.Effect<void>
   /** When the reader began to wait, while it does. */
   readonly waitingSince: () => number | undefined
-  /** Answers the reader. Comes to nothing once the stream is closed or the reader has left. */
+  /** Answers the reader. Comes to nothing once the stream has ended or the reader has left. */
   readonly write: (bytes: Uint8Array) => void
   readonly close: () => void
+  /** Breaks the stream, so that no reader takes what it has for the complete answer. */
+  readonly fail: (error: unknown) => void
 }
 
-/** Makes a sink. `onCancel` is called once, when the reader leaves before the stream is closed. */
+/** Makes a sink. `onCancel` is called once, when the reader leaves before the stream has ended. */
 export const makeByteSink = (now: () => number, onCancel: () => Promise<void>): ByteSink => {
   const latch = Latch.makeUnsafe(false)
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined
@@ -51,15 +53,17 @@ export const makeByteSink = (now: () => number, onCancel: () => Promise<void>): 
     answered?.()
     answered = undefined
   }
+  const end = (say: (controller: ReadableStreamDefaultController<Uint8Array>) => void): void =>
+    answer((own) => {
+      controller = undefined
+      say(own)
+    })
   return {
     stream,
     asked: latch.await,
     waitingSince: () => since,
     write: (bytes) => answer((controller) => controller.enqueue(bytes)),
-    close: () =>
-      answer((own) => {
-        controller = undefined
-        own.close()
-      })
+    close: () => end((own) => own.close()),
+    fail: (error) => end((own) => own.error(error))
   }
 }

@@ -247,7 +247,9 @@ export const serve = <R, R2>(
             Effect.logWarning(`${method}: onEnd: ${describe(cause)}`)
           )
         }
-        sink.close()
+        // A clean end would make half an answer pass for a complete one, in copies and caches above all.
+        if (ending.outcome === "left") sink.fail(signal?.aborted === true ? signal.reason : cutShort())
+        else sink.close()
         const { error } = ending
         Deferred.doneUnsafe(head, Exit.succeed(error === undefined ? { _tag: "Left" } : { _tag: "Failed", error }))
       })

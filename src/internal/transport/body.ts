@@ -87,6 +87,8 @@ const hasArrived = ({ url }: Response): boolean => Boolean(url)
 export class WebBody implements Body {
   protected readonly response: Response
   private readonly abort: Effect.Effect<void>
+  /** Another reader has the body: to it a cancelled stream would look complete, so that only `abort` may end it. */
+  private handedOver = false
   /** Turns a failed read into a reason. */
   protected readonly failure: (cause: unknown) => Reason = bodyFailure
 
@@ -142,14 +144,19 @@ export class WebBody implements Body {
     }
   }
 
-  web(_head: ResponseInit): Response {
+  web(head: ResponseInit): Response {
+    this.handedOver = true
+    return this.webResponse(head)
+  }
+
+  protected webResponse(_head: ResponseInit): Response {
     return this.response
   }
 
   get cancel(): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { abort, response } = this
-      if (!response.bodyUsed) release(response.body)
+      if (!response.bodyUsed && !this.handedOver) release(response.body)
       return abort
     })
   }

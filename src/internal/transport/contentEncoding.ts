@@ -75,7 +75,7 @@ const failure = (cause: unknown): Reason => {
 export class DecompressedBody extends WebBody {
   protected override readonly failure = failure
 
-  override web(head: ResponseInit): Response {
+  protected override webResponse(head: ResponseInit): Response {
     const { body } = this.response
     return body === null ? new Response(null, head) : webOf(body, head)
   }
@@ -92,8 +92,14 @@ export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent
   const headers = headersOf(response)
   const codings = codingsOf(headers)
   if (codings.length === 0) return { status, headers, body: webBody(response, abort), resent }
-  const body = new DecompressedBody(response, abort)
-  return codings.length > maxCodings || wordsOf(headers).some((word) => !ofFetch.has(word))
-    ? { status, headers, body: unreadable({ cancel: body.cancel, web: () => response }, codings), resent }
-    : { status, headers: withoutEncoding(headers), body, resent }
+  if (codings.length > maxCodings || wordsOf(headers).some((word) => !ofFetch.has(word))) {
+    const body = new WebBody(response, abort)
+    return {
+      status,
+      headers,
+      body: unreadable({ cancel: body.cancel, web: (head) => body.web(head) }, codings),
+      resent
+    }
+  }
+  return { status, headers: withoutEncoding(headers), body: new DecompressedBody(response, abort), resent }
 }

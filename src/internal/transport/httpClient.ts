@@ -97,7 +97,12 @@ const streamBody = (
           Pull.catchDone(() => Effect.succeed(undefined))
         )
       })
-      return { read: readFrom(read), cancel: abort }
+      // A stream that was destroyed before it is read neither ends nor fails.
+      const isOver = (): boolean => pull === undefined && scope.state._tag === "Closed"
+      return {
+        read: Effect.suspend(() => (isOver() ? Effect.fail(bodyFailure(new Error("aborted"))) : readFrom(read))),
+        cancel: abort
+      }
     },
     web: (head) => webOf(Stream.toReadableStream(Stream.ensuring(response.stream, abort)), head),
     cancel: abort

@@ -20,6 +20,7 @@ import type {
   ToolChoice
 } from "../chat.ts"
 import {
+  afterThought,
   attempt,
   checked,
   type Fields,
@@ -196,7 +197,7 @@ const makeReader = (unsayable: Unsayable): Reader => {
   }
 
   const assistant = (message: Fields, at: string): AssistantMessage => {
-    only(message, ["role", "content", "tool_calls", "refusal", "annotations"], `${at}.`)
+    only(message, ["role", "content", "tool_calls", "refusal", "annotations", "reasoning_content"], `${at}.`)
     if (!isEmpty(given(message.annotations) ?? [])) unsaid(`${at}.annotations`, "an empty array")
     const refusal = optional(message.refusal, `${at}.refusal`)
     const calls = given(message.tool_calls)
@@ -206,7 +207,10 @@ const makeReader = (unsayable: Unsayable): Reader => {
     const said = silent ? (refusal ?? own ?? (calls === undefined ? undefined : [])) : own
     return {
       role: "assistant",
-      content: content(said, `${at}.content`, saidPart),
+      content: afterThought(
+        optional(message.reasoning_content, `${at}.reasoning_content`),
+        content(said, `${at}.content`, saidPart)
+      ),
       ...(calls !== undefined && {
         toolCalls: some(list(calls, `${at}.tool_calls`).map((item, j) => call(item, `${at}.tool_calls[${j}]`)))
       })

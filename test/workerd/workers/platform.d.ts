@@ -1,0 +1,7 @@
+/** The part of the runtime's own module that is used. */
+declare module "cloudflare:workers" {
+  export abstract class WorkerEntrypoint<Env> {
+    protected readonly env: Env
+    protected readonly ctx: { waitUntil(promise: Promise<unknown>): void }
+  }
+}
