@@ -23,6 +23,8 @@ export const finishReasonOf = (raw: unknown, field: string): FinishReason | unde
   // SGLang writes an object where a request was aborted.
   const word = isFields(raw) ? raw.type : raw
   if (typeof word !== "string" || word === "") return undefined
+  // Most answers end so.
+  if (word === "stop") return word
   for (const [words, reason] of table) {
     if (words.test(word)) return reason ?? refuse(field, `an end, not ${word.slice(0, 60)}`)
   }

@@ -253,14 +253,23 @@ export const signatureOf = (call: Fields): string | undefined => {
 /** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have. */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
+  let cachedInputTokens: number | undefined
+  let cacheWriteTokens: number | undefined
+  let reasoningTokens: number | undefined
   // Details stand in groups, in some answers beside them.
-  const all: Fields = Object.assign({}, usage, ...Object.values(usage))
-  const find = (name: RegExp) =>
-    count(all[Object.keys(all).find((key) => name.test(key) && count(all[key]) !== undefined) ?? ""])
+  const look = (group: Fields, isOuter: boolean): void => {
+    for (const key in group) {
+      const value = group[key]
+      if (isOuter && isFields(value)) look(value, false)
+      else if (key === "reasoning_tokens") reasoningTokens ??= count(value)
+      else if (/^cache_(write|creation)_/.test(key)) cacheWriteTokens ??= count(value)
+      else if (/^(num_)?cached_tokens$|_cache_hit_|^cache_read_/.test(key)) cachedInputTokens ??= count(value)
+    }
+  }
+  look(usage, true)
   const inputTokens = count(usage.prompt_tokens)
   const answered = count(usage.completion_tokens)
   const total = count(usage.total_tokens)
-  const reasoningTokens = count(all.reasoning_tokens)
   const both = sum(answered, reasoningTokens)
   // Some count thinking beside the answer. Only the sum tells: 279 + 6 + 89 = 374.
   const beside = both && (total === undefined ? both > 2 * (answered ?? 0) : total === sum(inputTokens, both))
@@ -269,8 +278,8 @@ export const decodeUsage = (usage: unknown): Usage => {
     inputTokens,
     outputTokens,
     totalTokens: total ?? sum(inputTokens, outputTokens),
-    cachedInputTokens: find(/^(num_)?cached_tokens$|_cache_hit_|^cache_read_/),
-    cacheWriteTokens: find(/^cache_(write|creation)_/),
+    cachedInputTokens,
+    cacheWriteTokens,
     reasoningTokens
   })
 }
