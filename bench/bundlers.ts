@@ -47,7 +47,11 @@ const workers: ReadonlyArray<{
     budgets: { "wrangler, minify, keep_names false": 48, vite: 47 }
   },
   { name: "three dialects", source: () => fixture("worker-dialects"), budgets: {} },
-  { name: "the Worker of docs/workers.md", source: () => firstWorker("workers.md"), budgets: {} }
+  {
+    name: "the Worker of docs/workers.md",
+    source: () => firstWorker("workers.md"),
+    budgets: { "wrangler, minify, keep_names false": 54, vite: 52 }
+  }
 ]
 
 /** A folder with the Worker and what it imports: `worker.ts`, and the same without types. */
