@@ -14,6 +14,7 @@ import type { StreamShape } from "../wire/streamShape.ts"
 import { streamHeader } from "../wire/streamShape.ts"
 import type { LegPlan } from "./job.ts"
 import { faultsHeader, type JsonHeaders } from "./jsonHeaders.ts"
+import { isGatewaySlug } from "./providers.ts"
 import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 import type { GatewayState } from "./state.ts"
@@ -33,6 +34,8 @@ export interface LegRequest {
   readonly json: unknown
   /** Streams stay streams on this surface, whatever the gateway's setting. */
   readonly streams?: boolean
+  /** The model was picked by its name in the run catalogue, which has providers of its own. */
+  readonly isCatalogue?: boolean
 }
 
 /** A gateway that adds nothing: for Workers AI without a gateway. */
@@ -178,7 +181,9 @@ export const plan = (
       if (model.length > maxModel) {
         return yield* Result.fail(badRequest(`model: expected a name of at most ${maxModel} characters`))
       }
-      const { dynamic = false, refusal, ...request } = options.bufferStreams ? whole(asked) : asked
+      const { dynamic = false, refusal: refused, ...request } = options.bufferStreams ? whole(asked) : asked
+      const isReachable = input.isCatalogue === true || isGatewaySlug(request.provider)
+      const refusal = refused ?? (isReachable ? undefined : refuse(400, code.unknownProvider, "Invalid provider"))
       const full = json.share.take(request.body?.length ?? 0)
       if (full !== undefined) return yield* Result.fail(full)
       legs.push({

@@ -12,7 +12,7 @@ import { isWhole } from "../../internal/data/numbers.ts"
 import * as Upstream from "../Upstream.ts"
 import { type Allowed, hostname, isOrigin } from "../wire/origins.ts"
 import type { GatewaySettings, Model, Options } from "./options.ts"
-import { defaultModels, knownSlugs } from "./providers.ts"
+import { defaultModels, isGatewaySlug, knownSlugs, runOnlySlugs } from "./providers.ts"
 
 /** One gateway with its defaults. */
 export interface Gateway {
@@ -124,7 +124,8 @@ const gateway = (id: string, settings: GatewaySettings, hasToken: boolean, check
 const customSlug = /^custom-[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
 
 const upstreams = (options: Options, check: Check): ReadonlyMap<string, Upstream.Upstream> => {
-  const out = new Map<string, Upstream.Upstream>(knownSlugs.map((slug) => [slug, Upstream.echo()]))
+  const known = [...knownSlugs, ...runOnlySlugs]
+  const out = new Map<string, Upstream.Upstream>(known.map((slug) => [slug, Upstream.echo()]))
   for (const [slug, upstream] of Object.entries(options.upstreams ?? {})) {
     check(
       out.has(slug) || customSlug.test(slug),
@@ -146,9 +147,10 @@ const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Ch
     check(models.length > 0, `routes.${name}`, "at least one model")
     for (const [index, model] of models.entries()) {
       const slash = model.indexOf("/")
+      const slug = model.slice(0, slash)
       check(
         // An answer has the model in a header.
-        slash > 0 && slash < model.length - 1 && slugs.has(model.slice(0, slash)) && isHeaderValue(model),
+        slash > 0 && slash < model.length - 1 && slugs.has(slug) && isGatewaySlug(slug) && isHeaderValue(model),
         `routes.${name}[${index}]`,
         "provider-slug/model with a known provider, in printable ASCII"
       )

@@ -60,13 +60,14 @@ const runModel = Effect.fnUntraced(function* (core: GatewayState, incoming: Inco
   const json = yield* JsonHeaders.current
   const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
   if (first === undefined) return yield* badRequest("model: expected a route with models")
-  const answer = yield* run(core, {
+  const ran = yield* run(core, {
     gateway,
     legs: [first, ...rest],
     requestType: "run",
     userAgent: headers["user-agent"],
     authenticated: true
   })
+  const answer = Catalog.isWorkersAi(model) ? Catalog.asBindingError(ran) : ran
   const wrapping = Catalog.wrappingOf(core.settings.envelope ?? "bare", target.provider)
   const wrapped = Catalog.wrap(answer, target.provider, wrapping)
   if (Catalog.isWorkersAi(model)) {

@@ -10,7 +10,7 @@ import { slugOfAuthor } from "../gateway/providers.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import { isEmbeddingModel } from "../upstream/dialect.ts"
 import { insideAccepted, isInside } from "../wire/endpoints.ts"
-import { badRequest, code, json, type Refusal, refuse } from "../wire/errors.ts"
+import { badRequest, bindingError, code, json, type Refusal, refuse } from "../wire/errors.ts"
 import { type HeaderMap, type Incoming, jsonBody, parseJson, text } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
 
@@ -35,6 +35,12 @@ const endpointOf = (slug: string, model: string, input: unknown): string => {
   }
   return "chat/completions"
 }
+
+/** The API's catalogue writes Anthropic's versions with dots: it has `claude-haiku-4.5`, and not `claude-haiku-4-5`. */
+const hasDashedVersion = (slug: string, name: string): boolean => slug === "anthropic" && /-\d{1,2}-\d/.test(name)
+
+export const notFound = (model: string, hint = ""): Refusal =>
+  refuse(404, code.modelNotFound, `Model not found: ${model}${hint}`)
 
 /** The leg of a catalogue model. Fails with code 7003 for an unknown one. */
 export const leg = (
@@ -61,13 +67,20 @@ export const leg = (
     return Result.succeed({ ...base, provider: "compat", endpoint: "chat/completions", ...withModel(model) })
   }
   const slash = model.indexOf("/")
-  const slug = slugOfAuthor(model.slice(0, Math.max(0, slash)))
+  const author = model.slice(0, Math.max(0, slash))
+  const slug = slugOfAuthor(author)
   const name = model.slice(slash + 1)
-  if (slash < 1 || name === "" || !core.isProvider(slug)) {
-    return Result.fail(refuse(404, code.modelNotFound, `Model not found: ${model}`))
+  if (slug === undefined) {
+    const isNative = core.isProvider(author)
+    return Result.fail(notFound(model, isNative ? `; ${author} is reached by a gateway's own paths only` : ""))
+  }
+  if (name === "") return Result.fail(notFound(model))
+  if (hasDashedVersion(slug, name)) {
+    return Result.fail(notFound(model, "; the catalogue writes versions of Anthropic's models with dots"))
   }
   return Result.succeed({
     ...base,
+    isCatalogue: true,
     provider: slug,
     endpoint: endpoint ?? endpointOf(slug, name, input),
     ...withModel(name)
@@ -79,6 +92,19 @@ const isJson = (answer: Answer): boolean => (answer.headers["content-type"] ?? "
 /** The model's own output: Workers AI wraps it, other providers do not. */
 export const outputOf = (provider: string, body: unknown): unknown =>
   provider === "workers-ai" && isRecord(body) && body["success"] === true && "result" in body ? body["result"] : body
+
+/**
+ * An error of Workers AI as the binding gets it, `{ internalCode, name, message, description }`, which it throws as `3040: …`. Any
+ * other answer stays as it is.
+ */
+export const asBindingError = (answer: Answer): Answer => {
+  if (answer.status < 400 || !isJson(answer) || answer.body instanceof ReadableStream) return answer
+  const body = parseJson(typeof answer.body === "string" ? answer.body : text(answer.body ?? undefined))
+  const errors = isRecord(body) && body["success"] === false ? body["errors"] : undefined
+  const first: unknown = Array.isArray(errors) ? errors[0] : undefined
+  if (!isRecord(first) || typeof first["code"] !== "number" || typeof first["message"] !== "string") return answer
+  return bindingError(refuse(answer.status, first["code"], first["message"], answer.headers))
+}
 
 /** How an answer is wrapped: not at all, `{ state, result }`, the API's envelope, or both. */
 export interface Wrapping {

@@ -22,7 +22,7 @@ import { urlOf } from "./urls.ts"
 
 type Handled = Effect.Effect<Answer, Refusal | Disconnect>
 
-const noRoute = (): Handled => Effect.fail(refuse(404, code.noRoute, "No route for that URI"))
+const noRoute = (status = 404): Handled => Effect.fail(refuse(status, code.noRoute, "No route for that URI"))
 
 /** Workers AI runs through a gateway only when one is named; other models use the default one. */
 const gatewayFor = (
@@ -74,20 +74,21 @@ const ai = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>)
   if (head === "models" && rest.join("/") === "search" && incoming.method === "GET") {
     return Effect.fromResult(search(core.settings.models, incoming.url.searchParams))
   }
-  if (incoming.method !== "POST") return noRoute()
-  if (head === "run" && rest.length === 0) {
-    return Effect.flatMap(Catalog.readBody(incoming), ({ input, model }) => wrapped(model, input))
-  }
   if (head === "run") {
     const model = rest.join("/").replaceAll("%40", "@")
-    if (!Catalog.isWorkersAi(model)) return Effect.fail(refuse(404, code.modelNotFound, `Model not found: ${model}`))
-    return Effect.flatMap(jsonBody(incoming), (input) => wrapped(model, input))
+    // The service has no route for another method, or for a name whose slashes are encoded.
+    if (incoming.method !== "POST" || !(rest.length === 0 || Catalog.isWorkersAi(model))) return noRoute(400)
+    return rest.length === 0
+      ? Effect.flatMap(Catalog.readBody(incoming), ({ input, model }) => wrapped(model, input))
+      : Effect.flatMap(jsonBody(incoming), (input) => wrapped(model, input))
   }
+  if (incoming.method !== "POST") return noRoute()
   const endpoint = rest.join("/")
-  if (head === "v1" && ["chat/completions", "messages", "responses"].includes(endpoint)) {
+  if (head === "v1" && ["chat/completions", "embeddings", "messages", "responses"].includes(endpoint)) {
     return Effect.flatMap(jsonBody(incoming), (body): Handled => {
       const model = isRecord(body) ? body["model"] : undefined
       if (typeof model !== "string") return Effect.fail(badRequest("model: expected the name of a model"))
+      if (endpoint === "embeddings" && !Catalog.isWorkersAi(model)) return Effect.fail(Catalog.notFound(model))
       // At Workers AI and Anthropic these paths carry their version.
       const versioned = Catalog.isWorkersAi(model) || endpoint === "messages" ? `v1/${endpoint}` : endpoint
       return Effect.map(runModel(core, incoming, model, body, versioned), ({ answer }) => answer)

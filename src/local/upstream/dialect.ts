@@ -1,13 +1,11 @@
 /**
- * What can be told from an endpoint and a body: dialect, model, token counts, the shape of an error.
+ * What can be told from an endpoint and a body: dialect, model, token counts.
  */
 import { isRecord } from "../../internal/data/json.ts"
 import * as Anthropic from "../../internal/dialect/anthropic.ts"
 import * as Google from "../../internal/dialect/google.ts"
 import * as OpenAi from "../../internal/dialect/openai.ts"
-import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
 import { parseJson } from "../wire/message.ts"
-import type { UpstreamRequest } from "../wire/protocol.ts"
 
 /** The request's protocol, by endpoint. */
 export type WireDialect =
@@ -157,46 +155,4 @@ export const usageOfEvents = (events: string): WireUsage => {
   const scanner = usageScanner()
   scanner.push(events)
   return scanner.end()
-}
-
-const anthropicType: Readonly<Record<number, string>> = {
-  401: "authentication_error",
-  403: "permission_error",
-  404: "not_found_error",
-  413: "request_too_large",
-  429: "rate_limit_error",
-  529: "overloaded_error"
-}
-
-const googleStatus: Readonly<Record<number, string>> = {
-  400: "INVALID_ARGUMENT",
-  401: "UNAUTHENTICATED",
-  403: "PERMISSION_DENIED",
-  404: "NOT_FOUND",
-  429: "RESOURCE_EXHAUSTED",
-  503: "UNAVAILABLE",
-  504: "DEADLINE_EXCEEDED"
-}
-
-/** An error body as the provider of this request would write it. */
-export const providerError = (request: UpstreamRequest, status: number): unknown => {
-  const message = `scripted status ${status}`
-  switch (dialectOf(request.provider, request.endpoint)) {
-    case "anthropic":
-      return {
-        type: "error",
-        error: { type: anthropicType[status] ?? (status >= 500 ? "api_error" : "invalid_request_error"), message }
-      }
-    case "google":
-    case "google-stream":
-      return {
-        error: {
-          code: status,
-          message,
-          status: googleStatus[status] ?? (status >= 500 ? "INTERNAL" : "INVALID_ARGUMENT")
-        }
-      }
-    default:
-      return { error: errorOfStatus(status, message) }
-  }
 }

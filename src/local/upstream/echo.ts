@@ -20,6 +20,8 @@ import { maxText, type StreamShape, shape, streamHeader } from "../wire/streamSh
 import { textStream } from "../wire/textStream.ts"
 import { asksForEvents, dialectOf, isEmbeddingModel, wantsStream } from "./dialect.ts"
 import * as EchoStream from "./echoStream.ts"
+import { modelsAnswer } from "./modelList.ts"
+import { providerError } from "./providerErrors.ts"
 import { chatFacts, chatUsage, type EchoReply } from "./reply.ts"
 
 export interface Options {
@@ -210,6 +212,13 @@ const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string
   })
 }
 
+/** SDKs would take any success for an empty answer. */
+const unknownEndpoint = (request: UpstreamRequest): Answer => {
+  const [path = ""] = request.endpoint.split("?", 1)
+  const message = `The echo has no endpoint ${request.method} ${path} at ${request.provider}; give the provider an upstream that has`
+  return json(404, providerError(request, 404, message))
+}
+
 const isEmbedding = ({ model }: UpstreamRequest): boolean => model !== undefined && isEmbeddingModel(model)
 
 const workersAiEmbeddings = (body: Readonly<Record<string, unknown>>, options: Options): Answer => {
@@ -242,7 +251,8 @@ const answer = (request: UpstreamRequest, options: Options, now: number, share: 
     const full = "status" in written ? undefined : share.take(kept)
     return full === undefined ? written : dataPlaneError(full)
   }
-  switch (dialectOf(request.provider, request.endpoint)) {
+  // Nothing but lists is read with GET.
+  switch (request.method === "POST" ? dialectOf(request.provider, request.endpoint) : "other") {
     case "openai-chat": {
       const prompt = openAiPrompt(body)
       if (Result.isFailure(prompt)) return refused(prompt.failure)
@@ -271,7 +281,7 @@ const answer = (request: UpstreamRequest, options: Options, now: number, share: 
       if (isEmbedding(request)) return workersAiEmbeddings(body, options)
       return reply(chatPrompt(body), (text) => (stream ? EchoStream.workersAi(text) : workersAiText(text)))
     case "other":
-      return json(200, { echo: request.json ?? null })
+      return modelsAnswer(request) ?? unknownEndpoint(request)
   }
 }
 
