@@ -78,7 +78,7 @@ export const echo = (options: EchoOptions = {}): Upstream => {
   const { dimensions = 8, stream = {}, text = Echo.defaultText } = options
   const shape = Shape.decode(stream)
   return {
-    start: Effect.succeed(Echo.handler({ text, dimensions, stream })),
+    start: Effect.sync(() => Echo.handler({ text, dimensions, stream })),
     problem:
       Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= 4096
         ? Result.match(shape, {

@@ -10,11 +10,16 @@ import { parseJson } from "../wire/message.ts"
 /** The request's protocol, by endpoint. */
 export type WireDialect =
   | "openai-chat"
+  | "openai-completions"
   | "openai-responses"
   | "openai-embeddings"
   | "anthropic"
+  | "anthropic-count"
   | "google"
   | "google-stream"
+  | "google-count"
+  | "google-embedding"
+  | "google-embeddings"
   | "workers-ai"
   | "other"
 
@@ -26,6 +31,11 @@ export const dialectOf = (provider: string, endpoint: string): WireDialect => {
   if (/(^|\/)chat\/completions?$/.test(path)) return "openai-chat"
   if (/(^|\/)responses$/.test(path)) return "openai-responses"
   if (/(^|\/)messages$/.test(path)) return "anthropic"
+  if (/(^|\/)messages\/count_tokens$/.test(path)) return "anthropic-count"
+  if (/(^|\/)completions$/.test(path)) return "openai-completions"
+  if (path.endsWith(":countTokens")) return "google-count"
+  if (path.endsWith(":embedContent")) return "google-embedding"
+  if (path.endsWith(":batchEmbedContents")) return "google-embeddings"
   if (path.endsWith(":generateContent")) return "google"
   if (path.endsWith(":streamGenerateContent")) return "google-stream"
   if (provider === "workers-ai" && /^(run\/)?@/.test(path)) return "workers-ai"
@@ -53,13 +63,14 @@ export const modelOf = (provider: string, endpoint: string, body: unknown): stri
 
 /** A coarse kind for the log's `model_type`. */
 export const modelType = (dialect: WireDialect, model: string | undefined): string | undefined => {
-  if (dialect === "openai-embeddings") return "embeddings"
-  if (dialect === "other") return undefined
+  if (dialect === "openai-embeddings" || dialect.startsWith("google-embedding")) return "embeddings"
+  if (dialect === "other" || dialect.endsWith("-count")) return undefined
   return dialect === "workers-ai" && model !== undefined && isEmbeddingModel(model) ? "embeddings" : "chat"
 }
 
 /** Workers AI puts embeddings and text generation on one path; only the name tells them apart. */
-export const isEmbeddingModel = (model: string): boolean => /(^|[/-])(bge|embedding|embeddinggemma)/.test(model)
+export const isEmbeddingModel = (model: string): boolean =>
+  /(^|[/-])(bge|embedding|embeddinggemma)/.test(model) && !model.includes("reranker")
 
 /** Whether a body asks for a stream. */
 export const wantsStream = (body: unknown): boolean => isRecord(body) && body["stream"] === true

@@ -46,8 +46,12 @@ const familyOf = ({ endpoint, provider }: UpstreamRequest): Family => {
   if (provider === "workers-ai") return "workers-ai"
   switch (dialectOf(provider, endpoint)) {
     case "anthropic":
+    case "anthropic-count":
       return "anthropic"
     case "google":
+    case "google-count":
+    case "google-embedding":
+    case "google-embeddings":
     case "google-stream":
       return "google"
     case "other":
