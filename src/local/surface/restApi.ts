@@ -12,10 +12,11 @@ import { plan } from "../gateway/plan.ts"
 import type { Gateway } from "../gateway/settings.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import { apiError, apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
-import { type Incoming, jsonBody } from "../wire/message.ts"
+import { type Incoming, jsonTextBody } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
 import * as Access from "./access.ts"
 import * as Catalog from "./catalog.ts"
+import { gatewayBody, listGateways } from "./gateways.ts"
 import * as LogsApi from "./logsApi.ts"
 import { search } from "./models.ts"
 import { urlOf } from "./urls.ts"
@@ -39,7 +40,7 @@ const runModel = Effect.fnUntraced(function* (
   core: GatewayState,
   incoming: Incoming,
   model: string,
-  input: unknown,
+  input: Catalog.Input,
   endpoint?: string
 ) {
   const { headers } = incoming
@@ -67,7 +68,7 @@ const runModel = Effect.fnUntraced(function* (
 
 const ai = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
   const [head, ...rest] = path
-  const wrapped = Effect.fnUntraced(function* (model: string, input: unknown) {
+  const wrapped = Effect.fnUntraced(function* (model: string, input: Catalog.Input) {
     const { answer, provider } = yield* runModel(core, incoming, model, input)
     return Catalog.wrap(answer, provider, Catalog.wrappingOf(core.settings.envelope ?? "full", provider))
   })
@@ -80,13 +81,13 @@ const ai = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>)
     if (incoming.method !== "POST" || !(rest.length === 0 || Catalog.isWorkersAi(model))) return noRoute(400)
     return rest.length === 0
       ? Effect.flatMap(Catalog.readBody(incoming), ({ input, model }) => wrapped(model, input))
-      : Effect.flatMap(jsonBody(incoming), (input) => wrapped(model, input))
+      : Effect.flatMap(Catalog.readInput(incoming), (input) => wrapped(model, input))
   }
   if (incoming.method !== "POST") return noRoute()
   const endpoint = rest.join("/")
   if (head === "v1" && ["chat/completions", "embeddings", "messages", "responses"].includes(endpoint)) {
-    return Effect.flatMap(jsonBody(incoming), (body): Handled => {
-      const model = isRecord(body) ? body["model"] : undefined
+    return Effect.flatMap(jsonTextBody(incoming), (body): Handled => {
+      const model = isRecord(body.value) ? body.value["model"] : undefined
       if (typeof model !== "string") return Effect.fail(badRequest("model: expected the name of a model"))
       if (endpoint === "embeddings" && !Catalog.isWorkersAi(model)) return Effect.fail(Catalog.notFound(model))
       // At Workers AI and Anthropic these paths carry their version.
@@ -100,8 +101,13 @@ const ai = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>)
 const management = (core: GatewayState, incoming: Incoming, account: string, path: ReadonlyArray<string>): Handled => {
   const [kind, id = "", what, ...rest] = path
   if (kind !== "gateways") return noRoute()
+  if (id === "" && what === undefined && incoming.method === "GET") {
+    return Effect.fromResult(listGateways(core, incoming.url.searchParams))
+  }
   const found = Access.gateway(core, id)
   if (Result.isFailure(found)) return Effect.fail(found.failure)
+  if (what === undefined && incoming.method === "GET")
+    return Effect.succeed(apiSuccess(gatewayBody(core, found.success)))
   if (what === "logs") return LogsApi.handle(core, found.success, incoming, rest)
   if (what === "url" && incoming.method === "GET" && rest.length === 1) {
     return Effect.map(Effect.fromResult(urlOf(core, account, id, rest[0] ?? "")), (url) => apiSuccess(url))
