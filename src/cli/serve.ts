@@ -251,7 +251,9 @@ export const serve = Command.make(
   "serve",
   flags,
   Effect.fnUntraced(function* (given) {
-    const scripts: Scripts = Option.isSome(given.script) ? yield* readScripts(given.script.value) : new Map()
+    const written: Scripts = Option.isSome(given.script) ? yield* readScripts(given.script.value) : new Map()
+    const { logs: logFaults, ...others } = Object.fromEntries(written)
+    const scripts: Scripts = new Map(Object.entries(others))
     const urls = yield* parseUpstreams(given.upstreams)
     const keep = yield* parseKeep(given.keep)
     const routes = yield* parseRoutes(given.routes)
@@ -278,6 +280,7 @@ export const serve = Command.make(
       inFlightBytes: Option.getOrUndefined(given.inFlight),
       upstreams: upstreamsOf(scripts, urls)
     }).pipe(Effect.mapError(toFailure(Option.getOrUndefined(given.script), urls)))
+    if (logFaults !== undefined) yield* server.gateway.script("logs", logFaults)
     const env = environment(server, account ?? "local", gateway, token)
     yield* Console.log(
       given.json

@@ -187,3 +187,40 @@ describe("gateways", () => {
     })
   )
 })
+
+describe("a script for the logs", () => {
+  it.effect("makes their API fail, over HTTP and the binding, and then lets it answer", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const { headers } = yield* call(gateway, "POST", dataPlane, [leg("openai")])
+      const id = headers["cf-aig-log-id"]
+      const ofBinding = `${binding}/ai-gateway/gateways/default/logs/${id}`
+      yield* gateway.script("logs", [{ status: 503 }, { status: 404 }, { status: 429, retryAfter: 7 }, { ok: true }])
+      const failed = yield* call(gateway, "GET", `${logs}/${id}`)
+      assert.deepStrictEqual([failed.status, failed.json.success, failed.json.errors.length], [503, false, 1])
+      const missing = yield* call(gateway, "GET", ofBinding)
+      assert.deepStrictEqual([missing.status, missing.json.errors[0].code], [404, 7002])
+      const limited = yield* call(gateway, "PATCH", ofBinding, { feedback: 1 })
+      assert.deepStrictEqual([limited.status, limited.headers["retry-after"]], [429, "7"])
+      assert.strictEqual((yield* call(gateway, "GET", `${logs}/${id}`)).json.result.id, id)
+      yield* gateway.script("logs", [{ reset: true }, { truncate: 3 }, { drop: true }])
+      for (let i = 0; i < 3; i++) {
+        assert.strictEqual((yield* Effect.flip(call(gateway, "GET", logs)))._tag, "Disconnect")
+      }
+      // The failed PATCH changed nothing.
+      assert.strictEqual((yield* call(gateway, "GET", `${logs}/${id}`)).json.result.feedback ?? null, null)
+      assert.strictEqual((yield* gateway.calls).length, 1)
+    })
+  )
+
+  it.effect("can come from another process", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      const script = { provider: "logs", faults: [{ status: 500 }] }
+      assert.strictEqual((yield* call(gateway, "POST", "http://gateway.test/__admin/script", script)).status, 200)
+      assert.strictEqual((yield* call(gateway, "GET", logs)).status, 500)
+      const wrong = { provider: "logs/x", faults: [] }
+      assert.strictEqual((yield* call(gateway, "POST", "http://gateway.test/__admin/script", wrong)).status, 400)
+    })
+  )
+})

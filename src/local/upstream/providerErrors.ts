@@ -39,11 +39,15 @@ const workersAiCode: Readonly<Record<number, number>> = {
 /** The code that Workers AI has for a status: 5004 (invalid data) and 3043 (internal error) stand for the rest. */
 const codeOf = (status: number): number => workersAiCode[status] ?? (status >= 500 ? 3043 : 5004)
 
-type Family = "anthropic" | "google" | "openai" | "workers-ai"
+/** Codes of Cloudflare's API by status; the logs of a gateway are a part of it. */
+const apiCode: Readonly<Record<number, number>> = { 401: 10000, 403: 9109, 404: 7002, 429: 971 }
+
+type Family = "anthropic" | "api" | "google" | "openai" | "workers-ai"
 
 /** Whose errors a request gets. At Workers AI also the paths of other dialects answer with its own. */
 const familyOf = ({ endpoint, provider }: UpstreamRequest): Family => {
   if (provider === "workers-ai") return "workers-ai"
+  if (provider === "logs") return "api"
   switch (dialectOf(provider, endpoint)) {
     case "anthropic":
     case "anthropic-count":
@@ -78,6 +82,10 @@ export const providerError = (request: UpstreamRequest, status: number, message:
           status: googleStatus[status] ?? (status >= 500 ? "INTERNAL" : "INVALID_ARGUMENT")
         }
       }
+    case "api": {
+      const code = apiCode[status] ?? (status >= 500 ? 10013 : 7001)
+      return { success: false, errors: [{ code, message }], messages: [], result: null }
+    }
     case "workers-ai":
       return { errors: [{ code: codeOf(status), message }], success: false, result: null, messages: [] }
     case "openai":
