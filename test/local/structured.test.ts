@@ -268,6 +268,15 @@ describe("values for schemas", () => {
     ["a type or null", { type: ["null", "string"] }],
     ["unique items", { type: "array", items: { type: "integer" }, minItems: 4, uniqueItems: true }],
     ["unique items of an enum", { type: "array", items: { enum: ["a", "b"] }, minItems: 2, uniqueItems: true }],
+    [
+      "unique objects",
+      {
+        type: "array",
+        items: { type: "object", properties: { a: { type: "string" } }, required: ["a"] },
+        minItems: 3,
+        uniqueItems: true
+      }
+    ],
     ["a tuple", { type: "array", prefixItems: [{ type: "number" }, { type: "string" }], items: false }],
     ["a tuple of draft 7", { type: "array", items: [{ const: 1 }, { const: 2 }], additionalItems: false, minItems: 2 }],
     ["an item that must be there", { type: "array", contains: { const: 3 }, minItems: 2 }],

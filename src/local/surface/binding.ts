@@ -7,7 +7,6 @@ import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
-import { plan } from "../gateway/plan.ts"
 import { fromBinding } from "../gateway/requestOptions.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import {
@@ -70,21 +69,22 @@ const runModel = Effect.fnUntraced(function* (core: GatewayState, incoming: Inco
     return yield* refuse(404, code.modelNotFound, `Model not found: ${model}`)
   }
   const layers = [fromBinding(settings), headers]
-  const target = yield* Effect.fromResult(Catalog.leg(core, model, input, headers, layers))
+  const all = yield* Effect.fromResult(Catalog.legs(core, gateway, model, input, headers, layers))
   const json = yield* JsonHeaders.current
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
-  if (first === undefined) return yield* badRequest("model: expected a route with models")
+  const streaming = all.map((target) => ({ ...target, streams: true }))
   const ran = yield* run(core, {
     gateway,
-    legs: [first, ...rest],
+    legs: yield* Effect.fromResult(Catalog.planAll(core, gateway, streaming, json)),
     requestType: "run",
     userAgent: headers["user-agent"],
     authenticated: true
   })
-  const answer = Catalog.isWorkersAi(model) ? Catalog.asBindingError(ran) : ran
-  const wrapping = Catalog.wrappingOf(core.settings.envelope ?? "bare", target.provider)
-  const wrapped = Catalog.wrap(answer, target.provider, wrapping)
-  if (Catalog.isWorkersAi(model)) {
+  const provider = Catalog.answering(all, ran)
+  const isNative = provider === "workers-ai"
+  const answer = isNative ? Catalog.asBindingError(ran) : ran
+  const wrapping = Catalog.wrappingOf(core.settings.envelope ?? "bare", provider)
+  const wrapped = Catalog.wrap(answer, provider, wrapping)
+  if (isNative) {
     return { ...wrapped, headers: { ...wrapped.headers, "cf-ai-req-id": yield* core.nextId } }
   }
   if (gateway === undefined || !core.settings.resumableRuns) return wrapped

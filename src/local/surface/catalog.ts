@@ -5,8 +5,11 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
-import type { LegRequest } from "../gateway/plan.ts"
+import type { LegPlan } from "../gateway/job.ts"
+import type { JsonHeaders } from "../gateway/jsonHeaders.ts"
+import { type LegRequest, plan } from "../gateway/plan.ts"
 import { slugOfAuthor } from "../gateway/providers.ts"
+import type { Gateway } from "../gateway/settings.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import { isEmbeddingModel } from "../upstream/dialect.ts"
 import { insideAccepted, isInside } from "../wire/endpoints.ts"
@@ -129,6 +132,44 @@ export const leg = (
     ...withModel(name)
   })
 }
+
+/** The legs of a name: one, or those of an alias of the gateway (`custom/{name}`), in order. */
+export const legs = (
+  core: GatewayState,
+  gateway: Gateway | undefined,
+  model: string,
+  input: Input,
+  headers: HeaderMap,
+  layers: ReadonlyArray<HeaderMap>,
+  endpoint?: string
+): Result.Result<readonly [LegRequest, ...ReadonlyArray<LegRequest>], Refusal> => {
+  const legOf = (name: string) => leg(core, name, input, headers, layers, endpoint)
+  const pool = model.startsWith("custom/") ? gateway?.aliases.get(model.slice("custom/".length)) : undefined
+  if (pool === undefined) return Result.map(legOf(model), (only) => [only] as const)
+  return Result.flatMap(Result.all(pool.map(legOf)), ([first, ...rest]) =>
+    first === undefined
+      ? Result.fail(notFound(model))
+      : Result.succeed([{ ...first, isAlias: true }, ...rest.map((one) => ({ ...one, isAlias: true }))] as const)
+  )
+}
+
+/** The provider that answered: that of the step, or of the only leg. */
+export const answering = (all: readonly [LegRequest, ...ReadonlyArray<LegRequest>], answer: Answer): string =>
+  (all.length === 1 ? all[0] : (all[Number(answer.headers["cf-aig-step"])] ?? all[0])).provider
+
+/** Plans all of them. */
+export const planAll = (
+  core: GatewayState,
+  gateway: Gateway | undefined,
+  all: ReadonlyArray<LegRequest>,
+  json: JsonHeaders
+): Result.Result<readonly [LegPlan, ...ReadonlyArray<LegPlan>], Refusal> =>
+  Result.flatMap(Result.all(all.map((one) => plan(core, gateway, one, json))), (plans) => {
+    const [first, ...rest] = plans.flat()
+    return first === undefined
+      ? Result.fail(badRequest("model: expected a route with models"))
+      : Result.succeed([first, ...rest] as const)
+  })
 
 const isJson = (answer: Answer): boolean => (answer.headers["content-type"] ?? "").startsWith("application/json")
 

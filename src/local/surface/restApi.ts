@@ -8,7 +8,6 @@ import { isRecord } from "../../internal/data/json.ts"
 import type { GatewayJob } from "../gateway/job.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
-import { plan } from "../gateway/plan.ts"
 import type { Gateway } from "../gateway/settings.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import { apiError, apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
@@ -47,22 +46,22 @@ const runModel = Effect.fnUntraced(function* (
   // The Cloudflare token is not the provider's credential.
   const { authorization: _, ...forward } = headers
   const gateway = yield* Effect.fromResult(gatewayFor(core, model, headers["cf-aig-gateway-id"]))
-  const target = yield* Effect.fromResult(Catalog.leg(core, model, input, forward, [headers], endpoint))
+  const all = yield* Effect.fromResult(Catalog.legs(core, gateway, model, input, forward, [headers], endpoint))
   const json = yield* JsonHeaders.current
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
-  if (first === undefined) return yield* badRequest("model: expected a route with models")
+  const streaming = all.map((target) => ({ ...target, streams: true }))
   const job: GatewayJob = {
     gateway,
-    legs: [first, ...rest],
+    legs: yield* Effect.fromResult(Catalog.planAll(core, gateway, streaming, json)),
     requestType: "run",
     userAgent: headers["user-agent"],
     authenticated: core.settings.token !== undefined
   }
   const answer = yield* run(core, job)
-  if (!Catalog.isWorkersAi(model)) return { answer, provider: target.provider }
+  const provider = Catalog.answering(all, answer)
+  if (provider !== "workers-ai") return { answer, provider }
   return {
     answer: { ...answer, headers: { ...answer.headers, "cf-ai-req-id": yield* core.nextId } },
-    provider: target.provider
+    provider
   }
 })
 

@@ -29,8 +29,9 @@ const formats: Readonly<Record<string, string>> = {
   byte: "AAAA"
 }
 
-/** Longest text, and longest array. */
+/** Longest text, in characters, and longest array. */
 const maxText = 10_000
+const maxItems = 1000
 
 const lengthOf = (text: string): number => [...text].length
 
@@ -105,13 +106,13 @@ const maxSteps = 20_000
 export const valueFor = (root: unknown): unknown => {
   let steps = 0
 
-  const object = (schema: Fields, refs: ReadonlyArray<string>): Fields | undefined => {
+  const object = (schema: Fields, nth: number, refs: ReadonlyArray<string>): Fields | undefined => {
     const properties = fieldsOf(schema, "properties")
     const required = new Set(schemasOf(schema, "required").map(String))
     const value: Array<readonly [string, unknown]> = []
     for (const name of new Set([...Object.keys(properties), ...required])) {
       const inner = Object.hasOwn(properties, name) ? properties[name] : (schema["additionalProperties"] ?? true)
-      const made = make(inner, name, 0, refs)
+      const made = make(inner, name, nth, refs)
       if (made !== undefined) value.push([name, made])
       else if (required.has(name)) return undefined
     }
@@ -144,8 +145,8 @@ export const valueFor = (root: unknown): unknown => {
     const rest = schema[isTuple ? "additionalItems" : "items"] ?? true
     const min = numberOf(schema, "minItems") ?? 0
     const found = numberOf(schema, "minContains") ?? (schema["contains"] === undefined ? 0 : 1)
-    const size = Math.min(Math.max(min, first.length, found, 1), numberOf(schema, "maxItems") ?? maxText)
-    if (size > maxText) return undefined
+    const size = Math.min(Math.max(min, first.length, found, 1), numberOf(schema, "maxItems") ?? Infinity)
+    if (size > maxItems) return undefined
     const items: Array<unknown> = []
     for (let i = 0; i < size; i++) {
       const own = i < first.length ? first[i] : rest
@@ -160,7 +161,7 @@ export const valueFor = (root: unknown): unknown => {
   const typed = (schema: Fields, type: string, name: string, nth: number, refs: ReadonlyArray<string>): unknown => {
     switch (type) {
       case "object":
-        return object(schema, refs)
+        return object(schema, nth, refs)
       case "array":
         return array(schema, name, refs)
       case "string":
