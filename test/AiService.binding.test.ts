@@ -9,6 +9,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as AiService from "../src/AiService.ts"
 import type * as GatewayLog from "../src/GatewayLog.ts"
+import * as GatewayOptions from "../src/GatewayOptions.ts"
 import * as LocalGateway from "../src/local/LocalGateway.ts"
 import * as Transport from "../src/Transport.ts"
 import { type Ai, makeBinding } from "./support/bindingDouble.ts"
@@ -176,5 +177,10 @@ describe("types of the platform", () => {
     assert.deepStrictEqual(patch({ score: 1 }), { score: 1 })
     const binding = (ai: Workers.Ai): AiService.AiBinding => ai
     assert.isFunction(binding)
+    // The platform's metadata may be null or bigint: the service drops all of it for one null, and the binding throws on a bigint.
+    const options = (gateway: Omit<Workers.GatewayOptions, "metadata">) =>
+      GatewayOptions.fromBinding({ gateway, extraHeaders: {} })
+    const read = Effect.runSync(options({ id: "gw", cacheTtl: 60, retries: { maxAttempts: 2 } }))
+    assert.strictEqual(read.retries?.attempts, 2)
   })
 })
