@@ -30,14 +30,30 @@ export const knownSlugs: ReadonlyArray<string> = [
   "workers-ai"
 ]
 
-/** Catalogue authors whose slug has another name. */
-const authors: Readonly<Record<string, string>> = {
-  google: "google-ai-studio",
-  xai: "grok"
-}
+/**
+ * Authors of the run catalogue (`author/model`), by the slug that answers. All other providers are reached by a gateway's
+ * own paths only.
+ */
+const runAuthors: ReadonlyMap<string, string> = new Map([
+  ["alibaba", "alibaba"],
+  ["anthropic", "anthropic"],
+  ["deepseek", "deepseek"],
+  ["google", "google-ai-studio"],
+  ["groq", "groq"],
+  ["minimax", "minimax"],
+  ["moonshotai", "moonshotai"],
+  ["openai", "openai"],
+  ["xai", "grok"]
+])
 
-/** The slug behind an author of the model catalogue (`author/model`). */
-export const slugOfAuthor = (author: string): string => authors[author] ?? author
+/** The slug behind an author of the run catalogue, or `undefined` when the catalogue has none of that name. */
+export const slugOfAuthor = (author: string): string | undefined => runAuthors.get(author)
+
+/** Providers that only the run catalogue reaches: no path of a gateway has their names. */
+export const runOnlySlugs: ReadonlyArray<string> = ["alibaba", "minimax", "moonshotai"]
+
+/** Whether paths of a gateway reach a provider. */
+export const isGatewaySlug = (slug: string): boolean => !runOnlySlugs.includes(slug)
 
 // Names of credentials differ per provider; these words occur in all of them.
 const credential = /authorization|api-?key|token|secret|cookie|signature|password/i

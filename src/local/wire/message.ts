@@ -159,6 +159,22 @@ export const jsonBody = (incoming: Incoming): Effect.Effect<unknown, Refusal | D
     value === undefined ? Effect.fail(badRequest("the request body is not JSON")) : Effect.succeed(value)
   )
 
+/** JSON, as its text and as its value. */
+export interface JsonText {
+  readonly value: unknown
+  readonly text: string
+}
+
+/** {@link jsonBody} with its text. */
+export const jsonTextBody = (incoming: Incoming): Effect.Effect<JsonText, Refusal | Disconnect> =>
+  Effect.flatMap(incoming.body, (body) =>
+    Effect.flatMap(parseBody(body), (value) =>
+      value === undefined
+        ? Effect.fail(badRequest("the request body is not JSON"))
+        : Effect.succeed({ value, text: text(body) })
+    )
+  )
+
 const bodiless = new Set([204, 205, 304])
 
 const bodyOf = ({ body, drop, status }: Answer, share: Share): ReadableStream<Uint8Array> | null => {
