@@ -4,7 +4,7 @@
 import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
 import { badRequest, type Refusal } from "../wire/errors.ts"
-import { parseJson } from "../wire/message.ts"
+import { parseBoundedJson } from "../wire/message.ts"
 import type { LogEntry } from "./logStore.ts"
 
 type Value = string | number | boolean | null
@@ -248,7 +248,7 @@ const predicates = (params: URLSearchParams): Result.Result<ReadonlyArray<Predic
   const written: Array<unknown> = [...dotted(params)]
   const filters = params.get("filters")
   if (filters !== null) {
-    const parsed = parseJson(filters)
+    const parsed = parseBoundedJson(filters)
     if (!Array.isArray(parsed)) return Result.fail(badRequest("filters: expected a JSON array"))
     written.push(...parsed)
   }

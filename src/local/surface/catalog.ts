@@ -21,7 +21,7 @@ import {
   type JsonText,
   jsonTextBody,
   parseBody,
-  parseJson,
+  parseBoundedJson,
   text
 } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
@@ -185,7 +185,7 @@ const outputOf = (provider: string, source: string, body: unknown): string =>
  */
 export const asBindingError = (answer: Answer): Answer => {
   if (answer.status < 400 || !isJson(answer) || answer.body instanceof ReadableStream) return answer
-  const body = parseJson(typeof answer.body === "string" ? answer.body : text(answer.body ?? undefined))
+  const body = parseBoundedJson(typeof answer.body === "string" ? answer.body : text(answer.body ?? undefined))
   const errors = isRecord(body) && body["success"] === false ? body["errors"] : undefined
   const first: unknown = Array.isArray(errors) ? errors[0] : undefined
   if (!isRecord(first) || typeof first["code"] !== "number" || typeof first["message"] !== "string") return answer
@@ -213,7 +213,7 @@ export const wrap = (
     return answer
   if (!state && !envelope && provider !== "workers-ai") return answer
   const source = typeof answer.body === "string" ? answer.body : text(answer.body ?? undefined)
-  const body = parseJson(source)
+  const body = parseBoundedJson(source)
   if (body === undefined) return answer
   const output = outputOf(provider, source, body)
   if (!state && !envelope && output === source) return answer

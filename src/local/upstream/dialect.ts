@@ -5,7 +5,7 @@ import { isRecord } from "../../internal/data/json.ts"
 import * as Anthropic from "../../internal/dialect/anthropic.ts"
 import * as Google from "../../internal/dialect/google.ts"
 import * as OpenAi from "../../internal/dialect/openai.ts"
-import { parseJson } from "../wire/message.ts"
+import { parseBoundedJson } from "../wire/message.ts"
 
 /** The request's protocol, by endpoint. */
 export type WireDialect =
@@ -129,7 +129,7 @@ export const usageScanner = (): { readonly push: (text: string) => void; readonl
   let line = ""
   const read = (): void => {
     if (line.startsWith("data:") && line.length <= maxLine && line.includes('"usage')) {
-      const event = parseJson(line.slice("data:".length))
+      const event = parseBoundedJson(line.slice("data:".length))
       if (isRecord(event)) {
         for (const part of [event, event["response"], event["message"]]) {
           const found = countsIn(part)

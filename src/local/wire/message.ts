@@ -116,7 +116,7 @@ export const text = (body: Uint8Array | undefined): string => (body === undefine
 const maxJsonValues = 1_000_000
 
 /** Parses JSON; `undefined` for a text that is none, nests deeper than 1,000 levels, or has more than a million values. */
-export const parseJson = (source: string): unknown => {
+export const parseBoundedJson = (source: string): unknown => {
   try {
     const { depth, values } = measureJson(source)
     return depth > maxJsonDepth || values > maxJsonValues ? undefined : JSON.parse(source)
@@ -148,7 +148,7 @@ export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, 
     const cost = costOf(source, bytes)
     const refusal = typeof cost === "number" ? share.take(cost) : cost
     if (refusal !== undefined) return Effect.fail(refusal)
-    const json = parseJson(source)
+    const json = parseBoundedJson(source)
     share.give(json === undefined && typeof cost === "number" ? bytes + cost : bytes)
     return Effect.succeed(json)
   })
