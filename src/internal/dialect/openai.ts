@@ -201,7 +201,7 @@ export const toolCallsOf = ({ function_call: call, tool_calls: calls }: Fields):
 /** Output of a message, or of a piece of one, that stands beside its content: images of OpenRouter, audio. */
 export const partsOf = ({ audio, images }: Fields): ReadonlyArray<Json> => [
   ...(Array.isArray(images) ? images : []),
-  ...(isFields(audio) ? [{ type: "audio", audio }] : [])
+  ...(isFields(audio) && Object.keys(audio).length > 0 ? [{ type: "audio", audio }] : [])
 ]
 
 /**
@@ -226,20 +226,34 @@ export const decodeContent = (content: unknown, field: string) => {
 }
 
 /** Reads tool calls: OpenAI's shapes, and the flat `{ name, arguments }` of native Workers AI. */
-export const decodeToolCalls = (calls: unknown, field: string): ReadonlyArray<ToolCall> =>
-  list(calls ?? [], field).map((item, i) => {
+export const decodeToolCalls = (calls: unknown, field: string): ReadonlyArray<ToolCall> => {
+  const unique = uniqueIds()
+  return list(calls ?? [], field).map((item, i) => {
     const call = fields(item, `${field}[${i}]`)
     const { arguments: args, input, name } = bodyOf(call)
     const at = `${field}[${i}]${isFields(call.function) ? ".function" : ""}`
     return {
-      id:
-        call.id === undefined || call.id === null || call.id === "" ? `call_${i}` : text(call.id, `${field}[${i}].id`),
+      id: unique(
+        call.id === undefined || call.id === null || call.id === "" ? `call_${i}` : text(call.id, `${field}[${i}].id`)
+      ),
       name: nonEmptyText(name, `${at}.name`),
       // A custom tool takes text, which is no JSON.
       arguments: isFields(call.custom) ? text(input, `${at}.input`) : toolArguments(args, `${at}.arguments`),
       ...defined({ signature: signatureOf(call) })
     }
   })
+}
+
+/** Makes ids unique within a reply: some servers give all calls of an answer the same one. */
+export const uniqueIds = (): ((id: string) => string) => {
+  const used = new Set<string>()
+  return (id) => {
+    let own = id
+    while (used.has(own)) own += "_"
+    used.add(own)
+    return own
+  }
+}
 
 /** Where the name of a call stands. */
 export const bodyOf = (call: Fields): Fields =>
@@ -253,14 +267,22 @@ export const signatureOf = (call: Fields): string | undefined => {
 /** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have. */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
-  // Details stand in groups, in some answers beside them.
-  const all: Fields = Object.assign({}, usage, ...Object.values(usage))
-  const find = (name: RegExp) =>
-    count(all[Object.keys(all).find((key) => name.test(key) && count(all[key]) !== undefined) ?? ""])
-  const inputTokens = count(usage.prompt_tokens)
-  const answered = count(usage.completion_tokens)
+  // Details stand in groups, in some answers beside them; where one thing is counted twice, a zero says nothing.
+  const groups = [usage, ...Object.values(usage).filter(isFields)]
+  const find = (name: RegExp) => {
+    let most: number | undefined
+    for (const group of groups) {
+      for (const key in group) {
+        const found = name.test(key) ? count(group[key]) : undefined
+        if (found !== undefined && (most === undefined || found > most)) most = found
+      }
+    }
+    return most
+  }
+  const inputTokens = count(usage.prompt_tokens) ?? count(usage.input_tokens)
+  const answered = count(usage.completion_tokens) ?? count(usage.output_tokens)
   const total = count(usage.total_tokens)
-  const reasoningTokens = count(all.reasoning_tokens)
+  const reasoningTokens = find(/^reasoning_tokens$/)
   const both = sum(answered, reasoningTokens)
   // Some count thinking beside the answer. Only the sum tells: 279 + 6 + 89 = 374.
   const beside = both && (total === undefined ? both > 2 * (answered ?? 0) : total === sum(inputTokens, both))
