@@ -90,7 +90,7 @@ const blocked = (by: "guardrail" | "dlp" | "provider", subject: "prompt" | "resp
 
 /** What a prompt is compared with: `maximum context length`, `max_model_len`. */
 const bound =
-  "(context|sequence|token|prompt|input)s?( input)?[ _-](length|len|size|window|limit)|model (max )?(input )?length|max_(model_len|seq_len|num_tokens)"
+  "(context|sequence|token|prompt|input)s?( input)?( |_|-)(length|len|size|window|limit)|model (max )?(input )?length|max_(model_len|seq_len|num_tokens)"
 
 /**
  * What servers say of a prompt that is too long. First in any words: something of the prompt, a comparison, a bound; then what these words
