@@ -67,6 +67,9 @@ export const isCredential = (name: string): boolean => credential.test(name)
 export const redactHeaders = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isCredential(name) ? redacted : value]))
 
+// Too short to be looked for inside of other names.
+const inQuery = /(?:key|sig|auth|credential|jwt|hmac|passwd|pwd)(?:\[\]|%5b%5d)?$|^(?:code|pass)$/i
+
 /** An endpoint whose query parameters may carry a key (`?key=…`). */
 export const redactEndpoint = (endpoint: string): string => {
   let out = ""
@@ -75,11 +78,11 @@ export const redactEndpoint = (endpoint: string): string => {
   // One pass without a pattern: the sender of the text could make a pattern start again and again.
   for (let i = 0; i < endpoint.length; i++) {
     const c = endpoint[i]
-    if (c === "?" || c === "&") name = i + 1
+    if (c === "?" || c === "&" || c === ";") name = i + 1
     if (c !== "=" || name < 0) continue
     const text = endpoint.slice(name, i)
     name = -1
-    if (!isCredential(text) && !/key$/i.test(text)) continue
+    if (!isCredential(text) && !inQuery.test(text)) continue
     out += `${endpoint.slice(shown, i + 1)}${redacted}`
     const next = endpoint.indexOf("&", i)
     if (next < 0) return out
