@@ -155,7 +155,10 @@ export interface Summary {
   /** Items that an earlier run had sent without learning more, and how many of them had been answered all the same: those are paid for twice. */
   readonly inDoubt: number
   readonly resent: number
-  /** Requests of items that have ended; `retries` asked a target again, `fallbacks` are items that another target than the first answered. */
+  /**
+   * Requests of items that have ended or were given up for this run. `retries` are repeats to a target; `fallbacks` are items that another target than the first
+   * answered.
+   */
   readonly requests: number
   readonly retries: number
   readonly fallbacks: number
@@ -168,7 +171,7 @@ export interface Summary {
   /** US dollars of the successes whose cost is known. */
   readonly cost: number
   readonly costKnown: number
-  /** The first dead letter of this run, or the item that found the job could not go on. */
+  /** The first dead letter of this run, or the first item that failed and stays undone. */
   readonly firstProblem?: FirstProblem
   /** Dead letters by reason. */
   readonly reasons: Readonly<Partial<Record<ReasonTag, number>>>

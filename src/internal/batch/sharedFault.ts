@@ -17,8 +17,18 @@ const isRefused = (reason: Reason, attempt: Attempt | undefined): boolean =>
   reason._tag === "Unauthorized" ||
   (reason._tag === "NotFound" && reason.what !== "log" && reason.what !== "run" && attempt?.model !== undefined)
 
+/** Issues of answers that no provider gives: a portal, a proxy or a wrong address answers with them. */
+const foreign = ["not JSON", "a redirect to another address", "a challenge page"]
+
+/** Statuses about how a request is sent, which is the same for all items: method, proxy, protocol, header fields. */
+const sending = [405, 406, 407, 411, 415, 417, 421, 426, 428, 431]
+
 const isShared = (reason: Reason, attempt: Attempt | undefined): boolean => {
   switch (reason._tag) {
+    case "InvalidResponse":
+      return reason.issue !== undefined && foreign.includes(reason.issue)
+    case "InvalidRequest":
+      return reason.status !== undefined && sending.includes(reason.status)
     case "TransportFailure":
     case "Timeout":
     case "RateLimited":
