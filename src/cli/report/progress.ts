@@ -64,9 +64,6 @@ const byCount = (counts: Readonly<Record<string, number | undefined>>): Readonly
     .flatMap(([name, count]): ReadonlyArray<readonly [string, number]> => (count === undefined ? [] : [[name, count]]))
     .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
 
-const plural = (count: number, one: string, many = `${one}s`): string =>
-  `${Figures.whole(count)} ${count === 1 ? one : many}`
-
 const costOf = ({ cost, costKnown, succeeded }: Batch.Progress): string | undefined =>
   costKnown === 0
     ? undefined
@@ -115,13 +112,13 @@ export const line = (progress: Batch.Progress, view: View): string => {
     inFlight > 0 ? `${Figures.whole(inFlight)} in flight` : undefined,
     earlier > 0 ? `${Figures.whole(earlier)} from earlier runs` : undefined,
     deadLetters > 0
-      ? `${plural(deadLetters, "dead letter")}${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`
+      ? `${Figures.plural(deadLetters, "dead letter")}${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`
       : undefined,
-    retries > 0 ? plural(retries, "retry", "retries") : undefined,
-    fallbacks > 0 ? plural(fallbacks, "fallback") : undefined,
-    cacheHits > 0 ? plural(cacheHits, "cache hit") : undefined,
+    retries > 0 ? Figures.plural(retries, "retry", "retries") : undefined,
+    fallbacks > 0 ? Figures.plural(fallbacks, "fallback") : undefined,
+    cacheHits > 0 ? Figures.plural(cacheHits, "cache hit") : undefined,
     requeued > 0 ? `${Figures.whole(requeued)} put back` : undefined,
-    duplicates > 0 ? plural(duplicates, "duplicate") : undefined,
+    duplicates > 0 ? Figures.plural(duplicates, "duplicate") : undefined,
     tokensIn + tokensOut > 0 ? `${Figures.short(tokensIn)} tokens in, ${Figures.short(tokensOut)} out` : undefined,
     costOf(progress)
   ]
@@ -241,7 +238,7 @@ const table = (targets: Batch.Progress["targets"], columns: number, rows: number
     return [piece(name + " ".repeat(room - widthOf(name)), index === 0 ? "dim" : "plain"), ...rest]
   })
   const hidden = all.length - shown.length
-  return hidden === 0 ? lines : [...lines, [piece(`and ${plural(hidden, "more target")}`, "dim")]]
+  return hidden === 0 ? lines : [...lines, [piece(`and ${Figures.plural(hidden, "more target")}`, "dim")]]
 }
 
 /** The state as a block of lines, no wider than the canvas and with a row left for the cursor; without an end of line. */
@@ -270,13 +267,13 @@ export const frame = (progress: Batch.Progress, view: View, { color, columns, ro
     ...flow(
       [
         piece(`${Figures.whole(succeeded)} answered`, "good"),
-        some(deadLetters, plural(deadLetters, "dead letter"), "bad"),
+        some(deadLetters, Figures.plural(deadLetters, "dead letter"), "bad"),
         some(earlier, `${Figures.whole(earlier)} from earlier runs`),
-        some(retries, plural(retries, "retry", "retries")),
-        some(fallbacks, plural(fallbacks, "fallback")),
-        some(cacheHits, plural(cacheHits, "cache hit")),
+        some(retries, Figures.plural(retries, "retry", "retries")),
+        some(fallbacks, Figures.plural(fallbacks, "fallback")),
+        some(cacheHits, Figures.plural(cacheHits, "cache hit")),
         some(requeued, `${Figures.whole(requeued)} put back`),
-        some(duplicates, plural(duplicates, "duplicate"))
+        some(duplicates, Figures.plural(duplicates, "duplicate"))
       ],
       columns
     ),
