@@ -326,7 +326,7 @@ const isRoomy = ({ columns, rows }: Pick<Canvas, "columns" | "rows">): boolean =
 
 /**
  * Shows a job until it ends. `interactive`: standard error is a terminal. Then `NO_COLOR` (not empty) turns colours off, and the
- * cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot move its cursor (`TERM=dumb`) and on one whose size is 0
+ * cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot move its cursor (`TERM` is `dumb` or `unknown`) and on one whose size is 0
  * or odd, a line about every ten seconds, and one at the end.
  *
  * What cannot be written is lost silently: nobody reads it, and the job goes on.
@@ -344,7 +344,8 @@ export const show = (
       pace = smooth(pace, progress)
       return { total: options.total, perSecond: pace.perSecond }
     }
-    const canDraw = options.interactive && (yield* environment("TERM")) !== "dumb" && isRoomy(yield* sizeOf(terminal))
+    const canMove = !["dumb", "unknown"].includes(yield* environment("TERM"))
+    const canDraw = options.interactive && canMove && isRoomy(yield* sizeOf(terminal))
     if (!canDraw) {
       return yield* Stream.runForEach(job.progress(lineEvery), (progress) =>
         write(`${line(progress, viewOf(progress))}\n`)
