@@ -114,9 +114,9 @@ export interface Options<Item, In, Out> {
    */
   readonly quotaPatience?: Duration.Input | undefined
   /**
-   * How long the job waits without a single answer when failures are not the items' own: the gateway cannot be reached, or five items in a row found no provider that works. The
-   * items wait too, and one at a time is sent to find out, after 1 second at first and up to 60 seconds later. Beyond it the job fails with the last such error, those items are
-   * undone, and a later run goes on. 0: fails at once. Default 5 minutes.
+   * How long the job waits without an answer when failures are not the items' own: the gateway cannot be reached, or five items in a row found no working provider. Meanwhile the job
+   * sends one item after 1 second, then after 2, 4 and so on up to 30 seconds, or when the answers ask for it. When the time is over the job fails with the last such error; the items
+   * are undone, and a later run resumes. 0: fails at once. Default 5 minutes.
    */
   readonly outagePatience?: Duration.Input | undefined
   /**
