@@ -156,7 +156,7 @@ export interface Summary {
   readonly inDoubt: number
   readonly resent: number
   /**
-   * Requests of items that have ended or were given up for this run. `retries` are repeats to a target; `fallbacks` are items that another target than the first
+   * Requests of items that have ended or were given up for this run; a request that is cut off with the job is not counted. `retries` are repeats to a target; `fallbacks` are items that another target than the first
    * answered.
    */
   readonly requests: number

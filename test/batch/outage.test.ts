@@ -317,6 +317,17 @@ describe("credentials that every target refuses", () => {
     })
   )
 
+  it.effect("are the first problem of the job when the gateway refuses them", () =>
+    Effect.gen(function* () {
+      const body = { success: false, result: [], messages: [], error: [{ code: 2009, message: "Unauthorized" }] }
+      const w = yield* world(() => ({ status: 401, body }))
+      const { exit, summary } = yield* runAll(names(50), { ...plain, concurrency: 4 }, w)
+      assert.strictEqual(reasonIn(exit)?._tag, "Unauthorized")
+      assert.strictEqual(summary.firstProblem?.error.reason.code, "2009")
+      assert.isAtLeast(summary.requests, 1)
+    })
+  )
+
   it.effect("end a job of fewer items too", () =>
     Effect.gen(function* () {
       const w = yield* world(() => refused)

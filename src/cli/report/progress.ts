@@ -119,7 +119,9 @@ export const line = (progress: Batch.Progress, view: View): string => {
     cacheHits > 0 ? Figures.plural(cacheHits, "cache hit") : undefined,
     requeued > 0 ? `${Figures.whole(requeued)} put back` : undefined,
     duplicates > 0 ? Figures.plural(duplicates, "duplicate") : undefined,
-    tokensIn + tokensOut > 0 ? `${Figures.short(tokensIn)} tokens in, ${Figures.short(tokensOut)} out` : undefined,
+    tokensIn + tokensOut > 0
+      ? `${Figures.short(tokensIn)} ${tokensIn === 1 ? "token" : "tokens"} in, ${Figures.short(tokensOut)} out`
+      : undefined,
     costOf(progress)
   ]
   return `${Figures.span(Duration.toMillis(progress.duration))}: ${parts.filter((part) => part !== undefined).join(", ")}`
@@ -279,7 +281,7 @@ export const frame = (progress: Batch.Progress, view: View, { color, columns, ro
     ),
     ...flow(
       [
-        some(tokensIn + tokensOut, `${Figures.short(tokensIn)} tokens in`),
+        some(tokensIn + tokensOut, `${Figures.short(tokensIn)} ${tokensIn === 1 ? "token" : "tokens"} in`),
         some(tokensIn + tokensOut, `${Figures.short(tokensOut)} tokens out`),
         cost === undefined ? undefined : piece(cost)
       ],
