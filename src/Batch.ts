@@ -139,7 +139,7 @@ export interface Options<Item, In, Out> {
   readonly cost?: ((answer: AnswerFacts) => number | undefined) | undefined
 }
 
-/** What a job has come to so far. Counts are of this run, unless they say otherwise. */
+/** Progress of a job, and its result at the end. Counts are of this run unless documented otherwise. */
 export interface Summary {
   /** `complete`: all items have ended. `drained`: those that were begun have. */
   readonly state: "running" | "paused" | "draining" | "complete" | "drained" | "failed"

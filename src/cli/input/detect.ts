@@ -1,5 +1,5 @@
 /**
- * What an input is, by its first bytes and lines.
+ * Detects the format of an input from its first bytes and lines.
  */
 import { isRecord, parseJson } from "../../internal/data/json.ts"
 import { plain } from "./entry.ts"
@@ -9,7 +9,7 @@ import * as OpenAi from "./openaiBatchFile.ts"
 /** How an input is written. */
 export type InputFormat = "jsonl" | "csv" | "openai"
 
-/** So many lines without a good one are not of a format. */
+/** Malformed lines without a good one among them after which an input is not of a format. */
 export const enoughMalformed = 20
 
 /** Whether every other byte is NUL, as in ASCII characters of two bytes. */

@@ -1,5 +1,5 @@
 /**
- * What a job came to, for people and as JSON.
+ * Summary of a job, for people and as JSON.
  */
 import * as Duration from "effect/Duration"
 import type * as Batch from "../../Batch.ts"

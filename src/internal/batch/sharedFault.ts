@@ -17,7 +17,7 @@ const isRefused = (reason: Reason, attempt: Attempt | undefined): boolean =>
   reason._tag === "Unauthorized" ||
   (reason._tag === "NotFound" && reason.what !== "log" && reason.what !== "run" && attempt?.model !== undefined)
 
-/** Issues of answers that no provider gives: a portal, a proxy or a wrong address answers with them. */
+/** Issues of answers that come from a portal, a proxy or a wrong address, and from no provider. */
 const foreign = ["not JSON", "a redirect to another address", "a challenge page"]
 
 /** Statuses about how a request is sent, which is the same for all items: method, proxy, protocol, header fields. */
