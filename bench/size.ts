@@ -4,6 +4,7 @@
  *
  *     npm run size                  the table
  *     npm run size -- --modules     and what each module adds to the fixtures that have a budget
+ *     npm run size -- --bundlers    what Workers weigh as users bundle them; see `bundlers.ts`
  */
 import { readdirSync, readFileSync } from "node:fs"
 import { basename } from "node:path"
@@ -114,4 +115,7 @@ const main = async () => {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) await main()
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  if (process.argv.includes("--bundlers")) await (await import("./bundlers.ts")).weigh()
+  else await main()
+}

@@ -58,6 +58,14 @@ export interface RunOptions extends GatewayOptions.Input {
   readonly tags?: ReadonlyArray<string> | undefined
   /** Further request headers, names in lower case; credentials may stay `Redacted`. */
   readonly headers?: Headers | undefined
+  /** Workers AI only: queues `{ requests: […] }` as a batch, and answers with a `request_id` to ask for later. Default `false`. */
+  readonly queueRequest?: boolean | undefined
+  /** Workers AI only: fails with `RateLimited` where the model has no capacity, in place of waiting for it. Default `false`. */
+  readonly rejectIfBusy?: boolean | undefined
+  /** Workers AI over the binding only: goes before the model's name. 1 to 64 letters, digits, `.`, `_` and `-`. */
+  readonly prefix?: string | undefined
+  /** Workers AI only: runs of one session reach the replica that has cached their prompt. At most 256 printable characters. */
+  readonly sessionAffinity?: string | undefined
 }
 
 /** Which models {@link AiService.models} lists. */
@@ -117,9 +125,9 @@ export class AiService extends Context.Service<
      * 2xx answer whose body is unread; `result` reads it without Cloudflare's envelopes. Every other outcome is a typed
      * failure.
      *
-     * `meta.logId` belongs to this answer or is absent. Over the binding it goes missing when a call of `env.AI.run`
-     * elsewhere in the isolate overlaps this one, because the binding mixes up their options; such a call may in turn
-     * get a raw `Response`. Keep to this service, or run through `gateway(id)`, which shares nothing.
+     * `meta.logId` belongs to this answer or is absent. Over the binding the request goes through the binding's own `fetch`, which
+     * shares nothing with calls of `env.AI.run` elsewhere in the isolate. Inputs with a stream, and bindings without `fetch`, go
+     * through `run`: the id is then absent when such a call overlaps.
      */
     readonly run: (model: string, input: object, options?: RunOptions) => Effect.Effect<GatewayResponse, GatewayError>
     /** One page of the catalogue. */

@@ -92,8 +92,8 @@ const messageOf = ({ body }: FailureInput, text: string): string | undefined =>
 
 const subjectOf = ({ body: text, headers, status, surface, thrown }: FailureInput): Subject => {
   const decoded = text === undefined && thrown !== undefined ? fromThrown(thrown.message) : decode(text ?? "")
-  // Bedrock names its errors in a header only.
-  const header = headers?.["x-amzn-errortype"]?.split(":")[0]
+  // Bedrock names its errors in a header only, and so does Cloudflare its challenges, whose pages are translated.
+  const header = headers?.["x-amzn-errortype"]?.split(":")[0] ?? headers?.["cf-mitigated"]
   const name = thrown?.name
   const body = {
     ...decoded,

@@ -43,24 +43,23 @@ export interface Meta {
   readonly dlp?: unknown
 }
 
+/** A header that came once. One that came twice is one text with a comma, and which of them is right nobody knows. */
+const one = (value: string | undefined): string | undefined =>
+  value === undefined || value === "" || value.includes(",") ? undefined : value
+
 /** Reads {@link Meta} from response headers (names in lower case). */
 export const metaFromHeaders = (headers: Readonly<Record<string, string | undefined>>): Meta => {
-  // A header that came twice is one text with a comma. Which of them is right nobody knows.
-  const one = (name: string): string | undefined => {
-    const value = headers[`cf-aig-${name}`]
-    return value === undefined || value === "" || value.includes(",") ? undefined : value
-  }
   const step = headers["cf-aig-step"]
   const dlp = headers["cf-aig-dlp"]
   return defined({
-    logId: one("log-id"),
+    logId: one(headers["cf-aig-log-id"]),
     eventId: headers["cf-aig-event-id"] || undefined,
-    requestId: one("request-id"),
+    requestId: one(headers["cf-aig-request-id"]),
     step: step !== undefined && /^\d+$/.test(step) ? Number(step) : undefined,
-    cacheStatus: one("cache-status"),
-    provider: one("provider"),
-    model: one("model"),
-    runId: one("run-id"),
+    cacheStatus: one(headers["cf-aig-cache-status"]),
+    provider: one(headers["cf-aig-provider"]),
+    model: one(headers["cf-aig-model"]),
+    runId: one(headers["cf-aig-run-id"]),
     dlp: dlp === undefined ? undefined : (parseJson(dlp) ?? dlp)
   })
 }

@@ -5,7 +5,7 @@ import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import { drive } from "./batch/support.ts"
 import * as scripted from "./support/scripted.ts"
-import { backends, groq, json, openai, play } from "./support/streamRuns.ts"
+import { backends, consume, groq, json, openai, play } from "./support/streamRuns.ts"
 import * as S from "./support/streamScript.ts"
 
 const broken = json({ choices: [] })
@@ -59,6 +59,16 @@ describe.each(backends)("the gateway's cache, $name", (backend) => {
       }).pipe(Effect.provide(backend.layer(provider.upstreams)))
     })
   )
+})
+
+it.effect("is skipped when a restart asks the broken target again", () => {
+  const provider = S.scripted({ openai: [{ steps: [S.say("ha"), S.error()] }, { steps: S.words("words") }] })
+  return Effect.gen(function* () {
+    const { text } = yield* consume(Route.restart(Route.cache(openai, { ttl: "1 hour" }), 1), "hi")
+    assert.strictEqual(text, "words")
+    const skips = provider.bodies.map(({ headers }) => headers["cf-aig-skip-cache"])
+    assert.deepStrictEqual(skips, ["false", "true"])
+  }).pipe(Effect.provide(provider.direct))
 })
 
 it.effect("a repeat after a failure that is not kept reads the cache, and so does a fallback", () =>

@@ -397,6 +397,22 @@ describe("Router on the client", () => {
     )
   }
 
+  it.effect("names the leg that failed in the gateway, counted among all legs of the route", () => {
+    const empty = { body: { answer: "of another form" }, headers: { "cf-aig-step": "0" } }
+    const { layer } = make(
+      ({ body }) => (Array.isArray(body) && body.length === 3 ? empty : fail(400, { "cf-aig-step": "1" })),
+      "gateway"
+    )
+    return Effect.gen(function* () {
+      const route = Route.fallback(leaf("openai"), leaf("groq"), leaf("deepseek", { model: "third" }))
+      const error = yield* outcome(Router.run(route, "hello"))
+      const { model, provider, step } = error ?? {}
+      assert.deepStrictEqual({ model, provider, step }, { model: "third", provider: "deepseek", step: 2 })
+      const attempts = error?.attempts?.map((attempt) => `${attempt.target} ${attempt.step}`)
+      assert.deepStrictEqual(attempts, ["openai/m 0", "deepseek/third 2"])
+    }).pipe(Effect.provide(layer))
+  })
+
   for (const width of [1, 2, 16, 1000]) {
     it.effect(`one route object, ${width} in flight: each answer matches its prompt`, () => {
       const { layer, seen } = make({})

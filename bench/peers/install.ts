@@ -30,8 +30,8 @@ export const isInstalled = (folder: string): boolean =>
   )
 
 /** Installs what is missing. Fails with what npm said. */
-export const install = (): void => {
-  for (const folder of folders) {
+export const install = (wanted: ReadonlyArray<string> = folders): void => {
+  for (const folder of wanted) {
     if (isInstalled(folder)) continue
     console.error(`installing the peers in bench/peers/${folder}`)
     const { error, status, stderr } = spawnSync("npm", ["ci", "--no-audit", "--no-fund", "--ignore-scripts"], {

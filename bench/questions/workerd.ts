@@ -101,6 +101,34 @@ const cpu = Effect.fnUntraced(function* (
   yield* Effect.promise(measure)
 })
 
+/** Bundles of one way each, for the first request of an isolate. */
+const firsts = [
+  { entry: "loop.ts", name: hand },
+  { entry: "library.ts", name: "ours: Router.run in Worker.make" }
+] as const
+
+/** What a process uses until its first request is answered; the runtime itself is in both. */
+const cold = Effect.fnUntraced(function* (service: Service, { rounds }: Extent, agent: Agent, figures: Figures) {
+  const samples = new Map<string, Array<number>>(firsts.map(({ name }) => [name, []]))
+  const codes = yield* Effect.forEach(firsts, ({ entry, name }) =>
+    Effect.map(
+      Effect.promise(() => bundle(new URL(`../workerd/${entry}`, import.meta.url))),
+      ({ code }) => ({ code, name })
+    )
+  )
+  for (let round = 0; round < 2 * rounds; round++) {
+    for (const { code, name } of codes) {
+      const used = Effect.gen(function* () {
+        const worker = yield* Workerd.start({ code, ai: { AI: { url: service.url } } })
+        yield* Effect.promise(() => load(agent, `${worker.url}/`, 1))
+        return cpuOf(worker.pid)
+      })
+      samples.get(name)?.push((yield* Effect.scoped(used)) / 1000)
+    }
+  }
+  for (const [name, values] of samples) put(figures, name, "cold", values)
+})
+
 const heap = Effect.fnUntraced(function* (
   code: string,
   service: Service,
@@ -135,6 +163,8 @@ const measure = (extent: Extent): Promise<Figures> => {
     const service = yield* makeService
     const { code } = yield* Effect.promise(() => bundle(new URL("../workerd/worker.ts", import.meta.url)))
     yield* Effect.scoped(cpu(code, service, extent, agents, figures))
+    service.state.fail = false
+    yield* cold(service, extent, agents[1], figures)
     if (extent.forHeap > 0) yield* Effect.scoped(heap(code, service, extent, agent, figures))
   })
   return Effect.runPromise(Effect.as(Effect.scoped(program), figures))
@@ -164,6 +194,7 @@ export const question: Question = {
         { key: "failingRatio", title: "by the loop", unit: "×", digits: 2, better: "lower" },
         { key: "wellAlone", title: "well, one at a time", unit: "µs", digits: 0, better: "lower" },
         { key: "failingAlone", title: "fails, one at a time", unit: "µs", digits: 0, better: "lower" },
+        { key: "cold", title: "until the first answer", unit: "ms", digits: 0, better: "lower" },
         { key: "heap", title: "growth of the heap per request", unit: "bytes", digits: 0, better: "lower" }
       ],
       rows,

@@ -71,6 +71,23 @@ const flags = {
     Flag.withDescription("Sends a provider's requests to a real server instead of the echo; may be repeated"),
     Flag.atLeast(0)
   ),
+  routes: Flag.String("route").pipe(
+    Flag.withMetavar("name=slug/model,…"),
+    Flag.withDescription("Dynamic route: its models in order, for requests to dynamic/{name}; may be repeated"),
+    Flag.atLeast(0)
+  ),
+  cacheTtl: Flag.Int("cache-ttl").pipe(
+    Flag.withMetavar("seconds"),
+    Flag.withDescription("How long every gateway keeps answers: 60 to 2592000, or 0 for not at all (default: 0)"),
+    Flag.optional
+  ),
+  rateLimit: Flag.String("rate-limit").pipe(
+    Flag.withMetavar("requests/seconds"),
+    Flag.withDescription(
+      "Requests that every gateway takes in so many seconds, such as 100/60, or 100/60/sliding (default: no limit)"
+    ),
+    Flag.optional
+  ),
   keep: Flag.String("keep").pipe(
     Flag.withMetavar("what=number"),
     Flag.withDescription(
@@ -140,6 +157,29 @@ const parseKeep = Effect.fnUntraced(function* (entries: ReadonlyArray<string>) {
   return Object.fromEntries(keep)
 })
 
+/** Reads `name=slug/model,slug/model`; the gateway checks names and models. */
+const parseRoutes = Effect.fnUntraced(function* (entries: ReadonlyArray<string>) {
+  const routes = new Map<string, ReadonlyArray<string>>()
+  for (const entry of entries) {
+    const at = entry.indexOf("=")
+    const [name, models] = [entry.slice(0, at), entry.slice(at + 1)]
+    if (at < 1 || models === "") return yield* new CliFailure({ message: "--route: expected name=slug/model,…" })
+    if (routes.has(name)) return yield* new CliFailure({ message: `--route ${name}=…: expected each name once` })
+    routes.set(name, models.split(","))
+  }
+  return Object.fromEntries(routes)
+})
+
+/** Reads `requests/seconds`, with a technique behind it. */
+const parseRateLimit = Effect.fnUntraced(function* (text: string | undefined) {
+  if (text === undefined) return undefined
+  const [, limit, seconds, technique = "fixed"] = /^(\d{1,15})\/(\d{1,15})(?:\/(fixed|sliding))?$/.exec(text) ?? []
+  if (limit === undefined || (technique !== "fixed" && technique !== "sliding")) {
+    return yield* new CliFailure({ message: "--rate-limit: expected requests/seconds, or requests/seconds/sliding" })
+  }
+  return { limit: Number(limit), intervalSeconds: Number(seconds), technique } as const
+})
+
 const upstreamsOf = (scripts: Scripts, urls: ReadonlyMap<string, string>): Record<string, Upstream.Upstream> =>
   Object.fromEntries(
     [...new Set([...scripts.keys(), ...urls.keys()])].map((slug) => {
@@ -148,6 +188,12 @@ const upstreamsOf = (scripts: Scripts, urls: ReadonlyMap<string, string>): Recor
       return [slug, faults === undefined ? target : Upstream.script(faults, target)]
     })
   )
+
+/** The flag behind a setting of gateways, which all of them share. */
+const gatewayFlag = (name: string): string => {
+  if (name.endsWith(".cacheTtl")) return "--cache-ttl"
+  return /\.rateLimit\.\w+$/.test(name) ? "--rate-limit" : `--gateway ${name}`
+}
 
 /** The gateway checks its options; this says where on the command line a refused one came from. */
 const toFailure =
@@ -160,7 +206,8 @@ const toFailure =
       allowHosts: "--allow-host",
       allowOrigins: "--allow-origin",
       token: "--token or CF_AIG_TOKEN",
-      gateways: `--gateway ${name}`,
+      gateways: gatewayFlag(name),
+      routes: `--route ${name}=…`,
       keep: `--keep ${name}=…`,
       inFlightBytes: "--in-flight",
       upstreams: urls.has(slug) ? `--upstream ${slug}=…` : `--script ${script}: ${slug}`
@@ -204,9 +251,14 @@ export const serve = Command.make(
   "serve",
   flags,
   Effect.fnUntraced(function* (given) {
-    const scripts: Scripts = Option.isSome(given.script) ? yield* readScripts(given.script.value) : new Map()
+    const written: Scripts = Option.isSome(given.script) ? yield* readScripts(given.script.value) : new Map()
+    const { logs: logFaults, ...others } = Object.fromEntries(written)
+    const scripts: Scripts = new Map(Object.entries(others))
     const urls = yield* parseUpstreams(given.upstreams)
     const keep = yield* parseKeep(given.keep)
+    const routes = yield* parseRoutes(given.routes)
+    const rateLimit = yield* parseRateLimit(Option.getOrUndefined(given.rateLimit))
+    const settings = { cacheTtl: Option.getOrUndefined(given.cacheTtl), rateLimit }
     const gateways = given.gateways.length === 0 ? ["default"] : given.gateways
     const [gateway = "default"] = gateways
     if (new Set(gateways).size < gateways.length) {
@@ -218,7 +270,8 @@ export const serve = Command.make(
       port: given.port,
       host: given.host,
       gateway,
-      gateways: Object.fromEntries(gateways.map((id) => [id, {}])),
+      gateways: Object.fromEntries(gateways.map((id) => [id, settings])),
+      routes,
       account,
       token,
       allowHosts: given.allowHosts,
@@ -227,6 +280,7 @@ export const serve = Command.make(
       inFlightBytes: Option.getOrUndefined(given.inFlight),
       upstreams: upstreamsOf(scripts, urls)
     }).pipe(Effect.mapError(toFailure(Option.getOrUndefined(given.script), urls)))
+    if (logFaults !== undefined) yield* server.gateway.script("logs", logFaults)
     const env = environment(server, account ?? "local", gateway, token)
     yield* Console.log(
       given.json

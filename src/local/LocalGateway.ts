@@ -49,7 +49,7 @@ export interface LocalGateway {
   readonly openBodies: Effect.Effect<number>
   /**
    * Replaces the script in front of a provider, or of one of its models (`slug/model`, which then ignores the
-   * provider's). When it is used up, the configured upstream answers. Dies with a `GatewayError` naming the field when
+   * provider's), or of the logs API (`logs`). When it is used up, the configured upstream answers. Dies with a `GatewayError` naming the field when
    * the slug is unknown or a fault is malformed.
    */
   readonly script: (provider: string, faults: ReadonlyArray<Upstream.Fault>) => Effect.Effect<void>

@@ -70,15 +70,16 @@ export interface EchoOptions {
 }
 
 /**
- * Answers at once and deterministically, in the dialect of the endpoint: OpenAI chat, Responses and embeddings,
- * Anthropic messages, Google `generateContent`, Workers AI; anything else as `{ "echo": body }`. Requests for a
- * stream get server-sent events, one at a time and only as fast as they are read. Token counts are word counts.
+ * Answers at once and deterministically, in the dialect of the endpoint: chat, embeddings, token counts and lists of models of
+ * OpenAI, Anthropic and Google, and all tasks of Workers AI; an endpoint that it does not know is a 404. Calls a tool when the
+ * request demands it, and satisfies JSON schemas. Requests for a stream get server-sent events, one at a time and only as fast as they
+ * are read. Token counts are word counts.
  */
 export const echo = (options: EchoOptions = {}): Upstream => {
   const { dimensions = 8, stream = {}, text = Echo.defaultText } = options
   const shape = Shape.decode(stream)
   return {
-    start: Effect.succeed(Echo.handler({ text, dimensions, stream })),
+    start: Effect.sync(() => Echo.handler({ text, dimensions, stream })),
     problem:
       Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= 4096
         ? Result.match(shape, {

@@ -122,6 +122,7 @@ describe("an outage of all providers", () => {
           text: "<title>Just a moment...</title>",
           headers: { "cf-mitigated": "challenge" }
         },
+        "a firewall": { status: 403, text: "<p>Sorry, you have been blocked</p>", headers: html },
         "another method": { status: 405, text: "<html>Method not allowed</html>", headers: html },
         "a proxy that wants a password": { status: 407, text: "", headers: html }
       }

@@ -243,7 +243,8 @@ describe("serve", () => {
           fetch(`${url}/v1/local/default/openai/x`, { method: "POST", body: JSON.stringify({ text }) })
         )
       const read = (path: string) => Effect.promise(async () => (await fetch(`${url}${path}`)).json())
-      for (const text of ["a", "b"]) assert.strictEqual((yield* post(text)).status, 200)
+      // The echo has no such endpoint, which is an answer too.
+      for (const text of ["a", "b"]) assert.strictEqual((yield* post(text)).status, 404)
       assert.deepStrictEqual((yield* read("/__admin/calls")).result[0].body, { text: "b" })
       assert.strictEqual((yield* read("/__admin/calls")).result.length, 1)
       const logs = yield* read("/client/v4/accounts/local/ai-gateway/gateways/default/logs")
@@ -257,6 +258,38 @@ describe("serve", () => {
         const { code, err } = yield* refused(args)
         assert.strictEqual(code, 2)
         assert.include(err, says)
+      }
+    })
+  )
+
+  it.live("takes dynamic routes, a cache and a rate limit, and rejects malformed ones", () =>
+    Effect.gen(function* () {
+      const route = "support=openai/gpt-4.1-mini,groq/llama"
+      const flags = ["--route", route, "--cache-ttl", "60", "--rate-limit", "2/3600/sliding"]
+      const running = yield* start(["serve", "--port", "0", "--json", ...flags])
+      const { url } = yield* ready(running)
+      const send = (content: string) =>
+        Effect.promise(async () => {
+          const body = JSON.stringify({ model: "dynamic/support", messages: [{ role: "user", content }] })
+          const response = await fetch(`${url}/v1/local/default/compat/chat/completions`, { method: "POST", body })
+          await response.text()
+          const read = (name: string) => response.headers.get(name)
+          return [response.status, read("cf-aig-model"), read("cf-aig-cache-status")]
+        })
+      assert.deepStrictEqual(yield* send("a"), [200, "gpt-4.1-mini", "MISS"])
+      assert.deepStrictEqual(yield* send("a"), [200, "gpt-4.1-mini", "HIT"])
+      assert.deepStrictEqual(yield* send("b"), [200, "gpt-4.1-mini", "MISS"])
+      assert.strictEqual((yield* send("c"))[0], 429)
+      for (const [args, says] of [
+        [["--route", "support"], "--route: expected name=slug/model,…"],
+        [["--route", "a=openai/x", "--route", "a=groq/x"], "--route a=…: expected each name once"],
+        [["--route", "a=nobody/x"], "--route a=…: expected provider-slug/model"],
+        [["--cache-ttl", "5"], "--cache-ttl: expected 0, or 60 to 2592000 seconds"],
+        [["--rate-limit", "5"], "--rate-limit: expected requests/seconds"],
+        [["--rate-limit", "0/60"], "--rate-limit: expected a whole number from 1"]
+      ] as const) {
+        const { code, err } = yield* refused(args)
+        assert.deepStrictEqual([code, err.includes(says)], [2, true], err)
       }
     })
   )

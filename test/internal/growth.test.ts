@@ -69,6 +69,8 @@ describe("an endpoint as it is shown, in odd forms", () => {
     ["?key=a&key=b", "?key=<redacted>&key=<redacted>"],
     ["?a?api_key=b?token=c&d=e", "?a?api_key=<redacted>&d=e"],
     ["a=b?token=c=d", "a=b?token=<redacted>"],
+    ["?code=a&sig=b;jwt=c&key[]=d", "?code=<redacted>&sig=<redacted>&key[]=<redacted>"],
+    ["?x=1;pwd=b&pass=c&bypass=d", "?x=1;pwd=<redacted>&pass=<redacted>&bypass=d"],
     ["key=a", "key=a"],
     ["?x=key=a", "?x=key=a"]
   ] as const) {

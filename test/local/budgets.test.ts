@@ -8,7 +8,20 @@ import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import { serve } from "../../src/local/node.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
 import { envRun, receive } from "./streamSupport.ts"
-import { binding, call, chat, dataPlane, leg, logs, replyOf, request, settle, started, universal } from "./support.ts"
+import {
+  binding,
+  call,
+  chat,
+  dataPlane,
+  leg,
+  logs,
+  mirror,
+  replyOf,
+  request,
+  settle,
+  started,
+  universal
+} from "./support.ts"
 
 const mebibyte = 1024 * 1024
 
@@ -184,7 +197,7 @@ describe("the memory of a gateway", () => {
 
   it.effect("lists calls of any bytes piece by piece", () =>
     Effect.gen(function* () {
-      const gateway = yield* LocalGateway.make()
+      const gateway = yield* LocalGateway.make({ upstreams: { openai: mirror } })
       const control = new Uint8Array(1_000_000)
       const text = `\ufeff${"€😀".repeat(50_000)}`
       const bodies = [control, text, "", "€uro", `{"a":"${"é".repeat(100_000)}"}`]
@@ -219,6 +232,7 @@ describe("the memory of a gateway", () => {
         const source = `
         import * as Effect from "effect/Effect"
         import * as LocalGateway from "effect-ai-gateway/local"
+        import * as Upstream from "effect-ai-gateway/local/Upstream"
         const gateway = await Effect.runPromise(LocalGateway.make({ gateways: { default: { cacheTtl: 60 } } }))
         for (let i = 0; i < 80; i++) {
           const body = JSON.stringify({ model: "m" + i, messages: [{ role: "user", content: "x".repeat(2e6) }] })
@@ -229,7 +243,12 @@ describe("the memory of a gateway", () => {
         const calls = await Effect.runPromise(gateway.handle(new Request("http://x/__admin/calls")))
         console.log((await calls.json()).result.length)
 
-        const small = await Effect.runPromise(LocalGateway.make({ inFlightBytes: 64 * 1024 * 1024 }))
+        const headers = { "content-type": "application/json" }
+        const mirror = Upstream.make(({ json }) =>
+          Effect.succeed({ status: 200, headers, body: JSON.stringify({ mirrored: json ?? null }) })
+        )
+        const upstreams = { groq: mirror }
+        const small = await Effect.runPromise(LocalGateway.make({ upstreams, inFlightBytes: 64 * 1024 * 1024 }))
         const url = small.url("default", "openai/chat/completions")
         const unread = []
         const send = async (body, headers = {}, target = url) => {
@@ -252,8 +271,8 @@ describe("the memory of a gateway", () => {
         const chat = JSON.stringify({ model: "m", stream: true, messages: [{ role: "user", content: "Hello" }] })
         await statuses(40, chat, { "cf-aig-local-stream": JSON.stringify({ events: 1e6 }) })
         await statuses(6, chat, { "cf-aig-local-faults": JSON.stringify([{ stream: { bigEvent: 268435456 } }]) })
-        await statuses(20, JSON.stringify({ x: "a".repeat(15e6) }), {}, small.url("default", "openai/x"))
-        await statuses(1, new Uint8Array(40e6), {}, small.url("default", "openai/x"))
+        await statuses(20, JSON.stringify({ x: "a".repeat(15e6) }), {}, small.url("default", "groq/x"))
+        await statuses(1, new Uint8Array(40e6), {}, small.url("default", "groq/x"))
         const list = await Effect.runPromise(small.handle(new Request("http://x/__admin/calls")))
         let bytes = 0
         for await (const chunk of list.body) bytes += chunk.length
@@ -402,7 +421,7 @@ describe("a request in flight", () => {
 
   it.effect("holds the JSON that its body became", () =>
     Effect.gen(function* () {
-      const gateway = yield* LocalGateway.make({ inFlightBytes: 5_000_000 })
+      const gateway = yield* LocalGateway.make({ upstreams: { openai: mirror }, inFlightBytes: 5_000_000 })
       const body = `[${"[],".repeat(10_000)}0]`
       const ask = call(gateway, "POST", `${dataPlane}/openai/x`, body, stalled)
       const waiting = [yield* started(ask), yield* started(ask)]
@@ -436,7 +455,7 @@ describe("a request in flight", () => {
 
   it.live("holds an answer that a client over a socket does not read, until that client leaves", () =>
     Effect.gen(function* () {
-      const { url } = yield* serve({ port: 0, inFlightBytes: 60_000_000 })
+      const { url } = yield* serve({ port: 0, upstreams: { openai: mirror }, inFlightBytes: 60_000_000 })
       const target = `${url}/v1/local/default/openai/x`
       const body = JSON.stringify({ x: "a".repeat(15_000_000) })
       const deaf = yield* Effect.callback<Http.IncomingMessage>((resume) => {

@@ -4,14 +4,14 @@ import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/testing/TestClock"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
-import { base, call, chat, dataPlane, drive, leg, logs, trace, universal } from "./support.ts"
+import { base, call, chat, dataPlane, drive, leg, logs, mirror, trace, universal } from "./support.ts"
 
 const question = leg("openai").query
 
 describe("provider-native", () => {
   it.effect("any method, path and query reaches the provider, without the gateway's headers", () =>
     Effect.gen(function* () {
-      const gateway = yield* LocalGateway.make()
+      const gateway = yield* LocalGateway.make({ upstreams: { openai: mirror } })
       const reply = yield* call(
         gateway,
         "PUT",
@@ -24,7 +24,7 @@ describe("provider-native", () => {
           "openai-beta": "x"
         }
       )
-      assert.deepStrictEqual(reply.json, { echo: { a: 1 } })
+      assert.deepStrictEqual(reply.json, { mirrored: { a: 1 } })
       const [seen] = yield* gateway.calls
       assert.strictEqual(seen?.endpoint, "files/a%20b?purpose=x")
       assert.deepStrictEqual(Object.keys(seen?.headers ?? {}).sort(), ["authorization", "content-type", "openai-beta"])

@@ -6,11 +6,12 @@ import { isCredential, redactEndpoint } from "../../src/local/gateway/providers.
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import * as Upstream from "../../src/local/Upstream.ts"
 import * as Dialect from "../../src/local/upstream/dialect.ts"
-import { defaultText, words } from "../../src/local/upstream/echo.ts"
+import { defaultText } from "../../src/local/upstream/echo.ts"
+import { words } from "../../src/local/upstream/prompts.ts"
 import * as StreamEvents from "../../src/local/upstream/streamEvents.ts"
 import { isInside } from "../../src/local/wire/endpoints.ts"
 import { isFieldName, isFieldValue } from "../../src/local/wire/fieldValues.ts"
-import { bearer, parseJson } from "../../src/local/wire/message.ts"
+import { bearer, parseBoundedJson } from "../../src/local/wire/message.ts"
 import { shape } from "../../src/local/wire/streamShape.ts"
 import { cpuMillis, linear } from "../support/growth.ts"
 import { call, chat, dataPlane, leg, type Reply, universal } from "./support.ts"
@@ -50,8 +51,8 @@ const readers: Readonly<Record<string, (text: string) => unknown>> = {
   isFieldName,
   isFieldValue,
   bearer: (text) => [bearer(text), bearer(`Bearer ${text}`)],
-  parseJson: (text) => [parseJson(text), parseJson(`"${text}`), parseJson(`[${text}`)],
-  metadataOf: (text) => metadataOf(parseJson(text)),
+  parseBoundedJson: (text) => [parseBoundedJson(text), parseBoundedJson(`"${text}`), parseBoundedJson(`[${text}`)],
+  metadataOf: (text) => metadataOf(parseBoundedJson(text)),
   dialectOf: (text) => Dialect.dialectOf("workers-ai", text),
   modelOf: (text) => [Dialect.modelOf("workers-ai", text, {}), Dialect.modelOf("azure-openai", text, {})],
   isEmbeddingModel: Dialect.isEmbeddingModel,

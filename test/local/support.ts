@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import type * as LocalGateway from "../../src/local/LocalGateway.ts"
+import * as Upstream from "../../src/local/Upstream.ts"
 import { settle } from "../support/settle.ts"
 
 export { settle }
@@ -73,6 +74,15 @@ export interface LegInput {
   readonly config?: Record<string, unknown>
   readonly text?: string
 }
+
+/** An upstream that answers with the JSON that it got, whatever the endpoint. */
+export const mirror: Upstream.Upstream = Upstream.make(({ json }) =>
+  Effect.succeed({
+    status: 200,
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ mirrored: json ?? null })
+  })
+)
 
 /** One leg per provider, with a body in the provider's dialect. */
 export const leg = (provider: string, model = "m", { config, headers = {}, text = "Hello" }: LegInput = {}) => ({

@@ -29,6 +29,9 @@ export interface AiRequest {
   readonly options: GatewayOptions.GatewayOptions
   readonly tags: ReadonlyArray<string> | undefined
   readonly headers: Headers
+  readonly queueRequest: boolean
+  readonly rejectIfBusy: boolean
+  readonly prefix: string | undefined
 }
 
 /** `env.AI` behind one transport. Inputs have been validated; models are as the wire gives them. */
@@ -59,6 +62,10 @@ export interface RunSettings {
   readonly tags?: ReadonlyArray<string> | undefined
   readonly headers?: Headers | undefined
   readonly record?: boolean | undefined
+  readonly queueRequest?: boolean | undefined
+  readonly rejectIfBusy?: boolean | undefined
+  readonly prefix?: string | undefined
+  readonly sessionAffinity?: string | undefined
 }
 
 const maxTags = 5
@@ -114,6 +121,31 @@ const tagsProblem = (tags: ReadonlyArray<string>): Problem | undefined => {
   return index < 0 ? undefined : [`tags[${index}]`, "1 to 50 letters, digits and `: - . / @`"]
 }
 
+/** Options that Workers AI alone knows; other models would ignore them. */
+const nativeProblem = (settings: RunSettings, { kind }: AiTarget): Problem | undefined => {
+  const { headers, prefix, sessionAffinity } = settings
+  for (const name of ["queueRequest", "rejectIfBusy", "prefix", "sessionAffinity"] as const) {
+    const value = settings[name]
+    if (value !== undefined && value !== false && kind !== "workers-ai") {
+      return [name, "nothing: only models of Workers AI (`@cf/…`) take it"]
+    }
+  }
+  for (const name of ["queueRequest", "rejectIfBusy"] as const) {
+    if (typeof (settings[name] ?? false) !== "boolean") return [name, "true or false"]
+  }
+  if (prefix !== undefined && !/^[A-Za-z0-9._-]{1,64}$/.test(prefix)) {
+    return ["prefix", "1 to 64 letters, digits, `.`, `_` and `-`"]
+  }
+  if (sessionAffinity === undefined) return undefined
+  if (headers?.[affinity] !== undefined) return ["sessionAffinity", `nothing beside headers.${affinity}`]
+  return isHeaderValue(sessionAffinity) && sessionAffinity.length <= 256
+    ? undefined
+    : ["sessionAffinity", `${headerValueAccepted}, at most 256 characters`]
+}
+
+/** Keeps the requests of a session where their prompt is cached. */
+const affinity = "x-session-affinity"
+
 /** An object whose fields are its JSON: an instance of a class may be one, an array, a date or a map is none. */
 export const isPlain = (input: unknown): input is Record<string, unknown> =>
   Object.prototype.toString.call(input) === "[object Object]" &&
@@ -146,12 +178,19 @@ export const prepare = (
   settings: RunSettings & GatewayOptions.Input
 ): Effect.Effect<AiRequest, GatewayError> => {
   const fail = (field: string, accepted: string) => Effect.fail(invalid(method, field, accepted))
-  const { gateway, headers = {}, record: _, tags, ...own } = settings
+  const { gateway, headers = {}, record: _, tags, ...others } = settings
+  const { prefix, queueRequest = false, rejectIfBusy = false, sessionAffinity, ...own } = others
   const target = targetOf(model)
   if (target === undefined) {
     return fail("model", "`@cf/author/model`, `author/model` or `dynamic/route`, up to 200 characters")
   }
-  const problem = inputProblem(input) ?? headersProblem(headers) ?? (tags === undefined ? undefined : tagsProblem(tags))
+  // The binding's own name for it.
+  if ("extraHeaders" in own) return fail("extraHeaders", "nothing: further headers of the request belong to `headers`")
+  const problem =
+    inputProblem(input) ??
+    headersProblem(headers) ??
+    (tags === undefined ? undefined : tagsProblem(tags)) ??
+    nativeProblem(settings, target)
   if (problem !== undefined) return fail(...problem)
   const [wrong] = GatewayOptions.problems(own)
   if (wrong !== undefined) return fail(wrong.field, wrong.accepted)
@@ -169,6 +208,9 @@ export const prepare = (
     gateway,
     options,
     tags: tags === undefined || tags.length === 0 ? undefined : [...tags],
-    headers: { ...headers }
+    headers: { ...headers, ...(sessionAffinity !== undefined && { [affinity]: sessionAffinity }) },
+    queueRequest,
+    rejectIfBusy,
+    prefix
   }))
 }

@@ -1,5 +1,6 @@
 /**
- * `env.AI` itself. Its calls share state, so each asks for its own raw `Response` and trusts nothing else.
+ * `env.AI` itself. Calls of its `run` share state. Where the binding has its own `fetch`, the same request goes through that, and the
+ * answer is this call's alone; elsewhere each call asks for its own raw `Response` and trusts nothing else.
  */
 import * as Effect from "effect/Effect"
 import { invalid } from "../../GatewayError.ts"
@@ -27,11 +28,31 @@ const refusedModels = (thrown: unknown): unknown => {
   return refusal
 }
 
+const origin = "https://workers-binding.ai"
+
+/** What `run` sends, without `run`: nothing of it is shared with other calls. */
+const runBy = (
+  fetch: NonNullable<AiBinding["fetch"]>,
+  { input, model, prefix }: AiRequest,
+  { extraHeaders, signal, ...options }: RunOptions
+): Promise<unknown> =>
+  fetch(`${origin}${options.gateway === undefined ? "" : "/ai-gateway"}/run?version=3`, {
+    method: "POST",
+    headers: {
+      ...extraHeaders,
+      "content-type": "application/json",
+      "cf-consn-sdk-version": "2.0.0",
+      "cf-consn-model-id": prefix === undefined ? model : `${prefix}:${model}`
+    },
+    body: JSON.stringify({ inputs: input, options }),
+    signal
+  })
+
 const resumeBy =
   (fetch: NonNullable<AiBinding["fetch"]>, maxBytes: number | undefined): NonNullable<AiBackend["resume"]> =>
   ({ gateway, runId }, from, method) => {
     const call: CallContext = { method, surface: "gateway", secrets: [], maxBytes }
-    const url = `https://workers-binding.ai/ai-gateway/gateways/${gateway}/run/${runId}/resume?from=${from}`
+    const url = `${origin}/ai-gateway/gateways/${gateway}/run/${runId}/resume?from=${from}`
     return Effect.flatMap(
       callBinding(
         (signal) => fetch(url, { signal }),
@@ -41,12 +62,19 @@ const resumeBy =
     )
   }
 
+/** The third argument of `run`. */
+interface RunOptions {
+  readonly gateway?: object
+  readonly extraHeaders: Readonly<Record<string, string>>
+  readonly signal: AbortSignal
+}
+
 /** `env.AI` as a backend. */
 export const makeBackend = (ai: AiBinding, maxBytes: number | undefined): AiBackend => ({
   run: (request, method) =>
     Effect.flatMap(encodable(method, request), () =>
       Effect.suspend(() => {
-        const { input, model, options, tags, target } = request
+        const { input, model, options, prefix, queueRequest, rejectIfBusy, tags, target } = request
         const revealed = reveal(request.headers)
         const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
         const id = request.gateway ?? (target.kind === "third-party" ? defaultGateway : undefined)
@@ -61,14 +89,20 @@ export const makeBackend = (ai: AiBinding, maxBytes: number | undefined): AiBack
         }
         return Effect.flatMap(
           callBinding(
-            (signal) =>
-              ai.run(model, input, {
+            (signal) => {
+              const settings = {
                 ...(id !== undefined && { gateway: { id, ...gateway } }),
                 ...(tags !== undefined && { tags: [...tags] }),
+                ...(queueRequest && { queueRequest }),
+                ...(rejectIfBusy && { rejectIfBusy }),
                 extraHeaders: { ...extraHeaders, ...revealed.headers },
                 returnRawResponse: true,
                 signal
-              }),
+              }
+              return typeof ai.fetch === "function" && streamKey(input) === undefined
+                ? runBy(ai.fetch.bind(ai), request, settings)
+                : ai.run(model, input, { ...settings, ...(prefix !== undefined && { prefix }) })
+            },
             (thrown) => thrownFailure(call, thrown)
           ),
           (answer) => respond(call, answer)

@@ -30,7 +30,14 @@ export interface AiHttpOptions {
   readonly maxAnswerBytes?: number | undefined
 }
 
-const checkTransport = (method: string, { input, tags }: AiRequest): Effect.Effect<void, GatewayError> => {
+const checkTransport = (
+  method: string,
+  { input, prefix, rejectIfBusy, tags }: AiRequest
+): Effect.Effect<void, GatewayError> => {
+  if (prefix !== undefined) return Effect.fail(invalid(method, "prefix", "nothing over HTTP: only the binding has one"))
+  if (rejectIfBusy && input["options"] !== undefined) {
+    return Effect.fail(invalid(method, "input.options", "nothing beside `rejectIfBusy`, which is sent there"))
+  }
   const stream = streamKey(input)
   if (stream !== undefined) {
     return Effect.fail(invalid(method, `input.${stream}`, "a JSON value; only the binding takes streams"))
@@ -46,8 +53,9 @@ export const makeBackend = (options: AiHttpOptions, send: Send): AiBackend => {
   const gateway: AiBackend["gateway"] = (id) => Gateway.makeBackend({ ...options, gateway: id }, send)
 
   const runOnApi = (request: AiRequest, method: string): Effect.Effect<GatewayResponse, GatewayError> => {
-    const { input, model, target } = request
+    const { model, queueRequest, rejectIfBusy, target } = request
     const native = target.kind === "workers-ai"
+    const input = rejectIfBusy ? { ...request.input, options: { rejectIfBusy } } : request.input
     return Effect.flatMap(encodeJson(method, "input", native ? input : { model, input }), (body) =>
       Effect.suspend(() => {
         const revealed = reveal(request.headers)
@@ -62,7 +70,7 @@ export const makeBackend = (options: AiHttpOptions, send: Send): AiBackend => {
           },
           {
             method: "POST",
-            path: native ? `/ai/run/${model}` : "/ai/run",
+            path: native ? `/ai/run/${model}${queueRequest ? "?queueRequest=true" : ""}` : "/ai/run",
             headers: {
               ...GatewayOptions.toHeaders(request.options),
               ...revealed.headers,

@@ -18,7 +18,13 @@ const isRefused = (reason: Reason, attempt: Attempt | undefined): boolean =>
   (reason._tag === "NotFound" && reason.what !== "log" && reason.what !== "run" && attempt?.model !== undefined)
 
 /** Issues of answers that come from a portal, a proxy or a wrong address, and from no provider. */
-const foreign = ["not JSON", "a redirect to another address", "a challenge page"]
+const foreign = [
+  "not JSON",
+  "a redirect to another address",
+  "a challenge page",
+  "a page of a firewall",
+  "an answer that `fetch` does not deliver, such as a 407"
+]
 
 /** Statuses about how a request is sent, which is the same for all items: method, proxy, protocol, header fields. */
 const sending = [405, 406, 407, 411, 415, 417, 421, 426, 428, 431]

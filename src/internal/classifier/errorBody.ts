@@ -79,7 +79,7 @@ const cloudflare = (o: Fields): Draft | undefined => {
     // `description` is the vaguest of the three, the entry of the list the most precise.
     message: text(o.message) ?? text(one?.message) ?? text(many?.message) ?? text(o.description),
     name: text(o.name),
-    httpCode: status(o.httpCode)
+    httpCode: status(o.httpCode) ?? status(one?.code) ?? status(many?.code)
   }
   const coded = (entry: Fields | undefined): boolean =>
     entry !== undefined && (o.success === false || typeof entry.code === "number")
@@ -134,6 +134,12 @@ const google = (details: unknown): string | undefined => {
   return quota
 }
 
+/** MiniMax says in every answer how it went. */
+const minimax = (o: Fields): Fields | undefined => {
+  const base = fields(o.base_resp)
+  return base?.status_code ? base : undefined
+}
+
 /** The error of an answer that broke off: OpenRouter and others put it into the choice. */
 const choiceError = (o: Fields): unknown => fields(head((fields(o.result) ?? o).choices))?.error
 
@@ -148,6 +154,7 @@ const provider = (o: Fields): Draft => {
     (exception === undefined ? undefined : fields(o[exception])) ??
     fields(head(o.error)) ??
     fields(head(o.errors)) ??
+    minimax(o) ??
     o
   const metadata = fields(e.metadata)
   const detail = text(o.detail) ?? text(fields(head(o.detail) ?? head(fields(o.message)?.detail))?.msg)
@@ -169,8 +176,11 @@ const provider = (o: Fields): Draft => {
       text(choiceError(o)) ??
       text(head(o.error)) ??
       text(o.message) ??
+      text(e.msg) ??
+      text(e.status_msg) ??
       text(e.detail) ??
-      detail,
+      detail ??
+      text(e.title),
     httpCode:
       status(e.code) ??
       status(e.status) ??
@@ -251,13 +261,22 @@ export const isFailure = (body: unknown): boolean => {
   if (o.success === false || failedRun(o) !== undefined) return true
   if (o.type === "error" && (o.error ?? o.message ?? o.code) !== undefined) return true
   if (o.object === "error" || o.type === "response.failed") return true
-  if (choiceError(o)) return true
+  if (tells(choiceError(o)) || minimax(o) !== undefined || isProblem(o)) return true
   if (o.error) return (o.result === undefined || o.result === null) && head(o.choices) === undefined
   return text(fields(o.promptFeedback)?.blockReason) !== undefined && head(o.candidates) === undefined
 }
 
+/** Whether something is said in an error: some servers write an empty one beside every answer. */
+const tells = (error: unknown): boolean =>
+  Boolean(error) && !(isRecord(error) && Object.values(error).every((value) => !value))
+
+/** Whether a body is about an error status of its own, or one of Bedrock's exceptions. */
+const isProblem = (o: Fields): boolean =>
+  ((status(o.status) ?? status(o.statusCode) ?? 0) >= 400 && text(o.message ?? o.title ?? o.detail) !== undefined) ||
+  Object.keys(o).some((key) => key.endsWith("Exception") && text(fields(o[key])?.message) !== undefined)
+
 /** Wider than {@link isFailure}: what stands beside an answer says why it cannot be used, or why its stream ends. */
 export const hasError = (body: unknown): boolean => {
   const o = fields(body)
-  return isFailure(body) || Boolean(o?.error || o?.internalCode || head(o?.errors))
+  return isFailure(body) || tells(o?.error) || Boolean(o?.internalCode || head(o?.errors))
 }

@@ -29,23 +29,30 @@ const date = (text: string | undefined, now: number | undefined): Duration.Durat
   return Number.isNaN(at) ? undefined : millis(Math.max(0, at - now))
 }
 
-const units: Readonly<Record<string, number>> = { ms: 1, mi: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-const PART = /(\d+(?:\.\d+)?) ?(ms|milli|s|m|h|d)[a-z]* ?/gy
-const IN = /(?:try again|retry)[a-z ]{0,30}(?: in| after) (?=\d)/i
+const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+const PART =
+  /,? ?(?:and )?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?) ?(ms|milli(?:second)?s?|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)(?![a-z])/giy
+const IN =
+  /(?:(?:try|retry)[a-z ]{0,40}?[ -](?:in|after)|wait(?: for)?|resets?[a-z ]{0,20} (?:in|after)):?(?: (?:about|approximately|around|at least))? (?=\d)/gi
 
-/** A time in words as servers write it: `634ms`, `6m0s`, `26 seconds`. It ends where nothing of the kind follows. */
+/** A time in words as servers write it: `634ms`, `6m0s`, `26 seconds`, `1 minute and 30 seconds`. It ends where nothing of the kind follows. */
 const inWords = (text: string): Duration.Duration | undefined => {
   let sum: number | undefined
-  for (const [, value, unit = ""] of text.matchAll(PART)) {
-    sum = (sum ?? 0) + Number(value) * (units[unit.slice(0, 2)] ?? 0)
+  for (const [, value = "", unit = ""] of text.matchAll(PART)) {
+    const scale = /^m(?:s|il)/i.test(unit) ? 1 : units[unit.slice(0, 1).toLowerCase()]
+    sum = (sum ?? 0) + Number(value.replaceAll(",", "")) * (scale ?? 0)
   }
   return sum === undefined ? undefined : millis(sum)
 }
 
-/** What a message says: `Please try again in 634ms`. */
+/** What a message says: `Please try again in 634ms`, `Please wait 37 seconds before retrying`. */
 const fromMessage = (message = ""): Duration.Duration | undefined => {
-  const found = IN.exec(message.slice(0, 2000))
-  return found === null ? undefined : inWords(message.slice(found.index + found[0].length, 2000))
+  const text = message.slice(0, 2000)
+  for (const { 0: found, index } of text.matchAll(IN)) {
+    const wait = inWords(text.slice(index + found.length))
+    if (wait !== undefined) return wait
+  }
+  return undefined
 }
 
 /** When a window that is used up begins anew: a time in words, seconds, or a moment (seconds or milliseconds since the epoch, or a date). */
@@ -72,9 +79,14 @@ const fromWindows = (headers: AnswerHeaders = {}, now: number | undefined): Dura
 
 const fromBody = (json: unknown): Duration.Duration | undefined => {
   const root = Array.isArray(json) ? json[0] : json
-  const estimated = fields(root)?.estimated_time
+  const o = fields(root)
+  const estimated = o?.estimated_time
   if (typeof estimated === "number") return millis(estimated * 1000)
-  const details = fields(fields(root)?.error)?.details
+  for (const at of [fields(o?.error), o]) {
+    const wait = at?.retry_after ?? at?.retry_after_seconds
+    if (typeof wait === "number") return millis(wait * 1000)
+  }
+  const details = fields(o?.error)?.details
   if (!Array.isArray(details)) return undefined
   for (const detail of details) {
     const delay = fields(detail)?.retryDelay
@@ -86,8 +98,8 @@ const fromBody = (json: unknown): Duration.Duration | undefined => {
 
 /**
  * Reads, in this order, `retry-after-ms` and `x-ms-retry-after-ms` (milliseconds), `retry-after` (seconds, also with a
- * fraction, or an HTTP date), Google's `RetryInfo.retryDelay` and Hugging Face's `estimated_time` in the parsed body, a message
- * that says "try again in", and the reset of rate-limit windows in which nothing remains (`x-ratelimit-reset-tokens` and the like).
+ * fraction, or an HTTP date), Google's `RetryInfo.retryDelay` and Hugging Face's `estimated_time` in the parsed body, `retry_after` (seconds) there, a
+ * message that says "try again in" or "wait", and the reset of rate-limit windows in which nothing remains (`x-ratelimit-reset-tokens` and the like).
  * The first readable one counts. A date in the past is zero. Anything negative, infinite or unreadable is no hint, and
  * a date without `now` is none either.
  *

@@ -88,6 +88,35 @@ const blocked = (by: "guardrail" | "dlp" | "provider", subject: "prompt" | "resp
   subject
 })
 
+/** What a prompt is compared with: `maximum context length`, `max_model_len`. */
+const bound =
+  "(context|sequence|token|prompt|input)s?( input)?( |_|-)(length|len|size|window|limit)|model (max )?(input )?length|max_(model_len|seq_len|num_tokens)"
+
+/**
+ * What servers say of a prompt that is too long. First in any words: something of the prompt, a comparison, a bound; then what these words
+ * do not cover, by server. A field that is too long is no long prompt, and neither is a rate of tokens that was exceeded.
+ */
+const overlong = [
+  `^(?![^]*\\b(per (second|minute|hour|day|month)|rate|quota)\\b)[^]*\\b(prompt|input|request|messages|tokens?)\\b.{0,80}\\b(exceed\\w*|(longer|greater|larger) than|too (long|large) (for|to fit)|not fit)\\b.{0,40}\\b(${bound})`,
+  "\\b(prompt|input)( sequence)?( length| tokens)?( \\([^)]{0,40}\\)|:? \\d+)? (is |are )?(exceeds?|longer than|greater than) (the |model |max\\w* |allowed )*(length|\\d)",
+  // OpenAI and xAI; Mistral; Google; Moonshot and MiniMax; Copilot; Bedrock; watsonx; Alibaba; SiliconFlow
+  "maximum (context|prompt|input) length (is|of) \\d|^input tokens exceed the configured limit",
+  "too large for model with \\d+ maximum context|^prompt contains \\d+ tokens",
+  "input token count .{0,40}(exceeds the maximum|but the model)",
+  "exceeded model token limit|context window exceeds limit",
+  "prompt token count of \\d+ exceeds|input is too long for requested model|^too many input tokens",
+  "cannot exceed the total tokens limit|range of input length should be|length of prompt_tokens .{0,20}must be less than",
+  // Anthropic; Groq, Cerebras and vLLM; Cohere; Workers AI; text-generation-inference; SGLang
+  "^prompt (is )?too long|prompt is too long: \\d|exceed context limit",
+  "reduce the length of the (input )?(messages|prompt)|context length is only \\d",
+  "^too many tokens: |context window limit|tokens \\+ .max_new_tokens. must be|must have less than \\d+ tokens",
+  "too long to fit in(to)? the model",
+  // llama.cpp and LM Studio
+  "exceeds? the available context size|(maximum |max )?context (size|length|window) (has been )?exceeded",
+  "context the overflows|reached context length of|n_keep \\(\\d+\\) >= n_ctx|configured context size is \\d",
+  "too large to process\\. increase the physical batch size"
+].join("|")
+
 /** The rules in order. */
 export const rules: ReadonlyArray<Rule> = [
   // AI Gateway
@@ -186,22 +215,15 @@ export const rules: ReadonlyArray<Rule> = [
     { word: "string_above_max_length|string_too_long", message: "'[^']*\\b(id|name|user|key|metadata|title)\\b[^']*'" },
     invalid
   ),
-  // Context length. The message covers OpenAI and xAI, Anthropic, Google, Groq and Cerebras, Mistral, Cohere, Bedrock,
-  // Workers AI, text-generation-inference, vLLM and SGLang, llama.cpp, Ollama and LM Studio, in this order.
+  // Context length, which llama.cpp and Ollama report as 500 too
   rule(
     "context-word",
-    { word: "context_length_exceeded|string_above_max_length|string_too_long|exceed_context_size_error" },
-    context
-  ),
-  rule(
-    "context-message",
     {
-      status: refusal,
-      message:
-        "maximum (context|prompt) length (is|of) \\d|^prompt is too long|prompt is too long: \\d|exceed context limit|input token count .{0,40}(exceeds the maximum|but the model)|reduce the length of the messages|^prompt contains \\d+ tokens|^too many tokens: |input is too long for requested model|^too many input tokens|context window limit|tokens \\+ .max_new_tokens. must be|must have less than \\d+ tokens|longer than the (model's|maximum) (context|model|input) length|too long to fit in(to)? the (model|context)|(input|prompt|tokens).{0,60}(exceeds?|greater than) the (maximum allowed|max\\w* context|context|max\\w* model) length|exceeds? the available context size|context (size|length|window) (has been )?exceeded|context the overflows"
+      word: "context_length_exceeded|string_above_max_length|string_too_long|exceed_context_size_error|tokens_limit_reached|model_max_prompt_tokens_exceeded"
     },
     context
   ),
+  rule("context-message", { status: [...refusal, 500], message: overlong }, context),
   rule("context-tokens-per-minute", { status: [413], word: "rate_limit_exceeded" }, context),
 
   // Content: Anthropic; Google; Azure, OpenAI, Alibaba and Google; Azure, DeepSeek, OpenAI, OpenRouter and xAI.
@@ -315,15 +337,26 @@ export const rules: ReadonlyArray<Rule> = [
     { status: [403], shape: ["E8"], message: "cloudflare access" },
     { reason: "Unauthorized", origin: gateway }
   ),
-  // A page that asks whether somebody is human says nothing about a key.
+  // A page that asks whether somebody is human says nothing about a key, and neither does a firewall.
+  rule("page-challenge-word", { word: "challenge" }, { reason: "InvalidResponse", issue: "a challenge page" }),
   rule(
     "page-challenge",
     {
       status: [403, 429, 503],
       shape: ["E8"],
-      message: "just a moment|attention required! \\| cloudflare|checking your browser|verify you are human"
+      message:
+        "just a moment|attention required! \\| cloudflare|checking your browser|verify you are human|security checkpoint"
     },
     { reason: "InvalidResponse", issue: "a challenge page" }
+  ),
+  rule(
+    "page-firewall",
+    {
+      status: [403],
+      shape: ["E8"],
+      message: "^error code: 10\\d\\d$|used cloudflare to restrict access|sorry, you have been blocked"
+    },
+    { reason: "InvalidResponse", issue: "a page of a firewall" }
   ),
   rule("page-edge", { status: [[520, 527], 530], shape: ["E8"] }, { ...unavailable, origin: gateway }),
   rule("page-instead", { status: [[200, 299]], shape: ["E8"] }, { reason: "InvalidResponse", issue: "not JSON" }),
@@ -368,6 +401,11 @@ export const rules: ReadonlyArray<Rule> = [
       message: "\\boverloaded\\b|\\bat capacity\\b|capacity (temporarily )?exceeded|is currently loading"
     },
     unavailable
+  ),
+  rule(
+    "message-rate",
+    { status: silent, message: "\\brate.?limit|too many requests|^too many tokens, please wait" },
+    rateLimited
   ),
   rule("unknown", {}, { reason: "Unknown" })
 ]

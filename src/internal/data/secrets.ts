@@ -68,7 +68,8 @@ export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
 }
 
 // A name also ends at the next `?`: otherwise the pattern would search to the end from each `?` of a long row.
-const inQuery = /([?&][^?=&]*(?:key|token|secret|signature|password|credential|sig|auth)=)([^&]*)/gi
+const inQuery =
+  /([?&;](?:code|pass|[^?=&;]*(?:key|token|secret(?:[_-]?id)?|signature|password|passwd|pwd|credential|jwt|hmac|sig|auth)(?:\[\]|%5b%5d)?)=)([^&]*)/gi
 
 /** Credentials in the query of a path at a provider, as they are and decoded. */
 export const endpointSecrets = (endpoint: string): ReadonlyArray<string> =>

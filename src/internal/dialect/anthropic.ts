@@ -166,6 +166,7 @@ const encodeMessages = (all: ReadonlyArray<Message>): Record<string, unknown> =>
         })
         return
       case "assistant":
+        ids.turn()
         messages.push({ role: "assistant", content: encodeAssistant(message, `messages[${i}]`, ids) })
         return
       default: {
@@ -211,6 +212,8 @@ const encodeAssistant = (message: AssistantMessage, field: string, ids: ToolUseI
 }
 
 interface ToolUseIds {
+  /** Calls are answered before the next message with calls. */
+  readonly turn: () => void
   readonly next: (id: string) => string
   readonly of: (id: string) => string
 }
@@ -220,16 +223,26 @@ interface ToolUseIds {
 const toolUseIds = (): ToolUseIds => {
   const used = new Set<string>()
   const current = new Map<string, string>()
+  /** Calls of the present turn that wait for their result, in order: one id may stand for several of them. */
+  let open: Array<readonly [id: string, own: string]> = []
   const clean = (id: string): string => id.replace(/[^A-Za-z0-9_-]/g, "_")
   return {
+    turn: () => {
+      open = []
+    },
     next: (id) => {
       let own = clean(id)
       while (used.has(own)) own += "_"
       used.add(own)
       current.set(id, own)
+      open.push([id, own])
       return own
     },
-    of: (id) => current.get(id) ?? clean(id)
+    of: (id) => {
+      const at = open.findIndex(([called]) => called === id)
+      const [found] = at < 0 ? [] : open.splice(at, 1)
+      return found?.[1] ?? current.get(id) ?? clean(id)
+    }
   }
 }
 

@@ -52,8 +52,8 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
 
   const say = (piece: string, out: Array<Delta>): void => {
     if (piece === "") return
-    if (hold) held += piece
-    else out.push({ type: "text", text: piece })
+    if (hold && !finished) held += piece
+    else if (!(hold && answered)) out.push({ type: "text", text: piece })
   }
 
   const count = (more: unknown, out: Array<Delta>): void => {
@@ -146,7 +146,10 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
     if (finished) return
     finished = true
     // A server that ends no block has ended them all.
-    for (const block of blocks.values()) stopBlock(block, out)
+    for (const [index, block] of blocks) {
+      stopBlock(block, out)
+      if (block.kind === "part" || block.kind === "answer") blocks.set(index, ignored)
+    }
     if (!answered && held !== "") out.push({ type: "text", text: held })
     out.push(finishDelta(reason === "toolCalls" && calls === 0 ? "stop" : reason, calls > 0))
   }

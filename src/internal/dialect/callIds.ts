@@ -16,10 +16,11 @@ const hash = (text: string): bigint => {
 export const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
 
 /**
- * The id for a model in OpenAI's dialect. Mistral's models want nine letters or digits, wherever they are served. OpenAI (`bounded`)
- * wants at most 64 characters; other servers may keep something of theirs in long ids.
+ * The id for a model in OpenAI's dialect. Mistral's models want nine letters or digits, wherever they are served, and Claude letters,
+ * digits, `_` and `-`. OpenAI (`bounded`) wants at most 64 characters; other servers may keep something of theirs in long ids.
  */
 export const callIdFor = (id: string, model: string, bounded?: boolean): string => {
   if (isMistral(model)) return /^[A-Za-z0-9]{9}$/.test(id) ? id : hash(id).toString(36).slice(-9)
-  return bounded && [...id].length > 64 ? `call_${hash(id).toString(16).slice(-24)}` : id
+  const refused = (bounded && [...id].length > 64) || (/claude/i.test(model) && /[^A-Za-z0-9_-]/.test(id))
+  return refused ? `call_${hash(id).toString(16).slice(-24)}` : id
 }

@@ -51,7 +51,8 @@ export const makeDecoder = (options: DecodeOptions | undefined, reader: DialectR
     const deltas: Array<Delta> = []
     const last = attempt(() => {
       const done = read(deltas)
-      deltas.forEach(judge)
+      deltas.forEach(judge.see)
+      if (done) judge.end()
       return done
     })
     if (Result.isFailure(last)) {
@@ -84,11 +85,22 @@ export const makeDecoder = (options: DecodeOptions | undefined, reader: DialectR
   }
 }
 
-/** Refuses the finish of an answer in which nothing was said, or whose calls are not complete. */
+/** Refuses the finish of an answer in which nothing was said, or whose calls are not complete; also those that came after it. */
 const makeJudge = (options: DecodeOptions | undefined) => {
   const calls = new Map<number, { name: string; arguments: string }>()
   let said = options?.allowEmpty === true
-  return (delta: Delta): void => {
+  /** What is known of the calls is not judged yet, and a finish that asks for it has come. */
+  let owed = false
+  let judged = false
+  const end = (): void => {
+    if (!owed) return
+    owed = false
+    for (const [i, call] of calls) {
+      nonEmptyText(call.name, `toolCalls[${i}].name`)
+      toolArguments(call.arguments, `toolCalls[${i}].arguments`)
+    }
+  }
+  const see = (delta: Delta): void => {
     switch (delta.type) {
       case "text":
       case "part":
@@ -99,18 +111,18 @@ const makeJudge = (options: DecodeOptions | undefined) => {
         call.name += delta.name ?? ""
         call.arguments += delta.arguments
         calls.set(delta.index, call)
+        owed = judged
         return
       }
       case "finish": {
         if (mayBeEmpty(delta.reason)) return
         if (!said && calls.size === 0) refuse("answer", someOutput)
-        for (const [i, call] of calls) {
-          nonEmptyText(call.name, `toolCalls[${i}].name`)
-          toolArguments(call.arguments, `toolCalls[${i}].arguments`)
-        }
+        judged = owed = true
+        end()
       }
     }
   }
+  return { see, end }
 }
 
 /** An issue as one line. */

@@ -91,7 +91,9 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
       // The reason was given before anything was called.
       if (delta.type === "toolCall") last = last.map(callsToo)
     }
-    if (fault !== undefined) {
+    // The answer had been complete: an error after it takes nothing away.
+    if (fault?.body !== undefined && finished) complete = true
+    else if (fault !== undefined) {
       failure = fault.body === undefined ? response.invalid(fault.issue, feed.outside()) : response.fault(fault.body)
     } else if (done === true) {
       complete = true

@@ -11,9 +11,12 @@ import { isFields, refuse } from "./codec.ts"
 
 /** What the words mean; `undefined` stands for an answer that broke off, or that the model spoilt. */
 const table: ReadonlyArray<readonly [RegExp, FinishReason | undefined]> = [
-  [/conten|refus|safety|recit|block|spii|armor|sensi|guard|toxic/i, "contentFilter"],
-  [/err|abort|cancel|malf|unex|many|miss|filter|insuf|time|fail|repet|not_/i, undefined],
-  [/leng|max_|limit$|window|contin/i, "length"],
+  [/conten|refus|safety|recit|block|spii|armor|sensi|guard|toxic|moderat/i, "contentFilter"],
+  [
+    /err|abort|cancel|malf|unex|many|miss|filter|insuf|time|fail|repet|not_|inval|incompl|rate_|overl|unavail|disconn|deadline|preempt/i,
+    undefined
+  ],
+  [/leng|max_?t|max_|limit(_reached)?$|window|contin/i, "length"],
   [/tool|func/i, "toolCalls"],
   [/^(stop|end|eos|complete)/i, "stop"]
 ]
@@ -22,7 +25,10 @@ const table: ReadonlyArray<readonly [RegExp, FinishReason | undefined]> = [
 export const finishReasonOf = (raw: unknown, field: string): FinishReason | undefined => {
   // SGLang writes an object where a request was aborted.
   const word = isFields(raw) ? raw.type : raw
-  if (typeof word !== "string" || word === "") return undefined
+  // Alibaba's own API writes the text `null` until there is one.
+  if (typeof word !== "string" || word === "" || word === "null") return undefined
+  // Most answers end so.
+  if (word === "stop") return word
   for (const [words, reason] of table) {
     if (words.test(word)) return reason ?? refuse(field, `an end, not ${word.slice(0, 60)}`)
   }

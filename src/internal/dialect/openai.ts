@@ -201,7 +201,7 @@ export const toolCallsOf = ({ function_call: call, tool_calls: calls }: Fields):
 /** Output of a message, or of a piece of one, that stands beside its content: images of OpenRouter, audio. */
 export const partsOf = ({ audio, images }: Fields): ReadonlyArray<Json> => [
   ...(Array.isArray(images) ? images : []),
-  ...(isFields(audio) ? [{ type: "audio", audio }] : [])
+  ...(isFields(audio) && Object.keys(audio).length > 0 ? [{ type: "audio", audio }] : [])
 ]
 
 /**
@@ -226,20 +226,34 @@ export const decodeContent = (content: unknown, field: string) => {
 }
 
 /** Reads tool calls: OpenAI's shapes, and the flat `{ name, arguments }` of native Workers AI. */
-export const decodeToolCalls = (calls: unknown, field: string): ReadonlyArray<ToolCall> =>
-  list(calls ?? [], field).map((item, i) => {
+export const decodeToolCalls = (calls: unknown, field: string): ReadonlyArray<ToolCall> => {
+  const unique = uniqueIds()
+  return list(calls ?? [], field).map((item, i) => {
     const call = fields(item, `${field}[${i}]`)
     const { arguments: args, input, name } = bodyOf(call)
     const at = `${field}[${i}]${isFields(call.function) ? ".function" : ""}`
     return {
-      id:
-        call.id === undefined || call.id === null || call.id === "" ? `call_${i}` : text(call.id, `${field}[${i}].id`),
+      id: unique(
+        call.id === undefined || call.id === null || call.id === "" ? `call_${i}` : text(call.id, `${field}[${i}].id`)
+      ),
       name: nonEmptyText(name, `${at}.name`),
       // A custom tool takes text, which is no JSON.
       arguments: isFields(call.custom) ? text(input, `${at}.input`) : toolArguments(args, `${at}.arguments`),
       ...defined({ signature: signatureOf(call) })
     }
   })
+}
+
+/** Makes ids unique within a reply: some servers give all calls of an answer the same one. */
+export const uniqueIds = (): ((id: string) => string) => {
+  const used = new Set<string>()
+  return (id) => {
+    let own = id
+    while (used.has(own)) own += "_"
+    used.add(own)
+    return own
+  }
+}
 
 /** Where the name of a call stands. */
 export const bodyOf = (call: Fields): Fields =>
@@ -250,17 +264,32 @@ export const signatureOf = (call: Fields): string | undefined => {
   return isFields(google) ? optionalText(google.thought_signature) : undefined
 }
 
+/** The larger of two counts, either of which may be unknown. */
+const larger = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined || (b !== undefined && b > a) ? b : a
+
 /** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have. */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
-  // Details stand in groups, in some answers beside them.
-  const all: Fields = Object.assign({}, usage, ...Object.values(usage))
-  const find = (name: RegExp) =>
-    count(all[Object.keys(all).find((key) => name.test(key) && count(all[key]) !== undefined) ?? ""])
-  const inputTokens = count(usage.prompt_tokens)
-  const answered = count(usage.completion_tokens)
+  let cachedInputTokens: number | undefined
+  let cacheWriteTokens: number | undefined
+  let reasoningTokens: number | undefined
+  // Details stand in groups, in some answers beside them; where one thing is counted twice, a zero says nothing.
+  const look = (group: Fields, isOuter: boolean): void => {
+    for (const key in group) {
+      const value = group[key]
+      if (isOuter && isFields(value)) look(value, false)
+      else if (key === "reasoning_tokens") reasoningTokens = larger(reasoningTokens, count(value))
+      else if (/^cache_(write|creation)_/.test(key)) cacheWriteTokens = larger(cacheWriteTokens, count(value))
+      else if (/^(num_)?cached_tokens$|_cache_hit_|^cache_read_/.test(key)) {
+        cachedInputTokens = larger(cachedInputTokens, count(value))
+      }
+    }
+  }
+  look(usage, true)
+  const inputTokens = count(usage.prompt_tokens) ?? count(usage.input_tokens)
+  const answered = count(usage.completion_tokens) ?? count(usage.output_tokens)
   const total = count(usage.total_tokens)
-  const reasoningTokens = count(all.reasoning_tokens)
   const both = sum(answered, reasoningTokens)
   // Some count thinking beside the answer. Only the sum tells: 279 + 6 + 89 = 374.
   const beside = both && (total === undefined ? both > 2 * (answered ?? 0) : total === sum(inputTokens, both))
@@ -269,8 +298,8 @@ export const decodeUsage = (usage: unknown): Usage => {
     inputTokens,
     outputTokens,
     totalTokens: total ?? sum(inputTokens, outputTokens),
-    cachedInputTokens: find(/^(num_)?cached_tokens$|_cache_hit_|^cache_read_/),
-    cacheWriteTokens: find(/^cache_(write|creation)_/),
+    cachedInputTokens,
+    cacheWriteTokens,
     reasoningTokens
   })
 }

@@ -11,7 +11,7 @@ import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
-import { bodyOf, decodeContent, decodeUsage, partsOf, signatureOf, toolCallsOf } from "./openai.ts"
+import { bodyOf, decodeContent, decodeUsage, partsOf, signatureOf, toolCallsOf, uniqueIds } from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
 export interface Chunks {
@@ -151,6 +151,7 @@ const makeCalls = (): Calls => {
   // Where the calls stand that the server numbers, and the first one of each id.
   const numbered = new Map<number, number>()
   const identified = new Map<string, number>()
+  const unique = uniqueIds()
 
   /** The call that a fragment belongs to, or `undefined` when it begins one. */
   const find = (
@@ -190,7 +191,7 @@ const makeCalls = (): Calls => {
     const signature = signatureOf(call)
     // Workers AI ends a call with a fragment of nulls.
     if (id === undefined && name === undefined && sent === "" && signature === undefined) return
-    const index = typeof call.index === "number" ? call.index : undefined
+    const index = numberOf(call.index)
     let at = find(index, id, name, sent)
     const fresh = at === undefined
     at ??= open.push({ id, custom, name: "", depth: 0, quoted: false, escaped: false, whole: false }) - 1
@@ -205,7 +206,7 @@ const makeCalls = (): Calls => {
     out.push({
       type: "toolCall",
       index: at,
-      ...(fresh && { id: id ?? `call_${at}` }),
+      ...(fresh && { id: unique(id ?? `call_${at}`) }),
       ...(naming !== "" && { name: naming }),
       arguments: args,
       ...defined({ signature })
@@ -230,6 +231,10 @@ const makeCalls = (): Calls => {
 
 /** What a name adds to what is known of it: some servers send it in pieces, others all of it again and again. */
 const rest = (known: string, name = known): string => (name.startsWith(known) ? name.slice(known.length) : name)
+
+/** A number, which some servers write as a text. */
+const numberOf = (index: unknown): number | undefined =>
+  typeof index === "number" ? index : typeof index === "string" && /^\d+$/.test(index) ? Number(index) : undefined
 
 const fragment = (args: unknown, field: string): string => {
   if (typeof args === "string") return args

@@ -209,7 +209,14 @@ export interface Universal<In, Out> {
   readonly losses: ReadonlyArray<Loss>
 }
 
-/** Translates into one universal request. With `brief` bodies are built only when nothing else is lost. */
+/** Plans that lose something whatever the input is. */
+const lossy = new WeakSet<object>()
+
+const hasWhen = (plan: Plan<never, unknown>): boolean =>
+  plan._tag === "When" ||
+  (plan._tag === "Deadline" ? hasWhen(plan.plan) : plan._tag === "Fallback" && plan.plans.some(hasWhen))
+
+/** Translates into one universal request. With `brief` bodies are built only when nothing else is lost, and losses are not told apart. */
 export const toUniversal = <In, Out>(
   planned: Planned<In, Out>,
   input: In,
@@ -217,10 +224,15 @@ export const toUniversal = <In, Out>(
   build: Building<In> = buildWhole,
   brief = false
 ): Result.Result<Universal<In, Out>, ReadonlyArray<Loss>> => {
+  // Most routes have a deadline or heed hints, and every run of them would find that out again.
+  if (brief && lossy.has(planned.plan)) return Result.fail([])
   const losses = invalidLosses(planned)
   const targets = linearize(planned.plan, input, false, losses)
   for (const target of targets) retryLosses(target, losses)
-  if (brief && losses.length > 0) return Result.fail(losses)
+  if (brief && losses.length > 0) {
+    if (!hasWhen(planned.plan)) lossy.add(planned.plan)
+    return Result.fail(losses)
+  }
   const [first, ...rest] = toLegs(targets, input, losses, build)
   return settle(losses, allow, () => (first === undefined ? undefined : { legs: [first, ...rest], targets, losses }))
 }

@@ -59,12 +59,10 @@ export const sendingOf = <Resend>(
   { skipsCache }: Asked,
   eventId: string,
   beforeResend: Resend
-) => ({
-  ...sending,
-  eventId,
-  beforeResend,
-  ...(skipsCache && { cache: { ...sending.cache, skip: true } })
-})
+) =>
+  skipsCache
+    ? { ...sending, eventId, beforeResend, cache: { ...sending.cache, skip: true } }
+    : { ...sending, eventId, beforeResend }
 
 /** Takes the next slot of a run, for an attempt that starts. */
 export const takeSlot = ({

@@ -38,7 +38,12 @@ export const askLegs = <In, Out>(
 ): Effect.Effect<LegAnswer<In, Out>, GatewayError> => {
   const rest = legs.slice(offset)
   const options = { eventId: run.eventId, record: false } as const
-  return Effect.flatMap(run.send(rest, options), (response) => {
+  // The transport knows the number of a leg that failed, and not whose it is.
+  const sent = Effect.mapError(run.send(rest, options), (error) => {
+    const failed = error.step === undefined ? undefined : targets[offset + error.step]
+    return failed === undefined || error.step === undefined ? error : atLeg(error, failed, error.step)
+  })
+  return Effect.flatMap(sent, (response) => {
     // Only a single leg can answer without saying which one it is.
     const step = response.meta.step ?? (rest.length === 1 ? 0 : undefined)
     const target = step === undefined ? undefined : targets[offset + step]
@@ -66,6 +71,11 @@ export const atLeg = (error: GatewayError, target: Target<never, unknown>, step:
     provider: target.leaf.provider,
     ...defined({ eventId, logId, model: target.leaf.model })
   })
+}
+
+const withStep = (error: GatewayError, step: number): GatewayError => {
+  const { eventId, logId, method, model, provider, reason } = error
+  return new GatewayError({ method, reason, step, ...defined({ eventId, logId, model, provider }) })
 }
 
 /** What a record says about a leg. */
@@ -142,9 +152,11 @@ export const executeGateway = <In, Out, A>(
     Effect.catch(ask(offset), (error) => {
       // Relative to the legs that were sent.
       const step = error.step ?? (legs.length - offset === 1 ? 0 : undefined)
-      return step === undefined || offset + step + 1 >= legs.length || !decide(error.reason).next
-        ? Effect.fail(error)
-        : from(offset + step + 1)
+      if (step !== undefined && offset + step + 1 < legs.length && decide(error.reason).next) {
+        return from(offset + step + 1)
+      }
+      // Who reads it knows all legs of the route.
+      return Effect.fail(error.step === undefined || offset === 0 ? error : withStep(error, offset + error.step))
     })
   return timeoutOrElse(
     from(0),

@@ -140,7 +140,9 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const again = yield* executeClient(
       run,
       plan,
-      (target: Target<In, Out>, asked) => streamAttempt(run, target, asked),
+      // What the broken target is asked again for, the gateway may have kept.
+      (target: Target<In, Out>, asked) =>
+        streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
       "restart"
     ).pipe(
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.

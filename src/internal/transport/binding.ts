@@ -20,7 +20,7 @@ export interface AiBinding {
   gateway(gatewayId: string, options?: object): GatewayBinding
   run(model: string, inputs: object, options?: object): Promise<unknown>
   models(params?: object): Promise<unknown>
-  /** Not in the platform's types. Taking up a streamed run needs it, and nothing else does. */
+  /** Not in the platform's types. Where it is missing, runs may lack their log ids, and streamed ones cannot be taken up. */
   fetch?(url: string, init?: object): Promise<unknown>
 }
 

@@ -2,7 +2,7 @@
  * The record of everything that was sent to upstreams, for tests and for a look at what a client really does.
  */
 
-import { parseJson, text } from "../wire/message.ts"
+import { parseBoundedJson, text } from "../wire/message.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
 import * as Bounded from "./bounded.ts"
 import { redactEndpoint, redactHeaders } from "./providers.ts"
@@ -94,7 +94,7 @@ const shown = ({ body, bytes, facts, isJson }: CallEntry): UpstreamCall => {
     get body() {
       if (parsed === undefined) {
         const source = text(body)
-        parsed = source === "" ? null : isJson ? parseJson(source) : source
+        parsed = source === "" ? null : isJson ? parseBoundedJson(source) : source
       }
       return parsed
     },

@@ -4,6 +4,7 @@
 import type * as Faults from "../upstream/faults.ts"
 import type { Refusal } from "../wire/errors.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
+import type { Routing } from "./autoRouter.ts"
 import type { ResolvedOptions } from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 
@@ -15,8 +16,10 @@ export interface LegPlan {
   readonly refusal: Refusal | undefined
   /** Faults of this request alone; they come before any script. */
   readonly faults: Faults.Queue | undefined
-  /** Whether the leg belongs to a dynamic route, whose answers name model and provider. */
+  /** Whether the leg belongs to a dynamic route or an alias, whose answers name model and provider. */
   readonly dynamic: boolean
+  /** What the Auto Router chose, if it was asked. */
+  readonly routing: Routing | undefined
 }
 
 /** A request, ready to run. */

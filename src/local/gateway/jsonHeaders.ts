@@ -7,7 +7,7 @@ import { measureJson } from "../../internal/data/jsonDepth.ts"
 import * as Faults from "../upstream/faults.ts"
 import { CurrentShare, jsonBytes, type Share } from "../wire/collect.ts"
 import { badRequest, type Refusal } from "../wire/errors.ts"
-import { parseJson } from "../wire/message.ts"
+import { parseBoundedJson } from "../wire/message.ts"
 import { decode as decodeShape, type StreamShape, streamHeader } from "../wire/streamShape.ts"
 import { type CustomCost, costAccepted, costOf, type LogMetadata, maxMetadata, metadataOf } from "./headerValues.ts"
 
@@ -46,7 +46,7 @@ const make = (share: Share): JsonHeaders => {
       return Result.fail(badRequest(`${name}: expected JSON of at most ${maxValues} values in all headers together`))
     }
     const refusal = share.take(jsonBytes(2 * source.length, measured))
-    return refusal === undefined ? Result.succeed(parseJson(source)) : Result.fail(refusal)
+    return refusal === undefined ? Result.succeed(parseBoundedJson(source)) : Result.fail(refusal)
   }
   return {
     share,

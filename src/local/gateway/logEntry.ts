@@ -4,7 +4,7 @@
 
 import { dialectOf, modelType, usageOf, usageOfEvents, usageScanner } from "../upstream/dialect.ts"
 import type { Observer } from "../wire/body.ts"
-import { parseJson, text } from "../wire/message.ts"
+import { parseBoundedJson, text } from "../wire/message.ts"
 import type { Answer } from "../wire/protocol.ts"
 import type { GatewayJob, LegPlan } from "./job.ts"
 import type { LogEntry, LogStore } from "./logStore.ts"
@@ -42,7 +42,7 @@ const bodyText = (answer: Answer): string | undefined => {
 
 const usageIn = (body: string | undefined, contentType: string): TokenCounts => {
   if (body === undefined) return { input: null, output: null }
-  return contentType.startsWith("text/event-stream") ? usageOfEvents(body) : usageOf(parseJson(body))
+  return contentType.startsWith("text/event-stream") ? usageOfEvents(body) : usageOf(parseBoundedJson(body))
 }
 
 const costOf = ({ customCost }: ResolvedOptions, { input, output }: TokenCounts): number => {

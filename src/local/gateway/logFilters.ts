@@ -4,7 +4,7 @@
 import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
 import { badRequest, type Refusal } from "../wire/errors.ts"
-import { parseJson } from "../wire/message.ts"
+import { parseBoundedJson } from "../wire/message.ts"
 import type { LogEntry } from "./logStore.ts"
 
 type Value = string | number | boolean | null
@@ -219,22 +219,48 @@ const own = [
   "limit"
 ]
 
+const filterFields = ["key", "operator", "value"]
+
+/**
+ * Filters as Cloudflare's SDKs write them: `filters.key=…&filters.operator=…&filters.value=…`, one after the other, with `value` once
+ * for each. A field that comes again starts the next one.
+ */
+const dotted = (params: URLSearchParams): ReadonlyArray<unknown> => {
+  const out: Array<Record<string, unknown> & { value?: Array<string> }> = []
+  let before: string | undefined
+  for (const [name, text] of params) {
+    const field = /^filters\.(\w+)$/.exec(name)?.[1]
+    if (field === undefined || !filterFields.includes(field)) continue
+    let current = out.at(-1)
+    if (current === undefined || (Object.hasOwn(current, field) && !(field === "value" && before === "value"))) {
+      current = {}
+      out.push(current)
+    }
+    if (field === "value") current.value = [...(current.value ?? []), text]
+    else current[field] = text
+    before = field
+  }
+  return out
+}
+
 const predicates = (params: URLSearchParams): Result.Result<ReadonlyArray<Predicate>, Refusal> => {
   const out: Array<Predicate> = []
+  const written: Array<unknown> = [...dotted(params)]
   const filters = params.get("filters")
   if (filters !== null) {
-    const parsed = parseJson(filters)
+    const parsed = parseBoundedJson(filters)
     if (!Array.isArray(parsed)) return Result.fail(badRequest("filters: expected a JSON array"))
-    for (const item of parsed) {
-      const filter = filterOf(item)
-      if (Result.isFailure(filter)) return Result.fail(filter.failure)
-      out.push(filter.success)
-    }
+    written.push(...parsed)
+  }
+  for (const item of written) {
+    const filter = filterOf(item)
+    if (Result.isFailure(filter)) return Result.fail(filter.failure)
+    out.push(filter.success)
   }
   const search = params.get("search")?.toLowerCase()
   if (search !== undefined && search !== "") out.push((entry) => searchable(entry).includes(search))
   for (const [name, value] of params) {
-    if (own.includes(name)) continue
+    if (own.includes(name) || filterFields.some((field) => name === `filters.${field}`)) continue
     const test = legacy(name, value)
     if (test === undefined) return Result.fail(badRequest(`unknown query parameter ${JSON.stringify(name)}`))
     out.push(test)

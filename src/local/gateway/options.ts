@@ -36,6 +36,8 @@ export interface GatewaySettings {
     | undefined
   /** Aliases of stored keys; any other is refused with code 2040. Default: every alias is accepted. */
   readonly byokAliases?: ReadonlyArray<string> | undefined
+  /** Aliases by name: models of the run catalogue, tried in order when `custom/{name}` is asked for. Default: none. */
+  readonly aliases?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
   /**
    * Whether a request for a stream is answered whole, as guardrails on responses do it: on the data plane and in
    * `env.AI.gateway(id).run`. Default: false. The request header `cf-aig-local-buffer` overrides it, everywhere.
@@ -100,6 +102,11 @@ export interface Options {
   readonly upstreams?: Readonly<Record<string, Upstream.Upstream>> | undefined
   /** Dynamic routes by name: models as `provider-slug/model`, tried in order when `dynamic/{name}` is asked for. */
   readonly routes?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
+  /**
+   * Pool of `cloudflare/auto`: models as `provider-slug/model`, of which the first that the request allows answers. Default: one
+   * model each of OpenAI, Anthropic and Google.
+   */
+  readonly autoModels?: ReadonlyArray<string> | undefined
   /** What URLs start with. Default: `http://local.gateway`, or the address of the server. */
   readonly baseUrl?: string | undefined
   /**

@@ -69,6 +69,13 @@ const metaHeaders = (step: Step, logId: string | undefined, hit: boolean): Heade
     "cf-aig-step": String(index),
     ...(logId === undefined ? {} : { "cf-aig-log-id": logId }),
     ...(cacheKey === undefined ? {} : { "cf-aig-cache-status": hit ? "HIT" : "MISS" }),
+    ...(plan.routing === undefined
+      ? {}
+      : {
+          "cf-aig-routed-model": plan.routing.model,
+          "cf-aig-routing-decision-id": requestId,
+          "cf-aig-routing-reason": plan.routing.reason
+        }),
     ...(plan.dynamic ? { "cf-aig-model": plan.request.model ?? "", "cf-aig-provider": plan.request.provider } : {})
   }
 }

@@ -12,8 +12,10 @@ import { fieldValueAccepted, isFieldName, isFieldValue } from "../wire/fieldValu
 import type { HeaderMap } from "../wire/message.ts"
 import type { StreamShape } from "../wire/streamShape.ts"
 import { streamHeader } from "../wire/streamShape.ts"
+import { autoModel, choose, modelsHeader, providersHeader, type Routing } from "./autoRouter.ts"
 import type { LegPlan } from "./job.ts"
 import { faultsHeader, type JsonHeaders } from "./jsonHeaders.ts"
+import { isGatewaySlug } from "./providers.ts"
 import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 import type { GatewayState } from "./state.ts"
@@ -33,6 +35,10 @@ export interface LegRequest {
   readonly json: unknown
   /** Streams stay streams on this surface, whatever the gateway's setting. */
   readonly streams?: boolean
+  /** The model was picked by its name in the run catalogue, which has providers of its own. */
+  readonly isCatalogue?: boolean
+  /** The model was picked by an alias, so the answer names it. */
+  readonly isAlias?: boolean
 }
 
 /** A gateway that adds nothing: for Workers AI without a gateway. */
@@ -46,6 +52,7 @@ const none: Gateway = {
   retryDelay: 0,
   backoff: "constant",
   byokAliases: undefined,
+  aliases: new Map(),
   bufferStreams: false
 }
 
@@ -87,6 +94,7 @@ interface PlannedTarget {
   readonly json: unknown
   readonly refusal?: Refusal
   readonly dynamic?: boolean
+  readonly routing?: Routing
 }
 
 const compatModel = (input: LegRequest, name: string, dynamic: boolean): PlannedTarget => {
@@ -112,6 +120,16 @@ const compatTargets = (core: GatewayState, input: LegRequest): ReadonlyArray<() 
   const name = isRecord(input.json) ? input.json["model"] : undefined
   if (typeof name !== "string" || !/^[^/]+\/./.test(name)) {
     return badFormat(input, refuse(400, code.badModelFormat, "model: expected provider/model or dynamic/route"))
+  }
+  if (name === autoModel) {
+    const routing = choose(
+      core.settings.autoModels,
+      nearest(input.layers, modelsHeader),
+      nearest(input.layers, providersHeader)
+    )
+    return Result.isFailure(routing)
+      ? badFormat(input, routing.failure)
+      : [() => ({ ...compatModel(input, routing.success.model, false), routing: routing.success })]
   }
   if (!name.startsWith("dynamic/")) return [() => compatModel(input, name, false)]
   const models = core.settings.routes.get(name.slice("dynamic/".length))
@@ -178,7 +196,9 @@ export const plan = (
       if (model.length > maxModel) {
         return yield* Result.fail(badRequest(`model: expected a name of at most ${maxModel} characters`))
       }
-      const { dynamic = false, refusal, ...request } = options.bufferStreams ? whole(asked) : asked
+      const { dynamic = false, refusal: refused, routing, ...request } = options.bufferStreams ? whole(asked) : asked
+      const isReachable = input.isCatalogue === true || isGatewaySlug(request.provider)
+      const refusal = refused ?? (isReachable ? undefined : refuse(400, code.unknownProvider, "Invalid provider"))
       const full = json.share.take(request.body?.length ?? 0)
       if (full !== undefined) return yield* Result.fail(full)
       legs.push({
@@ -186,7 +206,8 @@ export const plan = (
         options,
         faults,
         refusal,
-        dynamic
+        dynamic: dynamic || input.isAlias === true,
+        routing
       })
     }
     return legs

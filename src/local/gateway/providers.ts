@@ -30,14 +30,30 @@ export const knownSlugs: ReadonlyArray<string> = [
   "workers-ai"
 ]
 
-/** Catalogue authors whose slug has another name. */
-const authors: Readonly<Record<string, string>> = {
-  google: "google-ai-studio",
-  xai: "grok"
-}
+/**
+ * Authors of the run catalogue (`author/model`), by the slug that answers. All other providers are reached by a gateway's
+ * own paths only.
+ */
+const runAuthors: ReadonlyMap<string, string> = new Map([
+  ["alibaba", "alibaba"],
+  ["anthropic", "anthropic"],
+  ["deepseek", "deepseek"],
+  ["google", "google-ai-studio"],
+  ["groq", "groq"],
+  ["minimax", "minimax"],
+  ["moonshotai", "moonshotai"],
+  ["openai", "openai"],
+  ["xai", "grok"]
+])
 
-/** The slug behind an author of the model catalogue (`author/model`). */
-export const slugOfAuthor = (author: string): string => authors[author] ?? author
+/** The slug behind an author of the run catalogue, or `undefined` when the catalogue has none of that name. */
+export const slugOfAuthor = (author: string): string | undefined => runAuthors.get(author)
+
+/** Providers that only the run catalogue reaches: no path of a gateway has their names. */
+export const runOnlySlugs: ReadonlyArray<string> = ["alibaba", "minimax", "moonshotai"]
+
+/** Whether paths of a gateway reach a provider. */
+export const isGatewaySlug = (slug: string): boolean => !runOnlySlugs.includes(slug)
 
 // Names of credentials differ per provider; these words occur in all of them.
 const credential = /authorization|api-?key|token|secret|cookie|signature|password/i
@@ -51,6 +67,9 @@ export const isCredential = (name: string): boolean => credential.test(name)
 export const redactHeaders = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isCredential(name) ? redacted : value]))
 
+// Too short to be looked for inside of other names.
+const inQuery = /(?:key|sig|auth|credential|jwt|hmac|passwd|pwd)(?:\[\]|%5b%5d)?$|^(?:code|pass)$/i
+
 /** An endpoint whose query parameters may carry a key (`?key=…`). */
 export const redactEndpoint = (endpoint: string): string => {
   let out = ""
@@ -59,11 +78,11 @@ export const redactEndpoint = (endpoint: string): string => {
   // One pass without a pattern: the sender of the text could make a pattern start again and again.
   for (let i = 0; i < endpoint.length; i++) {
     const c = endpoint[i]
-    if (c === "?" || c === "&") name = i + 1
+    if (c === "?" || c === "&" || c === ";") name = i + 1
     if (c !== "=" || name < 0) continue
     const text = endpoint.slice(name, i)
     name = -1
-    if (!isCredential(text) && !/key$/i.test(text)) continue
+    if (!isCredential(text) && !inQuery.test(text)) continue
     out += `${endpoint.slice(shown, i + 1)}${redacted}`
     const next = endpoint.indexOf("&", i)
     if (next < 0) return out

@@ -12,7 +12,7 @@ import { isWhole } from "../../internal/data/numbers.ts"
 import * as Upstream from "../Upstream.ts"
 import { type Allowed, hostname, isOrigin } from "../wire/origins.ts"
 import type { GatewaySettings, Model, Options } from "./options.ts"
-import { defaultModels, knownSlugs } from "./providers.ts"
+import { defaultModels, isGatewaySlug, knownSlugs, runOnlySlugs, slugOfAuthor } from "./providers.ts"
 
 /** One gateway with its defaults. */
 export interface Gateway {
@@ -27,6 +27,7 @@ export interface Gateway {
   readonly retryDelay: number
   readonly backoff: "constant" | "linear" | "exponential"
   readonly byokAliases: ReadonlyArray<string> | undefined
+  readonly aliases: ReadonlyMap<string, ReadonlyArray<string>>
   readonly bufferStreams: boolean
 }
 
@@ -69,6 +70,7 @@ export interface Settings {
   readonly allowed: Allowed
   readonly upstreams: ReadonlyMap<string, Upstream.Upstream>
   readonly routes: ReadonlyMap<string, ReadonlyArray<string>>
+  readonly autoModels: ReadonlyArray<string>
   readonly models: ReadonlyArray<Model>
   readonly envelope: Options["envelope"]
   /** Milliseconds. */
@@ -86,6 +88,23 @@ const idAccepted = "1 to 64 letters, digits, `.`, `_` or `-`, starting with a le
 export const isGatewayId = (id: string): boolean => idPattern.test(id)
 
 type Check = (ok: boolean, field: string, accepted: string) => void
+
+const aliases = (at: string, named: GatewaySettings["aliases"], check: Check): Gateway["aliases"] => {
+  const entries = Object.entries(named ?? {})
+  for (const [name, models] of entries) {
+    check(idPattern.test(name), `${at}.${name}`, `a name of ${idAccepted}`)
+    check(models.length > 0, `${at}.${name}`, "at least one model")
+    for (const [index, model] of models.entries()) {
+      const author = model.slice(0, model.indexOf("/"))
+      check(
+        isHeaderValue(model) && (/^@[a-z]+\/./.test(model) || slugOfAuthor(author) !== undefined),
+        `${at}.${name}[${index}]`,
+        "author/model or @cf/author/model of the run catalogue, in printable ASCII"
+      )
+    }
+  }
+  return new Map(entries)
+}
 
 const gateway = (id: string, settings: GatewaySettings, hasToken: boolean, check: Check): Gateway => {
   const at = `gateways.${id}`
@@ -117,6 +136,7 @@ const gateway = (id: string, settings: GatewaySettings, hasToken: boolean, check
     retryDelay: delay,
     backoff: retry?.backoff ?? "constant",
     byokAliases: settings.byokAliases,
+    aliases: aliases(`${at}.aliases`, settings.aliases, check),
     bufferStreams: settings.bufferStreams ?? false
   }
 }
@@ -124,7 +144,8 @@ const gateway = (id: string, settings: GatewaySettings, hasToken: boolean, check
 const customSlug = /^custom-[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/
 
 const upstreams = (options: Options, check: Check): ReadonlyMap<string, Upstream.Upstream> => {
-  const out = new Map<string, Upstream.Upstream>(knownSlugs.map((slug) => [slug, Upstream.echo()]))
+  const known = [...knownSlugs, ...runOnlySlugs]
+  const out = new Map<string, Upstream.Upstream>(known.map((slug) => [slug, Upstream.echo()]))
   for (const [slug, upstream] of Object.entries(options.upstreams ?? {})) {
     check(
       out.has(slug) || customSlug.test(slug),
@@ -139,22 +160,40 @@ const upstreams = (options: Options, check: Check): ReadonlyMap<string, Upstream
   return out
 }
 
+const defaultAutoModels = [
+  "openai/gpt-4.1-mini",
+  "anthropic/claude-haiku-4-5",
+  "google-ai-studio/gemini-2.5-flash"
+] as const
+
 const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Check): Settings["routes"] => {
   const entries = Object.entries(options.routes ?? {})
   for (const [name, models] of entries) {
     check(idPattern.test(name), `routes.${name}`, `a name of ${idAccepted}`)
-    check(models.length > 0, `routes.${name}`, "at least one model")
-    for (const [index, model] of models.entries()) {
-      const slash = model.indexOf("/")
-      check(
-        // An answer has the model in a header.
-        slash > 0 && slash < model.length - 1 && slugs.has(model.slice(0, slash)) && isHeaderValue(model),
-        `routes.${name}[${index}]`,
-        "provider-slug/model with a known provider, in printable ASCII"
-      )
-    }
+    pool(`routes.${name}`, models, slugs, check)
   }
   return new Map(entries)
+}
+
+/** Checks a list of models. */
+const pool = (
+  at: string,
+  models: ReadonlyArray<string>,
+  slugs: ReadonlyMap<string, unknown>,
+  check: Check
+): ReadonlyArray<string> => {
+  check(models.length > 0, at, "at least one model")
+  for (const [index, model] of models.entries()) {
+    const slash = model.indexOf("/")
+    const slug = model.slice(0, slash)
+    check(
+      // An answer has the model in a header.
+      slash > 0 && slash < model.length - 1 && slugs.has(slug) && isGatewaySlug(slug) && isHeaderValue(model),
+      `${at}[${index}]`,
+      "provider-slug/model with a known provider, in printable ASCII"
+    )
+  }
+  return models
 }
 
 const allowed = (options: Options, check: Check): Allowed => {
@@ -232,6 +271,7 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
   check(options.baseUrl === undefined || isBaseUrl(options.baseUrl), "baseUrl", `an absolute ${baseUrlAccepted}`)
   const all = upstreams(options, check)
   const named = routes(options, all, check)
+  const autoModels = pool("autoModels", options.autoModels ?? defaultAutoModels, all, check)
   const freshLogDelay = options.freshLogDelay ?? 0
   check(Number.isFinite(freshLogDelay) && freshLogDelay >= 0, "freshLogDelay", "0 or more milliseconds")
   const kept = keep(options, check)
@@ -248,6 +288,7 @@ export const resolve = (options: Options): Effect.Effect<Settings, GatewayError>
     allowed: reachable,
     upstreams: all,
     routes: named,
+    autoModels,
     models: options.models ?? defaultModels,
     envelope: options.envelope,
     freshLogDelay,

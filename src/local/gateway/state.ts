@@ -14,6 +14,9 @@ import * as RateLimit from "./rateLimit.ts"
 import * as Runs from "./resumableRuns.ts"
 import type { Settings } from "./settings.ts"
 
+/** Key of the script for the logs API. No provider has this name. */
+export const logsKey = "logs"
+
 export interface GatewayState {
   readonly settings: Settings
   readonly calls: Calls.Calls
@@ -29,8 +32,10 @@ export interface GatewayState {
   readonly baseUrl: () => string
   /** The handler of a slug with the scripts in front of it, or `undefined` for an unknown slug. */
   readonly handler: (provider: string, model: string | undefined) => Handler | undefined
-  /** Replaces the script of a slug, or of `slug/model`. */
+  /** Replaces the script of a slug, of `slug/model`, or of the {@link logsKey logs}. */
   readonly script: (key: string, faults: ReadonlyArray<Faults.Fault>) => void
+  /** The next fault of a script whose key is no provider's. */
+  readonly nextFault: (key: string) => Faults.Fault | undefined
   readonly isProvider: (slug: string) => boolean
   readonly reset: Effect.Effect<void>
 }
@@ -71,6 +76,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
     script: (key, faults) => {
       scripts.set(key, Faults.makeQueue(faults))
     },
+    nextFault: (key) => scripts.get(key)?.next(),
     isProvider: (slug) => handlers.has(slug),
     reset: Effect.map(startAll, (fresh) => {
       handlers = fresh

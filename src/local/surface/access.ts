@@ -17,6 +17,13 @@ export const holdsToken = (core: GatewayState, header: string | undefined): bool
 const knownAccount = (core: GatewayState, account: string): boolean =>
   !core.settings.fixedAccount || account === core.settings.account
 
+const notFound = (id: string): Refusal =>
+  refuse(
+    400,
+    code.gatewayNotFound,
+    `Please configure AI Gateway in the Cloudflare dashboard: there is no gateway ${JSON.stringify(id.slice(0, 100))}`
+  )
+
 /** The gateway of a data plane request. */
 export const dataPlane = (
   core: GatewayState,
@@ -31,9 +38,7 @@ export const dataPlane = (
   if (required && !holdsToken(core, headers["cf-aig-authorization"])) {
     return Result.fail(refuse(401, code.unauthorized, "Unauthorized: cf-aig-authorization is missing or wrong"))
   }
-  return gateway === undefined
-    ? Result.fail(refuse(400, code.gatewayNotFound, "Please configure AI Gateway in the Cloudflare dashboard"))
-    : Result.succeed(gateway)
+  return gateway === undefined ? Result.fail(notFound(id)) : Result.succeed(gateway)
 }
 
 /** The REST API's front door: the token, then the account. */
@@ -49,7 +54,5 @@ export const api = (core: GatewayState, account: string, headers: HeaderMap): Re
 /** A gateway by id, for callers that were already let in. */
 export const gateway = (core: GatewayState, id: string): Result.Result<Gateway, Refusal> => {
   const found = core.settings.gateways.get(id)
-  return found === undefined
-    ? Result.fail(refuse(400, code.gatewayNotFound, "Please configure AI Gateway in the Cloudflare dashboard"))
-    : Result.succeed(found)
+  return found === undefined ? Result.fail(notFound(id)) : Result.succeed(found)
 }

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
-import type { GatewayState } from "../gateway/state.ts"
+import { type GatewayState, logsKey } from "../gateway/state.ts"
 import * as Faults from "../upstream/faults.ts"
 import { apiError, apiSuccess, apiSuccessPieces, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import { type Incoming, jsonBody } from "../wire/message.ts"
@@ -14,9 +14,9 @@ import type { Answer, Disconnect } from "../wire/protocol.ts"
 export const keyProblem = (core: GatewayState, key: string): { field: string; accepted: string } | undefined => {
   const [slug = ""] = key.split("/", 1)
   const model = key.slice(slug.length)
-  return core.isProvider(slug) && model !== "/"
+  return key === logsKey || (core.isProvider(slug) && model !== "/")
     ? undefined
-    : { field: "provider", accepted: "the slug of a provider that the gateway has, or slug/model" }
+    : { field: "provider", accepted: "the slug of a provider that the gateway has, slug/model, or `logs`" }
 }
 
 const setScript = Effect.fnUntraced(function* (core: GatewayState, incoming: Incoming) {

@@ -7,7 +7,6 @@ import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
-import { plan } from "../gateway/plan.ts"
 import { fromBinding } from "../gateway/requestOptions.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import {
@@ -21,7 +20,7 @@ import {
   type Refusal,
   refuse
 } from "../wire/errors.ts"
-import { type HeaderMap, type Incoming, jsonBody } from "../wire/message.ts"
+import { type HeaderMap, type Incoming, jsonTextBody } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
 import * as Access from "./access.ts"
 import * as Catalog from "./catalog.ts"
@@ -40,14 +39,28 @@ const noRoute = (): Handled => Effect.succeed(apiError(refuse(404, code.noRoute,
 // `[prefix:]model`; no model name has a colon before its first slash.
 const modelOf = (headers: HeaderMap): string | undefined => headers["cf-consn-model-id"]?.replace(/^[^/@:]+:/, "")
 
+/**
+ * The input and the options of a run. A stream of the caller, such as audio, is the body itself; what else the input has is in the
+ * query then.
+ */
+const readRun = Effect.fnUntraced(function* (incoming: Incoming) {
+  if (incoming.url.searchParams.has("userInputs")) {
+    const input = yield* Catalog.readInput(incoming)
+    return { input, options: {} }
+  }
+  const body = yield* jsonTextBody(incoming)
+  const input = Catalog.inputIn(body, "inputs")
+  if (input === undefined || !isRecord(body.value)) return yield* badRequest("inputs: expected the model's input")
+  const { options } = body.value
+  return { input, options: isRecord(options) ? options : {} }
+})
+
 /** `env.AI.run`. With a gateway its settings are inside the body; extra headers count as well, but less. */
 const runModel = Effect.fnUntraced(function* (core: GatewayState, incoming: Incoming, viaGateway: boolean) {
   const { headers } = incoming
   const model = modelOf(headers)
   if (model === undefined || model === "") return yield* badRequest("cf-consn-model-id: expected the name of a model")
-  const body = yield* jsonBody(incoming)
-  if (!isRecord(body) || body["inputs"] === undefined) return yield* badRequest("inputs: expected the model's input")
-  const options = isRecord(body["options"]) ? body["options"] : {}
+  const { input, options } = yield* readRun(incoming)
   if (options["queueRequest"] === true) return yield* badRequest("queueRequest: the local gateway has no batch queue")
   const settings = isRecord(options["gateway"]) ? options["gateway"] : {}
   const id = typeof settings["id"] === "string" ? settings["id"] : core.settings.defaultGateway
@@ -56,20 +69,22 @@ const runModel = Effect.fnUntraced(function* (core: GatewayState, incoming: Inco
     return yield* refuse(404, code.modelNotFound, `Model not found: ${model}`)
   }
   const layers = [fromBinding(settings), headers]
-  const target = yield* Effect.fromResult(Catalog.leg(core, model, body["inputs"], headers, layers))
+  const all = yield* Effect.fromResult(Catalog.legs(core, gateway, model, input, headers, layers))
   const json = yield* JsonHeaders.current
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
-  if (first === undefined) return yield* badRequest("model: expected a route with models")
-  const answer = yield* run(core, {
+  const streaming = all.map((target) => ({ ...target, streams: true }))
+  const ran = yield* run(core, {
     gateway,
-    legs: [first, ...rest],
+    legs: yield* Effect.fromResult(Catalog.planAll(core, gateway, streaming, json)),
     requestType: "run",
     userAgent: headers["user-agent"],
     authenticated: true
   })
-  const wrapping = Catalog.wrappingOf(core.settings.envelope ?? "bare", target.provider)
-  const wrapped = Catalog.wrap(answer, target.provider, wrapping)
-  if (Catalog.isWorkersAi(model)) {
+  const provider = Catalog.answering(all, ran)
+  const isNative = provider === "workers-ai"
+  const answer = isNative ? Catalog.asBindingError(ran) : ran
+  const wrapping = Catalog.wrappingOf(core.settings.envelope ?? "bare", provider)
+  const wrapped = Catalog.wrap(answer, provider, wrapping)
+  if (isNative) {
     return { ...wrapped, headers: { ...wrapped.headers, "cf-ai-req-id": yield* core.nextId } }
   }
   if (gateway === undefined || !core.settings.resumableRuns) return wrapped

@@ -83,12 +83,14 @@ const native = Effect.fnUntraced(function* (
 
 const runApi = Effect.fnUntraced(function* (core: GatewayState, incoming: Incoming, gateway: Gateway) {
   const { input, model } = yield* Catalog.readBody(incoming)
-  const target = yield* Effect.fromResult(Catalog.leg(core, model, input, incoming.headers, [incoming.headers]))
-  const legs = yield* Effect.fromResult(plan(core, gateway, target, yield* JsonHeaders.current))
+  const { headers } = incoming
+  const all = yield* Effect.fromResult(Catalog.legs(core, gateway, model, input, headers, [headers]))
+  const legs = yield* Effect.fromResult(Catalog.planAll(core, gateway, all, yield* JsonHeaders.current))
   const answer = yield* job(core, incoming, gateway, "run", legs).pipe(
     Effect.catchTag("Refusal", (refusal) => Effect.succeed(runError(model)(refusal)))
   )
-  return Catalog.wrap(answer, target.provider, { state: true, more: { provider: target.provider, model } })
+  const provider = Catalog.answering(all, answer)
+  return Catalog.wrap(answer, provider, { state: true, more: { provider, model } })
 })
 
 const dispatch = (core: GatewayState, incoming: Incoming): Handled => {

@@ -9,10 +9,11 @@ import { type LogMetadata, maxMetadata } from "../gateway/headerValues.ts"
 import { metaInfo, parse } from "../gateway/logFilters.ts"
 import { type LogEntry, listItem, single } from "../gateway/logStore.ts"
 import type { Gateway } from "../gateway/settings.ts"
-import type { GatewayState } from "../gateway/state.ts"
-import { apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
+import { type GatewayState, logsKey } from "../gateway/state.ts"
+import * as Faults from "../upstream/faults.ts"
+import { apiError, apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
 import { type Incoming, jsonBody } from "../wire/message.ts"
-import type { Answer, Disconnect } from "../wire/protocol.ts"
+import { type Answer, Disconnect, type UpstreamRequest } from "../wire/protocol.ts"
 
 type Handled = Effect.Effect<Answer, Refusal | Disconnect>
 
@@ -105,13 +106,34 @@ const one = Effect.fnUntraced(function* (
   return apiSuccess({})
 })
 
-/** Answers a request below `…/gateways/{id}/logs`. */
+/** Answers a request below `…/gateways/{id}/logs`, unless a script has something else for it. */
 export const handle = (
   core: GatewayState,
   gateway: Gateway,
   incoming: Incoming,
   path: ReadonlyArray<string>
 ): Handled => {
+  const fault = core.nextFault(logsKey)
+  const own = dispatch(core, gateway, incoming, path)
+  if (fault === undefined) return own
+  const request: UpstreamRequest = {
+    provider: logsKey,
+    endpoint: incoming.url.pathname.slice(1),
+    method: incoming.method,
+    model: undefined,
+    headers: incoming.headers,
+    body: undefined,
+    json: undefined
+  }
+  const answered = Effect.catchTag(own, "Refusal", (refusal) => Effect.succeed(apiError(refusal)))
+  return Faults.react(fault, request, () => answered).pipe(
+    // Behind this surface is no provider whose connection could break: it is the client's.
+    Effect.catchTag("UpstreamFailure", () => Effect.fail(new Disconnect())),
+    Effect.flatMap((answer) => (answer.broken === true ? Effect.fail(new Disconnect()) : Effect.succeed(answer)))
+  )
+}
+
+const dispatch = (core: GatewayState, gateway: Gateway, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
   const [id, part, ...more] = path
   if (more.length > 0) return Effect.fail(refuse(404, code.noRoute, "No route for that URI"))
   if (id !== undefined && id !== "") return one(core, gateway, incoming, id, part)

@@ -18,7 +18,8 @@ const tests: Readonly<Record<string, (model: Model, value: string) => boolean>> 
   hide_experimental: () => true
 }
 
-const whole = (
+/** Reads a whole number from 1. */
+export const whole = (
   params: URLSearchParams,
   name: string,
   fallback: number,

@@ -8,21 +8,21 @@ import { isRecord } from "../../internal/data/json.ts"
 import type { GatewayJob } from "../gateway/job.ts"
 import * as JsonHeaders from "../gateway/jsonHeaders.ts"
 import { run } from "../gateway/pipeline.ts"
-import { plan } from "../gateway/plan.ts"
 import type { Gateway } from "../gateway/settings.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import { apiError, apiSuccess, badRequest, code, type Refusal, refuse } from "../wire/errors.ts"
-import { type Incoming, jsonBody } from "../wire/message.ts"
+import { type Incoming, jsonTextBody } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
 import * as Access from "./access.ts"
 import * as Catalog from "./catalog.ts"
+import { gatewayBody, listGateways } from "./gateways.ts"
 import * as LogsApi from "./logsApi.ts"
 import { search } from "./models.ts"
 import { urlOf } from "./urls.ts"
 
 type Handled = Effect.Effect<Answer, Refusal | Disconnect>
 
-const noRoute = (): Handled => Effect.fail(refuse(404, code.noRoute, "No route for that URI"))
+const noRoute = (status = 404): Handled => Effect.fail(refuse(status, code.noRoute, "No route for that URI"))
 
 /** Workers AI runs through a gateway only when one is named; other models use the default one. */
 const gatewayFor = (
@@ -39,55 +39,56 @@ const runModel = Effect.fnUntraced(function* (
   core: GatewayState,
   incoming: Incoming,
   model: string,
-  input: unknown,
+  input: Catalog.Input,
   endpoint?: string
 ) {
   const { headers } = incoming
   // The Cloudflare token is not the provider's credential.
   const { authorization: _, ...forward } = headers
   const gateway = yield* Effect.fromResult(gatewayFor(core, model, headers["cf-aig-gateway-id"]))
-  const target = yield* Effect.fromResult(Catalog.leg(core, model, input, forward, [headers], endpoint))
+  const all = yield* Effect.fromResult(Catalog.legs(core, gateway, model, input, forward, [headers], endpoint))
   const json = yield* JsonHeaders.current
-  const [first, ...rest] = yield* Effect.fromResult(plan(core, gateway, { ...target, streams: true }, json))
-  if (first === undefined) return yield* badRequest("model: expected a route with models")
+  const streaming = all.map((target) => ({ ...target, streams: true }))
   const job: GatewayJob = {
     gateway,
-    legs: [first, ...rest],
+    legs: yield* Effect.fromResult(Catalog.planAll(core, gateway, streaming, json)),
     requestType: "run",
     userAgent: headers["user-agent"],
     authenticated: core.settings.token !== undefined
   }
   const answer = yield* run(core, job)
-  if (!Catalog.isWorkersAi(model)) return { answer, provider: target.provider }
+  const provider = Catalog.answering(all, answer)
+  if (provider !== "workers-ai") return { answer, provider }
   return {
     answer: { ...answer, headers: { ...answer.headers, "cf-ai-req-id": yield* core.nextId } },
-    provider: target.provider
+    provider
   }
 })
 
 const ai = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>): Handled => {
   const [head, ...rest] = path
-  const wrapped = Effect.fnUntraced(function* (model: string, input: unknown) {
+  const wrapped = Effect.fnUntraced(function* (model: string, input: Catalog.Input) {
     const { answer, provider } = yield* runModel(core, incoming, model, input)
     return Catalog.wrap(answer, provider, Catalog.wrappingOf(core.settings.envelope ?? "full", provider))
   })
   if (head === "models" && rest.join("/") === "search" && incoming.method === "GET") {
     return Effect.fromResult(search(core.settings.models, incoming.url.searchParams))
   }
-  if (incoming.method !== "POST") return noRoute()
-  if (head === "run" && rest.length === 0) {
-    return Effect.flatMap(Catalog.readBody(incoming), ({ input, model }) => wrapped(model, input))
-  }
   if (head === "run") {
     const model = rest.join("/").replaceAll("%40", "@")
-    if (!Catalog.isWorkersAi(model)) return Effect.fail(refuse(404, code.modelNotFound, `Model not found: ${model}`))
-    return Effect.flatMap(jsonBody(incoming), (input) => wrapped(model, input))
+    // The service has no route for another method, or for a name whose slashes are encoded.
+    if (incoming.method !== "POST" || !(rest.length === 0 || Catalog.isWorkersAi(model))) return noRoute(400)
+    return rest.length === 0
+      ? Effect.flatMap(Catalog.readBody(incoming), ({ input, model }) => wrapped(model, input))
+      : Effect.flatMap(Catalog.readInput(incoming), (input) => wrapped(model, input))
   }
+  if (incoming.method !== "POST") return noRoute()
   const endpoint = rest.join("/")
-  if (head === "v1" && ["chat/completions", "messages", "responses"].includes(endpoint)) {
-    return Effect.flatMap(jsonBody(incoming), (body): Handled => {
-      const model = isRecord(body) ? body["model"] : undefined
+  if (head === "v1" && ["chat/completions", "embeddings", "messages", "responses"].includes(endpoint)) {
+    return Effect.flatMap(jsonTextBody(incoming), (body): Handled => {
+      const model = isRecord(body.value) ? body.value["model"] : undefined
       if (typeof model !== "string") return Effect.fail(badRequest("model: expected the name of a model"))
+      if (endpoint === "embeddings" && !Catalog.isWorkersAi(model)) return Effect.fail(Catalog.notFound(model))
       // At Workers AI and Anthropic these paths carry their version.
       const versioned = Catalog.isWorkersAi(model) || endpoint === "messages" ? `v1/${endpoint}` : endpoint
       return Effect.map(runModel(core, incoming, model, body, versioned), ({ answer }) => answer)
@@ -99,8 +100,13 @@ const ai = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<string>)
 const management = (core: GatewayState, incoming: Incoming, account: string, path: ReadonlyArray<string>): Handled => {
   const [kind, id = "", what, ...rest] = path
   if (kind !== "gateways") return noRoute()
+  if (id === "" && what === undefined && incoming.method === "GET") {
+    return Effect.fromResult(listGateways(core, incoming.url.searchParams))
+  }
   const found = Access.gateway(core, id)
   if (Result.isFailure(found)) return Effect.fail(found.failure)
+  if (what === undefined && incoming.method === "GET")
+    return Effect.succeed(apiSuccess(gatewayBody(core, found.success)))
   if (what === "logs") return LogsApi.handle(core, found.success, incoming, rest)
   if (what === "url" && incoming.method === "GET" && rest.length === 1) {
     return Effect.map(Effect.fromResult(urlOf(core, account, id, rest[0] ?? "")), (url) => apiSuccess(url))

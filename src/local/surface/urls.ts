@@ -3,6 +3,7 @@
  */
 import * as Result from "effect/Result"
 import { trimSlashes } from "../../internal/data/trimSlashes.ts"
+import { isGatewaySlug } from "../gateway/providers.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import { code, type Refusal, refuse } from "../wire/errors.ts"
 
@@ -18,7 +19,7 @@ export const urlOf = (
   provider: string
 ): Result.Result<string, Refusal> => {
   if (provider === "universal") return Result.succeed(gatewayUrl(core.baseUrl(), account, gateway))
-  return provider === "compat" || core.isProvider(provider)
+  return provider === "compat" || (core.isProvider(provider) && isGatewaySlug(provider))
     ? Result.succeed(gatewayUrl(core.baseUrl(), account, gateway, provider))
     : Result.fail(refuse(400, code.unknownProvider, "Invalid provider"))
 }

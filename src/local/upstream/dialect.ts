@@ -1,22 +1,25 @@
 /**
- * What can be told from an endpoint and a body: dialect, model, token counts, the shape of an error.
+ * What can be told from an endpoint and a body: dialect, model, token counts.
  */
 import { isRecord } from "../../internal/data/json.ts"
 import * as Anthropic from "../../internal/dialect/anthropic.ts"
 import * as Google from "../../internal/dialect/google.ts"
 import * as OpenAi from "../../internal/dialect/openai.ts"
-import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
-import { parseJson } from "../wire/message.ts"
-import type { UpstreamRequest } from "../wire/protocol.ts"
+import { parseBoundedJson } from "../wire/message.ts"
 
 /** The request's protocol, by endpoint. */
 export type WireDialect =
   | "openai-chat"
+  | "openai-completions"
   | "openai-responses"
   | "openai-embeddings"
   | "anthropic"
+  | "anthropic-count"
   | "google"
   | "google-stream"
+  | "google-count"
+  | "google-embedding"
+  | "google-embeddings"
   | "workers-ai"
   | "other"
 
@@ -28,6 +31,11 @@ export const dialectOf = (provider: string, endpoint: string): WireDialect => {
   if (/(^|\/)chat\/completions?$/.test(path)) return "openai-chat"
   if (/(^|\/)responses$/.test(path)) return "openai-responses"
   if (/(^|\/)messages$/.test(path)) return "anthropic"
+  if (/(^|\/)messages\/count_tokens$/.test(path)) return "anthropic-count"
+  if (/(^|\/)completions$/.test(path)) return "openai-completions"
+  if (path.endsWith(":countTokens")) return "google-count"
+  if (path.endsWith(":embedContent")) return "google-embedding"
+  if (path.endsWith(":batchEmbedContents")) return "google-embeddings"
   if (path.endsWith(":generateContent")) return "google"
   if (path.endsWith(":streamGenerateContent")) return "google-stream"
   if (provider === "workers-ai" && /^(run\/)?@/.test(path)) return "workers-ai"
@@ -55,13 +63,14 @@ export const modelOf = (provider: string, endpoint: string, body: unknown): stri
 
 /** A coarse kind for the log's `model_type`. */
 export const modelType = (dialect: WireDialect, model: string | undefined): string | undefined => {
-  if (dialect === "openai-embeddings") return "embeddings"
-  if (dialect === "other") return undefined
+  if (dialect === "openai-embeddings" || dialect.startsWith("google-embedding")) return "embeddings"
+  if (dialect === "other" || dialect.endsWith("-count")) return undefined
   return dialect === "workers-ai" && model !== undefined && isEmbeddingModel(model) ? "embeddings" : "chat"
 }
 
 /** Workers AI puts embeddings and text generation on one path; only the name tells them apart. */
-export const isEmbeddingModel = (model: string): boolean => /(^|[/-])(bge|embedding|embeddinggemma)/.test(model)
+export const isEmbeddingModel = (model: string): boolean =>
+  /(^|[/-])(bge|embedding|embeddinggemma)/.test(model) && !model.includes("reranker")
 
 /** Whether a body asks for a stream. */
 export const wantsStream = (body: unknown): boolean => isRecord(body) && body["stream"] === true
@@ -120,7 +129,7 @@ export const usageScanner = (): { readonly push: (text: string) => void; readonl
   let line = ""
   const read = (): void => {
     if (line.startsWith("data:") && line.length <= maxLine && line.includes('"usage')) {
-      const event = parseJson(line.slice("data:".length))
+      const event = parseBoundedJson(line.slice("data:".length))
       if (isRecord(event)) {
         for (const part of [event, event["response"], event["message"]]) {
           const found = countsIn(part)
@@ -157,46 +166,4 @@ export const usageOfEvents = (events: string): WireUsage => {
   const scanner = usageScanner()
   scanner.push(events)
   return scanner.end()
-}
-
-const anthropicType: Readonly<Record<number, string>> = {
-  401: "authentication_error",
-  403: "permission_error",
-  404: "not_found_error",
-  413: "request_too_large",
-  429: "rate_limit_error",
-  529: "overloaded_error"
-}
-
-const googleStatus: Readonly<Record<number, string>> = {
-  400: "INVALID_ARGUMENT",
-  401: "UNAUTHENTICATED",
-  403: "PERMISSION_DENIED",
-  404: "NOT_FOUND",
-  429: "RESOURCE_EXHAUSTED",
-  503: "UNAVAILABLE",
-  504: "DEADLINE_EXCEEDED"
-}
-
-/** An error body as the provider of this request would write it. */
-export const providerError = (request: UpstreamRequest, status: number): unknown => {
-  const message = `scripted status ${status}`
-  switch (dialectOf(request.provider, request.endpoint)) {
-    case "anthropic":
-      return {
-        type: "error",
-        error: { type: anthropicType[status] ?? (status >= 500 ? "api_error" : "invalid_request_error"), message }
-      }
-    case "google":
-    case "google-stream":
-      return {
-        error: {
-          code: status,
-          message,
-          status: googleStatus[status] ?? (status >= 500 ? "INTERNAL" : "INVALID_ARGUMENT")
-        }
-      }
-    default:
-      return { error: errorOfStatus(status, message) }
-  }
 }

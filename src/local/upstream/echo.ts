@@ -3,24 +3,27 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Base64 from "effect/encoding/Base64"
 import * as Hash from "effect/Hash"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import { isRecord } from "../../internal/data/json.ts"
 import type { Issue } from "../../internal/dialect/codec.ts"
-import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
-import { completionOf } from "../../internal/dialect/server/openaiReplyWriter.ts"
-import { readChat } from "../../internal/dialect/server/openaiRequestReader.ts"
 import { CurrentShare, type Share } from "../wire/collect.ts"
 import * as Delay from "../wire/delay.ts"
 import { badRequest, dataPlaneError, json, jsonHeaders } from "../wire/errors.ts"
 import type { Answer, Handler, UpstreamRequest } from "../wire/protocol.ts"
 import { maxText, type StreamShape, shape, streamHeader } from "../wire/streamShape.ts"
 import { textStream } from "../wire/textStream.ts"
-import { asksForEvents, dialectOf, isEmbeddingModel, wantsStream } from "./dialect.ts"
+import { asksForEvents, dialectOf, wantsStream } from "./dialect.ts"
 import * as EchoStream from "./echoStream.ts"
-import { chatFacts, chatUsage, type EchoReply } from "./reply.ts"
+import * as Embeddings from "./embeddings.ts"
+import { modelsAnswer } from "./modelList.ts"
+import * as Prompts from "./prompts.ts"
+import { providerError } from "./providerErrors.ts"
+import { type EchoReply, jsonPieces } from "./reply.ts"
+import * as Responses from "./responsesStream.ts"
+import * as Wishes from "./wish.ts"
+import { taskAnswer } from "./workersAiTasks.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
@@ -35,89 +38,53 @@ interface Made {
   readonly kept: number
 }
 
+/** A whole answer, or the events of a streamed one. */
+type Written = Answer | Iterable<string>
+
+/** What a request asks, and what it wants of the answer. */
+type Asked = Result.Result<readonly [Prompts.Prompt, Wishes.Wish], Issue>
+
 export const defaultText: Options["text"] = ({ provider, model, prompt }) => `${provider}/${model}: ${prompt}`
-
-/** Tokens are words here: easy to predict in a test. */
-export const words = (text: string): number => {
-  const pattern = /\S+/g
-  let count = 0
-  while (pattern.test(text)) count++
-  return count
-}
-
-const items = (u: unknown): ReadonlyArray<unknown> => (Array.isArray(u) ? u : [])
-
-// A message's content: plain text, or parts of which only those with text count.
-const contentText = (content: unknown): string => {
-  if (typeof content === "string") return content
-  return items(content)
-    .flatMap((part) => (isRecord(part) && typeof part["text"] === "string" ? [part["text"]] : []))
-    .join("\n")
-}
-
-interface Prompt {
-  /** Text of the last message of the user. */
-  readonly last: string
-  /** Words of everything that was sent. */
-  readonly tokens: number
-  /** Whether a stream is to end with its usage, where the client has a say in it. */
-  readonly includeUsage?: boolean
-}
-
-const promptOf = (messages: ReadonlyArray<unknown>, content: string, others: ReadonlyArray<unknown>): Prompt =>
-  promptIn(
-    messages.flatMap((message) =>
-      isRecord(message) ? [{ role: message["role"], text: contentText(message[content]) }] : []
-    ),
-    others
-  )
-
-const promptIn = (
-  texts: ReadonlyArray<{ readonly role: unknown; readonly text: string }>,
-  others: ReadonlyArray<unknown> = []
-): Prompt => {
-  const user = texts.filter(({ role }) => role === "user" || role === undefined)
-  return {
-    last: (user[user.length - 1] ?? texts[texts.length - 1])?.text ?? "",
-    tokens: [...others.map(contentText), ...texts.map(({ text }) => text)].reduce((sum, text) => sum + words(text), 0)
-  }
-}
-
-const plain = (text: string, others: ReadonlyArray<unknown> = []): Prompt =>
-  promptOf([{ role: "user", content: text }], "content", others)
-
-const chatPrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
-  if (Array.isArray(body["messages"])) return promptOf(body["messages"], "content", [body["system"]])
-  return plain(contentText(body["prompt"]))
-}
-
-/** OpenAI's own requests are read as they are read everywhere; fields that only a model would act on are passed over. */
-const openAiPrompt = (body: Readonly<Record<string, unknown>>): Result.Result<Prompt, Issue> =>
-  Array.isArray(body["messages"])
-    ? Result.map(readChat(body, "skip"), ({ includeUsage, request }) => ({
-        ...promptIn(request.messages.map(({ content, role }) => ({ role, text: contentText(content) }))),
-        includeUsage
-      }))
-    : Result.succeed(chatPrompt(body))
-
-const responsesPrompt = (body: Readonly<Record<string, unknown>>): Prompt =>
-  typeof body["input"] === "string"
-    ? plain(body["input"], [body["instructions"]])
-    : promptOf(items(body["input"]), "content", [body["instructions"]])
-
-const googlePrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
-  const system = isRecord(body["systemInstruction"]) ? body["systemInstruction"]["parts"] : undefined
-  return promptOf(items(body["contents"]), "parts", [system])
-}
 
 const hash = (text: string): string => (Hash.string(text) >>> 0).toString(16).padStart(8, "0")
 
 // A request's own wishes come before those of the upstream, field by field.
 const shapeOf = ({ stream }: UpstreamRequest, options: Options): StreamShape => ({ ...options.stream, ...stream })
 
-const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now: number): Made => {
+const textFor = (request: UpstreamRequest, options: Options, prompt: string): string =>
+  options.text({ provider: request.provider, model: request.model ?? "unknown", prompt })
+
+/** A call of a tool, or JSON of a schema: cut into pieces, but never repeated or cut off. */
+const structured = (request: UpstreamRequest, prompt: Prompts.Prompt, wish: Wishes.Wish, now: number): Made => {
+  const { call, choices, json: text = "" } = wish
   const model = request.model ?? "unknown"
-  const full = options.text({ provider: request.provider, model, prompt: prompt.last })
+  const said = call === undefined ? text : JSON.stringify(call)
+  const reply: EchoReply = {
+    id: hash(`${request.provider}/${model}/${said}`),
+    model,
+    text,
+    pieces: jsonPieces(text),
+    created: Math.floor(now / 1000),
+    promptTokens: prompt.tokens,
+    completionTokens: Prompts.words(said) * choices,
+    includeUsage: prompt.includeUsage === true,
+    choices,
+    isJson: call === undefined,
+    ...(call === undefined ? {} : { call })
+  }
+  return { reply, length: said.length, kept: said.length }
+}
+
+const replyOf = (
+  request: UpstreamRequest,
+  options: Options,
+  prompt: Prompts.Prompt,
+  wish: Wishes.Wish,
+  now: number
+): Made => {
+  if (wish.call !== undefined || wish.json !== undefined) return structured(request, prompt, wish, now)
+  const model = request.model ?? "unknown"
+  const full = textFor(request, options, prompt.last)
   const wanted = shapeOf(request, options)
   const { events, words: size = 1 } = wanted
   const { kept, length, pieces, text } = shape(full, wanted)
@@ -130,109 +97,43 @@ const replyOf = (request: UpstreamRequest, options: Options, prompt: Prompt, now
     pieces,
     created: Math.floor(now / 1000),
     promptTokens: prompt.tokens,
-    completionTokens: events === undefined ? words(full) : events * size,
-    includeUsage: prompt.includeUsage === true
+    completionTokens: (events === undefined ? Prompts.words(full) : events * size) * wish.choices,
+    includeUsage: prompt.includeUsage === true,
+    isJson: false,
+    choices: wish.choices
   }
-  return { reply, length, kept }
+  return { reply, length: length * wish.choices, kept }
 }
 
-const openAiChat = (reply: EchoReply): unknown =>
-  completionOf(
-    { text: reply.text, toolCalls: [], finishReason: "stop", usage: chatUsage(reply), raw: null },
-    chatFacts(reply)
-  )
+/** The provider's answer to a request that it cannot read. */
+const refusedBy =
+  (request: UpstreamRequest) =>
+  ({ accepted, field }: Issue): Answer =>
+    json(400, providerError(request, 400, `${field}: expected ${accepted}`, field))
 
-const anthropic = (reply: EchoReply): unknown => ({
-  ...EchoStream.anthropicMessage(reply),
-  content: [{ type: "text", text: reply.text }],
-  stop_reason: "end_turn",
-  usage: EchoStream.anthropicUsage(reply, reply.completionTokens)
-})
-
-const workersAi = (result: unknown): unknown => ({ result, success: true, errors: [], messages: [] })
-
-// Unit-length numbers from the text alone; near-equal texts do not get near-equal vectors. The text is hashed once.
-const vector = (text: string, dimensions: number): ReadonlyArray<number> => {
-  const seed = Hash.string(text)
-  const raw = Array.from({ length: dimensions }, (_, i) => ((Hash.string(`${i}:${seed}`) >>> 0) % 2001) / 1000 - 1)
-  const length = Math.hypot(...raw) || 1
-  return raw.map((x) => x / length)
+/** SDKs would take any success for an empty answer. */
+const unknownEndpoint = (request: UpstreamRequest): Answer => {
+  const [path = ""] = request.endpoint.split("?", 1)
+  const message = `The echo has no endpoint ${request.method} ${path} at ${request.provider}; give the provider an upstream that has`
+  return json(404, providerError(request, 404, message))
 }
 
-const texts = (u: unknown): ReadonlyArray<string> =>
-  typeof u === "string" ? [u] : items(u).filter((text): text is string => typeof text === "string")
-
-// The official SDK asks for base64 (little-endian 32-bit floats) unless told otherwise.
-const encodeVector = (values: ReadonlyArray<number>, format: unknown): unknown => {
-  if (format !== "base64") return values
-  const view = new DataView(new ArrayBuffer(values.length * 4))
-  for (const [i, value] of values.entries()) view.setFloat32(i * 4, value, true)
-  return Base64.encode(new Uint8Array(view.buffer))
-}
-
-/** Limits of what an embeddings request makes the echo compute. */
-const maxDimensions = 4096
-const maxInputs = 2048
-const maxNumbers = 4_194_304
-
-/** The field of an embeddings request that exceeds a limit, and what it accepts. */
-const tooMuch = (inputs: number, dimensions: number): readonly [field: string, accepted: string] | undefined => {
-  if (!(Number.isInteger(dimensions) && dimensions >= 1 && dimensions <= maxDimensions)) {
-    return ["dimensions", `a whole number from 1 to ${maxDimensions}`]
-  }
-  return inputs > maxInputs || inputs * dimensions > maxNumbers
-    ? ["input", `at most ${maxInputs} texts, and ${maxNumbers} numbers in all vectors`]
-    : undefined
-}
-
-/** OpenAI's answer to a request that it cannot read. */
-const refused = ({ accepted, field }: Issue): Answer =>
-  json(400, { error: errorOfStatus(400, `${field}: expected ${accepted}`, field) })
-
-const openAiEmbeddings = (body: Readonly<Record<string, unknown>>, model: string, options: Options): Answer => {
-  const input = texts(body["input"])
-  const size = typeof body["dimensions"] === "number" ? body["dimensions"] : options.dimensions
-  const problem = tooMuch(input.length, size)
-  if (problem !== undefined) {
-    const [field, accepted] = problem
-    return refused({ field, accepted })
-  }
-  const tokens = input.reduce((sum, text) => sum + words(text), 0)
-  return json(200, {
-    object: "list",
-    data: input.map((text, index) => ({
-      object: "embedding",
-      index,
-      embedding: encodeVector(vector(text, size), body["encoding_format"])
-    })),
-    model,
-    usage: { prompt_tokens: tokens, total_tokens: tokens }
-  })
-}
-
-const isEmbedding = ({ model }: UpstreamRequest): boolean => model !== undefined && isEmbeddingModel(model)
-
-const workersAiEmbeddings = (body: Readonly<Record<string, unknown>>, options: Options): Answer => {
-  const input = texts(body["text"])
-  const problem = tooMuch(input.length, options.dimensions)
-  if (problem !== undefined) {
-    const errors = [{ code: 5006, message: `text: expected ${problem[1]}` }]
-    return json(400, { result: null, success: false, errors, messages: [] })
-  }
-  const data = input.map((text) => vector(text, options.dimensions))
-  return json(200, workersAi({ shape: [data.length, options.dimensions], data, pooling: "mean" }))
-}
-
-const workersAiText = (reply: EchoReply): Answer =>
-  json(200, workersAi({ response: reply.text, usage: EchoStream.workersAiUsage(reply) }))
+const asking = (prompt: Prompts.Prompt, wish: Result.Result<Wishes.Wish, Issue>): Asked =>
+  Result.map(wish, (wanted) => [prompt, wanted] as const)
 
 /** A whole answer, or the events of a streamed one. What a stream keeps until its end counts to the request. */
-const answer = (request: UpstreamRequest, options: Options, now: number, share: Share): Answer | Iterable<string> => {
+const answer = (request: UpstreamRequest, options: Options, now: number, share: Share): Written => {
   const body = isRecord(request.json) ? request.json : {}
-  const stream = wantsStream(body)
-  const reply = (prompt: Prompt, write: (reply: EchoReply) => Answer | Iterable<string>): Answer | Iterable<string> => {
-    const { kept, length, reply } = replyOf(request, options, prompt, now)
-    if (length > maxText && shapeOf(request, options).events !== undefined) {
+  const refused = refusedBy(request)
+  const { dimensions } = options
+  const model = request.model ?? "unknown"
+  const said = (made: Result.Result<unknown, Issue>): Answer =>
+    Result.match(made, { onSuccess: (value) => json(200, value), onFailure: refused })
+  const reply = (asked: Asked, write: (reply: EchoReply) => Written): Written => {
+    if (Result.isFailure(asked)) return refused(asked.failure)
+    const [prompt, wish] = asked.success
+    const { kept, length, reply } = replyOf(request, options, prompt, wish, now)
+    if (length > maxText && (shapeOf(request, options).events !== undefined || wish.choices > 1)) {
       const field = request.stream?.events === undefined ? "stream.events" : `${streamHeader} events`
       return dataPlaneError(
         badRequest(`${field}: expected at most ${maxText} characters of text in all events together`)
@@ -242,36 +143,66 @@ const answer = (request: UpstreamRequest, options: Options, now: number, share: 
     const full = "status" in written ? undefined : share.take(kept)
     return full === undefined ? written : dataPlaneError(full)
   }
-  switch (dialectOf(request.provider, request.endpoint)) {
+  /** One answer in two forms. */
+  const either = (
+    asked: Asked,
+    events: (reply: EchoReply) => Iterable<string>,
+    complete: (reply: EchoReply) => unknown
+  ): Written => reply(asked, (made) => (wantsStream(body) ? events(made) : json(200, complete(made))))
+
+  // Nothing but lists is read with GET.
+  switch (request.method === "POST" ? dialectOf(request.provider, request.endpoint) : "other") {
     case "openai-chat": {
-      const prompt = openAiPrompt(body)
-      if (Result.isFailure(prompt)) return refused(prompt.failure)
-      return reply(prompt.success, (chat) => (stream ? EchoStream.openAiChat(chat) : json(200, openAiChat(chat))))
+      const asked = Result.flatMap(Prompts.openAiPrompt(body), (prompt) => asking(prompt, Wishes.chatWish(body)))
+      return either(asked, EchoStream.openAiChat, EchoStream.openAiCompletion)
+    }
+    case "openai-completions": {
+      const asked = asking(Prompts.completionPrompt(body), Wishes.completionWish(body))
+      return either(asked, EchoStream.openAiText, (made) => EchoStream.openAiTextCompletion(made, made.text))
     }
     case "openai-responses":
-      return reply(responsesPrompt(body), (response) =>
-        stream ? EchoStream.openAiResponses(response) : json(200, EchoStream.openAiResponse(response, "completed"))
+      return either(asking(Prompts.responsesPrompt(body), Wishes.responsesWish(body)), Responses.events, (made) =>
+        Responses.response(made, "completed")
       )
     case "openai-embeddings":
-      return openAiEmbeddings(body, request.model ?? "unknown", options)
+      return said(Embeddings.openAiEmbeddings(body, model, dimensions))
     case "anthropic":
-      return reply(chatPrompt(body), (message) =>
-        stream ? EchoStream.anthropic(message) : json(200, anthropic(message))
+      return either(
+        asking(Prompts.chatPrompt(body), Wishes.anthropicWish(body)),
+        EchoStream.anthropic,
+        EchoStream.anthropicComplete
       )
+    case "anthropic-count":
+      return json(200, { input_tokens: Prompts.chatPrompt(body).tokens })
     case "google":
-      return reply(googlePrompt(body), (response) => json(200, EchoStream.googleResponse(response)))
+      return reply(asking(Prompts.googlePrompt(body), Wishes.googleWish(body)), (made) =>
+        json(200, EchoStream.googleResponse(made))
+      )
     case "google-stream":
-      return reply(googlePrompt(body), (response) =>
+      return reply(asking(Prompts.googlePrompt(body), Wishes.googleWish(body)), (made) =>
         // Without `alt=sse` Google streams a JSON array.
         asksForEvents(request.endpoint)
-          ? EchoStream.google(response)
-          : { status: 200, headers: jsonHeaders, body: textStream(EchoStream.googleArray(response)) }
+          ? EchoStream.google(made)
+          : { status: 200, headers: jsonHeaders, body: textStream(EchoStream.googleArray(made)) }
       )
-    case "workers-ai":
-      if (isEmbedding(request)) return workersAiEmbeddings(body, options)
-      return reply(chatPrompt(body), (text) => (stream ? EchoStream.workersAi(text) : workersAiText(text)))
+    case "google-count":
+      return json(200, { totalTokens: Prompts.googleCountPrompt(body).tokens })
+    case "google-embedding":
+      return said(Embeddings.googleEmbedding(body, dimensions))
+    case "google-embeddings":
+      return said(Embeddings.googleEmbeddings(body, dimensions))
+    case "workers-ai": {
+      const say = (prompt: string): string => textFor(request, options, prompt)
+      const task = taskAnswer(request, { dimensions, say }, refused)
+      if (task !== undefined) return task
+      return either(
+        asking(Prompts.workersAiPrompt(body), Wishes.chatWish(body)),
+        EchoStream.workersAi,
+        EchoStream.workersAiComplete
+      )
+    }
     case "other":
-      return json(200, { echo: request.json ?? null })
+      return modelsAnswer(request) ?? unknownEndpoint(request)
   }
 }
 
@@ -305,10 +236,23 @@ const streamed = (events: Iterable<string>, shape: StreamShape): Effect.Effect<A
     body
   }))
 
-export const handler =
-  (options: Options): Handler =>
-  (request) =>
+/** Header in which a provider says which request this was, for its support. */
+const requestIdHeader = (provider: string): string | undefined => {
+  if (provider === "anthropic") return "request-id"
+  return provider === "workers-ai" || provider.startsWith("google-") ? undefined : "x-request-id"
+}
+
+/** A handler that counts its requests from 1. */
+export const handler = (options: Options): Handler => {
+  let count = 0
+  return (request) =>
     Effect.flatMap(Effect.all([Clock.currentTimeMillis, CurrentShare]), ([now, share]) => {
       const made = answer(request, options, now, share)
-      return "status" in made ? Effect.succeed(made) : streamed(made, shapeOf(request, options))
+      const whole = "status" in made ? Effect.succeed(made) : streamed(made, shapeOf(request, options))
+      const name = requestIdHeader(request.provider)
+      const id = `req_${String(++count).padStart(24, "0")}`
+      return name === undefined
+        ? whole
+        : Effect.map(whole, (answer) => ({ ...answer, headers: { ...answer.headers, [name]: id } }))
     })
+}

@@ -1,20 +1,13 @@
+/**
+ * Answers of the echo in the dialects of OpenAI, Anthropic, Google and Workers AI, complete and as events.
+ */
+import { isRecord } from "../../internal/data/json.ts"
+import type { Reply } from "../../internal/dialect/chat.ts"
 import type { Delta } from "../../internal/dialect/delta.ts"
+import { completionOf } from "../../internal/dialect/server/openaiReplyWriter.ts"
 import { makeChunkWriter } from "../../internal/dialect/server/openaiStreamWriter.ts"
-import { chatFacts, chatUsage, type EchoReply } from "./reply.ts"
-
-/** Events without the blank line that ends each. */
-type Events = Iterable<string>
-
-const dataLine = (text: string): string => `data: ${text}`
-
-const data = (value: unknown): string => dataLine(JSON.stringify(value))
-
-/** An event whose name is its `type`. */
-type Named = Readonly<Record<string, unknown>> & { readonly type: string }
-
-const named = (value: Named): string => `event: ${value.type}\n${data(value)}`
-
-const events = (write: () => Generator<string>): Events => ({ [Symbol.iterator]: write })
+import { data, dataLine, type Events, events, named } from "./events.ts"
+import { argumentPieces, chatFacts, chatUsage, type EchoReply } from "./reply.ts"
 
 /** The usage that models of Workers AI report. */
 export const workersAiUsage = (reply: EchoReply) => ({
@@ -24,86 +17,77 @@ export const workersAiUsage = (reply: EchoReply) => ({
 })
 
 function* deltasOf(reply: EchoReply): Generator<Delta> {
-  for (const text of reply.pieces) yield { type: "text", text }
+  const { call } = reply
+  if (call === undefined) for (const text of reply.pieces) yield { type: "text", text }
+  else {
+    yield { type: "toolCall", index: 0, id: `call_${reply.id}`, name: call.name, arguments: "" }
+    for (const piece of argumentPieces(call)) yield { type: "toolCall", index: 0, arguments: piece }
+  }
   yield { type: "usage", usage: chatUsage(reply) }
-  yield { type: "finish", reason: "stop" }
+  yield { type: "finish", reason: call === undefined ? "stop" : "toolCalls" }
+}
+
+/** The choices of one answer, as often as the request wants it. */
+const chosen = (
+  body: Readonly<Record<string, unknown>>,
+  count: number
+): ReadonlyArray<Readonly<Record<string, unknown>>> => {
+  const [choice] = Array.isArray(body["choices"]) ? body["choices"] : []
+  return isRecord(choice) ? Array.from({ length: count }, (_, index) => ({ ...choice, index })) : []
+}
+
+const replyBody = (reply: EchoReply): Reply => ({
+  text: reply.text,
+  toolCalls: reply.call === undefined ? [] : [{ id: `call_${reply.id}`, ...reply.call }],
+  finishReason: reply.call === undefined ? "stop" : "toolCalls",
+  usage: chatUsage(reply),
+  raw: null
+})
+
+export const openAiCompletion = (reply: EchoReply): unknown => {
+  const body = completionOf(replyBody(reply), chatFacts(reply))
+  return reply.choices === 1 ? body : { ...body, choices: chosen(body, reply.choices) }
+}
+
+/** A chunk for each choice. What is about all of them, such as the usage, comes once. */
+function* forEach(chunk: string, count: number): Generator<string> {
+  const body: unknown = count === 1 || !chunk.startsWith("{") ? undefined : JSON.parse(chunk)
+  const choices = isRecord(body) ? chosen(body, count) : []
+  if (!isRecord(body) || choices.length === 0) yield dataLine(chunk)
+  else for (const choice of choices) yield data({ ...body, choices: [choice] })
 }
 
 export const openAiChat = (reply: EchoReply): Events =>
   events(function* () {
     const writer = makeChunkWriter(chatFacts(reply), reply.includeUsage)
-    for (const delta of deltasOf(reply)) yield* writer.delta(delta).map(dataLine)
-    yield* writer.end().map(dataLine)
+    for (const delta of deltasOf(reply)) {
+      for (const chunk of writer.delta(delta)) yield* forEach(chunk, reply.choices)
+    }
+    for (const chunk of writer.end()) yield* forEach(chunk, reply.choices)
   })
 
-const outputText = (text: string) => ({ type: "output_text", text, annotations: [], logprobs: [] })
+const textChoices = ({ choices }: EchoReply, text: string, finish: "stop" | null) =>
+  Array.from({ length: choices }, (_, index) => ({ text, index, logprobs: null, finish_reason: finish }))
 
-const messageItem = (reply: EchoReply, status: "in_progress" | "completed") => ({
-  id: `msg_${reply.id}`,
-  type: "message",
-  status,
-  role: "assistant",
-  content: status === "completed" ? [outputText(reply.text)] : []
-})
-
-/** An object of OpenAI's Responses API. */
-export const openAiResponse = (reply: EchoReply, status: "in_progress" | "completed") => ({
-  id: `resp_${reply.id}`,
-  object: "response",
-  created_at: reply.created,
-  status,
-  background: false,
-  completed_at: status === "completed" ? reply.created : null,
-  error: null,
-  frequency_penalty: 0,
-  incomplete_details: null,
-  instructions: null,
-  max_output_tokens: null,
-  max_tool_calls: null,
-  metadata: {},
+/** An object of OpenAI's old completions. */
+export const openAiTextCompletion = (reply: EchoReply, text: string) => ({
+  id: `cmpl-${reply.id}`,
+  object: "text_completion",
+  created: reply.created,
   model: reply.model,
-  output: status === "completed" ? [messageItem(reply, "completed")] : [],
-  parallel_tool_calls: true,
-  presence_penalty: 0,
-  previous_response_id: null,
-  reasoning: { effort: null, summary: null },
-  service_tier: "default",
-  store: false,
-  temperature: 1,
-  text: { format: { type: "text" } },
-  tool_choice: "auto",
-  tools: [],
-  top_logprobs: 0,
-  top_p: 1,
-  truncation: "disabled",
-  usage:
-    status === "completed"
-      ? {
-          input_tokens: reply.promptTokens,
-          input_tokens_details: { cached_tokens: 0 },
-          output_tokens: reply.completionTokens,
-          output_tokens_details: { reasoning_tokens: 0 },
-          total_tokens: reply.promptTokens + reply.completionTokens
-        }
-      : null
+  choices: textChoices(reply, text, "stop"),
+  system_fingerprint: "fp_echo",
+  usage: workersAiUsage(reply)
 })
 
-export const openAiResponses = (reply: EchoReply): Events => {
-  const place = { item_id: `msg_${reply.id}`, output_index: 0, content_index: 0 }
-  return events(function* () {
-    let sequence = 0
-    const event = (value: Named): string => named({ ...value, sequence_number: sequence++ })
-    yield event({ type: "response.created", response: openAiResponse(reply, "in_progress") })
-    yield event({ type: "response.in_progress", response: openAiResponse(reply, "in_progress") })
-    yield event({ type: "response.output_item.added", output_index: 0, item: messageItem(reply, "in_progress") })
-    yield event({ type: "response.content_part.added", ...place, part: outputText("") })
-    for (const delta of reply.pieces) yield event({ type: "response.output_text.delta", ...place, delta, logprobs: [] })
-    yield event({ type: "response.output_text.done", ...place, text: reply.text, logprobs: [] })
-    yield event({ type: "response.content_part.done", ...place, part: outputText(reply.text) })
-    yield event({ type: "response.output_item.done", output_index: 0, item: messageItem(reply, "completed") })
-    yield event({ type: "response.completed", response: openAiResponse(reply, "completed") })
+export const openAiText = (reply: EchoReply): Events =>
+  events(function* () {
+    const { usage, ...last } = openAiTextCompletion(reply, "")
+    for (const text of reply.pieces) yield data({ ...last, choices: textChoices(reply, text, null) })
+    yield data(last)
+    if (reply.includeUsage) yield data({ ...last, choices: [], usage })
+    yield dataLine("[DONE]")
   })
-}
 
 /** What Anthropic counts, with the fields that it always writes. */
 export const anthropicUsage = (reply: EchoReply, outputTokens: number) => ({
@@ -129,18 +113,33 @@ export const anthropicMessage = (reply: EchoReply) => ({
   usage: anthropicUsage(reply, 0)
 })
 
+/** The block of an answer, as it is at the end or at the start of a stream. */
+const anthropicBlock = ({ call, id }: EchoReply, text: string, input: unknown): unknown =>
+  call === undefined ? { type: "text", text } : { type: "tool_use", id: `toolu_${id}`, name: call.name, input }
+
+const anthropicStop = ({ call }: EchoReply): string => (call === undefined ? "end_turn" : "tool_use")
+
+export const anthropicComplete = (reply: EchoReply): unknown => ({
+  ...anthropicMessage(reply),
+  content: [anthropicBlock(reply, reply.text, reply.call?.arguments)],
+  stop_reason: anthropicStop(reply),
+  usage: anthropicUsage(reply, reply.completionTokens)
+})
+
 export const anthropic = (reply: EchoReply): Events =>
   events(function* () {
     yield named({ type: "message_start", message: anthropicMessage(reply) })
-    yield named({ type: "content_block_start", index: 0, content_block: { type: "text", text: "" } })
+    yield named({ type: "content_block_start", index: 0, content_block: anthropicBlock(reply, "", {}) })
     yield named({ type: "ping" })
-    for (const text of reply.pieces) {
-      yield named({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text } })
+    const delta = (value: object): string => named({ type: "content_block_delta", index: 0, delta: value })
+    if (reply.call === undefined) for (const text of reply.pieces) yield delta({ type: "text_delta", text })
+    else {
+      for (const piece of argumentPieces(reply.call)) yield delta({ type: "input_json_delta", partial_json: piece })
     }
     yield named({ type: "content_block_stop", index: 0 })
     yield named({
       type: "message_delta",
-      delta: { stop_reason: "end_turn", stop_sequence: null, container: null },
+      delta: { stop_reason: anthropicStop(reply), stop_sequence: null, container: null },
       usage: {
         input_tokens: reply.promptTokens,
         cache_creation_input_tokens: 0,
@@ -151,21 +150,41 @@ export const anthropic = (reply: EchoReply): Events =>
     yield named({ type: "message_stop" })
   })
 
+/** In JSON mode the answer comes parsed; the binding gives `{ response: { … } }`. */
+const parsed = (reply: EchoReply, isJson: boolean): unknown => (isJson ? JSON.parse(reply.text) : reply.text)
+
+export const workersAiComplete = (reply: EchoReply): unknown => ({
+  result: {
+    ...(reply.call === undefined
+      ? { response: parsed(reply, reply.isJson) }
+      : { response: null, tool_calls: [reply.call] }),
+    usage: workersAiUsage(reply)
+  },
+  success: true,
+  errors: [],
+  messages: []
+})
+
 export const workersAi = (reply: EchoReply): Events =>
   events(function* () {
-    for (const response of reply.pieces) yield data({ response })
+    if (reply.call === undefined) for (const response of reply.pieces) yield data({ response })
+    else yield data({ response: "", tool_calls: [reply.call] })
     yield data({ response: "", usage: workersAiUsage(reply) })
     yield "data: [DONE]"
   })
 
 export const googleResponse = (reply: EchoReply, text: string = reply.text, finished = true): unknown => ({
-  candidates: [
-    {
-      content: { role: "model", parts: [{ text }] },
-      ...(finished ? { finishReason: "STOP" } : {}),
-      index: 0
-    }
-  ],
+  candidates: Array.from({ length: reply.choices }, (_, index) => ({
+    content: {
+      role: "model",
+      parts:
+        reply.call === undefined
+          ? [{ text }]
+          : [{ functionCall: { name: reply.call.name, args: reply.call.arguments } }]
+    },
+    ...(finished ? { finishReason: "STOP" } : {}),
+    index
+  })),
   usageMetadata: {
     promptTokenCount: reply.promptTokens,
     candidatesTokenCount: reply.completionTokens,

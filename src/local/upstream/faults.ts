@@ -11,7 +11,7 @@ import * as Delay from "../wire/delay.ts"
 import { badRequest, dataPlaneError, jsonHeaders } from "../wire/errors.ts"
 import type { Problem } from "../wire/fields.ts"
 import { type Answer, Disconnect, type Handler, UpstreamFailure, type UpstreamRequest } from "../wire/protocol.ts"
-import { providerError } from "./dialect.ts"
+import { providerError } from "./providerErrors.ts"
 import * as StreamFaultSchema from "./streamFaultSchema.ts"
 import * as StreamFaults from "./streamFaults.ts"
 
@@ -177,7 +177,9 @@ const reaction = (fault: Fault, request: UpstreamRequest, then: Handler): Return
       headers: { ...answer.headers, ...headersOf(fault, answer.headers["content-type"] ?? jsonHeaders["content-type"]) }
     }))
   }
-  const [contentType, body] = bodyOf(fault.body ?? providerError(request, fault.status))
+  const [contentType, body] = bodyOf(
+    fault.body ?? providerError(request, fault.status, `scripted status ${fault.status}`)
+  )
   return Effect.succeed({ status: fault.status, headers: headersOf(fault, contentType), body })
 }
 

@@ -3,6 +3,7 @@
  */
 import type { Usage } from "../../internal/dialect/chat.ts"
 import type { AnswerFacts } from "../../internal/dialect/server/openaiWords.ts"
+import type { Called } from "./wish.ts"
 
 /** Everything that a dialect needs to write one answer. */
 export interface EchoReply {
@@ -17,7 +18,23 @@ export interface EchoReply {
   readonly promptTokens: number
   readonly completionTokens: number
   readonly includeUsage: boolean
+  /** A tool that is called instead of an answer in text, which is then empty. */
+  readonly call?: Called
+  /** The text is JSON that the request asked for. */
+  readonly isJson: boolean
+  /** How many times the same answer is given, from 1. */
+  readonly choices: number
 }
+
+/** The arguments as the pieces of a stream. */
+export const argumentPieces = ({ arguments: args }: Called): Iterable<string> => jsonPieces(JSON.stringify(args))
+
+/** JSON in pieces of at most 12 characters. */
+export const jsonPieces = (text: string): Iterable<string> => ({
+  *[Symbol.iterator]() {
+    for (const [piece] of text.matchAll(/.{1,12}/gsu)) yield piece
+  }
+})
 
 /** What a chat completion says beside its text. Some clients refuse one without a fingerprint, others `null`. */
 export const chatFacts = ({ created, id, model }: EchoReply): AnswerFacts => ({

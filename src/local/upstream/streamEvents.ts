@@ -5,7 +5,7 @@
 
 import { isRecord } from "../../internal/data/json.ts"
 import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
-import { parseJson } from "../wire/message.ts"
+import { parseBoundedJson } from "../wire/message.ts"
 import type { WireDialect } from "./dialect.ts"
 
 /** One event, as far as faults care. */
@@ -54,7 +54,7 @@ const chatDelta = (json: Readonly<Record<string, unknown>>): boolean => {
 /** Whether an event carries something that a consumer could act on: text, reasoning, a tool call. */
 export const isDelta = (dialect: WireDialect, { data }: Parsed): boolean => {
   if (data === undefined || data === "[DONE]") return false
-  const json = parseJson(data)
+  const json = parseBoundedJson(data)
   if (!isRecord(json)) return dialect === "other"
   switch (dialect) {
     case "openai-chat":
@@ -86,7 +86,7 @@ export const unfinished = (dialect: WireDialect, parsed: Parsed): Parsed | undef
   const { data, event } = parsed
   if (data === undefined) return parsed
   if (data === "[DONE]") return undefined
-  const json = parseJson(data)
+  const json = parseBoundedJson(data)
   if (!isRecord(json)) return parsed
   switch (dialect) {
     case "openai-responses":
@@ -110,7 +110,7 @@ export const unfinished = (dialect: WireDialect, parsed: Parsed): Parsed | undef
 
 /** An event like the given one, with another text. */
 export const withText = (dialect: WireDialect, { data = "", event }: Parsed, text: string): Parsed => {
-  const json = parseJson(data)
+  const json = parseBoundedJson(data)
   const base = isRecord(json) ? json : {}
   const made = (): unknown => {
     switch (dialect) {

@@ -116,7 +116,7 @@ export const text = (body: Uint8Array | undefined): string => (body === undefine
 const maxJsonValues = 1_000_000
 
 /** Parses JSON; `undefined` for a text that is none, nests deeper than 1,000 levels, or has more than a million values. */
-export const parseJson = (source: string): unknown => {
+export const parseBoundedJson = (source: string): unknown => {
   try {
     const { depth, values } = measureJson(source)
     return depth > maxJsonDepth || values > maxJsonValues ? undefined : JSON.parse(source)
@@ -148,7 +148,7 @@ export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, 
     const cost = costOf(source, bytes)
     const refusal = typeof cost === "number" ? share.take(cost) : cost
     if (refusal !== undefined) return Effect.fail(refusal)
-    const json = parseJson(source)
+    const json = parseBoundedJson(source)
     share.give(json === undefined && typeof cost === "number" ? bytes + cost : bytes)
     return Effect.succeed(json)
   })
@@ -157,6 +157,22 @@ export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, 
 export const jsonBody = (incoming: Incoming): Effect.Effect<unknown, Refusal | Disconnect> =>
   Effect.flatMap(Effect.flatMap(incoming.body, parseBody), (value) =>
     value === undefined ? Effect.fail(badRequest("the request body is not JSON")) : Effect.succeed(value)
+  )
+
+/** JSON, as its text and as its value. */
+export interface JsonText {
+  readonly value: unknown
+  readonly text: string
+}
+
+/** {@link jsonBody} with its text. */
+export const jsonTextBody = (incoming: Incoming): Effect.Effect<JsonText, Refusal | Disconnect> =>
+  Effect.flatMap(incoming.body, (body) =>
+    Effect.flatMap(parseBody(body), (value) =>
+      value === undefined
+        ? Effect.fail(badRequest("the request body is not JSON"))
+        : Effect.succeed({ value, text: text(body) })
+    )
   )
 
 const bodiless = new Set([204, 205, 304])

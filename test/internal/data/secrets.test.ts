@@ -108,7 +108,12 @@ describe("an endpoint as it is shown", () => {
     ["v1beta/models/m:generateContent?key=AIza123", "v1beta/models/m:generateContent?key=<redacted>"],
     ["a?x=1&access_token=abc&y=2", "a?x=1&access_token=<redacted>&y=2"],
     ["a?X-Amz-Signature=abc&API_KEY=def", "a?X-Amz-Signature=<redacted>&API_KEY=<redacted>"],
-    ["a&key=abc", "a&key=<redacted>"]
+    ["a&key=abc", "a&key=<redacted>"],
+    ["a?code=abc&pwd=def&pass=ghi", "a?code=<redacted>&pwd=<redacted>&pass=<redacted>"],
+    ["a?jwt=abc&x-hmac=def&secret_id=ghi", "a?jwt=<redacted>&x-hmac=<redacted>&secret_id=<redacted>"],
+    ["a?x=1;key=abc", "a?x=1;key=<redacted>"],
+    ["a?key[]=abc&token%5B%5D=def", "a?key[]=<redacted>&token%5B%5D=<redacted>"],
+    ["a?bypass=1&language_code=en&monkey_id=2", "a?bypass=1&language_code=en&monkey_id=2"]
   ] as const) {
     it(endpoint, () => assert.strictEqual(shownEndpoint(endpoint), shown))
   }

@@ -143,3 +143,26 @@ it("rewrites the ids of a line of a batch file", () => {
   assert.match(result?.tool_call_id ?? "", /^[A-Za-z0-9]{9}$/)
   assert.strictEqual(call?.tool_calls?.[0]?.id, result?.tool_call_id)
 })
+
+describe("Claude in OpenAI's dialect", () => {
+  it("gets letters, digits, _ and - only, in call and result alike", () => {
+    for (const model of ["anthropic/claude-sonnet-4-5", "us.anthropic.claude-haiku"]) {
+      const ids = idsOf(encode(Chat.openaiCompatible, model, conversation(["functions.find:0", anthropicId, "äöü"])))
+      for (const id of ids) assert.match(id, /^[A-Za-z0-9_-]+$/)
+      assert.strictEqual(new Set(ids).size, 3)
+      assert.strictEqual(ids[1], anthropicId)
+    }
+  })
+})
+
+it("Anthropic gets a result for each of two calls that have one id, in order", () => {
+  const call: Chat.ToolCall = { id: "x", name: "find", arguments: {} }
+  const turn = [Chat.assistant("", [call, call]), Chat.tool(call, "first"), Chat.tool(call, "second")]
+  const query = Result.getOrThrow(Chat.anthropic.encode({ messages: [Chat.user("Hi"), ...turn, ...turn] }, "claude"))
+  const messages = query.messages as ReadonlyArray<{ readonly content: ReadonlyArray<Record<string, string>> }>
+  const ids = (at: number, field: string) => messages[at]?.content.map((block) => block[field])
+  assert.deepStrictEqual(ids(1, "id"), ["x", "x_"])
+  assert.deepStrictEqual(ids(2, "tool_use_id"), ["x", "x_"])
+  assert.deepStrictEqual(ids(3, "id"), ["x__", "x___"])
+  assert.deepStrictEqual(ids(4, "tool_use_id"), ["x__", "x___"])
+})

@@ -74,10 +74,17 @@ const calls: Readonly<Record<string, Effect.Effect<unknown, never, Services>>> =
     outcomeOf
   ),
   run: Effect.flatMap(run, outcomeOf),
-  // Somebody else's call starts before ours is answered: ours is now treated like theirs, and its failure is thrown.
+  // A binding without its own `fetch`, and somebody else's call starts before ours is answered: ours is now treated like theirs, and
+  // its failure is thrown.
   thrown: Effect.gen(function* () {
     const binding = yield* Binding
-    const ours = yield* Effect.forkChild(Effect.flatMap(run, outcomeOf), { startImmediately: true })
+    const without: AiService.AiBinding = {
+      run: (model, inputs, options) => binding.run(model, inputs, options),
+      models: (params) => binding.models(params),
+      gateway: (id, options) => binding.gateway(id, options)
+    }
+    const ownRun = Effect.provide(Effect.flatMap(run, outcomeOf), Layer.orDie(AiService.layerBinding(without)))
+    const ours = yield* Effect.forkChild(ownRun, { startImmediately: true })
     yield* Effect.ignore(Effect.tryPromise(() => binding.run(model, {}, { gateway: { id: "gw" } })))
     return yield* Fiber.join(ours)
   }),

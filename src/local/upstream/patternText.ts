@@ -1,0 +1,152 @@
+/**
+ * Writes a text that a regular expression matches. The expression is read and never run: a stranger's could take for ever.
+ */
+
+/** Longest pattern that is read, and longest text that is written, in characters. */
+const maxPattern = 1000
+const maxText = 10_000
+
+/** A construct that is not read, such as a look-ahead, or a text that would be too long. */
+class Unreadable extends Error {}
+
+const escapes: Readonly<Record<string, string>> = {
+  d: "0",
+  w: "a",
+  s: " ",
+  D: "a",
+  W: "-",
+  S: "a",
+  t: "\t",
+  n: "\n",
+  r: "\r"
+}
+
+/** Characters to answer a negated class with. */
+const candidates = "aA0- _.~\u00e9"
+
+/** A text in which optional parts are left out, and open-ended ones occur `more` times beyond their least. */
+const write = (pattern: string, more: number): string => {
+  let at = 0
+  const peek = (): string | undefined => pattern[at]
+
+  const escaped = (): string => {
+    const letter = pattern[at++] ?? ""
+    const known = escapes[letter]
+    if (known !== undefined) return known
+    const [hex] = /^(?:x[0-9a-f]{2}|u[0-9a-f]{4}|u\{[0-9a-f]{1,6}\})/i.exec(pattern.slice(at - 1)) ?? []
+    if (hex !== undefined) {
+      at += hex.length - 1
+      return String.fromCodePoint(Number.parseInt(hex.replace(/[xu{}]/g, ""), 16))
+    }
+    const property = /^p\{(\w+)[^}]*\}/.exec(pattern.slice(at - 1))
+    if (property !== null) {
+      at += property[0].length - 1
+      return /^(Lu|Uppercase)/.test(property[1] ?? "") ? "A" : /^N/.test(property[1] ?? "") ? "0" : "a"
+    }
+    // Boundaries, references and letters without a meaning here.
+    if (/[A-Za-z0-9]/.test(letter)) throw new Unreadable()
+    return letter
+  }
+
+  /** A class: its ranges as pairs of characters. */
+  const charClass = (): string => {
+    const isNegated = peek() === "^"
+    if (isNegated) at++
+    const ranges: Array<readonly [string, string]> = []
+    while (peek() !== "]") {
+      if (at >= pattern.length) throw new Unreadable()
+      const kind = peek() === "\\" ? pattern[at + 1] : undefined
+      const from = pattern[at++] === "\\" ? escaped() : (pattern[at - 1] ?? "")
+      if (kind === "d") ranges.push(["0", "9"])
+      else if (kind === "w") ranges.push(["a", "z"], ["A", "Z"], ["0", "9"], ["_", "_"])
+      else if (peek() === "-" && pattern[at + 1] !== "]") {
+        at++
+        ranges.push([from, pattern[at++] === "\\" ? escaped() : (pattern[at - 1] ?? "")])
+      } else ranges.push([from, from])
+    }
+    at++
+    const [first] = ranges
+    if (!isNegated && first !== undefined) return first[0]
+    const free = [...candidates].find((one) => !ranges.some(([from, to]) => from <= one && one <= to))
+    if (free === undefined) throw new Unreadable()
+    return free
+  }
+
+  const group = (): string => {
+    if (peek() === "?") {
+      const [opening] = /^\?(?::|<[A-Za-z_]\w*>)/.exec(pattern.slice(at)) ?? []
+      if (opening === undefined) throw new Unreadable()
+      at += opening.length
+    }
+    const text = alternatives()
+    if (pattern[at++] !== ")") throw new Unreadable()
+    return text
+  }
+
+  const atom = (): string => {
+    const c = pattern[at++] ?? ""
+    switch (c) {
+      case "\\":
+        return escaped()
+      case "[":
+        return charClass()
+      case "(":
+        return group()
+      case ".":
+        return "a"
+      case "^":
+      case "$":
+        return ""
+      case "*":
+      case "+":
+      case "?":
+        throw new Unreadable()
+      default:
+        return c
+    }
+  }
+
+  const repeated = (): string => {
+    const text = atom()
+    const [all, sign, least, comma, most] = /^(?:([*+?])|\{(\d+)(,?)(\d*)\})\??/.exec(pattern.slice(at)) ?? []
+    if (all === undefined) return text
+    at += all.length
+    const min = sign === undefined ? Number(least) : sign === "+" ? 1 : 0
+    const max =
+      sign === "?" ? 1 : sign !== undefined || (comma === "," && most === "") ? Infinity : Number(most || least)
+    const count = Math.min(min + more, max)
+    if (count * text.length > maxText) throw new Unreadable()
+    return text.repeat(count)
+  }
+
+  const alternatives = (): string => {
+    let first: string | undefined
+    let text = ""
+    for (let c = peek(); c !== undefined && c !== ")"; c = peek()) {
+      if (c === "|") {
+        at++
+        first ??= text
+        text = ""
+      } else text += repeated()
+    }
+    return first ?? text
+  }
+
+  const text = alternatives()
+  if (at < pattern.length) throw new Unreadable()
+  return text
+}
+
+/** A text that matches and whose length is accepted, or `undefined` when none was found. */
+export const textMatching = (pattern: string, fits: (text: string) => boolean): string | undefined => {
+  if (pattern.length > maxPattern) return undefined
+  try {
+    for (let more = 0; more <= 64; more++) {
+      const text = write(pattern, more)
+      if (fits(text)) return text
+    }
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error
+  }
+  return undefined
+}
