@@ -247,6 +247,24 @@ describe("items that fail among others", () => {
     })
   )
 
+  it.effect("delay the job for seconds when a few of them come one after the other and one is sent at a time", () =>
+    Effect.gen(function* () {
+      const isBad = (id: string) => ["i5", "i6", "i7", "i8", "i9", "i10", "i11"].includes(id)
+      const w = yield* world((prompt) => (isBad(prompt) ? down : fine))
+      const { exit, results, summary } = yield* runAll(names(60), { ...plain, concurrency: 1 }, w, 100)
+      assert.strictEqual(exit._tag, "Success")
+      assert.deepStrictEqual(
+        results
+          .filter(isDead)
+          .map(({ id }) => id)
+          .sort(),
+        names(60).filter(isBad).sort()
+      )
+      // Two probes fail, and the third one is of a good item.
+      assert.isAtMost(Duration.toMillis(summary.duration), 40_000)
+    })
+  )
+
   it.effect("end at once when nothing is left that could show who is to blame", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i9" || prompt === "i8" ? down : fine))

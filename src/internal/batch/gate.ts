@@ -76,6 +76,8 @@ export class Gate {
   private onlyRefused = true
   private succeeded = false
   private ended = false
+  /** Items at the gate that have not failed yet. */
+  private newcomers = 0
   /** How often the gate closed, and how often it opened because something got through. */
   pauses = 0
   openings = 0
@@ -268,16 +270,35 @@ export class Gate {
     this.left()
   }
 
-  /** Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. */
-  readonly pass: Effect.Effect<boolean> = Effect.suspend(() => {
-    const { closed } = this
-    if (closed === undefined) return Effect.succeed(false)
-    const wait = closed.until - this.now()
-    if (wait <= 0 && !closed.probing) {
-      closed.probing = true
-      return Effect.succeed(true)
-    }
-    const changed = Deferred.await(this.changed)
-    return Effect.andThen(wait <= 0 ? changed : Effect.raceFirst(changed, Effect.sleep(wait)), this.pass)
-  })
+  /**
+   * Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. Items that have not failed yet come first: a
+   * row of bad items would have probe after probe fail otherwise.
+   */
+  pass(isNew: boolean): Effect.Effect<boolean> {
+    return isNew
+      ? Effect.acquireUseRelease(
+          Effect.sync(() => this.newcomers++),
+          () => this.turn(true),
+          () =>
+            Effect.sync(() => {
+              this.newcomers--
+              if (this.closed?.probing === false) this.notify()
+            })
+        )
+      : this.turn(false)
+  }
+
+  private turn(isNew: boolean): Effect.Effect<boolean> {
+    return Effect.suspend(() => {
+      const { closed } = this
+      if (closed === undefined) return Effect.succeed(false)
+      const wait = closed.until - this.now()
+      if (wait <= 0 && !closed.probing && (isNew || this.newcomers === 0)) {
+        closed.probing = true
+        return Effect.succeed(true)
+      }
+      const changed = Deferred.await(this.changed)
+      return Effect.andThen(wait <= 0 ? changed : Effect.raceFirst(changed, Effect.sleep(wait)), this.turn(isNew))
+    })
+  }
 }
