@@ -114,9 +114,9 @@ export interface Options<Item, In, Out> {
    */
   readonly quotaPatience?: Duration.Input | undefined
   /**
-   * How long the job waits without a single answer when failures are not the items' own: the gateway cannot be reached, or five items in a row found no provider that works. The
-   * items wait too, and one at a time is sent to find out, after 1 second at first and up to 60 seconds later. Beyond it the job fails with the last such error, those items are
-   * undone, and a later run goes on. 0: fails at once. Default 5 minutes.
+   * How long the job waits without an answer when failures are not the items' own: the gateway cannot be reached, or five items in a row found no working provider. Meanwhile the job
+   * sends one item after 1 second, then after 2, 4 and so on up to 30 seconds, or when the answers ask for it. When the time is over the job fails with the last such error; the items
+   * are undone, and a later run resumes. 0: fails at once. Default 5 minutes.
    */
   readonly outagePatience?: Duration.Input | undefined
   /**
@@ -139,7 +139,7 @@ export interface Options<Item, In, Out> {
   readonly cost?: ((answer: AnswerFacts) => number | undefined) | undefined
 }
 
-/** What a job has come to so far. Counts are of this run, unless they say otherwise. */
+/** Progress of a job, and its result at the end. Counts are of this run unless documented otherwise. */
 export interface Summary {
   /** `complete`: all items have ended. `drained`: those that were begun have. */
   readonly state: "running" | "paused" | "draining" | "complete" | "drained" | "failed"
@@ -155,7 +155,10 @@ export interface Summary {
   /** Items that an earlier run had sent without learning more, and how many of them had been answered all the same: those are paid for twice. */
   readonly inDoubt: number
   readonly resent: number
-  /** Requests of items that have ended; `retries` asked a target again, `fallbacks` are items that another target than the first answered. */
+  /**
+   * Requests of items that have ended or were given up for this run; a request that is cut off with the job is not counted. `retries` are repeats to a target; `fallbacks` are items that another target than the first
+   * answered.
+   */
   readonly requests: number
   readonly retries: number
   readonly fallbacks: number
@@ -168,7 +171,7 @@ export interface Summary {
   /** US dollars of the successes whose cost is known. */
   readonly cost: number
   readonly costKnown: number
-  /** The first dead letter of this run, or the item that found the job could not go on. */
+  /** The first dead letter of this run, or the first item that failed and stays undone. */
   readonly firstProblem?: FirstProblem
   /** Dead letters by reason. */
   readonly reasons: Readonly<Partial<Record<ReasonTag, number>>>

@@ -60,8 +60,8 @@ export interface Options<R = never> {
   /** Further response headers, names in lower case: for CORS, for example. They cannot replace the content type. */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /**
-   * Its abort says that the client has left, and breaks the body with the signal's reason, so that no copy of it and no cache keeps half an
-   * answer for a complete one. Cancelling the body says the same.
+   * Aborted when the client has left: the body breaks with the signal's reason, so that no copy of it and no cache takes half an
+   * answer for a complete one. Cancelling the body ends the answer too.
    */
   readonly signal?: AbortSignal | undefined
   /**

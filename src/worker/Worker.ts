@@ -237,7 +237,7 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
           ctx,
           served,
           (exit) => (Exit.isSuccess(exit) ? resolve(exit.value.value) : reject(Cause.squash(exit.cause))),
-          // Whoever called over RPC may let go of a body that was returned: the finalizers of what feeds it must run.
+          // An RPC caller may cancel a returned body; the finalizers of the fibers that feed it must run.
           (ended) => ctx.waitUntil(ended)
         )
       })

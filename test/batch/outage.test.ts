@@ -53,6 +53,11 @@ describe("an outage of all providers", () => {
       assert.deepInclude(first.summary, { state: "failed", deadLetters: 0, pauses: 1 })
       assert.strictEqual(first.summary.firstProblem?.error.reason._tag, "ProviderUnavailable")
       assert.isAtMost(w.requests.length, 16)
+      assert.strictEqual(first.summary.requests, w.requests.length)
+      assert.deepInclude(first.summary.targets["openai/m"], {
+        requests: w.requests.length,
+        failures: { ProviderUnavailable: w.requests.length }
+      })
       assert.isFalse(journal.entries.some(({ _tag }) => _tag === "dead"))
       isDown = false
       const second = yield* runOnce(names(60), options, w)
@@ -104,6 +109,36 @@ describe("an outage of all providers", () => {
     })
   )
 
+  it.effect("shows as answers that no provider gives: of a portal, a proxy, a wrong address", () =>
+    Effect.gen(function* () {
+      const html = { "content-type": "text/html" }
+      const foreign: Readonly<Record<string, Line>> = {
+        "a page": { status: 200, text: "<html><body>Log in</body></html>", headers: html },
+        "an empty answer": { status: 200, text: "" },
+        "a text": { status: 200, text: "upstream error", headers: { "content-type": "text/plain" } },
+        "a redirect": { status: 302, text: "", headers: { location: "https://portal.example/login" } },
+        "a challenge": {
+          status: 403,
+          text: "<title>Just a moment...</title>",
+          headers: { "cf-mitigated": "challenge" }
+        },
+        "a firewall": { status: 403, text: "<p>Sorry, you have been blocked</p>", headers: html },
+        "another method": { status: 405, text: "<html>Method not allowed</html>", headers: html },
+        "a proxy that wants a password": { status: 407, text: "", headers: html }
+      }
+      for (const [name, line] of Object.entries(foreign)) {
+        const startedAt = yield* Clock.currentTimeMillis
+        const w = yield* world((_prompt, _nth, { at }) =>
+          at >= startedAt + 1_000 && at < startedAt + 10_000 ? { ...line, delay: 100 } : fine
+        )
+        const { exit, results } = yield* runAll(names(100), { ...plain, concurrency: 4 }, w, 100)
+        assert.strictEqual(exit._tag, "Success", name)
+        assert.lengthOf(results, 100)
+        assert.isFalse(results.some(isDead), name)
+      }
+    })
+  )
+
   it.effect("takes nothing from the deadlines of the items that wait for its end", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) => (at < 40_000 ? down : { delay: 1_500 }))
@@ -143,7 +178,8 @@ describe("an outage of all providers", () => {
       )
       const { results, summary } = yield* exit
       assert.deepStrictEqual(results.map(brief), ["i0 Success"])
-      assert.deepInclude(summary, { state: "drained", deadLetters: 0 })
+      assert.deepInclude(summary, { state: "drained", deadLetters: 0, requests: w.requests.length })
+      assert.strictEqual(summary.firstProblem?.error.reason._tag, "ProviderUnavailable")
     })
   )
 
@@ -208,6 +244,24 @@ describe("items that fail among others", () => {
           .sort(),
         names(100).filter(isBad).sort()
       )
+    })
+  )
+
+  it.effect("delay the job for seconds when a few of them come one after the other and one is sent at a time", () =>
+    Effect.gen(function* () {
+      const isBad = (id: string) => ["i5", "i6", "i7", "i8", "i9", "i10", "i11"].includes(id)
+      const w = yield* world((prompt) => (isBad(prompt) ? down : fine))
+      const { exit, results, summary } = yield* runAll(names(60), { ...plain, concurrency: 1 }, w, 100)
+      assert.strictEqual(exit._tag, "Success")
+      assert.deepStrictEqual(
+        results
+          .filter(isDead)
+          .map(({ id }) => id)
+          .sort(),
+        names(60).filter(isBad).sort()
+      )
+      // Two probes fail, and the third one is of a good item.
+      assert.isAtMost(Duration.toMillis(summary.duration), 40_000)
     })
   )
 
@@ -279,6 +333,17 @@ describe("credentials that every target refuses", () => {
         assert.isFalse(journal.entries.some(({ _tag }) => _tag === "dead"))
         assert.deepStrictEqual(tagsOf(journal, "i0"), ["sent"])
       }
+    })
+  )
+
+  it.effect("are the first problem of the job when the gateway refuses them", () =>
+    Effect.gen(function* () {
+      const body = { success: false, result: [], messages: [], error: [{ code: 2009, message: "Unauthorized" }] }
+      const w = yield* world(() => ({ status: 401, body }))
+      const { exit, summary } = yield* runAll(names(50), { ...plain, concurrency: 4 }, w)
+      assert.strictEqual(reasonIn(exit)?._tag, "Unauthorized")
+      assert.strictEqual(summary.firstProblem?.error.reason.code, "2009")
+      assert.isAtLeast(summary.requests, 1)
     })
   )
 

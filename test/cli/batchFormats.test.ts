@@ -92,6 +92,18 @@ const refused: ReadonlyArray<readonly [string, string, string | Buffer, string]>
     '[{"prompt": "a"}]\n',
     'in.json: expected JSON lines such as {"id": "a", "prompt": "Hello"}; line 1: expected a JSON object, not an array of all items'
   ],
+  [
+    "lines with a comma after them",
+    "in.jsonl",
+    '{"prompt": "a"},\n',
+    "expected a JSON object without a comma after it"
+  ],
+  [
+    "commas before the end",
+    "in.jsonl",
+    '{"prompt": "a", "stop": ["b",],}\n',
+    "line 1: expected a JSON object without a comma before the end of an object or array"
+  ],
   ["indented JSON", "in.json", '{\n  "prompt": "a"\n}\n', "line 1: expected a JSON object that ends in its line"],
   [
     "lines that end in carriage returns",
@@ -103,6 +115,11 @@ const refused: ReadonlyArray<readonly [string, string, string | Buffer, string]>
   ["UTF-16 without one", "in.jsonl", Buffer.from(json, "utf16le"), "is UTF-16: expected UTF-8"],
   ["CSV in UTF-16", "in.csv", utf16("id,prompt\na,hello\n"), "is UTF-16: expected UTF-8"],
   ["a compressed file", "in.jsonl", Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0]), "is compressed (gzip)"],
+  ["a file compressed by zstd", "in.jsonl", Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 4, 88, 200]), "is compressed (zstd)"],
+  ["a file compressed by bzip2", "in.jsonl", Buffer.from("BZh91AY&SY", "latin1"), "is compressed (bzip2)"],
+  ["a file compressed by xz", "in.jsonl", Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]), "is compressed (xz)"],
+  ["UTF-32", "in.jsonl", Buffer.from([0xff, 0xfe, 0, 0, 0x7b, 0, 0, 0, 0x7d, 0, 0, 0]), "is UTF-32: expected UTF-8"],
+  ["CSV with a header alone", "in.csv", "id,prompt\n", "is empty: expected at least one item"],
   ["CSV with semicolons", "in.csv", "id;prompt\na;hello\n", "line 1: cells that are separated by ;: expected commas"],
   ["CSV with tabs", "in.csv", "id\tprompt\na\thello\n", "line 1: cells that are separated by tabs: expected commas"],
   [

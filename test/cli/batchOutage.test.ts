@@ -67,7 +67,7 @@ describe("batch", () => {
           `Failed: ${ok} of 2,000 items, no dead letters, ${(2_000 - ok).toLocaleString("en")} undone`
         )
         assert.match(first.err, /first problem: i\d+: .*transport failed \(connect\)/)
-        assert.include(first.err, "run the same command again to go on")
+        assert.include(first.err, "run the same command again to continue")
         yield* gateway.again
         const second = yield* w.run(command, { env: gateway.env })
         assert.strictEqual(second.code, 0, second.err)

@@ -376,6 +376,7 @@ describe("show", () => {
 describe("show on a terminal without room", () => {
   it.effect.each([
     ["is dumb", 80, 24, { TERM: "dumb" }],
+    ["is unknown", 80, 24, { TERM: "unknown" }],
     ["has size 0", 0, 0, {}],
     ["has no rows", 80, -1, {}],
     ["has a few columns", 5, 24, {}],

@@ -280,7 +280,7 @@ describe("items without ids, over an input that has changed", () => {
         yield* Deferred.succeed(release, undefined)
         const { code, err } = yield* first.exit
         assert.strictEqual(code, 1, err)
-        assert.include(err, "restore the file and run the same command again to go on")
+        assert.include(err, "restore the file and run the same command again to continue")
         assert.include(err, "with a new output and journal")
         yield* w.write("in.jsonl", input("h"))
         const again = yield* w.run(one)

@@ -33,7 +33,7 @@ export const flags = {
   ),
   output: Argument.String("out").pipe(
     Argument.withDescription(
-      "File for the results, a JSON line each; an earlier run's is gone on with; - is standard output"
+      "File for the results, a JSON line each; an earlier run's is continued; - is standard output"
     )
   ),
   route: Flag.String("route").pipe(
@@ -44,7 +44,7 @@ export const flags = {
     Flag.optional
   ),
   format: Flag.Literals("format", formats).pipe(
-    Flag.withDescription("What the input is (default: auto, by its name or its first line)"),
+    Flag.withDescription("What the input is (default: auto, by its name, or its first line that is a JSON object)"),
     Flag.withDefault("auto")
   ),
   journal: Flag.String("journal").pipe(
@@ -245,7 +245,7 @@ export const batch = Command.make(
 ).pipe(
   Command.withDescription(
     "Sends the items of a file through a route and writes a line for each result. It can be killed at any moment: the same " +
-      "command goes on where it was. Ends with exit code 0 when all items are done, 1 when there are dead letters or the job " +
+      "command resumes it. Ends with exit code 0 when all items are done, 1 when there are dead letters or the job " +
       "could not go on, 2 when something is refused before anything is sent, and 130 on Ctrl-C or SIGTERM: the first lets what is in flight end, the " +
       "second stops at once. Tokens come from the environment: CF_AIG_TOKEN, CLOUDFLARE_API_TOKEN, and OPENAI_API_KEY and the " +
       "like where the route asks for them."

@@ -17,7 +17,7 @@ const flagOf: Readonly<Record<string, string>> = {
 }
 
 /** Advice after a job that ended early. */
-export const again = "what has ended is in the journal: run the same command again to go on"
+export const again = "what has ended is in the journal: run the same command again to continue"
 
 /** A warning for users who have changed a prompt. */
 const keeps = ", which sends new ids only: a finished id keeps its answer, even if its prompt has changed"
@@ -57,7 +57,7 @@ const changedInput = (name: string, how: "edited" | "grew", isByLine: boolean): 
     message:
       how === "grew"
         ? `${name}: was changed while it was read: it grew, and its last part was not sent; what has ended is in the journal: wait until the file is complete, and run over it ${over}`
-        : `${name}: was changed while it was read, and nothing was sent of what changed; what has ended is in the journal: restore the file and run the same command again to go on, or run over the changed file ${over}`
+        : `${name}: was changed while it was read, and nothing was sent of what changed; what has ended is in the journal: restore the file and run the same command again to continue, or run over the changed file ${over}`
   })
 }
 

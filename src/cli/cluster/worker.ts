@@ -94,14 +94,14 @@ const hint = "what has ended is kept: other workers go on, and so does this comm
 const text = (job: string, summary: Batch.Summary, interrupted: boolean): string => {
   const { costKnown, deadLetters, duration, firstProblem, inDoubt, requests, requeued, succeeded } = summary
   const { tokensIn, tokensOut } = summary
-  const { whole } = Figures
+  const { plural } = Figures
   const figures = [
-    `${interrupted ? "Interrupted" : "Done"}: ${whole(succeeded + deadLetters)} items of job ${job} by this worker`,
-    `${whole(deadLetters)} dead letters`,
-    `${whole(requests)} requests`,
-    inDoubt > 0 ? `${whole(inDoubt)} were in doubt` : "",
-    requeued > 0 ? `${whole(requeued)} put back because throttled` : "",
-    `${whole(tokensIn)} tokens in, ${whole(tokensOut)} out`,
+    `${interrupted ? "Interrupted" : "Done"}: ${plural(succeeded + deadLetters, "item")} of job ${job} by this worker`,
+    plural(deadLetters, "dead letter"),
+    plural(requests, "request"),
+    inDoubt > 0 ? plural(inDoubt, "was in doubt", "were in doubt") : "",
+    requeued > 0 ? `${Figures.whole(requeued)} put back because throttled` : "",
+    `${plural(tokensIn, "token")} in, ${Figures.whole(tokensOut)} out`,
     costKnown > 0 ? Figures.dollars(summary.cost) : "",
     `in ${Figures.span(Duration.toMillis(duration))}`
   ]

@@ -6,6 +6,7 @@
  */
 import * as Result from "effect/Result"
 import type * as Chat from "../../Chat.ts"
+import { plural } from "../shared/format.ts"
 import {
   conversation,
   type EntryReader,
@@ -157,8 +158,7 @@ const parser =
         return
       }
       if (cells.length !== header.length) {
-        const count = `${cells.length} ${cells.length === 1 ? "cell" : "cells"}`
-        malformed(line, `${count}: expected ${header.length}, as in the first line`)
+        malformed(line, `${plural(cells.length, "cell")}: expected ${header.length}, as in the first line`)
         return
       }
       const row: Row = {}

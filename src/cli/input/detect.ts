@@ -1,5 +1,5 @@
 /**
- * What an input is, by its first bytes and lines.
+ * Detects the format of an input from its first bytes and lines.
  */
 import { isRecord, parseJson } from "../../internal/data/json.ts"
 import { plain } from "./entry.ts"
@@ -9,7 +9,7 @@ import * as OpenAi from "./openaiBatchFile.ts"
 /** How an input is written. */
 export type InputFormat = "jsonl" | "csv" | "openai"
 
-/** So many lines without a good one are not of a format. */
+/** Malformed lines without a good one among them after which an input is not of a format. */
 export const enoughMalformed = 20
 
 /** Whether every other byte is NUL, as in ASCII characters of two bytes. */
@@ -26,10 +26,21 @@ const isArray = /^(?:\u00ef\u00bb\u00bf)?(\s*)\[\s*\{/
 const begins = (head: Buffer, ...bytes: ReadonlyArray<number>): boolean =>
   head.length >= bytes.length && bytes.every((byte, at) => head[at] === byte)
 
+/** Kinds of compression, by the bytes at the beginning. */
+const packers = [
+  { name: "gzip", magic: [0x1f, 0x8b], command: "gunzip -c" },
+  { name: "zstd", magic: [0x28, 0xb5, 0x2f, 0xfd], command: "zstd -dc" },
+  { name: "bzip2", magic: [0x42, 0x5a, 0x68], command: "bzip2 -dc" },
+  { name: "xz", magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a], command: "xz -dc" },
+  { name: "lz4", magic: [0x04, 0x22, 0x4d, 0x18], command: "lz4 -dc" }
+]
+
 /** Why bytes are no text that can be read, as far as their beginning shows it. */
 export const unreadable = (head: Buffer): string | undefined => {
-  if (begins(head, 0x1f, 0x8b)) return "is compressed (gzip): expected text, as of gunzip -c"
+  const packer = packers.find(({ magic }) => begins(head, ...magic))
+  if (packer !== undefined) return `is compressed (${packer.name}): expected text, as of ${packer.command}`
   if (begins(head, 0x50, 0x4b, 3, 4)) return "is a zip archive or a workbook: expected text, such as CSV"
+  if (begins(head, 0xff, 0xfe, 0, 0) || begins(head, 0, 0, 0xfe, 0xff)) return "is UTF-32: expected UTF-8"
   if (begins(head, 0xff, 0xfe) || begins(head, 0xfe, 0xff) || isHalfNul(head)) return "is UTF-16: expected UTF-8"
   const before = isArray.exec(head.toString("latin1", 0, 4096))?.[1]
   return before === undefined

@@ -129,7 +129,11 @@ const expectedObject = (text: string, value: unknown): string => {
     return `${object} on each line: lines end in line feeds, not in carriage returns alone`
   }
   if (/^\{.*\}\s*\{/.test(beginning)) return `${object} on each line, not several`
+  if (/^\{.*\}\s*,$/.test(line)) return `${object} without a comma after it`
   if (/^\{\s*'/.test(beginning)) return `${object}, whose names and texts are in double quotes`
+  if (/,\s*[}\]]/.test(beginning) && parse(line.replaceAll(/,(?=\s*[}\]])/g, "")) !== undefined) {
+    return `${object} without a comma before the end of an object or array`
+  }
   return line.startsWith("{") && !line.endsWith("}") ? `${object} that ends in its line` : object
 }
 

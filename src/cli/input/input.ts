@@ -140,6 +140,9 @@ export const open = (
     enough(head, ended)
     const format = formatOf(head, true) ?? "jsonl"
     if (look !== undefined) {
+      // The header of a CSV file alone.
+      if (ended && look.items === 0 && look.first === undefined && look.refused === undefined)
+        return yield* empty(source)
       if (look.refused !== undefined) return yield* refusedAs(source, look.refused)
       if (look.malformed >= enoughMalformed || (ended && look.items === 0 && look.first !== undefined)) {
         return yield* notOfFormat(source, readerOf(format), look.first)

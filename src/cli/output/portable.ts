@@ -1,5 +1,5 @@
 /**
- * JSON lines that other readers take for what they are.
+ * JSON lines that every reader splits alike.
  */
 
 const lineEnds: Readonly<Record<string, string>> = {

@@ -25,7 +25,7 @@ export interface Point {
   /** The highest that were seen; `undefined` when nobody looked. */
   inFlight: number | undefined
   concurrency: number | undefined
-  /** An exhausted quota held the job. */
+  /** An exhausted quota or an outage held the job. */
   paused: boolean
 }
 

@@ -64,9 +64,6 @@ const byCount = (counts: Readonly<Record<string, number | undefined>>): Readonly
     .flatMap(([name, count]): ReadonlyArray<readonly [string, number]> => (count === undefined ? [] : [[name, count]]))
     .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
 
-const plural = (count: number, one: string, many = `${one}s`): string =>
-  `${Figures.whole(count)} ${count === 1 ? one : many}`
-
 const costOf = ({ cost, costKnown, succeeded }: Batch.Progress): string | undefined =>
   costKnown === 0
     ? undefined
@@ -115,14 +112,16 @@ export const line = (progress: Batch.Progress, view: View): string => {
     inFlight > 0 ? `${Figures.whole(inFlight)} in flight` : undefined,
     earlier > 0 ? `${Figures.whole(earlier)} from earlier runs` : undefined,
     deadLetters > 0
-      ? `${plural(deadLetters, "dead letter")}${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`
+      ? `${Figures.plural(deadLetters, "dead letter")}${reasons.length > 0 ? ` (${reasons.join(", ")})` : ""}`
       : undefined,
-    retries > 0 ? plural(retries, "retry", "retries") : undefined,
-    fallbacks > 0 ? plural(fallbacks, "fallback") : undefined,
-    cacheHits > 0 ? plural(cacheHits, "cache hit") : undefined,
+    retries > 0 ? Figures.plural(retries, "retry", "retries") : undefined,
+    fallbacks > 0 ? Figures.plural(fallbacks, "fallback") : undefined,
+    cacheHits > 0 ? Figures.plural(cacheHits, "cache hit") : undefined,
     requeued > 0 ? `${Figures.whole(requeued)} put back` : undefined,
-    duplicates > 0 ? plural(duplicates, "duplicate") : undefined,
-    tokensIn + tokensOut > 0 ? `${Figures.short(tokensIn)} tokens in, ${Figures.short(tokensOut)} out` : undefined,
+    duplicates > 0 ? Figures.plural(duplicates, "duplicate") : undefined,
+    tokensIn + tokensOut > 0
+      ? `${Figures.short(tokensIn)} ${tokensIn === 1 ? "token" : "tokens"} in, ${Figures.short(tokensOut)} out`
+      : undefined,
     costOf(progress)
   ]
   return `${Figures.span(Duration.toMillis(progress.duration))}: ${parts.filter((part) => part !== undefined).join(", ")}`
@@ -241,7 +240,7 @@ const table = (targets: Batch.Progress["targets"], columns: number, rows: number
     return [piece(name + " ".repeat(room - widthOf(name)), index === 0 ? "dim" : "plain"), ...rest]
   })
   const hidden = all.length - shown.length
-  return hidden === 0 ? lines : [...lines, [piece(`and ${plural(hidden, "more target")}`, "dim")]]
+  return hidden === 0 ? lines : [...lines, [piece(`and ${Figures.plural(hidden, "more target")}`, "dim")]]
 }
 
 /** The state as a block of lines, no wider than the canvas and with a row left for the cursor; without an end of line. */
@@ -270,19 +269,19 @@ export const frame = (progress: Batch.Progress, view: View, { color, columns, ro
     ...flow(
       [
         piece(`${Figures.whole(succeeded)} answered`, "good"),
-        some(deadLetters, plural(deadLetters, "dead letter"), "bad"),
+        some(deadLetters, Figures.plural(deadLetters, "dead letter"), "bad"),
         some(earlier, `${Figures.whole(earlier)} from earlier runs`),
-        some(retries, plural(retries, "retry", "retries")),
-        some(fallbacks, plural(fallbacks, "fallback")),
-        some(cacheHits, plural(cacheHits, "cache hit")),
+        some(retries, Figures.plural(retries, "retry", "retries")),
+        some(fallbacks, Figures.plural(fallbacks, "fallback")),
+        some(cacheHits, Figures.plural(cacheHits, "cache hit")),
         some(requeued, `${Figures.whole(requeued)} put back`),
-        some(duplicates, plural(duplicates, "duplicate"))
+        some(duplicates, Figures.plural(duplicates, "duplicate"))
       ],
       columns
     ),
     ...flow(
       [
-        some(tokensIn + tokensOut, `${Figures.short(tokensIn)} tokens in`),
+        some(tokensIn + tokensOut, `${Figures.short(tokensIn)} ${tokensIn === 1 ? "token" : "tokens"} in`),
         some(tokensIn + tokensOut, `${Figures.short(tokensOut)} tokens out`),
         cost === undefined ? undefined : piece(cost)
       ],
@@ -329,7 +328,7 @@ const isRoomy = ({ columns, rows }: Pick<Canvas, "columns" | "rows">): boolean =
 
 /**
  * Shows a job until it ends. `interactive`: standard error is a terminal. Then `NO_COLOR` (not empty) turns colours off, and the
- * cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot move its cursor (`TERM=dumb`) and on one whose size is 0
+ * cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot move its cursor (`TERM` is `dumb` or `unknown`) and on one whose size is 0
  * or odd, a line about every ten seconds, and one at the end.
  *
  * What cannot be written is lost silently: nobody reads it, and the job goes on.
@@ -347,7 +346,8 @@ export const show = (
       pace = smooth(pace, progress)
       return { total: options.total, perSecond: pace.perSecond }
     }
-    const canDraw = options.interactive && (yield* environment("TERM")) !== "dumb" && isRoomy(yield* sizeOf(terminal))
+    const canMove = !["dumb", "unknown"].includes(yield* environment("TERM"))
+    const canDraw = options.interactive && canMove && isRoomy(yield* sizeOf(terminal))
     if (!canDraw) {
       return yield* Stream.runForEach(job.progress(lineEvery), (progress) =>
         write(`${line(progress, viewOf(progress))}\n`)

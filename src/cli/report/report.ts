@@ -88,7 +88,7 @@ const tiles = ({ recorder, summary }: ReportData): Html => {
   const tile = (label: string, figure: string, note?: string) =>
     html`<div><dt>${label}</dt><dd>${figure}${note === undefined ? undefined : html` <small>${note}</small>`}</dd></div>\n`
   return html`<dl class="tiles">
-${tile("Answered", whole(succeeded), earlier > 0 ? `and ${whole(replayed.succeeded)} in earlier runs` : `of ${whole(summary.items)} items`)}${tile("Dead letters", whole(deadLetters), ended > 0 ? (deadLetters === 0 ? "none" : `${percent(deadLetters, ended)} of what ended`) : undefined)}${tile("Time", span(duration), `${rate(perSecond(ended, 0, duration))} items per second`)}${latency === undefined ? undefined : tile("Latency, median", span(latency.p50), `p99 ${span(latency.p99)}, longest ${span(latency.max)}`)}${tile("Tokens", short(tokensIn + tokensOut), `${short(tokensIn)} in, ${short(tokensOut)} out`)}${costKnown === 0 ? undefined : tile("Cost", dollars(cost), costKnown < succeeded ? `known for ${percent(costKnown, succeeded)} of the answers` : `${dollars((cost * 1000) / Math.max(1, succeeded))} for 1,000 answers`)}${recorder.points.some(({ paused }) => paused) ? tile("Pauses", whole(summary.pauses), "a quota was exhausted") : undefined}</dl>`
+${tile("Answered", whole(succeeded), earlier > 0 ? `and ${whole(replayed.succeeded)} in earlier runs` : `of ${whole(summary.items)} items`)}${tile("Dead letters", whole(deadLetters), ended > 0 ? (deadLetters === 0 ? "none" : `${percent(deadLetters, ended)} of what ended`) : undefined)}${tile("Time", span(duration), `${rate(perSecond(ended, 0, duration))} items per second`)}${latency === undefined ? undefined : tile("Latency, median", span(latency.p50), `p99 ${span(latency.p99)}, longest ${span(latency.max)}`)}${tile("Tokens", short(tokensIn + tokensOut), `${short(tokensIn)} in, ${short(tokensOut)} out`)}${costKnown === 0 ? undefined : tile("Cost", dollars(cost), costKnown < succeeded ? `known for ${percent(costKnown, succeeded)} of the answers` : `${dollars((cost * 1000) / Math.max(1, succeeded))} for 1,000 answers`)}${recorder.points.some(({ paused }) => paused) ? tile("Pauses", whole(summary.pauses)) : undefined}</dl>`
 }
 
 const throughput = (timeline: Timeline): Html => {
@@ -354,7 +354,7 @@ const everything = ({ summary }: ReportData): Html => {
     ["Fallbacks", whole(summary.fallbacks)],
     ["Cache hits", whole(summary.cacheHits)],
     ["Put back because of throttling", whole(summary.requeued)],
-    ["Pauses because of a quota", whole(summary.pauses)],
+    ["Pauses", whole(summary.pauses)],
     ["Tokens in", whole(summary.tokensIn)],
     ["Tokens out", whole(summary.tokensOut)],
     ["Answers whose cost is known", whole(summary.costKnown)],

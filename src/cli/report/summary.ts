@@ -1,5 +1,5 @@
 /**
- * What a job came to, for people and as JSON.
+ * Summary of a job, for people and as JSON.
  */
 import * as Duration from "effect/Duration"
 import type * as Batch from "../../Batch.ts"
@@ -19,7 +19,7 @@ export interface SummarizedRun {
   readonly error: string | undefined
 }
 
-const { plain, span, whole } = Figures
+const { plain, plural, span, whole } = Figures
 
 const counted = (counts: Readonly<Record<string, number | undefined>>): string =>
   Object.entries(counts)
@@ -32,7 +32,7 @@ const line = (...parts: ReadonlyArray<string | false | undefined>): string =>
 const dead = ({ deadLetters, reasons, replayed }: Batch.Summary): string => {
   const why = counted({ ...reasons, ...(replayed.deadLetters > 0 && { "from earlier runs": replayed.deadLetters }) })
   const all = deadLetters + replayed.deadLetters
-  return all === 0 ? "no dead letters" : `${whole(all)} dead letter${all === 1 ? "" : "s"} (${why})`
+  return all === 0 ? "no dead letters" : `${plural(all, "dead letter")} (${why})`
 }
 
 /** How many items have ended, in this run and before. */
@@ -62,10 +62,11 @@ export const problemJson = ({ error, id }: Batch.FirstProblem) => {
 const heading = (run: SummarizedRun): string => {
   const { error, exitCode, summary, total } = run
   const state = error !== undefined ? "Failed" : exitCode === 130 ? "Interrupted" : "Done"
-  const of = total === undefined ? "" : ` of ${whole(total)}`
+  const ended = endedOf(summary)
+  const all = total === undefined ? plural(ended, "item") : `${whole(ended)} of ${plural(total, "item")}`
   const undone = undoneOf(run)
   const left = undone > 0 && `${whole(undone)} undone`
-  return `${state}: ${line(`${whole(endedOf(summary))}${of} items`, dead(summary), left)}, in ${span(Duration.toMillis(summary.duration))}`
+  return `${state}: ${line(all, dead(summary), left)}, in ${span(Duration.toMillis(summary.duration))}`
 }
 
 /** A few lines for people. */
@@ -74,24 +75,25 @@ export const text = (run: SummarizedRun): string => {
   const { cacheHits, cost, costKnown, fallbacks, inDoubt, latency, pauses, replayed, requests, requeued, resent } =
     summary
   const more = (count: number, what: string): string | false => count > 0 && `${whole(count)} ${what}`
+  const some = (count: number, one: string, many?: string): string | false => count > 0 && plural(count, one, many)
   return [
     heading(run),
     line(
-      `${whole(requests)} requests`,
-      more(summary.retries, "retries"),
-      more(fallbacks, "fallbacks"),
-      more(cacheHits, "cache hits"),
+      plural(requests, "request"),
+      some(summary.retries, "retry", "retries"),
+      some(fallbacks, "fallback"),
+      some(cacheHits, "cache hit"),
       more(requeued, "put back because throttled"),
-      more(pauses, pauses === 1 ? "pause" : "pauses")
+      some(pauses, "pause")
     ),
     line(
-      `${whole(summary.tokensIn)} tokens in, ${whole(summary.tokensOut)} out`,
+      `${plural(summary.tokensIn, "token")} in, ${whole(summary.tokensOut)} out`,
       costKnown > 0 && Figures.dollars(cost),
       latency !== undefined && `latency ${span(latency.p50)} (median), ${span(latency.p99)} (p99)`
     ),
     line(
-      more(replayed.succeeded + replayed.deadLetters, "items done by earlier runs"),
-      more(inDoubt, "were in doubt"),
+      some(replayed.succeeded + replayed.deadLetters, "item done by earlier runs", "items done by earlier runs"),
+      some(inDoubt, "was in doubt", "were in doubt"),
       more(resent, "of those sent again although answered")
     ),
     summary.firstProblem === undefined ? "" : problem(summary.firstProblem),

@@ -8,6 +8,10 @@ export const whole = (value: number): string =>
     .toFixed(0)
     .replace(/\B(?=(\d{3})+$)/g, ",")
 
+/** A count and its noun: `1 request`, `2,000 requests`. */
+export const plural = (count: number, one: string, many = `${one}s`): string =>
+  `${whole(count)} ${count === 1 ? one : many}`
+
 const scales = [
   [1e12, "T"],
   [1e9, "G"],

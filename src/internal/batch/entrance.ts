@@ -66,7 +66,7 @@ export const make = (
     }
     return Effect.suspend(() => {
       if (gate.closedUntil === undefined) return as(false)
-      const passed = Effect.raceFirst(gate.pass, Effect.as(Deferred.await(drained), undefined))
+      const passed = Effect.raceFirst(gate.pass(!urgent), Effect.as(Deferred.await(drained), undefined))
       return Effect.flatMap(Effect.interruptible(passed), (isProbe) =>
         isProbe === undefined ? Effect.succeed(undefined) : as(isProbe)
       )

@@ -12,9 +12,9 @@ import * as Effect from "effect/Effect"
 import { type GatewayError, type QuotaExhausted, retryAfter } from "../../GatewayError.ts"
 import type { SharedFault } from "./sharedFault.ts"
 
-/** So many items that fail in a row, without an answer in between, close the gate. */
+/** Failures in a row, without an answer in between, that close the gate. */
 export const handful = 5
-/** So many times an item may fail again after the gate was opened for others. */
+/** Failures of an item after the gate reopened for others, at which it becomes a dead letter. */
 const strikes = 3
 /** Milliseconds that a held item waits for evidence while nothing else is under way. */
 const grace = 1000
@@ -32,7 +32,7 @@ const probes: Readonly<Record<PauseCause, { readonly first: number; readonly lon
 /** What becomes of an item that failed: it passes the gate again, ends as a dead letter, or the job ends and it stays undone. */
 export type Verdict = "again" | "deadLetter" | "giveUp"
 
-/** What is under way in the batch. */
+/** Items that the batch is working on. */
 export interface Activity {
   readonly inFlight: number
   readonly entering: number
@@ -40,9 +40,9 @@ export interface Activity {
 
 interface Closed {
   cause: PauseCause
-  /** What the last item ended with that was to find out. */
+  /** Failure of the last probe. */
   error: GatewayError
-  /** Nothing was answered since. */
+  /** When it closed. */
   readonly since: number
   readonly fault: SharedFault | undefined
   until: number
@@ -76,6 +76,8 @@ export class Gate {
   private onlyRefused = true
   private succeeded = false
   private ended = false
+  /** Items at the gate that have not failed yet. */
+  private newcomers = 0
   /** How often the gate closed, and how often it opened because something got through. */
   pauses = 0
   openings = 0
@@ -128,7 +130,7 @@ export class Gate {
   }
 
   /**
-   * A request that began then was answered: by a provider, or by the gateway without one. What began before the gate closed does not open it.
+   * Notes an answer to a request that began at `startedAt`: by a provider, or by the gateway without one. What began before the gate closed does not open it.
    */
   answered(startedAt: number, by: "provider" | "gateway", isSuccess: boolean): void {
     if (isSuccess && by === "provider") this.succeeded = true
@@ -152,7 +154,7 @@ export class Gate {
     this.notify()
   }
 
-  /** The item that was let through to find out did not; `startedAt` tells it from items that began earlier. */
+  /** Ends a probe that found nothing out; `startedAt` tells it from items that began earlier. */
   abandon(startedAt = Number.POSITIVE_INFINITY): void {
     const { closed } = this
     if (closed === undefined || !closed.probing || startedAt < closed.until) return
@@ -160,7 +162,7 @@ export class Gate {
     this.notify()
   }
 
-  /** The quota is exhausted for a request that began then. */
+  /** Notes that the quota was exhausted for a request that began at `startedAt`. */
   exhausted(error: GatewayError & { readonly reason: QuotaExhausted }, startedAt: number): Verdict {
     const now = this.now()
     // Requests of the same flight say it once.
@@ -181,7 +183,7 @@ export class Gate {
   }
 
   /**
-   * An item that began then failed with a fault that is probably not its own. The verdict may take time: the item gives its place back before it waits. `struck`: how often
+   * Notes that an item, which began at `startedAt`, failed with a fault that is probably not its own. The verdict may take time: the item gives its place back before it waits. `struck`: how often
    * it failed before and the gate was opened for others since; then it says nothing about the others.
    */
   failed(error: GatewayError, fault: SharedFault, startedAt: number, struck: number): Effect.Effect<Verdict> {
@@ -256,28 +258,47 @@ export class Gate {
     return this.postpone(this.close("outage", one.error, now, one.fault), one.error, now, false)
   }
 
-  /** Fewer items are under way than before. */
+  /** Called when fewer items are in flight than before. */
   left(): void {
     if (!this.ended || this.held.size === 0 || !this.isIdle) return
     for (const one of this.held) Deferred.doneUnsafe(one.verdict, Effect.succeed(this.expire(one)))
   }
 
-  /** No more items come. */
+  /** Called when no more items come. */
   end(): void {
     this.ended = true
     this.left()
   }
 
-  /** Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. */
-  readonly pass: Effect.Effect<boolean> = Effect.suspend(() => {
-    const { closed } = this
-    if (closed === undefined) return Effect.succeed(false)
-    const wait = closed.until - this.now()
-    if (wait <= 0 && !closed.probing) {
-      closed.probing = true
-      return Effect.succeed(true)
-    }
-    const changed = Deferred.await(this.changed)
-    return Effect.andThen(wait <= 0 ? changed : Effect.raceFirst(changed, Effect.sleep(wait)), this.pass)
-  })
+  /**
+   * Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. Items that have not failed yet come first: a
+   * row of bad items would have probe after probe fail otherwise.
+   */
+  pass(isNew: boolean): Effect.Effect<boolean> {
+    return isNew
+      ? Effect.acquireUseRelease(
+          Effect.sync(() => this.newcomers++),
+          () => this.turn(true),
+          () =>
+            Effect.sync(() => {
+              this.newcomers--
+              if (this.closed?.probing === false) this.notify()
+            })
+        )
+      : this.turn(false)
+  }
+
+  private turn(isNew: boolean): Effect.Effect<boolean> {
+    return Effect.suspend(() => {
+      const { closed } = this
+      if (closed === undefined) return Effect.succeed(false)
+      const wait = closed.until - this.now()
+      if (wait <= 0 && !closed.probing && (isNew || this.newcomers === 0)) {
+        closed.probing = true
+        return Effect.succeed(true)
+      }
+      const changed = Deferred.await(this.changed)
+      return Effect.andThen(wait <= 0 ? changed : Effect.raceFirst(changed, Effect.sleep(wait)), this.turn(isNew))
+    })
+  }
 }

@@ -83,7 +83,7 @@ const joined = (before: ReadonlyArray<Attempt>, more: ReadonlyArray<Attempt>): R
 /** Makes the runs of a batch's items. */
 export const make = <Item, Out>(
   options: EngineOptions<Item, Out, unknown, unknown>,
-  { counters, drained, gate, millis }: Shared,
+  { counters, drained, gate, millis, tally }: Shared,
   { entrance, fail, makeId, output, spawn, writer }: Around<Item, Out>
 ): ItemRuns<Item> => {
   const failJob = (cause: Cause.Cause<GatewayError>): Effect.Effect<void> => Effect.sync(() => fail(cause))
@@ -152,14 +152,20 @@ export const make = <Item, Out>(
     const { admission, inDoubt, times } = attempt
     const { release } = admission
     const error = Cause.findErrorOption(cause)
+    const made = error._tag === "None" ? [] : (error.value.attempts ?? [])
+    const attempts = joined(attempt.attempts, made)
+    /** The item has no end in this run, and its requests were made all the same. */
+    const leave = (): void => {
+      tally.addRequests(attempts)
+      if (error._tag === "Some") counters.firstProblem ??= { id: work.id, error: error.value }
+    }
     if (error._tag === "None" || options.isFatal(error.value)) {
       gate.abandon()
+      leave()
       yield* release({})
       // An interruption is the end of the batch, and nothing of the item's.
       return yield* error._tag === "None" && Cause.hasInterruptsOnly(cause) ? Effect.void : failJob(cause)
     }
-    const made = error.value.attempts ?? []
-    const attempts = joined(attempt.attempts, made)
     const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
     const bury = () => output.deadLetter(work, withAttempts(error.value, attempts), inDoubt, release(outcome))
     const { openings } = gate
@@ -170,22 +176,25 @@ export const make = <Item, Out>(
     if (next._tag === "verdict") {
       const drains = Effect.as(Deferred.await(drained), undefined)
       const verdict = yield* Effect.exit(Effect.interruptible(Effect.raceFirst(next.verdict, drains)))
-      if (Exit.isFailure(verdict) || verdict.value === undefined) return
+      if (Exit.isFailure(verdict) || verdict.value === undefined) return leave()
       if (verdict.value === "deadLetter") return yield* bury()
       if (verdict.value === "giveUp") {
-        counters.firstProblem ??= { id: work.id, error: error.value }
+        leave()
         return yield* failJob(Cause.fail(error.value))
       }
     }
     const isHeld = next._tag === "verdict"
     const entered = yield* Effect.exit(entrance.reenter(work.tokens, isHeld ? 0 : next.wait))
-    if (Exit.isFailure(entered) || entered.value === undefined) return
+    if (Exit.isFailure(entered) || entered.value === undefined) return leave()
     const again = { ...attempt, admission: entered.value, times: times + 1, attempts }
     // Its place was another item's, whose result is not written yet.
     if (yield* flushed) {
       const struck = attempt.struck + (gate.openings > openings ? 1 : 0)
       yield* ask(work, isHeld ? { ...again, since: millis(), struck } : again)
-    } else yield* entered.value.release({ sent: false })
+    } else {
+      leave()
+      yield* entered.value.release({ sent: false })
+    }
   })
 
   const begin: ItemRuns<Item>["begin"] = (work, admission, inDoubt) => {

@@ -17,8 +17,24 @@ const isRefused = (reason: Reason, attempt: Attempt | undefined): boolean =>
   reason._tag === "Unauthorized" ||
   (reason._tag === "NotFound" && reason.what !== "log" && reason.what !== "run" && attempt?.model !== undefined)
 
+/** Issues of answers that come from a portal, a proxy or a wrong address, and from no provider. */
+const foreign = [
+  "not JSON",
+  "a redirect to another address",
+  "a challenge page",
+  "a page of a firewall",
+  "an answer that `fetch` does not deliver, such as a 407"
+]
+
+/** Statuses about how a request is sent, which is the same for all items: method, proxy, protocol, header fields. */
+const sending = [405, 406, 407, 411, 415, 417, 421, 426, 428, 431]
+
 const isShared = (reason: Reason, attempt: Attempt | undefined): boolean => {
   switch (reason._tag) {
+    case "InvalidResponse":
+      return reason.issue !== undefined && foreign.includes(reason.issue)
+    case "InvalidRequest":
+      return reason.status !== undefined && sending.includes(reason.status)
     case "TransportFailure":
     case "Timeout":
     case "RateLimited":

@@ -105,9 +105,8 @@ export class Tally {
     return made
   }
 
-  add(outcome: ItemOutcome): void {
-    const { attempts, cost, reason, step, target, usage } = outcome
-    this.latency.add(outcome.latency)
+  /** Requests of an item, which may stay undone. */
+  addRequests(attempts: ReadonlyArray<Attempt>): void {
     this.requests += attempts.length
     for (const [index, attempt] of attempts.entries()) {
       if (index > 0 && attempts.slice(0, index).some(({ target }) => target === attempt.target)) this.retries++
@@ -116,6 +115,12 @@ export class Tally {
       if (attempt.error !== undefined) count(one.failures, attempt.error._tag)
       else if (attempt.outcome === "success") one.latency.add(Duration.toMillis(attempt.duration))
     }
+  }
+
+  add(outcome: ItemOutcome): void {
+    const { attempts, cost, reason, step, target, usage } = outcome
+    this.latency.add(outcome.latency)
+    this.addRequests(attempts)
     if (reason !== undefined) {
       this.deadLetters++
       count(this.reasons, reason)
