@@ -254,6 +254,30 @@ describe("several answers to one request", () => {
   )
 })
 
+describe("Google's enums", () => {
+  const ask = Effect.fnUntraced(function* (responseSchema: unknown) {
+    const generationConfig = { responseMimeType: "text/x.enum", responseSchema }
+    const contents = [{ role: "user", parts: [{ text: "Hi" }] }]
+    const url = `${dataPlane}/${google}:generateContent`
+    return yield* call(yield* LocalGateway.make(), "POST", url, { contents, generationConfig })
+  })
+
+  it.effect("`text/x.enum` answers with one of the texts, without quotation marks", () =>
+    Effect.gen(function* () {
+      const { json } = yield* ask({ type: "STRING", enum: ["RED", "BLUE"] })
+      assert.strictEqual(json.candidates[0].content.parts[0].text, "RED")
+    })
+  )
+
+  it.effect("`text/x.enum` refuses a schema of something else", () =>
+    Effect.gen(function* () {
+      const { json, status } = yield* ask({ type: "NUMBER" })
+      assert.strictEqual(status, 400)
+      assert.include(json.error.message, "generationConfig.responseSchema: expected a schema of texts")
+    })
+  )
+})
+
 describe("values for schemas", () => {
   const satisfiable: ReadonlyArray<readonly [string, unknown]> = [
     ["anything", true],

@@ -74,6 +74,8 @@ export const openAiEmbeddings = (body: Fields, model: string, dimensions: number
   const input = openAiTexts(body["input"])
   const size = typeof body["dimensions"] === "number" ? body["dimensions"] : dimensions
   return Result.map(vectors(input, size, "input", "dimensions"), (all) => ({
+    // Mistral's, OpenRouter's and others' answers have one, and their clients ask for it.
+    id: `embd-${(Hash.string(input.join("\n")) >>> 0).toString(16).padStart(8, "0")}`,
     object: "list",
     data: all.map((one, index) => ({
       object: "embedding",

@@ -89,6 +89,8 @@ export const providerError = (request: UpstreamRequest, status: number, message:
     case "workers-ai":
       return { errors: [{ code: codeOf(status), message }], success: false, result: null, messages: [] }
     case "openai":
+      // OpenRouter's code is the status, and its client refuses an error without one.
+      if (request.provider === "openrouter") return { error: { code: status, message } }
       return { error: errorOfStatus(status, message, field) }
   }
 }

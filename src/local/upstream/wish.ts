@@ -40,6 +40,8 @@ interface Asked {
   /** `true` stands for any JSON object. */
   readonly schema?: unknown
   readonly schemaAt: string
+  /** The answer is a text that the schema lists, without quotation marks. */
+  readonly isBare?: boolean
   readonly choices?: unknown
   readonly choicesAt?: string
 }
@@ -70,10 +72,11 @@ const callOf = ({ choice, choiceAt, tools }: Asked): Result.Result<Called | unde
   return Result.succeed({ name, arguments: args })
 }
 
-const jsonOf = ({ schema, schemaAt }: Asked): Result.Result<string | undefined, Issue> => {
+const jsonOf = ({ isBare = false, schema, schemaAt }: Asked): Result.Result<string | undefined, Issue> => {
   if (schema === undefined) return Result.succeed(undefined)
   const value = schema === true ? {} : valueFor(schema)
-  return value === undefined ? fail(schemaAt, unmade) : Result.succeed(JSON.stringify(value))
+  if (isBare && typeof value !== "string") return fail(schemaAt, "a schema of texts for text/x.enum")
+  return value === undefined ? fail(schemaAt, unmade) : Result.succeed(isBare ? String(value) : JSON.stringify(value))
 }
 
 const wishOf = (asked: Asked): Result.Result<Wish, Issue> =>
@@ -169,7 +172,8 @@ export const googleWish = (body: Fields): Result.Result<Wish, Issue> => {
   const allowed = either(calling, "allowedFunctionNames")
   const declared = items(body["tools"]).flatMap((tool) => items(either(record(tool), "functionDeclarations")))
   const schema = either(config, "responseJsonSchema") ?? either(config, "responseSchema")
-  const isJson = either(config, "responseMimeType") === "application/json"
+  const type = either(config, "responseMimeType")
+  const isEnum = type === "text/x.enum"
   return wishOf({
     tools: declared.flatMap((own) =>
       described(own, either(record(own), "parametersJsonSchema") === undefined ? "parameters" : "parametersJsonSchema")
@@ -179,7 +183,8 @@ export const googleWish = (body: Fields): Result.Result<Wish, Issue> => {
         ? { any: true, ...(Array.isArray(allowed) && allowed.length > 0 ? { among: allowed.map(String) } : {}) }
         : undefined,
     choiceAt: "toolConfig.functionCallingConfig",
-    schema: isJson ? (schema ?? true) : undefined,
+    schema: type === "application/json" ? (schema ?? true) : isEnum ? (schema ?? {}) : undefined,
+    isBare: isEnum,
     schemaAt: "generationConfig.responseSchema",
     choices: either(config, "candidateCount"),
     choicesAt: "generationConfig.candidateCount"
