@@ -355,6 +355,112 @@ describe("values for schemas", () => {
       { definitions: { a: { type: "boolean" } }, properties: { x: { $ref: "#/definitions/a" } } }
     ],
     [
+      "an encoded name in a reference",
+      {
+        properties: { a: { $ref: "#/$defs/Foo%3CBar%3E" } },
+        required: ["a"],
+        $defs: { "Foo<Bar>": { type: "integer", minimum: 4 } }
+      }
+    ],
+    [
+      "references to an `$id` and an `$anchor`",
+      {
+        $id: "https://example.com/root.json",
+        type: "object",
+        properties: {
+          a: { $ref: "Name" },
+          b: { $ref: "#here" },
+          c: { $ref: "https://example.com/root.json#/$defs/n" }
+        },
+        required: ["a", "b", "c"],
+        $defs: { n: { $id: "Name", type: "string", minLength: 3 }, m: { $anchor: "here", type: "boolean" } }
+      }
+    ],
+    ...["date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"].map(
+      (format) =>
+        [
+          `unique texts of the format ${format}`,
+          { type: "array", items: { type: "string", format }, minItems: 40, uniqueItems: true }
+        ] as const
+    ),
+    ...["^[a-z]+$", "^[A-Z]{3}-\\d{4}$", "^x_"].map(
+      (pattern) =>
+        [
+          `unique texts of the pattern ${pattern}`,
+          { type: "array", items: { type: "string", pattern }, minItems: 4, uniqueItems: true }
+        ] as const
+    ),
+    [
+      "unique arrays",
+      {
+        type: "array",
+        items: { type: "array", items: { type: "integer" }, minItems: 2 },
+        minItems: 2,
+        uniqueItems: true
+      }
+    ],
+    ["a long address", { type: "string", format: "uri", minLength: 60 }],
+    [
+      "two formats, of which one",
+      {
+        oneOf: [
+          { type: "string", format: "date-time" },
+          { type: "string", format: "date" }
+        ]
+      }
+    ],
+    [
+      "one of two properties",
+      {
+        type: "object",
+        properties: { a: { type: "string" }, b: { type: "string" } },
+        oneOf: [{ required: ["a"] }, { required: ["b"] }]
+      }
+    ],
+    [
+      "not two properties together",
+      { type: "object", properties: { a: { type: "string" }, b: { type: "string" } }, not: { required: ["a", "b"] } }
+    ],
+    [
+      "alternatives twice",
+      { allOf: [{ anyOf: [{ type: "string" }, { type: "number" }] }, { anyOf: [{ type: "number" }] }] }
+    ],
+    [
+      "conditions of several kinds",
+      JSON.parse(`{"type":"object","properties":{"t":{"enum":["a","b"]}},"required":["t"],"allOf":[
+        {"if":{"properties":{"t":{"const":"a"}}},"then":{"properties":{"x":{"type":"integer"}},"required":["x"]}},
+        {"if":{"properties":{"t":{"const":"b"}}},"then":{"required":["y"]}}
+      ]}`)
+    ],
+    [
+      "properties that need others",
+      {
+        type: "object",
+        properties: { a: { type: "string" } },
+        required: ["a"],
+        dependentRequired: { a: ["b"] },
+        dependentSchemas: { b: { required: ["c"], properties: { c: { type: "integer" } } } }
+      }
+    ],
+    [
+      "names of a pattern",
+      {
+        type: "object",
+        propertyNames: { pattern: "^[A-Z]{2}$" },
+        minProperties: 2,
+        additionalProperties: { type: "null" }
+      }
+    ],
+    [
+      "properties of a pattern",
+      {
+        type: "object",
+        patternProperties: { "^x_": { type: "integer" } },
+        additionalProperties: false,
+        minProperties: 2
+      }
+    ],
+    [
       "words of OpenAPI",
       {
         type: "ARRAY",
@@ -385,6 +491,20 @@ describe("values for schemas", () => {
   ])("matches the pattern %s", (pattern) => {
     const value = valueFor({ type: "string", pattern })
     assert.match(String(value), new RegExp(pattern, "u"))
+  })
+
+  it("writes other texts of a pattern when they must differ", () => {
+    const pattern = "^[A-Z]{3}-\\d{4}$"
+    const value = valueFor({ type: "array", items: { type: "string", pattern }, minItems: 10, uniqueItems: true })
+    assert.isArray(value)
+    for (const text of value as ReadonlyArray<unknown>) assert.match(String(text), new RegExp(pattern))
+  })
+
+  it("takes the branch of a condition that holds", () => {
+    const schema = JSON.parse(
+      '{"properties":{"c":{"enum":["us","ca"]},"z":{"minLength":6}},"required":["c"],"if":{"properties":{"c":{"const":"us"}}},"then":{"required":["zip"]},"else":{"required":["post"]}}'
+    )
+    assert.deepInclude(valueFor(schema), { c: "us", zip: "zip" })
   })
 
   it("matches a pattern with a least length", () => {
