@@ -132,6 +132,15 @@ describe("embeddings of Google", () => {
 })
 
 describe("embeddings of OpenAI", () => {
+  it.effect.each([{}, { input: [] }, { input: 5 }, { input: ["a", 1] }, { input: ["a", { text: "b" }] }])(
+    "refuse what would be lost: %j",
+    (body) =>
+      Effect.gen(function* () {
+        const { json, status } = yield* post("openai/embeddings", { model: "e", ...body })
+        assert.deepStrictEqual([status, json.error.param], [400, "input"])
+      })
+  )
+
   it.effect("take tokens in place of texts", () =>
     Effect.gen(function* () {
       const of = (input: unknown) =>
@@ -199,6 +208,16 @@ describe("models of Workers AI that do not chat", () => {
       assert.deepStrictEqual(yield* shape("@cf/qwen/qwen3-embedding-0.6b", { documents: ["a", "b"] }), [2, 8])
       assert.deepStrictEqual(yield* shape("@cf/google/embeddinggemma-300m", { text: "a" }), [1, 8])
       assert.deepStrictEqual(yield* shape("@cf/pfnet/plamo-embedding-1b", { text: ["a"] }), [1, 8])
+    })
+  )
+
+  it.effect("embed no body without texts", () =>
+    Effect.gen(function* () {
+      for (const input of [{}, { text: [] }, { text: ["a", 1] }, { prompt: "a" }]) {
+        const { json, status } = yield* workersAi("@cf/baai/bge-base-en-v1.5", input)
+        assert.deepStrictEqual([status, json.errors[0].code], [400, 5004])
+        assert.include(json.errors[0].message, "text: expected")
+      }
     })
   )
 
