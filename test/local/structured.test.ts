@@ -252,6 +252,44 @@ describe("several answers to one request", () => {
   )
 })
 
+describe("custom tools of OpenAI's", () => {
+  const ask = Effect.fnUntraced(function* (path: string, body: object) {
+    return yield* call(yield* LocalGateway.make(), "POST", `${dataPlane}/openai/${path}`, { model: "gpt", ...body })
+  })
+  const chat = { messages, tools: [{ type: "custom", custom: { name: "py" } }] }
+  const responses = { input: "Hi", tools: [{ type: "custom", name: "py" }] }
+
+  it.effect.each([{ tool_choice: "required" }, { tool_choice: { type: "custom", custom: { name: "py" } } }])(
+    "are called with a text in a chat: %j",
+    (choice) =>
+      Effect.gen(function* () {
+        const [made] = (yield* ask("chat/completions", { ...chat, ...choice })).json.choices
+        const custom = { name: "py", input: "input" }
+        assert.strictEqual(made.finish_reason, "tool_calls")
+        assert.deepInclude(made.message.tool_calls[0], { type: "custom", custom })
+        const events = datas(yield* ask("chat/completions", { ...chat, ...choice, stream: true }))
+        const calls = events.flatMap(({ choices: [one] }) => one?.delta.tool_calls ?? [])
+        assert.strictEqual(calls.length, 1)
+        assert.deepInclude(calls[0], { index: 0, type: "custom", custom })
+      })
+  )
+
+  it.effect.each([{ tool_choice: "required" }, { tool_choice: { type: "custom", name: "py" } }])(
+    "are called with a text in Responses: %j",
+    (choice) =>
+      Effect.gen(function* () {
+        const [item] = (yield* ask("responses", { ...responses, ...choice })).json.output
+        assert.deepInclude(item, { type: "custom_tool_call", name: "py", input: "input" })
+        const events = datas(yield* ask("responses", { ...responses, ...choice, stream: true }))
+        assert.deepInclude(
+          events.find(({ type }) => type === "response.custom_tool_call_input.done"),
+          { input: "input" }
+        )
+        assert.deepStrictEqual(events.at(-1).response.output, [item])
+      })
+  )
+})
+
 describe("Google's enums", () => {
   const ask = Effect.fnUntraced(function* (responseSchema: unknown) {
     const generationConfig = { responseMimeType: "text/x.enum", responseSchema }

@@ -13,6 +13,8 @@ export interface Called {
   readonly name: string
   /** An object. */
   readonly arguments: Json
+  /** What a custom tool of OpenAI's is called with, in place of arguments. */
+  readonly input?: string
 }
 
 export interface Wish {
@@ -27,6 +29,7 @@ export interface Wish {
 interface Described {
   readonly name: string
   readonly parameters: unknown
+  readonly isCustom?: boolean
 }
 
 /** Which tool must be called. */
@@ -65,7 +68,8 @@ const callOf = ({ choice, choiceAt, tools }: Asked): Result.Result<Called | unde
   if (tool === undefined) {
     return fail(choiceAt, "name" in choice ? "the name of one of the tools" : "tools of which one can be called")
   }
-  const { name, parameters = { type: "object" } } = tool
+  const { isCustom = false, name, parameters = { type: "object" } } = tool
+  if (isCustom) return Result.succeed({ name, arguments: {}, input: "input" })
   const value = valueFor(isRecord(parameters) ? { type: "object", ...parameters } : parameters)
   if (!isRecord(value)) return fail(`the parameters of the tool ${JSON.stringify(name)}`, unmade)
   const args: Json = JSON.parse(JSON.stringify(value))
@@ -96,12 +100,14 @@ const described = (u: unknown, parameters: string): ReadonlyArray<Described> =>
 
 /** OpenAI's tools, and those of Workers AI, which may lie bare. */
 const functions = (tools: unknown): ReadonlyArray<Described> =>
-  items(tools).flatMap((tool) =>
-    isRecord(tool) ? described(isRecord(tool["function"]) ? tool["function"] : tool, "parameters") : []
-  )
+  items(tools).flatMap((tool) => {
+    if (!isRecord(tool)) return []
+    if (tool["type"] === "custom") return nameIn(tool).map((name) => ({ name, parameters: {}, isCustom: true }))
+    return described(isRecord(tool["function"]) ? tool["function"] : tool, "parameters")
+  })
 
 const nameIn = (u: unknown): ReadonlyArray<string> => {
-  const name = isRecord(u) ? (record(u["function"])["name"] ?? u["name"]) : undefined
+  const name = isRecord(u) ? (record(u["function"])["name"] ?? record(u["custom"])["name"] ?? u["name"]) : undefined
   return typeof name === "string" ? [name] : []
 }
 
@@ -113,7 +119,7 @@ const openAiChoice = (choice: unknown): Choice => {
     const own = isRecord(choice["allowed_tools"]) ? choice["allowed_tools"] : choice
     return own["mode"] === "required" ? { any: true, among: items(own["tools"]).flatMap(nameIn) } : undefined
   }
-  const [name] = choice["type"] === undefined || choice["type"] === "function" ? nameIn(choice) : []
+  const [name] = [undefined, "function", "custom"].some((type) => type === choice["type"]) ? nameIn(choice) : []
   return name === undefined ? undefined : { name }
 }
 
