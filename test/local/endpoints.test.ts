@@ -77,6 +77,15 @@ describe("what clients of single providers ask for", () => {
     })
   )
 
+  it.effect("Mistral's errors are flat", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      yield* gateway.script("mistral", [{ status: 429 }])
+      const { json } = yield* call(gateway, "POST", `${dataPlane}/mistral/v1/chat/completions`, { messages: [] })
+      assert.deepInclude(json, { object: "error", message: "scripted status 429", param: null })
+    })
+  )
+
   it.effect("embeddings have an id", () =>
     Effect.gen(function* () {
       const { json } = yield* post("mistral/v1/embeddings", { model: "mistral-embed", input: ["a"] })
