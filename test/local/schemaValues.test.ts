@@ -257,6 +257,11 @@ describe("values for schemas", () => {
     assert.isUndefined(valueFor(schema))
   })
 
+  it("finds a name in a schema with very many values", () => {
+    const many = Array.from({ length: 300_000 }, (_, i) => i)
+    assert.strictEqual(valueFor({ $ref: "Name", $defs: { many: { enum: many }, n: { $id: "Name", const: 1 } } }), 1)
+  })
+
   it("gives up on definitions that double at each level", () => {
     const level = (n: number) => ({ $ref: `#/$defs/d${n + 1}` })
     const doubled = Array.from({ length: 40 }, (_, n) => [

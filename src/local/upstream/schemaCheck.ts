@@ -24,8 +24,10 @@ const namesIn = (root: object): ReadonlyMap<string, unknown> => {
       if (typeof id === "string") names.set(id, schema)
       if (typeof anchor === "string") names.set(`#${anchor}`, schema)
     }
-    if (typeof schema === "object" && schema !== null)
-      open.push(...Object.values(schema).filter((one) => one !== undefined))
+    // One by one: a call takes only so many arguments.
+    if (typeof schema === "object" && schema !== null) {
+      for (const inner of Object.values(schema)) if (inner !== undefined) open.push(inner)
+    }
   }
   named.set(root, names)
   return names
