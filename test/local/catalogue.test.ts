@@ -28,6 +28,14 @@ const everywhere = Effect.fnUntraced(function* (gateway: LocalGateway.LocalGatew
   })
 })
 
+it.effect("gateways cannot be made, and no empty name is blamed for it", () =>
+  Effect.gen(function* () {
+    const gateway = yield* LocalGateway.make()
+    const { json, status } = yield* call(gateway, "POST", `${api}/ai-gateway/gateways`, { id: "new" })
+    assert.deepStrictEqual([status, json.errors[0].code], [404, 7000])
+  })
+)
+
 describe("the run catalogue", () => {
   it.effect.each([
     ...["mistral/mistral-large", "cerebras/llama", "fireworks/llama", "cohere/command-a", "perplexity/sonar"],

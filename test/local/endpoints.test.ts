@@ -49,6 +49,58 @@ describe("lists of models", () => {
       assert.strictEqual((yield* get("anthropic/v1/models/claude-x")).json.id, "claude-x")
       assert.strictEqual((yield* get("google-ai-studio/v1beta/models/g-x")).json.name, "models/g-x")
       assert.strictEqual((yield* get("openai/models/ft%3Agpt%3Ame")).json.id, "ft:gpt:me")
+      assert.strictEqual((yield* get("openai/models/ft:gpt:me")).json.id, "ft:gpt:me")
+    })
+  )
+})
+
+describe("what clients of single providers ask for", () => {
+  it.effect("OpenRouter's models have prices and modalities, and Mistral's have capabilities", () =>
+    Effect.gen(function* () {
+      const openRouter = (yield* get("openrouter/models")).json
+      assert.deepInclude(openRouter, { total_count: openRouter.data.length, links: { next: null } })
+      assert.deepStrictEqual(openRouter.data[0].pricing, { prompt: "0", completion: "0" })
+      assert.deepStrictEqual(openRouter.data[0].architecture.input_modalities, ["text"])
+      const [model] = (yield* get("mistral/v1/models")).json.data
+      assert.deepStrictEqual([model.type, model.capabilities.function_calling], ["base", true])
+    })
+  )
+
+  it.effect("OpenRouter's errors have the status as their code", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      for (const status of [401, 429, 500]) {
+        yield* gateway.script("openrouter", [{ status }])
+        const { json } = yield* call(gateway, "POST", `${dataPlane}/openrouter/chat/completions`, { messages: [] })
+        assert.deepStrictEqual(json, { error: { code: status, message: `scripted status ${status}` } })
+      }
+    })
+  )
+
+  it.effect("Mistral's errors are flat", () =>
+    Effect.gen(function* () {
+      const gateway = yield* LocalGateway.make()
+      yield* gateway.script("mistral", [{ status: 429 }])
+      const { json } = yield* call(gateway, "POST", `${dataPlane}/mistral/v1/chat/completions`, { messages: [] })
+      assert.deepInclude(json, { object: "error", message: "scripted status 429", param: null })
+    })
+  )
+
+  it.effect("embeddings have an id", () =>
+    Effect.gen(function* () {
+      const { json } = yield* post("mistral/v1/embeddings", { model: "mistral-embed", input: ["a"] })
+      assert.match(json.id, /^embd-[0-9a-f]{8}$/)
+    })
+  )
+
+  it.effect("Mistral's `fim/completions` answers as a chat, and its `any` demands a call", () =>
+    Effect.gen(function* () {
+      const filled = (yield* post("mistral/v1/fim/completions", { model: "codestral", prompt: "x" })).json
+      assert.strictEqual(filled.choices[0].message.content, "mistral/codestral: x")
+      const tools = [{ type: "function", function: { name: "look", parameters: { type: "object" } } }]
+      const messages = [{ role: "user", content: "Hi" }]
+      const { json } = yield* post("mistral/v1/chat/completions", { model: "m", messages, tools, tool_choice: "any" })
+      assert.strictEqual(json.choices[0].message.tool_calls[0].function.name, "look")
     })
   )
 })
@@ -89,6 +141,15 @@ describe("embeddings of Google", () => {
 })
 
 describe("embeddings of OpenAI", () => {
+  it.effect.each([{}, { input: [] }, { input: 5 }, { input: ["a", 1] }, { input: ["a", { text: "b" }] }])(
+    "refuse what would be lost: %j",
+    (body) =>
+      Effect.gen(function* () {
+        const { json, status } = yield* post("openai/embeddings", { model: "e", ...body })
+        assert.deepStrictEqual([status, json.error.param], [400, "input"])
+      })
+  )
+
   it.effect("take tokens in place of texts", () =>
     Effect.gen(function* () {
       const of = (input: unknown) =>
@@ -133,9 +194,9 @@ describe("ids of requests", () => {
   )
 })
 
-describe("models of Workers AI that do not chat", () => {
-  const say = (model: string, text: string): string => `workers-ai/${model}: ${text}`
+const say = (model: string, text: string): string => `workers-ai/${model}: ${text}`
 
+describe("models of Workers AI that do not chat", () => {
   it.effect("rerank: contexts with the words of the query come first", () =>
     Effect.gen(function* () {
       const input = { query: "red wine", contexts: ["beer", "red wine", "white wine"].map((text) => ({ text })) }
@@ -156,6 +217,16 @@ describe("models of Workers AI that do not chat", () => {
       assert.deepStrictEqual(yield* shape("@cf/qwen/qwen3-embedding-0.6b", { documents: ["a", "b"] }), [2, 8])
       assert.deepStrictEqual(yield* shape("@cf/google/embeddinggemma-300m", { text: "a" }), [1, 8])
       assert.deepStrictEqual(yield* shape("@cf/pfnet/plamo-embedding-1b", { text: ["a"] }), [1, 8])
+    })
+  )
+
+  it.effect("embed no body without texts", () =>
+    Effect.gen(function* () {
+      for (const input of [{}, { text: [] }, { text: ["a", 1] }, { prompt: "a" }]) {
+        const { json, status } = yield* workersAi("@cf/baai/bge-base-en-v1.5", input)
+        assert.deepStrictEqual([status, json.errors[0].code], [400, 5004])
+        assert.include(json.errors[0].message, "text: expected")
+      }
     })
   )
 
@@ -226,13 +297,63 @@ describe("models of Workers AI that do not chat", () => {
 
   it.effect("leave models alone that do chat, whatever they are called", () =>
     Effect.gen(function* () {
-      for (const model of [
-        "@cf/meta/llama-3.2-11b-vision-instruct",
-        "@cf/zai-org/glm-5.3-flash",
-        "@cf/openai/gpt-oss-20b"
-      ]) {
+      for (const model of ["@cf/meta/llama-3.2-11b-vision-instruct", "@cf/qwen/qwen2.5-coder-32b-instruct"]) {
         assert.strictEqual(resultOf(yield* workersAi(model, { prompt: "Hi" }))["response"], say(model, "Hi"))
       }
+    })
+  )
+})
+
+describe("newer chat models of Workers AI answer in OpenAI's shapes", () => {
+  const messages = [{ role: "user", content: "Hi" }]
+  const tools = [{ type: "function", function: { name: "look", parameters: { type: "object" } } }]
+
+  it.effect.each([
+    "@cf/openai/gpt-oss-120b",
+    "@cf/zai-org/glm-4.7-flash",
+    "@cf/moonshotai/kimi-k2.5",
+    "@cf/nvidia/nemotron-3-120b-a12b",
+    "@cf/google/gemma-4-26b-a4b-it",
+    "@cf/deepseek-ai/deepseek-v4-flash-0731",
+    "@cf/qwen/qwen3-30b-a3b-fp8",
+    "@cf/aisingapore/gemma-sea-lion-v4-27b-it"
+  ])("%s completes a chat", (model) =>
+    Effect.gen(function* () {
+      const answer: Loose = resultOf(yield* workersAi(model, { messages }))
+      assert.strictEqual(answer.choices[0].message.content, say(model, "Hi"))
+      assert.deepStrictEqual([answer.object, answer.model], ["chat.completion", model])
+      const called: Loose = resultOf(yield* workersAi(model, { messages, tools, tool_choice: "required" }))
+      assert.deepInclude(called.choices[0], { finish_reason: "tool_calls" })
+      assert.strictEqual(called.choices[0].message.tool_calls[0].function.name, "look")
+    })
+  )
+
+  it.effect("they stream chunks with the usage at the end, and faults count their deltas", () =>
+    Effect.gen(function* () {
+      const model = "@cf/moonshotai/kimi-k2.5"
+      const gateway = yield* LocalGateway.make()
+      const ask = () => call(gateway, "POST", `${api}/ai/run/${model}`, { messages, stream: true })
+      const chunks = ({ text }: Reply): ReadonlyArray<Loose> =>
+        text
+          .split("\n")
+          .filter((line) => line.startsWith("data: {"))
+          .map((line) => JSON.parse(line.slice(6)))
+      const texts = (all: ReadonlyArray<Loose>) => all.map(({ choices }) => choices?.[0]?.delta?.content ?? "").join("")
+      const all = chunks(yield* ask())
+      assert.strictEqual(texts(all), say(model, "Hi"))
+      assert.strictEqual(all.at(-1).usage.prompt_tokens, 1)
+      yield* gateway.script("workers-ai", [{ stream: { errorAfter: { deltas: 1 } } }])
+      const failed = chunks(yield* ask())
+      assert.strictEqual(texts(failed), `workers-ai/${model}:`)
+      assert.strictEqual(failed.at(-1).errors[0].code, 3040)
+    })
+  )
+
+  it.effect("gpt-oss answers `input` as OpenAI's Responses do", () =>
+    Effect.gen(function* () {
+      const model = "@cf/openai/gpt-oss-120b"
+      const answer: Loose = resultOf(yield* workersAi(model, { input: "Hi", instructions: "Be brief" }))
+      assert.deepStrictEqual([answer.object, answer.output[0].content[0].text], ["response", say(model, "Hi")])
     })
   )
 })

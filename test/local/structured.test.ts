@@ -4,8 +4,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
-import { satisfies } from "../../src/local/upstream/schemaCheck.ts"
-import { valueFor } from "../../src/local/upstream/schemaValue.ts"
 import { call, dataPlane, type Reply } from "./support.ts"
 
 /** An answer of a shape that the test checks. */
@@ -254,145 +252,64 @@ describe("several answers to one request", () => {
   )
 })
 
-describe("values for schemas", () => {
-  const satisfiable: ReadonlyArray<readonly [string, unknown]> = [
-    ["anything", true],
-    ["no keywords", {}],
-    ["a multiple between bounds", { type: "integer", minimum: 3, maximum: 5, multipleOf: 2 }],
-    ["an open interval", { type: "number", exclusiveMinimum: 0, exclusiveMaximum: 0.001 }],
-    ["a negative maximum", { type: "integer", maximum: -5 }],
-    ["a large minimum", { type: "integer", minimum: 1_000_001, multipleOf: 7 }],
-    ["a length", { type: "string", minLength: 20, maxLength: 25 }],
-    ["a constant object", { const: { a: [1, null] } }],
-    ["an enum of a type", { enum: [1, "a", null], type: "string" }],
-    ["a type or null", { type: ["null", "string"] }],
-    ["unique items", { type: "array", items: { type: "integer" }, minItems: 4, uniqueItems: true }],
-    ["unique items of an enum", { type: "array", items: { enum: ["a", "b"] }, minItems: 2, uniqueItems: true }],
-    [
-      "unique objects",
-      {
-        type: "array",
-        items: { type: "object", properties: { a: { type: "string" } }, required: ["a"] },
-        minItems: 3,
-        uniqueItems: true
-      }
-    ],
-    ["a tuple", { type: "array", prefixItems: [{ type: "number" }, { type: "string" }], items: false }],
-    ["a tuple of draft 7", { type: "array", items: [{ const: 1 }, { const: 2 }], additionalItems: false, minItems: 2 }],
-    ["an item that must be there", { type: "array", contains: { const: 3 }, minItems: 2 }],
-    ["no items", { type: "array", maxItems: 0 }],
-    ["a number of properties", { type: "object", minProperties: 2, additionalProperties: { type: "integer" } }],
-    ["a required name that is not described", { type: "object", required: ["a"] }],
-    [
-      "a discriminated union",
-      {
-        oneOf: ["a", "b"].map((kind) => ({
-          type: "object",
-          properties: { kind: { const: kind }, n: { type: "number" } },
-          required: ["kind", "n"],
-          additionalProperties: false
-        }))
-      }
-    ],
-    [
-      "parts of an object",
-      {
-        allOf: [
-          { type: "object", properties: { a: { type: "string" } }, required: ["a"] },
-          { type: "object", properties: { b: { type: "number", minimum: 2 } }, required: ["b"] }
-        ]
-      }
-    ],
-    ["bounds in parts", { allOf: [{ type: "integer", minimum: 3 }, { maximum: 3 }] }],
-    ["nothing of a kind", { not: { type: "string" } }],
-    [
-      "a condition",
-      JSON.parse('{"properties":{"a":{"const":1}},"required":["a"],"if":{"required":["a"]},"then":{"maxProperties":1}}')
-    ],
-    [
-      "a list that contains itself",
-      {
-        $ref: "#/$defs/node",
-        $defs: {
-          node: {
-            type: "object",
-            properties: {
-              next: { anyOf: [{ $ref: "#/$defs/node" }, { type: "null" }] },
-              kids: { type: "array", items: { $ref: "#/$defs/node" } }
-            },
-            required: ["next", "kids"]
-          }
-        }
-      }
-    ],
-    ["a root that contains itself", { type: "object", properties: { kids: { type: "array", items: { $ref: "#" } } } }],
-    [
-      "definitions of draft 7",
-      { definitions: { a: { type: "boolean" } }, properties: { x: { $ref: "#/definitions/a" } } }
-    ],
-    [
-      "words of OpenAPI",
-      {
-        type: "ARRAY",
-        minItems: "2",
-        items: { type: "OBJECT", properties: { n: { type: "INTEGER", nullable: true } }, required: ["n"] }
-      }
-    ]
-  ]
+describe("custom tools of OpenAI's", () => {
+  const ask = Effect.fnUntraced(function* (path: string, body: object) {
+    return yield* call(yield* LocalGateway.make(), "POST", `${dataPlane}/openai/${path}`, { model: "gpt", ...body })
+  })
+  const chat = { messages, tools: [{ type: "custom", custom: { name: "py" } }] }
+  const responses = { input: "Hi", tools: [{ type: "custom", name: "py" }] }
 
-  it.each(satisfiable)("satisfies %s, the same each time", (_, schema) => {
-    const value = valueFor(schema)
-    assert.isDefined(value)
-    assert.isTrue(satisfies(schema, schema, value), JSON.stringify(value))
-    assert.deepStrictEqual(valueFor(schema), value)
+  it.effect.each([{ tool_choice: "required" }, { tool_choice: { type: "custom", custom: { name: "py" } } }])(
+    "are called with a text in a chat: %j",
+    (choice) =>
+      Effect.gen(function* () {
+        const [made] = (yield* ask("chat/completions", { ...chat, ...choice })).json.choices
+        const custom = { name: "py", input: "input" }
+        assert.strictEqual(made.finish_reason, "tool_calls")
+        assert.deepInclude(made.message.tool_calls[0], { type: "custom", custom })
+        const events = datas(yield* ask("chat/completions", { ...chat, ...choice, stream: true }))
+        const calls = events.flatMap(({ choices: [one] }) => one?.delta.tool_calls ?? [])
+        assert.strictEqual(calls.length, 1)
+        assert.deepInclude(calls[0], { index: 0, type: "custom", custom })
+      })
+  )
+
+  it.effect.each([{ tool_choice: "required" }, { tool_choice: { type: "custom", name: "py" } }])(
+    "are called with a text in Responses: %j",
+    (choice) =>
+      Effect.gen(function* () {
+        const [item] = (yield* ask("responses", { ...responses, ...choice })).json.output
+        assert.deepInclude(item, { type: "custom_tool_call", name: "py", input: "input" })
+        const events = datas(yield* ask("responses", { ...responses, ...choice, stream: true }))
+        assert.deepInclude(
+          events.find(({ type }) => type === "response.custom_tool_call_input.done"),
+          { input: "input" }
+        )
+        assert.deepStrictEqual(events.at(-1).response.output, [item])
+      })
+  )
+})
+
+describe("Google's enums", () => {
+  const ask = Effect.fnUntraced(function* (responseSchema: unknown) {
+    const generationConfig = { responseMimeType: "text/x.enum", responseSchema }
+    const contents = [{ role: "user", parts: [{ text: "Hi" }] }]
+    const url = `${dataPlane}/${google}:generateContent`
+    return yield* call(yield* LocalGateway.make(), "POST", url, { contents, generationConfig })
   })
 
-  it.each([
-    "^[A-Z]{2}-\\d{4}$",
-    "^(foo|bar)+$",
-    "^\\+?[1-9]\\d{1,14}$",
-    "^#(?:[0-9a-fA-F]{3}){1,2}$",
-    "^[^a-zA-Z]+$",
-    "^v\\d+(?:\\.\\d+)*$",
-    "\\p{Lu}\\w{3,}",
-    "^[\\w.-]+@[a-z]+\\.[a-z]{2,}$",
-    "^\\u{1F600}$",
-    "^$"
-  ])("matches the pattern %s", (pattern) => {
-    const value = valueFor({ type: "string", pattern })
-    assert.match(String(value), new RegExp(pattern, "u"))
-  })
+  it.effect("`text/x.enum` answers with one of the texts, without quotation marks", () =>
+    Effect.gen(function* () {
+      const { json } = yield* ask({ type: "STRING", enum: ["RED", "BLUE"] })
+      assert.strictEqual(json.candidates[0].content.parts[0].text, "RED")
+    })
+  )
 
-  it("matches a pattern with a least length", () => {
-    assert.match(
-      String(valueFor({ type: "string", pattern: "^[a-z]+$", minLength: 30, maxLength: 40 })),
-      /^[a-z]{30,40}$/
-    )
-  })
-
-  it.each([
-    ["nothing", false],
-    ["a contradiction", { type: "integer", minimum: 5, maximum: 1 }],
-    ["types that exclude each other", { allOf: [{ type: "string" }, { type: "number" }] }],
-    ["an empty enum", { enum: [] }],
-    ["a required property that cannot be", { type: "object", properties: { a: false }, required: ["a"] }],
-    ["an object without an end", { type: "object", properties: { a: { $ref: "#" } }, required: ["a"] }],
-    ["a reference to nowhere", { $ref: "#/$defs/none" }],
-    ["a reference to elsewhere", { $ref: "https://example.com/schema.json" }],
-    ["a look-ahead", { type: "string", pattern: "^(?=a)b" }],
-    ["a text that is too long", { type: "string", minLength: 1e9 }],
-    ["an array that is too long", { type: "array", items: { type: "string" }, minItems: 1e9 }]
-  ])("finds none for %s", (_, schema) => {
-    assert.isUndefined(valueFor(schema))
-  })
-
-  it("gives up on definitions that double at each level", () => {
-    const level = (n: number) => ({ $ref: `#/$defs/d${n + 1}` })
-    const doubled = Array.from({ length: 40 }, (_, n) => [
-      `d${n}`,
-      { type: "object", properties: { a: level(n), b: level(n) }, required: ["a", "b"] }
-    ])
-    const $defs = { ...Object.fromEntries(doubled), d40: { type: "string" } }
-    assert.isUndefined(valueFor({ $ref: "#/$defs/d0", $defs }))
-  })
+  it.effect("`text/x.enum` refuses a schema of something else", () =>
+    Effect.gen(function* () {
+      const { json, status } = yield* ask({ type: "NUMBER" })
+      assert.strictEqual(status, 400)
+      assert.include(json.error.message, "generationConfig.responseSchema: expected a schema of texts")
+    })
+  )
 })

@@ -103,6 +103,8 @@ const management = (core: GatewayState, incoming: Incoming, account: string, pat
   if (id === "" && what === undefined && incoming.method === "GET") {
     return Effect.fromResult(listGateways(core, incoming.url.searchParams))
   }
+  // Gateways are made by the options.
+  if (id === "") return noRoute()
   const found = Access.gateway(core, id)
   if (Result.isFailure(found)) return Effect.fail(found.failure)
   if (what === undefined && incoming.method === "GET")

@@ -28,7 +28,8 @@ const pathOf = (endpoint: string): string => endpoint.split("?", 1)[0] ?? ""
 export const dialectOf = (provider: string, endpoint: string): WireDialect => {
   const path = pathOf(endpoint)
   // The documentation of the binding writes `chat/completion` for dynamic routes.
-  if (/(^|\/)chat\/completions?$/.test(path)) return "openai-chat"
+  // Mistral answers `fim/completions` as it does a chat.
+  if (/(^|\/)(chat\/completions?|fim\/completions)$/.test(path)) return "openai-chat"
   if (/(^|\/)responses$/.test(path)) return "openai-responses"
   if (/(^|\/)messages$/.test(path)) return "anthropic"
   if (/(^|\/)messages\/count_tokens$/.test(path)) return "anthropic-count"

@@ -23,7 +23,7 @@ import { providerError } from "./providerErrors.ts"
 import { type EchoReply, jsonPieces } from "./reply.ts"
 import * as Responses from "./responsesStream.ts"
 import * as Wishes from "./wish.ts"
-import { taskAnswer } from "./workersAiTasks.ts"
+import { answersAsOpenAi, enveloped, taskAnswer } from "./workersAiTasks.ts"
 
 export interface Options {
   readonly text: (request: { readonly provider: string; readonly model: string; readonly prompt: string }) => string
@@ -118,6 +118,9 @@ const unknownEndpoint = (request: UpstreamRequest): Answer => {
   return json(404, providerError(request, 404, message))
 }
 
+/** An accessor of the text stays one: a stream needs no whole text. */
+const withUsage = (reply: EchoReply): EchoReply => Object.create(reply, { includeUsage: { value: true } })
+
 const asking = (prompt: Prompts.Prompt, wish: Result.Result<Wishes.Wish, Issue>): Asked =>
   Result.map(wish, (wanted) => [prompt, wanted] as const)
 
@@ -195,6 +198,18 @@ const answer = (request: UpstreamRequest, options: Options, now: number, share: 
       const say = (prompt: string): string => textFor(request, options, prompt)
       const task = taskAnswer(request, { dimensions, say }, refused)
       if (task !== undefined) return task
+      if (answersAsOpenAi(model)) {
+        const asksResponses = body["messages"] === undefined && body["prompt"] === undefined
+        return asksResponses
+          ? either(asking(Prompts.responsesPrompt(body), Wishes.responsesWish(body)), Responses.events, (made) =>
+              enveloped(Responses.response(made, "completed"))
+            )
+          : either(
+              asking(Prompts.chatPrompt(body), Wishes.chatWish(body)),
+              (made) => EchoStream.openAiChat(withUsage(made)),
+              (made) => enveloped(EchoStream.openAiCompletion(made))
+            )
+      }
       return either(
         asking(Prompts.workersAiPrompt(body), Wishes.chatWish(body)),
         EchoStream.workersAi,

@@ -21,7 +21,8 @@ function* deltasOf(reply: EchoReply): Generator<Delta> {
   if (call === undefined) for (const text of reply.pieces) yield { type: "text", text }
   else {
     yield { type: "toolCall", index: 0, id: `call_${reply.id}`, name: call.name, arguments: "" }
-    for (const piece of argumentPieces(call)) yield { type: "toolCall", index: 0, arguments: piece }
+    const pieces = call.input === undefined ? argumentPieces(call) : []
+    for (const piece of pieces) yield { type: "toolCall", index: 0, arguments: piece }
   }
   yield { type: "usage", usage: chatUsage(reply) }
   yield { type: "finish", reason: call === undefined ? "stop" : "toolCalls" }
@@ -44,14 +45,37 @@ const replyBody = (reply: EchoReply): Reply => ({
   raw: null
 })
 
+/** The call of a custom tool, which has a text in place of arguments. */
+const customCall = ({ call, id }: EchoReply): ReadonlyArray<object> | undefined =>
+  call?.input === undefined
+    ? undefined
+    : [{ id: `call_${id}`, type: "custom", custom: { name: call.name, input: call.input } }]
+
+/** The choices with another call, where they have one. */
+const recalled = (choices: unknown, place: "delta" | "message", calls: ReadonlyArray<object>): unknown =>
+  Array.isArray(choices)
+    ? choices.map((choice) =>
+        isRecord(choice) && isRecord(choice[place]) && "tool_calls" in choice[place]
+          ? { ...choice, [place]: { ...choice[place], tool_calls: calls } }
+          : choice
+      )
+    : choices
+
 export const openAiCompletion = (reply: EchoReply): unknown => {
-  const body = completionOf(replyBody(reply), chatFacts(reply))
+  const made = completionOf(replyBody(reply), chatFacts(reply))
+  const custom = customCall(reply)
+  const body = custom === undefined ? made : { ...made, choices: recalled(made["choices"], "message", custom) }
   return reply.choices === 1 ? body : { ...body, choices: chosen(body, reply.choices) }
 }
 
 /** A chunk for each choice. What is about all of them, such as the usage, comes once. */
-function* forEach(chunk: string, count: number): Generator<string> {
-  const body: unknown = count === 1 || !chunk.startsWith("{") ? undefined : JSON.parse(chunk)
+function* forEach(chunk: string, reply: EchoReply): Generator<string> {
+  const { choices: count } = reply
+  const custom = customCall(reply)?.map((call, index) => ({ index, ...call }))
+  const isPlain = (count === 1 && custom === undefined) || !chunk.startsWith("{")
+  const read: unknown = isPlain ? undefined : JSON.parse(chunk)
+  const body =
+    isRecord(read) && custom !== undefined ? { ...read, choices: recalled(read["choices"], "delta", custom) } : read
   const choices = isRecord(body) ? chosen(body, count) : []
   if (!isRecord(body) || choices.length === 0) yield dataLine(chunk)
   else for (const choice of choices) yield data({ ...body, choices: [choice] })
@@ -61,9 +85,9 @@ export const openAiChat = (reply: EchoReply): Events =>
   events(function* () {
     const writer = makeChunkWriter(chatFacts(reply), reply.includeUsage)
     for (const delta of deltasOf(reply)) {
-      for (const chunk of writer.delta(delta)) yield* forEach(chunk, reply.choices)
+      for (const chunk of writer.delta(delta)) yield* forEach(chunk, reply)
     }
-    for (const chunk of writer.end()) yield* forEach(chunk, reply.choices)
+    for (const chunk of writer.end()) yield* forEach(chunk, reply)
   })
 
 const textChoices = ({ choices }: EchoReply, text: string, finish: "stop" | null) =>

@@ -60,20 +60,28 @@ const vectors = (
   return wrong === undefined ? Result.succeed(input.map((text) => vector(text, dimensions))) : Result.fail(wrong)
 }
 
-/** OpenAI's tokens are texts too: `[1, 2]` is one of them, `[[1], [2]]` are two. */
-const openAiTexts = (input: unknown): ReadonlyArray<string> => {
-  if (typeof input === "string") return [input]
+/** OpenAI's tokens are texts too: `[1, 2]` is one of them, `[[1], [2]]` are two. Anything else would be lost. */
+const openAiTexts = (input: unknown): Result.Result<ReadonlyArray<string>, Issue> => {
+  if (typeof input === "string") return Result.succeed([input])
   const all = items(input)
-  if (all.length > 0 && all.every((one) => typeof one === "number")) return [all.join(" ")]
-  return all.flatMap((one) => (typeof one === "string" ? [one] : Array.isArray(one) ? [one.join(" ")] : []))
+  if (all.length > 0) {
+    if (all.every((one) => typeof one === "number")) return Result.succeed([all.join(" ")])
+    if (all.every((one) => typeof one === "string")) return Result.succeed(all)
+    if (all.every((one) => Array.isArray(one))) return Result.succeed(all.map((one) => one.join(" ")))
+  }
+  return Result.fail({ field: "input", accepted: "a text, or a list of texts or of tokens that is not empty" })
 }
 
 const sum = (texts: ReadonlyArray<string>): number => texts.reduce((total, text) => total + words(text), 0)
 
-export const openAiEmbeddings = (body: Fields, model: string, dimensions: number): Embedded => {
-  const input = openAiTexts(body["input"])
+export const openAiEmbeddings = (body: Fields, model: string, dimensions: number): Embedded =>
+  Result.flatMap(openAiTexts(body["input"]), (input) => ofTexts(input, body, model, dimensions))
+
+const ofTexts = (input: ReadonlyArray<string>, body: Fields, model: string, dimensions: number): Embedded => {
   const size = typeof body["dimensions"] === "number" ? body["dimensions"] : dimensions
   return Result.map(vectors(input, size, "input", "dimensions"), (all) => ({
+    // Mistral's, OpenRouter's and others' answers have one, and their clients ask for it.
+    id: `embd-${(Hash.string(input.join("\n")) >>> 0).toString(16).padStart(8, "0")}`,
     object: "list",
     data: all.map((one, index) => ({
       object: "embedding",
@@ -92,6 +100,9 @@ export const workersAiEmbeddings = (body: Fields, dimensions: number): Embedded 
   const written =
     text ?? queries ?? documents ?? items(requests).map((one) => (isRecord(one) ? one["text"] : undefined))
   const input = texts(written)
+  if (input.length === 0 || (Array.isArray(written) && input.length < written.length)) {
+    return Result.fail({ field: "text", accepted: "a text, or a list of texts that is not empty" })
+  }
   return Result.map(vectors(input, dimensions, "text", "dimensions"), (data) => ({
     shape: [data.length, dimensions],
     data,

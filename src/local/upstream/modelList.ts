@@ -25,11 +25,40 @@ const googleModel = (name: string) => ({
 
 const anthropicModel = (id: string) => ({ type: "model", id, display_name: id, created_at: created })
 
+/** What the clients of two providers refuse to miss. */
+const ownFields = (id: string, provider: string): object => {
+  if (provider === "mistral") {
+    const capabilities = { completion_chat: true, completion_fim: true, function_calling: true, vision: false }
+    return { type: "base", name: id, max_context_length: 131_072, capabilities }
+  }
+  if (provider !== "openrouter") return {}
+  return {
+    canonical_slug: id,
+    name: id,
+    description: id,
+    context_length: 131_072,
+    architecture: {
+      modality: "text->text",
+      input_modalities: ["text"],
+      output_modalities: ["text"],
+      instruct_type: null
+    },
+    pricing: { prompt: "0", completion: "0" },
+    top_provider: { context_length: 131_072, max_completion_tokens: null, is_moderated: false },
+    per_request_limits: null,
+    supported_parameters: ["tools", "tool_choice", "response_format", "max_tokens", "temperature"],
+    supported_voices: null,
+    default_parameters: null,
+    links: { details: `/api/v1/models/${id}/endpoints` }
+  }
+}
+
 const openAiModel = (id: string, provider: string) => ({
   id,
   object: "model",
   created: Date.parse(created) / 1000,
-  owned_by: provider
+  owned_by: provider,
+  ...ownFields(id, provider)
 })
 
 const list = (provider: string, all: ReadonlyArray<string>): unknown => {
@@ -38,8 +67,11 @@ const list = (provider: string, all: ReadonlyArray<string>): unknown => {
       return { data: all.map(anthropicModel), has_more: false, first_id: all[0] ?? null, last_id: all.at(-1) ?? null }
     case "google-ai-studio":
       return { models: all.map(googleModel) }
-    default:
-      return { object: "list", data: all.map((id) => openAiModel(id, provider)) }
+    default: {
+      const data = all.map((id) => openAiModel(id, provider))
+      const pages = provider === "openrouter" ? { links: { next: null }, total_count: data.length } : {}
+      return { object: "list", data, ...pages }
+    }
   }
 }
 
@@ -56,7 +88,7 @@ const decoded = (text: string): string => {
   }
 }
 
-const path = /(?:^|\/)models(?:\/([^?:]+))?(?:\?|$)/
+const path = /(?:^|\/)models(?:\/([^?]+))?(?:\?|$)/
 
 /** Answers `GET models` and `GET models/{id}`, or `undefined` for another request. */
 export const modelsAnswer = ({ endpoint, method, provider }: UpstreamRequest): Answer | undefined => {

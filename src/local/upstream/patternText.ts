@@ -24,14 +24,18 @@ const escapes: Readonly<Record<string, string>> = {
 /** Characters to answer a negated class with. */
 const candidates = "aA0- _.~\u00e9"
 
-/** A text in which optional parts are left out, and open-ended ones occur `more` times beyond their least. */
-const write = (pattern: string, more: number): string => {
+/**
+ * A text in which optional parts are left out, and open-ended ones occur `more` times beyond their least. Of each class it has the
+ * character `pick`, counted from the first.
+ */
+const write = (pattern: string, more: number, pick: number): string => {
   let at = 0
   const peek = (): string | undefined => pattern[at]
 
   const escaped = (): string => {
     const letter = pattern[at++] ?? ""
     const known = escapes[letter]
+    if (letter === "d") return String(pick % 10)
     if (known !== undefined) return known
     const [hex] = /^(?:x[0-9a-f]{2}|u[0-9a-f]{4}|u\{[0-9a-f]{1,6}\})/i.exec(pattern.slice(at - 1)) ?? []
     if (hex !== undefined) {
@@ -66,7 +70,12 @@ const write = (pattern: string, more: number): string => {
     }
     at++
     const [first] = ranges
-    if (!isNegated && first !== undefined) return first[0]
+    if (!isNegated && first !== undefined) {
+      const [from, to] = first.map((one) => one.codePointAt(0) ?? 0)
+      return from === undefined || to === undefined || to < from
+        ? first[0]
+        : String.fromCodePoint(from + (pick % (to - from + 1)))
+    }
     const free = [...candidates].find((one) => !ranges.some(([from, to]) => from <= one && one <= to))
     if (free === undefined) throw new Unreadable()
     return free
@@ -137,13 +146,32 @@ const write = (pattern: string, more: number): string => {
   return text
 }
 
-/** A text that matches and whose length is accepted, or `undefined` when none was found. */
-export const textMatching = (pattern: string, fits: (text: string) => boolean): string | undefined => {
-  if (pattern.length > maxPattern) return undefined
+/** Longest text or pattern, times the number of texts that are asked of it: each is looked for anew. */
+const maxWork = 20_000
+
+/** How many texts of one length are tried. */
+const maxPicks = 26
+
+/** The texts, from short to long. */
+function* texts(pattern: string, picks: number): Generator<string> {
+  for (let more = 0; more <= 64; more++) {
+    for (let pick = 0; pick < picks; pick++) {
+      const text = write(pattern, more, pick)
+      // What has no end matches with anything behind it.
+      yield pattern.includes("$") ? text : `${text}${"a".repeat(more)}`
+    }
+  }
+}
+
+/** The text number `nth` (from 0) that matches and whose length is accepted, or `undefined` when there is none. */
+export const textMatching = (pattern: string, fits: (text: string) => boolean, nth = 0): string | undefined => {
+  if (pattern.length > maxPattern || pattern.length * nth > maxWork) return undefined
+  const found = new Set<string>()
   try {
-    for (let more = 0; more <= 64; more++) {
-      const text = write(pattern, more)
-      if (fits(text)) return text
+    for (const text of texts(pattern, nth === 0 ? 1 : maxPicks)) {
+      if (text.length * nth > maxWork) return undefined
+      if (fits(text)) found.add(text)
+      if (found.size > nth) return text
     }
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error

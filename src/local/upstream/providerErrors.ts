@@ -89,6 +89,10 @@ export const providerError = (request: UpstreamRequest, status: number, message:
     case "workers-ai":
       return { errors: [{ code: codeOf(status), message }], success: false, result: null, messages: [] }
     case "openai":
+      // OpenRouter's code is the status, and its client refuses an error without one.
+      if (request.provider === "openrouter") return { error: { code: status, message } }
+      // Mistral's is flat.
+      if (request.provider === "mistral") return { object: "error", ...errorOfStatus(status, message, field) }
       return { error: errorOfStatus(status, message, field) }
   }
 }

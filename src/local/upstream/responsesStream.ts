@@ -6,7 +6,8 @@ import { argumentPieces, type EchoReply } from "./reply.ts"
 
 const outputText = (text: string) => ({ type: "output_text", text, annotations: [], logprobs: [] })
 
-const itemId = ({ call, id }: EchoReply): string => `${call === undefined ? "msg" : "fc"}_${id}`
+const itemId = ({ call, id }: EchoReply): string =>
+  `${call === undefined ? "msg" : call.input === undefined ? "fc" : "ctc"}_${id}`
 
 /** The one item of the output: a message, or the call of a tool. */
 const item = (reply: EchoReply, status: "in_progress" | "completed") => {
@@ -15,6 +16,10 @@ const item = (reply: EchoReply, status: "in_progress" | "completed") => {
   if (call === undefined) {
     const content = isComplete ? [outputText(reply.text)] : []
     return { id: itemId(reply), type: "message", status, role: "assistant", content }
+  }
+  if (call.input !== undefined) {
+    const input = isComplete ? call.input : ""
+    return { id: itemId(reply), type: "custom_tool_call", status, call_id: `call_${reply.id}`, name: call.name, input }
   }
   return {
     id: itemId(reply),
@@ -72,6 +77,11 @@ export const response = (reply: EchoReply, status: "in_progress" | "completed") 
 function* middle(reply: EchoReply, event: (value: Named) => string): Generator<string> {
   const { call } = reply
   const place = { item_id: itemId(reply), output_index: 0 }
+  if (call?.input !== undefined) {
+    yield event({ type: "response.custom_tool_call_input.delta", ...place, delta: call.input })
+    yield event({ type: "response.custom_tool_call_input.done", ...place, input: call.input })
+    return
+  }
   if (call !== undefined) {
     for (const delta of argumentPieces(call)) {
       yield event({ type: "response.function_call_arguments.delta", ...place, delta })

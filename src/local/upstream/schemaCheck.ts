@@ -1,7 +1,8 @@
 /**
  * Checks values against JSON Schemas (drafts 7 and 2020-12, and the OpenAPI words that Google takes).
  *
- * Formats and patterns are not checked: values are made for them, and a pattern of a stranger could take for ever.
+ * Patterns are not checked: values are made for them, and one of a stranger could take for ever. Of formats only the most usual
+ * are, so that one alternative of several is told from another.
  */
 import { isRecord } from "../../internal/data/json.ts"
 
@@ -9,11 +10,44 @@ export type Fields = Readonly<Record<string, unknown>>
 
 const own = (self: Fields, name: string): unknown => (Object.hasOwn(self, name) ? self[name] : undefined)
 
-/** What a local reference points at, or `undefined`. */
+/** Schemas by their `$id`, or by `#` and their anchor. */
+const named = new WeakMap<object, ReadonlyMap<string, unknown>>()
+
+const namesIn = (root: object): ReadonlyMap<string, unknown> => {
+  const known = named.get(root)
+  if (known !== undefined) return known
+  const names = new Map<string, unknown>()
+  const open: Array<unknown> = [root]
+  for (let schema = open.pop(); schema !== undefined; schema = open.pop()) {
+    if (isRecord(schema)) {
+      const { $anchor: anchor, $id: id } = schema
+      if (typeof id === "string") names.set(id, schema)
+      if (typeof anchor === "string") names.set(`#${anchor}`, schema)
+    }
+    // One by one: a call takes only so many arguments.
+    if (typeof schema === "object" && schema !== null) {
+      for (const inner of Object.values(schema)) if (inner !== undefined) open.push(inner)
+    }
+  }
+  named.set(root, names)
+  return names
+}
+
+const unescaped = (text: string): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
+/** What a reference points at inside of the root: a path, an anchor or an `$id`. `undefined` for what is elsewhere. */
 export const resolve = (root: unknown, ref: string): unknown => {
-  if (!ref.startsWith("#")) return undefined
-  let at = root
-  for (const part of ref.slice(1).split("/").slice(1)) {
+  if (!isRecord(root)) return undefined
+  const [id = "", fragment = ""] = ref.split("#", 2)
+  let at = id === "" ? root : namesIn(root).get(id)
+  if (fragment !== "" && !fragment.startsWith("/")) return namesIn(root).get(`#${fragment}`)
+  for (const part of unescaped(fragment).split("/").slice(1)) {
     const name = part.replaceAll("~1", "/").replaceAll("~0", "~")
     if (Array.isArray(at)) at = at[Number(name)]
     else if (isRecord(at)) at = own(at, name)
@@ -70,6 +104,19 @@ const same = (a: unknown, b: unknown): boolean => {
     names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && same(a[name], b[name]))
   )
 }
+
+const formats: Readonly<Record<string, RegExp>> = {
+  "date-time": /^\d{4}-\d\d-\d\dT/i,
+  date: /^\d{4}-\d\d-\d\d$/,
+  time: /^\d\d:\d\d/,
+  email: /^[^@]+@[^@]+$/,
+  ipv4: /^\d+\.\d+\.\d+\.\d+$/,
+  uri: /^[a-z][a-z0-9+.-]*:/i,
+  uuid: /^[0-9a-f]{8}-[0-9a-f-]{27}$/i
+}
+
+const isFormatted = ({ format }: Fields, text: string): boolean =>
+  typeof format !== "string" || !Object.hasOwn(formats, format) || formats[format]?.test(text) === true
 
 type Check = (schema: unknown, value: unknown) => boolean
 
@@ -161,7 +208,9 @@ export const satisfies = (root: unknown, schema: unknown, value: unknown): boole
     const types = typesOf(schema)
     if (types !== undefined && !types.some((type) => isType(value, type))) return false
     if (typeof value === "number" && !isNumberOf(schema, value)) return false
-    if (typeof value === "string" && !within(schema, [...value].length, "minLength", "maxLength")) return false
+    if (typeof value === "string") {
+      if (!(within(schema, [...value].length, "minLength", "maxLength") && isFormatted(schema, value))) return false
+    }
     if (Array.isArray(value) && !isArrayOf(schema, value, inner)) return false
     if (isRecord(value) && !isObjectOf(schema, value, inner)) return false
     return isOneOfAll(schema, value, inner)

@@ -5,28 +5,39 @@ import { isRecord } from "../../internal/data/json.ts"
 import { textMatching } from "./patternText.ts"
 import { type Fields, fieldsOf, numberOf, resolve, satisfies, schemasOf, typesOf } from "./schemaCheck.ts"
 
-const formats: Readonly<Record<string, string>> = {
-  "date-time": "2026-01-01T00:00:00Z",
-  date: "2026-01-01",
-  time: "00:00:00Z",
-  duration: "P1D",
-  email: "echo@example.com",
-  "idn-email": "echo@example.com",
-  hostname: "example.com",
-  "idn-hostname": "example.com",
-  ipv4: "192.0.2.1",
-  ipv6: "2001:db8::1",
-  uri: "https://example.com/",
-  "uri-reference": "https://example.com/",
-  iri: "https://example.com/",
-  "iri-reference": "https://example.com/",
-  url: "https://example.com/",
-  "uri-template": "https://example.com/{id}",
-  uuid: "00000000-0000-4000-8000-000000000000",
-  "json-pointer": "/a",
-  "relative-json-pointer": "0",
-  regex: "a",
-  byte: "AAAA"
+/** Day `nth` of 2026. */
+const day = (nth: number): string => new Date(Date.UTC(2026, 0, 1 + nth)).toISOString().slice(0, 10)
+
+/** A text of a format: a different one for each `nth`, and with `pad` in it where it may be longer. */
+type Formatted = (nth: number, pad: string) => string
+
+const numbered = (nth: number): string => (nth === 0 ? "" : String(nth + 1))
+const email: Formatted = (nth, pad) => `echo${pad}${numbered(nth)}@example.com`
+const host: Formatted = (nth, pad) => `${nth === 0 && pad === "" ? "" : `${pad || "x"}${numbered(nth)}.`}example.com`
+const url: Formatted = (nth, pad) => `https://example.com/${pad}${numbered(nth)}`
+
+const formats: Readonly<Record<string, Formatted>> = {
+  "date-time": (nth) => `${day(nth)}T00:00:00Z`,
+  date: day,
+  time: (nth) => `00:${String(Math.floor(nth / 60) % 60).padStart(2, "0")}:${String(nth % 60).padStart(2, "0")}Z`,
+  duration: (nth) => `P${nth + 1}D`,
+  email,
+  "idn-email": email,
+  hostname: host,
+  "idn-hostname": host,
+  ipv4: (nth) => `192.0.${2 + Math.floor(nth / 250)}.${1 + (nth % 250)}`,
+  ipv6: (nth) => `2001:db8::${(1 + nth).toString(16)}`,
+  uri: url,
+  "uri-reference": url,
+  iri: url,
+  "iri-reference": url,
+  url,
+  "uri-template": (nth, pad) => `${url(nth, pad)}{id}`,
+  uuid: (nth) => `00000000-0000-4000-8000-${nth.toString(16).padStart(12, "0")}`,
+  "json-pointer": (nth, pad) => `/a${pad}${numbered(nth)}`,
+  "relative-json-pointer": String,
+  regex: (nth, pad) => `a${pad}${numbered(nth)}`,
+  byte: (nth) => `AAAA${"AAAA".repeat(nth)}`
 }
 
 /** Longest text, in characters, and longest array. */
@@ -40,9 +51,13 @@ const textFor = (schema: Fields, name: string, nth: number): string | undefined 
   const max = numberOf(schema, "maxLength") ?? maxText
   const fits = (text: string): boolean => lengthOf(text) >= min && lengthOf(text) <= max
   const { format, pattern } = schema
-  if (typeof pattern === "string") return textMatching(pattern, fits)
-  const known = typeof format === "string" ? formats[format] : undefined
-  if (known !== undefined) return fits(known) ? known : undefined
+  if (typeof pattern === "string") return textMatching(pattern, fits, nth)
+  const known = typeof format === "string" && Object.hasOwn(formats, format) ? formats[format] : undefined
+  if (known !== undefined) {
+    const short = known(nth, "")
+    const missing = min - lengthOf(short)
+    return [short, known(nth, "x".repeat(Math.max(0, Math.min(missing, maxText))))].find(fits)
+  }
   if (min > maxText || max < min) return undefined
   const suffix = nth === 0 ? "" : String(nth + 1)
   const text = `${[...name].slice(0, Math.max(0, max - suffix.length)).join("")}${suffix}`
@@ -71,6 +86,9 @@ const numberFor = (schema: Fields, isInteger: boolean, nth: number): number | un
   return fits(middle) ? middle : undefined
 }
 
+/** Most alternatives that two lists of them make together. */
+const maxAlternatives = 1000
+
 /** Keywords of two schemas that both must hold. */
 const both = (a: Fields, b: Fields): Fields => {
   const out: Record<string, unknown> = { ...a, ...b }
@@ -81,13 +99,12 @@ const both = (a: Fields, b: Fields): Fields => {
       out[name] = { ...x, ...y, ...Object.fromEntries(shared.map((key) => [key, { allOf: [x[key], y[key]] }])) }
     } else if (name === "required" && Array.isArray(x) && Array.isArray(y)) out[name] = [...new Set([...x, ...y])]
     else if (name === "enum" && Array.isArray(x) && Array.isArray(y)) out[name] = x.filter((one) => y.includes(one))
+    else if (name === "not") out[name] = { anyOf: [x, y] }
     else if (name === "items" && isRecord(x) && isRecord(y)) out[name] = { allOf: [x, y] }
-    else if ((name === "allOf" || name === "anyOf") && Array.isArray(x) && Array.isArray(y)) {
-      if (name === "allOf") out[name] = [...x, ...y]
-      else {
-        out[name] = x
-        out["allOf"] = [...schemasOf(a, "allOf"), ...schemasOf(b, "allOf"), { anyOf: y }]
-      }
+    else if (name === "allOf" && Array.isArray(x) && Array.isArray(y)) out[name] = [...x, ...y]
+    // Each alternative of one with each of the other.
+    else if ((name === "anyOf" || name === "oneOf") && Array.isArray(x) && Array.isArray(y)) {
+      out[name] = x.flatMap((one) => y.slice(0, maxAlternatives / x.length).map((other) => ({ allOf: [one, other] })))
     } else if (/^(minimum|min[A-Z]\w*)$/.test(name)) out[name] = Math.max(Number(x), Number(y))
     else if (/^(maximum|max[A-Z]\w*)$/.test(name)) out[name] = Math.min(Number(x), Number(y))
     else if (name === "type") {
@@ -99,12 +116,39 @@ const both = (a: Fields, b: Fields): Fields => {
   return out
 }
 
+/** The schema without properties that need not be there. */
+const lean = (schema: Fields): Fields => {
+  const required = new Set(schemasOf(schema, "required"))
+  const properties = Object.entries(fieldsOf(schema, "properties")).filter(([name]) => required.has(name))
+  return { ...schema, properties: Object.fromEntries(properties) }
+}
+
+/** What holds with a condition and what without, as alternatives. */
+const branches = (condition: unknown, met: unknown, unmet: unknown) => ({
+  anyOf: [{ allOf: [condition, met ?? true] }, { allOf: [{ not: condition }, unmet ?? true] }]
+})
+
+/** Conditions, and what a property asks of others, as alternatives; or left out when they are not heeded. */
+const unconditional = (schema: Fields, isHeeded: boolean): Fields => {
+  const { dependencies, dependentRequired, dependentSchemas, else: unmet, if: condition, then: met, ...rest } = schema
+  if (!isHeeded) return rest
+  const needs = [dependencies, dependentRequired, dependentSchemas].flatMap((one) =>
+    Object.entries(isRecord(one) ? one : {})
+  )
+  const parts = needs.map(([name, needed]) =>
+    branches({ required: [name] }, Array.isArray(needed) ? { required: needed } : needed, true)
+  )
+  const all = condition === undefined ? parts : [...parts, branches(condition, met, unmet)]
+  return all.length === 0 ? rest : { ...rest, allOf: [...schemasOf(rest, "allOf"), ...all] }
+}
+
 /** Most schemas that are looked at for one value. */
 const maxSteps = 20_000
 
 /** A value for a schema, or `undefined` when none was found. */
 export const valueFor = (root: unknown): unknown => {
   let steps = 0
+  let heedsConditions = true
 
   const object = (schema: Fields, nth: number, refs: ReadonlyArray<string>): Fields | undefined => {
     const properties = fieldsOf(schema, "properties")
@@ -134,12 +178,15 @@ export const valueFor = (root: unknown): unknown => {
 
   const keyFor = (schema: Fields, pattern: string | undefined, nth: number, refs: ReadonlyArray<string>): unknown => {
     const names = isRecord(schema["propertyNames"]) ? schema["propertyNames"] : {}
-    // Longer for each key: a pattern alone gives one text.
-    const least = { type: "string", minLength: 1 + nth }
-    return make({ allOf: [pattern === undefined ? {} : { pattern }, names, least] }, `key${nth + 1}`, 0, refs)
+    return make({ allOf: [pattern === undefined ? {} : { pattern }, names, { type: "string" }] }, "key", nth, refs)
   }
 
-  const array = (schema: Fields, name: string, refs: ReadonlyArray<string>): ReadonlyArray<unknown> | undefined => {
+  const array = (
+    schema: Fields,
+    name: string,
+    nth: number,
+    refs: ReadonlyArray<string>
+  ): ReadonlyArray<unknown> | undefined => {
     const isTuple = Array.isArray(schema["items"])
     const first = schemasOf(schema, isTuple ? "items" : "prefixItems")
     const rest = schema[isTuple ? "additionalItems" : "items"] ?? true
@@ -151,7 +198,7 @@ export const valueFor = (root: unknown): unknown => {
     for (let i = 0; i < size; i++) {
       const own = i < first.length ? first[i] : rest
       const needed = i >= first.length && i < first.length + found ? { allOf: [own, schema["contains"]] } : own
-      const item = make(needed, name, schema["uniqueItems"] === true ? i : 0, refs)
+      const item = make(needed, name, schema["uniqueItems"] === true ? nth + i : nth, refs)
       if (item === undefined) return i >= min && i >= found ? items : undefined
       items.push(item)
     }
@@ -163,7 +210,7 @@ export const valueFor = (root: unknown): unknown => {
       case "object":
         return object(schema, nth, refs)
       case "array":
-        return array(schema, name, refs)
+        return array(schema, name, nth, refs)
       case "string":
         return textFor(schema, name, nth)
       case "number":
@@ -195,8 +242,11 @@ export const valueFor = (root: unknown): unknown => {
     const types = [...(typesOf(schema) ?? guess(schema))].sort((a, b) => Number(a === "null") - Number(b === "null"))
     for (const type of types) {
       for (const shift of [0, 1, 2]) {
-        const value = typed(schema, type, name, nth + shift, refs)
-        if (fits(value)) return value
+        // What may be left out can be what does not fit.
+        for (const own of type === "object" ? [schema, lean(schema)] : [schema]) {
+          const value = typed(own, type, name, nth + shift, refs)
+          if (fits(value)) return value
+        }
       }
     }
     return undefined
@@ -206,6 +256,8 @@ export const valueFor = (root: unknown): unknown => {
     if (++steps > maxSteps) return undefined
     if (schema === true || schema === undefined) return textFor({}, name, nth)
     if (!isRecord(schema)) return undefined
+    const plainer = unconditional(schema, heedsConditions)
+    if (Object.keys(plainer).join() !== Object.keys(schema).join()) return make(plainer, name, nth, refs)
     const { $ref: ref, allOf, anyOf, oneOf, ...rest } = schema
     if (typeof ref === "string") {
       const flat = flatten(schema, refs)
@@ -221,7 +273,7 @@ export const valueFor = (root: unknown): unknown => {
       for (const part of allOf) {
         const flat = flatten(part, inside)
         if (flat === undefined) return undefined
-        merged = both(merged, flat.schema)
+        merged = both(merged, unconditional(flat.schema, heedsConditions))
         inside = flat.refs
       }
       return make(merged, name, nth, inside)
@@ -231,8 +283,12 @@ export const valueFor = (root: unknown): unknown => {
     const base: Fields = Array.isArray(anyOf) && oneOf !== undefined ? { ...rest, oneOf } : rest
     for (let i = 0; i < alternatives.length; i++) {
       const flat = flatten(alternatives[(i + nth) % alternatives.length], refs)
-      const value = flat === undefined ? undefined : make(both(base, flat.schema), name, nth, flat.refs)
-      if (value !== undefined && satisfies(root, schema, value)) return value
+      if (flat === undefined) continue
+      const own = both(base, flat.schema)
+      for (const one of own["properties"] === undefined ? [own] : [own, lean(own)]) {
+        const value = make(one, name, nth, flat.refs)
+        if (value !== undefined && satisfies(root, schema, value)) return value
+      }
     }
     return undefined
   }
@@ -252,6 +308,14 @@ export const valueFor = (root: unknown): unknown => {
     return target === undefined ? undefined : { schema: both(target.schema, rest), refs: target.refs }
   }
 
-  const value = make(root, "text", 0, [])
-  return value !== undefined && satisfies(root, root, value) ? value : undefined
+  const made = (): unknown => {
+    steps = 0
+    const value = make(root, "text", 0, [])
+    return value !== undefined && satisfies(root, root, value) ? value : undefined
+  }
+  const value = made()
+  if (value !== undefined) return value
+  // Many conditions together are too much to try, but often hold for a value that is made without them.
+  heedsConditions = false
+  return made()
 }

@@ -51,12 +51,19 @@ const chatDelta = (json: Readonly<Record<string, unknown>>): boolean => {
   )
 }
 
+/** Newer models of Workers AI write the events of OpenAI. */
+const spoken = (dialect: WireDialect, json: Readonly<Record<string, unknown>>): WireDialect => {
+  if (dialect !== "workers-ai") return dialect
+  if (Array.isArray(json["choices"])) return "openai-chat"
+  return String(json["type"]).startsWith("response.") ? "openai-responses" : dialect
+}
+
 /** Whether an event carries something that a consumer could act on: text, reasoning, a tool call. */
 export const isDelta = (dialect: WireDialect, { data }: Parsed): boolean => {
   if (data === undefined || data === "[DONE]") return false
   const json = parseBoundedJson(data)
   if (!isRecord(json)) return dialect === "other"
-  switch (dialect) {
+  switch (spoken(dialect, json)) {
     case "openai-chat":
       return chatDelta(json)
     case "openai-responses":
@@ -71,7 +78,7 @@ export const isDelta = (dialect: WireDialect, { data }: Parsed): boolean => {
       return Array.isArray(parts) && parts.some((part) => isRecord(part) && Object.values(part).some(isFilled))
     }
     case "workers-ai":
-      return isFilled(json["response"]) || isFilled(json["tool_calls"]) || chatDelta(json)
+      return isFilled(json["response"]) || isFilled(json["tool_calls"])
     default:
       return true
   }
@@ -88,7 +95,7 @@ export const unfinished = (dialect: WireDialect, parsed: Parsed): Parsed | undef
   if (data === "[DONE]") return undefined
   const json = parseBoundedJson(data)
   if (!isRecord(json)) return parsed
-  switch (dialect) {
+  switch (spoken(dialect, json)) {
     case "openai-responses":
       return /^response\.(completed|incomplete|failed)$/.test(String(json["type"])) ? undefined : parsed
     case "anthropic":
@@ -113,7 +120,7 @@ export const withText = (dialect: WireDialect, { data = "", event }: Parsed, tex
   const json = parseBoundedJson(data)
   const base = isRecord(json) ? json : {}
   const made = (): unknown => {
-    switch (dialect) {
+    switch (spoken(dialect, base)) {
       case "openai-chat": {
         const choices = mapFirst(base["choices"], (item) => ({
           ...item,

@@ -13,6 +13,8 @@ export interface Called {
   readonly name: string
   /** An object. */
   readonly arguments: Json
+  /** What a custom tool of OpenAI's is called with, in place of arguments. */
+  readonly input?: string
 }
 
 export interface Wish {
@@ -27,6 +29,7 @@ export interface Wish {
 interface Described {
   readonly name: string
   readonly parameters: unknown
+  readonly isCustom?: boolean
 }
 
 /** Which tool must be called. */
@@ -40,6 +43,8 @@ interface Asked {
   /** `true` stands for any JSON object. */
   readonly schema?: unknown
   readonly schemaAt: string
+  /** The answer is a text that the schema lists, without quotation marks. */
+  readonly isBare?: boolean
   readonly choices?: unknown
   readonly choicesAt?: string
 }
@@ -63,17 +68,19 @@ const callOf = ({ choice, choiceAt, tools }: Asked): Result.Result<Called | unde
   if (tool === undefined) {
     return fail(choiceAt, "name" in choice ? "the name of one of the tools" : "tools of which one can be called")
   }
-  const { name, parameters = { type: "object" } } = tool
+  const { isCustom = false, name, parameters = { type: "object" } } = tool
+  if (isCustom) return Result.succeed({ name, arguments: {}, input: "input" })
   const value = valueFor(isRecord(parameters) ? { type: "object", ...parameters } : parameters)
   if (!isRecord(value)) return fail(`the parameters of the tool ${JSON.stringify(name)}`, unmade)
   const args: Json = JSON.parse(JSON.stringify(value))
   return Result.succeed({ name, arguments: args })
 }
 
-const jsonOf = ({ schema, schemaAt }: Asked): Result.Result<string | undefined, Issue> => {
+const jsonOf = ({ isBare = false, schema, schemaAt }: Asked): Result.Result<string | undefined, Issue> => {
   if (schema === undefined) return Result.succeed(undefined)
   const value = schema === true ? {} : valueFor(schema)
-  return value === undefined ? fail(schemaAt, unmade) : Result.succeed(JSON.stringify(value))
+  if (isBare && typeof value !== "string") return fail(schemaAt, "a schema of texts for text/x.enum")
+  return value === undefined ? fail(schemaAt, unmade) : Result.succeed(isBare ? String(value) : JSON.stringify(value))
 }
 
 const wishOf = (asked: Asked): Result.Result<Wish, Issue> =>
@@ -93,12 +100,14 @@ const described = (u: unknown, parameters: string): ReadonlyArray<Described> =>
 
 /** OpenAI's tools, and those of Workers AI, which may lie bare. */
 const functions = (tools: unknown): ReadonlyArray<Described> =>
-  items(tools).flatMap((tool) =>
-    isRecord(tool) ? described(isRecord(tool["function"]) ? tool["function"] : tool, "parameters") : []
-  )
+  items(tools).flatMap((tool) => {
+    if (!isRecord(tool)) return []
+    if (tool["type"] === "custom") return nameIn(tool).map((name) => ({ name, parameters: {}, isCustom: true }))
+    return described(isRecord(tool["function"]) ? tool["function"] : tool, "parameters")
+  })
 
 const nameIn = (u: unknown): ReadonlyArray<string> => {
-  const name = isRecord(u) ? (record(u["function"])["name"] ?? u["name"]) : undefined
+  const name = isRecord(u) ? (record(u["function"])["name"] ?? record(u["custom"])["name"] ?? u["name"]) : undefined
   return typeof name === "string" ? [name] : []
 }
 
@@ -110,7 +119,7 @@ const openAiChoice = (choice: unknown): Choice => {
     const own = isRecord(choice["allowed_tools"]) ? choice["allowed_tools"] : choice
     return own["mode"] === "required" ? { any: true, among: items(own["tools"]).flatMap(nameIn) } : undefined
   }
-  const [name] = choice["type"] === undefined || choice["type"] === "function" ? nameIn(choice) : []
+  const [name] = [undefined, "function", "custom"].some((type) => type === choice["type"]) ? nameIn(choice) : []
   return name === undefined ? undefined : { name }
 }
 
@@ -169,7 +178,8 @@ export const googleWish = (body: Fields): Result.Result<Wish, Issue> => {
   const allowed = either(calling, "allowedFunctionNames")
   const declared = items(body["tools"]).flatMap((tool) => items(either(record(tool), "functionDeclarations")))
   const schema = either(config, "responseJsonSchema") ?? either(config, "responseSchema")
-  const isJson = either(config, "responseMimeType") === "application/json"
+  const type = either(config, "responseMimeType")
+  const isEnum = type === "text/x.enum"
   return wishOf({
     tools: declared.flatMap((own) =>
       described(own, either(record(own), "parametersJsonSchema") === undefined ? "parameters" : "parametersJsonSchema")
@@ -179,7 +189,8 @@ export const googleWish = (body: Fields): Result.Result<Wish, Issue> => {
         ? { any: true, ...(Array.isArray(allowed) && allowed.length > 0 ? { among: allowed.map(String) } : {}) }
         : undefined,
     choiceAt: "toolConfig.functionCallingConfig",
-    schema: isJson ? (schema ?? true) : undefined,
+    schema: type === "application/json" ? (schema ?? true) : isEnum ? (schema ?? {}) : undefined,
+    isBare: isEnum,
     schemaAt: "generationConfig.responseSchema",
     choices: either(config, "candidateCount"),
     choicesAt: "generationConfig.candidateCount"

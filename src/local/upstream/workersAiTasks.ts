@@ -172,6 +172,15 @@ const tasks: ReadonlyArray<readonly [RegExp, Task]> = [
   [/smart-turn/, () => result({ is_complete: true, probability: 1 })]
 ]
 
+const openAiShaped =
+  /^@cf\/(openai\/gpt-oss|zai-org\/glm|moonshotai\/kimi|nvidia\/nemotron-3|google\/gemma-4|deepseek-ai\/deepseek-v4|qwen\/qwen3|aisingapore\/gemma-sea-lion)/
+
+/** Whether a chat model of Workers AI answers with OpenAI's completions (`choices`), as newer ones do, and not with `response`. */
+export const answersAsOpenAi = (model: string): boolean => openAiShaped.test(model)
+
+/** A result in the envelope of Workers AI. */
+export const enveloped = (result: unknown) => ({ result, success: true, errors: [], messages: [] })
+
 /** The answer of a model that does not chat, or `undefined` for one that does. */
 export const taskAnswer = (
   request: UpstreamRequest,
@@ -187,5 +196,5 @@ export const taskAnswer = (
   const output = made.success
   return "bytes" in output
     ? { status: 200, headers: { "content-type": output.type }, body: output.bytes }
-    : json(200, { result: output.result, success: true, errors: [], messages: [] })
+    : json(200, enveloped(output.result))
 }
