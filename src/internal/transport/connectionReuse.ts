@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { isRecord } from "../data/json.ts"
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
 
@@ -22,14 +23,14 @@ const onReused = (request: object, socket: object): void => {
   written.set(request, { socket, bytesRead: get(socket, "bytesRead") })
 }
 
+// Every request passes here, so fields are read without detours.
 const onUndiciRequest = (message: unknown): void => {
-  const request = get(message, "request")
-  const socket = get(message, "socket")
-  const headers = get(message, "headers")
-  if (!isObject(request) || !isObject(socket) || typeof headers !== "string") return
+  if (!isRecord(message)) return
+  const { headers, request, socket } = message
+  if (!isRecord(request) || !isRecord(socket) || typeof headers !== "string") return
   // A proxy's answer to CONNECT is not an answer. HTTP/2 has no such first line, and other requests share its bytes.
-  if (headers.startsWith("CONNECT ") || !headers.startsWith(`${get(request, "method")} `)) return
-  if (used.has(socket)) onReused(request, socket)
+  if (headers.startsWith("CONNECT ") || !headers.startsWith(`${request["method"]} `)) return
+  if (used.has(socket)) written.set(request, { socket, bytesRead: socket["bytesRead"] })
   else used.add(socket)
 }
 
