@@ -225,6 +225,8 @@ export const rules: ReadonlyArray<Rule> = [
   ),
   rule("context-message", { status: [...refusal, 500], message: overlong }, context),
   rule("context-tokens-per-minute", { status: [413], word: "rate_limit_exceeded" }, context),
+  // More than a whole minute has: no wait helps.
+  rule("context-request-too-large", { status: [429], message: "^request too large for" }, context),
 
   // Content: Anthropic; Google; Azure, OpenAI, Alibaba and Google; Azure, DeepSeek, OpenAI, OpenRouter and xAI.
   rule(
