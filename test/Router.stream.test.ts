@@ -401,6 +401,38 @@ describe("what follows the finish reason", () => {
     })
   )
 
+  it.effect("comments that go on for ever end it all the same", () =>
+    Effect.gen(function* () {
+      const pings = Array.from({ length: 100 }, () => [{ wait: 500 }, S.ping]).flat()
+      const reply: S.Reply = { steps: [chunk({ content: "a" }), chunk({}, "stop"), ...pings, S.stall] }
+      const fiber = yield* Effect.forkChild(play({ openai: [reply] }, both, "hi", client))
+      for (let millis = 0; millis < 4000; millis += 100) {
+        yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+        yield* TestClock.adjust("100 millis")
+      }
+      assert.isDefined(fiber.pollUnsafe())
+      const seen = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(told(seen.deltas), ["meta", "a", "stop"])
+      assert.strictEqual(seen.provider.open(), 0)
+    })
+  )
+
+  it.effect("usage that comes again and again is delivered once, with its last counts", () =>
+    Effect.gen(function* () {
+      const counts = (n: number): string =>
+        data({
+          id: "c1",
+          model: "m-1",
+          choices: [],
+          usage: { prompt_tokens: 1, completion_tokens: n, total_tokens: n + 1 }
+        })
+      const steps = [chunk({ content: "a" }), chunk({}, "stop"), counts(1), counts(2), counts(3), doneMark]
+      const seen = yield* play({ openai: [{ steps }] }, both, "hi", client)
+      assert.deepStrictEqual(told(seen.deltas), ["meta", "a", "stop", "usage"])
+      assert.deepInclude(seen.deltas.at(-1), { usage: { inputTokens: 1, outputTokens: 3, totalTokens: 4 } })
+    })
+  )
+
   it.effect("a connection that breaks then takes nothing away", () =>
     Effect.gen(function* () {
       const steps = [chunk({ content: "a" }), chunk({}, "stop"), chunk({ content: "b" }), S.reset]

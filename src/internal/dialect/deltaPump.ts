@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
 import { hasError } from "../classifier/errorBody.ts"
 import { parseJson } from "../data/json.ts"
+import { monotonicMillis } from "../data/monotonic.ts"
 import { makeFeed, oversized } from "../transport/sse.ts"
 import type { Decoded, Delta, DeltaDecoder } from "./delta.ts"
 import { isCommit } from "./deltaDecoder.ts"
@@ -23,7 +24,7 @@ export interface Pump {
   readonly cancel: Effect.Effect<void>
 }
 
-/** How long more is waited for once the finish is known. Whoever says nothing for so long has said everything. */
+/** How long more of the answer is waited for once its finish is known. Comments and usage are no more of it. */
 const afterFinishMillis = 2000
 
 /** How long the end of the connection is waited for after the last event, so that the socket can be used again. */
@@ -53,8 +54,10 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
   const feed = makeFeed(response.maxBytes)
   let failure: GatewayError | undefined
   let finished = false
-  /** The finish and what accompanies it. Some servers go on with the answer after it, and a reader stops at the finish. */
-  let last: Array<Delta> = []
+  /** The finish and the latest usage and meta after it. Some servers continue the answer after the finish, and a reader stops there. */
+  let last: ReadonlyArray<Delta> = []
+  /** When nothing more is waited for, in milliseconds of the monotonic clock. */
+  let patience: number | undefined
   let complete = false
   let ended = false
   /** Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of them. */
@@ -86,8 +89,13 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
         return false
       }
       if (delta.type === "finish") finished = true
-      if (finished && (delta.type === "finish" || !isCommit(delta))) last.push(delta)
-      else deltas.push(delta)
+      const { type } = delta
+      if (finished && (type === "finish" || type === "usage" || type === "meta")) {
+        last = [...last.filter((earlier) => earlier.type !== type), delta]
+      } else {
+        deltas.push(delta)
+        if (isCommit(delta)) patience = undefined
+      }
       // The reason was given before anything was called.
       if (delta.type === "toolCall") last = last.map(callsToo)
     }
@@ -124,7 +132,10 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
       if (!take(decoder.event(event), deltas)) return deltas
     }
     if (deltas.some(isCommit)) silent = 0
-    if (silent > response.maxBytes) fail(`more than ${response.maxBytes} characters of events without an answer`)
+    const isTooMuch = silent > response.maxBytes
+    // What follows a whole answer takes nothing away from it.
+    if (finished && (isTooMuch || feed.overflowed())) complete = true
+    else if (isTooMuch) fail(`more than ${response.maxBytes} characters of events without an answer`)
     else if (feed.overflowed()) fail(oversized(response.maxBytes))
     else if (ended) {
       const rest = decoder.end()
@@ -139,15 +150,21 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
     Effect.flatMap((chunk) => (chunk === undefined ? Effect.void : reader.cancel))
   )
 
+  /** Reads on after the finish, until patience is over; `undefined` as at the end of the bytes. */
+  const patiently = (reading: Effect.Effect<Uint8Array | undefined, GatewayError>) =>
+    Effect.flatMap(monotonicMillis, (now) => {
+      patience ??= now + afterFinishMillis
+      return patience <= now
+        ? Effect.as(reader.cancel, undefined)
+        : Effect.timeoutOrElse(reading, { duration: patience - now, orElse: () => Effect.succeed(undefined) })
+    })
+
   const next: Pump["next"] = (limiting) =>
     Effect.suspend(() => {
       if (failure !== undefined) return Effect.andThen(reader.cancel, Effect.fail(failure))
       if (complete) return ended ? Effect.succeed(undefined) : Effect.as(drain, undefined)
       const reading = limiting(reader.read)
-      const read = finished
-        ? Effect.timeoutOrElse(reading, { duration: afterFinishMillis, orElse: () => Effect.succeed(undefined) })
-        : reading
-      return Effect.matchEffect(read, {
+      return Effect.matchEffect(finished ? patiently(reading) : reading, {
         onSuccess: (chunk) => {
           const deltas = step(chunk)
           if (deltas.length === 0) return next(limiting)
