@@ -43,7 +43,7 @@ export interface Meta {
   readonly dlp?: unknown
 }
 
-/** A header that came once. One that came twice is one text with a comma, and which of them is right nobody knows. */
+/** A header that came once. One that came twice arrives as one text with a comma, and does not tell which value is right. */
 const one = (value: string | undefined): string | undefined =>
   value === undefined || value === "" || value.includes(",") ? undefined : value
 

@@ -82,7 +82,9 @@ export class Router extends Context.Service<
       input: In,
       options?: RunOptions
     ) => Effect.Effect<Routed<Out>, GatewayError>
-    /** What {@link open} and {@link stream} go through. A bundle that uses neither of them has no code for streams, and then this dies. */
+    /**
+     * Opens a stream; {@link open} and {@link stream} call it. It dies in a bundle that uses neither of them, because the code for streams is not in that bundle.
+     */
     readonly open: <In, Out>(
       route: Route.Route<In, Out>,
       input: In,

@@ -9,7 +9,7 @@ import * as Chat from "../../Chat.ts"
 import { maxIdLength } from "../../internal/data/idIndex.ts"
 import { isRecord, strayField } from "../../internal/data/json.ts"
 import { problemOf, unwritable } from "../../internal/data/writable.ts"
-import { attempt, checked } from "../../internal/dialect/codec.ts"
+import { attempt, checked, requestFields } from "../../internal/dialect/codec.ts"
 import type { OnLine, Unreadable } from "./lines.ts"
 
 /** A line that can be sent. */
@@ -229,22 +229,7 @@ export const conversation = (prompt: string, system: string | undefined): Readon
   system === undefined ? [Chat.user(prompt)] : [Chat.system(system), Chat.user(prompt)]
 
 /** Fields of a plain item. */
-const ownFields = [
-  "id",
-  "prompt",
-  "messages",
-  "system",
-  "maxTokens",
-  "temperature",
-  "topP",
-  "stop",
-  "seed",
-  "tools",
-  "toolChoice",
-  "output",
-  "user",
-  "extra"
-]
+const ownFields = ["id", "prompt", "system", ...requestFields]
 
 const readPlain = (object: Record<string, unknown>, line: number): InputEntry<Chat.Request> => {
   const { id: given, messages, prompt, system, ...rest } = object

@@ -171,7 +171,8 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   return request
 }
 
-const requestFields = [
+/** The fields of a request. */
+export const requestFields = [
   "messages",
   "maxTokens",
   "temperature",
