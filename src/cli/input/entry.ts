@@ -229,7 +229,7 @@ export const conversation = (prompt: string, system: string | undefined): Readon
   system === undefined ? [Chat.user(prompt)] : [Chat.system(system), Chat.user(prompt)]
 
 /** Fields of a plain item. */
-const ownFields = ["id", "prompt", "system", ...requestFields]
+const ownFields = ["id", "prompt", "messages", "system", ...requestFields.filter((name) => name !== "messages")]
 
 const readPlain = (object: Record<string, unknown>, line: number): InputEntry<Chat.Request> => {
   const { id: given, messages, prompt, system, ...rest } = object
