@@ -164,6 +164,7 @@ const attemptFields = {
   startedAt: Schema.Finite,
   duration: millis,
   resent: Schema.optionalKey(Schema.Boolean),
+  superseded: Schema.optionalKey(Schema.Boolean),
   error: Schema.optionalKey(reasons)
 } satisfies Record<keyof Errors.Attempt, Schema.Constraint>
 const attempt = Schema.Struct(attemptFields)

@@ -257,6 +257,8 @@ export interface Attempt {
   readonly duration: Duration.Duration
   /** The transport sent the same bytes once more, because a kept-alive socket turned out to be closed. */
   readonly resent?: boolean
+  /** Another attempt of the same run had answered, so this one was interrupted. */
+  readonly superseded?: boolean
   readonly error?: Reason
 }
 

@@ -130,7 +130,10 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
             const by = compiled === undefined ? "client" : "gateway"
             annotate?.({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
             const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
-              ? executeClient(run, plan, (target: Target<In, Out>, asked) => attempt(run, target, asked))
+              ? executeClient(run, plan, {
+                  attempt: (target: Target<In, Out>, asked) => attempt(run, target, asked),
+                  discard: () => Effect.void
+                })
               : executeGateway(run, compiled, askWhole(run, compiled))
             const failing = Effect.mapError(executed, (error) => runFailure(error, attemptsOf(run)))
             return Effect.flatMap(failing, (answered) => {
@@ -145,7 +148,7 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
               })
               return result.attempts.length === 1
                 ? Effect.succeed(result)
-                : Effect.as(logRecovery(run, answered.target, result.attempts.slice(0, -1)), result)
+                : Effect.as(logRecovery(run, answered.target, result.attempts), result)
             })
           }
         )

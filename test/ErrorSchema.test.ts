@@ -86,7 +86,8 @@ const attemptOf = (reason: Arbitrary.Arbitrary<GatewayError.Reason>): Arbitrary.
           outcome: Schema.Literals(["success", "failure", "interrupted"]),
           startedAt: Count,
           duration: Wait,
-          resent: Schema.optionalKey(Schema.Boolean)
+          resent: Schema.optionalKey(Schema.Boolean),
+          superseded: Schema.optionalKey(Schema.Boolean)
         })
       )
     }),

@@ -32,6 +32,10 @@ export type LossKind =
   | "retryOn"
   /** Which reasons go on to the next target cannot be chosen. */
   | "fallbackOn"
+  /** Nothing would be asked before its turn. */
+  | "hedge"
+  /** One target would be asked after the other. */
+  | "race"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
   | "predicate"
   /** Gateway options that a dynamic route takes from its gateway or from the request. */
@@ -99,6 +103,14 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
           losses.push(loss("fallbackOn", "the gateway decides which failures go on"))
         }
         child.plans.forEach(go)
+        return
+      case "Race":
+        losses.push(loss("race", "the gateway asks one target after the other"))
+        child.plans.forEach(go)
+        return
+      case "Hedge":
+        if (child.hedge !== undefined) losses.push(loss("hedge", "the gateway asks a target when the one before has failed"))
+        go(child.plan)
         return
       case "Deadline":
         losses.push(loss("deadline", `${child.millis} ms can only be kept on the client`))
@@ -214,7 +226,7 @@ const lossy = new WeakSet<object>()
 
 const hasWhen = (plan: Plan<never, unknown>): boolean =>
   plan._tag === "When" ||
-  (plan._tag === "Deadline" ? hasWhen(plan.plan) : plan._tag === "Fallback" && plan.plans.some(hasWhen))
+  ("plan" in plan ? hasWhen(plan.plan) : "plans" in plan && plan.plans.some(hasWhen))
 
 /** Translates into one universal request. With `brief` bodies are built only when nothing else is lost, and losses are not told apart. */
 export const toUniversal = <In, Out>(

@@ -20,7 +20,7 @@ import { type EmbeddingInput, type Embeddings, openaiEmbeddings, workersAiEmbedd
 import { google, googleVertex } from "../dialect/google.ts"
 import { openai, openaiCompatible } from "../dialect/openai.ts"
 import { workersAi } from "../dialect/workersAi.ts"
-import type { DurationJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
+import type { DurationJson, HedgeJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
 import type { Leaf, Node } from "./node.ts"
 import { makePlan } from "./plan.ts"
 import { type Definition, definitionOf, type Kind, type LegOptions, makeLeaf, slotNames, wayOf } from "./providers.ts"
@@ -34,6 +34,8 @@ export type Credentials = Readonly<
 export interface Algebra {
   readonly options: <In, Out>(node: Node<In, Out>, options: OptionsJson) => Node<In, Out>
   readonly deadline: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
+  readonly hedge: <In, Out>(node: Node<In, Out>, hedge: HedgeJson | "off") => Node<In, Out>
+  readonly race: <In, Out>(nodes: ReadonlyArray<Node<In, Out>>, sideEffects: boolean) => Node<In, Out>
   readonly timeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly firstTokenTimeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly idleTimeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
@@ -88,6 +90,19 @@ const makeRead = () => {
   const node: Schema.Codec<RouteNodeJson> = Schema.Struct({
     options: opt(options),
     deadline: opt(duration),
+    hedge: opt(
+      Schema.Union([
+        Schema.Literal("off"),
+        Schema.Struct({
+          after: Schema.Union([
+            duration,
+            Schema.Struct({ percentile: Schema.Number, atLeast: opt(duration), atMost: opt(duration) })
+          ]),
+          max: opt(Schema.Number),
+          sideEffects: opt(Schema.Boolean)
+        })
+      ])
+    ),
     timeout: opt(duration),
     firstTokenTimeout: opt(duration),
     idleTimeout: opt(duration),
@@ -105,6 +120,8 @@ const makeRead = () => {
     ),
     fallbackOn: opt(on),
     fallback: opt(Schema.Array(Schema.suspend(() => node))),
+    race: opt(Schema.Array(Schema.suspend(() => node))),
+    sideEffects: opt(Schema.Boolean),
     route: opt(Schema.suspend(() => node)),
     provider: opt(Schema.String),
     model: opt(Schema.String),
@@ -169,7 +186,7 @@ export const embeddings: Reading<EmbeddingInput, Embeddings> = {
   dialects: [openaiEmbeddings, workersAiEmbeddings]
 }
 
-const bodies = ["fallback", "route", "provider"] as const
+const bodies = ["fallback", "race", "route", "provider"] as const
 const leafFields = [
   "model",
   "kind",
@@ -219,7 +236,7 @@ class Reader<In, Out> {
 
   node(json: RouteNodeJson, path: string): Node<In, Out> {
     let node = this.body(json, path) ?? { _tag: "Fallback", routes: [] }
-    const { deadline, fallbackOn, firstTokenTimeout, idleTimeout, options, restart, retry, timeout } = json
+    const { deadline, fallbackOn, firstTokenTimeout, hedge, idleTimeout, options, restart, retry, timeout } = json
     if (fallbackOn !== undefined) node = { _tag: "FallbackOn", on: fallbackOn, route: node }
     if (retry !== undefined) {
       const policy = { ...retry, attempts: retry.attempts ?? Number.NaN }
@@ -231,6 +248,7 @@ class Reader<In, Out> {
       node = this.accept(this.algebra.firstTokenTimeout(node, firstTokenTimeout), node, path)
     }
     if (timeout !== undefined) node = this.accept(this.algebra.timeout(node, timeout), node, path)
+    if (hedge !== undefined) node = this.accept(this.algebra.hedge(node, hedge), node, path)
     if (deadline !== undefined) node = this.accept(this.algebra.deadline(node, deadline), node, path)
     if (options !== undefined) {
       // All of them, where the combinator names the first one.
@@ -244,12 +262,20 @@ class Reader<In, Out> {
   private body(json: RouteNodeJson, path: string): Node<In, Out> | undefined {
     const given = bodies.filter((name) => json[name] !== undefined)
     if (given.length !== 1) return this.refuse(path, `exactly one of ${bodies.join(", ")}`)
+    if (json.sideEffects !== undefined && json.race === undefined) {
+      this.refuse(`${path}.sideEffects`, "nothing: it belongs to race, or into hedge")
+    }
     if (json.provider !== undefined) return this.leaf(json, json.provider, path)
     for (const name of leafFields) {
       if (json[name] !== undefined) this.refuse(`${path}.${name}`, `nothing beside ${given[0]}`)
     }
     if (json.route !== undefined) return this.node(json.route, `${path}.route`)
-    const { fallback = [] } = json
+    const { fallback = [], race, sideEffects = false } = json
+    if (race !== undefined) {
+      if (race.length === 0) return this.refuse(`${path}.race`, "at least one route")
+      const nodes = race.map((route, i) => this.node(route, `${path}.race[${i}]`))
+      return this.algebra.race(nodes, sideEffects)
+    }
     if (fallback.length === 0) return this.refuse(`${path}.fallback`, "at least one route")
     return { _tag: "Fallback", routes: fallback.map((route, i) => this.node(route, `${path}.fallback[${i}]`)) }
   }

@@ -39,6 +39,8 @@ export interface Leaf<in In, out Out> {
   readonly decode: (body: unknown) => Result.Result<DecodedAnswer<Out>, Problem>
   /** How the answer streams, when it is a chat answer. */
   readonly chat?: ChatLeaf | undefined
+  /** The request may be made twice at once although nothing is known of its body. Only leaves of `Route.make` need it. */
+  readonly idempotent?: boolean
   /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */
   readonly spec: LeafSpec | undefined
 }
@@ -71,6 +73,26 @@ export interface Policy {
 /** Any Effect schedule; it cannot be compiled or stored. */
 export type RetrySchedule = Schedule.Schedule<unknown, GatewayError>
 
+/** When and how often a hedge asks another target, in its normal form. */
+export interface Hedging {
+  /** Milliseconds, or learnt from each target. */
+  readonly after: number | LearntDelay
+  /** Further targets that are asked by the clock in one run, 1 to 4. */
+  readonly max: number
+  /** Whether requests that change something at the provider are hedged too. */
+  readonly sideEffects: boolean
+}
+
+/** A delay that is learnt from the times to the first output. */
+export interface LearntDelay {
+  /** A fraction, 0.5 to 0.999. */
+  readonly percentile: number
+  /** Milliseconds. */
+  readonly atLeast: number | undefined
+  /** Milliseconds. It is the delay too while too little is known. */
+  readonly atMost: number | undefined
+}
+
 /** What `fallbackOn` takes: the reasons that go on to the next target, or a function. */
 export type FallbackOn = ReadonlyArray<ReasonTag> | ((error: GatewayError) => boolean)
 
@@ -78,6 +100,8 @@ export type FallbackOn = ReadonlyArray<ReasonTag> | ((error: GatewayError) => bo
 export type Node<In, Out> =
   | Leaf<In, Out>
   | { readonly _tag: "Fallback"; readonly routes: ReadonlyArray<Node<In, Out>> }
+  | { readonly _tag: "Race"; readonly sideEffects: boolean; readonly routes: ReadonlyArray<Node<In, Out>> }
+  | { readonly _tag: "Hedge"; readonly hedge: Hedging | "off"; readonly route: Node<In, Out> }
   | { readonly _tag: "Retry"; readonly policy: Policy | RetrySchedule; readonly route: Node<In, Out> }
   | { readonly _tag: "Timeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "FirstTokenTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
@@ -138,6 +162,7 @@ export const rebuild = <In, Out, In2, Out2>(
         return leaf
       }
       case "Fallback":
+      case "Race":
         return { ...child, routes: child.routes.map(go) }
       case "When":
         return {

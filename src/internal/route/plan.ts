@@ -7,7 +7,7 @@ import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import { providerHeaderAccepted } from "../data/headers.ts"
-import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
+import { type FallbackOn, type Hedging, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
 
 /** What is handed down to a target. */
 interface PlanSettings {
@@ -37,6 +37,8 @@ export interface Target<In, Out> extends PlanSettings {
 export type Plan<In, Out> =
   | Target<In, Out>
   | { readonly _tag: "Fallback"; readonly on: FallbackOn | undefined; readonly plans: ReadonlyArray<Plan<In, Out>> }
+  | Race<In, Out>
+  | Hedge<In, Out>
   | { readonly _tag: "Deadline"; readonly millis: number; readonly plan: Plan<In, Out> }
   | {
       readonly _tag: "When"
@@ -45,6 +47,22 @@ export type Plan<In, Out> =
       readonly onTrue: Plan<In, Out>
       readonly onFalse: Plan<In, Out>
     }
+
+/** All at once; the first answer counts. */
+export interface Race<In, Out> {
+  readonly _tag: "Race"
+  readonly on: FallbackOn | undefined
+  readonly sideEffects: boolean
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
+
+/** The next target is asked too when the one before it is late. */
+export interface Hedge<In, Out> {
+  readonly _tag: "Hedge"
+  /** Absent: an outer hedge leaves these targets alone. */
+  readonly hedge: Hedging | undefined
+  readonly plan: Plan<In, Out>
+}
 
 /** A plan, its targets in order, and everything that is wrong with it. */
 export interface Planned<In, Out> {
@@ -114,6 +132,16 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       case "Fallback":
         if (child.routes.length === 0) problems.push({ field: "fallback", accepted: "at least one route" })
         return { _tag: "Fallback", on: env.on, plans: child.routes.map((route) => go(route, env)) }
+      case "Race":
+        if (child.routes.length === 0) problems.push({ field: "race", accepted: "at least one route" })
+        return {
+          _tag: "Race",
+          on: env.on,
+          sideEffects: child.sideEffects,
+          plans: child.routes.map((route) => go(route, env))
+        }
+      case "Hedge":
+        return { _tag: "Hedge", hedge: child.hedge === "off" ? undefined : child.hedge, plan: go(child.route, env) }
       case "When": {
         const { label, onFalse, onTrue, predicate } = child
         return { _tag: "When", label, predicate, onTrue: go(onTrue, env), onFalse: go(onFalse, env) }
@@ -166,7 +194,9 @@ export const targetsOf = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArra
     case "Target":
       return [plan]
     case "Fallback":
+    case "Race":
       return [...new Set(plan.plans.flatMap((one) => targetsOf(one, input)))]
+    case "Hedge":
     case "Deadline":
       return targetsOf(plan.plan, input)
     case "When":

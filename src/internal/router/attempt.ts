@@ -42,6 +42,17 @@ export interface Run<In> {
   readonly admission: Admission | undefined
   /** Kept for streams, which may restart. */
   readonly deadlines?: Deadlines
+  /** Kept for the same: targets whose attempt was given up because another one had answered. */
+  readonly superseded?: Set<Target<never, unknown>>
+}
+
+/** See {@link Lane}. */
+export type CloseAttempt = (isSuperseded: boolean) => boolean
+
+/** One of several targets that are asked at the same time. */
+export interface Lane {
+  /** An attempt of it has started. `close` records it as interrupted, before its fiber has ended, and says whether it was open. */
+  readonly started: (target: Target<never, unknown>, close: CloseAttempt) => void
 }
 
 /** What an attempt is told beside its target. */
@@ -51,6 +62,7 @@ export interface Asked {
   readonly cause: AttemptCause
   /** The gateway may have kept the answer that this attempt is to replace. */
   readonly skipsCache: boolean
+  readonly lane?: Lane | undefined
 }
 
 /** The gateway options of one request to a target. */
@@ -148,6 +160,16 @@ export const ended = (
   return { ...LogTrail.failed(exit), ...defined({ cacheStatus: answer?.meta.cacheStatus }) }
 }
 
+/** What is known of an attempt that is given up. `answer`: what had begun to arrive. */
+export const abandoned = (answer: GatewayResponse | undefined, isSuperseded: boolean): LogTrail.Ended =>
+  defined({
+    cacheStatus: answer?.meta.cacheStatus,
+    eventId: answer?.meta.eventId,
+    logId: answer?.meta.logId,
+    status: answer?.status,
+    superseded: isSuperseded ? true : undefined
+  })
+
 /** The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline. */
 export const expired = (
   phase: "firstByte" | "deadline",
@@ -183,6 +205,7 @@ export const attempt = <In, Out>(
   asked: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
   const { admission, eventId } = run
+  const { lane } = asked
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
   if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
@@ -212,7 +235,15 @@ export const attempt = <In, Out>(
       eventId
     }
     if (leaf.model !== undefined) started.model = leaf.model
-    return LogTrail.record(bounded, started, (exit) => ended(exit, answer), fill)
+    const describe = (exit: Exit.Exit<Answered<Out>, GatewayError>): LogTrail.Ended => ended(exit, answer)
+    if (lane === undefined) return LogTrail.record(bounded, started, describe, fill)
+    return Effect.flatMap(LogTrail.begin(started, fill), (running) => {
+      lane.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
+      return Effect.onExit(bounded, (exit) => {
+        running.end(exit, describe(exit))
+        return Effect.void
+      })
+    })
   }
   return admission === undefined
     ? make(asked.remaining)

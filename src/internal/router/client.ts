@@ -11,46 +11,14 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
-import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
+import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
-import { type Asked, expired, type Run } from "./attempt.ts"
-
-/** Where in the plan we are. Times are milliseconds of the monotonic clock. */
-interface Position {
-  readonly deadline: number | undefined
-  /** Whether a fallback around this place goes on after such a failure. */
-  readonly passes: (error: GatewayError) => boolean
-  /** Why the next target is asked. */
-  readonly cause: AttemptCause
-}
-
-/** A target that asked for a long wait while another one was ready. It is asked again when all others have failed. */
-interface Deferred<In, Out> {
-  readonly target: Target<In, Out>
-  readonly error: GatewayError
-  /** What is left of its policy. */
-  readonly step: RetryStep
-  readonly readyAt: number
-  readonly deadline: number | undefined
-}
-
-/** Makes one attempt on a target. */
-export type Attempting<In, Out, A> = (target: Target<In, Out>, asked: Asked) => Effect.Effect<A, GatewayError>
-
-/** A run, how it asks a target, and the targets that it came away from because of a long hint. */
-interface ClientRun<In, Out, A> extends Run<In> {
-  readonly attempt: Attempting<In, Out, A>
-  readonly deferred: Array<Deferred<In, Out>>
-}
-
-/** Whether a fallback moves on after a failure. */
-export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
-  on === undefined ? decide(error.reason).next : typeof on === "function" ? on(error) : on.includes(error.reason._tag)
+import { expired, type Run } from "./attempt.ts"
+import { runBy } from "./engines.ts"
+import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
-
-type RetryStep = (error: GatewayError) => Effect.Effect<number | undefined>
 
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
 const makeStep = (policy: Policy | RetrySchedule): Effect.Effect<RetryStep> => {
@@ -94,16 +62,16 @@ const ask = <In, Out, A>(
   place: Position,
   last: GatewayError | undefined
 ): Effect.Effect<A, GatewayError> => {
-  const { deadline } = place
+  const { deadline, lane } = place
   const cause = last === undefined ? place.cause : "retry"
   // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
   const skipsCache = isSuccessStatus(last?.reason.status)
   return deadline === undefined
-    ? run.attempt(target, { remaining: undefined, cause, skipsCache })
+    ? run.attempt(target, { remaining: undefined, cause, skipsCache, lane })
     : Effect.flatMap(monotonicMillis, (now) =>
         // A timer may fire late; the last attempt then still says best what is wrong.
         now < deadline
-          ? run.attempt(target, { remaining: deadline - now, cause, skipsCache })
+          ? run.attempt(target, { remaining: deadline - now, cause, skipsCache, lane })
           : Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
       )
 }
@@ -152,24 +120,24 @@ const runTarget = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
   const asked = ask(run, target, place, resumed?.error)
-  return retry === undefined
+  return retry === undefined || place.isOnce === true
     ? asked
     : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
 }
 
 /**
  * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's deadline allows.
- * `from` is where the fallback's own targets begin among the deferred ones.
+ * `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the deferred ones.
  */
-const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
+export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
-  on: FallbackOn | undefined,
+  goesOn: (error: GatewayError) => boolean,
   outer: Position,
   from: number,
   last: GatewayError
 ): Effect.fn.Return<A, GatewayError> {
   let error = last
-  const passes = (one: GatewayError): boolean => canFallback(one, on) || outer.passes(one)
+  const passes = (one: GatewayError): boolean => goesOn(one) || outer.passes(one)
   while (true) {
     const now = yield* monotonicMillis
     const fitting = run.deferred
@@ -186,11 +154,11 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       yield* Effect.sleep(next.readyAt - now)
     }
     const result = yield* outcomeOf(
-      runTarget(run, next.target, { deadline: next.deadline, passes, cause: "retry" }, next)
+      runTarget(run, next.target, { ...outer, deadline: next.deadline, passes, cause: "retry" }, next)
     )
     if (Result.isSuccess(result)) return result.success
     error = result.failure
-    if (outer.passes(error) || !canFallback(error, on)) return yield* error
+    if (outer.passes(error) || !goesOn(error)) return yield* error
   }
 })
 
@@ -216,7 +184,9 @@ const runRest = <In, Out, A>(
       )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
-    return outer.passes(error) ? Effect.fail(error) : runDeferred(run, plan.on, outer, from, error)
+    return outer.passes(error)
+      ? Effect.fail(error)
+      : runDeferred(run, (failure) => canFallback(failure, plan.on), outer, from, error)
   }
   const { deadline } = outer
   return deadline === undefined
@@ -233,16 +203,12 @@ const runFallback = <In, Out, A>(
   // A plan without targets is refused before it runs.
   if (first === undefined) return Effect.die(new Error("no targets"))
   const from = run.deferred.length
-  const inner: Position = {
-    deadline: place.deadline,
-    passes: (error) => canFallback(error, plan.on) || place.passes(error),
-    cause: place.cause
-  }
+  const inner: Position = { ...place, passes: (error) => canFallback(error, plan.on) || place.passes(error) }
   return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
 
 /** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */
-const runPlan = <In, Out, A>(
+export const runPlan = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Plan<In, Out>,
   place: Position
@@ -252,6 +218,9 @@ const runPlan = <In, Out, A>(
       return runTarget(run, plan, place)
     case "Fallback":
       return runFallback(run, plan, place)
+    case "Race":
+    case "Hedge":
+      return runBy(run, plan, place)
     case "When":
       return runPlan(run, plan.predicate(run.input) ? plan.onTrue : plan.onFalse, place)
     case "Deadline":
@@ -266,11 +235,11 @@ const runPlan = <In, Out, A>(
   }
 }
 
-/** Runs a plan on the client, from its root and from now on; `attempt` asks one target once. */
+/** Runs a plan on the client, from its root and from now on. */
 export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
-  attempt: Attempting<In, Out, A>,
+  { attempt, discard }: Asking<In, Out, A>,
   cause: AttemptCause = "first"
 ): Effect.Effect<A, GatewayError> =>
-  runPlan({ ...run, attempt, deferred: [] }, plan, { deadline: undefined, passes: () => false, cause })
+  runPlan({ ...run, attempt, discard, deferred: [] }, plan, { deadline: undefined, passes: () => false, cause })

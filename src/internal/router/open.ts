@@ -11,6 +11,7 @@ import { type Target, targetsOf } from "../route/plan.ts"
 import { attemptsOf, type SendLegs } from "./attempt.ts"
 import { executeClient } from "./client.ts"
 import { executeGateway } from "./gateway.ts"
+import { hold } from "./heldStream.ts"
 import { type OpenStream, type Routing, setOpening } from "./opening.ts"
 import type { Execution, RunOptions } from "./options.ts"
 import { logRecovery, prepare } from "./prepare.ts"
@@ -18,7 +19,6 @@ import {
   askStream,
   buildStream,
   type CommittedStream,
-  hold,
   limitLegs,
   method,
   ofStream,
@@ -39,17 +39,20 @@ const openStream =
           if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
           const held = hold(send)
           const settings = { ...options, execution: options.execution ?? execution }
-          const prepared = yield* Effect.mapError(prepare(held.send, route, input, settings, buildStream), (error) =>
+          const prepared = yield* Effect.mapError(prepare(send, route, input, settings, buildStream), (error) =>
             ofStream(error)
           )
           const { plan } = prepared
           const limited = limitLegs(prepared.compiled, settings)
           if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
           const compiled = limited.success
-          const run = { ...prepared.run, held, deadlines: new Map() }
+          const run = { ...prepared.run, held, deadlines: new Map(), superseded: new Set<Target<never, unknown>>() }
           const executed: Effect.Effect<CommittedStream, GatewayError> =
             compiled === undefined
-              ? executeClient(run, plan, (target: Target<In, Out>, asked) => streamAttempt(run, target, asked))
+              ? executeClient(run, plan, {
+                  attempt: (target: Target<In, Out>, asked) => streamAttempt(run, target, asked),
+                  discard: ({ release }) => release
+                })
               : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
           const opened = yield* restore(executed).pipe(
             Effect.onError(() => held.release),

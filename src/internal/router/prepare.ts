@@ -67,15 +67,19 @@ const deadlineOf = <In>(plan: Plan<In, unknown>, input: In): number | undefined 
     ? Math.min(plan.millis, deadlineOf(plan.plan, input) ?? plan.millis)
     : plan._tag === "When"
       ? deadlineOf(plan.predicate(input) ? plan.onTrue : plan.onFalse, input)
-      : undefined
+      : plan._tag === "Hedge"
+        ? deadlineOf(plan.plan, input)
+        : undefined
 
 /** A failure that was overcome is worth one line, and no more than names. */
 export const logRecovery = (
   { quiet }: Pick<Run<never>, "quiet">,
   target: string,
-  failed: ReadonlyArray<Attempt>
-): Effect.Effect<void> =>
-  quiet || failed.length === 0
+  attempts: ReadonlyArray<Attempt>
+): Effect.Effect<void> => {
+  if (quiet || attempts.length === 0) return Effect.void
+  const failed = attempts.filter(({ outcome, superseded }) => outcome !== "success" && superseded !== true)
+  return failed.length === 0
     ? Effect.void
     : // A text: a logger that is given an object looks through all of it.
       Effect.logWarning(
@@ -83,6 +87,7 @@ export const logRecovery = (
           .map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
           .join("; ")}`
       )
+}
 
 const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
   options.eventId !== undefined && Object.keys(options).length === 1

@@ -23,8 +23,17 @@ import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
-import { type Asked, type Deadlines, type Run, type SendLegs, sendingOf, takeSlot, unbuildable } from "./attempt.ts"
+import {
+  type Asked,
+  abandoned,
+  type Deadlines,
+  type Run,
+  sendingOf,
+  takeSlot,
+  unbuildable
+} from "./attempt.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
+import type { HeldStream } from "./heldStream.ts"
 import type { Execution } from "./options.ts"
 
 /** Who answers. */
@@ -43,44 +52,17 @@ export interface CommittedStream extends Answering {
   /** The rest; absent when the whole answer came in one piece. */
   readonly pump: Pump | undefined
   readonly running: LogTrail.Running
+  /** Lets go of it; an attempt that has not ended is recorded as interrupted. */
+  readonly release: Effect.Effect<void>
   /** Milliseconds of the monotonic clock. */
   readonly deadline: number | undefined
 }
 
-/** A run that is streamed: one attempt is open at a time, and whoever stops it must be able to let go of it. */
+/** A run that is streamed: whoever stops it must be able to let go of what is open. */
 export interface StreamRun<In> extends Run<In> {
   readonly held: HeldStream
   readonly deadlines: Deadlines
-}
-
-/** What a run has open, from the moment on at which it exists. */
-export interface HeldStream {
-  readonly send: SendLegs
-  readonly begin: (started: LogTrail.Started, fill: (made: Attempt) => void) => Effect.Effect<LogTrail.Running>
-  /** Lets go of the last answer; an attempt that has not ended is recorded as interrupted. */
-  readonly release: Effect.Effect<void>
-}
-
-/** Keeps hold of what goes through `send`. */
-export const hold = (send: SendLegs): HeldStream => {
-  let response: GatewayResponse | undefined
-  let running: LogTrail.Running | undefined
-  return {
-    send: (request, options) =>
-      Effect.map(send(request, options), (answered) => {
-        response = answered
-        return answered
-      }),
-    begin: (started, fill) =>
-      Effect.map(LogTrail.begin(started, fill), (begun) => {
-        running = begun
-        return begun
-      }),
-    release: Effect.suspend(() => {
-      running?.end(Exit.interrupt(), {})
-      return response?.cancel ?? Effect.void
-    })
-  }
+  readonly superseded: Set<Target<never, unknown>>
 }
 
 /** The method that errors of a stream name. */
@@ -332,9 +314,15 @@ export const streamAttempt = <In, Out>(
           eventId,
           ...defined({ model: leaf.model })
         }
-        const running = yield* run.held.begin(started, fill)
+        const { release, running, send } = yield* run.held.open(started, fill)
         let answering: Answering | undefined
-        const sent = run.send(
+        asked.lane?.started(target, (isSuperseded) =>
+          running.end(Exit.interrupt(), {
+            ...streamEnded(answering, Exit.interrupt()),
+            ...abandoned(answering?.response, isSuperseded)
+          })
+        )
+        const sent = send(
           { provider: leaf.provider, endpoint, headers: leaf.headers, query },
           sendingOf(target, asked, eventId, beforeResend)
         )
@@ -343,14 +331,15 @@ export const streamAttempt = <In, Out>(
           answering = answer
           return Effect.map(
             Effect.onError(commit(target, response, query, eventId), () => response.cancel),
-            (committed): CommittedStream => ({ ...committed, ...answer, running, deadline })
+            (committed): CommittedStream => ({ ...committed, ...answer, running, release, deadline })
           )
         })
         const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
         return yield* Effect.onError(limited(begun, remaining, "deadline", target, eventId), (cause) =>
-          Effect.sync(() => {
+          Effect.suspend(() => {
             const exit = Exit.failCause(cause)
             running.end(exit, streamEnded(answering, exit))
+            return release
           })
         )
       })
@@ -410,9 +399,9 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
       // Of the whole, however many requests it takes.
       deadline ??= compiled.deadline === undefined ? undefined : (yield* monotonicMillis) + compiled.deadline
       const { fill, number } = takeSlot(run)
-      const running = yield* run.held.begin(legStarted(run, compiled, offset, number), fill)
+      const { release, running, send } = yield* run.held.open(legStarted(run, compiled, offset, number), fill)
       let answering: Answering | undefined
-      const opening = Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
+      const opening = Effect.flatMap(askLegs({ ...run, send }, compiled, offset), ({ response, step, target }) => {
         const leg = compiled.legs[step]
         const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
         answering = answer
@@ -427,7 +416,7 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         return Effect.mapBoth(
           Effect.onError(committed, () => response.cancel),
           {
-            onSuccess: (committed): CommittedStream => ({ ...committed, ...answer, running, deadline }),
+            onSuccess: (committed): CommittedStream => ({ ...committed, ...answer, running, release, deadline }),
             onFailure: (error) => atLeg(error, target, step - offset)
           }
         )
@@ -436,9 +425,10 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
       return yield* Effect.onError(
         timeoutOrElse(opening, left, () => expired(eventId)),
         (cause) =>
-          Effect.sync(() => {
+          Effect.suspend(() => {
             const exit = Exit.failCause(cause)
             running.end(exit, { ...streamEnded(answering, exit), ...failedLeg(exit, compiled, offset) })
+            return release
           })
       )
     })

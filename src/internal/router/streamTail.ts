@@ -130,7 +130,8 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const { opened, restarts } = progress
     const before = attemptsOf(run).length - 1
     const now = yield* monotonicMillis
-    const left = planAfter(plan, opened.target, error, run.deadlines, now)
+    const left = planAfter(plan, opened.target, error, run, now)
+    run.superseded.clear()
     if (left === undefined) return yield* fail(broken)
     // When the gateway executed the route, no deadline has begun in the plan: the one around the whole was kept here.
     plan =
@@ -140,9 +141,12 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const again = yield* executeClient(
       run,
       plan,
-      // What the broken target is asked again for, the gateway may have kept.
-      (target: Target<In, Out>, asked) =>
-        streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
+      {
+        // What the broken target is asked again for, the gateway may have kept.
+        attempt: (target: Target<In, Out>, asked) =>
+          streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
+        discard: ({ release }) => release
+      },
       "restart"
     ).pipe(
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.

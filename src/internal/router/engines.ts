@@ -1,0 +1,35 @@
+/**
+ * The place where the client finds the code for plans that ask several targets at once.
+ *
+ * A bundle holds all that its members name, and most routes have none of them. So the client does not name this code: the combinators of `Route` that make such
+ * plans put it here.
+ */
+import * as Effect from "effect/Effect"
+import type { GatewayError } from "../../GatewayError.ts"
+import type { Hedge, Race } from "../route/plan.ts"
+import type { ClientRun, Engine, Position } from "./walk.ts"
+
+interface Engines {
+  Hedge?: Engine<"Hedge">
+  Race?: Engine<"Race">
+}
+
+const known: Engines = {}
+
+/** Marks a combinator that needs an engine: a program that has it in its bundle has that code too. */
+export const needs = <F>(engines: Engines, self: F): F => {
+  Object.assign(known, engines)
+  return self
+}
+
+const missing = (tag: string) => Effect.die(new Error(`a route with a ${tag} node needs its combinator in the bundle`))
+
+/** Runs a plan by its engine. */
+export const runBy = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  plan: Hedge<In, Out> | Race<In, Out>,
+  place: Position
+): Effect.Effect<A, GatewayError> => {
+  if (plan._tag === "Hedge") return known.Hedge === undefined ? missing("Hedge") : known.Hedge(run, plan, place)
+  return known.Race === undefined ? missing("Race") : known.Race(run, plan, place)
+}

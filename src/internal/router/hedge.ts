@@ -1,0 +1,129 @@
+/**
+ * One target after the other, and the next one also when the one before it is late.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { AttemptCause, GatewayError } from "../../GatewayError.ts"
+import { monotonicMillisOf } from "../data/monotonic.ts"
+import { after } from "../hotpath/timer.ts"
+import type { Hedging } from "../route/node.ts"
+import { type Hedge, type Target, targetsOf } from "../route/plan.ts"
+import { runDeferred, runPlan } from "./client.ts"
+import { Cursor, type Step } from "./cursor.ts"
+import { inLanes, type Lanes } from "./lanes.ts"
+import { anySideEffects } from "./sideEffects.ts"
+import type { ClientRun, Position } from "./walk.ts"
+
+/** Milliseconds before a hedge of a target; `undefined`: none. */
+const delayOf = ({ after }: Hedging): number | undefined => (typeof after === "number" ? after : after.atMost)
+
+class HedgedRun<In, Out, A> {
+  private readonly outer: ClientRun<In, Out, A>
+  /** The same, with a list of its own for targets that are put off. */
+  private readonly run: ClientRun<In, Out, A>
+  private readonly hedging: Hedging
+  private readonly place: Position
+  private readonly lanes: Lanes<A>
+  private readonly context: Context.Context<never>
+  private readonly cursor: Cursor<In, Out, A>
+  /** The target, when there is one in all. */
+  private readonly lone: Target<In, Out> | undefined
+  /** What has been asked. */
+  private readonly asked: Array<Step<In, Out>> = []
+  private left: number
+
+  constructor(
+    run: ClientRun<In, Out, A>,
+    { plan }: Hedge<In, Out>,
+    hedging: Hedging,
+    place: Position,
+    lanes: Lanes<A>,
+    context: Context.Context<never>
+  ) {
+    this.outer = run
+    this.run = { ...run, deferred: [] }
+    this.hedging = hedging
+    this.place = place
+    this.lanes = lanes
+    this.context = context
+    this.cursor = new Cursor(this.run, plan, place)
+    const [first, ...others] = targetsOf(plan, run.input)
+    this.lone = others.length === 0 ? first : undefined
+    this.left = hedging.max
+  }
+
+  private now(): number {
+    return monotonicMillisOf(Context.get(this.context, Clock.Clock))
+  }
+
+  /** Opens the next lane, if there is one. */
+  open(cause: AttemptCause): boolean {
+    const step = this.cursor.next(this.now())
+    if (step === undefined) return false
+    this.start(step, { ...step.place, cause })
+    return true
+  }
+
+  private start(step: Step<In, Out>, place: Position): void {
+    this.asked.push(step)
+    this.lanes.start({
+      ask: (lane) => runPlan(this.run, step.plan, { ...place, lane }),
+      onFailure: (error) => this.failed(step, error),
+      // Plans with several targets at once rule these themselves.
+      onStart: step.plan._tag === "Target" ? () => this.arm() : undefined
+    })
+  }
+
+  /** Sets the clock for the lane that has just been admitted. */
+  private arm(): void {
+    const delay = this.left > 0 ? delayOf(this.hedging) : undefined
+    this.lanes.clock(delay === undefined ? () => {} : after(this.context, delay, () => this.hedge()))
+  }
+
+  private hedge(): void {
+    const { asked, cursor, lone, run } = this
+    const next = cursor.peek(this.now())
+    const plan = next ?? lone
+    const [first] = asked
+    if (plan === undefined || first === undefined) return
+    if (!this.hedging.sideEffects) {
+      // One of them may still be running.
+      if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
+    }
+    this.left--
+    if (next !== undefined) this.open("hedge")
+    else this.start(first, { ...first.place, cause: "hedge", isOnce: true })
+  }
+
+  private failed(step: Step<In, Out>, error: GatewayError): void {
+    const { cursor, lanes, outer, place, run } = this
+    const verdict = cursor.failed(step, error)
+    if (verdict === "stop") return lanes.end(Effect.fail(error), false)
+    if ((verdict === "next" && this.open("fallback")) || lanes.size > 0) return
+    if (place.passes(error)) {
+      // The fallback around it has targets that are ready now, and knows later what was put off.
+      outer.deferred.push(...run.deferred)
+      return lanes.end(Effect.fail(error), false)
+    }
+    const goesOn = (failure: GatewayError): boolean => cursor.failed(step, failure) !== "stop"
+    lanes.end(runDeferred(run, goesOn, place, 0, error), false)
+  }
+}
+
+/** Runs a plan whose targets are hedged. */
+export const runHedge = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  plan: Hedge<In, Out>,
+  place: Position
+): Effect.Effect<A, GatewayError> => {
+  const { hedge } = plan
+  return hedge === undefined
+    ? runPlan(run, plan.plan, place)
+    : inLanes<A>(place.lane, run, (lanes, context) => {
+        // A plan without targets is refused before it runs.
+        if (!new HedgedRun(run, plan, hedge, place, lanes, context).open(place.cause)) {
+          lanes.end(Effect.die(new Error("no targets")), false)
+        }
+      })
+}
