@@ -78,12 +78,14 @@ export const current: Effect.Effect<ReadonlyArray<Attempt>> = Effect.map(Current
 /**
  * The log id for feedback: of the latest attempt, by start, that succeeded and has one; without such, of the last that has one; `undefined` when none has.
  */
-export const lastLogId: Effect.Effect<string | undefined> = Effect.map(current, (attempts) =>
-  // After a hedge the last one to start may be the one that lost.
-  (
-    attempts.findLast(({ logId, outcome }) => outcome === "success" && logId !== undefined) ??
-    attempts.findLast(({ logId }) => logId !== undefined)
-  )?.logId
+export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
+  current,
+  (attempts) =>
+    // After a hedge the last one to start may be the one that lost.
+    (
+      attempts.findLast(({ logId, outcome }) => outcome === "success" && logId !== undefined) ??
+      attempts.findLast(({ logId }) => logId !== undefined)
+    )?.logId
 )
 
 /** An attempt before its outcome is known. */

@@ -46,10 +46,9 @@ import type { Headers } from "./UniversalRequest.ts"
 
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
+export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
 export type { FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
-
-export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
 
@@ -231,10 +230,7 @@ export interface RaceOptions {
  */
 export const race: {
   <In, Out>(...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]): Route<In, Out>
-  <In, Out>(
-    routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>],
-    options: RaceOptions
-  ): Route<In, Out>
+  <In, Out>(routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>], options: RaceOptions): Route<In, Out>
 } = <In, Out>(
   ...args: ReadonlyArray<Route<In, Out>> | readonly [ReadonlyArray<Route<In, Out>>, RaceOptions]
 ): Route<In, Out> => {
@@ -273,7 +269,7 @@ export const hedge: {
   <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
   { Hedge: runHedge },
-  dual(2, <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out> => {
+  /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out> => {
     const made = hedgingOf(options)
     return typeof made === "object" && "field" in made
       ? invalid(self, made)

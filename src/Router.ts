@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Attempt, GatewayError } from "./GatewayError.ts"
+import type { Attempt, GatewayError, Skipped } from "./GatewayError.ts"
 import { GatewayService } from "./GatewayService.ts"
 import type { Mutable } from "./internal/data/defined.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
@@ -51,6 +51,8 @@ export interface Routed<Out> {
    * the logs only.
    */
   readonly attempts: ReadonlyArray<Attempt>
+  /** Targets that were passed over, in order: nothing was sent to them. */
+  readonly skipped: ReadonlyArray<Skipped>
 }
 
 /**
@@ -103,8 +105,8 @@ const routed = <Out>(
   execution: "client" | "gateway"
 ): Routed<Out> => {
   const { cacheStatus, logId } = response.meta
-  const { eventId } = run
-  const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts: attemptsOf(run) }
+  const { eventId, skipped } = run
+  const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts: attemptsOf(run), skipped }
   if (model !== undefined) out.model = model
   if (usage !== undefined) out.usage = usage
   if (logId !== undefined) out.logId = logId
@@ -135,7 +137,7 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
                   discard: () => Effect.void
                 })
               : executeGateway(run, compiled, askWhole(run, compiled))
-            const failing = Effect.mapError(executed, (error) => runFailure(error, attemptsOf(run)))
+            const failing = Effect.mapError(executed, (error) => runFailure(error, run))
             return Effect.flatMap(failing, (answered) => {
               const result = routed(answered, run, by)
               annotate?.({

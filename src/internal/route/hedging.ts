@@ -67,7 +67,8 @@ export const hedgingOf = (options: HedgeOptions | "off"): Hedging | "off" | Prob
   if (typeof after === "number" && !isWhole(after)) {
     return { field: "hedge.after", accepted: `${millisAccepted}, or a percentile` }
   }
-  if (!Number.isInteger(max) || max < 1 || max > 4) return { field: "hedge.max", accepted: "a whole number from 1 to 4" }
+  if (!Number.isInteger(max) || max < 1 || max > 4)
+    return { field: "hedge.max", accepted: "a whole number from 1 to 4" }
   if (typeof sideEffects !== "boolean") return { field: "hedge.sideEffects", accepted: "true or false" }
   return { after, max, sideEffects }
 }

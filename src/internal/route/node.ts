@@ -17,6 +17,12 @@ export interface DecodedAnswer<Out> {
   readonly model?: string | undefined
 }
 
+/** Why a leaf has no request for an input. */
+export interface Unbuildable extends Problem {
+  /** The input is right, and another target may take it. */
+  readonly isUnsupported?: boolean
+}
+
 /** What a leaf sends for one input. */
 export interface Built {
   readonly endpoint: string
@@ -33,7 +39,7 @@ export interface Leaf<in In, out Out> {
   /** Explicit key of the target. */
   readonly key: string | undefined
   readonly headers: Headers
-  readonly build: (input: In) => Result.Result<Built, Problem>
+  readonly build: (input: In) => Result.Result<Built, Unbuildable>
   /** How the body is read before `decode` sees it. */
   readonly accept: "json" | "text" | "bytes"
   readonly decode: (body: unknown) => Result.Result<DecodedAnswer<Out>, Problem>

@@ -7,7 +7,15 @@ import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import { providerHeaderAccepted } from "../data/headers.ts"
-import { type FallbackOn, type Hedging, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
+import {
+  type FallbackOn,
+  type Hedging,
+  isSchedule,
+  type Leaf,
+  type Node,
+  type Policy,
+  type RetrySchedule
+} from "./node.ts"
 
 /** What is handed down to a target. */
 interface PlanSettings {

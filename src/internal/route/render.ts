@@ -3,7 +3,15 @@
  */
 import * as Duration from "effect/Duration"
 import * as GatewayOptions from "../../GatewayOptions.ts"
-import { type FallbackOn, type Hedging, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
+import {
+  type FallbackOn,
+  type Hedging,
+  isSchedule,
+  type Leaf,
+  type Node,
+  type Policy,
+  type RetrySchedule
+} from "./node.ts"
 import { attemptsOf, type Plan, type Planned, type Target } from "./plan.ts"
 
 const time = (millis: number): string => Duration.format(Duration.millis(millis))
@@ -158,7 +166,12 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
         return name
       }
       case "Hedge":
-        return within(child.hedge === undefined ? "no hedge" : `hedge ${hedgeText(child.hedge)}`, child.plan, onFailure, indent)
+        return within(
+          child.hedge === undefined ? "no hedge" : `hedge ${hedgeText(child.hedge)}`,
+          child.plan,
+          onFailure,
+          indent
+        )
       case "Deadline":
         return within(`deadline ${time(child.millis)}`, child.plan, onFailure, indent)
       case "When": {

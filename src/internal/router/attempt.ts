@@ -5,17 +5,28 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
-import { type Attempt, type AttemptCause, GatewayError, InvalidRequest, Timeout } from "../../GatewayError.ts"
+import {
+  type Attempt,
+  type AttemptCause,
+  decide,
+  type EndedBy,
+  GatewayError,
+  InvalidRequest,
+  type Skipped,
+  Timeout,
+  Unsupported
+} from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
+import type { RunFacts } from "../data/attempts.ts"
 import { defined, type Mutable } from "../data/defined.ts"
 import type { Usage } from "../dialect/chat.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
-import type { Leaf } from "../route/node.ts"
+import type { Leaf, Unbuildable } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
@@ -37,6 +48,10 @@ export interface Run<In> {
   readonly eventId: string
   /** A slot for each attempt, in order of start; filled when it has ended. */
   readonly slots: Array<Attempt | undefined>
+  /** Targets that were passed over, in order. */
+  readonly skipped: Array<Skipped>
+  /** Why nothing more was asked, where the last failure does not say it. The next attempt clears it. */
+  readonly ending: { by?: EndedBy | undefined }
   /** No log line when failures were overcome. */
   readonly quiet: boolean
   readonly admission: Admission | undefined
@@ -78,9 +93,11 @@ export const sendingOf = <Resend>(
 
 /** Takes the next slot of a run, for an attempt that starts. */
 export const takeSlot = ({
+  ending,
   slots
 }: Run<unknown>): { readonly number: number; readonly fill: (made: Attempt) => void } => {
   const number = slots.push(undefined)
+  ending.by = undefined
   return {
     number,
     fill: (made) => {
@@ -92,6 +109,19 @@ export const takeSlot = ({
 /** The attempts of a run that have ended, in order of start. */
 export const attemptsOf = ({ slots }: Run<unknown>): ReadonlyArray<Attempt> =>
   slots.filter((made) => made !== undefined)
+
+const endedBy = ({ reason }: GatewayError): EndedBy => {
+  if (reason._tag === "Timeout" && reason.phase === "deadline") return "deadline"
+  const { again, next } = decide(reason)
+  return again || next ? "attempts" : "stop"
+}
+
+/** What a run knows after its last failure. */
+export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
+  attempts: attemptsOf(run),
+  skipped: run.skipped,
+  ended: run.ending.by ?? endedBy(error)
+})
 
 /** A decoded answer and whose it is. */
 export interface Answered<Out> {
@@ -188,14 +218,29 @@ export const expired = (
       })
   )
 
-/** The failure of a target whose request could not even be made. */
-export const unbuildable = (target: Target<never, unknown>, problem: GatewayOptions.Problem, eventId: string) =>
-  new GatewayError({
-    method,
-    reason: new InvalidRequest({ origin: "client", field: problem.field, accepted: problem.accepted }),
-    provider: target.leaf.provider,
-    eventId,
-    ...defined({ model: target.leaf.model })
+/** The failure of a target whose request could not even be made. What only this target cannot say passes it over. */
+export const unbuildable = (
+  target: Target<never, unknown>,
+  { accepted, field, isUnsupported }: Unbuildable,
+  { eventId, skipped }: Run<unknown>
+): GatewayError => {
+  const reason = isUnsupported
+    ? new Unsupported({ field, accepted })
+    : new InvalidRequest({ origin: "client", field, accepted })
+  if (isUnsupported) skipped.push({ target: target.key, reason })
+  const { model, provider } = target.leaf
+  return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
+}
+
+/** An attempt under admission: a refusal passes the target over, as nothing was sent. */
+export const admitted = <A>(
+  { skipped }: Run<unknown>,
+  target: Target<never, unknown>,
+  attempt: Effect.Effect<A, GatewayError>
+): Effect.Effect<A, GatewayError> =>
+  Effect.tapError(attempt, ({ reason }) => {
+    if (reason._tag === "Rejected") skipped.push({ target: target.key, reason })
+    return Effect.void
   })
 
 /** Makes one attempt. The deadline covers the body too, while the target's own timeout ends with the first byte. */
@@ -208,7 +253,7 @@ export const attempt = <In, Out>(
   const { lane } = asked
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
-  if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
+  if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, run))
   const { endpoint, query } = built.success
   const make = (
     remaining: number | undefined,
@@ -247,5 +292,9 @@ export const attempt = <In, Out>(
   }
   return admission === undefined
     ? make(asked.remaining)
-    : admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
+    : admitted(
+        run,
+        target,
+        admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
+      )
 }

@@ -103,7 +103,10 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     }
     const wait = Math.max(delay, hint ?? 0)
     // A wait that the deadline would cut short is not begun: whoever comes next has the time instead.
-    if (place.deadline !== undefined && now + wait >= place.deadline) return yield* error
+    if (place.deadline !== undefined && now + wait >= place.deadline) {
+      run.ending.by = "deadline"
+      return yield* error
+    }
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
@@ -174,7 +177,10 @@ const runRest = <In, Out, A>(
   next: number,
   error: GatewayError
 ): Effect.Effect<A, GatewayError> => {
-  if (!canFallback(error, plan.on)) return Effect.fail(error)
+  if (!canFallback(error, plan.on)) {
+    if (next < plan.plans.length) run.ending.by = "stop"
+    return Effect.fail(error)
+  }
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
@@ -191,7 +197,11 @@ const runRest = <In, Out, A>(
   const { deadline } = outer
   return deadline === undefined
     ? goOn()
-    : Effect.flatMap(monotonicMillis, (now) => (now >= deadline ? Effect.fail(error) : goOn()))
+    : Effect.flatMap(monotonicMillis, (now) => {
+        if (now < deadline) return goOn()
+        run.ending.by = "deadline"
+        return Effect.fail(error)
+      })
 }
 
 const runFallback = <In, Out, A>(

@@ -86,9 +86,7 @@ export class Lanes<A> {
     if (this.isOver) return
     const lane = new OpenLane(this.parent, onStart)
     this.open.add(lane)
-    lane.fiber = Effect.runForkWith(this.context)(
-      Effect.onExit(ask(lane), (exit) => this.ended(lane, exit, onFailure))
-    )
+    lane.fiber = Effect.runForkWith(this.context)(Effect.onExit(ask(lane), (exit) => this.ended(lane, exit, onFailure)))
   }
 
   /** Ends the run: what is still open is stopped. */

@@ -56,7 +56,7 @@ const openStream =
               : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
           const opened = yield* restore(executed).pipe(
             Effect.onError(() => held.release),
-            Effect.mapError((error) => ofStream(error, attemptsOf(run)))
+            Effect.mapError((error) => ofStream(error, run))
           )
           const running = runStream(run, opened, plan)
           yield* Effect.addFinalizer(() => running.close)
@@ -86,6 +86,7 @@ const openStream =
                 text,
                 restarts,
                 attempts: attemptsOf(run),
+                skipped: run.skipped,
                 ...defined({
                   model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
                   logId: opened.response.meta.logId,

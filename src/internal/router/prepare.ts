@@ -7,13 +7,13 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
-import { withAttempts } from "../data/attempts.ts"
+import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned } from "../route/plan.ts"
-import { method, type Run, type SendLegs } from "./attempt.ts"
+import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
 
@@ -54,9 +54,9 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
     })
   })
 
-/** The failure of a run, with all its attempts. */
-export const runFailure = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError =>
-  withoutStack(() => withAttempts(error, attempts, method))
+/** The failure of a run, with all that it did. */
+export const runFailure = (error: GatewayError, run: Run<unknown>): GatewayError =>
+  withoutStack(() => withFacts(error, factsOf(error, run), method))
 
 /** One target that is asked once: the same request either way, so nothing needs compiling. */
 const isPlain = (plan: Plan<never, unknown>): boolean => plan._tag === "Target" && plan.retry === undefined
@@ -73,7 +73,7 @@ const deadlineOf = <In>(plan: Plan<In, unknown>, input: In): number | undefined 
 
 /** A failure that was overcome is worth one line, and no more than names. */
 export const logRecovery = (
-  { quiet }: Pick<Run<never>, "quiet">,
+  { quiet }: Pick<Run<unknown>, "quiet">,
   target: string,
   attempts: ReadonlyArray<Attempt>
 ): Effect.Effect<void> => {
@@ -115,7 +115,16 @@ export const prepare = <In, Out>(
     const misplanned = refusal(method, problems)
     if (misplanned !== undefined) return misplanned
     const eventId = own?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
-    const run: Run<In> = { send, input, eventId, slots: [], quiet: options.quiet === true, admission }
+    const run: Run<In> = {
+      send,
+      input,
+      eventId,
+      slots: [],
+      skipped: [],
+      ending: {},
+      quiet: options.quiet === true,
+      admission
+    }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
     if (admission !== undefined && execution === "gateway") {
@@ -124,8 +133,14 @@ export const prepare = <In, Out>(
     const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
     if (execution === "client" || admission !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
-    const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), build, isAuto)
+    const { skipped } = run
+    const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), {
+      build,
+      isBrief: isAuto,
+      skipped
+    })
     if (Result.isFailure(universal)) {
+      skipped.length = 0
       return isAuto ? Effect.succeed(onClient) : Effect.fail(refused(universal.failure))
     }
     const { legs, targets: asked } = universal.success

@@ -7,10 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { type Attempt, GatewayError, Timeout } from "../../GatewayError.ts"
+import { GatewayError, Timeout } from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
-import * as LogTrail from "../../LogTrail.ts"
+import type * as LogTrail from "../../LogTrail.ts"
+import { withFacts } from "../data/attempts.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
@@ -20,13 +21,15 @@ import { type Limiting, makePump, type Pump } from "../dialect/deltaPump.ts"
 import { streaming } from "../dialect/streaming.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { LossKind } from "../route/compile.ts"
-import type { Built, ChatLeaf } from "../route/node.ts"
+import type { Built, ChatLeaf, Unbuildable } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
 import {
   type Asked,
   abandoned,
+  admitted,
   type Deadlines,
+  factsOf,
   type Run,
   sendingOf,
   takeSlot,
@@ -68,11 +71,9 @@ export interface StreamRun<In> extends Run<In> {
 /** The method that errors of a stream name. */
 export const method = "Router.stream"
 
-/** A failure as that of a stream, with all its attempts where some were made. */
-export const ofStream = (error: GatewayError, attempts?: ReadonlyArray<Attempt>): GatewayError => {
-  const { eventId, logId, model, provider, reason, step } = error
-  return new GatewayError({ method, reason, ...defined({ attempts, eventId, logId, model, provider, step }) })
-}
+/** A failure as that of a stream, with all that the run did where it began. */
+export const ofStream = (error: GatewayError, run?: Run<unknown>): GatewayError =>
+  withFacts(error, run === undefined ? {} : factsOf(error, run), method)
 
 const failure = (target: Target<never, unknown>, eventId: string, reason: GatewayError["reason"]): GatewayError =>
   new GatewayError({
@@ -99,10 +100,7 @@ export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): 
 }
 
 /** The request of a target for a stream. */
-export const buildStream = <In>(
-  target: Target<In, unknown>,
-  input: In
-): Result.Result<Built, GatewayOptions.Problem> => {
+export const buildStream = <In>(target: Target<In, unknown>, input: In): Result.Result<Built, Unbuildable> => {
   const found = streamingOf(target)
   return Result.flatMap(target.leaf.build(input), ({ endpoint, query }) =>
     found === undefined || !isRecord(query)
@@ -298,7 +296,7 @@ export const streamAttempt = <In, Out>(
     const { eventId } = run
     const { leaf } = target
     const built = buildStream(target, run.input)
-    if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, eventId)
+    if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, run)
     const { endpoint, query } = built.success
     const make = (remaining: number | undefined, beforeResend?: Effect.Effect<void, GatewayError>) =>
       Effect.gen(function* () {
@@ -345,11 +343,15 @@ export const streamAttempt = <In, Out>(
       })
     return yield* run.admission === undefined
       ? make(asked.remaining)
-      : run.admission({
-          remaining: asked.remaining,
-          make,
-          expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
-        })
+      : admitted(
+          run,
+          target,
+          run.admission({
+            remaining: asked.remaining,
+            make,
+            expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
+          })
+        )
   })
 
 /** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */

@@ -118,7 +118,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   }
 
   const fail = (error: GatewayError): Effect.Effect<never, GatewayError> => {
-    const failed = ofStream(error, attemptsOf(run))
+    const failed = ofStream(error, run)
     over = Exit.fail(failed)
     return Effect.fail(failed)
   }
