@@ -55,7 +55,8 @@ export class Latency {
   /** Samples that count now. */
   count(now: number): number {
     let count = 0
-    for (const { cut, seen } of this.live(now)) for (let at = 0; at < buckets; at++) count += (seen[at] ?? 0) + (cut[at] ?? 0)
+    for (const { cut, seen } of this.live(now))
+      for (let at = 0; at < buckets; at++) count += (seen[at] ?? 0) + (cut[at] ?? 0)
     return count
   }
 

@@ -1,9 +1,12 @@
 /**
  * A purse for further attempts, as Finagle's `RetryBudget` has it: first attempts pay in, further ones are paid out of it.
  *
- * Over the slots that count, ten of a second each, withdrawals are at most `ratio * deposits + 10 * perSecond`. The floor is for clients of few requests, which
- * would never earn one.
+ * At each withdrawal, those of the last ten seconds (in slots of one) are at most `ratio * deposits + 10 * perSecond` of the same slots. The floor is for clients of few
+ * requests, which would never earn one.
  */
+
+import type { Problem } from "../../GatewayOptions.ts"
+import { isObject, strayField } from "../data/json.ts"
 
 /** How many further attempts there may be. */
 export interface RetryBudgetOptions {
@@ -19,7 +22,29 @@ export interface Budget {
   readonly perSecond: number
 }
 
-export const defaultBudget: Budget = { ratio: 0.2, perSecond: 3 }
+const defaultBudget: Budget = { ratio: 0.2, perSecond: 3 }
+
+const names = ["ratio", "perSecond"]
+
+/** The budget of a router, and what is wrong with it. */
+export const budgetOf = (
+  options: RetryBudgetOptions | "none" | undefined
+): { readonly budget: Budget | undefined; readonly problems: ReadonlyArray<Problem> } => {
+  if (options === undefined) return { budget: defaultBudget, problems: [] }
+  if (options === "none") return { budget: undefined, problems: [] }
+  const problems: Array<Problem> = []
+  if (!isObject(options)) {
+    return { budget: undefined, problems: [{ field: "budget", accepted: `"none", or ratio and perSecond` }] }
+  }
+  const stray = strayField(options, names)
+  if (stray !== undefined) problems.push({ field: `budget.${stray}`, accepted: `one of ${names.join(", ")}` })
+  const { perSecond = defaultBudget.perSecond, ratio = defaultBudget.ratio } = options
+  if (!(ratio > 0 && ratio <= 1)) problems.push({ field: "budget.ratio", accepted: "a number more than 0, at most 1" })
+  if (!(perSecond >= 0 && perSecond <= 1_000)) {
+    problems.push({ field: "budget.perSecond", accepted: "a number from 0 to 1000" })
+  }
+  return { budget: problems.length === 0 ? { perSecond, ratio } : undefined, problems }
+}
 
 const seconds = 10
 const slotMillis = 1_000

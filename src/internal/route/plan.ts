@@ -76,6 +76,8 @@ export interface Hedge<In, Out> {
 export interface Planned<In, Out> {
   readonly plan: Plan<In, Out>
   readonly targets: ReadonlyArray<Target<In, Out>>
+  /** Of the hedges that learn their delay. */
+  readonly percentiles: ReadonlyArray<number>
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
@@ -96,6 +98,7 @@ const keyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOption
 /** Hands settings down. Total: problems are collected and not thrown. */
 export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
   const targets: Array<Target<In, Out>> = []
+  const percentiles: Array<number> = []
   const problems: Array<GatewayOptions.Problem> = []
   /** Leaves by key; the same leaf in two places is one target. */
   const owners = new Map<string, Leaf<In, Out>>()
@@ -148,8 +151,11 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
           sideEffects: child.sideEffects,
           plans: child.routes.map((route) => go(route, env))
         }
-      case "Hedge":
-        return { _tag: "Hedge", hedge: child.hedge === "off" ? undefined : child.hedge, plan: go(child.route, env) }
+      case "Hedge": {
+        const hedge = child.hedge === "off" ? undefined : child.hedge
+        if (typeof hedge?.after === "object") percentiles.push(hedge.after.percentile)
+        return { _tag: "Hedge", hedge, plan: go(child.route, env) }
+      }
       case "When": {
         const { label, onFalse, onTrue, predicate } = child
         return { _tag: "When", label, predicate, onTrue: go(onTrue, env), onFalse: go(onFalse, env) }
@@ -185,7 +191,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     retry: undefined,
     on: undefined
   })
-  return { plan, targets, problems }
+  return { plan, targets, percentiles, problems }
 }
 
 /** Number of attempts that a retry setting allows on one target; infinite for a schedule. */

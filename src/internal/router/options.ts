@@ -22,6 +22,8 @@ export interface RunOptions {
    * that of every request, also where the route has one: a run has one event id.
    */
   readonly options?: GatewayOptions.Input | undefined
+  /** `"none"`: the attempts of this run neither feed the router's budget nor are limited by it, as those of batches. Default: they do and are. */
+  readonly budget?: "none" | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
   /**

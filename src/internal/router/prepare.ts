@@ -7,6 +7,7 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Budget } from "../admission/retryBudget.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
@@ -16,6 +17,7 @@ import { makePlan, type Plan, type Planned } from "../route/plan.ts"
 import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
+import type { RouterState } from "./state.ts"
 
 const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
 
@@ -92,9 +94,33 @@ export const logRecovery = (
 const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
   options.eventId !== undefined && Object.keys(options).length === 1
 
+/** What all runs of a router share. */
+export interface RouterCore {
+  readonly send: SendLegs
+  readonly state: RouterState
+  /** What is wrong with the options of the router: no run begins then. */
+  readonly problems: ReadonlyArray<GatewayOptions.Problem>
+}
+
+/** What a hedge asks of the budget: with less, half of what it may spend goes to answers that are not late. */
+const hedgeProblems = (
+  { percentiles }: Planned<never, unknown>,
+  budget: Budget | undefined
+): ReadonlyArray<GatewayOptions.Problem> => {
+  const lowest = budget === undefined ? 0 : 1 - budget.ratio
+  return percentiles.some((percentile) => percentile < lowest - 1e-9)
+    ? [
+        {
+          field: "hedge.after.percentile",
+          accepted: `at least ${Number(lowest.toFixed(4))}, as 1 - budget.ratio of the router`
+        }
+      ]
+    : []
+}
+
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
 export const prepare = <In, Out>(
-  send: SendLegs,
+  { problems: own, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
@@ -104,21 +130,28 @@ export const prepare = <In, Out>(
     const { admission, options: given } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
-    const own = given && GatewayOptions.normalize(given)
+    const settings = given && GatewayOptions.normalize(given)
     // Options of the run are the outer-most ones, and what they do to the route is checked like everything else.
     // An event id is the run's, and no plan's.
     const planned =
-      own === undefined || isEventIdOnly(own)
+      settings === undefined || isEventIdOnly(settings)
         ? route.planned
-        : makePlan<In, Out>({ _tag: "Options", options: own, route: route.node })
+        : makePlan<In, Out>({ _tag: "Options", options: settings, route: route.node })
     const { plan, problems, targets } = planned
-    const misplanned = refusal(method, problems)
+    const budget = options.budget === "none" ? undefined : state.budget
+    if (options.budget !== undefined && options.budget !== "none") {
+      return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
+    }
+    const misplanned = refusal(method, [...own, ...problems, ...hedgeProblems(planned, budget)])
     if (misplanned !== undefined) return misplanned
-    const eventId = own?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
+    const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {
       send,
       input,
       eventId,
+      mode: "run",
+      state,
+      purses: budget === undefined ? undefined : [],
       slots: [],
       skipped: [],
       ending: {},
