@@ -107,9 +107,11 @@ const loneTargets = (plan: Plan<never, unknown>): ReadonlyArray<Target<never, un
     case "Target":
       return [plan]
     case "Fallback":
-    case "Race":
       return plan.plans.length === 1 ? plan.plans.flatMap(loneTargets) : []
+    // These rule their targets themselves.
+    case "Race":
     case "Hedge":
+      return []
     case "Deadline":
       return loneTargets(plan.plan)
     case "When":

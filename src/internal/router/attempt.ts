@@ -140,17 +140,18 @@ export const canPay = ({ purses, state }: Run<unknown>, target: Target<never, un
 export const attemptsOf = ({ slots }: Run<unknown>): ReadonlyArray<Attempt> =>
   slots.filter((made) => made !== undefined)
 
-const endedBy = ({ reason }: GatewayError): EndedBy => {
-  if (reason._tag === "Timeout" && reason.phase === "deadline") return "deadline"
+const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy => {
   const { again, next } = decide(reason)
-  return again || next ? "attempts" : "stop"
+  // One branch of a race may have run out of time, and another one ends it.
+  if (!again && !next) return "stop"
+  return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 
 /** What a run knows after its last failure. */
 export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
   attempts: attemptsOf(run),
   skipped: run.skipped,
-  ended: run.ending.by ?? endedBy(error)
+  ended: endedBy(error, run)
 })
 
 /** A decoded answer and whose it is. */
