@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Strategy } from "../admission/choice.ts"
 import { providerHeaderAccepted } from "../data/headers.ts"
 import {
   type FallbackOn,
@@ -44,7 +45,8 @@ export interface Target<In, Out> extends PlanSettings {
 /** A plan is a smaller tree: only what decides the order of targets is left. */
 export type Plan<In, Out> =
   | Target<In, Out>
-  | { readonly _tag: "Fallback"; readonly on: FallbackOn | undefined; readonly plans: ReadonlyArray<Plan<In, Out>> }
+  | Fallback<In, Out>
+  | Balance<In, Out>
   | Race<In, Out>
   | Hedge<In, Out>
   | { readonly _tag: "Deadline"; readonly millis: number; readonly plan: Plan<In, Out> }
@@ -55,6 +57,22 @@ export type Plan<In, Out> =
       readonly onTrue: Plan<In, Out>
       readonly onFalse: Plan<In, Out>
     }
+
+/** One after the other. */
+export interface Fallback<In, Out> {
+  readonly _tag: "Fallback"
+  readonly on: FallbackOn | undefined
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
+
+/** One after the other, in an order that each run chooses. */
+export interface Balance<In, Out> {
+  readonly _tag: "Balance"
+  readonly on: FallbackOn | undefined
+  readonly by: Strategy
+  readonly weights: ReadonlyArray<number>
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
 
 /** All at once; the first answer counts. */
 export interface Race<In, Out> {
@@ -151,6 +169,11 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
           sideEffects: child.sideEffects,
           plans: child.routes.map((route) => go(route, env))
         }
+      case "Balance": {
+        const { by, routes, weights } = child
+        if (routes.length === 0) problems.push({ field: "balance", accepted: "at least one route" })
+        return { _tag: "Balance", on: env.on, by, weights, plans: routes.map((route) => go(route, env)) }
+      }
       case "Hedge": {
         const hedge = child.hedge === "off" ? undefined : child.hedge
         if (typeof hedge?.after === "object") percentiles.push(hedge.after.percentile)
@@ -209,6 +232,7 @@ export const targetsOf = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArra
       return [plan]
     case "Fallback":
     case "Race":
+    case "Balance":
       return [...new Set(plan.plans.flatMap((one) => targetsOf(one, input)))]
     case "Hedge":
     case "Deadline":

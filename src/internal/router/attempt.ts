@@ -45,6 +45,9 @@ export type SendLegs = (
 /** Ends of the deadlines of a run, by their nodes: milliseconds of the monotonic clock. A node that is not in it has not begun. */
 export type Deadlines = Map<Plan<never, unknown>, number>
 
+/** The orders that a run has chosen, by the balances. */
+export type Orders = Map<Plan<never, unknown>, Plan<never, unknown>>
+
 /** What belongs to one run of a route. */
 export interface Run<In> {
   readonly send: SendLegs
@@ -55,6 +58,8 @@ export interface Run<In> {
   /** Targets that were passed over, in order. */
   readonly skipped: Array<Skipped>
   readonly mode: Mode
+  /** What belongs together, for balances by session. */
+  readonly session: string | undefined
   readonly state: RouterState
   /** Purses that this run has paid into; absent where further attempts are not counted. */
   readonly purses: Array<Purse> | undefined
@@ -67,6 +72,8 @@ export interface Run<In> {
   readonly deadlines?: Deadlines
   /** Kept for the same: targets whose attempt was given up because another one had answered. */
   readonly superseded?: Set<Target<never, unknown>>
+  /** Kept for the same: the orders of its balances. */
+  readonly orders?: Orders
 }
 
 /** See {@link Lane}. */

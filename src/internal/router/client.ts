@@ -12,9 +12,9 @@ import * as Schedule from "effect/Schedule"
 import { decide, type GatewayError } from "../../GatewayError.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
-import type { Plan, Target } from "../route/plan.ts"
+import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
-import { runBy } from "./engines.ts"
+import { orderBy, runBy } from "./engines.ts"
 import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
@@ -181,8 +181,6 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   }
 })
 
-type Fallback<In, Out> = Extract<Plan<In, Out>, { _tag: "Fallback" }>
-
 /** Goes on with a fallback's plan `next`, as those before it have failed. */
 const runRest = <In, Out, A>(
   run: ClientRun<In, Out, A>,
@@ -244,6 +242,8 @@ export const runPlan = <In, Out, A>(
       return runTarget(run, plan, place)
     case "Fallback":
       return runFallback(run, plan, place)
+    case "Balance":
+      return Effect.withFiber(({ context }) => runFallback(run, orderBy(run, plan, context), place))
     case "Race":
     case "Hedge":
       return runBy(run, plan, place)

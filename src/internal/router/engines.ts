@@ -4,14 +4,21 @@
  * A bundle holds all that its members name, and most routes have none of them. So the client does not name this code: the combinators of `Route` that make such
  * plans put it here.
  */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
-import type { Hedge, Race } from "../route/plan.ts"
+import type { Balance, Fallback, Hedge, Race } from "../route/plan.ts"
 import type { ClientRun, Engine, Position } from "./walk.ts"
 
 interface Engines {
   Hedge?: Engine<"Hedge">
   Race?: Engine<"Race">
+  /** The order of a balance. */
+  Balance?: <In, Out, A>(
+    run: ClientRun<In, Out, A>,
+    plan: Balance<In, Out>,
+    context: Context.Context<never>
+  ) => Fallback<In, Out>
 }
 
 const known: Engines = {}
@@ -32,4 +39,14 @@ export const runBy = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   if (plan._tag === "Hedge") return known.Hedge === undefined ? missing("Hedge") : known.Hedge(run, plan, place)
   return known.Race === undefined ? missing("Race") : known.Race(run, plan, place)
+}
+
+/** A balance as a fallback in the order of this run. */
+export const orderBy = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  plan: Balance<In, Out>,
+  context: Context.Context<never>
+): Fallback<In, Out> => {
+  if (known.Balance === undefined) throw new Error("a route with a Balance node needs its combinator in the bundle")
+  return known.Balance(run, plan, context)
 }

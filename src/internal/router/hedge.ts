@@ -54,7 +54,7 @@ class HedgedRun<In, Out, A> {
     this.place = place
     this.lanes = lanes
     this.context = context
-    this.cursor = new Cursor(this.run, plan, place)
+    this.cursor = new Cursor(this.run, plan, place, context)
     const [first, ...others] = targetsOf(plan, run.input)
     this.lone = others.length === 0 ? first : undefined
     this.left = hedging.max

@@ -51,7 +51,8 @@ const openStream =
             mode: "stream" as const,
             held,
             deadlines: new Map(),
-            superseded: new Set<Target<never, unknown>>()
+            superseded: new Set<Target<never, unknown>>(),
+            orders: new Map()
           }
           const executed: Effect.Effect<CommittedStream, GatewayError> =
             compiled === undefined

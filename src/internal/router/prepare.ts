@@ -142,6 +142,10 @@ export const prepare = <In, Out>(
     if (options.budget !== undefined && options.budget !== "none") {
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
+    const { session } = options
+    if (session !== undefined && !(typeof session === "string" && session.length >= 1 && session.length <= 1_024)) {
+      return Effect.fail(invalid(method, "session", "a text of 1 to 1024 characters"))
+    }
     const misplanned = refusal(method, [...own, ...problems, ...hedgeProblems(planned, budget)])
     if (misplanned !== undefined) return misplanned
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
@@ -150,6 +154,7 @@ export const prepare = <In, Out>(
       input,
       eventId,
       mode: "run",
+      session,
       state,
       purses: budget === undefined ? undefined : [],
       slots: [],

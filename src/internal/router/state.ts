@@ -112,6 +112,7 @@ export class RouterState {
   private readonly targets = new Map<string, TargetState>()
   /** Leaves are made once, and plans anew for runs with options. */
   private readonly byLeaf = new WeakMap<object, Map<string, TargetState>>()
+  private readonly turns = new Map<string, Float64Array>()
   private readonly purses = new Map<string, Purse>()
   private used = 0
 
@@ -128,6 +129,21 @@ export class RouterState {
     const state = found === undefined || found.isDropped ? this.make(target, alias) : found
     state.usedAt = ++this.used
     return state
+  }
+
+  /** The counters of a balance in turn, by its children. */
+  credits(key: string, children: number): Float64Array {
+    const found = this.turns.get(key)
+    if (found !== undefined) return found
+    if (this.turns.size >= maxTargets) {
+      for (const oldest of this.turns.keys()) {
+        this.turns.delete(oldest)
+        break
+      }
+    }
+    const made = new Float64Array(children)
+    this.turns.set(key, made)
+    return made
   }
 
   /** All targets, in the order in which they were first used. */

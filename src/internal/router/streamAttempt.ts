@@ -31,6 +31,7 @@ import {
   admitted,
   type Deadlines,
   factsOf,
+  type Orders,
   type Run,
   sendingOf,
   takeSlot,
@@ -67,6 +68,7 @@ export interface StreamRun<In> extends Run<In> {
   readonly held: HeldStream
   readonly deadlines: Deadlines
   readonly superseded: Set<Target<never, unknown>>
+  readonly orders: Orders
 }
 
 /** The method that errors of a stream name. */
