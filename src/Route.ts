@@ -20,6 +20,7 @@ import * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { strategies, weightProblems } from "./internal/admission/choice.ts"
+import { Latency } from "./internal/admission/latency.ts"
 import { millisOf } from "./internal/data/duration.ts"
 import { strayField } from "./internal/data/json.ts"
 import type { Input, Reply } from "./internal/dialect/chat.ts"
@@ -44,7 +45,7 @@ import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
 import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
-import { runHedge } from "./internal/router/hedge.ts"
+import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
 import { runRace } from "./internal/router/race.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
@@ -273,7 +274,7 @@ export const balance = <In, Out>(
 const balanceNames = ["by", "weights"]
 
 const balanceOf = /* @__PURE__ */ needs(
-  { Balance: ordered },
+  { Balance: ordered, makeLatency: () => new Latency() },
   <In, Out>(routes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions): Route<In, Out> => {
     const { by, weights = routes.map(() => 1) } = options ?? {}
     const node: Node<In, Out> = { _tag: "Balance", by, weights: Array.isArray(weights) ? weights : [], routes }
@@ -315,7 +316,7 @@ export const hedge: {
   (options: HedgeOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
-  { Hedge: runHedge },
+  { Hedge: runHedge, hedgeProblems, makeLatency: () => new Latency() },
   /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out> => {
     const made = hedgingOf(options)
     return typeof made === "object" && "field" in made

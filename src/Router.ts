@@ -12,7 +12,12 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Attempt, GatewayError, Skipped } from "./GatewayError.ts"
 import { GatewayService } from "./GatewayService.ts"
-import { budgetOf, type RetryBudgetOptions } from "./internal/admission/retryBudget.ts"
+import {
+  budgetOf,
+  type CheckedBudget,
+  defaultBudget,
+  type RetryBudgetOptions
+} from "./internal/admission/retryBudget.ts"
 import type { Mutable } from "./internal/data/defined.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
@@ -131,13 +136,14 @@ export interface Options {
 }
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
-export const make = (options: Options = {}) =>
+export const make = ({ budget, execution }: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> =>
+  makeWith(budgetOf(budget), execution)
+
+const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto") =>
   Effect.gen(function* () {
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
-    const { budget, problems } = budgetOf(options.budget)
     const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt), problems }
-    const ownExecution = options.execution ?? "auto"
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,
@@ -179,7 +185,11 @@ export const make = (options: Options = {}) =>
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */
-export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(Router, make())
+export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(
+  Router,
+  // Without the code that checks options.
+  /* @__PURE__ */ makeWith({ budget: defaultBudget, problems: [] })
+)
 
 /** A router with options of its own. Call it once and keep the value: what a router knows of its targets lives as long as the layer. */
 export const layerWith = (options: Options): Layer.Layer<Router, never, GatewayService> =>

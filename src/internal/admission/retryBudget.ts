@@ -22,14 +22,19 @@ export interface Budget {
   readonly perSecond: number
 }
 
-const defaultBudget: Budget = { ratio: 0.2, perSecond: 3 }
+/** The budget of a router that is told none. */
+export const defaultBudget: Budget = { ratio: 0.2, perSecond: 3 }
+
+/** See {@link budgetOf}. */
+export interface CheckedBudget {
+  readonly budget: Budget | undefined
+  readonly problems: ReadonlyArray<Problem>
+}
 
 const names = ["ratio", "perSecond"]
 
 /** The budget of a router, and what is wrong with it. */
-export const budgetOf = (
-  options: RetryBudgetOptions | "none" | undefined
-): { readonly budget: Budget | undefined; readonly problems: ReadonlyArray<Problem> } => {
+export const budgetOf = (options: RetryBudgetOptions | "none" | undefined): CheckedBudget => {
   if (options === undefined) return { budget: defaultBudget, problems: [] }
   if (options === "none") return { budget: undefined, problems: [] }
   const problems: Array<Problem> = []

@@ -7,8 +7,26 @@ import * as Random from "effect/Random"
 import { type Choosing, order } from "../admission/choice.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import { type Balance, type Fallback, targetsOf } from "../route/plan.ts"
-import type { TargetState } from "./state.ts"
+import type { RouterState, TargetState } from "./state.ts"
 import type { ClientRun } from "./walk.ts"
+
+/** Most balances in turn that a router remembers. */
+const maxTurns = 4_096
+
+const turns = new WeakMap<RouterState, Map<string, Float64Array>>()
+
+/** The counters of a balance in turn, by its children. */
+const creditsOf = (state: RouterState, key: string, children: number): Float64Array => {
+  const own = turns.get(state) ?? new Map<string, Float64Array>()
+  turns.set(state, own)
+  const credits = own.get(key) ?? new Float64Array(children)
+  // The one that was used longest ago is the first.
+  own.delete(key)
+  own.set(key, credits)
+  const [oldest] = own.keys()
+  if (own.size > maxTurns && oldest !== undefined) own.delete(oldest)
+  return credits
+}
 
 /** The facts by which a strategy chooses. A child counts as its first target for this input. */
 const choosing = <In, Out, A>(
@@ -31,12 +49,12 @@ const choosing = <In, Out, A>(
     case "weight":
       return { by, weights, draw: draw() }
     case "roundRobin":
-      return { by, weights, credits: state.credits(JSON.stringify([names, weights]), plans.length) }
+      return { by, weights, credits: creditsOf(state, JSON.stringify([names, weights]), plans.length) }
     case "leastInFlight":
       return { by, weights, inFlight: inFlight() }
     case "latency": {
       const now = monotonicMillisOf(Context.get(context, Clock.Clock))
-      const loads = pick((one) => one.latency(mode).load(one.inFlight, now), 0)
+      const loads = pick((one) => one.latency(mode)?.load(one.inFlight, now) ?? 0, 0)
       return { by, weights, loads, draw: draw() }
     }
   }

@@ -5,7 +5,9 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { AttemptCause, GatewayError } from "../../GatewayError.ts"
+import type { Problem } from "../../GatewayOptions.ts"
 import type { Latency } from "../admission/latency.ts"
+import type { Budget } from "../admission/retryBudget.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import { after } from "../hotpath/timer.ts"
 import type { Hedging } from "../route/node.ts"
@@ -18,10 +20,10 @@ import { anySideEffects } from "./sideEffects.ts"
 import type { ClientRun, Position } from "./walk.ts"
 
 /** Milliseconds before a hedge of a target; `undefined`: none. */
-const delayOf = ({ after }: Hedging, latency: Latency, now: number): number | undefined => {
+const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number): number | undefined => {
   if (typeof after === "number") return after
   const { atLeast = 0, atMost, percentile } = after
-  const learnt = latency.percentile(percentile, now)
+  const learnt = latency?.percentile(percentile, now)
   return learnt === undefined ? atMost : Math.min(atMost ?? Number.POSITIVE_INFINITY, Math.max(atLeast, learnt))
 }
 
@@ -139,4 +141,20 @@ export const runHedge = <In, Out, A>(
           lanes.end(Effect.die(new Error("no targets")), false)
         }
       })
+}
+
+/** What a hedge asks of the budget: with less, half of what it may spend goes to answers that are not late. */
+export const hedgeProblems = (
+  percentiles: ReadonlyArray<number>,
+  budget: Budget | undefined
+): ReadonlyArray<Problem> => {
+  const lowest = budget === undefined ? 0 : 1 - budget.ratio
+  return percentiles.some((percentile) => percentile < lowest - 1e-9)
+    ? [
+        {
+          field: "hedge.after.percentile",
+          accepted: `at least ${Number(lowest.toFixed(4))}, 1 less budget.ratio of the router`
+        }
+      ]
+    : []
 }

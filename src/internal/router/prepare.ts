@@ -7,7 +7,6 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
-import type { Budget } from "../admission/retryBudget.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
@@ -15,6 +14,7 @@ import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned } from "../route/plan.ts"
 import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
+import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
 import type { RouterState } from "./state.ts"
@@ -102,22 +102,6 @@ export interface RouterCore {
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
-/** What a hedge asks of the budget: with less, half of what it may spend goes to answers that are not late. */
-const hedgeProblems = (
-  { percentiles }: Planned<never, unknown>,
-  budget: Budget | undefined
-): ReadonlyArray<GatewayOptions.Problem> => {
-  const lowest = budget === undefined ? 0 : 1 - budget.ratio
-  return percentiles.some((percentile) => percentile < lowest - 1e-9)
-    ? [
-        {
-          field: "hedge.after.percentile",
-          accepted: `at least ${Number(lowest.toFixed(4))}, as 1 - budget.ratio of the router`
-        }
-      ]
-    : []
-}
-
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
 export const prepare = <In, Out>(
   { problems: own, send, state }: RouterCore,
@@ -146,7 +130,7 @@ export const prepare = <In, Out>(
     if (session !== undefined && !(typeof session === "string" && session.length >= 1 && session.length <= 1_024)) {
       return Effect.fail(invalid(method, "session", "a text of 1 to 1024 characters"))
     }
-    const misplanned = refusal(method, [...own, ...problems, ...hedgeProblems(planned, budget)])
+    const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
     if (misplanned !== undefined) return misplanned
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {

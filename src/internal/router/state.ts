@@ -6,13 +6,21 @@
  */
 import * as Redacted from "effect/Redacted"
 import type { Attempt } from "../../GatewayError.ts"
-import { Latency } from "../admission/latency.ts"
+import type { Latency } from "../admission/latency.ts"
 import { type Budget, Purse } from "../admission/retryBudget.ts"
 import type { Leaf } from "../route/node.ts"
 import type { Target } from "../route/plan.ts"
 
 /** Whole answers and streams are never compared: their first outputs are not the same thing. */
 export type Mode = "run" | "stream"
+
+/** Makes what learns times. Absent in a bundle in which nothing asks for them, and then none are kept. */
+let makeLatency: (() => Latency) | undefined
+
+/** Has times kept, for combinators that choose by them. */
+export const keepTimes = (make: () => Latency): void => {
+  makeLatency = make
+}
 
 /** Most targets that are remembered. */
 export const maxTargets = 4_096
@@ -39,14 +47,10 @@ export class TargetState {
     this.purse = purse
   }
 
-  /** Times to the first output in one mode. */
-  latency(mode: Mode): Latency {
-    if (mode === "run") {
-      this.run ??= new Latency()
-      return this.run
-    }
-    this.stream ??= new Latency()
-    return this.stream
+  /** Times to the first output in one mode; absent where none are kept. */
+  latency(mode: Mode): Latency | undefined {
+    this[mode] ??= makeLatency?.()
+    return this[mode]
   }
 
   /** An attempt on it has started. */
@@ -72,7 +76,7 @@ export class AttemptFacts {
   /** Its first output is here: the decoded answer, or the first delta that a consumer could act on. */
   output(now: number): void {
     this.hasOutput = true
-    this.state.latency(this.mode).observe(now - this.startedAt, now)
+    this.state.latency(this.mode)?.observe(now - this.startedAt, now)
   }
 
   /** It has ended. */
@@ -81,7 +85,7 @@ export class AttemptFacts {
     if (this.hasOutput) return
     // Who stops waiting knows that it would have taken longer. Other failures say nothing, or they would look fast.
     if (superseded === true || error?._tag === "Timeout") {
-      this.state.latency(this.mode).atLeast(now - this.startedAt, now)
+      this.state.latency(this.mode)?.atLeast(now - this.startedAt, now)
     }
   }
 }
@@ -112,7 +116,6 @@ export class RouterState {
   private readonly targets = new Map<string, TargetState>()
   /** Leaves are made once, and plans anew for runs with options. */
   private readonly byLeaf = new WeakMap<object, Map<string, TargetState>>()
-  private readonly turns = new Map<string, Float64Array>()
   private readonly purses = new Map<string, Purse>()
   private used = 0
 
@@ -129,26 +132,6 @@ export class RouterState {
     const state = found === undefined || found.isDropped ? this.make(target, alias) : found
     state.usedAt = ++this.used
     return state
-  }
-
-  /** The counters of a balance in turn, by its children. */
-  credits(key: string, children: number): Float64Array {
-    const found = this.turns.get(key)
-    if (found !== undefined) return found
-    if (this.turns.size >= maxTargets) {
-      for (const oldest of this.turns.keys()) {
-        this.turns.delete(oldest)
-        break
-      }
-    }
-    const made = new Float64Array(children)
-    this.turns.set(key, made)
-    return made
-  }
-
-  /** All targets, in the order in which they were first used. */
-  all(): ReadonlyArray<TargetState> {
-    return [...this.targets.values()]
   }
 
   private make(target: Target<never, unknown>, alias: string): TargetState {
