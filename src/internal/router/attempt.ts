@@ -132,7 +132,7 @@ export const takeSlot = (run: Run<unknown>, target: Target<never, unknown>, cloc
     output: () => facts.output(monotonicMillisOf(clock)),
     fill: (made) => {
       slots[number - 1] = made
-      facts.end(made, monotonicMillisOf(clock))
+      facts.end(made, monotonicMillisOf(clock), clock.currentTimeMillisUnsafe())
     }
   }
 }
@@ -151,6 +151,7 @@ const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy =>
   const { again, next } = decide(reason)
   // One branch of a race may have run out of time, and another one ends it.
   if (!again && !next) return "stop"
+  if (reason._tag === "Rejected" && reason.by === "breaker") return "open"
   return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 
