@@ -22,6 +22,18 @@ export interface RunOptions {
    * that of every request, also where the route has one: a run has one event id.
    */
   readonly options?: GatewayOptions.Input | undefined
+  /**
+   * More headers of every request of this run: lower-case names, values that are not secret. What a target says itself wins. Credentials, headers of the
+   * transport and headers that gateway options write are rejected by name; a `cf-aig-…` header that this library does not know passes.
+   */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /**
+   * Name of the session that this run belongs to: 1 to 1,024 characters, for example the id of a conversation. It keeps requests of a session
+   * where their prompt is cached. The name itself is never sent; targets receive 128 bits of its SHA-256, in the header `cf-aig-session-id` and, where they know it, in
+   * `x-session-affinity` or the field `prompt_cache_key`. The field is left out where the gateway may answer from its cache by the body: turn that off
+   * with `Route.cache({ ttl: "off" })`, or give it a key.
+   */
+  readonly session?: string | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
   /**

@@ -13,6 +13,7 @@ import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned } from "../route/plan.ts"
+import { type Additions, add, additionsOf } from "./additions.ts"
 import { method, type Run, type SendLegs } from "./attempt.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
@@ -95,6 +96,21 @@ export const prepare = <In, Out>(
   options: RunOptions & { readonly execution: Execution },
   build?: Building<In>
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
+  // Most runs add nothing.
+  options.headers === undefined && options.session === undefined
+    ? prepareWith(send, route, input, options, build, undefined)
+    : Effect.flatMap(additionsOf(method, options), (additions) =>
+        prepareWith(send, route, input, options, build, additions)
+      )
+
+const prepareWith = <In, Out>(
+  send: SendLegs,
+  route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
+  input: In,
+  options: RunOptions & { readonly execution: Execution },
+  build: Building<In> | undefined,
+  additions: Additions | undefined
+): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
     const { admission, options: given } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
@@ -110,7 +126,7 @@ export const prepare = <In, Out>(
     const misplanned = refusal(method, problems)
     if (misplanned !== undefined) return misplanned
     const eventId = own?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
-    const run: Run<In> = { send, input, eventId, slots: [], quiet: options.quiet === true, admission }
+    const run: Run<In> = { send, input, eventId, slots: [], quiet: options.quiet === true, admission, additions }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
     if (admission !== undefined && execution === "gateway") {
@@ -123,6 +139,9 @@ export const prepare = <In, Out>(
     if (Result.isFailure(universal)) {
       return isAuto ? Effect.succeed(onClient) : Effect.fail(refused(universal.failure))
     }
-    const { legs, targets: asked } = universal.success
+    const { legs: built, targets: asked } = universal.success
+    const legs = asked.flatMap((target, index) =>
+      built.slice(index, index + 1).map((leg) => add(additions, target, leg))
+    )
     return Effect.succeed({ run, plan, compiled: { legs, targets: asked, deadline: deadlineOf(plan, input) } })
   })

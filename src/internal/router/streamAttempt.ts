@@ -23,6 +23,7 @@ import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
+import { add } from "./additions.ts"
 import { type Asked, type Deadlines, type Run, type SendLegs, sendingOf, takeSlot, unbuildable } from "./attempt.ts"
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
 import type { Execution } from "./options.ts"
@@ -335,7 +336,7 @@ export const streamAttempt = <In, Out>(
         const running = yield* run.held.begin(started, fill)
         let answering: Answering | undefined
         const sent = run.send(
-          { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+          add(run.additions, target, { provider: leaf.provider, endpoint, headers: leaf.headers, query }),
           sendingOf(target, asked, eventId, beforeResend)
         )
         const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {
