@@ -8,6 +8,7 @@ import type { LegInput } from "../../UniversalRequest.ts"
 import { headerValueAccepted, isHeaderName, isHeaderValue } from "../data/headers.ts"
 import { isObject, isRecord } from "../data/json.ts"
 import { isCredential } from "../data/secrets.ts"
+import { optionHeaders } from "../options/encoding.ts"
 import type { Leaf } from "../route/node.ts"
 import type { RunOptions } from "./options.ts"
 
@@ -24,10 +25,6 @@ const otherCredential = /(?:^|-)(?:(?:access|auth|functions|private|subscription
 const transports =
   /^(?:connection|content-(?:encoding|length|type)|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$/
 
-/** Headers that gateway options write. Those that are unknown here pass. */
-const options =
-  /^(?:cf-(?:cache-ttl|skip-cache)|cf-aig-(?:backoff|byok-alias|cache-key|cache-ttl|collect-log|collect-log-payload|custom-cost|event-id|gateway-id|max-attempts|metadata|no-wholesale|request-timeout|retry-delay|skip-cache|zdr))$/
-
 const sessionHeader = "cf-aig-session-id"
 const affinityHeader = "x-session-affinity"
 const cacheKeyField = "prompt_cache_key"
@@ -39,7 +36,7 @@ const maxSession = 1024
 const refused = (name: string, value: unknown, hasSession: boolean): string | undefined => {
   if (!isHeaderName(name)) return "lower-case header names"
   if (isCredential(name) || otherCredential.test(name)) return "no credential; give it to the target"
-  if (options.test(name)) return "a header that the router does not write; use `options`"
+  if (optionHeaders.includes(name)) return "a header that the router does not write; use `options`"
   if (transports.test(name)) return "a header that the transport does not write"
   if (hasSession && (name === sessionHeader || name === affinityHeader)) return "nothing beside `session`"
   return typeof value === "string" && isHeaderValue(value) ? undefined : headerValueAccepted
