@@ -96,6 +96,10 @@ const reasons = Schema.Union([
     Errors.InvalidRequest,
     Schema.TaggedStruct("InvalidRequest", { ...facts, origin, field: text, accepted: text })
   ),
+  instance(
+    Errors.Unsupported,
+    Schema.TaggedStruct("Unsupported", { ...facts, field: Schema.String, accepted: Schema.String })
+  ),
   instance(Errors.ContextLengthExceeded, Schema.TaggedStruct("ContextLengthExceeded", facts)),
   instance(
     Errors.ContentBlocked,
@@ -128,6 +132,7 @@ const reasons = Schema.Union([
           "QuotaExhausted",
           "Unauthorized",
           "InvalidRequest",
+          "Unsupported",
           "ContextLengthExceeded",
           "ContentBlocked",
           "NotFound",
@@ -142,7 +147,11 @@ const reasons = Schema.Union([
   ),
   instance(
     Errors.Rejected,
-    Schema.TaggedStruct("Rejected", { ...facts, by: Schema.Literals(["limiter", "breaker", "budget"]), retryAfter })
+    Schema.TaggedStruct("Rejected", {
+      ...facts,
+      by: Schema.Literals(["limiter", "breaker", "budget", "cost"]),
+      retryAfter
+    })
   ),
   instance(Errors.BindingMissing, Schema.TaggedStruct("BindingMissing", { ...facts, member: Schema.String })),
   instance(Errors.Unknown, Schema.TaggedStruct("Unknown", facts))
@@ -164,9 +173,12 @@ const attemptFields = {
   startedAt: Schema.Finite,
   duration: millis,
   resent: Schema.optionalKey(Schema.Boolean),
+  superseded: Schema.optionalKey(Schema.Boolean),
   error: Schema.optionalKey(reasons)
 } satisfies Record<keyof Errors.Attempt, Schema.Constraint>
 const attempt = Schema.Struct(attemptFields)
+
+const skipped = Schema.Struct({ target: Schema.String, reason: reasons })
 
 // `reasons` and `attempt` rather than the exports below: their types show when a reason or one of its values is missing.
 const error = instance(
@@ -179,7 +191,9 @@ const error = instance(
     logId: text,
     eventId: text,
     step: number,
-    attempts: Schema.optionalKey(Schema.Array(attempt))
+    attempts: Schema.optionalKey(Schema.Array(attempt)),
+    skipped: Schema.optionalKey(Schema.Array(skipped)),
+    ended: Schema.optionalKey(Schema.Literals(["stop", "attempts", "deadline", "budget", "open"]))
   })
 )
 
@@ -199,6 +213,9 @@ export const Reason: Schema.Codec<Errors.Reason, ReasonEncoded> = reasons
 
 /** Codec of `GatewayError.Attempt`, for `LogTrail` and for `attempts` of a result; `error` is a {@link Reason}. */
 export const Attempt: Schema.Codec<Errors.Attempt, AttemptEncoded> = attempt
+
+/** Codec of `GatewayError.Skipped`. */
+export const Skipped: Schema.Codec<Errors.Skipped, (typeof skipped)["Encoded"]> = skipped
 
 /**
  * Codec of `GatewayError.GatewayError` with its reason and its attempts. Fails as {@link Reason} does.

@@ -113,6 +113,20 @@ export class InvalidRequest extends Data.TaggedError("InvalidRequest")<
   }
 }
 
+/** The target has no words for a field of the request; another one may have. Nothing was sent. */
+export class Unsupported extends Data.TaggedError("Unsupported")<
+  Facts & {
+    /** Path of the field, for example `messages[1].content[0]`. */
+    readonly field: string
+    /** What this target accepts there. */
+    readonly accepted: string
+  }
+> {
+  override get message(): string {
+    return `unsupported ${this.field}: expected ${this.accepted}`
+  }
+}
+
 /** The prompt does not fit into the model's context. Another model may take it. */
 export class ContextLengthExceeded extends Data.TaggedError("ContextLengthExceeded")<Facts> {
   override get message(): string {
@@ -178,12 +192,15 @@ export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
   }
 }
 
-/** This library refused before sending: a rate limiter, a breaker or a budget. */
+/**
+ * This library refused before sending. `limiter`: a rate limit. `breaker`: the target is left alone. `cost`: the run would cost more than it may. `budget`: an item of a
+ * cluster that its workers have died of too often.
+ */
 export class Rejected extends Data.TaggedError("Rejected")<
-  Facts & { readonly by: "limiter" | "breaker" | "budget"; readonly retryAfter?: Duration.Duration }
+  Facts & { readonly by: "limiter" | "breaker" | "budget" | "cost"; readonly retryAfter?: Duration.Duration }
 > {
   override get message(): string {
-    return `rejected by the ${this.by}`
+    return this.by === "cost" ? "rejected as too expensive" : `rejected by the ${this.by}`
   }
 }
 
@@ -214,6 +231,7 @@ export type Reason =
   | QuotaExhausted
   | Unauthorized
   | InvalidRequest
+  | Unsupported
   | ContextLengthExceeded
   | ContentBlocked
   | NotFound
@@ -257,8 +275,24 @@ export interface Attempt {
   readonly duration: Duration.Duration
   /** The transport sent the same bytes once more, because a kept-alive socket turned out to be closed. */
   readonly resent?: boolean
+  /** Another attempt of the same run had answered, so this one was interrupted. */
+  readonly superseded?: boolean
   readonly error?: Reason
 }
+
+/** A target that was passed over: nothing was sent to it. */
+export interface Skipped {
+  /** Key of the target (see `Route`). */
+  readonly target: string
+  readonly reason: Reason
+}
+
+/**
+ * What ended a run without an answer. `stop`: a failure that no other target would mend. `attempts`: nothing was left to ask. `deadline`: the time
+ * was up, or too short for the next wait. `budget`: more attempts would have been more than the router's budget. `open`: all targets are left alone
+ * by their breakers.
+ */
+export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "open"
 
 /**
  * The error of every operation in this library.
@@ -290,6 +324,10 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   readonly step?: number
   /** Every attempt in order of start; set by the router, where the last attempt's error is `reason`. */
   readonly attempts?: ReadonlyArray<Attempt>
+  /** Targets that were passed over, in order; set by the router. */
+  readonly skipped?: ReadonlyArray<Skipped>
+  /** Set by the router, for a run that sent or tried to send something. */
+  readonly ended?: EndedBy
 }> {
   override get message(): string {
     const { attempts = [], method, model, provider, reason } = this
@@ -381,6 +419,7 @@ export const decisions: ReadonlyArray<DecisionRow> = [
   row("Unauthorized", "next", "none", "provider"),
   row("Unauthorized", "stop"),
   row("InvalidRequest", "stop"),
+  row("Unsupported", "next"),
   row("ContextLengthExceeded", "next"),
   row("ContentBlocked", "next", "none", "provider"),
   row("ContentBlocked", "stop"),

@@ -424,6 +424,7 @@ export const isThrottle = (reason: Reason): boolean => reason._tag === "RateLimi
 const unseen = (reason: Reason): boolean =>
   (reason._tag === "TransportFailure" && reason.kind === "connect" && reason.code !== "network_error") ||
   (reason._tag === "InvalidRequest" && reason.origin === "client") ||
+  reason._tag === "Unsupported" ||
   reason._tag === "Rejected" ||
   reason._tag === "BindingMissing"
 

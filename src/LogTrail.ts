@@ -75,10 +75,17 @@ export const collect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Co
 /** The attempts of the current collection so far; empty outside of one. */
 export const current: Effect.Effect<ReadonlyArray<Attempt>> = Effect.map(CurrentTrail, attemptsOf)
 
-/** The log id of the last attempt, by start, that has one; `undefined` when none has. */
+/**
+ * The log id for feedback: of the latest attempt, by start, that succeeded and has one; without such, of the last that has one; `undefined` when none has.
+ */
 export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
   current,
-  (attempts) => attempts.findLast((attempt) => attempt.logId !== undefined)?.logId
+  (attempts) =>
+    // After a hedge the last one to start may be the one that lost.
+    (
+      attempts.findLast(({ logId, outcome }) => outcome === "success" && logId !== undefined) ??
+      attempts.findLast(({ logId }) => logId !== undefined)
+    )?.logId
 )
 
 /** An attempt before its outcome is known. */
@@ -104,8 +111,8 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>, ended: Ended): Attempt["ou
 
 /** An attempt that has begun. */
 export interface Running {
-  /** Records how it ended; only the first call counts. */
-  readonly end: (exit: Exit.Exit<unknown, unknown>, ended: Ended) => void
+  /** Records how it ended; only the first call counts, and gives `true`. */
+  readonly end: (exit: Exit.Exit<unknown, unknown>, ended: Ended) => boolean
 }
 
 type OnAttempt = ((attempt: Attempt) => void) | undefined
@@ -128,9 +135,9 @@ class BegunAttempt implements Running {
     for (let trail = fiber.getRef(CurrentTrail); trail !== undefined; trail = trail.parent) trail.slots.push(this.slot)
   }
 
-  end(exit: Exit.Exit<unknown, unknown>, ended: Ended): void {
+  end(exit: Exit.Exit<unknown, unknown>, ended: Ended): boolean {
     const { clock, slot, started, startedAt, startedNanos } = this
-    if (slot.attempt !== undefined) return
+    if (slot.attempt !== undefined) return false
     const attempt: Mutable<Attempt> = {
       target: ended.target ?? started.target,
       provider: ended.provider ?? started.provider,
@@ -151,7 +158,8 @@ class BegunAttempt implements Running {
       model = started.model,
       resent = started.resent,
       status = started.status,
-      step = started.step
+      step = started.step,
+      superseded
     } = ended
     if (model !== undefined) attempt.model = model
     if (logId !== undefined) attempt.logId = logId
@@ -160,9 +168,11 @@ class BegunAttempt implements Running {
     if (cacheStatus !== undefined) attempt.cacheStatus = cacheStatus
     if (status !== undefined) attempt.status = status
     if (resent !== undefined) attempt.resent = resent
+    if (superseded !== undefined) attempt.superseded = superseded
     if (error !== undefined) attempt.error = error
     slot.attempt = attempt
     this.onAttempt?.(attempt)
+    return true
   }
 }
 
@@ -170,7 +180,14 @@ class BegunAttempt implements Running {
  * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
  */
 export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
-  Effect.withFiber((fiber) => Effect.succeed(new BegunAttempt(fiber, started, onAttempt)))
+  Effect.withFiber((fiber) => Effect.succeed(beginUnsafe(fiber, started, onAttempt)))
+
+/** {@link begin} for code that has the fiber. */
+export const beginUnsafe = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  started: Started,
+  onAttempt?: (attempt: Attempt) => void
+): Running => new BegunAttempt(fiber, started, onAttempt)
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an

@@ -19,14 +19,19 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
+import { strategies, weightProblems } from "./internal/admission/choice.ts"
+import { Latency } from "./internal/admission/latency.ts"
 import { millisOf } from "./internal/data/duration.ts"
+import { strayField } from "./internal/data/json.ts"
 import type { Input, Reply } from "./internal/dialect/chat.ts"
 import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
 import * as Bounds from "./internal/route/bounds.ts"
 import * as Compile from "./internal/route/compile.ts"
+import { type HedgeOptions, hedgingOf } from "./internal/route/hedging.ts"
 import * as Json from "./internal/route/json.ts"
 import * as JsonRead from "./internal/route/jsonReader.ts"
 import {
+  type BalanceOptions,
   type DecodedAnswer,
   type FallbackOn,
   type Leaf,
@@ -38,11 +43,17 @@ import {
 import { makePlan, type Planned } from "./internal/route/plan.ts"
 import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
+import { ordered } from "./internal/router/balance.ts"
+import { needs } from "./internal/router/engines.ts"
+import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
+import { runRace } from "./internal/router/race.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
+export type { Strategy } from "./internal/admission/choice.ts"
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
-export type { FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
+export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
+export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
@@ -96,6 +107,10 @@ export interface MakeOptions<In, Body, Out> {
   readonly success: Schema.ConstraintDecoder<Out>
   /** How the body is read before `success` decodes it: parsed JSON (default), text, or bytes. */
   readonly accept?: "json" | "text" | "bytes" | undefined
+  /**
+   * Whether the request may be made twice at once, as {@link hedge} and {@link race} do. Default `false`: nothing is known of the body.
+   */
+  readonly idempotent?: boolean | undefined
   /** How the target streams chat deltas; without it only `Router.run` can ask it. */
   readonly stream?: StreamOptions | undefined
 }
@@ -140,6 +155,7 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
     key: options.key,
     headers: { ...options.headers },
     accept: options.accept ?? "json",
+    idempotent: options.idempotent === true,
     build: (input) =>
       Result.succeed({ endpoint: typeof endpoint === "string" ? endpoint : endpoint(input), query: query(input) }),
     decode: (body) =>
@@ -186,15 +202,128 @@ export const fallback = <In, Out>(
   ...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]
 ): Route<In, Out> =>
   // A caller without types can pass none at all, or something else; the plan then names the problem.
-  fromNode({
-    _tag: "Fallback",
-    routes: routes.map(
-      (route, i): Node<In, Out> =>
-        isRoute(route)
-          ? route.node
-          : { _tag: "Invalid", problem: { field: `fallback[${i}]`, accepted: "a route" }, route: undefined }
+  fromNode({ _tag: "Fallback", routes: nodesOf("fallback", routes) })
+
+/** The nodes of routes, from a caller who may have no types. */
+const nodesOf = <In, Out>(field: string, routes: ReadonlyArray<Route<In, Out>>): ReadonlyArray<Node<In, Out>> =>
+  routes.map((route, i) =>
+    isRoute(route)
+      ? route.node
+      : { _tag: "Invalid", problem: { field: `${field}[${i}]`, accepted: "a route" }, route: undefined }
+  )
+
+/** What {@link race} takes beside the routes. */
+export interface RaceOptions {
+  /** Whether requests are raced that change something at the provider (see {@link HedgeOptions}). Default `false`: then they are asked in order. */
+  readonly sideEffects?: boolean | undefined
+}
+
+/**
+ * Asks all routes at once; the first answer counts, for a stream its first delta. The others are interrupted, down to their sockets. A failure that stops a
+ * fallback stops the race too; when all have failed, the last failure is the error. Every run costs as many requests as there are routes, so the first word
+ * of the answer must be worth it.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.race(
+ *   Provider.groq.chat("llama-3.3-70b-versatile"),
+ *   Provider.cerebras.chat("llama-3.3-70b")
+ * )
+ * ```
+ */
+export const race: {
+  <In, Out>(...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]): Route<In, Out>
+  <In, Out>(routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>], options: RaceOptions): Route<In, Out>
+} = <In, Out>(
+  ...args: ReadonlyArray<Route<In, Out>> | readonly [ReadonlyArray<Route<In, Out>>, RaceOptions]
+): Route<In, Out> => {
+  const isList = (given: typeof args): given is readonly [ReadonlyArray<Route<In, Out>>, RaceOptions] =>
+    Array.isArray(given[0])
+  return isList(args) ? raceOf(nodesOf("race", args[0]), args[1]?.sideEffects) : raceOf(nodesOf("race", args))
+}
+
+const raceOf = /* @__PURE__ */ needs(
+  { Race: runRace },
+  <In, Out>(routes: ReadonlyArray<Node<In, Out>>, sideEffects = false): Route<In, Out> =>
+    fromNode({ _tag: "Race", sideEffects, routes })
+)
+
+/**
+ * Chooses the first of several routes by a strategy; the rest are its fallbacks in the strategy's own order. The order is chosen once per run, and a retry repeats the same
+ * target. State (what is in flight, how fast a target was, whose turn it is) is that of the router.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.balance(
+ *   [Provider.openai.chat("gpt-4.1-mini"), Provider.anthropic.messages("claude-haiku-4-5")],
+ *   { by: "weight", weights: [3, 1] }
+ * )
+ * ```
+ */
+export const balance = <In, Out>(
+  routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>],
+  options: BalanceOptions
+): Route<In, Out> => balanceOf(Array.isArray(routes) ? nodesOf("balance", routes) : [], options)
+
+const balanceNames = ["by", "weights"]
+
+const balanceOf = /* @__PURE__ */ needs(
+  { Balance: ordered, makeLatency: () => new Latency() },
+  <In, Out>(routes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions): Route<In, Out> => {
+    const { by, weights = routes.map(() => 1) } = options ?? {}
+    const node: Node<In, Out> = { _tag: "Balance", by, weights: Array.isArray(weights) ? weights : [], routes }
+    const stray = strayField(options ?? {}, balanceNames)
+    const problems = [
+      ...(stray === undefined ? [] : [{ field: stray, accepted: `one of ${balanceNames.join(", ")}` }]),
+      ...(strategies.includes(by) ? [] : [{ field: "by", accepted: `one of ${strategies.join(", ")}` }]),
+      ...weightProblems(node.weights, routes.length)
+    ]
+    return fromNode(
+      problems.reduceRight<Node<In, Out>>(
+        (route, { accepted, field }) => ({ _tag: "Invalid", problem: { field: `balance.${field}`, accepted }, route }),
+        node
+      )
     )
+  }
+)
+
+/**
+ * Asks the next target too when one is late, for the targets below: after a time, or after the time that most of its own answers take. The first output
+ * wins, for a stream its first delta, and the others are interrupted, down to their sockets; their cost is kept. A failure asks the next target at once, as
+ * in a fallback. The time counts from the moment at which an attempt is let in, so waiting in a queue of ours is not lateness. A lone target is asked
+ * once more. `"off"` leaves targets out of an outer hedge.
+ *
+ * Use it against a slow tail, and not against a provider that is slow as a whole: then it doubles the load and changes nothing.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.hedge({ after: "2 seconds" }))
+ * ```
+ */
+export const hedge: {
+  (options: HedgeOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out>
+} = /* @__PURE__ */ needs(
+  { Hedge: runHedge, hedgeProblems, makeLatency: () => new Latency() },
+  /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out> => {
+    const made = hedgingOf(options)
+    return typeof made === "object" && "field" in made
+      ? invalid(self, made)
+      : fromNode({ _tag: "Hedge", hedge: made, route: self.node })
   })
+)
 
 /**
  * Tries the same target again, for each target below. A wait hint of the server is a lower bound of the wait; a wait that does
@@ -502,8 +631,8 @@ export function compile<In, Out>(
 /**
  * A stored route, version 1.
  *
- * A node holds settings (`options`, `deadline`, `timeout`, `retry`, `fallbackOn`) and exactly one of: `fallback`, a list of nodes; `route`, one
- * node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
+ * A node holds settings (`options`, `deadline`, `hedge`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
+ * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
  * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
  *
  * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`, `dialect` (the `id` of a
@@ -553,6 +682,9 @@ const algebra: JsonRead.Algebra = {
   firstTokenTimeout: (node, duration) => firstTokenTimeout(fromNode(node), duration).node,
   idleTimeout: (node, duration) => idleTimeout(fromNode(node), duration).node,
   restart: (node, times) => restart(fromNode(node), times).node,
+  hedge: (node, options) => hedge(fromNode(node), options).node,
+  balance: (nodes, options) => balanceOf(nodes, options).node,
+  race: (nodes, sideEffects) => raceOf(nodes, sideEffects).node,
   timeout: (node, duration) => timeout(fromNode(node), duration).node,
   retry: (node, policy) => retry(fromNode(node), policy).node
 }

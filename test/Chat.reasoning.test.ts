@@ -123,7 +123,7 @@ it("is for the model only: in other messages a part of reasoning is refused", ()
   for (const [role, accepted] of [
     ["user", "text or image"],
     ["system", "text"]
-  ]) {
+  ] as const) {
     const messages = [{ role, content: [part] }] as unknown as ReadonlyArray<Chat.Message>
     const issue = Result.getOrThrow(Result.flip(Chat.openai.encode({ messages }, "gpt-4.1")))
     assert.deepStrictEqual(issue, { field: "messages[0].content[0].type", accepted })

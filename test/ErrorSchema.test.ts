@@ -58,10 +58,11 @@ const reasons: { readonly [T in GatewayError.ReasonTag]: Arbitrary.Arbitrary<Gat
   ),
   ProviderUnavailable: of(GatewayError.ProviderUnavailable, Schema.Struct({ ...facts, origin, retryAfter })),
   InvalidResponse: of(GatewayError.InvalidResponse, Schema.Struct({ ...facts, issue: Text })),
+  Unsupported: of(GatewayError.Unsupported, Schema.Struct({ ...facts, field: Schema.String, accepted: Schema.String })),
   StreamInterrupted: of(GatewayError.StreamInterrupted, Schema.Struct({ ...facts, events: Count })),
   Rejected: of(
     GatewayError.Rejected,
-    Schema.Struct({ ...facts, by: Schema.Literals(["limiter", "breaker", "budget"]), retryAfter })
+    Schema.Struct({ ...facts, by: Schema.Literals(["limiter", "breaker", "budget", "cost"]), retryAfter })
   ),
   BindingMissing: of(GatewayError.BindingMissing, Schema.Struct({ ...facts, member: Schema.String })),
   Unknown: of(GatewayError.Unknown, Schema.Struct({ ...facts }))
@@ -86,7 +87,8 @@ const attemptOf = (reason: Arbitrary.Arbitrary<GatewayError.Reason>): Arbitrary.
           outcome: Schema.Literals(["success", "failure", "interrupted"]),
           startedAt: Count,
           duration: Wait,
-          resent: Schema.optionalKey(Schema.Boolean)
+          resent: Schema.optionalKey(Schema.Boolean),
+          superseded: Schema.optionalKey(Schema.Boolean)
         })
       )
     }),
@@ -98,6 +100,11 @@ const errorOf = (reason: Arbitrary.Arbitrary<GatewayError.Reason>): Arbitrary.Ar
     Arbitrary.all({
       reason,
       attempts: Arbitrary.array(attemptOf(reason), { maxLength: 3 }),
+      ended: Arbitrary.schema(Schema.Literals(["stop", "attempts", "deadline", "budget", "open"])),
+      skipped: Arbitrary.array(
+        Arbitrary.map(reason, (one) => ({ target: "a", reason: one })),
+        { maxLength: 2 }
+      ),
       rest: Arbitrary.schema(
         Schema.Struct({
           method: Schema.String,
@@ -109,9 +116,9 @@ const errorOf = (reason: Arbitrary.Arbitrary<GatewayError.Reason>): Arbitrary.Ar
         })
       )
     }),
-    // An error outside of a router has no attempts.
-    ({ attempts, reason, rest }) =>
-      new GatewayError.GatewayError({ ...rest, reason, ...(attempts.length === 0 ? {} : { attempts }) })
+    // An error outside of a router knows of no run.
+    ({ attempts, ended, reason, rest, skipped }) =>
+      new GatewayError.GatewayError({ ...rest, reason, ...(attempts.length === 0 ? {} : { attempts, ended, skipped }) })
   )
 
 /** The fields of a value and of all in it, each object with its class, as the assertion does not look into errors. */

@@ -21,6 +21,7 @@ const variantsWith = (facts: GatewayError.Facts): ReadonlyArray<GatewayError.Rea
   ),
   ...origins.map((origin) => new GatewayError.Unauthorized({ origin, ...facts })),
   ...origins.map((origin) => new GatewayError.InvalidRequest({ origin, ...facts })),
+  new GatewayError.Unsupported({ field: "seed", accepted: "nothing", ...facts }),
   new GatewayError.ContextLengthExceeded(facts),
   ...(["guardrail", "dlp", "provider"] as const).flatMap((by) =>
     (["prompt", "response", "unknown"] as const).map(
@@ -33,7 +34,7 @@ const variantsWith = (facts: GatewayError.Facts): ReadonlyArray<GatewayError.Rea
   ...origins.map((origin) => new GatewayError.ProviderUnavailable({ origin, ...facts })),
   new GatewayError.InvalidResponse(facts),
   new GatewayError.StreamInterrupted({ events: 3, ...facts }),
-  ...(["limiter", "breaker", "budget"] as const).map((by) => new GatewayError.Rejected({ by, ...facts })),
+  ...(["limiter", "breaker", "budget", "cost"] as const).map((by) => new GatewayError.Rejected({ by, ...facts })),
   new GatewayError.BindingMissing({ member: "AI.gateway", ...facts }),
   new GatewayError.Unknown(facts)
 ]
@@ -47,6 +48,7 @@ const tags: Record<GatewayError.ReasonTag, true> = {
   QuotaExhausted: true,
   Unauthorized: true,
   InvalidRequest: true,
+  Unsupported: true,
   ContextLengthExceeded: true,
   ContentBlocked: true,
   NotFound: true,
@@ -119,6 +121,7 @@ describe("the decision table", () => {
     "Unauthorized gateway": stop,
     "Unauthorized api": stop,
     InvalidRequest: stop,
+    Unsupported: next,
     ContextLengthExceeded: next,
     "ContentBlocked provider": next,
     "ContentBlocked guardrail": stop,

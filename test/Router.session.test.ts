@@ -290,8 +290,8 @@ describe("the session of a run", () => {
   )
 
   it.live.each([
-    ["", {}, "session", "1 to 1024 characters"],
-    ["x".repeat(1025), {}, "session", "1 to 1024 characters"],
+    ["", {}, "session", "a text of 1 to 1024 characters"],
+    ["x".repeat(1025), {}, "session", "a text of 1 to 1024 characters"],
     ["a", { "cf-aig-session-id": "b" }, "headers.cf-aig-session-id", "nothing beside `session`"],
     ["a", { "x-session-affinity": "b" }, "headers.x-session-affinity", "nothing beside `session`"]
   ] as const)("rejects %j with %j", ([given, headers, field, accepted]) =>

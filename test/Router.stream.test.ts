@@ -64,7 +64,8 @@ describe("an answer", () => {
         deltas: 5,
         text: "Hello",
         restarts: 0,
-        attempts
+        attempts,
+        skipped: []
       })
       const [{ json } = { json: undefined }] = provider.bodies
       assert.deepInclude(json, { model: "m", stream: true, stream_options: { include_usage: true } })

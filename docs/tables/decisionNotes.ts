@@ -48,6 +48,10 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
     from: "400, 422 and every 4xx without a row here, our own checks",
     why: "wrong everywhere; it must not burn the chain"
   },
+  Unsupported: {
+    from: "a request that the target's dialect has no words for, found before it is sent",
+    why: "another target may have them"
+  },
   ContextLengthExceeded: {
     from: "`context_length_exceeded` and the like",
     why: "another model may have a larger context"

@@ -302,7 +302,7 @@ describe("limits", () => {
         },
         w
       )
-      assert.deepStrictEqual(results.map(brief), ["unsendable InvalidRequest", "fine InvalidResponse"])
+      assert.deepStrictEqual(results.map(brief), ["unsendable Unsupported", "fine InvalidResponse"])
       assert.strictEqual(w.requests.length, 1)
       assert.strictEqual((yield* limiter.state("shared")).requests, 1)
     })

@@ -152,7 +152,7 @@ const nameOf = (value: unknown): string => {
 const ambient = new Set(["Date.now", "Math.random", "performance.now", "setTimeout", "setInterval"])
 const ownTimers = new Set([
   // It asks every clock but the ordinary one, whose timers these are.
-  "src/internal/hotpath/timeoutOrElse.ts",
+  "src/internal/hotpath/timer.ts",
   // It keeps a request alive, and nothing waits for it.
   "src/worker/Worker.ts"
 ])

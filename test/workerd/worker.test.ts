@@ -35,6 +35,7 @@ const reasons: ReadonlyArray<GatewayError.Reason> = [
   new GatewayError.QuotaExhausted({ ...facts, kind: "credits", origin: "gateway", retryAfter }),
   new GatewayError.Unauthorized({ ...facts, origin: "provider" }),
   new GatewayError.InvalidRequest({ ...facts, origin: "client", field: secret, accepted: secret }),
+  new GatewayError.Unsupported({ ...facts, field: secret, accepted: secret }),
   new GatewayError.ContextLengthExceeded(facts),
   new GatewayError.ContentBlocked({ ...facts, by: "dlp", subject: "prompt" }),
   new GatewayError.NotFound({ ...facts, what: "model" }),

@@ -11,7 +11,7 @@ import * as Random from "effect/Random"
 import type { Entry } from "../../BatchJournal.ts"
 import { type Attempt, type GatewayError, type QuotaExhausted, retryAfter } from "../../GatewayError.ts"
 import * as Limiter from "../../Limiter.ts"
-import { withAttempts } from "../data/attempts.ts"
+import { withFacts } from "../data/attempts.ts"
 import type { Entrance } from "./entrance.ts"
 import type { Admission, EngineOptions, ItemAttempt, Next, Shared, WorkItem } from "./job.ts"
 import type { JournalWriter } from "./journalWriter.ts"
@@ -167,7 +167,7 @@ export const make = <Item, Out>(
       return yield* error._tag === "None" && Cause.hasInterruptsOnly(cause) ? Effect.void : failJob(cause)
     }
     const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
-    const bury = () => output.deadLetter(work, withAttempts(error.value, attempts), inDoubt, release(outcome))
+    const bury = () => output.deadLetter(work, withFacts(error.value, { attempts }), inDoubt, release(outcome))
     const { openings } = gate
     const next = yield* decide(attempt, error.value, startedAt)
     if (next._tag === "deadLetter") return yield* bury()

@@ -142,12 +142,14 @@ export const make = Effect.fnUntraced(function* <Item, Out, F>(
   ) => {
     const latency = millis() - startedAt
     const common = { id, index, latency: Duration.millis(latency), replayed: false, ...defined({ inDoubt }) }
-    const { cacheStatus, step, target, usage } = answer
+    const { skipped = [], ...plain } = answer
+    const { cacheStatus, step, target, usage } = plain
+    const facts = skipped.length === 0 ? plain : answer
     const end: ItemEnd = {
       as: "done",
-      record: () => records.done({ value: answer, facts: answer, attempts, latency, inDoubt }),
+      record: () => records.done({ value: answer, facts, attempts, latency, inDoubt }),
       hand: () =>
-        handOut(order, { ...answer, ...common, _tag: "Success", attempts }, () => ({
+        handOut(order, { ...facts, ...common, _tag: "Success", attempts }, () => ({
           target,
           reason: undefined,
           attempts,

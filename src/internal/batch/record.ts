@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { JournalError, type Json } from "../../BatchJournal.ts"
 import * as ErrorSchema from "../../ErrorSchema.ts"
-import type { Attempt, GatewayError } from "../../GatewayError.ts"
+import type { Attempt, GatewayError, Skipped } from "../../GatewayError.ts"
 import { plainJsonOf } from "../data/plainJson.ts"
 import { inspect, problemOf, unwritable } from "../data/writable.ts"
 import type { Usage } from "../dialect/chat.ts"
@@ -22,6 +22,8 @@ export interface AnswerFacts {
   readonly cacheStatus?: string
   readonly step?: number
   readonly execution: "client" | "gateway"
+  /** Targets that were passed over; absent when there were none. */
+  readonly skipped?: ReadonlyArray<Skipped>
 }
 
 /** What was found out about an item that an earlier run had sent and then lost sight of. */
@@ -82,7 +84,8 @@ export const AnswerFacts = Schema.Struct({
   ),
   cacheStatus: text,
   step: number,
-  execution: Schema.Literals(["client", "gateway"])
+  execution: Schema.Literals(["client", "gateway"]),
+  skipped: Schema.optionalKey(Schema.Array(ErrorSchema.Skipped))
 })
 const Done = Schema.Struct({
   value: Schema.optionalKey(Schema.Json),
@@ -94,6 +97,7 @@ const Done = Schema.Struct({
 const Dead = Schema.Struct({ error: ErrorSchema.GatewayError, latency: Schema.Number, inDoubt })
 
 const encodeAttempt = Schema.encodeEffect(ErrorSchema.Attempt)
+const encodeSkipped = Schema.encodeEffect(ErrorSchema.Skipped)
 const encodeError = Schema.encodeEffect(ErrorSchema.GatewayError)
 const decodeDone = Schema.decodeUnknownEffect(Done)
 const decodeDead = Schema.decodeUnknownEffect(Dead)
@@ -118,7 +122,7 @@ const attemptRecord = ({ duration, error, ...fields }: Attempt): Json => ({
 
 const hasNoError = ({ error }: Attempt): boolean => error === undefined
 
-/** Those fields, whatever else the answer has. */
+/** Those fields, whatever else the answer has, but for `skipped`, which has a schema. */
 const factsRecord = ({
   cacheStatus,
   eventId,
@@ -144,10 +148,11 @@ const factsRecord = ({
 const doneRecord = (
   { facts, inDoubt, latency }: DoneRecord<unknown>,
   value: Json | undefined,
-  attempts: ReadonlyArray<Json>
+  attempts: ReadonlyArray<Json>,
+  skipped: ReadonlyArray<Json> = []
 ): Json => ({
   ...(value !== undefined && { value }),
-  facts: factsRecord(facts),
+  facts: { ...factsRecord(facts), ...(skipped.length > 0 && { skipped }) },
   attempts,
   latency,
   ...(inDoubt !== undefined && { inDoubt: plain(inDoubt) })
@@ -185,17 +190,21 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
   const decodeValue = json === undefined ? undefined : Schema.decodeUnknownEffect(json)
   return {
     done: (done: DoneRecord<Out>): Effect.Effect<Json, JournalError> => {
-      const { attempts, value } = done
+      const { attempts, facts, value } = done
+      const { skipped = [] } = facts
       const plainly = asItIs(value)
-      if (plainly !== undefined && attempts.every(hasNoError)) {
+      if (plainly !== undefined && skipped.length === 0 && attempts.every(hasNoError)) {
         return checked(answerKept, doneRecord(done, plainly.kept, attempts.map(attemptRecord)))
       }
       return Effect.flatMap(
         Effect.mapError(
-          Effect.zipWith(
-            value === undefined || encode === undefined ? Effect.undefined : encode(value.value),
-            Effect.forEach(attempts, (attempt) => encodeAttempt(attempt)),
-            (kept, attempts) => doneRecord(done, kept, attempts)
+          Effect.map(
+            Effect.all([
+              value === undefined || encode === undefined ? Effect.undefined : encode(value.value),
+              Effect.forEach(attempts, (attempt) => encodeAttempt(attempt)),
+              Effect.forEach(skipped, (one) => encodeSkipped(one))
+            ]),
+            ([kept, attempts, skipped]) => doneRecord(done, kept, attempts, skipped)
           ),
           (cause) => {
             const found = value === undefined ? undefined : unwritable(value.value)

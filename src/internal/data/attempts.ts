@@ -1,15 +1,22 @@
 /**
- * Errors and the attempts that they carry.
+ * Errors and what a run adds to them.
  */
-import { type Attempt, GatewayError } from "../../GatewayError.ts"
+import { type Attempt, type EndedBy, GatewayError, type Skipped } from "../../GatewayError.ts"
 import { defined } from "./defined.ts"
 
-/** The same error with these attempts, as the error of `method`. */
-export const withAttempts = (
-  error: GatewayError,
-  attempts: ReadonlyArray<Attempt>,
-  method = error.method
-): GatewayError => {
-  const { eventId, logId, model, provider, reason, step } = error
-  return new GatewayError({ method, reason, attempts, ...defined({ eventId, logId, model, provider, step }) })
+/** What a run knows when it has failed. */
+export interface RunFacts {
+  readonly attempts?: ReadonlyArray<Attempt> | undefined
+  readonly skipped?: ReadonlyArray<Skipped> | undefined
+  readonly ended?: EndedBy | undefined
+}
+
+/** The same error with these facts, as the error of `method`. */
+export const withFacts = (error: GatewayError, facts: RunFacts, method = error.method): GatewayError => {
+  const { attempts, ended, eventId, logId, model, provider, reason, skipped, step } = error
+  return new GatewayError({
+    method,
+    reason,
+    ...defined({ attempts, ended, eventId, logId, model, provider, skipped, step, ...defined(facts) })
+  })
 }

@@ -39,6 +39,7 @@ import {
   sum,
   text,
   toolArguments,
+  unsupported,
   writeJson
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
@@ -61,7 +62,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
     encode: (input, model) =>
       attempt(() => {
         const request = checked(input, { temperature: 1 })
-        if (request.seed !== undefined) refuse("seed", "nothing: Anthropic has no seed")
+        if (request.seed !== undefined) unsupported("seed", "nothing: Anthropic has no seed")
         return {
           model,
           max_tokens: request.maxTokens ?? anthropicMaxTokens,
@@ -94,7 +95,8 @@ const encodeFormat = ({ output }: Request): Record<string, unknown> =>
         output_config: {
           format: {
             type: "json_schema",
-            schema: output.schema ?? refuse("output.schema", "a JSON Schema: Anthropic has no JSON mode without one")
+            schema:
+              output.schema ?? unsupported("output.schema", "a JSON Schema: Anthropic has no JSON mode without one")
           }
         }
       }
@@ -122,7 +124,7 @@ const encodeAnswerTool = (request: Request): Record<string, unknown> => {
   const { output, toolChoice, tools = [] } = request
   tools.forEach((tool, i) => {
     if (tool.name.startsWith(answerPrefix))
-      refuse(`tools[${i}].name`, `a name that does not start with ${answerPrefix}`)
+      unsupported(`tools[${i}].name`, `a name that does not start with ${answerPrefix}`)
   })
   if (output === undefined) return own
   const name = answerPrefix + (output.name ?? "output")
@@ -141,7 +143,7 @@ const encodeAnswerTool = (request: Request): Record<string, unknown> => {
 }
 
 const objectSchema = (schema: JsonSchema, field: string): JsonSchema =>
-  schema.type === "object" ? schema : refuse(`${field}.type`, "object")
+  schema.type === "object" ? schema : unsupported(`${field}.type`, "object")
 
 const encodeMessages = (all: ReadonlyArray<Message>): Record<string, unknown> => {
   const system: Array<string> = []
@@ -179,7 +181,7 @@ const encodeMessages = (all: ReadonlyArray<Message>): Record<string, unknown> =>
       }
     }
   })
-  if (messages.length === 0) refuse("messages", "at least one message that is not a system message")
+  if (messages.length === 0) unsupported("messages", "at least one message that is not a system message")
   // One string: Cloudflare's catalog refuses blocks (https://github.com/withastro/flue/issues/662).
   return { ...(system.length > 0 && { system: system.join("\n\n") }), messages }
 }
@@ -189,7 +191,7 @@ const encodePart = (part: TextPart | ImagePart, field: string): unknown => {
   const source = image(part, field)
   if (source.type === "url") return { type: "image", source: { type: "url", url: source.url } }
   if (!/^image\/(jpeg|png|gif|webp)$/.test(source.mediaType)) {
-    refuse(field, "an image of type image/jpeg, image/png, image/gif or image/webp")
+    unsupported(field, "an image of type image/jpeg, image/png, image/gif or image/webp")
   }
   return { type: "image", source: { type: "base64", media_type: source.mediaType, data: source.data } }
 }
@@ -206,7 +208,7 @@ const encodeAssistant = (message: AssistantMessage, field: string, ids: ToolUseI
       type: "tool_use",
       id: ids.next(id),
       name,
-      input: isFields(input) ? input : refuse(`${field}.toolCalls[${i}].arguments`, "a JSON object")
+      input: isFields(input) ? input : unsupported(`${field}.toolCalls[${i}].arguments`, "a JSON object")
     }))
   ]
 }

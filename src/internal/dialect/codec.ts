@@ -33,6 +33,8 @@ export interface Issue {
   readonly field: string
   /** What would have been accepted. */
   readonly accepted: string
+  /** The request is right, and this dialect has no words for it. */
+  readonly isUnsupported?: boolean
 }
 
 /** How one provider's bodies are written and read. Both directions are total: they never throw. */
@@ -68,6 +70,11 @@ class Refusal {
 /** Leaves the surrounding {@link attempt} with an issue. */
 export const refuse = (field: string, accepted: string): never => {
   throw new Refusal({ field, accepted })
+}
+
+/** {@link refuse}, for what other dialects can say. */
+export const unsupported = (field: string, accepted: string): never => {
+  throw new Refusal({ field, accepted, isUnsupported: true })
 }
 
 /** Runs a codec; a {@link refuse} inside becomes the failure. */
@@ -159,7 +166,7 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   })
   const { extra, maxTokens, output, seed, stop, temperature, tools, toolChoice, topP, user } = request
   checkLength(maxTokens, "maxTokens")
-  within(temperature, "temperature", limits.temperature)
+  within(temperature, "temperature", limits.temperature, unsupported)
   within(topP, "topP", 1)
   if (seed !== undefined && !Number.isSafeInteger(seed)) refuse("seed", "a whole number")
   if (stop !== undefined) checkTexts(stop, "stop")
@@ -203,10 +210,11 @@ export const checkLength = (value: number | undefined, field: string): void => {
   if (value !== undefined && !(Number.isSafeInteger(value) && value >= 1)) refuse(field, "a whole number from 1")
 }
 
-const within = (value: number | undefined, field: string, max: number): void => {
-  if (value !== undefined && !(typeof value === "number" && value >= 0 && value <= max)) {
-    refuse(field, `a number from 0 to ${max}`)
-  }
+/** `tooLarge` refuses what is larger: of what one dialect does not take another one may take more. */
+const within = (value: number | undefined, field: string, max: number, tooLarge = refuse): void => {
+  if (value === undefined || (typeof value === "number" && value >= 0 && value <= max)) return
+  const no = Number.isFinite(value) && value > max ? tooLarge : refuse
+  no(field, `a number from 0 to ${max}`)
 }
 
 const checkMessage = (message: Message, field: string): void => {

@@ -18,6 +18,7 @@ import {
   nonEmptyText,
   optionalText,
   refuse,
+  unsupported,
   usageOf
 } from "./codec.ts"
 import { decodeUsage } from "./openai.ts"
@@ -98,7 +99,7 @@ export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
   encode: (given) =>
     attempt(() => {
       const { dimensions, extra, input } = checked(given)
-      if (dimensions !== undefined) refuse("dimensions", "nothing: vectors of Workers AI have a fixed length")
+      if (dimensions !== undefined) unsupported("dimensions", "nothing: vectors of Workers AI have a fixed length")
       return { text: input, ...extra }
     }),
   decode: (raw) =>

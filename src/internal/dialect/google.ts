@@ -38,7 +38,8 @@ import {
   spoken,
   sum,
   text,
-  toolArguments
+  toolArguments,
+  unsupported
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
 
@@ -94,7 +95,9 @@ const encodeTools = ({ tools, toolChoice }: Request): Record<string, unknown> =>
         tools: [
           {
             functionDeclarations: tools.map(({ description, name, parameters }, i) => ({
-              name: /^\d|^-/.test(name) ? refuse(`tools[${i}].name`, "a name that starts with a letter or _") : name,
+              name: /^\d|^-/.test(name)
+                ? unsupported(`tools[${i}].name`, "a name that starts with a letter or _")
+                : name,
               ...defined({ description }),
               parametersJsonSchema: parameters
             }))
@@ -142,7 +145,7 @@ const encodeContents = (messages: ReadonlyArray<Message>, options: Options, mode
       }
     }
   })
-  if (contents.length === 0) refuse("messages", "at least one message that is not a system message")
+  if (contents.length === 0) unsupported("messages", "at least one message that is not a system message")
   return { ...(system.length > 0 && { systemInstruction: { parts: system } }), contents }
 }
 
@@ -170,7 +173,7 @@ const encodeAssistant = (
       functionCall: {
         ...(callIds && { id }),
         name,
-        args: isFields(args) ? args : refuse(`${field}.toolCalls[${i}].arguments`, "a JSON object")
+        args: isFields(args) ? args : unsupported(`${field}.toolCalls[${i}].arguments`, "a JSON object")
       },
       ...defined({ thoughtSignature: signature ?? (i === 0 && needsSignature(model) ? noSignature : undefined) })
     }))

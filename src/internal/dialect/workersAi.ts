@@ -19,6 +19,7 @@ import {
   optionalText,
   refuse,
   textsOf,
+  unsupported,
   writeJson
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
@@ -86,7 +87,7 @@ const encodeContent = (content: PromptMessage["content"], field: string): unknow
         const source = image(part, `${field}[${i}]`)
         return source.type === "data"
           ? { type: "image_url", image_url: { url: `data:${source.mediaType};base64,${source.data}` } }
-          : refuse(`${field}[${i}].url`, "a data: URL, or data: Workers AI fetches no images")
+          : unsupported(`${field}[${i}].url`, "a data: URL, or data: Workers AI fetches no images")
       })
 
 /** What lies inside `{ success, result }` and `{ state, result }`, in any order and none, with its path. */

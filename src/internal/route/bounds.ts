@@ -20,6 +20,8 @@ export interface Bounds {
   readonly targets: ReadonlyArray<TargetBounds>
   /** Attempts of the router in one run, at most. */
   readonly attempts: number
+  /** Attempts of the router that are open at the same time, at most. */
+  readonly concurrent: number
   /** Requests that providers can see in one run, at most. */
   readonly requests: number
   /** The same, when an SDK that retries twice by itself calls the program again on failure: three times as many. */
@@ -66,6 +68,12 @@ const combine = (a: Worst, b: Worst, f: (x: number, y: number) => number): Worst
 
 const add = (a: Worst, b: Worst): Worst => combine(a, b, (x, y) => x + y)
 const most = (a: Worst, b: Worst): Worst => combine(a, b, Math.max)
+/** Side by side. */
+const beside = (a: Worst, b: Worst): Worst => ({
+  ...add(a, b),
+  waiting: Math.max(a.waiting, b.waiting),
+  hints: Math.max(a.hints, b.hints)
+})
 
 const gatewayAttempts = (target: Target<never, unknown>): number => target.options.retries?.attempts ?? 1
 
@@ -87,6 +95,56 @@ const worstOfTarget = (target: Target<never, unknown>): Worst => {
   return { ...counts, waiting, hints }
 }
 
+/** Attempts that a hedge makes on a target. */
+const moreOf = (target: Target<never, unknown>, attempts: number): Worst => {
+  const requests = attempts * gatewayAttempts(target)
+  return { ...none, targets: new Map([[target.key, { attempts, requests }]]), attempts, requests }
+}
+
+/** The targets that are the only one for some input. */
+const loneTargets = (plan: Plan<never, unknown>): ReadonlyArray<Target<never, unknown>> => {
+  switch (plan._tag) {
+    case "Target":
+      return [plan]
+    case "Fallback":
+    case "Balance":
+      return plan.plans.length === 1 ? plan.plans.flatMap(loneTargets) : []
+    // These rule their targets themselves.
+    case "Race":
+    case "Hedge":
+      return []
+    case "Deadline":
+      return loneTargets(plan.plan)
+    case "When":
+      return [...loneTargets(plan.onTrue), ...loneTargets(plan.onFalse)]
+  }
+}
+
+/** The most attempts that each step of a plan has open at once; of a condition the larger side counts. */
+const stepsOf = (plan: Plan<never, unknown>): ReadonlyArray<number> => {
+  switch (plan._tag) {
+    case "Target":
+      return [1]
+    case "Fallback":
+    case "Balance":
+      return plan.plans.flatMap(stepsOf)
+    case "Race":
+      return [plan.plans.reduce((sum, child) => sum + Math.max(0, ...stepsOf(child)), 0)]
+    case "Hedge": {
+      const steps = stepsOf(plan.plan).toSorted((a, b) => b - a)
+      const max = plan.hedge?.max ?? 0
+      const open = steps.slice(0, 1 + max).reduce((sum, one) => sum + one, 0)
+      return [loneTargets(plan.plan).length > 0 ? Math.max(open, 1 + max) : open]
+    }
+    case "Deadline":
+      return stepsOf(plan.plan)
+    case "When": {
+      const [a, b] = [stepsOf(plan.onTrue), stepsOf(plan.onFalse)]
+      return Array.from({ length: Math.max(a.length, b.length) }, (_, i) => Math.max(a[i] ?? 0, b[i] ?? 0))
+    }
+  }
+}
+
 /** Computes the bounds of a plan. */
 export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
   const unreachable: Array<string> = []
@@ -97,7 +155,10 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
       case "Target":
         return [plan.key]
       case "Fallback":
+      case "Race":
+      case "Balance":
         return plan.plans.flatMap(keysOf)
+      case "Hedge":
       case "Deadline":
         return keysOf(plan.plan)
       case "When":
@@ -115,17 +176,28 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
           warnings.push(`${plan.key}: the gateway makes up to ${gatewayAttempts(plan)} attempts of its own per request`)
         }
         return worstOfTarget(plan)
-      case "Fallback": {
+      case "Fallback":
+      case "Balance": {
         const stops = Array.isArray(plan.on) && plan.on.length === 0
         let total = none
         plan.plans.forEach((child, index) => {
-          if (stops && index > 0) {
+          if (stops && index > 0 && plan._tag === "Fallback") {
             unreachable.push(...keysOf(child))
             return
           }
           total = add(total, go(child, deadline))
         })
         return total
+      }
+      case "Race":
+        return plan.plans.reduce((total, child) => beside(total, go(child, deadline)), none)
+      case "Hedge": {
+        const worst = go(plan.plan, deadline)
+        const max = plan.hedge?.max ?? 0
+        // Targets that are alone are asked once more, without their policy.
+        const alone = loneTargets(plan.plan)
+        if (max === 0 || alone.length === 0) return worst
+        return add(worst, alone.map((target) => moreOf(target, max)).reduce(most))
       }
       case "Deadline": {
         const inner = Math.min(deadline, plan.millis)
@@ -142,6 +214,7 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
   return {
     targets: Array.from(worst.targets, ([key, counts]) => ({ key, ...counts })),
     attempts: worst.attempts,
+    concurrent: Math.max(0, ...stepsOf(planned.plan)),
     requests: worst.requests,
     requestsUnderSdkRetries: worst.requests * 3,
     waiting: Duration.millis(worst.waiting),

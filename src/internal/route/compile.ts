@@ -4,10 +4,11 @@
  */
 import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
+import { type Skipped, Unsupported } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Leg, UniversalRequest } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
-import { type Built, isSchedule, type Policy, uncappedMillis } from "./node.ts"
+import { type Built, isSchedule, type Policy, type Unbuildable, uncappedMillis } from "./node.ts"
 import type { Plan, Planned, Target } from "./plan.ts"
 
 /** What kind of thing a compiled route cannot do. */
@@ -32,6 +33,12 @@ export type LossKind =
   | "retryOn"
   /** Which reasons go on to the next target cannot be chosen. */
   | "fallbackOn"
+  /** Nothing would be asked before its turn. */
+  | "hedge"
+  /** One target would be asked after the other. */
+  | "race"
+  /** The order would always be the same. */
+  | "balance"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
   | "predicate"
   /** Gateway options that a dynamic route takes from its gateway or from the request. */
@@ -100,6 +107,19 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
         }
         child.plans.forEach(go)
         return
+      case "Race":
+        losses.push(loss("race", "the gateway asks one target after the other"))
+        child.plans.forEach(go)
+        return
+      case "Balance":
+        losses.push(loss("balance", "the gateway keeps the declared order"))
+        child.plans.forEach(go)
+        return
+      case "Hedge":
+        if (child.hedge !== undefined)
+          losses.push(loss("hedge", "the gateway asks a target when the one before has failed"))
+        go(child.plan)
+        return
       case "Deadline":
         losses.push(loss("deadline", `${child.millis} ms can only be kept on the client`))
         go(child.plan)
@@ -159,20 +179,34 @@ const invalidLosses = (planned: Planned<never, unknown>): Array<Loss> =>
   planned.problems.map(({ accepted, field }) => loss("invalid", `${field}: expected ${accepted}`))
 
 /** Makes the request of a target for one input. */
-export type Building<In> = (target: Target<In, unknown>, input: In) => Result.Result<Built, GatewayOptions.Problem>
+export type Building<In> = (target: Target<In, unknown>, input: In) => Result.Result<Built, Unbuildable>
+
+/** How a universal request is made. */
+export interface UniversalOptions<In> {
+  readonly build?: Building<In> | undefined
+  /** Bodies are built only when nothing else is lost, and losses are not told apart. */
+  readonly isBrief?: boolean
+  /** Takes the targets that cannot say the input; without it they are losses. */
+  readonly skipped?: Array<Skipped>
+}
 
 const buildWhole = <In>(target: Target<In, unknown>, input: In) => target.leaf.build(input)
 
-/** The legs of targets for one input; a leg's own options travel in its headers and `config`. */
-export const toLegs = <In, Out>(
+/** The legs of targets for one input, with their targets; a leg's own options travel in its headers and `config`. */
+const toLegs = <In, Out>(
   targets: ReadonlyArray<Target<In, Out>>,
   input: In,
   losses: Array<Loss>,
-  build: Building<In>
-): ReadonlyArray<Leg> =>
+  { build = buildWhole, skipped }: UniversalOptions<In>
+): ReadonlyArray<{ readonly leg: Leg; readonly target: Target<In, Out> }> =>
   targets.flatMap((target) => {
     const built = build(target, input)
     if (Result.isFailure(built)) {
+      const { accepted, field, isUnsupported } = built.failure
+      if (isUnsupported && skipped !== undefined) {
+        skipped.push({ target: target.key, reason: new Unsupported({ field, accepted }) })
+        return []
+      }
       losses.push(loss("invalid", `${built.failure.field}: expected ${built.failure.accepted}`, target.key))
       return []
     }
@@ -191,15 +225,14 @@ export const toLegs = <In, Out>(
             retryDelay: Math.min(Math.round(policy.delay), Duration.toMillis(GatewayOptions.maxRetryDelay)),
             backoff: policy.backoff
           }
-    return [
-      {
-        provider: target.leaf.provider,
-        endpoint: built.success.endpoint,
-        headers: { ...headers, ...target.leaf.headers },
-        query: built.success.query,
-        config: { ...config, ...retries }
-      }
-    ]
+    const leg: Leg = {
+      provider: target.leaf.provider,
+      endpoint: built.success.endpoint,
+      headers: { ...headers, ...target.leaf.headers },
+      query: built.success.query,
+      config: { ...config, ...retries }
+    }
+    return [{ leg, target }]
   })
 
 /** The legs of a universal request, the target of each, and the losses that were allowed. */
@@ -213,28 +246,33 @@ export interface Universal<In, Out> {
 const lossy = new WeakSet<object>()
 
 const hasWhen = (plan: Plan<never, unknown>): boolean =>
-  plan._tag === "When" ||
-  (plan._tag === "Deadline" ? hasWhen(plan.plan) : plan._tag === "Fallback" && plan.plans.some(hasWhen))
+  plan._tag === "When" || ("plan" in plan ? hasWhen(plan.plan) : "plans" in plan && plan.plans.some(hasWhen))
 
-/** Translates into one universal request. With `brief` bodies are built only when nothing else is lost, and losses are not told apart. */
+/** Translates into one universal request. */
 export const toUniversal = <In, Out>(
   planned: Planned<In, Out>,
   input: In,
   allow: ReadonlyArray<LossKind>,
-  build: Building<In> = buildWhole,
-  brief = false
+  options: UniversalOptions<In> = {}
 ): Result.Result<Universal<In, Out>, ReadonlyArray<Loss>> => {
   // Most routes have a deadline or heed hints, and every run of them would find that out again.
-  if (brief && lossy.has(planned.plan)) return Result.fail([])
+  const { isBrief = false, skipped } = options
+  if (isBrief && lossy.has(planned.plan)) return Result.fail([])
   const losses = invalidLosses(planned)
   const targets = linearize(planned.plan, input, false, losses)
   for (const target of targets) retryLosses(target, losses)
-  if (brief && losses.length > 0) {
+  if (isBrief && losses.length > 0) {
     if (!hasWhen(planned.plan)) lossy.add(planned.plan)
     return Result.fail(losses)
   }
-  const [first, ...rest] = toLegs(targets, input, losses, build)
-  return settle(losses, allow, () => (first === undefined ? undefined : { legs: [first, ...rest], targets, losses }))
+  const made = toLegs(targets, input, losses, options)
+  const [first, ...rest] = made.map(({ leg }) => leg)
+  if (first === undefined) {
+    for (const { reason, target } of skipped ?? []) losses.push(loss("invalid", reason.message, target))
+  }
+  return settle(losses, allow, () =>
+    first === undefined ? undefined : { legs: [first, ...rest], targets: made.map(({ target }) => target), losses }
+  )
 }
 
 /** Compiles to one universal request. */

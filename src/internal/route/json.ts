@@ -6,9 +6,10 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Metadata, Problem } from "../../GatewayOptions.ts"
+import type { Strategy } from "../admission/choice.ts"
 import { defined } from "../data/defined.ts"
 import type { Json } from "../dialect/chat.ts"
-import { isSchedule, type Leaf, type Node, type Policy } from "./node.ts"
+import { type Hedging, isSchedule, type Leaf, type Node, type Policy } from "./node.ts"
 import type { Planned } from "./plan.ts"
 import { defaultsOf, definitionOf, type Kind } from "./providers.ts"
 
@@ -24,6 +25,15 @@ export interface RetryJson {
   readonly jitter?: number
   readonly retryAfter?: boolean
   readonly on?: ReadonlyArray<ReasonTag>
+}
+
+/** A hedge; see `Route.HedgeOptions`. */
+export interface HedgeJson {
+  readonly after:
+    | DurationJson
+    | { readonly percentile: number; readonly atLeast?: DurationJson; readonly atMost?: DurationJson }
+  readonly max?: number
+  readonly sideEffects?: boolean
 }
 
 /** Gateway options; see `GatewayOptions.Input`. */
@@ -43,12 +53,13 @@ export interface OptionsJson {
 }
 
 /**
- * A node of a stored route: settings, and exactly one of `fallback`, `route` and `provider`. Settings apply in the order of this list, whatever
+ * A node of a stored route: settings, and exactly one of `fallback`, `race`, `balance`, `route` and `provider`. Settings apply in the order of this list, whatever
  * their order in the file: the first is the outer-most.
  */
 export interface RouteNodeJson {
   readonly options?: OptionsJson
   readonly deadline?: DurationJson
+  readonly hedge?: HedgeJson | "off"
   readonly timeout?: DurationJson
   readonly firstTokenTimeout?: DurationJson
   readonly idleTimeout?: DurationJson
@@ -58,6 +69,14 @@ export interface RouteNodeJson {
 
   /** Routes in order. */
   readonly fallback?: ReadonlyArray<RouteNodeJson>
+  /** Routes all at once. */
+  readonly race?: ReadonlyArray<RouteNodeJson>
+  /** Of a race: whether requests that change something at the provider are raced too. */
+  readonly sideEffects?: boolean
+  /** Routes in an order that each run chooses, with `by` and `weights`. */
+  readonly balance?: ReadonlyArray<RouteNodeJson>
+  readonly by?: Strategy
+  readonly weights?: ReadonlyArray<number>
   /** One route, for settings around settings. */
   readonly route?: RouteNodeJson
 
@@ -94,6 +113,7 @@ export interface RouteJson {
 const settings = [
   "Options",
   "Deadline",
+  "Hedge",
   "Timeout",
   "FirstTokenTimeout",
   "IdleTimeout",
@@ -132,6 +152,21 @@ const retryJson = ({ delay, maxDelay, on, ...rest }: Policy): RetryJson => ({
   delay: durationJson(delay),
   maxDelay: durationJson(maxDelay),
   ...defined({ on })
+})
+
+const hedgeJson = ({ after, max, sideEffects }: Hedging): HedgeJson => ({
+  after:
+    typeof after === "number"
+      ? durationJson(after)
+      : {
+          percentile: after.percentile,
+          ...defined({
+            atLeast: after.atLeast === undefined ? undefined : durationJson(after.atLeast),
+            atMost: after.atMost === undefined ? undefined : durationJson(after.atMost)
+          })
+        },
+  max,
+  ...(sideEffects && { sideEffects })
 })
 
 const leafJson = (leaf: Leaf<never, unknown>, key: string): RouteNodeJson | undefined => {
@@ -179,6 +214,8 @@ export const write = (
         return { options: optionsJson(node.options), ...go(node.route, path, rank) }
       case "Deadline":
         return { deadline: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
+      case "Hedge":
+        return { hedge: node.hedge === "off" ? "off" : hedgeJson(node.hedge), ...go(node.route, path, rank) }
       case "Timeout":
         return { timeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
       case "FirstTokenTimeout":
@@ -203,6 +240,17 @@ export const write = (
         }
       case "Fallback":
         return { fallback: node.routes.map((route, i) => go(route, `${path}.fallback[${i}]`, -1)) }
+      case "Race":
+        return {
+          race: node.routes.map((route, i) => go(route, `${path}.race[${i}]`, -1)),
+          ...(node.sideEffects && { sideEffects: true })
+        }
+      case "Balance":
+        return {
+          balance: node.routes.map((route, i) => go(route, `${path}.balance[${i}]`, -1)),
+          by: node.by,
+          ...(node.weights.some((weight) => weight !== 1) && { weights: node.weights })
+        }
       case "Leaf":
         return (
           leafJson(node, planned.targets[leaves++]?.key ?? "") ??

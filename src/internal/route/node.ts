@@ -7,6 +7,7 @@ import type * as Schedule from "effect/Schedule"
 import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
+import type { Strategy } from "../admission/choice.ts"
 import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
 
@@ -15,6 +16,12 @@ export interface DecodedAnswer<Out> {
   readonly value: Out
   readonly usage?: Usage | undefined
   readonly model?: string | undefined
+}
+
+/** Why a leaf has no request for an input. */
+export interface Unbuildable extends Problem {
+  /** The input is right, and another target may take it. */
+  readonly isUnsupported?: boolean
 }
 
 /** What a leaf sends for one input. */
@@ -33,12 +40,14 @@ export interface Leaf<in In, out Out> {
   /** Explicit key of the target. */
   readonly key: string | undefined
   readonly headers: Headers
-  readonly build: (input: In) => Result.Result<Built, Problem>
+  readonly build: (input: In) => Result.Result<Built, Unbuildable>
   /** How the body is read before `decode` sees it. */
   readonly accept: "json" | "text" | "bytes"
   readonly decode: (body: unknown) => Result.Result<DecodedAnswer<Out>, Problem>
   /** How the answer streams, when it is a chat answer. */
   readonly chat?: ChatLeaf | undefined
+  /** The request may be made twice at once although nothing is known of its body. Only leaves of `Route.make` need it. */
+  readonly idempotent?: boolean
   /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */
   readonly spec: LeafSpec | undefined
 }
@@ -71,6 +80,37 @@ export interface Policy {
 /** Any Effect schedule; it cannot be compiled or stored. */
 export type RetrySchedule = Schedule.Schedule<unknown, GatewayError>
 
+/** What `Route.balance` takes beside the routes. */
+export interface BalanceOptions {
+  /**
+   * `weight`: at random, in proportion to the weights. `roundRobin`: in turn. `leastInFlight`: the one with the fewest open attempts. `latency`: of two at random the one
+   * that is likely to be sooner. `session`: the same one for the same `RunOptions.session`, as long as it is not far above its share; without a session as `weight`.
+   */
+  readonly by: Strategy
+  /** One number per route, 0 to 1,000,000, not all 0. Default: all equal. A weight of 0: never first, and last in order. */
+  readonly weights?: ReadonlyArray<number> | undefined
+}
+
+/** When and how often a hedge asks another target, in its normal form. */
+export interface Hedging {
+  /** Milliseconds, or learnt from each target. */
+  readonly after: number | LearntDelay
+  /** Further targets that are asked by the clock in one run, 1 to 4. */
+  readonly max: number
+  /** Whether requests that change something at the provider are hedged too. */
+  readonly sideEffects: boolean
+}
+
+/** A delay that is learnt from the times to the first output. */
+export interface LearntDelay {
+  /** A fraction, 0.5 to 0.999. */
+  readonly percentile: number
+  /** Milliseconds. */
+  readonly atLeast: number | undefined
+  /** Milliseconds. It is the delay too while too little is known. */
+  readonly atMost: number | undefined
+}
+
 /** What `fallbackOn` takes: the reasons that go on to the next target, or a function. */
 export type FallbackOn = ReadonlyArray<ReasonTag> | ((error: GatewayError) => boolean)
 
@@ -78,6 +118,14 @@ export type FallbackOn = ReadonlyArray<ReasonTag> | ((error: GatewayError) => bo
 export type Node<In, Out> =
   | Leaf<In, Out>
   | { readonly _tag: "Fallback"; readonly routes: ReadonlyArray<Node<In, Out>> }
+  | { readonly _tag: "Race"; readonly sideEffects: boolean; readonly routes: ReadonlyArray<Node<In, Out>> }
+  | {
+      readonly _tag: "Balance"
+      readonly by: Strategy
+      readonly weights: ReadonlyArray<number>
+      readonly routes: ReadonlyArray<Node<In, Out>>
+    }
+  | { readonly _tag: "Hedge"; readonly hedge: Hedging | "off"; readonly route: Node<In, Out> }
   | { readonly _tag: "Retry"; readonly policy: Policy | RetrySchedule; readonly route: Node<In, Out> }
   | { readonly _tag: "Timeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "FirstTokenTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
@@ -138,6 +186,8 @@ export const rebuild = <In, Out, In2, Out2>(
         return leaf
       }
       case "Fallback":
+      case "Race":
+      case "Balance":
         return { ...child, routes: child.routes.map(go) }
       case "When":
         return {

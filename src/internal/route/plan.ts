@@ -6,8 +6,17 @@
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Strategy } from "../admission/choice.ts"
 import { providerHeaderAccepted } from "../data/headers.ts"
-import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
+import {
+  type FallbackOn,
+  type Hedging,
+  isSchedule,
+  type Leaf,
+  type Node,
+  type Policy,
+  type RetrySchedule
+} from "./node.ts"
 
 /** What is handed down to a target. */
 interface PlanSettings {
@@ -36,7 +45,10 @@ export interface Target<In, Out> extends PlanSettings {
 /** A plan is a smaller tree: only what decides the order of targets is left. */
 export type Plan<In, Out> =
   | Target<In, Out>
-  | { readonly _tag: "Fallback"; readonly on: FallbackOn | undefined; readonly plans: ReadonlyArray<Plan<In, Out>> }
+  | Fallback<In, Out>
+  | Balance<In, Out>
+  | Race<In, Out>
+  | Hedge<In, Out>
   | { readonly _tag: "Deadline"; readonly millis: number; readonly plan: Plan<In, Out> }
   | {
       readonly _tag: "When"
@@ -46,10 +58,44 @@ export type Plan<In, Out> =
       readonly onFalse: Plan<In, Out>
     }
 
+/** One after the other. */
+export interface Fallback<In, Out> {
+  readonly _tag: "Fallback"
+  readonly on: FallbackOn | undefined
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
+
+/** One after the other, in an order that each run chooses. */
+export interface Balance<In, Out> {
+  readonly _tag: "Balance"
+  readonly on: FallbackOn | undefined
+  readonly by: Strategy
+  readonly weights: ReadonlyArray<number>
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
+
+/** All at once; the first answer counts. */
+export interface Race<In, Out> {
+  readonly _tag: "Race"
+  readonly on: FallbackOn | undefined
+  readonly sideEffects: boolean
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
+
+/** The next target is asked too when the one before it is late. */
+export interface Hedge<In, Out> {
+  readonly _tag: "Hedge"
+  /** Absent: an outer hedge leaves these targets alone. */
+  readonly hedge: Hedging | undefined
+  readonly plan: Plan<In, Out>
+}
+
 /** A plan, its targets in order, and everything that is wrong with it. */
 export interface Planned<In, Out> {
   readonly plan: Plan<In, Out>
   readonly targets: ReadonlyArray<Target<In, Out>>
+  /** Of the hedges that learn their delay. */
+  readonly percentiles: ReadonlyArray<number>
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
@@ -70,6 +116,7 @@ const keyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOption
 /** Hands settings down. Total: problems are collected and not thrown. */
 export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
   const targets: Array<Target<In, Out>> = []
+  const percentiles: Array<number> = []
   const problems: Array<GatewayOptions.Problem> = []
   /** Leaves by key; the same leaf in two places is one target. */
   const owners = new Map<string, Leaf<In, Out>>()
@@ -114,6 +161,24 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       case "Fallback":
         if (child.routes.length === 0) problems.push({ field: "fallback", accepted: "at least one route" })
         return { _tag: "Fallback", on: env.on, plans: child.routes.map((route) => go(route, env)) }
+      case "Race":
+        if (child.routes.length === 0) problems.push({ field: "race", accepted: "at least one route" })
+        return {
+          _tag: "Race",
+          on: env.on,
+          sideEffects: child.sideEffects,
+          plans: child.routes.map((route) => go(route, env))
+        }
+      case "Balance": {
+        const { by, routes, weights } = child
+        if (routes.length === 0) problems.push({ field: "balance", accepted: "at least one route" })
+        return { _tag: "Balance", on: env.on, by, weights, plans: routes.map((route) => go(route, env)) }
+      }
+      case "Hedge": {
+        const hedge = child.hedge === "off" ? undefined : child.hedge
+        if (typeof hedge?.after === "object") percentiles.push(hedge.after.percentile)
+        return { _tag: "Hedge", hedge, plan: go(child.route, env) }
+      }
       case "When": {
         const { label, onFalse, onTrue, predicate } = child
         return { _tag: "When", label, predicate, onTrue: go(onTrue, env), onFalse: go(onFalse, env) }
@@ -149,7 +214,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     retry: undefined,
     on: undefined
   })
-  return { plan, targets, problems }
+  return { plan, targets, percentiles, problems }
 }
 
 /** Number of attempts that a retry setting allows on one target; infinite for a schedule. */
@@ -166,7 +231,10 @@ export const targetsOf = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArra
     case "Target":
       return [plan]
     case "Fallback":
+    case "Race":
+    case "Balance":
       return [...new Set(plan.plans.flatMap((one) => targetsOf(one, input)))]
+    case "Hedge":
     case "Deadline":
       return targetsOf(plan.plan, input)
     case "When":

@@ -3,7 +3,15 @@
  */
 import * as Duration from "effect/Duration"
 import * as GatewayOptions from "../../GatewayOptions.ts"
-import { type FallbackOn, isSchedule, type Leaf, type Node, type Policy, type RetrySchedule } from "./node.ts"
+import {
+  type FallbackOn,
+  type Hedging,
+  isSchedule,
+  type Leaf,
+  type Node,
+  type Policy,
+  type RetrySchedule
+} from "./node.ts"
 import { attemptsOf, type Plan, type Planned, type Target } from "./plan.ts"
 
 const time = (millis: number): string => Duration.format(Duration.millis(millis))
@@ -21,6 +29,21 @@ const policyText = (policy: Policy | RetrySchedule): string => {
 }
 
 const onText = (on: FallbackOn): string => (typeof on === "function" ? "a function" : on.join(", ") || "nothing")
+
+const hedgeText = ({ after, max, sideEffects }: Hedging): string => {
+  const when =
+    typeof after === "number"
+      ? time(after)
+      : [
+          `the time of ${Number((after.percentile * 100).toFixed(1))} % of answers`,
+          ...(after.atLeast === undefined ? [] : [`at least ${time(after.atLeast)}`]),
+          ...(after.atMost === undefined ? [] : [`at most ${time(after.atMost)}`])
+        ].join(", ")
+  return `after ${when}, up to ${max} more${sideEffects ? ", side effects too" : ""}`
+}
+
+const weightsText = (weights: ReadonlyArray<number>): string =>
+  weights.every((weight) => weight === weights[0]) ? "" : `, weights ${weights.join(", ")}`
 
 const optionsText = (options: GatewayOptions.GatewayOptions): string =>
   Object.entries(GatewayOptions.toHeaders(options))
@@ -46,6 +69,17 @@ export const describe = (node: Node<never, unknown>): string => {
         put("fallback")
         for (const route of child.routes) go(route, below)
         return
+      case "Race":
+        put(`race${child.sideEffects ? ", side effects too" : ""}`)
+        for (const route of child.routes) go(route, below)
+        return
+      case "Balance":
+        put(`balance by ${child.by}${weightsText(child.weights)}`)
+        for (const route of child.routes) go(route, below)
+        return
+      case "Hedge":
+        put(child.hedge === "off" ? "no hedge" : `hedge ${hedgeText(child.hedge)}`)
+        break
       case "When":
         put(`when ${child.label}`)
         go(child.onTrue, below)
@@ -110,6 +144,13 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
   const arrows: Array<string> = []
   let count = 0
   const id = (): string => `n${++count}`
+  const within = (title: string, plan: Plan<never, unknown>, onFailure: string, indent: string): string => {
+    const name = id()
+    nodes.push(`${indent}subgraph ${name}["${escaped(title)}"]`)
+    const entry = go(plan, onFailure, `${indent}  `)
+    nodes.push(`${indent}end`)
+    return entry
+  }
   // Each returns the node that the way down enters; `onFailure` is where a failure of the whole leads.
   const go = (child: Plan<never, unknown>, onFailure: string, indent: string): string => {
     switch (child._tag) {
@@ -125,13 +166,27 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
         for (const one of child.plans.toReversed()) next = go(one, next, indent)
         return next
       }
-      case "Deadline": {
+      case "Race": {
         const name = id()
-        nodes.push(`${indent}subgraph ${name}["deadline ${time(child.millis)}"]`)
-        const entry = go(child.plan, onFailure, `${indent}  `)
-        nodes.push(`${indent}end`)
-        return entry
+        nodes.push(`${indent}${name}{{"all at once"}}`)
+        for (const one of child.plans) arrows.push(`${name} --> ${go(one, onFailure, indent)}`)
+        return name
       }
+      case "Balance": {
+        const name = id()
+        nodes.push(`${indent}${name}{{"${escaped(`by ${child.by}${weightsText(child.weights)}`)}"}}`)
+        for (const one of child.plans) arrows.push(`${name} --> ${go(one, onFailure, indent)}`)
+        return name
+      }
+      case "Hedge":
+        return within(
+          child.hedge === undefined ? "no hedge" : `hedge ${hedgeText(child.hedge)}`,
+          child.plan,
+          onFailure,
+          indent
+        )
+      case "Deadline":
+        return within(`deadline ${time(child.millis)}`, child.plan, onFailure, indent)
       case "When": {
         const name = id()
         nodes.push(`${indent}${name}{"${escaped(child.label)}"}`)

@@ -44,7 +44,7 @@ const refused = (name: string, value: unknown, hasSession: boolean): string | un
 
 const problemOf = ({ headers, session }: RunOptions): readonly [field: string, accepted: string] | undefined => {
   if (session !== undefined && (typeof session !== "string" || session === "" || session.length > maxSession)) {
-    return ["session", `1 to ${maxSession} characters`]
+    return ["session", `a text of 1 to ${maxSession} characters`]
   }
   if (headers === undefined) return undefined
   if (!isObject(headers)) return ["headers", "an object of header values"]

@@ -1,23 +1,38 @@
 /**
  * One attempt on one target: send, wait for the first byte, read, decode, record.
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
-import { type Attempt, type AttemptCause, GatewayError, InvalidRequest, Timeout } from "../../GatewayError.ts"
+import {
+  type Attempt,
+  type AttemptCause,
+  decide,
+  type EndedBy,
+  GatewayError,
+  InvalidRequest,
+  type Skipped,
+  Timeout,
+  Unsupported
+} from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
+import type { Purse } from "../admission/retryBudget.ts"
+import type { RunFacts } from "../data/attempts.ts"
 import { defined, type Mutable } from "../data/defined.ts"
+import { monotonicMillisOf } from "../data/monotonic.ts"
 import type { Usage } from "../dialect/chat.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
-import type { Leaf } from "../route/node.ts"
+import type { Leaf, Unbuildable } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { type Additions, add } from "./additions.ts"
+import type { Mode, RouterState } from "./state.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
 export type SendLegs = (
@@ -31,6 +46,9 @@ export type SendLegs = (
 /** Ends of the deadlines of a run, by their nodes: milliseconds of the monotonic clock. A node that is not in it has not begun. */
 export type Deadlines = Map<Plan<never, unknown>, number>
 
+/** The orders that a run has chosen, by the balances. */
+export type Orders = Map<Plan<never, unknown>, Plan<never, unknown>>
+
 /** What belongs to one run of a route. */
 export interface Run<In> {
   readonly send: SendLegs
@@ -38,12 +56,35 @@ export interface Run<In> {
   readonly eventId: string
   /** A slot for each attempt, in order of start; filled when it has ended. */
   readonly slots: Array<Attempt | undefined>
+  /** Targets that were passed over, in order. */
+  readonly skipped: Array<Skipped>
+  readonly mode: Mode
+  /** What belongs together, for balances by session. */
+  readonly session: string | undefined
+  readonly state: RouterState
+  /** Purses that this run has paid into; absent where further attempts are not counted. */
+  readonly purses: Array<Purse> | undefined
+  /** Why nothing more was asked, where the last failure does not say it. The next attempt clears it. */
+  readonly ending: { by?: EndedBy | undefined }
   /** No log line when failures were overcome. */
   readonly quiet: boolean
   readonly admission: Admission | undefined
   readonly additions: Additions | undefined
   /** Kept for streams, which may restart. */
   readonly deadlines?: Deadlines
+  /** Kept for the same: targets whose attempt was given up because another one had answered. */
+  readonly superseded?: Set<Target<never, unknown>>
+  /** Kept for the same: the orders of its balances. */
+  readonly orders?: Orders
+}
+
+/** See {@link Lane}. */
+export type CloseAttempt = (isSuperseded: boolean) => boolean
+
+/** One of several targets that are asked at the same time. */
+export interface Lane {
+  /** An attempt of it has started. `close` records it as interrupted, before its fiber has ended, and says whether it was open. */
+  readonly started: (target: Target<never, unknown>, close: CloseAttempt) => void
 }
 
 /** What an attempt is told beside its target. */
@@ -53,6 +94,7 @@ export interface Asked {
   readonly cause: AttemptCause
   /** The gateway may have kept the answer that this attempt is to replace. */
   readonly skipsCache: boolean
+  readonly lane?: Lane | undefined
 }
 
 /** The gateway options of one request to a target. */
@@ -66,22 +108,60 @@ export const sendingOf = <Resend>(
     ? { ...sending, eventId, beforeResend, cache: { ...sending.cache, skip: true } }
     : { ...sending, eventId, beforeResend }
 
-/** Takes the next slot of a run, for an attempt that starts. */
-export const takeSlot = ({
-  slots
-}: Run<unknown>): { readonly number: number; readonly fill: (made: Attempt) => void } => {
+/** The place of an attempt in its run. */
+export interface Slot {
+  readonly number: number
+  /** Its first output is here. */
+  readonly output: () => void
+  readonly fill: (made: Attempt) => void
+}
+
+/** Takes the next slot of a run, for an attempt on a target that starts now. */
+export const takeSlot = (run: Run<unknown>, target: Target<never, unknown>, clock: Clock.Clock): Slot => {
+  const { ending, mode, purses, slots } = run
+  const state = run.state.of(target)
+  const now = monotonicMillisOf(clock)
+  const facts = state.begin(mode, now)
   const number = slots.push(undefined)
+  ending.by = undefined
+  const { purse } = state
+  if (purses !== undefined && purse !== undefined && !purses.includes(purse)) {
+    purses.push(purse)
+    purse.deposit(now)
+  }
   return {
     number,
+    output: () => facts.output(monotonicMillisOf(clock)),
     fill: (made) => {
       slots[number - 1] = made
+      facts.end(made, monotonicMillisOf(clock))
     }
   }
+}
+
+/** Pays for a further attempt on a target, if the budget allows it. Nothing is to be paid for the first one at a provider. */
+export const canPay = ({ purses, state }: Run<unknown>, target: Target<never, unknown>, now: number): boolean => {
+  const purse = purses === undefined ? undefined : state.of(target).purse
+  return purse === undefined || purses?.includes(purse) !== true || purse.withdraw(now)
 }
 
 /** The attempts of a run that have ended, in order of start. */
 export const attemptsOf = ({ slots }: Run<unknown>): ReadonlyArray<Attempt> =>
   slots.filter((made) => made !== undefined)
+
+const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy => {
+  const { again, next } = decide(reason)
+  // One branch of a race may have run out of time, and another one ends it.
+  if (!again && !next) return "stop"
+  return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
+}
+
+/** What a run knows after its last failure. */
+export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
+  attempts: attemptsOf(run),
+  skipped: run.skipped,
+  ended: endedBy(error, run)
+})
 
 /** A decoded answer and whose it is. */
 export interface Answered<Out> {
@@ -150,6 +230,16 @@ export const ended = (
   return { ...LogTrail.failed(exit), ...defined({ cacheStatus: answer?.meta.cacheStatus }) }
 }
 
+/** What is known of an attempt that is given up. `answer`: what had begun to arrive. */
+export const abandoned = (answer: GatewayResponse | undefined, isSuperseded: boolean): LogTrail.Ended =>
+  defined({
+    cacheStatus: answer?.meta.cacheStatus,
+    eventId: answer?.meta.eventId,
+    logId: answer?.meta.logId,
+    status: answer?.status,
+    superseded: isSuperseded ? true : undefined
+  })
+
 /** The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline. */
 export const expired = (
   phase: "firstByte" | "deadline",
@@ -168,14 +258,29 @@ export const expired = (
       })
   )
 
-/** The failure of a target whose request could not even be made. */
-export const unbuildable = (target: Target<never, unknown>, problem: GatewayOptions.Problem, eventId: string) =>
-  new GatewayError({
-    method,
-    reason: new InvalidRequest({ origin: "client", field: problem.field, accepted: problem.accepted }),
-    provider: target.leaf.provider,
-    eventId,
-    ...defined({ model: target.leaf.model })
+/** The failure of a target whose request could not even be made. What only this target cannot say passes it over. */
+export const unbuildable = (
+  target: Target<never, unknown>,
+  { accepted, field, isUnsupported }: Unbuildable,
+  { eventId, skipped }: Run<unknown>
+): GatewayError => {
+  const reason = isUnsupported
+    ? new Unsupported({ field, accepted })
+    : new InvalidRequest({ origin: "client", field, accepted })
+  if (isUnsupported) skipped.push({ target: target.key, reason })
+  const { model, provider } = target.leaf
+  return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
+}
+
+/** An attempt under admission: a refusal passes the target over, as nothing was sent. */
+export const admitted = <A>(
+  { skipped }: Run<unknown>,
+  target: Target<never, unknown>,
+  attempt: Effect.Effect<A, GatewayError>
+): Effect.Effect<A, GatewayError> =>
+  Effect.tapError(attempt, ({ reason }) => {
+    if (reason._tag === "Rejected") skipped.push({ target: target.key, reason })
+    return Effect.void
   })
 
 /** Makes one attempt. The deadline covers the body too, while the target's own timeout ends with the first byte. */
@@ -185,9 +290,10 @@ export const attempt = <In, Out>(
   asked: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
   const { admission, eventId } = run
+  const { lane } = asked
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
-  if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, eventId))
+  if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, run))
   const { endpoint, query } = built.success
   const make = (
     remaining: number | undefined,
@@ -204,19 +310,31 @@ export const attempt = <In, Out>(
       return decode(target, response, undefined)
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
-    const { fill, number } = takeSlot(run)
-    const started: Mutable<LogTrail.Started> = {
-      target: target.key,
-      number,
-      cause: asked.cause,
-      provider: leaf.provider,
-      endpoint,
-      eventId
-    }
-    if (leaf.model !== undefined) started.model = leaf.model
-    return LogTrail.record(bounded, started, (exit) => ended(exit, answer), fill)
+    return Effect.withFiber((fiber) => {
+      const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock))
+      const started: Mutable<LogTrail.Started> = {
+        target: target.key,
+        number,
+        cause: asked.cause,
+        provider: leaf.provider,
+        endpoint,
+        eventId
+      }
+      if (leaf.model !== undefined) started.model = leaf.model
+      const running = LogTrail.beginUnsafe(fiber, started, fill)
+      lane?.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
+      return Effect.onExit(bounded, (exit) => {
+        if (Exit.isSuccess(exit)) output()
+        running.end(exit, ended(exit, answer))
+        return Effect.void
+      })
+    })
   }
   return admission === undefined
     ? make(asked.remaining)
-    : admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
+    : admitted(
+        run,
+        target,
+        admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
+      )
 }

@@ -9,48 +9,16 @@ import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
+import { decide, type GatewayError } from "../../GatewayError.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
-import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
-import type { Plan, Target } from "../route/plan.ts"
-import { type Asked, expired, type Run } from "./attempt.ts"
-
-/** Where in the plan we are. Times are milliseconds of the monotonic clock. */
-interface Position {
-  readonly deadline: number | undefined
-  /** Whether a fallback around this place goes on after such a failure. */
-  readonly passes: (error: GatewayError) => boolean
-  /** Why the next target is asked. */
-  readonly cause: AttemptCause
-}
-
-/** A target that asked for a long wait while another one was ready. It is asked again when all others have failed. */
-interface Deferred<In, Out> {
-  readonly target: Target<In, Out>
-  readonly error: GatewayError
-  /** What is left of its policy. */
-  readonly step: RetryStep
-  readonly readyAt: number
-  readonly deadline: number | undefined
-}
-
-/** Makes one attempt on a target. */
-export type Attempting<In, Out, A> = (target: Target<In, Out>, asked: Asked) => Effect.Effect<A, GatewayError>
-
-/** A run, how it asks a target, and the targets that it came away from because of a long hint. */
-interface ClientRun<In, Out, A> extends Run<In> {
-  readonly attempt: Attempting<In, Out, A>
-  readonly deferred: Array<Deferred<In, Out>>
-}
-
-/** Whether a fallback moves on after a failure. */
-export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
-  on === undefined ? decide(error.reason).next : typeof on === "function" ? on(error) : on.includes(error.reason._tag)
+import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
+import type { Fallback, Plan, Target } from "../route/plan.ts"
+import { canPay, expired, type Run } from "./attempt.ts"
+import { orderBy, runBy } from "./engines.ts"
+import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
-
-type RetryStep = (error: GatewayError) => Effect.Effect<number | undefined>
 
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
 const makeStep = (policy: Policy | RetrySchedule): Effect.Effect<RetryStep> => {
@@ -94,18 +62,26 @@ const ask = <In, Out, A>(
   place: Position,
   last: GatewayError | undefined
 ): Effect.Effect<A, GatewayError> => {
-  const { deadline } = place
+  const { deadline, lane, previous } = place
   const cause = last === undefined ? place.cause : "retry"
   // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
   const skipsCache = isSuccessStatus(last?.reason.status)
-  return deadline === undefined
-    ? run.attempt(target, { remaining: undefined, cause, skipsCache })
-    : Effect.flatMap(monotonicMillis, (now) =>
-        // A timer may fire late; the last attempt then still says best what is wrong.
-        now < deadline
-          ? run.attempt(target, { remaining: deadline - now, cause, skipsCache })
-          : Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
-      )
+  const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
+  if (deadline === undefined && !isFurther) {
+    return run.attempt(target, { remaining: undefined, cause, skipsCache, lane })
+  }
+  return Effect.flatMap(monotonicMillis, (now) => {
+    // A timer may fire late; the last attempt then still says best what is wrong.
+    if (deadline !== undefined && now >= deadline) {
+      return Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
+    }
+    if (isFurther && !canPay(run, target, now)) {
+      run.ending.by = "budget"
+      return Effect.fail(previous)
+    }
+    const remaining = deadline === undefined ? undefined : deadline - now
+    return run.attempt(target, { remaining, cause, skipsCache, lane })
+  })
 }
 
 /** Goes on after a target's attempt that failed. */
@@ -133,9 +109,16 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
       run.deferred.push({ target, error, step, readyAt: now + hint, deadline: place.deadline })
       return yield* error
     }
+    if (!canPay(run, target, now)) {
+      run.ending.by = "budget"
+      return yield* error
+    }
     const wait = Math.max(delay, hint ?? 0)
     // A wait that the deadline would cut short is not begun: whoever comes next has the time instead.
-    if (place.deadline !== undefined && now + wait >= place.deadline) return yield* error
+    if (place.deadline !== undefined && now + wait >= place.deadline) {
+      run.ending.by = "deadline"
+      return yield* error
+    }
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
@@ -152,24 +135,24 @@ const runTarget = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
   const asked = ask(run, target, place, resumed?.error)
-  return retry === undefined
+  return retry === undefined || place.isOnce === true
     ? asked
     : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
 }
 
 /**
  * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's deadline allows.
- * `from` is where the fallback's own targets begin among the deferred ones.
+ * `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the deferred ones.
  */
-const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
+export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
-  on: FallbackOn | undefined,
+  goesOn: (error: GatewayError) => boolean,
   outer: Position,
   from: number,
   last: GatewayError
 ): Effect.fn.Return<A, GatewayError> {
   let error = last
-  const passes = (one: GatewayError): boolean => canFallback(one, on) || outer.passes(one)
+  const passes = (one: GatewayError): boolean => goesOn(one) || outer.passes(one)
   while (true) {
     const now = yield* monotonicMillis
     const fitting = run.deferred
@@ -178,6 +161,10 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     const [next] = fitting.sort((a, b) => a.readyAt - b.readyAt)
     if (next === undefined) return yield* error
     run.deferred.splice(run.deferred.indexOf(next), 1)
+    if (!canPay(run, next.target, now)) {
+      run.ending.by = "budget"
+      continue
+    }
     if (next.readyAt > now) {
       yield* Effect.logDebug("all targets are cooling down", {
         target: next.target.key,
@@ -186,15 +173,13 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       yield* Effect.sleep(next.readyAt - now)
     }
     const result = yield* outcomeOf(
-      runTarget(run, next.target, { deadline: next.deadline, passes, cause: "retry" }, next)
+      runTarget(run, next.target, { ...outer, deadline: next.deadline, passes, cause: "retry" }, next)
     )
     if (Result.isSuccess(result)) return result.success
     error = result.failure
-    if (outer.passes(error) || !canFallback(error, on)) return yield* error
+    if (outer.passes(error) || !goesOn(error)) return yield* error
   }
 })
-
-type Fallback<In, Out> = Extract<Plan<In, Out>, { _tag: "Fallback" }>
 
 /** Goes on with a fallback's plan `next`, as those before it have failed. */
 const runRest = <In, Out, A>(
@@ -206,22 +191,31 @@ const runRest = <In, Out, A>(
   next: number,
   error: GatewayError
 ): Effect.Effect<A, GatewayError> => {
-  if (!canFallback(error, plan.on)) return Effect.fail(error)
+  if (!canFallback(error, plan.on)) {
+    if (next < plan.plans.length) run.ending.by = "stop"
+    return Effect.fail(error)
+  }
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
-      const place: Position = inner.cause === "fallback" ? inner : { ...inner, cause: "fallback" }
+      const place: Position = { ...inner, cause: "fallback", previous: error }
       return Effect.catch(runPlan(run, child, place), (failure) =>
         runRest(run, plan, outer, place, from, next + 1, failure)
       )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
-    return outer.passes(error) ? Effect.fail(error) : runDeferred(run, plan.on, outer, from, error)
+    return outer.passes(error)
+      ? Effect.fail(error)
+      : runDeferred(run, (failure) => canFallback(failure, plan.on), outer, from, error)
   }
   const { deadline } = outer
   return deadline === undefined
     ? goOn()
-    : Effect.flatMap(monotonicMillis, (now) => (now >= deadline ? Effect.fail(error) : goOn()))
+    : Effect.flatMap(monotonicMillis, (now) => {
+        if (now < deadline) return goOn()
+        run.ending.by = "deadline"
+        return Effect.fail(error)
+      })
 }
 
 const runFallback = <In, Out, A>(
@@ -233,16 +227,12 @@ const runFallback = <In, Out, A>(
   // A plan without targets is refused before it runs.
   if (first === undefined) return Effect.die(new Error("no targets"))
   const from = run.deferred.length
-  const inner: Position = {
-    deadline: place.deadline,
-    passes: (error) => canFallback(error, plan.on) || place.passes(error),
-    cause: place.cause
-  }
+  const inner: Position = { ...place, passes: (error) => canFallback(error, plan.on) || place.passes(error) }
   return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
 
 /** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */
-const runPlan = <In, Out, A>(
+export const runPlan = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Plan<In, Out>,
   place: Position
@@ -252,6 +242,11 @@ const runPlan = <In, Out, A>(
       return runTarget(run, plan, place)
     case "Fallback":
       return runFallback(run, plan, place)
+    case "Balance":
+      return Effect.withFiber(({ context }) => runFallback(run, orderBy(run, plan, context), place))
+    case "Race":
+    case "Hedge":
+      return runBy(run, plan, place)
     case "When":
       return runPlan(run, plan.predicate(run.input) ? plan.onTrue : plan.onFalse, place)
     case "Deadline":
@@ -266,11 +261,17 @@ const runPlan = <In, Out, A>(
   }
 }
 
-/** Runs a plan on the client, from its root and from now on; `attempt` asks one target once. */
+/** Runs a plan on the client, from its root and from now on. */
 export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
-  attempt: Attempting<In, Out, A>,
-  cause: AttemptCause = "first"
+  { attempt, discard }: Asking<In, Out, A>,
+  /** The failure after which a stream begins again. */
+  broken?: GatewayError
 ): Effect.Effect<A, GatewayError> =>
-  runPlan({ ...run, attempt, deferred: [] }, plan, { deadline: undefined, passes: () => false, cause })
+  runPlan({ ...run, attempt, discard, deferred: [] }, plan, {
+    deadline: undefined,
+    passes: () => false,
+    cause: broken === undefined ? "first" : "restart",
+    previous: broken
+  })

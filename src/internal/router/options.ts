@@ -28,12 +28,14 @@ export interface RunOptions {
    */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /**
-   * Name of the session that this run belongs to: 1 to 1,024 characters, for example the id of a conversation. It keeps requests of a session
-   * where their prompt is cached. The name itself is never sent; targets receive 128 bits of its SHA-256, in the header `cf-aig-session-id` and, where they know it, in
+   * What this run belongs to, for example a conversation: 1 to 1,024 characters. A balance by session sends it to the same target, where its prompt is
+   * cached. It is not remembered, and never sent as it is; targets receive 128 bits of its SHA-256, in the header `cf-aig-session-id` and, where they know it, in
    * `x-session-affinity` or the field `prompt_cache_key`. The field is left out where the gateway may answer from its cache by the body: turn that off
    * with `Route.cache({ ttl: "off" })`, or give it a key.
    */
   readonly session?: string | undefined
+  /** `"none"`: the attempts of this run neither feed the router's budget nor are limited by it, as those of batches. Default: they do and are. */
+  readonly budget?: "none" | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
   /**

@@ -7,16 +7,19 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
-import { withAttempts } from "../data/attempts.ts"
+import type { Leg } from "../../UniversalRequest.ts"
+import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
-import { makePlan, type Plan, type Planned } from "../route/plan.ts"
+import { makePlan, type Plan, type Planned, type Target } from "../route/plan.ts"
 import { type Additions, add, additionsOf } from "./additions.ts"
-import { method, type Run, type SendLegs } from "./attempt.ts"
+import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
+import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
+import type { RouterState } from "./state.ts"
 
 const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
 
@@ -55,9 +58,9 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
     })
   })
 
-/** The failure of a run, with all its attempts. */
-export const runFailure = (error: GatewayError, attempts: ReadonlyArray<Attempt>): GatewayError =>
-  withoutStack(() => withAttempts(error, attempts, method))
+/** The failure of a run, with all that it did. */
+export const runFailure = (error: GatewayError, run: Run<unknown>): GatewayError =>
+  withoutStack(() => withFacts(error, factsOf(error, run), method))
 
 /** One target that is asked once: the same request either way, so nothing needs compiling. */
 const isPlain = (plan: Plan<never, unknown>): boolean => plan._tag === "Target" && plan.retry === undefined
@@ -68,15 +71,19 @@ const deadlineOf = <In>(plan: Plan<In, unknown>, input: In): number | undefined 
     ? Math.min(plan.millis, deadlineOf(plan.plan, input) ?? plan.millis)
     : plan._tag === "When"
       ? deadlineOf(plan.predicate(input) ? plan.onTrue : plan.onFalse, input)
-      : undefined
+      : plan._tag === "Hedge"
+        ? deadlineOf(plan.plan, input)
+        : undefined
 
 /** A failure that was overcome is worth one line, and no more than names. */
 export const logRecovery = (
-  { quiet }: Pick<Run<never>, "quiet">,
+  { quiet }: Pick<Run<unknown>, "quiet">,
   target: string,
-  failed: ReadonlyArray<Attempt>
-): Effect.Effect<void> =>
-  quiet || failed.length === 0
+  attempts: ReadonlyArray<Attempt>
+): Effect.Effect<void> => {
+  if (quiet || attempts.length === 0) return Effect.void
+  const failed = attempts.filter(({ outcome, superseded }) => outcome !== "success" && superseded !== true)
+  return failed.length === 0
     ? Effect.void
     : // A text: a logger that is given an object looks through all of it.
       Effect.logWarning(
@@ -84,49 +91,87 @@ export const logRecovery = (
           .map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
           .join("; ")}`
       )
+}
 
 const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
   options.eventId !== undefined && Object.keys(options).length === 1
 
+/** What all runs of a router share. */
+export interface RouterCore {
+  readonly send: SendLegs
+  readonly state: RouterState
+  /** What is wrong with the options of the router: no run begins then. */
+  readonly problems: ReadonlyArray<GatewayOptions.Problem>
+}
+
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
 export const prepare = <In, Out>(
-  send: SendLegs,
+  core: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
   build?: Building<In>
-): Effect.Effect<Prepared<In, Out>, GatewayError> =>
+): Effect.Effect<Prepared<In, Out>, GatewayError> => {
+  const bare = prepareBare(core, route, input, options, build)
   // Most runs add nothing.
-  options.headers === undefined && options.session === undefined
-    ? prepareWith(send, route, input, options, build, undefined)
-    : Effect.flatMap(additionsOf(method, options), (additions) =>
-        prepareWith(send, route, input, options, build, additions)
-      )
+  if (options.headers === undefined && options.session === undefined) return bare
+  return Effect.flatMap(additionsOf(method, options), (additions) =>
+    Effect.map(bare, ({ compiled, plan, run }) => ({
+      run: { ...run, additions },
+      plan,
+      compiled: compiled && { ...compiled, legs: compiled.legs.map(adding(additions, compiled.targets)) }
+    }))
+  )
+}
 
-const prepareWith = <In, Out>(
-  send: SendLegs,
+const adding =
+  (additions: Additions, targets: ReadonlyArray<Target<never, unknown>>) =>
+  (leg: Leg, index: number): Leg => {
+    const target = targets[index]
+    return target === undefined ? leg : add(additions, target, leg)
+  }
+
+const prepareBare = <In, Out>(
+  { problems: own, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
-  build: Building<In> | undefined,
-  additions: Additions | undefined
+  build: Building<In> | undefined
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
     const { admission, options: given } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
-    const own = given && GatewayOptions.normalize(given)
+    const settings = given && GatewayOptions.normalize(given)
     // Options of the run are the outer-most ones, and what they do to the route is checked like everything else.
     // An event id is the run's, and no plan's.
     const planned =
-      own === undefined || isEventIdOnly(own)
+      settings === undefined || isEventIdOnly(settings)
         ? route.planned
-        : makePlan<In, Out>({ _tag: "Options", options: own, route: route.node })
+        : makePlan<In, Out>({ _tag: "Options", options: settings, route: route.node })
     const { plan, problems, targets } = planned
-    const misplanned = refusal(method, problems)
+    const budget = options.budget === "none" ? undefined : state.budget
+    if (options.budget !== undefined && options.budget !== "none") {
+      return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
+    }
+    const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
     if (misplanned !== undefined) return misplanned
-    const eventId = own?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
-    const run: Run<In> = { send, input, eventId, slots: [], quiet: options.quiet === true, admission, additions }
+    const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
+    const run: Run<In> = {
+      send,
+      input,
+      eventId,
+      mode: "run",
+      session: options.session,
+      state,
+      purses: budget === undefined ? undefined : [],
+      slots: [],
+      skipped: [],
+      ending: {},
+      quiet: options.quiet === true,
+      admission,
+      additions: undefined
+    }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
     if (admission !== undefined && execution === "gateway") {
@@ -135,13 +180,16 @@ const prepareWith = <In, Out>(
     const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
     if (execution === "client" || admission !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
-    const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), build, isAuto)
+    const { skipped } = run
+    const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), {
+      build,
+      isBrief: isAuto,
+      skipped
+    })
     if (Result.isFailure(universal)) {
+      skipped.length = 0
       return isAuto ? Effect.succeed(onClient) : Effect.fail(refused(universal.failure))
     }
-    const { legs: built, targets: asked } = universal.success
-    const legs = asked.flatMap((target, index) =>
-      built.slice(index, index + 1).map((leg) => add(additions, target, leg))
-    )
+    const { legs, targets: asked } = universal.success
     return Effect.succeed({ run, plan, compiled: { legs, targets: asked, deadline: deadlineOf(plan, input) } })
   })

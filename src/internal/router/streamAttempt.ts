@@ -2,15 +2,17 @@
  * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer could act on. Until then nothing has
  * been delivered, so a failure is like any other and another target can take over unseen.
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { type Attempt, GatewayError, Timeout } from "../../GatewayError.ts"
+import { GatewayError, Timeout } from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
-import * as LogTrail from "../../LogTrail.ts"
+import type * as LogTrail from "../../LogTrail.ts"
+import { withFacts } from "../data/attempts.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
@@ -20,12 +22,24 @@ import { type Limiting, makePump, type Pump } from "../dialect/deltaPump.ts"
 import { streaming } from "../dialect/streaming.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { LossKind } from "../route/compile.ts"
-import type { Built, ChatLeaf } from "../route/node.ts"
+import type { Built, ChatLeaf, Unbuildable } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
 import { add } from "./additions.ts"
-import { type Asked, type Deadlines, type Run, type SendLegs, sendingOf, takeSlot, unbuildable } from "./attempt.ts"
-import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
+import {
+  type Asked,
+  abandoned,
+  admitted,
+  type Deadlines,
+  factsOf,
+  type Orders,
+  type Run,
+  sendingOf,
+  takeSlot,
+  unbuildable
+} from "./attempt.ts"
+import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted, takeLegSlot } from "./gateway.ts"
+import type { HeldStream } from "./heldStream.ts"
 import type { Execution } from "./options.ts"
 
 /** Who answers. */
@@ -44,54 +58,26 @@ export interface CommittedStream extends Answering {
   /** The rest; absent when the whole answer came in one piece. */
   readonly pump: Pump | undefined
   readonly running: LogTrail.Running
+  /** Lets go of it; an attempt that has not ended is recorded as interrupted. */
+  readonly release: Effect.Effect<void>
   /** Milliseconds of the monotonic clock. */
   readonly deadline: number | undefined
 }
 
-/** A run that is streamed: one attempt is open at a time, and whoever stops it must be able to let go of it. */
+/** A run that is streamed: whoever stops it must be able to let go of what is open. */
 export interface StreamRun<In> extends Run<In> {
   readonly held: HeldStream
   readonly deadlines: Deadlines
-}
-
-/** What a run has open, from the moment on at which it exists. */
-export interface HeldStream {
-  readonly send: SendLegs
-  readonly begin: (started: LogTrail.Started, fill: (made: Attempt) => void) => Effect.Effect<LogTrail.Running>
-  /** Lets go of the last answer; an attempt that has not ended is recorded as interrupted. */
-  readonly release: Effect.Effect<void>
-}
-
-/** Keeps hold of what goes through `send`. */
-export const hold = (send: SendLegs): HeldStream => {
-  let response: GatewayResponse | undefined
-  let running: LogTrail.Running | undefined
-  return {
-    send: (request, options) =>
-      Effect.map(send(request, options), (answered) => {
-        response = answered
-        return answered
-      }),
-    begin: (started, fill) =>
-      Effect.map(LogTrail.begin(started, fill), (begun) => {
-        running = begun
-        return begun
-      }),
-    release: Effect.suspend(() => {
-      running?.end(Exit.interrupt(), {})
-      return response?.cancel ?? Effect.void
-    })
-  }
+  readonly superseded: Set<Target<never, unknown>>
+  readonly orders: Orders
 }
 
 /** The method that errors of a stream name. */
 export const method = "Router.stream"
 
-/** A failure as that of a stream, with all its attempts where some were made. */
-export const ofStream = (error: GatewayError, attempts?: ReadonlyArray<Attempt>): GatewayError => {
-  const { eventId, logId, model, provider, reason, step } = error
-  return new GatewayError({ method, reason, ...defined({ attempts, eventId, logId, model, provider, step }) })
-}
+/** A failure as that of a stream, with all that the run did where it began. */
+export const ofStream = (error: GatewayError, run?: Run<unknown>): GatewayError =>
+  withFacts(error, run === undefined ? {} : factsOf(error, run), method)
 
 const failure = (target: Target<never, unknown>, eventId: string, reason: GatewayError["reason"]): GatewayError =>
   new GatewayError({
@@ -118,10 +104,7 @@ export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): 
 }
 
 /** The request of a target for a stream. */
-export const buildStream = <In>(
-  target: Target<In, unknown>,
-  input: In
-): Result.Result<Built, GatewayOptions.Problem> => {
+export const buildStream = <In>(target: Target<In, unknown>, input: In): Result.Result<Built, Unbuildable> => {
   const found = streamingOf(target)
   return Result.flatMap(target.leaf.build(input), ({ endpoint, query }) =>
     found === undefined || !isRecord(query)
@@ -317,13 +300,13 @@ export const streamAttempt = <In, Out>(
     const { eventId } = run
     const { leaf } = target
     const built = buildStream(target, run.input)
-    if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, eventId)
+    if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, run)
     const { endpoint, query } = built.success
     const make = (remaining: number | undefined, beforeResend?: Effect.Effect<void, GatewayError>) =>
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
-        const { fill, number } = takeSlot(run)
+        const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock)
         const started = {
           target: target.key,
           number,
@@ -333,9 +316,15 @@ export const streamAttempt = <In, Out>(
           eventId,
           ...defined({ model: leaf.model })
         }
-        const running = yield* run.held.begin(started, fill)
+        const { release, running, send } = yield* run.held.open(started, fill)
         let answering: Answering | undefined
-        const sent = run.send(
+        asked.lane?.started(target, (isSuperseded) =>
+          running.end(Exit.interrupt(), {
+            ...streamEnded(answering, Exit.interrupt()),
+            ...abandoned(answering?.response, isSuperseded)
+          })
+        )
+        const sent = send(
           add(run.additions, target, { provider: leaf.provider, endpoint, headers: leaf.headers, query }),
           sendingOf(target, asked, eventId, beforeResend)
         )
@@ -344,24 +333,32 @@ export const streamAttempt = <In, Out>(
           answering = answer
           return Effect.map(
             Effect.onError(commit(target, response, query, eventId), () => response.cancel),
-            (committed): CommittedStream => ({ ...committed, ...answer, running, deadline })
+            (committed): CommittedStream => {
+              output()
+              return { ...committed, ...answer, running, release, deadline }
+            }
           )
         })
         const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
         return yield* Effect.onError(limited(begun, remaining, "deadline", target, eventId), (cause) =>
-          Effect.sync(() => {
+          Effect.suspend(() => {
             const exit = Exit.failCause(cause)
             running.end(exit, streamEnded(answering, exit))
+            return release
           })
         )
       })
     return yield* run.admission === undefined
       ? make(asked.remaining)
-      : run.admission({
-          remaining: asked.remaining,
-          make,
-          expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
-        })
+      : admitted(
+          run,
+          target,
+          run.admission({
+            remaining: asked.remaining,
+            make,
+            expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
+          })
+        )
   })
 
 /** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */
@@ -410,10 +407,12 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
       const { eventId } = run
       // Of the whole, however many requests it takes.
       deadline ??= compiled.deadline === undefined ? undefined : (yield* monotonicMillis) + compiled.deadline
-      const { fill, number } = takeSlot(run)
-      const running = yield* run.held.begin(legStarted(run, compiled, offset, number), fill)
+      const { fill, number, output } = yield* Effect.withFiber((fiber) =>
+        Effect.succeed(takeLegSlot(run, compiled, offset, fiber))
+      )
+      const { release, running, send } = yield* run.held.open(legStarted(run, compiled, offset, number), fill)
       let answering: Answering | undefined
-      const opening = Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
+      const opening = Effect.flatMap(askLegs({ ...run, send }, compiled, offset), ({ response, step, target }) => {
         const leg = compiled.legs[step]
         const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
         answering = answer
@@ -428,7 +427,10 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         return Effect.mapBoth(
           Effect.onError(committed, () => response.cancel),
           {
-            onSuccess: (committed): CommittedStream => ({ ...committed, ...answer, running, deadline }),
+            onSuccess: (committed): CommittedStream => {
+              output(step)
+              return { ...committed, ...answer, running, release, deadline }
+            },
             onFailure: (error) => atLeg(error, target, step - offset)
           }
         )
@@ -437,9 +439,10 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
       return yield* Effect.onError(
         timeoutOrElse(opening, left, () => expired(eventId)),
         (cause) =>
-          Effect.sync(() => {
+          Effect.suspend(() => {
             const exit = Exit.failCause(cause)
             running.end(exit, { ...streamEnded(answering, exit), ...failedLeg(exit, compiled, offset) })
+            return release
           })
       )
     })

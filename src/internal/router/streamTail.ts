@@ -118,7 +118,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   }
 
   const fail = (error: GatewayError): Effect.Effect<never, GatewayError> => {
-    const failed = ofStream(error, attemptsOf(run))
+    const failed = ofStream(error, run)
     over = Exit.fail(failed)
     return Effect.fail(failed)
   }
@@ -130,7 +130,8 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const { opened, restarts } = progress
     const before = attemptsOf(run).length - 1
     const now = yield* monotonicMillis
-    const left = planAfter(plan, opened.target, error, run.deadlines, now)
+    const left = planAfter(plan, opened.target, error, run, now)
+    run.superseded.clear()
     if (left === undefined) return yield* fail(broken)
     // When the gateway executed the route, no deadline has begun in the plan: the one around the whole was kept here.
     plan =
@@ -140,10 +141,13 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const again = yield* executeClient(
       run,
       plan,
-      // What the broken target is asked again for, the gateway may have kept.
-      (target: Target<In, Out>, asked) =>
-        streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
-      "restart"
+      {
+        // What the broken target is asked again for, the gateway may have kept.
+        attempt: (target: Target<In, Out>, asked) =>
+          streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
+        discard: ({ release }) => release
+      },
+      error
     ).pipe(
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
       Effect.catch(() => fail(broken))

@@ -3,7 +3,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
-import type { Attempt, GatewayError } from "../../GatewayError.ts"
+import type { Attempt, GatewayError, Skipped } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
@@ -41,4 +41,6 @@ export interface StreamSummary {
   readonly text: string
   readonly restarts: number
   readonly attempts: ReadonlyArray<Attempt>
+  /** Targets that were passed over, in order: nothing was sent to them. */
+  readonly skipped: ReadonlyArray<Skipped>
 }

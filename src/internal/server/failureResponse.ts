@@ -19,6 +19,7 @@ export const failureStatus: Readonly<Record<ReasonTag, number>> = {
   QuotaExhausted: 503,
   Unauthorized: 502,
   InvalidRequest: 400,
+  Unsupported: 400,
   ContextLengthExceeded: 413,
   ContentBlocked: 422,
   NotFound: 502,

@@ -27,6 +27,7 @@ const kinds: Readonly<Record<ReasonTag, Kind>> = {
   // The server's own credential: 401 would be about the client's.
   Unauthorized: [502, server, "provider_unauthorized"],
   InvalidRequest: [400, request, null],
+  Unsupported: [400, request, "unsupported_parameter"],
   ContextLengthExceeded: [400, request, "context_length_exceeded"],
   ContentBlocked: [400, request, "content_filter"],
   NotFound: [404, request, "model_not_found"],

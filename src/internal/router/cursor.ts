@@ -1,0 +1,128 @@
+/**
+ * Walks a plan target by target, for those who decide themselves when the next one is asked.
+ *
+ * The order is that of a run in which every target fails: fallbacks from left to right, the taken side of a condition, deadlines from the moment they are
+ * entered. Plans that ask several targets at once are one step.
+ */
+import type * as Context from "effect/Context"
+import { decide, type GatewayError } from "../../GatewayError.ts"
+import type { Fallback, Hedge, Plan, Race, Target } from "../route/plan.ts"
+import { orderBy } from "./engines.ts"
+import { type ClientRun, canFallback, type Position } from "./walk.ts"
+
+/** A fallback that has been entered. */
+interface Frame<In, Out> {
+  readonly plan: Fallback<In, Out>
+  /** Where the next of its plans begins. */
+  readonly inner: Position
+  readonly parent: Frame<In, Out> | undefined
+  next: number
+  /** A failure has gone past it, and nothing of it is asked any more. */
+  isClosed: boolean
+}
+
+/** What is asked next, and where it stands. */
+export interface Step<In, Out> {
+  readonly plan: Target<In, Out> | Hedge<In, Out> | Race<In, Out>
+  readonly place: Position
+  /** Its fallbacks, from the inside to the outside. */
+  readonly frame: Frame<In, Out> | undefined
+}
+
+/** Where a failure leads: to what comes next, to nothing more, or to the end of the run. */
+export type Verdict = "next" | "exhausted" | "stop"
+
+/** A walk through one plan. */
+export class Cursor<In, Out, A> {
+  private readonly run: ClientRun<In, Out, A>
+  private readonly place: Position
+  private readonly context: Context.Context<never>
+  private root: Plan<In, Out> | undefined
+  private frame: Frame<In, Out> | undefined
+
+  constructor(run: ClientRun<In, Out, A>, plan: Plan<In, Out>, place: Position, context: Context.Context<never>) {
+    this.run = run
+    this.context = context
+    this.root = plan
+    this.place = place
+  }
+
+  /** Goes to the next step; `undefined` when there is none. */
+  next(now: number): Step<In, Out> | undefined {
+    const { root } = this
+    this.root = undefined
+    if (root !== undefined) return this.enter(root, this.place, undefined, now)
+    const frame = this.leave(now)
+    const plan = frame?.plan.plans[frame.next]
+    if (frame === undefined || plan === undefined) return undefined
+    frame.next++
+    return this.enter(plan, frame.inner, frame, now)
+  }
+
+  /** The plan that {@link next} would go into. No deadline begins. */
+  peek(now: number): Plan<In, Out> | undefined {
+    const frame = this.leave(now)
+    return this.root ?? frame?.plan.plans[frame.next]
+  }
+
+  /** What becomes of the run after a failure of a step. */
+  failed({ frame }: Pick<Step<In, Out>, "frame">, error: GatewayError): Verdict {
+    let goesOn = this.place.passes(error) || (frame === undefined && decide(error.reason).next)
+    const passed: Array<Frame<In, Out>> = []
+    for (let around = frame; around !== undefined; around = around.parent) {
+      if (canFallback(error, around.plan.on)) {
+        goesOn = true
+        if (!around.isClosed && around.next < around.plan.plans.length) {
+          for (const one of passed) one.isClosed = true
+          return "next"
+        }
+      }
+      passed.push(around)
+    }
+    for (const one of passed) one.isClosed = true
+    return goesOn ? "exhausted" : "stop"
+  }
+
+  /** Leaves the fallbacks of which nothing is left. */
+  private leave(now: number): Frame<In, Out> | undefined {
+    while (this.frame !== undefined) {
+      const { inner, isClosed, next, parent, plan } = this.frame
+      const isLate = inner.deadline !== undefined && now >= inner.deadline
+      if (!isClosed && !isLate && next < plan.plans.length) return this.frame
+      this.frame = parent
+    }
+    return undefined
+  }
+
+  private enter(
+    plan: Plan<In, Out>,
+    place: Position,
+    frame: Frame<In, Out> | undefined,
+    now: number
+  ): Step<In, Out> | undefined {
+    switch (plan._tag) {
+      case "Target":
+      case "Race":
+      case "Hedge":
+        return { plan, place, frame }
+      case "Fallback": {
+        const inner: Position = { ...place, passes: (error) => canFallback(error, plan.on) || place.passes(error) }
+        const entered: Frame<In, Out> = { plan, inner, parent: frame, next: 1, isClosed: false }
+        const [first] = plan.plans
+        this.frame = entered
+        // Asked however late it is: the failure then says so.
+        return first === undefined ? undefined : this.enter(first, inner, entered, now)
+      }
+      case "Balance":
+        return this.enter(orderBy(this.run, plan, this.context), place, frame, now)
+      case "When":
+        return this.enter(plan.predicate(this.run.input) ? plan.onTrue : plan.onFalse, place, frame, now)
+      case "Deadline": {
+        const own = now + plan.millis
+        this.run.deadlines?.set(plan, own)
+        const deadline = place.deadline === undefined ? own : Math.min(place.deadline, own)
+        return this.enter(plan.plan, { ...place, deadline }, frame, now)
+      }
+    }
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * Several targets asked at the same time: the first answer counts, and the others are interrupted in the same turn.
+ */
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type { GatewayError } from "../../GatewayError.ts"
+import type { Target } from "../route/plan.ts"
+import type { CloseAttempt, Lane } from "./attempt.ts"
+import type { ClientRun } from "./walk.ts"
+
+/** What a lane does. */
+export interface LaneOptions<A> {
+  /** Asks; it is told which lane its attempts belong to. */
+  readonly ask: (lane: Lane) => Effect.Effect<A, GatewayError>
+  /** It has no answer. */
+  readonly onFailure: (error: GatewayError) => void
+  /** Its first attempt has started. */
+  readonly onStart?: ((target: Target<never, unknown>) => void) | undefined
+}
+
+class OpenLane implements Lane {
+  private readonly parent: Lane | undefined
+  private onStart: LaneOptions<never>["onStart"]
+  private readonly attempts: Array<{ readonly target: Target<never, unknown>; readonly close: CloseAttempt }> = []
+  fiber: Fiber.Fiber<unknown, unknown> | undefined
+
+  constructor(parent: Lane | undefined, onStart: LaneOptions<never>["onStart"]) {
+    this.parent = parent
+    this.onStart = onStart
+  }
+
+  started(target: Target<never, unknown>, close: CloseAttempt): void {
+    this.attempts.push({ target, close })
+    this.parent?.started(target, close)
+    const { onStart } = this
+    this.onStart = undefined
+    onStart?.(target)
+  }
+
+  /** Records what is open as interrupted and stops it, without waiting for its clean-up. Gives the targets that were still being asked. */
+  stop(isSuperseded: boolean): ReadonlyArray<Target<never, unknown>> {
+    const open = this.attempts.filter(({ close }) => close(isSuperseded))
+    this.fiber?.interruptUnsafe()
+    return open.map(({ target }) => target)
+  }
+}
+
+/** The lanes of one run. */
+export class Lanes<A> {
+  private readonly open = new Set<OpenLane>()
+  private isOver = false
+  private readonly context: Context.Context<never>
+  private readonly parent: Lane | undefined
+  private readonly run: Pick<ClientRun<never, never, A>, "discard" | "superseded">
+  private readonly resume: (end: Effect.Effect<A, GatewayError>) => void
+  /** Calls a clock off. */
+  private callOff: () => void = () => {}
+
+  constructor(
+    context: Context.Context<never>,
+    parent: Lane | undefined,
+    run: Pick<ClientRun<never, never, A>, "discard" | "superseded">,
+    resume: (end: Effect.Effect<A, GatewayError>) => void
+  ) {
+    this.context = context
+    this.parent = parent
+    this.run = run
+    this.resume = resume
+  }
+
+  /** How many are open. */
+  get size(): number {
+    return this.open.size
+  }
+
+  /** Sets the one clock of these lanes anew. */
+  clock(callOff: () => void): void {
+    this.callOff()
+    this.callOff = callOff
+  }
+
+  /** Opens a lane, unless all is over. */
+  start({ ask, onFailure, onStart }: LaneOptions<A>): void {
+    if (this.isOver) return
+    const lane = new OpenLane(this.parent, onStart)
+    this.open.add(lane)
+    lane.fiber = Effect.runForkWith(this.context)(Effect.onExit(ask(lane), (exit) => this.ended(lane, exit, onFailure)))
+  }
+
+  /** Ends the run: what is still open is stopped. */
+  end(result: Effect.Effect<A, GatewayError>, isSuperseded: boolean): void {
+    if (this.isOver) return
+    this.isOver = true
+    this.callOff()
+    for (const lane of this.open) {
+      const targets = lane.stop(isSuperseded)
+      if (isSuperseded) for (const target of targets) this.run.superseded?.add(target)
+    }
+    this.open.clear()
+    this.resume(result)
+  }
+
+  /** Interrupts everything and waits for it. */
+  readonly interrupt: Effect.Effect<void> = Effect.suspend(() => {
+    this.isOver = true
+    this.callOff()
+    return Fiber.interruptAll([...this.open].flatMap(({ fiber }) => (fiber === undefined ? [] : [fiber])))
+  })
+
+  private ended(
+    lane: OpenLane,
+    exit: Exit.Exit<A, GatewayError>,
+    onFailure: (error: GatewayError) => void
+  ): Effect.Effect<void> {
+    this.open.delete(lane)
+    if (this.isOver) return Exit.isSuccess(exit) ? this.run.discard(exit.value) : Effect.void
+    if (Exit.isSuccess(exit)) {
+      this.end(exit, true)
+      return Effect.void
+    }
+    const error = Exit.findErrorOption(exit)
+    if (error._tag === "Some") onFailure(error.value)
+    else this.end(exit, false)
+    return Effect.void
+  }
+}
+
+/** Asks by lanes. `begin` opens the first ones. */
+export const inLanes = <A>(
+  parent: Lane | undefined,
+  run: Pick<ClientRun<never, never, A>, "discard" | "superseded">,
+  begin: (lanes: Lanes<A>, context: Context.Context<never>) => void
+): Effect.Effect<A, GatewayError> =>
+  Effect.withFiber(({ context }) =>
+    Effect.callback((resume) => {
+      const lanes = new Lanes(context, parent, run, resume)
+      begin(lanes, context)
+      return lanes.interrupt
+    })
+  )

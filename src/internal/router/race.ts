@@ -1,0 +1,37 @@
+/**
+ * All plans at once; the first answer counts.
+ */
+import * as Effect from "effect/Effect"
+import type { GatewayError } from "../../GatewayError.ts"
+import type { Race } from "../route/plan.ts"
+import { runPlan } from "./client.ts"
+import { inLanes } from "./lanes.ts"
+import { anySideEffects } from "./sideEffects.ts"
+import { type ClientRun, canFallback, type Position } from "./walk.ts"
+
+const alone = <In, Out, A>(run: ClientRun<In, Out, A>): ClientRun<In, Out, A> => ({ ...run, deferred: [] })
+
+/** Runs the plans of a race side by side; one after the other where a request would change something twice. */
+export const runRace = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  plan: Race<In, Out>,
+  place: Position
+): Effect.Effect<A, GatewayError> => {
+  const { on, plans, sideEffects } = plan
+  if (plans.length < 2 || (!sideEffects && anySideEffects(plan, run.input))) {
+    return runPlan(run, { _tag: "Fallback", on, plans }, place)
+  }
+  // They come away from targets in any order, and a fallback looks for its own at the end of a list.
+  const branches = plans.map((child) => ({ child, own: alone(run) }))
+  return inLanes<A>(place.lane, run, (lanes) => {
+    const failed = (error: GatewayError): void => {
+      if (!canFallback(error, on) && !place.passes(error)) return lanes.end(Effect.fail(error), false)
+      if (lanes.size > 0) return
+      for (const { own } of branches) run.deferred.push(...own.deferred)
+      lanes.end(Effect.fail(error), false)
+    }
+    for (const { child, own } of branches) {
+      lanes.start({ ask: (lane) => runPlan(own, child, { ...place, lane }), onFailure: failed })
+    }
+  })
+}

@@ -1,0 +1,38 @@
+/**
+ * Which requests change something at the provider, so that asking twice at once would do it twice.
+ */
+import * as Result from "effect/Result"
+import { isRecord } from "../data/json.ts"
+import type { Plan, Target } from "../route/plan.ts"
+import { targetsOf } from "../route/plan.ts"
+
+/** Tools that a provider runs by itself: everything but functions, which the caller runs. */
+const isServerTool = (tool: unknown): boolean => {
+  if (!isRecord(tool)) return false
+  const { type } = tool
+  if (typeof type === "string") return type !== "function" && type !== "custom"
+  // Google's have no type: a declaration of functions, or the name of a tool of theirs.
+  return !("name" in tool || "function" in tool || "functionDeclarations" in tool || "function_declarations" in tool)
+}
+
+const isSet = (value: unknown): boolean => value !== undefined && value !== null && value !== false
+
+/** Whether a request body asks for more than an answer. */
+const changesSomething = (query: unknown): boolean =>
+  isRecord(query) &&
+  (query.store === true ||
+    isSet(query.background) ||
+    isSet(query.conversation) ||
+    isSet(query.previous_response_id) ||
+    (Array.isArray(query.tools) && query.tools.some(isServerTool)))
+
+/** Whether a target must not be asked while another one is. A request that cannot be made changes nothing. */
+export const hasSideEffects = <In>({ leaf }: Target<In, unknown>, input: In): boolean => {
+  if (leaf.idempotent !== undefined) return !leaf.idempotent
+  const built = leaf.build(input)
+  return Result.isSuccess(built) && changesSomething(built.success.query)
+}
+
+/** The same for all targets that an input leads to. */
+export const anySideEffects = <In>(plan: Plan<In, unknown>, input: In): boolean =>
+  targetsOf(plan, input).some((target) => hasSideEffects(target, input))
