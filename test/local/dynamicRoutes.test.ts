@@ -160,7 +160,7 @@ describe("a percentage", () => {
     [{ "0%": "a", "100%": "b" }, [0, 100, 0]]
   ] as const)("splits by %j", ([outputs, percents]) =>
     Effect.gen(function* () {
-      const count = 1000
+      const count = 400
       const counts = yield* Effect.provide(shares(count), at({ routes: { r: split(outputs) } }))
       counts.forEach((found, i) => {
         const share = (percents[i] ?? 0) / 100
