@@ -13,9 +13,10 @@ import type { HeaderMap } from "../wire/message.ts"
 import type { StreamShape } from "../wire/streamShape.ts"
 import { streamHeader } from "../wire/streamShape.ts"
 import { autoModel, choose, modelsHeader, providersHeader, type Routing } from "./autoRouter.ts"
+import type { RouteModel } from "./dynamicRoute.ts"
 import type { LegPlan } from "./job.ts"
 import { faultsHeader, type JsonHeaders } from "./jsonHeaders.ts"
-import { isGatewaySlug } from "./providers.ts"
+import { isGatewaySlug, slugOfAuthor } from "./providers.ts"
 import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 import type { GatewayState } from "./state.ts"
@@ -95,13 +96,28 @@ interface PlannedTarget {
   readonly refusal?: Refusal
   readonly dynamic?: boolean
   readonly routing?: Routing
+  /** Options of an element of a dynamic route, which win over those of the request. */
+  readonly ownOptions?: Partial<RequestOptions.ResolvedOptions>
 }
+
+const ownOptions = ({ attempts, timeout }: RouteModel): Partial<RequestOptions.ResolvedOptions> => ({
+  ...(timeout !== undefined && { requestTimeout: timeout }),
+  ...(attempts !== undefined && { maxAttempts: attempts, retryDelay: 0 })
+})
 
 const compatModel = (input: LegRequest, name: string, dynamic: boolean): PlannedTarget => {
   const slash = name.indexOf("/")
   const model = name.slice(slash + 1)
   const json = isRecord(input.json) ? { ...input.json, model } : input.json
   return { provider: name.slice(0, slash), endpoint: input.endpoint, model, body: encodeJson(json), json, dynamic }
+}
+
+/** A name of the run catalogue as `compat` has it. */
+const slugModel = (model: string): string => {
+  const author = model.slice(0, model.indexOf("/"))
+  return author.startsWith("@")
+    ? `workers-ai/${model}`
+    : `${slugOfAuthor(author) ?? author}${model.slice(author.length)}`
 }
 
 const badFormat = (input: LegRequest, refusal: Refusal): ReadonlyArray<() => PlannedTarget> => [
@@ -116,7 +132,11 @@ const badFormat = (input: LegRequest, refusal: Refusal): ReadonlyArray<() => Pla
 ]
 
 /** `compat` picks the provider by the model's name; a dynamic route stands for its models in order. */
-const compatTargets = (core: GatewayState, input: LegRequest): ReadonlyArray<() => PlannedTarget> => {
+const compatTargets = (
+  core: GatewayState,
+  gateway: Gateway | undefined,
+  input: LegRequest
+): ReadonlyArray<() => PlannedTarget> => {
   const name = isRecord(input.json) ? input.json["model"] : undefined
   if (typeof name !== "string" || !/^[^/]+\/./.test(name)) {
     return badFormat(input, refuse(400, code.badModelFormat, "model: expected provider/model or dynamic/route"))
@@ -131,17 +151,26 @@ const compatTargets = (core: GatewayState, input: LegRequest): ReadonlyArray<() 
       ? badFormat(input, routing.failure)
       : [() => ({ ...compatModel(input, routing.success.model, false), routing: routing.success })]
   }
+  const pool = name.startsWith("custom/") ? gateway?.aliases.get(name.slice("custom/".length)) : undefined
+  if (pool !== undefined) return pool.map((model) => () => compatModel(input, slugModel(model), true))
   if (!name.startsWith("dynamic/")) return [() => compatModel(input, name, false)]
-  const models = core.settings.routes.get(name.slice("dynamic/".length))
-  if (models === undefined) {
+  const route = core.settings.routes.get(name.slice("dynamic/".length))
+  if (route === undefined) {
     return badFormat(input, refuse(404, code.modelNotFound, `No route with the name ${JSON.stringify(name)}`))
   }
-  return models.map((model) => () => compatModel(input, model, true))
+  return route(core.draw).map((model) => () => ({
+    ...compatModel(input, model.name, true),
+    ownOptions: ownOptions(model)
+  }))
 }
 
 /** Made one after the other, because each may have a body of its own. */
-const targets = (core: GatewayState, input: LegRequest): ReadonlyArray<() => PlannedTarget> => {
-  if (input.provider === "compat") return compatTargets(core, input)
+const targets = (
+  core: GatewayState,
+  gateway: Gateway | undefined,
+  input: LegRequest
+): ReadonlyArray<() => PlannedTarget> => {
+  if (input.provider === "compat") return compatTargets(core, gateway, input)
   const { body, endpoint, json, provider } = input
   return [() => ({ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) })]
 }
@@ -189,21 +218,27 @@ export const plan = (
       return yield* Result.fail(badRequest(`content-type: expected at most ${maxContentType} characters`))
     }
     const legs: Array<LegPlan> = []
-    for (const make of targets(core, input)) {
+    for (const make of targets(core, gateway, input)) {
       const asked = make()
       const { endpoint, model = "" } = asked
       if (!isInside(endpoint)) return yield* Result.fail(badRequest(`endpoint: expected ${insideAccepted}`))
       if (model.length > maxModel) {
         return yield* Result.fail(badRequest(`model: expected a name of at most ${maxModel} characters`))
       }
-      const { dynamic = false, refusal: refused, routing, ...request } = options.bufferStreams ? whole(asked) : asked
+      const {
+        dynamic = false,
+        ownOptions,
+        refusal: refused,
+        routing,
+        ...request
+      } = options.bufferStreams ? whole(asked) : asked
       const isReachable = input.isCatalogue === true || isGatewaySlug(request.provider)
       const refusal = refused ?? (isReachable ? undefined : refuse(400, code.unknownProvider, "Invalid provider"))
       const full = json.share.take(request.body?.length ?? 0)
       if (full !== undefined) return yield* Result.fail(full)
       legs.push({
         request: { ...request, method: input.method, headers, ...(stream === undefined ? {} : { stream }) },
-        options,
+        options: { ...options, ...ownOptions },
         faults,
         refusal,
         dynamic: dynamic || input.isAlias === true,
