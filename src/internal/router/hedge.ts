@@ -120,12 +120,16 @@ class HedgedRun<In, Out, A> {
   private failed(step: Step<In, Out>, error: GatewayError): void {
     const { cursor, lanes, outer, place, run } = this
     const verdict = cursor.failed(step, error)
-    if (verdict === "stop") return lanes.end(Effect.fail(error), false)
+    if (verdict === "stop") {
+      lanes.end(Effect.fail(error), false)
+      return
+    }
     if ((verdict === "next" && this.open("fallback", error)) || lanes.size > 0) return
     if (place.passes(error)) {
       // The fallback around it has targets that are ready now, and knows later what was put off.
       outer.deferred.push(...run.deferred)
-      return lanes.end(Effect.fail(error), false)
+      lanes.end(Effect.fail(error), false)
+      return
     }
     const goesOn = (failure: GatewayError): boolean => cursor.failed(step, failure) !== "stop"
     lanes.end(runDeferred(run, goesOn, place, 0, this.sent, error), false)
