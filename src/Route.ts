@@ -19,7 +19,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
-import { TargetFacts } from "./internal/admission/breaker.ts"
+import { makeFacts } from "./internal/admission/breaker.ts"
 import { strategies, weightProblems } from "./internal/admission/choice.ts"
 import { Latency } from "./internal/admission/latency.ts"
 import { millisOf } from "./internal/data/duration.ts"
@@ -47,14 +47,14 @@ import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
 import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
-import { guarded, isOpen } from "./internal/router/guard.ts"
+import { guarded, isOpen, unlessAllOpen } from "./internal/router/guard.ts"
 import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
 import { runRace } from "./internal/router/race.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
 export type { Strategy } from "./internal/admission/choice.ts"
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
-export type { BreakerOptions } from "./internal/route/breaking.ts"
+export type { BreakerOptions, SlowCallsOptions } from "./internal/route/breaking.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
 export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
@@ -277,7 +277,7 @@ export const circuitBreaker: {
   (options?: BreakerOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, options?: BreakerOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
-  { guarded, isOpen, makeFacts: () => new TargetFacts() },
+  { breakers: { guarded, isOpen, unlessAllOpen }, makeFacts },
   /* @__PURE__ */ dual(
     (args) => isRoute(args[0]),
     <In, Out>(self: Route<In, Out>, options?: BreakerOptions | "off"): Route<In, Out> => {

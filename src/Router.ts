@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { BreakerStore } from "./BreakerStore.ts"
 import type { Attempt, GatewayError, Skipped } from "./GatewayError.ts"
 import { GatewayService } from "./GatewayService.ts"
 import {
@@ -133,17 +134,27 @@ export interface Options {
    * before it stands. Default: 0.2 for each first attempt, and 3 per second besides. `"none"`: no limit.
    */
   readonly budget?: RetryBudgetOptions | "none" | undefined
+  /**
+   * Keeps the phases of breakers, for routers that share them; it is asked before each attempt under a breaker. Without an answer within a second, or when it fails, the target is called and a
+   * warning logged. Targets are shared when provider, model, endpoint and stored key are the same, or their explicit `key`; a target with credentials of its own needs that key, as
+   * credentials are hashed per router. Default: the memory of this router.
+   */
+  readonly breakerStore?: BreakerStore | undefined
 }
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
-export const make = ({ budget, execution }: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> =>
-  makeWith(budgetOf(budget), execution)
+export const make = ({
+  breakerStore,
+  budget,
+  execution
+}: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> =>
+  makeWith(budgetOf(budget), execution, breakerStore)
 
-const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto") =>
+const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto", breakerStore?: BreakerStore) =>
   Effect.gen(function* () {
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
-    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt), problems }
+    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt, breakerStore), problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,

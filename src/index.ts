@@ -5,6 +5,7 @@
 export * as AiService from "./AiService.ts"
 export * as Batch from "./Batch.ts"
 export * as BatchJournal from "./BatchJournal.ts"
+export * as BreakerStore from "./BreakerStore.ts"
 export * as Chat from "./Chat.ts"
 export * as Classifier from "./Classifier.ts"
 export * as ErrorSchema from "./ErrorSchema.ts"

@@ -14,6 +14,7 @@ const layers = ["values", "services", "composition", "edges"] as const
 
 const roots: Record<string, (typeof layers)[number]> = {
   BatchJournal: "values",
+  BreakerStore: "values",
   Classifier: "values",
   ErrorSchema: "values",
   GatewayError: "values",

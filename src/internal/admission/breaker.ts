@@ -4,21 +4,34 @@
  * Three causes are kept apart. Failing: a rate over a window. Throttled: a hint longer than a caller would wait. Exhausted: credit or an allocation that comes back at a certain
  * time, before which nothing is tried.
  */
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
-import { type Reason, retryAfter } from "../../GatewayError.ts"
-import { Outcomes } from "./outcomes.ts"
+import * as Effect from "effect/Effect"
+import { type Attempt, type Reason, retryAfter } from "../../GatewayError.ts"
+import { monotonicMillisOf } from "../data/monotonic.ts"
+import {
+  type BreakerAdmission,
+  type BreakerReport,
+  type BreakerStore,
+  memory,
+  probeHint,
+  type SafeStore,
+  safe
+} from "./breakerStore.ts"
+import { type Mark, Outcomes } from "./outcomes.ts"
+import { outcomeOf, type Verdict } from "./verdict.ts"
 
 /** When a target is left alone. Times in milliseconds. */
 export interface BreakerSettings {
   readonly window: number
   readonly minimumCalls: number
   readonly failureRate: number
+  /** Absent: slowness opens nothing. */
+  readonly slowCalls: { readonly after: number; readonly rate: number } | undefined
   readonly openFor: number
   readonly maxOpenFor: number
 }
-
-/** What an outcome says about a target. */
-export type Verdict = "success" | "failure" | "throttled" | "exhausted" | "ignored"
 
 /** A shorter hint is waited out, or is the business of a limiter. */
 const shortHint = 5_000
@@ -28,138 +41,249 @@ const minute = 60_000
 const longestExhaustion = 15 * minute
 const day = 86_400_000
 
-/** What a failure says about its target. Failures of the caller's own say nothing. */
-export const verdictOf = (reason: Reason): Verdict => {
-  const { status = 0 } = reason
-  switch (reason._tag) {
-    case "RateLimited":
-      return "throttled"
-    case "QuotaExhausted":
-      return "exhausted"
-    case "Timeout":
-      return reason.phase === "deadline" ? "ignored" : "failure"
-    case "Unauthorized":
-      return reason.origin === "provider" ? "failure" : "ignored"
-    case "ProviderUnavailable":
-      return status === 529 ? "throttled" : "failure"
-    case "TransportFailure":
-    case "InvalidResponse":
-    case "StreamInterrupted":
-      return "failure"
-    case "Unknown":
-      return status === 529 ? "throttled" : status >= 500 ? "failure" : "ignored"
-    default:
-      return "ignored"
-  }
+/** Most breakers of one target: routes that are made for each request could have as many numbers. */
+const maxBreakers = 64
+
+const hintOf = (reason: Reason): number | undefined => {
+  const given = retryAfter(reason)
+  return given === undefined ? undefined : Duration.toMillis(given)
+}
+
+/** A target asked to be left alone. */
+interface Held {
+  readonly cause: "throttled" | "exhausted"
+  readonly until: number
 }
 
 /** What happened at one target. Times are milliseconds of the monotonic clock. */
 export class TargetFacts {
   readonly outcomes = new Outcomes()
-  /** Until then a hint asks for no requests. */
-  throttledUntil = 0
-  /** Until then there is no credit. */
-  exhaustedUntil = 0
+  private readonly key: string
+  private readonly store: SafeStore
+  private throttled: Held | undefined
+  private exhausted: Held | undefined
   private exhaustions = 0
   private readonly breakers = new Map<string, Breaker>()
 
-  /** Writes an outcome down. `today` is the time of day, in milliseconds since the epoch. */
-  record(reason: Reason | undefined, now: number, today: number): void {
-    const verdict = reason === undefined ? "success" : verdictOf(reason)
-    if (verdict === "success" || verdict === "failure") this.outcomes.add(verdict === "failure", now)
+  constructor(key: string, store: SafeStore) {
+    this.key = key
+    this.store = store
+  }
+
+  /**
+   * Writes an outcome down. `millis`: the time to the first output, or to the end where there was none; `today`: the time of day, in milliseconds since the epoch.
+   */
+  record(attempt: Pick<Attempt, "error" | "outcome">, millis: number, now: number, today: number): Verdict {
+    const { breaker: verdict, latency } = outcomeOf(attempt)
+    const { error } = attempt
     if (verdict === "success") this.exhaustions = 0
-    if (reason === undefined) return
-    const given = retryAfter(reason)
-    const hint = given === undefined ? undefined : Duration.toMillis(given)
-    if (verdict === "throttled" && hint !== undefined && hint > shortHint) {
-      this.throttledUntil = Math.max(this.throttledUntil, now + Math.min(hint, longestHint))
+    if (verdict === "success" || verdict === "failure") {
+      this.outcomes.add(verdict === "failure", now, latency === "none" ? undefined : millis)
+    } else if (error !== undefined) {
+      if (verdict === "throttled") this.throttle(hintOf(error), now)
+      if (verdict === "exhausted" && this.heldAt(now)?.cause !== "exhausted") this.exhaust(error, now, today)
     }
-    if (verdict === "exhausted" && now >= this.exhaustedUntil) {
-      const isDaily = reason._tag === "QuotaExhausted" && reason.kind === "allocation"
-      const guess = isDaily ? day - (today % day) : Math.min(longestExhaustion, minute * 2 ** this.exhaustions)
-      this.exhaustions++
-      this.exhaustedUntil = now + (hint ?? guess)
-    }
+    return verdict
+  }
+
+  /** Until when the target itself asked to be left alone. */
+  heldAt(now: number): Held | undefined {
+    const { exhausted, throttled } = this
+    if (exhausted !== undefined && exhausted.until > now) return exhausted
+    return throttled !== undefined && throttled.until > now ? throttled : undefined
   }
 
   /** The breaker of these settings. Two routes with the same numbers share it. */
   breaker(settings: BreakerSettings): Breaker {
-    const { failureRate, maxOpenFor, minimumCalls, openFor, window } = settings
-    const key = [window, minimumCalls, failureRate, openFor, maxOpenFor].join(" ")
-    const found = this.breakers.get(key) ?? new Breaker(this, settings)
-    this.breakers.set(key, found)
-    return found
+    const { failureRate, maxOpenFor, minimumCalls, openFor, slowCalls, window } = settings
+    const slow = slowCalls === undefined ? "" : ` ${slowCalls.after} ${slowCalls.rate}`
+    const numbers = `${window} ${minimumCalls} ${failureRate} ${openFor} ${maxOpenFor}${slow}`
+    const known = this.breakers.get(numbers)
+    if (known !== undefined) return known
+    const [oldest] = this.breakers.keys()
+    if (this.breakers.size >= maxBreakers && oldest !== undefined) this.breakers.delete(oldest)
+    const made = new Breaker(this, settings, `${this.key} ${numbers}`, this.store)
+    this.breakers.set(numbers, made)
+    return made
+  }
+
+  private throttle(hint: number | undefined, now: number): void {
+    // What was on its way when the first hint came does not make it longer.
+    if (hint === undefined || hint <= shortHint || this.heldAt(now) !== undefined) return
+    this.throttled = { cause: "throttled", until: now + Math.min(hint, longestHint) }
+  }
+
+  private exhaust(reason: Reason, now: number, today: number): void {
+    const isDaily = reason._tag === "QuotaExhausted" && reason.kind === "allocation"
+    const guess = isDaily ? day - (today % day) : Math.min(longestExhaustion, minute * 2 ** this.exhaustions)
+    this.exhaustions++
+    this.exhausted = { cause: "exhausted", until: now + (hintOf(reason) ?? guess) }
   }
 }
 
-/** What a breaker says to a request. */
+/** Makes what keeps the outcomes of targets; their breakers are kept in the store that is given, or in this process. */
+export const makeFacts = (given: BreakerStore | undefined): ((key: string) => TargetFacts) => {
+  const store = given === undefined ? memory() : safe(given)
+  return (key) => new TargetFacts(key, store)
+}
+
+/** An admitted call. It is ended once: by its attempt, or released when no attempt came of it. */
+export interface Pass {
+  /** An attempt has begun, and will end it. */
+  isTaken: boolean
+  /** `millis`: as in {@link TargetFacts.record}. */
+  readonly end: (verdict: Verdict, millis: number, now: number) => void
+}
+
+/** What a breaker says to a call. */
 export type Admitted =
-  /** `probe`: it is the only one, and decides whether the target is back. */
-  | { readonly isOpen: false; readonly isProbe: boolean }
+  | { readonly isOpen: false; readonly pass: Pass }
   /** `until`: when it may be tried again. `isExhausted`: before that nothing is tried, whatever else is down. */
   | { readonly isOpen: true; readonly until: number; readonly isExhausted: boolean }
 
-/** The phase of one target under one set of numbers. */
+/** The breaker of one target under one set of numbers. Its phase is in the store. */
 export class Breaker {
   private readonly facts: TargetFacts
   private readonly settings: BreakerSettings
-  private openUntil: number | undefined
-  /** Openings in a row. */
-  private openings = 0
-  /** What was before does not count. */
-  private since = Number.NEGATIVE_INFINITY
-  private isProbing = false
+  private readonly key: string
+  private readonly store: SafeStore
+  private readonly asked: ReturnType<SafeStore["admit"]>
+  /** Of the closed phase that was seen last. */
+  private generation: number | undefined
+  /** What was before the phase does not count. */
+  private since: Mark | undefined
+  /** Outcomes that have been looked at. */
+  private version = -1
+  /** What the store said last, for those who cannot ask it. */
+  private seen: { readonly until: number; readonly isProbing: boolean } | undefined
+  /** What the store has been told of. */
+  private told: Held | undefined
 
-  constructor(facts: TargetFacts, settings: BreakerSettings) {
+  constructor(facts: TargetFacts, settings: BreakerSettings, key: string, store: SafeStore) {
     this.facts = facts
     this.settings = settings
+    this.key = key
+    this.store = store
+    this.asked = store.admit(key)
+    if (settings.slowCalls !== undefined) facts.outcomes.watch(settings.slowCalls.after)
   }
 
-  /** Whether a request may be made now, without asking for it. */
-  look(now: number): Admitted {
-    const { exhaustedUntil, throttledUntil } = this.facts
-    if (exhaustedUntil > now) return { isOpen: true, until: exhaustedUntil, isExhausted: true }
-    if (throttledUntil > now) return { isOpen: true, until: throttledUntil, isExhausted: false }
-    this.trip(now)
-    const { isProbing, openUntil } = this
-    if (openUntil === undefined) return { isOpen: false, isProbe: false }
-    // While the probe is on its way nobody knows when it ends.
-    if (openUntil > now || isProbing) return { isOpen: true, until: Math.max(openUntil, now), isExhausted: false }
-    return { isOpen: false, isProbe: true }
+  /** Looks, without asking for a call, at what this process knows. `until` when it is left alone. */
+  look(now: number): number | undefined {
+    const held = this.facts.heldAt(now)
+    if (held !== undefined) return held.until
+    const { seen } = this
+    if (seen === undefined) return this.isTripped(now) ? now + this.settings.openFor : undefined
+    return seen.until > now ? seen.until : seen.isProbing ? now + probeHint : undefined
   }
 
-  /** Asks for a request. A probe that is granted must be ended by {@link end}. */
-  admit(now: number): Admitted {
-    const admitted = this.look(now)
-    if (!admitted.isOpen && admitted.isProbe) this.isProbing = true
-    return admitted
+  /** Asks for a call. */
+  admit(clock: Clock.Clock, context: Context.Context<never>): Effect.Effect<Admitted> {
+    const held = this.facts.heldAt(monotonicMillisOf(clock))
+    if (held !== undefined && held === this.told) return Effect.succeed(refusal(held))
+    return Effect.flatMap(this.asked, (admission) => {
+      const now = monotonicMillisOf(clock)
+      const own = this.facts.heldAt(now)
+      if (own !== undefined) return Effect.as(this.hold(own, admission, now), refusal(own))
+      return Effect.suspend(() => this.judge(admission, now, context))
+    })
   }
 
-  /** A request has ended. What was already on its way when the breaker opened changes nothing. */
-  end(isProbe: boolean, verdict: Verdict, now: number): void {
-    if (!isProbe) {
-      if (this.openUntil === undefined) this.trip(now)
-      return
+  private judge(
+    admission: BreakerAdmission | undefined,
+    now: number,
+    context: Context.Context<never>
+  ): Effect.Effect<Admitted> {
+    if (admission === undefined) return Effect.succeed({ isOpen: false, pass: { isTaken: false, end: () => {} } })
+    if (admission._tag === "Refused") {
+      const until = now + Duration.toMillis(admission.retryAfter)
+      const isExhausted = admission.cause === "exhausted"
+      this.seen = { until, isProbing: false }
+      return Effect.succeed({ isOpen: true, until, isExhausted })
     }
-    this.isProbing = false
-    if (verdict === "success") {
-      this.openUntil = undefined
-      this.openings = 0
-      this.since = now
-    } else if (verdict === "failure") this.open(now)
+    const { generation } = admission
+    if (admission._tag === "Probe") {
+      this.seen = { until: now, isProbing: true }
+      return Effect.succeed({ isOpen: false, pass: this.pass(generation, admission.openings, true, context) })
+    }
+    this.seen = undefined
+    if (generation !== this.generation) {
+      if (this.generation !== undefined) this.since = this.facts.outcomes.mark(now, this.settings.slowCalls?.after)
+      this.generation = generation
+      this.version = -1
+    }
+    if (!this.isTripped(now)) {
+      return Effect.succeed({ isOpen: false, pass: this.pass(generation, 0, false, context) })
+    }
+    return Effect.map(this.report(generation, this.opened(0), now), () => ({
+      isOpen: true,
+      until: now + this.settings.openFor,
+      isExhausted: false
+    }))
   }
 
-  /** Opens when the facts say so. */
-  private trip(now: number): void {
-    if (this.openUntil !== undefined) return
-    const { failureRate, minimumCalls, window } = this.settings
-    const { calls, failures } = this.facts.outcomes.count(window, this.since, now)
-    if (calls >= minimumCalls && failures / calls >= failureRate) this.open(now)
+  private pass(generation: number, openings: number, isProbe: boolean, context: Context.Context<never>): Pass {
+    const tell = (report: BreakerReport, now: number): void => {
+      Effect.runForkWith(context)(this.report(generation, report, now))
+    }
+    return {
+      isTaken: false,
+      end: (verdict, millis, now) => {
+        const held = this.facts.heldAt(now)
+        if (held !== undefined && held !== this.told) {
+          Effect.runForkWith(context)(this.hold(held, { _tag: "Probe", generation, openings }, now))
+        } else if (!isProbe) {
+          if (this.seen === undefined && this.isTripped(now)) tell(this.opened(openings), now)
+        } else if (verdict === "failure" || (verdict === "success" && this.isSlow(millis))) {
+          tell(this.opened(openings), now)
+        } else tell(verdict === "success" ? { _tag: "Closed" } : { _tag: "Released" }, now)
+      }
+    }
   }
 
-  private open(now: number): void {
+  private isSlow(millis: number): boolean {
+    const { slowCalls } = this.settings
+    return slowCalls !== undefined && millis > slowCalls.after
+  }
+
+  /** Tells the store what the target itself asked for. */
+  private hold(held: Held, admission: BreakerAdmission | undefined, now: number): Effect.Effect<void> {
+    if (this.told === held || admission === undefined) return Effect.void
+    this.told = held
+    const openFor = Duration.millis(held.until - now)
+    // An open breaker has no generation to name; it takes notice of exhaustion only.
+    const generation = admission._tag === "Refused" ? -1 : admission.generation
+    return this.report(generation, { _tag: "Opened", cause: held.cause, openFor }, now)
+  }
+
+  /** Whether the outcomes open it. */
+  private isTripped(now: number): boolean {
+    const { outcomes } = this.facts
+    // It is a failure, or a slow call, that opens it.
+    if (this.version === outcomes.version) return false
+    const { failureRate, minimumCalls, slowCalls, window } = this.settings
+    const { calls, failures, slow } = outcomes.count(window, now, this.since, slowCalls?.after)
+    if (calls >= minimumCalls) {
+      if (failures / calls >= failureRate || (slowCalls !== undefined && slow / calls >= slowCalls.rate)) return true
+      this.version = outcomes.version
+    }
+    return false
+  }
+
+  private opened(openings: number): BreakerReport & { readonly _tag: "Opened" } {
     const { maxOpenFor, openFor } = this.settings
-    this.openUntil = now + Math.min(maxOpenFor, openFor * 2 ** this.openings)
-    this.openings++
+    return {
+      _tag: "Opened",
+      cause: "failing",
+      openFor: Duration.millis(Math.min(maxOpenFor, openFor * 2 ** openings))
+    }
+  }
+
+  private report(generation: number, report: BreakerReport, now: number): Effect.Effect<void> {
+    const openFor = report._tag === "Opened" ? Duration.toMillis(report.openFor) : 0
+    this.seen = report._tag === "Closed" ? undefined : { until: now + openFor, isProbing: false }
+    return this.store.report(this.key, generation, report)
   }
 }
+
+const refusal = ({ cause, until }: Held): Admitted => ({ isOpen: true, until, isExhausted: cause === "exhausted" })

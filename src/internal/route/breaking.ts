@@ -8,25 +8,56 @@ import { longestWindow } from "../admission/outcomes.ts"
 import { millisOf } from "../data/duration.ts"
 import { isObject, strayField } from "../data/json.ts"
 
+/** Calls that count as slow. */
+export interface SlowCallsOptions {
+  /** A first output that takes longer is slow: whole milliseconds from 1. Of a stream it is the first delta. Timeouts count too. */
+  readonly after: Duration.Input
+  /** The share of slow calls from which the target is left alone: more than 0, at most 1. Default 0.5. */
+  readonly rate?: number | undefined
+}
+
 /** What `Route.circuitBreaker` takes. */
 export interface BreakerOptions {
-  /** What counts: the last 1 second to 5 minutes. Default 30 seconds. */
+  /** What counts: the last 1 second to 5 minutes, in whole seconds. Default 30 seconds. */
   readonly window?: Duration.Input | undefined
   /** Fewer attempts in the window say nothing: a whole number of at least 1. Default 10. */
   readonly minimumCalls?: number | undefined
   /** The share of failures from which the target is left alone: more than 0, at most 1. Default 0.5. */
   readonly failureRate?: number | undefined
+  /** Leaves a target alone when too many of its answers begin late. Default `"off"`. */
+  readonly slowCalls?: SlowCallsOptions | "off" | undefined
   /** How long it is left alone before one attempt tries it: 1 millisecond to 1 hour. Default 15 seconds. */
   readonly openFor?: Duration.Input | undefined
   /** It doubles with each probe that fails, up to this: `openFor` to 1 hour. Default 5 minutes, or `openFor` where that is longer. */
   readonly maxOpenFor?: Duration.Input | undefined
 }
 
-const names = ["window", "minimumCalls", "failureRate", "openFor", "maxOpenFor"]
+const names = ["window", "minimumCalls", "failureRate", "slowCalls", "openFor", "maxOpenFor"]
+const slowNames = ["after", "rate"]
 
 const hour = 3_600_000
 
 const isBetween = (value: number, min: number, max: number): boolean => value >= min && value <= max
+
+const isRate = (rate: number): boolean => typeof rate === "number" && rate > 0 && rate <= 1
+const rateAccepted = "a number more than 0, at most 1"
+
+const slowCallsOf = (given: SlowCallsOptions): NonNullable<BreakerSettings["slowCalls"]> | Problem => {
+  if (!isObject(given)) return { field: "circuitBreaker.slowCalls", accepted: `"off", or an object with after` }
+  const stray = strayField(given, slowNames)
+  if (stray !== undefined) {
+    return { field: `circuitBreaker.slowCalls.${stray}`, accepted: `one of ${slowNames.join(", ")}` }
+  }
+  const after = millisOf(given.after)
+  const { rate = 0.5 } = given
+  if (!(Number.isSafeInteger(after) && after >= 1)) {
+    return {
+      field: "circuitBreaker.slowCalls.after",
+      accepted: "1 millisecond or more, finite, in whole milliseconds"
+    }
+  }
+  return isRate(rate) ? { after, rate } : { field: "circuitBreaker.slowCalls.rate", accepted: rateAccepted }
+}
 
 /** The normal form of a breaker, or what is wrong with it. */
 export const breakerOf = (options: BreakerOptions | "off" = {}): BreakerSettings | "off" | Problem => {
@@ -38,18 +69,19 @@ export const breakerOf = (options: BreakerOptions | "off" = {}): BreakerSettings
   const window = millisOf(options.window ?? "30 seconds")
   const openFor = millisOf(options.openFor ?? "15 seconds")
   const maxOpenFor = options.maxOpenFor === undefined ? Math.max(openFor, 300_000) : millisOf(options.maxOpenFor)
-  if (!isBetween(window, 1_000, longestWindow)) {
-    return { field: "circuitBreaker.window", accepted: "1 second to 5 minutes" }
+  if (!isBetween(window, 1_000, longestWindow) || window % 1_000 !== 0) {
+    return { field: "circuitBreaker.window", accepted: "1 second to 5 minutes, in whole seconds" }
   }
   if (!(Number.isSafeInteger(minimumCalls) && minimumCalls >= 1)) {
     return { field: "circuitBreaker.minimumCalls", accepted: "a whole number of at least 1" }
   }
-  if (!(failureRate > 0 && failureRate <= 1)) {
-    return { field: "circuitBreaker.failureRate", accepted: "a number more than 0, at most 1" }
-  }
+  if (!isRate(failureRate)) return { field: "circuitBreaker.failureRate", accepted: rateAccepted }
+  const slowCalls =
+    options.slowCalls === undefined || options.slowCalls === "off" ? undefined : slowCallsOf(options.slowCalls)
+  if (slowCalls !== undefined && "field" in slowCalls) return slowCalls
   if (!isBetween(openFor, 1, hour)) return { field: "circuitBreaker.openFor", accepted: "1 millisecond to 1 hour" }
   if (!isBetween(maxOpenFor, openFor, hour)) {
     return { field: "circuitBreaker.maxOpenFor", accepted: "openFor to 1 hour" }
   }
-  return { window, minimumCalls, failureRate, openFor, maxOpenFor }
+  return { window, minimumCalls, failureRate, slowCalls, openFor, maxOpenFor }
 }

@@ -33,6 +33,7 @@ export interface BreakerJson {
   readonly window?: DurationJson
   readonly minimumCalls?: number
   readonly failureRate?: number
+  readonly slowCalls?: { readonly after: DurationJson; readonly rate?: number } | "off"
   readonly openFor?: DurationJson
   readonly maxOpenFor?: DurationJson
 }
@@ -181,8 +182,9 @@ const hedgeJson = ({ after, max, sideEffects }: Hedging): HedgeJson => ({
   ...(sideEffects && { sideEffects })
 })
 
-const breakerJson = ({ maxOpenFor, openFor, window, ...rest }: BreakerSettings): BreakerJson => ({
+const breakerJson = ({ maxOpenFor, openFor, slowCalls, window, ...rest }: BreakerSettings): BreakerJson => ({
   ...rest,
+  ...(slowCalls && { slowCalls: { ...slowCalls, after: durationJson(slowCalls.after) } }),
   window: durationJson(window),
   openFor: durationJson(openFor),
   maxOpenFor: durationJson(maxOpenFor)

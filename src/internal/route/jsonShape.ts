@@ -63,6 +63,9 @@ const makeRead = () => {
           window: opt(duration),
           minimumCalls: opt(Schema.Number),
           failureRate: opt(Schema.Number),
+          slowCalls: opt(
+            Schema.Union([Schema.Literal("off"), Schema.Struct({ after: duration, rate: opt(Schema.Number) })])
+          ),
           openFor: opt(duration),
           maxOpenFor: opt(duration)
         })

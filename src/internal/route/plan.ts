@@ -100,6 +100,8 @@ export interface Planned<In, Out> {
   /** Of the hedges that learn their delay. */
   readonly percentiles: ReadonlyArray<number>
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
+  /** Some of the targets have breakers. */
+  readonly isGuarded: boolean
 }
 
 interface Env extends PlanSettings {
@@ -220,7 +222,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     breaker: undefined,
     on: undefined
   })
-  return { plan, targets, percentiles, problems }
+  return { plan, targets, percentiles, problems, isGuarded: targets.some(({ breaker }) => breaker !== undefined) }
 }
 
 /** Number of attempts that a retry setting allows on one target; infinite for a schedule. */

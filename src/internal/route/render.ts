@@ -31,12 +31,14 @@ const policyText = (policy: Policy | RetrySchedule): string => {
 
 const onText = (on: FallbackOn): string => (typeof on === "function" ? "a function" : on.join(", ") || "nothing")
 
+const percent = (rate: number): string => `${Number((rate * 100).toFixed(1))} %`
+
 const hedgeText = ({ after, max, sideEffects }: Hedging): string => {
   const when =
     typeof after === "number"
       ? time(after)
       : [
-          `the time of ${Number((after.percentile * 100).toFixed(1))} % of answers`,
+          `the time of ${percent(after.percentile)} of answers`,
           ...(after.atLeast === undefined ? [] : [`at least ${time(after.atLeast)}`]),
           ...(after.atMost === undefined ? [] : [`at most ${time(after.atMost)}`])
         ].join(", ")
@@ -46,8 +48,11 @@ const hedgeText = ({ after, max, sideEffects }: Hedging): string => {
 const weightsText = (weights: ReadonlyArray<number>): string =>
   weights.every((weight) => weight === weights[0]) ? "" : `, weights ${weights.join(", ")}`
 
-const breakerText = ({ failureRate, maxOpenFor, minimumCalls, openFor, window }: BreakerSettings): string =>
-  `at ${Number((failureRate * 100).toFixed(1))} % failures of at least ${minimumCalls} attempts in ${time(window)}, open for ${time(openFor)} up to ${time(maxOpenFor)}`
+const slowText = ({ after, rate }: NonNullable<BreakerSettings["slowCalls"]>): string =>
+  ` or ${percent(rate)} slower than ${time(after)}`
+
+const breakerText = ({ failureRate, maxOpenFor, minimumCalls, openFor, slowCalls, window }: BreakerSettings): string =>
+  `at ${percent(failureRate)} failures${slowCalls === undefined ? "" : slowText(slowCalls)} of at least ${minimumCalls} attempts in ${time(window)}, open for ${time(openFor)} up to ${time(maxOpenFor)}`
 
 const optionsText = (options: GatewayOptions.GatewayOptions): string =>
   Object.entries(GatewayOptions.toHeaders(options))

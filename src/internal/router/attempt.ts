@@ -22,6 +22,7 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
+import type { Pass } from "../admission/breaker.ts"
 import type { Purse } from "../admission/retryBudget.ts"
 import type { RunFacts } from "../data/attempts.ts"
 import { defined, type Mutable } from "../data/defined.ts"
@@ -70,6 +71,8 @@ export interface Run<In> {
   readonly quiet: boolean
   readonly admission: Admission | undefined
   readonly additions: Additions | undefined
+  /** Some of its targets have breakers. */
+  readonly isGuarded: boolean
   /** Kept for streams, which may restart. */
   readonly deadlines?: Deadlines
   /** Kept for the same: targets whose attempt was given up because another one had answered. */
@@ -95,6 +98,8 @@ export interface Asked {
   /** The gateway may have kept the answer that this attempt is to replace. */
   readonly skipsCache: boolean
   readonly lane?: Lane | undefined
+  /** Of the breaker that let it; the end of the attempt ends it. */
+  readonly pass?: Pass | undefined
 }
 
 /** The gateway options of one request to a target. */
@@ -117,11 +122,18 @@ export interface Slot {
 }
 
 /** Takes the next slot of a run, for an attempt on a target that starts now. */
-export const takeSlot = (run: Run<unknown>, target: Target<never, unknown>, clock: Clock.Clock): Slot => {
+export const takeSlot = (
+  run: Run<unknown>,
+  target: Target<never, unknown>,
+  clock: Clock.Clock,
+  pass?: Pass,
+  /** Whose outcome it is, where that is not the same target. */
+  outcomeOf?: (made: Attempt) => Target<never, unknown> | undefined
+): Slot => {
   const { ending, mode, purses, slots } = run
   const state = run.state.of(target)
   const now = monotonicMillisOf(clock)
-  const facts = state.begin(mode, now)
+  const facts = state.begin(mode, now, pass)
   const number = slots.push(undefined)
   ending.by = undefined
   const { purse } = state
@@ -134,7 +146,9 @@ export const takeSlot = (run: Run<unknown>, target: Target<never, unknown>, cloc
     output: () => facts.output(monotonicMillisOf(clock)),
     fill: (made) => {
       slots[number - 1] = made
-      facts.end(made, monotonicMillisOf(clock), clock.currentTimeMillisUnsafe())
+      const ofLeg = outcomeOf?.(made)
+      const outcomes = outcomeOf === undefined ? state.facts : ofLeg && run.state.of(ofLeg).facts
+      facts.end(made, monotonicMillisOf(clock), clock.currentTimeMillisUnsafe(), outcomes)
     }
   }
 }
@@ -153,7 +167,6 @@ const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy =>
   const { again, next } = decide(reason)
   // One branch of a race may have run out of time, and another one ends it.
   if (!again && !next) return "stop"
-  if (reason._tag === "Rejected" && reason.by === "breaker") return "open"
   return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 
@@ -312,7 +325,7 @@ export const attempt = <In, Out>(
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     return Effect.withFiber((fiber) => {
-      const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock))
+      const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass)
       const started: Mutable<LogTrail.Started> = {
         target: target.key,
         number,

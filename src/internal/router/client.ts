@@ -14,8 +14,17 @@ import { monotonicMillis } from "../data/monotonic.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
-import { orderBy, runBy, underBreaker } from "./engines.ts"
-import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
+import { isLeftAlone, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
+import {
+  type Asking,
+  type ClientRun,
+  canFallback,
+  type Deferred,
+  isPassedOver,
+  type Position,
+  type RetryStep,
+  weightier
+} from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
@@ -67,10 +76,12 @@ const ask = <In, Out, A>(
   // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
   const skipsCache = isSuccessStatus(last?.reason.status)
   const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
-  const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> => {
-    const made = run.attempt(target, { remaining, cause, skipsCache, lane })
-    return isPanic === true ? made : underBreaker(run, target, made)
-  }
+  const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> =>
+    target.breaker === undefined || isPanic === true
+      ? run.attempt(target, { remaining, cause, skipsCache, lane })
+      : underBreaker(run, target, target.breaker, place, (pass) =>
+          run.attempt(target, { remaining, cause, skipsCache, lane, pass })
+        )
   if (deadline === undefined && !isFurther) return attempt(undefined)
   return Effect.flatMap(monotonicMillis, (now) => {
     // A timer may fire late; the last attempt then still says best what is wrong.
@@ -116,6 +127,11 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
       run.ending.by = "deadline"
       return yield* error
     }
+    // Not paid for either.
+    if (isLeftAlone(run, target, now, now + wait)) {
+      run.ending.by = "open"
+      return yield* error
+    }
     if (!canPay(run, target, now)) {
       run.ending.by = "budget"
       return yield* error
@@ -123,33 +139,17 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
-    // What is wrong is what made the breaker open.
-    if (isLeftAloneBy(result.failure)) return yield* error
+    if (isPassedOver(result.failure)) {
+      // What is wrong is what made the breaker open.
+      run.ending.by = "open"
+      return yield* error
+    }
     error = result.failure
   }
 })
 
-const isLeftAloneBy = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "breaker"
-
-const isExhausted = ({ reason }: GatewayError): boolean => reason.code === "exhausted"
-
-/** Keeps a target whose breaker is open in mind, in case that of all others are too. */
-const setAside = <In, Out, A>(
-  run: ClientRun<In, Out, A>,
-  target: Target<In, Out>,
-  { deadline, passes }: Position,
-  error: GatewayError
-): Effect.Effect<never, GatewayError> =>
-  Effect.flatMap(monotonicMillis, (now) => {
-    const readyAt = now + (error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter))
-    if (passes(error)) run.deferred.push({ target, error, step: noMore, readyAt, deadline, isOpen: true })
-    return Effect.fail(error)
-  })
-
-const noMore: RetryStep = () => Effect.succeed(undefined)
-
 // Most calls succeed at once, so what comes after a failure is only set up when there is one.
-const runTarget = <In, Out, A>(
+export const runTarget = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
   place: Position,
@@ -157,56 +157,23 @@ const runTarget = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
   const asked = ask(run, target, place, resumed?.error)
-  const once = retry === undefined || place.isOnce === true
-  if (once && target.breaker === undefined) return asked
-  return Effect.catch(asked, (error) => {
-    if (isLeftAloneBy(error))
-      return resumed === undefined ? setAside(run, target, place, error) : Effect.fail(resumed.error)
-    return once ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
-  })
+  return retry === undefined || place.isOnce === true
+    ? asked
+    : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
 }
-
-/** A fallback waits so long for the first of its targets to return when all are left alone. */
-const patience = 5_000
-
-/** All targets of a fallback are left alone: waits for the first that returns and is its probe, or makes one attempt on it now. */
-const returnOf = Effect.fnUntraced(function* <In, Out, A>(
-  run: ClientRun<In, Out, A>,
-  outer: Position,
-  open: ReadonlyArray<Deferred<In, Out>>
-): Effect.fn.Return<A, GatewayError> {
-  const sorted = open.toSorted((a, b) => a.readyAt - b.readyAt)
-  const next = sorted.find(({ error }) => !isExhausted(error))
-  const [soonest] = sorted
-  if (next === undefined) return yield* soonest === undefined ? Effect.die(new Error("no targets")) : soonest.error
-  const { deadline, readyAt, target } = next
-  const now = yield* monotonicMillis
-  const isSoon = readyAt - now <= patience && (deadline === undefined || readyAt < deadline)
-  const wait = isSoon ? Math.ceil(readyAt - now) : 0
-  if (wait > 0) yield* Effect.sleep(wait)
-  return yield* runTarget(run, target, { ...outer, deadline, passes: () => false, isOnce: true, isPanic: !isSoon })
-})
 
 /**
  * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's deadline allows.
- * `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the deferred ones, `sent` how many attempts there were before it.
+ * `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the deferred ones.
  */
 export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   goesOn: (error: GatewayError) => boolean,
   outer: Position,
   from: number,
-  sent: number,
   last: GatewayError
 ): Effect.fn.Return<A, GatewayError> {
   let error = last
-  const open = run.deferred.slice(from).filter(({ isOpen }) => isOpen === true)
-  if (open.length > 0) {
-    const others = run.deferred.slice(from).filter(({ isOpen }) => isOpen !== true)
-    run.deferred.splice(from, run.deferred.length, ...others)
-    // Where something was sent, not all of them are left alone.
-    if (run.slots.length === sent && isLeftAloneBy(error)) return yield* returnOf(run, outer, open)
-  }
   const passes = (one: GatewayError): boolean => goesOn(one) || outer.passes(one)
   while (true) {
     const now = yield* monotonicMillis
@@ -231,7 +198,7 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       runTarget(run, next.target, { ...outer, deadline: next.deadline, passes, cause: "retry" }, next)
     )
     if (Result.isSuccess(result)) return result.success
-    error = result.failure
+    error = weightier(error, result.failure)
     if (outer.passes(error) || !goesOn(error)) return yield* error
   }
 })
@@ -243,7 +210,6 @@ const runRest = <In, Out, A>(
   outer: Position,
   inner: Position,
   from: number,
-  sent: number,
   next: number,
   error: GatewayError
 ): Effect.Effect<A, GatewayError> => {
@@ -254,15 +220,15 @@ const runRest = <In, Out, A>(
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
-      const place: Position = { ...inner, cause: "fallback", previous: error }
+      const place: Position = { ...inner, cause: "fallback", previous: weightier(inner.previous, error) }
       return Effect.catch(runPlan(run, child, place), (failure) =>
-        runRest(run, plan, outer, place, from, sent, next + 1, failure)
+        runRest(run, plan, outer, place, from, next + 1, weightier(error, failure))
       )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
     return outer.passes(error)
       ? Effect.fail(error)
-      : runDeferred(run, (failure) => canFallback(failure, plan.on), outer, from, sent, error)
+      : runDeferred(run, (failure) => canFallback(failure, plan.on), outer, from, error)
   }
   const { deadline } = outer
   return deadline === undefined
@@ -284,8 +250,7 @@ const runFallback = <In, Out, A>(
   if (first === undefined) return Effect.die(new Error("no targets"))
   const from = run.deferred.length
   const inner: Position = { ...place, passes: (error) => canFallback(error, plan.on) || place.passes(error) }
-  const sent = run.slots.length
-  return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, sent, 1, error))
+  return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
 
 /** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */
@@ -325,10 +290,14 @@ export const executeClient = <In, Out, A>(
   { attempt, discard }: Asking<In, Out, A>,
   /** The failure after which a stream begins again. */
   broken?: GatewayError
-): Effect.Effect<A, GatewayError> =>
-  runPlan({ ...run, attempt, discard, deferred: [] }, plan, {
+): Effect.Effect<A, GatewayError> => {
+  const own: ClientRun<In, Out, A> = { ...run, attempt, discard, deferred: [], refused: [] }
+  const place: Position = {
     deadline: undefined,
     passes: () => false,
     cause: broken === undefined ? "first" : "restart",
     previous: broken
-  })
+  }
+  const walked = runPlan(own, plan, place)
+  return run.isGuarded ? unlessOpen(own, walked, place) : walked
+}

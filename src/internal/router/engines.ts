@@ -8,30 +8,42 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
 import type { Problem } from "../../GatewayOptions.ts"
-import type { BreakerSettings, TargetFacts } from "../admission/breaker.ts"
+import type { BreakerSettings, Pass } from "../admission/breaker.ts"
 import type { Latency } from "../admission/latency.ts"
 import type { Budget } from "../admission/retryBudget.ts"
 import type { Balance, Fallback, Hedge, Race, Target } from "../route/plan.ts"
 import type { Run } from "./attempt.ts"
-import { keepOutcomes, keepTimes } from "./state.ts"
+import { keepOutcomes, keepTimes, type MakeFacts } from "./state.ts"
 import type { ClientRun, Engine, Position } from "./walk.ts"
+
+interface Breakers {
+  /** Makes an attempt if the breaker of its target lets it. */
+  readonly guarded: <In, Out, A>(
+    run: ClientRun<In, Out, A>,
+    target: Target<In, Out>,
+    settings: BreakerSettings,
+    place: Position,
+    make: (pass: Pass) => Effect.Effect<A, GatewayError>
+  ) => Effect.Effect<A, GatewayError>
+  /** Whether a target is left alone until `at`, as far as is known `now`. */
+  readonly isOpen: (run: Run<unknown>, target: Target<never, unknown>, now: number, at: number) => boolean
+  /** Does something about a walk that has found all targets left alone. */
+  readonly unlessAllOpen: <In, Out, A>(
+    run: ClientRun<In, Out, A>,
+    walked: Effect.Effect<A, GatewayError>,
+    outer: Position
+  ) => Effect.Effect<A, GatewayError>
+}
 
 interface Engines {
   Hedge?: Engine<"Hedge">
   Race?: Engine<"Race">
   /** What is wrong with the percentiles of hedges under a budget. */
   hedgeProblems?: (percentiles: ReadonlyArray<number>, budget: Budget | undefined) => ReadonlyArray<Problem>
-  /** Makes an attempt if the breaker of its target lets it. */
-  guarded?: <A>(
-    run: Run<unknown>,
-    target: Target<never, unknown>,
-    settings: BreakerSettings,
-    attempt: Effect.Effect<A, GatewayError>
-  ) => Effect.Effect<A, GatewayError>
-  /** Whether a target is left alone. */
-  isOpen?: (run: Run<unknown>, target: Target<never, unknown>, now: number) => boolean
+  /** What passes open targets over. */
+  breakers?: Breakers
   /** What keeps the outcomes of targets. */
-  makeFacts?: () => TargetFacts
+  makeFacts?: MakeFacts
   /** What learns the times of targets. */
   makeLatency?: () => Latency
   /** The order of a balance. */
@@ -65,20 +77,17 @@ export const runBy = <In, Out, A>(
   return known.Race === undefined ? missing("Race") : known.Race(run, plan, place)
 }
 
-/** Makes an attempt, under the breaker of its target if it has one. */
-export const underBreaker = <A>(
-  run: Run<unknown>,
-  target: Target<never, unknown>,
-  attempt: Effect.Effect<A, GatewayError>
-): Effect.Effect<A, GatewayError> => {
-  const { breaker } = target
-  if (breaker === undefined) return attempt
-  return known.guarded === undefined ? missing("CircuitBreaker") : known.guarded(run, target, breaker, attempt)
-}
+/** Makes an attempt under the breaker of its target. */
+export const underBreaker: Breakers["guarded"] = (...args) =>
+  known.breakers === undefined ? missing("CircuitBreaker") : known.breakers.guarded(...args)
 
-/** Whether a target is left alone. */
-export const isLeftAlone = (run: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>
-  target.breaker !== undefined && known.isOpen?.(run, target, now) === true
+/** Whether a target is left alone, now or until a later moment. */
+export const isLeftAlone = (run: Run<unknown>, target: Target<never, unknown>, now: number, at = now): boolean =>
+  target.breaker !== undefined && known.breakers?.isOpen(run, target, now, at) === true
+
+/** Does something about a walk that has found all targets left alone. */
+export const unlessOpen: Breakers["unlessAllOpen"] = (run, walked, outer) =>
+  known.breakers === undefined ? missing("CircuitBreaker") : known.breakers.unlessAllOpen(run, walked, outer)
 
 /** What is wrong with the percentiles of a plan's hedges. */
 export const hedgesIn: NonNullable<Engines["hedgeProblems"]> = (percentiles, budget) =>

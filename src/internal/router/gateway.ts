@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import { decide, GatewayError, InvalidResponse, Timeout } from "../../GatewayError.ts"
+import { type Attempt, decide, GatewayError, InvalidResponse, Timeout } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { Leg } from "../../UniversalRequest.ts"
@@ -98,7 +98,10 @@ export const takeLegSlot = (
 ): Omit<Slot, "output"> & { readonly output: (step: number) => void } => {
   const first = targets[offset]
   if (first === undefined) throw new Error("no leg is left")
-  const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock))
+  // Among several legs, only the gateway knows whose failure it is, and it does not always say.
+  const legOf = ({ step = targets.length - offset === 1 ? offset : undefined }: Attempt) =>
+    step === undefined ? undefined : targets[step]
+  const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock), undefined, legOf)
   return { ...slot, output: (step) => (step === offset ? output() : undefined) }
 }
 

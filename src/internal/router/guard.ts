@@ -1,74 +1,131 @@
 /**
- * Calls a target under its breaker.
+ * Calls targets under their breakers: passes over those that are open, and finds a way when all of them are.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { GatewayError, Rejected } from "../../GatewayError.ts"
-import type { BreakerSettings } from "../admission/breaker.ts"
-import { verdictOf } from "../admission/breaker.ts"
+import type { BreakerSettings, Pass } from "../admission/breaker.ts"
 import { defined } from "../data/defined.ts"
-import { monotonicMillisOf } from "../data/monotonic.ts"
+import { monotonicMillis, monotonicMillisOf } from "../data/monotonic.ts"
+import { withoutStack } from "../hotpath/stackless.ts"
 import type { Target } from "../route/plan.ts"
 import { method, type Run } from "./attempt.ts"
+import { runTarget } from "./client.ts"
+import { type ClientRun, isPassedOver, type Position, type Refused } from "./walk.ts"
 
 /** The failure of a target that is left alone until then. */
-const rejected = (
-  target: Target<never, unknown>,
-  until: number,
-  now: number,
-  isExhausted: boolean,
-  eventId: string
-) => {
-  const { model, provider } = target.leaf
-  return new GatewayError({
-    method,
-    reason: new Rejected({
-      by: "breaker",
-      retryAfter: Duration.millis(Math.ceil(until - now)),
-      ...(isExhausted && { code: "exhausted" })
-    }),
-    provider,
-    eventId,
-    ...defined({ model })
-  })
+const rejected = ({ target, until }: Refused<never, unknown>, now: number, eventId: string): GatewayError =>
+  withoutStack(
+    () =>
+      new GatewayError({
+        method,
+        reason: new Rejected({ by: "breaker", retryAfter: Duration.millis(Math.max(0, Math.ceil(until - now))) }),
+        provider: target.leaf.provider,
+        eventId,
+        ...defined({ model: target.leaf.model })
+      })
+  )
+
+/** Whether a target is left alone until a moment. */
+export const isOpen = ({ state }: Run<unknown>, target: Target<never, unknown>, now: number, at: number): boolean => {
+  if (target.breaker === undefined) return false
+  const until = state.of(target).facts?.breaker(target.breaker).look(now)
+  return until !== undefined && until > at
 }
 
-/** Whether a target is left alone now. */
-export const isOpen = ({ state }: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>
-  target.breaker !== undefined && state.of(target).facts?.breaker(target.breaker).look(now).isOpen === true
-
 /** Makes an attempt if the breaker of its target lets it; a refusal passes the target over. */
-export const guarded = <A>(
-  run: Run<unknown>,
-  target: Target<never, unknown>,
+export const guarded = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  target: Target<In, Out>,
   settings: BreakerSettings,
-  attempt: Effect.Effect<A, GatewayError>
+  place: Position,
+  make: (pass: Pass) => Effect.Effect<A, GatewayError>
 ): Effect.Effect<A, GatewayError> =>
+  // A probe that was granted must be given back, whenever the caller leaves.
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiber((fiber) => {
       const { facts } = run.state.of(target)
-      if (facts === undefined) return restore(attempt)
+      if (facts === undefined) return Effect.die(new Error("a router that was made before its first breaker"))
       const clock = fiber.getRef(Clock.Clock)
-      const breaker = facts.breaker(settings)
-      const now = monotonicMillisOf(clock)
-      const admitted = breaker.admit(now)
-      if (admitted.isOpen) {
-        const error = rejected(target, admitted.until, now, admitted.isExhausted, run.eventId)
-        run.skipped.push({ target: target.key, reason: error.reason })
-        return Effect.fail(error)
-      }
-      return Effect.onExit(restore(attempt), (exit) => {
-        const error = Exit.isSuccess(exit) ? undefined : Exit.findErrorOption(exit)
-        const verdict = Exit.isSuccess(exit)
-          ? "success"
-          : error?._tag === "Some"
-            ? verdictOf(error.value.reason)
-            : // Interrupted, or a defect: nobody knows how it would have ended.
-              "ignored"
-        breaker.end(admitted.isProbe, verdict, monotonicMillisOf(clock))
-        return Effect.void
+      return Effect.flatMap(facts.breaker(settings).admit(clock, fiber.context), (admitted) => {
+        if (admitted.isOpen) {
+          const refused: Refused<In, Out> = { target, place, ...admitted }
+          const error = rejected(refused, monotonicMillisOf(clock), run.eventId)
+          run.refused.push(refused)
+          run.skipped.push({ target: target.key, reason: error.reason })
+          return Effect.fail(error)
+        }
+        const { pass } = admitted
+        return Effect.onExit(restore(make(pass)), () => {
+          // What did not get as far as an attempt tells nothing.
+          if (!pass.isTaken) pass.end("ignored", 0, monotonicMillisOf(clock))
+          return Effect.void
+        })
       })
     })
   )
+
+/** When all targets are left alone, the first to return is waited for so long. */
+const patience = 5_000
+
+/** Takes a target back that is called after all. */
+const takeBack = <In, Out, A>({ refused, skipped }: ClientRun<In, Out, A>, one: Refused<In, Out>): void => {
+  refused.splice(0, refused.length, ...refused.filter(({ target }) => target !== one.target))
+  const kept = skipped.filter(({ reason, target }) => target !== one.target.key || reason._tag !== "Rejected")
+  skipped.splice(0, skipped.length, ...kept)
+}
+
+/** All targets are left alone. Waits for the first that returns and is its probe, or makes one attempt on it now. */
+const returned = Effect.fnUntraced(function* <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  outer: Position
+): Effect.fn.Return<A, GatewayError> {
+  const isLone = new Set(run.refused.map(({ target }) => target)).size === 1
+  const patient = (yield* monotonicMillis) + patience
+  while (true) {
+    const now = yield* monotonicMillis
+    const sorted = run.refused.toSorted((a, b) => a.until - b.until)
+    const next = sorted.find(({ isExhausted }) => !isExhausted)
+    const [soonest] = sorted
+    if (isLone || next === undefined) {
+      run.ending.by = "open"
+      return yield* soonest === undefined ? Effect.die(new Error("no targets")) : rejected(soonest, now, run.eventId)
+    }
+    const { place, target, until } = next
+    // It stands alone here: what is around it has been walked.
+    const own: Position = { ...outer, deadline: place.deadline }
+    if (until > patient || (place.deadline !== undefined && until >= place.deadline)) {
+      yield* Effect.logDebug("all targets are left alone, and one is called", { target: target.key })
+      takeBack(run, next)
+      return yield* runTarget(run, target, { ...own, isOnce: true, isPanic: true })
+    }
+    if (until > now) yield* Effect.sleep(until - now)
+    takeBack(run, next)
+    const sent = run.slots.length
+    const failed = yield* Effect.matchEffect(runTarget(run, target, own), {
+      onSuccess: (answer) => Effect.succeed({ answer }),
+      onFailure: (error) =>
+        // Another run may have been its probe, and this one waits for what comes of it.
+        isPassedOver(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
+    })
+    if (failed !== undefined) return failed.answer
+  }
+})
+
+/** A walk through a plan with breakers. Nothing is done about it when something was sent. */
+export const unlessAllOpen = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  walked: Effect.Effect<A, GatewayError>,
+  outer: Position
+): Effect.Effect<A, GatewayError> =>
+  Effect.suspend(() => {
+    const sent = run.slots.length
+    return Effect.catch(walked, (error) =>
+      run.refused.length > 0 &&
+      run.slots.length === sent &&
+      (isPassedOver(error) || error.reason._tag === "Unsupported")
+        ? returned(run, outer)
+        : Effect.fail(error)
+    )
+  })

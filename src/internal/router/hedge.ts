@@ -18,7 +18,7 @@ import { Cursor, type Step } from "./cursor.ts"
 import { isLeftAlone } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
-import type { ClientRun, Position } from "./walk.ts"
+import { type ClientRun, type Position, weightier } from "./walk.ts"
 
 /** Milliseconds before a hedge of a target; `undefined`: none. */
 const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number): number | undefined => {
@@ -42,8 +42,8 @@ class HedgedRun<In, Out, A> {
   /** What has been asked. */
   private readonly asked: Array<Step<In, Out>> = []
   private left: number
-  /** Attempts of the run before this. */
-  private readonly sent: number
+  /** The failure that counts so far. */
+  private last: GatewayError | undefined
 
   constructor(
     run: ClientRun<In, Out, A>,
@@ -63,7 +63,6 @@ class HedgedRun<In, Out, A> {
     const [first, ...others] = targetsOf(plan, run.input)
     this.lone = others.length === 0 ? first : undefined
     this.left = hedging.max
-    this.sent = run.slots.length
   }
 
   private now(): number {
@@ -117,9 +116,11 @@ class HedgedRun<In, Out, A> {
     else this.start(first, { ...first.place, cause: "hedge", isOnce: true, previous: undefined })
   }
 
-  private failed(step: Step<In, Out>, error: GatewayError): void {
+  private failed(step: Step<In, Out>, failure: GatewayError): void {
     const { cursor, lanes, outer, place, run } = this
-    const verdict = cursor.failed(step, error)
+    const verdict = cursor.failed(step, failure)
+    const error = weightier(this.last, failure)
+    this.last = error
     if (verdict === "stop") {
       lanes.end(Effect.fail(error), false)
       return
@@ -131,8 +132,8 @@ class HedgedRun<In, Out, A> {
       lanes.end(Effect.fail(error), false)
       return
     }
-    const goesOn = (failure: GatewayError): boolean => cursor.failed(step, failure) !== "stop"
-    lanes.end(runDeferred(run, goesOn, place, 0, this.sent, error), false)
+    const goesOn = (one: GatewayError): boolean => cursor.failed(step, one) !== "stop"
+    lanes.end(runDeferred(run, goesOn, place, 0, error), false)
   }
 }
 

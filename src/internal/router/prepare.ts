@@ -170,7 +170,8 @@ const prepareBare = <In, Out>(
       ending: {},
       quiet: options.quiet === true,
       admission,
-      additions: undefined
+      additions: undefined,
+      isGuarded: planned.isGuarded
     }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))

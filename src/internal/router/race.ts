@@ -7,7 +7,7 @@ import type { Race } from "../route/plan.ts"
 import { runPlan } from "./client.ts"
 import { inLanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
-import { type ClientRun, canFallback, type Position } from "./walk.ts"
+import { type ClientRun, canFallback, type Position, weightier } from "./walk.ts"
 
 const alone = <In, Out, A>(run: ClientRun<In, Out, A>): ClientRun<In, Out, A> => ({ ...run, deferred: [] })
 
@@ -24,9 +24,15 @@ export const runRace = <In, Out, A>(
   // They come away from targets in any order, and a fallback looks for its own at the end of a list.
   const branches = plans.map((child) => ({ child, own: alone(run) }))
   return inLanes<A>(place.lane, run, (lanes) => {
-    const failed = (error: GatewayError): void => {
-      const isStop = !canFallback(error, on) && !place.passes(error)
-      if (lanes.size > 0 && !isStop) return
+    // A branch may fail before the next one has begun.
+    let left = branches.length
+    let last: GatewayError | undefined
+    const failed = (failure: GatewayError): void => {
+      const isStop = !canFallback(failure, on) && !place.passes(failure)
+      const error = weightier(last, failure)
+      last = error
+      left--
+      if (left > 0 && !isStop) return
       for (const { own } of branches) run.deferred.push(...own.deferred)
       lanes.end(Effect.fail(error), false)
     }

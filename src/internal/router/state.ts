@@ -6,7 +6,8 @@
  */
 import * as Redacted from "effect/Redacted"
 import type { Attempt } from "../../GatewayError.ts"
-import type { TargetFacts } from "../admission/breaker.ts"
+import type { Pass, TargetFacts } from "../admission/breaker.ts"
+import type { BreakerStore } from "../admission/breakerStore.ts"
 import type { Latency } from "../admission/latency.ts"
 import { type Budget, Purse } from "../admission/retryBudget.ts"
 import type { Leaf } from "../route/node.ts"
@@ -23,10 +24,13 @@ export const keepTimes = (make: () => Latency): void => {
   makeLatency = make
 }
 
-let makeFacts: (() => TargetFacts) | undefined
+/** Makes what keeps the outcomes of targets, for the store of a router. */
+export type MakeFacts = (store: BreakerStore | undefined) => (key: string) => TargetFacts
+
+let makeFacts: MakeFacts | undefined
 
 /** Has outcomes kept, for breakers. */
-export const keepOutcomes = (make: () => TargetFacts): void => {
+export const keepOutcomes = (make: MakeFacts): void => {
   makeFacts = make
 }
 
@@ -46,15 +50,16 @@ export class TargetState {
   /** When it was used last, in attempts of the router. */
   usedAt = 0
   /** How attempts ended; absent where nothing asks for it. */
-  readonly facts = makeFacts?.()
+  readonly facts: TargetFacts | undefined
   private run: Latency | undefined
   private stream: Latency | undefined
 
-  constructor({ key, leaf }: Target<never, unknown>, purse: Purse | undefined) {
+  constructor({ key, leaf }: Target<never, unknown>, purse: Purse | undefined, facts: TargetFacts | undefined) {
     this.shown = key
     this.provider = leaf.provider
     this.model = leaf.model
     this.purse = purse
+    this.facts = facts
   }
 
   /** Times to the first output in one mode; absent where none are kept. */
@@ -64,9 +69,10 @@ export class TargetState {
   }
 
   /** An attempt on it has started. */
-  begin(mode: Mode, startedAt: number): AttemptFacts {
+  begin(mode: Mode, startedAt: number, pass?: Pass): AttemptFacts {
     this.inFlight++
-    return new AttemptFacts(this, mode, startedAt)
+    if (pass !== undefined) pass.isTaken = true
+    return new AttemptFacts(this, mode, startedAt, pass)
   }
 }
 
@@ -75,28 +81,36 @@ export class AttemptFacts {
   private readonly state: TargetState
   private readonly mode: Mode
   private readonly startedAt: number
-  private hasOutput = false
+  private readonly pass: Pass | undefined
+  private outputAt: number | undefined
 
-  constructor(state: TargetState, mode: Mode, startedAt: number) {
+  constructor(state: TargetState, mode: Mode, startedAt: number, pass: Pass | undefined) {
     this.state = state
     this.mode = mode
     this.startedAt = startedAt
+    this.pass = pass
   }
 
   /** Its first output is here: the decoded answer, or the first delta that a consumer could act on. */
   output(now: number): void {
-    this.hasOutput = true
+    this.outputAt = now
     this.state.latency(this.mode)?.observe(now - this.startedAt, now)
   }
 
-  /** It has ended. */
-  end({ error, outcome, superseded }: Attempt, now: number, today: number): void {
-    this.state.inFlight--
-    if (outcome === "success" || error !== undefined) this.state.facts?.record(error, now, today)
-    if (this.hasOutput) return
+  /** It has ended. `facts`: those of the target whose outcome it is. */
+  end(attempt: Attempt, now: number, today: number, facts: TargetFacts | undefined): void {
+    const { outputAt, pass, startedAt, state } = this
+    const { error, superseded } = attempt
+    state.inFlight--
+    if (facts !== undefined) {
+      const millis = (outputAt ?? now) - startedAt
+      const verdict = facts.record(attempt, millis, now, today)
+      pass?.end(verdict, millis, now)
+    }
+    if (outputAt !== undefined) return
     // Who stops waiting knows that it would have taken longer. Other failures say nothing, or they would look fast.
     if (superseded === true || error?._tag === "Timeout") {
-      this.state.latency(this.mode)?.atLeast(now - this.startedAt, now)
+      state.latency(this.mode)?.atLeast(now - startedAt, now)
     }
   }
 }
@@ -124,15 +138,17 @@ export class RouterState {
   /** Absent: further attempts are not counted. */
   readonly budget: Budget | undefined
   private readonly salt: number
+  private readonly factsOf: ((key: string) => TargetFacts) | undefined
   private readonly targets = new Map<string, TargetState>()
   /** Leaves are made once, and plans anew for runs with options. */
   private readonly byLeaf = new WeakMap<object, Map<string, TargetState>>()
   private readonly purses = new Map<string, Purse>()
   private used = 0
 
-  constructor(budget: Budget | undefined, salt: number) {
+  constructor(budget: Budget | undefined, salt: number, breakerStore?: BreakerStore) {
     this.budget = budget
     this.salt = salt
+    this.factsOf = makeFacts?.(breakerStore)
   }
 
   /** The state of a target; the same one for all that the other side cannot tell apart. */
@@ -151,7 +167,7 @@ export class RouterState {
     let state = this.targets.get(key)
     if (state === undefined) {
       if (this.targets.size >= maxTargets) this.drop()
-      state = new TargetState(target, this.purse(purseOf(leaf)))
+      state = new TargetState(target, this.purse(purseOf(leaf)), this.factsOf?.(key))
       this.targets.set(key, state)
     }
     const known = this.byLeaf.get(leaf) ?? new Map<string, TargetState>()

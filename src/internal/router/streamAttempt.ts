@@ -306,7 +306,7 @@ export const streamAttempt = <In, Out>(
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
-        const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock)
+        const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock, asked.pass)
         const started = {
           target: target.key,
           number,

@@ -35,8 +35,16 @@ export interface Deferred<In, Out> {
   readonly step: RetryStep
   readonly readyAt: number
   readonly deadline: number | undefined
-  /** Its breaker refused it, so nothing was sent. */
-  readonly isOpen?: boolean
+}
+
+/** A target that its breaker left alone, and where it stood. */
+export interface Refused<In, Out> {
+  readonly target: Target<In, Out>
+  readonly place: Position
+  /** Milliseconds of the monotonic clock. */
+  readonly until: number
+  /** Nothing is sent to it before that. */
+  readonly isExhausted: boolean
 }
 
 /** How targets are asked. */
@@ -50,6 +58,8 @@ export interface Asking<In, Out, A> {
 /** A run, how it asks a target, and the targets that it came away from because of a long hint. */
 export interface ClientRun<In, Out, A> extends Run<In>, Asking<In, Out, A> {
   readonly deferred: Array<Deferred<In, Out>>
+  /** Targets that their breakers left alone. */
+  readonly refused: Array<Refused<In, Out>>
 }
 
 /** Runs a plan of one kind. */
@@ -59,6 +69,17 @@ export type Engine<Tag extends Plan<never, unknown>["_tag"]> = <In, Out, A>(
   place: Position
 ) => Effect.Effect<A, GatewayError>
 
-/** Whether a fallback moves on after a failure. */
+/** Whether a breaker left the target alone, so that nothing was sent. */
+export const isPassedOver = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "breaker"
+
+/** The failure that counts: a target that was passed over takes nothing away from what one that was asked has said. */
+export const weightier = (earlier: GatewayError | undefined, later: GatewayError): GatewayError =>
+  earlier !== undefined && isPassedOver(later) ? earlier : later
+
+/** Whether a fallback moves on after a failure. What was passed over has not failed, whatever the list says. */
 export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
-  on === undefined ? decide(error.reason).next : typeof on === "function" ? on(error) : on.includes(error.reason._tag)
+  isPassedOver(error) || on === undefined
+    ? decide(error.reason).next
+    : typeof on === "function"
+      ? on(error)
+      : on.includes(error.reason._tag)

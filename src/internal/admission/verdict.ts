@@ -1,0 +1,59 @@
+/**
+ * What the end of an attempt says about its target: one table for breakers, adaptive limits and latency.
+ */
+import type { Attempt, Reason } from "../../GatewayError.ts"
+
+/** For a breaker. `throttled` and `exhausted` come with a time; failures of the caller's own say nothing. */
+export type Verdict = "success" | "failure" | "throttled" | "exhausted" | "ignored"
+
+/** A row of the table. */
+export interface Outcome {
+  readonly breaker: Verdict
+  /** For an adaptive limit: a sample of its latency, a sign of too much load, or neither. */
+  readonly limit: "sample" | "drop" | "release"
+  /** For percentiles: a time to the first output, a time that was cut short, or neither. */
+  readonly latency: "sample" | "elapsed" | "none"
+}
+
+const success: Outcome = { breaker: "success", limit: "sample", latency: "sample" }
+const failure: Outcome = { breaker: "failure", limit: "release", latency: "none" }
+const timeout: Outcome = { breaker: "failure", limit: "drop", latency: "elapsed" }
+const throttled: Outcome = { breaker: "throttled", limit: "drop", latency: "none" }
+const exhausted: Outcome = { breaker: "exhausted", limit: "release", latency: "none" }
+const ignored: Outcome = { breaker: "ignored", limit: "release", latency: "none" }
+const cutShort: Outcome = { breaker: "ignored", limit: "release", latency: "elapsed" }
+
+const rowOf = (reason: Reason): Outcome => {
+  const { status = 0 } = reason
+  switch (reason._tag) {
+    case "RateLimited":
+      return throttled
+    case "QuotaExhausted":
+      return exhausted
+    case "Timeout":
+      return reason.phase === "deadline" ? cutShort : timeout
+    case "Unauthorized":
+      return reason.origin === "provider" ? failure : ignored
+    case "ProviderUnavailable":
+      return status === 529 ? throttled : failure
+    case "TransportFailure":
+    case "InvalidResponse":
+    case "StreamInterrupted":
+      return failure
+    case "Unknown":
+      return status === 529 ? throttled : status >= 500 ? failure : ignored
+    default:
+      return ignored
+  }
+}
+
+/** The row of an attempt. `isRefused`: the answer was read, and the route's own check of it did not accept it. */
+export const outcomeOf = (
+  { error, outcome, superseded }: Pick<Attempt, "error" | "outcome" | "superseded">,
+  isRefused = false
+): Outcome => {
+  if (outcome === "success") return success
+  // Interrupted, or a defect of a decoder: how it would have ended is not known.
+  if (outcome === "interrupted" || error === undefined) return superseded === true ? cutShort : ignored
+  return isRefused ? ignored : rowOf(error)
+}
