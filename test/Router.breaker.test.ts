@@ -234,6 +234,16 @@ describe("as data", () => {
       "circuit breaker at 50 % failures of at least 5 attempts in 30s, open for 10s up to 5m"
     )
     assert.include(Route.toMermaid(route), "circuit breaker")
+    const slow = Route.circuitBreaker(openai, { slowCalls: { after: "2 seconds", rate: 0.8 } })
+    assert.include(Route.describe(slow), "at 50 % failures or 80 % slower than 2s of at least 10 attempts in 30s")
+    for (const one of [slow, Route.circuitBreaker(openai, "off"), Route.circuitBreaker(openai, { slowCalls: "off" })]) {
+      const stored = Result.getOrThrow(Route.toJson(one))
+      assert.strictEqual(
+        Route.describe(Result.getOrThrow(Route.fromJson(JSON.parse(JSON.stringify(stored))))),
+        Route.describe(one)
+      )
+    }
+    assert.deepStrictEqual(Route.bounds(route).attempts, Route.bounds(Route.fallback(openai, groq)).attempts)
     const json = Result.getOrThrow(Route.toJson(Route.hedge(route, { after: 10 })))
     assert.deepInclude(json.route, {
       circuitBreaker: {
@@ -254,7 +264,17 @@ describe("as data", () => {
   it.each([
     ["circuitBreaker.window", { window: 999 }],
     ["circuitBreaker.window", { window: "6 minutes" }],
+    ["circuitBreaker.window", { window: 1_500 }],
     ["circuitBreaker.minimumCalls", { minimumCalls: 0 }],
+    ["circuitBreaker.minimumCalls", { minimumCalls: "10" }],
+    ["circuitBreaker.failureRate", { failureRate: "0.5" }],
+    ["circuitBreaker.failureRate", { failureRate: Number.NaN }],
+    ["circuitBreaker.slowCalls", { slowCalls: 500 }],
+    ["circuitBreaker.slowCalls.after", { slowCalls: {} }],
+    ["circuitBreaker.slowCalls.after", { slowCalls: { after: 0.5 } }],
+    ["circuitBreaker.slowCalls.rate", { slowCalls: { after: 500, rate: 0 } }],
+    ["circuitBreaker.slowCalls.share", { slowCalls: { after: 500, share: 0.5 } }],
+    ["circuitBreaker.openFor", { openFor: 0.5 }],
     ["circuitBreaker.minimumCalls", { minimumCalls: 1.5 }],
     ["circuitBreaker.failureRate", { failureRate: 0 }],
     ["circuitBreaker.failureRate", { failureRate: 50 }],
