@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, type FallbackOn, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { type Asked, expired, type Run } from "./attempt.ts"
@@ -179,10 +180,10 @@ const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     if (next === undefined) return yield* error
     run.deferred.splice(run.deferred.indexOf(next), 1)
     if (next.readyAt > now) {
-      yield* Effect.logDebug("all targets are cooling down", {
-        target: next.target.key,
-        millis: next.readyAt - now
-      })
+      yield* logWithLevel(
+        "Debug",
+        `all targets are cooling down: ${next.target.key} is ready in ${next.readyAt - now} ms`
+      )
       yield* Effect.sleep(next.readyAt - now)
     }
     const result = yield* outcomeOf(

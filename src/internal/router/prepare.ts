@@ -9,6 +9,7 @@ import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../Gatew
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import { withAttempts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
@@ -77,8 +78,8 @@ export const logRecovery = (
 ): Effect.Effect<void> =>
   quiet || failed.length === 0
     ? Effect.void
-    : // A text: a logger that is given an object looks through all of it.
-      Effect.logWarning(
+    : logWithLevel(
+        "Warn",
         `answered by ${target} after ${failed.length} failed attempts: ${failed
           .map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
           .join("; ")}`
