@@ -91,7 +91,7 @@ describe("a run under breakers", () => {
       const { layer, seen } = world(new Set(["openai"]))
       const route = openai.pipe(Route.retry({ attempts: 5, delay: 0 }), Route.circuitBreaker(quick))
       const told = yield* tell(route).pipe(Effect.provide(layer))
-      assert.deepInclude(told, { answer: "ProviderUnavailable", attempts: 2 })
+      assert.deepInclude(told, { answer: "ProviderUnavailable", attempts: 2, skipped: [] })
       assert.strictEqual(seen.length, 2)
     })
   )
@@ -145,6 +145,31 @@ describe("a run under breakers", () => {
         assert.deepInclude(yield* tell(both), { attempts: 2 })
       }).pipe(Effect.provide(layer))
       assert.strictEqual(seen.length, 4)
+    })
+  )
+
+  it.effect("tells the failure of what was called, not that another one was left alone", () =>
+    Effect.gen(function* () {
+      const down = new Set(["groq"])
+      const { layer } = world(down, (provider) =>
+        provider === "openai" && down.has("openai") ? { status: 500, delay: 10 } : undefined
+      )
+      const guarded = Route.circuitBreaker(groq, quick)
+      const told = (route: Route.Route<string, { readonly text: string }>) =>
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(tell(route))
+          yield* tick(10)
+          return yield* Fiber.join(fiber)
+        })
+      yield* Effect.gen(function* () {
+        for (let i = 0; i < 2; i++) yield* tell(guarded)
+        down.add("openai")
+        const wanted = { answer: "ProviderUnavailable", attempts: 1, skipped: ["groq/m Rejected"], ended: "attempts" }
+        assert.deepStrictEqual(yield* told(Route.fallback(openai, guarded)), wanted)
+        assert.deepStrictEqual(yield* told(Route.fallback(guarded, openai)), wanted)
+        assert.deepStrictEqual(yield* told(Route.hedge(Route.fallback(openai, guarded), { after: 500 })), wanted)
+        assert.deepStrictEqual(yield* told(Route.race(openai, guarded)), wanted)
+      }).pipe(Effect.provide(layer))
     })
   )
 

@@ -62,6 +62,8 @@ export class TargetFacts {
   private readonly store: SafeStore
   private throttled: Held | undefined
   private exhausted: Held | undefined
+  /** A probe has succeeded then: attempts from before that are old news. */
+  recoveredAt = Number.NEGATIVE_INFINITY
   private exhaustions = 0
   private readonly breakers = new Map<string, Breaker>()
 
@@ -73,15 +75,22 @@ export class TargetFacts {
   /**
    * Writes an outcome down. `millis`: the time to the first output, or to the end where there was none; `today`: the time of day, in milliseconds since the epoch.
    */
-  record(attempt: Pick<Attempt, "error" | "outcome">, millis: number, now: number, today: number): Verdict {
+  record(
+    attempt: Pick<Attempt, "error" | "outcome">,
+    startedAt: number,
+    millis: number,
+    now: number,
+    today: number
+  ): Verdict {
     const { breaker: verdict, latency } = outcomeOf(attempt)
     const { error } = attempt
     if (verdict === "success") this.exhaustions = 0
     if (verdict === "success" || verdict === "failure") {
-      this.outcomes.add(verdict === "failure", now, latency === "none" ? undefined : millis)
+      if (startedAt >= this.recoveredAt)
+        this.outcomes.add(verdict === "failure", now, latency === "none" ? undefined : millis)
     } else if (error !== undefined) {
       if (verdict === "throttled") this.throttle(hintOf(error), now)
-      if (verdict === "exhausted" && this.heldAt(now)?.cause !== "exhausted") this.exhaust(error, now, today)
+      if (verdict === "exhausted") this.exhaust(error, now, today)
     }
     return verdict
   }
@@ -98,26 +107,39 @@ export class TargetFacts {
     const { failureRate, maxOpenFor, minimumCalls, openFor, slowCalls, window } = settings
     const slow = slowCalls === undefined ? "" : ` ${slowCalls.after} ${slowCalls.rate}`
     const numbers = `${window} ${minimumCalls} ${failureRate} ${openFor} ${maxOpenFor}${slow}`
-    const known = this.breakers.get(numbers)
-    if (known !== undefined) return known
-    const [oldest] = this.breakers.keys()
-    if (this.breakers.size >= maxBreakers && oldest !== undefined) this.breakers.delete(oldest)
-    const made = new Breaker(this, settings, `${this.key} ${numbers}`, this.store)
-    this.breakers.set(numbers, made)
-    return made
+    const { breakers } = this
+    const known = breakers.get(numbers)
+    if (known !== undefined && breakers.size < maxBreakers) return known
+    const breaker = known ?? new Breaker(this, settings, `${this.key} ${numbers}`, this.store)
+    // The one that was used longest ago is the first.
+    breakers.delete(numbers)
+    breakers.set(numbers, breaker)
+    const [oldest] = breakers.keys()
+    if (breakers.size > maxBreakers && oldest !== undefined) breakers.delete(oldest)
+    return breaker
   }
 
   private throttle(hint: number | undefined, now: number): void {
-    // What was on its way when the first hint came does not make it longer.
-    if (hint === undefined || hint <= shortHint || this.heldAt(now) !== undefined) return
-    this.throttled = { cause: "throttled", until: now + Math.min(hint, longestHint) }
+    if (hint === undefined || hint <= shortHint) return
+    const until = now + Math.min(hint, longestHint)
+    // The longest hint holds: the target has said so itself.
+    if (until > (this.throttled?.until ?? 0)) this.throttled = { cause: "throttled", until }
   }
 
   private exhaust(reason: Reason, now: number, today: number): void {
+    const hint = hintOf(reason)
+    const isHeld = this.exhausted !== undefined && this.exhausted.until > now
+    if (hint !== undefined) {
+      if (!isHeld || now + hint > (this.exhausted?.until ?? 0))
+        this.exhausted = { cause: "exhausted", until: now + hint }
+      return
+    }
+    // What was on its way says nothing new.
+    if (isHeld) return
     const isDaily = reason._tag === "QuotaExhausted" && reason.kind === "allocation"
     const guess = isDaily ? day - (today % day) : Math.min(longestExhaustion, minute * 2 ** this.exhaustions)
     this.exhaustions++
-    this.exhausted = { cause: "exhausted", until: now + (hintOf(reason) ?? guess) }
+    this.exhausted = { cause: "exhausted", until: now + guess }
   }
 }
 
@@ -236,7 +258,10 @@ export class Breaker {
           if (this.seen === undefined && this.isTripped(now)) tell(this.opened(openings), now)
         } else if (verdict === "failure" || (verdict === "success" && this.isSlow(millis))) {
           tell(this.opened(openings), now)
-        } else tell(verdict === "success" ? { _tag: "Closed" } : { _tag: "Released" }, now)
+        } else if (verdict === "success") {
+          this.facts.recoveredAt = now
+          tell({ _tag: "Closed" }, now)
+        } else tell({ _tag: "Released" }, now)
       }
     }
   }

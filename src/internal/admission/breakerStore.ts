@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { monotonicMillisOf } from "../data/monotonic.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
 /** Why a target is left alone: too many of its calls failed, it asked for a long wait, or its credit has run out. */
@@ -37,7 +38,7 @@ export interface BreakerStore {
   readonly admit: (key: string) => Effect.Effect<BreakerAdmission, unknown>
   /**
    * Reports a call. A report of another generation is ignored: what was on its way when the breaker opened neither closes it nor keeps it open for longer. One exception: `exhausted`
-   * opens a breaker in any phase that is not already `exhausted`.
+   * opens a breaker in any phase, and the longest time holds.
    */
   readonly report: (key: string, generation: number, report: BreakerReport) => Effect.Effect<void, unknown>
   /** Looks at the phase, without asking for a call. */
@@ -53,11 +54,21 @@ export interface SafeStore {
 /** A store that machines share may be slow to answer. */
 const patience = 1_000
 
+class NoAnswer extends Error {
+  override readonly name = "no answer within a second"
+}
+
+/** The kind of a failure. Its message may hold a connection string. */
+const kindOf = (cause: unknown): string => (cause instanceof Error ? cause.name : "unknown failure")
+
 const safely = <A>(self: Effect.Effect<A, unknown>): Effect.Effect<A | undefined> =>
   Effect.catch(
-    timeoutOrElse<A, unknown>(self, patience, () => "no answer within a second"),
+    timeoutOrElse<A, unknown>(self, patience, () => new NoAnswer()),
     (cause) =>
-      Effect.as(Effect.logWarning("the store of breakers failed, and the target is called", { cause }), undefined)
+      Effect.as(
+        logWithLevel("Warn", `the store of breakers failed, and the target is called: ${kindOf(cause)}`),
+        undefined
+      )
   )
 
 /** Makes a store of somebody else's safe. */
@@ -99,7 +110,10 @@ export class Phase {
 
   report(generation: number, report: BreakerReport, now: number): void {
     const { open } = this
-    const isNews = report._tag === "Opened" && report.cause === "exhausted" && open?.cause !== "exhausted"
+    const isNews =
+      report._tag === "Opened" &&
+      report.cause === "exhausted" &&
+      (open?.cause !== "exhausted" || now + Duration.toMillis(report.openFor) > open.until)
     // Who reports to an open breaker was on its way before that.
     const isOwn = generation === this.generation && (open === undefined || open.probeAt !== undefined)
     if (!isOwn && !isNews) return

@@ -23,6 +23,9 @@ const exhausted: Outcome = { breaker: "exhausted", limit: "release", latency: "n
 const ignored: Outcome = { breaker: "ignored", limit: "release", latency: "none" }
 const cutShort: Outcome = { breaker: "ignored", limit: "release", latency: "elapsed" }
 
+/** Failures inside a stream that are about the request. */
+const ofCaller: ReadonlyArray<Reason["_tag"]> = ["ContentBlocked", "InvalidRequest", "ContextLengthExceeded"]
+
 const rowOf = (reason: Reason): Outcome => {
   const { status = 0 } = reason
   switch (reason._tag) {
@@ -38,10 +41,13 @@ const rowOf = (reason: Reason): Outcome => {
       return status === 529 ? throttled : failure
     case "TransportFailure":
     case "InvalidResponse":
-    case "StreamInterrupted":
       return failure
+    case "StreamInterrupted":
+      // A filter that ends an answer says nothing about the target.
+      return reason.failure !== undefined && ofCaller.includes(reason.failure) ? ignored : failure
     case "Unknown":
-      return status === 529 ? throttled : status >= 500 ? failure : ignored
+      // Without a status nothing came back that could be read.
+      return status === 529 ? throttled : status >= 500 || status === 0 ? failure : ignored
     default:
       return ignored
   }

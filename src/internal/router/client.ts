@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, type GatewayError } from "../../GatewayError.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
@@ -20,10 +21,10 @@ import {
   type ClientRun,
   canFallback,
   type Deferred,
-  isPassedOver,
+  isLeftAloneBy,
   type Position,
   type RetryStep,
-  weightier
+  tellingOf
 } from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
@@ -139,8 +140,13 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
-    if (isPassedOver(result.failure)) {
-      // What is wrong is what made the breaker open.
+    if (isLeftAloneBy(result.failure)) {
+      // What is wrong is what made the breaker open. It has been called, so it was not passed over.
+      const { reason } = result.failure
+      run.skipped.splice(
+        run.skipped.findLastIndex((one) => one.reason === reason),
+        1
+      )
       run.ending.by = "open"
       return yield* error
     }
@@ -188,17 +194,17 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       continue
     }
     if (next.readyAt > now) {
-      yield* Effect.logDebug("all targets are cooling down", {
-        target: next.target.key,
-        millis: next.readyAt - now
-      })
+      yield* logWithLevel(
+        "Debug",
+        `all targets are cooling down: ${next.target.key} is ready in ${next.readyAt - now} ms`
+      )
       yield* Effect.sleep(next.readyAt - now)
     }
     const result = yield* outcomeOf(
       runTarget(run, next.target, { ...outer, deadline: next.deadline, passes, cause: "retry" }, next)
     )
     if (Result.isSuccess(result)) return result.success
-    error = weightier(error, result.failure)
+    error = tellingOf(error, result.failure)
     if (outer.passes(error) || !goesOn(error)) return yield* error
   }
 })
@@ -220,9 +226,9 @@ const runRest = <In, Out, A>(
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
-      const place: Position = { ...inner, cause: "fallback", previous: weightier(inner.previous, error) }
+      const place: Position = { ...inner, cause: "fallback", previous: tellingOf(inner.previous, error) }
       return Effect.catch(runPlan(run, child, place), (failure) =>
-        runRest(run, plan, outer, place, from, next + 1, weightier(error, failure))
+        runRest(run, plan, outer, place, from, next + 1, tellingOf(error, failure))
       )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.

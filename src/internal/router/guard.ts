@@ -8,11 +8,12 @@ import { GatewayError, Rejected } from "../../GatewayError.ts"
 import type { BreakerSettings, Pass } from "../admission/breaker.ts"
 import { defined } from "../data/defined.ts"
 import { monotonicMillis, monotonicMillisOf } from "../data/monotonic.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import type { Target } from "../route/plan.ts"
 import { method, type Run } from "./attempt.ts"
 import { runTarget } from "./client.ts"
-import { type ClientRun, isPassedOver, type Position, type Refused } from "./walk.ts"
+import { type ClientRun, isLeftAloneBy, type Position, type Refused } from "./walk.ts"
 
 /** The failure of a target that is left alone until then. */
 const rejected = ({ target, until }: Refused<never, unknown>, now: number, eventId: string): GatewayError =>
@@ -96,7 +97,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
     // It stands alone here: what is around it has been walked.
     const own: Position = { ...outer, deadline: place.deadline }
     if (until > patient || (place.deadline !== undefined && until >= place.deadline)) {
-      yield* Effect.logDebug("all targets are left alone, and one is called", { target: target.key })
+      yield* logWithLevel("Debug", `all targets are left alone: ${target.key} is called all the same`)
       takeBack(run, next)
       return yield* runTarget(run, target, { ...own, isOnce: true, isPanic: true })
     }
@@ -107,7 +108,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
       onSuccess: (answer) => Effect.succeed({ answer }),
       onFailure: (error) =>
         // Another run may have been its probe, and this one waits for what comes of it.
-        isPassedOver(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
+        isLeftAloneBy(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
     })
     if (failed !== undefined) return failed.answer
   }
@@ -124,7 +125,7 @@ export const unlessAllOpen = <In, Out, A>(
     return Effect.catch(walked, (error) =>
       run.refused.length > 0 &&
       run.slots.length === sent &&
-      (isPassedOver(error) || error.reason._tag === "Unsupported")
+      (isLeftAloneBy(error) || error.reason._tag === "Unsupported")
         ? returned(run, outer)
         : Effect.fail(error)
     )

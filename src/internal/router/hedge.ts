@@ -18,7 +18,7 @@ import { Cursor, type Step } from "./cursor.ts"
 import { isLeftAlone } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
-import { type ClientRun, type Position, weightier } from "./walk.ts"
+import { type ClientRun, type Position, tellingOf } from "./walk.ts"
 
 /** Milliseconds before a hedge of a target; `undefined`: none. */
 const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number): number | undefined => {
@@ -119,10 +119,10 @@ class HedgedRun<In, Out, A> {
   private failed(step: Step<In, Out>, failure: GatewayError): void {
     const { cursor, lanes, outer, place, run } = this
     const verdict = cursor.failed(step, failure)
-    const error = weightier(this.last, failure)
+    const error = tellingOf(this.last, failure)
     this.last = error
     if (verdict === "stop") {
-      lanes.end(Effect.fail(error), false)
+      lanes.end(Effect.fail(failure), false)
       return
     }
     if ((verdict === "next" && this.open("fallback", error)) || lanes.size > 0) return

@@ -7,7 +7,7 @@ import type { Race } from "../route/plan.ts"
 import { runPlan } from "./client.ts"
 import { inLanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
-import { type ClientRun, canFallback, type Position, weightier } from "./walk.ts"
+import { type ClientRun, canFallback, type Position, tellingOf } from "./walk.ts"
 
 const alone = <In, Out, A>(run: ClientRun<In, Out, A>): ClientRun<In, Out, A> => ({ ...run, deferred: [] })
 
@@ -29,12 +29,11 @@ export const runRace = <In, Out, A>(
     let last: GatewayError | undefined
     const failed = (failure: GatewayError): void => {
       const isStop = !canFallback(failure, on) && !place.passes(failure)
-      const error = weightier(last, failure)
-      last = error
+      last = tellingOf(last, failure)
       left--
       if (left > 0 && !isStop) return
       for (const { own } of branches) run.deferred.push(...own.deferred)
-      lanes.end(Effect.fail(error), false)
+      lanes.end(Effect.fail(isStop ? failure : last), false)
     }
     for (const { child, own } of branches) {
       lanes.start({ ask: (lane) => runPlan(own, child, { ...place, lane }), onFailure: failed })

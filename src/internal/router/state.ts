@@ -104,7 +104,7 @@ export class AttemptFacts {
     state.inFlight--
     if (facts !== undefined) {
       const millis = (outputAt ?? now) - startedAt
-      const verdict = facts.record(attempt, millis, now, today)
+      const verdict = facts.record(attempt, startedAt, millis, now, today)
       pass?.end(verdict, millis, now)
     }
     if (outputAt !== undefined) return

@@ -69,16 +69,19 @@ export type Engine<Tag extends Plan<never, unknown>["_tag"]> = <In, Out, A>(
   place: Position
 ) => Effect.Effect<A, GatewayError>
 
-/** Whether a breaker left the target alone, so that nothing was sent. */
-export const isPassedOver = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "breaker"
+/** Whether a failure is that of a breaker: the target was left alone, and nothing was sent. */
+export const isLeftAloneBy = ({ reason }: GatewayError): boolean =>
+  reason._tag === "Rejected" && reason.by === "breaker"
 
-/** The failure that counts: a target that was passed over takes nothing away from what one that was asked has said. */
-export const weightier = (earlier: GatewayError | undefined, later: GatewayError): GatewayError =>
-  earlier !== undefined && isPassedOver(later) ? earlier : later
+/** What a run says at last: a target that was passed over tells less than a failure before it. */
+export const tellingOf = (before: GatewayError | undefined, error: GatewayError): GatewayError => {
+  const isPassedOver = (one: GatewayError): boolean => one.reason._tag === "Unsupported" || isLeftAloneBy(one)
+  return before !== undefined && isPassedOver(error) && !isPassedOver(before) ? before : error
+}
 
 /** Whether a fallback moves on after a failure. What was passed over has not failed, whatever the list says. */
 export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
-  isPassedOver(error) || on === undefined
+  isLeftAloneBy(error) || on === undefined
     ? decide(error.reason).next
     : typeof on === "function"
       ? on(error)

@@ -39,9 +39,10 @@ const target = (own: Partial<BreakerSettings> = {}) =>
     const facts = makeFacts(undefined)("a target")
     const used = { ...settings, ...own }
     const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
-    const record = (reason?: Errors.Reason, millis = 0): Verdict =>
+    const record = (reason?: Errors.Reason, millis = 0, startedAt = now()): Verdict =>
       facts.record(
         reason === undefined ? { outcome: "success" } : { outcome: "failure", error: reason },
+        startedAt,
         millis,
         now(),
         clock.currentTimeMillisUnsafe()
@@ -133,6 +134,33 @@ describe("a breaker", () => {
     })
   )
 
+  it.effect("does not open again by attempts that had begun before its probe succeeded", () =>
+    Effect.gen(function* () {
+      const one = yield* target()
+      for (let i = 0; i < 4; i++) yield* one.call(broken)
+      yield* later(15 * seconds)
+      yield* one.call()
+      yield* later(2 * seconds)
+      for (let i = 0; i < 9; i++) one.record(broken, 0, seconds)
+      assert.strictEqual(yield* one.openFor, 0)
+      for (let i = 0; i < 4; i++) one.record(broken)
+      assert.strictEqual(yield* one.openFor, 15 * seconds)
+    })
+  )
+
+  it.effect("keeps at most 64 sets of numbers for a target", () =>
+    Effect.gen(function* () {
+      const { facts } = yield* target()
+      const first = facts.breaker({ ...settings, minimumCalls: 1 })
+      for (let i = 2; i <= 64; i++) facts.breaker({ ...settings, minimumCalls: i })
+      assert.strictEqual(facts.breaker({ ...settings, minimumCalls: 1 }), first)
+      facts.breaker({ ...settings, minimumCalls: 65 })
+      assert.strictEqual(facts.breaker({ ...settings, minimumCalls: 1 }), first)
+      for (let i = 66; i <= 200; i++) facts.breaker({ ...settings, minimumCalls: i })
+      assert.notStrictEqual(facts.breaker({ ...settings, minimumCalls: 1 }), first)
+    })
+  )
+
   it.effect("opens by slow calls when it is told to, timeouts included, and a slow probe fails", () =>
     Effect.gen(function* () {
       const slowCalls = { after: 500, rate: 0.5 }
@@ -198,14 +226,16 @@ describe("a hint", () => {
     })
   )
 
-  it.effect("is not made longer by calls that were on their way", () =>
+  it.effect("that is longer holds, also when it comes late", () =>
     Effect.gen(function* () {
       const one = yield* target()
       const late = yield* one.passed
       yield* one.call(limited(10 * seconds))
       yield* later(4 * seconds)
       late.end(one.record(limited(10 * seconds)), 0, one.now())
-      assert.strictEqual(yield* one.openFor, 6 * seconds)
+      assert.strictEqual(yield* one.openFor, 10 * seconds)
+      one.record(limited(6 * seconds))
+      assert.strictEqual(yield* one.openFor, 10 * seconds)
     })
   )
 })
@@ -237,6 +267,19 @@ describe("exhausted credit", () => {
       const hinted = yield* target()
       yield* hinted.call(spent("allocation", 3 * 1_440 * minutes))
       assert.strictEqual(yield* hinted.openFor, 3 * 1_440 * minutes)
+    })
+  )
+
+  it.effect("lasts as long as its longest hint, so that no probe goes out before the reset", () =>
+    Effect.gen(function* () {
+      const one = yield* target()
+      const late = yield* Effect.forEach([1, 2, 3], () => one.passed)
+      yield* one.call(spent("spend", minutes))
+      yield* later(seconds)
+      for (const [i, hint] of [10 * minutes, 5 * seconds, undefined].entries()) {
+        late[i]?.end(one.record(spent("spend", hint)), 0, one.now())
+      }
+      assert.strictEqual(yield* one.openFor, 10 * minutes)
     })
   )
 

@@ -38,6 +38,9 @@ describe("the end of an attempt", () => {
     failed(new Errors.Rejected({ by: "limiter" }), "ignored, release, none"),
     failed(new Errors.BindingMissing({ member: "AI" }), "ignored, release, none"),
     failed(new Errors.Timeout({ phase: "deadline" }), "ignored, release, elapsed"),
+    failed(new Errors.StreamInterrupted({ events: 1, failure: "ContentBlocked" }), "ignored, release, none"),
+    failed(new Errors.StreamInterrupted({ events: 1, failure: "TransportFailure" }), "failure, release, none"),
+    failed(new Errors.Unknown({}), "failure, release, none"),
     failed(new Errors.Unknown({ status: 418 }), "ignored, release, none"),
     failed(new Errors.Unknown({ status: 599 }), "failure, release, none")
   ])("says $says after $name", ({ reason, says }) => {
