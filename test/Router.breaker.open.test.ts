@@ -383,6 +383,25 @@ describe("a store", () => {
     })
   )
 
+  it.effect("that refuses without a hint is asked again for five seconds, and then one attempt is made", () =>
+    Effect.gen(function* () {
+      const refusing: BreakerStore.BreakerStore = {
+        admit: () => Effect.succeed({ _tag: "Refused", cause: "failing", retryAfter: Duration.zero }),
+        report: () => Effect.void,
+        state: () => Effect.succeed({ _tag: "HalfOpen", cause: "failing" })
+      }
+      const fiber = yield* Effect.forkChild(
+        told(breaker(Route.fallback(openai, groq))).pipe(Effect.provide(router(world([]), refusing)))
+      )
+      for (let i = 0; i < 6_000; i++) yield* TestClock.adjust(1)
+      assert.deepInclude(yield* Fiber.join(fiber), { answer: "openai/m", skipped: ["groq/m Rejected"] })
+      const alone = yield* told(breaker(Route.fallback(openai, openai))).pipe(
+        Effect.provide(router(world([]), refusing))
+      )
+      assert.deepInclude(alone, { answer: "Rejected", ended: "open" })
+    })
+  )
+
   it.effect("that fails or does not answer lets calls through", () =>
     Effect.gen(function* () {
       const failing: BreakerStore.BreakerStore = {

@@ -72,8 +72,11 @@ const patience = 5_000
 
 /** Takes a target back that is called after all. */
 const takeBack = <In, Out, A>({ refused, skipped }: ClientRun<In, Out, A>, one: Refused<In, Out>): void => {
-  refused.splice(0, refused.length, ...refused.filter(({ target }) => target !== one.target))
-  const kept = skipped.filter(({ reason, target }) => target !== one.target.key || reason._tag !== "Rejected")
+  const { key } = one.target
+  refused.splice(0, refused.length, ...refused.filter(({ target }) => target.key !== key))
+  const kept = skipped.filter(
+    ({ reason, target }) => target !== key || reason._tag !== "Rejected" || reason.by !== "breaker"
+  )
   skipped.splice(0, skipped.length, ...kept)
 }
 
@@ -82,7 +85,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   outer: Position
 ): Effect.fn.Return<A, GatewayError> {
-  const isLone = new Set(run.refused.map(({ target }) => target)).size === 1
+  const isLone = new Set(run.refused.map(({ target }) => target.key)).size === 1
   const patient = (yield* monotonicMillis) + patience
   while (true) {
     const now = yield* monotonicMillis
@@ -104,13 +107,13 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
     if (until > now) yield* Effect.sleep(until - now)
     takeBack(run, next)
     const sent = run.slots.length
-    const failed = yield* Effect.matchEffect(runTarget(run, target, own), {
+    const ended = yield* Effect.matchEffect(runTarget(run, target, own), {
       onSuccess: (answer) => Effect.succeed({ answer }),
       onFailure: (error) =>
         // Another run may have been its probe, and this one waits for what comes of it.
         isLeftAloneBy(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
     })
-    if (failed !== undefined) return failed.answer
+    if (ended !== undefined) return ended.answer
   }
 })
 
