@@ -218,8 +218,7 @@ export class Breaker {
   ): Effect.Effect<Admitted> {
     if (admission === undefined) return Effect.succeed({ isOpen: false, pass: { isTaken: false, end: () => {} } })
     if (admission._tag === "Refused") {
-      // Who waits for it must not turn in circles.
-      const until = now + Math.max(1, Duration.toMillis(admission.retryAfter))
+      const until = now + Duration.toMillis(admission.retryAfter)
       const isExhausted = admission.cause === "exhausted"
       this.seen = { until, isProbing: false }
       return Effect.succeed({ isOpen: true, until, isExhausted })

@@ -69,6 +69,8 @@ export const guarded = <In, Out, A>(
 
 /** When all targets are left alone, the first to return is waited for so long. */
 const patience = 5_000
+/** Between two looks at one that was refused again. */
+const pause = 100
 
 /** Takes a target back that is called after all. */
 const takeBack = <In, Out, A>({ refused, skipped }: ClientRun<In, Out, A>, one: Refused<In, Out>): void => {
@@ -114,6 +116,10 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
         isLeftAloneBy(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
     })
     if (ended !== undefined) return ended.answer
+    // Not at once: a store may give no hint.
+    const soon = (yield* monotonicMillis) + pause
+    const refused = run.refused.map((one) => (one.until > soon ? one : { ...one, until: soon }))
+    run.refused.splice(0, refused.length, ...refused)
   }
 })
 
