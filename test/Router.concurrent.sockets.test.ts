@@ -97,7 +97,7 @@ describe.each(clients)("$name", ({ layer }) => {
       })
       const answers = yield* Effect.forEach(
         Array.from({ length: 64 }, (_, i) => i),
-        (i) => Effect.map(Router.run(hedged, String(i)), (answer) => ({ ...answer, i })),
+        (i) => Effect.map(Router.run(hedged, String(i), { budget: "none" }), (answer) => ({ ...answer, i })),
         { concurrency: "unbounded" }
       ).pipe(Effect.provide(over(peer)))
       for (const { attempts, i, logId, target, value } of answers) {
