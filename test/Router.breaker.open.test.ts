@@ -126,6 +126,27 @@ const nested = [
   ["a race of fallbacks", Route.race(Route.fallback(openai, groq), Route.fallback(groq, openai))]
 ] as const
 
+describe("a probe that never became an attempt", () => {
+  it.effect("is given back: its caller left before it was let in, or its request could not be made", () =>
+    Effect.gen(function* () {
+      const { broken, layer } = world(["openai"])
+      const route = breaker(openai)
+      yield* Effect.gen(function* () {
+        yield* open(openai)
+        broken.clear()
+        yield* TestClock.adjust("20 seconds")
+        const waiting = yield* Effect.forkChild(told(route, { admission: () => Effect.never }))
+        yield* tick(10)
+        assert.deepInclude(yield* told(route), { answer: "Rejected", ended: "open" })
+        yield* Fiber.interrupt(waiting)
+        const unmade = Route.mapInput(route, (_: string) => ({ messages: [], seed: 0.5 }) as never)
+        assert.deepInclude(yield* told(unmade), { answer: "InvalidRequest", attempts: [] })
+        assert.deepInclude(yield* told(route), { answer: "openai/m" })
+      }).pipe(Effect.provide(layer))
+    })
+  )
+})
+
 describe("when all targets are left alone, a run", () => {
   it.effect.each(nested)("makes exactly one attempt at once, in %s", ([, route]) =>
     Effect.gen(function* () {

@@ -140,6 +140,7 @@ describe("a breaker", () => {
       for (let i = 0; i < 4; i++) yield* one.call(broken)
       yield* later(15 * seconds)
       yield* one.call()
+      assert.strictEqual(yield* one.openFor, 0)
       yield* later(2 * seconds)
       for (let i = 0; i < 9; i++) one.record(broken, 0, seconds)
       assert.strictEqual(yield* one.openFor, 0)
