@@ -198,10 +198,15 @@ export const record = <A, E, R>(
   describe: (exit: Exit.Exit<A, E>) => Ended,
   onAttempt?: (attempt: Attempt) => void
 ): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const running = new BegunAttempt(fiber, started, onAttempt)
-    return Effect.onExit(self, (exit) => {
-      running.end(exit, describe(exit))
+  Effect.suspend(() => {
+    let running: Running | undefined
+    const begun = Effect.withFiber((fiber) => {
+      running = beginUnsafe(fiber, started, onAttempt)
+      return self
+    })
+    // Around the beginning too: a fiber may be interrupted between any two steps, and what has begun must end.
+    return Effect.onExit(begun, (exit) => {
+      running?.end(exit, describe(exit))
       return Effect.void
     })
   })

@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import {
   type Attempt,
@@ -297,6 +298,28 @@ export const admitted = <A>(
     return Effect.void
   })
 
+/**
+ * Takes a slot, asks and records how that ended. What ends it is around its beginning too: a fiber may be interrupted between any two steps, and what
+ * has begun must end.
+ */
+export const recorded = <S extends Pick<Slot, "fill">, A>(
+  take: (fiber: Fiber.Fiber<unknown, unknown>) => S,
+  startedOf: (slot: S) => LogTrail.Started,
+  ask: (slot: S, running: LogTrail.Running) => Effect.Effect<A, GatewayError>,
+  describe: (exit: Exit.Exit<A, GatewayError>) => LogTrail.Ended
+): Effect.Effect<A, GatewayError> => {
+  let running: LogTrail.Running | undefined
+  const begun = Effect.withFiber((fiber) => {
+    const slot = take(fiber)
+    running = LogTrail.beginUnsafe(fiber, startedOf(slot), slot.fill)
+    return ask(slot, running)
+  })
+  return Effect.onExit(begun, (exit) => {
+    running?.end(exit, describe(exit))
+    return Effect.void
+  })
+}
+
 /** Makes one attempt. The deadline covers the body too, while the target's own timeout ends with the first byte. */
 export const attempt = <In, Out>(
   run: Run<In>,
@@ -324,25 +347,29 @@ export const attempt = <In, Out>(
       return decode(target, response, undefined)
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
-    return Effect.withFiber((fiber) => {
-      const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass)
-      const started: Mutable<LogTrail.Started> = {
-        target: target.key,
-        number,
-        cause: asked.cause,
-        provider: leaf.provider,
-        endpoint,
-        eventId
-      }
-      if (leaf.model !== undefined) started.model = leaf.model
-      const running = LogTrail.beginUnsafe(fiber, started, fill)
-      lane?.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
-      return Effect.onExit(bounded, (exit) => {
-        if (Exit.isSuccess(exit)) output()
-        running.end(exit, ended(exit, answer))
-        return Effect.void
-      })
-    })
+    return recorded(
+      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass),
+      ({ number }) => {
+        const started: Mutable<LogTrail.Started> = {
+          target: target.key,
+          number,
+          cause: asked.cause,
+          provider: leaf.provider,
+          endpoint,
+          eventId
+        }
+        if (leaf.model !== undefined) started.model = leaf.model
+        return started
+      },
+      ({ output }, running) => {
+        lane?.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
+        return Effect.map(bounded, (answered) => {
+          output()
+          return answered
+        })
+      },
+      (exit) => ended(exit, answer)
+    )
   }
   return admission === undefined
     ? make(asked.remaining)

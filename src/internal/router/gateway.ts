@@ -13,7 +13,7 @@ import type { Leg } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Target } from "../route/plan.ts"
-import { type Answered, decode, ended, method, type Run, type Slot, takeSlot } from "./attempt.ts"
+import { type Answered, decode, ended, method, type Run, recorded, type Slot, takeSlot } from "./attempt.ts"
 
 /** A compiled route that is about to run: a leg for each target. */
 export interface Compiled<In, Out> {
@@ -143,10 +143,11 @@ export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
 export const askWhole =
   <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> =>
   (offset) => {
-    return Effect.withFiber((fiber) => {
-      const { fill, number, output } = takeLegSlot(run, compiled, offset, fiber)
-      let answer: GatewayResponse | undefined
-      return LogTrail.record(
+    let answer: GatewayResponse | undefined
+    return recorded(
+      (fiber) => takeLegSlot(run, compiled, offset, fiber),
+      ({ number }) => legStarted(run, compiled, offset, number),
+      ({ output }) =>
         Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
           answer = response
           return Effect.map(
@@ -157,11 +158,8 @@ export const askWhole =
             }
           )
         }),
-        legStarted(run, compiled, offset, number),
-        (exit) => ({ ...ended(exit, answer), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
-        fill
-      )
-    })
+      (exit) => ({ ...ended(exit, answer), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) })
+    )
   }
 
 /**

@@ -3,10 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Attempt } from "../../GatewayError.ts"
+import type * as Fiber from "effect/Fiber"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
-import type { SendLegs } from "./attempt.ts"
+import type { SendLegs, Slot } from "./attempt.ts"
 
 /** An attempt from the moment on at which it exists. */
 export interface OpenAttempt {
@@ -19,7 +19,11 @@ export interface OpenAttempt {
 
 /** What a run has open. */
 export interface HeldStream {
-  readonly open: (started: LogTrail.Started, fill: (made: Attempt) => void) => Effect.Effect<OpenAttempt>
+  /** Takes a slot and begins its attempt, in one step, so that an interruption finds either nothing or all of it. */
+  readonly open: <S extends Pick<Slot, "fill">>(
+    take: (fiber: Fiber.Fiber<unknown, unknown>) => S,
+    startedOf: (slot: S) => LogTrail.Started
+  ) => Effect.Effect<OpenAttempt & { readonly slot: S }>
   /** Lets go of everything. */
   readonly release: Effect.Effect<void>
 }
@@ -28,8 +32,10 @@ export interface HeldStream {
 export const hold = (send: SendLegs): HeldStream => {
   const open = new Set<OpenAttempt>()
   return {
-    open: (started, fill) =>
-      Effect.map(LogTrail.begin(started, fill), (running) => {
+    open: (take, startedOf) =>
+      Effect.withFiber((fiber) => {
+        const slot = take(fiber)
+        const running = LogTrail.beginUnsafe(fiber, startedOf(slot), slot.fill)
         let response: GatewayResponse | undefined
         const attempt: OpenAttempt = {
           send: (request, options) =>
@@ -45,7 +51,7 @@ export const hold = (send: SendLegs): HeldStream => {
           })
         }
         open.add(attempt)
-        return attempt
+        return Effect.succeed({ ...attempt, slot })
       }),
     release: Effect.suspend(() => Effect.forEach([...open], ({ release }) => release, { discard: true }))
   }

@@ -306,17 +306,18 @@ export const streamAttempt = <In, Out>(
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
-        const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock, asked.pass)
-        const started = {
-          target: target.key,
-          number,
-          cause: asked.cause,
-          provider: leaf.provider,
-          endpoint,
-          eventId,
-          ...defined({ model: leaf.model })
-        }
-        const { release, running, send } = yield* run.held.open(started, fill)
+        const { release, running, send, slot } = yield* run.held.open(
+          (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass),
+          ({ number }) => ({
+            target: target.key,
+            number,
+            cause: asked.cause,
+            provider: leaf.provider,
+            endpoint,
+            eventId,
+            ...defined({ model: leaf.model })
+          })
+        )
         let answering: Answering | undefined
         asked.lane?.started(target, (isSuperseded) =>
           running.end(Exit.interrupt(), {
@@ -334,7 +335,7 @@ export const streamAttempt = <In, Out>(
           return Effect.map(
             Effect.onError(commit(target, response, query, eventId), () => response.cancel),
             (committed): CommittedStream => {
-              output()
+              slot.output()
               return { ...committed, ...answer, running, release, deadline }
             }
           )
@@ -407,10 +408,10 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
       const { eventId } = run
       // Of the whole, however many requests it takes.
       deadline ??= compiled.deadline === undefined ? undefined : (yield* monotonicMillis) + compiled.deadline
-      const { fill, number, output } = yield* Effect.withFiber((fiber) =>
-        Effect.succeed(takeLegSlot(run, compiled, offset, fiber))
+      const { release, running, send, slot } = yield* run.held.open(
+        (fiber) => takeLegSlot(run, compiled, offset, fiber),
+        ({ number }) => legStarted(run, compiled, offset, number)
       )
-      const { release, running, send } = yield* run.held.open(legStarted(run, compiled, offset, number), fill)
       let answering: Answering | undefined
       const opening = Effect.flatMap(askLegs({ ...run, send }, compiled, offset), ({ response, step, target }) => {
         const leg = compiled.legs[step]
@@ -428,7 +429,7 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
           Effect.onError(committed, () => response.cancel),
           {
             onSuccess: (committed): CommittedStream => {
-              output(step)
+              slot.output(step)
               return { ...committed, ...answer, running, release, deadline }
             },
             onFailure: (error) => atLeg(error, target, step - offset)
