@@ -118,7 +118,7 @@ export class Unsupported extends Data.TaggedError("Unsupported")<
   Facts & {
     /** Path of the field, for example `messages[1].content[0]`. */
     readonly field: string
-    /** What this target accepts there. */
+    /** The values that this target accepts there. */
     readonly accepted: string
   }
 > {
@@ -193,7 +193,7 @@ export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
 }
 
 /**
- * This library refused before sending. `limiter`: a rate limit. `breaker`: the target is left alone. `cost`: the run would cost more than it may. `budget`: an item of a
+ * This library refused before sending. `limiter`: a rate limit. `breaker`: the target's breaker is open. `cost`: the run would cost more than it may. `budget`: an item of a
  * cluster that its workers have died of too often.
  */
 export class Rejected extends Data.TaggedError("Rejected")<
@@ -288,9 +288,8 @@ export interface Skipped {
 }
 
 /**
- * What ended a run without an answer. `stop`: a failure that no other target would mend. `attempts`: nothing was left to ask. `deadline`: the time
- * was up, or too short for the next wait. `budget`: more attempts would have been more than the router's budget. `open`: all targets are left alone
- * by their breakers.
+ * The cause that ended a run without an answer. `stop`: no other target would help. `attempts`: every target had failed. `deadline`: the time was up, or too short for the next
+ * wait. `budget`: the router's budget allowed no further attempt. `open`: the breakers of all targets were open.
  */
 export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "open"
 

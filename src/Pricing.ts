@@ -1,5 +1,5 @@
 /**
- * What requests cost: prices in US dollars per million tokens, by target or by model, and the sum over the attempts of a run.
+ * Prices in US dollars per million tokens, by target or by model, and the cost of the attempts of a run.
  *
  * This is a calculator. The library brings no prices along: they change without notice, and a wrong one is worse than none.
  */
@@ -50,7 +50,7 @@ export interface Pricing {
   readonly [name: string]: Price
 }
 
-/** What requests cost. The sum of both amounts is the best guess, unless `unpriced` says that something is missing. */
+/** The cost of requests. The sum of both amounts is the best guess, unless `unpriced` shows that something is missing. */
 export interface Cost {
   /** US dollars for tokens that providers reported. */
   readonly usd: number
@@ -63,7 +63,7 @@ export interface Cost {
   readonly unpriced: number
 }
 
-/** What {@link priceOf} looks for. */
+/** The names under which {@link priceOf} looks for a price. */
 export interface Named {
   /** Key of the target. */
   readonly target: string
@@ -76,7 +76,7 @@ export interface Named {
 
 /** An attempt that was sent. */
 export interface Spent extends Named {
-  /** What the provider reported. */
+  /** Tokens that the provider reported. */
   readonly usage?: Usage | undefined
   /** `HIT`: the gateway answered from its cache, which costs nothing. */
   readonly cacheStatus?: string | undefined
@@ -152,11 +152,11 @@ export const sum = (costs: ReadonlyArray<Cost>): Cost =>
     none
   )
 
-/** What is known of one side of the usage: the count, or what is left of the total. */
+/** The tokens of one side: as reported, or the total less the other side. */
 const known = (count: number | undefined, total: number | undefined, other: number | undefined): number | undefined =>
   count ?? (total === undefined || other === undefined ? undefined : Math.max(0, total - other))
 
-/** What one attempt costs. */
+/** The cost of one attempt. */
 export const costOf = (pricing: Pricing, spent: Spent): Cost => {
   if (spent.cacheStatus === "HIT") return none
   const price = priceOf(pricing, spent)
@@ -180,7 +180,7 @@ export const costOf = (pricing: Pricing, spent: Spent): Cost => {
 }
 
 /**
- * What all attempts of a run cost together, failed and abandoned ones included.
+ * The cost of all attempts of a run, failed and abandoned ones included.
  *
  * @example
  * ```ts

@@ -440,7 +440,7 @@ export const dynamic = (route: string, options?: ChatOptions): ChatRoute =>
         { field: "route", accepted: "the name of a dynamic route, without `dynamic/` and without spaces" }
       ])
 
-/** What {@link auto} accepts. */
+/** Options of {@link auto}. */
 export interface AutoOptions extends ChatOptions {
   /** Models to choose from: `provider/model`, where `*` stands for any text without a slash. Default: all that the gateway offers. */
   readonly models?: ReadonlyArray<string> | undefined

@@ -216,7 +216,7 @@ const nodesOf = <In, Out>(field: string, routes: ReadonlyArray<Route<In, Out>>):
       : { _tag: "Invalid", problem: { field: `${field}[${i}]`, accepted: "a route" }, route: undefined }
   )
 
-/** What {@link race} takes beside the routes. */
+/** Options of {@link race}. */
 export interface RaceOptions {
   /** Whether requests are raced that change something at the provider (see {@link HedgeOptions}). Default `false`: then they are asked in order. */
   readonly sideEffects?: boolean | undefined
@@ -256,11 +256,11 @@ const raceOf = /* @__PURE__ */ needs(
 )
 
 /**
- * Leaves a target alone while most of its attempts fail, for each target below. It is passed over with `Rejected` (`breaker`), and after a while one attempt tries whether it is back. A
- * hint of more than 5 seconds and exhausted credit leave it alone too, until they are over. When all targets of a fallback are left alone, the first to return is waited for up
+ * Skips a target while most of its attempts fail, for each target below. An open target fails with `Rejected` (`breaker`), and after a while one attempt, the probe, tries whether it is back. A
+ * hint of more than 5 seconds and exhausted credit open it too, until they are over. When all targets of a run are open, the run waits for the first to return, up
  * to 5 seconds, or else one attempt is made on it at once; a lone target fails. `"off"` takes targets out of an outer breaker.
  *
- * What happened at a target is known to the router, whatever routes it stands in; the numbers are those of the route.
+ * The router keeps the facts about a target for all its routes; the numbers are those of the route.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Breakers inside of other nodes, when all targets are left alone, for streams, with a shared store, and under callers who leave.
+ * Breakers inside of other nodes, when all of them are open, for streams, with a shared store, and under callers who leave.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -147,7 +147,7 @@ describe("a probe that never became an attempt", () => {
   )
 })
 
-describe("when all targets are left alone, a run", () => {
+describe("when all breakers are open, a run", () => {
   it.effect.each(nested)("makes exactly one attempt at once, in %s", ([, route]) =>
     Effect.gen(function* () {
       const { broken, layer, seen } = world(["openai", "groq"])

@@ -1,5 +1,5 @@
 /**
- * Breakers: targets that are left alone while they fail.
+ * Breakers: targets that are skipped while they fail.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -148,7 +148,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("tells the failure of what was called, not that another one was left alone", () =>
+  it.effect("reports the failure of the target that was called, not that another one was open", () =>
     Effect.gen(function* () {
       const down = new Set(["groq"])
       const { layer } = world(down, (provider) =>
@@ -185,6 +185,22 @@ describe("a run under breakers", () => {
         assert.deepInclude(yield* tell(Route.fallback(openai, groq)), { attempts: 2 })
         const off = Route.circuitBreaker(Route.circuitBreaker(Route.fallback(openai, groq), "off"), { minimumCalls: 2 })
         assert.deepInclude(yield* tell(off), { attempts: 2 })
+      }).pipe(Effect.provide(layer))
+    })
+  )
+
+  it.effect("shares the state of a target with its adapted form, and not with that of another organization", () =>
+    Effect.gen(function* () {
+      const { layer } = scripted.make(({ headers }) =>
+        headers["openai-organization"] === "b" ? undefined : { status: 503 }
+      )
+      const of = (organization: string) =>
+        Provider.openai.chat("m", { headers: { "openai-organization": organization } })
+      const adapted = Route.map(of("a"), ({ text }) => ({ text: text.toUpperCase() }))
+      yield* Effect.gen(function* () {
+        for (let i = 0; i < 2; i++) yield* tell(Route.circuitBreaker(of("a"), quick))
+        assert.deepInclude(yield* tell(Route.circuitBreaker(adapted, quick)), { answer: "Rejected", attempts: 0 })
+        assert.deepInclude(yield* tell(Route.circuitBreaker(of("b"), quick)), { attempts: 1, ended: undefined })
       }).pipe(Effect.provide(layer))
     })
   )

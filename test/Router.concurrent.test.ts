@@ -331,6 +331,7 @@ describe("a hedge", () => {
         { store: true },
         { background: true },
         { previous_response_id: "r" },
+        { mcp_servers: [{ type: "url", url: "https://tools.example" }] },
         { tools: [{ type: "web_search" }] }
       ] as const
       for (const extra of bodies) {
@@ -407,6 +408,22 @@ describe("a stream", () => {
         ["openai/m first", "groq/m hedge", "openai/m restart"]
       )
       assert.strictEqual(provider.bodies.length, 3)
+    })
+  )
+
+  it.effect("has one winner when two begin in the same turn, and the other body is cancelled", () =>
+    Effect.gen(function* () {
+      const { attempts, provider, text } = yield* drive(
+        play(
+          { openai: [{ delay: 10, steps: S.words("o") }], groq: [{ delay: 10, steps: S.words("g") }] },
+          Route.race(openai, groq),
+          "hi",
+          client
+        )
+      )
+      assert.include(["o", "g"], text)
+      assert.strictEqual(attempts.filter(({ outcome }) => outcome === "success").length, 1)
+      assert.strictEqual(provider.open(), 0)
     })
   )
 

@@ -22,7 +22,7 @@ import {
 import { type Mark, Outcomes } from "./outcomes.ts"
 import { outcomeOf, type Verdict } from "./verdict.ts"
 
-/** When a target is left alone. Times in milliseconds. */
+/** Settings of a breaker. Times in milliseconds. */
 export interface BreakerSettings {
   readonly window: number
   readonly minimumCalls: number
@@ -49,13 +49,13 @@ const hintOf = (reason: Reason): number | undefined => {
   return given === undefined ? undefined : Duration.toMillis(given)
 }
 
-/** A target asked to be left alone. */
+/** A target asked for a long wait. */
 interface Held {
   readonly cause: "throttled" | "exhausted"
   readonly until: number
 }
 
-/** What happened at one target. Times are milliseconds of the monotonic clock. */
+/** The facts about one target. Times are milliseconds of the monotonic clock. */
 export class TargetFacts {
   readonly outcomes = new Outcomes()
   private readonly key: string
@@ -95,7 +95,7 @@ export class TargetFacts {
     return verdict
   }
 
-  /** Until when the target itself asked to be left alone. */
+  /** The end of the wait that the target itself asked for. */
   heldAt(now: number): Held | undefined {
     const { exhausted, throttled } = this
     if (exhausted !== undefined && exhausted.until > now) return exhausted
@@ -157,7 +157,7 @@ export interface Pass {
   readonly end: (verdict: Verdict, millis: number, now: number) => void
 }
 
-/** What a breaker says to a call. */
+/** A breaker's answer to a call. */
 export type Admitted =
   | { readonly isOpen: false; readonly pass: Pass }
   /** `until`: when it may be tried again. `isExhausted`: before that nothing is tried, whatever else is down. */
@@ -172,13 +172,13 @@ export class Breaker {
   private readonly asked: ReturnType<SafeStore["admit"]>
   /** Of the closed phase that was seen last. */
   private generation: number | undefined
-  /** What was before the phase does not count. */
+  /** Outcomes from before the phase do not count. */
   private since: Mark | undefined
   /** Outcomes that have been looked at. */
   private version = -1
-  /** What the store said last, for those who cannot ask it. */
+  /** The last answer of the store, for callers that cannot wait for it. */
   private seen: { readonly until: number; readonly isProbing: boolean } | undefined
-  /** What the store has been told of. */
+  /** The outcomes that the store has received. */
   private told: Held | undefined
 
   constructor(facts: TargetFacts, settings: BreakerSettings, key: string, store: SafeStore) {
@@ -190,7 +190,7 @@ export class Breaker {
     if (settings.slowCalls !== undefined) facts.outcomes.watch(settings.slowCalls.after)
   }
 
-  /** Looks, without asking for a call, at what this process knows. `until` when it is left alone. */
+  /** Looks, without asking for a call, at what this process knows. `until` when it is open. */
   look(now: number): number | undefined {
     const held = this.facts.heldAt(now)
     if (held !== undefined) return held.until

@@ -8,7 +8,7 @@ import { monotonicMillisOf } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
-/** Why a target is left alone: too many of its calls failed, it asked for a long wait, or its credit has run out. */
+/** Why a breaker is open: too many of its calls failed, it asked for a long wait, or its credit has run out. */
 export type OpenCause = "failing" | "throttled" | "exhausted"
 
 /** The phase of a breaker. `HalfOpen`: its time is up, and a probe decides. */
@@ -26,7 +26,7 @@ export type BreakerAdmission =
   | { readonly _tag: "Probe"; readonly generation: number; readonly openings: number }
   | { readonly _tag: "Refused"; readonly cause: OpenCause; readonly retryAfter: Duration.Duration }
 
-/** What became of a call. `Closed`: the probe succeeded. `Released`: the probe ended without a verdict, so the next call is the probe. */
+/** The effect of a call. `Closed`: the probe succeeded. `Released`: the probe ended without a verdict, so the next call is the probe. */
 export type BreakerReport =
   | { readonly _tag: "Opened"; readonly cause: OpenCause; readonly openFor: Duration.Duration }
   | { readonly _tag: "Closed" }
@@ -71,7 +71,7 @@ const safely = <A>(self: Effect.Effect<A, unknown>): Effect.Effect<A | undefined
       )
   )
 
-/** Makes a store of somebody else's safe. */
+/** Guards against a faulty store. */
 export const safe = ({ admit, report }: BreakerStore): SafeStore => ({
   admit: (key) => safely(admit(key)),
   report: (key, generation, what) => Effect.asVoid(safely(report(key, generation, what)))

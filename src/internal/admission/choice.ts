@@ -11,7 +11,7 @@ export const strategies = ["weight", "roundRobin", "leastInFlight", "latency", "
 /** See {@link strategies}. */
 export type Strategy = (typeof strategies)[number]
 
-/** What every strategy looks at. Arrays have one entry per child, in declared order. */
+/** Facts for every strategy. Arrays have one entry per child, in declared order. */
 interface Children {
   /** Finite, from 0. The caller has checked them with {@link weightProblems}. */
   readonly weights: ReadonlyArray<number>
@@ -19,7 +19,7 @@ interface Children {
   readonly open?: ReadonlyArray<boolean> | undefined
 }
 
-/** What a strategy chooses by. */
+/** The facts by which a strategy chooses. */
 export type Choosing = Children &
   (
     | {

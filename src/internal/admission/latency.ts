@@ -27,7 +27,7 @@ interface Slot {
 const bucketOf = (millis: number): number =>
   millis <= 1 ? 0 : Math.min(buckets - 1, Math.ceil(Math.log(millis) / logGamma))
 
-/** What is known of one target in one mode. Times are milliseconds, `now` of the monotonic clock. */
+/** The times of one target in one mode. Times are milliseconds, `now` of the monotonic clock. */
 export class Latency {
   private readonly slots: Array<Slot | undefined> = Array.from({ length: slots }, () => undefined)
   /** Percentiles are asked for again and again, and change slowly. */
@@ -43,7 +43,7 @@ export class Latency {
     this.weigh(millis, now)
   }
 
-  /** None had come after so long, when somebody stopped waiting: a lower bound. */
+  /** No output had come after so long, when the caller stopped waiting: a lower bound. */
   atLeast(millis: number, now: number): void {
     const { cut } = this.slotAt(now)
     const at = bucketOf(millis)

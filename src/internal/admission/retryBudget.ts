@@ -23,7 +23,7 @@ export interface Budget {
   readonly perSecond: number
 }
 
-/** The budget of a router that is told none. */
+/** The default budget of a router. */
 export const defaultBudget: Budget = { ratio: 0.2, perSecond: 3 }
 
 /** See {@link budgetOf}. */

@@ -4,7 +4,7 @@
 import { type Attempt, type EndedBy, GatewayError, type Skipped } from "../../GatewayError.ts"
 import { defined } from "./defined.ts"
 
-/** What a run knows when it has failed. */
+/** Facts that a failed run adds to its error. */
 export interface RunFacts {
   readonly attempts?: ReadonlyArray<Attempt> | undefined
   readonly skipped?: ReadonlyArray<Skipped> | undefined

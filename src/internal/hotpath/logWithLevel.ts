@@ -23,7 +23,7 @@ const CurrentLoggers = Context.Reference<ReadonlySet<Logger.Logger<unknown, unkn
 /** `Logger.LogToStderr` by its key, because nothing else of that module is needed. */
 const LogToStderr = Context.Reference<boolean>("effect/Logger/LogToStderr", { defaultValue: () => false })
 
-/** What `Logger.defaultLogger` and `Logger.tracerLogger` do with a text. */
+/** The same as `Logger.defaultLogger` and `Logger.tracerLogger` do with a text. */
 const writeByDefault = (fiber: Fiber.Fiber<unknown, unknown>, level: string, text: string, date: Date): void => {
   const annotations = fiber.getRef(References.CurrentLogAnnotations)
   const spans = fiber

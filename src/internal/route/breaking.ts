@@ -12,21 +12,21 @@ import { isObject, strayField } from "../data/json.ts"
 export interface SlowCallsOptions {
   /** A first output that takes longer is slow: whole milliseconds from 1. Of a stream it is the first delta. Timeouts count too. */
   readonly after: Duration.Input
-  /** The share of slow calls from which the target is left alone: more than 0, at most 1. Default 0.5. */
+  /** The share of slow calls from which the breaker opens: more than 0, at most 1. Default 0.5. */
   readonly rate?: number | undefined
 }
 
-/** What `Route.circuitBreaker` takes. */
+/** Options of `Route.circuitBreaker`. */
 export interface BreakerOptions {
-  /** What counts: the last 1 second to 5 minutes, in whole seconds. Default 30 seconds. */
+  /** The time that counts: the last 1 second to 5 minutes, in whole seconds. Default 30 seconds. */
   readonly window?: Duration.Input | undefined
   /** Fewer attempts in the window say nothing: a whole number of at least 1. Default 10. */
   readonly minimumCalls?: number | undefined
-  /** The share of failures from which the target is left alone: more than 0, at most 1. Default 0.5. */
+  /** The share of failures from which the breaker opens: more than 0, at most 1. Default 0.5. */
   readonly failureRate?: number | undefined
   /** Leaves a target alone when too many of its answers begin late. Default `"off"`. */
   readonly slowCalls?: SlowCallsOptions | "off" | undefined
-  /** How long it is left alone before one attempt tries it: 1 millisecond to 1 hour. Default 15 seconds. */
+  /** How long it stays open before one attempt tries the target: 1 millisecond to 1 hour. Default 15 seconds. */
   readonly openFor?: Duration.Input | undefined
   /** It doubles with each probe that fails, up to this: `openFor` to 1 hour. Default 5 minutes, or `openFor` where that is longer. */
   readonly maxOpenFor?: Duration.Input | undefined

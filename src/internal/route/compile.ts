@@ -101,7 +101,7 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
   const go = (child: Plan<In, Out>): void => {
     switch (child._tag) {
       case "Target":
-        if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway leaves no target alone", child.key))
+        if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway skips no target", child.key))
         out.push(child)
         return
       case "Fallback":

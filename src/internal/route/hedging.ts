@@ -17,7 +17,7 @@ export interface HedgePercentile {
   readonly atMost?: Duration.Input | undefined
 }
 
-/** What `Route.hedge` takes. */
+/** Options of `Route.hedge`. */
 export interface HedgeOptions {
   /** How long a target may take for its first output before the next one is asked too: whole milliseconds from 1, or learnt. */
   readonly after: Duration.Input | HedgePercentile

@@ -81,7 +81,7 @@ export interface Policy {
 /** Any Effect schedule; it cannot be compiled or stored. */
 export type RetrySchedule = Schedule.Schedule<unknown, GatewayError>
 
-/** What `Route.balance` takes beside the routes. */
+/** Options of `Route.balance`. */
 export interface BalanceOptions {
   /**
    * `weight`: at random, in proportion to the weights. `roundRobin`: in turn. `leastInFlight`: the one with the fewest open attempts. `latency`: of two at random the one

@@ -31,7 +31,7 @@ interface PlanSettings {
   /** Streams: how often an answer may be begun again after a part of it was delivered. */
   readonly restarts: number
   readonly retry: Policy | RetrySchedule | undefined
-  /** When the target is left alone. */
+  /** When its breaker opens. */
   readonly breaker: BreakerSettings | undefined
 }
 
@@ -88,7 +88,7 @@ export interface Race<In, Out> {
 /** The next target is asked too when the one before it is late. */
 export interface Hedge<In, Out> {
   readonly _tag: "Hedge"
-  /** Absent: an outer hedge leaves these targets alone. */
+  /** Absent: an outer hedge does not apply to these targets. */
   readonly hedge: Hedging | undefined
   readonly plan: Plan<In, Out>
 }

@@ -32,7 +32,7 @@ const cacheKeyField = "prompt_cache_key"
 /** Most characters of a session. */
 const maxSession = 1024
 
-/** What is accepted in the place of a header, if it is not. */
+/** The accepted range of a header, if it is out of it. */
 const refused = (name: string, value: unknown, hasSession: boolean): string | undefined => {
   if (!isHeaderName(name)) return "lower-case header names"
   if (isCredential(name) || otherCredential.test(name)) return "no credential; give it to the target"

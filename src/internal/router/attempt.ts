@@ -61,7 +61,7 @@ export interface Run<In> {
   /** Targets that were passed over, in order. */
   readonly skipped: Array<Skipped>
   readonly mode: Mode
-  /** What belongs together, for balances by session. */
+  /** The key of a balance by session. */
   readonly session: string | undefined
   readonly state: RouterState
   /** Purses that this run has paid into; absent where further attempts are not counted. */
@@ -171,10 +171,10 @@ const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy =>
   return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 
-/** What a run knows after its last failure. */
+/** Facts for the error of a run. */
 export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
   attempts: attemptsOf(run),
-  skipped: run.skipped,
+  skipped: [...run.skipped],
   ended: endedBy(error, run)
 })
 
@@ -245,7 +245,7 @@ export const ended = (
   return { ...LogTrail.failed(exit), ...defined({ cacheStatus: answer?.meta.cacheStatus }) }
 }
 
-/** What is known of an attempt that is given up. `answer`: what had begun to arrive. */
+/** The record of an attempt that is given up. `answer`: the part that had begun to arrive. */
 export const abandoned = (answer: GatewayResponse | undefined, isSuperseded: boolean): LogTrail.Ended =>
   defined({
     cacheStatus: answer?.meta.cacheStatus,

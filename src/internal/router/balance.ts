@@ -7,7 +7,7 @@ import * as Random from "effect/Random"
 import { type Choosing, order } from "../admission/choice.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import { type Balance, type Fallback, targetsOf } from "../route/plan.ts"
-import { isLeftAlone } from "./engines.ts"
+import { breakerIsOpen } from "./engines.ts"
 import type { RouterState, TargetState } from "./state.ts"
 import type { ClientRun } from "./walk.ts"
 
@@ -42,7 +42,7 @@ const choosing = <In, Out, A>(
     states.map((one) => (one === undefined ? none : of(one)))
   const inFlight = (): ReadonlyArray<number> => pick((one) => one.inFlight, 0)
   const now = monotonicMillisOf(Context.get(context, Clock.Clock))
-  const open = first.map((target) => target !== undefined && isLeftAlone(run, target, now))
+  const open = first.map((target) => target !== undefined && breakerIsOpen(run, target, now))
   const names = first.map((target) => target?.key ?? "")
   const draw = (): number => Context.get(context, Random.Random).nextDoubleUnsafe()
   switch (by) {

@@ -15,13 +15,13 @@ import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
-import { isLeftAlone, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
+import { breakerIsOpen, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
 import {
   type Asking,
   type ClientRun,
   canFallback,
   type Deferred,
-  isLeftAloneBy,
+  isOpenBreaker,
   type Position,
   type RetryStep,
   tellingOf
@@ -129,7 +129,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
       return yield* error
     }
     // Not paid for either.
-    if (isLeftAlone(run, target, now, now + wait)) {
+    if (breakerIsOpen(run, target, now, now + wait)) {
       run.ending.by = "open"
       return yield* error
     }
@@ -140,7 +140,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
-    if (isLeftAloneBy(result.failure)) {
+    if (isOpenBreaker(result.failure)) {
       // What is wrong is what made the breaker open. It has been called, so it was not passed over.
       const { reason } = result.failure
       run.skipped.splice(

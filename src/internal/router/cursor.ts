@@ -21,7 +21,7 @@ interface Frame<In, Out> {
   isClosed: boolean
 }
 
-/** What is asked next, and where it stands. */
+/** The next target to call, and its place in the plan. */
 export interface Step<In, Out> {
   readonly plan: Target<In, Out> | Hedge<In, Out> | Race<In, Out>
   readonly place: Position
@@ -65,7 +65,7 @@ export class Cursor<In, Out, A> {
     return this.root ?? frame?.plan.plans[frame.next]
   }
 
-  /** What becomes of the run after a failure of a step. */
+  /** Decides how the run continues after a failure of a step. */
   failed({ frame }: Pick<Step<In, Out>, "frame">, error: GatewayError): Verdict {
     let goesOn = this.place.passes(error) || (frame === undefined && decide(error.reason).next)
     const passed: Array<Frame<In, Out>> = []

@@ -25,9 +25,9 @@ interface Breakers {
     place: Position,
     make: (pass: Pass) => Effect.Effect<A, GatewayError>
   ) => Effect.Effect<A, GatewayError>
-  /** Whether a target is left alone until `at`, as far as is known `now`. */
+  /** Whether a target's breaker stays open until `at`, as far as is known `now`. */
   readonly isOpen: (run: Run<unknown>, target: Target<never, unknown>, now: number, at: number) => boolean
-  /** Does something about a walk that has found all targets left alone. */
+  /** Rescues a walk that has found all breakers open. */
   readonly unlessAllOpen: <In, Out, A>(
     run: ClientRun<In, Out, A>,
     walked: Effect.Effect<A, GatewayError>,
@@ -38,13 +38,13 @@ interface Breakers {
 interface Engines {
   Hedge?: Engine<"Hedge">
   Race?: Engine<"Race">
-  /** What is wrong with the percentiles of hedges under a budget. */
+  /** Problems of the percentiles of hedges under a budget. */
   hedgeProblems?: (percentiles: ReadonlyArray<number>, budget: Budget | undefined) => ReadonlyArray<Problem>
-  /** What passes open targets over. */
+  /** Skips open targets. */
   breakers?: Breakers
-  /** What keeps the outcomes of targets. */
+  /** Makes the record of a target's outcomes. */
   makeFacts?: MakeFacts
-  /** What learns the times of targets. */
+  /** Makes the record of a target's times. */
   makeLatency?: () => Latency
   /** The order of a balance. */
   Balance?: <In, Out, A>(
@@ -81,15 +81,15 @@ export const runBy = <In, Out, A>(
 export const underBreaker: Breakers["guarded"] = (...args) =>
   known.breakers === undefined ? missing("CircuitBreaker") : known.breakers.guarded(...args)
 
-/** Whether a target is left alone, now or until a later moment. */
-export const isLeftAlone = (run: Run<unknown>, target: Target<never, unknown>, now: number, at = now): boolean =>
+/** Whether a target's breaker is open, now or until a later moment. */
+export const breakerIsOpen = (run: Run<unknown>, target: Target<never, unknown>, now: number, at = now): boolean =>
   target.breaker !== undefined && known.breakers?.isOpen(run, target, now, at) === true
 
-/** Does something about a walk that has found all targets left alone. */
+/** Rescues a walk that has found all breakers open. */
 export const unlessOpen: Breakers["unlessAllOpen"] = (run, walked, outer) =>
   known.breakers === undefined ? missing("CircuitBreaker") : known.breakers.unlessAllOpen(run, walked, outer)
 
-/** What is wrong with the percentiles of a plan's hedges. */
+/** Problems of the percentiles of a plan's hedges. */
 export const hedgesIn: NonNullable<Engines["hedgeProblems"]> = (percentiles, budget) =>
   known.hedgeProblems?.(percentiles, budget) ?? []
 

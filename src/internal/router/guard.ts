@@ -13,9 +13,9 @@ import { withoutStack } from "../hotpath/stackless.ts"
 import type { Target } from "../route/plan.ts"
 import { method, type Run } from "./attempt.ts"
 import { runTarget } from "./client.ts"
-import { type ClientRun, isLeftAloneBy, type Position, type Refused } from "./walk.ts"
+import { type ClientRun, isOpenBreaker, type Position, type Refused } from "./walk.ts"
 
-/** The failure of a target that is left alone until then. */
+/** The failure of a target whose breaker is open. */
 const rejected = ({ target, until }: Refused<never, unknown>, now: number, eventId: string): GatewayError =>
   withoutStack(
     () =>
@@ -28,7 +28,7 @@ const rejected = ({ target, until }: Refused<never, unknown>, now: number, event
       })
   )
 
-/** Whether a target is left alone until a moment. */
+/** Whether a target's breaker is open until a moment. */
 export const isOpen = ({ state }: Run<unknown>, target: Target<never, unknown>, now: number, at: number): boolean => {
   if (target.breaker === undefined) return false
   const until = state.of(target).facts?.breaker(target.breaker).look(now)
@@ -67,7 +67,7 @@ export const guarded = <In, Out, A>(
     })
   )
 
-/** When all targets are left alone, the first to return is waited for so long. */
+/** How long a run waits for the first target to return when all breakers are open. */
 const patience = 5_000
 /** Between two looks at one that was refused again. */
 const pause = 100
@@ -82,7 +82,7 @@ const takeBack = <In, Out, A>({ refused, skipped }: ClientRun<In, Out, A>, one: 
   skipped.splice(0, skipped.length, ...kept)
 }
 
-/** All targets are left alone. Waits for the first that returns and is its probe, or makes one attempt on it now. */
+/** All breakers are open. Waits for the first that returns and is its probe, or makes one attempt on it now. */
 const returned = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   outer: Position
@@ -102,7 +102,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
     // It stands alone here: what is around it has been walked.
     const own: Position = { ...outer, deadline: place.deadline }
     if (until > patient || (place.deadline !== undefined && until >= place.deadline)) {
-      yield* logWithLevel("Debug", `all targets are left alone: ${target.key} is called all the same`)
+      yield* logWithLevel("Debug", `all breakers are open: ${target.key} is called all the same`)
       takeBack(run, next)
       return yield* runTarget(run, target, { ...own, isOnce: true, isPanic: true })
     }
@@ -113,7 +113,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
       onSuccess: (answer) => Effect.succeed({ answer }),
       onFailure: (error) =>
         // Another run may have been its probe, and this one waits for what comes of it.
-        isLeftAloneBy(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
+        isOpenBreaker(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
     })
     if (ended !== undefined) return ended.answer
     // Not at once: a store may give no hint.
@@ -134,7 +134,7 @@ export const unlessAllOpen = <In, Out, A>(
     return Effect.catch(walked, (error) =>
       run.refused.length > 0 &&
       run.slots.length === sent &&
-      (isLeftAloneBy(error) || error.reason._tag === "Unsupported")
+      (isOpenBreaker(error) || error.reason._tag === "Unsupported")
         ? returned(run, outer)
         : Effect.fail(error)
     )

@@ -15,7 +15,7 @@ import { type Hedge, type Target, targetsOf } from "../route/plan.ts"
 import { canPay } from "./attempt.ts"
 import { runDeferred, runPlan } from "./client.ts"
 import { Cursor, type Step } from "./cursor.ts"
-import { isLeftAlone } from "./engines.ts"
+import { breakerIsOpen } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
 import { type ClientRun, type Position, tellingOf } from "./walk.ts"
@@ -39,7 +39,7 @@ class HedgedRun<In, Out, A> {
   private readonly cursor: Cursor<In, Out, A>
   /** The target, when there is one in all. */
   private readonly lone: Target<In, Out> | undefined
-  /** What has been asked. */
+  /** The steps that have been opened. */
   private readonly asked: Array<Step<In, Out>> = []
   private left: number
   /** The failure that counts so far. */
@@ -107,7 +107,7 @@ class HedgedRun<In, Out, A> {
       if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
     }
     const target = targetsOf(plan, run.input)[0]
-    if (target !== undefined && isLeftAlone(run, target, now)) return
+    if (target !== undefined && breakerIsOpen(run, target, now)) return
     // The provider that is hedged pays: the other one has no first attempts to pay from.
     if (!canPay(run, late, now)) return
     this.left--
@@ -154,7 +154,7 @@ export const runHedge = <In, Out, A>(
       })
 }
 
-/** What a hedge asks of the budget: with less, half of what it may spend goes to answers that are not late. */
+/** Checks percentiles against the budget: below 1 - ratio, half of it would go to answers that are not late. */
 export const hedgeProblems = (
   percentiles: ReadonlyArray<number>,
   budget: Budget | undefined

@@ -1,5 +1,5 @@
 /**
- * What a streamed run has open, so that whoever stops it can let go of all of it.
+ * The attempts that a streamed run has open, so that stopping the run closes all of them.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -17,7 +17,7 @@ export interface OpenAttempt {
   readonly release: Effect.Effect<void>
 }
 
-/** What a run has open. */
+/** The attempts that a run has open. */
 export interface HeldStream {
   /** Takes a slot and begins its attempt, in one step, so that an interruption finds either nothing or all of it. */
   readonly open: <S extends Pick<Slot, "fill">>(

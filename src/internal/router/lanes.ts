@@ -10,9 +10,9 @@ import type { Target } from "../route/plan.ts"
 import type { CloseAttempt, Lane } from "./attempt.ts"
 import type { ClientRun } from "./walk.ts"
 
-/** What a lane does. */
+/** Options of a lane. */
 export interface LaneOptions<A> {
-  /** Asks; it is told which lane its attempts belong to. */
+  /** Calls targets; their attempts belong to the given lane. */
   readonly ask: (lane: Lane) => Effect.Effect<A, GatewayError>
   /** It has no answer. */
   readonly onFailure: (error: GatewayError) => void
@@ -75,7 +75,7 @@ export class Lanes<A> {
     return this.open.size
   }
 
-  /** Sets the one clock of these lanes anew. */
+  /** Replaces the one clock of these lanes. */
   clock(callOff: () => void): void {
     this.callOff()
     this.callOff = callOff

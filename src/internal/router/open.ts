@@ -93,7 +93,7 @@ const openStream =
                 text,
                 restarts,
                 attempts: attemptsOf(run),
-                skipped: run.skipped,
+                skipped: [...run.skipped],
                 ...defined({
                   model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
                   logId: opened.response.meta.logId,

@@ -97,11 +97,11 @@ export const logRecovery = (
 const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
   options.eventId !== undefined && Object.keys(options).length === 1
 
-/** What all runs of a router share. */
+/** Parts that all runs of a router share. */
 export interface RouterCore {
   readonly send: SendLegs
   readonly state: RouterState
-  /** What is wrong with the options of the router: no run begins then. */
+  /** Problems of the router's options: no run begins while there are any. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
@@ -155,7 +155,8 @@ const prepareBare = <In, Out>(
     if (options.budget !== undefined && options.budget !== "none") {
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
-    const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
+    const misplanned =
+      refusal(method, own) ?? refusal(method, problems) ?? refusal(method, hedgesIn(planned.percentiles, budget))
     if (misplanned !== undefined) return misplanned
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {

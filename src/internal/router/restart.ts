@@ -8,7 +8,7 @@ import { canFallback } from "./walk.ts"
 
 type Superseded = ReadonlySet<Target<never, unknown>>
 
-/** What the run has done so far. */
+/** Facts of the run so far. */
 interface Known {
   readonly deadlines: Deadlines
   readonly superseded: Superseded

@@ -24,6 +24,8 @@ const changesSomething = (query: unknown): boolean =>
     isSet(query.background) ||
     isSet(query.conversation) ||
     isSet(query.previous_response_id) ||
+    // Servers whose tools Anthropic calls by itself.
+    isSet(query.mcp_servers) ||
     (Array.isArray(query.tools) && query.tools.some(isServerTool)))
 
 /** Whether a target must not be asked while another one is. A request that cannot be made changes nothing. */

@@ -37,7 +37,7 @@ export const keepOutcomes = (make: MakeFacts): void => {
 /** Most targets that are remembered. */
 export const maxTargets = 4_096
 
-/** What is known of one target. */
+/** The state of one target. */
 export class TargetState {
   /** As plans call it, for people. */
   readonly shown: string
@@ -140,7 +140,7 @@ export class RouterState {
   private readonly salt: number
   private readonly factsOf: ((key: string) => TargetFacts) | undefined
   private readonly targets = new Map<string, TargetState>()
-  /** Leaves are made once, and plans anew for runs with options. */
+  /** Leaves are made once; runs with options make new plans of them. */
   private readonly byLeaf = new WeakMap<object, Map<string, TargetState>>()
   private readonly purses = new Map<string, Purse>()
   private used = 0
@@ -176,13 +176,16 @@ export class RouterState {
     return state
   }
 
-  /** Two tenants without labels have the same words and different credentials. */
-  private keyOf({ headers, key, label, model, provider, spec }: Leaf<never, unknown>, alias: string): string {
+  /**
+   * The label holds the endpoint, also of an adapted leaf, which has no `spec`. Two tenants can differ in their headers alone: in a credential, or in the
+   * name of an organization.
+   */
+  private keyOf({ headers, key, label, model, provider }: Leaf<never, unknown>, alias: string): string {
     if (key !== undefined) return `key ${key}`
-    const credentials = Object.entries(headers).flatMap(([name, value]) =>
-      Redacted.isRedacted(value) ? [`${name} ${hashOf(Redacted.value(value), this.salt)}`] : []
+    const own = Object.entries(headers).map(
+      ([name, value]) => `${name} ${hashOf(Redacted.isRedacted(value) ? Redacted.value(value) : value, this.salt)}`
     )
-    return JSON.stringify([provider, model, label, spec?.endpoint, alias, ...credentials.toSorted()])
+    return JSON.stringify([provider, model, label, alias, ...own.toSorted()])
   }
 
   private purse(name: string): Purse | undefined {

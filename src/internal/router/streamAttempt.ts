@@ -64,7 +64,7 @@ export interface CommittedStream extends Answering {
   readonly deadline: number | undefined
 }
 
-/** A run that is streamed: whoever stops it must be able to let go of what is open. */
+/** A streamed run: stopping it must close what is open. */
 export interface StreamRun<In> extends Run<In> {
   readonly held: HeldStream
   readonly deadlines: Deadlines

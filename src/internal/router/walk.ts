@@ -10,7 +10,7 @@ import type { Asked, Lane, Run } from "./attempt.ts"
 /** Where in the plan we are. Times are milliseconds of the monotonic clock. */
 export interface Position {
   readonly deadline: number | undefined
-  /** Whether a fallback around this place goes on after such a failure. */
+  /** Whether a fallback around this place continues after such a failure. */
   readonly passes: (error: GatewayError) => boolean
   /** Why the next target is asked. */
   readonly cause: AttemptCause
@@ -20,7 +20,7 @@ export interface Position {
   readonly lane?: Lane
   /** The target is asked once, whatever its policy says. */
   readonly isOnce?: boolean
-  /** Whatever its breaker says, too: all targets are left alone, and nobody would find out otherwise. */
+  /** The breaker is ignored: all targets are open, and otherwise no one would find out that one is back. */
   readonly isPanic?: boolean
 }
 
@@ -31,13 +31,13 @@ export type RetryStep = (error: GatewayError) => Effect.Effect<number | undefine
 export interface Deferred<In, Out> {
   readonly target: Target<In, Out>
   readonly error: GatewayError
-  /** What is left of its policy. */
+  /** The rest of its policy. */
   readonly step: RetryStep
   readonly readyAt: number
   readonly deadline: number | undefined
 }
 
-/** A target that its breaker left alone, and where it stood. */
+/** A target whose breaker was open, and its place in the plan. */
 export interface Refused<In, Out> {
   readonly target: Target<In, Out>
   readonly place: Position
@@ -58,7 +58,7 @@ export interface Asking<In, Out, A> {
 /** A run, how it asks a target, and the targets that it came away from because of a long hint. */
 export interface ClientRun<In, Out, A> extends Run<In>, Asking<In, Out, A> {
   readonly deferred: Array<Deferred<In, Out>>
-  /** Targets that their breakers left alone. */
+  /** Targets whose breakers were open. */
   readonly refused: Array<Refused<In, Out>>
 }
 
@@ -69,19 +69,19 @@ export type Engine<Tag extends Plan<never, unknown>["_tag"]> = <In, Out, A>(
   place: Position
 ) => Effect.Effect<A, GatewayError>
 
-/** Whether a failure is that of a breaker: the target was left alone, and nothing was sent. */
-export const isLeftAloneBy = ({ reason }: GatewayError): boolean =>
+/** Whether a failure is that of an open breaker: nothing was sent. */
+export const isOpenBreaker = ({ reason }: GatewayError): boolean =>
   reason._tag === "Rejected" && reason.by === "breaker"
 
-/** What a run says at last: a target that was passed over tells less than a failure before it. */
+/** The failure to report: a real one rather than that a later target was skipped. */
 export const tellingOf = (before: GatewayError | undefined, error: GatewayError): GatewayError => {
-  const isPassedOver = (one: GatewayError): boolean => one.reason._tag === "Unsupported" || isLeftAloneBy(one)
+  const isPassedOver = (one: GatewayError): boolean => one.reason._tag === "Unsupported" || isOpenBreaker(one)
   return before !== undefined && isPassedOver(error) && !isPassedOver(before) ? before : error
 }
 
 /** Whether a fallback moves on after a failure. What was passed over has not failed, whatever the list says. */
 export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
-  isLeftAloneBy(error) || on === undefined
+  isOpenBreaker(error) || on === undefined
     ? decide(error.reason).next
     : typeof on === "function"
       ? on(error)

@@ -120,7 +120,7 @@ const graphFault = (elements: ReadonlyArray<RouteElement>): Fault | undefined =>
   return visit(start.id, false)
 }
 
-/** What is wrong with elements. `isModel` says what is accepted in the place of a model's name, if it is not. */
+/** Problems of elements. `isModel` gives the accepted form of a model's name, if it has another. */
 export const faultOf = (
   elements: ReadonlyArray<RouteElement>,
   isModel: (name: string) => string | undefined
