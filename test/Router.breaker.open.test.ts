@@ -6,10 +6,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as BreakerStore from "effect-ai-gateway/BreakerStore"
+import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import { TargetState } from "../src/internal/router/state.ts"
@@ -401,6 +404,41 @@ describe("a store", () => {
       yield* TestClock.adjust("20 seconds")
       assert.deepInclude(yield* told(route).pipe(Effect.provide(other)), { answer: "openai/m" })
       assert.deepInclude(yield* told(route).pipe(Effect.provide(one)), { answer: "openai/m" })
+    })
+  )
+
+  it.effect("is shared for targets with headers that are no secret, and sees no credential", () =>
+    Effect.gen(function* () {
+      const shared = world(["anthropic"])
+      const keys: Array<string> = []
+      const memory = BreakerStore.memory()
+      const breakerStore: BreakerStore.BreakerStore = {
+        ...memory,
+        admit: (key) => {
+          keys.push(key)
+          return memory.admit(key)
+        }
+      }
+      const [one, other] = [
+        yield* Layer.build(router(shared, breakerStore)),
+        yield* Layer.build(router(shared, breakerStore))
+      ]
+      // Its dialect sends its version in a header.
+      const route = breaker(Provider.anthropic.messages("m"))
+      yield* Effect.forEach([1, 2], () => told(route)).pipe(Effect.provide(one))
+      assert.deepInclude(yield* told(route).pipe(Effect.provide(other)), { answer: "Rejected" })
+      const before = keys.length
+      yield* told(breaker(Provider.openai.chat("m", { apiKey: Redacted.make("sk-secret") }))).pipe(Effect.provide(one))
+      const own = Route.make({
+        provider: "custom-own",
+        endpoint: "x",
+        headers: { authorization: "Bearer plain-secret" },
+        query: (text: string) => ({ text }),
+        success: Schema.Unknown
+      })
+      yield* told(breaker(Route.map(own, () => ({ text: "" })))).pipe(Effect.provide(one))
+      assert.strictEqual(keys.length, before + 2)
+      assert.notMatch(keys.join(), /secret/)
     })
   )
 

@@ -10,6 +10,7 @@ import type { Pass, TargetFacts } from "../admission/breaker.ts"
 import type { BreakerStore } from "../admission/breakerStore.ts"
 import type { Latency } from "../admission/latency.ts"
 import { type Budget, Purse } from "../admission/retryBudget.ts"
+import { isCredential, textOf } from "../data/secrets.ts"
 import type { Leaf } from "../route/node.ts"
 import type { Target } from "../route/plan.ts"
 
@@ -182,8 +183,11 @@ export class RouterState {
    */
   private keyOf({ headers, key, label, model, provider }: Leaf<never, unknown>, alias: string): string {
     if (key !== undefined) return `key ${key}`
-    const own = Object.entries(headers).map(
-      ([name, value]) => `${name} ${hashOf(Redacted.isRedacted(value) ? Redacted.value(value) : value, this.salt)}`
+    // Words that are no secret stay as they are, or several routers would not have the same key.
+    const own = Object.entries(headers).map(([name, value]) =>
+      Redacted.isRedacted(value) || isCredential(name)
+        ? `${name} ${hashOf(textOf(value), this.salt)}`
+        : `${name} ${value}`
     )
     return JSON.stringify([provider, model, label, alias, ...own.toSorted()])
   }
