@@ -113,7 +113,7 @@ export class InvalidRequest extends Data.TaggedError("InvalidRequest")<
   }
 }
 
-/** The target has no words for a field of the request; another one may have. Nothing was sent. */
+/** The target cannot express a field of the request; another target may. Nothing was sent. */
 export class Unsupported extends Data.TaggedError("Unsupported")<
   Facts & {
     /** Path of the field, for example `messages[1].content[0]`. */
@@ -200,7 +200,8 @@ export class Rejected extends Data.TaggedError("Rejected")<
   Facts & { readonly by: "limiter" | "breaker" | "budget" | "cost"; readonly retryAfter?: Duration.Duration }
 > {
   override get message(): string {
-    return this.by === "cost" ? "rejected as too expensive" : `rejected by the ${this.by}`
+    const hint = this.retryAfter === undefined ? "" : `, retry after ${seconds(this.retryAfter)}`
+    return this.by === "cost" ? "rejected as too expensive" : `rejected by the ${this.by}${hint}`
   }
 }
 
@@ -280,7 +281,7 @@ export interface Attempt {
   readonly error?: Reason
 }
 
-/** A target that was passed over: nothing was sent to it. */
+/** A target that was skipped, because of an open breaker (`Rejected`) or a field that it cannot express (`Unsupported`). Nothing was sent to it. */
 export interface Skipped {
   /** Key of the target (see `Route`). */
   readonly target: string
@@ -289,7 +290,7 @@ export interface Skipped {
 
 /**
  * The cause that ended a run without an answer. `stop`: no other target would help. `attempts`: every target had failed. `deadline`: the time was up, or too short for the next
- * wait. `budget`: the router's budget allowed no further attempt. `open`: the breakers of all targets were open.
+ * wait. `budget`: the router's budget allowed no further attempt. `open`: breakers were open, and no further attempt was made.
  */
 export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "open"
 
@@ -323,20 +324,22 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   readonly step?: number
   /** Every attempt in order of start; set by the router, where the last attempt's error is `reason`. */
   readonly attempts?: ReadonlyArray<Attempt>
-  /** Targets that were passed over, in order; set by the router. */
+  /** Targets that were skipped, in order; set by the router. */
   readonly skipped?: ReadonlyArray<Skipped>
-  /** Set by the router, for a run that sent or tried to send something. */
+  /** Set by the router; absent when the route or its options are invalid. */
   readonly ended?: EndedBy
 }> {
   override get message(): string {
-    const { attempts = [], method, model, provider, reason } = this
+    const { attempts = [], ended, method, model, provider, reason } = this
     const { code = "", status } = reason
     const facts = join(
       ", ",
       status && `status ${status}`,
       // A code comes from an answer, so only what looks like one is shown.
       /^[\w./-]{1,64}$/.test(code) && `code ${code}`,
-      attempts.length > 1 && `${attempts.length} attempts`
+      attempts.length > 1 && `${attempts.length} attempts`,
+      // Otherwise the failure does not show why nothing more was tried.
+      ended === "budget" && "ended by the budget"
     )
     return join(": ", method, join("/", provider, model), reason.message + (facts && ` (${facts})`))
   }

@@ -1,7 +1,7 @@
 /**
  * Prices in US dollars per million tokens, by target or by model, and the cost of the attempts of a run.
  *
- * This is a calculator. The library brings no prices along: they change without notice, and a wrong one is worse than none.
+ * This is a calculator. The library ships no prices, because they change without notice.
  */
 import type { Problem } from "./GatewayOptions.ts"
 import { isRecord } from "./internal/data/json.ts"
@@ -32,9 +32,8 @@ export interface Price {
 }
 
 /**
- * Prices by name, the more exact name first: the key of a target, `provider/model` as the provider names the model in its answer, and
- * `provider/model` as the target names it. Names are compared exactly: a price of `openai/gpt-4.1` does not hold for `openai/gpt-4.1-2025-04-14`, unless
- * the target asks for `gpt-4.1`.
+ * Prices by name. Lookup order: the target's key; `provider/model` from the answer; `provider/model` as requested. Names are compared exactly: a price of
+ * `openai/gpt-4.1` does not apply to `openai/gpt-4.1-2025-04-14`, unless the request named `gpt-4.1`.
  *
  * @example
  * ```ts
@@ -50,13 +49,13 @@ export interface Pricing {
   readonly [name: string]: Price
 }
 
-/** The cost of requests. The sum of both amounts is the best guess, unless `unpriced` shows that something is missing. */
+/** The cost of requests. `usd + estimatedUsd` is the best estimate of the total. If `unpriced` is above 0, it is incomplete. */
 export interface Cost {
   /** US dollars for tokens that providers reported. */
   readonly usd: number
   /**
-   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Providers do not charge for most
-   * requests that they refuse, so this is rather too much than too little.
+   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Most
+   * rejected requests are not charged, so this tends to be too high.
    */
   readonly estimatedUsd: number
   /** Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens. */
@@ -74,13 +73,13 @@ export interface Named {
   readonly requestedModel?: string | undefined
 }
 
-/** An attempt that was sent. */
+/** Facts about a sent attempt that determine its cost. */
 export interface Spent extends Named {
   /** Tokens that the provider reported. */
   readonly usage?: Usage | undefined
   /** `HIT`: the gateway answered from its cache, which costs nothing. */
   readonly cacheStatus?: string | undefined
-  /** Tokens of the input, and of what was delivered before the end. It counts where the provider reported nothing. */
+  /** Tokens of the input, and of what was delivered before the end. Used where the provider reported nothing. */
   readonly estimate?: { readonly inputTokens: number; readonly outputTokens: number } | undefined
 }
 
@@ -113,7 +112,7 @@ export const problems = (pricing: Pricing): ReadonlyArray<Problem> =>
       })
     : [{ field: "pricing", accepted: "an object of prices by name" }]
 
-/** The price of a target's answer, or `undefined`. */
+/** Looks up a price in the order of {@link Pricing}; `undefined` if there is none. */
 export const priceOf = (pricing: Pricing, { model, provider, requestedModel, target }: Named): Price | undefined => {
   const names = [target, ...[model, requestedModel].flatMap((one) => (one === undefined ? [] : `${provider}/${one}`))]
   const name = names.find((one) => Object.hasOwn(pricing, one))
@@ -132,11 +131,11 @@ const outputUsd = (price: Price, output: number, { reasoningTokens = 0 }: Usage)
   perMillion(Math.max(0, output - reasoningTokens), price.output) +
   perMillion(reasoningTokens, price.reasoning ?? price.output)
 
-/** US dollars for tokens, in the meaning of `Chat.Usage`: cached ones are a part of `inputTokens`, reasoning is one of `outputTokens`. */
+/** Cost in US dollars. As in `Chat.Usage`, `inputTokens` includes cached tokens and `outputTokens` includes reasoning tokens. */
 export const usd = (price: Price, usage: Usage): number =>
   inputUsd(price, usage.inputTokens ?? 0, usage) + outputUsd(price, usage.outputTokens ?? 0, usage)
 
-/** Costs nothing. */
+/** The zero cost. */
 export const none: Cost = { usd: 0, estimatedUsd: 0, unpriced: 0 }
 
 const unpriced: Cost = { ...none, unpriced: 1 }

@@ -218,14 +218,13 @@ const nodesOf = <In, Out>(field: string, routes: ReadonlyArray<Route<In, Out>>):
 
 /** Options of {@link race}. */
 export interface RaceOptions {
-  /** Whether requests are raced that change something at the provider (see {@link HedgeOptions}). Default `false`: then they are asked in order. */
+  /** Also races requests that change something at the provider (see {@link HedgeOptions}). Default `false`: the routes are called in order then. */
   readonly sideEffects?: boolean | undefined
 }
 
 /**
- * Asks all routes at once; the first answer counts, for a stream its first delta. The others are interrupted, down to their sockets. A failure that stops a
- * fallback stops the race too; when all have failed, the last failure is the error. Every run costs as many requests as there are routes, so the first word
- * of the answer must be worth it.
+ * Calls all routes at once. The first output wins: the answer, for a stream its first delta. The others are interrupted, down to their sockets. A failure that stops a
+ * fallback ends the race too. If every route fails, the race fails with the last failure. Every run costs one request per route.
  *
  * @example
  * ```ts
@@ -246,7 +245,14 @@ export const race: {
 ): Route<In, Out> => {
   const isList = (given: typeof args): given is readonly [ReadonlyArray<Route<In, Out>>, RaceOptions] =>
     Array.isArray(given[0])
-  return isList(args) ? raceOf(nodesOf("race", args[0]), args[1]?.sideEffects) : raceOf(nodesOf("race", args))
+  if (!isList(args)) return raceOf(nodesOf("race", args))
+  const options = args[1] ?? {}
+  const stray = strayField(options, ["sideEffects"])
+  const made = raceOf(nodesOf("race", args[0]), options.sideEffects)
+  if (stray !== undefined) return invalid(made, { field: `race.${stray}`, accepted: "only sideEffects" })
+  return typeof (options.sideEffects ?? false) === "boolean"
+    ? made
+    : invalid(made, { field: "race.sideEffects", accepted: "true or false" })
 }
 
 const raceOf = /* @__PURE__ */ needs(
@@ -256,11 +262,11 @@ const raceOf = /* @__PURE__ */ needs(
 )
 
 /**
- * Skips a target while most of its attempts fail, for each target below. An open target fails with `Rejected` (`breaker`), and after a while one attempt, the probe, tries whether it is back. A
- * hint of more than 5 seconds and exhausted credit open it too, until they are over. When all targets of a run are open, the run waits for the first to return, up
- * to 5 seconds, or else one attempt is made on it at once; a lone target fails. `"off"` takes targets out of an outer breaker.
+ * Skips any target below it whose failure rate is too high. After a while one attempt, the probe, tests whether the target is back. The breaker also opens for a hint of
+ * more than 5 seconds and for exhausted credit, until either ends.
  *
- * The router keeps the facts about a target for all its routes; the numbers are those of the route.
+ * When all targets of a run are open, the run waits up to 5 seconds for the first to return. Otherwise it makes one attempt at once. A lone target fails with `Rejected`
+ * (`breaker`). `"off"` exempts targets from an outer breaker. All routes of a router share a target's record; each applies its own thresholds.
  *
  * @example
  * ```ts
@@ -291,7 +297,7 @@ export const circuitBreaker: {
 
 /**
  * Chooses the first of several routes by a strategy; the rest are its fallbacks in the strategy's own order. The order is chosen once per run, and a retry repeats the same
- * target. State (what is in flight, how fast a target was, whose turn it is) is that of the router.
+ * target. The router keeps the state: the attempts in flight, how fast a target was, whose turn it is.
  *
  * @example
  * ```ts
@@ -332,12 +338,11 @@ const balanceOf = /* @__PURE__ */ needs(
 )
 
 /**
- * Asks the next target too when one is late, for the targets below: after a time, or after the time that most of its own answers take. The first output
- * wins, for a stream its first delta, and the others are interrupted, down to their sockets; their cost is kept. A failure asks the next target at once, as
- * in a fallback. The time counts from the moment at which an attempt is let in, so waiting in a queue of ours is not lateness. A lone target is asked
- * once more. `"off"` leaves targets out of an outer hedge.
+ * Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. The first output wins, for a stream its first
+ * delta, and the others are interrupted, down to their sockets. A failure calls the next target at once, as in a fallback. The clock starts when the attempt
+ * starts; time in the library's own queue does not count. A lone target is called once more. `"off"` exempts targets from an outer hedge.
  *
- * Use it against a slow tail, and not against a provider that is slow as a whole: then it doubles the load and changes nothing.
+ * Use it against a slow tail, not against a provider that is slow as a whole: nothing gets faster then, and only the budget bounds the added load.
  *
  * @example
  * ```ts

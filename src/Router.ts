@@ -20,6 +20,7 @@ import {
   type RetryBudgetOptions
 } from "./internal/admission/retryBudget.ts"
 import type { Mutable } from "./internal/data/defined.ts"
+import { strayField } from "./internal/data/json.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
 import { withSpan } from "./internal/hotpath/span.ts"
@@ -130,25 +131,28 @@ export interface Options {
   /** Who executes a route unless a run says otherwise. Default `"auto"`. */
   readonly execution?: Execution | undefined
   /**
-   * How many attempts there may be beside the first ones at each provider: retries, hedges, and fallbacks to the same provider. A refused one is left out, and the failure
-   * before it stands. Default: 0.2 for each first attempt, and 3 per second besides. `"none"`: no limit.
+   * Limits further attempts per provider: retries, hedges, restarts, and fallbacks to the same provider. The run continues without a refused one, as after the failure
+   * before it. Default: 0.2 for each first attempt, and 3 per second besides. `"none"`: no limit.
    */
   readonly budget?: RetryBudgetOptions | "none" | undefined
   /**
-   * Keeps the phases of breakers, for routers that share them; it is asked before each attempt under a breaker. Without an answer within a second, or when it fails, the target is called and a
-   * warning logged. Targets are shared when provider, model, endpoint and stored key are the same, or their explicit `key`; a target with credentials of its own needs that key, as
-   * credentials are hashed per router. Default: the memory of this router.
+   * Keeps the phases of breakers, for routers that share them. The router calls it before each guarded attempt. If it fails or takes more than a second, the router calls the
+   * target and logs a warning. Routers share a target with the same provider, model, endpoint, stored key and headers, or with the same explicit `key`. A target with
+   * credentials of its own needs that key, because each router hashes credentials in its own way. Default: the memory of this router.
    */
   readonly breakerStore?: BreakerStore | undefined
 }
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
-export const make = ({
-  breakerStore,
-  budget,
-  execution
-}: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> =>
-  makeWith(budgetOf(budget), execution, breakerStore)
+export const make = (options: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> => {
+  const { breakerStore, execution } = options
+  const { budget, problems } = budgetOf(options.budget)
+  const stray = strayField(options, names)
+  const strays = stray === undefined ? [] : [{ field: stray, accepted: `one of ${names.join(", ")}` }]
+  return makeWith({ budget, problems: [...strays, ...problems] }, execution, breakerStore)
+}
+
+const names = ["execution", "budget", "breakerStore"]
 
 const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto", breakerStore?: BreakerStore) =>
   Effect.gen(function* () {

@@ -166,6 +166,14 @@ describe("problems", () => {
     )
   })
 
+  it("name options of a race that do not exist or are no boolean", () => {
+    const fieldOf = (options: unknown) => Route.problems(Route.race([openai, groq], options as never))[0]?.field
+    assert.strictEqual(fieldOf({ sideEffect: true }), "race.sideEffect")
+    assert.strictEqual(fieldOf({ sideEffects: "yes" }), "race.sideEffects")
+    assert.isUndefined(fieldOf({ sideEffects: true }))
+    assert.isUndefined(fieldOf({}))
+  })
+
   it("name an empty race and a branch that is no route", () => {
     const problemsOf = (route: Route.Route<never, unknown>) => Route.problems(route).map(({ field }) => field)
     assert.deepStrictEqual(problemsOf((Route.race as (...routes: ReadonlyArray<unknown>) => typeof openai)()), ["race"])

@@ -40,6 +40,7 @@ describe("the budget", () => {
       assert.deepInclude(errors[0], { ended: "attempts" })
       assert.deepInclude(errors.at(-1), { ended: "budget" })
       assert.strictEqual(errors.at(-1)?.reason._tag, "ProviderUnavailable")
+      assert.include(errors.at(-1)?.message, "ended by the budget")
     })
   )
 
@@ -97,6 +98,10 @@ describe("the budget", () => {
       const wrong = Router.layerWith({ budget: { ratio: 2 } })
       const error = yield* drive(fail(openai).pipe(Effect.provide(wrong), Effect.provide(layer)))
       assert.deepInclude(error.reason, { _tag: "InvalidRequest", field: "budget.ratio" })
+      assert.include(error.message, "Router.layerWith: invalid budget.ratio")
+      const misspelt = Router.layerWith({ budgets: {} } as never)
+      const stray = yield* drive(fail(openai).pipe(Effect.provide(misspelt), Effect.provide(layer)))
+      assert.deepInclude(stray.reason, { _tag: "InvalidRequest", field: "budgets" })
       assert.strictEqual(seen.length, 0)
     })
   )

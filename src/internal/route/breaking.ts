@@ -18,13 +18,13 @@ export interface SlowCallsOptions {
 
 /** Options of `Route.circuitBreaker`. */
 export interface BreakerOptions {
-  /** The time that counts: the last 1 second to 5 minutes, in whole seconds. Default 30 seconds. */
+  /** Length of the window: 1 second to 5 minutes, in whole seconds. Default 30 seconds. */
   readonly window?: Duration.Input | undefined
-  /** Fewer attempts in the window say nothing: a whole number of at least 1. Default 10. */
+  /** Fewest attempts in the window before the breaker may open: a whole number from 1. Default 10. */
   readonly minimumCalls?: number | undefined
   /** The share of failures from which the breaker opens: more than 0, at most 1. Default 0.5. */
   readonly failureRate?: number | undefined
-  /** Leaves a target alone when too many of its answers begin late. Default `"off"`. */
+  /** Opens when too many answers begin late. Default `"off"`. */
   readonly slowCalls?: SlowCallsOptions | "off" | undefined
   /** How long it stays open before one attempt tries the target: 1 millisecond to 1 hour. Default 15 seconds. */
   readonly openFor?: Duration.Input | undefined

@@ -24,7 +24,7 @@ export interface HedgeOptions {
   /** Further targets that are asked by the clock in one run, 1 to 4. Default 1. */
   readonly max?: number | undefined
   /**
-   * Whether requests are hedged that change something at the provider: `store`, `background`, conversations, tools that run there, and targets of `Route.make` without
+   * Also hedges requests that change something at the provider: `store`, `background`, conversations, tools that run there, and targets of `Route.make` without
    * `idempotent`. Default `false`.
    */
   readonly sideEffects?: boolean | undefined

@@ -18,23 +18,23 @@ export interface RunOptions {
   /** What may be lost with `execution: "gateway"`. An allowed deadline is still kept, on the client, for the whole. Default: nothing. */
   readonly allow?: ReadonlyArray<LossKind> | undefined
   /**
-   * Gateway options of this run, for example `metadata`; where the route speaks too, the route wins. An `eventId` given here is
+   * Gateway options of this run, for example `metadata`; the route's own options win. An `eventId` given here is
    * that of every request, also where the route has one: a run has one event id.
    */
   readonly options?: GatewayOptions.Input | undefined
   /**
-   * More headers of every request of this run: lower-case names, values that are not secret. What a target says itself wins. Credentials, headers of the
+   * More headers of every request of this run: lower-case names, values that are not secret. A target's own headers win. Credentials, headers of the
    * transport and headers that gateway options write are rejected by name; a `cf-aig-…` header that this library does not know passes.
    */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /**
-   * What this run belongs to, for example a conversation: 1 to 1,024 characters. A balance by session sends it to the same target, where its prompt is
-   * cached. It is not remembered, and never sent as it is; targets receive 128 bits of its SHA-256, in the header `cf-aig-session-id` and, where they know it, in
-   * `x-session-affinity` or the field `prompt_cache_key`. The field is left out where the gateway may answer from its cache by the body: turn that off
+   * The key of what this run belongs to, for example a conversation: 1 to 1,024 characters. A balance by session sends it to the same target, where its prompt is
+   * cached. The router neither stores it nor sends it in clear. Targets receive 128 bits of its SHA-256 in the header `cf-aig-session-id` and, where they support it, in
+   * `x-session-affinity` or the field `prompt_cache_key`. The field is left out where the gateway may answer from its cache by the body: turn that cache off
    * with `Route.cache({ ttl: "off" })`, or give it a key.
    */
   readonly session?: string | undefined
-  /** `"none"`: the attempts of this run neither feed the router's budget nor are limited by it, as those of batches. Default: they do and are. */
+  /** `"none"`: this run neither pays into nor draws on the router's budget. Batches run this way. Default: the router's budget. */
   readonly budget?: "none" | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined

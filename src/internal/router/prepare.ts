@@ -88,7 +88,7 @@ export const logRecovery = (
     ? Effect.void
     : logWithLevel(
         "Warn",
-        `answered by ${target} after ${failed.length} failed attempts: ${failed
+        `answered by ${target} after ${failed.length} failed attempt${failed.length === 1 ? "" : "s"}: ${failed
           .map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
           .join("; ")}`
       )
@@ -156,7 +156,9 @@ const prepareBare = <In, Out>(
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
     const misplanned =
-      refusal(method, own) ?? refusal(method, problems) ?? refusal(method, hedgesIn(planned.percentiles, budget))
+      refusal("Router.layerWith", own) ??
+      refusal(method, problems) ??
+      refusal(method, hedgesIn(planned.percentiles, budget))
     if (misplanned !== undefined) return misplanned
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {
