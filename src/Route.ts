@@ -23,7 +23,7 @@ import { makeFacts } from "./internal/admission/breaker.ts"
 import { strategies, weightProblems } from "./internal/admission/choice.ts"
 import { Latency } from "./internal/admission/latency.ts"
 import { millisOf } from "./internal/data/duration.ts"
-import { strayField } from "./internal/data/json.ts"
+import { isObject, strayField } from "./internal/data/json.ts"
 import type { Input, Reply } from "./internal/dialect/chat.ts"
 import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
 import * as Bounds from "./internal/route/bounds.ts"
@@ -320,9 +320,13 @@ const balanceNames = ["by", "weights"]
 const balanceOf = /* @__PURE__ */ needs(
   { Balance: ordered, makeLatency: () => new Latency() },
   <In, Out>(routes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions): Route<In, Out> => {
-    const { by, weights = routes.map(() => 1) } = options ?? {}
+    if (!isObject(options)) {
+      const problem = { field: "balance", accepted: "an object with by" }
+      return fromNode({ _tag: "Invalid", problem, route: { _tag: "Fallback", routes } })
+    }
+    const { by, weights = routes.map(() => 1) } = options
     const node: Node<In, Out> = { _tag: "Balance", by, weights: Array.isArray(weights) ? weights : [], routes }
-    const stray = strayField(options ?? {}, balanceNames)
+    const stray = strayField(options, balanceNames)
     const problems = [
       ...(stray === undefined ? [] : [{ field: stray, accepted: `one of ${balanceNames.join(", ")}` }]),
       ...(strategies.includes(by) ? [] : [{ field: "by", accepted: `one of ${strategies.join(", ")}` }]),

@@ -147,6 +147,8 @@ describe("problems", () => {
     ["hedge.after.percentile", { after: { percentile: 0.49 } }],
     ["hedge.after.percentile", { after: { percentile: 1 } }],
     ["hedge.after.percentile", { after: { percentile: 95 } }],
+    ["hedge.after.percentile", { after: { percentile: "0.95" } }],
+    ["hedge.after.percentile", { after: { percentile: Symbol("p") } }],
     ["hedge.after.percentile", { after: { atMost: 10 } }],
     ["hedge.after.atMost", { after: { percentile: 0.9, atLeast: 20, atMost: 10 } }],
     ["hedge.after.atLeast", { after: { percentile: 0.9, atLeast: 0 } }],

@@ -245,12 +245,15 @@ describe("as data", () => {
   it.each([
     ["balance.by", { by: "luck" }],
     ["balance.by", {}],
-    ["balance.by", undefined],
     ["balance.weights", { by: "weight", weights: [1] }],
     ["balance.weights", { by: "weight", weights: [0, 0] }],
     ["balance.weights[1]", { by: "weight", weights: [1, -1] }],
     ["balance.weights[0]", { by: "weight", weights: [Number.NaN, 1] }],
     ["balance.weights", { by: "weight", weights: 3 }],
+    ["balance.weights[1]", { by: "weight", weights: Array.of<number | undefined>(1, undefined) }],
+    ["balance.weights[0]", { by: "weight", weights: Object.assign(new Array<number>(2), { 1: 1 }) }],
+    ["balance", "weight"],
+    ["balance", undefined],
     ["balance.seed", { by: "weight", seed: 1 }]
   ])("names the problem %s", (field, options) => {
     const fields = Route.problems(Route.balance([openai, groq], options as never)).map((problem) => problem.field)

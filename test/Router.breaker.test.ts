@@ -305,6 +305,9 @@ describe("as data", () => {
   it.each([
     ["circuitBreaker.window", { window: 999 }],
     ["circuitBreaker.window", { window: "6 minutes" }],
+    ["circuitBreaker.window", { window: null }],
+    ["circuitBreaker.openFor", { openFor: null }],
+    ["circuitBreaker.failureRate", { failureRate: "0.5" }],
     ["circuitBreaker.window", { window: 1_500 }],
     ["circuitBreaker.minimumCalls", { minimumCalls: 0 }],
     ["circuitBreaker.minimumCalls", { minimumCalls: "10" }],

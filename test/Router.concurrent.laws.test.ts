@@ -5,7 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import type { Attempt } from "effect-ai-gateway/GatewayError"
+import type { Attempt, ReasonTag } from "effect-ai-gateway/GatewayError"
 import { decide } from "effect-ai-gateway/GatewayError"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
@@ -43,7 +43,8 @@ const draw = (random: () => number): Drawn => {
     const dice = random()
     if (dice < 0.5) return Route.hedge(body, { after: pick(10, 25, 60), max: pick(1, 2, 4) })
     if (dice < 0.6) return Route.deadline(body, pick(30, 100))
-    return dice < 0.65 ? Route.hedge(body, "off") : body
+    if (dice < 0.65) return Route.hedge(body, "off")
+    return dice < 0.75 ? Route.fallbackOn(body, pick<ReadonlyArray<ReasonTag>>([], ["ProviderUnavailable"])) : body
   }
   const route = node(3)
   const script = (): scripted.Line => {

@@ -92,7 +92,8 @@ export const boundedCap = (inFlight: number, share: number): number => Math.ceil
 export const weightProblems = (weights: ReadonlyArray<number>, children: number): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   if (weights.length !== children) problems.push({ field: "weights", accepted: `one per route: ${children}` })
-  weights.forEach((weight, index) => {
+  // A copy has no holes, which would be passed over.
+  Array.from(weights).forEach((weight, index) => {
     if (!(typeof weight === "number" && weight >= 0 && weight <= maxWeight)) {
       problems.push({ field: `weights[${index}]`, accepted: `a number from 0 to ${maxWeight}` })
     }

@@ -66,8 +66,8 @@ export const breakerOf = (options: BreakerOptions | "off" = {}): BreakerSettings
   const stray = strayField(options, names)
   if (stray !== undefined) return { field: `circuitBreaker.${stray}`, accepted: `one of ${names.join(", ")}` }
   const { failureRate = 0.5, minimumCalls = 10 } = options
-  const window = millisOf(options.window ?? "30 seconds")
-  const openFor = millisOf(options.openFor ?? "15 seconds")
+  const window = millisOf(options.window === undefined ? "30 seconds" : options.window)
+  const openFor = millisOf(options.openFor === undefined ? "15 seconds" : options.openFor)
   const maxOpenFor = options.maxOpenFor === undefined ? Math.max(openFor, 300_000) : millisOf(options.maxOpenFor)
   if (!isBetween(window, 1_000, longestWindow) || window % 1_000 !== 0) {
     return { field: "circuitBreaker.window", accepted: "1 second to 5 minutes, in whole seconds" }

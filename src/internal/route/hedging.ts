@@ -40,7 +40,7 @@ const learntOf = (given: HedgePercentile): LearntDelay | Problem => {
   const stray = strayField(given, percentileNames)
   if (stray !== undefined) return { field: `hedge.after.${stray}`, accepted: `one of ${percentileNames.join(", ")}` }
   const { percentile } = given
-  if (!(percentile >= 0.5 && percentile <= 0.999)) {
+  if (!(typeof percentile === "number" && percentile >= 0.5 && percentile <= 0.999)) {
     return { field: "hedge.after.percentile", accepted: "a fraction from 0.5 to 0.999" }
   }
   const atLeast = given.atLeast === undefined ? undefined : millisOf(given.atLeast)

@@ -14,6 +14,7 @@ import {
   type EndedBy,
   GatewayError,
   InvalidRequest,
+  type Reason,
   type Skipped,
   Timeout,
   Unsupported
@@ -67,7 +68,7 @@ export interface Run<In> {
   /** Purses that this run has paid into; absent where further attempts are not counted. */
   readonly purses: Array<Purse> | undefined
   /** Why nothing more was asked, where the last failure does not say it. The next attempt clears it. */
-  readonly ending: { by?: EndedBy | undefined }
+  readonly ending: { by?: { readonly ended: EndedBy; readonly reason: Reason } | undefined }
   /** No log line when failures were overcome. */
   readonly quiet: boolean
   readonly admission: Admission | undefined
@@ -168,7 +169,14 @@ const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy =>
   const { again, next } = decide(reason)
   // One branch of a race may have run out of time, and another one ends it.
   if (!again && !next) return "stop"
-  return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
+  // Another branch may have ended otherwise before.
+  const by = ending.by?.reason === reason ? ending.by.ended : undefined
+  return by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
+}
+
+/** Notes why nothing more is tried after a failure, where it does not say so itself. */
+export const endWith = ({ ending }: Run<unknown>, ended: EndedBy, { reason }: GatewayError): void => {
+  ending.by = { ended, reason }
 }
 
 /** Facts for the error of a run. */

@@ -14,7 +14,7 @@ import { monotonicMillis } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
-import { canPay, expired, type Run } from "./attempt.ts"
+import { canPay, endWith, expired, type Run } from "./attempt.ts"
 import { breakerIsOpen, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
 import {
   type Asking,
@@ -90,7 +90,7 @@ const ask = <In, Out, A>(
       return Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
     }
     if (isFurther && !canPay(run, target, now)) {
-      run.ending.by = "budget"
+      endWith(run, "budget", previous)
       return Effect.fail(previous)
     }
     return attempt(deadline === undefined ? undefined : deadline - now)
@@ -125,16 +125,16 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     const wait = Math.max(delay, hint ?? 0)
     // A wait that the deadline would cut short is not begun: whoever comes next has the time instead.
     if (place.deadline !== undefined && now + wait >= place.deadline) {
-      run.ending.by = "deadline"
+      endWith(run, "deadline", error)
       return yield* error
     }
     // Not paid for either.
     if (breakerIsOpen(run, target, now, now + wait)) {
-      run.ending.by = "open"
+      endWith(run, "open", error)
       return yield* error
     }
     if (!canPay(run, target, now)) {
-      run.ending.by = "budget"
+      endWith(run, "budget", error)
       return yield* error
     }
     if (wait > 0) yield* Effect.sleep(wait)
@@ -147,7 +147,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
         run.skipped.findLastIndex((one) => one.reason === reason),
         1
       )
-      run.ending.by = "open"
+      endWith(run, "open", error)
       return yield* error
     }
     error = result.failure
@@ -165,7 +165,10 @@ export const runTarget = <In, Out, A>(
   const asked = ask(run, target, place, resumed?.error)
   return retry === undefined || place.isOnce === true
     ? asked
-    : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
+    : Effect.catch(asked, (error) =>
+        // The budget refused it: the failure is that of the target before.
+        error === place.previous ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
+      )
 }
 
 /**
@@ -190,7 +193,7 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     if (next === undefined) return yield* error
     run.deferred.splice(run.deferred.indexOf(next), 1)
     if (!canPay(run, next.target, now)) {
-      run.ending.by = "budget"
+      endWith(run, "budget", error)
       continue
     }
     if (next.readyAt > now) {
@@ -220,7 +223,7 @@ const runRest = <In, Out, A>(
   error: GatewayError
 ): Effect.Effect<A, GatewayError> => {
   if (!canFallback(error, plan.on)) {
-    if (next < plan.plans.length) run.ending.by = "stop"
+    if (next < plan.plans.length) endWith(run, "stop", error)
     return Effect.fail(error)
   }
   const goOn = (): Effect.Effect<A, GatewayError> => {
@@ -241,7 +244,7 @@ const runRest = <In, Out, A>(
     ? goOn()
     : Effect.flatMap(monotonicMillis, (now) => {
         if (now < deadline) return goOn()
-        run.ending.by = "deadline"
+        endWith(run, "deadline", error)
         return Effect.fail(error)
       })
 }

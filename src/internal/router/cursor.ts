@@ -21,6 +21,9 @@ interface Frame<In, Out> {
   isClosed: boolean
 }
 
+/** A fallback that no failure leaves: the rest of it is out of reach for hedges too. */
+const neverGoesOn = ({ on }: Fallback<never, unknown>): boolean => Array.isArray(on) && on.length === 0
+
 /** The next target to call, and its place in the plan. */
 export interface Step<In, Out> {
   readonly plan: Target<In, Out> | Hedge<In, Out> | Race<In, Out>
@@ -72,7 +75,7 @@ export class Cursor<In, Out, A> {
     for (let around = frame; around !== undefined; around = around.parent) {
       if (canFallback(error, around.plan.on)) {
         goesOn = true
-        if (!around.isClosed && around.next < around.plan.plans.length) {
+        if (this.hasMore(around)) {
           for (const one of passed) one.isClosed = true
           return "next"
         }
@@ -81,6 +84,16 @@ export class Cursor<In, Out, A> {
     }
     for (const one of passed) one.isClosed = true
     return goesOn ? "exhausted" : "stop"
+  }
+
+  /** Whether a fallback has plans left to call, in itself or in one inside of it that has been entered. */
+  private hasMore(around: Frame<In, Out>): boolean {
+    let has = false
+    for (let frame = this.frame; frame !== undefined; frame = frame.parent) {
+      has ||= !frame.isClosed && frame.next < frame.plan.plans.length
+      if (frame === around) return has
+    }
+    return false
   }
 
   /** Leaves the fallbacks of which nothing is left. */
@@ -107,7 +120,7 @@ export class Cursor<In, Out, A> {
         return { plan, place, frame }
       case "Fallback": {
         const inner: Position = { ...place, passes: (error) => canFallback(error, plan.on) || place.passes(error) }
-        const entered: Frame<In, Out> = { plan, inner, parent: frame, next: 1, isClosed: false }
+        const entered: Frame<In, Out> = { plan, inner, parent: frame, next: 1, isClosed: neverGoesOn(plan) }
         const [first] = plan.plans
         this.frame = entered
         // Asked however late it is: the failure then says so.

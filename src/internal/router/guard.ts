@@ -11,7 +11,7 @@ import { monotonicMillis, monotonicMillisOf } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import type { Target } from "../route/plan.ts"
-import { method, type Run } from "./attempt.ts"
+import { endWith, method, type Run } from "./attempt.ts"
 import { runTarget } from "./client.ts"
 import { type ClientRun, isOpenBreaker, type Position, type Refused } from "./walk.ts"
 
@@ -95,8 +95,10 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
     const next = sorted.find(({ isExhausted }) => !isExhausted)
     const [soonest] = sorted
     if (isLone || next === undefined) {
-      run.ending.by = "open"
-      return yield* soonest === undefined ? Effect.die(new Error("no targets")) : rejected(soonest, now, run.eventId)
+      if (soonest === undefined) return yield* Effect.die(new Error("no targets"))
+      const error = rejected(soonest, now, run.eventId)
+      endWith(run, "open", error)
+      return yield* error
     }
     const { place, target, until } = next
     // It stands alone here: what is around it has been walked.

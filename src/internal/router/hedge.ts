@@ -11,7 +11,7 @@ import type { Budget } from "../admission/retryBudget.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import { after } from "../hotpath/timer.ts"
 import type { Hedging } from "../route/node.ts"
-import { type Hedge, type Target, targetsOf } from "../route/plan.ts"
+import { type Hedge, type Plan, type Target, targetsOf } from "../route/plan.ts"
 import { canPay } from "./attempt.ts"
 import { runDeferred, runPlan } from "./client.ts"
 import { Cursor, type Step } from "./cursor.ts"
@@ -26,6 +26,24 @@ const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number):
   const { atLeast = 0, atMost, percentile } = after
   const learnt = latency?.percentile(percentile, now)
   return learnt === undefined ? atMost : Math.min(atMost ?? Number.POSITIVE_INFINITY, Math.max(atLeast, learnt))
+}
+
+/** The targets that a plan may call first. A balance calls one whose breaker is closed before the others, and a race calls all. */
+const nextTargets = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArray<Target<In, Out>> => {
+  switch (plan._tag) {
+    case "Target":
+      return [plan]
+    case "Fallback":
+      return plan.plans.slice(0, 1).flatMap((child) => nextTargets(child, input))
+    case "Balance":
+    case "Race":
+      return plan.plans.flatMap((child) => nextTargets(child, input))
+    case "Hedge":
+    case "Deadline":
+      return nextTargets(plan.plan, input)
+    case "When":
+      return nextTargets(plan.predicate(input) ? plan.onTrue : plan.onFalse, input)
+  }
 }
 
 class HedgedRun<In, Out, A> {
@@ -70,7 +88,7 @@ class HedgedRun<In, Out, A> {
   }
 
   /** Opens the next lane, if there is one. */
-  open(cause: AttemptCause, previous = this.place.previous): boolean {
+  open(cause: AttemptCause, previous: GatewayError | undefined): boolean {
     const step = this.cursor.next(this.now())
     if (step === undefined) return false
     this.start(step, { ...step.place, cause, previous })
@@ -79,6 +97,8 @@ class HedgedRun<In, Out, A> {
 
   private start(step: Step<In, Out>, place: Position): void {
     this.asked.push(step)
+    // The clock is that of the newest lane, and begins with its attempt.
+    this.lanes.clock(() => {})
     this.lanes.start({
       ask: (lane) => runPlan(this.run, step.plan, { ...place, lane }),
       onFailure: (error) => this.failed(step, error),
@@ -91,7 +111,9 @@ class HedgedRun<In, Out, A> {
   private arm(target: Target<never, unknown>): void {
     const { mode, state } = this.run
     const delay = this.left > 0 ? delayOf(this.hedging, state.of(target).latency(mode), this.now()) : undefined
-    this.lanes.clock(delay === undefined ? () => {} : after(this.context, delay, () => this.hedge(target)))
+    this.lanes.clock(
+      delay === undefined ? () => {} : after(this.context, delay, () => this.lanes.attempt(() => this.hedge(target)))
+    )
   }
 
   /** Asks one more, as `late` is. */
@@ -106,8 +128,7 @@ class HedgedRun<In, Out, A> {
       // One of them may still be running.
       if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
     }
-    const target = targetsOf(plan, run.input)[0]
-    if (target !== undefined && breakerIsOpen(run, target, now)) return
+    if (nextTargets(plan, run.input).every((target) => breakerIsOpen(run, target, now))) return
     // The provider that is hedged pays: the other one has no first attempts to pay from.
     if (!canPay(run, late, now)) return
     this.left--
@@ -148,7 +169,7 @@ export const runHedge = <In, Out, A>(
     ? runPlan(run, plan.plan, place)
     : inLanes<A>(place.lane, run, (lanes, context) => {
         // A plan without targets is refused before it runs.
-        if (!new HedgedRun(run, plan, hedge, place, lanes, context).open(place.cause)) {
+        if (!new HedgedRun(run, plan, hedge, place, lanes, context).open(place.cause, place.previous)) {
           lanes.end(Effect.die(new Error("no targets")), false)
         }
       })

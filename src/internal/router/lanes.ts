@@ -81,12 +81,26 @@ export class Lanes<A> {
     this.callOff = callOff
   }
 
+  /** Acts for these lanes. What the caller's functions throw is a defect of the run, wherever they were called from. */
+  attempt(act: () => void): void {
+    try {
+      act()
+    } catch (cause) {
+      this.end(Effect.die(cause), false)
+    }
+  }
+
   /** Opens a lane, unless all is over. */
   start({ ask, onFailure, onStart }: LaneOptions<A>): void {
     if (this.isOver) return
     const lane = new OpenLane(this.parent, onStart)
     this.open.add(lane)
-    lane.fiber = Effect.runForkWith(this.context)(Effect.onExit(ask(lane), (exit) => this.ended(lane, exit, onFailure)))
+    lane.fiber = Effect.runForkWith(this.context)(
+      Effect.onExit(
+        Effect.suspend(() => ask(lane)),
+        (exit) => this.ended(lane, exit, onFailure)
+      )
+    )
   }
 
   /** Ends the run: what is still open is stopped. */
@@ -121,7 +135,7 @@ export class Lanes<A> {
       return Effect.void
     }
     const error = Exit.findErrorOption(exit)
-    if (error._tag === "Some") onFailure(error.value)
+    if (error._tag === "Some") this.attempt(() => onFailure(error.value))
     else this.end(exit, false)
     return Effect.void
   }
@@ -136,7 +150,7 @@ export const inLanes = <A>(
   Effect.withFiber(({ context }) =>
     Effect.callback((resume) => {
       const lanes = new Lanes(context, parent, run, resume)
-      begin(lanes, context)
+      lanes.attempt(() => begin(lanes, context))
       return lanes.interrupt
     })
   )

@@ -12,6 +12,8 @@ type Superseded = ReadonlySet<Target<never, unknown>>
 interface Known {
   readonly deadlines: Deadlines
   readonly superseded: Superseded
+  /** Keys of the targets whose last attempt has failed. */
+  readonly failed: ReadonlySet<string>
   readonly orders: Orders
 }
 
@@ -22,22 +24,33 @@ interface Left<In, Out> {
   readonly rest: Plan<In, Out> | undefined
 }
 
-/** The targets of a plan that were given up because another one had answered: nothing is known against them. */
-const supersededOf = <In, Out>(plan: Plan<In, Out>, superseded: Superseded): Plan<In, Out> | undefined => {
+/** A plan without the targets that must not be called again; `undefined` when none is left. A balance keeps the order of this run. */
+const onlyThose = <In, Out>(
+  plan: Plan<In, Out>,
+  orders: Orders,
+  keeps: (target: Target<In, Out>) => boolean
+): Plan<In, Out> | undefined => {
+  const within = (child: Plan<In, Out>): Plan<In, Out> | undefined => onlyThose(child, orders, keeps)
   switch (plan._tag) {
     case "Target":
-      return superseded.has(plan) ? plan : undefined
+      return keeps(plan) ? plan : undefined
     case "Fallback":
-    case "Race":
-    case "Balance": {
-      const plans = plan.plans.flatMap((child) => supersededOf(child, superseded) ?? [])
+    case "Race": {
+      const plans = plan.plans.flatMap((child) => within(child) ?? [])
       return plans.length === 0 ? undefined : { ...plan, plans }
     }
-    case "When":
-      return supersededOf(plan.onTrue, superseded) ?? supersededOf(plan.onFalse, superseded)
+    case "Balance": {
+      const { on, plans } = plan
+      return within((orders.get(plan) as Plan<In, Out> | undefined) ?? { _tag: "Fallback", on, plans })
+    }
+    case "When": {
+      const [onTrue, onFalse] = [within(plan.onTrue), within(plan.onFalse)]
+      // Of two sides with something left, the predicate decides again.
+      return onTrue === undefined || onFalse === undefined ? (onTrue ?? onFalse) : { ...plan, onTrue, onFalse }
+    }
     case "Hedge":
     case "Deadline": {
-      const inner = supersededOf(plan.plan, superseded)
+      const inner = within(plan.plan)
       return inner && { ...plan, plan: inner }
     }
   }
@@ -51,7 +64,7 @@ const cut = <In, Out>(
   known: Known,
   left: (deadline: Plan<In, Out> & { readonly _tag: "Deadline" }) => number
 ): Left<In, Out> | undefined => {
-  const { orders, superseded } = known
+  const { failed, orders, superseded } = known
   const within = (wrap: (inner: Plan<In, Out>) => Plan<In, Out>, inner: Plan<In, Out>): Left<In, Out> | undefined => {
     const found = cut(inner, broken, error, known, left)
     return found && { again: wrap(found.again), rest: found.rest && wrap(found.rest) }
@@ -77,11 +90,14 @@ const cut = <In, Out>(
         const found = cut(child, broken, error, known, left)
         if (found === undefined) continue
         const own = found.rest === undefined ? [] : [found.rest]
-        const unfailed = (plans: ReadonlyArray<Plan<In, Out>>) =>
-          plans.flatMap((one) => supersededOf(one, superseded) ?? [])
+        // A fallback comes to its later plans in any case, and has left the earlier ones for a reason; a race has no order.
+        const keeps = (target: Target<In, Out>): boolean =>
+          plan._tag === "Race" ? !failed.has(target.key) : superseded.has(target)
+        const kept = (plans: ReadonlyArray<Plan<In, Out>>) =>
+          plans.flatMap((one) => onlyThose(one, orders, keeps) ?? [])
         const later = plan.plans.slice(index + 1)
         const plans = canFallback(error, plan.on)
-          ? [...unfailed(plan.plans.slice(0, index)), ...own, ...(plan._tag === "Race" ? unfailed(later) : later)]
+          ? [...kept(plan.plans.slice(0, index)), ...own, ...(plan._tag === "Race" ? kept(later) : later)]
           : own
         return { again: found.again, rest: plans.length === 0 ? undefined : { ...plan, plans } }
       }

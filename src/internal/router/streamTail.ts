@@ -130,7 +130,12 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const { opened, restarts } = progress
     const before = attemptsOf(run).length - 1
     const now = yield* monotonicMillis
-    const left = planAfter(plan, opened.target, error, run, now)
+    const failed = new Set<string>()
+    for (const { outcome, target } of attemptsOf(run)) {
+      if (outcome === "failure") failed.add(target)
+      else failed.delete(target)
+    }
+    const left = planAfter(plan, opened.target, error, { ...run, failed }, now)
     run.superseded.clear()
     if (left === undefined) return yield* fail(broken)
     // When the gateway executed the route, no deadline has begun in the plan: the one around the whole was kept here.
