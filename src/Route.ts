@@ -20,12 +20,12 @@ import * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { makeFacts } from "./internal/admission/breaker.ts"
-import { strategies, weightProblems } from "./internal/admission/choice.ts"
 import { Latency } from "./internal/admission/latency.ts"
 import { millisOf } from "./internal/data/duration.ts"
-import { isObject, strayField } from "./internal/data/json.ts"
+import { strayField } from "./internal/data/json.ts"
 import type { Input, Reply } from "./internal/dialect/chat.ts"
 import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
+import { balancingOf } from "./internal/route/balancing.ts"
 import * as Bounds from "./internal/route/bounds.ts"
 import { type BreakerOptions, breakerOf } from "./internal/route/breaking.ts"
 import * as Compile from "./internal/route/compile.ts"
@@ -315,28 +315,17 @@ export const balance = <In, Out>(
   options: BalanceOptions
 ): Route<In, Out> => balanceOf(Array.isArray(routes) ? nodesOf("balance", routes) : [], options)
 
-const balanceNames = ["by", "weights"]
-
 const balanceOf = /* @__PURE__ */ needs(
   { Balance: ordered, makeLatency: () => new Latency() },
   <In, Out>(routes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions): Route<In, Out> => {
-    if (!isObject(options)) {
-      const problem = { field: "balance", accepted: "an object with by" }
-      return fromNode({ _tag: "Invalid", problem, route: { _tag: "Fallback", routes } })
-    }
-    const { by, weights = routes.map(() => 1) } = options
-    const node: Node<In, Out> = { _tag: "Balance", by, weights: Array.isArray(weights) ? weights : [], routes }
-    const stray = strayField(options, balanceNames)
-    const problems = [
-      ...(stray === undefined ? [] : [{ field: stray, accepted: `one of ${balanceNames.join(", ")}` }]),
-      ...(strategies.includes(by) ? [] : [{ field: "by", accepted: `one of ${strategies.join(", ")}` }]),
-      ...weightProblems(node.weights, routes.length)
-    ]
+    const { by, problems, weights } = balancingOf(options, routes.length)
     return fromNode(
-      problems.reduceRight<Node<In, Out>>(
-        (route, { accepted, field }) => ({ _tag: "Invalid", problem: { field: `balance.${field}`, accepted }, route }),
-        node
-      )
+      problems.reduceRight<Node<In, Out>>((route, problem) => ({ _tag: "Invalid", problem, route }), {
+        _tag: "Balance",
+        by,
+        weights,
+        routes
+      })
     )
   }
 )
