@@ -15,6 +15,7 @@ const layers = ["values", "services", "composition", "edges"] as const
 const roots: Record<string, (typeof layers)[number]> = {
   BatchJournal: "values",
   BreakerStore: "values",
+  RouterEvent: "values",
   Classifier: "values",
   ErrorSchema: "values",
   GatewayError: "values",
