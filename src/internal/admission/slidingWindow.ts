@@ -91,6 +91,13 @@ export class RateBudget {
     return Math.ceil(Math.max(pace, slot * this.width + this.window - now))
   }
 
+  /** About how long it takes until so many units have been taken behind those `ahead`. Too long where less is used than was reserved. */
+  estimate(now: number, ahead: number, units: number): number {
+    const exact = this.delay(now, Math.min(ahead + units, this.limit))
+    const missing = ahead + Math.min(units, this.burst) - this.level
+    return Math.max(exact, Math.ceil((missing * this.window) / this.limit))
+  }
+
   /** Takes units. The caller has seen that {@link delay} is 0. */
   take(now: number, units: number): Taken {
     this.advance(now)
