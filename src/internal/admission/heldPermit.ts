@@ -10,14 +10,17 @@ import { LearntLimits, type ToldLimits, type Totals } from "./learntLimits.ts"
 import type { Outcome, Permit } from "./permit.ts"
 import type { Needs } from "./waitQueue.ts"
 
+/** Told once, with what counts of the request. */
+export type OnSettled = (permit: HeldPermit, now: number, counted: Omit<Needs, "place">) => void
+
 /** A permit for code that runs between effects. Times are milliseconds of the monotonic clock. */
 export class HeldPermit {
   readonly waited: number
   private readonly facts: KeyFacts
   private readonly needs: Needs
   private readonly totals: Totals
-  private readonly held: ReadonlyArray<readonly [limits: KeyLimits, holding: Holding]>
-  private readonly onSettled: (() => void) | undefined
+  private readonly held: Array<readonly [limits: KeyLimits, holding: Holding]>
+  private readonly onSettled: OnSettled | undefined
   private isSettled = false
 
   /** Counts a request under all of these limits. */
@@ -27,7 +30,7 @@ export class HeldPermit {
     needs: Needs,
     now: number,
     waited: number,
-    onSettled?: () => void
+    onSettled?: OnSettled
   ) {
     this.facts = facts
     this.needs = needs
@@ -49,7 +52,12 @@ export class HeldPermit {
     facts.total.requests += counted.requests - needs.requests
     facts.total.tokens += counted.tokens - needs.tokens
     for (const [limits, holding] of this.held) limits.settle(now, holding, outcome)
-    this.onSettled?.()
+    this.onSettled?.(this, now, counted)
+  }
+
+  /** Counts it under limits that were set since. */
+  join(limits: KeyLimits, now: number): void {
+    this.held.push([limits, limits.take(now, this.needs)])
   }
 
   /** Takes over what the answer says about the limits of the other side. */

@@ -130,6 +130,10 @@ export class KeyLimits {
     return this.inFlight === 0 && this.queue.size === 0
   }
 
+  get hasWaiting(): boolean {
+    return this.queue.size > 0
+  }
+
   /** Whether estimates of tokens matter to it. */
   get countsTokens(): boolean {
     return this.tokens !== undefined
@@ -201,6 +205,12 @@ export class KeyLimits {
       requests: this.requests?.take(now, needs.requests),
       tokens: this.tokens?.take(now, needs.tokens)
     }
+  }
+
+  /** Counts what ended before these limits were set. */
+  count(now: number, at: number, requests: number, tokens: number): void {
+    this.requests?.count(now, at, requests)
+    this.tokens?.count(now, at, tokens)
   }
 
   /** Ends it. */

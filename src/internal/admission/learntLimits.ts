@@ -28,6 +28,9 @@ export interface Totals {
   readonly tokens: number
 }
 
+/** A longer time is believed for so many milliseconds, and asked for again. */
+const longest = 3_600_000
+
 /**
  * Units that are left, from one answer until its reset.
  *
@@ -48,7 +51,7 @@ class Level {
     this.remaining = remaining
     this.limit = limit ?? remaining
     this.refill = limit !== undefined && limit > remaining && reset > 0 ? (limit - remaining) / reset : 0
-    this.until = now + reset
+    this.until = now + Math.min(reset, longest)
     this.total = total
   }
 
@@ -78,8 +81,13 @@ export class LearntLimits {
       this.tokens = new Level(told.tokens, at, tokens, now)
     }
     if (told.retryAfter !== undefined) {
-      this.closedUntil = Math.max(this.closedUntil, now + Duration.toMillis(told.retryAfter))
+      this.closedUntil = Math.max(this.closedUntil, now + Math.min(Duration.toMillis(told.retryAfter), longest))
     }
+  }
+
+  /** Whether there is a limit of tokens. */
+  get knowsTokens(): boolean {
+    return this.tokens !== undefined
   }
 
   /** Milliseconds until a request may be admitted; 0 is now. `total`: what has been admitted so far. */

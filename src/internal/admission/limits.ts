@@ -3,6 +3,7 @@
  */
 import type * as Duration from "effect/Duration"
 import type { Problem } from "../../GatewayOptions.ts"
+import { defined } from "../data/defined.ts"
 import { millisOf } from "../data/duration.ts"
 import { isObject, strayField } from "../data/json.ts"
 
@@ -51,6 +52,32 @@ export const defaultSkew: Duration.Input = "2 seconds"
 export const defaultQueueSize = 1_000
 /** Default of `queue.maxWait`. */
 export const defaultMaxWait: Duration.Input = "10 seconds"
+
+/** Limits in their normal form: every value that has a default is there, durations are milliseconds. */
+export interface LimitSettings {
+  readonly limits: Limits
+  /** Equal numbers have equal keys. */
+  readonly key: string
+}
+
+/** The normal form of limits that have no problems. */
+export const settingsOf = (given: Limits): LimitSettings => {
+  const { burst = 1 / 6, concurrency, queue = {}, requestsPerMinute, skew = defaultSkew, tokensPerMinute } = given
+  const { maxWait = defaultMaxWait, size = defaultQueueSize } = queue
+  const limits: Limits = {
+    ...defined({ requestsPerMinute, tokensPerMinute, concurrency: adaptiveForm(concurrency) }),
+    burst,
+    skew: millisOf(skew),
+    queue: { size, maxWait: millisOf(maxWait) }
+  }
+  return { limits, key: JSON.stringify([requestsPerMinute ?? 0, tokensPerMinute ?? 0, limits]) }
+}
+
+const adaptiveForm = (concurrency: Limits["concurrency"]): number | AdaptiveConcurrency | undefined => {
+  if (concurrency === undefined || typeof concurrency === "number") return concurrency
+  const { initial, max = 512, min = 1, tolerance = 2 } = concurrency === "adaptive" ? {} : concurrency
+  return { initial: initial ?? Math.max(min, Math.min(max, 8)), min, max, tolerance }
+}
 
 const isCount = (value: number, max = Number.MAX_SAFE_INTEGER): boolean =>
   Number.isSafeInteger(value) && value >= 1 && value <= max

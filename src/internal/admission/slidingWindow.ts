@@ -98,6 +98,12 @@ export class RateBudget {
     return Math.max(exact, Math.ceil((missing * this.window) / this.limit))
   }
 
+  /** Counts units that were used before this allowance was made. */
+  count(now: number, at: number, units: number): void {
+    this.advance(now)
+    this.add(Math.max(this.base, Math.floor(at / this.width)), units)
+  }
+
   /** Takes units. The caller has seen that {@link delay} is 0. */
   take(now: number, units: number): Taken {
     this.advance(now)
