@@ -32,6 +32,7 @@ import * as Compile from "./internal/route/compile.ts"
 import { type HedgeOptions, hedgingOf } from "./internal/route/hedging.ts"
 import * as Json from "./internal/route/json.ts"
 import * as JsonRead from "./internal/route/jsonReader.ts"
+import { type LimitsOptions, limitsOf } from "./internal/route/limiting.ts"
 import {
   type BalanceOptions,
   type DecodedAnswer,
@@ -49,6 +50,7 @@ import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
 import { guarded, isOpen } from "./internal/router/guard.ts"
 import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
+import { admissionOf, isFull } from "./internal/router/limits.ts"
 import { runRace } from "./internal/router/race.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
@@ -57,6 +59,7 @@ export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
 export type { BreakerOptions } from "./internal/route/breaking.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
 export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
+export type { LimitsOptions } from "./internal/route/limiting.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
 
@@ -287,6 +290,38 @@ export const circuitBreaker: {
         : fromNode({ _tag: "CircuitBreaker", breaker: made, route: self.node })
     }
   )
+)
+
+/**
+ * Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. An attempt waits for its turn, up to
+ * `queue.maxWait`; its timeouts, and the clock of a hedge, begin when it is let in, while a deadline goes on. One that would wait too long is not sent: it fails with `Rejected`
+ * (`limiter`) at once and the next target is called, and when all others have failed the run comes back to it. `"off"` takes targets out of outer limits.
+ *
+ * What was sent to a target is known to the router, whatever routes it stands in, and batches of the same router count too; the numbers are those of the route. Tokens are
+ * estimated from the input, and corrected when the answer says what it used. What answers say about the provider's own limits only tightens these.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini").pipe(Route.limits({ requestsPerMinute: 500, tokensPerMinute: 200_000 })),
+ *   Provider.anthropic.messages("claude-haiku-4-5").pipe(Route.limits({ concurrency: "adaptive" }))
+ * )
+ * ```
+ */
+export const limits: {
+  (options: LimitsOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out>
+} = /* @__PURE__ */ needs(
+  { admissionOf, isFull },
+  /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out> => {
+    const made = limitsOf(options)
+    return typeof made === "object" && "field" in made
+      ? invalid(self, made)
+      : fromNode({ _tag: "Limits", limits: made, route: self.node })
+  })
 )
 
 /**
@@ -669,7 +704,7 @@ export function compile<In, Out>(
 /**
  * A stored route, version 1.
  *
- * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
+ * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
  * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
  * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
  *
@@ -720,6 +755,7 @@ const algebra: JsonRead.Algebra = {
   firstTokenTimeout: (node, duration) => firstTokenTimeout(fromNode(node), duration).node,
   idleTimeout: (node, duration) => idleTimeout(fromNode(node), duration).node,
   restart: (node, times) => restart(fromNode(node), times).node,
+  limits: (node, options) => limits(fromNode(node), options).node,
   circuitBreaker: (node, options) => circuitBreaker(fromNode(node), options).node,
   hedge: (node, options) => hedge(fromNode(node), options).node,
   balance: (nodes, options) => balanceOf(nodes, options).node,

@@ -32,9 +32,11 @@ import type { Execution, RunOptions } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
+import type { Limiter } from "./Limiter.ts"
 import type * as Route from "./Route.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
+export type { Priority } from "./internal/admission/permit.ts"
 export type { RetryBudgetOptions } from "./internal/admission/retryBudget.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
@@ -133,17 +135,33 @@ export interface Options {
    * before it stands. Default: 0.2 for each first attempt, and 3 per second besides. `"none"`: no limit.
    */
   readonly budget?: RetryBudgetOptions | "none" | undefined
+  /**
+   * A limiter that others use too, for example one over a store that several machines share. Targets below `Route.limits` need its leave beside that of the route's own
+   * numbers, by their key: the `key` of the target, or else provider, model, key alias and labels of credentials.
+   */
+  readonly limiter?: Limiter | undefined
 }
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
-export const make = ({ budget, execution }: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> =>
-  makeWith(budgetOf(budget), execution)
+export const make = ({
+  budget,
+  execution,
+  limiter
+}: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> => {
+  const checked = budgetOf(budget)
+  // A caller without types may give anything.
+  if (limiter === undefined || typeof limiter?.acquire === "function") return makeWith(checked, execution, limiter)
+  return makeWith(
+    { ...checked, problems: [...checked.problems, { field: "limiter", accepted: "a Limiter" }] },
+    execution
+  )
+}
 
-const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto") =>
+const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto", limiter?: Limiter) =>
   Effect.gen(function* () {
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
-    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt), problems }
+    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt, limiter), problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,

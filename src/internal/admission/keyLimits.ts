@@ -10,7 +10,14 @@ import { millisOf } from "../data/duration.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import { AdaptiveLimit } from "./adaptiveConcurrency.ts"
 import type { LearntLimits } from "./learntLimits.ts"
-import { type AdaptiveConcurrency, defaultMaxWait, defaultQueueSize, defaultSkew, type Limits } from "./limits.ts"
+import {
+  type AdaptiveConcurrency,
+  defaultBurst,
+  defaultMaxWait,
+  defaultQueueSize,
+  defaultSkew,
+  type Limits
+} from "./limits.ts"
 import type { Outcome, State } from "./permit.ts"
 import { RateBudget, type Taken } from "./slidingWindow.ts"
 import { type Needs, type WaitClass, type Waiting, WaitQueue } from "./waitQueue.ts"
@@ -106,7 +113,7 @@ export class KeyLimits {
   private held: number | undefined
 
   constructor(limits: Limits, facts: KeyFacts) {
-    const { burst = 1 / 6, concurrency, queue, requestsPerMinute, skew = defaultSkew, tokensPerMinute } = limits
+    const { burst = defaultBurst, concurrency, queue, requestsPerMinute, skew = defaultSkew, tokensPerMinute } = limits
     const budget = (limit: number | undefined): RateBudget | undefined =>
       limit === undefined ? undefined : new RateBudget(limit, windowMillis, millisOf(skew), Math.max(1, limit * burst))
     this.facts = facts

@@ -46,6 +46,8 @@ export interface Limits {
   readonly queue?: QueueOptions | undefined
 }
 
+/** Default of `burst`. */
+export const defaultBurst = 1 / 6
 /** Default of `skew`. */
 export const defaultSkew: Duration.Input = "2 seconds"
 /** Default of `queue.size`. */
@@ -56,13 +58,22 @@ export const defaultMaxWait: Duration.Input = "10 seconds"
 /** Limits in their normal form: every value that has a default is there, durations are milliseconds. */
 export interface LimitSettings {
   readonly limits: Limits
+  /** Of its queue, in milliseconds. */
+  readonly maxWait: number
   /** Equal numbers have equal keys. */
   readonly key: string
 }
 
 /** The normal form of limits that have no problems. */
 export const settingsOf = (given: Limits): LimitSettings => {
-  const { burst = 1 / 6, concurrency, queue = {}, requestsPerMinute, skew = defaultSkew, tokensPerMinute } = given
+  const {
+    burst = defaultBurst,
+    concurrency,
+    queue = {},
+    requestsPerMinute,
+    skew = defaultSkew,
+    tokensPerMinute
+  } = given
   const { maxWait = defaultMaxWait, size = defaultQueueSize } = queue
   const limits: Limits = {
     ...defined({ requestsPerMinute, tokensPerMinute, concurrency: adaptiveForm(concurrency) }),
@@ -70,7 +81,11 @@ export const settingsOf = (given: Limits): LimitSettings => {
     skew: millisOf(skew),
     queue: { size, maxWait: millisOf(maxWait) }
   }
-  return { limits, key: JSON.stringify([requestsPerMinute ?? 0, tokensPerMinute ?? 0, limits]) }
+  return {
+    limits,
+    maxWait: millisOf(maxWait),
+    key: JSON.stringify([requestsPerMinute ?? 0, tokensPerMinute ?? 0, limits])
+  }
 }
 
 const adaptiveForm = (concurrency: Limits["concurrency"]): number | AdaptiveConcurrency | undefined => {

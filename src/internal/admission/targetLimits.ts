@@ -78,7 +78,12 @@ export class TargetLimits {
   }
 
   /** Waits until a request fits under its own limits, and counts it under all. Call it in an uninterruptible region. */
-  acquire(clock: Clock.Clock, settings: LimitSettings, entry: Entry, now: number): Effect.Effect<HeldPermit, GatewayError> {
+  acquire(
+    clock: Clock.Clock,
+    settings: LimitSettings,
+    entry: Entry,
+    now: number
+  ): Effect.Effect<HeldPermit, GatewayError> {
     return this.of(settings, now).acquire(clock, entry, (at, since) => this.hold(at, entry.needs, at - since))
   }
 

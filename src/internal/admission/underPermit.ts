@@ -47,9 +47,11 @@ export const underPermit = <A extends SentAttempt>(
   attempt: (beforeResend: Effect.Effect<void, GatewayError>) => Effect.Effect<A, GatewayError>
 ): Effect.Effect<A, GatewayError> => {
   let resent: Permit | undefined
-  const beforeResend = Effect.map(again, (taken) => {
-    resent = taken
-  })
+  const beforeResend = Effect.uninterruptible(
+    Effect.map(again, (taken) => {
+      resent = taken
+    })
+  )
   const settled = (outcome: Outcome | undefined, exit: Exit.Exit<SentAttempt, GatewayError>): Effect.Effect<void> => {
     const own = settle(permit, outcome, exit)
     return resent === undefined ? own : Effect.andThen(settle(resent, undefined, undefined), own)

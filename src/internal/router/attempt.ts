@@ -22,6 +22,7 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
+import type { Priority } from "../admission/permit.ts"
 import type { Purse } from "../admission/retryBudget.ts"
 import type { RunFacts } from "../data/attempts.ts"
 import { defined, type Mutable } from "../data/defined.ts"
@@ -59,6 +60,8 @@ export interface Run<In> {
   /** Targets that were passed over, in order. */
   readonly skipped: Array<Skipped>
   readonly mode: Mode
+  /** Before whom it is let in where it has to wait. */
+  readonly priority: Priority
   /** What belongs together, for balances by session. */
   readonly session: string | undefined
   readonly state: RouterState
@@ -94,6 +97,8 @@ export interface Asked {
   readonly cause: AttemptCause
   /** The gateway may have kept the answer that this attempt is to replace. */
   readonly skipsCache: boolean
+  /** Lets it in. Absent: it is made at once. */
+  readonly admission: Admission | undefined
   readonly lane?: Lane | undefined
 }
 
@@ -290,15 +295,16 @@ export const attempt = <In, Out>(
   target: Target<In, Out>,
   asked: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
-  const { admission, eventId } = run
-  const { lane } = asked
+  const { eventId } = run
+  const { admission, lane } = asked
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
   if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, run))
   const { endpoint, query } = built.success
   const make = (
     remaining: number | undefined,
-    beforeResend?: Effect.Effect<void, GatewayError>
+    beforeResend?: Effect.Effect<void, GatewayError>,
+    waited?: Duration.Duration
   ): Effect.Effect<Answered<Out>, GatewayError> => {
     const sent = run.send(
       add(run.additions, target, { provider: leaf.provider, endpoint, headers: leaf.headers, query }),
@@ -322,6 +328,7 @@ export const attempt = <In, Out>(
         eventId
       }
       if (leaf.model !== undefined) started.model = leaf.model
+      if (waited !== undefined && !Duration.isZero(waited)) started.waited = waited
       const running = LogTrail.beginUnsafe(fiber, started, fill)
       lane?.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
       return Effect.onExit(bounded, (exit) => {

@@ -14,7 +14,7 @@ import { monotonicMillis } from "../data/monotonic.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
-import { orderBy, runBy, underBreaker } from "./engines.ts"
+import { admissionFor, orderBy, runBy, underBreaker } from "./engines.ts"
 import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
@@ -68,7 +68,13 @@ const ask = <In, Out, A>(
   const skipsCache = isSuccessStatus(last?.reason.status)
   const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
   const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> => {
-    const made = run.attempt(target, { remaining, cause, skipsCache, lane })
+    const made = run.attempt(target, {
+      remaining,
+      cause,
+      skipsCache,
+      admission: admissionFor(run, target, cause),
+      lane
+    })
     return isPanic === true ? made : underBreaker(run, target, made)
   }
   if (deadline === undefined && !isFurther) return attempt(undefined)
@@ -123,8 +129,12 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
-    // What is wrong is what made the breaker open.
+    // What is wrong is what made the breaker open, or why it was to be called again.
     if (isLeftAloneBy(result.failure)) return yield* error
+    if (isHeldBackBy(result.failure)) {
+      yield* comeBack(run, target, place, result.failure, step, error)
+      return yield* error
+    }
     error = result.failure
   }
 })
@@ -132,6 +142,26 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
 const isLeftAloneBy = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "breaker"
 
 const isExhausted = ({ reason }: GatewayError): boolean => reason.code === "exhausted"
+
+/** Its limits did not let it in, so nothing was sent. */
+const isHeldBackBy = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "limiter"
+
+/** Keeps a target that its limits hold back in mind, for when all others have failed. `failure`: what a fallback goes by. */
+const comeBack = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  target: Target<In, Out>,
+  { deadline, passes }: Position,
+  error: GatewayError,
+  step: RetryStep | undefined,
+  failure = error
+): Effect.Effect<void> => {
+  const { retryAfter } = error
+  // What never fits has no such time.
+  if (retryAfter === undefined || !passes(failure)) return Effect.void
+  return Effect.map(monotonicMillis, (now) => {
+    run.deferred.push({ target, error, step, readyAt: now + Duration.toMillis(retryAfter), deadline })
+  })
+}
 
 /** Keeps a target whose breaker is open in mind, in case that of all others are too. */
 const setAside = <In, Out, A>(
@@ -156,12 +186,19 @@ const runTarget = <In, Out, A>(
   resumed?: Deferred<In, Out>
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
-  const asked = ask(run, target, place, resumed?.error)
+  // What was held back has not been sent, and is no repeat.
+  const asked = ask(run, target, place, resumed && !isHeldBackBy(resumed.error) ? resumed.error : undefined)
   const once = retry === undefined || place.isOnce === true
-  if (once && target.breaker === undefined) return asked
+  if (once && target.breaker === undefined && target.limits === undefined) return asked
   return Effect.catch(asked, (error) => {
     if (isLeftAloneBy(error))
       return resumed === undefined ? setAside(run, target, place, error) : Effect.fail(resumed.error)
+    if (isHeldBackBy(error)) {
+      // Once: who is held back again has waited for its time, and then in the queue.
+      return resumed === undefined
+        ? Effect.andThen(comeBack(run, target, place, error, undefined), Effect.fail(error))
+        : Effect.fail(error)
+    }
     return once ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
   })
 }
@@ -227,9 +264,11 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       })
       yield* Effect.sleep(next.readyAt - now)
     }
-    const result = yield* outcomeOf(
-      runTarget(run, next.target, { ...outer, deadline: next.deadline, passes, cause: "retry" }, next)
-    )
+    const isUnsent = isHeldBackBy(next.error)
+    const cause = !isUnsent ? "retry" : run.slots.length > sent ? "fallback" : outer.cause
+    // It has been paid for.
+    const place: Position = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }
+    const result = yield* outcomeOf(runTarget(run, next.target, place, next))
     if (Result.isSuccess(result)) return result.success
     error = result.failure
     if (outer.passes(error) || !goesOn(error)) return yield* error

@@ -6,8 +6,9 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { GatewayError } from "../../GatewayError.ts"
+import type { AttemptCause, GatewayError } from "../../GatewayError.ts"
 import type { Problem } from "../../GatewayOptions.ts"
+import type { Admission } from "../admission/admission.ts"
 import type { BreakerSettings, TargetFacts } from "../admission/breaker.ts"
 import type { Latency } from "../admission/latency.ts"
 import type { Budget } from "../admission/retryBudget.ts"
@@ -30,6 +31,10 @@ interface Engines {
   ) => Effect.Effect<A, GatewayError>
   /** Whether a target is left alone. */
   isOpen?: (run: Run<unknown>, target: Target<never, unknown>, now: number) => boolean
+  /** What lets an attempt on a target in. */
+  admissionOf?: (run: Run<unknown>, target: Target<never, unknown>, cause: AttemptCause) => Admission | undefined
+  /** Whether an attempt on a target would have to wait for its limits. */
+  isFull?: (run: Run<unknown>, target: Target<never, unknown>, now: number) => boolean
   /** What keeps the outcomes of targets. */
   makeFacts?: () => TargetFacts
   /** What learns the times of targets. */
@@ -75,6 +80,21 @@ export const underBreaker = <A>(
   if (breaker === undefined) return attempt
   return known.guarded === undefined ? missing("CircuitBreaker") : known.guarded(run, target, breaker, attempt)
 }
+
+/** What lets an attempt on a target in. */
+export const admissionFor = (
+  run: Run<unknown>,
+  target: Target<never, unknown>,
+  cause: AttemptCause
+): Admission | undefined => {
+  if (known.admissionOf !== undefined) return known.admissionOf(run, target, cause)
+  if (target.limits !== undefined) throw new Error("a route with a Limits node needs its combinator in the bundle")
+  return run.admission
+}
+
+/** Whether an attempt on a target would have to wait for its limits. */
+export const isHeldBack = (run: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>
+  known.isFull?.(run, target, now) === true
 
 /** Whether a target is left alone. */
 export const isLeftAlone = (run: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>

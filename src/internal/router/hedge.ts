@@ -15,7 +15,7 @@ import { type Hedge, type Target, targetsOf } from "../route/plan.ts"
 import { canPay } from "./attempt.ts"
 import { runDeferred, runPlan } from "./client.ts"
 import { Cursor, type Step } from "./cursor.ts"
-import { isLeftAlone } from "./engines.ts"
+import { isHeldBack, isLeftAlone } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
 import type { ClientRun, Position } from "./walk.ts"
@@ -108,7 +108,7 @@ class HedgedRun<In, Out, A> {
       if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
     }
     const target = targetsOf(plan, run.input)[0]
-    if (target !== undefined && isLeftAlone(run, target, now)) return
+    if (target !== undefined && (isLeftAlone(run, target, now) || isHeldBack(run, target, now))) return
     // The provider that is hedged pays: the other one has no first attempts to pay from.
     if (!canPay(run, late, now)) return
     this.left--

@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Leg } from "../../UniversalRequest.ts"
+import { isPriority, priorityAccepted } from "../admission/permit.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
@@ -154,6 +155,8 @@ const prepareBare = <In, Out>(
     if (options.budget !== undefined && options.budget !== "none") {
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
+    const { priority = "interactive" } = options
+    if (!isPriority(priority)) return Effect.fail(invalid(method, "priority", priorityAccepted))
     const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
     if (misplanned !== undefined) return misplanned
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
@@ -162,6 +165,7 @@ const prepareBare = <In, Out>(
       input,
       eventId,
       mode: "run",
+      priority,
       session: options.session,
       state,
       purses: budget === undefined ? undefined : [],

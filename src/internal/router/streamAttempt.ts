@@ -12,6 +12,7 @@ import { GatewayError, Timeout } from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
 import type * as LogTrail from "../../LogTrail.ts"
+import type { SentAttempt, StreamEnd, TokenCounts } from "../admission/admission.ts"
 import { withFacts } from "../data/attempts.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
@@ -62,6 +63,30 @@ export interface CommittedStream extends Answering {
   readonly release: Effect.Effect<void>
   /** Milliseconds of the monotonic clock. */
   readonly deadline: number | undefined
+  /** See {@link SentAttempt}. */
+  readonly onEnd?: NonNullable<SentAttempt["onEnd"]>
+  /** Takes what the stream said it used. */
+  readonly told?: (usage: TokenCounts) => void
+}
+
+/** The end of a stream, for those who count what it used. */
+const tailOf = () => {
+  let usage: TokenCounts | undefined
+  let listeners: Array<(end: StreamEnd) => void> | undefined = []
+  return {
+    told: (counts: TokenCounts): void => {
+      usage = counts
+    },
+    ended: (): void => {
+      const waiting = listeners ?? []
+      listeners = undefined
+      for (const listener of waiting) listener({ usage })
+    },
+    onEnd: (listener: (end: StreamEnd) => void): void => {
+      if (listeners === undefined) listener({ usage })
+      else listeners.push(listener)
+    }
+  }
 }
 
 /** A run that is streamed: whoever stops it must be able to let go of what is open. */
@@ -302,7 +327,11 @@ export const streamAttempt = <In, Out>(
     const built = buildStream(target, run.input)
     if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, run)
     const { endpoint, query } = built.success
-    const make = (remaining: number | undefined, beforeResend?: Effect.Effect<void, GatewayError>) =>
+    const make = (
+      remaining: number | undefined,
+      beforeResend?: Effect.Effect<void, GatewayError>,
+      waited?: Duration.Duration
+    ) =>
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
@@ -314,9 +343,16 @@ export const streamAttempt = <In, Out>(
           provider: leaf.provider,
           endpoint,
           eventId,
-          ...defined({ model: leaf.model })
+          ...defined({
+            model: leaf.model,
+            waited: waited === undefined || Duration.isZero(waited) ? undefined : waited
+          })
         }
-        const { release, running, send } = yield* run.held.open(started, fill)
+        const { onEnd, ...tail } = tailOf()
+        const { release, running, send } = yield* run.held.open(started, (made) => {
+          fill(made)
+          tail.ended()
+        })
         let answering: Answering | undefined
         asked.lane?.started(target, (isSuperseded) =>
           running.end(Exit.interrupt(), {
@@ -335,7 +371,7 @@ export const streamAttempt = <In, Out>(
             Effect.onError(commit(target, response, query, eventId), () => response.cancel),
             (committed): CommittedStream => {
               output()
-              return { ...committed, ...answer, running, release, deadline }
+              return { ...committed, ...answer, running, release, deadline, onEnd, told: tail.told }
             }
           )
         })
@@ -348,12 +384,13 @@ export const streamAttempt = <In, Out>(
           })
         )
       })
-    return yield* run.admission === undefined
+    const { admission } = asked
+    return yield* admission === undefined
       ? make(asked.remaining)
       : admitted(
           run,
           target,
-          run.admission({
+          admission({
             remaining: asked.remaining,
             make,
             expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))

@@ -27,12 +27,12 @@ export interface Position {
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
 export type RetryStep = (error: GatewayError) => Effect.Effect<number | undefined>
 
-/** A target that asked for a long wait while another one was ready. It is asked again when all others have failed. */
+/** A target that asked for a long wait, or whose limits did, while another one was ready. It is asked again when all others have failed. */
 export interface Deferred<In, Out> {
   readonly target: Target<In, Out>
   readonly error: GatewayError
-  /** What is left of its policy. */
-  readonly step: RetryStep
+  /** What is left of its policy; all of it where absent. */
+  readonly step: RetryStep | undefined
   readonly readyAt: number
   readonly deadline: number | undefined
   /** Its breaker refused it, so nothing was sent. */
