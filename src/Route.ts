@@ -16,8 +16,6 @@ import { dual } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
-import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { TargetFacts } from "./internal/admission/breaker.ts"
 import { strategies, weightProblems } from "./internal/admission/choice.ts"
@@ -33,16 +31,8 @@ import { type HedgeOptions, hedgingOf } from "./internal/route/hedging.ts"
 import * as Json from "./internal/route/json.ts"
 import * as JsonRead from "./internal/route/jsonReader.ts"
 import { type LimitsOptions, limitsOf } from "./internal/route/limiting.ts"
-import {
-  type BalanceOptions,
-  type DecodedAnswer,
-  type FallbackOn,
-  type Leaf,
-  type Node,
-  type RetrySchedule,
-  rebuild,
-  withoutValues
-} from "./internal/route/node.ts"
+import { customLeaf, type MakeOptions } from "./internal/route/making.ts"
+import { type BalanceOptions, type FallbackOn, type Node, type RetrySchedule, rebuild } from "./internal/route/node.ts"
 import { makePlan, type Planned } from "./internal/route/plan.ts"
 import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
@@ -52,7 +42,6 @@ import { guarded, isOpen } from "./internal/router/guard.ts"
 import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
 import { admissionOf, isFull } from "./internal/router/limits.ts"
 import { runRace } from "./internal/router/race.ts"
-import type { Headers } from "./UniversalRequest.ts"
 
 export type { Strategy } from "./internal/admission/choice.ts"
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
@@ -60,6 +49,7 @@ export type { BreakerOptions } from "./internal/route/breaking.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
 export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
 export type { LimitsOptions } from "./internal/route/limiting.ts"
+export type { MakeOptions, StreamOptions } from "./internal/route/making.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
 
@@ -96,52 +86,13 @@ export const fromNode = <In, Out>(node: Node<In, Out>): Route<In, Out> => new Ro
 /** Whether `u` is a route. */
 export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === "object" && u !== null && TypeId in u
 
-/** What {@link make} takes. */
-export interface MakeOptions<In, Body, Out> {
-  /** Provider slug, `compat`, or `custom-{slug}`. */
-  readonly provider: string
-  /** Path at the provider without a leading slash, or a function of the input. */
-  readonly endpoint: string | ((input: In) => string)
-  /** Name of the model, for records and pictures. */
-  readonly model?: string | undefined
-  /** Explicit key of the target; by default all that distinguishes it, and never the credential. */
-  readonly key?: string | undefined
-  /** Lower-case names; credentials as `Redacted`. */
-  readonly headers?: Headers | undefined
-  /** The provider's request body. */
-  readonly query: (input: In) => Body
-  /** Decodes the answer. */
-  readonly success: Schema.ConstraintDecoder<Out>
-  /** How the body is read before `success` decodes it: parsed JSON (default), text, or bytes. */
-  readonly accept?: "json" | "text" | "bytes" | undefined
-  /**
-   * Whether the request may be made twice at once, as {@link hedge} and {@link race} do. Default `false`: nothing is known of the body.
-   */
-  readonly idempotent?: boolean | undefined
-  /** How the target streams chat deltas; without it only `Router.run` can ask it. */
-  readonly stream?: StreamOptions | undefined
-}
-
-/** How a target of {@link make} streams. */
-export interface StreamOptions {
-  /** What makes the request body one for a stream. Default: adds `stream: true`. */
-  readonly query?: ((query: Record<string, unknown>) => Record<string, unknown>) | undefined
-  /** The path for a stream. Default: the same. */
-  readonly endpoint?: ((endpoint: string) => string) | undefined
-  /** Makes a decoder for one stream. */
-  readonly decoder: () => Chat.DeltaDecoder
-  /** Reads an answer that came in one piece although a stream was asked for. */
-  readonly reply: (body: unknown) => Result.Result<Chat.Reply, GatewayOptions.Problem>
-}
-
 /**
  * A leaf for any body: one request to one target. An answer that `success` does not decode is an `InvalidResponse`, and the
  * next target is tried.
  *
  * @example
  * ```ts
- * import * as Schema from "effect/Schema"
- * import * as Route from "effect-ai-gateway/Route"
+ *  * import * as Route from "effect-ai-gateway/Route"
  *
  * export const moderate = Route.make({
  *   provider: "openai",
@@ -151,44 +102,8 @@ export interface StreamOptions {
  * })
  * ```
  */
-export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<In, Out> => {
-  const decode = Schema.decodeUnknownResult(options.success)
-  const { endpoint, query, stream } = options
-  const leaf: Leaf<In, Out> = {
-    _tag: "Leaf",
-    provider: options.provider,
-    label: typeof endpoint === "string" ? endpoint : "endpoint by input",
-    model: options.model,
-    key: options.key,
-    headers: { ...options.headers },
-    accept: options.accept ?? "json",
-    idempotent: options.idempotent === true,
-    build: (input) =>
-      Result.succeed({ endpoint: typeof endpoint === "string" ? endpoint : endpoint(input), query: query(input) }),
-    decode: (body) =>
-      Result.mapBoth(decode(body), {
-        onSuccess: (value): DecodedAnswer<Out> => ({ value }),
-        // Schema's messages say what was expected and where; they do not print the value.
-        onFailure: (error) => ({
-          field: "body",
-          accepted: withoutValues(error.message)
-        })
-      }),
-    ...(stream !== undefined && {
-      chat: {
-        dialect: "custom",
-        reply: stream.reply,
-        streaming: {
-          query: stream.query ?? ((body) => ({ ...body, stream: true })),
-          endpoint: stream.endpoint ?? ((path) => path),
-          decoder: stream.decoder
-        }
-      }
-    }),
-    spec: undefined
-  }
-  return fromNode(leaf)
-}
+export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<In, Out> =>
+  fromNode(customLeaf(options))
 
 /**
  * Asks the routes in order: the next one when a failure allows it (see the decision table of `GatewayError`, or

@@ -12,7 +12,7 @@ import { GatewayError, Timeout } from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
 import type * as LogTrail from "../../LogTrail.ts"
-import type { SentAttempt, StreamEnd, TokenCounts } from "../admission/admission.ts"
+import type { SentAttempt, TokenCounts } from "../admission/admission.ts"
 import { withFacts } from "../data/attempts.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
@@ -42,6 +42,7 @@ import {
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted, takeLegSlot } from "./gateway.ts"
 import type { HeldStream } from "./heldStream.ts"
 import type { Execution } from "./options.ts"
+import { streamEnding } from "./streamEnding.ts"
 
 /** Who answers. */
 export interface Answering {
@@ -67,26 +68,6 @@ export interface CommittedStream extends Answering {
   readonly onEnd?: NonNullable<SentAttempt["onEnd"]>
   /** Takes what the stream said it used. */
   readonly told?: (usage: TokenCounts) => void
-}
-
-/** The end of a stream, for those who count what it used. */
-const tailOf = () => {
-  let usage: TokenCounts | undefined
-  let listeners: Array<(end: StreamEnd) => void> | undefined = []
-  return {
-    told: (counts: TokenCounts): void => {
-      usage = counts
-    },
-    ended: (): void => {
-      const waiting = listeners ?? []
-      listeners = undefined
-      for (const listener of waiting) listener({ usage })
-    },
-    onEnd: (listener: (end: StreamEnd) => void): void => {
-      if (listeners === undefined) listener({ usage })
-      else listeners.push(listener)
-    }
-  }
 }
 
 /** A run that is streamed: whoever stops it must be able to let go of what is open. */
@@ -348,10 +329,10 @@ export const streamAttempt = <In, Out>(
             waited: waited === undefined || Duration.isZero(waited) ? undefined : waited
           })
         }
-        const { onEnd, ...tail } = tailOf()
+        const { onEnd, ...ending } = streamEnding()
         const { release, running, send } = yield* run.held.open(started, (made) => {
           fill(made)
-          tail.ended()
+          ending.ended()
         })
         let answering: Answering | undefined
         asked.lane?.started(target, (isSuperseded) =>
@@ -371,7 +352,7 @@ export const streamAttempt = <In, Out>(
             Effect.onError(commit(target, response, query, eventId), () => response.cancel),
             (committed): CommittedStream => {
               output()
-              return { ...committed, ...answer, running, release, deadline, onEnd, told: tail.told }
+              return { ...committed, ...answer, running, release, deadline, onEnd, told: ending.told }
             }
           )
         })
