@@ -164,7 +164,7 @@ const targetText = (target: Target<never, unknown>): string => {
       ? []
       : [isSchedule(retry) ? "retried by a schedule" : `up to ${attempts} attempts`]),
     ...(breaker === undefined ? [] : ["circuit breaker"]),
-    ...(limits === undefined ? [] : [`limits ${limitsText(limits)}`]),
+    ...(limits === undefined ? [] : [escaped(`limits ${limitsText(limits)}`)]),
     ...(timeout === undefined ? [] : [`first byte within ${time(timeout)}`])
   ].join("<br/>")
 }
