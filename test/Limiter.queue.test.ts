@@ -147,6 +147,17 @@ describe("a queue", () => {
     })
   )
 
+  it.effect("does not take a reservation of more than a burst for a longer wait than it is", () =>
+    Effect.gen(function* () {
+      const limiter = yield* Limiter.make({ tokensPerMinute: 60_000, burst: 1 / 6, queue: {} })
+      yield* limiter.acquire("a", { tokens: 5_000 })
+      // It needs a full level of 10,000, of which half is there, and owes the rest.
+      const fiber = yield* Effect.forkChild(limiter.acquire("a", { tokens: 20_000 }), { startImmediately: true })
+      yield* tick(5_000)
+      yield* Fiber.join(fiber)
+    })
+  )
+
   it.effect("bounds the wait of who is not rejected on entry", () =>
     Effect.gen(function* () {
       const limiter = yield* Limiter.make({ concurrency: 1, queue: {} })

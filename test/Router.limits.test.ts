@@ -166,18 +166,9 @@ describe("a target under limits", () => {
         const fourth = yield* Fiber.join(yield* start(small))
         assert.strictEqual(reasonIn(fourth.result)._tag, "Rejected")
         assert.isTrue(Result.isSuccess((yield* Fiber.join(yield* start(large))).result))
-        assert.isTrue(
-          Result.isSuccess(
-            (yield* Fiber.join(
-              yield* start(
-                small.pipe(
-                  Route.map((a) => a),
-                  (_) => openai
-                )
-              )
-            )).result
-          )
-        )
+        // Adapted, it is the same target.
+        const adapted = yield* Fiber.join(yield* start(small.pipe(Route.map((answer) => answer))))
+        assert.strictEqual(reasonIn(adapted.result)._tag, "Rejected")
       })
     )
   )
@@ -353,6 +344,49 @@ describe("a stream", () => {
       })
     )
   })
+})
+
+describe("a permit", () => {
+  it.effect("keeps what a loser reserved, and gives its place back", () =>
+    Effect.gen(function* () {
+      const limiter = yield* Limiter.make({ tokensPerMinute: 100_000, burst: 1, concurrency: 5 })
+      yield* within(
+        ({ provider }) => (provider === "openai" ? { never: true } : { body: scripted.completion("yes") }),
+        () =>
+          Effect.gen(function* () {
+            const raced = Route.race(openai, groq).pipe(Route.limits({}))
+            const { result } = yield* Fiber.join(yield* start(raced))
+            assert.isTrue(Result.isSuccess(result))
+            yield* tick(0)
+            assert.deepInclude(yield* limiter.state("openai/m"), { inFlight: 0, tokens: 1_026 })
+            assert.deepInclude(yield* limiter.state("groq/m"), { inFlight: 0, tokens: 3 })
+          }),
+        limiter
+      )
+    })
+  )
+
+  it.effect("of a batch and that of a target are both needed", () =>
+    within(slow(1_000), (seen) =>
+      Effect.gen(function* () {
+        const limiter = yield* Limiter.make({ requestsPerMinute: 100 })
+        yield* start(one, "run")
+        const job = yield* Effect.forkChild(
+          Batch.runWithSummary(
+            ["a", "b"],
+            { route: one, id: (item) => item, input: (item) => item, limits: { limiter } },
+            () => Effect.void
+          ),
+          { startImmediately: true }
+        )
+        yield* steps(500)
+        assert.strictEqual(seen.length, 1)
+        yield* steps(3_000)
+        assert.deepInclude(yield* Fiber.join(job), { succeeded: 2, requests: 2 })
+        assert.deepInclude(yield* limiter.state("batch"), { requests: 2, inFlight: 0 })
+      })
+    )
+  )
 })
 
 describe("interruption", () => {

@@ -167,13 +167,13 @@ export class RouterState {
     return state
   }
 
-  /** Two tenants without labels have the same words and different credentials. */
-  private keyOf({ headers, key, label, model, provider, spec }: Leaf<never, unknown>, alias: string): string {
+  /** The label has the endpoint, also of a leaf that was adapted. Two tenants without labels have the same words and different credentials. */
+  private keyOf({ headers, key, label, model, provider }: Leaf<never, unknown>, alias: string): string {
     if (key !== undefined) return `key ${key}`
     const credentials = Object.entries(headers).flatMap(([name, value]) =>
       Redacted.isRedacted(value) ? [`${name} ${hashOf(Redacted.value(value), this.salt)}`] : []
     )
-    return JSON.stringify([provider, model, label, spec?.endpoint, alias, ...credentials.toSorted()])
+    return JSON.stringify([provider, model, label, alias, ...credentials.toSorted()])
   }
 
   private purse(name: string): Purse | undefined {
