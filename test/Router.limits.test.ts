@@ -279,7 +279,9 @@ describe("a hedge", () => {
           seen.map(({ provider }) => provider),
           ["groq", "openai"]
         )
-        yield* Fiber.join(fiber)
+        const { result } = yield* Fiber.join(fiber)
+        // It was not even tried.
+        assert.deepStrictEqual(Result.isSuccess(result) && result.success.skipped, [])
         yield* start(hedged)
         yield* steps(1_500)
         assert.strictEqual(seen.at(-1)?.provider, "groq")
@@ -522,6 +524,34 @@ describe("what an answer says", () => {
           for (let i = 0; i < 3; i++) assert.strictEqual((yield* Fiber.join(yield* start(limited))).at, 0)
         })
     )
+  )
+
+  it.effect("holds others back until its hint for lack of capacity (3040), and leaves a quota (3036) to breakers", () =>
+    Effect.gen(function* () {
+      const nextAt = (code: number) =>
+        within(
+          ({ body }) =>
+            JSON.stringify(body).includes("refuse")
+              ? {
+                  status: 429,
+                  headers: { "retry-after": "4" },
+                  body: { errors: [{ code, message: "no" }], success: false, result: null }
+                }
+              : { body: scripted.completion("yes") },
+          () =>
+            Effect.gen(function* () {
+              const limited = openai.pipe(Route.limits({}))
+              const from = yield* Clock.currentTimeMillis
+              yield* Fiber.join(yield* start(limited, "refuse"))
+              const next = yield* start(limited)
+              yield* steps(5_000)
+              const { at, result } = yield* Fiber.join(next)
+              assert.isTrue(Result.isSuccess(result))
+              return at - from
+            })
+        )
+      assert.deepStrictEqual([yield* nextAt(3040), yield* nextAt(3036)], [4_000, 0])
+    })
   )
 
   it.effect("lowers adaptive concurrency for lack of capacity (3040), and not for a quota (3036)", () =>
