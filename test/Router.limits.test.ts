@@ -260,6 +260,26 @@ describe("a fallback", () => {
           const { at, result } = yield* Fiber.join(yield* start(route))
           assert.strictEqual(at, 0)
           assert.deepStrictEqual(attemptsIn(result), ["openai/m first failure 0 ms", "groq/m fallback success 0 ms"])
+          // It was called, so it was not passed over.
+          assert.deepStrictEqual(Result.isSuccess(result) && result.success.skipped, [])
+        })
+    )
+  )
+})
+
+describe("what a run fails with", () => {
+  it.effect("is the failure of a target that was called, and not the refusal of one that was passed over", () =>
+    within(
+      () => ({ status: 503 }),
+      () =>
+        Effect.gen(function* () {
+          const tiny = openai.pipe(Route.limits({ tokensPerMinute: 10 }))
+          const { result } = yield* Fiber.join(yield* start(Route.fallback(groq, tiny)))
+          assert.strictEqual(reasonIn(result)._tag, "ProviderUnavailable")
+          assert.deepStrictEqual(
+            Result.isFailure(result) && result.failure.skipped?.map(({ reason, target }) => [target, reason._tag]),
+            [["openai/m", "Rejected"]]
+          )
         })
     )
   )
