@@ -87,7 +87,7 @@ describe.each(clients)("$name", ({ layer }) => {
         const { messages } = JSON.parse(request.body)
         const [{ content }] = messages
         const provider = request.url.includes("/openai/") ? "openai" : "groq"
-        const wait = provider === "openai" && Number(content) % 2 === 0 ? 200 : 1
+        const wait = provider === "openai" && Number(content) % 2 === 0 ? 60_000 : 1
         const timer = setTimeout(
           () =>
             json(response, 200, completion(`${provider} ${content}`), { "cf-aig-log-id": `${provider}-${content}` }),
@@ -97,7 +97,7 @@ describe.each(clients)("$name", ({ layer }) => {
       })
       const answers = yield* Effect.forEach(
         Array.from({ length: 64 }, (_, i) => i),
-        (i) => Effect.map(Router.run(hedged, String(i)), (answer) => ({ ...answer, i })),
+        (i) => Effect.map(Router.run(hedged, String(i), { budget: "none" }), (answer) => ({ ...answer, i })),
         { concurrency: "unbounded" }
       ).pipe(Effect.provide(over(peer)))
       for (const { attempts, i, logId, target, value } of answers) {
