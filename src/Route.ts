@@ -92,7 +92,8 @@ export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === 
  *
  * @example
  * ```ts
- *  * import * as Route from "effect-ai-gateway/Route"
+ * import * as Schema from "effect/Schema"
+ * import * as Route from "effect-ai-gateway/Route"
  *
  * export const moderate = Route.make({
  *   provider: "openai",

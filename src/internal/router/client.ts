@@ -22,6 +22,7 @@ import {
   canFallback,
   type Deferred,
   isLeftAloneBy,
+  isPassedOverBy,
   type Position,
   type RetryStep,
   tellingOf
@@ -140,13 +141,13 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
     // What is wrong is what made the breaker open, or why it was to be called again.
-    if (isLeftAloneBy(result.failure) || isHeldBackBy(result.failure)) {
+    if (isPassedOverBy(result.failure)) {
       // It has been called, so it was not passed over.
       run.skipped.splice(
         run.skipped.findLastIndex(({ reason }) => reason === result.failure.reason),
         1
       )
-      if (isHeldBackBy(result.failure)) yield* comeBack(run, target, place, result.failure, step, error)
+      if (!isLeftAloneBy(result.failure)) yield* setAside(run, target, place, result.failure, step, error)
       return yield* error
     }
     error = result.failure
@@ -155,37 +156,22 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
 
 const isExhausted = ({ reason }: GatewayError): boolean => reason.code === "exhausted"
 
-/** Its limits did not let it in, so nothing was sent. */
-const isHeldBackBy = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "limiter"
-
-/** Keeps a target that its limits hold back in mind, for when all others have failed. `failure`: what a fallback goes by. */
-const comeBack = <In, Out, A>(
+/** Keeps a target that was passed over in mind, for when all others have failed. `failure`: what a fallback goes by. */
+const setAside = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
   { deadline, passes }: Position,
   error: GatewayError,
   step: RetryStep | undefined,
   failure = error
-): Effect.Effect<void> => {
-  const { retryAfter } = error
-  // What never fits has no such time.
-  if (retryAfter === undefined || !passes(failure)) return Effect.void
-  return Effect.map(monotonicMillis, (now) => {
-    run.deferred.push({ target, error, step, readyAt: now + Duration.toMillis(retryAfter), deadline })
-  })
-}
-
-/** Keeps a target whose breaker is open in mind, in case that of all others are too. */
-const setAside = <In, Out, A>(
-  run: ClientRun<In, Out, A>,
-  target: Target<In, Out>,
-  { deadline, passes }: Position,
-  error: GatewayError
-): Effect.Effect<never, GatewayError> =>
-  Effect.flatMap(monotonicMillis, (now) => {
-    const readyAt = now + (error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter))
-    if (passes(error)) run.deferred.push({ target, error, step: noMore, readyAt, deadline, isOpen: true })
-    return Effect.fail(error)
+): Effect.Effect<void> =>
+  Effect.map(monotonicMillis, (now) => {
+    const isOpen = isLeftAloneBy(error)
+    const { retryAfter } = error
+    // What never fits has no such time.
+    if (!passes(failure) || (retryAfter === undefined && !isOpen)) return
+    const readyAt = now + (retryAfter === undefined ? 0 : Duration.toMillis(retryAfter))
+    run.deferred.push({ target, error, step, readyAt, deadline, isOpen })
   })
 
 const noMore: RetryStep = () => Effect.succeed(undefined)
@@ -199,17 +185,15 @@ const runTarget = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
   // What was held back has not been sent, and is no repeat.
-  const asked = ask(run, target, place, resumed && !isHeldBackBy(resumed.error) ? resumed.error : undefined)
+  const asked = ask(run, target, place, resumed && !isPassedOverBy(resumed.error) ? resumed.error : undefined)
   const once = retry === undefined || place.isOnce === true
   if (once && target.breaker === undefined && target.limits === undefined) return asked
   return Effect.catch(asked, (error) => {
-    if (isLeftAloneBy(error))
-      return resumed === undefined ? setAside(run, target, place, error) : Effect.fail(resumed.error)
-    if (isHeldBackBy(error)) {
-      // Once: who is held back again has waited for its time, and then in the queue.
-      return resumed === undefined
-        ? Effect.andThen(comeBack(run, target, place, error, undefined), Effect.fail(error))
-        : Effect.fail(error)
+    if (isPassedOverBy(error)) {
+      // Once: what is passed over again has had its time.
+      if (resumed !== undefined) return Effect.fail(tellingOf(resumed.error, error))
+      const step = isLeftAloneBy(error) ? noMore : undefined
+      return Effect.andThen(setAside(run, target, place, error, step), Effect.fail(error))
     }
     return once ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
   })
@@ -276,7 +260,7 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       )
       yield* Effect.sleep(next.readyAt - now)
     }
-    const isUnsent = isHeldBackBy(next.error)
+    const isUnsent = isPassedOverBy(next.error)
     const cause = !isUnsent ? "retry" : run.slots.length > sent ? "fallback" : outer.cause
     // It has been paid for.
     const place: Position = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }

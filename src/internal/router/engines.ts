@@ -86,11 +86,12 @@ export const admissionFor = (
   run: Run<unknown>,
   target: Target<never, unknown>,
   cause: AttemptCause
-): Admission | undefined => {
-  if (known.admissionOf !== undefined) return known.admissionOf(run, target, cause)
-  if (target.limits !== undefined) throw new Error("a route with a Limits node needs its combinator in the bundle")
-  return run.admission
-}
+): Admission | undefined =>
+  known.admissionOf === undefined
+    ? target.limits === undefined
+      ? run.admission
+      : () => missing("Limits")
+    : known.admissionOf(run, target, cause)
 
 /** Whether an attempt on a target would have to wait for its limits. */
 export const isHeldBack = (run: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>

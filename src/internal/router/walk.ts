@@ -63,10 +63,12 @@ export type Engine<Tag extends Plan<never, unknown>["_tag"]> = <In, Out, A>(
 export const isLeftAloneBy = ({ reason }: GatewayError): boolean =>
   reason._tag === "Rejected" && reason.by === "breaker"
 
+/** Whether a target was passed over by this router: nothing was sent. */
+export const isPassedOverBy = ({ reason }: GatewayError): boolean => reason._tag === "Rejected"
+
 /** What a run says at last: a target that was passed over tells less than a failure before it. */
 export const tellingOf = (before: GatewayError | undefined, error: GatewayError): GatewayError => {
-  const isPassedOver = (one: GatewayError): boolean =>
-    one.reason._tag === "Unsupported" || one.reason._tag === "Rejected"
+  const isPassedOver = (one: GatewayError): boolean => one.reason._tag === "Unsupported" || isPassedOverBy(one)
   return before !== undefined && isPassedOver(error) && !isPassedOver(before) ? before : error
 }
 
