@@ -17,14 +17,7 @@ import { type GatewayError, invalid, isGatewayError, type Reason } from "./Gatew
 import { HeldPermit, permitOf } from "./internal/admission/heldPermit.ts"
 import { KeyLimits, noFacts } from "./internal/admission/keyLimits.ts"
 import { type Limits, problems } from "./internal/admission/limits.ts"
-import {
-  isPriority,
-  type Outcome,
-  type Permit,
-  priorityAccepted,
-  type Reservation,
-  type State
-} from "./internal/admission/permit.ts"
+import { type Outcome, type Permit, priorities, type Reservation, type State } from "./internal/admission/permit.ts"
 import type { Needs, WaitClass } from "./internal/admission/waitQueue.ts"
 import { millisOf } from "./internal/data/duration.ts"
 import { monotonicMillis } from "./internal/data/monotonic.ts"
@@ -63,7 +56,8 @@ const make_ = (limitsOf: (key: string) => Effect.Effect<KeyLimits, GatewayError>
       if (!(tokens >= 0 && Number.isFinite(tokens))) {
         return Effect.fail(invalid("Limiter.acquire", "tokens", "a finite number of at least 0"))
       }
-      if (!isPriority(priority)) return Effect.fail(invalid("Limiter.acquire", "priority", priorityAccepted))
+      if (!priorities.includes(priority))
+        return Effect.fail(invalid("Limiter.acquire", "priority", priorities.join(", ")))
       const limit = maxWait === undefined ? undefined : millisOf(maxWait)
       if (limit !== undefined && !(limit >= 0)) {
         return Effect.fail(invalid("Limiter.acquire", "maxWait", "a duration of 0 or more"))

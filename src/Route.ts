@@ -42,6 +42,7 @@ import { guarded, isOpen } from "./internal/router/guard.ts"
 import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
 import { admissionOf, isFull } from "./internal/router/limits.ts"
 import { runRace } from "./internal/router/race.ts"
+import { setAside } from "./internal/router/setAside.ts"
 
 export type { Strategy } from "./internal/admission/choice.ts"
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
@@ -196,7 +197,7 @@ export const circuitBreaker: {
   (options?: BreakerOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, options?: BreakerOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
-  { guarded, isOpen, makeFacts: () => new TargetFacts() },
+  { guarded, isOpen, setAside, makeFacts: () => new TargetFacts() },
   /* @__PURE__ */ dual(
     (args) => isRoute(args[0]),
     <In, Out>(self: Route<In, Out>, options?: BreakerOptions | "off"): Route<In, Out> => {
@@ -231,7 +232,7 @@ export const limits: {
   (options: LimitsOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
-  { admissionOf, isFull },
+  { admissionOf, isFull, setAside },
   /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out> => {
     const made = limitsOf(options)
     return typeof made === "object" && "field" in made

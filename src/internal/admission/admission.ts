@@ -34,7 +34,7 @@ export interface PendingAttempt<A> {
   readonly expired: () => GatewayError
   /**
    * Makes the attempt, decoding included, in what is left of the deadline by then. `beforeResend` runs before the same bytes are sent once more; when it
-   * fails, they are not. `waited`: how long it waited, for its record.
+   * fails, they are not. `waited`: how long it waited, for its record; absent when it did not.
    */
   readonly make: (
     remaining: number | undefined,

@@ -8,11 +8,8 @@ import type { ToldLimits } from "./learntLimits.ts"
 /** Who is let in first when several wait. `background` counts as `interactive` after 30 seconds. */
 export type Priority = "interactive" | "background"
 
-/** Whether a value is one; callers may have no types. */
-export const isPriority = (u: unknown): u is Priority => u === "interactive" || u === "background"
-
-/** What {@link isPriority} accepts, for error messages. */
-export const priorityAccepted = `"interactive" or "background"`
+/** All of them; callers may have no types. */
+export const priorities: ReadonlyArray<Priority> = ["interactive", "background"]
 
 /** What is reserved. */
 export interface Reservation {

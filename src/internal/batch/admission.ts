@@ -1,7 +1,7 @@
 /**
  * Counts every request of an item, retries and fallbacks too, against a limiter.
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
 import type * as Limiter from "../../Limiter.ts"
@@ -56,7 +56,7 @@ export const admission =
           Effect.flatMap(monotonicMillis, (now) => {
             const left = remaining === undefined ? undefined : remaining - (now - askedAt)
             return left === undefined || left > 0
-              ? under(permit, left, restore, permit.waited)
+              ? under(permit, left, restore, Duration.isZero(permit.waited) ? undefined : permit.waited)
               : Effect.andThen(settling.settle(permit, { sent: false }, undefined), Effect.fail(expired()))
           })
         )

@@ -104,7 +104,7 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
     switch (child._tag) {
       case "Target":
         if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway leaves no target alone", child.key))
-        if (child.limits !== undefined) losses.push(loss("limits", "the gateway sends at once", child.key))
+        if (child.limits !== undefined) losses.push(loss("limits", "the gateway waits for none", child.key))
         out.push(child)
         return
       case "Fallback":

@@ -328,7 +328,7 @@ export const attempt = <In, Out>(
         eventId
       }
       if (leaf.model !== undefined) started.model = leaf.model
-      if (waited !== undefined && !Duration.isZero(waited)) started.waited = waited
+      if (waited !== undefined) started.waited = waited
       const running = LogTrail.beginUnsafe(fiber, started, fill)
       lane?.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
       return Effect.onExit(bounded, (exit) => {

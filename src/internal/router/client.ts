@@ -15,7 +15,7 @@ import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
-import { admissionFor, orderBy, runBy, underBreaker } from "./engines.ts"
+import { admissionFor, keepInMind, orderBy, runBy, underBreaker } from "./engines.ts"
 import {
   type Asking,
   type ClientRun,
@@ -147,7 +147,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
         run.skipped.findLastIndex(({ reason }) => reason === result.failure.reason),
         1
       )
-      if (!isLeftAloneBy(result.failure)) yield* setAside(run, target, place, result.failure, step, error)
+      if (!isLeftAloneBy(result.failure)) yield* keepInMind(run, target, place, result.failure, step, error)
       return yield* error
     }
     error = result.failure
@@ -155,26 +155,6 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
 })
 
 const isExhausted = ({ reason }: GatewayError): boolean => reason.code === "exhausted"
-
-/** Keeps a target that was passed over in mind, for when all others have failed. `failure`: what a fallback goes by. */
-const setAside = <In, Out, A>(
-  run: ClientRun<In, Out, A>,
-  target: Target<In, Out>,
-  { deadline, passes }: Position,
-  error: GatewayError,
-  step: RetryStep | undefined,
-  failure = error
-): Effect.Effect<void> =>
-  Effect.map(monotonicMillis, (now) => {
-    const isOpen = isLeftAloneBy(error)
-    const { retryAfter } = error
-    // What never fits has no such time.
-    if (!passes(failure) || (retryAfter === undefined && !isOpen)) return
-    const readyAt = now + (retryAfter === undefined ? 0 : Duration.toMillis(retryAfter))
-    run.deferred.push({ target, error, step, readyAt, deadline, isOpen })
-  })
-
-const noMore: RetryStep = () => Effect.succeed(undefined)
 
 // Most calls succeed at once, so what comes after a failure is only set up when there is one.
 const runTarget = <In, Out, A>(
@@ -192,8 +172,7 @@ const runTarget = <In, Out, A>(
     if (isPassedOverBy(error)) {
       // Once: what is passed over again has had its time.
       if (resumed !== undefined) return Effect.fail(tellingOf(resumed.error, error))
-      const step = isLeftAloneBy(error) ? noMore : undefined
-      return Effect.andThen(setAside(run, target, place, error, step), Effect.fail(error))
+      return Effect.andThen(keepInMind(run, target, place, error, undefined, error), Effect.fail(error))
     }
     return once ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
   })
@@ -260,10 +239,9 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       )
       yield* Effect.sleep(next.readyAt - now)
     }
-    const isUnsent = isPassedOverBy(next.error)
-    const cause = !isUnsent ? "retry" : run.slots.length > sent ? "fallback" : outer.cause
+    const cause = !isPassedOverBy(next.error) ? "retry" : run.slots.length > sent ? "fallback" : outer.cause
     // It has been paid for.
-    const place: Position = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }
+    const place = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }
     const result = yield* outcomeOf(runTarget(run, next.target, place, next))
     if (Result.isSuccess(result)) return result.success
     error = tellingOf(error, result.failure)

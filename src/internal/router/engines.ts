@@ -15,7 +15,7 @@ import type { Budget } from "../admission/retryBudget.ts"
 import type { Balance, Fallback, Hedge, Race, Target } from "../route/plan.ts"
 import type { Run } from "./attempt.ts"
 import { keepOutcomes, keepTimes } from "./state.ts"
-import type { ClientRun, Engine, Position } from "./walk.ts"
+import type { ClientRun, Engine, Position, RetryStep } from "./walk.ts"
 
 interface Engines {
   Hedge?: Engine<"Hedge">
@@ -35,6 +35,8 @@ interface Engines {
   admissionOf?: (run: Run<unknown>, target: Target<never, unknown>, cause: AttemptCause) => Admission | undefined
   /** Whether an attempt on a target would have to wait for its limits. */
   isFull?: (run: Run<unknown>, target: Target<never, unknown>, now: number) => boolean
+  /** Keeps a target that was passed over in mind. */
+  setAside?: SetAside
   /** What keeps the outcomes of targets. */
   makeFacts?: () => TargetFacts
   /** What learns the times of targets. */
@@ -46,6 +48,15 @@ interface Engines {
     context: Context.Context<never>
   ) => Fallback<In, Out>
 }
+
+type SetAside = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  target: Target<In, Out>,
+  place: Position,
+  error: GatewayError,
+  step: RetryStep | undefined,
+  failure: GatewayError
+) => Effect.Effect<void>
 
 const known: Engines = {}
 
@@ -92,6 +103,9 @@ export const admissionFor = (
       ? run.admission
       : () => missing("Limits")
     : known.admissionOf(run, target, cause)
+
+/** Keeps a target that was passed over in mind, for when all others have failed. */
+export const keepInMind: SetAside = (...args) => known.setAside?.(...args) ?? Effect.void
 
 /** Whether an attempt on a target would have to wait for its limits. */
 export const isHeldBack = (run: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>

@@ -182,12 +182,16 @@ export const admissionOf = (
   return (pending) =>
     outer({
       ...pending,
-      make: (remaining, beforeResend, before = Duration.zero) =>
+      make: (remaining, beforeResend, before) =>
         inner({
           ...pending,
           remaining,
-          make: (left, again, waited = Duration.zero) =>
-            pending.make(left, Effect.andThen(beforeResend, again), Duration.sum(before, waited))
+          make: (left, again, waited) =>
+            pending.make(
+              left,
+              Effect.andThen(beforeResend, again),
+              before === undefined || waited === undefined ? (before ?? waited) : Duration.sum(before, waited)
+            )
         })
     })
 }

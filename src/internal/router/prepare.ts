@@ -8,7 +8,7 @@ import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Leg } from "../../UniversalRequest.ts"
-import { isPriority, priorityAccepted } from "../admission/permit.ts"
+import { priorities } from "../admission/permit.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
@@ -141,7 +141,7 @@ const prepareBare = <In, Out>(
   build: Building<In> | undefined
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
-    const { admission, options: given } = options
+    const { admission, options: given, priority = "interactive" } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
     const settings = given && GatewayOptions.normalize(given)
@@ -156,8 +156,7 @@ const prepareBare = <In, Out>(
     if (options.budget !== undefined && options.budget !== "none") {
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
-    const { priority = "interactive" } = options
-    if (!isPriority(priority)) return Effect.fail(invalid(method, "priority", priorityAccepted))
+    if (!priorities.includes(priority)) return Effect.fail(invalid(method, "priority", priorities.join(", ")))
     const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
     if (misplanned !== undefined) return misplanned
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)

@@ -326,7 +326,7 @@ export const streamAttempt = <In, Out>(
           eventId,
           ...defined({
             model: leaf.model,
-            waited: waited === undefined || Duration.isZero(waited) ? undefined : waited
+            waited
           })
         }
         const { onEnd, ...ending } = streamEnding()
