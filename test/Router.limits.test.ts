@@ -61,6 +61,9 @@ const attemptsIn = (result: Result.Result<Router.Routed<unknown>, GatewayError>)
 const reasonIn = (result: Result.Result<unknown, GatewayError>) =>
   Result.isFailure(result) ? result.failure.reason : assert.fail("it succeeded")
 
+const promptsOf = (seen: ReadonlyArray<scripted.Seen>) =>
+  seen.map(({ body }) => (body as { messages: ReadonlyArray<{ content: string }> }).messages[0]?.content)
+
 const slow =
   (delay: number): scripted.Script =>
   () => ({ delay, body: scripted.completion("yes") })
@@ -97,10 +100,7 @@ describe("a target under limits", () => {
         yield* start(one, "background", { priority: "background" })
         yield* start(one, "interactive")
         yield* steps(3_000)
-        assert.deepStrictEqual(
-          seen.map(({ body }) => (body as { messages: ReadonlyArray<{ content: string }> }).messages[0]?.content),
-          ["first", "interactive", "background"]
-        )
+        assert.deepStrictEqual(promptsOf(seen), ["first", "interactive", "background"])
       })
     )
   )
@@ -466,10 +466,7 @@ describe("batches", () => {
         yield* steps(5_000)
         const summary = yield* Fiber.join(job)
         assert.strictEqual(summary.succeeded, 3)
-        assert.strictEqual(
-          (seen[1]?.body as { messages: ReadonlyArray<{ content: string }> }).messages[0]?.content,
-          "run"
-        )
+        assert.strictEqual(promptsOf(seen)[1], "run")
       })
     )
   )

@@ -56,11 +56,12 @@ const together = (permits: ReadonlyArray<Permit>, waited: number): Permit => {
   }
 }
 
+const isCached = ({ response }: SentAttempt): boolean => response.meta.cacheStatus === "HIT"
+
 /** What an attempt says about the limits of the other side. An answer from the cache of the gateway says what was true once. */
 const toldBy = (exit: Exit.Exit<SentAttempt, GatewayError>, today: number): ToldLimits | undefined => {
   if (Exit.isSuccess(exit)) {
-    const { headers, meta } = exit.value.response
-    return meta.cacheStatus === "HIT" ? undefined : toldLimits(headers, today)
+    return isCached(exit.value) ? undefined : toldLimits(exit.value.response.headers, today)
   }
   const error = Exit.findErrorOption(exit)
   if (error._tag === "None") return undefined
@@ -89,6 +90,7 @@ const admission =
         const now = (): number => monotonicMillisOf(clock)
         const limits = limitsOf(run, target)
         const shared = settings === undefined ? undefined : run.state.limiter
+        const since = now()
 
         const take = (own: WaitClass, needs: Needs, longest: number): Effect.Effect<Permit, GatewayError> => {
           const from = now()
@@ -114,10 +116,8 @@ const admission =
                 taken.push(permit)
               })
             )
-            const left = longest - first.waited
-            const within = restore(
-              timeoutOrElse(acquired, Number.isFinite(left) ? Math.max(1, left) : undefined, expired)
-            )
+            const left = remaining === undefined ? undefined : Math.max(1, remaining - (now() - since))
+            const within = restore(timeoutOrElse(acquired, left, expired))
             return Effect.onExit(
               Effect.map(within, () => together(taken, now() - from)),
               (exit) =>
@@ -132,7 +132,6 @@ const admission =
         const isRepeat = cause !== "first" && run.slots.length > 0
         const own: WaitClass = cause === "hedge" ? "background" : isRepeat ? "urgent" : run.priority
         const longest = cause === "hedge" ? 0 : (remaining ?? Number.POSITIVE_INFINITY)
-        const since = now()
         const entered = Effect.mapError(take(own, needsOf(run, limits, settings), longest), (error) => {
           if (error.reason._tag !== "Rejected") return error
           return remaining !== undefined && now() - since >= remaining
@@ -152,7 +151,8 @@ const admission =
             ),
             settle: (one, outcome, end) => {
               if (end === undefined) return one.settle(outcome)
-              if (Exit.isSuccess(end)) return one.settle({ ...outcome, latency })
+              // From the cache of the gateway it came fast, whatever the provider does.
+              if (Exit.isSuccess(end)) return one.settle(isCached(end.value) ? outcome : { ...outcome, latency })
               return one.settle(isLate(end) ? { ...outcome, throttled: true } : outcome)
             }
           }
