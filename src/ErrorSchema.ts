@@ -171,6 +171,7 @@ const attemptFields = {
   status: number,
   outcome: Schema.Literals(["success", "failure", "interrupted"]),
   startedAt: Schema.Finite,
+  waited: Schema.optionalKey(millis),
   duration: millis,
   resent: Schema.optionalKey(Schema.Boolean),
   superseded: Schema.optionalKey(Schema.Boolean),

@@ -272,6 +272,8 @@ export interface Attempt {
   readonly outcome: "success" | "failure" | "interrupted"
   /** Milliseconds since the epoch. */
   readonly startedAt: number
+  /** How long it waited for limits before it started; absent when it did not. */
+  readonly waited?: Duration.Duration
   /** From the start until the answer was decoded, the failure was known, or the fiber was interrupted. */
   readonly duration: Duration.Duration
   /** The transport sent the same bytes once more, because a kept-alive socket turned out to be closed. */

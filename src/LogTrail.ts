@@ -90,7 +90,7 @@ export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
 /** An attempt before its outcome is known. */
 export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "error">
 /** What an outcome adds to an attempt. */
-export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause">>
+export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause" | "waited">>
 
 /** What a failure adds to an attempt; nothing when there is none. */
 export const failed = (exit: Exit.Exit<unknown, GatewayError>): Ended => {
@@ -146,9 +146,10 @@ class BegunAttempt implements Running {
       // The clock of the day may be set meanwhile.
       duration: Duration.millis(Math.round(Number(clock.monotonicTimeNanosUnsafe() - startedNanos) / 1e6))
     }
-    const { cause, number } = started
+    const { cause, number, waited } = started
     if (number !== undefined) attempt.number = number
     if (cause !== undefined) attempt.cause = cause
+    if (waited !== undefined) attempt.waited = waited
     const {
       cacheStatus = started.cacheStatus,
       error,

@@ -34,9 +34,11 @@ import type { Execution, RunOptions } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
+import type { Limiter } from "./Limiter.ts"
 import type * as Route from "./Route.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
+export type { Priority } from "./internal/admission/permit.ts"
 export type { RetryBudgetOptions } from "./internal/admission/retryBudget.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
@@ -141,24 +143,36 @@ export interface Options {
    * credentials of its own needs that key, because each router hashes credentials in its own way. Default: the memory of this router.
    */
   readonly breakerStore?: BreakerStore | undefined
+  /**
+   * A limiter that is shared with others, for example one over a store of several machines. Targets below `Route.limits` need its permit as well as that of the route's own
+   * numbers, under their key: the `key` of the target, or else provider, model, key alias and labels of credentials. Default: none.
+   */
+  readonly limiter?: Limiter | undefined
 }
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
 export const make = (options: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> => {
-  const { breakerStore, execution } = options
   const { budget, problems } = budgetOf(options.budget)
   const stray = strayField(options, names)
   const strays = stray === undefined ? [] : [{ field: stray, accepted: `one of ${names.join(", ")}` }]
-  return makeWith({ budget, problems: [...strays, ...problems] }, execution, breakerStore)
+  const { limiter } = options
+  // A caller without types may give anything.
+  const isLimiter = limiter === undefined || typeof limiter?.acquire === "function"
+  const misgiven = isLimiter ? [] : [{ field: "limiter", accepted: "a Limiter" }]
+  return makeWith({ budget, problems: [...strays, ...problems, ...misgiven] }, options)
 }
 
-const names = ["execution", "budget", "breakerStore"]
+const names = ["execution", "budget", "breakerStore", "limiter"]
 
-const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto", breakerStore?: BreakerStore) =>
+const makeWith = (
+  { budget, problems }: CheckedBudget,
+  { breakerStore, execution: ownExecution = "auto", limiter }: Options = {}
+) =>
   Effect.gen(function* () {
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
-    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt, breakerStore), problems }
+    const state = new RouterState(budget, salt, breakerStore, limiter)
+    const core: RouterCore = { send: gateway.run, state, problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,

@@ -8,6 +8,7 @@ import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
+import type { Limiter } from "effect-ai-gateway/Limiter"
 import * as Router from "effect-ai-gateway/Router"
 
 export interface Line {
@@ -52,7 +53,7 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
 export const make = (
   script: Script,
   execution: Router.Execution = "client",
-  options: { readonly token?: Redacted.Redacted<string> } = {}
+  { limiter, ...options }: { readonly token?: Redacted.Redacted<string>; readonly limiter?: Limiter } = {}
 ) => {
   const seen: Array<Seen> = []
   const interrupted: Array<string> = []
@@ -92,6 +93,6 @@ export const make = (
   return {
     seen,
     interrupted,
-    layer: Router.layerWith({ execution }).pipe(Layer.provideMerge(gateway))
+    layer: Router.layerWith({ execution, limiter }).pipe(Layer.provideMerge(gateway))
   }
 }

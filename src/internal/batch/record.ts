@@ -115,8 +115,9 @@ const bad =
     new JournalError({ reason: "encoding", detail: `${what}: ${cause.message}`, cause })
 
 /** Attempts without an error, which most are, need no Schema: their stored form has the same fields. */
-const attemptRecord = ({ duration, error, ...fields }: Attempt): Json => ({
+const attemptRecord = ({ duration, error, waited, ...fields }: Attempt): Json => ({
   ...fields,
+  ...(waited !== undefined && { waited: Duration.toMillis(waited) }),
   duration: Duration.toMillis(duration)
 })
 

@@ -39,6 +39,8 @@ export type LossKind =
   | "race"
   /** Targets that fail would be asked all the same. */
   | "breaker"
+  /** Nobody would wait for limits of a target. */
+  | "limits"
   /** The order would always be the same. */
   | "balance"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
@@ -102,6 +104,7 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
     switch (child._tag) {
       case "Target":
         if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway skips no target", child.key))
+        if (child.limits !== undefined) losses.push(loss("limits", "the gateway waits for none", child.key))
         out.push(child)
         return
       case "Fallback":

@@ -25,6 +25,7 @@ import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
 import type { Pass } from "../admission/breaker.ts"
+import type { Priority } from "../admission/permit.ts"
 import type { Purse } from "../admission/retryBudget.ts"
 import type { RunFacts } from "../data/attempts.ts"
 import { defined, type Mutable } from "../data/defined.ts"
@@ -62,6 +63,8 @@ export interface Run<In> {
   /** Targets that were passed over, in order. */
   readonly skipped: Array<Skipped>
   readonly mode: Mode
+  /** Its class where it waits for limits. */
+  readonly priority: Priority
   /** The key of a balance by session. */
   readonly session: string | undefined
   readonly state: RouterState
@@ -99,6 +102,8 @@ export interface Asked {
   readonly cause: AttemptCause
   /** The gateway may have kept the answer that this attempt is to replace. */
   readonly skipsCache: boolean
+  /** Lets it in. Absent: it is made at once. */
+  readonly admission: Admission | undefined
   readonly lane?: Lane | undefined
   /** Of the breaker that let it; the end of the attempt ends it. */
   readonly pass?: Pass | undefined
@@ -334,15 +339,16 @@ export const attempt = <In, Out>(
   target: Target<In, Out>,
   asked: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
-  const { admission, eventId } = run
-  const { lane } = asked
+  const { eventId } = run
+  const { admission, lane } = asked
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
   if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, run))
   const { endpoint, query } = built.success
   const make = (
     remaining: number | undefined,
-    beforeResend?: Effect.Effect<void, GatewayError>
+    beforeResend?: Effect.Effect<void, GatewayError>,
+    waited?: Duration.Duration
   ): Effect.Effect<Answered<Out>, GatewayError> => {
     const sent = run.send(
       add(run.additions, target, { provider: leaf.provider, endpoint, headers: leaf.headers, query }),
@@ -367,6 +373,7 @@ export const attempt = <In, Out>(
           eventId
         }
         if (leaf.model !== undefined) started.model = leaf.model
+        if (waited !== undefined) started.waited = waited
         return started
       },
       ({ output }, running) => {

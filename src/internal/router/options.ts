@@ -3,6 +3,7 @@
  */
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Admission } from "../admission/admission.ts"
+import type { Priority } from "../admission/permit.ts"
 import type { LossKind } from "../route/compile.ts"
 
 /**
@@ -36,6 +37,11 @@ export interface RunOptions {
   readonly session?: string | undefined
   /** `"none"`: this run neither pays into nor draws on the router's budget. Batches run this way. Default: the router's budget. */
   readonly budget?: "none" | undefined
+  /**
+   * Who goes first where runs wait for the limits of a target: interactive ones before those in the background, which count as interactive after 30 seconds.
+   * Default `"interactive"`; batches are `"background"`.
+   */
+  readonly priority?: Priority | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
   /**

@@ -8,6 +8,7 @@ import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Leg } from "../../UniversalRequest.ts"
+import { priorities } from "../admission/permit.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
@@ -140,7 +141,7 @@ const prepareBare = <In, Out>(
   build: Building<In> | undefined
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
-    const { admission, options: given } = options
+    const { admission, options: given, priority = "interactive" } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
     const settings = given && GatewayOptions.normalize(given)
@@ -155,6 +156,7 @@ const prepareBare = <In, Out>(
     if (options.budget !== undefined && options.budget !== "none") {
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
+    if (!priorities.includes(priority)) return Effect.fail(invalid(method, "priority", priorities.join(", ")))
     const misplanned =
       refusal("Router.layerWith", own) ??
       refusal(method, problems) ??
@@ -166,6 +168,7 @@ const prepareBare = <In, Out>(
       input,
       eventId,
       mode: "run",
+      priority,
       session: options.session,
       state,
       purses: budget === undefined ? undefined : [],

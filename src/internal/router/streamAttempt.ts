@@ -12,6 +12,7 @@ import { GatewayError, Timeout } from "../../GatewayError.ts"
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
 import type * as LogTrail from "../../LogTrail.ts"
+import type { SentAttempt, TokenCounts } from "../admission/admission.ts"
 import { withFacts } from "../data/attempts.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
@@ -41,6 +42,7 @@ import {
 import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted, takeLegSlot } from "./gateway.ts"
 import type { HeldStream } from "./heldStream.ts"
 import type { Execution } from "./options.ts"
+import { streamEnding } from "./streamEnding.ts"
 
 /** Who answers. */
 export interface Answering {
@@ -62,6 +64,10 @@ export interface CommittedStream extends Answering {
   readonly release: Effect.Effect<void>
   /** Milliseconds of the monotonic clock. */
   readonly deadline: number | undefined
+  /** See {@link SentAttempt}. */
+  readonly onEnd?: NonNullable<SentAttempt["onEnd"]>
+  /** Takes what the stream said it used. */
+  readonly told?: (usage: TokenCounts) => void
 }
 
 /** A streamed run: stopping it must close what is open. */
@@ -302,12 +308,26 @@ export const streamAttempt = <In, Out>(
     const built = buildStream(target, run.input)
     if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, run)
     const { endpoint, query } = built.success
-    const make = (remaining: number | undefined, beforeResend?: Effect.Effect<void, GatewayError>) =>
+    const make = (
+      remaining: number | undefined,
+      beforeResend?: Effect.Effect<void, GatewayError>,
+      waited?: Duration.Duration
+    ) =>
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
+        const { onEnd, ...ending } = streamEnding()
         const { release, running, send, slot } = yield* run.held.open(
-          (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass),
+          (fiber) => {
+            const slot = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass)
+            return {
+              ...slot,
+              fill: (made) => {
+                slot.fill(made)
+                ending.ended()
+              }
+            }
+          },
           ({ number }) => ({
             target: target.key,
             number,
@@ -315,7 +335,7 @@ export const streamAttempt = <In, Out>(
             provider: leaf.provider,
             endpoint,
             eventId,
-            ...defined({ model: leaf.model })
+            ...defined({ model: leaf.model, waited })
           })
         )
         let answering: Answering | undefined
@@ -336,7 +356,7 @@ export const streamAttempt = <In, Out>(
             Effect.onError(commit(target, response, query, eventId), () => response.cancel),
             (committed): CommittedStream => {
               slot.output()
-              return { ...committed, ...answer, running, release, deadline }
+              return { ...committed, ...answer, running, release, deadline, onEnd, told: ending.told }
             }
           )
         })
@@ -349,12 +369,13 @@ export const streamAttempt = <In, Out>(
           })
         )
       })
-    return yield* run.admission === undefined
+    const { admission } = asked
+    return yield* admission === undefined
       ? make(asked.remaining)
       : admitted(
           run,
           target,
-          run.admission({
+          admission({
             remaining: asked.remaining,
             make,
             expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))

@@ -104,8 +104,10 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     let { finished, model, text, usage } = progress
     for (const delta of batch) {
       if (delta.type === "text") text += delta.text
-      else if (delta.type === "usage") usage = delta.usage
-      else if (delta.type === "meta") model = delta.model ?? model
+      else if (delta.type === "usage") {
+        usage = delta.usage
+        progress.opened.told?.(usage)
+      } else if (delta.type === "meta") model = delta.model ?? model
       else if (delta.type === "finish") finished = true
     }
     progress = { ...progress, finished, text, usage, model, deltas: progress.deltas + batch.length }
