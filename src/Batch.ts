@@ -19,6 +19,7 @@ import type { Damage, Fingerprint, Journal, JournalError, OpenJournal } from "./
 import { type GatewayError, invalid, type ReasonTag } from "./GatewayError.ts"
 import type * as GatewayOptions from "./GatewayOptions.ts"
 import type { GatewayService } from "./GatewayService.ts"
+import { requestTokens } from "./internal/admission/estimate.ts"
 import { admission, type ItemPermits } from "./internal/batch/admission.ts"
 import * as Engine from "./internal/batch/engine.ts"
 import type { PauseCause } from "./internal/batch/gate.ts"
@@ -214,21 +215,6 @@ const fatalByDefault = ({ reason }: GatewayError): boolean =>
   reason._tag === "BindingMissing" ||
   (reason._tag === "Unauthorized" && reason.origin !== "provider") ||
   (reason._tag === "NotFound" && reason.what === "gateway")
-
-const encoder = new TextEncoder()
-
-const estimate = (input: unknown): number => {
-  const limit =
-    typeof input === "object" && input !== null && "maxTokens" in input && typeof input.maxTokens === "number"
-      ? input.maxTokens
-      : 1024
-  try {
-    return Math.ceil(encoder.encode(JSON.stringify(input) ?? "").length / 3) + limit
-  } catch {
-    // What cannot be written as JSON is not sent: the encoding of its request says why.
-    return 0
-  }
-}
 
 const isStream = <Item, E, R>(items: Stream.Stream<Item, E, R> | Iterable<Item>): items is Stream.Stream<Item, E, R> =>
   Stream.isStream(items)
@@ -461,7 +447,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
   const limiter = own === undefined || open === undefined ? own : acrossRuns(own, open, skew)
   const shared = limiter ?? limits?.limiter
   const rates = shared === undefined ? undefined : { limiter: shared, key }
-  const tokens = limits?.tokens ?? estimate
+  const tokens = limits?.tokens ?? requestTokens
   const engine = yield* Engine.start<Item, Out, E, R>({
     items: isStream(items) ? items : Stream.fromIterable(items),
     idOf: id,

@@ -22,6 +22,7 @@ const roots: Record<string, (typeof layers)[number]> = {
   GatewayResponse: "values",
   Limiter: "values",
   LogTrail: "values",
+  Pricing: "values",
   UniversalRequest: "values",
   AiService: "services",
   GatewayService: "services",

@@ -1,0 +1,36 @@
+/**
+ * How many tokens a request will take, before its provider has counted them.
+ */
+
+const encoder = new TextEncoder()
+
+/** Bytes of UTF-8 for each token: fewer than texts have on average, so that an estimate is rather too high. */
+const bytesPerToken = 3
+
+/** The output that is expected of a request without `maxTokens`. */
+const defaultOutput = 1024
+
+const textTokens = (text: string): number => Math.ceil(encoder.encode(text).length / bytesPerToken)
+
+const jsonTokens = (input: unknown): number | undefined => {
+  try {
+    return textTokens(JSON.stringify(input) ?? "")
+  } catch {
+    return undefined
+  }
+}
+
+/** Tokens of an input, by its JSON. 0 for one that cannot be written as JSON: it is not sent, and the encoding of its request says why. */
+export const inputTokens = (input: unknown): number => jsonTokens(input) ?? 0
+
+/** The most output tokens that an input allows, as far as it says so. */
+const outputTokens = (input: unknown): number =>
+  typeof input === "object" && input !== null && "maxTokens" in input && typeof input.maxTokens === "number"
+    ? input.maxTokens
+    : defaultOutput
+
+/** Tokens that a request may take in all; 0 as for {@link inputTokens}. */
+export const requestTokens = (input: unknown): number => {
+  const tokens = jsonTokens(input)
+  return tokens === undefined ? 0 : tokens + outputTokens(input)
+}
