@@ -347,7 +347,13 @@ const runItem = <Item, In, Out>(
     Effect.suspend(() => {
       const one = within(typeof route === "function" ? route(item) : route, left)
       const gatewayOptions = { ...(typeof own === "function" ? own(item) : own), eventId }
-      return router.run(one, input(item), { execution, options: gatewayOptions, quiet: true, ...admitted(permits) })
+      return router.run(one, input(item), {
+        execution,
+        options: gatewayOptions,
+        quiet: true,
+        budget: "none",
+        ...admitted(permits)
+      })
     })
 }
 

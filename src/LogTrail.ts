@@ -180,7 +180,14 @@ class BegunAttempt implements Running {
  * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
  */
 export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
-  Effect.withFiber((fiber) => Effect.succeed(new BegunAttempt(fiber, started, onAttempt)))
+  Effect.withFiber((fiber) => Effect.succeed(beginUnsafe(fiber, started, onAttempt)))
+
+/** {@link begin} for code that has the fiber. */
+export const beginUnsafe = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  started: Started,
+  onAttempt?: (attempt: Attempt) => void
+): Running => new BegunAttempt(fiber, started, onAttempt)
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an

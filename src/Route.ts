@@ -19,7 +19,10 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
+import { strategies, weightProblems } from "./internal/admission/choice.ts"
+import { Latency } from "./internal/admission/latency.ts"
 import { millisOf } from "./internal/data/duration.ts"
+import { strayField } from "./internal/data/json.ts"
 import type { Input, Reply } from "./internal/dialect/chat.ts"
 import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
 import * as Bounds from "./internal/route/bounds.ts"
@@ -28,6 +31,7 @@ import { type HedgeOptions, hedgingOf } from "./internal/route/hedging.ts"
 import * as Json from "./internal/route/json.ts"
 import * as JsonRead from "./internal/route/jsonReader.ts"
 import {
+  type BalanceOptions,
   type DecodedAnswer,
   type FallbackOn,
   type Leaf,
@@ -39,15 +43,17 @@ import {
 import { makePlan, type Planned } from "./internal/route/plan.ts"
 import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
+import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
-import { runHedge } from "./internal/router/hedge.ts"
+import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
 import { runRace } from "./internal/router/race.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
+export type { Strategy } from "./internal/admission/choice.ts"
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
 export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
-export type { FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
+export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
@@ -246,6 +252,48 @@ const raceOf = /* @__PURE__ */ needs(
 )
 
 /**
+ * Chooses the first of several routes by a strategy; the rest are its fallbacks in the strategy's own order. The order is chosen once per run, and a retry repeats the same
+ * target. State (what is in flight, how fast a target was, whose turn it is) is that of the router.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.balance(
+ *   [Provider.openai.chat("gpt-4.1-mini"), Provider.anthropic.messages("claude-haiku-4-5")],
+ *   { by: "weight", weights: [3, 1] }
+ * )
+ * ```
+ */
+export const balance = <In, Out>(
+  routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>],
+  options: BalanceOptions
+): Route<In, Out> => balanceOf(Array.isArray(routes) ? nodesOf("balance", routes) : [], options)
+
+const balanceNames = ["by", "weights"]
+
+const balanceOf = /* @__PURE__ */ needs(
+  { Balance: ordered, makeLatency: () => new Latency() },
+  <In, Out>(routes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions): Route<In, Out> => {
+    const { by, weights = routes.map(() => 1) } = options ?? {}
+    const node: Node<In, Out> = { _tag: "Balance", by, weights: Array.isArray(weights) ? weights : [], routes }
+    const stray = strayField(options ?? {}, balanceNames)
+    const problems = [
+      ...(stray === undefined ? [] : [{ field: stray, accepted: `one of ${balanceNames.join(", ")}` }]),
+      ...(strategies.includes(by) ? [] : [{ field: "by", accepted: `one of ${strategies.join(", ")}` }]),
+      ...weightProblems(node.weights, routes.length)
+    ]
+    return fromNode(
+      problems.reduceRight<Node<In, Out>>(
+        (route, { accepted, field }) => ({ _tag: "Invalid", problem: { field: `balance.${field}`, accepted }, route }),
+        node
+      )
+    )
+  }
+)
+
+/**
  * Asks the next target too when one is late, for the targets below: after a time, or after the time that most of its own answers take. The first output
  * wins, for a stream its first delta, and the others are interrupted, down to their sockets; their cost is kept. A failure asks the next target at once, as
  * in a fallback. The time counts from the moment at which an attempt is let in, so waiting in a queue of ours is not lateness. A lone target is asked
@@ -268,7 +316,7 @@ export const hedge: {
   (options: HedgeOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
-  { Hedge: runHedge },
+  { Hedge: runHedge, hedgeProblems, makeLatency: () => new Latency() },
   /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out> => {
     const made = hedgingOf(options)
     return typeof made === "object" && "field" in made
@@ -584,7 +632,7 @@ export function compile<In, Out>(
  * A stored route, version 1.
  *
  * A node holds settings (`options`, `deadline`, `hedge`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
- * `fallback` or `race`, a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
+ * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
  * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
  *
  * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`, `dialect` (the `id` of a
@@ -635,6 +683,7 @@ const algebra: JsonRead.Algebra = {
   idleTimeout: (node, duration) => idleTimeout(fromNode(node), duration).node,
   restart: (node, times) => restart(fromNode(node), times).node,
   hedge: (node, options) => hedge(fromNode(node), options).node,
+  balance: (nodes, options) => balanceOf(nodes, options).node,
   race: (nodes, sideEffects) => raceOf(nodes, sideEffects).node,
   timeout: (node, duration) => timeout(fromNode(node), duration).node,
   retry: (node, policy) => retry(fromNode(node), policy).node

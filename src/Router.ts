@@ -7,10 +7,17 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Attempt, GatewayError, Skipped } from "./GatewayError.ts"
 import { GatewayService } from "./GatewayService.ts"
+import {
+  budgetOf,
+  type CheckedBudget,
+  defaultBudget,
+  type RetryBudgetOptions
+} from "./internal/admission/retryBudget.ts"
 import type { Mutable } from "./internal/data/defined.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
@@ -22,11 +29,13 @@ import { askWhole, executeGateway } from "./internal/router/gateway.ts"
 import { opens } from "./internal/router/open.ts"
 import { opening } from "./internal/router/opening.ts"
 import type { Execution, RunOptions } from "./internal/router/options.ts"
-import { logRecovery, prepare, runFailure } from "./internal/router/prepare.ts"
+import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
+import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
 import type * as Route from "./Route.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
+export type { RetryBudgetOptions } from "./internal/admission/retryBudget.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
 
@@ -115,10 +124,26 @@ const routed = <Out>(
   return out
 }
 
-/** Makes a router over the gateway of the environment. */
-export const make = (options: { readonly execution?: Execution | undefined } = {}) =>
-  Effect.map(GatewayService, (gateway) => {
-    const ownExecution = options.execution ?? "auto"
+/** Options of a router. */
+export interface Options {
+  /** Who executes a route unless a run says otherwise. Default `"auto"`. */
+  readonly execution?: Execution | undefined
+  /**
+   * How many attempts there may be beside the first ones at each provider: retries, hedges, and fallbacks to the same provider. A refused one is left out, and the failure
+   * before it stands. Default: 0.2 for each first attempt, and 3 per second besides. `"none"`: no limit.
+   */
+  readonly budget?: RetryBudgetOptions | "none" | undefined
+}
+
+/** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
+export const make = ({ budget, execution }: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> =>
+  makeWith(budgetOf(budget), execution)
+
+const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto") =>
+  Effect.gen(function* () {
+    const gateway = yield* GatewayService
+    const salt = yield* Random.nextInt
+    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt), problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,
@@ -127,7 +152,7 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
     ): Effect.Effect<Routed<Out>, GatewayError> =>
       withSpan("Router.run", (annotate) =>
         Effect.flatMap(
-          prepare(gateway.run, route, input, { ...runOptions, execution: runOptions.execution ?? ownExecution }),
+          prepare(core, route, input, { ...runOptions, execution: runOptions.execution ?? ownExecution }),
           ({ compiled, plan, run }) => {
             const by = compiled === undefined ? "client" : "gateway"
             annotate?.({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
@@ -156,16 +181,19 @@ export const make = (options: { readonly execution?: Execution | undefined } = {
         )
       )
 
-    return Router.of({ run, open: opening(gateway.run, ownExecution), gateway, execution: ownExecution })
+    return Router.of({ run, open: opening(core, ownExecution), gateway, execution: ownExecution })
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */
-export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(Router, make())
+export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(
+  Router,
+  // Without the code that checks options.
+  /* @__PURE__ */ makeWith({ budget: defaultBudget, problems: [] })
+)
 
-/** A router with another default of `execution`. Call it once and keep the value. */
-export const layerWith = (options: {
-  readonly execution?: Execution | undefined
-}): Layer.Layer<Router, never, GatewayService> => Layer.effect(Router, make(options))
+/** A router with options of its own. Call it once and keep the value: what a router knows of its targets lives as long as the layer. */
+export const layerWith = (options: Options): Layer.Layer<Router, never, GatewayService> =>
+  Layer.effect(Router, make(options))
 
 /**
  * Runs a route for one input. Fails with the last attempt's reason and all attempts when no target answers, and with

@@ -347,8 +347,13 @@ describe("fromJson", () => {
     ["nothing", {}, ["version", "route"], "1"],
     ["another version", { version: 2, route: leaf }, ["version"], "1"],
     ["a field at the top", { ...file(leaf), routes: [] }, ["routes"], "one of version, route"],
-    ["no body", file({ timeout: "5 seconds" }), ["route"], "exactly one of fallback, race, route, provider"],
-    ["two bodies", file({ ...leaf, fallback: [leaf] }), ["route"], "exactly one of fallback, race, route, provider"],
+    ["no body", file({ timeout: "5 seconds" }), ["route"], "exactly one of fallback, race, balance, route, provider"],
+    [
+      "two bodies",
+      file({ ...leaf, fallback: [leaf] }),
+      ["route"],
+      "exactly one of fallback, race, balance, route, provider"
+    ],
     ["a misspelt setting", file({ ...leaf, time_out: "1 second" }), ["route.time_out"]],
     [
       "a misspelt setting deep down",

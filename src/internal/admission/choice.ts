@@ -7,7 +7,9 @@
 import type { Problem } from "../../GatewayOptions.ts"
 
 /** How a balance chooses. */
-export type Strategy = "weight" | "roundRobin" | "leastInFlight" | "latency" | "session"
+export const strategies = ["weight", "roundRobin", "leastInFlight", "latency", "session"] as const
+/** See {@link strategies}. */
+export type Strategy = (typeof strategies)[number]
 
 /** What every strategy looks at. Arrays have one entry per child, in declared order. */
 interface Children {

@@ -107,9 +107,12 @@ const loneTargets = (plan: Plan<never, unknown>): ReadonlyArray<Target<never, un
     case "Target":
       return [plan]
     case "Fallback":
-    case "Race":
+    case "Balance":
       return plan.plans.length === 1 ? plan.plans.flatMap(loneTargets) : []
+    // These rule their targets themselves.
+    case "Race":
     case "Hedge":
+      return []
     case "Deadline":
       return loneTargets(plan.plan)
     case "When":
@@ -123,6 +126,7 @@ const stepsOf = (plan: Plan<never, unknown>): ReadonlyArray<number> => {
     case "Target":
       return [1]
     case "Fallback":
+    case "Balance":
       return plan.plans.flatMap(stepsOf)
     case "Race":
       return [plan.plans.reduce((sum, child) => sum + Math.max(0, ...stepsOf(child)), 0)]
@@ -152,6 +156,7 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
         return [plan.key]
       case "Fallback":
       case "Race":
+      case "Balance":
         return plan.plans.flatMap(keysOf)
       case "Hedge":
       case "Deadline":
@@ -171,11 +176,12 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
           warnings.push(`${plan.key}: the gateway makes up to ${gatewayAttempts(plan)} attempts of its own per request`)
         }
         return worstOfTarget(plan)
-      case "Fallback": {
+      case "Fallback":
+      case "Balance": {
         const stops = Array.isArray(plan.on) && plan.on.length === 0
         let total = none
         plan.plans.forEach((child, index) => {
-          if (stops && index > 0) {
+          if (stops && index > 0 && plan._tag === "Fallback") {
             unreachable.push(...keysOf(child))
             return
           }

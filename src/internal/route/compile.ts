@@ -37,6 +37,8 @@ export type LossKind =
   | "hedge"
   /** One target would be asked after the other. */
   | "race"
+  /** The order would always be the same. */
+  | "balance"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
   | "predicate"
   /** Gateway options that a dynamic route takes from its gateway or from the request. */
@@ -107,6 +109,10 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
         return
       case "Race":
         losses.push(loss("race", "the gateway asks one target after the other"))
+        child.plans.forEach(go)
+        return
+      case "Balance":
+        losses.push(loss("balance", "the gateway keeps the declared order"))
         child.plans.forEach(go)
         return
       case "Hedge":

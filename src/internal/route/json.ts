@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Metadata, Problem } from "../../GatewayOptions.ts"
+import type { Strategy } from "../admission/choice.ts"
 import { defined } from "../data/defined.ts"
 import type { Json } from "../dialect/chat.ts"
 import { type Hedging, isSchedule, type Leaf, type Node, type Policy } from "./node.ts"
@@ -52,7 +53,7 @@ export interface OptionsJson {
 }
 
 /**
- * A node of a stored route: settings, and exactly one of `fallback`, `race`, `route` and `provider`. Settings apply in the order of this list, whatever
+ * A node of a stored route: settings, and exactly one of `fallback`, `race`, `balance`, `route` and `provider`. Settings apply in the order of this list, whatever
  * their order in the file: the first is the outer-most.
  */
 export interface RouteNodeJson {
@@ -72,6 +73,10 @@ export interface RouteNodeJson {
   readonly race?: ReadonlyArray<RouteNodeJson>
   /** Of a race: whether requests that change something at the provider are raced too. */
   readonly sideEffects?: boolean
+  /** Routes in an order that each run chooses, with `by` and `weights`. */
+  readonly balance?: ReadonlyArray<RouteNodeJson>
+  readonly by?: Strategy
+  readonly weights?: ReadonlyArray<number>
   /** One route, for settings around settings. */
   readonly route?: RouteNodeJson
 
@@ -239,6 +244,12 @@ export const write = (
         return {
           race: node.routes.map((route, i) => go(route, `${path}.race[${i}]`, -1)),
           ...(node.sideEffects && { sideEffects: true })
+        }
+      case "Balance":
+        return {
+          balance: node.routes.map((route, i) => go(route, `${path}.balance[${i}]`, -1)),
+          by: node.by,
+          ...(node.weights.some((weight) => weight !== 1) && { weights: node.weights })
         }
       case "Leaf":
         return (

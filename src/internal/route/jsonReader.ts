@@ -2,15 +2,12 @@
  * Reads stored routes. The shape is checked by a Schema; durations, attempts, options and the like by the combinators of `Route`
  * themselves, which come in as {@link Algebra}.
  */
-import * as Duration from "effect/Duration"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { decisions } from "../../GatewayError.ts"
-import { backoffs, problems as optionsProblems, type Problem } from "../../GatewayOptions.ts"
+import { problems as optionsProblems, type Problem } from "../../GatewayOptions.ts"
+import { strategies } from "../admission/choice.ts"
 import { defined } from "../data/defined.ts"
 import { isHeaderName } from "../data/headers.ts"
 import { anthropic, anthropicJsonTool } from "../dialect/anthropic.ts"
@@ -21,7 +18,8 @@ import { google, googleVertex } from "../dialect/google.ts"
 import { openai, openaiCompatible } from "../dialect/openai.ts"
 import { workersAi } from "../dialect/workersAi.ts"
 import type { DurationJson, HedgeJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
-import type { Leaf, Node } from "./node.ts"
+import { readShape } from "./jsonShape.ts"
+import type { BalanceOptions, Leaf, Node } from "./node.ts"
 import { makePlan } from "./plan.ts"
 import { type Definition, definitionOf, type Kind, type LegOptions, makeLeaf, slotNames, wayOf } from "./providers.ts"
 
@@ -35,6 +33,7 @@ export interface Algebra {
   readonly options: <In, Out>(node: Node<In, Out>, options: OptionsJson) => Node<In, Out>
   readonly deadline: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly hedge: <In, Out>(node: Node<In, Out>, hedge: HedgeJson | "off") => Node<In, Out>
+  readonly balance: <In, Out>(nodes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions) => Node<In, Out>
   readonly race: <In, Out>(nodes: ReadonlyArray<Node<In, Out>>, sideEffects: boolean) => Node<In, Out>
   readonly timeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly firstTokenTimeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
@@ -42,114 +41,6 @@ export interface Algebra {
   readonly restart: <In, Out>(node: Node<In, Out>, times: number) => Node<In, Out>
   readonly retry: <In, Out>(node: Node<In, Out>, policy: RetryJson & { readonly attempts: number }) => Node<In, Out>
 }
-
-const isDurationJson = (u: unknown): u is DurationJson =>
-  typeof u === "number"
-    ? Number.isFinite(u)
-    : typeof u === "string" && /^-?[\d.]+ [a-z]+$/.test(u) && Option.isSome(Duration.fromInput(u as DurationJson))
-
-// Out of one pure call, which bundlers drop together with Schema where no route is read.
-const makeRead = () => {
-  const opt = Schema.optionalKey
-  const accepts = <S extends Schema.Schema<unknown>>(schema: S, accepted: string) =>
-    schema.annotate({ expected: accepted })
-  const duration = Schema.declare(isDurationJson, { expected: `a duration such as "5 seconds", or milliseconds` })
-  const reasons = [...new Set(decisions.map(({ reason }) => reason))]
-  const on = Schema.Array(accepts(Schema.Literals(reasons), `one of ${reasons.join(", ")}`))
-  const backoff = Schema.Literals(backoffs)
-  const options: Schema.Codec<OptionsJson> = Schema.Struct({
-    cache: opt(
-      Schema.Struct({
-        ttl: opt(
-          Schema.declare((u): u is DurationJson | "off" => u === "off" || isDurationJson(u), {
-            expected: `a duration such as "1 hour", or "off"`
-          })
-        ),
-        key: opt(Schema.String),
-        skip: opt(Schema.Boolean)
-      })
-    ),
-    metadata: opt(Schema.Record(Schema.String, Schema.Union([Schema.String, Schema.Number, Schema.Boolean]))),
-    log: opt(Schema.Struct({ collect: opt(Schema.Boolean), payload: opt(Schema.Boolean) })),
-    eventId: opt(Schema.String),
-    timeout: opt(duration),
-    retries: opt(Schema.Struct({ attempts: opt(Schema.Number), delay: opt(duration), backoff: opt(backoff) })),
-    byokAlias: opt(Schema.String),
-    zeroDataRetention: opt(Schema.Boolean),
-    noWholesale: opt(Schema.Boolean),
-    customCost: opt(
-      Schema.Struct({
-        perTokenIn: opt(Schema.Number),
-        perTokenOut: opt(Schema.Number),
-        perCacheReadToken: opt(Schema.Number),
-        perCacheWriteToken: opt(Schema.Number),
-        totalCost: opt(Schema.Number)
-      })
-    )
-  })
-  const node: Schema.Codec<RouteNodeJson> = Schema.Struct({
-    options: opt(options),
-    deadline: opt(duration),
-    hedge: opt(
-      Schema.Union([
-        Schema.Literal("off"),
-        Schema.Struct({
-          after: Schema.Union([
-            duration,
-            Schema.Struct({ percentile: Schema.Number, atLeast: opt(duration), atMost: opt(duration) })
-          ]),
-          max: opt(Schema.Number),
-          sideEffects: opt(Schema.Boolean)
-        })
-      ])
-    ),
-    timeout: opt(duration),
-    firstTokenTimeout: opt(duration),
-    idleTimeout: opt(duration),
-    restart: opt(Schema.Number),
-    retry: opt(
-      Schema.Struct({
-        attempts: opt(Schema.Number),
-        delay: opt(duration),
-        backoff: opt(backoff),
-        maxDelay: opt(duration),
-        jitter: opt(Schema.Number),
-        retryAfter: opt(Schema.Boolean),
-        on: opt(on)
-      })
-    ),
-    fallbackOn: opt(on),
-    fallback: opt(Schema.Array(Schema.suspend(() => node))),
-    race: opt(Schema.Array(Schema.suspend(() => node))),
-    sideEffects: opt(Schema.Boolean),
-    route: opt(Schema.suspend(() => node)),
-    provider: opt(Schema.String),
-    model: opt(Schema.String),
-    kind: opt(Schema.Literals(["chat", "embeddings"])),
-    endpoint: opt(Schema.String),
-    dialect: opt(Schema.String),
-    key: opt(Schema.String),
-    headers: opt(Schema.Record(Schema.String, Schema.String)),
-    credentials: opt(Schema.Array(Schema.String)),
-    body: opt(Schema.Record(Schema.String, Schema.Json)),
-    allowEmpty: opt(Schema.Boolean),
-    resource: opt(Schema.String),
-    deployment: opt(Schema.String),
-    apiVersion: opt(Schema.String),
-    project: opt(Schema.String),
-    region: opt(Schema.String),
-    version: opt(Schema.String)
-  })
-  return Schema.decodeUnknownResult(
-    Schema.Struct({
-      version: Schema.Literal(1).annotateKey({ messageMissingKey: "1" }),
-      route: node.annotateKey({ messageMissingKey: "a route" })
-    }),
-    { errors: "all", onExcessProperty: "error" }
-  )
-}
-
-const readShape = /*#__PURE__*/ makeRead()
 
 const formatIssue = /*#__PURE__*/ SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (issue) => {
@@ -186,7 +77,7 @@ export const embeddings: Reading<EmbeddingInput, Embeddings> = {
   dialects: [openaiEmbeddings, workersAiEmbeddings]
 }
 
-const bodies = ["fallback", "race", "route", "provider"] as const
+const bodies = ["fallback", "race", "balance", "route", "provider"] as const
 const leafFields = [
   "model",
   "kind",
@@ -270,7 +161,20 @@ class Reader<In, Out> {
       if (json[name] !== undefined) this.refuse(`${path}.${name}`, `nothing beside ${given[0]}`)
     }
     if (json.route !== undefined) return this.node(json.route, `${path}.route`)
-    const { fallback = [], race, sideEffects = false } = json
+    for (const name of ["by", "weights"] as const) {
+      if (json[name] !== undefined && json.balance === undefined) {
+        this.refuse(`${path}.${name}`, "nothing: it belongs to balance")
+      }
+    }
+    const { balance, by, fallback = [], race, sideEffects = false, weights } = json
+    if (balance !== undefined) {
+      if (balance.length === 0) return this.refuse(`${path}.balance`, "at least one route")
+      if (by === undefined) return this.refuse(`${path}.by`, `one of ${strategies.join(", ")}`)
+      const nodes = balance.map((route, i) => this.node(route, `${path}.balance[${i}]`))
+      let made = this.algebra.balance(nodes, { by, ...defined({ weights }) })
+      while (made._tag === "Invalid" && made.route !== undefined) made = this.accept(made, made.route, path)
+      return made
+    }
     if (race !== undefined) {
       if (race.length === 0) return this.refuse(`${path}.race`, "at least one route")
       const nodes = race.map((route, i) => this.node(route, `${path}.race[${i}]`))

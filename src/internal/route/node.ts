@@ -7,6 +7,7 @@ import type * as Schedule from "effect/Schedule"
 import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
+import type { Strategy } from "../admission/choice.ts"
 import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
 
@@ -79,6 +80,17 @@ export interface Policy {
 /** Any Effect schedule; it cannot be compiled or stored. */
 export type RetrySchedule = Schedule.Schedule<unknown, GatewayError>
 
+/** What `Route.balance` takes beside the routes. */
+export interface BalanceOptions {
+  /**
+   * `weight`: at random, in proportion to the weights. `roundRobin`: in turn. `leastInFlight`: the one with the fewest open attempts. `latency`: of two at random the one
+   * that is likely to be sooner. `session`: the same one for the same `RunOptions.session`, as long as it is not far above its share; without a session as `weight`.
+   */
+  readonly by: Strategy
+  /** One number per route, 0 to 1,000,000, not all 0. Default: all equal. A weight of 0: never first, and last in order. */
+  readonly weights?: ReadonlyArray<number> | undefined
+}
+
 /** When and how often a hedge asks another target, in its normal form. */
 export interface Hedging {
   /** Milliseconds, or learnt from each target. */
@@ -107,6 +119,12 @@ export type Node<In, Out> =
   | Leaf<In, Out>
   | { readonly _tag: "Fallback"; readonly routes: ReadonlyArray<Node<In, Out>> }
   | { readonly _tag: "Race"; readonly sideEffects: boolean; readonly routes: ReadonlyArray<Node<In, Out>> }
+  | {
+      readonly _tag: "Balance"
+      readonly by: Strategy
+      readonly weights: ReadonlyArray<number>
+      readonly routes: ReadonlyArray<Node<In, Out>>
+    }
   | { readonly _tag: "Hedge"; readonly hedge: Hedging | "off"; readonly route: Node<In, Out> }
   | { readonly _tag: "Retry"; readonly policy: Policy | RetrySchedule; readonly route: Node<In, Out> }
   | { readonly _tag: "Timeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
@@ -169,6 +187,7 @@ export const rebuild = <In, Out, In2, Out2>(
       }
       case "Fallback":
       case "Race":
+      case "Balance":
         return { ...child, routes: child.routes.map(go) }
       case "When":
         return {

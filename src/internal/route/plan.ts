@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Strategy } from "../admission/choice.ts"
 import { providerHeaderAccepted } from "../data/headers.ts"
 import {
   type FallbackOn,
@@ -44,7 +45,8 @@ export interface Target<In, Out> extends PlanSettings {
 /** A plan is a smaller tree: only what decides the order of targets is left. */
 export type Plan<In, Out> =
   | Target<In, Out>
-  | { readonly _tag: "Fallback"; readonly on: FallbackOn | undefined; readonly plans: ReadonlyArray<Plan<In, Out>> }
+  | Fallback<In, Out>
+  | Balance<In, Out>
   | Race<In, Out>
   | Hedge<In, Out>
   | { readonly _tag: "Deadline"; readonly millis: number; readonly plan: Plan<In, Out> }
@@ -55,6 +57,22 @@ export type Plan<In, Out> =
       readonly onTrue: Plan<In, Out>
       readonly onFalse: Plan<In, Out>
     }
+
+/** One after the other. */
+export interface Fallback<In, Out> {
+  readonly _tag: "Fallback"
+  readonly on: FallbackOn | undefined
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
+
+/** One after the other, in an order that each run chooses. */
+export interface Balance<In, Out> {
+  readonly _tag: "Balance"
+  readonly on: FallbackOn | undefined
+  readonly by: Strategy
+  readonly weights: ReadonlyArray<number>
+  readonly plans: ReadonlyArray<Plan<In, Out>>
+}
 
 /** All at once; the first answer counts. */
 export interface Race<In, Out> {
@@ -76,6 +94,8 @@ export interface Hedge<In, Out> {
 export interface Planned<In, Out> {
   readonly plan: Plan<In, Out>
   readonly targets: ReadonlyArray<Target<In, Out>>
+  /** Of the hedges that learn their delay. */
+  readonly percentiles: ReadonlyArray<number>
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
@@ -96,6 +116,7 @@ const keyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOption
 /** Hands settings down. Total: problems are collected and not thrown. */
 export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
   const targets: Array<Target<In, Out>> = []
+  const percentiles: Array<number> = []
   const problems: Array<GatewayOptions.Problem> = []
   /** Leaves by key; the same leaf in two places is one target. */
   const owners = new Map<string, Leaf<In, Out>>()
@@ -148,8 +169,16 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
           sideEffects: child.sideEffects,
           plans: child.routes.map((route) => go(route, env))
         }
-      case "Hedge":
-        return { _tag: "Hedge", hedge: child.hedge === "off" ? undefined : child.hedge, plan: go(child.route, env) }
+      case "Balance": {
+        const { by, routes, weights } = child
+        if (routes.length === 0) problems.push({ field: "balance", accepted: "at least one route" })
+        return { _tag: "Balance", on: env.on, by, weights, plans: routes.map((route) => go(route, env)) }
+      }
+      case "Hedge": {
+        const hedge = child.hedge === "off" ? undefined : child.hedge
+        if (typeof hedge?.after === "object") percentiles.push(hedge.after.percentile)
+        return { _tag: "Hedge", hedge, plan: go(child.route, env) }
+      }
       case "When": {
         const { label, onFalse, onTrue, predicate } = child
         return { _tag: "When", label, predicate, onTrue: go(onTrue, env), onFalse: go(onFalse, env) }
@@ -185,7 +214,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     retry: undefined,
     on: undefined
   })
-  return { plan, targets, problems }
+  return { plan, targets, percentiles, problems }
 }
 
 /** Number of attempts that a retry setting allows on one target; infinite for a schedule. */
@@ -203,6 +232,7 @@ export const targetsOf = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArra
       return [plan]
     case "Fallback":
     case "Race":
+    case "Balance":
       return [...new Set(plan.plans.flatMap((one) => targetsOf(one, input)))]
     case "Hedge":
     case "Deadline":

@@ -42,6 +42,9 @@ const hedgeText = ({ after, max, sideEffects }: Hedging): string => {
   return `after ${when}, up to ${max} more${sideEffects ? ", side effects too" : ""}`
 }
 
+const weightsText = (weights: ReadonlyArray<number>): string =>
+  weights.every((weight) => weight === weights[0]) ? "" : `, weights ${weights.join(", ")}`
+
 const optionsText = (options: GatewayOptions.GatewayOptions): string =>
   Object.entries(GatewayOptions.toHeaders(options))
     .map(([name, value]) => `${name.replace("cf-aig-", "")}=${value}`)
@@ -68,6 +71,10 @@ export const describe = (node: Node<never, unknown>): string => {
         return
       case "Race":
         put(`race${child.sideEffects ? ", side effects too" : ""}`)
+        for (const route of child.routes) go(route, below)
+        return
+      case "Balance":
+        put(`balance by ${child.by}${weightsText(child.weights)}`)
         for (const route of child.routes) go(route, below)
         return
       case "Hedge":
@@ -162,6 +169,12 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
       case "Race": {
         const name = id()
         nodes.push(`${indent}${name}{{"all at once"}}`)
+        for (const one of child.plans) arrows.push(`${name} --> ${go(one, onFailure, indent)}`)
+        return name
+      }
+      case "Balance": {
+        const name = id()
+        nodes.push(`${indent}${name}{{"${escaped(`by ${child.by}${weightsText(child.weights)}`)}"}}`)
         for (const one of child.plans) arrows.push(`${name} --> ${go(one, onFailure, indent)}`)
         return name
       }

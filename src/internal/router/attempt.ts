@@ -1,6 +1,7 @@
 /**
  * One attempt on one target: send, wait for the first byte, read, decode, record.
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -21,13 +22,16 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
+import type { Purse } from "../admission/retryBudget.ts"
 import type { RunFacts } from "../data/attempts.ts"
 import { defined, type Mutable } from "../data/defined.ts"
+import { monotonicMillisOf } from "../data/monotonic.ts"
 import type { Usage } from "../dialect/chat.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Leaf, Unbuildable } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
+import type { Mode, RouterState } from "./state.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
 export type SendLegs = (
@@ -41,6 +45,9 @@ export type SendLegs = (
 /** Ends of the deadlines of a run, by their nodes: milliseconds of the monotonic clock. A node that is not in it has not begun. */
 export type Deadlines = Map<Plan<never, unknown>, number>
 
+/** The orders that a run has chosen, by the balances. */
+export type Orders = Map<Plan<never, unknown>, Plan<never, unknown>>
+
 /** What belongs to one run of a route. */
 export interface Run<In> {
   readonly send: SendLegs
@@ -50,6 +57,12 @@ export interface Run<In> {
   readonly slots: Array<Attempt | undefined>
   /** Targets that were passed over, in order. */
   readonly skipped: Array<Skipped>
+  readonly mode: Mode
+  /** What belongs together, for balances by session. */
+  readonly session: string | undefined
+  readonly state: RouterState
+  /** Purses that this run has paid into; absent where further attempts are not counted. */
+  readonly purses: Array<Purse> | undefined
   /** Why nothing more was asked, where the last failure does not say it. The next attempt clears it. */
   readonly ending: { by?: EndedBy | undefined }
   /** No log line when failures were overcome. */
@@ -59,6 +72,8 @@ export interface Run<In> {
   readonly deadlines?: Deadlines
   /** Kept for the same: targets whose attempt was given up because another one had answered. */
   readonly superseded?: Set<Target<never, unknown>>
+  /** Kept for the same: the orders of its balances. */
+  readonly orders?: Orders
 }
 
 /** See {@link Lane}. */
@@ -91,36 +106,59 @@ export const sendingOf = <Resend>(
     ? { ...sending, eventId, beforeResend, cache: { ...sending.cache, skip: true } }
     : { ...sending, eventId, beforeResend }
 
-/** Takes the next slot of a run, for an attempt that starts. */
-export const takeSlot = ({
-  ending,
-  slots
-}: Run<unknown>): { readonly number: number; readonly fill: (made: Attempt) => void } => {
+/** The place of an attempt in its run. */
+export interface Slot {
+  readonly number: number
+  /** Its first output is here. */
+  readonly output: () => void
+  readonly fill: (made: Attempt) => void
+}
+
+/** Takes the next slot of a run, for an attempt on a target that starts now. */
+export const takeSlot = (run: Run<unknown>, target: Target<never, unknown>, clock: Clock.Clock): Slot => {
+  const { ending, mode, purses, slots } = run
+  const state = run.state.of(target)
+  const now = monotonicMillisOf(clock)
+  const facts = state.begin(mode, now)
   const number = slots.push(undefined)
   ending.by = undefined
+  const { purse } = state
+  if (purses !== undefined && purse !== undefined && !purses.includes(purse)) {
+    purses.push(purse)
+    purse.deposit(now)
+  }
   return {
     number,
+    output: () => facts.output(monotonicMillisOf(clock)),
     fill: (made) => {
       slots[number - 1] = made
+      facts.end(made, monotonicMillisOf(clock))
     }
   }
+}
+
+/** Pays for a further attempt on a target, if the budget allows it. Nothing is to be paid for the first one at a provider. */
+export const canPay = ({ purses, state }: Run<unknown>, target: Target<never, unknown>, now: number): boolean => {
+  const purse = purses === undefined ? undefined : state.of(target).purse
+  return purse === undefined || purses?.includes(purse) !== true || purse.withdraw(now)
 }
 
 /** The attempts of a run that have ended, in order of start. */
 export const attemptsOf = ({ slots }: Run<unknown>): ReadonlyArray<Attempt> =>
   slots.filter((made) => made !== undefined)
 
-const endedBy = ({ reason }: GatewayError): EndedBy => {
-  if (reason._tag === "Timeout" && reason.phase === "deadline") return "deadline"
+const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy => {
   const { again, next } = decide(reason)
-  return again || next ? "attempts" : "stop"
+  // One branch of a race may have run out of time, and another one ends it.
+  if (!again && !next) return "stop"
+  return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 
 /** What a run knows after its last failure. */
 export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
   attempts: attemptsOf(run),
   skipped: run.skipped,
-  ended: run.ending.by ?? endedBy(error)
+  ended: endedBy(error, run)
 })
 
 /** A decoded answer and whose it is. */
@@ -270,22 +308,22 @@ export const attempt = <In, Out>(
       return decode(target, response, undefined)
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
-    const { fill, number } = takeSlot(run)
-    const started: Mutable<LogTrail.Started> = {
-      target: target.key,
-      number,
-      cause: asked.cause,
-      provider: leaf.provider,
-      endpoint,
-      eventId
-    }
-    if (leaf.model !== undefined) started.model = leaf.model
-    const describe = (exit: Exit.Exit<Answered<Out>, GatewayError>): LogTrail.Ended => ended(exit, answer)
-    if (lane === undefined) return LogTrail.record(bounded, started, describe, fill)
-    return Effect.flatMap(LogTrail.begin(started, fill), (running) => {
-      lane.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
+    return Effect.withFiber((fiber) => {
+      const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock))
+      const started: Mutable<LogTrail.Started> = {
+        target: target.key,
+        number,
+        cause: asked.cause,
+        provider: leaf.provider,
+        endpoint,
+        eventId
+      }
+      if (leaf.model !== undefined) started.model = leaf.model
+      const running = LogTrail.beginUnsafe(fiber, started, fill)
+      lane?.started(target, (isSuperseded) => running.end(Exit.interrupt(), abandoned(answer, isSuperseded)))
       return Effect.onExit(bounded, (exit) => {
-        running.end(exit, describe(exit))
+        if (Exit.isSuccess(exit)) output()
+        running.end(exit, ended(exit, answer))
         return Effect.void
       })
     })

@@ -9,12 +9,12 @@ import * as Pull from "effect/Pull"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
+import { decide, type GatewayError } from "../../GatewayError.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
-import type { Plan, Target } from "../route/plan.ts"
-import { expired, type Run } from "./attempt.ts"
-import { runBy } from "./engines.ts"
+import type { Fallback, Plan, Target } from "../route/plan.ts"
+import { canPay, expired, type Run } from "./attempt.ts"
+import { orderBy, runBy } from "./engines.ts"
 import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
@@ -62,18 +62,26 @@ const ask = <In, Out, A>(
   place: Position,
   last: GatewayError | undefined
 ): Effect.Effect<A, GatewayError> => {
-  const { deadline, lane } = place
+  const { deadline, lane, previous } = place
   const cause = last === undefined ? place.cause : "retry"
   // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
   const skipsCache = isSuccessStatus(last?.reason.status)
-  return deadline === undefined
-    ? run.attempt(target, { remaining: undefined, cause, skipsCache, lane })
-    : Effect.flatMap(monotonicMillis, (now) =>
-        // A timer may fire late; the last attempt then still says best what is wrong.
-        now < deadline
-          ? run.attempt(target, { remaining: deadline - now, cause, skipsCache, lane })
-          : Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
-      )
+  const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
+  if (deadline === undefined && !isFurther) {
+    return run.attempt(target, { remaining: undefined, cause, skipsCache, lane })
+  }
+  return Effect.flatMap(monotonicMillis, (now) => {
+    // A timer may fire late; the last attempt then still says best what is wrong.
+    if (deadline !== undefined && now >= deadline) {
+      return Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
+    }
+    if (isFurther && !canPay(run, target, now)) {
+      run.ending.by = "budget"
+      return Effect.fail(previous)
+    }
+    const remaining = deadline === undefined ? undefined : deadline - now
+    return run.attempt(target, { remaining, cause, skipsCache, lane })
+  })
 }
 
 /** Goes on after a target's attempt that failed. */
@@ -99,6 +107,10 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     if (hint !== undefined && hint > patience && place.passes(error)) {
       // Another target may be ready now, or before this one.
       run.deferred.push({ target, error, step, readyAt: now + hint, deadline: place.deadline })
+      return yield* error
+    }
+    if (!canPay(run, target, now)) {
+      run.ending.by = "budget"
       return yield* error
     }
     const wait = Math.max(delay, hint ?? 0)
@@ -149,6 +161,10 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     const [next] = fitting.sort((a, b) => a.readyAt - b.readyAt)
     if (next === undefined) return yield* error
     run.deferred.splice(run.deferred.indexOf(next), 1)
+    if (!canPay(run, next.target, now)) {
+      run.ending.by = "budget"
+      continue
+    }
     if (next.readyAt > now) {
       yield* Effect.logDebug("all targets are cooling down", {
         target: next.target.key,
@@ -164,8 +180,6 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     if (outer.passes(error) || !goesOn(error)) return yield* error
   }
 })
-
-type Fallback<In, Out> = Extract<Plan<In, Out>, { _tag: "Fallback" }>
 
 /** Goes on with a fallback's plan `next`, as those before it have failed. */
 const runRest = <In, Out, A>(
@@ -184,7 +198,7 @@ const runRest = <In, Out, A>(
   const goOn = (): Effect.Effect<A, GatewayError> => {
     const child = plan.plans[next]
     if (child !== undefined) {
-      const place: Position = inner.cause === "fallback" ? inner : { ...inner, cause: "fallback" }
+      const place: Position = { ...inner, cause: "fallback", previous: error }
       return Effect.catch(runPlan(run, child, place), (failure) =>
         runRest(run, plan, outer, place, from, next + 1, failure)
       )
@@ -228,6 +242,8 @@ export const runPlan = <In, Out, A>(
       return runTarget(run, plan, place)
     case "Fallback":
       return runFallback(run, plan, place)
+    case "Balance":
+      return Effect.withFiber(({ context }) => runFallback(run, orderBy(run, plan, context), place))
     case "Race":
     case "Hedge":
       return runBy(run, plan, place)
@@ -250,6 +266,12 @@ export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
   { attempt, discard }: Asking<In, Out, A>,
-  cause: AttemptCause = "first"
+  /** The failure after which a stream begins again. */
+  broken?: GatewayError
 ): Effect.Effect<A, GatewayError> =>
-  runPlan({ ...run, attempt, discard, deferred: [] }, plan, { deadline: undefined, passes: () => false, cause })
+  runPlan({ ...run, attempt, discard, deferred: [] }, plan, {
+    deadline: undefined,
+    passes: () => false,
+    cause: broken === undefined ? "first" : "restart",
+    previous: broken
+  })

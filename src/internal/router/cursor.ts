@@ -4,11 +4,11 @@
  * The order is that of a run in which every target fails: fallbacks from left to right, the taken side of a condition, deadlines from the moment they are
  * entered. Plans that ask several targets at once are one step.
  */
+import type * as Context from "effect/Context"
 import { decide, type GatewayError } from "../../GatewayError.ts"
-import type { Hedge, Plan, Race, Target } from "../route/plan.ts"
+import type { Fallback, Hedge, Plan, Race, Target } from "../route/plan.ts"
+import { orderBy } from "./engines.ts"
 import { type ClientRun, canFallback, type Position } from "./walk.ts"
-
-type Fallback<In, Out> = Extract<Plan<In, Out>, { readonly _tag: "Fallback" }>
 
 /** A fallback that has been entered. */
 interface Frame<In, Out> {
@@ -36,11 +36,13 @@ export type Verdict = "next" | "exhausted" | "stop"
 export class Cursor<In, Out, A> {
   private readonly run: ClientRun<In, Out, A>
   private readonly place: Position
+  private readonly context: Context.Context<never>
   private root: Plan<In, Out> | undefined
   private frame: Frame<In, Out> | undefined
 
-  constructor(run: ClientRun<In, Out, A>, plan: Plan<In, Out>, place: Position) {
+  constructor(run: ClientRun<In, Out, A>, plan: Plan<In, Out>, place: Position, context: Context.Context<never>) {
     this.run = run
+    this.context = context
     this.root = plan
     this.place = place
   }
@@ -111,6 +113,8 @@ export class Cursor<In, Out, A> {
         // Asked however late it is: the failure then says so.
         return first === undefined ? undefined : this.enter(first, inner, entered, now)
       }
+      case "Balance":
+        return this.enter(orderBy(this.run, plan, this.context), place, frame, now)
       case "When":
         return this.enter(plan.predicate(this.run.input) ? plan.onTrue : plan.onFalse, place, frame, now)
       case "Deadline": {

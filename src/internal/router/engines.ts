@@ -4,21 +4,38 @@
  * A bundle holds all that its members name, and most routes have none of them. So the client does not name this code: the combinators of `Route` that make such
  * plans put it here.
  */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
-import type { Hedge, Race } from "../route/plan.ts"
+import type { Problem } from "../../GatewayOptions.ts"
+import type { Latency } from "../admission/latency.ts"
+import type { Budget } from "../admission/retryBudget.ts"
+import type { Balance, Fallback, Hedge, Race } from "../route/plan.ts"
+import { keepTimes } from "./state.ts"
 import type { ClientRun, Engine, Position } from "./walk.ts"
 
 interface Engines {
   Hedge?: Engine<"Hedge">
   Race?: Engine<"Race">
+  /** What is wrong with the percentiles of hedges under a budget. */
+  hedgeProblems?: (percentiles: ReadonlyArray<number>, budget: Budget | undefined) => ReadonlyArray<Problem>
+  /** What learns the times of targets. */
+  makeLatency?: () => Latency
+  /** The order of a balance. */
+  Balance?: <In, Out, A>(
+    run: ClientRun<In, Out, A>,
+    plan: Balance<In, Out>,
+    context: Context.Context<never>
+  ) => Fallback<In, Out>
 }
 
 const known: Engines = {}
 
 /** Marks a combinator that needs an engine: a program that has it in its bundle has that code too. */
 export const needs = <F>(engines: Engines, self: F): F => {
-  Object.assign(known, engines)
+  const { makeLatency, ...others } = engines
+  Object.assign(known, others)
+  if (makeLatency !== undefined) keepTimes(makeLatency)
   return self
 }
 
@@ -32,4 +49,18 @@ export const runBy = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   if (plan._tag === "Hedge") return known.Hedge === undefined ? missing("Hedge") : known.Hedge(run, plan, place)
   return known.Race === undefined ? missing("Race") : known.Race(run, plan, place)
+}
+
+/** What is wrong with the percentiles of a plan's hedges. */
+export const hedgesIn: NonNullable<Engines["hedgeProblems"]> = (percentiles, budget) =>
+  known.hedgeProblems?.(percentiles, budget) ?? []
+
+/** A balance as a fallback in the order of this run. */
+export const orderBy = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  plan: Balance<In, Out>,
+  context: Context.Context<never>
+): Fallback<In, Out> => {
+  if (known.Balance === undefined) throw new Error("a route with a Balance node needs its combinator in the bundle")
+  return known.Balance(run, plan, context)
 }

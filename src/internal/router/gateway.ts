@@ -1,9 +1,11 @@
 /**
  * Runs a compiled route: one request whose legs the gateway tries in order.
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import { decide, GatewayError, InvalidResponse, Timeout } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
@@ -12,7 +14,7 @@ import type { Leg } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Target } from "../route/plan.ts"
-import { type Answered, decode, ended, method, type Run, takeSlot } from "./attempt.ts"
+import { type Answered, decode, ended, method, type Run, type Slot, takeSlot } from "./attempt.ts"
 
 /** A compiled route that is about to run: a leg for each target. */
 export interface Compiled<In, Out> {
@@ -87,6 +89,19 @@ const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
   return { target: target.key, provider, endpoint, ...defined({ model: target.leaf.model }) }
 }
 
+/** Takes a slot for the request that begins at `offset`: an attempt on its first leg. How long another leg took is not known. */
+export const takeLegSlot = (
+  run: Run<unknown>,
+  { targets }: Compiled<never, unknown>,
+  offset: number,
+  fiber: Fiber.Fiber<unknown, unknown>
+): Omit<Slot, "output"> & { readonly output: (step: number) => void } => {
+  const first = targets[offset]
+  if (first === undefined) throw new Error("no leg is left")
+  const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock))
+  return { ...slot, output: (step) => (step === offset ? output() : undefined) }
+}
+
 /** What the record of the request that begins at `offset` says before its outcome is known. */
 export const legStarted = (
   { eventId }: Run<unknown>,
@@ -126,17 +141,25 @@ export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
 export const askWhole =
   <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> =>
   (offset) => {
-    const { fill, number } = takeSlot(run)
-    let answer: GatewayResponse | undefined
-    return LogTrail.record(
-      Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
-        answer = response
-        return Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset))
-      }),
-      legStarted(run, compiled, offset, number),
-      (exit) => ({ ...ended(exit, answer), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
-      fill
-    )
+    return Effect.withFiber((fiber) => {
+      const { fill, number, output } = takeLegSlot(run, compiled, offset, fiber)
+      let answer: GatewayResponse | undefined
+      return LogTrail.record(
+        Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
+          answer = response
+          return Effect.map(
+            Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset)),
+            (answered) => {
+              output(step)
+              return answered
+            }
+          )
+        }),
+        legStarted(run, compiled, offset, number),
+        (exit) => ({ ...ended(exit, answer), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) }),
+        fill
+      )
+    })
   }
 
 /**

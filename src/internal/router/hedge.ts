@@ -5,10 +5,14 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { AttemptCause, GatewayError } from "../../GatewayError.ts"
+import type { Problem } from "../../GatewayOptions.ts"
+import type { Latency } from "../admission/latency.ts"
+import type { Budget } from "../admission/retryBudget.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import { after } from "../hotpath/timer.ts"
 import type { Hedging } from "../route/node.ts"
 import { type Hedge, type Target, targetsOf } from "../route/plan.ts"
+import { canPay } from "./attempt.ts"
 import { runDeferred, runPlan } from "./client.ts"
 import { Cursor, type Step } from "./cursor.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
@@ -16,7 +20,12 @@ import { anySideEffects } from "./sideEffects.ts"
 import type { ClientRun, Position } from "./walk.ts"
 
 /** Milliseconds before a hedge of a target; `undefined`: none. */
-const delayOf = ({ after }: Hedging): number | undefined => (typeof after === "number" ? after : after.atMost)
+const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number): number | undefined => {
+  if (typeof after === "number") return after
+  const { atLeast = 0, atMost, percentile } = after
+  const learnt = latency?.percentile(percentile, now)
+  return learnt === undefined ? atMost : Math.min(atMost ?? Number.POSITIVE_INFINITY, Math.max(atLeast, learnt))
+}
 
 class HedgedRun<In, Out, A> {
   private readonly outer: ClientRun<In, Out, A>
@@ -47,7 +56,7 @@ class HedgedRun<In, Out, A> {
     this.place = place
     this.lanes = lanes
     this.context = context
-    this.cursor = new Cursor(this.run, plan, place)
+    this.cursor = new Cursor(this.run, plan, place, context)
     const [first, ...others] = targetsOf(plan, run.input)
     this.lone = others.length === 0 ? first : undefined
     this.left = hedging.max
@@ -58,10 +67,10 @@ class HedgedRun<In, Out, A> {
   }
 
   /** Opens the next lane, if there is one. */
-  open(cause: AttemptCause): boolean {
+  open(cause: AttemptCause, previous = this.place.previous): boolean {
     const step = this.cursor.next(this.now())
     if (step === undefined) return false
-    this.start(step, { ...step.place, cause })
+    this.start(step, { ...step.place, cause, previous })
     return true
   }
 
@@ -71,19 +80,22 @@ class HedgedRun<In, Out, A> {
       ask: (lane) => runPlan(this.run, step.plan, { ...place, lane }),
       onFailure: (error) => this.failed(step, error),
       // Plans with several targets at once rule these themselves.
-      onStart: step.plan._tag === "Target" ? () => this.arm() : undefined
+      onStart: step.plan._tag === "Target" ? (target) => this.arm(target) : undefined
     })
   }
 
   /** Sets the clock for the lane that has just been admitted. */
-  private arm(): void {
-    const delay = this.left > 0 ? delayOf(this.hedging) : undefined
-    this.lanes.clock(delay === undefined ? () => {} : after(this.context, delay, () => this.hedge()))
+  private arm(target: Target<never, unknown>): void {
+    const { mode, state } = this.run
+    const delay = this.left > 0 ? delayOf(this.hedging, state.of(target).latency(mode), this.now()) : undefined
+    this.lanes.clock(delay === undefined ? () => {} : after(this.context, delay, () => this.hedge(target)))
   }
 
-  private hedge(): void {
+  /** Asks one more, as `late` is. */
+  private hedge(late: Target<never, unknown>): void {
     const { asked, cursor, lone, run } = this
-    const next = cursor.peek(this.now())
+    const now = this.now()
+    const next = cursor.peek(now)
     const plan = next ?? lone
     const [first] = asked
     if (plan === undefined || first === undefined) return
@@ -91,16 +103,19 @@ class HedgedRun<In, Out, A> {
       // One of them may still be running.
       if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
     }
+    // The provider that is hedged pays: the other one has no first attempts to pay from.
+    if (!canPay(run, late, now)) return
     this.left--
-    if (next !== undefined) this.open("hedge")
-    else this.start(first, { ...first.place, cause: "hedge", isOnce: true })
+    // It is paid for.
+    if (next !== undefined) this.open("hedge", undefined)
+    else this.start(first, { ...first.place, cause: "hedge", isOnce: true, previous: undefined })
   }
 
   private failed(step: Step<In, Out>, error: GatewayError): void {
     const { cursor, lanes, outer, place, run } = this
     const verdict = cursor.failed(step, error)
     if (verdict === "stop") return lanes.end(Effect.fail(error), false)
-    if ((verdict === "next" && this.open("fallback")) || lanes.size > 0) return
+    if ((verdict === "next" && this.open("fallback", error)) || lanes.size > 0) return
     if (place.passes(error)) {
       // The fallback around it has targets that are ready now, and knows later what was put off.
       outer.deferred.push(...run.deferred)
@@ -126,4 +141,20 @@ export const runHedge = <In, Out, A>(
           lanes.end(Effect.die(new Error("no targets")), false)
         }
       })
+}
+
+/** What a hedge asks of the budget: with less, half of what it may spend goes to answers that are not late. */
+export const hedgeProblems = (
+  percentiles: ReadonlyArray<number>,
+  budget: Budget | undefined
+): ReadonlyArray<Problem> => {
+  const lowest = budget === undefined ? 0 : 1 - budget.ratio
+  return percentiles.some((percentile) => percentile < lowest - 1e-9)
+    ? [
+        {
+          field: "hedge.after.percentile",
+          accepted: `at least ${Number(lowest.toFixed(4))}, 1 less budget.ratio of the router`
+        }
+      ]
+    : []
 }

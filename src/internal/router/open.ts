@@ -8,13 +8,13 @@ import { defined } from "../data/defined.ts"
 import { fromPuller } from "../hotpath/pullStream.ts"
 import { type Annotate, withSpan } from "../hotpath/span.ts"
 import { type Target, targetsOf } from "../route/plan.ts"
-import { attemptsOf, type SendLegs } from "./attempt.ts"
+import { attemptsOf } from "./attempt.ts"
 import { executeClient } from "./client.ts"
 import { executeGateway } from "./gateway.ts"
 import { hold } from "./heldStream.ts"
 import { type OpenStream, type Routing, setOpening } from "./opening.ts"
 import type { Execution, RunOptions } from "./options.ts"
-import { logRecovery, prepare } from "./prepare.ts"
+import { logRecovery, prepare, type RouterCore } from "./prepare.ts"
 import {
   askStream,
   buildStream,
@@ -30,23 +30,30 @@ import { runStream } from "./streamTail.ts"
 
 /** Opens streams over a gateway. */
 const openStream =
-  (send: SendLegs, execution: Execution): OpenStream =>
+  (core: RouterCore, execution: Execution): OpenStream =>
   <In, Out>(route: Routing<In, Out>, input: In, options: RunOptions = {}) => {
     const opening = (annotate: Annotate | undefined) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const unable = unableToStream(targetsOf(route.planned.plan, input))
           if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
-          const held = hold(send)
+          const held = hold(core.send)
           const settings = { ...options, execution: options.execution ?? execution }
-          const prepared = yield* Effect.mapError(prepare(send, route, input, settings, buildStream), (error) =>
+          const prepared = yield* Effect.mapError(prepare(core, route, input, settings, buildStream), (error) =>
             ofStream(error)
           )
           const { plan } = prepared
           const limited = limitLegs(prepared.compiled, settings)
           if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
           const compiled = limited.success
-          const run = { ...prepared.run, held, deadlines: new Map(), superseded: new Set<Target<never, unknown>>() }
+          const run = {
+            ...prepared.run,
+            mode: "stream" as const,
+            held,
+            deadlines: new Map(),
+            superseded: new Set<Target<never, unknown>>(),
+            orders: new Map()
+          }
           const executed: Effect.Effect<CommittedStream, GatewayError> =
             compiled === undefined
               ? executeClient(run, plan, {

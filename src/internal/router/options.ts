@@ -22,6 +22,12 @@ export interface RunOptions {
    * that of every request, also where the route has one: a run has one event id.
    */
   readonly options?: GatewayOptions.Input | undefined
+  /**
+   * What belongs together, for example a conversation: 1 to 1,024 characters. A balance by session sends it to the same target. It is not remembered, and never sent as it is.
+   */
+  readonly session?: string | undefined
+  /** `"none"`: the attempts of this run neither feed the router's budget nor are limited by it, as those of batches. Default: they do and are. */
+  readonly budget?: "none" | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
   /**

@@ -14,8 +14,10 @@ import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned } from "../route/plan.ts"
 import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
+import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
+import type { RouterState } from "./state.ts"
 
 const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
 
@@ -92,9 +94,17 @@ export const logRecovery = (
 const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
   options.eventId !== undefined && Object.keys(options).length === 1
 
+/** What all runs of a router share. */
+export interface RouterCore {
+  readonly send: SendLegs
+  readonly state: RouterState
+  /** What is wrong with the options of the router: no run begins then. */
+  readonly problems: ReadonlyArray<GatewayOptions.Problem>
+}
+
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
 export const prepare = <In, Out>(
-  send: SendLegs,
+  { problems: own, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
@@ -104,21 +114,33 @@ export const prepare = <In, Out>(
     const { admission, options: given } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
-    const own = given && GatewayOptions.normalize(given)
+    const settings = given && GatewayOptions.normalize(given)
     // Options of the run are the outer-most ones, and what they do to the route is checked like everything else.
     // An event id is the run's, and no plan's.
     const planned =
-      own === undefined || isEventIdOnly(own)
+      settings === undefined || isEventIdOnly(settings)
         ? route.planned
-        : makePlan<In, Out>({ _tag: "Options", options: own, route: route.node })
+        : makePlan<In, Out>({ _tag: "Options", options: settings, route: route.node })
     const { plan, problems, targets } = planned
-    const misplanned = refusal(method, problems)
+    const budget = options.budget === "none" ? undefined : state.budget
+    if (options.budget !== undefined && options.budget !== "none") {
+      return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
+    }
+    const { session } = options
+    if (session !== undefined && !(typeof session === "string" && session.length >= 1 && session.length <= 1_024)) {
+      return Effect.fail(invalid(method, "session", "a text of 1 to 1024 characters"))
+    }
+    const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
     if (misplanned !== undefined) return misplanned
-    const eventId = own?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
+    const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {
       send,
       input,
       eventId,
+      mode: "run",
+      session,
+      state,
+      purses: budget === undefined ? undefined : [],
       slots: [],
       skipped: [],
       ending: {},

@@ -3,10 +3,17 @@
  */
 import type { GatewayError } from "../../GatewayError.ts"
 import type { Plan, Target } from "../route/plan.ts"
-import type { Deadlines } from "./attempt.ts"
+import type { Deadlines, Orders } from "./attempt.ts"
 import { canFallback } from "./walk.ts"
 
 type Superseded = ReadonlySet<Target<never, unknown>>
+
+/** What the run has done so far. */
+interface Known {
+  readonly deadlines: Deadlines
+  readonly superseded: Superseded
+  readonly orders: Orders
+}
 
 interface Left<In, Out> {
   /** The broken target alone, in the deadlines around it. */
@@ -21,7 +28,8 @@ const supersededOf = <In, Out>(plan: Plan<In, Out>, superseded: Superseded): Pla
     case "Target":
       return superseded.has(plan) ? plan : undefined
     case "Fallback":
-    case "Race": {
+    case "Race":
+    case "Balance": {
       const plans = plan.plans.flatMap((child) => supersededOf(child, superseded) ?? [])
       return plans.length === 0 ? undefined : { ...plan, plans }
     }
@@ -40,11 +48,12 @@ const cut = <In, Out>(
   plan: Plan<In, Out>,
   broken: Target<never, unknown>,
   error: GatewayError,
-  superseded: Superseded,
+  known: Known,
   left: (deadline: Plan<In, Out> & { readonly _tag: "Deadline" }) => number
 ): Left<In, Out> | undefined => {
+  const { orders, superseded } = known
   const within = (wrap: (inner: Plan<In, Out>) => Plan<In, Out>, inner: Plan<In, Out>): Left<In, Out> | undefined => {
-    const found = cut(inner, broken, error, superseded, left)
+    const found = cut(inner, broken, error, known, left)
     return found && { again: wrap(found.again), rest: found.rest && wrap(found.rest) }
   }
   switch (plan._tag) {
@@ -52,15 +61,20 @@ const cut = <In, Out>(
       return Object.is(plan, broken) ? { again: plan, rest: undefined } : undefined
     case "When":
       // The side that has it is the one that was taken: a predicate may answer otherwise the next time.
-      return cut(plan.onTrue, broken, error, superseded, left) ?? cut(plan.onFalse, broken, error, superseded, left)
+      return cut(plan.onTrue, broken, error, known, left) ?? cut(plan.onFalse, broken, error, known, left)
     case "Deadline":
       return within((inner) => ({ _tag: "Deadline", millis: left(plan), plan: inner }), plan.plan)
     case "Hedge":
       return within((inner) => ({ ...plan, plan: inner }), plan.plan)
+    case "Balance": {
+      // Its restart keeps the order of the run.
+      const chosen = orders.get(plan) ?? { _tag: "Fallback" as const, on: plan.on, plans: plan.plans }
+      return cut(chosen as Plan<In, Out>, broken, error, known, left)
+    }
     case "Fallback":
     case "Race": {
       for (const [index, child] of plan.plans.entries()) {
-        const found = cut(child, broken, error, superseded, left)
+        const found = cut(child, broken, error, known, left)
         if (found === undefined) continue
         const own = found.rest === undefined ? [] : [found.rest]
         const unfailed = (plans: ReadonlyArray<Plan<In, Out>>) =>
@@ -84,11 +98,11 @@ export const planAfter = <In, Out>(
   plan: Plan<In, Out>,
   broken: Target<never, unknown>,
   error: GatewayError,
-  { deadlines, superseded }: { readonly deadlines: Deadlines; readonly superseded: Superseded },
+  known: Known,
   now: number
 ): Plan<In, Out> | undefined => {
-  const found = cut(plan, broken, error, superseded, (node) => {
-    const end = deadlines.get(node)
+  const found = cut(plan, broken, error, known, (node) => {
+    const end = known.deadlines.get(node)
     return end === undefined ? node.millis : Math.max(0, end - now)
   })
   return found?.rest ?? found?.again

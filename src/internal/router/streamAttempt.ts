@@ -2,6 +2,7 @@
  * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer could act on. Until then nothing has
  * been delivered, so a failure is like any other and another target can take over unseen.
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -30,12 +31,13 @@ import {
   admitted,
   type Deadlines,
   factsOf,
+  type Orders,
   type Run,
   sendingOf,
   takeSlot,
   unbuildable
 } from "./attempt.ts"
-import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted } from "./gateway.ts"
+import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted, takeLegSlot } from "./gateway.ts"
 import type { HeldStream } from "./heldStream.ts"
 import type { Execution } from "./options.ts"
 
@@ -66,6 +68,7 @@ export interface StreamRun<In> extends Run<In> {
   readonly held: HeldStream
   readonly deadlines: Deadlines
   readonly superseded: Set<Target<never, unknown>>
+  readonly orders: Orders
 }
 
 /** The method that errors of a stream name. */
@@ -302,7 +305,7 @@ export const streamAttempt = <In, Out>(
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
-        const { fill, number } = takeSlot(run)
+        const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock)
         const started = {
           target: target.key,
           number,
@@ -329,7 +332,10 @@ export const streamAttempt = <In, Out>(
           answering = answer
           return Effect.map(
             Effect.onError(commit(target, response, query, eventId), () => response.cancel),
-            (committed): CommittedStream => ({ ...committed, ...answer, running, release, deadline })
+            (committed): CommittedStream => {
+              output()
+              return { ...committed, ...answer, running, release, deadline }
+            }
           )
         })
         const begun = limited(opening, target.firstTokenTimeout, "firstToken", target, eventId)
@@ -400,7 +406,9 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
       const { eventId } = run
       // Of the whole, however many requests it takes.
       deadline ??= compiled.deadline === undefined ? undefined : (yield* monotonicMillis) + compiled.deadline
-      const { fill, number } = takeSlot(run)
+      const { fill, number, output } = yield* Effect.withFiber((fiber) =>
+        Effect.succeed(takeLegSlot(run, compiled, offset, fiber))
+      )
       const { release, running, send } = yield* run.held.open(legStarted(run, compiled, offset, number), fill)
       let answering: Answering | undefined
       const opening = Effect.flatMap(askLegs({ ...run, send }, compiled, offset), ({ response, step, target }) => {
@@ -418,7 +426,10 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         return Effect.mapBoth(
           Effect.onError(committed, () => response.cancel),
           {
-            onSuccess: (committed): CommittedStream => ({ ...committed, ...answer, running, release, deadline }),
+            onSuccess: (committed): CommittedStream => {
+              output(step)
+              return { ...committed, ...answer, running, release, deadline }
+            },
             onFailure: (error) => atLeg(error, target, step - offset)
           }
         )

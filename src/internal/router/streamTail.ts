@@ -147,7 +147,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
           streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
         discard: ({ release }) => release
       },
-      "restart"
+      error
     ).pipe(
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
       Effect.catch(() => fail(broken))

@@ -14,6 +14,8 @@ export interface Position {
   readonly passes: (error: GatewayError) => boolean
   /** Why the next target is asked. */
   readonly cause: AttemptCause
+  /** The failure that led here; absent at the beginning. Of a further attempt that is not paid for, it is the error. */
+  readonly previous?: GatewayError | undefined
   /** Absent while one target is asked at a time. */
   readonly lane?: Lane
   /** The target is asked once, whatever its policy says. */

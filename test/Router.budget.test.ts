@@ -1,0 +1,177 @@
+/**
+ * The budget of further attempts, and hedges that learn their delay.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type { GatewayError } from "effect-ai-gateway/GatewayError"
+import * as Provider from "effect-ai-gateway/Provider"
+import * as Route from "effect-ai-gateway/Route"
+import * as Router from "effect-ai-gateway/Router"
+import { drive as driven } from "./batch/support.ts"
+import * as scripted from "./support/scripted.ts"
+import { groq, openai } from "./support/streamRuns.ts"
+
+const drive = <A, E, R>(self: Effect.Effect<A, E, R>, step = 5): Effect.Effect<A, E, R> =>
+  Effect.flatMap(driven(self, step), ({ exit }) => exit)
+
+const down: scripted.Script = () => ({ status: 503 })
+
+const countOf = (seen: ReadonlyArray<scripted.Seen>, provider: string): number =>
+  seen.filter((one) => one.provider === provider).length
+
+const fail = (
+  route: Route.Route<string, unknown>,
+  options?: Router.RunOptions
+): Effect.Effect<GatewayError, unknown, Router.Router> => Effect.flip(Router.run(route, "hi", options))
+
+const threeTimes = { attempts: 3, delay: 0 } as const
+
+describe("the budget", () => {
+  it.effect("is there by default: a total failure is not retried for ever", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make(down)
+      const errors = yield* drive(
+        Effect.forEach(Array.from({ length: 200 }), () => fail(Route.retry(openai, threeTimes))).pipe(
+          Effect.provide(layer)
+        )
+      )
+      // 200 first attempts, a fifth of them again, and 3 per second of ten.
+      assert.strictEqual(seen.length, 200 + 40 + 30)
+      assert.deepInclude(errors[0], { ended: "attempts" })
+      assert.deepInclude(errors.at(-1), { ended: "budget" })
+      assert.strictEqual(errors.at(-1)?.reason._tag, "ProviderUnavailable")
+    })
+  )
+
+  it.effect("is one purse per provider, for fallbacks to the same one too, and a fallback to another one is free", () =>
+    Effect.gen(function* () {
+      const route = Route.fallback(Provider.openai.chat("a"), Provider.openai.chat("b"), groq)
+      const { layer, seen } = scripted.make(({ provider }) => (provider === "openai" ? { status: 503 } : undefined))
+      const strict = Router.layerWith({ execution: "client", budget: { ratio: 0.1, perSecond: 0 } })
+      yield* drive(
+        Effect.forEach(Array.from({ length: 100 }), () => Router.run(route, "hi")).pipe(
+          Effect.provide(strict),
+          Effect.provide(layer)
+        )
+      )
+      assert.strictEqual(countOf(seen, "openai"), 110)
+      assert.strictEqual(countOf(seen, "groq"), 100)
+    })
+  )
+
+  it.effect("does not count runs that are left out of it, and none at all with none", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make(down)
+      const route = Route.retry(openai, threeTimes)
+      yield* drive(
+        Effect.forEach(Array.from({ length: 50 }), () => fail(route, { budget: "none" })).pipe(Effect.provide(layer))
+      )
+      assert.strictEqual(seen.length, 150)
+      const none = Router.layerWith({ execution: "client", budget: "none" })
+      yield* drive(
+        Effect.forEach(Array.from({ length: 50 }), () => fail(route)).pipe(Effect.provide(none), Effect.provide(layer))
+      )
+      assert.strictEqual(seen.length, 300)
+    })
+  )
+
+  it.effect("refuses a hedge that it does not pay, and the attempt goes on", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make(() => ({ delay: 100, body: scripted.completion("late") }))
+      const strict = Router.layerWith({ execution: "client", budget: { ratio: 0.1, perSecond: 0 } })
+      const route = Route.hedge(Route.fallback(openai, groq), { after: 50 })
+      const values = yield* drive(
+        Effect.forEach(Array.from({ length: 50 }), () => Router.run(route, "hi")).pipe(
+          Effect.provide(strict),
+          Effect.provide(layer)
+        )
+      )
+      assert.strictEqual(values.length, 50)
+      assert.strictEqual(countOf(seen, "groq"), 5)
+    })
+  )
+
+  it.effect("fails a run with what is wrong with it, before anything is sent", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make({})
+      const wrong = Router.layerWith({ budget: { ratio: 2 } })
+      const error = yield* drive(fail(openai).pipe(Effect.provide(wrong), Effect.provide(layer)))
+      assert.deepInclude(error.reason, { _tag: "InvalidRequest", field: "budget.ratio" })
+      assert.strictEqual(seen.length, 0)
+    })
+  )
+})
+
+describe("a hedge that learns", () => {
+  const learning = (percentile: number, atMost?: number) =>
+    Route.hedge(Route.fallback(openai, groq), { after: { percentile, ...(atMost !== undefined && { atMost }) } })
+
+  it.effect("is refused when its percentile leaves more than the budget pays", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make({})
+      const error = yield* drive(fail(learning(0.7)).pipe(Effect.provide(layer)))
+      assert.deepInclude(error.reason, { _tag: "InvalidRequest", field: "hedge.after.percentile" })
+      assert.strictEqual(seen.length, 0)
+      yield* drive(Router.run(learning(0.8), "hi").pipe(Effect.provide(layer)))
+      yield* drive(Router.run(learning(0.7), "hi", { budget: "none" }).pipe(Effect.provide(layer)))
+    })
+  )
+
+  it.effect("waits for atMost while it knows too little, and without it hedges nothing", () =>
+    Effect.gen(function* () {
+      const slow = () =>
+        scripted.make(({ provider }) =>
+          provider === "openai" ? { delay: 300, body: scripted.completion("o") } : undefined
+        )
+      const none = slow()
+      yield* drive(Router.run(learning(0.9), "hi").pipe(Effect.provide(none.layer)))
+      assert.deepStrictEqual(
+        none.seen.map(({ provider }) => provider),
+        ["openai"]
+      )
+      const some = slow()
+      const { attempts } = yield* drive(Router.run(learning(0.9, 100), "hi").pipe(Effect.provide(some.layer)))
+      assert.deepStrictEqual(
+        attempts.map(({ cause, target }) => `${target} ${cause}`),
+        ["openai/m first", "groq/m hedge"]
+      )
+    })
+  )
+
+  it.effect("halves the tail for less than its budget, whatever the seed", () =>
+    Effect.gen(function* () {
+      for (const seed of [1, 2, 3]) {
+        let state = seed
+        const random = () => {
+          state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+          return state / 2 ** 32
+        }
+        // One in 25 is ten times slower.
+        const { layer, seen } = scripted.make(() => ({
+          delay: random() < 0.04 ? 2_000 : 180 + Math.floor(random() * 40),
+          body: scripted.completion("x")
+        }))
+        const router = Router.layerWith({ execution: "client", budget: { ratio: 0.06, perSecond: 0 } })
+        const times = yield* drive(
+          Effect.forEach(
+            Array.from({ length: 3_000 }),
+            () =>
+              Effect.gen(function* () {
+                const clock = yield* Effect.clockWith(Effect.succeed)
+                const before = clock.currentTimeMillisUnsafe()
+                yield* Router.run(learning(0.95), "hi")
+                return clock.currentTimeMillisUnsafe() - before
+              }),
+            { concurrency: 60 }
+          ).pipe(Effect.provide(router), Effect.provide(layer)),
+          20
+        )
+        // What comes before it has learnt is as slow as ever.
+        const late = times.slice(300).toSorted((a, b) => a - b)
+        assert.isBelow(late[Math.floor(late.length * 0.99)] ?? 0, 1_000, `seed ${seed}`)
+        assert.isAtMost(seen.length / 3_000, 1.06, `seed ${seed}`)
+        assert.isAbove(countOf(seen, "groq"), 20)
+      }
+    })
+  )
+})
