@@ -29,7 +29,7 @@
  * | `deepgram` | `deepgram` | `authorization: Token` | | |
  * | `elevenlabs` | `elevenlabs` | `xi-api-key` | | |
  * | `adobeFirefly` | `adobe-firefly` | `authorization: Bearer` | | |
- * | `compat`, `dynamic` | `compat` | `authorization: Bearer` | `chat/completions` | |
+ * | `compat`, `dynamic`, `auto`, `alias` | `compat` | `authorization: Bearer` | `chat/completions` | |
  * | `custom("x")` | `custom-x` | `authorization: Bearer` (option) | `v1/chat/completions` (option) | `v1/embeddings` (option) |
  *
  * {@link request} is for anything else that a provider offers. Without `apiKey` no credential header is sent at all: the gateway then
@@ -439,6 +439,76 @@ export const dynamic = (route: string, options?: ChatOptions): ChatRoute =>
     : invalid("compat", [
         { field: "route", accepted: "the name of a dynamic route, without `dynamic/` and without spaces" }
       ])
+
+/** What {@link auto} accepts. */
+export interface AutoOptions extends ChatOptions {
+  /** Models to choose from: `provider/model`, where `*` stands for any text without a slash. Default: all that the gateway offers. */
+  readonly models?: ReadonlyArray<string> | undefined
+  /** Slugs of the providers to choose from. Default: all. */
+  readonly providers?: ReadonlyArray<string> | undefined
+}
+
+const listed = (
+  field: string,
+  names: ReadonlyArray<string> | undefined,
+  pattern: RegExp,
+  accepted: string
+): ReadonlyArray<Problem> =>
+  names === undefined
+    ? []
+    : !Array.isArray(names) || names.length === 0
+      ? [{ field, accepted: `a list of ${accepted}` }]
+      : names.flatMap((name, i) =>
+          typeof name === "string" && pattern.test(name)
+            ? []
+            : [{ field: `${field}[${i}]`, accepted: `one of ${accepted}` }]
+        )
+
+/**
+ * Cloudflare's Auto Router (beta) as one target: it chooses a model for each request. The same as `compat.chat("cloudflare/auto")`. With
+ * `RunOptions.session` it keeps a turn of a conversation at one model. Needs stored keys or Unified Billing. Source:
+ * https://developers.cloudflare.com/ai-gateway/features/auto-router/.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const ask = Provider.auto({ models: ["openai/*", "anthropic/claude-haiku-*"] })
+ * ```
+ */
+export const auto = ({ models, providers, ...options }: AutoOptions = {}): ChatRoute => {
+  const problems = [
+    ...listed("models", models, /^[^\s,/]+(?:\/[^\s,/]+)+$/, "models such as openai/gpt-4.1-mini or openai/*"),
+    ...listed("providers", providers, /^[a-z0-9-]+$/, "provider slugs such as openai")
+  ]
+  if (problems.length > 0) return invalid("compat", problems)
+  const headers = {
+    ...options.headers,
+    ...(models && { "cf-aig-allowed-models": models.join(",") }),
+    ...(providers && { "cf-aig-allowed-providers": providers.join(",") })
+  }
+  return compat.chat("cloudflare/auto", { ...options, headers })
+}
+
+/**
+ * A model alias of the gateway (`custom/{name}`) as one target: the gateway tries the models of the alias in order, or chooses among them. Needs an
+ * authenticated gateway with stored keys or Unified Billing. Source: https://developers.cloudflare.com/ai-gateway/features/routing/model-aliases/.
+ *
+ * **Gotchas**: Cloudflare documents aliases for its REST API; this target asks for one at the `compat` endpoint, where routes live. Where the gateway does not
+ * serve it there, the answer is a failure of the target like any other. `AiService.run("custom/{name}", …)` uses the documented path. An alias is no
+ * {@link custom} provider.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * export const ask = Provider.alias("support-fast")
+ * ```
+ */
+export const alias = (name: string, options?: ChatOptions): ChatRoute =>
+  typeof name === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)
+    ? compat.chat(`custom/${name}`, options)
+    : invalid("compat", [{ field: "alias", accepted: "the name of a model alias, without `custom/`" }])
 
 /** What {@link custom} accepts beside the slug. */
 export interface CustomOptions {

@@ -12,7 +12,8 @@ const defaultOutput = 1024
 
 const textTokens = (text: string): number => Math.ceil(encoder.encode(text).length / bytesPerToken)
 
-const jsonTokens = (input: unknown): number | undefined => {
+/** Tokens of an input, by its JSON. `undefined` for one that cannot be written as JSON: it is not sent, and the encoding of its request says why. */
+export const inputTokens = (input: unknown): number | undefined => {
   try {
     return textTokens(JSON.stringify(input) ?? "")
   } catch {
@@ -20,17 +21,14 @@ const jsonTokens = (input: unknown): number | undefined => {
   }
 }
 
-/** Tokens of an input, by its JSON. 0 for one that cannot be written as JSON: it is not sent, and the encoding of its request says why. */
-export const inputTokens = (input: unknown): number => jsonTokens(input) ?? 0
-
 /** The most output tokens that an input allows, as far as it says so. */
 const outputTokens = (input: unknown): number =>
   typeof input === "object" && input !== null && "maxTokens" in input && typeof input.maxTokens === "number"
     ? input.maxTokens
     : defaultOutput
 
-/** Tokens that a request may take in all; 0 as for {@link inputTokens}. */
+/** Tokens that a request may take in all; 0 where {@link inputTokens} knows nothing. */
 export const requestTokens = (input: unknown): number => {
-  const tokens = jsonTokens(input)
+  const tokens = inputTokens(input)
   return tokens === undefined ? 0 : tokens + outputTokens(input)
 }

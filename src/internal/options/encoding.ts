@@ -25,6 +25,13 @@ const h = {
   customCost: "cf-aig-custom-cost"
 } as const
 
+/** Names of the headers that options are written to, older ones and that of the gateway's id included. */
+export const optionHeaders: ReadonlyArray<string> = /*#__PURE__*/ Object.values<string>(h).concat(
+  "cf-cache-ttl",
+  "cf-skip-cache",
+  "cf-aig-gateway-id"
+)
+
 /** Fields of a custom cost. */
 export const costNames = ["perTokenIn", "perTokenOut", "perCacheReadToken", "perCacheWriteToken", "totalCost"] as const
 

@@ -355,7 +355,7 @@ export const headersOf = (
     problems.push({ field: "headers", accepted: "an object of header values" })
   } else {
     for (const [header, value] of Object.entries(options.headers ?? {})) {
-      const problem = headerProblem(header, value)
+      const problem = headerProblem(header, value, definition === compat && routing.test(header))
       if (problem !== undefined) problems.push(problem)
       else if (header === auth.header && options.apiKey !== undefined) {
         problems.push({ field: `headers.${header}`, accepted: "nothing beside apiKey" })
@@ -375,10 +375,17 @@ export const headersOf = (
   return { headers, problems }
 }
 
-const headerProblem = (header: string, value: string | Redacted.Redacted<string>): Problem | undefined => {
+/** Headers that tell `cloudflare/auto` what to choose from. No option of the gateway has them. */
+const routing = /^cf-aig-(?:allowed-(?:models|providers)|no-session-affinity)$/
+
+const headerProblem = (
+  header: string,
+  value: string | Redacted.Redacted<string>,
+  isRouting: boolean
+): Problem | undefined => {
   const field = `headers.${header}`
   if (!isHeaderName(header)) return { field, accepted: "lower-case header names" }
-  if (isGatewayHeader(header)) return { field, accepted: providerHeaderAccepted }
+  if (isGatewayHeader(header) && !isRouting) return { field, accepted: providerHeaderAccepted }
   if (!Redacted.isRedacted(value) && isCredential(header)) return { field, accepted: "a Redacted credential" }
   return isHeaderValue(textOf(value)) ? undefined : { field, accepted: headerValueAccepted }
 }

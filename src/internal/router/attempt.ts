@@ -31,6 +31,7 @@ import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Leaf, Unbuildable } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
+import { type Additions, add } from "./additions.ts"
 import type { Mode, RouterState } from "./state.ts"
 
 /** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
@@ -68,6 +69,7 @@ export interface Run<In> {
   /** No log line when failures were overcome. */
   readonly quiet: boolean
   readonly admission: Admission | undefined
+  readonly additions: Additions | undefined
   /** Kept for streams, which may restart. */
   readonly deadlines?: Deadlines
   /** Kept for the same: targets whose attempt was given up because another one had answered. */
@@ -298,7 +300,7 @@ export const attempt = <In, Out>(
     beforeResend?: Effect.Effect<void, GatewayError>
   ): Effect.Effect<Answered<Out>, GatewayError> => {
     const sent = run.send(
-      { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+      add(run.additions, target, { provider: leaf.provider, endpoint, headers: leaf.headers, query }),
       sendingOf(target, asked, eventId, beforeResend)
     )
     const first = timeoutOrElse(sent, timeout, (millis) => expired("firstByte", target, millis, eventId))

@@ -46,8 +46,8 @@ export const askLegs = <In, Out>(
     return failed === undefined || error.step === undefined ? error : atLeg(error, failed, error.step)
   })
   return Effect.flatMap(sent, (response) => {
-    // Only a single leg can answer without saying which one it is.
-    const step = response.meta.step ?? (rest.length === 1 ? 0 : undefined)
+    // A single leg needs no number, and where it is a dynamic route or an alias, the number is that of a step within it.
+    const step = rest.length === 1 ? 0 : response.meta.step
     const target = step === undefined ? undefined : targets[offset + step]
     if (step !== undefined && target !== undefined) return Effect.succeed({ response, target, step: offset + step })
     const issue = step === undefined ? "no cf-aig-step" : `cf-aig-step ${step} names no leg`

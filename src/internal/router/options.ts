@@ -23,7 +23,15 @@ export interface RunOptions {
    */
   readonly options?: GatewayOptions.Input | undefined
   /**
-   * What belongs together, for example a conversation: 1 to 1,024 characters. A balance by session sends it to the same target. It is not remembered, and never sent as it is.
+   * More headers of every request of this run: lower-case names, values that are not secret. What a target says itself wins. Credentials, headers of the
+   * transport and headers that gateway options write are rejected by name; a `cf-aig-…` header that this library does not know passes.
+   */
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  /**
+   * What this run belongs to, for example a conversation: 1 to 1,024 characters. A balance by session sends it to the same target, where its prompt is
+   * cached. It is not remembered, and never sent as it is; targets receive 128 bits of its SHA-256, in the header `cf-aig-session-id` and, where they know it, in
+   * `x-session-affinity` or the field `prompt_cache_key`. The field is left out where the gateway may answer from its cache by the body: turn that off
+   * with `Route.cache({ ttl: "off" })`, or give it a key.
    */
   readonly session?: string | undefined
   /** `"none"`: the attempts of this run neither feed the router's budget nor are limited by it, as those of batches. Default: they do and are. */

@@ -7,12 +7,14 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Leg } from "../../UniversalRequest.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
-import { makePlan, type Plan, type Planned } from "../route/plan.ts"
+import { makePlan, type Plan, type Planned, type Target } from "../route/plan.ts"
+import { type Additions, add, additionsOf } from "./additions.ts"
 import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
@@ -104,11 +106,37 @@ export interface RouterCore {
 
 /** Prepares a run. Fails with `InvalidRequest` before anything is sent. */
 export const prepare = <In, Out>(
-  { problems: own, send, state }: RouterCore,
+  core: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
   build?: Building<In>
+): Effect.Effect<Prepared<In, Out>, GatewayError> => {
+  const bare = prepareBare(core, route, input, options, build)
+  // Most runs add nothing.
+  if (options.headers === undefined && options.session === undefined) return bare
+  return Effect.flatMap(additionsOf(method, options), (additions) =>
+    Effect.map(bare, ({ compiled, plan, run }) => ({
+      run: { ...run, additions },
+      plan,
+      compiled: compiled && { ...compiled, legs: compiled.legs.map(adding(additions, compiled.targets)) }
+    }))
+  )
+}
+
+const adding =
+  (additions: Additions, targets: ReadonlyArray<Target<never, unknown>>) =>
+  (leg: Leg, index: number): Leg => {
+    const target = targets[index]
+    return target === undefined ? leg : add(additions, target, leg)
+  }
+
+const prepareBare = <In, Out>(
+  { problems: own, send, state }: RouterCore,
+  route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
+  input: In,
+  options: RunOptions & { readonly execution: Execution },
+  build: Building<In> | undefined
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
     const { admission, options: given } = options
@@ -126,10 +154,6 @@ export const prepare = <In, Out>(
     if (options.budget !== undefined && options.budget !== "none") {
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
-    const { session } = options
-    if (session !== undefined && !(typeof session === "string" && session.length >= 1 && session.length <= 1_024)) {
-      return Effect.fail(invalid(method, "session", "a text of 1 to 1024 characters"))
-    }
     const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
     if (misplanned !== undefined) return misplanned
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
@@ -138,14 +162,15 @@ export const prepare = <In, Out>(
       input,
       eventId,
       mode: "run",
-      session,
+      session: options.session,
       state,
       purses: budget === undefined ? undefined : [],
       slots: [],
       skipped: [],
       ending: {},
       quiet: options.quiet === true,
-      admission
+      admission,
+      additions: undefined
     }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))

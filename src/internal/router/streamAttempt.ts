@@ -25,6 +25,7 @@ import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf, Unbuildable } from "../route/node.ts"
 import { attemptsOf, type Target } from "../route/plan.ts"
 import { oversizedBody, textOf } from "../transport/body.ts"
+import { add } from "./additions.ts"
 import {
   type Asked,
   abandoned,
@@ -324,7 +325,7 @@ export const streamAttempt = <In, Out>(
           })
         )
         const sent = send(
-          { provider: leaf.provider, endpoint, headers: leaf.headers, query },
+          add(run.additions, target, { provider: leaf.provider, endpoint, headers: leaf.headers, query }),
           sendingOf(target, asked, eventId, beforeResend)
         )
         const opening = Effect.flatMap(limited(sent, target.timeout, "firstByte", target, eventId), (response) => {

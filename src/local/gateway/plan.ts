@@ -15,7 +15,7 @@ import { streamHeader } from "../wire/streamShape.ts"
 import { autoModel, choose, modelsHeader, providersHeader, type Routing } from "./autoRouter.ts"
 import type { LegPlan } from "./job.ts"
 import { faultsHeader, type JsonHeaders } from "./jsonHeaders.ts"
-import { isGatewaySlug } from "./providers.ts"
+import { isGatewaySlug, slugOfAuthor } from "./providers.ts"
 import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 import type { GatewayState } from "./state.ts"
@@ -104,6 +104,14 @@ const compatModel = (input: LegRequest, name: string, dynamic: boolean): Planned
   return { provider: name.slice(0, slash), endpoint: input.endpoint, model, body: encodeJson(json), json, dynamic }
 }
 
+/** A name of the run catalogue as `compat` has it. */
+const slugModel = (model: string): string => {
+  const author = model.slice(0, model.indexOf("/"))
+  return author.startsWith("@")
+    ? `workers-ai/${model}`
+    : `${slugOfAuthor(author) ?? author}${model.slice(author.length)}`
+}
+
 const badFormat = (input: LegRequest, refusal: Refusal): ReadonlyArray<() => PlannedTarget> => [
   () => ({
     provider: input.provider,
@@ -116,7 +124,11 @@ const badFormat = (input: LegRequest, refusal: Refusal): ReadonlyArray<() => Pla
 ]
 
 /** `compat` picks the provider by the model's name; a dynamic route stands for its models in order. */
-const compatTargets = (core: GatewayState, input: LegRequest): ReadonlyArray<() => PlannedTarget> => {
+const compatTargets = (
+  core: GatewayState,
+  gateway: Gateway | undefined,
+  input: LegRequest
+): ReadonlyArray<() => PlannedTarget> => {
   const name = isRecord(input.json) ? input.json["model"] : undefined
   if (typeof name !== "string" || !/^[^/]+\/./.test(name)) {
     return badFormat(input, refuse(400, code.badModelFormat, "model: expected provider/model or dynamic/route"))
@@ -131,6 +143,8 @@ const compatTargets = (core: GatewayState, input: LegRequest): ReadonlyArray<() 
       ? badFormat(input, routing.failure)
       : [() => ({ ...compatModel(input, routing.success.model, false), routing: routing.success })]
   }
+  const pool = name.startsWith("custom/") ? gateway?.aliases.get(name.slice("custom/".length)) : undefined
+  if (pool !== undefined) return pool.map((model) => () => compatModel(input, slugModel(model), true))
   if (!name.startsWith("dynamic/")) return [() => compatModel(input, name, false)]
   const models = core.settings.routes.get(name.slice("dynamic/".length))
   if (models === undefined) {
@@ -140,8 +154,12 @@ const compatTargets = (core: GatewayState, input: LegRequest): ReadonlyArray<() 
 }
 
 /** Made one after the other, because each may have a body of its own. */
-const targets = (core: GatewayState, input: LegRequest): ReadonlyArray<() => PlannedTarget> => {
-  if (input.provider === "compat") return compatTargets(core, input)
+const targets = (
+  core: GatewayState,
+  gateway: Gateway | undefined,
+  input: LegRequest
+): ReadonlyArray<() => PlannedTarget> => {
+  if (input.provider === "compat") return compatTargets(core, gateway, input)
   const { body, endpoint, json, provider } = input
   return [() => ({ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) })]
 }
@@ -189,7 +207,7 @@ export const plan = (
       return yield* Result.fail(badRequest(`content-type: expected at most ${maxContentType} characters`))
     }
     const legs: Array<LegPlan> = []
-    for (const make of targets(core, input)) {
+    for (const make of targets(core, gateway, input)) {
       const asked = make()
       const { endpoint, model = "" } = asked
       if (!isInside(endpoint)) return yield* Result.fail(badRequest(`endpoint: expected ${insideAccepted}`))

@@ -1,0 +1,116 @@
+/**
+ * What a run adds to each of its requests: headers of the caller, and the session in the fields that a target knows.
+ */
+import * as Effect from "effect/Effect"
+import { type GatewayError, invalid } from "../../GatewayError.ts"
+import type { GatewayOptions } from "../../GatewayOptions.ts"
+import type { LegInput } from "../../UniversalRequest.ts"
+import { headerValueAccepted, isHeaderName, isHeaderValue } from "../data/headers.ts"
+import { isObject, isRecord } from "../data/json.ts"
+import { isCredential } from "../data/secrets.ts"
+import { optionHeaders } from "../options/encoding.ts"
+import type { Leaf } from "../route/node.ts"
+import type { RunOptions } from "./options.ts"
+
+/** Checked headers of a run, and its session as it is sent. */
+export interface Additions {
+  readonly headers: Readonly<Record<string, string>>
+  readonly sessionId: string | undefined
+}
+
+/** Words for credentials that targets keep apart from other headers only by their value. */
+const otherCredential = /(?:^|-)(?:(?:access|auth|functions|private|subscription)-key|assertion|credentials?|jwt)$/
+
+/** Headers of one connection and of the body, which the transport writes. */
+const transports =
+  /^(?:connection|content-(?:encoding|length|type)|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$/
+
+const sessionHeader = "cf-aig-session-id"
+const affinityHeader = "x-session-affinity"
+const cacheKeyField = "prompt_cache_key"
+
+/** Most characters of a session. */
+const maxSession = 1024
+
+/** What is accepted in the place of a header, if it is not. */
+const refused = (name: string, value: unknown, hasSession: boolean): string | undefined => {
+  if (!isHeaderName(name)) return "lower-case header names"
+  if (isCredential(name) || otherCredential.test(name)) return "no credential; give it to the target"
+  if (optionHeaders.includes(name)) return "a header that the router does not write; use `options`"
+  if (transports.test(name)) return "a header that the transport does not write"
+  if (hasSession && (name === sessionHeader || name === affinityHeader)) return "nothing beside `session`"
+  return typeof value === "string" && isHeaderValue(value) ? undefined : headerValueAccepted
+}
+
+const problemOf = ({ headers, session }: RunOptions): readonly [field: string, accepted: string] | undefined => {
+  if (session !== undefined && (typeof session !== "string" || session === "" || session.length > maxSession)) {
+    return ["session", `a text of 1 to ${maxSession} characters`]
+  }
+  if (headers === undefined) return undefined
+  if (!isObject(headers)) return ["headers", "an object of header values"]
+  for (const [name, value] of Object.entries(headers)) {
+    const accepted = refused(name, value, session !== undefined)
+    if (accepted !== undefined) return [`headers.${name}`, accepted]
+  }
+  return undefined
+}
+
+/** 128 bits of the SHA-256, in hexadecimal. A cryptographic one: a session may be the address of a user. */
+const hash = (text: string): Effect.Effect<string> =>
+  Effect.map(
+    Effect.promise(() => crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))),
+    (digest) => Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("")
+  )
+
+/** Checks what a run adds. Fails with `InvalidRequest`, before anything is sent. */
+export const additionsOf = (method: string, given: RunOptions): Effect.Effect<Additions, GatewayError> => {
+  const { headers, session } = given
+  const problem = problemOf(given)
+  if (problem !== undefined) return Effect.fail(invalid(method, ...problem))
+  const copy = { ...headers }
+  return session === undefined
+    ? Effect.succeed({ headers: copy, sessionId: undefined })
+    : Effect.map(hash(session), (sessionId) => ({ headers: copy, sessionId }))
+}
+
+/** The provider that a request is for: `compat` has it in the model's name. */
+const providerOf = ({ model, provider }: Leaf<never, unknown>): string | undefined =>
+  provider === "compat" ? model?.slice(0, model.indexOf("/")) : provider
+
+/** Providers that keep a session on one replica by a header, and names behind which they may be. */
+const knowsAffinity = /^(?:workers-ai|fireworks|cloudflare|custom|dynamic)$/
+
+/** Providers that find a prompt's cache by a field of the body. */
+const knowsCacheKey = /^(?:openai|fireworks)$/
+
+/**
+ * Whether the gateway does not look up answers by the body. A target that says nothing of its cache may have a gateway that caches: then a key in the
+ * body would end the sharing of answers between sessions.
+ */
+const isFreeOfCache = ({ cache }: GatewayOptions): boolean => cache?.skip === true || cache?.key !== undefined
+
+/** A request of a target with what its run adds. What the target itself says wins. */
+export const add = <L extends LegInput>(
+  additions: Additions | undefined,
+  target: { readonly leaf: Leaf<never, unknown>; readonly options: GatewayOptions },
+  leg: L
+): L => {
+  if (additions === undefined) return leg
+  const { headers, sessionId } = additions
+  if (sessionId === undefined) return { ...leg, headers: { ...headers, ...leg.headers } }
+  const { leaf, options } = target
+  const { query } = leg
+  const provider = providerOf(leaf) ?? ""
+  const own = knowsAffinity.test(provider) ? { [affinityHeader]: sessionId } : {}
+  const isKeyed =
+    knowsCacheKey.test(provider) &&
+    leaf.spec?.kind === "chat" &&
+    isFreeOfCache(options) &&
+    isRecord(query) &&
+    !Object.hasOwn(query, cacheKeyField)
+  return {
+    ...leg,
+    headers: { ...headers, [sessionHeader]: sessionId, ...own, ...leg.headers },
+    ...(isKeyed && { query: { ...query, [cacheKeyField]: sessionId } })
+  }
+}
