@@ -12,6 +12,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
+import type { Usage } from "./internal/dialect/chat.ts"
 
 // `Duration.format` would be the only use of a large part of that module in a Worker.
 const seconds = (duration: Duration.Duration): string => `${Duration.toMillis(duration) / 1000}s`
@@ -250,6 +251,19 @@ export type ReasonTag = Reason["_tag"]
  */
 export type AttemptCause = "first" | "retry" | "fallback" | "hedge" | "restart"
 
+/** What requests cost. The sum of both amounts is the best guess, unless `unpriced` says that something is missing. */
+export interface Cost {
+  /** US dollars for tokens that providers reported. */
+  readonly usd: number
+  /**
+   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Providers do not charge for most
+   * requests that they refuse, so this is rather too much than too little.
+   */
+  readonly estimatedUsd: number
+  /** Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens. */
+  readonly unpriced: number
+}
+
 /** One dispatch to one target, as it was seen from here. */
 export interface Attempt {
   /** Key of the target (see `Route`). */
@@ -277,6 +291,10 @@ export interface Attempt {
   readonly resent?: boolean
   /** Another attempt of the same run had answered, so this one was interrupted. */
   readonly superseded?: boolean
+  /** Tokens that the provider reported. */
+  readonly usage?: Usage
+  /** What it cost; set by a router with prices. */
+  readonly cost?: Cost
   readonly error?: Reason
 }
 
@@ -328,6 +346,8 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   readonly skipped?: ReadonlyArray<Skipped>
   /** Set by the router, for a run that sent or tried to send something. */
   readonly ended?: EndedBy
+  /** What all attempts cost together; set by a router with prices. */
+  readonly cost?: Cost
 }> {
   override get message(): string {
     const { attempts = [], method, model, provider, reason } = this

@@ -10,7 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Attempt, GatewayError, Skipped } from "./GatewayError.ts"
+import type { Attempt, Cost, GatewayError, Skipped } from "./GatewayError.ts"
+import type { Problem } from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
 import {
   budgetOf,
@@ -32,6 +33,7 @@ import type { Execution, RunOptions } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
+import type { Pricing } from "./Pricing.ts"
 import type * as Route from "./Route.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
@@ -51,6 +53,10 @@ export interface Routed<Out> {
   /** The id that every request of this run carried; `listLogs({ eventId })` finds them all. */
   readonly eventId: string
   readonly usage?: Usage
+  /**
+   * What all attempts cost together, failed and abandoned ones included; absent without prices. Legs that failed inside the gateway are in the logs only.
+   */
+  readonly cost?: Cost
   readonly cacheStatus?: string
   /** Index of the answering leg, when the gateway executed the route. */
   readonly step?: number
@@ -118,6 +124,7 @@ const routed = <Out>(
   const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts: attemptsOf(run), skipped }
   if (model !== undefined) out.model = model
   if (usage !== undefined) out.usage = usage
+  if (run.meter !== undefined) out.cost = run.meter.total()
   if (logId !== undefined) out.logId = logId
   if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
   if (step !== undefined) out.step = step
@@ -133,17 +140,33 @@ export interface Options {
    * before it stands. Default: 0.2 for each first attempt, and 3 per second besides. `"none"`: no limit.
    */
   readonly budget?: RetryBudgetOptions | "none" | undefined
+  /** Prices, for the costs of runs and for `RunOptions.maxCost`. Default: none, and then nothing is counted. */
+  readonly pricing?: Pricing | undefined
 }
 
-/** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
-export const make = ({ budget, execution }: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> =>
-  makeWith(budgetOf(budget), execution)
+/** A caller without types may give the bare prices. */
+const pricingProblems = (pricing: Pricing | undefined): ReadonlyArray<Problem> =>
+  pricing === undefined
+    ? []
+    : typeof pricing?.meter === "function"
+      ? pricing.problems
+      : [{ field: "pricing", accepted: "what Pricing.make returns" }]
 
-const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto") =>
+/** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
+export const make = ({ budget, execution, pricing }: Options = {}): Effect.Effect<
+  Router["Service"],
+  never,
+  GatewayService
+> => {
+  const checked = budgetOf(budget)
+  return makeWith({ ...checked, problems: [...checked.problems, ...pricingProblems(pricing)] }, execution, pricing)
+}
+
+const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto", pricing?: Pricing) =>
   Effect.gen(function* () {
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
-    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt), problems }
+    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt), pricing, problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,

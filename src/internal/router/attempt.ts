@@ -20,6 +20,7 @@ import {
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
+import type { Meter, Requested, Spending } from "../../Pricing.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
 import type { Purse } from "../admission/retryBudget.ts"
@@ -70,6 +71,8 @@ export interface Run<In> {
   readonly quiet: boolean
   readonly admission: Admission | undefined
   readonly additions: Additions | undefined
+  /** Adds up what the run costs; absent without prices. */
+  readonly meter: Meter | undefined
   /** Kept for streams, which may restart. */
   readonly deadlines?: Deadlines
   /** Kept for the same: targets whose attempt was given up because another one had answered. */
@@ -113,11 +116,39 @@ export interface Slot {
   readonly number: number
   /** Its first output is here. */
   readonly output: () => void
-  readonly fill: (made: Attempt) => void
+  readonly fill: LogTrail.OnAttempt
+}
+
+/** A target for the prices. */
+export const requestedOf = ({ key, leaf: { model, provider } }: Target<never, unknown>): Requested => ({
+  target: key,
+  provider,
+  ...defined({ requestedModel: model })
+})
+
+/** Begins to count what an attempt costs. Fails when the run could then cost more than it may. */
+export const spend = (
+  { eventId, meter }: Run<unknown>,
+  targets: ReadonlyArray<Target<never, unknown>>,
+  body: unknown
+): Spending | GatewayError | undefined => {
+  const spending = meter?.begin(targets.map(requestedOf), body)
+  if (spending === undefined || "end" in spending) return spending
+  return new GatewayError({
+    method,
+    reason: spending,
+    eventId,
+    ...defined({ provider: targets[0]?.leaf.provider, model: targets[0]?.leaf.model })
+  })
 }
 
 /** Takes the next slot of a run, for an attempt on a target that starts now. */
-export const takeSlot = (run: Run<unknown>, target: Target<never, unknown>, clock: Clock.Clock): Slot => {
+export const takeSlot = (
+  run: Run<unknown>,
+  target: Target<never, unknown>,
+  clock: Clock.Clock,
+  spending: Spending | undefined
+): Slot => {
   const { ending, mode, purses, slots } = run
   const state = run.state.of(target)
   const now = monotonicMillisOf(clock)
@@ -132,7 +163,8 @@ export const takeSlot = (run: Run<unknown>, target: Target<never, unknown>, cloc
   return {
     number,
     output: () => facts.output(monotonicMillisOf(clock)),
-    fill: (made) => {
+    fill: (made, { delivered }) => {
+      if (spending !== undefined) made.cost = spending.end(made, delivered)
       slots[number - 1] = made
       facts.end(made, monotonicMillisOf(clock))
     }
@@ -160,7 +192,8 @@ const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy =>
 export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
   attempts: attemptsOf(run),
   skipped: run.skipped,
-  ended: endedBy(error, run)
+  ended: endedBy(error, run),
+  cost: run.meter?.total()
 })
 
 /** A decoded answer and whose it is. */
@@ -215,10 +248,11 @@ export const ended = (
   answer: GatewayResponse | undefined
 ): LogTrail.Ended => {
   if (Exit.isSuccess(exit)) {
-    const { model, provider, response, step, target } = exit.value
+    const { model, provider, response, step, target, usage, value } = exit.value
     const { cacheStatus, eventId, logId } = response.meta
     const answeredBy = step ?? response.meta.step
-    const out: Mutable<LogTrail.Ended> = { target, provider, status: response.status }
+    const out: Mutable<LogTrail.Ended> = { target, provider, status: response.status, delivered: value }
+    if (usage !== undefined) out.usage = usage
     if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
     if (eventId !== undefined) out.eventId = eventId
     if (logId !== undefined) out.logId = logId
@@ -272,7 +306,7 @@ export const unbuildable = (
   return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
 }
 
-/** An attempt under admission: a refusal passes the target over, as nothing was sent. */
+/** An attempt that may be refused: a refusal passes the target over, as nothing was sent. */
 export const admitted = <A>(
   { skipped }: Run<unknown>,
   target: Target<never, unknown>,
@@ -289,7 +323,7 @@ export const attempt = <In, Out>(
   target: Target<In, Out>,
   asked: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
-  const { admission, eventId } = run
+  const { admission, eventId, meter } = run
   const { lane } = asked
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
@@ -311,7 +345,9 @@ export const attempt = <In, Out>(
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     return Effect.withFiber((fiber) => {
-      const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock))
+      const spending = spend(run, [target], query)
+      if (spending instanceof GatewayError) return Effect.fail(spending)
+      const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock), spending)
       const started: Mutable<LogTrail.Started> = {
         target: target.key,
         number,
@@ -330,11 +366,12 @@ export const attempt = <In, Out>(
       })
     })
   }
-  return admission === undefined
-    ? make(asked.remaining)
-    : admitted(
-        run,
-        target,
-        admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
-      )
+  if (admission === undefined && meter === undefined) return make(asked.remaining)
+  return admitted(
+    run,
+    target,
+    admission === undefined
+      ? make(asked.remaining)
+      : admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
+  )
 }

@@ -14,7 +14,7 @@ import type { Leg } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Target } from "../route/plan.ts"
-import { type Answered, decode, ended, method, type Run, type Slot, takeSlot } from "./attempt.ts"
+import { type Answered, decode, ended, method, type Run, type Slot, spend, takeSlot } from "./attempt.ts"
 
 /** A compiled route that is about to run: a leg for each target. */
 export interface Compiled<In, Out> {
@@ -92,13 +92,15 @@ const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
 /** Takes a slot for the request that begins at `offset`: an attempt on its first leg. How long another leg took is not known. */
 export const takeLegSlot = (
   run: Run<unknown>,
-  { targets }: Compiled<never, unknown>,
+  { legs, targets }: Compiled<never, unknown>,
   offset: number,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Omit<Slot, "output"> & { readonly output: (step: number) => void } => {
   const first = targets[offset]
   if (first === undefined) throw new Error("no leg is left")
-  const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock))
+  const spending = spend(run, targets.slice(offset), legs[offset]?.query)
+  if (spending instanceof GatewayError) throw spending
+  const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock), spending)
   return { ...slot, output: (step) => (step === offset ? output() : undefined) }
 }
 

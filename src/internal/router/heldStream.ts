@@ -3,7 +3,6 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Attempt } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { SendLegs } from "./attempt.ts"
@@ -19,7 +18,7 @@ export interface OpenAttempt {
 
 /** What a run has open. */
 export interface HeldStream {
-  readonly open: (started: LogTrail.Started, fill: (made: Attempt) => void) => Effect.Effect<OpenAttempt>
+  readonly open: (started: LogTrail.Started, fill: LogTrail.OnAttempt) => Effect.Effect<OpenAttempt>
   /** Lets go of everything. */
   readonly release: Effect.Effect<void>
 }

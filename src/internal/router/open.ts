@@ -97,7 +97,8 @@ const openStream =
                 ...defined({
                   model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
                   logId: opened.response.meta.logId,
-                  usage
+                  usage,
+                  cost: run.meter?.total()
                 })
               }
             })

@@ -7,15 +7,16 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Pricing } from "../../Pricing.ts"
 import type { Leg } from "../../UniversalRequest.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
-import { makePlan, type Plan, type Planned, type Target } from "../route/plan.ts"
+import { makePlan, type Plan, type Planned, type Target, targetsOf } from "../route/plan.ts"
 import { type Additions, add, additionsOf } from "./additions.ts"
-import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
+import { factsOf, method, requestedOf, type Run, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
@@ -100,6 +101,7 @@ const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
 export interface RouterCore {
   readonly send: SendLegs
   readonly state: RouterState
+  readonly pricing: Pricing | undefined
   /** What is wrong with the options of the router: no run begins then. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
@@ -132,7 +134,7 @@ const adding =
   }
 
 const prepareBare = <In, Out>(
-  { problems: own, send, state }: RouterCore,
+  { pricing, problems: own, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
@@ -156,6 +158,14 @@ const prepareBare = <In, Out>(
     }
     const misplanned = refusal(method, [...own, ...problems, ...hedgesIn(planned.percentiles, budget)])
     if (misplanned !== undefined) return misplanned
+    const { maxCost } = options
+    if (maxCost !== undefined) {
+      const unlimited = pricing
+        ? pricing.limitProblems(maxCost, targetsOf(plan, input).map(requestedOf))
+        : [{ field: "maxCost", accepted: "a router with pricing" }]
+      const misspent = refusal(method, unlimited)
+      if (misspent !== undefined) return misspent
+    }
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {
       send,
@@ -170,16 +180,18 @@ const prepareBare = <In, Out>(
       ending: {},
       quiet: options.quiet === true,
       admission,
-      additions: undefined
+      additions: undefined,
+      meter: pricing?.meter(maxCost)
     }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
-    if (admission !== undefined && execution === "gateway") {
-      return Effect.fail(invalid(method, "execution", `"client" or "auto" with admission`))
+    const needsClient = admission !== undefined ? "admission" : maxCost !== undefined ? "maxCost" : undefined
+    if (needsClient !== undefined && execution === "gateway") {
+      return Effect.fail(invalid(method, "execution", `"client" or "auto" with ${needsClient}`))
     }
     const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
-    if (execution === "client" || admission !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
+    if (execution === "client" || needsClient !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
     const { skipped } = run
     const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), {
       build,

@@ -35,6 +35,7 @@ import {
   type Orders,
   type Run,
   sendingOf,
+  spend,
   takeSlot,
   unbuildable
 } from "./attempt.ts"
@@ -306,7 +307,9 @@ export const streamAttempt = <In, Out>(
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
-        const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock)
+        const spending = spend(run, [target], query)
+        if (spending instanceof GatewayError) return yield* spending
+        const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock, spending)
         const started = {
           target: target.key,
           number,
@@ -348,17 +351,15 @@ export const streamAttempt = <In, Out>(
           })
         )
       })
-    return yield* run.admission === undefined
-      ? make(asked.remaining)
-      : admitted(
-          run,
-          target,
-          run.admission({
+    const attempt =
+      run.admission === undefined
+        ? make(asked.remaining)
+        : run.admission({
             remaining: asked.remaining,
             make,
             expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
           })
-        )
+    return yield* admitted(run, target, attempt)
   })
 
 /** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */
