@@ -19,6 +19,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
+import { TargetFacts } from "./internal/admission/breaker.ts"
 import { strategies, weightProblems } from "./internal/admission/choice.ts"
 import { Latency } from "./internal/admission/latency.ts"
 import { millisOf } from "./internal/data/duration.ts"
@@ -26,6 +27,7 @@ import { strayField } from "./internal/data/json.ts"
 import type { Input, Reply } from "./internal/dialect/chat.ts"
 import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.ts"
 import * as Bounds from "./internal/route/bounds.ts"
+import { type BreakerOptions, breakerOf } from "./internal/route/breaking.ts"
 import * as Compile from "./internal/route/compile.ts"
 import { type HedgeOptions, hedgingOf } from "./internal/route/hedging.ts"
 import * as Json from "./internal/route/json.ts"
@@ -45,12 +47,14 @@ import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
 import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
+import { guarded, isOpen } from "./internal/router/guard.ts"
 import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
 import { runRace } from "./internal/router/race.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
 export type { Strategy } from "./internal/admission/choice.ts"
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
+export type { BreakerOptions } from "./internal/route/breaking.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
 export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
@@ -249,6 +253,40 @@ const raceOf = /* @__PURE__ */ needs(
   { Race: runRace },
   <In, Out>(routes: ReadonlyArray<Node<In, Out>>, sideEffects = false): Route<In, Out> =>
     fromNode({ _tag: "Race", sideEffects, routes })
+)
+
+/**
+ * Leaves a target alone while most of its attempts fail, for each target below. It is passed over with `Rejected` (`breaker`), and after a while one attempt tries whether it is back. A
+ * hint of more than 5 seconds and exhausted credit leave it alone too, until they are over. When all targets of a fallback are left alone, the first to return is waited for up
+ * to 5 seconds, or else one attempt is made on it at once; a lone target fails. `"off"` takes targets out of an outer breaker.
+ *
+ * What happened at a target is known to the router, whatever routes it stands in; the numbers are those of the route.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.circuitBreaker({ failureRate: 0.5, openFor: "15 seconds" }))
+ * ```
+ */
+export const circuitBreaker: {
+  (options?: BreakerOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, options?: BreakerOptions | "off"): Route<In, Out>
+} = /* @__PURE__ */ needs(
+  { guarded, isOpen, makeFacts: () => new TargetFacts() },
+  /* @__PURE__ */ dual(
+    (args) => isRoute(args[0]),
+    <In, Out>(self: Route<In, Out>, options?: BreakerOptions | "off"): Route<In, Out> => {
+      const made = breakerOf(options)
+      return typeof made === "object" && "field" in made
+        ? invalid(self, made)
+        : fromNode({ _tag: "CircuitBreaker", breaker: made, route: self.node })
+    }
+  )
 )
 
 /**
@@ -631,7 +669,7 @@ export function compile<In, Out>(
 /**
  * A stored route, version 1.
  *
- * A node holds settings (`options`, `deadline`, `hedge`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
+ * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
  * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
  * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
  *
@@ -682,6 +720,7 @@ const algebra: JsonRead.Algebra = {
   firstTokenTimeout: (node, duration) => firstTokenTimeout(fromNode(node), duration).node,
   idleTimeout: (node, duration) => idleTimeout(fromNode(node), duration).node,
   restart: (node, times) => restart(fromNode(node), times).node,
+  circuitBreaker: (node, options) => circuitBreaker(fromNode(node), options).node,
   hedge: (node, options) => hedge(fromNode(node), options).node,
   balance: (nodes, options) => balanceOf(nodes, options).node,
   race: (nodes, sideEffects) => raceOf(nodes, sideEffects).node,

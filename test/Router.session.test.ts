@@ -224,9 +224,10 @@ describe("the session of a run", () => {
 
   it.live("is in the body only where the gateway's cache is off or has its own key", () =>
     Effect.gen(function* () {
+      const peer = yield* answering
       const cached = Route.cache({ ttl: "1 hour" })(gpt)
       const keyed = Route.cache({ ttl: "1 hour", key: "mine" })(gpt)
-      for (const [route, options, expected] of [
+      const cases = [
         [gpt, {}, undefined],
         [cached, {}, undefined],
         [keyed, {}, sessionId],
@@ -234,10 +235,15 @@ describe("the session of a run", () => {
         [gpt, { options: { cache: { ttl: "off" } } }, sessionId],
         [gpt, { options: { cache: { skip: true } } }, sessionId],
         [cached, { options: { cache: { ttl: "off" } } }, undefined]
-      ] as const) {
-        const [one] = yield* send("run", route, { ...options, session })
-        assert.strictEqual(one?.body["prompt_cache_key"], expected)
+      ] as const
+      for (const [route, options] of cases) {
+        yield* Effect.provide(Router.run(route, "Hi", { ...options, session }), routerAt(peer.url))
       }
+      const keys = received(peer).map(({ body }) => body["prompt_cache_key"])
+      assert.deepStrictEqual(
+        keys,
+        cases.map(([, , expected]) => expected)
+      )
     }).pipe(Effect.scoped)
   )
 

@@ -209,4 +209,4 @@ const layerOf = (
   ).pipe(Layer.provide(Layer.succeed(HttpClient.HttpClient, clientOf(gateway))))
 }
 
-export type { GatewaySettings, KeepOptions, Model, Options } from "./gateway/options.ts"
+export type { GatewaySettings, KeepOptions, Model, Options, RouteElement } from "./gateway/options.ts"

@@ -177,7 +177,7 @@ export const order = (choosing: Choosing): Array<number> => {
       for (const index of free) credits[index] = (credits[index] ?? 0) + weightOf(index)
       const ordered = by((index) => -(credits[index] ?? 0))
       const [first] = ordered
-      if (first !== undefined && free.length > 0) credits[first] = (credits[first] ?? 0) - sum(free, weights)
+      if (first !== undefined) credits[first] = (credits[first] ?? 0) - sum(free, weights)
       return ordered
     }
     case "leastInFlight":

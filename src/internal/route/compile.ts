@@ -37,6 +37,8 @@ export type LossKind =
   | "hedge"
   /** One target would be asked after the other. */
   | "race"
+  /** Targets that fail would be asked all the same. */
+  | "breaker"
   /** The order would always be the same. */
   | "balance"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
@@ -99,6 +101,7 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
   const go = (child: Plan<In, Out>): void => {
     switch (child._tag) {
       case "Target":
+        if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway leaves no target alone", child.key))
         out.push(child)
         return
       case "Fallback":

@@ -6,6 +6,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Metadata, Problem } from "../../GatewayOptions.ts"
+import type { BreakerSettings } from "../admission/breaker.ts"
 import type { Strategy } from "../admission/choice.ts"
 import { defined } from "../data/defined.ts"
 import type { Json } from "../dialect/chat.ts"
@@ -25,6 +26,15 @@ export interface RetryJson {
   readonly jitter?: number
   readonly retryAfter?: boolean
   readonly on?: ReadonlyArray<ReasonTag>
+}
+
+/** A breaker; see `Route.BreakerOptions`. */
+export interface BreakerJson {
+  readonly window?: DurationJson
+  readonly minimumCalls?: number
+  readonly failureRate?: number
+  readonly openFor?: DurationJson
+  readonly maxOpenFor?: DurationJson
 }
 
 /** A hedge; see `Route.HedgeOptions`. */
@@ -60,6 +70,7 @@ export interface RouteNodeJson {
   readonly options?: OptionsJson
   readonly deadline?: DurationJson
   readonly hedge?: HedgeJson | "off"
+  readonly circuitBreaker?: BreakerJson | "off"
   readonly timeout?: DurationJson
   readonly firstTokenTimeout?: DurationJson
   readonly idleTimeout?: DurationJson
@@ -114,6 +125,7 @@ const settings = [
   "Options",
   "Deadline",
   "Hedge",
+  "CircuitBreaker",
   "Timeout",
   "FirstTokenTimeout",
   "IdleTimeout",
@@ -169,6 +181,13 @@ const hedgeJson = ({ after, max, sideEffects }: Hedging): HedgeJson => ({
   ...(sideEffects && { sideEffects })
 })
 
+const breakerJson = ({ maxOpenFor, openFor, window, ...rest }: BreakerSettings): BreakerJson => ({
+  ...rest,
+  window: durationJson(window),
+  openFor: durationJson(openFor),
+  maxOpenFor: durationJson(maxOpenFor)
+})
+
 const leafJson = (leaf: Leaf<never, unknown>, key: string): RouteNodeJson | undefined => {
   const { spec } = leaf
   if (spec === undefined) return undefined
@@ -216,6 +235,11 @@ export const write = (
         return { deadline: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
       case "Hedge":
         return { hedge: node.hedge === "off" ? "off" : hedgeJson(node.hedge), ...go(node.route, path, rank) }
+      case "CircuitBreaker":
+        return {
+          circuitBreaker: node.breaker === "off" ? "off" : breakerJson(node.breaker),
+          ...go(node.route, path, rank)
+        }
       case "Timeout":
         return { timeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
       case "FirstTokenTimeout":

@@ -17,7 +17,7 @@ import { type EmbeddingInput, type Embeddings, openaiEmbeddings, workersAiEmbedd
 import { google, googleVertex } from "../dialect/google.ts"
 import { openai, openaiCompatible } from "../dialect/openai.ts"
 import { workersAi } from "../dialect/workersAi.ts"
-import type { DurationJson, HedgeJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
+import type { BreakerJson, DurationJson, HedgeJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
 import { readShape } from "./jsonShape.ts"
 import type { BalanceOptions, Leaf, Node } from "./node.ts"
 import { makePlan } from "./plan.ts"
@@ -32,6 +32,7 @@ export type Credentials = Readonly<
 export interface Algebra {
   readonly options: <In, Out>(node: Node<In, Out>, options: OptionsJson) => Node<In, Out>
   readonly deadline: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
+  readonly circuitBreaker: <In, Out>(node: Node<In, Out>, breaker: BreakerJson | "off") => Node<In, Out>
   readonly hedge: <In, Out>(node: Node<In, Out>, hedge: HedgeJson | "off") => Node<In, Out>
   readonly balance: <In, Out>(nodes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions) => Node<In, Out>
   readonly race: <In, Out>(nodes: ReadonlyArray<Node<In, Out>>, sideEffects: boolean) => Node<In, Out>
@@ -127,7 +128,18 @@ class Reader<In, Out> {
 
   node(json: RouteNodeJson, path: string): Node<In, Out> {
     let node = this.body(json, path) ?? { _tag: "Fallback", routes: [] }
-    const { deadline, fallbackOn, firstTokenTimeout, hedge, idleTimeout, options, restart, retry, timeout } = json
+    const {
+      circuitBreaker,
+      deadline,
+      fallbackOn,
+      firstTokenTimeout,
+      hedge,
+      idleTimeout,
+      options,
+      restart,
+      retry,
+      timeout
+    } = json
     if (fallbackOn !== undefined) node = { _tag: "FallbackOn", on: fallbackOn, route: node }
     if (retry !== undefined) {
       const policy = { ...retry, attempts: retry.attempts ?? Number.NaN }
@@ -139,6 +151,9 @@ class Reader<In, Out> {
       node = this.accept(this.algebra.firstTokenTimeout(node, firstTokenTimeout), node, path)
     }
     if (timeout !== undefined) node = this.accept(this.algebra.timeout(node, timeout), node, path)
+    if (circuitBreaker !== undefined) {
+      node = this.accept(this.algebra.circuitBreaker(node, circuitBreaker), node, path)
+    }
     if (hedge !== undefined) node = this.accept(this.algebra.hedge(node, hedge), node, path)
     if (deadline !== undefined) node = this.accept(this.algebra.deadline(node, deadline), node, path)
     if (options !== undefined) {

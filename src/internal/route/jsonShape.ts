@@ -56,6 +56,18 @@ const makeRead = () => {
   const node: Schema.Codec<RouteNodeJson> = Schema.Struct({
     options: opt(options),
     deadline: opt(duration),
+    circuitBreaker: opt(
+      Schema.Union([
+        Schema.Literal("off"),
+        Schema.Struct({
+          window: opt(duration),
+          minimumCalls: opt(Schema.Number),
+          failureRate: opt(Schema.Number),
+          openFor: opt(duration),
+          maxOpenFor: opt(duration)
+        })
+      ])
+    ),
     hedge: opt(
       Schema.Union([
         Schema.Literal("off"),

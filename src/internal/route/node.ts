@@ -7,6 +7,7 @@ import type * as Schedule from "effect/Schedule"
 import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
+import type { BreakerSettings } from "../admission/breaker.ts"
 import type { Strategy } from "../admission/choice.ts"
 import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
@@ -131,6 +132,7 @@ export type Node<In, Out> =
   | { readonly _tag: "FirstTokenTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "IdleTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "Restart"; readonly times: number; readonly route: Node<In, Out> }
+  | { readonly _tag: "CircuitBreaker"; readonly breaker: BreakerSettings | "off"; readonly route: Node<In, Out> }
   | { readonly _tag: "Deadline"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "Options"; readonly options: GatewayOptions; readonly route: Node<In, Out> }
   | { readonly _tag: "FallbackOn"; readonly on: FallbackOn; readonly route: Node<In, Out> }

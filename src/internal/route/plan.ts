@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { BreakerSettings } from "../admission/breaker.ts"
 import type { Strategy } from "../admission/choice.ts"
 import { providerHeaderAccepted } from "../data/headers.ts"
 import {
@@ -30,6 +31,8 @@ interface PlanSettings {
   /** Streams: how often an answer may be begun again after a part of it was delivered. */
   readonly restarts: number
   readonly retry: Policy | RetrySchedule | undefined
+  /** When the target is left alone. */
+  readonly breaker: BreakerSettings | undefined
 }
 
 /** One target with everything that applies to it. */
@@ -185,6 +188,8 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       }
       case "Retry":
         return go(child.route, { ...env, retry: child.policy })
+      case "CircuitBreaker":
+        return go(child.route, { ...env, breaker: child.breaker === "off" ? undefined : child.breaker })
       case "Timeout":
         return go(child.route, { ...env, timeout: Duration.toMillis(child.duration) })
       case "FirstTokenTimeout":
@@ -212,6 +217,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     idleTimeout: undefined,
     restarts: 0,
     retry: undefined,
+    breaker: undefined,
     on: undefined
   })
   return { plan, targets, percentiles, problems }

@@ -3,6 +3,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { BreakerSettings } from "../admission/breaker.ts"
 import {
   type FallbackOn,
   type Hedging,
@@ -44,6 +45,9 @@ const hedgeText = ({ after, max, sideEffects }: Hedging): string => {
 
 const weightsText = (weights: ReadonlyArray<number>): string =>
   weights.every((weight) => weight === weights[0]) ? "" : `, weights ${weights.join(", ")}`
+
+const breakerText = ({ failureRate, maxOpenFor, minimumCalls, openFor, window }: BreakerSettings): string =>
+  `at ${Number((failureRate * 100).toFixed(1))} % failures of at least ${minimumCalls} attempts in ${time(window)}, open for ${time(openFor)} up to ${time(maxOpenFor)}`
 
 const optionsText = (options: GatewayOptions.GatewayOptions): string =>
   Object.entries(GatewayOptions.toHeaders(options))
@@ -89,6 +93,9 @@ export const describe = (node: Node<never, unknown>): string => {
       case "Retry":
         put(`retry ${policyText(child.policy)}`)
         break
+      case "CircuitBreaker":
+        put(child.breaker === "off" ? "no circuit breaker" : `circuit breaker ${breakerText(child.breaker)}`)
+        break
       case "Timeout":
         put(`timeout ${Duration.format(child.duration)} until the first byte of each attempt`)
         break
@@ -126,13 +133,14 @@ const escaped = (text: string): string =>
   text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
 
 const targetText = (target: Target<never, unknown>): string => {
-  const { retry, timeout } = target
+  const { breaker, retry, timeout } = target
   const attempts = attemptsOf(retry)
   return [
     escaped(target.key),
     ...(retry === undefined || attempts === 1
       ? []
       : [isSchedule(retry) ? "retried by a schedule" : `up to ${attempts} attempts`]),
+    ...(breaker === undefined ? [] : ["circuit breaker"]),
     ...(timeout === undefined ? [] : [`first byte within ${time(timeout)}`])
   ].join("<br/>")
 }

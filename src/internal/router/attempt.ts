@@ -166,7 +166,7 @@ export const takeSlot = (
     fill: (made, { delivered }) => {
       if (spending !== undefined) made.cost = spending.end(made, delivered)
       slots[number - 1] = made
-      facts.end(made, monotonicMillisOf(clock))
+      facts.end(made, monotonicMillisOf(clock), clock.currentTimeMillisUnsafe())
     }
   }
 }
@@ -185,6 +185,7 @@ const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy =>
   const { again, next } = decide(reason)
   // One branch of a race may have run out of time, and another one ends it.
   if (!again && !next) return "stop"
+  if (reason._tag === "Rejected" && reason.by === "breaker") return "open"
   return ending.by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 

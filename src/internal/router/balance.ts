@@ -7,6 +7,7 @@ import * as Random from "effect/Random"
 import { type Choosing, order } from "../admission/choice.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import { type Balance, type Fallback, targetsOf } from "../route/plan.ts"
+import { isLeftAlone } from "./engines.ts"
 import type { RouterState, TargetState } from "./state.ts"
 import type { ClientRun } from "./walk.ts"
 
@@ -30,32 +31,34 @@ const creditsOf = (state: RouterState, key: string, children: number): Float64Ar
 
 /** The facts by which a strategy chooses. A child counts as its first target for this input. */
 const choosing = <In, Out, A>(
-  { input, mode, session, state }: ClientRun<In, Out, A>,
+  run: ClientRun<In, Out, A>,
   { by, plans, weights }: Balance<In, Out>,
   context: Context.Context<never>
 ): Choosing => {
+  const { input, mode, session, state } = run
   const first = plans.map((plan) => targetsOf(plan, input)[0])
   const states = first.map((target) => target && state.of(target))
   const pick = <B>(of: (one: TargetState) => B, none: B): ReadonlyArray<B> =>
     states.map((one) => (one === undefined ? none : of(one)))
   const inFlight = (): ReadonlyArray<number> => pick((one) => one.inFlight, 0)
+  const now = monotonicMillisOf(Context.get(context, Clock.Clock))
+  const open = first.map((target) => target !== undefined && isLeftAlone(run, target, now))
   const names = first.map((target) => target?.key ?? "")
   const draw = (): number => Context.get(context, Random.Random).nextDoubleUnsafe()
   switch (by) {
     case "session":
       return session === undefined
-        ? { by: "weight", weights, draw: draw() }
-        : { by, weights, session, names, inFlight: inFlight() }
+        ? { by: "weight", weights, open, draw: draw() }
+        : { by, weights, open, session, names, inFlight: inFlight() }
     case "weight":
-      return { by, weights, draw: draw() }
+      return { by, weights, open, draw: draw() }
     case "roundRobin":
-      return { by, weights, credits: creditsOf(state, JSON.stringify([names, weights]), plans.length) }
+      return { by, weights, open, credits: creditsOf(state, JSON.stringify([names, weights]), plans.length) }
     case "leastInFlight":
-      return { by, weights, inFlight: inFlight() }
+      return { by, weights, open, inFlight: inFlight() }
     case "latency": {
-      const now = monotonicMillisOf(Context.get(context, Clock.Clock))
       const loads = pick((one) => one.latency(mode)?.load(one.inFlight, now) ?? 0, 0)
-      return { by, weights, loads, draw: draw() }
+      return { by, weights, open, loads, draw: draw() }
     }
   }
 }

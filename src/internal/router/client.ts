@@ -14,7 +14,7 @@ import { monotonicMillis } from "../data/monotonic.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
-import { orderBy, runBy } from "./engines.ts"
+import { orderBy, runBy, underBreaker } from "./engines.ts"
 import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
@@ -62,14 +62,16 @@ const ask = <In, Out, A>(
   place: Position,
   last: GatewayError | undefined
 ): Effect.Effect<A, GatewayError> => {
-  const { deadline, lane, previous } = place
+  const { deadline, isPanic, lane, previous } = place
   const cause = last === undefined ? place.cause : "retry"
   // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
   const skipsCache = isSuccessStatus(last?.reason.status)
   const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
-  if (deadline === undefined && !isFurther) {
-    return run.attempt(target, { remaining: undefined, cause, skipsCache, lane })
+  const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> => {
+    const made = run.attempt(target, { remaining, cause, skipsCache, lane })
+    return isPanic === true ? made : underBreaker(run, target, made)
   }
+  if (deadline === undefined && !isFurther) return attempt(undefined)
   return Effect.flatMap(monotonicMillis, (now) => {
     // A timer may fire late; the last attempt then still says best what is wrong.
     if (deadline !== undefined && now >= deadline) {
@@ -79,8 +81,7 @@ const ask = <In, Out, A>(
       run.ending.by = "budget"
       return Effect.fail(previous)
     }
-    const remaining = deadline === undefined ? undefined : deadline - now
-    return run.attempt(target, { remaining, cause, skipsCache, lane })
+    return attempt(deadline === undefined ? undefined : deadline - now)
   })
 }
 
@@ -109,22 +110,43 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
       run.deferred.push({ target, error, step, readyAt: now + hint, deadline: place.deadline })
       return yield* error
     }
-    if (!canPay(run, target, now)) {
-      run.ending.by = "budget"
-      return yield* error
-    }
     const wait = Math.max(delay, hint ?? 0)
     // A wait that the deadline would cut short is not begun: whoever comes next has the time instead.
     if (place.deadline !== undefined && now + wait >= place.deadline) {
       run.ending.by = "deadline"
       return yield* error
     }
+    if (!canPay(run, target, now)) {
+      run.ending.by = "budget"
+      return yield* error
+    }
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
+    // What is wrong is what made the breaker open.
+    if (isLeftAloneBy(result.failure)) return yield* error
     error = result.failure
   }
 })
+
+const isLeftAloneBy = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "breaker"
+
+const isExhausted = ({ reason }: GatewayError): boolean => reason.code === "exhausted"
+
+/** Keeps a target whose breaker is open in mind, in case that of all others are too. */
+const setAside = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  target: Target<In, Out>,
+  { deadline, passes }: Position,
+  error: GatewayError
+): Effect.Effect<never, GatewayError> =>
+  Effect.flatMap(monotonicMillis, (now) => {
+    const readyAt = now + (error.retryAfter === undefined ? 0 : Duration.toMillis(error.retryAfter))
+    if (passes(error)) run.deferred.push({ target, error, step: noMore, readyAt, deadline, isOpen: true })
+    return Effect.fail(error)
+  })
+
+const noMore: RetryStep = () => Effect.succeed(undefined)
 
 // Most calls succeed at once, so what comes after a failure is only set up when there is one.
 const runTarget = <In, Out, A>(
@@ -135,23 +157,56 @@ const runTarget = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
   const asked = ask(run, target, place, resumed?.error)
-  return retry === undefined || place.isOnce === true
-    ? asked
-    : Effect.catch(asked, (error) => repeat(run, target, retry, place, error, resumed?.step))
+  const once = retry === undefined || place.isOnce === true
+  if (once && target.breaker === undefined) return asked
+  return Effect.catch(asked, (error) => {
+    if (isLeftAloneBy(error))
+      return resumed === undefined ? setAside(run, target, place, error) : Effect.fail(resumed.error)
+    return once ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
+  })
 }
+
+/** A fallback waits so long for the first of its targets to return when all are left alone. */
+const patience = 5_000
+
+/** All targets of a fallback are left alone: waits for the first that returns and is its probe, or makes one attempt on it now. */
+const returnOf = Effect.fnUntraced(function* <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  outer: Position,
+  open: ReadonlyArray<Deferred<In, Out>>
+): Effect.fn.Return<A, GatewayError> {
+  const sorted = open.toSorted((a, b) => a.readyAt - b.readyAt)
+  const next = sorted.find(({ error }) => !isExhausted(error))
+  const [soonest] = sorted
+  if (next === undefined) return yield* soonest === undefined ? Effect.die(new Error("no targets")) : soonest.error
+  const { deadline, readyAt, target } = next
+  const now = yield* monotonicMillis
+  const isSoon = readyAt - now <= patience && (deadline === undefined || readyAt < deadline)
+  const wait = isSoon ? Math.ceil(readyAt - now) : 0
+  if (wait > 0) yield* Effect.sleep(wait)
+  return yield* runTarget(run, target, { ...outer, deadline, passes: () => false, isOnce: true, isPanic: !isSoon })
+})
 
 /**
  * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's deadline allows.
- * `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the deferred ones.
+ * `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the deferred ones, `sent` how many attempts there were before it.
  */
 export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   goesOn: (error: GatewayError) => boolean,
   outer: Position,
   from: number,
+  sent: number,
   last: GatewayError
 ): Effect.fn.Return<A, GatewayError> {
   let error = last
+  const open = run.deferred.slice(from).filter(({ isOpen }) => isOpen === true)
+  if (open.length > 0) {
+    const others = run.deferred.slice(from).filter(({ isOpen }) => isOpen !== true)
+    run.deferred.splice(from, run.deferred.length, ...others)
+    // Where something was sent, not all of them are left alone.
+    if (run.slots.length === sent && isLeftAloneBy(error)) return yield* returnOf(run, outer, open)
+  }
   const passes = (one: GatewayError): boolean => goesOn(one) || outer.passes(one)
   while (true) {
     const now = yield* monotonicMillis
@@ -188,6 +243,7 @@ const runRest = <In, Out, A>(
   outer: Position,
   inner: Position,
   from: number,
+  sent: number,
   next: number,
   error: GatewayError
 ): Effect.Effect<A, GatewayError> => {
@@ -200,13 +256,13 @@ const runRest = <In, Out, A>(
     if (child !== undefined) {
       const place: Position = { ...inner, cause: "fallback", previous: error }
       return Effect.catch(runPlan(run, child, place), (failure) =>
-        runRest(run, plan, outer, place, from, next + 1, failure)
+        runRest(run, plan, outer, place, from, sent, next + 1, failure)
       )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
     return outer.passes(error)
       ? Effect.fail(error)
-      : runDeferred(run, (failure) => canFallback(failure, plan.on), outer, from, error)
+      : runDeferred(run, (failure) => canFallback(failure, plan.on), outer, from, sent, error)
   }
   const { deadline } = outer
   return deadline === undefined
@@ -228,7 +284,8 @@ const runFallback = <In, Out, A>(
   if (first === undefined) return Effect.die(new Error("no targets"))
   const from = run.deferred.length
   const inner: Position = { ...place, passes: (error) => canFallback(error, plan.on) || place.passes(error) }
-  return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
+  const sent = run.slots.length
+  return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, sent, 1, error))
 }
 
 /** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */

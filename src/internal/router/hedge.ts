@@ -15,6 +15,7 @@ import { type Hedge, type Target, targetsOf } from "../route/plan.ts"
 import { canPay } from "./attempt.ts"
 import { runDeferred, runPlan } from "./client.ts"
 import { Cursor, type Step } from "./cursor.ts"
+import { isLeftAlone } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
 import type { ClientRun, Position } from "./walk.ts"
@@ -41,6 +42,8 @@ class HedgedRun<In, Out, A> {
   /** What has been asked. */
   private readonly asked: Array<Step<In, Out>> = []
   private left: number
+  /** Attempts of the run before this. */
+  private readonly sent: number
 
   constructor(
     run: ClientRun<In, Out, A>,
@@ -60,6 +63,7 @@ class HedgedRun<In, Out, A> {
     const [first, ...others] = targetsOf(plan, run.input)
     this.lone = others.length === 0 ? first : undefined
     this.left = hedging.max
+    this.sent = run.slots.length
   }
 
   private now(): number {
@@ -103,6 +107,8 @@ class HedgedRun<In, Out, A> {
       // One of them may still be running.
       if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
     }
+    const target = targetsOf(plan, run.input)[0]
+    if (target !== undefined && isLeftAlone(run, target, now)) return
     // The provider that is hedged pays: the other one has no first attempts to pay from.
     if (!canPay(run, late, now)) return
     this.left--
@@ -114,15 +120,19 @@ class HedgedRun<In, Out, A> {
   private failed(step: Step<In, Out>, error: GatewayError): void {
     const { cursor, lanes, outer, place, run } = this
     const verdict = cursor.failed(step, error)
-    if (verdict === "stop") return lanes.end(Effect.fail(error), false)
+    if (verdict === "stop") {
+      lanes.end(Effect.fail(error), false)
+      return
+    }
     if ((verdict === "next" && this.open("fallback", error)) || lanes.size > 0) return
     if (place.passes(error)) {
       // The fallback around it has targets that are ready now, and knows later what was put off.
       outer.deferred.push(...run.deferred)
-      return lanes.end(Effect.fail(error), false)
+      lanes.end(Effect.fail(error), false)
+      return
     }
     const goesOn = (failure: GatewayError): boolean => cursor.failed(step, failure) !== "stop"
-    lanes.end(runDeferred(run, goesOn, place, 0, error), false)
+    lanes.end(runDeferred(run, goesOn, place, 0, this.sent, error), false)
   }
 }
 

@@ -25,8 +25,8 @@ export const runRace = <In, Out, A>(
   const branches = plans.map((child) => ({ child, own: alone(run) }))
   return inLanes<A>(place.lane, run, (lanes) => {
     const failed = (error: GatewayError): void => {
-      if (!canFallback(error, on) && !place.passes(error)) return lanes.end(Effect.fail(error), false)
-      if (lanes.size > 0) return
+      const isStop = !canFallback(error, on) && !place.passes(error)
+      if (lanes.size > 0 && !isStop) return
       for (const { own } of branches) run.deferred.push(...own.deferred)
       lanes.end(Effect.fail(error), false)
     }

@@ -6,6 +6,7 @@
  */
 import * as Redacted from "effect/Redacted"
 import type { Attempt } from "../../GatewayError.ts"
+import type { TargetFacts } from "../admission/breaker.ts"
 import type { Latency } from "../admission/latency.ts"
 import { type Budget, Purse } from "../admission/retryBudget.ts"
 import type { Leaf } from "../route/node.ts"
@@ -20,6 +21,13 @@ let makeLatency: (() => Latency) | undefined
 /** Has times kept, for combinators that choose by them. */
 export const keepTimes = (make: () => Latency): void => {
   makeLatency = make
+}
+
+let makeFacts: (() => TargetFacts) | undefined
+
+/** Has outcomes kept, for breakers. */
+export const keepOutcomes = (make: () => TargetFacts): void => {
+  makeFacts = make
 }
 
 /** Most targets that are remembered. */
@@ -37,6 +45,8 @@ export class TargetState {
   isDropped = false
   /** When it was used last, in attempts of the router. */
   usedAt = 0
+  /** How attempts ended; absent where nothing asks for it. */
+  readonly facts = makeFacts?.()
   private run: Latency | undefined
   private stream: Latency | undefined
 
@@ -80,8 +90,9 @@ export class AttemptFacts {
   }
 
   /** It has ended. */
-  end({ error, superseded }: Attempt, now: number): void {
+  end({ error, outcome, superseded }: Attempt, now: number, today: number): void {
     this.state.inFlight--
+    if (outcome === "success" || error !== undefined) this.state.facts?.record(error, now, today)
     if (this.hasOutput) return
     // Who stops waiting knows that it would have taken longer. Other failures say nothing, or they would look fast.
     if (superseded === true || error?._tag === "Timeout") {

@@ -20,6 +20,8 @@ export interface Position {
   readonly lane?: Lane
   /** The target is asked once, whatever its policy says. */
   readonly isOnce?: boolean
+  /** Whatever its breaker says, too: all targets are left alone, and nobody would find out otherwise. */
+  readonly isPanic?: boolean
 }
 
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
@@ -33,6 +35,8 @@ export interface Deferred<In, Out> {
   readonly step: RetryStep
   readonly readyAt: number
   readonly deadline: number | undefined
+  /** Its breaker refused it, so nothing was sent. */
+  readonly isOpen?: boolean
 }
 
 /** How targets are asked. */

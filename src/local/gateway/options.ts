@@ -75,6 +75,20 @@ export interface KeepOptions {
   readonly runBytes?: number | undefined
 }
 
+/**
+ * An element of a dynamic route: `start`, `model`, `percentage` or `end`. A percentage has outputs such as `10%`, which sum to 100, or to less beside
+ * `else`. Source: https://developers.cloudflare.com/ai-gateway/features/dynamic-routing/json-configuration/.
+ */
+export interface RouteElement {
+  readonly id: string
+  readonly type: string
+  /** Of a model: `timeout` in milliseconds, and `retries` beside the first attempt. */
+  readonly properties?:
+    | { readonly provider: string; readonly model: string; readonly timeout: number; readonly retries: number }
+    | undefined
+  readonly outputs: Readonly<Record<string, { readonly elementId: string }>>
+}
+
 /** Options of {@link make}. All have defaults. */
 export interface Options {
   /** Default `local`. When given, another account in a path is refused. */
@@ -100,8 +114,11 @@ export interface Options {
   readonly allowOrigins?: ReadonlyArray<string> | undefined
   /** By provider slug. Default: `Upstream.echo()` for every slug of AI Gateway; `custom-{slug}` exists only if given. */
   readonly upstreams?: Readonly<Record<string, Upstream.Upstream>> | undefined
-  /** Dynamic routes by name: models as `provider-slug/model`, tried in order when `dynamic/{name}` is asked for. */
-  readonly routes?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
+  /**
+   * Dynamic routes by name, executed when `dynamic/{name}` is asked for: models as `provider-slug/model`, tried in order; or the `elements` of a
+   * route as Cloudflare's API and `Route.compile` have them.
+   */
+  readonly routes?: Readonly<Record<string, ReadonlyArray<string> | ReadonlyArray<RouteElement>>> | undefined
   /**
    * Pool of `cloudflare/auto`: models as `provider-slug/model`, of which the first that the request allows answers. Default: one
    * model each of OpenAI, Anthropic and Google.

@@ -13,6 +13,7 @@ import type { HeaderMap } from "../wire/message.ts"
 import type { StreamShape } from "../wire/streamShape.ts"
 import { streamHeader } from "../wire/streamShape.ts"
 import { autoModel, choose, modelsHeader, providersHeader, type Routing } from "./autoRouter.ts"
+import type { RouteModel } from "./dynamicRoute.ts"
 import type { LegPlan } from "./job.ts"
 import { faultsHeader, type JsonHeaders } from "./jsonHeaders.ts"
 import { isGatewaySlug, slugOfAuthor } from "./providers.ts"
@@ -95,7 +96,14 @@ interface PlannedTarget {
   readonly refusal?: Refusal
   readonly dynamic?: boolean
   readonly routing?: Routing
+  /** Options of an element of a dynamic route, which win over those of the request. */
+  readonly ownOptions?: Partial<RequestOptions.ResolvedOptions>
 }
+
+const ownOptions = ({ attempts, timeout }: RouteModel): Partial<RequestOptions.ResolvedOptions> => ({
+  ...(timeout !== undefined && { requestTimeout: timeout }),
+  ...(attempts !== undefined && { maxAttempts: attempts, retryDelay: 0 })
+})
 
 const compatModel = (input: LegRequest, name: string, dynamic: boolean): PlannedTarget => {
   const slash = name.indexOf("/")
@@ -146,11 +154,14 @@ const compatTargets = (
   const pool = name.startsWith("custom/") ? gateway?.aliases.get(name.slice("custom/".length)) : undefined
   if (pool !== undefined) return pool.map((model) => () => compatModel(input, slugModel(model), true))
   if (!name.startsWith("dynamic/")) return [() => compatModel(input, name, false)]
-  const models = core.settings.routes.get(name.slice("dynamic/".length))
-  if (models === undefined) {
+  const route = core.settings.routes.get(name.slice("dynamic/".length))
+  if (route === undefined) {
     return badFormat(input, refuse(404, code.modelNotFound, `No route with the name ${JSON.stringify(name)}`))
   }
-  return models.map((model) => () => compatModel(input, model, true))
+  return route(core.draw).map((model) => () => ({
+    ...compatModel(input, model.name, true),
+    ownOptions: ownOptions(model)
+  }))
 }
 
 /** Made one after the other, because each may have a body of its own. */
@@ -214,14 +225,20 @@ export const plan = (
       if (model.length > maxModel) {
         return yield* Result.fail(badRequest(`model: expected a name of at most ${maxModel} characters`))
       }
-      const { dynamic = false, refusal: refused, routing, ...request } = options.bufferStreams ? whole(asked) : asked
+      const {
+        dynamic = false,
+        ownOptions,
+        refusal: refused,
+        routing,
+        ...request
+      } = options.bufferStreams ? whole(asked) : asked
       const isReachable = input.isCatalogue === true || isGatewaySlug(request.provider)
       const refusal = refused ?? (isReachable ? undefined : refuse(400, code.unknownProvider, "Invalid provider"))
       const full = json.share.take(request.body?.length ?? 0)
       if (full !== undefined) return yield* Result.fail(full)
       legs.push({
         request: { ...request, method: input.method, headers, ...(stream === undefined ? {} : { stream }) },
-        options,
+        options: { ...options, ...ownOptions },
         faults,
         refusal,
         dynamic: dynamic || input.isAlias === true,

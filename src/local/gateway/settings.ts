@@ -8,10 +8,12 @@ import { type GatewayError, invalid } from "../../GatewayError.ts"
 import { maxAttempts, maxCacheTtl, maxRetryDelay } from "../../GatewayOptions.ts"
 import { baseUrlAccepted, isBaseUrl } from "../../internal/data/baseUrl.ts"
 import { isHeaderValue } from "../../internal/data/headers.ts"
+import { isObject } from "../../internal/data/json.ts"
 import { isWhole } from "../../internal/data/numbers.ts"
 import * as Upstream from "../Upstream.ts"
 import { type Allowed, hostname, isOrigin } from "../wire/origins.ts"
-import type { GatewaySettings, Model, Options } from "./options.ts"
+import { type DynamicRoute, faultOf, fromElements, fromModels } from "./dynamicRoute.ts"
+import type { GatewaySettings, Model, Options, RouteElement } from "./options.ts"
 import { defaultModels, isGatewaySlug, knownSlugs, runOnlySlugs, slugOfAuthor } from "./providers.ts"
 
 /** One gateway with its defaults. */
@@ -69,7 +71,7 @@ export interface Settings {
   /** Hosts and origins besides those of this machine. */
   readonly allowed: Allowed
   readonly upstreams: ReadonlyMap<string, Upstream.Upstream>
-  readonly routes: ReadonlyMap<string, ReadonlyArray<string>>
+  readonly routes: ReadonlyMap<string, DynamicRoute>
   readonly autoModels: ReadonlyArray<string>
   readonly models: ReadonlyArray<Model>
   readonly envelope: Options["envelope"]
@@ -166,13 +168,35 @@ const defaultAutoModels = [
   "google-ai-studio/gemini-2.5-flash"
 ] as const
 
+const isNames = (route: ReadonlyArray<string> | ReadonlyArray<RouteElement>): route is ReadonlyArray<string> =>
+  route.every((one: string | RouteElement) => typeof one === "string")
+
 const routes = (options: Options, slugs: ReadonlyMap<string, unknown>, check: Check): Settings["routes"] => {
-  const entries = Object.entries(options.routes ?? {})
-  for (const [name, models] of entries) {
-    check(idPattern.test(name), `routes.${name}`, `a name of ${idAccepted}`)
-    pool(`routes.${name}`, models, slugs, check)
+  const out = new Map<string, DynamicRoute>()
+  for (const [name, route] of Object.entries(options.routes ?? {})) {
+    const at = `routes.${name}`
+    check(idPattern.test(name), at, `a name of ${idAccepted}`)
+    if (isNames(route)) out.set(name, fromModels(pool(at, route, slugs, check)))
+    else {
+      const isObjects = route.every(isObject)
+      check(isObjects, at, "models alone, or elements alone")
+      const fault = isObjects
+        ? faultOf(route, (model) => (isPooled(model, slugs) ? undefined : poolAccepted))
+        : undefined
+      if (fault !== undefined) check(false, `${at}${fault[0]}`, fault[1])
+      else if (isObjects) out.set(name, fromElements(route))
+    }
   }
-  return new Map(entries)
+  return out
+}
+
+const poolAccepted = "provider-slug/model with a known provider, in printable ASCII"
+
+const isPooled = (model: string, slugs: ReadonlyMap<string, unknown>): boolean => {
+  const slash = model.indexOf("/")
+  const slug = model.slice(0, slash)
+  // An answer has the model in a header.
+  return slash > 0 && slash < model.length - 1 && slugs.has(slug) && isGatewaySlug(slug) && isHeaderValue(model)
 }
 
 /** Checks a list of models. */
@@ -184,14 +208,7 @@ const pool = (
 ): ReadonlyArray<string> => {
   check(models.length > 0, at, "at least one model")
   for (const [index, model] of models.entries()) {
-    const slash = model.indexOf("/")
-    const slug = model.slice(0, slash)
-    check(
-      // An answer has the model in a header.
-      slash > 0 && slash < model.length - 1 && slugs.has(slug) && isGatewaySlug(slug) && isHeaderValue(model),
-      `${at}[${index}]`,
-      "provider-slug/model with a known provider, in printable ASCII"
-    )
+    check(isPooled(model, slugs), `${at}[${index}]`, poolAccepted)
   }
   return models
 }

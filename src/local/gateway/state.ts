@@ -2,6 +2,7 @@
  * The state of one local gateway, and the upstream that an attempt reaches.
  */
 import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
 import * as Faults from "../upstream/faults.ts"
 import type { OpenBodies } from "../wire/body.ts"
 import { makeInFlight, type Share } from "../wire/collect.ts"
@@ -28,6 +29,8 @@ export interface GatewayState {
   /** The share of one more request. */
   readonly newShare: () => Share
   readonly nextId: Effect.Effect<string>
+  /** A random number from 0 to less than 1, for percentages of dynamic routes. */
+  readonly draw: () => number
   /** What `getUrl` starts with; a server knows it only after it listens. */
   readonly baseUrl: () => string
   /** The handler of a slug with the scripts in front of it, or `undefined` for an unknown slug. */
@@ -48,6 +51,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
     (entries): ReadonlyMap<string, Handler> => new Map(entries)
   )
   let handlers = yield* startAll
+  const random = yield* Random.Random
   const scripts = new Map<string, Faults.Queue>()
   const { keep } = settings
   const calls = Calls.make(keep.calls, keep.callBytes)
@@ -64,6 +68,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings, baseUrl: ()
     runs: Runs.make(keep.runBytes),
     newShare: makeInFlight(settings.inFlightBytes),
     nextId: Ids.make(),
+    draw: () => random.nextDoubleUnsafe(),
     baseUrl,
     handler: (provider, model) => {
       const upstream = handlers.get(provider)
