@@ -189,11 +189,8 @@ export const begin = (started: Started, onAttempt?: OnAttempt): Effect.Effect<Ru
   Effect.withFiber((fiber) => Effect.succeed(beginUnsafe(fiber, started, onAttempt)))
 
 /** {@link begin} for code that has the fiber. */
-export const beginUnsafe = (
-  fiber: Fiber.Fiber<unknown, unknown>,
-  started: Started,
-  onAttempt?: OnAttempt
-): Running => new BegunAttempt(fiber, started, onAttempt)
+export const beginUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt?: OnAttempt): Running =>
+  new BegunAttempt(fiber, started, onAttempt)
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an

@@ -153,11 +153,11 @@ const pricingProblems = (pricing: Pricing | undefined): ReadonlyArray<Problem> =
       : [{ field: "pricing", accepted: "what Pricing.make returns" }]
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
-export const make = ({ budget, execution, pricing }: Options = {}): Effect.Effect<
-  Router["Service"],
-  never,
-  GatewayService
-> => {
+export const make = ({
+  budget,
+  execution,
+  pricing
+}: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> => {
   const checked = budgetOf(budget)
   return makeWith({ ...checked, problems: [...checked.problems, ...pricingProblems(pricing)] }, execution, pricing)
 }

@@ -250,6 +250,14 @@ describe.concurrent("bundled", () => {
     }
   })
 
+  it("the calculator of costs comes with the prices, and not with a router", async () => {
+    const bundled = async (source: string): Promise<boolean> =>
+      (await measure(source, bare)).modules.some(([path]) => path.endsWith("/dist/Pricing.js"))
+    for (const [fixture, source] of fixtures()) assert.isFalse(await bundled(source), fixture)
+    assert.isFalse(await bundled(`export * from "${name}/Router"`))
+    assert.isTrue(await bundled(`export { make } from "${name}/Pricing"`))
+  })
+
   it("every budget has its fixture", () => {
     assert.includeMembers([...fixtures().keys()], Object.keys(budgets))
   })

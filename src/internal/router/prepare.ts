@@ -16,7 +16,7 @@ import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned, type Target, targetsOf } from "../route/plan.ts"
 import { type Additions, add, additionsOf } from "./additions.ts"
-import { factsOf, method, requestedOf, type Run, type SendLegs } from "./attempt.ts"
+import { factsOf, method, type Run, requestedOf, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
@@ -191,7 +191,8 @@ const prepareBare = <In, Out>(
     }
     const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
-    if (execution === "client" || needsClient !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
+    if (execution === "client" || needsClient !== undefined || (isAuto && isPlain(plan)))
+      return Effect.succeed(onClient)
     const { skipped } = run
     const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), {
       build,
