@@ -12,7 +12,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import type { Attempt, GatewayError } from "./GatewayError.ts"
 import { defined, type Mutable } from "./internal/data/defined.ts"
 import { shownEndpoint } from "./internal/data/secrets.ts"
@@ -98,7 +97,7 @@ export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt" |
 
 /** What a failure adds to an attempt; nothing when there is none. */
 export const failed = (exit: Exit.Exit<unknown, GatewayError>): Ended => {
-  const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+  const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
   if (error === undefined) return {}
   const { eventId, logId, model, provider, reason, step } = error
   return { error: reason, ...defined({ eventId, logId, model, provider, step, status: reason.status }) }

@@ -18,6 +18,7 @@ import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Option from "effect/Option"
 import * as Scheduler from "effect/Scheduler"
+import { logWithLevel } from "../internal/hotpath/logWithLevel.ts"
 import { describe, failureResponse, leftResponse, setupResponse } from "../internal/server/failureResponse.ts"
 import * as LogTrail from "../LogTrail.ts"
 import * as RequestScheduler from "./requestScheduler.ts"
@@ -133,7 +134,7 @@ const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Laye
             ctx.waitUntil(runtime.dispose())
           }
           return isNews && Exit.isSuccess(exit)
-            ? Effect.as(Effect.provideContext(Effect.logWarning(copied), exit.value), exit.value)
+            ? Effect.as(Effect.provideContext(logWithLevel("Warn", copied), exit.value), exit.value)
             : exit
         }
       )
@@ -181,9 +182,9 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
     const error = Cause.findErrorOption(cause)
     const said = `Worker: ${describe(cause)}`
     return Option.isNone(error)
-      ? Effect.as(Effect.logError(said), setupResponse())
+      ? Effect.as(logWithLevel("Error", said), setupResponse())
       : Effect.andThen(
-          Effect.logWarning(said),
+          logWithLevel("Warn", said),
           Effect.sync(() => (options.onFailure ?? byDefault)(error.value))
         )
   }
@@ -266,7 +267,7 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
 export const waitUntil = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
   Effect.flatMap(Effect.context<R>(), (context) => {
     const work = effect.pipe(
-      Effect.catchCause((cause) => Effect.logWarning(`Worker.waitUntil: ${describe(cause)}`)),
+      Effect.catchCause((cause) => logWithLevel("Warn", `Worker.waitUntil: ${describe(cause)}`)),
       // A request of its own, as far as fibers are concerned: those of this one are interrupted when the client leaves.
       Effect.provideContext(Context.omit(Scheduler.Scheduler)(context))
     )

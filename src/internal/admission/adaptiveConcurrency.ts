@@ -42,6 +42,8 @@ export class AdaptiveLimit {
   private logSum = 0
   private slowRounds = 0
   private slowFrom = { limit: 1, mean: 0 }
+  /** Nobody was let through in the round before this one. */
+  private wasClosed = false
 
   constructor(bounds: Adaptive) {
     this.bounds = bounds
@@ -55,15 +57,16 @@ export class AdaptiveLimit {
 
   /**
    * An answer came, or a refusal, which has no latency. `busy`: the limit was what held others back. Who started before the last
-   * decrease says nothing about the limit since then.
+   * decrease, or with it, says nothing about the limit since then.
    */
   answered(now: number, startedAt: number, latency: number | undefined, busy: boolean): void {
-    if (startedAt < this.lastDecrease) return
+    if (startedAt <= this.lastDecrease) return
     this.answers++
     if (latency === undefined) this.refused++
     else this.logSum += Math.log(Math.max(latency, 0.01))
     if (busy && this.refused === 0 && this.slowRounds === 0) {
-      this.set(this.limit + (this.limit < this.threshold ? 1 : 0.5 / this.limit))
+      // Up to the threshold and not beyond: of a limit of 3, one more is a third.
+      this.set(this.limit < this.threshold ? Math.min(this.limit + 1, this.threshold) : this.limit + 0.5 / this.limit)
     }
     if (this.answers >= this.size) this.endRound(now)
   }
@@ -81,10 +84,17 @@ export class AdaptiveLimit {
     const good = this.answers - this.refused
     const share = this.refused / this.answers
     if (share > bearable) {
-      // Who refuses everybody has closed for a while, and says nothing about how many it takes when it is open.
-      if (share < closed || this.threshold === Number.POSITIVE_INFINITY) this.threshold = this.limit * 0.9
+      // Who refuses everybody has closed for a while, and says nothing about how many it takes when it is open; nor does the round in which it opens.
+      const isClosed = share >= closed
+      if ((!isClosed && !this.wasClosed) || this.threshold === Number.POSITIVE_INFINITY) {
+        this.threshold = this.limit * 0.9
+      }
+      this.wasClosed = isClosed
       this.decrease(now, 1 - share / 2)
-    } else if (good > 0) this.judge(now, Math.exp(this.logSum / good))
+    } else {
+      this.wasClosed = false
+      if (good > 0) this.judge(now, Math.exp(this.logSum / good))
+    }
     this.answers = 0
     this.refused = 0
     this.logSum = 0

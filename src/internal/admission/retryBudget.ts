@@ -1,8 +1,9 @@
 /**
  * A purse for further attempts, as Finagle's `RetryBudget` has it: first attempts pay in, further ones are paid out of it.
  *
- * At each withdrawal, those of the last ten seconds (in slots of one) are at most `ratio * deposits + 10 * perSecond` of the same slots. The floor is for clients of few
- * requests, which would never earn one.
+ * Finagle counts in ten slots of a second, which grants twice the floor to withdrawals just before and just after the slot of the first ones expires. Slots of a
+ * tenth of a second, of which withdrawals keep one more, bound any ten seconds at the price of one percent. The floor is for clients of few requests, which would
+ * never earn a retry.
  */
 
 import type { Problem } from "../../GatewayOptions.ts"
@@ -44,66 +45,95 @@ export const budgetOf = (options: RetryBudgetOptions | "none" | undefined): Chec
   const stray = strayField(options, names)
   if (stray !== undefined) problems.push({ field: `budget.${stray}`, accepted: `one of ${names.join(", ")}` })
   const { perSecond = defaultBudget.perSecond, ratio = defaultBudget.ratio } = options
-  if (!(ratio > 0 && ratio <= 1)) problems.push({ field: "budget.ratio", accepted: "a number more than 0, at most 1" })
-  if (!(perSecond >= 0 && perSecond <= 1_000)) {
+  // Types do not hold for who has none: a text compares like its number.
+  if (!(typeof ratio === "number" && ratio > 0 && ratio <= 1))
+    problems.push({ field: "budget.ratio", accepted: "a number more than 0, at most 1" })
+  if (!(typeof perSecond === "number" && perSecond >= 0 && perSecond <= 1_000)) {
     problems.push({ field: "budget.perSecond", accepted: "a number from 0 to 1000" })
   }
   return { budget: problems.length === 0 ? { perSecond, ratio } : undefined, problems }
 }
 
-const seconds = 10
-const slotMillis = 1_000
+/** Length of the window, in milliseconds. */
+const windowMillis = 10_000
+const slotMillis = 100
+const slots = windowMillis / slotMillis
 
-/** What one provider's further attempts are paid from. Times are milliseconds of the monotonic clock. */
+/**
+ * Pays for one provider's further attempts. Times are milliseconds of the monotonic clock.
+ *
+ * Law: in every 10 seconds that end with a withdrawal, withdrawals are at most `ratio * deposits + 10 * perSecond`. A deposit counts for 9.9 to 10 seconds, a withdrawal
+ * for 10 to 10.1. Both are whole numbers, so sums stay exact.
+ */
 export class Purse {
   private readonly ratio: number
   private readonly reserve: number
-  /** Deposits less withdrawals, in first attempts. */
-  private readonly slots = new Float64Array(seconds)
-  private sum = 0
+  private readonly deposits = new Uint32Array(slots)
+  /** One slot more than the window has: the oldest counts until its last withdrawal is 10 seconds old. */
+  private readonly withdrawals = new Uint32Array(slots + 1)
+  private readonly lastOf = new Float64Array(slots + 1)
+  private deposited = 0
+  private withdrawn = 0
   private epoch = Number.NEGATIVE_INFINITY
 
   constructor({ perSecond, ratio }: Budget) {
     this.ratio = ratio
-    this.reserve = perSecond * seconds
+    this.reserve = (perSecond * windowMillis) / 1_000
   }
 
   /** Pays in for a first attempt. */
   deposit(now: number): void {
-    const at = this.slotAt(now)
-    this.slots[at] = (this.slots[at] ?? 0) + this.ratio
-    this.sum += this.ratio
+    this.advance(now)
+    const at = this.epoch % slots
+    this.deposits[at] = (this.deposits[at] ?? 0) + 1
+    this.deposited++
   }
 
   /** Pays for a further attempt, if it can. */
   withdraw(now: number): boolean {
-    const at = this.slotAt(now)
-    // Sums of fractions fall short of whole numbers.
-    if (this.reserve + this.sum < 1 - 1e-9) return false
-    this.slots[at] = (this.slots[at] ?? 0) - 1
-    this.sum -= 1
+    if (this.left(now) < 1) return false
+    const at = this.epoch % (slots + 1)
+    this.withdrawals[at] = (this.withdrawals[at] ?? 0) + 1
+    this.lastOf[at] = now
+    this.withdrawn++
     return true
   }
 
   /** Further attempts that could be paid for now. */
   balance(now: number): number {
-    this.slotAt(now)
-    return Math.max(0, Math.floor(this.reserve + this.sum + 1e-9))
+    return Math.max(0, Math.floor(this.left(now)))
   }
 
-  /** The slot of a moment; those that no longer count are emptied. */
-  private slotAt(now: number): number {
+  private left(now: number): number {
+    this.advance(now)
+    const oldest = (this.epoch + 1) % (slots + 1)
+    if (this.withdrawals[oldest] !== 0 && now - (this.lastOf[oldest] ?? 0) >= windowMillis) this.forget(oldest)
+    // Products of fractions fall short of whole numbers.
+    return this.reserve + this.ratio * this.deposited - this.withdrawn + 1e-9
+  }
+
+  private forget(at: number): void {
+    this.withdrawn -= this.withdrawals[at] ?? 0
+    this.withdrawals[at] = 0
+  }
+
+  /** Moves on to the slot of a moment, and empties those that it takes the place of. */
+  private advance(now: number): void {
     const epoch = Math.floor(now / slotMillis)
-    if (epoch > this.epoch) {
-      const passed = Math.min(seconds, epoch - this.epoch)
-      for (let i = 0; i < passed; i++) {
-        const at = (epoch - i) % seconds
-        this.slots[at] = 0
+    if (epoch <= this.epoch) return
+    if (epoch - this.epoch > slots) {
+      this.deposits.fill(0)
+      this.withdrawals.fill(0)
+      this.deposited = 0
+      this.withdrawn = 0
+    } else {
+      for (let slot = this.epoch + 1; slot <= epoch; slot++) {
+        const at = slot % slots
+        this.deposited -= this.deposits[at] ?? 0
+        this.deposits[at] = 0
+        this.forget(slot % (slots + 1))
       }
-      this.epoch = epoch
-      // Anew each second, so that fractions do not add up to an error.
-      this.sum = this.slots.reduce((sum, one) => sum + one, 0)
     }
-    return this.epoch % seconds
+    this.epoch = epoch
   }
 }

@@ -72,7 +72,8 @@ const fromWindows = (headers: AnswerHeaders = {}, now: number | undefined): Dura
     const left = isReset ? headers[name.replace("reset", "remaining")] : undefined
     if (left === undefined || Number(left) !== 0) continue
     const wait = resetOf(headers[name] ?? "", now)
-    if (wait !== undefined && (longest === undefined || Duration.isGreaterThan(wait, longest))) longest = wait
+    if (wait !== undefined && (longest === undefined || Duration.toMillis(wait) > Duration.toMillis(longest)))
+      longest = wait
   }
   return longest
 }

@@ -2,7 +2,6 @@
  * Durations from a caller, without the generosity of `Duration` itself.
  */
 import * as Duration from "effect/Duration"
-import * as Option from "effect/Option"
 
 // `Duration` reads NaN, `{}` and its own JSON form as zero; here they are no durations.
 const isDurationInput = (input: Duration.Input): boolean =>
@@ -16,8 +15,11 @@ const isDurationInput = (input: Duration.Input): boolean =>
 /** In milliseconds, so that equal durations have one form. */
 export const durationOf = (input: Duration.Input | undefined): Duration.Duration | undefined => {
   if (input === undefined || !isDurationInput(input)) return undefined
-  const duration = Option.getOrUndefined(Duration.fromInput(input))
-  return duration && Duration.millis(Duration.toMillis(duration))
+  try {
+    return Duration.millis(Duration.toMillis(input))
+  } catch {
+    return undefined
+  }
 }
 
 /** Milliseconds of an input; not a number when it is no duration. */

@@ -2,6 +2,7 @@
  * Time limits of requests. Every call has one, so they are made of one fiber and one timer; `Effect.timeoutOrElse` does the same and takes more
  * time and memory.
  */
+import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -43,7 +44,9 @@ const limited = <A, E>(
       resume(
         Effect.flatMap(Fiber.interrupt(running), () => {
           const exit = running.pollUnsafe()
-          return exit !== undefined && Exit.findErrorOption(exit)._tag === "Some" ? exit : Effect.fail(expired(millis))
+          return exit !== undefined && Exit.isFailure(exit) && Cause.hasFails(exit.cause)
+            ? exit
+            : Effect.fail(expired(millis))
         })
       )
     )

@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, type GatewayError } from "../../GatewayError.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
@@ -221,10 +222,10 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       continue
     }
     if (next.readyAt > now) {
-      yield* Effect.logDebug("all targets are cooling down", {
-        target: next.target.key,
-        millis: next.readyAt - now
-      })
+      yield* logWithLevel(
+        "Debug",
+        `all targets are cooling down: ${next.target.key} is ready in ${next.readyAt - now} ms`
+      )
       yield* Effect.sleep(next.readyAt - now)
     }
     const result = yield* outcomeOf(

@@ -6,7 +6,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import { decide, GatewayError, InvalidResponse, Timeout } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
@@ -121,7 +120,7 @@ export const failedLeg = (
   compiled: Compiled<never, unknown>,
   offset: number
 ): LogTrail.Ended => {
-  const relative = Option.getOrUndefined(Exit.findErrorOption(exit))?.step
+  const relative = LogTrail.failed(exit).step
   if (relative === undefined) return {}
   const step = offset + relative
   const leg = legAt(compiled, step)

@@ -11,6 +11,7 @@ import type { Pricing } from "../../Pricing.ts"
 import type { Leg } from "../../UniversalRequest.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
@@ -86,8 +87,8 @@ export const logRecovery = (
   const failed = attempts.filter(({ outcome, superseded }) => outcome !== "success" && superseded !== true)
   return failed.length === 0
     ? Effect.void
-    : // A text: a logger that is given an object looks through all of it.
-      Effect.logWarning(
+    : logWithLevel(
+        "Warn",
         `answered by ${target} after ${failed.length} failed attempts: ${failed
           .map(({ error, target }) => `${target}: ${error?.message ?? "interrupted"}`)
           .join("; ")}`

@@ -19,6 +19,7 @@ import { defined } from "../data/defined.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
 import { type Encoder, neutral, openai, type StreamProblem } from "../dialect/deltaEncoder.ts"
+import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { makeByteSink } from "./byteSink.ts"
 import { describe } from "./failureResponse.ts"
 
@@ -213,7 +214,7 @@ export const serve = <R, R2>(
         const error = Option.getOrUndefined(Cause.findErrorOption(cause))
         return error === undefined
           ? Effect.as(
-              Effect.logError(`${method}: ${describe(cause)}`),
+              logWithLevel("Error", `${method}: ${describe(cause)}`),
               new GatewayError({ method, reason: new Unknown({}) })
             )
           : Effect.succeed(error)
@@ -244,7 +245,7 @@ export const serve = <R, R2>(
         }
         if (onEnd !== undefined) {
           yield* Effect.catchCause(report(ending, onEnd), (cause) =>
-            Effect.logWarning(`${method}: onEnd: ${describe(cause)}`)
+            logWithLevel("Warn", `${method}: onEnd: ${describe(cause)}`)
           )
         }
         // A clean end would make half an answer pass for a complete one, in copies and caches above all.

@@ -52,30 +52,50 @@ describe("a purse", () => {
     }
   })
 
-  it("has never paid more than the ratio and the floor of the ten slots before it, whatever comes when", () => {
-    for (let seed = 1; seed <= 20; seed++) {
+  it("pays the floor once in ten seconds, also across the edge of a slot", () => {
+    const purse = new Purse({ ratio: 0.2, perSecond: 3 })
+    const drain = (now: number): number => {
+      let paid = 0
+      while (purse.withdraw(now)) paid++
+      return paid
+    }
+    assert.strictEqual(drain(999), 30)
+    assert.strictEqual(drain(10_000), 0)
+    assert.strictEqual(drain(10_998), 0)
+    assert.strictEqual(drain(10_999), 30)
+  })
+
+  it("agrees with a list of all events: the law holds, and nothing is refused that it would allow for sure", () => {
+    for (let seed = 1; seed <= 12; seed++) {
       const random = sequence(seed)
       const ratio = 0.05 + random() * 0.95
       const perSecond = Math.floor(random() * 4)
       const purse = new Purse({ ratio, perSecond })
-      const paidIn = new Map<number, number>()
-      const paidOut = new Map<number, number>()
-      const count = (map: Map<number, number>, slot: number) => map.set(slot, (map.get(slot) ?? 0) + 1)
+      let paidIn: Array<number> = []
+      let paidOut: Array<number> = []
       let now = random() * 1e6
+      let [paid, refused] = [0, 0]
       for (let step = 0; step < 3_000; step++) {
-        now += random() < 0.02 ? random() * 20_000 : random() * 40
-        const slot = Math.floor(now / 1_000)
+        now += random() < 0.02 ? random() * 20_000 : random() < 0.1 ? 100 : random() * 40
         if (random() < 0.5) {
           purse.deposit(now)
-          count(paidIn, slot)
+          paidIn.push(now)
           continue
         }
-        if (!purse.withdraw(now)) continue
-        count(paidOut, slot)
-        const sum = (map: Map<number, number>) =>
-          Array.from({ length: 10 }, (_, i) => map.get(slot - i) ?? 0).reduce((a, b) => a + b, 0)
-        assert.isAtMost(sum(paidOut), ratio * sum(paidIn) + 10 * perSecond + 1e-6)
+        const within = (times: ReadonlyArray<number>, millis: number) => times.filter((at) => at > now - millis).length
+        if (purse.withdraw(now)) {
+          paidOut.push(now)
+          paid++
+          assert.isAtMost(within(paidOut, 10_000), ratio * within(paidIn, 10_000) + 10 * perSecond + 1e-6)
+        } else {
+          refused++
+          assert.isBelow(ratio * within(paidIn, 9_900) + 10 * perSecond, within(paidOut, 10_101) + 1)
+        }
+        paidIn = paidIn.slice(-2_000)
+        paidOut = paidOut.slice(-2_000)
       }
+      assert.isAbove(paid, 0)
+      assert.isAbove(refused, 0)
     }
   })
 })
@@ -93,6 +113,7 @@ describe("a budget", () => {
       "budget.ratio",
       "budget.perSecond"
     ])
+    assert.deepStrictEqual(fields({ ratio: "0.5", perSecond: null } as never), ["budget.ratio", "budget.perSecond"])
     assert.deepStrictEqual(fields({ floor: 3 } as never), ["budget.floor"])
     assert.deepStrictEqual(fields(3 as never), ["budget"])
   })
