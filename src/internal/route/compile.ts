@@ -103,7 +103,13 @@ export interface CompiledDynamic {
 const loss = (kind: LossKind, detail: string, target?: string): Loss => ({ kind, detail, ...defined({ target }) })
 
 /** The targets that can be reached with an input, in order, and what nodes around them lose. */
-const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic: boolean, losses: Array<Loss>) => {
+const linearize = <In, Out>(
+  plan: Plan<In, Out>,
+  input: In | undefined,
+  losses: Array<Loss>,
+  // Not named here: a router carries this code, and makes no dynamic routes.
+  dynamic?: typeof balanceLoss
+) => {
   const out: Array<Target<In, Out>> = []
   const fallbackLoss = (child: { readonly on: unknown; readonly plans: ReadonlyArray<unknown> }): void => {
     if (child.on !== undefined && child.plans.length > 1) {
@@ -126,7 +132,7 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
         return
       case "Balance": {
         fallbackLoss(child)
-        const lost = dynamic ? balanceLoss(child, isBalanced) : "the gateway keeps the declared order"
+        const lost = dynamic === undefined ? "the gateway keeps the declared order" : dynamic(child, isBalanced)
         if (lost !== undefined) losses.push(loss("balance", lost))
         for (const one of child.plans) go(one, true)
         return
@@ -141,7 +147,7 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
         go(child.plan, isBalanced)
         return
       case "When":
-        if (dynamic || input === undefined) {
+        if (dynamic !== undefined || input === undefined) {
           losses.push(loss("predicate", `"${child.label}" is a function of the input`))
           go(child.onTrue, isBalanced)
         } else {
@@ -275,7 +281,7 @@ export const toUniversal = <In, Out>(
   const { isBrief = false, skipped } = options
   if (isBrief && lossy.has(planned.plan)) return Result.fail([])
   const losses = invalidLosses(planned)
-  const targets = linearize(planned.plan, input, false, losses)
+  const targets = linearize(planned.plan, input, losses)
   for (const target of targets) retryLosses(target, losses)
   if (isBrief && losses.length > 0) {
     if (!hasWhen(planned.plan)) lossy.add(planned.plan)
@@ -317,7 +323,7 @@ export const toDynamic = <In, Out>(
   allow: ReadonlyArray<LossKind>
 ): Result.Result<CompiledDynamic, ReadonlyArray<Loss>> => {
   const losses = invalidLosses(planned)
-  const targets = linearize(planned.plan, undefined, true, losses)
+  const targets = linearize(planned.plan, undefined, losses, balanceLoss)
   for (const target of targets) {
     const { key, leaf, options } = target
     const policy = retryLosses(target, losses)

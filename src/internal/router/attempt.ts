@@ -13,6 +13,7 @@ import {
   type EndedBy,
   GatewayError,
   InvalidRequest,
+  type Reason,
   type Skipped,
   Timeout,
   Unsupported
@@ -129,17 +130,12 @@ export const requestedOf = ({ key, leaf: { model, provider } }: Target<never, un
 /** Begins to count what an attempt costs. Fails when the run could then cost more than it may. */
 export const spend = (
   { eventId, meter }: Run<unknown>,
-  targets: ReadonlyArray<Target<never, unknown>>,
-  body: unknown
+  target: Target<never, unknown>,
+  body: unknown,
+  targets = [target]
 ): Spending | GatewayError | undefined => {
   const spending = meter?.begin(targets.map(requestedOf), body)
-  if (spending === undefined || "end" in spending) return spending
-  return new GatewayError({
-    method,
-    reason: spending,
-    eventId,
-    ...defined({ provider: targets[0]?.leaf.provider, model: targets[0]?.leaf.model })
-  })
+  return spending && "_tag" in spending ? failureOf(target, spending, eventId) : spending
 }
 
 /** Takes the next slot of a run, for an attempt on a target that starts now. */
@@ -275,6 +271,11 @@ export const abandoned = (answer: GatewayResponse | undefined, isSuperseded: boo
     superseded: isSuperseded ? true : undefined
   })
 
+const failureOf = ({ leaf }: Target<never, unknown>, reason: Reason, eventId: string): GatewayError => {
+  const { model, provider } = leaf
+  return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
+}
+
 /** The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline. */
 export const expired = (
   phase: "firstByte" | "deadline",
@@ -282,15 +283,8 @@ export const expired = (
   millis: number,
   eventId: string
 ): GatewayError =>
-  withoutStack(
-    () =>
-      new GatewayError({
-        method,
-        reason: new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }),
-        provider: target.leaf.provider,
-        eventId,
-        ...defined({ model: target.leaf.model })
-      })
+  withoutStack(() =>
+    failureOf(target, new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }), eventId)
   )
 
 /** The failure of a target whose request could not even be made. What only this target cannot say passes it over. */
@@ -303,8 +297,7 @@ export const unbuildable = (
     ? new Unsupported({ field, accepted })
     : new InvalidRequest({ origin: "client", field, accepted })
   if (isUnsupported) skipped.push({ target: target.key, reason })
-  const { model, provider } = target.leaf
-  return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
+  return failureOf(target, reason, eventId)
 }
 
 /** An attempt that may be refused: a refusal passes the target over, as nothing was sent. */
@@ -346,7 +339,7 @@ export const attempt = <In, Out>(
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     return Effect.withFiber((fiber) => {
-      const spending = spend(run, [target], query)
+      const spending = spend(run, target, query)
       if (spending instanceof GatewayError) return Effect.fail(spending)
       const { fill, number, output } = takeSlot(run, target, fiber.getRef(Clock.Clock), spending)
       const started: Mutable<LogTrail.Started> = {

@@ -97,7 +97,8 @@ export const takeLegSlot = (
 ): Omit<Slot, "output"> & { readonly output: (step: number) => void } => {
   const first = targets[offset]
   if (first === undefined) throw new Error("no leg is left")
-  const spending = spend(run, targets.slice(offset), legs[offset]?.query)
+  const spending = spend(run, first, legs[offset]?.query, targets.slice(offset))
+  // A limit needs the client.
   if (spending instanceof GatewayError) throw spending
   const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock), spending)
   return { ...slot, output: (step) => (step === offset ? output() : undefined) }

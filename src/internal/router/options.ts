@@ -38,7 +38,7 @@ export interface RunOptions {
   readonly budget?: "none" | undefined
   /**
    * Most US dollars that the run may cost, 0 to 1,000,000. A target is passed over (`Rejected` by `cost`) when the costs so far, an estimate of its input and the most
-   * output that its request allows (1,024 tokens where it says nothing) could be more. Needs a router with `pricing` and a price for every target; the run is then
+   * output that its request allows (1,024 tokens where it says nothing) could be more. Needs a router with `pricing` and a price for every target of the route; the run is then
    * executed on the client. Default: no limit.
    */
   readonly maxCost?: number | undefined

@@ -15,7 +15,7 @@ import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
-import { makePlan, type Plan, type Planned, type Target, targetsOf } from "../route/plan.ts"
+import { makePlan, type Plan, type Planned, type Target } from "../route/plan.ts"
 import { type Additions, add, additionsOf } from "./additions.ts"
 import { factsOf, method, type Run, requestedOf, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
@@ -162,7 +162,7 @@ const prepareBare = <In, Out>(
     const { maxCost } = options
     if (maxCost !== undefined) {
       const unlimited = pricing
-        ? pricing.limitProblems(maxCost, targetsOf(plan, input).map(requestedOf))
+        ? pricing.limitProblems(maxCost, targets.map(requestedOf))
         : [{ field: "maxCost", accepted: "a router with pricing" }]
       const misspent = refusal(method, unlimited)
       if (misspent !== undefined) return misspent

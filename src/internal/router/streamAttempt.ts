@@ -307,7 +307,7 @@ export const streamAttempt = <In, Out>(
       Effect.gen(function* () {
         const now = yield* monotonicMillis
         const deadline = remaining === undefined ? undefined : now + remaining
-        const spending = spend(run, [target], query)
+        const spending = spend(run, target, query)
         if (spending instanceof GatewayError) return yield* spending
         const { fill, number, output } = takeSlot(run, target, yield* Clock.Clock, spending)
         const started = {
