@@ -120,13 +120,13 @@ describe("a compiled balance by weight", () => {
   it.effect("gives the answers that the client gives in the order of its draw, and asks the same targets", () =>
     Effect.gen(function* () {
       const seen = new Set<string>()
-      const kinds: ReadonlyArray<Fault> = [{ ok: true }, { status: 503 }, { status: 400 }, { ok: true, delay: 5000 }]
+      const kinds: ReadonlyArray<Fault> = [{ ok: true }, { status: 503 }, { status: 400 }]
       for (const first of kinds) {
         for (const second of kinds) {
           const faults = { openai: [first], groq: [second] }
-          for (let seed = 0; seed < 6; seed++) {
+          for (let seed = 0; seed < 2; seed++) {
             const ask = (route: Provider.ChatRoute, options: LocalGateway.Options) =>
-              Random.withSeed(outcome(route, options, faults), `seed ${seed}`)
+              Random.withSeed(outcome(route, options, faults), `${seed} ${JSON.stringify(faults)}`)
             const byRoute = yield* ask(Provider.dynamic("r"), { routes: { r: elements } })
             seen.add(byRoute.asked[0] ?? "")
             // The client draws for itself: until both begin with the same target.
