@@ -52,24 +52,24 @@ describe("a breaker", () => {
   it("opens at its rate, once there are enough attempts", () => {
     const facts = new TargetFacts()
     const breaker = facts.breaker(settings)
-    facts.record(undefined, 0, 0)
-    facts.record(undefined, seconds, 0)
-    facts.record(broken, 2 * seconds, 0)
+    facts.record(undefined, 0, 0, 0)
+    facts.record(undefined, seconds, seconds, 0)
+    facts.record(broken, 2 * seconds, 2 * seconds, 0)
     assert.deepStrictEqual(breaker.look(2 * seconds), { isOpen: false, isProbe: false })
-    facts.record(broken, 3 * seconds, 0)
+    facts.record(broken, 3 * seconds, 3 * seconds, 0)
     assert.deepInclude(breaker.look(3 * seconds), { isOpen: true, until: 18 * seconds })
     const late = new TargetFacts()
-    late.record(undefined, 0, 0)
-    late.record(undefined, seconds, 0)
-    late.record(broken, 2 * seconds, 0)
-    late.record(broken, 32 * seconds, 0)
+    late.record(undefined, 0, 0, 0)
+    late.record(undefined, seconds, seconds, 0)
+    late.record(broken, 2 * seconds, 2 * seconds, 0)
+    late.record(broken, 32 * seconds, 32 * seconds, 0)
     assert.deepInclude(late.breaker(settings).look(32 * seconds), { isOpen: false })
   })
 
   it("lets one probe through, doubles its time when that fails, and closes when it succeeds", () => {
     const facts = new TargetFacts()
     const breaker = facts.breaker(settings)
-    for (let i = 0; i < 4; i++) facts.record(broken, 0, 0)
+    for (let i = 0; i < 4; i++) facts.record(broken, 0, 0, 0)
     assert.isTrue(breaker.look(0).isOpen)
     // Late results of what was on its way neither close it nor keep it open for longer.
     breaker.end(false, "success", 5 * seconds)
@@ -97,7 +97,7 @@ describe("a breaker", () => {
       })
     const until = (reason: Reason) => {
       const facts = new TargetFacts()
-      facts.record(reason, 0, 0)
+      facts.record(reason, 0, 0, 0)
       const look = facts.breaker(settings).look(0)
       return look.isOpen ? look.until : 0
     }
@@ -118,7 +118,7 @@ describe("a breaker", () => {
     const spent = new Errors.QuotaExhausted({ kind: "credits", origin: "provider" })
     let now = 0
     for (const minutes of [1, 2, 4, 8, 15, 15]) {
-      facts.record(spent, now, 0)
+      facts.record(spent, now, now, 0)
       const look = facts.breaker(settings).look(now)
       assert.deepStrictEqual(look, { isOpen: true, until: now + minutes * 60 * seconds, isExhausted: true })
       now += minutes * 60 * seconds
@@ -126,8 +126,42 @@ describe("a breaker", () => {
     }
     const daily = new TargetFacts()
     const ten = Date.UTC(2026, 10, 30, 22, 0, 0)
-    daily.record(new Errors.QuotaExhausted({ kind: "allocation", origin: "provider" }), 0, ten)
+    daily.record(new Errors.QuotaExhausted({ kind: "allocation", origin: "provider" }), 0, 0, ten)
     assert.deepInclude(daily.breaker(settings).look(0), { until: 2 * 3_600 * seconds })
+  })
+})
+
+describe("what a breaker is told late", () => {
+  it("keeps the longest hint of an exhausted target, so that no probe goes out before its reset", () => {
+    const facts = new TargetFacts()
+    const spent = (seconds_: number) =>
+      new Errors.QuotaExhausted({ kind: "spend", origin: "provider", retryAfter: Duration.seconds(seconds_) })
+    facts.record(spent(60), 0, 0, 0)
+    facts.record(spent(600), 0, 1 * seconds, 0)
+    facts.record(spent(5), 0, 2 * seconds, 0)
+    assert.deepInclude(facts.breaker(settings).look(2 * seconds), { until: 601 * seconds })
+  })
+
+  it("does not open again by attempts that had begun before its probe succeeded", () => {
+    const facts = new TargetFacts()
+    const breaker = facts.breaker(settings)
+    for (let i = 0; i < 4; i++) facts.record(broken, 0, 0, 0)
+    assert.isTrue(breaker.look(0).isOpen)
+    assert.deepInclude(breaker.admit(15 * seconds), { isProbe: true })
+    breaker.end(true, "success", 16 * seconds)
+    for (let i = 0; i < 9; i++) facts.record(broken, 1 * seconds, 18 * seconds, 0)
+    assert.isFalse(breaker.look(18 * seconds).isOpen)
+    for (let i = 0; i < 4; i++) facts.record(broken, 17 * seconds, 19 * seconds, 0)
+    assert.isTrue(breaker.look(19 * seconds).isOpen)
+  })
+
+  it("keeps at most 64 sets of numbers for a target", () => {
+    const facts = new TargetFacts()
+    const first = facts.breaker({ ...settings, minimumCalls: 1 })
+    for (let i = 2; i <= 64; i++) facts.breaker({ ...settings, minimumCalls: i })
+    assert.strictEqual(facts.breaker({ ...settings, minimumCalls: 1 }), first)
+    for (let i = 65; i <= 200; i++) facts.breaker({ ...settings, minimumCalls: i })
+    assert.notStrictEqual(facts.breaker({ ...settings, minimumCalls: 1 }), first)
   })
 })
 
@@ -141,6 +175,9 @@ describe("what an outcome says of its target", () => {
     of(broken, "failure"),
     of(new Errors.InvalidResponse({}), "failure"),
     of(new Errors.StreamInterrupted({ events: 1 }), "failure"),
+    of(new Errors.StreamInterrupted({ events: 1, failure: "ContentBlocked" }), "ignored"),
+    of(new Errors.Unknown({}), "failure"),
+    of(new Errors.Unknown({ status: 418 }), "ignored"),
     of(new Errors.Unauthorized({ origin: "provider" }), "failure"),
     of(new Errors.Unauthorized({ origin: "gateway" }), "ignored"),
     of(new Errors.RateLimited({ origin: "provider" }), "throttled"),
@@ -234,7 +271,7 @@ describe("a run under breakers", () => {
       const { layer, seen } = world(new Set(["openai"]))
       const route = openai.pipe(Route.retry({ attempts: 5, delay: 0 }), Route.circuitBreaker(quick))
       const told = yield* tell(route).pipe(Effect.provide(layer))
-      assert.deepInclude(told, { answer: "ProviderUnavailable", attempts: 2 })
+      assert.deepInclude(told, { answer: "ProviderUnavailable", attempts: 2, skipped: [] })
       assert.strictEqual(seen.length, 2)
     })
   )
@@ -288,6 +325,31 @@ describe("a run under breakers", () => {
         assert.deepInclude(yield* tell(both), { attempts: 2 })
       }).pipe(Effect.provide(layer))
       assert.strictEqual(seen.length, 4)
+    })
+  )
+
+  it.effect("tells the failure of what was called, not that another one was left alone", () =>
+    Effect.gen(function* () {
+      const down = new Set(["groq"])
+      const { layer } = world(down, (provider) =>
+        provider === "openai" && down.has("openai") ? { status: 500, delay: 10 } : undefined
+      )
+      const guarded = Route.circuitBreaker(groq, quick)
+      const told = (route: Route.Route<string, { readonly text: string }>) =>
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(tell(route))
+          yield* tick(10)
+          return yield* Fiber.join(fiber)
+        })
+      yield* Effect.gen(function* () {
+        for (let i = 0; i < 2; i++) yield* tell(guarded)
+        down.add("openai")
+        const wanted = { answer: "ProviderUnavailable", attempts: 1, skipped: ["groq/m Rejected"], ended: "attempts" }
+        assert.deepStrictEqual(yield* told(Route.fallback(openai, guarded)), wanted)
+        assert.deepStrictEqual(yield* told(Route.fallback(guarded, openai)), wanted)
+        assert.deepStrictEqual(yield* told(Route.hedge(Route.fallback(openai, guarded), { after: 500 })), wanted)
+        assert.deepStrictEqual(yield* told(Route.race(openai, guarded)), wanted)
+      }).pipe(Effect.provide(layer))
     })
   )
 

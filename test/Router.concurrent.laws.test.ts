@@ -69,7 +69,7 @@ const mostOpen = (attempts: ReadonlyArray<Attempt>): number =>
     )
   )
 
-const runs = Number(process.env["CONCURRENT_RUNS"] ?? 400)
+const runs = Number(process.env["CONCURRENT_RUNS"] ?? 160)
 
 describe("every run", () => {
   it.effect(

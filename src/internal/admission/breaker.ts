@@ -28,6 +28,9 @@ const minute = 60_000
 const longestExhaustion = 15 * minute
 const day = 86_400_000
 
+/** Failures inside a stream that are about the request. */
+const ofCaller: ReadonlyArray<Reason["_tag"]> = ["ContentBlocked", "InvalidRequest", "ContextLengthExceeded"]
+
 /** What a failure says about its target. Failures of the caller's own say nothing. */
 export const verdictOf = (reason: Reason): Verdict => {
   const { status = 0 } = reason
@@ -44,14 +47,20 @@ export const verdictOf = (reason: Reason): Verdict => {
       return status === 529 ? "throttled" : "failure"
     case "TransportFailure":
     case "InvalidResponse":
-    case "StreamInterrupted":
       return "failure"
+    case "StreamInterrupted":
+      // A filter that ends an answer says nothing about the target.
+      return reason.failure !== undefined && ofCaller.includes(reason.failure) ? "ignored" : "failure"
     case "Unknown":
-      return status === 529 ? "throttled" : status >= 500 ? "failure" : "ignored"
+      // Without a status nothing came back that could be read.
+      return status === 529 ? "throttled" : status >= 500 || status === 0 ? "failure" : "ignored"
     default:
       return "ignored"
   }
 }
+
+/** Most different numbers that are kept for one target. */
+const maxBreakers = 64
 
 /** What happened at one target. Times are milliseconds of the monotonic clock. */
 export class TargetFacts {
@@ -60,13 +69,17 @@ export class TargetFacts {
   throttledUntil = 0
   /** Until then there is no credit. */
   exhaustedUntil = 0
+  /** A probe has succeeded then: failures of attempts from before that are old news. */
+  recoveredAt = Number.NEGATIVE_INFINITY
   private exhaustions = 0
   private readonly breakers = new Map<string, Breaker>()
 
-  /** Writes an outcome down. `today` is the time of day, in milliseconds since the epoch. */
-  record(reason: Reason | undefined, now: number, today: number): void {
+  /** Writes down how an attempt ended. `today` is the time of day, in milliseconds since the epoch. */
+  record(reason: Reason | undefined, startedAt: number, now: number, today: number): void {
     const verdict = reason === undefined ? "success" : verdictOf(reason)
-    if (verdict === "success" || verdict === "failure") this.outcomes.add(verdict === "failure", now)
+    if ((verdict === "success" || verdict === "failure") && startedAt >= this.recoveredAt) {
+      this.outcomes.add(verdict === "failure", now)
+    }
     if (verdict === "success") this.exhaustions = 0
     if (reason === undefined) return
     const given = retryAfter(reason)
@@ -74,11 +87,13 @@ export class TargetFacts {
     if (verdict === "throttled" && hint !== undefined && hint > shortHint) {
       this.throttledUntil = Math.max(this.throttledUntil, now + Math.min(hint, longestHint))
     }
-    if (verdict === "exhausted" && now >= this.exhaustedUntil) {
+    if (verdict === "exhausted" && hint !== undefined) {
+      this.exhaustedUntil = Math.max(this.exhaustedUntil, now + hint)
+    } else if (verdict === "exhausted" && now >= this.exhaustedUntil) {
       const isDaily = reason._tag === "QuotaExhausted" && reason.kind === "allocation"
       const guess = isDaily ? day - (today % day) : Math.min(longestExhaustion, minute * 2 ** this.exhaustions)
       this.exhaustions++
-      this.exhaustedUntil = now + (hint ?? guess)
+      this.exhaustedUntil = now + guess
     }
   }
 
@@ -87,7 +102,11 @@ export class TargetFacts {
     const { failureRate, maxOpenFor, minimumCalls, openFor, window } = settings
     const key = [window, minimumCalls, failureRate, openFor, maxOpenFor].join(" ")
     const found = this.breakers.get(key) ?? new Breaker(this, settings)
+    // The one that was used longest ago is the first.
+    this.breakers.delete(key)
     this.breakers.set(key, found)
+    const [oldest] = this.breakers.keys()
+    if (this.breakers.size > maxBreakers && oldest !== undefined) this.breakers.delete(oldest)
     return found
   }
 }
@@ -146,6 +165,7 @@ export class Breaker {
       this.openUntil = undefined
       this.openings = 0
       this.since = now
+      this.facts.recoveredAt = now
     } else if (verdict === "failure") this.open(now)
   }
 

@@ -16,7 +16,16 @@ import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../r
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, expired, type Run } from "./attempt.ts"
 import { orderBy, runBy, underBreaker } from "./engines.ts"
-import { type Asking, type ClientRun, canFallback, type Deferred, type Position, type RetryStep } from "./walk.ts"
+import {
+  type Asking,
+  type ClientRun,
+  canFallback,
+  type Deferred,
+  isLeftAloneBy,
+  type Position,
+  type RetryStep,
+  tellingOf
+} from "./walk.ts"
 
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
@@ -125,12 +134,17 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
     // What is wrong is what made the breaker open.
-    if (isLeftAloneBy(result.failure)) return yield* error
+    if (isLeftAloneBy(result.failure)) {
+      // It has been called, so it was not passed over.
+      run.skipped.splice(
+        run.skipped.findLastIndex(({ reason }) => reason === result.failure.reason),
+        1
+      )
+      return yield* error
+    }
     error = result.failure
   }
 })
-
-const isLeftAloneBy = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "breaker"
 
 const isExhausted = ({ reason }: GatewayError): boolean => reason.code === "exhausted"
 
@@ -257,7 +271,7 @@ const runRest = <In, Out, A>(
     if (child !== undefined) {
       const place: Position = { ...inner, cause: "fallback", previous: error }
       return Effect.catch(runPlan(run, child, place), (failure) =>
-        runRest(run, plan, outer, place, from, sent, next + 1, failure)
+        runRest(run, plan, outer, place, from, sent, next + 1, tellingOf(error, failure))
       )
     }
     // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.

@@ -18,7 +18,7 @@ import { Cursor, type Step } from "./cursor.ts"
 import { isLeftAlone } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
-import type { ClientRun, Position } from "./walk.ts"
+import { type ClientRun, type Position, tellingOf } from "./walk.ts"
 
 /** Milliseconds before a hedge of a target; `undefined`: none. */
 const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number): number | undefined => {
@@ -42,6 +42,7 @@ class HedgedRun<In, Out, A> {
   /** What has been asked. */
   private readonly asked: Array<Step<In, Out>> = []
   private left: number
+  private last: GatewayError | undefined
   /** Attempts of the run before this. */
   private readonly sent: number
 
@@ -120,6 +121,8 @@ class HedgedRun<In, Out, A> {
   private failed(step: Step<In, Out>, error: GatewayError): void {
     const { cursor, lanes, outer, place, run } = this
     const verdict = cursor.failed(step, error)
+    const last = tellingOf(this.last, error)
+    this.last = last
     if (verdict === "stop") {
       lanes.end(Effect.fail(error), false)
       return
@@ -128,11 +131,11 @@ class HedgedRun<In, Out, A> {
     if (place.passes(error)) {
       // The fallback around it has targets that are ready now, and knows later what was put off.
       outer.deferred.push(...run.deferred)
-      lanes.end(Effect.fail(error), false)
+      lanes.end(Effect.fail(last), false)
       return
     }
     const goesOn = (failure: GatewayError): boolean => cursor.failed(step, failure) !== "stop"
-    lanes.end(runDeferred(run, goesOn, place, 0, this.sent, error), false)
+    lanes.end(runDeferred(run, goesOn, place, 0, this.sent, last), false)
   }
 }
 

@@ -7,7 +7,7 @@ import type { Race } from "../route/plan.ts"
 import { runPlan } from "./client.ts"
 import { inLanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
-import { type ClientRun, canFallback, type Position } from "./walk.ts"
+import { type ClientRun, canFallback, type Position, tellingOf } from "./walk.ts"
 
 const alone = <In, Out, A>(run: ClientRun<In, Out, A>): ClientRun<In, Out, A> => ({ ...run, deferred: [] })
 
@@ -24,11 +24,13 @@ export const runRace = <In, Out, A>(
   // They come away from targets in any order, and a fallback looks for its own at the end of a list.
   const branches = plans.map((child) => ({ child, own: alone(run) }))
   return inLanes<A>(place.lane, run, (lanes) => {
+    let last: GatewayError | undefined
     const failed = (error: GatewayError): void => {
+      last = tellingOf(last, error)
       const isStop = !canFallback(error, on) && !place.passes(error)
       if (lanes.size > 0 && !isStop) return
       for (const { own } of branches) run.deferred.push(...own.deferred)
-      lanes.end(Effect.fail(error), false)
+      lanes.end(Effect.fail(isStop ? error : last), false)
     }
     for (const { child, own } of branches) {
       lanes.start({ ask: (lane) => runPlan(own, child, { ...place, lane }), onFailure: failed })

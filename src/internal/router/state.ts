@@ -92,7 +92,7 @@ export class AttemptFacts {
   /** It has ended. */
   end({ error, outcome, superseded }: Attempt, now: number, today: number): void {
     this.state.inFlight--
-    if (outcome === "success" || error !== undefined) this.state.facts?.record(error, now, today)
+    if (outcome === "success" || error !== undefined) this.state.facts?.record(error, this.startedAt, now, today)
     if (this.hasOutput) return
     // Who stops waiting knows that it would have taken longer. Other failures say nothing, or they would look fast.
     if (superseded === true || error?._tag === "Timeout") {

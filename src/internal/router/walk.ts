@@ -59,6 +59,16 @@ export type Engine<Tag extends Plan<never, unknown>["_tag"]> = <In, Out, A>(
   place: Position
 ) => Effect.Effect<A, GatewayError>
 
+/** Whether a failure is that of a breaker. */
+export const isLeftAloneBy = ({ reason }: GatewayError): boolean =>
+  reason._tag === "Rejected" && reason.by === "breaker"
+
+/** What a run says at last: a target that was passed over tells less than a failure before it. */
+export const tellingOf = (before: GatewayError | undefined, error: GatewayError): GatewayError => {
+  const isPassedOver = (one: GatewayError): boolean => one.reason._tag === "Unsupported" || isLeftAloneBy(one)
+  return before !== undefined && isPassedOver(error) && !isPassedOver(before) ? before : error
+}
+
 /** Whether a fallback moves on after a failure. */
 export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
   on === undefined ? decide(error.reason).next : typeof on === "function" ? on(error) : on.includes(error.reason._tag)

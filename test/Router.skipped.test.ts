@@ -1,0 +1,121 @@
+/**
+ * Targets that are passed over, and what a failed run says of its end.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type * as Chat from "effect-ai-gateway/Chat"
+import * as Route from "effect-ai-gateway/Route"
+import * as Router from "effect-ai-gateway/Router"
+import { drive as driven } from "./batch/support.ts"
+import * as scripted from "./support/scripted.ts"
+import { anthropic, executions, groq, openai, play, ways } from "./support/streamRuns.ts"
+
+const drive = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(driven(self, 5), ({ exit }) => exit)
+
+const seeded: Chat.Request = { messages: [{ role: "user", content: "hi" }], seed: 1 }
+
+const told = (
+  skipped: ReadonlyArray<{ readonly target: string; readonly reason: { readonly message: string } }> = []
+) => skipped.map(({ reason, target }) => `${target}: ${reason.message}`)
+
+const noSeed = "anthropic/claude: unsupported seed: expected nothing: Anthropic has no seed"
+
+describe("a target that cannot say the input", () => {
+  it.effect.each(executions.map((execution) => ({ name: execution, execution })))(
+    "is passed over, and nothing is sent to it: $name",
+    ({ execution }) =>
+      Effect.gen(function* () {
+        const { layer, seen } = scripted.make({}, execution)
+        const answer = yield* drive(
+          Router.run(Route.fallback(anthropic, openai), seeded, { execution }).pipe(Effect.provide(layer))
+        ).pipe(Effect.option)
+        // The scripted gateway has no universal endpoint: what was sent is what counts there.
+        assert.isTrue(seen.every(({ body }) => !JSON.stringify(body).includes("claude")))
+        assert.strictEqual(seen.length, 1)
+        if (execution === "gateway" || answer._tag === "None") return
+        assert.deepStrictEqual(told(answer.value.skipped), [noSeed])
+        assert.strictEqual(answer.value.attempts.length, 1)
+      })
+  )
+
+  it.effect.each(ways)("is passed over in a stream: $name", (way) =>
+    Effect.gen(function* () {
+      const { error, provider, summary } = yield* drive(play({}, Route.fallback(anthropic, openai), seeded, way))
+      assert.isUndefined(error)
+      assert.deepStrictEqual(told(summary?.skipped), [noSeed])
+      assert.deepStrictEqual(
+        provider.bodies.map(({ provider }) => provider),
+        ["openai"]
+      )
+    })
+  )
+
+  it.effect("does not hide the failure of one that was called", () =>
+    Effect.gen(function* () {
+      const { layer } = scripted.make({ openai: [{ status: 503 }] })
+      const error = yield* drive(
+        Effect.flip(Router.run(Route.fallback(openai, anthropic), seeded)).pipe(Effect.provide(layer))
+      )
+      assert.strictEqual(error.reason._tag, "ProviderUnavailable")
+      assert.deepStrictEqual(told(error.skipped), [noSeed])
+      assert.strictEqual(error.ended, "attempts")
+    })
+  )
+
+  it.effect("is the failure when there is no other, and streams tell it too", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make({})
+      const both = Effect.all([
+        Effect.flip(Router.run(anthropic, seeded)),
+        Effect.flip(Stream.runDrain(Router.stream(anthropic, seeded)))
+      ])
+      for (const error of yield* drive(both.pipe(Effect.provide(layer)))) {
+        assert.deepInclude(error.reason, { _tag: "Unsupported", field: "seed" })
+        assert.deepStrictEqual(told(error.skipped), [noSeed])
+        assert.deepStrictEqual(error.attempts, [])
+      }
+      assert.strictEqual(seen.length, 0)
+    })
+  )
+
+  it.effect("is told apart from an input that is wrong for all", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make({})
+      const wrong = { ...seeded, seed: 0.5 }
+      const error = yield* drive(
+        Effect.flip(Router.run(Route.fallback(anthropic, openai), wrong)).pipe(Effect.provide(layer))
+      )
+      assert.deepInclude(error.reason, { _tag: "InvalidRequest", field: "seed" })
+      assert.strictEqual(error.ended, "stop")
+      assert.strictEqual(seen.length, 0)
+      const hot = { messages: seeded.messages, temperature: 1.5 }
+      const answer = yield* drive(Router.run(Route.fallback(anthropic, openai), hot).pipe(Effect.provide(layer)))
+      assert.strictEqual(answer.target, "openai/m")
+    })
+  )
+})
+
+describe("the end of a failed run", () => {
+  const ended = (route: Route.Route<string, unknown>, script: scripted.Script) =>
+    Effect.suspend(() => {
+      const { layer } = scripted.make(script)
+      return Effect.map(drive(Effect.flip(Router.run(route, "hi")).pipe(Effect.provide(layer))), ({ ended }) => ended)
+    })
+  const both = Route.fallback(openai, groq)
+  const down: scripted.Script = () => ({ status: 503 })
+
+  it.effect("is told", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* ended(both, down), "attempts")
+      assert.strictEqual(yield* ended(both, () => ({ status: 400 })), "stop")
+      assert.strictEqual(yield* ended(Route.fallbackOn(both, ["Timeout"]), down), "stop")
+      assert.strictEqual(yield* ended(Route.deadline(both, 50), () => ({ never: true })), "deadline")
+      // The wait for the next attempt does not fit.
+      const cut = openai.pipe(Route.retry({ attempts: 2, delay: 100 }), Route.deadline(50))
+      assert.strictEqual(yield* ended(cut, down), "deadline")
+      assert.strictEqual(yield* ended(Route.fallback(cut, groq), down), "attempts")
+    })
+  )
+})
