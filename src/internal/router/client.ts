@@ -65,6 +65,8 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
+const isOverCost = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "cost"
+
 const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
 
 /** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
@@ -143,7 +145,9 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
     if (isRejected(result.failure)) {
-      // The failure to report is that of the attempt before. The target has been called, so it was not skipped.
+      // The failure to report is that of the attempt before.
+      if (isOverCost(result.failure)) return yield* error
+      // The target has been called, so it was not skipped.
       const { reason } = result.failure
       run.skipped.splice(
         run.skipped.findLastIndex((one) => one.reason === reason),
