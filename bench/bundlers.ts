@@ -35,7 +35,7 @@ const firstWorker = async (page: string): Promise<string> => {
 
 const fixture = (name: string): Promise<string> => readFile(`${here}size/${name}.ts`, "utf8")
 
-/** What is weighed, and the most that it may weigh by each bundler. */
+/** What is weighed, and the most that it may weigh by each bundler: half a kilobyte above what it does. */
 const workers: ReadonlyArray<{
   readonly name: string
   readonly source: () => Promise<string>
@@ -44,13 +44,41 @@ const workers: ReadonlyArray<{
   {
     name: "binding, router, two providers",
     source: () => fixture("worker-two"),
-    budgets: { "wrangler, minify, keep_names false": 49.5, vite: 47.5 }
+    budgets: {
+      wrangler: 73.5,
+      "wrangler, minify": 51.4,
+      "wrangler, minify, keep_names false": 47.5,
+      vite: 45.4,
+      rollup: 45.3,
+      webpack: 46,
+      esbuild: 47.5
+    }
   },
-  { name: "three dialects", source: () => fixture("worker-dialects"), budgets: {} },
+  {
+    name: "three dialects",
+    source: () => fixture("worker-dialects"),
+    budgets: {
+      wrangler: 77.6,
+      "wrangler, minify": 54.5,
+      "wrangler, minify, keep_names false": 50.5,
+      vite: 48.4,
+      rollup: 48.3,
+      webpack: 48.9,
+      esbuild: 50.4
+    }
+  },
   {
     name: "the Worker of docs/workers.md",
     source: () => firstWorker("workers.md"),
-    budgets: { "wrangler, minify, keep_names false": 56, vite: 54 }
+    budgets: {
+      wrangler: 82.7,
+      "wrangler, minify": 57.9,
+      "wrangler, minify, keep_names false": 53.4,
+      vite: 51.2,
+      rollup: 51.2,
+      webpack: 52,
+      esbuild: 53.4
+    }
   }
 ]
 
