@@ -11,9 +11,13 @@ export type Seen = ScriptedPeer.Seen
 export const completion = ScriptedPeer.completion
 
 /** A peer, and a router over it. */
-export const make = (script: Script, execution: Router.Execution = "client", options: ScriptedPeer.Options = {}) => {
+export const make = (
+  script: Script,
+  execution: Router.Execution = "client",
+  { router, ...options }: ScriptedPeer.Options & { readonly router?: Router.Options } = {}
+) => {
   const peer = ScriptedPeer.make(script, options)
-  return { ...peer, layer: Router.layerWith({ execution }).pipe(Layer.provideMerge(peer.layer)) }
+  return { ...peer, layer: Router.layerWith({ execution, ...router }).pipe(Layer.provideMerge(peer.layer)) }
 }
 
 /** The providers of requests. */
