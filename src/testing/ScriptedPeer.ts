@@ -107,7 +107,9 @@ export const make = (script: Script = {}, options: Options = {}): ScriptedPeer =
   const interrupted: Array<Seen> = []
   const send = makeSend(responder(script), typeof script === "function", {
     arrived: (request) => seen.push(request),
-    interrupted: (request) => interrupted.push(request)
+    ended: (request) => {
+      if (request.state === "interrupted") interrupted.push(request)
+    }
   })
   const layer = Layer.effect(
     GatewayService.GatewayService,

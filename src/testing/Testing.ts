@@ -2,3 +2,4 @@
  * Parts for tests of routes: a scripted gateway, a simulation of traffic, and suites for what implements a seam of the library.
  */
 export * as ScriptedPeer from "./ScriptedPeer.ts"
+export * as Simulation from "./Simulation.ts"

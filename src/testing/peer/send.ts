@@ -97,7 +97,8 @@ const answered = (request: Seen, line: Line): { readonly type: string; readonly 
 /** Hears of requests. */
 export interface Listener {
   readonly arrived: (request: Seen) => void
-  readonly interrupted: (request: Seen) => void
+  /** Its state is the last one. */
+  readonly ended: (request: Seen) => void
 }
 
 /** Makes a sender. `respond` finds the line of a request; `checks`: whether the lines have not been checked before. */
@@ -123,7 +124,7 @@ export const makeSend = (respond: (request: Seen) => Line | undefined, checks: b
       listener.arrived(one)
       const end = (state: BodyEnd): void => {
         one.state = state
-        if (state === "interrupted") listener.interrupted(one)
+        listener.ended(one)
       }
       const line = given ?? {}
       const [problem] = checks ? lineProblems(`script(${one.provider})`, line) : []

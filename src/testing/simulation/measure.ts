@@ -1,0 +1,139 @@
+/**
+ * Measures simulated traffic.
+ */
+import type { Skipped } from "../../GatewayError.ts"
+import * as Pricing from "../../Pricing.ts"
+import type * as RouterEvent from "../../RouterEvent.ts"
+import type { Seen } from "../peer/send.ts"
+import { defaultUsage } from "./model.ts"
+import { type Bucket, percentilesOf, type Result, type TargetResult } from "./result.ts"
+import type { Target } from "./settings.ts"
+
+interface Count {
+  requests: number
+  answered: number
+  failed: number
+  interrupted: number
+}
+
+interface Point {
+  runs: number
+  successes: number
+  readonly times: Array<number>
+  readonly load: Record<string, number>
+  readonly breakers: Record<string, RouterEvent.BreakerPhase>
+}
+
+const zeros = (keys: ReadonlyArray<string>): Record<string, number> => Object.fromEntries(keys.map((key) => [key, 0]))
+
+/** Collects what happens in one simulation. Times are milliseconds of simulated time. */
+export class Measure {
+  private readonly bucket: number
+  private readonly points: ReadonlyArray<Point>
+  private readonly counts: ReadonlyMap<string, Count>
+  /** Requests that have not ended. */
+  private readonly open = new Map<Seen, { readonly count: Count; readonly isGood: boolean }>()
+  private readonly failures: Record<string, number> = {}
+  private done = 0
+  private started = 0
+
+  constructor(keys: ReadonlyArray<string>, duration: number, bucket: number) {
+    this.bucket = bucket
+    this.counts = new Map(keys.map((key) => [key, { requests: 0, answered: 0, failed: 0, interrupted: 0 }]))
+    this.points = Array.from({ length: Math.ceil(duration / bucket) }, () => ({
+      runs: 0,
+      successes: 0,
+      times: [],
+      load: zeros(keys),
+      breakers: Object.fromEntries(keys.map((key) => [key, "closed"]))
+    }))
+  }
+
+  private at(now: number): Point | undefined {
+    return this.points[Math.floor(now / this.bucket)]
+  }
+
+  /** A request has reached a target. */
+  request(key: string, request: Seen, isGood: boolean): void {
+    const count = this.counts.get(key)
+    if (count === undefined) return
+    count.requests++
+    this.open.set(request, { count, isGood })
+    const point = this.at(request.at)
+    if (point !== undefined) point.load[key] = (point.load[key] ?? 0) + 1
+  }
+
+  /** A request has ended. */
+  ended(request: Seen): void {
+    const one = this.open.get(request)
+    this.open.delete(request)
+    if (one === undefined) return
+    const { state } = request
+    one.count[state === "interrupted" ? "interrupted" : state === "answered" && one.isGood ? "answered" : "failed"]++
+  }
+
+  begun(now: number): void {
+    this.started++
+    const point = this.at(now)
+    if (point !== undefined) point.runs++
+  }
+
+  succeeded(begunAt: number, now: number): void {
+    this.done++
+    const point = this.at(begunAt)
+    point?.times.push(now - begunAt)
+    if (point !== undefined) point.successes++
+  }
+
+  failed(reason: string): void {
+    this.done++
+    this.failures[reason] = (this.failures[reason] ?? 0) + 1
+  }
+
+  /** What a run passed over: targets whose breaker was open. */
+  skipped(skipped: ReadonlyArray<Skipped>, keyOf: (target: string) => string | undefined, now: number): void {
+    const point = this.at(now)
+    for (const { reason, target } of skipped) {
+      const key = keyOf(target)
+      const isOpen = reason._tag === "Rejected" && reason.by === "breaker"
+      if (isOpen && key !== undefined && point !== undefined) point.breakers[key] = "open"
+    }
+  }
+
+  private targetOf(key: string, { price, usage = defaultUsage }: Target): TargetResult {
+    const count = this.counts.get(key) ?? { requests: 0, answered: 0, failed: 0, interrupted: 0 }
+    if (price === undefined) return count
+    const one = Pricing.usd(price, { inputTokens: usage.input, outputTokens: usage.output })
+    const cost = count.answered * one + count.interrupted * Pricing.usd(price, { inputTokens: usage.input })
+    return { ...count, cost }
+  }
+
+  result(targets: Readonly<Record<string, Target>>): Result {
+    const own = Object.fromEntries(Object.entries(targets).map(([key, target]) => [key, this.targetOf(key, target)]))
+    const costs = Object.values(own).flatMap(({ cost }) => (cost === undefined ? [] : [cost]))
+    const successes = this.points.reduce((sum, point) => sum + point.successes, 0)
+    const runs = this.started
+    const requests = Object.values(own).reduce((sum, target) => sum + target.requests, 0)
+    return {
+      runs,
+      successRate: runs === 0 ? 0 : successes / runs,
+      ...percentilesOf(this.points.flatMap(({ times }) => times)),
+      failures: this.failures,
+      unfinished: runs - this.done,
+      requests,
+      requestsPerRun: runs === 0 ? 0 : requests / runs,
+      ...(costs.length > 0 && { cost: costs.reduce((sum, cost) => sum + cost, 0) }),
+      targets: own,
+      series: this.points.map(
+        ({ breakers, load, runs, successes, times }, index): Bucket => ({
+          at: index * this.bucket,
+          runs,
+          ...(runs > 0 && { successRate: successes / runs }),
+          ...percentilesOf(times),
+          load,
+          breakers
+        })
+      )
+    }
+  }
+}
