@@ -13,7 +13,7 @@ import * as Stream from "effect/Stream"
 import type { BreakerStore } from "./BreakerStore.ts"
 import type { Attempt, Cost, GatewayError, Skipped } from "./GatewayError.ts"
 import type { Problem } from "./GatewayOptions.ts"
-import { GatewayService } from "./GatewayService.ts"
+import { GatewayService, type GetLogOptions } from "./GatewayService.ts"
 import {
   budgetOf,
   type CheckedBudget,
@@ -29,19 +29,24 @@ import type { Target } from "./internal/route/plan.ts"
 import { type Answered, attempt, attemptsOf, type Run } from "./internal/router/attempt.ts"
 import { executeClient } from "./internal/router/client.ts"
 import { askWhole, executeGateway } from "./internal/router/gateway.ts"
+import { type LoggedCost, loggedCostOf } from "./internal/router/loggedCost.ts"
 import { opens } from "./internal/router/open.ts"
 import { opening } from "./internal/router/opening.ts"
 import type { Execution, RunOptions } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
+import { eventStream, watches } from "./internal/router/watch.ts"
+import { watching } from "./internal/router/watching.ts"
 import type { Limiter } from "./Limiter.ts"
 import type { Pricing } from "./Pricing.ts"
 import type * as Route from "./Route.ts"
+import type { RouterEvent, TargetState } from "./RouterEvent.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
 export type { Priority } from "./internal/admission/permit.ts"
 export type { RetryBudgetOptions } from "./internal/admission/retryBudget.ts"
+export type { LoggedAttempt, LoggedCost } from "./internal/router/loggedCost.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
 
@@ -115,6 +120,10 @@ export class Router extends Context.Service<
     readonly gateway: GatewayService["Service"]
     /** Who executes a route unless a run says otherwise. */
     readonly execution: Execution
+    /** See {@link listen}. */
+    readonly listen: (listener: (event: RouterEvent) => void) => Effect.Effect<void, never, Scope.Scope>
+    /** See {@link snapshot}. */
+    readonly snapshot: Effect.Effect<ReadonlyArray<TargetState>>
   }
 >()("effect-ai-gateway/Router") {}
 
@@ -208,7 +217,10 @@ const makeWith = (
                   discard: () => Effect.void
                 })
               : executeGateway(run, compiled, askWhole(run, compiled))
-            const failing = Effect.mapError(executed, (error) => runFailure(error, run))
+            const ended = core.state.beginRun?.(run, by)
+            const failed = Effect.mapError(executed, (error) => runFailure(error, run))
+            const failing =
+              ended === undefined ? failed : Effect.onExit(failed, (exit) => Effect.sync(() => ended(exit)))
             return Effect.flatMap(failing, (answered) => {
               const result = routed(answered, run, by)
               annotate?.({
@@ -227,7 +239,7 @@ const makeWith = (
         )
       )
 
-    return Router.of({ run, open: opening(core, ownExecution), gateway, execution: ownExecution })
+    return Router.of({ run, open: opening(core, ownExecution), gateway, execution: ownExecution, ...watching(state) })
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */
@@ -301,3 +313,64 @@ export const stream = <In, Out>(
   options?: RunOptions
 ): Stream.Stream<Delta, GatewayError, Router> =>
   Stream.unwrap(Effect.map(open(route, input, options), ({ deltas }) => deltas))
+
+/**
+ * Calls a function in the turn of each event, as long as the scope lasts. Nothing is lost, so the function must be quick; what it throws is logged and disturbs no run.
+ * Most programs want {@link events}.
+ */
+export const listen = /* @__PURE__ */ watches(
+  (listener: (event: RouterEvent) => void): Effect.Effect<void, never, Router | Scope.Scope> =>
+    Effect.flatMap(Router, (router) => router.listen(listener))
+)
+
+/**
+ * The decisions of the router from now on: attempts, waits, hedges, breakers, skipped targets. Each reader may be 1,024 events behind; then it loses the oldest ones, and an
+ * `EventsLost` says how many. The stream has no end.
+ *
+ * @example
+ * ```ts
+ * import * as Console from "effect/Console"
+ * import * as Stream from "effect/Stream"
+ * import * as Router from "effect-ai-gateway/Router"
+ * import * as RouterEvent from "effect-ai-gateway/RouterEvent"
+ *
+ * export const breakers = Router.events.pipe(
+ *   Stream.filter((event) => event._tag === "BreakerChanged"),
+ *   Stream.runForEach((event) => Console.log(RouterEvent.format(event)))
+ * )
+ * ```
+ */
+export const events: Stream.Stream<RouterEvent, never, Router> = /* @__PURE__ */ watches(
+  /* @__PURE__ */ Stream.unwrap(/* @__PURE__ */ Effect.map(Router, eventStream))
+)
+
+/** The state of every target that the router has met, as far as it knows it. */
+export const snapshot: Effect.Effect<ReadonlyArray<TargetState>, never, Router> = /* @__PURE__ */ watches(
+  /* @__PURE__ */ Effect.flatMap(Router, (router) => router.snapshot)
+)
+
+/**
+ * The costs of attempts as the gateway's logs have them, to compare with `Routed.cost`. One question for each attempt with a log id. A log can be late, and its cost later
+ * still: see `awaitLog`. Legs that failed inside the gateway have logs of their own, and are not among the attempts. Fails as `GatewayService.getLog` does, but for a log that
+ * is not there.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const compared = Effect.gen(function* () {
+ *   const { attempts, cost } = yield* Router.run(Provider.openai.chat("gpt-4.1-mini"), "What is a fiber?")
+ *   const logged = yield* Router.loggedCost(attempts, { awaitLog: true })
+ *   return { estimated: cost?.usd, logged: logged.usd, missing: logged.missing }
+ * })
+ * ```
+ */
+export const loggedCost = (
+  attempts: ReadonlyArray<Attempt>,
+  options?: GetLogOptions
+): Effect.Effect<LoggedCost, GatewayError, Router> =>
+  Effect.flatMap(Router, ({ gateway }) =>
+    loggedCostOf(attempts, (logId) => Effect.map(gateway.getLog(logId, options), ({ cost }) => cost))
+  )
