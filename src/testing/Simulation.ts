@@ -153,7 +153,6 @@ const runOne = <In, Out>(
   { fault, measure, traffic }: Scene<In>,
   router: Router.Router["Service"],
   route: Route<In, Out>,
-  keyOf: (target: string) => string | undefined,
   clock: Clock.Clock,
   index: number
 ): Effect.Effect<unknown> => {
@@ -167,7 +166,6 @@ const runOne = <In, Out>(
     const exit = ended.value
     if (Exit.isSuccess(exit)) {
       measure.succeeded(begunAt, clock.currentTimeMillisUnsafe())
-      measure.skipped(exit.value.skipped, keyOf, begunAt)
       return Effect.void
     }
     const error = Option.getOrUndefined(Exit.findErrorOption(exit))
@@ -175,12 +173,11 @@ const runOne = <In, Out>(
       if (Cause.hasDies(exit.cause)) fault.defect ??= exit.cause as Cause.Cause<never>
       return Effect.void
     }
-    const { attempts = [], reason, skipped = [] } = error
+    const { attempts = [], reason } = error
     // Nothing was sent, and of no run anything would be.
     if (reason._tag === "InvalidRequest" && reason.origin === "client" && attempts.length === 0)
       fault.invalid ??= reason
     measure.failed(reason._tag)
-    measure.skipped(skipped, keyOf, begunAt)
     return Effect.void
   })
 }
@@ -193,12 +190,17 @@ const drive = <In, Out>(
 ): Effect.Effect<void, never, Router.Router> =>
   Effect.scoped(
     Effect.gen(function* () {
-      const { fault, traffic } = scene
+      const { fault, measure, traffic } = scene
       const { arrivals, patience = "10 minutes", seed = 1 } = traffic
       const clock = yield* Clock.Clock
       const router = yield* Router.Router
       const duration = toMillis(traffic.duration)
       const isFaulty = (): boolean => fault.invalid !== undefined || fault.defect !== undefined
+      yield* Router.listen((event) => {
+        if (event._tag !== "BreakerChanged") return
+        const key = keyOf(event.target)
+        if (key !== undefined) measure.changed(key, event.to, event.at)
+      })
       let open = 0
       let isOver = false
       const begin = Effect.gen(function* () {
@@ -208,7 +210,7 @@ const drive = <In, Out>(
           if (wait > 0) yield* Effect.sleep(wait)
           if (isFaulty()) return
           open++
-          const run = Effect.suspend(() => runOne(scene, router, route, keyOf, clock, index++))
+          const run = Effect.suspend(() => runOne(scene, router, route, clock, index++))
           yield* Effect.forkScoped(
             Effect.ensuring(
               run,

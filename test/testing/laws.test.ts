@@ -2,7 +2,6 @@
  * What must hold of the guards of a router under traffic, by simulation.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -12,8 +11,6 @@ import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import { ScriptedPeer, Simulation } from "effect-ai-gateway/testing"
-import { vi } from "vitest"
-import { RouterState, type TargetState } from "../../src/internal/router/state.ts"
 import { excessOf } from "../support/storm.ts"
 
 const openai = Provider.openai.chat("m")
@@ -105,15 +102,6 @@ describe("a hedge", () => {
 describe("all guards at once", () => {
   it.effect("leave every counter at zero after 10,000 calls that are interrupted at random", () =>
     Effect.gen(function* () {
-      const states = new Set<TargetState>()
-      const { of } = RouterState.prototype
-      const spy = vi.spyOn(RouterState.prototype, "of").mockImplementation(function (this: RouterState, target) {
-        const state = of.call(this, target)
-        states.add(state)
-        return state
-      })
-      yield* Effect.addFinalizer(() => Effect.sync(() => spy.mockRestore()))
-
       /** Probes that were granted, and not ended. */
       let probes = 0
       const memory = BreakerStore.memory()
@@ -167,8 +155,7 @@ describe("all guards at once", () => {
         Route.deadline("5 seconds")
       )
       const router = Router.layerWith({ execution: "client", breakerStore })
-      yield* Effect.gen(function* () {
-        const clock = yield* Clock.Clock
+      const targets = yield* Effect.gen(function* () {
         const calls = Effect.gen(function* () {
           for (let i = 0; i < 10_000; i++) {
             if (i % 4 === 0) yield* Effect.sleep(1 + random() * 20)
@@ -182,13 +169,17 @@ describe("all guards at once", () => {
         const fiber = yield* Effect.forkChild(calls)
         yield* TestClock.adjust("1 minute")
         yield* Fiber.join(fiber)
-        assert.isAbove(clock.currentTimeMillisUnsafe(), 0)
+        return yield* Router.snapshot
       }).pipe(Effect.provide(Layer.provideMerge(router, peer.layer)))
 
       assert.strictEqual(open, 0)
       assert.strictEqual(probes, 0)
-      assert.strictEqual(states.size, 3)
-      for (const { inFlight, shown } of states) assert.strictEqual(inFlight, 0, shown)
+      assert.strictEqual(targets.length, 3)
+      for (const { inFlight, limits, target, waiting } of targets) {
+        assert.deepStrictEqual([inFlight, waiting], [0, 0], target)
+        assert.strictEqual(limits.length, 1)
+        for (const limit of limits) assert.deepInclude(limit, { inFlight: 0, waiting: 0 }, target)
+      }
       for (const { state: end } of peer.seen) assert.include(["answered", "failed", "interrupted"], end)
       assert.isAbove(peer.seen.length, 5_000)
       assert.isAbove(peer.interrupted.length, 500)

@@ -1,7 +1,6 @@
 /**
  * Measures simulated traffic.
  */
-import type { Skipped } from "../../GatewayError.ts"
 import * as Pricing from "../../Pricing.ts"
 import type * as RouterEvent from "../../RouterEvent.ts"
 import type { Seen } from "../peer/send.ts"
@@ -21,8 +20,9 @@ interface Point {
   successes: number
   readonly times: Array<number>
   readonly load: Record<string, number>
-  readonly breakers: Record<string, RouterEvent.BreakerPhase>
 }
+
+const severity: ReadonlyArray<RouterEvent.BreakerPhase> = ["closed", "halfOpen", "open", "exhausted"]
 
 const zeros = (keys: ReadonlyArray<string>): Record<string, number> => Object.fromEntries(keys.map((key) => [key, 0]))
 
@@ -33,6 +33,11 @@ export class Measure {
   private readonly counts: ReadonlyMap<string, Count>
   /** Requests that have not ended. */
   private readonly open = new Map<Seen, { readonly count: Count; readonly isGood: boolean }>()
+  private readonly changes: Array<{
+    readonly key: string
+    readonly to: RouterEvent.BreakerPhase
+    readonly at: number
+  }> = []
   private readonly failures: Record<string, number> = {}
   private done = 0
   private started = 0
@@ -44,8 +49,7 @@ export class Measure {
       runs: 0,
       successes: 0,
       times: [],
-      load: zeros(keys),
-      breakers: Object.fromEntries(keys.map((key) => [key, "closed"]))
+      load: zeros(keys)
     }))
   }
 
@@ -90,14 +94,24 @@ export class Measure {
     this.failures[reason] = (this.failures[reason] ?? 0) + 1
   }
 
-  /** What a run passed over: targets whose breaker was open. */
-  skipped(skipped: ReadonlyArray<Skipped>, keyOf: (target: string) => string | undefined, now: number): void {
-    const point = this.at(now)
-    for (const { reason, target } of skipped) {
-      const key = keyOf(target)
-      const isOpen = reason._tag === "Rejected" && reason.by === "breaker"
-      if (isOpen && key !== undefined && point !== undefined) point.breakers[key] = "open"
-    }
+  /** A breaker has changed its phase. */
+  changed(key: string, to: RouterEvent.BreakerPhase, now: number): void {
+    this.changes.push({ key, to, at: now })
+  }
+
+  /** The worst phase of each breaker in each point. */
+  private phases(): ReadonlyArray<Bucket["breakers"]> {
+    const now = new Map<string, RouterEvent.BreakerPhase>([...this.counts.keys()].map((key) => [key, "closed"]))
+    let next = 0
+    return this.points.map((_, index) => {
+      const worst = new Map(now)
+      for (let one = this.changes[next]; one !== undefined; one = this.changes[++next]) {
+        if (one.at >= (index + 1) * this.bucket) break
+        now.set(one.key, one.to)
+        if (severity.indexOf(one.to) > severity.indexOf(worst.get(one.key) ?? "closed")) worst.set(one.key, one.to)
+      }
+      return Object.fromEntries(worst)
+    })
   }
 
   private targetOf(key: string, { price, usage = defaultUsage }: Target): TargetResult {
@@ -113,6 +127,7 @@ export class Measure {
     const costs = Object.values(own).flatMap(({ cost }) => (cost === undefined ? [] : [cost]))
     const successes = this.points.reduce((sum, point) => sum + point.successes, 0)
     const runs = this.started
+    const phases = this.phases()
     const requests = Object.values(own).reduce((sum, target) => sum + target.requests, 0)
     return {
       runs,
@@ -125,13 +140,13 @@ export class Measure {
       ...(costs.length > 0 && { cost: costs.reduce((sum, cost) => sum + cost, 0) }),
       targets: own,
       series: this.points.map(
-        ({ breakers, load, runs, successes, times }, index): Bucket => ({
+        ({ load, runs, successes, times }, index): Bucket => ({
           at: index * this.bucket,
           runs,
           ...(runs > 0 && { successRate: successes / runs }),
           ...percentilesOf(times),
           load,
-          breakers
+          breakers: phases[index] ?? {}
         })
       )
     }
