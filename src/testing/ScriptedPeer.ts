@@ -83,7 +83,6 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
  * @example
  * ```ts
  * import * as Effect from "effect/Effect"
- * import * as Layer from "effect/Layer"
  * import * as Provider from "effect-ai-gateway/Provider"
  * import * as Route from "effect-ai-gateway/Route"
  * import * as Router from "effect-ai-gateway/Router"
@@ -93,7 +92,7 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
  * const peer = ScriptedPeer.make({ openai: [{ status: 503 }], anthropic: [{ answer: "Saturn" }] })
  *
  * const { value } = await Effect.runPromise(
- *   Router.run(ask, "Which planet has the most moons?").pipe(
+ *   Router.run(ask, "Which planet has the most moons?", { quiet: true }).pipe(
  *     Effect.provide(Router.layerWith({ execution: "client" })),
  *     Effect.provide(peer.layer)
  *   )
