@@ -6,6 +6,7 @@
  * is the router's job.
  */
 import * as Cache from "effect/Cache"
+import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -32,14 +33,15 @@ import * as Http from "./internal/ai/http.ts"
 import { counted, dialectOf, openDeltas, renamed } from "./internal/ai/stream.ts"
 import { defined } from "./internal/data/defined.ts"
 import { isRecord } from "./internal/data/json.ts"
+import { monotonicMillisOf } from "./internal/data/monotonic.ts"
 import { trimSlashes } from "./internal/data/trimSlashes.ts"
 import type { Delta, Streaming } from "./internal/dialect/delta.ts"
-import { answerAttributes } from "./internal/gateway/attributes.ts"
+import { answerAttributes, linkHeaders, requestAttributes } from "./internal/gateway/attributes.ts"
 import { checkId, checkMaxBytes } from "./internal/gateway/backend.ts"
 import { checkHttp } from "./internal/gateway/http.ts"
 import { failure } from "./internal/gateway/respond.ts"
 import { fromPuller } from "./internal/hotpath/pullStream.ts"
-import { type Annotate, withSpan } from "./internal/hotpath/span.ts"
+import { type OpenSpan, openSpan, withSpan } from "./internal/hotpath/span.ts"
 import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
 import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
@@ -193,24 +195,24 @@ const make = (backend: AiBackend) =>
       model: string,
       input: object,
       options: RunOptions,
-      annotate: Annotate | undefined
+      span: OpenSpan | undefined
     ): Effect.fn.Return<GatewayResponse, GatewayError> {
       const request = yield* prepare("AiService.run", model, input, options)
-      const { target } = request
-      const sent = backend.run(request, "AiService.run")
-      annotate?.({
-        "gen_ai.provider.name": target.provider,
-        "gen_ai.request.model": target.model,
-        "ai_gateway.id": request.gateway
-      })
+      const { gateway, headers, target } = request
+      const { eventId } = request.options
+      span?.annotate(requestAttributes(target.provider, model, input, target.model, gateway, eventId))
+      // A Workers AI model may run past every gateway.
+      const isLinked = gateway !== undefined || target.kind === "third-party"
+      const link = span && isLinked ? linkHeaders(span, [headers]) : undefined
+      const sent = backend.run(link ? { ...request, headers: { ...link, ...headers } } : request, "AiService.run")
       const response = yield* options.record === false
         ? sent
         : LogTrail.record(sent, startedOf(target, options), (exit) => endedOf(exit, []))
-      annotate?.(answerAttributes(response))
+      span?.annotate(answerAttributes(response))
       return response
     })
     const run: AiService["Service"]["run"] = (model, input, options = {}) =>
-      withSpan("AiService.run", (annotate) => runUntraced(model, input, options, annotate))
+      withSpan("AiService.run", "client", (span) => runUntraced(model, input, options, span))
 
     const models = Effect.fn("AiService.models")(function* (query: ModelsQuery = {}) {
       for (const field of ["page", "perPage"] as const) {
@@ -294,13 +296,24 @@ export const stream = (
   input: object,
   options: StreamOptions = {}
 ): Stream.Stream<Delta, GatewayError, AiService> =>
-  Stream.unwrap(Effect.uninterruptibleMask((restore) => openStream(model, input, options, restore)))
+  Stream.unwrap(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.withFiber((fiber) => {
+        const span = openSpan(fiber, "AiService.stream", "internal")
+        const opening = openStream(model, input, options, restore, span)
+        return span === undefined
+          ? opening
+          : Effect.onError(opening, (cause) => Effect.sync(() => span.end(Exit.failCause(cause))))
+      })
+    )
+  )
 
 const openStream = Effect.fnUntraced(function* (
   model: string,
   input: object,
   options: StreamOptions,
-  restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
+  span: OpenSpan | undefined
 ): Effect.fn.Return<Stream.Stream<Delta, GatewayError>, GatewayError, AiService | Scope.Scope> {
   const method = "AiService.stream"
   const { decoder, resume, ...runOptions } = options
@@ -315,7 +328,19 @@ const openStream = Effect.fnUntraced(function* (
   const running =
     options.record === false || target === undefined ? undefined : yield* LogTrail.begin(startedOf(target, options))
   let answered: GatewayResponse | undefined
+  // A run that is taken up again, too, is a part of this span, wherever the stream is read.
+  const within = span?.within ?? ((self) => self)
+  const clock = yield* Clock.Clock
+  let waitedSince = span && monotonicMillisOf(clock)
+  if (target !== undefined) {
+    const { provider } = target
+    span?.annotate({
+      ...requestAttributes(provider, model, input, target.model, options.gateway, options.eventId),
+      "gen_ai.request.stream": true
+    })
+  }
   const end = (exit: Exit.Exit<unknown, GatewayError>): void => {
+    span?.end(exit)
     const error = Option.getOrUndefined(Exit.findErrorOption(exit))
     // Nothing was sent, so there was no attempt.
     if (error?.reason._tag === "InvalidRequest" && error.reason.origin === "client") return
@@ -324,8 +349,10 @@ const openStream = Effect.fnUntraced(function* (
       ...(answered !== undefined && endedOf(Exit.succeed(answered), []))
     })
   }
-  const opening = Effect.flatMap(run(model, query ?? input, { ...runOptions, record: false }), (response) => {
+  const asked = within(run(model, query ?? input, { ...runOptions, record: false }))
+  const opening = Effect.flatMap(asked, (response) => {
     answered = response
+    span?.annotate(answerAttributes(response))
     const { runId } = response.meta
     return openDeltas(response, {
       query: query ?? {},
@@ -333,7 +360,7 @@ const openStream = Effect.fnUntraced(function* (
       decoder,
       resume:
         resume === true && resumeRun !== undefined && runId !== undefined
-          ? (from) => resumeRun(runId, from, options.gateway)
+          ? (from) => within(resumeRun(runId, from, options.gateway))
           : undefined
     })
   })
@@ -345,12 +372,18 @@ const openStream = Effect.fnUntraced(function* (
     Effect.mapError((error) => renamed(method, error))
   )
   const answer = counted(method, pump)
+  span?.atEnd(answer.attributes)
   yield* Effect.addFinalizer(() => {
     end(answer.finished() ? Exit.void : Exit.interrupt())
     return pump.cancel
   })
   const next = Effect.onExit(answer.next, (exit) => {
     if (Exit.isFailure(exit) || exit.value === undefined) end(exit)
+    else if (waitedSince !== undefined && exit.value.length > 0) {
+      const toFirst = (monotonicMillisOf(clock) - waitedSince) / 1000
+      span?.annotate({ "gen_ai.response.time_to_first_chunk": toFirst })
+      waitedSince = undefined
+    }
     return Effect.void
   })
   return fromPuller(() => ({ next, cancel: Effect.void }))
