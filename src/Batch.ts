@@ -352,6 +352,7 @@ const runItem = <Item, In, Out>(
         options: gatewayOptions,
         quiet: true,
         budget: "none",
+        priority: "background",
         ...admitted(permits)
       })
     })

@@ -16,8 +16,6 @@ import { dual } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import * as Schema from "effect/Schema"
-import type * as Chat from "./Chat.ts"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { makeFacts } from "./internal/admission/breaker.ts"
 import { Latency } from "./internal/admission/latency.ts"
@@ -32,16 +30,9 @@ import * as Compile from "./internal/route/compile.ts"
 import { type HedgeOptions, hedgingOf } from "./internal/route/hedging.ts"
 import * as Json from "./internal/route/json.ts"
 import * as JsonRead from "./internal/route/jsonReader.ts"
-import {
-  type BalanceOptions,
-  type DecodedAnswer,
-  type FallbackOn,
-  type Leaf,
-  type Node,
-  type RetrySchedule,
-  rebuild,
-  withoutValues
-} from "./internal/route/node.ts"
+import { type LimitsOptions, limitsOf } from "./internal/route/limiting.ts"
+import { customLeaf, type MakeOptions } from "./internal/route/making.ts"
+import { type BalanceOptions, type FallbackOn, type Node, type RetrySchedule, rebuild } from "./internal/route/node.ts"
 import { makePlan, type Planned } from "./internal/route/plan.ts"
 import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
@@ -49,14 +40,17 @@ import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
 import { guarded, isOpen, unlessAllOpen } from "./internal/router/guard.ts"
 import { hedgeProblems, runHedge } from "./internal/router/hedge.ts"
+import { admissionOf, isFull } from "./internal/router/limits.ts"
 import { runRace } from "./internal/router/race.ts"
-import type { Headers } from "./UniversalRequest.ts"
+import { setAside } from "./internal/router/setAside.ts"
 
 export type { Strategy } from "./internal/admission/choice.ts"
 export type { Bounds, TargetBounds } from "./internal/route/bounds.ts"
 export type { BreakerOptions, SlowCallsOptions } from "./internal/route/breaking.ts"
 export type { CompiledDynamic, CompiledUniversal, DynamicElement, Loss, LossKind } from "./internal/route/compile.ts"
 export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
+export type { LimitsOptions } from "./internal/route/limiting.ts"
+export type { MakeOptions, StreamOptions } from "./internal/route/making.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
 
@@ -93,44 +87,6 @@ export const fromNode = <In, Out>(node: Node<In, Out>): Route<In, Out> => new Ro
 /** Whether `u` is a route. */
 export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === "object" && u !== null && TypeId in u
 
-/** What {@link make} takes. */
-export interface MakeOptions<In, Body, Out> {
-  /** Provider slug, `compat`, or `custom-{slug}`. */
-  readonly provider: string
-  /** Path at the provider without a leading slash, or a function of the input. */
-  readonly endpoint: string | ((input: In) => string)
-  /** Name of the model, for records and pictures. */
-  readonly model?: string | undefined
-  /** Explicit key of the target; by default all that distinguishes it, and never the credential. */
-  readonly key?: string | undefined
-  /** Lower-case names; credentials as `Redacted`. */
-  readonly headers?: Headers | undefined
-  /** The provider's request body. */
-  readonly query: (input: In) => Body
-  /** Decodes the answer. */
-  readonly success: Schema.ConstraintDecoder<Out>
-  /** How the body is read before `success` decodes it: parsed JSON (default), text, or bytes. */
-  readonly accept?: "json" | "text" | "bytes" | undefined
-  /**
-   * Whether the request may be made twice at once, as {@link hedge} and {@link race} do. Default `false`: nothing is known of the body.
-   */
-  readonly idempotent?: boolean | undefined
-  /** How the target streams chat deltas; without it only `Router.run` can ask it. */
-  readonly stream?: StreamOptions | undefined
-}
-
-/** How a target of {@link make} streams. */
-export interface StreamOptions {
-  /** What makes the request body one for a stream. Default: adds `stream: true`. */
-  readonly query?: ((query: Record<string, unknown>) => Record<string, unknown>) | undefined
-  /** The path for a stream. Default: the same. */
-  readonly endpoint?: ((endpoint: string) => string) | undefined
-  /** Makes a decoder for one stream. */
-  readonly decoder: () => Chat.DeltaDecoder
-  /** Reads an answer that came in one piece although a stream was asked for. */
-  readonly reply: (body: unknown) => Result.Result<Chat.Reply, GatewayOptions.Problem>
-}
-
 /**
  * A leaf for any body: one request to one target. An answer that `success` does not decode is an `InvalidResponse`, and the
  * next target is tried.
@@ -148,44 +104,8 @@ export interface StreamOptions {
  * })
  * ```
  */
-export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<In, Out> => {
-  const decode = Schema.decodeUnknownResult(options.success)
-  const { endpoint, query, stream } = options
-  const leaf: Leaf<In, Out> = {
-    _tag: "Leaf",
-    provider: options.provider,
-    label: typeof endpoint === "string" ? endpoint : "endpoint by input",
-    model: options.model,
-    key: options.key,
-    headers: { ...options.headers },
-    accept: options.accept ?? "json",
-    idempotent: options.idempotent === true,
-    build: (input) =>
-      Result.succeed({ endpoint: typeof endpoint === "string" ? endpoint : endpoint(input), query: query(input) }),
-    decode: (body) =>
-      Result.mapBoth(decode(body), {
-        onSuccess: (value): DecodedAnswer<Out> => ({ value }),
-        // Schema's messages say what was expected and where; they do not print the value.
-        onFailure: (error) => ({
-          field: "body",
-          accepted: withoutValues(error.message)
-        })
-      }),
-    ...(stream !== undefined && {
-      chat: {
-        dialect: "custom",
-        reply: stream.reply,
-        streaming: {
-          query: stream.query ?? ((body) => ({ ...body, stream: true })),
-          endpoint: stream.endpoint ?? ((path) => path),
-          decoder: stream.decoder
-        }
-      }
-    }),
-    spec: undefined
-  }
-  return fromNode(leaf)
-}
+export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<In, Out> =>
+  fromNode(customLeaf(options))
 
 /**
  * Asks the routes in order: the next one when a failure allows it (see the decision table of `GatewayError`, or
@@ -293,6 +213,38 @@ export const circuitBreaker: {
         : fromNode({ _tag: "CircuitBreaker", breaker: made, route: self.node })
     }
   )
+)
+
+/**
+ * Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. An attempt waits for its turn, up to
+ * `queue.maxWait`; its timeouts, and the clock of a hedge, begin when it is let in, while a deadline goes on. One that would wait too long is not sent: it fails with `Rejected`
+ * (`limiter`) at once and the next target is called, and when all others have failed the run comes back to it. `"off"` takes targets out of outer limits.
+ *
+ * What was sent to a target is known to the router, whatever routes it stands in, and batches of the same router count too; the numbers are those of the route. Tokens are
+ * estimated from the input, and corrected when the answer says what it used. What answers say about the provider's own limits only tightens these.
+ *
+ * @example
+ * ```ts
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini").pipe(Route.limits({ requestsPerMinute: 500, tokensPerMinute: 200_000 })),
+ *   Provider.anthropic.messages("claude-haiku-4-5").pipe(Route.limits({ concurrency: "adaptive" }))
+ * )
+ * ```
+ */
+export const limits: {
+  (options: LimitsOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out>
+} = /* @__PURE__ */ needs(
+  { admissionOf, isFull, setAside },
+  /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out> => {
+    const made = limitsOf(options)
+    return typeof made === "object" && "field" in made
+      ? invalid(self, made)
+      : fromNode({ _tag: "Limits", limits: made, route: self.node })
+  })
 )
 
 /**
@@ -667,7 +619,7 @@ export function compile<In, Out>(
 /**
  * A stored route, version 1.
  *
- * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
+ * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
  * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
  * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
  *
@@ -718,6 +670,7 @@ const algebra: JsonRead.Algebra = {
   firstTokenTimeout: (node, duration) => firstTokenTimeout(fromNode(node), duration).node,
   idleTimeout: (node, duration) => idleTimeout(fromNode(node), duration).node,
   restart: (node, times) => restart(fromNode(node), times).node,
+  limits: (node, options) => limits(fromNode(node), options).node,
   circuitBreaker: (node, options) => circuitBreaker(fromNode(node), options).node,
   hedge: (node, options) => hedge(fromNode(node), options).node,
   balance: (nodes, options) => balanceOf(nodes, options).node,

@@ -11,7 +11,8 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { BreakerStore } from "./BreakerStore.ts"
-import type { Attempt, GatewayError, Skipped } from "./GatewayError.ts"
+import type { Attempt, Cost, GatewayError, Skipped } from "./GatewayError.ts"
+import type { Problem } from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
 import {
   budgetOf,
@@ -35,9 +36,12 @@ import type { Execution, RunOptions } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
+import type { Limiter } from "./Limiter.ts"
+import type { Pricing } from "./Pricing.ts"
 import type * as Route from "./Route.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
+export type { Priority } from "./internal/admission/permit.ts"
 export type { RetryBudgetOptions } from "./internal/admission/retryBudget.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
@@ -54,6 +58,10 @@ export interface Routed<Out> {
   /** The id that every request of this run carried; `listLogs({ eventId })` finds them all. */
   readonly eventId: string
   readonly usage?: Usage
+  /**
+   * What all attempts cost together, failed and abandoned ones included; absent without prices. Legs that failed inside the gateway are in the logs only.
+   */
+  readonly cost?: Cost
   readonly cacheStatus?: string
   /** Index of the answering leg, when the gateway executed the route. */
   readonly step?: number
@@ -121,6 +129,7 @@ const routed = <Out>(
   const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts: attemptsOf(run), skipped }
   if (model !== undefined) out.model = model
   if (usage !== undefined) out.usage = usage
+  if (run.meter !== undefined) out.cost = run.meter.total()
   if (logId !== undefined) out.logId = logId
   if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
   if (step !== undefined) out.step = step
@@ -142,24 +151,46 @@ export interface Options {
    * credentials of its own needs that key, because each router hashes credentials in its own way. Default: the memory of this router.
    */
   readonly breakerStore?: BreakerStore | undefined
+  /**
+   * A limiter that is shared with others, for example one over a store of several machines. Targets below `Route.limits` need its permit as well as that of the route's own
+   * numbers, under their key: the `key` of the target, or else provider, model, key alias and labels of credentials. Default: none.
+   */
+  readonly limiter?: Limiter | undefined
+  /** Prices, for the costs of runs and for `RunOptions.maxCost`. Default: none, and no cost is counted. */
+  readonly pricing?: Pricing | undefined
 }
+
+/** A caller without types may give bare prices, or anything. */
+const pricingProblems = (pricing: Pricing | undefined): ReadonlyArray<Problem> =>
+  pricing === undefined
+    ? []
+    : typeof pricing?.meter === "function"
+      ? pricing.problems
+      : [{ field: "pricing", accepted: "the result of Pricing.make" }]
+
+const limiterProblems = (limiter: Limiter | undefined): ReadonlyArray<Problem> =>
+  limiter === undefined || typeof limiter?.acquire === "function" ? [] : [{ field: "limiter", accepted: "a Limiter" }]
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
 export const make = (options: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> => {
-  const { breakerStore, execution } = options
   const { budget, problems } = budgetOf(options.budget)
   const stray = strayField(options, names)
   const strays = stray === undefined ? [] : [{ field: stray, accepted: `one of ${names.join(", ")}` }]
-  return makeWith({ budget, problems: [...strays, ...problems] }, execution, breakerStore)
+  const misgiven = [...limiterProblems(options.limiter), ...pricingProblems(options.pricing)]
+  return makeWith({ budget, problems: [...strays, ...problems, ...misgiven] }, options)
 }
 
-const names = ["execution", "budget", "breakerStore"]
+const names = ["execution", "budget", "breakerStore", "limiter", "pricing"]
 
-const makeWith = ({ budget, problems }: CheckedBudget, ownExecution: Execution = "auto", breakerStore?: BreakerStore) =>
+const makeWith = (
+  { budget, problems }: CheckedBudget,
+  { breakerStore, execution: ownExecution = "auto", limiter, pricing }: Options = {}
+) =>
   Effect.gen(function* () {
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
-    const core: RouterCore = { send: gateway.run, state: new RouterState(budget, salt, breakerStore), problems }
+    const state = new RouterState(budget, salt, breakerStore, limiter)
+    const core: RouterCore = { send: gateway.run, state, pricing, problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,

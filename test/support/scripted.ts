@@ -52,7 +52,7 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
 export const make = (
   script: Script,
   execution: Router.Execution = "client",
-  options: { readonly token?: Redacted.Redacted<string> } = {}
+  { router, ...options }: { readonly token?: Redacted.Redacted<string>; readonly router?: Router.Options } = {}
 ) => {
   const seen: Array<Seen> = []
   const interrupted: Array<string> = []
@@ -92,6 +92,6 @@ export const make = (
   return {
     seen,
     interrupted,
-    layer: Router.layerWith({ execution }).pipe(Layer.provideMerge(gateway))
+    layer: Router.layerWith({ execution, ...router }).pipe(Layer.provideMerge(gateway))
   }
 }

@@ -91,6 +91,19 @@ export class RateBudget {
     return Math.ceil(Math.max(pace, slot * this.width + this.window - now))
   }
 
+  /** About how long it takes until so many units have been taken behind those `ahead`. Too long where less is used than was reserved. */
+  estimate(now: number, ahead: number, units: number): number {
+    const exact = this.delay(now, Math.min(ahead + units, this.limit))
+    const missing = ahead + Math.min(units, this.burst) - this.level
+    return Math.max(exact, Math.ceil((missing * this.window) / this.limit))
+  }
+
+  /** Counts units that were used before this allowance was made. */
+  count(now: number, at: number, units: number): void {
+    this.advance(now)
+    this.add(Math.max(this.base, Math.floor(at / this.width)), units)
+  }
+
   /** Takes units. The caller has seen that {@link delay} is 0. */
   take(now: number, units: number): Taken {
     this.advance(now)

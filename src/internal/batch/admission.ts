@@ -1,11 +1,12 @@
 /**
  * Counts every request of an item, retries and fallbacks too, against a limiter.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import type { GatewayError } from "../../GatewayError.ts"
-import * as Limiter from "../../Limiter.ts"
+import type * as Limiter from "../../Limiter.ts"
 import type { Admission, PendingAttempt, SentAttempt } from "../admission/admission.ts"
+import { type Settling, underPermit } from "../admission/underPermit.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
@@ -18,23 +19,6 @@ export interface ItemPermits {
   readonly tokens: number
 }
 
-const tokensOf = ({ response, usage }: SentAttempt): number | undefined =>
-  response.meta.cacheStatus === "HIT"
-    ? 0
-    : usage === undefined
-      ? undefined
-      : (usage.totalTokens ??
-        (usage.inputTokens === undefined && usage.outputTokens === undefined
-          ? undefined
-          : (usage.inputTokens ?? 0) + (usage.outputTokens ?? 0)))
-
-/** How a request counts. One that was interrupted counts as it was reserved, as nobody knows how far it came. */
-const outcomeOf = (exit: Exit.Exit<SentAttempt, GatewayError>): Limiter.Outcome | undefined => {
-  if (Exit.isSuccess(exit)) return { tokens: tokensOf(exit.value) }
-  const error = Exit.findErrorOption(exit)
-  return error._tag === "Some" ? Limiter.failed(error.value.reason) : undefined
-}
-
 /** Puts the requests of an item under a limiter, also those that a transport sends a second time on a fresh connection. */
 export const admission =
   (limiter: Limiter.Limiter, key: string, item: ItemPermits): Admission =>
@@ -42,29 +26,25 @@ export const admission =
     // Whoever stops waiting at the last moment may leave a permit behind, so it is noted at once.
     const take = (tokens: number): Effect.Effect<Limiter.Permit, GatewayError> =>
       Effect.uninterruptible(
-        Effect.map(limiter.acquire(key, { tokens, place: false, urgent: true }), (permit) => {
+        Effect.map(limiter.acquire(key, { tokens, place: false, urgent: true, priority: "background" }), (permit) => {
           item.taken.add(permit)
           return permit
         })
       )
-    const settle = (permit: Limiter.Permit, outcome: Limiter.Outcome | undefined): Effect.Effect<void> => {
-      item.taken.delete(permit)
-      return permit.settle(outcome)
+    const settling: Settling = {
+      again: take(0),
+      settle: (permit, outcome) => {
+        item.taken.delete(permit)
+        return permit.settle(outcome)
+      }
     }
     const under = (
       permit: Limiter.Permit,
       left: number | undefined,
-      restore: <B, E>(self: Effect.Effect<B, E>) => Effect.Effect<B, E>
-    ): Effect.Effect<A, GatewayError> => {
-      let resent: Limiter.Permit | undefined
-      const beforeResend = Effect.map(take(0), (permit) => {
-        resent = permit
-      })
-      return Effect.onExit(restore(make(left, beforeResend)), (exit) => {
-        const settled = settle(permit, outcomeOf(exit))
-        return resent === undefined ? settled : Effect.andThen(settle(resent, undefined), settled)
-      })
-    }
+      restore: <B, E>(self: Effect.Effect<B, E>) => Effect.Effect<B, E>,
+      waited?: Duration.Duration
+    ): Effect.Effect<A, GatewayError> =>
+      underPermit(permit, settling, (beforeResend) => restore(make(left, beforeResend, waited)))
     return Effect.uninterruptibleMask((restore) => {
       const { entered } = item
       if (entered !== undefined) {
@@ -76,8 +56,8 @@ export const admission =
           Effect.flatMap(monotonicMillis, (now) => {
             const left = remaining === undefined ? undefined : remaining - (now - askedAt)
             return left === undefined || left > 0
-              ? under(permit, left, restore)
-              : Effect.andThen(settle(permit, { sent: false }), Effect.fail(expired()))
+              ? under(permit, left, restore, Duration.isZero(permit.waited) ? undefined : permit.waited)
+              : Effect.andThen(settling.settle(permit, { sent: false }, undefined), Effect.fail(expired()))
           })
         )
       )

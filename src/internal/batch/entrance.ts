@@ -45,7 +45,7 @@ export const make = (
   const admit = (tokens: number, urgent: boolean): Effect.Effect<Admission, GatewayError> => {
     const place = places.acquire(ownKey, { requests: 0, urgent })
     if (rates === undefined) return Effect.map(place, (place) => hold(place, undefined))
-    const rate = rates.limiter.acquire(rates.key, { tokens, place: false, urgent })
+    const rate = rates.limiter.acquire(rates.key, { tokens, place: false, urgent, priority: "background" })
     return Effect.flatMap(place, (place) =>
       Effect.map(
         Effect.onError(rate, () => place.settle({ sent: false })),

@@ -110,6 +110,16 @@ export const make = <Item, Out>(
         return { _tag: "again", wait }
       }
     }
+    // The limits of a route held it back, and it was not sent: others have its place until then.
+    if (error.reason._tag === "Rejected" && error.reason.by === "limiter" && error.reason.retryAfter !== undefined) {
+      gate.abandon(startedAt)
+      const wait = Duration.toMillis(error.reason.retryAfter)
+      if (millis() - since + wait <= (options.itemDeadline ?? Number.POSITIVE_INFINITY)) {
+        counters.requeued++
+        return { _tag: "again", wait }
+      }
+      return { _tag: "deadLetter" }
+    }
     const fault = sharedFault(error)
     if (fault !== undefined) return { _tag: "verdict", verdict: gate.failed(error, fault, startedAt, struck) }
     const by = answeredBy(error)

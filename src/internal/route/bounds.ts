@@ -30,6 +30,8 @@ export interface Bounds {
   readonly waiting: Duration.Duration
   /** Waiting between attempts, at most, with hints: the deadline, or infinite. */
   readonly waitingWithHints: Duration.Duration
+  /** Waiting in the queues of `Route.limits` before attempts, at most. What is rejected there is waited for as after a hint. */
+  readonly admission: Duration.Duration
   /** The deadline that bounds the whole run, if there is one. */
   readonly deadline: Duration.Duration | undefined
   /** Keys of targets that no failure leads to. */
@@ -47,9 +49,10 @@ interface Worst {
   readonly requests: number
   readonly waiting: number
   readonly hints: number
+  readonly admission: number
 }
 
-const none: Worst = { targets: new Map(), attempts: 0, requests: 0, waiting: 0, hints: 0 }
+const none: Worst = { targets: new Map(), attempts: 0, requests: 0, waiting: 0, hints: 0, admission: 0 }
 
 const combine = (a: Worst, b: Worst, f: (x: number, y: number) => number): Worst => {
   const targets = new Map(a.targets)
@@ -62,7 +65,8 @@ const combine = (a: Worst, b: Worst, f: (x: number, y: number) => number): Worst
     attempts: f(a.attempts, b.attempts),
     requests: f(a.requests, b.requests),
     waiting: f(a.waiting, b.waiting),
-    hints: f(a.hints, b.hints)
+    hints: f(a.hints, b.hints),
+    admission: f(a.admission, b.admission)
   }
 }
 
@@ -72,7 +76,8 @@ const most = (a: Worst, b: Worst): Worst => combine(a, b, Math.max)
 const beside = (a: Worst, b: Worst): Worst => ({
   ...add(a, b),
   waiting: Math.max(a.waiting, b.waiting),
-  hints: Math.max(a.hints, b.hints)
+  hints: Math.max(a.hints, b.hints),
+  admission: Math.max(a.admission, b.admission)
 })
 
 const gatewayAttempts = (target: Target<never, unknown>): number => target.options.retries?.attempts ?? 1
@@ -81,7 +86,8 @@ const worstOfTarget = (target: Target<never, unknown>): Worst => {
   const attempts = attemptsOf(target.retry)
   const requests = attempts * gatewayAttempts(target)
   const { retry } = target
-  const counts = { targets: new Map([[target.key, { attempts, requests }]]), attempts, requests }
+  const admission = target.limits === undefined ? 0 : attempts * target.limits.maxWait
+  const counts = { targets: new Map([[target.key, { attempts, requests }]]), attempts, requests, admission }
   if (retry === undefined) return { ...counts, waiting: 0, hints: 0 }
   if (isSchedule(retry)) return { ...counts, waiting: Number.POSITIVE_INFINITY, hints: Number.POSITIVE_INFINITY }
   let waiting = 0
@@ -187,7 +193,9 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
           }
           total = add(total, go(child, deadline))
         })
-        return total
+        // What limits hold back is waited for when the others have failed, as after a hint.
+        const comesBack = plan.plans.length > 1 && total.admission > 0
+        return comesBack ? { ...total, hints: Number.POSITIVE_INFINITY } : total
       }
       case "Race":
         return plan.plans.reduce((total, child) => beside(total, go(child, deadline)), none)
@@ -202,7 +210,12 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
       case "Deadline": {
         const inner = Math.min(deadline, plan.millis)
         const worst = go(plan.plan, inner)
-        return { ...worst, waiting: Math.min(worst.waiting, inner), hints: Math.min(worst.hints, inner) }
+        return {
+          ...worst,
+          waiting: Math.min(worst.waiting, inner),
+          hints: Math.min(worst.hints, inner),
+          admission: Math.min(worst.admission, inner)
+        }
       }
       case "When":
         return most(go(plan.onTrue, deadline), go(plan.onFalse, deadline))
@@ -219,6 +232,7 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
     requestsUnderSdkRetries: worst.requests * 3,
     waiting: Duration.millis(worst.waiting),
     waitingWithHints: Duration.millis(worst.hints),
+    admission: Duration.millis(worst.admission),
     deadline,
     // A target may stand in several places.
     unreachable: [...new Set(unreachable)].filter((key) => !worst.targets.has(key)),

@@ -8,7 +8,9 @@ import type { ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Metadata, Problem } from "../../GatewayOptions.ts"
 import type { BreakerSettings } from "../admission/breaker.ts"
 import type { Strategy } from "../admission/choice.ts"
+import type { LimitSettings } from "../admission/limits.ts"
 import { defined } from "../data/defined.ts"
+import { millisOf } from "../data/duration.ts"
 import type { Json } from "../dialect/chat.ts"
 import { type Hedging, isSchedule, type Leaf, type Node, type Policy } from "./node.ts"
 import type { Planned } from "./plan.ts"
@@ -36,6 +38,19 @@ export interface BreakerJson {
   readonly slowCalls?: { readonly after: DurationJson; readonly rate?: number } | "off"
   readonly openFor?: DurationJson
   readonly maxOpenFor?: DurationJson
+}
+
+/** Limits; see `Route.LimitsOptions`. */
+export interface LimitsJson {
+  readonly requestsPerMinute?: number
+  readonly tokensPerMinute?: number
+  readonly concurrency?:
+    | number
+    | "adaptive"
+    | { readonly initial?: number; readonly min?: number; readonly max?: number; readonly tolerance?: number }
+  readonly burst?: number
+  readonly skew?: DurationJson
+  readonly queue?: { readonly size?: number; readonly maxWait?: DurationJson }
 }
 
 /** A hedge; see `Route.HedgeOptions`. */
@@ -72,6 +87,7 @@ export interface RouteNodeJson {
   readonly deadline?: DurationJson
   readonly hedge?: HedgeJson | "off"
   readonly circuitBreaker?: BreakerJson | "off"
+  readonly limits?: LimitsJson | "off"
   readonly timeout?: DurationJson
   readonly firstTokenTimeout?: DurationJson
   readonly idleTimeout?: DurationJson
@@ -127,6 +143,7 @@ const settings = [
   "Deadline",
   "Hedge",
   "CircuitBreaker",
+  "Limits",
   "Timeout",
   "FirstTokenTimeout",
   "IdleTimeout",
@@ -190,6 +207,18 @@ const breakerJson = ({ maxOpenFor, openFor, slowCalls, window, ...rest }: Breake
   maxOpenFor: durationJson(maxOpenFor)
 })
 
+const limitsJson = ({ limits, maxWait }: LimitSettings): LimitsJson => {
+  const { burst, concurrency, queue, requestsPerMinute, skew, tokensPerMinute } = limits
+  return defined({
+    requestsPerMinute,
+    tokensPerMinute,
+    concurrency: typeof concurrency === "object" ? defined(concurrency) : concurrency,
+    burst,
+    skew: skew === undefined ? undefined : durationJson(millisOf(skew)),
+    queue: defined({ size: queue?.size, maxWait: durationJson(maxWait) })
+  })
+}
+
 const leafJson = (leaf: Leaf<never, unknown>, key: string): RouteNodeJson | undefined => {
   const { spec } = leaf
   if (spec === undefined) return undefined
@@ -242,6 +271,8 @@ export const write = (
           circuitBreaker: node.breaker === "off" ? "off" : breakerJson(node.breaker),
           ...go(node.route, path, rank)
         }
+      case "Limits":
+        return { limits: node.limits === "off" ? "off" : limitsJson(node.limits), ...go(node.route, path, rank) }
       case "Timeout":
         return { timeout: durationJson(Duration.toMillis(node.duration)), ...go(node.route, path, rank) }
       case "FirstTokenTimeout":

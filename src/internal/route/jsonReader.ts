@@ -17,7 +17,7 @@ import { type EmbeddingInput, type Embeddings, openaiEmbeddings, workersAiEmbedd
 import { google, googleVertex } from "../dialect/google.ts"
 import { openai, openaiCompatible } from "../dialect/openai.ts"
 import { workersAi } from "../dialect/workersAi.ts"
-import type { BreakerJson, DurationJson, HedgeJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
+import type { BreakerJson, DurationJson, HedgeJson, LimitsJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
 import { readShape } from "./jsonShape.ts"
 import type { BalanceOptions, Leaf, Node } from "./node.ts"
 import { makePlan } from "./plan.ts"
@@ -33,6 +33,7 @@ export interface Algebra {
   readonly options: <In, Out>(node: Node<In, Out>, options: OptionsJson) => Node<In, Out>
   readonly deadline: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly circuitBreaker: <In, Out>(node: Node<In, Out>, breaker: BreakerJson | "off") => Node<In, Out>
+  readonly limits: <In, Out>(node: Node<In, Out>, limits: LimitsJson | "off") => Node<In, Out>
   readonly hedge: <In, Out>(node: Node<In, Out>, hedge: HedgeJson | "off") => Node<In, Out>
   readonly balance: <In, Out>(nodes: ReadonlyArray<Node<In, Out>>, options: BalanceOptions) => Node<In, Out>
   readonly race: <In, Out>(nodes: ReadonlyArray<Node<In, Out>>, sideEffects: boolean) => Node<In, Out>
@@ -135,6 +136,7 @@ class Reader<In, Out> {
       firstTokenTimeout,
       hedge,
       idleTimeout,
+      limits,
       options,
       restart,
       retry,
@@ -151,6 +153,7 @@ class Reader<In, Out> {
       node = this.accept(this.algebra.firstTokenTimeout(node, firstTokenTimeout), node, path)
     }
     if (timeout !== undefined) node = this.accept(this.algebra.timeout(node, timeout), node, path)
+    if (limits !== undefined) node = this.accept(this.algebra.limits(node, limits), node, path)
     if (circuitBreaker !== undefined) {
       node = this.accept(this.algebra.circuitBreaker(node, circuitBreaker), node, path)
     }

@@ -71,6 +71,30 @@ const makeRead = () => {
         })
       ])
     ),
+    limits: opt(
+      Schema.Union([
+        Schema.Literal("off"),
+        Schema.Struct({
+          requestsPerMinute: opt(Schema.Number),
+          tokensPerMinute: opt(Schema.Number),
+          concurrency: opt(
+            Schema.Union([
+              Schema.Number,
+              Schema.Literal("adaptive"),
+              Schema.Struct({
+                initial: opt(Schema.Number),
+                min: opt(Schema.Number),
+                max: opt(Schema.Number),
+                tolerance: opt(Schema.Number)
+              })
+            ])
+          ),
+          burst: opt(Schema.Number),
+          skew: opt(duration),
+          queue: opt(Schema.Struct({ size: opt(Schema.Number), maxWait: opt(duration) }))
+        })
+      ])
+    ),
     hedge: opt(
       Schema.Union([
         Schema.Literal("off"),

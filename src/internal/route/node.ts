@@ -9,6 +9,7 @@ import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
 import type { BreakerSettings } from "../admission/breaker.ts"
 import type { Strategy } from "../admission/choice.ts"
+import type { LimitSettings } from "../admission/limits.ts"
 import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
 
@@ -133,6 +134,7 @@ export type Node<In, Out> =
   | { readonly _tag: "IdleTimeout"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "Restart"; readonly times: number; readonly route: Node<In, Out> }
   | { readonly _tag: "CircuitBreaker"; readonly breaker: BreakerSettings | "off"; readonly route: Node<In, Out> }
+  | { readonly _tag: "Limits"; readonly limits: LimitSettings | "off"; readonly route: Node<In, Out> }
   | { readonly _tag: "Deadline"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "Options"; readonly options: GatewayOptions; readonly route: Node<In, Out> }
   | { readonly _tag: "FallbackOn"; readonly on: FallbackOn; readonly route: Node<In, Out> }

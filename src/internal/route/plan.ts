@@ -8,6 +8,7 @@ import * as Redacted from "effect/Redacted"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { BreakerSettings } from "../admission/breaker.ts"
 import type { Strategy } from "../admission/choice.ts"
+import type { LimitSettings } from "../admission/limits.ts"
 import { providerHeaderAccepted } from "../data/headers.ts"
 import {
   type FallbackOn,
@@ -33,6 +34,8 @@ interface PlanSettings {
   readonly retry: Policy | RetrySchedule | undefined
   /** When its breaker opens. */
   readonly breaker: BreakerSettings | undefined
+  /** How much is sent to it. */
+  readonly limits: LimitSettings | undefined
 }
 
 /** One target with everything that applies to it. */
@@ -109,7 +112,7 @@ interface Env extends PlanSettings {
 }
 
 /** All that distinguishes a target, and never the credential itself. */
-const keyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOptions): string => {
+export const baseKeyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOptions): string => {
   if (leaf.key !== undefined) return leaf.key
   const labels = Object.values(leaf.headers).flatMap((value) =>
     Redacted.isRedacted(value) && value.label !== undefined ? [value.label] : []
@@ -128,7 +131,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
 
   const target = (leaf: Leaf<In, Out>, { on: _, ...settings }: Env): Target<In, Out> => {
     const { options, retry, timeout } = settings
-    const base = keyOf(leaf, options)
+    const base = baseKeyOf(leaf, options)
     let key = base
     // The same words for another leaf are another target: another key, region or gateway.
     for (let number = 2; (owners.get(key) ?? leaf) !== leaf; number++) key = `${base}#${number}`
@@ -192,6 +195,8 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
         return go(child.route, { ...env, retry: child.policy })
       case "CircuitBreaker":
         return go(child.route, { ...env, breaker: child.breaker === "off" ? undefined : child.breaker })
+      case "Limits":
+        return go(child.route, { ...env, limits: child.limits === "off" ? undefined : child.limits })
       case "Timeout":
         return go(child.route, { ...env, timeout: Duration.toMillis(child.duration) })
       case "FirstTokenTimeout":
@@ -220,6 +225,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     restarts: 0,
     retry: undefined,
     breaker: undefined,
+    limits: undefined,
     on: undefined
   })
   return { plan, targets, percentiles, problems, isGuarded: targets.some(({ breaker }) => breaker !== undefined) }

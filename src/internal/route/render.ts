@@ -4,6 +4,8 @@
 import * as Duration from "effect/Duration"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { BreakerSettings } from "../admission/breaker.ts"
+import { defaultBurst, defaultSkew, type LimitSettings } from "../admission/limits.ts"
+import { millisOf } from "../data/duration.ts"
 import {
   type FallbackOn,
   type Hedging,
@@ -54,6 +56,24 @@ const slowText = ({ after, rate }: NonNullable<BreakerSettings["slowCalls"]>): s
 const breakerText = ({ failureRate, maxOpenFor, minimumCalls, openFor, slowCalls, window }: BreakerSettings): string =>
   `at ${percent(failureRate)} failures${slowCalls === undefined ? "" : slowText(slowCalls)} of at least ${minimumCalls} attempts in ${time(window)}, open for ${time(openFor)} up to ${time(maxOpenFor)}`
 
+const limitsText = ({ limits, maxWait }: LimitSettings): string => {
+  const { burst, concurrency, queue, requestsPerMinute, skew, tokensPerMinute } = limits
+  return [
+    ...(requestsPerMinute === undefined ? [] : [`${requestsPerMinute} requests a minute`]),
+    ...(tokensPerMinute === undefined ? [] : [`${tokensPerMinute} tokens a minute`]),
+    ...(burst === undefined || burst === defaultBurst ? [] : [`bursts of ${Number((burst * 100).toFixed(1))} %`]),
+    ...(skew === undefined || millisOf(skew) === millisOf(defaultSkew)
+      ? []
+      : [`counted within ${time(millisOf(skew))}`]),
+    ...(concurrency === undefined
+      ? []
+      : typeof concurrency === "object"
+        ? [`${concurrency.min} to ${concurrency.max} at once by the answers`]
+        : [`${concurrency} at once`]),
+    `a queue of ${queue?.size} up to ${time(maxWait)}`
+  ].join(", ")
+}
+
 const optionsText = (options: GatewayOptions.GatewayOptions): string =>
   Object.entries(GatewayOptions.toHeaders(options))
     .map(([name, value]) => `${name.replace("cf-aig-", "")}=${value}`)
@@ -101,6 +121,9 @@ export const describe = (node: Node<never, unknown>): string => {
       case "CircuitBreaker":
         put(child.breaker === "off" ? "no circuit breaker" : `circuit breaker ${breakerText(child.breaker)}`)
         break
+      case "Limits":
+        put(child.limits === "off" ? "no limits" : `limits ${limitsText(child.limits)}`)
+        break
       case "Timeout":
         put(`timeout ${Duration.format(child.duration)} until the first byte of each attempt`)
         break
@@ -138,7 +161,7 @@ const escaped = (text: string): string =>
   text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
 
 const targetText = (target: Target<never, unknown>): string => {
-  const { breaker, retry, timeout } = target
+  const { breaker, limits, retry, timeout } = target
   const attempts = attemptsOf(retry)
   return [
     escaped(target.key),
@@ -146,6 +169,7 @@ const targetText = (target: Target<never, unknown>): string => {
       ? []
       : [isSchedule(retry) ? "retried by a schedule" : `up to ${attempts} attempts`]),
     ...(breaker === undefined ? [] : ["circuit breaker"]),
+    ...(limits === undefined ? [] : [escaped(`limits ${limitsText(limits)}`)]),
     ...(timeout === undefined ? [] : [`first byte within ${time(timeout)}`])
   ].join("<br/>")
 }

@@ -15,13 +15,15 @@ import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
 import { canPay, endWith, expired, type Run } from "./attempt.ts"
-import { breakerIsOpen, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
+import { admissionFor, breakerIsOpen, keepInMind, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
 import {
   type Asking,
   type ClientRun,
   canFallback,
   type Deferred,
   isOpenBreaker,
+  isPassedOver,
+  isRejected,
   type Position,
   type RetryStep,
   tellingOf
@@ -63,6 +65,8 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
+const isOverCost = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "cost"
+
 const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
 
 /** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
@@ -77,12 +81,12 @@ const ask = <In, Out, A>(
   // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
   const skipsCache = isSuccessStatus(last?.reason.status)
   const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
-  const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> =>
-    target.breaker === undefined || isPanic === true
-      ? run.attempt(target, { remaining, cause, skipsCache, lane })
-      : underBreaker(run, target, target.breaker, place, (pass) =>
-          run.attempt(target, { remaining, cause, skipsCache, lane, pass })
-        )
+  const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> => {
+    const asked = { remaining, cause, skipsCache, lane, admission: admissionFor(run, target, cause) }
+    return target.breaker === undefined || isPanic === true
+      ? run.attempt(target, asked)
+      : underBreaker(run, target, target.breaker, place, (pass) => run.attempt(target, { ...asked, pass }))
+  }
   if (deadline === undefined && !isFurther) return attempt(undefined)
   return Effect.flatMap(monotonicMillis, (now) => {
     // A timer may fire late; the last attempt then still says best what is wrong.
@@ -140,14 +144,17 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     if (wait > 0) yield* Effect.sleep(wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
-    if (isOpenBreaker(result.failure)) {
-      // What is wrong is what made the breaker open. It has been called, so it was not passed over.
+    if (isRejected(result.failure)) {
+      // The failure to report is that of the attempt before.
+      if (isOverCost(result.failure)) return yield* error
+      // The target has been called, so it was not skipped.
       const { reason } = result.failure
       run.skipped.splice(
         run.skipped.findLastIndex((one) => one.reason === reason),
         1
       )
-      endWith(run, "open", error)
+      if (isOpenBreaker(result.failure)) endWith(run, "open", error)
+      else yield* keepInMind(run, target, place, result.failure, step, error)
       return yield* error
     }
     error = result.failure
@@ -162,13 +169,20 @@ export const runTarget = <In, Out, A>(
   resumed?: Deferred<In, Out>
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
-  const asked = ask(run, target, place, resumed?.error)
-  return retry === undefined || place.isOnce === true
-    ? asked
-    : Effect.catch(asked, (error) =>
-        // The budget refused it: the failure is that of the target before.
-        error === place.previous ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
-      )
+  // A rejected attempt was not sent, so this is no repeat.
+  const asked = ask(run, target, place, resumed && !isRejected(resumed.error) ? resumed.error : undefined)
+  const isOnce = retry === undefined || place.isOnce === true
+  if (isOnce && target.limits === undefined) return asked
+  return Effect.catch(asked, (error) => {
+    // The budget refused it: the failure is that of the target before.
+    if (error === place.previous) return Effect.fail(error)
+    if (isRejected(error) && !isOpenBreaker(error)) {
+      // Once: a target that is rejected again has had its time.
+      if (resumed !== undefined) return Effect.fail(tellingOf(resumed.error, error))
+      return Effect.andThen(keepInMind(run, target, place, error, undefined, error), Effect.fail(error))
+    }
+    return isOnce ? Effect.fail(error) : repeat(run, target, retry, place, error, resumed?.step)
+  })
 }
 
 /**
@@ -203,9 +217,10 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       )
       yield* Effect.sleep(next.readyAt - now)
     }
-    const result = yield* outcomeOf(
-      runTarget(run, next.target, { ...outer, deadline: next.deadline, passes, cause: "retry" }, next)
-    )
+    const cause = !isRejected(next.error) ? "retry" : isPassedOver(error) ? outer.cause : "fallback"
+    // It has been paid for.
+    const place = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }
+    const result = yield* outcomeOf(runTarget(run, next.target, place, next))
     if (Result.isSuccess(result)) return result.success
     error = tellingOf(error, result.failure)
     if (outer.passes(error) || !goesOn(error)) return yield* error

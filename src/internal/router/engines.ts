@@ -6,15 +6,16 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { GatewayError } from "../../GatewayError.ts"
+import type { AttemptCause, GatewayError } from "../../GatewayError.ts"
 import type { Problem } from "../../GatewayOptions.ts"
+import type { Admission } from "../admission/admission.ts"
 import type { BreakerSettings, Pass } from "../admission/breaker.ts"
 import type { Latency } from "../admission/latency.ts"
 import type { Budget } from "../admission/retryBudget.ts"
 import type { Balance, Fallback, Hedge, Race, Target } from "../route/plan.ts"
 import type { Run } from "./attempt.ts"
 import { keepOutcomes, keepTimes, type MakeFacts } from "./state.ts"
-import type { ClientRun, Engine, Position } from "./walk.ts"
+import type { ClientRun, Engine, Position, RetryStep } from "./walk.ts"
 
 interface Breakers {
   /** Makes an attempt if the breaker of its target lets it. */
@@ -42,6 +43,12 @@ interface Engines {
   hedgeProblems?: (percentiles: ReadonlyArray<number>, budget: Budget | undefined) => ReadonlyArray<Problem>
   /** Skips open targets. */
   breakers?: Breakers
+  /** Lets attempts on a target in. */
+  admissionOf?: (run: Run<unknown>, target: Target<never, unknown>, cause: AttemptCause) => Admission | undefined
+  /** Whether an attempt on a target would have to wait for its limits. */
+  isFull?: (run: Run<unknown>, target: Target<never, unknown>, now: number) => boolean
+  /** Keeps a rejected target, to be called when all others have failed. */
+  setAside?: SetAside
   /** Makes the record of a target's outcomes. */
   makeFacts?: MakeFacts
   /** Makes the record of a target's times. */
@@ -53,6 +60,15 @@ interface Engines {
     context: Context.Context<never>
   ) => Fallback<In, Out>
 }
+
+type SetAside = <In, Out, A>(
+  run: ClientRun<In, Out, A>,
+  target: Target<In, Out>,
+  place: Position,
+  error: GatewayError,
+  step: RetryStep | undefined,
+  failure: GatewayError
+) => Effect.Effect<void>
 
 const known: Engines = {}
 
@@ -84,6 +100,25 @@ export const underBreaker: Breakers["guarded"] = (...args) =>
 /** Whether a target's breaker is open, now or until a later moment. */
 export const breakerIsOpen = (run: Run<unknown>, target: Target<never, unknown>, now: number, at = now): boolean =>
   target.breaker !== undefined && known.breakers?.isOpen(run, target, now, at) === true
+
+/** Lets an attempt on a target in; absent where it need not wait. */
+export const admissionFor = (
+  run: Run<unknown>,
+  target: Target<never, unknown>,
+  cause: AttemptCause
+): Admission | undefined =>
+  known.admissionOf === undefined
+    ? target.limits === undefined
+      ? run.admission
+      : () => missing("Limits")
+    : known.admissionOf(run, target, cause)
+
+/** Keeps a rejected target, to be called when all others have failed. */
+export const keepInMind: SetAside = (...args) => known.setAside?.(...args) ?? Effect.void
+
+/** Whether an attempt on a target would have to wait for its limits. */
+export const isHeldBack = (run: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>
+  known.isFull?.(run, target, now) === true
 
 /** Rescues a walk that has found all breakers open. */
 export const unlessOpen: Breakers["unlessAllOpen"] = (run, walked, outer) =>

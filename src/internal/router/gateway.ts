@@ -91,16 +91,22 @@ const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
 /** Takes a slot for the request that begins at `offset`: an attempt on its first leg. How long another leg took is not known. */
 export const takeLegSlot = (
   run: Run<unknown>,
-  { targets }: Compiled<never, unknown>,
+  { legs, targets }: Compiled<never, unknown>,
   offset: number,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Omit<Slot, "output"> & { readonly output: (step: number) => void } => {
   const first = targets[offset]
   if (first === undefined) throw new Error("no leg is left")
   // Among several legs, only the gateway knows whose failure it is, and it does not always say.
-  const legOf = ({ step = targets.length - offset === 1 ? offset : undefined }: Attempt) =>
+  const answered = ({ step = targets.length - offset === 1 ? offset : undefined }: Attempt) =>
     step === undefined ? undefined : targets[step]
-  const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock), undefined, legOf)
+  const taken = takeSlot(run, first, fiber.getRef(Clock.Clock), legs[offset]?.query, undefined, {
+    targets: targets.slice(offset),
+    answered
+  })
+  // A limit needs the client.
+  if (taken instanceof GatewayError) throw taken
+  const { output, ...slot } = taken
   return { ...slot, output: (step) => (step === offset ? output() : undefined) }
 }
 

@@ -15,7 +15,7 @@ import { type Hedge, type Plan, type Target, targetsOf } from "../route/plan.ts"
 import { canPay } from "./attempt.ts"
 import { runDeferred, runPlan } from "./client.ts"
 import { Cursor, type Step } from "./cursor.ts"
-import { breakerIsOpen } from "./engines.ts"
+import { breakerIsOpen, isHeldBack } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
 import { type ClientRun, type Position, tellingOf } from "./walk.ts"
@@ -128,7 +128,8 @@ class HedgedRun<In, Out, A> {
       // One of them may still be running.
       if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
     }
-    if (nextTargets(plan, run.input).every((target) => breakerIsOpen(run, target, now))) return
+    const isOut = (target: Target<In, Out>): boolean => breakerIsOpen(run, target, now) || isHeldBack(run, target, now)
+    if (nextTargets(plan, run.input).every(isOut)) return
     // The provider that is hedged pays: the other one has no first attempts to pay from.
     if (!canPay(run, late, now)) return
     this.left--

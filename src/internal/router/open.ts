@@ -17,17 +17,9 @@ import { hold } from "./heldStream.ts"
 import { type OpenStream, type Routing, setOpening } from "./opening.ts"
 import type { Execution, RunOptions } from "./options.ts"
 import { logRecovery, prepare, type RouterCore } from "./prepare.ts"
-import {
-  askStream,
-  buildStream,
-  type CommittedStream,
-  limitLegs,
-  method,
-  ofStream,
-  streamAttempt,
-  unableToStream
-} from "./streamAttempt.ts"
+import { buildStream, type CommittedStream, method, ofStream, streamAttempt, unableToStream } from "./streamAttempt.ts"
 import type { Streamed } from "./streamed.ts"
+import { askStream, limitLegs } from "./streamLegs.ts"
 import { traceStream } from "./streamSpan.ts"
 import { runStream } from "./streamTail.ts"
 
@@ -103,7 +95,8 @@ const openStream =
                 ...defined({
                   model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
                   logId: opened.response.meta.logId,
-                  usage
+                  usage,
+                  cost: run.meter?.total()
                 })
               }
             })

@@ -3,6 +3,7 @@
  */
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Admission } from "../admission/admission.ts"
+import type { Priority } from "../admission/permit.ts"
 import type { LossKind } from "../route/compile.ts"
 
 /**
@@ -36,6 +37,17 @@ export interface RunOptions {
   readonly session?: string | undefined
   /** `"none"`: this run neither pays into nor draws on the router's budget. Batches run this way. Default: the router's budget. */
   readonly budget?: "none" | undefined
+  /**
+   * Priority of the run where it waits for the limits of a target: `"background"` after `"interactive"`, and equal to it after 30 seconds in the queue.
+   * Default `"interactive"`; batches are `"background"`.
+   */
+  readonly priority?: Priority | undefined
+  /**
+   * Most US dollars that the run may cost, 0 to 1,000,000. A target is passed over (`Rejected` by `cost`) when the costs so far, an estimate of its input and the most
+   * output that its request allows (1,024 tokens where it says nothing) could be more. Needs a router with `pricing` and a price for every target of the route; the run is then
+   * executed on the client. Default: no limit.
+   */
+  readonly maxCost?: number | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
   /**

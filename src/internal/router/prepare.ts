@@ -7,7 +7,9 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Pricing } from "../../Pricing.ts"
 import type { Leg } from "../../UniversalRequest.ts"
+import { priorities } from "../admission/permit.ts"
 import { withFacts } from "../data/attempts.ts"
 import { refusal } from "../gateway/backend.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
@@ -16,7 +18,7 @@ import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned, type Target } from "../route/plan.ts"
 import { type Additions, add, additionsOf } from "./additions.ts"
-import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
+import { factsOf, method, type Run, requestedOf, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
 import type { Execution, RunOptions } from "./options.ts"
@@ -101,6 +103,7 @@ const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
 export interface RouterCore {
   readonly send: SendLegs
   readonly state: RouterState
+  readonly pricing: Pricing | undefined
   /** Problems of the router's options: no run begins while there are any. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
@@ -133,14 +136,14 @@ const adding =
   }
 
 const prepareBare = <In, Out>(
-  { problems: own, send, state }: RouterCore,
+  { pricing, problems: own, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunOptions & { readonly execution: Execution },
   build: Building<In> | undefined
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
-    const { admission, options: given } = options
+    const { admission, options: given, priority = "interactive" } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
     const settings = given && GatewayOptions.normalize(given)
@@ -155,17 +158,27 @@ const prepareBare = <In, Out>(
     if (options.budget !== undefined && options.budget !== "none") {
       return Effect.fail(invalid(method, "budget", `"none", or nothing for the router's own`))
     }
+    if (!priorities.includes(priority)) return Effect.fail(invalid(method, "priority", priorities.join(", ")))
     const misplanned =
       refusal("Router.layerWith", own) ??
       refusal(method, problems) ??
       refusal(method, hedgesIn(planned.percentiles, budget))
     if (misplanned !== undefined) return misplanned
+    const { maxCost } = options
+    if (maxCost !== undefined) {
+      const unlimited = pricing
+        ? pricing.limitProblems(maxCost, targets.map(requestedOf))
+        : [{ field: "maxCost", accepted: "a router with pricing" }]
+      const misspent = refusal(method, unlimited)
+      if (misspent !== undefined) return misspent
+    }
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {
       send,
       input,
       eventId,
       mode: "run",
+      priority,
       session: options.session,
       state,
       purses: budget === undefined ? undefined : [],
@@ -175,16 +188,19 @@ const prepareBare = <In, Out>(
       quiet: options.quiet === true,
       admission,
       additions: undefined,
-      isGuarded: planned.isGuarded
+      isGuarded: planned.isGuarded,
+      meter: pricing?.meter(maxCost)
     }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
-    if (admission !== undefined && execution === "gateway") {
-      return Effect.fail(invalid(method, "execution", `"client" or "auto" with admission`))
+    const needsClient = admission !== undefined ? "admission" : maxCost !== undefined ? "maxCost" : undefined
+    if (needsClient !== undefined && execution === "gateway") {
+      return Effect.fail(invalid(method, "execution", `"client" or "auto" with ${needsClient}`))
     }
     const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
-    if (execution === "client" || admission !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
+    if (execution === "client" || needsClient !== undefined || (isAuto && isPlain(plan)))
+      return Effect.succeed(onClient)
     const { skipped } = run
     const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), {
       build,

@@ -6,10 +6,12 @@
  */
 import * as Redacted from "effect/Redacted"
 import type { Attempt } from "../../GatewayError.ts"
+import type { Limiter } from "../../Limiter.ts"
 import type { Pass, TargetFacts } from "../admission/breaker.ts"
 import type { BreakerStore } from "../admission/breakerStore.ts"
 import type { Latency } from "../admission/latency.ts"
 import { type Budget, Purse } from "../admission/retryBudget.ts"
+import type { TargetLimits } from "../admission/targetLimits.ts"
 import { isCredential, textOf } from "../data/secrets.ts"
 import type { Leaf } from "../route/node.ts"
 import type { Target } from "../route/plan.ts"
@@ -52,6 +54,8 @@ export class TargetState {
   usedAt = 0
   /** How attempts ended; absent where nothing asks for it. */
   readonly facts: TargetFacts | undefined
+  /** Absent until a route limits it. */
+  limits: TargetLimits | undefined
   private run: Latency | undefined
   private stream: Latency | undefined
 
@@ -138,6 +142,8 @@ const purseOf = ({ model = "", provider }: Leaf<never, unknown>): string =>
 export class RouterState {
   /** Absent: further attempts are not counted. */
   readonly budget: Budget | undefined
+  /** Limits that are shared with others, beside those of routes. */
+  readonly limiter: Limiter | undefined
   private readonly salt: number
   private readonly factsOf: ((key: string) => TargetFacts) | undefined
   private readonly targets = new Map<string, TargetState>()
@@ -146,8 +152,9 @@ export class RouterState {
   private readonly purses = new Map<string, Purse>()
   private used = 0
 
-  constructor(budget: Budget | undefined, salt: number, breakerStore?: BreakerStore) {
+  constructor(budget: Budget | undefined, salt: number, breakerStore?: BreakerStore, limiter?: Limiter) {
     this.budget = budget
+    this.limiter = limiter
     this.salt = salt
     this.factsOf = makeFacts?.(breakerStore)
   }
@@ -199,11 +206,13 @@ export class RouterState {
     return found
   }
 
-  /** Forgets the target that was used longest ago and has nothing in flight. */
+  /** Forgets the target that was used longest ago, has nothing in flight, and for which nobody waits. */
   private drop(): void {
     let oldest: readonly [string, TargetState] | undefined
     for (const entry of this.targets) {
-      if (entry[1].inFlight === 0 && (oldest === undefined || entry[1].usedAt < oldest[1].usedAt)) oldest = entry
+      const [, { inFlight, limits }] = entry
+      if (inFlight === 0 && limits?.isIdle !== false && (oldest === undefined || entry[1].usedAt < oldest[1].usedAt))
+        oldest = entry
     }
     if (oldest === undefined) return
     oldest[1].isDropped = true

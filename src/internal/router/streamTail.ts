@@ -34,6 +34,8 @@ export interface StreamProgress {
   readonly text: string
   readonly usage: Usage | undefined
   readonly model: string | undefined
+  /** What was delivered beside the text, where that has a price. */
+  readonly others: string
   /** Its finish was among them. */
   readonly finished: boolean
   readonly restarts: number
@@ -52,6 +54,7 @@ const begin = (opened: CommittedStream, restarts: number): StreamProgress => ({
   opened,
   deltas: 0,
   text: "",
+  others: "",
   usage: undefined,
   model: undefined,
   finished: false,
@@ -101,20 +104,25 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   let over: Exit.Exit<undefined, GatewayError> | undefined
 
   const see = (batch: ReadonlyArray<Delta>): ReadonlyArray<Delta> => {
-    let { finished, model, text, usage } = progress
+    let { finished, model, others, text, usage } = progress
     for (const delta of batch) {
       if (delta.type === "text") text += delta.text
-      else if (delta.type === "usage") usage = delta.usage
-      else if (delta.type === "meta") model = delta.model ?? model
+      else if (delta.type === "usage") {
+        usage = delta.usage
+        progress.opened.told?.(usage)
+      } else if (delta.type === "meta") model = delta.model ?? model
       else if (delta.type === "finish") finished = true
+      else if (run.meter === undefined) continue
+      else if (delta.type === "reasoning") others += delta.text
+      else if (delta.type === "toolCall") others += (delta.name ?? "") + delta.arguments
     }
-    progress = { ...progress, finished, text, usage, model, deltas: progress.deltas + batch.length }
+    progress = { ...progress, finished, text, others, usage, model, deltas: progress.deltas + batch.length }
     return batch
   }
 
   const end = (exit: Exit.Exit<unknown, GatewayError>): void => {
-    const { model, opened } = progress
-    opened.running.end(exit, streamEnded(opened, exit, model))
+    const { model, opened, others, text, usage } = progress
+    opened.running.end(exit, { ...streamEnded(opened, exit, model), delivered: text + others, ...defined({ usage }) })
   }
 
   const fail = (error: GatewayError): Effect.Effect<never, GatewayError> => {

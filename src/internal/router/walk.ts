@@ -27,12 +27,12 @@ export interface Position {
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
 export type RetryStep = (error: GatewayError) => Effect.Effect<number | undefined>
 
-/** A target that asked for a long wait while another one was ready. It is asked again when all others have failed. */
+/** A target that asked for a long wait, or whose limits did, while another one was ready. It is asked again when all others have failed. */
 export interface Deferred<In, Out> {
   readonly target: Target<In, Out>
   readonly error: GatewayError
-  /** The rest of its policy. */
-  readonly step: RetryStep
+  /** The rest of its policy; all of it where absent. */
+  readonly step: RetryStep | undefined
   readonly readyAt: number
   readonly deadline: number | undefined
 }
@@ -73,15 +73,19 @@ export type Engine<Tag extends Plan<never, unknown>["_tag"]> = <In, Out, A>(
 export const isOpenBreaker = ({ reason }: GatewayError): boolean =>
   reason._tag === "Rejected" && reason.by === "breaker"
 
+/** Whether nothing was sent, because a breaker or limits refused it. */
+export const isRejected = ({ reason }: GatewayError): boolean => reason._tag === "Rejected"
+
+/** Whether a target was skipped. */
+export const isPassedOver = (error: GatewayError): boolean => error.reason._tag === "Unsupported" || isRejected(error)
+
 /** The failure to report: a real one rather than that a later target was skipped. */
-export const tellingOf = (before: GatewayError | undefined, error: GatewayError): GatewayError => {
-  const isPassedOver = (one: GatewayError): boolean => one.reason._tag === "Unsupported" || isOpenBreaker(one)
-  return before !== undefined && isPassedOver(error) && !isPassedOver(before) ? before : error
-}
+export const tellingOf = (before: GatewayError | undefined, error: GatewayError): GatewayError =>
+  before !== undefined && isPassedOver(error) && !isPassedOver(before) ? before : error
 
 /** Whether a fallback moves on after a failure. What was passed over has not failed, whatever the list says. */
 export const canFallback = (error: GatewayError, on: FallbackOn | undefined): boolean =>
-  isOpenBreaker(error) || on === undefined
+  isRejected(error) || on === undefined
     ? decide(error.reason).next
     : typeof on === "function"
       ? on(error)
