@@ -34,6 +34,7 @@ const roots: Record<string, (typeof layers)[number]> = {
   Provider: "composition",
   Route: "composition",
   Router: "composition",
+  RouterMetrics: "composition",
   StreamResponse: "composition"
 }
 
