@@ -41,7 +41,7 @@ import { checkId, checkMaxBytes } from "./internal/gateway/backend.ts"
 import { checkHttp } from "./internal/gateway/http.ts"
 import { failure } from "./internal/gateway/respond.ts"
 import { fromPuller } from "./internal/hotpath/pullStream.ts"
-import { type OpenSpan, openSpan, withSpan } from "./internal/hotpath/span.ts"
+import { type OpenSpan, openSpan, operation, withSpan } from "./internal/hotpath/span.ts"
 import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
 import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
@@ -214,39 +214,45 @@ const make = (backend: AiBackend) =>
     const run: AiService["Service"]["run"] = (model, input, options = {}) =>
       withSpan("AiService.run", "client", (span) => runUntraced(model, input, options, span))
 
-    const models = Effect.fn("AiService.models")(function* (query: ModelsQuery = {}) {
-      for (const field of ["page", "perPage"] as const) {
-        if (!isPage(query[field])) return yield* invalid("AiService.models", field, "a whole number of 1 or more")
-      }
-      const { author, hideExperimental, page, perPage, search, source, task } = query
-      const wire = yield* backend.models(
-        defined({ author, hide_experimental: hideExperimental, page, per_page: perPage, search, source, task })
-      )
-      const found = Array.isArray(wire) ? wire.map(modelFromWire) : [undefined]
-      const out = found.filter((model) => model !== undefined)
-      if (out.length === found.length) return out
-      return yield* failure(
-        { method: "AiService.models", surface: "api", secrets: [] },
-        new InvalidResponse({ issue: "not a list of models with ids and names" })
-      )
-    })
+    const models = operation(
+      "AiService.models",
+      Effect.fnUntraced(function* (query: ModelsQuery = {}) {
+        for (const field of ["page", "perPage"] as const) {
+          if (!isPage(query[field])) return yield* invalid("AiService.models", field, "a whole number of 1 or more")
+        }
+        const { author, hideExperimental, page, perPage, search, source, task } = query
+        const wire = yield* backend.models(
+          defined({ author, hide_experimental: hideExperimental, page, per_page: perPage, search, source, task })
+        )
+        const found = Array.isArray(wire) ? wire.map(modelFromWire) : [undefined]
+        const out = found.filter((model) => model !== undefined)
+        if (out.length === found.length) return out
+        return yield* failure(
+          { method: "AiService.models", surface: "api", secrets: [] },
+          new InvalidResponse({ issue: "not a list of models with ids and names" })
+        )
+      })
+    )
 
-    const gateway = Effect.fn("AiService.gateway")(function* (id: string) {
-      yield* checkId("AiService.gateway", "id", id)
-      return yield* Cache.get(gateways, id)
-    })
+    const gateway: AiService["Service"]["gateway"] = (id) =>
+      withSpan("AiService.gateway", "internal", () =>
+        Effect.andThen(checkId("AiService.gateway", "id", id), Cache.get(gateways, id))
+      )
 
     const resumeRun = backend.resume
     if (resumeRun === undefined) return AiService.of({ run, models, gateway })
 
-    const resume = Effect.fn("AiService.resume")(function* (runId: string, from: number, id = defaultGateway) {
-      if (!isRunId(runId)) return yield* invalid("AiService.resume", "runId", "1 to 128 letters, digits, `_` and `-`")
-      if (!Number.isSafeInteger(from) || from < 0) {
-        return yield* invalid("AiService.resume", "from", "a whole number from 0")
-      }
-      yield* checkId("AiService.resume", "gateway", id)
-      return yield* resumeRun({ gateway: id, runId }, from, "AiService.resume")
-    })
+    const resume = operation(
+      "AiService.resume",
+      Effect.fnUntraced(function* (runId: string, from: number, id = defaultGateway) {
+        if (!isRunId(runId)) return yield* invalid("AiService.resume", "runId", "1 to 128 letters, digits, `_` and `-`")
+        if (!Number.isSafeInteger(from) || from < 0) {
+          return yield* invalid("AiService.resume", "from", "a whole number from 0")
+        }
+        yield* checkId("AiService.resume", "gateway", id)
+        return yield* resumeRun({ gateway: id, runId }, from, "AiService.resume")
+      })
+    )
 
     return AiService.of({ run, models, gateway, resume })
   })

@@ -9,9 +9,11 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 import * as TestClock from "effect/testing/TestClock"
+import * as AiService from "effect-ai-gateway/AiService"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
@@ -169,6 +171,29 @@ describe("spans", () => {
           ["chat", "anthropic", "claude-x"],
           ["chat", "x_ai", "grok-x"],
           ["chat", "mistral_ai", "mistral-x"]
+        ]
+      )
+    })
+  )
+
+  it.effect("of other requests are of kind client, too, and say how they failed", () =>
+    Effect.gen(function* () {
+      const gateway = Scripted.make(() => ({ status: 500 }))
+      const ai = AiService.layerHttp({ accountId: "acct", apiToken: Redacted.make("api-token") })
+      const { spans } = yield* traced(
+        Effect.gen(function* () {
+          const service = yield* AiService.AiService
+          yield* Effect.exit(service.models({}))
+          yield* Effect.exit(service.models({ page: 0 }))
+          yield* Effect.exit(service.gateway("no id"))
+        }).pipe(Effect.provide(Layer.provide(ai, gateway.client)))
+      )
+      assert.deepStrictEqual(
+        spans.map((span) => [span.name, span.kind, span.attributes.get("error.type")]),
+        [
+          ["AiService.models", "client", "ProviderUnavailable"],
+          ["AiService.models", "client", "InvalidRequest"],
+          ["AiService.gateway", "internal", "InvalidRequest"]
         ]
       )
     })
