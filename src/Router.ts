@@ -36,9 +36,12 @@ import type { Execution, RunOptions } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
+import { eventStream, watches } from "./internal/router/watch.ts"
+import { watching } from "./internal/router/watching.ts"
 import type { Limiter } from "./Limiter.ts"
 import type { Pricing } from "./Pricing.ts"
 import type * as Route from "./Route.ts"
+import type { RouterEvent, TargetState } from "./RouterEvent.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
 export type { Priority } from "./internal/admission/permit.ts"
@@ -116,6 +119,10 @@ export class Router extends Context.Service<
     readonly gateway: GatewayService["Service"]
     /** Who executes a route unless a run says otherwise. */
     readonly execution: Execution
+    /** See {@link listen}. */
+    readonly listen: (listener: (event: RouterEvent) => void) => Effect.Effect<void, never, Scope.Scope>
+    /** See {@link snapshot}. */
+    readonly snapshot: Effect.Effect<ReadonlyArray<TargetState>>
   }
 >()("effect-ai-gateway/Router") {}
 
@@ -209,7 +216,10 @@ const makeWith = (
                   discard: () => Effect.void
                 })
               : executeGateway(run, compiled, askWhole(run, compiled))
-            const failing = Effect.mapError(executed, (error) => runFailure(error, run))
+            const ended = core.state.beginRun?.(run, by)
+            const failed = Effect.mapError(executed, (error) => runFailure(error, run))
+            const failing =
+              ended === undefined ? failed : Effect.onExit(failed, (exit) => Effect.sync(() => ended(exit)))
             return Effect.flatMap(failing, (answered) => {
               const result = routed(answered, run, by)
               span?.annotate({
@@ -226,7 +236,7 @@ const makeWith = (
         )
       )
 
-    return Router.of({ run, open: opening(core, ownExecution), gateway, execution: ownExecution })
+    return Router.of({ run, open: opening(core, ownExecution), gateway, execution: ownExecution, ...watching(state) })
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */
@@ -300,3 +310,38 @@ export const stream = <In, Out>(
   options?: RunOptions
 ): Stream.Stream<Delta, GatewayError, Router> =>
   Stream.unwrap(Effect.map(open(route, input, options), ({ deltas }) => deltas))
+
+/**
+ * Calls a function in the turn of each event, as long as the scope lasts. Nothing is lost, so the function must be quick; what it throws is logged and disturbs no run.
+ * Most programs want {@link events}.
+ */
+export const listen = /* @__PURE__ */ watches(
+  (listener: (event: RouterEvent) => void): Effect.Effect<void, never, Router | Scope.Scope> =>
+    Effect.flatMap(Router, (router) => router.listen(listener))
+)
+
+/**
+ * The decisions of the router from now on: attempts, waits, hedges, breakers, skipped targets. Each reader may be 1,024 events behind; then it loses the oldest ones, and an
+ * `EventsLost` says how many. The stream has no end.
+ *
+ * @example
+ * ```ts
+ * import * as Console from "effect/Console"
+ * import * as Stream from "effect/Stream"
+ * import * as Router from "effect-ai-gateway/Router"
+ * import * as RouterEvent from "effect-ai-gateway/RouterEvent"
+ *
+ * export const breakers = Router.events.pipe(
+ *   Stream.filter((event) => event._tag === "BreakerChanged"),
+ *   Stream.runForEach((event) => Console.log(RouterEvent.format(event)))
+ * )
+ * ```
+ */
+export const events: Stream.Stream<RouterEvent, never, Router> = /* @__PURE__ */ watches(
+  /* @__PURE__ */ Stream.unwrap(/* @__PURE__ */ Effect.map(Router, eventStream))
+)
+
+/** The state of every target that the router has met, as far as it knows it. */
+export const snapshot: Effect.Effect<ReadonlyArray<TargetState>, never, Router> = /* @__PURE__ */ watches(
+  /* @__PURE__ */ Effect.flatMap(Router, (router) => router.snapshot)
+)

@@ -7,10 +7,12 @@
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Metric from "effect/Metric"
 import type { Attempt } from "./GatewayError.ts"
 import { operationOf } from "./internal/data/telemetry.ts"
 import { providerName } from "./internal/hotpath/span.ts"
+import { listen, type Router } from "./Router.ts"
 import type { AttemptEnded, AttemptStarted, BreakerChanged, RouterEvent } from "./RouterEvent.ts"
 
 type Labels = Record<string, string>
@@ -107,7 +109,7 @@ class Recorder {
   private readonly context: Context.Context<never>
   private readonly models = new Set<string>()
   /** Models that open attempts asked for. An answer may name any other. */
-  private readonly asked = new Map<string, Model>()
+  private readonly asked = new Map<string, Model & { readonly target: string }>()
   private readonly targets = new Map<string, Model>()
   /** Labels of the breakers that are not closed, by target, and how many have the same. */
   private readonly phases = new Map<string, Array<Labels>>()
@@ -131,20 +133,19 @@ class Recorder {
   }
 
   private started({ cause, eventId, model, number, provider, target }: AttemptStarted): void {
-    const one = model === undefined ? { provider } : { provider, model }
-    if (this.asked.size < maxOpen) this.asked.set(`${eventId} ${number} ${target}`, one)
+    const one = model === undefined ? { provider, target } : { provider, target, model }
+    if (this.asked.size < maxOpen) this.asked.set(`${eventId} ${number}`, one)
     if (this.targets.size < maxTargets) this.targets.set(target, one)
     if (cause === "hedge") this.add(hedges, 1, this.labelsOf(one))
   }
 
-  /** What was asked for, under the name that the attempt ended with: it may be about another leg of the same request. */
-  private modelOf({ attempt, eventId, target }: AttemptEnded): Model {
-    const key = `${eventId} ${attempt.number} ${target}`
+  /** The model that was asked for. An attempt of the gateway may end with another leg than the one it started with. */
+  private modelOf({ attempt, eventId }: AttemptEnded): Model {
+    const key = `${eventId} ${attempt.number}`
     const asked = this.asked.get(key)
     this.asked.delete(key)
-    return asked !== undefined && attempt.target === target
-      ? asked
-      : (this.targets.get(attempt.target) ?? { provider: attempt.provider })
+    if (asked !== undefined && asked.target === attempt.target) return asked
+    return this.targets.get(attempt.target) ?? { provider: attempt.provider }
   }
 
   private ended(event: AttemptEnded): void {
@@ -234,4 +235,23 @@ class Recorder {
 export const make: Effect.Effect<(event: RouterEvent) => void> = /* @__PURE__ */ Effect.map(
   /* @__PURE__ */ Effect.context<never>(),
   (context) => new Recorder(context).record
+)
+
+/**
+ * Counts the events of the router, from when it is built until its scope closes. Build it once, together with the router.
+ *
+ * @example
+ * ```ts
+ * import * as Layer from "effect/Layer"
+ * import type { GatewayService } from "effect-ai-gateway/GatewayService"
+ * import * as Router from "effect-ai-gateway/Router"
+ * import * as RouterMetrics from "effect-ai-gateway/RouterMetrics"
+ *
+ * export const Live: Layer.Layer<Router.Router, never, GatewayService> = RouterMetrics.layer.pipe(
+ *   Layer.provideMerge(Router.layer)
+ * )
+ * ```
+ */
+export const layer: Layer.Layer<never, never, Router> = /* @__PURE__ */ Layer.effectDiscard(
+  /* @__PURE__ */ Effect.flatMap(make, (record) => listen(record))
 )

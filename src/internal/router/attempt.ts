@@ -140,11 +140,22 @@ export const requestedOf = ({ key, leaf: { model, provider } }: Target<never, un
   ...defined({ requestedModel: model })
 })
 
+/** Notes that nothing is sent to a target. */
+export const skip = (
+  { eventId, skipped, state }: Run<unknown>,
+  target: Target<never, unknown>,
+  reason: Reason
+): void => {
+  skipped.push({ target: target.key, reason })
+  state.tell?.({ _tag: "Skipped", eventId, target: target.key, reason })
+}
+
 /** Takes the next slot of a run, for an attempt on a target that starts now. Gives a failure where the run could then cost more than it may. */
 export const takeSlot = (
   run: Run<unknown>,
   target: Target<never, unknown>,
   clock: Clock.Clock,
+  cause: AttemptCause,
   /** The body that is sent. */
   body: unknown,
   pass?: Pass,
@@ -161,6 +172,15 @@ export const takeSlot = (
   const now = monotonicMillisOf(clock)
   const facts = state.begin(mode, now, pass)
   const number = slots.push(undefined)
+  run.state.tell?.({
+    _tag: "AttemptStarted",
+    eventId,
+    target: target.key,
+    number,
+    cause,
+    provider: target.leaf.provider,
+    ...defined({ model: target.leaf.model })
+  })
   ending.by = undefined
   const { purse } = state
   if (purses !== undefined && purse !== undefined && !purses.includes(purse)) {
@@ -175,7 +195,15 @@ export const takeSlot = (
       slots[number - 1] = made
       const answered = legs?.answered(made)
       const outcomes = legs === undefined ? state.facts : answered && run.state.of(answered).facts
-      facts.end(made, monotonicMillisOf(clock), clock.currentTimeMillisUnsafe(), outcomes)
+      const ended = monotonicMillisOf(clock)
+      const { tell } = run.state
+      if (tell !== undefined) {
+        const { key } = target
+        if (made.superseded === true) tell({ _tag: "Superseded", eventId, target: key, number })
+        const toOutput = facts.millis === undefined ? undefined : Duration.millis(facts.millis)
+        tell({ _tag: "AttemptEnded", eventId, target: made.target, mode, attempt: made, ...defined({ toOutput }) })
+      }
+      facts.end(made, ended, clock.currentTimeMillisUnsafe(), outcomes)
     }
   }
 }
@@ -323,25 +351,25 @@ export const expired = (
 export const unbuildable = (
   target: Target<never, unknown>,
   { accepted, field, isUnsupported }: Unbuildable,
-  { eventId, skipped }: Run<unknown>
+  run: Run<unknown>
 ): GatewayError => {
   const reason = isUnsupported
     ? new Unsupported({ field, accepted })
     : new InvalidRequest({ origin: "client", field, accepted })
-  if (isUnsupported) skipped.push({ target: target.key, reason })
-  return failureOf(target, reason, eventId)
+  if (isUnsupported) skip(run, target, reason)
+  return failureOf(target, reason, run.eventId)
 }
 
 /** An attempt that may be refused: a refusal passes the target over, as nothing was sent. */
 export const admitted = <A>(
-  { ending, skipped }: Run<unknown>,
+  run: Run<unknown>,
   target: Target<never, unknown>,
   attempt: Effect.Effect<A, GatewayError>
 ): Effect.Effect<A, GatewayError> =>
   Effect.tapError(attempt, ({ reason }) => {
     if (reason._tag !== "Rejected") return Effect.void
-    skipped.push({ target: target.key, reason })
-    if (reason.by === "cost") ending.by = { ended: "cost" }
+    skip(run, target, reason)
+    if (reason.by === "cost") run.ending.by = { ended: "cost" }
     return Effect.void
   })
 
@@ -397,7 +425,7 @@ export const attempt = <In, Out>(
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     return recorded(
-      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), query, asked.pass),
+      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass),
       ({ number }) => {
         const started: Mutable<LogTrail.Started> = {
           target: target.key,

@@ -44,15 +44,17 @@ const openStream =
           const limited = limitLegs(prepared.compiled, settings)
           if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
           const compiled = limited.success
+          const by = compiled === undefined ? "client" : "gateway"
           const run = {
             ...prepared.run,
             mode: "stream" as const,
+            ended: core.state.beginRun?.({ eventId: prepared.run.eventId, mode: "stream" }, by),
             held,
             deadlines: new Map(),
             superseded: new Set<Target<never, unknown>>(),
             orders: new Map()
           }
-          if (span !== undefined) traceRun(span, run, compiled === undefined ? "client" : "gateway")
+          if (span !== undefined) traceRun(span, run, by)
           const executed: Effect.Effect<CommittedStream, GatewayError> =
             compiled === undefined
               ? executeClient(run, plan, {
@@ -62,7 +64,8 @@ const openStream =
               : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
           const opened = yield* restore(executed).pipe(
             Effect.onError(() => held.release),
-            Effect.mapError((error) => ofStream(error, run))
+            Effect.mapError((error) => ofStream(error, run)),
+            Effect.onError((cause) => Effect.sync(() => run.ended?.(Exit.failCause(cause))))
           )
           const untraced = runStream(run, opened, plan)
           const running = span === undefined ? untraced : traceStream(span, untraced)
@@ -79,7 +82,7 @@ const openStream =
             provider: () => current().response.meta.provider ?? current().target.leaf.provider,
             logId: () => current().response.meta.logId,
             eventId: run.eventId,
-            execution: compiled === undefined ? "client" : "gateway",
+            execution: by,
             response: opened.response,
             summary: Effect.sync(() => {
               const { deltas, model, opened, restarts, text, usage } = running.progress()

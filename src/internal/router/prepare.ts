@@ -212,5 +212,6 @@ const prepareBare = <In, Out>(
       return isAuto ? Effect.succeed(onClient) : Effect.fail(refused(universal.failure))
     }
     const { legs, targets: asked } = universal.success
+    for (const one of skipped) state.tell?.({ _tag: "Skipped", eventId, ...one })
     return Effect.succeed({ run, plan, compiled: { legs, targets: asked, deadline: deadlineOf(plan, input) } })
   })

@@ -39,6 +39,7 @@ import {
   unbuildable
 } from "./attempt.ts"
 import type { HeldStream } from "./heldStream.ts"
+import type { BeginRun } from "./state.ts"
 import { streamEnding } from "./streamEnding.ts"
 
 /** Who answers. */
@@ -69,6 +70,8 @@ export interface CommittedStream extends Answering {
 
 /** A streamed run: stopping it must close what is open. */
 export interface StreamRun<In> extends Run<In> {
+  /** Tells those who watch the router how it ended. */
+  readonly ended?: ReturnType<BeginRun> | undefined
   readonly held: HeldStream
   readonly deadlines: Deadlines
   readonly superseded: Set<Target<never, unknown>>
@@ -316,7 +319,7 @@ export const streamAttempt = <In, Out>(
         const { onEnd, ...ending } = streamEnding()
         const { release, running, send, slot } = yield* run.held.open(
           (fiber) => {
-            const slot = takeSlot(run, target, fiber.getRef(Clock.Clock), query, asked.pass)
+            const slot = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass)
             if (slot instanceof GatewayError) return slot
             return {
               ...slot,

@@ -128,6 +128,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   const fail = (error: GatewayError): Effect.Effect<never, GatewayError> => {
     const failed = ofStream(error, run)
     over = Exit.fail(failed)
+    run.ended?.(Exit.fail(failed))
     return Effect.fail(failed)
   }
 
@@ -165,6 +166,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
       Effect.catch(() => fail(broken))
     )
+    run.state.tell?.({ _tag: "Restarted", eventId: run.eventId, target: again.target.key })
     yield* logRecovery(run, again.target.key, attemptsOf(run).slice(before))
     progress = begin(again, restarts + 1)
     limiting = limitReads(again.target, run.eventId, again.deadline)
@@ -193,6 +195,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
         if (batch !== undefined) return Effect.succeed(see(batch))
         end(Exit.void)
         over = Exit.succeed(undefined)
+        run.ended?.(Exit.succeed({ target: progress.opened.target.key }))
         return over
       },
       onFailure: (cause) => {
@@ -209,8 +212,10 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     // Read to its end: nothing is open, and an abort would only make an error with its stack.
     if (over !== undefined && Exit.isSuccess(over)) return Effect.void
     over ??= Exit.fail(closed())
-    const { pump, response } = progress.opened
-    end(progress.finished || pump?.isFinished() ? Exit.void : Exit.interrupt())
+    const { pump, response, target } = progress.opened
+    const isWhole = progress.finished || pump?.isFinished() === true
+    end(isWhole ? Exit.void : Exit.interrupt())
+    run.ended?.(isWhole ? Exit.succeed({ target: target.key }) : Exit.interrupt())
     const { cancel } = pump ?? response
     // After an interrupted restart it is another answer that is open.
     return Effect.andThen(cancel, run.held.release)
