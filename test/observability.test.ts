@@ -26,6 +26,7 @@ import * as RouterMetrics from "effect-ai-gateway/RouterMetrics"
 import * as Transport from "effect-ai-gateway/Transport"
 import dashboardFile from "../docs/dashboards/ai-gateway.json" with { type: "json" }
 import { dashboard } from "../docs/dashboards/make.ts"
+import { evaluate } from "../docs/dashboards/queries.ts"
 import { json, makePeer } from "./support/httpPeer.ts"
 
 const names = [
@@ -225,6 +226,18 @@ describe("the dashboard", () => {
         const known = labels.get(metric)
         assert.isDefined(known, `${metric} of ${expr}`)
         for (const label of by.split(", ")) assert.isTrue(known?.has(label), `${label} of ${expr}`)
+        const lines = evaluate(
+          expr,
+          [
+            { at: 0, text: "" },
+            { at: 1, text }
+          ],
+          2
+        )
+        assert.isTrue(
+          lines.some(({ values }) => (values[1] ?? 0) > 0),
+          `a value of ${expr}`
+        )
       }
       for (const { query } of dashboard.templating.list) {
         if (typeof query === "string") continue
