@@ -49,7 +49,11 @@ const provider = (median: number, fails: () => boolean): Upstream.Upstream => ({
 const route = Route.fallback(
   Provider.openai.chat("gpt-4.1-mini").pipe(Route.retry({ attempts: 2, delay: "50 millis" })),
   Provider.anthropic.messages("claude-haiku-4-5").pipe(Route.limits({ concurrency: 4 }))
-).pipe(Route.circuitBreaker({ window: "10 seconds", openFor: "3 seconds" }), Route.hedge({ after: "250 millis" }), Route.deadline("10 seconds"))
+).pipe(
+  Route.circuitBreaker({ window: "10 seconds", openFor: "3 seconds" }),
+  Route.hedge({ after: "250 millis" }),
+  Route.deadline("10 seconds")
+)
 
 const traffic = Effect.gen(function* () {
   const input = { messages: [{ role: "user" as const, content: "Which planet has the most moons?" }], maxTokens: 200 }
