@@ -155,8 +155,12 @@ describe("the span of Router.open", () => {
       const { spans: all } = yield* traced(
         Effect.gen(function* () {
           const { deltas } = yield* Router.open(openai, "hi", { execution: "client" })
-          yield* Stream.runDrain(Stream.takeUntil(deltas, ({ type }) => type === "finish"))
-          yield* Effect.exit(Stream.runDrain(deltas))
+          const second = Effect.exit(Stream.runDrain(deltas))
+          yield* deltas.pipe(
+            Stream.tap(() => second),
+            Stream.takeUntil(({ type }) => type === "finish"),
+            Stream.runDrain
+          )
         }).pipe(Effect.scoped, Effect.provide(overHttp.layer(upstreams)))
       )
       assert.deepStrictEqual(shown(ours(all))[0], ["Router.open", undefined, "success"])
