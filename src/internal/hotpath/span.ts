@@ -39,9 +39,11 @@ export interface OpenSpan {
 const wellKnown: Readonly<Record<string, string>> = {
   "aws-bedrock": "aws.bedrock",
   "azure-openai": "azure.ai.openai",
+  google: "gcp.gen_ai",
   "google-ai-studio": "gcp.gemini",
   "google-vertex-ai": "gcp.vertex_ai",
   grok: "x_ai",
+  xai: "x_ai",
   mistral: "mistral_ai",
   "perplexity-ai": "perplexity"
 }

@@ -36,10 +36,11 @@ describe("the name of an operation", () => {
 
 describe("the name of a provider", () => {
   it("is that of the conventions where they have one, else that of AI Gateway", () => {
-    const names = ["openai", "google-ai-studio", "grok", "workers-ai", "custom-own", "constructor"]
+    const names = ["openai", "google-ai-studio", "grok", "xai", "workers-ai", "custom-own", "constructor"]
     assert.deepStrictEqual(names.map(providerName), [
       "openai",
       "gcp.gemini",
+      "x_ai",
       "x_ai",
       "workers-ai",
       "custom-own",
