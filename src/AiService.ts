@@ -203,7 +203,7 @@ const make = (backend: AiBackend) =>
       span?.annotate(requestAttributes(target.provider, model, input, target.model, gateway, eventId))
       // A Workers AI model may run past every gateway.
       const isLinked = gateway !== undefined || target.kind === "third-party"
-      const link = span && isLinked ? linkHeaders(span, [headers]) : undefined
+      const link = span && isLinked ? linkHeaders(span, [request]) : undefined
       const sent = backend.run(link ? { ...request, headers: { ...link, ...headers } } : request, "AiService.run")
       const response = yield* options.record === false
         ? sent

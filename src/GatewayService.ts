@@ -196,12 +196,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
           const describe = (leg: UniversalRequest.Leg) =>
             requestAttributes(leg.provider, leg.endpoint, leg.query, modelOf(leg), id, options.eventId)
           if (span !== undefined) span.annotate({ ...describe(legs[0]), "ai_gateway.legs": legs.length })
-          const link =
-            span &&
-            linkHeaders(
-              span,
-              legs.map(({ headers }) => headers)
-            )
+          const link = span && linkHeaders(span, legs)
           const sent = backend.run(legs, options, method, beforeResend, link)
           const recorded =
             record === false

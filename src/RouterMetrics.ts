@@ -163,7 +163,8 @@ class Recorder {
     if (outcome !== "interrupted")
       this.add(operationDuration, Duration.toSeconds(duration), { ...operation, ...failed })
     if (mode === "stream" && toOutput !== undefined) this.add(timeToFirstChunk, Duration.toSeconds(toOutput), operation)
-    if (waited !== undefined) this.add(queueDuration, Duration.toSeconds(waited), of)
+    // A permit that was free at once takes some microseconds.
+    if (waited !== undefined && Duration.toMillis(waited) >= 1) this.add(queueDuration, Duration.toSeconds(waited), of)
     this.spent(attempt, operation, of)
   }
 

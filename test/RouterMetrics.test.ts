@@ -145,6 +145,7 @@ describe("the metrics of a router", () => {
       const lines = yield* seriesOf([
         started(),
         ended({ waited: Duration.millis(500), cost }),
+        ended({ waited: Duration.micros(20n) }),
         { _tag: "Withheld", at, eventId, target, by: "budget", attempt: "retry" },
         { _tag: "Withheld", at, eventId, target: "never seen", by: "breaker", attempt: "hedge" }
       ])

@@ -2,6 +2,7 @@
  * Attributes of the span around a request, and the headers that link the spans of the gateway to it.
  */
 import type { GatewayResponse } from "../../GatewayResponse.ts"
+import type { Leg } from "../../UniversalRequest.ts"
 import { operationOf } from "../data/telemetry.ts"
 import { factAttributes, type OpenSpan } from "../hotpath/span.ts"
 
@@ -30,10 +31,10 @@ export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
 /** Headers that a request carries for the span around it. None, where the caller has either of them: a parent belongs to one trace. */
 export const linkHeaders = (
   span: OpenSpan,
-  own: ReadonlyArray<Readonly<Record<string, unknown>> | undefined>
+  requests: ReadonlyArray<Pick<Leg, "headers">>
 ): Readonly<Record<string, string>> | undefined => {
   const link = span.link()
-  return link !== undefined && own.some((headers) => headers && Object.keys(link).some((name) => name in headers))
-    ? undefined
-    : link
+  if (link === undefined) return undefined
+  const isOwn = requests.some(({ headers = {} }) => Object.keys(link).some((name) => name in headers))
+  return isOwn ? undefined : link
 }
