@@ -141,7 +141,6 @@ const gatewayOver = (
 }
 
 interface Scene<In> {
-  readonly method: string
   readonly traffic: Traffic<In>
   readonly measure: Measure
   /** Why nothing more is to be simulated. */
@@ -253,7 +252,7 @@ const simulate = <In, Out>(
     })
     const keyOf = new Map(route.planned.targets.map(({ key, leaf }) => [key, keyFor(keys, leaf.provider, leaf.model)]))
     const live = Router.layerWith({ ...router, execution: "client" }).pipe(Layer.provide(gateway))
-    return drive({ method, traffic, measure, fault }, route, (target) => keyOf.get(target)).pipe(
+    return drive({ traffic, measure, fault }, route, (target) => keyOf.get(target)).pipe(
       Effect.provide(live),
       Random.withSeed(seed),
       Effect.provideService(References.TracerEnabled, false),

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
@@ -215,6 +216,42 @@ describe("a simulation", () => {
     })
   )
 
+  it.effect("loses no run to the fractions of a bucket", () =>
+    Effect.gen(function* () {
+      for (const duration of [100, 1_001, 7_777, 29_999]) {
+        const arrivals = { perSecond: 1_000, by: "constant" } as const
+        const route = openai
+        const { runs, series, successRate } = yield* Simulation.run({
+          ...traffic,
+          duration,
+          arrivals,
+          route,
+          targets: { openai: { latency: 1 } }
+        })
+        assert.deepStrictEqual([series.length, successRate], [60, 1])
+        assert.strictEqual(
+          series.reduce((sum, point) => sum + point.runs, 0),
+          runs
+        )
+      }
+    })
+  )
+
+  it.effect("dies with the defect of a route", () =>
+    Effect.gen(function* () {
+      const route = Route.when({
+        label: "broken",
+        predicate: () => {
+          throw new Error("of the predicate")
+        },
+        onTrue: openai,
+        onFalse: groq
+      })
+      const exit = yield* Effect.exit(Simulation.run({ ...traffic, route }))
+      assert.isTrue(exit._tag === "Failure" && Cause.hasDies(exit.cause))
+    })
+  )
+
   const wrong: ReadonlyArray<readonly [change: object, field: string]> = [
     [{ seed: -1 }, "seed"],
     [{ seed: 0.5 }, "seed"],
@@ -260,6 +297,7 @@ describe("a simulation", () => {
     [{ patience: "-1 seconds" }, "patience"],
     [{ sead: 1 }, "sead"],
     [{ router: { execution: "gateway" } }, "router.execution"],
+    [{ runOptions: { execution: "gateway" } }, "runOptions.execution"],
     [{ router: { budget: { ratio: 2 } } }, "budget.ratio"],
     [{ route: Route.retry(plain, { attempts: 0 }) }, "route: retry.attempts"],
     [{ route: "plain" }, "route"],

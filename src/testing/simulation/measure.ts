@@ -28,6 +28,7 @@ const zeros = (keys: ReadonlyArray<string>): Record<string, number> => Object.fr
 
 /** Collects what happens in one simulation. Times are milliseconds of simulated time. */
 export class Measure {
+  private readonly duration: number
   private readonly bucket: number
   private readonly points: ReadonlyArray<Point>
   private readonly counts: ReadonlyMap<string, Count>
@@ -43,9 +44,10 @@ export class Measure {
   private started = 0
 
   constructor(keys: ReadonlyArray<string>, duration: number, bucket: number) {
+    this.duration = duration
     this.bucket = bucket
     this.counts = new Map(keys.map((key) => [key, { requests: 0, answered: 0, failed: 0, interrupted: 0 }]))
-    this.points = Array.from({ length: Math.ceil(duration / bucket) }, () => ({
+    this.points = Array.from({ length: Math.ceil(duration / bucket - 1e-9) }, () => ({
       runs: 0,
       successes: 0,
       times: [],
@@ -54,7 +56,10 @@ export class Measure {
   }
 
   private at(now: number): Point | undefined {
-    return this.points[Math.floor(now / this.bucket)]
+    // Fractions of a duration do not add up to it exactly.
+    return now < this.duration
+      ? this.points[Math.min(this.points.length - 1, Math.floor(now / this.bucket))]
+      : undefined
   }
 
   /** A request has reached a target. */

@@ -185,7 +185,7 @@ export const trafficProblems = <In>(traffic: Traffic<In>): ReadonlyArray<Problem
   const check: Check = (holds, field, accepted) => {
     if (!holds) out.push({ field, accepted })
   }
-  const { arrivals, bucket, outages = [], patience, router, seed, targets, throttles = [] } = traffic
+  const { arrivals, bucket, outages = [], patience, router, runOptions, seed, targets, throttles = [] } = traffic
   const stray = strayField(traffic, [...names, "route", "routes"])
   check(stray === undefined, `${stray}`, `one of ${names.join(", ")}`)
   check(seed === undefined || isWhole(seed, 0), "seed", "a whole number of at least 0")
@@ -213,6 +213,11 @@ export const trafficProblems = <In>(traffic: Traffic<In>): ReadonlyArray<Problem
   }
   check("input" in traffic, "input", "the input of each run, or a function from its place")
   check(!(isRecord(router) && "execution" in router), "router.execution", "nothing: routes run on the client")
+  check(
+    !(isRecord(runOptions) && "execution" in runOptions),
+    "runOptions.execution",
+    "nothing: routes run on the client"
+  )
   const points = bucket === undefined ? 1 : duration / millisOf(bucket)
   const isBucket = bucket === undefined || (millisOf(bucket) >= 1 && points <= mostBuckets)
   check(isBucket, "bucket", `a duration of at least 1 ms, at most ${mostBuckets} of them`)

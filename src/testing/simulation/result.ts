@@ -31,7 +31,7 @@ export interface Bucket extends Percentiles {
   readonly runs: number
   /** Absent when no run began. */
   readonly successRate?: number
-  /** Requests that reached each target. */
+  /** Requests that reached each target. Those after the last run has begun are in the totals only. */
   readonly load: Readonly<Record<string, number>>
   /** The worst phase of each target's breaker in this time. */
   readonly breakers: Readonly<Record<string, RouterEvent.BreakerPhase>>
