@@ -122,7 +122,7 @@ const admission =
             const left = remaining === undefined ? undefined : Math.max(1, remaining - (now() - since))
             const within = restore(timeoutOrElse(acquired, left, expired))
             return Effect.onExit(
-              Effect.map(within, () => together(taken, now() - from)),
+              Effect.map(within, () => together(taken)),
               (exit) =>
                 Exit.isSuccess(exit)
                   ? Effect.void
