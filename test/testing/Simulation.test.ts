@@ -216,9 +216,9 @@ describe("a simulation", () => {
     })
   )
 
-  it.effect("loses no run to the fractions of a bucket", () =>
+  it.effect("has 60 points by default, whatever the duration, and loses no run to fractions", () =>
     Effect.gen(function* () {
-      for (const duration of [100, 1_001, 7_777, 29_999]) {
+      for (const duration of [11, 42, 1_000]) {
         const arrivals = { perSecond: 1_000, by: "constant" } as const
         const route = openai
         const { runs, series, successRate } = yield* Simulation.run({
