@@ -44,9 +44,9 @@ describe("the storm law", () => {
         const router = Router.layerWith({ execution: "client", budget })
         yield* Effect.gen(function* () {
           const runs = Effect.gen(function* () {
-            for (let i = 0; i < 1_500; i++) {
+            for (let i = 0; i < 900; i++) {
               // Waves, so that deposits of a busy time meet withdrawals of a calm one.
-              yield* Effect.sleep(Math.floor(i / 250) % 2 === 0 ? 10 : 60)
+              yield* Effect.sleep(Math.floor(i / 150) % 2 === 0 ? 10 : 60)
               yield* Effect.forkChild(Effect.exit(Router.run(route, "hi", { quiet: true })))
             }
             yield* Effect.sleep("10 seconds")
@@ -82,7 +82,7 @@ describe("a hedge", () => {
         const latency = { p50: "200 millis", p99: "300 millis", slower: { share: 0.04, times: 10 } } as const
         const results = yield* Simulation.compare({
           seed,
-          duration: "1 minute",
+          duration: "40 seconds",
           arrivals: { perSecond: 60 },
           routes: { plain, hedged: Route.hedge(plain, { after: { percentile: 0.95 } }) },
           router: { budget: { ratio: 0.06, perSecond: 0 } },
