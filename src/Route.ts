@@ -36,6 +36,7 @@ import { type BalanceOptions, type FallbackOn, type Node, type RetrySchedule, re
 import { makePlan, type Planned } from "./internal/route/plan.ts"
 import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
+import { type Check, validated } from "./internal/route/validating.ts"
 import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
 import { guarded, isOpen, unlessAllOpen } from "./internal/router/guard.ts"
@@ -53,6 +54,7 @@ export type { LimitsOptions } from "./internal/route/limiting.ts"
 export type { MakeOptions, StreamOptions } from "./internal/route/making.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
+export type { Check, Predicate } from "./internal/route/validating.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
 
@@ -462,6 +464,42 @@ export const fallbackOn: {
     : invalid(self, { field: "fallbackOn", accepted: `${reasonsAccepted}, or a function of the error` })
 )
 
+/**
+ * Checks every answer of the targets below. A rejected one is a failure of its target (`InvalidResponse` with `by: "validate"`), and the next target is called. A predicate returns `true` to
+ * accept, and `false` or a reason to reject; the reason becomes a part of the error's message. A Schema decodes the answer and discards the result, so the answer stays as it is.
+ * Nested checks must all accept, the inner one first.
+ *
+ * A streamed answer is checked when it is complete, before its finish is delivered. A rejected one is a `StreamInterrupted`, or starts again where {@link restart} allows it. The answer is the
+ * one that `Router.run` decodes, except that `raw` is `null`. Targets of {@link make} cannot be checked in a stream: opening one fails with `InvalidRequest`.
+ *
+ * **Gotchas**
+ *
+ * A predicate that throws or returns anything else is a defect and ends the run, as it does in {@link map}: `JSON.parse` belongs into a Schema (`Schema.fromJsonString`). Breakers
+ * ignore rejected answers. An empty answer fails before it is checked, unless the target has `allowEmpty`.
+ *
+ * @example
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(
+ *   Route.validate((reply) => reply.finishReason !== "length" || "cut off"),
+ *   Route.validate(Schema.Struct({ text: Schema.fromJsonString(Schema.Struct({ answer: Schema.String })) }))
+ * )
+ * ```
+ */
+export const validate: {
+  <Out>(check: Check<NoInfer<Out>>): <In>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, check: Check<NoInfer<Out>>): Route<In, Out>
+} = /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, check: Check<Out>): Route<In, Out> => {
+  const made = validated(self.node, check)
+  return "field" in made ? invalid(self, made) : fromNode(made)
+})
+
 /** What {@link when} takes. */
 export interface WhenOptions<In, Out> {
   /** What pictures call the condition. Default `"condition"`. */
@@ -515,10 +553,12 @@ export const map: {
     fromNode(
       rebuild<In, Out, In, Out2>(
         self.node,
-        (leaf) => ({
+        ({ decode, ofReply, ...leaf }, again) => ({
           ...leaf,
           spec: undefined,
-          decode: (body) => Result.map(leaf.decode(body), (decoded) => ({ ...decoded, value: f(decoded.value) }))
+          unchecked: leaf.unchecked && again(leaf.unchecked),
+          ofReply: ofReply && ((reply) => f(ofReply(reply))),
+          decode: (body) => Result.map(decode(body), (decoded) => ({ ...decoded, value: f(decoded.value) }))
         }),
         (predicate) => predicate
       )
@@ -535,7 +575,12 @@ export const mapInput: {
     fromNode(
       rebuild<In, Out, In2, Out>(
         self.node,
-        (leaf) => ({ ...leaf, spec: undefined, build: (input) => leaf.build(f(input)) }),
+        ({ build, ...leaf }, again) => ({
+          ...leaf,
+          spec: undefined,
+          unchecked: leaf.unchecked && again(leaf.unchecked),
+          build: (input) => build(f(input))
+        }),
         (predicate) => (input) => predicate(f(input))
       )
     )

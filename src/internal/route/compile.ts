@@ -41,6 +41,8 @@ export type LossKind =
   | "breaker"
   /** Nobody would wait for limits of a target. */
   | "limits"
+  /** Nothing would judge an answer (dynamic routes only; the answer of a universal request is judged by the router). */
+  | "validate"
   /** The order would always be the same. */
   | "balance"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
@@ -312,6 +314,9 @@ export const toDynamic = <In, Out>(
   targets.forEach((target, index) => {
     const { key, leaf, options } = target
     const policy = retryLosses(target, losses)
+    if (leaf.isValidated === true) {
+      losses.push(loss("validate", "a dynamic route does not judge answers", key))
+    }
     if (leaf.spec?.kind !== "chat") {
       losses.push(loss("dialect", "only chat targets have a place in a dynamic route", key))
     }

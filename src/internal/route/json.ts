@@ -149,7 +149,8 @@ const settings = [
   "IdleTimeout",
   "Restart",
   "Retry",
-  "FallbackOn"
+  "FallbackOn",
+  "Validate"
 ]
 
 const seconds = 1000
@@ -293,6 +294,11 @@ export const write = (
           ...(typeof node.on === "function"
             ? refuse(`${path}.fallbackOn`, "a list of reasons: a function cannot be stored")
             : { fallbackOn: node.on }),
+          ...go(node.route, path, rank)
+        }
+      case "Validate":
+        return {
+          ...refuse(`${path}.validate`, "no check: a function cannot be stored"),
           ...go(node.route, path, rank)
         }
       case "Fallback":

@@ -326,7 +326,7 @@ export const read = <In, Out>(
 
   const problems: Array<Problem> = []
   const planned = makePlan(node)
-  const targets = planned.targets.map(({ key, leaf }) => ({ key, found: reader.found.get(leaf) }))
+  const targets = planned.targets.map(({ key, leaf }) => ({ key, found: reader.found.get(leaf.unchecked ?? leaf) }))
   for (const { accepted, field } of planned.problems) {
     // A problem of a target begins with its key.
     const target = targets.find(({ key }) => field.startsWith(`${key}: `))

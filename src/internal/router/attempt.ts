@@ -221,9 +221,15 @@ export const decode = <In, Out>(
   Effect.flatMap(read(response, target.leaf.accept), (body) => {
     const decoded = target.leaf.decode(body)
     if (Result.isFailure(decoded)) {
-      const { accepted, field } = decoded.failure
+      const { failure } = decoded
       const excerpt = target.leaf.accept === "bytes" ? Effect.succeed("") : response.text
-      return Effect.flatMap(excerpt, (text) => Effect.fail(response.invalid(`${field}: expected ${accepted}`, text)))
+      return Effect.flatMap(excerpt, (text) =>
+        Effect.fail(
+          "issue" in failure
+            ? response.invalid(failure.issue, text, "validate")
+            : response.invalid(`${failure.field}: expected ${failure.accepted}`, text)
+        )
+      )
     }
     const { model, usage, value } = decoded.success
     return Effect.succeed({
