@@ -30,7 +30,7 @@ import { executeClient } from "./internal/router/client.ts"
 import { askWhole, executeGateway } from "./internal/router/gateway.ts"
 import { opens } from "./internal/router/open.ts"
 import { opening } from "./internal/router/opening.ts"
-import type { Execution, RunOptions } from "./internal/router/options.ts"
+import { type Execution, type RunOptions, settingsOf } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
@@ -172,45 +172,42 @@ const makeWith = (
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
     const state = new RouterState(budget, salt, breakerStore, limiter)
-    const core: RouterCore = { send: gateway.run, state, problems }
+    const core: RouterCore = { send: gateway.run, state, own: { execution: ownExecution }, problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,
       input: In,
-      runOptions: RunOptions = {}
+      runOptions?: RunOptions
     ): Effect.Effect<Routed<Out>, GatewayError> =>
       withSpan("Router.run", (annotate) =>
-        Effect.flatMap(
-          prepare(core, route, input, { ...runOptions, execution: runOptions.execution ?? ownExecution }),
-          ({ compiled, plan, run }) => {
-            const by = compiled === undefined ? "client" : "gateway"
-            annotate?.({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
-            const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
-              ? executeClient(run, plan, {
-                  attempt: (target: Target<In, Out>, asked) => attempt(run, target, asked),
-                  discard: () => Effect.void
-                })
-              : executeGateway(run, compiled, askWhole(run, compiled))
-            const failing = Effect.mapError(executed, (error) => runFailure(error, run))
-            return Effect.flatMap(failing, (answered) => {
-              const result = routed(answered, run, by)
-              annotate?.({
-                "gen_ai.provider.name": result.provider,
-                "gen_ai.response.model": result.model,
-                "gen_ai.usage.input_tokens": result.usage?.inputTokens,
-                "gen_ai.usage.output_tokens": result.usage?.outputTokens,
-                "ai_gateway.attempts": result.attempts.length,
-                "ai_gateway.log_id": result.logId
+        Effect.flatMap(prepare(core, route, input, settingsOf(core.own, runOptions)), ({ compiled, plan, run }) => {
+          const by = compiled === undefined ? "client" : "gateway"
+          annotate?.({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
+          const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
+            ? executeClient(run, plan, {
+                attempt: (target: Target<In, Out>, asked) => attempt(run, target, asked),
+                discard: () => Effect.void
               })
-              return result.attempts.length === 1
-                ? Effect.succeed(result)
-                : Effect.as(logRecovery(run, answered.target, result.attempts), result)
+            : executeGateway(run, compiled, askWhole(run, compiled))
+          const failing = Effect.mapError(executed, (error) => runFailure(error, run))
+          return Effect.flatMap(failing, (answered) => {
+            const result = routed(answered, run, by)
+            annotate?.({
+              "gen_ai.provider.name": result.provider,
+              "gen_ai.response.model": result.model,
+              "gen_ai.usage.input_tokens": result.usage?.inputTokens,
+              "gen_ai.usage.output_tokens": result.usage?.outputTokens,
+              "ai_gateway.attempts": result.attempts.length,
+              "ai_gateway.log_id": result.logId
             })
-          }
-        )
+            return result.attempts.length === 1
+              ? Effect.succeed(result)
+              : Effect.as(logRecovery(run, answered.target, result.attempts), result)
+          })
+        })
       )
 
-    return Router.of({ run, open: opening(core, ownExecution), gateway, execution: ownExecution })
+    return Router.of({ run, open: opening(core), gateway, execution: ownExecution })
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */

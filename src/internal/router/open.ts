@@ -13,7 +13,7 @@ import { executeClient } from "./client.ts"
 import { executeGateway } from "./gateway.ts"
 import { hold } from "./heldStream.ts"
 import { type OpenStream, type Routing, setOpening } from "./opening.ts"
-import type { Execution, RunOptions } from "./options.ts"
+import { type RunOptions, settingsOf } from "./options.ts"
 import { logRecovery, prepare, type RouterCore } from "./prepare.ts"
 import {
   askStream,
@@ -30,15 +30,15 @@ import { runStream } from "./streamTail.ts"
 
 /** Opens streams over a gateway. */
 const openStream =
-  (core: RouterCore, execution: Execution): OpenStream =>
-  <In, Out>(route: Routing<In, Out>, input: In, options: RunOptions = {}) => {
+  (core: RouterCore): OpenStream =>
+  <In, Out>(route: Routing<In, Out>, input: In, options?: RunOptions) => {
     const opening = (annotate: Annotate | undefined) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const unable = unableToStream(targetsOf(route.planned.plan, input))
           if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
           const held = hold(core.send)
-          const settings = { ...options, execution: options.execution ?? execution }
+          const settings = settingsOf(core.own, options)
           const prepared = yield* Effect.mapError(prepare(core, route, input, settings, buildStream), (error) =>
             ofStream(error)
           )

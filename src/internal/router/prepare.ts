@@ -20,7 +20,7 @@ import { type Additions, add, additionsOf } from "./additions.ts"
 import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
-import type { Execution, RunOptions } from "./options.ts"
+import { type Execution, optionProblem, type RunSettings } from "./options.ts"
 import type { RouterState } from "./state.ts"
 
 const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
@@ -102,6 +102,8 @@ const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
 export interface RouterCore {
   readonly send: SendLegs
   readonly state: RouterState
+  /** Of runs without options. */
+  readonly own: RunSettings
   /** Problems of the router's options: no run begins while there are any. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
@@ -111,7 +113,7 @@ export const prepare = <In, Out>(
   core: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
-  options: RunOptions & { readonly execution: Execution },
+  options: RunSettings,
   build?: Building<In>
 ): Effect.Effect<Prepared<In, Out>, GatewayError> => {
   const bare = prepareBare(core, route, input, options, build)
@@ -134,13 +136,15 @@ const adding =
   }
 
 const prepareBare = <In, Out>(
-  { problems: own, send, state }: RouterCore,
+  { own, problems: wrong, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
-  options: RunOptions & { readonly execution: Execution },
+  options: RunSettings,
   build: Building<In> | undefined
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
+    const misnamed = options === own ? undefined : optionProblem(options)
+    if (misnamed !== undefined) return Effect.fail(invalid(method, misnamed.field, misnamed.accepted))
     const { admission, options: given, priority = "interactive" } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
@@ -158,7 +162,7 @@ const prepareBare = <In, Out>(
     }
     if (!priorities.includes(priority)) return Effect.fail(invalid(method, "priority", priorities.join(", ")))
     const misplanned =
-      refusal("Router.layerWith", own) ??
+      refusal("Router.layerWith", wrong) ??
       refusal(method, problems) ??
       refusal(method, hedgesIn(planned.percentiles, budget))
     if (misplanned !== undefined) return misplanned
