@@ -25,12 +25,12 @@ import * as Engine from "./internal/batch/engine.ts"
 import type { PauseCause } from "./internal/batch/gate.ts"
 import { type EngineOptions, type FirstProblem, method, ownKey, type Engine as Running } from "./internal/batch/job.ts"
 import { Ledger } from "./internal/batch/ledger.ts"
+import { checkNames } from "./internal/batch/names.ts"
 import { type AnswerFacts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
 import type { Result } from "./internal/batch/result.ts"
 import type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 import { defined } from "./internal/data/defined.ts"
 import { millisOf } from "./internal/data/duration.ts"
-import { strayField } from "./internal/data/json.ts"
 import { keptAs, plainJsonOf } from "./internal/data/plainJson.ts"
 import * as Limiter from "./Limiter.ts"
 import * as Route from "./Route.ts"
@@ -229,57 +229,9 @@ interface Checked {
   readonly buffer: number
 }
 
-// Records, so that no name can be forgotten.
-const known: Readonly<Record<keyof Options<unknown, unknown, unknown>, true>> = {
-  route: true,
-  input: true,
-  id: true,
-  concurrency: true,
-  limits: true,
-  itemDeadline: true,
-  jobDeadline: true,
-  ordered: true,
-  buffer: true,
-  journal: true,
-  duplicates: true,
-  quotaPatience: true,
-  outagePatience: true,
-  throttlePatience: true,
-  isFatal: true,
-  options: true,
-  execution: true,
-  cost: true
-}
-const knownLimits: Readonly<Record<keyof Limits<unknown>, true>> = {
-  requestsPerMinute: true,
-  tokensPerMinute: true,
-  burst: true,
-  skew: true,
-  tokens: true,
-  limiter: true,
-  key: true
-}
-const knownOfJournal: Readonly<Record<keyof JournalOptions<unknown>, true>> = {
-  store: true,
-  value: true,
-  retryFailed: true,
-  fingerprint: true,
-  force: true,
-  replay: true
-}
-
-/** Fails for a name that does not exist: the option would be without effect. */
-const checkNames = (path: string, given: object, names: Readonly<Record<string, true>>) => {
-  const all = Object.keys(names)
-  const stray = strayField(given, all)
-  return stray === undefined ? Effect.void : invalid(method, path + stray, `one of ${all.join(", ")}`)
-}
-
 const check = <Item, In, Out>(options: Options<Item, In, Out>): Effect.Effect<Checked, GatewayError> =>
   Effect.gen(function* () {
-    yield* checkNames("", options, known)
-    yield* checkNames("limits.", options.limits ?? {}, knownLimits)
-    yield* checkNames("journal.", options.journal ?? {}, knownOfJournal)
+    yield* checkNames(options)
     const duration = (field: string, input: Duration.Input | undefined, min: number) => {
       const millis = input === undefined ? undefined : millisOf(input)
       return millis === undefined || (millis >= min && (min === 0 || Number.isInteger(millis)))

@@ -67,23 +67,67 @@ describe("options of a run", () => {
   )
 })
 
+// Records, so that no name can be forgotten.
+const job: Readonly<Record<keyof Batch.Options<unknown, unknown, unknown>, true>> = {
+  route: true,
+  input: true,
+  id: true,
+  concurrency: true,
+  limits: true,
+  itemDeadline: true,
+  jobDeadline: true,
+  ordered: true,
+  buffer: true,
+  journal: true,
+  duplicates: true,
+  quotaPatience: true,
+  outagePatience: true,
+  throttlePatience: true,
+  isFatal: true,
+  options: true,
+  execution: true,
+  cost: true
+}
+const limits: Readonly<Record<keyof Batch.Limits<unknown>, true>> = {
+  requestsPerMinute: true,
+  tokensPerMinute: true,
+  burst: true,
+  skew: true,
+  tokens: true,
+  limiter: true,
+  key: true
+}
+const journal: Readonly<Record<keyof Batch.JournalOptions<unknown>, true>> = {
+  store: true,
+  value: true,
+  retryFailed: true,
+  fingerprint: true,
+  force: true,
+  replay: true
+}
+const oneOf = (names: object): string => `one of ${Object.keys(names).join(", ")}`
+
 describe("options of a batch", () => {
   it.effect("reject names that do not exist, nested ones too", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make({})
       const base = { route: openai, input: (item: string) => item, id: (item: string) => item }
       const wrong = [
-        [{ concurency: 4 }, "concurency"],
-        [{ limits: { requestPerMinute: 5 } }, "limits.requestPerMinute"],
-        [{ journal: { stor: {} } }, "journal.stor"]
+        [{ concurency: 4 }, "concurency", oneOf(job)],
+        [{ limits: { requestPerMinute: 5 } }, "limits.requestPerMinute", oneOf(limits)],
+        [{ journal: { stor: {} } }, "journal.stor", oneOf(journal)]
       ] as const
-      for (const [options, field] of wrong) {
+      for (const [options, field, accepted] of wrong) {
         const error = yield* Batch.run(Stream.make("a"), { ...base, ...(options as object) }).pipe(
           Stream.runDrain,
           Effect.flip,
           Effect.provide(layer)
         )
-        assert.deepInclude(error._tag === "GatewayError" ? error.reason : {}, { _tag: "InvalidRequest", field })
+        assert.deepInclude(error._tag === "GatewayError" ? error.reason : {}, {
+          _tag: "InvalidRequest",
+          field,
+          accepted
+        })
       }
       assert.strictEqual(seen.length, 0)
     })
