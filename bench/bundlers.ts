@@ -35,7 +35,7 @@ const firstWorker = async (page: string): Promise<string> => {
 
 const fixture = (name: string): Promise<string> => readFile(`${here}size/${name}.ts`, "utf8")
 
-/** What is weighed, and the most that it may weigh by each bundler. */
+/** What is weighed, and the most that it may weigh by each bundler: half a kilobyte above what it does. */
 const workers: ReadonlyArray<{
   readonly name: string
   readonly source: () => Promise<string>
@@ -44,13 +44,41 @@ const workers: ReadonlyArray<{
   {
     name: "binding, router, two providers",
     source: () => fixture("worker-two"),
-    budgets: { "wrangler, minify, keep_names false": 52.5, vite: 50 }
+    budgets: {
+      wrangler: 84,
+      "wrangler, minify": 58.7,
+      "wrangler, minify, keep_names false": 54.5,
+      vite: 52.2,
+      rollup: 52,
+      webpack: 52.8,
+      esbuild: 54.5
+    }
   },
-  { name: "three dialects", source: () => fixture("worker-dialects"), budgets: {} },
+  {
+    name: "three dialects",
+    source: () => fixture("worker-dialects"),
+    budgets: {
+      wrangler: 88,
+      "wrangler, minify": 62,
+      "wrangler, minify, keep_names false": 57.5,
+      vite: 55,
+      rollup: 55,
+      webpack: 55.6,
+      esbuild: 57.5
+    }
+  },
   {
     name: "the Worker of docs/workers.md",
     source: () => firstWorker("workers.md"),
-    budgets: { "wrangler, minify, keep_names false": 58.5, vite: 56 }
+    budgets: {
+      wrangler: 93.5,
+      "wrangler, minify": 65.2,
+      "wrangler, minify, keep_names false": 60.4,
+      vite: 58,
+      rollup: 58,
+      webpack: 58.8,
+      esbuild: 60.4
+    }
   }
 ]
 

@@ -164,6 +164,16 @@ const reasons = Schema.Union([
   instance(Errors.Unknown, Schema.TaggedStruct("Unknown", facts))
 ])
 
+const usage = Schema.Struct({
+  inputTokens: number,
+  outputTokens: number,
+  totalTokens: number,
+  cachedInputTokens: number,
+  cacheWriteTokens: number,
+  reasoningTokens: number
+})
+const cost = Schema.Struct({ usd: Schema.Finite, estimatedUsd: Schema.Finite, unpriced: Schema.Finite })
+
 const attemptFields = {
   target: Schema.String,
   number,
@@ -182,6 +192,8 @@ const attemptFields = {
   duration: millis,
   resent: Schema.optionalKey(Schema.Boolean),
   superseded: Schema.optionalKey(Schema.Boolean),
+  usage: Schema.optionalKey(usage),
+  cost: Schema.optionalKey(cost),
   error: Schema.optionalKey(reasons)
 } satisfies Record<keyof Errors.Attempt, Schema.Constraint>
 const attempt = Schema.Struct(attemptFields)
@@ -201,7 +213,8 @@ const error = instance(
     step: number,
     attempts: Schema.optionalKey(Schema.Array(attempt)),
     skipped: Schema.optionalKey(Schema.Array(skipped)),
-    ended: Schema.optionalKey(Schema.Literals(["stop", "attempts", "deadline", "budget", "open"]))
+    ended: Schema.optionalKey(Schema.Literals(["stop", "attempts", "deadline", "budget", "cost", "open"])),
+    cost: Schema.optionalKey(cost)
   })
 )
 
@@ -221,6 +234,9 @@ export const Reason: Schema.Codec<Errors.Reason, ReasonEncoded> = reasons
 
 /** Codec of `GatewayError.Attempt`, for `LogTrail` and for `attempts` of a result; `error` is a {@link Reason}. */
 export const Attempt: Schema.Codec<Errors.Attempt, AttemptEncoded> = attempt
+
+/** Codec of `GatewayError.Cost`. */
+export const Cost: Schema.Codec<Errors.Cost, (typeof cost)["Encoded"]> = cost
 
 /** Codec of `GatewayError.Skipped`. */
 export const Skipped: Schema.Codec<Errors.Skipped, (typeof skipped)["Encoded"]> = skipped

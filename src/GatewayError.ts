@@ -12,6 +12,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Predicate from "effect/Predicate"
+import type { Usage } from "./internal/dialect/chat.ts"
 
 // `Duration.format` would be the only use of a large part of that module in a Worker.
 const seconds = (duration: Duration.Duration): string => `${Duration.toMillis(duration) / 1000}s`
@@ -253,6 +254,19 @@ export type ReasonTag = Reason["_tag"]
  */
 export type AttemptCause = "first" | "retry" | "fallback" | "hedge" | "restart"
 
+/** What requests cost. The sum of both amounts is the best guess, unless `unpriced` says that something is missing. */
+export interface Cost {
+  /** US dollars for tokens that providers reported. */
+  readonly usd: number
+  /**
+   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Providers do not charge for most
+   * requests that they refuse, so this is rather too much than too little.
+   */
+  readonly estimatedUsd: number
+  /** Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens. */
+  readonly unpriced: number
+}
+
 /** One dispatch to one target, as it was seen from here. */
 export interface Attempt {
   /** Key of the target (see `Route`). */
@@ -282,6 +296,10 @@ export interface Attempt {
   readonly resent?: boolean
   /** Another attempt of the same run had answered, so this one was interrupted. */
   readonly superseded?: boolean
+  /** Tokens that the provider reported. */
+  readonly usage?: Usage
+  /** What it cost; set by a router with prices. */
+  readonly cost?: Cost
   readonly error?: Reason
 }
 
@@ -294,9 +312,9 @@ export interface Skipped {
 
 /**
  * The cause that ended a run without an answer. `stop`: no other target would help. `attempts`: every target had failed. `deadline`: the time was up, or too short for the next
- * wait. `budget`: the router's budget allowed no further attempt. `open`: breakers were open, and no further attempt was made.
+ * wait. `budget`: the router's budget allowed no further attempt. `cost`: a further attempt could have cost more than `maxCost`. `open`: breakers were open, and no further attempt was made.
  */
-export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "open"
+export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "cost" | "open"
 
 /**
  * The error of every operation in this library.
@@ -332,6 +350,8 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   readonly skipped?: ReadonlyArray<Skipped>
   /** Set by the router; absent when the route or its options are invalid. */
   readonly ended?: EndedBy
+  /** What all attempts cost together; set by a router with prices. */
+  readonly cost?: Cost
 }> {
   override get message(): string {
     const { attempts = [], ended, method, model, provider, reason } = this
@@ -343,7 +363,8 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
       /^[\w./-]{1,64}$/.test(code) && `code ${code}`,
       attempts.length > 1 && `${attempts.length} attempts`,
       // Otherwise the failure does not show why nothing more was tried.
-      ended === "budget" && "ended by the budget"
+      ended === "budget" && "ended by the budget",
+      ended === "cost" && "ended by maxCost"
     )
     return join(": ", method, join("/", provider, model), reason.message + (facts && ` (${facts})`))
   }

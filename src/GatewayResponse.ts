@@ -7,8 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Stream from "effect/Stream"
 import * as Classifier from "./Classifier.ts"
-import { GatewayError, InvalidRequest, InvalidResponse, type Reason, TransportFailure } from "./GatewayError.ts"
+import { type GatewayError, InvalidRequest, InvalidResponse, type Reason, TransportFailure } from "./GatewayError.ts"
 import { hasError } from "./internal/classifier/errorBody.ts"
+import { answerError } from "./internal/data/attempts.ts"
 import { defined } from "./internal/data/defined.ts"
 import { isRecord, parseJson } from "./internal/data/json.ts"
 import { scrub } from "./internal/data/secrets.ts"
@@ -241,19 +242,7 @@ export class GatewayResponse {
   }
 
   #error(reason: Reason): GatewayError {
-    const { meta } = this
-    const { eventId, logId, method, model, provider } = this.#options
-    return new GatewayError({
-      reason,
-      method,
-      ...defined({
-        eventId: meta.eventId ?? eventId,
-        logId: meta.logId ?? logId,
-        model: meta.model ?? model,
-        provider: meta.provider ?? provider,
-        step: meta.step
-      })
-    })
+    return answerError(reason, this.#options, this.meta)
   }
 
   #fallible<A>(self: Effect.Effect<A, Reason>): Effect.Effect<A, GatewayError> {

@@ -90,7 +90,10 @@ export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
 /** An attempt before its outcome is known. */
 export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "error">
 /** What an outcome adds to an attempt. */
-export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause" | "waited">>
+export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause" | "waited">> & {
+  /** The part of an answer that the caller got, as JSON. It is not in the record: its length is an estimate of its tokens. */
+  readonly delivered?: unknown
+}
 
 /** What a failure adds to an attempt; nothing when there is none. */
 export const failed = (exit: Exit.Exit<unknown, GatewayError>): Ended => {
@@ -114,18 +117,19 @@ export interface Running {
   readonly end: (exit: Exit.Exit<unknown, unknown>, ended: Ended) => boolean
 }
 
-type OnAttempt = ((attempt: Attempt) => void) | undefined
+/** Sees an attempt when it has ended, and may add to its record. */
+export type OnAttempt = (attempt: Mutable<Attempt>, ended: Ended) => void
 
 /** An attempt in the places that it has taken. */
 class BegunAttempt implements Running {
   private readonly clock: Clock.Clock
   private readonly started: Started
-  private readonly onAttempt: OnAttempt
+  private readonly onAttempt: OnAttempt | undefined
   private readonly startedAt: number
   private readonly startedNanos: bigint
   private readonly slot: TrailSlot = { attempt: undefined }
 
-  constructor(fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt: OnAttempt) {
+  constructor(fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt: OnAttempt | undefined) {
     this.clock = fiber.getRef(Clock.Clock)
     this.started = started
     this.onAttempt = onAttempt
@@ -159,7 +163,8 @@ class BegunAttempt implements Running {
       resent = started.resent,
       status = started.status,
       step = started.step,
-      superseded
+      superseded,
+      usage
     } = ended
     if (model !== undefined) attempt.model = model
     if (logId !== undefined) attempt.logId = logId
@@ -169,9 +174,10 @@ class BegunAttempt implements Running {
     if (status !== undefined) attempt.status = status
     if (resent !== undefined) attempt.resent = resent
     if (superseded !== undefined) attempt.superseded = superseded
+    if (usage !== undefined) attempt.usage = usage
     if (error !== undefined) attempt.error = error
     slot.attempt = attempt
-    this.onAttempt?.(attempt)
+    this.onAttempt?.(attempt, ended)
     return true
   }
 }
@@ -179,15 +185,12 @@ class BegunAttempt implements Running {
 /**
  * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
  */
-export const begin = (started: Started, onAttempt?: (attempt: Attempt) => void): Effect.Effect<Running> =>
+export const begin = (started: Started, onAttempt?: OnAttempt): Effect.Effect<Running> =>
   Effect.withFiber((fiber) => Effect.succeed(beginUnsafe(fiber, started, onAttempt)))
 
 /** {@link begin} for code that has the fiber. */
-export const beginUnsafe = (
-  fiber: Fiber.Fiber<unknown, unknown>,
-  started: Started,
-  onAttempt?: (attempt: Attempt) => void
-): Running => new BegunAttempt(fiber, started, onAttempt)
+export const beginUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt?: OnAttempt): Running =>
+  new BegunAttempt(fiber, started, onAttempt)
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
@@ -197,7 +200,7 @@ export const record = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   started: Started,
   describe: (exit: Exit.Exit<A, E>) => Ended,
-  onAttempt?: (attempt: Attempt) => void
+  onAttempt?: OnAttempt
 ): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
     let running: Running | undefined

@@ -1,11 +1,17 @@
 /**
  * Prices in US dollars per million tokens, by target or by model, and the cost of the attempts of a run.
  *
- * This is a calculator. The library ships no prices, because they change without notice.
+ * The library ships no prices, because they change without notice. {@link make} makes a value of yours that `Router.layerWith({ pricing })` takes. The calculator comes with
+ * it, so a router without prices carries none.
  */
+import { type Attempt, type Cost, Rejected } from "./GatewayError.ts"
 import type { Problem } from "./GatewayOptions.ts"
+import { inputTokens, mostOutputTokens } from "./internal/admission/estimate.ts"
+import { defined } from "./internal/data/defined.ts"
 import { isRecord } from "./internal/data/json.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
+
+export type { Cost } from "./GatewayError.ts"
 
 /**
  * Prices of one model, in US dollars per million tokens: numbers from 0 to 1,000,000.
@@ -33,33 +39,20 @@ export interface Price {
 
 /**
  * Prices by name. Lookup order: the target's key; `provider/model` from the answer; `provider/model` as requested. Names are compared exactly: a price of
- * `openai/gpt-4.1` does not apply to `openai/gpt-4.1-2025-04-14`, unless the request named `gpt-4.1`.
+ * `openai/gpt-4.1` does not apply to `openai/gpt-4.1-2025-04-14`, unless the request named `gpt-4.1`. Behind `compat` the provider is the one that the model's name begins with.
  *
  * @example
  * ```ts
  * import type * as Pricing from "effect-ai-gateway/Pricing"
  *
- * export const pricing: Pricing.Pricing = {
+ * export const prices: Pricing.Prices = {
  *   "openai/gpt-4.1-mini": { input: 0.4, cacheRead: 0.1, output: 1.6 },
  *   "openai/text-embedding-3-small": { input: 0.02, output: 0 }
  * }
  * ```
  */
-export interface Pricing {
+export interface Prices {
   readonly [name: string]: Price
-}
-
-/** The cost of requests. `usd + estimatedUsd` is the best estimate of the total. If `unpriced` is above 0, it is incomplete. */
-export interface Cost {
-  /** US dollars for tokens that providers reported. */
-  readonly usd: number
-  /**
-   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Most
-   * rejected requests are not charged, so this tends to be too high.
-   */
-  readonly estimatedUsd: number
-  /** Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens. */
-  readonly unpriced: number
 }
 
 /** The names under which {@link priceOf} looks for a price. */
@@ -103,20 +96,29 @@ const priceProblems = (at: string, price: unknown): ReadonlyArray<Problem> => {
 }
 
 /** Everything that is wrong with prices: names that are empty, fields that are missing or unknown, numbers out of range. */
-export const problems = (pricing: Pricing): ReadonlyArray<Problem> =>
-  isRecord(pricing)
-    ? Object.entries(pricing).flatMap(([name, price]) => {
+export const problems = (prices: Prices): ReadonlyArray<Problem> =>
+  isRecord(prices)
+    ? Object.entries(prices).flatMap(([name, price]) => {
         const at = `pricing[${JSON.stringify(name)}]`
         const misnamed = name === "" || name !== name.trim() ? [{ field: at, accepted: nameAccepted }] : []
         return [...misnamed, ...priceProblems(at, price)]
       })
     : [{ field: "pricing", accepted: "an object of prices by name" }]
 
-/** Looks up a price in the order of {@link Pricing}; `undefined` if there is none. */
-export const priceOf = (pricing: Pricing, { model, provider, requestedModel, target }: Named): Price | undefined => {
-  const names = [target, ...[model, requestedModel].flatMap((one) => (one === undefined ? [] : `${provider}/${one}`))]
-  const name = names.find((one) => Object.hasOwn(pricing, one))
-  return name === undefined ? undefined : pricing[name]
+/** The provider that `compat` passes a request on to. */
+const behind = (model: string): string => model.slice(0, model.indexOf("/"))
+
+/** Looks up a price in the order of {@link Prices}; `undefined` if there is none. */
+export const priceOf = (prices: Prices, { model, provider, requestedModel, target }: Named): Price | undefined => {
+  const isCompat = provider === "compat" && requestedModel?.includes("/") === true
+  const answered = isCompat ? behind(requestedModel) : provider
+  const names = [
+    target,
+    ...(model === undefined ? [] : [`${answered}/${model}`]),
+    ...(requestedModel === undefined ? [] : [`${provider}/${requestedModel}`, ...(isCompat ? [requestedModel] : [])])
+  ]
+  const name = names.find((one) => Object.hasOwn(prices, one))
+  return name === undefined ? undefined : prices[name]
 }
 
 const perMillion = (tokens: number, price: number): number => (tokens * price) / 1_000_000
@@ -156,9 +158,9 @@ const known = (count: number | undefined, total: number | undefined, other: numb
   count ?? (total === undefined || other === undefined ? undefined : Math.max(0, total - other))
 
 /** The cost of one attempt. */
-export const costOf = (pricing: Pricing, spent: Spent): Cost => {
+export const costOf = (prices: Prices, spent: Spent): Cost => {
   if (spent.cacheStatus === "HIT") return none
-  const price = priceOf(pricing, spent)
+  const price = priceOf(prices, spent)
   if (price === undefined) return unpriced
   const { estimate, usage = {} } = spent
   const input = known(usage.inputTokens, usage.totalTokens, usage.outputTokens)
@@ -194,5 +196,146 @@ export const costOf = (pricing: Pricing, spent: Spent): Cost => {
  * ])
  * ```
  */
-export const cost = (pricing: Pricing, attempts: ReadonlyArray<Spent>): Cost =>
-  sum(attempts.map((spent) => costOf(pricing, spent)))
+export const cost = (prices: Prices, attempts: ReadonlyArray<Spent>): Cost =>
+  sum(attempts.map((spent) => costOf(prices, spent)))
+
+/** A target as its request names it. */
+export type Requested = Pick<Named, "target" | "provider" | "requestedModel">
+
+/** An attempt that is open. */
+export interface Spending {
+  /** It has ended. `delivered`: what the caller got of its answer, as JSON. */
+  readonly end: (attempt: Attempt, delivered?: unknown) => Cost
+}
+
+/** Adds up what one run costs. For those who write their own router. */
+export interface Meter {
+  /** The costs of all attempts that have ended. */
+  readonly total: () => Cost
+  /**
+   * An attempt begins that sends `body` to one of `targets`: to the first one, unless its record says otherwise. When it could cost more than the run may,
+   * it must not be sent; what open attempts may still cost counts too.
+   */
+  readonly begin: (targets: ReadonlyArray<Requested>, body: unknown) => Spending | Rejected
+}
+
+/** Prices that a router can count with; see {@link make}. */
+export interface Pricing {
+  readonly prices: Prices
+  /** What is wrong with the prices. A router fails its runs then, before anything is sent. */
+  readonly problems: ReadonlyArray<Problem>
+  /** What is wrong with a limit in US dollars for a run that may call these targets. */
+  readonly limitProblems: (limit: number, targets: ReadonlyArray<Requested>) => ReadonlyArray<Problem>
+  /** Makes the meter of one run. `limit`: US dollars. Default: none. */
+  readonly meter: (limit?: number) => Meter
+}
+
+/** What of a usage is known to be final when an answer has broken off: the input. */
+const inputOnly = ({ cachedInputTokens, cacheWriteTokens, inputTokens }: Usage): Usage =>
+  defined({ inputTokens, cachedInputTokens, cacheWriteTokens })
+
+const isWhole = ({ inputTokens, outputTokens }: Usage): boolean =>
+  inputTokens !== undefined && outputTokens !== undefined
+
+/** Tokens of what was delivered. Sound and pictures are not counted by their bytes. */
+const deliveredTokens = (delivered: unknown): number =>
+  delivered === undefined || delivered === "" || ArrayBuffer.isView(delivered) ? 0 : (inputTokens(delivered) ?? 0)
+
+/** The most that a request may cost, in US dollars: all of its input new to the cache, all of its output allowed. */
+const mostUsd = ({ cacheWrite = 0, input, output, reasoning = 0 }: Price, body: unknown): number =>
+  perMillion(inputTokens(body) ?? 0, Math.max(input, cacheWrite)) +
+  perMillion(mostOutputTokens(body), Math.max(output, reasoning))
+
+/** Sums of fractions are not exact: a limit is kept to a billionth of it. */
+const tolerance = 1 + 1e-9
+
+const maxLimit = 1_000_000
+
+class RunMeter implements Meter {
+  private readonly prices: Prices
+  private readonly limit: number | undefined
+  private spent = none
+  /** What open attempts may cost. */
+  private open = 0
+
+  constructor(prices: Prices, limit: number | undefined) {
+    this.prices = prices
+    this.limit = limit
+  }
+
+  total(): Cost {
+    return this.spent
+  }
+
+  begin(targets: ReadonlyArray<Requested>, body: unknown): Spending | Rejected {
+    const most = this.limit === undefined ? 0 : this.reserve(targets, body, this.limit)
+    if (typeof most !== "number") return most
+    return {
+      end: (attempt, delivered) => {
+        this.open -= most
+        const cost = this.costOf(attempt, targets, body, delivered)
+        this.spent = sum([this.spent, cost])
+        return cost
+      }
+    }
+  }
+
+  private reserve(targets: ReadonlyArray<Requested>, body: unknown, limit: number): number | Rejected {
+    const [first] = targets
+    const price = first && priceOf(this.prices, first)
+    const most = price === undefined ? Number.POSITIVE_INFINITY : mostUsd(price, body)
+    const all = this.spent.usd + this.spent.estimatedUsd + this.open + most
+    if (all > limit * tolerance) {
+      return new Rejected({ by: "cost", detail: `the run may cost ${limit} US dollars, and could cost ${all}` })
+    }
+    this.open += most
+    return most
+  }
+
+  private costOf(attempt: Attempt, targets: ReadonlyArray<Requested>, body: unknown, delivered: unknown): Cost {
+    const { cacheStatus, model, outcome, provider, target, usage } = attempt
+    const requested = targets.find((one) => one.target === target) ?? targets[0]
+    // A stream counts on the way, and its last count is the right one.
+    const final = outcome === "success" ? usage : usage && inputOnly(usage)
+    const needsEstimate = final === undefined || !isWhole(final)
+    return costOf(this.prices, {
+      target,
+      provider,
+      ...defined({ model, requestedModel: requested?.requestedModel, cacheStatus, usage: final }),
+      ...(needsEstimate && {
+        estimate: {
+          inputTokens: inputTokens(body) ?? 0,
+          outputTokens: Math.max(deliveredTokens(delivered), usage?.outputTokens ?? 0)
+        }
+      })
+    })
+  }
+}
+
+/**
+ * Makes prices that a router can count with. Never throws: what is wrong with them (see {@link problems}) fails the runs of the router.
+ *
+ * @example
+ * ```ts
+ * import * as Pricing from "effect-ai-gateway/Pricing"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const layer = Router.layerWith({
+ *   pricing: Pricing.make({
+ *     "openai/gpt-4.1-mini": { input: 0.4, cacheRead: 0.1, output: 1.6 },
+ *     "anthropic/claude-haiku-4-5": { input: 1, cacheRead: 0.1, cacheWrite: 1.25, output: 5 }
+ *   })
+ * })
+ * ```
+ */
+export const make = (prices: Prices): Pricing => ({
+  prices,
+  problems: problems(prices),
+  limitProblems: (limit, targets) =>
+    typeof limit === "number" && limit >= 0 && limit <= maxLimit
+      ? targets.flatMap((one) =>
+          priceOf(prices, one) === undefined ? [{ field: "maxCost", accepted: `a price for ${one.target}` }] : []
+        )
+      : [{ field: "maxCost", accepted: `US dollars: a number from 0 to ${maxLimit}` }],
+  meter: (limit) => new RunMeter(prices, limit)
+})

@@ -11,7 +11,8 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { BreakerStore } from "./BreakerStore.ts"
-import type { Attempt, GatewayError, Skipped } from "./GatewayError.ts"
+import type { Attempt, Cost, GatewayError, Skipped } from "./GatewayError.ts"
+import type { Problem } from "./GatewayOptions.ts"
 import { GatewayService } from "./GatewayService.ts"
 import {
   budgetOf,
@@ -34,8 +35,12 @@ import { type Execution, type RunOptions, settingsOf } from "./internal/router/o
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
+import { eventStream, watches } from "./internal/router/watch.ts"
+import { watching } from "./internal/router/watching.ts"
 import type { Limiter } from "./Limiter.ts"
+import type { Pricing } from "./Pricing.ts"
 import type * as Route from "./Route.ts"
+import type { RouterEvent, TargetState } from "./RouterEvent.ts"
 
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
 export type { Priority } from "./internal/admission/permit.ts"
@@ -55,6 +60,10 @@ export interface Routed<Out> {
   /** The id that every request of this run carried; `listLogs({ eventId })` finds them all. */
   readonly eventId: string
   readonly usage?: Usage
+  /**
+   * What all attempts cost together, failed and abandoned ones included; absent without prices. Legs that failed inside the gateway are in the logs only.
+   */
+  readonly cost?: Cost
   readonly cacheStatus?: string
   /** Index of the answering leg, when the gateway executed the route. */
   readonly step?: number
@@ -109,6 +118,10 @@ export class Router extends Context.Service<
     readonly gateway: GatewayService["Service"]
     /** Who executes a route unless a run says otherwise. */
     readonly execution: Execution
+    /** See {@link listen}. */
+    readonly listen: (listener: (event: RouterEvent) => void) => Effect.Effect<void, never, Scope.Scope>
+    /** See {@link snapshot}. */
+    readonly snapshot: Effect.Effect<ReadonlyArray<TargetState>>
   }
 >()("effect-ai-gateway/Router") {}
 
@@ -122,6 +135,7 @@ const routed = <Out>(
   const out: Mutable<Routed<Out>> = { value, target, provider, eventId, execution, attempts: attemptsOf(run), skipped }
   if (model !== undefined) out.model = model
   if (usage !== undefined) out.usage = usage
+  if (run.meter !== undefined) out.cost = run.meter.total()
   if (logId !== undefined) out.logId = logId
   if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
   if (step !== undefined) out.step = step
@@ -148,31 +162,41 @@ export interface Options {
    * numbers, under their key: the `key` of the target, or else provider, model, key alias and labels of credentials. Default: none.
    */
   readonly limiter?: Limiter | undefined
+  /** Prices, for the costs of runs and for `RunOptions.maxCost`. Default: none, and no cost is counted. */
+  readonly pricing?: Pricing | undefined
 }
+
+/** A caller without types may give bare prices, or anything. */
+const pricingProblems = (pricing: Pricing | undefined): ReadonlyArray<Problem> =>
+  pricing === undefined
+    ? []
+    : typeof pricing?.meter === "function"
+      ? pricing.problems
+      : [{ field: "pricing", accepted: "the result of Pricing.make" }]
+
+const limiterProblems = (limiter: Limiter | undefined): ReadonlyArray<Problem> =>
+  limiter === undefined || typeof limiter?.acquire === "function" ? [] : [{ field: "limiter", accepted: "a Limiter" }]
 
 /** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
 export const make = (options: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> => {
   const { budget, problems } = budgetOf(options.budget)
   const stray = strayField(options, names)
   const strays = stray === undefined ? [] : [{ field: stray, accepted: `one of ${names.join(", ")}` }]
-  const { limiter } = options
-  // A caller without types may give anything.
-  const isLimiter = limiter === undefined || typeof limiter?.acquire === "function"
-  const misgiven = isLimiter ? [] : [{ field: "limiter", accepted: "a Limiter" }]
+  const misgiven = [...limiterProblems(options.limiter), ...pricingProblems(options.pricing)]
   return makeWith({ budget, problems: [...strays, ...problems, ...misgiven] }, options)
 }
 
-const names = ["execution", "budget", "breakerStore", "limiter"]
+const names = ["execution", "budget", "breakerStore", "limiter", "pricing"]
 
 const makeWith = (
   { budget, problems }: CheckedBudget,
-  { breakerStore, execution: ownExecution = "auto", limiter }: Options = {}
+  { breakerStore, execution: ownExecution = "auto", limiter, pricing }: Options = {}
 ) =>
   Effect.gen(function* () {
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
     const state = new RouterState(budget, salt, breakerStore, limiter)
-    const core: RouterCore = { send: gateway.run, state, own: { execution: ownExecution }, problems }
+    const core: RouterCore = { send: gateway.run, state, own: { execution: ownExecution }, pricing, problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,
@@ -189,7 +213,9 @@ const makeWith = (
                 discard: () => Effect.void
               })
             : executeGateway(run, compiled, askWhole(run, compiled))
-          const failing = Effect.mapError(executed, (error) => runFailure(error, run))
+          const ended = core.state.beginRun?.(run, by)
+          const failed = Effect.mapError(executed, (error) => runFailure(error, run))
+          const failing = ended === undefined ? failed : Effect.onExit(failed, (exit) => Effect.sync(() => ended(exit)))
           return Effect.flatMap(failing, (answered) => {
             const result = routed(answered, run, by)
             annotate?.({
@@ -207,7 +233,7 @@ const makeWith = (
         })
       )
 
-    return Router.of({ run, open: opening(core), gateway, execution: ownExecution })
+    return Router.of({ run, open: opening(core), gateway, execution: ownExecution, ...watching(state) })
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */
@@ -281,3 +307,38 @@ export const stream = <In, Out>(
   options?: RunOptions
 ): Stream.Stream<Delta, GatewayError, Router> =>
   Stream.unwrap(Effect.map(open(route, input, options), ({ deltas }) => deltas))
+
+/**
+ * Calls a function in the turn of each event, as long as the scope lasts. Nothing is lost, so the function must be quick; what it throws is logged and disturbs no run.
+ * Most programs want {@link events}.
+ */
+export const listen = /* @__PURE__ */ watches(
+  (listener: (event: RouterEvent) => void): Effect.Effect<void, never, Router | Scope.Scope> =>
+    Effect.flatMap(Router, (router) => router.listen(listener))
+)
+
+/**
+ * The decisions of the router from now on: attempts, waits, hedges, breakers, skipped targets. Each reader may be 1,024 events behind; then it loses the oldest ones, and an
+ * `EventsLost` says how many. The stream has no end.
+ *
+ * @example
+ * ```ts
+ * import * as Console from "effect/Console"
+ * import * as Stream from "effect/Stream"
+ * import * as Router from "effect-ai-gateway/Router"
+ * import * as RouterEvent from "effect-ai-gateway/RouterEvent"
+ *
+ * export const breakers = Router.events.pipe(
+ *   Stream.filter((event) => event._tag === "BreakerChanged"),
+ *   Stream.runForEach((event) => Console.log(RouterEvent.format(event)))
+ * )
+ * ```
+ */
+export const events: Stream.Stream<RouterEvent, never, Router> = /* @__PURE__ */ watches(
+  /* @__PURE__ */ Stream.unwrap(/* @__PURE__ */ Effect.map(Router, eventStream))
+)
+
+/** The state of every target that the router has met, as far as it knows it. */
+export const snapshot: Effect.Effect<ReadonlyArray<TargetState>, never, Router> = /* @__PURE__ */ watches(
+  /* @__PURE__ */ Effect.flatMap(Router, (router) => router.snapshot)
+)

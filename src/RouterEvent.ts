@@ -1,8 +1,9 @@
 /**
- * What a router tells about its runs while they happen: plain values, each with a time, and without prompts, answers, secrets or sessions.
+ * The decisions and facts of a router while its runs happen: plain values, each with a time, and without prompts, answers, secrets or sessions.
  */
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import type { Attempt, AttemptCause, EndedBy, Reason } from "./GatewayError.ts"
+import type { State } from "./internal/admission/permit.ts"
 
 /** The phase of a circuit breaker. `exhausted`: open until a quota is reset, without probes. */
 export type BreakerPhase = "closed" | "open" | "halfOpen" | "exhausted"
@@ -98,7 +99,7 @@ export interface Superseded extends OfTarget {
   readonly number: number
 }
 
-/** A breaker has changed its phase. It belongs to no run, because it can also open by itself. */
+/** A breaker has changed its phase, as far as this router sees it: at a call, or at the end of one. */
 export interface BreakerChanged extends Base {
   readonly _tag: "BreakerChanged"
   readonly target: string
@@ -143,7 +144,7 @@ export interface EventsLost extends Base {
   readonly count: number
 }
 
-/** A decision or a fact of a router. */
+/** A decision or a fact of a router; `Router.events` streams them. */
 export type RouterEvent =
   | RunStarted
   | Chosen
@@ -161,3 +162,95 @@ export type RouterEvent =
   | RunEnded
   | StateDropped
   | EventsLost
+
+/** Times to the first output: of whole answers until they are decoded, of streams until the first delta that a consumer can act on. */
+export interface LatencyState {
+  /** Absent with fewer than 30 samples in 10 minutes. */
+  readonly p50?: Duration.Duration
+  readonly p95?: Duration.Duration
+  /** Number of samples. */
+  readonly n: number
+}
+
+/** The state of one target, as far as this router knows it. Parts that no combinator of the program needs are absent. */
+export interface TargetState {
+  /** Key of the target (see `Route`). */
+  readonly target: string
+  readonly provider: string
+  readonly model?: string
+  /** Attempts that have started and not ended. */
+  readonly inFlight: number
+  /** Attempts that wait for a place under its limits. */
+  readonly waiting: number
+  /** The most restrictive of its breakers. */
+  readonly breaker?: {
+    readonly phase: BreakerPhase
+    /** Time until a probe is let through; absent when closed. */
+    readonly retryAfter?: Duration.Duration
+  }
+  readonly latency?: { readonly run: LatencyState; readonly stream: LatencyState }
+  /** One for each set of numbers that routes give it (`Route.limits`). */
+  readonly limits: ReadonlyArray<State>
+  /** Further attempts that the budget of its provider would pay for now; absent without a budget. */
+  readonly purse?: number
+}
+
+const millis = (duration: Duration.Duration): string => `${Math.round(Duration.toMillis(duration))} ms`
+
+const detailOf = (event: RouterEvent): string => {
+  switch (event._tag) {
+    case "RunStarted":
+      return `${event.mode}, executed by the ${event.execution}`
+    case "Chosen":
+      return `by ${event.by}: ${event.order.join(", ")}`
+    case "Skipped":
+      return event.reason.message
+    case "AttemptStarted":
+      return `number ${event.number}, ${event.cause}`
+    case "AttemptEnded": {
+      const { duration, error, outcome, superseded } = event.attempt
+      const how = superseded === true ? "superseded" : outcome
+      return `${how} after ${millis(duration)}${error === undefined ? "" : `: ${error.message}`}`
+    }
+    case "Waiting":
+      return `for ${millis(event.delay)}`
+    case "Hedged":
+      return `after ${millis(event.after)}`
+    case "Withheld":
+      return `${event.attempt}, by ${event.by}`
+    case "BreakerChanged":
+      return `from ${event.from} to ${event.to}`
+    case "RunEnded": {
+      const { duration, ended, error, outcome } = event
+      return `${outcome} after ${millis(duration)}${error === undefined ? "" : `: ${error.message}`}${ended === undefined ? "" : ` (${ended})`}`
+    }
+    case "EventsLost":
+      return `${event.count}`
+    default:
+      return ""
+  }
+}
+
+/**
+ * One line of text for a log: the name of the event, its target, and the facts. It holds no prompt and no answer.
+ *
+ * @example
+ * ```ts
+ * import * as RouterEvent from "effect-ai-gateway/RouterEvent"
+ *
+ * // BreakerChanged openai/gpt-4.1-mini: from closed to open
+ * export const line = RouterEvent.format({
+ *   _tag: "BreakerChanged",
+ *   at: 0,
+ *   target: "openai/gpt-4.1-mini",
+ *   provider: "openai",
+ *   from: "closed",
+ *   to: "open"
+ * })
+ * ```
+ */
+export const format = (event: RouterEvent): string => {
+  const detail = detailOf(event)
+  const target = "target" in event && event.target !== undefined ? ` ${event.target}` : ""
+  return `${event._tag}${target}${detail === "" ? "" : `: ${detail}`}`
+}

@@ -14,6 +14,7 @@ const Count = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1_000_000
 const Wait = Schema.Duration.annotate({
   toCodecArbitrary: () => Schema.link<Duration.Duration>()(Count, SchemaTransformation.durationFromMillis)
 })
+const Cost = Schema.Struct({ usd: Count, estimatedUsd: Count, unpriced: Count })
 const facts = { status: Schema.optionalKey(Count), code: Text, detail: Text }
 const origin = Schema.Literals(["client", "gateway", "api", "provider"])
 const retryAfter = Schema.optionalKey(Wait)
@@ -88,11 +89,21 @@ const attemptOf = (reason: Arbitrary.Arbitrary<GatewayError.Reason>): Arbitrary.
           startedAt: Count,
           duration: Wait,
           resent: Schema.optionalKey(Schema.Boolean),
-          superseded: Schema.optionalKey(Schema.Boolean)
+          superseded: Schema.optionalKey(Schema.Boolean),
+          usage: Schema.optionalKey(
+            Schema.Struct({ inputTokens: Schema.optionalKey(Count), reasoningTokens: Schema.optionalKey(Count) })
+          ),
+          cost: Schema.optionalKey(Cost)
         })
       )
     }),
-    ({ failed, reason, rest }) => ({ ...rest, ...(failed ? { error: reason } : {}) })
+    ({ failed, reason, rest: { cost, usage, ...rest } }) => ({
+      ...rest,
+      // Arbitrary objects may have no prototype.
+      ...(usage === undefined ? {} : { usage: { ...usage } }),
+      ...(cost === undefined ? {} : { cost: { ...cost } }),
+      ...(failed ? { error: reason } : {})
+    })
   )
 
 const errorOf = (reason: Arbitrary.Arbitrary<GatewayError.Reason>): Arbitrary.Arbitrary<GatewayError.GatewayError> =>

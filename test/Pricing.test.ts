@@ -250,7 +250,7 @@ describe("problems", () => {
     [[price], "pricing", "an object of prices by name"],
     [null, "pricing", "an object of prices by name"]
   ])("finds the one of %j", (given, field, accepted) => {
-    assert.deepStrictEqual(Pricing.problems(given as Pricing.Pricing), [{ field, accepted }])
+    assert.deepStrictEqual(Pricing.problems(given as Pricing.Prices), [{ field, accepted }])
   })
 
   it("lists all of them", () => {

@@ -299,6 +299,114 @@ describe("compile to a dynamic route", () => {
     }
   })
 
+  /** Which models each branch of a compiled balance tries, by share. */
+  const branchesOf = (route: Route.Route<Input, string>, allow: ReadonlyArray<Route.LossKind> = []) => {
+    const { elements, losses } = success(Route.compile(timed(route), input, "dynamic", { allow }))
+    const byId = new Map(elements.map((element) => [element.id, element]))
+    const chain = (id: string): ReadonlyArray<string> => {
+      const element = byId.get(id)
+      return element?.type === "model"
+        ? [element.properties.provider, ...chain(element.outputs.fallback.elementId)]
+        : element?.type === "percentage"
+          ? [element.id]
+          : []
+    }
+    const splits = elements.flatMap((element) =>
+      element.type === "percentage"
+        ? [Object.fromEntries(Object.entries(element.outputs).map(([share, to]) => [share, chain(to.elementId)]))]
+        : []
+    )
+    const [start] = elements
+    const first = start?.type === "start" ? chain(start.outputs.next.elementId) : []
+    return { first, splits, losses: kinds(losses) }
+  }
+  const slugs = ["openai", "groq", "mistral", "deepseek", "cerebras", "grok", "cohere"]
+  const weighed = (...weights: ReadonlyArray<number>) => {
+    const [one = chat("openai"), ...more] = weights.map((_, i) => chat(slugs[i] ?? ""))
+    return Route.balance([one, ...more], { by: "weight", weights })
+  }
+  const allow = ["balance"] as const
+
+  it("a balance of two by weight is a percentage, and each leads to the other one", () => {
+    assert.deepStrictEqual(branchesOf(weighed(3, 1)), {
+      first: ["split-1"],
+      splits: [{ "75%": ["openai", "groq"], else: ["groq", "openai"] }],
+      losses: []
+    })
+  })
+
+  it("what comes after a balance follows each of its branches, and what comes before leads to it", () => {
+    const { first, splits } = branchesOf(Route.fallback(chat("grok"), weighed(1, 1), chat("cohere")))
+    assert.deepStrictEqual(first, ["grok", "split-1"])
+    assert.deepStrictEqual(splits, [{ "50%": ["openai", "groq", "cohere"], else: ["groq", "openai", "cohere"] }])
+  })
+
+  it("a balance of three or more loses the order of the others", () => {
+    const route = weighed(1, 2, 7)
+    assert.deepStrictEqual(kinds(failure(Route.compile(timed(route), input, "dynamic"))), ["balance"])
+    assert.deepStrictEqual(branchesOf(route, allow).splits, [
+      {
+        "10%": ["openai", "groq", "mistral"],
+        "20%": ["groq", "openai", "mistral"],
+        else: ["mistral", "openai", "groq"]
+      }
+    ])
+  })
+
+  it("equal weights have names of their own, whose sum is at most 100", () => {
+    for (const weights of [
+      [1, 1, 1],
+      [1, 1, 1, 1, 1, 1],
+      [1, 1, 1e-9],
+      [1e-9, 1e-9, 1],
+      [1, 1, 1, 1, 1, 1e-9]
+    ]) {
+      const [split = {}] = branchesOf(weighed(...weights), allow).splits
+      const shares = Object.keys(split).map((share) => Number(share.replace(/%$/, "")))
+      assert.strictEqual(shares.length, weights.length)
+      assert.strictEqual(Object.keys(split).at(-1), "else")
+      const sum = weights.reduce((all, weight) => all + weight, 0)
+      let total = 0
+      shares.slice(0, -1).forEach((share, i) => {
+        total += share
+        assert.closeTo(share, ((weights[i] ?? 0) / sum) * 100, 1e-5)
+        assert.isAtLeast(share, 0)
+      })
+      assert.isAtMost(total, 100 + 1e-9)
+    }
+  })
+
+  it("a weight of 0 is never first, and last in order", () => {
+    assert.deepStrictEqual(branchesOf(weighed(0, 3, 1)), {
+      first: ["split-1"],
+      splits: [{ "75%": ["groq", "mistral", "openai"], else: ["mistral", "groq", "openai"] }],
+      losses: []
+    })
+    assert.deepStrictEqual(branchesOf(weighed(0, 1)), { first: ["groq", "openai"], splits: [], losses: [] })
+  })
+
+  it("of a balance that no percentage can say, the declared order is left", () => {
+    const [a, b, c] = [chat("openai"), chat("groq"), chat("mistral")]
+    const inner = Route.balance([a, b], { by: "weight" })
+    const six = branchesOf(weighed(1, 1, 1, 1, 1, 1), allow).splits[0] ?? {}
+    assert.strictEqual(Object.keys(six).length, 6)
+    assert.deepStrictEqual(branchesOf(weighed(1, 1, 1, 1, 1, 1, 1), allow), {
+      first: slugs,
+      splits: [],
+      losses: ["balance"]
+    })
+    for (const by of ["roundRobin", "leastInFlight", "latency", "session"] as const) {
+      assert.deepStrictEqual(kinds(failure(Route.compile(timed(Route.balance([a, b], { by })), input, "dynamic"))), [
+        "balance"
+      ])
+    }
+    assert.deepStrictEqual(branchesOf(Route.balance([inner, c], { by: "weight" }), allow), {
+      first: ["split-1"],
+      splits: [{ "50%": ["openai", "groq", "mistral"], else: ["mistral", "openai", "groq"] }],
+      losses: ["balance"]
+    })
+  })
+
   it("headers and credentials of a target are not part of it", () => {
     const { node } = chat("openai")
     if (node._tag !== "Leaf") throw new Error("expected a leaf")

@@ -27,7 +27,7 @@ const within = <A, E>(
   limiter?: Limiter.Limiter
 ) =>
   Effect.suspend(() => {
-    const { layer, seen } = scripted.make(script, "client", { ...(limiter && { limiter }) })
+    const { layer, seen } = scripted.make(script, "client", { router: { limiter } })
     return Effect.provide(self(seen), layer)
   })
 

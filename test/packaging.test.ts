@@ -250,6 +250,24 @@ describe.concurrent("bundled", () => {
     }
   })
 
+  it("the orders of a balance come with Route.balance", async () => {
+    const code = /\/dist\/internal\/(?:admission\/choice|router\/balance)\.js$/
+    const bundled = async (source: string): Promise<ReadonlyArray<string>> =>
+      (await measure(source, bare)).modules.map(([path]) => path).filter((path) => code.test(path))
+    for (const [fixture, source] of fixtures()) {
+      if (!source.includes("balance")) assert.deepStrictEqual(await bundled(source), [], fixture)
+    }
+    assert.strictEqual((await bundled(`export { balance } from "${name}/Route"`)).length, 2)
+  })
+
+  it("the calculator of costs comes with the prices, and not with a router", async () => {
+    const bundled = async (source: string): Promise<boolean> =>
+      (await measure(source, bare)).modules.some(([path]) => path.endsWith("/dist/Pricing.js"))
+    for (const [fixture, source] of fixtures()) assert.isFalse(await bundled(source), fixture)
+    assert.isFalse(await bundled(`export * from "${name}/Router"`))
+    assert.isTrue(await bundled(`export { make } from "${name}/Pricing"`))
+  })
+
   it("every budget has its fixture", () => {
     assert.includeMembers([...fixtures().keys()], Object.keys(budgets))
   })

@@ -89,8 +89,8 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
     why: "a second answer must not be glued to the first"
   },
   Rejected: {
-    from: "limiter, breaker, budget",
-    why: "another target has its own limits"
+    from: "limiter, breaker, `maxCost`",
+    why: "another target has its own limits and prices"
   },
   BindingMissing: {
     from: "no `env.AI`",

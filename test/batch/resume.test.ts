@@ -8,11 +8,32 @@ import * as Stream from "effect/Stream"
 import * as Batch from "effect-ai-gateway/Batch"
 import * as BatchJournal from "effect-ai-gateway/BatchJournal"
 import * as Chat from "effect-ai-gateway/Chat"
+import * as Pricing from "effect-ai-gateway/Pricing"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import { brief, drive, failureOf, leaf, names, over, runOnce, tagsOf, tick, world } from "./support.ts"
 
 describe("a second run", () => {
+  it.effect("reports again what items cost, failed ones included", () =>
+    Effect.gen(function* () {
+      const journal = yield* BatchJournal.memory
+      const pricing = Pricing.make({ "openai/m": { input: 10, output: 20 } })
+      const w = yield* world((prompt) => (prompt === "i1" ? { status: 400 } : undefined), "client", { pricing })
+      const options = { ...over(journal), ordered: true }
+      const first = yield* runOnce(names(2), options, w)
+      const second = yield* runOnce(names(2), options, w)
+      const costs = ({ results }: typeof first) =>
+        results.map((result) => [
+          result._tag === "DeadLetter" ? result.error.cost : result.cost,
+          result.attempts.map(({ cost, usage }) => ({ cost, usage }))
+        ])
+      assert.deepStrictEqual(costs(second), costs(first))
+      const [done, dead] = first.results
+      assert.deepInclude(done, { _tag: "Success", cost: { usd: 0.00005, estimatedUsd: 0, unpriced: 0 } })
+      assert.isAbove(dead?._tag === "DeadLetter" ? (dead.error.cost?.estimatedUsd ?? 0) : 0, 0)
+    })
+  )
+
   it.effect("sends nothing that is done, and reports it again with everything", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory

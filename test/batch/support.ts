@@ -11,6 +11,8 @@ import type * as BatchJournal from "effect-ai-gateway/BatchJournal"
 import * as GatewayError from "effect-ai-gateway/GatewayError"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
+import type * as Router from "effect-ai-gateway/Router"
+import { defined } from "../../src/internal/data/defined.ts"
 import { completion, type Line, make, type Seen } from "../support/scripted.ts"
 
 /** A route whose answers are texts. */
@@ -31,7 +33,8 @@ const isMessages = (body: unknown): body is { readonly messages: ReadonlyArray<{
 /** `answer` says what happens to a request, the `nth` for its prompt (from 0); nothing special by default. */
 export const world = (
   answer: (prompt: string, nth: number, request: Request) => Line | undefined = () => undefined,
-  execution: "client" | "auto" = "client"
+  execution: "client" | "auto" = "client",
+  router?: Router.Options
 ) =>
   Effect.gen(function* () {
     const clock = yield* Clock.Clock
@@ -51,7 +54,7 @@ export const world = (
       requests.push(request)
       return { body: completion(`answer to ${prompt}`), ...answer(prompt, nth, request) }
     }
-    const { interrupted, layer } = make(script, execution)
+    const { interrupted, layer } = make(script, execution, defined({ router }))
     return { requests, interrupted, layer, of: (prompt: string) => requests.filter((one) => one.prompt === prompt) }
   })
 

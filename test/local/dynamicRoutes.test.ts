@@ -112,6 +112,62 @@ describe("a compiled fallback", () => {
   )
 })
 
+describe("a compiled balance by weight", () => {
+  const [openai, groq] = chats
+  const weighed = Route.balance([openai, groq], { by: "weight", weights: [2, 1] }).pipe(Route.timeout("2 seconds"))
+  const { elements } = Result.getOrThrow(Route.compile(weighed, "Hi", "dynamic"))
+
+  it.effect("gives the answers that the client gives in the order of its draw, and asks the same targets", () =>
+    Effect.gen(function* () {
+      const seen = new Set<string>()
+      const kinds: ReadonlyArray<Fault> = [{ ok: true }, { status: 503 }, { status: 400 }]
+      for (const first of kinds) {
+        for (const second of kinds) {
+          const faults = { openai: [first], groq: [second] }
+          for (let seed = 0; seed < 2; seed++) {
+            const ask = (route: Provider.ChatRoute, options: LocalGateway.Options) =>
+              Random.withSeed(outcome(route, options, faults), `${seed} ${JSON.stringify(faults)}`)
+            const byRoute = yield* ask(Provider.dynamic("r"), { routes: { r: elements } })
+            seen.add(byRoute.asked[0] ?? "")
+            // The client draws for itself: until both begin with the same target.
+            let byClient = yield* ask(weighed, {})
+            for (let draw = 0; byClient.asked[0] !== byRoute.asked[0] && draw < 100; draw++) {
+              byClient = yield* Random.withSeed(outcome(weighed, {}, faults), `draw ${draw}`)
+            }
+            assert.deepStrictEqual(byRoute, byClient, JSON.stringify(faults))
+          }
+        }
+      }
+      assert.deepStrictEqual([...seen].sort(), [names[1], names[0]].sort())
+    })
+  )
+
+  it.effect("is first by the weights, equal ones included", () =>
+    Effect.gen(function* () {
+      const even = Route.timeout(Route.balance(chats, { by: "weight" }), "2 seconds")
+      const routes = {
+        two: elements,
+        three: Result.getOrThrow(Route.compile(even, "Hi", "dynamic", { allow: ["balance"] })).elements
+      }
+      const count = 300
+      for (const [name, shares] of [
+        ["two", [2 / 3, 1 / 3, 0]],
+        ["three", [1 / 3, 1 / 3, 1 / 3]]
+      ] as const) {
+        const counts = yield* Effect.gen(function* () {
+          yield* Effect.repeat(Router.run(Provider.dynamic(name), "Hi", { execution: "client" }), { times: count - 1 })
+          const calls = yield* (yield* LocalGateway.Current).calls
+          return ["openai", "groq", "mistral"].map((slug) => calls.filter(({ provider }) => provider === slug).length)
+        }).pipe(Effect.provide(at({ routes })))
+        counts.forEach((found, i) => {
+          const share = shares[i] ?? 0
+          assert.isAtMost(Math.abs(found - count * share), 4 * Math.sqrt(count * share * (1 - share)), `${counts}`)
+        })
+      }
+    }).pipe(Random.withSeed("shares"))
+  )
+})
+
 describe("elements", () => {
   it.effect("repeat a model at once, as often as they say", () =>
     Effect.gen(function* () {

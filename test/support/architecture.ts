@@ -33,6 +33,7 @@ const roots: Record<string, (typeof layers)[number]> = {
   Chat: "composition",
   Provider: "composition",
   Route: "composition",
+  Recording: "composition",
   Router: "composition",
   StreamResponse: "composition"
 }

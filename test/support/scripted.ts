@@ -8,7 +8,6 @@ import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
-import type { Limiter } from "effect-ai-gateway/Limiter"
 import * as Router from "effect-ai-gateway/Router"
 
 export interface Line {
@@ -53,7 +52,7 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
 export const make = (
   script: Script,
   execution: Router.Execution = "client",
-  { limiter, ...options }: { readonly token?: Redacted.Redacted<string>; readonly limiter?: Limiter } = {}
+  { router, ...options }: { readonly token?: Redacted.Redacted<string>; readonly router?: Router.Options } = {}
 ) => {
   const seen: Array<Seen> = []
   const interrupted: Array<string> = []
@@ -93,6 +92,6 @@ export const make = (
   return {
     seen,
     interrupted,
-    layer: Router.layerWith({ execution, limiter }).pipe(Layer.provideMerge(gateway))
+    layer: Router.layerWith({ execution, ...router }).pipe(Layer.provideMerge(gateway))
   }
 }

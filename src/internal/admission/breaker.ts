@@ -9,6 +9,7 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { type Attempt, type Reason, retryAfter } from "../../GatewayError.ts"
+import type { BreakerPhase } from "../../RouterEvent.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
 import {
   type BreakerAdmission,
@@ -62,6 +63,8 @@ export class TargetFacts {
   private readonly store: SafeStore
   private throttled: Held | undefined
   private exhausted: Held | undefined
+  /** Is told when one of its breakers changes its phase. */
+  onChange: ((from: BreakerPhase, to: BreakerPhase) => void) | undefined
   /** A probe has succeeded then: attempts from before that are old news. */
   recoveredAt = Number.NEGATIVE_INFINITY
   private exhaustions = 0
@@ -117,6 +120,21 @@ export class TargetFacts {
     const [oldest] = breakers.keys()
     if (breakers.size > maxBreakers && oldest !== undefined) breakers.delete(oldest)
     return breaker
+  }
+
+  /** The most restrictive of its breakers, and the milliseconds until it lets a probe through; absent without breakers. */
+  look(now: number): { readonly phase: BreakerPhase; readonly millis: number | undefined } | undefined {
+    const held = this.heldAt(now)
+    let worst: number | undefined
+    let phase: BreakerPhase | undefined
+    for (const breaker of this.breakers.values()) {
+      const until = breaker.look(now)
+      phase ??= breaker.phase
+      if (until === undefined || (worst !== undefined && worst >= until)) continue
+      worst = until
+      phase = held?.cause === "exhausted" ? "exhausted" : breaker.phase === "closed" ? "open" : breaker.phase
+    }
+    return phase && { phase, millis: worst === undefined ? undefined : worst - now }
   }
 
   private throttle(hint: number | undefined, now: number): void {
@@ -180,6 +198,8 @@ export class Breaker {
   private seen: { readonly until: number; readonly isProbing: boolean } | undefined
   /** The outcomes that the store has received. */
   private told: Held | undefined
+  /** As it was seen last. */
+  phase: BreakerPhase = "closed"
 
   constructor(facts: TargetFacts, settings: BreakerSettings, key: string, store: SafeStore) {
     this.facts = facts
@@ -199,6 +219,13 @@ export class Breaker {
     return seen.until > now ? seen.until : seen.isProbing ? now + probeHint : undefined
   }
 
+  private change(to: BreakerPhase): void {
+    const { phase } = this
+    if (phase === to) return
+    this.phase = to
+    this.facts.onChange?.(phase, to)
+  }
+
   /** Asks for a call. */
   admit(clock: Clock.Clock, context: Context.Context<never>): Effect.Effect<Admitted> {
     const held = this.facts.heldAt(monotonicMillisOf(clock))
@@ -206,7 +233,10 @@ export class Breaker {
     return Effect.flatMap(this.asked, (admission) => {
       const now = monotonicMillisOf(clock)
       const own = this.facts.heldAt(now)
-      if (own !== undefined) return Effect.as(this.hold(own, admission, now), refusal(own))
+      if (own !== undefined) {
+        this.change(own.cause === "exhausted" ? "exhausted" : "open")
+        return Effect.as(this.hold(own, admission, now), refusal(own))
+      }
       return Effect.suspend(() => this.judge(admission, now, context))
     })
   }
@@ -221,11 +251,14 @@ export class Breaker {
       const until = now + Duration.toMillis(admission.retryAfter)
       const isExhausted = admission.cause === "exhausted"
       this.seen = { until, isProbing: false }
+      // While another call is its probe, the store refuses too.
+      if (this.phase !== "halfOpen" || isExhausted) this.change(isExhausted ? "exhausted" : "open")
       return Effect.succeed({ isOpen: true, until, isExhausted })
     }
     const { generation } = admission
     if (admission._tag === "Probe") {
       this.seen = { until: now, isProbing: true }
+      this.change("halfOpen")
       return Effect.succeed({ isOpen: false, pass: this.pass(generation, admission.openings, true, context) })
     }
     this.seen = undefined
@@ -235,6 +268,7 @@ export class Breaker {
       this.version = -1
     }
     if (!this.isTripped(now)) {
+      this.change("closed")
       return Effect.succeed({ isOpen: false, pass: this.pass(generation, 0, false, context) })
     }
     return Effect.map(this.report(generation, this.opened(0), now), () => ({
@@ -307,6 +341,11 @@ export class Breaker {
   private report(generation: number, report: BreakerReport, now: number): Effect.Effect<void> {
     const openFor = report._tag === "Opened" ? Duration.toMillis(report.openFor) : 0
     this.seen = report._tag === "Closed" ? undefined : { until: now + openFor, isProbing: false }
+    if (report._tag === "Closed") {
+      // The outcomes that had opened it are over; who looks before the next call must not see them.
+      this.since = this.facts.outcomes.mark(now, this.settings.slowCalls?.after)
+      this.change("closed")
+    } else if (report._tag === "Opened") this.change(report.cause === "exhausted" ? "exhausted" : "open")
     return this.store.report(this.key, generation, report)
   }
 }

@@ -1,6 +1,7 @@
 /**
  * How many tokens a request will take, before its provider has counted them.
  */
+import { isRecord } from "../data/json.ts"
 
 const encoder = new TextEncoder()
 
@@ -21,11 +22,25 @@ export const inputTokens = (input: unknown): number | undefined => {
   }
 }
 
+const isCount = (value: unknown): value is number => typeof value === "number" && value > 0
+
 /** The most output tokens that an input allows, as far as it says so. */
 const outputTokens = (input: unknown): number =>
   typeof input === "object" && input !== null && "maxTokens" in input && typeof input.maxTokens === "number"
     ? input.maxTokens
     : defaultOutput
+
+const outputFields = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"]
+
+/** The most output tokens that a provider's request body allows, for all answers that it asks for; as far as it says so. */
+export const mostOutputTokens = (body: unknown): number => {
+  if (!isRecord(body)) return defaultOutput
+  const { generationConfig = {} } = body
+  const places = isRecord(generationConfig) ? [body, generationConfig] : [body]
+  const largest = (names: ReadonlyArray<string>): number =>
+    Math.max(0, ...places.flatMap((place) => names.flatMap((name) => (isCount(place[name]) ? [place[name]] : []))))
+  return (largest(outputFields) || defaultOutput) * (largest(["n", "candidateCount"]) || 1)
+}
 
 /** Tokens that a request may take in all; 0 where {@link inputTokens} knows nothing. */
 export const requestTokens = (input: unknown): number => {

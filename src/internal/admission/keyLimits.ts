@@ -56,6 +56,8 @@ export interface Entry {
   readonly needs: Needs
   /** Milliseconds. Absent: as long as the queue allows. */
   readonly maxWait: number | undefined
+  /** Is called when it has to wait. */
+  readonly onQueue?: (() => void) | undefined
 }
 
 interface Waiter extends Waiting {
@@ -255,7 +257,7 @@ export class KeyLimits {
   /** Waits until something fits, and has it admitted. Call it in an uninterruptible region. */
   acquire<P>(
     clock: Clock.Clock,
-    { class: own, maxWait, needs }: Entry,
+    { class: own, maxWait, needs, onQueue }: Entry,
     admit: (now: number, since: number) => P
   ): Effect.Effect<P, GatewayError> {
     const { bounds, queue } = this
@@ -283,6 +285,7 @@ export class KeyLimits {
       }
     }
     queue.add(waiter)
+    onQueue?.()
     const until = limit === undefined ? Number.POSITIVE_INFINITY : now + limit
     return Effect.onInterrupt(this.wait(waiter, clock, until, admit), () =>
       Effect.sync(() => this.leave(waiter, monotonicMillisOf(clock)))

@@ -72,6 +72,11 @@ export class TargetLimits {
     return this.of(settings, now).look(now)
   }
 
+  /** How things stand under each set of numbers. */
+  lookAll(now: number): ReadonlyArray<State> {
+    return Array.from(this.known.values(), (one) => one.look(now))
+  }
+
   /** Whether a request would be let in at once, with nobody before it. */
   isOpenTo(settings: LimitSettings, needs: Needs, now: number): boolean {
     return this.of(settings, now).isOpenTo(now, needs)

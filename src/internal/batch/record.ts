@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { JournalError, type Json } from "../../BatchJournal.ts"
 import * as ErrorSchema from "../../ErrorSchema.ts"
-import type { Attempt, GatewayError, Skipped } from "../../GatewayError.ts"
+import type { Attempt, Cost, GatewayError, Skipped } from "../../GatewayError.ts"
 import { plainJsonOf } from "../data/plainJson.ts"
 import { inspect, problemOf, unwritable } from "../data/writable.ts"
 import type { Usage } from "../dialect/chat.ts"
@@ -19,6 +19,8 @@ export interface AnswerFacts {
   readonly logId?: string
   readonly eventId: string
   readonly usage?: Usage
+  /** What all attempts cost together; absent without prices. */
+  readonly cost?: Cost
   readonly cacheStatus?: string
   readonly step?: number
   readonly execution: "client" | "gateway"
@@ -82,6 +84,7 @@ export const AnswerFacts = Schema.Struct({
       reasoningTokens: number
     })
   ),
+  cost: Schema.optionalKey(ErrorSchema.Cost),
   cacheStatus: text,
   step: number,
   execution: Schema.Literals(["client", "gateway"]),
@@ -115,8 +118,10 @@ const bad =
     new JournalError({ reason: "encoding", detail: `${what}: ${cause.message}`, cause })
 
 /** Attempts without an error, which most are, need no Schema: their stored form has the same fields. */
-const attemptRecord = ({ duration, error, waited, ...fields }: Attempt): Json => ({
+const attemptRecord = ({ cost, duration, error, usage, waited, ...fields }: Attempt): Json => ({
   ...fields,
+  ...(usage !== undefined && { usage: plain(usage) }),
+  ...(cost !== undefined && { cost: plain(cost) }),
   ...(waited !== undefined && { waited: Duration.toMillis(waited) }),
   duration: Duration.toMillis(duration)
 })
@@ -126,6 +131,7 @@ const hasNoError = ({ error }: Attempt): boolean => error === undefined
 /** Those fields, whatever else the answer has, but for `skipped`, which has a schema. */
 const factsRecord = ({
   cacheStatus,
+  cost,
   eventId,
   execution,
   logId,
@@ -142,6 +148,7 @@ const factsRecord = ({
   ...(model !== undefined && { model }),
   ...(logId !== undefined && { logId }),
   ...(usage !== undefined && { usage: plain(usage) }),
+  ...(cost !== undefined && { cost: plain(cost) }),
   ...(cacheStatus !== undefined && { cacheStatus }),
   ...(step !== undefined && { step })
 })

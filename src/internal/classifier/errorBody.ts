@@ -4,7 +4,7 @@
  * bundle of a Worker.
  */
 import { defined } from "../data/defined.ts"
-import { isRecord, parseJson } from "../data/json.ts"
+import { isRecord, parseJson, optionalText as text } from "../data/json.ts"
 
 /**
  * Where a body comes from: `E1` AI Gateway, `E2` Cloudflare's API envelope, `E3` a coded error behind the binding, `E4`
@@ -42,8 +42,6 @@ type Fields = { readonly [key: string]: unknown }
 
 /** `value` as an object with unknown fields, or nothing. Arrays are not objects here. */
 export const fields = (value: unknown): Fields | undefined => (isRecord(value) ? value : undefined)
-
-const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)
 
 const head = (value: unknown): unknown => (Array.isArray(value) ? value[0] : undefined)
 

@@ -1,7 +1,8 @@
 /**
- * Errors and what a run adds to them.
+/**
+ * Errors, what they say about their call, and what a run adds to them.
  */
-import { type Attempt, type EndedBy, GatewayError, type Skipped } from "../../GatewayError.ts"
+import { type Attempt, type Cost, type EndedBy, GatewayError, type Reason, type Skipped } from "../../GatewayError.ts"
 import { defined } from "./defined.ts"
 
 /** Facts that a failed run adds to its error. */
@@ -9,14 +10,33 @@ export interface RunFacts {
   readonly attempts?: ReadonlyArray<Attempt> | undefined
   readonly skipped?: ReadonlyArray<Skipped> | undefined
   readonly ended?: EndedBy | undefined
+  readonly cost?: Cost | undefined
 }
 
 /** The same error with these facts, as the error of `method`. */
 export const withFacts = (error: GatewayError, facts: RunFacts, method = error.method): GatewayError => {
-  const { attempts, ended, eventId, logId, model, provider, reason, skipped, step } = error
+  const { attempts, cost, ended, eventId, logId, model, provider, reason, skipped, step } = error
   return new GatewayError({
     method,
     reason,
-    ...defined({ attempts, ended, eventId, logId, model, provider, skipped, step, ...defined(facts) })
+    ...defined({ attempts, cost, ended, eventId, logId, model, provider, skipped, step, ...defined(facts) })
   })
+}
+
+/** Names of a call, or of the answer to it. */
+interface CallNames {
+  readonly eventId?: string | undefined
+  readonly logId?: string | undefined
+  readonly model?: string | undefined
+  readonly provider?: string | undefined
+}
+
+/** The error of an answered call. What the answer says about itself comes before what the call knows. */
+export const answerError = (
+  reason: Reason,
+  call: CallNames & { readonly method: string },
+  meta: CallNames & { readonly step?: number | undefined }
+): GatewayError => {
+  const { eventId = call.eventId, logId = call.logId, model = call.model, provider = call.provider, step } = meta
+  return new GatewayError({ method: call.method, reason, ...defined({ eventId, logId, model, provider, step }) })
 }

@@ -8,7 +8,7 @@ export const isRecord = (u: unknown): u is Record<string, unknown> =>
   typeof u === "object" && u !== null && !Array.isArray(u)
 
 /** {@link isRecord} without narrowing: what the types promise is what a caller should have given. */
-export const isObject = (u: unknown): boolean => isRecord(u)
+export const isObject: (u: unknown) => boolean = isRecord
 
 /** The first field that is set and not among `names`: nobody would act on it. */
 export const strayField = (value: object, names: ReadonlyArray<string>): string | undefined => {
@@ -30,3 +30,16 @@ export const parseJson = (text: string): Schema.Json | undefined => {
     return undefined
   }
 }
+
+/** JSON text of a value; `undefined` when it has none (a bigint, a cycle, `undefined`). */
+export const jsonText = (value: unknown): string | undefined => {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined
+  }
+}
+
+/** A value that is a text and not empty. */
+export const optionalText = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined

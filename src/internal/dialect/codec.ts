@@ -6,7 +6,7 @@
  * the codec. This keeps the codecs as short as the bodies they describe, and costs nothing on the way that succeeds.
  */
 import * as Result from "effect/Result"
-import { isRecord, parseJson, strayField } from "../data/json.ts"
+import { isRecord, jsonText, optionalText, parseJson, strayField } from "../data/json.ts"
 import type {
   AssistantMessage,
   DecodeOptions,
@@ -25,7 +25,7 @@ import type {
 } from "./chat.ts"
 import type { Streaming } from "./delta.ts"
 
-export { parseJson } from "../data/json.ts"
+export { optionalText, parseJson } from "../data/json.ts"
 
 /** A field that is not as it should be, without its value. */
 export interface Issue {
@@ -108,9 +108,6 @@ export const list = (value: unknown, field: string): ReadonlyArray<unknown> =>
 export const text = (value: unknown, field: string): string =>
   typeof value === "string" ? value : refuse(field, "a string")
 
-export const optionalText = (value: unknown): string | undefined =>
-  typeof value === "string" && value !== "" ? value : undefined
-
 export const nonEmptyText = (value: unknown, field: string): string =>
   optionalText(value) ?? refuse(field, "a non-empty string")
 
@@ -119,15 +116,7 @@ const isJson = (value: unknown): value is Json =>
   typeof value === "object" || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)
 
 /** Writes JSON text; what has none (a cycle, a bigint, `undefined`) is refused. */
-export const writeJson = (value: unknown, field: string): string => {
-  let json: string | undefined
-  try {
-    json = JSON.stringify(value)
-  } catch {
-    json = undefined
-  }
-  return json ?? refuse(field, "a JSON value")
-}
+export const writeJson = (value: unknown, field: string): string => jsonText(value) ?? refuse(field, "a JSON value")
 
 /**
  * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing, empty text and

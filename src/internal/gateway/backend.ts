@@ -9,6 +9,7 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import type { Leg, UniversalRequest } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
 import { isId } from "../data/headers.ts"
+import { jsonText } from "../data/json.ts"
 import { isWhole } from "../data/numbers.ts"
 
 /** One gateway behind one transport. Inputs have been validated; log entries are as the wire gives them. */
@@ -63,15 +64,6 @@ export const modelOf = ({ endpoint, query }: Leg): string | undefined =>
   typeof query === "object" && query !== null && "model" in query && typeof query.model === "string"
     ? query.model
     : /(?:^|\/)models\/([^/:?]+):|^(@[a-z]+\/[^?]+)/.exec(endpoint)?.slice(1).find(Boolean)
-
-/** JSON text of a value; `undefined` when it has none (a bigint, a cycle, `undefined`). */
-export const jsonText = (value: unknown): string | undefined => {
-  try {
-    return JSON.stringify(value)
-  } catch {
-    return undefined
-  }
-}
 
 /** The failure of a value that has no JSON text. */
 export const noJson = (method: string, field: string): GatewayError =>

@@ -5,9 +5,10 @@ import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { UniversalRequest } from "../../UniversalRequest.ts"
+import { jsonText } from "../data/json.ts"
 import { endpointSecrets, reveal } from "../data/secrets.ts"
 import { type AiBinding, call as callBinding, type GatewayBinding } from "../transport/binding.ts"
-import { type Backend, jsonText, modelOf, noJson } from "./backend.ts"
+import { type Backend, modelOf, noJson } from "./backend.ts"
 import { type CallContext, respond, thrownFailure } from "./respond.ts"
 
 /**

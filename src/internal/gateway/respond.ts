@@ -6,9 +6,9 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Classifier from "../../Classifier.ts"
-import { GatewayError, type Reason } from "../../GatewayError.ts"
+import type { GatewayError, Reason } from "../../GatewayError.ts"
 import { GatewayResponse, metaFromHeaders } from "../../GatewayResponse.ts"
-import { defined } from "../data/defined.ts"
+import { answerError } from "../data/attempts.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { RawResponse } from "../transport/body.ts"
@@ -32,12 +32,9 @@ export interface CallContext {
   readonly maxBytes?: number | undefined
 }
 
-const facts = (call: CallContext) =>
-  defined({ provider: call.provider, model: call.model, logId: call.logId, eventId: call.eventId })
-
 /** A failure without an answer. */
 export const failure = (call: CallContext, reason: Reason): GatewayError =>
-  withoutStack(() => new GatewayError({ method: call.method, reason, ...facts(call) }))
+  withoutStack(() => answerError(reason, call, {}))
 
 /** A failure that the binding threw. It carries a name and a message, and nothing else. */
 export const thrownFailure = (call: CallContext, thrown: unknown): GatewayError => {
@@ -55,20 +52,9 @@ export const respond = (call: CallContext, answer: RawResponse): Effect.Effect<G
 }
 
 const classified = (call: CallContext, { headers, status }: RawResponse, body: string, now: number): GatewayError => {
-  const { method, secrets, surface } = call
+  const { secrets, surface } = call
   const { reason } = Classifier.classify({ status, headers, body, surface, secrets, now })
-  const meta = metaFromHeaders(headers)
-  return new GatewayError({
-    method,
-    reason,
-    ...defined({
-      logId: meta.logId ?? call.logId,
-      eventId: meta.eventId ?? call.eventId,
-      step: meta.step,
-      provider: meta.provider ?? call.provider,
-      model: meta.model ?? call.model
-    })
-  })
+  return answerError(reason, call, metaFromHeaders(headers))
 }
 
 const failing = (call: CallContext, answer: RawResponse): Effect.Effect<never, GatewayError> =>

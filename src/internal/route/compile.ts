@@ -8,6 +8,7 @@ import { type Skipped, Unsupported } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Leg, UniversalRequest } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
+import { balanceLoss, type Flow, flowOf } from "./dynamicFlow.ts"
 import { type Built, isSchedule, type Policy, type Unbuildable, uncappedMillis } from "./node.ts"
 import type { Plan, Planned, Target } from "./plan.ts"
 
@@ -39,11 +40,11 @@ export type LossKind =
   | "race"
   /** Targets that fail would be asked all the same. */
   | "breaker"
-  /** Nobody would wait for limits of a target. */
+  /** A request would be sent at once, whatever the limits of its target. */
   | "limits"
   /** Nothing would judge an answer (dynamic routes only; the answer of a universal request is judged by the router). */
   | "validate"
-  /** The order would always be the same. */
+  /** The order would be the declared one; in a dynamic route by weight only after the first of three or more. */
   | "balance"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
   | "predicate"
@@ -88,6 +89,12 @@ export type DynamicElement =
         readonly fallback: { readonly elementId: string }
       }
     }
+  | {
+      readonly id: string
+      readonly type: "percentage"
+      /** Shares such as `"75%"`, and `else` for the rest. */
+      readonly outputs: Readonly<Record<string, { readonly elementId: string }>>
+    }
   | { readonly id: string; readonly type: "end"; readonly outputs: Readonly<Record<string, never>> }
 
 /** A Cloudflare dynamic route: the `elements` to create it with. */
@@ -100,9 +107,20 @@ export interface CompiledDynamic {
 const loss = (kind: LossKind, detail: string, target?: string): Loss => ({ kind, detail, ...defined({ target }) })
 
 /** The targets that can be reached with an input, in order, and what nodes around them lose. */
-const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic: boolean, losses: Array<Loss>) => {
+const linearize = <In, Out>(
+  plan: Plan<In, Out>,
+  input: In | undefined,
+  losses: Array<Loss>,
+  // Not named here: a router carries this code, and makes no dynamic routes.
+  dynamic?: typeof balanceLoss
+) => {
   const out: Array<Target<In, Out>> = []
-  const go = (child: Plan<In, Out>): void => {
+  const fallbackLoss = (child: { readonly on: unknown; readonly plans: ReadonlyArray<unknown> }): void => {
+    if (child.on !== undefined && child.plans.length > 1) {
+      losses.push(loss("fallbackOn", "the gateway decides which failures go on"))
+    }
+  }
+  const go = (child: Plan<In, Out>, isBalanced = false): void => {
     switch (child._tag) {
       case "Target":
         if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway skips no target", child.key))
@@ -110,34 +128,35 @@ const linearize = <In, Out>(plan: Plan<In, Out>, input: In | undefined, dynamic:
         out.push(child)
         return
       case "Fallback":
-        if (child.on !== undefined && child.plans.length > 1) {
-          losses.push(loss("fallbackOn", "the gateway decides which failures go on"))
-        }
-        child.plans.forEach(go)
+        fallbackLoss(child)
+        for (const one of child.plans) go(one, isBalanced)
         return
       case "Race":
         losses.push(loss("race", "the gateway asks one target after the other"))
-        child.plans.forEach(go)
+        for (const one of child.plans) go(one, isBalanced)
         return
-      case "Balance":
-        losses.push(loss("balance", "the gateway keeps the declared order"))
-        child.plans.forEach(go)
+      case "Balance": {
+        fallbackLoss(child)
+        const lost = dynamic === undefined ? "the gateway keeps the declared order" : dynamic(child, isBalanced)
+        if (lost !== undefined) losses.push(loss("balance", lost))
+        for (const one of child.plans) go(one, true)
         return
+      }
       case "Hedge":
         if (child.hedge !== undefined)
           losses.push(loss("hedge", "the gateway asks a target when the one before has failed"))
-        go(child.plan)
+        go(child.plan, isBalanced)
         return
       case "Deadline":
         losses.push(loss("deadline", `${child.millis} ms can only be kept on the client`))
-        go(child.plan)
+        go(child.plan, isBalanced)
         return
       case "When":
-        if (dynamic || input === undefined) {
+        if (dynamic !== undefined || input === undefined) {
           losses.push(loss("predicate", `"${child.label}" is a function of the input`))
-          go(child.onTrue)
+          go(child.onTrue, isBalanced)
         } else {
-          go(child.predicate(input) ? child.onTrue : child.onFalse)
+          go(child.predicate(input) ? child.onTrue : child.onFalse, isBalanced)
         }
     }
   }
@@ -267,7 +286,7 @@ export const toUniversal = <In, Out>(
   const { isBrief = false, skipped } = options
   if (isBrief && lossy.has(planned.plan)) return Result.fail([])
   const losses = invalidLosses(planned)
-  const targets = linearize(planned.plan, input, false, losses)
+  const targets = linearize(planned.plan, input, losses)
   for (const target of targets) retryLosses(target, losses)
   if (isBrief && losses.length > 0) {
     if (!hasWhen(planned.plan)) lossy.add(planned.plan)
@@ -309,9 +328,8 @@ export const toDynamic = <In, Out>(
   allow: ReadonlyArray<LossKind>
 ): Result.Result<CompiledDynamic, ReadonlyArray<Loss>> => {
   const losses = invalidLosses(planned)
-  const targets = linearize(planned.plan, undefined, true, losses)
-  const elements: Array<DynamicElement> = []
-  targets.forEach((target, index) => {
+  const targets = linearize(planned.plan, undefined, losses, balanceLoss)
+  for (const target of targets) {
     const { key, leaf, options } = target
     const policy = retryLosses(target, losses)
     if (leaf.isValidated === true) {
@@ -340,30 +358,55 @@ export const toDynamic = <In, Out>(
         loss("lastAttemptTimeout", `a dynamic route needs a timeout; ${defaultDynamicTimeout} ms would be set`, key)
       )
     }
-    const next = index + 1 < targets.length ? `target-${index + 2}` : "end"
-    elements.push({
-      id: `target-${index + 1}`,
-      type: "model",
-      properties: {
+  }
+  return settle(losses, allow, () =>
+    targets.length === 0
+      ? undefined
+      : { target: "dynamic", elements: elementsOf(flowOf(planned.plan, { _tag: "End" })), losses }
+  )
+}
+
+/** The elements of a flow, in the order in which a request may come to them. What two branches share is one element. */
+const elementsOf = (flow: Flow<never, unknown>): ReadonlyArray<DynamicElement> => {
+  const ids = new Map<Flow<never, unknown>, string>()
+  const flows: Array<Flow<never, unknown>> = []
+  const count = { Model: 0, Percentage: 0 }
+  const visit = (one: Flow<never, unknown>): void => {
+    if (ids.has(one)) return
+    if (one._tag === "End") {
+      ids.set(one, "end")
+      return
+    }
+    ids.set(one, `${one._tag === "Model" ? "target" : "split"}-${++count[one._tag]}`)
+    flows.push(one)
+    if (one._tag === "Model") visit(one.next)
+    else one.branches.forEach(visit)
+  }
+  visit(flow)
+  const to = (one: Flow<never, unknown>) => ({ elementId: ids.get(one) ?? "end" })
+  const elements = flows.flatMap((one): ReadonlyArray<DynamicElement> => {
+    const { elementId: id } = to(one)
+    if (one._tag === "End") return []
+    if (one._tag === "Model") {
+      const { leaf, retry, timeout = defaultDynamicTimeout } = one.target
+      const attempts = retry === undefined || isSchedule(retry) ? 1 : retry.attempts
+      const properties = {
         provider: leaf.provider,
         model: leaf.model ?? leaf.label,
-        timeout: target.timeout ?? defaultDynamicTimeout,
-        retries: (policy?.attempts ?? 1) - 1
-      },
-      outputs: { success: { elementId: "end" }, fallback: { elementId: next } }
+        timeout,
+        retries: attempts - 1
+      }
+      return [{ id, type: "model", properties, outputs: { success: { elementId: "end" }, fallback: to(one.next) } }]
+    }
+    const outputs = one.branches.map((branch, index) => {
+      const share = one.shares[index]
+      return [share === undefined ? "else" : `${share}%`, to(branch)] as const
     })
+    return [{ id, type: "percentage", outputs: Object.fromEntries(outputs) }]
   })
-  return settle(losses, allow, () =>
-    elements.length === 0
-      ? undefined
-      : {
-          target: "dynamic",
-          elements: [
-            { id: "start", type: "start", outputs: { next: { elementId: "target-1" } } },
-            ...elements,
-            { id: "end", type: "end", outputs: {} }
-          ],
-          losses
-        }
-  )
+  return [
+    { id: "start", type: "start", outputs: { next: to(flow) } },
+    ...elements,
+    { id: "end", type: "end", outputs: {} }
+  ]
 }

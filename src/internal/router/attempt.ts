@@ -22,6 +22,7 @@ import {
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
+import type { Meter, Requested } from "../../Pricing.ts"
 import type { LegInput } from "../../UniversalRequest.ts"
 import type { Admission } from "../admission/admission.ts"
 import type { Pass } from "../admission/breaker.ts"
@@ -71,13 +72,15 @@ export interface Run<In> {
   /** Purses that this run has paid into; absent where further attempts are not counted. */
   readonly purses: Array<Purse> | undefined
   /** Why nothing more was asked, where the last failure does not say it. The next attempt clears it. */
-  readonly ending: { by?: { readonly ended: EndedBy; readonly reason: Reason } | undefined }
+  readonly ending: { by?: { readonly ended: EndedBy; readonly reason?: Reason } | undefined }
   /** No log line when failures were overcome. */
   readonly quiet: boolean
   readonly admission: Admission | undefined
   readonly additions: Additions | undefined
   /** Some of its targets have breakers. */
   readonly isGuarded: boolean
+  /** Adds up the cost of the run; absent without prices. */
+  readonly meter: Meter | undefined
   /** Kept for streams, which may restart. */
   readonly deadlines?: Deadlines
   /** Kept for the same: targets whose attempt was given up because another one had answered. */
@@ -125,23 +128,57 @@ export interface Slot {
   readonly number: number
   /** Its first output is here. */
   readonly output: () => void
-  readonly fill: (made: Attempt) => void
+  readonly fill: LogTrail.OnAttempt
 }
 
-/** Takes the next slot of a run, for an attempt on a target that starts now. */
+/** A target for the prices. */
+export const requestedOf = ({ key, leaf: { model, provider } }: Target<never, unknown>): Requested => ({
+  target: key,
+  provider,
+  ...defined({ requestedModel: model })
+})
+
+/** Notes that nothing is sent to a target. */
+export const skip = (
+  { eventId, skipped, state }: Run<unknown>,
+  target: Target<never, unknown>,
+  reason: Reason
+): void => {
+  skipped.push({ target: target.key, reason })
+  state.tell?.({ _tag: "Skipped", eventId, target: target.key, reason })
+}
+
+/** Takes the next slot of a run, for an attempt on a target that starts now. Gives a failure where the run could then cost more than it may. */
 export const takeSlot = (
   run: Run<unknown>,
   target: Target<never, unknown>,
   clock: Clock.Clock,
+  cause: AttemptCause,
+  /** The body that is sent. */
+  body: unknown,
   pass?: Pass,
-  /** Whose outcome it is, where that is not the same target. */
-  outcomeOf?: (made: Attempt) => Target<never, unknown> | undefined
-): Slot => {
-  const { ending, mode, purses, slots } = run
+  /** Legs that the request may reach, where it is not this target alone, and whose outcome it is. */
+  legs?: {
+    readonly targets: ReadonlyArray<Target<never, unknown>>
+    readonly answered: (made: Attempt) => Target<never, unknown> | undefined
+  }
+): Slot | GatewayError => {
+  const { ending, eventId, meter, mode, purses, slots } = run
+  const spending = meter?.begin((legs?.targets ?? [target]).map(requestedOf), body)
+  if (spending !== undefined && "_tag" in spending) return failureOf(target, spending, eventId)
   const state = run.state.of(target)
   const now = monotonicMillisOf(clock)
   const facts = state.begin(mode, now, pass)
   const number = slots.push(undefined)
+  run.state.tell?.({
+    _tag: "AttemptStarted",
+    eventId,
+    target: target.key,
+    number,
+    cause,
+    provider: target.leaf.provider,
+    ...defined({ model: target.leaf.model })
+  })
   ending.by = undefined
   const { purse } = state
   if (purses !== undefined && purse !== undefined && !purses.includes(purse)) {
@@ -151,11 +188,20 @@ export const takeSlot = (
   return {
     number,
     output: () => facts.output(monotonicMillisOf(clock)),
-    fill: (made) => {
+    fill: (made, { delivered }) => {
+      if (spending !== undefined) made.cost = spending.end(made, delivered)
       slots[number - 1] = made
-      const ofLeg = outcomeOf?.(made)
-      const outcomes = outcomeOf === undefined ? state.facts : ofLeg && run.state.of(ofLeg).facts
-      facts.end(made, monotonicMillisOf(clock), clock.currentTimeMillisUnsafe(), outcomes)
+      const answered = legs?.answered(made)
+      const outcomes = legs === undefined ? state.facts : answered && run.state.of(answered).facts
+      const ended = monotonicMillisOf(clock)
+      const { tell } = run.state
+      if (tell !== undefined) {
+        const { key } = target
+        if (made.superseded === true) tell({ _tag: "Superseded", eventId, target: key, number })
+        const toOutput = facts.millis === undefined ? undefined : Duration.millis(facts.millis)
+        tell({ _tag: "AttemptEnded", eventId, target: made.target, mode, attempt: made, ...defined({ toOutput }) })
+      }
+      facts.end(made, ended, clock.currentTimeMillisUnsafe(), outcomes)
     }
   }
 }
@@ -175,7 +221,7 @@ const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy =>
   // One branch of a race may have run out of time, and another one ends it.
   if (!again && !next) return "stop"
   // Another branch may have ended otherwise before.
-  const by = ending.by?.reason === reason ? ending.by.ended : undefined
+  const by = ending.by?.reason === undefined || ending.by.reason === reason ? ending.by?.ended : undefined
   return by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 
@@ -188,7 +234,8 @@ export const endWith = ({ ending }: Run<unknown>, ended: EndedBy, { reason }: Ga
 export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
   attempts: attemptsOf(run),
   skipped: [...run.skipped],
-  ended: endedBy(error, run)
+  ended: endedBy(error, run),
+  cost: run.meter?.total()
 })
 
 /** A decoded answer and whose it is. */
@@ -249,10 +296,11 @@ export const ended = (
   answer: GatewayResponse | undefined
 ): LogTrail.Ended => {
   if (Exit.isSuccess(exit)) {
-    const { model, provider, response, step, target } = exit.value
+    const { model, provider, response, step, target, usage, value } = exit.value
     const { cacheStatus, eventId, logId } = response.meta
     const answeredBy = step ?? response.meta.step
-    const out: Mutable<LogTrail.Ended> = { target, provider, status: response.status }
+    const out: Mutable<LogTrail.Ended> = { target, provider, status: response.status, delivered: value }
+    if (usage !== undefined) out.usage = usage
     if (cacheStatus !== undefined) out.cacheStatus = cacheStatus
     if (eventId !== undefined) out.eventId = eventId
     if (logId !== undefined) out.logId = logId
@@ -274,6 +322,11 @@ export const abandoned = (answer: GatewayResponse | undefined, isSuperseded: boo
     superseded: isSuperseded ? true : undefined
   })
 
+const failureOf = ({ leaf }: Target<never, unknown>, reason: Reason, eventId: string): GatewayError => {
+  const { model, provider } = leaf
+  return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
+}
+
 /** The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline. */
 export const expired = (
   phase: "firstByte" | "deadline",
@@ -281,39 +334,33 @@ export const expired = (
   millis: number,
   eventId: string
 ): GatewayError =>
-  withoutStack(
-    () =>
-      new GatewayError({
-        method,
-        reason: new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }),
-        provider: target.leaf.provider,
-        eventId,
-        ...defined({ model: target.leaf.model })
-      })
+  withoutStack(() =>
+    failureOf(target, new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }), eventId)
   )
 
 /** The failure of a target whose request could not even be made. What only this target cannot say passes it over. */
 export const unbuildable = (
   target: Target<never, unknown>,
   { accepted, field, isUnsupported }: Unbuildable,
-  { eventId, skipped }: Run<unknown>
+  run: Run<unknown>
 ): GatewayError => {
   const reason = isUnsupported
     ? new Unsupported({ field, accepted })
     : new InvalidRequest({ origin: "client", field, accepted })
-  if (isUnsupported) skipped.push({ target: target.key, reason })
-  const { model, provider } = target.leaf
-  return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
+  if (isUnsupported) skip(run, target, reason)
+  return failureOf(target, reason, run.eventId)
 }
 
-/** An attempt under admission: a refusal passes the target over, as nothing was sent. */
+/** An attempt that may be refused: a refusal passes the target over, as nothing was sent. */
 export const admitted = <A>(
-  { skipped }: Run<unknown>,
+  run: Run<unknown>,
   target: Target<never, unknown>,
   attempt: Effect.Effect<A, GatewayError>
 ): Effect.Effect<A, GatewayError> =>
   Effect.tapError(attempt, ({ reason }) => {
-    if (reason._tag === "Rejected") skipped.push({ target: target.key, reason })
+    if (reason._tag !== "Rejected") return Effect.void
+    skip(run, target, reason)
+    if (reason.by === "cost") run.ending.by = { ended: "cost" }
     return Effect.void
   })
 
@@ -322,7 +369,7 @@ export const admitted = <A>(
  * has begun must end.
  */
 export const recorded = <S extends Pick<Slot, "fill">, A>(
-  take: (fiber: Fiber.Fiber<unknown, unknown>) => S,
+  take: (fiber: Fiber.Fiber<unknown, unknown>) => S | GatewayError,
   startedOf: (slot: S) => LogTrail.Started,
   ask: (slot: S, running: LogTrail.Running) => Effect.Effect<A, GatewayError>,
   describe: (exit: Exit.Exit<A, GatewayError>) => LogTrail.Ended
@@ -330,6 +377,7 @@ export const recorded = <S extends Pick<Slot, "fill">, A>(
   let running: LogTrail.Running | undefined
   const begun = Effect.withFiber((fiber) => {
     const slot = take(fiber)
+    if (slot instanceof GatewayError) return Effect.fail(slot)
     running = LogTrail.beginUnsafe(fiber, startedOf(slot), slot.fill)
     return ask(slot, running)
   })
@@ -345,7 +393,7 @@ export const attempt = <In, Out>(
   target: Target<In, Out>,
   asked: Asked
 ): Effect.Effect<Answered<Out>, GatewayError> => {
-  const { eventId } = run
+  const { eventId, meter } = run
   const { admission, lane } = asked
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
@@ -368,7 +416,7 @@ export const attempt = <In, Out>(
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     return recorded(
-      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass),
+      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass),
       ({ number }) => {
         const started: Mutable<LogTrail.Started> = {
           target: target.key,
@@ -392,11 +440,12 @@ export const attempt = <In, Out>(
       (exit) => ended(exit, answer)
     )
   }
-  return admission === undefined
-    ? make(asked.remaining)
-    : admitted(
-        run,
-        target,
-        admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
-      )
+  if (admission === undefined && meter === undefined) return make(asked.remaining)
+  return admitted(
+    run,
+    target,
+    admission === undefined
+      ? make(asked.remaining)
+      : admission({ remaining: asked.remaining, make, expired: () => expired("deadline", target, 0, eventId) })
+  )
 }

@@ -72,5 +72,10 @@ export const ordered = <In, Out, A>(
   const plans = order(choosing(run, plan, context)).flatMap((index) => plan.plans[index] ?? [])
   const made: Fallback<In, Out> = { _tag: "Fallback", on: plan.on, plans }
   run.orders?.set(plan, made)
+  const keys = plans.flatMap((child) => targetsOf(child, run.input)[0]?.key ?? [])
+  const [target] = keys
+  if (target !== undefined) {
+    run.state.tell?.({ _tag: "Chosen", eventId: run.eventId, target, by: plan.by, order: keys })
+  }
   return made
 }

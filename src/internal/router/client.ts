@@ -10,6 +10,7 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, type GatewayError } from "../../GatewayError.ts"
+import type { WithheldAttempt, WithheldBy } from "../../RouterEvent.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
@@ -65,6 +66,8 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
+const isOverCost = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "cost"
+
 const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
 
 /** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
@@ -93,10 +96,28 @@ const ask = <In, Out, A>(
     }
     if (isFurther && !canPay(run, target, now)) {
       endWith(run, "budget", previous)
+      withheld(run, target, "budget", cause === "restart" ? "restart" : "fallback")
       return Effect.fail(previous)
     }
     return attempt(deadline === undefined ? undefined : deadline - now)
   })
+}
+
+const withheld = (
+  { eventId, state }: Run<unknown>,
+  { key }: Target<never, unknown>,
+  by: WithheldBy,
+  attempt: WithheldAttempt
+): void => state.tell?.({ _tag: "Withheld", eventId, target: key, by, attempt })
+
+const sleep = (
+  { eventId, state }: Run<unknown>,
+  { key }: Target<never, unknown>,
+  millis: number
+): Effect.Effect<void> => {
+  const delay = Duration.millis(millis)
+  state.tell?.({ _tag: "Waiting", eventId, target: key, delay })
+  return Effect.sleep(delay)
 }
 
 /** Goes on after a target's attempt that failed. */
@@ -133,23 +154,32 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     // Not paid for either.
     if (breakerIsOpen(run, target, now, now + wait)) {
       endWith(run, "open", error)
+      withheld(run, target, "breaker", "retry")
       return yield* error
     }
     if (!canPay(run, target, now)) {
       endWith(run, "budget", error)
+      withheld(run, target, "budget", "retry")
       return yield* error
     }
-    if (wait > 0) yield* Effect.sleep(wait)
+    if (wait > 0) yield* sleep(run, target, wait)
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
     if (isRejected(result.failure)) {
-      // The failure to report is that of the attempt before. The target has been called, so it was not skipped.
+      // The failure to report is that of the attempt before.
+      if (isOverCost(result.failure)) {
+        withheld(run, target, "cost", "retry")
+        return yield* error
+      }
+      // The target has been called, so it was not skipped.
       const { reason } = result.failure
       run.skipped.splice(
         run.skipped.findLastIndex((one) => one.reason === reason),
         1
       )
-      if (isOpenBreaker(result.failure)) endWith(run, "open", error)
+      const isOpen = isOpenBreaker(result.failure)
+      withheld(run, target, isOpen ? "breaker" : "queue", "retry")
+      if (isOpen) endWith(run, "open", error)
       else yield* keepInMind(run, target, place, result.failure, step, error)
       return yield* error
     }
@@ -204,6 +234,7 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     run.deferred.splice(run.deferred.indexOf(next), 1)
     if (!canPay(run, next.target, now)) {
       endWith(run, "budget", error)
+      withheld(run, next.target, "budget", "retry")
       continue
     }
     if (next.readyAt > now) {
@@ -211,7 +242,7 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
         "Debug",
         `all targets are cooling down: ${next.target.key} is ready in ${next.readyAt - now} ms`
       )
-      yield* Effect.sleep(next.readyAt - now)
+      yield* sleep(run, next.target, next.readyAt - now)
     }
     const cause = !isRejected(next.error) ? "retry" : isPassedOver(error) ? outer.cause : "fallback"
     // It has been paid for.

@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import { type Attempt, decide, GatewayError, InvalidResponse, Timeout } from "../../GatewayError.ts"
+import { type Attempt, type AttemptCause, decide, GatewayError, InvalidResponse, Timeout } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { Leg } from "../../UniversalRequest.ts"
@@ -88,19 +88,27 @@ const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
   return { target: target.key, provider, endpoint, ...defined({ model: target.leaf.model }) }
 }
 
+const causeAt = (offset: number): AttemptCause => (offset === 0 ? "first" : "fallback")
+
 /** Takes a slot for the request that begins at `offset`: an attempt on its first leg. How long another leg took is not known. */
 export const takeLegSlot = (
   run: Run<unknown>,
-  { targets }: Compiled<never, unknown>,
+  { legs, targets }: Compiled<never, unknown>,
   offset: number,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Omit<Slot, "output"> & { readonly output: (step: number) => void } => {
   const first = targets[offset]
   if (first === undefined) throw new Error("no leg is left")
   // Among several legs, only the gateway knows whose failure it is, and it does not always say.
-  const legOf = ({ step = targets.length - offset === 1 ? offset : undefined }: Attempt) =>
+  const answered = ({ step = targets.length - offset === 1 ? offset : undefined }: Attempt) =>
     step === undefined ? undefined : targets[step]
-  const { output, ...slot } = takeSlot(run, first, fiber.getRef(Clock.Clock), undefined, legOf)
+  const taken = takeSlot(run, first, fiber.getRef(Clock.Clock), causeAt(offset), legs[offset]?.query, undefined, {
+    targets: targets.slice(offset),
+    answered
+  })
+  // A limit needs the client.
+  if (taken instanceof GatewayError) throw taken
+  const { output, ...slot } = taken
   return { ...slot, output: (step) => (step === offset ? output() : undefined) }
 }
 
@@ -111,8 +119,7 @@ export const legStarted = (
   offset: number,
   number: number
 ): LogTrail.Started => {
-  const cause = offset === 0 ? "first" : "fallback"
-  return { target: "", number, cause, provider: "", endpoint: "", eventId, ...legAt(compiled, offset) }
+  return { target: "", number, cause: causeAt(offset), provider: "", endpoint: "", eventId, ...legAt(compiled, offset) }
 }
 
 /** When the gateway says which leg a failure is about, the record is about that leg. */

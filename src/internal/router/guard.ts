@@ -11,7 +11,7 @@ import { monotonicMillis, monotonicMillisOf } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import type { Target } from "../route/plan.ts"
-import { endWith, method, type Run } from "./attempt.ts"
+import { endWith, method, type Run, skip } from "./attempt.ts"
 import { runTarget } from "./client.ts"
 import { type ClientRun, isOpenBreaker, type Position, type Refused } from "./walk.ts"
 
@@ -54,7 +54,7 @@ export const guarded = <In, Out, A>(
           const refused: Refused<In, Out> = { target, place, ...admitted }
           const error = rejected(refused, monotonicMillisOf(clock), run.eventId)
           run.refused.push(refused)
-          run.skipped.push({ target: target.key, reason: error.reason })
+          skip(run, target, error.reason)
           return Effect.fail(error)
         }
         const { pass } = admitted
@@ -106,9 +106,14 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
     if (until > patient || (place.deadline !== undefined && until >= place.deadline)) {
       yield* logWithLevel("Debug", `all breakers are open: ${target.key} is called all the same`)
       takeBack(run, next)
+      run.state.tell?.({ _tag: "Panic", eventId: run.eventId, target: target.key })
       return yield* runTarget(run, target, { ...own, isOnce: true, isPanic: true })
     }
-    if (until > now) yield* Effect.sleep(until - now)
+    if (until > now) {
+      const delay = Duration.millis(until - now)
+      run.state.tell?.({ _tag: "Waiting", eventId: run.eventId, target: target.key, delay })
+      yield* Effect.sleep(delay)
+    }
     takeBack(run, next)
     const sent = run.slots.length
     const ended = yield* Effect.matchEffect(runTarget(run, target, own), {

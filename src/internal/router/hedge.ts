@@ -3,9 +3,11 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { AttemptCause, GatewayError } from "../../GatewayError.ts"
 import type { Problem } from "../../GatewayOptions.ts"
+import type { WithheldBy } from "../../RouterEvent.ts"
 import type { Latency } from "../admission/latency.ts"
 import type { Budget } from "../admission/retryBudget.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
@@ -112,12 +114,14 @@ class HedgedRun<In, Out, A> {
     const { mode, state } = this.run
     const delay = this.left > 0 ? delayOf(this.hedging, state.of(target).latency(mode), this.now()) : undefined
     this.lanes.clock(
-      delay === undefined ? () => {} : after(this.context, delay, () => this.lanes.attempt(() => this.hedge(target)))
+      delay === undefined
+        ? () => {}
+        : after(this.context, delay, () => this.lanes.attempt(() => this.hedge(target, Duration.millis(delay))))
     )
   }
 
-  /** Asks one more, as `late` is. */
-  private hedge(late: Target<never, unknown>): void {
+  /** Opens one more lane, as `late` has not committed in time. */
+  private hedge(late: Target<never, unknown>, after: Duration.Duration): void {
     const { asked, cursor, lone, run } = this
     const now = this.now()
     const next = cursor.peek(now)
@@ -126,16 +130,35 @@ class HedgedRun<In, Out, A> {
     if (plan === undefined || first === undefined) return
     if (!this.hedging.sideEffects) {
       // One of them may still be running.
-      if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) return
+      if ([plan, ...asked.map((step) => step.plan)].some((one) => anySideEffects(one, run.input))) {
+        this.withhold(plan, "sideEffects")
+        return
+      }
     }
-    const isOut = (target: Target<In, Out>): boolean => breakerIsOpen(run, target, now) || isHeldBack(run, target, now)
-    if (nextTargets(plan, run.input).every(isOut)) return
+    const targets = nextTargets(plan, run.input)
+    const isOpen = (target: Target<In, Out>): boolean => breakerIsOpen(run, target, now)
+    if (targets.every((target) => isOpen(target) || isHeldBack(run, target, now))) {
+      this.withhold(plan, targets.every(isOpen) ? "breaker" : "queue")
+      return
+    }
     // The provider that is hedged pays: the other one has no first attempts to pay from.
-    if (!canPay(run, late, now)) return
+    if (!canPay(run, late, now)) {
+      this.withhold(plan, "budget")
+      return
+    }
     this.left--
+    const { eventId, state } = run
+    for (const { key } of targets.slice(0, 1)) state.tell?.({ _tag: "Hedged", eventId, target: key, after })
     // It is paid for.
     if (next !== undefined) this.open("hedge", undefined)
     else this.start(first, { ...first.place, cause: "hedge", isOnce: true, previous: undefined })
+  }
+
+  private withhold(plan: Plan<In, Out>, by: WithheldBy): void {
+    const { eventId, input, state } = this.run
+    for (const { key } of nextTargets(plan, input).slice(0, 1)) {
+      state.tell?.({ _tag: "Withheld", eventId, target: key, by, attempt: "hedge" })
+    }
   }
 
   private failed(step: Step<In, Out>, failure: GatewayError): void {

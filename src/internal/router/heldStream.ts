@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import { GatewayError } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { SendLegs, Slot } from "./attempt.ts"
@@ -19,11 +20,13 @@ export interface OpenAttempt {
 
 /** The attempts that a run has open. */
 export interface HeldStream {
-  /** Takes a slot and begins its attempt, in one step, so that an interruption finds either nothing or all of it. */
+  /**
+   * Takes a slot and begins its attempt, in one step, so that an interruption finds either nothing or all of it. Fails where no slot is given, before anything is sent.
+   */
   readonly open: <S extends Pick<Slot, "fill">>(
-    take: (fiber: Fiber.Fiber<unknown, unknown>) => S,
+    take: (fiber: Fiber.Fiber<unknown, unknown>) => S | GatewayError,
     startedOf: (slot: S) => LogTrail.Started
-  ) => Effect.Effect<OpenAttempt & { readonly slot: S }>
+  ) => Effect.Effect<OpenAttempt & { readonly slot: S }, GatewayError>
   /** Lets go of everything. */
   readonly release: Effect.Effect<void>
 }
@@ -35,6 +38,7 @@ export const hold = (send: SendLegs): HeldStream => {
     open: (take, startedOf) =>
       Effect.withFiber((fiber) => {
         const slot = take(fiber)
+        if (slot instanceof GatewayError) return Effect.fail(slot)
         const running = LogTrail.beginUnsafe(fiber, startedOf(slot), slot.fill)
         let response: GatewayResponse | undefined
         const attempt: OpenAttempt = {

@@ -88,9 +88,12 @@ const admission =
       Effect.withFiber((fiber) => {
         const clock = fiber.getRef(Clock.Clock)
         const now = (): number => monotonicMillisOf(clock)
+        const { eventId, state } = run
         const limits = limitsOf(run, target)
         const shared = settings === undefined ? undefined : run.state.limiter
         const since = now()
+
+        const onQueue = (): void => state.tell?.({ _tag: "Queued", eventId, target: target.key })
 
         const take = (own: WaitClass, needs: Needs, longest: number): Effect.Effect<Permit, GatewayError> => {
           const from = now()
@@ -98,7 +101,7 @@ const admission =
           const held =
             settings === undefined
               ? Effect.succeed(limits.count(from, needs))
-              : limits.acquire(clock, settings, { class: own, needs, maxWait }, from)
+              : limits.acquire(clock, settings, { class: own, needs, maxWait, onQueue }, from)
           return Effect.flatMap(held, (first) => {
             if (shared === undefined) return Effect.succeed(permitOf(first))
             // Whoever stops waiting at the last moment may leave a permit behind, so it is noted at once.
@@ -132,7 +135,8 @@ const admission =
         const isRepeat = cause !== "first" && run.slots.length > 0
         const own: WaitClass = cause === "hedge" ? "background" : isRepeat ? "urgent" : run.priority
         const longest = cause === "hedge" ? 0 : (remaining ?? Number.POSITIVE_INFINITY)
-        const entered = Effect.mapError(take(own, needsOf(run, limits, settings), longest), (error) => {
+        const needs = needsOf(run, limits, settings)
+        const entered = Effect.mapError(take(own, needs, longest), (error) => {
           if (error.reason._tag !== "Rejected") return error
           return remaining !== undefined && now() - since >= remaining
             ? expired()

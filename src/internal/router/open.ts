@@ -2,6 +2,7 @@
  * Opens a streamed answer: the code that a program has in its bundle when it uses `Router.open` or `Router.stream`.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import { type GatewayError, invalid } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
@@ -15,17 +16,9 @@ import { hold } from "./heldStream.ts"
 import { type OpenStream, type Routing, setOpening } from "./opening.ts"
 import { type RunOptions, settingsOf } from "./options.ts"
 import { logRecovery, prepare, type RouterCore } from "./prepare.ts"
-import {
-  askStream,
-  buildStream,
-  type CommittedStream,
-  limitLegs,
-  method,
-  ofStream,
-  streamAttempt,
-  unableToStream
-} from "./streamAttempt.ts"
+import { buildStream, type CommittedStream, method, ofStream, streamAttempt, unableToStream } from "./streamAttempt.ts"
 import type { Streamed } from "./streamed.ts"
+import { askStream, limitLegs } from "./streamLegs.ts"
 import { runStream } from "./streamTail.ts"
 
 /** Opens streams over a gateway. */
@@ -46,9 +39,11 @@ const openStream =
           const limited = limitLegs(prepared.compiled, settings)
           if (Result.isFailure(limited)) return yield* invalid(method, limited.failure.field, limited.failure.accepted)
           const compiled = limited.success
+          const by = compiled === undefined ? "client" : "gateway"
           const run = {
             ...prepared.run,
             mode: "stream" as const,
+            ended: core.state.beginRun?.({ eventId: prepared.run.eventId, mode: "stream" }, by),
             held,
             deadlines: new Map(),
             superseded: new Set<Target<never, unknown>>(),
@@ -63,13 +58,14 @@ const openStream =
               : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
           const opened = yield* restore(executed).pipe(
             Effect.onError(() => held.release),
-            Effect.mapError((error) => ofStream(error, run))
+            Effect.mapError((error) => ofStream(error, run)),
+            Effect.onError((cause) => Effect.sync(() => run.ended?.(Exit.failCause(cause))))
           )
           const running = runStream(run, opened, plan)
           yield* Effect.addFinalizer(() => running.close)
           yield* logRecovery(run, opened.target.key, attemptsOf(run))
           annotate?.({
-            "ai_gateway.execution": compiled === undefined ? "client" : "gateway",
+            "ai_gateway.execution": by,
             "ai_gateway.event_id": run.eventId,
             "ai_gateway.log_id": opened.response.meta.logId,
             "gen_ai.provider.name": opened.response.meta.provider ?? opened.target.leaf.provider
@@ -81,7 +77,7 @@ const openStream =
             provider: () => current().response.meta.provider ?? current().target.leaf.provider,
             logId: () => current().response.meta.logId,
             eventId: run.eventId,
-            execution: compiled === undefined ? "client" : "gateway",
+            execution: by,
             response: opened.response,
             summary: Effect.sync(() => {
               const { deltas, model, opened, restarts, text, usage } = running.progress()
@@ -97,7 +93,8 @@ const openStream =
                 ...defined({
                   model: model ?? opened.response.meta.model ?? opened.target.leaf.model,
                   logId: opened.response.meta.logId,
-                  usage
+                  usage,
+                  cost: run.meter?.total()
                 })
               }
             })

@@ -39,10 +39,16 @@ export interface RunOptions {
   /** `"none"`: this run neither pays into nor draws on the router's budget. Batches run this way. Default: the router's budget. */
   readonly budget?: "none" | undefined
   /**
-   * Who goes first where runs wait for the limits of a target: interactive ones before those in the background, which count as interactive after 30 seconds.
+   * Priority of the run where it waits for the limits of a target: `"background"` after `"interactive"`, and equal to it after 30 seconds in the queue.
    * Default `"interactive"`; batches are `"background"`.
    */
   readonly priority?: Priority | undefined
+  /**
+   * Most US dollars that the run may cost, 0 to 1,000,000. A target is passed over (`Rejected` by `cost`) when the costs so far, an estimate of its input and the most
+   * output that its request allows (1,024 tokens where it says nothing) could be more. Needs a router with `pricing` and a price for every target of the route; the run is then
+   * executed on the client. Default: no limit.
+   */
+  readonly maxCost?: number | undefined
   /** No log line when failures were overcome: for callers who look at `attempts`, as batches do. Default `false`. */
   readonly quiet?: boolean | undefined
   /**
@@ -71,7 +77,8 @@ const known: Readonly<Record<keyof RunOptions, true>> = {
   budget: true,
   priority: true,
   quiet: true,
-  admission: true
+  admission: true,
+  maxCost: true
 }
 
 /** The first option that does not exist, or would be misread: an unknown name has no effect, and a text has an `includes` of its own. */

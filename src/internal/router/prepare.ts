@@ -7,6 +7,7 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import { type Attempt, GatewayError, InvalidRequest, invalid } from "../../GatewayError.ts"
 import * as GatewayOptions from "../../GatewayOptions.ts"
+import type { Pricing } from "../../Pricing.ts"
 import type { Leg } from "../../UniversalRequest.ts"
 import { priorities } from "../admission/permit.ts"
 import { withFacts } from "../data/attempts.ts"
@@ -17,7 +18,7 @@ import { type Building, type Loss, toUniversal } from "../route/compile.ts"
 import type { Node } from "../route/node.ts"
 import { makePlan, type Plan, type Planned, type Target } from "../route/plan.ts"
 import { type Additions, add, additionsOf } from "./additions.ts"
-import { factsOf, method, type Run, type SendLegs } from "./attempt.ts"
+import { factsOf, method, type Run, requestedOf, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
 import { type Execution, optionProblem, type RunSettings } from "./options.ts"
@@ -104,6 +105,7 @@ export interface RouterCore {
   readonly state: RouterState
   /** Of runs without options. */
   readonly own: RunSettings
+  readonly pricing: Pricing | undefined
   /** Problems of the router's options: no run begins while there are any. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
@@ -136,7 +138,7 @@ const adding =
   }
 
 const prepareBare = <In, Out>(
-  { own, problems: wrong, send, state }: RouterCore,
+  { own, pricing, problems: wrong, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
   options: RunSettings,
@@ -166,6 +168,14 @@ const prepareBare = <In, Out>(
       refusal(method, problems) ??
       refusal(method, hedgesIn(planned.percentiles, budget))
     if (misplanned !== undefined) return misplanned
+    const { maxCost } = options
+    if (maxCost !== undefined) {
+      const unlimited = pricing
+        ? pricing.limitProblems(maxCost, targets.map(requestedOf))
+        : [{ field: "maxCost", accepted: "a router with pricing" }]
+      const misspent = refusal(method, unlimited)
+      if (misspent !== undefined) return misspent
+    }
     const eventId = settings?.eventId ?? targets[0]?.options.eventId ?? makeEventId(fiber)
     const run: Run<In> = {
       send,
@@ -182,16 +192,19 @@ const prepareBare = <In, Out>(
       quiet: options.quiet === true,
       admission,
       additions: undefined,
-      isGuarded: planned.isGuarded
+      isGuarded: planned.isGuarded,
+      meter: pricing?.meter(maxCost)
     }
     const { execution } = options
     if (!executions.includes(execution)) return Effect.fail(invalid(method, "execution", executions.join(", ")))
-    if (admission !== undefined && execution === "gateway") {
-      return Effect.fail(invalid(method, "execution", `"client" or "auto" with admission`))
+    const needsClient = admission !== undefined ? "admission" : maxCost !== undefined ? "maxCost" : undefined
+    if (needsClient !== undefined && execution === "gateway") {
+      return Effect.fail(invalid(method, "execution", `"client" or "auto" with ${needsClient}`))
     }
     const isAuto = execution === "auto"
     const onClient: Prepared<In, Out> = { run, plan, compiled: undefined }
-    if (execution === "client" || admission !== undefined || (isAuto && isPlain(plan))) return Effect.succeed(onClient)
+    if (execution === "client" || needsClient !== undefined || (isAuto && isPlain(plan)))
+      return Effect.succeed(onClient)
     const { skipped } = run
     const universal = toUniversal(planned, input, isAuto ? [] : (options.allow ?? []), {
       build,
@@ -203,5 +216,6 @@ const prepareBare = <In, Out>(
       return isAuto ? Effect.succeed(onClient) : Effect.fail(refused(universal.failure))
     }
     const { legs, targets: asked } = universal.success
+    for (const one of skipped) state.tell?.({ _tag: "Skipped", eventId, ...one })
     return Effect.succeed({ run, plan, compiled: { legs, targets: asked, deadline: deadlineOf(plan, input) } })
   })

@@ -4,14 +4,17 @@
  * State holds facts, and settings hold thresholds: what happened at a target is written down here once, and the nodes of a route compare it with their own
  * numbers.
  */
+import type * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
-import type { Attempt } from "../../GatewayError.ts"
+import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import type { Limiter } from "../../Limiter.ts"
+import type { RouterEvent } from "../../RouterEvent.ts"
 import type { Pass, TargetFacts } from "../admission/breaker.ts"
 import type { BreakerStore } from "../admission/breakerStore.ts"
 import type { Latency } from "../admission/latency.ts"
 import { type Budget, Purse } from "../admission/retryBudget.ts"
 import type { TargetLimits } from "../admission/targetLimits.ts"
+import { defined } from "../data/defined.ts"
 import { isCredential, textOf } from "../data/secrets.ts"
 import type { Leaf } from "../route/node.ts"
 import type { Target } from "../route/plan.ts"
@@ -36,6 +39,17 @@ let makeFacts: MakeFacts | undefined
 export const keepOutcomes = (make: MakeFacts): void => {
   makeFacts = make
 }
+
+type Untimed<Event> = Event extends RouterEvent ? Omit<Event, "at"> : never
+
+/** Tells those who watch a router. Its clock adds the time. */
+export type Tell = (event: Untimed<RouterEvent>) => void
+
+/** Tells that a run has begun; the result tells its end. Only the first call counts. */
+export type BeginRun = (
+  run: { readonly eventId: string; readonly mode: Mode },
+  execution: "client" | "gateway"
+) => (exit: Exit.Exit<{ readonly target: string }, GatewayError>) => void
 
 /** Most targets that are remembered. */
 export const maxTargets = 4_096
@@ -102,6 +116,11 @@ export class AttemptFacts {
     this.state.latency(this.mode)?.observe(now - this.startedAt, now)
   }
 
+  /** Milliseconds to its first output; absent without one. */
+  get millis(): number | undefined {
+    return this.outputAt === undefined ? undefined : this.outputAt - this.startedAt
+  }
+
   /** It has ended. `facts`: those of the target whose outcome it is. */
   end(attempt: Attempt, now: number, today: number, facts: TargetFacts | undefined): void {
     const { outputAt, pass, startedAt, state } = this
@@ -144,6 +163,10 @@ export class RouterState {
   readonly budget: Budget | undefined
   /** Limits that are shared with others, beside those of routes. */
   readonly limiter: Limiter | undefined
+  /** Absent while no one watches; `tell?.(…)` then does not even make the event. */
+  tell: Tell | undefined
+  /** There as long as {@link tell} is. */
+  beginRun: BeginRun | undefined
   private readonly salt: number
   private readonly factsOf: ((key: string) => TargetFacts) | undefined
   private readonly targets = new Map<string, TargetState>()
@@ -176,6 +199,11 @@ export class RouterState {
     if (state === undefined) {
       if (this.targets.size >= maxTargets) this.drop()
       state = new TargetState(target, this.purse(purseOf(leaf)), this.factsOf?.(key))
+      const { facts, model, provider, shown } = state
+      if (facts !== undefined) {
+        facts.onChange = (from, to) =>
+          this.tell?.({ _tag: "BreakerChanged", target: shown, provider, ...defined({ model }), from, to })
+      }
       this.targets.set(key, state)
     }
     const known = this.byLeaf.get(leaf) ?? new Map<string, TargetState>()
@@ -206,6 +234,11 @@ export class RouterState {
     return found
   }
 
+  /** All that are known, in the order in which they were met. */
+  all(): ReadonlyArray<TargetState> {
+    return [...this.targets.values()]
+  }
+
   /** Forgets the target that was used longest ago, has nothing in flight, and for which nobody waits. */
   private drop(): void {
     let oldest: readonly [string, TargetState] | undefined
@@ -217,5 +250,6 @@ export class RouterState {
     if (oldest === undefined) return
     oldest[1].isDropped = true
     this.targets.delete(oldest[0])
+    this.tell?.({ _tag: "StateDropped", target: oldest[1].shown })
   }
 }

@@ -22,9 +22,8 @@ import { deltasOf } from "../dialect/deltaDecoder.ts"
 import { type Limiting, makePump } from "../dialect/deltaPump.ts"
 import { streaming } from "../dialect/streaming.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
-import type { LossKind } from "../route/compile.ts"
 import type { Built, ChatLeaf, Rejection, Unbuildable } from "../route/node.ts"
-import { attemptsOf, type Target } from "../route/plan.ts"
+import type { Target } from "../route/plan.ts"
 import { oversizedBody } from "../transport/body.ts"
 import { add } from "./additions.ts"
 import {
@@ -39,9 +38,8 @@ import {
   takeSlot,
   unbuildable
 } from "./attempt.ts"
-import { type Asking, askLegs, atLeg, type Compiled, failedLeg, legStarted, takeLegSlot } from "./gateway.ts"
 import type { HeldStream } from "./heldStream.ts"
-import type { Execution } from "./options.ts"
+import type { BeginRun } from "./state.ts"
 import { streamEnding } from "./streamEnding.ts"
 import { maxPage, peek, readHead, readText, replay, type StreamHead } from "./streamHead.ts"
 
@@ -69,6 +67,8 @@ export interface CommittedStream extends Answering, StreamHead {
 
 /** A streamed run: stopping it must close what is open. */
 export interface StreamRun<In> extends Run<In> {
+  /** Tells those who watch the router how it ended. */
+  readonly ended?: ReturnType<BeginRun> | undefined
   readonly held: HeldStream
   readonly deadlines: Deadlines
   readonly superseded: Set<Target<never, unknown>>
@@ -126,7 +126,7 @@ export const buildStream = <In>(target: Target<In, unknown>, input: In): Result.
 }
 
 /** Limits an effect; the failure says which limit passed. */
-const limited = <A>(
+export const limited = <A>(
   self: Effect.Effect<A, GatewayError>,
   limit: number | undefined,
   phase: Timeout["phase"],
@@ -259,11 +259,12 @@ export const streamAttempt = <In, Out>(
         const { onEnd, ...ending } = streamEnding()
         const { release, running, send, slot } = yield* run.held.open(
           (fiber) => {
-            const slot = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.pass)
+            const slot = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass)
+            if (slot instanceof GatewayError) return slot
             return {
               ...slot,
-              fill: (made) => {
-                slot.fill(made)
+              fill: (made, end) => {
+                slot.fill(made, end)
                 ending.ended()
               }
             }
@@ -309,103 +310,13 @@ export const streamAttempt = <In, Out>(
           })
         )
       })
-    const { admission } = asked
-    return yield* admission === undefined
-      ? make(asked.remaining)
-      : admitted(
-          run,
-          target,
-          admission({
+    const attempt =
+      asked.admission === undefined
+        ? make(asked.remaining)
+        : asked.admission({
             remaining: asked.remaining,
             make,
             expired: () => failure(target, eventId, new Timeout({ phase: "deadline" }))
           })
-        )
+    return yield* admitted(run, target, attempt)
   })
-
-/** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */
-const unlimitedTargets = (targets: ReadonlyArray<Target<never, unknown>>): ReadonlyArray<string> =>
-  targets.flatMap(({ firstTokenTimeout, key, retry, timeout }) =>
-    firstTokenTimeout !== undefined && timeout === undefined && attemptsOf(retry) > 1 ? [key] : []
-  )
-
-/**
- * Compiled legs for a stream: the gateway must not wait longer for a first byte than a target may take for its first token. What cannot
- * be kept is a loss like those of `Route.compile`: without leave, `auto` runs on the client and `gateway` is refused.
- */
-export const limitLegs = <In, Out>(
-  compiled: Compiled<In, Out> | undefined,
-  { allow, execution }: { readonly allow?: ReadonlyArray<LossKind> | undefined; readonly execution: Execution }
-): Result.Result<Compiled<In, Out> | undefined, GatewayOptions.Problem> => {
-  if (compiled === undefined) return Result.succeed(undefined)
-  const lost = allow?.includes("lastAttemptTimeout") === true ? [] : unlimitedTargets(compiled.targets)
-  if (lost.length > 0) {
-    const detail = `lastAttemptTimeout (${lost.join(", ")}): the gateway's last attempt ignores the first-token timeout`
-    return execution === "auto"
-      ? Result.succeed(undefined)
-      : Result.fail({
-          field: "execution",
-          accepted: `"client", or a route that the gateway can execute without loss; lost would be ${detail}`
-        })
-  }
-  const legs = compiled.legs.map((leg, index) => {
-    const limit = compiled.targets[index]?.firstTokenTimeout
-    if (limit === undefined) return leg
-    const requestTimeout = Math.min(limit, leg.config?.requestTimeout ?? limit)
-    return { ...leg, config: { ...leg.config, requestTimeout } }
-  })
-  return Result.succeed({ ...compiled, legs })
-}
-
-// Which leg it happened to is not known, so nobody goes on with another one.
-const expired = (eventId: string): GatewayError =>
-  new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), eventId })
-
-/** Asks for the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record says what happened. */
-export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Out>): Asking<CommittedStream> => {
-  let deadline: number | undefined
-  return (offset) =>
-    Effect.gen(function* () {
-      const { eventId } = run
-      // Of the whole, however many requests it takes.
-      deadline ??= compiled.deadline === undefined ? undefined : (yield* monotonicMillis) + compiled.deadline
-      const { release, running, send, slot } = yield* run.held.open(
-        (fiber) => takeLegSlot(run, compiled, offset, fiber),
-        ({ number }) => legStarted(run, compiled, offset, number)
-      )
-      let answering: Answering | undefined
-      const opening = Effect.flatMap(askLegs({ ...run, send }, compiled, offset), ({ response, step, target }) => {
-        const leg = compiled.legs[step]
-        const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
-        answering = answer
-        // When this leg began is not known here, so the time counts from its headers on; until then the gateway keeps it.
-        const committed = limited(
-          commit(target, response, leg?.query, eventId),
-          target.firstTokenTimeout,
-          "firstToken",
-          target,
-          eventId
-        )
-        return Effect.mapBoth(
-          Effect.onError(committed, () => response.cancel),
-          {
-            onSuccess: (committed): CommittedStream => {
-              slot.output(step)
-              return { ...committed, ...answer, running, release, deadline }
-            },
-            onFailure: (error) => atLeg(error, target, step - offset)
-          }
-        )
-      })
-      const left = deadline === undefined ? undefined : deadline - (yield* monotonicMillis)
-      return yield* Effect.onError(
-        timeoutOrElse(opening, left, () => expired(eventId)),
-        (cause) =>
-          Effect.suspend(() => {
-            const exit = Exit.failCause(cause)
-            running.end(exit, { ...streamEnded(answering, exit), ...failedLeg(exit, compiled, offset) })
-            return release
-          })
-      )
-    })
-}

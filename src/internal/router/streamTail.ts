@@ -34,6 +34,8 @@ export interface StreamProgress {
   readonly text: string
   readonly usage: Usage | undefined
   readonly model: string | undefined
+  /** What was delivered beside the text, where that has a price. */
+  readonly others: string
   /** Its finish was among them. */
   readonly finished: boolean
   readonly restarts: number
@@ -52,6 +54,7 @@ const begin = (opened: CommittedStream, restarts: number): StreamProgress => ({
   opened,
   deltas: 0,
   text: "",
+  others: "",
   usage: undefined,
   model: undefined,
   finished: false,
@@ -101,7 +104,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   let over: Exit.Exit<undefined, GatewayError> | undefined
 
   const see = (batch: ReadonlyArray<Delta>): ReadonlyArray<Delta> => {
-    let { finished, model, text, usage } = progress
+    let { finished, model, others, text, usage } = progress
     for (const delta of batch) {
       if (delta.type === "text") text += delta.text
       else if (delta.type === "usage") {
@@ -109,19 +112,23 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
         progress.opened.told?.(usage)
       } else if (delta.type === "meta") model = delta.model ?? model
       else if (delta.type === "finish") finished = true
+      else if (run.meter === undefined) continue
+      else if (delta.type === "reasoning") others += delta.text
+      else if (delta.type === "toolCall") others += (delta.name ?? "") + delta.arguments
     }
-    progress = { ...progress, finished, text, usage, model, deltas: progress.deltas + batch.length }
+    progress = { ...progress, finished, text, others, usage, model, deltas: progress.deltas + batch.length }
     return batch
   }
 
   const end = (exit: Exit.Exit<unknown, GatewayError>): void => {
-    const { model, opened } = progress
-    opened.running.end(exit, streamEnded(opened, exit, model))
+    const { model, opened, others, text, usage } = progress
+    opened.running.end(exit, { ...streamEnded(opened, exit, model), delivered: text + others, ...defined({ usage }) })
   }
 
   const fail = (error: GatewayError): Effect.Effect<never, GatewayError> => {
     const failed = ofStream(error, run)
     over = Exit.fail(failed)
+    run.ended?.(Exit.fail(failed))
     return Effect.fail(failed)
   }
 
@@ -159,6 +166,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
       // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
       Effect.catch(() => fail(broken))
     )
+    run.state.tell?.({ _tag: "Restarted", eventId: run.eventId, target: again.target.key })
     yield* logRecovery(run, again.target.key, attemptsOf(run).slice(before))
     progress = begin(again, restarts + 1)
     limiting = limitReads(again.target, run.eventId, again.deadline)
@@ -187,6 +195,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
         if (batch !== undefined) return Effect.succeed(see(batch))
         end(Exit.void)
         over = Exit.succeed(undefined)
+        run.ended?.(Exit.succeed({ target: progress.opened.target.key }))
         return over
       },
       onFailure: (cause) => {
@@ -203,8 +212,10 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     // Read to its end: nothing is open, and an abort would only make an error with its stack.
     if (over !== undefined && Exit.isSuccess(over)) return Effect.void
     over ??= Exit.fail(closed())
-    const { pump, response } = progress.opened
-    end(progress.finished || pump?.isFinished() ? Exit.void : Exit.interrupt())
+    const { pump, response, target } = progress.opened
+    const isWhole = progress.finished || pump?.isFinished() === true
+    end(isWhole ? Exit.void : Exit.interrupt())
+    run.ended?.(isWhole ? Exit.succeed({ target: target.key }) : Exit.interrupt())
     const { cancel } = pump ?? response
     // After an interrupted restart it is another answer that is open.
     return Effect.andThen(cancel, run.held.release)

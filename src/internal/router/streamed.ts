@@ -3,7 +3,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
-import type { Attempt, GatewayError, Skipped } from "../../GatewayError.ts"
+import type { Attempt, Cost, GatewayError, Skipped } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
@@ -36,6 +36,8 @@ export interface StreamSummary {
   readonly logId?: string
   readonly eventId: string
   readonly usage?: Usage
+  /** What the attempts that have ended cost together, abandoned ones included; absent without prices. */
+  readonly cost?: Cost
   /** Deltas and text of the present answer that were delivered. */
   readonly deltas: number
   readonly text: string

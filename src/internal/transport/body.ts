@@ -114,6 +114,7 @@ export class WebBody implements Body {
 
   head(max: number): Effect.Effect<string, Reason> {
     const { abort, response } = this
+    // Never by `text()`: a declared length bounds neither a compressed body nor one behind a service binding.
     return tryPromise(
       () => readTo(response, max - 1),
       abort,

@@ -39,3 +39,26 @@ describe("a double of a response, with a text and no body", () => {
     })
   )
 })
+
+describe("the head of an error body", () => {
+  it.effect("is bounded by what arrives, not by the length that the answer declares", () =>
+    Effect.gen(function* () {
+      let pieces = 0
+      // Behind a service binding of workerd, and with a content coding everywhere, a body may be larger than its header says.
+      const stream = new ReadableStream<Uint8Array>({
+        pull: (controller) => {
+          pieces++
+          controller.enqueue(new TextEncoder().encode("x".repeat(100)))
+          if (pieces === 1000) controller.close()
+        }
+      })
+      const answer = new Response(stream, { status: 500, headers: { "content-length": "10" } })
+      const { body } = yield* call(
+        () => Promise.resolve(answer),
+        (thrown) => thrown
+      )
+      assert.lengthOf(yield* body.head(250), 250)
+      assert.isBelow(pieces, 10)
+    })
+  )
+})

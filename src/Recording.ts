@@ -1,0 +1,295 @@
+/**
+ * The decisions of a run as a value: stored as JSON, printed as a story, and run again through another route.
+ *
+ * A recording has no prompt and no answer. A replay therefore needs the input again, and tells which target would have answered and when, not what.
+ */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/testing/TestClock"
+import * as ErrorSchema from "./ErrorSchema.ts"
+import { type Attempt, type GatewayError, invalid } from "./GatewayError.ts"
+import { budgetOf } from "./internal/admission/retryBudget.ts"
+import { defined } from "./internal/data/defined.ts"
+import { type KnownOutcome, type Outcomes, replayRun, UnknownOutcome } from "./internal/router/replay.ts"
+import * as LogTrail from "./LogTrail.ts"
+import type * as Route from "./Route.ts"
+import * as Router from "./Router.ts"
+import * as RouterEvent from "./RouterEvent.ts"
+
+/** One attempt of a recording: its stored form, and the milliseconds to its first output. */
+export interface RecordedAttempt {
+  readonly attempt: ErrorSchema.AttemptEncoded
+  /** Absent when there was no output. */
+  readonly toOutput?: number
+}
+
+/** One line of a story. */
+export interface Line {
+  /** Milliseconds since the run began. */
+  readonly at: number
+  /** See `RouterEvent.format`. */
+  readonly text: string
+}
+
+/** One run: plain JSON, without prompts and answers. */
+export interface Recording {
+  readonly version: 1
+  readonly eventId: string
+  readonly mode: "run" | "stream"
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  readonly story: ReadonlyArray<Line>
+  /** In order of their ends. */
+  readonly attempts: ReadonlyArray<RecordedAttempt>
+  /** Absent while the run had not ended. */
+  readonly end?: {
+    readonly outcome: "success" | "failure" | "interrupted"
+    /** Milliseconds since the run began. */
+    readonly at: number
+    /** The target that answered. */
+    readonly target?: string
+  }
+}
+
+const millis = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+
+/** Checks recordings that were stored. The attempts are checked by `ErrorSchema.Attempt`, when they are replayed. */
+export const schema: Schema.Codec<Recording, unknown> = Schema.Struct({
+  version: Schema.Literal(1),
+  eventId: Schema.String,
+  mode: Schema.Literals(["run", "stream"]),
+  startedAt: Schema.Finite,
+  story: Schema.Array(Schema.Struct({ at: Schema.Finite, text: Schema.String })),
+  attempts: Schema.Array(
+    Schema.Struct({ attempt: Schema.toEncoded(ErrorSchema.Attempt), toOutput: Schema.optionalKey(millis) })
+  ),
+  end: Schema.optionalKey(
+    Schema.Struct({
+      outcome: Schema.Literals(["success", "failure", "interrupted"]),
+      at: Schema.Finite,
+      target: Schema.optionalKey(Schema.String)
+    })
+  )
+})
+
+/** Groups the events of routers by their runs, in the order in which the runs began. Runs whose beginning is missing are left out. */
+export const fromEvents = (events: Iterable<RouterEvent.RouterEvent>): ReadonlyArray<Recording> => {
+  const known = new Map<string, Building>()
+  for (const event of events) {
+    if (event._tag === "RunStarted") known.set(event.eventId, begin(event))
+    else if ("eventId" in event) known.get(event.eventId)?.add(event)
+  }
+  return Array.from(known.values(), (one) => one.made())
+}
+
+interface Building {
+  readonly add: (event: RouterEvent.RouterEvent) => void
+  readonly made: () => Recording
+}
+
+const encodeAttempt = Schema.encodeSync(ErrorSchema.Attempt)
+
+const begin = (started: RouterEvent.RunStarted): Building => {
+  const { at: startedAt, eventId, mode } = started
+  const story: Array<Line> = []
+  const attempts: Array<RecordedAttempt> = []
+  let end: Recording["end"]
+  const add = (event: RouterEvent.RouterEvent): void => {
+    const at = event.at - startedAt
+    story.push({ at, text: RouterEvent.format(event) })
+    if (event._tag === "AttemptEnded") {
+      const { attempt, toOutput } = event
+      attempts.push({
+        attempt: encodeAttempt(attempt),
+        ...(toOutput !== undefined && { toOutput: Duration.toMillis(toOutput) })
+      })
+    } else if (event._tag === "RunEnded") {
+      end = { outcome: event.outcome, at, ...defined({ target: event.target }) }
+    }
+  }
+  add(started)
+  return {
+    add,
+    made: () => ({
+      version: 1,
+      eventId,
+      mode,
+      startedAt,
+      story,
+      attempts,
+      ...(end !== undefined && { end })
+    })
+  }
+}
+
+/** The exit of a recorded effect, and its runs. */
+export interface Recorded<A, E> {
+  readonly exit: Exit.Exit<A, E>
+  readonly recordings: ReadonlyArray<Recording>
+}
+
+const hasEventId = (u: unknown): u is { readonly eventId: string } =>
+  typeof u === "object" && u !== null && "eventId" in u && typeof u.eventId === "string"
+
+/**
+ * Runs an effect and records the runs of the router that were made in it, those of child fibers included. Runs that others make at the same time are not in it. Never fails:
+ * the exit holds the failure.
+ *
+ * @example
+ * ```ts
+ * import * as Console from "effect/Console"
+ * import * as Effect from "effect/Effect"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Recording from "effect-ai-gateway/Recording"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * const ask = Route.fallback(Provider.openai.chat("gpt-4.1-mini"), Provider.anthropic.messages("claude-haiku-4-5"))
+ *
+ * export const program = Effect.gen(function* () {
+ *   const { exit, recordings } = yield* Recording.record(Router.run(ask, "What is a fiber?"))
+ *   for (const recording of recordings) yield* Console.log(Recording.explain(recording))
+ *   return yield* exit
+ * })
+ * ```
+ */
+export const record = <A, E, R>(
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<Recorded<A, E>, never, R | Router.Router> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const events: Array<RouterEvent.RouterEvent> = []
+      yield* Router.listen((event) => {
+        events.push(event)
+      })
+      const { attempts, value: exit } = yield* LogTrail.collect(Effect.exit(self))
+      const own = new Set(attempts.flatMap(({ eventId }) => eventId ?? []))
+      // A run without attempts is known by its error.
+      const error = Exit.isSuccess(exit) ? undefined : Option.getOrUndefined(Exit.findErrorOption(exit))
+      if (hasEventId(error)) own.add(error.eventId)
+      return { exit, recordings: fromEvents(events).filter(({ eventId }) => own.has(eventId)) }
+    })
+  )
+
+/** A run as text: a line for its result, and one for each event with the milliseconds since it began. */
+export const explain = ({ attempts, end, eventId, story }: Recording): string => {
+  const count = `${attempts.length} attempt${attempts.length === 1 ? "" : "s"}`
+  const result =
+    end === undefined
+      ? "had not ended"
+      : end.target === undefined
+        ? `${end.outcome} after ${Math.round(end.at)} ms`
+        : `answered by ${end.target} after ${Math.round(end.at)} ms`
+  const times = story.map(({ at }) => `${Math.round(at)} ms`)
+  const width = Math.max(...times.map((time) => time.length))
+  const lines = story.map(({ text }, index) => `  ${(times[index] ?? "").padStart(width)}  ${text}`)
+  return [`run ${eventId}: ${result}, ${count}`, ...lines].join("\n")
+}
+
+/** The outcome of a replay. */
+export interface Replayed {
+  /** `unknown`: the route called a target for which nothing, or not enough, is recorded. */
+  readonly outcome: "success" | "failure" | "unknown"
+  /** The target that answered, or whose outcome is unknown. */
+  readonly target?: string
+  /** In virtual time. */
+  readonly duration: Duration.Duration
+  readonly attempts: ReadonlyArray<Attempt>
+  /** Absent unless it failed; with `ended`, `skipped` and `attempts`. */
+  readonly error?: GatewayError
+}
+
+/** Options of {@link replay}. */
+export interface ReplayOptions extends Omit<Router.RunOptions, "admission" | "execution" | "maxCost" | "quiet"> {
+  /** The budget of the router: a value, not the run's. Default: that of `Router.layer`. */
+  readonly routerBudget?: Router.RetryBudgetOptions | "none" | undefined
+}
+
+const outcomeOf = (mode: Recording["mode"], { attempt, toOutput }: RecordedAttempt, made: Attempt): KnownOutcome => {
+  const { outcome } = made
+  // A stream has answered with its first delta, whatever became of it.
+  const hasAnswered = outcome === "success" || (mode === "stream" && toOutput !== undefined)
+  return {
+    attempt: made,
+    outcome: hasAnswered ? "success" : outcome,
+    millis: hasAnswered ? (toOutput ?? attempt.duration) : attempt.duration
+  }
+}
+
+const decodeAttempt = Schema.decodeUnknownEffect(ErrorSchema.Attempt)
+
+const outcomesOf = (recording: Recording): Effect.Effect<Outcomes, GatewayError> =>
+  Effect.gen(function* () {
+    const bad = invalid("Recording.replay", "recording", "a value of Recording.record or Recording.fromEvents")
+    const { attempts, mode } = yield* Effect.mapError(Schema.decodeUnknownEffect(schema)(recording), () => bad)
+    const known = new Map<string, Array<KnownOutcome>>()
+    for (const one of attempts) {
+      const made = yield* Effect.mapError(decodeAttempt(one.attempt), () => bad)
+      const outcomes = known.get(made.target) ?? []
+      outcomes.push(outcomeOf(mode, one, made))
+      known.set(made.target, outcomes)
+    }
+    return (target) => {
+      const outcomes = known.get(target)
+      // The last one is repeated.
+      return outcomes !== undefined && outcomes.length > 1 ? outcomes.shift() : outcomes?.[0]
+    }
+  })
+
+/** Runs an effect on a clock that goes straight to the next sleep's end. */
+const inVirtualTime = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.gen(function* () {
+    const fiber = yield* Effect.forkChild(self)
+    while (fiber.pollUnsafe() === undefined) yield* TestClock.adjust("1 minute")
+    return yield* Fiber.join(fiber)
+  }).pipe(Effect.provide(TestClock.layer({ warningDelay: "1 hour" })), Effect.scoped)
+
+/**
+ * Runs a route against the outcomes of a recording, in virtual time and without a gateway: each target answers as it did, in order, the last outcome repeated. An attempt that
+ * was interrupted is only known to have taken longer. Streams end at their first delta. A target's timeout is compared with the time of the whole attempt, and random numbers
+ * are always the same ones. Fails with `InvalidRequest` when the recording, the route or the options are invalid.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Recording from "effect-ai-gateway/Recording"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * const today = Route.fallback(
+ *   Provider.anthropic.messages("claude-haiku-4-5"),
+ *   Provider.openai.chat("gpt-4.1-mini")
+ * ).pipe(Route.hedge({ after: "2 seconds" }))
+ *
+ * export const replayed = (yesterday: Recording.Recording) =>
+ *   Effect.map(Recording.replay(yesterday, today, "any prompt"), ({ duration, outcome, target }) => ({
+ *     outcome,
+ *     target,
+ *     duration
+ *   }))
+ * ```
+ */
+export const replay = <In, Out>(
+  recording: Recording,
+  route: Route.Route<In, Out>,
+  input: In,
+  options: ReplayOptions = {}
+): Effect.Effect<Replayed, GatewayError> =>
+  Effect.gen(function* () {
+    const outcomes = yield* outcomesOf(recording)
+    const { routerBudget, ...runOptions } = options
+    const replayed = replayRun(route, input, runOptions, budgetOf(routerBudget), outcomes)
+    const { attempts, duration, exit } = yield* inVirtualTime(Random.withSeed(replayed, "replay"))
+    if (Exit.isSuccess(exit)) return { outcome: "success", target: exit.value.target, duration, attempts }
+    const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+    if (error !== undefined) return { outcome: "failure", duration, attempts, error }
+    const unknown = Cause.squash(exit.cause)
+    if (unknown instanceof UnknownOutcome) return { outcome: "unknown", target: unknown.target, duration, attempts }
+    return yield* Effect.die(unknown)
+  })
