@@ -13,7 +13,7 @@ import * as Stream from "effect/Stream"
 import type { BreakerStore } from "./BreakerStore.ts"
 import type { Attempt, Cost, GatewayError, Skipped } from "./GatewayError.ts"
 import type { Problem } from "./GatewayOptions.ts"
-import { GatewayService } from "./GatewayService.ts"
+import { GatewayService, type GetLogOptions } from "./GatewayService.ts"
 import {
   budgetOf,
   type CheckedBudget,
@@ -29,6 +29,7 @@ import type { Target } from "./internal/route/plan.ts"
 import { type Answered, attempt, attemptsOf, type Run } from "./internal/router/attempt.ts"
 import { executeClient } from "./internal/router/client.ts"
 import { askWhole, executeGateway } from "./internal/router/gateway.ts"
+import { type LoggedCost, loggedCostOf } from "./internal/router/loggedCost.ts"
 import { opens } from "./internal/router/open.ts"
 import { opening } from "./internal/router/opening.ts"
 import { type Execution, type RunOptions, settingsOf } from "./internal/router/options.ts"
@@ -45,6 +46,7 @@ import type { RouterEvent, TargetState } from "./RouterEvent.ts"
 export type { Admission, PendingAttempt, SentAttempt } from "./internal/admission/admission.ts"
 export type { Priority } from "./internal/admission/permit.ts"
 export type { RetryBudgetOptions } from "./internal/admission/retryBudget.ts"
+export type { LoggedAttempt, LoggedCost } from "./internal/router/loggedCost.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
 
@@ -342,3 +344,29 @@ export const events: Stream.Stream<RouterEvent, never, Router> = /* @__PURE__ */
 export const snapshot: Effect.Effect<ReadonlyArray<TargetState>, never, Router> = /* @__PURE__ */ watches(
   /* @__PURE__ */ Effect.flatMap(Router, (router) => router.snapshot)
 )
+
+/**
+ * The costs of attempts as the gateway's logs have them, to compare with `Routed.cost`. One question for each attempt with a log id. A log can be late, and its cost later
+ * still: see `awaitLog`. Legs that failed inside the gateway have logs of their own, and are not among the attempts. Fails as `GatewayService.getLog` does, but for a log that
+ * is not there.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const compared = Effect.gen(function* () {
+ *   const { attempts, cost } = yield* Router.run(Provider.openai.chat("gpt-4.1-mini"), "What is a fiber?")
+ *   const logged = yield* Router.loggedCost(attempts, { awaitLog: true })
+ *   return { estimated: cost?.usd, logged: logged.usd, missing: logged.missing }
+ * })
+ * ```
+ */
+export const loggedCost = (
+  attempts: ReadonlyArray<Attempt>,
+  options?: GetLogOptions
+): Effect.Effect<LoggedCost, GatewayError, Router> =>
+  Effect.flatMap(Router, ({ gateway }) =>
+    loggedCostOf(attempts, (logId) => Effect.map(gateway.getLog(logId, options), ({ cost }) => cost))
+  )

@@ -17,7 +17,7 @@ import * as Router from "effect-ai-gateway/Router"
 import { drive as driven } from "./batch/support.ts"
 import { data } from "./fixtures/streams/drive.ts"
 import * as scripted from "./support/scripted.ts"
-import { consume, executions, groq, openai, overHttp } from "./support/streamRuns.ts"
+import { consume, executions, groq, json, openai, overHttp } from "./support/streamRuns.ts"
 import * as S from "./support/streamScript.ts"
 
 const prices: Pricing.Prices = { "openai/m": { input: 100, output: 1000 }, "groq/m": { input: 10, output: 200 } }
@@ -394,5 +394,30 @@ describe("maxCost", () => {
       const again = meter.begin([{ target: "openai/m", provider: "openai" }], bodyOf({ max_tokens: 10 }))
       assert.property(again, "end")
     })
+  )
+})
+
+describe("Router.loggedCost", () => {
+  const custom = (usd: number) => Route.options({ customCost: { totalCost: usd } })
+  const upstreams: S.Script = (name) => (name === "openai" ? { status: 503 } : json(scripted.completion("hi")))
+  const layer = Router.layer.pipe(Layer.provideMerge(overHttp.layer(S.scripted(upstreams).upstreams)))
+
+  it.live("sums the costs in the logs of attempts, and counts those without one", () =>
+    Effect.gen(function* () {
+      const route = Route.fallback(openai, custom(0.25)(groq))
+      const { attempts } = yield* Router.run(route, "hi", { execution: "client", quiet: true })
+      const logged = yield* Router.loggedCost(attempts, { awaitLog: true })
+      assert.deepStrictEqual(
+        logged.attempts.map(({ target, usd = 0 }) => [target, usd]),
+        [
+          ["openai/m", 0],
+          ["groq/m", 0.25]
+        ]
+      )
+      assert.strictEqual(logged.usd, 0.25)
+      const unknown = { ...attempts[1], logId: "01JADMCQQQBWH3NXZ5GCRN98DP" } as (typeof attempts)[number]
+      const { logId: _, ...without } = unknown
+      assert.deepInclude(yield* Router.loggedCost([unknown, without]), { usd: 0, missing: 2 })
+    }).pipe(Effect.provide(layer))
   )
 })

@@ -1,5 +1,5 @@
 /**
- * Timers of hedges, lanes of races and probes of breakers in workerd, with clients that leave while they wait, lose or probe.
+ * Timers of hedges, lanes of races, probes of breakers and queues of limits in workerd, with clients that leave while they wait, lose or probe.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -112,6 +112,39 @@ describe("in workerd", () => {
       openai = json(completion("openai"))
       assert.deepInclude(yield* told("e"), { target: "openai/m", text: "openai" })
       assert.deepInclude(yield* told("f"), { target: "openai/m" })
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a queue goes on when a client leaves that waits in it, or that holds the place", () =>
+    Effect.gen(function* () {
+      let openai: S.Reply = late
+      const { ask, provider } = yield* setting(() => openai)
+      const calls = () => provider.bodies.length
+      const holding = yield* Effect.forkChild(ask("/limits", "holds"))
+      yield* until(() => calls() === 1)
+      const leaving = yield* Effect.forkChild(ask("/limits", "leaves"))
+      yield* Effect.sleep(100)
+      const staying = yield* Effect.forkChild(ask("/limits", "stays"))
+      yield* Effect.sleep(100)
+      assert.strictEqual(calls(), 1)
+      yield* Fiber.interrupt(leaving)
+      openai = json(completion("openai"))
+      yield* Fiber.interrupt(holding)
+      yield* until(() => provider.states().includes("openai cancelled"))
+      const { status, text } = yield* Fiber.join(staying)
+      assert.deepInclude({ status, ...JSON.parse(text) }, { status: 200, prompt: "stays", text: "openai" })
+      assert.strictEqual(calls(), 2)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("a request in the queue is let in by the turn of another one", () =>
+    Effect.gen(function* () {
+      const { ask, provider } = yield* setting(() => ({ ...json(completion("openai")), delay: 30 }))
+      const answers = yield* Effect.forEach(prompts, (prompt) => ask("/limits", prompt), { concurrency: "unbounded" })
+      for (const [i, { status, text }] of answers.entries()) {
+        assert.deepInclude({ status, ...JSON.parse(text) }, { status: 200, prompt: `prompt ${i}` })
+      }
+      assert.strictEqual(provider.bodies.length, prompts.length)
     }).pipe(Effect.scoped)
   )
 })

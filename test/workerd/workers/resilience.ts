@@ -20,6 +20,7 @@ const both = Route.fallback(Provider.openai.chat("m"), Provider.groq.chat("m"))
 const routes: Readonly<Record<string, typeof both>> = {
   "/hedge": Route.hedge(both, { after: 30 }),
   "/race": Route.race(Provider.openai.chat("m"), Provider.groq.chat("m")),
+  "/limits": Route.limits(Provider.openai.chat("m"), { concurrency: 1, queue: { maxWait: "30 seconds" } }),
   "/breaker": Route.circuitBreaker(both, { minimumCalls: 2, openFor: 300, maxOpenFor: 300 })
 }
 
