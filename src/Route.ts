@@ -664,7 +664,7 @@ export function compile<In, Out>(
 /**
  * A stored route, version 1.
  *
- * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
+ * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`, `validate`) and exactly one of:
  * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
  * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
  *
@@ -721,6 +721,7 @@ const algebra: JsonRead.Algebra = {
   balance: (nodes, options) => balanceOf(nodes, options).node,
   race: (nodes, sideEffects) => raceOf(nodes, sideEffects).node,
   timeout: (node, duration) => timeout(fromNode(node), duration).node,
+  validate: (node, check) => validate(fromNode(node), check).node,
   retry: (node, policy) => retry(fromNode(node), policy).node
 }
 

@@ -10,7 +10,7 @@ import * as StreamResponse from "effect-ai-gateway/StreamResponse"
 import * as scripted from "./support/scripted.ts"
 import { openai } from "./support/streamRuns.ts"
 
-const names = "execution, allow, options, headers, session, budget, priority, quiet, admission"
+const names = "execution, allow, options, headers, session, budget, priority, quiet, admission, maxCost"
 
 /** From a caller without types. */
 const given = (options: object): Router.RunOptions => options
