@@ -227,6 +227,16 @@ const isWritable = (ast: SchemaAST.AST): boolean => {
   }
 }
 
+/** Effect writes a number as one or as a name such as `NaN`, for values that are encoded. Answers come as they are. */
+const plainNumber = (json: unknown): unknown => {
+  if (!isRecord(json) || !Array.isArray(json["anyOf"])) return json
+  const { anyOf, ...rest } = json
+  const [first, second] = json["anyOf"]
+  return first?.type === "number" && Array.isArray(second?.enum) && second.enum.includes("NaN")
+    ? { ...rest, ...first }
+    : json
+}
+
 /** The JSON Schema of a check; `undefined` if it could not say the same. */
 export const toJsonSchema = (check: Schema.ConstraintDecoder<unknown>): JsonSchemaJson | undefined => {
   const source = sources.get(check)
@@ -234,8 +244,7 @@ export const toJsonSchema = (check: Schema.ConstraintDecoder<unknown>): JsonSche
   const { ast } = check
   if (!isWritable(ast)) return undefined
   const { definitions, schema } = Schema.toJsonSchemaDocument(Schema.make<Schema.Top>(ast))
-  const json: JsonSchemaJson = JSON.parse(
-    JSON.stringify(Object.keys(definitions).length === 0 ? schema : { ...schema, $defs: definitions })
-  )
+  const whole = Object.keys(definitions).length === 0 ? schema : { ...schema, $defs: definitions }
+  const json: JsonSchemaJson = JSON.parse(JSON.stringify(whole, (_, one) => plainNumber(one)))
   return Result.isSuccess(fromJsonSchema(json)) ? json : undefined
 }
