@@ -72,6 +72,19 @@ describe("a run", () => {
     })
   )
 
+  it.effect.each(ways)("records the tokens of a rejected answer, which was paid for: $name", (way) =>
+    Effect.gen(function* () {
+      const usage = { inputTokens: 1, outputTokens: 2, totalTokens: 3 }
+      const { result } = yield* ask({ openai: [bad], groq: [good] }, validated, "hi", way)
+      const whole = Result.getOrThrow(result).attempts
+      const { attempts: inOnePiece } = yield* play({ openai: [bad] }, validated, "hi", way)
+      const { attempts: streamed } = yield* play({ openai: [{ steps: S.words("bad") }] }, validated, "hi", way)
+      assert.deepStrictEqual(whole[0]?.usage, usage)
+      assert.deepStrictEqual(inOnePiece[0]?.usage, usage)
+      assert.deepStrictEqual(streamed[0]?.usage, { inputTokens: 3, outputTokens: 4, totalTokens: 7 })
+    })
+  )
+
   it.effect.each(ways)("fails with the rejection of its last target: $name", (way) =>
     Effect.gen(function* () {
       const error = failureOf((yield* ask({ openai: [bad], groq: [bad] }, validated, "hi", way)).result)

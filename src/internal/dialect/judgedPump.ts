@@ -16,7 +16,7 @@ import type { Pump } from "./deltaPump.ts"
 export const judgedPump = <Rejection>(
   pump: Pump,
   judge: (reply: Reply) => Rejection | undefined,
-  reject: (rejection: Rejection, text: string) => GatewayError
+  reject: (rejection: Rejection, answer: Reply) => GatewayError
 ): Pump => {
   const { reply, see } = makeCollector()
   let isAccepted = false
@@ -34,7 +34,7 @@ export const judgedPump = <Rejection>(
         isAccepted = true
         return Effect.succeed(batch)
       }
-      rejected = reject(rejection, answer.text)
+      rejected = reject(rejection, answer)
       const rest = batch.filter(({ type }) => type !== "finish")
       return rest.length > 0 ? Effect.succeed(rest) : next(limiting)
     })

@@ -25,6 +25,8 @@ export interface DecodedAnswer<Out> {
 /** The reason why `Route.validate` rejected an answer that could be read. */
 export interface Rejection {
   readonly issue: string
+  /** The tokens of the answer, which was paid for. */
+  readonly usage?: Usage | undefined
 }
 
 /** Why a leaf has no request for an input. */
@@ -85,7 +87,7 @@ export interface Judge {
   /** The rejection of an answer; `undefined` accepts it. */
   readonly reply: (reply: Reply) => Rejection | undefined
   /** Withholds the finish of a rejected answer; the pump then fails. */
-  readonly pump: (pump: Pump, reject: (rejection: Rejection, text: string) => GatewayError) => Pump
+  readonly pump: (pump: Pump, reject: (rejection: Rejection, answer: Reply) => GatewayError) => Pump
 }
 
 /** The check of a `Route.validate`, as pictures and files show it. The leaves below it have it in `decode`. */

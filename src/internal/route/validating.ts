@@ -52,7 +52,7 @@ const withCheck = <In, Out>(leaf: Leaf<In, Out>, judge: Judging<Out>): Leaf<In, 
     decode: (body) =>
       Result.flatMap(leaf.decode(body), (decoded) => {
         const rejection = judge(decoded.value)
-        return rejection === undefined ? Result.succeed(decoded) : Result.fail(rejection)
+        return rejection === undefined ? Result.succeed(decoded) : Result.fail({ ...rejection, usage: decoded.usage })
       }),
     ...(chat &&
       ofReply && { chat: { ...chat, judge: judgeOf((reply) => chat.judge?.reply(reply) ?? judge(ofReply(reply))) } })

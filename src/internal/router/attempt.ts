@@ -34,7 +34,7 @@ import { monotonicMillisOf } from "../data/monotonic.ts"
 import type { Usage } from "../dialect/chat.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
-import type { Leaf, Unbuildable } from "../route/node.ts"
+import type { Leaf, Rejection, Unbuildable } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { type Additions, add } from "./additions.ts"
 import type { Mode, RouterState } from "./state.ts"
@@ -259,6 +259,19 @@ const read = (
 ): Effect.Effect<unknown, GatewayError> =>
   accept === "json" ? response.json : accept === "text" ? response.text : response.bytes
 
+/** The tokens of answers that `Route.validate` rejected, by their failures. */
+const rejectedUsage = new WeakMap<Reason, Usage>()
+
+/** The failure of an answer that could be read, and is rejected. */
+export const rejected = (response: GatewayResponse, { issue, usage }: Rejection, text: string): GatewayError => {
+  const error = response.invalid(issue, text, "validate")
+  if (usage !== undefined) rejectedUsage.set(error.reason, usage)
+  return error
+}
+
+/** The tokens of an answer that was rejected for this reason. */
+export const usageOf = (reason: Reason | undefined): Usage | undefined => reason && rejectedUsage.get(reason)
+
 /** Reads and decodes a body. What does not decode is an `InvalidResponse` with a bounded excerpt. */
 export const decode = <In, Out>(
   target: Target<In, Out>,
@@ -273,7 +286,7 @@ export const decode = <In, Out>(
       return Effect.flatMap(excerpt, (text) =>
         Effect.fail(
           "issue" in failure
-            ? response.invalid(failure.issue, text, "validate")
+            ? rejected(response, failure, text)
             : response.invalid(`${failure.field}: expected ${failure.accepted}`, text)
         )
       )
@@ -309,7 +322,8 @@ export const ended = (
     if (answeredBy !== undefined) out.step = answeredBy
     return out
   }
-  return { ...LogTrail.failed(exit), ...defined({ cacheStatus: answer?.meta.cacheStatus }) }
+  const failed = LogTrail.failed(exit)
+  return { ...failed, ...defined({ cacheStatus: answer?.meta.cacheStatus, usage: usageOf(failed.error) }) }
 }
 
 /** The record of an attempt that is given up. `answer`: the part that had begun to arrive. */

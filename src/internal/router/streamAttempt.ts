@@ -17,6 +17,8 @@ import { withFacts } from "../data/attempts.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
+import type { Reply } from "../dialect/chat.ts"
+import { usageOf as tokensOf } from "../dialect/codec.ts"
 import type { Streaming } from "../dialect/delta.ts"
 import { deltasOf } from "../dialect/deltaDecoder.ts"
 import { type Limiting, makePump } from "../dialect/deltaPump.ts"
@@ -34,9 +36,11 @@ import {
   factsOf,
   type Orders,
   type Run,
+  rejected,
   sendingOf,
   takeSlot,
-  unbuildable
+  unbuildable,
+  usageOf
 } from "./attempt.ts"
 import type { HeldStream } from "./heldStream.ts"
 import type { BeginRun } from "./state.ts"
@@ -172,7 +176,8 @@ export const commit = (
   }
   const { allowEmpty } = found
   const decoder = found.streaming.decoder(isRecord(query) ? query : undefined, { allowEmpty })
-  const reject = ({ issue }: Rejection, text: string) => response.invalid(issue, text, "validate")
+  const reject = (rejection: Rejection, reply: Reply) =>
+    rejected(response, { ...rejection, usage: tokensOf(reply) }, reply.text)
   const pumped = (reader: ResponseReader) => {
     const pump = makePump(
       {
@@ -204,7 +209,7 @@ export const commit = (
             const rejection = found.judge?.reply(reply.success)
             return rejection === undefined
               ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
-              : Effect.fail(reject(rejection, text))
+              : Effect.fail(reject(rejection, reply.success))
           })
         })
       : pumped(reader)
@@ -231,7 +236,8 @@ export const streamEnded = (
       step: answering?.step ?? meta?.step ?? error?.step,
       cacheStatus: meta?.cacheStatus,
       status: answering?.response.status ?? error?.reason.status,
-      resent: answering?.response.resent === true ? true : undefined
+      resent: answering?.response.resent === true ? true : undefined,
+      usage: usageOf(error?.reason)
     })
   }
 }
