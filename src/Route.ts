@@ -1,12 +1,12 @@
 /**
  * The algebra of routes.
  *
- * A `Route<In, Out>` is an immutable value: which targets are asked in which order, how often, for how long, with which gateway
- * options, and what is made of the answers. Because it is data it can be printed, drawn, stored, checked for its worst case, compiled to one
+ * A `Route<In, Out>` is an immutable value: which targets are called in which order, how often, for how long, with which gateway
+ * options, and how answers are read. Because it is data it can be printed, drawn, stored, checked for its worst case, compiled to one
  * gateway request, or run on the client by `Router`.
  *
  * Settings belong to the targets below them: `retry` around a fallback means that each target is retried, not that the chain is run
- * again, and of two nested settings the inner-most wins. Attempts never multiply.
+ * again, and the innermost of nested settings wins. Attempts never multiply.
  *
  * Nothing here throws. A route that was given something invalid is still a value: {@link problems} lists what is wrong, and
  * running it fails with `InvalidRequest` before anything is sent.
@@ -371,7 +371,7 @@ export const firstTokenTimeout: {
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "FirstTokenTimeout", duration))
 
 /**
- * Limits the gap between two chunks of a stream, while somebody waits for the next one: whole milliseconds, at least one.
+ * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at least one.
  * Fails with `Timeout` (`idle`), after the first delta inside a `StreamInterrupted`.
  */
 export const idleTimeout: {
@@ -396,7 +396,7 @@ export const restart: {
 
 /**
  * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. What is running when it passes is interrupted and fails
- * with `Timeout` (`deadline`); an outer fallback with time left goes on.
+ * with `Timeout` (`deadline`); an outer fallback with time left continues.
  */
 export const deadline: {
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
@@ -426,7 +426,7 @@ export const options: {
     : invalid(self, problem)
 })
 
-/** Cache options for each target below: a life time of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
+/** Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
 export const cache: {
   (input: NonNullable<GatewayOptions.Input["cache"]>): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>): Route<In, Out>
@@ -441,7 +441,7 @@ export const metadata: {
 } = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata) => options(self, { metadata: input }))
 
 /**
- * Which failures go on to the next target, for the fallbacks below: a list of reasons instead of the decision table, or a function of
+ * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision table, or a function of
  * the error, which cannot be compiled or stored.
  *
  * @example
@@ -500,9 +500,9 @@ export const validate: {
   return "field" in made ? invalid(self, made) : fromNode(made)
 })
 
-/** What {@link when} takes. */
+/** Options of {@link when}. */
 export interface WhenOptions<In, Out> {
-  /** What pictures call the condition. Default `"condition"`. */
+  /** Name of the condition in pictures. Default `"condition"`. */
   readonly label?: string | undefined
   readonly predicate: (input: In) => boolean
   readonly onTrue: Route<In, Out>
@@ -589,7 +589,7 @@ export const mapInput: {
 /** Everything that is wrong with a route: each field and what would have been accepted. Empty when it can run. */
 export const problems = (self: Route<never, unknown>): ReadonlyArray<GatewayOptions.Problem> => self.planned.problems
 
-/** Keys of the targets in the order in which they would be asked. */
+/** Keys of the targets in the order in which they would be called. */
 export const targets = (self: Route<never, unknown>): ReadonlyArray<string> =>
   self.planned.targets.map(({ key }) => key)
 
@@ -616,7 +616,7 @@ export const toMermaid = (self: Route<never, unknown>): string => Render.toMerma
  */
 export const bounds = (self: Route<never, unknown>): Bounds.Bounds => Bounds.boundsOf(self.planned)
 
-/** What {@link compile} may leave out. */
+/** Options of {@link compile}. */
 export interface CompileOptions {
   /** Losses that are accepted. Default: none. */
   readonly allow?: ReadonlyArray<Compile.LossKind> | undefined
@@ -666,7 +666,7 @@ export function compile<In, Out>(
  *
  * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`, `validate`) and exactly one of:
  * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
- * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
+ * outermost. Durations are texts (`"5 seconds"`) or milliseconds.
  *
  * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`, `dialect` (the `id` of a
  * `Chat.Dialect`), `key`, `headers`, `body`, and where the provider needs them `resource`, `deployment`, `apiVersion`, `project`, `region`,
@@ -699,12 +699,12 @@ export type RouteNodeJson = Json.RouteNodeJson
 export const toJson = (self: Route<never, unknown>): Result.Result<RouteJson, ReadonlyArray<GatewayOptions.Problem>> =>
   Json.write(self.node, self.planned)
 
-/** What {@link fromJson} takes beside the data. */
+/** Options of {@link fromJson}. */
 export interface FromJsonOptions {
   /**
    * Credentials of the targets whose `credentials` name a header, by key of the target (as in {@link targets}) or by provider slug; the key goes first. A `Redacted`
    * alone is the provider's key, written as the provider wants it (`Bearer …`). A record of `Redacted` gives whole header values by name,
-   * for headers other than that. What no target asks for is not used.
+   * for headers other than that. Credentials that no target needs are not used.
    */
   readonly credentials?: JsonRead.Credentials | undefined
 }
@@ -728,7 +728,7 @@ const algebra: JsonRead.Algebra = {
 /**
  * Reads a chat route (see {@link RouteJson}) from parsed JSON, for example a configuration file. Limits are those of the combinators. Everything
  * that is wrong comes back at once, each with its path in the file and what is accepted there: fields that do not exist, values out of
- * range, credentials that the file names and nobody gave.
+ * range, credentials that the file names and the options lack.
  *
  * @example
  * ```ts

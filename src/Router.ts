@@ -2,7 +2,7 @@
  * The service that runs routes.
  *
  * A run ends with one target's decoded answer, or with the last attempt's failure; both carry every attempt. There is one owner of retries: on
- * the client the gateway is asked for a single attempt each time, and in the gateway (`execution: "gateway"`) the client makes none of its own.
+ * the client each request asks the gateway for a single attempt, and in the gateway (`execution: "gateway"`) the client makes none of its own.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -267,7 +267,7 @@ export const run = <In, Out>(
  * before anything is sent when a target that the input leads to cannot stream.
  *
  * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, it keeps that limit until it has the
- * headers of a leg, and from there on it is kept here, anew. An attempt is recorded when its stream has ended: as a success if its
+ * headers of a leg, and from there on the router keeps it, starting again. An attempt is recorded when its stream has ended: as a success if its
  * finish had arrived, whatever became of the consumer after it.
  */
 export const open = /* @__PURE__ */ opens(

@@ -54,7 +54,7 @@ export type Deadlines = Map<Plan<never, unknown>, number>
 /** The orders that a run has chosen, by the balances. */
 export type Orders = Map<Plan<never, unknown>, Plan<never, unknown>>
 
-/** What belongs to one run of a route. */
+/** State of one run of a route. */
 export interface Run<In> {
   readonly send: SendLegs
   readonly input: In
@@ -92,15 +92,15 @@ export interface Run<In> {
 /** See {@link Lane}. */
 export type CloseAttempt = (isSuperseded: boolean) => boolean
 
-/** One of several targets that are asked at the same time. */
+/** One of several targets that are called at the same time. */
 export interface Lane {
   /** An attempt of it has started. `close` records it as interrupted, before its fiber has ended, and says whether it was open. */
   readonly started: (target: Target<never, unknown>, close: CloseAttempt) => void
 }
 
-/** What an attempt is told beside its target. */
+/** Facts that an attempt receives with its target. */
 export interface Asked {
-  /** What is left of the deadline, in milliseconds. */
+  /** Time until the deadline, in milliseconds. */
   readonly remaining: number | undefined
   readonly cause: AttemptCause
   /** The gateway may have kept the answer that this attempt is to replace. */
@@ -303,7 +303,7 @@ export const decode = <In, Out>(
     })
   })
 
-/** What an outcome adds to the record of an attempt. `answer`: what was behind a failure, if there was one. */
+/** Fields that an outcome adds to the record of an attempt. `answer`: what was behind a failure, if there was one. */
 export const ended = (
   exit: Exit.Exit<Answered<unknown>, GatewayError>,
   answer: GatewayResponse | undefined

@@ -13,7 +13,7 @@ import type { RunOptions } from "./options.ts"
 import type { RouterCore } from "./prepare.ts"
 import type { Streamed } from "./streamed.ts"
 
-/** What is run of a route. */
+/** The parts of a route that a run needs. */
 export interface Routing<In, Out> {
   readonly node: Node<In, Out>
   readonly planned: Planned<In, Out>

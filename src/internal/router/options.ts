@@ -9,7 +9,7 @@ import type { LossKind } from "../route/compile.ts"
 
 /**
  * Who executes a route. `client`: this process, one request per attempt. `gateway`: the gateway, one request for the whole route; a
- * route that it cannot express is refused. `auto`: the gateway when nothing is lost by it, else the client.
+ * route that it cannot express is rejected. `auto`: the gateway when nothing is lost by it, else the client.
  */
 export type Execution = "auto" | "client" | "gateway"
 
@@ -17,7 +17,7 @@ export type Execution = "auto" | "client" | "gateway"
 export interface RunOptions {
   /** Default: the router's own, which is `auto` unless its layer says otherwise. */
   readonly execution?: Execution | undefined
-  /** What may be lost with `execution: "gateway"`. An allowed deadline is still kept, on the client, for the whole. Default: nothing. */
+  /** Losses that are accepted with `execution: "gateway"`. An allowed deadline is still kept, on the client, for the whole. Default: nothing. */
   readonly allow?: ReadonlyArray<LossKind> | undefined
   /**
    * Gateway options of this run, for example `metadata`; the route's own options win. An `eventId` given here is

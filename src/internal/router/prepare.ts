@@ -1,5 +1,5 @@
 /**
- * What comes before a route is run, whole or streamed: checks, the event id, and who executes it.
+ * Prepares a run, complete or streamed: checks, the event id, and who executes it.
  */
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -65,7 +65,7 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
 export const runFailure = (error: GatewayError, run: Run<unknown>): GatewayError =>
   withoutStack(() => withFacts(error, factsOf(error, run), method))
 
-/** One target that is asked once: the same request either way, so nothing needs compiling. */
+/** One target that is called once: the same request either way, so nothing needs compiling. */
 const isPlain = (plan: Plan<never, unknown>): boolean => plan._tag === "Target" && plan.retry === undefined
 
 /** The limit of the whole. Deadlines further inside cannot be kept when the gateway executes. */
