@@ -173,7 +173,9 @@ describe("a run", () => {
     Effect.gen(function* () {
       const { layer, seen } = scripted.make(() => ({ body: scripted.completion("bad") }))
       const route = Route.circuitBreaker(validated, { minimumCalls: 2 })
-      for (let i = 0; i < 5; i++) yield* Effect.flip(Effect.provide(Router.run(route, "hi"), layer))
+      yield* Effect.gen(function* () {
+        for (let i = 0; i < 5; i++) yield* Effect.flip(Router.run(route, "hi"))
+      }).pipe(Effect.provide(layer))
       assert.strictEqual(seen.length, 10)
     })
   )
@@ -368,7 +370,7 @@ describe("a stream", () => {
 
   it.effect("that is left before it is checked is no success", () =>
     Effect.gen(function* () {
-      const provider = S.scripted({ openai: [{ steps: [S.role, S.say("bad"), S.finish, S.stall] }] })
+      const provider = S.scripted({ openai: [{ steps: [S.role + S.say("bad") + S.finish, S.stall] }] })
       const { attempts } = yield* Effect.scoped(
         Effect.gen(function* () {
           const opened = yield* Router.open(Route.validate(openai, isGood), "hi")
