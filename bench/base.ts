@@ -8,6 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import { type Places, type Workload, workloads } from "./base/command.ts"
+import { measureWorkerd } from "./base/workerd.ts"
 import type { Command } from "./base/workloads.ts"
 import { type Command as BatchCommand, names as batches } from "./batch/command.ts"
 import { measure, type Taken } from "./batch/measure.ts"
@@ -196,6 +197,14 @@ const size = async (base: string): Promise<ReadonlyArray<ReadonlyArray<string>>>
   return [row("size: Worker with binding and router", "kB gzip", 1, [before, before, now])]
 }
 
+const workerd = async (base: string, quick: boolean): Promise<ReadonlyArray<ReadonlyArray<string>>> => {
+  const { failing, well } = await measureWorkerd(base, quick)
+  return [
+    row("workerd: all providers are well", "CPU µs", 0, well),
+    row("workerd: the first one fails", "CPU µs", 0, failing)
+  ]
+}
+
 const compare = ({ names, ref, settings }: Comparing): Promise<void> =>
   withCheckout(ref, async (base, commit) => {
     console.log(`\nbase: ${ref} (${commit}); ratios are taken round by round, medians with quartiles\n`)
@@ -215,6 +224,7 @@ const compare = ({ names, ref, settings }: Comparing): Promise<void> =>
       )
     }
     const others = {
+      workerd: () => workerd(base, settings.quick),
       memory: () => memory(base, settings.quick),
       batch: () => batch(base, settings),
       size: () => size(base)

@@ -48,7 +48,7 @@ const pairs: Readonly<Record<string, readonly [own: Way, effects: Way]>> = {
     { once: effects(settled), waiting: effects(pending) }
   ],
   "withSpan, nobody traces": [
-    { once: withSpan("a", () => Effect.void), waiting: withSpan("a", () => Effect.never) },
+    { once: withSpan("a", "client", () => Effect.void), waiting: withSpan("a", "client", () => Effect.never) },
     { once: Effect.withSpan(Effect.void, "a"), waiting: Effect.withSpan(Effect.never, "a") }
   ],
   withoutStack: [

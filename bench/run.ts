@@ -31,7 +31,19 @@ const slow = ["leaks", "workerd"]
 const counted = ["memory", "size"]
 
 /** Their order, in a run and on the page; others follow by name. */
-const order = ["overhead", "failover", "throughput", "chain", "memory", "stream", "leaks", "batch", "workerd", "size"]
+const order = [
+  "overhead",
+  "failover",
+  "throughput",
+  "chain",
+  "guards",
+  "memory",
+  "stream",
+  "leaks",
+  "batch",
+  "workerd",
+  "size"
+]
 
 const rank = (name: string): number => (order.includes(name) ? order.indexOf(name) : order.length)
 

@@ -6,6 +6,7 @@
  * is the router's job.
  */
 import * as Cache from "effect/Cache"
+import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -32,14 +33,15 @@ import * as Http from "./internal/ai/http.ts"
 import { counted, dialectOf, openDeltas, renamed } from "./internal/ai/stream.ts"
 import { defined } from "./internal/data/defined.ts"
 import { isRecord } from "./internal/data/json.ts"
+import { monotonicMillisOf } from "./internal/data/monotonic.ts"
 import { trimSlashes } from "./internal/data/trimSlashes.ts"
 import type { Delta, Streaming } from "./internal/dialect/delta.ts"
-import { answerAttributes } from "./internal/gateway/attributes.ts"
+import { answerAttributes, linkHeaders, requestAttributes } from "./internal/gateway/attributes.ts"
 import { checkId, checkMaxBytes } from "./internal/gateway/backend.ts"
 import { checkHttp } from "./internal/gateway/http.ts"
 import { failure } from "./internal/gateway/respond.ts"
 import { fromPuller } from "./internal/hotpath/pullStream.ts"
-import { type Annotate, withSpan } from "./internal/hotpath/span.ts"
+import { type OpenSpan, openSpan, operation, withSpan } from "./internal/hotpath/span.ts"
 import { type AiBinding, requireMethods } from "./internal/transport/binding.ts"
 import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
@@ -193,58 +195,64 @@ const make = (backend: AiBackend) =>
       model: string,
       input: object,
       options: RunOptions,
-      annotate: Annotate | undefined
+      span: OpenSpan | undefined
     ): Effect.fn.Return<GatewayResponse, GatewayError> {
       const request = yield* prepare("AiService.run", model, input, options)
-      const { target } = request
-      const sent = backend.run(request, "AiService.run")
-      annotate?.({
-        "gen_ai.provider.name": target.provider,
-        "gen_ai.request.model": target.model,
-        "ai_gateway.id": request.gateway
-      })
+      const { gateway, headers, target } = request
+      const { eventId } = request.options
+      span?.annotate(requestAttributes(target.provider, model, input, target.model, gateway, eventId))
+      // A Workers AI model may run past every gateway.
+      const isLinked = gateway !== undefined || target.kind === "third-party"
+      const link = span && isLinked ? linkHeaders(span, [request]) : undefined
+      const sent = backend.run(link ? { ...request, headers: { ...link, ...headers } } : request, "AiService.run")
       const response = yield* options.record === false
         ? sent
         : LogTrail.record(sent, startedOf(target, options), (exit) => endedOf(exit, []))
-      annotate?.(answerAttributes(response))
+      span?.annotate(answerAttributes(response))
       return response
     })
     const run: AiService["Service"]["run"] = (model, input, options = {}) =>
-      withSpan("AiService.run", (annotate) => runUntraced(model, input, options, annotate))
+      withSpan("AiService.run", "client", (span) => runUntraced(model, input, options, span))
 
-    const models = Effect.fn("AiService.models")(function* (query: ModelsQuery = {}) {
-      for (const field of ["page", "perPage"] as const) {
-        if (!isPage(query[field])) return yield* invalid("AiService.models", field, "a whole number of 1 or more")
-      }
-      const { author, hideExperimental, page, perPage, search, source, task } = query
-      const wire = yield* backend.models(
-        defined({ author, hide_experimental: hideExperimental, page, per_page: perPage, search, source, task })
-      )
-      const found = Array.isArray(wire) ? wire.map(modelFromWire) : [undefined]
-      const out = found.filter((model) => model !== undefined)
-      if (out.length === found.length) return out
-      return yield* failure(
-        { method: "AiService.models", surface: "api", secrets: [] },
-        new InvalidResponse({ issue: "not a list of models with ids and names" })
-      )
-    })
+    const models = operation(
+      "AiService.models",
+      Effect.fnUntraced(function* (query: ModelsQuery = {}) {
+        for (const field of ["page", "perPage"] as const) {
+          if (!isPage(query[field])) return yield* invalid("AiService.models", field, "a whole number of 1 or more")
+        }
+        const { author, hideExperimental, page, perPage, search, source, task } = query
+        const wire = yield* backend.models(
+          defined({ author, hide_experimental: hideExperimental, page, per_page: perPage, search, source, task })
+        )
+        const found = Array.isArray(wire) ? wire.map(modelFromWire) : [undefined]
+        const out = found.filter((model) => model !== undefined)
+        if (out.length === found.length) return out
+        return yield* failure(
+          { method: "AiService.models", surface: "api", secrets: [] },
+          new InvalidResponse({ issue: "not a list of models with ids and names" })
+        )
+      })
+    )
 
-    const gateway = Effect.fn("AiService.gateway")(function* (id: string) {
-      yield* checkId("AiService.gateway", "id", id)
-      return yield* Cache.get(gateways, id)
-    })
+    const gateway: AiService["Service"]["gateway"] = (id) =>
+      withSpan("AiService.gateway", "internal", () =>
+        Effect.andThen(checkId("AiService.gateway", "id", id), Cache.get(gateways, id))
+      )
 
     const resumeRun = backend.resume
     if (resumeRun === undefined) return AiService.of({ run, models, gateway })
 
-    const resume = Effect.fn("AiService.resume")(function* (runId: string, from: number, id = defaultGateway) {
-      if (!isRunId(runId)) return yield* invalid("AiService.resume", "runId", "1 to 128 letters, digits, `_` and `-`")
-      if (!Number.isSafeInteger(from) || from < 0) {
-        return yield* invalid("AiService.resume", "from", "a whole number from 0")
-      }
-      yield* checkId("AiService.resume", "gateway", id)
-      return yield* resumeRun({ gateway: id, runId }, from, "AiService.resume")
-    })
+    const resume = operation(
+      "AiService.resume",
+      Effect.fnUntraced(function* (runId: string, from: number, id = defaultGateway) {
+        if (!isRunId(runId)) return yield* invalid("AiService.resume", "runId", "1 to 128 letters, digits, `_` and `-`")
+        if (!Number.isSafeInteger(from) || from < 0) {
+          return yield* invalid("AiService.resume", "from", "a whole number from 0")
+        }
+        yield* checkId("AiService.resume", "gateway", id)
+        return yield* resumeRun({ gateway: id, runId }, from, "AiService.resume")
+      })
+    )
 
     return AiService.of({ run, models, gateway, resume })
   })
@@ -294,13 +302,24 @@ export const stream = (
   input: object,
   options: StreamOptions = {}
 ): Stream.Stream<Delta, GatewayError, AiService> =>
-  Stream.unwrap(Effect.uninterruptibleMask((restore) => openStream(model, input, options, restore)))
+  Stream.unwrap(
+    Effect.uninterruptibleMask((restore) =>
+      Effect.withFiber((fiber) => {
+        const span = openSpan(fiber, "AiService.stream", "internal")
+        const opening = openStream(model, input, options, restore, span)
+        return span === undefined
+          ? opening
+          : Effect.onError(opening, (cause) => Effect.sync(() => span.end(Exit.failCause(cause))))
+      })
+    )
+  )
 
 const openStream = Effect.fnUntraced(function* (
   model: string,
   input: object,
   options: StreamOptions,
-  restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  restore: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>,
+  span: OpenSpan | undefined
 ): Effect.fn.Return<Stream.Stream<Delta, GatewayError>, GatewayError, AiService | Scope.Scope> {
   const method = "AiService.stream"
   const { decoder, resume, ...runOptions } = options
@@ -315,7 +334,19 @@ const openStream = Effect.fnUntraced(function* (
   const running =
     options.record === false || target === undefined ? undefined : yield* LogTrail.begin(startedOf(target, options))
   let answered: GatewayResponse | undefined
+  // A run that is taken up again, too, is a part of this span, wherever the stream is read.
+  const within = span?.within ?? ((self) => self)
+  const clock = yield* Clock.Clock
+  let waitedSince = span && monotonicMillisOf(clock)
+  if (target !== undefined) {
+    const { provider } = target
+    span?.annotate({
+      ...requestAttributes(provider, model, input, target.model, options.gateway, options.eventId),
+      "gen_ai.request.stream": true
+    })
+  }
   const end = (exit: Exit.Exit<unknown, GatewayError>): void => {
+    span?.end(exit)
     const error = Option.getOrUndefined(Exit.findErrorOption(exit))
     // Nothing was sent, so there was no attempt.
     if (error?.reason._tag === "InvalidRequest" && error.reason.origin === "client") return
@@ -324,8 +355,10 @@ const openStream = Effect.fnUntraced(function* (
       ...(answered !== undefined && endedOf(Exit.succeed(answered), []))
     })
   }
-  const opening = Effect.flatMap(run(model, query ?? input, { ...runOptions, record: false }), (response) => {
+  const asked = within(run(model, query ?? input, { ...runOptions, record: false }))
+  const opening = Effect.flatMap(asked, (response) => {
     answered = response
+    span?.annotate(answerAttributes(response))
     const { runId } = response.meta
     return openDeltas(response, {
       query: query ?? {},
@@ -333,7 +366,7 @@ const openStream = Effect.fnUntraced(function* (
       decoder,
       resume:
         resume === true && resumeRun !== undefined && runId !== undefined
-          ? (from) => resumeRun(runId, from, options.gateway)
+          ? (from) => within(resumeRun(runId, from, options.gateway))
           : undefined
     })
   })
@@ -345,12 +378,18 @@ const openStream = Effect.fnUntraced(function* (
     Effect.mapError((error) => renamed(method, error))
   )
   const answer = counted(method, pump)
+  span?.atEnd(answer.attributes)
   yield* Effect.addFinalizer(() => {
     end(answer.finished() ? Exit.void : Exit.interrupt())
     return pump.cancel
   })
   const next = Effect.onExit(answer.next, (exit) => {
     if (Exit.isFailure(exit) || exit.value === undefined) end(exit)
+    else if (waitedSince !== undefined && exit.value.length > 0) {
+      const toFirst = (monotonicMillisOf(clock) - waitedSince) / 1000
+      span?.annotate({ "gen_ai.response.time_to_first_chunk": toFirst })
+      waitedSince = undefined
+    }
     return Effect.void
   })
   return fromPuller(() => ({ next, cancel: Effect.void }))

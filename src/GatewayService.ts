@@ -19,7 +19,7 @@ import type { GatewayResponse } from "./GatewayResponse.ts"
 import { defined } from "./internal/data/defined.ts"
 import { durationOf } from "./internal/data/duration.ts"
 import { trimSlashes } from "./internal/data/trimSlashes.ts"
-import { answerAttributes } from "./internal/gateway/attributes.ts"
+import { answerAttributes, linkHeaders, requestAttributes } from "./internal/gateway/attributes.ts"
 import {
   type Backend,
   checkId,
@@ -188,27 +188,29 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
 
     const method = "GatewayService.run"
     const run: GatewayService["Service"]["run"] = (request, { beforeResend, record, ...input } = {}) =>
-      withSpan(method, (annotate) =>
+      withSpan(method, "client", (span) =>
         Effect.flatMap(UniversalRequest.makeFor(method, isLegs(request) ? request : [request]), (legs) => {
           const refused = refusal(method, GatewayOptions.problems(input))
           if (refused !== undefined) return refused
           const options = GatewayOptions.normalize(input)
-          annotate?.({
-            "gen_ai.provider.name": legs[0].provider,
-            "gen_ai.request.model": modelOf(legs[0]),
-            "ai_gateway.id": id,
-            "ai_gateway.legs": legs.length
-          })
-          const sent = backend.run(legs, options, method, beforeResend)
+          const describe = (leg: UniversalRequest.Leg) =>
+            requestAttributes(leg.provider, leg.endpoint, leg.query, modelOf(leg), id, options.eventId)
+          if (span !== undefined) span.annotate({ ...describe(legs[0]), "ai_gateway.legs": legs.length })
+          const link = span && linkHeaders(span, legs)
+          const sent = backend.run(legs, options, method, beforeResend, link)
           const recorded =
             record === false
               ? sent
               : LogTrail.record(sent, startedOf(id, legs, options.eventId), (exit) => endedOf(exit, legs))
-          return annotate === undefined
+          return span === undefined
             ? recorded
-            : Effect.map(recorded, (response) => {
-                annotate(answerAttributes(response))
-                return response
+            : Effect.onExit(recorded, (exit) => {
+                // Of several legs, only the answer says which one it is about.
+                const { step } = endedOf(exit, legs)
+                const leg = step === undefined ? undefined : legs[step]
+                if (leg !== undefined) span.annotate(describe(leg))
+                if (Exit.isSuccess(exit)) span.annotate(answerAttributes(exit.value))
+                return Effect.void
               })
         })
       )

@@ -22,11 +22,12 @@ import {
 } from "./internal/admission/retryBudget.ts"
 import type { Mutable } from "./internal/data/defined.ts"
 import { strayField } from "./internal/data/json.ts"
+import { usageAttributes } from "./internal/data/telemetry.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 import type { Delta } from "./internal/dialect/delta.ts"
 import { withSpan } from "./internal/hotpath/span.ts"
 import type { Target } from "./internal/route/plan.ts"
-import { type Answered, attempt, attemptsOf, type Run } from "./internal/router/attempt.ts"
+import { type Answered, attempt, attemptsOf, type Run, traceRun } from "./internal/router/attempt.ts"
 import { executeClient } from "./internal/router/client.ts"
 import { askWhole, executeGateway } from "./internal/router/gateway.ts"
 import { type LoggedCost, loggedCostOf } from "./internal/router/loggedCost.ts"
@@ -205,10 +206,10 @@ const makeWith = (
       input: In,
       runOptions?: RunOptions
     ): Effect.Effect<Routed<Out>, GatewayError> =>
-      withSpan("Router.run", (annotate) =>
+      withSpan("Router.run", "internal", (span) =>
         Effect.flatMap(prepare(core, route, input, settingsOf(core.own, runOptions)), ({ compiled, plan, run }) => {
           const by = compiled === undefined ? "client" : "gateway"
-          annotate?.({ "ai_gateway.execution": by, "ai_gateway.event_id": run.eventId })
+          if (span !== undefined) traceRun(span, run, by)
           const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
             ? executeClient(run, plan, {
                 attempt: (target: Target<In, Out>, asked) => attempt(run, target, asked),
@@ -220,12 +221,10 @@ const makeWith = (
           const failing = ended === undefined ? failed : Effect.onExit(failed, (exit) => Effect.sync(() => ended(exit)))
           return Effect.flatMap(failing, (answered) => {
             const result = routed(answered, run, by)
-            annotate?.({
+            span?.annotate({
               "gen_ai.provider.name": result.provider,
               "gen_ai.response.model": result.model,
-              "gen_ai.usage.input_tokens": result.usage?.inputTokens,
-              "gen_ai.usage.output_tokens": result.usage?.outputTokens,
-              "ai_gateway.attempts": result.attempts.length,
+              ...usageAttributes(result.usage),
               "ai_gateway.log_id": result.logId
             })
             return result.attempts.length === 1

@@ -640,3 +640,12 @@ describe("a priority", () => {
     )
   )
 })
+
+it.live("an attempt that is let in at once has not waited, on a clock that counts microseconds too", () =>
+  Effect.gen(function* () {
+    const { layer } = scripted.make({})
+    const route = Route.limits(openai, { concurrency: 2, requestsPerMinute: 1_000 })
+    const { attempts } = yield* Effect.provide(Router.run(route, "hi"), layer)
+    assert.notProperty(attempts[0], "waited")
+  })
+)

@@ -1,17 +1,19 @@
 /**
- * Spans: who opens them, what they say, and that nobody pays for them where nobody looks.
+ * Spans: who opens them, what they say of runs that end, and that nobody pays for them where nobody looks. Streams are in `spans.stream.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
-import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import * as TestClock from "effect/testing/TestClock"
+import * as AiService from "effect-ai-gateway/AiService"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
@@ -25,6 +27,11 @@ const route = Route.fallback(Provider.openai.chat("m"), Provider.groq.chat("m"))
 const parentOf = ({ parent }: Tracer.Span): string | undefined =>
   Option.getOrUndefined(Option.map(parent, (one) => (one._tag === "Span" ? one.name : "external")))
 
+const attributesOf = (span: Tracer.Span | undefined) => Object.fromEntries(span?.attributes ?? [])
+
+const outcomeOf = (span: Tracer.Span | undefined) =>
+  span?.status._tag === "Ended" ? span.status.exit._tag : span?.status._tag
+
 const said = (spans: ReadonlyArray<Tracer.Span>) => spans.map((span) => [span.name, parentOf(span), span.status._tag])
 
 describe("spans", () => {
@@ -37,12 +44,173 @@ describe("spans", () => {
         ["GatewayService.run", "Router.run", "Ended"],
         ["GatewayService.run", "Router.run", "Ended"]
       ])
-      const [run, failed, answered] = spans.map(({ attributes }) => Object.fromEntries(attributes))
-      assert.strictEqual(run?.["ai_gateway.attempts"], 2)
-      assert.strictEqual(run?.["ai_gateway.log_id"], "log-2")
-      assert.strictEqual(run?.["gen_ai.usage.output_tokens"], 2)
-      assert.strictEqual(failed?.["gen_ai.provider.name"], "openai")
-      assert.strictEqual(answered?.["http.response.status_code"], 200)
+      assert.deepStrictEqual(
+        spans.map(({ kind }) => kind),
+        ["internal", "client", "client"]
+      )
+      assert.deepStrictEqual(spans.map(outcomeOf), ["Success", "Failure", "Success"])
+      const [run, failed, answered] = spans.map(attributesOf)
+      const eventId = run?.["ai_gateway.event_id"]
+      assert.match(String(eventId), /^[0-9a-f-]{36}$/)
+      const request = { "gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "ai_gateway.event_id": eventId }
+      assert.deepStrictEqual(run, {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "groq",
+        "gen_ai.response.model": "m",
+        "gen_ai.usage.input_tokens": 1,
+        "gen_ai.usage.output_tokens": 2,
+        "ai_gateway.attempts": 2,
+        "ai_gateway.event_id": eventId,
+        "ai_gateway.execution": "client",
+        "ai_gateway.log_id": "log-2"
+      })
+      assert.deepStrictEqual(failed, {
+        ...request,
+        "error.type": "ProviderUnavailable",
+        "gen_ai.provider.name": "openai",
+        "http.response.status_code": 503,
+        "ai_gateway.id": "gw",
+        "ai_gateway.legs": 1,
+        "ai_gateway.log_id": "log-1"
+      })
+      assert.deepStrictEqual(answered, {
+        ...request,
+        "gen_ai.provider.name": "groq",
+        "http.response.status_code": 200,
+        "ai_gateway.id": "gw",
+        "ai_gateway.legs": 1,
+        "ai_gateway.log_id": "log-2"
+      })
+    })
+  )
+
+  it.effect("say how a run failed: the last attempt's provider, status and log, and what ended it", () =>
+    Effect.gen(function* () {
+      const gateway = Scripted.make({ openai: [{ status: 503 }], groq: [{ status: 401 }] })
+      const { spans } = yield* traced(Effect.provide(Router.run(route, "hi"), gateway.layer))
+      const [run] = spans
+      assert.strictEqual(outcomeOf(run), "Failure")
+      const { "ai_gateway.event_id": eventId, ...rest } = attributesOf(run)
+      assert.match(String(eventId), /^[0-9a-f-]{36}$/)
+      assert.deepStrictEqual(rest, {
+        "error.type": "Unauthorized",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "groq",
+        "gen_ai.request.model": "m",
+        "http.response.status_code": 401,
+        "ai_gateway.attempts": 2,
+        "ai_gateway.ended": "attempts",
+        "ai_gateway.execution": "client",
+        "ai_gateway.log_id": "log-2"
+      })
+    })
+  )
+
+  it.effect("say that a request without an answer failed", () =>
+    Effect.gen(function* () {
+      const gateway = Scripted.make({ openai: [{ reset: true }] })
+      const { spans } = yield* traced(Effect.provide(Router.run(Provider.openai.chat("m"), "hi"), gateway.layer))
+      assert.deepStrictEqual(spans.map(outcomeOf), ["Failure", "Failure"])
+      for (const span of spans) {
+        assert.strictEqual(span.attributes.get("error.type"), "TransportFailure")
+        assert.isFalse(span.attributes.has("http.response.status_code"))
+        assert.isFalse(span.attributes.has("ai_gateway.log_id"))
+      }
+    })
+  )
+
+  it.effect("say that a route was rejected before anything was sent", () =>
+    Effect.gen(function* () {
+      const bad = Provider.openai.chat("m").pipe(Route.timeout(-1))
+      const { spans } = yield* traced(Effect.provide(Router.run(bad, "hi"), Scripted.make({}).layer))
+      assert.deepStrictEqual(said(spans), [["Router.run", undefined, "Ended"]])
+      assert.deepStrictEqual(attributesOf(spans[0]), { "error.type": "InvalidRequest" })
+    })
+  )
+
+  it.effect("of a run that is interrupted are ended without an error, and say what it did", () =>
+    Effect.gen(function* () {
+      const gateway = Scripted.make({ openai: [{ status: 503 }], groq: [{ never: true }] })
+      const program = Effect.timeoutOption(Router.run(route, "hi"), "1 second")
+      const fiber = yield* Effect.forkChild(traced(Effect.provide(program, gateway.layer)))
+      yield* TestClock.adjust("1 second")
+      const { spans } = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(said(spans), [
+        ["Router.run", undefined, "Ended"],
+        ["GatewayService.run", "Router.run", "Ended"],
+        ["GatewayService.run", "Router.run", "Ended"]
+      ])
+      assert.strictEqual(spans[0]?.attributes.get("ai_gateway.attempts"), 2)
+      assert.isFalse(spans[0]?.attributes.has("error.type"))
+      assert.isFalse(spans[2]?.attributes.has("error.type"))
+    })
+  )
+
+  it.effect("name the model and the operation of each provider in the words of the conventions", () =>
+    Effect.gen(function* () {
+      const targets = Route.fallback(
+        Provider.googleAiStudio.chat("gemini-x"),
+        Provider.workersAi.chat("@cf/meta/llama-x"),
+        Provider.anthropic.messages("claude-x"),
+        Provider.grok.chat("grok-x"),
+        Provider.mistral.chat("mistral-x")
+      )
+      const gateway = Scripted.make(() => ({ status: 503 }))
+      const { spans } = yield* traced(Effect.provide(Router.run(targets, "hi"), gateway.layer))
+      assert.deepStrictEqual(
+        spans
+          .slice(1)
+          .map(({ attributes }) => [
+            attributes.get("gen_ai.operation.name"),
+            attributes.get("gen_ai.provider.name"),
+            attributes.get("gen_ai.request.model")
+          ]),
+        [
+          ["generate_content", "gcp.gemini", "gemini-x"],
+          ["chat", "workers-ai", "@cf/meta/llama-x"],
+          ["chat", "anthropic", "claude-x"],
+          ["chat", "x_ai", "grok-x"],
+          ["chat", "mistral_ai", "mistral-x"]
+        ]
+      )
+    })
+  )
+
+  it.effect("of other requests are of kind client, too, and say how they failed", () =>
+    Effect.gen(function* () {
+      const gateway = Scripted.make(() => ({ status: 500 }))
+      const ai = AiService.layerHttp({ accountId: "acct", apiToken: Redacted.make("api-token") })
+      const { spans } = yield* traced(
+        Effect.gen(function* () {
+          const service = yield* AiService.AiService
+          yield* Effect.exit(service.models({}))
+          yield* Effect.exit(service.models({ page: 0 }))
+          yield* Effect.exit(service.gateway("no id"))
+        }).pipe(Effect.provide(Layer.provide(ai, gateway.client)))
+      )
+      assert.deepStrictEqual(
+        spans.map((span) => [span.name, span.kind, span.attributes.get("error.type")]),
+        [
+          ["AiService.models", "client", "ProviderUnavailable"],
+          ["AiService.models", "client", "InvalidRequest"],
+          ["AiService.gateway", "internal", "InvalidRequest"]
+        ]
+      )
+    })
+  )
+
+  it.effect("of a call that the gateway ran over several legs are about the leg that answered", () =>
+    Effect.gen(function* () {
+      const gateway = Scripted.make(
+        () => ({ headers: { "cf-aig-step": "1" }, body: Scripted.completion("yes") }),
+        "gateway"
+      )
+      const { spans } = yield* traced(Effect.provide(Router.run(route, "hi"), gateway.layer))
+      assert.strictEqual(spans[0]?.attributes.get("ai_gateway.execution"), "gateway")
+      assert.strictEqual(spans[0]?.attributes.get("gen_ai.provider.name"), "groq")
+      assert.strictEqual(spans[1]?.attributes.get("ai_gateway.step"), 1)
+      assert.strictEqual(spans[1]?.attributes.get("ai_gateway.legs"), 2)
+      assert.strictEqual(spans[1]?.attributes.get("gen_ai.provider.name"), "groq")
     })
   )
 
@@ -62,24 +230,6 @@ describe("spans", () => {
       yield* Router.run(route, "hi").pipe(Effect.withSpan("mine"), Effect.provide(layer))
       yield* Router.run(route, "hi").pipe(Effect.provide(layer))
       assert.deepStrictEqual(inner, ["mine", undefined])
-    })
-  )
-
-  it.effect("of a stream end with its first delta", () =>
-    Effect.gen(function* () {
-      const text = 'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-      const headers = { "content-type": "text/event-stream" }
-      const gateway = Scripted.make({ openai: [{ status: 500 }], groq: [{ text, headers }] })
-      const { exit, spans } = yield* traced(
-        Effect.provide(Stream.runCollect(Router.stream(route, "hi")), gateway.layer)
-      )
-      assert.strictEqual(exit._tag, "Success")
-      assert.deepStrictEqual(said(spans), [
-        ["Router.open", undefined, "Ended"],
-        ["GatewayService.run", "Router.open", "Ended"],
-        ["GatewayService.run", "Router.open", "Ended"]
-      ])
-      assert.strictEqual(spans[0]?.attributes.get("ai_gateway.log_id"), "log-2")
     })
   )
 
@@ -152,8 +302,8 @@ describe("spans", () => {
         const inner = TestClock.adjust("1 second")
         const ours = yield* asked(
           within,
-          Traced.withSpan("one", (annotate) => {
-            annotate?.({ answer: 42 })
+          Traced.withSpan("one", "internal", (span) => {
+            span?.annotate({ answer: 42, unknown: undefined })
             return Effect.withSpan(inner, "two")
           })
         )

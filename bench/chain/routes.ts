@@ -50,9 +50,14 @@ const layer = GatewayService.layerBinding({ gateway: () => gateway }, { gateway:
 export const perFiber = 50
 
 /** Asks a route. Its sample's calls are fibers, of {@link perFiber} calls each. */
-export const asking = (name: string, route: ChatRoute, execution: Router.Execution): Contender => {
+export const asking = (
+  name: string,
+  route: ChatRoute,
+  execution: Router.Execution,
+  options?: Router.RunOptions
+): Contender => {
   const runtime = ManagedRuntime.make(Layer.provide(Router.layerWith({ execution }), layer))
-  const one = Effect.flatMap(Router.run(route, promptOf(0)), ({ value }) =>
+  const one = Effect.flatMap(Router.run(route, promptOf(0), options), ({ value }) =>
     isAnswer(value.text, 0) ? Effect.void : Effect.die(new Error(`${name}: a wrong answer`))
   )
   return { name, call: () => runtime.runPromise(Effect.repeat(one, { times: perFiber - 1 })).then(() => undefined) }

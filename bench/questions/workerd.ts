@@ -2,20 +2,14 @@
  * What the library costs inside workerd: CPU per request against a loop written by hand over the same genuine binding, and whether the heap of the isolate
  * grows. CPU is what the process of the runtime used, HTTP and binding included (`/proc`, so Linux only).
  */
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { Agent } from "node:http"
 import * as Effect from "effect/Effect"
 import { bundle } from "../../test/workerd/support/bundle.ts"
 import * as Workerd from "../../test/workerd/support/workerd.ts"
 import { type Spread, shuffler, spread } from "../measure.ts"
 import type { Question, Row } from "../question.ts"
-import { inspect, load, makeService, type Service } from "../workerd/service.ts"
-
-/** Microseconds of CPU time of all threads of a process; the kernel counts them in nanoseconds. */
-const cpuOf = (pid: number): number =>
-  readdirSync(`/proc/${pid}/task`)
-    .map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]) / 1000)
-    .reduce((sum, own) => sum + own, 0)
+import { cpuOf, inspect, load, makeService, type Service } from "../workerd/service.ts"
 
 interface Variant {
   readonly path: string

@@ -2,11 +2,18 @@
  * What `questions/workerd.ts` has around the runtime: the service behind the binding, requests, and a look at the isolate's heap.
  */
 
+import { readdirSync, readFileSync } from "node:fs"
 import type { Agent } from "node:http"
 import { createServer, request } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as Effect from "effect/Effect"
 import type * as Workerd from "../../test/workerd/support/workerd.ts"
+
+/** Microseconds of CPU time of all threads of a process; the kernel counts them in nanoseconds. */
+export const cpuOf = (pid: number): number =>
+  readdirSync(`/proc/${pid}/task`)
+    .map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]) / 1000)
+    .reduce((sum, own) => sum + own, 0)
 
 /** Answers every chat; `fail` is what the first provider of a chain does. */
 export const makeService = Effect.acquireRelease(

@@ -35,6 +35,7 @@ const roots: Record<string, (typeof layers)[number]> = {
   Route: "composition",
   Recording: "composition",
   Router: "composition",
+  RouterMetrics: "composition",
   StreamResponse: "composition"
 }
 

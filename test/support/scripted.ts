@@ -86,10 +86,10 @@ export const make = (
     })
     return Effect.onInterrupt(answer, () => Effect.sync(() => interrupted.push(provider)))
   })
-  const gateway = GatewayService.layerHttp({ accountId: "acct", gateway: "gw", ...options }).pipe(
-    Layer.provide(Layer.succeed(HttpClient.HttpClient, client))
-  )
+  const http = Layer.succeed(HttpClient.HttpClient, client)
+  const gateway = GatewayService.layerHttp({ accountId: "acct", gateway: "gw", ...options }).pipe(Layer.provide(http))
   return {
+    client: http,
     seen,
     interrupted,
     layer: Router.layerWith({ execution, ...router }).pipe(Layer.provideMerge(gateway))

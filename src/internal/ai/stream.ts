@@ -6,9 +6,10 @@ import * as Result from "effect/Result"
 import { GatewayError, StreamInterrupted } from "../../GatewayError.ts"
 import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
 import { defined } from "../data/defined.ts"
+import { usageAttributes } from "../data/telemetry.ts"
 import * as anthropicDialect from "../dialect/anthropic.ts"
 import { anthropic } from "../dialect/anthropicStream.ts"
-import type { Input, Reply } from "../dialect/chat.ts"
+import type { Input, Reply, Usage } from "../dialect/chat.ts"
 import type { Dialect } from "../dialect/codec.ts"
 import type { Delta, DeltaDecoder, Streaming } from "../dialect/delta.ts"
 import { deltasOf, isCommit } from "../dialect/deltaDecoder.ts"
@@ -132,12 +133,16 @@ export const counted = (method: string, pump: Pump) => {
   let partial = ""
   let committed = false
   let finished = false
+  let usage: Usage | undefined
+  let model: string | undefined
   const see = (batch: ReadonlyArray<Delta> | undefined): ReadonlyArray<Delta> | undefined => {
     for (const delta of batch ?? []) {
       events++
       committed ||= isCommit(delta)
       finished ||= delta.type === "finish"
       if (delta.type === "text") partial += delta.text
+      else if (delta.type === "usage") usage = delta.usage
+      else if (delta.type === "meta") model = delta.model ?? model
     }
     return batch
   }
@@ -149,6 +154,12 @@ export const counted = (method: string, pump: Pump) => {
   }
   return {
     next: Effect.mapBoth(pump.next(unlimited), { onSuccess: see, onFailure: interrupted }),
-    finished: () => finished
+    finished: () => finished,
+    /** Facts for a span. */
+    attributes: () => ({
+      ...usageAttributes(usage),
+      "gen_ai.response.model": model,
+      "ai_gateway.deltas": events
+    })
   }
 }

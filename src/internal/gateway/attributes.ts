@@ -1,11 +1,40 @@
 /**
- * What an answer adds to a span.
+ * Attributes of the span around a request, and the headers that link the spans of the gateway to it.
  */
 import type { GatewayResponse } from "../../GatewayResponse.ts"
+import type { Leg } from "../../UniversalRequest.ts"
+import { operationOf } from "../data/telemetry.ts"
+import { factAttributes, type OpenSpan } from "../hotpath/span.ts"
 
-/** What an answer adds to a span. */
-export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
-  "http.response.status_code": status,
-  "ai_gateway.log_id": meta.logId,
-  "ai_gateway.step": meta.step
+/** Facts of a request, when it begins. */
+export const requestAttributes = (
+  provider: string,
+  endpoint: string,
+  query: unknown,
+  model: string | undefined,
+  gateway: string | undefined,
+  eventId: string | undefined
+) => ({
+  "gen_ai.operation.name": operationOf(endpoint, query),
+  "gen_ai.provider.name": provider,
+  "gen_ai.request.model": model,
+  "ai_gateway.id": gateway,
+  "ai_gateway.event_id": eventId
 })
+
+/** Facts that an answer adds. */
+export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
+  ...factAttributes(meta, status),
+  "gen_ai.response.model": meta.model
+})
+
+/** Headers that a request carries for the span around it. None, where the caller has either of them: a parent belongs to one trace. */
+export const linkHeaders = (
+  span: OpenSpan,
+  requests: ReadonlyArray<Pick<Leg, "headers">>
+): Readonly<Record<string, string>> | undefined => {
+  const link = span.link()
+  if (link === undefined) return undefined
+  const isOwn = requests.some(({ headers = {} }) => Object.keys(link).some((name) => name in headers))
+  return isOwn ? undefined : link
+}

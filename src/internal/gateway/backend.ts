@@ -18,7 +18,9 @@ export interface Backend {
     legs: UniversalRequest,
     options: GatewayOptions.GatewayOptions,
     method: string,
-    beforeResend?: Effect.Effect<void, GatewayError>
+    beforeResend?: Effect.Effect<void, GatewayError>,
+    /** Further headers of the request, all of them lower than those of the options and the legs. */
+    headers?: Readonly<Record<string, string>>
   ) => Effect.Effect<GatewayResponse, GatewayError>
   readonly getLog: (logId: string) => Effect.Effect<unknown, GatewayError>
   readonly patchLog: (logId: string, patch: object) => Effect.Effect<void, GatewayError>

@@ -42,7 +42,7 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, max
       catch: (thrown) => thrownFailure({ method, surface: "logs", secrets: [], logId }, thrown)
     })
   return {
-    run: (legs, options, method) =>
+    run: (legs, options, method, _, further) =>
       Effect.suspend(() => {
         const { secrets, wire } = toWire(legs)
         const { extraHeaders, gateway } = GatewayOptions.toBinding(options)
@@ -56,7 +56,12 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, max
         }
         return Effect.flatMap(
           callBinding(
-            (signal) => binding().run(wire, { gateway, extraHeaders, signal }),
+            (signal) =>
+              binding().run(wire, {
+                gateway,
+                extraHeaders: further ? { ...further, ...extraHeaders } : extraHeaders,
+                signal
+              }),
             // A body without JSON is the caller's mistake; the binding says so with a `TypeError`, when it writes the JSON.
             (thrown) => (isJson(legs) ? thrownFailure(call, thrown) : noJson(method, "legs"))
           ),

@@ -129,16 +129,22 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
   const api = makeApi(options, send)
   const logs = `/ai-gateway/gateways/${options.gateway}/logs`
 
-  const native = (leg: Leg, gateway: GatewayOptions.GatewayOptions, method: string) =>
+  type Further = Readonly<Record<string, string>> | undefined
+  const native = (leg: Leg, gateway: GatewayOptions.GatewayOptions, method: string, further: Further) =>
     Effect.map(encodeJson(method, "legs[0].query", leg.query), (body) => ({
       url: `${gatewayUrl}/${leg.provider}/${leg.endpoint}`,
       // A leg's own headers beat those of the request, as they do inside a universal array.
-      headers: { ...GatewayOptions.toHeaders(gateway), ...configHeaders(leg), ...leg.headers, ...auth },
+      headers: { ...further, ...GatewayOptions.toHeaders(gateway), ...configHeaders(leg), ...leg.headers, ...auth },
       body,
       legSecrets: []
     }))
 
-  const universal = (legs: UniversalRequest, gateway: GatewayOptions.GatewayOptions, method: string) =>
+  const universal = (
+    legs: UniversalRequest,
+    gateway: GatewayOptions.GatewayOptions,
+    method: string,
+    further: Further
+  ) =>
     Effect.suspend(() => {
       const revealed = legs.map((leg) => reveal({ "content-type": "application/json", ...leg.headers }))
       const wire = legs.map(({ config, endpoint, provider, query }, index) => ({
@@ -150,16 +156,16 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
       }))
       return Effect.map(encodeJson(method, "legs", wire), (body) => ({
         url: gatewayUrl,
-        headers: { ...GatewayOptions.toHeaders(gateway), ...auth },
+        headers: { ...further, ...GatewayOptions.toHeaders(gateway), ...auth },
         body,
         legSecrets: revealed.flatMap(({ secrets }) => secrets)
       }))
     })
 
   return {
-    run: (legs, gateway, method, beforeResend) =>
+    run: (legs, gateway, method, beforeResend, further) =>
       Effect.flatMap(
-        legs.length === 1 ? native(legs[0], gateway, method) : universal(legs, gateway, method),
+        legs.length === 1 ? native(legs[0], gateway, method, further) : universal(legs, gateway, method, further),
         ({ body, headers, legSecrets, url }) => {
           const revealed = reveal(headers)
           const call: CallContext = {

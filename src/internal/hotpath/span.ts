@@ -5,16 +5,52 @@
  * million times in a batch; so they open a span only where a tracer is installed. And they ask that tracer themselves: `Effect.useSpan`
  * could also fall back to Effect's native tracer, which would then be in every bundle, one kilobyte that no Worker reaches.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
+import type { GatewayError } from "../../GatewayError.ts"
+import type { Meta } from "../../GatewayResponse.ts"
 
-/** Adds what is known by now to a span. */
-export type Annotate = (attributes: Readonly<Record<string, unknown>>) => void
+/** Facts for a span; those that are `undefined` are left out. A provider has the name that AI Gateway calls it by. */
+export type Attributes = Readonly<Record<string, unknown>>
+
+/** A span that is open. */
+export interface OpenSpan {
+  /** Adds what is known by now. */
+  readonly annotate: (attributes: Attributes) => void
+  /** Adds what is known when the span ends, however it does. */
+  readonly atEnd: (describe: () => Attributes) => void
+  /** Makes it the parent of the spans of an effect. */
+  readonly within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** Ends it; only the first call counts. */
+  readonly end: (exit: Exit.Exit<unknown, GatewayError>) => void
+  /** The headers that join the spans of a gateway to this one, if it is kept and its ids have the form of the protocol. */
+  readonly link: () => Record<string, string> | undefined
+}
+
+/** Providers that the conventions call by another name than AI Gateway does. */
+const wellKnown: Readonly<Record<string, string>> = {
+  "aws-bedrock": "aws.bedrock",
+  "azure-openai": "azure.ai.openai",
+  google: "gcp.gen_ai",
+  "google-ai-studio": "gcp.gemini",
+  "google-vertex-ai": "gcp.vertex_ai",
+  grok: "x_ai",
+  xai: "x_ai",
+  mistral: "mistral_ai",
+  "perplexity-ai": "perplexity"
+}
+
+/** `gen_ai.provider.name` of a provider. */
+export const providerName = (provider: string): string =>
+  Object.hasOwn(wellKnown, provider) ? (wellKnown[provider] ?? provider) : provider
 
 /** The nearest span that wants to be a parent. */
 const parentOf = (span: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined =>
@@ -22,49 +58,111 @@ const parentOf = (span: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined 
     ? parentOf(span._tag === "Span" ? Option.getOrUndefined(span.parent) : undefined)
     : span
 
-/** Opens a span around an effect, which gets `undefined` where there is none to annotate. */
-export const withSpan = <A, E, R>(
+/** Facts that answers and failures share. */
+export const factAttributes = (
+  { eventId, logId, provider, step }: Pick<Meta, "eventId" | "logId" | "provider" | "step">,
+  status: number | undefined
+): Attributes => ({
+  "gen_ai.provider.name": provider,
+  "http.response.status_code": status,
+  "ai_gateway.event_id": eventId,
+  "ai_gateway.log_id": logId,
+  "ai_gateway.step": step
+})
+
+/** What a failure says. An interruption is no error. */
+const failureAttributes = (cause: Cause.Cause<GatewayError>): Attributes => {
+  const error = cause.reasons.find(Cause.isFailReason)?.error
+  if (error === undefined) return { "error.type": Cause.hasInterruptsOnly(cause) ? undefined : "_OTHER" }
+  const { attempts, ended, model, reason } = error
+  return {
+    ...factAttributes(error, reason.status),
+    "error.type": reason._tag,
+    "gen_ai.request.model": model,
+    "ai_gateway.attempts": attempts?.length,
+    "ai_gateway.ended": ended
+  }
+}
+
+/** Opens a span, where there is a tracer. */
+export const openSpan = (
+  fiber: Fiber.Fiber<unknown, unknown>,
   name: string,
-  body: (annotate: Annotate | undefined) => Effect.Effect<A, E, R>
+  kind: Tracer.SpanKind
+): OpenSpan | undefined => {
+  const { span: outer, tracer, tracerEnabled } = fiber.cache
+  if (tracer === undefined || !tracerEnabled) return undefined
+  // The same as `Effect.useSpan` from here on.
+  const clock = fiber.getRef(Clock.Clock)
+  const isTimed = fiber.getRef(References.TracerTimingEnabled)
+  const now = () => (isTimed ? clock.currentTimeNanosUnsafe() : 0n)
+  const parent = parentOf(outer)
+  const isTooFine = LogLevel.isGreaterThan(
+    fiber.getRef(Tracer.MinimumTraceLevel),
+    fiber.getRef(Tracer.CurrentTraceLevel)
+  )
+  const span = tracer.span({
+    name,
+    parent: Option.fromUndefinedOr(parent),
+    annotations: Context.empty(),
+    links: [...fiber.getRef(References.TracerSpanLinks)],
+    startTime: now(),
+    kind,
+    root: false,
+    sampled: parent?.sampled !== false && !isTooFine
+  })
+  let describe: (() => Attributes) | undefined
+  const annotate = (attributes: Attributes): void => {
+    for (const key in attributes) {
+      const value = attributes[key]
+      if (value === undefined) continue
+      span.attribute(key, key === "gen_ai.provider.name" ? providerName(String(value)) : value)
+    }
+  }
+  annotate(fiber.getRef(References.TracerSpanAnnotations))
+  return {
+    annotate,
+    atEnd: (f) => {
+      describe = f
+    },
+    within: (self) => Effect.provideService(self, Tracer.ParentSpan, span),
+    end: (exit) => {
+      if (span.status._tag === "Ended") return
+      if (describe !== undefined) annotate(describe())
+      if (Exit.isFailure(exit)) annotate(failureAttributes(exit.cause))
+      span.end(now(), exit)
+    },
+    link: () => {
+      // Ids of 64 bits are filled up, as exporters do it.
+      const trace = span.traceId.padStart(32, "0")
+      return span.sampled && /^[\da-f]{32} [\da-f]{16}$/i.test(`${trace} ${span.spanId}`)
+        ? { "cf-aig-otel-trace-id": trace, "cf-aig-otel-parent-span-id": span.spanId }
+        : undefined
+    }
+  }
+}
+
+/** Opens a span around an effect, which gets `undefined` where there is none. */
+export const withSpan = <A, E extends GatewayError, R>(
+  name: string,
+  kind: Tracer.SpanKind,
+  body: (span: OpenSpan | undefined) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const { span: outer, tracer, tracerEnabled } = fiber.cache
-    if (tracer === undefined || !tracerEnabled) return body(undefined)
-    // The same as `Effect.useSpan` from here on.
-    const clock = fiber.getRef(Clock.Clock)
-    const isTimed = fiber.getRef(References.TracerTimingEnabled)
-    const now = () => (isTimed ? clock.currentTimeNanosUnsafe() : 0n)
-    const parent = parentOf(outer)
-    const isTooFine = LogLevel.isGreaterThan(
-      fiber.getRef(Tracer.MinimumTraceLevel),
-      fiber.getRef(Tracer.CurrentTraceLevel)
-    )
-    const span = tracer.span({
-      name,
-      parent: Option.fromUndefinedOr(parent),
-      annotations: Context.empty(),
-      links: [...fiber.getRef(References.TracerSpanLinks)],
-      startTime: now(),
-      kind: "internal",
-      root: false,
-      sampled: parent?.sampled !== false && !isTooFine
-    })
-    const annotate: Annotate = (attributes) => {
-      for (const key in attributes) span.attribute(key, attributes[key])
-    }
-    annotate(fiber.getRef(References.TracerSpanAnnotations))
-    return Effect.onExit(Effect.provideService(body(annotate), Tracer.ParentSpan, span), (exit) =>
-      Effect.sync(() => {
-        if (span.status._tag !== "Ended") span.end(now(), exit)
-      })
-    )
+    const span = openSpan(fiber, name, kind)
+    return span === undefined
+      ? body(span)
+      : Effect.onExit(span.within(body(span)), (exit) => {
+          span.end(exit)
+          return Effect.void
+        })
   })
 
-/** {@link withSpan} around each call of a function. */
+/** {@link withSpan} around each call of a function, which makes a request. */
 export const operation =
-  <Args extends ReadonlyArray<unknown>, A, E, R>(
+  <Args extends ReadonlyArray<unknown>, A, E extends GatewayError, R>(
     name: string,
     body: (...args: Args) => Effect.Effect<A, E, R>
   ): ((...args: Args) => Effect.Effect<A, E, R>) =>
   (...args) =>
-    withSpan(name, () => body(...args))
+    withSpan(name, "client", () => body(...args))

@@ -31,7 +31,9 @@ import type { Purse } from "../admission/retryBudget.ts"
 import type { RunFacts } from "../data/attempts.ts"
 import { defined, type Mutable } from "../data/defined.ts"
 import { monotonicMillisOf } from "../data/monotonic.ts"
+import { operationOf } from "../data/telemetry.ts"
 import type { Usage } from "../dialect/chat.ts"
+import type { OpenSpan } from "../hotpath/span.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Leaf, Rejection, Unbuildable } from "../route/node.ts"
@@ -215,6 +217,19 @@ export const canPay = ({ purses, state }: Run<unknown>, target: Target<never, un
 /** The attempts of a run that have ended, in order of start. */
 export const attemptsOf = ({ slots }: Run<unknown>): ReadonlyArray<Attempt> =>
   slots.filter((made) => made !== undefined)
+
+/** Tells a span about its run: what is known at once, and what is when it ends. */
+export const traceRun = (span: OpenSpan, run: Run<unknown>, execution: "client" | "gateway"): void => {
+  span.annotate({ "ai_gateway.execution": execution, "ai_gateway.event_id": run.eventId })
+  span.atEnd(() => {
+    const attempts = attemptsOf(run)
+    const last = attempts.findLast(({ outcome }) => outcome === "success") ?? attempts.at(-1)
+    return {
+      "gen_ai.operation.name": last && operationOf(last.endpoint),
+      "ai_gateway.attempts": attempts.length
+    }
+  })
+}
 
 const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy => {
   const { again, next } = decide(reason)

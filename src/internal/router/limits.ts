@@ -46,11 +46,11 @@ const ofTarget = (error: GatewayError, { leaf }: Target<never, unknown>, eventId
 }
 
 /** Several permits for one request. */
-const together = (permits: ReadonlyArray<Permit>, waited: number): Permit => {
+const together = (permits: ReadonlyArray<Permit>): Permit => {
   const each = (act: (permit: Permit) => Effect.Effect<void> | undefined): Effect.Effect<void> =>
     Effect.forEach(permits, (permit) => act(permit) ?? Effect.void, { discard: true })
   return {
-    waited: Duration.millis(waited),
+    waited: permits.reduce((sum, permit) => Duration.sum(sum, permit.waited), Duration.zero),
     settle: (outcome) => each((permit) => permit.settle(outcome)),
     learn: (told) => each((permit) => permit.learn?.(told))
   }
@@ -122,7 +122,7 @@ const admission =
             const left = remaining === undefined ? undefined : Math.max(1, remaining - (now() - since))
             const within = restore(timeoutOrElse(acquired, left, expired))
             return Effect.onExit(
-              Effect.map(within, () => together(taken, now() - from)),
+              Effect.map(within, () => together(taken)),
               (exit) =>
                 Exit.isSuccess(exit)
                   ? Effect.void
@@ -160,7 +160,8 @@ const admission =
               return one.settle(isLate(end) ? { ...outcome, throttled: true } : outcome)
             }
           }
-          const waited = at > since ? Duration.millis(at - since) : undefined
+          // Not by the clock: the way through an open limiter takes some microseconds.
+          const waited = Duration.toMillis(permit.waited) > 0 ? permit.waited : undefined
           return underPermit(permit, settling, (beforeResend) =>
             Effect.onExit(restore(make(left, beforeResend, waited)), (exit) => {
               limits.timed ??= run.mode

@@ -6,10 +6,11 @@ import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import { type GatewayError, invalid } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
+import { monotonicMillis } from "../data/monotonic.ts"
 import { fromPuller } from "../hotpath/pullStream.ts"
-import { type Annotate, withSpan } from "../hotpath/span.ts"
+import { type OpenSpan, openSpan } from "../hotpath/span.ts"
 import { type Target, targetsOf } from "../route/plan.ts"
-import { attemptsOf } from "./attempt.ts"
+import { attemptsOf, type SendLegs, traceRun } from "./attempt.ts"
 import { executeClient } from "./client.ts"
 import { executeGateway } from "./gateway.ts"
 import { hold } from "./heldStream.ts"
@@ -19,18 +20,22 @@ import { logRecovery, prepare, type RouterCore } from "./prepare.ts"
 import { buildStream, type CommittedStream, method, ofStream, streamAttempt, unableToStream } from "./streamAttempt.ts"
 import type { Streamed } from "./streamed.ts"
 import { askStream, limitLegs } from "./streamLegs.ts"
+import { traceStream } from "./streamSpan.ts"
 import { runStream } from "./streamTail.ts"
 
 /** Opens streams over a gateway. */
 const openStream =
   (core: RouterCore): OpenStream =>
   <In, Out>(route: Routing<In, Out>, input: In, options?: RunOptions) => {
-    const opening = (annotate: Annotate | undefined) =>
+    const opening = (span: OpenSpan | undefined) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           const unable = unableToStream(targetsOf(route.planned.plan, input))
           if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
-          const held = hold(core.send)
+          // A restart, too, is a part of this span, wherever the stream is read.
+          const send: SendLegs = span === undefined ? core.send : (...args) => span.within(core.send(...args))
+          const begun = span && (yield* monotonicMillis)
+          const held = hold(send)
           const settings = settingsOf(core.own, options)
           const prepared = yield* Effect.mapError(prepare(core, route, input, settings, buildStream), (error) =>
             ofStream(error)
@@ -49,6 +54,7 @@ const openStream =
             superseded: new Set<Target<never, unknown>>(),
             orders: new Map()
           }
+          if (span !== undefined) traceRun(span, run, by)
           const executed: Effect.Effect<CommittedStream, GatewayError> =
             compiled === undefined
               ? executeClient(run, plan, {
@@ -61,15 +67,14 @@ const openStream =
             Effect.mapError((error) => ofStream(error, run)),
             Effect.onError((cause) => Effect.sync(() => run.ended?.(Exit.failCause(cause))))
           )
-          const running = runStream(run, opened, plan)
+          const untraced = runStream(run, opened, plan)
+          const running = span === undefined ? untraced : traceStream(span, untraced)
+          if (begun !== undefined) {
+            const toFirst = ((yield* monotonicMillis) - begun) / 1000
+            span?.annotate({ "gen_ai.request.stream": true, "gen_ai.response.time_to_first_chunk": toFirst })
+          }
           yield* Effect.addFinalizer(() => running.close)
           yield* logRecovery(run, opened.target.key, attemptsOf(run))
-          annotate?.({
-            "ai_gateway.execution": by,
-            "ai_gateway.event_id": run.eventId,
-            "ai_gateway.log_id": opened.response.meta.logId,
-            "gen_ai.provider.name": opened.response.meta.provider ?? opened.target.leaf.provider
-          })
           const current = () => running.progress().opened
           const streamed: Streamed = {
             deltas: fromPuller(running.deltas),
@@ -102,7 +107,12 @@ const openStream =
           return streamed
         })
       )
-    return withSpan("Router.open", opening)
+    return Effect.withFiber((fiber) => {
+      const span = openSpan(fiber, "Router.open", "internal")
+      return span === undefined
+        ? opening(span)
+        : Effect.onError(span.within(opening(span)), (cause) => Effect.sync(() => span.end(Exit.failCause(cause))))
+    })
   }
 
 /** Marks a function that needs the code for streams: a program that has it in its bundle has that code too. */
