@@ -3,9 +3,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
 import * as BreakerStore from "effect-ai-gateway/BreakerStore"
-import { suite } from "./suites/BreakerStoreSuite.ts"
-
-suite({ name: "memory", make: Effect.sync(BreakerStore.memory), pass: TestClock.adjust })
 
 it.effect("remembers a bounded number of breakers, and forgets closed ones first", () =>
   Effect.gen(function* () {

@@ -61,12 +61,12 @@ const makePeer = () => {
     Effect.gen(function* () {
       decide = decisions
       hinted = false
-      seen.length = 0
+      const before = seen.length
       const { exit, millis } = yield* drive(Effect.result(Router.run(route, input)))
       assert.isTrue(Exit.isSuccess(exit))
       const result = Exit.isSuccess(exit) ? exit.value : undefined
       const attempts = result?._tag === "Success" ? result.success.attempts : (result?.failure.attempts ?? [])
-      const ran: Ran = { attempts, asked: seen.map(({ provider }) => `${provider}/m`), millis, hinted }
+      const ran: Ran = { attempts, asked: seen.slice(before).map(({ provider }) => `${provider}/m`), millis, hinted }
       return ran
     })
   return { layer, run }

@@ -53,7 +53,7 @@ describe("the rules", () => {
         "src/local/node.ts": `import * as Http from "node:http"\nexport const node = Http`,
         "src/cli/bin.ts": `import { node } from "../local/node.ts"\nexport const bin = node`,
         "src/worker/Worker.ts": `import { router } from "../Router.ts"\nexport const worker = router`,
-        "src/testing/Peer.ts": `import { router } from "../Router.ts"\nexport const peer = router`,
+        "src/testing/ScriptedPeer.ts": `import { router } from "../Router.ts"\nexport const peer = router`,
         ...files
       })
     )
@@ -120,7 +120,7 @@ describe("the rules", () => {
       `import "../local/LocalGateway.ts"`,
       "worker/ may not import the edge local/"
     ],
-    ["anything → testing", "src/cli/bin.ts", `import "../testing/Peer.ts"`, "nothing imports testing/"],
+    ["anything → testing", "src/cli/bin.ts", `import "../testing/ScriptedPeer.ts"`, "nothing imports testing/"],
     ["anything → index", "src/cli/bin.ts", `import "../index.ts"`, "nothing imports the index"],
     ["index → edge", "src/index.ts", `import "./local/LocalGateway.ts"`, "root modules only"],
     ["a module without a layer", "src/Stray.ts", "", "has no place"],

@@ -178,7 +178,9 @@ describe("spans", () => {
 
   it.effect("of other requests are of kind client, too, and say how they failed", () =>
     Effect.gen(function* () {
-      const gateway = Scripted.make(() => ({ status: 500 }))
+      const failing = HttpClient.make((request) =>
+        Effect.succeed(HttpClientResponse.fromWeb(request, Response.json({}, { status: 500 })))
+      )
       const ai = AiService.layerHttp({ accountId: "acct", apiToken: Redacted.make("api-token") })
       const { spans } = yield* traced(
         Effect.gen(function* () {
@@ -186,7 +188,7 @@ describe("spans", () => {
           yield* Effect.exit(service.models({}))
           yield* Effect.exit(service.models({ page: 0 }))
           yield* Effect.exit(service.gateway("no id"))
-        }).pipe(Effect.provide(Layer.provide(ai, gateway.client)))
+        }).pipe(Effect.provide(Layer.provide(ai, Layer.succeed(HttpClient.HttpClient, failing))))
       )
       assert.deepStrictEqual(
         spans.map((span) => [span.name, span.kind, span.attributes.get("error.type")]),

@@ -4,7 +4,8 @@
  * Starts the local gateway as a real server on a free loopback port and routes real HTTP requests through it. With
  * `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID` set (and `CF_AIG_TOKEN`, `CLOUDFLARE_API_TOKEN` as needed) the same program runs
  * against the real service. Exits with 0 only when everything that it prints was checked. With `-- --stream` the answers
- * are streamed (`demo-stream.ts`), with `-- --batch` 5,000 items go through the command line (`demo-batch.ts`).
+ * are streamed (`demo-stream.ts`), with `-- --batch` 5,000 items go through the command line (`demo-batch.ts`), with `-- --chaos`
+ * two minutes of traffic are simulated (`demo-chaos.ts`).
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -19,6 +20,7 @@ import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import * as Transport from "effect-ai-gateway/Transport"
 import { batch } from "./demo-batch.ts"
+import { chaos } from "./demo-chaos.ts"
 import { streaming } from "./demo-stream.ts"
 import { check, heading, run, table } from "./demo-support.ts"
 
@@ -100,6 +102,7 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
     }
   })
 
-const demo = process.argv.includes("--stream") ? streaming : process.argv.includes("--batch") ? batch : run(program)
+const has = (flag: string): boolean => process.argv.includes(flag)
+const demo = has("--stream") ? streaming : has("--batch") ? batch : has("--chaos") ? chaos : run(program)
 
 NodeRuntime.runMain(Effect.provide(Effect.scoped(demo), Transport.layerFetch))

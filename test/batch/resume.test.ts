@@ -3,6 +3,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Batch from "effect-ai-gateway/Batch"
@@ -338,7 +339,21 @@ describe("durability", () => {
             }
           }))
       }
-      const w = yield* world(() => ({ delay: 1_000 }))
+      // The test clock wakes one sleeper after the other, so those that are to end together wait for one of them.
+      let open: Latch.Latch | undefined
+      const together = Effect.suspend(() => {
+        if (open !== undefined) return open.await
+        const own = Latch.makeUnsafe()
+        open = own
+        return Effect.delay(
+          Effect.sync(() => {
+            open = undefined
+            own.openUnsafe()
+          }),
+          1_000
+        )
+      })
+      const w = yield* world(() => ({ after: together }))
       yield* runOnce(names(12), { ...over(watched), concurrency: 4 }, w)
       assert.deepStrictEqual(groups, ["ssss", "ddddssss", "ddddssss", "dddd"])
     })

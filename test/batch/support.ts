@@ -52,7 +52,9 @@ export const world = (
         headers
       }
       requests.push(request)
-      return { body: completion(`answer to ${prompt}`), ...answer(prompt, nth, request) }
+      const line = answer(prompt, nth, request)
+      const hasOther = line?.never === true || line?.reset === true || line?.text !== undefined
+      return hasOther ? line : { body: completion(`answer to ${prompt}`), ...line }
     }
     const { interrupted, layer } = make(script, execution, defined({ router }))
     return { requests, interrupted, layer, of: (prompt: string) => requests.filter((one) => one.prompt === prompt) }

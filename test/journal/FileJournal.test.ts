@@ -7,9 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
-import * as Scope from "effect/Scope"
 import * as BatchJournal from "effect-ai-gateway/BatchJournal"
 import * as FileJournal from "effect-ai-gateway/journal"
+import { Conformance } from "effect-ai-gateway/testing"
 
 const folder = Effect.acquireRelease(
   Effect.promise(() => Fs.mkdtemp(join(tmpdir(), "journal-"))),
@@ -70,6 +70,9 @@ for (const [name, make] of [
   ["memory", () => BatchJournal.memory]
 ] as const) {
   describe(`a journal in ${name}`, () => {
+    const made = Effect.flatMap(folder, make)
+    for (const { name, run } of Conformance.batchJournal({ make: made })) it.effect(name, () => run)
+
     it.effect.prop(
       "tells what was written, in order",
       { first: Entries, second: Entries },
@@ -84,47 +87,6 @@ for (const [name, make] of [
           assert.deepStrictEqual(damage, [])
         }).pipe(Effect.scoped),
       { arbitrary: { runs: 30 } }
-    )
-
-    it.effect("keeps the order of those who append at once, and is durable when closed", () =>
-      Effect.gen(function* () {
-        const journal = yield* make(yield* folder)
-        const ids = Array.from({ length: 500 }, (_, i) => `item-${i}`)
-        const scope = yield* Scope.make()
-        const open = yield* Scope.provide(
-          journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }),
-          scope
-        )
-        const fibers = yield* Effect.forEach(ids, (id) => Effect.forkChild(open.append([done(id)])))
-        const appended = yield* Effect.forEach(fibers, Fiber.join)
-        assert.deepStrictEqual(yield* Effect.forEach(appended.slice(0, 3), ({ durable }) => durable), [
-          undefined,
-          undefined,
-          undefined
-        ])
-        yield* Scope.close(scope, Exit.void)
-        const { entries } = yield* told(journal)
-        assert.deepStrictEqual(
-          entries.map(({ id }) => id),
-          ids
-        )
-      })
-    )
-
-    it.effect("writes what was appended before it was closed, also when nobody waited", () =>
-      Effect.gen(function* () {
-        const journal = yield* make(yield* folder)
-        const scope = yield* Scope.make()
-        const open = yield* Scope.provide(
-          journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }),
-          scope
-        )
-        for (let i = 0; i < 50; i++) {
-          yield* Effect.forkDetach(open.append([done(`item-${i}`)]), { startImmediately: true })
-        }
-        yield* Scope.close(scope, Exit.void)
-        assert.strictEqual((yield* told(journal)).entries.length, 50)
-      })
     )
 
     it.effect("says when it was last written to, or was told that requests go on", () =>
@@ -150,40 +112,6 @@ for (const [name, make] of [
         )
         const third = yield* open(() => Effect.void)
         assert.strictEqual(third.lastWritten, later)
-      })
-    )
-
-    it.effect("belongs to one job", () =>
-      Effect.gen(function* () {
-        const journal = yield* make(yield* folder)
-        yield* write(journal, [done("a")], { route: "r1", input: "i1" })
-        const other = yield* reasonOf(told(journal, { fingerprint: { route: "r2", input: "i1" } }))
-        assert.strictEqual(other.reason, "otherJob")
-        assert.include(other.message, "(route differ)")
-        assert.strictEqual((yield* told(journal, { fingerprint: { route: "r1" } })).entries.length, 1)
-        assert.strictEqual((yield* told(journal, { fingerprint: { other: "x" } })).entries.length, 1)
-        const forced = yield* told(journal, { fingerprint: { route: "r2" }, force: true })
-        assert.strictEqual(forced.entries.length, 1)
-        // From then on it is the other job's, and forcing it once was enough.
-        assert.strictEqual((yield* told(journal, { fingerprint: { route: "r2", input: "i1" } })).entries.length, 1)
-        const earlier = yield* reasonOf(told(journal, { fingerprint: { route: "r1", input: "i1" } }))
-        assert.include(earlier.message, "(route differ)")
-        const input = yield* reasonOf(told(journal, { fingerprint: { route: "r2", input: "i2" } }))
-        assert.include(input.message, "(input differ)")
-      })
-    )
-
-    it.effect("is open once at a time", () =>
-      Effect.gen(function* () {
-        const journal = yield* make(yield* folder)
-        const open = journal.open({ fingerprint: {}, force: false, onEntry: () => undefined })
-        yield* Effect.scoped(
-          Effect.gen(function* () {
-            yield* open
-            assert.strictEqual((yield* reasonOf(Effect.scoped(open))).reason, "locked")
-          })
-        )
-        yield* Effect.scoped(open)
       })
     )
   })
@@ -481,6 +409,7 @@ describe("a disk that takes no more", () => {
   const writer = `
     import * as Effect from "effect/Effect"
     import * as FileJournal from "effect-ai-gateway/journal"
+import { Conformance } from "effect-ai-gateway/testing"
     const open = FileJournal.make({ path: process.argv[2] }).open({ fingerprint: {}, force: false, onEntry: () => {} })
     const program = Effect.gen(function* () {
       const { append } = yield* open
@@ -529,6 +458,7 @@ describe("the lock", () => {
   const holder = `
     import * as Effect from "effect/Effect"
     import * as FileJournal from "effect-ai-gateway/journal"
+import { Conformance } from "effect-ai-gateway/testing"
     const open = FileJournal.make({ path: process.argv[2] }).open({ fingerprint: {}, force: false, onEntry: () => {} })
     const program = Effect.gen(function* () {
       yield* open

@@ -55,6 +55,7 @@ const floors: Readonly<Record<string, ReadonlyArray<ReadonlyArray<string>>>> = {
     ["router"]
   ],
   local: [["wire"], ["upstream"], ["Upstream"], ["gateway"], ["surface"], ["LocalGateway"], ["node"], ["miniflare"]],
+  testing: [["peer", "conformance"], ["ScriptedPeer"], ["simulation"], ["Simulation", "Conformance"], ["Testing"]],
   cli: [["shared"], ["input", "report"], ["output"], ["batch", "serve"], ["cluster"], ["Cli"], ["bin"]]
 }
 

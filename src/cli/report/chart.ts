@@ -100,6 +100,8 @@ export interface TimeChart {
   readonly canBeLogarithmic: boolean
   /** Stretches of time that are shaded. */
   readonly shaded: ReadonlyArray<{ readonly from: number; readonly to: number }>
+  /** Meaning of the shade. Default `"paused"`. */
+  readonly shading?: string
 }
 
 const round = (value: number): string => String(Math.round(value * 10) / 10)
@@ -154,7 +156,7 @@ ${content}</svg></div>`
 
 /** Draws series over time, with a legend. */
 export const timeChart = (chart: TimeChart): Html => {
-  const { canBeLogarithmic, series, shaded, unit } = chart
+  const { canBeLogarithmic, series, shaded, shading = "paused", unit } = chart
   const duration = Math.max(1, chart.duration)
   const areas = series.filter(({ shape }) => shape === "area")
   const stacked = (areas[0]?.samples ?? []).map((_, at) =>
@@ -200,7 +202,7 @@ export const timeChart = (chart: TimeChart): Html => {
   })
   const notes = [
     ...(scale.isLogarithmic ? [html`<li class="note">logarithmic scale</li>`] : []),
-    ...(shaded.length > 0 ? [html`<li class="note">shaded: paused</li>`] : [])
+    ...(shaded.length > 0 ? [html`<li class="note">shaded: ${shading}</li>`] : [])
   ]
   return html`${frameOf(chart, size.height, content)}
 <ul class="legend">${legend}${notes}</ul>`

@@ -1,6 +1,7 @@
 /**
  * What a run adds to each of its requests: headers of the caller, and the session in the fields that a target knows.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import { type GatewayError, invalid } from "../../GatewayError.ts"
 import type { GatewayOptions } from "../../GatewayOptions.ts"
@@ -55,12 +56,17 @@ const problemOf = ({ headers, session }: RunOptions): readonly [field: string, a
   return undefined
 }
 
-/** 128 bits of the SHA-256, in hexadecimal. A cryptographic one: a session may be the address of a user. */
-const hash = (text: string): Effect.Effect<string> =>
-  Effect.map(
-    Effect.promise(() => crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))),
-    (digest) => Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("")
-  )
+/**
+ * Hashes a session: 128 bits of the SHA-256, in hexadecimal. A cryptographic one: a session may be the address of a user. A simulation replaces it, because in virtual time
+ * nothing can wait for a promise.
+ */
+export const SessionHash = Context.Reference<(text: string) => Effect.Effect<string>>("effect-ai-gateway/SessionHash", {
+  defaultValue: () => (text) =>
+    Effect.map(
+      Effect.promise(() => crypto.subtle.digest("SHA-256", new TextEncoder().encode(text))),
+      (digest) => Array.from(new Uint8Array(digest, 0, 16), (byte) => byte.toString(16).padStart(2, "0")).join("")
+    )
+})
 
 /** Checks what a run adds. Fails with `InvalidRequest`, before anything is sent. */
 export const additionsOf = (method: string, given: RunOptions): Effect.Effect<Additions, GatewayError> => {
@@ -70,7 +76,10 @@ export const additionsOf = (method: string, given: RunOptions): Effect.Effect<Ad
   const copy = { ...headers }
   return session === undefined
     ? Effect.succeed({ headers: copy, sessionId: undefined })
-    : Effect.map(hash(session), (sessionId) => ({ headers: copy, sessionId }))
+    : Effect.map(
+        Effect.flatMap(SessionHash, (hash) => hash(session)),
+        (sessionId) => ({ headers: copy, sessionId })
+      )
 }
 
 /** The provider that a request is for: `compat` has it in the model's name. */
