@@ -165,11 +165,13 @@ export class ProviderUnavailable extends Data.TaggedError("ProviderUnavailable")
   }
 }
 
-/** An answer arrived and is not what was asked for: it does not decode, is HTML, or is cut off. */
+/** An answer arrived and is not what was requested: it does not decode, is HTML, is cut off, or is rejected by `Route.validate`. */
 export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
   Facts & {
-    /** Where and why decoding failed, without the value itself. */
+    /** Where and why decoding failed, without the value itself; or the reason that a predicate of `Route.validate` gave. */
     readonly issue?: string
+    /** The answer decoded, and `Route.validate` rejected it. Absent: it could not be read. */
+    readonly by?: "validate"
   }
 > {
   override get message(): string {
