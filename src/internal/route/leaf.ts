@@ -16,11 +16,17 @@ export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, 
   key: spec.key,
   headers,
   accept: "json",
-  build: (input) =>
-    Result.map(dialect.encode(input, spec.model), (body) => ({
+  build: (input) => {
+    let dropped: Array<string> | undefined
+    const onDropped = (field: string): void => {
+      dropped = [...(dropped ?? []), field]
+    }
+    return Result.map(dialect.encode(input, spec.model, { onDropped }), (body) => ({
       endpoint: spec.endpoint,
-      query: spec.body === undefined ? body : { ...spec.body, ...body }
-    })),
+      query: spec.body === undefined ? body : { ...spec.body, ...body },
+      ...(dropped && { dropped })
+    }))
+  },
   decode: (body) =>
     Result.map(dialect.decode(body, spec), (value) => ({
       value,

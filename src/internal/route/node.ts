@@ -39,6 +39,8 @@ export interface Unbuildable extends Problem {
 export interface Built {
   readonly endpoint: string
   readonly query: unknown
+  /** Hints that are not sent as they stand; absent where all are. */
+  readonly dropped?: ReadonlyArray<string>
 }
 
 /** One way to ask one target: how to build the request, how to read the answer. */

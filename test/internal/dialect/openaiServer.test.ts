@@ -8,7 +8,7 @@ import * as Chat from "../../../src/Chat.ts"
 import * as Classifier from "../../../src/Classifier.ts"
 import type { ReasonTag } from "../../../src/GatewayError.ts"
 import { defined } from "../../../src/internal/data/defined.ts"
-import { image } from "../../../src/internal/dialect/codec.ts"
+import { sourceOf } from "../../../src/internal/dialect/checked.ts"
 import { deltasOf } from "../../../src/internal/dialect/deltaDecoder.ts"
 import { finish } from "../../../src/internal/dialect/finish.ts"
 import { errorOf, errorOfStatus, errorStatus } from "../../../src/internal/dialect/server/openaiErrorWriter.ts"
@@ -257,7 +257,8 @@ const onTheWire = (request: Chat.Request): Chat.Request => ({
     if (message.role !== "user" || typeof message.content === "string") return message
     const content = message.content.map((part) => {
       if (part.type === "text") return part
-      const source = image(part, "image")
+      const source = sourceOf(part, "image")
+      if (source.type === "id") return part
       const url = source.type === "url" ? source.url : `data:${source.mediaType};base64,${source.data}`
       return { type: "image" as const, url }
     })

@@ -19,10 +19,10 @@ import type {
   ToolCall,
   ToolChoice
 } from "../chat.ts"
+import { checked } from "../checked.ts"
 import {
   afterThought,
   attempt,
-  checked,
   type Fields,
   fields,
   type Issue,
