@@ -65,7 +65,8 @@ const make = (options: Options): Dialect<Input, Reply> =>
         const lose = loseOf(request, encoding)
         const facts = claude(model)
         const writing = makeWriting(lose)
-        loseAll(request, ["seed", "frequencyPenalty", "presencePenalty"], lose, "firm")
+        if (request.seed !== undefined) lose("seed", "nothing: Anthropic has no seed", undefined, "firm")
+        loseAll(request, ["frequencyPenalty", "presencePenalty"], lose, "firm")
         loseAll(request, ["verbosity", "cacheKey", "metadata"], lose)
         if (request.logprobs !== undefined) unsupported("logprobs", "nothing: Anthropic has none")
         if (!facts.prefill && messages.at(-1)?.role === "assistant") {

@@ -13,6 +13,7 @@ import type {
   Json,
   Output,
   Reply,
+  ReplyPart,
   Request,
   TokenLogprob,
   ToolCall,
@@ -50,7 +51,6 @@ import {
   temperatureOf
 } from "./hints.ts"
 import { encodeMessages, type Writing } from "./openaiMessages.ts"
-import { makeParts, saidBy } from "./parts.ts"
 
 type Options = {
   readonly id: string
@@ -194,28 +194,20 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown, options
   const toolCalls = decodeToolCalls(toolCallsOf(message), `${field}.tool_calls`)
   const content = decodeContent(message.content, `${field}.content`)
   const refusal = optionalText(message.refusal)
-  const said = makeParts()
-  const thought =
+  const reasoning =
     optionalText(message.reasoning_content) ?? optionalText(message.reasoning) ?? optionalText(content.reasoning)
-  said.say("reasoning", thought ?? "")
-  said.say("text", content.text)
-  citationsOf(message.annotations).forEach(said.cite)
-  if (refusal !== undefined) said.say("refusal", refusal)
   const reason = finishReasonOf(choice.finish_reason, `${at}choices[0].finish_reason`) ?? "other"
   const parts = [...content.parts, ...partsOf(message)]
-  parts.forEach((part) => {
-    const image = imageOf(part)
-    if (image !== undefined) said.add(image)
-  })
-  const logprobs = logprobsOf(choice)
   const reply: Reply = {
-    text: said.text(),
+    text: content.text || (refusal ?? ""),
     toolCalls,
     finishReason: refusal === undefined ? finish(reason, toolCalls) : "contentFilter",
     usage: decodeUsage(body.usage),
-    ...saidBy(said),
     ...defined({
-      logprobs: logprobs.length > 0 ? logprobs : undefined,
+      reasoning,
+      refusal,
+      content: contentOf(reasoning, content.text, citationsOf(message.annotations), refusal, parts),
+      logprobs: logprobsOf(choice),
       tier: optionalText(body.service_tier),
       parts: parts.length > 0 ? parts : undefined,
       model: optionalText(body.model),
@@ -226,37 +218,57 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown, options
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse(`${field}.content`, someOutput)
 }
 
+/** The parts of a message, where text and reasoning do not say it all: what `parts.ts` makes of a stream of it. */
+const contentOf = (
+  thought: string | undefined,
+  said: string,
+  citations: ReadonlyArray<Citation>,
+  refusal: string | undefined,
+  parts: ReadonlyArray<Json>
+): ReadonlyArray<ReplyPart> | undefined => {
+  const more: ReadonlyArray<ReplyPart> = [
+    ...(refusal === undefined ? [] : [{ type: "refusal" as const, text: refusal }]),
+    ...parts.flatMap((part) => imageOf(part) ?? [])
+  ]
+  if (more.length + citations.length === 0) return undefined
+  return [
+    ...(thought === undefined ? [] : [{ type: "reasoning" as const, text: thought }]),
+    ...(said === "" ? [] : [{ type: "text" as const, text: said, ...(citations.length > 0 && { citations }) }]),
+    ...more
+  ]
+}
+
 /** Sources that a text names, nested as in completions or flat as in responses. */
 export const citationsOf = (annotations: unknown): ReadonlyArray<Citation> =>
   Array.isArray(annotations)
     ? annotations.filter(isFields).flatMap((annotation) => {
         const own = isFields(annotation.url_citation) ? annotation.url_citation : annotation
         const url = optionalText(own.url)
-        if (url === undefined) return []
-        return [
-          defined({ url, title: optionalText(own.title), start: count(own.start_index), end: count(own.end_index) })
-        ]
+        return url === undefined
+          ? []
+          : defined({ url, title: optionalText(own.title), start: count(own.start_index), end: count(own.end_index) })
       })
     : []
 
 /** The neutral form of an image of OpenRouter. */
 export const imageOf = (part: Json): ImagePart | undefined => {
-  const url = isFields(part) && isFields(part.image_url) ? optionalText(part.image_url.url) : undefined
-  return url === undefined ? undefined : { type: "image", url }
+  const url = isFields(part) && isFields(part.image_url) && optionalText(part.image_url.url)
+  return url ? { type: "image", url } : undefined
 }
 
+const logprobOf = (value: unknown): ReadonlyArray<TokenLogprob> =>
+  isFields(value) && typeof value.token === "string" && typeof value.logprob === "number"
+    ? [{ token: value.token, logprob: value.logprob }]
+    : []
+
 /** Log probabilities of a choice, or of a piece of one. */
-export const logprobsOf = ({ logprobs }: Fields): ReadonlyArray<TokenLogprob> => {
-  const tokens = isFields(logprobs) ? logprobs.content : undefined
-  const read = (value: unknown): ReadonlyArray<{ readonly token: string; readonly logprob: number }> =>
-    isFields(value) && typeof value.token === "string" && typeof value.logprob === "number"
-      ? [{ token: value.token, logprob: value.logprob }]
-      : []
-  if (!Array.isArray(tokens)) return []
-  return tokens.flatMap((item) =>
-    read(item).map((own) =>
-      Array.isArray(item.top_logprobs) && item.top_logprobs.length > 0
-        ? { ...own, top: item.top_logprobs.flatMap(read) }
+export const logprobsOf = ({ logprobs }: Fields): ReadonlyArray<TokenLogprob> | undefined => {
+  const tokens = isFields(logprobs) && logprobs.content
+  if (!Array.isArray(tokens) || tokens.length === 0) return undefined
+  return tokens.flatMap((token) =>
+    logprobOf(token).map((own) =>
+      Array.isArray(token.top_logprobs) && token.top_logprobs.length > 0
+        ? { ...own, top: token.top_logprobs.flatMap(logprobOf) }
         : own
     )
   )

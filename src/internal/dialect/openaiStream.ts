@@ -96,7 +96,7 @@ export const makeChunks = (): Chunks => {
         readDelta(delta, out)
       }
       const logprobs = logprobsOf(choice)
-      if (logprobs.length > 0) out.push({ type: "logprobs", logprobs })
+      if (logprobs !== undefined) out.push({ type: "logprobs", logprobs })
     }
     // Groq counts in a field of its own unless it was asked for usage.
     const counts = body.usage ?? (isFields(body.x_groq) ? body.x_groq.usage : undefined)

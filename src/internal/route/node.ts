@@ -264,4 +264,6 @@ export interface LeafSpec {
   readonly body?: Readonly<Record<string, Json>>
   /** See `Provider.ChatOptions`. */
   readonly allowEmpty?: boolean
+  /** See `Provider.ChatOptions`. */
+  readonly contextWindow?: number
 }
