@@ -19,7 +19,7 @@ import type * as Chat from "../Chat.ts"
 import type { Problem } from "../GatewayOptions.ts"
 import { usageAttributes } from "../internal/data/telemetry.ts"
 import * as Route from "../Route.ts"
-import { type Routed, Router } from "../Router.ts"
+import { open, type Routed, Router } from "../Router.ts"
 import { limited, optionsProblem, restartProblem, runOptionsOf } from "./call.ts"
 import { failWith, type Place, refusal } from "./failure.ts"
 import { Config, type Options } from "./GatewayModel.ts"
@@ -134,7 +134,9 @@ export const make: (route: ChatRoute) => Effect.Effect<LanguageModel.LanguageMod
       const place: Place = { module, method: "streamText" }
       const opened = Effect.gen(function* () {
         const { config, request, route } = yield* prepare("streamText", options)
-        const streamed = yield* Effect.catch(router.open(route, request, runOptionsOf(config)), failWith(place))
+        // Not the service's own: only this one brings the code for streams into a bundle.
+        const opening = Effect.provideService(open(route, request, runOptionsOf(config)), Router, router)
+        const streamed = yield* Effect.catch(opening, failWith(place))
         const parts = new StreamParts(options, yield* isoNow)
         const end = Effect.flatMap(streamed.summary, (summary) => {
           const { cacheStatus } = streamed.response.meta
