@@ -76,7 +76,6 @@ const isoNow = Effect.map(Clock.currentTimeMillis, (now) => new Date(now).toISOS
  *
  * @example
  * ```ts
- * import * as LanguageModel from "effect/ai/LanguageModel"
  * import * as Effect from "effect/Effect"
  * import { GatewayLanguageModel } from "effect-ai-gateway/ai"
  * import * as Provider from "effect-ai-gateway/Provider"
