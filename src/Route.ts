@@ -16,6 +16,7 @@ import { dual } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { makeFacts } from "./internal/admission/breaker.ts"
 import { Latency } from "./internal/admission/latency.ts"
@@ -33,6 +34,7 @@ import * as JsonRead from "./internal/route/jsonReader.ts"
 import { type LimitsOptions, limitsOf } from "./internal/route/limiting.ts"
 import { customLeaf, type MakeOptions } from "./internal/route/making.ts"
 import { type BalanceOptions, type FallbackOn, type Node, type RetrySchedule, rebuild } from "./internal/route/node.ts"
+import { type ObjectOptions, objected } from "./internal/route/objects.ts"
 import { makePlan, type Planned } from "./internal/route/plan.ts"
 import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
@@ -53,6 +55,7 @@ export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
 export type { LimitsOptions } from "./internal/route/limiting.ts"
 export type { MakeOptions, StreamOptions } from "./internal/route/making.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
+export type { ObjectOptions } from "./internal/route/objects.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
 export type { Check, Predicate } from "./internal/route/validating.ts"
 
@@ -499,6 +502,41 @@ export const validate: {
   const made = validated(self.node, check)
   return "field" in made ? invalid(self, made) : fromNode(made)
 })
+
+/**
+ * Asks every target for JSON by a schema, each in its own way, and answers with the decoded value. A value that does not decode is a failure of the target (`InvalidResponse`), and the
+ * next one is called. The schema is fitted to each provider: Anthropic gets closed objects without the keywords that it refuses, OpenAI is held to it strictly where it
+ * can be; a target that cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is read, too.
+ *
+ * Inputs with `output` or `tools` are rejected (`InvalidRequest`). The schema must be one of an object, with `Schema.toCodecJson` as its JSON form: a `Date` is a text there.
+ * A stream delivers the text as it comes, and is judged when it is complete, as with {@link validate}. Put it below {@link map} and {@link mapInput}.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * const City = Schema.Struct({ name: Schema.String, inhabitants: Schema.Number })
+ *
+ * const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.object(City))
+ *
+ * export const inhabitants = Effect.map(Router.run(ask, "The largest city of France"), ({ value }) => value.inhabitants)
+ * ```
+ */
+export const object: {
+  <A>(schema: Schema.Codec<A, unknown>, options?: ObjectOptions): (self: Route<Input, Reply>) => Route<Input, A>
+  <A>(self: Route<Input, Reply>, schema: Schema.Codec<A, unknown>, options?: ObjectOptions): Route<Input, A>
+} = /* @__PURE__ */ dual(
+  (args) => isRoute(args[0]),
+  <A>(self: Route<Input, Reply>, schema: Schema.Codec<A, unknown>, options: ObjectOptions = {}): Route<Input, A> =>
+    fromNode(objected(self.node, schema, options))
+)
 
 /** Options of {@link when}. */
 export interface WhenOptions<In, Out> {

@@ -5,7 +5,7 @@
  * `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID` set (and `CF_AIG_TOKEN`, `CLOUDFLARE_API_TOKEN` as needed) the same program runs
  * against the real service. Exits with 0 only when everything that it prints was checked. With `-- --stream` the answers
  * are streamed (`demo-stream.ts`), with `-- --batch` 5,000 items go through the command line (`demo-batch.ts`), with `-- --chaos`
- * two minutes of traffic are simulated (`demo-chaos.ts`).
+ * two minutes of traffic are simulated (`demo-chaos.ts`), with `-- --ai` a program of `effect/ai` runs over a route (`demo-ai.ts`).
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"
@@ -19,6 +19,7 @@ import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import * as Transport from "effect-ai-gateway/Transport"
+import { ai } from "./demo-ai.ts"
 import { batch } from "./demo-batch.ts"
 import { chaos } from "./demo-chaos.ts"
 import { streaming } from "./demo-stream.ts"
@@ -103,6 +104,14 @@ const program = (local: LocalGateway.LocalGateway | undefined) =>
   })
 
 const has = (flag: string): boolean => process.argv.includes(flag)
-const demo = has("--stream") ? streaming : has("--batch") ? batch : has("--chaos") ? chaos : run(program)
+const demo = has("--stream")
+  ? streaming
+  : has("--batch")
+    ? batch
+    : has("--chaos")
+      ? chaos
+      : has("--ai")
+        ? ai
+        : run(program)
 
 NodeRuntime.runMain(Effect.provide(Effect.scoped(demo), Transport.layerFetch))

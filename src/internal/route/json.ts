@@ -264,7 +264,8 @@ export const write = (
     problems.push({ field, accepted })
     return {}
   }
-  const validationJson = ({ schema }: Validation, path: string): RouteNodeJson => {
+  const validationJson = ({ isObject, schema }: Validation, path: string): RouteNodeJson => {
+    if (isObject === true) return refuse(`${path}.object`, "a route without Route.object: its schema is code")
     const validate = schema && toJsonSchema(schema)
     return validate === undefined
       ? refuse(`${path}.validate`, "a Schema that JSON Schema can express: a function cannot be stored")

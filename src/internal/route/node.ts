@@ -94,6 +94,8 @@ export interface Judge {
 
 /** The check of a `Route.validate`, as pictures and files show it. The leaves below it have it in `decode`. */
 export interface Validation {
+  /** It is a `Route.object`: the schema is sent, and decodes the answer. */
+  readonly isObject?: boolean
   /** Absent: the check is a function. */
   readonly schema: Schema.ConstraintDecoder<unknown> | undefined
 }

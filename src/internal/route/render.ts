@@ -143,7 +143,11 @@ export const describe = (node: Node<never, unknown>): string => {
         put(`options ${optionsText(child.options)}`)
         break
       case "Validate":
-        put(`validate by a ${child.validation.schema === undefined ? "function" : "schema"}`)
+        put(
+          child.validation.isObject === true
+            ? "an object by a schema"
+            : `validate by a ${child.validation.schema === undefined ? "function" : "schema"}`
+        )
         break
       case "FallbackOn":
         put(`fall back on ${onText(child.on)}`)

@@ -1,0 +1,165 @@
+/**
+ * Options of single calls, and what the gateway adds to answers and errors of `effect/ai`.
+ */
+import type { AiError } from "effect/ai/AiError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import type * as Chat from "../Chat.ts"
+import type { Attempt, Cost, GatewayError } from "../GatewayError.ts"
+import type * as GatewayOptions from "../GatewayOptions.ts"
+import type * as Router from "../Router.ts"
+import { originOf } from "./failure.ts"
+
+/** Fields of a chat request that `effect/ai` has no options for. */
+export type RequestFields = Pick<
+  Chat.Request,
+  "maxTokens" | "temperature" | "topP" | "stop" | "seed" | "user" | "extra"
+>
+
+/** Options of one call. Absent fields leave what the route, the router and the provider do by default. */
+export interface Options
+  extends Pick<GatewayOptions.Input, "cache" | "metadata" | "log" | "eventId">,
+    Pick<Router.RunOptions, "session" | "priority" | "maxCost" | "headers" | "execution"> {
+  /** Limit of the whole call, all attempts included. The shorter of this one and the route's own counts. */
+  readonly deadline?: Duration.Input | undefined
+  /** Fields of the chat request, for example `maxTokens`. An embedding ignores them. */
+  readonly request?: RequestFields | undefined
+}
+
+/**
+ * Options of the calls of a program. Of `cache`, `metadata` and `log` the route's own settings win; a bad value fails the call before anything is
+ * sent.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "effect/ai/LanguageModel"
+ * import * as Effect from "effect/Effect"
+ * import { GatewayModel } from "effect-ai-gateway/ai"
+ *
+ * export const answer = LanguageModel.generateText({ prompt: "What is a fiber?" }).pipe(
+ *   Effect.provideService(GatewayModel.Config, {
+ *     cache: { ttl: "1 hour" },
+ *     metadata: { tenant: "acme" },
+ *     session: "conversation-42",
+ *     deadline: "20 seconds",
+ *     request: { maxTokens: 200 }
+ *   })
+ * )
+ * ```
+ */
+export const Config: Context.Reference<Options> = Context.Reference<Options>(
+  "effect-ai-gateway/ai/GatewayModel/Config",
+  {
+    defaultValue: () => ({})
+  }
+)
+
+/** One attempt of a call, in JSON. */
+export type AttemptMetadata = {
+  readonly target: string
+  readonly cause: NonNullable<Attempt["cause"]> | null
+  readonly outcome: Attempt["outcome"]
+  /** Why it failed: the tag of a reason of `GatewayError`. */
+  readonly reason: string | null
+  readonly status: number | null
+  readonly logId: string | null
+  readonly milliseconds: number
+}
+
+/** US dollars: see `Cost` of `GatewayError`. */
+export type CostMetadata = { readonly [K in keyof Cost]: number }
+
+/** `metadata.gateway` of the finish part: which target answered, under which log id, after which attempts, at what cost. */
+export type AnswerMetadata = {
+  readonly target: string
+  readonly provider: string
+  readonly model: string | null
+  /** `null` where the transport cannot know it. */
+  readonly logId: string | null
+  readonly eventId: string
+  readonly execution: "client" | "gateway"
+  readonly cacheStatus: string | null
+  /** Every attempt in order of start. */
+  readonly attempts: Array<AttemptMetadata>
+  /** Targets that were passed over, and the tag of the reason. */
+  readonly skipped: Array<{ readonly target: string; readonly reason: string }>
+  /** Of all attempts together; `null` where the router has no prices. */
+  readonly cost: CostMetadata | null
+  /** Output without a form in `effect/ai`, as the provider wrote it: audio, images by address. */
+  readonly otherParts: Array<Json>
+}
+
+/** JSON as `effect/ai` types it. */
+export type Json = null | string | number | boolean | Array<Json> | { [key: string]: Json }
+
+/** `metadata.gateway` of the reason of an `AiError`. */
+export type FailureMetadata = {
+  /** The tag of the reason of the `GatewayError`. */
+  readonly reason: string
+  readonly status: number | null
+  readonly code: string | null
+  readonly logId: string | null
+  readonly eventId: string | null
+  readonly ended: string | null
+  readonly attempts: Array<AttemptMetadata>
+  readonly cost: CostMetadata | null
+}
+
+/** `metadata.gateway` of a tool call: what the next turn must send back. */
+export type CallMetadata = { readonly signature: string }
+
+/**
+ * The `GatewayError` behind an `AiError`, with every attempt; absent for errors that a gateway had no part in, and for those that were serialized.
+ *
+ * @example
+ * ```ts
+ * import * as LanguageModel from "effect/ai/LanguageModel"
+ * import * as Effect from "effect/Effect"
+ * import { GatewayModel } from "effect-ai-gateway/ai"
+ *
+ * export const program = LanguageModel.generateText({ prompt: "What is a fiber?" }).pipe(
+ *   Effect.tapError((error) => Effect.logError(GatewayModel.failureOf(error)?.attempts ?? []))
+ * )
+ * ```
+ */
+export const failureOf = (error: AiError): GatewayError | undefined => originOf(error.reason)
+
+declare module "effect/ai/Response" {
+  interface FinishPartMetadata {
+    readonly gateway?: AnswerMetadata | null
+  }
+  interface ToolCallPartMetadata {
+    readonly gateway?: CallMetadata | null
+  }
+}
+declare module "effect/ai/Prompt" {
+  interface ToolCallPartOptions {
+    readonly gateway?: CallMetadata | null
+  }
+}
+declare module "effect/ai/AiError" {
+  interface RateLimitErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+  interface QuotaExhaustedErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+  interface AuthenticationErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+  interface ContentPolicyErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+  interface InvalidRequestErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+  interface InternalProviderErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+  interface InvalidOutputErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+  interface UnknownErrorMetadata {
+    readonly gateway?: FailureMetadata | null
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * One call of a model: its options, checked, and the route that it runs.
+ */
+
+import type { Problem } from "../GatewayOptions.ts"
+import { defined } from "../internal/data/defined.ts"
+import { durationOf } from "../internal/data/duration.ts"
+import { isObject, strayField } from "../internal/data/json.ts"
+import * as Route from "../Route.ts"
+import type { RunOptions } from "../Router.ts"
+import type { Options } from "./GatewayModel.ts"
+
+const names: ReadonlyArray<string> = [
+  "cache",
+  "metadata",
+  "log",
+  "eventId",
+  "session",
+  "priority",
+  "maxCost",
+  "headers",
+  "execution",
+  "deadline",
+  "request"
+] satisfies ReadonlyArray<keyof Options>
+
+const requestNames: ReadonlyArray<string> = [
+  "maxTokens",
+  "temperature",
+  "topP",
+  "stop",
+  "seed",
+  "user",
+  "extra"
+] satisfies ReadonlyArray<keyof NonNullable<Options["request"]>>
+
+/** What is wrong with options that the router does not see. It checks the rest. */
+export const optionsProblem = (options: Options): Problem | undefined => {
+  if (!isObject(options)) return { field: "GatewayModel.Config", accepted: `an object with ${names.join(", ")}` }
+  const stray = strayField(options, names)
+  if (stray !== undefined) return { field: stray, accepted: `one of ${names.join(", ")}` }
+  const { deadline, request } = options
+  if (deadline !== undefined && durationOf(deadline) === undefined) return { field: "deadline", accepted: "a duration" }
+  if (request === undefined) return undefined
+  if (!isObject(request)) return { field: "request", accepted: `an object with ${requestNames.join(", ")}` }
+  const strayRequest = strayField(request, requestNames)
+  return strayRequest === undefined
+    ? undefined
+    : { field: `request.${strayRequest}`, accepted: `one of ${requestNames.join(", ")}` }
+}
+
+/** Options of the run of a call. */
+export const runOptionsOf = (given: Options): RunOptions => {
+  const { cache, eventId, execution, headers, log, maxCost, metadata, priority, session } = given
+  const options = defined({ cache, metadata, log, eventId })
+  return defined({
+    execution,
+    headers,
+    maxCost,
+    priority,
+    session,
+    options: Object.keys(options).length === 0 ? undefined : options
+  })
+}
+
+/** The route under the deadline of a call. */
+export const limited = <In, Out>(route: Route.Route<In, Out>, { deadline }: Options): Route.Route<In, Out> =>
+  deadline === undefined ? route : Route.deadline(route, deadline)
+
+/** A route that restarts a stream takes back what `effect/ai` has delivered for good. */
+export const restartProblem = (route: Route.Route<never, unknown>): ReadonlyArray<Problem> =>
+  route.planned.targets.some(({ restarts }) => restarts > 0)
+    ? [{ field: "route.restart", accepted: "absent: what a stream of effect/ai has delivered cannot be taken back" }]
+    : []

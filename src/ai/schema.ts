@@ -1,0 +1,136 @@
+/**
+ * Schemas in the form that all providers of a route accept, and answers that are held to them.
+ */
+import type { CodecTransformer } from "effect/ai/LanguageModel"
+import * as OpenAiStructuredOutput from "effect/ai/OpenAiStructuredOutput"
+import * as Tool from "effect/ai/Tool"
+import * as Cause from "effect/Cause"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Chat from "../Chat.ts"
+import { isRecord, parseJson } from "../internal/data/json.ts"
+import { rebuild, withoutValues } from "../internal/route/node.ts"
+import * as Route from "../Route.ts"
+
+// Anthropic refuses them. The description of a field says the same in words, and the codec holds the answer to them.
+const bounds = new Set([
+  "minimum",
+  "maximum",
+  "exclusiveMinimum",
+  "exclusiveMaximum",
+  "multipleOf",
+  "minItems",
+  "maxItems"
+])
+
+const withoutBounds = (schema: Chat.JsonSchema): Record<string, unknown> => {
+  const out: Record<string, unknown> = {}
+  for (const [keyword, value] of Object.entries(schema)) {
+    if (bounds.has(keyword)) continue
+    out[keyword] =
+      (keyword === "properties" || keyword === "$defs") && isRecord(value)
+        ? Object.fromEntries(Object.entries(value).map(([name, one]) => [name, inner(one)]))
+        : keyword === "items" || keyword === "anyOf"
+          ? inner(value)
+          : value
+  }
+  return out
+}
+
+const inner = (value: unknown): unknown =>
+  Array.isArray(value) ? value.map(inner) : isRecord(value) ? withoutBounds(value) : value
+
+const transformed = new WeakMap<object, unknown>()
+
+/** What OpenAI's strict mode takes, without the keywords that Anthropic refuses: closed objects, every field required. */
+export const transformer: CodecTransformer = (schema) => {
+  const known = transformed.get(schema)
+  if (known !== undefined)
+    return known as ReturnType<typeof OpenAiStructuredOutput.toCodecOpenAI<never, never, never, never>>
+  const { codec, jsonSchema } = OpenAiStructuredOutput.toCodecOpenAI(schema)
+  const made = { codec, jsonSchema: withoutBounds(jsonSchema) }
+  transformed.set(schema, made)
+  return made
+}
+
+const parameters = new WeakMap<Tool.Any, Chat.JsonSchema>()
+
+/**
+ * The JSON Schema of a tool's arguments. Only a strict tool needs the strict form, whose arguments are not those that its handler takes.
+ */
+export const parametersOf = (tool: Tool.Any): Chat.JsonSchema => {
+  const known = parameters.get(tool)
+  if (known !== undefined) return known
+  const schema =
+    Tool.getStrictMode(tool) === true ? Tool.getJsonSchema(tool, { transformer }) : Tool.getJsonSchema(tool)
+  // OpenAI refuses an object without this keyword, which Effect leaves out for a tool without parameters.
+  const made = schema.type === "object" && schema.properties === undefined ? { ...schema, properties: {} } : schema
+  parameters.set(tool, made)
+  return made
+}
+
+type PlainCodec = Schema.Codec<unknown, unknown>
+
+const decodeIn = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown, Schema.SchemaError> =>
+  Schema.decodeUnknownExit(schema as PlainCodec)(value)
+
+/**
+ * Arguments as the handler of a tool takes them: a strict tool is called with `null` for an absent field and with objects for tuples. What does not
+ * decode stays as it is: the toolkit reports it as the tool wants it.
+ */
+export const argumentsOf = (tool: Tool.Any, given: unknown): unknown => {
+  if (Tool.getStrictMode(tool) !== true || Tool.isDynamic(tool)) return given
+  // A schema that needs services of its handler cannot be read here.
+  const plain = tool.parametersSchema as Schema.Constraint as PlainCodec
+  const decoded = decodeIn(transformer(plain).codec, given)
+  if (Exit.isFailure(decoded)) return given
+  const encoded = Schema.encodeUnknownExit(Schema.toCodecJson(plain))(decoded.value)
+  return Exit.isSuccess(encoded) ? encoded.value : given
+}
+
+const fence = /^\s*```(?:json)?\s*\n([\s\S]*?)\n?\s*```\s*$/i
+
+/** Text without the fence that some models put around JSON. */
+export const unfenced = (text: string): string => fence.exec(text)?.[1] ?? text
+
+/** Why a text is not an answer for a schema; absent when it is one, or when only the caller's services can tell. */
+const issueOf = (codec: Schema.Constraint, text: string): string | undefined => {
+  const value = parseJson(text)
+  if (value === undefined) return "JSON"
+  const exit = decodeIn(codec, value)
+  if (Exit.isSuccess(exit)) return undefined
+  const found = exit.cause.reasons.find(Cause.isFailReason)
+  return found === undefined ? undefined : withoutValues(found.error.message)
+}
+
+/**
+ * A route whose targets answer with JSON for a schema. Another answer is an `InvalidResponse`, and the next target is called. Answers that were
+ * filtered or call tools are not judged.
+ */
+export const holding = (
+  route: Route.Route<Chat.Request, Chat.Reply>,
+  schema: Schema.Constraint
+): Route.Route<Chat.Request, Chat.Reply> => {
+  const { codec } = transformer(schema as PlainCodec)
+  return Route.fromNode(
+    rebuild<Chat.Request, Chat.Reply, Chat.Request, Chat.Reply>(
+      route.node,
+      (leaf) => ({
+        ...leaf,
+        spec: undefined,
+        decode: (body) =>
+          Result.flatMap(leaf.decode(body), (decoded) => {
+            const { finishReason, text, toolCalls } = decoded.value
+            if (toolCalls.length > 0 || finishReason === "contentFilter") return Result.succeed(decoded)
+            const json = unfenced(text)
+            const accepted = issueOf(codec, json)
+            return accepted === undefined
+              ? Result.succeed({ ...decoded, value: { ...decoded.value, text: json } })
+              : Result.fail({ field: "text", accepted })
+          })
+      }),
+      (predicate) => predicate
+    )
+  )
+}

@@ -1,0 +1,523 @@
+/**
+ * What comes of prompts, answers and failures between `effect/ai` and `Chat`.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as AiError from "effect/ai/AiError"
+import * as Chat from "effect/ai/Chat"
+import * as LanguageModel from "effect/ai/LanguageModel"
+import type * as Prompt from "effect/ai/Prompt"
+import * as Tool from "effect/ai/Tool"
+import * as Toolkit from "effect/ai/Toolkit"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { GatewayLanguageModel, GatewayModel } from "effect-ai-gateway/ai"
+import type { GatewayError } from "effect-ai-gateway/GatewayError"
+import * as Provider from "effect-ai-gateway/Provider"
+import * as Route from "effect-ai-gateway/Route"
+import type * as Router from "effect-ai-gateway/Router"
+import { ScriptedPeer } from "effect-ai-gateway/testing"
+import { make } from "../support/scripted.ts"
+
+const openai = Provider.openai.chat("m")
+
+const scripted = (
+  script: ScriptedPeer.Script,
+  route: GatewayLanguageModel.ChatRoute = openai,
+  router: Router.Options = {}
+) => {
+  const peer = make(script, "client", { router })
+  return { seen: peer.seen, layer: GatewayLanguageModel.layer(route).pipe(Layer.provide(peer.layer)) }
+}
+
+const reply = (message: object, finish: string, more: object = {}) => ({
+  body: {
+    id: "c1",
+    model: "m-1",
+    choices: [{ index: 0, message: { role: "assistant", ...message }, finish_reason: finish }],
+    ...more
+  }
+})
+
+const chunk = (delta: object, finish: string | null = null, more: object = {}) => ({
+  id: "c1",
+  model: "m-1",
+  choices: [{ index: 0, delta, finish_reason: finish }],
+  ...more
+})
+
+const events = (...values: ReadonlyArray<string | object>) => ({
+  headers: { "content-type": "text/event-stream" },
+  stream: ScriptedPeer.events(...values, "[DONE]")
+})
+
+const Lookup = Tool.make("lookup", { parameters: Schema.Struct({ id: Schema.String }), success: Schema.String })
+const kit = Toolkit.make(Lookup)
+const KitLive = kit.toLayer({ lookup: ({ id }) => Effect.succeed(`found ${id}`) })
+
+const call = (id: string, name: string, args: string) => ({ id, type: "function", function: { name, arguments: args } })
+
+const runs = <A, E>(
+  effect: Effect.Effect<A, E, LanguageModel.LanguageModel | Tool.HandlersFor<typeof kit.tools>>,
+  layer: Layer.Layer<LanguageModel.LanguageModel, GatewayError>
+) => Effect.provide(effect, Layer.merge(layer, KitLive))
+
+describe("finish reasons", () => {
+  const cases: ReadonlyArray<readonly [wire: string, message: object, reason: string]> = [
+    ["stop", { content: "hi" }, "stop"],
+    ["length", { content: "hi" }, "length"],
+    ["content_filter", { content: "" }, "content-filter"],
+    ["tool_calls", { content: null, tool_calls: [call("c", "lookup", '{"id":"7"}')] }, "tool-calls"],
+    ["whatever", { content: "hi" }, "other"],
+    ["stop", { refusal: "no" }, "content-filter"]
+  ]
+  for (const [wire, message, reason] of cases) {
+    it.effect(`maps ${wire} of ${Object.keys(message).join()} to ${reason}, whole and streamed`, () => {
+      const { layer } = scripted({
+        openai: [reply(message, wire), events(chunk({ ...message, ...streamedCalls(message) }), chunk({}, wire))]
+      })
+      return runs(
+        Effect.gen(function* () {
+          const answer = yield* LanguageModel.generateText({ prompt: "hi", toolkit: kit })
+          assert.strictEqual(answer.finishReason, reason)
+          const parts = yield* Stream.runCollect(LanguageModel.streamText({ prompt: "hi", toolkit: kit }))
+          const finish = parts.at(-1)
+          assert.strictEqual(finish?.type === "finish" ? finish.reason : undefined, reason)
+        }),
+        layer
+      )
+    })
+  }
+})
+
+const streamedCalls = (message: object): object =>
+  "tool_calls" in message && Array.isArray(message.tool_calls)
+    ? { tool_calls: message.tool_calls.map((one: object, index: number) => ({ index, ...one })) }
+    : {}
+
+describe("failures", () => {
+  const route = openai
+  const body = (message: string, code: string | null = null, type = "error") => ({ error: { message, code, type } })
+  const cases: ReadonlyArray<readonly [name: string, line: ScriptedPeer.Line, reason: string, retryable: boolean]> = [
+    ["429", { status: 429, headers: { "retry-after": "7" } }, "RateLimitError", true],
+    ["exhausted credit", { status: 429, body: body("quota", "insufficient_quota") }, "QuotaExhaustedError", false],
+    ["401", { status: 401 }, "AuthenticationError", false],
+    [
+      "a blocked prompt",
+      { status: 400, body: body("blocked", "content_policy_violation") },
+      "ContentPolicyError",
+      false
+    ],
+    ["400", { status: 400, body: body("bad", null, "invalid_request_error") }, "InvalidRequestError", false],
+    [
+      "a prompt that is too long",
+      { status: 400, body: body("long", "context_length_exceeded") },
+      "InvalidRequestError",
+      false
+    ],
+    ["a model that is not there", { status: 404, body: body("gone", "model_not_found") }, "InvalidRequestError", false],
+    ["503", { status: 503 }, "InternalProviderError", true],
+    ["529", { status: 529 }, "InternalProviderError", true],
+    ["408", { status: 408 }, "InternalProviderError", true],
+    ["a connection that breaks", { reset: true }, "NetworkError", true],
+    ["an answer that is no JSON", { text: "<html>" }, "InvalidOutputError", true],
+    ["an answer without anything in it", reply({ content: "" }, "stop"), "InvalidOutputError", true]
+  ]
+  for (const [name, line, reason, retryable] of cases) {
+    it.effect(`${name}: ${reason}, and the failure behind it`, () => {
+      const { layer } = scripted(
+        { openai: [{ ...line, headers: { ...line.headers, "cf-aig-log-id": "log-1" } }] },
+        route
+      )
+      return Effect.gen(function* () {
+        const error = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+        assert.strictEqual(error.reason._tag, reason)
+        assert.strictEqual(error.isRetryable, retryable)
+        assert.strictEqual(`${error.module}.${error.method}`, "GatewayLanguageModel.generateText")
+        const failure = GatewayModel.failureOf(error)
+        assert.strictEqual(failure?.attempts?.length, 1)
+        if ("metadata" in error.reason) {
+          assert.deepInclude(error.reason.metadata.gateway, {
+            reason: failure?.reason._tag,
+            logId: failure?.logId ?? null
+          })
+        }
+        const json = Schema.encodeSync(AiError.AiError)(error)
+        assert.isString(JSON.stringify(json))
+      }).pipe(Effect.provide(layer))
+    })
+  }
+
+  it.effect("keep the wait that the provider asked for, and the time at which credit is back", () => {
+    const exhausted = { status: 429, headers: { "retry-after": "60" }, body: body("quota", "insufficient_quota") }
+    const { layer } = scripted({ openai: [{ status: 429, headers: { "retry-after": "7" } }, exhausted] })
+    return Effect.gen(function* () {
+      yield* TestClock.adjust("10 seconds")
+      const first = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+      assert.deepStrictEqual(first.retryAfter && Duration.toSeconds(first.retryAfter), 7)
+      const { reason } = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+      const resetAt = reason._tag === "QuotaExhaustedError" ? reason.resetAt : undefined
+      if (resetAt !== undefined) assert.strictEqual(resetAt.epochMilliseconds, 70_000)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("tell a limit that passes from a cost that does not", () => {
+    const limited = Route.limits(openai, { requestsPerMinute: 1, queue: { maxWait: 0 } })
+    const { layer } = scripted({}, limited)
+    return Effect.gen(function* () {
+      yield* LanguageModel.generateText({ prompt: "hi" })
+      const error = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+      assert.strictEqual(error.reason._tag, "RateLimitError")
+      assert.isOk(error.retryAfter)
+    }).pipe(Effect.provide(layer))
+  })
+})
+
+describe("answers", () => {
+  it.effect("keep usage apart, and what is unknown stays unknown", () => {
+    const usage = {
+      prompt_tokens: 100,
+      completion_tokens: 30,
+      total_tokens: 130,
+      prompt_tokens_details: { cached_tokens: 60 },
+      completion_tokens_details: { reasoning_tokens: 10 }
+    }
+    const { layer } = scripted({
+      openai: [reply({ content: "hi" }, "stop", { usage }), reply({ content: "hi" }, "stop")]
+    })
+    return Effect.gen(function* () {
+      const { usage: counted } = yield* LanguageModel.generateText({ prompt: "hi" })
+      assert.deepInclude(counted.inputTokens, { total: 100, cacheRead: 60, uncached: 40 })
+      assert.deepInclude(counted.outputTokens, { total: 30, reasoning: 10, text: 20 })
+      const { usage: unknown } = yield* LanguageModel.generateText({ prompt: "hi" })
+      assert.strictEqual(unknown.inputTokens.total, undefined)
+      assert.strictEqual(unknown.outputTokens.text, undefined)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("keep reasoning, pictures, and what has no form", () => {
+    const images = [{ type: "image_url", image_url: { url: "data:image/png;base64,AAAA" } }]
+    const message = { reasoning_content: "hm", content: "look", images, audio: { id: "a1" } }
+    const { layer } = scripted(
+      {
+        groq: [
+          reply(message, "stop"),
+          events(
+            chunk({ reasoning_content: "h" }),
+            chunk({ reasoning_content: "m" }),
+            chunk({ content: "look", images }),
+            chunk({}, "stop")
+          )
+        ]
+      },
+      Provider.groq.chat("m")
+    )
+    return Effect.gen(function* () {
+      const answer = yield* LanguageModel.generateText({ prompt: "hi" })
+      assert.strictEqual(answer.reasoningText, "hm")
+      const file = answer.content.find((part) => part.type === "file")
+      assert.deepStrictEqual([file?.mediaType, file?.data], ["image/png", new Uint8Array([0, 0, 0])])
+      const finish = answer.content.at(-1)
+      const { gateway } = finish?.type === "finish" ? finish.metadata : {}
+      assert.deepStrictEqual(gateway?.otherParts, [{ type: "audio", audio: { id: "a1" } }])
+      const parts = yield* Stream.runCollect(LanguageModel.streamText({ prompt: "hi" }))
+      const shape = parts.map((part) => ("delta" in part ? `${part.type} ${part.delta}` : part.type))
+      assert.deepStrictEqual(shape, [
+        "response-metadata",
+        "reasoning-start",
+        "reasoning-delta h",
+        "reasoning-delta m",
+        "reasoning-end",
+        "text-start",
+        "text-delta look",
+        "file",
+        "text-end",
+        "finish"
+      ])
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("stream parallel calls in pieces, each as a whole call at the end", () => {
+    const piece = (index: number, id: string | undefined, name: string | undefined, args: string) =>
+      chunk({
+        tool_calls: [
+          { index, ...(id && { id, type: "function" }), function: { ...(name && { name }), arguments: args } }
+        ]
+      })
+    const { layer } = scripted({
+      openai: [
+        events(
+          chunk({ content: "Let me look." }),
+          piece(0, "a", "lookup", ""),
+          piece(1, "b", "lookup", '{"id"'),
+          piece(0, undefined, undefined, '{"id":'),
+          piece(1, undefined, undefined, ':"2"}'),
+          piece(0, undefined, undefined, '"1"}'),
+          chunk({}, "tool_calls")
+        )
+      ]
+    })
+    return runs(
+      Effect.gen(function* () {
+        const parts = yield* Stream.runCollect(LanguageModel.streamText({ prompt: "hi", toolkit: kit }))
+        assert.deepStrictEqual(
+          parts.flatMap((part) => (part.type === "tool-result" ? [[part.id, part.result]] : [])).sort(),
+          [
+            ["a", "found 1"],
+            ["b", "found 2"]
+          ]
+        )
+        assert.deepStrictEqual(
+          parts.flatMap((part) => (part.type === "tool-params-delta" && part.id === "a" ? [part.delta] : [])).join(""),
+          '{"id":"1"}'
+        )
+      }),
+      layer
+    )
+  })
+
+  it.effect("leave out a call that was cut off at the length of the answer", () => {
+    const cut = {
+      tool_calls: [{ index: 0, id: "a", type: "function", function: { name: "lookup", arguments: '{"id":' } }]
+    }
+    const { layer } = scripted({ openai: [events(chunk(cut), chunk({}, "length"))] })
+    return runs(
+      Effect.gen(function* () {
+        const parts = yield* Stream.runCollect(LanguageModel.streamText({ prompt: "hi", toolkit: kit }))
+        assert.notInclude(
+          parts.map(({ type }) => type),
+          "tool-call"
+        )
+        const finish = parts.at(-1)
+        assert.strictEqual(finish?.type === "finish" && finish.reason, "length")
+      }),
+      layer
+    )
+  })
+
+  it.effect("refuse a call of a tool that was not offered, unless its check is deferred", () => {
+    const message = { content: null, tool_calls: [call("c", "unknown", "{}")] }
+    const { layer } = scripted({
+      openai: [
+        reply(message, "tool_calls"),
+        events(chunk(streamedCalls(message)), chunk({}, "tool_calls")),
+        reply(message, "tool_calls")
+      ]
+    })
+    return runs(
+      Effect.gen(function* () {
+        const whole = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi", toolkit: kit }))
+        const streamed = yield* Effect.flip(Stream.runDrain(LanguageModel.streamText({ prompt: "hi", toolkit: kit })))
+        for (const { reason } of [whole, streamed]) {
+          assert.deepInclude(reason, { _tag: "ToolNotFoundError", toolName: "unknown", availableTools: ["lookup"] })
+        }
+        const deferred = yield* LanguageModel.generateText({
+          prompt: "hi",
+          toolkit: kit,
+          disableToolCallResolution: true,
+          toolCallValidation: "deferred"
+        })
+        assert.strictEqual(deferred.toolCalls[0]?.name, "unknown")
+      }),
+      layer
+    )
+  })
+
+  it.effect("give a strict tool what its handler takes, and show providers a closed schema", () => {
+    const Book = Tool.make("book", {
+      parameters: Schema.Struct({
+        seat: Schema.Tuple([Schema.String, Schema.Int]),
+        note: Schema.optionalKey(Schema.String)
+      }),
+      success: Schema.String
+    }).annotate(Tool.Strict, true)
+    const Ping = Tool.make("ping", { success: Schema.String })
+    const strictKit = Toolkit.make(Book, Ping)
+    const message = { content: null, tool_calls: [call("c", "book", '{"seat":{"0":"A","1":3},"note":null}')] }
+    const { layer, seen } = scripted({ openai: [reply(message, "tool_calls")] })
+    return Effect.gen(function* () {
+      const answer = yield* LanguageModel.generateText({ prompt: "hi", toolkit: strictKit })
+      assert.deepStrictEqual(answer.toolResults[0]?.result, '{"seat":["A",3]}')
+      const body = seen[0]?.body as { tools: ReadonlyArray<{ function: Record<string, unknown> }> }
+      const [book, ping] = body.tools
+      assert.strictEqual(book?.function.strict, true)
+      assert.deepInclude(book?.function.parameters, { additionalProperties: false, required: ["seat", "note"] })
+      assert.deepStrictEqual(ping?.function.parameters, { type: "object", additionalProperties: false, properties: {} })
+      assert.notProperty(ping?.function, "strict")
+    }).pipe(
+      Effect.provide(
+        Layer.merge(
+          layer,
+          strictKit.toLayer({
+            book: (params) => Effect.succeed(JSON.stringify(params)),
+            ping: () => Effect.succeed("pong")
+          })
+        )
+      )
+    )
+  })
+})
+
+describe("prompts", () => {
+  const sent = (prompt: Prompt.RawInput, route: GatewayLanguageModel.ChatRoute = openai) => {
+    const { layer, seen } = scripted({}, route)
+    return Effect.map(Effect.provide(LanguageModel.generateText({ prompt }), layer), () => seen[0]?.body)
+  }
+
+  it.effect("send texts, pictures, calls and results", () =>
+    Effect.gen(function* () {
+      const body = yield* sent([
+        { role: "system", content: "Be brief." },
+        {
+          role: "user",
+          content: [
+            { type: "text", text: "What is this?" },
+            { type: "file", mediaType: "image/png", data: new Uint8Array([1, 2, 3]) },
+            { type: "file", mediaType: "image/*", data: "/9j/4AAQ" },
+            { type: "file", mediaType: "image/*", data: new URL("https://example.com/cat.png") }
+          ]
+        },
+        {
+          role: "assistant",
+          content: [
+            { type: "text", text: "Let me look." },
+            { type: "tool-call", id: "call_1", name: "lookup", params: { id: "7" }, providerExecuted: false }
+          ]
+        },
+        {
+          role: "tool",
+          content: [{ type: "tool-result", id: "call_1", name: "lookup", isFailure: false, result: { ok: true } }]
+        },
+        { role: "user", content: "And?" }
+      ])
+      assert.deepInclude(body, {
+        messages: [
+          { role: "system", content: "Be brief." },
+          {
+            role: "user",
+            content: [
+              { type: "text", text: "What is this?" },
+              { type: "image_url", image_url: { url: "data:image/png;base64,AQID" } },
+              { type: "image_url", image_url: { url: "data:image/jpeg;base64,/9j/4AAQ" } },
+              { type: "image_url", image_url: { url: "https://example.com/cat.png" } }
+            ]
+          },
+          {
+            role: "assistant",
+            content: "Let me look.",
+            tool_calls: [call("call_1", "lookup", '{"id":"7"}')]
+          },
+          { role: "tool", tool_call_id: "call_1", content: '{"ok":true}' },
+          { role: "user", content: "And?" }
+        ]
+      })
+      assert.notProperty(body, "tools")
+      assert.notProperty(body, "tool_choice")
+    })
+  )
+
+  const refused: ReadonlyArray<readonly [name: string, prompt: Prompt.RawInput, place: string]> = [
+    [
+      "a PDF",
+      [{ role: "user", content: [{ type: "file", mediaType: "application/pdf", data: "AAAA" }] }],
+      "prompt[0].content[0].mediaType"
+    ],
+    [
+      "a picture of unknown type",
+      [{ role: "user", content: [{ type: "file", mediaType: "image/*", data: "AAAA" }] }],
+      "prompt[0].content[0].mediaType"
+    ],
+    [
+      "a file of the model",
+      [
+        { role: "user", content: "hi" },
+        { role: "assistant", content: [{ type: "file", mediaType: "image/png", data: "AAAA" }] }
+      ],
+      "prompt[1].content[0]"
+    ],
+    [
+      "a tool that a provider ran",
+      [
+        { role: "user", content: "hi" },
+        {
+          role: "assistant",
+          content: [{ type: "tool-call", id: "a", name: "search", params: {}, providerExecuted: true }]
+        }
+      ],
+      "prompt[1].content[0]"
+    ],
+    [
+      "a file in the result of a tool",
+      [
+        {
+          role: "tool",
+          content: [
+            {
+              type: "tool-result",
+              id: "a",
+              name: "look",
+              isFailure: false,
+              result: "x",
+              modelOutput: [{ type: "file", mediaType: "image/png", data: "AAAA" }]
+            }
+          ]
+        }
+      ],
+      "prompt[0].content[0].modelOutput[0]"
+    ]
+  ]
+  for (const [name, prompt, place] of refused) {
+    it.effect(`refuse ${name} by its place, before anything is sent`, () =>
+      Effect.gen(function* () {
+        const { layer, seen } = scripted({})
+        const error = yield* Effect.flip(Effect.provide(LanguageModel.generateText({ prompt }), layer))
+        assert.strictEqual(error.reason._tag, "InvalidUserInputError")
+        assert.include(error.message, place)
+        assert.strictEqual(seen.length, 0)
+      })
+    )
+  }
+
+  it.effect("refuse a tool that only one provider has", () => {
+    const Search = Tool.providerDefined({
+      id: "openai.web_search",
+      customName: "WebSearch",
+      providerName: "web_search",
+      parameters: Schema.Struct({}),
+      success: Schema.String
+    })()
+    const { layer, seen } = scripted({})
+    return Effect.gen(function* () {
+      const error = yield* Effect.flip(
+        LanguageModel.generateText({ prompt: "hi", toolkit: Toolkit.make(Search), disableToolCallResolution: true })
+      )
+      assert.strictEqual(error.reason._tag, "ToolConfigurationError")
+      assert.strictEqual(seen.length, 0)
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("bring a signature of Gemini back with the call in the next turn of a Chat", () => {
+    const parts = [{ functionCall: { name: "lookup", args: { id: "7" } }, thoughtSignature: "sig-1" }]
+    const google = (content: ReadonlyArray<object>) => ({
+      body: { candidates: [{ index: 0, content: { role: "model", parts: content }, finishReason: "STOP" }] }
+    })
+    const { layer, seen } = scripted(
+      { "google-ai-studio": [google(parts), google([{ text: "It is there." }])] },
+      Provider.googleAiStudio.chat("gemini-3-pro")
+    )
+    return runs(
+      Effect.gen(function* () {
+        const chat = yield* Chat.empty
+        yield* chat.generateText({ prompt: "Is it there?", toolkit: kit })
+        const answer = yield* chat.generateText({ prompt: [], toolkit: kit })
+        assert.strictEqual(answer.text, "It is there.")
+        assert.include(JSON.stringify(seen[1]?.body), '"thoughtSignature":"sig-1"')
+        assert.include(JSON.stringify(seen[1]?.body), "found 7")
+      }),
+      layer
+    )
+  })
+})
