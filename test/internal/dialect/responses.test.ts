@@ -4,6 +4,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Chat from "../../../src/Chat.ts"
+import { schemaFor } from "../../../src/internal/dialect/outputSchema.ts"
 import { openaiResponses } from "../../../src/internal/dialect/responsesStream.ts"
 import * as LocalGateway from "../../../src/local/LocalGateway.ts"
 import * as Provider from "../../../src/Provider.ts"
@@ -292,6 +293,13 @@ describe("Provider.openai.responses", () => {
       assert.include(Result.getOrThrow(Chat.collect(deltas)).text, "Hello there")
     }).pipe(Effect.provide(live))
   )
+
+  it("holds objects to their schema where OpenAI can", () => {
+    assert.deepStrictEqual(Result.getOrThrow(schemaFor("openai-responses", { ...schema, required: [] })), {
+      schema: { ...schema, required: [] },
+      strict: true
+    })
+  })
 
   it("is stored and read again", () => {
     const json = Result.getOrThrow(Route.toJson(route))
