@@ -262,6 +262,8 @@ describe("conditions", () => {
       assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-5-5", request).field, "toolChoice")
       assert.strictEqual(issueOf(Chat.anthropic, "claude-unheard-9", request).field, "toolChoice")
     }
+    const json: Chat.Request = { ...ask, output: { type: "json" } }
+    assert.strictEqual(issueOf(Chat.anthropicJsonTool, "claude-opus-5-5", json).field, "output")
     const required = sent(Chat.anthropic, "claude-opus-5", { ...ask, tools, toolChoice: "required" })
     assert.deepStrictEqual(required.body.tool_choice, { type: "any" })
   })
