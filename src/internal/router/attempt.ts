@@ -150,6 +150,12 @@ export const skip = (
   state.tell?.({ _tag: "Skipped", eventId, target: target.key, reason })
 }
 
+/** Takes a note back, as the target has been called or will be. */
+export const unskip = ({ skipped }: Run<unknown>, { reason }: GatewayError): void => {
+  const index = skipped.findLastIndex((one) => one.reason === reason)
+  if (index >= 0) skipped.splice(index, 1)
+}
+
 /** Takes the next slot of a run, for an attempt on a target that starts now. Gives a failure where the run could then cost more than it may. */
 export const takeSlot = (
   run: Run<unknown>,

@@ -15,7 +15,7 @@ import { monotonicMillis } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
-import { canPay, endWith, expired, type Run } from "./attempt.ts"
+import { canPay, endWith, expired, type Run, unskip } from "./attempt.ts"
 import { admissionFor, breakerIsOpen, keepInMind, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
 import {
   type Asking,
@@ -23,6 +23,7 @@ import {
   canFallback,
   type Deferred,
   isOpenBreaker,
+  isOverCost,
   isPassedOver,
   isRejected,
   type Position,
@@ -65,8 +66,6 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 /** `Effect.result` in terms of what is in every bundle anyway. */
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
-
-const isOverCost = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "cost"
 
 const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
 
@@ -172,11 +171,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
         return yield* error
       }
       // The target has been called, so it was not skipped.
-      const { reason } = result.failure
-      run.skipped.splice(
-        run.skipped.findLastIndex((one) => one.reason === reason),
-        1
-      )
+      unskip(run, result.failure)
       const isOpen = isOpenBreaker(result.failure)
       withheld(run, target, isOpen ? "breaker" : "queue", "retry")
       if (isOpen) endWith(run, "open", error)
@@ -338,11 +333,11 @@ export const runPlan = <In, Out, A>(
 export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
-  { attempt, discard }: Asking<In, Out, A>,
+  { attempt, build, discard }: Asking<In, Out, A>,
   /** The failure after which a stream begins again. */
   broken?: GatewayError
 ): Effect.Effect<A, GatewayError> => {
-  const own: ClientRun<In, Out, A> = { ...run, attempt, discard, deferred: [], refused: [] }
+  const own: ClientRun<In, Out, A> = { ...run, attempt, build, discard, deferred: [], refused: [] }
   const place: Position = {
     deadline: undefined,
     passes: () => false,
