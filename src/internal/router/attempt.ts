@@ -111,7 +111,7 @@ export interface Asked {
   readonly admission: Admission | undefined
   readonly lane?: Lane | undefined
   /** Of the breaker that let it; the end of the attempt ends it. */
-  readonly pass?: Pass | undefined
+  readonly pass?: (() => Pass) | undefined
 }
 
 /** The gateway options of one request to a target. */
@@ -451,7 +451,7 @@ export const attempt = <In, Out>(
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     return recorded(
-      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass),
+      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass?.()),
       ({ number }) => {
         const started: Mutable<LogTrail.Started> = {
           target: target.key,

@@ -11,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, type GatewayError } from "../../GatewayError.ts"
 import type { WithheldAttempt, WithheldBy } from "../../RouterEvent.ts"
+import type { Admission } from "../admission/admission.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
@@ -69,6 +70,18 @@ const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Resul
 
 const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
 
+/** A breaker may have opened while an attempt waited for its place. */
+const askingAgain =
+  (admission: Admission, again: Effect.Effect<void, GatewayError>): Admission =>
+  (pending) =>
+    admission({
+      ...pending,
+      make: (remaining, beforeResend, waited) => {
+        const made = pending.make(remaining, beforeResend, waited)
+        return waited === undefined ? made : Effect.andThen(again, made)
+      }
+    })
+
 /** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
 const ask = <In, Out, A>(
   run: ClientRun<In, Out, A>,
@@ -82,10 +95,13 @@ const ask = <In, Out, A>(
   const skipsCache = isSuccessStatus(last?.reason.status)
   const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
   const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> => {
-    const asked = { remaining, cause, skipsCache, lane, admission: admissionFor(run, target, cause) }
+    const admission = admissionFor(run, target, cause)
+    const asked = { remaining, cause, skipsCache, lane, admission }
     return target.breaker === undefined || isPanic === true
       ? run.attempt(target, asked)
-      : underBreaker(run, target, target.breaker, place, (pass) => run.attempt(target, { ...asked, pass }))
+      : underBreaker(run, target, target.breaker, place, ({ again, pass }) =>
+          run.attempt(target, { ...asked, pass, admission: admission && askingAgain(admission, again) })
+        )
   }
   if (deadline === undefined && !isFurther) return attempt(undefined)
   return Effect.flatMap(monotonicMillis, (now) => {

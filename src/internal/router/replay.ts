@@ -71,7 +71,7 @@ const replayed = (
     const first = timeoutOrElse(answered, timeout, (after) => expired("firstByte", target, after, eventId))
     const bounded = timeoutOrElse(first, remaining, (after) => expired("deadline", target, after, eventId))
     return recorded(
-      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), cause, undefined, pass),
+      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), cause, undefined, pass?.()),
       ({ number }) => ({
         target: target.key,
         number,
