@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import { type Attempt, GatewayError } from "../../GatewayError.ts"
+import * as LogTrail from "../../LogTrail.ts"
 import type { CheckedBudget } from "../admission/retryBudget.ts"
 import { defined } from "../data/defined.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
@@ -90,7 +91,7 @@ const replayed = (
           return answer
         })
       },
-      (exit) => (Exit.isSuccess(exit) ? defined({ status: attempt.status }) : {})
+      (exit) => (Exit.isSuccess(exit) ? defined({ status: attempt.status }) : LogTrail.failed(exit))
     )
   })
 
