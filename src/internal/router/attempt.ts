@@ -209,7 +209,9 @@ export const takeSlot = (
         const toOutput = facts.millis === undefined ? undefined : Duration.millis(facts.millis)
         tell({ _tag: "AttemptEnded", eventId, target: made.target, mode, attempt: made, ...defined({ toOutput }) })
       }
-      facts.end(made, ended, clock.currentTimeMillisUnsafe(), outcomes)
+      // How long another leg took is not known.
+      const isOwn = legs === undefined || answered === target
+      facts.end(made, ended, clock.currentTimeMillisUnsafe(), outcomes, isOwn)
     }
   }
 }

@@ -62,7 +62,7 @@ const openStream =
                   discard: ({ release }) => release,
                   build: buildStream
                 })
-              : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
+              : executeGateway(compiled, askStream(run, compiled))
           const opened = yield* restore(executed).pipe(
             Effect.onError(() => held.release),
             Effect.mapError((error) => ofStream(error, run)),
