@@ -239,9 +239,19 @@ const inputOnly = ({ cachedInputTokens, cacheWriteTokens, inputTokens }: Usage):
 const isWhole = ({ inputTokens, outputTokens }: Usage): boolean =>
   inputTokens !== undefined && outputTokens !== undefined
 
+/** What the model has said in a chat answer, as a stream delivers it: the provider's body has it a second time. */
+const saidIn = (delivered: unknown): unknown => {
+  if (!isRecord(delivered) || !("raw" in delivered) || typeof delivered["text"] !== "string") return delivered
+  const { reasoning = "", text, toolCalls } = delivered
+  const calls = Array.isArray(toolCalls) && toolCalls.length > 0 ? JSON.stringify(toolCalls) : ""
+  return `${text}${typeof reasoning === "string" ? reasoning : ""}${calls}`
+}
+
 /** Tokens of what was delivered. Sound and pictures are not counted by their bytes. */
-const deliveredTokens = (delivered: unknown): number =>
-  delivered === undefined || delivered === "" || ArrayBuffer.isView(delivered) ? 0 : (inputTokens(delivered) ?? 0)
+const deliveredTokens = (delivered: unknown): number => {
+  const said = ArrayBuffer.isView(delivered) ? undefined : saidIn(delivered)
+  return said === undefined || said === "" ? 0 : (inputTokens(said) ?? 0)
+}
 
 /** The most that a request may cost, in US dollars: all of its input at the highest of its prices, all of its output allowed. */
 const mostUsd = ({ cacheRead = 0, cacheWrite = 0, input, output, reasoning = 0 }: Price, body: unknown): number =>
