@@ -258,7 +258,10 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     const cause = !isRejected(next.error) ? "retry" : isPassedOver(error) ? outer.cause : "fallback"
     // It has been paid for.
     const place = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }
+    const sent = run.slots.length
     const result = yield* outcomeOf(runTarget(run, next.target, place, next))
+    // It has been called after all, or is noted a second time.
+    if (run.slots.length > sent || (Result.isFailure(result) && isRejected(result.failure))) unskip(run, next.error)
     if (Result.isSuccess(result)) return result.success
     error = tellingOf(error, result.failure)
     if (outer.passes(error) || !goesOn(error)) return yield* error
