@@ -229,7 +229,9 @@ const outcomesOf = (recording: Recording): Effect.Effect<Outcomes, GatewayError>
     const bad = invalid("Recording.replay", "recording", "a value of Recording.record or Recording.fromEvents")
     const { attempts, mode } = yield* Effect.mapError(Schema.decodeUnknownEffect(schema)(recording), () => bad)
     const known = new Map<string, Array<KnownOutcome>>()
-    for (const one of attempts) {
+    // They are recorded in the order of their ends, and called again in that of their beginnings.
+    const called = attempts.toSorted((a, b) => (a.attempt.number ?? 0) - (b.attempt.number ?? 0))
+    for (const one of called) {
       const made = yield* Effect.mapError(decodeAttempt(one.attempt), () => bad)
       const outcomes = known.get(made.target) ?? []
       outcomes.push(outcomeOf(mode, one, made))

@@ -139,6 +139,38 @@ describe("Recording.replay", () => {
     })
   )
 
+  it.effect("gives a target that was called twice at once its outcomes in the order of the calls", () =>
+    Effect.gen(function* () {
+      const hedged = Route.hedge(openai, { after: 50 })
+      const recording = yield* recorded(hedged, { openai: [late(200), { ...down, delay: 10 }] })
+      const { attempts, outcome } = yield* Recording.replay(recording, hedged, "hi")
+      assert.strictEqual(outcome, "success")
+      assert.deepStrictEqual(
+        attempts.map(({ cause, outcome }) => `${cause} ${outcome}`),
+        ["first success", "hedge failure"]
+      )
+    })
+  )
+
+  it.effect("gives failures with their reasons, so that breakers open as they did", () =>
+    Effect.gen(function* () {
+      const guarded = Route.circuitBreaker(Route.retry(openai, { attempts: 3, delay: 10, jitter: 0 }), {
+        minimumCalls: 2
+      })
+      const route = Route.fallback(guarded, groq)
+      const recording = yield* recorded(route, { openai: [down, down, down] })
+      const { attempts } = yield* Recording.replay(recording, route, "hi")
+      assert.deepStrictEqual(
+        attempts.map(({ error, status, target }) => [target, error?._tag, status]),
+        [
+          ["openai/m", "ProviderUnavailable", 503],
+          ["openai/m", "ProviderUnavailable", 503],
+          ["groq/m", undefined, 200]
+        ]
+      )
+    })
+  )
+
   it.effect("tells what a changed route would have done, and repeats the last outcome", () =>
     Effect.gen(function* () {
       const recording = yield* yesterday
