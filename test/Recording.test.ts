@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { GatewayError } from "effect-ai-gateway/GatewayError"
@@ -90,6 +91,34 @@ describe("Recording.record", () => {
       const { recordings } = yield* Effect.provide(program, layer)
       assert.strictEqual(recordings.length, 1)
       assert.strictEqual(recordings[0]?.attempts.length, 0)
+    })
+  )
+
+  it.effect("records runs in which nothing was sent, also where their failure was handled or their caller left", () =>
+    Effect.gen(function* () {
+      const { layer } = scripted.make({ openai: [late(100)] })
+      const busy = Route.limits(openai, { concurrency: 1 })
+      const tiny = Route.limits(groq, { tokensPerMinute: 1 })
+      const program = Effect.gen(function* () {
+        const holder = yield* Effect.forkChild(Router.run(busy, "hi"), { startImmediately: true })
+        const outer = yield* Recording.record(
+          Effect.gen(function* () {
+            yield* Effect.exit(Router.run(tiny, "hi"))
+            const waiting = yield* Effect.forkChild(Router.run(busy, "hi"), { startImmediately: true })
+            const inner = yield* Recording.record(Effect.ignore(Effect.scoped(Router.open(tiny, "hi"))))
+            yield* Fiber.interrupt(waiting)
+            return inner.recordings.length
+          })
+        )
+        yield* Fiber.join(holder)
+        return outer
+      })
+      const { exit, recordings } = yield* drive(Effect.provide(program, layer))
+      assert.deepStrictEqual(exit, Exit.succeed(1))
+      assert.deepStrictEqual(
+        recordings.map(({ attempts, end, mode }) => `${mode} ${attempts.length} ${end?.outcome}`),
+        ["run 0 failure", "run 0 interrupted", "stream 0 failure"]
+      )
     })
   )
 
