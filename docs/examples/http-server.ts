@@ -19,10 +19,11 @@ import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import * as StreamResponse from "effect-ai-gateway/StreamResponse"
 
-const ask = Route.fallback(
-  Provider.openai.chat("gpt-4.1-mini"),
-  Provider.anthropic.messages("claude-haiku-4-5")
-).pipe(Route.firstTokenTimeout("3 seconds"), Route.idleTimeout("10 seconds"), Route.deadline("1 minute"))
+const ask = Route.fallback(Provider.openai.chat("gpt-4.1-mini"), Provider.anthropic.messages("claude-haiku-4-5")).pipe(
+  Route.firstTokenTimeout("3 seconds"),
+  Route.idleTimeout("10 seconds"),
+  Route.deadline("1 minute")
+)
 
 const Question = Schema.Struct({ prompt: Schema.NonEmptyString.check(Schema.isMaxLength(4_000)) })
 const Rating = Schema.Struct({ logId: Schema.NonEmptyString, feedback: Schema.Literals([-1, 1]) })
