@@ -25,6 +25,7 @@ import * as Engine from "./internal/batch/engine.ts"
 import type { PauseCause } from "./internal/batch/gate.ts"
 import { type EngineOptions, type FirstProblem, method, ownKey, type Engine as Running } from "./internal/batch/job.ts"
 import { Ledger } from "./internal/batch/ledger.ts"
+import { checkNames } from "./internal/batch/names.ts"
 import { type AnswerFacts, type InDoubt, records, type ValueCodec } from "./internal/batch/record.ts"
 import type { Result } from "./internal/batch/result.ts"
 import type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
@@ -230,6 +231,7 @@ interface Checked {
 
 const check = <Item, In, Out>(options: Options<Item, In, Out>): Effect.Effect<Checked, GatewayError> =>
   Effect.gen(function* () {
+    yield* checkNames(options)
     const duration = (field: string, input: Duration.Input | undefined, min: number) => {
       const millis = input === undefined ? undefined : millisOf(input)
       return millis === undefined || (millis >= min && (min === 0 || Number.isInteger(millis)))

@@ -117,7 +117,14 @@ const reasons = Schema.Union([
     })
   ),
   instance(Errors.ProviderUnavailable, Schema.TaggedStruct("ProviderUnavailable", { ...facts, origin, retryAfter })),
-  instance(Errors.InvalidResponse, Schema.TaggedStruct("InvalidResponse", { ...facts, issue: text })),
+  instance(
+    Errors.InvalidResponse,
+    Schema.TaggedStruct("InvalidResponse", {
+      ...facts,
+      issue: text,
+      by: Schema.optionalKey(Schema.Literal("validate"))
+    })
+  ),
   instance(
     Errors.StreamInterrupted,
     Schema.TaggedStruct("StreamInterrupted", {

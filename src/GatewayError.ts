@@ -169,11 +169,13 @@ export class ProviderUnavailable extends Data.TaggedError("ProviderUnavailable")
   }
 }
 
-/** An answer arrived and is not what was asked for: it does not decode, is HTML, or is cut off. */
+/** An answer arrived and is not what was requested: it does not decode, is HTML, is cut off, or is rejected by `Route.validate`. */
 export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
   Facts & {
-    /** Where and why decoding failed, without the value itself. */
+    /** Where and why decoding failed, without the value itself; or the reason that a predicate of `Route.validate` gave. */
     readonly issue?: string
+    /** The answer decoded, and `Route.validate` rejected it. Absent: it could not be read. */
+    readonly by?: "validate"
   }
 > {
   override get message(): string {
@@ -504,7 +506,9 @@ export const decide = (reason: Reason): DecisionRow => {
 
 // Most failures are those of a server behind this one.
 const badGateway = 502
-const otherStatus: { readonly [Tag in ReasonTag]?: number } = {
+/** By reason, or by its variant. */
+const otherStatus: Readonly<Record<string, number>> = {
+  log: 404,
   Timeout: 504,
   RateLimited: 429,
   QuotaExhausted: 503,
@@ -540,7 +544,7 @@ export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ *
  * ```
  */
 export const httpFailure = ({ reason, retryAfter }: GatewayError): HttpFailure => {
-  const status = reason._tag === "NotFound" && reason.what === "log" ? 404 : (otherStatus[reason._tag] ?? badGateway)
+  const status = otherStatus[variant(reason) ?? ""] ?? otherStatus[reason._tag] ?? badGateway
   // A hint of the provider's is only passed on with an answer that means "come back later".
   const hint = (status === 429 || status === 503) && retryAfter
   const seconds = hint ? Math.ceil(Duration.toMillis(hint) / 1000) : undefined

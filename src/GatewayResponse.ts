@@ -226,15 +226,16 @@ export class GatewayResponse {
 
   /**
    * An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential; or the failure that the body
-   * tells of beside what could not be read.
+   * tells of beside what could not be read. `by`: the answer could be read, and this rejected it.
    */
-  invalid(issue: string, text: string): GatewayError {
-    if (hasError(parseJson(text))) return this.fault(text)
+  invalid(issue: string, text: string, by?: InvalidResponse["by"]): GatewayError {
+    if (by === undefined && hasError(parseJson(text))) return this.fault(text)
     return this.#error(
       new InvalidResponse({
         status: this.status,
         // A decoder's path can hold keys of the body, and a body can echo anything.
         issue: scrub(issue, this.#options.secrets ?? []),
+        ...defined({ by }),
         detail: scrub(text.slice(0, maxErrorBody), this.#options.secrets ?? []).slice(0, maxExcerpt)
       })
     )

@@ -51,7 +51,7 @@ export interface RunOptions extends GatewayOptions.Input {
 /** Options of `getLog`. */
 export interface GetLogOptions {
   /**
-   * How long to go on asking while a log is not there yet: it can lag its answer by half a second. `true` is
+   * How long to keep asking for a log that is not there yet: it can lag its answer by half a second. `true` is
    * 5 seconds. Default: one question.
    */
   readonly awaitLog?: boolean | Duration.Input | undefined
@@ -137,7 +137,7 @@ const awaiting = <A>(
   })
 }
 
-/** What an attempt record says about a leg. */
+/** Fields of an attempt record that describe a leg. */
 const startedOf = (
   id: string,
   legs: UniversalRequest.UniversalRequest,
@@ -153,7 +153,7 @@ const startedOf = (
   }
 }
 
-/** What an outcome adds to an attempt record: over several legs also which of them it is about. */
+/** Fields that an outcome adds to an attempt record; over several legs also the leg that it is about. */
 export const endedOf = (
   exit: Exit.Exit<GatewayResponse, GatewayError>,
   legs: ReadonlyArray<UniversalRequest.Leg>

@@ -46,6 +46,7 @@ import type * as Schema from "effect/Schema"
 import type * as Chat from "./Chat.ts"
 import type { Problem } from "./GatewayOptions.ts"
 import { anthropic as anthropicDialect } from "./internal/dialect/anthropic.ts"
+import { sameReply } from "./internal/dialect/codec.ts"
 import { openaiEmbeddings, workersAiEmbeddings } from "./internal/dialect/embeddings.ts"
 import { google as googleDialect, googleVertex as googleVertexDialect } from "./internal/dialect/google.ts"
 import { openaiCompatible, openai as openaiDialect } from "./internal/dialect/openai.ts"
@@ -184,7 +185,7 @@ const target = <In, Out>(
 const chatOf =
   (definition: Providers.Definition, dialect: Chat.Dialect<Chat.Input, Chat.Reply>) =>
   (model: string, options?: ChatOptions & Providers.LegOptions): ChatRoute =>
-    target(definition, "chat", options?.dialect ?? dialect, model, options)
+    target(definition, "chat", { ofReply: sameReply, ...(options?.dialect ?? dialect) }, model, options)
 
 const embeddingsOf =
   (definition: Providers.Definition, dialect: Chat.Dialect<Chat.EmbeddingInput, Chat.Embeddings>) =>

@@ -1,12 +1,12 @@
 /**
  * The algebra of routes.
  *
- * A `Route<In, Out>` is an immutable value: which targets are asked in which order, how often, for how long, with which gateway
- * options, and what is made of the answers. Because it is data it can be printed, drawn, stored, checked for its worst case, compiled to one
+ * A `Route<In, Out>` is an immutable value: which targets are called in which order, how often, for how long, with which gateway
+ * options, and how answers are read. Because it is data it can be printed, drawn, stored, checked for its worst case, compiled to one
  * gateway request, or run on the client by `Router`.
  *
  * Settings belong to the targets below them: `retry` around a fallback means that each target is retried, not that the chain is run
- * again, and of two nested settings the inner-most wins. Attempts never multiply.
+ * again, and the innermost of nested settings wins. Attempts never multiply.
  *
  * Nothing here throws. A route that was given something invalid is still a value: {@link problems} lists what is wrong, and
  * running it fails with `InvalidRequest` before anything is sent.
@@ -16,6 +16,7 @@ import { dual } from "effect/Function"
 import * as Pipeable from "effect/Pipeable"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
 import * as GatewayOptions from "./GatewayOptions.ts"
 import { makeFacts } from "./internal/admission/breaker.ts"
 import { Latency } from "./internal/admission/latency.ts"
@@ -33,9 +34,11 @@ import * as JsonRead from "./internal/route/jsonReader.ts"
 import { type LimitsOptions, limitsOf } from "./internal/route/limiting.ts"
 import { customLeaf, type MakeOptions } from "./internal/route/making.ts"
 import { type BalanceOptions, type FallbackOn, type Node, type RetrySchedule, rebuild } from "./internal/route/node.ts"
+import { type ObjectOptions, objected } from "./internal/route/objects.ts"
 import { makePlan, type Planned } from "./internal/route/plan.ts"
 import * as Render from "./internal/route/render.ts"
 import { isReasons, policyOf, type RetryOptions, reasonsAccepted } from "./internal/route/retryPolicy.ts"
+import { type Check, validated } from "./internal/route/validating.ts"
 import { ordered } from "./internal/router/balance.ts"
 import { needs } from "./internal/router/engines.ts"
 import { guarded, isOpen, unlessAllOpen } from "./internal/router/guard.ts"
@@ -52,7 +55,9 @@ export type { HedgeOptions, HedgePercentile } from "./internal/route/hedging.ts"
 export type { LimitsOptions } from "./internal/route/limiting.ts"
 export type { MakeOptions, StreamOptions } from "./internal/route/making.ts"
 export type { BalanceOptions, FallbackOn, Node, RetrySchedule } from "./internal/route/node.ts"
+export type { ObjectOptions } from "./internal/route/objects.ts"
 export { defaultMaxDelay, defaultRetryDelay, type RetryOptions } from "./internal/route/retryPolicy.ts"
+export type { Check, Predicate } from "./internal/route/validating.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
 
@@ -369,7 +374,7 @@ export const firstTokenTimeout: {
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "FirstTokenTimeout", duration))
 
 /**
- * Limits the gap between two chunks of a stream, while somebody waits for the next one: whole milliseconds, at least one.
+ * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at least one.
  * Fails with `Timeout` (`idle`), after the first delta inside a `StreamInterrupted`.
  */
 export const idleTimeout: {
@@ -394,7 +399,7 @@ export const restart: {
 
 /**
  * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. What is running when it passes is interrupted and fails
- * with `Timeout` (`deadline`); an outer fallback with time left goes on.
+ * with `Timeout` (`deadline`); an outer fallback with time left continues.
  */
 export const deadline: {
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
@@ -424,7 +429,7 @@ export const options: {
     : invalid(self, problem)
 })
 
-/** Cache options for each target below: a life time of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
+/** Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
 export const cache: {
   (input: NonNullable<GatewayOptions.Input["cache"]>): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>): Route<In, Out>
@@ -439,7 +444,7 @@ export const metadata: {
 } = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata) => options(self, { metadata: input }))
 
 /**
- * Which failures go on to the next target, for the fallbacks below: a list of reasons instead of the decision table, or a function of
+ * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision table, or a function of
  * the error, which cannot be compiled or stored.
  *
  * @example
@@ -462,9 +467,80 @@ export const fallbackOn: {
     : invalid(self, { field: "fallbackOn", accepted: `${reasonsAccepted}, or a function of the error` })
 )
 
-/** What {@link when} takes. */
+/**
+ * Checks every answer of the targets below. A rejected one is a failure of its target (`InvalidResponse` with `by: "validate"`), and the next target is called. A predicate returns `true` to
+ * accept, and `false` or a reason to reject; the reason becomes a part of the error's message. A Schema decodes the answer and discards the result, so the answer stays as it is.
+ * Nested checks must all accept, the inner one first.
+ *
+ * A streamed answer is checked when it is complete, before its finish is delivered. A rejected one is a `StreamInterrupted`, or starts again where {@link restart} allows it. The answer is the
+ * one that `Router.run` decodes, except that `raw` is `null`. Targets of {@link make} cannot be checked in a stream: opening one fails with `InvalidRequest`.
+ *
+ * **Gotchas**
+ *
+ * A predicate that throws or returns anything else is a defect and ends the run, as it does in {@link map}: `JSON.parse` belongs into a Schema (`Schema.fromJsonString`). Breakers
+ * ignore rejected answers. An empty answer fails before it is checked, unless the target has `allowEmpty`.
+ *
+ * @example
+ * ```ts
+ * import * as Schema from "effect/Schema"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ *
+ * export const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(
+ *   Route.validate((reply) => reply.finishReason !== "length" || "cut off"),
+ *   Route.validate(Schema.Struct({ text: Schema.fromJsonString(Schema.Struct({ answer: Schema.String })) }))
+ * )
+ * ```
+ */
+export const validate: {
+  <Out>(check: Check<NoInfer<Out>>): <In>(self: Route<In, Out>) => Route<In, Out>
+  <In, Out>(self: Route<In, Out>, check: Check<NoInfer<Out>>): Route<In, Out>
+} = /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, check: Check<Out>): Route<In, Out> => {
+  const made = validated(self.node, check)
+  return "field" in made ? invalid(self, made) : fromNode(made)
+})
+
+/**
+ * Asks every target for JSON by a schema, each in its own way, and answers with the decoded value. A value that does not decode is a failure of the target (`InvalidResponse`), and the
+ * next one is called. The schema is fitted to each provider: Anthropic gets closed objects without the keywords that it refuses, OpenAI is held to it strictly where it
+ * can be; a target that cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is read, too.
+ *
+ * Inputs with `output` or `tools` are rejected (`InvalidRequest`). The schema must be one of an object, with `Schema.toCodecJson` as its JSON form: a `Date` is a text there.
+ * A stream delivers the text as it comes, and is judged when it is complete, as with {@link validate}. Put it below {@link map} and {@link mapInput}.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * const City = Schema.Struct({ name: Schema.String, inhabitants: Schema.Number })
+ *
+ * const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * ).pipe(Route.object(City))
+ *
+ * export const inhabitants = Effect.map(Router.run(ask, "The largest city of France"), ({ value }) => value.inhabitants)
+ * ```
+ */
+export const object: {
+  <A>(schema: Schema.Codec<A, unknown>, options?: ObjectOptions): (self: Route<Input, Reply>) => Route<Input, A>
+  <A>(self: Route<Input, Reply>, schema: Schema.Codec<A, unknown>, options?: ObjectOptions): Route<Input, A>
+} = /* @__PURE__ */ dual(
+  (args) => isRoute(args[0]),
+  <A>(self: Route<Input, Reply>, schema: Schema.Codec<A, unknown>, options: ObjectOptions = {}): Route<Input, A> =>
+    fromNode(objected(self.node, schema, options))
+)
+
+/** Options of {@link when}. */
 export interface WhenOptions<In, Out> {
-  /** What pictures call the condition. Default `"condition"`. */
+  /** Name of the condition in pictures. Default `"condition"`. */
   readonly label?: string | undefined
   readonly predicate: (input: In) => boolean
   readonly onTrue: Route<In, Out>
@@ -515,10 +591,12 @@ export const map: {
     fromNode(
       rebuild<In, Out, In, Out2>(
         self.node,
-        (leaf) => ({
+        ({ decode, ofReply, ...leaf }, again) => ({
           ...leaf,
           spec: undefined,
-          decode: (body) => Result.map(leaf.decode(body), (decoded) => ({ ...decoded, value: f(decoded.value) }))
+          unchecked: leaf.unchecked && again(leaf.unchecked),
+          ofReply: ofReply && ((reply) => f(ofReply(reply))),
+          decode: (body) => Result.map(decode(body), (decoded) => ({ ...decoded, value: f(decoded.value) }))
         }),
         (predicate) => predicate
       )
@@ -535,7 +613,12 @@ export const mapInput: {
     fromNode(
       rebuild<In, Out, In2, Out>(
         self.node,
-        (leaf) => ({ ...leaf, spec: undefined, build: (input) => leaf.build(f(input)) }),
+        ({ build, ...leaf }, again) => ({
+          ...leaf,
+          spec: undefined,
+          unchecked: leaf.unchecked && again(leaf.unchecked),
+          build: (input) => build(f(input))
+        }),
         (predicate) => (input) => predicate(f(input))
       )
     )
@@ -544,7 +627,7 @@ export const mapInput: {
 /** Everything that is wrong with a route: each field and what would have been accepted. Empty when it can run. */
 export const problems = (self: Route<never, unknown>): ReadonlyArray<GatewayOptions.Problem> => self.planned.problems
 
-/** Keys of the targets in the order in which they would be asked. */
+/** Keys of the targets in the order in which they would be called. */
 export const targets = (self: Route<never, unknown>): ReadonlyArray<string> =>
   self.planned.targets.map(({ key }) => key)
 
@@ -571,7 +654,7 @@ export const toMermaid = (self: Route<never, unknown>): string => Render.toMerma
  */
 export const bounds = (self: Route<never, unknown>): Bounds.Bounds => Bounds.boundsOf(self.planned)
 
-/** What {@link compile} may leave out. */
+/** Options of {@link compile}. */
 export interface CompileOptions {
   /** Losses that are accepted. Default: none. */
   readonly allow?: ReadonlyArray<Compile.LossKind> | undefined
@@ -619,9 +702,9 @@ export function compile<In, Out>(
 /**
  * A stored route, version 1.
  *
- * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`) and exactly one of:
+ * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`, `validate`) and exactly one of:
  * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
- * outer-most. Durations are texts (`"5 seconds"`) or milliseconds.
+ * outermost. Durations are texts (`"5 seconds"`) or milliseconds.
  *
  * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`, `dialect` (the `id` of a
  * `Chat.Dialect`), `key`, `headers`, `body`, and where the provider needs them `resource`, `deployment`, `apiVersion`, `project`, `region`,
@@ -654,12 +737,12 @@ export type RouteNodeJson = Json.RouteNodeJson
 export const toJson = (self: Route<never, unknown>): Result.Result<RouteJson, ReadonlyArray<GatewayOptions.Problem>> =>
   Json.write(self.node, self.planned)
 
-/** What {@link fromJson} takes beside the data. */
+/** Options of {@link fromJson}. */
 export interface FromJsonOptions {
   /**
    * Credentials of the targets whose `credentials` name a header, by key of the target (as in {@link targets}) or by provider slug; the key goes first. A `Redacted`
    * alone is the provider's key, written as the provider wants it (`Bearer …`). A record of `Redacted` gives whole header values by name,
-   * for headers other than that. What no target asks for is not used.
+   * for headers other than that. Credentials that no target needs are not used.
    */
   readonly credentials?: JsonRead.Credentials | undefined
 }
@@ -676,13 +759,14 @@ const algebra: JsonRead.Algebra = {
   balance: (nodes, options) => balanceOf(nodes, options).node,
   race: (nodes, sideEffects) => raceOf(nodes, sideEffects).node,
   timeout: (node, duration) => timeout(fromNode(node), duration).node,
+  validate: (node, check) => validate(fromNode(node), check).node,
   retry: (node, policy) => retry(fromNode(node), policy).node
 }
 
 /**
  * Reads a chat route (see {@link RouteJson}) from parsed JSON, for example a configuration file. Limits are those of the combinators. Everything
  * that is wrong comes back at once, each with its path in the file and what is accepted there: fields that do not exist, values out of
- * range, credentials that the file names and nobody gave.
+ * range, credentials that the file names and the options lack.
  *
  * @example
  * ```ts

@@ -2,7 +2,7 @@
  * The service that runs routes.
  *
  * A run ends with one target's decoded answer, or with the last attempt's failure; both carry every attempt. There is one owner of retries: on
- * the client the gateway is asked for a single attempt each time, and in the gateway (`execution: "gateway"`) the client makes none of its own.
+ * the client each request asks the gateway for a single attempt, and in the gateway (`execution: "gateway"`) the client makes none of its own.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -33,7 +33,7 @@ import { askWhole, executeGateway } from "./internal/router/gateway.ts"
 import { type LoggedCost, loggedCostOf } from "./internal/router/loggedCost.ts"
 import { opens } from "./internal/router/open.ts"
 import { opening } from "./internal/router/opening.ts"
-import type { Execution, RunOptions } from "./internal/router/options.ts"
+import { type Execution, type RunOptions, settingsOf } from "./internal/router/options.ts"
 import { logRecovery, prepare, type RouterCore, runFailure } from "./internal/router/prepare.ts"
 import { RouterState } from "./internal/router/state.ts"
 import type { Streamed } from "./internal/router/streamed.ts"
@@ -199,46 +199,42 @@ const makeWith = (
     const gateway = yield* GatewayService
     const salt = yield* Random.nextInt
     const state = new RouterState(budget, salt, breakerStore, limiter)
-    const core: RouterCore = { send: gateway.run, state, pricing, problems }
+    const core: RouterCore = { send: gateway.run, state, own: { execution: ownExecution }, pricing, problems }
 
     const run = <In, Out>(
       route: Route.Route<In, Out>,
       input: In,
-      runOptions: RunOptions = {}
+      runOptions?: RunOptions
     ): Effect.Effect<Routed<Out>, GatewayError> =>
       withSpan("Router.run", "internal", (span) =>
-        Effect.flatMap(
-          prepare(core, route, input, { ...runOptions, execution: runOptions.execution ?? ownExecution }),
-          ({ compiled, plan, run }) => {
-            const by = compiled === undefined ? "client" : "gateway"
-            if (span !== undefined) traceRun(span, run, by)
-            const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
-              ? executeClient(run, plan, {
-                  attempt: (target: Target<In, Out>, asked) => attempt(run, target, asked),
-                  discard: () => Effect.void
-                })
-              : executeGateway(run, compiled, askWhole(run, compiled))
-            const ended = core.state.beginRun?.(run, by)
-            const failed = Effect.mapError(executed, (error) => runFailure(error, run))
-            const failing =
-              ended === undefined ? failed : Effect.onExit(failed, (exit) => Effect.sync(() => ended(exit)))
-            return Effect.flatMap(failing, (answered) => {
-              const result = routed(answered, run, by)
-              span?.annotate({
-                "gen_ai.provider.name": result.provider,
-                "gen_ai.response.model": result.model,
-                ...usageAttributes(result.usage),
-                "ai_gateway.log_id": result.logId
+        Effect.flatMap(prepare(core, route, input, settingsOf(core.own, runOptions)), ({ compiled, plan, run }) => {
+          const by = compiled === undefined ? "client" : "gateway"
+          if (span !== undefined) traceRun(span, run, by)
+          const executed: Effect.Effect<Answered<Out>, GatewayError> = compiled === undefined
+            ? executeClient(run, plan, {
+                attempt: (target: Target<In, Out>, asked) => attempt(run, target, asked),
+                discard: () => Effect.void
               })
-              return result.attempts.length === 1
-                ? Effect.succeed(result)
-                : Effect.as(logRecovery(run, answered.target, result.attempts), result)
+            : executeGateway(run, compiled, askWhole(run, compiled))
+          const ended = core.state.beginRun?.(run, by)
+          const failed = Effect.mapError(executed, (error) => runFailure(error, run))
+          const failing = ended === undefined ? failed : Effect.onExit(failed, (exit) => Effect.sync(() => ended(exit)))
+          return Effect.flatMap(failing, (answered) => {
+            const result = routed(answered, run, by)
+            span?.annotate({
+              "gen_ai.provider.name": result.provider,
+              "gen_ai.response.model": result.model,
+              ...usageAttributes(result.usage),
+              "ai_gateway.log_id": result.logId
             })
-          }
-        )
+            return result.attempts.length === 1
+              ? Effect.succeed(result)
+              : Effect.as(logRecovery(run, answered.target, result.attempts), result)
+          })
+        })
       )
 
-    return Router.of({ run, open: opening(core, ownExecution), gateway, execution: ownExecution, ...watching(state) })
+    return Router.of({ run, open: opening(core), gateway, execution: ownExecution, ...watching(state) })
   })
 
 /** A router that executes each route where nothing is lost: `auto`. */
@@ -270,7 +266,7 @@ export const run = <In, Out>(
  * before anything is sent when a target that the input leads to cannot stream.
  *
  * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, it keeps that limit until it has the
- * headers of a leg, and from there on it is kept here, anew. An attempt is recorded when its stream has ended: as a success if its
+ * headers of a leg, and from there on the router keeps it, starting again. An attempt is recorded when its stream has ended: as a success if its
  * finish had arrived, whatever became of the consumer after it.
  */
 export const open = /* @__PURE__ */ opens(

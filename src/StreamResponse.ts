@@ -78,8 +78,8 @@ export interface DeltasOptions<R = never> extends Options<R> {
   readonly logId?: string | undefined
 }
 
-/** Options of {@link fromRoute}: those of the response, and those of the run. */
-export interface RouteOptions<R = never> extends Options<R>, Router.RunOptions {}
+/** Options of {@link fromRoute}: those of the response, and those of the run. `headers` are those of the response. */
+export interface RouteOptions<R = never> extends Options<R>, Omit<Router.RunOptions, "headers"> {}
 
 /** Options of {@link fromBytes}. */
 export type BytesOptions = Pick<Options, "headers">
@@ -229,12 +229,13 @@ export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
     input: In,
     options: RouteOptions<R> = {}
   ): Effect.Effect<Response, never, Router.Router | R> => {
-    const { allow, execution, options: gatewayOptions, ...rest } = options
+    const { format, headers, heartbeat, includeUsage, onEnd, signal, ...run } = options
     const open = Effect.map(
-      Router.open(route, input, { allow, execution, options: gatewayOptions }),
+      // The rest is the run's, which rejects a name that neither has.
+      Router.open(route, input, run),
       ({ deltas, logId, summary }): DeltaSource<Router.Router> => ({ deltas, logId: logId(), facts: summary })
     )
-    return respond("StreamResponse.fromRoute", open, rest)
+    return respond("StreamResponse.fromRoute", open, { format, headers, heartbeat, includeUsage, onEnd, signal })
   }
 )
 

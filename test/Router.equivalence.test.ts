@@ -58,7 +58,8 @@ const faults: Readonly<Record<string, Fault>> = {
   html: { html: true, status: 200 },
   htmlError: { html: true },
   failedIn200: { status: 200, body: { error: { message: "Overloaded", type: "overloaded_error" } } },
-  stall: { stall: true }
+  stall: { stall: true },
+  odd: { status: 200, body: { choices: [{ message: { content: "odd" } }] } }
 }
 
 const Leaf = Schema.Struct({
@@ -66,6 +67,7 @@ const Leaf = Schema.Struct({
   delay: Schema.Literals([0, 10, 200]),
   backoff: Schema.Literals(["constant", "linear", "exponential"]),
   timeout: Schema.Boolean,
+  isChecked: Schema.Boolean,
   script: Schema.Array(Schema.Literals(Object.keys(faults))).check(Schema.isMaxLength(4))
 })
 
@@ -80,7 +82,8 @@ const keyOf = (index: number): string => `${providers[index] ?? "openai"}/m${ind
 
 const routeOf = ({ leaves, shape }: Case): Route.Route<string, string> => {
   const routes = leaves.map((one, index) => {
-    const plain = leaf(providers[index] ?? "openai", `m${index}`)
+    const bare = leaf(providers[index] ?? "openai", `m${index}`)
+    const plain = one.isChecked ? Route.validate(bare, (text) => text !== "odd") : bare
     // A timeout together with retries is a loss: the gateway's last attempt ignores it.
     if (one.attempts === 1) return one.timeout ? Route.timeout(plain, 500) : plain
     return Route.retry(plain, { attempts: one.attempts, delay: one.delay, backoff: one.backoff, retryAfter: false })

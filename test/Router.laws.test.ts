@@ -13,7 +13,7 @@ import * as References from "effect/References"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
-import type { Attempt, GatewayError, ReasonTag } from "effect-ai-gateway/GatewayError"
+import type { Attempt, GatewayError } from "effect-ai-gateway/GatewayError"
 import * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
 import * as LogTrail from "effect-ai-gateway/LogTrail"
 import * as Route from "effect-ai-gateway/Route"
@@ -26,6 +26,7 @@ import {
   inputs,
   leafOf,
   listOf,
+  odd,
   oneOf,
   type Palette,
   randomSpecs,
@@ -36,7 +37,7 @@ import { completion, type Line, make, providersOf } from "./support/scripted.ts"
 
 /** One line of a random script: what happens, after how long, and the wait that it asks for. */
 interface Event {
-  readonly tag: ReasonTag | "ok"
+  readonly tag: Says["tag"]
   readonly millis: number
   readonly hint: number
 }
@@ -66,6 +67,8 @@ const lineOf = ({ hint, millis, tag }: Event): Line => {
   switch (tag) {
     case "ok":
       return { ...delay, body: completion("an answer") }
+    case "odd":
+      return { ...delay, body: completion(odd) }
     case "RateLimited":
       return { ...delay, status: 429, ...(hint > 0 && { headers: { "retry-after": String(hint / 1000) } }) }
     case "TransportFailure":
@@ -135,7 +138,7 @@ describe("laws of a run", () => {
     {
       spec: distinct(palette),
       input: inputs,
-      script: events([0, 1000, 2000, 4500], [...failing, ...failing, "InvalidRequest", "ok"])
+      script: events([0, 1000, 2000, 4500], [...failing, ...failing, "odd", "odd", "InvalidRequest", "ok"])
     },
     ({ input, script, spec }) =>
       Effect.gen(function* () {
@@ -163,7 +166,7 @@ describe("laws of a run", () => {
     {
       spec: randomSpecs({ ...palette, jitters: [0, 0.5, 1] }),
       input: inputs,
-      script: events([0, 2000, 8000, 30_000], [...failing, ...failing, "InvalidRequest", "ok"])
+      script: events([0, 2000, 8000, 30_000], [...failing, ...failing, "odd", "odd", "InvalidRequest", "ok"])
     },
     ({ input, script, spec }) =>
       Effect.gen(function* () {

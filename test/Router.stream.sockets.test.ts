@@ -153,6 +153,25 @@ const kinds: ReadonlyArray<Kind> = [
   },
   { name: "cut after content", reply: { steps: [half, S.reset] }, route: both, check: broken("TransportFailure") },
   { name: "an end after content", reply: { steps: [half] }, route: both, check: broken("InvalidResponse") },
+  {
+    name: "an answer that is rejected when it is complete",
+    reply: { steps: [half, S.finish, S.usage, S.doneMark] },
+    route: Route.validate(both, ({ text }) => text !== "half"),
+    check: broken("InvalidResponse")
+  },
+  {
+    name: "an answer that is rejected, and a route that starts again",
+    reply: { steps: [half, S.finish, S.usage, S.doneMark] },
+    route: both.pipe(
+      Route.validate(({ text }) => text !== "half"),
+      Route.restart(1)
+    ),
+    check: ({ attempts, error, text }) => {
+      assert.isUndefined(error)
+      assert.strictEqual(text, "from groq")
+      assert.deepStrictEqual(lines(attempts), ["openai/m failure InvalidResponse", "groq/m success"])
+    }
+  },
   { name: "a stall after content", reply: { steps: [half, S.stall] }, route: attentive, check: broken("Timeout") }
 ]
 

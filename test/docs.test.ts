@@ -160,3 +160,19 @@ describe("examples", () => {
     }
   })
 })
+
+describe("docs/routes.md", () => {
+  it("has every option of a run, with its type", async () => {
+    const source = await readFile(join(root, "src/internal/router/options.ts"), "utf8")
+    const [, fields = ""] = source.split("export interface RunOptions {\n")
+    const [own = ""] = fields.split("\n}\n")
+    const typed = [...own.matchAll(/^ {2}readonly (\w+)\?: (.+) \| undefined$/gm)].map(([, name, type]) => [name, type])
+    const rows = rowsBelow(await read("routes.md"), "Options of a run").slice(2)
+    assert.isAbove(typed.length, 8)
+    assert.deepStrictEqual(
+      rows.map(([name = "", type = ""]) => [name.replaceAll("`", ""), type.replaceAll("`", "")]),
+      typed
+    )
+    for (const row of rows) assert.isTrue(row.length === 4 && row.every((cell) => cell !== ""), row.join())
+  })
+})

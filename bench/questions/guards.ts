@@ -29,13 +29,12 @@ const guarded = [
   asking("limits", Route.limits(both, limits), "client"),
   asking(
     together,
-    Route.balance([first, second], { by: "session" }).pipe(
+    Route.balance([first, second], { by: "latency" }).pipe(
       Route.limits(limits),
       Route.circuitBreaker(),
       Route.hedge(percentile)
     ),
-    "client",
-    session
+    "client"
   )
 ]
 
@@ -79,6 +78,7 @@ export const question: Question = {
       ],
       notes: [
         "Over a stub of the binding that answers at once, in one fiber, with the default budget. The route without guards runs in the same process, so its router also keeps the times and outcomes that the guards of other routes need.",
+        "A session is hashed with SHA-256 by the runtime's WebCrypto, for each run, because the router remembers no session: that is most of its row. *All together* balances by latency.",
         `${settings.rounds} rounds of ${settings.turn} ms each, in turns.`
       ],
       charts: ["added"]

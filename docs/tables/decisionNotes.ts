@@ -81,7 +81,7 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
     why: "failing now, likely well soon"
   },
   InvalidResponse: {
-    from: "undecodable, HTML, truncated",
+    from: "undecodable, HTML, truncated, rejected by `Route.validate`",
     why: "the same model would likely do it again"
   },
   StreamInterrupted: {

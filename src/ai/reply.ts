@@ -10,7 +10,7 @@ import { isRecord } from "../internal/data/json.ts"
 import type { Routed, StreamSummary } from "../Router.ts"
 import type { AnswerMetadata, Json } from "./GatewayModel.ts"
 import { attemptsOf, costOf, skippedOf } from "./metadata.ts"
-import { argumentsOf } from "./schema.ts"
+import { argumentsOf, unfenced } from "./schema.ts"
 
 const finishReasons: Readonly<Record<Chat.FinishReason, Response.FinishReason>> = {
   stop: "stop",
@@ -46,6 +46,7 @@ export const usageOf = (usage: Chat.Usage | undefined): Response.FinishPartEncod
 export interface Offered {
   readonly tools: ReadonlyArray<Tool.Any>
   readonly toolCallValidation?: "strict" | "deferred" | undefined
+  readonly responseFormat: { readonly type: "text" | "json" }
 }
 
 /** One call of the model, for the toolkit. */
@@ -147,7 +148,8 @@ export const partsOf = (
   const { finishReason, id, parts: other = [], reasoning, text, toolCalls } = routed.value
   const parts: Array<Response.PartEncoded> = [metadataPart(id, routed.model, timestamp)]
   if (reasoning !== undefined && reasoning !== "") parts.push({ type: "reasoning", text: reasoning })
-  if (text !== "") parts.push({ type: "text", text })
+  // Effect reads the text of an object as it is.
+  if (text !== "") parts.push({ type: "text", text: offered.responseFormat.type === "json" ? unfenced(text) : text })
   parts.push(...filesOf(other))
   for (const call of toolCalls) {
     const part = callPart(offered, call)

@@ -7,6 +7,7 @@ import type * as Prompt from "effect/ai/Prompt"
 import * as Tool from "effect/ai/Tool"
 import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
 import type * as Chat from "../Chat.ts"
 import { jsonText } from "../internal/data/json.ts"
 import type { RequestFields } from "./GatewayModel.ts"
@@ -171,16 +172,19 @@ const choiceOf = (choice: LanguageModel.ToolChoice<string>): Chat.ToolChoice =>
   // The tools are filtered already where the choice names several.
   typeof choice === "string" ? choice : "tool" in choice ? { name: choice.tool } : (choice.mode ?? "auto")
 
+/** The schema itself is fitted to each target: see `holding`. */
 const outputOf = ({
   objectName,
   schema
-}: LanguageModel.ProviderOptions["responseFormat"] & { readonly type: "json" }) =>
-  ({
+}: LanguageModel.ProviderOptions["responseFormat"] & { readonly type: "json" }) => {
+  // Here, where a schema without a form for providers can be refused.
+  const { jsonSchema } = fromSchema(() => transformer(schema as Schema.Constraint as Schema.Codec<unknown>))
+  return {
     type: "json",
     name: objectName.replace(/[^\w-]/g, "_").slice(0, 64),
-    schema: fromSchema(() => Tool.getJsonSchemaFromSchema(schema, { transformer })),
-    strict: true
-  }) satisfies Chat.Output
+    schema: jsonSchema
+  } satisfies Chat.Output
+}
 
 /** The request behind the options of a call, or why there is none. Nothing throws. */
 export const toRequest = (

@@ -9,6 +9,9 @@ import type * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
 import * as Route from "effect-ai-gateway/Route"
 import { completion, type Line } from "./scripted.ts"
 
+/** What an answer says that a check does not accept. */
+export const odd = "odd"
+
 /** What routes of tests take: `bits` answer the conditions by number. */
 export interface Input {
   readonly prompt: string
@@ -21,6 +24,8 @@ export interface Spec {
   readonly timeout?: number | undefined
   readonly deadline?: number | undefined
   readonly on?: ReadonlyArray<ReasonTag> | undefined
+  /** Answers that say {@link odd} are rejected. */
+  readonly isChecked?: boolean | undefined
   readonly shape: Shape
 }
 
@@ -121,6 +126,7 @@ const specs = (palette: Palette, depth: number): Arbitrary.Arbitrary<Spec> =>
     timeout: oneOf(...palette.timeouts),
     deadline: oneOf(...palette.deadlines),
     on: maybe(tags),
+    isChecked: oneOf(false, false, true),
     shape: shapes(palette, depth)
   })
 
@@ -230,6 +236,7 @@ export const build = (
         })
       }
     }
+    if (node.isChecked === true) route = Route.validate(route, (text) => text !== odd)
     if (node.retry !== undefined) route = Route.retry(route, node.retry)
     if (timeout !== undefined) route = Route.timeout(route, timeout)
     if (node.on !== undefined) route = Route.fallbackOn(route, node.on)

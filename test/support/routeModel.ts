@@ -7,7 +7,8 @@ import type { Input, Policy, Spec } from "./randomRoutes.ts"
 
 /** What a target says, and after how long. `hint` asks for a wait. */
 export interface Says {
-  readonly tag: ReasonTag | "ok"
+  /** `odd`: an answer that checks reject. */
+  readonly tag: ReasonTag | "ok" | "odd"
   readonly millis: number
   readonly hint?: number | undefined
 }
@@ -41,6 +42,7 @@ const backoff = ({ backoff, delay }: Policy, made: number): number => {
 }
 
 interface Env {
+  readonly isChecked: boolean
   readonly policy: Policy | undefined
   readonly timeout: number
   readonly on: ReadonlyArray<ReasonTag> | undefined
@@ -54,10 +56,11 @@ export const model = (spec: Spec, input: Input, says: () => Says): Modelled => {
   let leaves = 0
   let conditions = 0
 
-  const ask = (key: string, { deadline, policy, timeout }: Env): Failure | undefined => {
+  const ask = (key: string, { deadline, isChecked, policy, timeout }: Env): Failure | undefined => {
     for (let attempt = 1; ; attempt++) {
       const startedAt = now
-      const { hint, millis, tag } = says()
+      const { hint, millis, tag: said } = says()
+      const tag = said !== "odd" ? said : isChecked ? "InvalidResponse" : "ok"
       const limit = Math.min(timeout, deadline - now)
       const late = millis > limit
       now += late ? limit : millis
@@ -95,6 +98,7 @@ export const model = (spec: Spec, input: Input, says: () => Says): Modelled => {
       policy: node.retry ?? outer.policy,
       timeout: node.timeout ?? outer.timeout,
       on: node.on ?? outer.on,
+      isChecked: outer.isChecked || node.isChecked === true,
       deadline: Math.min(outer.deadline, now + (node.deadline ?? Number.POSITIVE_INFINITY))
     }
     switch (shape._tag) {
@@ -129,6 +133,12 @@ export const model = (spec: Spec, input: Input, says: () => Says): Modelled => {
   }
 
   const unlimited = Number.POSITIVE_INFINITY
-  const result = go(spec, { policy: undefined, timeout: unlimited, on: undefined, deadline: unlimited })
+  const result = go(spec, {
+    policy: undefined,
+    timeout: unlimited,
+    on: undefined,
+    isChecked: false,
+    deadline: unlimited
+  })
   return { made, answeredBy: typeof result === "string" ? undefined : result.answeredBy, millis: now }
 }

@@ -40,8 +40,10 @@ const rowOf = (reason: Reason): Outcome => {
     case "ProviderUnavailable":
       return status === 529 ? throttled : failure
     case "TransportFailure":
-    case "InvalidResponse":
       return failure
+    case "InvalidResponse":
+      // The provider has done its work: the answer could be read, and the route's own check did not accept it.
+      return reason.by === "validate" ? ignored : failure
     case "StreamInterrupted":
       // A filter that ends an answer says nothing about the target.
       return reason.failure !== undefined && ofCaller.includes(reason.failure) ? ignored : failure
@@ -53,13 +55,14 @@ const rowOf = (reason: Reason): Outcome => {
   }
 }
 
-/** The row of an attempt. `isRefused`: the answer was read, and the route's own check of it did not accept it. */
-export const outcomeOf = (
-  { error, outcome, superseded }: Pick<Attempt, "error" | "outcome" | "superseded">,
-  isRefused = false
-): Outcome => {
+/** The row of an attempt. */
+export const outcomeOf = ({
+  error,
+  outcome,
+  superseded
+}: Pick<Attempt, "error" | "outcome" | "superseded">): Outcome => {
   if (outcome === "success") return success
   // Interrupted, or a defect of a decoder: how it would have ended is not known.
   if (outcome === "interrupted" || error === undefined) return superseded === true ? cutShort : ignored
-  return isRefused ? ignored : rowOf(error)
+  return rowOf(error)
 }

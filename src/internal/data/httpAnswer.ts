@@ -28,13 +28,12 @@ export const failureOf = (status: number, reason: string, retryable: boolean, re
  */
 export const httpAnswer = ({ body: text, headers, status }: HttpFailure) => {
   const body = new TextEncoder().encode(text)
-  const { length: contentLength } = body
   return {
     ...Prototype,
     "~effect/http/HttpServerResponse": true,
     status,
-    headers: { ...headers, "content-length": `${contentLength}` },
+    headers,
     cookies: { "~effect/http/Cookies": true, cookies: {} },
-    body: { _tag: "Uint8Array", body, contentLength, contentType: headers["content-type"] }
+    body: { _tag: "Uint8Array", body, contentLength: body.length }
   }
 }

@@ -50,12 +50,23 @@ export interface Dialect<In, Out> {
   readonly reply?: (body: unknown, options?: DecodeOptions) => Result.Result<Reply, Issue>
   /** Chat dialects of your own: how the answer streams. */
   readonly streaming?: Streaming
+  /** The answer that a streamed reply stands for. `Provider` adds it to chat dialects of your own. */
+  readonly ofReply?: (reply: Reply) => Out
 }
 
 /** A chat dialect from its two directions. */
 export const chatDialect = (
   dialect: Pick<Dialect<Input, Reply>, "id" | "encode" | "decode">
-): Dialect<Input, Reply> => ({ ...dialect, reply: dialect.decode, usage: usageOf, model: modelOf })
+): Dialect<Input, Reply> => ({
+  ...dialect,
+  reply: dialect.decode,
+  ofReply: sameReply,
+  usage: usageOf,
+  model: modelOf
+})
+
+/** A streamed reply is the answer of a chat dialect itself. */
+export const sameReply = (reply: Reply): Reply => reply
 
 /** An object being read. */
 export type Fields = { readonly [key: string]: unknown }

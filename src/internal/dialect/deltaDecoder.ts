@@ -249,28 +249,40 @@ const makeDraft = (): Draft => ({
   finish: undefined
 })
 
+/** Collects the deltas of one answer, without its failures: `reply` reads what there is. */
+export const makeCollector = () => {
+  let draft = makeDraft()
+  return {
+    see: (delta: Delta): void => {
+      if (delta.type === "restart") draft = makeDraft()
+      else add(draft, delta)
+    },
+    /** Refuses an answer that is not complete, so it is called inside of {@link attempt}. */
+    reply: (): Reply => {
+      const toolCalls = [...draft.calls].sort(([a], [b]) => a - b).map(([, call], i) => toToolCall(call, i))
+      return {
+        text: draft.text,
+        toolCalls,
+        finishReason: finish(draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls),
+        usage: draft.usage,
+        ...defined({
+          reasoning: optionalText(draft.reasoning),
+          parts: draft.parts.length > 0 ? draft.parts : undefined,
+          model: draft.model,
+          id: draft.id
+        }),
+        raw: null
+      }
+    }
+  }
+}
+
 /** See `Chat.collect`. */
 export const collect = (deltas: Iterable<Delta>): Result.Result<Reply, Issue> =>
   attempt(() => {
-    let draft = makeDraft()
-    for (const delta of deltas) {
-      if (delta.type === "restart") draft = makeDraft()
-      else add(draft, delta)
-    }
-    const toolCalls = [...draft.calls].sort(([a], [b]) => a - b).map(([, call], i) => toToolCall(call, i))
-    return {
-      text: draft.text,
-      toolCalls,
-      finishReason: finish(draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls),
-      usage: draft.usage,
-      ...defined({
-        reasoning: optionalText(draft.reasoning),
-        parts: draft.parts.length > 0 ? draft.parts : undefined,
-        model: draft.model,
-        id: draft.id
-      }),
-      raw: null
-    }
+    const { reply, see } = makeCollector()
+    for (const delta of deltas) see(delta)
+    return reply()
   })
 
 const add = (draft: Draft, delta: Exclude<Delta, { readonly type: "restart" }>): void => {

@@ -42,6 +42,8 @@ export type LossKind =
   | "breaker"
   /** A request would be sent at once, whatever the limits of its target. */
   | "limits"
+  /** Nothing would judge an answer (dynamic routes only; the answer of a universal request is judged by the router). */
+  | "validate"
   /** The order would be the declared one; in a dynamic route by weight only after the first of three or more. */
   | "balance"
   /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
@@ -330,6 +332,9 @@ export const toDynamic = <In, Out>(
   for (const target of targets) {
     const { key, leaf, options } = target
     const policy = retryLosses(target, losses)
+    if (leaf.isValidated === true) {
+      losses.push(loss("validate", "a dynamic route does not judge answers", key))
+    }
     if (leaf.spec?.kind !== "chat") {
       losses.push(loss("dialect", "only chat targets have a place in a dynamic route", key))
     }

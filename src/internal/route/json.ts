@@ -12,7 +12,9 @@ import type { LimitSettings } from "../admission/limits.ts"
 import { defined } from "../data/defined.ts"
 import { millisOf } from "../data/duration.ts"
 import type { Json } from "../dialect/chat.ts"
-import { type Hedging, isSchedule, type Leaf, type Node, type Policy } from "./node.ts"
+import { type JsonSchemaJson, toJsonSchema } from "./jsonSchema.ts"
+import { type Hedging, isSchedule, type Leaf, type Node, type Policy, type Validation } from "./node.ts"
+
 import type { Planned } from "./plan.ts"
 import { defaultsOf, definitionOf, type Kind } from "./providers.ts"
 
@@ -94,6 +96,8 @@ export interface RouteNodeJson {
   readonly restart?: number
   readonly retry?: RetryJson
   readonly fallbackOn?: ReadonlyArray<ReasonTag>
+  /** A JSON Schema (draft 2020-12) of the answer. */
+  readonly validate?: JsonSchemaJson
 
   /** Routes in order. */
   readonly fallback?: ReadonlyArray<RouteNodeJson>
@@ -149,7 +153,8 @@ const settings = [
   "IdleTimeout",
   "Restart",
   "Retry",
-  "FallbackOn"
+  "FallbackOn",
+  "Validate"
 ]
 
 const seconds = 1000
@@ -256,6 +261,13 @@ export const write = (
     problems.push({ field, accepted })
     return {}
   }
+  const validationJson = ({ isObject, schema }: Validation, path: string): RouteNodeJson => {
+    if (isObject === true) return refuse(`${path}.object`, "a route without Route.object: its schema is code")
+    const validate = schema && toJsonSchema(schema)
+    return validate === undefined
+      ? refuse(`${path}.validate`, "a Schema that JSON Schema can express: a function cannot be stored")
+      : { validate }
+  }
   const go = (node: Node<never, unknown>, path: string, outer: number): RouteNodeJson => {
     const rank = settings.indexOf(node._tag)
     if (rank >= 0 && rank <= outer) return { route: go(node, `${path}.route`, -1) }
@@ -293,6 +305,11 @@ export const write = (
           ...(typeof node.on === "function"
             ? refuse(`${path}.fallbackOn`, "a list of reasons: a function cannot be stored")
             : { fallbackOn: node.on }),
+          ...go(node.route, path, rank)
+        }
+      case "Validate":
+        return {
+          ...validationJson(node.validation, path),
           ...go(node.route, path, rank)
         }
       case "Fallback":

@@ -4,6 +4,7 @@
  */
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaIssue from "effect/SchemaIssue"
 import { problems as optionsProblems, type Problem } from "../../GatewayOptions.ts"
@@ -18,6 +19,7 @@ import { google, googleVertex } from "../dialect/google.ts"
 import { openai, openaiCompatible } from "../dialect/openai.ts"
 import { workersAi } from "../dialect/workersAi.ts"
 import type { BreakerJson, DurationJson, HedgeJson, LimitsJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
+import { fromJsonSchema } from "./jsonSchema.ts"
 import { readShape } from "./jsonShape.ts"
 import type { BalanceOptions, Leaf, Node } from "./node.ts"
 import { makePlan } from "./plan.ts"
@@ -41,6 +43,7 @@ export interface Algebra {
   readonly firstTokenTimeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly idleTimeout: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
   readonly restart: <In, Out>(node: Node<In, Out>, times: number) => Node<In, Out>
+  readonly validate: <In, Out>(node: Node<In, Out>, check: Schema.ConstraintDecoder<unknown>) => Node<In, Out>
   readonly retry: <In, Out>(node: Node<In, Out>, policy: RetryJson & { readonly attempts: number }) => Node<In, Out>
 }
 
@@ -140,8 +143,14 @@ class Reader<In, Out> {
       options,
       restart,
       retry,
-      timeout
+      timeout,
+      validate
     } = json
+    if (validate !== undefined) {
+      const check = fromJsonSchema(validate)
+      if (Result.isSuccess(check)) node = this.accept(this.algebra.validate(node, check.success), node, path)
+      else for (const { accepted, field } of check.failure) this.refuse(`${path}.${field}`, accepted)
+    }
     if (fallbackOn !== undefined) node = { _tag: "FallbackOn", on: fallbackOn, route: node }
     if (retry !== undefined) {
       const policy = { ...retry, attempts: retry.attempts ?? Number.NaN }
@@ -326,7 +335,7 @@ export const read = <In, Out>(
 
   const problems: Array<Problem> = []
   const planned = makePlan(node)
-  const targets = planned.targets.map(({ key, leaf }) => ({ key, found: reader.found.get(leaf) }))
+  const targets = planned.targets.map(({ key, leaf }) => ({ key, found: reader.found.get(leaf.unchecked ?? leaf) }))
   for (const { accepted, field } of planned.problems) {
     // A problem of a target begins with its key.
     const target = targets.find(({ key }) => field.startsWith(`${key}: `))

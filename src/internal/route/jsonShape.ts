@@ -124,6 +124,7 @@ const makeRead = () => {
       })
     ),
     fallbackOn: opt(on),
+    validate: opt(Schema.Record(Schema.String, Schema.Json)),
     fallback: opt(Schema.Array(Schema.suspend(() => node))),
     race: opt(Schema.Array(Schema.suspend(() => node))),
     sideEffects: opt(Schema.Boolean),

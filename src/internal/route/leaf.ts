@@ -27,6 +27,7 @@ export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, 
       usage: dialect.usage(value),
       model: dialect.model(value)
     })),
+  ...defined({ ofReply: dialect.ofReply }),
   ...(dialect.reply && {
     chat: {
       dialect: dialect.id,

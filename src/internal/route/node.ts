@@ -4,6 +4,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Result from "effect/Result"
 import type * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
 import type { GatewayError, ReasonTag } from "../../GatewayError.ts"
 import type { Backoff, GatewayOptions, Problem } from "../../GatewayOptions.ts"
 import type { Headers } from "../../UniversalRequest.ts"
@@ -12,12 +13,20 @@ import type { Strategy } from "../admission/choice.ts"
 import type { LimitSettings } from "../admission/limits.ts"
 import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
+import type { Pump } from "../dialect/deltaPump.ts"
 
 /** What a leaf makes of an answer. */
 export interface DecodedAnswer<Out> {
   readonly value: Out
   readonly usage?: Usage | undefined
   readonly model?: string | undefined
+}
+
+/** The reason why `Route.validate` rejected an answer that could be read. */
+export interface Rejection {
+  readonly issue: string
+  /** The tokens of the answer, which was paid for. */
+  readonly usage?: Usage | undefined
 }
 
 /** Why a leaf has no request for an input. */
@@ -45,9 +54,15 @@ export interface Leaf<in In, out Out> {
   readonly build: (input: In) => Result.Result<Built, Unbuildable>
   /** How the body is read before `decode` sees it. */
   readonly accept: "json" | "text" | "bytes"
-  readonly decode: (body: unknown) => Result.Result<DecodedAnswer<Out>, Problem>
+  readonly decode: (body: unknown) => Result.Result<DecodedAnswer<Out>, Problem | Rejection>
+  /** The answer that a streamed reply stands for. Absent: unknown. */
+  readonly ofReply?: ((reply: Reply) => Out) | undefined
   /** How the answer streams, when it is a chat answer. */
   readonly chat?: ChatLeaf | undefined
+  /** `Route.validate` is above it: `decode` rejects answers. */
+  readonly isValidated?: boolean
+  /** The same leaf without `Route.validate`, by which its target is known. */
+  readonly unchecked?: Leaf<In, Out> | undefined
   /** The request may be made twice at once although nothing is known of its body. Only leaves of `Route.make` need it. */
   readonly idempotent?: boolean
   /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */
@@ -63,6 +78,24 @@ export interface ChatLeaf {
   readonly allowEmpty?: boolean
   /** Reads an answer that came in one piece although a stream was asked for. */
   readonly reply: (body: unknown, options?: DecodeOptions) => Result.Result<Reply, Problem>
+  /** Judges streamed answers, below `Route.validate`. */
+  readonly judge?: Judge | undefined
+}
+
+/** Judges the complete answer of a stream. */
+export interface Judge {
+  /** The rejection of an answer; `undefined` accepts it. */
+  readonly reply: (reply: Reply) => Rejection | undefined
+  /** Withholds the finish of a rejected answer; the pump then fails. */
+  readonly pump: (pump: Pump, reject: (rejection: Rejection, answer: Reply) => GatewayError) => Pump
+}
+
+/** The check of a `Route.validate`, as pictures and files show it. The leaves below it have it in `decode`. */
+export interface Validation {
+  /** It is a `Route.object`: the schema is sent, and decodes the answer. */
+  readonly isObject?: boolean
+  /** Absent: the check is a function. */
+  readonly schema: Schema.ConstraintDecoder<unknown> | undefined
 }
 
 /** A declarative retry policy in its normal form; times in milliseconds. */
@@ -137,6 +170,7 @@ export type Node<In, Out> =
   | { readonly _tag: "Limits"; readonly limits: LimitSettings | "off"; readonly route: Node<In, Out> }
   | { readonly _tag: "Deadline"; readonly duration: Duration.Duration; readonly route: Node<In, Out> }
   | { readonly _tag: "Options"; readonly options: GatewayOptions; readonly route: Node<In, Out> }
+  | { readonly _tag: "Validate"; readonly validation: Validation; readonly route: Node<In, Out> }
   | { readonly _tag: "FallbackOn"; readonly on: FallbackOn; readonly route: Node<In, Out> }
   | When<In, Out>
   /** A node that was given something invalid. It can be printed; running it fails before anything is sent. */
@@ -177,18 +211,21 @@ export const backoffMillis = (policy: Policy, attempt: number): number =>
 /** Rebuilds a tree with other leaves and predicates: how `map` and `mapInput` reach into it. */
 export const rebuild = <In, Out, In2, Out2>(
   node: Node<In, Out>,
-  onLeaf: (leaf: Leaf<In, Out>) => Leaf<In2, Out2>,
+  /** `again` rebuilds another leaf, once. */
+  onLeaf: (leaf: Leaf<In, Out>, again: (leaf: Leaf<In, Out>) => Leaf<In2, Out2>) => Leaf<In2, Out2>,
   onPredicate: (predicate: (input: In) => boolean) => (input: In2) => boolean
 ): Node<In2, Out2> => {
   // A leaf in two places is one target, and stays one.
   const leaves = new Map<Leaf<In, Out>, Leaf<In2, Out2>>()
+  const leafOf = (child: Leaf<In, Out>): Leaf<In2, Out2> => {
+    const leaf = leaves.get(child) ?? onLeaf(child, leafOf)
+    leaves.set(child, leaf)
+    return leaf
+  }
   const go = (child: Node<In, Out>): Node<In2, Out2> => {
     switch (child._tag) {
-      case "Leaf": {
-        const leaf = leaves.get(child) ?? onLeaf(child)
-        leaves.set(child, leaf)
-        return leaf
-      }
+      case "Leaf":
+        return leafOf(child)
       case "Fallback":
       case "Race":
       case "Balance":

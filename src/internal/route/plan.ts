@@ -132,10 +132,11 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
   const target = (leaf: Leaf<In, Out>, { on: _, ...settings }: Env): Target<In, Out> => {
     const { options, retry, timeout } = settings
     const base = baseKeyOf(leaf, options)
+    const own = leaf.unchecked ?? leaf
     let key = base
     // The same words for another leaf are another target: another key, region or gateway.
-    for (let number = 2; (owners.get(key) ?? leaf) !== leaf; number++) key = `${base}#${number}`
-    owners.set(key, leaf)
+    for (let number = 2; (owners.get(key) ?? own) !== own; number++) key = `${base}#${number}`
+    owners.set(key, own)
     if (key !== leaf.key && leaf.key !== undefined) {
       problems.push({ field: `key ${leaf.key}`, accepted: "a key that no other target has" })
     }
@@ -209,6 +210,8 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
         return { _tag: "Deadline", millis: Duration.toMillis(child.duration), plan: go(child.route, env) }
       case "Options":
         return go(child.route, { ...env, options: GatewayOptions.merge(env.options, child.options) })
+      case "Validate":
+        return go(child.route, env)
       case "FallbackOn":
         return go(child.route, { ...env, on: child.on })
       case "Invalid":

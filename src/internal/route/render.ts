@@ -142,6 +142,13 @@ export const describe = (node: Node<never, unknown>): string => {
       case "Options":
         put(`options ${optionsText(child.options)}`)
         break
+      case "Validate":
+        put(
+          child.validation.isObject === true
+            ? "an object by a schema"
+            : `validate by a ${child.validation.schema === undefined ? "function" : "schema"}`
+        )
+        break
       case "FallbackOn":
         put(`fall back on ${onText(child.on)}`)
         break
@@ -161,7 +168,7 @@ const escaped = (text: string): string =>
   text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
 
 const targetText = (target: Target<never, unknown>): string => {
-  const { breaker, limits, retry, timeout } = target
+  const { breaker, leaf, limits, retry, timeout } = target
   const attempts = attemptsOf(retry)
   return [
     escaped(target.key),
@@ -170,6 +177,7 @@ const targetText = (target: Target<never, unknown>): string => {
       : [isSchedule(retry) ? "retried by a schedule" : `up to ${attempts} attempts`]),
     ...(breaker === undefined ? [] : ["circuit breaker"]),
     ...(limits === undefined ? [] : [escaped(`limits ${limitsText(limits)}`)]),
+    ...(leaf.isValidated === true ? ["validated"] : []),
     ...(timeout === undefined ? [] : [`first byte within ${time(timeout)}`])
   ].join("<br/>")
 }

@@ -36,7 +36,7 @@ import type { Usage } from "../dialect/chat.ts"
 import type { OpenSpan } from "../hotpath/span.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
-import type { Leaf, Unbuildable } from "../route/node.ts"
+import type { Leaf, Rejection, Unbuildable } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { type Additions, add } from "./additions.ts"
 import type { Mode, RouterState } from "./state.ts"
@@ -56,7 +56,7 @@ export type Deadlines = Map<Plan<never, unknown>, number>
 /** The orders that a run has chosen, by the balances. */
 export type Orders = Map<Plan<never, unknown>, Plan<never, unknown>>
 
-/** What belongs to one run of a route. */
+/** State of one run of a route. */
 export interface Run<In> {
   readonly send: SendLegs
   readonly input: In
@@ -94,15 +94,15 @@ export interface Run<In> {
 /** See {@link Lane}. */
 export type CloseAttempt = (isSuperseded: boolean) => boolean
 
-/** One of several targets that are asked at the same time. */
+/** One of several targets that are called at the same time. */
 export interface Lane {
   /** An attempt of it has started. `close` records it as interrupted, before its fiber has ended, and says whether it was open. */
   readonly started: (target: Target<never, unknown>, close: CloseAttempt) => void
 }
 
-/** What an attempt is told beside its target. */
+/** Facts that an attempt receives with its target. */
 export interface Asked {
-  /** What is left of the deadline, in milliseconds. */
+  /** Time until the deadline, in milliseconds. */
   readonly remaining: number | undefined
   readonly cause: AttemptCause
   /** The gateway may have kept the answer that this attempt is to replace. */
@@ -274,6 +274,19 @@ const read = (
 ): Effect.Effect<unknown, GatewayError> =>
   accept === "json" ? response.json : accept === "text" ? response.text : response.bytes
 
+/** The tokens of answers that `Route.validate` rejected, by their failures. */
+const rejectedUsage = new WeakMap<Reason, Usage>()
+
+/** The failure of an answer that could be read, and is rejected. */
+export const rejected = (response: GatewayResponse, { issue, usage }: Rejection, text: string): GatewayError => {
+  const error = response.invalid(issue, text, "validate")
+  if (usage !== undefined) rejectedUsage.set(error.reason, usage)
+  return error
+}
+
+/** The tokens of an answer that was rejected for this reason. */
+export const usageOf = (reason: Reason | undefined): Usage | undefined => reason && rejectedUsage.get(reason)
+
 /** Reads and decodes a body. What does not decode is an `InvalidResponse` with a bounded excerpt. */
 export const decode = <In, Out>(
   target: Target<In, Out>,
@@ -283,9 +296,15 @@ export const decode = <In, Out>(
   Effect.flatMap(read(response, target.leaf.accept), (body) => {
     const decoded = target.leaf.decode(body)
     if (Result.isFailure(decoded)) {
-      const { accepted, field } = decoded.failure
+      const { failure } = decoded
       const excerpt = target.leaf.accept === "bytes" ? Effect.succeed("") : response.text
-      return Effect.flatMap(excerpt, (text) => Effect.fail(response.invalid(`${field}: expected ${accepted}`, text)))
+      return Effect.flatMap(excerpt, (text) =>
+        Effect.fail(
+          "issue" in failure
+            ? rejected(response, failure, text)
+            : response.invalid(`${failure.field}: expected ${failure.accepted}`, text)
+        )
+      )
     }
     const { model, usage, value } = decoded.success
     return Effect.succeed({
@@ -299,7 +318,7 @@ export const decode = <In, Out>(
     })
   })
 
-/** What an outcome adds to the record of an attempt. `answer`: what was behind a failure, if there was one. */
+/** Fields that an outcome adds to the record of an attempt. `answer`: what was behind a failure, if there was one. */
 export const ended = (
   exit: Exit.Exit<Answered<unknown>, GatewayError>,
   answer: GatewayResponse | undefined
@@ -318,7 +337,8 @@ export const ended = (
     if (answeredBy !== undefined) out.step = answeredBy
     return out
   }
-  return { ...LogTrail.failed(exit), ...defined({ cacheStatus: answer?.meta.cacheStatus }) }
+  const failed = LogTrail.failed(exit)
+  return { ...failed, ...defined({ cacheStatus: answer?.meta.cacheStatus, usage: usageOf(failed.error) }) }
 }
 
 /** The record of an attempt that is given up. `answer`: the part that had begun to arrive. */

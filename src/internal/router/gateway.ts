@@ -79,7 +79,7 @@ const withStep = (error: GatewayError, step: number): GatewayError => {
   return new GatewayError({ method, reason, step, ...defined({ eventId, logId, model, provider }) })
 }
 
-/** What a record says about a leg. */
+/** Fields of a record that describe a leg. */
 const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
   const leg = legs[index]
   const target = targets[index]

@@ -1,5 +1,5 @@
 /**
- * Several targets asked at the same time: the first answer counts, and the others are interrupted in the same turn.
+ * Several targets called at the same time: the first answer counts, and the others are interrupted in the same turn.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -15,7 +15,7 @@ import { executeClient } from "./client.ts"
 import { executeGateway } from "./gateway.ts"
 import { hold } from "./heldStream.ts"
 import { type OpenStream, type Routing, setOpening } from "./opening.ts"
-import type { Execution, RunOptions } from "./options.ts"
+import { type RunOptions, settingsOf } from "./options.ts"
 import { logRecovery, prepare, type RouterCore } from "./prepare.ts"
 import { buildStream, type CommittedStream, method, ofStream, streamAttempt, unableToStream } from "./streamAttempt.ts"
 import type { Streamed } from "./streamed.ts"
@@ -25,8 +25,8 @@ import { runStream } from "./streamTail.ts"
 
 /** Opens streams over a gateway. */
 const openStream =
-  (core: RouterCore, execution: Execution): OpenStream =>
-  <In, Out>(route: Routing<In, Out>, input: In, options: RunOptions = {}) => {
+  (core: RouterCore): OpenStream =>
+  <In, Out>(route: Routing<In, Out>, input: In, options?: RunOptions) => {
     const opening = (span: OpenSpan | undefined) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
@@ -36,7 +36,7 @@ const openStream =
           const send: SendLegs = span === undefined ? core.send : (...args) => span.within(core.send(...args))
           const begun = span && (yield* monotonicMillis)
           const held = hold(send)
-          const settings = { ...options, execution: options.execution ?? execution }
+          const settings = settingsOf(core.own, options)
           const prepared = yield* Effect.mapError(prepare(core, route, input, settings, buildStream), (error) =>
             ofStream(error)
           )

@@ -9,11 +9,11 @@ import type * as Scope from "effect/Scope"
 import type { GatewayError } from "../../GatewayError.ts"
 import type { Node } from "../route/node.ts"
 import type { Planned } from "../route/plan.ts"
-import type { Execution, RunOptions } from "./options.ts"
+import type { RunOptions } from "./options.ts"
 import type { RouterCore } from "./prepare.ts"
 import type { Streamed } from "./streamed.ts"
 
-/** What is run of a route. */
+/** The parts of a route that a run needs. */
 export interface Routing<In, Out> {
   readonly node: Node<In, Out>
   readonly planned: Planned<In, Out>
@@ -26,7 +26,7 @@ export type OpenStream = <In, Out>(
   options?: RunOptions
 ) => Effect.Effect<Streamed, GatewayError, Scope.Scope>
 
-type Opener = (core: RouterCore, execution: Execution) => OpenStream
+type Opener = (core: RouterCore) => OpenStream
 
 let known: Opener | undefined
 
@@ -37,8 +37,8 @@ export const setOpening = (open: Opener): void => {
 
 /** Opens streams over a gateway. */
 export const opening =
-  (core: RouterCore, execution: Execution): OpenStream =>
+  (core: RouterCore): OpenStream =>
   (...args) =>
     known === undefined
       ? Effect.die(new Error("a router that opens streams needs Router.open or Router.stream in its bundle"))
-      : known(core, execution)(...args)
+      : known(core)(...args)

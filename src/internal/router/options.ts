@@ -4,11 +4,12 @@
 import type * as GatewayOptions from "../../GatewayOptions.ts"
 import type { Admission } from "../admission/admission.ts"
 import type { Priority } from "../admission/permit.ts"
+import { strayField } from "../data/json.ts"
 import type { LossKind } from "../route/compile.ts"
 
 /**
  * Who executes a route. `client`: this process, one request per attempt. `gateway`: the gateway, one request for the whole route; a
- * route that it cannot express is refused. `auto`: the gateway when nothing is lost by it, else the client.
+ * route that it cannot express is rejected. `auto`: the gateway when nothing is lost by it, else the client.
  */
 export type Execution = "auto" | "client" | "gateway"
 
@@ -16,7 +17,7 @@ export type Execution = "auto" | "client" | "gateway"
 export interface RunOptions {
   /** Default: the router's own, which is `auto` unless its layer says otherwise. */
   readonly execution?: Execution | undefined
-  /** What may be lost with `execution: "gateway"`. An allowed deadline is still kept, on the client, for the whole. Default: nothing. */
+  /** Losses that are accepted with `execution: "gateway"`. An allowed deadline is still kept, on the client, for the whole. Default: nothing. */
   readonly allow?: ReadonlyArray<LossKind> | undefined
   /**
    * Gateway options of this run, for example `metadata`; the route's own options win. An `eventId` given here is
@@ -55,4 +56,40 @@ export interface RunOptions {
    * is made at once.
    */
   readonly admission?: Admission | undefined
+}
+
+/** Options of a run, with those of its router. */
+export interface RunSettings extends RunOptions {
+  readonly execution: Execution
+}
+
+/** A run without options takes the router's own settings as they are, which are known to be right. */
+export const settingsOf = (own: RunSettings, given: RunOptions | undefined): RunSettings =>
+  given === undefined ? own : { ...given, execution: given?.execution ?? own.execution }
+
+// A record, so that none of them can be forgotten.
+const known: Readonly<Record<keyof RunOptions, true>> = {
+  execution: true,
+  allow: true,
+  options: true,
+  headers: true,
+  session: true,
+  budget: true,
+  priority: true,
+  quiet: true,
+  admission: true,
+  maxCost: true
+}
+
+/** The first option that does not exist, or would be misread: an unknown name has no effect, and a text has an `includes` of its own. */
+export const optionProblem = (settings: RunSettings): GatewayOptions.Problem | undefined => {
+  const names = Object.keys(known)
+  const { admission, allow, quiet } = settings
+  const stray = strayField(settings, names)
+  if (stray !== undefined) return { field: stray, accepted: `one of ${names.join(", ")}` }
+  if (allow !== undefined && !Array.isArray(allow)) return { field: "allow", accepted: "a list of losses" }
+  if (typeof (quiet ?? false) !== "boolean") return { field: "quiet", accepted: "true or false" }
+  return admission === undefined || typeof admission === "function"
+    ? undefined
+    : { field: "admission", accepted: "a function" }
 }

@@ -1,5 +1,5 @@
 /**
- * What comes before a route is run, whole or streamed: checks, the event id, and who executes it.
+ * Prepares a run, complete or streamed: checks, the event id, and who executes it.
  */
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -21,7 +21,7 @@ import { type Additions, add, additionsOf } from "./additions.ts"
 import { factsOf, method, type Run, requestedOf, type SendLegs } from "./attempt.ts"
 import { hedgesIn } from "./engines.ts"
 import type { Compiled } from "./gateway.ts"
-import type { Execution, RunOptions } from "./options.ts"
+import { type Execution, optionProblem, type RunSettings } from "./options.ts"
 import type { RouterState } from "./state.ts"
 
 const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
@@ -65,7 +65,7 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
 export const runFailure = (error: GatewayError, run: Run<unknown>): GatewayError =>
   withoutStack(() => withFacts(error, factsOf(error, run), method))
 
-/** One target that is asked once: the same request either way, so nothing needs compiling. */
+/** One target that is called once: the same request either way, so nothing needs compiling. */
 const isPlain = (plan: Plan<never, unknown>): boolean => plan._tag === "Target" && plan.retry === undefined
 
 /** The limit of the whole. Deadlines further inside cannot be kept when the gateway executes. */
@@ -103,6 +103,8 @@ const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
 export interface RouterCore {
   readonly send: SendLegs
   readonly state: RouterState
+  /** Of runs without options. */
+  readonly own: RunSettings
   readonly pricing: Pricing | undefined
   /** Problems of the router's options: no run begins while there are any. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
@@ -113,7 +115,7 @@ export const prepare = <In, Out>(
   core: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
-  options: RunOptions & { readonly execution: Execution },
+  options: RunSettings,
   build?: Building<In>
 ): Effect.Effect<Prepared<In, Out>, GatewayError> => {
   const bare = prepareBare(core, route, input, options, build)
@@ -136,13 +138,15 @@ const adding =
   }
 
 const prepareBare = <In, Out>(
-  { pricing, problems: own, send, state }: RouterCore,
+  { own, pricing, problems: wrong, send, state }: RouterCore,
   route: { readonly node: Node<In, Out>; readonly planned: Planned<In, Out> },
   input: In,
-  options: RunOptions & { readonly execution: Execution },
+  options: RunSettings,
   build: Building<In> | undefined
 ): Effect.Effect<Prepared<In, Out>, GatewayError> =>
   Effect.withFiber((fiber) => {
+    const misnamed = options === own ? undefined : optionProblem(options)
+    if (misnamed !== undefined) return Effect.fail(invalid(method, misnamed.field, misnamed.accepted))
     const { admission, options: given, priority = "interactive" } = options
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
@@ -160,7 +164,7 @@ const prepareBare = <In, Out>(
     }
     if (!priorities.includes(priority)) return Effect.fail(invalid(method, "priority", priorities.join(", ")))
     const misplanned =
-      refusal("Router.layerWith", own) ??
+      refusal("Router.layerWith", wrong) ??
       refusal(method, problems) ??
       refusal(method, hedgesIn(planned.percentiles, budget))
     if (misplanned !== undefined) return misplanned

@@ -111,7 +111,7 @@ export const replayRun = <In, Out>(
 ): Effect.Effect<ReplayedRun, GatewayError> =>
   Effect.gen(function* () {
     const state = new RouterState(budget, yield* Random.nextInt)
-    const core = { send, state, pricing: undefined, problems }
+    const core = { send, state, own: { execution: "client" } as const, pricing: undefined, problems }
     const { plan, run } = yield* prepare(core, route, input, { ...options, execution: "client", quiet: true })
     const startedAt = yield* Clock.currentTimeMillis
     const executed = executeClient(run, plan, {

@@ -28,7 +28,7 @@ const changesSomething = (query: unknown): boolean =>
     isSet(query.mcp_servers) ||
     (Array.isArray(query.tools) && query.tools.some(isServerTool)))
 
-/** Whether a target must not be asked while another one is. A request that cannot be made changes nothing. */
+/** Whether a target must not be called while another one is. A request that cannot be made changes nothing. */
 export const hasSideEffects = <In>({ leaf }: Target<In, unknown>, input: In): boolean => {
   if (leaf.idempotent !== undefined) return !leaf.idempotent
   const built = leaf.build(input)

@@ -17,14 +17,16 @@ import { withFacts } from "../data/attempts.ts"
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson } from "../data/json.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
-import type { Delta, Streaming } from "../dialect/delta.ts"
-import { deltasOf, isCommit } from "../dialect/deltaDecoder.ts"
-import { type Limiting, makePump, type Pump } from "../dialect/deltaPump.ts"
+import type { Reply } from "../dialect/chat.ts"
+import { usageOf as tokensOf } from "../dialect/codec.ts"
+import type { Streaming } from "../dialect/delta.ts"
+import { deltasOf } from "../dialect/deltaDecoder.ts"
+import { type Limiting, makePump } from "../dialect/deltaPump.ts"
 import { streaming } from "../dialect/streaming.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
-import type { Built, ChatLeaf, Unbuildable } from "../route/node.ts"
+import type { Built, ChatLeaf, Rejection, Unbuildable } from "../route/node.ts"
 import type { Target } from "../route/plan.ts"
-import { oversizedBody, textOf } from "../transport/body.ts"
+import { oversizedBody } from "../transport/body.ts"
 import { add } from "./additions.ts"
 import {
   type Asked,
@@ -34,13 +36,16 @@ import {
   factsOf,
   type Orders,
   type Run,
+  rejected,
   sendingOf,
   takeSlot,
-  unbuildable
+  unbuildable,
+  usageOf
 } from "./attempt.ts"
 import type { HeldStream } from "./heldStream.ts"
 import type { BeginRun } from "./state.ts"
 import { streamEnding } from "./streamEnding.ts"
+import { maxPage, peek, readHead, readText, replay, type StreamHead } from "./streamHead.ts"
 
 /** Who answers. */
 export interface Answering {
@@ -52,11 +57,7 @@ export interface Answering {
 }
 
 /** An answer that has begun. */
-export interface CommittedStream extends Answering {
-  /** What was held back up to the commit point, and that. */
-  readonly head: ReadonlyArray<Delta>
-  /** The rest; absent when the whole answer came in one piece. */
-  readonly pump: Pump | undefined
+export interface CommittedStream extends Answering, StreamHead {
   readonly running: LogTrail.Running
   /** Lets go of it; an attempt that has not ended is recorded as interrupted. */
   readonly release: Effect.Effect<void>
@@ -105,8 +106,17 @@ const streams = "a target that streams chat answers"
 
 /** The first target that cannot stream, as a problem. Nothing must be sent then: it would be missing when it is needed. */
 export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): GatewayOptions.Problem | undefined => {
-  const unable = targets.find((target) => streamingOf(target) === undefined)
-  return unable && { field: unable.key, accepted: streams }
+  for (const target of targets) {
+    const found = streamingOf(target)
+    if (found === undefined) return { field: target.key, accepted: streams }
+    if (target.leaf.isValidated === true && found.judge === undefined) {
+      return {
+        field: `${target.key}: validate`,
+        accepted: "a chat target of Provider: how the deltas of another target make up its answer is not known"
+      }
+    }
+  }
+  return undefined
 }
 
 /** The request of a target for a stream. */
@@ -148,33 +158,13 @@ export const limitReads = (target: Target<never, unknown>, eventId: string, dead
     })
 }
 
-/** Reads a body as text, chunk by chunk, until it has more than `max` bytes. */
-const readText = (
-  { cancel, read }: ResponseReader,
-  limiting: Limiting,
-  max: number
-): Effect.Effect<{ readonly text: string; readonly isWhole: boolean }, GatewayError> => {
-  const chunks: Array<Uint8Array> = []
-  let size = 0
-  const go: ReturnType<typeof readText> = Effect.flatMap(limiting(read), (chunk) => {
-    if (chunk === undefined) return Effect.succeed({ text: textOf(chunks), isWhole: true })
-    chunks.push(chunk)
-    size += chunk.length
-    return size <= max ? go : Effect.as(cancel, { text: textOf(chunks, max), isWhole: false })
-  })
-  return go
-}
-
-/** Most bytes of a page that are read for an excerpt. */
-const maxPage = 65_536
-
 /** Reads an answer up to its commit point. Lets go of it when that does not come. */
 export const commit = (
   target: Target<never, unknown>,
   response: GatewayResponse,
   query: unknown,
   eventId: string
-): Effect.Effect<Pick<CommittedStream, "head" | "pump">, GatewayError> => {
+): Effect.Effect<StreamHead, GatewayError> => {
   const found = streamingOf(target)
   if (found === undefined) return Effect.die(new Error("a target that does not stream was asked to"))
   const limiting = limitReads(target, eventId, undefined)
@@ -186,19 +176,20 @@ export const commit = (
   }
   const { allowEmpty } = found
   const decoder = found.streaming.decoder(isRecord(query) ? query : undefined, { allowEmpty })
-  const pumped = (reader: ResponseReader) =>
-    readHead(
-      makePump(
-        {
-          reader: () => reader,
-          maxBytes: response.maxBytes,
-          invalid: (issue, text) => response.invalid(issue, text),
-          fault: (body) => response.fault(body)
-        },
-        decoder
-      ),
-      limiting
+  const reject = (rejection: Rejection, reply: Reply) =>
+    rejected(response, { ...rejection, usage: tokensOf(reply) }, reply.text)
+  const pumped = (reader: ResponseReader) => {
+    const pump = makePump(
+      {
+        reader: () => reader,
+        maxBytes: response.maxBytes,
+        invalid: (issue, text) => response.invalid(issue, text),
+        fault: (body) => response.fault(body)
+      },
+      decoder
     )
+    return readHead(found.judge?.pump(pump, reject) ?? pump, limiting)
+  }
   // Guardrails answer in one piece although a stream was asked for, and so do some providers; others announce as JSON what is
   // a stream. Only the first character is right about it.
   return Effect.flatMap(peek(response.reader(), limiting), ({ json, reader }) =>
@@ -211,64 +202,18 @@ export const commit = (
           }
           return Effect.flatMap(response.parse(text), (body) => {
             const reply = found.reply(body, { allowEmpty })
-            return Result.isSuccess(reply)
+            if (Result.isFailure(reply)) {
+              return Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
+            }
+            // Nothing of it has been delivered, so a rejected one is a failure like any other.
+            const rejection = found.judge?.reply(reply.success)
+            return rejection === undefined
               ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
-              : Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
+              : Effect.fail(reject(rejection, reply.success))
           })
         })
       : pumped(reader)
   )
-}
-
-/** A reader that gives chunks again that have been read. */
-const replay = (chunks: ReadonlyArray<Uint8Array>, reader: ResponseReader): ResponseReader => {
-  let given = 0
-  return {
-    read: Effect.suspend(() => (given < chunks.length ? Effect.succeed(chunks[given++]) : reader.read)),
-    cancel: reader.cancel
-  }
-}
-
-/** Looks at the first character that is no space: whether one JSON value begins there. */
-const peek = (
-  reader: ResponseReader,
-  limiting: Limiting
-): Effect.Effect<{ readonly json: boolean; readonly reader: ResponseReader }, GatewayError> => {
-  const chunks: Array<Uint8Array> = []
-  let size = 0
-  const go: ReturnType<typeof peek> = Effect.flatMap(limiting(reader.read), (chunk) => {
-    const first = chunk?.find((byte) => byte > 0x20 && byte < 0x80)
-    size += chunk?.length ?? 0
-    if (chunk !== undefined) chunks.push(chunk)
-    return chunk === undefined || first !== undefined || size > maxPage
-      ? Effect.succeed({ json: first === 0x7b || first === 0x5b, reader: replay(chunks, reader) })
-      : go
-  })
-  return go
-}
-
-/** Reads up to the commit point. */
-const readHead = (
-  pump: Pump,
-  limiting: Limiting
-): Effect.Effect<Pick<CommittedStream, "head" | "pump">, GatewayError> => {
-  const head: Array<Delta> = []
-  let committed = false
-  /** Of all usage before the commit point only the last is kept, wherever the bytes were cut. */
-  const keep = (delta: Delta): void => {
-    committed ||= isCommit(delta)
-    const earlier = committed || delta.type !== "usage" ? -1 : head.findIndex(({ type }) => type === "usage")
-    if (earlier >= 0) head.splice(earlier, 1)
-    head.push(delta)
-  }
-  const read: Effect.Effect<Pick<CommittedStream, "head" | "pump">, GatewayError> = Effect.flatMap(
-    pump.next(limiting),
-    (batch) => {
-      batch?.forEach(keep)
-      return committed || batch === undefined ? Effect.succeed({ head, pump }) : read
-    }
-  )
-  return Effect.onError(read, () => pump.cancel)
 }
 
 /** What the record of a streamed attempt says of its end. */
@@ -291,7 +236,8 @@ export const streamEnded = (
       step: answering?.step ?? meta?.step ?? error?.step,
       cacheStatus: meta?.cacheStatus,
       status: answering?.response.status ?? error?.reason.status,
-      resent: answering?.response.resent === true ? true : undefined
+      resent: answering?.response.resent === true ? true : undefined,
+      usage: usageOf(error?.reason)
     })
   }
 }

@@ -24,11 +24,11 @@ export interface Streamed {
   readonly execution: "client" | "gateway"
   /** The response behind the deltas; for its headers, as the deltas take its body. */
   readonly response: GatewayResponse
-  /** What is known by now; when the deltas have ended, or were left early, all of it. */
+  /** The facts so far; complete when the deltas have ended or the consumer has left. */
   readonly summary: Effect.Effect<StreamSummary>
 }
 
-/** What a stream came to. */
+/** Facts of a stream. */
 export interface StreamSummary {
   readonly target: string
   readonly provider: string

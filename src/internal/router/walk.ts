@@ -1,5 +1,5 @@
 /**
- * What walks a plan on the client: where it is, and what it asks targets with.
+ * Types of the walk through a plan on the client: the position, and the call of a target.
  */
 import type * as Effect from "effect/Effect"
 import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
@@ -12,13 +12,13 @@ export interface Position {
   readonly deadline: number | undefined
   /** Whether a fallback around this place continues after such a failure. */
   readonly passes: (error: GatewayError) => boolean
-  /** Why the next target is asked. */
+  /** Why the next target is called. */
   readonly cause: AttemptCause
   /** The failure that led here; absent at the beginning. Of a further attempt that is not paid for, it is the error. */
   readonly previous?: GatewayError | undefined
-  /** Absent while one target is asked at a time. */
+  /** Absent while one target is called at a time. */
   readonly lane?: Lane
-  /** The target is asked once, whatever its policy says. */
+  /** The target is called once, whatever its policy says. */
   readonly isOnce?: boolean
   /** The breaker is ignored: all targets are open, and otherwise no one would find out that one is back. */
   readonly isPanic?: boolean
@@ -27,7 +27,7 @@ export interface Position {
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
 export type RetryStep = (error: GatewayError) => Effect.Effect<number | undefined>
 
-/** A target that asked for a long wait, or whose limits did, while another one was ready. It is asked again when all others have failed. */
+/** A target that asked for a long wait, or whose limits did, while another one was ready. It is called again when all others have failed. */
 export interface Deferred<In, Out> {
   readonly target: Target<In, Out>
   readonly error: GatewayError
@@ -47,11 +47,11 @@ export interface Refused<In, Out> {
   readonly isExhausted: boolean
 }
 
-/** How targets are asked. */
+/** The call of a target. */
 export interface Asking<In, Out, A> {
   /** Makes one attempt on a target. */
   readonly attempt: (target: Target<In, Out>, asked: Asked) => Effect.Effect<A, GatewayError>
-  /** Lets go of an answer that came when another one had been taken. */
+  /** Releases an answer that came when another one had been taken. */
   readonly discard: (answer: A) => Effect.Effect<void>
 }
 

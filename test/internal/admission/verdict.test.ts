@@ -47,11 +47,11 @@ describe("the end of an attempt", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "failure", error: reason })), says)
   })
 
-  it("says nothing when the caller left, when a decoder threw, and when the route's own check refused the answer", () => {
+  it("says nothing when the caller left, when a decoder threw, and when the route's own check rejects the answer", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "interrupted" })), "ignored, release, none")
     assert.strictEqual(text(outcomeOf({ outcome: "failure" })), "ignored, release, none")
-    const refused = { outcome: "failure", error: new Errors.InvalidResponse({ issue: "by the route" }) } as const
-    assert.strictEqual(text(outcomeOf(refused, true)), "ignored, release, none")
+    const rejected = { outcome: "failure", error: new Errors.InvalidResponse({ by: "validate" }) } as const
+    assert.strictEqual(text(outcomeOf(rejected)), "ignored, release, none")
   })
 
   it("is a lower bound of its time when another attempt had answered", () => {

@@ -1,0 +1,142 @@
+/**
+ * JSON Schemas as each dialect takes them: a keyword that a provider does not know is a refused request.
+ *
+ * What is left out of a schema is only a wish less to the model: the answer is decoded with the whole schema in any case.
+ */
+import * as Result from "effect/Result"
+import { isRecord } from "../data/json.ts"
+import type { JsonSchema } from "./chat.ts"
+
+/** A schema as it is sent, and whether the provider can be told to keep to it. */
+export interface SentSchema {
+  readonly schema: JsonSchema
+  readonly strict: boolean
+}
+
+/** What the target would have taken. */
+type Accepted = string
+
+/** Keywords with a schema below them, and with several. */
+const inner = ["items", "additionalProperties", "not"]
+const lists = ["anyOf", "oneOf", "allOf", "prefixItems"]
+const maps = ["properties", "$defs", "definitions"]
+
+/** The schemas directly below one. */
+const below = (schema: Readonly<Record<string, unknown>>): ReadonlyArray<unknown> => [
+  ...inner.flatMap((name) => (isRecord(schema[name]) ? [schema[name]] : [])),
+  ...lists.flatMap((name) => (Array.isArray(schema[name]) ? schema[name] : [])),
+  ...maps.flatMap((name) => (isRecord(schema[name]) ? Object.values(schema[name]) : []))
+]
+
+const every = (schema: unknown, holds: (one: Readonly<Record<string, unknown>>) => boolean): boolean =>
+  !isRecord(schema) || (holds(schema) && below(schema).every((one) => every(one, holds)))
+
+const isObjectSchema = ({ properties, type }: Readonly<Record<string, unknown>>): boolean =>
+  type === "object" || isRecord(properties)
+
+/** Keywords of OpenAI's strict mode. */
+const strictKeywords = new Set([
+  ...["type", "properties", "required", "additionalProperties", "items", "enum", "const", "anyOf"],
+  ...["$ref", "$defs", "title", "description"]
+])
+
+/** Whether OpenAI takes a schema in strict mode: closed objects, every property required, and no other keyword. */
+const isStrict = (schema: JsonSchema): boolean =>
+  every(schema, (one) => {
+    if (Object.keys(one).some((name) => !strictKeywords.has(name))) return false
+    if (!isObjectSchema(one)) return true
+    const { additionalProperties, properties = {}, required } = one
+    const names = Object.keys(isRecord(properties) ? properties : {})
+    return (
+      additionalProperties === false &&
+      Array.isArray(required) &&
+      names.every((name: string) => required.includes(name))
+    )
+  })
+
+/** Keywords that Anthropic refuses; their meaning goes into the description. */
+const unknownToAnthropic = [
+  ...["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
+  ...["minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "not"],
+  ...["minProperties", "maxProperties", "contains", "contentMediaType", "contentEncoding", "contentSchema"]
+]
+
+const anthropicFormats = new Set([
+  ...["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"]
+])
+
+/** Anthropic compiles the schema, and gives up on more. */
+const maxOptional = 24
+
+const hint = (name: string, value: unknown): string => `${name}: ${JSON.stringify(value)}`
+
+const closedForAnthropic = (schema: unknown): unknown => {
+  if (Array.isArray(schema)) return schema.map(closedForAnthropic)
+  if (!isRecord(schema)) return schema
+  const hints: Array<string> = []
+  const out: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(schema)) {
+    if (unknownToAnthropic.includes(name)) hints.push(hint(name, value))
+    else if (name === "format" && !(typeof value === "string" && anthropicFormats.has(value)))
+      hints.push(hint(name, value))
+    else if (name === "oneOf") out["anyOf"] = closedForAnthropic(value)
+    else if (maps.includes(name) && isRecord(value)) {
+      out[name] = Object.fromEntries(Object.entries(value).map(([key, one]) => [key, closedForAnthropic(one)]))
+    } else out[name] = inner.includes(name) || lists.includes(name) ? closedForAnthropic(value) : value
+  }
+  if (isObjectSchema(schema)) out["additionalProperties"] = false
+  if (hints.length > 0) {
+    const { description } = schema
+    out["description"] = [...(typeof description === "string" ? [description] : []), ...hints].join("; ")
+  }
+  return out
+}
+
+const isOpen = (schema: Readonly<Record<string, unknown>>): boolean => {
+  const { additionalProperties, patternProperties, properties } = schema
+  if (patternProperties !== undefined || additionalProperties === true || isRecord(additionalProperties)) return true
+  // An object of which nothing is known would be an empty one.
+  return schema["type"] === "object" && properties === undefined && additionalProperties !== false
+}
+
+const optionalCount = (schema: unknown): number => {
+  if (!isRecord(schema)) return 0
+  const { properties, required } = schema
+  const names = isRecord(properties) ? Object.keys(properties) : []
+  const own = names.filter((name) => !(Array.isArray(required) && required.includes(name))).length
+  return below(schema).reduce<number>((sum, one) => sum + optionalCount(one), own)
+}
+
+const refName = (ref: unknown): string | undefined =>
+  typeof ref === "string" ? /^#\/(?:\$defs|definitions)\/([^/]+)$/.exec(ref)?.[1] : undefined
+
+/** Whether a definition leads back to itself. */
+const isRecursive = (schema: JsonSchema): boolean => {
+  const definitions = [schema["$defs"], schema["definitions"]].filter(isRecord)
+  const find = (name: string): unknown => definitions.find((own) => Object.hasOwn(own, name))?.[name]
+  const visit = (one: unknown, open: ReadonlyArray<string>): boolean => {
+    if (!isRecord(one)) return false
+    if (one["$ref"] === "#") return true
+    const name = refName(one["$ref"])
+    if (name !== undefined && (open.includes(name) || visit(find(name), [...open, name]))) return true
+    const { $defs: _, definitions: __, ...rest } = one
+    return below(rest).some((child) => visit(child, open))
+  }
+  return visit(schema, [])
+}
+
+const forAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> => {
+  if (!every(schema, (one) => !isOpen(one))) {
+    return Result.fail("objects with known properties: Anthropic closes all others")
+  }
+  if (isRecursive(schema)) return Result.fail("a schema that does not refer to itself")
+  if (optionalCount(schema) > maxOptional) return Result.fail(`at most ${maxOptional} optional properties`)
+  const closed = closedForAnthropic(schema)
+  return isRecord(closed) ? Result.succeed({ schema: closed, strict: false }) : Result.fail("an object")
+}
+
+/** The schema of an answer as a dialect takes it, or what it would have taken. */
+export const schemaFor = (dialect: string, schema: JsonSchema): Result.Result<SentSchema, Accepted> =>
+  dialect === "anthropic"
+    ? forAnthropic(schema)
+    : Result.succeed({ schema, strict: dialect === "openai" && isStrict(schema) })
