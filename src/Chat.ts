@@ -16,10 +16,12 @@ import { keptAs } from "./internal/data/plainJson.ts"
 import * as anthropicDialect from "./internal/dialect/anthropic.ts"
 import type {
   AssistantMessage,
-  ImagePart,
   Input,
   PromptMessage,
+  ReasoningPart,
+  RefusalPart,
   Reply,
+  ReplyPart,
   Request,
   TextPart,
   ToolCall,
@@ -36,21 +38,34 @@ import * as openaiDialect from "./internal/dialect/openai.ts"
 import * as workersAiDialect from "./internal/dialect/workersAi.ts"
 
 export type {
+  AllowedTools,
   AssistantMessage,
+  CachePoint,
+  Citation,
   DecodeOptions,
+  EncodeOptions,
+  FileId,
+  FilePart,
   FinishReason,
   ImagePart,
   Input,
   Json,
   JsonSchema,
+  Losses,
   Message,
+  Opaque,
   Output,
   PromptMessage,
+  Reasoning,
   ReasoningPart,
+  RefusalPart,
   Reply,
+  ReplyPart,
   Request,
   Role,
+  ServerTool,
   TextPart,
+  TokenLogprob,
   Tool,
   ToolCall,
   ToolChoice,
@@ -66,7 +81,7 @@ export type { EmbeddingInput, EmbeddingRequest, Embeddings } from "./internal/di
 export type { ServerEvent } from "./internal/transport/sse.ts"
 
 /**
- * A message of the user: text, or text and images.
+ * A message of the user: text, or text, images and files.
  *
  * @example
  * ```ts
@@ -84,7 +99,7 @@ export type { ServerEvent } from "./internal/transport/sse.ts"
  * }
  * ```
  */
-export const user = (content: string | ReadonlyArray<TextPart | ImagePart>): PromptMessage => ({
+export const user = (content: PromptMessage["content"]): PromptMessage => ({
   role: "user",
   content
 })
@@ -123,17 +138,30 @@ export const assistant = (
  * })
  * ```
  */
-export const tool = (call: string | Pick<ToolCall, "id" | "name">, content: string): ToolMessage =>
-  typeof call === "string"
-    ? { role: "tool", toolCallId: call, content }
-    : { role: "tool", toolCallId: call.id, name: call.name, content }
+export const tool = (
+  call: string | Pick<ToolCall, "id" | "name">,
+  content: ToolMessage["content"],
+  options?: { readonly isError?: boolean | undefined }
+): ToolMessage => ({
+  role: "tool",
+  ...(typeof call === "string" ? { toolCallId: call } : { toolCallId: call.id, name: call.name }),
+  content,
+  ...(options?.isError !== undefined && { isError: options.isError })
+})
+
+const isSpoken = (part: ReplyPart): part is TextPart | ReasoningPart | RefusalPart =>
+  part.type !== "image" && part.type !== "file"
 
 /**
- * A reply as the message that continues the conversation. What was thought before tool calls comes along, as a part of the
- * content: DeepSeek and Kimi refuse the results of the tools without it. Any other reasoning is left behind.
+ * A reply as the message that continues the conversation. Thinking before tool calls comes along, as a part of the
+ * content: DeepSeek and Kimi refuse the results of the tools without it. Thinking that its maker has signed comes along in
+ * any case, with its signature. Other thinking stays behind, and so do images and files, which no message of a model holds.
  */
-export const fromReply = ({ reasoning, text, toolCalls }: Reply): AssistantMessage =>
-  toolCalls.length === 0 ? assistant(text) : assistant(dialect.afterThought(reasoning, text), toolCalls)
+export const fromReply = ({ content, reasoning, text, toolCalls }: Reply): AssistantMessage => {
+  const said = content?.filter(isSpoken) ?? []
+  const parts = said.length > 0 ? said : toolCalls.length === 0 ? text : dialect.afterThought(reasoning, text)
+  return assistant(parts, toolCalls.length === 0 ? undefined : toolCalls)
+}
 
 /**
  * The reply that the deltas of a stream amount to: the one that the same answer decodes to when it is not streamed, but
@@ -254,93 +282,171 @@ export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = embeddin
 // Schemas, for what crosses a boundary: stored routes, journals, HTTP endpoints. Each comes out of one pure call, which
 // bundlers drop together with Schema when nobody uses it; a Schema built at the top level they would keep.
 
+const opaqueSchema = () =>
+  Schema.Struct({ origin: Schema.String, value: Schema.String, id: Schema.optional(Schema.String) })
+
 const toolCallSchema = () =>
   Schema.Struct({
     id: Schema.String,
     name: Schema.String,
     arguments: Schema.Json,
-    signature: Schema.optional(Schema.String)
+    signature: Schema.optional(Schema.String),
+    opaque: Schema.optional(opaqueSchema())
   })
 
-const textPartSchema = () => Schema.Struct({ type: Schema.Literal("text"), text: Schema.String })
+const partSchemas = () => {
+  const optionalString = Schema.optional(Schema.String)
+  const optionalNumber = Schema.optional(Schema.Number)
+  const opaque = Schema.optional(opaqueSchema())
+  const cache = Schema.optional(Schema.Struct({ ttl: Schema.optional(Schema.Literals(["5m", "30m", "1h"])) }))
+  const source = {
+    url: optionalString,
+    data: optionalString,
+    fileId: Schema.optional(Schema.Struct({ origin: Schema.String, id: Schema.String })),
+    mediaType: optionalString,
+    cache
+  }
+  const citation = Schema.Struct({
+    url: optionalString,
+    title: optionalString,
+    quote: optionalString,
+    start: optionalNumber,
+    end: optionalNumber
+  })
+  return {
+    cache,
+    text: Schema.Struct({
+      type: Schema.Literal("text"),
+      text: Schema.String,
+      cache,
+      citations: Schema.optional(Schema.Array(citation)),
+      opaque
+    }),
+    reasoning: Schema.Struct({
+      type: Schema.Literal("reasoning"),
+      text: Schema.String,
+      opaque,
+      redacted: Schema.optional(Schema.Boolean)
+    }),
+    refusal: Schema.Struct({ type: Schema.Literal("refusal"), text: Schema.String }),
+    image: Schema.Struct({
+      type: Schema.Literal("image"),
+      ...source,
+      detail: Schema.optional(Schema.Literals(["auto", "low", "high", "original"]))
+    }),
+    file: Schema.Struct({ type: Schema.Literal("file"), ...source, name: optionalString })
+  }
+}
 
 const messageSchema = () => {
-  const text = textPartSchema()
-  const reasoning = Schema.Struct({ type: Schema.Literal("reasoning"), text: Schema.String })
-  const image = Schema.Struct({
-    type: Schema.Literal("image"),
-    url: Schema.optional(Schema.String),
-    data: Schema.optional(Schema.String),
-    mediaType: Schema.optional(Schema.String)
-  })
+  const { file, image, reasoning, refusal, text } = partSchemas()
+  const media = Schema.Union([Schema.String, Schema.Array(Schema.Union([text, image, file]))])
   return Schema.Union([
-    Schema.Struct({
-      role: Schema.Literals(["system", "user"]),
-      content: Schema.Union([Schema.String, Schema.Array(Schema.Union([text, image]))])
-    }),
+    Schema.Struct({ role: Schema.Literals(["system", "user"]), content: media }),
     Schema.Struct({
       role: Schema.Literal("assistant"),
-      content: Schema.Union([Schema.String, Schema.Array(Schema.Union([text, reasoning]))]),
+      content: Schema.Union([Schema.String, Schema.Array(Schema.Union([text, reasoning, refusal]))]),
       toolCalls: Schema.optional(Schema.Array(toolCallSchema()))
     }),
     Schema.Struct({
       role: Schema.Literal("tool"),
       toolCallId: Schema.String,
       name: Schema.optional(Schema.String),
-      content: Schema.String
+      content: media,
+      isError: Schema.optional(Schema.Boolean)
     })
   ])
 }
 
 const requestSchema = (): Schema.Codec<Request> => {
   const object = Schema.Record(Schema.String, Schema.Json)
+  const optionalNumber = Schema.optional(Schema.Number)
+  const optionalFlag = Schema.optional(Schema.Boolean)
   return Schema.Struct({
     messages: Schema.Array(messageSchema()),
-    maxTokens: Schema.optional(Schema.Number),
-    temperature: Schema.optional(Schema.Number),
-    topP: Schema.optional(Schema.Number),
+    maxTokens: optionalNumber,
+    temperature: optionalNumber,
+    topP: optionalNumber,
+    topK: optionalNumber,
+    frequencyPenalty: optionalNumber,
+    presencePenalty: optionalNumber,
     stop: Schema.optional(Schema.Array(Schema.String)),
-    seed: Schema.optional(Schema.Number),
+    seed: optionalNumber,
     tools: Schema.optional(
       Schema.Array(
         Schema.Struct({
           name: Schema.String,
           description: Schema.optional(Schema.String),
           parameters: object,
-          strict: Schema.optional(Schema.Boolean)
+          strict: optionalFlag,
+          cache: partSchemas().cache
         })
       )
     ),
     toolChoice: Schema.optional(
-      Schema.Union([Schema.Literals(["auto", "none", "required"]), Schema.Struct({ name: Schema.String })])
+      Schema.Union([
+        Schema.Literals(["auto", "none", "required"]),
+        Schema.Struct({ name: Schema.String }),
+        Schema.Struct({ allowed: Schema.Array(Schema.String), mode: Schema.Literals(["auto", "required"]) })
+      ])
     ),
+    serverTools: Schema.optional(Schema.Array(Schema.Struct({ origin: Schema.String, tool: Schema.Json }))),
+    parallelToolCalls: optionalFlag,
     output: Schema.optional(
       Schema.Struct({
         type: Schema.Literal("json"),
         name: Schema.optional(Schema.String),
         schema: Schema.optional(object),
-        strict: Schema.optional(Schema.Boolean)
+        strict: optionalFlag,
+        description: Schema.optional(Schema.String)
       })
     ),
+    reasoning: Schema.optional(
+      Schema.Struct({
+        effort: Schema.optional(Schema.Literals(["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
+        budget: optionalNumber,
+        show: optionalFlag
+      })
+    ),
+    logprobs: optionalNumber,
+    verbosity: Schema.optional(Schema.Literals(["low", "medium", "high"])),
+    tier: Schema.optional(Schema.Literals(["auto", "default", "flex", "priority", "fast"])),
+    cacheKey: Schema.optional(Schema.String),
+    metadata: Schema.optional(Schema.Record(Schema.String, Schema.String)),
     user: Schema.optional(Schema.String),
+    losses: Schema.optional(Schema.Literals(["refuse", "dropHints"])),
     extra: Schema.optional(object)
   })
 }
 
 const replySchema = (): Schema.Codec<Reply> => {
+  const { file, image, reasoning, refusal, text } = partSchemas()
+  const token = { token: Schema.String, logprob: Schema.Number }
+  const optionalCount = Schema.optionalKey(Schema.Number)
   const schema: Schema.Codec<Reply> = Schema.Struct({
     text: Schema.String,
     reasoning: Schema.optionalKey(Schema.String),
     toolCalls: Schema.Array(toolCallSchema()),
     parts: Schema.optionalKey(Schema.Array(Schema.Json)),
-    finishReason: Schema.Literals(["stop", "length", "toolCalls", "contentFilter", "other"]),
+    content: Schema.optionalKey(Schema.Array(Schema.Union([text, reasoning, refusal, image, file]))),
+    refusal: Schema.optionalKey(Schema.String),
+    stopSequence: Schema.optionalKey(Schema.String),
+    logprobs: Schema.optionalKey(
+      Schema.Array(Schema.Struct({ ...token, top: Schema.optionalKey(Schema.Array(Schema.Struct(token))) }))
+    ),
+    tier: Schema.optionalKey(Schema.String),
+    finishReason: Schema.Literals(["stop", "length", "toolCalls", "contentFilter", "pause", "other"]),
     usage: Schema.Struct({
-      inputTokens: Schema.optionalKey(Schema.Number),
-      outputTokens: Schema.optionalKey(Schema.Number),
-      totalTokens: Schema.optionalKey(Schema.Number),
-      cachedInputTokens: Schema.optionalKey(Schema.Number),
-      cacheWriteTokens: Schema.optionalKey(Schema.Number),
-      reasoningTokens: Schema.optionalKey(Schema.Number)
+      inputTokens: optionalCount,
+      outputTokens: optionalCount,
+      totalTokens: optionalCount,
+      cachedInputTokens: optionalCount,
+      cacheWriteTokens: optionalCount,
+      reasoningTokens: optionalCount,
+      cacheWriteLongTokens: optionalCount,
+      audioInputTokens: optionalCount,
+      audioOutputTokens: optionalCount,
+      toolInputTokens: optionalCount
     }),
     model: Schema.optionalKey(Schema.String),
     id: Schema.optionalKey(Schema.String),
@@ -351,6 +457,8 @@ const replySchema = (): Schema.Codec<Reply> => {
     reply.raw === null &&
     reply.toolCalls.length === 0 &&
     reply.parts === undefined &&
+    reply.content === undefined &&
+    reply.logprobs === undefined &&
     Object.values(reply.usage).every(Number.isFinite)
       ? reply
       : undefined

@@ -170,7 +170,11 @@ const usage = Schema.Struct({
   totalTokens: number,
   cachedInputTokens: number,
   cacheWriteTokens: number,
-  reasoningTokens: number
+  reasoningTokens: number,
+  cacheWriteLongTokens: number,
+  audioInputTokens: number,
+  audioOutputTokens: number,
+  toolInputTokens: number
 })
 const cost = Schema.Struct({ usd: Schema.Finite, estimatedUsd: Schema.Finite, unpriced: Schema.Finite })
 
@@ -192,6 +196,7 @@ const attemptFields = {
   duration: millis,
   resent: Schema.optionalKey(Schema.Boolean),
   superseded: Schema.optionalKey(Schema.Boolean),
+  dropped: Schema.optionalKey(Schema.Array(Schema.String)),
   usage: Schema.optionalKey(usage),
   cost: Schema.optionalKey(cost),
   error: Schema.optionalKey(reasons)

@@ -300,6 +300,8 @@ export interface Attempt {
   readonly resent?: boolean
   /** Another attempt of the same run had answered, so this one was interrupted. */
   readonly superseded?: boolean
+  /** Hints of the request that this target was not sent as they stand, see `Chat.Losses`. Absent when there were none. */
+  readonly dropped?: ReadonlyArray<string>
   /** Tokens that the provider reported. */
   readonly usage?: Usage
   /** What it cost; set by a router with prices. */

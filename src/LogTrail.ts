@@ -90,7 +90,9 @@ export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
 /** An attempt before its outcome is known. */
 export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "error">
 /** What an outcome adds to an attempt. */
-export type Ended = Partial<Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause" | "waited">> & {
+export type Ended = Partial<
+  Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause" | "waited" | "dropped">
+> & {
   /** The part of an answer that the caller got, as JSON. It is not in the record: its length is an estimate of its tokens. */
   readonly delivered?: unknown
 }
@@ -150,10 +152,11 @@ class BegunAttempt implements Running {
       // The clock of the day may be set meanwhile.
       duration: Duration.millis(Math.round(Number(clock.monotonicTimeNanosUnsafe() - startedNanos) / 1e6))
     }
-    const { cause, number, waited } = started
+    const { cause, dropped, number, waited } = started
     if (number !== undefined) attempt.number = number
     if (cause !== undefined) attempt.cause = cause
     if (waited !== undefined) attempt.waited = waited
+    if (dropped !== undefined) attempt.dropped = dropped
     const {
       cacheStatus = started.cacheStatus,
       error,

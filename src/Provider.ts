@@ -88,6 +88,12 @@ export interface ChatOptions extends Options {
    * `maxTokens` nor in a filter. Default `false`: it is an `InvalidResponse`, and the next target is tried.
    */
   readonly allowEmpty?: boolean | undefined
+  /**
+   * Tokens that the model takes in one request, question and answer together: a whole number from 1. A conversation that surely
+   * does not fit passes the target over with `Unsupported`, before anything is sent. It is estimated from its text at five bytes
+   * per token, so that one which may fit is sent. Default: no check.
+   */
+  readonly contextWindow?: number | undefined
 }
 
 /** What {@link anthropic} accepts. */

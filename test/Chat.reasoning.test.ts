@@ -121,7 +121,7 @@ describe("a turn without tool calls", () => {
 it("is for the model only: in other messages a part of reasoning is refused", () => {
   const part = { type: "reasoning", text: thought }
   for (const [role, accepted] of [
-    ["user", "text or image"],
+    ["user", "text or image or file"],
     ["system", "text"]
   ] as const) {
     const messages = [{ role, content: [part] }] as unknown as ReadonlyArray<Chat.Message>

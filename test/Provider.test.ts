@@ -410,6 +410,8 @@ describe("arguments that cannot be used", () => {
     ["body as text", chat("m", { body: "x" }), ["openai.body"]],
     // @ts-expect-error: a caller without types
     ["allowEmpty as text", chat("m", { allowEmpty: "yes" }), ["openai.allowEmpty"]],
+    ["contextWindow of nothing", chat("m", { contextWindow: 0 }), ["openai.contextWindow"]],
+    ["contextWindow as a fraction", chat("m", { contextWindow: 1.5 }), ["openai.contextWindow"]],
     ["empty endpoint", chat("m", { endpoint: "" }), ["openai.endpoint"]],
     ["endpoint that leaves", chat("m", { endpoint: "../anthropic/v1" }), ["openai.endpoint"]],
     ["endpoint with a key", chat("m", { endpoint: `chat?key=${secret}` }), ["openai.endpoint"]],

@@ -60,7 +60,8 @@ describe("toJson", () => {
         version: "2024-01-01",
         dialect: Chat.anthropicJsonTool,
         body: { top_k: 5 },
-        allowEmpty: true
+        allowEmpty: true,
+        contextWindow: 200_000
       }),
       Provider.custom("x", { chatEndpoint: "api", auth: { header: "x-key" } }).chat("m", {
         apiKey,
@@ -87,7 +88,8 @@ describe("toJson", () => {
           dialect: "anthropic-json-tool",
           headers: { "anthropic-version": "2024-01-01" },
           body: { top_k: 5 },
-          allowEmpty: true
+          allowEmpty: true,
+          contextWindow: 200_000
         }
       },
       {
@@ -419,6 +421,7 @@ describe("fromJson", () => {
       ["route.credentials[0]"]
     ],
     ["a body", file({ ...leaf, body: [1] }), ["route.body"], "object"],
+    ["no window", file({ ...leaf, contextWindow: "big" }), ["route.contextWindow"], "number"],
     ["no truth value", file({ ...leaf, allowEmpty: "yes" }), ["route.allowEmpty"], "boolean"],
     [
       "a timeout",

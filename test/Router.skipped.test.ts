@@ -4,7 +4,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import type * as Chat from "effect-ai-gateway/Chat"
+import * as Chat from "effect-ai-gateway/Chat"
+import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
 import { drive as driven } from "./batch/support.ts"
@@ -116,6 +117,72 @@ describe("the end of a failed run", () => {
       const cut = openai.pipe(Route.retry({ attempts: 2, delay: 100 }), Route.deadline(50))
       assert.strictEqual(yield* ended(cut, down), "deadline")
       assert.strictEqual(yield* ended(Route.fallback(cut, groq), down), "attempts")
+    })
+  )
+})
+
+describe("a target that declares its context window", () => {
+  const small = Provider.openai.chat("gpt-4.1-mini", { contextWindow: 100 })
+  const words = (count: number): Chat.Request => ({ messages: [Chat.user("word ".repeat(count))], maxTokens: 20 })
+  const run = (input: Chat.Input) =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted.make({})
+      const answer = yield* Router.run(Route.fallback(small, groq), input).pipe(Effect.provide(layer))
+      return { answer, seen }
+    })
+
+  it.effect("is passed over by a conversation that surely does not fit, with the answer that is asked for", () =>
+    Effect.gen(function* () {
+      const { answer, seen } = yield* run(words(200))
+      assert.strictEqual(answer.provider, "groq")
+      assert.strictEqual(seen.length, 1)
+      const [skipped] = answer.skipped
+      assert.strictEqual(skipped?.reason._tag, "Unsupported")
+      assert.match(skipped?.reason.message ?? "", /messages: expected a conversation of at most 100 tokens/)
+      assert.strictEqual((yield* run("word ".repeat(200))).answer.provider, "groq")
+    })
+  )
+
+  it.effect("gets what may fit, and is not told of the size of images", () =>
+    Effect.gen(function* () {
+      assert.strictEqual((yield* run(words(60))).answer.provider, "openai")
+      const data = "A".repeat(100_000)
+      const messages = [
+        Chat.user([
+          { type: "image", data, mediaType: "image/png" },
+          { type: "image", url: `data:image/png;base64,${data}` }
+        ])
+      ]
+      assert.strictEqual((yield* run({ messages })).answer.provider, "openai")
+    })
+  )
+})
+
+describe("hints that a target does not get", () => {
+  const request: Chat.Request = { messages: [Chat.user("hi")], seed: 1, topK: 5, losses: "dropHints" }
+
+  it.effect("are in the record of the attempt, and in no other", () =>
+    Effect.gen(function* () {
+      const { layer } = scripted.make({ anthropic: [{ status: 503 }] })
+      const { attempts } = yield* drive(Router.run(Route.fallback(anthropic, openai), request)).pipe(
+        Effect.provide(layer)
+      )
+      assert.deepStrictEqual(
+        attempts.map(({ dropped }) => dropped),
+        [["seed", "topK"], ["topK"]]
+      )
+      const { attempts: plain } = yield* drive(Router.run(openai, "hi")).pipe(Effect.provide(layer))
+      assert.notProperty(plain[0], "dropped")
+    })
+  )
+
+  it.effect.each(ways.filter(({ execution }) => execution === "client"))("are in that of a stream: $name", (way) =>
+    Effect.gen(function* () {
+      const { summary } = yield* drive(play({}, openai, request, way))
+      assert.deepStrictEqual(
+        summary?.attempts.map(({ dropped }) => dropped),
+        [["topK"]]
+      )
     })
   )
 })

@@ -45,9 +45,9 @@ const refused: ReadonlyArray<readonly [string, string, string | Buffer, string]>
       custom_id: `a${i}`,
       method: "POST",
       url: "/v1/chat/completions",
-      body: { ...chat, logprobs: true }
+      body: { ...chat, logit_bias: { 1: 2 } }
     })),
-    "line 1: body.logprobs: expected"
+    "line 1: body.logit_bias: expected"
   ],
   [
     "instructions",

@@ -246,12 +246,12 @@ describe("OpenAI batch lines", () => {
       [{ messages: [{ ...user, name: "x" }] }, "body.messages[0].name: expected no such field"],
       [{ messages: [user], n: 2 }, "body.n: expected 1"],
       [
-        { messages: [user], response_format: { type: "json_schema", json_schema: { name: "o", description: "d" } } },
-        "response_format.json_schema.description: expected no such field with --route"
+        { messages: [user], response_format: { type: "json_schema", json_schema: { name: "o", title: "d" } } },
+        "response_format.json_schema.title: expected no such field with --route"
       ],
       [
-        { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "x", detail: "low" } }] }] },
-        "image_url.detail: expected no such"
+        { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url: "x", quality: "low" } }] }] },
+        "image_url.quality: expected no such"
       ],
       [{ messages: [user], tools: [{ type: "web_search" }] }, "body.tools[0].type: expected function"]
     ]

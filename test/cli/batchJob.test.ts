@@ -102,7 +102,7 @@ describe("batch", () => {
           [
             4,
             0,
-            "Router.run: invalid line 4, maxToken: expected one of id, prompt, messages, system, maxTokens, temperature, topP, stop, seed, tools, toolChoice, output, user, extra"
+            "Router.run: invalid line 4, maxToken: expected one of id, prompt, messages, system, maxTokens, temperature, topP, topK, frequencyPenalty, presencePenalty, stop, seed, tools, toolChoice, serverTools, parallelToolCalls, output, reasoning, logprobs, verbosity, tier, cacheKey, metadata, user, losses, extra"
           ],
           [5, 0, "Router.run: invalid line 5, temperature: expected a number from 0 to 5"],
           [6, 0, "Router.run: invalid line 6: expected a JSON object, not another JSON value"]

@@ -98,14 +98,14 @@ describe("an OpenAI batch file with --route", () => {
     () =>
       Effect.gen(function* () {
         const w = yield* world()
-        yield* w.write("in.jsonl", line("good", {}) + line("two", { n: 2 }) + line("probable", { logprobs: true }))
+        yield* w.write("in.jsonl", line("good", {}) + line("two", { n: 2 }) + line("likely", { logit_bias: { 1: 2 } }))
         const { code } = yield* w.run(command)
         assert.strictEqual(code, 1)
         const problems = new Map(
           (yield* w.lines("out.jsonl")).map(({ custom_id, error }) => [custom_id, error?.message])
         )
         assert.include(problems.get("two"), "body.n: expected 1")
-        assert.include(problems.get("probable"), "body.logprobs: expected no such field with --route")
+        assert.include(problems.get("likely"), "body.logit_bias: expected no such field with --route")
         assert.strictEqual(w.requests.length, 1)
       }).pipe(Effect.scoped),
     timeout

@@ -9,7 +9,8 @@ import * as Chat from "../../Chat.ts"
 import { maxIdLength } from "../../internal/data/idIndex.ts"
 import { isRecord, strayField } from "../../internal/data/json.ts"
 import { problemOf, unwritable } from "../../internal/data/writable.ts"
-import { attempt, checked, requestFields } from "../../internal/dialect/codec.ts"
+import { checked, requestFields } from "../../internal/dialect/checked.ts"
+import { attempt } from "../../internal/dialect/codec.ts"
 import type { OnLine, Unreadable } from "./lines.ts"
 
 /** A line that can be sent. */

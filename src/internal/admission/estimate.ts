@@ -22,6 +22,23 @@ export const inputTokens = (input: unknown): number | undefined => {
   }
 }
 
+/** More bytes than texts have for each token on average, so that the estimate is rather too low. */
+const mostBytesPerToken = 5
+
+/** Base64 says nothing about the tokens of an image or a file. */
+const withoutData = (key: string, value: unknown): unknown =>
+  typeof value === "string" && (key === "data" || /^data:/i.test(value)) ? "" : value
+
+/** The fewest tokens that a chat input takes with the answer that it asks for; 0 for what cannot be written as JSON. */
+export const leastTokens = (input: unknown): number => {
+  try {
+    const bytes = encoder.encode(JSON.stringify(input, withoutData) ?? "").length
+    return Math.ceil(bytes / mostBytesPerToken) + (isRecord(input) && isCount(input.maxTokens) ? input.maxTokens : 0)
+  } catch {
+    return 0
+  }
+}
+
 const isCount = (value: unknown): value is number => typeof value === "number" && value > 0
 
 /** The most output tokens that an input allows, as far as it says so. */

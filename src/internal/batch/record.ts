@@ -81,7 +81,11 @@ export const AnswerFacts = Schema.Struct({
       totalTokens: number,
       cachedInputTokens: number,
       cacheWriteTokens: number,
-      reasoningTokens: number
+      reasoningTokens: number,
+      cacheWriteLongTokens: number,
+      audioInputTokens: number,
+      audioOutputTokens: number,
+      toolInputTokens: number
     })
   ),
   cost: Schema.optionalKey(ErrorSchema.Cost),

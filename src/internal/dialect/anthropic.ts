@@ -5,37 +5,33 @@
  * https://platform.claude.com/docs/en/build-with-claude/structured-outputs (`output_config.format`).
  */
 import { defined } from "../data/defined.ts"
+import { encodeMessages, makeWriting, type Writing } from "./anthropicMessages.ts"
 import type {
-  AssistantMessage,
+  Citation,
   DecodeOptions,
-  ImagePart,
   Input,
   Json,
   JsonSchema,
   Message,
+  Opaque,
   Reply,
   Request,
-  TextPart,
   ToolCall,
-  ToolChoice,
   Usage
 } from "./chat.ts"
+import { checked } from "./checked.ts"
 import {
   attempt,
   chatDialect,
-  checked,
   count,
   type Dialect,
   type Fields,
   fields,
-  image,
   isFields,
   list,
   nonEmptyText,
-  nonEmptyTexts,
   optionalText,
   refuse,
-  spoken,
   sum,
   text,
   toolArguments,
@@ -43,6 +39,9 @@ import {
   writeJson
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
+import { allowedTools, effortOf, type Lose, loseAll, loseOf, ownTools, temperatureOf } from "./hints.ts"
+import { type Claude, claude, claudeBudget } from "./models.ts"
+import { makeParts, saidBy } from "./parts.ts"
 
 /** See `Chat.anthropicMaxTokens`. */
 export const anthropicMaxTokens = 4096
@@ -59,23 +58,37 @@ type Options = {
 const make = (options: Options): Dialect<Input, Reply> =>
   chatDialect({
     id: options.id,
-    encode: (input, model) =>
+    encode: (input, model, encoding) =>
       attempt(() => {
         const request = checked(input, { temperature: 1 })
-        if (request.seed !== undefined) unsupported("seed", "nothing: Anthropic has no seed")
+        const { messages, user } = request
+        const lose = loseOf(request, encoding)
+        const facts = claude(model)
+        const writing = makeWriting(lose)
+        if (request.seed !== undefined) lose("seed", "nothing: Anthropic has no seed", undefined, "firm")
+        loseAll(request, ["frequencyPenalty", "presencePenalty"], lose, "firm")
+        loseAll(request, ["verbosity", "cacheKey", "metadata"], lose)
+        if (request.logprobs !== undefined) unsupported("logprobs", "nothing: Anthropic has none")
+        if (!facts.prefill && messages.at(-1)?.role === "assistant") {
+          unsupported("messages", "a last message of the user or of a tool")
+        }
+        const encoded = encodeMessages(messages, writing)
+        const tools = options.json === "tool" ? encodeAnswerTool(request, writing) : encodeTools(request, writing)
+        const { effort, ...rest } = encodeThinking(request, facts, isForcing(tools.tool_choice), lose)
+        const config = defined({ format: options.json === "tool" ? undefined : encodeFormat(request, lose), effort })
         return {
           model,
           max_tokens: request.maxTokens ?? anthropicMaxTokens,
-          ...encodeMessages(request.messages),
+          ...encoded,
+          ...encodeSampling(request, facts, rest.thinking !== undefined, lose),
           ...defined({
-            temperature: request.temperature,
-            top_p: request.topP,
             stop_sequences: request.stop?.length === 0 ? undefined : request.stop,
-            metadata: request.user === undefined ? undefined : { user_id: request.user }
+            metadata: user === undefined ? undefined : { user_id: user }
           }),
-          ...(options.json === "tool"
-            ? encodeAnswerTool(request)
-            : { ...encodeTools(request), ...encodeFormat(request) }),
+          ...encodeTier(request, lose),
+          ...tools,
+          ...(Object.keys(config).length > 0 && { output_config: config }),
+          ...rest,
           ...request.extra
         }
       }),
@@ -88,39 +101,151 @@ export const anthropic: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "anthro
 /** See `Chat.anthropicJsonTool`. */
 export const anthropicJsonTool: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "anthropic-json-tool", json: "tool" })
 
-const encodeFormat = ({ output }: Request): Record<string, unknown> =>
-  output === undefined
-    ? {}
-    : {
-        output_config: {
-          format: {
-            type: "json_schema",
-            schema:
-              output.schema ?? unsupported("output.schema", "a JSON Schema: Anthropic has no JSON mode without one")
-          }
-        }
-      }
+/** Requests that only some models take. `isThinking`: these want other settings left alone. */
+const encodeSampling = (request: Request, facts: Claude, isThinking: boolean, lose: Lose): Record<string, unknown> => {
+  const { topK, topP } = request
+  if (facts.sampling && !(isThinking && facts.thinking === "budget")) {
+    return defined({ temperature: temperatureOf(request, 1, lose), top_p: topP, top_k: topK })
+  }
+  loseAll(request, ["temperature", "topP", "topK"], lose, "firm")
+  return {}
+}
 
-const encodeTools = ({ tools, toolChoice }: Request): { tools?: ReadonlyArray<unknown>; tool_choice?: unknown } =>
-  tools === undefined || tools.length === 0
-    ? {}
-    : {
-        tools: tools.map(({ description, name, parameters, strict }, i) => ({
+const encodeTier = ({ tier }: Request, lose: Lose): Record<string, unknown> => {
+  switch (tier) {
+    case undefined:
+      return {}
+    case "fast":
+      return { speed: "fast" }
+    case "default":
+      return { service_tier: "standard_only" }
+    case "auto":
+      return { service_tier: "auto" }
+    default:
+      lose("tier", "auto, default or fast")
+      return {}
+  }
+}
+
+const encodeFormat = ({ output }: Request, lose: Lose): Record<string, unknown> | undefined => {
+  if (output === undefined) return undefined
+  if (output.description !== undefined) lose("output.description", "nothing")
+  const none = "a JSON Schema: Anthropic has no JSON mode without one"
+  return {
+    type: "json_schema",
+    schema: output.schema ?? unsupported("output.schema", none)
+  }
+}
+
+interface ToolUse {
+  readonly type: string
+  readonly name?: string
+  readonly disable_parallel_tool_use?: boolean
+}
+
+const encodeTools = (
+  request: Request,
+  { cacheOf }: Writing
+): { tools?: ReadonlyArray<unknown>; tool_choice?: ToolUse } => {
+  const { choice, tools } = allowedTools(request)
+  const own = ownTools(request, "anthropic")
+  if (tools.length + own.length === 0) return {}
+  const all = request.tools ?? []
+  const single = request.parallelToolCalls === false && tools.length > 0
+  const chosen = encodeToolChoice(choice ?? (single ? "auto" : undefined))
+  return {
+    tools: [
+      ...tools.map((tool) => {
+        const { cache, description, name, parameters, strict } = tool
+        const at = `tools[${all.indexOf(tool)}]`
+        return {
           name,
           ...defined({ description, strict }),
-          input_schema: objectSchema(parameters, `tools[${i}].parameters`)
-        })),
-        ...defined({ tool_choice: encodeToolChoice(toolChoice) })
-      }
+          input_schema: objectSchema(parameters, `${at}.parameters`),
+          ...cacheOf(cache, `${at}.cache`)
+        }
+      }),
+      ...own
+    ],
+    ...(chosen && {
+      tool_choice: single && choice !== "none" ? { ...chosen, disable_parallel_tool_use: true } : chosen
+    })
+  }
+}
 
-const encodeToolChoice = (choice: ToolChoice | undefined): unknown => {
+const encodeToolChoice = (
+  choice: "auto" | "none" | "required" | { readonly name: string } | undefined
+): ToolUse | undefined => {
   if (choice === undefined) return undefined
   if (typeof choice === "object") return { type: "tool", name: choice.name }
   return { type: choice === "required" ? "any" : choice }
 }
 
-const encodeAnswerTool = (request: Request): Record<string, unknown> => {
-  const own = encodeTools(request)
+const isForcing = (choice: { readonly type: string } | undefined): boolean =>
+  choice?.type === "any" || choice?.type === "tool"
+
+/** Thinking as a model is asked for it. Most models do not think where they are made to call a tool. */
+const encodeThinking = (
+  request: Request,
+  facts: Claude,
+  isForced: boolean,
+  lose: Lose
+): { readonly thinking?: Record<string, unknown>; readonly effort?: string; readonly max_tokens?: number } => {
+  const { maxTokens = anthropicMaxTokens, reasoning } = request
+  if (isForced && !facts.forced) {
+    unsupported("toolChoice", request.toolChoice === undefined ? "nothing beside output" : "auto or none")
+  }
+  if (reasoning === undefined) return {}
+  const { budget, effort, show } = reasoning
+  if (facts.thinking === "none") {
+    if (effort !== "none") lose("reasoning", "nothing")
+    return {}
+  }
+  const isOff = effort === "none" && facts.efforts.includes("none")
+  if (isForced && !isOff) {
+    lose("reasoning", "nothing beside a forced tool call")
+    return {}
+  }
+  if (facts.thinking === "budget" || (facts.budget && budget !== undefined)) {
+    if (effort === "none") return {}
+    if (effort === undefined && budget === undefined) {
+      if (show === true) lose("reasoning.show", "nothing without an effort or a budget")
+      return {}
+    }
+    // The turn of tools that is under way has to begin with thinking of the same model.
+    if (facts.thinking === "budget" && isUnsigned(request.messages)) {
+      lose("reasoning", "nothing while tools are answered that another model called")
+      return {}
+    }
+    const tokens = Math.max(1024, budget ?? claudeBudget(effort ?? "low"))
+    if (budget !== undefined && budget < 1024) lose("reasoning.budget", "at least 1024", "at least 1024")
+    return {
+      thinking: { type: "enabled", budget_tokens: tokens },
+      ...(maxTokens <= tokens && { max_tokens: maxTokens + tokens })
+    }
+  }
+  const level = effortOf(request, facts.efforts, lose)
+  if (level === "none") return { thinking: { type: "disabled" } }
+  const shown = show === true && facts.hidden ? { display: "summarized" } : {}
+  if (level === undefined && show !== true) return {}
+  return { thinking: { type: "adaptive", ...shown }, ...defined({ effort: level }) }
+}
+
+/** Whether the latest turn called tools without thinking that Claude has signed. */
+const isUnsigned = (messages: ReadonlyArray<Message>): boolean => {
+  const last = messages.findLast(({ role }) => role === "assistant" || role === "user")
+  return (
+    last?.role === "assistant" &&
+    (last.toolCalls?.length ?? 0) > 0 &&
+    !(
+      typeof last.content === "object" &&
+      last.content.some((part) => part.type === "reasoning" && part.opaque?.origin === "anthropic")
+    )
+  )
+}
+
+const encodeAnswerTool = (request: Request, writing: Writing): ReturnType<typeof encodeTools> => {
+  const own = encodeTools(request, writing)
   const { output, toolChoice, tools = [] } = request
   tools.forEach((tool, i) => {
     if (tool.name.startsWith(answerPrefix))
@@ -130,7 +255,7 @@ const encodeAnswerTool = (request: Request): Record<string, unknown> => {
   const name = answerPrefix + (output.name ?? "output")
   const answer = {
     name,
-    description: "Gives the final answer.",
+    description: output.description ?? "Gives the final answer.",
     ...defined({ strict: output.strict }),
     input_schema: objectSchema(output.schema ?? { type: "object" }, "output.schema")
   }
@@ -138,145 +263,58 @@ const encodeAnswerTool = (request: Request): Record<string, unknown> => {
   const choice = tools.length === 0 || toolChoice === "none" ? { type: "tool", name } : { type: "any" }
   return {
     tools: [...(own.tools ?? []), answer],
-    tool_choice: typeof toolChoice === "object" ? own.tool_choice : { ...choice, disable_parallel_tool_use: true }
+    tool_choice: own.tool_choice?.type === "tool" ? own.tool_choice : { ...choice, disable_parallel_tool_use: true }
   }
 }
 
 const objectSchema = (schema: JsonSchema, field: string): JsonSchema =>
   schema.type === "object" ? schema : unsupported(`${field}.type`, "object")
 
-const encodeMessages = (all: ReadonlyArray<Message>): Record<string, unknown> => {
-  const system: Array<string> = []
-  const messages: Array<{ readonly role: string; readonly content: unknown }> = []
-  const ids = toolUseIds()
-  let results: Array<unknown> | undefined
-  all.forEach((message, i) => {
-    const field = `messages[${i}].content`
-    // System messages move out of the turns, so they end none.
-    if (message.role === "user" || message.role === "assistant") results = undefined
-    switch (message.role) {
-      case "system":
-        system.push(...nonEmptyTexts(message.content, field))
-        return
-      case "user":
-        messages.push({
-          role: "user",
-          content:
-            typeof message.content === "string"
-              ? nonEmptyText(message.content, field)
-              : message.content.map((part, j) => encodePart(part, `${field}[${j}]`))
-        })
-        return
-      case "assistant":
-        ids.turn()
-        messages.push({ role: "assistant", content: encodeAssistant(message, `messages[${i}]`, ids) })
-        return
-      default: {
-        // The answers to parallel calls have to stand in one user turn.
-        if (results === undefined) {
-          results = []
-          messages.push({ role: "user", content: results })
-        }
-        results.push({ type: "tool_result", tool_use_id: ids.of(message.toolCallId), content: message.content })
-      }
-    }
-  })
-  if (messages.length === 0) unsupported("messages", "at least one message that is not a system message")
-  // One string: Cloudflare's catalog refuses blocks (https://github.com/withastro/flue/issues/662).
-  return { ...(system.length > 0 && { system: system.join("\n\n") }), messages }
-}
-
-const encodePart = (part: TextPart | ImagePart, field: string): unknown => {
-  if (part.type === "text") return { type: "text", text: nonEmptyText(part.text, `${field}.text`) }
-  const source = image(part, field)
-  if (source.type === "url") return { type: "image", source: { type: "url", url: source.url } }
-  if (!/^image\/(jpeg|png|gif|webp)$/.test(source.mediaType)) {
-    unsupported(field, "an image of type image/jpeg, image/png, image/gif or image/webp")
-  }
-  return { type: "image", source: { type: "base64", media_type: source.mediaType, data: source.data } }
-}
-
-const encodeAssistant = (message: AssistantMessage, field: string, ids: ToolUseIds): unknown => {
-  const { toolCalls = [] } = message
-  const content = spoken(message.content)
-  if (toolCalls.length === 0 && typeof content === "string") return nonEmptyText(content, `${field}.content`)
-  // A turn that only calls tools has empty text elsewhere, and no text block here.
-  const said = content === "" ? [] : typeof content === "string" ? [{ type: "text" as const, text: content }] : content
-  return [
-    ...said.map((part, i) => encodePart(part, `${field}.content[${i}]`)),
-    ...toolCalls.map(({ arguments: input, id, name }, i) => ({
-      type: "tool_use",
-      id: ids.next(id),
-      name,
-      input: isFields(input) ? input : unsupported(`${field}.toolCalls[${i}].arguments`, "a JSON object")
-    }))
-  ]
-}
-
-interface ToolUseIds {
-  /** Calls are answered before the next message with calls. */
-  readonly turn: () => void
-  readonly next: (id: string) => string
-  readonly of: (id: string) => string
-}
-
-// After a fallback the ids of another provider stand in the conversation: they may hold characters that are refused
-// here (`functions.search:0`), and one without ids of its own numbers its calls anew in every reply.
-const toolUseIds = (): ToolUseIds => {
-  const used = new Set<string>()
-  const current = new Map<string, string>()
-  /** Calls of the present turn that wait for their result, in order: one id may stand for several of them. */
-  let open: Array<readonly [id: string, own: string]> = []
-  const clean = (id: string): string => id.replace(/[^A-Za-z0-9_-]/g, "_")
-  return {
-    turn: () => {
-      open = []
-    },
-    next: (id) => {
-      let own = clean(id)
-      while (used.has(own)) own += "_"
-      used.add(own)
-      current.set(id, own)
-      open.push([id, own])
-      return own
-    },
-    of: (id) => {
-      const at = open.findIndex(([called]) => called === id)
-      const [found] = at < 0 ? [] : open.splice(at, 1)
-      return found?.[1] ?? current.get(id) ?? clean(id)
-    }
-  }
-}
-
 const decodeMessage = (raw: unknown, answerTool: boolean, options: DecodeOptions | undefined): Reply => {
   const body = fields(raw, "body")
-  let said = ""
-  let thought = ""
+  const said = makeParts()
   let answer: Json | undefined
   const toolCalls: Array<ToolCall> = []
   const parts: Array<Json> = []
-  list(body.content, "content").forEach((item, i) => {
+  const blocks = list(body.content, "content").map((item, i) => fields(item, `content[${i}]`))
+  const isAnswer = ({ name, type }: Fields): boolean =>
+    answerTool && type === "tool_use" && typeof name === "string" && name.startsWith(answerPrefix)
+  // Words around the answer tool are chatter; they stay in `raw`.
+  const isAnswered = blocks.some(isAnswer)
+  blocks.forEach((block, i) => {
     const at = `content[${i}]`
-    const block = fields(item, at)
-    if (block.type === "text") said += text(block.text, `${at}.text`)
-    else if (block.type === "thinking") thought += text(block.thinking, `${at}.thinking`)
-    else if (block.type === "tool_use") {
+    const opaque = opaqueOf(block)
+    if (block.type === "text") {
+      const words = text(block.text, `${at}.text`)
+      if (isAnswered) return
+      said.say("text", words)
+      citationsOf(block.citations).forEach(said.cite)
+    } else if (block.type === "thinking") {
+      said.say("reasoning", text(block.thinking, `${at}.thinking`))
+      if (opaque !== undefined) said.sign(opaque, "reasoning")
+    } else if (block.type === "redacted_thinking") {
+      if (opaque !== undefined) said.sign(opaque, "reasoning", true)
+    } else if (block.type === "tool_use") {
       const name = nonEmptyText(block.name, `${at}.name`)
       const input = toolArguments(block.input, `${at}.input`)
-      if (answerTool && name.startsWith(answerPrefix)) answer ??= input
-      else toolCalls.push({ id: nonEmptyText(block.id, `${at}.id`), name, arguments: input })
+      if (!isAnswer(block)) toolCalls.push({ id: nonEmptyText(block.id, `${at}.id`), name, arguments: input })
+      else if (answer === undefined) {
+        answer = input
+        said.say("text", writeJson(input, "content"))
+      }
     } else if (isPart(block)) parts.push(block)
   })
   const reason = finishReasonOf(body.stop_reason, "stop_reason") ?? "other"
   const reply: Reply = {
-    // Words around the answer tool are chatter; they stay in `raw`.
-    text: answer === undefined ? said : writeJson(answer, "content"),
+    text: said.text(),
     toolCalls,
     finishReason: finish(reason === "toolCalls" && toolCalls.length === 0 ? "stop" : reason, toolCalls),
     usage: decodeUsage(body.usage),
+    ...saidBy(said),
     ...defined({
-      reasoning: optionalText(thought),
       parts: parts.length > 0 ? parts : undefined,
+      stopSequence: optionalText(body.stop_sequence),
+      tier: isFields(body.usage) ? optionalText(body.usage.service_tier) : undefined,
       model: optionalText(body.model),
       id: optionalText(body.id)
     }),
@@ -284,6 +322,24 @@ const decodeMessage = (raw: unknown, answerTool: boolean, options: DecodeOptions
   }
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse("content", someOutput)
 }
+
+/** What a block of thinking has to be sent back with. */
+export const opaqueOf = ({ data, signature }: Fields): Opaque | undefined => {
+  const value = optionalText(signature) ?? optionalText(data)
+  return value === undefined ? undefined : { origin: "anthropic", value }
+}
+
+/** Sources that a text names. Their positions are those in the source. */
+export const citationsOf = (citations: unknown): ReadonlyArray<Citation> =>
+  Array.isArray(citations)
+    ? citations.filter(isFields).map(({ cited_text: quote, document_title, source, title, url }) =>
+        defined({
+          url: optionalText(url) ?? optionalText(source),
+          title: optionalText(title) ?? optionalText(document_title),
+          quote: optionalText(quote)
+        })
+      )
+    : []
 
 /** Whether a block is output without a neutral form: calls and results of the provider's own tools, a summary. */
 export const isPart = (block: Fields): block is Fields & { readonly [key: string]: Json } =>
@@ -308,6 +364,9 @@ export const decodeUsage = (usage: unknown): Usage => {
     totalTokens: sum(inputTokens, outputTokens),
     cachedInputTokens,
     cacheWriteTokens,
+    cacheWriteLongTokens: isFields(usage.cache_creation)
+      ? count(usage.cache_creation.ephemeral_1h_input_tokens) || undefined
+      : undefined,
     reasoningTokens: count(details.thinking_tokens)
   })
 }

@@ -5,7 +5,7 @@
  * `message_stop` does not always follow: what ends the stream then is that event, a ping, or the end of the bytes. Types of
  * events that are not known are read over, as the page asks; blocks that are not known are parts.
  */
-import { answerPrefix, decodeUsage, isPart } from "./anthropic.ts"
+import { answerPrefix, citationsOf, decodeUsage, isPart, opaqueOf } from "./anthropic.ts"
 import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
 import {
   type Fields,
@@ -84,10 +84,13 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
     switch (block.type) {
       case "text":
         say(optionalText(block.text) ?? "", out)
+        if (!hold) for (const citation of citationsOf(block.citations)) out.push({ type: "citation", citation })
         return { kind: "text" }
       case "thinking":
         think(optionalText(block.thinking) ?? "", out)
-        return { kind: "thinking" }
+        return sign({ kind: "thinking" }, block, out)
+      case "redacted_thinking":
+        return sign(ignored, block, out, true)
       case "tool_use":
         return startTool(block, out)
       default:
@@ -116,6 +119,14 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
         } else refuse("delta.type", `that of a ${block.kind} block`)
         return
       }
+      case "signature_delta":
+        sign(block, delta, out)
+        return
+      case "citations_delta":
+        if (block.kind === "text" && !hold) {
+          for (const citation of citationsOf([delta.citation])) out.push({ type: "citation", citation })
+        }
+        return
       case "compaction_delta":
         if (block.kind === "part") block.text += optionalText(delta.content) ?? ""
     }
@@ -138,11 +149,11 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
     if (started) refuse("message_start", "only one")
     started = true
     const message = fields(raw, "message")
-    meta(message.model, message.id, out)
+    meta(message.model, message.id, out, isFields(message.usage) ? message.usage.service_tier : undefined)
     count(message.usage, out)
   }
 
-  const stop = (reason: FinishReason, out: Array<Delta>): void => {
+  const stop = (reason: FinishReason, out: Array<Delta>, sequence?: unknown): void => {
     if (finished) return
     finished = true
     // A server that ends no block has ended them all.
@@ -151,7 +162,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
       if (block.kind === "part" || block.kind === "answer") blocks.set(index, ignored)
     }
     if (!answered && held !== "") out.push({ type: "text", text: held })
-    out.push(finishDelta(reason === "toolCalls" && calls === 0 ? "stop" : reason, calls > 0))
+    out.push(finishDelta(reason === "toolCalls" && calls === 0 ? "stop" : reason, calls > 0, optionalText(sequence)))
   }
 
   return makeDecoder(options, {
@@ -173,7 +184,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
         case "message_delta": {
           count(body.usage, out)
           const reason = isFields(body.delta) ? finishReasonOf(body.delta.stop_reason, "stop_reason") : undefined
-          if (reason !== undefined) stop(reason, out)
+          if (reason !== undefined) stop(reason, out, isFields(body.delta) ? body.delta.stop_sequence : undefined)
           return false
         }
         case "ping":
@@ -195,6 +206,15 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
 
 /** Words in other blocks, such as those of the provider's own tools, are not the answer's. */
 const isOurs = ({ kind }: Block): boolean => kind !== "ignored" && kind !== "part"
+
+/** Delivers the signature of thinking, which comes at once. */
+const sign = (block: Block, raw: Fields, out: Array<Delta>, isRedacted = false): Block => {
+  const opaque = opaqueOf(raw)
+  if (opaque !== undefined && (isRedacted || block.kind === "thinking")) {
+    out.push({ type: "opaque", opaque, ...(isRedacted && { redacted: true }) })
+  }
+  return block
+}
 
 const think = (piece: string, out: Array<Delta>): void => {
   if (piece !== "") out.push({ type: "reasoning", text: piece })

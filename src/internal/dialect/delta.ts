@@ -2,7 +2,17 @@
  * The pieces of a streamed answer, and who reads them.
  */
 import type { ServerEvent } from "../transport/sse.ts"
-import type { DecodeOptions, FinishReason, Json, Usage } from "./chat.ts"
+import type {
+  Citation,
+  DecodeOptions,
+  FilePart,
+  FinishReason,
+  ImagePart,
+  Json,
+  Opaque,
+  TokenLogprob,
+  Usage
+} from "./chat.ts"
 
 /** A piece of a streamed answer. Text and reasoning are never empty when a decoder of this library made them. */
 export type Delta =
@@ -23,14 +33,25 @@ export type Delta =
       /** See `ToolCall.signature`. */
       readonly signature?: string
     }
-  /** See `Reply.parts`. Long ones, such as audio, come in pieces. */
-  | { readonly type: "part"; readonly part: Json }
+  /** Words of a refusal, see `Reply.refusal`. */
+  | { readonly type: "refusal"; readonly text: string }
+  /**
+   * A signature. It closes the thinking before it (`of: "text"`: the text) or, where there is none or it is `redacted`, stands
+   * for thinking that is not shown.
+   */
+  | { readonly type: "opaque"; readonly opaque: Opaque; readonly redacted?: boolean; readonly of?: "text" }
+  /** A source of the text before it. */
+  | { readonly type: "citation"; readonly citation: Citation }
+  /** Of the tokens since the last ones. */
+  | { readonly type: "logprobs"; readonly logprobs: ReadonlyArray<TokenLogprob> }
+  /** See `Reply.parts`. Long ones, such as audio, come in pieces. `as`: its neutral form, which goes into `Reply.content`. */
+  | { readonly type: "part"; readonly part: Json; readonly as?: ImagePart | FilePart }
   /** Tokens so far; the last one counts, and no count is lower than before. It may follow `finish`. */
   | { readonly type: "usage"; readonly usage: Usage }
   /** Who answers: at most one, usually first. */
-  | { readonly type: "meta"; readonly model?: string; readonly id?: string }
+  | { readonly type: "meta"; readonly model?: string; readonly id?: string; readonly tier?: string }
   /** The answer is complete. Exactly one. */
-  | { readonly type: "finish"; readonly reason: FinishReason }
+  | { readonly type: "finish"; readonly reason: FinishReason; readonly stopSequence?: string }
   /** Everything before was the answer of a target that failed: discard it. Made by a router, never by a decoder. */
   | { readonly type: "restart" }
 

@@ -9,7 +9,18 @@
 import * as Result from "effect/Result"
 import { hasError } from "../classifier/errorBody.ts"
 import { defined } from "../data/defined.ts"
-import type { DecodeOptions, FinishReason, Json, Reply, ToolCall, Usage } from "./chat.ts"
+import type {
+  DecodeOptions,
+  FilePart,
+  FinishReason,
+  ImagePart,
+  Json,
+  Reply,
+  ReplyPart,
+  TokenLogprob,
+  ToolCall,
+  Usage
+} from "./chat.ts"
 import {
   attempt,
   type Fields,
@@ -25,6 +36,7 @@ import {
 } from "./codec.ts"
 import type { Decoded, Delta, DeltaDecoder, Fault } from "./delta.ts"
 import { finish, mayBeEmpty, someOutput } from "./finish.ts"
+import { makeParts, type Parts, saidBy } from "./parts.ts"
 
 /** The part of a decoder that knows a dialect. What it cannot read it refuses. */
 export interface DialectReader {
@@ -103,6 +115,7 @@ const makeJudge = (options: DecodeOptions | undefined) => {
   const see = (delta: Delta): void => {
     switch (delta.type) {
       case "text":
+      case "refusal":
       case "part":
         said = true
         return
@@ -132,11 +145,11 @@ const describe = ({ accepted, field }: Issue): string => `${field}: expected ${a
 export const cutOff = (field: string): never => refuse(field, "one before the stream ends")
 
 /** Delivers model and id, once, as soon as one of them is there. */
-export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>) => void) => {
+export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, tier?: unknown) => void) => {
   let told = false
-  return (model, id, out) => {
+  return (model, id, out, tier) => {
     if (told) return
-    const facts = defined({ model: optionalText(model), id: optionalText(id) })
+    const facts = defined({ model: optionalText(model), id: optionalText(id), tier: optionalText(tier) })
     if (facts.model === undefined && facts.id === undefined) return
     told = true
     out.push({ type: "meta", ...facts })
@@ -152,24 +165,33 @@ export const makeUsage = (): ((usage: Usage, out: Array<Delta>) => void) => {
       const [a, b] = [known[key], usage[key]]
       return a === undefined || b === undefined ? (a ?? b) : Math.max(a, b)
     }
-    known = defined({
-      inputTokens: most("inputTokens"),
-      outputTokens: most("outputTokens"),
-      totalTokens: most("totalTokens"),
-      cachedInputTokens: most("cachedInputTokens"),
-      cacheWriteTokens: most("cacheWriteTokens"),
-      reasoningTokens: most("reasoningTokens")
-    })
+    const counts: Partial<Record<keyof Usage, number | undefined>> = {}
+    for (const key of usageKeys) counts[key] = most(key)
+    known = defined(counts)
     out.push({ type: "usage", usage: known })
   }
 }
 
+const usageKeys = [
+  "inputTokens",
+  "outputTokens",
+  "totalTokens",
+  "cachedInputTokens",
+  "cacheWriteTokens",
+  "cacheWriteLongTokens",
+  "reasoningTokens",
+  "audioInputTokens",
+  "audioOutputTokens",
+  "toolInputTokens"
+] as const
+
 const someCall: ReadonlyArray<ToolCall> = [{ id: "", name: "", arguments: {} }]
 
 /** The finish delta of an answer with or without tool calls; the two agree as they do in a reply. */
-export const finishDelta = (reason: FinishReason, called: boolean): Delta => ({
+export const finishDelta = (reason: FinishReason, called: boolean, stopSequence?: string): Delta => ({
   type: "finish",
-  reason: finish(reason, called ? someCall : [])
+  reason: finish(reason, called ? someCall : []),
+  ...defined({ stopSequence })
 })
 
 /**
@@ -180,6 +202,7 @@ export const isCommit = (delta: Delta): boolean => {
   switch (delta.type) {
     case "text":
     case "reasoning":
+    case "refusal":
       return delta.text !== ""
     case "part":
       return true
@@ -197,9 +220,21 @@ export const isCommit = (delta: Delta): boolean => {
 /** A whole answer as deltas: what a stream of it would have said, at once. */
 export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
   const deltas: Array<Delta> = []
-  makeMeta()(reply.model, reply.id, deltas)
-  if (reply.reasoning !== undefined && reply.reasoning !== "") deltas.push({ type: "reasoning", text: reply.reasoning })
-  if (reply.text !== "") deltas.push({ type: "text", text: reply.text })
+  makeMeta()(reply.model, reply.id, deltas, reply.tier)
+  const neutral: Array<ImagePart | FilePart> = []
+  for (const part of reply.content ?? plainParts(reply)) {
+    if (part.type === "image" || part.type === "file") {
+      neutral.push(part)
+      continue
+    }
+    if (part.text !== "") deltas.push({ type: part.type, text: part.text })
+    if (part.type === "refusal") continue
+    if (part.type === "text") part.citations?.forEach((citation) => void deltas.push({ type: "citation", citation }))
+    const { opaque } = part
+    const how = part.type === "text" ? ({ of: "text" } as const) : part.redacted === true ? { redacted: true } : {}
+    if (opaque !== undefined) deltas.push({ type: "opaque", opaque, ...how })
+  }
+  if (reply.logprobs !== undefined) deltas.push({ type: "logprobs", logprobs: reply.logprobs })
   reply.toolCalls.forEach(({ arguments: args, id, name, signature }, index) => {
     const json = attempt(() => writeJson(args, "arguments"))
     deltas.push({
@@ -212,13 +247,19 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
       ...defined({ signature })
     })
   })
-  reply.parts?.forEach((part) => {
-    deltas.push({ type: "part", part })
+  reply.parts?.forEach((part, i) => {
+    const as = neutral[i]
+    deltas.push({ type: "part", part, ...(as && { as }) })
   })
   makeUsage()(reply.usage, deltas)
-  deltas.push({ type: "finish", reason: reply.finishReason })
+  deltas.push({ type: "finish", reason: reply.finishReason, ...defined({ stopSequence: reply.stopSequence }) })
   return deltas
 }
+
+const plainParts = ({ reasoning = "", text }: Reply): ReadonlyArray<ReplyPart> => [
+  { type: "reasoning", text: reasoning },
+  { type: "text", text }
+]
 
 interface Call {
   id: string | undefined
@@ -229,8 +270,10 @@ interface Call {
 
 interface Draft {
   readonly parts: Array<Json>
-  text: string
-  reasoning: string
+  readonly said: Parts
+  readonly logprobs: Array<TokenLogprob>
+  stopSequence: string | undefined
+  tier: string | undefined
   readonly calls: Map<number, Call>
   usage: Usage
   model: string | undefined
@@ -240,8 +283,10 @@ interface Draft {
 
 const makeDraft = (): Draft => ({
   parts: [],
-  text: "",
-  reasoning: "",
+  said: makeParts(),
+  logprobs: [],
+  stopSequence: undefined,
+  tier: undefined,
   calls: new Map(),
   usage: {},
   model: undefined,
@@ -261,13 +306,16 @@ export const makeCollector = () => {
     reply: (): Reply => {
       const toolCalls = [...draft.calls].sort(([a], [b]) => a - b).map(([, call], i) => toToolCall(call, i))
       return {
-        text: draft.text,
+        text: draft.said.text(),
         toolCalls,
         finishReason: finish(draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls),
         usage: draft.usage,
         ...defined({
-          reasoning: optionalText(draft.reasoning),
+          ...saidBy(draft.said),
           parts: draft.parts.length > 0 ? draft.parts : undefined,
+          logprobs: draft.logprobs.length > 0 ? draft.logprobs : undefined,
+          stopSequence: draft.stopSequence,
+          tier: draft.tier,
           model: draft.model,
           id: draft.id
         }),
@@ -288,10 +336,18 @@ export const collect = (deltas: Iterable<Delta>): Result.Result<Reply, Issue> =>
 const add = (draft: Draft, delta: Exclude<Delta, { readonly type: "restart" }>): void => {
   switch (delta.type) {
     case "text":
-      draft.text += delta.text
-      return
     case "reasoning":
-      draft.reasoning += delta.text
+    case "refusal":
+      draft.said.say(delta.type, delta.text)
+      return
+    case "opaque":
+      draft.said.sign(delta.opaque, delta.of ?? "reasoning", delta.redacted)
+      return
+    case "citation":
+      draft.said.cite(delta.citation)
+      return
+    case "logprobs":
+      draft.logprobs.push(...delta.logprobs)
       return
     case "toolCall": {
       let call = draft.calls.get(delta.index)
@@ -307,6 +363,7 @@ const add = (draft: Draft, delta: Exclude<Delta, { readonly type: "restart" }>):
     }
     case "part":
       draft.parts.push(delta.part)
+      if (delta.as !== undefined) draft.said.add(delta.as)
       return
     case "usage":
       draft.usage = delta.usage
@@ -314,11 +371,13 @@ const add = (draft: Draft, delta: Exclude<Delta, { readonly type: "restart" }>):
     case "meta":
       draft.model = delta.model ?? draft.model
       draft.id = delta.id ?? draft.id
+      draft.tier = delta.tier ?? draft.tier
       return
     case "finish":
       // Two would be two answers, of which the second was not announced by a restart.
       if (draft.finish !== undefined) refuse("finish", "only one")
       draft.finish = delta.reason
+      draft.stopSequence = delta.stopSequence
   }
 }
 

@@ -6,10 +6,9 @@
  */
 import { defined } from "../data/defined.ts"
 import type { Json, Usage } from "./chat.ts"
+import { checkLength, checkTexts } from "./checked.ts"
 import {
   attempt,
-  checkLength,
-  checkTexts,
   type Dialect,
   fields,
   isFields,

@@ -16,6 +16,7 @@ const table: ReadonlyArray<readonly [RegExp, FinishReason | undefined]> = [
     /err|abort|cancel|malf|unex|many|miss|filter|insuf|time|fail|repet|not_|inval|incompl|rate_|overl|unavail|disconn|deadline|preempt/i,
     undefined
   ],
+  [/^pause/i, "pause"],
   [/leng|max_?t|max_|limit(_reached)?$|window|contin/i, "length"],
   [/tool|func/i, "toolCalls"],
   [/^(stop|end|eos|complete)/i, "stop"]

@@ -6,42 +6,44 @@
  */
 import { defined } from "../data/defined.ts"
 import type {
-  AssistantMessage,
+  Citation,
   DecodeOptions,
+  FilePart,
+  ImagePart,
   Input,
   Json,
-  Message,
-  PromptMessage,
+  Opaque,
   Reply,
   Request,
+  TokenLogprob,
   Tool,
   ToolCall,
   ToolChoice,
-  ToolMessage,
   Usage
 } from "./chat.ts"
+import { checked } from "./checked.ts"
 import {
   attempt,
   chatDialect,
-  checked,
   count,
   type Dialect,
   type Fields,
   fields,
-  image,
   isFields,
   list,
   nonEmptyText,
-  nonEmptyTexts,
   optionalText,
   refuse,
-  spoken,
   sum,
   text,
   toolArguments,
   unsupported
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
+import { encodeContents, type Writing } from "./googleContents.ts"
+import { allowedTools, checkParallel, effortOf, loseAll, loseOf, ownTools, temperatureOf } from "./hints.ts"
+import { gemini, geminiBudget } from "./models.ts"
+import { makeParts, type Parts, saidBy } from "./parts.ts"
 
 type Options = {
   readonly id: string
@@ -49,21 +51,26 @@ type Options = {
   readonly callIds: boolean
 }
 
-const make = (options: Options): Dialect<Input, Reply> =>
+const make = ({ callIds, id }: Options): Dialect<Input, Reply> =>
   chatDialect({
-    id: options.id,
-    encode: (input, model) =>
+    id,
+    encode: (input, model, encoding) =>
       attempt(() => {
         const request = checked(input, { temperature: 2 })
+        const lose = loseOf(request, encoding)
+        const writing = { callIds, facts: gemini(model), lose }
         const { generationConfig, ...extra } = request.extra ?? {}
+        loseAll(request, ["verbosity", "user", "metadata", "cacheKey"], lose)
+        checkParallel(request, lose)
         const config = {
-          ...encodeConfig(request),
+          ...encodeConfig(request, model, writing),
           ...(generationConfig !== undefined && fields(generationConfig, "extra.generationConfig"))
         }
         return {
-          ...encodeContents(request.messages, options, model),
-          ...encodeTools(request),
+          ...encodeContents(request.messages, writing),
+          ...encodeTools(request, writing),
           ...(Object.keys(config).length > 0 && { generationConfig: config }),
+          ...encodeTier(request, writing),
           ...extra
         }
       }),
@@ -76,127 +83,104 @@ export const google: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "google", 
 /** See `Chat.googleVertex`. */
 export const googleVertex: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "google-vertex", callIds: false })
 
-const encodeConfig = ({ maxTokens, output, seed, stop, temperature, topP }: Request): Record<string, unknown> =>
-  defined({
+const encodeConfig = (request: Request, model: string, writing: Writing): Record<string, unknown> => {
+  const { frequencyPenalty, logprobs, maxTokens, output, presencePenalty, seed, stop, topK, topP } = request
+  const { callIds, facts, lose } = writing
+  if (output?.description !== undefined) lose("output.description", "nothing")
+  // Older models either call functions or keep to JSON.
+  if (output !== undefined && request.tools?.length && /gemini/i.test(model) && !facts.isLevelled) {
+    unsupported("output", "nothing beside tools")
+  }
+  if (logprobs !== undefined && callIds) unsupported("logprobs", "nothing: AI Studio has none")
+  const penalties = { frequencyPenalty, presencePenalty }
+  const hasPenalties = !(callIds && /gemini-2\.5/i.test(model))
+  if (!hasPenalties) loseAll(request, ["frequencyPenalty", "presencePenalty"], lose, "firm")
+  return defined({
     maxOutputTokens: maxTokens,
-    temperature,
+    temperature: temperatureOf(request, 2, lose),
     topP,
+    topK,
+    ...(hasPenalties ? penalties : {}),
     stopSequences: stop?.length === 0 ? undefined : stop,
     seed,
+    responseLogprobs: logprobs === undefined ? undefined : true,
+    logprobs: logprobs || undefined,
     responseMimeType: output === undefined ? undefined : "application/json",
     // The field that takes JSON Schema; `responseSchema` takes a dialect of OpenAPI.
-    responseJsonSchema: output?.schema
+    responseJsonSchema: output?.schema,
+    thinkingConfig: encodeThinking(request, model, writing)
   })
+}
 
-const encodeTools = ({ tools, toolChoice }: Request): Record<string, unknown> =>
-  tools === undefined || tools.length === 0
-    ? {}
-    : {
-        tools: [
-          {
-            functionDeclarations: tools.map(({ description, name, parameters }, i) => ({
-              name: /^\d|^-/.test(name)
-                ? unsupported(`tools[${i}].name`, "a name that starts with a letter or _")
-                : name,
-              ...defined({ description }),
-              parametersJsonSchema: parameters
-            }))
-          }
-        ],
-        ...toolConfig(toolChoice, tools)
-      }
+const encodeThinking = (
+  request: Request,
+  model: string,
+  { facts, lose }: Writing
+): Record<string, unknown> | undefined => {
+  const { reasoning } = request
+  if (reasoning === undefined) return undefined
+  const { budget, effort, show } = reasoning
+  const shown = show === undefined ? {} : { includeThoughts: show }
+  if (facts.isLevelled) {
+    const level = effortOf(request, facts.levels, lose)
+    return { ...(level !== undefined && { thinkingLevel: level.toUpperCase() }), ...shown }
+  }
+  if (!/gemini-2\.5/i.test(model)) {
+    if (effort !== "none") lose("reasoning", "nothing")
+    return undefined
+  }
+  const [least, most] = facts.budget
+  if (effort === "none" && least > 0) lose("reasoning.effort", "minimal or more", "minimal", "firm")
+  if (budget !== undefined && (budget < least || budget > most)) {
+    const accepted = `${least} to ${most}`
+    lose("reasoning.budget", accepted, accepted)
+  }
+  const tokens =
+    budget === undefined ? effort && geminiBudget(effort, facts.budget) : Math.max(least, Math.min(most, budget))
+  return { ...(tokens !== undefined && { thinkingBudget: tokens }), ...shown }
+}
+
+const encodeTier = ({ tier }: Request, { lose }: Writing): Record<string, unknown> => {
+  switch (tier) {
+    case "flex":
+    case "priority":
+      return { serviceTier: tier }
+    case "default":
+      return { serviceTier: "standard" }
+    case "fast":
+      lose("tier", "default, flex or priority")
+  }
+  return {}
+}
+
+const encodeTools = (request: Request, { lose }: Writing): Record<string, unknown> => {
+  const { toolChoice, tools: all = [] } = request
+  const own = ownTools(request, "google")
+  // Only where a call is required can the choice name several.
+  const required = typeof toolChoice === "object" && "allowed" in toolChoice && toolChoice.mode === "required"
+  const { choice, tools } = required ? { choice: toolChoice, tools: all } : allowedTools(request)
+  if (tools.length + own.length === 0) return {}
+  const declarations = tools.map((tool) => {
+    const at = `tools[${all.indexOf(tool)}]`
+    const { cache, description, name, parameters } = tool
+    if (cache !== undefined) lose(`${at}.cache`, "nothing")
+    if (/^\d|^-/.test(name)) unsupported(`${at}.name`, "a name that starts with a letter or _")
+    return { name, ...defined({ description }), parametersJsonSchema: parameters }
+  })
+  return {
+    tools: [...(tools.length > 0 ? [{ functionDeclarations: declarations }] : []), ...own],
+    ...(tools.length > 0 && toolConfig(choice, tools))
+  }
+}
 
 const toolConfig = (choice: ToolChoice | undefined, tools: ReadonlyArray<Tool>): Record<string, unknown> => {
   // Like `AUTO`, with arguments that fit the schemas; `ANY` holds to them by itself.
   const free = tools.some(({ strict }) => strict === true) ? "VALIDATED" : choice === undefined ? undefined : "AUTO"
   const mode = choice === "none" ? "NONE" : choice === undefined || choice === "auto" ? free : "ANY"
   if (mode === undefined) return {}
-  const named = typeof choice === "object" ? { allowedFunctionNames: [choice.name] } : {}
-  return { toolConfig: { functionCallingConfig: { mode, ...named } } }
+  const names = typeof choice !== "object" ? undefined : "allowed" in choice ? choice.allowed : [choice.name]
+  return { toolConfig: { functionCallingConfig: { mode, ...defined({ allowedFunctionNames: names }) } } }
 }
-
-const encodeContents = (messages: ReadonlyArray<Message>, options: Options, model: string): Record<string, unknown> => {
-  const system: Array<unknown> = []
-  const contents: Array<{ readonly role: string; readonly parts: ReadonlyArray<unknown> }> = []
-  const names = new Map<string, string>()
-  let results: Array<unknown> | undefined
-  messages.forEach((message, i) => {
-    const field = `messages[${i}]`
-    // System messages move out of the turns, so they end none.
-    if (message.role === "user" || message.role === "assistant") results = undefined
-    switch (message.role) {
-      case "system":
-        system.push(...nonEmptyTexts(message.content, `${field}.content`).map((part) => ({ text: part })))
-        return
-      case "user":
-        contents.push({ role: "user", parts: encodeParts(message.content, `${field}.content`) })
-        return
-      case "assistant":
-        for (const call of message.toolCalls ?? []) names.set(call.id, call.name)
-        contents.push({ role: "model", parts: encodeAssistant(message, field, options, model) })
-        return
-      default: {
-        // As many answers as there were calls have to stand in one turn.
-        if (results === undefined) {
-          results = []
-          contents.push({ role: "user", parts: results })
-        }
-        results.push(encodeResult(message, names.get(message.toolCallId), field, options))
-      }
-    }
-  })
-  if (contents.length === 0) unsupported("messages", "at least one message that is not a system message")
-  return { ...(system.length > 0 && { systemInstruction: { parts: system } }), contents }
-}
-
-const encodeParts = (content: PromptMessage["content"], field: string): ReadonlyArray<unknown> =>
-  typeof content === "string"
-    ? [{ text: nonEmptyText(content, field) }]
-    : content.map((part, i) => {
-        if (part.type === "text") return { text: nonEmptyText(part.text, `${field}[${i}].text`) }
-        const source = image(part, `${field}[${i}]`)
-        return source.type === "data"
-          ? { inlineData: { mimeType: source.mediaType, data: source.data } }
-          : { fileData: { fileUri: source.url, ...defined({ mimeType: source.mediaType }) } }
-      })
-
-const encodeAssistant = (
-  { content: all, toolCalls = [] }: AssistantMessage,
-  field: string,
-  { callIds }: Options,
-  model: string
-): ReadonlyArray<unknown> => {
-  const content = spoken(all)
-  return [
-    ...(content === "" && toolCalls.length > 0 ? [] : encodeParts(content, `${field}.content`)),
-    ...toolCalls.map(({ arguments: args, id, name, signature }, i) => ({
-      functionCall: {
-        ...(callIds && { id }),
-        name,
-        args: isFields(args) ? args : unsupported(`${field}.toolCalls[${i}].arguments`, "a JSON object")
-      },
-      ...defined({ thoughtSignature: signature ?? (i === 0 && needsSignature(model) ? noSignature : undefined) })
-    }))
-  ]
-}
-
-// From Gemini 3 on, the first call of a turn without a signature is refused. This value is documented for calls that
-// another model made, which is what a fallback in mid-conversation leaves behind.
-const noSignature = "skip_thought_signature_validator"
-const needsSignature = (model: string): boolean => /gemini(?!-[12](?:\D|$))/i.test(model)
-
-const encodeResult = (
-  message: ToolMessage,
-  called: string | undefined,
-  field: string,
-  { callIds }: Options
-): unknown => ({
-  functionResponse: {
-    ...(callIds && { id: message.toolCallId }),
-    name: nonEmptyText(message.name ?? called, `${field}.name`),
-    response: { output: message.content }
-  }
-})
 
 const decodeResponse = (raw: unknown, options: DecodeOptions | undefined): Reply => {
   const body = fields(raw, "body")
@@ -215,10 +199,16 @@ const decodeResponse = (raw: unknown, options: DecodeOptions | undefined): Reply
   }
   const candidate = fields(candidates[0], "candidates[0]")
   const reason = finishReasonOf(candidate.finishReason, "candidates[0].finishReason") ?? "other"
-  const { parts, said, thought, toolCalls } = decodeParts(candidate.content, facts.id)
+  const { parts, said, toolCalls } = decodeParts(candidate.content, facts.id)
+  citationsOf(candidate).forEach(said.cite)
+  const logprobs = logprobsOf(candidate)
   const reply: Reply = {
-    text: said,
-    ...defined({ reasoning: optionalText(thought), parts: parts.length > 0 ? parts : undefined }),
+    text: said.text(),
+    ...saidBy(said),
+    ...defined({
+      parts: parts.length > 0 ? parts : undefined,
+      logprobs: logprobs.length > 0 ? logprobs : undefined
+    }),
     toolCalls,
     finishReason: finish(reason, toolCalls),
     ...facts
@@ -226,11 +216,13 @@ const decodeResponse = (raw: unknown, options: DecodeOptions | undefined): Reply
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse("candidates[0].content.parts", someOutput)
 }
 
-const decodeParts = (content: unknown, replyId: string | undefined) => {
+const decodeParts = (
+  content: unknown,
+  replyId: string | undefined
+): { readonly parts: ReadonlyArray<Json>; readonly said: Parts; readonly toolCalls: ReadonlyArray<ToolCall> } => {
   const field = "candidates[0].content.parts"
   const { parts: all } = fields(content ?? {}, "candidates[0].content")
-  let said = ""
-  let thought = ""
+  const said = makeParts()
   const toolCalls: Array<ToolCall> = []
   const parts: Array<Json> = []
   list(all ?? [], field).forEach((item, i) => {
@@ -246,11 +238,62 @@ const decodeParts = (content: unknown, replyId: string | undefined) => {
       })
     } else if (part.text !== undefined) {
       const piece = text(part.text, `${field}[${i}].text`)
-      if (part.thought === true) thought += piece
-      else said += piece
-    } else if (isPart(part)) parts.push(part)
+      const type = part.thought === true ? "reasoning" : "text"
+      const opaque = opaqueOf(part)
+      said.say(type, piece)
+      if (opaque !== undefined) said.sign(opaque, type)
+    } else if (isPart(part)) {
+      parts.push(part)
+      const media = mediaOf(part)
+      if (media !== undefined) said.add(media)
+    }
   })
-  return { parts, said, thought, toolCalls }
+  return { parts, said, toolCalls }
+}
+
+/** What a text has to be sent back with. */
+export const opaqueOf = ({ thoughtSignature }: Fields): Opaque | undefined => {
+  const value = optionalText(thoughtSignature)
+  return value === undefined ? undefined : { origin: "google", value }
+}
+
+/** The neutral form of an image, or of another file, that the model made. */
+export const mediaOf = ({ inlineData }: Fields): ImagePart | FilePart | undefined => {
+  if (!isFields(inlineData)) return undefined
+  const [data, mediaType] = [optionalText(inlineData.data), optionalText(inlineData.mimeType)]
+  if (data === undefined || mediaType === undefined) return undefined
+  return { type: mediaType.startsWith("image/") ? "image" : "file", data, mediaType }
+}
+
+/** Sources of an answer. Google counts bytes, so that positions are left out. */
+export const citationsOf = ({ groundingMetadata }: Fields): ReadonlyArray<Citation> => {
+  if (!isFields(groundingMetadata) || !Array.isArray(groundingMetadata.groundingChunks)) return []
+  const quotes = new Map<number, string>()
+  for (const support of Array.isArray(groundingMetadata.groundingSupports) ? groundingMetadata.groundingSupports : []) {
+    const quote = isFields(support) && isFields(support.segment) ? optionalText(support.segment.text) : undefined
+    if (quote === undefined || !Array.isArray(support.groundingChunkIndices)) continue
+    for (const index of support.groundingChunkIndices) if (!quotes.has(index)) quotes.set(index, quote)
+  }
+  return groundingMetadata.groundingChunks.flatMap((chunk, i) => {
+    const web = isFields(chunk) ? (chunk.web ?? chunk.retrievedContext ?? chunk.maps) : undefined
+    return isFields(web)
+      ? [defined({ url: optionalText(web.uri), title: optionalText(web.title), quote: quotes.get(i) })]
+      : []
+  })
+}
+
+/** Log probabilities of a candidate, or of a piece of one. */
+export const logprobsOf = ({ logprobsResult }: Fields): ReadonlyArray<TokenLogprob> => {
+  if (!isFields(logprobsResult) || !Array.isArray(logprobsResult.chosenCandidates)) return []
+  const read = (value: unknown): ReadonlyArray<{ readonly token: string; readonly logprob: number }> =>
+    isFields(value) && typeof value.token === "string" && typeof value.logProbability === "number"
+      ? [{ token: value.token, logprob: value.logProbability }]
+      : []
+  const tops = Array.isArray(logprobsResult.topCandidates) ? logprobsResult.topCandidates : []
+  return logprobsResult.chosenCandidates.flatMap((chosen, i) => {
+    const top = isFields(tops[i]) && Array.isArray(tops[i].candidates) ? tops[i].candidates.flatMap(read) : []
+    return read(chosen).map((own) => (top.length > 0 ? { ...own, top } : own))
+  })
 }
 
 /** Whether a part is output without a neutral form: an image, code that was run, and what came of it. */
@@ -275,6 +318,14 @@ export const decodeUsage = (usage: unknown): Usage => {
     outputTokens,
     totalTokens: total ?? sum(inputTokens, outputTokens),
     cachedInputTokens: count(usage.cachedContentTokenCount),
-    reasoningTokens
+    reasoningTokens,
+    toolInputTokens: count(usage.toolUsePromptTokenCount) || undefined,
+    audioInputTokens: heard(usage.promptTokensDetails),
+    audioOutputTokens: heard(usage.candidatesTokensDetails)
   })
+}
+
+const heard = (details: unknown): number | undefined => {
+  const own = Array.isArray(details) ? details.find((item) => isFields(item) && item.modality === "AUDIO") : undefined
+  return isFields(own) ? count(own.tokenCount) || undefined : undefined
 }

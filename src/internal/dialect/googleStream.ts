@@ -12,7 +12,7 @@ import { type Fields, fields, isFields, list, nonEmptyText, optionalText, refuse
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
-import { decodeUsage, isPart } from "./google.ts"
+import { citationsOf, decodeUsage, isPart, logprobsOf, mediaOf, opaqueOf } from "./google.ts"
 
 const at = "candidates[0].content.parts"
 
@@ -44,8 +44,11 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
     if (part.functionCall !== undefined) readCall(part, `${field}.functionCall`, out)
     else if (part.text !== undefined) {
       const piece = text(part.text, `${field}.text`)
-      if (piece !== "") out.push({ type: part.thought === true ? "reasoning" : "text", text: piece })
-    } else if (isPart(part)) out.push({ type: "part", part })
+      const isThought = part.thought === true
+      const opaque = opaqueOf(part)
+      if (piece !== "") out.push({ type: isThought ? "reasoning" : "text", text: piece })
+      if (opaque !== undefined) out.push({ type: "opaque", opaque, ...(!isThought && { of: "text" }) })
+    } else if (isPart(part)) out.push({ type: "part", part, ...defined({ as: mediaOf(part) }) })
   }
 
   const readCandidate = (candidate: Fields, out: Array<Delta>): void => {
@@ -53,6 +56,9 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
     list(content.parts ?? [], at).forEach((part, i) => {
       readPart(part, `${at}[${i}]`, out)
     })
+    for (const citation of citationsOf(candidate)) out.push({ type: "citation", citation })
+    const logprobs = logprobsOf(candidate)
+    if (logprobs.length > 0) out.push({ type: "logprobs", logprobs })
     reason = finishReasonOf(candidate.finishReason, "candidates[0].finishReason") ?? reason
   }
 

@@ -4,44 +4,53 @@
  * Shapes: https://platform.openai.com/docs/api-reference/chat (`object` and `create`).
  */
 import { defined } from "../data/defined.ts"
-import { callIdFor, isMistral } from "./callIds.ts"
+import { isMistral } from "./callIds.ts"
 import type {
-  AssistantMessage,
+  Citation,
   DecodeOptions,
+  ImagePart,
   Input,
   Json,
-  Message,
   Output,
-  PromptMessage,
   Reply,
+  ReplyPart,
   Request,
+  TokenLogprob,
   ToolCall,
-  ToolChoice,
   Usage
 } from "./chat.ts"
+import { checked } from "./checked.ts"
 import {
   attempt,
   chatDialect,
-  checked,
   count,
   type Dialect,
   type Fields,
   fields,
-  image,
   isFields,
   list,
   nonEmptyText,
   optionalText,
   refuse,
-  spoken,
   sum,
   text,
-  thoughtOf,
   toolArguments,
-  words,
-  writeJson
+  unsupported,
+  words
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
+import {
+  allowedTools,
+  type Effort,
+  effortOf,
+  efforts,
+  type Lose,
+  loseAll,
+  loseOf,
+  ownTools,
+  temperatureOf
+} from "./hints.ts"
+import { encodeMessages, type Writing } from "./openaiMessages.ts"
 
 type Options = {
   readonly id: string
@@ -51,23 +60,20 @@ type Options = {
 const make = (options: Options): Dialect<Input, Reply> =>
   chatDialect({
     id: options.id,
-    encode: (input, model) =>
+    encode: (input, model, encoding) =>
       attempt(() => {
         // Most inputs are a text, which has none of the rest.
         if (typeof input === "string") return { model, messages: [{ role: "user", content: input }] }
         const request = checked(input, { temperature: 2 })
+        const lose = loseOf(request, encoding)
+        const writing = { model, isOpenai: options.maxTokens === "max_completion_tokens", lose }
         return {
           model,
-          messages: request.messages.map((message, i) =>
-            encodeMessage(message, `messages[${i}]`, model, options.maxTokens === "max_completion_tokens")
-          ),
-          ...defined({
-            [options.maxTokens]: request.maxTokens,
-            user: isMistral(model) ? undefined : request.user,
-            response_format: encodeOutput(request.output)
-          }),
-          ...sampling(request),
-          ...encodeTools(request),
+          messages: encodeMessages(request.messages, writing),
+          ...defined({ [options.maxTokens]: request.maxTokens, response_format: encodeOutput(request.output) }),
+          ...encodeSettings(request, writing),
+          ...sampling(request, 2, lose),
+          ...encodeTools(request, writing),
           ...request.extra
         }
       }),
@@ -84,86 +90,99 @@ export const openaiCompatible: Dialect<Input, Reply> = /*#__PURE__*/ make({
 })
 
 /** Fields that Workers AI and OpenAI call the same. */
-export const sampling = ({ seed, stop, temperature, topP }: Request): Record<string, unknown> =>
-  defined({ temperature, top_p: topP, stop: stop?.length ? stop : undefined, seed })
-
-export const encodeTools = ({ tools, toolChoice }: Request): Record<string, unknown> =>
-  // An empty list is refused by OpenAI, and says the same as none.
-  tools?.length
-    ? {
-        tools: tools.map(({ description, name, parameters, strict }) => ({
-          type: "function",
-          function: defined({ name, description, parameters, strict })
-        })),
-        ...defined({ tool_choice: encodeToolChoice(toolChoice) })
-      }
-    : {}
-
-const encodeToolChoice = (choice: ToolChoice | undefined): unknown =>
-  typeof choice === "object" ? { type: "function", function: { name: choice.name } } : choice
-
-const encodeOutput = (output: Output | undefined): unknown => {
-  if (output === undefined) return undefined
-  const { name = "output", schema, strict } = output
-  // The name is required here, unlike anywhere else: https://github.com/cloudflare/ai/issues/559
-  return schema === undefined
-    ? { type: "json_object" }
-    : { type: "json_schema", json_schema: defined({ name, schema, strict }) }
-}
-
-const encodeMessage = (message: Message, field: string, model: string, bounded: boolean): Record<string, unknown> => {
-  const { content, role } = message
-  if (role === "tool") return { role, tool_call_id: callIdFor(message.toolCallId, model, bounded), content }
-  return {
-    role,
-    content: encodeContent(spoken(content), field),
-    ...(role === "assistant" && encodeCalling(message, field, model, bounded))
-  }
-}
-
-/** The tool calls of a message, with the thinking before them for models that refuse the next turn without it. */
-export const encodeCalling = (
-  { content, toolCalls }: AssistantMessage,
-  field: string,
-  model: string,
-  bounded = false
-): Record<string, unknown> => {
-  if (!toolCalls?.length) return {}
-  const thought = thoughtOf(content)
-  // DeepSeek wants the field although nothing was thought (https://api-docs.deepseek.com/guides/thinking_mode); Kimi refuses an empty one.
-  const wanted = /deepseek(?!.*distill)/i.test(model) || (thought !== "" && /kimi/i.test(model))
-  return {
-    ...(wanted && { reasoning_content: thought }),
-    tool_calls: encodeToolCalls(toolCalls, field, model, bounded)
-  }
-}
-
-const encodeContent = (content: PromptMessage["content"], field: string): unknown => {
-  if (typeof content === "string") return content
-  // No parts stand beside tool calls, where OpenAI takes an empty text.
-  if (content.length === 0) return ""
-  return content.map((part, i) => {
-    if (part.type === "text") return { type: "text", text: part.text }
-    const source = image(part, `${field}.content[${i}]`)
-    const url = source.type === "url" ? source.url : `data:${source.mediaType};base64,${source.data}`
-    return { type: "image_url", image_url: { url } }
+export const sampling = (request: Request, hottest: number, lose: Lose): Record<string, unknown> => {
+  const { frequencyPenalty, presencePenalty, seed, stop, topP } = request
+  return defined({
+    temperature: temperatureOf(request, hottest, lose),
+    top_p: topP,
+    stop: stop?.length ? stop : undefined,
+    seed,
+    frequency_penalty: frequencyPenalty,
+    presence_penalty: presencePenalty
   })
 }
 
-const encodeToolCalls = (
-  calls: ReadonlyArray<ToolCall>,
-  field: string,
-  model: string,
-  bounded: boolean
-): ReadonlyArray<unknown> =>
-  calls.map(({ arguments: args, id, name, signature }, i) => ({
-    id: callIdFor(id, model, bounded),
-    type: "function",
-    function: { name, arguments: writeJson(args, `${field}.toolCalls[${i}].arguments`) },
-    // Google's compatible endpoint keeps the token here; other servers may refuse a field they do not know.
-    ...(signature !== undefined &&
-      /gemini/i.test(model) && { extra_content: { google: { thought_signature: signature } } })
-  }))
+const named = (name: string) => ({ type: "function", function: { name } })
+
+export const encodeTools = (request: Request, { isOpenai, lose }: Writing): Record<string, unknown> => {
+  const { parallelToolCalls, toolChoice, tools: all } = request
+  ownTools(request, undefined)
+  // OpenAI has words for some of the tools; its dialect elsewhere often has none.
+  const some = isOpenai && typeof toolChoice === "object" && "allowed" in toolChoice ? toolChoice : undefined
+  const { choice, tools } = some && all ? { choice: some, tools: all } : allowedTools(request)
+  // An empty list is refused by OpenAI, and says the same as none.
+  if (tools.length === 0) return {}
+  return {
+    tools: tools.map(({ cache, description, name, parameters, strict }, i) => {
+      if (cache !== undefined) lose(`tools[${i}].cache`, "nothing")
+      return { type: "function", function: defined({ name, description, parameters, strict }) }
+    }),
+    ...defined({
+      tool_choice:
+        typeof choice !== "object"
+          ? choice
+          : "allowed" in choice
+            ? { type: "allowed_tools", allowed_tools: { mode: choice.mode, tools: choice.allowed.map(named) } }
+            : named(choice.name),
+      parallel_tool_calls: parallelToolCalls
+    })
+  }
+}
+
+/** Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known. */
+export const effortsOf = (model: string): ReadonlyArray<Effort> => {
+  const [, major, minor = 0] = /gpt-(\d+)(?:\.(\d+))?/i.exec(model) ?? []
+  const version = Number(major) + Number(minor) / 10
+  const levels = ["low", "medium", "high"] as const
+  if (/(^|\/)o\d/.test(model)) return levels
+  if (version < 5 || /chat/.test(model)) return []
+  if (version < 5.1) return ["minimal", ...levels]
+  if (version < 6) return ["none", ...levels, ...(version < 5.2 ? [] : ["xhigh" as const])]
+  return version >= 6 ? [...levels, "xhigh", "max"] : efforts
+}
+
+/** Settings that not every model has, and not every server of this dialect. */
+const encodeSettings = (request: Request, { isOpenai, lose, model }: Writing): Record<string, unknown> => {
+  const { cacheKey, extra, logprobs, metadata, reasoning, tier, topK, user, verbosity } = request
+  // Mistral refuses what it does not know.
+  const mistral = isMistral(model)
+  const levels = isOpenai ? effortsOf(model) : mistral ? [] : efforts
+  const effort = effortOf(request, levels, lose)
+  const isThinking = isOpenai && levels.length > 0 && levels.length < efforts.length
+  const lost = (isLost: boolean, names: ReadonlyArray<keyof Request>, how?: "firm") => {
+    if (isLost) loseAll(request, names, lose, how)
+  }
+  lost(isThinking, ["frequencyPenalty", "presencePenalty"], "firm")
+  lost(isThinking && effort !== "none", ["temperature", "topP"], "firm")
+  lost(isOpenai || mistral, ["topK"], "firm")
+  lost(!isOpenai, ["verbosity", "tier", "cacheKey"])
+  lost(isOpenai && levels.length === 0, ["verbosity"])
+  lost(mistral, ["user"])
+  const isStored = extra?.store === true
+  lost(!isStored, ["metadata"])
+  if (reasoning?.show === true && isOpenai) lose("reasoning.show", "nothing")
+  if (logprobs !== undefined && ((isThinking && effort !== "none") || mistral)) unsupported("logprobs", "nothing")
+  return defined({
+    reasoning_effort: effort,
+    user: mistral ? undefined : user,
+    top_k: topK,
+    logprobs: logprobs === undefined ? undefined : true,
+    top_logprobs: logprobs || undefined,
+    verbosity: isOpenai && levels.length > 0 ? verbosity : undefined,
+    service_tier: isOpenai ? tier : undefined,
+    prompt_cache_key: isOpenai ? cacheKey : undefined,
+    metadata: isStored ? metadata : undefined
+  })
+}
+
+const encodeOutput = (output: Output | undefined): unknown => {
+  if (output === undefined) return undefined
+  const { description, name = "output", schema, strict } = output
+  // The name is required here, unlike anywhere else: https://github.com/cloudflare/ai/issues/559
+  return schema === undefined
+    ? { type: "json_object" }
+    : { type: "json_schema", json_schema: defined({ name, description, schema, strict }) }
+}
 
 /** Reads a completion; `at` is the path of the body inside an envelope, with its final dot. */
 export const decodeCompletion = (body: Fields, at: string, raw: unknown, options?: DecodeOptions): Reply => {
@@ -175,6 +194,8 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown, options
   const toolCalls = decodeToolCalls(toolCallsOf(message), `${field}.tool_calls`)
   const content = decodeContent(message.content, `${field}.content`)
   const refusal = optionalText(message.refusal)
+  const reasoning =
+    optionalText(message.reasoning_content) ?? optionalText(message.reasoning) ?? optionalText(content.reasoning)
   const reason = finishReasonOf(choice.finish_reason, `${at}choices[0].finish_reason`) ?? "other"
   const parts = [...content.parts, ...partsOf(message)]
   const reply: Reply = {
@@ -183,8 +204,11 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown, options
     finishReason: refusal === undefined ? finish(reason, toolCalls) : "contentFilter",
     usage: decodeUsage(body.usage),
     ...defined({
-      reasoning:
-        optionalText(message.reasoning_content) ?? optionalText(message.reasoning) ?? optionalText(content.reasoning),
+      reasoning,
+      refusal,
+      content: contentOf(reasoning, content.text, citationsOf(message.annotations), refusal, parts),
+      logprobs: logprobsOf(choice),
+      tier: optionalText(body.service_tier),
       parts: parts.length > 0 ? parts : undefined,
       model: optionalText(body.model),
       id: optionalText(body.id)
@@ -192,6 +216,62 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown, options
     raw
   }
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse(`${field}.content`, someOutput)
+}
+
+/** The parts of a message, where text and reasoning do not say it all: what `parts.ts` makes of a stream of it. */
+const contentOf = (
+  thought: string | undefined,
+  said: string,
+  citations: ReadonlyArray<Citation>,
+  refusal: string | undefined,
+  parts: ReadonlyArray<Json>
+): ReadonlyArray<ReplyPart> | undefined => {
+  const more: ReadonlyArray<ReplyPart> = [
+    ...(refusal === undefined ? [] : [{ type: "refusal" as const, text: refusal }]),
+    ...parts.flatMap((part) => imageOf(part) ?? [])
+  ]
+  if (more.length + citations.length === 0) return undefined
+  return [
+    ...(thought === undefined ? [] : [{ type: "reasoning" as const, text: thought }]),
+    ...(said === "" ? [] : [{ type: "text" as const, text: said, ...(citations.length > 0 && { citations }) }]),
+    ...more
+  ]
+}
+
+/** Sources that a text names, nested as in completions or flat as in responses. */
+export const citationsOf = (annotations: unknown): ReadonlyArray<Citation> =>
+  Array.isArray(annotations)
+    ? annotations.filter(isFields).flatMap((annotation) => {
+        const own = isFields(annotation.url_citation) ? annotation.url_citation : annotation
+        const url = optionalText(own.url)
+        return url === undefined
+          ? []
+          : defined({ url, title: optionalText(own.title), start: count(own.start_index), end: count(own.end_index) })
+      })
+    : []
+
+/** The neutral form of an image of OpenRouter. */
+export const imageOf = (part: Json): ImagePart | undefined => {
+  const url = isFields(part) && isFields(part.image_url) && optionalText(part.image_url.url)
+  return url ? { type: "image", url } : undefined
+}
+
+const logprobOf = (value: unknown): ReadonlyArray<TokenLogprob> =>
+  isFields(value) && typeof value.token === "string" && typeof value.logprob === "number"
+    ? [{ token: value.token, logprob: value.logprob }]
+    : []
+
+/** Log probabilities of a choice, or of a piece of one. */
+export const logprobsOf = ({ logprobs }: Fields): ReadonlyArray<TokenLogprob> | undefined => {
+  const tokens = isFields(logprobs) && logprobs.content
+  if (!Array.isArray(tokens) || tokens.length === 0) return undefined
+  return tokens.flatMap((token) =>
+    logprobOf(token).map((own) =>
+      Array.isArray(token.top_logprobs) && token.top_logprobs.length > 0
+        ? { ...own, top: token.top_logprobs.flatMap(logprobOf) }
+        : own
+    )
+  )
 }
 
 /** The calls of a message, or of a piece of one; the single one of a server that knows `functions` only is a call too. */
@@ -274,11 +354,16 @@ export const decodeUsage = (usage: unknown): Usage => {
   let cachedInputTokens: number | undefined
   let cacheWriteTokens: number | undefined
   let reasoningTokens: number | undefined
+  let audioInputTokens: number | undefined
+  let audioOutputTokens: number | undefined
   // Details stand in groups, in some answers beside them; where one thing is counted twice, a zero says nothing.
-  const look = (group: Fields, isOuter: boolean): void => {
+  const look = (group: Fields, name = ""): void => {
     for (const key in group) {
       const value = group[key]
-      if (isOuter && isFields(value)) look(value, false)
+      if (name === "" && isFields(value)) look(value, key)
+      // Of no sound, most count 0.
+      else if (key === "audio_tokens" && /^(prompt|input)/.test(name)) audioInputTokens = count(value) || undefined
+      else if (key === "audio_tokens") audioOutputTokens = count(value) || undefined
       else if (key === "reasoning_tokens") reasoningTokens = larger(reasoningTokens, count(value))
       else if (/^cache_(write|creation)_/.test(key)) cacheWriteTokens = larger(cacheWriteTokens, count(value))
       else if (/^(num_)?cached_tokens$|_cache_hit_|^cache_read_/.test(key)) {
@@ -286,7 +371,7 @@ export const decodeUsage = (usage: unknown): Usage => {
       }
     }
   }
-  look(usage, true)
+  look(usage)
   const inputTokens = count(usage.prompt_tokens) ?? count(usage.input_tokens)
   const answered = count(usage.completion_tokens) ?? count(usage.output_tokens)
   const total = count(usage.total_tokens)
@@ -300,6 +385,8 @@ export const decodeUsage = (usage: unknown): Usage => {
     totalTokens: total ?? sum(inputTokens, outputTokens),
     cachedInputTokens,
     cacheWriteTokens,
-    reasoningTokens
+    reasoningTokens,
+    audioInputTokens,
+    audioOutputTokens
   })
 }

@@ -11,7 +11,18 @@ import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./
 import type { Delta, Streaming } from "./delta.ts"
 import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
-import { bodyOf, decodeContent, decodeUsage, partsOf, signatureOf, toolCallsOf, uniqueIds } from "./openai.ts"
+import {
+  bodyOf,
+  citationsOf,
+  decodeContent,
+  decodeUsage,
+  imageOf,
+  logprobsOf,
+  partsOf,
+  signatureOf,
+  toolCallsOf,
+  uniqueIds
+} from "./openai.ts"
 
 /** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
 export interface Chunks {
@@ -32,7 +43,6 @@ export const makeChunks = (): Chunks => {
   const calls = makeCalls()
   const usage = makeUsage()
   let streamed = false
-  let said = false
   let refused = false
   let finished = false
 
@@ -50,7 +60,6 @@ export const makeChunks = (): Chunks => {
 
   const text = (words: string, out: Array<Delta>): void => {
     if (words === "") return
-    said = true
     out.push({ type: "text", text: words })
   }
 
@@ -65,10 +74,10 @@ export const makeChunks = (): Chunks => {
       text(words, out)
       pushParts(parts, out)
     }
+    for (const citation of citationsOf(delta.annotations)) out.push({ type: "citation", citation })
     const refusal = optionalText(delta.refusal)
     if (refusal !== undefined) {
-      // In a reply a refusal is the text only where there is no other.
-      if (!said) out.push({ type: "text", text: refusal })
+      out.push({ type: "refusal", text: refusal })
       refused = true
     }
     pushParts(partsOf(delta), out)
@@ -76,7 +85,7 @@ export const makeChunks = (): Chunks => {
   }
 
   const read = (body: Fields, out: Array<Delta>): void => {
-    meta(body.model, body.id, out)
+    meta(body.model, body.id, out, body.service_tier)
     const choice = firstChoice(body.choices)
     if (choice !== undefined) {
       // A server that does not stream a model's answer may put the whole of it into one event; others repeat the
@@ -86,6 +95,8 @@ export const makeChunks = (): Chunks => {
         streamed = true
         readDelta(delta, out)
       }
+      const logprobs = logprobsOf(choice)
+      if (logprobs !== undefined) out.push({ type: "logprobs", logprobs })
     }
     // Groq counts in a field of its own unless it was asked for usage.
     const counts = body.usage ?? (isFields(body.x_groq) ? body.x_groq.usage : undefined)
@@ -100,7 +111,7 @@ export const makeChunks = (): Chunks => {
 const pieceOf = (value: unknown): string => (typeof value === "number" ? String(value) : (optionalText(value) ?? ""))
 
 const pushParts = (parts: ReadonlyArray<Json>, out: Array<Delta>): void => {
-  for (const part of parts) out.push({ type: "part", part })
+  for (const part of parts) out.push({ type: "part", part, ...defined({ as: imageOf(part) }) })
 }
 
 // Of several answers to one prompt the first is the reply; their chunks come mixed, each with its index.

@@ -5,16 +5,14 @@
  * model types of `@cloudflare/workers-types`. The model is part of the address, or an argument of the binding.
  */
 import { defined } from "../data/defined.ts"
-import { callIdFor } from "./callIds.ts"
 import type { DecodeOptions, Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
+import { checked, sourceOf } from "./checked.ts"
 import {
   attempt,
   chatDialect,
-  checked,
   type Dialect,
   type Fields,
   fields,
-  image,
   isFields,
   optionalText,
   refuse,
@@ -23,19 +21,30 @@ import {
   writeJson
 } from "./codec.ts"
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
-import { decodeCompletion, decodeToolCalls, decodeUsage, encodeCalling, encodeTools, sampling } from "./openai.ts"
+import { checkParallel, loseAll, loseOf } from "./hints.ts"
+import { decodeCompletion, decodeToolCalls, decodeUsage, encodeTools, sampling } from "./openai.ts"
+import { encodeCalling, encodeResult, type Writing } from "./openaiMessages.ts"
 
 /** See `Chat.workersAi`. */
 export const workersAi: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect({
   id: "workers-ai",
-  encode: (input, model) =>
+  encode: (input, model, encoding) =>
     attempt(() => {
       const request = checked(input, { temperature: 5 })
+      const lose = loseOf(request, encoding)
+      const writing = { model, isOpenai: false, lose }
+      const { logprobs, output, reasoning, topK } = request
+      loseAll(request, ["verbosity", "tier", "cacheKey", "metadata", "user"], lose)
+      if (reasoning !== undefined)
+        lose("reasoning", "nothing", undefined, reasoning.effort === "none" ? "firm" : undefined)
+      if (logprobs !== undefined) unsupported("logprobs", "nothing: Workers AI has none")
+      if (output?.description !== undefined) lose("output.description", "nothing")
+      checkParallel(request, lose)
       return {
-        messages: request.messages.map((message, i) => encodeMessage(message, `messages[${i}]`, model)),
-        ...defined({ max_tokens: request.maxTokens }),
-        ...sampling(request),
-        ...encodeTools(request),
+        messages: request.messages.map((message, i) => encodeMessage(message, `messages[${i}]`, writing)),
+        ...defined({ max_tokens: request.maxTokens, top_k: topK }),
+        ...sampling(request, 5, lose),
+        ...encodeTools({ ...request, parallelToolCalls: undefined }, writing),
         ...encodeOutput(request),
         ...request.extra
       }
@@ -59,36 +68,50 @@ const encodeOutput = ({ output }: Request): Record<string, unknown> =>
           output.schema === undefined ? { type: "json_object" } : { type: "json_schema", json_schema: output.schema }
       }
 
-const encodeMessage = (message: Message, field: string, model: string): Record<string, unknown> => {
+const encodeMessage = (message: Message, field: string, writing: Writing): Record<string, unknown> => {
   switch (message.role) {
     case "assistant": {
       return {
         role: "assistant",
         // Never null: the binding refuses it, unlike OpenAI.
         content: textsOf(message.content).join("\n"),
-        ...encodeCalling(message, field, model)
+        ...encodeCalling(message, field, writing)
       }
     }
     case "tool": {
-      const { content, name, toolCallId } = message
-      return { role: "tool", tool_call_id: callIdFor(toolCallId, model, false), ...defined({ name }), content }
+      const { content, name } = message
+      const file = typeof content === "string" ? -1 : content.findIndex((part) => part.type !== "text")
+      if (file >= 0) unsupported(`${field}.content[${file}]`, "text")
+      return { role: "tool", ...encodeResult(message, field, writing), ...defined({ name }) }
     }
     default:
-      return { role: message.role, content: encodeContent(message.content, `${field}.content`) }
+      return { role: message.role, content: encodeContent(message.content, `${field}.content`, writing) }
   }
 }
 
 // Text models take strings only; parts are sent where there is an image.
-const encodeContent = (content: PromptMessage["content"], field: string): unknown =>
-  typeof content === "string" || !content.some((part) => part.type === "image")
-    ? textsOf(content).join("\n")
-    : content.map((part, i) => {
-        if (part.type === "text") return { type: "text", text: part.text }
-        const source = image(part, `${field}[${i}]`)
-        return source.type === "data"
-          ? { type: "image_url", image_url: { url: `data:${source.mediaType};base64,${source.data}` } }
-          : unsupported(`${field}[${i}].url`, "a data: URL, or data: Workers AI fetches no images")
-      })
+const encodeContent = (content: PromptMessage["content"], field: string, { lose }: Writing): unknown => {
+  if (typeof content === "string") return content
+  content.forEach((part, i) => {
+    if (part.cache !== undefined) lose(`${field}[${i}].cache`, "nothing")
+  })
+  if (content.every(({ type }) => type === "text")) return textsOf(content).join("\n")
+  return content.map((part, i) => {
+    const at = `${field}[${i}]`
+    if (part.type === "text") return { type: "text", text: part.text }
+    const source = sourceOf(part, at)
+    if (source.kind !== "image") unsupported(at, "text or an image")
+    if (source.type !== "data") return unsupported(`${at}.${source.type === "id" ? "fileId" : "url"}`, noAddress)
+    const detail = part.type === "image" ? part.detail : undefined
+    if (part.type === "file" && part.name !== undefined) lose(`${at}.name`, "nothing")
+    return {
+      type: "image_url",
+      image_url: { url: `data:${source.mediaType};base64,${source.data}`, ...defined({ detail }) }
+    }
+  })
+}
+
+const noAddress = "a data: URL, or data: Workers AI fetches no images"
 
 /** What lies inside `{ success, result }` and `{ state, result }`, in any order and none, with its path. */
 export const unwrap = (raw: unknown): { readonly value: unknown; readonly at: string } => {

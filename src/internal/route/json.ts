@@ -127,6 +127,8 @@ export interface RouteNodeJson {
   readonly body?: Readonly<Record<string, Json>>
   /** See `Provider.ChatOptions`; chat only. */
   readonly allowEmpty?: boolean
+  /** See `Provider.ChatOptions`; chat only. */
+  readonly contextWindow?: number
   readonly resource?: string
   readonly deployment?: string
   readonly apiVersion?: string
@@ -244,7 +246,8 @@ const leafJson = (leaf: Leaf<never, unknown>, key: string): RouteNodeJson | unde
       headers: headers.length === 0 ? undefined : Object.fromEntries(headers),
       credentials: spec.credentials,
       body: spec.body,
-      allowEmpty: spec.allowEmpty
+      allowEmpty: spec.allowEmpty,
+      contextWindow: spec.contextWindow
     })
   }
 }

@@ -93,6 +93,7 @@ const leafFields = [
   "credentials",
   "body",
   "allowEmpty",
+  "contextWindow",
   ...slotNames
 ] as const
 
@@ -213,14 +214,16 @@ class Reader<In, Out> {
 
   private leaf(json: RouteNodeJson, provider: string, path: string): Leaf<In, Out> | undefined {
     const { dialects, kind } = this.reading
-    const { allowEmpty, body, credentials = [], endpoint, headers, key, model = "" } = json
+    const { allowEmpty, body, contextWindow, credentials = [], endpoint, headers, key, model = "" } = json
     const before = this.problems.length
     const definition = definitionOf(provider)
     if (definition === undefined) {
       return this.refuse(`${path}.provider`, "the slug of a provider, compat, or custom- and a slug")
     }
     if ((json.kind ?? kind) !== kind) this.refuse(`${path}.kind`, kind)
-    if (allowEmpty !== undefined && kind !== "chat") this.refuse(`${path}.allowEmpty`, "nothing: only chat has it")
+    for (const name of ["allowEmpty", "contextWindow"] as const) {
+      if (json[name] !== undefined && kind !== "chat") this.refuse(`${path}.${name}`, "nothing: only chat has it")
+    }
     const way = wayOf(definition, kind, model)
     if (way === undefined && (endpoint === undefined || json.dialect === undefined)) {
       this.refuse(`${path}.provider`, `a provider with ${kind} of its own, or endpoint and dialect beside it`)
@@ -241,7 +244,7 @@ class Reader<In, Out> {
       }
     })
     if (dialect === undefined) return undefined
-    const options: LegOptions = { allowEmpty, body, endpoint, headers, key, ...defined(slotsOf(json)) }
+    const options: LegOptions = { allowEmpty, body, contextWindow, endpoint, headers, key, ...defined(slotsOf(json)) }
     const make = (extra: LegOptions) => makeLeaf(definition, kind, dialect, model, { ...options, ...extra })
     // Equal words are one target, in whatever places they stand.
     const text = JSON.stringify([provider, ...leafFields.map((name) => json[name] ?? null)])

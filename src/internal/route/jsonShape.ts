@@ -142,6 +142,7 @@ const makeRead = () => {
     credentials: opt(Schema.Array(Schema.String)),
     body: opt(Schema.Record(Schema.String, Schema.Json)),
     allowEmpty: opt(Schema.Boolean),
+    contextWindow: opt(Schema.Number),
     resource: opt(Schema.String),
     deployment: opt(Schema.String),
     apiVersion: opt(Schema.String),

@@ -3,6 +3,7 @@
  */
 import * as Result from "effect/Result"
 import type { Headers } from "../../UniversalRequest.ts"
+import { leastTokens } from "../admission/estimate.ts"
 import { defined } from "../data/defined.ts"
 import type { Dialect } from "../dialect/codec.ts"
 import type { Leaf, LeafSpec } from "./node.ts"
@@ -16,11 +17,24 @@ export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, 
   key: spec.key,
   headers,
   accept: "json",
-  build: (input) =>
-    Result.map(dialect.encode(input, spec.model), (body) => ({
+  build: (input) => {
+    let dropped: Array<string> | undefined
+    const onDropped = (field: string): void => {
+      dropped = [...(dropped ?? []), field]
+    }
+    if (spec.contextWindow !== undefined) {
+      const tokens = leastTokens(input)
+      if (tokens > spec.contextWindow) {
+        const accepted = `a conversation of at most ${spec.contextWindow} tokens, and not of ${tokens} or more`
+        return Result.fail({ field: "messages", accepted, isUnsupported: true })
+      }
+    }
+    return Result.map(dialect.encode(input, spec.model, { onDropped }), (body) => ({
       endpoint: spec.endpoint,
-      query: spec.body === undefined ? body : { ...spec.body, ...body }
-    })),
+      query: spec.body === undefined ? body : { ...spec.body, ...body },
+      ...(dropped && { dropped })
+    }))
+  },
   decode: (body) =>
     Result.map(dialect.decode(body, spec), (value) => ({
       value,

@@ -39,6 +39,8 @@ export interface Unbuildable extends Problem {
 export interface Built {
   readonly endpoint: string
   readonly query: unknown
+  /** Hints that are not sent as they stand; absent where all are. */
+  readonly dropped?: ReadonlyArray<string>
 }
 
 /** One way to ask one target: how to build the request, how to read the answer. */
@@ -264,4 +266,6 @@ export interface LeafSpec {
   readonly body?: Readonly<Record<string, Json>>
   /** See `Provider.ChatOptions`. */
   readonly allowEmpty?: boolean
+  /** See `Provider.ChatOptions`. */
+  readonly contextWindow?: number
 }

@@ -74,6 +74,7 @@ export interface LegOptions extends HeaderOptions {
   readonly body?: Readonly<Record<string, Json>> | undefined
   readonly endpoint?: string | undefined
   readonly allowEmpty?: boolean | undefined
+  readonly contextWindow?: number | undefined
 }
 
 interface HeaderOptions extends Partial<Readonly<Record<(typeof slotNames)[number], string | undefined>>> {
@@ -413,7 +414,7 @@ export const makeLeaf = <In, Out>(
   options: LegOptions
 ): Result.Result<Leaf<In, Out>, ReadonlyArray<Problem>> => {
   const problems: Array<Problem> = [...(definition.problems ?? [])]
-  const { allowEmpty, body, endpoint, key } = options
+  const { allowEmpty, body, contextWindow, endpoint, key } = options
   const slot = definition.slots?.["model"] ?? anyModel
   if (!(typeof model === "string" && slot.pattern.test(model)))
     problems.push({ field: "model", accepted: slot.accepted })
@@ -424,6 +425,9 @@ export const makeLeaf = <In, Out>(
   if (key !== undefined && !isText(key)) problems.push({ field: "key", accepted: "a name that is not empty" })
   if (body !== undefined && !isFields(body)) problems.push({ field: "body", accepted: "an object of JSON values" })
   if (typeof (allowEmpty ?? true) !== "boolean") problems.push({ field: "allowEmpty", accepted: "true or false" })
+  if (contextWindow !== undefined && !(Number.isSafeInteger(contextWindow) && contextWindow > 0)) {
+    problems.push({ field: "contextWindow", accepted: "a whole number from 1" })
+  }
   const { headers, problems: wrong } = headersOf(definition, options, way)
   problems.push(...wrong)
   if (problems.length > 0) return Result.fail(problems)
@@ -444,7 +448,8 @@ export const makeLeaf = <In, Out>(
       headers: Object.keys(plain).length === 0 ? undefined : plain,
       credentials: credentials.length === 0 ? undefined : credentials,
       body: body === undefined ? undefined : { ...body },
-      allowEmpty
+      allowEmpty,
+      contextWindow
     })
   }
   return Result.succeed(dialectLeaf(spec, dialect, headers))

@@ -427,7 +427,7 @@ export const attempt = <In, Out>(
   const { leaf, timeout } = target
   const built = leaf.build(run.input)
   if (Result.isFailure(built)) return Effect.fail(unbuildable(target, built.failure, run))
-  const { endpoint, query } = built.success
+  const { dropped, endpoint, query } = built.success
   const make = (
     remaining: number | undefined,
     beforeResend?: Effect.Effect<void, GatewayError>,
@@ -457,6 +457,7 @@ export const attempt = <In, Out>(
         }
         if (leaf.model !== undefined) started.model = leaf.model
         if (waited !== undefined) started.waited = waited
+        if (dropped !== undefined) started.dropped = dropped
         return started
       },
       ({ output }, running) => {

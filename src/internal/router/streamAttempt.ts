@@ -122,10 +122,10 @@ export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): 
 /** The request of a target for a stream. */
 export const buildStream = <In>(target: Target<In, unknown>, input: In): Result.Result<Built, Unbuildable> => {
   const found = streamingOf(target)
-  return Result.flatMap(target.leaf.build(input), ({ endpoint, query }) =>
+  return Result.flatMap(target.leaf.build(input), ({ endpoint, query, ...rest }) =>
     found === undefined || !isRecord(query)
       ? Result.fail({ field: target.key, accepted: found === undefined ? streams : "a request body that is an object" })
-      : Result.succeed({ endpoint: found.streaming.endpoint(endpoint), query: found.streaming.query(query) })
+      : Result.succeed({ ...rest, endpoint: found.streaming.endpoint(endpoint), query: found.streaming.query(query) })
   )
 }
 
@@ -253,7 +253,7 @@ export const streamAttempt = <In, Out>(
     const { leaf } = target
     const built = buildStream(target, run.input)
     if (Result.isFailure(built)) return yield* unbuildable(target, built.failure, run)
-    const { endpoint, query } = built.success
+    const { dropped, endpoint, query } = built.success
     const make = (
       remaining: number | undefined,
       beforeResend?: Effect.Effect<void, GatewayError>,
@@ -282,7 +282,7 @@ export const streamAttempt = <In, Out>(
             provider: leaf.provider,
             endpoint,
             eventId,
-            ...defined({ model: leaf.model, waited })
+            ...defined({ model: leaf.model, waited, dropped })
           })
         )
         let answering: Answering | undefined

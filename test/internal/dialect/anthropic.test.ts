@@ -242,6 +242,7 @@ describe("anthropic decode", () => {
         cacheWriteTokens: 188,
         reasoningTokens: 120
       },
+      tier: "standard",
       model: "claude-haiku-4-5-20251001",
       id: "msg_013Zva2CMHLNnXjNJJKqJ2EF",
       raw: bodies.message
@@ -268,7 +269,7 @@ describe("anthropic decode", () => {
       ["end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded", "pause_turn", "tool_use", null].map(
         reason
       ),
-      ["stop", "stop", "length", "length", "other", "stop", "other"]
+      ["stop", "stop", "length", "length", "pause", "stop", "other"]
     )
   })
 

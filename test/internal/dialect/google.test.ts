@@ -27,36 +27,39 @@ describe("google encode", () => {
 
   it("a request with everything", () => {
     const schema = { type: "object", properties: { city: { type: "string" } } }
-    const body = encode({
-      messages: [
-        Chat.system("Be brief."),
-        Chat.user([
-          { type: "text", text: "Look" },
-          { type: "image", url: "https://example.com/a.png", mediaType: "image/png" },
-          { type: "image", url: "https://example.com/b" },
-          { type: "image", data: "aGk=", mediaType: "image/png" }
-        ]),
-        Chat.assistant("Let me see.", [
-          { id: "a", name: "weather", arguments: { city: "Lyon" }, signature: "c2ln" },
-          { id: "b", name: "clock", arguments: {} }
-        ]),
-        Chat.tool("a", "sunny"),
-        Chat.system("Use Celsius."),
-        Chat.tool("b", "noon")
-      ],
-      maxTokens: 100,
-      temperature: 0.5,
-      topP: 0.9,
-      stop: ["END"],
-      seed: 7,
-      tools: [
-        { name: "weather", description: "Weather of a city", parameters: schema },
-        { name: "clock", parameters: {} }
-      ],
-      toolChoice: { name: "weather" },
-      output: { type: "json", schema },
-      extra: { generationConfig: { topP: 0.1, thinkingConfig: { thinkingBudget: 0 } }, cachedContent: "c/1" }
-    })
+    const body = encode(
+      {
+        messages: [
+          Chat.system("Be brief."),
+          Chat.user([
+            { type: "text", text: "Look" },
+            { type: "image", url: "https://example.com/a.png", mediaType: "image/png" },
+            { type: "image", url: "https://example.com/b" },
+            { type: "image", data: "aGk=", mediaType: "image/png" }
+          ]),
+          Chat.assistant("Let me see.", [
+            { id: "a", name: "weather", arguments: { city: "Lyon" }, signature: "c2ln" },
+            { id: "b", name: "clock", arguments: {} }
+          ]),
+          Chat.tool("a", "sunny"),
+          Chat.system("Use Celsius."),
+          Chat.tool("b", "noon")
+        ],
+        maxTokens: 100,
+        temperature: 0.5,
+        topP: 0.9,
+        stop: ["END"],
+        seed: 7,
+        tools: [
+          { name: "weather", description: "Weather of a city", parameters: schema },
+          { name: "clock", parameters: {} }
+        ],
+        toolChoice: { name: "weather" },
+        output: { type: "json", schema },
+        extra: { generationConfig: { topP: 0.1, thinkingConfig: { thinkingBudget: 0 } }, cachedContent: "c/1" }
+      },
+      "gemini-3-flash"
+    )
     assert.deepStrictEqual(body, {
       systemInstruction: { parts: [{ text: "Be brief." }, { text: "Use Celsius." }] },
       contents: [
@@ -127,7 +130,8 @@ describe("google encode", () => {
       { name: "f", parameters: {}, strict: true },
       { name: "g", parameters: {} }
     ]
-    const config = (more: object) => encode({ messages: [Chat.user("x")], tools, user: "u-1", ...more })
+    const config = (more: object) =>
+      encode({ messages: [Chat.user("x")], tools, user: "u-1", ...more }, "gemini-3-flash")
     const mode = (toolChoice?: Chat.ToolChoice) => config({ toolChoice }).toolConfig
     for (const choice of [undefined, "auto"] as const) {
       assert.deepStrictEqual(mode(choice), { functionCallingConfig: { mode: "VALIDATED" } })
@@ -212,9 +216,21 @@ describe("google decode", () => {
     assert.deepStrictEqual(decode(bodies.response), {
       text: "Hello there.",
       reasoning: "The user greets.",
+      content: [
+        { type: "reasoning", text: "The user greets." },
+        { type: "text", text: "Hello", opaque: { origin: "google", value: "CiQB" } },
+        { type: "text", text: " there." }
+      ],
       toolCalls: [],
       finishReason: "stop",
-      usage: { inputTokens: 13, outputTokens: 34, totalTokens: 47, cachedInputTokens: 2, reasoningTokens: 30 },
+      usage: {
+        inputTokens: 13,
+        outputTokens: 34,
+        totalTokens: 47,
+        cachedInputTokens: 2,
+        reasoningTokens: 30,
+        toolInputTokens: 5
+      },
       model: "gemini-2.5-flash",
       id: "xJ3aaM7yNpqJ",
       raw: bodies.response

@@ -24,6 +24,7 @@ describe("google streams", () => {
         partial,
         { type: "text", text: "Gott 👋🏽" },
         partial,
+        { type: "opaque", opaque: { origin: "google", value: "CpQBAdHtim" }, of: "text" },
         { type: "usage", usage: { inputTokens: 8, outputTokens: 26, totalTokens: 34, reasoningTokens: 20 } },
         { type: "finish", reason: "stop" }
       ],

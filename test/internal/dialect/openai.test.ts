@@ -178,6 +178,7 @@ describe("openai decode", () => {
         cacheWriteTokens: 4,
         reasoningTokens: 3
       },
+      tier: "default",
       model: "gpt-4.1-2025-04-14",
       id: "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
       raw: bodies.completion

@@ -8,7 +8,7 @@ import * as Chat from "../../../src/Chat.ts"
 import * as Classifier from "../../../src/Classifier.ts"
 import type { ReasonTag } from "../../../src/GatewayError.ts"
 import { defined } from "../../../src/internal/data/defined.ts"
-import { image } from "../../../src/internal/dialect/codec.ts"
+import { sourceOf } from "../../../src/internal/dialect/checked.ts"
 import { deltasOf } from "../../../src/internal/dialect/deltaDecoder.ts"
 import { finish } from "../../../src/internal/dialect/finish.ts"
 import { errorOf, errorOfStatus, errorStatus } from "../../../src/internal/dialect/server/openaiErrorWriter.ts"
@@ -257,7 +257,8 @@ const onTheWire = (request: Chat.Request): Chat.Request => ({
     if (message.role !== "user" || typeof message.content === "string") return message
     const content = message.content.map((part) => {
       if (part.type === "text") return part
-      const source = image(part, "image")
+      const source = sourceOf(part, "image")
+      if (source.type === "id") return part
       const url = source.type === "url" ? source.url : `data:${source.mediaType};base64,${source.data}`
       return { type: "image" as const, url }
     })
@@ -313,17 +314,20 @@ describe("the request reader", () => {
   it.each([
     [{ n: 2 }, "n"],
     [{ store: true }, "store"],
-    [{ logprobs: true, top_logprobs: 0 }, "logprobs"],
+    [{ logprobs: true, top_logprobs: 21 }, "top_logprobs"],
+    [{ logprobs: "yes" }, "logprobs"],
     [{ top_logprobs: 2 }, "top_logprobs"],
-    [{ presence_penalty: 0.1 }, "presence_penalty"],
+    [{ presence_penalty: 3 }, "presence_penalty"],
     [{ frequency_penalty: "0" }, "frequency_penalty"],
-    [{ parallel_tool_calls: false, tools }, "parallel_tool_calls"],
+    [{ parallel_tool_calls: "no", tools }, "parallel_tool_calls"],
     [{ tool_choice: "required" }, "tool_choice"],
     [{ logit_bias: { 1: 2 } }, "logit_bias"],
     [{ modalities: ["text", "audio"] }, "modalities"],
-    [{ service_tier: "flex" }, "service_tier"],
-    [{ verbosity: "low" }, "verbosity"],
-    [{ reasoning_effort: "high" }, "reasoning_effort"],
+    [{ service_tier: "scale" }, "service_tier"],
+    [{ verbosity: "none" }, "verbosity"],
+    [{ reasoning_effort: "huge" }, "reasoning_effort"],
+    [{ prompt_cache_key: "" }, "prompt_cache_key"],
+    [{ metadata: { a: 1 } }, "metadata.a"],
     [{ user: 1 }, "user"],
     [{ user: "" }, "user"],
     [{ temperature: "1" }, "temperature"],
@@ -337,7 +341,8 @@ describe("the request reader", () => {
     [{ tools: [{ type: "function", function: { name: "a b" } }] }, "tools[0].function.name"],
     [{ tools: [{ type: "function", function: { name: "f", strict: 1 } }] }, "tools[0].function.strict"],
     [{ tools, tool_choice: { type: "function", function: { name: "g" } } }, "tool_choice.function.name"],
-    [{ tools, tool_choice: { type: "allowed_tools", allowed_tools: {} } }, "tool_choice.type"],
+    [{ tools, tool_choice: { type: "allowed_tools", allowed_tools: {} } }, "tool_choice.allowed_tools.mode"],
+    [{ tools, tool_choice: { type: "custom", custom: { name: "f" } } }, "tool_choice.type"],
     [
       { response_format: { type: "json_schema", json_schema: { name: "a b", schema: {} } } },
       "response_format.json_schema.name"
@@ -348,7 +353,13 @@ describe("the request reader", () => {
     ],
     [{ messages: [{ ...messages[0], name: "n" }] }, "messages[0].name"],
     [{ messages: [{ role: "function", name: "f", content: "" }] }, "messages[0].role"],
-    [{ messages: [{ role: "user", content: [{ type: "input_audio" }] }] }, "messages[0].content[0].type"],
+    [{ messages: [{ role: "user", content: [{ type: "video" }] }] }, "messages[0].content[0].type"],
+    [
+      {
+        messages: [{ role: "user", content: [{ type: "input_audio", input_audio: { data: "aGk=", format: "ogg" } }] }]
+      },
+      "messages[0].content[0].input_audio.format"
+    ],
     [{ messages: [{ role: "user", content: null }] }, "messages[0].content"],
     [{ messages: [{ role: "tool", tool_call_id: "", content: "" }] }, "messages[0].tool_call_id"],
     [
@@ -381,11 +392,64 @@ describe("the request reader", () => {
     const turn = { role: "assistant", content: "Hm.", refusal: null, annotations: [], audio: null, tool_calls: null }
     assert.deepStrictEqual(read({ messages: [turn] }).messages, [{ role: "assistant", content: "Hm." }])
     const refused = { ...turn, content: null, refusal: "No." }
-    assert.deepStrictEqual(read({ messages: [refused] }).messages, [{ role: "assistant", content: "No." }])
+    const no = { role: "assistant" as const, content: [{ type: "refusal" as const, text: "No." }] }
+    assert.deepStrictEqual(read({ messages: [refused] }).messages, [no])
     const parts = { ...turn, content: [{ type: "refusal", refusal: "No." }] }
-    assert.deepStrictEqual(read({ messages: [parts] }).messages, [
-      { role: "assistant", content: [{ type: "text", text: "No." }] }
-    ])
+    assert.deepStrictEqual(read({ messages: [parts] }).messages, [no])
+  })
+
+  it("reads the settings and parts that a neutral request has words for", () => {
+    const data = "aGk="
+    const content = [
+      { type: "text", text: "Hi", prompt_cache_breakpoint: { mode: "explicit" } },
+      { type: "image_url", image_url: { url: "https://example.com/a.png", detail: "low" } },
+      { type: "input_audio", input_audio: { data, format: "mp3" } },
+      { type: "file", file: { file_data: `data:application/pdf;base64,${data}`, filename: "a.pdf" } },
+      { type: "file", file: { file_id: "file-1" } }
+    ]
+    const body = {
+      messages: [{ role: "user", content }],
+      tools,
+      tool_choice: {
+        type: "allowed_tools",
+        allowed_tools: { mode: "auto", tools: [{ type: "function", function: { name: "f" } }] }
+      },
+      parallel_tool_calls: false,
+      frequency_penalty: 0.5,
+      logprobs: true,
+      top_logprobs: 3,
+      reasoning_effort: "high",
+      verbosity: "low",
+      service_tier: "flex",
+      prompt_cache_key: "k",
+      metadata: { team: "a" }
+    }
+    const { tools: _, ...request } = read(body)
+    assert.deepStrictEqual(request, {
+      messages: [
+        {
+          role: "user",
+          content: [
+            { type: "text", text: "Hi", cache: {} },
+            { type: "image", url: "https://example.com/a.png", detail: "low" },
+            { type: "file", data, mediaType: "audio/mpeg" },
+            { type: "file", url: `data:application/pdf;base64,${data}`, name: "a.pdf" },
+            { type: "file", fileId: { origin: "openai", id: "file-1" } }
+          ]
+        }
+      ],
+      toolChoice: { mode: "auto", allowed: ["f"] },
+      parallelToolCalls: false,
+      frequencyPenalty: 0.5,
+      logprobs: 3,
+      reasoning: { effort: "high" },
+      verbosity: "low",
+      tier: "flex",
+      cacheKey: "k",
+      metadata: { team: "a" }
+    })
+    const written = Result.getOrThrow(Chat.openai.encode({ ...request, tools: read(body).tools }, "my-deployment"))
+    assert.deepNestedInclude(written, { "messages[0].content[1]": content[1], reasoning_effort: "high" })
   })
 
   it("passes over what it cannot say where only the conversation counts", () => {

@@ -10,7 +10,12 @@ const { choice, chunk } = streams
 const run = (stream: string) => runText(openai.decoder(), stream)
 const collect = (stream: string) => Result.getOrThrow(Chat.collect(run(stream).deltas))
 const fault = (...events: ReadonlyArray<string>) => run(events.join("")).fault
-const meta: Delta = { type: "meta", model: "gpt-4.1-mini-2025-04-14", id: "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG" }
+const meta: Delta = {
+  type: "meta",
+  model: "gpt-4.1-mini-2025-04-14",
+  id: "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG",
+  tier: "default"
+}
 
 describe("openai streams", () => {
   it("text, and usage after the end", () => {

@@ -9,10 +9,11 @@ import { type AnswerFacts, finishWord, signatureBody, usageBody } from "./openai
 
 /**
  * A reply of any provider as a chat completion, ready for `JSON.stringify`. Reasoning is in `reasoning_content`, where
- * compatible servers put it. A refusal is content, because a reply does not tell the two apart.
+ * compatible servers put it.
  */
 export const completionOf = (reply: Reply, facts: AnswerFacts): Record<string, unknown> => {
-  const { parts, reasoning, text, toolCalls, usage } = reply
+  const { parts, reasoning, refusal, text, toolCalls, usage } = reply
+  const refused = refusal !== undefined && text === refusal
   const called = toolCalls.length > 0
   return {
     id: reply.id ?? facts.id,
@@ -24,8 +25,8 @@ export const completionOf = (reply: Reply, facts: AnswerFacts): Record<string, u
         index: 0,
         message: {
           role: "assistant",
-          content: text === "" && called ? null : text,
-          refusal: null,
+          content: (text === "" && called) || refused ? null : text,
+          refusal: refusal ?? null,
           annotations: [],
           ...defined({ reasoning_content: reasoning, parts }),
           ...(called && {
@@ -38,7 +39,7 @@ export const completionOf = (reply: Reply, facts: AnswerFacts): Record<string, u
           })
         },
         logprobs: null,
-        finish_reason: finishWord(reply.finishReason, called)
+        finish_reason: finishWord(reply.finishReason, called, refusal !== undefined)
       }
     ],
     ...defined({ usage: usageBody(usage) }),

@@ -9,20 +9,22 @@ import * as Result from "effect/Result"
 import { defined } from "../../data/defined.ts"
 import type {
   AssistantMessage,
+  FilePart,
   ImagePart,
   JsonSchema,
   Message,
   Output,
+  RefusalPart,
   Request,
   TextPart,
   Tool,
   ToolCall,
   ToolChoice
 } from "../chat.ts"
+import { checked } from "../checked.ts"
 import {
   afterThought,
   attempt,
-  checked,
   type Fields,
   fields,
   type Issue,
@@ -33,6 +35,7 @@ import {
   toolArguments
 } from "../codec.ts"
 import { signatureOf } from "../openai.ts"
+import { details, flag, given, number, optional, settings, word } from "./openaiSettings.ts"
 
 /** A request as a client of OpenAI's makes it. */
 export interface ChatCall {
@@ -55,8 +58,6 @@ export const noSuchField = "no such field"
 
 /** Beyond the bound of every provider: each has its own. */
 const limits = { temperature: 5 }
-
-const given = (value: unknown): unknown => (value === null ? undefined : value)
 
 const isEmpty = (value: unknown): boolean =>
   Array.isArray(value) ? value.length === 0 : isFields(value) && Object.keys(value).length === 0
@@ -102,24 +103,19 @@ const bodyFields = [
   "response_format",
   "user",
   "safety_identifier",
+  "frequency_penalty",
+  "presence_penalty",
+  "logprobs",
+  "top_logprobs",
+  "parallel_tool_calls",
+  "reasoning_effort",
+  "verbosity",
+  "service_tier",
+  "prompt_cache_key",
+  "metadata",
   "stream",
   "stream_options"
 ]
-
-const number = (value: unknown, at: string): number | undefined => {
-  const own = given(value)
-  return own === undefined || typeof own === "number" ? own : refuse(at, "a number")
-}
-
-const flag = (value: unknown, at: string): boolean | undefined => {
-  const own = given(value)
-  return own === undefined || typeof own === "boolean" ? own : refuse(at, "a boolean")
-}
-
-const optional = (value: unknown, at: string): string | undefined => {
-  const own = given(value)
-  return own === undefined ? undefined : text(own, at)
-}
 
 /** The values of a list without those that are passed over. */
 const some = <A>(values: ReadonlyArray<A | undefined>): ReadonlyArray<A> =>
@@ -143,19 +139,65 @@ const makeReader = (unsayable: Unsayable): Reader => {
     if (stray !== undefined) unsaid(`${at}${stray}`, noSuchField)
   }
 
+  /** A mark that OpenAI puts on parts. */
+  const cacheOf = ({ prompt_cache_breakpoint: mark }: Fields) => (given(mark) === undefined ? {} : { cache: {} })
+
+  const known = (part: Fields, names: ReadonlyArray<string>, at: string): void =>
+    only(part, ["type", "prompt_cache_breakpoint", ...names], `${at}.`)
+
   const textPart = (part: Fields, at: string): TextPart => {
-    only(part, ["type", "text"], `${at}.`)
-    return { type: "text", text: text(part.text, `${at}.text`) }
+    known(part, ["text"], at)
+    return { type: "text", text: text(part.text, `${at}.text`), ...cacheOf(part) }
   }
 
-  const userPart = (value: unknown, at: string): TextPart | ImagePart | undefined => {
+  const userPart = (value: unknown, at: string): TextPart | ImagePart | FilePart | undefined => {
     const part = fields(value, at)
-    if (part.type === "text") return textPart(part, at)
-    if (part.type !== "image_url") return unsaid(`${at}.type`, "text or image_url")
-    only(part, ["type", "image_url"], `${at}.`)
-    const image = fields(part.image_url, `${at}.image_url`)
-    only(image, image.detail === "auto" ? ["url", "detail"] : ["url"], `${at}.image_url.`)
-    return { type: "image", url: text(image.url, `${at}.image_url.url`) }
+    if (unsayable === "skip" && (part.type === "input_audio" || part.type === "file")) return undefined
+    switch (part.type) {
+      case "text":
+        return textPart(part, at)
+      case "image_url": {
+        known(part, ["image_url"], at)
+        const { detail, ...image } = fields(part.image_url, `${at}.image_url`)
+        only(image, ["url"], `${at}.image_url.`)
+        const own = given(detail) === "auto" ? undefined : given(detail)
+        return {
+          type: "image",
+          url: text(image.url, `${at}.image_url.url`),
+          ...(own !== undefined && { detail: word(own, `${at}.image_url.detail`, details) }),
+          ...cacheOf(part)
+        }
+      }
+      case "input_audio": {
+        known(part, ["input_audio"], at)
+        const audio = fields(part.input_audio, `${at}.input_audio`)
+        only(audio, ["data", "format"], `${at}.input_audio.`)
+        const format = word(audio.format, `${at}.input_audio.format`, ["wav", "mp3"] as const)
+        return {
+          type: "file",
+          data: text(audio.data, `${at}.input_audio.data`),
+          mediaType: format === "wav" ? "audio/wav" : "audio/mpeg",
+          ...cacheOf(part)
+        }
+      }
+      case "file": {
+        known(part, ["file"], at)
+        const file = fields(part.file, `${at}.file`)
+        only(file, ["file_data", "file_id", "filename"], `${at}.file.`)
+        const id = optional(file.file_id, `${at}.file.file_id`)
+        return {
+          type: "file",
+          ...defined({
+            url: optional(file.file_data, `${at}.file.file_data`),
+            fileId: id === undefined ? undefined : { origin: "openai", id },
+            name: optional(file.filename, `${at}.file.filename`)
+          }),
+          ...cacheOf(part)
+        }
+      }
+      default:
+        return unsaid(`${at}.type`, "text, image_url, input_audio or file")
+    }
   }
 
   const plainPart = (value: unknown, at: string): TextPart | undefined => {
@@ -163,12 +205,12 @@ const makeReader = (unsayable: Unsayable): Reader => {
     return part.type === "text" ? textPart(part, at) : unsaid(`${at}.type`, "text")
   }
 
-  /** What the model said: a refusal is its text, as it is in a reply. */
-  const saidPart = (value: unknown, at: string): TextPart | undefined => {
+  /** A piece of what the model said. */
+  const saidPart = (value: unknown, at: string): TextPart | RefusalPart | undefined => {
     const part = fields(value, at)
     if (part.type !== "refusal") return plainPart(part, at)
     only(part, ["type", "refusal"], `${at}.`)
-    return { type: "text", text: text(part.refusal, `${at}.refusal`) }
+    return { type: "refusal", text: text(part.refusal, `${at}.refusal`) }
   }
 
   const content = <A>(
@@ -204,7 +246,8 @@ const makeReader = (unsayable: Unsayable): Reader => {
     const own = given(message.content)
     const silent = own === undefined || own === ""
     if (refusal !== undefined && !silent) unsaid(`${at}.refusal`, "nothing beside content")
-    const said = silent ? (refusal ?? own ?? (calls === undefined ? undefined : [])) : own
+    const said =
+      refusal !== undefined ? [{ type: "refusal", refusal }] : (own ?? (calls === undefined ? undefined : []))
     return {
       role: "assistant",
       content: afterThought(
@@ -270,6 +313,18 @@ const makeReader = (unsayable: Unsayable): Reader => {
       if (choice === "auto" || choice === "none" || choice === "required") return choice
       const at = "tool_choice"
       if (!isFields(choice)) return refuse(at, "auto, none, required or a function")
+      if (choice.type === "allowed_tools") {
+        only(choice, ["type", "allowed_tools"], `${at}.`)
+        const own = fields(choice.allowed_tools, `${at}.allowed_tools`)
+        only(own, ["mode", "tools"], `${at}.allowed_tools.`)
+        return {
+          mode: word(own.mode, `${at}.allowed_tools.mode`, ["auto", "required"] as const),
+          allowed: list(own.tools, `${at}.allowed_tools.tools`).map((item, i) => {
+            const where = `${at}.allowed_tools.tools[${i}]`
+            return text(fields(fields(item, where).function, `${where}.function`).name, `${where}.function.name`)
+          })
+        }
+      }
       if (choice.type !== undefined && choice.type !== "function") return unsaid(`${at}.type`, "function")
       only(choice, ["type", "function"], `${at}.`)
       return { name: text(fields(choice.function, `${at}.function`).name, `${at}.function.name`) }
@@ -281,11 +336,12 @@ const makeReader = (unsayable: Unsayable): Reader => {
       if (format.type !== "json_schema") return unsaid("response_format.type", "text, json_object or json_schema")
       const at = "response_format.json_schema"
       const own = fields(format.json_schema, at)
-      only(own, ["name", "schema", "strict"], `${at}.`)
+      only(own, ["name", "description", "schema", "strict"], `${at}.`)
       return {
         type: "json",
         ...defined({
           name: optional(own.name, `${at}.name`),
+          description: optional(own.description, `${at}.description`),
           schema: schema(own.schema, `${at}.schema`),
           strict: flag(own.strict, `${at}.strict`) === true ? true : undefined
         })
@@ -310,6 +366,9 @@ const sourceOf = (field: string, body: Fields): string =>
   field
     .replace(/^maxTokens$/, given(body.max_completion_tokens) === undefined ? "max_tokens" : "max_completion_tokens")
     .replace(/^topP$/, "top_p")
+    .replace(/^(frequency|presence)Penalty$/, "$1_penalty")
+    .replace(/^logprobs$/, "top_logprobs")
+    .replace(/^cacheKey$/, "prompt_cache_key")
     .replace(/^toolChoice(\.|$)/, "tool_choice$1")
     .replace(/^tool_choice\.name$/, "tool_choice.function.name")
     .replace(/^output\./, "response_format.json_schema.")
@@ -345,7 +404,8 @@ export const readChat = (body: unknown, unsayable: Unsayable): Result.Result<Cha
           tools: said.tools === undefined ? undefined : reader.tools(said.tools),
           toolChoice: said.tool_choice === undefined ? undefined : reader.choice(said.tool_choice),
           output: said.response_format === undefined ? undefined : reader.output(said.response_format),
-          user: optional(said.user, "user") ?? optional(said.safety_identifier, "safety_identifier")
+          user: optional(said.user, "user") ?? optional(said.safety_identifier, "safety_identifier"),
+          ...(unsayable === "refuse" ? settings(said) : {})
         })
       },
       ...defined({ model: optional(said.model, "model") }),

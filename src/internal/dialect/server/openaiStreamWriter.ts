@@ -29,6 +29,7 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
   let reason: FinishReason | undefined
   let usage: Usage | undefined
   let called = false
+  let refused = false
 
   // All chunks of an answer begin alike. Fields that strict clients refuse as `null` (the fingerprint, and the usage
   // before the end) are left out.
@@ -57,6 +58,9 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
       switch (delta.type) {
         case "text":
           return write({ content: delta.text }, "")
+        case "refusal":
+          refused = true
+          return write({ refusal: delta.text }, null)
         case "reasoning":
           return write({ reasoning_content: delta.text }, null)
         case "toolCall": {
@@ -84,7 +88,7 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
         case "finish":
           reason = delta.reason
           return []
-        case "restart":
+        default:
           return []
       }
     },
@@ -92,7 +96,7 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
     end: () => {
       if (reason === undefined) return [done]
       const body = includeUsage && usage !== undefined ? usageBody(usage) : undefined
-      const last = write({}, "", finishWord(reason, called))
+      const last = write({}, "", finishWord(reason, called, refused))
       return [...last, ...(body === undefined ? [] : [chunk([], { usage: body })]), done]
     }
   }

@@ -16,14 +16,17 @@ export interface AnswerFacts {
   readonly serviceTier?: string
 }
 
-/** A finish reason of OpenAI's own: clients check for these words, so `other` has none. */
-export const finishWord = (reason: FinishReason, called: boolean): string => {
+/** A finish reason of OpenAI's own: clients check for these words, so `other` and `pause` have none. */
+export const finishWord = (reason: FinishReason, called: boolean, refused: boolean): string => {
+  // The words of a refusal say it.
+  if (refused && reason === "contentFilter") return "stop"
   switch (reason) {
     case "toolCalls":
       return "tool_calls"
     case "contentFilter":
       return "content_filter"
     case "other":
+    case "pause":
       // A loop that looks for calls by this word would not find them otherwise.
       return called ? "tool_calls" : "stop"
     default:

@@ -1,0 +1,175 @@
+/**
+ * Conversations as Google takes them.
+ *
+ * Shapes: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/thought-signatures (what a
+ * model signed goes back in the same part).
+ */
+import { defined } from "../data/defined.ts"
+import type { AssistantMessage, FilePart, ImagePart, Message, TextPart, ToolMessage } from "./chat.ts"
+import { sourceOf } from "./checked.ts"
+import { isFields, nonEmptyText, nonEmptyTexts, textsOf, unsupported } from "./codec.ts"
+import type { Lose } from "./hints.ts"
+import type { Gemini } from "./models.ts"
+import { googleSignature } from "./openaiMessages.ts"
+
+/** What is written for one request. */
+export interface Writing {
+  readonly facts: Gemini
+  /** AI Studio matches calls and answers by id; Vertex refuses the field. */
+  readonly callIds: boolean
+  readonly lose: Lose
+}
+
+type Media = ImagePart | FilePart
+
+export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writing): Record<string, unknown> => {
+  const system: Array<unknown> = []
+  const contents: Array<{ readonly role: string; readonly parts: ReadonlyArray<unknown> }> = []
+  const names = new Map<string, string>()
+  let results: Array<unknown> | undefined
+  // Files that older models cannot take in the answer of a tool.
+  let files: Array<unknown> = []
+  const flush = (): void => {
+    if (files.length > 0) contents.push({ role: "user", parts: files })
+    files = []
+    results = undefined
+  }
+  messages.forEach((message, i) => {
+    const field = `messages[${i}]`
+    // System messages move out of the turns, so they end none.
+    if (message.role === "user" || message.role === "assistant") flush()
+    switch (message.role) {
+      case "system":
+        loseCaches(message.content, `${field}.content`, writing)
+        system.push(...nonEmptyTexts(message.content, `${field}.content`).map((part) => ({ text: part })))
+        return
+      case "user":
+        contents.push({ role: "user", parts: encodeParts(message.content, `${field}.content`, writing) })
+        return
+      case "assistant": {
+        for (const call of message.toolCalls ?? []) names.set(call.id, call.name)
+        const parts = encodeAssistant(message, field, writing)
+        // Thinking of another model alone leaves nothing that could be sent.
+        if (parts.length > 0) contents.push({ role: "model", parts })
+        return
+      }
+      default: {
+        // As many answers as there were calls have to stand in one turn.
+        if (results === undefined) {
+          results = []
+          contents.push({ role: "user", parts: results })
+        }
+        const media = mediaOf(message, `${field}.content`, writing)
+        const { isLevelled } = writing.facts
+        results.push(
+          encodeResult(
+            message,
+            names.get(message.toolCallId),
+            field,
+            writing,
+            media.length > 0 && isLevelled ? media : []
+          )
+        )
+        if (media.length === 0 || isLevelled) return
+        writing.lose(`${field}.content`, "text", "files in a turn of the user", "always")
+        files.push({ text: `Files of the tool call ${message.toolCallId}:` }, ...media)
+      }
+    }
+  })
+  flush()
+  if (contents.length === 0) unsupported("messages", "at least one message that is not a system message")
+  return { ...(system.length > 0 && { systemInstruction: { parts: system } }), contents }
+}
+
+const loseCaches = (content: string | ReadonlyArray<TextPart | Media>, field: string, { lose }: Writing): void => {
+  if (typeof content === "string") return
+  content.forEach((part, i) => {
+    if (part.cache !== undefined) lose(`${field}[${i}].cache`, "nothing")
+    if (part.type === "image" && part.detail !== undefined) lose(`${field}[${i}].detail`, "nothing")
+    if (part.type === "file" && part.name !== undefined) lose(`${field}[${i}].name`, "nothing")
+  })
+}
+
+const encodeParts = (
+  content: string | ReadonlyArray<TextPart | Media>,
+  field: string,
+  writing: Writing
+): ReadonlyArray<unknown> => {
+  if (typeof content === "string") return [{ text: nonEmptyText(content, field) }]
+  loseCaches(content, field, writing)
+  return content.map((part, i) =>
+    part.type === "text"
+      ? { text: nonEmptyText(part.text, `${field}[${i}].text`) }
+      : encodeMedia(part, `${field}[${i}]`)
+  )
+}
+
+const encodeMedia = (part: Media, field: string): object => {
+  const source = sourceOf(part, field)
+  if (source.type === "data") return { inlineData: { mimeType: source.mediaType, data: source.data } }
+  if (source.type === "id" && source.origin !== "google") unsupported(`${field}.fileId.origin`, "google")
+  const uri = source.type === "id" ? source.id : source.url
+  return { fileData: { fileUri: uri, ...defined({ mimeType: source.mediaType }) } }
+}
+
+const mediaOf = ({ content }: ToolMessage, field: string, writing: Writing): ReadonlyArray<object> => {
+  loseCaches(content, field, writing)
+  return typeof content === "string"
+    ? []
+    : content.flatMap((part, j) => (part.type === "text" ? [] : [encodeMedia(part, `${field}[${j}]`)]))
+}
+
+const encodeAssistant = (
+  { content, toolCalls = [] }: AssistantMessage,
+  field: string,
+  { callIds, facts, lose }: Writing
+): ReadonlyArray<unknown> => {
+  const said =
+    typeof content === "string"
+      ? content === "" && toolCalls.length > 0
+        ? []
+        : [{ text: nonEmptyText(content, `${field}.content`) }]
+      : content.flatMap((part, i) => {
+          const at = `${field}.content[${i}]`
+          const opaque = "opaque" in part && part.opaque?.origin === "google" ? part.opaque.value : undefined
+          const signed = { text: part.text, ...defined({ thoughtSignature: opaque }) }
+          if (part.type !== "reasoning") return part.text === "" && opaque === undefined ? [] : [signed]
+          if (opaque === undefined) {
+            lose(at, "thinking that Gemini has signed", undefined, "always")
+            return []
+          }
+          return [{ ...signed, thought: true }]
+        })
+  return [
+    ...said,
+    ...toolCalls.map((call, i) => ({
+      functionCall: {
+        ...(callIds && { id: call.id }),
+        name: call.name,
+        args: isFields(call.arguments)
+          ? call.arguments
+          : unsupported(`${field}.toolCalls[${i}].arguments`, "a JSON object")
+      },
+      ...defined({ thoughtSignature: googleSignature(call) ?? (i === 0 && facts.isLevelled ? noSignature : undefined) })
+    }))
+  ]
+}
+
+// From Gemini 3 on, the first call of a turn without a signature is refused. This value is documented for calls that
+// another model made, which is what a fallback in mid-conversation leaves behind.
+const noSignature = "skip_thought_signature_validator"
+
+const encodeResult = (
+  { content, isError, name, toolCallId }: ToolMessage,
+  called: string | undefined,
+  field: string,
+  { callIds }: Writing,
+  media: ReadonlyArray<object>
+): unknown => ({
+  functionResponse: {
+    ...(callIds && { id: toolCallId }),
+    name: nonEmptyText(name ?? called, `${field}.name`),
+    response: { [isError === true ? "error" : "output"]: textsOf(content).join("\n") },
+    ...(media.length > 0 && { parts: media })
+  }
+})

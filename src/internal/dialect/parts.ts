@@ -1,0 +1,79 @@
+/**
+ * Collects the parts of an answer, of a body or of a stream alike, so that both come to the same.
+ */
+import { defined, type Mutable } from "../data/defined.ts"
+import type { Citation, FilePart, ImagePart, Opaque, ReasoningPart, RefusalPart, ReplyPart, TextPart } from "./chat.ts"
+
+/** Parts of one answer, in order. */
+export interface Parts {
+  /** Adds words to the last part, or begins one. What has a signature or citations is closed. */
+  readonly say: (type: "text" | "reasoning" | "refusal", words: string) => void
+  /** Signs the part that has just been said, or stands alone. */
+  readonly sign: (opaque: Opaque, type: "text" | "reasoning", isRedacted?: boolean) => void
+  /** Names a source of the text before it. */
+  readonly cite: (citation: Citation) => void
+  readonly add: (part: ImagePart | FilePart) => void
+  /** All texts, joined; a refusal where there is none. */
+  readonly text: () => string
+  readonly joined: (type: "reasoning" | "refusal") => string
+  /** The parts, where text and reasoning alone do not say it all. */
+  readonly content: () => ReadonlyArray<ReplyPart> | undefined
+}
+
+type Said = Mutable<TextPart> | Mutable<ReasoningPart> | Mutable<RefusalPart>
+
+export const makeParts = (): Parts => {
+  const parts: Array<Said | ImagePart | FilePart> = []
+  let isPlain = true
+  let cited = false
+
+  const last = (type: string): Said | undefined => {
+    const part = parts.at(-1)
+    return part?.type === type && part.type !== "image" && part.type !== "file" ? part : undefined
+  }
+
+  const joined = (type: string): string =>
+    parts.map((part) => (part.type === type && "text" in part ? part.text : "")).join("")
+
+  return {
+    say: (type, words) => {
+      const open = last(type)
+      if (type === "refusal") isPlain = false
+      if (open !== undefined && !("opaque" in open) && !cited) open.text += words
+      else if (words !== "") {
+        cited = false
+        parts.push({ type, text: words })
+      }
+    },
+    sign: (opaque, type, isRedacted) => {
+      isPlain = false
+      const open = isRedacted ? undefined : last(type)
+      if (open !== undefined && open.type !== "refusal" && open.opaque === undefined) open.opaque = opaque
+      else parts.push({ type, text: "", opaque, ...(isRedacted && { redacted: true }) })
+    },
+    cite: (citation) => {
+      const open = last("text")
+      if (open?.type !== "text") return
+      isPlain = false
+      cited = true
+      open.citations = [...(open.citations ?? []), citation]
+    },
+    add: (part) => {
+      isPlain = false
+      parts.push(part)
+    },
+    text: () => joined("text") || joined("refusal"),
+    joined,
+    content: () => (isPlain ? undefined : parts)
+  }
+}
+
+/** What a reply says by its parts. */
+export const saidBy = (parts: Parts) => {
+  const [reasoning, refusal] = [parts.joined("reasoning"), parts.joined("refusal")]
+  return defined({
+    reasoning: reasoning || undefined,
+    refusal: refusal || undefined,
+    content: parts.content()
+  })
+}

@@ -1,0 +1,327 @@
+/**
+ * Files, parts in the answers of tools, cache points, citations and what else stands beside text, in each dialect.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Chat from "effect-ai-gateway/Chat"
+import { streaming } from "../src/internal/dialect/streaming.ts"
+
+type Dialect = Chat.Dialect<Chat.Input, Chat.Reply>
+
+const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
+  const dropped: Array<string> = []
+  const body = Result.getOrThrow(dialect.encode(request, model, { onDropped: (field) => void dropped.push(field) }))
+  return { body, dropped }
+}
+
+const issueOf = (dialect: Dialect, model: string, request: Chat.Request): Chat.Issue =>
+  Result.getOrThrow(Result.flip(dialect.encode(request, model)))
+
+/** What a user's parts become. */
+const parts = (dialect: Dialect, model: string, content: Chat.PromptMessage["content"]): unknown => {
+  const { contents, messages } = sent(dialect, model, { messages: [Chat.user(content)] }).body
+  const [turn] = (messages ?? contents) as ReadonlyArray<{ readonly content?: unknown; readonly parts?: unknown }>
+  return turn?.parts ?? turn?.content
+}
+
+const claude = "claude-haiku-4-5"
+const pdf = { type: "file", data: "JVBERi0=", mediaType: "application/pdf", name: "a.pdf" } as const
+const note = { type: "file", data: "aMOp", mediaType: "text/markdown" } as const
+const sound = { type: "file", data: "UklGRg==", mediaType: "audio/wav" } as const
+const film = { type: "file", url: "https://example.com/a.mp4", mediaType: "video/mp4" } as const
+const picture = { type: "image", data: "aGk=", mediaType: "image/png" } as const
+
+describe("a file", () => {
+  it("is said in each provider's way", () => {
+    assert.deepStrictEqual(parts(Chat.anthropic, claude, [pdf, note]), [
+      {
+        type: "document",
+        source: { type: "base64", media_type: "application/pdf", data: "JVBERi0=" },
+        title: "a.pdf"
+      },
+      { type: "document", source: { type: "text", media_type: "text/plain", data: "hé" } }
+    ])
+    assert.deepStrictEqual(parts(Chat.openai, "gpt-5.2", [pdf, sound]), [
+      { type: "file", file: { filename: "a.pdf", file_data: "data:application/pdf;base64,JVBERi0=" } },
+      { type: "input_audio", input_audio: { data: "UklGRg==", format: "wav" } }
+    ])
+    assert.deepStrictEqual(parts(Chat.google, "gemini-3-flash", [sound, film]), [
+      { inlineData: { mimeType: "audio/wav", data: "UklGRg==" } },
+      { fileData: { fileUri: "https://example.com/a.mp4", mimeType: "video/mp4" } }
+    ])
+  })
+
+  it("of an image type is an image, and a data: URL is data", () => {
+    const image = { type: "file", url: "data:image/png;base64,aGk=" } as const
+    assert.deepStrictEqual(parts(Chat.anthropic, claude, [image]), [
+      { type: "image", source: { type: "base64", media_type: "image/png", data: "aGk=" } }
+    ])
+    assert.deepStrictEqual(parts(Chat.workersAi, "@cf/a/b", [image]), [
+      { type: "image_url", image_url: { url: "data:image/png;base64,aGk=" } }
+    ])
+  })
+
+  it("kept by a provider goes to that provider alone", () => {
+    const own = (origin: string) => [{ type: "file", fileId: { origin, id: "f1" } }] as const
+    assert.deepStrictEqual(parts(Chat.anthropic, claude, own("anthropic")), [
+      { type: "document", source: { type: "file", file_id: "f1" } }
+    ])
+    assert.deepStrictEqual(parts(Chat.openai, "gpt-5.2", own("openai")), [{ type: "file", file: { file_id: "f1" } }])
+    assert.deepStrictEqual(parts(Chat.google, "gemini-3-flash", own("google")), [{ fileData: { fileUri: "f1" } }])
+    for (const [dialect, model, origin] of [
+      [Chat.anthropic, claude, "openai"],
+      [Chat.openai, "gpt-5.2", "anthropic"],
+      [Chat.openaiCompatible, "m", "openai"],
+      [Chat.google, "gemini-3-flash", "openai"],
+      [Chat.workersAi, "@cf/a/b", "openai"]
+    ] as const) {
+      const issue = issueOf(dialect, model, { messages: [Chat.user(own(origin))] })
+      assert.match(issue.field, /^messages\[0\]\.content\[0\]/)
+      assert.strictEqual(issue.isUnsupported, true, dialect.id)
+    }
+  })
+
+  it("that a provider does not take passes it over, with the field and what it takes", () => {
+    const cases = [
+      [Chat.anthropic, claude, sound],
+      [Chat.anthropic, claude, film],
+      [Chat.anthropic, claude, { type: "file", data: "aGk=", mediaType: "application/zip" }],
+      [Chat.anthropic, claude, { type: "file", url: "https://example.com/a.txt", mediaType: "text/plain" }],
+      [Chat.openai, "gpt-5.2", film],
+      [Chat.openai, "gpt-5.2", { type: "file", url: "https://example.com/a.pdf" }],
+      [Chat.openai, "gpt-5.2", { type: "file", data: "aGk=", mediaType: "audio/ogg" }],
+      [Chat.workersAi, "@cf/a/b", pdf]
+    ] as const
+    for (const [dialect, model, part] of cases) {
+      const issue = issueOf(dialect, model, { messages: [Chat.user([part])] })
+      assert.match(issue.field, /^messages\[0\]\.content\[0\]/)
+      assert.isNotEmpty(issue.accepted)
+      assert.strictEqual(issue.isUnsupported, true, `${dialect.id} ${JSON.stringify(part)}`)
+    }
+    // Text that is none cannot be sent to anybody as text.
+    const broken = { type: "file", data: "/w==", mediaType: "text/plain" } as const
+    const issue = issueOf(Chat.anthropic, claude, { messages: [Chat.user([broken])] })
+    assert.deepStrictEqual(issue, { field: "messages[0].content[0].data", accepted: "base64 of UTF-8 text" })
+  })
+})
+
+describe("the answer of a tool", () => {
+  const calls = [
+    { id: "1", name: "shot", arguments: {} },
+    { id: "2", name: "shot", arguments: {} }
+  ]
+  const request: Chat.Request = {
+    messages: [
+      Chat.user("Look."),
+      Chat.assistant("", calls),
+      Chat.tool({ id: "1", name: "shot" }, [{ type: "text", text: "Here:" }, picture]),
+      Chat.tool({ id: "2", name: "shot" }, "gone", { isError: true }),
+      Chat.user("And?")
+    ]
+  }
+
+  it("keeps its parts and its failure at Anthropic", () => {
+    const { body, dropped } = sent(Chat.anthropic, claude, request)
+    assert.deepNestedInclude(body, {
+      "messages[2].content": [
+        {
+          type: "tool_result",
+          tool_use_id: "1",
+          content: [
+            { type: "text", text: "Here:" },
+            { type: "image", source: { type: "base64", media_type: "image/png", data: "aGk=" } }
+          ]
+        },
+        { type: "tool_result", tool_use_id: "2", content: "gone", is_error: true }
+      ]
+    })
+    assert.deepStrictEqual(dropped, [])
+  })
+
+  it("keeps its parts and its failure at Google; older models get files in a turn of their own", () => {
+    const data = { inlineData: { mimeType: "image/png", data: "aGk=" } }
+    const { body } = sent(Chat.google, "gemini-3-flash", request)
+    assert.deepNestedInclude(body, {
+      "contents[2].parts": [
+        { functionResponse: { id: "1", name: "shot", response: { output: "Here:" }, parts: [data] } },
+        { functionResponse: { id: "2", name: "shot", response: { error: "gone" } } }
+      ]
+    })
+    const older = sent(Chat.google, "gemini-2.5-flash", request)
+    assert.lengthOf(older.body.contents as ReadonlyArray<unknown>, 5)
+    assert.deepNestedInclude(older.body, {
+      "contents[2].parts[0]": { functionResponse: { id: "1", name: "shot", response: { output: "Here:" } } },
+      "contents[3]": { role: "user", parts: [{ text: "Files of the tool call 1:" }, data] }
+    })
+    assert.deepStrictEqual(older.dropped, ["messages[2].content: files in a turn of the user"])
+  })
+
+  it("is followed by its files at OpenAI, when all tools have answered", () => {
+    const { body, dropped } = sent(Chat.openai, "gpt-5.2", request)
+    assert.deepStrictEqual((body.messages as ReadonlyArray<unknown>).slice(2), [
+      { role: "tool", tool_call_id: "1", content: "Here:\n(The files follow in the next message.)" },
+      { role: "tool", tool_call_id: "2", content: "gone" },
+      {
+        role: "user",
+        content: [
+          { type: "text", text: "Files of the tool call 1:" },
+          { type: "image_url", image_url: { url: "data:image/png;base64,aGk=" } }
+        ]
+      },
+      { role: "user", content: "And?" }
+    ])
+    assert.deepStrictEqual(dropped, ["messages[2].content: files in a user message", "messages[3].isError"])
+  })
+
+  it("passes Workers AI over when it holds a file, and is text otherwise", () => {
+    assert.strictEqual(issueOf(Chat.workersAi, "@cf/a/b", request).field, "messages[2].content[1]")
+    const text: Chat.Request = {
+      messages: [Chat.user("a"), Chat.assistant("", calls), Chat.tool("1", [{ type: "text", text: "b" }])]
+    }
+    assert.deepNestedInclude(sent(Chat.workersAi, "@cf/a/b", text).body, { "messages[2].content": "b" })
+  })
+})
+
+describe("a cache point", () => {
+  const mark = { cache: { ttl: "1h" } } as const
+  const request: Chat.Request = {
+    messages: [Chat.system([{ type: "text", text: "Be brief.", ...mark }]), Chat.user([{ ...pdf, cache: {} }])],
+    tools: [{ name: "f", parameters: { type: "object" }, cache: { ttl: "30m" } }]
+  }
+
+  it("stands on the block at Anthropic, at most four times", () => {
+    const { body, dropped } = sent(Chat.anthropic, claude, request)
+    const hour = { type: "ephemeral", ttl: "1h" }
+    assert.deepNestedInclude(body, {
+      system: [{ type: "text", text: "Be brief.", cache_control: hour }],
+      "messages[0].content[0].cache_control": { type: "ephemeral" },
+      "tools[0].cache_control": hour
+    })
+    assert.deepStrictEqual(dropped, ["tools[0].cache.ttl: 1h"])
+    const many = sent(Chat.anthropic, claude, {
+      messages: [Chat.user([1, 2, 3, 4, 5].map((i) => ({ type: "text" as const, text: `${i}`, cache: {} })))]
+    })
+    assert.strictEqual(JSON.stringify(many.body).split("cache_control").length - 1, 4)
+    assert.deepStrictEqual(many.dropped, ["messages[0].content[4].cache"])
+    // Without a mark the system message stays one string.
+    assert.strictEqual(sent(Chat.anthropic, claude, { messages: [Chat.system("a"), Chat.user("b")] }).body.system, "a")
+  })
+
+  it("stands on the part at OpenAI, and is reported where there is none", () => {
+    const { body, dropped } = sent(Chat.openai, "gpt-5.2", request)
+    assert.deepNestedInclude(body, {
+      "messages[0].content": [{ type: "text", text: "Be brief.", prompt_cache_breakpoint: { mode: "explicit" } }]
+    })
+    assert.deepStrictEqual(dropped, ["messages[0].content[0].cache.ttl", "tools[0].cache"])
+    assert.deepStrictEqual([...sent(Chat.google, "gemini-3-flash", request).dropped].sort(), [
+      "messages[0].content[0].cache",
+      "messages[1].content[0].cache",
+      "messages[1].content[0].name",
+      "tools[0].cache"
+    ])
+  })
+})
+
+/** The reply, whole and streamed. */
+const both = (dialect: Dialect, body: unknown, events: ReadonlyArray<object>): Chat.Reply => {
+  const reply = Result.getOrThrow(dialect.decode(body))
+  const decoder = streaming[dialect.id]?.decoder()
+  if (decoder === undefined) throw new Error(dialect.id)
+  const deltas = events.flatMap((event) => decoder.event({ data: JSON.stringify(event), event: "message" }).deltas)
+  const streamed = Result.getOrThrow(Chat.collect([...deltas, ...decoder.end().deltas]))
+  const { raw: _, ...rest } = reply
+  const { raw: _raw, ...other } = streamed
+  assert.deepStrictEqual(other, rest)
+  assert.deepStrictEqual(Schema.decodeUnknownSync(Chat.ReplySchema)(JSON.parse(JSON.stringify(streamed))), streamed)
+  return reply
+}
+
+describe("an answer", () => {
+  it("of Claude keeps its citations and the text that stopped it", () => {
+    const citation = { type: "web_search_result_location", url: "https://a.example", title: "A", cited_text: "q" }
+    const body = {
+      content: [
+        { type: "text", text: "It is " },
+        { type: "text", text: "so.", citations: [citation] },
+        { type: "text", text: " Yes." }
+      ],
+      stop_reason: "stop_sequence",
+      stop_sequence: "END",
+      usage: { input_tokens: 6, output_tokens: 7, cache_creation: { ephemeral_1h_input_tokens: 2 } }
+    }
+    const block = (index: number, ...deltas: ReadonlyArray<object>) => [
+      { type: "content_block_start", index, content_block: { type: "text", text: "" } },
+      ...deltas.map((delta) => ({ type: "content_block_delta", index, delta })),
+      { type: "content_block_stop", index }
+    ]
+    const text = (words: string) => ({ type: "text_delta", text: words })
+    const reply = both(Chat.anthropic, body, [
+      ...block(0, text("It "), text("is ")),
+      ...block(1, text("so."), { type: "citations_delta", citation }),
+      ...block(2, text(" Yes.")),
+      { type: "message_delta", delta: { stop_reason: "stop_sequence", stop_sequence: "END" }, usage: body.usage }
+    ])
+    assert.strictEqual(reply.text, "It is so. Yes.")
+    assert.strictEqual(reply.stopSequence, "END")
+    assert.strictEqual(reply.usage.cacheWriteLongTokens, 2)
+    assert.deepStrictEqual(reply.content, [
+      { type: "text", text: "It is so.", citations: [{ url: "https://a.example", title: "A", quote: "q" }] },
+      { type: "text", text: " Yes." }
+    ])
+    // Citations are for readers.
+    const next = sent(Chat.anthropic, claude, { messages: [Chat.user("a"), Chat.fromReply(reply), Chat.user("b")] })
+    assert.notInclude(JSON.stringify(next.body), "a.example")
+  })
+
+  it("of OpenAI keeps its citations, log probabilities and tier", () => {
+    const annotations = [
+      { type: "url_citation", url_citation: { url: "https://a.example", title: "A", start_index: 0, end_index: 2 } }
+    ]
+    const content = [{ token: "Hi", logprob: -0.1, bytes: [], top_logprobs: [{ token: "Hi", logprob: -0.1 }] }]
+    const body = {
+      service_tier: "flex",
+      model: "m",
+      choices: [{ index: 0, message: { content: "Hi", annotations }, logprobs: { content }, finish_reason: "stop" }],
+      usage: { prompt_tokens: 9, completion_tokens: 4, prompt_tokens_details: { audio_tokens: 3 } }
+    }
+    const reply = both(Chat.openai, body, [
+      { service_tier: "flex", model: "m", choices: [{ index: 0, delta: { content: "Hi" }, logprobs: { content } }] },
+      { choices: [{ index: 0, delta: { annotations }, finish_reason: "stop" }] },
+      { choices: [], usage: body.usage }
+    ])
+    assert.deepInclude(reply, {
+      tier: "flex",
+      logprobs: [{ token: "Hi", logprob: -0.1, top: [{ token: "Hi", logprob: -0.1 }] }],
+      content: [{ type: "text", text: "Hi", citations: [{ url: "https://a.example", title: "A", start: 0, end: 2 }] }]
+    })
+    assert.strictEqual(reply.usage.audioInputTokens, 3)
+  })
+
+  it("of Gemini keeps its sources and its images", () => {
+    const image = { inlineData: { mimeType: "image/png", data: "aGk=" } }
+    const groundingMetadata = {
+      groundingChunks: [{ web: { uri: "https://a.example", title: "A" } }],
+      groundingSupports: [{ segment: { startIndex: 0, endIndex: 3, text: "Hi." }, groundingChunkIndices: [0] }]
+    }
+    const candidate = (parts: ReadonlyArray<object>, more: object = {}) => ({
+      candidates: [{ content: { parts }, ...more }]
+    })
+    const end = { finishReason: "STOP", groundingMetadata }
+    const cited = both(Chat.google, candidate([{ text: "Hi." }], end), [
+      candidate([{ text: "Hi" }]),
+      candidate([{ text: "." }], end)
+    ])
+    assert.deepStrictEqual(cited.content, [
+      { type: "text", text: "Hi.", citations: [{ url: "https://a.example", title: "A", quote: "Hi." }] }
+    ])
+    const drawn = both(Chat.google, candidate([image], { finishReason: "STOP" }), [
+      candidate([image], { finishReason: "STOP" })
+    ])
+    assert.deepInclude(drawn, {
+      text: "",
+      parts: [image],
+      content: [{ type: "image", data: "aGk=", mediaType: "image/png" }]
+    })
+  })
+})
