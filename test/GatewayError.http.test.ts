@@ -5,6 +5,7 @@ import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
+import * as LanguageModel from "effect/ai/LanguageModel"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpMiddleware from "effect/http/HttpMiddleware"
@@ -13,7 +14,11 @@ import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import { GatewayLanguageModel, GatewayModel } from "effect-ai-gateway/ai"
 import * as GatewayError from "effect-ai-gateway/GatewayError"
+import * as Provider from "effect-ai-gateway/Provider"
+import * as Router from "effect-ai-gateway/Router"
+import { ScriptedPeer } from "effect-ai-gateway/testing"
 import * as Worker from "effect-ai-gateway/worker"
 
 const origin = "provider"
@@ -157,6 +162,29 @@ describe("a GatewayError in HttpRouter", () => {
       assert.strictEqual(headers.get("access-control-allow-origin"), "https://example.com")
       assert.include(headers.get("set-cookie"), "session=s-1")
     }).pipe(Effect.scoped)
+  )
+})
+
+describe("an AiError in HttpRouter", () => {
+  it.live("has the answer of the GatewayError behind it, when a handler puts that in its place", () =>
+    Effect.gen(function* () {
+      const peer = ScriptedPeer.make({ openai: [{ status: 429, headers: { "retry-after": "7" } }] })
+      const model = GatewayLanguageModel.layer(Provider.openai.chat("m")).pipe(
+        Layer.provide(Router.layer),
+        Layer.provide(peer.layer)
+      )
+      const handler = LanguageModel.generateText({ prompt: "hi" }).pipe(
+        Effect.map(({ text }) => HttpServerResponse.text(text)),
+        Effect.mapError((error) => GatewayModel.failureOf(error) ?? error),
+        Effect.provide(Layer.orDie(model))
+      )
+      const { dispose, handler: web } = HttpRouter.toWebHandler(HttpRouter.add("GET", "/", handler), {
+        disableLogger: true
+      })
+      const response = yield* Effect.promise(() => web(new Request("http://localhost/")))
+      assert.deepStrictEqual([response.status, response.headers.get("retry-after")], [429, "7"])
+      yield* Effect.promise(dispose)
+    })
   )
 })
 
