@@ -212,6 +212,8 @@ export interface Spending {
 export interface Meter {
   /** The costs of all attempts that have ended. */
   readonly total: () => Cost
+  /** Whether {@link begin} would let an attempt on one target begin. */
+  readonly fits: (target: Requested, body: unknown) => boolean
   /**
    * An attempt begins that sends `body` to one of `targets`: to the first one, unless its record says otherwise. When it could cost more than the run may,
    * it must not be sent; what open attempts may still cost counts too.
@@ -237,13 +239,23 @@ const inputOnly = ({ cachedInputTokens, cacheWriteTokens, inputTokens }: Usage):
 const isWhole = ({ inputTokens, outputTokens }: Usage): boolean =>
   inputTokens !== undefined && outputTokens !== undefined
 
-/** Tokens of what was delivered. Sound and pictures are not counted by their bytes. */
-const deliveredTokens = (delivered: unknown): number =>
-  delivered === undefined || delivered === "" || ArrayBuffer.isView(delivered) ? 0 : (inputTokens(delivered) ?? 0)
+/** What the model has said in a chat answer, as a stream delivers it: the provider's body has it a second time. */
+const saidIn = (delivered: unknown): unknown => {
+  if (!isRecord(delivered) || !("raw" in delivered) || typeof delivered["text"] !== "string") return delivered
+  const { reasoning = "", text, toolCalls } = delivered
+  const calls = Array.isArray(toolCalls) && toolCalls.length > 0 ? JSON.stringify(toolCalls) : ""
+  return `${text}${typeof reasoning === "string" ? reasoning : ""}${calls}`
+}
 
-/** The most that a request may cost, in US dollars: all of its input new to the cache, all of its output allowed. */
-const mostUsd = ({ cacheWrite = 0, input, output, reasoning = 0 }: Price, body: unknown): number =>
-  perMillion(inputTokens(body) ?? 0, Math.max(input, cacheWrite)) +
+/** Tokens of what was delivered. Sound and pictures are not counted by their bytes. */
+const deliveredTokens = (delivered: unknown): number => {
+  const said = ArrayBuffer.isView(delivered) ? undefined : saidIn(delivered)
+  return said === undefined || said === "" ? 0 : (inputTokens(said) ?? 0)
+}
+
+/** The most that a request may cost, in US dollars: all of its input at the highest of its prices, all of its output allowed. */
+const mostUsd = ({ cacheRead = 0, cacheWrite = 0, input, output, reasoning = 0 }: Price, body: unknown): number =>
+  perMillion(inputTokens(body) ?? 0, Math.max(input, cacheRead, cacheWrite)) +
   perMillion(mostOutputTokens(body), Math.max(output, reasoning))
 
 /** Sums of fractions are not exact: a limit is kept to a billionth of it. */
@@ -280,11 +292,24 @@ class RunMeter implements Meter {
     }
   }
 
-  private reserve(targets: ReadonlyArray<Requested>, body: unknown, limit: number): number | Rejected {
-    const [first] = targets
-    const price = first && priceOf(this.prices, first)
-    const most = price === undefined ? Number.POSITIVE_INFINITY : mostUsd(price, body)
-    const all = this.spent.usd + this.spent.estimatedUsd + this.open + most
+  fits(target: Requested, body: unknown): boolean {
+    return this.limit === undefined || this.with(this.most(target, body)) <= this.limit * tolerance
+  }
+
+  /** The most that an attempt may cost. */
+  private most(target: Requested | undefined, body: unknown): number {
+    const price = target && priceOf(this.prices, target)
+    return price === undefined ? Number.POSITIVE_INFINITY : mostUsd(price, body)
+  }
+
+  /** The most that the run may cost with it. */
+  private with(most: number): number {
+    return this.spent.usd + this.spent.estimatedUsd + this.open + most
+  }
+
+  private reserve([first]: ReadonlyArray<Requested>, body: unknown, limit: number): number | Rejected {
+    const most = this.most(first, body)
+    const all = this.with(most)
     if (all > limit * tolerance) {
       return new Rejected({ by: "cost", detail: `the run may cost ${limit} US dollars, and could cost ${all}` })
     }

@@ -4,6 +4,7 @@
  * A recording has no prompt and no answer. A replay therefore needs the input again, and tells which target would have answered and when, not what.
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -17,7 +18,6 @@ import { type Attempt, type GatewayError, invalid } from "./GatewayError.ts"
 import { budgetOf } from "./internal/admission/retryBudget.ts"
 import { defined } from "./internal/data/defined.ts"
 import { type KnownOutcome, type Outcomes, replayRun, UnknownOutcome } from "./internal/router/replay.ts"
-import * as LogTrail from "./LogTrail.ts"
 import type * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
 import * as RouterEvent from "./RouterEvent.ts"
@@ -134,8 +134,10 @@ export interface Recorded<A, E> {
   readonly recordings: ReadonlyArray<Recording>
 }
 
-const hasEventId = (u: unknown): u is { readonly eventId: string } =>
-  typeof u === "object" && u !== null && "eventId" in u && typeof u.eventId === "string"
+/** Event ids of the runs that begin inside of each recording around a fiber. */
+const Recorders = Context.Reference<ReadonlyArray<Set<string>>>("effect-ai-gateway/Recording/Recorders", {
+  defaultValue: () => []
+})
 
 /**
  * Runs an effect and records the runs of the router that were made in it, those of child fibers included. Runs that others make at the same time are not in it. Never fails:
@@ -165,14 +167,14 @@ export const record = <A, E, R>(
   Effect.scoped(
     Effect.gen(function* () {
       const events: Array<RouterEvent.RouterEvent> = []
+      const own = new Set<string>()
       yield* Router.listen((event) => {
+        // Told in the fiber of the run.
+        if (event._tag === "RunStarted" && Fiber.getCurrent()?.getRef(Recorders).includes(own)) own.add(event.eventId)
         events.push(event)
       })
-      const { attempts, value: exit } = yield* LogTrail.collect(Effect.exit(self))
-      const own = new Set(attempts.flatMap(({ eventId }) => eventId ?? []))
-      // A run without attempts is known by its error.
-      const error = Exit.isSuccess(exit) ? undefined : Option.getOrUndefined(Exit.findErrorOption(exit))
-      if (hasEventId(error)) own.add(error.eventId)
+      const around = yield* Recorders
+      const exit = yield* Effect.provideService(Effect.exit(self), Recorders, [...around, own])
       return { exit, recordings: fromEvents(events).filter(({ eventId }) => own.has(eventId)) }
     })
   )
@@ -229,7 +231,9 @@ const outcomesOf = (recording: Recording): Effect.Effect<Outcomes, GatewayError>
     const bad = invalid("Recording.replay", "recording", "a value of Recording.record or Recording.fromEvents")
     const { attempts, mode } = yield* Effect.mapError(Schema.decodeUnknownEffect(schema)(recording), () => bad)
     const known = new Map<string, Array<KnownOutcome>>()
-    for (const one of attempts) {
+    // They are recorded in the order of their ends, and called again in that of their beginnings.
+    const called = attempts.toSorted((a, b) => (a.attempt.number ?? 0) - (b.attempt.number ?? 0))
+    for (const one of called) {
       const made = yield* Effect.mapError(decodeAttempt(one.attempt), () => bad)
       const outcomes = known.get(made.target) ?? []
       outcomes.push(outcomeOf(mode, one, made))

@@ -639,7 +639,7 @@ export const toMermaid = (self: Route<never, unknown>): string => Render.toMerma
 
 /**
  * The worst case of a route, computed without running anything: attempts, requests, waiting, targets that cannot be reached,
- * timeouts that a deadline cuts short. Assert it in a test.
+ * timeouts that a deadline cuts short. Assert it in a test. Restarts of streams are not in it: each can make as many attempts again.
  *
  * @example
  * ```ts

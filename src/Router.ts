@@ -215,7 +215,7 @@ const makeWith = (
                 attempt: (target: Target<In, Out>, asked) => attempt(run, target, asked),
                 discard: () => Effect.void
               })
-            : executeGateway(run, compiled, askWhole(run, compiled))
+            : executeGateway(compiled, askWhole(run, compiled))
           const ended = core.state.beginRun?.(run, by)
           const failed = Effect.mapError(executed, (error) => runFailure(error, run))
           const failing = ended === undefined ? failed : Effect.onExit(failed, (exit) => Effect.sync(() => ended(exit)))

@@ -267,4 +267,25 @@ describe("what an answer says about the limits of the other side", () => {
       yield* Fiber.join(fiber)
     })
   )
+
+  it.effect("rejects at once those next in line that may not wait so long", () =>
+    Effect.gen(function* () {
+      const limiter = yield* Limiter.make({ concurrency: 1, queue: {} })
+      const permit = yield* limiter.acquire("a")
+      const acquire = (maxWait: Duration.Input) =>
+        Effect.forkChild(limiter.acquire("a", { maxWait }), { startImmediately: true })
+      const [one, two] = [yield* acquire("10 seconds"), yield* acquire("59 seconds")]
+      const patient = yield* acquire("2 minutes")
+      yield* tick(1_000)
+      yield* permit.learn?.({ retryAfter: Duration.minutes(1) }) ?? Effect.void
+      yield* permit.settle({ throttled: true })
+      yield* tick(0)
+      for (const fiber of [two, one]) {
+        assert.isAtLeast(waitOf(yield* reasonOf(Fiber.join(fiber))) ?? 0, 60_000)
+      }
+      assert.isUndefined(patient.pollUnsafe())
+      yield* tick(60_000)
+      yield* Effect.flatMap(Fiber.join(patient), ({ settle }) => settle())
+    })
+  )
 })

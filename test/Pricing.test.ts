@@ -257,3 +257,16 @@ describe("problems", () => {
     assert.lengthOf(Pricing.problems({ "": { input: -1, output: -1 }, b: { input: Number.NaN, output: 0 } }), 4)
   })
 })
+
+describe("a meter with a limit", () => {
+  it("reckons with the dearest kind of input, whatever the prompt cache costs", () => {
+    const body = "x".repeat(298)
+    for (const dear of ["cacheRead", "cacheWrite"] as const) {
+      const { meter } = Pricing.make({ a: { input: 1, output: 0, [dear]: 1_000 } })
+      const begun = meter(0.099).begin([{ target: "a", provider: "a" }], body)
+      assert.deepInclude(begun, { _tag: "Rejected", by: "cost" }, dear)
+      assert.isFalse(meter(0.099).fits({ target: "a", provider: "a" }, body), dear)
+      assert.isTrue(meter(0.1).fits({ target: "a", provider: "a" }, body), dear)
+    }
+  })
+})

@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { GatewayError } from "effect-ai-gateway/GatewayError"
@@ -93,6 +94,34 @@ describe("Recording.record", () => {
     })
   )
 
+  it.effect("records runs in which nothing was sent, also where their failure was handled or their caller left", () =>
+    Effect.gen(function* () {
+      const { layer } = scripted.make({ openai: [late(100)] })
+      const busy = Route.limits(openai, { concurrency: 1 })
+      const tiny = Route.limits(groq, { tokensPerMinute: 1 })
+      const program = Effect.gen(function* () {
+        const holder = yield* Effect.forkChild(Router.run(busy, "hi"), { startImmediately: true })
+        const outer = yield* Recording.record(
+          Effect.gen(function* () {
+            yield* Effect.exit(Router.run(tiny, "hi"))
+            const waiting = yield* Effect.forkChild(Router.run(busy, "hi"), { startImmediately: true })
+            const inner = yield* Recording.record(Effect.ignore(Effect.scoped(Router.open(tiny, "hi"))))
+            yield* Fiber.interrupt(waiting)
+            return inner.recordings.length
+          })
+        )
+        yield* Fiber.join(holder)
+        return outer
+      })
+      const { exit, recordings } = yield* drive(Effect.provide(program, layer))
+      assert.deepStrictEqual(exit, Exit.succeed(1))
+      assert.deepStrictEqual(
+        recordings.map(({ attempts, end, mode }) => `${mode} ${attempts.length} ${end?.outcome}`),
+        ["run 0 failure", "run 0 interrupted", "stream 0 failure"]
+      )
+    })
+  )
+
   it.effect("is JSON without the prompt and the answer, and comes back from it", () =>
     Effect.gen(function* () {
       const recording = yield* recorded(Route.fallback(anthropic, openai), { openai: [late(5)] })
@@ -136,6 +165,38 @@ describe("Recording.replay", () => {
         millis: 400,
         attempts: ["openai/m first failure", "openai/m retry success"]
       })
+    })
+  )
+
+  it.effect("gives a target that was called twice at once its outcomes in the order of the calls", () =>
+    Effect.gen(function* () {
+      const hedged = Route.hedge(openai, { after: 50 })
+      const recording = yield* recorded(hedged, { openai: [late(200), { ...down, delay: 10 }] })
+      const { attempts, outcome } = yield* Recording.replay(recording, hedged, "hi")
+      assert.strictEqual(outcome, "success")
+      assert.deepStrictEqual(
+        attempts.map(({ cause, outcome }) => `${cause} ${outcome}`),
+        ["first success", "hedge failure"]
+      )
+    })
+  )
+
+  it.effect("gives failures with their reasons, so that breakers open as they did", () =>
+    Effect.gen(function* () {
+      const guarded = Route.circuitBreaker(Route.retry(openai, { attempts: 3, delay: 10, jitter: 0 }), {
+        minimumCalls: 2
+      })
+      const route = Route.fallback(guarded, groq)
+      const recording = yield* recorded(route, { openai: [down, down, down] })
+      const { attempts } = yield* Recording.replay(recording, route, "hi")
+      assert.deepStrictEqual(
+        attempts.map(({ error, status, target }) => [target, error?._tag, status]),
+        [
+          ["openai/m", "ProviderUnavailable", 503],
+          ["openai/m", "ProviderUnavailable", 503],
+          ["groq/m", undefined, 200]
+        ]
+      )
     })
   )
 

@@ -240,6 +240,74 @@ describe("a run under breakers", () => {
     })
   )
 
+  it.effect.each([
+    { name: "failing", line: { status: 503 }, sent: 2 },
+    { name: "throttled", line: { status: 429, headers: { "retry-after": "60" } }, sent: 1 },
+    {
+      name: "exhausted",
+      line: {
+        status: 429,
+        body: { error: { code: "insufficient_quota", message: "quota", type: "insufficient_quota" } }
+      },
+      sent: 1
+    }
+  ])("does not call a target that was found $name while it waited for a place there", ({ line, sent }) =>
+    Effect.gen(function* () {
+      const limited = Route.limits(openai, { concurrency: 1 })
+      const route = Route.circuitBreaker(Route.fallback(limited, groq), quick)
+      for (const isStream of [false, true]) {
+        const { layer, seen } = scripted.make(({ provider }) =>
+          provider === "openai" ? { ...line, delay: 100 } : undefined
+        )
+        const one = isStream
+          ? Effect.scoped(
+              Effect.flatMap(Router.open(route, "hi"), ({ deltas, summary }) =>
+                Effect.andThen(Stream.runDrain(deltas), summary)
+              )
+            )
+          : Router.run(route, "hi")
+        const runs = Effect.all(
+          Array.from({ length: 6 }, () => one),
+          { concurrency: "unbounded" }
+        )
+        const ended = yield* Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(runs)
+          for (let at = 0; at < 700; at += 50) yield* tick(50)
+          const ended = yield* Fiber.join(fiber)
+          for (const { limits } of yield* Router.snapshot)
+            for (const state of limits) assert.deepInclude(state, { inFlight: 0, waiting: 0 })
+          return ended
+        }).pipe(Effect.provide(layer))
+        assert.strictEqual(seen.filter(({ provider }) => provider === "openai").length, sent)
+        assert.deepStrictEqual(
+          ended.map(({ attempts, skipped, target }) => [target, attempts.length, skipped.map(({ target }) => target)]),
+          ended.map((_, i) => (i < sent ? ["groq/m", 2, []] : ["groq/m", 1, ["openai/m"]]))
+        )
+      }
+    })
+  )
+
+  it.effect("calls a lone target no more that was found failing while it waited, and says when it returns", () =>
+    Effect.gen(function* () {
+      const route = Route.circuitBreaker(Route.limits(openai, { concurrency: 1 }), quick)
+      const { layer, seen } = scripted.make(() => ({ status: 503, delay: 100 }))
+      const told = yield* Effect.gen(function* () {
+        const fiber = yield* Effect.forkChild(
+          Effect.all(
+            [1, 2, 3, 4].map(() => tell(route)),
+            { concurrency: 4 }
+          )
+        )
+        for (let at = 0; at < 500; at += 50) yield* tick(50)
+        return yield* Fiber.join(fiber)
+      }).pipe(Effect.provide(layer))
+      assert.strictEqual(seen.length, 2)
+      for (const one of told.slice(2)) {
+        assert.deepStrictEqual(one, { answer: "Rejected", skipped: ["openai/m Rejected"], attempts: 0, ended: "open" })
+      }
+    })
+  )
+
   it.effect("frees the probe of a caller who leaves", () =>
     Effect.gen(function* () {
       const down = new Set(["openai"])

@@ -3,9 +3,11 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { Attempt } from "effect-ai-gateway/GatewayError"
+import * as Limiter from "effect-ai-gateway/Limiter"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
@@ -221,6 +223,23 @@ describe("the end of a run", () => {
       const route = Route.race(Route.fallbackOn(Route.fallback(openai, groq), []), deepseek)
       const error = yield* Effect.flip(run(route, { openai: [down(5)], deepseek: [down(20)] }))
       assert.deepInclude({ ...error, attempts: [] }, { ended: "attempts", provider: "deepseek" })
+    })
+  )
+})
+
+describe("a hedge under a limiter that is shared", () => {
+  it.effect("that is rejected opens no other target, and its own is called when the late one has failed", () =>
+    Effect.gen(function* () {
+      const limiter = yield* Limiter.make({ concurrency: 1 })
+      const script = { openai: [down(200)], groq: [slow(250), slow(0)] }
+      const { layer } = scripted.make(script, "client", { router: { limiter } })
+      const busy = Route.limits(groq, { queue: { maxWait: "5 seconds" } })
+      const route = Route.hedge(Route.fallback(openai, busy, deepseek), { after: 100 })
+      const both = Effect.all([Router.run(busy, "hi"), Router.run(route, "hi")], { concurrency: 2 })
+      const [, ran] = yield* drive(Effect.provide(both, layer))
+      assert.deepStrictEqual(calls(ran), ["openai/m first", "groq/m fallback"])
+      assert.deepStrictEqual(ran.attempts[1]?.waited, Duration.millis(50))
+      assert.deepStrictEqual(ran.skipped, [])
     })
   )
 })

@@ -114,12 +114,15 @@ describe("the cost of a run", () => {
     })
   )
 
-  it.effect("of an answer without usage is an estimate of both sides", () =>
-    Effect.gen(function* () {
-      const { usage: _, ...body } = scripted.completion("yes")
-      const { cost, value } = yield* run(openai, { openai: [{ body }] })
-      isCost(cost, 0, usd(asked, tokens(value)))
-    })
+  it.effect(
+    "of an answer without usage is an estimate of both sides: of what it says, not of the body that it came in",
+    () =>
+      Effect.gen(function* () {
+        const { usage: _, ...body } = scripted.completion("yes")
+        const { cost, value } = yield* run(openai, { openai: [{ body }] })
+        assert.strictEqual(value.text, "yes")
+        isCost(cost, 0, usd(asked, tokens("yes")))
+      })
   )
 
   it.effect(
@@ -325,6 +328,70 @@ describe("maxCost", () => {
         skipped.map(({ target }) => target),
         ["b"]
       )
+    })
+  )
+
+  it.effect(
+    "makes no hedge that is too expensive beside the late attempt, and calls that target when this one has failed",
+    () =>
+      Effect.gen(function* () {
+        const script = { openai: [{ ...down, delay: 100 }] }
+        const third = Provider.deepseek.chat("m", { body: { max_tokens: 10 } })
+        const table = Pricing.make({ ...prices, "deepseek/m": { input: 1, output: 1 } })
+        const route = Route.fallback(short, cheap, third).pipe(Route.hedge({ after: 10, max: 4 }))
+        // Enough for the first failure and the second target, and for the first and the third one side by side.
+        const maxCost = most + usd(shortBody, 1, prices["groq/m"])
+        const { layer } = under(script, { pricing: table })
+        const told: Array<string> = []
+        const ran = Effect.scoped(
+          Effect.gen(function* () {
+            yield* Router.listen((event) => {
+              if ("target" in event && event._tag !== "RunEnded") {
+                told.push([event._tag, event.target, ...("by" in event ? [event.by] : [])].join(" "))
+              }
+            })
+            const whole = yield* Router.run(route, "hi", { maxCost })
+            const purse = (yield* Router.snapshot)[0]?.purse
+            return { whole, purse }
+          })
+        )
+        const { purse, whole } = yield* Effect.flatMap(driven(Effect.provide(ran, layer), 5), ({ exit }) => exit)
+        assert.deepStrictEqual(
+          whole.attempts.map(({ cause, target }) => `${target} ${cause}`),
+          ["openai/m first", "groq/m fallback"]
+        )
+        assert.deepStrictEqual(whole.skipped, [])
+        assert.deepStrictEqual(
+          told.filter((line) => !/^Attempt/.test(line)),
+          ["Withheld groq/m cost"]
+        )
+        assert.strictEqual(purse, 30)
+        const streamedBody = tokens(bodyOf({ max_tokens: 10, stream: true, stream_options: { include_usage: true } }))
+        const all = { maxCost: usd(streamedBody, 10) + usd(streamedBody, 1, prices["groq/m"]) }
+        const opened = Effect.scoped(Effect.flatMap(Router.open(route, "hi", all), ({ summary }) => summary))
+        const again = Effect.provide(opened, under(script, { pricing: table }).layer)
+        const { attempts } = yield* Effect.flatMap(driven(again, 5), ({ exit }) => exit)
+        assert.deepStrictEqual(
+          attempts.map(({ outcome, target }) => `${target} ${outcome}`),
+          ["openai/m failure"]
+        )
+      })
+  )
+
+  it.effect("waits with a target that is too expensive beside an open hedge until that one has failed", () =>
+    Effect.gen(function* () {
+      const script = { openai: [{ ...down, delay: 50 }], groq: [{ ...down, delay: 100 }] }
+      const third = Provider.openai.chat("m", { key: "b", body: { max_tokens: 10 } })
+      const table = Pricing.make({ ...prices, b: { input: 100, output: 1000 } })
+      const route = Route.fallback(short, cheap, third).pipe(Route.hedge({ after: 10 }))
+      const spent = usd(shortBody) + usd(shortBody, 0, prices["groq/m"])
+      const ran = run(route, script, { maxCost: most + spent * 1.01 }, { pricing: table })
+      const { attempts, skipped } = yield* Effect.flatMap(driven(ran, 5), ({ exit }) => exit)
+      assert.deepStrictEqual(
+        attempts.map(({ cause, target }) => `${target} ${cause}`),
+        ["openai/m first", "groq/m hedge", "b fallback"]
+      )
+      assert.deepStrictEqual(skipped, [])
     })
   )
 

@@ -205,9 +205,34 @@ describe("compiled and client execution", () => {
           yield* TestClock.adjust("200 millis")
           const { attempts, reason } = yield* Fiber.join(running)
           assert.isTrue(reason._tag === "Timeout" && reason.phase === "deadline")
-          assert.strictEqual(attempts?.length, 1)
+          // As on the client: a failure, and no interruption.
+          assert.deepStrictEqual(
+            attempts?.map(({ error, outcome }) => [outcome, error?._tag]),
+            [["failure", "Timeout"]]
+          )
         }
       }).pipe(Effect.provide(Live))
+  )
+
+  it.effect("a deadline that passes in the gateway is a time of its leg, and of no leg where there are several", () =>
+    Effect.gen(function* () {
+      const local = yield* LocalGateway.Current
+      const [a, b] = [leaf("openai", "a"), leaf("groq", "b")]
+      for (const [route, samples] of [
+        [Route.fallback(a, b), 0],
+        [a, 1]
+      ] as const) {
+        yield* local.script("openai", [{ stall: true }])
+        const limited = Route.deadline(route, "9 seconds")
+        const ran = Router.run(limited, "hello", { execution: "gateway", allow: ["deadline"] })
+        const running = yield* Effect.forkChild(Effect.flip(ran))
+        yield* TestClock.adjust("10 seconds")
+        yield* Fiber.join(running)
+        const [first] = yield* Router.snapshot
+        assert.deepInclude(first, { target: "openai/a", inFlight: 0 })
+        assert.strictEqual(first?.latency?.run.n, samples)
+      }
+    }).pipe(Effect.provide(Live))
   )
 
   for (const width of [1, 2, 16, 200]) {

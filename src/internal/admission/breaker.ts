@@ -171,6 +171,8 @@ export const makeFacts = (given: BreakerStore | undefined): ((key: string) => Ta
 export interface Pass {
   /** An attempt has begun, and will end it. */
   isTaken: boolean
+  /** The one call by which an open breaker finds out whether its target is back. */
+  readonly isProbe: boolean
   /** `millis`: as in {@link TargetFacts.record}. */
   readonly end: (verdict: Verdict, millis: number, now: number) => void
 }
@@ -246,7 +248,8 @@ export class Breaker {
     now: number,
     context: Context.Context<never>
   ): Effect.Effect<Admitted> {
-    if (admission === undefined) return Effect.succeed({ isOpen: false, pass: { isTaken: false, end: () => {} } })
+    if (admission === undefined)
+      return Effect.succeed({ isOpen: false, pass: { isTaken: false, isProbe: false, end: () => {} } })
     if (admission._tag === "Refused") {
       const until = now + Duration.toMillis(admission.retryAfter)
       const isExhausted = admission.cause === "exhausted"
@@ -284,6 +287,7 @@ export class Breaker {
     }
     return {
       isTaken: false,
+      isProbe,
       end: (verdict, millis, now) => {
         const held = this.facts.heldAt(now)
         if (held !== undefined && held !== this.told) {

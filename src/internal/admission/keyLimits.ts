@@ -310,7 +310,8 @@ export class KeyLimits {
         this.leave(waiter, now)
         return Effect.succeed(admitted)
       }
-      if (now >= until) {
+      const closedFor = needs.requests > 0 ? (this.facts.learnt?.closedFor(now) ?? 0) : 0
+      if (now >= until || now + closedFor > until) {
         this.leave(waiter, now)
         return Effect.fail(
           rejected(this.bounds === undefined ? this.delay(now, needs) : this.later(now, own, needs), reached)

@@ -90,11 +90,15 @@ export class LearntLimits {
     return this.tokens !== undefined
   }
 
+  /** Milliseconds for which the other side has asked to be left alone. No answer shortens them. */
+  closedFor(now: number): number {
+    return Math.max(0, Math.ceil(this.closedUntil - now))
+  }
+
   /** Milliseconds until a request may be admitted; 0 is now. `total`: what has been admitted so far. */
   delay(now: number, requests: number, tokens: number, total: Omit<Totals, "at">): number {
-    const closed = requests > 0 && now < this.closedUntil ? Math.ceil(this.closedUntil - now) : 0
     return Math.max(
-      closed,
+      requests > 0 ? this.closedFor(now) : 0,
       this.requests?.delay(now, requests, total.requests) ?? 0,
       this.tokens?.delay(now, tokens, total.tokens) ?? 0
     )

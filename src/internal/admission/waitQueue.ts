@@ -30,16 +30,50 @@ export interface Sum {
   places: number
 }
 
-interface Line<W> {
-  readonly waiting: Set<W>
-  readonly sum: Sum
+interface Place<W> {
+  readonly one: W
+  before: Place<W> | undefined
+  after: Place<W> | undefined
 }
 
-const lineOf = <W>(): Line<W> => ({ waiting: new Set(), sum: { requests: 0, tokens: 0, places: 0 } })
+/** One class, in order of arrival. A linked list: the iterator of a `Set` walks over everything that was deleted at its beginning. */
+class Line<W> {
+  readonly sum: Sum = { requests: 0, tokens: 0, places: 0 }
+  private readonly places = new Map<W, Place<W>>()
+  private front: Place<W> | undefined
+  private back: Place<W> | undefined
 
-const firstOf = <W>({ waiting }: Line<W>): W | undefined => {
-  for (const one of waiting) return one
-  return undefined
+  get size(): number {
+    return this.places.size
+  }
+
+  get first(): W | undefined {
+    return this.front?.one
+  }
+
+  get last(): W | undefined {
+    return this.back?.one
+  }
+
+  add(one: W): void {
+    const place: Place<W> = { one, before: this.back, after: undefined }
+    if (this.back === undefined) this.front = place
+    else this.back.after = place
+    this.back = place
+    this.places.set(one, place)
+  }
+
+  /** Whether it was there. */
+  delete(one: W): boolean {
+    const place = this.places.get(one)
+    if (place === undefined) return false
+    const { after, before } = place
+    if (before === undefined) this.front = after
+    else before.after = after
+    if (after === undefined) this.back = before
+    else after.before = before
+    return this.places.delete(one)
+  }
 }
 
 const isAged = <W extends Waiting>(one: W | undefined, now: number): boolean =>
@@ -48,34 +82,34 @@ const isAged = <W extends Waiting>(one: W | undefined, now: number): boolean =>
 /** First come, first served within each class. */
 export class WaitQueue<W extends Waiting> {
   private readonly lines: Readonly<Record<WaitClass, Line<W>>> = {
-    urgent: lineOf(),
-    interactive: lineOf(),
-    background: lineOf()
+    urgent: new Line(),
+    interactive: new Line(),
+    background: new Line()
   }
 
   get size(): number {
     const { background, interactive, urgent } = this.lines
-    return urgent.waiting.size + interactive.waiting.size + background.waiting.size
+    return urgent.size + interactive.size + background.size
   }
 
   add(one: W): void {
-    this.lines[one.class].waiting.add(one)
+    this.lines[one.class].add(one)
     this.count(one, 1)
   }
 
   /** Whether it was there. */
   delete(one: W): boolean {
-    const was = this.lines[one.class].waiting.delete(one)
+    const was = this.lines[one.class].delete(one)
     if (was) this.count(one, -1)
     return was
   }
 
   /** Who is next. */
   head(now: number): W | undefined {
-    const urgent = firstOf(this.lines.urgent)
+    const urgent = this.lines.urgent.first
     if (urgent !== undefined) return urgent
-    const interactive = firstOf(this.lines.interactive)
-    const background = firstOf(this.lines.background)
+    const interactive = this.lines.interactive.first
+    const background = this.lines.background.first
     if (interactive === undefined || background === undefined) return interactive ?? background
     return isAged(background, now) && background.since <= interactive.since ? background : interactive
   }
@@ -83,10 +117,10 @@ export class WaitQueue<W extends Waiting> {
   /** Whether somebody who comes now finds others before them. */
   isBehind(own: WaitClass, now: number): boolean {
     const { background, interactive, urgent } = this.lines
-    if (urgent.waiting.size > 0) return true
+    if (urgent.size > 0) return true
     if (own === "urgent") return false
-    if (interactive.waiting.size > 0) return true
-    return background.waiting.size > 0 && (own === "background" || isAged(firstOf(background), now))
+    if (interactive.size > 0) return true
+    return background.size > 0 && (own === "background" || isAged(background.first, now))
   }
 
   /** What those need together who are before somebody who comes now. Without the aged ones, so it may be too little. */
@@ -106,13 +140,13 @@ export class WaitQueue<W extends Waiting> {
   /** Who has to leave so that somebody of a class may wait: the newest of the lowest class. `undefined`: whoever comes. */
   victim(own: WaitClass, now: number): W | undefined {
     if (own === "background") return undefined
-    let newest: W | undefined
-    for (const one of this.lines.background.waiting) if (!isAged(one, now)) newest = one
-    if (newest !== undefined || own === "interactive") return newest
-    for (const line of [this.lines.interactive, this.lines.background]) {
-      for (const one of line.waiting) if (newest === undefined || one.since >= newest.since) newest = one
-    }
-    return newest
+    const background = this.lines.background.last
+    // Where the newest is aged, all of them are.
+    if (background !== undefined && !isAged(background, now)) return background
+    if (own === "interactive") return undefined
+    const interactive = this.lines.interactive.last
+    if (interactive === undefined || background === undefined) return interactive ?? background
+    return background.since >= interactive.since ? background : interactive
   }
 
   private count({ class: own, needs }: W, by: 1 | -1): void {

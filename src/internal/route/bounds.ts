@@ -15,7 +15,7 @@ export interface TargetBounds {
   readonly requests: number
 }
 
-/** Worst case of a route. */
+/** Worst case of a route, up to the first output of a stream: each restart after it can make as many attempts, requests and waits again. */
 export interface Bounds {
   readonly targets: ReadonlyArray<TargetBounds>
   /** Attempts of the router in one run, at most. */

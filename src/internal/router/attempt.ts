@@ -111,7 +111,7 @@ export interface Asked {
   readonly admission: Admission | undefined
   readonly lane?: Lane | undefined
   /** Of the breaker that let it; the end of the attempt ends it. */
-  readonly pass?: Pass | undefined
+  readonly pass?: (() => Pass) | undefined
 }
 
 /** The gateway options of one request to a target. */
@@ -148,6 +148,12 @@ export const skip = (
 ): void => {
   skipped.push({ target: target.key, reason })
   state.tell?.({ _tag: "Skipped", eventId, target: target.key, reason })
+}
+
+/** Takes a note back, as the target has been called or will be. */
+export const unskip = ({ skipped }: Run<unknown>, { reason }: GatewayError): void => {
+  const index = skipped.findLastIndex((one) => one.reason === reason)
+  if (index >= 0) skipped.splice(index, 1)
 }
 
 /** Takes the next slot of a run, for an attempt on a target that starts now. Gives a failure where the run could then cost more than it may. */
@@ -203,7 +209,9 @@ export const takeSlot = (
         const toOutput = facts.millis === undefined ? undefined : Duration.millis(facts.millis)
         tell({ _tag: "AttemptEnded", eventId, target: made.target, mode, attempt: made, ...defined({ toOutput }) })
       }
-      facts.end(made, ended, clock.currentTimeMillisUnsafe(), outcomes)
+      // How long another leg took is not known.
+      const isOwn = legs === undefined || answered === target
+      facts.end(made, ended, clock.currentTimeMillisUnsafe(), outcomes, isOwn)
     }
   }
 }
@@ -445,7 +453,7 @@ export const attempt = <In, Out>(
     })
     const bounded = timeoutOrElse(answered, remaining, (millis) => expired("deadline", target, millis, eventId))
     return recorded(
-      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass),
+      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass?.()),
       ({ number }) => {
         const started: Mutable<LogTrail.Started> = {
           target: target.key,

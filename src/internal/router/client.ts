@@ -11,11 +11,12 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import { decide, type GatewayError } from "../../GatewayError.ts"
 import type { WithheldAttempt, WithheldBy } from "../../RouterEvent.ts"
+import type { Admission } from "../admission/admission.ts"
 import { monotonicMillis } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { backoffMillis, isSchedule, type Policy, type RetrySchedule } from "../route/node.ts"
 import type { Fallback, Plan, Target } from "../route/plan.ts"
-import { canPay, endWith, expired, type Run } from "./attempt.ts"
+import { canPay, endWith, expired, type Run, unskip } from "./attempt.ts"
 import { admissionFor, breakerIsOpen, keepInMind, orderBy, runBy, underBreaker, unlessOpen } from "./engines.ts"
 import {
   type Asking,
@@ -23,6 +24,7 @@ import {
   canFallback,
   type Deferred,
   isOpenBreaker,
+  isOverCost,
   isPassedOver,
   isRejected,
   type Position,
@@ -66,9 +68,19 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
-const isOverCost = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "cost"
-
 const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
+
+/** A breaker may have opened while an attempt waited for its place. */
+const askingAgain =
+  (admission: Admission, again: Effect.Effect<void, GatewayError>): Admission =>
+  (pending) =>
+    admission({
+      ...pending,
+      make: (remaining, beforeResend, waited) => {
+        const made = pending.make(remaining, beforeResend, waited)
+        return waited === undefined ? made : Effect.andThen(again, made)
+      }
+    })
 
 /** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
 const ask = <In, Out, A>(
@@ -83,10 +95,13 @@ const ask = <In, Out, A>(
   const skipsCache = isSuccessStatus(last?.reason.status)
   const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
   const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> => {
-    const asked = { remaining, cause, skipsCache, lane, admission: admissionFor(run, target, cause) }
+    const admission = admissionFor(run, target, cause)
+    const asked = { remaining, cause, skipsCache, lane, admission }
     return target.breaker === undefined || isPanic === true
       ? run.attempt(target, asked)
-      : underBreaker(run, target, target.breaker, place, (pass) => run.attempt(target, { ...asked, pass }))
+      : underBreaker(run, target, target.breaker, place, ({ again, pass }) =>
+          run.attempt(target, { ...asked, pass, admission: admission && askingAgain(admission, again) })
+        )
   }
   if (deadline === undefined && !isFurther) return attempt(undefined)
   return Effect.flatMap(monotonicMillis, (now) => {
@@ -172,11 +187,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
         return yield* error
       }
       // The target has been called, so it was not skipped.
-      const { reason } = result.failure
-      run.skipped.splice(
-        run.skipped.findLastIndex((one) => one.reason === reason),
-        1
-      )
+      unskip(run, result.failure)
       const isOpen = isOpenBreaker(result.failure)
       withheld(run, target, isOpen ? "breaker" : "queue", "retry")
       if (isOpen) endWith(run, "open", error)
@@ -247,7 +258,10 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
     const cause = !isRejected(next.error) ? "retry" : isPassedOver(error) ? outer.cause : "fallback"
     // It has been paid for.
     const place = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }
+    const sent = run.slots.length
     const result = yield* outcomeOf(runTarget(run, next.target, place, next))
+    // It has been called after all, or is noted a second time.
+    if (run.slots.length > sent || (Result.isFailure(result) && isRejected(result.failure))) unskip(run, next.error)
     if (Result.isSuccess(result)) return result.success
     error = tellingOf(error, result.failure)
     if (outer.passes(error) || !goesOn(error)) return yield* error
@@ -338,11 +352,11 @@ export const runPlan = <In, Out, A>(
 export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
-  { attempt, discard }: Asking<In, Out, A>,
+  { attempt, build, discard }: Asking<In, Out, A>,
   /** The failure after which a stream begins again. */
   broken?: GatewayError
 ): Effect.Effect<A, GatewayError> => {
-  const own: ClientRun<In, Out, A> = { ...run, attempt, discard, deferred: [], refused: [] }
+  const own: ClientRun<In, Out, A> = { ...run, attempt, build, discard, deferred: [], refused: [] }
   const place: Position = {
     deadline: undefined,
     passes: () => false,

@@ -32,6 +32,15 @@ export interface Step<In, Out> {
   readonly frame: Frame<In, Out> | undefined
 }
 
+const framesOf = <In, Out>({ frame }: Step<In, Out>): ReadonlyArray<Frame<In, Out>> => {
+  const frames: Array<Frame<In, Out>> = []
+  for (let around = frame; around !== undefined; around = around.parent) frames.push(around)
+  return frames
+}
+
+/** Whether no failure has gone past the fallbacks of a step. */
+const isReached = <In, Out>(step: Step<In, Out>): boolean => framesOf(step).every(({ isClosed }) => !isClosed)
+
 /** Where a failure leads: to what comes next, to nothing more, or to the end of the run. */
 export type Verdict = "next" | "exhausted" | "stop"
 
@@ -42,6 +51,7 @@ export class Cursor<In, Out, A> {
   private readonly context: Context.Context<never>
   private root: Plan<In, Out> | undefined
   private frame: Frame<In, Out> | undefined
+  private readonly returned: Array<Step<In, Out>> = []
 
   constructor(run: ClientRun<In, Out, A>, plan: Plan<In, Out>, place: Position, context: Context.Context<never>) {
     this.run = run
@@ -52,6 +62,8 @@ export class Cursor<In, Out, A> {
 
   /** Goes to the next step; `undefined` when there is none. */
   next(now: number): Step<In, Out> | undefined {
+    const back = this.back()
+    if (back !== undefined) return this.returned.shift()
     const { root } = this
     this.root = undefined
     if (root !== undefined) return this.enter(root, this.place, undefined, now)
@@ -64,8 +76,22 @@ export class Cursor<In, Out, A> {
 
   /** The plan that {@link next} would go into. No deadline begins. */
   peek(now: number): Plan<In, Out> | undefined {
+    const back = this.back()
+    if (back !== undefined) return back.plan
     const frame = this.leave(now)
     return this.root ?? frame?.plan.plans[frame.next]
+  }
+
+  /** Takes a step back to which nothing was sent: it is the next one again. */
+  putBack(step: Step<In, Out>): void {
+    this.returned.push(step)
+  }
+
+  /** The first step that was put back, and that no failure has gone past. */
+  private back(): Step<In, Out> | undefined {
+    const { returned } = this
+    while (returned[0] !== undefined && !isReached(returned[0])) returned.shift()
+    return returned[0]
   }
 
   /** Decides how the run continues after a failure of a step. */
@@ -88,6 +114,7 @@ export class Cursor<In, Out, A> {
 
   /** Whether a fallback has plans left to call, in itself or in one inside of it that has been entered. */
   private hasMore(around: Frame<In, Out>): boolean {
+    if (this.returned.some((step) => isReached(step) && framesOf(step).includes(around))) return true
     let has = false
     for (let frame = this.frame; frame !== undefined; frame = frame.parent) {
       has ||= !frame.isClosed && frame.next < frame.plan.plans.length

@@ -17,6 +17,14 @@ import type { Run } from "./attempt.ts"
 import { keepOutcomes, keepTimes, type MakeFacts } from "./state.ts"
 import type { ClientRun, Engine, Position, RetryStep } from "./walk.ts"
 
+/** The permission of a breaker for one attempt. */
+export interface Guard {
+  /** As it stands when the attempt begins. */
+  readonly pass: () => Pass
+  /** Asks once more, for an attempt that has waited since then. */
+  readonly again: Effect.Effect<void, GatewayError>
+}
+
 interface Breakers {
   /** Makes an attempt if the breaker of its target lets it. */
   readonly guarded: <In, Out, A>(
@@ -24,7 +32,7 @@ interface Breakers {
     target: Target<In, Out>,
     settings: BreakerSettings,
     place: Position,
-    make: (pass: Pass) => Effect.Effect<A, GatewayError>
+    make: (guard: Guard) => Effect.Effect<A, GatewayError>
   ) => Effect.Effect<A, GatewayError>
   /** Whether a target's breaker stays open until `at`, as far as is known `now`. */
   readonly isOpen: (run: Run<unknown>, target: Target<never, unknown>, now: number, at: number) => boolean

@@ -11,6 +11,7 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { Leg } from "../../UniversalRequest.ts"
 import { defined } from "../data/defined.ts"
+import { monotonicMillis } from "../data/monotonic.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Target } from "../route/plan.ts"
 import { type Answered, decode, ended, method, type Run, recorded, type Slot, takeSlot } from "./attempt.ts"
@@ -146,36 +147,53 @@ const answeredLeg = (
 /** Asks for the answer of the legs from `offset` on and records it. */
 export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
 
-/** {@link Asking} for a whole answer. */
-export const askWhole =
-  <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> =>
-  (offset) => {
+/** {@link Asking} for a whole answer. Keeps the deadline itself, so that the record says what happened. */
+export const askWhole = <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> => {
+  const { deadline } = compiled
+  /** Of the whole, however many requests it takes. */
+  let end: number | undefined
+  const expired = (): GatewayError =>
+    new GatewayError({
+      method,
+      reason: new Timeout({ phase: "deadline", ...(deadline !== undefined && { limit: Duration.millis(deadline) }) }),
+      eventId: run.eventId
+    })
+  const inTime = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<A, GatewayError> =>
+    deadline === undefined
+      ? self
+      : Effect.flatMap(monotonicMillis, (now) => {
+          end ??= now + deadline
+          return timeoutOrElse(self, end - now, expired)
+        })
+  return (offset) => {
     let answer: GatewayResponse | undefined
     return recorded(
       (fiber) => takeLegSlot(run, compiled, offset, fiber),
       ({ number }) => legStarted(run, compiled, offset, number),
       ({ output }) =>
-        Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
-          answer = response
-          return Effect.map(
-            Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset)),
-            (answered) => {
-              output(step)
-              return answered
-            }
-          )
-        }),
+        inTime(
+          Effect.flatMap(askLegs(run, compiled, offset), ({ response, step, target }) => {
+            answer = response
+            return Effect.map(
+              Effect.mapError(decode(target, response, step), (error) => atLeg(error, target, step - offset)),
+              (answered) => {
+                output(step)
+                return answered
+              }
+            )
+          })
+        ),
       (exit) => ({ ...ended(exit, answer), ...answeredLeg(exit, compiled), ...failedLeg(exit, compiled, offset) })
     )
   }
+}
 
 /**
  * Runs compiled legs. The gateway retries and falls back; what it cannot see is a 2xx answer that does not decode, so the
  * legs after such an answer are sent as a request of their own.
  */
 export const executeGateway = <In, Out, A>(
-  run: Run<In>,
-  { deadline, legs }: Compiled<In, Out>,
+  { legs }: Compiled<In, Out>,
   ask: Asking<A>
 ): Effect.Effect<A, GatewayError> => {
   const from = (offset: number): Effect.Effect<A, GatewayError> =>
@@ -188,14 +206,5 @@ export const executeGateway = <In, Out, A>(
       // Who reads it knows all legs of the route.
       return Effect.fail(error.step === undefined || offset === 0 ? error : withStep(error, offset + error.step))
     })
-  return timeoutOrElse(
-    from(0),
-    deadline,
-    (millis) =>
-      new GatewayError({
-        method,
-        reason: new Timeout({ phase: "deadline", limit: Duration.millis(millis) }),
-        eventId: run.eventId
-      })
-  )
+  return from(0)
 }

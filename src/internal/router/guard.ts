@@ -5,7 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { GatewayError, Rejected } from "../../GatewayError.ts"
-import type { BreakerSettings, Pass } from "../admission/breaker.ts"
+import type { Admitted, BreakerSettings } from "../admission/breaker.ts"
 import { defined } from "../data/defined.ts"
 import { monotonicMillis, monotonicMillisOf } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
@@ -13,6 +13,7 @@ import { withoutStack } from "../hotpath/stackless.ts"
 import type { Target } from "../route/plan.ts"
 import { endWith, method, type Run, skip } from "./attempt.ts"
 import { runTarget } from "./client.ts"
+import type { Guard } from "./engines.ts"
 import { type ClientRun, isOpenBreaker, type Position, type Refused } from "./walk.ts"
 
 /** The failure of a target whose breaker is open. */
@@ -41,7 +42,7 @@ export const guarded = <In, Out, A>(
   target: Target<In, Out>,
   settings: BreakerSettings,
   place: Position,
-  make: (pass: Pass) => Effect.Effect<A, GatewayError>
+  make: (guard: Guard) => Effect.Effect<A, GatewayError>
 ): Effect.Effect<A, GatewayError> =>
   // A probe that was granted must be given back, whenever the caller leaves.
   Effect.uninterruptibleMask((restore) =>
@@ -49,16 +50,35 @@ export const guarded = <In, Out, A>(
       const { facts } = run.state.of(target)
       if (facts === undefined) return Effect.die(new Error("a router that was made before its first breaker"))
       const clock = fiber.getRef(Clock.Clock)
-      return Effect.flatMap(facts.breaker(settings).admit(clock, fiber.context), (admitted) => {
+      const breaker = facts.breaker(settings)
+      const refuse = (open: Extract<Admitted, { readonly isOpen: true }>): GatewayError => {
+        const refused: Refused<In, Out> = { target, place, ...open }
+        run.refused.push(refused)
+        return rejected(refused, monotonicMillisOf(clock), run.eventId)
+      }
+      return Effect.flatMap(breaker.admit(clock, fiber.context), (admitted) => {
         if (admitted.isOpen) {
-          const refused: Refused<In, Out> = { target, place, ...admitted }
-          const error = rejected(refused, monotonicMillisOf(clock), run.eventId)
-          run.refused.push(refused)
+          const error = refuse(admitted)
           skip(run, target, error.reason)
           return Effect.fail(error)
         }
-        const { pass } = admitted
-        return Effect.onExit(restore(make(pass)), () => {
+        let { pass } = admitted
+        const guard: Guard = {
+          pass: () => pass,
+          // The caller passes the target over.
+          again: Effect.suspend(() =>
+            pass.isProbe
+              ? Effect.void
+              : Effect.uninterruptible(
+                  Effect.flatMap(breaker.admit(clock, fiber.context), (now) => {
+                    if (now.isOpen) return Effect.fail(refuse(now))
+                    pass = now.pass
+                    return Effect.void
+                  })
+                )
+          )
+        }
+        return Effect.onExit(restore(make(guard)), () => {
           // What did not get as far as an attempt tells nothing.
           if (!pass.isTaken) pass.end("ignored", 0, monotonicMillisOf(clock))
           return Effect.void

@@ -5,6 +5,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { AttemptCause, GatewayError } from "../../GatewayError.ts"
 import type { Problem } from "../../GatewayOptions.ts"
 import type { WithheldBy } from "../../RouterEvent.ts"
@@ -14,13 +15,13 @@ import { monotonicMillisOf } from "../data/monotonic.ts"
 import { after } from "../hotpath/timer.ts"
 import type { Hedging } from "../route/node.ts"
 import { type Hedge, type Plan, type Target, targetsOf } from "../route/plan.ts"
-import { canPay } from "./attempt.ts"
+import { canPay, requestedOf, unskip } from "./attempt.ts"
 import { runDeferred, runPlan } from "./client.ts"
 import { Cursor, type Step } from "./cursor.ts"
 import { breakerIsOpen, isHeldBack } from "./engines.ts"
 import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
-import { type ClientRun, type Position, tellingOf } from "./walk.ts"
+import { type ClientRun, isOpenBreaker, isOverCost, isRejected, type Position, tellingOf } from "./walk.ts"
 
 /** Milliseconds before a hedge of a target; `undefined`: none. */
 const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number): number | undefined => {
@@ -61,6 +62,8 @@ class HedgedRun<In, Out, A> {
   private readonly lone: Target<In, Out> | undefined
   /** The steps that have been opened. */
   private readonly asked: Array<Step<In, Out>> = []
+  /** Those of them that were opened because another one was late. */
+  private readonly hedges = new Set<Step<In, Out>>()
   private left: number
   /** The failure that counts so far. */
   private last: GatewayError | undefined
@@ -93,6 +96,8 @@ class HedgedRun<In, Out, A> {
   open(cause: AttemptCause, previous: GatewayError | undefined): boolean {
     const step = this.cursor.next(this.now())
     if (step === undefined) return false
+    if (cause === "hedge") this.hedges.add(step)
+    else this.hedges.delete(step)
     this.start(step, { ...step.place, cause, previous })
     return true
   }
@@ -137,8 +142,9 @@ class HedgedRun<In, Out, A> {
     }
     const targets = nextTargets(plan, run.input)
     const isOpen = (target: Target<In, Out>): boolean => breakerIsOpen(run, target, now)
-    if (targets.every((target) => isOpen(target) || isHeldBack(run, target, now))) {
-      this.withhold(plan, targets.every(isOpen) ? "breaker" : "queue")
+    const isFull = (target: Target<In, Out>): boolean => isHeldBack(run, target, now)
+    if (targets.every((target) => isOpen(target) || isFull(target) || this.isTooDear(target))) {
+      this.withhold(plan, targets.every(isOpen) ? "breaker" : targets.some(isFull) ? "queue" : "cost")
       return
     }
     // The provider that is hedged pays: the other one has no first attempts to pay from.
@@ -154,6 +160,14 @@ class HedgedRun<In, Out, A> {
     else this.start(first, { ...first.place, cause: "hedge", isOnce: true, previous: undefined })
   }
 
+  /** Whether the run could cost more than it may, if a target were called beside those that are open. */
+  private isTooDear(target: Target<In, Out>): boolean {
+    const { build, input, meter } = this.run
+    if (meter === undefined) return false
+    const built = build === undefined ? target.leaf.build(input) : build(target, input)
+    return Result.isSuccess(built) && !meter.fits(requestedOf(target), built.success.query)
+  }
+
   private withhold(plan: Plan<In, Out>, by: WithheldBy): void {
     const { eventId, input, state } = this.run
     for (const { key } of nextTargets(plan, input).slice(0, 1)) {
@@ -162,7 +176,19 @@ class HedgedRun<In, Out, A> {
   }
 
   private failed(step: Step<In, Out>, failure: GatewayError): void {
-    const { cursor, lanes, outer, place, run } = this
+    const { cursor, lanes, lone, outer, place, run } = this
+    const isHedge = this.hedges.has(step)
+    if (lanes.size > 0 && lone === undefined && isRejected(failure) && (isHedge || isOverCost(failure))) {
+      if (isHedge) {
+        this.withhold(step.plan, isOverCost(failure) ? "cost" : isOpenBreaker(failure) ? "breaker" : "queue")
+      }
+      // Nothing was sent, so it is the next one again when another lane has failed.
+      unskip(run, failure)
+      const kept = run.deferred.findIndex(({ error }) => error === failure)
+      if (kept >= 0) run.deferred.splice(kept, 1)
+      cursor.putBack(step)
+      return
+    }
     const verdict = cursor.failed(step, failure)
     const error = tellingOf(this.last, failure)
     this.last = error

@@ -59,9 +59,10 @@ const openStream =
             compiled === undefined
               ? executeClient(run, plan, {
                   attempt: (target: Target<In, Out>, asked) => streamAttempt(run, target, asked),
-                  discard: ({ release }) => release
+                  discard: ({ release }) => release,
+                  build: buildStream
                 })
-              : executeGateway(run, { ...compiled, deadline: undefined }, askStream(run, compiled))
+              : executeGateway(compiled, askStream(run, compiled))
           const opened = yield* restore(executed).pipe(
             Effect.onError(() => held.release),
             Effect.mapError((error) => ofStream(error, run)),

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import { type Attempt, GatewayError } from "../../GatewayError.ts"
+import * as LogTrail from "../../LogTrail.ts"
 import type { CheckedBudget } from "../admission/retryBudget.ts"
 import { defined } from "../data/defined.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
@@ -71,7 +72,7 @@ const replayed = (
     const first = timeoutOrElse(answered, timeout, (after) => expired("firstByte", target, after, eventId))
     const bounded = timeoutOrElse(first, remaining, (after) => expired("deadline", target, after, eventId))
     return recorded(
-      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), cause, undefined, pass),
+      (fiber) => takeSlot(run, target, fiber.getRef(Clock.Clock), cause, undefined, pass?.()),
       ({ number }) => ({
         target: target.key,
         number,
@@ -90,7 +91,7 @@ const replayed = (
           return answer
         })
       },
-      (exit) => (Exit.isSuccess(exit) ? defined({ status: attempt.status }) : {})
+      (exit) => (Exit.isSuccess(exit) ? defined({ status: attempt.status }) : LogTrail.failed(exit))
     )
   })
 

@@ -121,8 +121,8 @@ export class AttemptFacts {
     return this.outputAt === undefined ? undefined : this.outputAt - this.startedAt
   }
 
-  /** It has ended. `facts`: those of the target whose outcome it is. */
-  end(attempt: Attempt, now: number, today: number, facts: TargetFacts | undefined): void {
+  /** It has ended. `facts`: those of the target whose outcome it is; `isOwn`: whether it is that of this target. */
+  end(attempt: Attempt, now: number, today: number, facts: TargetFacts | undefined, isOwn: boolean): void {
     const { outputAt, pass, startedAt, state } = this
     const { error, superseded } = attempt
     state.inFlight--
@@ -131,7 +131,7 @@ export class AttemptFacts {
       const verdict = facts.record(attempt, startedAt, millis, now, today)
       pass?.end(verdict, millis, now)
     }
-    if (outputAt !== undefined) return
+    if (outputAt !== undefined || !isOwn) return
     // Who stops waiting knows that it would have taken longer. Other failures say nothing, or they would look fast.
     if (superseded === true || error?._tag === "Timeout") {
       state.latency(this.mode)?.atLeast(now - startedAt, now)

@@ -265,7 +265,7 @@ export const streamAttempt = <In, Out>(
         const { onEnd, ...ending } = streamEnding()
         const { release, running, send, slot } = yield* run.held.open(
           (fiber) => {
-            const slot = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass)
+            const slot = takeSlot(run, target, fiber.getRef(Clock.Clock), asked.cause, query, asked.pass?.())
             if (slot instanceof GatewayError) return slot
             return {
               ...slot,

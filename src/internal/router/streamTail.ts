@@ -17,6 +17,7 @@ import { executeClient } from "./client.ts"
 import { logRecovery } from "./prepare.ts"
 import { planAfter } from "./restart.ts"
 import {
+  buildStream,
   type CommittedStream,
   limitReads,
   method,
@@ -159,7 +160,8 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
         // What the broken target is asked again for, the gateway may have kept.
         attempt: (target: Target<In, Out>, asked) =>
           streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
-        discard: ({ release }) => release
+        discard: ({ release }) => release,
+        build: buildStream
       },
       error
     ).pipe(

@@ -3,6 +3,7 @@
  */
 import type * as Effect from "effect/Effect"
 import { type AttemptCause, decide, type GatewayError } from "../../GatewayError.ts"
+import type { Building } from "../route/compile.ts"
 import type { FallbackOn } from "../route/node.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import type { Asked, Lane, Run } from "./attempt.ts"
@@ -53,6 +54,8 @@ export interface Asking<In, Out, A> {
   readonly attempt: (target: Target<In, Out>, asked: Asked) => Effect.Effect<A, GatewayError>
   /** Releases an answer that came when another one had been taken. */
   readonly discard: (answer: A) => Effect.Effect<void>
+  /** Makes the request of a target. Default: that of its leaf. */
+  readonly build?: Building<In> | undefined
 }
 
 /** A run, how it asks a target, and the targets that it came away from because of a long hint. */
@@ -75,6 +78,9 @@ export const isOpenBreaker = ({ reason }: GatewayError): boolean =>
 
 /** Whether nothing was sent, because a breaker or limits refused it. */
 export const isRejected = ({ reason }: GatewayError): boolean => reason._tag === "Rejected"
+
+/** Whether nothing was sent, because the run could then cost more than it may. */
+export const isOverCost = ({ reason }: GatewayError): boolean => reason._tag === "Rejected" && reason.by === "cost"
 
 /** Whether a target was skipped. */
 export const isPassedOver = (error: GatewayError): boolean => error.reason._tag === "Unsupported" || isRejected(error)

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type WaitClass, type Waiting, WaitQueue } from "../../../src/internal/admission/waitQueue.ts"
+import { assertLinear } from "../../support/growth.ts"
 
 const needs = { requests: 1, tokens: 5, place: true }
 const waiting = (own: WaitClass, since: number): Waiting => ({ class: own, needs, since })
@@ -73,5 +74,23 @@ describe("a queue", () => {
         places: older.length
       })
     }
+  })
+
+  it("finds who is next, and who has to leave, however many wait or have left", () => {
+    assertLinear("a queue that empties", 1_000, (size) => {
+      const all = Array.from({ length: size }, (_, at) => waiting("interactive", at))
+      return () => {
+        const queue = new WaitQueue<Waiting>()
+        for (const one of all) queue.add(one)
+        for (let head = queue.head(0); head !== undefined; head = queue.head(0)) queue.delete(head)
+      }
+    })
+    assertLinear("a queue that is full", 100, (size) => {
+      const queue = new WaitQueue<Waiting>()
+      for (let at = 0; at < size; at++) queue.add(waiting("background", at))
+      return () => {
+        for (let at = 0; at < size; at++) queue.victim("interactive", 0)
+      }
+    })
   })
 })
