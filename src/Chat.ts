@@ -35,6 +35,7 @@ import type { EmbeddingInput, Embeddings } from "./internal/dialect/embeddings.t
 import * as embeddings from "./internal/dialect/embeddings.ts"
 import * as googleDialect from "./internal/dialect/google.ts"
 import * as openaiDialect from "./internal/dialect/openai.ts"
+import * as responsesDialect from "./internal/dialect/responses.ts"
 import * as workersAiDialect from "./internal/dialect/workersAi.ts"
 
 export type {
@@ -205,6 +206,14 @@ export const toRequest: (input: Input) => Request = dialect.toRequest
  * ```
  */
 export const openai: Dialect<Input, Reply> = openaiDialect.openai
+
+/**
+ * OpenAI's Responses. Nothing is stored (`store: false`): each request holds the whole conversation. Thinking comes back
+ * encrypted and goes to OpenAI again with the next request. `stop` is refused; `seed` and penalties are hints that it does not
+ * take. `strict` of a tool is always sent, as it would be `true` otherwise. Shapes:
+ * https://platform.openai.com/docs/api-reference/responses.
+ */
+export const openaiResponses: Dialect<Input, Reply> = responsesDialect.openaiResponses
 
 /**
  * Chat completions of everybody else: groq, mistral, deepseek, Workers AI's `v1/chat/completions`, the gateway's

@@ -3,7 +3,7 @@
  *
  * | value | slug | credential header | `chat` | `embeddings` |
  * | --- | --- | --- | --- | --- |
- * | `openai` | `openai` | `authorization: Bearer` | `chat/completions` | `embeddings` |
+ * | `openai` | `openai` | `authorization: Bearer` | `chat/completions`; `responses`: `responses` | `embeddings` |
  * | `anthropic` | `anthropic` | `x-api-key` | `v1/messages` (also `messages`) | |
  * | `googleAiStudio` | `google-ai-studio` | `x-goog-api-key` | `v1beta/models/{model}:generateContent` | |
  * | `googleVertexAi` | `google-vertex-ai` | `authorization: Bearer` | `v1/projects/{project}/locations/{region}/…:generateContent` | |
@@ -50,6 +50,7 @@ import { sameReply } from "./internal/dialect/codec.ts"
 import { openaiEmbeddings, workersAiEmbeddings } from "./internal/dialect/embeddings.ts"
 import { google as googleDialect, googleVertex as googleVertexDialect } from "./internal/dialect/google.ts"
 import { openaiCompatible, openai as openaiDialect } from "./internal/dialect/openai.ts"
+import { openaiResponses } from "./internal/dialect/responses.ts"
 import { workersAi as workersAiDialect } from "./internal/dialect/workersAi.ts"
 import * as Providers from "./internal/route/providers.ts"
 import * as Route from "./Route.ts"
@@ -163,6 +164,15 @@ export interface WithEmbeddings {
   readonly embeddings: (model: string, options?: Options) => EmbeddingRoute
 }
 
+/** A provider of OpenAI's Responses. */
+export interface WithResponses {
+  /**
+   * Chat over the Responses API, without stored state: for models that chat completions do not serve, for thinking that OpenAI
+   * encrypts and takes back, and for its own tools (`serverTools` with the origin `openai`).
+   */
+  readonly responses: (model: string, options?: ChatOptions) => ChatRoute
+}
+
 /** A provider of Anthropic's messages: `chat` is the same function under the name that all providers share. */
 export interface WithMessages {
   readonly messages: (model: string, options?: AnthropicOptions) => ChatRoute
@@ -272,10 +282,13 @@ export const request = <In, Body, Out>(
  * )
  * ```
  */
-export const openai: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(
-  Providers.openai,
-  openaiDialect
-)
+export const openai: Provider & WithChat & WithEmbeddings & WithResponses = /*#__PURE__*/ (() => ({
+  ...withEmbeddings(Providers.openai, openaiDialect),
+  responses: chatOf(
+    { ...Providers.openai, chat: { dialect: openaiResponses.id, endpoint: "responses" } },
+    openaiResponses
+  )
+}))()
 
 /**
  * Anthropic. `messages` is the name that its documentation uses; `chat` is the same function.

@@ -107,6 +107,29 @@ const makers: ReadonlyArray<Maker> = [
     signed: () => []
   },
   {
+    model: "gpt-5.1",
+    dialect: Chat.openaiResponses,
+    answer: (turn, issued) => {
+      issued.set(`enc-${turn}`, "")
+      return {
+        status: "completed",
+        output: [
+          {
+            type: "reasoning",
+            id: `rs_${turn}`,
+            summary: [{ type: "summary_text", text: thought(turn) }],
+            encrypted_content: `enc-${turn}`
+          },
+          { type: "message", content: [{ type: "output_text", text: said(turn), annotations: [] }] },
+          { type: "function_call", call_id: `call_r${turn}a`, name: "weather", arguments: JSON.stringify(args(turn)) },
+          { type: "function_call", call_id: `call_r${turn}b`, name: "clock", arguments: "{}" }
+        ]
+      }
+    },
+    read: strict.responses,
+    signed: (turn) => [`enc-${turn}`]
+  },
+  {
     model: "deepseek-reasoner",
     dialect: Chat.openaiCompatible,
     answer: completion(

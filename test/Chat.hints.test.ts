@@ -305,6 +305,34 @@ describe("conditions", () => {
     ])
   })
 
+  it("schemas that Claude is held to are closed and sanitized, and one that would lose data passes it over", () => {
+    const output = (schema: Chat.JsonSchema): Chat.Request => ({ ...ask, output: { type: "json", schema } })
+    const sane = { type: "object", properties: { a: { type: "number", minimum: 0 } } }
+    assert.deepNestedInclude(sent(Chat.anthropic, "claude-opus-5", output(sane)).body, {
+      "output_config.format.schema": {
+        type: "object",
+        properties: { a: { type: "number", description: "minimum: 0" } },
+        additionalProperties: false
+      }
+    })
+    const map = { type: "object", additionalProperties: { type: "string" } }
+    assert.deepInclude(issueOf(Chat.anthropic, "claude-opus-5", output(map)), {
+      field: "output.schema",
+      isUnsupported: true
+    })
+    const strict = (parameters: Chat.JsonSchema): Chat.Request => ({
+      ...ask,
+      tools: [{ name: "f", parameters, strict: true }]
+    })
+    assert.deepNestedInclude(sent(Chat.anthropic, "claude-opus-5", strict(sane)).body, {
+      "tools[0].input_schema.additionalProperties": false
+    })
+    assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-5", strict(map)).field, "tools[0].parameters")
+    // What is not enforced is passed on as it is.
+    const loose = { ...ask, tools: [{ name: "f", parameters: map }] }
+    assert.deepNestedInclude(sent(Chat.anthropic, "claude-opus-5", loose).body, { "tools[0].input_schema": map })
+  })
+
   it("a prefill passes Claude models over that refuse it", () => {
     const request: Chat.Request = { messages: [Chat.user("x"), Chat.assistant("{")] }
     assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-4-6", request).field, "messages")

@@ -4,6 +4,7 @@
  * Shapes: https://platform.claude.com/docs/en/api/messages. JSON output:
  * https://platform.claude.com/docs/en/build-with-claude/structured-outputs (`output_config.format`).
  */
+import * as Result from "effect/Result"
 import { defined } from "../data/defined.ts"
 import { encodeMessages, makeWriting, type Writing } from "./anthropicMessages.ts"
 import type {
@@ -41,6 +42,7 @@ import {
 import { finish, finishReasonOf, isEmpty, someOutput } from "./finish.ts"
 import { allowedTools, effortOf, type Lose, loseAll, loseOf, ownTools, temperatureOf } from "./hints.ts"
 import { type Claude, claude, claudeBudget } from "./models.ts"
+import { schemaFor } from "./outputSchema.ts"
 import { makeParts, saidBy } from "./parts.ts"
 
 /** See `Chat.anthropicMaxTokens`. */
@@ -130,11 +132,17 @@ const encodeTier = ({ tier }: Request, lose: Lose): Record<string, unknown> => {
 const encodeFormat = ({ output }: Request, lose: Lose): Record<string, unknown> | undefined => {
   if (output === undefined) return undefined
   if (output.description !== undefined) lose("output.description", "nothing")
-  const none = "a JSON Schema: Anthropic has no JSON mode without one"
-  return {
-    type: "json_schema",
-    schema: output.schema ?? unsupported("output.schema", none)
+  const { schema } = output
+  if (schema === undefined) {
+    return unsupported("output.schema", "a JSON Schema: Anthropic has no JSON mode without one")
   }
+  return { type: "json_schema", schema: kept(schema, "output.schema") }
+}
+
+/** A schema that Anthropic is to keep to: closed, with the keywords that it refuses told in descriptions. */
+const kept = (schema: JsonSchema, field: string): JsonSchema => {
+  const sent = schemaFor("anthropic", schema)
+  return Result.isSuccess(sent) ? sent.success.schema : unsupported(field, sent.failure)
 }
 
 interface ToolUse {
@@ -158,10 +166,12 @@ const encodeTools = (
       ...tools.map((tool) => {
         const { cache, description, name, parameters, strict } = tool
         const at = `tools[${all.indexOf(tool)}]`
+        const field = `${at}.parameters`
+        const schema = objectSchema(parameters, field)
         return {
           name,
           ...defined({ description, strict }),
-          input_schema: objectSchema(parameters, `${at}.parameters`),
+          input_schema: strict === true ? kept(schema, field) : schema,
           ...cacheOf(cache, `${at}.cache`)
         }
       }),

@@ -142,7 +142,10 @@ export const effortsOf = (model: string): ReadonlyArray<Effort> => {
 }
 
 /** Settings that not every model has, and not every server of this dialect. */
-const encodeSettings = (request: Request, { isOpenai, lose, model }: Writing): Record<string, unknown> => {
+export const encodeSettings = (
+  request: Request,
+  { isOpenai, lose, model, showsThinking }: Writing
+): Record<string, unknown> => {
   const { cacheKey, extra, logprobs, metadata, reasoning, tier, topK, user, verbosity } = request
   // Mistral refuses what it does not know.
   const mistral = isMistral(model)
@@ -160,7 +163,7 @@ const encodeSettings = (request: Request, { isOpenai, lose, model }: Writing): R
   lost(mistral, ["user"])
   const isStored = extra?.store === true
   lost(!isStored, ["metadata"])
-  if (reasoning?.show === true && isOpenai) lose("reasoning.show", "nothing")
+  if (reasoning?.show === true && isOpenai && !showsThinking) lose("reasoning.show", "nothing")
   if (logprobs !== undefined && ((isThinking && effort !== "none") || mistral)) unsupported("logprobs", "nothing")
   return defined({
     reasoning_effort: effort,

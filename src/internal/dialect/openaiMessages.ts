@@ -14,6 +14,8 @@ export interface Writing {
   readonly model: string
   /** The target is OpenAI's, and not one that speaks its dialect. */
   readonly isOpenai: boolean
+  /** OpenAI shows thinking here. */
+  readonly showsThinking?: boolean
   readonly lose: Lose
 }
 

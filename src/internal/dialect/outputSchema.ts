@@ -139,4 +139,4 @@ const forAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> =
 export const schemaFor = (dialect: string, schema: JsonSchema): Result.Result<SentSchema, Accepted> =>
   dialect === "anthropic"
     ? forAnthropic(schema)
-    : Result.succeed({ schema, strict: dialect === "openai" && isStrict(schema) })
+    : Result.succeed({ schema, strict: (dialect === "openai" || dialect === "openai-responses") && isStrict(schema) })

@@ -17,6 +17,7 @@ import { type Dialect, isFields } from "../dialect/codec.ts"
 import { type EmbeddingInput, type Embeddings, openaiEmbeddings, workersAiEmbeddings } from "../dialect/embeddings.ts"
 import { google, googleVertex } from "../dialect/google.ts"
 import { openai, openaiCompatible } from "../dialect/openai.ts"
+import { openaiResponses } from "../dialect/responses.ts"
 import { workersAi } from "../dialect/workersAi.ts"
 import type { BreakerJson, DurationJson, HedgeJson, LimitsJson, OptionsJson, RetryJson, RouteNodeJson } from "./json.ts"
 import { fromJsonSchema } from "./jsonSchema.ts"
@@ -73,7 +74,7 @@ export interface Reading<In, Out> {
 /** Reads chat routes. */
 export const chats: Reading<Input, Reply> = {
   kind: "chat",
-  dialects: [openai, openaiCompatible, anthropic, anthropicJsonTool, google, googleVertex, workersAi]
+  dialects: [openai, openaiCompatible, openaiResponses, anthropic, anthropicJsonTool, google, googleVertex, workersAi]
 }
 
 /** Reads embedding routes. */
