@@ -13,7 +13,7 @@ import { gzipSync } from "node:zlib"
 import { build } from "esbuild"
 
 /** The most that a fixture may weigh after gzip, in kilobytes. Fixtures without a line here are printed only. */
-export const budgets: Readonly<Record<string, number>> = { worker: 60.5 }
+export const budgets: Readonly<Record<string, number>> = { worker: 61 }
 
 /** Bytes of one bundle, and the bytes that each module adds to it before compression, largest first. */
 export interface Size {

@@ -11,8 +11,12 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import { failureOf, type HttpFailure, httpAnswer } from "./internal/data/httpAnswer.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
+
+export type { HttpFailure } from "./internal/data/httpAnswer.ts"
 
 // `Duration.format` would be the only use of a large part of that module in a Worker.
 const seconds = (duration: Duration.Duration): string => `${Duration.toMillis(duration) / 1000}s`
@@ -378,6 +382,13 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   get retryAfter(): Duration.Duration | undefined {
     return retryAfter(this.reason)
   }
+  /**
+   * The response of Effect's HTTP servers to a handler that fails with this error (`HttpServerRespondable`): see {@link httpFailure}. The type of
+   * responses is in an unstable module, so that of this method says only that it fits where one is wanted.
+   */
+  "~effect/http/HttpServerRespondable"(): Effect.Effect<never> {
+    return Effect.sync(() => httpAnswer(httpFailure(this)) as never)
+  }
 }
 
 /**
@@ -493,4 +504,51 @@ export const decide = (reason: Reason): DecisionRow => {
     unknownRow
   const inside = reason.status !== undefined && reason.status >= 200 && reason.status < 300
   return inside && found.again ? { ...found, again: false, wait: "none" } : found
+}
+
+// Most failures are those of a server behind this one.
+const badGateway = 502
+/** By reason, or by its variant. */
+const otherStatus: Readonly<Record<string, number>> = {
+  log: 404,
+  Timeout: 504,
+  RateLimited: 429,
+  QuotaExhausted: 503,
+  InvalidRequest: 400,
+  Unsupported: 400,
+  ContextLengthExceeded: 413,
+  ContentBlocked: 422,
+  ProviderUnavailable: 503,
+  Rejected: 503,
+  BindingMissing: 500
+}
+
+/**
+ * Status that a server answers a failed request with, by reason. A `NotFound` of a log is 404.
+ *
+ * 4xx is for what the client can change. Refused credentials are the server's own, so they are 502 and not 401.
+ */
+export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ */ (() => {
+  const statuses = decisions.map(({ reason }) => [reason, otherStatus[reason] ?? badGateway])
+  return Object.fromEntries(statuses)
+})()
+
+/**
+ * What a server tells its client about a failure: the status of {@link failureStatus}, `{ "error": { "reason", "retryable" } }`, and `retry-after` in
+ * seconds with a 429 or 503 where waiting helps. Nothing of the message, the prompt, the provider or the credentials is in it.
+ *
+ * @example
+ * ```ts
+ * import * as GatewayError from "effect-ai-gateway/GatewayError"
+ *
+ * const error = GatewayError.invalid("Router.run", "maxTokens", "a whole number from 1")
+ * console.log(GatewayError.httpFailure(error).status) // 400
+ * ```
+ */
+export const httpFailure = ({ reason, retryAfter }: GatewayError): HttpFailure => {
+  const status = otherStatus[variant(reason) ?? ""] ?? otherStatus[reason._tag] ?? badGateway
+  // A hint of the provider's is only passed on with an answer that means "come back later".
+  const hint = (status === 429 || status === 503) && retryAfter
+  const seconds = hint ? Math.ceil(Duration.toMillis(hint) / 1000) : undefined
+  return failureOf(status, reason._tag, decide(reason).again, seconds)
 }

@@ -10,11 +10,8 @@ import type * as GatewayOptions from "../GatewayOptions.ts"
 import type * as Router from "../Router.ts"
 import { originOf } from "./failure.ts"
 
-/** Fields of a chat request that `effect/ai` has no options for. */
-export type RequestFields = Pick<
-  Chat.Request,
-  "maxTokens" | "temperature" | "topP" | "stop" | "seed" | "user" | "extra"
->
+/** Fields of a chat request that `effect/ai` has no options for, such as `maxTokens` and `reasoning`. */
+export type RequestFields = Omit<Chat.Request, "messages" | "tools" | "toolChoice" | "output">
 
 /** Options of one call. Absent fields leave what the route, the router and the provider do by default. */
 export interface Options
@@ -64,6 +61,8 @@ export type AttemptMetadata = {
   readonly status: number | null
   readonly logId: string | null
   readonly milliseconds: number
+  /** Hints of the request that the target was not sent: see `Losses` of `Chat`. */
+  readonly dropped: Array<string>
 }
 
 /** US dollars: see `Cost` of `GatewayError`. */
@@ -87,6 +86,12 @@ export type AnswerMetadata = {
   readonly cost: CostMetadata | null
   /** Output without a form in `effect/ai`, as the provider wrote it: audio, images by address. */
   readonly otherParts: Array<Json>
+  /** The text of `stop` that ended the answer. */
+  readonly stopSequence: string | null
+  /** Class of service that the request got, in the provider's words. */
+  readonly tier: string | null
+  /** Tokens with their log probabilities: `Chat.TokenLogprob`. */
+  readonly logprobs: Array<Json>
 }
 
 /** JSON as `effect/ai` types it. */
@@ -105,8 +110,30 @@ export type FailureMetadata = {
   readonly cost: CostMetadata | null
 }
 
-/** `metadata.gateway` of a tool call: what the next turn must send back. */
-export type CallMetadata = { readonly signature: string }
+/** A value that only its maker understands, and wants back with the next turn: `Opaque` of `Chat`. */
+export type OpaqueMetadata = { readonly origin: string; readonly value: string; readonly id?: string }
+
+/** `metadata.gateway` of the parts of an answer; `Chat` keeps it as `options.gateway` of the prompt. */
+export type PartMetadata = {
+  readonly opaque?: OpaqueMetadata
+  /** Of tool calls: see `signature` of `Chat.ToolCall`. */
+  readonly signature?: string
+  /** Of reasoning: the provider encrypted it. */
+  readonly redacted?: boolean
+  /** Of text: these are the words of a refusal. */
+  readonly refusal?: boolean
+}
+
+/** `metadata.gateway` of a source: what it was quoted for. */
+export type SourceMetadata = { readonly quote?: string; readonly start?: number; readonly end?: number }
+
+/** `options.gateway` of the parts of a prompt: hints for the provider. */
+export type PromptOptions = PartMetadata & {
+  /** The provider may cache the prompt up to here: `CachePoint` of `Chat`. */
+  readonly cache?: { readonly ttl?: "5m" | "30m" | "1h" }
+  /** Of images: how closely to look. */
+  readonly detail?: "auto" | "low" | "high" | "original"
+}
 
 /**
  * The `GatewayError` behind an `AiError`, with every attempt; absent for errors that a gateway had no part in, and for those that were serialized.
@@ -129,12 +156,42 @@ declare module "effect/ai/Response" {
     readonly gateway?: AnswerMetadata | null
   }
   interface ToolCallPartMetadata {
-    readonly gateway?: CallMetadata | null
+    readonly gateway?: PartMetadata | null
+  }
+  interface TextPartMetadata {
+    readonly gateway?: PartMetadata | null
+  }
+  interface TextEndPartMetadata {
+    readonly gateway?: PartMetadata | null
+  }
+  interface ReasoningPartMetadata {
+    readonly gateway?: PartMetadata | null
+  }
+  interface ReasoningEndPartMetadata {
+    readonly gateway?: PartMetadata | null
+  }
+  interface UrlSourcePartMetadata {
+    readonly gateway?: SourceMetadata | null
+  }
+  interface DocumentSourcePartMetadata {
+    readonly gateway?: SourceMetadata | null
   }
 }
 declare module "effect/ai/Prompt" {
+  interface SystemMessageOptions {
+    readonly gateway?: PromptOptions | null
+  }
+  interface TextPartOptions {
+    readonly gateway?: PromptOptions | null
+  }
+  interface FilePartOptions {
+    readonly gateway?: PromptOptions | null
+  }
+  interface ReasoningPartOptions {
+    readonly gateway?: PromptOptions | null
+  }
   interface ToolCallPartOptions {
-    readonly gateway?: CallMetadata | null
+    readonly gateway?: PromptOptions | null
   }
 }
 declare module "effect/ai/AiError" {

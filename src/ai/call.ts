@@ -24,15 +24,29 @@ const names: ReadonlyArray<string> = [
   "request"
 ] satisfies ReadonlyArray<keyof Options>
 
-const requestNames: ReadonlyArray<string> = [
-  "maxTokens",
-  "temperature",
-  "topP",
-  "stop",
-  "seed",
-  "user",
-  "extra"
-] satisfies ReadonlyArray<keyof NonNullable<Options["request"]>>
+// A record, so that a new field of `Chat.Request` cannot be forgotten here.
+const requestFields: Readonly<Record<keyof NonNullable<Options["request"]>, true>> = {
+  maxTokens: true,
+  temperature: true,
+  topP: true,
+  topK: true,
+  frequencyPenalty: true,
+  presencePenalty: true,
+  stop: true,
+  seed: true,
+  serverTools: true,
+  parallelToolCalls: true,
+  reasoning: true,
+  logprobs: true,
+  verbosity: true,
+  tier: true,
+  cacheKey: true,
+  metadata: true,
+  losses: true,
+  user: true,
+  extra: true
+}
+const requestNames = Object.keys(requestFields)
 
 /** What is wrong with options that the router does not see. It checks the rest. */
 export const optionsProblem = (options: Options): Problem | undefined => {

@@ -6,14 +6,15 @@ import type { Attempt, Cost, Skipped } from "../GatewayError.ts"
 
 /** What an answer or a failure tells of its attempts. */
 export const attemptsOf = (attempts: ReadonlyArray<Attempt>) =>
-  attempts.map(({ cause = null, duration, error, logId = null, outcome, status = null, target }) => ({
+  attempts.map(({ cause = null, dropped = [], duration, error, logId = null, outcome, status = null, target }) => ({
     target,
     cause,
     outcome,
     reason: error?._tag ?? null,
     status,
     logId,
-    milliseconds: Math.round(Duration.toMillis(duration))
+    milliseconds: Math.round(Duration.toMillis(duration)),
+    dropped: [...dropped]
   }))
 
 /** Costs, in an object of their own. */

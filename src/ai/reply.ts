@@ -1,16 +1,17 @@
 /**
- * From answers of `Chat`, whole or in deltas, to the parts of `effect/ai`.
+ * From answers of `Chat` to the parts of `effect/ai`. Streams are in `deltas.ts`.
  */
 import * as AiError from "effect/ai/AiError"
 import type * as Response from "effect/ai/Response"
-import * as Tool from "effect/ai/Tool"
+import type * as Tool from "effect/ai/Tool"
 import * as Result from "effect/Result"
 import type * as Chat from "../Chat.ts"
+import { defined } from "../internal/data/defined.ts"
 import { isRecord } from "../internal/data/json.ts"
-import type { Routed, StreamSummary } from "../Router.ts"
-import type { AnswerMetadata, Json } from "./GatewayModel.ts"
+import type { Routed } from "../Router.ts"
+import type { AnswerMetadata, Json, PartMetadata } from "./GatewayModel.ts"
 import { attemptsOf, costOf, skippedOf } from "./metadata.ts"
-import { argumentsOf } from "./schema.ts"
+import { argumentsOf, unfenced } from "./schema.ts"
 
 const finishReasons: Readonly<Record<Chat.FinishReason, Response.FinishReason>> = {
   stop: "stop",
@@ -43,16 +44,33 @@ export const usageOf = (usage: Chat.Usage | undefined): Response.FinishPartEncod
   }
 }
 
+/** A signature as JSON. */
+export const opaqueOf = (opaque: Chat.Opaque | undefined): PartMetadata["opaque"] =>
+  opaque === undefined
+    ? undefined
+    : { origin: opaque.origin, value: opaque.value, ...(opaque.id !== undefined && { id: opaque.id }) }
+
+/** Metadata of a part, when there is any. */
+export const withMetadata = (
+  given: { readonly [K in keyof PartMetadata]: PartMetadata[K] | undefined }
+): {
+  readonly metadata?: { readonly gateway: PartMetadata }
+} => {
+  const gateway: PartMetadata = defined(given)
+  return Object.keys(gateway).length === 0 ? {} : { metadata: { gateway } }
+}
+
 /** The tools that a call offered, and whether other names may be called too. */
 export interface Offered {
   readonly tools: ReadonlyArray<Tool.Any>
   readonly toolCallValidation?: "strict" | "deferred" | undefined
+  readonly responseFormat: { readonly type: "text" | "json" }
 }
 
 /** One call of the model, for the toolkit. */
-const callPart = (
+export const callPart = (
   { tools, toolCallValidation }: Offered,
-  { arguments: params, id, name, signature }: Chat.ToolCall
+  { arguments: params, id, name, opaque, signature }: Chat.ToolCall
 ): Result.Result<Response.ToolCallPartEncoded, AiError.AiErrorReason> => {
   const tool = tools.find((one) => one.name === name)
   if (tool === undefined && toolCallValidation !== "deferred") {
@@ -64,7 +82,7 @@ const callPart = (
     id,
     name,
     params: tool === undefined ? params : argumentsOf(tool, params),
-    ...(signature !== undefined && { metadata: { gateway: { signature } } })
+    ...withMetadata({ opaque: opaqueOf(opaque), signature })
   })
 }
 
@@ -75,60 +93,73 @@ const fileOf = (part: Chat.Json): Response.FilePartEncoded | undefined => {
   if (isRecord(inlineData) && typeof inlineData.mimeType === "string" && typeof inlineData.data === "string") {
     return { type: "file", mediaType: inlineData.mimeType, data: inlineData.data }
   }
-  const url = isRecord(image) ? image.url : undefined
-  const found = typeof url === "string" ? /^data:([\w./+-]+);base64,(.+)$/s.exec(url) : null
-  return found?.[1] === undefined || found[2] === undefined
-    ? undefined
-    : { type: "file", mediaType: found[1], data: found[2] }
+  return isRecord(image) && typeof image.url === "string" ? fromDataUrl(image.url) : undefined
 }
+
+const fromDataUrl = (url: string): Response.FilePartEncoded | undefined => {
+  const [, mediaType, data] = /^data:([\w./+-]+);base64,(.+)$/s.exec(url) ?? []
+  return mediaType === undefined || data === undefined ? undefined : { type: "file", mediaType, data }
+}
+
+const filePart = ({
+  data,
+  mediaType,
+  url = ""
+}: Chat.ImagePart | Chat.FilePart): ReadonlyArray<Response.FilePartEncoded> => {
+  const part =
+    data === undefined || mediaType === undefined ? fromDataUrl(url) : ({ type: "file", mediaType, data } as const)
+  return part === undefined ? [] : [part]
+}
+
+/** What a finish part tells beside what the run knows. */
+export interface AnswerFacts extends Pick<Chat.Reply, "stopSequence" | "tier" | "logprobs"> {
+  readonly execution: AnswerMetadata["execution"]
+  readonly cacheStatus: string | undefined
+  readonly otherParts: ReadonlyArray<Chat.Json>
+}
+
+type RunFacts = Pick<
+  Routed<unknown>,
+  "attempts" | "cost" | "eventId" | "logId" | "model" | "provider" | "skipped" | "target" | "usage"
+>
 
 /** The last part of every answer. */
-const finishPart = (
+export const finishPart = (
   reason: Chat.FinishReason,
-  answer: Pick<
-    Routed<unknown>,
-    "attempts" | "cost" | "eventId" | "logId" | "model" | "provider" | "skipped" | "target" | "usage"
-  >,
-  {
-    cacheStatus = null,
-    execution,
-    otherParts
-  }: Pick<AnswerMetadata, "execution"> & {
-    readonly cacheStatus: string | null | undefined
-    readonly otherParts: ReadonlyArray<Chat.Json>
-  }
-): Response.FinishPartEncoded => {
-  const { attempts, cost, eventId, logId = null, model = null, provider, skipped, target, usage } = answer
-  return {
-    type: "finish",
-    reason: finishReasons[reason],
-    usage: usageOf(usage),
-    metadata: {
-      gateway: {
-        target,
-        provider,
-        model,
-        logId,
-        eventId,
-        execution,
-        cacheStatus,
-        attempts: attemptsOf(attempts),
-        skipped: skippedOf(skipped),
-        cost: costOf(cost),
-        // The neutral types are read-only, and those of `effect/ai` are not.
-        otherParts: otherParts as Array<Json>
-      }
+  { attempts, cost, eventId, logId, model, provider, skipped, target, usage }: RunFacts,
+  { cacheStatus, execution, logprobs = [], otherParts, stopSequence, tier }: AnswerFacts
+): Response.FinishPartEncoded => ({
+  type: "finish",
+  reason: finishReasons[reason],
+  usage: usageOf(usage),
+  metadata: {
+    gateway: {
+      target,
+      provider,
+      model: model ?? null,
+      logId: logId ?? null,
+      eventId,
+      execution,
+      cacheStatus: cacheStatus ?? null,
+      attempts: attemptsOf(attempts),
+      skipped: skippedOf(skipped),
+      cost: costOf(cost),
+      stopSequence: stopSequence ?? null,
+      tier: tier ?? null,
+      // The neutral types are read-only, and those of `effect/ai` are not.
+      otherParts: otherParts as Array<Json>,
+      logprobs: logprobs as ReadonlyArray<object> as Array<Json>
     }
   }
-}
+})
 
-const withoutFiles = (parts: ReadonlyArray<Chat.Json>): ReadonlyArray<Chat.Json> =>
+export const withoutFiles = (parts: ReadonlyArray<Chat.Json>): ReadonlyArray<Chat.Json> =>
   parts.filter((part) => fileOf(part) === undefined)
 
-const filesOf = (parts: ReadonlyArray<Chat.Json>): ReadonlyArray<Response.FilePartEncoded> =>
+export const filesOf = (parts: ReadonlyArray<Chat.Json>): ReadonlyArray<Response.FilePartEncoded> =>
   parts.flatMap((part) => fileOf(part) ?? [])
 
-const metadataPart = (
+export const metadataPart = (
   id: string | undefined,
   modelId: string | undefined,
   timestamp: string
@@ -139,169 +170,69 @@ const metadataPart = (
   timestamp
 })
 
+/** A source of an answer. `n` numbers it within the answer. */
+export const sourcePart = (
+  { end, quote, start, title, url }: Chat.Citation,
+  n: number
+): Response.UrlSourcePartEncoded | Response.DocumentSourcePartEncoded => {
+  const common = { type: "source", id: `source_${n}`, metadata: { gateway: defined({ quote, start, end }) } } as const
+  return url !== undefined && URL.canParse(url)
+    ? { ...common, sourceType: "url", url, title: title ?? url }
+    : { ...common, sourceType: "document", mediaType: "text/plain", title: title ?? quote ?? "" }
+}
+
+const saidBy = (part: Chat.ReplyPart, sources: () => number): ReadonlyArray<Response.PartEncoded> => {
+  switch (part.type) {
+    case "text":
+      return [
+        { type: "text", text: part.text, ...withMetadata({ opaque: opaqueOf(part.opaque) }) },
+        ...(part.citations ?? []).map((citation) => sourcePart(citation, sources()))
+      ]
+    case "refusal":
+      return [{ type: "text", text: part.text, ...withMetadata({ refusal: true }) }]
+    case "reasoning":
+      return [
+        {
+          type: "reasoning",
+          text: part.text,
+          ...withMetadata({ opaque: opaqueOf(part.opaque), redacted: part.redacted })
+        }
+      ]
+    case "image":
+    case "file":
+      // One by address stays among the parts without a form.
+      return filePart(part)
+  }
+}
+
+const plain = ({ reasoning = "", text }: Chat.Reply): ReadonlyArray<Chat.ReplyPart> => [
+  ...(reasoning === "" ? [] : [{ type: "reasoning" as const, text: reasoning }]),
+  ...(text === "" ? [] : [{ type: "text" as const, text }])
+]
+
 /** An answer as parts. `timestamp`: ISO 8601. */
 export const partsOf = (
   routed: Routed<Chat.Reply>,
   offered: Offered,
   timestamp: string
 ): Result.Result<Array<Response.PartEncoded>, AiError.AiErrorReason> => {
-  const { finishReason, id, parts: other = [], reasoning, text, toolCalls } = routed.value
-  const parts: Array<Response.PartEncoded> = [metadataPart(id, routed.model, timestamp)]
-  if (reasoning !== undefined && reasoning !== "") parts.push({ type: "reasoning", text: reasoning })
-  if (text !== "") parts.push({ type: "text", text })
-  parts.push(...filesOf(other))
+  const { content, finishReason, id, parts: other = [], toolCalls } = routed.value
+  // Effect reads the text of an object as it is.
+  const reply =
+    offered.responseFormat.type === "json" ? { ...routed.value, text: unfenced(routed.value.text) } : routed.value
+  const said = content === undefined || reply !== routed.value ? plain(reply) : content
+  let sources = 0
+  const parts: Array<Response.PartEncoded> = [
+    metadataPart(id, routed.model, timestamp),
+    ...said.flatMap((part) => saidBy(part, () => ++sources)),
+    ...(said.some((part) => part.type === "image" || part.type === "file") ? [] : filesOf(other))
+  ]
   for (const call of toolCalls) {
     const part = callPart(offered, call)
     if (Result.isFailure(part)) return Result.fail(part.failure)
     parts.push(part.success)
   }
-  parts.push(
-    finishPart(finishReason, routed, {
-      execution: routed.execution,
-      cacheStatus: routed.cacheStatus,
-      otherParts: withoutFiles(other)
-    })
-  )
+  const { cacheStatus, execution } = routed
+  parts.push(finishPart(finishReason, routed, { ...reply, execution, cacheStatus, otherParts: withoutFiles(other) }))
   return Result.succeed(parts)
-}
-
-type Parts = Result.Result<Array<Response.StreamPartEncoded>, AiError.AiErrorReason>
-
-interface OpenCall {
-  readonly id: string
-  name: string
-  json: string
-  signature: string | undefined
-  isAnnounced: boolean
-}
-
-/** The parts of one stream, in order. */
-export class StreamParts {
-  private readonly offered: Offered
-  private readonly timestamp: string
-  private readonly calls = new Map<number, OpenCall>()
-  private readonly other: Array<Chat.Json> = []
-  private block: "text" | "reasoning" | undefined
-  private blocks = 0
-  private usage: Chat.Usage | undefined
-  /** Absent until the answer is complete. */
-  finishReason: Chat.FinishReason | undefined
-  /** The provider's id of the answer. */
-  id: string | undefined
-
-  constructor(offered: Offered, timestamp: string) {
-    this.offered = offered
-    this.timestamp = timestamp
-  }
-
-  /** What a delta adds. */
-  add(delta: Chat.Delta): Array<Response.StreamPartEncoded> {
-    switch (delta.type) {
-      case "text":
-      case "reasoning":
-        return this.said(delta.type, delta.text)
-      case "refusal":
-        // As in an answer that comes whole.
-        return this.said("text", delta.text)
-      case "toolCall":
-        return this.called(delta)
-      case "part":
-        this.other.push(delta.part)
-        return filesOf([delta.part]).slice()
-      case "meta":
-        this.id = delta.id
-        return [metadataPart(delta.id, delta.model, this.timestamp)]
-      case "usage":
-        this.usage = delta.usage
-        return []
-      case "finish":
-        this.finishReason = delta.reason
-        return []
-      case "opaque":
-      case "citation":
-      case "logprobs":
-        return []
-      case "restart":
-        // Routes that restart are refused before they run.
-        return []
-    }
-  }
-
-  /** What stands at the end of an answer. */
-  end(
-    summary: StreamSummary,
-    answer: Pick<AnswerMetadata, "execution"> & { readonly cacheStatus: string | undefined }
-  ): Parts {
-    const parts = this.close()
-    const reason = this.finishReason ?? "other"
-    for (const call of this.calls.values()) {
-      if (!call.isAnnounced) parts.push(this.announce(call))
-      parts.push({ type: "tool-params-end", id: call.id })
-      const whole = callOf(call)
-      if (whole === undefined) {
-        // An answer that was cut off at its length says so, and its last call cannot be made.
-        if (reason === "length" || reason === "contentFilter") continue
-        const description = `the arguments of the call of ${call.name} are not JSON`
-        return Result.fail(new AiError.InvalidOutputError({ description }))
-      }
-      const part = callPart(this.offered, whole)
-      if (Result.isFailure(part)) return Result.fail(part.failure)
-      parts.push(part.success)
-    }
-    const usage = summary.usage ?? this.usage
-    const facts = usage === undefined ? summary : { ...summary, usage }
-    parts.push(finishPart(reason, facts, { ...answer, otherParts: withoutFiles(this.other) }))
-    return Result.succeed(parts)
-  }
-
-  private said(block: "text" | "reasoning", text: string): Array<Response.StreamPartEncoded> {
-    const parts = this.block === block ? [] : this.close()
-    if (this.block !== block) {
-      this.block = block
-      parts.push({ type: `${block}-start`, id: String(++this.blocks) })
-    }
-    parts.push({ type: `${block}-delta`, id: String(this.blocks), delta: text })
-    return parts
-  }
-
-  private called(delta: Chat.Delta & { readonly type: "toolCall" }): Array<Response.StreamPartEncoded> {
-    const known = this.calls.get(delta.index)
-    const call = known ?? {
-      id: delta.id ?? `call_${delta.index}`,
-      name: "",
-      json: "",
-      signature: undefined,
-      isAnnounced: false
-    }
-    this.calls.set(delta.index, call)
-    call.name += delta.name ?? ""
-    call.json += delta.arguments
-    call.signature = delta.signature ?? call.signature
-    // A name may come in pieces, and it is complete when arguments follow.
-    if (delta.arguments === "") return []
-    const parts = call.isAnnounced ? [] : [...this.close(), this.announce(call)]
-    parts.push({ type: "tool-params-delta", id: call.id, delta: delta.arguments })
-    return parts
-  }
-
-  private announce(call: OpenCall): Response.StreamPartEncoded {
-    call.isAnnounced = true
-    return { type: "tool-params-start", id: call.id, name: call.name }
-  }
-
-  private close(): Array<Response.StreamPartEncoded> {
-    const { block } = this
-    this.block = undefined
-    return block === undefined ? [] : [{ type: `${block}-end`, id: String(this.blocks) }]
-  }
-}
-
-/** A call whose arguments are complete. */
-const callOf = ({ id, json, name, signature }: OpenCall): Chat.ToolCall | undefined => {
-  try {
-    const value = json === "" ? {} : (Tool.unsafeSecureJsonParse(json) as Chat.Json)
-    return { id, name, arguments: value, signature }
-  } catch {
-    return undefined
-  }
 }

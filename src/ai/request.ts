@@ -7,9 +7,11 @@ import type * as Prompt from "effect/ai/Prompt"
 import * as Tool from "effect/ai/Tool"
 import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
 import type * as Chat from "../Chat.ts"
+import { defined } from "../internal/data/defined.ts"
 import { jsonText } from "../internal/data/json.ts"
-import type { RequestFields } from "./GatewayModel.ts"
+import type * as GatewayModel from "./GatewayModel.ts"
 import { parametersOf, transformer } from "./schema.ts"
 
 /** A refusal on its way out of the mapping; `toRequest` catches it. */
@@ -32,73 +34,94 @@ const signatures: ReadonlyArray<readonly [start: string, mediaType: string]> = [
   ["UklGR", "image/webp"]
 ]
 
-const imageOf = (part: Prompt.FilePart, at: string): Chat.ImagePart => {
-  const { data, mediaType } = part
-  if (!mediaType.startsWith("image/")) return refuse(`${at}.mediaType`, "that of an image: Chat has no other files")
-  if (data instanceof URL) return { type: "image", url: data.href }
+const fileOf = (part: Prompt.FilePart, at: string): Chat.ImagePart | Chat.FilePart => {
+  const { data, fileName: name, mediaType, options } = part
+  const { cache, detail } = options.gateway ?? {}
+  const isImage = mediaType.startsWith("image/")
   // Base64 has no colon.
-  if (typeof data === "string" && /^(?:data|https?):/.test(data)) return { type: "image", url: data }
-  const base64 = typeof data === "string" ? data : Base64.encode(data)
-  const found = mediaType === "image/*" ? signatures.find(([start]) => base64.startsWith(start))?.[1] : mediaType
-  return { type: "image", data: base64, mediaType: found ?? refuse(`${at}.mediaType`, "exact, for example image/png") }
-}
-
-const userMessage = (message: Prompt.UserMessage, at: string): Chat.Message => {
-  const [first, ...rest] = message.content
-  // One text is the usual message, and a plain string is what every provider takes.
-  if (first?.type === "text" && rest.length === 0) return { role: "user", content: first.text }
-  return {
-    role: "user",
-    content: message.content.map((part, i) =>
-      part.type === "text" ? { type: "text", text: part.text } : imageOf(part, `${at}.content[${i}]`)
-    )
+  const isUrl = typeof data === "string" && /^(?:data|https?):/.test(data)
+  const url = data instanceof URL ? data.href : isUrl ? data : undefined
+  if (url !== undefined) {
+    const exact = mediaType.includes("*") ? undefined : mediaType
+    return isImage
+      ? { type: "image", url, ...defined({ mediaType: exact, cache, detail }) }
+      : { type: "file", url, ...defined({ mediaType: exact, name, cache }) }
   }
+  const base64 = typeof data === "string" ? data : data instanceof Uint8Array ? Base64.encode(data) : ""
+  const found = mediaType === "image/*" ? signatures.find(([start]) => base64.startsWith(start))?.[1] : mediaType
+  const known =
+    found === undefined || found.includes("*") ? refuse(`${at}.mediaType`, "exact, for example image/png") : found
+  return isImage
+    ? { type: "image", data: base64, mediaType: known, ...defined({ cache, detail }) }
+    : { type: "file", data: base64, mediaType: known, ...defined({ name, cache }) }
 }
 
-const signatureOf = ({ options }: Prompt.ToolCallPart): { readonly signature?: string } => {
-  const signature = options.gateway?.signature
-  return typeof signature === "string" ? { signature } : {}
+const textOf = ({ options, text }: Prompt.TextPart): Chat.TextPart => {
+  const { cache, opaque } = options.gateway ?? {}
+  return { type: "text", text, ...defined({ cache, opaque }) }
 }
+
+/** One text without more is the usual content, and a plain string is what every provider takes. */
+const simple = <Part extends { readonly type: string }>(
+  parts: ReadonlyArray<Part | Chat.TextPart>
+): string | ReadonlyArray<Part | Chat.TextPart> => {
+  const [first, ...rest] = parts
+  const isText = (part: Part | Chat.TextPart): part is Chat.TextPart => part.type === "text"
+  return first !== undefined && rest.length === 0 && isText(first) && !first.cache && !first.opaque ? first.text : parts
+}
+
+const systemMessage = ({ content, options }: Prompt.SystemMessage): Chat.Message => {
+  const { cache } = options.gateway ?? {}
+  return { role: "system", content: simple<Chat.TextPart>([{ type: "text", text: content, ...defined({ cache }) }]) }
+}
+
+const userMessage = (message: Prompt.UserMessage, at: string): Chat.Message => ({
+  role: "user",
+  content: simple<Chat.ImagePart | Chat.FilePart>(
+    message.content.map((part, i) => (part.type === "text" ? textOf(part) : fileOf(part, `${at}.content[${i}]`)))
+  )
+})
 
 const assistantMessage = (message: Prompt.AssistantMessage, at: string): Chat.AssistantMessage => {
-  const texts: Array<Chat.TextPart> = []
-  const thoughts: Array<Chat.ReasoningPart> = []
+  const said: Array<Chat.TextPart | Chat.RefusalPart | Chat.ReasoningPart> = []
   const toolCalls: Array<Chat.ToolCall> = []
   message.content.forEach((part, i) => {
     const place = `${at}.content[${i}]`
     switch (part.type) {
       case "text":
-        texts.push({ type: "text", text: part.text })
+        said.push(part.options.gateway?.refusal === true ? { type: "refusal", text: part.text } : textOf(part))
         return
-      case "reasoning":
-        thoughts.push({ type: "reasoning", text: part.text })
+      case "reasoning": {
+        const { opaque, redacted } = part.options.gateway ?? {}
+        said.push({ type: "reasoning", text: part.text, ...defined({ opaque, redacted }) })
         return
-      case "tool-call":
+      }
+      case "tool-call": {
         if (part.providerExecuted) refuse(place, "a call of a tool of the program: those of a provider stay there")
+        const { opaque, signature } = part.options.gateway ?? {}
         toolCalls.push({
           id: part.id,
           name: part.name,
           arguments: jsonOf(part.params, `${place}.params`),
-          ...signatureOf(part)
+          ...defined({ opaque, signature })
         })
         return
+      }
       case "tool-result":
         refuse(place, "the result of a tool of the program: those of a provider stay there")
         return
       case "file":
-        refuse(place, "text, reasoning or a tool call: Chat has no files of the model")
-        return
       case "tool-approval-request":
-        // Between the program and its user.
+        // As with `Chat.fromReply`, files of the model stay behind; an approval is between the program and its user.
         return
     }
   })
-  // As `Chat.fromReply`: only before tool calls do providers want to see what was thought.
-  const content = toolCalls.length > 0 ? [...thoughts, ...texts] : texts
-  const [first, ...rest] = content
+  // As `Chat.fromReply`: thinking that its maker has not signed goes back only before tool calls.
+  const content =
+    toolCalls.length > 0 ? said : said.filter((part) => part.type !== "reasoning" || part.opaque !== undefined)
   return {
     role: "assistant",
-    content: first === undefined ? "" : first.type === "text" && rest.length === 0 ? first.text : content,
+    content: content.length === 0 ? "" : simple<Chat.RefusalPart | Chat.ReasoningPart>(content),
     ...(toolCalls.length > 0 && { toolCalls })
   }
 }
@@ -108,32 +131,33 @@ const jsonOf = (value: unknown, at: string): Chat.Json => {
   return text === undefined ? refuse(at, "a JSON value") : JSON.parse(text)
 }
 
-const resultText = ({ modelOutput, result }: Prompt.ToolResultPart, at: string): string => {
-  if (modelOutput === undefined) {
-    return typeof result === "string" ? result : (jsonText(result ?? null) ?? refuse(`${at}.result`, "a JSON value"))
-  }
-  return modelOutput
-    .map((part, i) =>
-      part.type === "text" ? part.text : refuse(`${at}.modelOutput[${i}]`, "text: Chat has no files in tool results")
-    )
-    .join("\n")
-}
+const resultOf = ({ modelOutput, result }: Prompt.ToolResultPart, at: string): Chat.ToolMessage["content"] =>
+  modelOutput === undefined
+    ? typeof result === "string"
+      ? result
+      : (jsonText(result ?? null) ?? refuse(`${at}.result`, "a JSON value"))
+    : simple<Chat.ImagePart | Chat.FilePart>(
+        modelOutput.map((part, i) => (part.type === "text" ? textOf(part) : fileOf(part, `${at}.modelOutput[${i}]`)))
+      )
+
+const toolMessages = (message: Prompt.ToolMessage, at: string): ReadonlyArray<Chat.Message> =>
+  message.content.flatMap((part, i): ReadonlyArray<Chat.ToolMessage> => {
+    if (part.type !== "tool-result") return []
+    const { id: toolCallId, isFailure, name } = part
+    const content = resultOf(part, `${at}.content[${i}]`)
+    return [{ role: "tool", toolCallId, name, content, ...(isFailure && { isError: true }) }]
+  })
 
 const messagesOf = (message: Prompt.Message, at: string): ReadonlyArray<Chat.Message> => {
   switch (message.role) {
     case "system":
-      return [{ role: "system", content: message.content }]
+      return [systemMessage(message)]
     case "user":
       return [userMessage(message, at)]
     case "assistant":
       return [assistantMessage(message, at)]
     case "tool":
-      return message.content.flatMap(
-        (part, i): ReadonlyArray<Chat.Message> =>
-          part.type === "tool-result"
-            ? [{ role: "tool", toolCallId: part.id, name: part.name, content: resultText(part, `${at}.content[${i}]`) }]
-            : []
-      )
+      return toolMessages(message, at)
   }
 }
 
@@ -171,21 +195,24 @@ const choiceOf = (choice: LanguageModel.ToolChoice<string>): Chat.ToolChoice =>
   // The tools are filtered already where the choice names several.
   typeof choice === "string" ? choice : "tool" in choice ? { name: choice.tool } : (choice.mode ?? "auto")
 
+/** The schema itself is fitted to each target: see `holding`. */
 const outputOf = ({
   objectName,
   schema
-}: LanguageModel.ProviderOptions["responseFormat"] & { readonly type: "json" }) =>
-  ({
+}: LanguageModel.ProviderOptions["responseFormat"] & { readonly type: "json" }) => {
+  // Here, where a schema without a form for providers can be refused.
+  const { jsonSchema } = fromSchema(() => transformer(schema as Schema.Constraint as Schema.Codec<unknown>))
+  return {
     type: "json",
     name: objectName.replace(/[^\w-]/g, "_").slice(0, 64),
-    schema: fromSchema(() => Tool.getJsonSchemaFromSchema(schema, { transformer })),
-    strict: true
-  }) satisfies Chat.Output
+    schema: jsonSchema
+  } satisfies Chat.Output
+}
 
 /** The request behind the options of a call, or why there is none. Nothing throws. */
 export const toRequest = (
   { prompt, responseFormat, toolChoice, tools }: LanguageModel.ProviderOptions,
-  fields: RequestFields | undefined
+  fields: GatewayModel.RequestFields | undefined
 ): Result.Result<Chat.Request, AiError.AiErrorReason> => {
   try {
     return Result.succeed({

@@ -10,6 +10,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Chat from "../Chat.ts"
 import { isRecord, parseJson } from "../internal/data/json.ts"
+import { schemaFor } from "../internal/dialect/outputSchema.ts"
 import { rebuild, withoutValues } from "../internal/route/node.ts"
 import * as Route from "../Route.ts"
 
@@ -96,13 +97,34 @@ export const unfenced = (text: string): string => fence.exec(text)?.[1] ?? text
 
 /** Why a text is not an answer for a schema; absent when it is one, or when only the caller's services can tell. */
 const issueOf = (codec: Schema.Constraint, text: string): string | undefined => {
-  const value = parseJson(text)
-  if (value === undefined) return "JSON"
+  const value = parseJson(unfenced(text))
+  if (value === undefined) return "the answer is no JSON"
   const exit = decodeIn(codec, value)
   if (Exit.isSuccess(exit)) return undefined
   const found = exit.cause.reasons.find(Cause.isFailReason)
-  return found === undefined ? undefined : withoutValues(found.error.message)
+  return found === undefined ? undefined : `expected ${withoutValues(found.error.message)}`
 }
+
+/** Fits the schema of the output to the dialect of each target. A target that cannot take it is skipped. */
+const fitted = (route: Route.Route<Chat.Request, Chat.Reply>, schema: Chat.JsonSchema) =>
+  Route.fromNode(
+    rebuild<Chat.Request, Chat.Reply, Chat.Request, Chat.Reply>(
+      route.node,
+      ({ build, ...leaf }, again) => {
+        const sent = schemaFor(leaf.chat?.dialect ?? "", schema)
+        return {
+          ...leaf,
+          spec: undefined,
+          unchecked: leaf.unchecked && again(leaf.unchecked),
+          build: (input) =>
+            Result.isFailure(sent)
+              ? Result.fail({ field: "schema", accepted: sent.failure, isUnsupported: true })
+              : build({ ...input, output: { type: "json", ...input.output, ...sent.success } })
+        }
+      },
+      (predicate) => predicate
+    )
+  )
 
 /**
  * A route whose targets answer with JSON for a schema. Another answer is an `InvalidResponse`, and the next target is called. Answers that were
@@ -112,25 +134,10 @@ export const holding = (
   route: Route.Route<Chat.Request, Chat.Reply>,
   schema: Schema.Constraint
 ): Route.Route<Chat.Request, Chat.Reply> => {
-  const { codec } = transformer(schema as PlainCodec)
-  return Route.fromNode(
-    rebuild<Chat.Request, Chat.Reply, Chat.Request, Chat.Reply>(
-      route.node,
-      (leaf) => ({
-        ...leaf,
-        spec: undefined,
-        decode: (body) =>
-          Result.flatMap(leaf.decode(body), (decoded) => {
-            const { finishReason, text, toolCalls } = decoded.value
-            if (toolCalls.length > 0 || finishReason === "contentFilter") return Result.succeed(decoded)
-            const json = unfenced(text)
-            const accepted = issueOf(codec, json)
-            return accepted === undefined
-              ? Result.succeed({ ...decoded, value: { ...decoded.value, text: json } })
-              : Result.fail({ field: "text", accepted })
-          })
-      }),
-      (predicate) => predicate
-    )
+  const { codec, jsonSchema } = transformer(schema as PlainCodec)
+  return Route.validate(
+    fitted(route, jsonSchema),
+    ({ finishReason, text, toolCalls }) =>
+      toolCalls.length > 0 || finishReason === "contentFilter" || (issueOf(codec, text) ?? true)
   )
 }

@@ -224,6 +224,32 @@ describe("objects", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("fits the schema to each target, and skips one that cannot take it", () => {
+    interface Tree {
+      readonly name: string
+      readonly children: ReadonlyArray<Tree>
+    }
+    const Tree = Schema.Struct({
+      name: Schema.String.check(Schema.isPattern(/^[a-z]+$/)),
+      children: Schema.Array(Schema.suspend((): Schema.Codec<Tree> => Tree))
+    })
+    const route = Route.fallback(Provider.anthropic.messages("claude"), Provider.groq.chat("m"))
+    const { layer, seen } = scripted({ groq: [{ answer: '{"name":"a","children":[]}' }] }, route)
+    const City = Schema.Struct({ name: Schema.String.check(Schema.isPattern(/^[A-Z]/)) })
+    const anthropic = scripted({ anthropic: [{ answer: '{"name":"Graz"}' }] }, Provider.anthropic.messages("claude"))
+    return Effect.gen(function* () {
+      const answer = yield* LanguageModel.generateObject({ prompt: "A tree.", schema: Tree })
+      assert.deepStrictEqual(
+        finishOf(answer.content).skipped.map(({ reason, target }) => [target, reason]),
+        [["anthropic/claude", "Unsupported"]]
+      )
+      assert.notInclude(JSON.stringify(seen), '"strict":true')
+      const city = LanguageModel.generateObject({ prompt: "A city.", schema: City })
+      assert.deepStrictEqual((yield* Effect.provide(city, anthropic.layer)).value, { name: "Graz" })
+      assert.notInclude(JSON.stringify(anthropic.seen), '"pattern"')
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("reads JSON in a fence", () => {
     const { layer } = scripted({ openai: [{ answer: `\`\`\`json\n${JSON.stringify(weather)}\n\`\`\`` }] })
     return Effect.gen(function* () {
