@@ -504,12 +504,13 @@ export const validate: {
 })
 
 /**
- * Asks every target for JSON by a schema, each in its own way, and answers with the decoded value. A value that does not decode is a failure of the target (`InvalidResponse`), and the
- * next one is called. The schema is fitted to each provider: Anthropic gets closed objects without the keywords that it refuses, OpenAI is held to it strictly where it
- * can be; a target that cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is read, too.
+ * Requests JSON of a schema from every target, and answers with the decoded value. A value that does not decode is a failure of the target (`InvalidResponse`), and the
+ * next one is called. The schema is fitted to each provider: Anthropic gets closed objects without the keywords that it rejects, OpenAI gets `strict` where the schema
+ * allows it; a target that cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is accepted.
  *
- * Inputs with `output` or `tools` are rejected (`InvalidRequest`). The schema must be one of an object, with `Schema.toCodecJson` as its JSON form: a `Date` is a text there.
- * A stream delivers the text as it comes, and is judged when it is complete, as with {@link validate}. Put it below {@link map} and {@link mapInput}.
+ * Inputs with `output` or `tools` are rejected (`InvalidRequest`). The root of the schema must be an object. Its JSON form is that of `Schema.toCodecJson`, so a `Date` is a string.
+ * A stream delivers the text as it arrives, and is checked when it is complete, as with {@link validate}. Apply it before {@link map} and {@link mapInput}. The route no longer
+ * answers with a `Chat.Reply`: for `GatewayLanguageModel` use the route without it, and `generateObject`.
  *
  * @example
  * ```ts

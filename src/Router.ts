@@ -320,7 +320,7 @@ export const listen = /* @__PURE__ */ watches(
 
 /**
  * The decisions of the router from now on: attempts, waits, hedges, breakers, skipped targets. Each reader may be 1,024 events behind; then it loses the oldest ones, and an
- * `EventsLost` says how many. The stream has no end.
+ * `EventsLost` says how many. The stream has no end, and nothing from before its reader started: fork the reader with `startImmediately`, ahead of the first run.
  *
  * @example
  * ```ts
