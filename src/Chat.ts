@@ -4,8 +4,9 @@
  *
  * A {@link Dialect} is plain data with two total functions: `encode` gives the provider's request body or an
  * {@link Issue}, `decode` gives a {@link Reply} or an {@link Issue}. Neither throws, and neither runs a Schema. Every
- * dialect is a value of its own, so that a bundle holds the ones it uses. What a dialect cannot say is refused with
- * the name of the field, never left out.
+ * dialect is a value of its own, so that a bundle holds the ones it uses. A condition
+ * that a dialect cannot keep is refused with the name of the field, and a hint that it leaves out is reported: see
+ * {@link Losses}.
  *
  * What decides over an answer is read strictly (text, tool calls, their arguments); what only accompanies it (usage,
  * model, id) is left out when it is malformed, because the answer was paid for. `raw` holds the whole body.
@@ -192,7 +193,7 @@ export const toRequest: (input: Input) => Request = dialect.toRequest
 /**
  * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, as reasoning models refuse `max_tokens`.
  *
- * A refusal of the model is its text, with `finishReason` `"contentFilter"`. Without `strict` of the output or of a tool
+ * A refusal of the model is in `refusal`, and is the text too where there is no other, with `finishReason` `"contentFilter"`. Without `strict` of the output or of a tool
  * any JSON Schema is accepted. Ids of tool calls with more than 64 characters are rewritten, in the call and in its result.
  * Shapes: https://platform.openai.com/docs/api-reference/chat.
  *
@@ -236,8 +237,9 @@ export const anthropicMaxTokens: number = anthropicDialect.anthropicMaxTokens
  * System messages move into `system`, as one string. The answers to parallel tool calls become one user turn. Ids of
  * calls that another provider made are rewritten where Anthropic would refuse them. `output` needs a schema here and
  * becomes `output_config.format`: current models refuse a forced tool (https://github.com/can1357/oh-my-pi/issues/12939),
- * for older ones there is {@link anthropicJsonTool}. Newer models also refuse `temperature` and `topP`. `seed` is
- * refused. `user` becomes `metadata.user_id`. Shapes: https://platform.claude.com/docs/en/api/messages.
+ * for older ones there is {@link anthropicJsonTool}. Hints that Claude or one of its models does not take (`seed`, penalties;
+ * from 4.7 on `temperature`, `topP`, `topK`) pass it over unless `losses` gives them up. Thinking goes back with its signature. `user`
+ * becomes `metadata.user_id`. Shapes: https://platform.claude.com/docs/en/api/messages.
  */
 export const anthropic: Dialect<Input, Reply> = anthropicDialect.anthropic
 

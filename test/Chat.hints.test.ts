@@ -231,6 +231,36 @@ describe("hints", () => {
     assert.isUndefined(openai("gpt-4.1-mini", "high"))
   })
 
+  it("names of models are read as their vendors write them", () => {
+    const takes = (dialect: Dialect, model: string, request: Partial<Chat.Request>): boolean =>
+      Result.isSuccess(dialect.encode({ ...ask, ...request }, model))
+    for (const model of ["gpt-4.1", "gpt-4o-mini", "gpt-35-turbo", "gpt-3.5-turbo", "gpt-5-chat-latest", "my-own"]) {
+      assert.isTrue(takes(Chat.openai, model, { temperature: 0.5 }), model)
+    }
+    for (const model of ["gpt-5", "openai/gpt-5-mini-2025-08-07", "gpt-6.1", "o3", "openai/o4-mini"]) {
+      assert.isFalse(takes(Chat.openai, model, { temperature: 0.5 }), model)
+    }
+    for (const model of [
+      "claude-3-5-sonnet-latest",
+      "claude-3-opus-20240229",
+      "claude-opus-4-20250514",
+      "anthropic.claude-sonnet-4-5-20250929-v1:0",
+      "anthropic/claude-haiku-4.5",
+      "claude-2.1",
+      "deepseek-chat"
+    ]) {
+      assert.isTrue(takes(Chat.anthropic, model, { temperature: 0.5 }), model)
+    }
+    for (const model of [
+      "claude-opus-4-7",
+      "claude-sonnet-5-20261001",
+      "us.anthropic.claude-opus-4.8",
+      "claude-next"
+    ]) {
+      assert.isFalse(takes(Chat.anthropic, model, { temperature: 0.5 }), model)
+    }
+  })
+
   it("no effort passes models over that cannot stop thinking, unless hints are dropped", () => {
     const request: Chat.Request = { ...ask, reasoning: { effort: "none" } }
     for (const [dialect, model] of [
@@ -262,6 +292,8 @@ describe("conditions", () => {
       assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-5-5", request).field, "toolChoice")
       assert.strictEqual(issueOf(Chat.anthropic, "claude-unheard-9", request).field, "toolChoice")
     }
+    const json: Chat.Request = { ...ask, output: { type: "json" } }
+    assert.strictEqual(issueOf(Chat.anthropicJsonTool, "claude-opus-5-5", json).field, "output")
     const required = sent(Chat.anthropic, "claude-opus-5", { ...ask, tools, toolChoice: "required" })
     assert.deepStrictEqual(required.body.tool_choice, { type: "any" })
   })

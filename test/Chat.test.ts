@@ -14,6 +14,7 @@ import * as workersAi from "./fixtures/chat/workersAi.ts"
 const dialects = [
   Chat.openai,
   Chat.openaiCompatible,
+  Chat.openaiResponses,
   Chat.anthropic,
   Chat.anthropicJsonTool,
   Chat.google,
@@ -207,7 +208,9 @@ describe("all dialects", () => {
   it.prop("encode every ordinary conversation", { conversation: Conversation }, ({ conversation }) => {
     const { request } = build(conversation)
     for (const dialect of dialects) {
-      const result = dialect.encode(request, "m")
+      // Responses end at no text.
+      const own = dialect === Chat.openaiResponses ? { ...request, stop: undefined } : request
+      const result = dialect.encode(own, "m")
       assert.isTrue(Result.isSuccess(result), JSON.stringify(Result.getFailure(result)))
     }
   })
@@ -217,8 +220,35 @@ describe("all dialects", () => {
     { conversation: Conversation, place: Place, junk: Junk },
     ({ conversation, junk, place }) => {
       const { request } = build(conversation)
+      const opaque = { origin: "openai", value: "v", id: "rs_1" }
+      const file = {
+        type: "file",
+        data: "aGk=",
+        mediaType: "application/pdf",
+        name: "a",
+        cache: { ttl: "1h" }
+      } as const
+      const citations = [{ url: "https://example.com", start: 0 }]
       const whole = {
         ...request,
+        messages: [
+          Chat.user([file, { type: "image", fileId: { origin: "openai", id: "f" }, detail: "low" }]),
+          Chat.assistant(
+            [
+              { type: "reasoning", text: "a", opaque },
+              { type: "text", text: "b", citations, opaque },
+              { type: "refusal", text: "c" }
+            ],
+            [{ id: "1", name: "f", arguments: {}, opaque }]
+          ),
+          Chat.tool("1", [file], { isError: true }),
+          ...request.messages
+        ],
+        reasoning: { effort: "low" },
+        serverTools: [{ origin: "openai", tool: {} }],
+        metadata: { a: "b" },
+        losses: "dropHints",
+        logprobs: 1,
         tools: [{ name: "f", parameters: {} }],
         toolChoice: { name: "f" },
         output: { type: "json" }

@@ -203,7 +203,9 @@ const encodeThinking = (
 ): { readonly thinking?: Record<string, unknown>; readonly effort?: string; readonly max_tokens?: number } => {
   const { maxTokens = anthropicMaxTokens, reasoning } = request
   if (isForced && !facts.forced) {
-    unsupported("toolChoice", request.toolChoice === undefined ? "nothing beside output" : "auto or none")
+    // An answer tool is forced too.
+    if (isForcing(encodeToolChoice(allowedTools(request).choice))) unsupported("toolChoice", "auto or none")
+    unsupported("output", "nothing with a tool for the answer: this model cannot be made to call one")
   }
   if (reasoning === undefined) return {}
   const { budget, effort, show } = reasoning

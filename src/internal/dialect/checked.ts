@@ -61,13 +61,13 @@ const known = (value: Fields, checks: Readonly<Record<string, Check>>, at = ""):
   }
 }
 
-/** An object; `needed` fields are checked where they are missing too. */
+/** An object; `needed` fields that are missing are checked too. */
 const object =
   (checks: Readonly<Record<string, Check>>, ...needed: ReadonlyArray<string>): Check =>
   (value, at) => {
     const own = fields(value, at)
     known(own, checks, `${at}.`)
-    for (const key of needed) checks[key]?.(own[key], `${at}.${key}`)
+    for (const key of needed) if (own[key] === undefined) checks[key]?.(undefined, `${at}.${key}`)
   }
 
 /** Refuses a list that holds anything but texts. Returns how many there are. */
@@ -223,8 +223,8 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   const own = toRequest(input)
   // A text has no field that could be wrong.
   if (typeof input === "string") return own
-  known({ messages: undefined, ...fields(own, "request") }, request)
-  request.messages(own.messages, "messages")
+  known(fields(own, "request"), request)
+  if (own.messages === undefined) refuse("messages", "an array")
   const { losses, temperature, toolChoice, tools = [] } = own
   const { temperature: max } = limits
   if (temperature !== undefined) {

@@ -1,6 +1,6 @@
 /**
- * What the dialects share: the neutral chat types (which `Chat` re-exports), the checks every request passes before a
- * dialect sees it, and small readers for provider bodies. Plain checks only: no Schema runs when a call is made.
+ * What the dialects share: their interface, the way out for what is wrong, and small readers for provider bodies. Plain
+ * checks only: no Schema runs when a call is made.
  *
  * Inside this folder a check that fails calls {@link refuse}, which leaves through {@link attempt} at the border of
  * the codec. This keeps the codecs as short as the bodies they describe, and costs nothing on the way that succeeds.

@@ -129,9 +129,9 @@ export const encodeTools = (request: Request, { isOpenai, lose }: Writing): Reco
   }
 }
 
-/** Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known. */
+/** Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known (Azure's `gpt-35-turbo`). */
 export const effortsOf = (model: string): ReadonlyArray<Effort> => {
-  const [, major, minor = 0] = /gpt-(\d+)(?:\.(\d+))?/i.exec(model) ?? []
+  const [, major, minor = 0] = /gpt-(\d)(?!\d)(?:\.(\d+))?/i.exec(model) ?? []
   const version = Number(major) + Number(minor) / 10
   const levels = ["low", "medium", "high"] as const
   if (/(^|\/)o\d/.test(model)) return levels

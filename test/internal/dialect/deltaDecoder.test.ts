@@ -10,6 +10,7 @@ import { data, runText } from "../../fixtures/streams/drive.ts"
 const dialects = [
   Chat.openai,
   Chat.openaiCompatible,
+  Chat.openaiResponses,
   Chat.anthropic,
   Chat.anthropicJsonTool,
   Chat.google,
@@ -34,6 +35,7 @@ describe("streaming", () => {
     assert.deepStrictEqual(asked, {
       openai: counted,
       "openai-compatible": counted,
+      "openai-responses": stream,
       anthropic: stream,
       "anthropic-json-tool": stream,
       google: query,
