@@ -240,6 +240,14 @@ describe.concurrent("bundled", () => {
     assert.notInclude(await bundled("GatewayService, layerBinding"), client)
   })
 
+  it("nothing of effect/ai and of HTTP servers is in a Worker that does not import it", async () => {
+    for (const [fixture, source] of fixtures()) {
+      const { modules } = await measure(source, bare)
+      const strays = modules.map(([path]) => path).filter((path) => /effect\/dist\/(ai|http)\/|dist\/ai\//.test(path))
+      assert.deepStrictEqual(strays, [], fixture)
+    }
+  })
+
   it("the code for streams comes with what opens them", async () => {
     const code = "internal/router/streamAttempt.js"
     const bundled = async (source: string): Promise<boolean> =>
