@@ -228,7 +228,7 @@ const isWritable = (ast: SchemaAST.AST): boolean => {
 }
 
 /** Effect writes a number as one or as a name such as `NaN`, for values that are encoded. Answers come as they are. */
-const plainNumber = (json: unknown): unknown => {
+export const plainNumber = (json: unknown): unknown => {
   if (!isRecord(json) || !Array.isArray(json["anyOf"])) return json
   const { anyOf, ...rest } = json
   const [first, second] = json["anyOf"]

@@ -10,6 +10,7 @@ import type { Input, JsonSchema, Reply } from "../dialect/chat.ts"
 import { toRequest } from "../dialect/codec.ts"
 import { judgedPump } from "../dialect/judgedPump.ts"
 import { schemaFor } from "../dialect/outputSchema.ts"
+import { plainNumber } from "./jsonSchema.ts"
 import { type DecodedAnswer, type Leaf, type Node, type Rejection, rebuild, withoutValues } from "./node.ts"
 
 /** Options of `Route.object`. */
@@ -18,21 +19,11 @@ export interface ObjectOptions {
   readonly name?: string | undefined
 }
 
-/** Effect writes a number as one or as a name such as `NaN`. A model writes numbers. */
-const plainNumber = (_: string, json: unknown): unknown => {
-  if (!isRecord(json) || !Array.isArray(json["anyOf"])) return json
-  const { anyOf, ...rest } = json
-  const [first, second] = json["anyOf"]
-  return first?.type === "number" && Array.isArray(second?.enum) && second.enum.includes("NaN")
-    ? { ...rest, ...first }
-    : json
-}
-
 const jsonSchemaOf = (schema: Schema.Top): JsonSchema | undefined => {
   try {
     const { definitions, schema: own } = Schema.toJsonSchemaDocument(schema, { onExcessProperty: "error" })
     const whole = Object.keys(definitions).length === 0 ? own : { ...own, $defs: definitions }
-    const json: unknown = JSON.parse(JSON.stringify(whole), plainNumber)
+    const json: unknown = JSON.parse(JSON.stringify(whole, (_, one) => plainNumber(one)))
     return isRecord(json) && json["type"] === "object" ? json : undefined
   } catch {
     // Some schemas have no JSON Schema: a function, a class without an encoding.
