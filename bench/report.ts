@@ -97,7 +97,7 @@ const targets = (questions: ReadonlyArray<Asked>): ReadonlyArray<string> => {
   const met = questions.flatMap(({ answer }) => answer.targets).filter(isMet).length
   return [
     "## Targets",
-    `${met} of ${rows.length} are met. Why the others are not is said below each question.`,
+    `${met} of ${rows.length} are met. The section of each question explains the misses.`,
     table(["what", "target", "measured", "", "question"], rows, (column) => column === 1 || column === 2)
   ]
 }

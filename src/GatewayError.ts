@@ -258,13 +258,13 @@ export type ReasonTag = Reason["_tag"]
  */
 export type AttemptCause = "first" | "retry" | "fallback" | "hedge" | "restart"
 
-/** What requests cost. The sum of both amounts is the best guess, unless `unpriced` says that something is missing. */
+/** The cost of requests. `usd + estimatedUsd` is the best estimate; it is incomplete if `unpriced` is above 0. */
 export interface Cost {
   /** US dollars for tokens that providers reported. */
   readonly usd: number
   /**
    * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Providers do not charge for most
-   * requests that they refuse, so this is rather too much than too little.
+   * requests that they reject, so this tends to be too high.
    */
   readonly estimatedUsd: number
   /** Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens. */
@@ -304,7 +304,7 @@ export interface Attempt {
   readonly dropped?: ReadonlyArray<string>
   /** Tokens that the provider reported. */
   readonly usage?: Usage
-  /** What it cost; set by a router with prices. */
+  /** Its cost; set by a router with prices. */
   readonly cost?: Cost
   readonly error?: Reason
 }
@@ -356,7 +356,7 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   readonly skipped?: ReadonlyArray<Skipped>
   /** Set by the router; absent when the route or its options are invalid. */
   readonly ended?: EndedBy
-  /** What all attempts cost together; set by a router with prices. */
+  /** The cost of all attempts together; set by a router with prices. */
   readonly cost?: Cost
 }> {
   override get message(): string {
@@ -534,7 +534,7 @@ export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ *
 })()
 
 /**
- * What a server tells its client about a failure: the status of {@link failureStatus}, `{ "error": { "reason", "retryable" } }`, and `retry-after` in
+ * The answer of a server to its client about a failure: the status of {@link failureStatus}, `{ "error": { "reason", "retryable" } }`, and `retry-after` in
  * seconds with a 429 or 503 where waiting helps. Nothing of the message, the prompt, the provider or the credentials is in it.
  *
  * @example

@@ -224,15 +224,15 @@ export interface Meter {
 /** Prices that a router can count with; see {@link make}. */
 export interface Pricing {
   readonly prices: Prices
-  /** What is wrong with the prices. A router fails its runs then, before anything is sent. */
+  /** Problems of the prices. With any, a router fails its runs before anything is sent. */
   readonly problems: ReadonlyArray<Problem>
-  /** What is wrong with a limit in US dollars for a run that may call these targets. */
+  /** Problems of a limit in US dollars for a run that may call these targets. */
   readonly limitProblems: (limit: number, targets: ReadonlyArray<Requested>) => ReadonlyArray<Problem>
   /** Makes the meter of one run. `limit`: US dollars. Default: none. */
   readonly meter: (limit?: number) => Meter
 }
 
-/** What of a usage is known to be final when an answer has broken off: the input. */
+/** The part of a usage that is final when an answer has broken off: the input. */
 const inputOnly = ({ cachedInputTokens, cacheWriteTokens, inputTokens }: Usage): Usage =>
   defined({ inputTokens, cachedInputTokens, cacheWriteTokens })
 
@@ -267,7 +267,7 @@ class RunMeter implements Meter {
   private readonly prices: Prices
   private readonly limit: number | undefined
   private spent = none
-  /** What open attempts may cost. */
+  /** The most that open attempts may cost. */
   private open = 0
 
   constructor(prices: Prices, limit: number | undefined) {

@@ -78,14 +78,21 @@ export const schema: Schema.Codec<Recording, unknown> = Schema.Struct({
   )
 })
 
-/** Groups the events of routers by their runs, in the order in which the runs began. Runs whose beginning is missing are left out. */
+/**
+ * Groups the events of routers by their runs, in the order in which the runs began. Runs whose beginning is missing are left out. Runs that were given the same event id are told apart
+ * only if they followed each other.
+ */
 export const fromEvents = (events: Iterable<RouterEvent.RouterEvent>): ReadonlyArray<Recording> => {
-  const known = new Map<string, Building>()
+  const all: Array<Building> = []
+  const latest = new Map<string, Building>()
   for (const event of events) {
-    if (event._tag === "RunStarted") known.set(event.eventId, begin(event))
-    else if ("eventId" in event) known.get(event.eventId)?.add(event)
+    if (event._tag === "RunStarted") {
+      const one = begin(event)
+      all.push(one)
+      latest.set(event.eventId, one)
+    } else if ("eventId" in event) latest.get(event.eventId)?.add(event)
   }
-  return Array.from(known.values(), (one) => one.made())
+  return all.map((one) => one.made())
 }
 
 interface Building {
@@ -171,11 +178,12 @@ export const record = <A, E, R>(
       yield* Router.listen((event) => {
         // Told in the fiber of the run.
         if (event._tag === "RunStarted" && Fiber.getCurrent()?.getRef(Recorders).includes(own)) own.add(event.eventId)
-        events.push(event)
+        // Those of other runs may be many.
+        if ("eventId" in event && own.has(event.eventId)) events.push(event)
       })
       const around = yield* Recorders
       const exit = yield* Effect.provideService(Effect.exit(self), Recorders, [...around, own])
-      return { exit, recordings: fromEvents(events).filter(({ eventId }) => own.has(eventId)) }
+      return { exit, recordings: fromEvents(events) }
     })
   )
 
@@ -189,7 +197,7 @@ export const explain = ({ attempts, end, eventId, story }: Recording): string =>
         ? `${end.outcome} after ${Math.round(end.at)} ms`
         : `answered by ${end.target} after ${Math.round(end.at)} ms`
   const times = story.map(({ at }) => `${Math.round(at)} ms`)
-  const width = Math.max(...times.map((time) => time.length))
+  const width = times.reduce((most, { length }) => Math.max(most, length), 0)
   const lines = story.map(({ text }, index) => `  ${(times[index] ?? "").padStart(width)}  ${text}`)
   return [`run ${eventId}: ${result}, ${count}`, ...lines].join("\n")
 }

@@ -64,7 +64,7 @@ export interface Routed<Out> {
   readonly eventId: string
   readonly usage?: Usage
   /**
-   * What all attempts cost together, failed and abandoned ones included; absent without prices. Legs that failed inside the gateway are in the logs only.
+   * The cost of all attempts together, failed and abandoned ones included; absent without prices. Legs that failed inside the gateway are in the logs only.
    */
   readonly cost?: Cost
   readonly cacheStatus?: string

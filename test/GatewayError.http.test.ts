@@ -193,7 +193,7 @@ describe("the response of a GatewayError", () => {
     HttpServerRespondable.toResponse(errorOf(new GatewayError.RateLimited({ origin, retryAfter })))
   )
 
-  it.effect("can be changed as any other response", () =>
+  it.effect("can be changed like every other response", () =>
     Effect.gen(function* () {
       const given = yield* response
       assert.isTrue(HttpServerResponse.isHttpServerResponse(given))

@@ -132,6 +132,20 @@ describe("Recording.record", () => {
   )
 })
 
+describe("Recording.fromEvents", () => {
+  it.effect("keeps runs that follow each other under one event id", () =>
+    Effect.gen(function* () {
+      const options = { quiet: true, options: { eventId: "a-conversation" } }
+      const both = Effect.andThen(Effect.exit(Router.run(openai, "hi", options)), Router.run(openai, "hi", options))
+      const { recordings } = yield* Effect.provide(Recording.record(both), scripted.make({ openai: [down] }).layer)
+      assert.deepStrictEqual(
+        recordings.map(({ end }) => end?.outcome),
+        ["failure", "success"]
+      )
+    })
+  )
+})
+
 describe("Recording.explain", () => {
   it.effect("tells the story of a run with its times", () =>
     Effect.gen(function* () {

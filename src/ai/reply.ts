@@ -8,10 +8,11 @@ import * as Result from "effect/Result"
 import type * as Chat from "../Chat.ts"
 import { defined } from "../internal/data/defined.ts"
 import { isRecord } from "../internal/data/json.ts"
+import { unfenced } from "../internal/dialect/outputSchema.ts"
 import type { Routed } from "../Router.ts"
 import type { AnswerMetadata, Json, PartMetadata } from "./GatewayModel.ts"
 import { attemptsOf, costOf, skippedOf } from "./metadata.ts"
-import { argumentsOf, unfenced } from "./schema.ts"
+import { argumentsOf } from "./schema.ts"
 
 const finishReasons: Readonly<Record<Chat.FinishReason, Response.FinishReason>> = {
   stop: "stop",

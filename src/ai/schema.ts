@@ -10,7 +10,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Chat from "../Chat.ts"
 import { isRecord, parseJson } from "../internal/data/json.ts"
-import { schemaFor } from "../internal/dialect/outputSchema.ts"
+import { schemaFor, unfenced } from "../internal/dialect/outputSchema.ts"
 import { rebuild, withoutValues } from "../internal/route/node.ts"
 import * as Route from "../Route.ts"
 
@@ -89,11 +89,6 @@ export const argumentsOf = (tool: Tool.Any, given: unknown): unknown => {
   const encoded = Schema.encodeUnknownExit(Schema.toCodecJson(plain))(decoded.value)
   return Exit.isSuccess(encoded) ? encoded.value : given
 }
-
-const fence = /^\s*```(?:json)?\s*\n([\s\S]*?)\n?\s*```\s*$/i
-
-/** Text without the fence that some models put around JSON. */
-export const unfenced = (text: string): string => fence.exec(text)?.[1] ?? text
 
 /** Why a text is not an answer for a schema; absent when it is one, or when only the caller's services can tell. */
 const issueOf = (codec: Schema.Constraint, text: string): string | undefined => {

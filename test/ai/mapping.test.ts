@@ -12,33 +12,12 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { GatewayLanguageModel, GatewayModel } from "effect-ai-gateway/ai"
+import { GatewayModel } from "effect-ai-gateway/ai"
 import type { GatewayError } from "effect-ai-gateway/GatewayError"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
-import type * as Router from "effect-ai-gateway/Router"
 import { ScriptedPeer } from "effect-ai-gateway/testing"
-import { make } from "../support/scripted.ts"
-
-const openai = Provider.openai.chat("m")
-
-const scripted = (
-  script: ScriptedPeer.Script,
-  route: GatewayLanguageModel.ChatRoute = openai,
-  router: Router.Options = {}
-) => {
-  const peer = make(script, "client", { router })
-  return { seen: peer.seen, layer: GatewayLanguageModel.layer(route).pipe(Layer.provide(peer.layer)) }
-}
-
-const reply = (message: object, finish: string, more: object = {}) => ({
-  body: {
-    id: "c1",
-    model: "m-1",
-    choices: [{ index: 0, message: { role: "assistant", ...message }, finish_reason: finish }],
-    ...more
-  }
-})
+import { openai, reply, scripted } from "./support.ts"
 
 const chunk = (delta: object, finish: string | null = null, more: object = {}) => ({
   id: "c1",

@@ -4,12 +4,12 @@
 import { execFileSync, spawn } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import * as Fs from "node:fs/promises"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import { freePort } from "../support/freePort.ts"
 
 const folders = (): ReadonlyArray<string> => {
   const debian = "/usr/lib/postgresql"
@@ -45,15 +45,6 @@ const user = (): { readonly uid: number; readonly gid: number } | undefined => {
   if (name === undefined) throw new Error("PostgreSQL does not run as root, and there is no user postgres or nobody")
   return { uid: id("-u", name), gid: id("-g", name) }
 }
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    const port = typeof address === "object" && address !== null ? address.port : 0
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
 
 /** Starts one, and gives the URL of its database `postgres`. */
 export const start = Effect.gen(function* () {

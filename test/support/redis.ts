@@ -3,10 +3,10 @@
  */
 import { spawn } from "node:child_process"
 import { existsSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
 import * as Effect from "effect/Effect"
+import { freePort } from "./freePort.ts"
 
 const program = (process.env.PATH ?? "")
   .split(delimiter)
@@ -15,15 +15,6 @@ const program = (process.env.PATH ?? "")
 
 /** Why tests cannot have a Redis, if so. */
 export const missing = program === undefined ? "skipped: there is no redis-server on the PATH" : undefined
-
-const freePort = Effect.callback<number>((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    const port = typeof address === "object" && address !== null ? address.port : 0
-    server.close(() => resume(Effect.succeed(port)))
-  })
-})
 
 /** Starts one, and gives its URL as soon as it takes connections. */
 export const start = Effect.gen(function* () {

@@ -19,7 +19,7 @@ export interface AnswerFacts {
   readonly logId?: string
   readonly eventId: string
   readonly usage?: Usage
-  /** What all attempts cost together; absent without prices. */
+  /** The cost of all attempts together; absent without prices. */
   readonly cost?: Cost
   readonly cacheStatus?: string
   readonly step?: number

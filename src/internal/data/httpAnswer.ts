@@ -1,9 +1,9 @@
 /**
- * What a server tells its client about a failure, as parts and in the shape of Effect's `HttpServerResponse`.
+ * The answer of a server to its client about a failure, as parts and in the shape of Effect's `HttpServerResponse`.
  */
 import { Prototype } from "effect/Pipeable"
 
-/** What a client of a server is told about a failure. */
+/** Parts of the answer about a failure. */
 export interface HttpFailure {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>

@@ -135,8 +135,32 @@ const forAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> =
   return isRecord(closed) ? Result.succeed({ schema: closed, strict: false }) : Result.fail("an object")
 }
 
+/** Routes fit their schemas once, and the writer of requests does so for every request. */
+const known = new WeakMap<JsonSchema, Result.Result<SentSchema, Accepted>>()
+
+const fitAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> => {
+  const found = known.get(schema)
+  if (found !== undefined) return found
+  const made = forAnthropic(schema)
+  known.set(schema, made)
+  // What has been fitted fits.
+  if (Result.isSuccess(made)) known.set(made.success.schema, made)
+  return made
+}
+
 /** The schema of an answer as a dialect takes it, or what it would have taken. */
 export const schemaFor = (dialect: string, schema: JsonSchema): Result.Result<SentSchema, Accepted> =>
   dialect === "anthropic"
-    ? forAnthropic(schema)
+    ? fitAnthropic(schema)
     : Result.succeed({ schema, strict: (dialect === "openai" || dialect === "openai-responses") && isStrict(schema) })
+
+/** JSON without the code fence that some models put around it, whatever they are told. In linear time: a pattern would try each run of spaces again and again. */
+export const unfenced = (text: string): string => {
+  const trimmed = text.trim()
+  if (!trimmed.startsWith("```") || !trimmed.endsWith("```")) return text
+  const end = trimmed.indexOf("\n")
+  const language = trimmed.slice(3, end).trim().toLowerCase()
+  return end > 0 && end < trimmed.length - 3 && (language === "" || language === "json")
+    ? trimmed.slice(end + 1, -3)
+    : text
+}

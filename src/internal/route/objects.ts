@@ -9,7 +9,7 @@ import { isRecord, strayField } from "../data/json.ts"
 import type { Input, JsonSchema, Reply } from "../dialect/chat.ts"
 import { toRequest } from "../dialect/codec.ts"
 import { judgedPump } from "../dialect/judgedPump.ts"
-import { schemaFor } from "../dialect/outputSchema.ts"
+import { schemaFor, unfenced } from "../dialect/outputSchema.ts"
 import { plainNumber } from "./jsonSchema.ts"
 import { type DecodedAnswer, type Leaf, type Node, type Rejection, rebuild, withoutValues } from "./node.ts"
 
@@ -30,9 +30,6 @@ const jsonSchemaOf = (schema: Schema.Top): JsonSchema | undefined => {
     return undefined
   }
 }
-
-/** Some models put JSON between fences, whatever they are asked for. */
-const unfenced = (text: string): string => /^\s*```(?:json)?\s*\n([\s\S]*?)\n?\s*```\s*$/i.exec(text)?.[1] ?? text
 
 type Read<A> = (reply: Reply) => Result.Result<A, Rejection>
 
