@@ -60,6 +60,21 @@ describe("the example over Effect's store", () => {
     }).pipe(Effect.scoped, Effect.provide(CircuitBreaker.layerStoreMemory()))
   )
 
+  it.effect("gives a probe up that is never reported", () =>
+    Effect.gen(function* () {
+      const store = yield* Example.make
+      const first = yield* store.admit("key")
+      if (first._tag === "Refused") return assert.fail("refused")
+      yield* store.report("key", first.generation, opened(1_000))
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* store.admit("key"))._tag, "Probe")
+      yield* TestClock.adjust("4 minutes")
+      assert.strictEqual((yield* store.admit("key"))._tag, "Refused")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* store.admit("key"))._tag, "Probe")
+    }).pipe(Effect.scoped, Effect.provide(CircuitBreaker.layerStoreMemory()))
+  )
+
   const shared = Layer.unwrap(
     Effect.map(Redis.start, (url) => CircuitBreaker.layerStoreRedis().pipe(Layer.provide(NodeRedis.layer({ url }))))
   )

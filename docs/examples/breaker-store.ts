@@ -16,6 +16,9 @@ import type { BreakerAdmission, BreakerReport, BreakerState, BreakerStore } from
 
 const probeHint = Duration.seconds(1)
 
+/** A probe that has not been reported by then is given up. */
+const longestProbe = Duration.minutes(5)
+
 const admissionOf = ({ consecutiveOpenings, generation, probe }: CircuitBreaker.Admission): BreakerAdmission =>
   probe ? { _tag: "Probe", generation, openings: consecutiveOpenings } : { _tag: "Closed", generation }
 
@@ -55,16 +58,44 @@ export const make: Effect.Effect<BreakerStore, never, CircuitBreaker.CircuitBrea
       return undefined
     }
 
+    /** Ends the probe of a generation, if it is open here. */
+    const endProbe = (name: string): Effect.Effect<void> => {
+      const probe = probes.get(name)
+      probes.delete(name)
+      return probe === undefined ? Effect.void : Scope.close(probe, Exit.void)
+    }
+
+    const record = (
+      key: string,
+      generation: number,
+      outcome: (typeof outcomeOf)[keyof typeof outcomeOf],
+      openFor: Duration.Duration
+    ) =>
+      Effect.ensuring(store.record({ key, generation, outcome, tripPolicy, openFor }), endProbe(`${key} ${generation}`))
+
+    /** A router that did not wait for the store's answer reports nothing: others must not wait for its probe. */
+    const giveUp = (key: string, generation: number): Effect.Effect<void> =>
+      Effect.suspend(() =>
+        probes.has(`${key} ${generation}`)
+          ? Effect.ignore(record(key, generation, outcomeOf.Released, Duration.zero))
+          : Effect.void
+      ).pipe(Effect.delay(longestProbe))
+
     const admit = (key: string): Effect.Effect<BreakerAdmission, unknown> =>
-      Effect.gen(function* (): Effect.fn.Return<BreakerAdmission, unknown> {
-        const retryAfter = exhaustedFor(key, yield* Clock.currentTimeMillis)
-        if (retryAfter !== undefined) return { _tag: "Refused", cause: "exhausted", retryAfter }
-        const own = yield* Scope.fork(scope)
-        const admitted = yield* Effect.exit(Scope.provide(store.admit(key), own))
-        if (Exit.isSuccess(admitted) && admitted.value.probe) probes.set(`${key} ${admitted.value.generation}`, own)
-        else yield* Scope.close(own, Exit.void)
-        return yield* Effect.catch(Effect.map(admitted, admissionOf), refused)
-      }).pipe(Effect.uninterruptible)
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* (): Effect.fn.Return<BreakerAdmission, unknown> {
+          const retryAfter = exhaustedFor(key, yield* Clock.currentTimeMillis)
+          if (retryAfter !== undefined) return { _tag: "Refused", cause: "exhausted", retryAfter }
+          const own = yield* Scope.fork(scope)
+          const admitted = yield* Effect.exit(restore(Scope.provide(store.admit(key), own)))
+          if (Exit.isSuccess(admitted) && admitted.value.probe) {
+            const { generation } = admitted.value
+            probes.set(`${key} ${generation}`, own)
+            yield* Effect.forkIn(giveUp(key, generation), own)
+          } else yield* Scope.close(own, Exit.void)
+          return yield* Effect.catch(Effect.map(admitted, admissionOf), refused)
+        })
+      )
 
     const report = (key: string, generation: number, told: BreakerReport): Effect.Effect<void, unknown> =>
       Effect.gen(function* () {
@@ -73,11 +104,7 @@ export const make: Effect.Effect<BreakerStore, never, CircuitBreaker.CircuitBrea
           const until = (yield* Clock.currentTimeMillis) + Duration.toMillis(openFor)
           exhausted.set(key, Math.max(until, exhausted.get(key) ?? 0))
         }
-        const name = `${key} ${generation}`
-        const probe = probes.get(name)
-        probes.delete(name)
-        const recorded = store.record({ key, generation, outcome: outcomeOf[told._tag], tripPolicy, openFor })
-        yield* Effect.ensuring(recorded, probe === undefined ? Effect.void : Scope.close(probe, Exit.void))
+        yield* record(key, generation, outcomeOf[told._tag], openFor)
       })
 
     const state = (key: string): Effect.Effect<BreakerState, unknown> =>

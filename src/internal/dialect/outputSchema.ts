@@ -114,15 +114,27 @@ const refName = (ref: unknown): string | undefined =>
 const isRecursive = (schema: JsonSchema): boolean => {
   const definitions = [schema["$defs"], schema["definitions"]].filter(isRecord)
   const find = (name: string): unknown => definitions.find((own) => Object.hasOwn(own, name))?.[name]
-  const visit = (one: unknown, open: ReadonlyArray<string>): boolean => {
+  const open = new Set<string>()
+  /** Definitions that lead nowhere back: several places may refer to one. */
+  const done = new Set<string>()
+  const leadsBack = (name: string): boolean => {
+    if (open.has(name)) return true
+    if (done.has(name)) return false
+    open.add(name)
+    const found = visit(find(name))
+    open.delete(name)
+    done.add(name)
+    return found
+  }
+  const visit = (one: unknown): boolean => {
     if (!isRecord(one)) return false
     if (one["$ref"] === "#") return true
     const name = refName(one["$ref"])
-    if (name !== undefined && (open.includes(name) || visit(find(name), [...open, name]))) return true
+    if (name !== undefined && leadsBack(name)) return true
     const { $defs: _, definitions: __, ...rest } = one
-    return below(rest).some((child) => visit(child, open))
+    return below(rest).some(visit)
   }
-  return visit(schema, [])
+  return visit(schema)
 }
 
 const forAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> => {

@@ -45,4 +45,22 @@ describe("schemaFor", () => {
       additionalProperties: false
     })
   })
+
+  it("finds a definition that leads back to itself, and looks at each definition once", () => {
+    const both = (name: string) => ({
+      type: "object",
+      properties: { a: { $ref: `#/$defs/${name}` }, b: { $ref: `#/$defs/${name}` } },
+      required: ["a", "b"]
+    })
+    const chain = (last: object) => ({
+      ...both("d0"),
+      $defs: Object.fromEntries([
+        ...Array.from({ length: 60 }, (_, i) => [`d${i}`, both(`d${i + 1}`)] as const),
+        ["d60", last] as const
+      ])
+    })
+    // Two ways on from each of sixty definitions: looked at by every way, it would never end.
+    assert.isTrue(Result.isSuccess(schemaFor("anthropic", chain({ type: "string" }))))
+    assert.isTrue(Result.isFailure(schemaFor("anthropic", chain(both("d3")))))
+  })
 })
