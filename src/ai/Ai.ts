@@ -3,5 +3,6 @@
  * streams and log ids by providing another Layer. `effect/ai` is unstable in Effect 4, so only this sub-path depends on it.
  */
 export * as GatewayEmbeddingModel from "./GatewayEmbeddingModel.ts"
+export * as GatewayHttpClient from "./GatewayHttpClient.ts"
 export * as GatewayLanguageModel from "./GatewayLanguageModel.ts"
 export * as GatewayModel from "./GatewayModel.ts"

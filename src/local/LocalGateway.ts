@@ -11,10 +11,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
-import type { HttpClientRequest } from "effect/http/HttpClientRequest"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
 import * as AiService from "../AiService.ts"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as GatewayService from "../GatewayService.ts"
@@ -137,10 +138,12 @@ export const make = Effect.fn("LocalGateway.make")(
 /** The local gateway behind {@link layer}, for scripts and for a look at its calls. */
 export class Current extends Context.Service<Current, LocalGateway>()("effect-ai-gateway/local/LocalGateway") {}
 
-const toWeb = (request: HttpClientRequest, url: URL): Request => {
+const toWeb = (request: HttpClientRequest.HttpClientRequest, url: URL, context: Context.Context<never>): Request => {
   const { body, headers, method } = request
-  // Services of this library send JSON text or nothing.
-  return new Request(url, { method, headers, ...(body._tag === "Uint8Array" && { body: new Uint8Array(body.body) }) })
+  // Services of this library send JSON text or nothing; clients of others also forms and streams.
+  if (body._tag === "Uint8Array") return new Request(url, { method, headers, body: new Uint8Array(body.body) })
+  if (body._tag === "Empty") return new Request(url, { method, headers })
+  return Result.getOrThrow(HttpClientRequest.toWebResult(request, { context }))
 }
 
 // Interruption ends the request; the signal ends a stream that is being read.
@@ -152,9 +155,9 @@ const withSignal = (response: Response, signal: AbortSignal): Response => {
 }
 
 const clientOf = (gateway: LocalGateway): HttpClient.HttpClient =>
-  HttpClient.make((request, url, signal) =>
+  HttpClient.make((request, url, signal, fiber) =>
     Effect.mapBoth(
-      Effect.suspend(() => gateway.handle(toWeb(request, url))),
+      Effect.suspend(() => gateway.handle(toWeb(request, url, fiber.context))),
       {
         onSuccess: (response) => HttpClientResponse.fromWeb(request, withSignal(response, signal)),
         onFailure: () =>
@@ -186,6 +189,36 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<GatewayService.GatewayService | AiService.AiService | Current, GatewayError> =>
   Layer.unwrap(Effect.map(make(options), (gateway) => layerOf(gateway, options)))
+
+/**
+ * An `HttpClient` that reaches the gateway of {@link layer} without a socket, for code that sends requests of its own: `GatewayHttpClient`
+ * of `effect-ai-gateway/ai`, or an HTTP client that was given a URL of `GatewayService.getUrl`. The gateway answers whatever the host of the URL is.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as HttpBody from "effect/http/HttpBody"
+ * import * as HttpClient from "effect/http/HttpClient"
+ * import * as Layer from "effect/Layer"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as LocalGateway from "effect-ai-gateway/local"
+ *
+ * const Live = Layer.provideMerge(LocalGateway.layerHttpClient, LocalGateway.layer())
+ * const program = Effect.gen(function* () {
+ *   const gateway = yield* GatewayService.GatewayService
+ *   const client = yield* HttpClient.HttpClient
+ *   const response = yield* client.post(`${yield* gateway.getUrl("openai")}/chat/completions`, {
+ *     body: HttpBody.jsonUnsafe({ model: "gpt-4.1-mini", messages: [{ role: "user", content: "Hello" }] })
+ *   })
+ *   return response.status
+ * })
+ * console.log(await Effect.runPromise(Effect.provide(program, Live))) // 200
+ * ```
+ */
+export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, Current> = Layer.effect(
+  HttpClient.HttpClient,
+  Effect.map(Current, clientOf)
+)
 
 const layerOf = (
   gateway: LocalGateway,

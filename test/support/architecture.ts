@@ -75,6 +75,8 @@ const httpImporters = [
   "src/internal/transport/httpClient.ts",
   "src/internal/transport/request.ts",
   "src/Transport.ts",
+  "src/ai/GatewayHttpClient.ts",
+  "src/ai/withRequest.ts",
   "src/cli/",
   "src/local/",
   "src/undici/"

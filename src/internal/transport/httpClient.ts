@@ -129,7 +129,7 @@ const refuseRedirects = (fiber: Fiber.Fiber<unknown, unknown> | undefined): void
  * the hash right before it sends: the only moment when the `RequestInit` of its layer and of all middleware is visible. Any
  * earlier, ours would replace it. Code that reads the hash earlier gives up that `RequestInit`, but not the protection.
  */
-const guarded = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
+export const guarded = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
   Object.defineProperty(HttpClientRequest.setHeaders(request, {}), "hash", {
     enumerable: true,
     get: () => {

@@ -1,0 +1,246 @@
+/**
+ * An `HttpClient` for the clients of single providers (`@effect/ai-openai`, `@effect/ai-anthropic` and others): what they send to their
+ * provider goes through the gateway, which logs, caches and limits it.
+ *
+ * Only the address changes. Requests, replies and errors stay those of the provider's client, so there is no route: no fallback, no retry, no
+ * breaker. `GatewayLanguageModel` is for these.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type { HttpClientResponse } from "effect/http/HttpClientResponse"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import { type GatewayError, invalid } from "../GatewayError.ts"
+import * as GatewayOptions from "../GatewayOptions.ts"
+import { metaFromHeaders } from "../GatewayResponse.ts"
+import { GatewayService } from "../GatewayService.ts"
+import { baseUrlAccepted, isBaseUrl } from "../internal/data/baseUrl.ts"
+import { defined } from "../internal/data/defined.ts"
+import { isHeaderValue } from "../internal/data/headers.ts"
+import { isObject, strayField } from "../internal/data/json.ts"
+import { trimSlashes } from "../internal/data/trimSlashes.ts"
+import { guarded } from "../internal/transport/httpClient.ts"
+import * as LogTrail from "../LogTrail.ts"
+import * as UniversalRequest from "../UniversalRequest.ts"
+import { optionsProblem } from "./call.ts"
+import * as GatewayModel from "./GatewayModel.ts"
+import { errorWithRequest, ResponseWithRequest } from "./withRequest.ts"
+
+/** Options of {@link layer}. */
+export interface Options {
+  /** For a gateway with authentication: sent as `cf-aig-authorization`. Also in a Worker, as these requests do not go through the binding. */
+  readonly token?: Redacted.Redacted<string> | undefined
+  /** Options of every request. `GatewayModel.Config` adds those of single calls. Default: the gateway's settings. */
+  readonly options?: Omit<GatewayOptions.Input, "eventId"> | undefined
+  /**
+   * Further base URLs of provider clients, and the provider that each stands for: `{ "https://models.example.com": "custom-models" }`. The rest of the URL
+   * becomes the path at the provider. Default: those of {@link providers} only.
+   */
+  readonly providers?: Readonly<Record<string, string>> | undefined
+}
+
+/**
+ * Base URLs that are known, and their providers. The rest of the URL is the path at the provider, as Cloudflare's pages of the providers have it.
+ */
+export const providers: Readonly<Record<string, string>> = {
+  "https://api.openai.com/v1": "openai",
+  "https://api.anthropic.com": "anthropic",
+  "https://generativelanguage.googleapis.com": "google-ai-studio",
+  "https://openrouter.ai/api": "openrouter",
+  "https://api.x.ai": "grok",
+  "https://api.groq.com/openai/v1": "groq",
+  "https://api.deepseek.com": "deepseek",
+  "https://api.mistral.ai": "mistral",
+  "https://api.cerebras.ai/v1": "cerebras",
+  "https://api.perplexity.ai": "perplexity-ai"
+}
+
+const method = "GatewayHttpClient.layer"
+const names = ["token", "options", "providers"] satisfies ReadonlyArray<keyof Options>
+const authorization = "cf-aig-authorization"
+
+const problemOf = (given: Options): GatewayOptions.Problem | undefined => {
+  if (!isObject(given)) return { field: "options", accepted: `an object with ${names.join(", ")}` }
+  const stray = strayField(given, names)
+  if (stray !== undefined) return { field: stray, accepted: `one of ${names.join(", ")}` }
+  const { options = {}, providers: further = {}, token } = given
+  if (token !== undefined && !(Redacted.isRedacted(token) && isHeaderValue(Redacted.value(token)))) {
+    return { field: "token", accepted: "a Redacted token of printable ASCII that is not empty" }
+  }
+  const [problem] = GatewayOptions.problems(options)
+  if (problem !== undefined) return { ...problem, field: `options.${problem.field}` }
+  if ("eventId" in options && options.eventId !== undefined) {
+    return { field: "options.eventId", accepted: "absent: it names one request; GatewayModel.Config takes it" }
+  }
+  if (!isObject(further)) return { field: "providers", accepted: "an object of base URLs and provider slugs" }
+  for (const [url, provider] of Object.entries(further)) {
+    if (!isBaseUrl(url)) return { field: `providers key ${JSON.stringify(url)}`, accepted: `an ${baseUrlAccepted}` }
+    if (!UniversalRequest.isProvider(provider)) {
+      return { field: `providers[${JSON.stringify(url)}]`, accepted: UniversalRequest.providerAccepted }
+    }
+  }
+  return undefined
+}
+
+/** Options of a call that only a route has. */
+const callProblem = (call: GatewayModel.Options): GatewayOptions.Problem | undefined => {
+  const problem = optionsProblem(call)
+  if (problem !== undefined) return problem
+  const { cache, eventId, log, metadata, ...others } = call
+  const [field] = Object.keys(defined(others))
+  if (field !== undefined) {
+    return { field: `GatewayModel.Config.${field}`, accepted: "absent: a provider's client runs no route" }
+  }
+  return GatewayOptions.problems(defined({ cache, eventId, log, metadata }))[0]
+}
+
+/** Finds the provider of a URL by the longest base URL, and the path there. */
+const finder = (bases: Readonly<Record<string, string>>) => {
+  const known = Object.entries(bases)
+    .map(([url, provider]) => ({ base: trimSlashes(new URL(url).href), provider }))
+    .sort((a, b) => b.base.length - a.base.length)
+  return (url: string): { readonly provider: string; readonly path: string } | undefined => {
+    const href = URL.canParse(url) ? new URL(url).href : url
+    for (const { base, provider } of known) {
+      if (href.startsWith(`${base}/`)) return { provider, path: href.slice(base.length + 1) }
+    }
+    return undefined
+  }
+}
+
+const invalidUrl = (
+  request: HttpClientRequest.HttpClientRequest,
+  description: string,
+  cause?: GatewayError
+): HttpClientError.HttpClientError =>
+  new HttpClientError.HttpClientError({
+    reason: new HttpClientError.InvalidUrlError({ request, description, ...defined({ cause }) })
+  })
+
+/**
+ * Puts the gateway between the provider's client that is built over it and the provider. Fails with `InvalidRequest` naming a field that is not accepted.
+ *
+ * The provider is known by the base URL of its client ({@link providers}, and those of the option). A request to any other URL fails with an
+ * `InvalidUrlError`: it would pass by the gateway's logs, limits and guardrails. Without an API key in the client, the gateway uses the one that is stored there, or
+ * Unified Billing. Redirects are not followed, because the gateway's token would go with them.
+ *
+ * Every request is an attempt in `LogTrail`, with its log id. `cache`, `metadata`, `log` and `eventId` of `GatewayModel.Config` apply to single calls; its other fields
+ * belong to routes, and fail the request. Headers that the client sets itself (`cf-aig-…`) win.
+ *
+ * **Gotchas**: give the layer to the provider's client only. Retries of the client multiply with those that are set in the gateway.
+ *
+ * @example
+ * ```ts
+ * import * as Config from "effect/Config"
+ * import * as Effect from "effect/Effect"
+ * import * as HttpClient from "effect/http/HttpClient"
+ * import * as Layer from "effect/Layer"
+ * import { GatewayHttpClient } from "effect-ai-gateway/ai"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as Transport from "effect-ai-gateway/Transport"
+ *
+ * const ThroughGateway = Layer.unwrap(
+ *   Effect.map(Config.Redacted("CF_AIG_TOKEN"), (token) => GatewayHttpClient.layer({ token }))
+ * ).pipe(
+ *   Layer.provide(GatewayService.layerConfig),
+ *   Layer.provide(Transport.layerFetch)
+ * )
+ * // In place of this: OpenAiClient.layer({ apiKey }).pipe(Layer.provide(ThroughGateway))
+ * export const models = HttpClient.get("https://api.openai.com/v1/models").pipe(Effect.provide(ThroughGateway))
+ * ```
+ */
+export const layer = (
+  given: Options = {}
+): Layer.Layer<HttpClient.HttpClient, GatewayError, GatewayService | HttpClient.HttpClient> =>
+  Layer.effect(
+    HttpClient.HttpClient,
+    Effect.gen(function* () {
+      const problem = problemOf(given)
+      if (problem !== undefined) return yield* invalid(method, problem.field, problem.accepted)
+      return make(given, yield* GatewayService, yield* HttpClient.HttpClient)
+    })
+  )
+
+const make = (given: Options, gateway: GatewayService["Service"], client: HttpClient.HttpClient) => {
+  const bases = { ...providers, ...given.providers }
+  const find = finder(bases)
+  const accepted = `a URL below one of ${Object.keys(bases).join(", ")}`
+  const settings = GatewayOptions.normalize(given.options ?? {})
+
+  type Sent = Effect.Effect<Readonly<Record<string, string>>, HttpClientError.HttpClientError>
+  const headersOf = (request: HttpClientRequest.HttpClientRequest): Sent =>
+    Effect.flatMap(GatewayModel.Config, (call) => {
+      const problem = callProblem(call)
+      if (problem !== undefined) {
+        const cause = invalid("GatewayHttpClient", problem.field, problem.accepted)
+        return Effect.fail(
+          new HttpClientError.HttpClientError({
+            reason: new HttpClientError.EncodeError({ request, cause, description: cause.message })
+          })
+        )
+      }
+      const { cache, eventId, log, metadata } = call
+      const merged = GatewayOptions.merge(
+        settings,
+        GatewayOptions.normalize(defined({ cache, eventId, log, metadata }))
+      )
+      return Effect.succeed({ ...GatewayOptions.toHeaders(merged), ...request.headers })
+    })
+
+  const withToken = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
+    given.token === undefined || authorization in request.headers
+      ? request
+      : HttpClientRequest.setHeader(request, authorization, `Bearer ${Redacted.value(given.token)}`)
+
+  const send = Effect.fnUntraced(function* (request: HttpClientRequest.HttpClientRequest) {
+    const found = find(request.url)
+    if (found === undefined) return yield* Effect.fail(invalidUrl(request, `expected ${accepted}`))
+    const { path, provider } = found
+    const base = yield* Effect.mapError(gateway.getUrl(provider), (error) => invalidUrl(request, error.message, error))
+    const headers = yield* headersOf(request)
+    const shown = HttpClientRequest.setHeaders(HttpClientRequest.setUrl(request, `${base}/${path}`), headers)
+    const outgoing = withToken(shown)
+    // Not `execute`: redirects must be refused after middleware has copied the request for the last time.
+    const sent = Effect.mapBoth(client.postprocess(Effect.map(client.preprocess(outgoing), guarded)), {
+      onFailure: (error) => errorWithRequest(error, shown),
+      onSuccess: (response) => new ResponseWithRequest(response, shown)
+    })
+    return yield* recorded(sent, {
+      // Google's clients may have a key in the query.
+      target: `${gateway.id}:${provider}/${path.split("?")[0]}`,
+      provider,
+      endpoint: path,
+      ...defined({ eventId: headers["cf-aig-event-id"] })
+    })
+  })
+
+  return HttpClient.makeWith(
+    (request: Effect.Effect<HttpClientRequest.HttpClientRequest, HttpClientError.HttpClientError>) =>
+      Effect.flatMap(request, send),
+    Effect.succeed
+  )
+}
+
+/** An answer with an error status is an attempt that failed. */
+const recorded = <E, R>(
+  sent: Effect.Effect<HttpClientResponse, E, R>,
+  started: LogTrail.Started
+): Effect.Effect<HttpClientResponse, E, R> =>
+  Effect.flatMap(LogTrail.begin(started), (running) =>
+    Effect.onExit(sent, (exit) => {
+      if (Exit.isFailure(exit)) running.end(exit, {})
+      else {
+        const { headers, status } = exit.value
+        const { cacheStatus, eventId, logId, model, step } = metaFromHeaders(headers)
+        const failed = status >= 400
+        running.end(failed ? Exit.fail(status) : exit, {
+          status,
+          ...defined({ cacheStatus, eventId, logId, model, step })
+        })
+      }
+      return Effect.void
+    })
+  )
