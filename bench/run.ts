@@ -37,6 +37,7 @@ const order = [
   "throughput",
   "chain",
   "guards",
+  "ai",
   "memory",
   "stream",
   "leaks",

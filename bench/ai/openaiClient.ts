@@ -1,0 +1,18 @@
+/**
+ * `@effect/ai-openai` as npm has it, which is made for a beta of Effect 4: its modules are looked for at the addresses that they have today.
+ */
+import { registerHooks } from "node:module"
+
+const moved = (specifier: string): string =>
+  specifier === "effect/Encoding"
+    ? new URL("../../test/support/effectEncoding.ts", import.meta.url).href
+    : specifier.replace(/^effect\/unstable\//, "effect/")
+
+/** Its modules. */
+export const load = async () => {
+  registerHooks({ resolve: (specifier, context, next) => next(moved(specifier), context) })
+  return {
+    OpenAiClient: await import("@effect/ai-openai/OpenAiClient"),
+    OpenAiLanguageModel: await import("@effect/ai-openai/OpenAiLanguageModel")
+  }
+}
