@@ -20,6 +20,9 @@ const modules = join(root, "node_modules")
 const manifest: {
   readonly name: string
   readonly version: string
+  readonly homepage: string
+  readonly bugs: string
+  readonly repository: { readonly url: string }
   readonly bin: Record<string, string>
   readonly exports: Record<string, unknown>
   readonly scripts: Record<string, string>
@@ -109,6 +112,13 @@ describe("package.json", () => {
     const named = scripts.match(/[\w./-]+\.(?:ts|json)\b/g) ?? []
     assert.isAbove(named.length, 3)
     for (const file of named) await access(join(root, file))
+  })
+
+  it("names the repository, so that relative links of the README work on npm", () => {
+    const { bugs, homepage, repository } = manifest
+    assert.match(repository.url, /^git\+https:\/\/.+\.git$/)
+    const page = repository.url.replace(/^git\+|\.git$/g, "")
+    assert.deepStrictEqual({ bugs, homepage }, { bugs: `${page}/issues`, homepage: `${page}#readme` })
   })
 
   it("has a lock file that names no host", async () => {
