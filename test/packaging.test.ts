@@ -13,6 +13,8 @@ import { build } from "esbuild"
 import { publint } from "publint"
 import { formatMessage } from "publint/utils"
 import { budgets, fixtures, measure } from "../bench/size.ts"
+import * as Path from "./docs/path.ts"
+import * as Docs from "./docs/support.ts"
 import { childEnv } from "./support/childEnv.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -165,6 +167,47 @@ describe("the tarball", () => {
       "--no-emoji"
     )
     for (const entry of entries) assert.include(out, entry)
+  })
+})
+
+describe("docs/getting-started.md, followed in an empty folder", () => {
+  /** The first path ends where the first heading is; another path is the text below a heading. */
+  const path = (heading?: string): ReadonlyArray<Path.Step> => {
+    const page = Docs.read("docs/getting-started.md")
+    const text = heading === undefined ? page : page.slice(page.indexOf(`\n## ${heading}\n`) + 1)
+    return Path.stepsOf(text.slice(0, text.indexOf("\n## ", 4)))
+  }
+  const follow = async (steps: ReadonlyArray<Path.Step>) => {
+    const folder = await mkdtemp(join(temp, "path-"))
+    return Path.follow(folder, steps, { tarball, modules })
+  }
+  const kinds = (steps: ReadonlyArray<Path.Step>) => steps.map(({ kind }) => kind).join(" ")
+
+  it("leads an Effect developer to an answer after two failures", async () => {
+    const steps = path()
+    assert.strictEqual(kinds(steps), "run save run expect")
+    const { printed } = await follow(steps)
+    assert.include(printed, "anthropic/claude-haiku-4-5: 200, answered")
+  })
+
+  it("leads a Workers developer to an answer from workerd, with a log id", async () => {
+    const steps = path("In a Worker")
+    assert.strictEqual(kinds(steps), "run save save save run expect")
+    const { printed } = await follow(steps)
+    assert.match(printed, /"logId":"[\w-]{26,}"/)
+  })
+
+  it("leads a person with a file of prompts to a file of answers", async () => {
+    const steps = path("On the command line")
+    assert.strictEqual(kinds(steps), "run save save run")
+    const { folder } = await follow(steps)
+    const lines = (await Path.made(folder, "answers.jsonl")).trimEnd().split("\n")
+    const answers = lines.map((line) => JSON.parse(line))
+    assert.deepStrictEqual(answers.map(({ id, status }) => `${id} ${status}`).sort(), ["a ok", "b ok"])
+    for (const { text, usage } of answers) {
+      assert.include(text, "Which planet")
+      assert.isAbove(usage.outputTokens, 0)
+    }
   })
 })
 
