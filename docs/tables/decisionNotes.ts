@@ -1,11 +1,11 @@
 /**
- * What the decision table says to its readers. Apart from the table, because a program that runs has no use for it.
+ * Texts of the decision table in the docs. They are kept out of the table itself, because programs do not need them.
  */
 import type { DecisionRow } from "../../src/GatewayError.ts"
 
-/** Where a row comes from, and why it decides as it does. */
+/** The failures that lead to a row, and the reason for its decision. */
 export interface DecisionNote {
-  /** Statuses, codes and words that lead to the row. */
+  /** Statuses, codes and words. */
   readonly from: string
   readonly why: string
 }
@@ -18,11 +18,11 @@ export const rowName = ({ reason, variant }: DecisionRow): string =>
 export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
   TransportFailure: {
     from: "connection refused, reset, DNS, TLS",
-    why: "often gone a moment later"
+    why: "a broken connection often works a moment later"
   },
   "Timeout (deadline)": {
     from: "`Route.deadline`",
-    why: "an inner deadline is over; an outer one may allow another target"
+    why: "an inner deadline has passed; an outer one may leave time for another target"
   },
   Timeout: {
     from: "`Route.timeout`, 408, 504, 3007, 3008",
@@ -30,11 +30,11 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
   },
   RateLimited: {
     from: "429, 2003, 3040",
-    why: "capacity comes back; the hint says when"
+    why: "capacity returns; the hint says when"
   },
   QuotaExhausted: {
     from: "402, 2021, 2041, 2045, 2049, 3036, `insufficient_quota`",
-    why: "waiting seconds brings no money"
+    why: "a short wait does not restore credit"
   },
   "Unauthorized (provider)": {
     from: "provider 401, 403",
@@ -42,35 +42,35 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
   },
   Unauthorized: {
     from: "2009, 10000",
-    why: "the gateway would refuse every target"
+    why: "the gateway would reject every target"
   },
   InvalidRequest: {
-    from: "400, 422 and every 4xx without a row here, our own checks",
-    why: "wrong everywhere; it must not burn the chain"
+    from: "400, 422, every 4xx without a row here, checks of this library",
+    why: "the request is wrong for every target"
   },
   Unsupported: {
-    from: "a request that the target's dialect has no words for, found before it is sent",
-    why: "another target may have them"
+    from: "a field that the target's dialect cannot express, found before sending",
+    why: "another target may take the field"
   },
   ContextLengthExceeded: {
     from: "`context_length_exceeded` and the like",
     why: "another model may have a larger context"
   },
   "ContentBlocked (provider)": {
-    from: "provider's own filter",
+    from: "the provider's own filter",
     why: "filters differ between providers"
   },
   ContentBlocked: {
     from: "2016, 2017, 2029, 2030",
-    why: "a blocked prompt is not shopped around"
+    why: "a blocked prompt is not offered to other providers"
   },
   "NotFound (gateway)": {
     from: "2001",
-    why: "every target is behind the same gateway"
+    why: "every target uses the same gateway"
   },
   "NotFound (log)": {
     from: "7002",
-    why: "not a routing matter; `awaitLog` waits for fresh logs"
+    why: "not a matter of routing; `awaitLog` waits for a fresh log"
   },
   NotFound: {
     from: "404, 7003 with 404, 3042",
@@ -78,15 +78,15 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
   },
   ProviderUnavailable: {
     from: "5xx, 52x, 529, 409, 425, 400 with 2005",
-    why: "failing now, likely well soon"
+    why: "a failing provider often recovers soon"
   },
   InvalidResponse: {
-    from: "undecodable, HTML, truncated, rejected by `Route.validate`",
-    why: "the same model would likely do it again"
+    from: "undecodable, HTML, cut off, rejected by `Route.validate`",
+    why: "the same model would probably answer in the same way"
   },
   StreamInterrupted: {
-    from: "cut after content was delivered",
-    why: "a second answer must not be glued to the first"
+    from: "a stream that broke after content was delivered",
+    why: "the consumer has a part of one answer; another answer must not continue it"
   },
   Rejected: {
     from: "limiter, breaker, `maxCost`",
@@ -98,6 +98,6 @@ export const decisionNotes: Readonly<Record<string, DecisionNote>> = {
   },
   Unknown: {
     from: "anything else",
-    why: "never repeated blindly; another target may answer"
+    why: "a retry could do harm; another target may answer"
   }
 }

@@ -18,6 +18,7 @@ import * as TestConsole from "effect/testing/TestConsole"
 import OpenAI, { APIError } from "openai"
 import * as AiSdkAnthropic from "../../docs/examples/ai-sdk-anthropic.ts"
 import * as AiSdkOpenAi from "../../docs/examples/ai-sdk-openai.ts"
+import * as CloudflareProviders from "../../docs/examples/cloudflare-providers.ts"
 import * as OpenAiSdk from "../../docs/examples/openai-sdk.ts"
 import type * as GatewayLog from "../../src/GatewayLog.ts"
 import * as GatewayService from "../../src/GatewayService.ts"
@@ -84,6 +85,10 @@ const examples: ReadonlyArray<Example> = [
   }
 ]
 
+/** Waits until the gateway's calls are as they should be. */
+const until = (server: Server, seen: (calls: ReadonlyArray<UpstreamCall>) => boolean) =>
+  Effect.repeat(Effect.delay(server.gateway.calls, 5), { until: seen })
+
 for (const { endpoint, main, model, name, provider } of examples) {
   describe(`docs/examples/${name}.ts`, () => {
     it.live("answers, streams, and finds the log of each call", () =>
@@ -146,11 +151,9 @@ for (const { endpoint, main, model, name, provider } of examples) {
         const server = yield* start
         yield* server.gateway.script(provider, [{ stall: true }])
         const fiber = yield* Effect.forkChild(Effect.provide(main("Hello"), live(server)))
-        const until = (seen: (calls: ReadonlyArray<UpstreamCall>) => boolean) =>
-          Effect.repeat(Effect.delay(server.gateway.calls, 5), { until: seen })
-        yield* until((calls) => calls.length === 1)
+        yield* until(server, (calls) => calls.length === 1)
         yield* Fiber.interrupt(fiber)
-        const [call] = yield* until(([call]) => call?.outcome !== undefined)
+        const [call] = yield* until(server, ([call]) => call?.outcome !== undefined)
         assert.strictEqual(call?.outcome, "interrupted")
       })
     )
@@ -241,6 +244,71 @@ describe("docs/sdks.md", () => {
     assert.strictEqual(blocks.length, sources.length)
     for (const [index, [, code = ""]] of blocks.entries()) assert.include(sources[index], code)
   })
+
+  it("shows the code for Cloudflare's providers as it is in their example", async () => {
+    const source = await readFile(`${root}docs/examples/cloudflare-providers.ts`, "utf8")
+    const [, section = ""] = page.split("\n## Cloudflare's providers for the AI SDK\n")
+    const [, code = "absent"] = /^```ts\n([\s\S]*?)^```$/m.exec(section) ?? []
+    assert.include(source, code)
+  })
+
+  // As `ai-gateway-provider` 4.0.1 sends them: with the paths of the providers' own hosts.
+  const messages = [{ role: "user", content: prompt }]
+  const requests = [
+    {
+      provider: "openai",
+      endpoint: "v1/chat/completions",
+      headers: { authorization: "Bearer k" },
+      query: { model: "m", messages }
+    },
+    {
+      provider: "anthropic",
+      endpoint: "v1/messages",
+      headers: { "x-api-key": "k" },
+      query: { model: "m", messages, max_tokens: 10 }
+    }
+  ]
+  it.live("ai-gateway-provider falls back in the local gateway through `bindingTo`", () =>
+    Effect.gen(function* () {
+      const server = yield* start
+      yield* server.gateway.script("openai", [{ status: 503 }])
+      const gateway = yield* Effect.provide(GatewayService.GatewayService, live(server))
+      const binding = CloudflareProviders.bindingTo(yield* gateway.getUrl(), token)
+      const response = yield* Effect.promise((signal) => binding.run(requests, { signal }))
+      assert.deepStrictEqual([response.status, response.headers.get("cf-aig-step")], [200, "1"])
+      const called = (yield* server.gateway.calls).map(({ endpoint, provider }) => `${provider} ${endpoint}`)
+      assert.deepStrictEqual(called, ["openai v1/chat/completions", "anthropic v1/messages"])
+    })
+  )
+
+  it.live("ai-gateway-provider aborts a request through `bindingTo`", () =>
+    Effect.gen(function* () {
+      const server = yield* start
+      yield* server.gateway.script("openai", [{ stall: true }])
+      const gateway = yield* Effect.provide(GatewayService.GatewayService, live(server))
+      const binding = CloudflareProviders.bindingTo(yield* gateway.getUrl(), token)
+      const fiber = yield* Effect.forkChild(Effect.promise((signal) => binding.run(requests, { signal })))
+      yield* until(server, ([call]) => call !== undefined)
+      yield* Fiber.interrupt(fiber)
+      const [call] = yield* until(server, ([call]) => call?.outcome !== undefined)
+      assert.strictEqual(call?.outcome, "interrupted")
+    })
+  )
+
+  const model = "@cf/meta/llama-3.1-8b-instruct"
+  it.live.each([
+    `https://gateway.ai.cloudflare.com/v1/acme/docs/workers-ai/run/${model}`,
+    `https://api.cloudflare.com/client/v4/accounts/acme/ai/run/${model}`
+  ])("workers-ai-provider reaches the local gateway through `fetchTo` by %s", (url) =>
+    Effect.gen(function* () {
+      const server = yield* start
+      const send = CloudflareProviders.fetchTo(server.url, token)
+      const init = { method: "POST", headers: { authorization: `Bearer ${token}` }, body: JSON.stringify({ messages }) }
+      const response = yield* Effect.promise(() => send(url, init))
+      assert.strictEqual(response.status, 200)
+      assert.include(yield* Effect.promise(() => response.text()), `workers-ai/${model}: ${prompt}`)
+    })
+  )
 
   // The hint makes the SDKs' own retries quick.
   const failing = { status: 503, repeat: "forever", headers: { "retry-after-ms": "1" } } as const
