@@ -62,7 +62,7 @@ const streamed = Effect.gen(function* () {
 })
 
 const interrupted = Effect.gen(function* () {
-  const fiber = yield* Effect.forkChild(Router.run(ask, "Hello"))
+  const fiber = yield* Effect.forkDetach(Router.run(Provider.groq.chat("silent"), "Hello"))
   yield* Effect.sleep("500 millis")
   yield* Fiber.interrupt(fiber)
   // The process must not end before the server has seen that the connection closed.
