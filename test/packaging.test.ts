@@ -2,7 +2,7 @@
  * The package as its users get it: built, packed, installed into an empty project, imported, bundled, type-checked.
  * Everything is derived from `package.json`, so a new entry point is covered when it is declared.
  */
-import { execFile } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
 import { access, cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -13,6 +13,7 @@ import { build } from "esbuild"
 import { publint } from "publint"
 import { formatMessage } from "publint/utils"
 import { budgets, fixtures, measure } from "../bench/size.ts"
+import * as Docs from "./docs/support.ts"
 import { childEnv } from "./support/childEnv.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -317,4 +318,74 @@ describe("type-checked with exactOptionalPropertyTypes and the declarations of t
       await node(full, bin("tsc"), "-p", full)
     })
   }
+})
+
+describe("docs/getting-started.md, followed to the letter in an empty folder", () => {
+  const page = Docs.read("docs/getting-started.md")
+  let folder = ""
+
+  /** The files that the page tells its reader to save, by name: each is the next fence. */
+  const saved = new Map(
+    [...page.matchAll(/\bSave [^`\n]*as `([\w.]+)`/g)].map(({ 1: file = "", index }) => [
+      file,
+      /^```\w+\n([\s\S]*?)^```$/m.exec(page.slice(index))?.[1] ?? assert.fail(`nothing to save as ${file}`)
+    ])
+  )
+  /** The arguments of the page's line that runs a tool. */
+  const argsOf = (tool: string): ReadonlyArray<string> =>
+    new RegExp(`^npx ${tool} (.*)$`, "m").exec(page)?.[1]?.split(" ") ?? assert.fail(`the page does not run ${tool}`)
+
+  beforeAll(async () => {
+    folder = join(temp, "ask")
+    await project(folder, "effect", "@effect/platform-node", "miniflare")
+    for (const [file, text] of saved) await writeFile(join(folder, file), text)
+  }, 120_000)
+
+  it("saves the files of all three paths", () => {
+    const files = ["ask.ts", "dev.ts", "prompts.jsonl", "route.json", "worker.ts", "wrangler.jsonc"]
+    assert.deepStrictEqual([...saved.keys()].sort(), files)
+  })
+
+  it("answers an Effect developer as the page says", async () => {
+    const [first] = Docs.examplesOf("docs/getting-started.md", page)
+    assert.isTrue(Docs.matches(await node(folder, "ask.ts"), first?.prints ?? ""))
+  })
+
+  it("answers a Workers developer as the page says", async () => {
+    await run(folder, bin("esbuild"), "--log-level=error", ...argsOf("esbuild"))
+    const printed = Docs.fences(page).find(({ text }) => text.startsWith(`{"text":`))
+    assert.isTrue(Docs.matches(await node(folder, "dev.ts"), printed?.text ?? ""))
+  })
+
+  it("answers a data person as the page says", { timeout: 60_000 }, async () => {
+    const command = join(folder, "node_modules/.bin/effect-ai-gateway")
+    assert.include(argsOf("effect-ai-gateway"), "serve")
+    const server = spawn(command, ["serve", "--port", "0"], {
+      cwd: folder,
+      env: childEnv,
+      stdio: ["ignore", "pipe", "ignore"]
+    })
+    try {
+      let printed = ""
+      for await (const chunk of server.stdout) {
+        printed += chunk
+        if (/^export CLOUDFLARE_API_TOKEN=.*\n/m.test(printed)) break
+      }
+      const variables = [...printed.matchAll(/^export (\w+)=(.*)$/gm)].map(([, key = "", value = ""]) => [key, value])
+      const [, args = ""] = /^npx effect-ai-gateway (batch .*)$/m.exec(page) ?? []
+      const env = { ...childEnv, ...Object.fromEntries(variables) }
+      await promisify(execFile)(command, args.split(" "), { cwd: folder, env, timeout: 60_000 })
+    } finally {
+      server.kill()
+    }
+    const lines = (await readFile(join(folder, "answers.jsonl"), "utf8")).trim().split("\n")
+    const prompts = (saved.get("prompts.jsonl") ?? "").trim().split("\n")
+    assert.deepStrictEqual(
+      lines
+        .map((line) => JSON.parse(line))
+        .map(({ id, status, text }) => [id, status, text])
+        .sort(),
+      prompts.map((line) => JSON.parse(line)).map(({ id, prompt }) => [id, "ok", `openai/gpt-4.1-mini: ${prompt}`])
+    )
+  })
 })
