@@ -326,7 +326,7 @@ describe("docs/getting-started.md, followed to the letter in an empty folder", (
 
   /** The files that the page tells its reader to save, by name: each is the next fence. */
   const saved = new Map(
-    [...page.matchAll(/\bSave [^`\n]*as `([\w.]+)`/g)].map(({ 1: file = "", index }) => [
+    [...page.matchAll(/\bSave [^`]*as\s+`([\w.]+)`/g)].map(({ 1: file = "", index }) => [
       file,
       /^```\w+\n([\s\S]*?)^```$/m.exec(page.slice(index))?.[1] ?? assert.fail(`nothing to save as ${file}`)
     ])
