@@ -209,6 +209,20 @@ describe("docs/getting-started.md, followed in an empty folder", () => {
       assert.isAbove(usage.outputTokens, 0)
     }
   })
+
+  it("writes the line that docs/batch.md shows", async () => {
+    const page = Docs.read("docs/batch.md")
+    const steps = Path.stepsOf(page.slice(0, page.indexOf("\n## ")))
+    assert.strictEqual(kinds(steps), "run save save run")
+    const { folder } = await follow(steps)
+    const lines = (await Path.made(folder, "answers.jsonl")).trimEnd().split("\n").map((line) => JSON.parse(line))
+    assert.deepStrictEqual(lines.map(({ id }) => id).sort(), ["a", "b"])
+    const shown = JSON.parse(Docs.fences(page).find(({ text }) => text.includes('"latencyMs"'))?.text ?? "")
+    const { latencyMs, logId, ...written } = lines.find(({ id }) => id === shown.id)
+    assert.deepStrictEqual({ ...written, latencyMs: shown.latencyMs, logId: shown.logId }, shown)
+    assert.isAbove(latencyMs, 0)
+    assert.isString(logId)
+  })
 })
 
 describe.concurrent("imported by Node", () => {
