@@ -154,6 +154,8 @@ describe("examples", () => {
 
   it("run, and print what their comments say", { timeout: 300_000 }, async () => {
     for (const [name, block] of blocks) {
+      // Needs the bundle of the Worker above it: test/packaging.test.ts follows both in an empty folder.
+      if (block.includes('"dist/worker.js"')) continue
       const promised = [...block.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)].map(([, text]) => text)
       const output = await run("--conditions=effect-ai-gateway-source", join(folder, name))
       assert.deepStrictEqual(output.split("\n").slice(0, -1), promised, name)

@@ -170,7 +170,7 @@ describe("the tarball", () => {
   })
 })
 
-describe("docs/getting-started.md, followed in an empty folder", () => {
+describe("a page, followed in an empty folder", () => {
   /** The first path ends where the first heading is; another path is the text below a heading. */
   const path = (heading?: string): ReadonlyArray<Path.Step> => {
     const page = Docs.read("docs/getting-started.md")
@@ -210,12 +210,32 @@ describe("docs/getting-started.md, followed in an empty folder", () => {
     }
   })
 
+  it("runs the Worker of docs/workers.md as the page says, with one gateway id", async () => {
+    const page = Docs.read("docs/workers.md")
+    const text = page.slice(page.indexOf("\n## Set-up\n"), page.indexOf("\n## Testing\n"))
+    const steps = Path.stepsOf(text)
+    assert.strictEqual(kinds(steps), "run save save save run")
+    const { printed } = await follow(steps)
+    const texts = (lines: string) =>
+      lines
+        .split("\n")
+        .filter((line) => line.startsWith("{"))
+        .map((line) => JSON.parse(line).text)
+    const shown = Docs.fences(text).find(({ info, text }) => info === "json" && text.includes("logId"))?.text ?? ""
+    assert.strictEqual(texts(shown).length, 2)
+    // The warning of the Worker is printed by another process, so its place varies.
+    assert.deepStrictEqual(texts(printed), texts(shown))
+  })
+
   it("writes the line that docs/batch.md shows", async () => {
     const page = Docs.read("docs/batch.md")
     const steps = Path.stepsOf(page.slice(0, page.indexOf("\n## ")))
     assert.strictEqual(kinds(steps), "run save save run")
     const { folder } = await follow(steps)
-    const lines = (await Path.made(folder, "answers.jsonl")).trimEnd().split("\n").map((line) => JSON.parse(line))
+    const lines = (await Path.made(folder, "answers.jsonl"))
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line))
     assert.deepStrictEqual(lines.map(({ id }) => id).sort(), ["a", "b"])
     const shown = JSON.parse(Docs.fences(page).find(({ text }) => text.includes('"latencyMs"'))?.text ?? "")
     const { latencyMs, logId, ...written } = lines.find(({ id }) => id === shown.id)
