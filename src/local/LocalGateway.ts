@@ -5,7 +5,7 @@
  * It falls back, retries, times out, caches, limits and logs like the service, against upstreams that echo, follow a
  * script of faults, or are real servers. It needs no account, no network and no server; `local/node` makes one of it. All waiting
  * goes through the Effect clock, so that tests run in virtual time. What the service does not document is decided in
- * `docs/local-gateway.md`.
+ * `docs/local-gateway-reference.md`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
