@@ -1,6 +1,6 @@
 /** A client of `http-server.ts`, for browsers and whatever else has `fetch`. */
 
-/** Asks once, and calls `onText` with each piece of the answer. Resolves with the log id when the answer is complete. */
+/** Sends a prompt once, and calls `onText` with each piece of the answer. Resolves with the log id of the complete answer. */
 export const ask = async (
   url: string,
   prompt: string,
@@ -35,7 +35,7 @@ export const ask = async (
       }
     }
   } finally {
-    // Whoever stops reading early stops the model too.
+    // A reader that stops early stops the model too.
     reader.cancel().catch(() => undefined)
   }
 }
