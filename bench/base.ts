@@ -200,7 +200,7 @@ const size = async (base: string): Promise<ReadonlyArray<ReadonlyArray<string>>>
 const workerd = async (base: string, quick: boolean): Promise<ReadonlyArray<ReadonlyArray<string>>> => {
   const { failing, well } = await measureWorkerd(base, quick)
   return [
-    row("workerd: all providers are well", "CPU µs", 0, well),
+    row("workerd: all providers healthy", "CPU µs", 0, well),
     row("workerd: the first one fails", "CPU µs", 0, failing)
   ]
 }

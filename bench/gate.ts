@@ -30,7 +30,7 @@ const ofStream = (check: string, { failure, text }: Streamed): Checked => {
   const what = beginning
     ? `${text.length} of ${whole.length} characters`
     : `"${text.slice(0, 20)}…", pieces of two answers`
-  return { check, passed: false, did: failure === undefined ? `ended as if whole with ${what}` : `gave ${what}` }
+  return { check, passed: false, did: failure === undefined ? `ended as if complete with ${what}` : `gave ${what}` }
 }
 
 const checksOf = async (entry: Entry, upstream: Upstream, quick: boolean): Promise<ReadonlyArray<Checked>> => {
@@ -80,9 +80,9 @@ export const gate = (settings: Settings): Promise<GateReport> =>
     return {
       rows,
       notes: [
-        "One object per contender, shared by all callers. Answers come after 0 to 4 ms, in another order than they were asked for, and each names the prompt that it belongs to.",
-        "A dead primary is asked three times with short waits, or once by those whose waits cannot be set; the backup is healthy all the time.",
-        "A stream passes when its consumer gets the whole answer of one target, or the beginning of it and a failure. Who has no fallback or leaves decoding to the caller is not asked about it.",
+        "One object per contender, shared by all callers. Answers arrive after 0 to 4 ms, in another order than their requests, and each names its prompt.",
+        "A contender calls a dead primary three times with short waits, or once if its waits cannot be set; the backup is always healthy.",
+        "A stream passes if its consumer gets the complete answer of one target, or its beginning and a failure. A dash marks a contender that has no fallback, or leaves decoding to the caller.",
         ...crew.flatMap((entry) => {
           const remark = remarkOf(entry)
           return remark === undefined ? [] : [`${entry.name}: ${remark}.`]

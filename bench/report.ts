@@ -98,7 +98,7 @@ const targets = (questions: ReadonlyArray<Asked>): ReadonlyArray<string> => {
   return [
     "## Targets",
     `${met} of ${rows.length} are met. The section of each question explains the misses.`,
-    table(["what", "target", "measured", "", "question"], rows, (column) => column === 1 || column === 2)
+    table(["figure", "target", "measured", "", "question"], rows, (column) => column === 1 || column === 2)
   ]
 }
 
@@ -118,7 +118,7 @@ const gateSection = (gate: GateReport | undefined): ReadonlyArray<string> => {
   ])
   return [
     "## Correctness",
-    "Checked before anything is measured. A fast wrong answer is no answer: who fails is named here, and what it did.",
+    "`npm run bench` checks the answers of every contender before it measures anything. This table shows who fails, and how.",
     table(["", ...checks], rows, none),
     ...notesOf(gate.notes)
   ]

@@ -58,7 +58,7 @@ export const measure = async (source: string, folder: string, platform = platfor
 /** What modules belong to, by their paths; the first that fits. */
 const parts: ReadonlyArray<readonly [part: string, path: RegExp]> = [
   ["Effect", /^effect\//],
-  ["what failures mean", /\/(internal\/classifier\/.*|Classifier|GatewayError)\.js$/],
+  ["classification of failures", /\/(internal\/classifier\/.*|Classifier|GatewayError)\.js$/],
   [
     "requests, options, responses and logs",
     /\/(GatewayOptions|UniversalRequest|GatewayResponse|GatewayLog|internal\/(options|data)\/.*)\.js$/

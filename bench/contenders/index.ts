@@ -46,7 +46,7 @@ const ai = { ...peer, module: "peers/ai/aiSdk.mjs", folder: "ai", streams: true 
 const effect = { ...peer, module: "contenders/effect.ts" } as const
 const ours = { ...peer, ours: true, module: "contenders/ours.ts", streams: true } as const
 
-const wholeCall = "its time limit covers the whole call"
+const wholeCall = "its time limit covers the complete call"
 
 /** The floor that ratios are taken against. */
 export const floor = "raw fetch"

@@ -79,10 +79,10 @@ export const question: Question = {
         }))
       ),
       notes: [
-        `${items.toLocaleString("en-US")} items, ${concurrency} at once over undici, ${rounds === 1 ? "one round" : `${rounds} rounds`}, each contender in a process of its own. They take turns of a quarter of a second, in which the others are stopped: a machine that is slow for a while is slow for all. Every item is one request that is answered at once; with providers that think for seconds the batch is never what limits.`,
-        "The loop by hand has a time limit and three tries per item, and nothing else: no order of what is done, nothing that survives it, no record of attempts. Memory is what is resident after each quarter and a forced collection: flat is the point, the ids that are known apart.",
-        "*Kept by hand* is the least that a loop can do whose results survive it: a line before and after each request, written in groups, and a sync before an answer counts. It checks, counts and resumes nothing.",
-        "The command line reads and writes files and keeps a journal; a run over a single item, its start, is taken off. It is not warmed up, and its memory is the highest of each quarter, without a collection."
+        `${items.toLocaleString("en-US")} items, ${concurrency} at once over undici, ${rounds === 1 ? "one round" : `${rounds} rounds`}, each contender in a process of its own. They take turns of a quarter of a second, in which the others are stopped: a machine that is slow for a while is slow for all. Every item is one request that is answered at once; with providers that take seconds, the batch is never the limit.`,
+        "The loop by hand has a time limit and three tries per item, and nothing else: no order of results, nothing that survives it, no record of attempts. Memory is the resident size after each quarter and a forced collection. It should stay flat, apart from the known ids.",
+        "*Kept by hand* is the least work of a loop whose results survive it: a line before and after each request, written in groups, and a sync before an answer counts. It checks, counts and resumes nothing.",
+        "The command line reads and writes files and keeps a journal; the time of a run over a single item, its start, is subtracted. It is not warmed up, and its memory is the highest of each quarter, without a collection."
       ],
       charts: ["speed", "cpu"]
     }

@@ -70,7 +70,7 @@ export const question: Question = {
         target(`${longest} combinators against 1 around the same targets`, depthName(longest), depthName(1))
       ],
       notes: [
-        "Over a stub of the binding that answers at once, in one fiber. *Client*: this process makes the attempts, one request each. *Auto*: a route that the gateway can execute is one request with a leg for each target, so what is sent grows with the chain, and the call with it.",
+        "Over a stub of the binding that answers at once, in one fiber. *Client*: this process makes the attempts, one request each. *Auto*: a route that the gateway can execute is one request with a leg for each target, so the request grows with the chain, and the call with it.",
         `${settings.rounds} rounds of ${settings.turn} ms each, in turns.`
       ],
       charts: ["cpu", "auto"]

@@ -47,7 +47,7 @@ const kinds = ({ entry }: Member): Readonly<Partial<Record<Kind, Doing>>> => ({
 
 export const question: Question = {
   name: "failover",
-  title: "What a fallback costs",
+  title: "Cost of a fallback",
   ask: (settings) =>
     withUpstream(async (upstream) => {
       const here = present(settings)
@@ -113,7 +113,7 @@ export const question: Question = {
             })),
           notes: [
             "Three targets, one attempt each; those that fail answer 503 at once. One call at a time, each contender against its own call whose first target answers, in the same process. Ours, and the floor of Effect over undici, have more and longer turns.",
-            "ai-gateway-provider lets the gateway fall back, which is part of the upstream here and not in its figures. ai-fallback is told to begin each call with its first target. Ours makes its warning about a recovered failure, but nobody prints it.",
+            "ai-gateway-provider lets the gateway fall back, which is part of the upstream here and not in its figures. ai-fallback is set to begin each call with its first target. Ours makes its warning about a recovered failure, but does not print it.",
             ...(noise === undefined
               ? []
               : [

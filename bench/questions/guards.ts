@@ -78,7 +78,7 @@ export const question: Question = {
       ],
       notes: [
         "Over a stub of the binding that answers at once, in one fiber, with the default budget. The route without guards runs in the same process, so its router also keeps the times and outcomes that the guards of other routes need.",
-        "A session is hashed with SHA-256 by the runtime's WebCrypto, for each run, because the router remembers no session: that is most of its row. *All together* balances by latency.",
+        "A session is hashed with SHA-256 by the runtime's WebCrypto, for each run, because the router stores no session; this is most of its row. *All together* balances by latency.",
         `${settings.rounds} rounds of ${settings.turn} ms each, in turns.`
       ],
       charts: ["added"]

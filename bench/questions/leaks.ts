@@ -83,7 +83,7 @@ export const question: Question = {
               }
             ],
             notes: [
-              `${streams.toLocaleString("en-US")} streams, ${inFlight} at a time: one half is read to its end, the other one left open by the upstream and by its consumer after the first delta. The heap is taken after a forced collection.`
+              `${streams.toLocaleString("en-US")} streams, ${inFlight} at a time: half of them are read to their end; the upstream keeps the other half open, and the consumer leaves after the first delta. The heap is taken after a forced collection.`
             ],
             charts: []
           }

@@ -85,7 +85,7 @@ const targetsOf = (all: ReadonlyArray<readonly [Entry, Row]>): ReadonlyArray<Tar
 
 export const question: Question = {
   name: "overhead",
-  title: "What policies cost without a network",
+  title: "Cost of policies without a network",
   ask: async (settings) => {
     const here = present(settings)
     const [crew, left] = hasty(here.filter(takesPart), settings)
@@ -125,7 +125,7 @@ export const question: Question = {
       rows: all.map(([, row]) => row),
       targets: targetsOf(all),
       notes: [
-        "No network: the first target answers at once. Policy libraries and Effect wrap an async function that returns the text; whoever brings a client gets a stub of its transport instead, which returns a body of 1 kB.",
+        "No network: the first target answers at once. Policy libraries and Effect wrap an async function that returns the text; a library with a client of its own gets a stub of its transport, which returns a body of 1 kB.",
         "Added is the call with one fallback, three attempts with back-off and a limit of 5 seconds, less the same call over the same stub without them, in turns in one process. Ours also collects its log trail; the call without a router is GatewayService.run and the reading of the body.",
         "Every call is a promise of its own; in one fiber means that calls follow each other inside one Effect. No tracer is installed.",
         ...left,

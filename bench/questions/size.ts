@@ -173,10 +173,10 @@ export const question: Question = {
           target("gzip of the same without what depends on Schema", 30)
         ],
         notes: [
-          "Bundles are made with esbuild as wrangler makes them: minified, as modules, with all they need from Effect and nothing external. kB are 1,000 bytes. An entry point is bundled with all its exports; a program takes some of them.",
-          "The Worker of these figures holds nothing of Schema, so both of its targets are held against the same bundle.",
-          `What it consists of, minified: ${shares.map(([part, bytes]) => `${part} ${(bytes / 1000).toFixed(1)} kB`).join(", ")}.`,
-          `A first import is one in a fresh process of Node, from single files as they are published, what the process itself takes not included${Number.isNaN(slowest) ? "" : `; the router's takes ${slowest.toFixed(0)} ms`}${Number.isNaN(fast) ? "" : `, and ${fast.toFixed(0)} ms from a bundle`}.`
+          "Bundles are made with esbuild as wrangler makes them: minified, as modules, with everything that they use of Effect and nothing external. kB are 1,000 bytes. An entry point is bundled with all its exports; a program takes some of them.",
+          "The Worker of these figures contains no Schema, so both of its targets use the same bundle.",
+          `Its parts, minified: ${shares.map(([part, bytes]) => `${part} ${(bytes / 1000).toFixed(1)} kB`).join(", ")}.`,
+          `A first import is measured in a fresh process of Node, from the published single files, without the time of the process itself${Number.isNaN(slowest) ? "" : `; that of the router takes ${slowest.toFixed(0)} ms`}${Number.isNaN(fast) ? "" : `, and ${fast.toFixed(0)} ms from a bundle`}.`
         ],
         charts: ["gzip"]
       }

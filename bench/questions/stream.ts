@@ -212,8 +212,8 @@ export const question: Question = {
         rows,
         targets,
         notes: [
-          `${decoding.inFlight} streams at a time, ${decoding.rounds} rounds of ${decoding.turn} ms, everybody in one process and in turns; for the time to first token one stream at a time. The upstream is another process on loopback.`,
-          "The loop by hand reads `data:` lines, has no fallback, no limits and no typed errors: the floor, and not a peer. *Again* is the same contender a second time: how much of a difference is noise.",
+          `${decoding.inFlight} streams at a time, ${decoding.rounds} rounds of ${decoding.turn} ms, all in one process and in turns; for the time to first token one stream at a time. The upstream is another process on loopback.`,
+          "The loop by hand reads `data:` lines, has no fallback, no limits and no typed errors: the floor, and not a peer. *Again* is the same contender a second time, and shows the noise.",
           "CPU time is the steadier figure; events per second also depend on the upstream, which has to write them, and shares the cores."
         ],
         charts: ["longer", "longerCpu", "first", "bytes"]

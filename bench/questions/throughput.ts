@@ -216,11 +216,11 @@ export const question: Question = {
         targets: targetsOf(all, rows),
         notes: [
           "The first target answers. Requests and answers of 1 kB, kept-alive connections on loopback, the upstream in a process of its own. Each contender has a process too, and they take turns; every answer is checked.",
-          "Ratios are taken within a round. Raw fetch again is a second process that does the same as the first: what it is away from 1.00 is noise, and so is as much elsewhere.",
+          "Ratios are taken within a round. Raw fetch again is a second process that does the same as the first: its distance from 1.00 is noise, and so is the same distance elsewhere.",
           ...(settings.quick
             ? []
             : [
-                "Those that targets are about, and the floors beside them, have more rounds by themselves, in which nobody's connections are closed before it is its turn again."
+                "Contenders with a target, and the floors beside them, have further rounds of their own, in which no connection closes between two turns."
               ]),
           "Added is the call less the same request over the same transport without policies, in turns in one process. CPU time is that of the contender's own process or processes, not of the upstream.",
           ...(settings.quick

@@ -182,11 +182,11 @@ export const question: Question = {
     )
     return {
       columns: [
-        { key: "well", title: "all providers are well", unit: "µs", digits: 0, better: "lower" },
-        { key: "wellRatio", title: "by the loop", unit: "×", digits: 2, better: "lower" },
+        { key: "well", title: "all providers healthy", unit: "µs", digits: 0, better: "lower" },
+        { key: "wellRatio", title: "against the loop", unit: "×", digits: 2, better: "lower" },
         { key: "failing", title: "the first one fails", unit: "µs", digits: 0, better: "lower" },
-        { key: "failingRatio", title: "by the loop", unit: "×", digits: 2, better: "lower" },
-        { key: "wellAlone", title: "well, one at a time", unit: "µs", digits: 0, better: "lower" },
+        { key: "failingRatio", title: "against the loop", unit: "×", digits: 2, better: "lower" },
+        { key: "wellAlone", title: "healthy, one at a time", unit: "µs", digits: 0, better: "lower" },
         { key: "failingAlone", title: "fails, one at a time", unit: "µs", digits: 0, better: "lower" },
         { key: "cold", title: "until the first answer", unit: "ms", digits: 0, better: "lower" },
         { key: "heap", title: "growth of the heap per request", unit: "bytes", digits: 0, better: "lower" }
