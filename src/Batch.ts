@@ -31,6 +31,7 @@ import type { Result } from "./internal/batch/result.ts"
 import type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 import { defined } from "./internal/data/defined.ts"
 import { millisOf } from "./internal/data/duration.ts"
+import { counted } from "./internal/data/numbers.ts"
 import { keptAs, plainJsonOf } from "./internal/data/plainJson.ts"
 import * as Limiter from "./Limiter.ts"
 import * as Route from "./Route.ts"
@@ -300,7 +301,7 @@ const acrossRuns = (
   let [told, touched] = [false, Number.NEGATIVE_INFINITY]
   const wait = (millis: number): Effect.Effect<void> => {
     const seconds = Math.ceil(millis / 1000)
-    const line = `waiting ${seconds} seconds: what the run before has sent counts against the limits for a minute`
+    const line = `waiting ${counted(seconds, "second")}: what the run before has sent counts against the limits for a minute`
     const tell = told ? Effect.void : Effect.logInfo(line)
     told = true
     return Effect.andThen(tell, Effect.interruptible(Effect.sleep(millis)))
