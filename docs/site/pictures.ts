@@ -43,18 +43,13 @@ const served = Effect.acquireRelease(
 
 const sizes = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } } as const
 
-/** Name of a picture to the page that it shows. */
+/** Name of a picture to the page that it shows. Those of long pages begin at a heading. */
 const shown = {
   home: "/",
-  routes: "/routes.html",
-  errors: "/errors.html",
-  resilience: "/resilience.html",
-  semantics: "/semantics.html",
-  architecture: "/architecture.html",
-  benchmarks: "/benchmarks.html",
-  "api-index": "/reference/index.html",
-  "api-route": "/reference/Route.html",
-  "api-errors": "/reference/GatewayError.html"
+  errors: "/errors.html#rules",
+  semantics: "/semantics.html#fall-back",
+  "api-route": "/reference/Route.html#retry",
+  "api-service": "/reference/GatewayService.html"
 }
 
 /** What a page does that it should not: errors, requests that fail or go elsewhere, content wider than the window. */
@@ -92,13 +87,27 @@ const photograph = async (browser: Browser, origin: string): Promise<ReadonlyArr
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
         if (overflow > 0) own.push(`is ${overflow} px wider than the window`)
         const file = `${name}-${device}-${colorScheme}.png`
-        await page.screenshot({ path: join(pictures, file), fullPage: true })
+        await page.screenshot({ path: join(pictures, file), fullPage: name === "home" })
         complaints.push(...own.map((complaint) => `${file}: ${complaint}`))
         await page.close()
       }
       await context.close()
     }
   }
+  return complaints
+}
+
+/** Searches, as a reader does, and takes a picture of what is found. */
+const photographSearch = async (browser: Browser, origin: string): Promise<ReadonlyArray<string>> => {
+  const page = await browser.newPage({ viewport: sizes.desktop })
+  const complaints = watch(page, origin)
+  await page.goto(`${origin}/getting-started.html`)
+  await settle(page)
+  await page.keyboard.press("Control+k")
+  await page.fill(".VPLocalSearchBox input", "hedge")
+  await page.waitForSelector(".VPLocalSearchBox .result")
+  await page.screenshot({ path: join(pictures, "search.png") })
+  await page.close()
   return complaints
 }
 
@@ -136,7 +145,10 @@ const program = Effect.gen(function* () {
   const server = yield* served
   const browser = yield* Chromium.start([])
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const complaints = yield* Effect.promise(() => photograph(browser, origin))
+  const complaints = [
+    ...(yield* Effect.promise(() => photograph(browser, origin))),
+    ...(yield* Effect.promise(() => photographSearch(browser, origin)))
+  ]
   yield* Effect.promise(() => photographReadme(browser))
   console.log(`pictures are in ${pictures}`)
   if (complaints.length > 0) throw new Error(complaints.join("\n"))

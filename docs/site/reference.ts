@@ -131,6 +131,9 @@ const makeIndex = ({ moduleOf, project, symbols }: Model) => {
 
 type Index = ReturnType<typeof makeIndex>
 
+/** Links of docstrings to names that no public module exports. */
+const unresolved = new Set<string>()
+
 /** Turns docstrings into Markdown. `parent` is where a name that TypeDoc did not find is looked up. */
 const makeWriter = ({ linkOf, project }: Index, parent: DeclarationReflection) => {
   const targetOf = (part: CommentDisplayPart & { readonly kind: "inline-tag" }): string | undefined => {
@@ -149,6 +152,7 @@ const makeWriter = ({ linkOf, project }: Index, parent: DeclarationReflection) =
         if (part.kind !== "inline-tag") return part.text
         const [path = "", own] = part.text.split("|").map((text) => text.trim())
         const link = targetOf(part)
+        if (link === undefined) unresolved.add(`${parent.getFullName()}: ${part.text}`)
         const text = own ?? (link !== undefined && /^https?:/.test(path) ? path : `\`${path}\``)
         return link === undefined ? text : `[${text}](${link})`
       })
@@ -267,4 +271,7 @@ export const writeReference = async (): Promise<void> => {
   const about = /^\/\*\*\n([\s\S]*?)\n \*\//.exec(read("src/index.ts"))?.[1]?.replace(/^ \* ?/gm, "") ?? ""
   const text = ["# API reference", about, "## Modules", list(false), "## Sub-paths", list(true)].join("\n\n")
   write("/reference/index", page({ title: "API reference" }, text))
+  if (unresolved.size > 0) {
+    throw new Error(`docstrings link to names that no public module exports:\n${[...unresolved].join("\n")}`)
+  }
 }

@@ -49,12 +49,31 @@ const isInternal = (checker: ts.TypeChecker, node: ts.EntityName): boolean => {
   return file !== undefined && ts.isSourceFile(file) && file.fileName.startsWith(`${declarations}/internal/`)
 }
 
-/** Text of a node in which `Internal.Name` is the public name of the same type. */
+const bare = (node: ts.TypeNode): ts.TypeNode => (ts.isParenthesizedTypeNode(node) ? bare(node.type) : node)
+
+/** Whether a type is that of a value, such as `typeof Name.Type` and `(typeof names)[number]`: readers want to see what it is. */
+const isOfValue = (node: ts.Node): node is ts.TypeNode => {
+  if (ts.isIndexedAccessTypeNode(node)) return ts.isTypeQueryNode(bare(node.objectType))
+  return ts.isTypeQueryNode(node) && ts.isTypeAliasDeclaration(node.parent)
+}
+
+const inFull =
+  ts.TypeFormatFlags.NoTruncation |
+  ts.TypeFormatFlags.InTypeAlias |
+  ts.TypeFormatFlags.UseAliasDefinedOutsideCurrentScope
+
+/** Text of a node in which `Internal.Name` is the public name of the same type, and types of values are written out. */
 const publicText = ({ checker, publicName }: Scope, node: ts.Node): string => {
   const start = node.getStart()
   let text = ""
   let end = start
   const visit = (one: ts.Node): void => {
+    if (isOfValue(one)) {
+      text += node.getSourceFile().text.slice(end, one.getStart())
+      text += checker.typeToString(checker.getTypeFromTypeNode(one), one, inFull)
+      end = one.end
+      return
+    }
     if (ts.isQualifiedName(one) && isInternal(checker, one.left)) {
       const symbol = checker.getSymbolAtLocation(one.right)
       const name = symbol && publicName(resolved(checker, symbol))
