@@ -79,16 +79,23 @@ const kindOf = ({ checker, symbols }: Model, reflection: Reflection): readonly [
   return [found[1], found[2]]
 }
 
-/** Exports by category where the docstrings name categories, else by kind. */
+/** The category that TypeDoc gives to exports without one. */
+const uncategorized = "Other"
+
+const capitalized = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1)
+
+/** Exports by category in the order in which the source names them; those without one by kind, after them. */
 const grouped = (model: Model, parent: DeclarationReflection, all: ReadonlyArray<Export>) => {
   const categories = new Map(
-    (parent.categories ?? []).flatMap(({ children, title }) => children.map((child) => [child as Reflection, title]))
+    (parent.categories ?? [])
+      .filter(({ title }) => title !== uncategorized)
+      .flatMap(({ children, title }) => children.map((child) => [child as Reflection, capitalized(title)]))
   )
-  const titleOf = ({ reflections }: Export): string =>
-    reflections.map((one) => categories.get(one)).find((title) => title !== undefined) ??
-    kindOf(model, reflections[0] as Reflection)[1]
-  const titles = parent.categories?.map(({ title }) => title) ?? [...new Set(kinds.map(([, , group]) => group))]
-  return titles.flatMap((title) => {
+  const categoryOf = ({ reflections }: Export): string | undefined =>
+    reflections.map((one) => categories.get(one)).find((title) => title !== undefined)
+  const titleOf = (one: Export): string => categoryOf(one) ?? kindOf(model, one.reflections[0] as Reflection)[1]
+  const titles = new Set([...all.flatMap((one) => categoryOf(one) ?? []), ...kinds.map(([, , group]) => group)])
+  return [...titles].flatMap((title) => {
     const own = all.filter((one) => titleOf(one) === title)
     return own.length === 0 ? [] : [[title, own] as const]
   })
@@ -164,7 +171,7 @@ const makeWriter = ({ linkOf, project }: Index, parent: DeclarationReflection) =
       ...comment.blockTags
         .filter(({ tag }) => tag !== "@category")
         .map(({ content, tag }) => {
-          const word = tags[tag] ?? `${tag.charAt(1).toUpperCase()}${tag.slice(2)}`
+          const word = tags[tag] ?? capitalized(tag.slice(1))
           return `**${word}**\n\n${write(content).trim()}`
         })
     ].join("\n\n")
@@ -250,7 +257,7 @@ export const writeReference = async (): Promise<void> => {
             .join(", ")} }`
         : undefined
     const file = /(\w+)\.ts$/.exec(module.source)?.[1] ?? ""
-    const as = isEdge(module) ? file.charAt(0).toUpperCase() + file.slice(1) : short
+    const as = isEdge(module) ? capitalized(file) : short
     const use = `import ${names ?? `* as ${as}`} from "${module.specifier}"`
     return [about, [`# ${short}`, `\`\`\`ts\n${use}\n\`\`\``, intro, ...spaces, ...groups].join("\n\n")]
   }

@@ -71,6 +71,7 @@ export const convert = async (): Promise<Model> => {
     tsconfig: join(declarations, "tsconfig.json"),
     basePath: declarations,
     categorizeByGroup: false,
+    defaultCategory: "Other",
     excludeExternals: true,
     excludeInternal: true,
     excludePrivate: true,

@@ -54,9 +54,11 @@ export default defineConfig({
         if (token?.info.trim() === "mermaid") return `<MermaidDiagram code="${encodeURIComponent(token.content)}" />\n`
         return fence?.(tokens, index, options, env, self) ?? ""
       }
-      // Vue would evaluate what is between two braces in the text.
-      const { text } = md.renderer.rules
+      // Vue would evaluate what is between two braces, in the text and in its code.
+      const { code_inline, text } = md.renderer.rules
       md.renderer.rules.text = (...rest) => (text?.(...rest) ?? "").replaceAll("{{", "<span v-pre>{{</span>")
+      md.renderer.rules.code_inline = (...rest) =>
+        (code_inline?.(...rest) ?? "").replace(/^<code(?! v-pre)/, "<code v-pre")
     }
   }
 })
