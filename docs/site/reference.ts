@@ -229,7 +229,9 @@ export const writeReference = async (): Promise<void> => {
   }
 
   const section = (parent: DeclarationReflection, one: Export): string => {
-    const words = [...new Set(one.reflections.map((reflection) => kindOf(model, reflection)[0]))]
+    const all = new Set(one.reflections.map((reflection) => kindOf(model, reflection)[0]))
+    // No name is both: TypeDoc calls it a type when a module exports a constant and its interface as a type only.
+    const words = [...all].filter((word) => !(word === "type" && all.has("interface")))
     const badges = words.map((word) => `<Badge type="info" text="${word}" />`).join(" ")
     return `### ${one.name.replaceAll("_", "\\_")} ${badges} {#${one.anchor}}\n\n${body(parent, one)}`
   }

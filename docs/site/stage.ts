@@ -24,6 +24,8 @@ const targetOf = (page: string, href: string): readonly [file: string, anchor: s
   const [path = "", ...anchor] = href.split("#")
   const file = posix.normalize(posix.join(posix.dirname(page), decodeURI(path)))
   if (!existsSync(join(root, file))) throw new Error(`${page} links to ${href}, which does not exist`)
+  if (statSync(join(root, file)).isDirectory())
+    throw new Error(`${page} links to the folder ${href}: name a file in it`)
   return [file, anchor.length === 0 ? "" : `#${anchor.join("#")}`]
 }
 
@@ -52,17 +54,26 @@ const sourcePage = (file: string): string => {
   return `---\n${frontmatter}\n---\n\n# \`${file}\`\n\n${fence}${language}\n${text.trimEnd()}\n${fence}\n`
 }
 
-/** The readme as a home page: its title and its first paragraph on top, everything else below. */
-export const homePage = (readme: string): string => {
-  const [, name = "", rest = ""] = /^# +(.*)\n+([\s\S]*)$/m.exec(readme) ?? []
-  const end = rest.indexOf("\n\n")
-  const paragraph = rest.slice(0, end)
-  if (name === "" || end === -1) throw new Error("README.md has to begin with a title and a paragraph")
-  const plain = paragraph
+/** Words of a paragraph, without images, HTML and marks. */
+const wordsOf = (paragraph: string): string =>
+  paragraph
+    .replace(/!\[[^\]]*\]\([^)]*\)|<[^>]+>/g, "")
     .replace(/\[([^\]]*)\]\([^)]*\)/g, "$1")
     .replace(/[`*]/g, "")
     .replace(/\s+/g, " ")
-  const [, text = plain, tagline = ""] = /^(.*?[.!?])(?: (.*))?$/.exec(plain) ?? []
+    .trim()
+
+/** The readme as a home page: its title and its first paragraph with words on top, everything else below. */
+export const homePage = (readme: string): string => {
+  const [, name = "", rest = ""] = /^# +(.*)\n+([\s\S]*)$/m.exec(readme) ?? []
+  const paragraphs = rest.split(/\n{2,}/)
+  const first = paragraphs.findIndex((paragraph) => wordsOf(paragraph) !== "")
+  const words = wordsOf(paragraphs[first] ?? "")
+  if (name === "" || words === "" || /^(?:#|```|\|)/.test(paragraphs[first] ?? "")) {
+    throw new Error("README.md has to begin with a title and a paragraph")
+  }
+  const [, text = words, tagline = ""] = /^(.*?[.!?])(?: (.*))?$/.exec(words) ?? []
+  const below = paragraphs.filter((_, index) => index !== first).join("\n\n")
   const actions = [
     { theme: "brand", text: "Get started", link: "/getting-started" },
     { theme: "alt", text: "Routes", link: "/routes" },
@@ -74,7 +85,7 @@ export const homePage = (readme: string): string => {
     title: name,
     hero: { name, text, tagline, actions }
   })
-  return `---\n${frontmatter}\n---\n${rest.slice(end)}`
+  return `---\n${frontmatter}\n---\n\n${below}`
 }
 
 /** The pages of the project: the readme, the changelog and `docs/`. */
@@ -97,7 +108,6 @@ export const stage = (): void => {
     for (const { href } of links(source)) {
       const [file] = targetOf(page, href) ?? []
       if (file === undefined || sitePath(file) !== undefined) continue
-      if (statSync(join(root, file)).isDirectory()) throw new Error(`${page} links to the folder ${file}`)
       if (isImage(file)) cpSync(join(root, file), join(staged, file))
       else sources.add(file)
     }

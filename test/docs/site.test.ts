@@ -57,8 +57,25 @@ describe("links on the site", () => {
     }
   })
 
-  it("fail when no such file exists", () => {
+  it("fail when no such file exists, or when it is a folder", () => {
     assert.throws(() => siteHref("docs/chat.md", "nothing.md"), "docs/chat.md links to nothing.md")
+    assert.throws(() => siteHref("docs/chat.md", "examples/"), "docs/chat.md links to the folder examples/")
+  })
+
+  it("lead somewhere from every page", () => {
+    const links = pageFiles().flatMap((page) => Markdown.links(Docs.read(page)).map(({ href }) => siteHref(page, href)))
+    assert.isAbove(links.length, 100)
+    for (const href of links) assert.match(href, /^(?:\/|#|https?:)/)
+  })
+})
+
+describe("the packages of the site", () => {
+  it("are locked without the host of a registry", () => {
+    const { packages } = JSON.parse(Docs.read("docs/site/package-lock.json"))
+    assert.deepStrictEqual(
+      Object.keys(packages).filter((path) => packages[path].resolved !== undefined),
+      []
+    )
   })
 })
 
@@ -68,7 +85,13 @@ describe("the home page", () => {
     const [, frontmatter = "", rest] = page.split(/^---$/m)
     const { hero } = JSON.parse(frontmatter)
     assert.deepInclude(hero, { name: "name", text: "Calls a and c.", tagline: "Then more." })
-    assert.strictEqual(rest, "\n\n\n```ts\n1\n```\n\nRest.\n")
+    assert.strictEqual(rest, "\n\n```ts\n1\n```\n\nRest.\n")
+  })
+
+  it("leaves badges before the first paragraph where they are", () => {
+    const page = homePage(`# name\n\n[![a](b.svg)](c) <img src="d.svg">\n\nWords.\n\nRest.\n`)
+    assert.include(page, `"text":"Words."`)
+    assert.include(page, `[![a](b.svg)](c) <img src="d.svg">\n\nRest.\n`)
   })
 
   it("loses no section of the readme", () => {
@@ -81,6 +104,7 @@ describe("the home page", () => {
   it("needs a title and a paragraph", () => {
     assert.throws(() => homePage("no title\n\ntext\n\n"), "README.md")
     assert.throws(() => homePage("# title\n"), "README.md")
+    assert.throws(() => homePage("# title\n\n## section\n\ntext\n"), "README.md")
   })
 })
 
