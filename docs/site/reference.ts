@@ -133,16 +133,15 @@ const makeIndex = ({ moduleOf, project, symbols }: Model) => {
     }
     return undefined
   }
-  return { bySymbol, linkOf, project }
+  /** Links of docstrings to names that no public module exports. */
+  const unresolved = new Set<string>()
+  return { bySymbol, linkOf, project, unresolved }
 }
 
 type Index = ReturnType<typeof makeIndex>
 
-/** Links of docstrings to names that no public module exports. */
-const unresolved = new Set<string>()
-
 /** Turns docstrings into Markdown. `parent` is where a name that TypeDoc did not find is looked up. */
-const makeWriter = ({ linkOf, project }: Index, parent: DeclarationReflection) => {
+const makeWriter = ({ linkOf, project, unresolved }: Index, parent: DeclarationReflection) => {
   const targetOf = (part: CommentDisplayPart & { readonly kind: "inline-tag" }): string | undefined => {
     const { target } = part
     if (typeof target === "string") return target
@@ -280,7 +279,7 @@ export const writeReference = async (): Promise<void> => {
   const about = /^\/\*\*\n([\s\S]*?)\n \*\//.exec(read("src/index.ts"))?.[1]?.replace(/^ \* ?/gm, "") ?? ""
   const text = ["# API reference", about, "## Modules", list(false), "## Sub-paths", list(true)].join("\n\n")
   write("/reference/index", page({ title: "API reference" }, text))
-  if (unresolved.size > 0) {
-    throw new Error(`docstrings link to names that no public module exports:\n${[...unresolved].join("\n")}`)
+  if (index.unresolved.size > 0) {
+    throw new Error(`docstrings link to names that no public module exports:\n${[...index.unresolved].join("\n")}`)
   }
 }

@@ -161,7 +161,7 @@ export const mentioned = ({ checker }: Scope, symbol: ts.Symbol): ReadonlySet<ts
 }
 
 /** Columns of a block of code on a page. */
-const width = 76
+const width = 82
 
 const wrapped = (text: string, columns: number): ReadonlyArray<string> => {
   const lines: Array<string> = []

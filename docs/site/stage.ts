@@ -112,7 +112,9 @@ export const stage = (): void => {
       else sources.add(file)
     }
     const text = rewriteLinks(source, (href) => siteHref(page, href))
-    write(sitePath(page) ?? page, page === "README.md" ? homePage(text) : text)
+    // The link to the source of a page is that of a file in docs/.
+    const own = page.startsWith("docs/") ? text : `---\n{"editLink":false}\n---\n\n${text}`
+    write(sitePath(page) ?? page, page === "README.md" ? homePage(text) : own)
   }
   for (const file of sources) write(sourcePath(file), sourcePage(file))
 }
