@@ -8,7 +8,7 @@ import type { Problem } from "../../GatewayOptions.ts"
 
 /** How a balance chooses. */
 export const strategies = ["weight", "roundRobin", "leastInFlight", "latency", "session"] as const
-/** See {@link strategies}. */
+/** A strategy of `Route.balance`: see `BalanceOptions.by`. */
 export type Strategy = (typeof strategies)[number]
 
 /** Facts for every strategy. Arrays have one entry per child, in declared order. */
