@@ -1,6 +1,6 @@
 /**
- * Keeps the documentation true: every example type-checks, every program in it runs and prints what the page says, every link leads
- * somewhere, every table of defaults says what the code says.
+ * Keeps the documentation true: every example type-checks, every program in it runs and prints what the page says,
+ * every link leads somewhere, every table of defaults says what the code says.
  */
 import { existsSync } from "node:fs"
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"

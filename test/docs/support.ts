@@ -1,9 +1,9 @@
 /**
  * Finds the examples of the documentation: the `ts` fences of pages and of docstrings.
  *
- * A fence marked `ts` is a complete module. One whose first line is `// run` is also a program that exits with 0. When the line
- * `<!-- prints -->` and a fence follow such a program, that fence is what it prints; `…` in it stands for any text within a line.
- * A comment after a `console.log(…)` is what that call prints.
+ * A fence marked `ts` is a complete module. One whose first line is `// run` is also a program that exits with 0. When
+ * the line `<!-- prints -->` and a fence follow such a program, that fence is what it prints; `…` in it stands for any
+ * text within a line. A comment after a `console.log(…)` is what that call prints.
  */
 import { execFile } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
@@ -164,7 +164,10 @@ export const matches = (text: string, expected: string): boolean => {
   return new RegExp(`^${pattern}$`).test(text)
 }
 
-/** Whether the comment after a `console.log` says what it printed: people write quotes, and no spaces inside of brackets. */
+/**
+ * Whether the comment after a `console.log` says what it printed: people write quotes, and no spaces inside of
+ * brackets.
+ */
 export const says = (comment: string, printed: string): boolean => {
   const plain = (text: string): string =>
     text

@@ -1,6 +1,6 @@
 /**
- * Streams of Google's `streamGenerateContent`, at AI Studio and at Vertex. Every event is a response that holds the next
- * parts and the usage so far.
+ * Streams of Google's `streamGenerateContent`, at AI Studio and at Vertex. Every event is a response that holds the
+ * next parts and the usage so far.
  *
  * Shapes: https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent. There is no last event: the
  * end of the stream completes the answer when a finish reason has come before. So the finish comes with the end: older

@@ -183,8 +183,8 @@ const makeCalls = (): Calls => {
     }
     const known = open[same]
     if (known === undefined || name === undefined) return same
-    // Servers in front of Gemini give all calls number 0, others give them all one id. What has a name is another call when
-    // its id is another one, when the arguments so far are complete, or when neither number nor name go on.
+    // Servers in front of Gemini give all calls number 0, others give them all one id. What has a name is another call
+    // when its id is another one, when the arguments so far are complete, or when neither number nor name go on.
     const other = known.id !== undefined && id !== undefined && known.id !== id
     const next = known.name !== "" && known.name !== name
     return other || (known.whole && (next || args !== "")) || (next && index !== undefined && at === undefined)

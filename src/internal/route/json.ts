@@ -82,8 +82,8 @@ export interface OptionsJson {
 }
 
 /**
- * A node of a stored route: settings, and exactly one of `fallback`, `race`, `balance`, `route` and `provider`. Settings apply in the order of this list, whatever
- * their order in the file: the first is the outer-most.
+ * A node of a stored route: settings, and exactly one of `fallback`, `race`, `balance`, `route` and `provider`.
+ * Settings apply in the order of this list, whatever their order in the file: the first is the outer-most.
  */
 export interface RouteNodeJson {
   readonly options?: OptionsJson

@@ -164,7 +164,8 @@ export const describe = (node: Node<never, unknown>): string => {
   return lines.join("\n")
 }
 
-// Mermaid takes numbers of characters in quoted labels. These would end or style a label, or (`%`) configure the whole chart.
+// Mermaid takes numbers of characters in quoted labels. These would end or style a label, or (`%`) configure the whole
+// chart.
 const escaped = (text: string): string =>
   text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
 
