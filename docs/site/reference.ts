@@ -248,7 +248,9 @@ export const writeReference = async (): Promise<void> => {
       return `## ${space.name} {#${space.name}}\n\n${spaceIntro}\n\n${all.map((one) => section(space, one)).join("\n\n")}`
     })
     const groups = grouped(model, reflection, exportsOf(model, reflection, "")).map(
-      ([title, own]) => `## ${title}\n\n${own.map((one) => section(reflection, one)).join("\n\n")}`
+      // Not the heading's own anchor: an export may have the name of a category.
+      ([title, own]) =>
+        `## ${capitalized(title)} {#category-${title.toLowerCase().replaceAll(" ", "-")}}\n\n${own.map((one) => section(reflection, one)).join("\n\n")}`
     )
     const short = module.specifier.slice(manifest.name.length + 1)
     const names =
