@@ -82,6 +82,10 @@ const kindOf = ({ checker, symbols }: Model, reflection: Reflection): readonly [
 /** The category that TypeDoc gives to exports without one. */
 const uncategorized = "Other"
 
+/** Overloads repeat the first sentence of the docstring, for hovers. Below the signature it stands in full. */
+const withoutHovers = (text: string): string =>
+  text.replace(/^[ \t]*\/\*\*(?:(?!\*\/)[\s\S])*\*\/\n(?=[ \t]*[(<])/gm, "")
+
 const capitalized = (word: string): string => word.charAt(0).toUpperCase() + word.slice(1)
 
 /** Exports by category in the order in which the source names them; those without one by kind, after them. */
@@ -221,7 +225,7 @@ export const writeReference = async (): Promise<void> => {
     )
     const comments = new Set(reflections.flatMap((one) => commentsOf(one).map(docs)))
     return [
-      signature(texts.join("\n")),
+      signature(withoutHovers(texts.join("\n"))),
       ...comments,
       related.size === 0 ? "" : `Related: ${[...related].map(([link, text]) => `[\`${text}\`](${link})`).join(", ")}`
     ].join("\n\n")
