@@ -139,7 +139,7 @@ const makeJudge = (options: DecodeOptions | undefined) => {
 }
 
 /** An issue as one line. */
-const describe = ({ accepted, field }: Issue): string => `${field}: expected ${accepted}`
+export const describe = ({ accepted, field }: Issue): string => `${field}: expected ${accepted}`
 
 /** What is missing at the end of a stream. */
 export const cutOff = (field: string): never => refuse(field, "one before the stream ends")
@@ -305,25 +305,29 @@ export const makeCollector = () => {
     /** Refuses an answer that is not complete, so it is called inside of {@link attempt}. */
     reply: (): Reply => {
       const toolCalls = [...draft.calls].sort(([a], [b]) => a - b).map(([, call], i) => toToolCall(call, i))
-      return {
-        text: draft.said.text(),
-        toolCalls,
-        finishReason: finish(draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls),
-        usage: draft.usage,
-        ...defined({
-          ...saidBy(draft.said),
-          parts: draft.parts.length > 0 ? draft.parts : undefined,
-          logprobs: draft.logprobs.length > 0 ? draft.logprobs : undefined,
-          stopSequence: draft.stopSequence,
-          tier: draft.tier,
-          model: draft.model,
-          id: draft.id
-        }),
-        raw: null
-      }
-    }
+      return replyOf(draft, draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls)
+    },
+    /** The answer without its calls, which may be cut off. */
+    said: (): Reply => replyOf(draft, draft.finish ?? "other", [])
   }
 }
+
+const replyOf = (draft: Draft, reason: FinishReason, toolCalls: ReadonlyArray<ToolCall>): Reply => ({
+  text: draft.said.text(),
+  toolCalls,
+  finishReason: finish(reason, toolCalls),
+  usage: draft.usage,
+  ...defined({
+    ...saidBy(draft.said),
+    parts: draft.parts.length > 0 ? draft.parts : undefined,
+    logprobs: draft.logprobs.length > 0 ? draft.logprobs : undefined,
+    stopSequence: draft.stopSequence,
+    tier: draft.tier,
+    model: draft.model,
+    id: draft.id
+  }),
+  raw: null
+})
 
 /** See `Chat.collect`. */
 export const collect = (deltas: Iterable<Delta>): Result.Result<Reply, Issue> =>
