@@ -106,6 +106,81 @@ describe("a file", () => {
   })
 })
 
+describe("text that says nothing", () => {
+  const image = { type: "image", data: "aGk=", mediaType: "image/png" } as const
+  const request: Chat.Request = {
+    messages: [
+      Chat.system(""),
+      Chat.system([{ type: "text", text: "" }]),
+      Chat.user([{ type: "text", text: "", cache: {} }, image]),
+      Chat.assistant(""),
+      Chat.user("a"),
+      Chat.assistant([{ type: "text", text: "" }]),
+      Chat.user("b")
+    ]
+  }
+
+  it("is left out where it would be refused", () => {
+    const toClaude = sent(Chat.anthropic, claude, request)
+    const source = { type: "base64", media_type: "image/png", data: "aGk=" }
+    assert.deepStrictEqual(toClaude.body.messages, [
+      { role: "user", content: [{ type: "image", source }] },
+      { role: "user", content: "a" },
+      { role: "user", content: "b" }
+    ])
+    assert.notProperty(toClaude.body, "system")
+    assert.deepStrictEqual(toClaude.dropped, ["messages[2].content[0].cache"])
+    const toGemini = sent(Chat.google, "gemini-3-flash", request)
+    assert.deepStrictEqual(toGemini.body, {
+      contents: [
+        { role: "user", parts: [{ inlineData: { mimeType: "image/png", data: "aGk=" } }] },
+        { role: "user", parts: [{ text: "a" }] },
+        { role: "user", parts: [{ text: "b" }] }
+      ]
+    })
+  })
+
+  it("is left out at Claude when it is spaces alone, as other models write them before calls", () => {
+    const call = { id: "toolu_1", name: "f", arguments: {} }
+    const { body } = sent(Chat.anthropic, claude, {
+      messages: [Chat.user("a"), Chat.assistant("\n\n", [call]), Chat.tool(call, [{ type: "text", text: " " }])]
+    })
+    assert.deepStrictEqual((body.messages as ReadonlyArray<unknown>).slice(1), [
+      { role: "assistant", content: [{ type: "tool_use", id: "toolu_1", name: "f", input: {} }] },
+      { role: "user", content: [{ type: "tool_result", tool_use_id: "toolu_1", content: [] }] }
+    ])
+  })
+
+  it("passes Claude and Gemini over when a user says nothing else, as others take it", () => {
+    for (const [dialect, model] of [
+      [Chat.anthropic, claude],
+      [Chat.google, "gemini-3-flash"]
+    ] as const) {
+      for (const content of ["", [{ type: "text", text: "" }]] as const) {
+        const issue = issueOf(dialect, model, { messages: [Chat.user(content)] })
+        assert.deepStrictEqual(issue, {
+          field: "messages[0].content",
+          accepted: "a non-empty string",
+          isUnsupported: true
+        })
+      }
+    }
+  })
+
+  it("does not end a conversation in which a model answered with an image alone", () => {
+    const reply = Result.getOrThrow(
+      Chat.google.decode({
+        candidates: [
+          { content: { parts: [{ inlineData: { mimeType: "image/png", data: "aGk=" } }] }, finishReason: "STOP" }
+        ]
+      })
+    )
+    const next = { messages: [Chat.user("Draw."), Chat.fromReply(reply), Chat.user("Again.")] }
+    assert.strictEqual((sent(Chat.google, "gemini-3-pro", next).body.contents as ReadonlyArray<unknown>).length, 2)
+    assert.strictEqual((sent(Chat.anthropic, claude, next).body.messages as ReadonlyArray<unknown>).length, 2)
+  })
+})
+
 describe("the answer of a tool", () => {
   const calls = [
     { id: "1", name: "shot", arguments: {} },

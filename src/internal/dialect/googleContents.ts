@@ -7,7 +7,7 @@
 import { defined } from "../data/defined.ts"
 import type { AssistantMessage, FilePart, ImagePart, Message, TextPart, ToolMessage } from "./chat.ts"
 import { sourceOf } from "./checked.ts"
-import { isFields, nonEmptyText, nonEmptyTexts, textsOf, unsupported } from "./codec.ts"
+import { isFields, nonEmptyText, textsOf, unsupported } from "./codec.ts"
 import type { Lose } from "./hints.ts"
 import type { Gemini } from "./models.ts"
 import { googleSignature } from "./openaiMessages.ts"
@@ -41,7 +41,7 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
     switch (message.role) {
       case "system":
         loseCaches(message.content, `${field}.content`, writing)
-        system.push(...nonEmptyTexts(message.content, `${field}.content`).map((part) => ({ text: part })))
+        system.push(...textsOf(message.content).flatMap((text) => (text === "" ? [] : [{ text }])))
         return
       case "user":
         contents.push({ role: "user", parts: encodeParts(message.content, `${field}.content`, writing) })
@@ -49,7 +49,7 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
       case "assistant": {
         for (const call of message.toolCalls ?? []) names.set(call.id, call.name)
         const parts = encodeAssistant(message, field, writing)
-        // Thinking of another model alone leaves nothing that could be sent.
+        // An empty answer, or thinking of another model alone, leaves nothing that could be sent.
         if (parts.length > 0) contents.push({ role: "model", parts })
         return
       }
@@ -95,13 +95,14 @@ const encodeParts = (
   field: string,
   writing: Writing
 ): ReadonlyArray<unknown> => {
-  if (typeof content === "string") return [{ text: nonEmptyText(content, field) }]
+  if (typeof content === "string")
+    return content === "" ? unsupported(field, "a non-empty string") : [{ text: content }]
   loseCaches(content, field, writing)
-  return content.map((part, i) =>
-    part.type === "text"
-      ? { text: nonEmptyText(part.text, `${field}[${i}].text`) }
-      : encodeMedia(part, `${field}[${i}]`)
-  )
+  const parts = content.flatMap((part, i): ReadonlyArray<object> => {
+    if (part.type !== "text") return [encodeMedia(part, `${field}[${i}]`)]
+    return part.text === "" ? [] : [{ text: part.text }]
+  })
+  return parts.length === 0 ? unsupported(field, "a non-empty string") : parts
 }
 
 const encodeMedia = (part: Media, field: string): object => {
@@ -126,9 +127,9 @@ const encodeAssistant = (
 ): ReadonlyArray<unknown> => {
   const said =
     typeof content === "string"
-      ? content === "" && toolCalls.length > 0
+      ? content === ""
         ? []
-        : [{ text: nonEmptyText(content, `${field}.content`) }]
+        : [{ text: content }]
       : content.flatMap((part, i) => {
           const at = `${field}.content[${i}]`
           const opaque = "opaque" in part && part.opaque?.origin === "google" ? part.opaque.value : undefined
