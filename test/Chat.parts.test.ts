@@ -398,5 +398,14 @@ describe("an answer", () => {
       parts: [image],
       content: [{ type: "image", data: "aGk=", mediaType: "image/png" }]
     })
+    const illustrated = both(Chat.google, candidate([{ text: "Hi." }, image], end), [
+      candidate([{ text: "Hi." }]),
+      candidate([image]),
+      candidate([], end)
+    ])
+    assert.deepStrictEqual(illustrated.content, [
+      { type: "text", text: "Hi.", citations: [{ url: "https://a.example", title: "A", quote: "Hi." }] },
+      { type: "image", data: "aGk=", mediaType: "image/png" }
+    ])
   })
 })
