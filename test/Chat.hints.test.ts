@@ -207,6 +207,22 @@ describe("hints", () => {
     assert.deepStrictEqual(newer.dropped, ["temperature"])
   })
 
+  it("no temperature is sent to Claude while it thinks, by effort or by budget", () => {
+    const hot = { ...ask, temperature: 0.2, topP: 0.5, topK: 3 }
+    for (const reasoning of [{ effort: "high" }, { budget: 2000 }, { show: true }] as const) {
+      const issue = Result.getOrThrow(Result.flip(Chat.anthropic.encode({ ...hot, reasoning }, "claude-sonnet-4-6")))
+      assert.deepInclude(issue, { field: "temperature", isUnsupported: true })
+      const { body, dropped } = sent(Chat.anthropic, "claude-sonnet-4-6", { ...hot, reasoning, losses: "dropHints" })
+      assert.containsAllKeys(body, ["thinking"])
+      assert.notProperty(body, "temperature")
+      assert.includeMembers(dropped, ["temperature", "topP", "topK"])
+    }
+    const silent = sent(Chat.anthropic, "claude-sonnet-4-6", { ...hot, reasoning: { effort: "none" } }).body
+    assert.deepInclude(silent, { temperature: 0.2, top_p: 0.5, top_k: 3, thinking: { type: "disabled" } })
+    const other = sent(Chat.anthropic, "MiniMax-M3", { ...hot, reasoning: { effort: "high" } }).body
+    assert.deepInclude(other, { temperature: 0.2, thinking: { type: "adaptive" } })
+  })
+
   it("an effort becomes what the model has", () => {
     const effort = (dialect: Dialect, model: string, effort: Chat.Reasoning["effort"], more: object = {}) =>
       sent(dialect, model, { ...ask, reasoning: { effort }, losses: "dropHints", ...more })
