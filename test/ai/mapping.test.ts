@@ -217,6 +217,36 @@ describe("answers", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("keep pictures that OpenAI's own tool made, whole and streamed", () => {
+    const item = {
+      type: "image_generation_call",
+      id: "ig_1",
+      status: "completed",
+      result: "AAAA",
+      output_format: "webp"
+    }
+    const response = { id: "resp_1", status: "completed", output: [item] }
+    const { layer } = scripted(
+      {
+        openai: [
+          { body: response },
+          events({ type: "response.output_item.done", output_index: 0, item }, { type: "response.completed", response })
+        ]
+      },
+      Provider.openai.responses("gpt-5.2")
+    )
+    return Effect.gen(function* () {
+      const answer = yield* LanguageModel.generateText({ prompt: "Draw." })
+      const parts = yield* Stream.runCollect(LanguageModel.streamText({ prompt: "Draw." }))
+      for (const all of [answer.content, parts]) {
+        const files = all.flatMap((part) => (part.type === "file" ? [[part.mediaType, part.data]] : []))
+        assert.deepStrictEqual(files, [["image/webp", new Uint8Array([0, 0, 0])]])
+        const finish = all.at(-1)
+        assert.deepStrictEqual(finish?.type === "finish" && finish.metadata.gateway?.otherParts, [])
+      }
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("stream parallel calls in pieces, each as a whole call at the end", () => {
     const piece = (index: number, id: string | undefined, name: string | undefined, args: string) =>
       chunk({
