@@ -9,18 +9,7 @@
 import * as Result from "effect/Result"
 import { hasError } from "../classifier/errorBody.ts"
 import { defined } from "../data/defined.ts"
-import type {
-  DecodeOptions,
-  FilePart,
-  FinishReason,
-  ImagePart,
-  Json,
-  Reply,
-  ReplyPart,
-  TokenLogprob,
-  ToolCall,
-  Usage
-} from "./chat.ts"
+import type { DecodeOptions, FinishReason, Json, Reply, ReplyPart, TokenLogprob, ToolCall, Usage } from "./chat.ts"
 import {
   attempt,
   type Fields,
@@ -220,11 +209,17 @@ export const isCommit = (delta: Delta): boolean => {
 /** A whole answer as deltas: what a stream of it would have said, at once. */
 export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
   const deltas: Array<Delta> = []
-  makeMeta()(reply.model, reply.id, deltas, reply.tier)
-  const neutral: Array<ImagePart | FilePart> = []
+  const { id, model, tier } = reply
+  const facts = defined({ model, id, tier })
+  if (Object.keys(facts).length > 0) deltas.push({ type: "meta", ...facts })
+  const rest = [...(reply.parts ?? [])]
   for (const part of reply.content ?? plainParts(reply)) {
     if (part.type === "image" || part.type === "file") {
-      neutral.push(part)
+      // As the provider wrote it, in its place; what stands before it has no form and no place.
+      const at = rest.findIndex((own) => holds(own, part.data ?? part.url))
+      rest.splice(0, at + 1).forEach((own, i) => {
+        deltas.push({ type: "part", part: own, ...(i === at && { as: part }) })
+      })
       continue
     }
     if (part.text !== "") deltas.push({ type: part.type, text: part.text })
@@ -247,14 +242,17 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
       ...defined({ signature })
     })
   })
-  reply.parts?.forEach((part, i) => {
-    const as = neutral[i]
-    deltas.push({ type: "part", part, ...(as && { as }) })
-  })
+  for (const part of rest) deltas.push({ type: "part", part })
   makeUsage()(reply.usage, deltas)
   deltas.push({ type: "finish", reason: reply.finishReason, ...defined({ stopSequence: reply.stopSequence }) })
   return deltas
 }
+
+/** Whether a text is somewhere in a part, with or without a prefix such as that of a `data:` URL. */
+const holds = (part: unknown, text: string | undefined): boolean =>
+  typeof part === "string"
+    ? text !== undefined && part.endsWith(text)
+    : typeof part === "object" && part !== null && Object.values(part).some((own) => holds(own, text))
 
 const plainParts = ({ reasoning = "", text }: Reply): ReadonlyArray<ReplyPart> => [
   { type: "reasoning", text: reasoning },
