@@ -141,6 +141,23 @@ describe("failures", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("stay errors when a provider asks for a wait that ends after all dates", () => {
+    const headers = { "retry-after": "99999999999999" }
+    const { layer } = scripted({
+      openai: [
+        { status: 402, headers },
+        { status: 429, headers }
+      ]
+    })
+    return Effect.gen(function* () {
+      const { reason } = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+      assert.strictEqual(reason._tag, "QuotaExhaustedError")
+      assert.isUndefined(reason._tag === "QuotaExhaustedError" ? reason.resetAt : null)
+      const limited = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+      assert.strictEqual(limited.reason._tag, "RateLimitError")
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("tell a limit that passes from a cost that does not", () => {
     const limited = Route.limits(openai, { requestsPerMinute: 1, queue: { maxWait: 0 } })
     const { layer } = scripted({}, limited)
