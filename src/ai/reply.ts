@@ -3,11 +3,11 @@
  */
 import * as AiError from "effect/ai/AiError"
 import type * as Response from "effect/ai/Response"
-import type * as Tool from "effect/ai/Tool"
+import * as Tool from "effect/ai/Tool"
 import * as Result from "effect/Result"
 import type * as Chat from "../Chat.ts"
 import { defined } from "../internal/data/defined.ts"
-import { isRecord, parseJson } from "../internal/data/json.ts"
+import { isRecord, jsonText, parseJson } from "../internal/data/json.ts"
 import { unfenced } from "../internal/dialect/outputSchema.ts"
 import type { Routed } from "../Router.ts"
 import type { AnswerMetadata, Json, PartMetadata } from "./GatewayModel.ts"
@@ -85,6 +85,18 @@ export const callPart = (
     params: tool === undefined ? params : argumentsOf(tool, params),
     ...withMetadata({ opaque: opaqueOf(opaque), signature })
   })
+}
+
+/** Whether arguments change no prototype where a handler merges them. Those of streams are parsed so. */
+const isSafe = (params: Chat.Json): boolean => {
+  const text = jsonText(params) ?? ""
+  if (!/"(?:__proto__|constructor)"/.test(text)) return true
+  try {
+    Tool.unsafeSecureJsonParse(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** A picture or a sound that came as base64, from Google, from OpenAI's own tool or from clients of OpenAI's shape. */
@@ -257,6 +269,10 @@ export const partsOf = (
     ...(said.some((part) => part.type === "image" || part.type === "file") ? [] : filesOf(other))
   ]
   for (const call of toolCalls) {
+    if (!isSafe(call.arguments)) {
+      const description = `the arguments of the call of ${call.name} would change a prototype`
+      return Result.fail(new AiError.InvalidOutputError({ description }))
+    }
     const part = callPart(offered, call)
     if (Result.isFailure(part)) return Result.fail(part.failure)
     parts.push(part.success)

@@ -322,6 +322,23 @@ describe("answers", () => {
     )
   })
 
+  it.effect("refuse arguments that would change a prototype, whole and streamed", () => {
+    const message = { content: null, tool_calls: [call("c", "merge", '{"a":{"__proto__":{"admin":true}}}')] }
+    const { layer } = scripted({
+      openai: [reply(message, "tool_calls"), events(chunk(streamedCalls(message)), chunk({}, "tool_calls"))]
+    })
+    const Merge = Tool.dynamic("merge", { parameters: { type: "object" }, success: Schema.String })
+    const options = { prompt: "hi", toolkit: Toolkit.make(Merge), disableToolCallResolution: true } as const
+    return Effect.gen(function* () {
+      const whole = yield* Effect.flip(LanguageModel.generateText(options))
+      const streamed = yield* Effect.flip(Stream.runDrain(LanguageModel.streamText(options)))
+      for (const error of [whole, streamed]) {
+        assert.strictEqual(error.reason._tag, "InvalidOutputError")
+        assert.include(error.message, "would change a prototype")
+      }
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("refuse a call of a tool that was not offered, unless its check is deferred", () => {
     const message = { content: null, tool_calls: [call("c", "unknown", "{}")] }
     const { layer } = scripted({
