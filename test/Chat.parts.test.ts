@@ -20,8 +20,11 @@ const issueOf = (dialect: Dialect, model: string, request: Chat.Request): Chat.I
 
 /** What a user's parts become. */
 const parts = (dialect: Dialect, model: string, content: Chat.PromptMessage["content"]): unknown => {
-  const { contents, messages } = sent(dialect, model, { messages: [Chat.user(content)] }).body
-  const [turn] = (messages ?? contents) as ReadonlyArray<{ readonly content?: unknown; readonly parts?: unknown }>
+  const { contents, input, messages } = sent(dialect, model, { messages: [Chat.user(content)] }).body
+  const [turn] = (messages ?? contents ?? input) as ReadonlyArray<{
+    readonly content?: unknown
+    readonly parts?: unknown
+  }>
   return turn?.parts ?? turn?.content
 }
 
@@ -50,6 +53,22 @@ describe("a file", () => {
       { inlineData: { mimeType: "audio/wav", data: "UklGRg==" } },
       { fileData: { fileUri: "https://example.com/a.mp4", mimeType: "video/mp4" } }
     ])
+  })
+
+  it("has its type in capitals or not, and a name that fits the type of its data: URL", () => {
+    const loud = { type: "file", data: "aGk=", mediaType: "IMAGE/PNG" } as const
+    for (const [dialect, model] of [
+      [Chat.anthropic, claude],
+      [Chat.google, "gemini-3-flash"],
+      [Chat.openai, "gpt-5.2"],
+      [Chat.openaiResponses, "gpt-5.2"]
+    ] as const) {
+      assert.deepStrictEqual(parts(dialect, model, [loud]), parts(dialect, model, [picture]))
+      assert.deepStrictEqual(parts(dialect, model, [{ ...loud, type: "image" }]), parts(dialect, model, [picture]))
+    }
+    const inUrl = { type: "file", url: "data:application/pdf;base64,JVBERi0=" } as const
+    assert.include(JSON.stringify(parts(Chat.openai, "gpt-5.2", [inUrl])), '"filename":"document.pdf"')
+    assert.include(JSON.stringify(parts(Chat.openaiResponses, "gpt-5.2", [inUrl])), '"filename":"document.pdf"')
   })
 
   it("of an image type is an image, and a data: URL is data", () => {
@@ -331,12 +350,27 @@ describe("an answer", () => {
       { type: "content_block_stop", index }
     ]
     const text = (words: string) => ({ type: "text_delta", text: words })
+    const end = {
+      type: "message_delta",
+      delta: { stop_reason: "stop_sequence", stop_sequence: "END" },
+      usage: body.usage
+    }
+    const source = { type: "citations_delta", citation }
     const reply = both(Chat.anthropic, body, [
       ...block(0, text("It "), text("is ")),
-      ...block(1, text("so."), { type: "citations_delta", citation }),
+      ...block(1, text("so."), source),
       ...block(2, text(" Yes.")),
-      { type: "message_delta", delta: { stop_reason: "stop_sequence", stop_sequence: "END" }, usage: body.usage }
+      end
     ])
+    // The source of a search comes before the words, or among them.
+    for (const deltas of [
+      [source, text("so.")],
+      [text("so"), source, text(".")]
+    ]) {
+      both(Chat.anthropic, body, [...block(0, text("It is ")), ...block(1, ...deltas), ...block(2, text(" Yes.")), end])
+      const unended = [...block(0, text("It is ")), ...block(1, ...deltas), ...block(2, text(" Yes."))]
+      both(Chat.anthropic, body, [...unended.filter(({ type }) => type !== "content_block_stop"), end])
+    }
     assert.strictEqual(reply.text, "It is so. Yes.")
     assert.strictEqual(reply.stopSequence, "END")
     assert.strictEqual(reply.usage.cacheWriteLongTokens, 2)

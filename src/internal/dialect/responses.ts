@@ -164,7 +164,7 @@ const encodeMedia = (part: ImagePart | FilePart, at: string): object => {
     return { type: "input_image", ...defined({ image_url: url ?? data, file_id: id, detail }) }
   }
   const name = part.type === "file" ? part.name : undefined
-  const fallback = part.mediaType === "application/pdf" ? "document.pdf" : "document"
+  const fallback = source.mediaType === "application/pdf" ? "document.pdf" : "document"
   return {
     type: "input_file",
     ...defined({
