@@ -107,7 +107,10 @@ export const anthropicJsonTool: Dialect<Input, Reply> = /*#__PURE__*/ make({ id:
 const encodeSampling = (request: Request, facts: Claude, isThinking: boolean, lose: Lose): Record<string, unknown> => {
   const { topK, topP } = request
   if (facts.sampling && (!isThinking || facts.samplingAndThinking)) {
-    return defined({ temperature: temperatureOf(request, 1, lose), top_p: topP, top_k: topK })
+    const isOneTooMany = !facts.samplingTogether && request.temperature !== undefined && topP !== undefined
+    if (isOneTooMany) lose("topP", "nothing beside temperature", undefined, "firm")
+    const top_p = isOneTooMany ? undefined : topP
+    return defined({ temperature: temperatureOf(request, 1, lose), top_p, top_k: topK })
   }
   loseAll(request, ["temperature", "topP", "topK"], lose, "firm")
   return {}
