@@ -45,6 +45,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   const meta = makeMeta()
   const pushUsage = makeUsage()
   const blocks = new Map<unknown, Block>()
+  let latest: Block | undefined
   let started = false
   let finished = false
   let usage: Fields = {}
@@ -174,9 +175,10 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
           readDelta(blocks.get(body.index) ?? refuse("content_block_start", "one before its delta"), body.delta, out)
           return false
         case "content_block_start":
-          // A server that ends no block has ended the texts before.
-          for (const block of blocks.values()) if (block.kind === "text") stopBlock(block, out)
-          blocks.set(body.index, start(body.content_block, out))
+          // A server that ends no block has ended the text before.
+          if (latest?.kind === "text") stopBlock(latest, out)
+          latest = start(body.content_block, out)
+          blocks.set(body.index, latest)
           return false
         case "content_block_stop":
           stopBlock(blocks.get(body.index), out)
