@@ -100,7 +100,7 @@ const content =
   (...types: ReadonlyArray<string>): Check =>
   (value, at) => {
     if (typeof value === "string") return
-    if (list(value, at).length === 0) refuse(at, "a string, or at least one part")
+    if (!Array.isArray(value) || value.length === 0) refuse(at, "a string, or at least one part")
     each((part, own) => {
       const { type } = fields(part, own)
       if (typeof type === "string" && types.includes(type)) parts[type]?.(part, own)
