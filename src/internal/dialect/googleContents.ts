@@ -27,6 +27,9 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
   const contents: Array<{ readonly role: string; readonly parts: ReadonlyArray<unknown> }> = []
   const names = new Map<string, string>()
   let results: Array<unknown> | undefined
+  /** Calls of the latest turn, and the places of those that have been answered. */
+  let called: ReadonlyArray<string> = []
+  let ranks: Array<number> = []
   // Files that older models cannot take in the answer of a tool.
   let files: Array<unknown> = []
   const flush = (): void => {
@@ -48,6 +51,7 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
         return
       case "assistant": {
         for (const call of message.toolCalls ?? []) names.set(call.id, call.name)
+        called = message.toolCalls?.map(({ id }) => id) ?? []
         const parts = encodeAssistant(message, field, writing)
         // An empty answer, or thinking of another model alone, leaves nothing that could be sent.
         if (parts.length > 0) contents.push({ role: "model", parts })
@@ -57,11 +61,19 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
         // As many answers as there were calls have to stand in one turn.
         if (results === undefined) {
           results = []
+          ranks = []
           contents.push({ role: "user", parts: results })
         }
         const media = mediaOf(message, `${field}.content`, writing)
         const { isLevelled } = writing.facts
-        results.push(
+        // Without ids the order is all that tells which call an answer belongs to.
+        const rank = writing.callIds ? -1 : called.indexOf(message.toolCallId)
+        const later = rank < 0 ? -1 : ranks.findIndex((other) => other > rank)
+        const at = later < 0 ? results.length : later
+        ranks.splice(at, 0, rank)
+        results.splice(
+          at,
+          0,
           encodeResult(
             message,
             names.get(message.toolCallId),
