@@ -367,6 +367,54 @@ describe("answers", () => {
     )
   })
 
+  it.effect("give a tool the class, the date and the recursion that its schema says, strict or not", () => {
+    class Visit extends Schema.Class<Visit>("app/Visit")({ day: Schema.Date, guests: Schema.BigInt }) {}
+    interface Tree {
+      readonly name: string
+      readonly children: ReadonlyArray<Tree>
+    }
+    const Tree: Schema.Codec<Tree> = Schema.Struct({
+      name: Schema.String,
+      children: Schema.Array(Schema.suspend((): Schema.Codec<Tree> => Tree))
+    }).annotate({ identifier: "app/Tree" })
+    const Book = Tool.make("book", { parameters: Visit, success: Schema.String })
+    const BookStrictly = Tool.make("strictly", { parameters: Visit, success: Schema.String }).annotate(
+      Tool.Strict,
+      true
+    )
+    const Grow = Tool.make("grow", { parameters: Tree, success: Schema.String })
+    const tools = Toolkit.make(Book, BookStrictly, Grow)
+    const visit = '{"day":"2026-01-01T00:00:00.000Z","guests":"2"}'
+    const tree = { name: "a", children: [{ name: "b", children: [] }] }
+    const calls = [call("a", "book", visit), call("b", "strictly", visit), call("c", "grow", JSON.stringify(tree))]
+    const message = { content: null, tool_calls: calls }
+    const { layer, seen } = scripted({
+      openai: [reply(message, "tool_calls"), events(chunk(streamedCalls(message)), chunk({}, "tool_calls"))]
+    })
+    const got: Array<unknown> = []
+    const take = (value: unknown) => Effect.sync(() => `${got.push(value)}`)
+    const live = tools.toLayer({ book: take, strictly: take, grow: take })
+    return Effect.gen(function* () {
+      yield* LanguageModel.generateText({ prompt: "hi", toolkit: tools })
+      yield* Stream.runDrain(LanguageModel.streamText({ prompt: "hi", toolkit: tools }))
+      assert.strictEqual(got.length, 6)
+      const visits = got.filter((value) => value instanceof Visit)
+      assert.deepStrictEqual(
+        visits.map(({ day, guests }) => [day.getUTCFullYear(), guests]),
+        Array.from({ length: 4 }, () => [2026, 2n])
+      )
+      assert.deepStrictEqual(
+        got.filter((value) => !(value instanceof Visit)),
+        [tree, tree]
+      )
+      const body = seen[0]?.body as { tools: ReadonlyArray<{ function: { parameters: { type: string } } }> } | undefined
+      assert.deepStrictEqual(
+        body?.tools.map((tool) => tool.function.parameters.type),
+        ["object", "object", "object"]
+      )
+    }).pipe(Effect.provide(Layer.merge(layer, live)))
+  })
+
   it.effect("give a strict tool what its handler takes, and show providers a closed schema", () => {
     const Book = Tool.make("book", {
       parameters: Schema.Struct({

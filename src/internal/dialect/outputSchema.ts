@@ -114,13 +114,24 @@ const optionalCount = (schema: unknown): number => {
 }
 
 /** The name of the definition that a reference leads to: a JSON pointer in a fragment of a URI. */
-export const refName = (ref: unknown): string | undefined => {
+const refName = (ref: unknown): string | undefined => {
   const name = typeof ref === "string" ? /^#\/(?:\$defs|definitions)\/([^/]+)$/.exec(ref)?.[1] : undefined
   try {
     return name && decodeURIComponent(name).replaceAll("~1", "/").replaceAll("~0", "~")
   } catch {
     return name
   }
+}
+
+/** A schema with the object at its root that a reference leads to, as in those of classes and of recursive schemas: providers look no further. */
+export const atRoot = (schema: JsonSchema): JsonSchema => {
+  const { $defs, $ref, ...beside } = schema
+  const name = refName($ref)
+  if (name === undefined || !isRecord($defs)) return schema
+  const { [name]: root, ...others } = $defs
+  if (!isRecord(root)) return schema
+  const kept = JSON.stringify([root, others]).includes(JSON.stringify($ref)) ? $defs : others
+  return { ...root, ...beside, ...(Object.keys(kept).length > 0 && { $defs: kept }) }
 }
 
 /** Whether a definition leads back to itself. */

@@ -9,7 +9,7 @@ import { isRecord, strayField } from "../data/json.ts"
 import type { Input, JsonSchema, Reply } from "../dialect/chat.ts"
 import { toRequest } from "../dialect/codec.ts"
 import { judgedPump } from "../dialect/judgedPump.ts"
-import { refName, schemaFor, unfenced } from "../dialect/outputSchema.ts"
+import { atRoot, schemaFor, unfenced } from "../dialect/outputSchema.ts"
 import { plainNumber } from "./jsonSchema.ts"
 import { type DecodedAnswer, type Leaf, type Node, type Rejection, rebuild, withoutValues } from "./node.ts"
 
@@ -22,15 +22,10 @@ export interface ObjectOptions {
 const jsonSchemaOf = (schema: Schema.Top): JsonSchema | undefined => {
   try {
     const { definitions, schema: own } = Schema.toJsonSchemaDocument(schema, { onExcessProperty: "error" })
-    // A class, a schema with an identifier and a recursive one are references, and providers want the object at the root.
-    const name = refName(own["$ref"]) ?? ""
-    const root = definitions[name] ?? own
-    const { [name]: _, ...others } = definitions
-    const isRecursive = JSON.stringify([root, others]).includes(JSON.stringify(own["$ref"] ?? ""))
-    const $defs = isRecursive ? definitions : others
-    const whole = Object.keys($defs).length === 0 ? root : { ...root, $defs }
+    const whole = Object.keys(definitions).length === 0 ? own : { ...own, $defs: definitions }
     const json: unknown = JSON.parse(JSON.stringify(whole, (_, one) => plainNumber(one)))
-    return isRecord(json) && json["type"] === "object" ? json : undefined
+    const rooted = isRecord(json) ? atRoot(json) : {}
+    return rooted["type"] === "object" ? rooted : undefined
   } catch {
     // Some schemas have no JSON Schema: a function, a class without an encoding.
     return undefined
