@@ -407,6 +407,67 @@ describe("an answer", () => {
     assert.strictEqual(reply.usage.audioInputTokens, 3)
   })
 
+  it("keeps sources that a stream names before its text, among it, and again", () => {
+    const annotation = (url: string, start_index: number, end_index: number) => ({
+      type: "url_citation",
+      url_citation: { url, start_index, end_index }
+    })
+    const [a, b] = [annotation("https://a.example", 0, 2), annotation("https://b.example", 2, 5)]
+    const choice = (delta: object, more: object = {}) => ({ choices: [{ index: 0, delta, ...more }] })
+    const openai = both(
+      Chat.openai,
+      { choices: [{ message: { content: "Hi you", annotations: [a, b] }, finish_reason: "stop" }] },
+      [
+        choice({ annotations: [a] }),
+        choice({ content: "Hi", annotations: [a] }),
+        choice({ content: " you", annotations: [b] }),
+        choice({}, { finish_reason: "stop" })
+      ]
+    )
+    // Their places count from the beginning of the part.
+    assert.deepStrictEqual(openai.content, [
+      {
+        type: "text",
+        text: "Hi you",
+        citations: [
+          { url: "https://a.example", start: 0, end: 2 },
+          { url: "https://b.example", start: 2, end: 5 }
+        ]
+      }
+    ])
+    const flat = [a, b].map(({ type, url_citation }) => ({ type, ...url_citation }))
+    const item = { type: "message", content: [{ type: "output_text", text: "Hi you", annotations: flat }] }
+    const response = { status: "completed", output: [item] }
+    const said = (delta: string) => ({ type: "response.output_text.delta", output_index: 0, delta })
+    const [first, second] = flat.map((own) => ({
+      type: "response.output_text.annotation.added",
+      output_index: 0,
+      annotation: own
+    }))
+    both(Chat.openaiResponses, response, [
+      said("Hi"),
+      first ?? {},
+      said(" you"),
+      second ?? {},
+      { type: "response.content_part.done", output_index: 0 },
+      { type: "response.output_item.done", output_index: 0, item },
+      { type: "response.completed", response }
+    ])
+    const groundingMetadata = { groundingChunks: [{ web: { uri: "https://a.example", title: "A" } }] }
+    const candidate = (parts: ReadonlyArray<object>, more: object = {}) => ({
+      candidates: [{ content: { parts }, ...more }]
+    })
+    both(
+      Chat.google,
+      candidate([{ text: "Hm.", thought: true }, { text: "Hi you" }], { groundingMetadata, finishReason: "STOP" }),
+      [
+        candidate([{ text: "Hm.", thought: true }], { groundingMetadata }),
+        candidate([{ text: "Hi" }], { groundingMetadata }),
+        candidate([{ text: " you" }], { groundingMetadata, finishReason: "STOP" })
+      ]
+    )
+  })
+
   it("of Gemini keeps its sources and its images", () => {
     const image = { inlineData: { mimeType: "image/png", data: "aGk=" } }
     const groundingMetadata = {

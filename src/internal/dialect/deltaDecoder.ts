@@ -9,7 +9,17 @@
 import * as Result from "effect/Result"
 import { hasError } from "../classifier/errorBody.ts"
 import { defined } from "../data/defined.ts"
-import type { DecodeOptions, FinishReason, Json, Reply, ReplyPart, TokenLogprob, ToolCall, Usage } from "./chat.ts"
+import type {
+  Citation,
+  DecodeOptions,
+  FinishReason,
+  Json,
+  Reply,
+  ReplyPart,
+  TokenLogprob,
+  ToolCall,
+  Usage
+} from "./chat.ts"
 import {
   attempt,
   type Fields,
@@ -142,6 +152,22 @@ export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, ti
     if (facts.model === undefined && facts.id === undefined) return
     told = true
     out.push({ type: "meta", ...facts })
+  }
+}
+
+/**
+ * Keeps sources back until their text is complete: they may come before it, among it and again and again, and their places count from its beginning.
+ */
+export const makeCitations = () => {
+  const held = new Map<string, Citation>()
+  return {
+    hold: (citations: ReadonlyArray<Citation>): void => {
+      for (const citation of citations) held.set(JSON.stringify(citation), citation)
+    },
+    release: (out: Array<Delta>): void => {
+      for (const citation of held.values()) out.push({ type: "citation", citation })
+      held.clear()
+    }
   }
 }
 

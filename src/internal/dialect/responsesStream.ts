@@ -7,7 +7,7 @@
 import type { DecodeOptions } from "./chat.ts"
 import { type Fields, fields, isFields, nonEmptyText, optionalText, parseJson, refuse, text } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { cutOff, finishDelta, makeCitations, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { citationsOf, decodeUsage, logprobsOf } from "./openai.ts"
 import { isPart, mediaOf, opaqueOf, reasonOf, thoughtsOf } from "./responses.ts"
 
@@ -30,6 +30,7 @@ const placeOf = ({ item, item_id: id, output_index: index }: Fields): unknown =>
 const reader = (options: DecodeOptions | undefined) => {
   const meta = makeMeta()
   const usage = makeUsage()
+  const citations = makeCitations()
   const calls = new Map<unknown, Open>()
   /** Items of which some words have been delivered, and what has been said since the last item: some servers identify nothing. */
   const told = new Set<unknown>()
@@ -87,12 +88,14 @@ const reader = (options: DecodeOptions | undefined) => {
       const opaque = opaqueOf(item)
       if (opaque !== undefined) out.push({ type: "opaque", opaque })
     } else if (item.type === "message") {
+      citations.release(out)
       if (isTold(place, "said") || !Array.isArray(item.content)) return
       for (const part of item.content.filter(isFields)) {
         if (part.type === "refusal") say("refusal", text(part.refusal, "refusal"), place, out)
         if (part.type !== "output_text") continue
         say("text", text(part.text, "text"), place, out)
         accompany(part, out)
+        citations.release(out)
       }
       since.delete("said")
     } else if (isPart(item)) {
@@ -102,7 +105,7 @@ const reader = (options: DecodeOptions | undefined) => {
   }
 
   const accompany = ({ annotations, logprobs }: Fields, out: Array<Delta>): void => {
-    for (const citation of citationsOf(annotations)) out.push({ type: "citation", citation })
+    citations.hold(citationsOf(annotations))
     const tokens = logprobsOf({ logprobs: { content: logprobs } })
     if (tokens !== undefined) out.push({ type: "logprobs", logprobs: tokens })
   }
@@ -114,6 +117,7 @@ const reader = (options: DecodeOptions | undefined) => {
     if (!some && Array.isArray(output)) output.filter(isFields).forEach((item, i) => void end(item, i, out))
     if (response.usage !== undefined && response.usage !== null) usage(decodeUsage(response.usage), out)
     const reason = reasonOf(response)
+    citations.release(out)
     finished = true
     out.push(refused ? { type: "finish", reason: "contentFilter" } : finishDelta(reason, count > 0))
     return true
@@ -154,6 +158,9 @@ const reader = (options: DecodeOptions | undefined) => {
             text(body.delta, "delta"),
             out
           )
+          return false
+        case "response.content_part.done":
+          citations.release(out)
           return false
         case "response.output_item.done":
           some = true
