@@ -99,7 +99,7 @@ const batchSizeOf = (route: EmbeddingRoute): number =>
 const chunksOf = <A>(items: ReadonlyArray<A>, size: number): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
 
-/** A route whose targets answer with one vector for each text: one too many here and one too few there would shift all others. */
+/** A route whose targets answer with one vector for each text: one more here and one less there would shift the rest. */
 const forEachOf = (route: EmbeddingRoute, { length }: ReadonlyArray<string>): EmbeddingRoute =>
   Route.validate(route, ({ vectors }) => vectors.length === length || `${vectors.length} vectors instead of ${length}`)
 

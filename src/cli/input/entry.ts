@@ -197,7 +197,7 @@ const limits = { temperature: 5 }
 export const requestOf = (data: unknown): Result.Result<Chat.Request, string> => {
   const decoded = decode(data)
   if (Result.isFailure(decoded)) {
-    // Of messages, parts and choices the Schema tells of the first form that they do not have; this knows which one they should have.
+    // The Schema tells what the first form of a message, part or choice lacks; this knows which form is meant.
     const checks = isRecord(data) ? inBounds(data as unknown as Chat.Request) : undefined
     if (checks !== undefined && Result.isFailure(checks)) return Result.fail(checks.failure)
     const [issue] = format(decoded.failure.issue).issues

@@ -156,7 +156,8 @@ export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, ti
 }
 
 /**
- * Keeps sources back until their text is complete: they may come before it, among it and again and again, and their places count from its beginning.
+ * Keeps sources back until their text is complete. They may come before it, among it and more than once, and their places
+ * count from its beginning.
  */
 export const makeCitations = () => {
   const held = new Map<string, Citation>()
@@ -243,6 +244,8 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
     if (part.type === "image" || part.type === "file") {
       // As the provider wrote it, in its place; what stands before it has no form and no place.
       const at = rest.findIndex((own) => holds(own, part.data ?? part.url))
+      // A dialect of somebody else may have a form without a part.
+      if (at < 0) deltas.push({ type: "part", part: JSON.parse(JSON.stringify(part)), as: part })
       rest.splice(0, at + 1).forEach((own, i) => {
         deltas.push({ type: "part", part: own, ...(i === at && { as: part }) })
       })

@@ -32,7 +32,7 @@ export const judgedPump = (
       if (rejected !== undefined) return Effect.fail(rejected)
       batch?.forEach(see)
       if (batch === undefined || !batch.some(({ type }) => type === "finish")) return Effect.succeed(batch)
-      // The last call of an answer that was cut off is often no JSON: such an answer is rejected, as a body of it would be.
+      // The last call of an answer that was cut off is often no JSON: it is rejected, as a body of it would be.
       const answer = attempt(reply)
       const rejection = Result.isFailure(answer) ? { issue: describe(answer.failure) } : judge(answer.success)
       if (rejection === undefined) {

@@ -43,7 +43,10 @@ const strictKeywords = new Set([
 /** Every schema in strict mode has one of them. */
 const typing = new Set(["type", "enum", "const", "anyOf", "$ref"])
 
-/** Whether OpenAI takes a schema in strict mode: closed objects, every property required, a type everywhere, and no other keyword. */
+/**
+ * Whether OpenAI takes a schema in strict mode: closed objects, every property required, a type everywhere, and no other
+ * keyword.
+ */
 const isStrict = (schema: JsonSchema): boolean =>
   every(schema, (one) => {
     const keywords = Object.keys(one)
@@ -123,7 +126,10 @@ const refName = (ref: unknown): string | undefined => {
   }
 }
 
-/** A schema with the object at its root that a reference leads to, as in those of classes and of recursive schemas: providers look no further. */
+/**
+ * A schema with the object at its root that a reference leads to. The schemas of classes and recursive ones are such
+ * references, and providers do not follow them.
+ */
 export const atRoot = (schema: JsonSchema): JsonSchema => {
   const { $defs, $ref, ...beside } = schema
   const name = refName($ref)

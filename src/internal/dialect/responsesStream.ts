@@ -23,7 +23,7 @@ interface Open {
 
 const isCall = ({ type }: Fields): boolean => type === "function_call" || type === "custom_tool_call"
 
-/** Where an event belongs: to the item with a number, which some servers leave out, or with an id, which others change with each event. */
+/** The item of an event, by its number, which some servers leave out, or its id, which others change with each event. */
 const placeOf = ({ item, item_id: id, output_index: index }: Fields): unknown =>
   index ?? id ?? (isFields(item) ? item.id : undefined)
 
@@ -32,7 +32,7 @@ const reader = (options: DecodeOptions | undefined) => {
   const usage = makeUsage()
   const citations = makeCitations()
   const calls = new Map<unknown, Open>()
-  /** Items of which some words have been delivered, and what has been said since the last item: some servers identify nothing. */
+  /** Items of which some words have been delivered, and what came since the last item: some servers identify nothing. */
   const told = new Set<unknown>()
   const since = new Set<"said" | "thought">()
   let count = 0

@@ -222,6 +222,12 @@ describe("deltasOf", () => {
     }
   })
 
+  it("keeps an image that a dialect gives without the part behind it", () => {
+    const image = { type: "image", data: "aGk=", mediaType: "image/png" } as const
+    const reply: Chat.Reply = { text: "", toolCalls: [], content: [image], finishReason: "stop", usage: {}, raw: null }
+    assert.deepStrictEqual(collect(...deltasOf(reply)).content, [image])
+  })
+
   it("arguments that cannot be written do not become others", () => {
     // How deep is too deep depends on the engine; a ring is for all of them.
     const ring: Array<Chat.Json> = []
