@@ -549,6 +549,7 @@ export const httpFailure = ({ reason, retryAfter }: GatewayError): HttpFailure =
   const status = otherStatus[variant(reason) ?? ""] ?? otherStatus[reason._tag] ?? badGateway
   // A hint of the provider's is only passed on with an answer that means "come back later".
   const hint = (status === 429 || status === 503) && retryAfter
-  const seconds = hint ? Math.ceil(Duration.toMillis(hint) / 1000) : undefined
-  return failureOf(status, reason._tag, decide(reason).again, seconds)
+  const seconds = hint ? Math.ceil(Duration.toMillis(hint) / 1000) : Number.NaN
+  // The header is a number in digits, which an endless wait is not.
+  return failureOf(status, reason._tag, decide(reason).again, Number.isSafeInteger(seconds) ? seconds : undefined)
 }

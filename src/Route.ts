@@ -644,6 +644,10 @@ export const validate: {
  * checked when it is complete, as with {@link validate}. Apply it before {@link map} and {@link mapInput}. The route no
  * longer answers with a `Chat.Reply`: for `GatewayLanguageModel` use the route without it, and `generateObject`.
  *
+ * **Gotchas**
+ *
+ * The schema must decode at once: a transformation that waits or throws is a defect and ends the run.
+ *
  * @example
  * ```ts
  * import * as Effect from "effect/Effect"

@@ -99,6 +99,10 @@ const batchSizeOf = (route: EmbeddingRoute): number =>
 const chunksOf = <A>(items: ReadonlyArray<A>, size: number): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
 
+/** A route whose targets answer with one vector for each text: one more here and one less there would shift the rest. */
+const forEachOf = (route: EmbeddingRoute, { length }: ReadonlyArray<string>): EmbeddingRoute =>
+  Route.validate(route, ({ vectors }) => vectors.length === length || `${vectors.length} vectors instead of ${length}`)
+
 /** Tokens of several requests; unknown when one of them is. */
 const sumOf = (counts: ReadonlyArray<number | undefined>): number | undefined =>
   counts.reduce<number | undefined>((sum, n) => (sum === undefined || n === undefined ? undefined : sum + n), 0)
@@ -143,7 +147,7 @@ export const make: (
           chunksOf(inputs, batchSize),
           (input) =>
             Effect.catch(
-              router.run(limited(route, config), { input, ...asked }, runOptionsOf(config)),
+              router.run(limited(forEachOf(route, input), config), { input, ...asked }, runOptionsOf(config)),
               failWith(place)
             ),
           { concurrency }

@@ -197,6 +197,9 @@ const limits = { temperature: 5 }
 export const requestOf = (data: unknown): Result.Result<Chat.Request, string> => {
   const decoded = decode(data)
   if (Result.isFailure(decoded)) {
+    // The Schema tells what the first form of a message, part or choice lacks; this knows which form is meant.
+    const checks = isRecord(data) ? inBounds(data as unknown as Chat.Request) : undefined
+    if (checks !== undefined && Result.isFailure(checks)) return Result.fail(checks.failure)
     const [issue] = format(decoded.failure.issue).issues
     const path = pathOf(issue?.path ?? [])
     return Result.fail(

@@ -25,9 +25,14 @@ export const inputTokens = (input: unknown): number | undefined => {
 /** More bytes than texts have for each token on average, so that the estimate is rather too low. */
 const mostBytesPerToken = 5
 
-/** Base64 says nothing about the tokens of an image or a file. */
-const withoutData = (key: string, value: unknown): unknown =>
-  typeof value === "string" && (key === "data" || /^data:/i.test(value)) ? "" : value
+/** Fields of parts and calls that the model does not read, or that only their maker is sent. */
+const unread = new Set(["opaque", "citations"])
+
+/** Base64 says nothing about the tokens of an image or a file, and thinking stays behind at most targets. */
+const withoutData = (key: string, value: unknown): unknown => {
+  if (typeof value === "string") return key === "data" || key === "signature" || /^data:/i.test(value) ? "" : value
+  return unread.has(key) || (isRecord(value) && value.type === "reasoning") ? undefined : value
+}
 
 /** The fewest tokens that a chat input takes with the answer that it asks for; 0 for what cannot be written as JSON. */
 export const leastTokens = (input: unknown): number => {

@@ -304,7 +304,8 @@ export interface Usage {
 
 /**
  * Why the model stopped. `contentFilter` also stands for a refusal and for a prompt that was blocked; `pause` for a turn
- * that Anthropic interrupted while its own tools ran, and continues when it is sent back.
+ * that Anthropic interrupted while its own tools ran. Their calls and results are in `Reply.parts`, for which messages have
+ * no place; Anthropic's own messages in `extra.messages` continue it.
  */
 export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "pause" | "other"
 

@@ -100,7 +100,7 @@ const content =
   (...types: ReadonlyArray<string>): Check =>
   (value, at) => {
     if (typeof value === "string") return
-    if (list(value, at).length === 0) refuse(at, "a string, or at least one part")
+    if (!Array.isArray(value) || value.length === 0) refuse(at, "a string, or at least one part")
     each((part, own) => {
       const { type } = fields(part, own)
       if (typeof type === "string" && types.includes(type)) parts[type]?.(part, own)
@@ -255,10 +255,12 @@ const kinds = ["image", "audio", "video"] as const
 
 /** Reads where a part is; a `data:` URL counts as data. */
 export const sourceOf = (part: ImagePart | FilePart, field: string): Source => {
-  const { data, fileId, mediaType, url } = part
+  const { data, fileId, mediaType: given, url } = part
+  // Without types it may be anything; types are the same in capitals.
+  const mediaType = typeof given === "string" ? given.toLowerCase() : given
   const isImage = part.type === "image"
   const fits = (type: unknown): type is string =>
-    typeof type === "string" && (isImage ? /^image\/[\w.+-]+$/ : /^\w+\/[\w.+-]+$/).test(type)
+    typeof type === "string" && (isImage ? /^image\/[\w.+-]+$/i : /^\w+\/[\w.+-]+$/).test(type)
   const wrong = (): never =>
     refuse(`${field}.mediaType`, `a media type such as ${isImage ? "image/png" : "application/pdf"}`)
   if (mediaType !== undefined && !fits(mediaType)) wrong()

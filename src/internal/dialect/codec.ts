@@ -179,9 +179,3 @@ export const textsOf = (content: Content): ReadonlyArray<string> =>
   typeof content === "string"
     ? [content]
     : content.flatMap((part) => (part.type === "text" || part.type === "refusal" ? [part.text] : []))
-
-/** Like {@link textsOf}, for providers that refuse empty text. */
-export const nonEmptyTexts = (content: PromptMessage["content"], field: string): ReadonlyArray<string> =>
-  typeof content === "string"
-    ? [nonEmptyText(content, field)]
-    : textsOf(content).map((item, i) => nonEmptyText(item, `${field}[${i}].text`))

@@ -16,6 +16,10 @@ export interface Claude {
   readonly budget: boolean
   /** Takes `temperature`, `top_p` and `top_k`. */
   readonly sampling: boolean
+  /** Takes `temperature` and `top_p` together. */
+  readonly samplingTogether: boolean
+  /** Takes them while it thinks, too. */
+  readonly samplingAndThinking: boolean
   /** Can be made to call a tool. */
   readonly forced: boolean
   /** Continues a conversation that ends with its own turn. */
@@ -33,6 +37,8 @@ export const claude = (model: string): Claude => {
       efforts: ["none", "low", "medium", "high", "xhigh", "max"],
       budget: true,
       sampling: true,
+      samplingTogether: true,
+      samplingAndThinking: true,
       forced: true,
       prefill: true,
       hidden: false
@@ -58,6 +64,8 @@ export const claude = (model: string): Claude => {
     ],
     budget: version <= 4.6,
     sampling: version < 4.7,
+    samplingTogether: version < 4.1,
+    samplingAndThinking: false,
     forced: !(family === "fable" ? version >= 5.1 : version >= 5.5 && family !== "haiku"),
     prefill: version < 4.6,
     hidden: version >= 4.7

@@ -233,7 +233,8 @@ const contentOf = (
     ...(refusal === undefined ? [] : [{ type: "refusal" as const, text: refusal }]),
     ...parts.flatMap((part) => imageOf(part) ?? [])
   ]
-  if (more.length + citations.length === 0) return undefined
+  // Sources of no text are nobody's.
+  if (more.length === 0 && (citations.length === 0 || said === "")) return undefined
   return [
     ...(thought === undefined ? [] : [{ type: "reasoning" as const, text: thought }]),
     ...(said === "" ? [] : [{ type: "text" as const, text: said, ...(citations.length > 0 && { citations }) }]),

@@ -157,7 +157,7 @@ const encodeMedia = (part: Media, at: string, isOpenai: boolean): object => {
     file:
       type === "id"
         ? { file_id: source.id }
-        : { filename: name ?? (part.mediaType === "application/pdf" ? "document.pdf" : "document"), file_data: data }
+        : { filename: name ?? (source.mediaType === "application/pdf" ? "document.pdf" : "document"), file_data: data }
   }
 }
 
