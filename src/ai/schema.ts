@@ -44,7 +44,9 @@ const inner = (value: unknown): unknown =>
 
 const transformed = new WeakMap<object, unknown>()
 
-/** What OpenAI's strict mode takes, without the keywords that Anthropic refuses: closed objects, every field required. */
+/**
+ * What OpenAI's strict mode takes, without the keywords that Anthropic refuses: closed objects, every field required.
+ */
 export const transformer: CodecTransformer = (schema) => {
   const known = transformed.get(schema)
   if (known !== undefined)
@@ -58,7 +60,8 @@ export const transformer: CodecTransformer = (schema) => {
 const parameters = new WeakMap<Tool.Any, Chat.JsonSchema>()
 
 /**
- * The JSON Schema of a tool's arguments. Only a strict tool needs the strict form, whose arguments are not those that its handler takes.
+ * The JSON Schema of a tool's arguments. Only a strict tool needs the strict form, whose arguments are not those that
+ * its handler takes.
  */
 export const parametersOf = (tool: Tool.Any): Chat.JsonSchema => {
   const known = parameters.get(tool)
@@ -77,8 +80,9 @@ const decodeIn = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown,
   Schema.decodeUnknownExit(schema as PlainCodec)(value)
 
 /**
- * Arguments as the handler of a tool takes them. A strict tool is called with `null` for an absent field and with objects for tuples, and any tool with
- * JSON, in which a date is a text. What does not decode stays as it is: the toolkit reports it as the tool wants it.
+ * Arguments as the handler of a tool takes them. A strict tool is called with `null` for an absent field and with
+ * objects for tuples, and any tool with JSON, in which a date is a text. What does not decode stays as it is: the
+ * toolkit reports it as the tool wants it.
  */
 export const argumentsOf = (tool: Tool.Any, given: unknown): unknown => {
   // A schema that needs services of its handler cannot be read here.
@@ -124,8 +128,8 @@ const fitted = (route: Route.Route<Chat.Request, Chat.Reply>, schema: Chat.JsonS
   )
 
 /**
- * A route whose targets answer with JSON for a schema. Another answer is an `InvalidResponse`, and the next target is called. Answers that were
- * filtered or call tools are not judged.
+ * A route whose targets answer with JSON for a schema. Another answer is an `InvalidResponse`, and the next target is
+ * called. Answers that were filtered or call tools are not judged.
  */
 export const holding = (
   route: Route.Route<Chat.Request, Chat.Reply>,

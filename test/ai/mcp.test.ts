@@ -1,5 +1,6 @@
 /**
- * Tools that ask a model behind the gateway, served over the Model Context Protocol, and called by a client and by a model.
+ * Tools that ask a model behind the gateway, served over the Model Context Protocol, and called by a client and by a
+ * model.
  */
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"

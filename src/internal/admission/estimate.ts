@@ -13,7 +13,10 @@ const defaultOutput = 1024
 
 const textTokens = (text: string): number => Math.ceil(encoder.encode(text).length / bytesPerToken)
 
-/** Tokens of an input, by its JSON. `undefined` for one that cannot be written as JSON: it is not sent, and the encoding of its request says why. */
+/**
+ * Tokens of an input, by its JSON. `undefined` for one that cannot be written as JSON: it is not sent, and the encoding
+ * of its request says why.
+ */
 export const inputTokens = (input: unknown): number | undefined => {
   try {
     return textTokens(JSON.stringify(input) ?? "")
@@ -54,7 +57,9 @@ const outputTokens = (input: unknown): number =>
 
 const outputFields = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"]
 
-/** The most output tokens that a provider's request body allows, for all answers that it asks for; as far as it says so. */
+/**
+ * The most output tokens that a provider's request body allows, for all answers that it asks for; as far as it says so.
+ */
 export const mostOutputTokens = (body: unknown): number => {
   if (!isRecord(body)) return defaultOutput
   const { generationConfig = {} } = body

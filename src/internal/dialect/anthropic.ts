@@ -367,8 +367,8 @@ export const isPart = (block: Fields): block is Fields & { readonly [key: string
 
 const counted = ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"] as const
 
-// Here `input_tokens` leaves out what was read from or written to the cache, and all counts leave out what a compaction of
-// the conversation took, which is listed beside them.
+// Here `input_tokens` leaves out what was read from or written to the cache, and all counts leave out what a compaction
+// of the conversation took, which is listed beside them.
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   const steps = Array.isArray(usage.iterations) ? usage.iterations.filter(isFields) : []

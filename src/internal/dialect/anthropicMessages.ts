@@ -2,8 +2,8 @@
  * Conversations as Anthropic takes them.
  *
  * Shapes: https://platform.claude.com/docs/en/api/messages. Thinking:
- * https://platform.claude.com/docs/en/build-with-claude/extended-thinking (blocks go back unchanged, before the calls of
- * their turn). Cache points: https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
+ * https://platform.claude.com/docs/en/build-with-claude/extended-thinking (blocks go back unchanged, before the calls
+ * of their turn). Cache points: https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
  */
 import { defined } from "../data/defined.ts"
 import type { AssistantMessage, CachePoint, FilePart, ImagePart, Message, TextPart, ToolMessage } from "./chat.ts"

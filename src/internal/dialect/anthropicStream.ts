@@ -2,8 +2,8 @@
  * Streams of Anthropic messages.
  *
  * Shapes: https://platform.claude.com/docs/en/build-with-claude/streaming. A `stop_reason` completes an answer, because
- * `message_stop` does not always follow: what ends the stream then is that event, a ping, or the end of the bytes. Types of
- * events that are not known are read over, as the page asks; blocks that are not known are parts.
+ * `message_stop` does not always follow: what ends the stream then is that event, a ping, or the end of the bytes.
+ * Types of events that are not known are read over, as the page asks; blocks that are not known are parts.
  */
 import { answerPrefix, citationsOf, decodeUsage, isPart, opaqueOf } from "./anthropic.ts"
 import type { Citation, DecodeOptions, FinishReason, Json } from "./chat.ts"

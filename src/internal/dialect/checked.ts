@@ -1,6 +1,6 @@
 /**
- * The checks that every request passes before a dialect sees it. Fields that no dialect knows are refused, so that nothing
- * is dropped unseen.
+ * The checks that every request passes before a dialect sees it. Fields that no dialect knows are refused, so that
+ * nothing is dropped unseen.
  *
  * A request is described by a table of its fields. A Schema would do the same at twenty times the bytes.
  */
@@ -229,7 +229,8 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   const { temperature: max } = limits
   if (temperature !== undefined) {
     const isHigher = Number.isFinite(temperature) && temperature > max
-    // Of what one dialect does not take another one may take more; a hint that is to be dropped is brought down to the bound.
+    // Of what one dialect does not take another one may take more; a hint that is to be dropped is brought down to the
+    // bound.
     if (!isHigher) number(0, max)(temperature, "temperature")
     else if (losses !== "dropHints") unsupported("temperature", `a number from 0 to ${max}`)
   }

@@ -117,8 +117,8 @@ export const isJson = (value: unknown): value is Json =>
 export const writeJson = (value: unknown, field: string): string => jsonText(value) ?? refuse(field, "a JSON value")
 
 /**
- * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing, empty text and
- * `null` are what servers send for a function without parameters.
+ * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing, empty text
+ * and `null` are what servers send for a function without parameters.
  */
 export const toolArguments = (value: unknown, field: string): Json => {
   const parsed = typeof value === "string" ? (value.trim() ? parseJson(value) : null) : (value ?? null)

@@ -1,6 +1,6 @@
 /**
- * What the decoders of streamed answers share: the pieces of an answer ({@link Delta}), the frame around a dialect's own
- * reader, and the ways between deltas and a whole reply.
+ * What the decoders of streamed answers share: the pieces of an answer ({@link Delta}), the frame around a dialect's
+ * own reader, and the ways between deltas and a whole reply.
  *
  * A decoder turns one event into deltas and never throws. It parses each event once and runs no Schema. What decides
  * over an answer is read strictly, like in the dialects; events and fields that nobody knows are read over. A stream is
@@ -96,7 +96,10 @@ export const makeDecoder = (options: DecodeOptions | undefined, reader: DialectR
   }
 }
 
-/** Refuses the finish of an answer in which nothing was said, or whose calls are not complete; also those that came after it. */
+/**
+ * Refuses the finish of an answer in which nothing was said, or whose calls are not complete; also those that came
+ * after it.
+ */
 const makeJudge = (options: DecodeOptions | undefined) => {
   const calls = new Map<number, { name: string; arguments: string }>()
   let said = options?.allowEmpty === true
@@ -156,8 +159,8 @@ export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, ti
 }
 
 /**
- * Keeps sources back until their text is complete. They may come before it, among it and more than once, and their places
- * count from its beginning.
+ * Keeps sources back until their text is complete. They may come before it, among it and more than once, and their
+ * places count from its beginning.
  */
 export const makeCitations = () => {
   const held = new Map<string, Citation>()
@@ -172,7 +175,9 @@ export const makeCitations = () => {
   }
 }
 
-/** Delivers usage, if there is any in it. Counts are those of the answer so far: one that falls was not counted again. */
+/**
+ * Delivers usage, if there is any in it. Counts are those of the answer so far: one that falls was not counted again.
+ */
 export const makeUsage = (): ((usage: Usage, out: Array<Delta>) => void) => {
   let known: Usage = {}
   return (usage, out) => {

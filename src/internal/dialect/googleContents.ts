@@ -1,8 +1,8 @@
 /**
  * Conversations as Google takes them.
  *
- * Shapes: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/thought-signatures (what a
- * model signed goes back in the same part).
+ * Shapes: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/thought-signatures (what
+ * a model signed goes back in the same part).
  */
 import { defined } from "../data/defined.ts"
 import type { AssistantMessage, FilePart, ImagePart, Message, TextPart, ToolMessage } from "./chat.ts"

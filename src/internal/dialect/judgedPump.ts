@@ -15,8 +15,8 @@ interface Rejection {
 }
 
 /**
- * A pump that delivers the deltas of another one as they come. It withholds the finish of an answer for which `judge` has a rejection, and then fails with what `reject`
- * makes of that.
+ * A pump that delivers the deltas of another one as they come. It withholds the finish of an answer for which `judge`
+ * has a rejection, and then fails with what `reject` makes of that.
  */
 export const judgedPump = (
   pump: Pump,

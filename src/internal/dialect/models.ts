@@ -1,9 +1,10 @@
 /**
- * Facts about models that decide over what a request may hold, by their names. A model that is newer than this table gets
- * the rules of the newest one of its family. Nothing here changes an answer: fields are refused or adapted before sending.
+ * Facts about models that decide over what a request may hold, by their names. A model that is newer than this table
+ * gets the rules of the newest one of its family. Nothing here changes an answer: fields are refused or adapted before
+ * sending.
  *
- * Taken from https://platform.claude.com/docs/en/about-claude/models, https://ai.google.dev/gemini-api/docs/thinking and
- * https://platform.openai.com/docs/guides/reasoning.
+ * Taken from https://platform.claude.com/docs/en/about-claude/models, https://ai.google.dev/gemini-api/docs/thinking
+ * and https://platform.openai.com/docs/guides/reasoning.
  */
 import type { Effort } from "./hints.ts"
 

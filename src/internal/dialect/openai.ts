@@ -129,7 +129,10 @@ export const encodeTools = (request: Request, { isOpenai, lose }: Writing): Reco
   }
 }
 
-/** Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known (Azure's `gpt-35-turbo`). */
+/**
+ * Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known (Azure's
+ * `gpt-35-turbo`).
+ */
 export const effortsOf = (model: string): ReadonlyArray<Effort> => {
   const [, major, minor = 0] = /gpt-(\d)(?!\d)(?:\.(\d+))?/i.exec(model) ?? []
   const version = Number(major) + Number(minor) / 10
@@ -278,7 +281,9 @@ export const logprobsOf = ({ logprobs }: Fields): ReadonlyArray<TokenLogprob> | 
   )
 }
 
-/** The calls of a message, or of a piece of one; the single one of a server that knows `functions` only is a call too. */
+/**
+ * The calls of a message, or of a piece of one; the single one of a server that knows `functions` only is a call too.
+ */
 export const toolCallsOf = ({ function_call: call, tool_calls: calls }: Fields): unknown =>
   isFields(call) && !(Array.isArray(calls) && calls.length > 0) ? [{ index: 0, function: call }] : calls
 
@@ -352,7 +357,9 @@ export const signatureOf = (call: Fields): string | undefined => {
 const larger = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || (b !== undefined && b > a) ? b : a
 
-/** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have. */
+/**
+ * Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have.
+ */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   let cachedInputTokens: number | undefined

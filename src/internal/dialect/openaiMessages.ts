@@ -105,7 +105,8 @@ export const encodeCalling = (
   const { lose, model } = writing
   const isCalling = toolCalls !== undefined && toolCalls.length > 0
   const thought = thoughtOf(content)
-  // DeepSeek wants the field although nothing was thought (https://api-docs.deepseek.com/guides/thinking_mode); Kimi refuses an empty one.
+  // DeepSeek wants the field although nothing was thought (https://api-docs.deepseek.com/guides/thinking_mode); Kimi
+  // refuses an empty one.
   const wanted = isCalling && (/deepseek(?!.*distill)/i.test(model) || (thought !== "" && /kimi/i.test(model)))
   if (typeof content !== "string") {
     content.forEach((part, j) => {

@@ -1,7 +1,8 @@
 /**
  * JSON Schemas as each dialect takes them: a keyword that a provider does not know is a refused request.
  *
- * What is left out of a schema is only a wish less to the model: the answer is decoded with the whole schema in any case.
+ * What is left out of a schema is only a wish less to the model: the answer is decoded with the whole schema in any
+ * case.
  */
 import * as Result from "effect/Result"
 import { isRecord } from "../data/json.ts"
@@ -44,8 +45,8 @@ const strictKeywords = new Set([
 const typing = new Set(["type", "enum", "const", "anyOf", "$ref"])
 
 /**
- * Whether OpenAI takes a schema in strict mode: closed objects, every property required, a type everywhere, and no other
- * keyword.
+ * Whether OpenAI takes a schema in strict mode: closed objects, every property required, a type everywhere, and no
+ * other keyword.
  */
 const isStrict = (schema: JsonSchema): boolean =>
   every(schema, (one) => {
@@ -196,7 +197,10 @@ export const schemaFor = (dialect: string, schema: JsonSchema): Result.Result<Se
     ? fitAnthropic(schema)
     : Result.succeed({ schema, strict: (dialect === "openai" || dialect === "openai-responses") && isStrict(schema) })
 
-/** JSON without the code fence that some models put around it, whatever they are told. In linear time: a pattern would try each run of spaces again and again. */
+/**
+ * JSON without the code fence that some models put around it, whatever they are told. In linear time: a pattern would
+ * try each run of spaces again and again.
+ */
 export const unfenced = (text: string): string => {
   const trimmed = text.trim()
   if (!trimmed.startsWith("```") || !trimmed.endsWith("```")) return text

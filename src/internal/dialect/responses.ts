@@ -1,5 +1,6 @@
 /**
- * OpenAI's Responses, without stored state: each request holds the whole conversation, and thinking comes back encrypted.
+ * OpenAI's Responses, without stored state: each request holds the whole conversation, and thinking comes back
+ * encrypted.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/responses.
  */

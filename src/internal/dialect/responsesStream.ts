@@ -1,8 +1,8 @@
 /**
  * Streams of OpenAI's Responses.
  *
- * Shapes: https://platform.openai.com/docs/api-reference/responses-streaming. The event with the whole response completes
- * the answer. Types of events that are not known are read over.
+ * Shapes: https://platform.openai.com/docs/api-reference/responses-streaming. The event with the whole response
+ * completes the answer. Types of events that are not known are read over.
  */
 import type { DecodeOptions } from "./chat.ts"
 import { type Fields, fields, isFields, nonEmptyText, optionalText, parseJson, refuse, text } from "./codec.ts"
@@ -23,7 +23,9 @@ interface Open {
 
 const isCall = ({ type }: Fields): boolean => type === "function_call" || type === "custom_tool_call"
 
-/** The item of an event, by its number, which some servers leave out, or its id, which others change with each event. */
+/**
+ * The item of an event, by its number, which some servers leave out, or its id, which others change with each event.
+ */
 const placeOf = ({ item, item_id: id, output_index: index }: Fields): unknown =>
   index ?? id ?? (isFields(item) ? item.id : undefined)
 
@@ -32,7 +34,9 @@ const reader = (options: DecodeOptions | undefined) => {
   const usage = makeUsage()
   const citations = makeCitations()
   const calls = new Map<unknown, Open>()
-  /** Items of which some words have been delivered, and what came since the last item: some servers identify nothing. */
+  /**
+   * Items of which some words have been delivered, and what came since the last item: some servers identify nothing.
+   */
   const told = new Set<unknown>()
   const since = new Set<"said" | "thought">()
   let count = 0
