@@ -1,6 +1,6 @@
 /**
- * The library here against itself at a git ref: the same bench code with either of them, in processes that take turns. A second process of the ref
- * shows the noise. Started by `run.ts`.
+ * The library here against itself at a git ref: the same bench code with either of them, in processes that take turns.
+ * A second process of the ref shows the noise. Started by `run.ts`.
  */
 import { execFile } from "node:child_process"
 import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises"

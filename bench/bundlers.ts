@@ -1,6 +1,7 @@
 /**
- * What a Worker weighs as users bundle it: the Workers of the documentation and of `size/`, by wrangler, Vite, rollup, webpack and esbuild. Each bundle
- * answers one request in workerd before its weight counts. Kilobytes are 1,000 bytes, after gzip.
+ * What a Worker weighs as users bundle it: the Workers of the documentation and of `size/`, by wrangler, Vite, rollup,
+ * webpack and esbuild. Each bundle answers one request in workerd before its weight counts. Kilobytes are 1,000 bytes,
+ * after gzip.
  *
  *     npm run size -- --bundlers    installs wrangler, rollup and webpack into peers/bundlers when they are missing
  */

@@ -1,6 +1,6 @@
 /**
- * Bar charts as SVG text: one bar per row, whiskers from quartile to quartile, a line where the floor is. They bring their own background and
- * follow the reader's preference for light or dark.
+ * Bar charts as SVG text: one bar per row, whiskers from quartile to quartile, a line where the floor is. They bring
+ * their own background and follow the reader's preference for light or dark.
  */
 import type { Column, Row } from "./question.ts"
 import { numbered } from "./results.ts"

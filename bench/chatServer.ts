@@ -1,10 +1,11 @@
 /**
- * The upstream of the contenders, as a process of its own: an HTTP/1.1 server on loopback that answers chats by naming the prompt that it was
- * asked, so that an answer in the wrong hands is noticed.
+ * The upstream of the contenders, as a process of its own: an HTTP/1.1 server on loopback that answers chats by naming
+ * the prompt that it was asked, so that an answer in the wrong hands is noticed.
  *
- * It stands directly on TCP and splices bytes that were made once, so that what it costs does not hide differences between clients. The
- * first segment of the path says what each target does, in order, as in `/dead,ok/v1/…/groq/chat/completions`; which target is asked
- * stands in the path as the provider's name, or in each leg of a universal request.
+ * It stands directly on TCP and splices bytes that were made once, so that what it costs does not hide differences
+ * between clients. The first segment of the path says what each target does, in order, as in
+ * `/dead,ok/v1/…/groq/chat/completions`; which target is asked stands in the path as the provider's name, or in each
+ * leg of a universal request.
  */
 import { createServer, type Socket } from "node:net"
 import { pathToFileURL } from "node:url"
@@ -12,8 +13,9 @@ import { serve } from "./child.ts"
 import { providers } from "./contender.ts"
 
 /**
- * What a target does: answers; answers after up to 4 ms, in another order than it was asked; answers 503; begins to stream and drops the connection
- * halfway; begins to stream and ends early as if nothing were wrong; waits until it is told to answer.
+ * What a target does: answers; answers after up to 4 ms, in another order than it was asked; answers 503; begins to
+ * stream and drops the connection halfway; begins to stream and ends early as if nothing were wrong; waits until it is
+ * told to answer.
  */
 export type Mode = "ok" | "mixed" | "dead" | "cut" | "short" | "held"
 

@@ -1,6 +1,6 @@
 /**
- * Loaded before a program (`--import`): lets `effect-ai-gateway` come from the checkout that `BENCH_CHECKOUT` names. Effect stays this one's, so that both are
- * measured on the same.
+ * Loaded before a program (`--import`): lets `effect-ai-gateway` come from the checkout that `BENCH_CHECKOUT` names.
+ * Effect stays this one's, so that both are measured on the same.
  */
 import { registerHooks } from "node:module"
 import { pathToFileURL } from "node:url"

@@ -1,5 +1,6 @@
 /**
- * Processes that answer questions: what is measured runs in one of its own, so that nobody inherits another's heap or warmth.
+ * Processes that answer questions: what is measured runs in one of its own, so that nobody inherits another's heap or
+ * warmth.
  */
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"

@@ -1,5 +1,6 @@
 /**
- * The HTTP clients that are used with this library: its own, or Effect's where a checkout that is compared (`--base`) has none yet.
+ * The HTTP clients that are used with this library: its own, or Effect's where a checkout that is compared (`--base`)
+ * has none yet.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"

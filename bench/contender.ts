@@ -1,6 +1,7 @@
 /**
- * What every contender is asked to do, and the parts that they have in common. A contender answers a chat: it asks the first target, up to
- * `attempts` times with growing waits, then the next one; no attempt may take longer than `timeout`.
+ * What every contender is asked to do, and the parts that they have in common. A contender answers a chat: it asks the
+ * first target, up to `attempts` times with growing waits, then the next one; no attempt may take longer than
+ * `timeout`.
  */
 
 /** The targets, in the order in which they are asked. All of them speak OpenAI's dialect. */

@@ -1,6 +1,7 @@
 /**
- * What the operators of `src/internal/hotpath` save over Effect's, per call: CPU time, and heap that a call holds while it waits. They take turns, and
- * medians are printed. One that saves less than half a microsecond and less than 100 bytes goes.
+ * What the operators of `src/internal/hotpath` save over Effect's, per call: CPU time, and heap that a call holds while
+ * it waits. They take turns, and medians are printed. One that saves less than half a microsecond and less than 100
+ * bytes goes.
  *
  * Usage: `node --expose-gc --conditions=effect-ai-gateway-source bench/hotpath.ts`
  */

@@ -74,8 +74,8 @@ export const shuffler = (): (<A>(values: ReadonlyArray<A>) => ReadonlyArray<A>) 
 }
 
 /**
- * Lets contenders take turns: a round that is thrown away, to warm up, and then `rounds`, each in another order. Returns
- * the samples of each, by round.
+ * Lets contenders take turns: a round that is thrown away, to warm up, and then `rounds`, each in another order.
+ * Returns the samples of each, by round.
  */
 export const alternate = async (
   contenders: ReadonlyArray<Contender>,

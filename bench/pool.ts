@@ -183,8 +183,9 @@ export interface Taken<Kind extends string> {
 }
 
 /**
- * Lets contenders take turns: first all get warm, then come the rounds, each in another order. `kinds` says what a contender does in each of its
- * turns; it does them one after the other, back and forth, so that they can be compared within a round. Who fails is out.
+ * Lets contenders take turns: first all get warm, then come the rounds, each in another order. `kinds` says what a
+ * contender does in each of its turns; it does them one after the other, back and forth, so that they can be compared
+ * within a round. Who fails is out.
  */
 export const takeTurns = async <Kind extends string>(
   members: ReadonlyArray<Member>,

@@ -67,8 +67,8 @@ const rounded = (value: number): number => (Number.isInteger(value) ? value : Nu
 const isNumbers = (value: object): boolean => Object.values(value).every((item) => typeof item === "number")
 
 /**
- * As JSON, in the layout that the formatter of the project leaves alone: an object of numbers on one line, a list of plain values too where it
- * fits.
+ * As JSON, in the layout that the formatter of the project leaves alone: an object of numbers on one line, a list of
+ * plain values too where it fits.
  */
 export const stringify = (value: unknown, indent = "", before = 0): string => {
   if (typeof value === "number") return Number.isFinite(value) ? String(rounded(value)) : "null"

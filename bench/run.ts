@@ -1,14 +1,13 @@
 /**
  * Asks the questions of `questions/`, each in a process of its own, after the gate has looked at who takes part:
  *
- *     npm run bench                            all of them, some minutes; writes docs/benchmarks.md, its charts and results.json
- *     npm run bench -- --quick                 the same in less than a minute, for a look
- *     npm run bench -- --only chain,memory     some of them; prints only
- *     npm run bench -- --no-peers              without the packages of peers/; prints only
- *     npm run bench -- --base main             the sources here against those of a git ref, in turns; prints only
+ *     npm run bench all of them, some minutes; writes docs/benchmarks.md, its charts and results.json npm run bench --
+ *     --quick the same in less than a minute, for a look npm run bench -- --only chain,memory some of them; prints only
+ *     npm run bench -- --no-peers without the packages of peers/; prints only npm run bench -- --base main the sources
+ *     here against those of a git ref, in turns; prints only
  *
- * `--write` writes also where only printing is the rule: answers of `--only` then replace the earlier ones. `--items 1000000` makes the batch
- * longer. Exits with 1 when a question fails, not when a target is missed.
+ * `--write` writes also where only printing is the rule: answers of `--only` then replace the earlier ones.
+ * `--items 1000000` makes the batch longer. Exits with 1 when a question fails, not when a target is missed.
  */
 import { execFileSync } from "node:child_process"
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"

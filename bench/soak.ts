@@ -1,14 +1,13 @@
 /**
- * Holds the batch command to what it promises when things go wrong: `node --conditions=effect-ai-gateway-source bench/soak.ts`.
+ * Holds the batch command to what it promises when things go wrong:
+ * `node --conditions=effect-ai-gateway-source bench/soak.ts`.
  *
- * Everything goes through the command line, as processes of their own, against an upstream that is another one. A line is printed for
- * each claim, and the exit code is 1 when one does not hold.
+ * Everything goes through the command line, as processes of their own, against an upstream that is another one. A line
+ * is printed for each claim, and the exit code is 1 when one does not hold.
  *
- *     --only kills,truncated,disk,limits,memory,cluster   some of it; the default is all but the last two, in under three minutes
- *     --seed 7                                    other random moments; the seed is printed
- *     --million                                   with memory: also a million items
- *     --bin dist/cli/bin.js                       the built command, instead of its source, which takes more memory
- *     --verbose                                   what goes on
+ *     --only kills,truncated,disk,limits,memory,cluster some of it; the default is all but the last two, in under three
+ *     minutes --seed 7 other random moments; the seed is printed --million with memory: also a million items --bin
+ *     dist/cli/bin.js the built command, instead of its source, which takes more memory --verbose what goes on
  */
 import { resolve } from "node:path"
 import { parseArgs } from "node:util"

@@ -1,6 +1,7 @@
 /**
- * Lets processes do their work in turns: each has the machine for a moment while the others are stopped. A machine that is slower for some seconds, as shared ones
- * are, is then slower for all of them, and not for the one that happened to run.
+ * Lets processes do their work in turns: each has the machine for a moment while the others are stopped. A machine that
+ * is slower for some seconds, as shared ones are, is then slower for all of them, and not for the one that happened to
+ * run.
  */
 import type { Child } from "./child.ts"
 

@@ -5,8 +5,8 @@
  * It stands directly on TCP and writes bytes that were made once, so that what it costs does not hide differences
  * between clients. The first segment of the path is the shape: `/{events}-{perChunk}-{delay}/…` asks for so many
  * events, so many of them per HTTP chunk, and so many milliseconds before the first one. With `-open` behind it the
- * stream stays open after its last text; with `-alone` the first text comes alone, as from a model, and the rest a little
- * later.
+ * stream stays open after its last text; with `-alone` the first text comes alone, as from a model, and the rest a
+ * little later.
  */
 import { createServer, type Socket } from "node:net"
 import { pathToFileURL } from "node:url"

@@ -47,30 +47,49 @@ import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
-/** Options of one {@link AiService.run}: where it goes, and what the gateway there should do. */
+/**
+ * Options of one {@link AiService.run}: where it goes, and what the gateway there should do.
+ *
+ * @category models
+ */
 export interface RunOptions extends GatewayOptions.Input {
   /**
    * Id of the gateway. Without it a Workers AI model runs past every gateway, and a third-party model through the
    * account's gateway `default`. A dynamic route needs its own gateway, and gateway options need one to act on them.
    */
   readonly gateway?: string | undefined
-  /** Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`. */
+  /**
+   * Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`.
+   */
   readonly record?: boolean | undefined
   /** At most 5 tags of 1 to 50 letters, digits and `: - . / @`. Over the binding only. */
   readonly tags?: ReadonlyArray<string> | undefined
   /** Further request headers, names in lower case; credentials may stay `Redacted`. */
   readonly headers?: Headers | undefined
-  /** Workers AI only: queues `{ requests: […] }` as a batch, and answers with a `request_id` to ask for later. Default `false`. */
+  /**
+   * Workers AI only: queues `{ requests: […] }` as a batch, and answers with a `request_id` to ask for later. Default
+   * `false`.
+   */
   readonly queueRequest?: boolean | undefined
-  /** Workers AI only: fails with `RateLimited` where the model has no capacity, in place of waiting for it. Default `false`. */
+  /**
+   * Workers AI only: fails with `RateLimited` where the model has no capacity, in place of waiting for it. Default
+   * `false`.
+   */
   readonly rejectIfBusy?: boolean | undefined
   /** Workers AI over the binding only: goes before the model's name. 1 to 64 letters, digits, `.`, `_` and `-`. */
   readonly prefix?: string | undefined
-  /** Workers AI only: runs of one session reach the replica that has cached their prompt. At most 256 printable characters. */
+  /**
+   * Workers AI only: runs of one session reach the replica that has cached their prompt. At most 256 printable
+   * characters.
+   */
   readonly sessionAffinity?: string | undefined
 }
 
-/** Which models {@link AiService.models} lists. */
+/**
+ * Which models {@link AiService.models} lists.
+ *
+ * @category models
+ */
 export interface ModelsQuery {
   readonly author?: string | undefined
   readonly hideExperimental?: boolean | undefined
@@ -86,7 +105,11 @@ export interface ModelsQuery {
   readonly task?: string | undefined
 }
 
-/** A model of the catalogue. */
+/**
+ * A model of the catalogue.
+ *
+ * @category models
+ */
 export interface Model {
   readonly id: string
   /** What {@link AiService.run} takes, for example `@cf/meta/llama-3.1-8b-instruct`. */
@@ -118,6 +141,8 @@ export interface Model {
  *   return { answer: yield* response.result, logId: response.meta.logId }
  * })
  * ```
+ *
+ * @category services
  */
 export class AiService extends Context.Service<
   AiService,
@@ -127,9 +152,9 @@ export class AiService extends Context.Service<
      * 2xx answer whose body is unread; `result` reads it without Cloudflare's envelopes. Every other outcome is a typed
      * failure.
      *
-     * `meta.logId` belongs to this answer or is absent. Over the binding the request goes through the binding's own `fetch`, which
-     * shares nothing with calls of `env.AI.run` elsewhere in the isolate. Inputs with a stream, and bindings without `fetch`, go
-     * through `run`: the id is then absent when such a call overlaps.
+     * `meta.logId` belongs to this answer or is absent. Over the binding the request goes through the binding's own
+     * `fetch`, which shares nothing with calls of `env.AI.run` elsewhere in the isolate. Inputs with a stream, and
+     * bindings without `fetch`, go through `run`: the id is then absent when such a call overlaps.
      */
     readonly run: (model: string, input: object, options?: RunOptions) => Effect.Effect<GatewayResponse, GatewayError>
     /** One page of the catalogue. */
@@ -137,10 +162,10 @@ export class AiService extends Context.Service<
     /** A gateway of the account, over the same transport. Fails with `InvalidRequest` when the id is malformed. */
     readonly gateway: (id: string) => Effect.Effect<GatewayService["Service"], GatewayError>
     /**
-     * Experimental, as at Cloudflare. Takes a streamed run of a third-party model up again: the bytes of its answer from event `from`
-     * on, counted from 0. `runId` is the `meta.runId` of the answer, `gateway` what the run had (default: `default`). Fails with
-     * `NotFound` when the run is not kept any more, which is after about five minutes. Absent where the transport cannot do it: over
-     * HTTP. {@link stream} uses it.
+     * Experimental, as at Cloudflare. Takes a streamed run of a third-party model up again: the bytes of its answer
+     * from event `from` on, counted from 0. `runId` is the `meta.runId` of the answer, `gateway` what the run had
+     * (default: `default`). Fails with `NotFound` when the run is not kept any more, which is after about five minutes.
+     * Absent where the transport cannot do it: over HTTP. {@link stream} uses it.
      */
     readonly resume?: (runId: string, from: number, gateway?: string) => Effect.Effect<GatewayResponse, GatewayError>
   }
@@ -257,30 +282,36 @@ const make = (backend: AiBackend) =>
     return AiService.of({ run, models, gateway, resume })
   })
 
-/** Options of one {@link stream}. */
+/**
+ * Options of one {@link stream}.
+ *
+ * @category models
+ */
 export interface StreamOptions extends RunOptions {
   /**
-   * Reads the events instead of the model's own dialect; told the body of the request. An answer that comes in one piece is
-   * given to it as one event.
+   * Reads the events instead of the model's own dialect; told the body of the request. An answer that comes in one
+   * piece is given to it as one event.
    */
   readonly decoder?: Streaming["decoder"] | undefined
   /**
-   * Experimental: takes the run up again when its connection breaks after the first delta, at most three times. No event is seen
-   * twice. It works over the binding, with models of third parties, while Cloudflare keeps the run: about five minutes. Where it does
-   * not, the stream breaks as it would without. Default `false`.
+   * Experimental: takes the run up again when its connection breaks after the first delta, at most three times. No
+   * event is seen twice. It works over the binding, with models of third parties, while Cloudflare keeps the run: about
+   * five minutes. Where it does not, the stream breaks as it would without. Default `false`.
    */
   readonly resume?: boolean | undefined
 }
 
 /**
- * Runs a chat model and gives its answer as deltas, as they arrive. `input` is the body that the model's provider takes; `stream: true`
- * is added, and for OpenAI's models and dynamic routes the question for the usage, unless `input.stream_options` is there.
+ * Runs a chat model and gives its answer as deltas, as they arrive. `input` is the body that the model's provider
+ * takes; `stream: true` is added, and for OpenAI's models and dynamic routes the question for the usage, unless
+ * `input.stream_options` is there.
  *
- * The dialect is that of the name: Workers AI for `@cf/…`, Anthropic's events for `anthropic/…`, OpenAI's chunks for all others.
- * An answer that comes in one piece, as guardrails make it, becomes deltas too. Ends only after the answer's finish; before the
- * first delta of text, reasoning or a tool call it fails like {@link AiService.run}, after it with `StreamInterrupted`, which says
- * what had arrived. Pulls only what is consumed; ending early or being interrupted aborts the request. `LogTrail` has one attempt, which
- * ends with the stream. Nothing is retried: for that there is `Router.stream`.
+ * The dialect is that of the name: Workers AI for `@cf/…`, Anthropic's events for `anthropic/…`, OpenAI's chunks for
+ * all others. An answer that comes in one piece, as guardrails make it, becomes deltas too. Ends only after the
+ * answer's finish; before the first delta of text, reasoning or a tool call it fails like {@link AiService.run}, after
+ * it with `StreamInterrupted`, which says what had arrived. Pulls only what is consumed; ending early or being
+ * interrupted aborts the request. `LogTrail` has one attempt, which ends with the stream. Nothing is retried: for that
+ * there is `Router.stream`.
  *
  * @example
  * ```ts
@@ -296,6 +327,8 @@ export interface StreamOptions extends RunOptions {
  *   Stream.map((delta) => delta.text)
  * )
  * ```
+ *
+ * @category running
  */
 export const stream = (
   model: string,
@@ -395,12 +428,16 @@ const openStream = Effect.fnUntraced(function* (
   return fromPuller(() => ({ next, cancel: Effect.void }))
 })
 
-/** Options of {@link layerHttp}. */
+/**
+ * Options of {@link layerHttp}.
+ *
+ * @category models
+ */
 export type HttpOptions = Http.AiHttpOptions
 
 /**
- * The service over Cloudflare's REST API, through any `HttpClient`. Fails with `InvalidRequest` when an id, token or URL
- * is malformed.
+ * The service over Cloudflare's REST API, through any `HttpClient`. Fails with `InvalidRequest` when an id, token or
+ * URL is malformed.
  *
  * @example
  * ```ts
@@ -414,6 +451,8 @@ export type HttpOptions = Http.AiHttpOptions
  *   apiToken: Redacted.make("...")
  * }).pipe(Layer.provide(Transport.layerFetch))
  * ```
+ *
+ * @category layers
  */
 export const layerHttp = (options: HttpOptions): Layer.Layer<AiService, GatewayError, HttpClient> =>
   Layer.effect(
@@ -428,6 +467,8 @@ export const layerHttp = (options: HttpOptions): Layer.Layer<AiService, GatewayE
  * {@link layerHttp} from the environment: `CLOUDFLARE_ACCOUNT_ID` and `CLOUDFLARE_API_TOKEN`; optional `CF_AIG_TOKEN`
  * (the token of gateways), `AI_GATEWAY_URL` (another base URL, with or without `/v1/{account}` and a gateway),
  * `CLOUDFLARE_API_URL` and `AI_GATEWAY_MAX_ANSWER_BYTES`. Fails with `ConfigError` when one is missing.
+ *
+ * @category layers
  */
 export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigError, HttpClient> = Layer.unwrap(
   Effect.gen(function* () {
@@ -455,7 +496,11 @@ export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigErr
   })
 )
 
-/** Options of {@link layerBinding}. */
+/**
+ * Options of {@link layerBinding}.
+ *
+ * @category models
+ */
 export type BindingOptions = Pick<HttpOptions, "maxAnswerBytes">
 
 /**
@@ -468,6 +513,8 @@ export type BindingOptions = Pick<HttpOptions, "maxAnswerBytes">
  * declare const env: { readonly AI: AiService.AiBinding }
  * export const Live = AiService.layerBinding(env.AI)
  * ```
+ *
+ * @category layers
  */
 export const layerBinding = (ai: AiBinding, options: BindingOptions = {}): Layer.Layer<AiService, GatewayError> =>
   Layer.effect(

@@ -1,12 +1,13 @@
 /**
  * Many inputs through a route: flat memory, each item ended exactly once, nothing lost by a crash.
  *
- * An item ends as a success or as a dead letter. With a journal that holds across runs: an item is written down before it is sent, its
- * result is durable before it is reported, and a later run over the same journal reports again what is done and does the rest. What a run had sent when it
- * was killed is in doubt: the gateway's logs are asked before it is sent again.
+ * An item ends as a success or as a dead letter. With a journal that holds across runs: an item is written down before
+ * it is sent, its result is durable before it is reported, and a later run over the same journal reports again what is
+ * done and does the rest. What a run had sent when it was killed is in doubt: the gateway's logs are asked before it is
+ * sent again.
  *
- * Buffers are bounded everywhere. What grows is the set of ids, which finds duplicates and what is done: about 30 MB for a million of them, and nothing at all
- * with `duplicates: "unchecked"` and no earlier run.
+ * Buffers are bounded everywhere. What grows is the set of ids, which finds duplicates and what is done: about 30 MB
+ * for a million of them, and nothing at all with `duplicates: "unchecked"` and no earlier run.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -31,6 +32,7 @@ import type { Result } from "./internal/batch/result.ts"
 import type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 import { defined } from "./internal/data/defined.ts"
 import { millisOf } from "./internal/data/duration.ts"
+import { counted } from "./internal/data/numbers.ts"
 import { keptAs, plainJsonOf } from "./internal/data/plainJson.ts"
 import * as Limiter from "./Limiter.ts"
 import * as Route from "./Route.ts"
@@ -43,16 +45,19 @@ export type { DeadLetter, DoneBefore, Result, Success } from "./internal/batch/r
 export type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 
 /**
- * Limits of a job in requests and tokens per minute, over all its targets. Every request counts, retries and fallbacks too; so routes run on the client, one request per
- * attempt, by the router of the application.
+ * Limits of a job in requests and tokens per minute, over all its targets. Every request counts, retries and fallbacks
+ * too; so routes run on the client, one request per attempt, by the router of the application.
  *
- * The first request of an item is admitted before the item's timeouts begin. A later one that has to wait goes before new items. Its attempt and the timeouts
- * of that begin when it is admitted; the route's deadline goes on.
+ * The first request of an item is admitted before the item's timeouts begin. A later one that has to wait goes before
+ * new items. Its attempt and the timeouts of that begin when it is admitted; the route's deadline goes on.
+ *
+ * @category models
  */
 export interface Limits<In> extends Pick<Limiter.Limits, "requestsPerMinute" | "tokensPerMinute" | "burst" | "skew"> {
   /**
-   * Tokens that a request will use, in and out; corrected when the answer says what was used. The limit is kept exactly as long as this is not too low. Default: a
-   * token for every three bytes of the input as JSON, and its `maxTokens`, or 1,024 where it has none.
+   * Tokens that a request will use, in and out; corrected when the answer says what was used. The limit is kept exactly
+   * as long as this is not too low. Default: a token for every three bytes of the input as JSON, and its `maxTokens`,
+   * or 1,024 where it has none.
    */
   readonly tokens?: ((input: In) => number) | undefined
   /** A limiter that others use too, instead of an own one with the limits above. */
@@ -61,31 +66,41 @@ export interface Limits<In> extends Pick<Limiter.Limits, "requestsPerMinute" | "
   readonly key?: string | undefined
 }
 
-/** The journal of a job, and how it is used. With {@link Limits} a run begins a minute after the end of the one before, whose requests still count. */
+/**
+ * The journal of a job, and how it is used. With {@link Limits} a run begins a minute after the end of the one before,
+ * whose requests still count.
+ *
+ * @category models
+ */
 export interface JournalOptions<Out> {
   readonly store: Journal
   /**
-   * How values are kept: a codec to JSON (for chat {@link withoutRaw} of `Chat.ReplySchema`), or `"ids"` for none. Without values a later run reports what is done as
-   * `DoneBefore`. If the codec or JSON cannot write an answer, its item ends as a dead letter (`InvalidResponse`, code `unwritable`) and the job continues.
+   * How values are kept: a codec to JSON (for chat {@link withoutRaw} of `Chat.ReplySchema`), or `"ids"` for none.
+   * Without values a later run reports what is done as `DoneBefore`. If the codec or JSON cannot write an answer, its
+   * item ends as a dead letter (`InvalidResponse`, code `unwritable`) and the job continues.
    */
   readonly value: ValueCodec<Out>
   /** Try the dead letters of earlier runs again. Default `false`: they are reported again. */
   readonly retryFailed?: boolean | undefined
   /**
-   * What the journal belongs to, beside the route (`route`, its description, when it is one for all items): for example `{ input: hash }`. A journal that belongs to
-   * something else is refused.
+   * What the journal belongs to, beside the route (`route`, its description, when it is one for all items): for example
+   * `{ input: hash }`. A journal that belongs to something else is refused.
    */
   readonly fingerprint?: Fingerprint | undefined
   /** Use a journal that belongs to another job, or is damaged in its middle. Default `false`. */
   readonly force?: boolean | undefined
   /**
-   * Which of the items that earlier runs ended are reported again. Default: all. Those that are not are counted only; with `false` a run over a million done
-   * items takes seconds.
+   * Which of the items that earlier runs ended are reported again. Default: all. Those that are not are counted only;
+   * with `false` a run over a million done items takes seconds.
    */
   readonly replay?: boolean | ((id: string) => boolean) | undefined
 }
 
-/** Options of a job. */
+/**
+ * Options of a job.
+ *
+ * @category models
+ */
 export interface Options<Item, In, Out> {
   /** One route, or one for each item. */
   readonly route: Route.Route<In, Out> | ((item: Item) => Route.Route<In, Out>)
@@ -97,37 +112,47 @@ export interface Options<Item, In, Out> {
   readonly limits?: Limits<In> | undefined
   /** For each item, from its admission: as `Route.deadline` around its route, whole milliseconds. Default: none. */
   readonly itemDeadline?: Duration.Input | undefined
-  /** For everything. Then what is in flight is interrupted, and the job fails with `Timeout` (`deadline`). Default: none. */
+  /**
+   * For everything. Then what is in flight is interrupted, and the job fails with `Timeout` (`deadline`). Default:
+   * none.
+   */
   readonly jobDeadline?: Duration.Input | undefined
   /** Results in the order of the input. A slow item then holds up to `buffer` others back. Default: as they come. */
   readonly ordered?: boolean | undefined
-  /** Items that may have been begun and not been taken by the consumer: more than the concurrency; default 1,024, or twice the concurrency. */
+  /**
+   * Items that may have been begun and not been taken by the consumer: more than the concurrency; default 1,024, or
+   * twice the concurrency.
+   */
   readonly buffer?: number | undefined
   /** Default: none. Then nothing survives the process. */
   readonly journal?: JournalOptions<Out> | undefined
   /**
-   * An id that comes a second time: fails the job (default), or is counted and left out (`"skip"`). With `"unchecked"` the caller knows that none does: the ids of new
-   * items are not remembered, and one that came twice all the same would be done twice.
+   * An id that comes a second time: fails the job (default), or is counted and left out (`"skip"`). With `"unchecked"`
+   * the caller knows that none does: the ids of new items are not remembered, and one that came twice all the same
+   * would be done twice.
    */
   readonly duplicates?: "fail" | "skip" | "unchecked" | undefined
   /**
-   * How long the job waits without a single success once an item's quota is exhausted (`QuotaExhausted`); the items wait too. Beyond it the job fails with that error, and
-   * a later run goes on. A wait that would be longer fails at once. Default 1 hour.
+   * How long the job waits without a single success once an item's quota is exhausted (`QuotaExhausted`); the items
+   * wait too. Beyond it the job fails with that error, and a later run goes on. A wait that would be longer fails at
+   * once. Default 1 hour.
    */
   readonly quotaPatience?: Duration.Input | undefined
   /**
-   * How long the job waits without an answer when failures are not the items' own: the gateway cannot be reached, or five items in a row found no working provider. Meanwhile the job
-   * sends one item after 1 second, then after 2, 4 and so on up to 30 seconds, or when the answers ask for it. When the time is over the job fails with the last such error; the items
-   * are undone, and a later run resumes. 0: fails at once. Default 5 minutes.
+   * How long the job waits without an answer when failures are not the items' own: the gateway cannot be reached, or
+   * five items in a row found no working provider. Meanwhile the job sends one item after 1 second, then after 2, 4 and
+   * so on up to 30 seconds, or when the answers ask for it. When the time is over the job fails with the last such
+   * error; the items are undone, and a later run resumes. 0: fails at once. Default 5 minutes.
    */
   readonly outagePatience?: Duration.Input | undefined
   /**
-   * How long after its admission an item that was throttled after all retries of its route (`RateLimited`, 529) is put back and tried again as a whole. 0: never. Default 5
-   * minutes.
+   * How long after its admission an item that was throttled after all retries of its route (`RateLimited`, 529) is put
+   * back and tried again as a whole. 0: never. Default 5 minutes.
    */
   readonly throttlePatience?: Duration.Input | undefined
   /**
-   * Failures that are not an item's: the job fails with them, and the item stays undone. Default: refused by the gateway or the API (`Unauthorized`), no such gateway, no binding.
+   * Failures that are not an item's: the job fails with them, and the item stays undone. Default: refused by the
+   * gateway or the API (`Unauthorized`), no such gateway, no binding.
    */
   readonly isFatal?: ((error: GatewayError) => boolean) | undefined
   /** Gateway options of all requests, or of an item's; the event id is the batch's own. */
@@ -141,7 +166,11 @@ export interface Options<Item, In, Out> {
   readonly cost?: ((answer: AnswerFacts) => number | undefined) | undefined
 }
 
-/** Progress of a job, and its result at the end. Counts are of this run unless documented otherwise. */
+/**
+ * Progress of a job, and its result at the end. Counts are of this run unless documented otherwise.
+ *
+ * @category models
+ */
 export interface Summary {
   /** `complete`: all items have ended. `drained`: those that were begun have. */
   readonly state: "running" | "paused" | "draining" | "complete" | "drained" | "failed"
@@ -154,18 +183,24 @@ export interface Summary {
   readonly duplicates: number
   /** Items in the journal that the input has not had so far. */
   readonly unmet: number
-  /** Items that an earlier run had sent without learning more, and how many of them had been answered all the same: those are paid for twice. */
+  /**
+   * Items that an earlier run had sent without learning more, and how many of them had been answered all the same:
+   * those are paid for twice.
+   */
   readonly inDoubt: number
   readonly resent: number
   /**
-   * Requests of items that have ended or were given up for this run; a request that is cut off with the job is not counted. `retries` are repeats to a target; `fallbacks` are items that another target than the first
-   * answered.
+   * Requests of items that have ended or were given up for this run; a request that is cut off with the job is not
+   * counted. `retries` are repeats to a target; `fallbacks` are items that another target than the first answered.
    */
   readonly requests: number
   readonly retries: number
   readonly fallbacks: number
   readonly cacheHits: number
-  /** How often an item was put back because it was throttled, and how often the job paused: for an exhausted quota, or because nothing got through. */
+  /**
+   * How often an item was put back because it was throttled, and how often the job paused: for an exhausted quota, or
+   * because nothing got through.
+   */
   readonly requeued: number
   readonly pauses: number
   readonly tokensIn: number
@@ -188,20 +223,31 @@ export interface Summary {
   readonly duration: Duration.Duration
 }
 
-/** How things stand at a moment. */
+/**
+ * How things stand at a moment.
+ *
+ * @category models
+ */
 export interface Progress extends Summary {
   readonly inFlight: number
   /** The present limit of items at once. */
   readonly concurrency: number
   /** Items that ended per second since the last event. */
   readonly perSecond: number
-  /** Why the job is paused, the failure that keeps it so, and when one item tries again, in milliseconds since the epoch. */
+  /**
+   * Why the job is paused, the failure that keeps it so, and when one item tries again, in milliseconds since the
+   * epoch.
+   */
   readonly pausedFor?: PauseCause
   readonly pausedBy?: GatewayError
   readonly pausedUntil?: number
 }
 
-/** A job that runs. */
+/**
+ * A job that runs.
+ *
+ * @category models
+ */
 export interface Job<Out, E> {
   /** To be consumed once. Fails after all results that were ready. */
   readonly results: Stream.Stream<Result<Out>, GatewayError | JournalError | E>
@@ -288,8 +334,9 @@ const reconcile = (gateway: GatewayService["Service"], eventId: string): Effect.
 const touchEvery = 1000
 
 /**
- * A limiter that begins when the requests of an earlier run no longer count: that one knew how many they were, this one only knows when it last wrote to the
- * journal. For the run after this one it keeps the journal's time, as retries write nothing.
+ * A limiter that begins when the requests of an earlier run no longer count: that one knew how many they were, this one
+ * only knows when it last wrote to the journal. For the run after this one it keeps the journal's time, as retries
+ * write nothing.
  */
 const acrossRuns = (
   limiter: Limiter.Limiter,
@@ -300,7 +347,7 @@ const acrossRuns = (
   let [told, touched] = [false, Number.NEGATIVE_INFINITY]
   const wait = (millis: number): Effect.Effect<void> => {
     const seconds = Math.ceil(millis / 1000)
-    const line = `waiting ${seconds} seconds: what the run before has sent counts against the limits for a minute`
+    const line = `waiting ${counted(seconds, "second")}: what the run before has sent counts against the limits for a minute`
     const tell = told ? Effect.void : Effect.logInfo(line)
     told = true
     return Effect.andThen(tell, Effect.interruptible(Effect.sleep(millis)))
@@ -399,12 +446,13 @@ const summaryOf = (
 }
 
 /**
- * Starts a job in the scope, which ends it: what is in flight is interrupted, what was answered is written down. The job is held back by the consumer of its
- * results.
+ * Starts a job in the scope, which ends it: what is in flight is interrupted, what was answered is written down. The
+ * job is held back by the consumer of its results.
  *
- * Fails with `JournalError` when the journal is in use, damaged, or another job's, and with `InvalidRequest` naming the option. The results fail with what the input fails with, with
- * `InvalidRequest` for a bad or duplicate id, with a failure that is not an item's (see `isFatal`, `outagePatience`), with `QuotaExhausted` beyond `quotaPatience`,
- * with `Timeout` after `jobDeadline`, and with `JournalError` when a result cannot be written down, as on a full disk.
+ * Fails with `JournalError` when the journal is in use, damaged, or another job's, and with `InvalidRequest` naming the
+ * option. The results fail with what the input fails with, with `InvalidRequest` for a bad or duplicate id, with a
+ * failure that is not an item's (see `isFatal`, `outagePatience`), with `QuotaExhausted` beyond `quotaPatience`, with
+ * `Timeout` after `jobDeadline`, and with `JournalError` when a result cannot be written down, as on a full disk.
  *
  * @example
  * ```ts
@@ -428,6 +476,8 @@ const summaryOf = (
  *   return yield* job.summary
  * }).pipe(Effect.scoped)
  * ```
+ *
+ * @category running
  */
 export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = never, R = never>(
   items: Stream.Stream<Item, E, R> | Iterable<Item>,
@@ -516,8 +566,9 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
 /**
  * Runs items through a route and gives their results as they end, each exactly once, or in the order of the input.
  *
- * Takes no more from the input than can be in flight. Ending the stream early interrupts what is in flight; with a journal, a later run goes on where
- * this one was, also after a crash. Fails as {@link start} does and as its results do, after all results that were ready.
+ * Takes no more from the input than can be in flight. Ending the stream early interrupts what is in flight; with a
+ * journal, a later run goes on where this one was, also after a crash. Fails as {@link start} does and as its results
+ * do, after all results that were ready.
  *
  * @example
  * ```ts
@@ -546,6 +597,8 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
  *   )
  * )
  * ```
+ *
+ * @category running
  */
 export const run = <Item, In, Out, E = never, R = never>(
   items: Stream.Stream<Item, E, R> | Iterable<Item>,
@@ -554,7 +607,10 @@ export const run = <Item, In, Out, E = never, R = never>(
   Stream.unwrap(Effect.map(start(items, options), ({ results }) => results))
 
 /**
- * Runs items for what they come to, with each result given to `onResult`. Fails as {@link run} does, and with what `onResult` fails with.
+ * Runs items for what they come to, with each result given to `onResult`. Fails as {@link run} does, and with what
+ * `onResult` fails with.
+ *
+ * @category running
  */
 export const runWithSummary = <Item, In, Out, E = never, R = never, E2 = never, R2 = never>(
   items: Stream.Stream<Item, E, R> | Iterable<Item>,
@@ -568,7 +624,8 @@ export const runWithSummary = <Item, In, Out, E = never, R = never, E2 = never, 
   )
 
 /**
- * A schema of replies without `raw`, the provider's whole body, which is most of a reply's size: it is `null` when it is read back.
+ * A schema of replies without `raw`, the provider's whole body, which is most of a reply's size: it is `null` when it
+ * is read back.
  *
  * @example
  * ```ts
@@ -577,6 +634,8 @@ export const runWithSummary = <Item, In, Out, E = never, R = never, E2 = never, 
  *
  * export const value = Batch.withoutRaw(Chat.ReplySchema)
  * ```
+ *
+ * @category combinators
  */
 export const withoutRaw = <A extends { readonly raw: unknown }>(
   schema: Schema.Codec<A, unknown>

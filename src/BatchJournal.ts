@@ -1,24 +1,31 @@
 /**
  * Where a batch remembers what it has done: the interface, and a journal in memory.
  *
- * A batch writes an entry `sent` before it sends an item, and one entry `done` or `dead` when the item has ended; it reports a result only after that entry is
- * durable. Whoever opens the journal again is told every entry, in order, and goes on from there. `effect-ai-gateway/journal` keeps a journal in
- * files; for another place implement {@link Journal}.
+ * A batch writes an entry `sent` before it sends an item, and one entry `done` or `dead` when the item has ended; it
+ * reports a result only after that entry is durable. Whoever opens the journal again is told every entry, in order, and
+ * goes on from there. `effect-ai-gateway/journal` keeps a journal in files; for another place implement
+ * {@link Journal}.
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 
-/** A JSON value. */
+/**
+ * A JSON value.
+ *
+ * @category models
+ */
 export type Json = Schema.Json
 
 /**
  * A journal cannot be used, or no longer.
  *
- * `locked`: another process has it open. `otherJob`: it belongs to another input or route. `damaged`: an entry in its middle cannot be read.
- * `newer`: written by a later version. `failed`: the store failed, for example a full disk; what was reported before is safe.
- * `encoding`: a value is not what its schema says, or no JSON.
+ * `locked`: another process has it open. `otherJob`: it belongs to another input or route. `damaged`: an entry in its
+ * middle cannot be read. `newer`: written by a later version. `failed`: the store failed, for example a full disk; what
+ * was reported before is safe. `encoding`: a value is not what its schema says, or no JSON.
+ *
+ * @category errors
  */
 export class JournalError extends Data.TaggedError("JournalError")<{
   readonly reason: "locked" | "otherJob" | "damaged" | "newer" | "failed" | "encoding"
@@ -34,18 +41,28 @@ export class JournalError extends Data.TaggedError("JournalError")<{
 }
 
 /**
- * What a journal belongs to: named texts, for example `route` and the hash of an input file. Two jobs are the same when all names that both have are
- * equal.
+ * What a journal belongs to: named texts, for example `route` and the hash of an input file. Two jobs are the same when
+ * all names that both have are equal.
+ *
+ * @category models
  */
 export type Fingerprint = Readonly<Record<string, string>>
 
-/** An entry. Records are the batch's own form of a result. */
+/**
+ * An entry. Records are the batch's own form of a result.
+ *
+ * @category models
+ */
 export type Entry =
   | { readonly _tag: "sent"; readonly id: string; readonly eventId: string }
   | { readonly _tag: "done"; readonly id: string; readonly record: Json }
   | { readonly _tag: "dead"; readonly id: string; readonly record: Json }
 
-/** An entry of an earlier run, without its record. */
+/**
+ * An entry of an earlier run, without its record.
+ *
+ * @category models
+ */
 export interface Known {
   readonly _tag: Entry["_tag"]
   readonly id: string
@@ -55,21 +72,36 @@ export interface Known {
   readonly location: number
 }
 
-/** Entries that were handed over: a crash of this process no longer loses them. */
+/**
+ * Entries that were handed over: a crash of this process no longer loses them.
+ *
+ * @category models
+ */
 export interface Appended {
   /** Ends when a crash of the machine no longer loses them either. */
   readonly durable: Effect.Effect<void, JournalError>
 }
 
-/** A part of the journal that could not be read and was passed over. */
+/**
+ * A part of the journal that could not be read and was passed over.
+ *
+ * @category models
+ */
 export interface Damage {
   readonly where: string
-  /** `torn`: the end of what was written when somebody was killed. `corrupt`: readable entries follow, so something else happened. */
+  /**
+   * `torn`: the end of what was written when somebody was killed. `corrupt`: readable entries follow, so something else
+   * happened.
+   */
   readonly kind: "torn" | "corrupt"
   readonly bytes: number
 }
 
-/** How a journal is opened. */
+/**
+ * How a journal is opened.
+ *
+ * @category models
+ */
 export interface OpenOptions {
   readonly fingerprint: Fingerprint
   /** Go on although the fingerprint differs or entries are damaged. */
@@ -78,32 +110,54 @@ export interface OpenOptions {
   readonly onEntry: (entry: Known) => void
 }
 
-/** An open journal. */
+/**
+ * An open journal.
+ *
+ * @category models
+ */
 export interface OpenJournal {
   readonly damage: ReadonlyArray<Damage>
-  /** When an earlier run last wrote to it, in milliseconds since the epoch: what that one had sent just before still counts against limits. */
+  /**
+   * When an earlier run last wrote to it, in milliseconds since the epoch: what that one had sent just before still
+   * counts against limits.
+   */
   readonly lastWritten?: number | undefined
-  /** Has the journal look written to, at that time in milliseconds since the epoch: requests that are tried again write nothing else. */
+  /**
+   * Has the journal look written to, at that time in milliseconds since the epoch: requests that are tried again write
+   * nothing else.
+   */
   readonly touch?: ((now: number) => void) | undefined
   /**
-   * Writes entries, in order; what comes while others are written comes together. Called by several fibers at once. When it fails some of them may have been
-   * written, and every later call fails.
+   * Writes entries, in order; what comes while others are written comes together. Called by several fibers at once.
+   * When it fails some of them may have been written, and every later call fails.
    */
   readonly append: (entries: ReadonlyArray<Entry>) => Effect.Effect<Appended, JournalError>
   /** The record of a `done` or `dead` entry. */
   readonly read: (location: number) => Effect.Effect<Json, JournalError>
 }
 
-/** A journal. The scope closes it: what was appended is then durable. Only one may be open at a time. */
+/**
+ * A journal. The scope closes it: what was appended is then durable. Only one may be open at a time.
+ *
+ * @category models
+ */
 export interface Journal {
   readonly open: (options: OpenOptions) => Effect.Effect<OpenJournal, JournalError, Scope.Scope>
 }
 
-/** The names under which two fingerprints differ. */
+/**
+ * The names under which two fingerprints differ.
+ *
+ * @category checks
+ */
 export const differences = (mine: Fingerprint, its: Fingerprint): ReadonlyArray<string> =>
   Object.keys(mine).filter((name) => its[name] !== undefined && its[name] !== mine[name])
 
-/** The failure of a journal that belongs to another job. For implementations of {@link Journal}. */
+/**
+ * The failure of a journal that belongs to another job. For implementations of {@link Journal}.
+ *
+ * @category checks
+ */
 export const otherJob = (names: ReadonlyArray<string>, path?: string): JournalError =>
   new JournalError({
     reason: "otherJob",
@@ -111,7 +165,11 @@ export const otherJob = (names: ReadonlyArray<string>, path?: string): JournalEr
     ...(path !== undefined && { path })
   })
 
-/** A journal in memory, for tests and for telling duplicates. */
+/**
+ * A journal in memory, for tests and for telling duplicates.
+ *
+ * @category models
+ */
 export interface MemoryJournal extends Journal {
   /** All entries so far. */
   readonly entries: ReadonlyArray<Entry>
@@ -128,6 +186,8 @@ export interface MemoryJournal extends Journal {
  * const journal = Effect.runSync(BatchJournal.memory)
  * console.log(journal.entries.length) // 0
  * ```
+ *
+ * @category constructors
  */
 export const memory: Effect.Effect<MemoryJournal> = Effect.sync(() => {
   const entries: Array<Entry> = []

@@ -100,6 +100,8 @@ export type { ServerEvent } from "./internal/transport/sse.ts"
  *   maxTokens: 200
  * }
  * ```
+ *
+ * @category messages
  */
 export const user = (content: PromptMessage["content"]): PromptMessage => ({
   role: "user",
@@ -109,10 +111,16 @@ export const user = (content: PromptMessage["content"]): PromptMessage => ({
 /**
  * Instructions. Anthropic and Google take them apart from the conversation: there they apply from the start, wherever
  * they stand.
+ *
+ * @category messages
  */
 export const system = (content: string | ReadonlyArray<TextPart>): PromptMessage => ({ role: "system", content })
 
-/** What the model said, and the tools that it called. See also {@link fromReply}. */
+/**
+ * What the model said, and the tools that it called. See also {@link fromReply}.
+ *
+ * @category messages
+ */
 export const assistant = (
   content: AssistantMessage["content"],
   toolCalls?: ReadonlyArray<ToolCall>
@@ -139,6 +147,8 @@ export const assistant = (
  *   ]
  * })
  * ```
+ *
+ * @category messages
  */
 export const tool = (
   call: string | Pick<ToolCall, "id" | "name">,
@@ -156,8 +166,11 @@ const isSpoken = (part: ReplyPart): part is TextPart | ReasoningPart | RefusalPa
 
 /**
  * A reply as the message that continues the conversation. Thinking before tool calls comes along, as a part of the
- * content: DeepSeek and Kimi refuse the results of the tools without it. Thinking that its maker has signed comes along in
- * any case, with its signature. Other thinking stays behind, and so do images and files, which no message of a model holds.
+ * content: DeepSeek and Kimi refuse the results of the tools without it. Thinking that its maker has signed comes along
+ * in any case, with its signature. Other thinking stays behind, and so do images and files, which no message of a model
+ * holds.
+ *
+ * @category messages
  */
 export const fromReply = ({ content, reasoning, text, toolCalls }: Reply): AssistantMessage => {
   const said = content?.filter(isSpoken) ?? []
@@ -184,18 +197,25 @@ export const fromReply = ({ content, reasoning, text, toolCalls }: Reply): Assis
  * ]
  * console.log(Result.getOrThrow(Chat.collect(deltas)).text) // Hello.
  * ```
+ *
+ * @category streams
  */
 export const collect: (deltas: Iterable<Delta>) => Result.Result<Reply, Issue> = delta.collect
 
-/** The request behind an input: a text is one user message. */
+/**
+ * The request behind an input: a text is one user message.
+ *
+ * @category conversions
+ */
 export const toRequest: (input: Input) => Request = dialect.toRequest
 
 /**
  * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, as reasoning models refuse `max_tokens`.
  *
- * A refusal of the model is in `refusal`, and is the text too where there is no other, with `finishReason` `"contentFilter"`. Without `strict` of the output or of a tool
- * any JSON Schema is accepted. Ids of tool calls with more than 64 characters are rewritten, in the call and in its result.
- * Shapes: https://platform.openai.com/docs/api-reference/chat.
+ * A refusal of the model is in `refusal`, and is the text too where there is no other, with `finishReason`
+ * `"contentFilter"`. Without `strict` of the output or of a tool any JSON Schema is accepted. Ids of tool calls with
+ * more than 64 characters are rewritten, in the call and in its result. Shapes:
+ * https://platform.openai.com/docs/api-reference/chat.
  *
  * @example
  * ```ts
@@ -205,14 +225,18 @@ export const toRequest: (input: Input) => Request = dialect.toRequest
  * const body = Chat.openai.encode({ messages: [Chat.user("Say hello.")], maxTokens: 20 }, "gpt-4.1-mini")
  * console.log(Result.getOrThrow(body))
  * ```
+ *
+ * @category dialects
  */
 export const openai: Dialect<Input, Reply> = openaiDialect.openai
 
 /**
- * OpenAI's Responses. Nothing is stored (`store: false`): each request holds the whole conversation. Thinking comes back
- * encrypted and goes to OpenAI again with the next request. `stop` is refused; `seed` and penalties are hints that it does not
- * take. `strict` of a tool is always sent, as it would be `true` otherwise. Shapes:
+ * OpenAI's Responses. Nothing is stored (`store: false`): each request holds the whole conversation. Thinking comes
+ * back encrypted and goes to OpenAI again with the next request. `stop` is refused; `seed` and penalties are hints that
+ * it does not take. `strict` of a tool is always sent, as it would be `true` otherwise. Shapes:
  * https://platform.openai.com/docs/api-reference/responses.
+ *
+ * @category dialects
  */
 export const openaiResponses: Dialect<Input, Reply> = responsesDialect.openaiResponses
 
@@ -220,14 +244,18 @@ export const openaiResponses: Dialect<Input, Reply> = responsesDialect.openaiRes
  * Chat completions of everybody else: groq, mistral, deepseek, Workers AI's `v1/chat/completions`, the gateway's
  * `compat` endpoint, dynamic routes. `maxTokens` becomes `max_tokens`, which Mistral demands and the others accept.
  * Arguments of tool calls that come parsed, thinking in `reasoning_content`, `reasoning` or content parts, and Gemini's
- * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name, and thinking before
- * tool calls to those of DeepSeek and Kimi. `user` is not sent to models of Mistral, which refuses it, and ids of tool calls
- * are rewritten there unless they are nine letters or digits.
+ * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name, and thinking
+ * before tool calls to those of DeepSeek and Kimi. `user` is not sent to models of Mistral, which refuses it, and ids
+ * of tool calls are rewritten there unless they are nine letters or digits.
+ *
+ * @category dialects
  */
 export const openaiCompatible: Dialect<Input, Reply> = openaiDialect.openaiCompatible
 
 /**
  * `max_tokens` where a request to Anthropic has none. The field is required there.
+ *
+ * @category dialects
  */
 export const anthropicMaxTokens: number = anthropicDialect.anthropicMaxTokens
 
@@ -236,10 +264,13 @@ export const anthropicMaxTokens: number = anthropicDialect.anthropicMaxTokens
  *
  * System messages move into `system`, as one string. The answers to parallel tool calls become one user turn. Ids of
  * calls that another provider made are rewritten where Anthropic would refuse them. `output` needs a schema here and
- * becomes `output_config.format`: current models refuse a forced tool (https://github.com/can1357/oh-my-pi/issues/12939),
- * for older ones there is {@link anthropicJsonTool}. Hints that Claude or one of its models does not take (`seed`, penalties;
- * from 4.7 on `temperature`, `topP`, `topK`) pass it over unless `losses` gives them up. Thinking goes back with its signature. `user`
- * becomes `metadata.user_id`. Shapes: https://platform.claude.com/docs/en/api/messages.
+ * becomes `output_config.format`: current models refuse a forced tool
+ * (https://github.com/can1357/oh-my-pi/issues/12939), for older ones there is {@link anthropicJsonTool}. Hints that
+ * Claude or one of its models does not take (`seed`, penalties; from 4.7 on `temperature`, `topP`, `topK`) pass it over
+ * unless `losses` gives them up. Thinking goes back with its signature. `user` becomes `metadata.user_id`. Shapes:
+ * https://platform.claude.com/docs/en/api/messages.
+ *
+ * @category dialects
  */
 export const anthropic: Dialect<Input, Reply> = anthropicDialect.anthropic
 
@@ -247,6 +278,8 @@ export const anthropic: Dialect<Input, Reply> = anthropicDialect.anthropic
  * Like {@link anthropic}, but JSON output is a tool call: for models without structured output, for schemas beyond what
  * it supports, and for JSON without a schema. The tool is called `output__` and the name of the output, own tools must
  * not start so, and its arguments become the text of the reply. The schema must be of type `object`.
+ *
+ * @category dialects
  */
 export const anthropicJsonTool: Dialect<Input, Reply> = anthropicDialect.anthropicJsonTool
 
@@ -258,19 +291,27 @@ export const anthropicJsonTool: Dialect<Input, Reply> = anthropicDialect.anthrop
  * value that is documented for this case, from Gemini 3 on. `extra.generationConfig` is merged key by key. With a
  * `strict` tool the calling mode is `VALIDATED`, which holds all tools to their schemas. `user` is not sent. Shapes:
  * https://ai.google.dev/api/generate-content.
+ *
+ * @category dialects
  */
 export const google: Dialect<Input, Reply> = googleDialect.google
 
-/** Like {@link google}, without ids of function calls, which Vertex refuses. */
+/**
+ * Like {@link google}, without ids of function calls, which Vertex refuses.
+ *
+ * @category dialects
+ */
 export const googleVertex: Dialect<Input, Reply> = googleDialect.googleVertex
 
 /**
  * Workers AI `run`. The model goes into the address (or to the binding), not into the body.
  *
  * Reads the native answer and the OpenAI-shaped one, bare or inside `{ success, result }` and `{ state, result }`. JSON
- * that came parsed is text again. Native answers give no finish reason: it is `"stop"`, or `"toolCalls"`. Images must be
- * data: Workers AI fetches none. `user` is not sent; an output schema that cannot be kept is an error of the provider.
- * Shapes: https://developers.cloudflare.com/workers-ai/.
+ * that came parsed is text again. Native answers give no finish reason: it is `"stop"`, or `"toolCalls"`. Images must
+ * be data: Workers AI fetches none. `user` is not sent; an output schema that cannot be kept is an error of the
+ * provider. Shapes: https://developers.cloudflare.com/workers-ai/.
+ *
+ * @category dialects
  */
 export const workersAi: Dialect<Input, Reply> = workersAiDialect.workersAi
 
@@ -284,10 +325,16 @@ export const workersAi: Dialect<Input, Reply> = workersAiDialect.workersAi
  *
  * export const body = Chat.openaiEmbeddings.encode(["one", "two"], "text-embedding-3-small")
  * ```
+ *
+ * @category dialects
  */
 export const openaiEmbeddings: Dialect<EmbeddingInput, Embeddings> = embeddings.openaiEmbeddings
 
-/** Embeddings of native Workers AI, bare or inside its envelopes. `dimensions` is refused: the length is the model's. */
+/**
+ * Embeddings of native Workers AI, bare or inside its envelopes. `dimensions` is refused: the length is the model's.
+ *
+ * @category dialects
+ */
 export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = embeddings.workersAiEmbeddings
 
 // Schemas, for what crosses a boundary: stored routes, journals, HTTP endpoints. Each comes out of one pure call, which
@@ -463,7 +510,8 @@ const replySchema = (): Schema.Codec<Reply> => {
     id: Schema.optionalKey(Schema.String),
     raw: Schema.Unknown
   })
-  // The rest are texts. What a tool is called with and `raw` can be anything once an application has touched them, and JSON has no NaN.
+  // The rest are texts. What a tool is called with and `raw` can be anything once an application has touched them, and
+  // JSON has no NaN.
   keptAs(schema, (reply) =>
     reply.raw === null &&
     reply.toolCalls.length === 0 &&
@@ -488,8 +536,14 @@ const replySchema = (): Schema.Codec<Reply> => {
  *
  * export const decodeLine = Schema.decodeEffect(Schema.fromJsonString(Chat.RequestSchema))
  * ```
+ *
+ * @category schemas
  */
 export const RequestSchema: Schema.Codec<Request> = /*#__PURE__*/ requestSchema()
 
-/** Schema of {@link Reply}. `raw` is kept as it is. */
+/**
+ * Schema of {@link Reply}. `raw` is kept as it is.
+ *
+ * @category schemas
+ */
 export const ReplySchema: Schema.Codec<Reply> = /*#__PURE__*/ replySchema()

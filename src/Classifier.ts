@@ -15,10 +15,18 @@ import { scrub } from "./internal/data/secrets.ts"
 
 export type { Match, Rule, RuleOutcome, Statuses } from "./internal/classifier/rules.ts"
 
-/** Date of the rule data, `YYYY-MM-DD`. */
+/**
+ * Date of the rule data, `YYYY-MM-DD`.
+ *
+ * @category rules
+ */
 export const version = "2026-11-21"
 
-/** What is known about a failure. Every field but `surface` may be missing. */
+/**
+ * What is known about a failure. Every field but `surface` may be missing.
+ *
+ * @category models
+ */
 export interface FailureInput {
   /** HTTP status of the answer. */
   readonly status?: number | undefined
@@ -36,13 +44,21 @@ export interface FailureInput {
   readonly now?: number | undefined
 }
 
-/** A reason and the id of the rule that led to it. */
+/**
+ * A reason and the id of the rule that led to it.
+ *
+ * @category models
+ */
 export interface Failure {
   readonly reason: GatewayError.Reason
   readonly rule: string
 }
 
-/** Every rule in order of precedence; the last one matches everything. */
+/**
+ * Every rule in order of precedence; the last one matches everything.
+ *
+ * @category rules
+ */
 export const rules: ReadonlyArray<Rule> = table
 
 const maxDetail = 2_000
@@ -200,6 +216,8 @@ const build = (outcome: RuleOutcome, input: FailureInput, subject: Subject): Gat
  * })
  * console.log(rule, reason._tag) // cf-2005 ProviderUnavailable
  * ```
+ *
+ * @category classifying
  */
 export const classify = (input: FailureInput): Failure => {
   const subject = subjectOf(input)
@@ -211,8 +229,10 @@ export const classify = (input: FailureInput): Failure => {
 
 /**
  * Whether an answer with this status and JSON body is a failure: any status outside 2xx, and within 2xx a body that
- * says so itself, such as `{ state: "Failed" }`, `{ success: false }`, an `error` without `result` or `choices`, an `error`
- * inside the first choice, an error event of a stream, or a prompt that Google blocked.
+ * says so itself, such as `{ state: "Failed" }`, `{ success: false }`, an `error` without `result` or `choices`, an
+ * `error` inside the first choice, an error event of a stream, or a prompt that Google blocked.
+ *
+ * @category classifying
  */
 export const isFailureBody = (status: number, body: unknown): boolean =>
   status < 200 || status >= 300 || isFailure(body)

@@ -205,7 +205,8 @@ const attempt = Schema.Struct(attemptFields)
 
 const skipped = Schema.Struct({ target: Schema.String, reason: reasons })
 
-// `reasons` and `attempt` rather than the exports below: their types show when a reason or one of its values is missing.
+// `reasons` and `attempt` rather than the exports below: their types show when a reason or one of its values is
+// missing.
 const error = instance(
   Errors.GatewayError,
   Schema.TaggedStruct("GatewayError", {
@@ -223,27 +224,53 @@ const error = instance(
   })
 )
 
-/** The stored form of a reason: its fields and its `_tag`, durations in milliseconds. */
+/**
+ * The stored form of a reason: its fields and its `_tag`, durations in milliseconds.
+ *
+ * @category models
+ */
 export type ReasonEncoded = (typeof reasons)["Encoded"]
-/** The stored form of an attempt. */
+/**
+ * The stored form of an attempt.
+ *
+ * @category models
+ */
 export type AttemptEncoded = (typeof attempt)["Encoded"]
-/** The stored form of a `GatewayError`. */
+/**
+ * The stored form of a `GatewayError`.
+ *
+ * @category models
+ */
 export type GatewayErrorEncoded = (typeof error)["Encoded"]
 
 /**
  * Codec of `GatewayError.Reason`, both ways for instances of the classes and nothing else. Decoding fails with
  * `SchemaError` for a tag that is not known or a field of the wrong type, encoding for an infinite duration or a number
  * that JSON does not have; the message names the path.
+ *
+ * @category schemas
  */
 export const Reason: Schema.Codec<Errors.Reason, ReasonEncoded> = reasons
 
-/** Codec of `GatewayError.Attempt`, for `LogTrail` and for `attempts` of a result; `error` is a {@link Reason}. */
+/**
+ * Codec of `GatewayError.Attempt`, for `LogTrail` and for `attempts` of a result; `error` is a {@link Reason}.
+ *
+ * @category schemas
+ */
 export const Attempt: Schema.Codec<Errors.Attempt, AttemptEncoded> = attempt
 
-/** Codec of `GatewayError.Cost`. */
+/**
+ * Codec of `GatewayError.Cost`.
+ *
+ * @category schemas
+ */
 export const Cost: Schema.Codec<Errors.Cost, (typeof cost)["Encoded"]> = cost
 
-/** Codec of `GatewayError.Skipped`. */
+/**
+ * Codec of `GatewayError.Skipped`.
+ *
+ * @category schemas
+ */
 export const Skipped: Schema.Codec<Errors.Skipped, (typeof skipped)["Encoded"]> = skipped
 
 /**
@@ -266,5 +293,7 @@ export const Skipped: Schema.Codec<Errors.Skipped, (typeof skipped)["Encoded"]> 
  *   return yield* yield* Schema.decodeEffect(Stored)(line)
  * }).pipe(Effect.catchReason("GatewayError", "RateLimited", ({ status }) => Effect.succeed(status))) // 429
  * ```
+ *
+ * @category schemas
  */
 export const GatewayError: Schema.Codec<Errors.GatewayError, GatewayErrorEncoded> = error

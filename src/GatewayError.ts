@@ -25,7 +25,11 @@ const seconds = (duration: Duration.Duration): string => `${Duration.toMillis(du
 const join = (separator: string, ...parts: ReadonlyArray<string | number | boolean | undefined>): string =>
   parts.filter(Boolean).join(separator)
 
-/** Facts that any reason may carry. */
+/**
+ * Facts that any reason may carry.
+ *
+ * @category models
+ */
 export interface Facts {
   /** HTTP status of the answer. */
   readonly status?: number
@@ -35,15 +39,24 @@ export interface Facts {
   readonly detail?: string
 }
 
-/** Who refused: this library, the gateway, Cloudflare's API front door, or the provider behind the gateway. */
+/**
+ * Who refused: this library, the gateway, Cloudflare's API front door, or the provider behind the gateway.
+ *
+ * @category models
+ */
 export type Origin = "client" | "gateway" | "api" | "provider"
 
-/** The connection failed before a response arrived: refused, reset, DNS, TLS. */
+/**
+ * The connection failed before a response arrived: refused, reset, DNS, TLS.
+ *
+ * @category reasons
+ */
 export class TransportFailure extends Data.TaggedError("TransportFailure")<
   Facts & {
     /**
-     * The kind of break. `stale`: a connection that had served before, and ended without a byte of this answer. `connect` with the code `network_error`:
-     * workerd or a browser, which do not tell a refused connection from one that broke before the answer.
+     * The kind of break. `stale`: a connection that had served before, and ended without a byte of this answer.
+     * `connect` with the code `network_error`: workerd or a browser, which do not tell a refused connection from one
+     * that broke before the answer.
      */
     readonly kind: "connect" | "reset" | "stale" | "unknown"
   }
@@ -53,7 +66,11 @@ export class TransportFailure extends Data.TaggedError("TransportFailure")<
   }
 }
 
-/** A time limit passed. */
+/**
+ * A time limit passed.
+ *
+ * @category reasons
+ */
 export class Timeout extends Data.TaggedError("Timeout")<
   Facts & {
     /** Which limit: ours per attempt, between chunks, ours for everything, or one reported by the other side. */
@@ -68,7 +85,11 @@ export class Timeout extends Data.TaggedError("Timeout")<
   }
 }
 
-/** Too many requests or no capacity right now; waiting helps. */
+/**
+ * Too many requests or no capacity right now; waiting helps.
+ *
+ * @category reasons
+ */
 export class RateLimited extends Data.TaggedError("RateLimited")<
   Facts & {
     readonly origin: Origin
@@ -82,7 +103,11 @@ export class RateLimited extends Data.TaggedError("RateLimited")<
   }
 }
 
-/** Money or a daily allocation has run out; waiting seconds does not help. */
+/**
+ * Money or a daily allocation has run out; waiting seconds does not help.
+ *
+ * @category reasons
+ */
 export class QuotaExhausted extends Data.TaggedError("QuotaExhausted")<
   Facts & {
     readonly kind: "spend" | "credits" | "allocation"
@@ -95,14 +120,22 @@ export class QuotaExhausted extends Data.TaggedError("QuotaExhausted")<
   }
 }
 
-/** Credentials are missing, wrong, or not allowed. */
+/**
+ * Credentials are missing, wrong, or not allowed.
+ *
+ * @category reasons
+ */
 export class Unauthorized extends Data.TaggedError("Unauthorized")<Facts & { readonly origin: Origin }> {
   override get message(): string {
     return `${this.origin} refused the credentials`
   }
 }
 
-/** The request itself is wrong; sending it again or elsewhere changes nothing. */
+/**
+ * The request itself is wrong; sending it again or elsewhere changes nothing.
+ *
+ * @category reasons
+ */
 export class InvalidRequest extends Data.TaggedError("InvalidRequest")<
   Facts & {
     readonly origin: Origin
@@ -118,7 +151,11 @@ export class InvalidRequest extends Data.TaggedError("InvalidRequest")<
   }
 }
 
-/** The target cannot express a field of the request; another target may. Nothing was sent. */
+/**
+ * The target cannot express a field of the request; another target may. Nothing was sent.
+ *
+ * @category reasons
+ */
 export class Unsupported extends Data.TaggedError("Unsupported")<
   Facts & {
     /** Path of the field, for example `messages[1].content[0]`. */
@@ -132,14 +169,22 @@ export class Unsupported extends Data.TaggedError("Unsupported")<
   }
 }
 
-/** The prompt does not fit into the model's context. Another model may take it. */
+/**
+ * The prompt does not fit into the model's context. Another model may take it.
+ *
+ * @category reasons
+ */
 export class ContextLengthExceeded extends Data.TaggedError("ContextLengthExceeded")<Facts> {
   override get message(): string {
     return "the prompt exceeds the model's context"
   }
 }
 
-/** A guardrail, a data-loss rule or the provider's own filter refused the prompt or the response. */
+/**
+ * A guardrail, a data-loss rule or the provider's own filter refused the prompt or the response.
+ *
+ * @category reasons
+ */
 export class ContentBlocked extends Data.TaggedError("ContentBlocked")<
   Facts & {
     readonly by: "guardrail" | "dlp" | "provider"
@@ -151,7 +196,11 @@ export class ContentBlocked extends Data.TaggedError("ContentBlocked")<
   }
 }
 
-/** Something named in the request does not exist. */
+/**
+ * Something named in the request does not exist.
+ *
+ * @category reasons
+ */
 export class NotFound extends Data.TaggedError("NotFound")<
   Facts & { readonly what: "gateway" | "model" | "log" | "route" | "run" | "endpoint" }
 > {
@@ -160,7 +209,11 @@ export class NotFound extends Data.TaggedError("NotFound")<
   }
 }
 
-/** The provider or the gateway is failing: 5xx, 52x, 529, and Cloudflare's HTTP 400 with code 2005. */
+/**
+ * The provider or the gateway is failing: 5xx, 52x, 529, and Cloudflare's HTTP 400 with code 2005.
+ *
+ * @category reasons
+ */
 export class ProviderUnavailable extends Data.TaggedError("ProviderUnavailable")<
   Facts & { readonly origin: Origin; readonly retryAfter?: Duration.Duration }
 > {
@@ -169,10 +222,17 @@ export class ProviderUnavailable extends Data.TaggedError("ProviderUnavailable")
   }
 }
 
-/** An answer arrived and is not what was requested: it does not decode, is HTML, is cut off, or is rejected by `Route.validate`. */
+/**
+ * An answer arrived and is not what was requested: it does not decode, is HTML, is cut off, or is rejected by
+ * `Route.validate`.
+ *
+ * @category reasons
+ */
 export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
   Facts & {
-    /** Where and why decoding failed, without the value itself; or the reason that a predicate of `Route.validate` gave. */
+    /**
+     * Where and why decoding failed, without the value itself; or the reason that a predicate of `Route.validate` gave.
+     */
     readonly issue?: string
     /** The answer decoded, and `Route.validate` rejected it. Absent: it could not be read. */
     readonly by?: "validate"
@@ -183,7 +243,11 @@ export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
   }
 }
 
-/** A stream broke after the consumer had received something. */
+/**
+ * A stream broke after the consumer had received something.
+ *
+ * @category reasons
+ */
 export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
   Facts & {
     /** Deltas that had been delivered. */
@@ -200,8 +264,10 @@ export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
 }
 
 /**
- * This library refused before sending. `limiter`: a rate limit. `breaker`: the target's breaker is open. `cost`: the run would cost more than it may. `budget`: an item of a
- * cluster that its workers have died of too often.
+ * This library refused before sending. `limiter`: a rate limit. `breaker`: the target's breaker is open. `cost`: the
+ * run would cost more than it may. `budget`: an item of a cluster that its workers have died of too often.
+ *
+ * @category reasons
  */
 export class Rejected extends Data.TaggedError("Rejected")<
   Facts & { readonly by: "limiter" | "breaker" | "budget" | "cost"; readonly retryAfter?: Duration.Duration }
@@ -212,7 +278,11 @@ export class Rejected extends Data.TaggedError("Rejected")<
   }
 }
 
-/** The Workers binding is absent or does not have the methods that are needed. */
+/**
+ * The Workers binding is absent or does not have the methods that are needed.
+ *
+ * @category reasons
+ */
 export class BindingMissing extends Data.TaggedError("BindingMissing")<
   Facts & {
     /** The missing member, for example `AI.gateway`. */
@@ -224,14 +294,22 @@ export class BindingMissing extends Data.TaggedError("BindingMissing")<
   }
 }
 
-/** Nothing in the classification applies. `detail` holds the bounded raw body. */
+/**
+ * Nothing in the classification applies. `detail` holds the bounded raw body.
+ *
+ * @category reasons
+ */
 export class Unknown extends Data.TaggedError("Unknown")<Facts> {
   override get message(): string {
     return "unknown failure"
   }
 }
 
-/** Any reason. */
+/**
+ * Any reason.
+ *
+ * @category reasons
+ */
 export type Reason =
   | TransportFailure
   | Timeout
@@ -249,29 +327,46 @@ export type Reason =
   | Rejected
   | BindingMissing
   | Unknown
-/** The tag of a reason. */
+/**
+ * The tag of a reason.
+ *
+ * @category reasons
+ */
 export type ReasonTag = Reason["_tag"]
 
 /**
- * Why an attempt was made. `first`: the first one of its run. `retry`: the same target again, by its retry policy. `fallback`: the targets before
- * it have failed. `restart`: a stream broke and began again. `hedge`: the target before it had not answered in time.
+ * Why an attempt was made. `first`: the first one of its run. `retry`: the same target again, by its retry policy.
+ * `fallback`: the targets before it have failed. `restart`: a stream broke and began again. `hedge`: the target before
+ * it had not answered in time.
+ *
+ * @category models
  */
 export type AttemptCause = "first" | "retry" | "fallback" | "hedge" | "restart"
 
-/** The cost of requests. `usd + estimatedUsd` is the best estimate; it is incomplete if `unpriced` is above 0. */
+/**
+ * The cost of requests. `usd + estimatedUsd` is the best estimate; it is incomplete if `unpriced` is above 0.
+ *
+ * @category models
+ */
 export interface Cost {
   /** US dollars for tokens that providers reported. */
   readonly usd: number
   /**
-   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Providers do not charge for most
-   * requests that they reject, so this tends to be too high.
+   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race.
+   * Providers do not charge for most requests that they reject, so this tends to be too high.
    */
   readonly estimatedUsd: number
-  /** Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens. */
+  /**
+   * Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens.
+   */
   readonly unpriced: number
 }
 
-/** One dispatch to one target, as it was seen from here. */
+/**
+ * One dispatch to one target, as it was seen from here.
+ *
+ * @category models
+ */
 export interface Attempt {
   /** Key of the target (see `Route`). */
   readonly target: string
@@ -300,7 +395,9 @@ export interface Attempt {
   readonly resent?: boolean
   /** Another attempt of the same run had answered, so this one was interrupted. */
   readonly superseded?: boolean
-  /** Hints of the request that this target was not sent as they stand, see `Chat.Losses`. Absent when there were none. */
+  /**
+   * Hints of the request that this target was not sent as they stand, see `Chat.Losses`. Absent when there were none.
+   */
   readonly dropped?: ReadonlyArray<string>
   /** Tokens that the provider reported. */
   readonly usage?: Usage
@@ -309,7 +406,12 @@ export interface Attempt {
   readonly error?: Reason
 }
 
-/** A target that was skipped, because of an open breaker (`Rejected`) or a field that it cannot express (`Unsupported`). Nothing was sent to it. */
+/**
+ * A target that was skipped, because of an open breaker (`Rejected`) or a field that it cannot express (`Unsupported`).
+ * Nothing was sent to it.
+ *
+ * @category models
+ */
 export interface Skipped {
   /** Key of the target (see `Route`). */
   readonly target: string
@@ -317,8 +419,12 @@ export interface Skipped {
 }
 
 /**
- * The cause that ended a run without an answer. `stop`: no other target would help. `attempts`: every target had failed. `deadline`: the time was up, or too short for the next
- * wait. `budget`: the router's budget allowed no further attempt. `cost`: a further attempt could have cost more than `maxCost`. `open`: breakers were open, and no further attempt was made.
+ * The cause that ended a run without an answer. `stop`: no other target would help. `attempts`: every target had
+ * failed. `deadline`: the time was up, or too short for the next wait. `budget`: the router's budget allowed no further
+ * attempt. `cost`: a further attempt could have cost more than `maxCost`. `open`: breakers were open, and no further
+ * attempt was made.
+ *
+ * @category models
  */
 export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "cost" | "open"
 
@@ -340,6 +446,8 @@ export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "cost" | "op
  *   Effect.catchReason("GatewayError", "RateLimited", () => Effect.succeed("later"))
  * )
  * ```
+ *
+ * @category errors
  */
 export class GatewayError extends Data.TaggedError("GatewayError")<{
   readonly reason: Reason
@@ -383,8 +491,9 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
     return retryAfter(this.reason)
   }
   /**
-   * The response of Effect's HTTP servers to a handler that fails with this error (`HttpServerRespondable`): see {@link httpFailure}. The type of
-   * responses is in an unstable module, so that of this method says only that it fits where one is wanted.
+   * The response of Effect's HTTP servers to a handler that fails with this error (`HttpServerRespondable`): see
+   * {@link httpFailure}. The type of responses is in an unstable module, so that of this method says only that it fits
+   * where one is wanted.
    */
   "~effect/http/HttpServerRespondable"(): Effect.Effect<never> {
     return Effect.sync(() => httpAnswer(httpFailure(this)) as never)
@@ -392,13 +501,19 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
 }
 
 /**
- * Whether `u` is a {@link GatewayError}, also one of another copy of this package. What came over RPC or out of JSON is none: it has lost its getters, and
- * `ErrorSchema` makes one of it.
+ * Whether `u` is a {@link GatewayError}, also one of another copy of this package. What came over RPC or out of JSON is
+ * none: it has lost its getters, and `ErrorSchema` makes one of it.
+ *
+ * @category guards
  */
 export const isGatewayError = (u: unknown): u is GatewayError =>
   Predicate.isTagged(u, "GatewayError") && Predicate.hasProperty(u, "reason") && "isRetryable" in u
 
-/** The wait that a reason asks for, if any. */
+/**
+ * The wait that a reason asks for, if any.
+ *
+ * @category getters
+ */
 export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
 
@@ -412,11 +527,17 @@ export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
  * const error = GatewayError.invalid("GatewayOptions.make", "cache.ttl", "60 seconds to 30 days, or \"off\"")
  * console.log(error.message) // GatewayOptions.make: invalid cache.ttl: expected 60 seconds to 30 days, or "off"
  * ```
+ *
+ * @category constructors
  */
 export const invalid = (method: string, field: string, accepted: string): GatewayError =>
   new GatewayError({ method, reason: new InvalidRequest({ origin: "client", field, accepted }) })
 
-/** What to do about a failure. `stop` is: neither again nor next. */
+/**
+ * What to do about a failure. `stop` is: neither again nor next.
+ *
+ * @category decisions
+ */
 export interface Decision {
   /** The same target may be tried again. */
   readonly again: boolean
@@ -426,7 +547,11 @@ export interface Decision {
   readonly wait: "hint" | "backoff" | "none"
 }
 
-/** One row of the decision table. */
+/**
+ * One row of the decision table.
+ *
+ * @category decisions
+ */
 export interface DecisionRow extends Decision {
   readonly reason: ReasonTag
   /** The variant within the reason, or `undefined` for all others of that reason. */
@@ -449,6 +574,8 @@ const row = (
 /**
  * The decision table: for each reason (and variant) whether to try again, go on, wait or stop. A route overrides it
  * with `retry({ on })` and `fallbackOn`.
+ *
+ * @category decisions
  */
 export const decisions: ReadonlyArray<DecisionRow> = [
   row("TransportFailure", "again", "backoff"),
@@ -474,7 +601,11 @@ export const decisions: ReadonlyArray<DecisionRow> = [
   row("Unknown", "next")
 ]
 
-/** The variant of a reason that the decision table distinguishes. */
+/**
+ * The variant of a reason that the decision table distinguishes.
+ *
+ * @category getters
+ */
 export const variant = (reason: Reason): string | undefined => {
   switch (reason._tag) {
     case "Timeout":
@@ -496,6 +627,8 @@ const unknownRow = decisions[decisions.length - 1] as DecisionRow
  * Looks a reason up in {@link decisions}. A failure that came inside a 2xx answer is never tried again on the same
  * target: the gateway takes such an answer for a success, so only this way do both executions of a route agree. A route
  * opts in with `retry({ on })`.
+ *
+ * @category decisions
  */
 export const decide = (reason: Reason): DecisionRow => {
   const v = variant(reason)
@@ -527,6 +660,8 @@ const otherStatus: Readonly<Record<string, number>> = {
  * Status that a server answers a failed request with, by reason. A `NotFound` of a log is 404.
  *
  * 4xx is for what the client can change. Refused credentials are the server's own, so they are 502 and not 401.
+ *
+ * @category getters
  */
 export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ */ (() => {
   const statuses = decisions.map(({ reason }) => [reason, otherStatus[reason] ?? badGateway])
@@ -534,8 +669,9 @@ export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ *
 })()
 
 /**
- * The answer of a server to its client about a failure: the status of {@link failureStatus}, `{ "error": { "reason", "retryable" } }`, and `retry-after` in
- * seconds with a 429 or 503 where waiting helps. Nothing of the message, the prompt, the provider or the credentials is in it.
+ * The answer of a server to its client about a failure: the status of {@link failureStatus},
+ * `{ "error": { "reason", "retryable" } }`, and `retry-after` in seconds with a 429 or 503 where waiting helps. Nothing
+ * of the message, the prompt, the provider or the credentials is in it.
  *
  * @example
  * ```ts
@@ -544,11 +680,14 @@ export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ *
  * const error = GatewayError.invalid("Router.run", "maxTokens", "a whole number from 1")
  * console.log(GatewayError.httpFailure(error).status) // 400
  * ```
+ *
+ * @category getters
  */
 export const httpFailure = ({ reason, retryAfter }: GatewayError): HttpFailure => {
   const status = otherStatus[variant(reason) ?? ""] ?? otherStatus[reason._tag] ?? badGateway
   // A hint of the provider's is only passed on with an answer that means "come back later".
   const hint = (status === 429 || status === 503) && retryAfter
-  const seconds = hint ? Math.ceil(Duration.toMillis(hint) / 1000) : undefined
-  return failureOf(status, reason._tag, decide(reason).again, seconds)
+  const seconds = hint ? Math.ceil(Duration.toMillis(hint) / 1000) : Number.NaN
+  // The header is a number in digits, which an endless wait is not.
+  return failureOf(status, reason._tag, decide(reason).again, Number.isSafeInteger(seconds) ? seconds : undefined)
 }

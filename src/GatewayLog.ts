@@ -1,8 +1,8 @@
 /**
  * Log entries of the gateway, feedback on them, and queries over them.
  *
- * Live logs differ from their published types (metadata is an object and not a string, tokens can be null, cost
- * arrives later, unlisted fields appear), so decoding is tolerant: only the id must be there, and what is not known is kept in
+ * Live logs differ from their published types (metadata is an object and not a string, tokens can be null, cost arrives
+ * later, unlisted fields appear), so decoding is tolerant: only the id must be there, and what is not known is kept in
  * `extra`.
  */
 import * as Schema from "effect/Schema"
@@ -11,7 +11,8 @@ import { defined, type Mutable } from "./internal/data/defined.ts"
 import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/data/json.ts"
 import { isWhole } from "./internal/data/numbers.ts"
 
-// A function, because rolldown (Vite's bundler) takes reading `Schema.String` for an effect, and would keep all of Schema in bundles that never use this.
+// A function, because rolldown (Vite's bundler) takes reading `Schema.String` for an effect, and would keep all of
+// Schema in bundles that never use this.
 const makeSchema = () =>
   Schema.Struct({
     id: Schema.String,
@@ -50,9 +51,17 @@ const makeSchema = () =>
     extra: Schema.Record(Schema.String, Schema.Unknown)
   })
 
-/** Schema of {@link GatewayLog}, for storing and sending it on. */
+/**
+ * Schema of {@link GatewayLog}, for storing and sending it on.
+ *
+ * @category schemas
+ */
 export const GatewayLog = makeSchema()
-/** One log entry. */
+/**
+ * One log entry.
+ *
+ * @category models
+ */
 export type GatewayLog = typeof GatewayLog.Type
 
 const text = (u: unknown): string | undefined => (typeof u === "string" ? u : undefined)
@@ -110,6 +119,8 @@ const readers: { readonly [Name in keyof Fields]: (u: unknown) => Fields[Name] |
 /**
  * Reads a log entry as the REST API or the binding gives it. `undefined` when it is not an object with an id. A field
  * whose value has another type than expected goes to `extra`, unless it is null.
+ *
+ * @category conversions
  */
 export const fromWire = (wire: unknown): GatewayLog | undefined => {
   if (!isRecord(wire)) return undefined
@@ -126,7 +137,11 @@ export const fromWire = (wire: unknown): GatewayLog | undefined => {
   return { id, ...fields, extra }
 }
 
-/** Feedback on a log entry. At least one field. */
+/**
+ * Feedback on a log entry. At least one field.
+ *
+ * @category models
+ */
 export interface Patch {
   /** 1 is good, -1 is bad, `null` takes it back. */
   readonly feedback?: 1 | -1 | null | undefined
@@ -136,9 +151,17 @@ export interface Patch {
   readonly metadata?: Readonly<Record<string, string | number | boolean>> | null | undefined
 }
 
-/** Operators of a filter. */
+/**
+ * Operators of a filter.
+ *
+ * @category constants
+ */
 export const operators = ["eq", "neq", "contains", "lt", "gt"] as const
-/** Fields that a filter can name (protocol: list parameters of Cloudflare's API client). */
+/**
+ * Fields that a filter can name (protocol: list parameters of Cloudflare's API client).
+ *
+ * @category constants
+ */
 export const filterKeys = [
   "id",
   "created_at",
@@ -166,19 +189,35 @@ export const filterKeys = [
   "user_agent"
 ] as const
 
-/** One condition; its values are alternatives. */
+/**
+ * One condition; its values are alternatives.
+ *
+ * @category models
+ */
 export interface Filter {
   readonly key: (typeof filterKeys)[number]
   readonly operator: (typeof operators)[number]
   readonly value: ReadonlyArray<string | number | boolean | null>
 }
 
-/** Fields that a list can be ordered by. */
+/**
+ * Fields that a list can be ordered by.
+ *
+ * @category constants
+ */
 export const orders = ["created_at", "provider", "model", "model_type", "success", "cached"] as const
-/** Directions of an order. */
+/**
+ * Directions of an order.
+ *
+ * @category constants
+ */
 export const directions = ["asc", "desc"] as const
 
-/** A query over the logs of one gateway. */
+/**
+ * A query over the logs of one gateway.
+ *
+ * @category models
+ */
 export interface Query {
   /** 1 or more; default 1. */
   readonly page?: number | undefined
@@ -188,12 +227,18 @@ export interface Query {
   readonly search?: string | undefined
   readonly orderBy?: (typeof orders)[number] | undefined
   readonly direction?: (typeof directions)[number] | undefined
-  /** Only calls with this event id: also the failed legs of a gateway-side fallback, whose log ids no answer carries. */
+  /**
+   * Only calls with this event id: also the failed legs of a gateway-side fallback, whose log ids no answer carries.
+   */
   readonly eventId?: string | undefined
   readonly filters?: ReadonlyArray<Filter> | undefined
 }
 
-/** One page of logs. */
+/**
+ * One page of logs.
+ *
+ * @category models
+ */
 export interface Page {
   readonly logs: ReadonlyArray<GatewayLog>
   readonly page: number
@@ -218,7 +263,11 @@ const queryNames: ReadonlyArray<string> = [
 
 const isGiven = <A>(value: A): value is NonNullable<A> => value !== undefined && value !== null
 
-/** Lists what is wrong with feedback. */
+/**
+ * Lists what is wrong with feedback.
+ *
+ * @category checks
+ */
 export const patchProblems = (patch: Patch): ReadonlyArray<GatewayOptions.Problem> => {
   const problems: Array<GatewayOptions.Problem> = []
   // A caller without types may pass nothing.
@@ -236,7 +285,11 @@ export const patchProblems = (patch: Patch): ReadonlyArray<GatewayOptions.Proble
   return problems
 }
 
-/** Lists what is wrong with a query. */
+/**
+ * Lists what is wrong with a query.
+ *
+ * @category checks
+ */
 export const queryProblems = (query: Query): ReadonlyArray<GatewayOptions.Problem> => {
   if (!isObject(query)) return [{ field: "query", accepted: `an object with ${queryNames.join(", ")}` }]
   const problems: Array<GatewayOptions.Problem> = []
@@ -273,7 +326,11 @@ export const queryProblems = (query: Query): ReadonlyArray<GatewayOptions.Proble
   return problems
 }
 
-/** Query parameters of the REST API for a valid query. */
+/**
+ * Query parameters of the REST API for a valid query.
+ *
+ * @category conversions
+ */
 export const toParams = (query: Query): ReadonlyArray<readonly [string, string]> => {
   const filters: ReadonlyArray<Filter> = [
     ...(query.filters ?? []),
@@ -289,7 +346,11 @@ export const toParams = (query: Query): ReadonlyArray<readonly [string, string]>
   return params
 }
 
-/** Reads one page as the REST API gives it. `undefined` when it has no list of entries with ids. */
+/**
+ * Reads one page as the REST API gives it. `undefined` when it has no list of entries with ids.
+ *
+ * @category conversions
+ */
 export const pageFromWire = (wire: unknown): Page | undefined => {
   if (!isRecord(wire) || !Array.isArray(wire["result"])) return undefined
   const logs: Array<GatewayLog> = []

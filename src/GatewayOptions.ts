@@ -2,8 +2,8 @@
  * What a request asks of the gateway itself: cache, metadata, logging, event id, timeout, retries, stored keys, cost.
  *
  * Values are validated once, in {@link make}, because the gateway does not complain: metadata with one bad value
- * vanishes whole, a sixth entry is cut, and the binding drops `cacheTtl: 0`. There are three encodings: request headers, options
- * of the Workers binding, and `config` plus headers of one leg of a universal request.
+ * vanishes whole, a sixth entry is cut, and the binding drops `cacheTtl: 0`. There are three encodings: request
+ * headers, options of the Workers binding, and `config` plus headers of one leg of a universal request.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -14,25 +14,61 @@ import { headerValueAccepted, isHeaderValue } from "./internal/data/headers.ts"
 import { isObject, strayField } from "./internal/data/json.ts"
 import * as Encoding from "./internal/options/encoding.ts"
 
-/** Shortest cache life time that the gateway accepts. */
+/**
+ * Shortest cache life time that the gateway accepts.
+ *
+ * @category constants
+ */
 export const minCacheTtl = Duration.seconds(60)
-/** Longest cache life time that the gateway accepts (one month, taken as 30 days). */
+/**
+ * Longest cache life time that the gateway accepts (one month, taken as 30 days).
+ *
+ * @category constants
+ */
 export const maxCacheTtl = Duration.days(30)
-/** Most metadata entries that the gateway keeps. */
+/**
+ * Most metadata entries that the gateway keeps.
+ *
+ * @category constants
+ */
 export const maxMetadataEntries = 5
-/** Most attempts per leg that the gateway makes, the first included. */
+/**
+ * Most attempts per leg that the gateway makes, the first included.
+ *
+ * @category constants
+ */
 export const maxAttempts = 5
-/** Longest delay between the gateway's own attempts. */
+/**
+ * Longest delay between the gateway's own attempts.
+ *
+ * @category constants
+ */
 export const maxRetryDelay = Duration.seconds(5)
 
-/** Every {@link Backoff}. */
+/**
+ * Every {@link Backoff}.
+ *
+ * @category constants
+ */
 export const backoffs = ["constant", "linear", "exponential"] as const
-/** How the gateway spaces its own attempts. */
+/**
+ * How the gateway spaces its own attempts.
+ *
+ * @category models
+ */
 export type Backoff = (typeof backoffs)[number]
-/** Flat metadata; keys must not start with `cf.`. */
+/**
+ * Flat metadata; keys must not start with `cf.`.
+ *
+ * @category models
+ */
 export type Metadata = Readonly<Record<string, string | number | boolean>>
 
-/** What {@link make} accepts. */
+/**
+ * What {@link make} accepts.
+ *
+ * @category models
+ */
 export interface Input {
   readonly cache?:
     | {
@@ -86,7 +122,11 @@ export interface Input {
     | undefined
 }
 
-/** Validated options; make them with {@link make}. Absent fields leave the gateway's settings as they are. */
+/**
+ * Validated options; make them with {@link make}. Absent fields leave the gateway's settings as they are.
+ *
+ * @category models
+ */
 export interface GatewayOptions {
   readonly cache?: { readonly ttl?: Duration.Duration; readonly key?: string; readonly skip?: boolean }
   readonly metadata?: Metadata
@@ -106,13 +146,21 @@ export interface GatewayOptions {
   }
 }
 
-/** One invalid field: its path and what would have been accepted. */
+/**
+ * One invalid field: its path and what would have been accepted.
+ *
+ * @category models
+ */
 export interface Problem {
   readonly field: string
   readonly accepted: string
 }
 
-/** No options: the gateway's settings apply. */
+/**
+ * No options: the gateway's settings apply.
+ *
+ * @category constructors
+ */
 export const empty: GatewayOptions = {}
 
 const names: ReadonlyArray<string> = [
@@ -171,6 +219,8 @@ const metadataProblems = (metadata: Metadata): ReadonlyArray<Problem> => {
  * console.log(GatewayOptions.problems({ cache: { ttl: "1 second" } }))
  * // [{ field: "cache.ttl", accepted: "60 seconds to 30 days in whole seconds, or \"off\"" }]
  * ```
+ *
+ * @category checks
  */
 export const problems = (input: Input): ReadonlyArray<Problem> => {
   const out: Array<Problem> = []
@@ -264,7 +314,11 @@ const normalizeCache = (cache: NonNullable<Input["cache"]>): NonNullable<Gateway
 /** An object without fields says nothing, so it is left out: equal options have one form. */
 const nonEmpty = <A extends object>(value: A): A | undefined => (Object.keys(value).length === 0 ? undefined : value)
 
-/** Brings a valid input into its one normal form. Total: invalid fields must have been found with {@link problems}. */
+/**
+ * Brings a valid input into its one normal form. Total: invalid fields must have been found with {@link problems}.
+ *
+ * @category combinators
+ */
 export const normalize = (input: Input): GatewayOptions =>
   defined({
     cache: input.cache && nonEmpty(normalizeCache(input.cache)),
@@ -308,6 +362,8 @@ const makeFor = (method: string, input: Input): Effect.Effect<GatewayOptions, Ga
  * )
  * console.log(GatewayOptions.toHeaders(options)["cf-aig-cache-ttl"]) // "3600"
  * ```
+ *
+ * @category constructors
  */
 export const make = (input: Input): Effect.Effect<GatewayOptions, GatewayError> => makeFor("GatewayOptions.make", input)
 
@@ -318,6 +374,8 @@ const both = <A extends object>(outer: A | undefined, inner: A | undefined): A |
 /**
  * Combines two sets of options; where both speak, `inner` wins, field by field. Associative. Merged metadata may have
  * more entries than the gateway keeps, so validate the result ({@link make}) before it is sent; the router does.
+ *
+ * @category combinators
  */
 export const merge = (outer: GatewayOptions, inner: GatewayOptions): GatewayOptions => ({
   ...outer,
@@ -330,7 +388,11 @@ export const merge = (outer: GatewayOptions, inner: GatewayOptions): GatewayOpti
   })
 })
 
-/** Options of the Workers binding: what its `gateway` object has a field for, and headers for the rest. */
+/**
+ * Options of the Workers binding: what its `gateway` object has a field for, and headers for the rest.
+ *
+ * @category models
+ */
 export interface BindingOptions {
   readonly gateway: {
     readonly cacheKey?: string
@@ -345,7 +407,11 @@ export interface BindingOptions {
   readonly extraHeaders: Readonly<Record<string, string>>
 }
 
-/** `config` of one leg of a universal request; times in milliseconds. */
+/**
+ * `config` of one leg of a universal request; times in milliseconds.
+ *
+ * @category models
+ */
 export interface LegConfig {
   readonly requestTimeout?: number
   readonly maxAttempts?: number
@@ -353,7 +419,11 @@ export interface LegConfig {
   readonly backoff?: Backoff
 }
 
-/** One leg's share of the options: timeout and retries in `config`, everything else as headers. */
+/**
+ * One leg's share of the options: timeout and retries in `config`, everything else as headers.
+ *
+ * @category models
+ */
 export interface LegOptions {
   readonly config: LegConfig
   readonly headers: Readonly<Record<string, string>>
@@ -362,6 +432,8 @@ export interface LegOptions {
 /**
  * Encodes options as request headers (names and units of the AI Gateway documentation). Metadata is ASCII-safe JSON,
  * because whether other characters survive the edge is not known.
+ *
+ * @category conversions
  */
 export const toHeaders = (options: GatewayOptions): Record<string, string> => Encoding.toHeaders(options)
 
@@ -369,6 +441,8 @@ export const toHeaders = (options: GatewayOptions): Record<string, string> => En
  * Decodes request headers (names in lower case, the deprecated `cf-cache-ttl` and `cf-skip-cache` included; a life
  * time of 0 is `"off"`). Fails with `InvalidRequest` naming the header that cannot be read, or the field (such as
  * `cache.ttl`) whose value is out of range.
+ *
+ * @category conversions
  */
 export const fromHeaders = (
   headers: Readonly<Record<string, string | undefined>>
@@ -377,17 +451,31 @@ export const fromHeaders = (
 /**
  * Encodes options for the Workers binding. What its `gateway` object has no field for travels in `extraHeaders`, in
  * lower case; so does metadata with non-ASCII text, which the binding would write into a header unescaped.
+ *
+ * @category conversions
  */
 export const toBinding = (options: GatewayOptions): BindingOptions => Encoding.toBinding(options)
 
-/** Decodes what {@link toBinding} wrote. Fails with `InvalidRequest` naming the field at fault. */
+/**
+ * Decodes what {@link toBinding} wrote. Fails with `InvalidRequest` naming the field at fault.
+ *
+ * @category conversions
+ */
 export const fromBinding = (options: BindingOptions): Effect.Effect<GatewayOptions, GatewayError> =>
   decode("GatewayOptions.fromBinding", Encoding.fromBinding(options))
 
-/** Encodes options for one leg of a universal request. */
+/**
+ * Encodes options for one leg of a universal request.
+ *
+ * @category conversions
+ */
 export const toLeg = (options: GatewayOptions): LegOptions => Encoding.toLeg(options)
 
-/** Decodes what {@link toLeg} wrote. Fails with `InvalidRequest` naming the field at fault. */
+/**
+ * Decodes what {@link toLeg} wrote. Fails with `InvalidRequest` naming the field at fault.
+ *
+ * @category conversions
+ */
 export const fromLeg = (leg: LegOptions): Effect.Effect<GatewayOptions, GatewayError> =>
   decode("GatewayOptions.fromLeg", Encoding.fromLeg(leg))
 

@@ -22,6 +22,8 @@ import { makeFeed, oversized, type ServerEvent } from "./internal/transport/sse.
 /**
  * What the response headers say about a call. Every field is optional: which are present depends on the endpoint, the
  * transport and the provider. A log id that is here belongs to this answer; one that cannot be known is absent.
+ *
+ * @category models
  */
 export interface Meta {
   /** `cf-aig-log-id`, an opaque string. */
@@ -44,11 +46,18 @@ export interface Meta {
   readonly dlp?: unknown
 }
 
-/** A header that came once. One that came twice arrives as one text with a comma, and does not tell which value is right. */
+/**
+ * A header that came once. One that came twice arrives as one text with a comma, and does not tell which value is
+ * right.
+ */
 const one = (value: string | undefined): string | undefined =>
   value === undefined || value === "" || value.includes(",") ? undefined : value
 
-/** Reads {@link Meta} from response headers (names in lower case). */
+/**
+ * Reads {@link Meta} from response headers (names in lower case).
+ *
+ * @category conversions
+ */
 export const metaFromHeaders = (headers: Readonly<Record<string, string | undefined>>): Meta => {
   const step = headers["cf-aig-step"]
   const dlp = headers["cf-aig-dlp"]
@@ -65,7 +74,11 @@ export const metaFromHeaders = (headers: Readonly<Record<string, string | undefi
   })
 }
 
-/** Most characters of a body that an error carries. */
+/**
+ * Most characters of a body that an error carries.
+ *
+ * @category constants
+ */
 export const maxExcerpt = 500
 
 /** Most characters of a failure's body that are looked at. */
@@ -77,6 +90,8 @@ type Form = "text" | "bytes" | "reader" | "web" | "cancel"
 /**
  * Takes Cloudflare's envelopes off a JSON body: `{ success, result }`, `{ state, result }`, or both around each other.
  * Anything else is returned as it is.
+ *
+ * @category conversions
  */
 export const unwrap = (json: unknown): unknown => {
   let value = json
@@ -85,7 +100,11 @@ export const unwrap = (json: unknown): unknown => {
   return value
 }
 
-/** What failures of a response say about the call that it answers. */
+/**
+ * What failures of a response say about the call that it answers.
+ *
+ * @category models
+ */
 export interface ResponseOptions {
   readonly method: string
   /** Who was asked; default `gateway`. */
@@ -100,10 +119,18 @@ export interface ResponseOptions {
   readonly maxBytes?: number | undefined
 }
 
-/** Default size limit of an answer in bytes: 64 MiB, which leaves room for images. */
+/**
+ * Default size limit of an answer in bytes: 64 MiB, which leaves room for images.
+ *
+ * @category constants
+ */
 export const defaultMaxBytes = 67_108_864
 
-/** A body that is being read. */
+/**
+ * A body that is being read.
+ *
+ * @category models
+ */
 export interface ResponseReader {
   /** The next chunk, or `undefined` at the end. Fails with `TransportFailure` when the connection breaks. */
   readonly read: Effect.Effect<Uint8Array | undefined, GatewayError>
@@ -114,9 +141,11 @@ export interface ResponseReader {
 /**
  * A 2xx answer. Its body is read at most once, on demand; read it, or call `cancel`, so that the connection is free.
  *
- * Whoever reads it as `text`, `json` or `result` shares that one read, also at the same time; so do readers of `bytes`. After the body
- * was taken in one form, another form fails with `InvalidRequest` (field `body`). Interrupting a read that others wait for ends it for them
- * too, with `TransportFailure`.
+ * Whoever reads it as `text`, `json` or `result` shares that one read, also at the same time; so do readers of `bytes`.
+ * After the body was taken in one form, another form fails with `InvalidRequest` (field `body`). Interrupting a read
+ * that others wait for ends it for them too, with `TransportFailure`.
+ *
+ * @category models
  */
 export class GatewayResponse {
   readonly status: number
@@ -126,8 +155,8 @@ export class GatewayResponse {
   /** The transport sent the request twice, because a kept-alive socket had been closed by the server. */
   readonly resent: boolean
   /**
-   * Size limit of a body that is read as `text`, `bytes`, `json` or `result`, in bytes, and of one event of a stream, in characters;
-   * both after decompression. A larger one is an `InvalidResponse`, and the rest of it is not read.
+   * Size limit of a body that is read as `text`, `bytes`, `json` or `result`, in bytes, and of one event of a stream,
+   * in characters; both after decompression. A larger one is an `InvalidResponse`, and the rest of it is not read.
    */
   readonly maxBytes: number
   // Hard-private, so that printing a response shows neither its body nor the credentials it was asked with.
@@ -165,8 +194,8 @@ export class GatewayResponse {
 
   /**
    * The body as JSON, whatever its content type says. Fails with `InvalidResponse` (with a bounded excerpt in `detail`)
-   * when it is not JSON, and with the failure's own reason when a failure came with a 2xx status (`{ state: "Failed" }`,
-   * `{ success: false }`).
+   * when it is not JSON, and with the failure's own reason when a failure came with a 2xx status
+   * (`{ state: "Failed" }`, `{ success: false }`).
    */
   get json(): Effect.Effect<unknown, GatewayError> {
     return Effect.flatMap(this.text, (text) => this.parse(text))
@@ -186,8 +215,8 @@ export class GatewayResponse {
   }
 
   /**
-   * Takes the body over, to read it chunk by chunk; only once, and instead of `text` and `bytes`. Interrupting a read aborts the
-   * request.
+   * Takes the body over, to read it chunk by chunk; only once, and instead of `text` and `bytes`. Interrupting a read
+   * aborts the request.
    */
   reader(): ResponseReader {
     const late = this.#take("reader")
@@ -225,8 +254,8 @@ export class GatewayResponse {
   }
 
   /**
-   * An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential; or the failure that the body
-   * tells of beside what could not be read. `by`: the answer could be read, and this rejected it.
+   * An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential; or the failure that
+   * the body tells of beside what could not be read. `by`: the answer could be read, and this rejected it.
    */
   invalid(issue: string, text: string, by?: InvalidResponse["by"]): GatewayError {
     if (by === undefined && hasError(parseJson(text))) return this.fault(text)
@@ -291,17 +320,21 @@ export class GatewayResponse {
 
 /**
  * Takes a response as a web `Response`, to be passed through: the very same one when it came as one, so nothing is
- * copied. A response that arrived compressed over HTTP gets headers without `content-encoding`, because its body has been
- * decompressed. Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`, field
- * `body`), as there is no effect to fail.
+ * copied. A response that arrived compressed over HTTP gets headers without `content-encoding`, because its body has
+ * been decompressed. Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`,
+ * field `body`), as there is no effect to fail.
+ *
+ * @category conversions
  */
 export const toWeb = (self: GatewayResponse): Response => self.web()
 
 /**
  * The body as chunks of bytes. Pulls only what is consumed; ending early, failing or being interrupted aborts the
- * request. Over a network a chunk is what came within a turn of the event loop, until it is 64 KiB; over `fetch` one piece of the connection is asked for
- * beyond that. Fails with `TransportFailure` when the connection breaks; whether the bytes are a complete answer only their
- * dialect knows.
+ * request. Over a network a chunk is what came within a turn of the event loop, until it is 64 KiB; over `fetch` one
+ * piece of the connection is asked for beyond that. Fails with `TransportFailure` when the connection breaks; whether
+ * the bytes are a complete answer only their dialect knows.
+ *
+ * @category streams
  */
 export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayError> =>
   fromPuller(() => {
@@ -312,6 +345,8 @@ export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayE
 /**
  * The body as server-sent events, cut anywhere and with any line ends. Comments, ids and `retry` fields are read over;
  * an event of more than `maxBytes` characters is an `InvalidResponse`.
+ *
+ * @category streams
  */
 export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, GatewayError> =>
   fromPuller(() => {
@@ -331,8 +366,10 @@ export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, Gatewa
   })
 
 /**
- * The body as deltas of a chat answer. Ends only after the dialect's finish event; an error event, a connection that breaks,
- * and an end without a finish are failures. `Router.stream` adds fallbacks, time limits and records to this.
+ * The body as deltas of a chat answer. Ends only after the dialect's finish event; an error event, a connection that
+ * breaks, and an end without a finish are failures. `Router.stream` adds fallbacks, time limits and records to this.
+ *
+ * @category streams
  */
 export const deltas = (self: GatewayResponse, decoder: DeltaDecoder): Stream.Stream<Delta, GatewayError> =>
   fromPuller(() => {

@@ -37,18 +37,28 @@ import { type HttpClient, sender } from "./internal/transport/httpClient.ts"
 import * as LogTrail from "./LogTrail.ts"
 import * as UniversalRequest from "./UniversalRequest.ts"
 
-/** Options of one {@link GatewayService.run}. */
+/**
+ * Options of one {@link GatewayService.run}.
+ *
+ * @category models
+ */
 export interface RunOptions extends GatewayOptions.Input {
-  /** Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`. */
+  /**
+   * Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`.
+   */
   readonly record?: boolean | undefined
   /**
-   * Runs before a transport sends the same bytes once more, on a fresh connection; when it fails, they are not sent. For callers who count requests. Default:
-   * nothing.
+   * Runs before a transport sends the same bytes once more, on a fresh connection; when it fails, they are not sent.
+   * For callers who count requests. Default: nothing.
    */
   readonly beforeResend?: Effect.Effect<void, GatewayError> | undefined
 }
 
-/** Options of `getLog`. */
+/**
+ * Options of `getLog`.
+ *
+ * @category models
+ */
 export interface GetLogOptions {
   /**
    * How long to keep asking for a log that is not there yet: it can lag its answer by half a second. `true` is
@@ -75,6 +85,8 @@ export interface GetLogOptions {
  *   return { body: yield* response.json, logId: response.meta.logId }
  * })
  * ```
+ *
+ * @category services
  */
 export class GatewayService extends Context.Service<
   GatewayService,
@@ -94,8 +106,8 @@ export class GatewayService extends Context.Service<
     /** Adds feedback, a score or metadata to a log entry. */
     readonly patchLog: (logId: string, patch: GatewayLog.Patch) => Effect.Effect<void, GatewayError>
     /**
-     * The URL to give to a provider's SDK, or the gateway's own when `provider` is left out. Asked once per provider and
-     * then remembered; failures are not.
+     * The URL to give to a provider's SDK, or the gateway's own when `provider` is left out. Asked once per provider
+     * and then remembered; failures are not.
      */
     readonly getUrl: (provider?: string) => Effect.Effect<string, GatewayError>
     /** One page of log entries. Not possible over the binding. */
@@ -110,7 +122,11 @@ const isLegs = (
 const checkLogId = (method: string, logId: string): Effect.Effect<void, GatewayError> =>
   checkId(method, "logId", logId, 128)
 
-/** Longest wait of `awaitLog: true`. */
+/**
+ * Longest wait of `awaitLog: true`.
+ *
+ * @category constants
+ */
 export const defaultAwaitLog = Duration.seconds(5)
 const logInterval = Duration.millis(150)
 
@@ -153,7 +169,11 @@ const startedOf = (
   }
 }
 
-/** Fields that an outcome adds to an attempt record; over several legs also the leg that it is about. */
+/**
+ * Fields that an outcome adds to an attempt record; over several legs also the leg that it is about.
+ *
+ * @category getters
+ */
 export const endedOf = (
   exit: Exit.Exit<GatewayResponse, GatewayError>,
   legs: ReadonlyArray<UniversalRequest.Leg>
@@ -180,10 +200,15 @@ export const endedOf = (
 /** There are fewer providers than this. */
 const maxUrls = 256
 
-/** Makes the service from a transport. For the layers of this library, whose transports are internal. */
+/**
+ * Makes the service from a transport. For the layers of this library, whose transports are internal.
+ *
+ * @category constructors
+ */
 export const make = (id: string, backend: Backend): Effect.Effect<GatewayService["Service"]> =>
   Effect.sync(() => {
-    // Answers only. In a Worker a question dies with the request that asked it, and whoever shared it would wait for ever.
+    // Answers only. In a Worker a question dies with the request that asked it, and whoever shared it would wait for
+    // ever.
     const urls = new Map<string, string>()
 
     const method = "GatewayService.run"
@@ -254,7 +279,11 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
     return GatewayService.of({ id, run, getLog, patchLog, getUrl, listLogs })
   })
 
-/** Options of {@link layerHttp} and of its siblings. */
+/**
+ * Options of {@link layerHttp} and of its siblings.
+ *
+ * @category models
+ */
 export type HttpOptions = Http.HttpOptions
 
 /**
@@ -274,6 +303,8 @@ export type HttpOptions = Http.HttpOptions
  *   token: Redacted.make("...")
  * }).pipe(Layer.provide(Transport.layerFetch))
  * ```
+ *
+ * @category layers
  */
 export const layerHttp = (options: HttpOptions): Layer.Layer<GatewayService, GatewayError, HttpClient> =>
   Layer.effect(
@@ -288,7 +319,10 @@ export const layerHttp = (options: HttpOptions): Layer.Layer<GatewayService, Gat
 /**
  * {@link layerHttp} from the environment: `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID`; optional `CF_AIG_TOKEN` (the
  * gateway's token), `CLOUDFLARE_API_TOKEN` (logs), `AI_GATEWAY_URL` (another base URL, with or without
- * `/v1/{account}/{gateway}`), `CLOUDFLARE_API_URL` and `AI_GATEWAY_MAX_ANSWER_BYTES`. Fails with `ConfigError` when one is missing.
+ * `/v1/{account}/{gateway}`), `CLOUDFLARE_API_URL` and `AI_GATEWAY_MAX_ANSWER_BYTES`. Fails with `ConfigError` when one
+ * is missing.
+ *
+ * @category layers
  */
 export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.ConfigError, HttpClient> = Layer.unwrap(
   Effect.gen(function* () {
@@ -316,7 +350,11 @@ export const layerConfig: Layer.Layer<GatewayService, GatewayError | Config.Conf
   })
 )
 
-/** Options of {@link layerBinding}. */
+/**
+ * Options of {@link layerBinding}.
+ *
+ * @category models
+ */
 export interface BindingOptions extends Pick<HttpOptions, "maxAnswerBytes"> {
   /** Id of the gateway, 1 to 64 characters. */
   readonly gateway: string
@@ -333,6 +371,8 @@ export interface BindingOptions extends Pick<HttpOptions, "maxAnswerBytes"> {
  * declare const env: { readonly AI: GatewayService.AiBinding }
  * export const Live = GatewayService.layerBinding(env.AI, { gateway: "my-gateway" })
  * ```
+ *
+ * @category layers
  */
 export const layerBinding = (
   ai: Pick<AiBinding, "gateway">,

@@ -1,13 +1,14 @@
 /**
  * Admission by key: requests and tokens per minute and how many at once, as one reservation.
  *
- * A reservation is taken before a request is sent, with an estimate of its tokens. It is corrected when the answer says what was used, and
- * given back as far as the other side cannot have counted it. What is allowed for a minute holds for **every** window of a minute, not
- * only for those that begin on the minute; and a request counts from the moment it is admitted until a minute after it was answered (at most
- * `skew` after its admission), so that the other side, which counts it somewhere in between, never counts more.
+ * A reservation is taken before a request is sent, with an estimate of its tokens. It is corrected when the answer says
+ * what was used, and given back as far as the other side cannot have counted it. What is allowed for a minute holds for
+ * **every** window of a minute, not only for those that begin on the minute; and a request counts from the moment it is
+ * admitted until a minute after it was answered (at most `skew` after its admission), so that the other side, which
+ * counts it somewhere in between, never counts more.
  *
- * State is kept for each key that was used, in constant memory: give it keys of which there are few, such as targets. For limits that several
- * processes share, implement {@link Limiter} over a store.
+ * State is kept for each key that was used, in constant memory: give it keys of which there are few, such as targets.
+ * For limits that several processes share, implement {@link Limiter} over a store.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -32,11 +33,16 @@ export {
 } from "./internal/admission/limits.ts"
 export type { Outcome, Permit, Priority, Reservation, State } from "./internal/admission/permit.ts"
 
-/** Admits requests. */
+/**
+ * Admits requests.
+ *
+ * @category models
+ */
 export interface Limiter {
   /**
-   * Waits until the reservation fits. First come, first served, also when a smaller one would fit earlier. Fails with `Rejected`
-   * (`limiter`): without `retryAfter` when it can never fit, with an estimate when `maxWait` does not suffice or the queue is full.
+   * Waits until the reservation fits. First come, first served, also when a smaller one would fit earlier. Fails with
+   * `Rejected` (`limiter`): without `retryAfter` when it can never fit, with an estimate when `maxWait` does not
+   * suffice or the queue is full.
    *
    * Call it in an uninterruptible region, as {@link limit} does: only its waiting is interruptible.
    */
@@ -90,8 +96,8 @@ const make_ = (limitsOf: (key: string) => Effect.Effect<KeyLimits, GatewayError>
 }
 
 /**
- * Makes a limiter in the memory of this process: the same limits for each key, or limits by key, which are asked for once. Fails with
- * `InvalidRequest` naming the field; with limits by key, `acquire` does.
+ * Makes a limiter in the memory of this process: the same limits for each key, or limits by key, which are asked for
+ * once. Fails with `InvalidRequest` naming the field; with limits by key, `acquire` does.
  *
  * @example
  * ```ts
@@ -110,6 +116,8 @@ const make_ = (limitsOf: (key: string) => Effect.Effect<KeyLimits, GatewayError>
  *   return yield* Effect.forEach(inputs, (input) => limited(Router.run(ask, input)), { concurrency: "unbounded" })
  * })
  * ```
+ *
+ * @category constructors
  */
 export const make = (limits: Limits | ((key: string) => Limits)): Effect.Effect<Limiter, GatewayError> =>
   Effect.suspend(() => {
@@ -126,7 +134,11 @@ export const make = (limits: Limits | ((key: string) => Limits)): Effect.Effect<
     )
   })
 
-/** Whether a reason says that the other side is at its limit: `RateLimited`, and 529 of whoever is overloaded. */
+/**
+ * Whether a reason says that the other side is at its limit: `RateLimited`, and 529 of whoever is overloaded.
+ *
+ * @category checks
+ */
 export const isThrottle = (reason: Reason): boolean => reason._tag === "RateLimited" || reason.status === 529
 
 const unseen = (reason: Reason): boolean =>
@@ -146,23 +158,31 @@ const unprocessed: ReadonlyArray<Reason["_tag"]> = [
 ]
 
 /**
- * How a failure counts. Nothing: it never reached the other side (no connection, refused here). The request but no tokens: it was turned
- * away. Both: anything else, as nobody knows how far a timeout or a 5xx has come.
+ * How a failure counts. Nothing: it never reached the other side (no connection, refused here). The request but no
+ * tokens: it was turned away. Both: anything else, as nobody knows how far a timeout or a 5xx has come.
+ *
+ * @category checks
  */
 export const failed = (reason: Reason): Outcome =>
   unseen(reason)
     ? { sent: false }
     : { throttled: isThrottle(reason), ...(unprocessed.includes(reason._tag) && { tokens: 0 }) }
 
-/** What {@link limit} takes beside a reservation. */
+/**
+ * What {@link limit} takes beside a reservation.
+ *
+ * @category models
+ */
 export interface LimitOptions<A> extends Reservation {
   /** Tokens that an answer says it used. Default: as reserved. */
   readonly used?: ((value: A) => number | undefined) | undefined
 }
 
 /**
- * Runs an effect under a permit and settles it: with what the answer used, or as {@link failed} says; an interrupted request keeps what it reserved. Latency
- * is that of the effect.
+ * Runs an effect under a permit and settles it: with what the answer used, or as {@link failed} says; an interrupted
+ * request keeps what it reserved. Latency is that of the effect.
+ *
+ * @category combinators
  */
 export const limit =
   <A = unknown>(limiter: Limiter, key: string, options: LimitOptions<A> = {}) =>

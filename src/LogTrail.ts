@@ -41,7 +41,11 @@ const attemptsOf = (trail: Trail | undefined): ReadonlyArray<Attempt> => {
   return out
 }
 
-/** What {@link collect} returns. */
+/**
+ * What {@link collect} returns.
+ *
+ * @category models
+ */
 export interface Collected<A> {
   readonly value: A
   /** In order of start. An attempt that was still running when the effect ended is not in it. */
@@ -61,6 +65,8 @@ export interface Collected<A> {
  * const program = LogTrail.collect(Effect.succeed("no attempt was made"))
  * console.log(Effect.runSync(program).attempts.length) // 0
  * ```
+ *
+ * @category recording
  */
 export const collect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Collected<A>, E, R> =>
   Effect.flatMap(CurrentTrail, (parent) => {
@@ -71,11 +77,18 @@ export const collect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Co
     }))
   })
 
-/** The attempts of the current collection so far; empty outside of one. */
+/**
+ * The attempts of the current collection so far; empty outside of one.
+ *
+ * @category getters
+ */
 export const current: Effect.Effect<ReadonlyArray<Attempt>> = Effect.map(CurrentTrail, attemptsOf)
 
 /**
- * The log id for feedback: of the latest attempt, by start, that succeeded and has one; without such, of the last that has one; `undefined` when none has.
+ * The log id for feedback: of the latest attempt, by start, that succeeded and has one; without such, of the last that
+ * has one; `undefined` when none has.
+ *
+ * @category getters
  */
 export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
   current,
@@ -87,17 +100,32 @@ export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
     )?.logId
 )
 
-/** An attempt before its outcome is known. */
+/**
+ * An attempt before its outcome is known.
+ *
+ * @category models
+ */
 export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "error">
-/** What an outcome adds to an attempt. */
+/**
+ * What an outcome adds to an attempt.
+ *
+ * @category models
+ */
 export type Ended = Partial<
   Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause" | "waited" | "dropped">
 > & {
-  /** The part of an answer that the caller got, as JSON. It is not in the record: its length is an estimate of its tokens. */
+  /**
+   * The part of an answer that the caller got, as JSON. It is not in the record: its length is an estimate of its
+   * tokens.
+   */
   readonly delivered?: unknown
 }
 
-/** What a failure adds to an attempt; nothing when there is none. */
+/**
+ * What a failure adds to an attempt; nothing when there is none.
+ *
+ * @category getters
+ */
 export const failed = (exit: Exit.Exit<unknown, GatewayError>): Ended => {
   const error = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
   if (error === undefined) return {}
@@ -113,13 +141,21 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>, ended: Ended): Attempt["ou
       ? "interrupted"
       : "failure"
 
-/** An attempt that has begun. */
+/**
+ * An attempt that has begun.
+ *
+ * @category models
+ */
 export interface Running {
   /** Records how it ended; only the first call counts, and gives `true`. */
   readonly end: (exit: Exit.Exit<unknown, unknown>, ended: Ended) => boolean
 }
 
-/** Sees an attempt when it has ended, and may add to its record. */
+/**
+ * Sees an attempt when it has ended, and may add to its record.
+ *
+ * @category models
+ */
 export type OnAttempt = (attempt: Mutable<Attempt>, ended: Ended) => void
 
 /** An attempt in the places that it has taken. */
@@ -186,18 +222,27 @@ class BegunAttempt implements Running {
 }
 
 /**
- * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is simpler.
+ * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is
+ * simpler.
+ *
+ * @category recording
  */
 export const begin = (started: Started, onAttempt?: OnAttempt): Effect.Effect<Running> =>
   Effect.withFiber((fiber) => Effect.succeed(beginUnsafe(fiber, started, onAttempt)))
 
-/** {@link begin} for code that has the fiber. */
+/**
+ * {@link begin} for code that has the fiber.
+ *
+ * @category recording
+ */
 export const beginUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, started: Started, onAttempt?: OnAttempt): Running =>
   new BegunAttempt(fiber, started, onAttempt)
 
 /**
  * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
  * outcome. For those who write their own router; `Router` and the services use it.
+ *
+ * @category recording
  */
 export const record = <A, E, R>(
   self: Effect.Effect<A, E, R>,

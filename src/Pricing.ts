@@ -1,8 +1,8 @@
 /**
  * Prices in US dollars per million tokens, by target or by model, and the cost of the attempts of a run.
  *
- * The library ships no prices, because they change without notice. {@link make} makes a value of yours that `Router.layerWith({ pricing })` takes. The calculator comes with
- * it, so a router without prices carries none.
+ * The library ships no prices, because they change without notice. {@link make} makes a value of yours that
+ * `Router.layerWith({ pricing })` takes. The calculator comes with it, so a router without prices carries none.
  */
 import { type Attempt, type Cost, Rejected } from "./GatewayError.ts"
 import type { Problem } from "./GatewayOptions.ts"
@@ -23,6 +23,8 @@ export type { Cost } from "./GatewayError.ts"
  * // Cache reads at a tenth of the input price, writes at a quarter more.
  * export const price: Pricing.Price = { input: 3, output: 15, cacheRead: 0.3, cacheWrite: 3.75 }
  * ```
+ *
+ * @category models
  */
 export interface Price {
   /** Input tokens that neither came from a prompt cache nor were written to one. */
@@ -38,8 +40,9 @@ export interface Price {
 }
 
 /**
- * Prices by name. Lookup order: the target's key; `provider/model` from the answer; `provider/model` as requested. Names are compared exactly: a price of
- * `openai/gpt-4.1` does not apply to `openai/gpt-4.1-2025-04-14`, unless the request named `gpt-4.1`. Behind `compat` the provider is the one that the model's name begins with.
+ * Prices by name. Lookup order: the target's key; `provider/model` from the answer; `provider/model` as requested.
+ * Names are compared exactly: a price of `openai/gpt-4.1` does not apply to `openai/gpt-4.1-2025-04-14`, unless the
+ * request named `gpt-4.1`. Behind `compat` the provider is the one that the model's name begins with.
  *
  * @example
  * ```ts
@@ -50,12 +53,18 @@ export interface Price {
  *   "openai/text-embedding-3-small": { input: 0.02, output: 0 }
  * }
  * ```
+ *
+ * @category models
  */
 export interface Prices {
   readonly [name: string]: Price
 }
 
-/** The names under which {@link priceOf} looks for a price. */
+/**
+ * The names under which {@link priceOf} looks for a price.
+ *
+ * @category models
+ */
 export interface Named {
   /** Key of the target. */
   readonly target: string
@@ -66,7 +75,11 @@ export interface Named {
   readonly requestedModel?: string | undefined
 }
 
-/** Facts about a sent attempt that determine its cost. */
+/**
+ * Facts about a sent attempt that determine its cost.
+ *
+ * @category models
+ */
 export interface Spent extends Named {
   /** Tokens that the provider reported. */
   readonly usage?: Usage | undefined
@@ -95,7 +108,11 @@ const priceProblems = (at: string, price: unknown): ReadonlyArray<Problem> => {
   ]
 }
 
-/** Everything that is wrong with prices: names that are empty, fields that are missing or unknown, numbers out of range. */
+/**
+ * Everything that is wrong with prices: names that are empty, fields that are missing or unknown, numbers out of range.
+ *
+ * @category checks
+ */
 export const problems = (prices: Prices): ReadonlyArray<Problem> =>
   isRecord(prices)
     ? Object.entries(prices).flatMap(([name, price]) => {
@@ -108,7 +125,11 @@ export const problems = (prices: Prices): ReadonlyArray<Problem> =>
 /** The provider that `compat` passes a request on to. */
 const behind = (model: string): string => model.slice(0, model.indexOf("/"))
 
-/** Looks up a price in the order of {@link Prices}; `undefined` if there is none. */
+/**
+ * Looks up a price in the order of {@link Prices}; `undefined` if there is none.
+ *
+ * @category calculating
+ */
 export const priceOf = (prices: Prices, { model, provider, requestedModel, target }: Named): Price | undefined => {
   const isCompat = provider === "compat" && requestedModel?.includes("/") === true
   const answered = isCompat ? behind(requestedModel) : provider
@@ -133,16 +154,29 @@ const outputUsd = (price: Price, output: number, { reasoningTokens = 0 }: Usage)
   perMillion(Math.max(0, output - reasoningTokens), price.output) +
   perMillion(reasoningTokens, price.reasoning ?? price.output)
 
-/** Cost in US dollars. As in `Chat.Usage`, `inputTokens` includes cached tokens and `outputTokens` includes reasoning tokens. */
+/**
+ * Cost in US dollars. As in `Chat.Usage`, `inputTokens` includes cached tokens and `outputTokens` includes reasoning
+ * tokens.
+ *
+ * @category calculating
+ */
 export const usd = (price: Price, usage: Usage): number =>
   inputUsd(price, usage.inputTokens ?? 0, usage) + outputUsd(price, usage.outputTokens ?? 0, usage)
 
-/** The zero cost. */
+/**
+ * The zero cost.
+ *
+ * @category calculating
+ */
 export const none: Cost = { usd: 0, estimatedUsd: 0, unpriced: 0 }
 
 const unpriced: Cost = { ...none, unpriced: 1 }
 
-/** Adds costs up. */
+/**
+ * Adds costs up.
+ *
+ * @category calculating
+ */
 export const sum = (costs: ReadonlyArray<Cost>): Cost =>
   costs.reduce(
     (all, cost) => ({
@@ -157,7 +191,11 @@ export const sum = (costs: ReadonlyArray<Cost>): Cost =>
 const known = (count: number | undefined, total: number | undefined, other: number | undefined): number | undefined =>
   count ?? (total === undefined || other === undefined ? undefined : Math.max(0, total - other))
 
-/** The cost of one attempt. */
+/**
+ * The cost of one attempt.
+ *
+ * @category calculating
+ */
 export const costOf = (prices: Prices, spent: Spent): Cost => {
   if (spent.cacheStatus === "HIT") return none
   const price = priceOf(prices, spent)
@@ -195,33 +233,51 @@ export const costOf = (prices: Prices, spent: Spent): Cost => {
  *   { ...target, usage: { inputTokens: 1000, cachedInputTokens: 600, outputTokens: 250 } }
  * ])
  * ```
+ *
+ * @category calculating
  */
 export const cost = (prices: Prices, attempts: ReadonlyArray<Spent>): Cost =>
   sum(attempts.map((spent) => costOf(prices, spent)))
 
-/** A target as its request names it. */
+/**
+ * A target as its request names it.
+ *
+ * @category models
+ */
 export type Requested = Pick<Named, "target" | "provider" | "requestedModel">
 
-/** An attempt that is open. */
+/**
+ * An attempt that is open.
+ *
+ * @category models
+ */
 export interface Spending {
   /** It has ended. `delivered`: what the caller got of its answer, as JSON. */
   readonly end: (attempt: Attempt, delivered?: unknown) => Cost
 }
 
-/** Adds up what one run costs. For those who write their own router. */
+/**
+ * Adds up what one run costs. For those who write their own router.
+ *
+ * @category models
+ */
 export interface Meter {
   /** The costs of all attempts that have ended. */
   readonly total: () => Cost
   /** Whether {@link begin} would let an attempt on one target begin. */
   readonly fits: (target: Requested, body: unknown) => boolean
   /**
-   * An attempt begins that sends `body` to one of `targets`: to the first one, unless its record says otherwise. When it could cost more than the run may,
-   * it must not be sent; what open attempts may still cost counts too.
+   * An attempt begins that sends `body` to one of `targets`: to the first one, unless its record says otherwise. When
+   * it could cost more than the run may, it must not be sent; what open attempts may still cost counts too.
    */
   readonly begin: (targets: ReadonlyArray<Requested>, body: unknown) => Spending | Rejected
 }
 
-/** Prices that a router can count with; see {@link make}. */
+/**
+ * Prices that a router can count with; see {@link make}.
+ *
+ * @category models
+ */
 export interface Pricing {
   readonly prices: Prices
   /** Problems of the prices. With any, a router fails its runs before anything is sent. */
@@ -253,7 +309,10 @@ const deliveredTokens = (delivered: unknown): number => {
   return said === undefined || said === "" ? 0 : (inputTokens(said) ?? 0)
 }
 
-/** The most that a request may cost, in US dollars: all of its input at the highest of its prices, all of its output allowed. */
+/**
+ * The most that a request may cost, in US dollars: all of its input at the highest of its prices, all of its output
+ * allowed.
+ */
 const mostUsd = ({ cacheRead = 0, cacheWrite = 0, input, output, reasoning = 0 }: Price, body: unknown): number =>
   perMillion(inputTokens(body) ?? 0, Math.max(input, cacheRead, cacheWrite)) +
   perMillion(mostOutputTokens(body), Math.max(output, reasoning))
@@ -338,7 +397,8 @@ class RunMeter implements Meter {
 }
 
 /**
- * Makes prices that a router can count with. Never throws: what is wrong with them (see {@link problems}) fails the runs of the router.
+ * Makes prices that a router can count with. Never throws: what is wrong with them (see {@link problems}) fails the
+ * runs of the router.
  *
  * @example
  * ```ts
@@ -352,6 +412,8 @@ class RunMeter implements Meter {
  *   })
  * })
  * ```
+ *
+ * @category constructors
  */
 export const make = (prices: Prices): Pricing => ({
   prices,

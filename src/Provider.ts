@@ -32,13 +32,13 @@
  * | `compat`, `dynamic`, `auto`, `alias` | `compat` | `authorization: Bearer` | `chat/completions` | |
  * | `custom("x")` | `custom-x` | `authorization: Bearer` (option) | `v1/chat/completions` (option) | `v1/embeddings` (option) |
  *
- * {@link request} is for anything else that a provider offers. Without `apiKey` no credential header is sent at all: the gateway then
- * uses a stored key, or Unified Billing (`Route.options({ noWholesale: true })` forbids the latter).
+ * {@link request} is for anything else that a provider offers. Without `apiKey` no credential header is sent at all:
+ * the gateway then uses a stored key, or Unified Billing (`Route.options({ noWholesale: true })` forbids the latter).
  *
- * Nothing throws. An argument that cannot be used (an empty model, a missing region, a key with a space in it) makes a route whose
- * `Route.problems` name it as `{slug}.{field}`; running it fails with `InvalidRequest` before anything is sent. Whatever becomes a part of a path is
- * checked, so that no model name can lead to another path. Paths are those of
- * https://developers.cloudflare.com/ai-gateway/usage/providers/.
+ * Nothing throws. An argument that cannot be used (an empty model, a missing region, a key with a space in it) makes a
+ * route whose `Route.problems` name it as `{slug}.{field}`; running it fails with `InvalidRequest` before anything is
+ * sent. Whatever becomes a part of a path is checked, so that no model name can lead to another path. Paths are those
+ * of https://developers.cloudflare.com/ai-gateway/usage/providers/.
  */
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -58,21 +58,36 @@ import type { Headers } from "./UniversalRequest.ts"
 
 export type { Definition } from "./internal/route/providers.ts"
 
-/** A route that answers chat requests. */
+/**
+ * A route that answers chat requests.
+ *
+ * @category models
+ */
 export type ChatRoute = Route.Route<Chat.Input, Chat.Reply>
-/** A route that makes embeddings. */
+/**
+ * A route that makes embeddings.
+ *
+ * @category models
+ */
 export type EmbeddingRoute = Route.Route<Chat.EmbeddingInput, Chat.Embeddings>
 
-/** What every target accepts. */
+/**
+ * What every target accepts.
+ *
+ * @category models
+ */
 export interface Options {
   /**
-   * The provider's key alone, written as the provider's credential header. A label (`Redacted.make(key, { label })`) becomes a part of the
-   * target's key, so that two keys are two targets by name. Absent: the gateway's stored key, or Unified Billing.
+   * The provider's key alone, written as the provider's credential header. A label (`Redacted.make(key, { label })`)
+   * becomes a part of the target's key, so that two keys are two targets by name. Absent: the gateway's stored key, or
+   * Unified Billing.
    */
   readonly apiKey?: Redacted.Redacted<string> | undefined
   /** Key of the target, unique within a route. Default: provider, model, key alias and labels. */
   readonly key?: string | undefined
-  /** More headers for the provider: names in lower case, credentials as `Redacted`, none of the gateway's (`cf-aig-…`). */
+  /**
+   * More headers for the provider: names in lower case, credentials as `Redacted`, none of the gateway's (`cf-aig-…`).
+   */
   readonly headers?: Headers | undefined
   /** Fields of every request body, below what the request itself says. */
   readonly body?: Readonly<Record<string, Chat.Json>> | undefined
@@ -80,30 +95,45 @@ export interface Options {
   readonly endpoint?: string | undefined
 }
 
-/** What `chat` accepts. */
+/**
+ * What `chat` accepts.
+ *
+ * @category models
+ */
 export interface ChatOptions extends Options {
-  /** The codec instead of the provider's usual one, for example `Chat.anthropicJsonTool`. Stored routes name it by its `id`. */
+  /**
+   * The codec instead of the provider's usual one, for example `Chat.anthropicJsonTool`. Stored routes name it by its
+   * `id`.
+   */
   readonly dialect?: Chat.Dialect<Chat.Input, Chat.Reply> | undefined
   /**
-   * Whether an answer may have nothing in it: no text, no tool call and no other output, although it ended neither at its
-   * `maxTokens` nor in a filter. Default `false`: it is an `InvalidResponse`, and the next target is tried.
+   * Whether an answer may have nothing in it: no text, no tool call and no other output, although it ended neither at
+   * its `maxTokens` nor in a filter. Default `false`: it is an `InvalidResponse`, and the next target is tried.
    */
   readonly allowEmpty?: boolean | undefined
   /**
-   * Tokens that the model takes in one request, question and answer together: a whole number from 1. A conversation that surely
-   * does not fit passes the target over with `Unsupported`, before anything is sent. It is estimated from its text at five bytes
-   * per token, so that one which may fit is sent. Default: no check.
+   * Tokens that the model takes in one request, question and answer together: a whole number from 1. A conversation
+   * that surely does not fit passes the target over with `Unsupported`, before anything is sent. It is estimated from
+   * its text at five bytes per token, so that one which may fit is sent. Default: no check.
    */
   readonly contextWindow?: number | undefined
 }
 
-/** What {@link anthropic} accepts. */
+/**
+ * What {@link anthropic} accepts.
+ *
+ * @category models
+ */
 export interface AnthropicOptions extends ChatOptions {
   /** Header `anthropic-version`. Default `2023-06-01`. */
   readonly version?: string | undefined
 }
 
-/** Where an Azure OpenAI deployment is. */
+/**
+ * Where an Azure OpenAI deployment is.
+ *
+ * @category models
+ */
 export interface AzurePlace {
   /** Name of the resource, the first part of its host. */
   readonly resource: string
@@ -113,20 +143,32 @@ export interface AzurePlace {
   readonly deployment?: string | undefined
 }
 
-/** Where a Vertex AI model is. */
+/**
+ * Where a Vertex AI model is.
+ *
+ * @category models
+ */
 export interface VertexPlace {
   readonly project: string
   /** For example `us-central1`; Cloudflare advises against `global`. */
   readonly region: string
 }
 
-/** Where a Bedrock model is. */
+/**
+ * Where a Bedrock model is.
+ *
+ * @category models
+ */
 export interface BedrockPlace {
   /** For example `us-east-1`. */
   readonly region: string
 }
 
-/** What {@link request} accepts: the options of `Route.make` without the provider. */
+/**
+ * What {@link request} accepts: the options of `Route.make` without the provider.
+ *
+ * @category models
+ */
 export interface RequestOptions<In, Body, Out> {
   /** Path at the provider without a leading slash, or a function of the input. */
   readonly endpoint: string | ((input: In) => string)
@@ -146,7 +188,11 @@ export interface RequestOptions<In, Body, Out> {
   readonly key?: string | undefined
 }
 
-/** What all providers have; {@link request} needs no more. */
+/**
+ * What all providers have; {@link request} needs no more.
+ *
+ * @category models
+ */
 export interface Provider {
   /** Name of the provider in URLs, legs and logs. */
   readonly slug: string
@@ -154,26 +200,42 @@ export interface Provider {
   readonly definition: Providers.Definition
 }
 
-/** A provider with chat. */
+/**
+ * A provider with chat.
+ *
+ * @category models
+ */
 export interface WithChat {
   readonly chat: (model: string, options?: ChatOptions) => ChatRoute
 }
 
-/** A provider with embeddings. */
+/**
+ * A provider with embeddings.
+ *
+ * @category models
+ */
 export interface WithEmbeddings {
   readonly embeddings: (model: string, options?: Options) => EmbeddingRoute
 }
 
-/** A provider of OpenAI's Responses. */
+/**
+ * A provider of OpenAI's Responses.
+ *
+ * @category models
+ */
 export interface WithResponses {
   /**
-   * Chat over the Responses API, without stored state: for models that chat completions do not serve, for thinking that OpenAI
-   * encrypts and takes back, and for its own tools (`serverTools` with the origin `openai`).
+   * Chat over the Responses API, without stored state: for models that chat completions do not serve, for thinking that
+   * OpenAI encrypts and takes back, and for its own tools (`serverTools` with the origin `openai`).
    */
   readonly responses: (model: string, options?: ChatOptions) => ChatRoute
 }
 
-/** A provider of Anthropic's messages: `chat` is the same function under the name that all providers share. */
+/**
+ * A provider of Anthropic's messages: `chat` is the same function under the name that all providers share.
+ *
+ * @category models
+ */
 export interface WithMessages {
   readonly messages: (model: string, options?: AnthropicOptions) => ChatRoute
   readonly chat: (model: string, options?: AnthropicOptions) => ChatRoute
@@ -229,8 +291,9 @@ const withMessages = (definition: Providers.Definition) => {
 }
 
 /**
- * A target for any request to a provider: `Route.make` with its slug, credential header and own headers filled in. It cannot be stored, as it
- * is made of functions. (A function and not a method of each provider, so that a bundle without it does not hold `Schema`.)
+ * A target for any request to a provider: `Route.make` with its slug, credential header and own headers filled in. It
+ * cannot be stored, as it is made of functions. (A function and not a method of each provider, so that a bundle without
+ * it does not hold `Schema`.)
  *
  * @example
  * ```ts
@@ -250,6 +313,8 @@ const withMessages = (definition: Providers.Definition) => {
  *   accept: "bytes"
  * })
  * ```
+ *
+ * @category constructors
  */
 export const request = <In, Body, Out>(
   { definition, slug }: Provider,
@@ -281,6 +346,8 @@ export const request = <In, Body, Out>(
  *   Provider.openai.chat("gpt-4.1-mini", { apiKey: Redacted.make("sk-2", { label: "team-b" }) })
  * )
  * ```
+ *
+ * @category providers
  */
 export const openai: Provider & WithChat & WithEmbeddings & WithResponses = /*#__PURE__*/ (() => ({
   ...withEmbeddings(Providers.openai, openaiDialect),
@@ -302,10 +369,16 @@ export const openai: Provider & WithChat & WithEmbeddings & WithResponses = /*#_
  * // For models without structured output.
  * export const older = Provider.anthropic.messages("claude-3-5-haiku-latest", { dialect: Chat.anthropicJsonTool })
  * ```
+ *
+ * @category providers
  */
 export const anthropic: Provider & WithMessages = /*#__PURE__*/ withMessages(Providers.anthropic)
 
-/** Google AI Studio (Gemini). Model names: letters, digits and `.`, `_`, `-`, `@`, as they are a part of the path. */
+/**
+ * Google AI Studio (Gemini). Model names: letters, digits and `.`, `_`, `-`, `@`, as they are a part of the path.
+ *
+ * @category providers
+ */
 export const googleAiStudio: Provider & WithChat = /*#__PURE__*/ withChat(Providers.googleAiStudio, googleDialect)
 
 /**
@@ -320,15 +393,20 @@ export const googleAiStudio: Provider & WithChat = /*#__PURE__*/ withChat(Provid
  *   region: "us-central1"
  * })
  * ```
+ *
+ * @category providers
  */
 export const googleVertexAi: Provider & {
   readonly chat: (model: string, options: ChatOptions & VertexPlace) => ChatRoute
 } = /*#__PURE__*/ withChat(Providers.googleVertexAi, googleVertexDialect)
 
 /**
- * Workers AI, by its native path, where the model is the endpoint: every text model has it, and the dialect also reads the OpenAI-shaped
- * answers of newer models. For the other path give `endpoint: "v1/chat/completions"` and `dialect: Chat.openaiCompatible`. Over HTTP
- * `apiKey` is a Cloudflare token with Workers AI Read; over the binding none is needed.
+ * Workers AI, by its native path, where the model is the endpoint: every text model has it, and the dialect also reads
+ * the OpenAI-shaped answers of newer models. For the other path give `endpoint: "v1/chat/completions"` and
+ * `dialect: Chat.openaiCompatible`. Over HTTP `apiKey` is a Cloudflare token with Workers AI Read; over the binding
+ * none is needed.
+ *
+ * @category providers
  */
 export const workersAi: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ (() => ({
   ...withChat(Providers.workersAi, workersAiDialect),
@@ -336,7 +414,8 @@ export const workersAi: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ (()
 }))()
 
 /**
- * Azure OpenAI. The model is what records and pictures show; the deployment decides, and is the model unless it is named.
+ * Azure OpenAI. The model is what records and pictures show; the deployment decides, and is the model unless it is
+ * named.
  *
  * @example
  * ```ts
@@ -348,6 +427,8 @@ export const workersAi: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ (()
  *   apiVersion: "2024-10-21"
  * })
  * ```
+ *
+ * @category providers
  */
 export const azureOpenai: Provider & {
   readonly chat: (model: string, options: ChatOptions & AzurePlace) => ChatRoute
@@ -355,75 +436,156 @@ export const azureOpenai: Provider & {
 } = /*#__PURE__*/ withEmbeddings(Providers.azureOpenai, openaiDialect)
 
 /**
- * Anthropic's models at Amazon Bedrock, by its `bedrock-mantle` endpoint, which speaks Anthropic's messages. `apiKey` is an Amazon
- * Bedrock API key; without one the gateway signs with the stored AWS credentials. Everything else at Bedrock: {@link request}, with stored credentials, as a
- * request that is signed here cannot be sent in a leg. Source: https://developers.cloudflare.com/ai-gateway/usage/providers/bedrock/.
+ * Anthropic's models at Amazon Bedrock, by its `bedrock-mantle` endpoint, which speaks Anthropic's messages. `apiKey`
+ * is an Amazon Bedrock API key; without one the gateway signs with the stored AWS credentials. Everything else at
+ * Bedrock: {@link request}, with stored credentials, as a request that is signed here cannot be sent in a leg. Source:
+ * https://developers.cloudflare.com/ai-gateway/usage/providers/bedrock/.
+ *
+ * @category providers
  */
 export const awsBedrock: Provider & {
   readonly messages: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
   readonly chat: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
 } = /*#__PURE__*/ withMessages(Providers.awsBedrock)
 
-/** xAI. */
+/**
+ * xAI.
+ *
+ * @category providers
+ */
 export const grok: Provider & WithChat = /*#__PURE__*/ withChat(Providers.grok)
 
-/** Groq. */
+/**
+ * Groq.
+ *
+ * @category providers
+ */
 export const groq: Provider & WithChat = /*#__PURE__*/ withChat(Providers.groq)
 
-/** DeepSeek. */
+/**
+ * DeepSeek.
+ *
+ * @category providers
+ */
 export const deepseek: Provider & WithChat = /*#__PURE__*/ withChat(Providers.deepseek)
 
-/** Mistral AI. Shorter vectors are asked for with `extra: { output_dimension }` there, not with `dimensions`. */
+/**
+ * Mistral AI. Shorter vectors are asked for with `extra: { output_dimension }` there, not with `dimensions`.
+ *
+ * @category providers
+ */
 export const mistral: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(Providers.mistral)
 
-/** Cerebras. */
+/**
+ * Cerebras.
+ *
+ * @category providers
+ */
 export const cerebras: Provider & WithChat = /*#__PURE__*/ withChat(Providers.cerebras)
 
-/** OpenRouter; model names have a slash: `openai/gpt-5-mini`. */
+/**
+ * OpenRouter; model names have a slash: `openai/gpt-5-mini`.
+ *
+ * @category providers
+ */
 export const openrouter: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(Providers.openrouter)
 
-/** Perplexity. */
+/**
+ * Perplexity.
+ *
+ * @category providers
+ */
 export const perplexityAi: Provider & WithChat = /*#__PURE__*/ withChat(Providers.perplexityAi)
 
-/** Baseten's shared models; a deployment of your own is a {@link request} to `model/{id}`. */
+/**
+ * Baseten's shared models; a deployment of your own is a {@link request} to `model/{id}`.
+ *
+ * @category providers
+ */
 export const baseten: Provider & WithChat = /*#__PURE__*/ withChat(Providers.baseten)
 
-/** Fireworks. Cloudflare's adapter knows it, its documentation does not. */
+/**
+ * Fireworks. Cloudflare's adapter knows it, its documentation does not.
+ *
+ * @category providers
+ */
 export const fireworks: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(Providers.fireworks)
 
-/** Cohere. Its own chat has another shape; use `compat.chat("cohere/…")`. */
+/**
+ * Cohere. Its own chat has another shape; use `compat.chat("cohere/…")`.
+ *
+ * @category providers
+ */
 export const cohere: Provider = /*#__PURE__*/ provider(Providers.cohere)
 
-/** Hugging Face, by the path of a model. The gateway's upstream was reported as retired: https://github.com/cloudflare/cloudflare-docs/issues/27332. */
+/**
+ * Hugging Face, by the path of a model. The gateway's upstream was reported as retired:
+ * https://github.com/cloudflare/cloudflare-docs/issues/27332.
+ *
+ * @category providers
+ */
 export const huggingface: Provider = /*#__PURE__*/ provider(Providers.huggingface)
 
-/** Replicate: {@link request} to `predictions`. */
+/**
+ * Replicate: {@link request} to `predictions`.
+ *
+ * @category providers
+ */
 export const replicate: Provider = /*#__PURE__*/ provider(Providers.replicate)
 
-/** Fal. */
+/**
+ * Fal.
+ *
+ * @category providers
+ */
 export const fal: Provider = /*#__PURE__*/ provider(Providers.fal)
 
-/** Ideogram. */
+/**
+ * Ideogram.
+ *
+ * @category providers
+ */
 export const ideogram: Provider = /*#__PURE__*/ provider(Providers.ideogram)
 
-/** Parallel: tasks and search by {@link request}, chat by `compat.chat("parallel/…")`. */
+/**
+ * Parallel: tasks and search by {@link request}, chat by `compat.chat("parallel/…")`.
+ *
+ * @category providers
+ */
 export const parallel: Provider = /*#__PURE__*/ provider(Providers.parallel)
 
-/** Cartesia; it wants a header `cartesia-version`. */
+/**
+ * Cartesia; it wants a header `cartesia-version`.
+ *
+ * @category providers
+ */
 export const cartesia: Provider = /*#__PURE__*/ provider(Providers.cartesia)
 
-/** Deepgram. */
+/**
+ * Deepgram.
+ *
+ * @category providers
+ */
 export const deepgram: Provider = /*#__PURE__*/ provider(Providers.deepgram)
 
-/** ElevenLabs. */
+/**
+ * ElevenLabs.
+ *
+ * @category providers
+ */
 export const elevenlabs: Provider = /*#__PURE__*/ provider(Providers.elevenlabs)
 
-/** Adobe Firefly. `apiKey` is the access token; Adobe also wants the client id as a header `x-api-key`. */
+/**
+ * Adobe Firefly. `apiKey` is the access token; Adobe also wants the client id as a header `x-api-key`.
+ *
+ * @category providers
+ */
 export const adobeFirefly: Provider = /*#__PURE__*/ provider(Providers.adobeFirefly)
 
 /**
- * The gateway's own OpenAI-shaped endpoint for many providers; the model is `provider/model`, of which only the first slash counts.
- * Cloudflare calls it deprecated; it keeps working, and it is how {@link dynamic} routes are called over HTTP.
+ * The gateway's own OpenAI-shaped endpoint for many providers; the model is `provider/model`, of which only the first
+ * slash counts. Cloudflare calls it deprecated; it keeps working, and it is how {@link dynamic} routes are called over
+ * HTTP.
  *
  * @example
  * ```ts
@@ -432,6 +594,8 @@ export const adobeFirefly: Provider = /*#__PURE__*/ provider(Providers.adobeFire
  * export const ask = Provider.compat.chat("google-vertex-ai/google/gemini-2.5-pro")
  * export const routed = Provider.compat.chat("dynamic/support") // the same as Provider.dynamic("support")
  * ```
+ *
+ * @category providers
  */
 export const compat: Provider & WithChat = /*#__PURE__*/ (() => ({
   ...provider(Providers.compat),
@@ -442,8 +606,8 @@ export const compat: Provider & WithChat = /*#__PURE__*/ (() => ({
 }))()
 
 /**
- * A dynamic route of the gateway as one target: fallbacks, limits and splits are decided there. It needs stored keys or Unified Billing. In
- * one universal request with other targets, dynamic routes to Workers AI models fail
+ * A dynamic route of the gateway as one target: fallbacks, limits and splits are decided there. It needs stored keys or
+ * Unified Billing. In one universal request with other targets, dynamic routes to Workers AI models fail
  * (https://github.com/cloudflare/ai/issues/617): run such a route with `execution: "client"`.
  *
  * @example
@@ -452,6 +616,8 @@ export const compat: Provider & WithChat = /*#__PURE__*/ (() => ({
  *
  * export const ask = Provider.dynamic("support")
  * ```
+ *
+ * @category providers
  */
 export const dynamic = (route: string, options?: ChatOptions): ChatRoute =>
   typeof route === "string" && /^\S+$/.test(route) && !route.startsWith("dynamic/")
@@ -460,9 +626,16 @@ export const dynamic = (route: string, options?: ChatOptions): ChatRoute =>
         { field: "route", accepted: "the name of a dynamic route, without `dynamic/` and without spaces" }
       ])
 
-/** Options of {@link auto}. */
+/**
+ * Options of {@link auto}.
+ *
+ * @category models
+ */
 export interface AutoOptions extends ChatOptions {
-  /** Models to choose from: `provider/model`, where `*` stands for any text without a slash. Default: all that the gateway offers. */
+  /**
+   * Models to choose from: `provider/model`, where `*` stands for any text without a slash. Default: all that the
+   * gateway offers.
+   */
   readonly models?: ReadonlyArray<string> | undefined
   /** Slugs of the providers to choose from. Default: all. */
   readonly providers?: ReadonlyArray<string> | undefined
@@ -485,9 +658,9 @@ const listed = (
         )
 
 /**
- * Cloudflare's Auto Router (beta) as one target: it chooses a model for each request. The same as `compat.chat("cloudflare/auto")`. With
- * `RunOptions.session` it keeps a turn of a conversation at one model. Needs stored keys or Unified Billing. Source:
- * https://developers.cloudflare.com/ai-gateway/features/auto-router/.
+ * Cloudflare's Auto Router (beta) as one target: it chooses a model for each request. The same as
+ * `compat.chat("cloudflare/auto")`. With `RunOptions.session` it keeps a turn of a conversation at one model. Needs
+ * stored keys or Unified Billing. Source: https://developers.cloudflare.com/ai-gateway/features/auto-router/.
  *
  * @example
  * ```ts
@@ -495,6 +668,8 @@ const listed = (
  *
  * export const ask = Provider.auto({ models: ["openai/*", "anthropic/claude-haiku-*"] })
  * ```
+ *
+ * @category providers
  */
 export const auto = ({ models, providers, ...options }: AutoOptions = {}): ChatRoute => {
   const problems = [
@@ -511,12 +686,13 @@ export const auto = ({ models, providers, ...options }: AutoOptions = {}): ChatR
 }
 
 /**
- * A model alias of the gateway (`custom/{name}`) as one target: the gateway tries the models of the alias in order, or chooses among them. Needs an
- * authenticated gateway with stored keys or Unified Billing. Source: https://developers.cloudflare.com/ai-gateway/features/routing/model-aliases/.
+ * A model alias of the gateway (`custom/{name}`) as one target: the gateway tries the models of the alias in order, or
+ * chooses among them. Needs an authenticated gateway with stored keys or Unified Billing. Source:
+ * https://developers.cloudflare.com/ai-gateway/features/routing/model-aliases/.
  *
- * **Gotchas**: Cloudflare documents aliases for its REST API; this target asks for one at the `compat` endpoint, where routes live. Where the gateway does not
- * serve it there, the answer is a failure of the target like any other. `AiService.run("custom/{name}", …)` uses the documented path. An alias is no
- * {@link custom} provider.
+ * **Gotchas**: Cloudflare documents aliases for its REST API; this target asks for one at the `compat` endpoint, where
+ * routes live. Where the gateway does not serve it there, the answer is a failure of the target like any other.
+ * `AiService.run("custom/{name}", …)` uses the documented path. An alias is no {@link custom} provider.
  *
  * @example
  * ```ts
@@ -524,13 +700,19 @@ export const auto = ({ models, providers, ...options }: AutoOptions = {}): ChatR
  *
  * export const ask = Provider.alias("support-fast")
  * ```
+ *
+ * @category providers
  */
 export const alias = (name: string, options?: ChatOptions): ChatRoute =>
   typeof name === "string" && /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)
     ? compat.chat(`custom/${name}`, options)
     : invalid("compat", [{ field: "alias", accepted: "the name of a model alias, without `custom/`" }])
 
-/** What {@link custom} accepts beside the slug. */
+/**
+ * What {@link custom} accepts beside the slug.
+ *
+ * @category models
+ */
 export interface CustomOptions {
   /** Codec of its chat. Default: OpenAI's, as everybody speaks it. */
   readonly dialect?: Chat.Dialect<Chat.Input, Chat.Reply> | undefined
@@ -553,6 +735,8 @@ export interface CustomOptions {
  * const ours = Provider.custom("our-llm", { chatEndpoint: "api/chat", auth: { header: "x-api-key" } })
  * export const ask = ours.chat("llama-70b")
  * ```
+ *
+ * @category providers
  */
 export const custom = (slug: string, options: CustomOptions = {}): Provider & WithChat & WithEmbeddings => {
   const { auth, chatEndpoint = "v1/chat/completions", dialect, embeddingsEndpoint = "v1/embeddings" } = options

@@ -1,7 +1,8 @@
 /**
  * The decisions of a run as a value: stored as JSON, printed as a story, and run again through another route.
  *
- * A recording has no prompt and no answer. A replay therefore needs the input again, and tells which target would have answered and when, not what.
+ * A recording has no prompt and no answer. A replay therefore needs the input again, and tells which target would have
+ * answered and when, not what.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -22,14 +23,22 @@ import type * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
 import * as RouterEvent from "./RouterEvent.ts"
 
-/** One attempt of a recording: its stored form, and the milliseconds to its first output. */
+/**
+ * One attempt of a recording: its stored form, and the milliseconds to its first output.
+ *
+ * @category models
+ */
 export interface RecordedAttempt {
   readonly attempt: ErrorSchema.AttemptEncoded
   /** Absent when there was no output. */
   readonly toOutput?: number
 }
 
-/** One line of a story. */
+/**
+ * One line of a story.
+ *
+ * @category models
+ */
 export interface Line {
   /** Milliseconds since the run began. */
   readonly at: number
@@ -37,7 +46,11 @@ export interface Line {
   readonly text: string
 }
 
-/** One run: plain JSON, without prompts and answers. */
+/**
+ * One run: plain JSON, without prompts and answers.
+ *
+ * @category models
+ */
 export interface Recording {
   readonly version: 1
   readonly eventId: string
@@ -59,7 +72,11 @@ export interface Recording {
 
 const millis = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
 
-/** Checks recordings that were stored. The attempts are checked by `ErrorSchema.Attempt`, when they are replayed. */
+/**
+ * Checks recordings that were stored. The attempts are checked by `ErrorSchema.Attempt`, when they are replayed.
+ *
+ * @category schemas
+ */
 export const schema: Schema.Codec<Recording, unknown> = Schema.Struct({
   version: Schema.Literal(1),
   eventId: Schema.String,
@@ -79,8 +96,10 @@ export const schema: Schema.Codec<Recording, unknown> = Schema.Struct({
 })
 
 /**
- * Groups the events of routers by their runs, in the order in which the runs began. Runs whose beginning is missing are left out. Runs that were given the same event id are told apart
- * only if they followed each other.
+ * Groups the events of routers by their runs, in the order in which the runs began. Runs whose beginning is missing are
+ * left out. Runs that were given the same event id are told apart only if they followed each other.
+ *
+ * @category recording
  */
 export const fromEvents = (events: Iterable<RouterEvent.RouterEvent>): ReadonlyArray<Recording> => {
   const all: Array<Building> = []
@@ -135,7 +154,11 @@ const begin = (started: RouterEvent.RunStarted): Building => {
   }
 }
 
-/** The exit of a recorded effect, and its runs. */
+/**
+ * The exit of a recorded effect, and its runs.
+ *
+ * @category models
+ */
 export interface Recorded<A, E> {
   readonly exit: Exit.Exit<A, E>
   readonly recordings: ReadonlyArray<Recording>
@@ -147,8 +170,8 @@ const Recorders = Context.Reference<ReadonlyArray<Set<string>>>("effect-ai-gatew
 })
 
 /**
- * Runs an effect and records the runs of the router that were made in it, those of child fibers included. Runs that others make at the same time are not in it. Never fails:
- * the exit holds the failure.
+ * Runs an effect and records the runs of the router that were made in it, those of child fibers included. Runs that
+ * others make at the same time are not in it. Never fails: the exit holds the failure.
  *
  * @example
  * ```ts
@@ -167,6 +190,8 @@ const Recorders = Context.Reference<ReadonlyArray<Set<string>>>("effect-ai-gatew
  *   return yield* exit
  * })
  * ```
+ *
+ * @category recording
  */
 export const record = <A, E, R>(
   self: Effect.Effect<A, E, R>
@@ -187,7 +212,11 @@ export const record = <A, E, R>(
     })
   )
 
-/** A run as text: a line for its result, and one for each event with the milliseconds since it began. */
+/**
+ * A run as text: a line for its result, and one for each event with the milliseconds since it began.
+ *
+ * @category reading
+ */
 export const explain = ({ attempts, end, eventId, story }: Recording): string => {
   const count = `${attempts.length} attempt${attempts.length === 1 ? "" : "s"}`
   const result =
@@ -202,7 +231,11 @@ export const explain = ({ attempts, end, eventId, story }: Recording): string =>
   return [`run ${eventId}: ${result}, ${count}`, ...lines].join("\n")
 }
 
-/** The outcome of a replay. */
+/**
+ * The outcome of a replay.
+ *
+ * @category models
+ */
 export interface Replayed {
   /** `unknown`: the route called a target for which nothing, or not enough, is recorded. */
   readonly outcome: "success" | "failure" | "unknown"
@@ -215,7 +248,11 @@ export interface Replayed {
   readonly error?: GatewayError
 }
 
-/** Options of {@link replay}. */
+/**
+ * Options of {@link replay}.
+ *
+ * @category models
+ */
 export interface ReplayOptions extends Omit<Router.RunOptions, "admission" | "execution" | "maxCost" | "quiet"> {
   /** The budget of the router: a value, not the run's. Default: that of `Router.layer`. */
   readonly routerBudget?: Router.RetryBudgetOptions | "none" | undefined
@@ -263,9 +300,10 @@ const inVirtualTime = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   }).pipe(Effect.provide(TestClock.layer({ warningDelay: "1 hour" })), Effect.scoped)
 
 /**
- * Runs a route against the outcomes of a recording, in virtual time and without a gateway: each target answers as it did, in order, the last outcome repeated. An attempt that
- * was interrupted is only known to have taken longer. Streams end at their first delta. A target's timeout is compared with the time of the whole attempt, and random numbers
- * are always the same ones. Fails with `InvalidRequest` when the recording, the route or the options are invalid.
+ * Runs a route against the outcomes of a recording, in virtual time and without a gateway: each target answers as it
+ * did, in order, the last outcome repeated. An attempt that was interrupted is only known to have taken longer. Streams
+ * end at their first delta. A target's timeout is compared with the time of the whole attempt, and random numbers are
+ * always the same ones. Fails with `InvalidRequest` when the recording, the route or the options are invalid.
  *
  * @example
  * ```ts
@@ -286,6 +324,8 @@ const inVirtualTime = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
  *     duration
  *   }))
  * ```
+ *
+ * @category reading
  */
 export const replay = <In, Out>(
   recording: Recording,

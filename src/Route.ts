@@ -1,15 +1,15 @@
 /**
  * The algebra of routes.
  *
- * A `Route<In, Out>` is an immutable value: which targets are called in which order, how often, for how long, with which gateway
- * options, and how answers are read. Because it is data it can be printed, drawn, stored, checked for its worst case, compiled to one
- * gateway request, or run on the client by `Router`.
+ * A `Route<In, Out>` is an immutable value: which targets are called in which order, how often, for how long, with
+ * which gateway options, and how answers are read. Because it is data it can be printed, drawn, stored, checked for its
+ * worst case, compiled to one gateway request, or run on the client by `Router`.
  *
- * Settings belong to the targets below them: `retry` around a fallback means that each target is retried, not that the chain is run
- * again, and the innermost of nested settings wins. Attempts never multiply.
+ * Settings belong to the targets below them: `retry` around a fallback means that each target is retried, not that the
+ * chain is run again, and the innermost of nested settings wins. Attempts never multiply.
  *
- * Nothing here throws. A route that was given something invalid is still a value: {@link problems} lists what is wrong, and
- * running it fails with `InvalidRequest` before anything is sent.
+ * Nothing here throws. A route that was given something invalid is still a value: {@link problems} lists what is wrong,
+ * and running it fails with `InvalidRequest` before anything is sent.
  */
 import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
@@ -61,7 +61,11 @@ export type { Check, Predicate } from "./internal/route/validating.ts"
 
 const TypeId = "~effect-ai-gateway/Route"
 
-/** How to get from an input to an answer. */
+/**
+ * How to get from an input to an answer.
+ *
+ * @category models
+ */
 export interface Route<in In, out Out> extends Pipeable.Pipeable {
   readonly [TypeId]: { readonly _In: (_: In) => void; readonly _Out: (_: never) => Out }
   readonly node: Node<In, Out>
@@ -86,15 +90,23 @@ class RouteImpl<In, Out> extends Pipeable.Class implements Route<In, Out> {
   }
 }
 
-/** Makes a route of a node; for modules that bring leaves of their own. */
+/**
+ * Makes a route of a node; for modules that bring leaves of their own.
+ *
+ * @category constructors
+ */
 export const fromNode = <In, Out>(node: Node<In, Out>): Route<In, Out> => new RouteImpl(node)
 
-/** Whether `u` is a route. */
+/**
+ * Whether `u` is a route.
+ *
+ * @category guards
+ */
 export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === "object" && u !== null && TypeId in u
 
 /**
- * A leaf for any body: one request to one target. An answer that `success` does not decode is an `InvalidResponse`, and the
- * next target is tried.
+ * A leaf for any body: one request to one target. An answer that `success` does not decode is an `InvalidResponse`, and
+ * the next target is tried.
  *
  * @example
  * ```ts
@@ -108,6 +120,8 @@ export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === 
  *   success: Schema.Struct({ results: Schema.Array(Schema.Struct({ flagged: Schema.Boolean })) })
  * })
  * ```
+ *
+ * @category constructors
  */
 export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<In, Out> =>
   fromNode(customLeaf(options))
@@ -126,6 +140,8 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
  *   Provider.anthropic.chat("claude-haiku-4-5")
  * )
  * ```
+ *
+ * @category targets and their order
  */
 export const fallback = <In, Out>(
   ...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]
@@ -141,15 +157,23 @@ const nodesOf = <In, Out>(field: string, routes: ReadonlyArray<Route<In, Out>>):
       : { _tag: "Invalid", problem: { field: `${field}[${i}]`, accepted: "a route" }, route: undefined }
   )
 
-/** Options of {@link race}. */
+/**
+ * Options of {@link race}.
+ *
+ * @category models
+ */
 export interface RaceOptions {
-  /** Also races requests that change something at the provider (see {@link HedgeOptions}). Default `false`: the routes are called in order then. */
+  /**
+   * Also races requests that change something at the provider (see {@link HedgeOptions}). Default `false`: the routes
+   * are called in order then.
+   */
   readonly sideEffects?: boolean | undefined
 }
 
 /**
- * Calls all routes at once. The first output wins: the answer, for a stream its first delta. The others are interrupted, down to their sockets. A failure that stops a
- * fallback ends the race too. If every route fails, the race fails with the last failure. Every run costs one request per route.
+ * Calls all routes at once. The first output wins: the answer, for a stream its first delta. The others are
+ * interrupted, down to their sockets. A failure that stops a fallback ends the race too. If every route fails, the race
+ * fails with the last failure. Every run costs one request per route.
  *
  * @example
  * ```ts
@@ -161,9 +185,13 @@ export interface RaceOptions {
  *   Provider.cerebras.chat("llama-3.3-70b")
  * )
  * ```
+ *
+ * @category targets and their order
  */
 export const race: {
+  /** Calls all routes at once. */
   <In, Out>(...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]): Route<In, Out>
+  /** Calls all routes at once. */
   <In, Out>(routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>], options: RaceOptions): Route<In, Out>
 } = <In, Out>(
   ...args: ReadonlyArray<Route<In, Out>> | readonly [ReadonlyArray<Route<In, Out>>, RaceOptions]
@@ -187,11 +215,12 @@ const raceOf = /* @__PURE__ */ needs(
 )
 
 /**
- * Skips any target below it whose failure rate is too high. After a while one attempt, the probe, tests whether the target is back. The breaker also opens for a hint of
- * more than 5 seconds and for exhausted credit, until either ends.
+ * Skips any target below it whose failure rate is too high. After a while one attempt, the probe, tests whether the
+ * target is back. The breaker also opens for a hint of more than 5 seconds and for exhausted credit, until either ends.
  *
- * When all targets of a run are open, the run waits up to 5 seconds for the first to return. Otherwise it makes one attempt at once. A lone target fails with `Rejected`
- * (`breaker`). `"off"` exempts targets from an outer breaker. All routes of a router share a target's record; each applies its own thresholds.
+ * When all targets of a run are open, the run waits up to 5 seconds for the first to return. Otherwise it makes one
+ * attempt at once. A lone target fails with `Rejected` (`breaker`). `"off"` exempts targets from an outer breaker. All
+ * routes of a router share a target's record; each applies its own thresholds.
  *
  * @example
  * ```ts
@@ -203,9 +232,13 @@ const raceOf = /* @__PURE__ */ needs(
  *   Provider.anthropic.messages("claude-haiku-4-5")
  * ).pipe(Route.circuitBreaker({ failureRate: 0.5, openFor: "15 seconds" }))
  * ```
+ *
+ * @category protection
  */
 export const circuitBreaker: {
+  /** Skips any target below it whose failure rate is too high. */
   (options?: BreakerOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Skips any target below it whose failure rate is too high. */
   <In, Out>(self: Route<In, Out>, options?: BreakerOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
   { breakers: { guarded, isOpen, unlessAllOpen }, makeFacts },
@@ -221,12 +254,15 @@ export const circuitBreaker: {
 )
 
 /**
- * Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. An attempt waits for its turn, up to
- * `queue.maxWait`; its timeouts, and the clock of a hedge, begin when it is let in, while a deadline goes on. One that would wait too long is not sent: it fails with `Rejected`
- * (`limiter`) at once and the next target is called, and when all others have failed the run comes back to it. `"off"` takes targets out of outer limits.
+ * Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. An
+ * attempt waits for its turn, up to `queue.maxWait`; its timeouts, and the clock of a hedge, begin when it is let in,
+ * while a deadline goes on. One that would wait too long is not sent: it fails with `Rejected` (`limiter`) at once and
+ * the next target is called, and when all others have failed the run comes back to it. `"off"` takes targets out of
+ * outer limits.
  *
- * What was sent to a target is known to the router, whatever routes it stands in, and batches of the same router count too; the numbers are those of the route. Tokens are
- * estimated from the input, and corrected when the answer says what it used. What answers say about the provider's own limits only tightens these.
+ * What was sent to a target is known to the router, whatever routes it stands in, and batches of the same router count
+ * too; the numbers are those of the route. Tokens are estimated from the input, and corrected when the answer says what
+ * it used. What answers say about the provider's own limits only tightens these.
  *
  * @example
  * ```ts
@@ -238,9 +274,13 @@ export const circuitBreaker: {
  *   Provider.anthropic.messages("claude-haiku-4-5").pipe(Route.limits({ concurrency: "adaptive" }))
  * )
  * ```
+ *
+ * @category protection
  */
 export const limits: {
+  /** Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. */
   (options: LimitsOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. */
   <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
   { admissionOf, isFull, setAside },
@@ -253,8 +293,9 @@ export const limits: {
 )
 
 /**
- * Chooses the first of several routes by a strategy; the rest are its fallbacks in the strategy's own order. The order is chosen once per run, and a retry repeats the same
- * target. The router keeps the state: the attempts in flight, how fast a target was, whose turn it is.
+ * Chooses the first of several routes by a strategy; the rest are its fallbacks in the strategy's own order. The order
+ * is chosen once per run, and a retry repeats the same target. The router keeps the state: the attempts in flight, how
+ * fast a target was, whose turn it is.
  *
  * @example
  * ```ts
@@ -266,6 +307,8 @@ export const limits: {
  *   { by: "weight", weights: [3, 1] }
  * )
  * ```
+ *
+ * @category targets and their order
  */
 export const balance = <In, Out>(
   routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>],
@@ -288,11 +331,13 @@ const balanceOf = /* @__PURE__ */ needs(
 )
 
 /**
- * Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. The first output wins, for a stream its first
- * delta, and the others are interrupted, down to their sockets. A failure calls the next target at once, as in a fallback. The clock starts when the attempt
- * starts; time in the library's own queue does not count. A lone target is called once more. `"off"` exempts targets from an outer hedge.
+ * Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. The
+ * first output wins, for a stream its first delta, and the others are interrupted, down to their sockets. A failure
+ * calls the next target at once, as in a fallback. The clock starts when the attempt starts; time in the library's own
+ * queue does not count. A lone target is called once more. `"off"` exempts targets from an outer hedge.
  *
- * Use it against a slow tail, not against a provider that is slow as a whole: nothing gets faster then, and only the budget bounds the added load.
+ * Use it against a slow tail, not against a provider that is slow as a whole: nothing gets faster then, and only the
+ * budget bounds the added load.
  *
  * @example
  * ```ts
@@ -304,9 +349,13 @@ const balanceOf = /* @__PURE__ */ needs(
  *   Provider.anthropic.messages("claude-haiku-4-5")
  * ).pipe(Route.hedge({ after: "2 seconds" }))
  * ```
+ *
+ * @category targets and their order
  */
 export const hedge: {
+  /** Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. */
   (options: HedgeOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. */
   <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
   { Hedge: runHedge, hedgeProblems, makeLatency: () => new Latency() },
@@ -319,9 +368,9 @@ export const hedge: {
 )
 
 /**
- * Tries the same target again, for each target below. A wait hint of the server is a lower bound of the wait; a wait that does
- * not fit into the deadline moves on at once instead of sleeping. An Effect `Schedule` works too, but cannot be compiled or
- * stored; the decision table still says after which failures.
+ * Tries the same target again, for each target below. A wait hint of the server is a lower bound of the wait; a wait
+ * that does not fit into the deadline moves on at once instead of sleeping. An Effect `Schedule` works too, but cannot
+ * be compiled or stored; the decision table still says after which failures.
  *
  * @example
  * ```ts
@@ -332,9 +381,13 @@ export const hedge: {
  *   Route.retry({ attempts: 3, delay: "200 millis", backoff: "exponential", jitter: 0.5 })
  * )
  * ```
+ *
+ * @category attempts and time
  */
 export const retry: {
+  /** Tries the same target again, for each target below. */
   (policy: RetryOptions | RetrySchedule): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Tries the same target again, for each target below. */
   <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out> => {
   if (Schedule.isSchedule(policy)) return fromNode({ _tag: "Retry", policy, route: self.node })
@@ -358,36 +411,75 @@ const limited = <In, Out>(self: Route<In, Out>, tag: Limit, input: Duration.Inpu
 /**
  * Limits each attempt until the first byte of its answer, for each target below: whole milliseconds, at least one. The
  * attempt is interrupted and fails with `Timeout` (`firstByte`).
+ *
+ * @category attempts and time
  */
 export const timeout: {
+  /**
+   * Limits each attempt until the first byte of its answer, for each target below: whole milliseconds, at least one.
+   */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /**
+   * Limits each attempt until the first byte of its answer, for each target below: whole milliseconds, at least one.
+   */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "Timeout", duration))
 
 /**
- * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call): whole
- * milliseconds, at least one. Until then another target can take over unseen. Fails with `Timeout` (`firstToken`).
+ * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call):
+ * whole milliseconds, at least one. Until then another target can take over unseen. Fails with `Timeout`
+ * (`firstToken`).
+ *
+ * @category attempts and time
  */
 export const firstTokenTimeout: {
+  /**
+   * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call):
+   * whole milliseconds, at least one.
+   */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /**
+   * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call):
+   * whole milliseconds, at least one.
+   */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "FirstTokenTimeout", duration))
 
 /**
- * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at least one.
- * Fails with `Timeout` (`idle`), after the first delta inside a `StreamInterrupted`.
+ * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at
+ * least one. Fails with `Timeout` (`idle`), after the first delta inside a `StreamInterrupted`.
+ *
+ * @category attempts and time
  */
 export const idleTimeout: {
+  /**
+   * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at
+   * least one.
+   */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /**
+   * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at
+   * least one.
+   */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "IdleTimeout", duration))
 
 /**
- * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with the same one
- * when it was the last. The consumer is told with a `restart` delta to discard what came before.
+ * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with
+ * the same one when it was the last. The consumer is told with a `restart` delta to discard what came before.
+ *
+ * @category attempts and time
  */
 export const restart: {
+  /**
+   * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with
+   * the same one when it was the last.
+   */
   (times: number): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /**
+   * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with
+   * the same one when it was the last.
+   */
   <In, Out>(self: Route<In, Out>, times: number): Route<In, Out>
 } = dual(
   2,
@@ -398,11 +490,15 @@ export const restart: {
 )
 
 /**
- * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. What is running when it passes is interrupted and fails
- * with `Timeout` (`deadline`); an outer fallback with time left continues.
+ * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. What is running when it
+ * passes is interrupted and fails with `Timeout` (`deadline`); an outer fallback with time left continues.
+ *
+ * @category attempts and time
  */
 export const deadline: {
+  /** Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "Deadline", duration))
 
@@ -418,9 +514,13 @@ export const deadline: {
  *   Route.options({ noWholesale: true, log: { payload: false } })
  * )
  * ```
+ *
+ * @category requests and answers
  */
 export const options: {
+  /** Gateway options for each target below; inner options win field by field. */
   (input: GatewayOptions.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Gateway options for each target below; inner options win field by field. */
   <In, Out>(self: Route<In, Out>, input: GatewayOptions.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Input): Route<In, Out> => {
   const [problem] = GatewayOptions.problems(input)
@@ -429,23 +529,35 @@ export const options: {
     : invalid(self, problem)
 })
 
-/** Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
+/**
+ * Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`.
+ *
+ * @category requests and answers
+ */
 export const cache: {
+  /** Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
   (input: NonNullable<GatewayOptions.Input["cache"]>): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
   <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>) =>
   options(self, { cache: input })
 )
 
-/** Metadata for the logs of each target below: at most five flat entries after merging. */
+/**
+ * Metadata for the logs of each target below: at most five flat entries after merging.
+ *
+ * @category requests and answers
+ */
 export const metadata: {
+  /** Metadata for the logs of each target below: at most five flat entries after merging. */
   (input: GatewayOptions.Metadata): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /** Metadata for the logs of each target below: at most five flat entries after merging. */
   <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata) => options(self, { metadata: input }))
 
 /**
- * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision table, or a function of
- * the error, which cannot be compiled or stored.
+ * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision
+ * table, or a function of the error, which cannot be compiled or stored.
  *
  * @example
  * ```ts
@@ -457,9 +569,19 @@ export const metadata: {
  *   Provider.openai.chat("gpt-4.1-mini")
  * ).pipe(Route.fallbackOn(["RateLimited", "ProviderUnavailable", "Timeout"]))
  * ```
+ *
+ * @category targets and their order
  */
 export const fallbackOn: {
+  /**
+   * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision
+   * table, or a function of the error, which cannot be compiled or stored.
+   */
   (on: FallbackOn): <In, Out>(self: Route<In, Out>) => Route<In, Out>
+  /**
+   * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision
+   * table, or a function of the error, which cannot be compiled or stored.
+   */
   <In, Out>(self: Route<In, Out>, on: FallbackOn): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, on: FallbackOn) =>
   typeof on === "function" || isReasons(on)
@@ -468,17 +590,21 @@ export const fallbackOn: {
 )
 
 /**
- * Checks every answer of the targets below. A rejected one is a failure of its target (`InvalidResponse` with `by: "validate"`), and the next target is called. A predicate returns `true` to
- * accept, and `false` or a reason to reject; the reason becomes a part of the error's message. A Schema decodes the answer and discards the result, so the answer stays as it is.
- * Nested checks must all accept, the inner one first.
+ * Checks every answer of the targets below. A rejected one is a failure of its target (`InvalidResponse` with
+ * `by: "validate"`), and the next target is called. A predicate returns `true` to accept, and `false` or a reason to
+ * reject; the reason becomes a part of the error's message. A Schema decodes the answer and discards the result, so the
+ * answer stays as it is. Nested checks must all accept, the inner one first.
  *
- * A streamed answer is checked when it is complete, before its finish is delivered. A rejected one is a `StreamInterrupted`, or starts again where {@link restart} allows it. The answer is the
- * one that `Router.run` decodes, except that `raw` is `null`. Targets of {@link make} cannot be checked in a stream: opening one fails with `InvalidRequest`.
+ * A streamed answer is checked when it is complete, before its finish is delivered. A rejected one is a
+ * `StreamInterrupted`, or starts again where {@link restart} allows it. The answer is the one that `Router.run`
+ * decodes, except that `raw` is `null`. Targets of {@link make} cannot be checked in a stream: opening one fails with
+ * `InvalidRequest`.
  *
  * **Gotchas**
  *
- * A predicate that throws or returns anything else is a defect and ends the run, as it does in {@link map}: `JSON.parse` belongs into a Schema (`Schema.fromJsonString`). Breakers
- * ignore rejected answers. An empty answer fails before it is checked, unless the target has `allowEmpty`.
+ * A predicate that throws or returns anything else is a defect and ends the run, as it does in {@link map}:
+ * `JSON.parse` belongs into a Schema (`Schema.fromJsonString`). Breakers ignore rejected answers. An empty answer fails
+ * before it is checked, unless the target has `allowEmpty`.
  *
  * @example
  * ```ts
@@ -494,9 +620,13 @@ export const fallbackOn: {
  *   Route.validate(Schema.Struct({ text: Schema.fromJsonString(Schema.Struct({ answer: Schema.String })) }))
  * )
  * ```
+ *
+ * @category requests and answers
  */
 export const validate: {
+  /** Checks every answer of the targets below. */
   <Out>(check: Check<NoInfer<Out>>): <In>(self: Route<In, Out>) => Route<In, Out>
+  /** Checks every answer of the targets below. */
   <In, Out>(self: Route<In, Out>, check: Check<NoInfer<Out>>): Route<In, Out>
 } = /* @__PURE__ */ dual(2, <In, Out>(self: Route<In, Out>, check: Check<Out>): Route<In, Out> => {
   const made = validated(self.node, check)
@@ -504,13 +634,19 @@ export const validate: {
 })
 
 /**
- * Requests JSON of a schema from every target, and answers with the decoded value. A value that does not decode is a failure of the target (`InvalidResponse`), and the
- * next one is called. The schema is fitted to each provider: Anthropic gets closed objects without the keywords that it rejects, OpenAI gets `strict` where the schema
- * allows it; a target that cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is accepted.
+ * Requests JSON of a schema from every target, and answers with the decoded value. A value that does not decode is a
+ * failure of the target (`InvalidResponse`), and the next one is called. The schema is fitted to each provider:
+ * Anthropic gets closed objects without the keywords that it rejects, OpenAI gets `strict` where the schema allows it;
+ * a target that cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is accepted.
  *
- * Inputs with `output` or `tools` are rejected (`InvalidRequest`). The root of the schema must be an object. Its JSON form is that of `Schema.toCodecJson`, so a `Date` is a string.
- * A stream delivers the text as it arrives, and is checked when it is complete, as with {@link validate}. Apply it before {@link map} and {@link mapInput}. The route no longer
- * answers with a `Chat.Reply`: for `GatewayLanguageModel` use the route without it, and `generateObject`.
+ * Inputs with `output` or `tools` are rejected (`InvalidRequest`). The root of the schema must be an object. Its JSON
+ * form is that of `Schema.toCodecJson`, so a `Date` is a string. A stream delivers the text as it arrives, and is
+ * checked when it is complete, as with {@link validate}. Apply it before {@link map} and {@link mapInput}. The route no
+ * longer answers with a `Chat.Reply`: for `GatewayLanguageModel` use the route without it, and `generateObject`.
+ *
+ * **Gotchas**
+ *
+ * The schema must decode at once: a transformation that waits or throws is a defect and ends the run.
  *
  * @example
  * ```ts
@@ -529,9 +665,13 @@ export const validate: {
  *
  * export const inhabitants = Effect.map(Router.run(ask, "The largest city of France"), ({ value }) => value.inhabitants)
  * ```
+ *
+ * @category requests and answers
  */
 export const object: {
+  /** Requests JSON of a schema from every target, and answers with the decoded value. */
   <A>(schema: Schema.Codec<A, unknown>, options?: ObjectOptions): (self: Route<Input, Reply>) => Route<Input, A>
+  /** Requests JSON of a schema from every target, and answers with the decoded value. */
   <A>(self: Route<Input, Reply>, schema: Schema.Codec<A, unknown>, options?: ObjectOptions): Route<Input, A>
 } = /* @__PURE__ */ dual(
   (args) => isRoute(args[0]),
@@ -539,7 +679,11 @@ export const object: {
     fromNode(objected(self.node, schema, options))
 )
 
-/** Options of {@link when}. */
+/**
+ * Options of {@link when}.
+ *
+ * @category models
+ */
 export interface WhenOptions<In, Out> {
   /** Name of the condition in pictures. Default `"condition"`. */
   readonly label?: string | undefined
@@ -563,9 +707,13 @@ export interface WhenOptions<In, Out> {
  *   Provider.openai.chat("gpt-4.1-mini")
  * )
  * ```
+ *
+ * @category targets and their order
  */
 export const when: {
+  /** Chooses a route by input. */
   <In, Out>(options: WhenOptions<In, Out>): Route<In, Out>
+  /** Chooses a route by input. */
   <In, Out>(predicate: (input: In) => boolean, onTrue: Route<In, Out>, onFalse: Route<In, Out>): Route<In, Out>
 } = <In, Out>(
   first: WhenOptions<In, Out> | ((input: In) => boolean),
@@ -582,9 +730,15 @@ export const when: {
   return fromNode({ _tag: "When", ...condition, onTrue: onTrue.node, onFalse: onFalse.node })
 }
 
-/** Adapts the answer of every target. An adapted route cannot be stored. */
+/**
+ * Adapts the answer of every target. An adapted route cannot be stored.
+ *
+ * @category requests and answers
+ */
 export const map: {
+  /** Adapts the answer of every target. */
   <Out, Out2>(f: (value: Out) => Out2): <In>(self: Route<In, Out>) => Route<In, Out2>
+  /** Adapts the answer of every target. */
   <In, Out, Out2>(self: Route<In, Out>, f: (value: Out) => Out2): Route<In, Out2>
 } = dual(
   2,
@@ -604,9 +758,15 @@ export const map: {
     )
 )
 
-/** Adapts the input of every target and condition. An adapted route cannot be stored. */
+/**
+ * Adapts the input of every target and condition. An adapted route cannot be stored.
+ *
+ * @category requests and answers
+ */
 export const mapInput: {
+  /** Adapts the input of every target and condition. */
   <In, In2>(f: (input: In2) => In): <Out>(self: Route<In, Out>) => Route<In2, Out>
+  /** Adapts the input of every target and condition. */
   <In, Out, In2>(self: Route<In, Out>, f: (input: In2) => In): Route<In2, Out>
 } = dual(
   2,
@@ -625,22 +785,39 @@ export const mapInput: {
     )
 )
 
-/** Everything that is wrong with a route: each field and what would have been accepted. Empty when it can run. */
+/**
+ * Everything that is wrong with a route: each field and what would have been accepted. Empty when it can run.
+ *
+ * @category inspection
+ */
 export const problems = (self: Route<never, unknown>): ReadonlyArray<GatewayOptions.Problem> => self.planned.problems
 
-/** Keys of the targets in the order in which they would be called. */
+/**
+ * Keys of the targets in the order in which they would be called.
+ *
+ * @category inspection
+ */
 export const targets = (self: Route<never, unknown>): ReadonlyArray<string> =>
   self.planned.targets.map(({ key }) => key)
 
-/** Prints a route as an indented tree. No credential is in it. */
+/**
+ * Prints a route as an indented tree. No credential is in it.
+ *
+ * @category inspection
+ */
 export const describe = (self: Route<never, unknown>): string => Render.describe(self.node)
 
-/** Draws a route as a Mermaid flow chart: solid arrows are the way down, dotted ones what follows a failure. */
+/**
+ * Draws a route as a Mermaid flow chart: solid arrows are the way down, dotted ones what follows a failure.
+ *
+ * @category inspection
+ */
 export const toMermaid = (self: Route<never, unknown>): string => Render.toMermaid(self.planned)
 
 /**
- * The worst case of a route, computed without running anything: attempts, requests, waiting, targets that cannot be reached,
- * timeouts that a deadline cuts short. Assert it in a test. Restarts of streams are not in it: each can make as many attempts again.
+ * The worst case of a route, computed without running anything: attempts, requests, waiting, targets that cannot be
+ * reached, timeouts that a deadline cuts short. Assert it in a test. Restarts of streams are not in it: each can make
+ * as many attempts again.
  *
  * @example
  * ```ts
@@ -652,18 +829,25 @@ export const toMermaid = (self: Route<never, unknown>): string => Render.toMerma
  * )
  * console.log(Route.bounds(ask).attempts) // 6
  * ```
+ *
+ * @category inspection
  */
 export const bounds = (self: Route<never, unknown>): Bounds.Bounds => Bounds.boundsOf(self.planned)
 
-/** Options of {@link compile}. */
+/**
+ * Options of {@link compile}.
+ *
+ * @category models
+ */
 export interface CompileOptions {
   /** Losses that are accepted. Default: none. */
   readonly allow?: ReadonlyArray<Compile.LossKind> | undefined
 }
 
 /**
- * Translates a route for the gateway to execute: to one universal request for one input (default), or to the elements of a Cloudflare
- * dynamic route. What the target cannot express comes back as losses; any loss that is not allowed is a failure that lists them all.
+ * Translates a route for the gateway to execute: to one universal request for one input (default), or to the elements
+ * of a Cloudflare dynamic route. What the target cannot express comes back as losses; any loss that is not allowed is a
+ * failure that lists them all.
  *
  * @example
  * ```ts
@@ -675,6 +859,8 @@ export interface CompileOptions {
  * const compiled = Route.compile(ask, "Hello", "universal")
  * console.log(Result.isSuccess(compiled) && compiled.success.legs.length) // 2
  * ```
+ *
+ * @category stored forms
  */
 export function compile<In, Out>(
   self: Route<In, Out>,
@@ -703,23 +889,32 @@ export function compile<In, Out>(
 /**
  * A stored route, version 1.
  *
- * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`, `idleTimeout`, `restart`, `retry`, `fallbackOn`, `validate`) and exactly one of:
- * `fallback`, `race` or `balance` (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target. Settings apply in the order of this sentence, the first is the
- * outermost. Durations are texts (`"5 seconds"`) or milliseconds.
+ * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`,
+ * `idleTimeout`, `restart`, `retry`, `fallbackOn`, `validate`) and exactly one of: `fallback`, `race` or `balance`
+ * (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target.
+ * Settings apply in the order of this sentence, the first is the outermost. Durations are texts (`"5 seconds"`) or
+ * milliseconds.
  *
- * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`, `dialect` (the `id` of a
- * `Chat.Dialect`), `key`, `headers`, `body`, and where the provider needs them `resource`, `deployment`, `apiVersion`, `project`, `region`,
- * `version`. `credentials` lists the headers whose values are not stored.
+ * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`,
+ * `dialect` (the `id` of a `Chat.Dialect`), `key`, `headers`, `body`, and where the provider needs them `resource`,
+ * `deployment`, `apiVersion`, `project`, `region`, `version`. `credentials` lists the headers whose values are not
+ * stored.
+ *
+ * @category models
  */
 export type RouteJson = Json.RouteJson
-/** A node of a {@link RouteJson}. */
+/**
+ * A node of a {@link RouteJson}.
+ *
+ * @category models
+ */
 export type RouteNodeJson = Json.RouteNodeJson
 
 /**
- * Writes a route as plain data, without its credentials: only the names of their headers are kept, and keys of targets that a
- * credential's label was a part of. What cannot be stored comes back as problems, each with the place in the file where it would
- * stand: targets with functions in them (`make`, `request`, `map`, `mapInput`), conditions, schedules, functions in `fallbackOn`, and everything
- * that {@link problems} lists.
+ * Writes a route as plain data, without its credentials: only the names of their headers are kept, and keys of targets
+ * that a credential's label was a part of. What cannot be stored comes back as problems, each with the place in the
+ * file where it would stand: targets with functions in them (`make`, `request`, `map`, `mapInput`), conditions,
+ * schedules, functions in `fallbackOn`, and everything that {@link problems} lists.
  *
  * @example
  * ```ts
@@ -734,16 +929,23 @@ export type RouteNodeJson = Json.RouteNodeJson
  * console.log(JSON.stringify(Result.getOrThrow(Route.toJson(ask))))
  * // {"version":1,"route":{"timeout":"5 seconds","fallback":[{"provider":"openai","model":"gpt-4.1-mini"},…]}}
  * ```
+ *
+ * @category stored forms
  */
 export const toJson = (self: Route<never, unknown>): Result.Result<RouteJson, ReadonlyArray<GatewayOptions.Problem>> =>
   Json.write(self.node, self.planned)
 
-/** Options of {@link fromJson}. */
+/**
+ * Options of {@link fromJson}.
+ *
+ * @category models
+ */
 export interface FromJsonOptions {
   /**
-   * Credentials of the targets whose `credentials` name a header, by key of the target (as in {@link targets}) or by provider slug; the key goes first. A `Redacted`
-   * alone is the provider's key, written as the provider wants it (`Bearer …`). A record of `Redacted` gives whole header values by name,
-   * for headers other than that. Credentials that no target needs are not used.
+   * Credentials of the targets whose `credentials` name a header, by key of the target (as in {@link targets}) or by
+   * provider slug; the key goes first. A `Redacted` alone is the provider's key, written as the provider wants it
+   * (`Bearer …`). A record of `Redacted` gives whole header values by name, for headers other than that. Credentials
+   * that no target needs are not used.
    */
   readonly credentials?: JsonRead.Credentials | undefined
 }
@@ -765,9 +967,9 @@ const algebra: JsonRead.Algebra = {
 }
 
 /**
- * Reads a chat route (see {@link RouteJson}) from parsed JSON, for example a configuration file. Limits are those of the combinators. Everything
- * that is wrong comes back at once, each with its path in the file and what is accepted there: fields that do not exist, values out of
- * range, credentials that the file names and the options lack.
+ * Reads a chat route (see {@link RouteJson}) from parsed JSON, for example a configuration file. Limits are those of
+ * the combinators. Everything that is wrong comes back at once, each with its path in the file and what is accepted
+ * there: fields that do not exist, values out of range, credentials that the file names and the options lack.
  *
  * @example
  * ```ts
@@ -789,6 +991,8 @@ const algebra: JsonRead.Algebra = {
  * const ask = Route.fromJson(JSON.parse(file), { credentials: { openai: Redacted.make("sk-1") } })
  * console.log(Result.isSuccess(ask) && Route.describe(ask.success))
  * ```
+ *
+ * @category stored forms
  */
 export const fromJson = (
   json: unknown,
@@ -796,7 +1000,11 @@ export const fromJson = (
 ): Result.Result<Route<Input, Reply>, ReadonlyArray<GatewayOptions.Problem>> =>
   Result.map(JsonRead.read(JsonRead.chats, json, options.credentials ?? {}, algebra), (node) => fromNode(node))
 
-/** Like {@link fromJson}, for a route of embeddings: `provider` and `model` stand for that provider's embeddings. */
+/**
+ * Like {@link fromJson}, for a route of embeddings: `provider` and `model` stand for that provider's embeddings.
+ *
+ * @category stored forms
+ */
 export const embeddingsFromJson = (
   json: unknown,
   options: FromJsonOptions = {}

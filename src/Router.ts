@@ -1,8 +1,9 @@
 /**
  * The service that runs routes.
  *
- * A run ends with one target's decoded answer, or with the last attempt's failure; both carry every attempt. There is one owner of retries: on
- * the client each request asks the gateway for a single attempt, and in the gateway (`execution: "gateway"`) the client makes none of its own.
+ * A run ends with one target's decoded answer, or with the last attempt's failure; both carry every attempt. There is
+ * one owner of retries: on the client each request asks the gateway for a single attempt, and in the gateway
+ * (`execution: "gateway"`) the client makes none of its own.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -51,7 +52,11 @@ export type { LoggedAttempt, LoggedCost } from "./internal/router/loggedCost.ts"
 export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
 
-/** The answer of a run, and how it came about. */
+/**
+ * The answer of a run, and how it came about.
+ *
+ * @category models
+ */
 export interface Routed<Out> {
   readonly value: Out
   /** Key of the target that answered. */
@@ -64,7 +69,8 @@ export interface Routed<Out> {
   readonly eventId: string
   readonly usage?: Usage
   /**
-   * The cost of all attempts together, failed and abandoned ones included; absent without prices. Legs that failed inside the gateway are in the logs only.
+   * The cost of all attempts together, failed and abandoned ones included; absent without prices. Legs that failed
+   * inside the gateway are in the logs only.
    */
   readonly cost?: Cost
   readonly cacheStatus?: string
@@ -72,8 +78,8 @@ export interface Routed<Out> {
   readonly step?: number
   readonly execution: "client" | "gateway"
   /**
-   * Every request of this run in order of start. When the gateway executed the route that is one request for several legs; its failed legs are in
-   * the logs only.
+   * Every request of this run in order of start. When the gateway executed the route that is one request for several
+   * legs; its failed legs are in the logs only.
    */
   readonly attempts: ReadonlyArray<Attempt>
   /** Targets that were passed over, in order: nothing was sent to them. */
@@ -100,6 +106,8 @@ export interface Routed<Out> {
  *   return { text: value.text, logId, attempts: attempts.length }
  * })
  * ```
+ *
+ * @category services
  */
 export class Router extends Context.Service<
   Router,
@@ -110,7 +118,8 @@ export class Router extends Context.Service<
       options?: RunOptions
     ) => Effect.Effect<Routed<Out>, GatewayError>
     /**
-     * Opens a stream; {@link open} and {@link stream} call it. It dies in a bundle that uses neither of them, because the code for streams is not in that bundle.
+     * Opens a stream; {@link open} and {@link stream} call it. It dies in a bundle that uses neither of them, because
+     * the code for streams is not in that bundle.
      */
     readonly open: <In, Out>(
       route: Route.Route<In, Out>,
@@ -145,24 +154,32 @@ const routed = <Out>(
   return out
 }
 
-/** Options of a router. */
+/**
+ * Options of a router.
+ *
+ * @category models
+ */
 export interface Options {
   /** Who executes a route unless a run says otherwise. Default `"auto"`. */
   readonly execution?: Execution | undefined
   /**
-   * Limits further attempts per provider: retries, hedges, restarts, and fallbacks to the same provider. The run continues without a refused one, as after the failure
-   * before it. Default: 0.2 for each first attempt, and 3 per second besides. `"none"`: no limit.
+   * Limits further attempts per provider: retries, hedges, restarts, and fallbacks to the same provider. The run
+   * continues without a refused one, as after the failure before it. Default: 0.2 for each first attempt, and 3 per
+   * second besides. `"none"`: no limit.
    */
   readonly budget?: RetryBudgetOptions | "none" | undefined
   /**
-   * Keeps the phases of breakers, for routers that share them. The router calls it before each guarded attempt. If it fails or takes more than a second, the router calls the
-   * target and logs a warning. Routers share a target with the same provider, model, endpoint, stored key and headers, or with the same explicit `key`. A target with
-   * credentials of its own needs that key, because each router hashes credentials in its own way. Default: the memory of this router.
+   * Keeps the phases of breakers, for routers that share them. The router calls it before each guarded attempt. If it
+   * fails or takes more than a second, the router calls the target and logs a warning. Routers share a target with the
+   * same provider, model, endpoint, stored key and headers, or with the same explicit `key`. A target with credentials
+   * of its own needs that key, because each router hashes credentials in its own way. Default: the memory of this
+   * router.
    */
   readonly breakerStore?: BreakerStore | undefined
   /**
-   * A limiter that is shared with others, for example one over a store of several machines. Targets below `Route.limits` need its permit as well as that of the route's own
-   * numbers, under their key: the `key` of the target, or else provider, model, key alias and labels of credentials. Default: none.
+   * A limiter that is shared with others, for example one over a store of several machines. Targets below
+   * `Route.limits` need its permit as well as that of the route's own numbers, under their key: the `key` of the
+   * target, or else provider, model, key alias and labels of credentials. Default: none.
    */
   readonly limiter?: Limiter | undefined
   /** Prices, for the costs of runs and for `RunOptions.maxCost`. Default: none, and no cost is counted. */
@@ -180,7 +197,11 @@ const pricingProblems = (pricing: Pricing | undefined): ReadonlyArray<Problem> =
 const limiterProblems = (limiter: Limiter | undefined): ReadonlyArray<Problem> =>
   limiter === undefined || typeof limiter?.acquire === "function" ? [] : [{ field: "limiter", accepted: "a Limiter" }]
 
-/** Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent. */
+/**
+ * Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent.
+ *
+ * @category constructors
+ */
 export const make = (options: Options = {}): Effect.Effect<Router["Service"], never, GatewayService> => {
   const { budget, problems } = budgetOf(options.budget)
   const stray = strayField(options, names)
@@ -237,21 +258,32 @@ const makeWith = (
     return Router.of({ run, open: opening(core), gateway, execution: ownExecution, ...watching(state) })
   })
 
-/** A router that executes each route where nothing is lost: `auto`. */
+/**
+ * A router that executes each route where nothing is lost: `auto`.
+ *
+ * @category layers
+ */
 export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(
   Router,
   // Without the code that checks options.
   /* @__PURE__ */ makeWith({ budget: defaultBudget, problems: [] })
 )
 
-/** A router with options of its own. Call it once and keep the value: what a router knows of its targets lives as long as the layer. */
+/**
+ * A router with options of its own. Call it once and keep the value: what a router knows of its targets lives as long
+ * as the layer.
+ *
+ * @category layers
+ */
 export const layerWith = (options: Options): Layer.Layer<Router, never, GatewayService> =>
   Layer.effect(Router, make(options))
 
 /**
  * Runs a route for one input. Fails with the last attempt's reason and all attempts when no target answers, and with
- * `InvalidRequest` before anything is sent when the route or the options are invalid. Interruption stops at once, aborts the
- * request in flight, and never falls back.
+ * `InvalidRequest` before anything is sent when the route or the options are invalid. Interruption stops at once,
+ * aborts the request in flight, and never falls back.
+ *
+ * @category running
  */
 export const run = <In, Out>(
   route: Route.Route<In, Out>,
@@ -261,13 +293,16 @@ export const run = <In, Out>(
   Effect.flatMap(Router, (router) => router.run(route, input, options))
 
 /**
- * Opens a streamed answer. Targets that fail before their first delta (text, reasoning, a tool call) are replaced unseen, under the same
- * rules as in {@link run}; then the effect succeeds. The scope ends what is left of the stream. Fails as `run` does, and with `InvalidRequest`
- * before anything is sent when a target that the input leads to cannot stream.
+ * Opens a streamed answer. Targets that fail before their first delta (text, reasoning, a tool call) are replaced
+ * unseen, under the same rules as in {@link run}; then the effect succeeds. The scope ends what is left of the stream.
+ * Fails as `run` does, and with `InvalidRequest` before anything is sent when a target that the input leads to cannot
+ * stream.
  *
- * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, it keeps that limit until it has the
- * headers of a leg, and from there on the router keeps it, starting again. An attempt is recorded when its stream has ended: as a success if its
- * finish had arrived, whatever became of the consumer after it.
+ * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, it keeps that
+ * limit until it has the headers of a leg, and from there on the router keeps it, starting again. An attempt is
+ * recorded when its stream has ended: as a success if its finish had arrived, whatever became of the consumer after it.
+ *
+ * @category running
  */
 export const open = /* @__PURE__ */ opens(
   <In, Out>(
@@ -279,10 +314,11 @@ export const open = /* @__PURE__ */ opens(
 )
 
 /**
- * Streams a route's answer as deltas. Until the first delta a failing target is replaced without the consumer noticing; after it a failure is a
- * `StreamInterrupted` with what had arrived, unless the route allows a restart (`Route.restart`). An error event inside a 200, a stream without
- * its finish event, an empty stream and a stall beyond `Route.idleTimeout` are failures, never a silent end. Pulls only what is consumed;
- * ending early or being interrupted aborts the request.
+ * Streams a route's answer as deltas. Until the first delta a failing target is replaced without the consumer noticing;
+ * after it a failure is a `StreamInterrupted` with what had arrived, unless the route allows a restart
+ * (`Route.restart`). An error event inside a 200, a stream without its finish event, an empty stream and a stall beyond
+ * `Route.idleTimeout` are failures, never a silent end. Pulls only what is consumed; ending early or being interrupted
+ * aborts the request.
  *
  * @example
  * ```ts
@@ -301,6 +337,8 @@ export const open = /* @__PURE__ */ opens(
  *   Stream.map((delta) => delta.text)
  * )
  * ```
+ *
+ * @category running
  */
 export const stream = <In, Out>(
   route: Route.Route<In, Out>,
@@ -310,8 +348,10 @@ export const stream = <In, Out>(
   Stream.unwrap(Effect.map(open(route, input, options), ({ deltas }) => deltas))
 
 /**
- * Calls a function in the turn of each event, as long as the scope lasts. Nothing is lost, so the function must be quick; what it throws is logged and disturbs no run.
- * Most programs want {@link events}.
+ * Calls a function in the turn of each event, as long as the scope lasts. Nothing is lost, so the function must be
+ * quick; what it throws is logged and disturbs no run. Most programs want {@link events}.
+ *
+ * @category observing
  */
 export const listen = /* @__PURE__ */ watches(
   (listener: (event: RouterEvent) => void): Effect.Effect<void, never, Router | Scope.Scope> =>
@@ -319,8 +359,9 @@ export const listen = /* @__PURE__ */ watches(
 )
 
 /**
- * The decisions of the router from now on: attempts, waits, hedges, breakers, skipped targets. Each reader may be 1,024 events behind; then it loses the oldest ones, and an
- * `EventsLost` says how many. The stream has no end, and nothing from before its reader started: fork the reader with `startImmediately`, ahead of the first run.
+ * The decisions of the router from now on: attempts, waits, hedges, breakers, skipped targets. Each reader may be 1,024
+ * events behind; then it loses the oldest ones, and an `EventsLost` says how many. The stream has no end, and nothing
+ * from before its reader started: fork the reader with `startImmediately`, ahead of the first run.
  *
  * @example
  * ```ts
@@ -334,20 +375,27 @@ export const listen = /* @__PURE__ */ watches(
  *   Stream.runForEach((event) => Console.log(RouterEvent.format(event)))
  * )
  * ```
+ *
+ * @category observing
  */
 export const events: Stream.Stream<RouterEvent, never, Router> = /* @__PURE__ */ watches(
   /* @__PURE__ */ Stream.unwrap(/* @__PURE__ */ Effect.map(Router, eventStream))
 )
 
-/** The state of every target that the router has met, as far as it knows it. */
+/**
+ * The state of every target that the router has met, as far as it knows it.
+ *
+ * @category observing
+ */
 export const snapshot: Effect.Effect<ReadonlyArray<TargetState>, never, Router> = /* @__PURE__ */ watches(
   /* @__PURE__ */ Effect.flatMap(Router, (router) => router.snapshot)
 )
 
 /**
- * The costs of attempts as the gateway's logs have them, to compare with `Routed.cost`. One question for each attempt with a log id. A log can be late, and its cost later
- * still: see `awaitLog`. Legs that failed inside the gateway have logs of their own, and are not among the attempts. Fails as `GatewayService.getLog` does, but for a log that
- * is not there.
+ * The costs of attempts as the gateway's logs have them, to compare with `Routed.cost`. One question for each attempt
+ * with a log id. A log can be late, and its cost later still: see `awaitLog`. Legs that failed inside the gateway have
+ * logs of their own, and are not among the attempts. Fails as `GatewayService.getLog` does, but for a log that is not
+ * there.
  *
  * @example
  * ```ts
@@ -361,6 +409,8 @@ export const snapshot: Effect.Effect<ReadonlyArray<TargetState>, never, Router> 
  *   return { estimated: cost?.usd, logged: logged.usd, missing: logged.missing }
  * })
  * ```
+ *
+ * @category observing
  */
 export const loggedCost = (
   attempts: ReadonlyArray<Attempt>,

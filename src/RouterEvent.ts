@@ -1,17 +1,30 @@
 /**
- * The decisions and facts of a router while its runs happen: plain values, each with a time, and without prompts, answers, secrets or sessions.
+ * The decisions and facts of a router while its runs happen: plain values, each with a time, and without prompts,
+ * answers, secrets or sessions.
  */
 import * as Duration from "effect/Duration"
 import type { Attempt, AttemptCause, EndedBy, Reason } from "./GatewayError.ts"
 import type { State } from "./internal/admission/permit.ts"
 
-/** The phase of a circuit breaker. `exhausted`: open until a quota is reset, without probes. */
+/**
+ * The phase of a circuit breaker. `exhausted`: open until a quota is reset, without probes.
+ *
+ * @category models
+ */
 export type BreakerPhase = "closed" | "open" | "halfOpen" | "exhausted"
 
-/** The part of a router that withheld an attempt. `queue`: the attempt would have had to wait for a place. */
+/**
+ * The part of a router that withheld an attempt. `queue`: the attempt would have had to wait for a place.
+ *
+ * @category models
+ */
 export type WithheldBy = "budget" | "breaker" | "queue" | "cost" | "sideEffects"
 
-/** The attempt that was withheld. */
+/**
+ * The attempt that was withheld.
+ *
+ * @category models
+ */
 export type WithheldAttempt = "retry" | "hedge" | "fallback" | "restart"
 
 interface Base {
@@ -29,14 +42,22 @@ interface OfTarget extends OfRun {
   readonly target: string
 }
 
-/** A run has passed its checks. */
+/**
+ * A run has passed its checks.
+ *
+ * @category models
+ */
 export interface RunStarted extends OfRun {
   readonly _tag: "RunStarted"
   readonly mode: "run" | "stream"
   readonly execution: "client" | "gateway"
 }
 
-/** A balance has ordered its children. */
+/**
+ * A balance has ordered its children.
+ *
+ * @category models
+ */
 export interface Chosen extends OfTarget {
   readonly _tag: "Chosen"
   readonly by: "weight" | "roundRobin" | "leastInFlight" | "latency" | "session"
@@ -44,18 +65,30 @@ export interface Chosen extends OfTarget {
   readonly order: ReadonlyArray<string>
 }
 
-/** Nothing was sent to a target. */
+/**
+ * Nothing was sent to a target.
+ *
+ * @category models
+ */
 export interface TargetSkipped extends OfTarget {
   readonly _tag: "Skipped"
   readonly reason: Reason
 }
 
-/** An attempt waits for a place under the limits of its target. */
+/**
+ * An attempt waits for a place under the limits of its target.
+ *
+ * @category models
+ */
 export interface Queued extends OfTarget {
   readonly _tag: "Queued"
 }
 
-/** An attempt was admitted and begins. */
+/**
+ * An attempt was admitted and begins.
+ *
+ * @category models
+ */
 export interface AttemptStarted extends OfTarget {
   readonly _tag: "AttemptStarted"
   /** Its place among the attempts of its run, from 1. */
@@ -65,7 +98,11 @@ export interface AttemptStarted extends OfTarget {
   readonly model?: string
 }
 
-/** An attempt has ended; of a stream, when the stream has. */
+/**
+ * An attempt has ended; of a stream, when the stream has.
+ *
+ * @category models
+ */
 export interface AttemptEnded extends OfTarget {
   readonly _tag: "AttemptEnded"
   readonly mode: "run" | "stream"
@@ -74,32 +111,52 @@ export interface AttemptEnded extends OfTarget {
   readonly toOutput?: Duration.Duration
 }
 
-/** The run waits before it repeats an attempt. */
+/**
+ * The run waits before it repeats an attempt.
+ *
+ * @category models
+ */
 export interface Waiting extends OfTarget {
   readonly _tag: "Waiting"
   readonly delay: Duration.Duration
 }
 
-/** No target had committed in time, so the next one starts too. */
+/**
+ * No target had committed in time, so the next one starts too.
+ *
+ * @category models
+ */
 export interface Hedged extends OfTarget {
   readonly _tag: "Hedged"
   readonly after: Duration.Duration
 }
 
-/** A further attempt was not made. */
+/**
+ * A further attempt was not made.
+ *
+ * @category models
+ */
 export interface Withheld extends OfTarget {
   readonly _tag: "Withheld"
   readonly by: WithheldBy
   readonly attempt: WithheldAttempt
 }
 
-/** Another attempt has answered, so this one is interrupted. Its `AttemptEnded` follows. */
+/**
+ * Another attempt has answered, so this one is interrupted. Its `AttemptEnded` follows.
+ *
+ * @category models
+ */
 export interface Superseded extends OfTarget {
   readonly _tag: "Superseded"
   readonly number: number
 }
 
-/** A breaker has changed its phase, as far as this router sees it: at a call, or at the end of one. */
+/**
+ * A breaker has changed its phase, as far as this router sees it: at a call, or at the end of one.
+ *
+ * @category models
+ */
 export interface BreakerChanged extends Base {
   readonly _tag: "BreakerChanged"
   readonly target: string
@@ -109,17 +166,29 @@ export interface BreakerChanged extends Base {
   readonly to: BreakerPhase
 }
 
-/** All breakers of a run are open, and one attempt is made nevertheless. */
+/**
+ * All breakers of a run are open, and one attempt is made nevertheless.
+ *
+ * @category models
+ */
 export interface Panic extends OfTarget {
   readonly _tag: "Panic"
 }
 
-/** A stream broke after its first delta, and another target starts it over. */
+/**
+ * A stream broke after its first delta, and another target starts it over.
+ *
+ * @category models
+ */
 export interface Restarted extends OfTarget {
   readonly _tag: "Restarted"
 }
 
-/** A run has ended; of a stream, when the consumer has what there is. */
+/**
+ * A run has ended; of a stream, when the consumer has what there is.
+ *
+ * @category models
+ */
 export interface RunEnded extends OfRun {
   readonly _tag: "RunEnded"
   readonly mode: "run" | "stream"
@@ -132,19 +201,31 @@ export interface RunEnded extends OfRun {
   readonly ended?: EndedBy
 }
 
-/** A router knows at most 4,096 targets, and forgets the idle one that was used longest ago. */
+/**
+ * A router knows at most 4,096 targets, and forgets the idle one that was used longest ago.
+ *
+ * @category models
+ */
 export interface StateDropped extends Base {
   readonly _tag: "StateDropped"
   readonly target: string
 }
 
-/** The reader was too slow, and this many events before this one are lost to it. */
+/**
+ * The reader was too slow, and this many events before this one are lost to it.
+ *
+ * @category models
+ */
 export interface EventsLost extends Base {
   readonly _tag: "EventsLost"
   readonly count: number
 }
 
-/** A decision or a fact of a router; `Router.events` streams them. */
+/**
+ * A decision or a fact of a router; `Router.events` streams them.
+ *
+ * @category models
+ */
 export type RouterEvent =
   | RunStarted
   | Chosen
@@ -163,7 +244,12 @@ export type RouterEvent =
   | StateDropped
   | EventsLost
 
-/** Times to the first output: of whole answers until they are decoded, of streams until the first delta that a consumer can act on. */
+/**
+ * Times to the first output: of whole answers until they are decoded, of streams until the first delta that a consumer
+ * can act on.
+ *
+ * @category models
+ */
 export interface LatencyState {
   /** Absent with fewer than 30 samples in 10 minutes. */
   readonly p50?: Duration.Duration
@@ -172,7 +258,11 @@ export interface LatencyState {
   readonly n: number
 }
 
-/** The state of one target, as far as this router knows it. Parts that no combinator of the program needs are absent. */
+/**
+ * The state of one target, as far as this router knows it. Parts that no combinator of the program needs are absent.
+ *
+ * @category models
+ */
 export interface TargetState {
   /** Key of the target (see `Route`). */
   readonly target: string
@@ -248,6 +338,8 @@ const detailOf = (event: RouterEvent): string => {
  *   to: "open"
  * })
  * ```
+ *
+ * @category formatting
  */
 export const format = (event: RouterEvent): string => {
   const detail = detailOf(event)

@@ -1,8 +1,9 @@
 /**
  * Metrics of a router, made from its events: those of the OpenTelemetry conventions for generative AI, and our own.
  *
- * They are Effect's metrics, so every exporter of Effect takes them. Labels are bounded: providers, models that routes name, causes, outcomes, and tags of reasons.
- * Keys of targets are no labels, because applications name tenants in them; nor are prompts, secrets, sessions and users.
+ * They are Effect's metrics, so every exporter of Effect takes them. Labels are bounded: providers, models that routes
+ * name, causes, outcomes, and tags of reasons. Keys of targets are no labels, because applications name tenants in
+ * them; nor are prompts, secrets, sessions and users.
  */
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -27,7 +28,12 @@ const histogram = (name: string, unit: string, boundaries: ReadonlyArray<number>
 const counter = (name: string, unit: string, description: string) =>
   Metric.counter(name, { description, incremental: true, attributes: { unit } })
 
-/** Seconds of each model call that ended by itself. Interrupted ones are in {@link attempts} only: their time says nothing of a model. */
+/**
+ * Seconds of each model call that ended by itself. Interrupted ones are in {@link attempts} only: their time says
+ * nothing of a model.
+ *
+ * @category metrics
+ */
 export const operationDuration: Metric.Histogram<number> = /* @__PURE__ */ histogram(
   "gen_ai.client.operation.duration",
   "s",
@@ -35,7 +41,12 @@ export const operationDuration: Metric.Histogram<number> = /* @__PURE__ */ histo
   "GenAI operation duration."
 )
 
-/** Tokens of each model call, as the provider reported them; none for answers out of the gateway's cache, which cost nothing. */
+/**
+ * Tokens of each model call, as the provider reported them; none for answers out of the gateway's cache, which cost
+ * nothing.
+ *
+ * @category metrics
+ */
 export const tokenUsage: Metric.Histogram<number> = /* @__PURE__ */ histogram(
   "gen_ai.client.token.usage",
   "{token}",
@@ -43,7 +54,11 @@ export const tokenUsage: Metric.Histogram<number> = /* @__PURE__ */ histogram(
   "Number of input and output tokens used."
 )
 
-/** Seconds from the start of a streamed model call to its first delta. */
+/**
+ * Seconds from the start of a streamed model call to its first delta.
+ *
+ * @category metrics
+ */
 export const timeToFirstChunk: Metric.Histogram<number> = /* @__PURE__ */ histogram(
   "gen_ai.client.operation.time_to_first_chunk",
   "s",
@@ -51,28 +66,44 @@ export const timeToFirstChunk: Metric.Histogram<number> = /* @__PURE__ */ histog
   "Time to receive the first chunk of a streamed answer."
 )
 
-/** Attempts that ended, by cause and outcome. */
+/**
+ * Attempts that ended, by cause and outcome.
+ *
+ * @category metrics
+ */
 export const attempts: Metric.Counter<number> = /* @__PURE__ */ counter(
   "ai_gateway.client.attempts",
   "{attempt}",
   "Attempts of routed runs that ended."
 )
 
-/** Attempts that began as hedges, also those that have not ended. */
+/**
+ * Attempts that began as hedges, also those that have not ended.
+ *
+ * @category metrics
+ */
 export const hedges: Metric.Counter<number> = /* @__PURE__ */ counter(
   "ai_gateway.client.hedges",
   "{hedge}",
   "Further attempts that began because no answer had come in time."
 )
 
-/** Further attempts that were not made, by the part that withheld them. */
+/**
+ * Further attempts that were not made, by the part that withheld them.
+ *
+ * @category metrics
+ */
 export const withheld: Metric.Counter<number> = /* @__PURE__ */ counter(
   "ai_gateway.client.withheld",
   "{attempt}",
   "Further attempts that were not made."
 )
 
-/** Seconds that attempts waited for a place under the limits of their target; those that did not wait are left out. */
+/**
+ * Seconds that attempts waited for a place under the limits of their target; those that did not wait are left out.
+ *
+ * @category metrics
+ */
 export const queueDuration: Metric.Histogram<number> = /* @__PURE__ */ histogram(
   "ai_gateway.client.queue.duration",
   "s",
@@ -80,13 +111,21 @@ export const queueDuration: Metric.Histogram<number> = /* @__PURE__ */ histogram
   "Time that attempts waited for a place under limits."
 )
 
-/** Targets whose breaker is in a phase; the phase `closed` is not counted. */
+/**
+ * Targets whose breaker is in a phase; the phase `closed` is not counted.
+ *
+ * @category metrics
+ */
 export const breakerState: Metric.Gauge<number> = /* @__PURE__ */ Metric.gauge("ai_gateway.client.breaker.state", {
   description: "Targets whose circuit breaker is open, half open or exhausted.",
   attributes: { unit: "{target}" }
 })
 
-/** US dollars of attempts; needs a router with prices. */
+/**
+ * US dollars of attempts; needs a router with prices.
+ *
+ * @category metrics
+ */
 export const cost: Metric.Counter<number> = /* @__PURE__ */ counter(
   "ai_gateway.client.cost",
   "{USD}",
@@ -231,7 +270,10 @@ class Recorder {
 }
 
 /**
- * A function that counts events in the metrics of the context. For events that do not come from a router of this program; {@link layer} is for those that do.
+ * A function that counts events in the metrics of the context. For events that do not come from a router of this
+ * program; {@link layer} is for those that do.
+ *
+ * @category constructors
  */
 export const make: Effect.Effect<(event: RouterEvent) => void> = /* @__PURE__ */ Effect.map(
   /* @__PURE__ */ Effect.context<never>(),
@@ -239,7 +281,8 @@ export const make: Effect.Effect<(event: RouterEvent) => void> = /* @__PURE__ */
 )
 
 /**
- * Counts the events of the router, from when it is built until its scope closes. Build it once, together with the router.
+ * Counts the events of the router, from when it is built until its scope closes. Build it once, together with the
+ * router.
  *
  * @example
  * ```ts
@@ -252,6 +295,8 @@ export const make: Effect.Effect<(event: RouterEvent) => void> = /* @__PURE__ */
  *   Layer.provideMerge(Router.layer)
  * )
  * ```
+ *
+ * @category layers
  */
 export const layer: Layer.Layer<never, never, Router> = /* @__PURE__ */ Layer.effectDiscard(
   /* @__PURE__ */ Effect.flatMap(make, (record) => listen(record))

@@ -1,13 +1,14 @@
 /**
  * Web responses of a server: an answer as server-sent events, while it arrives.
  *
- * A response pulls from the model only what its client reads, keeps the connection open with comments while the model is silent,
- * and stops the request to the model when the client leaves. It ends with `data: [DONE]` after a complete answer, and only then; an
- * answer that breaks off ends with an `error` event instead, and a response that is aborted does not end: its body breaks.
+ * A response pulls from the model only what its client reads, keeps the connection open with comments while the model
+ * is silent, and stops the request to the model when the client leaves. It ends with `data: [DONE]` after a complete
+ * answer, and only then; an answer that breaks off ends with an `error` event instead, and a response that is aborted
+ * does not end: its body breaks.
  *
- * A response has to be sent, or its body cancelled: only then is the request to the model let go of. When the client leaves, the
- * body has to be cancelled too. Workers do it, and so does Node when the stream made of the body is destroyed together with its
- * client's connection; where nobody does, there is the option `signal`.
+ * A response has to be sent, or its body cancelled: only then is the request to the model let go of. When the client
+ * leaves, the body has to be cancelled too. Workers do it, and so does Node when the stream made of the body is
+ * destroyed together with its client's connection; where nobody does, there is the option `signal`.
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -34,22 +35,33 @@ import * as Router from "./Router.ts"
 /**
  * How the events are written.
  *
- * `deltas`: each `Chat.Delta` as JSON in a `data` field of its own. `openai`: chunks of a chat completion, as OpenAI's API streams
- * them, for front ends that read those: reasoning is in `reasoning_content`, and after the chunk with the finish reason one without a
- * choice has the usage. It has no way to say that another answer begins, so a stream breaks off where `Route.restart` would begin one.
+ * `deltas`: each `Chat.Delta` as JSON in a `data` field of its own. `openai`: chunks of a chat completion, as OpenAI's
+ * API streams them, for front ends that read those: reasoning is in `reasoning_content`, and after the chunk with the
+ * finish reason one without a choice has the usage. It has no way to say that another answer begins, so a stream breaks
+ * off where `Route.restart` would begin one.
+ *
+ * @category models
  */
 export type Format = "deltas" | "openai"
 
-/** How a response ended, and what is known of it: what `Router.StreamSummary` has, as far as it came. */
+/**
+ * How a response ended, and what is known of it: what `Router.StreamSummary` has, as far as it came.
+ *
+ * @category models
+ */
 export interface Summary extends ServedFacts, ServedEnding {}
 
-/** Options of every streamed response. A wrong one is a defect: a `GatewayError` that names the field. */
+/**
+ * Options of every streamed response. A wrong one is a defect: a `GatewayError` that names the field.
+ *
+ * @category models
+ */
 export interface Options<R = never> {
   /** Default: `deltas`. */
   readonly format?: Format | undefined
   /**
-   * Whether the format `openai` has the chunk with the usage, whose `choices` are empty: OpenAI writes it for clients that ask with
-   * `stream_options.include_usage`. The format `deltas` always has the usage. Default: `true`.
+   * Whether the format `openai` has the chunk with the usage, whose `choices` are empty: OpenAI writes it for clients
+   * that ask with `stream_options.include_usage`. The format `deltas` always has the usage. Default: `true`.
    */
   readonly includeUsage?: boolean | undefined
   /**
@@ -60,28 +72,40 @@ export interface Options<R = never> {
   /** Further response headers, names in lower case: for CORS, for example. They cannot replace the content type. */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /**
-   * Aborted when the client has left: the body breaks with the signal's reason, so that no copy of it and no cache takes half an
-   * answer for a complete one. Cancelling the body ends the answer too.
+   * Aborted when the client has left: the body breaks with the signal's reason, so that no copy of it and no cache
+   * takes half an answer for a complete one. Cancelling the body ends the answer too.
    */
   readonly signal?: AbortSignal | undefined
   /**
-   * Called exactly once, however the response ends: before the body ends or breaks, or before a failure is answered. Nothing interrupts
-   * it, so it should be short. Its own failure is logged and changes nothing. In a Worker whose client has left there is little
-   * time: give what takes longer to `Worker.waitUntil`.
+   * Called exactly once, however the response ends: before the body ends or breaks, or before a failure is answered.
+   * Nothing interrupts it, so it should be short. Its own failure is logged and changes nothing. In a Worker whose
+   * client has left there is little time: give what takes longer to `Worker.waitUntil`.
    */
   readonly onEnd?: ((summary: Summary) => Effect.Effect<unknown, unknown, R>) | undefined
 }
 
-/** Options of {@link fromDeltas}. */
+/**
+ * Options of {@link fromDeltas}.
+ *
+ * @category models
+ */
 export interface DeltasOptions<R = never> extends Options<R> {
   /** Sent as `cf-aig-log-id`. */
   readonly logId?: string | undefined
 }
 
-/** Options of {@link fromRoute}: those of the response, and those of the run. `headers` are those of the response. */
+/**
+ * Options of {@link fromRoute}: those of the response, and those of the run. `headers` are those of the response.
+ *
+ * @category models
+ */
 export interface RouteOptions<R = never> extends Options<R>, Omit<Router.RunOptions, "headers"> {}
 
-/** Options of {@link fromBytes}. */
+/**
+ * Options of {@link fromBytes}.
+ *
+ * @category models
+ */
 export type BytesOptions = Pick<Options, "headers">
 
 type Problem = readonly [field: string, accepted: string]
@@ -159,10 +183,11 @@ const respond = <R, R2>(
  * Deltas as a response that begins at once, so that any failure is told inside of it. Where the deltas are a route's,
  * {@link fromRoute} can do better.
  *
- * The response has status 200, `text/event-stream`, `cache-control: no-store` and `x-accel-buffering: no`. The deltas are pulled with
- * the services of this effect, and go on after it until the stream ends, the client leaves or the signal is aborted. The last event
- * of a stream that fails is `event: error` with `{ reason, message, events }`, in the format `openai` inside of `error`: the tag of the
- * reason, and how many deltas came before. A stream that ends without its finish delta has failed; do not filter that out.
+ * The response has status 200, `text/event-stream`, `cache-control: no-store` and `x-accel-buffering: no`. The deltas
+ * are pulled with the services of this effect, and go on after it until the stream ends, the client leaves or the
+ * signal is aborted. The last event of a stream that fails is `event: error` with `{ reason, message, events }`, in the
+ * format `openai` inside of `error`: the tag of the reason, and how many deltas came before. A stream that ends without
+ * its finish delta has failed; do not filter that out.
  *
  * @example
  * ```ts
@@ -180,6 +205,8 @@ const respond = <R, R2>(
  * console.log(events[0]) // data: {"type":"text","text":"Hello"}
  * console.log(events[2]) // data: [DONE]
  * ```
+ *
+ * @category constructors
  */
 export const fromDeltas = <R, R2 = never>(
   stream: Stream.Stream<Delta, GatewayError, R>,
@@ -192,15 +219,15 @@ export const fromDeltas = <R, R2 = never>(
   )
 
 /**
- * Streams a route's answer as a response. It begins with the answer's first delta, and with `cf-aig-log-id` where that is known; until
- * then failing targets are replaced as in `Router.stream`. When none answers, the response is an error with `{ "error": { "reason",
- * "retryable" } }`, its status by {@link failureStatus} and a `retry-after` header where waiting helps. In the format `openai` the
- * error also has `message`, `type`, `param` and `code`, and the status is the one that OpenAI's clients know for it: 400 for a prompt
- * that is too long or was blocked, 404 for an unknown model, 429 for a spent quota. After the first delta it is as in
- * {@link fromDeltas}.
+ * Streams a route's answer as a response. It begins with the answer's first delta, and with `cf-aig-log-id` where that
+ * is known; until then failing targets are replaced as in `Router.stream`. When none answers, the response is an error
+ * with `{ "error": { "reason", "retryable" } }`, its status by {@link failureStatus} and a `retry-after` header where
+ * waiting helps. In the format `openai` the error also has `message`, `type`, `param` and `code`, and the status is the
+ * one that OpenAI's clients know for it: 400 for a prompt that is too long or was blocked, 404 for an unknown model,
+ * 429 for a spent quota. After the first delta it is as in {@link fromDeltas}.
  *
- * `onEnd` is called for all of these, with the summary of the run. When the signal is aborted before the first delta the status is
- * 499, which nobody reads.
+ * `onEnd` is called for all of these, with the summary of the run. When the signal is aborted before the first delta
+ * the status is 499, which nobody reads.
  *
  * @example
  * ```ts
@@ -222,6 +249,8 @@ export const fromDeltas = <R, R2 = never>(
  *       Effect.logInfo("answered", { outcome, logId, usage, attempts: attempts.length })
  *   })
  * ```
+ *
+ * @category constructors
  */
 export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
   <In, Out, R = never>(
@@ -240,13 +269,13 @@ export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
 )
 
 /**
- * A gateway's answer as the response, its bytes handed through as they are: nothing is parsed and nothing copied, so there are
- * no heartbeats either, and how the answer ends is the client's to find out. A client that leaves stops the request, as the platform
- * cancels the body.
+ * A gateway's answer as the response, its bytes handed through as they are: nothing is parsed and nothing copied, so
+ * there are no heartbeats either, and how the answer ends is the client's to find out. A client that leaves stops the
+ * request, as the platform cancels the body.
  *
- * Left out are headers of the connection, cookies, credentials, the provider's account, rules for browsers (CORS, HSTS and the
- * like) and the encoding, which is undone already; `cf-aig-*` stays. Only instead of reading the answer here.
- * A malformed header in the options throws a `GatewayError` that names it.
+ * Left out are headers of the connection, cookies, credentials, the provider's account, rules for browsers (CORS, HSTS
+ * and the like) and the encoding, which is undone already; `cf-aig-*` stays. Only instead of reading the answer here. A
+ * malformed header in the options throws a `GatewayError` that names it.
  *
  * @example
  * ```ts
@@ -260,6 +289,8 @@ export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
  *   return StreamResponse.fromBytes(yield* ai.run("openai/gpt-4.1-mini", { messages, stream: true }))
  * })
  * ```
+ *
+ * @category constructors
  */
 export const fromBytes = (response: GatewayResponse, options: BytesOptions = {}): Response => {
   const problem = headersProblem(options)

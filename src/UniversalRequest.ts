@@ -13,10 +13,18 @@ import { isObject } from "./internal/data/json.ts"
 import { isWhole } from "./internal/data/numbers.ts"
 import { textOf } from "./internal/data/secrets.ts"
 
-/** Headers of a leg: lower-case names; credentials stay `Redacted` until they are written. */
+/**
+ * Headers of a leg: lower-case names; credentials stay `Redacted` until they are written.
+ *
+ * @category models
+ */
 export type Headers = Readonly<Record<string, string | Redacted.Redacted<string>>>
 
-/** One leg of a universal request. */
+/**
+ * One leg of a universal request.
+ *
+ * @category models
+ */
 export interface Leg {
   /** Provider slug, `compat`, or `custom-{slug}`. */
   readonly provider: string
@@ -29,10 +37,18 @@ export interface Leg {
   readonly config?: GatewayOptions.LegConfig | undefined
 }
 
-/** One leg or more, tried in order. */
+/**
+ * One leg or more, tried in order.
+ *
+ * @category models
+ */
 export type UniversalRequest = readonly [Leg, ...ReadonlyArray<Leg>]
 
-/** What {@link make} accepts for a leg. */
+/**
+ * What {@link make} accepts for a leg.
+ *
+ * @category models
+ */
 export interface LegInput {
   readonly provider: string
   readonly endpoint: string
@@ -41,11 +57,19 @@ export interface LegInput {
   readonly config?: GatewayOptions.LegConfig | undefined
 }
 
-/** Whether a text is a provider slug; it becomes a part of a URL. */
+/**
+ * Whether a text is a provider slug; it becomes a part of a URL.
+ *
+ * @category checks
+ */
 export const isProvider = (provider: string): boolean =>
   typeof provider === "string" && /^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/.test(provider)
 
-/** What {@link isProvider} accepts, for error messages. */
+/**
+ * What {@link isProvider} accepts, for error messages.
+ *
+ * @category checks
+ */
 export const providerAccepted = "a provider slug: up to 64 lower-case letters, digits and inner hyphens"
 
 /** `field` is the path within a leg, with its dot in front. */
@@ -90,8 +114,8 @@ const check = (leg: LegInput): Problem | undefined => {
 }
 
 /**
- * Validates legs: slug, endpoint, header names and values, timeout and retries. Fails with `InvalidRequest` naming the leg and field; an
- * empty array is refused too.
+ * Validates legs: slug, endpoint, header names and values, timeout and retries. Fails with `InvalidRequest` naming the
+ * leg and field; an empty array is refused too.
  *
  * @example
  * ```ts
@@ -105,11 +129,17 @@ const check = (leg: LegInput): Problem | undefined => {
  * )
  * console.log(request.length) // 1
  * ```
+ *
+ * @category constructors
  */
 export const make = (legs: ReadonlyArray<LegInput>): Effect.Effect<UniversalRequest, GatewayError> =>
   makeFor("UniversalRequest.make", legs)
 
-/** {@link make} for another method, which its failures then name. */
+/**
+ * {@link make} for another method, which its failures then name.
+ *
+ * @category constructors
+ */
 export const makeFor = (
   method: string,
   legs: ReadonlyArray<LegInput>

@@ -1,5 +1,6 @@
 /**
- * Runs over the binding: through its own `fetch`, where nothing is shared with other calls, and options that Workers AI knows.
+ * Runs over the binding: through its own `fetch`, where nothing is shared with other calls, and options that Workers AI
+ * knows.
  */
 import type * as Workers from "@cloudflare/workers-types"
 import { assert, describe, it } from "@effect/vitest"
@@ -177,7 +178,8 @@ describe("types of the platform", () => {
     assert.deepStrictEqual(patch({ score: 1 }), { score: 1 })
     const binding = (ai: Workers.Ai): AiService.AiBinding => ai
     assert.isFunction(binding)
-    // The platform's metadata may be null or bigint: the service drops all of it for one null, and the binding throws on a bigint.
+    // The platform's metadata may be null or bigint: the service drops all of it for one null, and the binding throws
+    // on a bigint.
     const options = (gateway: Omit<Workers.GatewayOptions, "metadata">) =>
       GatewayOptions.fromBinding({ gateway, extraHeaders: {} })
     const read = Effect.runSync(options({ id: "gw", cacheTtl: 60, retries: { maxAttempts: 2 } }))

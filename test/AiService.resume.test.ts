@@ -124,7 +124,9 @@ const consume = (
     }
   }).pipe(Effect.provide(AiService.layerBinding(ai)))
 
-/** The same deltas; when a connection ended after the finish, as some servers do, the usage behind it may be missing. */
+/**
+ * The same deltas; when a connection ended after the finish, as some servers do, the usage behind it may be missing.
+ */
 const assertSame = (seen: Seen, plain: Seen, legs: ReadonlyArray<Leg>): void => {
   const ended = legs.some(({ how }) => how === "end") && seen.deltas.at(-1)?.type === "finish"
   assert.deepStrictEqual(seen.deltas, ended ? plain.deltas.slice(0, -1) : plain.deltas, JSON.stringify(legs))

@@ -1,5 +1,6 @@
 /**
- * The example of a store that machines share, over Effect's `CircuitBreakerStore`: in memory on the test clock, and in a real Redis.
+ * The example of a store that machines share, over Effect's `CircuitBreakerStore`: in memory on the test clock, and in
+ * a real Redis.
  */
 import * as NodeRedis from "@effect/platform-node/NodeRedis"
 import { assert, describe, it } from "@effect/vitest"

@@ -1,6 +1,7 @@
 /**
- * A conversation of four turns with thinking and tools that changes its provider after each turn: what is sent is what the
- * provider documents, each one gets back what it signed and nothing that another one did, and nothing that was said is lost.
+ * A conversation of four turns with thinking and tools that changes its provider after each turn: what is sent is what
+ * the provider documents, each one gets back what it signed and nothing that another one did, and nothing that was said
+ * is lost.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"

@@ -207,6 +207,40 @@ describe("hints", () => {
     assert.deepStrictEqual(newer.dropped, ["temperature"])
   })
 
+  it("no temperature is sent to Claude while it thinks, by effort or by budget", () => {
+    const hot = { ...ask, temperature: 0.2, topP: 0.5, topK: 3 }
+    for (const reasoning of [{ effort: "high" }, { budget: 2000 }, { show: true }] as const) {
+      const issue = Result.getOrThrow(Result.flip(Chat.anthropic.encode({ ...hot, reasoning }, "claude-sonnet-4-6")))
+      assert.deepInclude(issue, { field: "temperature", isUnsupported: true })
+      const { body, dropped } = sent(Chat.anthropic, "claude-sonnet-4-6", { ...hot, reasoning, losses: "dropHints" })
+      assert.containsAllKeys(body, ["thinking"])
+      assert.notProperty(body, "temperature")
+      assert.includeMembers(dropped, ["temperature", "topP", "topK"])
+    }
+    const silent = { ...ask, temperature: 0.2, topK: 3, reasoning: { effort: "none" } } as const
+    assert.deepInclude(sent(Chat.anthropic, "claude-sonnet-4-6", silent).body, {
+      temperature: 0.2,
+      top_k: 3,
+      thinking: { type: "disabled" }
+    })
+    const other = sent(Chat.anthropic, "MiniMax-M3", { ...hot, reasoning: { effort: "high" } }).body
+    assert.deepInclude(other, { temperature: 0.2, thinking: { type: "adaptive" } })
+  })
+
+  it("a temperature excludes topP at Claude from 4.1 on", () => {
+    const both = { ...ask, temperature: 0.2, topP: 0.5 }
+    for (const model of ["claude-opus-4-1", "claude-sonnet-4-5", "claude-opus-4-6"]) {
+      const issue = Result.getOrThrow(Result.flip(Chat.anthropic.encode(both, model)))
+      assert.deepInclude(issue, { field: "topP", isUnsupported: true }, model)
+      const { body, dropped } = sent(Chat.anthropic, model, { ...both, losses: "dropHints" })
+      assert.deepStrictEqual([body.temperature, body.top_p, dropped], [0.2, undefined, ["topP"]])
+      assert.strictEqual(sent(Chat.anthropic, model, { ...ask, topP: 0.5 }).body.top_p, 0.5)
+    }
+    for (const model of ["claude-sonnet-4-20250514", "claude-3-7-sonnet-latest", "MiniMax-M3"]) {
+      assert.deepInclude(sent(Chat.anthropic, model, both).body, { temperature: 0.2, top_p: 0.5 })
+    }
+  })
+
   it("an effort becomes what the model has", () => {
     const effort = (dialect: Dialect, model: string, effort: Chat.Reasoning["effort"], more: object = {}) =>
       sent(dialect, model, { ...ask, reasoning: { effort }, losses: "dropHints", ...more })

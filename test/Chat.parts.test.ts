@@ -20,8 +20,11 @@ const issueOf = (dialect: Dialect, model: string, request: Chat.Request): Chat.I
 
 /** What a user's parts become. */
 const parts = (dialect: Dialect, model: string, content: Chat.PromptMessage["content"]): unknown => {
-  const { contents, messages } = sent(dialect, model, { messages: [Chat.user(content)] }).body
-  const [turn] = (messages ?? contents) as ReadonlyArray<{ readonly content?: unknown; readonly parts?: unknown }>
+  const { contents, input, messages } = sent(dialect, model, { messages: [Chat.user(content)] }).body
+  const [turn] = (messages ?? contents ?? input) as ReadonlyArray<{
+    readonly content?: unknown
+    readonly parts?: unknown
+  }>
   return turn?.parts ?? turn?.content
 }
 
@@ -50,6 +53,22 @@ describe("a file", () => {
       { inlineData: { mimeType: "audio/wav", data: "UklGRg==" } },
       { fileData: { fileUri: "https://example.com/a.mp4", mimeType: "video/mp4" } }
     ])
+  })
+
+  it("has its type in capitals or not, and a name that fits the type of its data: URL", () => {
+    const loud = { type: "file", data: "aGk=", mediaType: "IMAGE/PNG" } as const
+    for (const [dialect, model] of [
+      [Chat.anthropic, claude],
+      [Chat.google, "gemini-3-flash"],
+      [Chat.openai, "gpt-5.2"],
+      [Chat.openaiResponses, "gpt-5.2"]
+    ] as const) {
+      assert.deepStrictEqual(parts(dialect, model, [loud]), parts(dialect, model, [picture]))
+      assert.deepStrictEqual(parts(dialect, model, [{ ...loud, type: "image" }]), parts(dialect, model, [picture]))
+    }
+    const inUrl = { type: "file", url: "data:application/pdf;base64,JVBERi0=" } as const
+    assert.include(JSON.stringify(parts(Chat.openai, "gpt-5.2", [inUrl])), '"filename":"document.pdf"')
+    assert.include(JSON.stringify(parts(Chat.openaiResponses, "gpt-5.2", [inUrl])), '"filename":"document.pdf"')
   })
 
   it("of an image type is an image, and a data: URL is data", () => {
@@ -103,6 +122,81 @@ describe("a file", () => {
     const broken = { type: "file", data: "/w==", mediaType: "text/plain" } as const
     const issue = issueOf(Chat.anthropic, claude, { messages: [Chat.user([broken])] })
     assert.deepStrictEqual(issue, { field: "messages[0].content[0].data", accepted: "base64 of UTF-8 text" })
+  })
+})
+
+describe("text that says nothing", () => {
+  const image = { type: "image", data: "aGk=", mediaType: "image/png" } as const
+  const request: Chat.Request = {
+    messages: [
+      Chat.system(""),
+      Chat.system([{ type: "text", text: "" }]),
+      Chat.user([{ type: "text", text: "", cache: {} }, image]),
+      Chat.assistant(""),
+      Chat.user("a"),
+      Chat.assistant([{ type: "text", text: "" }]),
+      Chat.user("b")
+    ]
+  }
+
+  it("is left out where it would be refused", () => {
+    const toClaude = sent(Chat.anthropic, claude, request)
+    const source = { type: "base64", media_type: "image/png", data: "aGk=" }
+    assert.deepStrictEqual(toClaude.body.messages, [
+      { role: "user", content: [{ type: "image", source }] },
+      { role: "user", content: "a" },
+      { role: "user", content: "b" }
+    ])
+    assert.notProperty(toClaude.body, "system")
+    assert.deepStrictEqual(toClaude.dropped, ["messages[2].content[0].cache"])
+    const toGemini = sent(Chat.google, "gemini-3-flash", request)
+    assert.deepStrictEqual(toGemini.body, {
+      contents: [
+        { role: "user", parts: [{ inlineData: { mimeType: "image/png", data: "aGk=" } }] },
+        { role: "user", parts: [{ text: "a" }] },
+        { role: "user", parts: [{ text: "b" }] }
+      ]
+    })
+  })
+
+  it("is left out at Claude when it is spaces alone, as other models write them before calls", () => {
+    const call = { id: "toolu_1", name: "f", arguments: {} }
+    const { body } = sent(Chat.anthropic, claude, {
+      messages: [Chat.user("a"), Chat.assistant("\n\n", [call]), Chat.tool(call, [{ type: "text", text: " " }])]
+    })
+    assert.deepStrictEqual((body.messages as ReadonlyArray<unknown>).slice(1), [
+      { role: "assistant", content: [{ type: "tool_use", id: "toolu_1", name: "f", input: {} }] },
+      { role: "user", content: [{ type: "tool_result", tool_use_id: "toolu_1", content: [] }] }
+    ])
+  })
+
+  it("passes Claude and Gemini over when a user says nothing else, as others take it", () => {
+    for (const [dialect, model] of [
+      [Chat.anthropic, claude],
+      [Chat.google, "gemini-3-flash"]
+    ] as const) {
+      for (const content of ["", [{ type: "text", text: "" }]] as const) {
+        const issue = issueOf(dialect, model, { messages: [Chat.user(content)] })
+        assert.deepStrictEqual(issue, {
+          field: "messages[0].content",
+          accepted: "a non-empty string",
+          isUnsupported: true
+        })
+      }
+    }
+  })
+
+  it("does not end a conversation in which a model answered with an image alone", () => {
+    const reply = Result.getOrThrow(
+      Chat.google.decode({
+        candidates: [
+          { content: { parts: [{ inlineData: { mimeType: "image/png", data: "aGk=" } }] }, finishReason: "STOP" }
+        ]
+      })
+    )
+    const next = { messages: [Chat.user("Draw."), Chat.fromReply(reply), Chat.user("Again.")] }
+    assert.strictEqual((sent(Chat.google, "gemini-3-pro", next).body.contents as ReadonlyArray<unknown>).length, 2)
+    assert.strictEqual((sent(Chat.anthropic, claude, next).body.messages as ReadonlyArray<unknown>).length, 2)
   })
 })
 
@@ -256,12 +350,27 @@ describe("an answer", () => {
       { type: "content_block_stop", index }
     ]
     const text = (words: string) => ({ type: "text_delta", text: words })
+    const end = {
+      type: "message_delta",
+      delta: { stop_reason: "stop_sequence", stop_sequence: "END" },
+      usage: body.usage
+    }
+    const source = { type: "citations_delta", citation }
     const reply = both(Chat.anthropic, body, [
       ...block(0, text("It "), text("is ")),
-      ...block(1, text("so."), { type: "citations_delta", citation }),
+      ...block(1, text("so."), source),
       ...block(2, text(" Yes.")),
-      { type: "message_delta", delta: { stop_reason: "stop_sequence", stop_sequence: "END" }, usage: body.usage }
+      end
     ])
+    // The source of a search comes before the words, or among them.
+    for (const deltas of [
+      [source, text("so.")],
+      [text("so"), source, text(".")]
+    ]) {
+      both(Chat.anthropic, body, [...block(0, text("It is ")), ...block(1, ...deltas), ...block(2, text(" Yes.")), end])
+      const unended = [...block(0, text("It is ")), ...block(1, ...deltas), ...block(2, text(" Yes."))]
+      both(Chat.anthropic, body, [...unended.filter(({ type }) => type !== "content_block_stop"), end])
+    }
     assert.strictEqual(reply.text, "It is so. Yes.")
     assert.strictEqual(reply.stopSequence, "END")
     assert.strictEqual(reply.usage.cacheWriteLongTokens, 2)
@@ -298,6 +407,67 @@ describe("an answer", () => {
     assert.strictEqual(reply.usage.audioInputTokens, 3)
   })
 
+  it("keeps sources that a stream names before its text, among it, and again", () => {
+    const annotation = (url: string, start_index: number, end_index: number) => ({
+      type: "url_citation",
+      url_citation: { url, start_index, end_index }
+    })
+    const [a, b] = [annotation("https://a.example", 0, 2), annotation("https://b.example", 2, 5)]
+    const choice = (delta: object, more: object = {}) => ({ choices: [{ index: 0, delta, ...more }] })
+    const openai = both(
+      Chat.openai,
+      { choices: [{ message: { content: "Hi you", annotations: [a, b] }, finish_reason: "stop" }] },
+      [
+        choice({ annotations: [a] }),
+        choice({ content: "Hi", annotations: [a] }),
+        choice({ content: " you", annotations: [b] }),
+        choice({}, { finish_reason: "stop" })
+      ]
+    )
+    // Their places count from the beginning of the part.
+    assert.deepStrictEqual(openai.content, [
+      {
+        type: "text",
+        text: "Hi you",
+        citations: [
+          { url: "https://a.example", start: 0, end: 2 },
+          { url: "https://b.example", start: 2, end: 5 }
+        ]
+      }
+    ])
+    const flat = [a, b].map(({ type, url_citation }) => ({ type, ...url_citation }))
+    const item = { type: "message", content: [{ type: "output_text", text: "Hi you", annotations: flat }] }
+    const response = { status: "completed", output: [item] }
+    const said = (delta: string) => ({ type: "response.output_text.delta", output_index: 0, delta })
+    const [first, second] = flat.map((own) => ({
+      type: "response.output_text.annotation.added",
+      output_index: 0,
+      annotation: own
+    }))
+    both(Chat.openaiResponses, response, [
+      said("Hi"),
+      first ?? {},
+      said(" you"),
+      second ?? {},
+      { type: "response.content_part.done", output_index: 0 },
+      { type: "response.output_item.done", output_index: 0, item },
+      { type: "response.completed", response }
+    ])
+    const groundingMetadata = { groundingChunks: [{ web: { uri: "https://a.example", title: "A" } }] }
+    const candidate = (parts: ReadonlyArray<object>, more: object = {}) => ({
+      candidates: [{ content: { parts }, ...more }]
+    })
+    both(
+      Chat.google,
+      candidate([{ text: "Hm.", thought: true }, { text: "Hi you" }], { groundingMetadata, finishReason: "STOP" }),
+      [
+        candidate([{ text: "Hm.", thought: true }], { groundingMetadata }),
+        candidate([{ text: "Hi" }], { groundingMetadata }),
+        candidate([{ text: " you" }], { groundingMetadata, finishReason: "STOP" })
+      ]
+    )
+  })
+
   it("of Gemini keeps its sources and its images", () => {
     const image = { inlineData: { mimeType: "image/png", data: "aGk=" } }
     const groundingMetadata = {
@@ -323,5 +493,14 @@ describe("an answer", () => {
       parts: [image],
       content: [{ type: "image", data: "aGk=", mediaType: "image/png" }]
     })
+    const illustrated = both(Chat.google, candidate([{ text: "Hi." }, image], end), [
+      candidate([{ text: "Hi." }]),
+      candidate([image]),
+      candidate([], end)
+    ])
+    assert.deepStrictEqual(illustrated.content, [
+      { type: "text", text: "Hi.", citations: [{ url: "https://a.example", title: "A", quote: "Hi." }] },
+      { type: "image", data: "aGk=", mediaType: "image/png" }
+    ])
   })
 })

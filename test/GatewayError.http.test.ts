@@ -222,6 +222,17 @@ describe("the response of a GatewayError", () => {
   )
 })
 
+describe("httpFailure", () => {
+  it("leaves out a wait that the header cannot say", () => {
+    const headersFor = (wait: Duration.Duration) =>
+      GatewayError.httpFailure(errorOf(new GatewayError.RateLimited({ origin, retryAfter: wait }))).headers
+    assert.deepInclude(headersFor(Duration.days(400)), { "retry-after": "34560000" })
+    assert.deepInclude(headersFor(Duration.zero), { "retry-after": "0" })
+    assert.notProperty(headersFor(Duration.infinity), "retry-after")
+    assert.notProperty(headersFor(Duration.seconds(1e22)), "retry-after")
+  })
+})
+
 describe("failureStatus", () => {
   it("has a status for every reason, the same in every module", () => {
     const tags = [...new Set(reasons.map(({ _tag }) => _tag))].sort()

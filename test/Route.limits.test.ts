@@ -33,7 +33,7 @@ describe("a node of limits", () => {
     assert.deepInclude(
       Result.getOrThrow(Route.toJson(openai.pipe(Route.timeout("1 second"), full, Route.circuitBreaker()))).route,
       {
-        timeout: "1 seconds"
+        timeout: "1 second"
       }
     )
   })

@@ -134,6 +134,51 @@ describe("Route.object", () => {
     })
   )
 
+  it.effect("puts the object at the root where a class, an identifier or recursion makes it a reference", () =>
+    Effect.gen(function* () {
+      class Person extends Schema.Class<Person>("@app/A person~1")({ name: Schema.String }) {}
+      interface Tree {
+        readonly name: string
+        readonly children: ReadonlyArray<Tree>
+      }
+      const Tree: Schema.Codec<Tree> = Schema.Struct({
+        name: Schema.String,
+        children: Schema.Array(Schema.suspend((): Schema.Codec<Tree> => Tree))
+      }).annotate({ identifier: "app/Tree" })
+      const targets = Route.fallback(anthropic, openai)
+      const person = yield* run(Route.object(targets, Person), { anthropic: [claude('{"name":"Ada"}')] })
+      assert.instanceOf(answerOf(person.result), Person)
+      const closed = {
+        type: "object",
+        properties: { name: { type: "string" } },
+        required: ["name"],
+        additionalProperties: false
+      }
+      assert.deepStrictEqual(field(person.seen[0]?.body, "output_config", "format", "schema"), closed)
+      const tree = { name: "a", children: [{ name: "b", children: [] }] }
+      const recursive = yield* run(Route.object(targets, Tree), { openai: [says(JSON.stringify(tree))] })
+      assert.deepStrictEqual(answerOf(recursive.result), tree)
+      assert.deepStrictEqual(
+        recursive.seen.map(({ provider }) => provider),
+        ["openai"]
+      )
+      const schema = field(recursive.seen[0]?.body, "response_format", "json_schema", "schema")
+      assert.strictEqual(field(schema, "type"), "object")
+      const ref = field(schema, "properties", "children", "items", "$ref")
+      assert.strictEqual(ref, "#/$defs/app~1Tree")
+      assert.property(field(schema, "$defs"), "app/Tree")
+    })
+  )
+
+  it.effect("is not strict at OpenAI where a property may be anything", () =>
+    Effect.gen(function* () {
+      for (const anything of [Schema.Unknown, Schema.Json]) {
+        const { seen } = yield* run(Route.object(openai, Schema.Struct({ anything })), { openai: [says("{}")] })
+        assert.isFalse(field(seen[0]?.body, "response_format", "json_schema", "strict"))
+      }
+    })
+  )
+
   it.effect("skips a target that cannot take the schema, and names what it would take", () =>
     Effect.gen(function* () {
       const Scores = Schema.Struct({ scores: Schema.Record(Schema.String, Schema.Number) })

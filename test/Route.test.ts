@@ -6,6 +6,7 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { GatewayError } from "effect-ai-gateway/GatewayError"
+import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import { parse } from "./support/mermaid.ts"
 import { build, type Input, leafOf, oneOf, randomSpecs } from "./support/randomRoutes.ts"
@@ -91,6 +92,26 @@ describe("combinators", () => {
   it("isRoute tells routes from everything else", () => {
     assert.isTrue(Route.isRoute(a))
     for (const other of [undefined, null, 1, "x", {}, a.node, () => a]) assert.isFalse(Route.isRoute(other))
+  })
+})
+
+describe("descriptions", () => {
+  it.each([
+    [1, "1 attempt,"],
+    [2, "2 attempts,"]
+  ])("count %d in words", (attempts, words) => {
+    assert.include(Route.describe(Route.retry(Provider.openai.chat("m"), { attempts })), words)
+  })
+
+  it.each([
+    ["1 second", "1 second"],
+    ["60 seconds", "1 minute"],
+    ["2 minutes", "2 minutes"],
+    ["1 millis", "1 milli"]
+  ] as const)("and stored forms write %s as %s", (given, written) => {
+    const stored = Result.getOrThrow(Route.toJson(Route.deadline(Provider.openai.chat("m"), given)))
+    assert.include(JSON.stringify(stored), `"${written}"`)
+    assert.isTrue(Result.isSuccess(Route.fromJson(stored)))
   })
 })
 

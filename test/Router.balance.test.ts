@@ -98,7 +98,8 @@ describe("by latency", () => {
       const failing = yield* called(Route.balance([openai, groq], { by: "latency" }), times(60), ({ provider }) =>
         provider === "openai" ? { status: 503 } : { delay: 200, body: scripted.completion("x") }
       )
-      // Nothing was ever observed of it: it is not called because it looks fast, and not avoided either. That is what a breaker is for.
+      // Nothing was ever observed of it: it is not called because it looks fast, and not avoided either. That is what a
+      // breaker is for.
       assert.isTrue(failing.every((order) => order.at(-1) === "groq/m"))
     })
   )

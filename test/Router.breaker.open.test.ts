@@ -1,5 +1,6 @@
 /**
- * Breakers inside of other nodes, when all of them are open, for streams, with a shared store, and under callers who leave.
+ * Breakers inside of other nodes, when all of them are open, for streams, with a shared store, and under callers who
+ * leave.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"

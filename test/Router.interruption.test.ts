@@ -14,7 +14,10 @@ import { groq, openai } from "./support/streamRuns.ts"
 
 const idle = Route.balance([openai, groq], { by: "leastInFlight" })
 
-/** A turn of its own for every few operations of the fiber, so that it can be interrupted there. With fewer than three it never moves. */
+/**
+ * A turn of its own for every few operations of the fiber, so that it can be interrupted there. With fewer than three
+ * it never moves.
+ */
 const inSteps = <A, E, R>(self: Effect.Effect<A, E, R>, operations: number): Effect.Effect<A, E, R> =>
   Effect.provideService(self, References.MaxOpsBeforeYield, operations)
 

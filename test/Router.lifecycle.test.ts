@@ -27,8 +27,8 @@ const route = Route.fallback(
 ).pipe(Route.timeout("1 minute"), Route.deadline("5 minutes"))
 
 /**
- * A `fetch` with answers in pieces, which counts the bodies that nobody has let go of. `wait` is called wherever a real one would make
- * its caller wait.
+ * A `fetch` with answers in pieces, which counts the bodies that nobody has let go of. `wait` is called wherever a real
+ * one would make its caller wait.
  */
 const counted = (
   answers: ReadonlyArray<readonly [status: number, ...chunks: ReadonlyArray<string>]>,
@@ -87,7 +87,9 @@ const answers = [
 const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 describe("a caller that is interrupted", () => {
-  /** Runs the route and interrupts it while it waits for the `at`-th time, before or after what it waits for has come. */
+  /**
+   * Runs the route and interrupts it while it waits for the `at`-th time, before or after what it waits for has come.
+   */
   const once = (at: number, when: "before" | "after") =>
     Effect.gen(function* () {
       let waits = 0

@@ -158,6 +158,31 @@ describe("a target that declares its context window", () => {
   )
 })
 
+describe("a target that declares its context window, in a conversation that other models began", () => {
+  it.effect("is not told of the size of thinking, signatures and sources that stay behind", () =>
+    Effect.gen(function* () {
+      const value = "A".repeat(100_000)
+      const opaque = { origin: "anthropic", value }
+      const call = { id: "c1", name: "f", arguments: {}, signature: value }
+      const messages = [
+        Chat.user("a"),
+        Chat.assistant(
+          [
+            { type: "reasoning", text: value, opaque },
+            { type: "text", text: "b", opaque, citations: [{ url: "https://example.com", quote: value }] }
+          ],
+          [call]
+        ),
+        Chat.tool(call, "c")
+      ]
+      const { layer } = scripted.make({})
+      const small = Provider.openai.chat("gpt-4.1-mini", { contextWindow: 200 })
+      const answer = yield* Effect.provide(Router.run(Route.fallback(small, groq), { messages }), layer)
+      assert.strictEqual(answer.provider, "openai")
+    })
+  )
+})
+
 describe("hints that a target does not get", () => {
   const request: Chat.Request = { messages: [Chat.user("hi")], seed: 1, topK: 5, losses: "dropHints" }
 

@@ -77,7 +77,10 @@ const turns = Effect.promise(async () => {
 setFlagsFromString("--expose-gc")
 const gc: () => void = runInNewContext("gc")
 
-/** Collects what nobody holds any more. In turns of their own, because what a job has seen of a weak reference is held until it ends. */
+/**
+ * Collects what nobody holds any more. In turns of their own, because what a job has seen of a weak reference is held
+ * until it ends.
+ */
 const collected = Effect.promise(async () => {
   for (let turn = 0; turn < 2; turn++) {
     await new Promise((resolve) => setImmediate(resolve))

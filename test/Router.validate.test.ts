@@ -266,6 +266,33 @@ describe("a stream", () => {
     })
   )
 
+  it.effect.each(ways)("breaks when it was cut off inside of a call, however lenient the check: $name", (way) =>
+    Effect.gen(function* () {
+      const call = { id: "c", type: "function", function: { name: "f", arguments: '{"a":' } }
+      const choice = { index: 0, delta: { tool_calls: [{ index: 0, ...call }] }, finish_reason: "length" }
+      const cut = { steps: [`data: ${JSON.stringify({ choices: [choice] })}\n\n`, S.usage, S.doneMark] }
+      const seen = yield* play(
+        { openai: [cut] },
+        Route.validate(both, () => true),
+        "hi",
+        way
+      )
+      assert.deepInclude({ ...interruption(seen) }, { failure: "InvalidResponse" })
+      assert.deepStrictEqual(issues(seen.attempts), ["openai/m: toolCalls[0].arguments: expected JSON (validate)"])
+      const restarted = yield* play(
+        { openai: [cut] },
+        Route.restart(
+          Route.validate(both, () => true),
+          1
+        ),
+        "hi",
+        way
+      )
+      assert.isUndefined(restarted.error)
+      assert.strictEqual(restarted.text, "from groq")
+    })
+  )
+
   it.effect("starts again with the same target past the cache when it is the only one", () =>
     Effect.gen(function* () {
       const route = openai.pipe(Route.validate(isGood), Route.restart(1))

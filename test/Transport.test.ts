@@ -1,5 +1,6 @@
 /**
- * Clients with a short way: they are whole clients, what is put between sees every request, and nothing is bought with them.
+ * Clients with a short way: they are whole clients, what is put between sees every request, and nothing is bought with
+ * them.
  */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import { assert, describe, it } from "@effect/vitest"

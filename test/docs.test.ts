@@ -33,7 +33,7 @@ describe("generated parts", () => {
   for (const [page, parts] of Object.entries(pages)) {
     it(`of docs/${page} are up to date`, async () => {
       const source = await read(page)
-      assert.isTrue(render(source, parts) === source, `docs/${page} is stale: run \`npm run docs\``)
+      assert.isTrue(render(source, parts) === source, `docs/${page} is stale: run \`npm run docs:tables\``)
     })
   }
 

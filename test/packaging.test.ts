@@ -81,7 +81,8 @@ beforeAll(async () => {
   for (const file of await readdir(root)) {
     // Other tests come and go in .cache.
     if ([".git", ".cache", "node_modules", "dist"].includes(file)) continue
-    await cp(join(root, file), join(stage, file), { recursive: true })
+    const filter = (path: string) => !/[\\/](?:node_modules|\.cache)$/.test(path)
+    await cp(join(root, file), join(stage, file), { recursive: true, filter })
   }
   await symlink(modules, join(stage, "node_modules"), "dir")
   await run(stage, "npm", "run", "build")

@@ -1,5 +1,6 @@
 /**
- * Spans: who opens them, what they say of runs that end, and that nobody pays for them where nobody looks. Streams are in `spans.stream.test.ts`.
+ * Spans: who opens them, what they say of runs that end, and that nobody pays for them where nobody looks. Streams are
+ * in `spans.stream.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"

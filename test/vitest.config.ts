@@ -19,13 +19,15 @@ export default defineConfig({
     reporters: ["default", fileURLToPath(new URL("support/slowestFiles.ts", import.meta.url))],
     allowOnly: false,
     passWithNoTests: false,
-    // The runner leaves one core free, which is half of two. Half of the time a file waits: for sockets, leases, programs that start.
+    // The runner leaves one core free, which is half of two. Half of the time a file waits: for sockets, leases,
+    // programs that start.
     maxWorkers: availableParallelism() + 1,
     server: { deps: { inline: [/@effect\/ai-/] } },
     setupFiles: ["test/support/seed.ts"],
     // Programs that tests start share what was compiled of the sources: each of them starts in half of the time.
     env: { NODE_COMPILE_CACHE: fileURLToPath(new URL("../.cache/compiled", import.meta.url)) },
-    // Far beyond what any of them takes: a limit is for what hangs, and a machine that does something else beside is no failure.
+    // Far beyond what any of them takes: a limit is for what hangs, and a machine that does something else beside is no
+    // failure.
     testTimeout: 60_000,
     hookTimeout: 120_000
   }

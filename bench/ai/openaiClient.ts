@@ -1,5 +1,6 @@
 /**
- * `@effect/ai-openai` as npm has it, which is made for a beta of Effect 4: its modules are looked for at the addresses that they have today.
+ * `@effect/ai-openai` as npm has it, which is made for a beta of Effect 4: its modules are looked for at the addresses
+ * that they have today.
  */
 import { registerHooks } from "node:module"
 

@@ -1,5 +1,6 @@
 /**
- * What two checkouts do in turns for `base.ts`: the parts of the questions that are about this library, in a process of its own per checkout.
+ * What two checkouts do in turns for `base.ts`: the parts of the questions that are about this library, in a process of
+ * its own per checkout.
  */
 import { asking, chainOf, nested, perFiber } from "../chain/routes.ts"
 import { serve } from "../child.ts"

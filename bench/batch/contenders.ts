@@ -71,8 +71,8 @@ const byHand = async (url: string, prompt: string): Promise<string> => {
 }
 
 /**
- * A file of lines as one writes it by hand for results that must not be lost: whatever comes while a write or a sync is under way shares the next one. It is
- * never read again, and checks nothing.
+ * A file of lines as one writes it by hand for results that must not be lost: whatever comes while a write or a sync is
+ * under way shares the next one. It is never read again, and checks nothing.
  */
 const keep = async (path: string) => {
   const file = await open(path, "w")

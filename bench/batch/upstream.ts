@@ -1,5 +1,6 @@
 /**
- * The upstream of `questions/batch.ts`: answers every request with the same bytes, so that it costs as little as possible.
+ * The upstream of `questions/batch.ts`: answers every request with the same bytes, so that it costs as little as
+ * possible.
  */
 import { createServer, type Socket } from "node:net"
 import { serve } from "../child.ts"

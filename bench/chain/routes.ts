@@ -1,5 +1,6 @@
 /**
- * The routes of `questions/chain.ts`, and how one is asked: over a stub of the binding, in one fiber, the first target answers.
+ * The routes of `questions/chain.ts`, and how one is asked: over a stub of the binding, in one fiber, the first target
+ * answers.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

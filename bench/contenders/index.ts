@@ -1,6 +1,6 @@
 /**
- * Who takes part, and what each can do by itself of the job in `contender.ts`. What it cannot do is written by hand around it, or left out; both are
- * said here and shown in the tables.
+ * Who takes part, and what each can do by itself of the job in `contender.ts`. What it cannot do is written by hand
+ * around it, or left out; both are said here and shown in the tables.
  */
 
 /** `itself`; `by hand`: around it, by whoever uses it; `no`: not here. */

@@ -1,5 +1,6 @@
 /**
- * This library, from whichever checkout the process was started for, on the client: it makes the attempts itself, one request each.
+ * This library, from whichever checkout the process was started for, on the client: it makes the attempts itself, one
+ * request each.
  */
 import * as Effect from "effect/Effect"
 import type { HttpClient } from "effect/http/HttpClient"
@@ -51,7 +52,8 @@ const legOf = (prompt: string) => ({
 const contender = async (job: Job, service: Service, bare?: () => Promise<string>): Promise<Contender> => {
   // A recovered failure is worth a warning. It is made, but it does not go to the console.
   const runtime = ManagedRuntime.make(Layer.mergeAll(Layer.provideMerge(Router.layer, service), Logger.layer([])))
-  // The runtime's own `runPromise` keeps account of each fiber, which the other contenders that use Effect do not pay for.
+  // The runtime's own `runPromise` keeps account of each fiber, which the other contenders that use Effect do not pay
+  // for.
   const runPromise = Effect.runPromiseWith(await runtime.context())
   const route = routeOf(job)
   const running = (prompt: string) =>

@@ -1,6 +1,6 @@
 /**
- * One contender in a process of its own, so that nobody inherits another's heap, warmth or patches. It does what `pool.ts` tells it, and measures
- * itself while it does.
+ * One contender in a process of its own, so that nobody inherits another's heap, warmth or patches. It does what
+ * `pool.ts` tells it, and measures itself while it does.
  */
 import { enableCompileCache, registerHooks } from "node:module"
 import { fileURLToPath, pathToFileURL } from "node:url"
@@ -21,8 +21,8 @@ export interface Length {
 
 export type Command =
   /**
-   * Makes a contender; the one that had the name before is closed. `root`: the checkout whose `effect-ai-gateway` it uses, instead of this
-   * one.
+   * Makes a contender; the one that had the name before is closed. `root`: the checkout whose `effect-ai-gateway` it
+   * uses, instead of this one.
    */
   | {
       readonly tell: "begin"
@@ -141,7 +141,8 @@ const turn = async (one: Working, what: What, { calls: least = 0, inFlight, mill
       calls += perWork
     } while (calls < least || performance.now() < until)
   }
-  // Whoever has waited for the others finds its connections closed, its young heap shrunk, and the machine's caches full of them.
+  // Whoever has waited for the others finds its connections closed, its young heap shrunk, and the machine's caches
+  // full of them.
   if (millis > 0) await Promise.all(Array.from({ length: inFlight }, worker))
   calls = 0
   const cpuBefore = await cpuOf(one.contender)

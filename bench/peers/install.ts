@@ -1,5 +1,6 @@
 /**
- * Installs the peers, each family in a folder of its own because their ranges of versions exclude each other. What is there already stays.
+ * Installs the peers, each family in a folder of its own because their ranges of versions exclude each other. What is
+ * there already stays.
  *
  *     node bench/peers/install.ts
  *

@@ -1,5 +1,6 @@
 /**
- * What it costs when the first target fails, and when only the third answers, against a call whose first target answers.
+ * What it costs when the first target fails, and when only the third answers, against a call whose first target
+ * answers.
  */
 import { type Entry, floor, remarkOf } from "../contenders/index.ts"
 import { cpuPerCall, perSecond, ratios, type Sample, spread, written } from "../measure.ts"
@@ -24,7 +25,10 @@ const paceOf = (quick: boolean): Pace =>
     ? { rounds: 2, turn: { inFlight: 1, millis: 20 }, warm: { inFlight: 1, millis: 0, calls: 50 } }
     : { rounds: 9, turn: { inFlight: 1, millis: 100 }, warm: { inFlight: 1, millis: 1500 } }
 
-/** Those that targets are about, and the floor beside them, have more rounds, by themselves: they are also the fastest, and of theirs a disturbance is the largest share. */
+/**
+ * Those that targets are about, and the floor beside them, have more rounds, by themselves: they are also the fastest,
+ * and of theirs a disturbance is the largest share.
+ */
 const closeUp: Pace = { rounds: 12, turn: { inFlight: 1, millis: 200 }, warm: { inFlight: 1, millis: 0 } }
 
 const isClose = ({ entry: { name, ours } }: Member): boolean => ours || name === "Effect ExecutionPlan over undici"

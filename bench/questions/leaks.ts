@@ -1,5 +1,6 @@
 /**
- * What streams leave behind: the heap and the sockets over thousands of them, every second one left by its consumer after the first delta.
+ * What streams leave behind: the heap and the sockets over thousands of them, every second one left by its consumer
+ * after the first delta.
  */
 import { heapUsed } from "../child.ts"
 import { median } from "../measure.ts"

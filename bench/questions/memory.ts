@@ -36,7 +36,10 @@ export const question: Question = {
   title: "Heap per call in flight",
   ask: async (settings) => {
     const { quick } = settings
-    /** Ours and what is below it in full; of the peers a fifth says the same in a fifth of the time, and for a look a tenth does. */
+    /**
+     * Ours and what is below it in full; of the peers a fifth says the same in a fifth of the time, and for a look a
+     * tenth does.
+     */
     const inFlightOf = ({ name, ours }: Waiting): number =>
       quick ? 1000 : ours || name === undici || name === floor || name === "stub alone" ? 10_000 : 2000
     const here = present(settings)

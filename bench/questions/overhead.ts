@@ -1,5 +1,6 @@
 /**
- * What the policies cost by themselves: everybody's call over a transport that has the answer already, less the same call without policies.
+ * What the policies cost by themselves: everybody's call over a transport that has the answer already, less the same
+ * call without policies.
  */
 import { type Entry, floor, remarkOf } from "../contenders/index.ts"
 import { cpuPerCall, type Sample, type Spread, spread } from "../measure.ts"

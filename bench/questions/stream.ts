@@ -1,6 +1,6 @@
 /**
- * What streaming costs, against a loop written by hand over `fetch` (the floor), the OpenAI SDK and the AI SDK, all reading the same bytes from
- * an upstream in another process. Everybody is asked for the right text first.
+ * What streaming costs, against a loop written by hand over `fetch` (the floor), the OpenAI SDK and the AI SDK, all
+ * reading the same bytes from an upstream in another process. Everybody is asked for the right text first.
  */
 import * as Measure from "../measure.ts"
 import type { Column, Question, Row, Target } from "../question.ts"

@@ -21,20 +21,27 @@ const levels = [1, 64, 1024] as const
 
 type Level = (typeof levels)[number]
 
-/** Each of many calls in flight needs several others after it: else a turn is its beginning and its end, and nothing between. */
+/**
+ * Each of many calls in flight needs several others after it: else a turn is its beginning and its end, and nothing
+ * between.
+ */
 const millisOf: Readonly<Record<Level, number>> = { 1: 100, 64: 300, 1024: 1500 }
 
 /** Whoever is slow may take longer than its turn: each of the calls in flight is made once at least. */
 const paceOf = (inFlight: Level, quick: boolean): Pace => ({
   rounds: quick ? 2 : inFlight === 64 ? 5 : 3,
   turn: { inFlight, millis: quick ? (inFlight === 64 ? 40 : 20) : millisOf[inFlight] },
-  // An engine takes some seconds to make its best of so much code. Where everybody is warm from the level before, only new connections are left to be made.
+  // An engine takes some seconds to make its best of so much code. Where everybody is warm from the level before, only
+  // new connections are left to be made.
   warm: quick
     ? { inFlight, millis: 0, calls: inFlight === 1 ? 100 : 0 }
     : { inFlight, millis: inFlight === 64 ? 2500 : 0, calls: 1000 }
 })
 
-/** Those that targets are about have more rounds, by themselves: nobody's connections are closed before it is its turn again. */
+/**
+ * Those that targets are about have more rounds, by themselves: nobody's connections are closed before it is its turn
+ * again.
+ */
 const closeUps: ReadonlyArray<{
   readonly level: Level
   readonly rounds: number

@@ -1,6 +1,7 @@
 /**
- * What the library costs inside workerd: CPU per request against a loop written by hand over the same genuine binding, and whether the heap of the isolate
- * grows. CPU is what the process of the runtime used, HTTP and binding included (`/proc`, so Linux only).
+ * What the library costs inside workerd: CPU per request against a loop written by hand over the same genuine binding,
+ * and whether the heap of the isolate grows. CPU is what the process of the runtime used, HTTP and binding included
+ * (`/proc`, so Linux only).
  */
 import { existsSync } from "node:fs"
 import { Agent } from "node:http"

@@ -1,5 +1,6 @@
 /**
- * The same job on several workers, over a PostgreSQL of its own: kills workers, adds others, and looks at what was lost and what was asked twice.
+ * The same job on several workers, over a PostgreSQL of its own: kills workers, adds others, and looks at what was lost
+ * and what was asked twice.
  */
 import * as Effect from "effect/Effect"
 import { missing, start as startPostgres } from "../../test/cluster/postgres.ts"

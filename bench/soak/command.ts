@@ -6,7 +6,10 @@
 export interface Behaviour {
   readonly items: number
   readonly seed: number
-  /** Share of the requests that fail: with 503, 429, a reset, or a reset in the middle of the answer. Never more than two of an item in a row. */
+  /**
+   * Share of the requests that fail: with 503, 429, a reset, or a reset in the middle of the answer. Never more than
+   * two of an item in a row.
+   */
   readonly failures: number
   /** Milliseconds until an answer, from and to. */
   readonly delay: readonly [number, number]

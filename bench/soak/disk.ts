@@ -17,7 +17,9 @@ export interface Extent {
   readonly concurrency: number
 }
 
-/** Runs it until it ends well, and looks at how it ended before. `makeRoom` is called after each end that was not good. */
+/**
+ * Runs it until it ends well, and looks at how it ended before. `makeRoom` is called after each end that was not good.
+ */
 export const untilRoom = async (
   job: Job.Job,
   upstream: Job.Upstream,
@@ -87,7 +89,8 @@ export const disk = async ({ concurrency, items }: Extent, settings: Settings): 
       } catch {
         return [{ what: named, holds: "skipped", figures: "needs root to mount a tmpfs" }]
       }
-      // Also when somebody ends the soak in between; lazily, as the command may not be gone yet, and before the folder goes.
+      // Also when somebody ends the soak in between; lazily, as the command may not be gone yet, and before the folder
+      // goes.
       const unmount = (): void => void execFileSync("umount", ["-l", results])
       process.prependOnceListener("exit", unmount)
       try {

@@ -1,5 +1,6 @@
 /**
- * A job for the command line, in a folder of its own: `effect-ai-gateway batch` as a process that can be killed, and its output, checked line by line.
+ * A job for the command line, in a folder of its own: `effect-ai-gateway batch` as a process that can be killed, and
+ * its output, checked line by line.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { createReadStream, createWriteStream, rmSync } from "node:fs"
@@ -16,8 +17,8 @@ import { type Behaviour, type Command, type Counts, textOf, usual } from "./comm
 const source = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 
 /**
- * Retried by the client, as nothing else could stand for what the gateway would do about it: jitter cannot be asked of a gateway. An item fails
- * twice in a row at most, so none of them ends as a dead letter.
+ * Retried by the client, as nothing else could stand for what the gateway would do about it: jitter cannot be asked of
+ * a gateway. An item fails twice in a row at most, so none of them ends as a dead letter.
  */
 const route = {
   version: 1,

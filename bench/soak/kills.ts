@@ -14,7 +14,10 @@ export interface Extent {
 
 const failures = 0.1
 
-/** Every fifth kill is by the clock and hits the start of a run, which reads the input and the journal; the others are spread over the job. */
+/**
+ * Every fifth kill is by the clock and hits the start of a run, which reads the input and the journal; the others are
+ * spread over the job.
+ */
 const isEarly = (kill: number): boolean => kill % 5 === 2
 
 /** Runs, kills, and goes on, and then lets it end. */

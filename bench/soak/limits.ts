@@ -1,5 +1,6 @@
 /**
- * Holds a job to its limits per minute, by what the upstream counts itself: in every window of 60 seconds, not in minutes of the clock.
+ * Holds a job to its limits per minute, by what the upstream counts itself: in every window of 60 seconds, not in
+ * minutes of the clock.
  */
 import { type Claim, claim, type Settings, whole } from "./claim.ts"
 import * as Job from "./job.ts"

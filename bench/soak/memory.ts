@@ -16,8 +16,8 @@ export interface Extent {
 const most = 250
 
 /**
- * Megabytes by which a job may grow per million items. Only the ids grow with their number, of which each has to be remembered once, to be told when it
- * comes a second time: about 30 bytes.
+ * Megabytes by which a job may grow per million items. Only the ids grow with their number, of which each has to be
+ * remembered once, to be told when it comes a second time: about 30 bytes.
  */
 const growth = 35
 

@@ -1,9 +1,9 @@
 /**
  * Damages the journal between runs: cuts its last file at any byte, or changes bytes at its end.
  *
- * A cut takes away results that were durable, which no crash does. The command must say so, and go on. What it may ask for, where the output holds
- * results that the journal has lost or the damage has readable entries behind it, is `--force`: then it must refuse without a change to anything, and go
- * on when it is given.
+ * A cut takes away results that were durable, which no crash does. The command must say so, and go on. What it may ask
+ * for, where the output holds results that the journal has lost or the damage has readable entries behind it, is
+ * `--force`: then it must refuse without a change to anything, and go on when it is given.
  */
 import { readdir, readFile, truncate, writeFile } from "node:fs/promises"
 import { join } from "node:path"

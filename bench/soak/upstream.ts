@@ -1,12 +1,15 @@
 /**
- * The other side of a soak, as a process of its own: a gateway that answers chat completions of OpenAI, fails when it is told to, and counts.
+ * The other side of a soak, as a process of its own: a gateway that answers chat completions of OpenAI, fails when it
+ * is told to, and counts.
  *
- * It stands directly on TCP and does little for a request, so that the command line is what is measured. The prompt `question 17` is item 17. The id
- * of the gateway in the path, `run-3`, says which run of the command a request belongs to, whenever it arrives.
+ * It stands directly on TCP and does little for a request, so that the command line is what is measured. The prompt
+ * `question 17` is item 17. The id of the gateway in the path, `run-3`, says which run of the command a request belongs
+ * to, whenever it arrives.
  *
- * How retries are told from repeats: what a request will come to is decided when it arrives. One that fails is what the upstream asks for to be sent
- * again, and costs nobody anything; so the request after it is a retry. One that is answered is all that an item needs, even if nobody is left to
- * read the answer; so each request after it is a repeat. It is charged to the run of the answer that was not kept, which is the run that was killed.
+ * How retries are told from repeats: what a request will come to is decided when it arrives. One that fails is what the
+ * upstream asks for to be sent again, and costs nobody anything; so the request after it is a retry. One that is
+ * answered is all that an item needs, even if nobody is left to read the answer; so each request after it is a repeat.
+ * It is charged to the run of the answer that was not kept, which is the run that was killed.
  */
 import { createServer, type Socket } from "node:net"
 import { serve } from "../child.ts"

@@ -1,5 +1,6 @@
 /**
- * Who takes part in `questions/stream.ts` and `questions/leaks.ts`: everybody gets the same bytes from the same server and makes a text of them.
+ * Who takes part in `questions/stream.ts` and `questions/leaks.ts`: everybody gets the same bytes from the same server
+ * and makes a text of them.
  */
 import { createOpenAI } from "@ai-sdk/openai"
 import { streamText } from "ai"

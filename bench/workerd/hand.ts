@@ -1,5 +1,6 @@
 /**
- * The work without the library: one call of the binding, a fallback loop as one writes it by hand, and the loop with what the library promises.
+ * The work without the library: one call of the binding, a fallback loop as one writes it by hand, and the loop with
+ * what the library promises.
  */
 import type * as GatewayService from "effect-ai-gateway/GatewayService"
 
@@ -66,8 +67,8 @@ export const byHand = async (request: Request, env: Env): Promise<Response> => {
 }
 
 /**
- * The same with what the library promises: a client that leaves aborts the call, each attempt has its own limit and controller, headers are read once, failures
- * are told apart, and what was overcome is logged.
+ * The same with what the library promises: a client that leaves aborts the call, each attempt has its own limit and
+ * controller, headers are read once, failures are told apart, and what was overcome is logged.
  */
 export const guarded = async (request: Request, env: Env): Promise<Response> => {
   const prompt = await request.text()

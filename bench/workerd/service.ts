@@ -1,5 +1,6 @@
 /**
- * What `questions/workerd.ts` has around the runtime: the service behind the binding, requests, and a look at the isolate's heap.
+ * What `questions/workerd.ts` has around the runtime: the service behind the binding, requests, and a look at the
+ * isolate's heap.
  */
 
 import { readdirSync, readFileSync } from "node:fs"

@@ -1,8 +1,9 @@
 /**
- * A route as the `EmbeddingModel` of `effect/ai`. Lists longer than a provider takes are sent in several requests, each a run of the route.
+ * A route as the `EmbeddingModel` of `effect/ai`. Lists longer than a provider takes are sent in several requests, each
+ * a run of the route.
  *
- * **All targets must be the same model.** Vectors of two models cannot be compared, so a fallback to another model would spoil an index without an
- * error. The same model at another provider is fine.
+ * **All targets must be the same model.** Vectors of two models cannot be compared, so a fallback to another model
+ * would spoil an index without an error. The same model at another provider is fine.
  */
 import * as AiError from "effect/ai/AiError"
 import * as EmbeddingModel from "effect/ai/EmbeddingModel"
@@ -20,37 +21,63 @@ import { failWith, type Place, refusal } from "./failure.ts"
 import { providerName } from "./GatewayLanguageModel.ts"
 import { Config } from "./GatewayModel.ts"
 
-/** A route that makes embeddings. */
+/**
+ * A route that makes embeddings.
+ *
+ * @category models
+ */
 export type EmbeddingRoute = Route.Route<Chat.EmbeddingRequest, Chat.Embeddings>
 
-/** Options of {@link make}. */
+/**
+ * Options of {@link make}.
+ *
+ * @category models
+ */
 export interface Options {
-  /** Most texts in one request, 1 to 2,048. Default: the least that a provider of the route takes, see {@link batchSizes}. */
+  /**
+   * Most texts in one request, 1 to 2,048. Default: the least that a provider of the route takes, see
+   * {@link batchSizes}.
+   */
   readonly batchSize?: number | undefined
   /** Most requests of one call at once, 1 to 100. Default 4. */
   readonly concurrency?: number | undefined
   /** Length of the vectors, 1 to 65,536: an answer of another length is an error. Default: the model's own. */
   readonly dimensions?: number | undefined
-  /** Asks the provider for `dimensions`. `false`: the model has that length anyway, as all of Workers AI do. Default `true`. */
+  /**
+   * Asks the provider for `dimensions`. `false`: the model has that length anyway, as all of Workers AI do. Default
+   * `true`.
+   */
   readonly shorten?: boolean | undefined
   /** The targets are one model under several names, so their names are not compared. Default `false`. */
   readonly sameModel?: boolean | undefined
 }
 
-/** Options of {@link model}, which tells programs the length of its vectors. */
+/**
+ * Options of {@link model}, which tells programs the length of its vectors.
+ *
+ * @category models
+ */
 export interface ModelOptions extends Options {
   /** Length of the vectors, for `EmbeddingModel.Dimensions`. */
   readonly dimensions: number
 }
 
-/** Most texts that a provider takes in one request. Providers that are not listed take {@link defaultBatchSize}. */
+/**
+ * Most texts that a provider takes in one request. Providers that are not listed take {@link defaultBatchSize}.
+ *
+ * @category constants
+ */
 export const batchSizes: Readonly<Record<string, number>> = {
   openai: 2_048,
   "azure-openai": 2_048,
   "workers-ai": 100
 }
 
-/** Most texts in one request to a provider without a documented limit. */
+/**
+ * Most texts in one request to a provider without a documented limit.
+ *
+ * @category constants
+ */
 export const defaultBatchSize = 96
 
 const module = "GatewayEmbeddingModel"
@@ -59,7 +86,10 @@ const names = ["batchSize", "concurrency", "dimensions", "sameModel", "shorten"]
 const isCount = (value: number | undefined, most: number): boolean =>
   value === undefined || (Number.isInteger(value) && value >= 1 && value <= most)
 
-/** A model's name without the provider's or the maker's in front of it: `@cf/baai/bge-m3` and `baai/bge-m3` are one model. */
+/**
+ * A model's name without the provider's or the maker's in front of it: `@cf/baai/bge-m3` and `baai/bge-m3` are one
+ * model.
+ */
 const bareName = (model: string): string => model.slice(model.lastIndexOf("/") + 1).toLowerCase()
 
 const spacesOf = (route: EmbeddingRoute): ReadonlySet<string> =>
@@ -70,7 +100,12 @@ const spacesOf = (route: EmbeddingRoute): ReadonlySet<string> =>
     })
   )
 
-/** Everything that makes a route or its options unfit. A model over them fails every call by the first, before anything is sent. */
+/**
+ * Everything that makes a route or its options unfit. A model over them fails every call by the first, before anything
+ * is sent.
+ *
+ * @category checks
+ */
 export const problems = (route: EmbeddingRoute, options: Options = {}): ReadonlyArray<Problem> => {
   const { batchSize, concurrency, dimensions, sameModel = false, shorten = true } = options
   const found: Array<Problem> = []
@@ -99,12 +134,19 @@ const batchSizeOf = (route: EmbeddingRoute): number =>
 const chunksOf = <A>(items: ReadonlyArray<A>, size: number): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
 
+/**
+ * A route whose targets answer with one vector for each text: one more here and one less there would shift the rest.
+ */
+const forEachOf = (route: EmbeddingRoute, { length }: ReadonlyArray<string>): EmbeddingRoute =>
+  Route.validate(route, ({ vectors }) => vectors.length === length || `${vectors.length} vectors instead of ${length}`)
+
 /** Tokens of several requests; unknown when one of them is. */
 const sumOf = (counts: ReadonlyArray<number | undefined>): number | undefined =>
   counts.reduce<number | undefined>((sum, n) => (sum === undefined || n === undefined ? undefined : sum + n), 0)
 
 /**
- * Makes the service. Calls of `embed` that are made at once become one request, unless their `GatewayModel.Config` differs.
+ * Makes the service. Calls of `embed` that are made at once become one request, unless their `GatewayModel.Config`
+ * differs.
  *
  * @example
  * ```ts
@@ -118,6 +160,8 @@ const sumOf = (counts: ReadonlyArray<number | undefined>): number | undefined =>
  *   return embeddings.map(({ vector }) => vector.length)
  * })
  * ```
+ *
+ * @category constructors
  */
 export const make: (
   route: EmbeddingRoute,
@@ -143,7 +187,7 @@ export const make: (
           chunksOf(inputs, batchSize),
           (input) =>
             Effect.catch(
-              router.run(limited(route, config), { input, ...asked }, runOptionsOf(config)),
+              router.run(limited(forEachOf(route, input), config), { input, ...asked }, runOptionsOf(config)),
               failWith(place)
             ),
           { concurrency }
@@ -169,7 +213,11 @@ export const make: (
   return yield* EmbeddingModel.make({ embedMany, batchKey: Context.get(Config) })
 })
 
-/** Provides the service. */
+/**
+ * Provides the service.
+ *
+ * @category layers
+ */
 export const layer = (
   route: EmbeddingRoute,
   options?: Options
@@ -189,6 +237,8 @@ export const layer = (
  *   shorten: false
  * })
  * ```
+ *
+ * @category constructors
  */
 export const model = (
   name: string,

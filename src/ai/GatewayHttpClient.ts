@@ -1,9 +1,9 @@
 /**
- * An `HttpClient` for the clients of single providers (`@effect/ai-openai`, `@effect/ai-anthropic` and others): what they send to their
- * provider goes through the gateway, which logs, caches and limits it.
+ * An `HttpClient` for the clients of single providers (`@effect/ai-openai`, `@effect/ai-anthropic` and others): what
+ * they send to their provider goes through the gateway, which logs, caches and limits it.
  *
- * Only the address changes. Requests, replies and errors stay those of the provider's client, so there is no route: no fallback, no retry, no
- * breaker. `GatewayLanguageModel` is for these.
+ * Only the address changes. Requests, replies and errors stay those of the provider's client, so there is no route: no
+ * fallback, no retry, no breaker. `GatewayLanguageModel` is for these.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -29,21 +29,32 @@ import { optionsProblem } from "./call.ts"
 import * as GatewayModel from "./GatewayModel.ts"
 import { errorWithRequest, ResponseWithRequest } from "./withRequest.ts"
 
-/** Options of {@link layer}. */
+/**
+ * Options of {@link layer}.
+ *
+ * @category models
+ */
 export interface Options {
-  /** For a gateway with authentication: sent as `cf-aig-authorization`. Also in a Worker, as these requests do not go through the binding. */
+  /**
+   * For a gateway with authentication: sent as `cf-aig-authorization`. Also in a Worker, as these requests do not go
+   * through the binding.
+   */
   readonly token?: Redacted.Redacted<string> | undefined
   /** Options of every request. `GatewayModel.Config` adds those of single calls. Default: the gateway's settings. */
   readonly options?: Omit<GatewayOptions.Input, "eventId"> | undefined
   /**
-   * Further base URLs of provider clients, and the provider that each stands for: `{ "https://models.example.com": "custom-models" }`. The rest of the URL
-   * becomes the path at the provider. Default: those of {@link providers} only.
+   * Further base URLs of provider clients, and the provider that each stands for:
+   * `{ "https://models.example.com": "custom-models" }`. The rest of the URL becomes the path at the provider. Default:
+   * those of {@link providers} only.
    */
   readonly providers?: Readonly<Record<string, string>> | undefined
 }
 
 /**
- * Base URLs that are known, and their providers. The rest of the URL is the path at the provider, as Cloudflare's pages of the providers have it.
+ * Base URLs that are known, and their providers. The rest of the URL is the path at the provider, as Cloudflare's pages
+ * of the providers have it.
+ *
+ * @category constants
  */
 export const providers: Readonly<Record<string, string>> = {
   "https://api.openai.com/v1": "openai",
@@ -121,16 +132,20 @@ const invalidUrl = (
   })
 
 /**
- * Puts the gateway between the provider's client that is built over it and the provider. Fails with `InvalidRequest` naming a field that is not accepted.
+ * Puts the gateway between the provider's client that is built over it and the provider. Fails with `InvalidRequest`
+ * naming a field that is not accepted.
  *
- * The provider is known by the base URL of its client ({@link providers}, and those of the option). A request to any other URL fails with an
- * `InvalidUrlError`: it would pass by the gateway's logs, limits and guardrails. Without an API key in the client, the gateway uses the one that is stored there, or
- * Unified Billing. Redirects are not followed, because the gateway's token would go with them.
+ * The provider is known by the base URL of its client ({@link providers}, and those of the option). A request to any
+ * other URL fails with an `InvalidUrlError`: it would pass by the gateway's logs, limits and guardrails. Without an API
+ * key in the client, the gateway uses the one that is stored there, or Unified Billing. Redirects are not followed,
+ * because the gateway's token would go with them.
  *
- * Every request is an attempt in `LogTrail`, with its log id. `cache`, `metadata`, `log` and `eventId` of `GatewayModel.Config` apply to single calls; its other fields
- * belong to routes, and fail the request. Headers that the client sets itself (`cf-aig-…`) win.
+ * Every request is an attempt in `LogTrail`, with its log id. `cache`, `metadata`, `log` and `eventId` of
+ * `GatewayModel.Config` apply to single calls; its other fields belong to routes, and fail the request. Headers that
+ * the client sets itself (`cf-aig-…`) win.
  *
- * **Gotchas**: give the layer to the provider's client only. Retries of the client multiply with those that are set in the gateway.
+ * **Gotchas**: give the layer to the provider's client only. Retries of the client multiply with those that are set in
+ * the gateway.
  *
  * @example
  * ```ts
@@ -151,6 +166,8 @@ const invalidUrl = (
  * // In place of this: OpenAiClient.layer({ apiKey }).pipe(Layer.provide(ThroughGateway))
  * export const models = HttpClient.get("https://api.openai.com/v1/models").pipe(Effect.provide(ThroughGateway))
  * ```
+ *
+ * @category layers
  */
 export const layer = (
   given: Options = {}

@@ -1,8 +1,10 @@
 /**
- * A route as the `LanguageModel` of `effect/ai`: text, objects, tools and streams, with the route's fallbacks, deadlines and log ids.
+ * A route as the `LanguageModel` of `effect/ai`: text, objects, tools and streams, with the route's fallbacks,
+ * deadlines and log ids.
  *
- * A call is one run of the route. Retries belong to the route (`Route.retry`): an `AiError` that is retryable comes *after* all attempts, so
- * `Effect.retry` around a call multiplies them. The finish part carries `metadata.gateway`: target, log id, attempts and cost.
+ * A call is one run of the route. Retries belong to the route (`Route.retry`): an `AiError` that is retryable comes
+ * *after* all attempts, so `Effect.retry` around a call multiplies them. The finish part carries `metadata.gateway`:
+ * target, log id, attempts and cost.
  *
  * A route with `Route.restart` is rejected: `effect/ai` has no part that withdraws what a stream has delivered.
  */
@@ -28,12 +30,21 @@ import { partsOf } from "./reply.ts"
 import { toRequest } from "./request.ts"
 import { holding, transformer } from "./schema.ts"
 
-/** A route that answers chat requests. */
+/**
+ * A route that answers chat requests.
+ *
+ * @category models
+ */
 export type ChatRoute = Route.Route<Chat.Request, Chat.Reply>
 
 const module = "GatewayLanguageModel"
 
-/** Everything that makes a route unfit: each field and what would have been accepted. A model over such a route fails every call by the first. */
+/**
+ * Everything that makes a route unfit: each field and what would have been accepted. A model over such a route fails
+ * every call by the first.
+ *
+ * @category checks
+ */
 export const problems = (route: ChatRoute): ReadonlyArray<Problem> => [
   ...restartProblem(route),
   ...Route.problems(route)
@@ -87,11 +98,14 @@ const isoNow = Effect.map(Clock.currentTimeMillis, (now) => new Date(now).toISOS
  *   return answer.text
  * })
  * ```
+ *
+ * @category constructors
  */
 export const make: (route: ChatRoute) => Effect.Effect<LanguageModel.LanguageModel, never, Router> = Effect.fnUntraced(
   function* (route: ChatRoute) {
     const router = yield* Router
-    // Effect repeats a call that continued an earlier answer by its id, when it is refused. Here it was the complete request already.
+    // Effect repeats a call that continued an earlier answer by its id, when it is refused. Here it was the complete
+    // request already.
     const refused = new WeakMap<LanguageModel.ProviderOptions["span"], AiError.AiError>()
 
     const prepare = (method: Method, options: LanguageModel.ProviderOptions) =>
@@ -182,11 +196,17 @@ export const make: (route: ChatRoute) => Effect.Effect<LanguageModel.LanguageMod
  *   Layer.provide(LocalGateway.layer())
  * )
  * ```
+ *
+ * @category layers
  */
 export const layer = (route: ChatRoute): Layer.Layer<LanguageModel.LanguageModel, never, Router> =>
   Layer.effect(LanguageModel.LanguageModel, make(route))
 
-/** Name of the provider that a {@link model} reports. Which one answered is in the metadata of the finish part. */
+/**
+ * Name of the provider that a {@link model} reports. Which one answered is in the metadata of the finish part.
+ *
+ * @category constants
+ */
 export const providerName = "cloudflare-ai-gateway"
 
 /**
@@ -203,6 +223,8 @@ export const providerName = "cloudflare-ai-gateway"
  *
  * export const program = LanguageModel.generateText({ prompt: "What is a fiber?" }).pipe(Effect.provide(support))
  * ```
+ *
+ * @category constructors
  */
 export const model = (
   name: string,

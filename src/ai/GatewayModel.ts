@@ -10,10 +10,18 @@ import type * as GatewayOptions from "../GatewayOptions.ts"
 import type * as Router from "../Router.ts"
 import { originOf } from "./failure.ts"
 
-/** Fields of a chat request that `effect/ai` has no options for, such as `maxTokens` and `reasoning`. */
+/**
+ * Fields of a chat request that `effect/ai` has no options for, such as `maxTokens` and `reasoning`.
+ *
+ * @category options
+ */
 export type RequestFields = Omit<Chat.Request, "messages" | "tools" | "toolChoice" | "output">
 
-/** Options of one call. Absent fields leave what the route, the router and the provider do by default. */
+/**
+ * Options of one call. Absent fields leave what the route, the router and the provider do by default.
+ *
+ * @category options
+ */
 export interface Options
   extends Pick<GatewayOptions.Input, "cache" | "metadata" | "log" | "eventId">,
     Pick<Router.RunOptions, "session" | "priority" | "maxCost" | "headers" | "execution"> {
@@ -24,8 +32,8 @@ export interface Options
 }
 
 /**
- * Options of the calls of a program. Of `cache`, `metadata` and `log` the route's own settings win; a bad value fails the call before anything is
- * sent.
+ * Options of the calls of a program. Of `cache`, `metadata` and `log` the route's own settings win; a bad value fails
+ * the call before anything is sent.
  *
  * @example
  * ```ts
@@ -43,6 +51,8 @@ export interface Options
  *   })
  * )
  * ```
+ *
+ * @category options
  */
 export const Config: Context.Reference<Options> = Context.Reference<Options>(
   "effect-ai-gateway/ai/GatewayModel/Config",
@@ -51,7 +61,11 @@ export const Config: Context.Reference<Options> = Context.Reference<Options>(
   }
 )
 
-/** One attempt of a call, in JSON. */
+/**
+ * One attempt of a call, in JSON.
+ *
+ * @category models
+ */
 export type AttemptMetadata = {
   readonly target: string
   readonly cause: NonNullable<Attempt["cause"]> | null
@@ -65,10 +79,18 @@ export type AttemptMetadata = {
   readonly dropped: Array<string>
 }
 
-/** US dollars: see `Cost` of `GatewayError`. */
+/**
+ * US dollars: see `Cost` of `GatewayError`.
+ *
+ * @category models
+ */
 export type CostMetadata = { readonly [K in keyof Cost]: number }
 
-/** `metadata.gateway` of the finish part: which target answered, under which log id, after which attempts, at what cost. */
+/**
+ * `metadata.gateway` of the finish part: which target answered, under which log id, after which attempts, at what cost.
+ *
+ * @category models
+ */
 export type AnswerMetadata = {
   readonly target: string
   readonly provider: string
@@ -94,10 +116,18 @@ export type AnswerMetadata = {
   readonly logprobs: Array<Json>
 }
 
-/** JSON as `effect/ai` types it. */
+/**
+ * JSON as `effect/ai` types it.
+ *
+ * @category models
+ */
 export type Json = null | string | number | boolean | Array<Json> | { [key: string]: Json }
 
-/** `metadata.gateway` of the reason of an `AiError`. */
+/**
+ * `metadata.gateway` of the reason of an `AiError`.
+ *
+ * @category models
+ */
 export type FailureMetadata = {
   /** The tag of the reason of the `GatewayError`. */
   readonly reason: string
@@ -110,10 +140,18 @@ export type FailureMetadata = {
   readonly cost: CostMetadata | null
 }
 
-/** A value that only its maker understands, and wants back with the next turn: `Opaque` of `Chat`. */
+/**
+ * A value that only its maker understands, and wants back with the next turn: `Opaque` of `Chat`.
+ *
+ * @category models
+ */
 export type OpaqueMetadata = { readonly origin: string; readonly value: string; readonly id?: string }
 
-/** `metadata.gateway` of the parts of an answer; `Chat` keeps it as `options.gateway` of the prompt. */
+/**
+ * `metadata.gateway` of the parts of an answer; `Chat` keeps it as `options.gateway` of the prompt.
+ *
+ * @category models
+ */
 export type PartMetadata = {
   readonly opaque?: OpaqueMetadata
   /** Of tool calls: see `signature` of `Chat.ToolCall`. */
@@ -124,10 +162,18 @@ export type PartMetadata = {
   readonly refusal?: boolean
 }
 
-/** `metadata.gateway` of a source: what it was quoted for. */
+/**
+ * `metadata.gateway` of a source: what it was quoted for.
+ *
+ * @category models
+ */
 export type SourceMetadata = { readonly quote?: string; readonly start?: number; readonly end?: number }
 
-/** `options.gateway` of the parts of a prompt: hints for the provider. */
+/**
+ * `options.gateway` of the parts of a prompt: hints for the provider.
+ *
+ * @category models
+ */
 export type PromptOptions = PartMetadata & {
   /** The provider may cache the prompt up to here: `CachePoint` of `Chat`. */
   readonly cache?: { readonly ttl?: "5m" | "30m" | "1h" }
@@ -136,7 +182,8 @@ export type PromptOptions = PartMetadata & {
 }
 
 /**
- * The `GatewayError` behind an `AiError`, with every attempt; absent for errors that a gateway had no part in, and for those that were serialized.
+ * The `GatewayError` behind an `AiError`, with every attempt; absent for errors that a gateway had no part in, and for
+ * those that were serialized.
  *
  * @example
  * ```ts
@@ -148,6 +195,8 @@ export type PromptOptions = PartMetadata & {
  *   Effect.tapError((error) => Effect.logError(GatewayModel.failureOf(error)?.attempts ?? []))
  * )
  * ```
+ *
+ * @category getters
  */
 export const failureOf = (error: AiError): GatewayError | undefined => originOf(error.reason)
 

@@ -109,7 +109,7 @@ export class StreamParts {
       if (whole === undefined) {
         // An answer that was cut off at its length says so, and its last call cannot be made.
         if (reason === "length" || reason === "contentFilter") continue
-        const description = `the arguments of the call of ${call.name} are not JSON`
+        const description = `the arguments of the call of ${call.name} are not JSON, or would change a prototype`
         return Result.fail(new AiError.InvalidOutputError({ description }))
       }
       const part = callPart(this.offered, whole)

@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { GatewayError } from "../GatewayError.ts"
 import type { Problem } from "../GatewayOptions.ts"
 import { attemptsOf, costOf } from "./metadata.ts"
@@ -46,11 +47,11 @@ const metadataOf = ({ attempts = [], cost, ended, eventId, logId, reason }: Gate
 const reasonOf = (error: GatewayError, now: number): AiError.AiErrorReason => {
   const { message, provider = "gateway", reason, retryAfter } = error
   const metadata = metadataOf(error)
-  const quota = () =>
-    new AiError.QuotaExhaustedError({
-      metadata,
-      ...(retryAfter && { resetAt: DateTime.makeUnsafe(now + Duration.toMillis(retryAfter)) })
-    })
+  const quota = () => {
+    // A wait can be longer than dates go.
+    const resetAt = retryAfter && Option.getOrUndefined(DateTime.make(now + Duration.toMillis(retryAfter)))
+    return new AiError.QuotaExhaustedError({ metadata, ...(resetAt && { resetAt }) })
+  }
   switch (reason._tag) {
     case "RateLimited":
       return new AiError.RateLimitError({ metadata, ...(retryAfter && { retryAfter }) })

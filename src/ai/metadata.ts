@@ -1,5 +1,6 @@
 /**
- * Facts about calls as JSON, for the metadata of answers and errors. The types are in `GatewayModel`'s documentation, which exports them.
+ * Facts about calls as JSON, for the metadata of answers and errors. The types are in `GatewayModel`'s documentation,
+ * which exports them.
  */
 import * as Duration from "effect/Duration"
 import type { Attempt, Cost, Skipped } from "../GatewayError.ts"

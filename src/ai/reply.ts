@@ -3,11 +3,11 @@
  */
 import * as AiError from "effect/ai/AiError"
 import type * as Response from "effect/ai/Response"
-import type * as Tool from "effect/ai/Tool"
+import * as Tool from "effect/ai/Tool"
 import * as Result from "effect/Result"
 import type * as Chat from "../Chat.ts"
 import { defined } from "../internal/data/defined.ts"
-import { isRecord } from "../internal/data/json.ts"
+import { isRecord, jsonText, parseJson } from "../internal/data/json.ts"
 import { unfenced } from "../internal/dialect/outputSchema.ts"
 import type { Routed } from "../Router.ts"
 import type { AnswerMetadata, Json, PartMetadata } from "./GatewayModel.ts"
@@ -87,10 +87,25 @@ export const callPart = (
   })
 }
 
-/** A picture or a sound that came as base64, from Google or from clients of OpenAI's shape. */
+/** Whether arguments change no prototype where a handler merges them. Those of streams are parsed so. */
+const isSafe = (params: Chat.Json): boolean => {
+  const text = jsonText(params) ?? ""
+  if (!/"(?:__proto__|constructor)"/.test(text)) return true
+  try {
+    Tool.unsafeSecureJsonParse(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** A picture or a sound that came as base64, from Google, from OpenAI's own tool or from clients of OpenAI's shape. */
 const fileOf = (part: Chat.Json): Response.FilePartEncoded | undefined => {
   if (!isRecord(part)) return undefined
-  const { image_url: image, inlineData } = part
+  const { image_url: image, inlineData, output_format: format = "png", result, type } = part
+  if (type === "image_generation_call" && typeof result === "string" && result !== "") {
+    return { type: "file", mediaType: `image/${String(format)}`, data: result }
+  }
   if (isRecord(inlineData) && typeof inlineData.mimeType === "string" && typeof inlineData.data === "string") {
     return { type: "file", mediaType: inlineData.mimeType, data: inlineData.data }
   }
@@ -211,6 +226,24 @@ const plain = ({ reasoning = "", text }: Chat.Reply): ReadonlyArray<Chat.ReplyPa
   ...(text === "" ? [] : [{ type: "text" as const, text }])
 ]
 
+/** An object that the model refused, or that was filtered: it cannot be decoded, and another try is of no use. */
+const refusalOf = ({ attempts, cost, eventId, logId }: Routed<Chat.Reply>): AiError.AiErrorReason =>
+  new AiError.ContentPolicyError({
+    description: "the model refused to answer with an object, or its answer was filtered",
+    metadata: {
+      gateway: {
+        reason: "ContentBlocked",
+        status: null,
+        code: null,
+        logId: logId ?? null,
+        eventId,
+        ended: null,
+        attempts: attemptsOf(attempts),
+        cost: costOf(cost)
+      }
+    }
+  })
+
 /** An answer as parts. `timestamp`: ISO 8601. */
 export const partsOf = (
   routed: Routed<Chat.Reply>,
@@ -221,6 +254,13 @@ export const partsOf = (
   // Effect reads the text of an object as it is.
   const reply =
     offered.responseFormat.type === "json" ? { ...routed.value, text: unfenced(routed.value.text) } : routed.value
+  if (
+    offered.responseFormat.type === "json" &&
+    finishReason === "contentFilter" &&
+    parseJson(reply.text) === undefined
+  ) {
+    return Result.fail(refusalOf(routed))
+  }
   const said = content === undefined || reply !== routed.value ? plain(reply) : content
   let sources = 0
   const parts: Array<Response.PartEncoded> = [
@@ -229,6 +269,10 @@ export const partsOf = (
     ...(said.some((part) => part.type === "image" || part.type === "file") ? [] : filesOf(other))
   ]
   for (const call of toolCalls) {
+    if (!isSafe(call.arguments)) {
+      const description = `the arguments of the call of ${call.name} would change a prototype`
+      return Result.fail(new AiError.InvalidOutputError({ description }))
+    }
     const part = callPart(offered, call)
     if (Result.isFailure(part)) return Result.fail(part.failure)
     parts.push(part.success)

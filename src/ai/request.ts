@@ -35,7 +35,8 @@ const signatures: ReadonlyArray<readonly [start: string, mediaType: string]> = [
 ]
 
 const fileOf = (part: Prompt.FilePart, at: string): Chat.ImagePart | Chat.FilePart => {
-  const { data, fileName: name, mediaType, options } = part
+  const { data, fileName: name, options } = part
+  const mediaType = part.mediaType.toLowerCase()
   const { cache, detail } = options.gateway ?? {}
   const isImage = mediaType.startsWith("image/")
   // Base64 has no colon.

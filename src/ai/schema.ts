@@ -10,7 +10,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Chat from "../Chat.ts"
 import { isRecord, parseJson } from "../internal/data/json.ts"
-import { schemaFor, unfenced } from "../internal/dialect/outputSchema.ts"
+import { atRoot, schemaFor, unfenced } from "../internal/dialect/outputSchema.ts"
 import { rebuild, withoutValues } from "../internal/route/node.ts"
 import * as Route from "../Route.ts"
 
@@ -44,7 +44,9 @@ const inner = (value: unknown): unknown =>
 
 const transformed = new WeakMap<object, unknown>()
 
-/** What OpenAI's strict mode takes, without the keywords that Anthropic refuses: closed objects, every field required. */
+/**
+ * What OpenAI's strict mode takes, without the keywords that Anthropic refuses: closed objects, every field required.
+ */
 export const transformer: CodecTransformer = (schema) => {
   const known = transformed.get(schema)
   if (known !== undefined)
@@ -58,13 +60,14 @@ export const transformer: CodecTransformer = (schema) => {
 const parameters = new WeakMap<Tool.Any, Chat.JsonSchema>()
 
 /**
- * The JSON Schema of a tool's arguments. Only a strict tool needs the strict form, whose arguments are not those that its handler takes.
+ * The JSON Schema of a tool's arguments. Only a strict tool needs the strict form, whose arguments are not those that
+ * its handler takes.
  */
 export const parametersOf = (tool: Tool.Any): Chat.JsonSchema => {
   const known = parameters.get(tool)
   if (known !== undefined) return known
-  const schema =
-    Tool.getStrictMode(tool) === true ? Tool.getJsonSchema(tool, { transformer }) : Tool.getJsonSchema(tool)
+  const isStrict = Tool.getStrictMode(tool) === true
+  const schema = isStrict ? Tool.getJsonSchema(tool, { transformer }) : atRoot(Tool.getJsonSchema(tool))
   // OpenAI refuses an object without this keyword, which Effect leaves out for a tool without parameters.
   const made = schema.type === "object" && schema.properties === undefined ? { ...schema, properties: {} } : schema
   parameters.set(tool, made)
@@ -77,16 +80,19 @@ const decodeIn = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown,
   Schema.decodeUnknownExit(schema as PlainCodec)(value)
 
 /**
- * Arguments as the handler of a tool takes them: a strict tool is called with `null` for an absent field and with objects for tuples. What does not
- * decode stays as it is: the toolkit reports it as the tool wants it.
+ * Arguments as the handler of a tool takes them. A strict tool is called with `null` for an absent field and with
+ * objects for tuples, and any tool with JSON, in which a date is a text. What does not decode stays as it is: the
+ * toolkit reports it as the tool wants it.
  */
 export const argumentsOf = (tool: Tool.Any, given: unknown): unknown => {
-  if (Tool.getStrictMode(tool) !== true || Tool.isDynamic(tool)) return given
   // A schema that needs services of its handler cannot be read here.
   const plain = tool.parametersSchema as Schema.Constraint as PlainCodec
-  const decoded = decodeIn(transformer(plain).codec, given)
+  if (Tool.isDynamic(tool) || !Schema.isSchema(plain)) return given
+  const isStrict = Tool.getStrictMode(tool) === true
+  if (!isStrict && Exit.isSuccess(decodeIn(plain, given))) return given
+  const decoded = decodeIn(isStrict ? transformer(plain).codec : Schema.toCodecJson(plain), given)
   if (Exit.isFailure(decoded)) return given
-  const encoded = Schema.encodeUnknownExit(Schema.toCodecJson(plain))(decoded.value)
+  const encoded = Schema.encodeUnknownExit(plain)(decoded.value)
   return Exit.isSuccess(encoded) ? encoded.value : given
 }
 
@@ -122,8 +128,8 @@ const fitted = (route: Route.Route<Chat.Request, Chat.Reply>, schema: Chat.JsonS
   )
 
 /**
- * A route whose targets answer with JSON for a schema. Another answer is an `InvalidResponse`, and the next target is called. Answers that were
- * filtered or call tools are not judged.
+ * A route whose targets answer with JSON for a schema. Another answer is an `InvalidResponse`, and the next target is
+ * called. Answers that were filtered or call tools are not judged.
  */
 export const holding = (
   route: Route.Route<Chat.Request, Chat.Reply>,

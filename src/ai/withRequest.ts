@@ -1,6 +1,6 @@
 /**
- * Answers and errors of an `HttpClient` with another request in them: that which was sent has the gateway's token among its headers, and Effect
- * does not know that header as a secret.
+ * Answers and errors of an `HttpClient` with another request in them: that which was sent has the gateway's token among
+ * its headers, and Effect does not know that header as a secret.
  */
 import * as Effect from "effect/Effect"
 import * as HttpClientError from "effect/http/HttpClientError"

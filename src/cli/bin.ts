@@ -5,14 +5,15 @@
 import * as Module from "node:module"
 import * as v8 from "node:v8"
 
-// Compiled code stays in the system's temporary folder: a second start takes half of the time. Not every runtime has it.
+// Compiled code stays in the system's temporary folder: a second start takes half of the time. Not every runtime has
+// it.
 Module.enableCompileCache?.()
 
 if (process.argv[2] === "batch") {
   // A batch is held to a small heap (`batch/memory.ts`). Loading the program would make it large before that has a say.
   v8.setFlagsFromString("--semi-space-growth-factor=1")
-  // What waits for its answer looks long-lived to V8. It would put the next of its kind among the old objects at once, and keep
-  // everything that they hold.
+  // What waits for its answer looks long-lived to V8. It would put the next of its kind among the old objects at once,
+  // and keep everything that they hold.
   v8.setFlagsFromString("--no-allocation-site-pretenuring")
 }
 

@@ -1,17 +1,22 @@
 /**
  * Items of the queue that this worker holds, and how they end.
  *
- * Effect's SQL store of `PersistedQueue` does the claiming: `FOR UPDATE SKIP LOCKED`, a lease that is refreshed while the worker lives, and items of a dead worker given out
- * again when it lapses. What it does not do is left to the seam that it offers, the scope of a taken item:
+ * Effect's SQL store of `PersistedQueue` does the claiming: `FOR UPDATE SKIP LOCKED`, a lease that is refreshed while
+ * the worker lives, and items of a dead worker given out again when it lapses. What it does not do is left to the seam
+ * that it offers, the scope of a taken item:
  *
- * - It acknowledges an item when that scope closes, behind whatever the handler wrote. Closed **inside** of a transaction, the acknowledgement is part of it. So a
- *   result, the end of its item and its removal from the queue are one transaction.
- *   (A connection that breaks in the middle of it holds the ends of its worker up for at most a lease; nothing is lost by that.)
- * - It counts an attempt when it claims, also for an item that only waited in a worker that was killed, and gives up on an item without a trace in the results. So it is told of no
- *   limit; what counts is how often an item was **sent** without an end, which is written down before it is sent. An item that was in flight at two crashes is run alone among
- *   its like from then on, so that one which kills its worker does not take its neighbours with it.
- * - It takes items one by one, and acknowledges them so. What is ours is done for many at a time: looking items up, writing down that they are sent, and how they ended.
- * - It polls. The polls of a worker are apart by {@link pollMillis} while the queue is empty, and follow each other at once while it is not.
+ * - It acknowledges an item when that scope closes, behind whatever the handler wrote. Closed **inside** of a
+ *   transaction, the acknowledgement is part of it. So a result, the end of its item and its removal from the queue are
+ *   one transaction. (A connection that breaks in the middle of it holds the ends of its worker up for at most a lease;
+ *   nothing is lost by that.)
+ * - It counts an attempt when it claims, also for an item that only waited in a worker that was killed, and gives up on
+ *   an item without a trace in the results. So it is told of no limit; what counts is how often an item was **sent**
+ *   without an end, which is written down before it is sent. An item that was in flight at two crashes is run alone
+ *   among its like from then on, so that one which kills its worker does not take its neighbours with it.
+ * - It takes items one by one, and acknowledges them so. What is ours is done for many at a time: looking items up,
+ *   writing down that they are sent, and how they ended.
+ * - It polls. The polls of a worker are apart by {@link pollMillis} while the queue is empty, and follow each other at
+ *   once while it is not.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -174,7 +179,8 @@ export const make = Effect.fnUntraced(function* (
   let deliveries = 0
   let finished = false
 
-  // Effect acknowledges when the scope closes, tries that for a lease, and dies then. Whatever becomes of it, the lease lapses.
+  // Effect acknowledges when the scope closes, tries that for a lease, and dies then. Whatever becomes of it, the lease
+  // lapses.
   const letGo = (scope: Scope.Closeable): Effect.Effect<void> =>
     Effect.asVoid(Effect.exit(Scope.close(scope, Exit.interrupt())))
 
@@ -189,8 +195,8 @@ export const make = Effect.fnUntraced(function* (
       Effect.forEach(all, ({ scope }) => letGo(scope), { concurrency: 8, discard: true })
     )
   })
-  // A look into the queue that is still under way would take what is given back, for nobody and as long as the lease. A database that is gone holds
-  // nobody up: the leases lapse by themselves.
+  // A look into the queue that is still under way would take what is given back, for nobody and as long as the lease. A
+  // database that is gone holds nobody up: the leases lapse by themselves.
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => (finished ? Effect.void : Effect.sleep(lookMillis))).pipe(
       Effect.andThen(Effect.forkDetach(giveBack)),
@@ -296,8 +302,9 @@ export const make = Effect.fnUntraced(function* (
   }
 
   const write = Effect.fnUntraced(function* (all: ReadonlyArray<Ended>): Effect.fn.Return<void, SqlError> {
-    // Effect refreshes the leases of all that is held in one statement, on another connection. Acknowledgements that lock the same rows one by one
-    // would wait for it crosswise, and they are repeated within the transaction, which is lost then. So all are locked before: what fails here is rolled back at once.
+    // Effect refreshes the leases of all that is held in one statement, on another connection. Acknowledgements that
+    // lock the same rows one by one would wait for it crosswise, and they are repeated within the transaction, which is
+    // lost then. So all are locked before: what fails here is rolled back at once.
     const queueIds = JSON.stringify(all.map(({ held: { queueId } }) => queueId))
     yield* sql`
       SELECT 1 FROM ${sql(queueTable)}

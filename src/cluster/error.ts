@@ -10,13 +10,17 @@ import { JournalError } from "../BatchJournal.ts"
 /**
  * A job cannot be used, or no longer.
  *
- * `unreachable`: no connection, or refused; what was reported before is safe. `version`: not PostgreSQL, or an older one than {@link minimumVersion}. `newer`: its tables were
- * made by a later version of this package. `noJob`: nothing was submitted under this name. `otherJob`: it was submitted for another route or input. `failed`: the
- * database refused a statement. `encoding`: a value is not what its schema says.
+ * `unreachable`: no connection, or refused; what was reported before is safe. `version`: not PostgreSQL, or an older
+ * one than {@link minimumVersion}. `newer`: its tables were made by a later version of this package. `noJob`: nothing
+ * was submitted under this name. `otherJob`: it was submitted for another route or input. `failed`: the database
+ * refused a statement. `encoding`: a value is not what its schema says.
  */
 export class ClusterError extends Data.TaggedError("ClusterError")<{
   readonly reason: "unreachable" | "version" | "newer" | "noJob" | "otherJob" | "failed" | "encoding"
-  /** What is wrong, and what would help. No value of an item, and nothing of the database's address but its host and port. */
+  /**
+   * What is wrong, and what would help. No value of an item, and nothing of the database's address but its host and
+   * port.
+   */
   readonly detail: string
   readonly cause?: unknown
 }> {

@@ -1,15 +1,18 @@
 /**
  * Rate limits that all workers share.
  *
- * A `Limiter` over PostgreSQL, and not a store for Effect's `RateLimiter`: a fixed window lets twice the limit through where two windows meet, and a token bucket a
- * burst more than the limit, while a provider counts any 60 seconds. Here the database keeps the same log of slots as the limiter in memory does, one row
- * of 100 ms each, and one function admits, settles and expires under the row lock of the key. The database's clock is the only one.
+ * A `Limiter` over PostgreSQL, and not a store for Effect's `RateLimiter`: a fixed window lets twice the limit through
+ * where two windows meet, and a token bucket a burst more than the limit, while a provider counts any 60 seconds. Here
+ * the database keeps the same log of slots as the limiter in memory does, one row of 100 ms each, and one function
+ * admits, settles and expires under the row lock of the key. The database's clock is the only one.
  *
- * A request counts from its admission until a minute after it was answered, or after `skew` and one second for the way back from the database: an admission
- * that took longer than that second to arrive is given back, and asked for again. A worker that dies leaves what it had reserved in the log, which then expires.
+ * A request counts from its admission until a minute after it was answered, or after `skew` and one second for the way
+ * back from the database: an admission that took longer than that second to arrive is given back, and asked for again.
+ * A worker that dies leaves what it had reserved in the log, which then expires.
  *
- * Everybody in a process who waits for a key is asked for in one statement, so that the number of statements does not grow with the rate. Within a
- * process it is first come, first served; between processes whoever asks first when there is room.
+ * Everybody in a process who waits for a key is asked for in one statement, so that the number of statements does not
+ * grow with the rate. Within a process it is first come, first served; between processes whoever asks first when there
+ * is room.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -88,8 +91,8 @@ const rejected = (detail: string, millis?: number): GatewayError =>
   })
 
 /**
- * What is settled by a statement whose answer is lost may be settled, and nothing may be given back twice: what was not used counts until it expires, and what was used
- * beyond it is added.
+ * What is settled by a statement whose answer is lost may be settled, and nothing may be given back twice: what was not
+ * used counts until it expires, and what was used beyond it is added.
  */
 const inDoubt = ({ requests, slot, tokens, used_requests, used_tokens }: Settled): ReadonlyArray<Settled> => {
   const more = { used_requests: Math.max(0, used_requests - requests), used_tokens: Math.max(0, used_tokens - tokens) }

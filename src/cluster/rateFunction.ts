@@ -1,13 +1,15 @@
 /**
  * Admission by rate as one statement of the database.
  *
- * It is a function and no transaction of several statements: a worker that vanishes in the middle of one would hold the lock until its connection
- * is given up, and with it all other workers.
+ * It is a function and no transaction of several statements: a worker that vanishes in the middle of one would hold the
+ * lock until its connection is given up, and with it all other workers.
  *
- * It does what `internal/rateBudget.ts` does: the same slots, the same two rules (window and pace), the same way to settle. Arguments: the key; what
- * has ended, `[{"slot", "requests", "tokens", "used_requests", "used_tokens"}]`; what is asked for, in order, `[{"requests", "tokens"}]`; the limits of a
- * window, or null; the share of a limit that may be used at once; milliseconds until an admitted request counts at the latest; the window and the width
- * of a slot in milliseconds. Gives how many were admitted, the slot they were put in, the milliseconds until the next one may fit, and what counts now.
+ * It does what `internal/rateBudget.ts` does: the same slots, the same two rules (window and pace), the same way to
+ * settle. Arguments: the key; what has ended, `[{"slot", "requests", "tokens", "used_requests", "used_tokens"}]`; what
+ * is asked for, in order, `[{"requests", "tokens"}]`; the limits of a window, or null; the share of a limit that may be
+ * used at once; milliseconds until an admitted request counts at the latest; the window and the width of a slot in
+ * milliseconds. Gives how many were admitted, the slot they were put in, the milliseconds until the next one may fit,
+ * and what counts now.
  */
 export const rateFunction = `
 CREATE OR REPLACE FUNCTION gateway_batch_rate(

@@ -1,8 +1,9 @@
 /**
  * The tables of jobs, made and checked.
  *
- * The queue's own table belongs to Effect's `PersistedQueue`, which migrates it itself; only its name is ours. Times are milliseconds of the database's clock
- * when they leave it, and no `bigint` leaves it, so that the client's own settings do not matter.
+ * The queue's own table belongs to Effect's `PersistedQueue`, which migrates it itself; only its name is ours. Times
+ * are milliseconds of the database's clock when they leave it, and no `bigint` leaves it, so that the client's own
+ * settings do not matter.
  */
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
@@ -26,7 +27,8 @@ const create = Effect.gen(function* () {
     sealed boolean NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
   )`
-  // Inputs are in the queue only. `seq` is the order of submission, and what the queue calls an item. `sends` counts how often it was sent without an end.
+  // Inputs are in the queue only. `seq` is the order of submission, and what the queue calls an item. `sends` counts
+  // how often it was sent without an end.
   yield* sql`CREATE TABLE gateway_batch_items (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job text NOT NULL,
@@ -122,7 +124,8 @@ const versionThere = Effect.fnUntraced(function* (sql: SqlClient.SqlClient): Eff
 })
 
 /**
- * Checks the server and the tables before anything is written. `create`: makes what is missing; else a database without tables has no jobs.
+ * Checks the server and the tables before anything is written. `create`: makes what is missing; else a database without
+ * tables has no jobs.
  */
 export const prepare = Effect.fnUntraced(function* (
   create: boolean

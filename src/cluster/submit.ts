@@ -41,7 +41,10 @@ export interface Options<In, E, R> {
   /** Ids: 1 to 512 characters. */
   readonly items: Stream.Stream<Submission<In>, E, R> | Iterable<Submission<In>>
   readonly input: Schema.Codec<In, unknown>
-  /** The route that workers will use: its description becomes part of the job's fingerprint. Default: that of the first worker. */
+  /**
+   * The route that workers will use: its description becomes part of the job's fingerprint. Default: that of the first
+   * worker.
+   */
   readonly route?: Route.Route<In, unknown> | undefined
   /** What else the job belongs to. */
   readonly fingerprint?: Fingerprint | undefined

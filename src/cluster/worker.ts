@@ -75,11 +75,14 @@ export interface Options<In, Out> extends Pick<Batch.Options<Item<In>, In, Out>,
   /** Go on waiting for items when the job is finished. Default `false`. */
   readonly follow?: boolean | undefined
   /**
-   * How long after its last sign of life the items of a dead worker are given to others: whole seconds, 2 seconds to an hour. A worker that is cut off for longer
-   * may have its items run twice, and recorded once. Default 1 minute.
+   * How long after its last sign of life the items of a dead worker are given to others: whole seconds, 2 seconds to an
+   * hour. A worker that is cut off for longer may have its items run twice, and recorded once. Default 1 minute.
    */
   readonly lease?: Duration.Input | undefined
-  /** How often an item may be sent without an end before it is a dead letter (`Rejected`, `budget`, code `poison`): 1 to 100. Default 5. */
+  /**
+   * How often an item may be sent without an end before it is a dead letter (`Rejected`, `budget`, code `poison`): 1 to
+   * 100. Default 5.
+   */
   readonly maxAttempts?: number | undefined
   /** How long the worker goes on without the database. Default 2 minutes. */
   readonly patience?: Duration.Input | undefined
@@ -186,7 +189,10 @@ const journalOf = (
   }
 }
 
-/** Items that are claimed ahead of their admission: few, for they are held back from other workers, and more than one, to be claimed together. */
+/**
+ * Items that are claimed ahead of their admission: few, for they are held back from other workers, and more than one,
+ * to be claimed together.
+ */
 const ahead = (concurrency: Batch.Options<never, never, never>["concurrency"]): number =>
   Math.max(2, Math.min(16, Math.ceil((typeof concurrency === "number" ? concurrency : 32) / 8)))
 

@@ -1,11 +1,13 @@
 /**
  * A batch journal in a folder of files, for Node.
  *
- * Lines of JSON with checksums, appended and never changed. A result counts as durable when `fdatasync` has returned for its line, and is reported only
- * then: the loss window for reported results is zero. Many results share one sync. Every run begins a file of its own, so what a killed run left half-written
- * stays where it is, is told, and harms nobody. A second process is refused.
+ * Lines of JSON with checksums, appended and never changed. A result counts as durable when `fdatasync` has returned
+ * for its line, and is reported only then: the loss window for reported results is zero. Many results share one sync.
+ * Every run begins a file of its own, so what a killed run left half-written stays where it is, is told, and harms
+ * nobody. A second process is refused.
  *
- * It uses `node:fs` and not Effect's `FileSystem` service, which has no `fdatasync`, no sync of a folder and no way to ask whether a process is alive.
+ * It uses `node:fs` and not Effect's `FileSystem` service, which has no `fdatasync`, no sync of a folder and no way to
+ * ask whether a process is alive.
  */
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
@@ -28,13 +30,19 @@ import * as Lock from "./lock.ts"
 import * as Segments from "./segments.ts"
 import { syncFolder, Writer, writeAll } from "./writer.ts"
 
-/** Options of a journal in files. */
+/**
+ * Options of a journal in files.
+ *
+ * @category models
+ */
 export interface Options {
   /** The folder; it is made when it is not there. */
   readonly path: string
   /** From how many bytes on a new file is begun: 1 kB to 16 GB. Default 64 MB. */
   readonly segmentBytes?: number | undefined
-  /** Use the journal although a process that may be alive has it: one on another machine that is gone. Default `false`. */
+  /**
+   * Use the journal although a process that may be alive has it: one on another machine that is gone. Default `false`.
+   */
   readonly breakLock?: boolean | undefined
 }
 
@@ -114,7 +122,8 @@ const corrupt = (path: string, { bytes, where }: Damage): JournalError =>
   })
 
 /**
- * Makes a journal in a folder. Nothing happens before it is opened; opening fails with `JournalError`, whose `reason` says why.
+ * Makes a journal in a folder. Nothing happens before it is opened; opening fails with `JournalError`, whose `reason`
+ * says why.
  *
  * @example
  * ```ts
@@ -132,6 +141,8 @@ const corrupt = (path: string, { bytes, where }: Damage): JournalError =>
  *   journal: { store: FileJournal.make({ path: "answers.journal" }), value: Batch.withoutRaw(Chat.ReplySchema) }
  * }).pipe(Stream.runForEach((result) => Effect.log(result.id, result._tag)))
  * ```
+ *
+ * @category constructors
  */
 export const make = (options: Options): Journal => ({
   open: Effect.fn("FileJournal.open")(function* ({ fingerprint, force, onEntry }) {
@@ -225,7 +236,11 @@ const removeAll = async (path: string, segments: ReadonlyArray<number>): Promise
   for (const segment of segments) await Fs.rm(join(path, Segments.nameOf(segment)), { force: true })
 }
 
-/** What {@link compact} did. */
+/**
+ * What {@link compact} did.
+ *
+ * @category models
+ */
 export interface Compacted {
   readonly bytesBefore: number
   readonly bytesAfter: number
@@ -234,8 +249,11 @@ export interface Compacted {
 }
 
 /**
- * Rewrites a journal into one file without what is no longer needed. Safe to kill at any moment: the old files go only when the new one is durable. Refuses
- * a journal that is in use, and one that is damaged in its middle and was never forced.
+ * Rewrites a journal into one file without what is no longer needed. Safe to kill at any moment: the old files go only
+ * when the new one is durable. Refuses a journal that is in use, and one that is damaged in its middle and was never
+ * forced.
+ *
+ * @category maintenance
  */
 export const compact = (options: Options): Effect.Effect<Compacted, JournalError> =>
   Effect.gen(function* () {

@@ -1,6 +1,6 @@
 /**
- * One entry as one line: a JSON array that begins with the checksum of what follows, so that a line that was torn or damaged is told from a
- * whole one, and that `jq` and `grep` can read.
+ * One entry as one line: a JSON array that begins with the checksum of what follows, so that a line that was torn or
+ * damaged is told from a whole one, and that `jq` and `grep` can read.
  *
  *     ["1c291ca3","sent","item-1","e5b1…"]
  *     ["9f0a11d2","done","item-1",{"value":…}]
@@ -31,7 +31,10 @@ const sealed = (lines: string): Buffer => {
   return bytes
 }
 
-/** Characters that are sealed at once: a V8 string has at most 512 million, and entries that arrive together may have more. */
+/**
+ * Characters that are sealed at once: a V8 string has at most 512 million, and entries that arrive together may have
+ * more.
+ */
 const blockChars = 8_000_000
 
 /** Encodes entries as lines, many at once: that takes a fifth less time than one by one. */
@@ -74,7 +77,8 @@ export interface Piece {
 }
 
 /**
- * Most looks per byte of damaged text. Two or three are enough, unless an answer was made to look like lines that never end; then the rest counts as damaged.
+ * Most looks per byte of damaged text. Two or three are enough, unless an answer was made to look like lines that never
+ * end; then the rest counts as damaged.
  */
 const looksPerByte = 16
 
@@ -95,8 +99,8 @@ const endOfArray = (bytes: Buffer, from: number, to: number): { readonly end?: n
 }
 
 /**
- * Takes apart what is between two line ends. Usually that is one line; when a line end itself was damaged there are several, and those
- * that are whole are not lost, whatever is around them.
+ * Takes apart what is between two line ends. Usually that is one line; when a line end itself was damaged there are
+ * several, and those that are whole are not lost, whatever is around them.
  */
 export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
   if (isCompleteLine(bytes)) return [{ offset, bytes, whole: true }]
@@ -127,7 +131,10 @@ export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
   return out
 }
 
-/** The first item of a segment: what it belongs to. A copy stands behind the first entries, in case the beginning is damaged. */
+/**
+ * The first item of a segment: what it belongs to. A copy stands behind the first entries, in case the beginning is
+ * damaged.
+ */
 export interface Header {
   readonly version: number
   readonly fingerprint: Readonly<Record<string, string>>

@@ -1,7 +1,8 @@
 /**
- * One process at a time. Node has no `flock`, so each process that wants the journal puts down a file of its own that names it, and then looks whose
- * else are there: of two who come at the same time at least one sees the other, and goes away. Files of processes that have died are removed; their names are
- * never used again, so nobody can remove a living one's by mistake.
+ * One process at a time. Node has no `flock`, so each process that wants the journal puts down a file of its own that
+ * names it, and then looks whose else are there: of two who come at the same time at least one sees the other, and goes
+ * away. Files of processes that have died are removed; their names are never used again, so nobody can remove a living
+ * one's by mistake.
  */
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
@@ -11,7 +12,9 @@ import { join } from "node:path"
 export interface Owner {
   readonly host: string
   readonly pid: number
-  /** When the process started, in ticks since the machine did; tells it from a later one with its number. Linux only. */
+  /**
+   * When the process started, in ticks since the machine did; tells it from a later one with its number. Linux only.
+   */
   readonly start?: string
   /** Changes whenever the machine starts. Linux only. */
   readonly boot?: string
@@ -89,8 +92,8 @@ export interface Which {
 }
 
 /**
- * Takes the lock of a folder, or returns its owner. `unique` is a text of letters, digits and hyphens that no other process uses; `ignoreOthers` removes the locks of
- * other processes.
+ * Takes the lock of a folder, or returns its owner. `unique` is a text of letters, digits and hyphens that no other
+ * process uses; `ignoreOthers` removes the locks of other processes.
  */
 export const acquire = async (
   folder: string,

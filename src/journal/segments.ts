@@ -1,5 +1,6 @@
 /**
- * The files of a journal, `000001.jsonl` and so on, and how they are read: whole ones from front to back in constant memory, and single lines.
+ * The files of a journal, `000001.jsonl` and so on, and how they are read: whole ones from front to back in constant
+ * memory, and single lines.
  */
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
@@ -94,7 +95,9 @@ const scanLines = async (
   }
 }
 
-/** Reads a segment and tells its entries. `afterChunk` is awaited now and then, for whoever has to write what was told. */
+/**
+ * Reads a segment and tells its entries. `afterChunk` is awaited now and then, for whoever has to write what was told.
+ */
 export const scan = async (
   folder: string,
   segment: number,

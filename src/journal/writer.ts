@@ -1,6 +1,7 @@
 /**
- * Writes lines, in order, to the last segment. Whatever comes while a write is under way goes into the next write; whatever was written while a
- * sync is under way is covered by the next sync. So many callers share few system calls, and nobody waits for a timer.
+ * Writes lines, in order, to the last segment. Whatever comes while a write is under way goes into the next write;
+ * whatever was written while a sync is under way is covered by the next sync. So many callers share few system calls,
+ * and nobody waits for a timer.
  */
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
@@ -154,7 +155,8 @@ export class Writer {
 
   private async syncAll(): Promise<void> {
     try {
-      // Ends after a turn at the earliest: else it would not be known yet that it runs, and never be known that it has ended.
+      // Ends after a turn at the earliest: else it would not be known yet that it runs, and never be known that it has
+      // ended.
       for (await turn(); this.waiting.length > 0; await turn()) {
         const { handle } = this
         // A new segment is begun: whoever does that makes the old one durable, and tells.
@@ -176,7 +178,10 @@ export class Writer {
     for (const { done } of ready) done()
   }
 
-  /** After a failed write nobody knows what is there, after a failed sync nobody knows what is lost: nothing more is written. */
+  /**
+   * After a failed write nobody knows what is there, after a failed sync nobody knows what is lost: nothing more is
+   * written.
+   */
   private fail(error: unknown, batch: ReadonlyArray<Pending>): void {
     this.failure ??= { error }
     const everybody = [...batch, ...this.pending, ...this.waiting]

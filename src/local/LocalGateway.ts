@@ -3,9 +3,9 @@
  * and the logs.
  *
  * It falls back, retries, times out, caches, limits and logs like the service, against upstreams that echo, follow a
- * script of faults, or are real servers. It needs no account, no network and no server; `local/node` makes one of it. All waiting
- * goes through the Effect clock, so that tests run in virtual time. What the service does not document is decided in
- * `docs/local-gateway-reference.md`.
+ * script of faults, or are real servers. It needs no account, no network and no server; `local/node` makes one of it.
+ * All waiting goes through the Effect clock, so that tests run in virtual time. What the service does not document is
+ * decided in `docs/local-gateway-reference.md`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -37,7 +37,11 @@ import type { Disconnect } from "./wire/protocol.ts"
 export type { UpstreamCall } from "./gateway/calls.ts"
 export { Disconnect } from "./wire/protocol.ts"
 
-/** A gateway. See the module. */
+/**
+ * A gateway. See the module.
+ *
+ * @category models
+ */
 export interface LocalGateway {
   /**
    * Answers a request on any surface. Runs in the caller's fiber: its interruption reaches the upstream. Fails with
@@ -50,8 +54,8 @@ export interface LocalGateway {
   readonly openBodies: Effect.Effect<number>
   /**
    * Replaces the script in front of a provider, or of one of its models (`slug/model`, which then ignores the
-   * provider's), or of the logs API (`logs`). When it is used up, the configured upstream answers. Dies with a `GatewayError` naming the field when
-   * the slug is unknown or a fault is malformed.
+   * provider's), or of the logs API (`logs`). When it is used up, the configured upstream answers. Dies with a
+   * `GatewayError` naming the field when the slug is unknown or a fault is malformed.
    */
   readonly script: (provider: string, faults: ReadonlyArray<Upstream.Fault>) => Effect.Effect<void>
   /** Forgets scripts, calls, logs, cache and limits, and starts the upstreams anew. */
@@ -60,7 +64,11 @@ export interface LocalGateway {
   readonly url: (gateway?: string, provider?: string) => string
 }
 
-/** {@link make} for a server, which knows its address late and who can reach it. */
+/**
+ * {@link make} for a server, which knows its address late and who can reach it.
+ *
+ * @category constructors
+ */
 export const makeExposed = Effect.fnUntraced(function* (
   options: Options,
   address: () => string,
@@ -129,13 +137,19 @@ export const makeExposed = Effect.fnUntraced(function* (
  *
  * console.log(await Effect.runPromise(program)) // 200 from leg 1
  * ```
+ *
+ * @category constructors
  */
 export const make = Effect.fn("LocalGateway.make")(
   (options: Options = {}): Effect.Effect<LocalGateway, GatewayError> =>
     makeExposed(options, () => "http://local.gateway", "trusted")
 )
 
-/** The local gateway behind {@link layer}, for scripts and for a look at its calls. */
+/**
+ * The local gateway behind {@link layer}, for scripts and for a look at its calls.
+ *
+ * @category services
+ */
 export class Current extends Context.Service<Current, LocalGateway>()("effect-ai-gateway/local/LocalGateway") {}
 
 const toWeb = (request: HttpClientRequest.HttpClientRequest, url: URL, context: Context.Context<never>): Request => {
@@ -184,6 +198,8 @@ const clientOf = (gateway: LocalGateway): HttpClient.HttpClient =>
  * const program = Router.run(Provider.openai.chat("gpt-4.1-mini"), "Hello").pipe(Effect.provide(Live))
  * console.log((await Effect.runPromise(program)).value.text) // openai/gpt-4.1-mini: Hello
  * ```
+ *
+ * @category layers
  */
 export const layer = (
   options: Options = {}
@@ -191,8 +207,9 @@ export const layer = (
   Layer.unwrap(Effect.map(make(options), (gateway) => layerOf(gateway, options)))
 
 /**
- * An `HttpClient` that reaches the gateway of {@link layer} without a socket, for code that sends requests of its own: `GatewayHttpClient`
- * of `effect-ai-gateway/ai`, or an HTTP client that was given a URL of `GatewayService.getUrl`. The gateway answers whatever the host of the URL is.
+ * An `HttpClient` that reaches the gateway of {@link layer} without a socket, for code that sends requests of its own:
+ * `GatewayHttpClient` of `effect-ai-gateway/ai`, or an HTTP client that was given a URL of `GatewayService.getUrl`. The
+ * gateway answers whatever the host of the URL is.
  *
  * @example
  * ```ts
@@ -214,6 +231,8 @@ export const layer = (
  * })
  * console.log(await Effect.runPromise(Effect.provide(program, Live))) // 200
  * ```
+ *
+ * @category layers
  */
 export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, Current> = Layer.effect(
   HttpClient.HttpClient,

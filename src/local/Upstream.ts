@@ -21,7 +21,11 @@ export {
   type UpstreamRequest
 } from "./wire/protocol.ts"
 
-/** See the module. */
+/**
+ * See the module.
+ *
+ * @category models
+ */
 export interface Upstream {
   /** Makes a handler with fresh state. */
   readonly start: Effect.Effect<Handler>
@@ -41,23 +45,31 @@ export interface Upstream {
  *   Effect.succeed({ status: 418, headers: { "content-type": "text/plain" }, body: "short and stout" })
  * )
  * ```
+ *
+ * @category constructors
  */
 export const make = (handler: Handler): Upstream => ({ start: Effect.succeed(handler) })
 
 /**
- * How {@link echo} streams. Also what the request header `cf-aig-local-stream` holds, as JSON, field by field before the
- * upstream's own.
+ * How {@link echo} streams. Also what the request header `cf-aig-local-stream` holds, as JSON, field by field before
+ * the upstream's own.
  *
- * - `events`: number of text deltas, 1 to 1,000,000. The words of the text are repeated, or cut off, for exactly so many, and
- *   may have 16,777,216 characters together; the answer that is not streamed then has the same text. Default: as many as the
- *   text has.
+ * - `events`: number of text deltas, 1 to 1,000,000. The words of the text are repeated, or cut off, for exactly so
+ *   many, and may have 16,777,216 characters together; the answer that is not streamed then has the same text. Default:
+ *   as many as the text has.
  * - `words`: words per delta, 1 to 1,000; in all events together at most 1,000,000. Default: 1.
  * - `delayFirst`: before the first event, in milliseconds or as text such as `"2 seconds"`. Default: none.
  * - `delay`: between two events, likewise. Default: none.
+ *
+ * @category models
  */
 export type StreamShape = Shape.StreamShape
 
-/** Options of {@link echo}. */
+/**
+ * Options of {@link echo}.
+ *
+ * @category models
+ */
 export interface EchoOptions {
   /** The answer's text. Default: `{provider}/{model}: {last user text}`. */
   readonly text?:
@@ -70,10 +82,12 @@ export interface EchoOptions {
 }
 
 /**
- * Answers at once and deterministically, in the dialect of the endpoint: chat, embeddings, token counts and lists of models of
- * OpenAI, Anthropic and Google, and all tasks of Workers AI; an endpoint that it does not know is a 404. Calls a tool when the
- * request demands it, and satisfies JSON schemas. Requests for a stream get server-sent events, one at a time and only as fast as they
- * are read. Token counts are word counts.
+ * Answers at once and deterministically, in the dialect of the endpoint: chat, embeddings, token counts and lists of
+ * models of OpenAI, Anthropic and Google, and all tasks of Workers AI; an endpoint that it does not know is a 404.
+ * Calls a tool when the request demands it, and satisfies JSON schemas. Requests for a stream get server-sent events,
+ * one at a time and only as fast as they are read. Token counts are word counts.
+ *
+ * @category constructors
  */
 export const echo = (options: EchoOptions = {}): Upstream => {
   const { dimensions = 8, stream = {}, text = Echo.defaultText } = options
@@ -90,13 +104,25 @@ export const echo = (options: EchoOptions = {}): Upstream => {
   }
 }
 
-/** One scripted reaction; see {@link script}. Plain JSON, so that it can be sent to another process. */
+/**
+ * One scripted reaction; see {@link script}. Plain JSON, so that it can be sent to another process.
+ *
+ * @category models
+ */
 export type Fault = Faults.Fault
 
-/** What a fault `{ stream: … }` holds; see {@link script}. */
+/**
+ * What a fault `{ stream: … }` holds; see {@link script}.
+ *
+ * @category models
+ */
 export type StreamFault = InStream
 
-/** Schema of {@link Fault}. */
+/**
+ * Schema of {@link Fault}.
+ *
+ * @category schemas
+ */
 export const Fault = Faults.Fault
 
 /**
@@ -114,8 +140,8 @@ export const Fault = Faults.Fault
  * | `{ drop: true }` | the *client's* connection is dropped without an answer |
  * | `{ stream: { … } }` | something happens inside the stream of events |
  *
- * In `stream`, one or more of the following. A place is `{ bytes: n }`, `{ events: n }` or `{ deltas: n }`: right after so
- * many; `{ deltas: 0 }` is just before the first delta, and a place past the end is the end.
+ * In `stream`, one or more of the following. A place is `{ bytes: n }`, `{ events: n }` or `{ deltas: n }`: right after
+ * so many; `{ deltas: 0 }` is just before the first delta, and a place past the end is the end.
  *
  * | field | what happens |
  * | --- | --- |
@@ -143,6 +169,8 @@ export const Fault = Faults.Fault
  *   upstreams: { openai: Upstream.script([{ status: 503, repeat: 2 }, { stall: true }]) }
  * })
  * ```
+ *
+ * @category constructors
  */
 export const script = (faults: ReadonlyArray<Fault>, then: Upstream = echo()): Upstream => ({
   start: Effect.map(then.start, (handler) => {
@@ -154,6 +182,8 @@ export const script = (faults: ReadonlyArray<Fault>, then: Upstream = echo()): U
 /**
  * Sends attempts to a real server: a provider, an OpenAI-compatible server, another gateway. Redirects are not
  * followed. Streams pass through, and are cancelled when the client leaves.
+ *
+ * @category constructors
  */
 export const proxy = (options: ProxyOptions): Upstream => ({
   start: Effect.succeed(RealServer.handler(options)),

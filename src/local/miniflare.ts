@@ -1,9 +1,9 @@
 /**
  * A Worker on this machine, with the genuine `env.AI` and the local gateway behind it: no network, no account, no bill.
  *
- * `wrangler dev` has no stand-in for the AI binding; it is always remote. Here Miniflare runs the runtime that Cloudflare runs, with
- * the binding that ships inside it, and every call of that binding ends at a local gateway in this process, whose providers can be
- * told to fail.
+ * `wrangler dev` has no stand-in for the AI binding; it is always remote. Here Miniflare runs the runtime that
+ * Cloudflare runs, with the binding that ships inside it, and every call of that binding ends at a local gateway in
+ * this process, whose providers can be told to fail.
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -16,10 +16,18 @@ import * as LocalGateway from "./LocalGateway.ts"
 import { serve } from "./node.ts"
 import { fetchAndReset } from "./upstream/resettingFetch.ts"
 
-/** A value of JSON. */
+/**
+ * A value of JSON.
+ *
+ * @category models
+ */
 export type Json = string | number | boolean | null | ReadonlyArray<Json> | { readonly [key: string]: Json }
 
-/** Options of {@link start}. */
+/**
+ * Options of {@link start}.
+ *
+ * @category models
+ */
 export interface Options {
   /** The Worker as one bundled ES module: the text, not a path. */
   readonly script: string
@@ -38,11 +46,14 @@ export interface Options {
   /** Port of the Worker on 127.0.0.1, 0 to 65535. Default: 0, a free one. */
   readonly port?: number | undefined
   /**
-   * How the binding reaches the gateway. `direct`: the binding's requests as they are. `remote-proxy`: in the envelope in which
-   * `wrangler dev` sends them to Cloudflare. Default: `direct`.
+   * How the binding reaches the gateway. `direct`: the binding's requests as they are. `remote-proxy`: in the envelope
+   * in which `wrangler dev` sends them to Cloudflare. Default: `direct`.
    */
   readonly wiring?: "direct" | "remote-proxy" | undefined
-  /** Further options of Miniflare, version 4: of the Worker (KV, D1, …), and those that all Workers share (persistence, log, …). */
+  /**
+   * Further options of Miniflare, version 4: of the Worker (KV, D1, …), and those that all Workers share (persistence,
+   * log, …).
+   */
   readonly miniflare?:
     | {
         readonly worker?: Readonly<Record<string, unknown>> | undefined
@@ -51,7 +62,11 @@ export interface Options {
     | undefined
 }
 
-/** The Worker did not start, or a request to it got no answer. */
+/**
+ * The Worker did not start, or a request to it got no answer.
+ *
+ * @category errors
+ */
 export class WorkerFailure extends Data.TaggedError("WorkerFailure")<{
   readonly what: "start" | "fetch"
   readonly cause: unknown
@@ -64,6 +79,8 @@ export class WorkerFailure extends Data.TaggedError("WorkerFailure")<{
 
 /**
  * A running Worker.
+ *
+ * @category services
  */
 export class LocalWorker extends Context.Service<
   LocalWorker,
@@ -75,8 +92,8 @@ export class LocalWorker extends Context.Service<
     /** Where the gateway listens, for its logs API and for `/__admin`. */
     readonly gatewayUrl: string
     /**
-     * Sends a request to the Worker; a path is enough. Interruption is a client that leaves: it resets the connection, so that
-     * the Worker's request is aborted. Fails with `WorkerFailure` when there is no answer.
+     * Sends a request to the Worker; a path is enough. Interruption is a client that leaves: it resets the connection,
+     * so that the Worker's request is aborted. Fails with `WorkerFailure` when there is no answer.
      */
     readonly fetch: (input: string | URL | Request, init?: RequestInit) => Effect.Effect<Response, WorkerFailure>
   }
@@ -129,8 +146,8 @@ const configure = (options: Options, gatewayUrl: URL): MiniflareOptions => {
 }
 
 /**
- * Starts a Worker and its gateway; both stop with the scope. Fails with `InvalidRequest` naming an option that is wrong, and
- * with `WorkerFailure` when the runtime refuses the Worker.
+ * Starts a Worker and its gateway; both stop with the scope. Fails with `InvalidRequest` naming an option that is
+ * wrong, and with `WorkerFailure` when the runtime refuses the Worker.
  *
  * @example
  * ```ts
@@ -155,6 +172,8 @@ const configure = (options: Options, gatewayUrl: URL): MiniflareOptions => {
  *
  * console.log(await Effect.runPromise(Effect.scoped(program))) // [503, 200]
  * ```
+ *
+ * @category constructors
  */
 export const start = Effect.fn("LocalWorker.start")(function* (
   options: Options
@@ -187,8 +206,8 @@ export const start = Effect.fn("LocalWorker.start")(function* (
 })
 
 /**
- * {@link start} as a layer, for a test suite: one Worker for a block of tests, `gateway.reset` between them. Provides the gateway
- * behind the binding as `LocalGateway.Current` too.
+ * {@link start} as a layer, for a test suite: one Worker for a block of tests, `gateway.reset` between them. Provides
+ * the gateway behind the binding as `LocalGateway.Current` too.
  *
  * @example
  * ```ts
@@ -197,6 +216,8 @@ export const start = Effect.fn("LocalWorker.start")(function* (
  * const script = "export default { fetch: () => new Response('hello') }"
  * export const TestWorker = LocalWorker.layer({ script, compatibilityDate: "2026-07-01" })
  * ```
+ *
+ * @category layers
  */
 export const layer = (
   options: Options

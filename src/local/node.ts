@@ -15,7 +15,11 @@ import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as LocalGateway from "./LocalGateway.ts"
 import { sealing } from "./surface/browserGuard.ts"
 
-/** Options of {@link serve}. */
+/**
+ * Options of {@link serve}.
+ *
+ * @category models
+ */
 export interface ServeOptions extends LocalGateway.Options {
   /** 0 to 65535; 0 takes a free one. */
   readonly port: number
@@ -27,7 +31,11 @@ export interface ServeOptions extends LocalGateway.Options {
   readonly keepAliveTimeout?: Duration.Input | undefined
 }
 
-/** A running server. */
+/**
+ * A running server.
+ *
+ * @category models
+ */
 export interface Server {
   readonly gateway: LocalGateway.LocalGateway
   readonly port: number
@@ -173,7 +181,8 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
       Effect.onExit((exit) =>
         Effect.sync(() => {
           if (Exit.isSuccess(exit)) return
-          // First, because a cancelled body ends the read that waits for it, and the answer would end like a complete one.
+          // First, because a cancelled body ends the read that waits for it, and the answer would end like a complete
+          // one.
           outgoing.destroy()
           void reader.cancel().catch(() => undefined)
         })
@@ -181,11 +190,17 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
     )
   })
 
-/** How much of a rejected body is still read, and for how long, so that a client that writes first gets to read the answer. */
+/**
+ * How much of a rejected body is still read, and for how long, so that a client that writes first gets to read the
+ * answer.
+ */
 const lingerBytes = 16 * 1024 * 1024
 const lingerTime = Duration.seconds(1)
 
-/** Answers a request whose body is not read to its end. The connection then ends, because the rest of the body is still on it. */
+/**
+ * Answers a request whose body is not read to its end. The connection then ends, because the rest of the body is still
+ * on it.
+ */
 const sendEarly = (outgoing: Http.ServerResponse, response: Response, upload: Upload): Effect.Effect<void, unknown> =>
   Effect.gen(function* () {
     const body = new Uint8Array(yield* Effect.promise(() => response.arrayBuffer()))
@@ -237,12 +252,12 @@ const drained = (sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
   })
 
 /**
- * Starts a server; it stops with the scope. A client that leaves interrupts the work for it, and a `drop` fault destroys
- * the client's connection. Fails with `InvalidRequest` naming the option: a bad port, an address in use, an interface
- * that other machines reach without a token, or an option of `LocalGateway.make`.
+ * Starts a server; it stops with the scope. A client that leaves interrupts the work for it, and a `drop` fault
+ * destroys the client's connection. Fails with `InvalidRequest` naming the option: a bad port, an address in use, an
+ * interface that other machines reach without a token, or an option of `LocalGateway.make`.
  *
- * On an interface that other machines reach, the paths of the Workers binding require the token too, and clients must use
- * the address in `host` or one of `allowHosts`. Web pages are answered with 403 unless their origin is in
+ * On an interface that other machines reach, the paths of the Workers binding require the token too, and clients must
+ * use the address in `host` or one of `allowHosts`. Web pages are answered with 403 unless their origin is in
  * `allowOrigins`.
  *
  * @example
@@ -264,6 +279,8 @@ const drained = (sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
  *
  * console.log(await Effect.runPromise(Effect.scoped(program))) // 200
  * ```
+ *
+ * @category constructors
  */
 export const serve = Effect.fn("LocalGateway.serve")(function* (
   options: ServeOptions

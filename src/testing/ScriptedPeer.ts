@@ -1,8 +1,8 @@
 /**
  * A gateway in this process that does what a script says, on the clock of the program.
  *
- * Requests pass through the library's own encoding, so that a test sees what would be on the wire. Nothing waits for a promise:
- * under `TestClock`, time stands still until all that happens at a moment has happened.
+ * Requests pass through the library's own encoding, so that a test sees what would be on the wire. Nothing waits for a
+ * promise: under `TestClock`, time stands still until all that happens at a moment has happened.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,12 +20,18 @@ export type { Line, Piece } from "./peer/line.ts"
 export type { Seen } from "./peer/send.ts"
 
 /**
- * Lines by provider, each request of which takes the next one; or a function from each request to its line. Without a line, a request gets a good answer, in
- * the dialect that it asks for.
+ * Lines by provider, each request of which takes the next one; or a function from each request to its line. Without a
+ * line, a request gets a good answer, in the dialect that it asks for.
+ *
+ * @category models
  */
 export type Script = Readonly<Record<string, ReadonlyArray<Line>>> | ((request: Seen) => Line | undefined)
 
-/** Options of {@link make}. */
+/**
+ * Options of {@link make}.
+ *
+ * @category models
+ */
 export interface Options {
   /** Default `"acct"`. */
   readonly accountId?: string | undefined
@@ -34,10 +40,15 @@ export interface Options {
   readonly token?: Redacted.Redacted<string> | undefined
 }
 
-/** A scripted peer. */
+/**
+ * A scripted peer.
+ *
+ * @category models
+ */
 export interface ScriptedPeer {
   /**
-   * The gateway. Fails with `InvalidRequest` when a line of the script is wrong, naming it (`script.openai[1].status`). A wrong line from a function fails the request instead.
+   * The gateway. Fails with `InvalidRequest` when a line of the script is wrong, naming it (`script.openai[1].status`).
+   * A wrong line from a function fails the request instead.
    */
   readonly layer: Layer.Layer<GatewayService.GatewayService, GatewayError>
   /** All requests so far, in order. It grows while the program runs. */
@@ -46,10 +57,18 @@ export interface ScriptedPeer {
   readonly interrupted: ReadonlyArray<Seen>
 }
 
-/** The body of an OpenAI-shaped chat completion, with usage of 1 token in and 2 out. */
+/**
+ * The body of an OpenAI-shaped chat completion, with usage of 1 token in and 2 out.
+ *
+ * @category answers
+ */
 export const completion = (text: string, model = "m") => openai({ text, model, usage: { input: 1, output: 2 } })
 
-/** Texts as the pieces of an event stream: `data: …`, with a blank line after each. */
+/**
+ * Texts as the pieces of an event stream: `data: …`, with a blank line after each.
+ *
+ * @category answers
+ */
 export const events = (...values: ReadonlyArray<string | object>): ReadonlyArray<string> =>
   values.map((value) => `data: ${typeof value === "string" ? value : JSON.stringify(value)}\n\n`)
 
@@ -74,11 +93,12 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
 }
 
 /**
- * Makes a peer from a script. The peer's memory (`seen`, the position in the script) belongs to this value, however often its layer is built.
+ * Makes a peer from a script. The peer's memory (`seen`, the position in the script) belongs to this value, however
+ * often its layer is built.
  *
- * A universal request is first offered to the script as one request, with an empty provider and the legs as its body. Without a line for it, its legs are played in
- * order until one answers below 300, and `seen` has each of them. For the gateway's own retries, timeouts, cache and logs, use the local gateway
- * (`effect-ai-gateway/local`).
+ * A universal request is first offered to the script as one request, with an empty provider and the legs as its body.
+ * Without a line for it, its legs are played in order until one answers below 300, and `seen` has each of them. For the
+ * gateway's own retries, timeouts, cache and logs, use the local gateway (`effect-ai-gateway/local`).
  *
  * @example
  * ```ts
@@ -100,6 +120,8 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
  * console.log(value.text) // Saturn
  * console.log(peer.seen.map(({ provider }) => provider).join()) // openai,anthropic
  * ```
+ *
+ * @category constructors
  */
 export const make = (script: Script = {}, options: Options = {}): ScriptedPeer => {
   const seen: Array<Seen> = []

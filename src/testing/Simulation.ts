@@ -1,8 +1,9 @@
 /**
  * Simulated traffic through the real router, in virtual time: two minutes of it in seconds.
  *
- * Choose a policy before you deploy it: model the targets, draw outages and throttles, and compare routes under the same arrivals. The router is the one of
- * production; only the targets, the clock and chance are simulated. The same seed gives the same result.
+ * Choose a policy before you deploy it: model the targets, draw outages and throttles, and compare routes under the
+ * same arrivals. The router is the one of production; only the targets, the clock and chance are simulated. The same
+ * seed gives the same result.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -47,12 +48,20 @@ export type {
   Traffic
 } from "./simulation/settings.ts"
 
-/** Options of {@link run}. */
+/**
+ * Options of {@link run}.
+ *
+ * @category models
+ */
 export interface Options<In, Out> extends Traffic<In> {
   readonly route: Route<In, Out>
 }
 
-/** Options of {@link compare}. */
+/**
+ * Options of {@link compare}.
+ *
+ * @category models
+ */
 export interface CompareOptions<In, Out> extends Traffic<In> {
   /** Routes by name. Each meets the same arrivals and the same draws of the targets. */
   readonly routes: Readonly<Record<string, Route<In, Out>>>
@@ -270,8 +279,8 @@ const simulate = <In, Out>(
   })
 
 /**
- * Simulates traffic through one route. Fails with `InvalidRequest`, naming the field and what it accepts, before anything is simulated; also when a run could send nothing,
- * because the input or the router's options are wrong.
+ * Simulates traffic through one route. Fails with `InvalidRequest`, naming the field and what it accepts, before
+ * anything is simulated; also when a run could send nothing, because the input or the router's options are wrong.
  *
  * Everything that a route calls has to live on the clock of Effect: a store or a limiter over a network does not.
  *
@@ -300,6 +309,8 @@ const simulate = <In, Out>(
  *   return { p99, requestsPerRun, successRate }
  * })
  * ```
+ *
+ * @category running
  */
 export const run = <In, Out>(options: Options<In, Out>): Effect.Effect<Result, GatewayError> =>
   Effect.suspend(() => {
@@ -332,6 +343,8 @@ export const run = <In, Out>(options: Options<In, Out>): Effect.Effect<Result, G
  *   Simulation.table
  * )
  * ```
+ *
+ * @category running
  */
 export const compare = <In, Out>(
   options: CompareOptions<In, Out>

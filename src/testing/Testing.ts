@@ -1,5 +1,6 @@
 /**
- * Parts for tests of routes: a scripted gateway, a simulation of traffic, and suites for what implements a seam of the library.
+ * Parts for tests of routes: a scripted gateway, a simulation of traffic, and suites for what implements a seam of the
+ * library.
  */
 export * as Conformance from "./Conformance.ts"
 export * as ScriptedPeer from "./ScriptedPeer.ts"

@@ -22,9 +22,10 @@ const checkDispatcher = (method: string, dispatcher: object): Effect.Effect<void
       )
 
 /**
- * An `HttpClient` over the dispatcher of the environment: a pool of your own, a proxy, a mock. `NodeHttpClient.UndiciOptions` are those of the environment in which the layer is
- * built. The short way works as in `effect-ai-gateway/Transport`. Requests compressed answers (gzip, deflate, br), and decompresses
- * them. Fails with `InvalidRequest` (field `dispatcher`) when the dispatcher has no `dispatch`, as in Bun.
+ * An `HttpClient` over the dispatcher of the environment: a pool of your own, a proxy, a mock.
+ * `NodeHttpClient.UndiciOptions` are those of the environment in which the layer is built. The short way works as in
+ * `effect-ai-gateway/Transport`. Requests compressed answers (gzip, deflate, br), and decompresses them. Fails with
+ * `InvalidRequest` (field `dispatcher`) when the dispatcher has no `dispatch`, as in Bun.
  *
  * @example
  * ```ts
@@ -38,6 +39,8 @@ const checkDispatcher = (method: string, dispatcher: object): Effect.Effect<void
  *   Layer.provide(NodeHttpClient.layerDispatcherOptions({ connections: 256 }))
  * )
  * ```
+ *
+ * @category layers
  */
 export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayError, NodeHttpClient.Dispatcher> =
   Layer.effect(
@@ -52,8 +55,8 @@ export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayErro
   ).pipe(Layer.provide(NodeHttpClient.layerUndiciNoDispatcher))
 
 /**
- * {@link layerWithDispatcher} over an agent of its own, which ends with the layer. Connections are kept alive and their number is not limited.
- * In Bun the layer fails like `layerWithDispatcher`; use `Transport.layerFetch` there.
+ * {@link layerWithDispatcher} over an agent of its own, which ends with the layer. Connections are kept alive and their
+ * number is not limited. In Bun the layer fails like `layerWithDispatcher`; use `Transport.layerFetch` there.
  *
  * @example
  * ```ts
@@ -67,6 +70,8 @@ export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayErro
  *   Layer.provide(Undici.layer)
  * )
  * ```
+ *
+ * @category layers
  */
 export const layer: Layer.Layer<HttpClient.HttpClient, GatewayError> = Layer.unwrap(
   Effect.gen(function* () {

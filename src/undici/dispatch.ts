@@ -1,6 +1,6 @@
 /**
- * One request on a dispatcher of undici. Its own `request` would make a Node stream of every body and wants an `AbortSignal`; both cost more
- * than the request.
+ * One request on a dispatcher of undici. Its own `request` would make a Node stream of every body and wants an
+ * `AbortSignal`; both cost more than the request.
  */
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Effect from "effect/Effect"
@@ -88,7 +88,8 @@ class Incoming {
     wake?.()
   }
 
-  // Looks once more before it waits: `resume` may have parsed the rest at once, and a fiber may have yielded since it looked.
+  // Looks once more before it waits: `resume` may have parsed the rest at once, and a fiber may have yielded since it
+  // looked.
   readonly #arrival: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.#end !== undefined || (this.#most === undefined && this.#chunks.length > 0)) return resume(Effect.void)
     const wake = (): void => resume(Effect.void)

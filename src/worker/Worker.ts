@@ -1,12 +1,13 @@
 /**
  * Effect programs as Workers: one runtime per isolate and `env`, one fiber per request.
  *
- * The request's signal interrupts its fiber, `Config` reads `env`, `LogTrail` sees the attempts of its own request only, and
- * {@link waitUntil} does what may outlive the answer. A fiber always runs in its own request, also when it waited for something
- * that another request holds; a runtime made by hand hangs there. `docs/workers.md` has the set-up.
+ * The request's signal interrupts its fiber, `Config` reads `env`, `LogTrail` sees the attempts of its own request
+ * only, and {@link waitUntil} does what may outlive the answer. A fiber always runs in its own request, also when it
+ * waited for something that another request holds; a runtime made by hand hangs there. `docs/workers.md` has the
+ * set-up.
  *
- * Needs the compatibility flag `enable_request_signal`. Without it Workers say nothing when a client leaves: the work simply
- * stops where it is, and no finalizer runs.
+ * Needs the compatibility flag `enable_request_signal`. Without it Workers say nothing when a client leaves: the work
+ * simply stops where it is, and no finalizer runs.
  */
 import * as Cause from "effect/Cause"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -25,14 +26,24 @@ import * as RequestScheduler from "./requestScheduler.ts"
 
 export { failureResponse, failureStatus } from "../internal/server/failureResponse.ts"
 
-/** The part of a Worker's `ctx` that is used. */
+/**
+ * The part of a Worker's `ctx` that is used.
+ *
+ * @category models
+ */
 export interface ExecutionContext {
   waitUntil(promise: Promise<unknown>): void
 }
 
-/** Options of {@link make}. */
+/**
+ * Options of {@link make}.
+ *
+ * @category models
+ */
 export interface Options<Env, R, LE, E> {
-  /** The services of the Worker, built once per isolate and `env`. They must not keep fibers running between requests. */
+  /**
+   * The services of the Worker, built once per isolate and `env`. They must not keep fibers running between requests.
+   */
   readonly layer: (env: Env) => Layer.Layer<R, LE>
   /** Answers one request. */
   readonly fetch: (request: Request) => Effect.Effect<Response, E, NoInfer<R>>
@@ -40,12 +51,16 @@ export interface Options<Env, R, LE, E> {
   readonly onFailure?: ((error: E | LE) => Response) | undefined
 }
 
-/** What {@link make} returns: a `fetch` handler, and {@link Worker.run} to write the other handlers with. */
+/**
+ * What {@link make} returns: a `fetch` handler, and {@link Worker.run} to write the other handlers with.
+ *
+ * @category models
+ */
 export interface Worker<Env, R> {
   readonly fetch: (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>
   /**
-   * Runs an effect with the services of the Worker, for `scheduled`, `queue` and the like. Rejects when the effect fails, so
-   * that the event counts as failed.
+   * Runs an effect with the services of the Worker, for `scheduled`, `queue` and the like. Rejects when the effect
+   * fails, so that the event counts as failed.
    */
   readonly run: <A, E>(effect: Effect.Effect<A, E, R>, env: Env, ctx: ExecutionContext) => Promise<A>
 }
@@ -142,11 +157,11 @@ const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Laye
 }
 
 /**
- * Makes a Worker. `env` is what the platform passes; its strings, numbers and booleans are what `Config` reads, secrets as
- * `Config.Redacted`.
+ * Makes a Worker. `env` is what the platform passes; its strings, numbers and booleans are what `Config` reads, secrets
+ * as `Config.Redacted`.
  *
- * A typed failure of `fetch` becomes a response through `onFailure`; a defect is a 500, and both are logged without prompt or
- * credential. When the client leaves, the fiber is interrupted and its finalizers run.
+ * A typed failure of `fetch` becomes a response through `onFailure`; a defect is a 500, and both are logged without
+ * prompt or credential. When the client leaves, the fiber is interrupted and its finalizers run.
  *
  * @example
  * ```ts
@@ -174,6 +189,8 @@ const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Laye
  *   })
  * })
  * ```
+ *
+ * @category constructors
  */
 export const make = <Env extends object, R, LE = never, E = never>(options: Options<Env, R, LE, E>): Worker<Env, R> => {
   const services = makeServices(options.layer)
@@ -246,8 +263,9 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
 }
 
 /**
- * Goes on with an effect after the answer, with the same services, for at most the 30 seconds that Workers allow: feedback,
- * reading a log, writing a record. A client that leaves does not interrupt it. A failure is logged, and nobody else learns of it.
+ * Goes on with an effect after the answer, with the same services, for at most the 30 seconds that Workers allow:
+ * feedback, reading a log, writing a record. A client that leaves does not interrupt it. A failure is logged, and
+ * nobody else learns of it.
  *
  * Outside of a Worker's request the effect runs in a detached fiber.
  *
@@ -263,6 +281,8 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
  *   return new Response(null, { status: 202 })
  * })
  * ```
+ *
+ * @category running
  */
 export const waitUntil = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<void, never, R> =>
   Effect.flatMap(Effect.context<R>(), (context) => {

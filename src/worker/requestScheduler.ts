@@ -1,10 +1,10 @@
 /**
  * Runs the fibers of one request in the turn of that request.
  *
- * A Workers isolate serves many requests, and what a piece of code may touch depends on whose turn it is: work that starts in
- * another request's turn belongs to that request, dies with it, and cannot use this one's bodies. Effect resumes a waiting fiber
- * where the wait ended, so two requests that share a semaphore or a queue would end up in each other's turns, and hang. Here a
- * fiber that is resumed anywhere else first steps back into its own request.
+ * A Workers isolate serves many requests, and what a piece of code may touch depends on whose turn it is: work that
+ * starts in another request's turn belongs to that request, dies with it, and cannot use this one's bodies. Effect
+ * resumes a waiting fiber where the wait ended, so two requests that share a semaphore or a queue would end up in each
+ * other's turns, and hang. Here a fiber that is resumed anywhere else first steps back into its own request.
  */
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
@@ -54,8 +54,8 @@ const cancellable = (task: Task, enqueue: (task: Task) => void): Task => {
 }
 
 /**
- * Makes the scheduler of a request. Must be called in the turn of the request. `onBusy` is called when it has fibers, after it had none:
- * those that feed a body are not known before somebody reads it.
+ * Makes the scheduler of a request. Must be called in the turn of the request. `onBusy` is called when it has fibers,
+ * after it had none: those that feed a body are not known before somebody reads it.
  */
 export const make = (onBusy?: (ended: Promise<void>) => void): RequestScheduler => {
   let tasks: Array<Task> = []
@@ -142,8 +142,8 @@ export const make = (onBusy?: (ended: Promise<void>) => void): RequestScheduler 
 const { setImmediate: macrotask } = new Scheduler.MixedScheduler("async")
 
 /**
- * For what belongs to no request, the building of layers: woken in the turn that wakes it, at once, so that no wake-up is lost
- * with the request that it came from.
+ * For what belongs to no request, the building of layers: woken in the turn that wakes it, at once, so that no wake-up
+ * is lost with the request that it came from.
  */
 export const isolate: Scheduler.Scheduler = new Scheduler.MixedScheduler("async", (task) =>
   cancellable(task, queueMicrotask)

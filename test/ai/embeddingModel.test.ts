@@ -126,6 +126,34 @@ describe("batches", () => {
   })
 })
 
+describe("vectors", () => {
+  it.effect("are as many as the texts of each request, or the next target is called", () => {
+    // Four in all, as there should be, but those after the second text would be those of another text.
+    const shifted: ScriptedPeer.Script = (seen) => {
+      const line = numbered(seen)
+      const { data } = (line as { body: { data: Array<object> } }).body
+      if (seen.provider === "openrouter") return line
+      return {
+        body: { data: Array.from({ length: seen.number === 1 ? 3 : 1 }, (_, index) => ({ ...data[0], index })) }
+      }
+    }
+    const route = Route.fallback(openai, Provider.openrouter.embeddings("openai/text-embedding-3-small"))
+    const { layer, seen } = scripted(route, { batchSize: 2, concurrency: 1 }, shifted)
+    const alone = scripted(openai, { batchSize: 2, concurrency: 1 }, shifted)
+    return Effect.gen(function* () {
+      const { embeddings } = yield* Effect.provide(embedMany(texts(4)), layer)
+      assert.deepStrictEqual(
+        embeddings.map(({ vector }) => vector[0]),
+        [0, 1, 2, 3]
+      )
+      assert.strictEqual(seen.length, 4)
+      const error = yield* Effect.flip(Effect.provide(embedMany(texts(4)), alone.layer))
+      assert.strictEqual(error.reason._tag, "InvalidOutputError")
+      assert.include(error.message, "3 vectors instead of 2")
+    })
+  })
+})
+
 describe("vector spaces", () => {
   const large = Provider.openai.embeddings("text-embedding-3-large")
   const refused: ReadonlyArray<readonly [string, GatewayEmbeddingModel.EmbeddingRoute]> = [

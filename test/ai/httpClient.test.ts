@@ -1,5 +1,6 @@
 /**
- * Clients that Effect has for single providers, with the gateway between: `@effect/ai-openai` and `@effect/ai-anthropic` as npm has them.
+ * Clients that Effect has for single providers, with the gateway between: `@effect/ai-openai` and
+ * `@effect/ai-anthropic` as npm has them.
  */
 import { inspect } from "node:util"
 import * as AnthropicClient from "@effect/ai-anthropic/AnthropicClient"

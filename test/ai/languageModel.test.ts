@@ -26,6 +26,7 @@ import * as Router from "effect-ai-gateway/Router"
 import { ScriptedPeer } from "effect-ai-gateway/testing"
 import { transports } from "../suites/transports.ts"
 import { completion, make } from "../support/scripted.ts"
+import { reply } from "./support.ts"
 
 const Add = Tool.make("add", {
   description: "Adds two numbers.",
@@ -247,6 +248,31 @@ describe("objects", () => {
       const city = LanguageModel.generateObject({ prompt: "A city.", schema: City })
       assert.deepStrictEqual((yield* Effect.provide(city, anthropic.layer)).value, { name: "Graz" })
       assert.notInclude(JSON.stringify(anthropic.seen), '"pattern"')
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("fails by the policy of the provider when the model refuses, with the log id and the cost", () => {
+    const { layer, seen } = scripted({
+      openai: [
+        reply({ content: null, refusal: "I will not." }, "stop"),
+        reply({ content: '{"city":"Gr' }, "content_filter"),
+        reply({ content: null }, "content_filter")
+      ]
+    })
+    return Effect.gen(function* () {
+      for (const times of [1, 2, 3]) {
+        const error = yield* Effect.flip(LanguageModel.generateObject({ prompt: "Weather?", schema: Weather }))
+        const { reason } = error
+        assert.strictEqual(reason._tag, "ContentPolicyError")
+        assert.isFalse(error.isRetryable)
+        assert.notInclude(error.message, "I will not.")
+        if (reason._tag !== "ContentPolicyError") return
+        const { attempts, logId, reason: tag } = reason.metadata.gateway ?? {}
+        assert.strictEqual(tag, "ContentBlocked")
+        assert.strictEqual(attempts?.length, 1)
+        assert.strictEqual(logId, attempts?.[0]?.logId)
+        assert.strictEqual(seen.length, times)
+      }
     }).pipe(Effect.provide(layer))
   })
 

@@ -141,6 +141,23 @@ describe("failures", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("stay errors when a provider asks for a wait that ends after all dates", () => {
+    const headers = { "retry-after": "99999999999999" }
+    const { layer } = scripted({
+      openai: [
+        { status: 402, headers },
+        { status: 429, headers }
+      ]
+    })
+    return Effect.gen(function* () {
+      const { reason } = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+      assert.strictEqual(reason._tag, "QuotaExhaustedError")
+      assert.isUndefined(reason._tag === "QuotaExhaustedError" ? reason.resetAt : null)
+      const limited = yield* Effect.flip(LanguageModel.generateText({ prompt: "hi" }))
+      assert.strictEqual(limited.reason._tag, "RateLimitError")
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("tell a limit that passes from a cost that does not", () => {
     const limited = Route.limits(openai, { requestsPerMinute: 1, queue: { maxWait: 0 } })
     const { layer } = scripted({}, limited)
@@ -217,6 +234,36 @@ describe("answers", () => {
     }).pipe(Effect.provide(layer))
   })
 
+  it.effect("keep pictures that OpenAI's own tool made, whole and streamed", () => {
+    const item = {
+      type: "image_generation_call",
+      id: "ig_1",
+      status: "completed",
+      result: "AAAA",
+      output_format: "webp"
+    }
+    const response = { id: "resp_1", status: "completed", output: [item] }
+    const { layer } = scripted(
+      {
+        openai: [
+          { body: response },
+          events({ type: "response.output_item.done", output_index: 0, item }, { type: "response.completed", response })
+        ]
+      },
+      Provider.openai.responses("gpt-5.2")
+    )
+    return Effect.gen(function* () {
+      const answer = yield* LanguageModel.generateText({ prompt: "Draw." })
+      const parts = yield* Stream.runCollect(LanguageModel.streamText({ prompt: "Draw." }))
+      for (const all of [answer.content, parts]) {
+        const files = all.flatMap((part) => (part.type === "file" ? [[part.mediaType, part.data]] : []))
+        assert.deepStrictEqual(files, [["image/webp", new Uint8Array([0, 0, 0])]])
+        const finish = all.at(-1)
+        assert.deepStrictEqual(finish?.type === "finish" && finish.metadata.gateway?.otherParts, [])
+      }
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("stream parallel calls in pieces, each as a whole call at the end", () => {
     const piece = (index: number, id: string | undefined, name: string | undefined, args: string) =>
       chunk({
@@ -275,6 +322,23 @@ describe("answers", () => {
     )
   })
 
+  it.effect("refuse arguments that would change a prototype, whole and streamed", () => {
+    const message = { content: null, tool_calls: [call("c", "merge", '{"a":{"__proto__":{"admin":true}}}')] }
+    const { layer } = scripted({
+      openai: [reply(message, "tool_calls"), events(chunk(streamedCalls(message)), chunk({}, "tool_calls"))]
+    })
+    const Merge = Tool.dynamic("merge", { parameters: { type: "object" }, success: Schema.String })
+    const options = { prompt: "hi", toolkit: Toolkit.make(Merge), disableToolCallResolution: true } as const
+    return Effect.gen(function* () {
+      const whole = yield* Effect.flip(LanguageModel.generateText(options))
+      const streamed = yield* Effect.flip(Stream.runDrain(LanguageModel.streamText(options)))
+      for (const error of [whole, streamed]) {
+        assert.strictEqual(error.reason._tag, "InvalidOutputError")
+        assert.include(error.message, "would change a prototype")
+      }
+    }).pipe(Effect.provide(layer))
+  })
+
   it.effect("refuse a call of a tool that was not offered, unless its check is deferred", () => {
     const message = { content: null, tool_calls: [call("c", "unknown", "{}")] }
     const { layer } = scripted({
@@ -301,6 +365,54 @@ describe("answers", () => {
       }),
       layer
     )
+  })
+
+  it.effect("give a tool the class, the date and the recursion that its schema says, strict or not", () => {
+    class Visit extends Schema.Class<Visit>("app/Visit")({ day: Schema.Date, guests: Schema.BigInt }) {}
+    interface Tree {
+      readonly name: string
+      readonly children: ReadonlyArray<Tree>
+    }
+    const Tree: Schema.Codec<Tree> = Schema.Struct({
+      name: Schema.String,
+      children: Schema.Array(Schema.suspend((): Schema.Codec<Tree> => Tree))
+    }).annotate({ identifier: "app/Tree" })
+    const Book = Tool.make("book", { parameters: Visit, success: Schema.String })
+    const BookStrictly = Tool.make("strictly", { parameters: Visit, success: Schema.String }).annotate(
+      Tool.Strict,
+      true
+    )
+    const Grow = Tool.make("grow", { parameters: Tree, success: Schema.String })
+    const tools = Toolkit.make(Book, BookStrictly, Grow)
+    const visit = '{"day":"2026-01-01T00:00:00.000Z","guests":"2"}'
+    const tree = { name: "a", children: [{ name: "b", children: [] }] }
+    const calls = [call("a", "book", visit), call("b", "strictly", visit), call("c", "grow", JSON.stringify(tree))]
+    const message = { content: null, tool_calls: calls }
+    const { layer, seen } = scripted({
+      openai: [reply(message, "tool_calls"), events(chunk(streamedCalls(message)), chunk({}, "tool_calls"))]
+    })
+    const got: Array<unknown> = []
+    const take = (value: unknown) => Effect.sync(() => `${got.push(value)}`)
+    const live = tools.toLayer({ book: take, strictly: take, grow: take })
+    return Effect.gen(function* () {
+      yield* LanguageModel.generateText({ prompt: "hi", toolkit: tools })
+      yield* Stream.runDrain(LanguageModel.streamText({ prompt: "hi", toolkit: tools }))
+      assert.strictEqual(got.length, 6)
+      const visits = got.filter((value) => value instanceof Visit)
+      assert.deepStrictEqual(
+        visits.map(({ day, guests }) => [day.getUTCFullYear(), guests]),
+        Array.from({ length: 4 }, () => [2026, 2n])
+      )
+      assert.deepStrictEqual(
+        got.filter((value) => !(value instanceof Visit)),
+        [tree, tree]
+      )
+      const body = seen[0]?.body as { tools: ReadonlyArray<{ function: { parameters: { type: string } } }> } | undefined
+      assert.deepStrictEqual(
+        body?.tools.map((tool) => tool.function.parameters.type),
+        ["object", "object", "object"]
+      )
+    }).pipe(Effect.provide(Layer.merge(layer, live)))
   })
 
   it.effect("give a strict tool what its handler takes, and show providers a closed schema", () => {

@@ -16,7 +16,8 @@ export const scripted = (
   router: Router.Options = {}
 ) => {
   const peer = make(script, "client", { router })
-  return { seen: peer.seen, layer: GatewayLanguageModel.layer(route).pipe(Layer.provide(peer.layer)) }
+  const { interrupted, seen } = peer
+  return { interrupted, seen, layer: GatewayLanguageModel.layer(route).pipe(Layer.provide(peer.layer)) }
 }
 
 export const reply = (message: object, finish: string, more: object = {}) => ({

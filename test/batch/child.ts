@@ -1,6 +1,6 @@
 /**
- * A process that runs a batch over a journal in files and writes down each result that is reported to it, to be killed at any moment. What
- * to do comes as JSON in its argument.
+ * A process that runs a batch over a journal in files and writes down each result that is reported to it, to be killed
+ * at any moment. What to do comes as JSON in its argument.
  */
 import { appendFileSync } from "node:fs"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"

@@ -109,7 +109,8 @@ describe("kill -9", () => {
         const total = [...calls.values()].reduce((sum, times) => sum + times, 0)
         assert.strictEqual(calls.size, items)
         assert.isAtMost(total, items + failures + moments.length * concurrency)
-        // Each item that was asked for once too often is one that a killed run had in flight, and was looked up in the logs.
+        // Each item that was asked for once too often is one that a killed run had in flight, and was looked up in the
+        // logs.
         let [ended, doubtful] = [0, 0]
         yield* Effect.scoped(
           FileJournal.make({ path: task.journal }).open({

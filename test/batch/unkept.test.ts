@@ -1,4 +1,6 @@
-/** Answers, errors and inputs that no journal can write: each costs only its own item, and the items after it are done. */
+/**
+ * Answers, errors and inputs that no journal can write: each costs only its own item, and the items after it are done.
+ */
 import * as Fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"

@@ -128,11 +128,40 @@ describe("JSON lines", () => {
       [{ prompt: "x", id: "x".repeat(513) }, "id: expected a text of 1 to 512 characters"],
       [{ prompt: "x", max_tokens: 1 }, "max_tokens: expected one of id, prompt, messages"],
       [{ prompt: "x", maxTokens: 0 }, "maxTokens: expected a whole number from 1"],
-      [{ prompt: "x", maxTokens: "5" }, "maxTokens: expected number"],
+      [{ prompt: "x", maxTokens: "5" }, "maxTokens: expected a whole number from 1"],
       [{ messages: [] }, "messages: expected at least one message"],
-      [{ messages: [{ role: "user" }] }, "messages[0].content: expected a value"],
+      [{ messages: [{ role: "user" }] }, "messages[0].content: expected a string, or at least one part"],
       [{ messages: [{ role: "user", content: "x", name: "y" }] }, "messages[0].name: expected one of role, content"],
-      [{ prompt: "x", tools: [{ name: "a b", parameters: {} }] }, "tools[0].name: expected 1 to 64 letters"]
+      [{ prompt: "x", tools: [{ name: "a b", parameters: {} }] }, "tools[0].name: expected 1 to 64 letters"],
+      [
+        { messages: [{ role: "developer", content: "x" }] },
+        "messages[0].role: expected system, user, assistant or tool"
+      ],
+      [
+        { messages: [{ role: "tool", toolCallId: "a", content: "x", isError: "yes" }] },
+        "messages[0].isError: expected a boolean"
+      ],
+      [
+        {
+          messages: [
+            { role: "assistant", content: [{ type: "reasoning", text: "x", opaque: { origin: "a", value: 5 } }] }
+          ]
+        },
+        "messages[0].content[0].opaque.value: expected a string"
+      ],
+      [
+        { messages: [{ role: "user", content: [{ type: "input_audio", data: "x" }] }] },
+        "messages[0].content[0].type: expected text or image or file"
+      ],
+      [
+        { messages: [{ role: "assistant", content: "", tool_calls: [] }] },
+        "messages[0].tool_calls: expected one of role, content, toolCalls"
+      ],
+      [
+        { prompt: "x", tools: [{ name: "f", parameters: {} }], toolChoice: { allowed: "f", mode: "auto" } },
+        "toolChoice.allowed: expected an array"
+      ],
+      [{ prompt: "x", reasoning: { efort: "low" } }, "reasoning.efort: expected one of effort, budget, show"]
     ]
     for (const [line, problem] of cases) {
       const found = problemOf(plain.entries, line)

@@ -1,4 +1,7 @@
-/** `batch` against a local gateway behind a real socket: in this process, or as a process of its own where that is the point. */
+/**
+ * `batch` against a local gateway behind a real socket: in this process, or as a process of its own where that is the
+ * point.
+ */
 import { type ChildProcessByStdio, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs/promises"
@@ -36,7 +39,10 @@ const promptOf = (body: unknown): string => {
 /** What happens to a request: an answer of its own, or a wait before the echo. */
 export type Reaction = { readonly status: number; readonly body?: string } | Effect.Effect<unknown> | undefined
 
-/** A gateway whose providers echo, and a folder to work in. `react`: what else happens to a prompt, the `nth` time (from 0). */
+/**
+ * A gateway whose providers echo, and a folder to work in. `react`: what else happens to a prompt, the `nth` time (from
+ * 0).
+ */
 export const world = (react: (prompt: string, nth: number) => Reaction = () => undefined) =>
   Effect.gen(function* () {
     const path = yield* folder

@@ -1,8 +1,8 @@
 /**
  * The command line without its process: what `src/cli/bin.ts` does, in a folder, an environment and streams of its own.
  *
- * Folder and streams belong to the process, so runs wait for each other, and files run in the runner's forks, not in its threads.
- * Signals, kills, broken pipes, terminals and limits of memory need the real process.
+ * Folder and streams belong to the process, so runs wait for each other, and files run in the runner's forks, not in
+ * its threads. Signals, kills, broken pipes, terminals and limits of memory need the real process.
  */
 import { Console as NodeConsole } from "node:console"
 import { Readable, Writable } from "node:stream"

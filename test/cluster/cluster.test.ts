@@ -363,7 +363,8 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           "CREATE TRIGGER refuse BEFORE UPDATE ON gateway_batch_queue FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
         const before = yield* queued
-        // The refused transaction is held open for a lease, and then there is only the rest of one that was refreshed meanwhile.
+        // The refused transaction is held open for a lease, and then there is only the rest of one that was refreshed
+        // meanwhile.
         const worker = yield* Effect.forkChild(
           Effect.provide(Cluster.worker({ ...work("atomic"), lease: 4000 }), w.layer)
         )

@@ -1,6 +1,6 @@
 /**
- * Keeps the documentation true: every example type-checks, every program in it runs and prints what the page says, every link leads
- * somewhere, every table of defaults says what the code says.
+ * Keeps the documentation true: every example type-checks, every program in it runs and prints what the page says,
+ * every link leads somewhere, every table of defaults says what the code says.
  */
 import { existsSync } from "node:fs"
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
@@ -10,6 +10,7 @@ import * as Duration from "effect/Duration"
 import * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as Route from "effect-ai-gateway/Route"
+import * as Markdown from "../../docs/site/markdown.ts"
 import { backoffMillis } from "../../src/internal/route/node.ts"
 import * as Docs from "./support.ts"
 
@@ -110,7 +111,7 @@ describe("the pages", () => {
       Docs.links(Docs.read(page)).flatMap(([path, anchor]) => {
         const target = path === "" ? page : join(dirname(page), path)
         const exists = existsSync(join(Docs.root, target))
-        const found = exists && (anchor === undefined || Docs.anchors(Docs.read(target)).has(anchor))
+        const found = exists && (anchor === undefined || Markdown.anchors(Docs.read(target)).has(anchor))
         return found ? [] : [`${page}: ${path}${anchor === undefined ? "" : `#${anchor}`}`]
       })
     )
@@ -241,7 +242,7 @@ describe("the reader of examples", () => {
   })
 
   it("reads headings and links, but not those of code", () => {
-    assert.deepStrictEqual([...Docs.anchors("# A b\n```sh\n# no\n```\n## `retry`: c, d\n")], ["a-b", "retry-c-d"])
+    assert.deepStrictEqual([...Markdown.anchors("# A b\n```sh\n# no\n```\n## `retry`: c, d\n")], ["a-b", "retry-c-d"])
     assert.deepStrictEqual(Docs.links("[a](b.md#c) [d](https://e) [f](#g)\n```ts\n[x](y)\n```\n"), [
       ["b.md", "c"],
       ["", "g"]

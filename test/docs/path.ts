@@ -1,8 +1,9 @@
 /**
- * Follows a page as a reader would: saves the files that it tells to save, runs its commands, and compares what they print with what it shows.
+ * Follows a page as a reader would: saves the files that it tells to save, runs its commands, and compares what they
+ * print with what it shows.
  *
- * Two things differ from a reader's hands: `npm i` takes this library from a tarball and other packages from this project, because the test must work without
- * a network; and `serve` takes a free port.
+ * Two things differ from a reader's hands: `npm i` takes this library from a tarball and other packages from this
+ * project, because the test must work without a network; and `serve` takes a free port.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises"

@@ -1,15 +1,16 @@
 /**
  * Finds the examples of the documentation: the `ts` fences of pages and of docstrings.
  *
- * A fence marked `ts` is a complete module. One whose first line is `// run` is also a program that exits with 0. When the line
- * `<!-- prints -->` and a fence follow such a program, that fence is what it prints; `…` in it stands for any text within a line.
- * A comment after a `console.log(…)` is what that call prints.
+ * A fence marked `ts` is a complete module. One whose first line is `// run` is also a program that exits with 0. When
+ * the line `<!-- prints -->` and a fence follow such a program, that fence is what it prints; `…` in it stands for any
+ * text within a line. A comment after a `console.log(…)` is what that call prints.
  */
 import { execFile } from "node:child_process"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import * as Markdown from "../../docs/site/markdown.ts"
 import { childEnv } from "../support/childEnv.ts"
 
 /** Folder of the project, with a slash at the end. */
@@ -113,10 +114,16 @@ export const examplesOf = (page: string, text: string): ReadonlyArray<Example> =
   })
 }
 
+/** The files of a folder and its folders, except installed packages and what builds leave. */
 const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
-  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(extension))
-    .map((file) => `${folder}/${file}`)
+  readdirSync(join(root, folder), { withFileTypes: true })
+    .flatMap((entry) => {
+      const path = `${folder}/${entry.name}`
+      if (entry.isDirectory()) {
+        return entry.name === "node_modules" || entry.name === ".cache" ? [] : filesIn(path, extension)
+      }
+      return path.endsWith(extension) ? [path] : []
+    })
     .sort()
 
 /** Text of a file of the project. */
@@ -157,7 +164,10 @@ export const matches = (text: string, expected: string): boolean => {
   return new RegExp(`^${pattern}$`).test(text)
 }
 
-/** Whether the comment after a `console.log` says what it printed: people write quotes, and no spaces inside of brackets. */
+/**
+ * Whether the comment after a `console.log` says what it printed: people write quotes, and no spaces inside of
+ * brackets.
+ */
 export const says = (comment: string, printed: string): boolean => {
   const plain = (text: string): string =>
     text
@@ -167,30 +177,10 @@ export const says = (comment: string, printed: string): boolean => {
   return comment === JSON.stringify(printed) || plain(comment) === plain(printed)
 }
 
-/** The anchors of a page, as GitHub makes them of headings. */
-export const anchors = (text: string): ReadonlySet<string> => {
-  const inside = new Set(fences(text).flatMap(({ line, text }) => text.split("\n").map((_, index) => line + index)))
-  return new Set(
-    text.split("\n").flatMap((line, index) => {
-      const title = inside.has(index + 1) ? undefined : /^#{1,6} (.*)$/.exec(line)?.[1]
-      return title === undefined
-        ? []
-        : [
-            title
-              .toLowerCase()
-              .replace(/[^\p{L}\p{N}\s_-]/gu, "")
-              .replaceAll(" ", "-")
-          ]
-    })
-  )
-}
-
 /** The links of a page to files of the project, as `[path from the page, anchor]`. */
-export const links = (text: string): ReadonlyArray<readonly [path: string, anchor: string | undefined]> => {
-  const prose = text.replace(/^```[\s\S]*?^```$/gm, "")
-  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = ""]) => {
-    if (/^[a-z]+:/.test(target)) return []
-    const [path = "", anchor] = target.split("#")
+export const links = (text: string): ReadonlyArray<readonly [path: string, anchor: string | undefined]> =>
+  Markdown.links(text).flatMap(({ href }) => {
+    if (/^[a-z]+:/.test(href)) return []
+    const [path = "", anchor] = href.split("#")
     return [[path, anchor] as const]
   })
-}

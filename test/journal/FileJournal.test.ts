@@ -172,7 +172,8 @@ describe("damage", () => {
           changed[at] = (changed[at] ?? 0) ^ ((Math.abs(mask) % 255) + 1)
         }
         yield* Effect.promise(() => Fs.writeFile(file, changed))
-        // Which lines were touched, by where they lie in the file. A line end belongs to both its neighbours' separation only.
+        // Which lines were touched, by where they lie in the file. A line end belongs to both its neighbours'
+        // separation only.
         let offset = 0
         const untouched = bytes
           .toString("latin1")

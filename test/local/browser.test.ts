@@ -42,7 +42,9 @@ const taken = (peer: Peer): ReadonlyArray<string> =>
 
 const portOf = (url: string): string => new URL(url).port
 
-/** URL of a site under another name: for the browser not the same site as 127.0.0.1, although it is the same machine. */
+/**
+ * URL of a site under another name: for the browser not the same site as 127.0.0.1, although it is the same machine.
+ */
 const foreign = (peer: Peer): string => `http://evil.example:${portOf(peer.url)}`
 
 const prompt = "the secret prompt"

@@ -1,5 +1,6 @@
 /**
- * Checks which callers the gateway answers, over raw sockets: a browser's headers in every combination, on every surface.
+ * Checks which callers the gateway answers, over raw sockets: a browser's headers in every combination, on every
+ * surface.
  */
 import * as Http from "node:http"
 import { assert, describe, it } from "@effect/vitest"

@@ -1,5 +1,6 @@
 /**
- * Calls of tools and JSON of schemas: what an SDK asks for in its dialect is what the echo answers, complete and streamed.
+ * Calls of tools and JSON of schemas: what an SDK asks for in its dialect is what the echo answers, complete and
+ * streamed.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"

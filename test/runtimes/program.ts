@@ -1,6 +1,6 @@
 /**
- * What a program needs of a runtime: routes over the embedded gateway and over HTTP, streams, concurrency, and an interruption that reaches the server. Bundled by
- * `run.ts`, which calls it in each runtime.
+ * What a program needs of a runtime: routes over the embedded gateway and over HTTP, streams, concurrency, and an
+ * interruption that reaches the server. Bundled by `run.ts`, which calls it in each runtime.
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -75,7 +75,9 @@ const layerOf = (baseUrl: string) =>
     Layer.provide(Transport.layerFetch)
   )
 
-/** Does all of it against a gateway, and a server that never answers. Returns what worked, and fails with what did not. */
+/**
+ * Does all of it against a gateway, and a server that never answers. Returns what worked, and fails with what did not.
+ */
 export const run = (gateway: string, silent: string): Promise<ReadonlyArray<string>> =>
   Effect.runPromise(
     Effect.provideService(

@@ -1,6 +1,7 @@
 /**
- * Runs `program.ts` in Node, Bun, Deno and the Edge Runtime of Vercel, against a local gateway on a socket: `npm run runtimes`. Installs the runtimes into
- * `.cache/runtimes`, some 200 MB. workerd and browsers have tests of their own in the suite.
+ * Runs `program.ts` in Node, Bun, Deno and the Edge Runtime of Vercel, against a local gateway on a socket:
+ * `npm run runtimes`. Installs the runtimes into `.cache/runtimes`, some 200 MB. workerd and browsers have tests of
+ * their own in the suite.
  */
 import { execFile } from "node:child_process"
 import { mkdir, writeFile } from "node:fs/promises"

@@ -57,7 +57,10 @@ const overHttp = (baseUrl: string) =>
 const closed = (): TypeError =>
   new TypeError("fetch failed", { cause: { code: "UND_ERR_SOCKET", socket: { bytesRead: 0 } } })
 
-/** Calls a gateway without a socket, in the clock of the test. The signal is the caller's own: that of a request is deaf once the request has been collected. */
+/**
+ * Calls a gateway without a socket, in the clock of the test. The signal is the caller's own: that of a request is deaf
+ * once the request has been collected.
+ */
 const fetcher = (local: LocalGateway.LocalGateway, onDisconnect: () => Error) =>
   Effect.map(
     Effect.context(),

@@ -1,5 +1,6 @@
 /**
- * The rules of the source tree as one pure function from files to violations, so that the rules themselves can be tested.
+ * The rules of the source tree as one pure function from files to violations, so that the rules themselves can be
+ * tested.
  */
 import { existsSync, readFileSync } from "node:fs"
 import { createRequire } from "node:module"

@@ -10,8 +10,9 @@
 const origin = "https://workers-binding.ai"
 
 /**
- * The service behind the binding. Its requests have the origin `https://workers-binding.ai`. `signal` is the caller's own: on Node that of a request, or of one
- * made from it, is deaf once the request has been collected (nodejs/undici#4068), so whoever passes a request on passes this along.
+ * The service behind the binding. Its requests have the origin `https://workers-binding.ai`. `signal` is the caller's
+ * own: on Node that of a request, or of one made from it, is deaf once the request has been collected
+ * (nodejs/undici#4068), so whoever passes a request on passes this along.
  */
 export type Fetcher = (request: Request, signal: AbortSignal | undefined) => Promise<Response>
 
@@ -183,7 +184,9 @@ const bytes = (source: Response["body"], signal: AbortSignal | undefined): Reada
 
 const statusesWithoutBody: ReadonlyArray<number> = [204, 205, 304]
 
-/** A handler's response as a caller of `fetch` gets it: immutable headers, a byte stream (maybe an empty one) as body. */
+/**
+ * A handler's response as a caller of `fetch` gets it: immutable headers, a byte stream (maybe an empty one) as body.
+ */
 const received = (response: Response, signal: AbortSignal | undefined): Response => {
   const { headers, status, statusText } = response
   const body = statusesWithoutBody.includes(status) ? null : bytes(response.body, signal)

@@ -20,9 +20,10 @@ export interface Driven<A, E> {
 const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 /**
- * Runs an effect until it ends, and lets time pass only while it sleeps: the clock goes straight to the next sleep's end, so that
- * waits of any length cost nothing and fractions of a millisecond are kept. `interruptAt` interrupts it after that many milliseconds.
- * `step`: the clock goes no further at once; for programs that wait for others, whose sleeps are not seen here.
+ * Runs an effect until it ends, and lets time pass only while it sleeps: the clock goes straight to the next sleep's
+ * end, so that waits of any length cost nothing and fractions of a millisecond are kept. `interruptAt` interrupts it
+ * after that many milliseconds. `step`: the clock goes no further at once; for programs that wait for others, whose
+ * sleeps are not seen here.
  */
 export const drive = <A, E, R>(
   self: Effect.Effect<A, E, R>,

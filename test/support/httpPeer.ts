@@ -23,8 +23,8 @@ export interface Peer {
   /** Connections that were made. */
   readonly connections: () => number
   /**
-   * Connections that carried a request and are open now. Node's `fetch` replaces one that it aborted by a spare one, which
-   * stays idle for some seconds: that one is the runtime's.
+   * Connections that carried a request and are open now. Node's `fetch` replaces one that it aborted by a spare one,
+   * which stays idle for some seconds: that one is the runtime's.
    */
   readonly open: () => number
   /** Waits, driven by the server's own events, until a condition holds. */

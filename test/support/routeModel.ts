@@ -1,6 +1,6 @@
 /**
- * What a route does on the client, said a second time and as simply as possible: without gateways, fibers and clocks. Random waits and hints
- * beyond the patience of a policy are not in it.
+ * What a route does on the client, said a second time and as simply as possible: without gateways, fibers and clocks.
+ * Random waits and hints beyond the patience of a policy are not in it.
  */
 import type { ReasonTag } from "effect-ai-gateway/GatewayError"
 import type { Input, Policy, Spec } from "./randomRoutes.ts"

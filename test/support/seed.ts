@@ -1,6 +1,7 @@
 /**
- * Makes chance repeatable: every test draws from a sequence of its own, made of its name and of `TEST_SEED`. Property tests take their seed
- * from there too, so that a change is judged by what it changes, and not by what a search happens to find that day.
+ * Makes chance repeatable: every test draws from a sequence of its own, made of its name and of `TEST_SEED`. Property
+ * tests take their seed from there too, so that a change is judged by what it changes, and not by what a search happens
+ * to find that day.
  *
  * `TEST_SEED=random npm test` searches elsewhere, and a failure prints which seed to repeat it with.
  */

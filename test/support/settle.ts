@@ -9,6 +9,7 @@ const turns = Effect.promise(async () => {
 })
 
 /**
- * A millisecond of real time, and turns of the event loop: a machine that does something else in that millisecond has taken hardly one.
+ * A millisecond of real time, and turns of the event loop: a machine that does something else in that millisecond has
+ * taken hardly one.
  */
 export const settle: Effect.Effect<void> = Effect.andThen(TestClock.withLive(Effect.sleep(1)), turns)

@@ -28,7 +28,8 @@ export const excessOf = (
       const left = sorted[from++]
       if (left !== undefined) count(left, -1)
     }
-    // A window without a further attempt at its end is part of one that has it. Those of the same moment belong together.
+    // A window without a further attempt at its end is part of one that has it. Those of the same moment belong
+    // together.
     if (one.isFirst || sorted[index + 1]?.at === one.at) continue
     worst = Math.max(worst, Math.ceil(counts.further - ratio * counts.first - perSecond * 10 - 1e-9))
   }

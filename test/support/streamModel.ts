@@ -20,7 +20,9 @@ const before = [
 ] as const
 const after = ["error", "cut", "end", "stall", "broken json"] as const
 
-/** What one attempt does: answers, fails before its first word or after some, or fails so that nobody is asked any more. */
+/**
+ * What one attempt does: answers, fails before its first word or after some, or fails so that nobody is asked any more.
+ */
 export const Act = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("answers"), ending: Schema.Literals(["done", "no mark", "cut", "open"]) }),
   Schema.Struct({ kind: Schema.Literal("before"), how: Schema.Literals(before) }),

@@ -26,7 +26,8 @@ describe("the storm law", () => {
     it.effect(`holds in any 10 seconds for the budget ${name}, with every target failing`, () =>
       Effect.gen(function* () {
         const sent = new Map<string, Array<{ readonly at: number; readonly isFirst: boolean }>>()
-        // Without delays, because a retry is paid for before it waits. A retry, a fallback to the same provider, and hedges: all that a purse pays for.
+        // Without delays, because a retry is paid for before it waits. A retry, a fallback to the same provider, and
+        // hedges: all that a purse pays for.
         const same = Route.retry(Route.fallback(openai, Provider.openai.chat("n")), { attempts: 4, delay: 0 })
         const route = Route.hedge(Route.fallback(same, Route.retry(groq, { attempts: 3, delay: 0 })), {
           after: 20,

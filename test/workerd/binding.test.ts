@@ -83,8 +83,8 @@ const dlp = (subject: string) => ({ _tag: "ContentBlocked", by: "dlp", subject }
 const unauthorized = (origin: string) => ({ _tag: "Unauthorized", origin })
 
 /**
- * An answer and its reason. The last column is the reason when only the thrown error is left: a name and `NNNN: text`, or the body
- * as text, and neither status nor headers.
+ * An answer and its reason. The last column is the reason when only the thrown error is left: a name and `NNNN: text`,
+ * or the body as text, and neither status nor headers.
  */
 const cases: ReadonlyArray<readonly [name: string, answer: Said, expected: Expected, thrown?: Expected]> = [
   ["2001", gatewayError(400, 2001), { _tag: "NotFound", what: "gateway" }],

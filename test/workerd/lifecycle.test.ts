@@ -1,5 +1,6 @@
 /**
- * `effect-ai-gateway/worker` in workerd: what is shared by requests, what is not, and what happens when a client leaves.
+ * `effect-ai-gateway/worker` in workerd: what is shared by requests, what is not, and what happens when a client
+ * leaves.
  */
 import type { ServerResponse } from "node:http"
 import { assert, describe, it } from "@effect/vitest"

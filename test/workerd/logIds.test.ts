@@ -1,6 +1,6 @@
 /**
- * Log ids under fire: more than a thousand runs at once in one isolate, from several clients, with slow bodies, failures and
- * aborted calls, between code that uses the binding carelessly.
+ * Log ids under fire: more than a thousand runs at once in one isolate, from several clients, with slow bodies,
+ * failures and aborted calls, between code that uses the binding carelessly.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -21,8 +21,8 @@ const lastText = (json: unknown): string => {
 const failure = (message: string): string => JSON.stringify({ error: { message, type: "server_error" } })
 
 /**
- * Does with each run what its prompt says. Slow bodies end when `awaited` of them have begun, so that the headers of all have
- * arrived before the first body is complete, however slow the machine is.
+ * Does with each run what its prompt says. Slow bodies end when `awaited` of them have begun, so that the headers of
+ * all have arrived before the first body is complete, however slow the machine is.
  */
 const upstream = (awaited: number): Upstream.Upstream => {
   let begun = 0
@@ -129,8 +129,9 @@ describe("log ids in workerd", () => {
         const missing = ours.filter(({ logId, run }) => run.fate !== "never" && logId === null)
         assert.deepStrictEqual(missing, [])
 
-        // The binding's own property, read at once after each run, is wrong nearly always; and where one of ours was the last to say what it wants, it
-        // wants that of everybody, and the careless are given a raw answer that they did not ask for. That is what there was to get wrong.
+        // The binding's own property, read at once after each run, is wrong nearly always; and where one of ours was
+        // the last to say what it wants, it wants that of everybody, and the careless are given a raw answer that they
+        // did not ask for. That is what there was to get wrong.
         const theirs = outcomes.filter(({ run }) => run.kind === "direct")
         const fooled = theirs.filter(({ owner, run, said }) => owner !== run.name || said !== run.name)
         assert.isAbove(fooled.length, 100)

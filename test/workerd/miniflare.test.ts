@@ -1,5 +1,6 @@
 /**
- * `effect-ai-gateway/local/miniflare`: a Worker, the genuine binding and a gateway that does what a test says, in one call.
+ * `effect-ai-gateway/local/miniflare`: a Worker, the genuine binding and a gateway that does what a test says, in one
+ * call.
  */
 import { assert, describe, it, layer } from "@effect/vitest"
 import * as Effect from "effect/Effect"

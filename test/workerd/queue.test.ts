@@ -1,6 +1,6 @@
 /**
- * The example of a queue in the runtime that Cloudflare runs: every message ends once, whatever the providers, the messages and the
- * Worker do.
+ * The example of a queue in the runtime that Cloudflare runs: every message ends once, whatever the providers, the
+ * messages and the Worker do.
  */
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"

@@ -1,5 +1,6 @@
 /**
- * Timers of hedges, lanes of races, probes of breakers and queues of limits in workerd, with clients that leave while they wait, lose or probe.
+ * Timers of hedges, lanes of races, probes of breakers and queues of limits in workerd, with clients that leave while
+ * they wait, lose or probe.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"

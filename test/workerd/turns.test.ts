@@ -1,5 +1,6 @@
 /**
- * Turns of requests in workerd: whatever requests share, each goes on in its own turn, where its body and its calls work.
+ * Turns of requests in workerd: whatever requests share, each goes on in its own turn, where its body and its calls
+ * work.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"

@@ -195,8 +195,9 @@ const passPlan = (
 })
 
 /**
- * The command. Ends with 0 when all items are done, 1 when there are dead letters or the job could not go on, 2 when something is refused (then nothing was
- * sent or written), and 130 after Ctrl-C or SIGTERM: the first one lets what is in flight end, the second one does not.
+ * The command. Ends with 0 when all items are done, 1 when there are dead letters or the job could not go on, 2 when
+ * something is refused (then nothing was sent or written), and 130 after Ctrl-C or SIGTERM: the first one lets what is
+ * in flight end, the second one does not.
  */
 export const batch = Command.make(
   "batch",

@@ -1,6 +1,6 @@
 /**
- * Items that are named after their lines. A line number does not depend on the content: over another input, an item would get the answer of another item and
- * would never be sent itself.
+ * Items that are named after their lines. A line number does not depend on the content: over another input, an item
+ * would get the answer of another item and would never be sent itself.
  */
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
@@ -24,8 +24,8 @@ interface Remembered {
 }
 
 /**
- * Entries of a journal whose items are named after lines. `undefined` when the journal belongs to this input; fails when it cannot be read, and opening it then
- * reports why.
+ * Entries of a journal whose items are named after lines. `undefined` when the journal belongs to this input; fails
+ * when it cannot be read, and opening it then reports why.
  */
 const remembered = async (folder: string, hash: string): Promise<Remembered | undefined> => {
   const current = await Segments.current(folder)
@@ -55,13 +55,16 @@ export interface Given {
   readonly journal: string
   readonly output: string
   readonly before: Before | undefined
-  /** Use a journal that is damaged where it named its input. One that is known to belong to another input stays rejected. */
+  /**
+   * Use a journal that is damaged where it named its input. One that is known to belong to another input stays
+   * rejected.
+   */
   readonly force: boolean
 }
 
 /**
- * Fails with `CliFailure` when the journal or the output has results under names of lines of this input, but is not known to belong to it. A malformed line may keep
- * a dead letter of the same name: neither was sent.
+ * Fails with `CliFailure` when the journal or the output has results under names of lines of this input, but is not
+ * known to belong to it. A malformed line may keep a dead letter of the same name: neither was sent.
  */
 export const check = Effect.fnUntraced(function* ({
   before,
@@ -108,7 +111,8 @@ const digest = (entry: InputEntry<unknown>): string =>
     .slice(0, 16)
 
 /**
- * Adds a digest of its content to the name of an entry without an id: for inputs that are read once, which a journal cannot tell apart.
+ * Adds a digest of its content to the name of an entry without an id: for inputs that are read once, which a journal
+ * cannot tell apart.
  */
 export const byContent = <A>(entry: InputEntry<A>): InputEntry<A> =>
   entry.unnamed === true ? { ...entry, id: `${entry.id}-${digest(entry)}` } : entry

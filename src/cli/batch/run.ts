@@ -71,10 +71,15 @@ export interface BatchSettings {
   readonly force: boolean
 }
 
-/** Characters of lines that are written together: a V8 string has at most 536 million, and a few results may have more. */
+/**
+ * Characters of lines that are written together: a V8 string has at most 536 million, and a few results may have more.
+ */
 const maxBlock = 1_000_000
 
-/** A journal that keeps nothing. Even without a journal, results that no journal could keep become dead letters: an output cannot have a line of them either. */
+/**
+ * A journal that keeps nothing. Even without a journal, results that no journal could keep become dead letters: an
+ * output cannot have a line of them either.
+ */
 const nowhere: Journal = {
   open: () =>
     Effect.succeed({
@@ -135,7 +140,10 @@ const filesIn = async (folder: string): Promise<ReadonlyArray<string>> => {
   return stats.flatMap((one) => (one === undefined ? [] : [identityOf(one)]))
 }
 
-/** Locks the files that a run writes, and returns what locks an output file that it makes later. The journal has a lock of its own. */
+/**
+ * Locks the files that a run writes, and returns what locks an output file that it makes later. The journal has a lock
+ * of its own.
+ */
 const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, source }: BatchSettings) {
   const own = journal ?? (output === "-" ? undefined : `${output}.journal`)
   const purpose = `batch ${source.name}${own === undefined ? "" : `, journal ${resolve(own)}`}`
@@ -233,7 +241,10 @@ const withKept = (summary: Batch.Summary, { lost, lostFailed, outdated }: Output
         unmet: summary.unmet - outdated
       }
 
-/** Runs a job. Fails with `CliFailure` for what is refused before anything is written, and with `NotAllDone` when all has been said. */
+/**
+ * Runs a job. Fails with `CliFailure` for what is refused before anything is written, and with `NotAllDone` when all
+ * has been said.
+ */
 export const run = Effect.fnUntraced(function* <In, Out>(
   plan: BatchPlan<In, Out>,
   settings: BatchSettings,

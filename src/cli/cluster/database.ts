@@ -1,5 +1,6 @@
 /**
- * The database that a job is kept in. `@effect/sql-pg` is an optional peer, so it is imported late, where its absence can be explained.
+ * The database that a job is kept in. `@effect/sql-pg` is an optional peer, so it is imported late, where its absence
+ * can be explained.
  */
 import * as Config from "effect/Config"
 import type * as Context from "effect/Context"
@@ -49,7 +50,9 @@ const connections = 16
 /** Longest message of the database in bytes: an item of 16 MB, with what escapes add to it. */
 const maxMessageSize = 64 * 1024 * 1024
 
-/** Connects as long as the scope is open, at the first statement. Fails with `CliFailure`, which never holds the URL. */
+/**
+ * Connects as long as the scope is open, at the first statement. Fails with `CliFailure`, which never holds the URL.
+ */
 export const connect = Effect.fnUntraced(function* (
   given: Option.Option<Redacted.Redacted>
 ): Effect.fn.Return<Context.Context<SqlClient>, CliFailure, Scope.Scope> {

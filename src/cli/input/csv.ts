@@ -1,8 +1,8 @@
 /**
  * CSV with a header row (RFC 4180: quotes double inside of quotes, cells may hold line ends).
  *
- * `effect/encoding/Csv` ends at the first bad record and does not say on which line a record is. Here a bad record is one dead
- * letter with its line, and reading goes on with the next line.
+ * `effect/encoding/Csv` ends at the first bad record and does not say on which line a record is. Here a bad record is
+ * one dead letter with its line, and reading goes on with the next line.
  */
 import * as Result from "effect/Result"
 import type * as Chat from "../../Chat.ts"

@@ -139,8 +139,8 @@ const expectedObject = (text: string, value: unknown): string => {
 }
 
 /**
- * A parser of one JSON object per line that skips empty lines. `sound` also reports values that `JSON.parse` accepts but JSON cannot write again: they would be
- * sent as something else, or not at all.
+ * A parser of one JSON object per line that skips empty lines. `sound` also reports values that `JSON.parse` accepts
+ * but JSON cannot write again: they would be sent as something else, or not at all.
  */
 export const jsonLines = <A>(
   read: (object: Record<string, unknown>, line: number) => InputEntry<A>,
@@ -197,6 +197,9 @@ const limits = { temperature: 5 }
 export const requestOf = (data: unknown): Result.Result<Chat.Request, string> => {
   const decoded = decode(data)
   if (Result.isFailure(decoded)) {
+    // The Schema tells what the first form of a message, part or choice lacks; this knows which form is meant.
+    const checks = isRecord(data) ? inBounds(data as unknown as Chat.Request) : undefined
+    if (checks !== undefined && Result.isFailure(checks)) return Result.fail(checks.failure)
     const [issue] = format(decoded.failure.issue).issues
     const path = pathOf(issue?.path ?? [])
     return Result.fail(
@@ -214,8 +217,8 @@ const inBounds = (request: Chat.Request): Result.Result<Chat.Request, string> =>
   )
 
 /**
- * Tokens that a request will use, in and out, as `Batch` estimates them. None for what is nested too deeply to be written: it is not sent, and
- * its encoding says so.
+ * Tokens that a request will use, in and out, as `Batch` estimates them. None for what is nested too deeply to be
+ * written: it is not sent, and its encoding says so.
  */
 export const estimated = (body: unknown, limit = 1024): number => {
   try {
@@ -247,7 +250,8 @@ const readPlain = (object: Record<string, unknown>, line: number): InputEntry<Ch
     if (typeof prompt !== "string") return malformed("prompt: expected a text")
     if (messages !== undefined) return malformed("messages: expected nothing beside prompt")
   }
-  // Most lines are a prompt and nothing else, whose shape is known: a look through the schema would be most of what they take to read.
+  // Most lines are a prompt and nothing else, whose shape is known: a look through the schema would be most of what
+  // they take to read.
   const request =
     prompt === undefined
       ? requestOf({ ...rest, messages })
@@ -268,7 +272,10 @@ export const idsIn = (field: string): MakeParser<undefined> =>
       : { _tag: "Malformed", ...name, line, problem }
   }, false)
 
-/** JSON lines: `{ "id"?, "prompt", "system"? }` or `{ "id"?, "messages" }`, each with the other fields of a chat request. */
+/**
+ * JSON lines: `{ "id"?, "prompt", "system"? }` or `{ "id"?, "messages" }`, each with the other fields of a chat
+ * request.
+ */
 export const plain: EntryReader<Chat.Request> = {
   accepted: 'JSON lines such as {"id": "a", "prompt": "Hello"}',
   entries: jsonLines(readPlain),

@@ -1,6 +1,6 @@
 /**
- * Inputs of a batch: which format they have, their entries as a stream, and the first pass over a file, which finds what would make a run
- * fail later on.
+ * Inputs of a batch: which format they have, their entries as a stream, and the first pass over a file, which finds
+ * what would make a run fail later on.
  */
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
@@ -112,8 +112,8 @@ class Look {
 export type ReaderOf = (format: InputFormat) => EntryReader<unknown>
 
 /**
- * Opens a path, or `-` for standard input, and finds out its format. Fails with `CliFailure` when it cannot be read, is empty, or is
- * recognisably nothing of that format; of a file only {@link scan} knows.
+ * Opens a path, or `-` for standard input, and finds out its format. Fails with `CliFailure` when it cannot be read, is
+ * empty, or is recognisably nothing of that format; of a file only {@link scan} knows.
  */
 export const open = (
   path: string,
@@ -175,8 +175,8 @@ const findItem = (source: Source.Source, reader: EntryReader<unknown>): Effect.E
   })
 
 /**
- * The entries of an input, in order. Fails with `CliFailure` when the input as a whole is not of its format, and with `RunFailure` when it can no longer be
- * read, or is a file that was changed meanwhile.
+ * The entries of an input, in order. Fails with `CliFailure` when the input as a whole is not of its format, and with
+ * `RunFailure` when it can no longer be read, or is a file that was changed meanwhile.
  */
 export const entries = <A>(
   source: Source.Source,
@@ -252,8 +252,8 @@ const shown = 5
 const more = (count: number): string => (count > shown ? `; and ${count - shown} more` : "")
 
 /**
- * Reads a file for the ids in it, and keeps nothing; `onId` is told each. Fails with `CliFailure` for ids that occur twice (naming both lines), an empty
- * file, one that is not of its format, and with `strict` for malformed lines.
+ * Reads a file for the ids in it, and keeps nothing; `onId` is told each. Fails with `CliFailure` for ids that occur
+ * twice (naming both lines), an empty file, one that is not of its format, and with `strict` for malformed lines.
  */
 export const scan = <A>(
   source: Source.Source,

@@ -1,5 +1,6 @@
 /**
- * Bytes to lines, in bounded memory: whole blocks are decoded at once, and a line that is too long or no UTF-8 is told of and passed over.
+ * Bytes to lines, in bounded memory: whole blocks are decoded at once, and a line that is too long or no UTF-8 is told
+ * of and passed over.
  */
 import { isUtf8 } from "node:buffer"
 
@@ -9,7 +10,10 @@ export const maxLineBytes = 16 * 1024 * 1024
 /** What is wrong with a line whose text is therefore not given. */
 export type Unreadable = "long" | "encoding"
 
-/** Is told each line in order: its number from 1, and its text without the line feed. A carriage return before it is kept. */
+/**
+ * Is told each line in order: its number from 1, and its text without the line feed. A carriage return before it is
+ * kept.
+ */
 export type OnLine = (text: string, line: number, unreadable?: Unreadable) => void
 
 const lineFeed = 10

@@ -1,9 +1,9 @@
 /**
  * OpenAI batch files: `{ "custom_id", "method", "url", "body" }` on each line.
  *
- * Without a route file a body goes to OpenAI as it is, to the model that it names. With one it is read as a chat request, and the route says
- * which models are asked; what a neutral request cannot say is refused with the field's name. Shapes:
- * https://platform.openai.com/docs/api-reference/batch.
+ * Without a route file a body goes to OpenAI as it is, to the model that it names. With one it is read as a chat
+ * request, and the route says which models are asked; what a neutral request cannot say is refused with the field's
+ * name. Shapes: https://platform.openai.com/docs/api-reference/batch.
  */
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -83,7 +83,10 @@ const lines = <A>(
 
 const accepted = 'OpenAI batch lines: {"custom_id", "method": "POST", "url": "/v1/chat/completions", "body"}'
 
-/** Whether the first line of an input is one of these, or one of another vendor's batches, about which the reader has a word to say. */
+/**
+ * Whether the first line of an input is one of these, or one of another vendor's batches, about which the reader has a
+ * word to say.
+ */
 export const looksLike = (object: Record<string, unknown>): boolean =>
   "custom_id" in object && ("body" in object || "params" in object || "url" in object)
 

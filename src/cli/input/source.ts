@@ -92,7 +92,10 @@ export class Blueprint {
     )
   }
 
-  /** Returns the source with blocks that fail with {@link FileChanged} at the first difference, before anyone reads the changed block. */
+  /**
+   * Returns the source with blocks that fail with {@link FileChanged} at the first difference, before anyone reads the
+   * changed block.
+   */
   pin(source: Source): Source {
     return {
       ...source,

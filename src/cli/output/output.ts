@@ -1,8 +1,8 @@
 /**
  * Where results go: a file that later runs go on with, or standard output.
  *
- * Lines are collected and written in blocks of 64 kB, and at least ten times a second. A killed process loses what it had collected; the journal
- * has it, and the next run writes it.
+ * Lines are collected and written in blocks of 64 kB, and at least ten times a second. A killed process loses what it
+ * had collected; the journal has it, and the next run writes it.
  */
 import * as Fs from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
@@ -123,7 +123,10 @@ const harmOf = async (path: string): Promise<string | undefined> => {
   return (await Lock.isHeld(real)) ? "expected another file than the lock of a run" : undefined
 }
 
-/** Looks at the place of an output. Fails with `CliFailure` when no file can be there, or when it would overwrite a journal or a lock. */
+/**
+ * Looks at the place of an output. Fails with `CliFailure` when no file can be there, or when it would overwrite a
+ * journal or a lock.
+ */
 export const placeOf = (path: string): Effect.Effect<OutputPosition, CliFailure> =>
   Effect.tryPromise({
     try: async (): Promise<OutputPosition> => {
@@ -253,8 +256,8 @@ const scanFile = async (
 }
 
 /**
- * Reads the results in a file; `withoutFailed` leaves dead letters out. A torn last line does not count. Fails with `CliFailure` when there
- * are other lines in it than results of this format.
+ * Reads the results in a file; `withoutFailed` leaves dead letters out. A torn last line does not count. Fails with
+ * `CliFailure` when there are other lines in it than results of this format.
  */
 export const readBefore = (
   path: string,

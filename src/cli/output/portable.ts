@@ -12,8 +12,8 @@ const lineEnds: Readonly<Record<string, string>> = {
 const escapes = /\\(?:u(d[89a-f][0-9a-f]{2})|.)/g
 
 /**
- * JSON text, as `JSON.stringify` writes it, without what ends a line in some readers (Python's `splitlines`, for one), which is escaped, and with U+FFFD for
- * halves of surrogate pairs, which many refuse.
+ * JSON text, as `JSON.stringify` writes it, without what ends a line in some readers (Python's `splitlines`, for one),
+ * which is escaped, and with U+FFFD for halves of surrogate pairs, which many refuse.
  */
 export const portable = (json: string): string => {
   const escaped = /[\u0085\u2028\u2029]/.test(json)

@@ -1,5 +1,6 @@
 /**
- * One writer at a time for each file that a run writes, under all names of the file: two writers would tear each other's lines.
+ * One writer at a time for each file that a run writes, under all names of the file: two writers would tear each
+ * other's lines.
  *
  * The lock is a file beside the output, as in a journal. The next run removes the lock of a killed process.
  */
@@ -151,8 +152,8 @@ const locksOf = ({ name }: Holding, path: string) =>
   })
 
 /**
- * Locks a path for writing while the scope is open, and returns the identity of the file if there is one. Fails with `CliFailure` naming the process that writes the
- * file, under any of its names.
+ * Locks a path for writing while the scope is open, and returns the identity of the file if there is one. Fails with
+ * `CliFailure` naming the process that writes the file, under any of its names.
  */
 export const hold = Effect.fnUntraced(function* (
   holding: Holding,
@@ -164,7 +165,10 @@ export const hold = Effect.fnUntraced(function* (
   return identity
 })
 
-/** Locks the file that a run has made at a path which it holds: hard links that are made later lead to it. `identity`: that of the file that it holds already. */
+/**
+ * Locks the file that a run has made at a path which it holds: hard links that are made later lead to it. `identity`:
+ * that of the file that it holds already.
+ */
 export const holdFile = Effect.fnUntraced(function* (
   holding: Holding,
   path: string,

@@ -1,5 +1,6 @@
 /**
- * Charts as SVG, drawn where the report is written, so that they need no script where it is read. Colours are classes of the page.
+ * Charts as SVG, drawn where the report is written, so that they need no script where it is read. Colours are classes
+ * of the page.
  */
 import { span } from "../shared/format.ts"
 import { type Content, type Html, html } from "./html.ts"

@@ -1,5 +1,6 @@
 /**
- * What the report of a job is drawn from, gathered while the job runs, in memory that does not depend on the number of items.
+ * What the report of a job is drawn from, gathered while the job runs, in memory that does not depend on the number of
+ * items.
  */
 import * as Duration from "effect/Duration"
 import type * as Batch from "../../Batch.ts"

@@ -1,5 +1,6 @@
 /**
- * Shows on standard error how a job stands: on a terminal a view that is drawn anew in its place, elsewhere a line now and then.
+ * Shows on standard error how a job stands: on a terminal a view that is drawn anew in its place, elsewhere a line now
+ * and then.
  */
 import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
@@ -243,7 +244,9 @@ const table = (targets: Batch.Progress["targets"], columns: number, rows: number
   return hidden === 0 ? lines : [...lines, [piece(`and ${Figures.plural(hidden, "more target")}`, "dim")]]
 }
 
-/** The state as a block of lines, no wider than the canvas and with a row left for the cursor; without an end of line. */
+/**
+ * The state as a block of lines, no wider than the canvas and with a row left for the cursor; without an end of line.
+ */
 export const frame = (progress: Batch.Progress, view: View, { color, columns, rows }: Canvas): string => {
   const { cacheHits, concurrency, deadLetters, duplicates, fallbacks, inFlight, replayed, requeued, retries } = progress
   const { state, succeeded, tokensIn, tokensOut } = progress
@@ -327,9 +330,10 @@ const isRoomy = ({ columns, rows }: Pick<Canvas, "columns" | "rows">): boolean =
   Number.isSafeInteger(columns) && Number.isSafeInteger(rows) && columns >= least.columns && rows >= least.rows
 
 /**
- * Shows a job until it ends. `interactive`: standard error is a terminal. Then `NO_COLOR` (not empty) turns colours off, and the
- * cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot move its cursor (`TERM` is `dumb` or `unknown`) and on one whose size is 0
- * or odd, a line about every ten seconds, and one at the end.
+ * Shows a job until it ends. `interactive`: standard error is a terminal. Then `NO_COLOR` (not empty) turns colours
+ * off, and the cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot
+ * move its cursor (`TERM` is `dumb` or `unknown`) and on one whose size is 0 or odd, a line about every ten seconds,
+ * and one at the end.
  *
  * What cannot be written is lost silently: nobody reads it, and the job goes on.
  */

@@ -376,8 +376,8 @@ const everything = ({ summary }: ReportData): Html => {
 }
 
 /**
- * Writes the report as the text of an HTML page. Whatever comes from the input, a provider or the journal is escaped, and the page
- * forbids itself scripts and requests.
+ * Writes the report as the text of an HTML page. Whatever comes from the input, a provider or the journal is escaped,
+ * and the page forbids itself scripts and requests.
  */
 export const render = (data: ReportData): string => {
   const { recorder, summary, title } = data

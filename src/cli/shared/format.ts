@@ -82,7 +82,8 @@ export const moment = (millis: number): string => {
 }
 
 /**
- * Text that comes from a file or a provider, without what would move a cursor, begin a line, or turn the direction of writing.
+ * Text that comes from a file or a provider, without what would move a cursor, begin a line, or turn the direction of
+ * writing.
  */
 export const plain = (text: string): string =>
   text.replace(/[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu, "\ufffd")

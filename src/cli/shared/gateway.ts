@@ -59,8 +59,8 @@ interface TransportModule {
 }
 
 /**
- * The transport of a module, or else `fetch`: undici is an optional peer, and the layer over Bun's own `undici` fails when it is built, because that module dispatches
- * nothing.
+ * The transport of a module, or else `fetch`: undici is an optional peer, and the layer over Bun's own `undici` fails
+ * when it is built, because that module dispatches nothing.
  */
 export const transportOr = (load: () => Promise<TransportModule>): Layer.Layer<HttpClient.HttpClient> =>
   Layer.unwrap(
@@ -71,7 +71,8 @@ export const transportOr = (load: () => Promise<TransportModule>): Layer.Layer<H
   )
 
 /**
- * Connects over undici, or else over `fetch`, as long as the scope is open. Sends nothing. Fails with `CliFailure` naming the flag and the variable.
+ * Connects over undici, or else over `fetch`, as long as the scope is open. Sends nothing. Fails with `CliFailure`
+ * naming the flag and the variable.
  */
 export const connect = Effect.fnUntraced(function* ({
   accountId,

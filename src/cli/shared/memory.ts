@@ -1,6 +1,6 @@
 /**
- * Keeps V8's heap at a size that suits a job. By default the young generation grows to more than 100 MB on a large machine, and the old one to
- * several times of what is alive, which is little here.
+ * Keeps V8's heap at a size that suits a job. By default the young generation grows to more than 100 MB on a large
+ * machine, and the old one to several times of what is alive, which is little here.
  */
 import * as v8 from "node:v8"
 import * as Effect from "effect/Effect"
@@ -12,8 +12,9 @@ const enough = 24 * 1024 * 1024
 const lookEvery = "250 millis"
 
 /**
- * By how many percent the old generation may outgrow what was alive before it is collected again. With 50 collecting takes 15 % more time than with 100, and the
- * process stays 30 MB smaller. It has to be so from the start: what has once been taken is hardly given back.
+ * By how many percent the old generation may outgrow what was alive before it is collected again. With 50 collecting
+ * takes 15 % more time than with 100, and the process stays 30 MB smaller. It has to be so from the start: what has
+ * once been taken is hardly given back.
  */
 const slack = 70
 

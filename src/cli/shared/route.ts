@@ -35,8 +35,8 @@ const providersIn = (json: unknown, depth = 0): ReadonlyArray<string> => {
 const shown = 5
 
 /**
- * Reads a route file (see `Route.RouteJson`). Credentials that it names come from the environment, see {@link variableOf}. Fails with `CliFailure` naming each field that
- * is wrong and what is accepted.
+ * Reads a route file (see `Route.RouteJson`). Credentials that it names come from the environment, see
+ * {@link variableOf}. Fails with `CliFailure` naming each field that is wrong and what is accepted.
  */
 export const read = Effect.fnUntraced(function* (
   path: string

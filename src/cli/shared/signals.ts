@@ -1,8 +1,9 @@
 /**
  * Ctrl-C in two stages.
  *
- * `NodeRuntime.runMain` interrupts the main fiber at every SIGINT and SIGTERM, of which a fiber takes the first only. Here that one asks
- * the work to come to an end while the main fiber waits for it uninterruptibly, and what comes after it is counted by a listener.
+ * `NodeRuntime.runMain` interrupts the main fiber at every SIGINT and SIGTERM, of which a fiber takes the first only.
+ * Here that one asks the work to come to an end while the main fiber waits for it uninterruptibly, and what comes after
+ * it is counted by a listener.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -42,8 +43,8 @@ const secondSignal: Effect.Effect<Effect.Effect<void>, never, Scope.Scope> = Eff
 export type Ending = "ended" | "asked" | "stopped"
 
 /**
- * Runs `self` in a fiber of its own. When the calling fiber is interrupted `ask` is run, and `self` may go on to its end; a second signal
- * interrupts it. `finish` is run in every case; after it the interruption takes effect.
+ * Runs `self` in a fiber of its own. When the calling fiber is interrupted `ask` is run, and `self` may go on to its
+ * end; a second signal interrupts it. `finish` is run in every case; after it the interruption takes effect.
  */
 export const inStages = <A, E, R, B, E2, R2>(
   self: Effect.Effect<A, E, R>,

@@ -25,10 +25,11 @@ const closed = 0.9
 /**
  * A round is as many answers as the limit was when it began, about one flight.
  *
- * The limit doubles each round at first, as TCP does, and from nine tenths of where it was last refused on grows by a half. A round that was refused
- * halves it; of a round that was refused in part, so does that part: an upstream that counts by the second refuses now and then at its best rate,
- * and halving for each refusal would leave a third of that rate unused. A slow round takes a tenth. Where fewer at once did not make answers
- * faster, the slowness is not ours, and becomes the new baseline.
+ * The limit doubles each round at first, as TCP does, and from nine tenths of where it was last refused on grows by a
+ * half. A round that was refused halves it; of a round that was refused in part, so does that part: an upstream that
+ * counts by the second refuses now and then at its best rate, and halving for each refusal would leave a third of that
+ * rate unused. A slow round takes a tenth. Where fewer at once did not make answers faster, the slowness is not ours,
+ * and becomes the new baseline.
  */
 export class AdaptiveLimit {
   private readonly bounds: Adaptive
@@ -56,8 +57,8 @@ export class AdaptiveLimit {
   }
 
   /**
-   * An answer came, or a refusal, which has no latency. `busy`: the limit was what held others back. Who started before the last
-   * decrease, or with it, says nothing about the limit since then.
+   * An answer came, or a refusal, which has no latency. `busy`: the limit was what held others back. Who started before
+   * the last decrease, or with it, says nothing about the limit since then.
    */
   answered(now: number, startedAt: number, latency: number | undefined, busy: boolean): void {
     if (startedAt <= this.lastDecrease) return
@@ -84,7 +85,8 @@ export class AdaptiveLimit {
     const good = this.answers - this.refused
     const share = this.refused / this.answers
     if (share > bearable) {
-      // Who refuses everybody has closed for a while, and says nothing about how many it takes when it is open; nor does the round in which it opens.
+      // Who refuses everybody has closed for a while, and says nothing about how many it takes when it is open; nor
+      // does the round in which it opens.
       const isClosed = share >= closed
       if ((!isClosed && !this.wasClosed) || this.threshold === Number.POSITIVE_INFINITY) {
         this.threshold = this.limit * 0.9

@@ -28,13 +28,17 @@ export interface SentAttempt {
 
 /** An attempt that has not been admitted yet. */
 export interface PendingAttempt<A> {
-  /** What is left of the deadline, in milliseconds. It goes on while the attempt waits; the attempt's own timeouts begin after that. */
+  /**
+   * What is left of the deadline, in milliseconds. It goes on while the attempt waits; the attempt's own timeouts begin
+   * after that.
+   */
   readonly remaining: number | undefined
   /** The failure when nothing is left of it. */
   readonly expired: () => GatewayError
   /**
-   * Makes the attempt, decoding included, in what is left of the deadline by then. `beforeResend` runs before the same bytes are sent once more; when it
-   * fails, they are not. `waited`: how long it waited, for its record; absent when it did not.
+   * Makes the attempt, decoding included, in what is left of the deadline by then. `beforeResend` runs before the same
+   * bytes are sent once more; when it fails, they are not. `waited`: how long it waited, for its record; absent when it
+   * did not.
    */
   readonly make: (
     remaining: number | undefined,

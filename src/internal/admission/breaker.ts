@@ -1,8 +1,8 @@
 /**
  * Circuit breakers: what is known against a target, and when it is called again.
  *
- * Three causes are kept apart. Failing: a rate over a window. Throttled: a hint longer than a caller would wait. Exhausted: credit or an allocation that comes back at a certain
- * time, before which nothing is tried.
+ * Three causes are kept apart. Failing: a rate over a window. Throttled: a hint longer than a caller would wait.
+ * Exhausted: credit or an allocation that comes back at a certain time, before which nothing is tried.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -76,7 +76,8 @@ export class TargetFacts {
   }
 
   /**
-   * Writes an outcome down. `millis`: the time to the first output, or to the end where there was none; `today`: the time of day, in milliseconds since the epoch.
+   * Writes an outcome down. `millis`: the time to the first output, or to the end where there was none; `today`: the
+   * time of day, in milliseconds since the epoch.
    */
   record(
     attempt: Pick<Attempt, "error" | "outcome">,
@@ -122,7 +123,9 @@ export class TargetFacts {
     return breaker
   }
 
-  /** The most restrictive of its breakers, and the milliseconds until it lets a probe through; absent without breakers. */
+  /**
+   * The most restrictive of its breakers, and the milliseconds until it lets a probe through; absent without breakers.
+   */
   look(now: number): { readonly phase: BreakerPhase; readonly millis: number | undefined } | undefined {
     const held = this.heldAt(now)
     let worst: number | undefined

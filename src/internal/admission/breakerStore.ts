@@ -18,15 +18,19 @@ export type BreakerState =
   | { readonly _tag: "HalfOpen"; readonly cause: OpenCause }
 
 /**
- * An answer to a call. `generation` names the phase, and goes back with the report of the call. `Probe`: this call decides, and no other is admitted until it is reported.
- * `openings`: how often the breaker has opened without a success since.
+ * An answer to a call. `generation` names the phase, and goes back with the report of the call. `Probe`: this call
+ * decides, and no other is admitted until it is reported. `openings`: how often the breaker has opened without a
+ * success since.
  */
 export type BreakerAdmission =
   | { readonly _tag: "Closed"; readonly generation: number }
   | { readonly _tag: "Probe"; readonly generation: number; readonly openings: number }
   | { readonly _tag: "Refused"; readonly cause: OpenCause; readonly retryAfter: Duration.Duration }
 
-/** The effect of a call. `Closed`: the probe succeeded. `Released`: the probe ended without a verdict, so the next call is the probe. */
+/**
+ * The effect of a call. `Closed`: the probe succeeded. `Released`: the probe ended without a verdict, so the next call
+ * is the probe.
+ */
 export type BreakerReport =
   | { readonly _tag: "Opened"; readonly cause: OpenCause; readonly openFor: Duration.Duration }
   | { readonly _tag: "Closed" }
@@ -37,8 +41,9 @@ export interface BreakerStore {
   /** Asks for a call. After the open time exactly one caller gets the probe. */
   readonly admit: (key: string) => Effect.Effect<BreakerAdmission, unknown>
   /**
-   * Reports a call. A report of another generation is ignored: what was on its way when the breaker opened neither closes it nor keeps it open for longer. One exception: `exhausted`
-   * opens a breaker in any phase, and the longest time holds.
+   * Reports a call. A report of another generation is ignored: what was on its way when the breaker opened neither
+   * closes it nor keeps it open for longer. One exception: `exhausted` opens a breaker in any phase, and the longest
+   * time holds.
    */
   readonly report: (key: string, generation: number, report: BreakerReport) => Effect.Effect<void, unknown>
   /** Looks at the phase, without asking for a call. */

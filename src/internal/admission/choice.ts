@@ -1,14 +1,15 @@
 /**
- * The orders of `Route.balance`: which target comes first, and in which order the rest are its fallbacks. Pure: numbers in, indices out.
+ * The orders of `Route.balance`: which target comes first, and in which order the rest are its fallbacks. Pure: numbers
+ * in, indices out.
  *
- * All strategies keep three groups apart: targets that may be called, targets whose breaker is open, and targets of weight 0. A weight of 0
- * means "never first", so such a target comes last even when every other one is open.
+ * All strategies keep three groups apart: targets that may be called, targets whose breaker is open, and targets of
+ * weight 0. A weight of 0 means "never first", so such a target comes last even when every other one is open.
  */
 import type { Problem } from "../../GatewayOptions.ts"
 
 /** How a balance chooses. */
 export const strategies = ["weight", "roundRobin", "leastInFlight", "latency", "session"] as const
-/** See {@link strategies}. */
+/** A strategy of `Route.balance`: see `BalanceOptions.by`. */
 export type Strategy = (typeof strategies)[number]
 
 /** Facts for every strategy. Arrays have one entry per child, in declared order. */
@@ -124,7 +125,10 @@ const grouped = ({
 const sum = (indices: ReadonlyArray<number>, values: ArrayLike<number>): number =>
   indices.reduce((total, index) => total + (values[index] ?? 0), 0)
 
-/** Two different children at random, one draw for both: the less loaded one goes first. A tie goes to the one that was drawn first. */
+/**
+ * Two different children at random, one draw for both: the less loaded one goes first. A tie goes to the one that was
+ * drawn first.
+ */
 const powerOfTwo = (free: ReadonlyArray<number>, draw: number, load: (index: number) => number): number | undefined => {
   const position = draw * free.length
   const first = Math.floor(position)
@@ -149,8 +153,9 @@ const bounded = (
 /**
  * The order in which a balance tries its children, as indices in declared order.
  *
- * - `session`, `weight`: weighted rendezvous, by the session's key or by a draw. When a child goes, only its own sessions move. A session whose
- *   target already has more than 1.25 times its share of the requests in flight moves to its next target.
+ * - `session`, `weight`: weighted rendezvous, by the session's key or by a draw. When a child goes, only its own
+ *   sessions move. A session whose target already has more than 1.25 times its share of the requests in flight moves to
+ *   its next target.
  * - `roundRobin`: smooth and weighted. Open children earn no credit.
  * - `leastInFlight`: smallest (in flight + 1) / weight, ties in declared order.
  * - `latency`: of two children at random the one with the smaller load / weight; the rest by load / weight.

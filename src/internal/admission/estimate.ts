@@ -13,7 +13,10 @@ const defaultOutput = 1024
 
 const textTokens = (text: string): number => Math.ceil(encoder.encode(text).length / bytesPerToken)
 
-/** Tokens of an input, by its JSON. `undefined` for one that cannot be written as JSON: it is not sent, and the encoding of its request says why. */
+/**
+ * Tokens of an input, by its JSON. `undefined` for one that cannot be written as JSON: it is not sent, and the encoding
+ * of its request says why.
+ */
 export const inputTokens = (input: unknown): number | undefined => {
   try {
     return textTokens(JSON.stringify(input) ?? "")
@@ -25,9 +28,14 @@ export const inputTokens = (input: unknown): number | undefined => {
 /** More bytes than texts have for each token on average, so that the estimate is rather too low. */
 const mostBytesPerToken = 5
 
-/** Base64 says nothing about the tokens of an image or a file. */
-const withoutData = (key: string, value: unknown): unknown =>
-  typeof value === "string" && (key === "data" || /^data:/i.test(value)) ? "" : value
+/** Fields of parts and calls that the model does not read, or that only their maker is sent. */
+const unread = new Set(["opaque", "citations"])
+
+/** Base64 says nothing about the tokens of an image or a file, and thinking stays behind at most targets. */
+const withoutData = (key: string, value: unknown): unknown => {
+  if (typeof value === "string") return key === "data" || key === "signature" || /^data:/i.test(value) ? "" : value
+  return unread.has(key) || (isRecord(value) && value.type === "reasoning") ? undefined : value
+}
 
 /** The fewest tokens that a chat input takes with the answer that it asks for; 0 for what cannot be written as JSON. */
 export const leastTokens = (input: unknown): number => {
@@ -49,7 +57,9 @@ const outputTokens = (input: unknown): number =>
 
 const outputFields = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"]
 
-/** The most output tokens that a provider's request body allows, for all answers that it asks for; as far as it says so. */
+/**
+ * The most output tokens that a provider's request body allows, for all answers that it asks for; as far as it says so.
+ */
 export const mostOutputTokens = (body: unknown): number => {
   if (!isRecord(body)) return defaultOutput
   const { generationConfig = {} } = body

@@ -91,7 +91,10 @@ const heldShare = 1 / 8
 const adaptiveOf = ({ initial, max = 512, min = 1, tolerance = 2 }: AdaptiveConcurrency): AdaptiveLimit =>
   new AdaptiveLimit({ min, max, tolerance, initial: initial ?? Math.max(min, Math.min(max, 8)) })
 
-/** Waits for a signal, at most so long. The only place where an acquisition can be interrupted: what is admitted is never lost. */
+/**
+ * Waits for a signal, at most so long. The only place where an acquisition can be interrupted: what is admitted is
+ * never lost.
+ */
 const pause = (waiter: Waiter, millis: number): Effect.Effect<void> => {
   const woken = Effect.callback<void>((resume) => {
     // When all that ends in this turn has ended: then as many are let in one after the other.
@@ -170,7 +173,10 @@ export class KeyLimits {
         )
   }
 
-  /** About how many milliseconds somebody waits who comes now, behind all that go before. Too little where nothing is known. */
+  /**
+   * About how many milliseconds somebody waits who comes now, behind all that go before. Too little where nothing is
+   * known.
+   */
   private estimate(now: number, own: WaitClass, needs: Needs): number {
     const { concurrency, facts, held = 0, inFlight, queue } = this
     const ahead = queue.ahead(own)

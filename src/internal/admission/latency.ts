@@ -61,9 +61,10 @@ export class Latency {
   }
 
   /**
-   * The time within which a share of all answers begins; `undefined` with fewer than 30 samples, and where so many were cut short that it is beyond what was
-   * seen. A time that was cut short counts as one that was longer, by the estimator of Kaplan and Meier: left out, the fast ones would be over-represented,
-   * and each hedge would make the next one earlier.
+   * The time within which a share of all answers begins; `undefined` with fewer than 30 samples, and where so many were
+   * cut short that it is beyond what was seen. A time that was cut short counts as one that was longer, by the
+   * estimator of Kaplan and Meier: left out, the fast ones would be over-represented, and each hedge would make the
+   * next one earlier.
    */
   percentile(percentile: number, now: number): number | undefined {
     const { known } = this

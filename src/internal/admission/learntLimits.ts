@@ -1,5 +1,6 @@
 /**
- * What the other side says is left of its limits. It holds beside the limits that were set, so it only ever tightens them.
+ * What the other side says is left of its limits. It holds beside the limits that were set, so it only ever tightens
+ * them.
  */
 import * as Duration from "effect/Duration"
 
@@ -34,8 +35,8 @@ const longest = 3_600_000
 /**
  * Units that are left, from one answer until its reset.
  *
- * The other side counted when the request arrived, which may be long before it answered. So everything that was admitted after that request is taken off, and what has
- * come back since then is added.
+ * The other side counted when the request arrived, which may be long before it answered. So everything that was
+ * admitted after that request is taken off, and what has come back since then is added.
  */
 class Level {
   readonly at: number
@@ -72,7 +73,10 @@ export class LearntLimits {
   private tokens: Level | undefined
   private closedUntil = 0
 
-  /** Takes over what the answer to a request says. Answers to requests that were admitted earlier are older news, and leave it as it is. */
+  /**
+   * Takes over what the answer to a request says. Answers to requests that were admitted earlier are older news, and
+   * leave it as it is.
+   */
   learn(told: ToldLimits, { at, requests, tokens }: Totals, now: number): void {
     if (told.requests !== undefined && (this.requests === undefined || this.requests.at <= at)) {
       this.requests = new Level(told.requests, at, requests, now)

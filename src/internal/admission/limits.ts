@@ -21,7 +21,10 @@ export interface AdaptiveConcurrency {
 
 /** How many may wait, and for how long. */
 export interface QueueOptions {
-  /** Most that wait at once: 0 to 1,000,000. Default 1,000. When it is full, the newest of the lowest priority is rejected. */
+  /**
+   * Most that wait at once: 0 to 1,000,000. Default 1,000. When it is full, the newest of the lowest priority is
+   * rejected.
+   */
   readonly size?: number | undefined
   /** Longest wait of a reservation that names none: 0 or more. Default 10 seconds. */
   readonly maxWait?: Duration.Input | undefined
@@ -37,11 +40,13 @@ export interface Limits {
   readonly concurrency?: number | "adaptive" | AdaptiveConcurrency | undefined
   /** The share of a minute's allowance that may be used at once; more than 0, at most 1. Default 1/6. */
   readonly burst?: number | undefined
-  /** How long a request may take from its admission until the other side counts it. 0 to 30 seconds, default 2 seconds. */
+  /**
+   * How long a request may take from its admission until the other side counts it. 0 to 30 seconds, default 2 seconds.
+   */
   readonly skew?: Duration.Input | undefined
   /**
-   * Bounds the queue. A reservation is then rejected at once when its estimated wait is too long, and not only when it has waited in vain. Default: any
-   * number waits, as long as it takes.
+   * Bounds the queue. A reservation is then rejected at once when its estimated wait is too long, and not only when it
+   * has waited in vain. Default: any number waits, as long as it takes.
    */
   readonly queue?: QueueOptions | undefined
 }

@@ -29,7 +29,10 @@ export class Outcomes {
   private readonly calls = new Uint32Array(slots)
   private readonly failures = new Uint32Array(slots)
   private readonly epochs = new Float64Array(slots).fill(Number.NEGATIVE_INFINITY)
-  /** By limit. Settings hold thresholds, but slots cannot keep every time, so a limit counts from when it is first asked about. */
+  /**
+   * By limit. Settings hold thresholds, but slots cannot keep every time, so a limit counts from when it is first asked
+   * about.
+   */
   private readonly slow = new Map<number, Uint32Array>()
   /** Rises with all that can open a breaker. */
   version = 0

@@ -15,15 +15,18 @@ export const priorities: ReadonlyArray<Priority> = ["interactive", "background"]
 export interface Reservation {
   /** Whole number. Default 1. */
   readonly requests?: number | undefined
-  /** Estimate of the tokens in and out; too high costs speed until it is corrected, too low may exceed the limit. Default 0. */
+  /**
+   * Estimate of the tokens in and out; too high costs speed until it is corrected, too low may exceed the limit.
+   * Default 0.
+   */
   readonly tokens?: number | undefined
   /** Whether it takes one of the places of `concurrency`. Default `true`. */
   readonly place?: boolean | undefined
   /** Before all who wait without it. For a retry of something that was admitted before. Default `false`. */
   readonly urgent?: boolean | undefined
   /**
-   * `interactive` goes before `background`, and within each it is first come, first served. After 30 seconds `background` counts as `interactive`. Default
-   * `"interactive"`.
+   * `interactive` goes before `background`, and within each it is first come, first served. After 30 seconds
+   * `background` counts as `interactive`. Default `"interactive"`.
    */
   readonly priority?: Priority | undefined
   /** Longest wait. Default: that of the queue, or without a queue as long as it takes. */
@@ -49,8 +52,8 @@ export interface Permit {
   /** Ends it; only the first call counts. A permit that is not settled keeps its place for ever. */
   readonly settle: (outcome?: Outcome) => Effect.Effect<void>
   /**
-   * Takes over what the answer says is left of the other side's limits, before or after it is settled. It only ever tightens the limits of the key. A
-   * limiter of your own may leave it out.
+   * Takes over what the answer says is left of the other side's limits, before or after it is settled. It only ever
+   * tightens the limits of the key. A limiter of your own may leave it out.
    */
   readonly learn?: (told: ToldLimits) => Effect.Effect<void>
 }

@@ -50,9 +50,10 @@ const anthropic = (headers: AnswerHeaders, unit: string, now: number | undefined
   )
 
 /**
- * Reads `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` (OpenAI, Azure, Groq and many more), `anthropic-ratelimit-*` (with moments as resets), and
- * `retry-after-ms`, `x-ms-retry-after-ms` and `retry-after`. Of several limits for tokens the tightest counts. What has no reset, or one in the past, is left out;
- * `undefined` when nothing remains to say.
+ * Reads `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` (OpenAI, Azure, Groq and many more),
+ * `anthropic-ratelimit-*` (with moments as resets), and `retry-after-ms`, `x-ms-retry-after-ms` and `retry-after`. Of
+ * several limits for tokens the tightest counts. What has no reset, or one in the past, is left out; `undefined` when
+ * nothing remains to say.
  *
  * `headers` have lower-case names; `now` is in milliseconds since the epoch, and without it moments cannot be read.
  */

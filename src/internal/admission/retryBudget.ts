@@ -1,9 +1,10 @@
 /**
- * A purse for further attempts, as Finagle's `RetryBudget` has it: first attempts pay in, further ones are paid out of it.
+ * A purse for further attempts, as Finagle's `RetryBudget` has it: first attempts pay in, further ones are paid out of
+ * it.
  *
- * Finagle counts in ten slots of a second, which grants twice the floor to withdrawals just before and just after the slot of the first ones expires. Slots of a
- * tenth of a second, of which withdrawals keep one more, bound any ten seconds at the price of one percent. The floor is for clients of few requests, which would
- * never earn a retry.
+ * Finagle counts in ten slots of a second, which grants twice the floor to withdrawals just before and just after the
+ * slot of the first ones expires. Slots of a tenth of a second, of which withdrawals keep one more, bound any ten
+ * seconds at the price of one percent. The floor is for clients of few requests, which would never earn a retry.
  */
 
 import type { Problem } from "../../GatewayOptions.ts"
@@ -62,8 +63,8 @@ const slots = windowMillis / slotMillis
 /**
  * Pays for one provider's further attempts. Times are milliseconds of the monotonic clock.
  *
- * Law: in every 10 seconds that end with a withdrawal, withdrawals are at most `ratio * deposits + 10 * perSecond`. A deposit counts for 9.9 to 10 seconds, a withdrawal
- * for 10 to 10.1. Both are whole numbers, so sums stay exact.
+ * Law: in every 10 seconds that end with a withdrawal, withdrawals are at most `ratio * deposits + 10 * perSecond`. A
+ * deposit counts for 9.9 to 10 seconds, a withdrawal for 10 to 10.1. Both are whole numbers, so sums stay exact.
  */
 export class Purse {
   private readonly ratio: number

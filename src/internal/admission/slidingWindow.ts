@@ -5,8 +5,9 @@
  * than the limit. The pace: what is admitted at once is at most a burst, refilled evenly, so that an allowance is not
  * burnt in the first second of every minute.
  *
- * The other side counts a request some time after it was admitted here: at the latest when it answered, or after `skew`.
- * Units stay in the window from that latest moment on; so a late arrival and an early one do not add up to too many.
+ * The other side counts a request some time after it was admitted here: at the latest when it answered, or after
+ * `skew`. Units stay in the window from that latest moment on; so a late arrival and an early one do not add up to too
+ * many.
  */
 
 /** Slots of a window. Units expire with their slot, so up to one slot late and never early. */
@@ -91,7 +92,10 @@ export class RateBudget {
     return Math.ceil(Math.max(pace, slot * this.width + this.window - now))
   }
 
-  /** About how long it takes until so many units have been taken behind those `ahead`. Too long where less is used than was reserved. */
+  /**
+   * About how long it takes until so many units have been taken behind those `ahead`. Too long where less is used than
+   * was reserved.
+   */
   estimate(now: number, ahead: number, units: number): number {
     const exact = this.delay(now, Math.min(ahead + units, this.limit))
     const missing = ahead + Math.min(units, this.burst) - this.level

@@ -1,8 +1,8 @@
 /**
  * One target under the limits of all routes that it stands in.
  *
- * What was sent is a fact, and limits are numbers of a route: each set of numbers has windows and a queue of its own, a request counts in all of them, and waits
- * in one.
+ * What was sent is a fact, and limits are numbers of a route: each set of numbers has windows and a queue of its own, a
+ * request counts in all of them, and waits in one.
  */
 import type * as Clock from "effect/Clock"
 import type * as Effect from "effect/Effect"
@@ -48,7 +48,10 @@ class Spent {
 
 /** Times are milliseconds of the monotonic clock. */
 export class TargetLimits {
-  /** Answers of this mode are timed. A whole answer and the beginning of a stream do not take equally long, and have no common mean. */
+  /**
+   * Answers of this mode are timed. A whole answer and the beginning of a stream do not take equally long, and have no
+   * common mean.
+   */
   timed: "run" | "stream" | undefined
   private readonly facts = noFacts()
   private readonly spent = new Spent()

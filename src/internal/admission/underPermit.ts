@@ -19,7 +19,10 @@ const tokensOf = ({ response }: SentAttempt, usage: TokenCounts | undefined): nu
           ? undefined
           : (usage.inputTokens ?? 0) + (usage.outputTokens ?? 0)))
 
-/** How a stream counts. One that broke or was given up counts as it was reserved, unless it said what it used: nobody knows how far it came. */
+/**
+ * How a stream counts. One that broke or was given up counts as it was reserved, unless it said what it used: nobody
+ * knows how far it came.
+ */
 const streamOutcome = (sent: SentAttempt, { usage }: StreamEnd): Outcome => ({ tokens: tokensOf(sent, usage) })
 
 /** How a failed request counts. One that was interrupted counts as it was reserved, as nobody knows how far it came. */

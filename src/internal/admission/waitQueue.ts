@@ -36,7 +36,10 @@ interface Place<W> {
   after: Place<W> | undefined
 }
 
-/** One class, in order of arrival. A linked list: the iterator of a `Set` walks over everything that was deleted at its beginning. */
+/**
+ * One class, in order of arrival. A linked list: the iterator of a `Set` walks over everything that was deleted at its
+ * beginning.
+ */
 class Line<W> {
   readonly sum: Sum = { requests: 0, tokens: 0, places: 0 }
   private readonly places = new Map<W, Place<W>>()
@@ -137,7 +140,9 @@ export class WaitQueue<W extends Waiting> {
     return sum
   }
 
-  /** Who has to leave so that somebody of a class may wait: the newest of the lowest class. `undefined`: whoever comes. */
+  /**
+   * Who has to leave so that somebody of a class may wait: the newest of the lowest class. `undefined`: whoever comes.
+   */
   victim(own: WaitClass, now: number): W | undefined {
     if (own === "background") return undefined
     const background = this.lines.background.last

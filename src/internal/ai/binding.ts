@@ -1,6 +1,7 @@
 /**
- * `env.AI` itself. Calls of its `run` share state. Where the binding has its own `fetch`, the same request goes through that, and the
- * answer is this call's alone; elsewhere each call asks for its own raw `Response` and trusts nothing else.
+ * `env.AI` itself. Calls of its `run` share state. Where the binding has its own `fetch`, the same request goes through
+ * that, and the answer is this call's alone; elsewhere each call asks for its own raw `Response` and trusts nothing
+ * else.
  */
 import * as Effect from "effect/Effect"
 import { invalid } from "../../GatewayError.ts"

@@ -24,8 +24,8 @@ export interface AiHttpOptions {
   /** What comes before `/v1/{account}/{gateway}`. Default `https://gateway.ai.cloudflare.com`. */
   readonly baseUrl?: string | undefined
   /**
-   * Size limit of an answer that is read in one piece, in bytes, and of one event of a stream, in characters; both after decompression.
-   * A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
+   * Size limit of an answer that is read in one piece, in bytes, and of one event of a stream, in characters; both
+   * after decompression. A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
    */
   readonly maxAnswerBytes?: number | undefined
 }

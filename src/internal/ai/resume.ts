@@ -1,8 +1,9 @@
 /**
  * Takes a streamed run up again when its connection breaks. Experimental, as it is at Cloudflare.
  *
- * A run is replayed from one of its events on, byte for byte. What has been read of the event that was cut is compared and left out,
- * so that the bytes simply go on: no event is seen twice, none is lost, and what is not the same answer is not taken for it.
+ * A run is replayed from one of its events on, byte for byte. What has been read of the event that was cut is compared
+ * and left out, so that the bytes simply go on: no event is seen twice, none is lost, and what is not the same answer
+ * is not taken for it.
  */
 import * as Effect from "effect/Effect"
 import { decide, type GatewayError } from "../../GatewayError.ts"
@@ -20,7 +21,10 @@ const maxTail = 1024 * 1024
 
 const LF = 10
 
-/** Counts events as the service does, by the two line feeds that end one, and keeps the bytes of the event that has not ended. */
+/**
+ * Counts events as the service does, by the two line feeds that end one, and keeps the bytes of the event that has not
+ * ended.
+ */
 const makePosition = () => {
   let events = 0
   let tail: Array<Uint8Array> | undefined = []
@@ -58,8 +62,8 @@ const isJson = ({ headers }: GatewayResponse): boolean =>
 type Read = ResponseReader["read"]
 
 /**
- * Reads on where a reader breaks off or ends, if `isLost` says that something of the answer is lost by it; nothing is when an end
- * follows a resume that brought nothing new. `resume` asks for the run from an event on.
+ * Reads on where a reader breaks off or ends, if `isLost` says that something of the answer is lost by it; nothing is
+ * when an end follows a resume that brought nothing new. `resume` asks for the run from an event on.
  */
 export const resumable = (
   first: ResponseReader,

@@ -32,8 +32,8 @@ export interface Dialectal {
 const streamed: Streaming["query"] = (query) => ({ ...query, stream: true })
 
 /**
- * Third parties other than Anthropic answer in chunks like OpenAI's. Only OpenAI itself, and what serves dynamic routes, are known to
- * take the question for the usage.
+ * Third parties other than Anthropic answer in chunks like OpenAI's. Only OpenAI itself, and what serves dynamic
+ * routes, are known to take the question for the usage.
  */
 export const dialectOf = (target: AiTarget | undefined): Dialectal => {
   if (target?.kind === "workers-ai") {

@@ -19,7 +19,9 @@ export interface ItemPermits {
   readonly tokens: number
 }
 
-/** Puts the requests of an item under a limiter, also those that a transport sends a second time on a fresh connection. */
+/**
+ * Puts the requests of an item under a limiter, also those that a transport sends a second time on a fresh connection.
+ */
 export const admission =
   (limiter: Limiter.Limiter, key: string, item: ItemPermits): Admission =>
   <A extends SentAttempt>({ expired, make, remaining }: PendingAttempt<A>) => {

@@ -1,6 +1,6 @@
 /**
- * The pipeline of a batch: takes items in, admits them, runs them, writes down what they came to, and hands it out. It knows items by what
- * it is told to do with them, and no routes.
+ * The pipeline of a batch: takes items in, admits them, runs them, writes down what they came to, and hands it out. It
+ * knows items by what it is told to do with them, and no routes.
  */
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"

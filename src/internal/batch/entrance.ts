@@ -11,8 +11,8 @@ import { type Admission, type EngineOptions, ownKey, type Shared } from "./job.t
 /** Where items wait. Only their waiting can be interrupted. */
 export interface Entrance {
   /**
-   * Lets an item in. While it waited for its place the gate may have closed, and then it is let in again. `undefined`: the
-   * batch drains.
+   * Lets an item in. While it waited for its place the gate may have closed, and then it is let in again. `undefined`:
+   * the batch drains.
    */
   readonly enter: (tokens: number, urgent: boolean) => Effect.Effect<Admission | undefined, GatewayError>
   /** Waits so many milliseconds, and lets an item in before new ones; `undefined` when the batch drains. */

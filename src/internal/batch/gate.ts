@@ -1,9 +1,11 @@
 /**
- * Holds a batch while a quota is exhausted or nothing gets through, and lets one item at a time find out whether that is over.
+ * Holds a batch while a quota is exhausted or nothing gets through, and lets one item at a time find out whether that
+ * is over.
  *
- * A failure that is probably not the item's own does not end the item. Until there is evidence it is held: an answer to an item that began later shows that it was
- * the item after all; {@link handful} of them in a row without any answer in between, or one connection that cannot be made, close the gate, and then all that is
- * held is sent again when it opens.
+ * A failure that is probably not the item's own does not end the item. Until there is evidence it is held: an answer to
+ * an item that began later shows that it was the item after all; {@link handful} of them in a row without any answer in
+ * between, or one connection that cannot be made, close the gate, and then all that is held is sent again when it
+ * opens.
  */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -29,7 +31,10 @@ const probes: Readonly<Record<PauseCause, { readonly first: number; readonly lon
   outage: { first: 1000, longest: 30_000 }
 }
 
-/** What becomes of an item that failed: it passes the gate again, ends as a dead letter, or the job ends and it stays undone. */
+/**
+ * What becomes of an item that failed: it passes the gate again, ends as a dead letter, or the job ends and it stays
+ * undone.
+ */
 export type Verdict = "again" | "deadLetter" | "giveUp"
 
 /** Items that the batch is working on. */
@@ -57,7 +62,10 @@ interface Held {
   readonly verdict: Deferred.Deferred<Verdict>
 }
 
-/** Milliseconds until the quota should be there again: the answer's hint, midnight UTC for a daily allocation, or unknown. */
+/**
+ * Milliseconds until the quota should be there again: the answer's hint, midnight UTC for a daily allocation, or
+ * unknown.
+ */
 const untilReset = (reason: QuotaExhausted, epoch: number): number | undefined => {
   if (reason.retryAfter !== undefined) return Duration.toMillis(reason.retryAfter)
   return reason.kind === "allocation" ? day - (epoch % day) : undefined
@@ -130,7 +138,8 @@ export class Gate {
   }
 
   /**
-   * Notes an answer to a request that began at `startedAt`: by a provider, or by the gateway without one. What began before the gate closed does not open it.
+   * Notes an answer to a request that began at `startedAt`: by a provider, or by the gateway without one. What began
+   * before the gate closed does not open it.
    */
   answered(startedAt: number, by: "provider" | "gateway", isSuccess: boolean): void {
     if (isSuccess && by === "provider") this.succeeded = true
@@ -183,8 +192,9 @@ export class Gate {
   }
 
   /**
-   * Notes that an item, which began at `startedAt`, failed with a fault that is probably not its own. The verdict may take time: the item gives its place back before it waits. `struck`: how often
-   * it failed before and the gate was opened for others since; then it says nothing about the others.
+   * Notes that an item, which began at `startedAt`, failed with a fault that is probably not its own. The verdict may
+   * take time: the item gives its place back before it waits. `struck`: how often it failed before and the gate was
+   * opened for others since; then it says nothing about the others.
    */
   failed(error: GatewayError, fault: SharedFault, startedAt: number, struck: number): Effect.Effect<Verdict> {
     const now = this.now()
@@ -271,8 +281,8 @@ export class Gate {
   }
 
   /**
-   * Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. Items that have not failed yet come first: a
-   * row of bad items would have probe after probe fail otherwise.
+   * Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. Items
+   * that have not failed yet come first: a row of bad items would have probe after probe fail otherwise.
    */
   pass(isNew: boolean): Effect.Effect<boolean> {
     return isNew

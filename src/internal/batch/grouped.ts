@@ -1,8 +1,9 @@
 /**
  * Does a step of the pipeline for many items at once.
  *
- * What comes while the step is under way is its next group, and a group grows as long as turns of the event loop bring more. On a busy processor
- * most items pass a stage together then, which takes a fraction of what they take one by one; on one that waits for answers nothing is held up.
+ * What comes while the step is under way is its next group, and a group grows as long as turns of the event loop bring
+ * more. On a busy processor most items pass a stage together then, which takes a fraction of what they take one by one;
+ * on one that waits for answers nothing is held up.
  */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

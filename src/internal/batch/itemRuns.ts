@@ -1,6 +1,6 @@
 /**
- * Runs items, from their admission to their end. Only their waiting can be interrupted. Most items succeed at once, so the
- * steps after a failure are set up only when there is one.
+ * Runs items, from their admission to their end. Only their waiting can be interrupted. Most items succeed at once, so
+ * the steps after a failure are set up only when there is one.
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
@@ -24,11 +24,14 @@ export interface ItemRuns<Item> {
   /** Sends an item, once that is written down. */
   readonly begin: (work: WorkItem<Item>, admission: Admission, inDoubt: InDoubt | undefined) => void
   /**
-   * Sends an item that may have been answered already: an earlier run sent it, and does not know more. While the logs are
-   * asked it has a place and nothing else; it is let in when it is to be sent, like any other.
+   * Sends an item that may have been answered already: an earlier run sent it, and does not know more. While the logs
+   * are asked it has a place and nothing else; it is let in when it is to be sent, like any other.
    */
   readonly beginInDoubt: (work: WorkItem<Item>, place: Limiter.Permit, eventId: string) => void
-  /** An item that was not let in: the batch ends, or it needs more tokens than a minute has, so that no wait helps. Nothing was sent. */
+  /**
+   * An item that was not let in: the batch ends, or it needs more tokens than a minute has, so that no wait helps.
+   * Nothing was sent.
+   */
   readonly reject: (
     work: WorkItem<Item>,
     inDoubt: InDoubt | undefined,

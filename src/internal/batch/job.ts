@@ -135,9 +135,14 @@ export interface ItemAttempt {
   /** How often it was tried before, and the attempts made then. */
   readonly times: number
   readonly attempts: ReadonlyArray<Attempt>
-  /** When its deadline and its patience began, of the monotonic clock: what it waits at a closed gate is not its own time. */
+  /**
+   * When its deadline and its patience began, of the monotonic clock: what it waits at a closed gate is not its own
+   * time.
+   */
   readonly since: number
-  /** How often it failed with a fault that is not its own by the look of it, and something else got through afterwards. */
+  /**
+   * How often it failed with a fault that is not its own by the look of it, and something else got through afterwards.
+   */
   readonly struck: number
 }
 

@@ -1,8 +1,10 @@
 /**
- * Writes down what is about to be sent and what items came to, in the order in which it is told, and much of it at once.
+ * Writes down what is about to be sent and what items came to, in the order in which it is told, and much of it at
+ * once.
  *
- * The order is what bounds a crash: an item takes the place of another one only after that one has ended, and is sent only when all that was noted before is written.
- * So a process that is killed loses no more answers than there are places.
+ * The order is what bounds a crash: an item takes the place of another one only after that one has ended, and is sent
+ * only when all that was noted before is written. So a process that is killed loses no more answers than there are
+ * places.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -54,8 +56,8 @@ interface Written {
 }
 
 /**
- * Starts it in the scope, which closes it: then all endings are handed out, or cannot be. `fail` is told what cannot be written down or handed out; while
- * `isStopped` nothing begins.
+ * Starts it in the scope, which closes it: then all endings are handed out, or cannot be. `fail` is told what cannot be
+ * written down or handed out; while `isStopped` nothing begins.
  */
 export const start = Effect.fnUntraced(function* (
   journal: OpenJournal,

@@ -1,5 +1,6 @@
 /**
- * Which ids there are, and how each stands: in memory, about 30 bytes for each, and 8 more for what an earlier run has ended.
+ * Which ids there are, and how each stands: in memory, about 30 bytes for each, and 8 more for what an earlier run has
+ * ended.
  */
 import type { Known } from "../../BatchJournal.ts"
 import { IdIndex, NumberColumn } from "../data/idIndex.ts"

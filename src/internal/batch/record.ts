@@ -33,8 +33,9 @@ export interface InDoubt {
   /** The event id that it was sent with. */
   readonly eventId: string
   /**
-   * `success`: the gateway has a log of an answer, whose body is lost; it was paid for, and is paid for again. `failure`: it was
-   * answered with failures only. `nothing`: the gateway knows of no request. `unknown`: the logs could not be asked.
+   * `success`: the gateway has a log of an answer, whose body is lost; it was paid for, and is paid for again.
+   * `failure`: it was answered with failures only. `nothing`: the gateway knows of no request. `unknown`: the logs
+   * could not be asked.
    */
   readonly found: "success" | "failure" | "nothing" | "unknown"
   readonly logIds: ReadonlyArray<string>
@@ -171,7 +172,8 @@ const doneRecord = (
 })
 
 /**
- * Accepts a record that every journal can write and read back, without fields that are `undefined`; fails with the place of a value that JSON cannot hold.
+ * Accepts a record that every journal can write and read back, without fields that are `undefined`; fails with the
+ * place of a value that JSON cannot hold.
  */
 const checked = (what: string, record: Json): Effect.Effect<Json, JournalError> => {
   const { omits, problem } = inspect(record)

@@ -4,8 +4,9 @@
 import type { Attempt, GatewayError, Reason } from "../../GatewayError.ts"
 
 /**
- * `unreachable`: no connection could be made, which no item can cause. `transport`: connections broke. `refused`: credentials or a model of the route were refused
- * by every target; waiting alone does not help. `outage`: anything else of the kind.
+ * `unreachable`: no connection could be made, which no item can cause. `transport`: connections broke. `refused`:
+ * credentials or a model of the route were refused by every target; waiting alone does not help. `outage`: anything
+ * else of the kind.
  */
 export type SharedFault = "unreachable" | "transport" | "refused" | "outage"
 
@@ -46,7 +47,10 @@ const isShared = (reason: Reason, attempt: Attempt | undefined): boolean => {
   }
 }
 
-/** The fault of an item that failed, as its targets' last answers show it; `undefined` when one of them is about the item itself. */
+/**
+ * The fault of an item that failed, as its targets' last answers show it; `undefined` when one of them is about the
+ * item itself.
+ */
 export const sharedFault = ({ attempts = [], reason }: GatewayError): SharedFault | undefined => {
   const last = new Map<string, Attempt>()
   for (const attempt of attempts) if (attempt.error !== undefined) last.set(attempt.target, attempt)

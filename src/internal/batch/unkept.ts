@@ -1,6 +1,6 @@
 /**
- * Replaces the end of an item that no journal can keep by one that every journal can keep, so that the job continues and a later run does not send the item
- * again.
+ * Replaces the end of an item that no journal can keep by one that every journal can keep, so that the job continues
+ * and a later run does not send the item again.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"

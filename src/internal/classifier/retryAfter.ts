@@ -58,10 +58,10 @@ const fromBody = (json: unknown): Duration.Duration | undefined => {
 
 /**
  * Reads, in this order, `retry-after-ms` and `x-ms-retry-after-ms` (milliseconds), `retry-after` (seconds, also with a
- * fraction, or an HTTP date), Google's `RetryInfo.retryDelay` and Hugging Face's `estimated_time` in the parsed body, `retry_after` (seconds) there, a
- * message that says "try again in" or "wait", and the reset of rate-limit windows in which nothing remains (`x-ratelimit-reset-tokens` and the like).
- * The first readable one counts. A date in the past is zero. Anything negative, infinite or unreadable is no hint, and
- * a date without `now` is none either.
+ * fraction, or an HTTP date), Google's `RetryInfo.retryDelay` and Hugging Face's `estimated_time` in the parsed body,
+ * `retry_after` (seconds) there, a message that says "try again in" or "wait", and the reset of rate-limit windows in
+ * which nothing remains (`x-ratelimit-reset-tokens` and the like). The first readable one counts. A date in the past is
+ * zero. Anything negative, infinite or unreadable is no hint, and a date without `now` is none either.
  *
  * `headers` have lower-case names; `now` is in milliseconds since the epoch.
  */

@@ -93,8 +93,9 @@ const bound =
   "(context|sequence|token|prompt|input)s?( input)?( |_|-)(length|len|size|window|limit)|model (max )?(input )?length|max_(model_len|seq_len|num_tokens)"
 
 /**
- * What servers say of a prompt that is too long. First in any words: something of the prompt, a comparison, a bound; then what these words
- * do not cover, by server. A field that is too long is no long prompt, and neither is a rate of tokens that was exceeded.
+ * What servers say of a prompt that is too long. First in any words: something of the prompt, a comparison, a bound;
+ * then what these words do not cover, by server. A field that is too long is no long prompt, and neither is a rate of
+ * tokens that was exceeded.
  */
 const overlong = [
   `^(?![^]*\\b(per (second|minute|hour|day|month)|rate|quota)\\b)[^]*\\b(prompt|input|request|messages|tokens?)\\b.{0,80}\\b(exceed\\w*|(longer|greater|larger) than|too (long|large) (for|to fit)|not fit)\\b.{0,40}\\b(${bound})`,

@@ -1,4 +1,7 @@
-/** Whether a text is a URL to which paths can be appended as it stands. The parser alone would drop white space, an empty query and an empty fragment. */
+/**
+ * Whether a text is a URL to which paths can be appended as it stands. The parser alone would drop white space, an
+ * empty query and an empty fragment.
+ */
 export const isBaseUrl = (text: string): boolean => {
   if (typeof text !== "string" || !/^[^\s?#\\]+$/.test(text) || !URL.canParse(text)) return false
   const url = new URL(text)

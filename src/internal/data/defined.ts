@@ -8,5 +8,7 @@ export const defined = <A extends object>(value: A): { [K in keyof A]?: Exclude<
   return out
 }
 
-/** Fields that may be set while an object is made. On the way of every call that takes a fraction of what spreads take. */
+/**
+ * Fields that may be set while an object is made. On the way of every call that takes a fraction of what spreads take.
+ */
 export type Mutable<A> = { -readonly [K in keyof A]: A[K] }

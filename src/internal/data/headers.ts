@@ -16,8 +16,8 @@ export const isHeaderName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9a-z-]
 export const providerHeaderAccepted = "a header for the provider; use `Route.options`"
 
 /**
- * Whether a value is a path at a provider. A URL parser would fold `..` and stop at `#`; white space and control characters are never
- * part of a path. Servers may decode slashes before they fold.
+ * Whether a value is a path at a provider. A URL parser would fold `..` and stop at `#`; white space and control
+ * characters are never part of a path. Servers may decode slashes before they fold.
  */
 export const isPath = (path: unknown): boolean =>
   typeof path === "string" &&

@@ -23,8 +23,8 @@ export const failureOf = (status: number, reason: string, retryable: boolean, re
 })
 
 /**
- * A failure as a response of Effect's servers. The module of such responses is unstable, and would be a large part of a Worker's bundle; here is what
- * servers, `toWeb` and middlewares read of one. Tests hold it against them.
+ * A failure as a response of Effect's servers. The module of such responses is unstable, and would be a large part of a
+ * Worker's bundle; here is what servers, `toWeb` and middlewares read of one. Tests hold it against them.
  */
 export const httpAnswer = ({ body: text, headers, status }: HttpFailure) => {
   const body = new TextEncoder().encode(text)

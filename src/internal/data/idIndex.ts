@@ -1,9 +1,10 @@
 /**
  * Numbers texts from 0 on, compactly: for the ids of a batch.
  *
- * Of each text it keeps a fingerprint of 128 bits and its place in a table, 22 to 28 bytes outside of the JavaScript heap, however long the text is: a `Map` of a
- * million ids of 36 characters takes five times as much inside of it, which the garbage collector walks. That two of a billion texts have the same
- * fingerprint has a chance of one in 10^21. Nothing is ever removed.
+ * Of each text it keeps a fingerprint of 128 bits and its place in a table, 22 to 28 bytes outside of the JavaScript
+ * heap, however long the text is: a `Map` of a million ids of 36 characters takes five times as much inside of it,
+ * which the garbage collector walks. That two of a billion texts have the same fingerprint has a chance of one in
+ * 10^21. Nothing is ever removed.
  */
 
 const blockBits = 22
@@ -16,8 +17,8 @@ type Block = Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float64Array<A
 const blocks = { uint8: Uint8Array, uint32: Uint32Array, float64: Float64Array }
 
 /**
- * An array of up to 2^32 numbers that grows without copying what is there. What it held goes back to the operating system when nobody has it any more: small
- * arrays would stay with the process.
+ * An array of up to 2^32 numbers that grows without copying what is there. What it held goes back to the operating
+ * system when nobody has it any more: small arrays would stay with the process.
  */
 export class NumberColumn {
   private readonly blocks: Array<Block> = []

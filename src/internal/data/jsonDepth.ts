@@ -1,6 +1,6 @@
 /**
- * Measures how deep a JSON text nests and how many values it has before it is parsed, so that no value is made that recursion
- * or memory cannot take.
+ * Measures how deep a JSON text nests and how many values it has before it is parsed, so that no value is made that
+ * recursion or memory cannot take.
  */
 
 /** Most levels of arrays and objects in foreign JSON. `JSON.stringify` of older engines fails at some thousands. */
@@ -22,8 +22,8 @@ const endOfString = (text: string, from: number): number => {
 }
 
 /**
- * Returns the deepest level of arrays and objects in a JSON text (0 for a bare value), and an upper bound of its number of values.
- * Linear and total: a text that is not JSON has numbers too.
+ * Returns the deepest level of arrays and objects in a JSON text (0 for a bare value), and an upper bound of its number
+ * of values. Linear and total: a text that is not JSON has numbers too.
  */
 export const measureJson = (text: string): { readonly depth: number; readonly values: number } => {
   let depth = 0

@@ -1,12 +1,15 @@
 /**
- * Schemas most of whose values are JSON as they stand. Such a value is kept without a pass of its schema, which takes longer than its JSON text does; what is
- * read back goes through the schema. It is the very schema that is known, and nothing that is derived from it.
+ * Schemas most of whose values are JSON as they stand. Such a value is kept without a pass of its schema, which takes
+ * longer than its JSON text does; what is read back goes through the schema. It is the very schema that is known, and
+ * nothing that is derived from it.
  */
 import type * as Schema from "effect/Schema"
 
 const known = new WeakMap<object, (value: never) => unknown>()
 
-/** Says how the values of a schema are JSON (`undefined`: this one has to pass the schema), and gives the schema back. */
+/**
+ * Says how the values of a schema are JSON (`undefined`: this one has to pass the schema), and gives the schema back.
+ */
 export const keptAs = <A>(
   schema: Schema.Codec<A, unknown>,
   toJson: (value: A) => unknown

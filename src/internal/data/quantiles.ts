@@ -1,11 +1,14 @@
 /**
- * Percentiles of any number of values in constant memory, each within one percent: counts in logarithmic buckets, as in DDSketch
- * (https://www.vldb.org/pvldb/vol12/p2195-masson.pdf).
+ * Percentiles of any number of values in constant memory, each within one percent: counts in logarithmic buckets, as in
+ * DDSketch (https://www.vldb.org/pvldb/vol12/p2195-masson.pdf).
  */
 
 const gamma = 1.02
 const logGamma = Math.log(gamma)
-/** Values from a microsecond to 11 days, when the unit is the millisecond; what is outside counts as the end it is beyond. */
+/**
+ * Values from a microsecond to 11 days, when the unit is the millisecond; what is outside counts as the end it is
+ * beyond.
+ */
 const smallest = Math.ceil(Math.log(1e-3) / logGamma)
 const largest = Math.ceil(Math.log(1e9) / logGamma)
 

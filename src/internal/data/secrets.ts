@@ -3,7 +3,10 @@
  */
 import * as Redacted from "effect/Redacted"
 
-/** Whether a header holds a credential, by whole words at the end of its name: `idempotency-key` or `x-token-limit` do not. */
+/**
+ * Whether a header holds a credential, by whole words at the end of its name: `idempotency-key` or `x-token-limit` do
+ * not.
+ */
 export const isCredential = (header: string): boolean =>
   /(?:^|-)(?:authorization|api-?key|token|secret|cookie|signature|password)$/.test(header)
 
@@ -35,8 +38,8 @@ export const secretsOf = (value: string): ReadonlyArray<string> => {
 }
 
 /**
- * Pattern of a secret as an answer may write it: as it is, escaped as in JSON or HTML, or percent-encoded. Runs of backslashes are one
- * part of it, so that there is one way to match them.
+ * Pattern of a secret as an answer may write it: as it is, escaped as in JSON or HTML, or percent-encoded. Runs of
+ * backslashes are one part of it, so that there is one way to match them.
  */
 const patternOf = (secret: string): string =>
   secret.replace(/\\+|[^A-Za-z0-9]/g, (found) => {
@@ -49,8 +52,8 @@ const patternOf = (secret: string): string =>
   })
 
 /**
- * Cuts credentials out of a text, however they are escaped, and the beginning of one where the text ends in the middle of it:
- * what comes in is cut to a length somewhere.
+ * Cuts credentials out of a text, however they are escaped, and the beginning of one where the text ends in the middle
+ * of it: what comes in is cut to a length somewhere.
  */
 export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
   // Longest first: a secret may be the beginning of another.

@@ -4,8 +4,8 @@
 import { isRecord } from "./json.ts"
 
 /**
- * `gen_ai.operation.name` of a request: a value of the conventions, or `run` where none fits. A path of Workers AI is only its model's name; without the body the
- * model is taken for one that chats.
+ * `gen_ai.operation.name` of a request: a value of the conventions, or `run` where none fits. A path of Workers AI is
+ * only its model's name; without the body the model is taken for one that chats.
  */
 export const operationOf = (endpoint: string, query?: unknown): string => {
   if (/embed|\/bge-/i.test(endpoint)) return "embeddings"

@@ -7,10 +7,15 @@ const DECIMAL = /^\d+(?:\.\d+)?$/
 // `Date.parse` alone takes "in 5 minutes" for a day in May, so a date must at least show a time of day.
 const DATE = /^[\w, :+-]*\d\d:\d\d:\d\d[\w :+.-]*$/
 
-/** More characters than a date has in any notation. In a longer text the pattern would search to the end from every position. */
+/**
+ * More characters than a date has in any notation. In a longer text the pattern would search to the end from every
+ * position.
+ */
 const maxDate = 100
 
-/** Milliseconds as a wait. A hint is a lower bound, so fractions round up; what is negative or not finite is no wait. */
+/**
+ * Milliseconds as a wait. A hint is a lower bound, so fractions round up; what is negative or not finite is no wait.
+ */
 export const millis = (value: number): Duration.Duration | undefined =>
   Number.isFinite(value) && value >= 0 ? Duration.millis(Math.ceil(value)) : undefined
 
@@ -20,7 +25,10 @@ export const decimal = (text: string | undefined, unit: number): Duration.Durati
   return value !== undefined && DECIMAL.test(value) ? millis(Number(value) * unit) : undefined
 }
 
-/** The time until a date in any notation with a time of day; zero for the past. `now` is in milliseconds since the epoch. */
+/**
+ * The time until a date in any notation with a time of day; zero for the past. `now` is in milliseconds since the
+ * epoch.
+ */
 export const date = (text: string | undefined, now: number | undefined): Duration.Duration | undefined => {
   if (text === undefined || now === undefined || text.length > maxDate || !DATE.test(text)) return undefined
   const at = Date.parse(text)
@@ -31,7 +39,10 @@ const units: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_0
 const PART =
   /,? ?(?:and )?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?) ?(ms|milli(?:second)?s?|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)(?![a-z])/giy
 
-/** A time in words as servers write it: `634ms`, `6m0s`, `26 seconds`, `1 minute and 30 seconds`. It ends where nothing of the kind follows. */
+/**
+ * A time in words as servers write it: `634ms`, `6m0s`, `26 seconds`, `1 minute and 30 seconds`. It ends where nothing
+ * of the kind follows.
+ */
 export const inWords = (text: string): Duration.Duration | undefined => {
   let sum: number | undefined
   for (const [, value = "", unit = ""] of text.matchAll(PART)) {
@@ -41,7 +52,10 @@ export const inWords = (text: string): Duration.Duration | undefined => {
   return sum === undefined ? undefined : millis(sum)
 }
 
-/** When a window that is used up begins anew: a time in words, seconds, or a moment (seconds or milliseconds since the epoch, or a date). */
+/**
+ * When a window that is used up begins anew: a time in words, seconds, or a moment (seconds or milliseconds since the
+ * epoch, or a date).
+ */
 export const resetOf = (text: string, now: number | undefined): Duration.Duration | undefined => {
   if (!DECIMAL.test(text)) return inWords(text.slice(0, 40)) ?? date(text, now)
   const value = Number(text)

@@ -1,10 +1,13 @@
 /**
- * Finds values that JSON text cannot hold, before anything is written. `JSON.stringify` silently turns an infinite number into `null`, and fails on deep nesting, at
- * a depth that depends on the engine and on the caller.
+ * Finds values that JSON text cannot hold, before anything is written. `JSON.stringify` silently turns an infinite
+ * number into `null`, and fails on deep nesting, at a depth that depends on the engine and on the caller.
  */
 import { maxJsonDepth } from "./jsonDepth.ts"
 
-/** Most characters of the JSON text of one value. A V8 string has at most 536 million, and a line of an output may hold a value with all its quotes escaped. */
+/**
+ * Most characters of the JSON text of one value. A V8 string has at most 536 million, and a line of an output may hold
+ * a value with all its quotes escaped.
+ */
 export const maxSize = 256_000_000
 
 /** A value that cannot be written. */
@@ -139,7 +142,10 @@ export const inspect = (value: unknown): Inspected => {
   return { problem: accepted === undefined ? undefined : problemAt(search.path, accepted), omits: search.omits }
 }
 
-/** Finds what JSON text cannot hold in a value; `undefined` if the value can be written and read back, except for fields that are `undefined`. */
+/**
+ * Finds what JSON text cannot hold in a value; `undefined` if the value can be written and read back, except for fields
+ * that are `undefined`.
+ */
 export const unwritable = (value: unknown): Unwritable | undefined => inspect(value).problem
 
 const problemAt = (all: ReadonlyArray<string>, accepted: string): Unwritable => {

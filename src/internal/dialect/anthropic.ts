@@ -82,7 +82,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
           model,
           max_tokens: request.maxTokens ?? anthropicMaxTokens,
           ...encoded,
-          ...encodeSampling(request, facts, rest.thinking !== undefined, lose),
+          ...encodeSampling(request, facts, (rest.thinking?.type ?? "disabled") !== "disabled", lose),
           ...defined({
             stop_sequences: request.stop?.length === 0 ? undefined : request.stop,
             metadata: user === undefined ? undefined : { user_id: user }
@@ -106,8 +106,11 @@ export const anthropicJsonTool: Dialect<Input, Reply> = /*#__PURE__*/ make({ id:
 /** Requests that only some models take. `isThinking`: these want other settings left alone. */
 const encodeSampling = (request: Request, facts: Claude, isThinking: boolean, lose: Lose): Record<string, unknown> => {
   const { topK, topP } = request
-  if (facts.sampling && !(isThinking && facts.thinking === "budget")) {
-    return defined({ temperature: temperatureOf(request, 1, lose), top_p: topP, top_k: topK })
+  if (facts.sampling && (!isThinking || facts.samplingAndThinking)) {
+    const isOneTooMany = !facts.samplingTogether && request.temperature !== undefined && topP !== undefined
+    if (isOneTooMany) lose("topP", "nothing beside temperature", undefined, "firm")
+    const top_p = isOneTooMany ? undefined : topP
+    return defined({ temperature: temperatureOf(request, 1, lose), top_p, top_k: topK })
   }
   loseAll(request, ["temperature", "topP", "topK"], lose, "firm")
   return {}
@@ -194,13 +197,18 @@ const encodeToolChoice = (
 const isForcing = (choice: { readonly type: string } | undefined): boolean =>
   choice?.type === "any" || choice?.type === "tool"
 
+interface Thinking {
+  readonly type: string
+  readonly [field: string]: unknown
+}
+
 /** Thinking as a model is asked for it. Most models do not think where they are made to call a tool. */
 const encodeThinking = (
   request: Request,
   facts: Claude,
   isForced: boolean,
   lose: Lose
-): { readonly thinking?: Record<string, unknown>; readonly effort?: string; readonly max_tokens?: number } => {
+): { readonly thinking?: Thinking; readonly effort?: string; readonly max_tokens?: number } => {
   const { maxTokens = anthropicMaxTokens, reasoning } = request
   if (isForced && !facts.forced) {
     // An answer tool is forced too.
@@ -359,8 +367,8 @@ export const isPart = (block: Fields): block is Fields & { readonly [key: string
 
 const counted = ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"] as const
 
-// Here `input_tokens` leaves out what was read from or written to the cache, and all counts leave out what a compaction of
-// the conversation took, which is listed beside them.
+// Here `input_tokens` leaves out what was read from or written to the cache, and all counts leave out what a compaction
+// of the conversation took, which is listed beside them.
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   const steps = Array.isArray(usage.iterations) ? usage.iterations.filter(isFields) : []

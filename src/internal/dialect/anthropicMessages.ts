@@ -2,13 +2,13 @@
  * Conversations as Anthropic takes them.
  *
  * Shapes: https://platform.claude.com/docs/en/api/messages. Thinking:
- * https://platform.claude.com/docs/en/build-with-claude/extended-thinking (blocks go back unchanged, before the calls of
- * their turn). Cache points: https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
+ * https://platform.claude.com/docs/en/build-with-claude/extended-thinking (blocks go back unchanged, before the calls
+ * of their turn). Cache points: https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
  */
 import { defined } from "../data/defined.ts"
 import type { AssistantMessage, CachePoint, FilePart, ImagePart, Message, TextPart, ToolMessage } from "./chat.ts"
 import { sourceOf } from "./checked.ts"
-import { isFields, nonEmptyText, nonEmptyTexts, refuse, unsupported } from "./codec.ts"
+import { isFields, refuse, unsupported } from "./codec.ts"
 import type { Lose } from "./hints.ts"
 
 /** What is written for one request. */
@@ -51,27 +51,26 @@ export const encodeMessages = (all: ReadonlyArray<Message>, writing: Writing): R
     switch (message.role) {
       case "system": {
         const { content } = message
-        nonEmptyTexts(content, field).forEach((words, j) => {
-          const part = typeof content === "string" ? undefined : content[j]
-          const mark = writing.cacheOf(part?.cache, `${field}[${j}].cache`)
+        const parts = typeof content === "string" ? [{ type: "text" as const, text: content }] : content
+        parts.forEach((part, j) => {
+          if (part.type !== "text" || isBlank(part, `${field}[${j}]`, writing)) return
+          const mark = writing.cacheOf(part.cache, `${field}[${j}].cache`)
           isMarked ||= Object.keys(mark).length > 0
-          system.push({ type: "text", text: words, ...mark })
+          system.push({ type: "text", text: part.text, ...mark })
         })
         return
       }
-      case "user":
-        messages.push({
-          role: "user",
-          content:
-            typeof message.content === "string"
-              ? nonEmptyText(message.content, field)
-              : message.content.map((part, j) => encodePart(part, `${field}[${j}]`, writing))
-        })
+      case "user": {
+        const { content } = message
+        const said = typeof content === "string" ? content : encodeParts(content, field, writing)
+        if (typeof said === "string" ? said.trim() === "" : said.length === 0) unsupported(field, "a non-empty string")
+        messages.push({ role: "user", content: said })
         return
+      }
       case "assistant": {
         ids.turn()
         const content = encodeAssistant(message, `messages[${i}]`, ids, writing)
-        // Thinking of another model alone leaves nothing that could be sent.
+        // An empty answer, or thinking of another model alone, leaves nothing that could be sent.
         if (content.length > 0) messages.push({ role: "assistant", content })
         return
       }
@@ -99,20 +98,32 @@ const encodeResult = (
 ): Record<string, unknown> => ({
   type: "tool_result",
   tool_use_id: id,
-  content:
-    typeof content === "string"
-      ? content
-      : content.flatMap((part, j) =>
-          part.type === "text" && part.text === "" ? [] : [encodePart(part, `${field}[${j}]`, writing)]
-        ),
+  content: typeof content === "string" ? content : encodeParts(content, field, writing),
   ...defined({ is_error: isError })
 })
+
+const encodeParts = (
+  content: ReadonlyArray<TextPart | ImagePart | FilePart>,
+  field: string,
+  writing: Writing
+): ReadonlyArray<object> =>
+  content.flatMap((part, j) => {
+    const at = `${field}[${j}]`
+    return isBlank(part, at, writing) ? [] : [encodePart(part, at, writing)]
+  })
+
+/** Whether a part says nothing. Claude refuses text of spaces alone. */
+const isBlank = (part: TextPart | ImagePart | FilePart, field: string, { lose }: Writing): boolean => {
+  if (part.type !== "text" || part.text.trim() !== "") return false
+  if (part.cache !== undefined) lose(`${field}.cache`, "a text that is not empty")
+  return true
+}
 
 const imageTypes = /^image\/(jpeg|png|gif|webp)$/
 
 const encodePart = (part: TextPart | ImagePart | FilePart, field: string, { cacheOf, lose }: Writing): object => {
   const mark = cacheOf(part.cache, `${field}.cache`)
-  if (part.type === "text") return { type: "text", text: nonEmptyText(part.text, `${field}.text`), ...mark }
+  if (part.type === "text") return { type: "text", text: part.text, ...mark }
   if (part.type === "image" && part.detail !== undefined) lose(`${field}.detail`, "nothing")
   const source = sourceOf(part, field)
   const isImage = source.kind === "image"
@@ -157,10 +168,8 @@ const encodeAssistant = (
   ids: ToolUseIds,
   writing: Writing
 ): string | ReadonlyArray<unknown> => {
-  if (toolCalls.length === 0 && typeof content === "string") return nonEmptyText(content, `${field}.content`)
-  // A turn that only calls tools has empty text elsewhere, and no text block here.
-  const said = content === "" ? [] : typeof content === "string" ? [{ type: "text" as const, text: content }] : content
-  const isAlone = said.length === 1 && toolCalls.length === 0
+  if (toolCalls.length === 0 && typeof content === "string") return content.trim() === "" ? [] : content
+  const said = typeof content === "string" ? [{ type: "text" as const, text: content }] : content
   return [
     ...said.flatMap((part, i) => {
       const at = `${field}.content[${i}]`
@@ -175,8 +184,9 @@ const encodeAssistant = (
           ? [{ type: "redacted_thinking", data: opaque.value }]
           : [{ type: "thinking", thinking: text, signature: opaque.value }]
       }
-      if (part.text === "" && !isAlone) return []
-      return [encodePart({ ...part, type: "text" }, at, writing)]
+      // A turn that only calls tools has empty text elsewhere, and no text block here.
+      const words = { ...part, type: "text" as const }
+      return isBlank(words, at, writing) ? [] : [encodePart(words, at, writing)]
     }),
     ...toolCalls.map(({ arguments: input, id, name }, i) => ({
       type: "tool_use",

@@ -2,11 +2,11 @@
  * Streams of Anthropic messages.
  *
  * Shapes: https://platform.claude.com/docs/en/build-with-claude/streaming. A `stop_reason` completes an answer, because
- * `message_stop` does not always follow: what ends the stream then is that event, a ping, or the end of the bytes. Types of
- * events that are not known are read over, as the page asks; blocks that are not known are parts.
+ * `message_stop` does not always follow: what ends the stream then is that event, a ping, or the end of the bytes.
+ * Types of events that are not known are read over, as the page asks; blocks that are not known are parts.
  */
 import { answerPrefix, citationsOf, decodeUsage, isPart, opaqueOf } from "./anthropic.ts"
-import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
+import type { Citation, DecodeOptions, FinishReason, Json } from "./chat.ts"
 import {
   type Fields,
   fields,
@@ -24,7 +24,9 @@ import { finishReasonOf } from "./finish.ts"
 
 /** A content block whose events are being read. */
 type Block =
-  | { readonly kind: "text" | "thinking" | "ignored" }
+  | { readonly kind: "thinking" | "ignored" }
+  /** Its sources may come before its words, so they wait for its end. */
+  | { readonly kind: "text"; readonly citations: Array<Citation> }
   | { readonly kind: "call"; readonly index: number }
   | { readonly kind: "answer"; empty: boolean }
   | { readonly kind: "part"; readonly block: Fields & { readonly [key: string]: Json }; json: string; text: string }
@@ -43,6 +45,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   const meta = makeMeta()
   const pushUsage = makeUsage()
   const blocks = new Map<unknown, Block>()
+  let latest: Block | undefined
   let started = false
   let finished = false
   let usage: Fields = {}
@@ -84,8 +87,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
     switch (block.type) {
       case "text":
         say(optionalText(block.text) ?? "", out)
-        if (!hold) for (const citation of citationsOf(block.citations)) out.push({ type: "citation", citation })
-        return { kind: "text" }
+        return { kind: "text", citations: hold ? [] : [...citationsOf(block.citations)] }
       case "thinking":
         think(optionalText(block.thinking) ?? "", out)
         return sign({ kind: "thinking" }, block, out)
@@ -123,9 +125,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
         sign(block, delta, out)
         return
       case "citations_delta":
-        if (block.kind === "text" && !hold) {
-          for (const citation of citationsOf([delta.citation])) out.push({ type: "citation", citation })
-        }
+        if (block.kind === "text" && !hold) block.citations.push(...citationsOf([delta.citation]))
         return
       case "compaction_delta":
         if (block.kind === "part") block.text += optionalText(delta.content) ?? ""
@@ -135,6 +135,9 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   const stopBlock = (block: Block | undefined, out: Array<Delta>): void => {
     // Arguments of nobody are an empty object, and as an answer they have to be seen.
     if (block?.kind === "answer" && block.empty) out.push({ type: "text", text: "{}" })
+    if (block?.kind === "text") {
+      for (const citation of block.citations.splice(0)) out.push({ type: "citation", citation })
+    }
     if (block?.kind !== "part") return
     const input = block.json === "" ? undefined : parseJson(block.json)
     const part = {
@@ -172,7 +175,10 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
           readDelta(blocks.get(body.index) ?? refuse("content_block_start", "one before its delta"), body.delta, out)
           return false
         case "content_block_start":
-          blocks.set(body.index, start(body.content_block, out))
+          // A server that ends no block has ended the text before.
+          if (latest?.kind === "text") stopBlock(latest, out)
+          latest = start(body.content_block, out)
+          blocks.set(body.index, latest)
           return false
         case "content_block_stop":
           stopBlock(blocks.get(body.index), out)

@@ -1,8 +1,9 @@
 /**
  * Ids of tool calls as a model accepts them.
  *
- * After a fallback the ids of another provider stand in the conversation. An id that is not accepted is replaced by its hash, which is
- * the same for call and result and in every later turn, so that prompt caches still match. Any other id stays as it is.
+ * After a fallback the ids of another provider stand in the conversation. An id that is not accepted is replaced by its
+ * hash, which is the same for call and result and in every later turn, so that prompt caches still match. Any other id
+ * stays as it is.
  */
 
 /** 128 bits of a text (FNV-1a over its characters). */
@@ -16,8 +17,9 @@ const hash = (text: string): bigint => {
 export const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
 
 /**
- * The id for a model in OpenAI's dialect. Mistral's models want nine letters or digits, wherever they are served, and Claude letters,
- * digits, `_` and `-`. OpenAI (`bounded`) wants at most 64 characters; other servers may keep something of theirs in long ids.
+ * The id for a model in OpenAI's dialect. Mistral's models want nine letters or digits, wherever they are served, and
+ * Claude letters, digits, `_` and `-`. OpenAI (`bounded`) wants at most 64 characters; other servers may keep something
+ * of theirs in long ids.
  */
 export const callIdFor = (id: string, model: string, bounded?: boolean): string => {
   if (isMistral(model)) return /^[A-Za-z0-9]{9}$/.test(id) ? id : hash(id).toString(36).slice(-9)

@@ -104,15 +104,18 @@ export interface ToolCall {
   readonly opaque?: Opaque | undefined
 }
 
-/** Messages of the application: instructions, or the user's turn. Images and files are accepted in user messages only. */
+/**
+ * Messages of the application: instructions, or the user's turn. Images and files are accepted in user messages only.
+ */
 export interface PromptMessage {
   readonly role: "system" | "user"
   readonly content: string | ReadonlyArray<TextPart | ImagePart | FilePart>
 }
 
 /**
- * Thinking of the model before it said something or called tools. With a signature (`opaque`) it goes back to its maker. Its text
- * goes to models that refuse the next turn without it (DeepSeek, Kimi). Any other target is not sent it.
+ * Thinking of the model before it said something or called tools. With a signature (`opaque`) it goes back to its
+ * maker. Its text goes to models that refuse the next turn without it (DeepSeek, Kimi). Any other target is not sent
+ * it.
  */
 export interface ReasoningPart {
   readonly type: "reasoning"
@@ -166,7 +169,8 @@ export interface Tool {
   readonly parameters: JsonSchema
   /**
    * The arguments must fit the schema. Then the schema must be one that the provider can enforce: OpenAI and Anthropic
-   * want closed objects (`additionalProperties: false`). Google enforces all tools of a request or none. Default: `false`.
+   * want closed objects (`additionalProperties: false`). Google enforces all tools of a request or none. Default:
+   * `false`.
    */
   readonly strict?: boolean | undefined
   readonly cache?: CachePoint | undefined
@@ -185,8 +189,8 @@ export type ToolChoice = "auto" | "none" | "required" | { readonly name: string 
 /** How much the model thinks. `effort` and `budget` exclude each other. */
 export interface Reasoning {
   /**
-   * A hint: a model without this level gets the nearest lower one, else its lowest. `none` is a condition where thinking
-   * cannot be turned off: such a target is passed over.
+   * A hint: a model without this level gets the nearest lower one, else its lowest. `none` is a condition where
+   * thinking cannot be turned off: such a target is passed over.
    */
   readonly effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | undefined
   /** Tokens, a whole number from 1: for Claude up to 4.6 and Gemini 2.5. Elsewhere it stands for an effort. */
@@ -232,7 +236,10 @@ export interface Request {
   readonly messages: ReadonlyArray<Message>
   /** Upper bound of the answer, thinking included: a whole number from 1. Anthropic needs one and gets 4096. */
   readonly maxTokens?: number | undefined
-  /** From 0; up to 1 (Anthropic), 2 (OpenAI, Google) or 5 (Workers AI). Newer Claude and thinking OpenAI models take none. */
+  /**
+   * From 0; up to 1 (Anthropic), 2 (OpenAI, Google) or 5 (Workers AI). Newer Claude and thinking OpenAI models take
+   * none.
+   */
   readonly temperature?: number | undefined
   /** 0 to 1. */
   readonly topP?: number | undefined
@@ -267,8 +274,8 @@ export interface Request {
   /** See {@link Losses}. */
   readonly losses?: Losses | undefined
   /**
-   * Stable name of the end user, against abuse: OpenAI's `user` and Anthropic's `metadata.user_id`. It changes no answer,
-   * so Google, Workers AI and Mistral, which have no such field, are sent none: it is a hint.
+   * Stable name of the end user, against abuse: OpenAI's `user` and Anthropic's `metadata.user_id`. It changes no
+   * answer, so Google, Workers AI and Mistral, which have no such field, are sent none: it is a hint.
    */
   readonly user?: string | undefined
   /** Fields of the provider's own body. They are put in last and replace what is there, key by key at the top level. */
@@ -303,8 +310,9 @@ export interface Usage {
 }
 
 /**
- * Why the model stopped. `contentFilter` also stands for a refusal and for a prompt that was blocked; `pause` for a turn
- * that Anthropic interrupted while its own tools ran, and continues when it is sent back.
+ * Why the model stopped. `contentFilter` also stands for a refusal and for a prompt that was blocked; `pause` for a
+ * turn that Anthropic interrupted while its own tools ran. Their calls and results are in `Reply.parts`, for which
+ * messages have no place; Anthropic's own messages in `extra.messages` continue it.
  */
 export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "pause" | "other"
 
@@ -322,8 +330,8 @@ export type ReplyPart = TextPart | ReasoningPart | RefusalPart | ImagePart | Fil
 /** The answer to a chat request. */
 export interface Reply {
   /**
-   * All text parts, joined. Empty when the model only called tools or made other output, and when it was cut off or filtered
-   * before it said anything.
+   * All text parts, joined. Empty when the model only called tools or made other output, and when it was cut off or
+   * filtered before it said anything.
    */
   readonly text: string
   readonly reasoning?: string
@@ -331,8 +339,8 @@ export interface Reply {
   /** Output that has no neutral form, such as images and audio, as the provider wrote it. Absent when there is none. */
   readonly parts?: ReadonlyArray<Json>
   /**
-   * The answer part by part, in order: only where `text` and `reasoning` do not say it all, as with signatures, citations,
-   * refusals and images. Tool calls follow it.
+   * The answer part by part, in order: only where `text` and `reasoning` do not say it all, as with signatures,
+   * citations, refusals and images. Tool calls follow it.
    */
   readonly content?: ReadonlyArray<ReplyPart>
   /** Words of a refusal, which are the text where there is no other. */
@@ -362,6 +370,8 @@ export interface EncodeOptions {
 
 /** What a reader of answers is told about the target. */
 export interface DecodeOptions {
-  /** Whether an answer may have nothing in it. Default `false`: without text, tool call or other output it is refused. */
+  /**
+   * Whether an answer may have nothing in it. Default `false`: without text, tool call or other output it is refused.
+   */
   readonly allowEmpty?: boolean | undefined
 }

@@ -1,6 +1,6 @@
 /**
- * The checks that every request passes before a dialect sees it. Fields that no dialect knows are refused, so that nothing
- * is dropped unseen.
+ * The checks that every request passes before a dialect sees it. Fields that no dialect knows are refused, so that
+ * nothing is dropped unseen.
  *
  * A request is described by a table of its fields. A Schema would do the same at twenty times the bytes.
  */
@@ -100,7 +100,7 @@ const content =
   (...types: ReadonlyArray<string>): Check =>
   (value, at) => {
     if (typeof value === "string") return
-    if (list(value, at).length === 0) refuse(at, "a string, or at least one part")
+    if (!Array.isArray(value) || value.length === 0) refuse(at, "a string, or at least one part")
     each((part, own) => {
       const { type } = fields(part, own)
       if (typeof type === "string" && types.includes(type)) parts[type]?.(part, own)
@@ -229,7 +229,8 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   const { temperature: max } = limits
   if (temperature !== undefined) {
     const isHigher = Number.isFinite(temperature) && temperature > max
-    // Of what one dialect does not take another one may take more; a hint that is to be dropped is brought down to the bound.
+    // Of what one dialect does not take another one may take more; a hint that is to be dropped is brought down to the
+    // bound.
     if (!isHigher) number(0, max)(temperature, "temperature")
     else if (losses !== "dropHints") unsupported("temperature", `a number from 0 to ${max}`)
   }
@@ -255,10 +256,12 @@ const kinds = ["image", "audio", "video"] as const
 
 /** Reads where a part is; a `data:` URL counts as data. */
 export const sourceOf = (part: ImagePart | FilePart, field: string): Source => {
-  const { data, fileId, mediaType, url } = part
+  const { data, fileId, mediaType: given, url } = part
+  // Without types it may be anything; types are the same in capitals.
+  const mediaType = typeof given === "string" ? given.toLowerCase() : given
   const isImage = part.type === "image"
   const fits = (type: unknown): type is string =>
-    typeof type === "string" && (isImage ? /^image\/[\w.+-]+$/ : /^\w+\/[\w.+-]+$/).test(type)
+    typeof type === "string" && (isImage ? /^image\/[\w.+-]+$/i : /^\w+\/[\w.+-]+$/).test(type)
   const wrong = (): never =>
     refuse(`${field}.mediaType`, `a media type such as ${isImage ? "image/png" : "application/pdf"}`)
   if (mediaType !== undefined && !fits(mediaType)) wrong()

@@ -117,8 +117,8 @@ export const isJson = (value: unknown): value is Json =>
 export const writeJson = (value: unknown, field: string): string => jsonText(value) ?? refuse(field, "a JSON value")
 
 /**
- * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing, empty text and
- * `null` are what servers send for a function without parameters.
+ * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing, empty text
+ * and `null` are what servers send for a function without parameters.
  */
 export const toolArguments = (value: unknown, field: string): Json => {
   const parsed = typeof value === "string" ? (value.trim() ? parseJson(value) : null) : (value ?? null)
@@ -179,9 +179,3 @@ export const textsOf = (content: Content): ReadonlyArray<string> =>
   typeof content === "string"
     ? [content]
     : content.flatMap((part) => (part.type === "text" || part.type === "refusal" ? [part.text] : []))
-
-/** Like {@link textsOf}, for providers that refuse empty text. */
-export const nonEmptyTexts = (content: PromptMessage["content"], field: string): ReadonlyArray<string> =>
-  typeof content === "string"
-    ? [nonEmptyText(content, field)]
-    : textsOf(content).map((item, i) => nonEmptyText(item, `${field}[${i}].text`))

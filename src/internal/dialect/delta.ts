@@ -36,15 +36,18 @@ export type Delta =
   /** Words of a refusal, see `Reply.refusal`. */
   | { readonly type: "refusal"; readonly text: string }
   /**
-   * A signature. It closes the thinking before it (`of: "text"`: the text) or, where there is none or it is `redacted`, stands
-   * for thinking that is not shown.
+   * A signature. It closes the thinking before it (`of: "text"`: the text) or, where there is none or it is `redacted`,
+   * stands for thinking that is not shown.
    */
   | { readonly type: "opaque"; readonly opaque: Opaque; readonly redacted?: boolean; readonly of?: "text" }
   /** A source of the text before it. */
   | { readonly type: "citation"; readonly citation: Citation }
   /** Of the tokens since the last ones. */
   | { readonly type: "logprobs"; readonly logprobs: ReadonlyArray<TokenLogprob> }
-  /** See `Reply.parts`. Long ones, such as audio, come in pieces. `as`: its neutral form, which goes into `Reply.content`. */
+  /**
+   * See `Reply.parts`. Long ones, such as audio, come in pieces. `as`: its neutral form, which goes into
+   * `Reply.content`.
+   */
   | { readonly type: "part"; readonly part: Json; readonly as?: ImagePart | FilePart }
   /** Tokens so far; the last one counts, and no count is lower than before. It may follow `finish`. */
   | { readonly type: "usage"; readonly usage: Usage }

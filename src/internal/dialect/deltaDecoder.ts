@@ -1,6 +1,6 @@
 /**
- * What the decoders of streamed answers share: the pieces of an answer ({@link Delta}), the frame around a dialect's own
- * reader, and the ways between deltas and a whole reply.
+ * What the decoders of streamed answers share: the pieces of an answer ({@link Delta}), the frame around a dialect's
+ * own reader, and the ways between deltas and a whole reply.
  *
  * A decoder turns one event into deltas and never throws. It parses each event once and runs no Schema. What decides
  * over an answer is read strictly, like in the dialects; events and fields that nobody knows are read over. A stream is
@@ -10,10 +10,9 @@ import * as Result from "effect/Result"
 import { hasError } from "../classifier/errorBody.ts"
 import { defined } from "../data/defined.ts"
 import type {
+  Citation,
   DecodeOptions,
-  FilePart,
   FinishReason,
-  ImagePart,
   Json,
   Reply,
   ReplyPart,
@@ -97,7 +96,10 @@ export const makeDecoder = (options: DecodeOptions | undefined, reader: DialectR
   }
 }
 
-/** Refuses the finish of an answer in which nothing was said, or whose calls are not complete; also those that came after it. */
+/**
+ * Refuses the finish of an answer in which nothing was said, or whose calls are not complete; also those that came
+ * after it.
+ */
 const makeJudge = (options: DecodeOptions | undefined) => {
   const calls = new Map<number, { name: string; arguments: string }>()
   let said = options?.allowEmpty === true
@@ -139,7 +141,7 @@ const makeJudge = (options: DecodeOptions | undefined) => {
 }
 
 /** An issue as one line. */
-const describe = ({ accepted, field }: Issue): string => `${field}: expected ${accepted}`
+export const describe = ({ accepted, field }: Issue): string => `${field}: expected ${accepted}`
 
 /** What is missing at the end of a stream. */
 export const cutOff = (field: string): never => refuse(field, "one before the stream ends")
@@ -156,7 +158,26 @@ export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, ti
   }
 }
 
-/** Delivers usage, if there is any in it. Counts are those of the answer so far: one that falls was not counted again. */
+/**
+ * Keeps sources back until their text is complete. They may come before it, among it and more than once, and their
+ * places count from its beginning.
+ */
+export const makeCitations = () => {
+  const held = new Map<string, Citation>()
+  return {
+    hold: (citations: ReadonlyArray<Citation>): void => {
+      for (const citation of citations) held.set(JSON.stringify(citation), citation)
+    },
+    release: (out: Array<Delta>): void => {
+      for (const citation of held.values()) out.push({ type: "citation", citation })
+      held.clear()
+    }
+  }
+}
+
+/**
+ * Delivers usage, if there is any in it. Counts are those of the answer so far: one that falls was not counted again.
+ */
 export const makeUsage = (): ((usage: Usage, out: Array<Delta>) => void) => {
   let known: Usage = {}
   return (usage, out) => {
@@ -220,11 +241,19 @@ export const isCommit = (delta: Delta): boolean => {
 /** A whole answer as deltas: what a stream of it would have said, at once. */
 export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
   const deltas: Array<Delta> = []
-  makeMeta()(reply.model, reply.id, deltas, reply.tier)
-  const neutral: Array<ImagePart | FilePart> = []
+  const { id, model, tier } = reply
+  const facts = defined({ model, id, tier })
+  if (Object.keys(facts).length > 0) deltas.push({ type: "meta", ...facts })
+  const rest = [...(reply.parts ?? [])]
   for (const part of reply.content ?? plainParts(reply)) {
     if (part.type === "image" || part.type === "file") {
-      neutral.push(part)
+      // As the provider wrote it, in its place; what stands before it has no form and no place.
+      const at = rest.findIndex((own) => holds(own, part.data ?? part.url))
+      // A dialect of somebody else may have a form without a part.
+      if (at < 0) deltas.push({ type: "part", part: JSON.parse(JSON.stringify(part)), as: part })
+      rest.splice(0, at + 1).forEach((own, i) => {
+        deltas.push({ type: "part", part: own, ...(i === at && { as: part }) })
+      })
       continue
     }
     if (part.text !== "") deltas.push({ type: part.type, text: part.text })
@@ -247,14 +276,17 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
       ...defined({ signature })
     })
   })
-  reply.parts?.forEach((part, i) => {
-    const as = neutral[i]
-    deltas.push({ type: "part", part, ...(as && { as }) })
-  })
+  for (const part of rest) deltas.push({ type: "part", part })
   makeUsage()(reply.usage, deltas)
   deltas.push({ type: "finish", reason: reply.finishReason, ...defined({ stopSequence: reply.stopSequence }) })
   return deltas
 }
+
+/** Whether a text is somewhere in a part, with or without a prefix such as that of a `data:` URL. */
+const holds = (part: unknown, text: string | undefined): boolean =>
+  typeof part === "string"
+    ? text !== undefined && part.endsWith(text)
+    : typeof part === "object" && part !== null && Object.values(part).some((own) => holds(own, text))
 
 const plainParts = ({ reasoning = "", text }: Reply): ReadonlyArray<ReplyPart> => [
   { type: "reasoning", text: reasoning },
@@ -305,25 +337,29 @@ export const makeCollector = () => {
     /** Refuses an answer that is not complete, so it is called inside of {@link attempt}. */
     reply: (): Reply => {
       const toolCalls = [...draft.calls].sort(([a], [b]) => a - b).map(([, call], i) => toToolCall(call, i))
-      return {
-        text: draft.said.text(),
-        toolCalls,
-        finishReason: finish(draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls),
-        usage: draft.usage,
-        ...defined({
-          ...saidBy(draft.said),
-          parts: draft.parts.length > 0 ? draft.parts : undefined,
-          logprobs: draft.logprobs.length > 0 ? draft.logprobs : undefined,
-          stopSequence: draft.stopSequence,
-          tier: draft.tier,
-          model: draft.model,
-          id: draft.id
-        }),
-        raw: null
-      }
-    }
+      return replyOf(draft, draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls)
+    },
+    /** The answer without its calls, which may be cut off. */
+    said: (): Reply => replyOf(draft, draft.finish ?? "other", [])
   }
 }
+
+const replyOf = (draft: Draft, reason: FinishReason, toolCalls: ReadonlyArray<ToolCall>): Reply => ({
+  text: draft.said.text(),
+  toolCalls,
+  finishReason: finish(reason, toolCalls),
+  usage: draft.usage,
+  ...defined({
+    ...saidBy(draft.said),
+    parts: draft.parts.length > 0 ? draft.parts : undefined,
+    logprobs: draft.logprobs.length > 0 ? draft.logprobs : undefined,
+    stopSequence: draft.stopSequence,
+    tier: draft.tier,
+    model: draft.model,
+    id: draft.id
+  }),
+  raw: null
+})
 
 /** See `Chat.collect`. */
 export const collect = (deltas: Iterable<Delta>): Result.Result<Reply, Issue> =>

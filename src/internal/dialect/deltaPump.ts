@@ -42,7 +42,10 @@ export interface PumpedResponse {
   }
   /** Most characters of one event. */
   readonly maxBytes: number
-  /** The failure of an answer that cannot be read; `text` is what its excerpt, or the failure that it tells of, is taken from. */
+  /**
+   * The failure of an answer that cannot be read; `text` is what its excerpt, or the failure that it tells of, is taken
+   * from.
+   */
   readonly invalid: (issue: string, text: string) => GatewayError
   /** The failure that an error event inside the stream stands for. */
   readonly fault: (body: string) => GatewayError
@@ -54,13 +57,19 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
   const feed = makeFeed(response.maxBytes)
   let failure: GatewayError | undefined
   let finished = false
-  /** The finish and the latest usage and meta after it. Some servers continue the answer after the finish, and a reader stops there. */
+  /**
+   * The finish and the latest usage and meta after it. Some servers continue the answer after the finish, and a reader
+   * stops there.
+   */
   let last: ReadonlyArray<Delta> = []
   /** When nothing more is waited for, in milliseconds of the monotonic clock. */
   let patience: number | undefined
   let complete = false
   let ended = false
-  /** Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of them. */
+  /**
+   * Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of
+   * them.
+   */
   let silent = 0
   /** Characters outside of events that have been looked at. */
   let looked = 0
@@ -186,7 +195,9 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
 const callsToo = (delta: Delta): Delta =>
   delta.type === "finish" && delta.reason === "stop" ? { ...delta, reason: "toolCalls" } : delta
 
-/** The error in texts that stood outside of events, as a body: JSON, or what follows `error:`, which llama.cpp writes. */
+/**
+ * The error in texts that stood outside of events, as a body: JSON, or what follows `error:`, which llama.cpp writes.
+ */
 const errorIn = (texts: ReadonlyArray<string>): string | undefined => {
   for (const text of texts) {
     const named = text.startsWith("error:")

@@ -1,10 +1,10 @@
 /**
  * Why answers end: one table for all vendors, and for replies and streams alike.
  *
- * Rows are tried in order, whatever the case of the letters. They match parts of words, because vendors spell one thing in
- * many ways (`malformed_function_call`, `malformed_tool_use`, `MALFORMED_RESPONSE`); `test/fixtures/chat/finishReasons.ts`
- * lists the words that are known, and who says them. A word that no row knows is an end, `other`: what it stands for was
- * paid for, and an answer with nothing in it is refused anyway.
+ * Rows are tried in order, whatever the case of the letters. They match parts of words, because vendors spell one thing
+ * in many ways (`malformed_function_call`, `malformed_tool_use`, `MALFORMED_RESPONSE`);
+ * `test/fixtures/chat/finishReasons.ts` lists the words that are known, and who says them. A word that no row knows is
+ * an end, `other`: what it stands for was paid for, and an answer with nothing in it is refused anyway.
  */
 import type { FinishReason, Reply, ToolCall } from "./chat.ts"
 import { isFields, refuse } from "./codec.ts"

@@ -1,13 +1,13 @@
 /**
  * Conversations as Google takes them.
  *
- * Shapes: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/thought-signatures (what a
- * model signed goes back in the same part).
+ * Shapes: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/thought-signatures (what
+ * a model signed goes back in the same part).
  */
 import { defined } from "../data/defined.ts"
 import type { AssistantMessage, FilePart, ImagePart, Message, TextPart, ToolMessage } from "./chat.ts"
 import { sourceOf } from "./checked.ts"
-import { isFields, nonEmptyText, nonEmptyTexts, textsOf, unsupported } from "./codec.ts"
+import { isFields, nonEmptyText, textsOf, unsupported } from "./codec.ts"
 import type { Lose } from "./hints.ts"
 import type { Gemini } from "./models.ts"
 import { googleSignature } from "./openaiMessages.ts"
@@ -27,6 +27,9 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
   const contents: Array<{ readonly role: string; readonly parts: ReadonlyArray<unknown> }> = []
   const names = new Map<string, string>()
   let results: Array<unknown> | undefined
+  /** Calls of the latest turn, and the places of those that have been answered. */
+  let called: ReadonlyArray<string> = []
+  let ranks: Array<number> = []
   // Files that older models cannot take in the answer of a tool.
   let files: Array<unknown> = []
   const flush = (): void => {
@@ -41,15 +44,16 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
     switch (message.role) {
       case "system":
         loseCaches(message.content, `${field}.content`, writing)
-        system.push(...nonEmptyTexts(message.content, `${field}.content`).map((part) => ({ text: part })))
+        system.push(...textsOf(message.content).flatMap((text) => (text === "" ? [] : [{ text }])))
         return
       case "user":
         contents.push({ role: "user", parts: encodeParts(message.content, `${field}.content`, writing) })
         return
       case "assistant": {
         for (const call of message.toolCalls ?? []) names.set(call.id, call.name)
+        called = message.toolCalls?.map(({ id }) => id) ?? []
         const parts = encodeAssistant(message, field, writing)
-        // Thinking of another model alone leaves nothing that could be sent.
+        // An empty answer, or thinking of another model alone, leaves nothing that could be sent.
         if (parts.length > 0) contents.push({ role: "model", parts })
         return
       }
@@ -57,11 +61,19 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
         // As many answers as there were calls have to stand in one turn.
         if (results === undefined) {
           results = []
+          ranks = []
           contents.push({ role: "user", parts: results })
         }
         const media = mediaOf(message, `${field}.content`, writing)
         const { isLevelled } = writing.facts
-        results.push(
+        // Without ids the order is all that tells which call an answer belongs to.
+        const rank = writing.callIds ? -1 : called.indexOf(message.toolCallId)
+        const later = rank < 0 ? -1 : ranks.findIndex((other) => other > rank)
+        const at = later < 0 ? results.length : later
+        ranks.splice(at, 0, rank)
+        results.splice(
+          at,
+          0,
           encodeResult(
             message,
             names.get(message.toolCallId),
@@ -95,13 +107,14 @@ const encodeParts = (
   field: string,
   writing: Writing
 ): ReadonlyArray<unknown> => {
-  if (typeof content === "string") return [{ text: nonEmptyText(content, field) }]
+  if (typeof content === "string")
+    return content === "" ? unsupported(field, "a non-empty string") : [{ text: content }]
   loseCaches(content, field, writing)
-  return content.map((part, i) =>
-    part.type === "text"
-      ? { text: nonEmptyText(part.text, `${field}[${i}].text`) }
-      : encodeMedia(part, `${field}[${i}]`)
-  )
+  const parts = content.flatMap((part, i): ReadonlyArray<object> => {
+    if (part.type !== "text") return [encodeMedia(part, `${field}[${i}]`)]
+    return part.text === "" ? [] : [{ text: part.text }]
+  })
+  return parts.length === 0 ? unsupported(field, "a non-empty string") : parts
 }
 
 const encodeMedia = (part: Media, field: string): object => {
@@ -126,9 +139,9 @@ const encodeAssistant = (
 ): ReadonlyArray<unknown> => {
   const said =
     typeof content === "string"
-      ? content === "" && toolCalls.length > 0
+      ? content === ""
         ? []
-        : [{ text: nonEmptyText(content, `${field}.content`) }]
+        : [{ text: content }]
       : content.flatMap((part, i) => {
           const at = `${field}.content[${i}]`
           const opaque = "opaque" in part && part.opaque?.origin === "google" ? part.opaque.value : undefined

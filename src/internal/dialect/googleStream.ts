@@ -1,6 +1,6 @@
 /**
- * Streams of Google's `streamGenerateContent`, at AI Studio and at Vertex. Every event is a response that holds the next
- * parts and the usage so far.
+ * Streams of Google's `streamGenerateContent`, at AI Studio and at Vertex. Every event is a response that holds the
+ * next parts and the usage so far.
  *
  * Shapes: https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent. There is no last event: the
  * end of the stream completes the answer when a finish reason has come before. So the finish comes with the end: older
@@ -10,7 +10,7 @@ import { defined } from "../data/defined.ts"
 import type { DecodeOptions, FinishReason } from "./chat.ts"
 import { type Fields, fields, isFields, list, nonEmptyText, optionalText, refuse, text, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { cutOff, finishDelta, makeCitations, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
 import { citationsOf, decodeUsage, isPart, logprobsOf, mediaOf, opaqueOf } from "./google.ts"
 
@@ -19,6 +19,7 @@ const at = "candidates[0].content.parts"
 const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
   const meta = makeMeta()
   const pushUsage = makeUsage()
+  const citations = makeCitations()
   let replyId: string | undefined
   let reason: FinishReason | undefined
   let calls = 0
@@ -56,7 +57,7 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
     list(content.parts ?? [], at).forEach((part, i) => {
       readPart(part, `${at}[${i}]`, out)
     })
-    for (const citation of citationsOf(candidate)) out.push({ type: "citation", citation })
+    citations.hold(citationsOf(candidate))
     const logprobs = logprobsOf(candidate)
     if (logprobs.length > 0) out.push({ type: "logprobs", logprobs })
     reason = finishReasonOf(candidate.finishReason, "candidates[0].finishReason") ?? reason
@@ -73,6 +74,7 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
     },
     end: (out) => {
       if (reason === undefined) return cutOff("candidates[0].finishReason")
+      citations.release(out)
       out.push(finishDelta(reason, calls > 0))
       finished = true
     },

@@ -1,6 +1,6 @@
 /**
- * What becomes of the fields of a request that a target cannot take: conditions are refused, so that the target is passed
- * over; hints are left out or brought to the nearest value, and reported.
+ * What becomes of the fields of a request that a target cannot take: conditions are refused, so that the target is
+ * passed over; hints are left out or brought to the nearest value, and reported.
  */
 import type { EncodeOptions, Json, Request, Tool, ToolChoice } from "./chat.ts"
 import { unsupported } from "./codec.ts"
@@ -12,7 +12,9 @@ export type Lose = (
   accepted: string,
   /** What is sent instead, if anything is. */
   note?: string,
-  /** `firm`: it shapes the answer, so that it is only lost where the request says so. `always`: it is lost in any case. */
+  /**
+   * `firm`: it shapes the answer, so that it is only lost where the request says so. `always`: it is lost in any case.
+   */
   how?: "firm" | "always" | undefined
 ) => undefined
 
@@ -32,7 +34,9 @@ export const loseAll = (request: Request, names: ReadonlyArray<keyof Request>, l
   }
 }
 
-/** The temperature, brought down to what a provider takes. {@link checked} has let it through only where it may be lost. */
+/**
+ * The temperature, brought down to what a provider takes. {@link checked} has let it through only where it may be lost.
+ */
 export const temperatureOf = ({ temperature }: Request, max: number, lose: Lose): number | undefined => {
   if (temperature === undefined || temperature <= max) return temperature
   const accepted = `at most ${max}`

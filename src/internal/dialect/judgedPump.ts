@@ -6,19 +6,24 @@ import * as Result from "effect/Result"
 import type { GatewayError } from "../../GatewayError.ts"
 import type { Reply } from "./chat.ts"
 import { attempt } from "./codec.ts"
-import { makeCollector } from "./deltaDecoder.ts"
+import { describe, makeCollector } from "./deltaDecoder.ts"
 import type { Pump } from "./deltaPump.ts"
 
+/** Why an answer is rejected. */
+interface Rejection {
+  readonly issue: string
+}
+
 /**
- * A pump that delivers the deltas of another one as they come. It withholds the finish of an answer for which `judge` has a rejection, and then fails with what `reject`
- * makes of that.
+ * A pump that delivers the deltas of another one as they come. It withholds the finish of an answer for which `judge`
+ * has a rejection, and then fails with what `reject` makes of that.
  */
-export const judgedPump = <Rejection>(
+export const judgedPump = (
   pump: Pump,
   judge: (reply: Reply) => Rejection | undefined,
   reject: (rejection: Rejection, answer: Reply) => GatewayError
 ): Pump => {
-  const { reply, see } = makeCollector()
+  const { said, reply, see } = makeCollector()
   let isAccepted = false
   let rejected: GatewayError | undefined
   const next: Pump["next"] = (limiting) =>
@@ -27,14 +32,14 @@ export const judgedPump = <Rejection>(
       if (rejected !== undefined) return Effect.fail(rejected)
       batch?.forEach(see)
       if (batch === undefined || !batch.some(({ type }) => type === "finish")) return Effect.succeed(batch)
-      // Decoders have checked the calls, so a reply can be made of the deltas.
-      const answer = Result.getOrThrow(attempt(reply))
-      const rejection = judge(answer)
+      // The last call of an answer that was cut off is often no JSON: it is rejected, as a body of it would be.
+      const answer = attempt(reply)
+      const rejection = Result.isFailure(answer) ? { issue: describe(answer.failure) } : judge(answer.success)
       if (rejection === undefined) {
         isAccepted = true
         return Effect.succeed(batch)
       }
-      rejected = reject(rejection, answer)
+      rejected = reject(rejection, Result.getOrElse(answer, said))
       const rest = batch.filter(({ type }) => type !== "finish")
       return rest.length > 0 ? Effect.succeed(rest) : next(limiting)
     })

@@ -1,9 +1,10 @@
 /**
- * Facts about models that decide over what a request may hold, by their names. A model that is newer than this table gets
- * the rules of the newest one of its family. Nothing here changes an answer: fields are refused or adapted before sending.
+ * Facts about models that decide over what a request may hold, by their names. A model that is newer than this table
+ * gets the rules of the newest one of its family. Nothing here changes an answer: fields are refused or adapted before
+ * sending.
  *
- * Taken from https://platform.claude.com/docs/en/about-claude/models, https://ai.google.dev/gemini-api/docs/thinking and
- * https://platform.openai.com/docs/guides/reasoning.
+ * Taken from https://platform.claude.com/docs/en/about-claude/models, https://ai.google.dev/gemini-api/docs/thinking
+ * and https://platform.openai.com/docs/guides/reasoning.
  */
 import type { Effort } from "./hints.ts"
 
@@ -16,6 +17,10 @@ export interface Claude {
   readonly budget: boolean
   /** Takes `temperature`, `top_p` and `top_k`. */
   readonly sampling: boolean
+  /** Takes `temperature` and `top_p` together. */
+  readonly samplingTogether: boolean
+  /** Takes them while it thinks, too. */
+  readonly samplingAndThinking: boolean
   /** Can be made to call a tool. */
   readonly forced: boolean
   /** Continues a conversation that ends with its own turn. */
@@ -33,6 +38,8 @@ export const claude = (model: string): Claude => {
       efforts: ["none", "low", "medium", "high", "xhigh", "max"],
       budget: true,
       sampling: true,
+      samplingTogether: true,
+      samplingAndThinking: true,
       forced: true,
       prefill: true,
       hidden: false
@@ -58,6 +65,8 @@ export const claude = (model: string): Claude => {
     ],
     budget: version <= 4.6,
     sampling: version < 4.7,
+    samplingTogether: version < 4.1,
+    samplingAndThinking: false,
     forced: !(family === "fable" ? version >= 5.1 : version >= 5.5 && family !== "haiku"),
     prefill: version < 4.6,
     hidden: version >= 4.7

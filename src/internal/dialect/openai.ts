@@ -129,7 +129,10 @@ export const encodeTools = (request: Request, { isOpenai, lose }: Writing): Reco
   }
 }
 
-/** Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known (Azure's `gpt-35-turbo`). */
+/**
+ * Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known (Azure's
+ * `gpt-35-turbo`).
+ */
 export const effortsOf = (model: string): ReadonlyArray<Effort> => {
   const [, major, minor = 0] = /gpt-(\d)(?!\d)(?:\.(\d+))?/i.exec(model) ?? []
   const version = Number(major) + Number(minor) / 10
@@ -233,7 +236,8 @@ const contentOf = (
     ...(refusal === undefined ? [] : [{ type: "refusal" as const, text: refusal }]),
     ...parts.flatMap((part) => imageOf(part) ?? [])
   ]
-  if (more.length + citations.length === 0) return undefined
+  // Sources of no text are nobody's.
+  if (more.length === 0 && (citations.length === 0 || said === "")) return undefined
   return [
     ...(thought === undefined ? [] : [{ type: "reasoning" as const, text: thought }]),
     ...(said === "" ? [] : [{ type: "text" as const, text: said, ...(citations.length > 0 && { citations }) }]),
@@ -277,7 +281,9 @@ export const logprobsOf = ({ logprobs }: Fields): ReadonlyArray<TokenLogprob> | 
   )
 }
 
-/** The calls of a message, or of a piece of one; the single one of a server that knows `functions` only is a call too. */
+/**
+ * The calls of a message, or of a piece of one; the single one of a server that knows `functions` only is a call too.
+ */
 export const toolCallsOf = ({ function_call: call, tool_calls: calls }: Fields): unknown =>
   isFields(call) && !(Array.isArray(calls) && calls.length > 0) ? [{ index: 0, function: call }] : calls
 
@@ -351,7 +357,9 @@ export const signatureOf = (call: Fields): string | undefined => {
 const larger = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || (b !== undefined && b > a) ? b : a
 
-/** Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have. */
+/**
+ * Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have.
+ */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   let cachedInputTokens: number | undefined

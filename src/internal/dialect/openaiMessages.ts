@@ -105,7 +105,8 @@ export const encodeCalling = (
   const { lose, model } = writing
   const isCalling = toolCalls !== undefined && toolCalls.length > 0
   const thought = thoughtOf(content)
-  // DeepSeek wants the field although nothing was thought (https://api-docs.deepseek.com/guides/thinking_mode); Kimi refuses an empty one.
+  // DeepSeek wants the field although nothing was thought (https://api-docs.deepseek.com/guides/thinking_mode); Kimi
+  // refuses an empty one.
   const wanted = isCalling && (/deepseek(?!.*distill)/i.test(model) || (thought !== "" && /kimi/i.test(model)))
   if (typeof content !== "string") {
     content.forEach((part, j) => {
@@ -157,7 +158,7 @@ const encodeMedia = (part: Media, at: string, isOpenai: boolean): object => {
     file:
       type === "id"
         ? { file_id: source.id }
-        : { filename: name ?? (part.mediaType === "application/pdf" ? "document.pdf" : "document"), file_data: data }
+        : { filename: name ?? (source.mediaType === "application/pdf" ? "document.pdf" : "document"), file_data: data }
   }
 }
 

@@ -9,7 +9,7 @@ import { isMistral } from "./callIds.ts"
 import type { DecodeOptions, FinishReason, Json } from "./chat.ts"
 import { type Fields, isFields, list, optionalText, refuse, writeJson } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { cutOff, finishDelta, makeCitations, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
 import {
   bodyOf,
@@ -42,6 +42,7 @@ export const makeChunks = (): Chunks => {
   const meta = makeMeta()
   const calls = makeCalls()
   const usage = makeUsage()
+  const citations = makeCitations()
   let streamed = false
   let refused = false
   let finished = false
@@ -49,6 +50,7 @@ export const makeChunks = (): Chunks => {
   const finish = (reason: FinishReason, out: Array<Delta>): void => {
     if (finished) return
     finished = true
+    citations.release(out)
     calls.close(out)
     out.push(refused ? { type: "finish", reason: "contentFilter" } : finishDelta(reason, calls.some()))
   }
@@ -74,7 +76,8 @@ export const makeChunks = (): Chunks => {
       text(words, out)
       pushParts(parts, out)
     }
-    for (const citation of citationsOf(delta.annotations)) out.push({ type: "citation", citation })
+    citations.hold(citationsOf(delta.annotations))
+    if (finished) citations.release(out)
     const refusal = optionalText(delta.refusal)
     if (refusal !== undefined) {
       out.push({ type: "refusal", text: refusal })
@@ -183,8 +186,8 @@ const makeCalls = (): Calls => {
     }
     const known = open[same]
     if (known === undefined || name === undefined) return same
-    // Servers in front of Gemini give all calls number 0, others give them all one id. What has a name is another call when
-    // its id is another one, when the arguments so far are complete, or when neither number nor name go on.
+    // Servers in front of Gemini give all calls number 0, others give them all one id. What has a name is another call
+    // when its id is another one, when the arguments so far are complete, or when neither number nor name go on.
     const other = known.id !== undefined && id !== undefined && known.id !== id
     const next = known.name !== "" && known.name !== name
     return other || (known.whole && (next || args !== "")) || (next && index !== undefined && at === undefined)

@@ -1,7 +1,8 @@
 /**
  * JSON Schemas as each dialect takes them: a keyword that a provider does not know is a refused request.
  *
- * What is left out of a schema is only a wish less to the model: the answer is decoded with the whole schema in any case.
+ * What is left out of a schema is only a wish less to the model: the answer is decoded with the whole schema in any
+ * case.
  */
 import * as Result from "effect/Result"
 import { isRecord } from "../data/json.ts"
@@ -40,10 +41,19 @@ const strictKeywords = new Set([
   ...["$ref", "$defs", "title", "description"]
 ])
 
-/** Whether OpenAI takes a schema in strict mode: closed objects, every property required, and no other keyword. */
+/** Every schema in strict mode has one of them. */
+const typing = new Set(["type", "enum", "const", "anyOf", "$ref"])
+
+/**
+ * Whether OpenAI takes a schema in strict mode: closed objects, every property required, a type everywhere, and no
+ * other keyword.
+ */
 const isStrict = (schema: JsonSchema): boolean =>
   every(schema, (one) => {
-    if (Object.keys(one).some((name) => !strictKeywords.has(name))) return false
+    const keywords = Object.keys(one)
+    if (keywords.some((name) => !strictKeywords.has(name))) return false
+    // A schema that accepts anything is rejected there.
+    if (!keywords.some((name) => typing.has(name))) return false
     if (!isObjectSchema(one)) return true
     const { additionalProperties, properties = {}, required } = one
     const names = Object.keys(isRecord(properties) ? properties : {})
@@ -107,8 +117,29 @@ const optionalCount = (schema: unknown): number => {
   return below(schema).reduce<number>((sum, one) => sum + optionalCount(one), own)
 }
 
-const refName = (ref: unknown): string | undefined =>
-  typeof ref === "string" ? /^#\/(?:\$defs|definitions)\/([^/]+)$/.exec(ref)?.[1] : undefined
+/** The name of the definition that a reference leads to: a JSON pointer in a fragment of a URI. */
+const refName = (ref: unknown): string | undefined => {
+  const name = typeof ref === "string" ? /^#\/(?:\$defs|definitions)\/([^/]+)$/.exec(ref)?.[1] : undefined
+  try {
+    return name && decodeURIComponent(name).replaceAll("~1", "/").replaceAll("~0", "~")
+  } catch {
+    return name
+  }
+}
+
+/**
+ * A schema with the object at its root that a reference leads to. The schemas of classes and recursive ones are such
+ * references, and providers do not follow them.
+ */
+export const atRoot = (schema: JsonSchema): JsonSchema => {
+  const { $defs, $ref, ...beside } = schema
+  const name = refName($ref)
+  if (name === undefined || !isRecord($defs)) return schema
+  const { [name]: root, ...others } = $defs
+  if (!isRecord(root)) return schema
+  const kept = JSON.stringify([root, others]).includes(JSON.stringify($ref)) ? $defs : others
+  return { ...root, ...beside, ...(Object.keys(kept).length > 0 && { $defs: kept }) }
+}
 
 /** Whether a definition leads back to itself. */
 const isRecursive = (schema: JsonSchema): boolean => {
@@ -166,7 +197,10 @@ export const schemaFor = (dialect: string, schema: JsonSchema): Result.Result<Se
     ? fitAnthropic(schema)
     : Result.succeed({ schema, strict: (dialect === "openai" || dialect === "openai-responses") && isStrict(schema) })
 
-/** JSON without the code fence that some models put around it, whatever they are told. In linear time: a pattern would try each run of spaces again and again. */
+/**
+ * JSON without the code fence that some models put around it, whatever they are told. In linear time: a pattern would
+ * try each run of spaces again and again.
+ */
 export const unfenced = (text: string): string => {
   const trimmed = text.trim()
   if (!trimmed.startsWith("```") || !trimmed.endsWith("```")) return text

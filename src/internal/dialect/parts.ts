@@ -25,7 +25,6 @@ type Said = Mutable<TextPart> | Mutable<ReasoningPart> | Mutable<RefusalPart>
 export const makeParts = (): Parts => {
   const parts: Array<Said | ImagePart | FilePart> = []
   let isPlain = true
-  let cited = false
 
   const last = (type: string): Said | undefined => {
     const part = parts.at(-1)
@@ -39,11 +38,8 @@ export const makeParts = (): Parts => {
     say: (type, words) => {
       const open = last(type)
       if (type === "refusal") isPlain = false
-      if (open !== undefined && !("opaque" in open) && !cited) open.text += words
-      else if (words !== "") {
-        cited = false
-        parts.push({ type, text: words })
-      }
+      if (open !== undefined && !("opaque" in open) && !("citations" in open)) open.text += words
+      else if (words !== "") parts.push({ type, text: words })
     },
     sign: (opaque, type, isRedacted) => {
       isPlain = false
@@ -52,10 +48,10 @@ export const makeParts = (): Parts => {
       else parts.push({ type, text: "", opaque, ...(isRedacted && { redacted: true }) })
     },
     cite: (citation) => {
-      const open = last("text")
-      if (open?.type !== "text") return
+      // An image may stand between the text and its sources.
+      const open = parts.findLast((part) => part.type === "text")
+      if (open === undefined) return
       isPlain = false
-      cited = true
       open.citations = [...(open.citations ?? []), citation]
     },
     add: (part) => {

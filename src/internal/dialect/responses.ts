@@ -1,5 +1,6 @@
 /**
- * OpenAI's Responses, without stored state: each request holds the whole conversation, and thinking comes back encrypted.
+ * OpenAI's Responses, without stored state: each request holds the whole conversation, and thinking comes back
+ * encrypted.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/responses.
  */
@@ -164,7 +165,7 @@ const encodeMedia = (part: ImagePart | FilePart, at: string): object => {
     return { type: "input_image", ...defined({ image_url: url ?? data, file_id: id, detail }) }
   }
   const name = part.type === "file" ? part.name : undefined
-  const fallback = part.mediaType === "application/pdf" ? "document.pdf" : "document"
+  const fallback = source.mediaType === "application/pdf" ? "document.pdf" : "document"
   return {
     type: "input_file",
     ...defined({
@@ -186,7 +187,9 @@ const encodeSaid = ({ content, toolCalls = [] }: AssistantMessage, field: string
     } else {
       const { opaque, text } = part
       // Thinking belongs to what follows it, and is refused alone.
-      const isLast = toolCalls.length === 0 && parts.slice(i + 1).every(({ type }) => type === "reasoning")
+      const isLast =
+        toolCalls.length === 0 &&
+        parts.slice(i + 1).every(({ text, type }) => type === "reasoning" || (type === "text" && text === ""))
       if (opaque?.origin !== "openai" || opaque.value === "" || isLast) {
         writing.lose(`${field}.content[${i}]`, "thinking that OpenAI has encrypted", undefined, "always")
         return
@@ -235,7 +238,7 @@ const decodeResponse = (raw: unknown, options: DecodeOptions | undefined): Reply
         })
         return
       case "reasoning": {
-        for (const piece of [...piecesOf(item.summary), ...piecesOf(item.content)]) said.say("reasoning", piece)
+        for (const piece of thoughtsOf(item)) said.say("reasoning", piece)
         const opaque = opaqueOf(item)
         if (opaque !== undefined) said.sign(opaque, "reasoning")
         return
@@ -291,6 +294,12 @@ export const reasonOf = ({ incomplete_details: details, status }: Fields) => {
 
 const piecesOf = (pieces: unknown): ReadonlyArray<string> =>
   Array.isArray(pieces) ? pieces.flatMap((piece) => (isFields(piece) ? (optionalText(piece.text) ?? []) : [])) : []
+
+/** What an item of thinking shows. */
+export const thoughtsOf = ({ content, summary }: Fields): ReadonlyArray<string> => [
+  ...piecesOf(summary),
+  ...piecesOf(content)
+]
 
 /** What an item of thinking has to be sent back with. */
 export const opaqueOf = (item: Fields): Opaque | undefined => {

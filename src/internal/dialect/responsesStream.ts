@@ -1,114 +1,173 @@
 /**
  * Streams of OpenAI's Responses.
  *
- * Shapes: https://platform.openai.com/docs/api-reference/responses-streaming. The event with the whole response completes
- * the answer. Types of events that are not known are read over.
+ * Shapes: https://platform.openai.com/docs/api-reference/responses-streaming. The event with the whole response
+ * completes the answer. Types of events that are not known are read over.
  */
 import type { DecodeOptions } from "./chat.ts"
 import { type Fields, fields, isFields, nonEmptyText, optionalText, parseJson, refuse, text } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { cutOff, finishDelta, makeCitations, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
 import { citationsOf, decodeUsage, logprobsOf } from "./openai.ts"
-import { isPart, mediaOf, opaqueOf, reasonOf } from "./responses.ts"
+import { isPart, mediaOf, opaqueOf, reasonOf, thoughtsOf } from "./responses.ts"
 
 /** A call whose events are being read. */
 interface Open {
+  readonly id: string
   readonly index: number
   readonly isCustom: boolean
   /** Some of its arguments have been delivered. */
   some: boolean
+  isEnded: boolean
 }
+
+const isCall = ({ type }: Fields): boolean => type === "function_call" || type === "custom_tool_call"
+
+/**
+ * The item of an event, by its number, which some servers leave out, or its id, which others change with each event.
+ */
+const placeOf = ({ item, item_id: id, output_index: index }: Fields): unknown =>
+  index ?? id ?? (isFields(item) ? item.id : undefined)
 
 const reader = (options: DecodeOptions | undefined) => {
   const meta = makeMeta()
   const usage = makeUsage()
+  const citations = makeCitations()
   const calls = new Map<unknown, Open>()
+  /**
+   * Items of which some words have been delivered, and what came since the last item: some servers identify nothing.
+   */
+  const told = new Set<unknown>()
+  const since = new Set<"said" | "thought">()
+  let count = 0
+  let some = false
   let refused = false
   let finished = false
 
-  const begin = (item: Fields, place: unknown, out: Array<Delta>): void => {
-    if (item.type !== "function_call" && item.type !== "custom_tool_call") return
-    const call = { index: calls.size, isCustom: item.type === "custom_tool_call", some: false }
+  const begin = (item: Fields, place: unknown, out: Array<Delta>): Open | undefined => {
+    if (!isCall(item)) return undefined
+    const isCustom = item.type === "custom_tool_call"
+    const id = nonEmptyText(item.call_id, "item.call_id")
+    const call = { id, index: count++, isCustom, some: false, isEnded: false }
     calls.set(place, call)
-    out.push({
-      type: "toolCall",
-      index: call.index,
-      id: nonEmptyText(item.call_id, "item.call_id"),
-      name: nonEmptyText(item.name, "item.name"),
-      arguments: call.isCustom ? '"' : ""
-    })
+    const name = nonEmptyText(item.name, "item.name")
+    out.push({ type: "toolCall", index: call.index, id, name, arguments: isCustom ? '"' : "" })
+    return call
   }
 
-  const argue = (place: unknown, piece: string, out: Array<Delta>): void => {
-    const call = calls.get(place) ?? refuse("response.output_item.added", "one before its delta")
+  const argue = (call: Open, piece: string, out: Array<Delta>): void => {
     if (piece === "") return
     call.some = true
     const json = call.isCustom ? JSON.stringify(piece).slice(1, -1) : piece
     out.push({ type: "toolCall", index: call.index, arguments: json })
   }
 
+  const say = (type: "text" | "reasoning" | "refusal", words: string, place: unknown, out: Array<Delta>): void => {
+    if (type === "refusal") refused = true
+    if (words === "") return
+    told.add(place)
+    since.add(type === "reasoning" ? "thought" : "said")
+    out.push({ type, text: words })
+  }
+
+  const isTold = (place: unknown, how: "said" | "thought"): boolean => {
+    const isLatest = since.has(how)
+    since.delete(how)
+    return isLatest || told.has(place)
+  }
+
+  /** Not every server sends an item in pieces; some do not even announce it. */
   const end = (item: Fields, place: unknown, out: Array<Delta>): void => {
-    const call = calls.get(place)
-    if (call !== undefined) {
-      // Not every server sends arguments in pieces.
-      if (!call.some) argue(place, optionalText(call.isCustom ? item.input : item.arguments) ?? "", out)
+    if (isCall(item)) {
+      const known = calls.get(place)
+      const call = known === undefined || (known.isEnded && known.id !== item.call_id) ? begin(item, place, out) : known
+      if (call === undefined || call.isEnded) return
+      call.isEnded = true
+      if (!call.some) argue(call, optionalText(call.isCustom ? item.input : item.arguments) ?? "", out)
       if (call.isCustom) out.push({ type: "toolCall", index: call.index, arguments: '"' })
     } else if (item.type === "reasoning") {
+      const thoughts = isTold(place, "thought") ? [] : thoughtsOf(item)
+      for (const piece of thoughts) say("reasoning", piece, place, out)
+      since.delete("thought")
       const opaque = opaqueOf(item)
       if (opaque !== undefined) out.push({ type: "opaque", opaque })
-    } else if (item.type !== "message" && isPart(item)) {
+    } else if (item.type === "message") {
+      citations.release(out)
+      if (isTold(place, "said") || !Array.isArray(item.content)) return
+      for (const part of item.content.filter(isFields)) {
+        if (part.type === "refusal") say("refusal", text(part.refusal, "refusal"), place, out)
+        if (part.type !== "output_text") continue
+        say("text", text(part.text, "text"), place, out)
+        accompany(part, out)
+        citations.release(out)
+      }
+      since.delete("said")
+    } else if (isPart(item)) {
       const as = mediaOf(item)
       out.push({ type: "part", part: item, ...(as && { as }) })
     }
   }
 
+  const accompany = ({ annotations, logprobs }: Fields, out: Array<Delta>): void => {
+    citations.hold(citationsOf(annotations))
+    const tokens = logprobsOf({ logprobs: { content: logprobs } })
+    if (tokens !== undefined) out.push({ type: "logprobs", logprobs: tokens })
+  }
+
   const complete = (raw: unknown, out: Array<Delta>): boolean => {
     const response = fields(raw, "response")
     meta(response.model, response.id, out, response.service_tier)
+    const { output } = response
+    if (!some && Array.isArray(output)) output.filter(isFields).forEach((item, i) => void end(item, i, out))
     if (response.usage !== undefined && response.usage !== null) usage(decodeUsage(response.usage), out)
     const reason = reasonOf(response)
+    citations.release(out)
     finished = true
-    out.push(refused ? { type: "finish", reason: "contentFilter" } : finishDelta(reason, calls.size > 0))
+    out.push(refused ? { type: "finish", reason: "contentFilter" } : finishDelta(reason, count > 0))
     return true
   }
 
   return makeDecoder(options, {
     read: (body, out) => {
-      const { output_index: place } = body
+      const place = placeOf(body)
       switch (body.type) {
         case "response.created":
           if (isFields(body.response)) meta(body.response.model, body.response.id, out)
           return false
         case "response.output_item.added":
+          some = true
           begin(fields(body.item, "item"), place, out)
           return false
-        case "response.output_text.delta": {
-          const words = text(body.delta, "delta")
-          if (words !== "") out.push({ type: "text", text: words })
-          const logprobs = logprobsOf({ logprobs: { content: body.logprobs } })
-          if (logprobs !== undefined) out.push({ type: "logprobs", logprobs })
+        case "response.output_text.delta":
+          some = true
+          say("text", text(body.delta, "delta"), place, out)
+          accompany({ logprobs: body.logprobs }, out)
           return false
-        }
-        case "response.refusal.delta": {
-          const words = text(body.delta, "delta")
-          refused = true
-          if (words !== "") out.push({ type: "refusal", text: words })
+        case "response.refusal.delta":
+          some = true
+          say("refusal", text(body.delta, "delta"), place, out)
           return false
-        }
         case "response.output_text.annotation.added":
-          for (const citation of citationsOf([body.annotation])) out.push({ type: "citation", citation })
+          accompany({ annotations: [body.annotation] }, out)
           return false
         case "response.reasoning_summary_text.delta":
-        case "response.reasoning_text.delta": {
-          const words = text(body.delta, "delta")
-          if (words !== "") out.push({ type: "reasoning", text: words })
+        case "response.reasoning_text.delta":
+          some = true
+          say("reasoning", text(body.delta, "delta"), place, out)
           return false
-        }
         case "response.function_call_arguments.delta":
         case "response.custom_tool_call_input.delta":
-          argue(place, text(body.delta, "delta"), out)
+          argue(
+            calls.get(place) ?? refuse("response.output_item.added", "one before its delta"),
+            text(body.delta, "delta"),
+            out
+          )
+          return false
+        case "response.content_part.done":
+          citations.release(out)
           return false
         case "response.output_item.done":
+          some = true
           end(fields(body.item, "item"), place, out)
           return false
         case "response.completed":

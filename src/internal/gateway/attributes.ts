@@ -28,7 +28,10 @@ export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
   "gen_ai.response.model": meta.model
 })
 
-/** Headers that a request carries for the span around it. None, where the caller has either of them: a parent belongs to one trace. */
+/**
+ * Headers that a request carries for the span around it. None, where the caller has either of them: a parent belongs to
+ * one trace.
+ */
 export const linkHeaders = (
   span: OpenSpan,
   requests: ReadonlyArray<Pick<Leg, "headers">>

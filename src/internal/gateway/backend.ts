@@ -29,7 +29,9 @@ export interface Backend {
   readonly listLogs: (query: GatewayLog.Query) => Effect.Effect<GatewayLog.Page, GatewayError>
 }
 
-/** Ids of accounts, gateways and logs become parts of a URL, unencoded over the binding. Fails with `InvalidRequest`. */
+/**
+ * Ids of accounts, gateways and logs become parts of a URL, unencoded over the binding. Fails with `InvalidRequest`.
+ */
 export const checkId = (method: string, field: string, id: string, max = 64): Effect.Effect<void, GatewayError> =>
   isId(id, max)
     ? Effect.void

@@ -62,7 +62,8 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, max
                 extraHeaders: further ? { ...further, ...extraHeaders } : extraHeaders,
                 signal
               }),
-            // A body without JSON is the caller's mistake; the binding says so with a `TypeError`, when it writes the JSON.
+            // A body without JSON is the caller's mistake; the binding says so with a `TypeError`, when it writes the
+            // JSON.
             (thrown) => (isJson(legs) ? thrownFailure(call, thrown) : noJson(method, "legs"))
           ),
           (answer) => respond(call, answer)

@@ -1,8 +1,9 @@
 /**
  * Log lines without Effect's default loggers in the bundle.
  *
- * `Effect.logWarning` names the default loggers, and they name the printer of causes: 1.9 kB of each Worker after gzip, for one line that few requests
- * write. So this asks for the loggers that the application has set; where it has set none, it writes what the default ones would write of a text.
+ * `Effect.logWarning` names the default loggers, and they name the printer of causes: 1.9 kB of each Worker after gzip,
+ * for one line that few requests write. So this asks for the loggers that the application has set; where it has set
+ * none, it writes what the default ones would write of a text.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"

@@ -1,6 +1,6 @@
 /**
- * Promises of things that can be aborted. Every request waits in one of these, so it is one callback; `Effect.tryPromise` with `Effect.onError` and
- * `Effect.map` around it does the same and holds more while it waits.
+ * Promises of things that can be aborted. Every request waits in one of these, so it is one callback;
+ * `Effect.tryPromise` with `Effect.onError` and `Effect.map` around it does the same and holds more while it waits.
  */
 import * as Effect from "effect/Effect"
 import type { Scheduler } from "effect/Scheduler"
@@ -17,19 +17,27 @@ const aborted = (): Error =>
       : new DOMException(message, "AbortError")
   })
 
-/** When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it ends. */
+/**
+ * When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it
+ * ends.
+ */
 type Timing = () => (act: () => void) => void
 
 const now: Timing = () => (act) => act()
 
-/** The scheduler of a Worker's request, which resumes a fiber at once where it is told that this is the request's turn. */
+/**
+ * The scheduler of a Worker's request, which resumes a fiber at once where it is told that this is the request's turn.
+ */
 interface TurnScheduler extends Scheduler {
   readonly enter: (act: () => void) => void
 }
 
 const hasTurn = (scheduler: Scheduler): scheduler is TurnScheduler => "enter" in scheduler
 
-/** The same promise as one of this turn: it may be shared by requests, and only what waits for a request's own is sure to run in its turn. */
+/**
+ * The same promise as one of this turn: it may be shared by requests, and only what waits for a request's own is sure
+ * to run in its turn.
+ */
 const ofThisTurn = <A>(make: () => PromiseLike<A>): Promise<A> =>
   new Promise((resolve, reject) => {
     make().then(resolve, reject)
@@ -71,15 +79,18 @@ const waiting =
     })
 
 /**
- * Waits for a promise, and goes on with what `onValue` makes of its value. When it is rejected it fails as `onThrown` says; `abort` is run
- * before that, and when the wait is interrupted.
+ * Waits for a promise, and goes on with what `onValue` makes of its value. When it is rejected it fails as `onThrown`
+ * says; `abort` is run before that, and when the wait is interrupted.
  */
 export const tryPromise = waiting(now)
 
 /** {@link tryPromise} for what ends a request: with all others that came in this turn. */
 export const tryPromiseWhole = waiting(arrival)
 
-/** {@link tryPromise} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to come. */
+/**
+ * {@link tryPromise} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to
+ * come.
+ */
 export const tryRequest = <A, B, E>(
   make: (signal: AbortSignal) => PromiseLike<A>,
   onValue: (value: A, abort: Effect.Effect<void>) => Effect.Effect<B, E>,

@@ -1,9 +1,10 @@
 /**
  * Spans that cost nothing while nobody traces.
  *
- * `Effect.fn` looks at the stack on every call, which is most of what it costs. These operations run once per request and attempt, a
- * million times in a batch; so they open a span only where a tracer is installed. And they ask that tracer themselves: `Effect.useSpan`
- * could also fall back to Effect's native tracer, which would then be in every bundle, one kilobyte that no Worker reaches.
+ * `Effect.fn` looks at the stack on every call, which is most of what it costs. These operations run once per request
+ * and attempt, a million times in a batch; so they open a span only where a tracer is installed. And they ask that
+ * tracer themselves: `Effect.useSpan` could also fall back to Effect's native tracer, which would then be in every
+ * bundle, one kilobyte that no Worker reaches.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -31,7 +32,9 @@ export interface OpenSpan {
   readonly within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Ends it; only the first call counts. */
   readonly end: (exit: Exit.Exit<unknown, GatewayError>) => void
-  /** The headers that join the spans of a gateway to this one, if it is kept and its ids have the form of the protocol. */
+  /**
+   * The headers that join the spans of a gateway to this one, if it is kept and its ids have the form of the protocol.
+   */
   readonly link: () => Record<string, string> | undefined
 }
 

@@ -1,8 +1,9 @@
 /**
  * Errors without a stack, for failures that come from outside.
  *
- * Where an answer turns out to be a failure, the stack shows the insides of a fiber and nobody's code; taking it is most of what the failure costs, and many of them
- * are overcome by the next attempt. What a caller did wrong keeps its stack.
+ * Where an answer turns out to be a failure, the stack shows the insides of a fiber and nobody's code; taking it is
+ * most of what the failure costs, and many of them are overcome by the next attempt. What a caller did wrong keeps its
+ * stack.
  */
 
 const isWritable = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit")?.writable === true

@@ -1,6 +1,6 @@
 /**
- * Time limits of requests. Every call has one, so they are made of one fiber and one timer; `Effect.timeoutOrElse` does the same and takes more
- * time and memory.
+ * Time limits of requests. Every call has one, so they are made of one fiber and one timer; `Effect.timeoutOrElse` does
+ * the same and takes more time and memory.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -10,8 +10,9 @@ import * as Fiber from "effect/Fiber"
 import { after } from "./timer.ts"
 
 /**
- * Interrupts an effect that has not ended after so many milliseconds, waits for its finalizers, and then fails as `expired` says; or as the
- * effect itself does, where it knows better than that it was interrupted. `undefined`: no limit.
+ * Interrupts an effect that has not ended after so many milliseconds, waits for its finalizers, and then fails as
+ * `expired` says; or as the effect itself does, where it knows better than that it was interrupted. `undefined`: no
+ * limit.
  */
 export const timeoutOrElse = <A, E>(
   self: Effect.Effect<A, E>,
@@ -27,8 +28,9 @@ const limited = <A, E>(
   context: Context.Context<never>
 ): Effect.Effect<A, E> =>
   Effect.callback((resume) => {
-    // The effect tells its end, not an observer of the fiber: V8 may take the lists of observers for long-lived and make them in the old generation, where all that
-    // such a list reaches lasts until the next major collection, and a list of this one would reach the whole answer.
+    // The effect tells its end, not an observer of the fiber: V8 may take the lists of observers for long-lived and
+    // make them in the old generation, where all that such a list reaches lasts until the next major collection, and a
+    // list of this one would reach the whole answer.
     let ended = false
     let callOff = (): void => {}
     const running = Effect.runForkWith(context)(

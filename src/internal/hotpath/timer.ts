@@ -12,8 +12,8 @@ const ordinary = Context.get(Context.empty(), Clock.Clock)
 const longestTimer = 2 ** 31 - 1
 
 /**
- * Calls back after so many milliseconds, and gives back what calls it off. Where time passes by itself that is a bare timer, as a fiber that sleeps is
- * another 1 kB; every other clock is asked.
+ * Calls back after so many milliseconds, and gives back what calls it off. Where time passes by itself that is a bare
+ * timer, as a fiber that sleeps is another 1 kB; every other clock is asked.
  */
 export const after = (context: Context.Context<never>, millis: number, act: () => void): (() => void) => {
   if (millis > 0 && millis <= longestTimer && Context.get(context, Clock.Clock) === ordinary) {

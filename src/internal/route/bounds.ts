@@ -15,7 +15,10 @@ export interface TargetBounds {
   readonly requests: number
 }
 
-/** Worst case of a route, up to the first output of a stream: each restart after it can make as many attempts, requests and waits again. */
+/**
+ * Worst case of a route, up to the first output of a stream: each restart after it can make as many attempts, requests
+ * and waits again.
+ */
 export interface Bounds {
   readonly targets: ReadonlyArray<TargetBounds>
   /** Attempts of the router in one run, at most. */
@@ -30,7 +33,10 @@ export interface Bounds {
   readonly waiting: Duration.Duration
   /** Waiting between attempts, at most, with hints: the deadline, or infinite. */
   readonly waitingWithHints: Duration.Duration
-  /** Waiting in the queues of `Route.limits` before attempts, at most. What is rejected there is waited for as after a hint. */
+  /**
+   * Waiting in the queues of `Route.limits` before attempts, at most. What is rejected there is waited for as after a
+   * hint.
+   */
   readonly admission: Duration.Duration
   /** The deadline that bounds the whole run, if there is one. */
   readonly deadline: Duration.Duration | undefined

@@ -10,7 +10,10 @@ import { isObject, strayField } from "../data/json.ts"
 
 /** Calls that count as slow. */
 export interface SlowCallsOptions {
-  /** A first output that takes longer is slow: whole milliseconds from 1. Of a stream it is the first delta. Timeouts count too. */
+  /**
+   * A first output that takes longer is slow: whole milliseconds from 1. Of a stream it is the first delta. Timeouts
+   * count too.
+   */
   readonly after: Duration.Input
   /** The share of slow calls from which the breaker opens: more than 0, at most 1. Default 0.5. */
   readonly rate?: number | undefined
@@ -28,7 +31,10 @@ export interface BreakerOptions {
   readonly slowCalls?: SlowCallsOptions | "off" | undefined
   /** How long it stays open before one attempt tries the target: 1 millisecond to 1 hour. Default 15 seconds. */
   readonly openFor?: Duration.Input | undefined
-  /** It doubles with each probe that fails, up to this: `openFor` to 1 hour. Default 5 minutes, or `openFor` where that is longer. */
+  /**
+   * It doubles with each probe that fails, up to this: `openFor` to 1 hour. Default 5 minutes, or `openFor` where that
+   * is longer.
+   */
   readonly maxOpenFor?: Duration.Input | undefined
 }
 

@@ -1,5 +1,6 @@
 /**
- * A plan as a flow of models, as a dynamic route has it: each model leads to the next one when it fails, and a percentage chooses where to begin.
+ * A plan as a flow of models, as a dynamic route has it: each model leads to the next one when it fails, and a
+ * percentage chooses where to begin.
  */
 import type { Balance, Plan, Target } from "./plan.ts"
 
@@ -39,7 +40,10 @@ export const balanceLoss = (balance: AnyBalance, isInside: boolean): string | un
   return length > 2 ? "after the first route, the others come in declared order" : undefined
 }
 
-/** Shares of all but the last candidate. They are names of outputs, so no two of them are equal: a millionth of a percent tells them apart. */
+/**
+ * Shares of all but the last candidate. They are names of outputs, so no two of them are equal: a millionth of a
+ * percent tells them apart.
+ */
 const sharesOf = (weights: ReadonlyArray<number>): ReadonlyArray<number> => {
   const sum = weights.reduce((all, weight) => all + weight, 0)
   const taken = new Set<number>()

@@ -9,23 +9,32 @@ import type { Hedging, LearntDelay } from "./node.ts"
 
 /** A delay that is learnt from each target's own times to its first output. */
 export interface HedgePercentile {
-  /** The share of answers that are waited for: a fraction from 0.5 to 0.999. It must leave no more than the budget of the router. */
+  /**
+   * The share of answers that are waited for: a fraction from 0.5 to 0.999. It must leave no more than the budget of
+   * the router.
+   */
   readonly percentile: number
   /** Shortest delay. Default: none. */
   readonly atLeast?: Duration.Input | undefined
-  /** Longest delay, and the delay while fewer than 30 answers are known. Default: none, and then nothing is hedged before that. */
+  /**
+   * Longest delay, and the delay while fewer than 30 answers are known. Default: none, and then nothing is hedged
+   * before that.
+   */
   readonly atMost?: Duration.Input | undefined
 }
 
 /** Options of `Route.hedge`. */
 export interface HedgeOptions {
-  /** How long a target may take for its first output before the next one is asked too: whole milliseconds from 1, or learnt. */
+  /**
+   * How long a target may take for its first output before the next one is asked too: whole milliseconds from 1, or
+   * learnt.
+   */
   readonly after: Duration.Input | HedgePercentile
   /** Further targets that are asked by the clock in one run, 1 to 4. Default 1. */
   readonly max?: number | undefined
   /**
-   * Also hedges requests that change something at the provider: `store`, `background`, conversations, tools that run there, and targets of `Route.make` without
-   * `idempotent`. Default `false`.
+   * Also hedges requests that change something at the provider: `store`, `background`, conversations, tools that run
+   * there, and targets of `Route.make` without `idempotent`. Default `false`.
    */
   readonly sideEffects?: boolean | undefined
 }

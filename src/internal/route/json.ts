@@ -11,6 +11,7 @@ import type { Strategy } from "../admission/choice.ts"
 import type { LimitSettings } from "../admission/limits.ts"
 import { defined } from "../data/defined.ts"
 import { millisOf } from "../data/duration.ts"
+import { counted } from "../data/numbers.ts"
 import type { Json } from "../dialect/chat.ts"
 import { type JsonSchemaJson, toJsonSchema } from "./jsonSchema.ts"
 import { type Hedging, isSchedule, type Leaf, type Node, type Policy, type Validation } from "./node.ts"
@@ -81,8 +82,8 @@ export interface OptionsJson {
 }
 
 /**
- * A node of a stored route: settings, and exactly one of `fallback`, `race`, `balance`, `route` and `provider`. Settings apply in the order of this list, whatever
- * their order in the file: the first is the outer-most.
+ * A node of a stored route: settings, and exactly one of `fallback`, `race`, `balance`, `route` and `provider`.
+ * Settings apply in the order of this list, whatever their order in the file: the first is the outer-most.
  */
 export interface RouteNodeJson {
   readonly options?: OptionsJson
@@ -165,8 +166,8 @@ const minutes = 60 * seconds
 const durationJson = (millis: number): DurationJson => {
   // A number in a text may have neither a fraction of its own nor an exponent.
   if (!Number.isSafeInteger(millis)) return millis
-  if (millis >= minutes && millis % minutes === 0) return `${millis / minutes} minutes`
-  return millis >= seconds && millis % seconds === 0 ? `${millis / seconds} seconds` : `${millis} millis`
+  if (millis >= minutes && millis % minutes === 0) return counted(millis / minutes, "minute")
+  return millis >= seconds && millis % seconds === 0 ? counted(millis / seconds, "second") : counted(millis, "milli")
 }
 
 const optionalDuration = (duration: Duration.Duration | undefined): DurationJson | undefined =>

@@ -1,6 +1,6 @@
 /**
- * Reads stored routes. The shape is checked by a Schema; durations, attempts, options and the like by the combinators of `Route`
- * themselves, which come in as {@link Algebra}.
+ * Reads stored routes. The shape is checked by a Schema; durations, attempts, options and the like by the combinators
+ * of `Route` themselves, which come in as {@link Algebra}.
  */
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"

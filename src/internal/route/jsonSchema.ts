@@ -116,7 +116,10 @@ const sources = new WeakMap<object, JsonSchemaJson>()
 /** Accepts a value with `true`, or says what was expected. */
 type Verdict = (given: unknown) => true | string
 
-/** The JSON texts of an object that have a schema of their own, which Effect does not check: each with the fields that lead to it. */
+/**
+ * The JSON texts of an object that have a schema of their own, which Effect does not check: each with the fields that
+ * lead to it.
+ */
 const contentsOf = (
   json: unknown,
   fields: ReadonlyArray<string> = []

@@ -28,7 +28,8 @@ export interface MakeOptions<In, Body, Out> {
   /** How the body is read before `success` decodes it: parsed JSON (default), text, or bytes. */
   readonly accept?: "json" | "text" | "bytes" | undefined
   /**
-   * Whether the request may be made twice at once, as `Route.hedge` and `Route.race` do. Default `false`: nothing is known of the body.
+   * Whether the request may be made twice at once, as `Route.hedge` and `Route.race` do. Default `false`: nothing is
+   * known of the body.
    */
   readonly idempotent?: boolean | undefined
   /** How the target streams chat deltas; without it only `Router.run` can ask it. */

@@ -65,7 +65,9 @@ export interface Leaf<in In, out Out> {
   readonly isValidated?: boolean
   /** The same leaf without `Route.validate`, by which its target is known. */
   readonly unchecked?: Leaf<In, Out> | undefined
-  /** The request may be made twice at once although nothing is known of its body. Only leaves of `Route.make` need it. */
+  /**
+   * The request may be made twice at once although nothing is known of its body. Only leaves of `Route.make` need it.
+   */
   readonly idempotent?: boolean
   /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */
   readonly spec: LeafSpec | undefined
@@ -120,11 +122,14 @@ export type RetrySchedule = Schedule.Schedule<unknown, GatewayError>
 /** Options of `Route.balance`. */
 export interface BalanceOptions {
   /**
-   * `weight`: at random, in proportion to the weights. `roundRobin`: in turn. `leastInFlight`: the one with the fewest open attempts. `latency`: of two at random the one
-   * that is likely to be sooner. `session`: the same one for the same `RunOptions.session`, as long as it is not far above its share; without a session as `weight`.
+   * `weight`: at random, in proportion to the weights. `roundRobin`: in turn. `leastInFlight`: the one with the fewest
+   * open attempts. `latency`: of two at random the one that is likely to be sooner. `session`: the same one for the
+   * same `RunOptions.session`, as long as it is not far above its share; without a session as `weight`.
    */
   readonly by: Strategy
-  /** One number per route, 0 to 1,000,000, not all 0. Default: all equal. A weight of 0: never first, and last in order. */
+  /**
+   * One number per route, 0 to 1,000,000, not all 0. Default: all equal. A weight of 0: never first, and last in order.
+   */
   readonly weights?: ReadonlyArray<number> | undefined
 }
 
@@ -189,8 +194,8 @@ export interface When<in In, out Out> {
 }
 
 /**
- * What a Schema's message says was expected, and where. Keys of a record come from the answer, so only those that look like names of
- * fields are kept.
+ * What a Schema's message says was expected, and where. Keys of a record come from the answer, so only those that look
+ * like names of fields are kept.
  */
 export const withoutValues = (message: string): string =>
   message

@@ -9,7 +9,7 @@ import { isRecord, strayField } from "../data/json.ts"
 import type { Input, JsonSchema, Reply } from "../dialect/chat.ts"
 import { toRequest } from "../dialect/codec.ts"
 import { judgedPump } from "../dialect/judgedPump.ts"
-import { schemaFor, unfenced } from "../dialect/outputSchema.ts"
+import { atRoot, schemaFor, unfenced } from "../dialect/outputSchema.ts"
 import { plainNumber } from "./jsonSchema.ts"
 import { type DecodedAnswer, type Leaf, type Node, type Rejection, rebuild, withoutValues } from "./node.ts"
 
@@ -24,7 +24,8 @@ const jsonSchemaOf = (schema: Schema.Top): JsonSchema | undefined => {
     const { definitions, schema: own } = Schema.toJsonSchemaDocument(schema, { onExcessProperty: "error" })
     const whole = Object.keys(definitions).length === 0 ? own : { ...own, $defs: definitions }
     const json: unknown = JSON.parse(JSON.stringify(whole, (_, one) => plainNumber(one)))
-    return isRecord(json) && json["type"] === "object" ? json : undefined
+    const rooted = isRecord(json) ? atRoot(json) : {}
+    return rooted["type"] === "object" ? rooted : undefined
   } catch {
     // Some schemas have no JSON Schema: a function, a class without an encoding.
     return undefined

@@ -1,7 +1,7 @@
 /**
  * A route with its settings handed down to the targets: what the router runs, the compiler translates and `bounds`
- * counts. Retry, timeout, options and `fallbackOn` belong to the targets below them, and the inner-most one wins; so attempts never
- * multiply through nesting.
+ * counts. Retry, timeout, options and `fallbackOn` belong to the targets below them, and the inner-most one wins; so
+ * attempts never multiply through nesting.
  */
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
@@ -44,7 +44,10 @@ export interface Target<In, Out> extends PlanSettings {
   /** Unique within the plan. */
   readonly key: string
   readonly leaf: Leaf<In, Out>
-  /** Options of each attempt on the client, but for its event id. The gateway is asked for a single one, so that there is one owner of retries. */
+  /**
+   * Options of each attempt on the client, but for its event id. The gateway is asked for a single one, so that there
+   * is one owner of retries.
+   */
   readonly sending: GatewayOptions.GatewayOptions & { readonly record: false }
 }
 
@@ -144,7 +147,8 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       problems.push({ field: `${key}: ${field}`, accepted })
     }
     for (const name of Object.keys(leaf.headers)) {
-      // Credentials, event id, attempts and times are the router's: headers would beat it, and nobody could count on `bounds`.
+      // Credentials, event id, attempts and times are the router's: headers would beat it, and nobody could count on
+      // `bounds`.
       if (/^cf-aig-(?:auth|event|max|retry|back|request)/.test(name))
         problems.push({ field: `${key}: headers.${name}`, accepted: providerHeaderAccepted })
     }

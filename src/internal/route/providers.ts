@@ -1,6 +1,7 @@
 /**
- * Providers as data: slug, credential header, and where their chat and embeddings live behind the gateway; and how a leaf is
- * made of that. Dialects are named here and not imported, so that a bundle holds the codecs it uses and no others.
+ * Providers as data: slug, credential header, and where their chat and embeddings live behind the gateway; and how a
+ * leaf is made of that. Dialects are named here and not imported, so that a bundle holds the codecs it uses and no
+ * others.
  *
  * Paths: https://developers.cloudflare.com/ai-gateway/usage/providers/ and the table of Cloudflare's own adapter
  * (`cloudflare/ai`, `packages/gateway-core/src/gateway-providers.ts`).
@@ -134,8 +135,8 @@ export const googleVertexAi: Definition = {
   }
 }
 
-// Native `run`, and not `v1/chat/completions`: every text model has it, the binding speaks it, and its dialect reads the
-// OpenAI-shaped answers of newer models as well.
+// Native `run`, and not `v1/chat/completions`: every text model has it, the binding speaks it, and its dialect reads
+// the OpenAI-shaped answers of newer models as well.
 export const workersAi: Definition = {
   slug: "workers-ai",
   auth: bearer,
@@ -223,7 +224,8 @@ export const compat: Definition = {
   slug: "compat",
   auth: bearer,
   chat: openAiChat,
-  // OpenAI's own models need OpenAI's own dialect: their reasoning models refuse `max_tokens`, which everybody else wants.
+  // OpenAI's own models need OpenAI's own dialect: their reasoning models refuse `max_tokens`, which everybody else
+  // wants.
   chatOf: (model) =>
     typeof model === "string" && model.startsWith("openai/")
       ? { dialect: "openai", endpoint: "chat/completions" }

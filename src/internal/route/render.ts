@@ -6,6 +6,7 @@ import * as GatewayOptions from "../../GatewayOptions.ts"
 import type { BreakerSettings } from "../admission/breaker.ts"
 import { defaultBurst, defaultSkew, type LimitSettings } from "../admission/limits.ts"
 import { millisOf } from "../data/duration.ts"
+import { counted } from "../data/numbers.ts"
 import {
   type FallbackOn,
   type Hedging,
@@ -23,7 +24,7 @@ const policyText = (policy: Policy | RetrySchedule): string => {
   if (isSchedule(policy)) return "by a schedule"
   const { attempts, backoff, delay, jitter, maxDelay, on, retryAfter } = policy
   return [
-    `${attempts} attempts`,
+    counted(attempts, "attempt"),
     `${backoff} from ${time(delay)} up to ${time(maxDelay)}`,
     ...(jitter > 0 ? [`jitter ${jitter}`] : []),
     ...(retryAfter ? [] : ["ignoring hints"]),
@@ -163,7 +164,8 @@ export const describe = (node: Node<never, unknown>): string => {
   return lines.join("\n")
 }
 
-// Mermaid takes numbers of characters in quoted labels. These would end or style a label, or (`%`) configure the whole chart.
+// Mermaid takes numbers of characters in quoted labels. These would end or style a label, or (`%`) configure the whole
+// chart.
 const escaped = (text: string): string =>
   text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
 

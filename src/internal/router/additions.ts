@@ -57,8 +57,8 @@ const problemOf = ({ headers, session }: RunOptions): readonly [field: string, a
 }
 
 /**
- * Hashes a session: 128 bits of the SHA-256, in hexadecimal. A cryptographic one: a session may be the address of a user. A simulation replaces it, because in virtual time
- * nothing can wait for a promise.
+ * Hashes a session: 128 bits of the SHA-256, in hexadecimal. A cryptographic one: a session may be the address of a
+ * user. A simulation replaces it, because in virtual time nothing can wait for a promise.
  */
 export const SessionHash = Context.Reference<(text: string) => Effect.Effect<string>>("effect-ai-gateway/SessionHash", {
   defaultValue: () => (text) =>
@@ -93,8 +93,8 @@ const knowsAffinity = /^(?:workers-ai|fireworks|cloudflare|custom|dynamic)$/
 const knowsCacheKey = /^(?:openai|fireworks)$/
 
 /**
- * Whether the gateway does not look up answers by the body. A target that says nothing of its cache may have a gateway that caches: then a key in the
- * body would end the sharing of answers between sessions.
+ * Whether the gateway does not look up answers by the body. A target that says nothing of its cache may have a gateway
+ * that caches: then a key in the body would end the sharing of answers between sessions.
  */
 const isFreeOfCache = ({ cache }: GatewayOptions): boolean => cache?.skip === true || cache?.key !== undefined
 

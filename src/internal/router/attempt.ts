@@ -50,7 +50,10 @@ export type SendLegs = (
   }
 ) => Effect.Effect<GatewayResponse, GatewayError>
 
-/** Ends of the deadlines of a run, by their nodes: milliseconds of the monotonic clock. A node that is not in it has not begun. */
+/**
+ * Ends of the deadlines of a run, by their nodes: milliseconds of the monotonic clock. A node that is not in it has not
+ * begun.
+ */
 export type Deadlines = Map<Plan<never, unknown>, number>
 
 /** The orders that a run has chosen, by the balances. */
@@ -96,7 +99,10 @@ export type CloseAttempt = (isSuperseded: boolean) => boolean
 
 /** One of several targets that are called at the same time. */
 export interface Lane {
-  /** An attempt of it has started. `close` records it as interrupted, before its fiber has ended, and says whether it was open. */
+  /**
+   * An attempt of it has started. `close` records it as interrupted, before its fiber has ended, and says whether it
+   * was open.
+   */
   readonly started: (target: Target<never, unknown>, close: CloseAttempt) => void
 }
 
@@ -156,7 +162,10 @@ export const unskip = ({ skipped }: Run<unknown>, { reason }: GatewayError): voi
   if (index >= 0) skipped.splice(index, 1)
 }
 
-/** Takes the next slot of a run, for an attempt on a target that starts now. Gives a failure where the run could then cost more than it may. */
+/**
+ * Takes the next slot of a run, for an attempt on a target that starts now. Gives a failure where the run could then
+ * cost more than it may.
+ */
 export const takeSlot = (
   run: Run<unknown>,
   target: Target<never, unknown>,
@@ -216,7 +225,10 @@ export const takeSlot = (
   }
 }
 
-/** Pays for a further attempt on a target, if the budget allows it. Nothing is to be paid for the first one at a provider. */
+/**
+ * Pays for a further attempt on a target, if the budget allows it. Nothing is to be paid for the first one at a
+ * provider.
+ */
 export const canPay = ({ purses, state }: Run<unknown>, target: Target<never, unknown>, now: number): boolean => {
   const purse = purses === undefined ? undefined : state.of(target).purse
   return purse === undefined || purses?.includes(purse) !== true || purse.withdraw(now)
@@ -364,7 +376,9 @@ const failureOf = ({ leaf }: Target<never, unknown>, reason: Reason, eventId: st
   return new GatewayError({ method, reason, provider, eventId, ...defined({ model }) })
 }
 
-/** The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline. */
+/**
+ * The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline.
+ */
 export const expired = (
   phase: "firstByte" | "deadline",
   target: Target<never, unknown>,
@@ -402,8 +416,8 @@ export const admitted = <A>(
   })
 
 /**
- * Takes a slot, asks and records how that ended. What ends it is around its beginning too: a fiber may be interrupted between any two steps, and what
- * has begun must end.
+ * Takes a slot, asks and records how that ended. What ends it is around its beginning too: a fiber may be interrupted
+ * between any two steps, and what has begun must end.
  */
 export const recorded = <S extends Pick<Slot, "fill">, A>(
   take: (fiber: Fiber.Fiber<unknown, unknown>) => S | GatewayError,

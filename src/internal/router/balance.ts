@@ -1,5 +1,6 @@
 /**
- * The order in which a run calls the children of a balance: computed once per run, on entry. From then on it is a fallback in that order.
+ * The order in which a run calls the children of a balance: computed once per run, on entry. From then on it is a
+ * fallback in that order.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"

@@ -223,8 +223,9 @@ export const runTarget = <In, Out, A>(
 }
 
 /**
- * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's deadline allows.
- * `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the deferred ones.
+ * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's
+ * deadline allows. `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the
+ * deferred ones.
  */
 export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
@@ -318,7 +319,10 @@ const runFallback = <In, Out, A>(
   return Effect.catch(runPlan(run, first, inner), (error) => runRest(run, plan, place, inner, from, 1, error))
 }
 
-/** Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's turn. */
+/**
+ * Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's
+ * turn.
+ */
 export const runPlan = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Plan<In, Out>,

@@ -1,8 +1,8 @@
 /**
  * Walks a plan target by target, for those who decide themselves when the next one is asked.
  *
- * The order is that of a run in which every target fails: fallbacks from left to right, the taken side of a condition, deadlines from the moment they are
- * entered. Plans that ask several targets at once are one step.
+ * The order is that of a run in which every target fails: fallbacks from left to right, the taken side of a condition,
+ * deadlines from the moment they are entered. Plans that ask several targets at once are one step.
  */
 import type * as Context from "effect/Context"
 import { decide, type GatewayError } from "../../GatewayError.ts"

@@ -1,8 +1,8 @@
 /**
  * The place where the client finds the code for plans that ask several targets at once.
  *
- * A bundle holds all that its members name, and most routes have none of them. So the client does not name this code: the combinators of `Route` that make such
- * plans put it here.
+ * A bundle holds all that its members name, and most routes have none of them. So the client does not name this code:
+ * the combinators of `Route` that make such plans put it here.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -46,7 +46,8 @@ export const askLegs = <In, Out>(
     return failed === undefined || error.step === undefined ? error : atLeg(error, failed, error.step)
   })
   return Effect.flatMap(sent, (response) => {
-    // A single leg needs no number, and where it is a dynamic route or an alias, the number is that of a step within it.
+    // A single leg needs no number, and where it is a dynamic route or an alias, the number is that of a step within
+    // it.
     const step = rest.length === 1 ? 0 : response.meta.step
     const target = step === undefined ? undefined : targets[offset + step]
     if (step !== undefined && target !== undefined) return Effect.succeed({ response, target, step: offset + step })
@@ -91,7 +92,10 @@ const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
 
 const causeAt = (offset: number): AttemptCause => (offset === 0 ? "first" : "fallback")
 
-/** Takes a slot for the request that begins at `offset`: an attempt on its first leg. How long another leg took is not known. */
+/**
+ * Takes a slot for the request that begins at `offset`: an attempt on its first leg. How long another leg took is not
+ * known.
+ */
 export const takeLegSlot = (
   run: Run<unknown>,
   { legs, targets }: Compiled<never, unknown>,
@@ -189,8 +193,8 @@ export const askWhole = <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): As
 }
 
 /**
- * Runs compiled legs. The gateway retries and falls back; what it cannot see is a 2xx answer that does not decode, so the
- * legs after such an answer are sent as a request of their own.
+ * Runs compiled legs. The gateway retries and falls back; what it cannot see is a 2xx answer that does not decode, so
+ * the legs after such an answer are sent as a request of their own.
  */
 export const executeGateway = <In, Out, A>(
   { legs }: Compiled<In, Out>,

@@ -31,7 +31,10 @@ const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number):
   return learnt === undefined ? atMost : Math.min(atMost ?? Number.POSITIVE_INFINITY, Math.max(atLeast, learnt))
 }
 
-/** The targets that a plan may call first. A balance calls one whose breaker is closed before the others, and a race calls all. */
+/**
+ * The targets that a plan may call first. A balance calls one whose breaker is closed before the others, and a race
+ * calls all.
+ */
 const nextTargets = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArray<Target<In, Out>> => {
   switch (plan._tag) {
     case "Target":

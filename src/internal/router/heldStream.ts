@@ -21,7 +21,8 @@ export interface OpenAttempt {
 /** The attempts that a run has open. */
 export interface HeldStream {
   /**
-   * Takes a slot and begins its attempt, in one step, so that an interruption finds either nothing or all of it. Fails where no slot is given, before anything is sent.
+   * Takes a slot and begins its attempt, in one step, so that an interruption finds either nothing or all of it. Fails
+   * where no slot is given, before anything is sent.
    */
   readonly open: <S extends Pick<Slot, "fill">>(
     take: (fiber: Fiber.Fiber<unknown, unknown>) => S | GatewayError,

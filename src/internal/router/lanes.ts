@@ -39,7 +39,10 @@ class OpenLane implements Lane {
     onStart?.(target)
   }
 
-  /** Records what is open as interrupted and stops it, without waiting for its clean-up. Gives the targets that were still being asked. */
+  /**
+   * Records what is open as interrupted and stops it, without waiting for its clean-up. Gives the targets that were
+   * still being asked.
+   */
   stop(isSuperseded: boolean): ReadonlyArray<Target<never, unknown>> {
     const open = this.attempts.filter(({ close }) => close(isSuperseded))
     this.fiber?.interruptUnsafe()

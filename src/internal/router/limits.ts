@@ -58,7 +58,10 @@ const together = (permits: ReadonlyArray<Permit>): Permit => {
 
 const isCached = ({ response }: SentAttempt): boolean => response.meta.cacheStatus === "HIT"
 
-/** What an attempt says about the limits of the other side. An answer from the cache of the gateway says what was true once. */
+/**
+ * What an attempt says about the limits of the other side. An answer from the cache of the gateway says what was true
+ * once.
+ */
 const toldBy = (exit: Exit.Exit<SentAttempt, GatewayError>, today: number): ToldLimits | undefined => {
   if (Exit.isSuccess(exit)) {
     return isCached(exit.value) ? undefined : toldLimits(exit.value.response.headers, today)
@@ -75,7 +78,10 @@ const isLate = (exit: Exit.Exit<unknown, GatewayError>): boolean => {
   return error?._tag === "Some" && error.value.reason._tag === "Timeout" && error.value.reason.phase !== "deadline"
 }
 
-/** Lets the attempts of a run on one target in. Without settings nothing is waited for, and a request counts under the limits of other routes. */
+/**
+ * Lets the attempts of a run on one target in. Without settings nothing is waited for, and a request counts under the
+ * limits of other routes.
+ */
 const admission =
   (
     run: Run<unknown>,

@@ -1,8 +1,8 @@
 /**
  * The place where routers find the code that opens streams.
  *
- * Every router can open streams, and a bundle holds all that its members name: this code is a fifth of a Worker that never streams. So no router names it. `Router.open`,
- * which needs it anyway, puts it here.
+ * Every router can open streams, and a bundle holds all that its members name: this code is a fifth of a Worker that
+ * never streams. So no router names it. `Router.open`, which needs it anyway, puts it here.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"

@@ -24,7 +24,10 @@ interface Left<In, Out> {
   readonly rest: Plan<In, Out> | undefined
 }
 
-/** A plan without the targets that must not be called again; `undefined` when none is left. A balance keeps the order of this run. */
+/**
+ * A plan without the targets that must not be called again; `undefined` when none is left. A balance keeps the order of
+ * this run.
+ */
 const onlyThose = <In, Out>(
   plan: Plan<In, Out>,
   orders: Orders,
@@ -90,7 +93,8 @@ const cut = <In, Out>(
         const found = cut(child, broken, error, known, left)
         if (found === undefined) continue
         const own = found.rest === undefined ? [] : [found.rest]
-        // A fallback comes to its later plans in any case, and has left the earlier ones for a reason; a race has no order.
+        // A fallback comes to its later plans in any case, and has left the earlier ones for a reason; a race has no
+        // order.
         const keeps = (target: Target<In, Out>): boolean =>
           plan._tag === "Race" ? !failed.has(target.key) : superseded.has(target)
         const kept = (plans: ReadonlyArray<Plan<In, Out>>) =>
@@ -107,8 +111,9 @@ const cut = <In, Out>(
 }
 
 /**
- * The plan of a restart: the targets that have not failed and to which the fallbacks of the broken one may move after this failure, else the
- * broken one again. Deadlines that have begun keep their ends, the others their full time. `undefined`: the plan does not have that target.
+ * The plan of a restart: the targets that have not failed and to which the fallbacks of the broken one may move after
+ * this failure, else the broken one again. Deadlines that have begun keep their ends, the others their full time.
+ * `undefined`: the plan does not have that target.
  */
 export const planAfter = <In, Out>(
   plan: Plan<In, Out>,

@@ -1,8 +1,8 @@
 /**
  * What a router knows of its targets, whatever routes they stand in. It lives as long as the router's layer.
  *
- * State holds facts, and settings hold thresholds: what happened at a target is written down here once, and the nodes of a route compare it with their own
- * numbers.
+ * State holds facts, and settings hold thresholds: what happened at a target is written down here once, and the nodes
+ * of a route compare it with their own numbers.
  */
 import type * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
@@ -213,8 +213,8 @@ export class RouterState {
   }
 
   /**
-   * The label holds the endpoint, also of an adapted leaf, which has no `spec`. Two tenants can differ in their headers alone: in a credential, or in the
-   * name of an organization.
+   * The label holds the endpoint, also of an adapted leaf, which has no `spec`. Two tenants can differ in their headers
+   * alone: in a credential, or in the name of an organization.
    */
   private keyOf({ headers, key, label, model, provider }: Leaf<never, unknown>, alias: string): string {
     if (key !== undefined) return `key ${key}`

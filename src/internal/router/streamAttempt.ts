@@ -1,6 +1,6 @@
 /**
- * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer could act on. Until then nothing has
- * been delivered, so a failure is like any other and another target can take over unseen.
+ * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer could act on. Until then
+ * nothing has been delivered, so a failure is like any other and another target can take over unseen.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -104,7 +104,9 @@ const streamingOf = (target: Target<never, unknown>): (ChatLeaf & { readonly str
 
 const streams = "a target that streams chat answers"
 
-/** The first target that cannot stream, as a problem. Nothing must be sent then: it would be missing when it is needed. */
+/**
+ * The first target that cannot stream, as a problem. Nothing must be sent then: it would be missing when it is needed.
+ */
 export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): GatewayOptions.Problem | undefined => {
   for (const target of targets) {
     const found = streamingOf(target)
@@ -142,8 +144,9 @@ export const limited = <A>(
   )
 
 /**
- * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds of the
- * monotonic clock). Time counts while a read is pending, so a slow consumer is not taken for a provider that stalls.
+ * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds of
+ * the monotonic clock). Time counts while a read is pending, so a slow consumer is not taken for a provider that
+ * stalls.
  */
 export const limitReads = (target: Target<never, unknown>, eventId: string, deadline: number | undefined): Limiting => {
   const { idleTimeout } = target
@@ -190,8 +193,8 @@ export const commit = (
     )
     return readHead(found.judge?.pump(pump, reject) ?? pump, limiting)
   }
-  // Guardrails answer in one piece although a stream was asked for, and so do some providers; others announce as JSON what is
-  // a stream. Only the first character is right about it.
+  // Guardrails answer in one piece although a stream was asked for, and so do some providers; others announce as JSON
+  // what is a stream. Only the first character is right about it.
   return Effect.flatMap(peek(response.reader(), limiting), ({ json, reader }) =>
     json
       ? Effect.flatMap(readText(reader, limiting, response.maxBytes), ({ isWhole, text }) => {

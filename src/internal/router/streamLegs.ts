@@ -29,8 +29,9 @@ const unlimitedTargets = (targets: ReadonlyArray<Target<never, unknown>>): Reado
   )
 
 /**
- * Compiled legs for a stream: the gateway must not wait longer for a first byte than a target may take for its first token. What cannot
- * be kept is a loss like those of `Route.compile`: without leave, `auto` runs on the client and `gateway` is refused.
+ * Compiled legs for a stream: the gateway must not wait longer for a first byte than a target may take for its first
+ * token. What cannot be kept is a loss like those of `Route.compile`: without leave, `auto` runs on the client and
+ * `gateway` is refused.
  */
 export const limitLegs = <In, Out>(
   compiled: Compiled<In, Out> | undefined,
@@ -60,7 +61,10 @@ export const limitLegs = <In, Out>(
 const expired = (eventId: string): GatewayError =>
   new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), eventId })
 
-/** Asks for the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record says what happened. */
+/**
+ * Asks for the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record says what
+ * happened.
+ */
 export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Out>): Asking<CommittedStream> => {
   let deadline: number | undefined
   return (offset) =>
@@ -77,7 +81,8 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         const leg = compiled.legs[step]
         const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
         answering = answer
-        // When this leg began is not known here, so the time counts from its headers on; until then the gateway keeps it.
+        // When this leg began is not known here, so the time counts from its headers on; until then the gateway keeps
+        // it.
         const committed = limited(
           commit(target, response, leg?.query, eventId),
           target.firstTokenTimeout,

@@ -47,7 +47,10 @@ export interface RunningStream {
   readonly progress: () => StreamProgress
   /** The deltas, for one consumer. */
   readonly deltas: () => Puller<Delta, GatewayError>
-  /** Lets go of everything; records an attempt that had not ended: if its finish has arrived it is a success, else interrupted. */
+  /**
+   * Lets go of everything; records an attempt that had not ended: if its finish has arrived it is a success, else
+   * interrupted.
+   */
   readonly close: Effect.Effect<void>
 }
 

@@ -11,9 +11,9 @@ import type { Delta } from "../dialect/delta.ts"
 /** A streamed answer that has begun: its first delta has arrived, and which target it comes from is settled. */
 export interface Streamed {
   /**
-   * The deltas, from the first one on. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending early or being
-   * interrupted aborts the request. To be consumed once, inside the scope: any other consumer gets an `InvalidRequest`, and not an
-   * empty stream.
+   * The deltas, from the first one on. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending
+   * early or being interrupted aborts the request. To be consumed once, inside the scope: any other consumer gets an
+   * `InvalidRequest`, and not an empty stream.
    */
   readonly deltas: Stream.Stream<Delta, GatewayError>
   /** Key of the target that answers; after a `restart` delta another one. */

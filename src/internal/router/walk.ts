@@ -28,7 +28,10 @@ export interface Position {
 /** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
 export type RetryStep = (error: GatewayError) => Effect.Effect<number | undefined>
 
-/** A target that asked for a long wait, or whose limits did, while another one was ready. It is called again when all others have failed. */
+/**
+ * A target that asked for a long wait, or whose limits did, while another one was ready. It is called again when all
+ * others have failed.
+ */
 export interface Deferred<In, Out> {
   readonly target: Target<In, Out>
   readonly error: GatewayError

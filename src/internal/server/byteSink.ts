@@ -1,6 +1,6 @@
 /**
- * A web stream of bytes that a fiber writes into when its reader asks, and at no other time: what a slow reader has not asked
- * for is not made.
+ * A web stream of bytes that a fiber writes into when its reader asks, and at no other time: what a slow reader has not
+ * asked for is not made.
  */
 import type * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"

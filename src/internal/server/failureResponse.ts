@@ -13,8 +13,9 @@ const answer = ({ body, headers, status }: HttpFailure): Response => new Respons
 const internal = (): Response => answer(failureOf(500, "Internal", false))
 
 /**
- * The answer to a failed request: `{ "error": { "reason", "retryable" } }` with the status of {@link failureStatus}, and a
- * `retry-after` header where waiting helps. Nothing of the message, the prompt, the provider or the credentials is in it.
+ * The answer to a failed request: `{ "error": { "reason", "retryable" } }` with the status of {@link failureStatus},
+ * and a `retry-after` header where waiting helps. Nothing of the message, the prompt, the provider or the credentials
+ * is in it.
  *
  * @example
  * ```ts

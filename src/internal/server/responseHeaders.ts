@@ -61,8 +61,8 @@ const credentials: ReadonlyArray<RegExp> = [
 ]
 
 /**
- * The headers that may go on, from names in lower case. The length and the encoding are those of the bytes as they were on the
- * wire; a body that was encoded there has been decoded since.
+ * The headers that may go on, from names in lower case. The length and the encoding are those of the bytes as they were
+ * on the wire; a body that was encoded there has been decoded since.
  */
 export const passedHeaders = (headers: Readonly<Record<string, string>>): Record<string, string> => {
   const connection = new Set((headers["connection"] ?? "").split(",").map((name) => name.trim().toLowerCase()))

@@ -1,6 +1,6 @@
 /**
- * Runs a streamed response: opens its source, writes when the client asks, and settles everything once, whoever or whatever
- * ended it.
+ * Runs a streamed response: opens its source, writes when the client asks, and settles everything once, whoever or
+ * whatever ended it.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -45,7 +45,9 @@ export interface ServedFacts {
 
 /** How a response ended. */
 export interface ServedEnding {
-  /** `complete`: everything was sent. `failed`: see `error`. `left`: the client went away, or the signal was aborted. */
+  /**
+   * `complete`: everything was sent. `failed`: see `error`. `left`: the client went away, or the signal was aborted.
+   */
   readonly outcome: "complete" | "failed" | "left"
   /** There when `failed`. A `StreamInterrupted` once something had been sent. */
   readonly error?: GatewayError
@@ -189,7 +191,10 @@ export const serve = <R, R2>(
         }
       })
 
-      /** Ends with the end of the deltas, whatever it is; fails and is interrupted only together with the whole response. */
+      /**
+       * Ends with the end of the deltas, whatever it is; fails and is interrupted only together with the whole
+       * response.
+       */
       const pump = Effect.fnUntraced(function* (
         opened: DeltaSource<R>
       ): Effect.fn.Return<Exit.Exit<void, GatewayError>, never, R | Scope.Scope> {

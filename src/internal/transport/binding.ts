@@ -7,7 +7,10 @@ import { BindingMissing, GatewayError } from "../../GatewayError.ts"
 import { tryRequest } from "../hotpath/promise.ts"
 import { headersOf, type RawResponse, webBody } from "./body.ts"
 
-/** The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each other. */
+/**
+ * The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each
+ * other.
+ */
 export interface GatewayBinding {
   run(data: object, options?: object): Promise<unknown>
   getLog(logId: string): Promise<unknown>
@@ -20,7 +23,10 @@ export interface AiBinding {
   gateway(gatewayId: string, options?: object): GatewayBinding
   run(model: string, inputs: object, options?: object): Promise<unknown>
   models(params?: object): Promise<unknown>
-  /** Not in the platform's types. Where it is missing, runs may lack their log ids, and streamed ones cannot be taken up. */
+  /**
+   * Not in the platform's types. Where it is missing, runs may lack their log ids, and streamed ones cannot be taken
+   * up.
+   */
   fetch?(url: string, init?: object): Promise<unknown>
 }
 

@@ -19,7 +19,10 @@ export interface Body {
   readonly head: (max: number) => Effect.Effect<string, Reason>
   /** Takes the body over, to read it chunk by chunk. */
   readonly reader: () => BodyReader
-  /** The answer as a web response; the same object when it arrived as one, unless its headers describe bytes that have been decoded since. */
+  /**
+   * The answer as a web response; the same object when it arrived as one, unless its headers describe bytes that have
+   * been decoded since.
+   */
   readonly web: (head: ResponseInit) => Response
   /** Lets go of the body and of the connection behind it. */
   readonly cancel: Effect.Effect<void>
@@ -66,7 +69,9 @@ export const textOf = (chunks: ReadonlyArray<Uint8Array>, max?: number): string 
   // Most answers come in one piece, which needs no copy.
   decoder.decode((chunks.length === 1 ? chunks[0] : joinBytes(chunks))?.subarray(0, max))
 
-/** A web response around a stream. Some statuses have no body, and a `Response` insists on that: then it is cancelled. */
+/**
+ * A web response around a stream. Some statuses have no body, and a `Response` insists on that: then it is cancelled.
+ */
 export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): Response => {
   if (head.status !== 204 && head.status !== 205 && head.status !== 304) return new Response(stream, head)
   stream.cancel().catch(() => {})
@@ -74,8 +79,8 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
 }
 
 /**
- * Whether pieces of a body lie there when they are asked for: those of `fetch` do, which is what gives a response its URL; what looks like a
- * response may have none. What is made as it is read must not be made before somebody wants it.
+ * Whether pieces of a body lie there when they are asked for: those of `fetch` do, which is what gives a response its
+ * URL; what looks like a response may have none. What is made as it is read must not be made before somebody wants it.
  */
 const hasArrived = ({ url }: Response): boolean => Boolean(url)
 

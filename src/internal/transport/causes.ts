@@ -19,8 +19,8 @@ export const codeOf = (cause: object): string | undefined => {
 }
 
 /**
- * Whether a client gave up by a time limit of its own: undici's for headers and bodies, or `AbortSignal.timeout`. The limit for a connection is another
- * matter: nothing was sent.
+ * Whether a client gave up by a time limit of its own: undici's for headers and bodies, or `AbortSignal.timeout`. The
+ * limit for a connection is another matter: nothing was sent.
  */
 export const isTimeout = (cause: object): boolean =>
   cause instanceof Error && /^(Headers|Body)?TimeoutError$/.test(cause.name)

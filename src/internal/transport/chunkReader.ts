@@ -26,10 +26,11 @@ const fullSize = 65_536
 const ignore = (): void => {}
 
 /**
- * All pieces that come within a turn of the event loop as one chunk. A `fetch` may hand out each piece that a server wrote by itself,
- * hundreds of them in one turn, and whoever reads pays by the read, not by the byte.
+ * All pieces that come within a turn of the event loop as one chunk. A `fetch` may hand out each piece that a server
+ * wrote by itself, hundreds of them in one turn, and whoever reads pays by the read, not by the byte.
  *
- * One piece is asked for ahead. What fails after pieces of the same turn fails the next read. Where nothing tells the end of a turn, it is {@link pieces}.
+ * One piece is asked for ahead. What fails after pieces of the same turn fails the next read. Where nothing tells the
+ * end of a turn, it is {@link pieces}.
  */
 export const coalescedReads = (source: ChunkSource): Reads => {
   if (!hasTurns) return pieces(source)

@@ -1,6 +1,6 @@
 /**
- * Finds broken connections that had served before and brought no byte of the awaited answer. No client reports that, but
- * on Node the diagnostics channels of undici (which also powers `fetch`) and of `node:http` do.
+ * Finds broken connections that had served before and brought no byte of the awaited answer. No client reports that,
+ * but on Node the diagnostics channels of undici (which also powers `fetch`) and of `node:http` do.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -12,7 +12,10 @@ const get = (value: unknown, name: string): unknown => (isObject(value) ? Reflec
 
 /** Connections that a request was written to. */
 const used = new WeakSet<object>()
-/** Per request on a used connection: the bytes that the connection had brought by then. Over TLS, `bytesRead` counts only the answers. */
+/**
+ * Per request on a used connection: the bytes that the connection had brought by then. Over TLS, `bytesRead` counts
+ * only the answers.
+ */
 const written = new WeakMap<object, { readonly socket: object; readonly bytesRead: unknown }>()
 const silent = new WeakSet<object>()
 

@@ -9,8 +9,9 @@ import { type Body, bodyFailure, headersOf, type RawResponse, WebBody, webBody, 
 type Headers = Readonly<Record<string, string>>
 
 /**
- * Codings that make other bytes: those that IANA has registered, and some that are in use without. Servers also send words that say nothing about the
- * bytes, such as `none` or `utf-8`, to keep proxies from compressing a stream, so a word that is not among these is no coding.
+ * Codings that make other bytes: those that IANA has registered, and some that are in use without. Servers also send
+ * words that say nothing about the bytes, such as `none` or `utf-8`, to keep proxies from compressing a stream, so a
+ * word that is not among these is no coding.
  */
 const changing = new Set(
   (
@@ -23,8 +24,8 @@ const wordsOf = ({ "content-encoding": encoding = "" }: Headers): ReadonlyArray<
   encoding.split(",").map((word) => word.trim().toLowerCase())
 
 /**
- * The codings of a body, outermost last; empty when none of them changes bytes. An unknown word beside one that does is among
- * them, so that the body is not read: clients do not agree on what it means.
+ * The codings of a body, outermost last; empty when none of them changes bytes. An unknown word beside one that does is
+ * among them, so that the body is not read: clients do not agree on what it means.
  */
 export const codingsOf = (headers: Headers): ReadonlyArray<string> => {
   const words = wordsOf(headers)
@@ -71,7 +72,9 @@ const failure = (cause: unknown): Reason => {
     : bodyFailure(cause)
 }
 
-/** The body of a web response that is decompressed while it is read, although the headers describe the compressed bytes. */
+/**
+ * The body of a web response that is decompressed while it is read, although the headers describe the compressed bytes.
+ */
 export class DecompressedBody extends WebBody {
   protected override readonly failure = failure
 

@@ -71,7 +71,10 @@ const streamOf = (chunks: Chunks): ReadableStream<Uint8Array> =>
     { highWaterMark: 0 }
   )
 
-/** The same answer with a body that is decompressed while it is read, and without the headers that describe the compressed bytes. */
+/**
+ * The same answer with a body that is decompressed while it is read, and without the headers that describe the
+ * compressed bytes.
+ */
 export const decoded = (answer: RawResponse): RawResponse => {
   const codings = codingsOf(answer.headers)
   if (codings.length === 0) return answer

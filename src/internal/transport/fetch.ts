@@ -19,8 +19,9 @@ const mayRefuse = (): boolean => {
 }
 
 /**
- * Whether this is the `fetch` of Node. It copies every request, with its body as a stream of two branches, as a redirect may need it again; only where a redirect
- * is an error it does not, which spares much of its time and memory. Others pass for Node, and are not; a stub in its place has another shape.
+ * Whether this is the `fetch` of Node. It copies every request, with its body as a stream of two branches, as a
+ * redirect may need it again; only where a redirect is an error it does not, which spares much of its time and memory.
+ * Others pass for Node, and are not; a stub in its place has another shape.
  */
 const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
   const { versions } = globalThis.process ?? {}
@@ -37,8 +38,8 @@ const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
 const encoder = new TextEncoder()
 
 /**
- * A body for Node's `fetch`. After a 421 that sends a text or bytes a second time by itself, and fails when redirects are errors; a stream
- * it cannot repeat. With the length in the headers it goes out as a text would.
+ * A body for Node's `fetch`. After a 421 that sends a text or bytes a second time by itself, and fails when redirects
+ * are errors; a stream it cannot repeat. With the length in the headers it goes out as a text would.
  */
 const sentOnce = (body: string, headers: Record<string, string>): RequestInit => {
   const bytes = encoder.encode(body)
@@ -52,8 +53,8 @@ const sentOnce = (body: string, headers: Record<string, string>): RequestInit =>
 }
 
 /**
- * Makes a sender of a `fetch`. Redirects are never followed: `fetch` would take the credentials of a 307 along to whoever it
- * names, and what comes from there would be refused.
+ * Makes a sender of a `fetch`. Redirects are never followed: `fetch` would take the credentials of a 307 along to
+ * whoever it names, and what comes from there would be refused.
  */
 export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit): Send => {
   const own = Object.fromEntries(new Headers(init.headers))

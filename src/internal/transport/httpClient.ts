@@ -109,7 +109,10 @@ const streamBody = (
   }
 }
 
-/** Whether a response is from one of Node's clients, which never decompress. Others may have decompressed, and left the headers as they were. */
+/**
+ * Whether a response is from one of Node's clients, which never decompress. Others may have decompressed, and left the
+ * headers as they were.
+ */
 const isRaw = (response: object): boolean => {
   const source = "source" in response ? response.source : undefined
   return typeof source === "object" && source !== null && "statusCode" in source
@@ -125,9 +128,10 @@ const refuseRedirects = (fiber: Fiber.Fiber<unknown, unknown> | undefined): void
 }
 
 /**
- * When `fetch` follows a redirect, it takes along all headers except `authorization`, and with a 307 the body too. Every client reads
- * the hash right before it sends: the only moment when the `RequestInit` of its layer and of all middleware is visible. Any
- * earlier, ours would replace it. Code that reads the hash earlier gives up that `RequestInit`, but not the protection.
+ * When `fetch` follows a redirect, it takes along all headers except `authorization`, and with a 307 the body too.
+ * Every client reads the hash right before it sends: the only moment when the `RequestInit` of its layer and of all
+ * middleware is visible. Any earlier, ours would replace it. Code that reads the hash earlier gives up that
+ * `RequestInit`, but not the protection.
  */
 export const guarded = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
   Object.defineProperty(HttpClientRequest.setHeaders(request, {}), "hash", {
@@ -176,8 +180,8 @@ const overClient = (client: HttpClient.HttpClient): Send => {
 const direct = new WeakMap<HttpClient.HttpClient, Send>()
 
 /**
- * Gives a client a shorter way for our own requests. A client that is derived from it (`HttpClient.mapRequest`, …) is another
- * one, and has no short way: what the application put between must see every request.
+ * Gives a client a shorter way for our own requests. A client that is derived from it (`HttpClient.mapRequest`, …) is
+ * another one, and has no short way: what the application put between must see every request.
  */
 export const withDirectSend = (client: HttpClient.HttpClient, send: Send): HttpClient.HttpClient => {
   const copy = HttpClient.makeWith(client.postprocess, client.preprocess)

@@ -46,16 +46,17 @@ type BreakReason = TransportFailure | Timeout | InvalidRequest
 /** Deno names no code. */
 const denoConnect = /\bclient error \(Connect\)/
 /**
- * What workerd and browsers say of a connection that was refused, and in the same words of one that broke before the answer. Its code
- * says so: the request may have been sent, and counts.
+ * What workerd and browsers say of a connection that was refused, and in the same words of one that broke before the
+ * answer. Its code says so: the request may have been sent, and counts.
  */
 const noAnswer = /^(Network connection lost|Failed to fetch|Load failed|NetworkError when attempting)/
 
 const platform = new RegExp(platformLimit, "i")
 
 /**
- * Classifies a break before the answer. A reset before any byte of it, on a connection that is known to have served before, means that
- * the server closed the kept-alive connection while the request was on its way. A time limit of the client is a `Timeout`.
+ * Classifies a break before the answer. A reset before any byte of it, on a connection that is known to have served
+ * before, means that the server closed the kept-alive connection while the request was on its way. A time limit of the
+ * client is a `Timeout`.
  */
 export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): BreakReason =>
   withoutStack(() => reasonOf(cause, secrets))
@@ -79,7 +80,10 @@ const reasonOf = (thrown: unknown, secrets: ReadonlyArray<string>): BreakReason 
   return new TransportFailure({ kind: "unknown", detail })
 }
 
-/** An answer from where a redirect leads is not the gateway's. Its status is not known where a client refuses redirects by itself. */
+/**
+ * An answer from where a redirect leads is not the gateway's. Its status is not known where a client refuses redirects
+ * by itself.
+ */
 export const redirected = (status: number | undefined): InvalidResponse =>
   new InvalidResponse({ ...defined({ status }), issue: "a redirect to another address" })
 

@@ -19,7 +19,10 @@ export interface Feed {
   readonly push: (chunk: Uint8Array) => ReadonlyArray<ServerEvent>
   /** What the end of the bytes completes: an event whose blank line never came. */
   readonly end: () => ReadonlyArray<ServerEvent>
-  /** What stood outside of all fields so far, line by line: a bare JSON error, for example. At most {@link maxOutside} characters. */
+  /**
+   * What stood outside of all fields so far, line by line: a bare JSON error, for example. At most {@link maxOutside}
+   * characters.
+   */
   readonly outside: () => string
   /** Whether an event exceeded the limit: the events before it have been returned, and no more will follow. */
   readonly overflowed: () => boolean
@@ -64,7 +67,10 @@ const makeOutside = () => {
   }
 }
 
-/** Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are skipped: reconnecting is the router's business. */
+/**
+ * Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are skipped:
+ * reconnecting is the router's business.
+ */
 export const makeFeed = (maxEventSize: number): Feed => {
   const decoder = new TextDecoder()
   let events: Array<ServerEvent> = []
@@ -85,8 +91,8 @@ export const makeFeed = (maxEventSize: number): Feed => {
   parser.feed(":\n")
 
   /**
-   * Reads events that are one line of data, with or without a name before it: most streams are made of them, and the parser costs
-   * as much as half of reading their JSON. Returns where it stopped.
+   * Reads events that are one line of data, with or without a name before it: most streams are made of them, and the
+   * parser costs as much as half of reading their JSON. Returns where it stopped.
    */
   const skim = (text: string, start: number): number => {
     let at = start

@@ -1,5 +1,6 @@
 /**
- * Finds out which failures of an HTTP client hide an answer that it did not deliver. Such an answer exists, so the request is not repeated.
+ * Finds out which failures of an HTTP client hide an answer that it did not deliver. Such an answer exists, so the
+ * request is not repeated.
  */
 import { InvalidResponse } from "../../GatewayError.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
@@ -21,7 +22,10 @@ const issueOf = (error: Error): string | undefined => {
     : undefined
 }
 
-/** The reason of a failure that hides an answer: a redirect, headers that are too large, too many encodings, or a 407 over `fetch`. */
+/**
+ * The reason of a failure that hides an answer: a redirect, headers that are too large, too many encodings, or a 407
+ * over `fetch`.
+ */
 export const withheld = (thrown: unknown): InvalidResponse | undefined => {
   if (isRefusal(thrown)) return redirected(undefined)
   for (let at = thrown, depth = 0; at instanceof Error && depth < 5; at = at.cause, depth++) {

@@ -45,7 +45,10 @@ const fitsPart = (part: string, text: string): boolean => {
   return true
 }
 
-/** Chooses a model of the pool, all of them `provider-slug/model`. Fails when an entry allows nothing, or all of them together do. */
+/**
+ * Chooses a model of the pool, all of them `provider-slug/model`. Fails when an entry allows nothing, or all of them
+ * together do.
+ */
 export const choose = (
   pool: ReadonlyArray<string>,
   models: string | undefined,

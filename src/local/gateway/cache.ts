@@ -59,9 +59,9 @@ const encoder = new TextEncoder()
 const hashOf = (parts: ReadonlyArray<unknown>): Effect.Effect<string> => sha256(encoder.encode(JSON.stringify(parts)))
 
 /**
- * The key of a request: the caller's own, or everything that decides the answer: method, provider, endpoint, model, credentials
- * and body. It is a SHA-256, because requests are large and contain secrets. `undefined` when the request is too large or has no
- * body.
+ * The key of a request: the caller's own, or everything that decides the answer: method, provider, endpoint, model,
+ * credentials and body. It is a SHA-256, because requests are large and contain secrets. `undefined` when the request
+ * is too large or has no body.
  */
 export const keyOf = (
   gateway: string,

@@ -102,7 +102,10 @@ const shown = ({ body, bytes, facts, isJson }: CallEntry): UpstreamCall => {
   }
 }
 
-/** Bytes of a body that are written at a time: as JSON they may be six times as many, and all of them no string can hold. */
+/**
+ * Bytes of a body that are written at a time: as JSON they may be six times as many, and all of them no string can
+ * hold.
+ */
 const sliceBytes = 65_536
 
 function* written({ body, bytes, facts, isJson }: CallEntry): Generator<string> {

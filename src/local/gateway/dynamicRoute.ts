@@ -1,5 +1,6 @@
 /**
- * Dynamic routes: from the elements of a route, as Cloudflare's API takes them, to the models that one request tries in order.
+ * Dynamic routes: from the elements of a route, as Cloudflare's API takes them, to the models that one request tries in
+ * order.
  */
 import { maxAttempts } from "../../GatewayOptions.ts"
 import { isRecord } from "../../internal/data/json.ts"
@@ -16,7 +17,10 @@ export interface RouteModel {
   readonly attempts?: number
 }
 
-/** The models that a request tries in order. `draw` gives random numbers from 0 to less than 1, one for each percentage on the way. */
+/**
+ * The models that a request tries in order. `draw` gives random numbers from 0 to less than 1, one for each percentage
+ * on the way.
+ */
 export type DynamicRoute = (draw: () => number) => ReadonlyArray<RouteModel>
 
 /** A field that is wrong, from the route on, and what it accepts. */

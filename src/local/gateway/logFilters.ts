@@ -222,8 +222,8 @@ const own = [
 const filterFields = ["key", "operator", "value"]
 
 /**
- * Filters as Cloudflare's SDKs write them: `filters.key=…&filters.operator=…&filters.value=…`, one after the other, with `value` once
- * for each. A field that comes again starts the next one.
+ * Filters as Cloudflare's SDKs write them: `filters.key=…&filters.operator=…&filters.value=…`, one after the other,
+ * with `value` once for each. A field that comes again starts the next one.
  */
 const dotted = (params: URLSearchParams): ReadonlyArray<unknown> => {
   const out: Array<Record<string, unknown> & { value?: Array<string> }> = []

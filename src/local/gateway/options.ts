@@ -57,17 +57,23 @@ export interface Model {
 }
 
 /**
- * Limits of what a gateway keeps. At the first limit that is reached, the oldest entries go. Bytes are bytes of memory: text takes
- * 2 bytes per UTF-16 code unit, and each entry takes 1 KiB more.
+ * Limits of what a gateway keeps. At the first limit that is reached, the oldest entries go. Bytes are bytes of memory:
+ * text takes 2 bytes per UTF-16 code unit, and each entry takes 1 KiB more.
  */
 export interface KeepOptions {
   /** Log entries. Default: 10,000. */
   readonly logs?: number | undefined
   /** Recorded calls. Default: 10,000. */
   readonly calls?: number | undefined
-  /** Bytes of log entries with their bodies. An entry larger than this keeps the beginning of its bodies. Default: 64 MiB. */
+  /**
+   * Bytes of log entries with their bodies. An entry larger than this keeps the beginning of its bodies. Default: 64
+   * MiB.
+   */
   readonly logBytes?: number | undefined
-  /** Bytes of recorded calls with their bodies. A call larger than this keeps the beginning of its body. Default: 64 MiB. */
+  /**
+   * Bytes of recorded calls with their bodies. A call larger than this keeps the beginning of its body. Default: 64
+   * MiB.
+   */
   readonly callBytes?: number | undefined
   /** Bytes of cached answers. An answer larger than this is not cached. Default: 64 MiB. */
   readonly cacheBytes?: number | undefined
@@ -76,8 +82,9 @@ export interface KeepOptions {
 }
 
 /**
- * An element of a dynamic route: `start`, `model`, `percentage` or `end`. A percentage has outputs such as `10%`, which sum to 100, or to less beside
- * `else`. Source: https://developers.cloudflare.com/ai-gateway/features/dynamic-routing/json-configuration/.
+ * An element of a dynamic route: `start`, `model`, `percentage` or `end`. A percentage has outputs such as `10%`, which
+ * sum to 100, or to less beside `else`. Source:
+ * https://developers.cloudflare.com/ai-gateway/features/dynamic-routing/json-configuration/.
  */
 export interface RouteElement {
   readonly id: string
@@ -97,14 +104,16 @@ export interface Options {
   readonly gateway?: string | undefined
   /** Gateways by id. An id that is not here does not exist: status 400, code 2001. */
   readonly gateways?: Readonly<Record<string, GatewaySettings>> | undefined
-  /** When set, the data plane asks for it in `cf-aig-authorization`, the API in `Authorization`, both as bearer token. */
+  /**
+   * When set, the data plane asks for it in `cf-aig-authorization`, the API in `Authorization`, both as bearer token.
+   */
   readonly token?: Redacted.Redacted<string> | undefined
   /** Token of `/__admin`, as `Authorization: Bearer …`. Default: `token`, and none when that is not set. */
   readonly adminToken?: Redacted.Redacted<string> | undefined
   /**
-   * Host names and addresses that clients may use, besides loopback and the host of `baseUrl`: the `Host` header without
-   * the port. A request with any other `Host` is answered with 403, because the owner of a web page can point its name at
-   * this machine. Default: none.
+   * Host names and addresses that clients may use, besides loopback and the host of `baseUrl`: the `Host` header
+   * without the port. A request with any other `Host` is answered with 403, because the owner of a web page can point
+   * its name at this machine. Default: none.
    */
   readonly allowHosts?: ReadonlyArray<string> | undefined
   /**
@@ -112,23 +121,25 @@ export interface Options {
    * other page is answered with 403. Default: none.
    */
   readonly allowOrigins?: ReadonlyArray<string> | undefined
-  /** By provider slug. Default: `Upstream.echo()` for every slug of AI Gateway; `custom-{slug}` exists only if given. */
+  /**
+   * By provider slug. Default: `Upstream.echo()` for every slug of AI Gateway; `custom-{slug}` exists only if given.
+   */
   readonly upstreams?: Readonly<Record<string, Upstream.Upstream>> | undefined
   /**
-   * Dynamic routes by name, executed when `dynamic/{name}` is asked for: models as `provider-slug/model`, tried in order; or the `elements` of a
-   * route as Cloudflare's API and `Route.compile` have them.
+   * Dynamic routes by name, executed when `dynamic/{name}` is asked for: models as `provider-slug/model`, tried in
+   * order; or the `elements` of a route as Cloudflare's API and `Route.compile` have them.
    */
   readonly routes?: Readonly<Record<string, ReadonlyArray<string> | ReadonlyArray<RouteElement>>> | undefined
   /**
-   * Pool of `cloudflare/auto`: models as `provider-slug/model`, of which the first that the request allows answers. Default: one
-   * model each of OpenAI, Anthropic and Google.
+   * Pool of `cloudflare/auto`: models as `provider-slug/model`, of which the first that the request allows answers.
+   * Default: one model each of OpenAI, Anthropic and Google.
    */
   readonly autoModels?: ReadonlyArray<string> | undefined
   /** What URLs start with. Default: `http://local.gateway`, or the address of the server. */
   readonly baseUrl?: string | undefined
   /**
-   * How answers of `/ai/run` and `env.AI.run` are wrapped: `bare`, `state` (`{ state, result }`), or `full` (that inside
-   * the API's envelope). Default: `full` over HTTP and `bare` over the binding, as the service does.
+   * How answers of `/ai/run` and `env.AI.run` are wrapped: `bare`, `state` (`{ state, result }`), or `full` (that
+   * inside the API's envelope). Default: `full` over HTTP and `bare` over the binding, as the service does.
    */
   readonly envelope?: "bare" | "state" | "full" | undefined
   /**
@@ -144,8 +155,8 @@ export interface Options {
   /** Limits of what the gateway keeps; 0 keeps nothing. */
   readonly keep?: KeepOptions | undefined
   /**
-   * Bytes that all requests in flight may have together: their bodies, the JSON in them, and their answers until they are
-   * sent. A request that needs more is answered with 503 and code 7005. From 1; default: 335,544,320 (320 MiB).
+   * Bytes that all requests in flight may have together: their bodies, the JSON in them, and their answers until they
+   * are sent. A request that needs more is answered with 503 and code 7005. From 1; default: 335,544,320 (320 MiB).
    */
   readonly inFlightBytes?: number | undefined
   /** What `models` answers. Default: four models of Workers AI. */

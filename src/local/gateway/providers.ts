@@ -31,8 +31,8 @@ export const knownSlugs: ReadonlyArray<string> = [
 ]
 
 /**
- * Authors of the run catalogue (`author/model`), by the slug that answers. All other providers are reached by a gateway's
- * own paths only.
+ * Authors of the run catalogue (`author/model`), by the slug that answers. All other providers are reached by a
+ * gateway's own paths only.
  */
 const runAuthors: ReadonlyMap<string, string> = new Map([
   ["alibaba", "alibaba"],

@@ -131,7 +131,10 @@ export interface ResumableRuns {
   readonly clear: () => void
 }
 
-/** Makes an empty store. `maxTotal` limits the bytes of all runs together, half of it the bytes of one run; the oldest go first. */
+/**
+ * Makes an empty store. `maxTotal` limits the bytes of all runs together, half of it the bytes of one run; the oldest
+ * go first.
+ */
 export const make = (maxTotal: number): ResumableRuns => {
   const maxBytes = maxTotal / 2
   const runs = new Map<string, ResumableRun>()
@@ -142,8 +145,8 @@ export const make = (maxTotal: number): ResumableRuns => {
     total += bytes
   }
   /**
-   * Drops what its client has read of a run that nobody else can ask for any more; without a client it ends. What the client has
-   * not read yet stays, and counts.
+   * Drops what its client has read of a run that nobody else can ask for any more; without a client it ends. What the
+   * client has not read yet stays, and counts.
    */
   const trim = (run: ResumableRun): void => {
     if (run.client === undefined) run.stop()

@@ -40,8 +40,8 @@ const noRoute = (): Handled => Effect.succeed(apiError(refuse(404, code.noRoute,
 const modelOf = (headers: HeaderMap): string | undefined => headers["cf-consn-model-id"]?.replace(/^[^/@:]+:/, "")
 
 /**
- * The input and the options of a run. A stream of the caller, such as audio, is the body itself; what else the input has is in the
- * query then.
+ * The input and the options of a run. A stream of the caller, such as audio, is the body itself; what else the input
+ * has is in the query then.
  */
 const readRun = Effect.fnUntraced(function* (incoming: Incoming) {
   if (incoming.url.searchParams.has("userInputs")) {

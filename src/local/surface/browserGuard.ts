@@ -12,7 +12,9 @@ import type { Answer } from "../wire/protocol.ts"
 export interface Caller {
   /** Origin of the page that may read the answer; absent for clients that are not pages. */
   readonly origin: string | undefined
-  /** Whether a page made the browser send the request; false for a typed address, and for clients that are not browsers. */
+  /**
+   * Whether a page made the browser send the request; false for a typed address, and for clients that are not browsers.
+   */
   readonly isPage: boolean
   /** Whether the request names the host of the Workers binding, which calls the binding's own paths and no others. */
   readonly isBinding: boolean
@@ -63,7 +65,10 @@ export const isPreflight = (method: string, headers: HeaderMap): boolean =>
 /** Seconds for which a browser remembers the answer to a preflight. */
 const preflightMaxAge = 600
 
-/** Headers of every answer. With them, no body of any type becomes a document, a script or a style of the gateway's origin. */
+/**
+ * Headers of every answer. With them, no body of any type becomes a document, a script or a style of the gateway's
+ * origin.
+ */
 export const sealing: HeaderMap = {
   "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
   "cross-origin-resource-policy": "same-origin",
@@ -89,11 +94,16 @@ export const preflight = (headers: HeaderMap, { origin }: Caller): Answer => ({
   body: null
 })
 
-/** Whether an upstream's header would affect the gateway's own origin: open it to pages, or send a browser elsewhere. */
+/**
+ * Whether an upstream's header would affect the gateway's own origin: open it to pages, or send a browser elsewhere.
+ */
 const actsOnOrigin = (name: string): boolean =>
   name.startsWith("access-control-") || ["clear-site-data", "refresh", "service-worker-allowed"].includes(name)
 
-/** Adds the sealing headers to an answer, and makes it readable with all its headers by the page of `origin`, if there is one. */
+/**
+ * Adds the sealing headers to an answer, and makes it readable with all its headers by the page of `origin`, if there
+ * is one.
+ */
 export const seal = (answer: Answer, origin: string | undefined): Answer => {
   const own = Object.entries(answer.headers).filter(([name]) => !actsOnOrigin(name))
   const headers = { ...Object.fromEntries(own), ...sealing }

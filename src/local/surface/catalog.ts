@@ -180,8 +180,8 @@ const outputOf = (provider: string, source: string, body: unknown): string =>
     : source
 
 /**
- * An error of Workers AI as the binding gets it, `{ internalCode, name, message, description }`, which it throws as `3040: …`. Any
- * other answer stays as it is.
+ * An error of Workers AI as the binding gets it, `{ internalCode, name, message, description }`, which it throws as
+ * `3040: …`. Any other answer stays as it is.
  */
 export const asBindingError = (answer: Answer): Answer => {
   if (answer.status < 400 || !isJson(answer) || answer.body instanceof ReadableStream) return answer
@@ -201,8 +201,8 @@ export interface Wrapping {
 }
 
 /**
- * Wraps a successful JSON answer; any other, and JSON that does not parse, stays as it is, and so does an answer that has nothing
- * around it. What is inside stays as it was written.
+ * Wraps a successful JSON answer; any other, and JSON that does not parse, stays as it is, and so does an answer that
+ * has nothing around it. What is inside stays as it was written.
  */
 export const wrap = (
   answer: Answer,

@@ -42,7 +42,8 @@ const dispatch = (
   incoming: Incoming
 ): Effect.Effect<Answer, Disconnect> => {
   const [first] = incoming.segments
-  // Under the binding's host everything else stays out of reach: a browser can be made to send a plain GET under that name.
+  // Under the binding's host everything else stays out of reach: a browser can be made to send a plain GET under that
+  // name.
   if (!caller.isBinding) {
     if (first === "v1" && incoming.segments.length >= 3) return DataPlane.handle(core, incoming)
     if (first === "accounts" && incoming.segments.length >= 3) return ApiSurface.handle(core, incoming)

@@ -77,7 +77,10 @@ const change = (body: unknown): Result.Result<(entry: LogEntry) => LogEntry, Ref
   }))
 }
 
-/** JSON or plain text. The entry has the content type that a caller or an upstream named, but it does not decide how a body is served. */
+/**
+ * JSON or plain text. The entry has the content type that a caller or an upstream named, but it does not decide how a
+ * body is served.
+ */
 const typeOfStored = (contentType: string | undefined): string =>
   /^application\/json\b/i.test(contentType ?? "") ? "application/json" : "text/plain; charset=utf-8"
 

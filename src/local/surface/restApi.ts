@@ -1,6 +1,6 @@
 /**
- * `api.cloudflare.com`: `/accounts/{account}/ai/…` for models, `/accounts/{account}/ai-gateway/gateways/{id}/…` for logs
- * and URLs.
+ * `api.cloudflare.com`: `/accounts/{account}/ai/…` for models, `/accounts/{account}/ai-gateway/gateways/{id}/…` for
+ * logs and URLs.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"

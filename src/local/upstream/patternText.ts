@@ -1,5 +1,6 @@
 /**
- * Writes a text that a regular expression matches. The expression is read and never run: a stranger's could take for ever.
+ * Writes a text that a regular expression matches. The expression is read and never run: a stranger's could take for
+ * ever.
  */
 
 /** Longest pattern that is read, and longest text that is written, in characters. */
@@ -25,8 +26,8 @@ const escapes: Readonly<Record<string, string>> = {
 const candidates = "aA0- _.~\u00e9"
 
 /**
- * A text in which optional parts are left out, and open-ended ones occur `more` times beyond their least. Of each class it has the
- * character `pick`, counted from the first.
+ * A text in which optional parts are left out, and open-ended ones occur `more` times beyond their least. Of each class
+ * it has the character `pick`, counted from the first.
  */
 const write = (pattern: string, more: number, pick: number): string => {
   let at = 0

@@ -64,7 +64,9 @@ export const chatPrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
 const asOpenAi = (body: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
   body["tool_choice"] === "any" ? { ...body, tool_choice: "required" } : body
 
-/** OpenAI's own requests are read as they are read everywhere; fields that only a model would act on are passed over. */
+/**
+ * OpenAI's own requests are read as they are read everywhere; fields that only a model would act on are passed over.
+ */
 export const openAiPrompt = (body: Readonly<Record<string, unknown>>): Result.Result<Prompt, Issue> =>
   Array.isArray(body["messages"])
     ? Result.map(readChat(asOpenAi(body), "skip"), ({ includeUsage, request }) => ({

@@ -66,7 +66,10 @@ const familyOf = ({ endpoint, provider }: UpstreamRequest): Family => {
   }
 }
 
-/** An error body as the provider of this request would write it. `field` is what is wrong, where the shape has room for it. */
+/**
+ * An error body as the provider of this request would write it. `field` is what is wrong, where the shape has room for
+ * it.
+ */
 export const providerError = (request: UpstreamRequest, status: number, message: string, field?: string): unknown => {
   switch (familyOf(request)) {
     case "anthropic":

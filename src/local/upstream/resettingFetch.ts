@@ -1,6 +1,6 @@
 /**
- * A `fetch` on Node that leaves like a client that goes away: it resets the connection. The platform's own `fetch` closes it
- * politely, and a server that is busy with the answer does not notice.
+ * A `fetch` on Node that leaves like a client that goes away: it resets the connection. The platform's own `fetch`
+ * closes it politely, and a server that is busy with the answer does not notice.
  */
 import * as Http from "node:http"
 import { Readable } from "node:stream"
@@ -19,7 +19,9 @@ const toResponse = (incoming: Http.IncomingMessage): Response => {
   return new Response(body, { status, headers })
 }
 
-/** Sends a request over a connection of its own. An aborted signal resets that connection, also while the body is read. */
+/**
+ * Sends a request over a connection of its own. An aborted signal resets that connection, also while the body is read.
+ */
 export const fetchAndReset = async (request: Request, signal: AbortSignal): Promise<Response> => {
   const body = request.body === null ? undefined : new Uint8Array(await request.arrayBuffer())
   signal.throwIfAborted()

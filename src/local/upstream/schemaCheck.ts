@@ -1,8 +1,8 @@
 /**
  * Checks values against JSON Schemas (drafts 7 and 2020-12, and the OpenAPI words that Google takes).
  *
- * Patterns are not checked: values are made for them, and one of a stranger could take for ever. Of formats only the most usual
- * are, so that one alternative of several is told from another.
+ * Patterns are not checked: values are made for them, and one of a stranger could take for ever. Of formats only the
+ * most usual are, so that one alternative of several is told from another.
  */
 import { isRecord } from "../../internal/data/json.ts"
 

@@ -84,8 +84,8 @@ const LF = 10
 const CR = 13
 
 /**
- * Index after the first blank line of the bytes from `start`; -1 when there is none yet. `before` holds the bytes of the same
- * event right before `start`: the blank line may have begun there.
+ * Index after the first blank line of the bytes from `start`; -1 when there is none yet. `before` holds the bytes of
+ * the same event right before `start`: the blank line may have begun there.
  */
 const blankLine = (before: Bytes, bytes: Bytes, start: number): number => {
   const at = (i: number): number | undefined => (i >= start ? bytes[i] : before[before.length + i - start])

@@ -1,5 +1,6 @@
 /**
- * Models of Workers AI that do not chat. The name tells what a model does; shapes are those of `@cloudflare/workers-types`.
+ * Models of Workers AI that do not chat. The name tells what a model does; shapes are those of
+ * `@cloudflare/workers-types`.
  */
 import * as Base64 from "effect/encoding/Base64"
 import * as Result from "effect/Result"
@@ -175,7 +176,10 @@ const tasks: ReadonlyArray<readonly [RegExp, Task]> = [
 const openAiShaped =
   /^@cf\/(openai\/gpt-oss|zai-org\/glm|moonshotai\/kimi|nvidia\/nemotron-3|google\/gemma-4|deepseek-ai\/deepseek-v4|qwen\/qwen3|aisingapore\/gemma-sea-lion)/
 
-/** Whether a chat model of Workers AI answers with OpenAI's completions (`choices`), as newer ones do, and not with `response`. */
+/**
+ * Whether a chat model of Workers AI answers with OpenAI's completions (`choices`), as newer ones do, and not with
+ * `response`.
+ */
 export const answersAsOpenAi = (model: string): boolean => openAiShaped.test(model)
 
 /** A result in the envelope of Workers AI. */

@@ -115,7 +115,10 @@ export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<OpenedAn
   )
 }
 
-/** Reads an answer to its end. An answer that is larger than the room for it fails like one that breaks off, and is not read further. */
+/**
+ * Reads an answer to its end. An answer that is larger than the room for it fails like one that breaks off, and is not
+ * read further.
+ */
 const readAll = Effect.fnUntraced(function* (reader: CountedReader, first: Uint8Array | undefined) {
   const share = yield* CurrentShare
   const collector = makeCollector()

@@ -1,6 +1,6 @@
 /**
- * Bodies that are collected whole, and the memory that requests in flight share: what comes in, what becomes of it, and what
- * goes out is counted here.
+ * Bodies that are collected whole, and the memory that requests in flight share: what comes in, what becomes of it, and
+ * what goes out is counted here.
  */
 import * as Context from "effect/Context"
 import { joinBytes } from "../../internal/data/bytes.ts"

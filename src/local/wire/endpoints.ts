@@ -5,8 +5,8 @@
 /** Longest path with its query, in characters. */
 const maxEndpoint = 16_384
 
-// A server may decode a path, even twice, before it folds dots, take a backslash for a slash, cut a segment at `;`, or the
-// path at `?` and `#`, and drop spaces at the end of a segment.
+// A server may decode a path, even twice, before it folds dots, take a backslash for a slash, cut a segment at `;`, or
+// the path at `?` and `#`, and drop spaces at the end of a segment.
 const dots = /(?:^|[/\\])\.{1,2} *(?:[;?#/\\]|$)/
 
 // Control characters, and bytes that stand for ASCII only in overlong UTF-8, as `%c0%ae` does for a dot.
@@ -15,7 +15,9 @@ const hidden = /[^\x20-\x7e\x80-\xbf\xc2-\xf7\xfe\xff]|\xe0[\x80-\x9f]|\xf0[\x80
 /** How often a path is decoded. What then is still encoded was made to be. */
 const maxPasses = 4
 
-/** A path without percent-encoding, each byte a character; `%252e` is a dot in one pass. `undefined` when it has no end. */
+/**
+ * A path without percent-encoding, each byte a character; `%252e` is a dot in one pass. `undefined` when it has no end.
+ */
 const decoded = (path: string): string | undefined => {
   let text = path
   for (let pass = 0; pass <= maxPasses; pass++) {

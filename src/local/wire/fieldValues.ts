@@ -1,5 +1,6 @@
 /**
- * Checks that HTTP can carry a text in a header. Texts from bodies and answers become headers, and not every text can be one.
+ * Checks that HTTP can carry a text in a header. Texts from bodies and answers become headers, and not every text can
+ * be one.
  */
 import * as Effect from "effect/Effect"
 import { type Answer, UpstreamFailure } from "./protocol.ts"
@@ -16,8 +17,8 @@ export const fieldValueAccepted = "Latin-1 text without control characters"
 const carried = (value: string): string => value.replace(/[^\t\x20-\x7e\x80-\xff]/g, " ")
 
 /**
- * Makes an upstream's answer one that HTTP can carry. In header values, characters that no header can hold become spaces. A status
- * below 200 or above 599, or an invalid header name, counts as a broken connection.
+ * Makes an upstream's answer one that HTTP can carry. In header values, characters that no header can hold become
+ * spaces. A status below 200 or above 599, or an invalid header name, counts as a broken connection.
  */
 export const carriable = (answer: Answer): Effect.Effect<Answer, UpstreamFailure> => {
   const { body, headers, status } = answer

@@ -46,7 +46,9 @@ const afterValue = (text: string, start: number): number => {
 const nameOf = (literal: string): string =>
   literal.includes("\\") ? String(JSON.parse(literal)) : literal.slice(1, -1)
 
-/** Where the members of an object have their values; the text must be JSON that parses to one. Of two the last counts. */
+/**
+ * Where the members of an object have their values; the text must be JSON that parses to one. Of two the last counts.
+ */
 const members = (text: string): ReadonlyMap<string, Range> => {
   const out = new Map<string, Range>()
   let at = skip(text, skip(text, 0) + 1)

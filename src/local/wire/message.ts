@@ -71,7 +71,10 @@ const ownHeader = /^(mf-header-)?cf-aig-/i
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true })
 
-/** The text of a header value: HTTP has bytes there, of which a `Request` makes a character each, and clients write UTF-8. */
+/**
+ * The text of a header value: HTTP has bytes there, of which a `Request` makes a character each, and clients write
+ * UTF-8.
+ */
 const utf8Of = (value: string): string => {
   if (!/[\u0080-\u00ff]/.test(value)) return value
   try {
@@ -115,7 +118,9 @@ export const text = (body: Uint8Array | undefined): string => (body === undefine
 /** Most values of a JSON text. Parsed, each costs up to thirty times its text. */
 const maxJsonValues = 1_000_000
 
-/** Parses JSON; `undefined` for a text that is none, nests deeper than 1,000 levels, or has more than a million values. */
+/**
+ * Parses JSON; `undefined` for a text that is none, nests deeper than 1,000 levels, or has more than a million values.
+ */
 export const parseBoundedJson = (source: string): unknown => {
   try {
     const { depth, values } = measureJson(source)
@@ -138,8 +143,8 @@ const costOf = (source: string, bytes: number): number | Refusal => {
 }
 
 /**
- * Parses the JSON of a body; `undefined` when it is none. Fails when it is too deep, or has too many values, to be handled. The
- * bytes are given back: what a leg sends of them counts again.
+ * Parses the JSON of a body; `undefined` when it is none. Fails when it is too deep, or has too many values, to be
+ * handled. The bytes are given back: what a leg sends of them counts again.
  */
 export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, Refusal> =>
   Effect.flatMap(CurrentShare, (share) => {

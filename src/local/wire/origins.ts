@@ -8,7 +8,9 @@ export interface Allowed {
   readonly origins: ReadonlySet<string>
 }
 
-/** The name or address of a `Host` header in its one normal form, without the port; `undefined` when it is malformed. */
+/**
+ * The name or address of a `Host` header in its one normal form, without the port; `undefined` when it is malformed.
+ */
 export const hostname = (host: string): string | undefined => {
   // Accepts only what a browser can send: a URL parser would also take a user name, a path or a query.
   if (!/^[^\s/?#@\\,*]+$/.test(host) || !URL.canParse(`http://${host}`)) return undefined

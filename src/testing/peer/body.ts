@@ -1,6 +1,6 @@
 /**
- * Bodies that arrive piece by piece on the clock of the program, without promises: an instant of a test clock ends when all that
- * happens in it has happened.
+ * Bodies that arrive piece by piece on the clock of the program, without promises: an instant of a test clock ends when
+ * all that happens in it has happened.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

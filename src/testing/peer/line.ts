@@ -12,8 +12,8 @@ import { isRecord, strayField } from "../../internal/data/json.ts"
 export type Piece = string | Uint8Array | { readonly wait: Duration.Input } | { readonly end: "never" | "reset" }
 
 /**
- * What happens to one request. At most one of `answer`, `body`, `text`, `stream`, `never` and `reset`; without any, a status of 200 is a good answer, and every other one an error
- * without a body of use.
+ * What happens to one request. At most one of `answer`, `body`, `text`, `stream`, `never` and `reset`; without any, a
+ * status of 200 is a good answer, and every other one an error without a body of use.
  */
 export interface Line {
   /** 200 to 599. Default 200. */

@@ -25,8 +25,8 @@ export interface Seen {
   /** When it arrived: milliseconds since the epoch, by the clock of the program. */
   readonly at: number
   /**
-   * `waiting`: no headers yet. `streaming`: headers, and not yet the last piece. `interrupted`: the caller left. `failed`: the
-   * connection broke.
+   * `waiting`: no headers yet. `streaming`: headers, and not yet the last piece. `interrupted`: the caller left.
+   * `failed`: the connection broke.
    */
   readonly state: "waiting" | "streaming" | BodyEnd
 }

@@ -1,5 +1,6 @@
 /**
- * Chance from a seed, with a sequence of its own for every purpose: what one part of a model draws does not shift what another draws.
+ * Chance from a seed, with a sequence of its own for every purpose: what one part of a model draws does not shift what
+ * another draws.
  */
 
 /** Numbers from 0 to less than 1. */

@@ -6,8 +6,8 @@ import type * as Pricing from "../../Pricing.ts"
 import type * as Router from "../../Router.ts"
 
 /**
- * When runs begin. `perSecond` alone: independent of each other, as many users are (Poisson), or with `by: "constant"` at equal distances. `burst`: so many at once, again and again, and
- * `perSecond` between them. `times`: as recorded.
+ * When runs begin. `perSecond` alone: independent of each other, as many users are (Poisson), or with `by: "constant"`
+ * at equal distances. `burst`: so many at once, again and again, and `perSecond` between them. `times`: as recorded.
  *
  * `perSecond`: more than 0, at most 10,000. At most 1,000,000 runs in all.
  */
@@ -30,7 +30,9 @@ export interface LatencyModel {
 }
 
 interface AnyTarget {
-  /** Calls that it works on at once, at least 1; others wait for a place, first come, first served. Default: any number. */
+  /**
+   * Calls that it works on at once, at least 1; others wait for a place, first come, first served. Default: any number.
+   */
   readonly concurrency?: number | undefined
   /** Tokens of one answer. Default 1,000 in and 200 out. */
   readonly usage?: { readonly input: number; readonly output: number } | undefined
@@ -42,7 +44,10 @@ interface AnyTarget {
 export interface ModelledTarget extends AnyTarget {
   /** Time to the complete answer. */
   readonly latency: Latency
-  /** A share of the calls (0 to 1) that fails, with a status of 400 to 599 (default 500) and after a time of its own (default: that of answers). */
+  /**
+   * A share of the calls (0 to 1) that fails, with a status of 400 to 599 (default 500) and after a time of its own
+   * (default: that of answers).
+   */
   readonly errors?:
     | { readonly rate: number; readonly status?: number | undefined; readonly latency?: Latency | undefined }
     | undefined
@@ -101,7 +106,8 @@ export interface Traffic<In> {
   readonly duration: Duration.Input
   readonly arrivals: Arrivals
   /**
-   * Models of all targets of the route, by provider (`openai`) or by provider and model (`openai/gpt-4.1-mini`), which goes first.
+   * Models of all targets of the route, by provider (`openai`) or by provider and model (`openai/gpt-4.1-mini`), which
+   * goes first.
    */
   readonly targets: Readonly<Record<string, Target>>
   readonly outages?: ReadonlyArray<Outage> | undefined
@@ -114,7 +120,10 @@ export interface Traffic<In> {
   readonly router?: Omit<Router.Options, "execution"> | undefined
   /** Length of a point of the series: at least 1 ms, at most 10,000 of them. Default: a sixtieth of the duration. */
   readonly bucket?: Duration.Input | undefined
-  /** How long runs may take after the last one has begun, at most 24 hours; those that take longer are `unfinished`. Default 10 minutes. */
+  /**
+   * How long runs may take after the last one has begun, at most 24 hours; those that take longer are `unfinished`.
+   * Default 10 minutes.
+   */
   readonly patience?: Duration.Input | undefined
 }
 

@@ -1,5 +1,6 @@
 /**
- * A conversation whose tools another provider called goes on at any model: ids that it would refuse are rewritten, all others are kept.
+ * A conversation whose tools another provider called goes on at any model: ids that it would refuse are rewritten, all
+ * others are kept.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"

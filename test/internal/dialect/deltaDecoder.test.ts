@@ -177,6 +177,57 @@ describe("deltasOf", () => {
     assert.deepStrictEqual(deltasOf(empty), [{ type: "finish", reason: "length" }])
   })
 
+  it("keeps the order of texts and images, among parts without a form", () => {
+    const image = { inlineData: { mimeType: "image/png", data: "aGk=" } }
+    const google = [
+      { executableCode: { code: "1" } },
+      { text: "a" },
+      image,
+      { text: "b" },
+      { executableCode: { code: "2" } }
+    ]
+    const bodies: ReadonlyArray<readonly [Chat.Dialect<Chat.Input, Chat.Reply>, object]> = [
+      [Chat.google, { candidates: [{ finishReason: "STOP", content: { parts: google } }] }],
+      [
+        Chat.openaiResponses,
+        {
+          status: "completed",
+          service_tier: "flex",
+          output: [
+            { type: "web_search_call", id: "ws_1" },
+            { type: "image_generation_call", result: "aGk=" },
+            { type: "message", content: [{ type: "output_text", text: "a" }] }
+          ]
+        }
+      ],
+      [
+        Chat.openai,
+        {
+          choices: [
+            {
+              message: {
+                content: "",
+                annotations: [{ type: "url_citation", url_citation: { url: "https://example.com" } }],
+                tool_calls: [{ id: "a", function: { name: "f", arguments: "{}" } }]
+              },
+              finish_reason: "tool_calls"
+            }
+          ]
+        }
+      ]
+    ]
+    for (const [dialect, body] of bodies) {
+      const reply = Result.getOrThrow(dialect.decode(body))
+      assert.deepStrictEqual(collect(...deltasOf(reply)), { ...reply, raw: null }, dialect.id)
+    }
+  })
+
+  it("keeps an image that a dialect gives without the part behind it", () => {
+    const image = { type: "image", data: "aGk=", mediaType: "image/png" } as const
+    const reply: Chat.Reply = { text: "", toolCalls: [], content: [image], finishReason: "stop", usage: {}, raw: null }
+    assert.deepStrictEqual(collect(...deltasOf(reply)).content, [image])
+  })
+
   it("arguments that cannot be written do not become others", () => {
     // How deep is too deep depends on the engine; a ring is for all of them.
     const ring: Array<Chat.Json> = []

@@ -164,6 +164,24 @@ describe("google encode", () => {
     assert.notInclude(JSON.stringify(encode({ messages }, "gemini-2.5-pro", Chat.googleVertex)), `"id"`)
   })
 
+  it("puts the answers of parallel calls in the order of the calls at Vertex, which tells them apart by nothing else", () => {
+    const calls = ["a", "b", "c"].map((id, n) => ({ id, name: "f", arguments: { n } }))
+    const messages = [
+      Chat.user("x"),
+      Chat.assistant("", calls),
+      Chat.tool("c", "third"),
+      Chat.tool("a", "first"),
+      Chat.tool("b", "second"),
+      Chat.assistant("", calls.slice(0, 2)),
+      Chat.tool("b", "second"),
+      Chat.tool("a", "first")
+    ]
+    const answers = (dialect: typeof Chat.google) =>
+      JSON.stringify(encode({ messages }, "gemini-2.5-pro", dialect)).match(/first|second|third/g)
+    assert.deepStrictEqual(answers(Chat.googleVertex), ["first", "second", "third", "first", "second"])
+    assert.deepStrictEqual(answers(Chat.google), ["third", "first", "second", "second", "first"])
+  })
+
   it("refuses what Google cannot take", () => {
     const messages = [Chat.user("x")]
     assert.strictEqual(encodeIssue({ messages: [Chat.system("x")] }), "messages")

@@ -46,6 +46,24 @@ describe("schemaFor", () => {
     })
   })
 
+  it("finds recursion through names that a reference escapes", () => {
+    const schema = (name: string, ref: string) => ({
+      type: "object",
+      properties: { a: { $ref: ref } },
+      required: ["a"],
+      $defs: { [name]: { type: "object", properties: { a: { $ref: ref } }, required: ["a"] } }
+    })
+    for (const [name, ref] of [
+      ["app/Tree", "#/$defs/app~1Tree"],
+      ["a tree~", "#/$defs/a%20tree~0"],
+      ["50%", "#/$defs/50%"]
+    ] as const) {
+      assert.deepInclude(schemaFor("anthropic", schema(name, ref)), {
+        failure: "a schema that does not refer to itself"
+      })
+    }
+  })
+
   it("finds a definition that leads back to itself, and looks at each definition once", () => {
     const both = (name: string) => ({
       type: "object",

@@ -122,6 +122,17 @@ describe("responses encode", () => {
     ])
   })
 
+  it("sends no thinking back before an empty text, with which nothing follows it", () => {
+    const thought = { type: "reasoning", text: "", opaque: { origin: "openai", value: "ZW5j" } } as const
+    const { body } = sent({
+      messages: [Chat.user("a"), Chat.assistant([thought, { type: "text", text: "" }]), Chat.user("b")]
+    })
+    assert.deepStrictEqual(body.input, [
+      { role: "user", content: "a" },
+      { role: "user", content: "b" }
+    ])
+  })
+
   it("sends thinking back only with what follows it, and none of another maker", () => {
     const part = (origin: string) => ({ type: "reasoning", text: "hm", opaque: { origin, value: "v" } }) as const
     const alone = sent({ messages: [Chat.user("a"), Chat.assistant([part("openai")]), Chat.user("b")] })
@@ -271,6 +282,82 @@ describe("responses decode", () => {
     const flat = { type: "error", code: "rate_limit_exceeded", message: "m", param: null }
     assert.isDefined(run([...begun, flat]).at(-1)?.fault)
     assert.match(run(begun).at(-1)?.fault?.issue ?? "", /response\.completed/)
+  })
+
+  describe("of a server with habits of its own", () => {
+    const completed = (output: ReadonlyArray<object> = []) => ({
+      type: "response.completed",
+      response: { id: "resp_1", model: "m", status: "completed", output }
+    })
+    const read = (...events: ReadonlyArray<object>): Chat.Reply => {
+      const decoder = openaiResponses.decoder()
+      const deltas = events.flatMap((event) => decoder.event({ event: "message", data: JSON.stringify(event) }).deltas)
+      return Result.getOrThrow(Chat.collect(deltas))
+    }
+    const call = (n: number) => ({ id: `fc_${n}`, type: "function_call", call_id: `c${n}`, name: "f", arguments: "" })
+    const whole = (n: number) => ({ ...call(n), arguments: `{"n":${n}}` })
+    const calls = [0, 1, 2].map((n) => ({ id: `c${n}`, name: "f", arguments: { n } }))
+    const added = (n: number) => ({ type: "response.output_item.added", item: call(n) })
+    const argued = (n: number, id = `fc_${n}`) => ({
+      type: "response.function_call_arguments.delta",
+      item_id: id,
+      delta: `{"n":${n}}`
+    })
+    const done = (item: object, more: object = {}) => ({ type: "response.output_item.done", item, ...more })
+    const message = {
+      id: "msg_1",
+      type: "message",
+      content: [
+        {
+          type: "output_text",
+          text: "Hello.",
+          annotations: [{ type: "url_citation", url: "https://example.com", title: "A" }]
+        }
+      ]
+    }
+    const spoken = {
+      text: "Hello.",
+      content: [{ type: "text" as const, text: "Hello.", citations: [{ url: "https://example.com", title: "A" }] }]
+    }
+    const said = { type: "response.output_text.delta", delta: "Hello." }
+
+    it("tells calls apart without numbers, interleaved and with one number for all", () => {
+      const turns = [0, 1, 2].flatMap((n) => [added(n), argued(n), done(whole(n))])
+      assert.deepStrictEqual(read(...turns, completed()).toolCalls, calls)
+      const mixed = [added(0), added(1), added(2), argued(0), argued(1), argued(2), completed()]
+      assert.deepStrictEqual(read(...mixed).toolCalls, calls)
+      const numbered = turns.map((event) => ({ ...event, output_index: 0 }))
+      assert.deepStrictEqual(read(...numbered, completed()).toolCalls, calls)
+    })
+
+    it("reads calls, texts, thinking and refusals that come only with the end of their item, once", () => {
+      const ends = [0, 1, 2].map((n) => done(whole(n)))
+      assert.deepStrictEqual(read(...ends, ...ends.slice(2), completed()).toolCalls, calls)
+      assert.deepInclude(read(done(message, { output_index: 0 }), completed()), spoken)
+      const thinking = { id: "rs_1", type: "reasoning", summary: [{ type: "summary_text", text: "Hm." }] }
+      assert.strictEqual(read(done(thinking), done(message), completed()).reasoning, "Hm.")
+      const refused = read(done({ ...message, content: [{ type: "refusal", refusal: "No." }] }), completed())
+      assert.deepInclude(refused, { refusal: "No.", finishReason: "contentFilter" })
+    })
+
+    it("reads an answer that comes only with the end of the response", () => {
+      const reply = read(completed([message, whole(0)]))
+      assert.deepInclude(reply, { ...spoken, toolCalls: calls.slice(0, 1), finishReason: "toolCalls" })
+    })
+
+    it("says nothing twice where items are identified by nothing, or by another id in each event", () => {
+      for (const place of [{}, { item_id: "a" }]) {
+        assert.strictEqual(read({ ...said, ...place }, done(message), completed([message])).text, "Hello.")
+      }
+      const other = { ...message, id: "msg_2" }
+      const two = [
+        { ...said, output_index: 0 },
+        { ...said, output_index: 1 },
+        done(message, { output_index: 0 }),
+        done(other, { output_index: 1 })
+      ]
+      assert.strictEqual(read(...two, completed()).text, "Hello.Hello.")
+    })
   })
 
   it("delivers arguments that come only with the end of their item", () => {

@@ -1,6 +1,6 @@
 /**
- * What holds for every dialect: chunking does not matter, a stream amounts to the reply of the same answer, and a stream
- * that was cut says so.
+ * What holds for every dialect: chunking does not matter, a stream amounts to the reply of the same answer, and a
+ * stream that was cut says so.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"

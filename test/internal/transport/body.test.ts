@@ -44,7 +44,8 @@ describe("the head of an error body", () => {
   it.effect("is bounded by what arrives, not by the length that the answer declares", () =>
     Effect.gen(function* () {
       let pieces = 0
-      // Behind a service binding of workerd, and with a content coding everywhere, a body may be larger than its header says.
+      // Behind a service binding of workerd, and with a content coding everywhere, a body may be larger than its header
+      // says.
       const stream = new ReadableStream<Uint8Array>({
         pull: (controller) => {
           pieces++

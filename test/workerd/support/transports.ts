@@ -1,6 +1,6 @@
 /**
- * Stands in for `../../suites/transports.ts` inside the runtime: the genuine binding, and behind it a local gateway of each
- * test's own, which the binding's requests reach through {@link answer}.
+ * Stands in for `../../suites/transports.ts` inside the runtime: the genuine binding, and behind it a local gateway of
+ * each test's own, which the binding's requests reach through {@link answer}.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"

@@ -74,8 +74,8 @@ const calls: Readonly<Record<string, Effect.Effect<unknown, never, Services>>> =
     outcomeOf
   ),
   run: Effect.flatMap(run, outcomeOf),
-  // A binding without its own `fetch`, and somebody else's call starts before ours is answered: ours is now treated like theirs, and
-  // its failure is thrown.
+  // A binding without its own `fetch`, and somebody else's call starts before ours is answered: ours is now treated
+  // like theirs, and its failure is thrown.
   thrown: Effect.gen(function* () {
     const binding = yield* Binding
     const without: AiService.AiBinding = {

@@ -1,6 +1,6 @@
 /**
- * What `effect-ai-gateway/worker` promises: services once, requests apart, an end for everything that is begun. The path says what
- * a request does; `PEER` is a second binding whose service answers when the test wants.
+ * What `effect-ai-gateway/worker` promises: services once, requests apart, an end for everything that is begun. The
+ * path says what a request does; `PEER` is a second binding whose service answers when the test wants.
  */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"

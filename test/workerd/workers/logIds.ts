@@ -1,6 +1,6 @@
 /**
- * Many runs of every kind at once, and between them code that calls `env.AI.run` as the documentation of the binding shows it.
- * `POST /` takes the runs of one client request and says which log id each believes to be its own.
+ * Many runs of every kind at once, and between them code that calls `env.AI.run` as the documentation of the binding
+ * shows it. `POST /` takes the runs of one client request and says which log id each believes to be its own.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

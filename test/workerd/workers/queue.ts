@@ -1,5 +1,6 @@
 /**
- * The example's Worker, with what a test needs: a way to send any message, a Worker that dies, and a table that is out of reach once.
+ * The example's Worker, with what a test needs: a way to send any message, a Worker that dies, and a table that is out
+ * of reach once.
  */
 import type { D1Database, ExecutionContext, MessageBatch } from "@cloudflare/workers-types"
 import example from "../../../docs/examples/queue/worker.ts"

@@ -1,5 +1,6 @@
 /**
- * Requests that share what they wait for. After each wait a request uses something that only its own turn may touch: its body, and a call of its own.
+ * Requests that share what they wait for. After each wait a request uses something that only its own turn may touch:
+ * its body, and a call of its own.
  */
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"

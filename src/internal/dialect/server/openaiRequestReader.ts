@@ -1,8 +1,8 @@
 /**
  * Chat completion requests as neutral ones.
  *
- * OpenAI takes `null` for no value, and clients write fields at their defaults, which say nothing. What a neutral request
- * cannot say is refused by name, or passed over where only the conversation counts. Shapes:
+ * OpenAI takes `null` for no value, and clients write fields at their defaults, which say nothing. What a neutral
+ * request cannot say is refused by name, or passed over where only the conversation counts. Shapes:
  * https://platform.openai.com/docs/api-reference/chat/create.
  */
 import * as Result from "effect/Result"
