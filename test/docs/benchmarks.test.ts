@@ -235,7 +235,7 @@ describe("the comparison in README.md", () => {
     const [head = [], ...body] = table
     assert.deepStrictEqual(head.slice(1), Object.keys(contenders))
     assert.strictEqual(body.length, Object.keys(checks).length)
-    const rows = readResults().gate?.rows ?? []
+    const rows = readResults()?.gate?.rows ?? []
     const found = body.map(([name = ""]) =>
       Object.values(contenders).map((contender) => {
         const own = rows.find((row) => row.contender === contender)?.checks ?? []
