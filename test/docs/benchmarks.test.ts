@@ -199,3 +199,54 @@ describe("stored results", () => {
     })
   })
 })
+
+describe("the comparison in README.md", () => {
+  const contenders: Readonly<Record<string, string>> = {
+    "this library": "ours over fetch",
+    "`ai-retry`": "ai-retry",
+    "OpenAI SDK": "OpenAI SDK",
+    LangChain: "LangChain withFallbacks",
+    "`ai-gateway-provider`, one model object": "ai-gateway-provider, one model",
+    Portkey: "Portkey gateway",
+    "`ai-fallback`": "ai-fallback"
+  }
+  const checks: Readonly<Record<string, ReadonlyArray<string>>> = {
+    "64 callers at once each get their own answer": ["64 in flight, each its own answer"],
+    "a healthy backup answers for a dead primary": [
+      "a healthy backup under a dead primary, 2 in flight",
+      "a healthy backup under a dead primary, 16 in flight"
+    ],
+    "a stream whose connection breaks is an error": ["a stream whose connection breaks"],
+    "a stream that ends early is an error": ["a stream that ends early"]
+  }
+
+  it("says what the last run of the checks found", () => {
+    const table = Docs.read("README.md")
+      .split("\n")
+      .filter(
+        (line) => line.startsWith("| check |") || Object.keys(checks).some((name) => line.startsWith(`| ${name} |`))
+      )
+      .map((line) =>
+        line
+          .split("|")
+          .slice(1, -1)
+          .map((cell) => cell.trim())
+      )
+    const [head = [], ...body] = table
+    assert.deepStrictEqual(head.slice(1), Object.keys(contenders))
+    assert.strictEqual(body.length, Object.keys(checks).length)
+    const rows = readResults()?.gate?.rows ?? []
+    const found = body.map(([name = ""]) =>
+      Object.values(contenders).map((contender) => {
+        const own = rows.find((row) => row.contender === contender)?.checks ?? []
+        const about = own.filter(({ check }) => checks[name]?.includes(check))
+        assert.strictEqual(about.length, checks[name]?.length, `${contender}: ${name}`)
+        return about.every(({ passed }) => passed) ? "yes" : "**no**"
+      })
+    )
+    assert.deepStrictEqual(
+      body.map(([, ...cells]) => cells),
+      found
+    )
+  })
+})
