@@ -16,7 +16,7 @@ const setting = (script: S.Script) =>
   Effect.gen(function* () {
     const provider = S.scripted(script)
     const { url } = yield* Effect.orDie(serve({ port: 0, gateway: "gw", upstreams: provider.upstreams }))
-    const worker = yield* Workerd.start({ code, ai: { AI: { url } } })
+    const worker = yield* Workerd.start({ code, ai: { AI: { url } }, outbound: url })
     const ask = (path: string, prompt: string) =>
       Effect.flatMap(worker.fetch(path, { method: "POST", body: prompt }), (response) =>
         Effect.promise(async () => {
@@ -71,6 +71,16 @@ describe("effect/ai in workerd", () => {
       const logIds = [text, tool, failedOver, badJson, streamed].map(({ logId }) => logId)
       assert.strictEqual(new Set(logIds).size, 5, JSON.stringify(logIds))
       assert.isTrue(logIds.every((logId) => typeof logId === "string"))
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("lets the client of a single provider through, by the URL that the binding tells", () =>
+    Effect.gen(function* () {
+      const { ask } = yield* setting({ openai: [json(completion("hello"))] })
+      const { attempts, logId, value } = yield* ask("/client", "hi")
+      assert.strictEqual(attempts, 1)
+      assert.isString(logId)
+      assert.include(JSON.stringify(value), "hello")
     }).pipe(Effect.scoped)
   )
 })
