@@ -283,8 +283,8 @@ const withUsage = (query: Record<string, unknown>): Record<string, unknown> => {
 /** Streams of OpenAI itself. */
 export const openai: Streaming = { query: withUsage, endpoint: (endpoint) => endpoint, decoder }
 
-// Mistral counts unasked, and refuses the question (https://github.com/openai/openai-agents-python/issues/442). Its
-// models are served by others too, which then may not count; that is the smaller harm.
+// Mistral reports usage without the field, and rejects it (https://github.com/openai/openai-agents-python/issues/442).
+// Other servers of its models may then not report usage; that is the smaller harm.
 /** Streams of all other servers. */
 export const openaiCompatible: Streaming = {
   query: (query) =>

@@ -27,7 +27,7 @@ export interface HedgePercentile {
 export interface HedgeOptions {
   /**
    * Time that a target has for its first output before the next one is called too: whole milliseconds from 1, or
-   * learnt.
+   * learned.
    */
   readonly after: Duration.Input | HedgePercentile
   /** Maximum number of further targets that the clock starts in one run, 1 to 4. Default 1. */
