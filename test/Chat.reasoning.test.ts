@@ -90,7 +90,7 @@ describe("a turn in which a model thought and called a tool", () => {
     }
   }
 
-  it("goes back to DeepSeek with the field although nothing was thought", () => {
+  it("goes back to DeepSeek with the field even without thinking", () => {
     const silent = next(decoded({ content: null, tool_calls: calls }))
     assert.deepInclude(assistantOf(sent(Chat.openaiCompatible, "deepseek-v4-pro", silent)), { reasoning_content: "" })
     // Kimi refuses an empty one.
@@ -112,13 +112,13 @@ describe("a turn in which a model thought and called a tool", () => {
 })
 
 describe("a turn without tool calls", () => {
-  it("leaves its thinking behind", () => {
+  it("drops its thinking", () => {
     const reply = decoded({ content: "Sunny.", reasoning_content: thought })
     assert.deepStrictEqual(Chat.fromReply(reply), Chat.assistant("Sunny."))
   })
 })
 
-it("is for the model only: in other messages a part of reasoning is refused", () => {
+it("rejects a part of reasoning in messages of other roles", () => {
   const part = { type: "reasoning", text: thought }
   for (const [role, accepted] of [
     ["user", "text or image or file"],

@@ -74,7 +74,7 @@ describe("constructors", () => {
     assert.deepStrictEqual(Chat.toRequest("a"), { messages: [Chat.user("a")] })
   })
 
-  it("a reply with tool calls continues the conversation in every dialect", () => {
+  it("continue the conversation after a reply with tool calls, in every dialect", () => {
     const reply = Result.getOrThrow(Chat.google.decode(google.functionCalls))
     const request: Chat.Request = {
       messages: [Chat.user("x"), Chat.fromReply(reply), ...reply.toolCalls.map((call) => Chat.tool(call, "ok"))]
@@ -85,7 +85,7 @@ describe("constructors", () => {
   })
 })
 
-describe("wrong requests", () => {
+describe("invalid requests", () => {
   const secret = "4f9c-secret"
   const messages = [Chat.user(secret)]
   const tools = [{ name: "f", parameters: { type: "object" } }]
@@ -169,7 +169,7 @@ describe("wrong requests", () => {
     }
   )
 
-  it("arguments that have no JSON text are refused, not thrown", () => {
+  it("arguments without a JSON form are rejected, not thrown", () => {
     const cycle: Record<string, unknown> = {}
     cycle.self = cycle
     const request = message({ role: "assistant", content: "", toolCalls: [{ id: "a", name: "f", arguments: cycle }] })
@@ -282,13 +282,13 @@ describe("schemas", () => {
   const Line = Schema.fromJsonString(Chat.RequestSchema)
   const ReplyLine = Schema.fromJsonString(Chat.ReplySchema)
 
-  it.prop("requests survive a journal", { conversation: Conversation }, ({ conversation }) => {
+  it.prop("keep requests through a journal", { conversation: Conversation }, ({ conversation }) => {
     const { request } = build(conversation)
     const read = Schema.decodeSync(Line)(Schema.encodeSync(Line)(request))
     assert.deepStrictEqual(read, canonical(request))
   })
 
-  it("replies survive a journal, with raw", () => {
+  it("keep replies through a journal, with raw", () => {
     for (const [dialect, body] of [
       [Chat.openai, openai.toolCalls],
       [Chat.anthropic, anthropic.toolUse],
@@ -300,7 +300,7 @@ describe("schemas", () => {
     }
   })
 
-  it("tell a request from something else", () => {
+  it("accept only requests", () => {
     const isRequest = Schema.is(Chat.RequestSchema)
     assert.isTrue(
       isRequest({
@@ -323,7 +323,7 @@ describe("schemas", () => {
 })
 
 describe("bundles", () => {
-  it("hold the dialect that is used, and no Schema", async () => {
+  it("hold only the dialect that is used, and no Schema", async () => {
     const { metafile, outputFiles } = await bundle({
       stdin: {
         contents: `import * as Chat from "./Chat.ts"; globalThis.use = [Chat.openai, Chat.user]`,

@@ -166,7 +166,7 @@ describe("a GatewayError in HttpRouter", () => {
 })
 
 describe("an AiError in HttpRouter", () => {
-  it.live("has the answer of the GatewayError behind it, when a handler puts that in its place", () =>
+  it.live("has the answer of the GatewayError behind it, when a handler fails with that instead", () =>
     Effect.gen(function* () {
       const peer = ScriptedPeer.make({ openai: [{ status: 429, headers: { "retry-after": "7" } }] })
       const model = GatewayLanguageModel.layer(Provider.openai.chat("m")).pipe(
@@ -223,7 +223,7 @@ describe("the response of a GatewayError", () => {
 })
 
 describe("httpFailure", () => {
-  it("leaves out a wait that the header cannot say", () => {
+  it("omits a wait that the header cannot express", () => {
     const headersFor = (wait: Duration.Duration) =>
       GatewayError.httpFailure(errorOf(new GatewayError.RateLimited({ origin, retryAfter: wait }))).headers
     assert.deepInclude(headersFor(Duration.days(400)), { "retry-after": "34560000" })

@@ -133,7 +133,7 @@ const allInputs = (conditions: number): ReadonlyArray<Input> =>
 
 describe("Route.bounds", () => {
   it.effect.prop(
-    "no script of a tiny route exceeds them, and one reaches them",
+    "are reached, and never exceeded, by the scripts of a tiny route",
     {
       spec: randomSpecs({ ...palette, attempts: [1, 2], depth: 2, leaves: 2 }),
       limited: oneOf<OutcomeName>("limitedShortly", "limitedLong")
@@ -167,7 +167,7 @@ describe("Route.bounds", () => {
   )
 
   it.effect.prop(
-    "the worst script of a small route reaches them, and random ones stay below",
+    "are reached by the worst script of a small route, and random ones stay below",
     {
       spec: randomSpecs({ ...palette, depth: 3, leaves: 4 }),
       scripts: listOf(
@@ -275,7 +275,7 @@ describe("Route.bounds", () => {
     assert.deepStrictEqual(bounds.warnings, ["openai/m: the gateway makes up to 4 attempts of its own per request"])
   })
 
-  it("a schedule has no bound on attempts", () => {
+  it("are infinite for the attempts of a schedule", () => {
     const bounds = Route.bounds(leafOf("openai").pipe(Route.retry(Schedule.recurs(2))))
     assert.strictEqual(bounds.attempts, Number.POSITIVE_INFINITY)
     assert.deepStrictEqual(bounds.targets, [
@@ -298,7 +298,7 @@ describe("Route.bounds", () => {
     assert.isUndefined(Route.bounds(leafOf("openai")).deadline)
   })
 
-  it("names targets that nothing leads to, unless they are asked elsewhere", () => {
+  it("names targets that nothing leads to, unless they are called elsewhere", () => {
     const groq = leafOf("groq")
     const stopping = Route.fallback(leafOf("openai"), groq, leafOf("mistral")).pipe(Route.fallbackOn([]))
     assert.deepStrictEqual(Route.bounds(stopping).unreachable, ["groq/m", "mistral/m"])

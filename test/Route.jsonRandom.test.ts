@@ -156,7 +156,7 @@ describe("a random route", () => {
     return applied(Route.fallback(chain(first), ...chains, ...(again ? leaves : [])), settings)
   }
 
-  it.prop("comes back from its file as it was", { random: Random }, ({ random }) => {
+  it.prop("comes back from its file unchanged", { random: Random }, ({ random }) => {
     const route = build(random)
     const written = Route.toJson(route)
     // Settings that contradict each other are refused here as they are when the route is run.

@@ -38,7 +38,7 @@ describe("a node of limits", () => {
     )
   })
 
-  it("is a loss of what compiles", () => {
+  it("is a loss when compiled", () => {
     const compiled = Route.compile(openai.pipe(full), "hi")
     assert.deepStrictEqual(Result.isFailure(compiled) && compiled.failure.map(({ kind, target }) => [kind, target]), [
       ["limits", "openai/m"]

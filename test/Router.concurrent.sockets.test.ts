@@ -58,7 +58,7 @@ describe.each(clients)("$name", ({ layer }) => {
       Layer.provide(layer)
     )
 
-  it.live("closes the connection of what lost, whole and streamed, hedged and raced", () =>
+  it.live("closes the connection of the losers, complete and streamed, hedged and raced", () =>
     Effect.gen(function* () {
       const closed: Array<string> = []
       const peer = yield* half(closed)

@@ -134,7 +134,7 @@ const endOf = ({ duration, startedAt }: Attempt): number => startedAt + Duration
 
 describe("laws of a run", () => {
   it.effect.prop(
-    "attempts, waits and the answer are those of the model",
+    "attempts, waits and the answer match the model",
     {
       spec: distinct(palette),
       input: inputs,
@@ -162,7 +162,7 @@ describe("laws of a run", () => {
   )
 
   it.effect.prop(
-    "with long hints and random waits: policies, hints and deadlines are kept, and every attempt is told",
+    "with long hints and random waits, policies, hints and deadlines hold, and every attempt is reported",
     {
       spec: randomSpecs({ ...palette, jitters: [0, 0.5, 1] }),
       input: inputs,
@@ -240,7 +240,7 @@ describe("laws of a run", () => {
   )
 
   it.effect.prop(
-    "an interruption makes no further request, and the attempt in flight is told as interrupted",
+    "an interruption makes no further request, and the attempt in flight is reported as interrupted",
     {
       spec: randomSpecs(palette),
       input: inputs,
@@ -323,7 +323,7 @@ describe("waits", () => {
     { arbitrary: { runs: 60, seed: 21 } }
   )
 
-  it.effect("a schedule goes on where it was when its target was left because of a long hint", () =>
+  it.effect("a schedule resumes where it was when its target was deferred because of a long hint", () =>
     Effect.gen(function* () {
       const route = Route.fallback(leafOf("p0"), leafOf("p1")).pipe(Route.retry(Schedule.recurs(2)))
       const script = [limited(30_000), ...Array.from({ length: 9 }, () => unavailable)]
@@ -335,7 +335,7 @@ describe("waits", () => {
     })
   )
 
-  it.effect("a long hint is waited out when no fallback around goes on after it", () =>
+  it.effect("a long hint is waited for when no outer fallback continues after it", () =>
     Effect.gen(function* () {
       const inner = Route.fallback(leafOf("p0")).pipe(Route.fallbackOn(["RateLimited"]), Route.retry({ attempts: 2 }))
       const route = Route.fallback(inner, leafOf("p1")).pipe(Route.fallbackOn([]))
@@ -354,7 +354,7 @@ describe("waits", () => {
     })
   )
 
-  it.effect("a long hint moves on when an outer fallback goes on after it", () =>
+  it.effect("a long hint moves on when an outer fallback continues after it", () =>
     Effect.gen(function* () {
       const inner = Route.fallback(leafOf("p0"), leafOf("p1")).pipe(Route.fallbackOn([]), Route.retry({ attempts: 2 }))
       const { attempts, millis } = yield* runAll(
@@ -370,7 +370,7 @@ describe("waits", () => {
     })
   )
 
-  it.effect("of targets that are cooling down the first to be ready is asked first, after all that are ready now", () =>
+  it.effect("targets that are cooling down are called after those that are ready, the first to be ready first", () =>
     Effect.gen(function* () {
       const inner = Route.fallback(leafOf("p0"), leafOf("p1"), leafOf("p2"))
       const route = Route.fallback(inner, leafOf("p3")).pipe(Route.retry({ attempts: 2, delay: 0 }))
@@ -526,9 +526,9 @@ const echoing = Arbitrary.all({
   status: oneOf(200, 400, 401, 402, 403, 404, 408, 413, 418, 422, 429, 500, 503, 529)
 })
 
-describe("what a run leaves behind", () => {
+describe("the traces of a run", () => {
   it.effect.prop(
-    "no credential, whatever the provider echoes; one warning for what was overcome, without prompt or answer",
+    "hold no credential, whatever the provider echoes, and one warning for recovered failures, without prompt or answer",
     { spec: randomSpecs(palette), input: inputs, script: listOf(echoing, 1, 8), recovers: oneOf(true, true, false) },
     ({ input, recovers, script, spec }) => {
       let at = 0
@@ -587,7 +587,7 @@ describe("what a run leaves behind", () => {
     { arbitrary: { runs: 200, seed: 41 } }
   )
 
-  it.effect("a warning names each target that failed and why", () => {
+  it.effect("name each target that failed and why in a warning", () => {
     const lines: Array<string> = []
     const logger = Logger.make(({ logLevel, message }) => {
       lines.push(`${logLevel} ${JSON.stringify(message)}`)

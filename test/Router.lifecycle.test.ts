@@ -125,7 +125,7 @@ describe("a caller that is interrupted", () => {
       return { attempts, exit, peer, waits, live }
     })
 
-  it.effect("wherever it waits leaves no body, no fiber and no request behind", () =>
+  it.effect("leaves no body, no fiber and no request behind, wherever it waits", () =>
     Effect.gen(function* () {
       const all = yield* once(0, "before")
       assert.isTrue(Exit.isSuccess(all.exit) && all.exit.value.provider === "deepseek")
@@ -163,7 +163,7 @@ describe.each(clients)("over %s", (_, client) => {
       Layer.provide(client)
     )
 
-  it.effect("an attempt that times out, or whose error does not end, is tried again, and its socket is closed", () =>
+  it.effect("an attempt that times out, or whose error does not end, is retried, and its socket is closed", () =>
     Effect.gen(function* () {
       const closed: Array<number> = []
       const peer = yield* makePeer((_, response, socket, index) => {

@@ -18,7 +18,7 @@ const jsonOutput = { type: "json", schema: { type: "object" } } as const
 
 const Sizes = Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 60 })))
 
-describe("a stream amounts to the whole answer, however its bytes are cut", () => {
+describe("a stream gives the complete answer, however its bytes are cut", () => {
   for (const { body, dialect, id, name, stream } of encoders) {
     it.effect.prop(
       name,

@@ -55,7 +55,7 @@ const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 describe("a consumer that takes a part", () => {
   const words = ["one ", "two ", "three"]
 
-  it.effect.each(ways)("$name: of so many deltas", ({ backend, execution }) =>
+  it.effect.each(ways)("$name: a given number of deltas", ({ backend, execution }) =>
     Effect.gen(function* () {
       for (let count = 1; count <= 6; count++) {
         const provider = S.scripted({ openai: [{ steps: [...S.words(...words)] }] })
@@ -83,7 +83,7 @@ describe("a consumer that takes a part", () => {
     })
   )
 
-  it.effect("up to the finish has the whole answer, and its record is a success", () =>
+  it.effect("up to the finish has the complete answer, and its record is a success", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [{ steps: [...S.words(...words)] }] })
       const until = (delta: { readonly type: string }) => delta.type === "finish"
@@ -120,7 +120,7 @@ describe("a consumer that takes a part", () => {
     })
   )
 
-  it.effect("nobody takes what is left of a stream for an answer", () =>
+  it.effect("cannot mistake the rest of a consumed stream for an answer", () =>
     Effect.gen(function* () {
       const message = "Router.stream: invalid deltas: expected one consumer, once, inside the scope of the stream"
       const provider = S.scripted({})
@@ -147,7 +147,7 @@ describe("a consumer that takes a part", () => {
 })
 
 describe("a stream that broke", () => {
-  it.effect("is let go of at once, however slow its consumer is", () =>
+  it.effect("is released at once, however slow its consumer is", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [{ steps: [S.role, S.say("a") + S.error(), S.stall] }] })
       const states: Array<string> = []
@@ -164,7 +164,7 @@ describe("a stream that broke", () => {
 })
 
 describe("a consumer that is interrupted", () => {
-  it.effect.each(ways)("$name: whenever that is, the upstream is let go of", ({ backend, execution }) =>
+  it.effect.each(ways)("$name: releases the upstream at any time", ({ backend, execution }) =>
     Effect.gen(function* () {
       const pause = { wait: 100 }
       const slow = (...steps: ReadonlyArray<S.Step>): S.Reply => ({
@@ -204,7 +204,7 @@ describe("a consumer that is interrupted", () => {
     })
   )
 
-  it.effect("between any two steps of the program", () => {
+  it.effect("releases the upstream between any two steps of the program", () => {
     const once = (at: number) =>
       Effect.gen(function* () {
         const provider = S.scripted({
@@ -257,7 +257,7 @@ describe("a consumer that is interrupted", () => {
     })
   })
 
-  it.effect("a thousand streams, half of them abandoned, leave nothing open", () =>
+  it.effect("leaves nothing open after a thousand streams, half of them abandoned", () =>
     Effect.gen(function* () {
       const fibers = counting()
       const program = Effect.gen(function* () {
@@ -293,7 +293,7 @@ describe("a consumer that is interrupted", () => {
   )
 })
 
-describe("what a stream leaves behind", () => {
+describe("the traces of a stream", () => {
   const key = "sk-4f9a8b7c6d5e4f3a2b1c"
   const prompt = "the prompt of a patient"
   const answer = "the answer for a patient"

@@ -212,7 +212,7 @@ describe("what goes wrong", () => {
 const endless: S.Reply = { steps: [S.say("on "), { wait: 1 }], endless: true }
 
 describe("a consumer that leaves", () => {
-  it.live.each(ways)("$name: is seen to leave, and its socket is free", ({ execution, transport }) =>
+  it.live.each(ways)("$name: aborts the request, and its socket is free", ({ execution, transport }) =>
     Effect.gen(function* () {
       const { provider, server } = yield* start({ openai: [endless, endless, endless, endless] })
       const layer = routerOf(transport, server)
@@ -252,7 +252,7 @@ describe("a consumer that leaves", () => {
     })
   )
 
-  it.live.each(transports)("$name: before anything has come", (transport) =>
+  it.live.each(transports)("$name: aborts the request before anything has arrived", (transport) =>
     Effect.gen(function* () {
       const { provider, server } = yield* start({ openai: [{ silent: true }, { steps: [S.role, S.stall] }] })
       yield* Effect.gen(function* () {
@@ -270,7 +270,7 @@ describe("a consumer that leaves", () => {
     })
   )
 
-  it.live.each(transports)("$name: who stays to the end keeps the connection", (transport) =>
+  it.live.each(transports)("$name: keeps the connection when it reads to the end", (transport) =>
     Effect.gen(function* () {
       const { server } = yield* start({})
       yield* Effect.gen(function* () {

@@ -84,7 +84,7 @@ const first = "ai_gateway.attempt.cause=first"
 const chat = "gen_ai.operation.name=chat"
 
 describe("the metrics of a router", () => {
-  it.effect("count an attempt, its time and its tokens under the model that was asked for", () =>
+  it.effect("count an attempt, its time and its tokens under the requested model", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* seriesOf([started(), ended({ usage: { inputTokens: 10, outputTokens: 20 } })]), [
         `ai_gateway.client.attempts {attempt} [${first} ai_gateway.attempt.outcome=success ${model}] 1`,
@@ -95,7 +95,7 @@ describe("the metrics of a router", () => {
     })
   )
 
-  it.effect("say what a failure was", () =>
+  it.effect("name the reason of a failure", () =>
     Effect.gen(function* () {
       const error = new RateLimited({ origin: "provider", detail: "user 17 asked: tell me a secret" })
       assert.deepStrictEqual(yield* seriesOf([started(), ended({ outcome: "failure", error })]), [
@@ -202,7 +202,7 @@ describe("the metrics of a router", () => {
     })
   )
 
-  it.effect("have labels of few values, whatever runs: no key of a target, id, answered model or text", () =>
+  it.effect("have labels with few values, whatever runs: no key of a target, id, answered model or text", () =>
     Effect.gen(function* () {
       const events = Array.from({ length: 2_000 }, (_, n) => {
         const of = { eventId: `event-${n}`, target: `tenant-${n}` }

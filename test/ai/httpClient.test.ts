@@ -127,7 +127,7 @@ describe.each([
     }).pipe(Effect.provide(openai), Effect.provide(through(client)))
   )
 
-  it.live("answers of Anthropic's client come through the gateway, whole and as a stream", () =>
+  it.live("answers of Anthropic's client come through the gateway, complete and as a stream", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* LogTrail.collect(
         Effect.all([
@@ -173,7 +173,7 @@ describe.each([
     )
   )
 
-  it.live("errors of the provider stay what its client makes of them, with a log id in the trail", () =>
+  it.live("errors of the provider stay those of its client, with a log id in the trail", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* LogTrail.collect(
         Effect.flip(LanguageModel.generateText({ prompt: "Hello there" }))
@@ -365,7 +365,7 @@ describe("requests", () => {
     )
   }
 
-  it.live("have a log id of their own each, when a thousand run at once", () =>
+  it.live("have separate log ids when a thousand run at once", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* LogTrail.collect(
         Effect.forEach(

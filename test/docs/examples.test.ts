@@ -48,7 +48,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 describe("examples", () => {
-  it("are found where they are known to be", () => {
+  it("are found in the known places", () => {
     const found = new Set(examples.map(({ page }) => page))
     for (const page of [
       "README.md",
@@ -132,7 +132,7 @@ describe("the pages", () => {
     assert.deepStrictEqual(wrong, [])
   })
 
-  it("call nothing missing that is there", async () => {
+  it("mention no existing feature as missing", async () => {
     const { exports } = JSON.parse(Docs.read("package.json"))
     const modules: Readonly<Record<string, Readonly<Record<string, unknown>>>> = await import("effect-ai-gateway")
     const [, section = ""] = Docs.read("README.md").split("## Not there yet\n")
@@ -172,7 +172,7 @@ const cells = (page: string, name: string): ReadonlyArray<string> =>
 
 describe("docs/routes.md", () => {
   const page = Docs.read("docs/routes.md")
-  it("says what the exported constants are", () => {
+  it("states the values of the exported constants", () => {
     const constants = {
       "Route.defaultRetryDelay": Duration.format(Route.defaultRetryDelay),
       "Route.defaultMaxDelay": Duration.format(Route.defaultMaxDelay),
@@ -223,12 +223,12 @@ describe("the reader of examples", () => {
     )
   })
 
-  it("reads what a log promises", () => {
+  it("reads the promised output of a log", () => {
     const [example] = Docs.examplesOf("a.md", "```ts\nconsole.log(f(1)) // one\nconsole.log(2)\n```\n")
     assert.deepStrictEqual(example?.logs, ["one", undefined])
   })
 
-  it("takes a comment for what was printed, quoted or spaced as people write it", () => {
+  it("compares a comment with the output, however it is quoted or spaced", () => {
     assert.isTrue(Docs.says(`"3600"`, "3600"))
     assert.isTrue(Docs.says(`[503, "a b"]`, "[ 503, 'a b' ]"))
     assert.isFalse(Docs.says("3600", "360"))

@@ -203,7 +203,7 @@ describe("docs/sdks.md", () => {
     row.split(" | ")
   )
 
-  it("has one row for each call that is tried", () => {
+  it("has one row for each tested call", () => {
     assert.sameMembers(
       documented.map(([sdk]) => sdk ?? ""),
       Object.keys(rows)
@@ -235,7 +235,7 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  it("shows code that is in the examples", async () => {
+  it("shows code of the examples", async () => {
     const sources = await Promise.all(
       examples.map(async ({ name }) => readFile(`${root}docs/examples/${name}.ts`, "utf8"))
     )
@@ -245,7 +245,7 @@ describe("docs/sdks.md", () => {
     for (const [index, [, code = ""]] of blocks.entries()) assert.include(sources[index], code)
   })
 
-  it("shows the code for Cloudflare's providers as it is in their example", async () => {
+  it("shows the code of the example for Cloudflare's providers", async () => {
     const source = await readFile(`${root}docs/examples/cloudflare-providers.ts`, "utf8")
     const [, section = ""] = page.split("\n## Cloudflare's providers for the AI SDK\n")
     const [, code = "absent"] = /^```ts\n([\s\S]*?)^```$/m.exec(section) ?? []
@@ -317,21 +317,19 @@ describe("docs/sdks.md", () => {
       new OpenAI({ baseURL, apiKey: "k", defaultHeaders: headers }).responses.create({ model: "m", input: prompt }),
     ai: (baseURL, headers) => generateText({ model: createOpenAI({ baseURL, apiKey: "k" })("m"), prompt, headers })
   }
-  it.live.each(Object.keys(eager))(
-    "%s tries three times unless told otherwise, the gateway as often each time",
-    (sdk) =>
-      Effect.gen(function* () {
-        const server = yield* start
-        yield* server.gateway.script("openai", [failing])
-        const url = server.gateway.url("docs", "openai")
-        yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, headers)))
-        assert.strictEqual((yield* server.gateway.calls).length, 3)
-        yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, { ...headers, "cf-aig-max-attempts": "5" })))
-        assert.strictEqual((yield* server.gateway.calls).length, 3 + 15)
-      })
+  it.live.each(Object.keys(eager))("%s tries three times by default, and the gateway as often each time", (sdk) =>
+    Effect.gen(function* () {
+      const server = yield* start
+      yield* server.gateway.script("openai", [failing])
+      const url = server.gateway.url("docs", "openai")
+      yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, headers)))
+      assert.strictEqual((yield* server.gateway.calls).length, 3)
+      yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, { ...headers, "cf-aig-max-attempts": "5" })))
+      assert.strictEqual((yield* server.gateway.calls).length, 3 + 15)
+    })
   )
 
-  it.live("a failure names its log too", () =>
+  it.live("names the log of a failure too", () =>
     Effect.gen(function* () {
       const server = yield* start
       yield* server.gateway.script("openai", [failing])
@@ -353,7 +351,7 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  it.live("a provider's key can be left out", () =>
+  it.live("works without a provider's key", () =>
     Effect.gen(function* () {
       const server = yield* start
       const without =
@@ -378,7 +376,7 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  it.live("the AI SDK's textStream hides a failure", () =>
+  it.live("documents that the AI SDK's textStream hides a failure", () =>
     Effect.gen(function* () {
       const server = yield* start
       yield* server.gateway.script("openai", [failing])

@@ -252,7 +252,7 @@ describe("the cost of damaged journal lines grows in proportion to their length"
   })
 })
 
-it("the cost of a search for unwritable values grows in proportion to the size", () =>
+it("searches for unwritable values at a cost in proportion to the size", () =>
   assertLinear("writable", 1000, (n) => {
     const value = { a: many(n, (i) => ({ [`k${i}`]: [i, "x"] })) }
     return () => void unwritable(value)

@@ -65,7 +65,7 @@ describe("the storm law", () => {
     )
   }
 
-  it("is broken by a retry too many, so that the test can see it", () => {
+  it("is violated by one retry too many, which the test detects", () => {
     const budget = { ratio: 0.2, perSecond: 1 }
     const first = Array.from({ length: 50 }, (_, i) => ({ at: i * 100, isFirst: true }))
     const again = Array.from({ length: 20 }, (_, i) => ({ at: 5_000 + i, isFirst: false }))

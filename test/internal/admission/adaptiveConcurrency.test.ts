@@ -24,7 +24,7 @@ const rounds = (
 const mean = (numbers: ReadonlyArray<number>) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length
 
 describe("an adaptive limit", () => {
-  it("goes down once for twenty refusals at the same time", () => {
+  it("decreases once for twenty simultaneous rejections", () => {
     for (const startedAt of [0, 50]) {
       const limit = limitOf(20)
       // Also when refusals come in the very millisecond in which their calls began.
@@ -35,7 +35,7 @@ describe("an adaptive limit", () => {
     }
   })
 
-  it("goes down by the share that was refused, and not below nine tenths of what passed", () => {
+  it("decreases by the rejected share, and not below nine tenths of the accepted rate", () => {
     const limit = limitOf(100)
     for (let i = 0; i < 100; i++) limit.answered(50 + i / 1_000, 0, i < 80 ? 10 : undefined, false)
     assert.strictEqual(limit.current, 90)

@@ -123,7 +123,7 @@ describe("session", () => {
     }
   })
 
-  it("leaves a session with its target while the load is fair", () => {
+  it("keeps a session at its target while the load is fair", () => {
     for (const key of keys(200)) {
       assert.strictEqual(bySession(key, ["a", "b"], [9, 1], [90, 10])[0], bySession(key, ["a", "b"], [9, 1])[0])
     }
@@ -168,7 +168,7 @@ describe("weight", () => {
     near(firsts(3, draws(30_000, [1, 1, 1])), [10_000, 10_000, 10_000])
   })
 
-  it("takes any draw", () => {
+  it("accepts any draw", () => {
     for (const draw of [0, 2 ** -53, 0.5, 1 - 2 ** -53]) {
       assert.deepStrictEqual(
         order({ by: "weight", weights: [1, 2, 0], draw })
@@ -195,7 +195,7 @@ describe("roundRobin", () => {
     assert.strictEqual(rounds(weights, expected.length), expected)
   })
 
-  it("has given each child its exact share after each full round", () => {
+  it("gives each child its exact share in each full round", () => {
     for (let run = 0; run < 50; run++) {
       const weights = times(1 + whole(5), () => 1 + whole(9))
       const total = weights.reduce((a, b) => a + b, 0)
@@ -226,7 +226,7 @@ describe("roundRobin", () => {
     )
   })
 
-  it("leaves the credits alone while all children are open", () => {
+  it("does not change the credits while all children are open", () => {
     const credits = new Float64Array([1, -1])
     assert.deepStrictEqual(order({ by: "roundRobin", weights: [1, 1], credits, open: [true, true] }), [0, 1])
     assert.deepStrictEqual([...credits], [1, -1])
@@ -287,7 +287,7 @@ describe("latency", () => {
     }
   })
 
-  it("shares the first requests out when nothing is known", () => {
+  it("distributes the first requests when nothing is known", () => {
     near(
       firsts(
         2,
@@ -334,7 +334,7 @@ describe("every strategy", () => {
     ]
   }
 
-  it("names each child once: those that may be called, then open ones, then those of weight 0", () => {
+  it("names each child once: callable ones, then open ones, then those of weight 0", () => {
     for (let run = 0; run < 400; run++) {
       const children = whole(8)
       for (const choosing of random(children)) {

@@ -47,14 +47,14 @@ describe("the end of an attempt", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "failure", error: reason })), says)
   })
 
-  it("says nothing when the caller left, when a decoder threw, and when the route's own check rejects the answer", () => {
+  it("is ignored when the caller stopped, when a decoder threw, and when the route's own check rejects the answer", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "interrupted" })), "ignored, release, none")
     assert.strictEqual(text(outcomeOf({ outcome: "failure" })), "ignored, release, none")
     const rejected = { outcome: "failure", error: new Errors.InvalidResponse({ by: "validate" }) } as const
     assert.strictEqual(text(outcomeOf(rejected)), "ignored, release, none")
   })
 
-  it("is a lower bound of its time when another attempt had answered", () => {
+  it("is a lower bound of its time when another attempt answered", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "interrupted", superseded: true })), "ignored, release, elapsed")
   })
 })

@@ -13,7 +13,7 @@ const ranked = (all: ReadonlyArray<Waiting>, now: number): ReadonlyArray<Waiting
 }
 
 describe("a queue", () => {
-  it("lets repeats go first, then those who are waited for, then the background", () => {
+  it("admits repeats first, then interactive ones, then the background", () => {
     const queue = new WaitQueue<Waiting>()
     const all = [waiting("background", 0), waiting("interactive", 1), waiting("urgent", 2), waiting("interactive", 3)]
     for (const one of all) queue.add(one)
@@ -36,7 +36,7 @@ describe("a queue", () => {
     queue.delete(old)
   })
 
-  it("agrees with a sorted list about who is next, who is before, and who has to leave", () => {
+  it("agrees with a sorted list about the next waiter, those before a newcomer, and which must leave", () => {
     let seed = 7
     const random = () => {
       seed = (seed * 1664525 + 1013904223) % 2 ** 32
@@ -76,7 +76,7 @@ describe("a queue", () => {
     }
   })
 
-  it("finds who is next, and who has to leave, however many wait or have left", () => {
+  it("finds the next waiter, and which must leave, however many wait or have left", () => {
     assertLinear("a queue that empties", 1_000, (size) => {
       const all = Array.from({ length: size }, (_, at) => waiting("interactive", at))
       return () => {

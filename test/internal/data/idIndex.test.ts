@@ -55,7 +55,7 @@ describe("fingerprint", () => {
     assert.strictEqual(hex("ab漢字ü😀c"), "4467f9d53ed2098769b02115bc0963aa")
   })
 
-  it("of much the same texts shares no more words than chance has it", () => {
+  it("has no more collisions for similar texts than by chance", () => {
     const count = 100_000
     const all = prints(Array.from({ length: count }, (_, i) => `request-${i.toString().padStart(8, "0")}`))
     for (let word = 0; word < 4; word++) {
@@ -71,7 +71,7 @@ describe("fingerprint", () => {
 })
 
 describe("NumberColumn", () => {
-  it("keeps what was set, and is 0 elsewhere", () => {
+  it("keeps set values, and is 0 elsewhere", () => {
     const column = new NumberColumn("float64")
     // Around where it grows, and where a block ends.
     const at = [0, 1, 32_767, 32_768, 100_000, 2 ** 21, 2 ** 22 - 1, 2 ** 22, 2 ** 22 + 1]

@@ -71,7 +71,7 @@ for (const [name, dialect, model] of mistral) {
       assert.deepStrictEqual(idsOf(encode(dialect, model, conversation(fitting))), fitting)
     })
 
-    it("writes an earlier turn again as it was, so that prompt caches match", () => {
+    it("writes an earlier turn unchanged, so that prompt caches match", () => {
       const all = conversation([anthropicId, "call_0", "call_1"])
       const later = encode(dialect, model, all)
       assert.deepStrictEqual(encode(dialect, model, all.slice(0, 4)), later.slice(0, 4))
@@ -102,7 +102,7 @@ describe("OpenAI", () => {
   })
 })
 
-it("leaves the ids of other servers alone, which may keep something in long ones", () => {
+it("keeps the ids of other servers, which may encode data in long ones", () => {
   const ids = [long, "call_0", anthropicId] as const
   for (const model of ["llama-3.3-70b-versatile", "deepseek-chat", "google-ai-studio/gemini-3-pro", "grok-4"]) {
     assert.deepStrictEqual(idsOf(encode(Chat.openaiCompatible, model, conversation(ids))), ids)
@@ -110,7 +110,7 @@ it("leaves the ids of other servers alone, which may keep something in long ones
   assert.deepStrictEqual(idsOf(encode(Chat.workersAi, "@cf/meta/llama-3.3-70b", conversation(ids))), ids)
 })
 
-it("gives no two ids of a long conversation the same", () => {
+it("gives all ids of a long conversation different values", () => {
   const all = Array.from({ length: 5000 }, (_, i) => [`call_${i}`, `toolu_${i}`, `${i}`.repeat(70)]).flat()
   const call = (id: string): Chat.ToolCall => ({ id, name: "find", arguments: {} })
   for (const [dialect, model] of [
@@ -156,7 +156,7 @@ describe("Claude in OpenAI's dialect", () => {
   })
 })
 
-it("Anthropic gets a result for each of two calls that have one id, in order", () => {
+it("sends Anthropic a result for each of two calls with one id, in order", () => {
   const call: Chat.ToolCall = { id: "x", name: "find", arguments: {} }
   const turn = [Chat.assistant("", [call, call]), Chat.tool(call, "first"), Chat.tool(call, "second")]
   const query = Result.getOrThrow(Chat.anthropic.encode({ messages: [Chat.user("Hi"), ...turn, ...turn] }, "claude"))

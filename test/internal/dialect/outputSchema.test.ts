@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import { schemaFor, unfenced } from "../../../src/internal/dialect/outputSchema.ts"
 
 describe("unfenced", () => {
-  it("takes the fence off, and leaves everything else as it is", () => {
+  it("removes the fence, and changes nothing else", () => {
     for (const [text, expected] of [
       ["```json\n{}\n```", "{}\n"],
       ["  ```JSON \n{}```\n", "{}"],
@@ -32,7 +32,7 @@ describe("unfenced", () => {
 describe("schemaFor", () => {
   const schema = { type: "object", properties: { n: { type: "number", minimum: 0 } }, required: ["n"] }
 
-  it("fits a schema for Anthropic once, and what it has fitted not again", () => {
+  it("fits a schema for Anthropic once, and does not change a fitted one", () => {
     const first = schemaFor("anthropic", schema)
     assert.strictEqual(schemaFor("anthropic", schema), first)
     assert.isTrue(Result.isSuccess(first))
@@ -64,7 +64,7 @@ describe("schemaFor", () => {
     }
   })
 
-  it("finds a definition that leads back to itself, and looks at each definition once", () => {
+  it("finds a recursive definition, and visits each definition once", () => {
     const both = (name: string) => ({
       type: "object",
       properties: { a: { $ref: `#/$defs/${name}` }, b: { $ref: `#/$defs/${name}` } },

@@ -97,7 +97,7 @@ const ends: Readonly<Record<string, RegExp>> = {
   "workers-ai": /"finish_reason":"|\[DONE\]/
 }
 
-describe("a stream that was cut says so", () => {
+describe("a stream that was cut reports it", () => {
   for (const [id, name, stream] of fixtures) {
     // Where every event claims to be the last one, nobody can tell.
     if (name === "repeated") continue
@@ -126,7 +126,7 @@ describe("a stream that was cut says so", () => {
 
 const withoutRaw = ({ raw, ...reply }: Chat.Reply): Omit<Chat.Reply, "raw"> => reply
 
-describe("a stream amounts to the reply of the same answer", () => {
+describe("a stream gives the same reply as its complete answer", () => {
   for (const encoder of encoders) {
     it.prop(encoder.name, { answer: Answer, sizes: Sizes }, ({ answer, sizes }) => {
       const reply = Result.getOrThrow(replyOf(encoder, answer))

@@ -48,7 +48,7 @@ const timersOf = (millis: number) =>
   ).pipe(Effect.map(({ open }) => open))
 
 describe("within", () => {
-  it.effect("is the effect itself where there is no limit", () =>
+  it.effect("is the effect itself without a limit", () =>
     Effect.sync(() => {
       const self = Effect.succeed(1)
       assert.strictEqual(timeoutOrElse(self, undefined, late), self)
@@ -67,7 +67,7 @@ describe("within", () => {
     })
   )
 
-  it.effect("leaves nobody behind who observes its fiber, and would hold on to the answer", () =>
+  it.effect("leaves no observer of its fiber behind, which would retain the answer", () =>
     Effect.gen(function* () {
       let observed: MockInstance | undefined
       const self = Effect.withFiber((fiber) => {
@@ -81,7 +81,7 @@ describe("within", () => {
     })
   )
 
-  it.effect("interrupts what takes longer, and fails when its finalizers are done", () =>
+  it.effect("interrupts an effect that takes longer, and fails when its finalizers are done", () =>
     Effect.gen(function* () {
       const { limited, told } = slow(5)
       const fiber = yield* Effect.forkChild(Effect.flip(limited))
@@ -125,7 +125,7 @@ describe("within", () => {
     })
   )
 
-  it.effect("waits for what cannot be interrupted", () =>
+  it.effect("waits for an uninterruptible effect", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(
         Effect.flip(timeoutOrElse(Effect.uninterruptible(Effect.as(Effect.sleep(30), "done")), 10, late))

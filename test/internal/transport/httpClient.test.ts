@@ -98,7 +98,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("or rather its cancelled answer frees the connection", () =>
+    it.effect("frees the connection by cancelling its answer", () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted(stalling)
         const response = yield* run
@@ -134,7 +134,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that leads to another address is refused, and nothing there is believed", () =>
+    it.effect("that redirects is rejected, and nothing at the other address is used", () =>
       Effect.gen(function* () {
         const other = yield* makePeer((_, response) => json(response, 200, { a: 1 }, { "cf-aig-log-id": "not-ours" }))
         for (const status of [301, 302, 303, 307, 308]) {
@@ -152,7 +152,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that is a page and no JSON is an invalid response, or what its status says", () =>
+    it.effect("that is a page and not JSON is an invalid response, or classified by its status", () =>
       Effect.gen(function* () {
         const page = "<html><head><title>520 | unknown error</title></head></html>"
         const { run } = yield* scripted((_, response, __, index) => {
@@ -170,7 +170,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("whose error body breaks off still says what its status says", () =>
+    it.effect("whose error body breaks off is still classified by its status", () =>
       Effect.gen(function* () {
         const { reason } = yield* failing((_, response, socket) => {
           response.writeHead(429, { "content-type": "application/json", "content-length": "1000" })
@@ -213,7 +213,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that the server closes before any byte is tried once more when it had served before", () =>
+    it.effect("that the server closes before any byte is retried once if it had served before", () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted((seen, response, socket, index) => {
           if (index > 0 && seen.connection === 0) socket.destroy()
@@ -238,7 +238,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that the server closes every time is tried once more, and no more", () =>
+    it.effect("that the server closes every time is retried only once", () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted((_, response, socket, index) => {
           if (index > 0) socket.destroy()

@@ -219,7 +219,7 @@ describe("a client based on fetch", () => {
     })
   )
 
-  it.effect("serves other requests of the application as before", () =>
+  it.effect("still serves other requests of the application", () =>
     Effect.gen(function* () {
       const { other, peer } = yield* redirecting(302)
       yield* Effect.gen(function* () {

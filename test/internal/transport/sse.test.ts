@@ -65,7 +65,7 @@ const Piece = Schema.Literals([
 
 describe("makeFeed", () => {
   it.prop(
-    "reads what the parser reads, however the bytes are cut",
+    "reads the same as the parser, however the bytes are cut",
     {
       pieces: Schema.Array(Piece),
       sizes: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 40 })))
@@ -85,7 +85,7 @@ describe("makeFeed", () => {
     for (const size of [1, 2, 3, 7, 29, 1000]) assert.deepStrictEqual(fed(text, [size]), expected)
   })
 
-  it("takes off one byte order mark, and only at the beginning", () => {
+  it("removes one byte order mark, and only at the beginning", () => {
     assert.deepStrictEqual(fed("\ufeffdata: a\n\n", [1]), [{ event: "message", data: "a" }])
     assert.deepStrictEqual(fed("data: a\n\n\ufeffdata: b\n\ndata: c\n\n", [9]), [
       { event: "message", data: "a" },
