@@ -112,7 +112,7 @@ export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === 
 
 /**
  * Makes a route to one target with any request body. An answer that `success` cannot decode is an `InvalidResponse`,
- * and the router tries the next target.
+ * and the router calls the next target.
  *
  * @example
  * ```ts
@@ -170,8 +170,8 @@ const nodesOf = <In, Out>(field: string, routes: ReadonlyArray<Route<In, Out>>):
  */
 export interface RaceOptions {
   /**
-   * Also races requests that change something at the provider (see {@link HedgeOptions}). Default `false`: such
-   * requests are called in order instead.
+   * Also races requests that change something at the provider (see {@link HedgeOptions}). Default `false`: the routes
+   * are called in order for such requests.
    */
   readonly sideEffects?: boolean | undefined
 }
@@ -440,8 +440,8 @@ export const timeout: {
 
 /**
  * Limits the time to the first delta that a consumer can act on (text, reasoning or a tool call), for each streamed
- * attempt: whole milliseconds, at least 1. The attempt then fails with `Timeout` (`firstToken`), and another target can
- * take over unnoticed.
+ * attempt: whole milliseconds, at least 1. At the limit the attempt fails with `Timeout` (`firstToken`), and another
+ * target can take over unnoticed.
  *
  * @category attempts and time
  */
@@ -860,8 +860,8 @@ export interface CompileOptions {
 
 /**
  * Translates a route for the gateway to execute: to one universal request for one input (default), or to the elements
- * of a Cloudflare dynamic route. Whatever the target form cannot express is a loss. Losses that `allow` does not list
- * fail the call, which reports all of them.
+ * of a Cloudflare dynamic route. Whatever the target form cannot express is a loss; the call fails with all losses that
+ * `allow` does not list.
  *
  * @example
  * ```ts
@@ -882,6 +882,11 @@ export function compile<In, Out>(
   target?: "universal",
   options?: CompileOptions
 ): Result.Result<Compile.CompiledUniversal, ReadonlyArray<Compile.Loss>>
+/**
+ * Translates a route to the elements of a Cloudflare dynamic route, which the gateway executes.
+ *
+ * @category stored forms
+ */
 export function compile<In, Out>(
   self: Route<In, Out>,
   input: In,

@@ -25,11 +25,11 @@ const closed = 0.9
 /**
  * An adaptive limit. A round has as many answers as the limit was when it began, about one flight.
  *
- * At first the limit doubles each round, as in TCP; from nine tenths of the last rejected limit on it grows by a half
- * per round. A rejected round halves it, and a partly rejected one reduces it in proportion: an upstream that counts by
- * the second rejects now and then at its best rate, and halving for each rejection would leave a third of that rate
- * unused. A slow round reduces it by a tenth. If fewer requests at once did not make answers faster, the latency has
- * another cause and becomes the new baseline.
+ * At first the limit doubles each round, as in TCP; from nine tenths of the last rejected limit on it grows by 0.5 per
+ * round. A rejected round halves it, and a partly rejected one reduces it in proportion: an upstream that counts by the
+ * second rejects now and then at its best rate, and halving for each rejection would leave a third of that rate unused.
+ * A slow round reduces it by a tenth. If fewer requests at once did not make answers faster, the latency has another
+ * cause and becomes the new baseline.
  */
 export class AdaptiveLimit {
   private readonly bounds: Adaptive

@@ -138,7 +138,7 @@ export interface BalanceOptions {
 
 /** When and how often a hedge calls another target, in its normal form. */
 export interface Hedging {
-  /** Milliseconds, or learnt from each target. */
+  /** Milliseconds, or learned for each target. */
   readonly after: number | LearntDelay
   /** Maximum number of further targets that the clock starts in one run, 1 to 4. */
   readonly max: number

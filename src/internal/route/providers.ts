@@ -224,8 +224,7 @@ export const compat: Definition = {
   slug: "compat",
   auth: bearer,
   chat: openAiChat,
-  // OpenAI's own models need OpenAI's own dialect: their reasoning models reject `max_tokens`, which all others
-  // require.
+  // OpenAI's own models need OpenAI's own dialect: their reasoning models reject `max_tokens`, which the others expect.
   chatOf: (model) =>
     typeof model === "string" && model.startsWith("openai/")
       ? { dialect: "openai", endpoint: "chat/completions" }

@@ -20,7 +20,7 @@ export interface Additions {
   readonly sessionId: string | undefined
 }
 
-/** Names of credential headers that targets distinguish from other headers only by their value. */
+/** Names of further credential headers, which targets only recognize by their value. */
 const otherCredential = /(?:^|-)(?:(?:access|auth|functions|private|subscription)-key|assertion|credentials?|jwt)$/
 
 /** Headers that the transport writes, of one connection and of the body. */
