@@ -269,9 +269,9 @@ export const anthropicMaxTokens: number = anthropicDialect.anthropicMaxTokens
  * System messages move into `system`, as one string. The results of parallel tool calls become one user turn. Ids of
  * calls from another provider are rewritten where Anthropic would reject them. `output` needs a schema here and becomes
  * `output_config.format`: current models reject a forced tool (https://github.com/can1357/oh-my-pi/issues/12939); for
- * older ones, use {@link anthropicJsonTool}. A request with hints that the model does not take (`seed`, penalties; from
- * 4.7 on `temperature`, `topP`, `topK`) skips it unless `losses` drops them. Reasoning goes back with its signature.
- * `user` becomes `metadata.user_id`. Shapes: https://platform.claude.com/docs/en/api/messages.
+ * older ones, use {@link anthropicJsonTool}. The router skips the target for hints that the model does not take
+ * (`seed`, penalties; from 4.7 on `temperature`, `topP`, `topK`), unless `losses` drops them. Reasoning goes back with
+ * its signature. `user` becomes `metadata.user_id`. Shapes: https://platform.claude.com/docs/en/api/messages.
  *
  * @category dialects
  */

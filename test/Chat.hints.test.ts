@@ -1,5 +1,5 @@
 /**
- * No field of a request is lost unseen: conditions pass a target over, hints are reported where they are not sent.
+ * No field of a request is lost in silence: conditions skip a target, hints are reported if they are not sent.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -16,7 +16,7 @@ const tools: ReadonlyArray<Chat.Tool> = [
 
 const calling = Chat.assistant("", [{ id: "1", name: "a", arguments: {} }])
 
-/** The body, and what was left out of it. */
+/** The body, and the omitted hints. */
 const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
   const dropped: Array<string> = []
   const body = Result.getOrThrow(dialect.encode(request, model, { onDropped: (field) => void dropped.push(field) }))
@@ -38,7 +38,7 @@ const targets: ReadonlyArray<readonly [dialect: Dialect, model: string]> = [
   [Chat.workersAi, "@cf/meta/llama-3.3-70b-instruct-fp8-fast"]
 ]
 
-/** Fields that say something, and how a body or a report shows that they were seen. */
+/** Fields with a meaning, and how a body or a report shows that they were used. */
 const fields: ReadonlyArray<readonly [path: string, request: Partial<Chat.Request>, plain?: Partial<Chat.Request>]> = [
   ["topK", { topK: 7 }],
   ["frequencyPenalty", { frequencyPenalty: 0.5 }],
@@ -112,7 +112,7 @@ describe("a field of a request", () => {
             continue
           }
           if (losses === "refuse") assert.deepStrictEqual(dropped, [], name)
-          // These show their thinking in any case.
+          // These always show their thinking.
           if (request.reasoning?.show === true && /llama|4-5/.test(model)) continue
           const changed = Result.isFailure(without) || JSON.stringify(with_.success) !== JSON.stringify(without.success)
           assert.isTrue(changed || dropped.some((field) => field.startsWith(path)), `${name} was lost`)
@@ -394,7 +394,7 @@ describe("conditions", () => {
       "tools[0].input_schema.additionalProperties": false
     })
     assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-5", strict(map)).field, "tools[0].parameters")
-    // What is not enforced is passed on as it is.
+    // Values that are not enforced are passed on unchanged.
     const loose = { ...ask, tools: [{ name: "f", parameters: map }] }
     assert.deepNestedInclude(sent(Chat.anthropic, "claude-opus-5", loose).body, { "tools[0].input_schema": map })
   })

@@ -1,5 +1,5 @@
 /**
- * Files, parts in the answers of tools, cache points, citations and what else stands beside text, in each dialect.
+ * Files, parts in tool results, cache points, citations and other content beside text, in each dialect.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -18,7 +18,7 @@ const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
 const issueOf = (dialect: Dialect, model: string, request: Chat.Request): Chat.Issue =>
   Result.getOrThrow(Result.flip(dialect.encode(request, model)))
 
-/** What a user's parts become. */
+/** The encoded form of a user's parts. */
 const parts = (dialect: Dialect, model: string, content: Chat.PromptMessage["content"]): unknown => {
   const { contents, input, messages } = sent(dialect, model, { messages: [Chat.user(content)] }).body
   const [turn] = (messages ?? contents ?? input) as ReadonlyArray<{
@@ -118,7 +118,7 @@ describe("a file", () => {
       assert.isNotEmpty(issue.accepted)
       assert.strictEqual(issue.isUnsupported, true, `${dialect.id} ${JSON.stringify(part)}`)
     }
-    // Text that is none cannot be sent to anybody as text.
+    // Such data cannot be sent to any provider as text.
     const broken = { type: "file", data: "/w==", mediaType: "text/plain" } as const
     const issue = issueOf(Chat.anthropic, claude, { messages: [Chat.user([broken])] })
     assert.deepStrictEqual(issue, { field: "messages[0].content[0].data", accepted: "base64 of UTF-8 text" })
@@ -317,7 +317,7 @@ describe("a cache point", () => {
   })
 })
 
-/** The reply, whole and streamed. */
+/** The reply, complete and streamed. */
 const both = (dialect: Dialect, body: unknown, events: ReadonlyArray<object>): Chat.Reply => {
   const reply = Result.getOrThrow(dialect.decode(body))
   const decoder = streaming[dialect.id]?.decoder()
@@ -362,7 +362,7 @@ describe("an answer", () => {
       ...block(2, text(" Yes.")),
       end
     ])
-    // The source of a search comes before the words, or among them.
+    // The source of a search may arrive before the text, or within it.
     for (const deltas of [
       [source, text("so.")],
       [text("so"), source, text(".")]
@@ -424,7 +424,7 @@ describe("an answer", () => {
         choice({}, { finish_reason: "stop" })
       ]
     )
-    // Their places count from the beginning of the part.
+    // Their positions count from the beginning of the part.
     assert.deepStrictEqual(openai.content, [
       {
         type: "text",

@@ -1,5 +1,5 @@
 /**
- * A turn in which a model thought goes back to its maker with what the maker signed, and to others without.
+ * A turn with thinking goes back to its provider with the signatures, and to others without.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -21,7 +21,7 @@ const streamed = (dialect: Dialect, events: ReadonlyArray<object>): Chat.Reply =
   return Result.getOrThrow(Chat.collect([...deltas, ...decoder.end().deltas]))
 }
 
-/** The request after a reply, with an answer for each of its calls. */
+/** The request after a reply, with a result for each of its calls. */
 const next = (reply: Chat.Reply): Chat.Request => ({
   messages: [Chat.user("Weather?"), Chat.fromReply(reply), ...reply.toolCalls.map((call) => Chat.tool(call, "sunny"))]
 })
@@ -162,7 +162,7 @@ describe("Claude", () => {
     assert.deepInclude(sent(Chat.anthropic, "claude-sonnet-4-5", later).body, {
       thinking: { type: "enabled", budget_tokens: 1024 }
     })
-    // Newer models think anew in any turn.
+    // Newer models think in every turn.
     assert.deepInclude(sent(Chat.anthropic, "claude-opus-5", foreign).body, { thinking: { type: "adaptive" } })
   })
 })

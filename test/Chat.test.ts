@@ -26,7 +26,7 @@ const bodies: ReadonlyArray<unknown> = [openai, anthropic, google, workersAi, em
   Object.values<unknown>(module)
 )
 
-/** A value whose type lies, as it comes out of plain JavaScript. */
+/** A value whose type is wrong, as from plain JavaScript. */
 const lie = <A>(value: unknown): A => value as A
 
 const paths = (value: unknown): ReadonlyArray<ReadonlyArray<string>> => [
@@ -49,7 +49,7 @@ const mangle = (value: unknown, place: number, by: unknown): unknown => {
   return replace(value, all[place % all.length] ?? [], by)
 }
 
-/** A trip over the wire that keeps -0, which JSON text has no need to tell from 0. */
+/** A trip over the wire that keeps -0, which JSON text does not distinguish from 0. */
 const lossless = (value: unknown): unknown => {
   if (Object.is(value, -0)) return value
   if (typeof value !== "object" || value === null) return canonical({ value }).value
@@ -96,7 +96,7 @@ describe("invalid requests", () => {
     [null, "request"],
     [{}, "messages"],
     [{ messages: [] }, "messages", "at least one message"],
-    // Names of SDKs would vanish otherwise.
+    // Names of SDKs would disappear otherwise.
     [{ messages, max_tokens: 5 }, "max_tokens"],
     [{ messages, model: "m" }, "model"],
     [message({ role: "user", content: secret, name: "ada" }), "messages[1].name"],
@@ -200,7 +200,7 @@ describe("all dialects", () => {
   it.prop("encode any request to JSON or an issue", { request: Chat.RequestSchema }, ({ request }) => {
     for (const dialect of dialects) {
       const body = Result.getOrUndefined(dialect.encode(request, "m"))
-      // What JSON would drop (undefined) or change (NaN) must not be in a body.
+      // A body must not contain values that JSON would drop (undefined) or change (NaN).
       if (body !== undefined) assert.deepStrictEqual(lossless(body), body)
     }
   })
@@ -208,7 +208,7 @@ describe("all dialects", () => {
   it.prop("encode every ordinary conversation", { conversation: Conversation }, ({ conversation }) => {
     const { request } = build(conversation)
     for (const dialect of dialects) {
-      // Responses end at no text.
+      // Responses has no stop sequences.
       const own = dialect === Chat.openaiResponses ? { ...request, stop: undefined } : request
       const result = dialect.encode(own, "m")
       assert.isTrue(Result.isSuccess(result), JSON.stringify(Result.getFailure(result)))

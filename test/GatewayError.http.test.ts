@@ -24,7 +24,7 @@ import * as Worker from "effect-ai-gateway/worker"
 const origin = "provider"
 const retryAfter = Duration.millis(6_200)
 
-/** One failure of each reason, and variants with an answer of their own. */
+/** One failure of each reason, and variants with a different answer. */
 const reasons: ReadonlyArray<GatewayError.Reason> = [
   new GatewayError.TransportFailure({ kind: "reset" }),
   new GatewayError.Timeout({ phase: "deadline" }),
@@ -87,7 +87,7 @@ const told = (status: number, headers: Headers, text: string) => ({
   ...Object.fromEntries(facts.map((name) => [name, headers.get(name)]))
 })
 
-/** What a Worker answers: one table for both. */
+/** The answer of a Worker, from the same table. */
 const expected = (error: GatewayError.GatewayError) =>
   Effect.promise(async () => {
     const response = Worker.failureResponse(error)
@@ -213,7 +213,7 @@ describe("the response of a GatewayError", () => {
       assert.deepStrictEqual(yield* Effect.promise(() => web.json()), {
         error: { reason: "RateLimited", retryable: true }
       })
-      // Another change has not touched it.
+      // Another change has not affected it.
       assert.strictEqual(given.status, 429)
       assert.strictEqual(HttpServerResponse.toWeb(given, { withoutBody: true }).headers.get("retry-after"), "7")
       assert.isString(JSON.stringify(given))

@@ -7,7 +7,7 @@ const { GatewayError: Failure } = GatewayError
 
 const origins = ["client", "gateway", "api", "provider"] as const
 
-/** One value of every variant that code can build. */
+/** One value of every variant that code can create. */
 const variantsWith = (facts: GatewayError.Facts): ReadonlyArray<GatewayError.Reason> => [
   ...(["connect", "reset", "stale", "unknown"] as const).map(
     (kind) => new GatewayError.TransportFailure({ kind, ...facts })
@@ -40,7 +40,7 @@ const variantsWith = (facts: GatewayError.Facts): ReadonlyArray<GatewayError.Rea
 ]
 const variants = variantsWith({})
 
-/** Fails to compile when a reason is added, so that the list above is completed. */
+/** Fails to compile when a reason is added, so that the list above gets completed. */
 const tags: Record<GatewayError.ReasonTag, true> = {
   TransportFailure: true,
   Timeout: true,
@@ -67,7 +67,7 @@ describe("the decision table", () => {
   it("has a row for every reason, and no two rows for the same", () => {
     assert.deepStrictEqual([...new Set(variants.map(({ _tag }) => _tag))].sort(), Object.keys(tags).sort())
     for (const tag of Object.keys(tags)) {
-      // The row without a variant must be there and come last, or a variant could go without an answer.
+      // The row without a variant must be present and come last, or a variant could go without an answer.
       const rows = GatewayError.decisions.filter(({ reason }) => reason === tag)
       assert.strictEqual(
         rows.findIndex(({ variant }) => variant === undefined),
@@ -257,7 +257,7 @@ describe("GatewayError", () => {
     }
     assert.isTrue(GatewayError.isGatewayError(new Other()))
     for (const other of [
-      // What RPC, a journal or a worker thread makes of one: its fields, and none of its getters.
+      // A copy of an error after RPC, a journal or a worker thread: its fields, and none of its getters.
       { ...error },
       { _tag: "GatewayError", reason: error.reason, method: "m" },
       JSON.parse(JSON.stringify(error)),

@@ -40,7 +40,7 @@ const hasShortDeadline = ({ deadline, shape }: Spec): boolean =>
   (shape._tag === "Fallback" && shape.routes.some(hasShortDeadline)) ||
   (shape._tag === "When" && [shape.onTrue, shape.onFalse].some(hasShortDeadline))
 
-/** What one run did. */
+/** The record of one run. */
 interface Ran {
   readonly attempts: ReadonlyArray<Attempt>
   readonly asked: ReadonlyArray<string>
@@ -74,7 +74,7 @@ const makePeer = () => {
 
 const count = (list: ReadonlyArray<string>, key: string): number => list.filter((one) => one === key).length
 
-/** No run is worse than the bounds say. */
+/** Checks that no run exceeds the bounds. */
 const assertWithin = (route: Route.Route<Input, string>, ran: Ran) => {
   const bounds = Route.bounds(route)
   assert.strictEqual(ran.asked.length, ran.attempts.length)
@@ -89,7 +89,7 @@ const assertWithin = (route: Route.Route<Input, string>, ran: Ran) => {
   if (bounds.deadline !== undefined) assert.isAtMost(ran.millis, Duration.toMillis(bounds.deadline))
 }
 
-/** Every script, by going back to the last decision that has another outcome left. */
+/** Every script, by returning to the last decision with another outcome. */
 const everyScript = <E, R>(
   alphabet: ReadonlyArray<OutcomeName>,
   run: (decide: () => OutcomeName) => Effect.Effect<void, E, R>
@@ -110,7 +110,7 @@ const everyScript = <E, R>(
     }
   })
 
-/** An adversary that knows the route: every target fails as often as it may, and then in a way that leads on. */
+/** An adversary that knows the route: every target fails as often as possible, and then in a way that moves on. */
 const adversary = (facts: ReadonlyArray<Facts>, { bits }: Input): (() => OutcomeName) => {
   const way = facts.filter(
     ({ reachable, when }) => reachable && when.every(([number, answer]) => bits[number] === answer)

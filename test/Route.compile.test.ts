@@ -28,7 +28,7 @@ const kinds = (losses: ReadonlyArray<Route.Loss>) =>
 const query = { model: "m", messages: [{ role: "user", content: "hello" }] }
 const endpoint = "chat/completions"
 
-/** A target that stands where a provider's chat would. */
+/** A target in the place of a provider's chat. */
 const chat = (
   provider: string,
   more: { readonly body?: { readonly seed: number } } = {}
@@ -76,7 +76,7 @@ describe("compile to a universal request", () => {
           "cf-aig-cache-ttl": "3600",
           "cf-aig-skip-cache": "false",
           ...shared,
-          // What a target says itself beats options.
+          // A target's own settings win over options.
           "cf-aig-cache-key": "own",
           authorization: key
         },
@@ -156,7 +156,7 @@ describe("compile to a universal request", () => {
       Route.retry(a, retry),
       Route.retry(a, { ...retry, attempts: 5, delay: "5 seconds", backoff: "constant" }),
       Route.retry(a, { ...retry, attempts: 3, delay: "2500 millis" }),
-      // A policy of one attempt has nothing to lose.
+      // A policy of one attempt has no losses.
       Route.retry(a, { attempts: 1, delay: "1 minute", jitter: 1, on: ["Timeout"] }),
       Route.timeout(both, "1 minute"),
       Route.fallback(a).pipe(Route.fallbackOn(["RateLimited"]))
@@ -227,7 +227,7 @@ describe("compile to a universal request", () => {
       )
       assert.strictEqual(compiled.legs.length, way.length)
       for (const [index, { policy }] of way.entries()) {
-        // What was allowed to be lost is sent as the most that the gateway takes.
+        // An allowed loss is sent as the gateway's maximum.
         const config = compiled.legs[index]?.config
         const retried = policy !== undefined && policy.attempts > 1
         assert.strictEqual(config?.maxAttempts, retried ? Math.min(policy.attempts, 5) : 1)
@@ -299,7 +299,7 @@ describe("compile to a dynamic route", () => {
     }
   })
 
-  /** Which models each branch of a compiled balance tries, by share. */
+  /** The models that each branch of a compiled balance tries, by share. */
   const branchesOf = (route: Route.Route<Input, string>, allow: ReadonlyArray<Route.LossKind> = []) => {
     const { elements, losses } = success(Route.compile(timed(route), input, "dynamic", { allow }))
     const byId = new Map(elements.map((element) => [element.id, element]))

@@ -311,7 +311,7 @@ describe("fromJson", () => {
       [],
       ["x-api-key: four", "x-extra: five"]
     ])
-    // What was read can be written again, with the names only.
+    // A route that was read can be written again, with only the names.
     const again = success(Route.toJson(loaded))
     assert.notInclude(JSON.stringify(again), "one")
     assert.deepStrictEqual(again.route.fallback?.[4]?.credentials, ["x-api-key", "x-extra"])
@@ -337,7 +337,7 @@ describe("fromJson", () => {
       const [problem] = problems(named, { openai: Redacted.make(given) })
       assert.strictEqual(problem?.field, "route.credentials", given)
     }
-    // A name of every object is no credential.
+    // A property name of every object is not a credential.
     const proto = problems({ ...named, key: "toString" })
     assert.deepStrictEqual(proto, [{ field: "route.credentials", accepted: `a credential for "toString" or "openai"` }])
   })

@@ -1,5 +1,5 @@
 /**
- * Limits as a part of a route: pictures, JSON, what compiles, bounds, and what is wrong with them.
+ * Limits as part of a route: pictures, JSON, compiling, bounds, and problems.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"

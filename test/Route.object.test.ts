@@ -1,5 +1,5 @@
 /**
- * `Route.object`: JSON by a schema from every target, in its own way, and decoded.
+ * `Route.object`: JSON by a schema from every target, in its own form, and decoded.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"

@@ -15,7 +15,7 @@ const a = leafOf("openai")
 const b = leafOf("groq")
 const input: Input = { prompt: "hello", bits: [] }
 
-/** What a target sends, and what it makes of a body. */
+/** The request of a target, and its reading of a body. */
 const requests = <In, Out>(route: Route.Route<In, Out>, value: In) =>
   route.planned.targets.map(({ leaf }) => leaf.build(value))
 const answers = <In, Out>(route: Route.Route<In, Out>, body: unknown) =>
@@ -360,7 +360,7 @@ describe("problems", () => {
     ...[-0.1, 1.1, Number.NaN].map(
       (bad) => [Route.retry(a, { attempts: 2, jitter: bad }), "retry.jitter", "a number from 0 to 1"] as const
     ),
-    // From JavaScript.
+    // From plain JavaScript.
     [Route.retry(a, JSON.parse(`{"attempts":2,"backoff":"cubic"}`)), "retry.backoff", "constant, linear, exponential"],
     [Route.retry(a, JSON.parse(`{"delay":100}`)), "retry.attempts", attempts],
     [Route.retry(a, JSON.parse("3")), "retry.attempts", attempts],

@@ -35,7 +35,7 @@ const routeOf = (validate: unknown, more: object = {}) => ({
   }
 })
 
-/** Which target answers `text` first, or the failure. */
+/** The target that answers `text` first, or the failure. */
 const answeredBy = (route: Route.Route<Chat.Input, Chat.Reply>, text: string) =>
   Effect.gen(function* () {
     const { layer } = scripted.make({ openai: [{ body: scripted.completion(text) }], groq: [{ status: 500 }] })

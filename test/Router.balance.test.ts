@@ -1,5 +1,5 @@
 /**
- * Balances: which target a run calls first, and in which order the others are its fallbacks.
+ * Balances: the target that a run calls first, and the order of its fallbacks.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -100,8 +100,7 @@ describe("by latency", () => {
       const failing = yield* called(Route.balance([openai, groq], { by: "latency" }), times(60), ({ provider }) =>
         provider === "openai" ? { status: 503 } : { delay: 200, body: scripted.completion("x") }
       )
-      // Nothing was ever observed of it: it is not called because it looks fast, and not avoided either. That is what a
-      // breaker is for.
+      // Without observations it is neither preferred as fast nor avoided. Breakers handle that.
       assert.isTrue(failing.every((order) => order.at(-1) === "groq/m"))
     })
   )
@@ -122,7 +121,7 @@ describe("by session", () => {
       const without2 = yield* called(route, sessions, down)
       assert.deepStrictEqual(without2, without)
       for (const [i, order] of once.entries()) {
-        // Only the sessions of the target that is away have moved.
+        // Only the sessions of the missing target have moved.
         if (order[0] !== "openai/m") assert.deepStrictEqual(without[i], order)
         else assert.strictEqual(without[i]?.[0], "openai/m")
       }

@@ -1,6 +1,6 @@
 /**
- * Breakers inside of other nodes, when all of them are open, for streams, with a shared store, and under callers who
- * leave.
+ * Breakers inside other nodes, when all of them are open, for streams, with a shared store, and under callers that are
+ * interrupted.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -39,7 +39,7 @@ const told = (route: Route.Route<string, unknown>, options?: Router.RunOptions) 
     }
   })
 
-/** Providers that are down until told otherwise. */
+/** Providers that are down until they are restored. */
 const world = (
   down: ReadonlyArray<string>,
   line: (provider: string) => scripted.Line | undefined = () => undefined
@@ -163,7 +163,7 @@ describe("when all breakers are open, a run", () => {
         const before = seen.length
         const failed = yield* told(retried)
         assert.deepInclude(failed, { answer: "ProviderUnavailable", ended: "attempts" })
-        // Openai returns first, and was called after all.
+        // OpenAI returns first, and was called after all.
         assert.deepStrictEqual(failed.attempts, ["openai/m first failure"])
         assert.notInclude(failed.skipped, "openai/m Rejected")
         assert.strictEqual(seen.length, before + 1)
@@ -329,7 +329,7 @@ describe("a stream", () => {
         const first = yield* Router.stream(route, "hi", { execution: "client" }).pipe(
           Stream.filter(({ type }) => type === "text"),
           Stream.take(1),
-          // The probe is on its way: others are passed on.
+          // The probe is in flight: other runs move on.
           Stream.mapEffect(() => play(route)),
           Stream.runCollect
         )
@@ -384,7 +384,7 @@ describe("outcomes of a route that the gateway executes", () => {
 })
 
 describe("a store", () => {
-  /** A router of its own over the gateway of a world. */
+  /** A separate router over the gateway of a world. */
   const router = ({ layer }: Pick<ReturnType<typeof world>, "layer">, breakerStore: BreakerStore.BreakerStore) =>
     Router.layerWith({ execution: "client", breakerStore }).pipe(Layer.provide(layer))
 

@@ -39,7 +39,7 @@ const tell = (
     }
   })
 
-/** A provider that is down until told otherwise. */
+/** A provider that is down until it is restored. */
 const world = (down: Set<string>, line: (provider: string) => scripted.Line | undefined = () => undefined) =>
   scripted.make(({ provider }) => line(provider) ?? (down.has(provider) ? { status: 503 } : undefined))
 
@@ -322,7 +322,7 @@ describe("a run under breakers", () => {
         for (let i = 0; i < 3; i++) {
           const probe = yield* Effect.forkChild(tell(both))
           yield* tick(10)
-          // While it is on its way, others are passed on.
+          // While it is in flight, other runs move on.
           assert.deepInclude(yield* tell(both), { answer: "groq/m", skipped: ["openai/m Rejected"] })
           yield* Fiber.interrupt(probe)
         }

@@ -35,7 +35,7 @@ describe("the budget", () => {
           Effect.provide(layer)
         )
       )
-      // 200 first attempts, a fifth of them again, and 3 per second of ten.
+      // 200 first attempts, a fifth of them again, and 3 per second for ten seconds.
       assert.strictEqual(seen.length, 200 + 40 + 30)
       assert.deepInclude(errors[0], { ended: "attempts" })
       assert.deepInclude(errors.at(-1), { ended: "budget" })
@@ -173,7 +173,7 @@ describe("a hedge with a learned delay", () => {
           ).pipe(Effect.provide(router), Effect.provide(layer)),
           20
         )
-        // What comes before it has learnt is as slow as ever.
+        // Requests before the delay is learned are as slow as ever.
         const late = times.slice(300).toSorted((a, b) => a - b)
         assert.isBelow(late[Math.floor(late.length * 0.99)] ?? 0, 1_000, `seed ${seed}`)
         assert.isAtMost(seen.length / 3_000, 1.06, `seed ${seed}`)

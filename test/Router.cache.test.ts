@@ -27,7 +27,7 @@ describe.each(backends)("the gateway's cache, $name", (backend) => {
         const { attempts, value } = yield* Router.run(again, "hi")
         assert.deepStrictEqual(told(attempts), ["first failure HIT", "retry failure MISS", "retry success MISS"])
         assert.strictEqual(value.text, "an answer")
-        // The repeat has written what it got, so the broken answer is nobody's any more.
+        // The repeat has written its answer, so the broken one is gone.
         const last = yield* Router.run(cached, "hi")
         assert.deepStrictEqual(told(last.attempts), ["first success HIT"])
       }).pipe(Effect.provide(backend.layer(provider.upstreams)))

@@ -1,5 +1,5 @@
 /**
- * Races and hedges inside of other nodes, with functions that throw, budgets and restarts.
+ * Races and hedges inside other nodes, with functions that throw, budgets and restarts.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -74,7 +74,7 @@ describe("a function of the caller that throws", () => {
     Effect.gen(function* () {
       const { layer } = scripted.make({ openai: [slow(200)] })
       const route = Route.hedge(Route.fallback(openai, throwing), { after: 10 })
-      // One that escapes fails the whole test run.
+      // An uncaught exception fails the complete test run.
       const exit = yield* Effect.exit(Router.run(route, "hi").pipe(Effect.provide(layer)))
       assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
     })
@@ -157,7 +157,7 @@ describe("the budget", () => {
       const policy = { attempts: 2, delay: 0, maxDelay: "5 seconds" } as const
       const exit = yield* drive(
         Effect.gen(function* () {
-          // It takes all that there is.
+          // It takes all of the budget.
           yield* Effect.exit(Router.run(Route.retry(Provider.openai.chat("x"), { attempts: 2, delay: 0 }), "hi"))
           return yield* Effect.result(Router.run(Route.retry(Route.fallback(a, b, groq), policy), "hi"))
         }).pipe(Effect.provide(strict), Effect.provide(layer)),

@@ -1,5 +1,5 @@
 /**
- * Targets that are asked at the same time: races and hedges, whole and streamed.
+ * Targets that are called at the same time: races and hedges, complete and streamed.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -51,7 +51,7 @@ const run = (
         const before = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
         const exit = yield* Effect.result(Router.run(route, "hi"))
         const millis = (yield* Effect.clockWith((clock) => clock.currentTimeMillis)) - before
-        // What was given up ends in the same turn or the next.
+        // An abandoned attempt ends in the same tick or the next.
         yield* Effect.yieldNow
         const common = {
           millis,

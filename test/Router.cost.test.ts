@@ -1,5 +1,5 @@
 /**
- * What runs cost: every attempt by its usage or by an estimate, and limits that are kept before anything is sent.
+ * The cost of runs: every attempt by its usage or by an estimate, and limits that are checked before anything is sent.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -23,7 +23,7 @@ import * as S from "./support/streamScript.ts"
 const prices: Pricing.Prices = { "openai/m": { input: 100, output: 1000 }, "groq/m": { input: 10, output: 200 } }
 const pricing = Pricing.make(prices)
 
-/** Tokens of a JSON text as they are estimated. */
+/** Estimated tokens of a JSON text. */
 const tokens = (json: unknown): number => Math.ceil(JSON.stringify(json).length / 3)
 const bodyOf = (more: object = {}) => ({ model: "m", messages: [{ role: "user", content: "hi" }], ...more })
 /** Tokens of the request that the targets send for "hi". */
@@ -257,7 +257,7 @@ describe("maxCost", () => {
   const short = Provider.openai.chat("m", { body: { max_tokens: 10 } })
   const cheap = Provider.groq.chat("m", { body: { max_tokens: 10 } })
   const shortBody = tokens(bodyOf({ max_tokens: 10 }))
-  /** What the request may cost at most. */
+  /** Maximum cost of the request. */
   const most = usd(shortBody, 10)
 
   it.effect("allows a request that fits exactly, and none that does not", () =>
@@ -335,7 +335,7 @@ describe("maxCost", () => {
         const third = Provider.deepseek.chat("m", { body: { max_tokens: 10 } })
         const table = Pricing.make({ ...prices, "deepseek/m": { input: 1, output: 1 } })
         const route = Route.fallback(short, cheap, third).pipe(Route.hedge({ after: 10, max: 4 }))
-        // Enough for the first failure and the second target, and for the first and the third one side by side.
+        // Enough for the first failure and the second target, and for the first and the third side by side.
         const maxCost = most + usd(shortBody, 1, prices["groq/m"])
         const { layer } = under(script, { pricing: table })
         const told: Array<string> = []

@@ -1,5 +1,5 @@
 /**
- * The law that makes a route data: what `compile` accepts, the gateway executes as the client would.
+ * The law that makes a route data: the gateway executes whatever `compile` accepts as the client would.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -30,7 +30,7 @@ const leaf = (provider: string, model: string) =>
     success: Body
   }).pipe(Route.map((body) => body.choices[0]?.message.content ?? ""))
 
-/** What one attempt meets. Waiting for ever only makes sense where a timeout ends it. */
+/** The outcome of one attempt. Waiting forever only makes sense where a timeout ends it. */
 const faults: Readonly<Record<string, Fault>> = {
   ok: { ok: true },
   slow: { ok: true, delay: 700 },
@@ -73,7 +73,7 @@ const Leaf = Schema.Struct({
 
 const Case = Schema.Struct({
   leaves: Schema.Array(Leaf).check(Schema.isMinLength(1), Schema.isMaxLength(4)),
-  /** How the leaves are put together. */
+  /** How the leaves are combined. */
   shape: Schema.Literals(["flat", "nestedLeft", "nestedRight", "when"])
 })
 type Case = typeof Case.Type
@@ -114,7 +114,7 @@ const scriptOf = (one: (typeof Case.Type)["leaves"][number]): ReadonlyArray<Faul
     return fault === undefined || endless ? [] : [fault]
   })
 
-/** What an execution came to, in terms that both have. */
+/** The result of an execution, in terms that both have. */
 const execute = (route: Route.Route<string, string>, one: Case, execution: Router.Execution) =>
   Effect.gen(function* () {
     const local = yield* LocalGateway.Current
@@ -203,7 +203,7 @@ describe("compiled and client execution", () => {
         yield* TestClock.adjust("200 millis")
         const { attempts, reason } = yield* Fiber.join(running)
         assert.isTrue(reason._tag === "Timeout" && reason.phase === "deadline")
-        // As on the client: a failure, and no interruption.
+        // As on the client: a failure, and not an interruption.
         assert.deepStrictEqual(
           attempts?.map(({ error, outcome }) => [outcome, error?._tag]),
           [["failure", "Timeout"]]

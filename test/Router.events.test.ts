@@ -1,5 +1,5 @@
 /**
- * What a router tells while it runs, and what it knows of its targets.
+ * The events of a router while it runs, and its knowledge of its targets.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -20,7 +20,7 @@ import * as S from "./support/streamScript.ts"
 const drive = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(driven(self, 5), ({ exit }) => exit)
 
-/** Runs a program and gives the lines of its events. */
+/** Runs a program and returns the lines of its events. */
 const lines = <A, E>(
   program: Effect.Effect<A, E, Router.Router>,
   script: scripted.Script = {},
@@ -199,7 +199,7 @@ describe("Router.listen", () => {
         "RunEnded groq/m: success after 0 ms"
       ])
       assert.match(told[2] ?? "", /^AttemptEnded openai\/m: failure after 0 ms/)
-      // A consumer that leaves before the end.
+      // A consumer that stops before the end.
       assert.strictEqual(told.at(-1), "RunEnded: interrupted after 0 ms")
       assert.strictEqual(told.filter((line) => line.startsWith("RunEnded")).length, 2)
     })

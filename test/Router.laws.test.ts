@@ -35,7 +35,7 @@ import {
 import { model, type Says } from "./support/routeModel.ts"
 import { completion, type Line, make, providersOf } from "./support/scripted.ts"
 
-/** One line of a random script: what happens, after how long, and the wait that it asks for. */
+/** One line of a random script: the outcome, its time, and the wait that it asks for. */
 interface Event {
   readonly tag: Says["tag"]
   readonly millis: number
@@ -110,7 +110,7 @@ const hasRepeats = ({ shape }: Spec): boolean =>
 /** Routes whose targets are all different. */
 const distinct = (palette: Palette) => Arbitrary.filter(randomSpecs(palette), (spec) => !hasRepeats(spec))
 
-/** A gateway that answers by a list of events, whoever is asked. */
+/** A gateway that answers by a list of events, for any target. */
 const peer = (script: ReadonlyArray<Event>) => {
   let at = 0
   return make(() => lineOf(script[at++] ?? after))
@@ -119,7 +119,7 @@ const peer = (script: ReadonlyArray<Event>) => {
 const attemptsOf = (result: Result.Result<Router.Routed<unknown>, GatewayError>): ReadonlyArray<Attempt> =>
   Result.isSuccess(result) ? result.success.attempts : (result.failure.attempts ?? [])
 
-/** Runs a route to its end, with everything that it left behind. */
+/** Runs a route to its end, and returns all of its traces. */
 const runAll = (route: Route.Route<Input, string>, input: Input, script: ReadonlyArray<Event>, seed = "s") => {
   const { interrupted, layer, seen } = peer(script)
   return Effect.gen(function* () {
@@ -174,7 +174,7 @@ describe("laws of a run", () => {
         const { attempts, interrupted, millis, result, seen, trail } = yield* runAll(route, input, script)
         const bounds = Route.bounds(route)
 
-        // Never more than the policies allow, also after coming back to a target.
+        // Never more than the policies allow, also after returning to a target.
         assert.isAtMost(attempts.length, bounds.attempts)
         for (const { attempts: most, key } of bounds.targets) {
           assert.isAtMost(attempts.filter(({ target }) => target === key).length, most)
@@ -196,10 +196,10 @@ describe("laws of a run", () => {
           // Random waits are fractions, and their sums are rounded.
           assert.isAtLeast(next.startedAt - endOf(one), Duration.toMillis(one.error.retryAfter) - 1e-6)
         }
-        // One at a time, in order, each told once, by the result and by the trail.
+        // One at a time, in order, each reported once, by the result and by the trail.
         for (const [index, one] of attempts.slice(1).entries()) {
           const before = attempts[index]
-          // Durations are told in whole milliseconds, and starts after random waits are fractions.
+          // Durations are reported in whole milliseconds, and starts after random waits are fractions.
           if (before !== undefined) assert.isAtLeast(one.startedAt, endOf(before) - 0.5)
         }
         assert.deepStrictEqual(trail, attempts)
@@ -279,7 +279,7 @@ describe("laws of a run", () => {
   )
 })
 
-/** What a route that fails all the time waits between its attempts. */
+/** The waits between the attempts of a route that always fails. */
 const waits = (route: Route.Route<Input, string>, script: ReadonlyArray<Event>, seed: string) =>
   Effect.map(runAll(route, { prompt: "a prompt", bits: [] }, script, seed), ({ attempts }) =>
     attempts.slice(1).map((one, index) => {
@@ -408,7 +408,7 @@ describe("waits", () => {
           assert.isAtMost(share, 1 + 1e-9)
           assert.isAtLeast(share, 1 - jitter - 1e-9)
         }
-        // Drawn anew each time, over the whole width.
+        // Random for each wait, over the full width.
         assert.isAtLeast(new Set(shares).size, 7)
         assert.isAbove(Math.max(...shares) - Math.min(...shares), jitter / 4)
       }),
@@ -496,7 +496,7 @@ const secrets = {
 }
 const said = `no access with Bearer ${secrets.bearer}, ${secrets.plain} or ${secrets.gateway} for: ${prompt}`
 
-/** What a careless provider says when it fails. */
+/** The failure text of a careless provider. */
 const echoes: ReadonlyArray<Line> = [
   { body: { error: { message: said } } },
   { body: { error: { message: said, type: secrets.plain, code: secrets.bearer } } },
@@ -563,7 +563,7 @@ describe("the traces of a run", () => {
         )
         assertSilent(traces, Object.values(secrets))
         assertSilent({ ...traces, text: rendered(attempts) }, Object.values(secrets))
-        // They were sent, so the above means something.
+        // They were sent, so the assertions above are meaningful.
         for (const { headers } of seen) {
           assert.strictEqual(headers["authorization"], `Bearer ${secrets.bearer}`)
           assert.strictEqual(headers["x-api-key"], secrets.plain)

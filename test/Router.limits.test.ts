@@ -1,5 +1,5 @@
 /**
- * Limits of targets: who waits, for how long, and what becomes of those who would wait too long.
+ * Limits of targets: which attempts wait, for how long, and what happens to those that would wait too long.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
@@ -31,7 +31,7 @@ const within = <A, E>(
     return Effect.provide(self(seen), layer)
   })
 
-/** Starts a run, and tells when and how it ended. */
+/** Starts a run, and returns when and how it ended. */
 const start = (route: Ask, input = "hi", options: Router.RunOptions = {}) =>
   Effect.forkChild(
     Effect.gen(function* () {
@@ -158,7 +158,7 @@ describe("a target under limits", () => {
         const large = openai.pipe(Route.limits({ requestsPerMinute: 1_000, burst: 1 }))
         yield* start(large)
         yield* tick(1_000)
-        // Also what was sent before the smaller limit was known.
+        // Also requests that were sent before the smaller limit was known.
         yield* start(small)
         yield* start(openai)
         yield* tick(0)
@@ -166,7 +166,7 @@ describe("a target under limits", () => {
         const fourth = yield* Fiber.join(yield* start(small))
         assert.strictEqual(reasonIn(fourth.result)._tag, "Rejected")
         assert.isTrue(Result.isSuccess((yield* Fiber.join(yield* start(large))).result))
-        // Adapted, it is the same target.
+        // A mapped target is the same target.
         const adapted = yield* Fiber.join(yield* start(small.pipe(Route.map((answer) => answer))))
         assert.strictEqual(reasonIn(adapted.result)._tag, "Rejected")
       })
@@ -218,7 +218,7 @@ describe("a fallback", () => {
             "openai/m fallback success 0 ms"
           ])
           assert.isTrue(at >= 60_000 && at <= 61_000, String(at))
-          // It was called after all.
+          // It was called in the end.
           assert.deepStrictEqual(Result.isSuccess(result) && result.success.skipped, [])
         })
     )
@@ -260,7 +260,7 @@ describe("a fallback", () => {
           const { at, result } = yield* Fiber.join(yield* start(route))
           assert.strictEqual(at, 0)
           assert.deepStrictEqual(attemptsIn(result), ["openai/m first failure 0 ms", "groq/m fallback success 0 ms"])
-          // It was called, so it was not passed over.
+          // It was called, so it was not skipped.
           assert.deepStrictEqual(Result.isSuccess(result) && result.success.skipped, [])
         })
     )
@@ -350,7 +350,7 @@ describe("a stream", () => {
             yield* Fiber.join(other)
           })
         )
-        // A stream that is given up gives its place back, and keeps the tokens that it reserved.
+        // An abandoned stream returns its place, and keeps the tokens that it reserved.
         yield* Effect.scoped(Router.open(limiter, "hi"))
         yield* tick(0)
         const next = yield* start(limiter)

@@ -1,5 +1,5 @@
 /**
- * Waits for limits as attempts record them, on the clock of this machine.
+ * Waits for limits as attempts record them, on the real clock.
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"

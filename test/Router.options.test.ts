@@ -1,5 +1,5 @@
 /**
- * Names of options: a misspelt one is rejected before anything is sent, wherever a run takes options.
+ * Names of options: a misspelt one is rejected before anything is sent, wherever a run accepts options.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -69,7 +69,7 @@ describe("options of a run", () => {
   )
 })
 
-// Records, so that no name can be forgotten.
+// Records, so that the compiler reports a missing name.
 const job: Readonly<Record<keyof Batch.Options<unknown, unknown, unknown>, true>> = {
   route: true,
   input: true,

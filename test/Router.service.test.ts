@@ -12,7 +12,7 @@ import { client, deepseek, gateway, groq, json, openai, play } from "./support/s
 
 const both = Route.fallback(openai, groq)
 
-/** A layer around the scripted one that writes down what goes through the router. */
+/** A layer around the scripted one that records the operations of the router. */
 const decorated = (script: scripted.Script = {}) => {
   const calls: Array<string> = []
   const { layer, seen } = scripted.make(script)

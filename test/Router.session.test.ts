@@ -23,7 +23,7 @@ const sessionId = createHash("sha256").update(session).digest("hex").slice(0, 32
 const completion = { choices: [{ message: { role: "assistant", content: "Hello" }, finish_reason: "stop" }] }
 const events = `data: ${JSON.stringify({ choices: [{ delta: { content: "Hello" }, finish_reason: "stop" }] })}\n\ndata: [DONE]\n\n`
 
-/** A gateway that answers every request with a completion, whole or streamed. */
+/** A gateway that answers every request with a completion, complete or streamed. */
 const answering = makePeer((request, response) => {
   if (!/"stream":true/.test(request.body)) return json(response, 200, completion, { "cf-aig-step": "0" })
   response.writeHead(200, { "content-type": "text/event-stream", "cf-aig-step": "0" })
@@ -37,7 +37,7 @@ const routerAt = (baseUrl: string): Layer.Layer<Router.Router> =>
     Layer.orDie
   )
 
-/** What a target received, by client or in the gateway: its headers in lower case and its body. */
+/** The request that a target received, by client or in the gateway: its headers in lower case and its body. */
 interface Received {
   readonly headers: Readonly<Record<string, unknown>>
   readonly body: Readonly<Record<string, unknown>>
@@ -54,7 +54,10 @@ const received = ({ requests }: Peer): ReadonlyArray<Received> =>
 const run = (how: "run" | "stream", route: Provider.ChatRoute, options: Router.RunOptions) =>
   how === "run" ? Effect.asVoid(Router.run(route, "Hi", options)) : Stream.runDrain(Router.stream(route, "Hi", options))
 
-/** What targets receive of a run against a gateway that answers as OpenAI does: other dialects fail after that. */
+/**
+ * The requests that targets receive for a run against a gateway that answers as OpenAI does; other dialects fail after
+ * that.
+ */
 const send = Effect.fnUntraced(function* (
   how: "run" | "stream",
   route: Provider.ChatRoute,

@@ -1,5 +1,5 @@
 /**
- * Targets that are passed over, and what a failed run says of its end.
+ * Targets that are skipped, and how a failed run reports its end.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -32,7 +32,7 @@ describe("a target that cannot express the input", () => {
         const answer = yield* drive(
           Router.run(Route.fallback(anthropic, openai), seeded, { execution }).pipe(Effect.provide(layer))
         ).pipe(Effect.option)
-        // The scripted gateway has no universal endpoint: what was sent is what counts there.
+        // The scripted gateway has no universal endpoint: only the sent request matters there.
         assert.isTrue(seen.every(({ body }) => !JSON.stringify(body).includes("claude")))
         assert.strictEqual(seen.length, 1)
         if (execution === "gateway" || answer._tag === "None") return

@@ -1,5 +1,5 @@
 /**
- * Consumers that leave, at any place: nothing stays open behind them, and the records say so.
+ * Consumers that stop, at any place: nothing stays open behind them, and the records show it.
  */
 import { inspect } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
@@ -27,7 +27,7 @@ const limits = (route: typeof openai) =>
   route.pipe(Route.timeout("1 minute"), Route.firstTokenTimeout("1 minute"), Route.idleTimeout("1 minute"))
 const route = limits(Route.fallback(openai, groq, deepseek))
 
-/** Counts the fibers that are alive. */
+/** Counts the live fibers. */
 const counting = () => {
   let live = 0
   const service: Metric.FiberRuntimeMetricsService = {
@@ -44,12 +44,12 @@ const counting = () => {
   }
 }
 
-/** A router over a local gateway whose providers say the words of the prompt, again and again. */
+/** A router over a local gateway whose providers repeat the words of the prompt. */
 const echo = Router.layerWith({ execution: "client" }).pipe(
   Layer.provideMerge(LocalGateway.layer({ upstreams: { openai: Upstream.echo({ stream: { events: 10 } }) } }))
 )
 
-/** Lets promises and scheduled fibers come to rest. */
+/** Lets promises and scheduled fibers settle. */
 const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 describe("a consumer that takes a part", () => {
@@ -157,7 +157,7 @@ describe("a stream that broke", () => {
         })
       ).pipe(Effect.provide(provider.direct))
       assert.strictEqual(seen.error?.reason._tag, "StreamInterrupted")
-      // Who speaks, and what.
+      // The target, and its text.
       assert.deepStrictEqual(states, ["openai cancelled", "openai cancelled"])
     })
   )
@@ -192,7 +192,7 @@ describe("a consumer that is interrupted", () => {
         )
         assert.isTrue(at > 900 || Exit.hasInterrupts(driven.exit), `at ${at}`)
         assert.deepStrictEqual([open, provider.open(), fibers.live()], [0, 0, 0], `at ${at}`)
-        // Seen by the gateway, and not by the consumer alone.
+        // Observed by the gateway, and not only by the consumer.
         assert.notInclude(
           calls.map(({ outcome }) => outcome),
           undefined
@@ -246,11 +246,11 @@ describe("a consumer that is interrupted", () => {
       assert.strictEqual(provider.bodies.length, 3)
       for (let at = 1; at <= steps; at += 7) {
         const { attempts, exit, live, provider } = yield* once(at)
-        // The last steps let go of everything, and cannot be interrupted.
+        // The last steps release everything, and cannot be interrupted.
         assert.isTrue(Exit.hasInterrupts(exit) || at > steps - 60, `step ${at}`)
         assert.strictEqual(live, 0, `step ${at}`)
         assert.strictEqual(provider.open(), 0, `step ${at}`)
-        // Whatever was sent is on record, and nothing is on its way for ever.
+        // Every sent request is on record, and none is in flight forever.
         assert.isAtLeast(attempts.length, provider.bodies.length, `step ${at}`)
         assert.isAtMost(attempts.filter(({ outcome }) => outcome === "interrupted").length, 1, `step ${at}`)
       }
@@ -332,7 +332,7 @@ describe("the traces of a stream", () => {
           ]) {
             assert.notInclude(text, "patient")
           }
-          // They were sent, so the above means something.
+          // They were sent, so the assertions above are meaningful.
           assert.strictEqual(provider.bodies[0]?.headers["authorization"], `Bearer ${key}`)
           assert.include(JSON.stringify(provider.bodies[0]?.json), prompt)
         }

@@ -25,7 +25,7 @@ import * as S from "./support/streamScript.ts"
 
 const both = Route.fallback(openai, groq)
 
-/** What a program came to, and after how many milliseconds. */
+/** The result of a program, and the milliseconds that it took. */
 const timed = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<readonly [A, number], E, R> =>
   Effect.flatMap(drive(self), ({ exit, millis }: Driven<A, E>) =>
     Effect.map(Exit.match(exit, { onFailure: Effect.failCause, onSuccess: Effect.succeed }), (value) => [value, millis])
@@ -34,7 +34,7 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<readonly [A
 const limitOf = (reason: Reason | undefined) =>
   reason?._tag === "Timeout" ? [reason.phase, reason.limit && Duration.toMillis(reason.limit)] : reason?._tag
 
-/** One stream of a script by a route, without a gateway between. */
+/** One stream of a script by a route, without a gateway in between. */
 const direct = <In, Out>(script: S.Script, route: Route.Route<In, Out>, input: In) =>
   Effect.suspend(() => {
     const provider = S.scripted(script)
@@ -335,7 +335,7 @@ describe("back-pressure", () => {
         Effect.gen(function* () {
           if (delta.type !== "text") return
           taken++
-          // Whatever would be read ahead has all the time to be.
+          // Any read ahead would have time to happen.
           yield* Effect.sleep("1 minute")
           ahead.push((provider.bodies[0]?.pulled ?? 0) - taken)
           if (taken === 50) yield* Effect.interrupt

@@ -125,7 +125,7 @@ describe("an answer", () => {
 
 interface Failing {
   readonly name: string
-  /** What comes instead of an answer, or after its first words. */
+  /** The fault instead of an answer, or after its first words. */
   readonly reply: (before: ReadonlyArray<S.Step>) => S.Reply
   readonly tag: Exclude<ReasonTag, "StreamInterrupted">
   /** A part of the message. */
@@ -216,7 +216,7 @@ const failing: ReadonlyArray<Failing> = [
   }
 ]
 
-/** The reason that an attempt failed for. */
+/** The reason why an attempt failed. */
 const check = (reason: Reason | undefined, { issue, name, tag }: Failing): void => {
   assert.strictEqual(reason?._tag, tag, name)
   if (issue !== undefined) assert.include(reason?.message, issue, name)
@@ -234,7 +234,7 @@ describe("a failure before the first delta", () => {
         assert.strictEqual(seen.deltas.length, 5, one.name)
         assert.deepStrictEqual(lines(seen.attempts), [`openai/m failure ${one.tag}`, "groq/m success"], one.name)
         check(seen.attempts[0]?.error, one)
-        // The answer had headers, and its log id is that of the attempt.
+        // The answer had headers, and its log id belongs to the attempt.
         assert.strictEqual(seen.attempts[0]?.status, 200, one.name)
         assert.isString(seen.attempts[0]?.logId)
         assert.notStrictEqual(seen.attempts[0]?.logId, seen.attempts[1]?.logId)
@@ -320,7 +320,7 @@ describe("a failure after the first delta", () => {
         assert.deepStrictEqual(seen.error?.attempts, seen.attempts)
         assert.deepStrictEqual(seen.trail, seen.attempts)
         assert.deepInclude(seen.summary, { deltas: 3, text: "Hello", attempts: seen.attempts })
-        // Nobody else was asked.
+        // No other target was called.
         assert.strictEqual(seen.provider.bodies.length, 1, one.name)
         assert.strictEqual(seen.provider.open(), 0, one.name)
       }
@@ -520,7 +520,7 @@ describe("restart", () => {
         assert.deepStrictEqual(lines(seen.attempts), ["openai/m failure ProviderUnavailable", "openai/m success"])
         assert.strictEqual(seen.text, "from openai")
       }
-      // An outer fallback has a rule of its own.
+      // An outer fallback has its own rule.
       const outer = Route.restart(
         Route.fallback(
           Route.fallbackOn(both, () => false),
@@ -546,7 +546,7 @@ describe("restart", () => {
   it.effect("stays on the branch that a choice took, whatever its predicate returns the next time", () =>
     Effect.gen(function* () {
       let asked = 0
-      // Asked before the run, and once in it.
+      // Called once before the run, and once in it.
       const turning = Route.when(() => asked++ < 2, Route.fallback(openai, groq), deepseek)
       const route = Route.restart(Route.fallback(anthropic, turning), 1)
       const seen = yield* play({ anthropic: [{ status: 503 }], openai: [half] }, route, "hi", client)

@@ -36,7 +36,7 @@ const outcome = <A, R>(self: Effect.Effect<A, GatewayError, R>) =>
 const summary = (attempts: ReadonlyArray<LogTrail.Attempt>) =>
   attempts.map(({ error, outcome, status, target }) => [target, outcome, status ?? 0, error?._tag ?? ""])
 
-/** Runs under the test clock until it is done, in steps, and tells the milliseconds that it took. */
+/** Runs under the test clock until it is done, in steps, and returns the milliseconds that it took. */
 const timed = <A, E, R>(self: Effect.Effect<A, E, R>, stepMillis = 50, limitMillis = 600_000) =>
   Effect.gen(function* () {
     const startedAt = yield* Clock.currentTimeMillis
@@ -361,7 +361,7 @@ describe("Router on the client", () => {
         assert.strictEqual(error?.reason._tag === "InvalidRequest" ? error.reason.field : "", field)
       }
       for (const options of [{ execution: "moon" }, { execution: "" }, { options: { cacheTtl: 60 } }]) {
-        // What a program without types passes.
+        // A value from a program without types.
         const error = yield* outcome(Router.run(leaf("openai"), "hello", options as Router.RunOptions))
         const [field] = Object.keys(options.options ?? options)
         assert.isTrue(error?.reason._tag === "InvalidRequest" && error.reason.field?.endsWith(field ?? "?"), field)

@@ -1,5 +1,6 @@
 /**
- * `Route.validate`: a rejected answer is a failure of its target, whole or streamed, on the client and in the gateway.
+ * `Route.validate`: a rejected answer is a failure of its target, complete or streamed, on the client and in the
+ * gateway.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"

@@ -1,5 +1,5 @@
 /**
- * Metrics from events, made by hand here: names, units and buckets of the conventions, and labels that stay few.
+ * Metrics from events that are made by hand: names, units and buckets of the conventions, and labels with few values.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -56,7 +56,7 @@ const breaker = (from: BreakerPhase, to: BreakerPhase, key = target): RouterEven
   to
 })
 
-/** The series that events make: a line for each, with its labels in order of name. */
+/** The series of the events: a line for each, with its labels in order of name. */
 const seriesOf = (events: ReadonlyArray<RouterEvent>) =>
   Effect.gen(function* () {
     const record = yield* RouterMetrics.make

@@ -128,7 +128,7 @@ describe("batches", () => {
 
 describe("vectors", () => {
   it.effect("match the number of texts in each request, or the next target is called", () => {
-    // Four in all, as there should be, but those after the second text would be those of another text.
+    // Four in total, as there should be, but those after the second text would belong to another text.
     const shifted: ScriptedPeer.Script = (seen) => {
       const line = numbered(seen)
       const { data } = (line as { body: { data: Array<object> } }).body

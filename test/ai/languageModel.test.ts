@@ -1,5 +1,5 @@
 /**
- * A program of `effect/ai` with a toolkit, objects and a stream, over every transport; and what its route does for it.
+ * A program of `effect/ai` with a toolkit, objects and a stream, over every transport, and the effects of its route.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type * as AiError from "effect/ai/AiError"

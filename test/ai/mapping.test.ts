@@ -1,5 +1,5 @@
 /**
- * What comes of prompts, answers and failures between `effect/ai` and `Chat`.
+ * Prompts, answers and failures, mapped between `effect/ai` and `Chat`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as AiError from "effect/ai/AiError"

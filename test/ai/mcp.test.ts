@@ -1,5 +1,5 @@
 /**
- * Tools that ask a model behind the gateway, served over the Model Context Protocol, and called by a client and by a
+ * Tools that call a model behind the gateway, served over the Model Context Protocol, and called by a client and by a
  * model.
  */
 import { createServer } from "node:http"
@@ -50,7 +50,7 @@ const handlers = kit.toLayer(
 
 const protocol = McpProtocol.v2025_11_25
 
-/** A client of a server on a free port, whose tools ask the model of a layer. */
+/** A client of a server on a free port, whose tools call the model of a layer. */
 const connect = (model: Layer.Layer<LanguageModel.LanguageModel, GatewayError>) =>
   Effect.gen(function* () {
     const server = createServer()

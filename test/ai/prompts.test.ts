@@ -1,5 +1,5 @@
 /**
- * What providers are sent of prompts, and what of their answers comes back with the next turn.
+ * The requests that providers get for prompts, and the parts of their answers that come back with the next turn.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Chat from "effect/ai/Chat"

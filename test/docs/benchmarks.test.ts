@@ -1,6 +1,6 @@
 /**
- * Holds the page of figures against the results that it is made of, and the report against results whose page is known.
- * Nothing is measured.
+ * Checks the page of figures against the results behind it, and the report against results whose page is known. Nothing
+ * is measured.
  */
 import { readdirSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"

@@ -1,6 +1,6 @@
 /**
- * Keeps the documentation true: every example type-checks, every program in it runs and prints what the page says,
- * every link leads somewhere, every table of defaults says what the code says.
+ * Keeps the documentation true: every example type-checks, every program runs and prints the output on the page, every
+ * link works, and every table of defaults matches the code.
  */
 import { existsSync } from "node:fs"
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
@@ -18,12 +18,12 @@ const documented = Docs.pages().flatMap((page) => Docs.examplesOf(page, Docs.rea
 const inCode = Docs.sources().flatMap((file) => Docs.examplesOf(file, Docs.docstrings(Docs.read(file))))
 const examples = [...documented, ...inCode]
 const programs = examples.filter(({ run }) => run)
-/** Docstrings that print something; they are run together, because they are many and small. */
+/** Docstrings with output; they run together, because they are many and small. */
 const printing = inCode.filter(({ logs, run }) => !run && logs.some((log) => log !== undefined))
 
 let folder = ""
 
-/** Imports modules one after the other and writes what each of them logged, as JSON. */
+/** Imports modules one after the other and writes the logs of each, as JSON. */
 const runner = `import { inspect } from "node:util"
 const print = console.log
 const out = {}
@@ -72,12 +72,12 @@ describe("examples", () => {
       const example = examples.find((one) => one.file === file)
       return example === undefined ? [] : [`${example.page}:${example.line + Number(row) - 1}: ${text}`]
     })
-    // The wrong module tells a check without complaints from one that did not take place.
+    // The wrong module distinguishes a check without complaints from one that did not take place.
     assert.deepStrictEqual(complaints, ["canary"])
   })
 
   for (const { at, file, logs, prints } of programs) {
-    // Each is a process of its own, and some of them wait.
+    // Each is a separate process, and some of them wait.
     it.concurrent(`${at} runs`, { timeout: 180_000 }, async () => {
       const { code, stderr, stdout } = await Docs.node(folder, Docs.fromSource, file)
       assert.strictEqual(code, 0, stderr)

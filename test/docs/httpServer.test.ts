@@ -1,4 +1,4 @@
-/** The examples of `docs/http-server.md` on real sockets, and what that page claims about clients and servers. */
+/** The examples of `docs/http-server.md` on real sockets, and the page's claims about clients and servers. */
 import { createServer, type RequestListener, type Server } from "node:http"
 import { type AddressInfo, connect } from "node:net"
 import { pipeline, Readable } from "node:stream"
@@ -164,7 +164,7 @@ describe("EventSource", () => {
       const { url } = yield* start(provider.upstreams)
       yield* listen(url, true)
       assert.strictEqual(provider.bodies.length, 1)
-      // It connects again by itself.
+      // It reconnects by itself.
       yield* listen(url, false)
       assert.strictEqual(provider.bodies.length, 3)
     }).pipe(Effect.scoped)
@@ -191,7 +191,7 @@ describe("a server of node:http", () => {
   ] as const) {
     it.live(`with ${way} leaves the provider's request ${state} when the client disconnects`, () =>
       Effect.gen(function* () {
-        // Longer than the buffers between the provider and the client, so that somebody has to read.
+        // Longer than the buffers between the provider and the client, so that the client must read.
         const words = Array.from({ length: 20 }, () => [S.say("word"), { wait: 10 }]).flat()
         const provider = S.scripted({ openai: [{ steps: [S.role, ...words, S.finish, doneMark] }] })
         const services = Layer.provideMerge(Router.layer, LocalGateway.layer({ upstreams: provider.upstreams }))

@@ -1,4 +1,4 @@
-/** The examples of `docs/sdks.md` and what that page claims about SDKs, against the local gateway on a real socket. */
+/** The examples of `docs/sdks.md` and the page's claims about SDKs, against the local gateway on a real socket. */
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
@@ -41,7 +41,7 @@ const environment = (server: Server) => ({
   ANTHROPIC_API_KEY: "anthropic-key"
 })
 
-/** A gateway that asks for its token, whose logs come late like the service's. */
+/** A gateway that requires its token, whose logs are late like the service's. */
 const start = serve({ port: 0, account: "acme", gateway: "docs", token: Redacted.make(token), freshLogDelay: 200 })
 
 const live = (server: Server) =>
@@ -69,7 +69,7 @@ interface Example {
   >
   readonly provider: string
   readonly model: string
-  /** What is asked of the provider. */
+  /** The request to the provider. */
   readonly endpoint: string
 }
 
@@ -85,7 +85,7 @@ const examples: ReadonlyArray<Example> = [
   }
 ]
 
-/** Waits until the gateway's calls are as they should be. */
+/** Waits until the gateway's calls match. */
 const until = (server: Server, seen: (calls: ReadonlyArray<UpstreamCall>) => boolean) =>
   Effect.repeat(Effect.delay(server.gateway.calls, 5), { until: seen })
 
@@ -95,7 +95,7 @@ for (const { endpoint, main, model, name, provider } of examples) {
       Effect.gen(function* () {
         const server = yield* start
         const prompts = ["Hello there", "Good night to all of you"]
-        // Two at once: an id that is taken from shared state would be the other one's.
+        // Two at once: an id from shared state would be the other one's.
         const runs = yield* Effect.forEach(prompts, (prompt) => Effect.provide(main(prompt), live(server)), {
           concurrency: "unbounded"
         })
@@ -175,7 +175,7 @@ for (const { endpoint, main, model, name, provider } of examples) {
   })
 }
 
-/** The status in whichever error of an SDK is behind a failed promise. */
+/** The status in any SDK error behind a failed promise. */
 const statusOf = (error: unknown): number | undefined => {
   const cause = Cause.isUnknownError(error) ? error.cause : error
   if (cause instanceof APIError) return cause.status
@@ -310,7 +310,7 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  // The hint makes the SDKs' own retries quick.
+  // The hint keeps the SDKs' own retries short.
   const failing = { status: 503, repeat: "forever", headers: { "retry-after-ms": "1" } } as const
   const eager: Record<string, (baseURL: string, headers: Record<string, string>) => PromiseLike<unknown>> = {
     openai: (baseURL, headers) =>

@@ -20,7 +20,7 @@ for (const [what, cases] of Object.entries(suites)) {
   })
 }
 
-/** The names of the promises that are broken. */
+/** The names of the broken promises. */
 const broken = (cases: ReadonlyArray<Conformance.Case>) =>
   Effect.map(
     Effect.forEach(cases, ({ name, run }) => Effect.map(Effect.exit(run), ({ _tag }) => ({ name, _tag }))),

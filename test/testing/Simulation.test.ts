@@ -186,7 +186,7 @@ describe("a simulation", () => {
     Effect.gen(function* () {
       const { targets } = yield* Simulation.run({
         ...traffic,
-        // One at a time, or a busy target would send the session elsewhere.
+        // One at a time, because a busy target would send the session elsewhere.
         arrivals: { perSecond: 2, by: "constant" },
         route: Route.balance([openai, groq], { by: "session" }),
         input: (index: number) => `question ${index}`,

@@ -101,13 +101,13 @@ describe("a breaker", () => {
           yield* later(1)
           const probe = yield* one.passed
           assert.isAbove(yield* one.openFor, 0)
-          // It came to nothing, and the next one is the probe.
+          // It had no outcome, and the next one is the probe.
           probe.end("ignored", 0, one.now())
           yield* one.call(broken)
         }
         yield* later(50 * seconds)
         yield* one.call()
-        // Failures from before do not count any more.
+        // Earlier failures no longer count.
         for (let i = 0; i < 3; i++) yield* one.call(broken)
         assert.strictEqual(yield* one.openFor, 0)
         yield* one.call(broken)

@@ -12,7 +12,7 @@ const bySession = (
 ): ReadonlyArray<string> =>
   order({ by: "session", session, names, weights, inFlight, open }).map((i) => names[i] ?? "?")
 
-/** How often each child comes first. */
+/** How often each child is first. */
 const firsts = (children: number, orders: Iterable<ReadonlyArray<number>>): Array<number> => {
   const counts = Array.from({ length: children }, () => 0)
   for (const [first = -1] of orders) counts[first] = (counts[first] ?? 0) + 1
@@ -24,7 +24,7 @@ const times = <A>(count: number, make: (i: number) => A): ReadonlyArray<A> =>
 
 const whole = (below: number): number => Math.floor(Math.random() * below)
 
-/** Holds counts to their expected values by four standard deviations. */
+/** Compares counts with their expected values, within four standard deviations. */
 const near = (counts: ReadonlyArray<number>, expected: ReadonlyArray<number>): void => {
   const total = expected.reduce((a, b) => a + b, 0)
   counts.forEach((count, i) => {
@@ -130,7 +130,7 @@ describe("session", () => {
   })
 
   it("counts neither the load nor the share of a target that is open", () => {
-    // Alone, a target takes everything; what hangs at the open one gives it no extra room either.
+    // A lone target takes everything; requests that hang at the open one give it no extra room.
     for (const key of keys(50)) {
       assert.deepStrictEqual(bySession(key, ["a", "b"], [1, 1], [500, 500], [true, false]), ["b", "a"])
       const three = bySession(key, ["a", "b", "c"], [1, 1, 1], [10_000, 4, 0], [true, false, false])
@@ -272,7 +272,7 @@ describe("latency", () => {
 
   it("draws every pair equally often, and puts the less loaded of the two first", () => {
     const orders = times(60_000, () => ask([10, 20, 30], Math.random()))
-    // Of three pairs the lowest wins two, the middle one wins the third.
+    // Of three pairs, the lowest wins two, the middle one the third.
     near(firsts(3, orders), [40_000, 20_000, 0])
   })
 

@@ -24,19 +24,19 @@ describe("percentiles", () => {
     const latency = filled(upTo(100))
     assert.isDefined(latency.percentile(0.5, 9 * 60_000))
     assert.isUndefined(latency.percentile(0.5, 10 * 60_000))
-    // The slot is used again.
+    // The slot is reused.
     for (const millis of upTo(40)) latency.observe(millis, 20 * 60_000)
     assert.strictEqual(latency.count(20 * 60_000), 40)
   })
 
   it("count times that were cut short as longer, so that hedging early does not make the next hedge earlier", () => {
-    // 90 quick ones, and ten that would have taken 1,000 ms and were given up at 200.
+    // 90 quick ones, and ten that would have taken 1,000 ms and were abandoned at 200.
     const quick = upTo(90).map((i) => 100 + i / 10)
     const latency = filled(quick)
     for (let i = 0; i < 10; i++) latency.atLeast(200, 0)
     assert.isUndefined(latency.percentile(0.95, 0), "nobody knows how long those would have taken")
     assert.closeTo(latency.percentile(0.85, 0) ?? 0, 108, 6)
-    // With the slow ones left out, the same percentile would be that of the quick ones alone.
+    // Without the slow ones, the same percentile would be that of the quick ones.
     assert.closeTo(filled(quick).percentile(0.95, 0) ?? 0, 108.5, 6)
   })
 

@@ -13,7 +13,7 @@ describe("outcomes", () => {
     outcomes.add(true, 31 * seconds)
     assert.deepStrictEqual(outcomes.count(30 * seconds, 31 * seconds), { calls: 2, failures: 2, slow: 0 })
     outcomes.add(false, 302 * seconds)
-    // The slot of second 2 has been taken over.
+    // The slot of second 2 has been reused.
     assert.deepStrictEqual(outcomes.count(300 * seconds, 302 * seconds), { calls: 2, failures: 1, slow: 0 })
   })
 

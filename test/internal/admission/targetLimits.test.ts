@@ -85,7 +85,7 @@ describe("a target under several limits", () => {
       held?.settle(yield* now, {})
       held?.settle(yield* now, {})
       assert.isTrue(limits.isIdle)
-      // Forgotten numbers begin again with what was sent.
+      // Forgotten numbers start again with the past requests.
       assert.deepStrictEqual(yield* look(limits, wide), [0, 1, 100])
     })
   )

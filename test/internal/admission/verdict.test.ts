@@ -1,5 +1,5 @@
 /**
- * The table of what the end of an attempt says about its target: a test per row.
+ * The evidence of an attempt about its target: a test per row of the table.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Errors from "effect-ai-gateway/GatewayError"

@@ -5,7 +5,7 @@ import { assertLinear } from "../../support/growth.ts"
 const needs = { requests: 1, tokens: 5, place: true }
 const waiting = (own: WaitClass, since: number): Waiting => ({ class: own, needs, since })
 
-/** The definition: everybody in one list, sorted each time. */
+/** The definition: all waiters in one list, sorted each time. */
 const ranked = (all: ReadonlyArray<Waiting>, now: number): ReadonlyArray<Waiting> => {
   const rank = (one: Waiting) =>
     one.class === "urgent" ? 0 : one.class === "interactive" || now - one.since >= 30_000 ? 1 : 2

@@ -3,7 +3,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { isCredential, reveal, scrub, shownEndpoint } from "../../../src/internal/data/secrets.ts"
 
-/** A credential with everything in it that somebody escapes. */
+/** A credential with every character that some encoding escapes. */
 const odd = `a1+/=&"<b>'%~ c\\d\\\\e#?`
 
 const html = (text: string, more: RegExp = /[&<>"]/g): string =>

@@ -1,6 +1,6 @@
 /**
- * A conversation whose tools another provider called goes on at any model: ids that it would refuse are rewritten, all
- * others are kept.
+ * A conversation whose tools another provider called continues with any model: ids that it would reject are rewritten,
+ * all others are kept.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -9,7 +9,7 @@ import { readChat } from "../../../src/internal/dialect/server/openaiRequestRead
 
 type Dialect = Chat.Dialect<Chat.Input, Chat.Reply>
 
-/** Two turns: a pair of parallel calls with their results in the other order, and one call more. */
+/** Two turns: a pair of parallel calls with their results in the other order, and one more call. */
 const conversation = ([a, b, c]: readonly [string, string, string]): ReadonlyArray<Chat.Message> => {
   const call = (id: string): Chat.ToolCall => ({ id, name: "find", arguments: { id } })
   return [
@@ -30,7 +30,7 @@ interface Sent {
 const encode = (dialect: Dialect, model: string, messages: ReadonlyArray<Chat.Message>): ReadonlyArray<Sent> =>
   Result.getOrThrow(dialect.encode({ messages }, model)).messages as ReadonlyArray<Sent>
 
-/** The ids of `a`, `b` and `c`. Fails when a result names another id than its call. */
+/** The ids of `a`, `b` and `c`. Fails if a result names another id than its call. */
 const idsOf = (sent: ReadonlyArray<Sent>): ReadonlyArray<string> => {
   const [a, b, c] = sent.flatMap(({ tool_calls }) => tool_calls?.map(({ id }) => id) ?? [])
   if (a === undefined || b === undefined || c === undefined) throw new Error("a call is missing")

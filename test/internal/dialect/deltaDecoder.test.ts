@@ -229,7 +229,7 @@ describe("deltasOf", () => {
   })
 
   it("does not replace arguments that cannot be written", () => {
-    // How deep is too deep depends on the engine; a ring is for all of them.
+    // The depth limit depends on the engine; a ring exceeds all of them.
     const ring: Array<Chat.Json> = []
     ring.push(ring)
     const calls = [{ id: "a", name: "f", arguments: ring }]

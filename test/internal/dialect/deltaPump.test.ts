@@ -10,7 +10,7 @@ const maxBytes = 2_000
 const chunk = (delta: object, finish: string | null = null): string =>
   data({ id: "c", model: "m", choices: [{ index: 0, delta, finish_reason: finish }] })
 
-/** All deltas of a body that comes in these pieces, and how often it was let go of. */
+/** All deltas of a body that arrives in these pieces, and how often it was released. */
 const pumped = (...pieces: ReadonlyArray<string>) =>
   Effect.gen(function* () {
     let at = 0

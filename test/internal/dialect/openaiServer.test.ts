@@ -1,5 +1,5 @@
 /**
- * The server half of OpenAI's dialect against the client half: what one writes, the other reads back.
+ * The server half of OpenAI's dialect against the client half: each reads back what the other writes.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -49,7 +49,7 @@ const replyOf = ({ calls, input, output, reason, ...rest }: typeof Reply.Type): 
   return {
     ...rest,
     toolCalls,
-    // Without text and calls only these two are complete answers.
+    // Without text and calls, only these two are complete answers.
     finishReason: rest.text === "" && calls.length === 0 && reason === "stop" ? "length" : finish(reason, toolCalls),
     usage: defined({
       inputTokens,
@@ -250,7 +250,7 @@ const requestOf = ({ choice, tool, ...rest }: typeof Asked.Type): Chat.Request =
   ...(tool !== undefined && choice !== undefined && { toolChoice: choice === "one" ? { name: tool.name } : choice })
 })
 
-/** An image is its address on the wire: data become a `data:` URL. */
+/** An image is its URL on the wire: data become a `data:` URL. */
 const onTheWire = (request: Chat.Request): Chat.Request => ({
   ...request,
   messages: request.messages.map((message): Chat.Message => {

@@ -1,5 +1,5 @@
 /**
- * Schemas as dialects take them, and JSON between fences.
+ * Schemas in the form of each dialect, and JSON between fences.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -77,7 +77,7 @@ describe("schemaFor", () => {
         ["d60", last] as const
       ])
     })
-    // Two ways on from each of sixty definitions: looked at by every way, it would never end.
+    // Two references from each of sixty definitions: visiting every path would never end.
     assert.isTrue(Result.isSuccess(schemaFor("anthropic", chain({ type: "string" }))))
     assert.isTrue(Result.isFailure(schemaFor("anthropic", chain(both("d3")))))
   })

@@ -181,7 +181,7 @@ describe("workersAi decode", () => {
       },
       success: true
     }
-    // Native answers tell nothing about thinking.
+    // Native answers report no thinking.
     const expected = { ...said(answer), reasoning: undefined, reasoningTokens: undefined }
     assert.deepStrictEqual(summary(decode(canonical(body))), expected)
   })

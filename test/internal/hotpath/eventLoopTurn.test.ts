@@ -15,7 +15,7 @@ describe("an event from outside", () => {
       const [first, second, third] = [arrival(), arrival(), arrival()]
       first(() => seen.push("first"))
       second(() => seen.push("second"))
-      // The last one, and yet it overtakes nobody.
+      // The last one, which overtakes none.
       third(() => seen.push("third"))
       assert.deepStrictEqual(seen, ["alone"])
       yield* turn
@@ -49,7 +49,7 @@ describe("an event from outside", () => {
         { startImmediately: true }
       )
       answer("answer")
-      // The answer has come, and the turn is not over.
+      // The answer has arrived, and the turn is not over.
       yield* Effect.promise(() => Promise.resolve())
       yield* Fiber.interrupt(fiber)
       yield* turn

@@ -11,7 +11,7 @@ const late = (millis: number) => `after ${millis}`
 
 const Word = Context.Reference<string>("test/Word", { defaultValue: () => "nowhere" })
 
-/** Never ends; interrupted, it takes so many milliseconds more. What happens is told in order. */
+/** Never ends; when interrupted, it takes the given milliseconds more. Events are recorded in order. */
 const slow = (millis: number) => {
   const told: Array<string> = []
   const cleaned = Effect.andThen(
@@ -23,7 +23,7 @@ const slow = (millis: number) => {
   return { limited, told }
 }
 
-/** The timers of so many milliseconds that are set and neither cleared nor over, until the scope ends. */
+/** The timers of the given milliseconds that are set and neither cleared nor over, until the scope ends. */
 const timersOf = (millis: number) =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -100,7 +100,7 @@ describe("within", () => {
       const { limited, told } = slow(50)
       const fiber = yield* Effect.forkChild(limited, { startImmediately: true })
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
-      // Longer than the limit: its end must not come in between.
+      // Longer than the limit, so that its end does not come in between.
       yield* TestClock.adjust(49)
       assert.strictEqual(fiber.pollUnsafe(), undefined)
       yield* TestClock.adjust(1)

@@ -33,7 +33,7 @@ const over = (url: string, maxAnswerBytes?: number) =>
 
 const run = Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(leg))
 
-/** Writes until the client leaves, or until far more than the limit has been written. */
+/** Writes until the client disconnects, or until far more than the limit has been written. */
 const endless = (
   response: ServerResponse,
   written: { bytes: number },

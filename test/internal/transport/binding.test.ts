@@ -21,7 +21,7 @@ interface Sent {
   readonly body: unknown
 }
 
-/** A binding whose service answers `{}` and remembers what it was sent. */
+/** A binding whose service answers `{}` and records its requests. */
 const recording = () => {
   const sent: Array<Sent> = []
   const fetcher: Fetcher = async (request) => {
@@ -70,7 +70,7 @@ describe("a missing binding", () => {
         )
       const { ai } = recording()
       const run = () => Promise.resolve({})
-      // What a Worker without types passes.
+      // A value from a Worker without types.
       const untyped = (value: unknown) => value as GatewayService.AiBinding
       const cases: ReadonlyArray<readonly [unknown, ai: string, gateway: string]> = [
         [undefined, "AI", "AI"],
@@ -342,7 +342,7 @@ const shuffled = <A>(items: ReadonlyArray<A>, seed: number): ReadonlyArray<A> =>
 
 const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
-/** A service that holds every request, then lets headers go in one order and bodies in another. */
+/** A service that holds every request, then releases headers in one order and bodies in another. */
 const holding = () => {
   const headers = new Map<string, () => void>()
   const bodies = new Map<string, () => void>()
@@ -377,7 +377,7 @@ const holding = () => {
   return { fetcher, headers, bodies, cancelled, release }
 }
 
-/** What an application gets that calls the binding itself. */
+/** The result for an application that calls the binding itself. */
 const direct = async (binding: Ai, id: string) => {
   const result = await binding.run(llama, { prompt: id }, { gateway: { id: "gw" } })
   const logId = binding.aiGatewayLogId
@@ -415,7 +415,7 @@ describe("log ids of 1,000 overlapping calls", () => {
       yield* turn
       assert.strictEqual(service.headers.size, 1_000)
 
-      // Some leave before their headers come, some while they read their body.
+      // Some are interrupted before their headers arrive, some while they read their body.
       const leaves = (n: number) => n % 20 === 1 || n % 20 === 3
       const leavesLate = (n: number) => n % 20 === 6 || n % 20 === 8
       const interrupt = (is: (n: number) => boolean) =>
@@ -450,7 +450,7 @@ describe("log ids of 1,000 overlapping calls", () => {
       assert.strictEqual(kept + absent, 300)
       if (hasFetch) assert.strictEqual(kept, 300)
       else {
-        // Otherwise the overlap that this test is about did not happen.
+        // Otherwise the overlap did not happen.
         assert.isAbove(kept, 100)
         assert.isAbove(absent, 100)
       }

@@ -45,7 +45,7 @@ describe("the head of an error body", () => {
     Effect.gen(function* () {
       let pieces = 0
       // Behind a service binding of workerd, and with a content coding everywhere, a body may be larger than its header
-      // says.
+      // states.
       const stream = new ReadableStream<Uint8Array>({
         pull: (controller) => {
           pieces++

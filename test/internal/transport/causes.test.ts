@@ -29,7 +29,7 @@ const over = (baseUrl: string) => GatewayService.layerHttp({ accountId: "acc", g
 const run = (request: typeof leg = leg) =>
   Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(request))
 
-/** An address at which nobody listens. */
+/** An address without a listener. */
 const nobody = Effect.callback<string>((resume) => {
   const server: Server = createServer().listen(0, "127.0.0.1", () => {
     const address = server.address()
@@ -101,7 +101,7 @@ describe("an error whose body does not arrive", () => {
 })
 
 describe("a time limit of the client", () => {
-  // Our own dispatcher has none; `fetch` has, of five minutes unless the application says otherwise.
+  // Our own dispatcher has none; `fetch` has one of five minutes unless the application sets another.
   const impatient = Layer.unwrap(
     Effect.map(
       Effect.acquireRelease(
@@ -168,7 +168,7 @@ describe("a refused connection", () => {
     )
   }
 
-  // As the runtimes say it: Bun 1.4, Deno 2.9 (refused, and an unknown host), workerd, Chromium, Safari, Firefox.
+  // In the runtimes' own words: Bun 1.4, Deno 2.9 (refused, and an unknown host), workerd, Chromium, Safari, Firefox.
   const told: ReadonlyArray<readonly [runtime: string, thrown: Error]> = [
     ["Bun", Object.assign(new TypeError("ECONNREFUSED: Unable to connect."), { code: "ECONNREFUSED" })],
     [

@@ -3,7 +3,7 @@ import { coalescedReads, type Reads } from "../../../src/internal/transport/chun
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
 
-/** A stream that is written to by hand, and how often it was asked for more. */
+/** A stream that the test writes to, and the number of its reads. */
 const written = () => {
   let asked = 0
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined
@@ -40,7 +40,7 @@ describe("data that arrives within a turn of the event loop", () => {
     const { asked, close, read, write } = written()
     write("a", "b", "c")
     assert.strictEqual(await textOf(read), "abc")
-    // One is asked for ahead, and taken by the next read.
+    // One is read ahead, and taken by the next read.
     assert.strictEqual(asked(), 4)
     write("d")
     assert.strictEqual(await textOf(read), "d")
@@ -75,11 +75,11 @@ describe("data that arrives within a turn of the event loop", () => {
     const { error, read, write } = written()
     write("a")
     const first = textOf(read)
-    // The piece behind the first has been asked for.
+    // The piece behind the first has been read ahead.
     await new Promise((resolve) => queueMicrotask(() => queueMicrotask(() => resolve(undefined))))
     error(new Error("broken"))
     assert.strictEqual(await first, "a")
-    // Nobody has asked for more yet: the failure must not be one that nobody handles.
+    // Nothing has been read yet: the failure must not become an unhandled one.
     await new Promise((resolve) => setTimeout(resolve, 5))
     const failure = await read().catch((cause) => cause)
     assert.strictEqual(failure.message, "broken")

@@ -14,7 +14,7 @@ import * as LogTrail from "../../../src/LogTrail.ts"
 import { clients } from "../../support/httpClients.ts"
 import { json, makePeer, type Peer, type Reply } from "../../support/httpPeer.ts"
 
-/** Lets a client put its connection back: a few turns of the event loop, because no client tells. */
+/** Lets a client return its connection to the pool: a few turns of the event loop, because no client reports it. */
 const turns = Effect.promise(async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 })
@@ -22,7 +22,7 @@ const turns = Effect.promise(async () => {
 const leg = { provider: "openai", endpoint: "chat/completions", query: { model: "m", messages: [] } }
 
 describe.each(clients)("over %s", (_name, client) => {
-  /** A gateway whose server does what `reply` says. */
+  /** A gateway whose server acts by `reply`. */
   const scripted = Effect.fnUntraced(function* (reply: Reply) {
     const peer = yield* makePeer(reply)
     const context = yield* Layer.build(
@@ -47,7 +47,7 @@ describe.each(clients)("over %s", (_name, client) => {
         const fiber = yield* Effect.forkChild(run, { startImmediately: true })
         yield* Fiber.interrupt(fiber)
         assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
-        // What was still on its way would come before this.
+        // Anything still in flight would arrive before this.
         yield* Effect.andThen(run, (response) => response.text)
         assert.strictEqual(peer.requests.length, 1)
       })
@@ -143,7 +143,7 @@ describe.each(clients)("over %s", (_name, client) => {
             response.end()
           })
           assert.isUndefined(error.logId)
-          // The `fetch` of Node 22 trips over following a 307 with a body of bytes, which is as good.
+          // The `fetch` of Node 22 fails to follow a 307 with a body of bytes, which is as good.
           const tripped = process.versions.node.startsWith("22.") ? ["TransportFailure"] : []
           assert.include(["InvalidResponse", ...tripped], error.reason._tag)
           assert.strictEqual(peer.requests.length, 1)

@@ -97,7 +97,7 @@ describe.each(clients)("over %s", (_, client) => {
   }
 })
 
-/** Answers each request of a peer with a status and headers that clients treat in a way of their own. */
+/** Answers each request of a peer with a status and headers that clients treat in a special way. */
 const answering = (status: number, headers: Record<string, string> = {}) =>
   makePeer((_, response) => {
     response.writeHead(status, { "content-type": "application/json", "cf-aig-log-id": "01J", ...headers })

@@ -5,7 +5,7 @@ import { makeFeed, type ServerEvent } from "../../../src/internal/transport/sse.
 
 const maxEventSize = 1024 * 1024
 
-/** What Effect's parser makes of a text that comes at once. */
+/** The events of Effect's parser for a text in one piece. */
 const reference = (text: string): ReadonlyArray<ServerEvent> => {
   const events: Array<ServerEvent> = []
   const parser = Sse.makeParser((event) => {
@@ -15,7 +15,7 @@ const reference = (text: string): ReadonlyArray<ServerEvent> => {
   return events
 }
 
-/** What a feed makes of it in pieces of the given sizes, the last one repeated. */
+/** The events of a feed for it in pieces of the given sizes, the last one repeated. */
 const fed = (text: string, sizes: ReadonlyArray<number>): ReadonlyArray<ServerEvent> => {
   const bytes = new TextEncoder().encode(text)
   const feed = makeFeed(maxEventSize)
@@ -28,7 +28,7 @@ const fed = (text: string, sizes: ReadonlyArray<number>): ReadonlyArray<ServerEv
   return [...events, ...feed.end()]
 }
 
-/** Pieces of streams, also such as nobody should send. */
+/** Pieces of streams, including invalid ones. */
 const Piece = Schema.Literals([
   "data: one\n\n",
   "data: two\n\n",
