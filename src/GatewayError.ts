@@ -130,7 +130,7 @@ export class QuotaExhausted extends Data.TaggedError("QuotaExhausted")<
  */
 export class Unauthorized extends Data.TaggedError("Unauthorized")<Facts & { readonly origin: Origin }> {
   override get message(): string {
-    return `${this.origin} refused the credentials`
+    return `${this.origin} rejected the credentials`
   }
 }
 

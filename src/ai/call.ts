@@ -84,5 +84,5 @@ export const limited = <In, Out>(route: Route.Route<In, Out>, { deadline }: Opti
 /** Rejects routes that restart streams: `effect/ai` cannot take back a delivered part. */
 export const restartProblem = (route: Route.Route<never, unknown>): ReadonlyArray<Problem> =>
   route.planned.targets.some(({ restarts }) => restarts > 0)
-    ? [{ field: "route.restart", accepted: "absent: what a stream of effect/ai has delivered cannot be taken back" }]
+    ? [{ field: "route.restart", accepted: "absent: effect/ai cannot withdraw what a stream has delivered" }]
     : []

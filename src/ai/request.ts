@@ -99,7 +99,7 @@ const assistantMessage = (message: Prompt.AssistantMessage, at: string): Chat.As
         return
       }
       case "tool-call": {
-        if (part.providerExecuted) refuse(place, "a call of a tool of the program: those of a provider stay there")
+        if (part.providerExecuted) refuse(place, "a call of the program's own tool, not of a provider's")
         const { opaque, signature } = part.options.gateway ?? {}
         toolCalls.push({
           id: part.id,
@@ -110,7 +110,7 @@ const assistantMessage = (message: Prompt.AssistantMessage, at: string): Chat.As
         return
       }
       case "tool-result":
-        refuse(place, "the result of a tool of the program: those of a provider stay there")
+        refuse(place, "a result of the program's own tool, not of a provider's")
         return
       case "file":
       case "tool-approval-request":
@@ -168,7 +168,7 @@ const toolOf = (tool: Tool.Any): Chat.Tool => {
     throw new Refusal(
       new AiError.ToolConfigurationError({
         toolName: tool.name,
-        description: "a tool of a provider is not known to the other targets of a route"
+        description: "a provider's tool is unknown to the other targets of a route"
       })
     )
   }

@@ -103,7 +103,7 @@ export const argumentsOf = (tool: Tool.Any, given: unknown): unknown => {
  */
 const issueOf = (codec: Schema.Constraint, text: string): string | undefined => {
   const value = parseJson(unfenced(text))
-  if (value === undefined) return "the answer is no JSON"
+  if (value === undefined) return "the answer is not JSON"
   const exit = decodeIn(codec, value)
   if (Exit.isSuccess(exit)) return undefined
   const found = exit.cause.reasons.find(Cause.isFailReason)

@@ -70,10 +70,7 @@ const safely = <A>(self: Effect.Effect<A, unknown>): Effect.Effect<A | undefined
   Effect.catch(
     timeoutOrElse<A, unknown>(self, patience, () => new NoAnswer()),
     (cause) =>
-      Effect.as(
-        logWithLevel("Warn", `the store of breakers failed, and the target is called: ${kindOf(cause)}`),
-        undefined
-      )
+      Effect.as(logWithLevel("Warn", `the breaker store failed, so the target is called: ${kindOf(cause)}`), undefined)
   )
 
 /** Protects callers from a faulty store. */

@@ -75,7 +75,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
         loseAll(request, ["verbosity", "cacheKey", "metadata"], lose)
         if (request.logprobs !== undefined) unsupported("logprobs", "nothing: Anthropic has none")
         if (!facts.prefill && messages.at(-1)?.role === "assistant") {
-          unsupported("messages", "a last message of the user or of a tool")
+          unsupported("messages", "a message of the user or of a tool at the end")
         }
         const encoded = encodeMessages(messages, writing)
         const tools = options.json === "tool" ? encodeAnswerTool(request, writing) : encodeTools(request, writing)
@@ -216,7 +216,7 @@ const encodeThinking = (
   if (isForced && !facts.forced) {
     // An answer tool is forced too.
     if (isForcing(encodeToolChoice(allowedTools(request).choice))) unsupported("toolChoice", "auto or none")
-    unsupported("output", "nothing with a tool for the answer: this model cannot be made to call one")
+    unsupported("output", "nothing that needs an answer tool: this model cannot be forced to call one")
   }
   if (reasoning === undefined) return {}
   const { budget, effort, show } = reasoning

@@ -234,7 +234,7 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
     else if (losses !== "dropHints") unsupported("temperature", `a number from 0 to ${max}`)
   }
   if (toolChoice === undefined) return own
-  if (tools.length === 0) refuse("toolChoice", "nothing, as there are no tools")
+  if (tools.length === 0) refuse("toolChoice", "nothing, because there are no tools")
   const check = (called: string, at: string): void => {
     if (!tools.some((tool) => tool.name === called)) refuse(at, "the name of a tool")
   }
@@ -279,5 +279,5 @@ export const sourceOf = (part: ImagePart | FilePart, field: string): Source => {
   const match = /^data:([^;,]*);base64,(?=.)/i.exec(address)
   return match !== null && fits(match[1])
     ? sourceOf({ type: part.type, data: address.slice(match[0].length), mediaType: match[1] }, field)
-    : refuse(`${field}.url`, `an address, or data:${isImage ? "image/" : ""}…;base64,…`)
+    : refuse(`${field}.url`, `a web address, or data:${isImage ? "image/" : ""}…;base64,…`)
 }

@@ -78,7 +78,7 @@ export const openaiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
         const { index = i } = entry
         // The index determines the order, and a text without a vector must be noticed.
         if (typeof index !== "number" || !(index in data) || index in vectors) {
-          refuse(`data[${i}].index`, `one of 0 to ${data.length - 1} that no other has`)
+          refuse(`data[${i}].index`, `a unique number from 0 to ${data.length - 1}`)
         } else vectors[index] = vector(entry.embedding, `data[${i}].embedding`)
       })
       return {
@@ -108,7 +108,7 @@ export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
       const data = list(body.data, `${at}data`)
       if (data.length === 0) refuse(`${at}data`, "at least one embedding")
       const rows = Array.isArray(body.shape) ? body.shape[0] : undefined
-      if (rows !== undefined && rows !== data.length) refuse(`${at}data`, "as many embeddings as shape says")
+      if (rows !== undefined && rows !== data.length) refuse(`${at}data`, "as many embeddings as in shape")
       return {
         vectors: data.map((item, i) => vector(item, `${at}data[${i}]`)),
         usage: isFields(body.usage) ? decodeUsage(body.usage) : {},

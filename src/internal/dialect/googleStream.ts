@@ -28,7 +28,7 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
   const readCall = (part: Fields, field: string, out: Array<Delta>): void => {
     const call = fields(part.functionCall, field)
     // On request, Vertex splits arguments into pieces of its own format.
-    if (call.willContinue === true) refuse(field, "a whole call: streamFunctionCallArguments is not read")
+    if (call.willContinue === true) refuse(field, "a complete call: streamFunctionCallArguments is not supported")
     const index = calls++
     out.push({
       type: "toolCall",

@@ -150,7 +150,7 @@ const encodeMedia = (part: Media, at: string, isOpenai: boolean): object => {
     if (format === undefined) unsupported(at, "audio/wav or audio/mpeg")
     return { type: "input_audio", input_audio: { data: source.data, format: format === "wav" ? format : "mp3" } }
   }
-  if (kind !== "document") unsupported(at, "text, an image, a document or sound as data")
+  if (kind !== "document") unsupported(at, "text, an image, a document or audio as data")
   if (type === "url") unsupported(`${at}.url`, "data or fileId")
   if (type === "id" && !(isOpenai && source.origin === "openai"))
     unsupported(`${at}.fileId.origin`, isOpenai ? "openai" : "nothing")

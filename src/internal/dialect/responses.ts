@@ -53,7 +53,7 @@ export const openaiResponses: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect(
       const request = checked(input, { temperature: 2 })
       const lose = loseOf(request, encoding)
       const writing = { model, isOpenai: true, showsThinking: true, lose }
-      if (request.stop?.length) unsupported("stop", "nothing: Responses end at no text")
+      if (request.stop?.length) unsupported("stop", "nothing: Responses has no stop sequences")
       loseAll(request, ["seed", "frequencyPenalty", "presencePenalty"], lose, "firm")
       const {
         logprobs,

@@ -120,14 +120,14 @@ const linearize = <In, Out>(
   const out: Array<Target<In, Out>> = []
   const fallbackLoss = (child: { readonly on: unknown; readonly plans: ReadonlyArray<unknown> }): void => {
     if (child.on !== undefined && child.plans.length > 1) {
-      losses.push(loss("fallbackOn", "the gateway decides which failures go on"))
+      losses.push(loss("fallbackOn", "the gateway decides which failures move on"))
     }
   }
   const go = (child: Plan<In, Out>, isBalanced = false): void => {
     switch (child._tag) {
       case "Target":
         if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway skips no target", child.key))
-        if (child.limits !== undefined) losses.push(loss("limits", "the gateway waits for none", child.key))
+        if (child.limits !== undefined) losses.push(loss("limits", "the gateway does not apply limits", child.key))
         out.push(child)
         return
       case "Fallback":
@@ -135,7 +135,7 @@ const linearize = <In, Out>(
         for (const one of child.plans) go(one, isBalanced)
         return
       case "Race":
-        losses.push(loss("race", "the gateway asks one target after the other"))
+        losses.push(loss("race", "the gateway calls one target after the other"))
         for (const one of child.plans) go(one, isBalanced)
         return
       case "Balance": {
@@ -147,7 +147,7 @@ const linearize = <In, Out>(
       }
       case "Hedge":
         if (child.hedge !== undefined)
-          losses.push(loss("hedge", "the gateway asks a target when the one before has failed"))
+          losses.push(loss("hedge", "the gateway calls a target after the one before failed"))
         go(child.plan, isBalanced)
         return
       case "Deadline":
@@ -182,12 +182,12 @@ const retryLosses = (target: Target<never, unknown>, losses: Array<Loss>): Polic
   if (retry.delay > limit || !Number.isInteger(retry.delay)) {
     losses.push(loss("delay", `${retry.delay} ms; the gateway takes whole milliseconds up to ${limit}`, key))
   } else if (uncappedMillis(retry, retry.attempts - 1) > retry.maxDelay) {
-    losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway's are not`, key))
+    losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway has no cap`, key))
   }
   if (retry.jitter > 0) losses.push(loss("jitter", "the gateway's delays are fixed", key))
   if (retry.retryAfter)
     losses.push(loss("retryAfter", "the gateway does not heed a server's hint (`retryAfter: false` accepts that)", key))
-  if (retry.on !== undefined) losses.push(loss("retryOn", "the gateway decides which failures are tried again", key))
+  if (retry.on !== undefined) losses.push(loss("retryOn", "the gateway decides which failures are retried", key))
   if (timeout !== undefined) {
     losses.push(loss("lastAttemptTimeout", "the gateway's last attempt ignores the timeout", key))
   }
@@ -247,9 +247,9 @@ const toLegs = <In, Out>(
     const { config, headers } = GatewayOptions.toLeg({ ...options, ...defined({ timeout }) })
     const retries =
       policy === undefined || policy.attempts === 1
-        ? // Said explicitly, because the gateway may have defaults of its own.
+        ? // Stated explicitly, because the gateway may have its own defaults.
           { maxAttempts: target.options.retries?.attempts ?? 1 }
-        : // More is a loss; where it was allowed, the most that the gateway takes is sent.
+        : // More is a loss; if it is allowed, the gateway gets its maximum.
           {
             maxAttempts: Math.min(policy.attempts, GatewayOptions.maxAttempts),
             retryDelay: Math.min(Math.round(policy.delay), Duration.toMillis(GatewayOptions.maxRetryDelay)),

@@ -42,7 +42,7 @@ const reader = <A>(schema: Schema.ConstraintDecoder<A>): Read<A> => {
       json = JSON.parse(unfenced(text))
     } catch {
       const why = finishReason === "length" ? ", because it was cut off" : ""
-      return Result.fail({ issue: `object: the answer is no JSON${why}` })
+      return Result.fail({ issue: `object: the answer is not JSON${why}` })
     }
     const decoded = decode(json)
     return Result.isSuccess(decoded)

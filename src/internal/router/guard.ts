@@ -127,7 +127,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
     // Without the plans around it, which have been walked.
     const own: Position = { ...outer, deadline: place.deadline }
     if (until > patient || (place.deadline !== undefined && until >= place.deadline)) {
-      yield* logWithLevel("Debug", `all breakers are open: ${target.key} is called all the same`)
+      yield* logWithLevel("Debug", `all breakers are open: ${target.key} is called anyway`)
       takeBack(run, next)
       run.state.tell?.({ _tag: "Panic", eventId: run.eventId, target: target.key })
       return yield* runTarget(run, target, { ...own, isOnce: true, isPanic: true })

@@ -71,7 +71,7 @@ const listen = (state: RouterState, listener: Listener) =>
       try {
         listener(event)
       } catch (cause) {
-        Effect.runForkWith(fiber.context)(Effect.logError("a listener of a router has thrown", cause))
+        Effect.runForkWith(fiber.context)(Effect.logError("a listener of a router threw an exception", cause))
       }
     }
     known.add(own)

@@ -57,7 +57,7 @@ describe("google streams", () => {
     const stream = response([{ text: "a" }], "MAX_TOKENS") + response([{ text: "b" }]) + data({ usageMetadata: {} })
     assert.deepStrictEqual(run(stream).deltas.slice(-3), [
       { type: "text", text: "b" },
-      // What a later event leaves out has been counted.
+      // Counts that a later event omits are kept.
       { type: "usage", usage: { inputTokens: 8, outputTokens: 26, totalTokens: 34, reasoningTokens: 20 } },
       { type: "finish", reason: "length" }
     ])
@@ -98,7 +98,7 @@ describe("google streams", () => {
     assert.deepStrictEqual(fault(response([], "STOP")), {
       issue: "answer: expected some output, or `allowEmpty`"
     })
-    // Older models put a reason into every event, so it does not excuse what is cut off behind it.
+    // Older models put a reason into every event, so it does not excuse a cut after it.
     assert.deepStrictEqual(fault(response([{ text: "secret" }], "STOP"), `data: {"candidates":[{"con`), {
       issue: "event: expected a JSON object"
     })
@@ -110,7 +110,7 @@ describe("google streams", () => {
     })
     assert.deepStrictEqual(fault(response([{ functionCall: { name: "f", willContinue: true } }])), {
       issue:
-        "candidates[0].content.parts[0].functionCall: expected a whole call: streamFunctionCallArguments is not read"
+        "candidates[0].content.parts[0].functionCall: expected a complete call: streamFunctionCallArguments is not supported"
     })
     assert.deepStrictEqual(fault(data({ candidates: "secret" })), { issue: "candidates: expected an array" })
   })
