@@ -1,9 +1,9 @@
 /**
- * Follows a page as a reader would: saves the files that it asks for, runs its commands, and compares their output with
- * the page.
+ * Follows a page as a reader would: saves the files that it tells to save, runs its commands, and compares what they
+ * print with what it shows.
  *
- * Two things differ from a reader: `npm i` takes this library from a tarball and other packages from this project,
- * because the test must work without a network; and `serve` takes a free port.
+ * Two things differ from a reader's hands: `npm i` takes this library from a tarball and other packages from this
+ * project, because the test must work without a network; and `serve` takes a free port.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process"
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises"
@@ -12,20 +12,20 @@ import { promisify } from "node:util"
 import { childEnv } from "../support/childEnv.ts"
 import * as Docs from "./support.ts"
 
-/** One instruction of a page. */
+/** One thing that a page tells to do. */
 export type Step =
   | { readonly kind: "save"; readonly file: string; readonly text: string; readonly line: number }
   | { readonly kind: "run"; readonly commands: ReadonlyArray<string>; readonly line: number }
   | { readonly kind: "expect"; readonly output: string; readonly line: number }
 
-/** The text between two fences that introduces the second one. */
+/** The text between two fences that leads to the second one. */
 const leadOf = (lines: ReadonlyArray<string>, fence: Docs.Fence): string => {
   const above = lines.slice(0, fence.line - 2)
   const start = above.findLastIndex((line) => line.startsWith("```") || line.startsWith("#"))
   return above.slice(start + 1).join(" ")
 }
 
-/** The steps of a text. Blocks that are not to be saved, run or expected are only for reading. */
+/** The steps of a text. Blocks that it does not tell to save, to run or to expect are for reading. */
 export const stepsOf = (text: string): ReadonlyArray<Step> => {
   const lines = text.split("\n")
   let ran = false
@@ -48,7 +48,7 @@ export const stepsOf = (text: string): ReadonlyArray<Step> => {
   })
 }
 
-/** The source of the packages. */
+/** Where the packages come from. */
 export interface Packages {
   readonly tarball: string
   /** A `node_modules` with everything else. */
@@ -66,10 +66,7 @@ const link = async (target: string, path: string, type: "dir" | "file"): Promise
 const exportsOf = (printed: string): Readonly<Record<string, string>> =>
   Object.fromEntries([...printed.matchAll(/^export (\w+)=(\S+)$/gm)].map(([, name = "", value = ""]) => [name, value]))
 
-/**
- * Follows steps in a folder. Returns the output of the last command. Stops the processes that it started in the
- * background.
- */
+/** Follows steps in a folder. Returns what the last command printed. Stops what it started in the background. */
 export const follow = async (
   folder: string,
   steps: ReadonlyArray<Step>,
