@@ -1,15 +1,14 @@
 /**
- * A chat request, its reply and its usage without a provider in them, and the codecs that write and read them in the
- * dialects of providers.
+ * Chat requests, replies and usage that belong to no provider, and the codecs that write and read them in each
+ * provider's dialect.
  *
- * A {@link Dialect} is plain data with two total functions: `encode` gives the provider's request body or an
- * {@link Issue}, `decode` gives a {@link Reply} or an {@link Issue}. Neither throws, and neither runs a Schema. Every
- * dialect is a value of its own, so that a bundle holds the ones it uses. A condition
- * that a dialect cannot keep is refused with the name of the field, and a hint that it leaves out is reported: see
- * {@link Losses}.
+ * A {@link Dialect} is plain data with two total functions: `encode` returns the provider's request body or an
+ * {@link Issue}, `decode` returns a {@link Reply} or an {@link Issue}. Neither throws, and neither runs a Schema. Every
+ * dialect is a separate value, so a bundle holds only those it uses. A dialect rejects a condition that it cannot keep,
+ * with the name of the field, and reports a hint that it omits: see {@link Losses}.
  *
- * What decides over an answer is read strictly (text, tool calls, their arguments); what only accompanies it (usage,
- * model, id) is left out when it is malformed, because the answer was paid for. `raw` holds the whole body.
+ * The essential parts of an answer are read strictly (text, tool calls, their arguments). The rest (usage, model, id)
+ * is omitted when it is malformed, because the answer was paid for. `raw` holds the complete body.
  */
 import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -83,7 +82,7 @@ export type { EmbeddingInput, EmbeddingRequest, Embeddings } from "./internal/di
 export type { ServerEvent } from "./internal/transport/sse.ts"
 
 /**
- * A message of the user: text, or text, images and files.
+ * Makes a user message: text, or a list of text, images and files.
  *
  * @example
  * ```ts
@@ -109,15 +108,19 @@ export const user = (content: PromptMessage["content"]): PromptMessage => ({
 })
 
 /**
- * Instructions. Anthropic and Google take them apart from the conversation: there they apply from the start, wherever
- * they stand.
+ * Makes a message with instructions.
+ *
+ * **Gotchas**
+ *
+ * Anthropic and Google take instructions apart from the conversation: they apply from the start, wherever the message
+ * stands.
  *
  * @category messages
  */
 export const system = (content: string | ReadonlyArray<TextPart>): PromptMessage => ({ role: "system", content })
 
 /**
- * What the model said, and the tools that it called. See also {@link fromReply}.
+ * Makes a message of the model: its text, and the tools that it called. See also {@link fromReply}.
  *
  * @category messages
  */
@@ -131,7 +134,7 @@ export const assistant = (
 })
 
 /**
- * The answer of a tool to a call, which is given whole or by its id.
+ * Makes the result of a tool for a call, which is given as a value or by its id.
  *
  * @example
  * ```ts
@@ -165,10 +168,11 @@ const isSpoken = (part: ReplyPart): part is TextPart | ReasoningPart | RefusalPa
   part.type !== "image" && part.type !== "file"
 
 /**
- * A reply as the message that continues the conversation. Thinking before tool calls comes along, as a part of the
- * content: DeepSeek and Kimi refuse the results of the tools without it. Thinking that its maker has signed comes along
- * in any case, with its signature. Other thinking stays behind, and so do images and files, which no message of a model
- * holds.
+ * Turns a reply into the message that continues the conversation.
+ *
+ * Reasoning before tool calls is kept as part of the content, because DeepSeek and Kimi reject tool results without it.
+ * Signed reasoning is always kept, with its signature. Other reasoning is dropped, and so are images and files, which
+ * no assistant message can hold.
  *
  * @category messages
  */
@@ -179,11 +183,11 @@ export const fromReply = ({ content, reasoning, text, toolCalls }: Reply): Assis
 }
 
 /**
- * The reply that the deltas of a stream amount to: the one that the same answer decodes to when it is not streamed, but
- * for `raw`, which is `null`. A `restart` discards what came before.
+ * Collects the deltas of a stream into a reply: the one that the same answer would give without streaming, except that
+ * `raw` is `null`. A `restart` discards everything before it.
  *
- * An {@link Issue} with the field `finish` means that the answer is not complete; one about `toolCalls[…]`, that a call
- * has no name or that its arguments are not JSON, as when the answer was cut off at its `maxTokens`.
+ * An {@link Issue} with the field `finish` means that the answer is not complete. One about `toolCalls[…]` means that a
+ * call has no name or that its arguments are not JSON, as when the answer was cut off at its `maxTokens`.
  *
  * @example
  * ```ts
@@ -203,19 +207,18 @@ export const fromReply = ({ content, reasoning, text, toolCalls }: Reply): Assis
 export const collect: (deltas: Iterable<Delta>) => Result.Result<Reply, Issue> = delta.collect
 
 /**
- * The request behind an input: a text is one user message.
+ * Returns the request for an input: a string is one user message.
  *
  * @category conversions
  */
 export const toRequest: (input: Input) => Request = dialect.toRequest
 
 /**
- * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, as reasoning models refuse `max_tokens`.
+ * OpenAI chat completions. `maxTokens` becomes `max_completion_tokens`, because reasoning models reject `max_tokens`.
  *
- * A refusal of the model is in `refusal`, and is the text too where there is no other, with `finishReason`
- * `"contentFilter"`. Without `strict` of the output or of a tool any JSON Schema is accepted. Ids of tool calls with
- * more than 64 characters are rewritten, in the call and in its result. Shapes:
- * https://platform.openai.com/docs/api-reference/chat.
+ * A refusal of the model is in `refusal`, with `finishReason` `"contentFilter"`; without other text it is the text too.
+ * Without `strict`, the output and the tools accept any JSON Schema. Ids of tool calls with more than 64 characters are
+ * rewritten, in the call and in its result. Shapes: https://platform.openai.com/docs/api-reference/chat.
  *
  * @example
  * ```ts
@@ -231,9 +234,9 @@ export const toRequest: (input: Input) => Request = dialect.toRequest
 export const openai: Dialect<Input, Reply> = openaiDialect.openai
 
 /**
- * OpenAI's Responses. Nothing is stored (`store: false`): each request holds the whole conversation. Thinking comes
- * back encrypted and goes to OpenAI again with the next request. `stop` is refused; `seed` and penalties are hints that
- * it does not take. `strict` of a tool is always sent, as it would be `true` otherwise. Shapes:
+ * OpenAI Responses. Nothing is stored (`store: false`): each request holds the complete conversation. Reasoning comes
+ * back encrypted and returns to OpenAI with the next request. `stop` is rejected; `seed` and penalties are hints that
+ * it does not take. `strict` of a tool is always sent, because its default there is `true`. Shapes:
  * https://platform.openai.com/docs/api-reference/responses.
  *
  * @category dialects
@@ -241,19 +244,20 @@ export const openai: Dialect<Input, Reply> = openaiDialect.openai
 export const openaiResponses: Dialect<Input, Reply> = responsesDialect.openaiResponses
 
 /**
- * Chat completions of everybody else: groq, mistral, deepseek, Workers AI's `v1/chat/completions`, the gateway's
- * `compat` endpoint, dynamic routes. `maxTokens` becomes `max_tokens`, which Mistral demands and the others accept.
- * Arguments of tool calls that come parsed, thinking in `reasoning_content`, `reasoning` or content parts, and Gemini's
- * signatures in `extra_content` are read; signatures are sent back to models with `gemini` in the name, and thinking
- * before tool calls to those of DeepSeek and Kimi. `user` is not sent to models of Mistral, which refuses it, and ids
- * of tool calls are rewritten there unless they are nine letters or digits.
+ * Chat completions of all other providers: groq, mistral, deepseek, Workers AI's `v1/chat/completions`, the gateway's
+ * `compat` endpoint, dynamic routes. `maxTokens` becomes `max_tokens`, which Mistral requires and the others accept.
+ *
+ * Reads tool arguments that arrive parsed, reasoning in `reasoning_content`, `reasoning` or content parts, and Gemini's
+ * signatures in `extra_content`. Signatures are sent back to models with `gemini` in the name, and reasoning before
+ * tool calls to those of DeepSeek and Kimi. Mistral's models get no `user`, which they reject, and ids of tool calls
+ * are rewritten there unless they are nine letters or digits.
  *
  * @category dialects
  */
 export const openaiCompatible: Dialect<Input, Reply> = openaiDialect.openaiCompatible
 
 /**
- * `max_tokens` where a request to Anthropic has none. The field is required there.
+ * The `max_tokens` of a request to Anthropic without `maxTokens`. The field is required there.
  *
  * @category dialects
  */
@@ -262,34 +266,33 @@ export const anthropicMaxTokens: number = anthropicDialect.anthropicMaxTokens
 /**
  * Anthropic messages. Without `maxTokens` the answer is at most {@link anthropicMaxTokens} tokens long.
  *
- * System messages move into `system`, as one string. The answers to parallel tool calls become one user turn. Ids of
- * calls that another provider made are rewritten where Anthropic would refuse them. `output` needs a schema here and
- * becomes `output_config.format`: current models refuse a forced tool
- * (https://github.com/can1357/oh-my-pi/issues/12939), for older ones there is {@link anthropicJsonTool}. Hints that
- * Claude or one of its models does not take (`seed`, penalties; from 4.7 on `temperature`, `topP`, `topK`) pass it over
- * unless `losses` gives them up. Thinking goes back with its signature. `user` becomes `metadata.user_id`. Shapes:
- * https://platform.claude.com/docs/en/api/messages.
+ * System messages move into `system`, as one string. The results of parallel tool calls become one user turn. Ids of
+ * calls from another provider are rewritten where Anthropic would reject them. `output` needs a schema here and becomes
+ * `output_config.format`: current models reject a forced tool (https://github.com/can1357/oh-my-pi/issues/12939); for
+ * older ones, use {@link anthropicJsonTool}. The router skips the target for hints that the model does not take
+ * (`seed`, penalties; from 4.7 on `temperature`, `topP`, `topK`), unless `losses` drops them. Reasoning goes back with
+ * its signature. `user` becomes `metadata.user_id`. Shapes: https://platform.claude.com/docs/en/api/messages.
  *
  * @category dialects
  */
 export const anthropic: Dialect<Input, Reply> = anthropicDialect.anthropic
 
 /**
- * Like {@link anthropic}, but JSON output is a tool call: for models without structured output, for schemas beyond what
- * it supports, and for JSON without a schema. The tool is called `output__` and the name of the output, own tools must
- * not start so, and its arguments become the text of the reply. The schema must be of type `object`.
+ * Like {@link anthropic}, but JSON output is a tool call: for models without structured output, for schemas beyond its
+ * support, and for JSON without a schema. The tool is named `output__` plus the name of the output (other tools must
+ * not start with that), and its arguments become the text of the reply. The schema must be of type `object`.
  *
  * @category dialects
  */
 export const anthropicJsonTool: Dialect<Input, Reply> = anthropicDialect.anthropicJsonTool
 
 /**
- * Google's `generateContent` at AI Studio. The model goes into the address, not into the body.
+ * Google's `generateContent` at AI Studio. The model is in the URL, not in the body.
  *
  * A blocked prompt, which Google answers with 200 and no candidate, is a reply with empty text and `finishReason`
- * `"contentFilter"`. Signatures of tool calls are kept; a call without one, made by another provider, is sent with the
- * value that is documented for this case, from Gemini 3 on. `extra.generationConfig` is merged key by key. With a
- * `strict` tool the calling mode is `VALIDATED`, which holds all tools to their schemas. `user` is not sent. Shapes:
+ * `"contentFilter"`. Signatures of tool calls are kept. From Gemini 3 on, a call of another provider, which has none,
+ * is sent with the value that Google documents for this case. `extra.generationConfig` is merged key by key. With a
+ * `strict` tool the calling mode is `VALIDATED`, which applies the schemas of all tools. `user` is not sent. Shapes:
  * https://ai.google.dev/api/generate-content.
  *
  * @category dialects
@@ -297,27 +300,27 @@ export const anthropicJsonTool: Dialect<Input, Reply> = anthropicDialect.anthrop
 export const google: Dialect<Input, Reply> = googleDialect.google
 
 /**
- * Like {@link google}, without ids of function calls, which Vertex refuses.
+ * Like {@link google}, without ids of function calls, which Vertex rejects.
  *
  * @category dialects
  */
 export const googleVertex: Dialect<Input, Reply> = googleDialect.googleVertex
 
 /**
- * Workers AI `run`. The model goes into the address (or to the binding), not into the body.
+ * Workers AI `run`. The model is in the URL (or goes to the binding), not in the body.
  *
  * Reads the native answer and the OpenAI-shaped one, bare or inside `{ success, result }` and `{ state, result }`. JSON
- * that came parsed is text again. Native answers give no finish reason: it is `"stop"`, or `"toolCalls"`. Images must
- * be data: Workers AI fetches none. `user` is not sent; an output schema that cannot be kept is an error of the
- * provider. Shapes: https://developers.cloudflare.com/workers-ai/.
+ * that arrives parsed becomes text again. Native answers have no finish reason: the reply's is `"stop"` or
+ * `"toolCalls"`. Images must be data, because Workers AI fetches none. `user` is not sent. An output schema that the
+ * model cannot keep is an error of the provider. Shapes: https://developers.cloudflare.com/workers-ai/.
  *
  * @category dialects
  */
 export const workersAi: Dialect<Input, Reply> = workersAiDialect.workersAi
 
 /**
- * Embeddings in OpenAI's shape. Vectors come back in the order of the texts, by the index of the answer; base64 is not
- * read. Shapes: https://platform.openai.com/docs/api-reference/embeddings.
+ * Embeddings in OpenAI's shape. Vectors are in the order of the texts, by the indexes in the answer; base64 is not
+ * supported. Shapes: https://platform.openai.com/docs/api-reference/embeddings.
  *
  * @example
  * ```ts
@@ -331,14 +334,15 @@ export const workersAi: Dialect<Input, Reply> = workersAiDialect.workersAi
 export const openaiEmbeddings: Dialect<EmbeddingInput, Embeddings> = embeddings.openaiEmbeddings
 
 /**
- * Embeddings of native Workers AI, bare or inside its envelopes. `dimensions` is refused: the length is the model's.
+ * Embeddings of native Workers AI, bare or inside its envelopes. `dimensions` is rejected: the model determines the
+ * length.
  *
  * @category dialects
  */
 export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = embeddings.workersAiEmbeddings
 
-// Schemas, for what crosses a boundary: stored routes, journals, HTTP endpoints. Each comes out of one pure call, which
-// bundlers drop together with Schema when nobody uses it; a Schema built at the top level they would keep.
+// Schemas for stored routes, journals and HTTP endpoints. Each is the result of one pure call, so that bundlers drop an
+// unused one together with Schema; they would keep a Schema built at the top level.
 
 const opaqueSchema = () =>
   Schema.Struct({ origin: Schema.String, value: Schema.String, id: Schema.optional(Schema.String) })
@@ -510,8 +514,8 @@ const replySchema = (): Schema.Codec<Reply> => {
     id: Schema.optionalKey(Schema.String),
     raw: Schema.Unknown
   })
-  // The rest are texts. What a tool is called with and `raw` can be anything once an application has touched them, and
-  // JSON has no NaN.
+  // All other fields are strings. Arguments of tools and `raw` can be anything once an application has changed them,
+  // and JSON has no NaN.
   keptAs(schema, (reply) =>
     reply.raw === null &&
     reply.toolCalls.length === 0 &&
@@ -526,8 +530,8 @@ const replySchema = (): Schema.Codec<Reply> => {
 }
 
 /**
- * Schema of {@link Request}. It checks the shape; ranges and what a provider accepts are checked by `encode`, with the
- * same message wherever the request came from.
+ * Schema of {@link Request}. It checks the shape only: `encode` checks ranges and what a provider accepts, with the
+ * same message for every source of a request.
  *
  * @example
  * ```ts
@@ -542,7 +546,7 @@ const replySchema = (): Schema.Codec<Reply> => {
 export const RequestSchema: Schema.Codec<Request> = /*#__PURE__*/ requestSchema()
 
 /**
- * Schema of {@link Reply}. `raw` is kept as it is.
+ * Schema of {@link Reply}. `raw` is kept unchanged.
  *
  * @category schemas
  */

@@ -1,10 +1,10 @@
 /**
- * The one error of this library, its reasons, and the table that says what to do about each.
+ * The one error of this library, its reasons, and the table that decides how to react to each.
  *
- * Callers handle one tag (`"GatewayError"`) and drill into `reason` with `Effect.catchReason`. What a router does with
- * a failure is four decisions, not one boolean: try the same target *again*, go to the *next* target, *wait* (how
- * long), or *stop*. The answers are data ({@link decisions}), so that the documentation, the router and the local
- * gateway cannot disagree.
+ * Callers handle one tag (`"GatewayError"`) and inspect `reason` with `Effect.catchReason`. A router reacts to a
+ * failure with four decisions, not with one boolean: try the same target *again*, go to the *next* target, *wait* (how
+ * long), or *stop*. The decisions are data ({@link decisions}), so the documentation, the router and the local gateway
+ * cannot disagree.
  *
  * The classes do not use `Schema`, which would double a Worker's bundle; codecs for storing and sending errors are in
  * `ErrorSchema`.
@@ -21,7 +21,7 @@ export type { HttpFailure } from "./internal/data/httpAnswer.ts"
 // `Duration.format` would be the only use of a large part of that module in a Worker.
 const seconds = (duration: Duration.Duration): string => `${Duration.toMillis(duration) / 1000}s`
 
-/** Joins the parts that are there. */
+/** Joins the parts that are not empty. */
 const join = (separator: string, ...parts: ReadonlyArray<string | number | boolean | undefined>): string =>
   parts.filter(Boolean).join(separator)
 
@@ -33,14 +33,14 @@ const join = (separator: string, ...parts: ReadonlyArray<string | number | boole
 export interface Facts {
   /** HTTP status of the answer. */
   readonly status?: number
-  /** Code in the body: Cloudflare's number or the provider's word. */
+  /** Code in the body: Cloudflare's number or the provider's string. */
   readonly code?: string
-  /** Bounded text of the answer, with every credential that was sent cut out. Never part of `message`. */
+  /** Text of the answer, truncated, with every credential of the request removed. Never part of `message`. */
   readonly detail?: string
 }
 
 /**
- * Who refused: this library, the gateway, Cloudflare's API front door, or the provider behind the gateway.
+ * The party that rejected the request: this library, the gateway, Cloudflare's API front door, or the provider.
  *
  * @category models
  */
@@ -54,9 +54,9 @@ export type Origin = "client" | "gateway" | "api" | "provider"
 export class TransportFailure extends Data.TaggedError("TransportFailure")<
   Facts & {
     /**
-     * The kind of break. `stale`: a connection that had served before, and ended without a byte of this answer.
-     * `connect` with the code `network_error`: workerd or a browser, which do not tell a refused connection from one
-     * that broke before the answer.
+     * The kind of failure. `stale`: a reused connection that ended without a byte of this answer. `connect` with the
+     * code `network_error`: from workerd or a browser, which cannot tell a refused connection from one that broke
+     * before the answer.
      */
     readonly kind: "connect" | "reset" | "stale" | "unknown"
   }
@@ -73,9 +73,12 @@ export class TransportFailure extends Data.TaggedError("TransportFailure")<
  */
 export class Timeout extends Data.TaggedError("Timeout")<
   Facts & {
-    /** Which limit: ours per attempt, between chunks, ours for everything, or one reported by the other side. */
+    /**
+     * The limit that passed: one of ours (per attempt, until the first token, between chunks, for everything), or one
+     * that the other side reported.
+     */
     readonly phase: "firstByte" | "firstToken" | "idle" | "deadline" | "upstream"
-    /** The limit that passed, when it was ours. */
+    /** The limit that passed, if it was ours. */
     readonly limit?: Duration.Duration
   }
 > {
@@ -93,7 +96,7 @@ export class Timeout extends Data.TaggedError("Timeout")<
 export class RateLimited extends Data.TaggedError("RateLimited")<
   Facts & {
     readonly origin: Origin
-    /** Lower bound of the wait, as the answer asked for it. */
+    /** Lower bound of the wait, from the answer. */
     readonly retryAfter?: Duration.Duration
   }
 > {
@@ -104,7 +107,7 @@ export class RateLimited extends Data.TaggedError("RateLimited")<
 }
 
 /**
- * Money or a daily allocation has run out; waiting seconds does not help.
+ * Credit or a daily allocation has run out; a short wait does not restore it.
  *
  * @category reasons
  */
@@ -127,12 +130,12 @@ export class QuotaExhausted extends Data.TaggedError("QuotaExhausted")<
  */
 export class Unauthorized extends Data.TaggedError("Unauthorized")<Facts & { readonly origin: Origin }> {
   override get message(): string {
-    return `${this.origin} refused the credentials`
+    return `${this.origin} rejected the credentials`
   }
 }
 
 /**
- * The request itself is wrong; sending it again or elsewhere changes nothing.
+ * The request itself is invalid; sending it again, or to another target, changes nothing.
  *
  * @category reasons
  */
@@ -141,7 +144,7 @@ export class InvalidRequest extends Data.TaggedError("InvalidRequest")<
     readonly origin: Origin
     /** The field or header at fault. */
     readonly field?: string
-    /** What would have been accepted. */
+    /** The accepted values. */
     readonly accepted?: string
   }
 > {
@@ -181,7 +184,7 @@ export class ContextLengthExceeded extends Data.TaggedError("ContextLengthExceed
 }
 
 /**
- * A guardrail, a data-loss rule or the provider's own filter refused the prompt or the response.
+ * A guardrail, a data-loss rule or the provider's own filter blocked the prompt or the response.
  *
  * @category reasons
  */
@@ -223,7 +226,7 @@ export class ProviderUnavailable extends Data.TaggedError("ProviderUnavailable")
 }
 
 /**
- * An answer arrived and is not what was requested: it does not decode, is HTML, is cut off, or is rejected by
+ * An answer arrived but is not the one requested: it does not decode, is HTML, is cut off, or was rejected by
  * `Route.validate`.
  *
  * @category reasons
@@ -234,7 +237,7 @@ export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
      * Where and why decoding failed, without the value itself; or the reason that a predicate of `Route.validate` gave.
      */
     readonly issue?: string
-    /** The answer decoded, and `Route.validate` rejected it. Absent: it could not be read. */
+    /** Present when the answer decoded and `Route.validate` rejected it; absent when it could not be read. */
     readonly by?: "validate"
   }
 > {
@@ -244,17 +247,17 @@ export class InvalidResponse extends Data.TaggedError("InvalidResponse")<
 }
 
 /**
- * A stream broke after the consumer had received something.
+ * A stream broke after the consumer had received part of it.
  *
  * @category reasons
  */
 export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
   Facts & {
-    /** Deltas that had been delivered. */
+    /** Number of deltas that were delivered. */
     readonly events: number
-    /** The text that had been delivered. */
+    /** The text that was delivered. */
     readonly partial?: string
-    /** What broke the stream; its status, code and detail are here too. */
+    /** The reason that broke the stream; its status, code and detail are here too. */
     readonly failure?: Exclude<ReasonTag, "StreamInterrupted">
   }
 > {
@@ -264,8 +267,8 @@ export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
 }
 
 /**
- * This library refused before sending. `limiter`: a rate limit. `breaker`: the target's breaker is open. `cost`: the
- * run would cost more than it may. `budget`: an item of a cluster that its workers have died of too often.
+ * This library rejected the request before sending it. `limiter`: a rate limit. `breaker`: the target's breaker is
+ * open. `cost`: the run could cost more than its limit. `budget`: a cluster item whose workers have died too often.
  *
  * @category reasons
  */
@@ -279,7 +282,7 @@ export class Rejected extends Data.TaggedError("Rejected")<
 }
 
 /**
- * The Workers binding is absent or does not have the methods that are needed.
+ * The Workers binding is absent or lacks a method that is needed.
  *
  * @category reasons
  */
@@ -295,7 +298,7 @@ export class BindingMissing extends Data.TaggedError("BindingMissing")<
 }
 
 /**
- * Nothing in the classification applies. `detail` holds the bounded raw body.
+ * No rule of the classification applies. `detail` holds the truncated raw body.
  *
  * @category reasons
  */
@@ -335,9 +338,9 @@ export type Reason =
 export type ReasonTag = Reason["_tag"]
 
 /**
- * Why an attempt was made. `first`: the first one of its run. `retry`: the same target again, by its retry policy.
- * `fallback`: the targets before it have failed. `restart`: a stream broke and began again. `hedge`: the target before
- * it had not answered in time.
+ * The cause of an attempt. `first`: the first one of its run. `retry`: the same target again, by its retry policy.
+ * `fallback`: the targets before it failed. `restart`: a stream broke and began again. `hedge`: the target before it
+ * was late.
  *
  * @category models
  */
@@ -352,52 +355,48 @@ export interface Cost {
   /** US dollars for tokens that providers reported. */
   readonly usd: number
   /**
-   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race.
-   * Providers do not charge for most requests that they reject, so this tends to be too high.
+   * US dollars for tokens that no provider reported: of attempts that failed, were interrupted or lost a race. Tends to
+   * be too high, because providers do not charge for most requests that they reject.
    */
   readonly estimatedUsd: number
-  /**
-   * Number of attempts that are in neither amount: there is no price for them, or nothing is known about their tokens.
-   */
+  /** Number of attempts in neither amount: there is no price for them, or their tokens are unknown. */
   readonly unpriced: number
 }
 
 /**
- * One dispatch to one target, as it was seen from here.
+ * One dispatch to one target, as the client saw it.
  *
  * @category models
  */
 export interface Attempt {
   /** Key of the target (see `Route`). */
   readonly target: string
-  /** Its place among the attempts of its run, from 1, in order of start. Absent outside of a run. */
+  /** Its position among the attempts of its run, from 1, in order of start. Absent outside a run. */
   readonly number?: number
-  /** Why it was made; absent outside of a run. */
+  /** The cause of the attempt; absent outside a run. */
   readonly cause?: AttemptCause
   readonly provider: string
   readonly model?: string
   readonly endpoint: string
   readonly logId?: string
   readonly eventId?: string
-  /** Index of the leg that answered, when the gateway said so. */
+  /** Index of the leg that answered, if the gateway reported it. */
   readonly step?: number
   readonly cacheStatus?: string
-  /** HTTP status, when there was an answer. */
+  /** HTTP status, if there was an answer. */
   readonly status?: number
   readonly outcome: "success" | "failure" | "interrupted"
   /** Milliseconds since the epoch. */
   readonly startedAt: number
-  /** How long it waited for limits before it started; absent when it did not. */
+  /** Time that it waited for limits before it started; absent if it did not wait. */
   readonly waited?: Duration.Duration
-  /** From the start until the answer was decoded, the failure was known, or the fiber was interrupted. */
+  /** Time from the start until the answer was decoded, the failure was known, or the fiber was interrupted. */
   readonly duration: Duration.Duration
   /** The transport sent the same bytes once more, because a kept-alive socket turned out to be closed. */
   readonly resent?: boolean
-  /** Another attempt of the same run had answered, so this one was interrupted. */
+  /** Another attempt of the same run answered first, so this one was interrupted. */
   readonly superseded?: boolean
-  /**
-   * Hints of the request that this target was not sent as they stand, see `Chat.Losses`. Absent when there were none.
-   */
+  /** Hints of the request that this target did not get in full, see `Chat.Losses`. Absent if there are none. */
   readonly dropped?: ReadonlyArray<string>
   /** Tokens that the provider reported. */
   readonly usage?: Usage
@@ -407,7 +406,7 @@ export interface Attempt {
 }
 
 /**
- * A target that was skipped, because of an open breaker (`Rejected`) or a field that it cannot express (`Unsupported`).
+ * A target that was skipped because of an open breaker (`Rejected`) or a field that it cannot express (`Unsupported`).
  * Nothing was sent to it.
  *
  * @category models
@@ -419,8 +418,8 @@ export interface Skipped {
 }
 
 /**
- * The cause that ended a run without an answer. `stop`: no other target would help. `attempts`: every target had
- * failed. `deadline`: the time was up, or too short for the next wait. `budget`: the router's budget allowed no further
+ * The cause that ended a run without an answer. `stop`: no other target would help. `attempts`: every target failed.
+ * `deadline`: the time was up, or too short for the next wait. `budget`: the router's budget allowed no further
  * attempt. `cost`: a further attempt could have cost more than `maxCost`. `open`: breakers were open, and no further
  * attempt was made.
  *
@@ -431,8 +430,8 @@ export type EndedBy = "stop" | "attempts" | "deadline" | "budget" | "cost" | "op
 /**
  * The error of every operation in this library.
  *
- * `message` holds the method, the target, the reason, the status and the code; never a credential, never a prompt,
- * never text of a provider (that is in `reason.detail`, bounded and scrubbed).
+ * `message` holds the method, the target, the reason, the status and the code, and never a credential, a prompt, or
+ * text of a provider (that is in `reason.detail`, truncated and without credentials).
  *
  * @example
  * ```ts
@@ -473,10 +472,10 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
     const facts = join(
       ", ",
       status && `status ${status}`,
-      // A code comes from an answer, so only what looks like one is shown.
+      // A code comes from an answer, so the message only shows values that look like one.
       /^[\w./-]{1,64}$/.test(code) && `code ${code}`,
       attempts.length > 1 && `${attempts.length} attempts`,
-      // Otherwise the failure does not show why nothing more was tried.
+      // Without this, the failure does not show why nothing more was tried.
       ended === "budget" && "ended by the budget",
       ended === "cost" && "ended by maxCost"
     )
@@ -486,14 +485,13 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
   get isRetryable(): boolean {
     return decide(this.reason).again
   }
-  /** The wait that the answer asked for, if it asked. */
+  /** The wait that the answer requested, if any. */
   get retryAfter(): Duration.Duration | undefined {
     return retryAfter(this.reason)
   }
   /**
-   * The response of Effect's HTTP servers to a handler that fails with this error (`HttpServerRespondable`): see
-   * {@link httpFailure}. The type of responses is in an unstable module, so that of this method says only that it fits
-   * where one is wanted.
+   * The response of Effect's HTTP servers to a handler that fails with this error (`HttpServerRespondable`), see
+   * {@link httpFailure}. The response type is in an unstable module, so this signature only fits where one is wanted.
    */
   "~effect/http/HttpServerRespondable"(): Effect.Effect<never> {
     return Effect.sync(() => httpAnswer(httpFailure(this)) as never)
@@ -501,8 +499,11 @@ export class GatewayError extends Data.TaggedError("GatewayError")<{
 }
 
 /**
- * Whether `u` is a {@link GatewayError}, also one of another copy of this package. What came over RPC or out of JSON is
- * none: it has lost its getters, and `ErrorSchema` makes one of it.
+ * Whether `u` is a {@link GatewayError}, including one of another copy of this package.
+ *
+ * **Gotchas**
+ *
+ * An error that came over RPC or out of JSON is none: it has lost its getters. `ErrorSchema` decodes it to one.
  *
  * @category guards
  */
@@ -510,7 +511,7 @@ export const isGatewayError = (u: unknown): u is GatewayError =>
   Predicate.isTagged(u, "GatewayError") && Predicate.hasProperty(u, "reason") && "isRetryable" in u
 
 /**
- * The wait that a reason asks for, if any.
+ * The wait that a reason requests, if any.
  *
  * @category getters
  */
@@ -518,7 +519,7 @@ export const retryAfter = (reason: Reason): Duration.Duration | undefined =>
   "retryAfter" in reason ? reason.retryAfter : undefined
 
 /**
- * An {@link InvalidRequest} found by this library before anything was sent.
+ * Makes an {@link InvalidRequest} for a fault that this library found before anything was sent.
  *
  * @example
  * ```ts
@@ -534,7 +535,7 @@ export const invalid = (method: string, field: string, accepted: string): Gatewa
   new GatewayError({ method, reason: new InvalidRequest({ origin: "client", field, accepted }) })
 
 /**
- * What to do about a failure. `stop` is: neither again nor next.
+ * How to react to a failure. `stop` means neither again nor next.
  *
  * @category decisions
  */
@@ -543,7 +544,7 @@ export interface Decision {
   readonly again: boolean
   /** Another target may be tried. */
   readonly next: boolean
-  /** What to wait for before `again`: the answer's hint (at least the back-off), the back-off, or nothing. */
+  /** The wait before `again`: the answer's hint (at least the back-off), the back-off, or none. */
   readonly wait: "hint" | "backoff" | "none"
 }
 
@@ -572,7 +573,7 @@ const row = (
 })
 
 /**
- * The decision table: for each reason (and variant) whether to try again, go on, wait or stop. A route overrides it
+ * The decision table: for each reason (and variant), whether to try again, move on, wait or stop. A route overrides it
  * with `retry({ on })` and `fallbackOn`.
  *
  * @category decisions
@@ -602,7 +603,7 @@ export const decisions: ReadonlyArray<DecisionRow> = [
 ]
 
 /**
- * The variant of a reason that the decision table distinguishes.
+ * The variant of a reason, where the decision table distinguishes several.
  *
  * @category getters
  */
@@ -624,9 +625,9 @@ export const variant = (reason: Reason): string | undefined => {
 const unknownRow = decisions[decisions.length - 1] as DecisionRow
 
 /**
- * Looks a reason up in {@link decisions}. A failure that came inside a 2xx answer is never tried again on the same
- * target: the gateway takes such an answer for a success, so only this way do both executions of a route agree. A route
- * opts in with `retry({ on })`.
+ * Looks a reason up in {@link decisions}. A failure inside a 2xx answer is never retried on the same target: the
+ * gateway treats such an answer as a success, and both ways to execute a route must agree. A route opts in with
+ * `retry({ on })`.
  *
  * @category decisions
  */
@@ -639,7 +640,7 @@ export const decide = (reason: Reason): DecisionRow => {
   return inside && found.again ? { ...found, again: false, wait: "none" } : found
 }
 
-// Most failures are those of a server behind this one.
+// Most failures come from a server behind this one.
 const badGateway = 502
 /** By reason, or by its variant. */
 const otherStatus: Readonly<Record<string, number>> = {
@@ -657,9 +658,10 @@ const otherStatus: Readonly<Record<string, number>> = {
 }
 
 /**
- * Status that a server answers a failed request with, by reason. A `NotFound` of a log is 404.
+ * HTTP status with which a server answers a failed request, by reason. A `NotFound` of a log is 404.
  *
- * 4xx is for what the client can change. Refused credentials are the server's own, so they are 502 and not 401.
+ * 4xx means that the client can change something. Rejected credentials belong to the server, so they are 502 and not
+ * 401.
  *
  * @category getters
  */
@@ -669,9 +671,9 @@ export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ *
 })()
 
 /**
- * The answer of a server to its client about a failure: the status of {@link failureStatus},
- * `{ "error": { "reason", "retryable" } }`, and `retry-after` in seconds with a 429 or 503 where waiting helps. Nothing
- * of the message, the prompt, the provider or the credentials is in it.
+ * The answer of a server to its own client about a failure: the status of {@link failureStatus},
+ * `{ "error": { "reason", "retryable" } }`, and `retry-after` in seconds with a 429 or 503 where waiting helps. It
+ * holds nothing of the message, the prompt, the provider or the credentials.
  *
  * @example
  * ```ts
@@ -685,9 +687,9 @@ export const failureStatus: Readonly<Record<ReasonTag, number>> = /* @__PURE__ *
  */
 export const httpFailure = ({ reason, retryAfter }: GatewayError): HttpFailure => {
   const status = otherStatus[variant(reason) ?? ""] ?? otherStatus[reason._tag] ?? badGateway
-  // A hint of the provider's is only passed on with an answer that means "come back later".
+  // A provider's hint is only passed on with an answer that means "come back later".
   const hint = (status === 429 || status === 503) && retryAfter
   const seconds = hint ? Math.ceil(Duration.toMillis(hint) / 1000) : Number.NaN
-  // The header is a number in digits, which an endless wait is not.
+  // The header is a number in digits, and an endless wait has none.
   return failureOf(status, reason._tag, decide(reason).again, Number.isSafeInteger(seconds) ? seconds : undefined)
 }

@@ -1,15 +1,21 @@
 /**
- * The algebra of routes.
+ * Routes: which targets to call, in which order, and how to treat their failures.
  *
- * A `Route<In, Out>` is an immutable value: which targets are called in which order, how often, for how long, with
- * which gateway options, and how answers are read. Because it is data it can be printed, drawn, stored, checked for its
- * worst case, compiled to one gateway request, or run on the client by `Router`.
+ * A `Route<In, Out>` is an immutable value: its targets and their order, retries, time limits and gateway options, and
+ * how it reads answers. Because it is data, you can print it, draw it, store it, compute its worst case, compile it to
+ * one gateway request, or run it on the client with `Router`.
  *
- * Settings belong to the targets below them: `retry` around a fallback means that each target is retried, not that the
- * chain is run again, and the innermost of nested settings wins. Attempts never multiply.
+ * Settings apply to the targets below them: `retry` around a fallback retries each target, it does not run the chain
+ * again. The innermost of nested settings wins, so attempts never multiply within a route.
  *
- * Nothing here throws. A route that was given something invalid is still a value: {@link problems} lists what is wrong,
- * and running it fails with `InvalidRequest` before anything is sent.
+ * Nothing here throws. A route made of invalid parts is still a value: {@link problems} lists the faults, and running
+ * it fails with `InvalidRequest` before anything is sent.
+ *
+ * **Gotchas**
+ *
+ * Retries outside a route do multiply: `Effect.retry` around `Router.run` repeats all attempts of the run. A
+ * {@link deadline} includes every wait, whether for limits or between retries; a {@link timeout} starts with its
+ * attempt. After {@link restart}, a stream can deliver text that it later withdraws.
  */
 import * as Duration from "effect/Duration"
 import { dual } from "effect/Function"
@@ -62,14 +68,14 @@ export type { Check, Predicate } from "./internal/route/validating.ts"
 const TypeId = "~effect-ai-gateway/Route"
 
 /**
- * How to get from an input to an answer.
+ * A description of how to get from an input to an answer.
  *
  * @category models
  */
 export interface Route<in In, out Out> extends Pipeable.Pipeable {
   readonly [TypeId]: { readonly _In: (_: In) => void; readonly _Out: (_: never) => Out }
   readonly node: Node<In, Out>
-  /** The plan is made once per route and then remembered. */
+  /** The plan, made once per route and then cached. */
   readonly planned: Planned<In, Out>
 }
 
@@ -91,7 +97,7 @@ class RouteImpl<In, Out> extends Pipeable.Class implements Route<In, Out> {
 }
 
 /**
- * Makes a route of a node; for modules that bring leaves of their own.
+ * Makes a route from a node, for modules that define their own leaves.
  *
  * @category constructors
  */
@@ -105,8 +111,8 @@ export const fromNode = <In, Out>(node: Node<In, Out>): Route<In, Out> => new Ro
 export const isRoute = (u: unknown): u is Route<never, unknown> => typeof u === "object" && u !== null && TypeId in u
 
 /**
- * A leaf for any body: one request to one target. An answer that `success` does not decode is an `InvalidResponse`, and
- * the next target is tried.
+ * Makes a route to one target with any request body. An answer that `success` cannot decode is an `InvalidResponse`,
+ * and the router calls the next target.
  *
  * @example
  * ```ts
@@ -127,8 +133,8 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
   fromNode(customLeaf(options))
 
 /**
- * Asks the routes in order: the next one when a failure allows it (see the decision table of `GatewayError`, or
- * {@link fallbackOn}).
+ * Calls the routes in order, and moves to the next one after failures that allow it: see the decision table of
+ * `GatewayError`, and {@link fallbackOn}.
  *
  * @example
  * ```ts
@@ -146,10 +152,10 @@ export const make = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Route<
 export const fallback = <In, Out>(
   ...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]
 ): Route<In, Out> =>
-  // A caller without types can pass none at all, or something else; the plan then names the problem.
+  // A caller without types can pass no routes, or other values; the plan then names the problem.
   fromNode({ _tag: "Fallback", routes: nodesOf("fallback", routes) })
 
-/** The nodes of routes, from a caller who may have no types. */
+/** The nodes of routes, from callers that may not use types. */
 const nodesOf = <In, Out>(field: string, routes: ReadonlyArray<Route<In, Out>>): ReadonlyArray<Node<In, Out>> =>
   routes.map((route, i) =>
     isRoute(route)
@@ -165,15 +171,15 @@ const nodesOf = <In, Out>(field: string, routes: ReadonlyArray<Route<In, Out>>):
 export interface RaceOptions {
   /**
    * Also races requests that change something at the provider (see {@link HedgeOptions}). Default `false`: the routes
-   * are called in order then.
+   * are called in order for such requests.
    */
   readonly sideEffects?: boolean | undefined
 }
 
 /**
- * Calls all routes at once. The first output wins: the answer, for a stream its first delta. The others are
- * interrupted, down to their sockets. A failure that stops a fallback ends the race too. If every route fails, the race
- * fails with the last failure. Every run costs one request per route.
+ * Calls all routes at once and uses the first output: an answer, or the first delta of a stream. The others are
+ * interrupted, down to their sockets. A failure that stops a fallback also ends the race. If every route fails, the
+ * race fails with the last failure. Every run costs one request per route.
  *
  * @example
  * ```ts
@@ -189,9 +195,9 @@ export interface RaceOptions {
  * @category targets and their order
  */
 export const race: {
-  /** Calls all routes at once. */
+  /** Calls all routes at once and uses the first output. */
   <In, Out>(...routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>]): Route<In, Out>
-  /** Calls all routes at once. */
+  /** Calls all routes at once and uses the first output. */
   <In, Out>(routes: readonly [Route<In, Out>, ...ReadonlyArray<Route<In, Out>>], options: RaceOptions): Route<In, Out>
 } = <In, Out>(
   ...args: ReadonlyArray<Route<In, Out>> | readonly [ReadonlyArray<Route<In, Out>>, RaceOptions]
@@ -254,15 +260,16 @@ export const circuitBreaker: {
 )
 
 /**
- * Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. An
- * attempt waits for its turn, up to `queue.maxWait`; its timeouts, and the clock of a hedge, begin when it is let in,
- * while a deadline goes on. One that would wait too long is not sent: it fails with `Rejected` (`limiter`) at once and
- * the next target is called, and when all others have failed the run comes back to it. `"off"` takes targets out of
- * outer limits.
+ * Limits the requests and tokens per minute, and the requests at once, of each target below.
  *
- * What was sent to a target is known to the router, whatever routes it stands in, and batches of the same router count
- * too; the numbers are those of the route. Tokens are estimated from the input, and corrected when the answer says what
- * it used. What answers say about the provider's own limits only tightens these.
+ * An attempt waits for its turn, for `queue.maxWait` at most. Its timeouts and the clock of a hedge start when it is
+ * admitted; a deadline keeps running. An attempt that would wait longer is not sent: it fails at once with `Rejected`
+ * (`limiter`), the router calls the next target, and returns to this one when all others have failed. `"off"` exempts
+ * targets from outer limits.
+ *
+ * The router counts what it sends to a target across all routes and batches; each route applies its own numbers. Tokens
+ * are estimated from the input and corrected by the usage that the answer reports. Limits that the provider reports can
+ * only tighten these.
  *
  * @example
  * ```ts
@@ -278,9 +285,9 @@ export const circuitBreaker: {
  * @category protection
  */
 export const limits: {
-  /** Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. */
+  /** Limits the requests and tokens per minute, and the requests at once, of each target below. */
   (options: LimitsOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /** Limits what is sent to a target, for each target below: requests and tokens per minute, and how many at once. */
+  /** Limits the requests and tokens per minute, and the requests at once, of each target below. */
   <In, Out>(self: Route<In, Out>, options: LimitsOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
   { admissionOf, isFull, setAside },
@@ -293,9 +300,9 @@ export const limits: {
 )
 
 /**
- * Chooses the first of several routes by a strategy; the rest are its fallbacks in the strategy's own order. The order
- * is chosen once per run, and a retry repeats the same target. The router keeps the state: the attempts in flight, how
- * fast a target was, whose turn it is.
+ * Chooses the first of several routes by a strategy. The others are its fallbacks, in the strategy's own order. The
+ * router chooses the order once per run, and a retry repeats the same target. It also keeps the state: attempts in
+ * flight, recent latency, and whose turn it is.
  *
  * @example
  * ```ts
@@ -331,13 +338,15 @@ const balanceOf = /* @__PURE__ */ needs(
 )
 
 /**
- * Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. The
+ * Also calls the next target when one is late: after a fixed delay, or after a percentile of its own recent times. The
  * first output wins, for a stream its first delta, and the others are interrupted, down to their sockets. A failure
  * calls the next target at once, as in a fallback. The clock starts when the attempt starts; time in the library's own
- * queue does not count. A lone target is called once more. `"off"` exempts targets from an outer hedge.
+ * queue does not count. A lone target is called a second time. `"off"` exempts targets from an outer hedge.
  *
- * Use it against a slow tail, not against a provider that is slow as a whole: nothing gets faster then, and only the
- * budget bounds the added load.
+ * **Gotchas**
+ *
+ * A hedge helps against a slow tail. If a provider is slow for every request, nothing gets faster, and only the budget
+ * bounds the added load.
  *
  * @example
  * ```ts
@@ -353,9 +362,13 @@ const balanceOf = /* @__PURE__ */ needs(
  * @category targets and their order
  */
 export const hedge: {
-  /** Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. */
+  /**
+   * Also calls the next target when one is late: after a fixed delay, or after a percentile of its own recent times.
+   */
   (options: HedgeOptions | "off"): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /** Calls the next target too when one is late: after a fixed delay, or after a percentile of its own recent times. */
+  /**
+   * Also calls the next target when one is late: after a fixed delay, or after a percentile of its own recent times.
+   */
   <In, Out>(self: Route<In, Out>, options: HedgeOptions | "off"): Route<In, Out>
 } = /* @__PURE__ */ needs(
   { Hedge: runHedge, hedgeProblems, makeLatency: () => new Latency() },
@@ -368,9 +381,9 @@ export const hedge: {
 )
 
 /**
- * Tries the same target again, for each target below. A wait hint of the server is a lower bound of the wait; a wait
- * that does not fit into the deadline moves on at once instead of sleeping. An Effect `Schedule` works too, but cannot
- * be compiled or stored; the decision table still says after which failures.
+ * Retries each target below. A wait hint of the server is a lower bound of the wait; if the wait does not fit into the
+ * deadline, the router moves on at once instead of sleeping. An Effect `Schedule` works too, but cannot be compiled or
+ * stored; the decision table still decides which failures are retried.
  *
  * @example
  * ```ts
@@ -385,9 +398,9 @@ export const hedge: {
  * @category attempts and time
  */
 export const retry: {
-  /** Tries the same target again, for each target below. */
+  /** Retries each target below. */
   (policy: RetryOptions | RetrySchedule): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /** Tries the same target again, for each target below. */
+  /** Retries each target below. */
   <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, policy: RetryOptions | RetrySchedule): Route<In, Out> => {
   if (Schedule.isSchedule(policy)) return fromNode({ _tag: "Retry", policy, route: self.node })
@@ -409,76 +422,81 @@ const limited = <In, Out>(self: Route<In, Out>, tag: Limit, input: Duration.Inpu
 }
 
 /**
- * Limits each attempt until the first byte of its answer, for each target below: whole milliseconds, at least one. The
- * attempt is interrupted and fails with `Timeout` (`firstByte`).
+ * Limits the time to the first byte of each attempt's answer, for each target below: whole milliseconds, at least 1. At
+ * the limit the attempt is interrupted and fails with `Timeout` (`firstByte`).
  *
  * @category attempts and time
  */
 export const timeout: {
   /**
-   * Limits each attempt until the first byte of its answer, for each target below: whole milliseconds, at least one.
+   * Limits the time to the first byte of each attempt's answer, for each target below: whole milliseconds, at least 1.
    */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   /**
-   * Limits each attempt until the first byte of its answer, for each target below: whole milliseconds, at least one.
+   * Limits the time to the first byte of each attempt's answer, for each target below: whole milliseconds, at least 1.
    */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "Timeout", duration))
 
 /**
- * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call):
- * whole milliseconds, at least one. Until then another target can take over unseen. Fails with `Timeout`
- * (`firstToken`).
+ * Limits the time to the first delta that a consumer can act on (text, reasoning or a tool call), for each streamed
+ * attempt: whole milliseconds, at least 1. At the limit the attempt fails with `Timeout` (`firstToken`), and another
+ * target can take over unnoticed.
  *
  * @category attempts and time
  */
 export const firstTokenTimeout: {
   /**
-   * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call):
-   * whole milliseconds, at least one.
+   * Limits the time to the first delta that a consumer can act on (text, reasoning or a tool call), for each streamed
+   * attempt: whole milliseconds, at least 1.
    */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   /**
-   * Limits each streamed attempt until the first delta that a consumer could act on (text, reasoning or a tool call):
-   * whole milliseconds, at least one.
+   * Limits the time to the first delta that a consumer can act on (text, reasoning or a tool call), for each streamed
+   * attempt: whole milliseconds, at least 1.
    */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "FirstTokenTimeout", duration))
 
 /**
  * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at
- * least one. Fails with `Timeout` (`idle`), after the first delta inside a `StreamInterrupted`.
+ * least 1. Fails with `Timeout` (`idle`); after the first delta, with a `StreamInterrupted` that holds it.
  *
  * @category attempts and time
  */
 export const idleTimeout: {
   /**
    * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at
-   * least one.
+   * least 1.
    */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   /**
    * Limits the gap between two chunks of a stream, while the consumer waits for the next one: whole milliseconds, at
-   * least one.
+   * least 1.
    */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "IdleTimeout", duration))
 
 /**
- * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with
- * the same one when it was the last. The consumer is told with a `restart` delta to discard what came before.
+ * Restarts a stream that broke after its first delta, up to `times` (1 to 10): with the next target, or with the same
+ * one if it was the last.
+ *
+ * **Gotchas**
+ *
+ * The consumer gets a `restart` delta and must discard everything before it. Each restart can make as many attempts as
+ * the run before it.
  *
  * @category attempts and time
  */
 export const restart: {
   /**
-   * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with
-   * the same one when it was the last.
+   * Restarts a stream that broke after its first delta, up to `times` (1 to 10): with the next target, or with the same
+   * one if it was the last.
    */
   (times: number): <In, Out>(self: Route<In, Out>) => Route<In, Out>
   /**
-   * Lets a stream that broke after its first delta begin again, up to `times` (1 to 10): with the next target, or with
-   * the same one when it was the last.
+   * Restarts a stream that broke after its first delta, up to `times` (1 to 10): with the next target, or with the same
+   * one if it was the last.
    */
   <In, Out>(self: Route<In, Out>, times: number): Route<In, Out>
 } = dual(
@@ -490,20 +508,20 @@ export const restart: {
 )
 
 /**
- * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. What is running when it
- * passes is interrupted and fails with `Timeout` (`deadline`); an outer fallback with time left continues.
+ * Limits everything below it: attempts, waits and bodies; whole milliseconds, at least 1. At the limit, the running
+ * attempt is interrupted and fails with `Timeout` (`deadline`); an outer fallback with time left continues.
  *
  * @category attempts and time
  */
 export const deadline: {
-  /** Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. */
+  /** Limits everything below it: attempts, waits and bodies; whole milliseconds, at least 1. */
   (duration: Duration.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /** Limits everything below it: attempts, waits and bodies; whole milliseconds, at least one. */
+  /** Limits everything below it: attempts, waits and bodies; whole milliseconds, at least 1. */
   <In, Out>(self: Route<In, Out>, duration: Duration.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, duration: Duration.Input) => limited(self, "Deadline", duration))
 
 /**
- * Gateway options for each target below; inner options win field by field.
+ * Sets gateway options for each target below; inner options win field by field.
  *
  * @example
  * ```ts
@@ -518,9 +536,9 @@ export const deadline: {
  * @category requests and answers
  */
 export const options: {
-  /** Gateway options for each target below; inner options win field by field. */
+  /** Sets gateway options for each target below; inner options win field by field. */
   (input: GatewayOptions.Input): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /** Gateway options for each target below; inner options win field by field. */
+  /** Sets gateway options for each target below; inner options win field by field. */
   <In, Out>(self: Route<In, Out>, input: GatewayOptions.Input): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Input): Route<In, Out> => {
   const [problem] = GatewayOptions.problems(input)
@@ -530,33 +548,33 @@ export const options: {
 })
 
 /**
- * Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`.
+ * Sets cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`.
  *
  * @category requests and answers
  */
 export const cache: {
-  /** Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
+  /** Sets cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
   (input: NonNullable<GatewayOptions.Input["cache"]>): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /** Cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
+  /** Sets cache options for each target below: a lifetime of 60 seconds to 30 days or `"off"`, a key, or `skip`. */
   <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, input: NonNullable<GatewayOptions.Input["cache"]>) =>
   options(self, { cache: input })
 )
 
 /**
- * Metadata for the logs of each target below: at most five flat entries after merging.
+ * Sets metadata for the logs of each target below: at most five flat entries after merging.
  *
  * @category requests and answers
  */
 export const metadata: {
-  /** Metadata for the logs of each target below: at most five flat entries after merging. */
+  /** Sets metadata for the logs of each target below: at most five flat entries after merging. */
   (input: GatewayOptions.Metadata): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /** Metadata for the logs of each target below: at most five flat entries after merging. */
+  /** Sets metadata for the logs of each target below: at most five flat entries after merging. */
   <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, input: GatewayOptions.Metadata) => options(self, { metadata: input }))
 
 /**
- * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision
+ * Chooses the failures after which fallbacks below call the next target: a list of reasons that replaces the decision
  * table, or a function of the error, which cannot be compiled or stored.
  *
  * @example
@@ -573,15 +591,9 @@ export const metadata: {
  * @category targets and their order
  */
 export const fallbackOn: {
-  /**
-   * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision
-   * table, or a function of the error, which cannot be compiled or stored.
-   */
+  /** Chooses the failures after which fallbacks below call the next target. */
   (on: FallbackOn): <In, Out>(self: Route<In, Out>) => Route<In, Out>
-  /**
-   * Chooses the failures after which fallbacks below call the next target: a list of reasons instead of the decision
-   * table, or a function of the error, which cannot be compiled or stored.
-   */
+  /** Chooses the failures after which fallbacks below call the next target. */
   <In, Out>(self: Route<In, Out>, on: FallbackOn): Route<In, Out>
 } = dual(2, <In, Out>(self: Route<In, Out>, on: FallbackOn) =>
   typeof on === "function" || isReasons(on)
@@ -590,20 +602,20 @@ export const fallbackOn: {
 )
 
 /**
- * Checks every answer of the targets below. A rejected one is a failure of its target (`InvalidResponse` with
- * `by: "validate"`), and the next target is called. A predicate returns `true` to accept, and `false` or a reason to
- * reject; the reason becomes a part of the error's message. A Schema decodes the answer and discards the result, so the
- * answer stays as it is. Nested checks must all accept, the inner one first.
+ * Checks every answer of the targets below. A rejected answer fails with `InvalidResponse` (`by: "validate"`), and the
+ * router calls the next target. A predicate returns `true` to accept, and `false` or a reason to reject; the reason
+ * becomes part of the error's message. A Schema decodes the answer and discards the result, so the answer stays as it
+ * is. Nested checks must all accept, the inner one first.
  *
- * A streamed answer is checked when it is complete, before its finish is delivered. A rejected one is a
- * `StreamInterrupted`, or starts again where {@link restart} allows it. The answer is the one that `Router.run`
- * decodes, except that `raw` is `null`. Targets of {@link make} cannot be checked in a stream: opening one fails with
+ * A streamed answer is checked when it is complete, before its finish is delivered. A rejected one fails with
+ * `StreamInterrupted`, or restarts where {@link restart} allows it. The answer is the one that `Router.run` decodes,
+ * except that `raw` is `null`. Targets of {@link make} cannot be checked in a stream: opening one fails with
  * `InvalidRequest`.
  *
  * **Gotchas**
  *
- * A predicate that throws or returns anything else is a defect and ends the run, as it does in {@link map}:
- * `JSON.parse` belongs into a Schema (`Schema.fromJsonString`). Breakers ignore rejected answers. An empty answer fails
+ * A predicate that throws or returns anything else is a defect and ends the run, as in {@link map}. Do not call
+ * `JSON.parse` in it: use a Schema (`Schema.fromJsonString`). Breakers ignore rejected answers. An empty answer fails
  * before it is checked, unless the target has `allowEmpty`.
  *
  * @example
@@ -634,15 +646,16 @@ export const validate: {
 })
 
 /**
- * Requests JSON of a schema from every target, and answers with the decoded value. A value that does not decode is a
- * failure of the target (`InvalidResponse`), and the next one is called. The schema is fitted to each provider:
- * Anthropic gets closed objects without the keywords that it rejects, OpenAI gets `strict` where the schema allows it;
- * a target that cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is accepted.
+ * Requests JSON of a schema from every target, and answers with the decoded value. A value that does not decode fails
+ * with `InvalidResponse`, and the router calls the next target. The schema is fitted to each provider: Anthropic gets
+ * closed objects without the keywords that it rejects, OpenAI gets `strict` where the schema allows it; a target that
+ * cannot take the schema at all is skipped (`Unsupported`). JSON between code fences is accepted.
  *
  * Inputs with `output` or `tools` are rejected (`InvalidRequest`). The root of the schema must be an object. Its JSON
- * form is that of `Schema.toCodecJson`, so a `Date` is a string. A stream delivers the text as it arrives, and is
- * checked when it is complete, as with {@link validate}. Apply it before {@link map} and {@link mapInput}. The route no
- * longer answers with a `Chat.Reply`: for `GatewayLanguageModel` use the route without it, and `generateObject`.
+ * form is the one of `Schema.toCodecJson`, so a `Date` is a string. A stream delivers the text as it arrives; the
+ * router checks it when it is complete, as with {@link validate}. Apply it before {@link map} and {@link mapInput}. The
+ * route no longer answers with a `Chat.Reply`: for `GatewayLanguageModel`, use the route without it and call
+ * `generateObject`.
  *
  * **Gotchas**
  *
@@ -693,7 +706,7 @@ export interface WhenOptions<In, Out> {
 }
 
 /**
- * Chooses a route by input: `when(predicate, onTrue, onFalse)`, or with a label for pictures.
+ * Chooses between two routes by input: `when(predicate, onTrue, onFalse)`, or with a label for pictures.
  *
  * @example
  * ```ts
@@ -711,9 +724,9 @@ export interface WhenOptions<In, Out> {
  * @category targets and their order
  */
 export const when: {
-  /** Chooses a route by input. */
+  /** Chooses between two routes by input. */
   <In, Out>(options: WhenOptions<In, Out>): Route<In, Out>
-  /** Chooses a route by input. */
+  /** Chooses between two routes by input. */
   <In, Out>(predicate: (input: In) => boolean, onTrue: Route<In, Out>, onFalse: Route<In, Out>): Route<In, Out>
 } = <In, Out>(
   first: WhenOptions<In, Out> | ((input: In) => boolean),
@@ -731,14 +744,14 @@ export const when: {
 }
 
 /**
- * Adapts the answer of every target. An adapted route cannot be stored.
+ * Maps the answer of every target. A mapped route cannot be stored.
  *
  * @category requests and answers
  */
 export const map: {
-  /** Adapts the answer of every target. */
+  /** Maps the answer of every target. */
   <Out, Out2>(f: (value: Out) => Out2): <In>(self: Route<In, Out>) => Route<In, Out2>
-  /** Adapts the answer of every target. */
+  /** Maps the answer of every target. */
   <In, Out, Out2>(self: Route<In, Out>, f: (value: Out) => Out2): Route<In, Out2>
 } = dual(
   2,
@@ -759,14 +772,14 @@ export const map: {
 )
 
 /**
- * Adapts the input of every target and condition. An adapted route cannot be stored.
+ * Maps the input of every target and condition. A mapped route cannot be stored.
  *
  * @category requests and answers
  */
 export const mapInput: {
-  /** Adapts the input of every target and condition. */
+  /** Maps the input of every target and condition. */
   <In, In2>(f: (input: In2) => In): <Out>(self: Route<In, Out>) => Route<In2, Out>
-  /** Adapts the input of every target and condition. */
+  /** Maps the input of every target and condition. */
   <In, Out, In2>(self: Route<In, Out>, f: (input: In2) => In): Route<In2, Out>
 } = dual(
   2,
@@ -786,14 +799,15 @@ export const mapInput: {
 )
 
 /**
- * Everything that is wrong with a route: each field and what would have been accepted. Empty when it can run.
+ * Lists everything that is wrong with a route: each field, and what it accepts. Empty when the route can run.
  *
  * @category inspection
  */
 export const problems = (self: Route<never, unknown>): ReadonlyArray<GatewayOptions.Problem> => self.planned.problems
 
 /**
- * Keys of the targets in the order in which they would be called.
+ * Lists the keys of the targets in the order in which they would be called. Different targets that would share a key
+ * are numbered: the second one ends in `#2`.
  *
  * @category inspection
  */
@@ -801,23 +815,23 @@ export const targets = (self: Route<never, unknown>): ReadonlyArray<string> =>
   self.planned.targets.map(({ key }) => key)
 
 /**
- * Prints a route as an indented tree. No credential is in it.
+ * Prints a route as an indented tree, without credentials.
  *
  * @category inspection
  */
 export const describe = (self: Route<never, unknown>): string => Render.describe(self.node)
 
 /**
- * Draws a route as a Mermaid flow chart: solid arrows are the way down, dotted ones what follows a failure.
+ * Draws a route as a Mermaid flow chart: solid arrows lead down the tree, dotted ones follow a failure.
  *
  * @category inspection
  */
 export const toMermaid = (self: Route<never, unknown>): string => Render.toMermaid(self.planned)
 
 /**
- * The worst case of a route, computed without running anything: attempts, requests, waiting, targets that cannot be
- * reached, timeouts that a deadline cuts short. Assert it in a test. Restarts of streams are not in it: each can make
- * as many attempts again.
+ * Computes the worst case of a route without running it: attempts, requests, waits, targets that cannot be reached,
+ * timeouts that a deadline cuts short. Assert it in a test. Restarts of streams are not included: each can make as many
+ * attempts again.
  *
  * @example
  * ```ts
@@ -840,14 +854,14 @@ export const bounds = (self: Route<never, unknown>): Bounds.Bounds => Bounds.bou
  * @category models
  */
 export interface CompileOptions {
-  /** Losses that are accepted. Default: none. */
+  /** Accepted losses. Default: none. */
   readonly allow?: ReadonlyArray<Compile.LossKind> | undefined
 }
 
 /**
  * Translates a route for the gateway to execute: to one universal request for one input (default), or to the elements
- * of a Cloudflare dynamic route. What the target cannot express comes back as losses; any loss that is not allowed is a
- * failure that lists them all.
+ * of a Cloudflare dynamic route. Whatever the target form cannot express is a loss; the call fails with all losses that
+ * `allow` does not list.
  *
  * @example
  * ```ts
@@ -868,6 +882,11 @@ export function compile<In, Out>(
   target?: "universal",
   options?: CompileOptions
 ): Result.Result<Compile.CompiledUniversal, ReadonlyArray<Compile.Loss>>
+/**
+ * Translates a route to the elements of a Cloudflare dynamic route, which the gateway executes.
+ *
+ * @category stored forms
+ */
 export function compile<In, Out>(
   self: Route<In, Out>,
   input: In,
@@ -892,13 +911,12 @@ export function compile<In, Out>(
  * A node holds settings (`options`, `deadline`, `hedge`, `circuitBreaker`, `limits`, `timeout`, `firstTokenTimeout`,
  * `idleTimeout`, `restart`, `retry`, `fallbackOn`, `validate`) and exactly one of: `fallback`, `race` or `balance`
  * (with `by`), a list of nodes; `route`, one node, for settings around settings; or `provider` and `model`, a target.
- * Settings apply in the order of this sentence, the first is the outermost. Durations are texts (`"5 seconds"`) or
+ * Settings apply in the order of this list, the first is the outermost. Durations are strings (`"5 seconds"`) or
  * milliseconds.
  *
- * A target with nothing but `provider` (the slug) and `model` is that provider's chat. It may have `endpoint`,
- * `dialect` (the `id` of a `Chat.Dialect`), `key`, `headers`, `body`, and where the provider needs them `resource`,
- * `deployment`, `apiVersion`, `project`, `region`, `version`. `credentials` lists the headers whose values are not
- * stored.
+ * A target with only `provider` (the slug) and `model` is that provider's chat. It may also have `endpoint`, `dialect`
+ * (the `id` of a `Chat.Dialect`), `key`, `headers`, `body`, and where the provider needs them `resource`, `deployment`,
+ * `apiVersion`, `project`, `region`, `version`. `credentials` lists the headers whose values are not stored.
  *
  * @category models
  */
@@ -911,10 +929,12 @@ export type RouteJson = Json.RouteJson
 export type RouteNodeJson = Json.RouteNodeJson
 
 /**
- * Writes a route as plain data, without its credentials: only the names of their headers are kept, and keys of targets
- * that a credential's label was a part of. What cannot be stored comes back as problems, each with the place in the
- * file where it would stand: targets with functions in them (`make`, `request`, `map`, `mapInput`), conditions,
- * schedules, functions in `fallbackOn`, and everything that {@link problems} lists.
+ * Writes a route as plain data without its credentials. It keeps only the names of their headers, and target keys that
+ * contain a credential's label.
+ *
+ * Parts that cannot be stored come back as problems, each with its place in the file: targets with functions in them
+ * (`make`, `request`, `map`, `mapInput`), conditions, schedules, functions in `fallbackOn`, and everything that
+ * {@link problems} lists.
  *
  * @example
  * ```ts
@@ -942,9 +962,9 @@ export const toJson = (self: Route<never, unknown>): Result.Result<RouteJson, Re
  */
 export interface FromJsonOptions {
   /**
-   * Credentials of the targets whose `credentials` name a header, by key of the target (as in {@link targets}) or by
-   * provider slug; the key goes first. A `Redacted` alone is the provider's key, written as the provider wants it
-   * (`Bearer …`). A record of `Redacted` gives whole header values by name, for headers other than that. Credentials
+   * Credentials for targets whose `credentials` name a header, by target key (as in {@link targets}) or by provider
+   * slug; the key takes precedence. A `Redacted` alone is the provider's API key, sent in the form that the provider
+   * expects (`Bearer …`). A record of `Redacted` gives complete header values by name, for other headers. Credentials
    * that no target needs are not used.
    */
   readonly credentials?: JsonRead.Credentials | undefined
@@ -967,9 +987,9 @@ const algebra: JsonRead.Algebra = {
 }
 
 /**
- * Reads a chat route (see {@link RouteJson}) from parsed JSON, for example a configuration file. Limits are those of
- * the combinators. Everything that is wrong comes back at once, each with its path in the file and what is accepted
- * there: fields that do not exist, values out of range, credentials that the file names and the options lack.
+ * Reads a chat route (see {@link RouteJson}) from parsed JSON, for example a configuration file. The limits of the
+ * combinators apply. All faults come back at once, each with its path in the file and the accepted values: unknown
+ * fields, values out of range, credentials that the file names and the options lack.
  *
  * @example
  * ```ts

@@ -1,7 +1,6 @@
 /**
- * A conversation of four turns with thinking and tools that changes its provider after each turn: what is sent is what
- * the provider documents, each one gets back what it signed and nothing that another one did, and nothing that was said
- * is lost.
+ * A conversation of four turns with thinking and tools that changes its provider after each turn. Each request has the
+ * provider's documented form, each provider gets back its own signatures and no others, and no content is lost.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -12,12 +11,12 @@ import * as strict from "./fixtures/chat/strictReaders.ts"
 interface Maker {
   readonly model: string
   readonly dialect: Chat.Dialect<Chat.Input, Chat.Reply>
-  /** An answer of the model: thinking, a text, two calls. What it signed goes into `issued`. */
+  /** An answer of the model: thinking, a text, two calls. Its signatures go into `issued`. */
   readonly answer: (turn: number, issued: Map<string, string>) => object
   readonly read: (body: Record<string, unknown>, issued: ReadonlyMap<string, string>) => strict.Read
-  /** What must come back of one answer. */
+  /** The values that must come back of one answer. */
   readonly signed: (turn: number) => ReadonlyArray<string>
-  /** Whether the thinking of any model comes back, as it does to those that want its words. */
+  /** Whether the thinking of any model comes back, for models that need its text. */
   readonly words?: true
 }
 
@@ -164,7 +163,7 @@ const makers: ReadonlyArray<Maker> = [
 
 const tools: ReadonlyArray<Chat.Tool> = ["weather", "clock"].map((name) => ({ name, parameters: { type: "object" } }))
 
-/** Models that read what the other one signed. */
+/** Models that read each other's signatures. */
 const familyOf = ({ model }: Maker): string => (model.startsWith("claude") ? "claude" : model)
 
 const converse = (first: Maker, second: Maker): void => {
@@ -181,7 +180,7 @@ const converse = (first: Maker, second: Maker): void => {
     assert.deepStrictEqual(read.said, expected, model)
     const wanted = answered.flatMap((by, turn) => {
       if (familyOf(by) === familyOf(maker)) return maker.signed(turn)
-      // Words of OpenAI's thinking are not shown to anybody.
+      // OpenAI's thinking is never shown in words.
       return maker.words ? [by.model === "gpt-5.2" ? "" : thought(turn)] : []
     })
     assert.deepStrictEqual(read.signatures, wanted, `${model} gets what it signed`)
@@ -198,7 +197,7 @@ const converse = (first: Maker, second: Maker): void => {
     const other = turn % 2 === 0 ? second : first
     check(maker)
     const decoded = Result.getOrThrow(maker.dialect.decode(maker.answer(turn, issuedBy(maker))))
-    // Every other answer was streamed, and the conversation was stored meanwhile.
+    // Every other answer was streamed, and the conversation was stored in between.
     const reply = turn % 2 === 0 ? decoded : Result.getOrThrow(Chat.collect(deltasOf(decoded)))
     answered.push(maker)
     messages.push(
@@ -212,7 +211,7 @@ const converse = (first: Maker, second: Maker): void => {
       { type: "result", name: "weather", text: `result ${turn}.0` },
       { type: "result", name: "clock", text: `result ${turn}.1` }
     )
-    // The answers of the tools may go to either: back to who called them, or on to the next.
+    // The results of the tools may go to either: the model that called them, or the next one.
     check(maker)
     check(other)
   }

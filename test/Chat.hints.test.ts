@@ -1,5 +1,5 @@
 /**
- * No field of a request is lost unseen: conditions pass a target over, hints are reported where they are not sent.
+ * No field of a request is lost in silence: conditions skip a target, hints are reported if they are not sent.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -16,7 +16,7 @@ const tools: ReadonlyArray<Chat.Tool> = [
 
 const calling = Chat.assistant("", [{ id: "1", name: "a", arguments: {} }])
 
-/** The body, and what was left out of it. */
+/** The body, and the omitted hints. */
 const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
   const dropped: Array<string> = []
   const body = Result.getOrThrow(dialect.encode(request, model, { onDropped: (field) => void dropped.push(field) }))
@@ -38,7 +38,7 @@ const targets: ReadonlyArray<readonly [dialect: Dialect, model: string]> = [
   [Chat.workersAi, "@cf/meta/llama-3.3-70b-instruct-fp8-fast"]
 ]
 
-/** Fields that say something, and how a body or a report shows that they were seen. */
+/** Fields with a meaning, and how a body or a report shows that they were used. */
 const fields: ReadonlyArray<readonly [path: string, request: Partial<Chat.Request>, plain?: Partial<Chat.Request>]> = [
   ["topK", { topK: 7 }],
   ["frequencyPenalty", { frequencyPenalty: 0.5 }],
@@ -112,7 +112,7 @@ describe("a field of a request", () => {
             continue
           }
           if (losses === "refuse") assert.deepStrictEqual(dropped, [], name)
-          // These show their thinking in any case.
+          // These always show their thinking.
           if (request.reasoning?.show === true && /llama|4-5/.test(model)) continue
           const changed = Result.isFailure(without) || JSON.stringify(with_.success) !== JSON.stringify(without.success)
           assert.isTrue(changed || dropped.some((field) => field.startsWith(path)), `${name} was lost`)
@@ -121,7 +121,7 @@ describe("a field of a request", () => {
     })
   }
 
-  it("that no part, call or tool has is an error with its path", () => {
+  it("is an error with its path when no part, call or tool has it", () => {
     const user = (part: object) => ({ messages: [{ role: "user", content: [part] }] })
     const wrong: ReadonlyArray<readonly [object, string]> = [
       [user({ type: "text", text: "x", cache_control: {} }), "messages[0].content[0].cache_control"],
@@ -174,7 +174,7 @@ describe("a field of a request", () => {
 })
 
 describe("hints", () => {
-  it("are dropped by name under dropHints, and pass the target over under refuse", () => {
+  it("are dropped by name under dropHints, and skip the target under refuse", () => {
     const request: Chat.Request = { ...ask, seed: 1, user: "u" }
     assert.deepStrictEqual(sent(Chat.anthropic, "claude-sonnet-5", { ...request, losses: "dropHints" }), {
       body: {
@@ -190,14 +190,14 @@ describe("hints", () => {
     }
   })
 
-  it("that say nothing about the answer are dropped by default", () => {
+  it("are dropped by default when they do not shape the answer", () => {
     const request: Chat.Request = { ...ask, verbosity: "low", cacheKey: "k", user: "u" }
     const { dropped } = sent(Chat.google, "gemini-3-flash", request)
     assert.deepStrictEqual([...dropped].sort(), ["cacheKey", "user", "verbosity"])
     assert.strictEqual(issueOf(Chat.google, "gemini-3-flash", { ...request, losses: "refuse" }).field, "verbosity")
   })
 
-  it("a temperature above the bound is brought down, and to newer models none is sent", () => {
+  it("reduce a temperature above the bound, and send none to newer models", () => {
     const request: Chat.Request = { ...ask, temperature: 1.4, losses: "dropHints" }
     const older = sent(Chat.anthropic, "claude-sonnet-4-6", request)
     assert.strictEqual(older.body.temperature, 1)
@@ -207,7 +207,7 @@ describe("hints", () => {
     assert.deepStrictEqual(newer.dropped, ["temperature"])
   })
 
-  it("no temperature is sent to Claude while it thinks, by effort or by budget", () => {
+  it("send no temperature to Claude while it thinks, by effort or by budget", () => {
     const hot = { ...ask, temperature: 0.2, topP: 0.5, topK: 3 }
     for (const reasoning of [{ effort: "high" }, { budget: 2000 }, { show: true }] as const) {
       const issue = Result.getOrThrow(Result.flip(Chat.anthropic.encode({ ...hot, reasoning }, "claude-sonnet-4-6")))
@@ -227,7 +227,7 @@ describe("hints", () => {
     assert.deepInclude(other, { temperature: 0.2, thinking: { type: "adaptive" } })
   })
 
-  it("a temperature excludes topP at Claude from 4.1 on", () => {
+  it("include either a temperature or topP for Claude from 4.1 on", () => {
     const both = { ...ask, temperature: 0.2, topP: 0.5 }
     for (const model of ["claude-opus-4-1", "claude-sonnet-4-5", "claude-opus-4-6"]) {
       const issue = Result.getOrThrow(Result.flip(Chat.anthropic.encode(both, model)))
@@ -241,7 +241,7 @@ describe("hints", () => {
     }
   })
 
-  it("an effort becomes what the model has", () => {
+  it("map an effort to one that the model has", () => {
     const effort = (dialect: Dialect, model: string, effort: Chat.Reasoning["effort"], more: object = {}) =>
       sent(dialect, model, { ...ask, reasoning: { effort }, losses: "dropHints", ...more })
     const adaptive = effort(Chat.anthropic, "claude-sonnet-5", "high").body
@@ -265,7 +265,7 @@ describe("hints", () => {
     assert.isUndefined(openai("gpt-4.1-mini", "high"))
   })
 
-  it("names of models are read as their vendors write them", () => {
+  it("recognize the names of models in their vendors' spelling", () => {
     const takes = (dialect: Dialect, model: string, request: Partial<Chat.Request>): boolean =>
       Result.isSuccess(dialect.encode({ ...ask, ...request }, model))
     for (const model of ["gpt-4.1", "gpt-4o-mini", "gpt-35-turbo", "gpt-3.5-turbo", "gpt-5-chat-latest", "my-own"]) {
@@ -295,7 +295,7 @@ describe("hints", () => {
     }
   })
 
-  it("no effort passes models over that cannot stop thinking, unless hints are dropped", () => {
+  it("skip models that cannot stop thinking for the effort none, unless hints are dropped", () => {
     const request: Chat.Request = { ...ask, reasoning: { effort: "none" } }
     for (const [dialect, model] of [
       [Chat.openai, "o4-mini"],
@@ -320,7 +320,7 @@ describe("hints", () => {
 })
 
 describe("conditions", () => {
-  it("forced calls pass models over that refuse them", () => {
+  it("skip models that reject forced calls", () => {
     for (const toolChoice of ["required", { name: "a" }, { allowed: ["a"], mode: "required" }] as const) {
       const request: Chat.Request = { ...ask, tools, toolChoice, losses: "dropHints" }
       assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-5-5", request).field, "toolChoice")
@@ -332,7 +332,7 @@ describe("conditions", () => {
     assert.deepStrictEqual(required.body.tool_choice, { type: "any" })
   })
 
-  it("allowed tools are said in each provider's way", () => {
+  it("express allowed tools in each provider's form", () => {
     const request: Chat.Request = { ...ask, tools, toolChoice: { allowed: ["a"], mode: "required" } }
     const body = (dialect: Dialect, model: string, more: object = {}) =>
       sent(dialect, model, { ...request, ...more }).body
@@ -357,7 +357,7 @@ describe("conditions", () => {
     assert.strictEqual(compatible.tool_choice, "required")
   })
 
-  it("one call at a time is said to Anthropic and OpenAI, and passes Google and Workers AI over", () => {
+  it("limit Anthropic and OpenAI to one call at a time, and skip Google and Workers AI", () => {
     const request: Chat.Request = { ...ask, tools, parallelToolCalls: false, losses: "dropHints" }
     assert.deepStrictEqual(sent(Chat.anthropic, "claude-haiku-4-5", request).body.tool_choice, {
       type: "auto",
@@ -371,7 +371,7 @@ describe("conditions", () => {
     ])
   })
 
-  it("schemas that Claude is held to are closed and sanitized, and one that would lose data passes it over", () => {
+  it("close and sanitize schemas for Claude, and skip it for one that would lose data", () => {
     const output = (schema: Chat.JsonSchema): Chat.Request => ({ ...ask, output: { type: "json", schema } })
     const sane = { type: "object", properties: { a: { type: "number", minimum: 0 } } }
     assert.deepNestedInclude(sent(Chat.anthropic, "claude-opus-5", output(sane)).body, {
@@ -394,18 +394,18 @@ describe("conditions", () => {
       "tools[0].input_schema.additionalProperties": false
     })
     assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-5", strict(map)).field, "tools[0].parameters")
-    // What is not enforced is passed on as it is.
+    // Values that are not enforced are passed on unchanged.
     const loose = { ...ask, tools: [{ name: "f", parameters: map }] }
     assert.deepNestedInclude(sent(Chat.anthropic, "claude-opus-5", loose).body, { "tools[0].input_schema": map })
   })
 
-  it("a prefill passes Claude models over that refuse it", () => {
+  it("skip Claude models that reject a prefill", () => {
     const request: Chat.Request = { messages: [Chat.user("x"), Chat.assistant("{")] }
     assert.strictEqual(issueOf(Chat.anthropic, "claude-opus-4-6", request).field, "messages")
     assert.lengthOf(sent(Chat.anthropic, "claude-haiku-4-5", request).body.messages as ReadonlyArray<unknown>, 2)
   })
 
-  it("tools of a provider's own go to that provider alone", () => {
+  it("send a provider's own tools only to that provider", () => {
     const search = { type: "web_search_20260209", name: "web_search" }
     const request: Chat.Request = { ...ask, serverTools: [{ origin: "anthropic", tool: search }] }
     assert.deepStrictEqual(sent(Chat.anthropic, "claude-opus-5", request).body.tools, [search])

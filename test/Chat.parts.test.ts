@@ -1,5 +1,5 @@
 /**
- * Files, parts in the answers of tools, cache points, citations and what else stands beside text, in each dialect.
+ * Files, parts in tool results, cache points, citations and other content beside text, in each dialect.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -18,7 +18,7 @@ const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
 const issueOf = (dialect: Dialect, model: string, request: Chat.Request): Chat.Issue =>
   Result.getOrThrow(Result.flip(dialect.encode(request, model)))
 
-/** What a user's parts become. */
+/** The encoded form of a user's parts. */
 const parts = (dialect: Dialect, model: string, content: Chat.PromptMessage["content"]): unknown => {
   const { contents, input, messages } = sent(dialect, model, { messages: [Chat.user(content)] }).body
   const [turn] = (messages ?? contents ?? input) as ReadonlyArray<{
@@ -36,7 +36,7 @@ const film = { type: "file", url: "https://example.com/a.mp4", mediaType: "video
 const picture = { type: "image", data: "aGk=", mediaType: "image/png" } as const
 
 describe("a file", () => {
-  it("is said in each provider's way", () => {
+  it("is encoded in each provider's form", () => {
     assert.deepStrictEqual(parts(Chat.anthropic, claude, [pdf, note]), [
       {
         type: "document",
@@ -55,7 +55,7 @@ describe("a file", () => {
     ])
   })
 
-  it("has its type in capitals or not, and a name that fits the type of its data: URL", () => {
+  it("ignores the case of its type, and has a name that fits the type of its data: URL", () => {
     const loud = { type: "file", data: "aGk=", mediaType: "IMAGE/PNG" } as const
     for (const [dialect, model] of [
       [Chat.anthropic, claude],
@@ -71,7 +71,7 @@ describe("a file", () => {
     assert.include(JSON.stringify(parts(Chat.openaiResponses, "gpt-5.2", [inUrl])), '"filename":"document.pdf"')
   })
 
-  it("of an image type is an image, and a data: URL is data", () => {
+  it("is an image if it has an image type, and data if it is a data: URL", () => {
     const image = { type: "file", url: "data:image/png;base64,aGk=" } as const
     assert.deepStrictEqual(parts(Chat.anthropic, claude, [image]), [
       { type: "image", source: { type: "base64", media_type: "image/png", data: "aGk=" } }
@@ -81,7 +81,7 @@ describe("a file", () => {
     ])
   })
 
-  it("kept by a provider goes to that provider alone", () => {
+  it("is sent only to the provider that stores it", () => {
     const own = (origin: string) => [{ type: "file", fileId: { origin, id: "f1" } }] as const
     assert.deepStrictEqual(parts(Chat.anthropic, claude, own("anthropic")), [
       { type: "document", source: { type: "file", file_id: "f1" } }
@@ -101,7 +101,7 @@ describe("a file", () => {
     }
   })
 
-  it("that a provider does not take passes it over, with the field and what it takes", () => {
+  it("skips a provider that does not take it, with the field and what it takes", () => {
     const cases = [
       [Chat.anthropic, claude, sound],
       [Chat.anthropic, claude, film],
@@ -118,14 +118,14 @@ describe("a file", () => {
       assert.isNotEmpty(issue.accepted)
       assert.strictEqual(issue.isUnsupported, true, `${dialect.id} ${JSON.stringify(part)}`)
     }
-    // Text that is none cannot be sent to anybody as text.
+    // Such data cannot be sent to any provider as text.
     const broken = { type: "file", data: "/w==", mediaType: "text/plain" } as const
     const issue = issueOf(Chat.anthropic, claude, { messages: [Chat.user([broken])] })
     assert.deepStrictEqual(issue, { field: "messages[0].content[0].data", accepted: "base64 of UTF-8 text" })
   })
 })
 
-describe("text that says nothing", () => {
+describe("blank text", () => {
   const image = { type: "image", data: "aGk=", mediaType: "image/png" } as const
   const request: Chat.Request = {
     messages: [
@@ -139,7 +139,7 @@ describe("text that says nothing", () => {
     ]
   }
 
-  it("is left out where it would be refused", () => {
+  it("is omitted where it would be rejected", () => {
     const toClaude = sent(Chat.anthropic, claude, request)
     const source = { type: "base64", media_type: "image/png", data: "aGk=" }
     assert.deepStrictEqual(toClaude.body.messages, [
@@ -159,7 +159,7 @@ describe("text that says nothing", () => {
     })
   })
 
-  it("is left out at Claude when it is spaces alone, as other models write them before calls", () => {
+  it("is omitted for Claude when it is only spaces, which other models write before calls", () => {
     const call = { id: "toolu_1", name: "f", arguments: {} }
     const { body } = sent(Chat.anthropic, claude, {
       messages: [Chat.user("a"), Chat.assistant("\n\n", [call]), Chat.tool(call, [{ type: "text", text: " " }])]
@@ -170,7 +170,7 @@ describe("text that says nothing", () => {
     ])
   })
 
-  it("passes Claude and Gemini over when a user says nothing else, as others take it", () => {
+  it("skips Claude and Gemini when it is all that a user says, because others take it", () => {
     for (const [dialect, model] of [
       [Chat.anthropic, claude],
       [Chat.google, "gemini-3-flash"]
@@ -186,7 +186,7 @@ describe("text that says nothing", () => {
     }
   })
 
-  it("does not end a conversation in which a model answered with an image alone", () => {
+  it("does not end a conversation in which a model answered only with an image", () => {
     const reply = Result.getOrThrow(
       Chat.google.decode({
         candidates: [
@@ -200,7 +200,7 @@ describe("text that says nothing", () => {
   })
 })
 
-describe("the answer of a tool", () => {
+describe("the result of a tool", () => {
   const calls = [
     { id: "1", name: "shot", arguments: {} },
     { id: "2", name: "shot", arguments: {} }
@@ -233,7 +233,7 @@ describe("the answer of a tool", () => {
     assert.deepStrictEqual(dropped, [])
   })
 
-  it("keeps its parts and its failure at Google; older models get files in a turn of their own", () => {
+  it("keeps its parts and its failure at Google; older models get files in a separate turn", () => {
     const data = { inlineData: { mimeType: "image/png", data: "aGk=" } }
     const { body } = sent(Chat.google, "gemini-3-flash", request)
     assert.deepNestedInclude(body, {
@@ -251,7 +251,7 @@ describe("the answer of a tool", () => {
     assert.deepStrictEqual(older.dropped, ["messages[2].content: files in a turn of the user"])
   })
 
-  it("is followed by its files at OpenAI, when all tools have answered", () => {
+  it("is followed by its files at OpenAI, after the results of all tools", () => {
     const { body, dropped } = sent(Chat.openai, "gpt-5.2", request)
     assert.deepStrictEqual((body.messages as ReadonlyArray<unknown>).slice(2), [
       { role: "tool", tool_call_id: "1", content: "Here:\n(The files follow in the next message.)" },
@@ -268,7 +268,7 @@ describe("the answer of a tool", () => {
     assert.deepStrictEqual(dropped, ["messages[2].content: files in a user message", "messages[3].isError"])
   })
 
-  it("passes Workers AI over when it holds a file, and is text otherwise", () => {
+  it("skips Workers AI when it holds a file, and is text otherwise", () => {
     assert.strictEqual(issueOf(Chat.workersAi, "@cf/a/b", request).field, "messages[2].content[1]")
     const text: Chat.Request = {
       messages: [Chat.user("a"), Chat.assistant("", calls), Chat.tool("1", [{ type: "text", text: "b" }])]
@@ -284,7 +284,7 @@ describe("a cache point", () => {
     tools: [{ name: "f", parameters: { type: "object" }, cache: { ttl: "30m" } }]
   }
 
-  it("stands on the block at Anthropic, at most four times", () => {
+  it("marks the block at Anthropic, at most four times", () => {
     const { body, dropped } = sent(Chat.anthropic, claude, request)
     const hour = { type: "ephemeral", ttl: "1h" }
     assert.deepNestedInclude(body, {
@@ -302,7 +302,7 @@ describe("a cache point", () => {
     assert.strictEqual(sent(Chat.anthropic, claude, { messages: [Chat.system("a"), Chat.user("b")] }).body.system, "a")
   })
 
-  it("stands on the part at OpenAI, and is reported where there is none", () => {
+  it("marks the part at OpenAI, and is reported where there is none", () => {
     const { body, dropped } = sent(Chat.openai, "gpt-5.2", request)
     assert.deepNestedInclude(body, {
       "messages[0].content": [{ type: "text", text: "Be brief.", prompt_cache_breakpoint: { mode: "explicit" } }]
@@ -317,7 +317,7 @@ describe("a cache point", () => {
   })
 })
 
-/** The reply, whole and streamed. */
+/** The reply, complete and streamed. */
 const both = (dialect: Dialect, body: unknown, events: ReadonlyArray<object>): Chat.Reply => {
   const reply = Result.getOrThrow(dialect.decode(body))
   const decoder = streaming[dialect.id]?.decoder()
@@ -332,7 +332,7 @@ const both = (dialect: Dialect, body: unknown, events: ReadonlyArray<object>): C
 }
 
 describe("an answer", () => {
-  it("of Claude keeps its citations and the text that stopped it", () => {
+  it("keeps its citations and its stop sequence from Claude", () => {
     const citation = { type: "web_search_result_location", url: "https://a.example", title: "A", cited_text: "q" }
     const body = {
       content: [
@@ -362,7 +362,7 @@ describe("an answer", () => {
       ...block(2, text(" Yes.")),
       end
     ])
-    // The source of a search comes before the words, or among them.
+    // The source of a search may arrive before the text, or within it.
     for (const deltas of [
       [source, text("so.")],
       [text("so"), source, text(".")]
@@ -383,7 +383,7 @@ describe("an answer", () => {
     assert.notInclude(JSON.stringify(next.body), "a.example")
   })
 
-  it("of OpenAI keeps its citations, log probabilities and tier", () => {
+  it("keeps its citations, log probabilities and tier from OpenAI", () => {
     const annotations = [
       { type: "url_citation", url_citation: { url: "https://a.example", title: "A", start_index: 0, end_index: 2 } }
     ]
@@ -407,7 +407,7 @@ describe("an answer", () => {
     assert.strictEqual(reply.usage.audioInputTokens, 3)
   })
 
-  it("keeps sources that a stream names before its text, among it, and again", () => {
+  it("keeps sources that a stream names before its text, within it, and repeatedly", () => {
     const annotation = (url: string, start_index: number, end_index: number) => ({
       type: "url_citation",
       url_citation: { url, start_index, end_index }
@@ -424,7 +424,7 @@ describe("an answer", () => {
         choice({}, { finish_reason: "stop" })
       ]
     )
-    // Their places count from the beginning of the part.
+    // Their positions count from the beginning of the part.
     assert.deepStrictEqual(openai.content, [
       {
         type: "text",
@@ -468,7 +468,7 @@ describe("an answer", () => {
     )
   })
 
-  it("of Gemini keeps its sources and its images", () => {
+  it("keeps its sources and its images from Gemini", () => {
     const image = { inlineData: { mimeType: "image/png", data: "aGk=" } }
     const groundingMetadata = {
       groundingChunks: [{ web: { uri: "https://a.example", title: "A" } }],

@@ -1,5 +1,5 @@
 /**
- * Thinking before tool calls goes back to the models that refuse the next turn without it, and to no other.
+ * Thinking before tool calls goes back to the models that reject the next turn without it, and to no other.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -90,10 +90,10 @@ describe("a turn in which a model thought and called a tool", () => {
     }
   }
 
-  it("goes back to DeepSeek with the field although nothing was thought", () => {
+  it("goes back to DeepSeek with the field even without thinking", () => {
     const silent = next(decoded({ content: null, tool_calls: calls }))
     assert.deepInclude(assistantOf(sent(Chat.openaiCompatible, "deepseek-v4-pro", silent)), { reasoning_content: "" })
-    // Kimi refuses an empty one.
+    // Kimi rejects an empty one.
     assert.notProperty(assistantOf(sent(Chat.openaiCompatible, "kimi-k2.5", silent)), "reasoning_content")
   })
 
@@ -112,13 +112,13 @@ describe("a turn in which a model thought and called a tool", () => {
 })
 
 describe("a turn without tool calls", () => {
-  it("leaves its thinking behind", () => {
+  it("drops its thinking", () => {
     const reply = decoded({ content: "Sunny.", reasoning_content: thought })
     assert.deepStrictEqual(Chat.fromReply(reply), Chat.assistant("Sunny."))
   })
 })
 
-it("is for the model only: in other messages a part of reasoning is refused", () => {
+it("rejects a part of reasoning in messages of other roles", () => {
   const part = { type: "reasoning", text: thought }
   for (const [role, accepted] of [
     ["user", "text or image or file"],

@@ -1,5 +1,5 @@
 /**
- * A turn in which a model thought goes back to its maker with what the maker signed, and to others without.
+ * A turn with thinking goes back to its provider with the signatures, and to others without.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -21,7 +21,7 @@ const streamed = (dialect: Dialect, events: ReadonlyArray<object>): Chat.Reply =
   return Result.getOrThrow(Chat.collect([...deltas, ...decoder.end().deltas]))
 }
 
-/** The request after a reply, with an answer for each of its calls. */
+/** The request after a reply, with a result for each of its calls. */
 const next = (reply: Chat.Reply): Chat.Request => ({
   messages: [Chat.user("Weather?"), Chat.fromReply(reply), ...reply.toolCalls.map((call) => Chat.tool(call, "sunny"))]
 })
@@ -100,7 +100,7 @@ describe("Claude", () => {
     assert.deepStrictEqual(secondTurn(sent(Chat.anthropic, "claude-opus-5", request).body), blocks)
   })
 
-  it("is the only one that sees its signatures; others are told what they did not get", () => {
+  it("is the only one that sees its signatures; the record tells what others did not get", () => {
     const request = next(decode(Chat.anthropic, body))
     for (const [dialect, model] of others) {
       const { body, dropped } = sent(dialect, model, request)
@@ -125,7 +125,7 @@ describe("Claude", () => {
     ])
   })
 
-  it("is not sent thinking without a signature, or with that of another", () => {
+  it("gets no thinking without a signature, or with that of another provider", () => {
     const part = (more: object) => ({ type: "reasoning", text: "hm", ...more }) as const
     for (const more of [
       {},
@@ -162,7 +162,7 @@ describe("Claude", () => {
     assert.deepInclude(sent(Chat.anthropic, "claude-sonnet-4-5", later).body, {
       thinking: { type: "enabled", budget_tokens: 1024 }
     })
-    // Newer models think anew in any turn.
+    // Newer models think in every turn.
     assert.deepInclude(sent(Chat.anthropic, "claude-opus-5", foreign).body, { thinking: { type: "adaptive" } })
   })
 })
@@ -211,7 +211,7 @@ describe("Gemini", () => {
     assert.deepInclude(JSON.stringify(compatible), `"extra_content":{"google":{"thought_signature":"Y2FsbA=="}}`)
   })
 
-  it("reads a signature from a call with its maker too", () => {
+  it("reads a signature from a call with its provider too", () => {
     const call = { id: "1", name: "f", arguments: {}, opaque: { origin: "google", value: "bW9yZQ==" } }
     const request: Chat.Request = { messages: [Chat.user("a"), Chat.assistant("", [call]), Chat.tool("1", "x")] }
     assert.include(JSON.stringify(sent(Chat.google, "gemini-3-flash", request).body), "bW9yZQ==")
@@ -225,7 +225,7 @@ describe("a refusal", () => {
   const message = { role: "assistant", content: null, refusal: "I won't." }
   const body = { choices: [{ index: 0, message, finish_reason: "stop" }] }
 
-  it("is told from text, in replies and streams, and goes back to OpenAI as one", () => {
+  it("is distinguished from text, in replies and streams, and goes back to OpenAI as a refusal", () => {
     const reply = decode(Chat.openai, body)
     assert.deepInclude(reply, { text: "I won't.", refusal: "I won't.", finishReason: "contentFilter" })
     const events = [
@@ -245,7 +245,7 @@ describe("a refusal", () => {
     assert.deepStrictEqual(secondTurn(sent(Chat.google, "gemini-3-flash", request).body), [{ text: "I won't." }])
   })
 
-  it("is written as one to a client", () => {
+  it("is written to a client as a refusal", () => {
     const written = completionOf(decode(Chat.openai, body), { id: "c", model: "m", created: 1 })
     const [choice] = written.choices as ReadonlyArray<{ message: object; finish_reason: string }>
     assert.deepInclude(choice?.message, { content: null, refusal: "I won't." })

@@ -26,7 +26,7 @@ const bodies: ReadonlyArray<unknown> = [openai, anthropic, google, workersAi, em
   Object.values<unknown>(module)
 )
 
-/** A value whose type lies, as it comes out of plain JavaScript. */
+/** A value whose type is wrong, as from plain JavaScript. */
 const lie = <A>(value: unknown): A => value as A
 
 const paths = (value: unknown): ReadonlyArray<ReadonlyArray<string>> => [
@@ -49,7 +49,7 @@ const mangle = (value: unknown, place: number, by: unknown): unknown => {
   return replace(value, all[place % all.length] ?? [], by)
 }
 
-/** A trip over the wire that keeps -0, which JSON text has no need to tell from 0. */
+/** A trip over the wire that keeps -0, which JSON text does not distinguish from 0. */
 const lossless = (value: unknown): unknown => {
   if (Object.is(value, -0)) return value
   if (typeof value !== "object" || value === null) return canonical({ value }).value
@@ -74,7 +74,7 @@ describe("constructors", () => {
     assert.deepStrictEqual(Chat.toRequest("a"), { messages: [Chat.user("a")] })
   })
 
-  it("a reply with tool calls continues the conversation in every dialect", () => {
+  it("continue the conversation after a reply with tool calls, in every dialect", () => {
     const reply = Result.getOrThrow(Chat.google.decode(google.functionCalls))
     const request: Chat.Request = {
       messages: [Chat.user("x"), Chat.fromReply(reply), ...reply.toolCalls.map((call) => Chat.tool(call, "ok"))]
@@ -85,7 +85,7 @@ describe("constructors", () => {
   })
 })
 
-describe("wrong requests", () => {
+describe("invalid requests", () => {
   const secret = "4f9c-secret"
   const messages = [Chat.user(secret)]
   const tools = [{ name: "f", parameters: { type: "object" } }]
@@ -96,7 +96,7 @@ describe("wrong requests", () => {
     [null, "request"],
     [{}, "messages"],
     [{ messages: [] }, "messages", "at least one message"],
-    // Names of SDKs would vanish otherwise.
+    // Names of SDKs would disappear otherwise.
     [{ messages, max_tokens: 5 }, "max_tokens"],
     [{ messages, model: "m" }, "model"],
     [message({ role: "user", content: secret, name: "ada" }), "messages[1].name"],
@@ -169,7 +169,7 @@ describe("wrong requests", () => {
     }
   )
 
-  it("arguments that have no JSON text are refused, not thrown", () => {
+  it("arguments without a JSON form are rejected, not thrown", () => {
     const cycle: Record<string, unknown> = {}
     cycle.self = cycle
     const request = message({ role: "assistant", content: "", toolCalls: [{ id: "a", name: "f", arguments: cycle }] })
@@ -200,7 +200,7 @@ describe("all dialects", () => {
   it.prop("encode any request to JSON or an issue", { request: Chat.RequestSchema }, ({ request }) => {
     for (const dialect of dialects) {
       const body = Result.getOrUndefined(dialect.encode(request, "m"))
-      // What JSON would drop (undefined) or change (NaN) must not be in a body.
+      // A body must not contain values that JSON would drop (undefined) or change (NaN).
       if (body !== undefined) assert.deepStrictEqual(lossless(body), body)
     }
   })
@@ -208,7 +208,7 @@ describe("all dialects", () => {
   it.prop("encode every ordinary conversation", { conversation: Conversation }, ({ conversation }) => {
     const { request } = build(conversation)
     for (const dialect of dialects) {
-      // Responses end at no text.
+      // Responses has no stop sequences.
       const own = dialect === Chat.openaiResponses ? { ...request, stop: undefined } : request
       const result = dialect.encode(own, "m")
       assert.isTrue(Result.isSuccess(result), JSON.stringify(Result.getFailure(result)))
@@ -282,13 +282,13 @@ describe("schemas", () => {
   const Line = Schema.fromJsonString(Chat.RequestSchema)
   const ReplyLine = Schema.fromJsonString(Chat.ReplySchema)
 
-  it.prop("requests survive a journal", { conversation: Conversation }, ({ conversation }) => {
+  it.prop("keep requests through a journal", { conversation: Conversation }, ({ conversation }) => {
     const { request } = build(conversation)
     const read = Schema.decodeSync(Line)(Schema.encodeSync(Line)(request))
     assert.deepStrictEqual(read, canonical(request))
   })
 
-  it("replies survive a journal, with raw", () => {
+  it("keep replies through a journal, with raw", () => {
     for (const [dialect, body] of [
       [Chat.openai, openai.toolCalls],
       [Chat.anthropic, anthropic.toolUse],
@@ -300,7 +300,7 @@ describe("schemas", () => {
     }
   })
 
-  it("tell a request from something else", () => {
+  it("accept only requests", () => {
     const isRequest = Schema.is(Chat.RequestSchema)
     assert.isTrue(
       isRequest({
@@ -323,7 +323,7 @@ describe("schemas", () => {
 })
 
 describe("bundles", () => {
-  it("hold the dialect that is used, and no Schema", async () => {
+  it("hold only the dialect that is used, and no Schema", async () => {
     const { metafile, outputFiles } = await bundle({
       stdin: {
         contents: `import * as Chat from "./Chat.ts"; globalThis.use = [Chat.openai, Chat.user]`,

@@ -24,7 +24,7 @@ import * as Worker from "effect-ai-gateway/worker"
 const origin = "provider"
 const retryAfter = Duration.millis(6_200)
 
-/** One failure of each reason, and variants with an answer of their own. */
+/** One failure of each reason, and variants with a different answer. */
 const reasons: ReadonlyArray<GatewayError.Reason> = [
   new GatewayError.TransportFailure({ kind: "reset" }),
   new GatewayError.Timeout({ phase: "deadline" }),
@@ -87,7 +87,7 @@ const told = (status: number, headers: Headers, text: string) => ({
   ...Object.fromEntries(facts.map((name) => [name, headers.get(name)]))
 })
 
-/** What a Worker answers: one table for both. */
+/** The answer of a Worker, from the same table. */
 const expected = (error: GatewayError.GatewayError) =>
   Effect.promise(async () => {
     const response = Worker.failureResponse(error)
@@ -166,7 +166,7 @@ describe("a GatewayError in HttpRouter", () => {
 })
 
 describe("an AiError in HttpRouter", () => {
-  it.live("has the answer of the GatewayError behind it, when a handler puts that in its place", () =>
+  it.live("has the answer of the GatewayError behind it, when a handler fails with that instead", () =>
     Effect.gen(function* () {
       const peer = ScriptedPeer.make({ openai: [{ status: 429, headers: { "retry-after": "7" } }] })
       const model = GatewayLanguageModel.layer(Provider.openai.chat("m")).pipe(
@@ -213,7 +213,7 @@ describe("the response of a GatewayError", () => {
       assert.deepStrictEqual(yield* Effect.promise(() => web.json()), {
         error: { reason: "RateLimited", retryable: true }
       })
-      // Another change has not touched it.
+      // Another change has not affected it.
       assert.strictEqual(given.status, 429)
       assert.strictEqual(HttpServerResponse.toWeb(given, { withoutBody: true }).headers.get("retry-after"), "7")
       assert.isString(JSON.stringify(given))
@@ -223,7 +223,7 @@ describe("the response of a GatewayError", () => {
 })
 
 describe("httpFailure", () => {
-  it("leaves out a wait that the header cannot say", () => {
+  it("omits a wait that the header cannot express", () => {
     const headersFor = (wait: Duration.Duration) =>
       GatewayError.httpFailure(errorOf(new GatewayError.RateLimited({ origin, retryAfter: wait }))).headers
     assert.deepInclude(headersFor(Duration.days(400)), { "retry-after": "34560000" })

@@ -7,7 +7,7 @@ const { GatewayError: Failure } = GatewayError
 
 const origins = ["client", "gateway", "api", "provider"] as const
 
-/** One value of every variant that code can build. */
+/** One value of every variant that code can create. */
 const variantsWith = (facts: GatewayError.Facts): ReadonlyArray<GatewayError.Reason> => [
   ...(["connect", "reset", "stale", "unknown"] as const).map(
     (kind) => new GatewayError.TransportFailure({ kind, ...facts })
@@ -40,7 +40,7 @@ const variantsWith = (facts: GatewayError.Facts): ReadonlyArray<GatewayError.Rea
 ]
 const variants = variantsWith({})
 
-/** Fails to compile when a reason is added, so that the list above is completed. */
+/** Fails to compile when a reason is added, so that the list above gets completed. */
 const tags: Record<GatewayError.ReasonTag, true> = {
   TransportFailure: true,
   Timeout: true,
@@ -67,7 +67,7 @@ describe("the decision table", () => {
   it("has a row for every reason, and no two rows for the same", () => {
     assert.deepStrictEqual([...new Set(variants.map(({ _tag }) => _tag))].sort(), Object.keys(tags).sort())
     for (const tag of Object.keys(tags)) {
-      // The row without a variant must be there and come last, or a variant could go without an answer.
+      // The row without a variant must be present and come last, or a variant could go without an answer.
       const rows = GatewayError.decisions.filter(({ reason }) => reason === tag)
       assert.strictEqual(
         rows.findIndex(({ variant }) => variant === undefined),
@@ -80,7 +80,7 @@ describe("the decision table", () => {
     assert.strictEqual(new Set(keys).size, keys.length)
   })
 
-  it("has no row that no reason reaches", () => {
+  it("has only rows that a reason reaches", () => {
     const reached = new Set(variants.map(GatewayError.decide))
     assert.deepStrictEqual(
       GatewayError.decisions.filter((row) => !reached.has(row)),
@@ -88,7 +88,7 @@ describe("the decision table", () => {
     )
   })
 
-  it("is consistent: whoever may be asked again may be left, and only again waits", () => {
+  it("is consistent: again implies next, and only again waits", () => {
     for (const row of GatewayError.decisions) {
       if (row.again) assert.isTrue(row.next, row.reason)
       assert.strictEqual(row.wait === "none", !row.again, row.reason)
@@ -151,7 +151,7 @@ describe("the decision table", () => {
     })
   }
 
-  it("never asks the same target again after a failure inside a 2xx answer", () => {
+  it("never retries the same target after a failure inside a 2xx answer", () => {
     const decisions = (status: number) =>
       variantsWith({ status }).map((reason) => {
         const { again, next, wait } = GatewayError.decide(reason)
@@ -170,13 +170,13 @@ describe("the decision table", () => {
     )
   })
 
-  it("leaves no variant out of the list above", () => {
+  it("lists every variant above", () => {
     assert.deepStrictEqual([...new Set(variants.map(describeReason))].sort(), Object.keys(expected).sort())
   })
 })
 
 describe("messages", () => {
-  it("say what happened", () => {
+  it("state what happened", () => {
     const of = (reason: GatewayError.Reason) => reason.message
     assert.strictEqual(of(new GatewayError.TransportFailure({ kind: "stale" })), "transport failed (stale)")
     assert.strictEqual(
@@ -228,7 +228,7 @@ describe("messages", () => {
 })
 
 describe("the wait hint", () => {
-  it("is that of the reason", () => {
+  it("is the one of the reason", () => {
     const retryAfter = Duration.seconds(7)
     const hinted = [
       new GatewayError.RateLimited({ origin: "gateway", retryAfter }),
@@ -245,7 +245,7 @@ describe("the wait hint", () => {
 })
 
 describe("GatewayError", () => {
-  it("is told apart from other errors, also when another copy of the package made it", () => {
+  it("is recognized, also when another copy of the package made it", () => {
     const error = new Failure({ method: "m", reason: new GatewayError.Unknown({}) })
     assert.isTrue(GatewayError.isGatewayError(error))
     class Other extends Error {
@@ -257,7 +257,7 @@ describe("GatewayError", () => {
     }
     assert.isTrue(GatewayError.isGatewayError(new Other()))
     for (const other of [
-      // What RPC, a journal or a worker thread makes of one: its fields, and none of its getters.
+      // A copy of an error after RPC, a journal or a worker thread: its fields, and none of its getters.
       { ...error },
       { _tag: "GatewayError", reason: error.reason, method: "m" },
       JSON.parse(JSON.stringify(error)),

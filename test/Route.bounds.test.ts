@@ -40,7 +40,7 @@ const hasShortDeadline = ({ deadline, shape }: Spec): boolean =>
   (shape._tag === "Fallback" && shape.routes.some(hasShortDeadline)) ||
   (shape._tag === "When" && [shape.onTrue, shape.onFalse].some(hasShortDeadline))
 
-/** What one run did. */
+/** The record of one run. */
 interface Ran {
   readonly attempts: ReadonlyArray<Attempt>
   readonly asked: ReadonlyArray<string>
@@ -74,7 +74,7 @@ const makePeer = () => {
 
 const count = (list: ReadonlyArray<string>, key: string): number => list.filter((one) => one === key).length
 
-/** No run is worse than the bounds say. */
+/** Checks that no run exceeds the bounds. */
 const assertWithin = (route: Route.Route<Input, string>, ran: Ran) => {
   const bounds = Route.bounds(route)
   assert.strictEqual(ran.asked.length, ran.attempts.length)
@@ -89,7 +89,7 @@ const assertWithin = (route: Route.Route<Input, string>, ran: Ran) => {
   if (bounds.deadline !== undefined) assert.isAtMost(ran.millis, Duration.toMillis(bounds.deadline))
 }
 
-/** Every script, by going back to the last decision that has another outcome left. */
+/** Every script, by returning to the last decision with another outcome. */
 const everyScript = <E, R>(
   alphabet: ReadonlyArray<OutcomeName>,
   run: (decide: () => OutcomeName) => Effect.Effect<void, E, R>
@@ -110,7 +110,7 @@ const everyScript = <E, R>(
     }
   })
 
-/** An adversary that knows the route: every target fails as often as it may, and then in a way that leads on. */
+/** An adversary that knows the route: every target fails as often as possible, and then in a way that moves on. */
 const adversary = (facts: ReadonlyArray<Facts>, { bits }: Input): (() => OutcomeName) => {
   const way = facts.filter(
     ({ reachable, when }) => reachable && when.every(([number, answer]) => bits[number] === answer)
@@ -133,7 +133,7 @@ const allInputs = (conditions: number): ReadonlyArray<Input> =>
 
 describe("Route.bounds", () => {
   it.effect.prop(
-    "no script of a tiny route exceeds them, and one reaches them",
+    "are reached, and never exceeded, by the scripts of a tiny route",
     {
       spec: randomSpecs({ ...palette, attempts: [1, 2], depth: 2, leaves: 2 }),
       limited: oneOf<OutcomeName>("limitedShortly", "limitedLong")
@@ -167,7 +167,7 @@ describe("Route.bounds", () => {
   )
 
   it.effect.prop(
-    "the worst script of a small route reaches them, and random ones stay below",
+    "are reached by the worst script of a small route, and random ones stay below",
     {
       spec: randomSpecs({ ...palette, depth: 3, leaves: 4 }),
       scripts: listOf(
@@ -275,7 +275,7 @@ describe("Route.bounds", () => {
     assert.deepStrictEqual(bounds.warnings, ["openai/m: the gateway makes up to 4 attempts of its own per request"])
   })
 
-  it("a schedule has no bound on attempts", () => {
+  it("are infinite for the attempts of a schedule", () => {
     const bounds = Route.bounds(leafOf("openai").pipe(Route.retry(Schedule.recurs(2))))
     assert.strictEqual(bounds.attempts, Number.POSITIVE_INFINITY)
     assert.deepStrictEqual(bounds.targets, [
@@ -298,7 +298,7 @@ describe("Route.bounds", () => {
     assert.isUndefined(Route.bounds(leafOf("openai")).deadline)
   })
 
-  it("names targets that nothing leads to, unless they are asked elsewhere", () => {
+  it("names targets that nothing leads to, unless they are called elsewhere", () => {
     const groq = leafOf("groq")
     const stopping = Route.fallback(leafOf("openai"), groq, leafOf("mistral")).pipe(Route.fallbackOn([]))
     assert.deepStrictEqual(Route.bounds(stopping).unreachable, ["groq/m", "mistral/m"])

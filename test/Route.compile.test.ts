@@ -28,7 +28,7 @@ const kinds = (losses: ReadonlyArray<Route.Loss>) =>
 const query = { model: "m", messages: [{ role: "user", content: "hello" }] }
 const endpoint = "chat/completions"
 
-/** A target that stands where a provider's chat would. */
+/** A target in the place of a provider's chat. */
 const chat = (
   provider: string,
   more: { readonly body?: { readonly seed: number } } = {}
@@ -42,7 +42,7 @@ const chat = (
 }
 
 describe("compile to a universal request", () => {
-  it("a leg for each target, asked once", () => {
+  it("makes a leg for each target, called once", () => {
     assert.deepStrictEqual(success(Route.compile(Route.fallback(a, b), input)), {
       target: "universal",
       legs: [
@@ -56,7 +56,7 @@ describe("compile to a universal request", () => {
     assert.deepStrictEqual(Route.compile(a, input, "universal"), Route.compile(a, input))
   })
 
-  it("retries, timeouts and options go with the legs that they belong to, and the event id with the request", () => {
+  it("puts retries, timeouts and options on their legs, and the event id on the request", () => {
     const key = Redacted.make("Bearer sk-1")
     const route = Route.fallback(
       leafOf("openai", { headers: { authorization: key, "cf-aig-cache-key": "own" } }).pipe(
@@ -76,7 +76,7 @@ describe("compile to a universal request", () => {
           "cf-aig-cache-ttl": "3600",
           "cf-aig-skip-cache": "false",
           ...shared,
-          // What a target says itself beats options.
+          // A target's own settings win over options.
           "cf-aig-cache-key": "own",
           authorization: key
         },
@@ -103,7 +103,7 @@ describe("compile to a universal request", () => {
     assert.deepStrictEqual(losses, [])
   })
 
-  it("an input decides conditions, endpoints and bodies", () => {
+  it("decides conditions, endpoints and bodies by the input", () => {
     const byInput = Route.make({
       provider: "custom-x",
       endpoint: ({ prompt }: Input) => `v1/${prompt}`,
@@ -140,7 +140,7 @@ describe("compile to a universal request", () => {
     [Route.fallback(a, Route.fallback(b, leafOf("mistral")).pipe(Route.retry({ attempts: 0 }))), "invalid"]
   ]
 
-  it("what the gateway cannot do is a loss, and by default a failure", () => {
+  it("reports a loss for what the gateway cannot do, and fails by default", () => {
     for (const [route, ...expected] of losing) {
       const found = kinds(failure(Route.compile(route, input)))
       assert.deepStrictEqual(expected.some((one) => one.includes(" of ")) ? found : found.map(withoutTarget), [
@@ -151,12 +151,12 @@ describe("compile to a universal request", () => {
 
   const withoutTarget = (text: string): string => text.replace(/ of .*/, "")
 
-  it("what it can do is none", () => {
+  it("reports no loss for what the gateway can do", () => {
     for (const route of [
       Route.retry(a, retry),
       Route.retry(a, { ...retry, attempts: 5, delay: "5 seconds", backoff: "constant" }),
       Route.retry(a, { ...retry, attempts: 3, delay: "2500 millis" }),
-      // A policy of one attempt has nothing to lose.
+      // A policy of one attempt has no losses.
       Route.retry(a, { attempts: 1, delay: "1 minute", jitter: 1, on: ["Timeout"] }),
       Route.timeout(both, "1 minute"),
       Route.fallback(a).pipe(Route.fallbackOn(["RateLimited"]))
@@ -165,7 +165,7 @@ describe("compile to a universal request", () => {
     }
   })
 
-  it("`allow` accepts what it names, and nothing else", () => {
+  it("accepts only the losses that `allow` names", () => {
     const route = Route.fallback(a.pipe(Route.retry({ attempts: 2, jitter: 1, delay: 0 })), b).pipe(
       Route.deadline("5 seconds")
     )
@@ -183,7 +183,7 @@ describe("compile to a universal request", () => {
     ])
   })
 
-  it("an input that a target cannot encode is a failure about that target", () => {
+  it("fails with the name of a target that cannot encode the input", () => {
     const { node } = b
     if (node._tag !== "Leaf") throw new Error("expected a leaf")
     const picky = Route.fromNode({ ...node, build: () => Result.fail({ field: "messages", accepted: "text only" }) })
@@ -193,7 +193,7 @@ describe("compile to a universal request", () => {
   })
 
   it.prop(
-    "the numbers of a compiled route are those of the route, and what differs is listed",
+    "keeps the numbers of the route, and lists what differs",
     {
       spec: randomSpecs({
         attempts: [1, 2, 5, 7],
@@ -227,7 +227,7 @@ describe("compile to a universal request", () => {
       )
       assert.strictEqual(compiled.legs.length, way.length)
       for (const [index, { policy }] of way.entries()) {
-        // What was allowed to be lost is sent as the most that the gateway takes.
+        // An allowed loss is sent as the gateway's maximum.
         const config = compiled.legs[index]?.config
         const retried = policy !== undefined && policy.attempts > 1
         assert.strictEqual(config?.maxAttempts, retried ? Math.min(policy.attempts, 5) : 1)
@@ -240,7 +240,7 @@ describe("compile to a universal request", () => {
 })
 
 describe("compile to a dynamic route", () => {
-  it("a chain of models", () => {
+  it("makes a chain of models", () => {
     const route = Route.fallback(
       chat("openai").pipe(Route.timeout("2 seconds")),
       chat("groq").pipe(Route.retry({ attempts: 1 }), Route.timeout("5 seconds"))
@@ -263,7 +263,7 @@ describe("compile to a dynamic route", () => {
     })
   })
 
-  it("`retries` counts what comes after the first attempt, and a missing timeout is said", () => {
+  it("counts attempts after the first in `retries`, and reports a missing timeout", () => {
     const route = chat("openai").pipe(Route.retry(retry))
     assert.deepStrictEqual(kinds(failure(Route.compile(route, input, "dynamic"))), [
       "delay of openai/m",
@@ -293,13 +293,13 @@ describe("compile to a dynamic route", () => {
     ]
   ]
 
-  it("what a dynamic route cannot do is a loss", () => {
+  it("reports a loss for what a dynamic route cannot do", () => {
     for (const [route, ...expected] of losing) {
       assert.deepStrictEqual(kinds(failure(Route.compile(route, input, "dynamic"))), expected, Route.describe(route))
     }
   })
 
-  /** Which models each branch of a compiled balance tries, by share. */
+  /** The models that each branch of a compiled balance tries, by share. */
   const branchesOf = (route: Route.Route<Input, string>, allow: ReadonlyArray<Route.LossKind> = []) => {
     const { elements, losses } = success(Route.compile(timed(route), input, "dynamic", { allow }))
     const byId = new Map(elements.map((element) => [element.id, element]))
@@ -327,7 +327,7 @@ describe("compile to a dynamic route", () => {
   }
   const allow = ["balance"] as const
 
-  it("a balance of two by weight is a percentage, and each leads to the other one", () => {
+  it("turns a balance of two by weight into a percentage, each falling back to the other", () => {
     assert.deepStrictEqual(branchesOf(weighed(3, 1)), {
       first: ["split-1"],
       splits: [{ "75%": ["openai", "groq"], else: ["groq", "openai"] }],
@@ -335,13 +335,13 @@ describe("compile to a dynamic route", () => {
     })
   })
 
-  it("what comes after a balance follows each of its branches, and what comes before leads to it", () => {
+  it("joins the elements before and after a balance to each of its branches", () => {
     const { first, splits } = branchesOf(Route.fallback(chat("grok"), weighed(1, 1), chat("cohere")))
     assert.deepStrictEqual(first, ["grok", "split-1"])
     assert.deepStrictEqual(splits, [{ "50%": ["openai", "groq", "cohere"], else: ["groq", "openai", "cohere"] }])
   })
 
-  it("a balance of three or more loses the order of the others", () => {
+  it("loses the order of the others in a balance of three or more", () => {
     const route = weighed(1, 2, 7)
     assert.deepStrictEqual(kinds(failure(Route.compile(timed(route), input, "dynamic"))), ["balance"])
     assert.deepStrictEqual(branchesOf(route, allow).splits, [
@@ -353,7 +353,7 @@ describe("compile to a dynamic route", () => {
     ])
   })
 
-  it("equal weights have names of their own, whose sum is at most 100", () => {
+  it("gives equal weights different names, whose sum is at most 100", () => {
     for (const weights of [
       [1, 1, 1],
       [1, 1, 1, 1, 1, 1],
@@ -376,7 +376,7 @@ describe("compile to a dynamic route", () => {
     }
   })
 
-  it("a weight of 0 is never first, and last in order", () => {
+  it("puts a weight of 0 last, and never first", () => {
     assert.deepStrictEqual(branchesOf(weighed(0, 3, 1)), {
       first: ["split-1"],
       splits: [{ "75%": ["groq", "mistral", "openai"], else: ["mistral", "groq", "openai"] }],
@@ -385,7 +385,7 @@ describe("compile to a dynamic route", () => {
     assert.deepStrictEqual(branchesOf(weighed(0, 1)), { first: ["groq", "openai"], splits: [], losses: [] })
   })
 
-  it("of a balance that no percentage can say, the declared order is left", () => {
+  it("keeps the declared order of a balance that no percentage can express", () => {
     const [a, b, c] = [chat("openai"), chat("groq"), chat("mistral")]
     const inner = Route.balance([a, b], { by: "weight" })
     const six = branchesOf(weighed(1, 1, 1, 1, 1, 1), allow).splits[0] ?? {}
@@ -407,7 +407,7 @@ describe("compile to a dynamic route", () => {
     })
   })
 
-  it("headers and credentials of a target are not part of it", () => {
+  it("omits headers and credentials of a target", () => {
     const { node } = chat("openai")
     if (node._tag !== "Leaf") throw new Error("expected a leaf")
     const secret = "sk-1234567890"
@@ -417,7 +417,7 @@ describe("compile to a dynamic route", () => {
     assert.notInclude(JSON.stringify(compiled), secret)
   })
 
-  it("nothing is clamped: accepted numbers stay as they are", () => {
+  it("clamps nothing: accepted numbers stay unchanged", () => {
     const route = chat("openai").pipe(
       Route.retry({ ...retry, attempts: 50, delay: "1 minute" }),
       Route.timeout("1 hour")

@@ -73,7 +73,7 @@ describe("JSON", () => {
     assert.strictEqual(Route.describe(read), Route.describe(route))
   })
 
-  it("has settings and bodies in their places", () => {
+  it("holds settings and bodies in their places", () => {
     assert.deepInclude(Result.getOrThrow(Route.toJson(Route.deadline(hedged, "10 seconds"))).route, {
       deadline: "10 seconds",
       hedge: { after: "2 seconds", max: 2 }
@@ -86,7 +86,7 @@ describe("JSON", () => {
     })
   })
 
-  it("names the place of what it does not take", () => {
+  it("names the place of a value that it rejects", () => {
     const read = (route: unknown) =>
       Result.match(Route.fromJson({ version: 1, route }), {
         onSuccess: () => [],
@@ -103,7 +103,7 @@ describe("JSON", () => {
 })
 
 describe("bounds", () => {
-  it("add up a race, and leave those of a hedge as they are", () => {
+  it("add up a race, and keep those of a hedge", () => {
     const retried = Route.retry(openai, { attempts: 3, delay: 100, backoff: "constant" })
     const { attempts, concurrent, waiting } = Route.bounds(Route.race(retried, Route.fallback(groq, deepseek)))
     assert.deepStrictEqual([attempts, concurrent], [5, 2])
@@ -114,7 +114,7 @@ describe("bounds", () => {
     assert.deepInclude(Route.bounds(both), { attempts: 4, concurrent: 1 })
   })
 
-  it("count what a lone target may be asked beside its policy", () => {
+  it("count the attempts on a lone target outside its policy", () => {
     const lone = Route.hedge(Route.retry(openai, { attempts: 3 }), { after: 10, max: 2 })
     assert.deepInclude(Route.bounds(lone), { attempts: 5, requests: 5, concurrent: 3 })
     assert.deepInclude(Route.bounds(Route.hedge(Route.hedge(openai, "off"), { after: 10 })), { attempts: 1 })
@@ -122,7 +122,7 @@ describe("bounds", () => {
 })
 
 describe("compiling", () => {
-  it("loses a hedge and a race, and with leave the order is that of the route", () => {
+  it("loses a hedge and a race, and keeps the order of the route if that is allowed", () => {
     const lost = (route: Route.Route<string, unknown>) =>
       Result.match(Route.compile(route, "hi"), {
         onSuccess: () => [],

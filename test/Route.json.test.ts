@@ -10,7 +10,7 @@ import * as Route from "effect-ai-gateway/Route"
 import { allow, failure, seen, success, throughFile } from "./support/routeJson.ts"
 
 describe("toJson", () => {
-  it("writes what a person would write", () => {
+  it("writes the form that a person would write", () => {
     const route = Route.fallback(
       Provider.openai.chat("gpt-4.1-mini"),
       Provider.anthropic.messages("claude-haiku-4-5").pipe(Route.timeout("90 seconds")),
@@ -51,7 +51,7 @@ describe("toJson", () => {
     })
   })
 
-  it("writes all that differs from the provider's usual", () => {
+  it("writes everything that differs from the provider's defaults", () => {
     const place = { resource: "r", apiVersion: "2024-10-21" }
     const apiKey = Redacted.make("sk-secret")
     const leaves = [
@@ -101,7 +101,7 @@ describe("toJson", () => {
     assert.notInclude(JSON.stringify(written), "sk-secret")
   })
 
-  it("writes what can be read again, however odd", () => {
+  it("writes only what can be read again, however odd", () => {
     const leaf = Provider.openai.chat("gpt")
     const odd = [
       leaf.pipe(Route.retry({ attempts: 2, delay: 0, maxDelay: 1e30 })),
@@ -130,7 +130,7 @@ describe("toJson", () => {
     }
   })
 
-  it("keeps targets apart that only a credential told apart", () => {
+  it("keeps targets apart that only differ in a credential", () => {
     const key = (name: string) => Redacted.make(`sk-${name}`, { label: name })
     const shared = Provider.groq.chat("llama")
     const route = Route.fallback(
@@ -189,7 +189,7 @@ describe("toJson", () => {
     ])
   })
 
-  it("refuses what could not be read again", () => {
+  it("rejects what could not be read again", () => {
     const clash = Route.fallback(Provider.openai.chat("a", { key: "k" }), Provider.openai.chat("b", { key: "k" }))
     assert.deepStrictEqual(failure(Route.toJson(clash)), [...Route.problems(clash)])
   })
@@ -311,14 +311,14 @@ describe("fromJson", () => {
       [],
       ["x-api-key: four", "x-extra: five"]
     ])
-    // What was read can be written again, with the names only.
+    // A route that was read can be written again, with only the names.
     const again = success(Route.toJson(loaded))
     assert.notInclude(JSON.stringify(again), "one")
     assert.deepStrictEqual(again.route.fallback?.[4]?.credentials, ["x-api-key", "x-extra"])
     assert.notInclude(inspect(loaded, { depth: 20 }), "Bearer one")
   })
 
-  it("wants every credential that the file names", () => {
+  it("requires every credential that the file names", () => {
     const named = { ...leaf, credentials: ["authorization"] }
     const problems = (route: unknown, credentials?: Route.FromJsonOptions["credentials"]) =>
       failure(Route.fromJson(file(route), { credentials }))
@@ -337,7 +337,7 @@ describe("fromJson", () => {
       const [problem] = problems(named, { openai: Redacted.make(given) })
       assert.strictEqual(problem?.field, "route.credentials", given)
     }
-    // A name of every object is no credential.
+    // A property name of every object is not a credential.
     const proto = problems({ ...named, key: "toString" })
     assert.deepStrictEqual(proto, [{ field: "route.credentials", accepted: `a credential for "toString" or "openai"` }])
   })
@@ -491,7 +491,7 @@ describe("fromJson", () => {
       ["route.fallback[0].model", "route.fallback[1].provider", "route.fallback[2].retry.attempts", "route.timeout"]
     ]
   ]
-  it("refuses what is nested without end", () => {
+  it("rejects nesting without end", () => {
     const nested = (levels: number) => {
       let route: unknown = leaf
       for (let i = 0; i < levels; i++) route = { route }

@@ -156,10 +156,10 @@ describe("a random route", () => {
     return applied(Route.fallback(chain(first), ...chains, ...(again ? leaves : [])), settings)
   }
 
-  it.prop("comes back from its file as it was", { random: Random }, ({ random }) => {
+  it.prop("comes back from its file unchanged", { random: Random }, ({ random }) => {
     const route = build(random)
     const written = Route.toJson(route)
-    // Settings that contradict each other are refused here as they are when the route is run.
+    // Contradictory settings are rejected here as when the route runs.
     if (Route.problems(route).length > 0) {
       assert.strictEqual(failure(written).length > 0, true)
       return
@@ -176,7 +176,7 @@ describe("a random route", () => {
     )
     const loaded = success(Route.fromJson(throughFile(json), { credentials }))
     assert.deepStrictEqual(seen(loaded, "Hi"), seen(route, "Hi"))
-    // And the file of what was read is the same file.
+    // Writing the route that was read gives the same file.
     assert.deepStrictEqual(throughFile(success(Route.toJson(loaded))), throughFile(json))
   })
 })

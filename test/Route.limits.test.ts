@@ -1,5 +1,5 @@
 /**
- * Limits as a part of a route: pictures, JSON, what compiles, bounds, and what is wrong with them.
+ * Limits as part of a route: pictures, JSON, compiling, bounds, and problems.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -38,7 +38,7 @@ describe("a node of limits", () => {
     )
   })
 
-  it("is a loss of what compiles", () => {
+  it("is a loss when compiled", () => {
     const compiled = Route.compile(openai.pipe(full), "hi")
     assert.deepStrictEqual(Result.isFailure(compiled) && compiled.failure.map(({ kind, target }) => [kind, target]), [
       ["limits", "openai/m"]

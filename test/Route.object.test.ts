@@ -1,5 +1,5 @@
 /**
- * `Route.object`: JSON by a schema from every target, in its own way, and decoded.
+ * `Route.object`: JSON by a schema from every target, in its own form, and decoded.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -72,7 +72,7 @@ describe("Route.object", () => {
     })
   )
 
-  it.effect("calls the next target after an answer that is no JSON, that does not fit, or that was cut off", () =>
+  it.effect("calls the next target after an answer that is not JSON, does not fit, or was cut off", () =>
     Effect.gen(function* () {
       const wrong = ["not JSON", "{}", '{"name":"Paris","inhabitants":-1}', '{"name":"Par']
       for (const text of wrong) {
@@ -123,7 +123,7 @@ describe("Route.object", () => {
     })
   )
 
-  it.effect("gives Anthropic closed objects, without the keywords that it refuses", () =>
+  it.effect("gives Anthropic closed objects, without the keywords that it rejects", () =>
     Effect.gen(function* () {
       const { seen } = yield* run(Route.object(anthropic, City), { anthropic: [claude(JSON.stringify(paris))] })
       const schema = field(seen[0]?.body, "output_config", "format", "schema")
@@ -221,7 +221,7 @@ describe("Route.object", () => {
     })
   )
 
-  it.effect("asks for two levels of checks: what validate accepts above it is the value", () =>
+  it.effect("allows a check above it, which gets the decoded value", () =>
     Effect.gen(function* () {
       const large = Route.validate(both, ({ inhabitants }) => inhabitants > 1_000_000 || "too small")
       const small = JSON.stringify({ name: "Lyon", inhabitants: 520_000 })
@@ -230,7 +230,7 @@ describe("Route.object", () => {
     })
   )
 
-  it.effect("is judged by the router when the gateway executes it, and the remaining legs follow", () =>
+  it.effect("is checked by the router when the gateway executes it, and the remaining legs follow", () =>
     Effect.gen(function* () {
       const provider = S.scripted((name) =>
         json(scripted.completion(name === "openai" ? "no JSON" : JSON.stringify(paris)))

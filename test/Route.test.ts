@@ -15,7 +15,7 @@ const a = leafOf("openai")
 const b = leafOf("groq")
 const input: Input = { prompt: "hello", bits: [] }
 
-/** What a target sends, and what it makes of a body. */
+/** The request of a target, and its reading of a body. */
 const requests = <In, Out>(route: Route.Route<In, Out>, value: In) =>
   route.planned.targets.map(({ leaf }) => leaf.build(value))
 const answers = <In, Out>(route: Route.Route<In, Out>, body: unknown) =>
@@ -52,7 +52,7 @@ describe("combinators", () => {
     })
   }
 
-  it("a schedule is kept as it is, in both forms", () => {
+  it("a schedule is kept unchanged, in both forms", () => {
     const schedule = Schedule.spaced("1 second")
     for (const route of [Route.retry(a, schedule), a.pipe(Route.retry(schedule))]) {
       assert.strictEqual(only(route).retry, schedule)
@@ -89,7 +89,7 @@ describe("combinators", () => {
     assert.deepStrictEqual(Route.targets(nested), ["openai/m", "groq/m", "mistral/m"])
   })
 
-  it("isRoute tells routes from everything else", () => {
+  it("isRoute accepts only routes", () => {
     assert.isTrue(Route.isRoute(a))
     for (const other of [undefined, null, 1, "x", {}, a.node, () => a]) assert.isFalse(Route.isRoute(other))
   })
@@ -121,7 +121,7 @@ describe("settings", () => {
     return { options, retry, timeout }
   }
 
-  it("the inner-most retry and timeout win", () => {
+  it("the innermost retry and timeout win", () => {
     const inner = a.pipe(Route.retry({ attempts: 2, jitter: 0.5 }), Route.timeout("1 second"))
     const outer = inner.pipe(Route.retry({ attempts: 9 }), Route.timeout("9 seconds"), Route.retry(Schedule.forever))
     assert.deepStrictEqual(settings(outer), settings(inner))
@@ -130,7 +130,7 @@ describe("settings", () => {
     assert.deepStrictEqual(settings(invalid), settings(inner))
   })
 
-  it("settings around a fallback are those of the targets that have none", () => {
+  it("settings around a fallback apply to the targets that have none", () => {
     const route = Route.fallback(a.pipe(Route.retry({ attempts: 2 })), b).pipe(
       Route.retry({ attempts: 5 }),
       Route.timeout("2 seconds")
@@ -161,7 +161,7 @@ describe("settings", () => {
     assert.isDefined(cache?.ttl)
   })
 
-  it("the inner-most fallbackOn wins for the fallbacks below it, and only for those", () => {
+  it("the innermost fallbackOn wins for the fallbacks below it, and only for those", () => {
     const inner = Route.fallback(a, b).pipe(Route.fallbackOn(["Timeout"]))
     const { plan } = Route.fallback(inner, leafOf("mistral")).pipe(
       Route.fallbackOn(["RateLimited"]),
@@ -172,7 +172,7 @@ describe("settings", () => {
     assert.deepStrictEqual([plan.on, plan.plans[0].on], [["RateLimited"], ["Timeout"]])
   })
 
-  it("deadlines do not override each other: both hold", () => {
+  it("deadlines do not override each other: both apply", () => {
     const { plan } = a.pipe(Route.deadline("9 seconds"), Route.deadline("5 seconds")).planned
     assert.isTrue(plan._tag === "Deadline" && plan.millis === 5000)
     assert.isTrue(plan._tag === "Deadline" && plan.plan._tag === "Deadline" && plan.plan.millis === 9000)
@@ -204,7 +204,7 @@ describe("laws of map and mapInput", () => {
   const seeded = { arbitrary: { runs: 100, seed: 6 } }
 
   it.prop(
-    "identity",
+    "map and mapInput of the identity change nothing",
     { body, text: Schema.String },
     ({ body, text }) => {
       const same = (value: { readonly value: Schema.Json }) => value
@@ -217,7 +217,7 @@ describe("laws of map and mapInput", () => {
   )
 
   it.prop(
-    "composition",
+    "map and mapInput compose",
     { body, number: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 99 })) },
     (one) => {
       const twice = tree.pipe(Route.map(f), Route.map(g))
@@ -236,7 +236,7 @@ describe("laws of map and mapInput", () => {
   )
 
   it.prop(
-    "neither changes what is asked, how often, or by which key",
+    "neither changes the requests, their number, or the keys",
     {
       spec: randomSpecs({
         attempts: [1, 3],
@@ -304,7 +304,7 @@ describe("keys of targets", () => {
     assert.deepStrictEqual(Route.targets(leafOf("openai", { key: "mine" })), ["mine"])
   })
 
-  it("two targets with the same words are two; the same target in two places is one", () => {
+  it("equal descriptions of two targets get two keys; the same target in two places is one", () => {
     assert.deepStrictEqual(Route.targets(Route.fallback(a, b, leafOf("openai"), a, leafOf("openai"))), [
       "openai/m",
       "groq/m",
@@ -360,7 +360,7 @@ describe("problems", () => {
     ...[-0.1, 1.1, Number.NaN].map(
       (bad) => [Route.retry(a, { attempts: 2, jitter: bad }), "retry.jitter", "a number from 0 to 1"] as const
     ),
-    // From JavaScript.
+    // From plain JavaScript.
     [Route.retry(a, JSON.parse(`{"attempts":2,"backoff":"cubic"}`)), "retry.backoff", "constant, linear, exponential"],
     [Route.retry(a, JSON.parse(`{"delay":100}`)), "retry.attempts", attempts],
     [Route.retry(a, JSON.parse("3")), "retry.attempts", attempts],
@@ -543,7 +543,7 @@ describe("describe and toMermaid", () => {
     )
   })
 
-  it("characters that Mermaid would act on are escaped", () => {
+  it("characters with a meaning in Mermaid are escaped", () => {
     const key = `a "b" [c] {d} (e) #f <g> & \`h\`\n%%{init: {"theme": "dark"}}%% end`
     const { boxes, nodes } = parse(Route.toMermaid(Route.deadline(leafOf("openai", { key }), "1 second")))
     assert.deepStrictEqual(nodes.get("n2"), [key.replace("\n", " ")])
@@ -552,7 +552,7 @@ describe("describe and toMermaid", () => {
   })
 
   it.prop(
-    "every chart parses: each target is a node, every node is led to, and arrows end at declared nodes",
+    "every chart parses: each target is a node, every node is reached, and arrows end at declared nodes",
     {
       spec: randomSpecs({
         attempts: [1, 3],

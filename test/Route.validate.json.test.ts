@@ -35,7 +35,7 @@ const routeOf = (validate: unknown, more: object = {}) => ({
   }
 })
 
-/** Which target answers `text` first, or the failure. */
+/** The target that answers `text` first, or the failure. */
 const answeredBy = (route: Route.Route<Chat.Input, Chat.Reply>, text: string) =>
   Effect.gen(function* () {
     const { layer } = scripted.make({ openai: [{ body: scripted.completion(text) }], groq: [{ status: 500 }] })
@@ -46,7 +46,7 @@ const answeredBy = (route: Route.Route<Chat.Input, Chat.Reply>, text: string) =>
 const read = (json: unknown) => Result.getOrThrow(Route.fromJson(json))
 
 describe("a stored check", () => {
-  it.effect("accepts and rejects what the Schema it was written from does", () =>
+  it.effect("accepts and rejects the same answers as the Schema it was written from", () =>
     Effect.gen(function* () {
       const route = Route.validate(Route.fallback(openai, groq), score)
       const json = JSON.parse(JSON.stringify(Result.getOrThrow(Route.toJson(route))))
@@ -104,7 +104,7 @@ describe("a stored check", () => {
     assert.deepStrictEqual(Route.describe(read(Result.getOrThrow(Route.toJson(twice)))), Route.describe(twice))
   })
 
-  it("keeps targets, keys and credentials as they are", () => {
+  it("keeps targets, keys and credentials", () => {
     const json = {
       version: 1,
       route: {

@@ -31,7 +31,7 @@ const leaf = ({ allowEmpty, target }: Fixture) => {
   }
 }
 
-/** What the tests compare: the reply or the failure, and a line per attempt. */
+/** The facts that the tests compare: the reply or the failure, and a line per attempt. */
 interface Seen {
   readonly reply: Partial<Chat.Reply> | undefined
   readonly failure: string | undefined

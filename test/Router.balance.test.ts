@@ -1,5 +1,5 @@
 /**
- * Balances: which target a run calls first, and in which order the others are its fallbacks.
+ * Balances: the target that a run calls first, and the order of its fallbacks.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -41,26 +41,28 @@ const share = (orders: ReadonlyArray<ReadonlyArray<string>>, target: string): nu
   orders.filter(([first]) => first === target).length / orders.length
 
 describe("by weight", () => {
-  it.effect("is first in proportion to its weight, and never with a weight of 0 while another is well", () =>
-    Effect.gen(function* () {
-      const route = Route.balance(three, { by: "weight", weights: [3, 1, 0] })
-      const orders = yield* called(route, times(2_000))
-      assert.closeTo(share(orders, "openai/m"), 0.75, 0.04)
-      assert.closeTo(share(orders, "groq/m"), 0.25, 0.04)
-      assert.strictEqual(share(orders, "deepseek/m"), 0)
-      const down = yield* called(route, times(20), ({ provider }) =>
-        provider === "deepseek" ? undefined : { status: 503 }
-      )
-      for (const order of down) {
-        assert.strictEqual(order.length, 3)
-        assert.strictEqual(order[2], "deepseek/m")
-      }
-    })
+  it.effect(
+    "calls a target first in proportion to its weight, and never with a weight of 0 while another is well",
+    () =>
+      Effect.gen(function* () {
+        const route = Route.balance(three, { by: "weight", weights: [3, 1, 0] })
+        const orders = yield* called(route, times(2_000))
+        assert.closeTo(share(orders, "openai/m"), 0.75, 0.04)
+        assert.closeTo(share(orders, "groq/m"), 0.25, 0.04)
+        assert.strictEqual(share(orders, "deepseek/m"), 0)
+        const down = yield* called(route, times(20), ({ provider }) =>
+          provider === "deepseek" ? undefined : { status: 503 }
+        )
+        for (const order of down) {
+          assert.strictEqual(order.length, 3)
+          assert.strictEqual(order[2], "deepseek/m")
+        }
+      })
   )
 })
 
 describe("in turn", () => {
-  it.effect("is smooth, and one counter for equal balances of a router", () =>
+  it.effect("is smooth, and equal balances of a router share one counter", () =>
     Effect.gen(function* () {
       const make = () => Route.balance([openai, groq, deepseek], { by: "roundRobin", weights: [5, 1, 1] })
       const { layer } = scripted.make({})
@@ -98,8 +100,7 @@ describe("by latency", () => {
       const failing = yield* called(Route.balance([openai, groq], { by: "latency" }), times(60), ({ provider }) =>
         provider === "openai" ? { status: 503 } : { delay: 200, body: scripted.completion("x") }
       )
-      // Nothing was ever observed of it: it is not called because it looks fast, and not avoided either. That is what a
-      // breaker is for.
+      // Without observations it is neither preferred as fast nor avoided. Breakers handle that.
       assert.isTrue(failing.every((order) => order.at(-1) === "groq/m"))
     })
   )
@@ -120,14 +121,14 @@ describe("by session", () => {
       const without2 = yield* called(route, sessions, down)
       assert.deepStrictEqual(without2, without)
       for (const [i, order] of once.entries()) {
-        // Only the sessions of the target that is away have moved.
+        // Only the sessions of the missing target have moved.
         if (order[0] !== "openai/m") assert.deepStrictEqual(without[i], order)
         else assert.strictEqual(without[i]?.[0], "openai/m")
       }
     })
   )
 
-  it.effect("moves a session on while its target has far more than its share", () =>
+  it.effect("moves a session while its target has far more than its share", () =>
     Effect.gen(function* () {
       const slow: scripted.Script = () => ({ delay: 100, body: scripted.completion("x") })
       const orders = yield* called(route, times(40, { session: "hot" }), slow, "unbounded")
@@ -137,7 +138,7 @@ describe("by session", () => {
     })
   )
 
-  it.effect("is by weight without a session, and names what is no session", () =>
+  it.effect("balances by weight without a session, and rejects an invalid one", () =>
     Effect.gen(function* () {
       const orders = yield* called(route, times(300))
       assert.closeTo(share(orders, "openai/m"), 1 / 3, 0.1)
@@ -152,7 +153,7 @@ describe("by session", () => {
 })
 
 describe("a balance among others", () => {
-  it.effect("repeats the same target by its policy, and goes on in its own order", () =>
+  it.effect("repeats the same target by its policy, and continues in its own order", () =>
     Effect.gen(function* () {
       const route = Route.retry(Route.balance(three, { by: "session" }), { attempts: 2, delay: 0 })
       const [order = []] = yield* called(route, [{ session: "s" }], ({ provider }) =>
@@ -164,7 +165,7 @@ describe("a balance among others", () => {
     })
   )
 
-  it.effect("is hedged over its own order, and raced inside", () =>
+  it.effect("is hedged in its own order, and can be inside a race", () =>
     Effect.gen(function* () {
       const balanced = Route.balance([openai, groq], { by: "session" })
       const [[first = ""] = []] = yield* called(balanced, [{ session: "s" }])
@@ -233,7 +234,7 @@ describe("as data", () => {
     assert.deepInclude(Route.bounds(Route.retry(weighed, { attempts: 2 })), { attempts: 4, concurrent: 1 })
   })
 
-  it("is a loss for the gateway, which with leave keeps the declared order", () => {
+  it("is a loss for the gateway, which keeps the declared order if that is allowed", () => {
     const lost = Result.getOrThrow(Result.flip(Route.compile(weighed, "hi")))
     assert.deepStrictEqual(
       lost.map(({ kind }) => kind),

@@ -1,6 +1,6 @@
 /**
- * Breakers inside of other nodes, when all of them are open, for streams, with a shared store, and under callers who
- * leave.
+ * Breakers inside other nodes, when all of them are open, for streams, with a shared store, and under callers that are
+ * interrupted.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -39,7 +39,7 @@ const told = (route: Route.Route<string, unknown>, options?: Router.RunOptions) 
     }
   })
 
-/** Providers that are down until told otherwise. */
+/** Providers that are down until they are restored. */
 const world = (
   down: ReadonlyArray<string>,
   line: (provider: string) => scripted.Line | undefined = () => undefined
@@ -54,7 +54,7 @@ const open = (...routes: ReadonlyArray<Route.Route<string, unknown>>) =>
   Effect.forEach([...routes, ...routes], (route) => Effect.exit(Router.run(breaker(route), "hi")), { discard: true })
 
 describe("an open target", () => {
-  it.effect("is passed over whatever the reasons are that fall back", () =>
+  it.effect("is skipped whatever reasons fall back", () =>
     Effect.gen(function* () {
       const { layer } = world(["openai"])
       const route = breaker(Route.fallback(openai, groq))
@@ -106,7 +106,7 @@ describe("an open target", () => {
     })
   )
 
-  it.effect("pays nothing for a retry that it does not make, and says that it is open", () =>
+  it.effect("pays nothing for a retry that it does not make, and reports that it is open", () =>
     Effect.gen(function* () {
       const { layer, times } = world(["openai"])
       const route = openai.pipe(Route.retry({ attempts: 5, delay: 1_000 }), breaker)
@@ -131,7 +131,7 @@ const nested = [
 ] as const
 
 describe("a probe that never became an attempt", () => {
-  it.effect("is given back: its caller left before it was let in, or its request could not be made", () =>
+  it.effect("is returned: its caller stopped before it was admitted, or its request could not be built", () =>
     Effect.gen(function* () {
       const { broken, layer } = world(["openai"])
       const route = breaker(openai)
@@ -163,7 +163,7 @@ describe("when all breakers are open, a run", () => {
         const before = seen.length
         const failed = yield* told(retried)
         assert.deepInclude(failed, { answer: "ProviderUnavailable", ended: "attempts" })
-        // Openai returns first, and was called after all.
+        // OpenAI returns first, and was called after all.
         assert.deepStrictEqual(failed.attempts, ["openai/m first failure"])
         assert.notInclude(failed.skipped, "openai/m Rejected")
         assert.strictEqual(seen.length, before + 1)
@@ -192,7 +192,7 @@ describe("when all breakers are open, a run", () => {
     })
   )
 
-  it.effect("does not wait for what its deadline would cut short", () =>
+  it.effect("does not begin a wait that its deadline would cut short", () =>
     Effect.gen(function* () {
       const { layer, seen } = world(["openai", "groq"])
       const route = Route.deadline(breaker(Route.fallback(openai, groq)), "3 seconds")
@@ -206,7 +206,7 @@ describe("when all breakers are open, a run", () => {
     })
   )
 
-  it.effect("sends one probe with many others, which go on as soon as it has succeeded", () =>
+  it.effect("sends one probe among many runs, which resume as soon as it has succeeded", () =>
     Effect.gen(function* () {
       const delay = 300
       const { broken, layer, seen } = world(["openai", "groq"], (provider) =>
@@ -236,7 +236,7 @@ describe("when all breakers are open, a run", () => {
   )
 
   it.effect(
-    "fails at once with the earliest hint when no credit is left, and calls what is only failing otherwise",
+    "fails at once with the earliest hint when no target has credit, and otherwise calls one that is only failing",
     () =>
       Effect.gen(function* () {
         const spent: scripted.Line = {
@@ -264,7 +264,7 @@ describe("when all breakers are open, a run", () => {
       })
   )
 
-  it.effect("frees everything when its caller leaves while it waits or probes", () =>
+  it.effect("frees everything when its caller is interrupted while it waits or probes", () =>
     Effect.gen(function* () {
       const { broken, layer } = world(["openai", "groq"], () =>
         broken.size === 0 ? { delay: 1_000, body: scripted.completion("x") } : undefined
@@ -300,7 +300,7 @@ describe("a stream", () => {
     }))
   const breaks: S.Reply = { steps: [S.role, S.say("half"), S.reset] }
 
-  it.effect("that breaks after its first delta is a failure, of the probe too", () =>
+  it.effect("counts as a failure when it breaks after its first delta, also for a probe", () =>
     Effect.gen(function* () {
       const good: S.Reply = { steps: S.words("good") }
       const { layer } = serve({ openai: [breaks, breaks, breaks, good], groq: Array.from({ length: 9 }, () => good) })
@@ -318,7 +318,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect("that its consumer leaves says nothing, and gives the probe back", () =>
+  it.effect("counts for nothing when its consumer stops, and returns the probe", () =>
     Effect.gen(function* () {
       const good: S.Reply = { steps: S.words("one", "two") }
       const { layer } = serve({ openai: [breaks, breaks, good, good] })
@@ -329,7 +329,7 @@ describe("a stream", () => {
         const first = yield* Router.stream(route, "hi", { execution: "client" }).pipe(
           Stream.filter(({ type }) => type === "text"),
           Stream.take(1),
-          // The probe is on its way: others are passed on.
+          // The probe is in flight: other runs move on.
           Stream.mapEffect(() => play(route)),
           Stream.runCollect
         )
@@ -365,7 +365,7 @@ describe("a stream", () => {
 })
 
 describe("outcomes of a route that the gateway executes", () => {
-  it.effect("are those of the leg that answered or failed", () =>
+  it.effect("belong to the leg that answered or failed", () =>
     Effect.gen(function* () {
       const provider = S.scripted(() => ({
         status: 503,
@@ -384,11 +384,11 @@ describe("outcomes of a route that the gateway executes", () => {
 })
 
 describe("a store", () => {
-  /** A router of its own over the gateway of a world. */
+  /** A separate router over the gateway of a world. */
   const router = ({ layer }: Pick<ReturnType<typeof world>, "layer">, breakerStore: BreakerStore.BreakerStore) =>
     Router.layerWith({ execution: "client", breakerStore }).pipe(Layer.provide(layer))
 
-  it.effect("is shared by routers: one opens, the other leaves the target alone and is its probe", () =>
+  it.effect("is shared by routers: one opens the breaker, the other skips the target and then probes it", () =>
     Effect.gen(function* () {
       const shared = world(["openai"])
       const { broken, seen } = shared
@@ -408,7 +408,7 @@ describe("a store", () => {
     })
   )
 
-  it.effect("is shared for targets with headers that are no secret, and sees no credential", () =>
+  it.effect("is shared for targets with headers that are not secret, and sees no credential", () =>
     Effect.gen(function* () {
       const shared = world(["anthropic"])
       const keys: Array<string> = []
@@ -443,7 +443,7 @@ describe("a store", () => {
     })
   )
 
-  it.effect("that refuses without a hint is asked again for five seconds, and then one attempt is made", () =>
+  it.effect("is asked again for five seconds when it rejects without a hint, and then one attempt is made", () =>
     Effect.gen(function* () {
       const refusing: BreakerStore.BreakerStore = {
         admit: () => Effect.succeed({ _tag: "Refused", cause: "failing", retryAfter: Duration.zero }),
@@ -463,7 +463,7 @@ describe("a store", () => {
     })
   )
 
-  it.effect("that fails or does not answer lets calls through", () =>
+  it.effect("lets calls through when it fails or does not respond", () =>
     Effect.gen(function* () {
       const failing: BreakerStore.BreakerStore = {
         admit: () => Effect.fail("no connection"),
@@ -486,7 +486,7 @@ describe("a store", () => {
   )
 })
 
-describe("a thousand callers who leave at any time", () => {
+describe("a thousand callers that are interrupted at any time", () => {
   it.effect("leave nothing in flight, and the probe free", () =>
     Effect.gen(function* () {
       let seed = 7

@@ -39,14 +39,14 @@ const tell = (
     }
   })
 
-/** A provider that is down until told otherwise. */
+/** A provider that is down until it is restored. */
 const world = (down: Set<string>, line: (provider: string) => scripted.Line | undefined = () => undefined) =>
   scripted.make(({ provider }) => line(provider) ?? (down.has(provider) ? { status: 503 } : undefined))
 
 describe("a run under breakers", () => {
   const both = Route.circuitBreaker(Route.fallback(openai, groq), quick)
 
-  it.effect("passes an open target over, tries it once when its time is up, and comes back", () =>
+  it.effect("skips an open target, probes it once when its time is up, and returns to it", () =>
     Effect.gen(function* () {
       const down = new Set(["openai"])
       const { layer, seen } = world(down)
@@ -86,7 +86,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("does not repeat a target that its own attempts have opened, and says what is wrong", () =>
+  it.effect("does not retry a target whose breaker its own attempts have opened, and reports their failure", () =>
     Effect.gen(function* () {
       const { layer, seen } = world(new Set(["openai"]))
       const route = openai.pipe(Route.retry({ attempts: 5, delay: 0 }), Route.circuitBreaker(quick))
@@ -96,7 +96,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("waits up to five seconds for the first to return when all are open, and is its probe", () =>
+  it.effect("waits up to five seconds for the first to return when all are open, and probes it", () =>
     Effect.gen(function* () {
       const down = new Set(["openai", "groq"])
       const { layer } = world(down)
@@ -129,7 +129,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("never calls an exhausted target before its reset, however much else is down", () =>
+  it.effect("never calls an exhausted target before its reset, even when all others are down", () =>
     Effect.gen(function* () {
       const spent: scripted.Line = {
         status: 429,
@@ -173,7 +173,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("shares facts between routes, and never numbers", () =>
+  it.effect("shares facts between routes, but not numbers", () =>
     Effect.gen(function* () {
       const { layer } = world(new Set(["openai"]))
       const strict = Route.circuitBreaker(Route.fallback(openai, groq), { minimumCalls: 2 })
@@ -205,7 +205,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("knows two tenants apart by their credentials", () =>
+  it.effect("distinguishes two tenants by their credentials", () =>
     Effect.gen(function* () {
       const tenant = (key: string) => Provider.openai.chat("m", { apiKey: Redacted.make(key) })
       const { layer } = scripted.make(({ headers }) =>
@@ -287,7 +287,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("calls a lone target no more that was found failing while it waited, and says when it returns", () =>
+  it.effect("does not call a lone target that opened while it waited, and reports when it returns", () =>
     Effect.gen(function* () {
       const route = Route.circuitBreaker(Route.limits(openai, { concurrency: 1 }), quick)
       const { layer, seen } = scripted.make(() => ({ status: 503, delay: 100 }))
@@ -308,7 +308,7 @@ describe("a run under breakers", () => {
     })
   )
 
-  it.effect("frees the probe of a caller who leaves", () =>
+  it.effect("frees the probe of a caller that is interrupted", () =>
     Effect.gen(function* () {
       const down = new Set(["openai"])
       let delay = 0
@@ -322,7 +322,7 @@ describe("a run under breakers", () => {
         for (let i = 0; i < 3; i++) {
           const probe = yield* Effect.forkChild(tell(both))
           yield* tick(10)
-          // While it is on its way, others are passed on.
+          // While it is in flight, other runs move on.
           assert.deepInclude(yield* tell(both), { answer: "groq/m", skipped: ["openai/m Rejected"] })
           yield* Fiber.interrupt(probe)
         }

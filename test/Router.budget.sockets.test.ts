@@ -1,5 +1,5 @@
 /**
- * The storm law over real sockets: what a peer counts when every target fails.
+ * The storm law over real sockets: the number of requests that a peer counts when every target fails.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -48,7 +48,7 @@ describe("the storm law over sockets", () => {
       Effect.gen(function* () {
         const ratio = 0.2
         const peer = yield* makePeer((_request, response) => reply(response))
-        // Without a floor the law holds for any length of time, so the speed of the machine is no matter.
+        // Without a floor the law holds for any length of time, so the speed of the machine does not matter.
         const router = Router.layerWith({ execution: "client", budget: { ratio, perSecond: 0 } }).pipe(
           Layer.provide(GatewayService.layerHttp({ accountId: "a", gateway: "g", baseUrl: peer.url })),
           Layer.provide(Undici.layer)
@@ -64,7 +64,7 @@ describe("the storm law over sockets", () => {
           assert.isAtMost(first, runs, provider)
           assert.isAtMost(further, ratio * first, provider)
         }
-        // The bound is a bound, and no accident: most of it is used.
+        // The bound is effective: most of it is used.
         const { first = 0, further = 0 } = counts.get("openai") ?? {}
         assert.strictEqual(first, runs)
         assert.isAbove(further, ratio * first * 0.5)

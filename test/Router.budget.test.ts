@@ -27,7 +27,7 @@ const fail = (
 const threeTimes = { attempts: 3, delay: 0 } as const
 
 describe("the budget", () => {
-  it.effect("is there by default: a total failure is not retried for ever", () =>
+  it.effect("exists by default: a total failure is not retried forever", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make(down)
       const errors = yield* drive(
@@ -35,7 +35,7 @@ describe("the budget", () => {
           Effect.provide(layer)
         )
       )
-      // 200 first attempts, a fifth of them again, and 3 per second of ten.
+      // 200 first attempts, a fifth of them again, and 3 per second for ten seconds.
       assert.strictEqual(seen.length, 200 + 40 + 30)
       assert.deepInclude(errors[0], { ended: "attempts" })
       assert.deepInclude(errors.at(-1), { ended: "budget" })
@@ -44,23 +44,25 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("is one purse per provider, for fallbacks to the same one too, and a fallback to another one is free", () =>
-    Effect.gen(function* () {
-      const route = Route.fallback(Provider.openai.chat("a"), Provider.openai.chat("b"), groq)
-      const { layer, seen } = scripted.make(({ provider }) => (provider === "openai" ? { status: 503 } : undefined))
-      const strict = Router.layerWith({ execution: "client", budget: { ratio: 0.1, perSecond: 0 } })
-      yield* drive(
-        Effect.forEach(Array.from({ length: 100 }), () => Router.run(route, "hi")).pipe(
-          Effect.provide(strict),
-          Effect.provide(layer)
+  it.effect(
+    "has one purse per provider, also for fallbacks to the same one; a fallback to another provider is free",
+    () =>
+      Effect.gen(function* () {
+        const route = Route.fallback(Provider.openai.chat("a"), Provider.openai.chat("b"), groq)
+        const { layer, seen } = scripted.make(({ provider }) => (provider === "openai" ? { status: 503 } : undefined))
+        const strict = Router.layerWith({ execution: "client", budget: { ratio: 0.1, perSecond: 0 } })
+        yield* drive(
+          Effect.forEach(Array.from({ length: 100 }), () => Router.run(route, "hi")).pipe(
+            Effect.provide(strict),
+            Effect.provide(layer)
+          )
         )
-      )
-      assert.strictEqual(countOf(seen, "openai"), 110)
-      assert.strictEqual(countOf(seen, "groq"), 100)
-    })
+        assert.strictEqual(countOf(seen, "openai"), 110)
+        assert.strictEqual(countOf(seen, "groq"), 100)
+      })
   )
 
-  it.effect("does not count runs that are left out of it, and none at all with none", () =>
+  it.effect("does not count runs that are excluded, and none at all with none", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make(down)
       const route = Route.retry(openai, threeTimes)
@@ -76,7 +78,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("refuses a hedge that it does not pay, and the attempt goes on", () =>
+  it.effect("rejects a hedge that it cannot pay for, and the attempt continues", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make(() => ({ delay: 100, body: scripted.completion("late") }))
       const strict = Router.layerWith({ execution: "client", budget: { ratio: 0.1, perSecond: 0 } })
@@ -92,7 +94,7 @@ describe("the budget", () => {
     })
   )
 
-  it.effect("fails a run with what is wrong with it, before anything is sent", () =>
+  it.effect("fails a run with its problem when it is invalid, before anything is sent", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make({})
       const wrong = Router.layerWith({ budget: { ratio: 2 } })
@@ -107,11 +109,11 @@ describe("the budget", () => {
   )
 })
 
-describe("a hedge that learns", () => {
+describe("a hedge with a learned delay", () => {
   const learning = (percentile: number, atMost?: number) =>
     Route.hedge(Route.fallback(openai, groq), { after: { percentile, ...(atMost !== undefined && { atMost }) } })
 
-  it.effect("is refused when its percentile leaves more than the budget pays", () =>
+  it.effect("is rejected when its percentile allows more than the budget pays for", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make({})
       const error = yield* drive(fail(learning(0.7)).pipe(Effect.provide(layer)))
@@ -122,7 +124,7 @@ describe("a hedge that learns", () => {
     })
   )
 
-  it.effect("waits for atMost while it knows too little, and without it hedges nothing", () =>
+  it.effect("waits for atMost while it has too few samples, and without it hedges nothing", () =>
     Effect.gen(function* () {
       const slow = () =>
         scripted.make(({ provider }) =>
@@ -171,7 +173,7 @@ describe("a hedge that learns", () => {
           ).pipe(Effect.provide(router), Effect.provide(layer)),
           20
         )
-        // What comes before it has learnt is as slow as ever.
+        // Requests before the delay is learned are as slow as ever.
         const late = times.slice(300).toSorted((a, b) => a - b)
         assert.isBelow(late[Math.floor(late.length * 0.99)] ?? 0, 1_000, `seed ${seed}`)
         assert.isAtMost(seen.length / 3_000, 1.06, `seed ${seed}`)

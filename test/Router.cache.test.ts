@@ -18,7 +18,7 @@ describe.each(backends)("the gateway's cache, $name", (backend) => {
   const cached = Route.cache(openai, { ttl: "1 hour" })
   const again = Route.retry(cached, { attempts: 3, delay: 10, on: ["InvalidResponse"] })
 
-  it.live("is skipped by a repeat of an answer that was broken, which others get until it expires", () =>
+  it.live("is skipped by a repeat after a broken answer, which others get until it expires", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [broken, broken, good] })
       yield* Effect.gen(function* () {
@@ -27,7 +27,7 @@ describe.each(backends)("the gateway's cache, $name", (backend) => {
         const { attempts, value } = yield* Router.run(again, "hi")
         assert.deepStrictEqual(told(attempts), ["first failure HIT", "retry failure MISS", "retry success MISS"])
         assert.strictEqual(value.text, "an answer")
-        // The repeat has written what it got, so the broken answer is nobody's any more.
+        // The repeat has written its answer, so the broken one is gone.
         const last = yield* Router.run(cached, "hi")
         assert.deepStrictEqual(told(last.attempts), ["first success HIT"])
       }).pipe(Effect.provide(backend.layer(provider.upstreams)))
@@ -61,7 +61,7 @@ describe.each(backends)("the gateway's cache, $name", (backend) => {
   )
 })
 
-it.effect("is skipped when a restart asks the broken target again", () => {
+it.effect("is skipped when a restart calls the broken target again", () => {
   const provider = S.scripted({ openai: [{ steps: [S.say("ha"), S.error()] }, { steps: S.words("words") }] })
   return Effect.gen(function* () {
     const { text } = yield* consume(Route.restart(Route.cache(openai, { ttl: "1 hour" }), 1), "hi")
@@ -71,7 +71,7 @@ it.effect("is skipped when a restart asks the broken target again", () => {
   }).pipe(Effect.provide(provider.direct))
 })
 
-it.effect("a repeat after a failure that is not kept reads the cache, and so does a fallback", () =>
+it.effect("a repeat after a failure that is not cached reads the cache, and so does a fallback", () =>
   Effect.gen(function* () {
     const { layer, seen } = scripted.make({ openai: [{ status: 503 }, { text: "no JSON" }] })
     const route = Route.fallback(openai, groq).pipe(

@@ -1,5 +1,5 @@
 /**
- * What holds of every run that asks several targets at once, for random routes and scripts.
+ * Laws of every run that calls several targets at once, for random routes and scripts.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -25,7 +25,7 @@ interface Drawn {
   readonly script: scripted.Script
 }
 
-/** A route of one to six targets, and what each request meets. */
+/** A route of one to six targets, and the outcome of each request. */
 const draw = (random: () => number): Drawn => {
   const pick = <A>(...choices: readonly [A, ...ReadonlyArray<A>]): A =>
     choices[Math.floor(random() * choices.length)] ?? choices[0]
@@ -61,7 +61,7 @@ const draw = (random: () => number): Drawn => {
 
 const endOf = ({ duration, startedAt }: Attempt): number => startedAt + Duration.toMillis(duration)
 
-/** The most that were open at the same time. */
+/** The maximum number of open requests at one time. */
 const mostOpen = (attempts: ReadonlyArray<Attempt>): number =>
   Math.max(
     0,
@@ -113,7 +113,7 @@ describe("every run", () => {
             assert.strictEqual(successes[0]?.target, exit.success.target, at)
             for (const one of attempts) {
               if (one.superseded === true) superseded++
-              // Nothing of the run goes on behind its answer.
+              // Nothing of the run continues after its answer.
               assert.isAtMost(one.startedAt, endOf(successes[0] ?? one), at)
               assert.isAtMost(endOf(one), endOf(successes[0] ?? one), at)
             }
@@ -128,7 +128,7 @@ describe("every run", () => {
             }
           }
         }
-        // The cases that this is about were among them.
+        // The relevant cases occurred.
         assert.isAbove(won, runs / 4)
         assert.isAbove(superseded, runs / 8)
         assert.isAbove(stopped, runs / 50)

@@ -1,5 +1,5 @@
 /**
- * Races and hedges inside of other nodes, with functions that throw, budgets and restarts.
+ * Races and hedges inside other nodes, with functions that throw, budgets and restarts.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -70,11 +70,11 @@ describe("a function of the caller that throws", () => {
     })
   )
 
-  it.live("is one also where the clock calls it, and never an exception of the process", () =>
+  it.live("is a defect of the run also when the clock calls it, and never an exception of the process", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({ openai: [slow(200)] })
       const route = Route.hedge(Route.fallback(openai, throwing), { after: 10 })
-      // One that escapes fails the whole test run.
+      // An uncaught exception fails the complete test run.
       const exit = yield* Effect.exit(Router.run(route, "hi").pipe(Effect.provide(layer)))
       assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
     })
@@ -82,7 +82,7 @@ describe("a function of the caller that throws", () => {
 })
 
 describe("a hedge", () => {
-  it.effect("calls the next target at once after a failure, also within a fallback that it has entered", () =>
+  it.effect("calls the next target at once after a failure, also inside a fallback that it has entered", () =>
     Effect.gen(function* () {
       const route = Route.hedge(Route.fallback(openai, Route.fallback(groq, deepseek)), { after: 10 })
       const ran = yield* Effect.timeout(run(route, { openai: [down(30)], groq: [{ never: true }] }), "20 seconds")
@@ -144,7 +144,7 @@ describe("a hedge", () => {
 })
 
 describe("the budget", () => {
-  it.effect("leaves a refused fallback out for good, whatever the target before it had asked for", () =>
+  it.effect("never returns to a rejected fallback, whatever hint the target before it gave", () =>
     Effect.gen(function* () {
       const [a, b] = [Provider.openai.chat("a"), Provider.openai.chat("b")] as const
       const { layer } = scripted.make(({ body, provider }) => {
@@ -157,7 +157,7 @@ describe("the budget", () => {
       const policy = { attempts: 2, delay: 0, maxDelay: "5 seconds" } as const
       const exit = yield* drive(
         Effect.gen(function* () {
-          // It takes all that there is.
+          // It takes all of the budget.
           yield* Effect.exit(Router.run(Route.retry(Provider.openai.chat("x"), { attempts: 2, delay: 0 }), "hi"))
           return yield* Effect.result(Router.run(Route.retry(Route.fallback(a, b, groq), policy), "hi"))
         }).pipe(Effect.provide(strict), Effect.provide(layer)),
@@ -181,7 +181,7 @@ describe("a restart", () => {
     })
   )
 
-  it.effect("of a race that is called in order goes to the next one", () =>
+  it.effect("moves to the next target of a race that is called in order", () =>
     Effect.gen(function* () {
       const { direct } = S.scripted({ openai: [broken] })
       const stored = Provider.openai.chat("m", { body: { store: true } })
@@ -190,7 +190,7 @@ describe("a restart", () => {
     })
   )
 
-  it.effect("of a race that the gateway executed goes to the next one", () =>
+  it.effect("moves to the next target of a race that the gateway executed", () =>
     Effect.gen(function* () {
       const { upstreams } = S.scripted({ openai: [broken] })
       const streamed = consume(Route.restart(Route.race(openai, groq), 1), "hi", {
@@ -201,7 +201,7 @@ describe("a restart", () => {
     })
   )
 
-  it.effect("keeps a balance that was given up in this run's order", () =>
+  it.effect("keeps this run's order of an abandoned balance", () =>
     Effect.gen(function* () {
       const { direct } = S.scripted({ openai: [broken], deepseek: [{ silent: true }, { status: 503 }] })
       const balanced = Route.balance([groq, deepseek], { by: "weight", weights: [0, 1] })
@@ -218,7 +218,7 @@ describe("a restart", () => {
 })
 
 describe("the end of a run", () => {
-  it.effect("is that of the failure it reports, not of another branch", () =>
+  it.effect("matches the failure that it reports, not that of another branch", () =>
     Effect.gen(function* () {
       const route = Route.race(Route.fallbackOn(Route.fallback(openai, groq), []), deepseek)
       const error = yield* Effect.flip(run(route, { openai: [down(5)], deepseek: [down(20)] }))
@@ -227,8 +227,8 @@ describe("the end of a run", () => {
   )
 })
 
-describe("a hedge under a limiter that is shared", () => {
-  it.effect("that is rejected opens no other target, and its own is called when the late one has failed", () =>
+describe("a hedge under a shared limiter", () => {
+  it.effect("opens no other target when it is rejected, and calls its own when the late one has failed", () =>
     Effect.gen(function* () {
       const limiter = yield* Limiter.make({ concurrency: 1 })
       const script = { openai: [down(200)], groq: [slow(250), slow(0)] }

@@ -45,7 +45,7 @@ const half = (closed: Array<string>): Effect.Effect<Peer, never, Scope.Scope> =>
     response.end(S.words("quick").join(""))
   })
 
-/** Waits until something holds; the test's own time limit ends it otherwise. */
+/** Waits until a condition holds; otherwise the test's own time limit ends it. */
 const until = (holds: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => (holds() ? Effect.void : Effect.andThen(Effect.sleep(5), until(holds))))
 
@@ -58,7 +58,7 @@ describe.each(clients)("$name", ({ layer }) => {
       Layer.provide(layer)
     )
 
-  it.live("closes the connection of what lost, whole and streamed, hedged and raced", () =>
+  it.live("closes the connection of the losers, complete and streamed, hedged and raced", () =>
     Effect.gen(function* () {
       const closed: Array<string> = []
       const peer = yield* half(closed)
@@ -71,7 +71,7 @@ describe.each(clients)("$name", ({ layer }) => {
             attempts.map(({ outcome, superseded, target }) => `${target} ${outcome} ${superseded === true}`),
             ["openai/m interrupted true", "groq/m success false"]
           )
-          // While the router lives on.
+          // While the router is still alive.
           yield* until(() => closed.length === before + 1)
           const deltas = yield* Stream.runCollect(Router.stream(route, "hi"))
           assert.strictEqual(deltas.map((delta) => (delta.type === "text" ? delta.text : "")).join(""), "quick")

@@ -1,5 +1,5 @@
 /**
- * Targets that are asked at the same time: races and hedges, whole and streamed.
+ * Targets that are called at the same time: races and hedges, complete and streamed.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -51,7 +51,7 @@ const run = (
         const before = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
         const exit = yield* Effect.result(Router.run(route, "hi"))
         const millis = (yield* Effect.clockWith((clock) => clock.currentTimeMillis)) - before
-        // What was given up ends in the same turn or the next.
+        // An abandoned attempt ends in the same tick or the next.
         yield* Effect.yieldNow
         const common = {
           millis,
@@ -83,7 +83,7 @@ const down = (delay = 0): scripted.Line => ({ delay, status: 503 })
 const refused = (delay = 0): scripted.Line => ({ delay, status: 400, body: { error: { message: "no such field" } } })
 
 describe("a race", () => {
-  it.effect("is won by the first answer, and the others are interrupted in that turn", () =>
+  it.effect("is won by the first answer, and interrupts the others in the same tick", () =>
     Effect.gen(function* () {
       const ran = yield* run(Route.race(...three), { openai: [slow(30)], groq: [slow(10)], deepseek: [slow(20)] })
       assert.deepInclude(ran, { value: "after 10", millis: 10, logId: "log-2" })
@@ -96,7 +96,7 @@ describe("a race", () => {
     })
   )
 
-  it.effect("goes on while one is left, and fails with the last failure to come", () =>
+  it.effect("continues while one is running, and fails with the last failure", () =>
     Effect.gen(function* () {
       const won = yield* run(Route.race(...three), { openai: [down(5)], groq: [down(10)], deepseek: [slow(20)] })
       assert.deepInclude(won, { value: "after 20", millis: 20 })
@@ -106,7 +106,7 @@ describe("a race", () => {
     })
   )
 
-  it.effect("ends with a failure that no other target would mend", () =>
+  it.effect("ends with a failure that no other target would fix", () =>
     Effect.gen(function* () {
       const ran = yield* run(Route.race(...three), { openai: [slow(30)], groq: [refused(10)], deepseek: [slow(20)] })
       assert.deepInclude(ran, { reason: "InvalidRequest", millis: 10 })
@@ -136,7 +136,7 @@ describe("a race", () => {
     })
   )
 
-  it.effect("is over when the caller leaves, down to every request", () =>
+  it.effect("ends when the caller is interrupted, down to every request", () =>
     Effect.gen(function* () {
       const { interrupted, layer } = scripted.make({ openai: [slow(30)], groq: [slow(20)] })
       const running = Route.race(openai, groq).pipe((route) => Router.run(route, "hi"), Effect.provide(layer))
@@ -147,7 +147,7 @@ describe("a race", () => {
     })
   )
 
-  it.effect("asks in order what would change something twice, unless told otherwise", () =>
+  it.effect("calls targets in order when a request would change something twice, unless sideEffects is set", () =>
     Effect.gen(function* () {
       const raw = (provider: string, idempotent?: boolean) =>
         Route.make({
@@ -169,7 +169,7 @@ describe("a race", () => {
 const ordered = Route.fallback(...three)
 
 describe("a hedge", () => {
-  it.effect("asks the next target when the first is late, and the first to answer wins", () =>
+  it.effect("calls the next target when the first is late, and the first to answer wins", () =>
     Effect.gen(function* () {
       const route = Route.hedge(ordered, { after: 50 })
       const ran = yield* run(route, { openai: [slow(200)], groq: [slow(30)] })
@@ -186,7 +186,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("asks the next target at once after a failure, and its clock begins anew", () =>
+  it.effect("calls the next target at once after a failure, and restarts its clock", () =>
     Effect.gen(function* () {
       const ran = yield* run(Route.hedge(ordered, { after: 50 }), {
         openai: [down(20)],
@@ -212,7 +212,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("runs on through the back-off of a policy, which opens nothing by itself", () =>
+  it.effect("keeps running through the back-off of a policy, which opens nothing by itself", () =>
     Effect.gen(function* () {
       const route = ordered.pipe(
         Route.retry({ attempts: 3, delay: 30, backoff: "constant" }),
@@ -229,7 +229,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("asks a lone target once more, without its policy", () =>
+  it.effect("calls a lone target a second time, without its policy", () =>
     Effect.gen(function* () {
       const route = openai.pipe(
         Route.retry({ attempts: 3, delay: 10, backoff: "constant" }),
@@ -242,7 +242,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("waits for what is open when nothing is left, and fails with the last to end", () =>
+  it.effect("waits for the open attempts when no target is left, and fails with the last to end", () =>
     Effect.gen(function* () {
       const route = Route.hedge(Route.fallback(openai, groq), { after: 50 })
       const won = yield* run(route, { openai: [slow(200)], groq: [down(10)] })
@@ -252,14 +252,14 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("ends with a failure that no other target would mend, and starts nothing after it", () =>
+  it.effect("ends with a failure that no other target would fix, and starts nothing after it", () =>
     Effect.gen(function* () {
       const ran = yield* run(Route.hedge(ordered, { after: 50, max: 2 }), { openai: [slow(200)], groq: [refused(10)] })
       assert.deepInclude(ran, { reason: "InvalidRequest", millis: 60, seen: ["openai", "groq"] })
     })
   )
 
-  it.effect("keeps an inner fallback's word on which failures go on", () =>
+  it.effect("respects an inner fallback's rule about failures that move on", () =>
     Effect.gen(function* () {
       const inner = Route.fallbackOn(Route.fallback(openai, groq), ["Timeout"])
       const route = Route.hedge(Route.fallback(inner, deepseek), { after: 50 })
@@ -282,7 +282,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("leaves the targets of an inner hedge to that, and those of an inner off alone", () =>
+  it.effect("leaves targets below an inner hedge to that one, and does not hedge those below an inner off", () =>
     Effect.gen(function* () {
       const inner = Route.hedge(Route.fallback(openai, groq), { after: 100 })
       const route = Route.hedge(Route.fallback(inner, deepseek), { after: 10 })
@@ -309,7 +309,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("waits for a deadline that has passed for no longer than a fallback does", () =>
+  it.effect("waits no longer than a fallback after a deadline has passed", () =>
     Effect.gen(function* () {
       const route = Route.deadline(Route.hedge(ordered, { after: 50 }), 70)
       const ran = yield* run(route, { openai: [slow(500)], groq: [slow(500)] })
@@ -317,7 +317,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("lets feedback go to the log of the answer", () =>
+  it.effect("reports the log id of the answer for feedback", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({ openai: [slow(70)], groq: [slow(100)] })
       const { value } = yield* drive(
@@ -329,7 +329,7 @@ describe("a hedge", () => {
     })
   )
 
-  it.effect("does not ask twice at once what is stored, works on by itself or runs tools there", () =>
+  it.effect("does not duplicate requests that are stored, run in the background or use server tools", () =>
     Effect.gen(function* () {
       const bodies = [
         { store: true },
@@ -392,7 +392,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect("restarts with the target that was given up, as nothing is known against it", () =>
+  it.effect("restarts with the target that was abandoned, because it did not fail", () =>
     Effect.gen(function* () {
       const route = Route.fallback(openai, groq).pipe(Route.hedge({ after: 50 }), Route.restart(1))
       const { attempts, provider, text } = yield* drive(
@@ -415,7 +415,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect("has one winner when two begin in the same turn, and the other body is cancelled", () =>
+  it.effect("has one winner when two begin in the same tick, and cancels the other body", () =>
     Effect.gen(function* () {
       const { attempts, provider, text } = yield* drive(
         play(

@@ -1,5 +1,5 @@
 /**
- * What runs cost: every attempt by its usage or by an estimate, and limits that are kept before anything is sent.
+ * The cost of runs: every attempt by its usage or by an estimate, and limits that are checked before anything is sent.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -23,7 +23,7 @@ import * as S from "./support/streamScript.ts"
 const prices: Pricing.Prices = { "openai/m": { input: 100, output: 1000 }, "groq/m": { input: 10, output: 200 } }
 const pricing = Pricing.make(prices)
 
-/** Tokens of a JSON text as they are estimated. */
+/** Estimated tokens of a JSON text. */
 const tokens = (json: unknown): number => Math.ceil(JSON.stringify(json).length / 3)
 const bodyOf = (more: object = {}) => ({ model: "m", messages: [{ role: "user", content: "hi" }], ...more })
 /** Tokens of the request that the targets send for "hi". */
@@ -57,7 +57,7 @@ const run = <Out>(
 ) => Effect.provide(Router.run(route, "hi", { budget: "none", ...options }), under(script, router).layer)
 
 describe("the cost of a run", () => {
-  it.effect("is that of its usage, in the result, in the attempt and in the trail", () =>
+  it.effect("follows its usage, in the result, in the attempt and in the trail", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* LogTrail.collect(run(openai, { openai: [answered(10, 20)] }))
       isCost(value.cost, usd(10, 20))
@@ -68,7 +68,7 @@ describe("the cost of a run", () => {
     })
   )
 
-  it.effect("is absent without prices, where the usage of attempts is told all the same", () =>
+  it.effect("is absent without prices, although the usage of attempts is reported", () =>
     Effect.gen(function* () {
       const ran = yield* run(openai, { openai: [answered(10, 20)] }, {}, {})
       assert.notProperty(ran, "cost")
@@ -77,7 +77,7 @@ describe("the cost of a run", () => {
     })
   )
 
-  it.effect("counts failed attempts by the estimate of what was sent", () =>
+  it.effect("counts failed attempts by an estimate of their input", () =>
     Effect.gen(function* () {
       const route = Route.fallback(Route.retry(openai, { attempts: 2 }), groq)
       const ran = run(route, { openai: [down, down], groq: [answered(5, 6)] })
@@ -95,7 +95,7 @@ describe("the cost of a run", () => {
     })
   )
 
-  it.effect("counts what lost a race or a hedge", () =>
+  it.effect("counts the losers of a race or a hedge", () =>
     Effect.gen(function* () {
       const slow: scripted.Line = { ...answered(7, 7), delay: 100 }
       for (const route of [Route.race(openai, groq), Route.fallback(openai, groq).pipe(Route.hedge({ after: 10 }))]) {
@@ -107,45 +107,41 @@ describe("the cost of a run", () => {
     })
   )
 
-  it.effect("of an answer from the cache is nothing, whatever its usage says", () =>
+  it.effect("is zero for an answer from the cache, whatever its usage", () =>
     Effect.gen(function* () {
       const hit = { ...answered(10, 20), headers: { "cf-aig-cache-status": "HIT" } }
       isCost((yield* run(openai, { openai: [hit] })).cost, 0)
     })
   )
 
-  it.effect(
-    "of an answer without usage is an estimate of both sides: of what it says, not of the body that it came in",
-    () =>
-      Effect.gen(function* () {
-        const { usage: _, ...body } = scripted.completion("yes")
-        const { cost, value } = yield* run(openai, { openai: [{ body }] })
-        assert.strictEqual(value.text, "yes")
-        isCost(cost, 0, usd(asked, tokens("yes")))
-      })
+  it.effect("is estimated for an answer without usage, from its text and not from its body", () =>
+    Effect.gen(function* () {
+      const { usage: _, ...body } = scripted.completion("yes")
+      const { cost, value } = yield* run(openai, { openai: [{ body }] })
+      assert.strictEqual(value.text, "yes")
+      isCost(cost, 0, usd(asked, tokens("yes")))
+    })
   )
 
-  it.effect(
-    "counts attempts without a price, and finds prices by the target before the answered and the asked model",
-    () =>
-      Effect.gen(function* () {
-        isCost((yield* run(openai, {}, {}, { pricing: Pricing.make({}) })).cost, 0, 0, 1)
-        const all = { "openai/m": { input: 3, output: 0 }, "openai/m-1": { input: 2, output: 0 } }
-        const cases: ReadonlyArray<readonly [Pricing.Prices, number]> = [
-          [{ ...all, mine: { input: 1, output: 0 } }, 1],
-          [all, 2],
-          [{ "openai/m": all["openai/m"] }, 3]
-        ]
-        for (const [table, price] of cases) {
-          const target = Provider.openai.chat("m", { key: "mine" })
-          const script = { openai: [answered(10, 20, "m-1")] }
-          const { cost } = yield* run(target, script, {}, { pricing: Pricing.make(table) })
-          isCost(cost, (10 * price) / 1_000_000)
-        }
-      })
+  it.effect("counts attempts without a price, and finds prices by target, then by answered and requested model", () =>
+    Effect.gen(function* () {
+      isCost((yield* run(openai, {}, {}, { pricing: Pricing.make({}) })).cost, 0, 0, 1)
+      const all = { "openai/m": { input: 3, output: 0 }, "openai/m-1": { input: 2, output: 0 } }
+      const cases: ReadonlyArray<readonly [Pricing.Prices, number]> = [
+        [{ ...all, mine: { input: 1, output: 0 } }, 1],
+        [all, 2],
+        [{ "openai/m": all["openai/m"] }, 3]
+      ]
+      for (const [table, price] of cases) {
+        const target = Provider.openai.chat("m", { key: "mine" })
+        const script = { openai: [answered(10, 20, "m-1")] }
+        const { cost } = yield* run(target, script, {}, { pricing: Pricing.make(table) })
+        isCost(cost, (10 * price) / 1_000_000)
+      }
+    })
   )
 
-  it.effect("behind compat is that of the provider in the model's name", () =>
+  it.effect("uses the provider in the model's name behind compat", () =>
     Effect.gen(function* () {
       for (const name of ["openai/m", "openai/m-1", "compat/openai/m"]) {
         const table = Pricing.make({ [name]: { input: 100, output: 1000 } })
@@ -156,7 +152,7 @@ describe("the cost of a run", () => {
     })
   )
 
-  it.effect("is that of the leg that answered, when the gateway executes the route", () =>
+  it.effect("belongs to the leg that answered, when the gateway executes the route", () =>
     Effect.gen(function* () {
       const line = { ...answered(5, 6), headers: { "cf-aig-step": "1" } }
       const { layer } = under(() => line, { pricing })
@@ -167,7 +163,7 @@ describe("the cost of a run", () => {
     })
   )
 
-  it.effect("is not known of bad prices: no run begins", () =>
+  it.effect("rejects invalid prices: no run begins", () =>
     Effect.gen(function* () {
       const bad = Pricing.make({ "openai/m": { input: -1, output: 1 } })
       for (const [given, field] of [
@@ -210,7 +206,7 @@ describe("the cost of a stream", () => {
     )
   }
 
-  it.effect("that broke is the input and what was delivered", () =>
+  it.effect("is the input and the delivered output when it broke", () =>
     Effect.gen(function* () {
       const { error } = yield* streamed(openai, { openai: [{ steps: [S.role, S.say("some words"), S.reset] }] })
       assert.strictEqual(error?.reason._tag, "StreamInterrupted")
@@ -218,7 +214,7 @@ describe("the cost of a stream", () => {
     })
   )
 
-  it.effect("whose consumer left is the same, and a restart adds to it", () =>
+  it.effect("is the same when its consumer stops, and a restart adds to it", () =>
     Effect.gen(function* () {
       const steps = [S.role, S.say("some words"), S.reset]
       const route = Route.fallback(openai, groq).pipe(Route.restart(1))
@@ -241,7 +237,7 @@ describe("the cost of a stream", () => {
     })
   )
 
-  it.effect("that counts on the way is not taken at its first count when it breaks", () =>
+  it.effect("does not use the first count of a stream that counts on the way, when it breaks", () =>
     Effect.gen(function* () {
       const early = data({ id: "c1", model: "m-1", choices: [], usage: { prompt_tokens: 50, completion_tokens: 1 } })
       const long = "word ".repeat(60)
@@ -261,10 +257,10 @@ describe("maxCost", () => {
   const short = Provider.openai.chat("m", { body: { max_tokens: 10 } })
   const cheap = Provider.groq.chat("m", { body: { max_tokens: 10 } })
   const shortBody = tokens(bodyOf({ max_tokens: 10 }))
-  /** What the request may cost at most. */
+  /** Maximum cost of the request. */
   const most = usd(shortBody, 10)
 
-  it.effect("lets a request pass that fits exactly, and none that does not", () =>
+  it.effect("allows a request that fits exactly, and none that does not", () =>
     Effect.gen(function* () {
       isCost((yield* run(short, { openai: [answered(1, 1)] }, { maxCost: most })).cost, usd(1, 1))
       const { layer, seen } = under({})
@@ -280,7 +276,7 @@ describe("maxCost", () => {
     })
   )
 
-  it.effect("passes over what is too expensive, for whole answers and streams", () =>
+  it.effect("skips targets that are too expensive, for complete answers and streams", () =>
     Effect.gen(function* () {
       const route = Route.fallback(short, cheap)
       const whole = yield* run(route, {}, { maxCost: most / 2 })
@@ -298,7 +294,7 @@ describe("maxCost", () => {
     })
   )
 
-  it.effect("counts what was spent before, so a retry may be too much", () =>
+  it.effect("counts earlier spending, so a retry can be too expensive", () =>
     Effect.gen(function* () {
       const route = Route.retry(short, { attempts: 3, delay: 1 })
       const script = { openai: [down, down, answered(1, 1)] }
@@ -316,7 +312,7 @@ describe("maxCost", () => {
     })
   )
 
-  it.effect("counts what is open, so a race cannot spend it several times", () =>
+  it.effect("counts open attempts, so a race cannot spend the limit several times", () =>
     Effect.gen(function* () {
       const slow = { ...answered(1, 1), delay: 10 }
       const route = Route.race(short, Provider.openai.chat("m", { key: "b", body: { max_tokens: 10 } }))
@@ -332,14 +328,14 @@ describe("maxCost", () => {
   )
 
   it.effect(
-    "makes no hedge that is too expensive beside the late attempt, and calls that target when this one has failed",
+    "makes no hedge that is too expensive beside the late attempt, and calls its target when that one has failed",
     () =>
       Effect.gen(function* () {
         const script = { openai: [{ ...down, delay: 100 }] }
         const third = Provider.deepseek.chat("m", { body: { max_tokens: 10 } })
         const table = Pricing.make({ ...prices, "deepseek/m": { input: 1, output: 1 } })
         const route = Route.fallback(short, cheap, third).pipe(Route.hedge({ after: 10, max: 4 }))
-        // Enough for the first failure and the second target, and for the first and the third one side by side.
+        // Enough for the first failure and the second target, and for the first and the third side by side.
         const maxCost = most + usd(shortBody, 1, prices["groq/m"])
         const { layer } = under(script, { pricing: table })
         const told: Array<string> = []
@@ -378,7 +374,7 @@ describe("maxCost", () => {
       })
   )
 
-  it.effect("waits with a target that is too expensive beside an open hedge until that one has failed", () =>
+  it.effect("delays a target that is too expensive beside an open hedge until that one has failed", () =>
     Effect.gen(function* () {
       const script = { openai: [{ ...down, delay: 50 }], groq: [{ ...down, delay: 100 }] }
       const third = Provider.openai.chat("m", { key: "b", body: { max_tokens: 10 } })
@@ -395,7 +391,7 @@ describe("maxCost", () => {
     })
   )
 
-  it.effect("takes the output that a request allows from every dialect, and 1,024 tokens where it says nothing", () =>
+  it.effect("reads the output that a request allows in every dialect, and assumes 1,024 tokens otherwise", () =>
     Effect.gen(function* () {
       const input = { messages: [{ role: "user" as const, content: "hi" }], maxTokens: 500 }
       const one = { "google-ai-studio/g": { input: 0, output: 1000 }, "anthropic/c": { input: 0, output: 1000 } }
@@ -438,7 +434,7 @@ describe("maxCost", () => {
     })
   )
 
-  it.effect("has auto run on the client", () =>
+  it.effect("makes auto run on the client", () =>
     Effect.gen(function* () {
       const { layer, seen } = under({}, { pricing }, "auto")
       const { execution } = yield* Effect.provide(Router.run(Route.fallback(openai, groq), "hi", { maxCost: 2 }), layer)
@@ -450,7 +446,7 @@ describe("maxCost", () => {
     })
   )
 
-  it.effect("gives back what an interrupted attempt had reserved", () =>
+  it.effect("returns the reservation of an interrupted attempt", () =>
     Effect.gen(function* () {
       const meter = pricing.meter(most * 1.5)
       const { layer } = under({ openai: [{ never: true }] }, { pricing: { ...pricing, meter: () => meter } })

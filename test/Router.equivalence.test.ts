@@ -1,5 +1,5 @@
 /**
- * The law that makes a route data: what `compile` accepts, the gateway executes as the client would.
+ * The law that makes a route data: the gateway executes whatever `compile` accepts as the client would.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -30,7 +30,7 @@ const leaf = (provider: string, model: string) =>
     success: Body
   }).pipe(Route.map((body) => body.choices[0]?.message.content ?? ""))
 
-/** What one attempt meets. Waiting for ever only makes sense where a timeout ends it. */
+/** The outcome of one attempt. Waiting forever only makes sense where a timeout ends it. */
 const faults: Readonly<Record<string, Fault>> = {
   ok: { ok: true },
   slow: { ok: true, delay: 700 },
@@ -73,7 +73,7 @@ const Leaf = Schema.Struct({
 
 const Case = Schema.Struct({
   leaves: Schema.Array(Leaf).check(Schema.isMinLength(1), Schema.isMaxLength(4)),
-  /** How the leaves are put together. */
+  /** How the leaves are combined. */
   shape: Schema.Literals(["flat", "nestedLeft", "nestedRight", "when"])
 })
 type Case = typeof Case.Type
@@ -114,7 +114,7 @@ const scriptOf = (one: (typeof Case.Type)["leaves"][number]): ReadonlyArray<Faul
     return fault === undefined || endless ? [] : [fault]
   })
 
-/** What an execution came to, in terms that both have. */
+/** The result of an execution, in terms that both have. */
 const execute = (route: Route.Route<string, string>, one: Case, execution: Router.Execution) =>
   Effect.gen(function* () {
     const local = yield* LocalGateway.Current
@@ -143,7 +143,7 @@ const Live = Router.layer.pipe(Layer.provideMerge(LocalGateway.layer({ keep: { l
 
 describe("compiled and client execution", () => {
   it.effect.prop(
-    "come to the same outcome, with the same attempts per target and the same answering target",
+    "have the same outcome, with the same attempts per target and the same answering target",
     { one: Case },
     ({ one }) =>
       Effect.gen(function* () {
@@ -160,7 +160,7 @@ describe("compiled and client execution", () => {
     { timeout: 120_000, arbitrary: { runs: 300 } }
   )
 
-  it.effect("auto runs what compiles in the gateway, and the rest on the client", () =>
+  it.effect("run in the gateway what compiles, and the rest on the client, for auto", () =>
     Effect.gen(function* () {
       const pair = Route.fallback(leaf("openai", "a"), leaf("groq", "b"))
       assert.strictEqual((yield* Router.run(pair, "hello")).execution, "gateway")
@@ -179,42 +179,40 @@ describe("compiled and client execution", () => {
     }).pipe(Effect.provide(Live))
   )
 
-  it.effect(
-    "an allowed deadline of the whole is kept on the client, the shorter one of two, also behind a condition",
-    () =>
-      Effect.gen(function* () {
-        const local = yield* LocalGateway.Current
-        const slow = leaf("openai", "a")
-        for (const route of [
-          slow.pipe(Route.deadline("9 seconds")),
-          slow.pipe(Route.deadline("9 seconds"), Route.deadline("20 seconds")),
-          slow.pipe(Route.deadline("20 seconds"), Route.deadline("9 seconds")),
-          Route.when(() => true, slow.pipe(Route.deadline("9 seconds")), leaf("groq", "b")),
-          Route.deadline(
-            Route.when(() => false, slow, slow.pipe(Route.deadline("9 seconds"))),
-            "20 seconds"
-          )
-        ]) {
-          yield* local.reset
-          yield* local.script("openai", [{ stall: true }])
-          const running = yield* Effect.forkChild(
-            Effect.flip(Router.run(route, "hello", { execution: "gateway", allow: ["deadline"] }))
-          )
-          yield* TestClock.adjust("8900 millis")
-          assert.isUndefined(running.pollUnsafe())
-          yield* TestClock.adjust("200 millis")
-          const { attempts, reason } = yield* Fiber.join(running)
-          assert.isTrue(reason._tag === "Timeout" && reason.phase === "deadline")
-          // As on the client: a failure, and no interruption.
-          assert.deepStrictEqual(
-            attempts?.map(({ error, outcome }) => [outcome, error?._tag]),
-            [["failure", "Timeout"]]
-          )
-        }
-      }).pipe(Effect.provide(Live))
+  it.effect("keep an allowed deadline of the run on the client, the shorter of two, also behind a condition", () =>
+    Effect.gen(function* () {
+      const local = yield* LocalGateway.Current
+      const slow = leaf("openai", "a")
+      for (const route of [
+        slow.pipe(Route.deadline("9 seconds")),
+        slow.pipe(Route.deadline("9 seconds"), Route.deadline("20 seconds")),
+        slow.pipe(Route.deadline("20 seconds"), Route.deadline("9 seconds")),
+        Route.when(() => true, slow.pipe(Route.deadline("9 seconds")), leaf("groq", "b")),
+        Route.deadline(
+          Route.when(() => false, slow, slow.pipe(Route.deadline("9 seconds"))),
+          "20 seconds"
+        )
+      ]) {
+        yield* local.reset
+        yield* local.script("openai", [{ stall: true }])
+        const running = yield* Effect.forkChild(
+          Effect.flip(Router.run(route, "hello", { execution: "gateway", allow: ["deadline"] }))
+        )
+        yield* TestClock.adjust("8900 millis")
+        assert.isUndefined(running.pollUnsafe())
+        yield* TestClock.adjust("200 millis")
+        const { attempts, reason } = yield* Fiber.join(running)
+        assert.isTrue(reason._tag === "Timeout" && reason.phase === "deadline")
+        // As on the client: a failure, and not an interruption.
+        assert.deepStrictEqual(
+          attempts?.map(({ error, outcome }) => [outcome, error?._tag]),
+          [["failure", "Timeout"]]
+        )
+      }
+    }).pipe(Effect.provide(Live))
   )
 
-  it.effect("a deadline that passes in the gateway is a time of its leg, and of no leg where there are several", () =>
+  it.effect("assign a deadline that passes in the gateway to its leg, and to none of several", () =>
     Effect.gen(function* () {
       const local = yield* LocalGateway.Current
       const [a, b] = [leaf("openai", "a"), leaf("groq", "b")]

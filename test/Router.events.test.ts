@@ -1,5 +1,5 @@
 /**
- * What a router tells while it runs, and what it knows of its targets.
+ * The events of a router while it runs, and its knowledge of its targets.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -20,7 +20,7 @@ import * as S from "./support/streamScript.ts"
 const drive = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(driven(self, 5), ({ exit }) => exit)
 
-/** Runs a program and gives the lines of its events. */
+/** Runs a program and returns the lines of its events. */
 const lines = <A, E>(
   program: Effect.Effect<A, E, Router.Router>,
   script: scripted.Script = {},
@@ -42,7 +42,7 @@ const run = (route: Route.Route<string, unknown>, options?: Router.RunOptions) =
   Effect.exit(Router.run(route, "hi", { quiet: true, ...options }))
 
 describe("Router.listen", () => {
-  it.effect("tells the attempts of a run in order, with their times", () =>
+  it.effect("reports the attempts of a run in order, with their times", () =>
     Effect.gen(function* () {
       const route = Route.fallback(Route.retry(openai, { attempts: 2, delay: 100, jitter: 0 }), groq)
       assert.deepStrictEqual(yield* lines(run(route), { openai: [down, down] }), [
@@ -59,7 +59,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells how a run failed, and that one was interrupted", () =>
+  it.effect("reports how a run failed, and that one was interrupted", () =>
     Effect.gen(function* () {
       const failing = yield* lines(run(openai), { openai: [{ status: 400 }] })
       assert.match(failing.at(-1) ?? "", /^RunEnded: failure after 0 ms: .* \(stop\)$/)
@@ -71,7 +71,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells hedges, and the attempt that another one superseded", () =>
+  it.effect("reports hedges, and the attempt that another one superseded", () =>
     Effect.gen(function* () {
       const route = Route.hedge(Route.fallback(openai, groq), { after: 50 })
       assert.deepStrictEqual(yield* lines(run(route), { openai: [{ never: true }] }), [
@@ -87,7 +87,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells what the budget withheld: retries, hedges and fallbacks", () =>
+  it.effect("reports what the budget withheld: retries, hedges and fallbacks", () =>
     Effect.gen(function* () {
       const budget = { ratio: 0.1, perSecond: 0 }
       const retried = Route.retry(openai, { attempts: 2, delay: 1 })
@@ -100,7 +100,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells why a hedge was not made: side effects, an open breaker, a full queue", () =>
+  it.effect("reports why a hedge was not made: side effects, an open breaker, a full queue", () =>
     Effect.gen(function* () {
       const hedge = Route.hedge({ after: 50 })
       const slow = { openai: [{ delay: 100, body: scripted.completion("late") }] }
@@ -121,7 +121,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells every phase of a breaker, and that a target was skipped", () =>
+  it.effect("reports every phase of a breaker, and that a target was skipped", () =>
     Effect.gen(function* () {
       const route = Route.circuitBreaker(openai, { minimumCalls: 2, openFor: "20 seconds" })
       const program = Effect.gen(function* () {
@@ -143,7 +143,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells that credit is exhausted, and the one attempt when all are open", () =>
+  it.effect("reports exhausted credit, and the one attempt when all are open", () =>
     Effect.gen(function* () {
       const route = Route.circuitBreaker(Route.fallback(openai, groq), { minimumCalls: 1 })
       const quota = { status: 429, body: { error: { code: "insufficient_quota", message: "no" } } }
@@ -153,7 +153,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells that an attempt waits in a queue, but not of one that is rejected", () =>
+  it.effect("reports that an attempt waits in a queue, but not one that is rejected", () =>
     Effect.gen(function* () {
       const slow = { openai: [{ delay: 100, body: scripted.completion("a") }] }
       const narrow = Route.limits({ concurrency: 1, queue: { size: 1 } })(openai)
@@ -164,7 +164,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells the order of a balance, and the skipped target of a fallback", () =>
+  it.effect("reports the order of a balance, and the skipped target of a fallback", () =>
     Effect.gen(function* () {
       const balanced = Route.balance([openai, groq], { by: "roundRobin" })
       const told = yield* lines(Effect.andThen(run(balanced), run(balanced)))
@@ -175,7 +175,7 @@ describe("Router.listen", () => {
     })
   )
 
-  it.effect("tells streams: until their end, and what a restart does", () =>
+  it.effect("reports streams until their end, and what a restart does", () =>
     Effect.gen(function* () {
       const route = Route.restart(Route.fallback(openai, groq), 1)
       const script = {
@@ -199,7 +199,7 @@ describe("Router.listen", () => {
         "RunEnded groq/m: success after 0 ms"
       ])
       assert.match(told[2] ?? "", /^AttemptEnded openai\/m: failure after 0 ms/)
-      // A consumer that leaves before the end.
+      // A consumer that stops before the end.
       assert.strictEqual(told.at(-1), "RunEnded: interrupted after 0 ms")
       assert.strictEqual(told.filter((line) => line.startsWith("RunEnded")).length, 2)
     })
@@ -263,7 +263,7 @@ describe("Router.events", () => {
     })
   )
 
-  it.effect("tells a slow reader how many it lost, and keeps the newest 1,024", () =>
+  it.effect("reports to a slow reader how many it lost, and keeps the newest 1,024", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({})
       yield* Effect.gen(function* () {
@@ -291,7 +291,7 @@ describe("Router.events", () => {
 })
 
 describe("Router.snapshot", () => {
-  it.effect("describes each target: what is in flight, waits and was learnt", () =>
+  it.effect("describes each target: what is in flight, waits and was learned", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({ openai: [{ delay: 100, body: scripted.completion("a") }] })
       const route = openai.pipe(
@@ -320,7 +320,7 @@ describe("Router.snapshot", () => {
     })
   )
 
-  it.effect("tells the phase of a breaker and the time until its probe", () =>
+  it.effect("reports the phase of a breaker and the time until its probe", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({ openai: [down, down] })
       const route = Route.circuitBreaker(openai, { minimumCalls: 2, openFor: "20 seconds" })

@@ -1,5 +1,5 @@
 /**
- * Runs that are interrupted between any two of their steps: nothing of them stays behind in the state of the router.
+ * Runs that are interrupted between any two of their steps leave nothing behind in the state of the router.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -15,8 +15,8 @@ import { groq, openai } from "./support/streamRuns.ts"
 const idle = Route.balance([openai, groq], { by: "leastInFlight" })
 
 /**
- * A turn of its own for every few operations of the fiber, so that it can be interrupted there. With fewer than three
- * it never moves.
+ * Yields after every few operations of the fiber, so that it can be interrupted there. With fewer than three it never
+ * progresses.
  */
 const inSteps = <A, E, R>(self: Effect.Effect<A, E, R>, operations: number): Effect.Effect<A, E, R> =>
   Effect.provideService(self, References.MaxOpsBeforeYield, operations)
@@ -46,7 +46,7 @@ describe.each(kinds)("$name", ({ start }) => {
               yield* Fiber.interrupt(fiber)
             })
           )
-          // What was sent is told.
+          // Every sent request is reported.
           if (seen.length > before) {
             began++
             assert.strictEqual(attempts.length, seen.length - before, `after ${steps} steps`)

@@ -35,7 +35,7 @@ import {
 import { model, type Says } from "./support/routeModel.ts"
 import { completion, type Line, make, providersOf } from "./support/scripted.ts"
 
-/** One line of a random script: what happens, after how long, and the wait that it asks for. */
+/** One line of a random script: the outcome, its time, and the wait that it asks for. */
 interface Event {
   readonly tag: Says["tag"]
   readonly millis: number
@@ -110,7 +110,7 @@ const hasRepeats = ({ shape }: Spec): boolean =>
 /** Routes whose targets are all different. */
 const distinct = (palette: Palette) => Arbitrary.filter(randomSpecs(palette), (spec) => !hasRepeats(spec))
 
-/** A gateway that answers by a list of events, whoever is asked. */
+/** A gateway that answers by a list of events, for any target. */
 const peer = (script: ReadonlyArray<Event>) => {
   let at = 0
   return make(() => lineOf(script[at++] ?? after))
@@ -119,7 +119,7 @@ const peer = (script: ReadonlyArray<Event>) => {
 const attemptsOf = (result: Result.Result<Router.Routed<unknown>, GatewayError>): ReadonlyArray<Attempt> =>
   Result.isSuccess(result) ? result.success.attempts : (result.failure.attempts ?? [])
 
-/** Runs a route to its end, with everything that it left behind. */
+/** Runs a route to its end, and returns all of its traces. */
 const runAll = (route: Route.Route<Input, string>, input: Input, script: ReadonlyArray<Event>, seed = "s") => {
   const { interrupted, layer, seen } = peer(script)
   return Effect.gen(function* () {
@@ -134,7 +134,7 @@ const endOf = ({ duration, startedAt }: Attempt): number => startedAt + Duration
 
 describe("laws of a run", () => {
   it.effect.prop(
-    "attempts, waits and the answer are those of the model",
+    "attempts, waits and the answer match the model",
     {
       spec: distinct(palette),
       input: inputs,
@@ -162,7 +162,7 @@ describe("laws of a run", () => {
   )
 
   it.effect.prop(
-    "with long hints and random waits: policies, hints and deadlines are kept, and every attempt is told",
+    "with long hints and random waits, policies, hints and deadlines hold, and every attempt is reported",
     {
       spec: randomSpecs({ ...palette, jitters: [0, 0.5, 1] }),
       input: inputs,
@@ -174,7 +174,7 @@ describe("laws of a run", () => {
         const { attempts, interrupted, millis, result, seen, trail } = yield* runAll(route, input, script)
         const bounds = Route.bounds(route)
 
-        // Never more than the policies allow, also after coming back to a target.
+        // Never more than the policies allow, also after returning to a target.
         assert.isAtMost(attempts.length, bounds.attempts)
         for (const { attempts: most, key } of bounds.targets) {
           assert.isAtMost(attempts.filter(({ target }) => target === key).length, most)
@@ -196,10 +196,10 @@ describe("laws of a run", () => {
           // Random waits are fractions, and their sums are rounded.
           assert.isAtLeast(next.startedAt - endOf(one), Duration.toMillis(one.error.retryAfter) - 1e-6)
         }
-        // One at a time, in order, each told once, by the result and by the trail.
+        // One at a time, in order, each reported once, by the result and by the trail.
         for (const [index, one] of attempts.slice(1).entries()) {
           const before = attempts[index]
-          // Durations are told in whole milliseconds, and starts after random waits are fractions.
+          // Durations are reported in whole milliseconds, and starts after random waits are fractions.
           if (before !== undefined) assert.isAtLeast(one.startedAt, endOf(before) - 0.5)
         }
         assert.deepStrictEqual(trail, attempts)
@@ -240,7 +240,7 @@ describe("laws of a run", () => {
   )
 
   it.effect.prop(
-    "an interruption makes no further request, and the attempt in flight is told as interrupted",
+    "an interruption makes no further request, and the attempt in flight is reported as interrupted",
     {
       spec: randomSpecs(palette),
       input: inputs,
@@ -279,7 +279,7 @@ describe("laws of a run", () => {
   )
 })
 
-/** What a route that fails all the time waits between its attempts. */
+/** The waits between the attempts of a route that always fails. */
 const waits = (route: Route.Route<Input, string>, script: ReadonlyArray<Event>, seed: string) =>
   Effect.map(runAll(route, { prompt: "a prompt", bits: [] }, script, seed), ({ attempts }) =>
     attempts.slice(1).map((one, index) => {
@@ -323,7 +323,7 @@ describe("waits", () => {
     { arbitrary: { runs: 60, seed: 21 } }
   )
 
-  it.effect("a schedule goes on where it was when its target was left because of a long hint", () =>
+  it.effect("a schedule resumes where it was when its target was deferred because of a long hint", () =>
     Effect.gen(function* () {
       const route = Route.fallback(leafOf("p0"), leafOf("p1")).pipe(Route.retry(Schedule.recurs(2)))
       const script = [limited(30_000), ...Array.from({ length: 9 }, () => unavailable)]
@@ -335,7 +335,7 @@ describe("waits", () => {
     })
   )
 
-  it.effect("a long hint is waited out when no fallback around goes on after it", () =>
+  it.effect("a long hint is waited for when no outer fallback continues after it", () =>
     Effect.gen(function* () {
       const inner = Route.fallback(leafOf("p0")).pipe(Route.fallbackOn(["RateLimited"]), Route.retry({ attempts: 2 }))
       const route = Route.fallback(inner, leafOf("p1")).pipe(Route.fallbackOn([]))
@@ -354,7 +354,7 @@ describe("waits", () => {
     })
   )
 
-  it.effect("a long hint moves on when an outer fallback goes on after it", () =>
+  it.effect("a long hint moves on when an outer fallback continues after it", () =>
     Effect.gen(function* () {
       const inner = Route.fallback(leafOf("p0"), leafOf("p1")).pipe(Route.fallbackOn([]), Route.retry({ attempts: 2 }))
       const { attempts, millis } = yield* runAll(
@@ -370,7 +370,7 @@ describe("waits", () => {
     })
   )
 
-  it.effect("of targets that are cooling down the first to be ready is asked first, after all that are ready now", () =>
+  it.effect("targets that are cooling down are called after those that are ready, the first to be ready first", () =>
     Effect.gen(function* () {
       const inner = Route.fallback(leafOf("p0"), leafOf("p1"), leafOf("p2"))
       const route = Route.fallback(inner, leafOf("p3")).pipe(Route.retry({ attempts: 2, delay: 0 }))
@@ -408,7 +408,7 @@ describe("waits", () => {
           assert.isAtMost(share, 1 + 1e-9)
           assert.isAtLeast(share, 1 - jitter - 1e-9)
         }
-        // Drawn anew each time, over the whole width.
+        // Random for each wait, over the full width.
         assert.isAtLeast(new Set(shares).size, 7)
         assert.isAbove(Math.max(...shares) - Math.min(...shares), jitter / 4)
       }),
@@ -496,7 +496,7 @@ const secrets = {
 }
 const said = `no access with Bearer ${secrets.bearer}, ${secrets.plain} or ${secrets.gateway} for: ${prompt}`
 
-/** What a careless provider says when it fails. */
+/** The failure text of a careless provider. */
 const echoes: ReadonlyArray<Line> = [
   { body: { error: { message: said } } },
   { body: { error: { message: said, type: secrets.plain, code: secrets.bearer } } },
@@ -526,9 +526,9 @@ const echoing = Arbitrary.all({
   status: oneOf(200, 400, 401, 402, 403, 404, 408, 413, 418, 422, 429, 500, 503, 529)
 })
 
-describe("what a run leaves behind", () => {
+describe("the traces of a run", () => {
   it.effect.prop(
-    "no credential, whatever the provider echoes; one warning for what was overcome, without prompt or answer",
+    "hold no credential, whatever the provider echoes, and one warning for recovered failures, without prompt or answer",
     { spec: randomSpecs(palette), input: inputs, script: listOf(echoing, 1, 8), recovers: oneOf(true, true, false) },
     ({ input, recovers, script, spec }) => {
       let at = 0
@@ -563,7 +563,7 @@ describe("what a run leaves behind", () => {
         )
         assertSilent(traces, Object.values(secrets))
         assertSilent({ ...traces, text: rendered(attempts) }, Object.values(secrets))
-        // They were sent, so the above means something.
+        // They were sent, so the assertions above are meaningful.
         for (const { headers } of seen) {
           assert.strictEqual(headers["authorization"], `Bearer ${secrets.bearer}`)
           assert.strictEqual(headers["x-api-key"], secrets.plain)
@@ -587,7 +587,7 @@ describe("what a run leaves behind", () => {
     { arbitrary: { runs: 200, seed: 41 } }
   )
 
-  it.effect("a warning names each target that failed and why", () => {
+  it.effect("name each target that failed and why in a warning", () => {
     const lines: Array<string> = []
     const logger = Logger.make(({ logLevel, message }) => {
       lines.push(`${logLevel} ${JSON.stringify(message)}`)

@@ -1,5 +1,6 @@
 /**
- * Callers that leave, and attempts that lose, at any place: nothing stays open behind them, and the records say so.
+ * Callers that are interrupted, and attempts that lose, at any place: nothing stays open behind them, and the records
+ * show it.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -27,8 +28,8 @@ const route = Route.fallback(
 ).pipe(Route.timeout("1 minute"), Route.deadline("5 minutes"))
 
 /**
- * A `fetch` with answers in pieces, which counts the bodies that nobody has let go of. `wait` is called wherever a real
- * one would make its caller wait.
+ * A `fetch` with answers in pieces, which counts the unreleased bodies. `wait` is called wherever a real one would make
+ * its caller wait.
  */
 const counted = (
   answers: ReadonlyArray<readonly [status: number, ...chunks: ReadonlyArray<string>]>,
@@ -83,12 +84,13 @@ const answers = [
   [200, whole.slice(0, 20), whole.slice(20)]
 ] as const
 
-/** Lets promises and scheduled fibers come to rest. */
+/** Lets promises and scheduled fibers settle. */
 const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 describe("a caller that is interrupted", () => {
   /**
-   * Runs the route and interrupts it while it waits for the `at`-th time, before or after what it waits for has come.
+   * Runs the route and interrupts it while it waits for the `at`-th time, before or after the awaited event has
+   * arrived.
    */
   const once = (at: number, when: "before" | "after") =>
     Effect.gen(function* () {
@@ -125,7 +127,7 @@ describe("a caller that is interrupted", () => {
       return { attempts, exit, peer, waits, live }
     })
 
-  it.effect("wherever it waits leaves no body, no fiber and no request behind", () =>
+  it.effect("leaves no body, no fiber and no request behind, wherever it waits", () =>
     Effect.gen(function* () {
       const all = yield* once(0, "before")
       assert.isTrue(Exit.isSuccess(all.exit) && all.exit.value.provider === "deepseek")
@@ -141,7 +143,7 @@ describe("a caller that is interrupted", () => {
           assert.isTrue(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause), place)
           assert.deepStrictEqual(peer.open(), [], place)
           assert.strictEqual(live, 0, place)
-          // Whatever was sent is on record, and the one in flight as interrupted.
+          // Every sent request is on record, and the one in flight as interrupted.
           assert.deepStrictEqual(
             attempts.map(({ outcome }) => outcome),
             Array.from({ length: requests }, (_, index) =>
@@ -163,7 +165,7 @@ describe.each(clients)("over %s", (_, client) => {
       Layer.provide(client)
     )
 
-  it.effect("an attempt that times out, or whose error does not end, is tried again, and its socket is closed", () =>
+  it.effect("an attempt that times out, or whose error does not end, is retried, and its socket is closed", () =>
     Effect.gen(function* () {
       const closed: Array<number> = []
       const peer = yield* makePeer((_, response, socket, index) => {
@@ -202,7 +204,7 @@ describe.each(clients)("over %s", (_, client) => {
         Effect.forkChild
       )
       yield* peer.until(() => peer.requests.length === 1)
-      // Headers and the first chunk are on their way; the test holds wherever the client is by then.
+      // Headers and the first chunk are on their way; the assertion holds wherever the client is by then.
       yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
       yield* TestClock.adjust("1 minute")
       const { reason } = yield* Fiber.join(running)

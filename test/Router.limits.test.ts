@@ -1,5 +1,5 @@
 /**
- * Limits of targets: who waits, for how long, and what becomes of those who would wait too long.
+ * Limits of targets: which attempts wait, for how long, and what happens to those that would wait too long.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
@@ -31,7 +31,7 @@ const within = <A, E>(
     return Effect.provide(self(seen), layer)
   })
 
-/** Starts a run, and tells when and how it ended. */
+/** Starts a run, and returns when and how it ended. */
 const start = (route: Ask, input = "hi", options: Router.RunOptions = {}) =>
   Effect.forkChild(
     Effect.gen(function* () {
@@ -70,7 +70,7 @@ const slow =
 const one = openai.pipe(Route.limits({ concurrency: 1, queue: { maxWait: "1 minute" } }))
 
 describe("a target under limits", () => {
-  it.effect("is called by so many at once, and the others wait in order, outside of their attempt", () =>
+  it.effect("is called by a limited number at once, and the others wait in order, before their attempt", () =>
     within(slow(1_000), (seen) =>
       Effect.gen(function* () {
         const fibers = [yield* start(one, "a"), yield* start(one, "b"), yield* start(one, "c")]
@@ -105,7 +105,7 @@ describe("a target under limits", () => {
     )
   )
 
-  it.effect("begins timeouts when an attempt is let in", () =>
+  it.effect("starts timeouts when an attempt is admitted", () =>
     within(slow(1_000), () =>
       Effect.gen(function* () {
         const route = one.pipe(Route.timeout("1500 millis"))
@@ -117,7 +117,7 @@ describe("a target under limits", () => {
     )
   )
 
-  it.effect("lets a deadline go on in the queue", () =>
+  it.effect("keeps a deadline running in the queue", () =>
     within(slow(5_000), (seen) =>
       Effect.gen(function* () {
         yield* start(one)
@@ -132,7 +132,7 @@ describe("a target under limits", () => {
     )
   )
 
-  it.effect("rejects at once what would wait for longer than it may, or than it has time", () =>
+  it.effect("rejects an attempt at once that would wait too long, or beyond its deadline", () =>
     within(slow(0), () =>
       Effect.gen(function* () {
         const limited = openai.pipe(Route.limits({ requestsPerMinute: 60, burst: 1 / 60, skew: 0 }))
@@ -158,7 +158,7 @@ describe("a target under limits", () => {
         const large = openai.pipe(Route.limits({ requestsPerMinute: 1_000, burst: 1 }))
         yield* start(large)
         yield* tick(1_000)
-        // Also what was sent before the smaller limit was known.
+        // Also requests that were sent before the smaller limit was known.
         yield* start(small)
         yield* start(openai)
         yield* tick(0)
@@ -166,7 +166,7 @@ describe("a target under limits", () => {
         const fourth = yield* Fiber.join(yield* start(small))
         assert.strictEqual(reasonIn(fourth.result)._tag, "Rejected")
         assert.isTrue(Result.isSuccess((yield* Fiber.join(yield* start(large))).result))
-        // Adapted, it is the same target.
+        // A mapped target is the same target.
         const adapted = yield* Fiber.join(yield* start(small.pipe(Route.map((answer) => answer))))
         assert.strictEqual(reasonIn(adapted.result)._tag, "Rejected")
       })
@@ -184,7 +184,7 @@ describe("a target under limits", () => {
     )
   )
 
-  it.effect("settles with the tokens that an answer used", () =>
+  it.effect("settles by the tokens that an answer used", () =>
     within(slow(0), (seen) =>
       Effect.gen(function* () {
         const limited = openai.pipe(Route.limits({ tokensPerMinute: 1_500, burst: 1, queue: { maxWait: 0 } }))
@@ -199,7 +199,7 @@ describe("a target under limits", () => {
 })
 
 describe("a fallback", () => {
-  it.effect("moves on from a target whose limits reject it, and comes back when the others have failed", () =>
+  it.effect("moves on from a target whose limits reject it, and returns when the others have failed", () =>
     within(
       ({ provider }) => (provider === "groq" ? { status: 503, delay: 1_000 } : { body: scripted.completion("yes") }),
       (seen) =>
@@ -218,13 +218,13 @@ describe("a fallback", () => {
             "openai/m fallback success 0 ms"
           ])
           assert.isTrue(at >= 60_000 && at <= 61_000, String(at))
-          // It was called after all.
+          // It was called in the end.
           assert.deepStrictEqual(Result.isSuccess(result) && result.success.skipped, [])
         })
     )
   )
 
-  it.effect("does not come back after its deadline, or to what never fits", () =>
+  it.effect("does not return after its deadline, or to a target that never fits", () =>
     within(
       ({ provider }) => (provider === "groq" ? { status: 503 } : { body: scripted.completion("yes") }),
       (seen) =>
@@ -247,7 +247,7 @@ describe("a fallback", () => {
     )
   )
 
-  it.effect("goes on after a repeat that limits hold back, by what was wrong before", () =>
+  it.effect("continues after a repeat that limits hold back, by the failure before it", () =>
     within(
       ({ provider }) => (provider === "openai" ? { status: 503 } : { body: scripted.completion("yes") }),
       () =>
@@ -260,15 +260,15 @@ describe("a fallback", () => {
           const { at, result } = yield* Fiber.join(yield* start(route))
           assert.strictEqual(at, 0)
           assert.deepStrictEqual(attemptsIn(result), ["openai/m first failure 0 ms", "groq/m fallback success 0 ms"])
-          // It was called, so it was not passed over.
+          // It was called, so it was not skipped.
           assert.deepStrictEqual(Result.isSuccess(result) && result.success.skipped, [])
         })
     )
   )
 })
 
-describe("what a run fails with", () => {
-  it.effect("is the failure of a target that was called, and not the refusal of one that was passed over", () =>
+describe("the failure of a run", () => {
+  it.effect("is that of a target that was called, and not the rejection of a skipped one", () =>
     within(
       () => ({ status: 503 }),
       () =>
@@ -286,7 +286,7 @@ describe("what a run fails with", () => {
 })
 
 describe("a hedge", () => {
-  it.effect("never waits in a queue: where the next target is full, there is none", () =>
+  it.effect("never waits in a queue: if the next target is full, there is no hedge", () =>
     within(slow(5_000), (seen) =>
       Effect.gen(function* () {
         const busy = groq.pipe(Route.limits({ concurrency: 1 }))
@@ -309,7 +309,7 @@ describe("a hedge", () => {
     )
   )
 
-  it.effect("starts its clock when the attempt is let in", () =>
+  it.effect("starts its clock when the attempt is admitted", () =>
     within(slow(1_500), (seen) =>
       Effect.gen(function* () {
         const hedged = Route.fallback(one, groq).pipe(Route.hedge({ after: "2 seconds" }))
@@ -326,7 +326,7 @@ describe("a hedge", () => {
 })
 
 describe("a stream", () => {
-  it.effect("holds its place until its end, and settles what it used", () => {
+  it.effect("holds its place until its end, and settles its usage", () => {
     const choice = (rest: string) => `data: {"choices":[{"index":0,${rest}}]}\n\n`
     const usage = `data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n\n`
     const text = `${choice(`"delta":{"content":"a"}`)}${choice(`"delta":{},"finish_reason":"stop"`)}${usage}data: [DONE]\n\n`
@@ -350,7 +350,7 @@ describe("a stream", () => {
             yield* Fiber.join(other)
           })
         )
-        // A stream that is given up gives its place back, and keeps the tokens that it reserved.
+        // An abandoned stream returns its place, and keeps the tokens that it reserved.
         yield* Effect.scoped(Router.open(limiter, "hi"))
         yield* tick(0)
         const next = yield* start(limiter)
@@ -365,7 +365,7 @@ describe("a stream", () => {
 })
 
 describe("a permit", () => {
-  it.effect("keeps what a loser reserved, and gives its place back", () =>
+  it.effect("keeps the reservation of a loser, and returns its place", () =>
     Effect.gen(function* () {
       const limiter = yield* Limiter.make({ tokensPerMinute: 100_000, burst: 1, concurrency: 5 })
       yield* within(
@@ -384,7 +384,7 @@ describe("a permit", () => {
     })
   )
 
-  it.effect("of a batch and that of a target are both needed", () =>
+  it.effect("is needed from the batch and from the target", () =>
     within(slow(1_000), (seen) =>
       Effect.gen(function* () {
         const limiter = yield* Limiter.make({ requestsPerMinute: 100 })
@@ -408,7 +408,7 @@ describe("a permit", () => {
 })
 
 describe("interruption", () => {
-  it.effect("gives back what a thousand runs held or waited for", () =>
+  it.effect("returns what a thousand runs held or waited for", () =>
     Effect.gen(function* () {
       const limiter = yield* Limiter.make({ concurrency: 7, queue: {} })
       yield* within(
@@ -472,7 +472,7 @@ describe("batches", () => {
     )
   )
 
-  it.effect("come back to items that the limits of a target reject", () =>
+  it.effect("return to items that the limits of a target reject", () =>
     within(slow(0), () =>
       Effect.gen(function* () {
         const route = openai.pipe(Route.limits({ requestsPerMinute: 6, burst: 1 / 6, queue: { maxWait: 0 } }))
@@ -491,8 +491,8 @@ describe("batches", () => {
   )
 })
 
-describe("what an answer says", () => {
-  it.effect("tightens the limits of its target, and of no other", () =>
+describe("the limits that an answer reports", () => {
+  it.effect("tighten those of its target, and of no other", () =>
     within(
       ({ body }) => ({
         delay: 1_000,
@@ -521,7 +521,7 @@ describe("what an answer says", () => {
     )
   )
 
-  it.effect("says nothing where it comes from the cache of the gateway", () =>
+  it.effect("are ignored if it comes from the gateway's cache", () =>
     within(
       () => ({
         body: scripted.completion("yes"),
@@ -539,7 +539,7 @@ describe("what an answer says", () => {
     )
   )
 
-  it.effect("holds others back until its hint for lack of capacity (3040), and leaves a quota (3036) to breakers", () =>
+  it.effect("hold others back until its hint for lack of capacity (3040), and leave a quota (3036) to breakers", () =>
     Effect.gen(function* () {
       const nextAt = (code: number) =>
         within(
@@ -567,7 +567,7 @@ describe("what an answer says", () => {
     })
   )
 
-  it.effect("lowers adaptive concurrency for lack of capacity (3040), and not for a quota (3036)", () =>
+  it.effect("lower adaptive concurrency for lack of capacity (3040), and not for a quota (3036)", () =>
     Effect.gen(function* () {
       const placesAfter = (code: number) =>
         within(
@@ -592,7 +592,7 @@ describe("what an answer says", () => {
 })
 
 describe("a limiter of the router", () => {
-  it.effect("holds beside the limits of routes, by the key of the target", () =>
+  it.effect("applies in addition to the limits of routes, by the key of the target", () =>
     Effect.gen(function* () {
       const limiter = yield* Limiter.make({ concurrency: 1 })
       yield* within(
@@ -618,7 +618,7 @@ describe("a limiter of the router", () => {
     })
   )
 
-  it.effect("is refused when it is none", () =>
+  it.effect("is rejected when it is not a limiter", () =>
     within(
       slow(0),
       () =>
@@ -632,7 +632,7 @@ describe("a limiter of the router", () => {
 })
 
 describe("a priority", () => {
-  it.effect("is refused when it does not exist", () =>
+  it.effect("is rejected when it does not exist", () =>
     within(slow(0), () =>
       Effect.gen(function* () {
         const { result } = yield* Fiber.join(yield* start(openai, "hi", { priority: "high" as never }))

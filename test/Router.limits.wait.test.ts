@@ -1,5 +1,5 @@
 /**
- * Waits for limits as attempts record them, on the clock of this machine.
+ * Waits for limits as attempts record them, on the real clock.
  */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,7 @@ import * as Router from "effect-ai-gateway/Router"
 import * as scripted from "./support/scripted.ts"
 import { openai } from "./support/streamRuns.ts"
 
-it.live("an attempt that is let in at once has not waited, on a clock that counts microseconds too", () =>
+it.live("reports no wait for an attempt that is admitted at once, also on a clock that counts microseconds", () =>
   Effect.gen(function* () {
     const { layer } = scripted.make({})
     const route = Route.limits(openai, { concurrency: 2, requestsPerMinute: 1_000 })

@@ -1,5 +1,5 @@
 /**
- * Names of options: a misspelt one is rejected before anything is sent, wherever a run takes options.
+ * Names of options: a misspelt one is rejected before anything is sent, wherever a run accepts options.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -25,20 +25,22 @@ const cases = [
 ]
 
 describe("options of a run", () => {
-  it.effect.each(cases)("reject $field before anything is sent, whole and streamed", ({ accepted, field, options }) =>
-    Effect.gen(function* () {
-      const { layer, seen } = scripted.make({})
-      const runs = [
-        Router.run(openai, "hi", given(options)),
-        Effect.scoped(Router.open(openai, "hi", given(options))),
-        Stream.runDrain(Router.stream(openai, "hi", given(options)))
-      ]
-      for (const run of runs) {
-        const error = yield* Effect.flip(Effect.provide(Effect.asVoid(run), layer))
-        assert.deepInclude(error.reason, { _tag: "InvalidRequest", origin: "client", field, accepted })
-      }
-      assert.strictEqual(seen.length, 0)
-    })
+  it.effect.each(cases)(
+    "reject $field before anything is sent, complete and streamed",
+    ({ accepted, field, options }) =>
+      Effect.gen(function* () {
+        const { layer, seen } = scripted.make({})
+        const runs = [
+          Router.run(openai, "hi", given(options)),
+          Effect.scoped(Router.open(openai, "hi", given(options))),
+          Stream.runDrain(Router.stream(openai, "hi", given(options)))
+        ]
+        for (const run of runs) {
+          const error = yield* Effect.flip(Effect.provide(Effect.asVoid(run), layer))
+          assert.deepInclude(error.reason, { _tag: "InvalidRequest", origin: "client", field, accepted })
+        }
+        assert.strictEqual(seen.length, 0)
+      })
   )
 
   it.effect("may be absent, empty, or fields without a value", () =>
@@ -67,7 +69,7 @@ describe("options of a run", () => {
   )
 })
 
-// Records, so that no name can be forgotten.
+// Records, so that the compiler reports a missing name.
 const job: Readonly<Record<keyof Batch.Options<unknown, unknown, unknown>, true>> = {
   route: true,
   input: true,
@@ -108,7 +110,7 @@ const journal: Readonly<Record<keyof Batch.JournalOptions<unknown>, true>> = {
 const oneOf = (names: object): string => `one of ${Object.keys(names).join(", ")}`
 
 describe("options of a batch", () => {
-  it.effect("reject names that do not exist, nested ones too", () =>
+  it.effect("reject names that do not exist, also nested ones", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make({})
       const base = { route: openai, input: (item: string) => item, id: (item: string) => item }

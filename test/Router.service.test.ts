@@ -12,7 +12,7 @@ import { client, deepseek, gateway, groq, json, openai, play } from "./support/s
 
 const both = Route.fallback(openai, groq)
 
-/** A layer around the scripted one that writes down what goes through the router. */
+/** A layer around the scripted one that records the operations of the router. */
 const decorated = (script: scripted.Script = {}) => {
   const calls: Array<string> = []
   const { layer, seen } = scripted.make(script)
@@ -36,7 +36,7 @@ const decorated = (script: scripted.Script = {}) => {
 }
 
 describe("a decorated router", () => {
-  it.effect("sees what is run and what is streamed, however that is asked for", () =>
+  it.effect("sees every run and stream, however it is started", () =>
     Effect.gen(function* () {
       const { calls, layer, seen } = decorated()
       yield* Effect.gen(function* () {
@@ -53,7 +53,7 @@ describe("a decorated router", () => {
     })
   )
 
-  it.effect("can refuse a stream like any other failure", () =>
+  it.effect("can fail a stream like any other operation", () =>
     Effect.gen(function* () {
       const refusing = Layer.effect(
         Router.Router,
@@ -72,12 +72,12 @@ describe("a decorated router", () => {
   )
 })
 
-describe("an attempt says its number and its cause", () => {
+describe("an attempt reports its number and its cause", () => {
   const told = (
     attempts: ReadonlyArray<{ readonly target: string; readonly number?: number; readonly cause?: string }>
   ) => attempts.map(({ cause, number, target }) => `${number} ${target} ${cause}`)
 
-  it.effect("on the client, also when it comes back to a target that asked for a long wait", () =>
+  it.effect("on the client, also when it returns to a target that asked for a long wait", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({
         openai: [{ status: 429, headers: { "retry-after": "30" } }],
@@ -146,7 +146,7 @@ describe("admission", () => {
     })
   )
 
-  it.effect("is refused where the gateway is to execute", () =>
+  it.effect("is rejected if the gateway should execute", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make({})
       const { admission } = counting()

@@ -23,7 +23,7 @@ const sessionId = createHash("sha256").update(session).digest("hex").slice(0, 32
 const completion = { choices: [{ message: { role: "assistant", content: "Hello" }, finish_reason: "stop" }] }
 const events = `data: ${JSON.stringify({ choices: [{ delta: { content: "Hello" }, finish_reason: "stop" }] })}\n\ndata: [DONE]\n\n`
 
-/** A gateway that answers every request with a completion, whole or streamed. */
+/** A gateway that answers every request with a completion, complete or streamed. */
 const answering = makePeer((request, response) => {
   if (!/"stream":true/.test(request.body)) return json(response, 200, completion, { "cf-aig-step": "0" })
   response.writeHead(200, { "content-type": "text/event-stream", "cf-aig-step": "0" })
@@ -37,7 +37,7 @@ const routerAt = (baseUrl: string): Layer.Layer<Router.Router> =>
     Layer.orDie
   )
 
-/** What a target received, by client or in the gateway: its headers in lower case and its body. */
+/** The request that a target received, by client or in the gateway: its headers in lower case and its body. */
 interface Received {
   readonly headers: Readonly<Record<string, unknown>>
   readonly body: Readonly<Record<string, unknown>>
@@ -54,7 +54,10 @@ const received = ({ requests }: Peer): ReadonlyArray<Received> =>
 const run = (how: "run" | "stream", route: Provider.ChatRoute, options: Router.RunOptions) =>
   how === "run" ? Effect.asVoid(Router.run(route, "Hi", options)) : Stream.runDrain(Router.stream(route, "Hi", options))
 
-/** What targets receive of a run against a gateway that answers as OpenAI does: other dialects fail after that. */
+/**
+ * The requests that targets receive for a run against a gateway that answers as OpenAI does; other dialects fail after
+ * that.
+ */
 const send = Effect.fnUntraced(function* (
   how: "run" | "stream",
   route: Provider.ChatRoute,
@@ -186,7 +189,7 @@ describe("headers of a run", () => {
 })
 
 describe("the session of a run", () => {
-  it.live.each(ways)("is sent as a hash, in the fields that each target knows (%s, %s)", ([how, execution]) =>
+  it.live.each(ways)("is sent as a hash, in the fields that each target supports (%s, %s)", ([how, execution]) =>
     Effect.gen(function* () {
       const routes = [gpt, claude, llama, Provider.fireworks.chat("kimi"), Provider.azureOpenai.chat("gpt", azure)]
       const [first, ...rest] = routes.map((route) => off(route))
@@ -247,7 +250,7 @@ describe("the session of a run", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live.each(ways)("never replaces what the input or the target says (%s, %s)", ([how, execution]) =>
+  it.live.each(ways)("never replaces fields of the input or the target (%s, %s)", ([how, execution]) =>
     Effect.gen(function* () {
       const peer = yield* answering
       const input = { messages: [{ role: "user", content: "Hi" }], extra: { prompt_cache_key: "own" } } as const
@@ -272,7 +275,7 @@ describe("the session of a run", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("leaves embeddings and requests by hand as they are", () =>
+  it.live("does not change embeddings and custom requests", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((_, response) => json(response, 200, { data: [{ index: 0, embedding: [1] }] }))
       const route = off(Provider.openai.embeddings("text-embedding-3-small"))
@@ -312,7 +315,7 @@ describe("the session of a run", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("takes any text, and headers for it where no session is given", () =>
+  it.live("accepts any string, and headers for it if no session is given", () =>
     Effect.gen(function* () {
       const [emoji] = yield* send("run", gpt, { session: "会話 🎈" })
       assert.match(String(emoji?.headers["cf-aig-session-id"]), /^[0-9a-f]{32}$/)
@@ -326,7 +329,7 @@ describe("targets that the gateway resolves", () => {
   const autoModels = ["openai/gpt-4.1-mini", "anthropic/claude-haiku-4-5"]
   const aliases = { fast: ["openai/gpt-4.1-mini", "@cf/meta/llama-3.1-8b-instruct"] }
 
-  it.live.each(ways)("auto keeps to the models and providers that are allowed (%s, %s)", ([how, execution]) =>
+  it.live.each(ways)("auto only uses the allowed models and providers (%s, %s)", ([how, execution]) =>
     Effect.gen(function* () {
       const { gateway, url } = yield* serve({ port: 0, autoModels })
       const routes = [
@@ -394,7 +397,7 @@ describe("targets that the gateway resolves", () => {
     )
   })
 
-  it("keep headers of the gateway out of other targets", () => {
+  it("do not pass headers of the gateway to other targets", () => {
     const route = Provider.openai.chat("gpt", { headers: { "cf-aig-allowed-models": "x/y" } })
     assert.deepStrictEqual(
       Route.problems(route).map(({ field }) => field),

@@ -1,5 +1,5 @@
 /**
- * Targets that are passed over, and what a failed run says of its end.
+ * Targets that are skipped, and how a failed run reports its end.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -23,16 +23,16 @@ const told = (
 
 const noSeed = "anthropic/claude: unsupported seed: expected nothing: Anthropic has no seed"
 
-describe("a target that cannot say the input", () => {
+describe("a target that cannot express the input", () => {
   it.effect.each(executions.map((execution) => ({ name: execution, execution })))(
-    "is passed over, and nothing is sent to it: $name",
+    "is skipped, and nothing is sent to it: $name",
     ({ execution }) =>
       Effect.gen(function* () {
         const { layer, seen } = scripted.make({}, execution)
         const answer = yield* drive(
           Router.run(Route.fallback(anthropic, openai), seeded, { execution }).pipe(Effect.provide(layer))
         ).pipe(Effect.option)
-        // The scripted gateway has no universal endpoint: what was sent is what counts there.
+        // The scripted gateway has no universal endpoint: only the sent request matters there.
         assert.isTrue(seen.every(({ body }) => !JSON.stringify(body).includes("claude")))
         assert.strictEqual(seen.length, 1)
         if (execution === "gateway" || answer._tag === "None") return
@@ -41,7 +41,7 @@ describe("a target that cannot say the input", () => {
       })
   )
 
-  it.effect.each(ways)("is passed over in a stream: $name", (way) =>
+  it.effect.each(ways)("is skipped in a stream: $name", (way) =>
     Effect.gen(function* () {
       const { error, provider, summary } = yield* drive(play({}, Route.fallback(anthropic, openai), seeded, way))
       assert.isUndefined(error)
@@ -65,7 +65,7 @@ describe("a target that cannot say the input", () => {
     })
   )
 
-  it.effect("is the failure when there is no other, and streams tell it too", () =>
+  it.effect("is the failure when there is no other, also in streams", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make({})
       const both = Effect.all([
@@ -81,7 +81,7 @@ describe("a target that cannot say the input", () => {
     })
   )
 
-  it.effect("is told apart from an input that is wrong for all", () =>
+  it.effect("is distinguished from an input that is invalid for all", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted.make({})
       const wrong = { ...seeded, seed: 0.5 }
@@ -107,7 +107,7 @@ describe("the end of a failed run", () => {
   const both = Route.fallback(openai, groq)
   const down: scripted.Script = () => ({ status: 503 })
 
-  it.effect("is told", () =>
+  it.effect("is reported", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* ended(both, down), "attempts")
       assert.strictEqual(yield* ended(both, () => ({ status: 400 })), "stop")
@@ -131,7 +131,7 @@ describe("a target that declares its context window", () => {
       return { answer, seen }
     })
 
-  it.effect("is passed over by a conversation that surely does not fit, with the answer that is asked for", () =>
+  it.effect("is skipped if the conversation and the requested answer surely do not fit", () =>
     Effect.gen(function* () {
       const { answer, seen } = yield* run(words(200))
       assert.strictEqual(answer.provider, "groq")
@@ -143,7 +143,7 @@ describe("a target that declares its context window", () => {
     })
   )
 
-  it.effect("gets what may fit, and is not told of the size of images", () =>
+  it.effect("gets a conversation that may fit, and ignores the size of images", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* run(words(60))).answer.provider, "openai")
       const data = "A".repeat(100_000)
@@ -159,7 +159,7 @@ describe("a target that declares its context window", () => {
 })
 
 describe("a target that declares its context window, in a conversation that other models began", () => {
-  it.effect("is not told of the size of thinking, signatures and sources that stay behind", () =>
+  it.effect("ignores the size of thinking, signatures and sources that are not sent", () =>
     Effect.gen(function* () {
       const value = "A".repeat(100_000)
       const opaque = { origin: "anthropic", value }

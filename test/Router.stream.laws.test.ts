@@ -18,7 +18,7 @@ const jsonOutput = { type: "json", schema: { type: "object" } } as const
 
 const Sizes = Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 60 })))
 
-describe("a stream amounts to the whole answer, however its bytes are cut", () => {
+describe("a stream gives the complete answer, however its bytes are cut", () => {
   for (const { body, dialect, id, name, stream } of encoders) {
     it.effect.prop(
       name,
@@ -26,7 +26,7 @@ describe("a stream amounts to the whole answer, however its bytes are cut", () =
       ({ answer, sizes }) =>
         Effect.gen(function* () {
           const route = Provider.custom("own", { dialect }).chat("m")
-          // Only who was asked for JSON by a tool answers with one.
+          // Only a target that was asked for JSON by a tool answers with one.
           const input: Chat.Input =
             id === "anthropic-json-tool" ? { messages: [Chat.user("hi")], output: jsonOutput } : "hi"
           const bytes = bytesOf(stream(answer))
@@ -44,7 +44,7 @@ describe("a stream amounts to the whole answer, however its bytes are cut", () =
             assert.deepStrictEqual(summary?.usage ?? {}, reply.usage)
           }
           assert.deepStrictEqual(seen[0]?.deltas, seen[1]?.deltas)
-          // What was asked for as a stream may come in one piece.
+          // A requested stream may arrive in one piece.
           const buffered = yield* Effect.provide(consume(route, input), served(json(body(answer))))
           const { raw: ___, ...reply } = Result.getOrThrow(Chat.collect(buffered.deltas))
           assert.deepStrictEqual(reply, expected)
@@ -84,7 +84,7 @@ describe("whatever goes wrong, a consumer sees one target's answer: all of it, o
             names.map((name) => asked.get(name) ?? 0),
             expected.asked
           )
-          // Answers that were taken back have no finish, the last one has exactly one, if it is complete.
+          // Discarded answers have no finish, the last one has exactly one, if it is complete.
           const types = seen.deltas.map(({ type }) => type)
           assert.strictEqual(types.filter((type) => type === "restart").length, expected.restarts)
           assert.strictEqual(types.filter((type) => type === "finish").length, expected.complete ? 1 : 0)
@@ -93,7 +93,7 @@ describe("whatever goes wrong, a consumer sees one target's answer: all of it, o
             const { events, failure, partial } = interruption(seen)
             assert.strictEqual(partial, expected.text)
             assert.strictEqual(events, types.length - (types.lastIndexOf("restart") + 1))
-            // A target that was asked again may have failed in another way since.
+            // A target that was called again may have failed in another way since.
             const own = seen.attempts.filter(({ target }) => target === seen.summary?.target)
             assert.include(
               own.map(({ error }) => error?._tag),

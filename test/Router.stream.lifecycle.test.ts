@@ -1,5 +1,5 @@
 /**
- * Consumers that leave, at any place: nothing stays open behind them, and the records say so.
+ * Consumers that stop, at any place: nothing stays open behind them, and the records show it.
  */
 import { inspect } from "node:util"
 import { assert, describe, it } from "@effect/vitest"
@@ -27,7 +27,7 @@ const limits = (route: typeof openai) =>
   route.pipe(Route.timeout("1 minute"), Route.firstTokenTimeout("1 minute"), Route.idleTimeout("1 minute"))
 const route = limits(Route.fallback(openai, groq, deepseek))
 
-/** Counts the fibers that are alive. */
+/** Counts the live fibers. */
 const counting = () => {
   let live = 0
   const service: Metric.FiberRuntimeMetricsService = {
@@ -44,18 +44,18 @@ const counting = () => {
   }
 }
 
-/** A router over a local gateway whose providers say the words of the prompt, again and again. */
+/** A router over a local gateway whose providers repeat the words of the prompt. */
 const echo = Router.layerWith({ execution: "client" }).pipe(
   Layer.provideMerge(LocalGateway.layer({ upstreams: { openai: Upstream.echo({ stream: { events: 10 } }) } }))
 )
 
-/** Lets promises and scheduled fibers come to rest. */
+/** Lets promises and scheduled fibers settle. */
 const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 describe("a consumer that takes a part", () => {
   const words = ["one ", "two ", "three"]
 
-  it.effect.each(ways)("$name: of so many deltas", ({ backend, execution }) =>
+  it.effect.each(ways)("$name: a given number of deltas", ({ backend, execution }) =>
     Effect.gen(function* () {
       for (let count = 1; count <= 6; count++) {
         const provider = S.scripted({ openai: [{ steps: [...S.words(...words)] }] })
@@ -83,7 +83,7 @@ describe("a consumer that takes a part", () => {
     })
   )
 
-  it.effect("up to the finish has the whole answer, and its record is a success", () =>
+  it.effect("up to the finish has the complete answer, and its record is a success", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [{ steps: [...S.words(...words)] }] })
       const until = (delta: { readonly type: string }) => delta.type === "finish"
@@ -120,7 +120,7 @@ describe("a consumer that takes a part", () => {
     })
   )
 
-  it.effect("nobody takes what is left of a stream for an answer", () =>
+  it.effect("cannot mistake the rest of a consumed stream for an answer", () =>
     Effect.gen(function* () {
       const message = "Router.stream: invalid deltas: expected one consumer, once, inside the scope of the stream"
       const provider = S.scripted({})
@@ -147,7 +147,7 @@ describe("a consumer that takes a part", () => {
 })
 
 describe("a stream that broke", () => {
-  it.effect("is let go of at once, however slow its consumer is", () =>
+  it.effect("is released at once, however slow its consumer is", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [{ steps: [S.role, S.say("a") + S.error(), S.stall] }] })
       const states: Array<string> = []
@@ -157,14 +157,14 @@ describe("a stream that broke", () => {
         })
       ).pipe(Effect.provide(provider.direct))
       assert.strictEqual(seen.error?.reason._tag, "StreamInterrupted")
-      // Who speaks, and what.
+      // The target, and its text.
       assert.deepStrictEqual(states, ["openai cancelled", "openai cancelled"])
     })
   )
 })
 
 describe("a consumer that is interrupted", () => {
-  it.effect.each(ways)("$name: whenever that is, the upstream is let go of", ({ backend, execution }) =>
+  it.effect.each(ways)("$name: releases the upstream at any time", ({ backend, execution }) =>
     Effect.gen(function* () {
       const pause = { wait: 100 }
       const slow = (...steps: ReadonlyArray<S.Step>): S.Reply => ({
@@ -192,7 +192,7 @@ describe("a consumer that is interrupted", () => {
         )
         assert.isTrue(at > 900 || Exit.hasInterrupts(driven.exit), `at ${at}`)
         assert.deepStrictEqual([open, provider.open(), fibers.live()], [0, 0, 0], `at ${at}`)
-        // Seen by the gateway, and not by the consumer alone.
+        // Observed by the gateway, and not only by the consumer.
         assert.notInclude(
           calls.map(({ outcome }) => outcome),
           undefined
@@ -204,7 +204,7 @@ describe("a consumer that is interrupted", () => {
     })
   )
 
-  it.effect("between any two steps of the program", () => {
+  it.effect("releases the upstream between any two steps of the program", () => {
     const once = (at: number) =>
       Effect.gen(function* () {
         const provider = S.scripted({
@@ -246,18 +246,18 @@ describe("a consumer that is interrupted", () => {
       assert.strictEqual(provider.bodies.length, 3)
       for (let at = 1; at <= steps; at += 7) {
         const { attempts, exit, live, provider } = yield* once(at)
-        // The last steps let go of everything, and cannot be interrupted.
+        // The last steps release everything, and cannot be interrupted.
         assert.isTrue(Exit.hasInterrupts(exit) || at > steps - 60, `step ${at}`)
         assert.strictEqual(live, 0, `step ${at}`)
         assert.strictEqual(provider.open(), 0, `step ${at}`)
-        // Whatever was sent is on record, and nothing is on its way for ever.
+        // Every sent request is on record, and none is in flight forever.
         assert.isAtLeast(attempts.length, provider.bodies.length, `step ${at}`)
         assert.isAtMost(attempts.filter(({ outcome }) => outcome === "interrupted").length, 1, `step ${at}`)
       }
     })
   })
 
-  it.effect("a thousand streams, half of them abandoned, leave nothing open", () =>
+  it.effect("leaves nothing open after a thousand streams, half of them abandoned", () =>
     Effect.gen(function* () {
       const fibers = counting()
       const program = Effect.gen(function* () {
@@ -293,7 +293,7 @@ describe("a consumer that is interrupted", () => {
   )
 })
 
-describe("what a stream leaves behind", () => {
+describe("the traces of a stream", () => {
   const key = "sk-4f9a8b7c6d5e4f3a2b1c"
   const prompt = "the prompt of a patient"
   const answer = "the answer for a patient"
@@ -332,7 +332,7 @@ describe("what a stream leaves behind", () => {
           ]) {
             assert.notInclude(text, "patient")
           }
-          // They were sent, so the above means something.
+          // They were sent, so the assertions above are meaningful.
           assert.strictEqual(provider.bodies[0]?.headers["authorization"], `Bearer ${key}`)
           assert.include(JSON.stringify(provider.bodies[0]?.json), prompt)
         }

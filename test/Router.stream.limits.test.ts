@@ -25,7 +25,7 @@ import * as S from "./support/streamScript.ts"
 
 const both = Route.fallback(openai, groq)
 
-/** What a program came to, and after how many milliseconds. */
+/** The result of a program, and the milliseconds that it took. */
 const timed = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<readonly [A, number], E, R> =>
   Effect.flatMap(drive(self), ({ exit, millis }: Driven<A, E>) =>
     Effect.map(Exit.match(exit, { onFailure: Effect.failCause, onSuccess: Effect.succeed }), (value) => [value, millis])
@@ -34,7 +34,7 @@ const timed = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<readonly [A
 const limitOf = (reason: Reason | undefined) =>
   reason?._tag === "Timeout" ? [reason.phase, reason.limit && Duration.toMillis(reason.limit)] : reason?._tag
 
-/** One stream of a script by a route, without a gateway between. */
+/** One stream of a script by a route, without a gateway in between. */
 const direct = <In, Out>(script: S.Script, route: Route.Route<In, Out>, input: In) =>
   Effect.suspend(() => {
     const provider = S.scripted(script)
@@ -88,7 +88,7 @@ describe("firstTokenTimeout", () => {
     })
   )
 
-  it.effect("an answer in one piece has to come in time too", () =>
+  it.effect("an answer in one piece must arrive in time too", () =>
     Effect.gen(function* () {
       const slow = { headers: { "content-type": "application/json" }, steps: ["{", { wait: 2000 }, "}"] }
       const [seen, took] = yield* timed(direct({ openai: [slow] }, route, "hi"))
@@ -106,7 +106,7 @@ describe("firstTokenTimeout", () => {
     })
   )
 
-  it.effect("is no loss to a gateway, unless a last attempt would ignore it", () =>
+  it.effect("is not a loss in the gateway, unless a last attempt would ignore it", () =>
     Effect.gen(function* () {
       const retried = Route.retry(route, { attempts: 2, delay: 0, retryAfter: false })
       const auto = { ...client, execution: "auto" } as const
@@ -157,7 +157,7 @@ describe("idleTimeout", () => {
     })
   )
 
-  it.effect("after a restart it is that of the target that answers now", () =>
+  it.effect("applies per target after a restart", () =>
     Effect.gen(function* () {
       const again = Route.restart(Route.fallback(openai, Route.idleTimeout(groq, "500 millis")), 1)
       const script = { openai: [{ steps: [S.say("a"), S.error()] }], groq: [{ steps: [S.say("b"), S.stall] }] }
@@ -167,7 +167,7 @@ describe("idleTimeout", () => {
     })
   )
 
-  it.effect("any bytes are a sign of life", () =>
+  it.effect("restarts with any bytes", () =>
     Effect.gen(function* () {
       const wait = { wait: 999 }
       const steps = [S.ping, wait, S.ping, wait, S.role, wait, S.say("a"), wait, S.ping, wait, S.ping, wait, S.finish]
@@ -183,7 +183,7 @@ describe("idleTimeout", () => {
     })
   )
 
-  it.effect("a slow consumer is not an idle provider", () =>
+  it.effect("does not count while a slow consumer pauses", () =>
     Effect.gen(function* () {
       const script = { openai: [{ steps: [...S.words("a", "b", "c")] }] }
       const provider = S.scripted(script)
@@ -257,7 +257,7 @@ describe("deadline", () => {
     })
   )
 
-  it.effect("inside a fallback ends there: the next target of a restart has its own, or none", () =>
+  it.effect("inside a fallback ends there: the next target of a restart has its own or none", () =>
     Effect.gen(function* () {
       const half = { steps: [S.say("half"), { wait: 600 }, S.error()] }
       const slow = { steps: [S.role, { wait: 800 }, ...S.words("late")] }
@@ -273,7 +273,7 @@ describe("deadline", () => {
     })
   )
 
-  it.effect("that has begun keeps its end for a target that begins again", () =>
+  it.effect("keeps its end for a target that restarts", () =>
     Effect.gen(function* () {
       const half = { steps: [S.say("half"), { wait: 600 }, S.error()] }
       const alone = Route.deadline(Route.restart(openai, 5), "1 second")
@@ -283,7 +283,7 @@ describe("deadline", () => {
     })
   )
 
-  it.effect("a consumer that comes back after it gets no more", () =>
+  it.effect("ends the deltas for a consumer that returns after it", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [{ steps: [...S.words("a", "b")] }] })
       const slow = consume(route, "hi", {}, () => Effect.sleep("400 millis")).pipe(Effect.provide(provider.direct))
@@ -294,7 +294,7 @@ describe("deadline", () => {
 })
 
 describe("a complete answer", () => {
-  it.effect.each(ways)("$name: is not taken away by a connection that stays open", (way) =>
+  it.effect.each(ways)("$name: is kept when the connection stays open", (way) =>
     Effect.gen(function* () {
       for (const limit of [Route.idleTimeout("50 millis"), Route.deadline("50 millis")]) {
         const steps = [...S.words("all"), S.stall]
@@ -326,7 +326,7 @@ describe("a complete answer", () => {
 })
 
 describe("back-pressure", () => {
-  it.effect.each(ways)("$name: a piece is asked for when its place is taken", (way) =>
+  it.effect.each(ways)("$name: reads a piece when the one before it is consumed", (way) =>
     Effect.gen(function* () {
       const provider = S.scripted(() => ({ steps: [S.say("more ")], endless: true }))
       const ahead: Array<number> = []
@@ -335,7 +335,7 @@ describe("back-pressure", () => {
         Effect.gen(function* () {
           if (delta.type !== "text") return
           taken++
-          // Whatever would be read ahead has all the time to be.
+          // Any read ahead would have time to happen.
           yield* Effect.sleep("1 minute")
           ahead.push((provider.bodies[0]?.pulled ?? 0) - taken)
           if (taken === 50) yield* Effect.interrupt

@@ -27,7 +27,7 @@ import * as S from "./support/streamScript.ts"
 
 const overHttp = ({ url }: Server) => GatewayService.layerHttp({ accountId: "local", gateway: "default", baseUrl: url })
 
-/** The binding, whose service is behind a socket. */
+/** The binding, with its service behind a socket. */
 const overBinding = ({ url }: Server) => {
   const fetcher = (request: Request, signal: AbortSignal | undefined) =>
     fetch(new Request(request.url.replace("https://workers-binding.ai", url), request), { signal: signal ?? null })
@@ -65,11 +65,11 @@ const ways = transports.flatMap((transport) =>
 /** Connections that a transport keeps: Node's `fetch` replaces one that it aborted by a spare one, for four seconds. */
 const spare = ({ owns }: (typeof transports)[number]): number => (owns ? 0 : 1)
 
-/** Waits until something holds; the test's own time limit ends it otherwise. */
+/** Waits until a condition holds; otherwise the test's own time limit ends it. */
 const until = <E>(holds: Effect.Effect<boolean, E>): Effect.Effect<void, E> =>
   Effect.flatMap(holds, (done) => (done ? Effect.void : Effect.andThen(Effect.sleep(5), until(holds))))
 
-/** Lets a client put its connection back: a few turns of the event loop, because no client tells. */
+/** Lets a client return its connection to the pool: a few turns of the event loop, because no client reports it. */
 const turns = Effect.promise(async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 })
@@ -78,8 +78,8 @@ setFlagsFromString("--expose-gc")
 const gc: () => void = runInNewContext("gc")
 
 /**
- * Collects what nobody holds any more. In turns of their own, because what a job has seen of a weak reference is held
- * until it ends.
+ * Collects garbage, in separate turns, because a job that has read a weak reference keeps its target alive until the
+ * job ends.
  */
 const collected = Effect.promise(async () => {
   for (let turn = 0; turn < 2; turn++) {
@@ -88,7 +88,7 @@ const collected = Effect.promise(async () => {
   }
 })
 
-/** Waits a hundred times as long as it is told: for what happens at once on a machine that has nothing else to do. */
+/** Waits a hundred times as long as requested, for events that are immediate on an idle machine. */
 const patiently = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.flatMap(Clock.Clock, (clock) => {
     const sleep = (duration: Duration.Duration) => clock.sleep(Duration.times(duration, 100))
@@ -96,7 +96,7 @@ const patiently = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R
     return Effect.provideService(self, Clock.Clock, patient)
   })
 
-// What was overcome is told as a warning.
+// A recovered failure is logged as a warning.
 const quiet = Layer.succeed(References.MinimumLogLevel, "None")
 
 const start = (script: S.Script) =>
@@ -111,7 +111,7 @@ const both = Route.fallback(openai, groq)
 const impatient = Route.fallback(openai.pipe(Route.firstTokenTimeout("300 millis")), groq)
 const attentive = Route.fallback(openai.pipe(Route.idleTimeout("1 second")), groq)
 
-/** In one piece, so that it is all there when the headers are. */
+/** In one piece, so that all of it is there with the headers. */
 const half = S.role + S.say("half")
 
 const routerOf = (transport: Backend, server: Server) =>
@@ -212,7 +212,7 @@ describe("what goes wrong", () => {
 const endless: S.Reply = { steps: [S.say("on "), { wait: 1 }], endless: true }
 
 describe("a consumer that leaves", () => {
-  it.live.each(ways)("$name: is seen to leave, and its socket is free", ({ execution, transport }) =>
+  it.live.each(ways)("$name: aborts the request, and its socket is free", ({ execution, transport }) =>
     Effect.gen(function* () {
       const { provider, server } = yield* start({ openai: [endless, endless, endless, endless] })
       const layer = routerOf(transport, server)
@@ -246,20 +246,20 @@ describe("a consumer that leaves", () => {
         yield* gone(4)
         yield* until(Effect.map(server.gateway.openBodies, (open) => open === 0))
         assert.strictEqual(provider.open(), 0)
-        // Those connections cannot be used any more.
+        // Those connections cannot be reused.
         yield* until(Effect.map(server.sockets, (sockets) => sockets <= spare(transport)))
       }).pipe(Effect.provide(layer))
     })
   )
 
-  it.live.each(transports)("$name: before anything has come", (transport) =>
+  it.live.each(transports)("$name: aborts the request before anything has arrived", (transport) =>
     Effect.gen(function* () {
       const { provider, server } = yield* start({ openai: [{ silent: true }, { steps: [S.role, S.stall] }] })
       yield* Effect.gen(function* () {
         for (const count of [1, 2]) {
           const fiber = yield* Effect.forkChild(Stream.runDrain(Router.stream(both, "hi")))
           yield* until(Effect.sync(() => provider.bodies.length === count))
-          // A client that stays away long enough has lived through a collection.
+          // A client that stays away long enough has survived a collection.
           yield* collected
           yield* Fiber.interrupt(fiber)
           yield* until(Effect.sync(() => provider.open() === 0))
@@ -270,7 +270,7 @@ describe("a consumer that leaves", () => {
     })
   )
 
-  it.live.each(transports)("$name: who stays to the end keeps the connection", (transport) =>
+  it.live.each(transports)("$name: keeps the connection when it reads to the end", (transport) =>
     Effect.gen(function* () {
       const { server } = yield* start({})
       yield* Effect.gen(function* () {

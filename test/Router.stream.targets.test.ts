@@ -34,7 +34,7 @@ describe("a target that cannot stream", () => {
     success: Schema.Unknown
   })
 
-  it.effect.each(ways)("$name: is refused before anything is sent, also where it would come last", (way) =>
+  it.effect.each(ways)("$name: is rejected before anything is sent, even in last place", (way) =>
     Effect.gen(function* () {
       const routes = [whole, Route.fallback(openai.pipe(Route.map((reply): unknown => reply)), whole)]
       for (const route of routes) {
@@ -52,7 +52,7 @@ describe("a target that cannot stream", () => {
     })
   )
 
-  it.effect("does not matter where the input does not lead to it", () =>
+  it.effect("does not matter if the input does not lead to it", () =>
     Effect.gen(function* () {
       const chat = openai.pipe(Route.map((reply): unknown => reply))
       const route = Route.when((input) => input === "hi", chat, whole)
@@ -61,7 +61,7 @@ describe("a target that cannot stream", () => {
     })
   )
 
-  it.effect("other problems of a route are told as they are by run", () =>
+  it.effect("other problems of a route are reported as in run", () =>
     Effect.gen(function* () {
       const invalid = yield* play({}, Route.timeout(openai, 0), "hi", client)
       assert.include(invalid.error?.message, "Router.stream: invalid timeout: expected 1 millisecond")
@@ -72,7 +72,7 @@ describe("a target that cannot stream", () => {
   )
 })
 
-describe("a decoder of one's own", () => {
+describe("a custom decoder", () => {
   /** Lines of `w:` and a word, and `.` at the end. */
   const own = (decoder: () => Chat.DeltaDecoder, key?: string) =>
     Route.make({
@@ -149,7 +149,7 @@ describe("a decoder of one's own", () => {
     })
   )
 
-  it.effect("two finishes are two answers", () =>
+  it.effect("fails with two finishes, which are two answers", () =>
     Effect.gen(function* () {
       const decoder = (): Chat.DeltaDecoder => ({
         event: ({ data }) => ({

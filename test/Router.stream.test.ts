@@ -30,7 +30,7 @@ import * as S from "./support/streamScript.ts"
 const both = Route.fallback(openai, groq)
 
 describe("an answer", () => {
-  it.effect.each(ways)("$name: as deltas, with who gave it", (way) =>
+  it.effect.each(ways)("$name: arrives as deltas, with its target", (way) =>
     Effect.gen(function* () {
       const script = { openai: [{ steps: S.words("Hel", "lo") }] }
       const { attempts, deltas, error, provider, summary, trail } = yield* play(script, both, "hi", way)
@@ -73,7 +73,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect.each(ways)("$name: in one piece, as guardrails give it", (way) =>
+  it.effect.each(ways)("$name: arrives in one piece from guardrails", (way) =>
     Effect.gen(function* () {
       const seen = yield* play({ openai: [json(completion("Hello"))] }, both, "hi", way)
       assert.isUndefined(seen.error)
@@ -88,7 +88,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("in one piece, from a gateway that buffers streams", () =>
+  it.effect("arrives in one piece from a gateway that buffers streams", () =>
     Effect.gen(function* () {
       const provider = S.scripted({})
       const layer = overHttp.layer(undefined, { gateways: { gw: { bufferStreams: true } } })
@@ -101,7 +101,7 @@ describe("an answer", () => {
     })
   )
 
-  it.effect("of an answer that is complete, nothing that follows takes anything away", () =>
+  it.effect("ignores events after the finish of a complete answer", () =>
     Effect.gen(function* () {
       const complete = [S.role, S.say("all"), S.finish]
       const endings: ReadonlyArray<ReadonlyArray<S.Step>> = [
@@ -125,7 +125,7 @@ describe("an answer", () => {
 
 interface Failing {
   readonly name: string
-  /** What comes instead of an answer, or after its first words. */
+  /** The fault instead of an answer, or after its first words. */
   readonly reply: (before: ReadonlyArray<S.Step>) => S.Reply
   readonly tag: Exclude<ReasonTag, "StreamInterrupted">
   /** A part of the message. */
@@ -216,7 +216,7 @@ const failing: ReadonlyArray<Failing> = [
   }
 ]
 
-/** The reason that an attempt failed for. */
+/** The reason why an attempt failed. */
 const check = (reason: Reason | undefined, { issue, name, tag }: Failing): void => {
   assert.strictEqual(reason?._tag, tag, name)
   if (issue !== undefined) assert.include(reason?.message, issue, name)
@@ -224,7 +224,7 @@ const check = (reason: Reason | undefined, { issue, name, tag }: Failing): void 
 }
 
 describe("a failure before the first delta", () => {
-  it.effect.each(ways)("$name: the next target answers, unseen", (way) =>
+  it.effect.each(ways)("$name: the next target answers, unnoticed", (way) =>
     Effect.gen(function* () {
       for (const one of failing) {
         const script = { openai: [one.reply([S.ping, S.role])] }
@@ -234,7 +234,7 @@ describe("a failure before the first delta", () => {
         assert.strictEqual(seen.deltas.length, 5, one.name)
         assert.deepStrictEqual(lines(seen.attempts), [`openai/m failure ${one.tag}`, "groq/m success"], one.name)
         check(seen.attempts[0]?.error, one)
-        // The answer had headers, and its log id is that of the attempt.
+        // The answer had headers, and its log id belongs to the attempt.
         assert.strictEqual(seen.attempts[0]?.status, 200, one.name)
         assert.isString(seen.attempts[0]?.logId)
         assert.notStrictEqual(seen.attempts[0]?.logId, seen.attempts[1]?.logId)
@@ -259,7 +259,7 @@ describe("a failure before the first delta", () => {
     })
   )
 
-  it.effect.each(ways)("$name: a target that cannot be reached, or refuses", (way) =>
+  it.effect.each(ways)("$name: a target cannot be reached, or rejects the request", (way) =>
     Effect.gen(function* () {
       const replies: ReadonlyArray<S.Reply> = [
         { refused: true },
@@ -277,7 +277,7 @@ describe("a failure before the first delta", () => {
     })
   )
 
-  it.effect("a failure that stops the run is not shopped around", () =>
+  it.effect("a failure that stops the run is not tried elsewhere", () =>
     Effect.gen(function* () {
       const blocked = data({ name: "AiGatewayError", internalCode: 2017, error: [{ code: 2017, message: "no" }] })
       for (const way of [client, gateway]) {
@@ -288,7 +288,7 @@ describe("a failure before the first delta", () => {
     })
   )
 
-  it.effect("retries follow the policy of the target: not inside of a 200, but after a broken connection", () =>
+  it.effect("retries follow the policy of the target: not inside a 200, but after a broken connection", () =>
     Effect.gen(function* () {
       const route = Route.retry(both, { attempts: 2, delay: 0, jitter: 0 })
       const failed = yield* play({ openai: [{ steps: [S.role, S.error()] }] }, route, "hi", client)
@@ -320,14 +320,14 @@ describe("a failure after the first delta", () => {
         assert.deepStrictEqual(seen.error?.attempts, seen.attempts)
         assert.deepStrictEqual(seen.trail, seen.attempts)
         assert.deepInclude(seen.summary, { deltas: 3, text: "Hello", attempts: seen.attempts })
-        // Nobody else was asked.
+        // No other target was called.
         assert.strictEqual(seen.provider.bodies.length, 1, one.name)
         assert.strictEqual(seen.provider.open(), 0, one.name)
       }
     })
   )
 
-  it.effect("reasoning and tool calls commit too", () =>
+  it.effect("reasoning and tool calls commit a stream too", () =>
     Effect.gen(function* () {
       const thought = data({ choices: [{ index: 0, delta: { reasoning_content: "hm" } }] })
       const call = data({
@@ -379,7 +379,7 @@ describe("what follows the finish reason", () => {
     })
   )
 
-  it.effect("a call makes the finish one of calls", () =>
+  it.effect("a tool call changes the finish reason to tool calls", () =>
     Effect.gen(function* () {
       const steps = [chunk({ content: "a" }), chunk({}, "stop"), chunk(call), doneMark]
       const seen = yield* play({ openai: [{ steps }] }, both, "hi", client)
@@ -387,7 +387,7 @@ describe("what follows the finish reason", () => {
     })
   )
 
-  it.effect("silence ends the stream after two seconds, and the connection is let go of", () =>
+  it.effect("silence ends the stream after two seconds, and the connection is released", () =>
     Effect.gen(function* () {
       const reply: S.Reply = { steps: [chunk({ content: "a" }), chunk({}, "stop"), S.stall] }
       const fiber = yield* Effect.forkChild(play({ openai: [reply] }, both, "hi", client))
@@ -402,7 +402,7 @@ describe("what follows the finish reason", () => {
     })
   )
 
-  it.effect("comments that go on for ever end it all the same", () =>
+  it.effect("endless comments do not keep it open", () =>
     Effect.gen(function* () {
       const pings = Array.from({ length: 100 }, () => [{ wait: 500 }, S.ping]).flat()
       const reply: S.Reply = { steps: [chunk({ content: "a" }), chunk({}, "stop"), ...pings, S.stall] }
@@ -418,7 +418,7 @@ describe("what follows the finish reason", () => {
     })
   )
 
-  it.effect("usage that comes again and again is delivered once, with its last counts", () =>
+  it.effect("repeated usage is delivered once, with its last counts", () =>
     Effect.gen(function* () {
       const counts = (n: number): string =>
         data({
@@ -434,7 +434,7 @@ describe("what follows the finish reason", () => {
     })
   )
 
-  it.effect("a connection that breaks then takes nothing away", () =>
+  it.effect("a connection that breaks then does not invalidate the answer", () =>
     Effect.gen(function* () {
       const steps = [chunk({ content: "a" }), chunk({}, "stop"), chunk({ content: "b" }), S.reset]
       const seen = yield* play({ openai: [{ steps }] }, both, "hi", client)
@@ -448,7 +448,7 @@ describe("restart", () => {
   const half: S.Reply = { steps: [S.role, S.say("half"), S.error(), S.stall] }
   const route = Route.restart(Route.fallback(openai, groq, deepseek), 2)
 
-  it.effect.each(ways)("$name: the consumer is told, and then there is one answer", (way) =>
+  it.effect.each(ways)("$name: the consumer gets a restart, and then one answer", (way) =>
     Effect.gen(function* () {
       const seen = yield* play({ openai: [half], groq: [{ status: 500 }] }, route, "hi", way)
       assert.isUndefined(seen.error)
@@ -477,7 +477,7 @@ describe("restart", () => {
     })
   )
 
-  it.effect("the last target begins again itself, as often as is allowed", () =>
+  it.effect("the last target restarts itself, as often as is allowed", () =>
     Effect.gen(function* () {
       const alone = Route.restart(openai, 2)
       const twice = yield* play({ openai: [half, half] }, alone, "hi", client)
@@ -492,7 +492,7 @@ describe("restart", () => {
     })
   )
 
-  it.effect("when nobody else answers, the failure is about the part that was delivered", () =>
+  it.effect("if no other target answers, the failure is about the part that was delivered", () =>
     Effect.gen(function* () {
       const seen = yield* play(
         { openai: [half], groq: [{ status: 503 }], deepseek: [{ status: 401 }] },
@@ -512,7 +512,7 @@ describe("restart", () => {
     })
   )
 
-  it.effect("moves to no target to which the route's fallback may not move, and begins again instead", () =>
+  it.effect("restarts the same target if the route's fallback may not move on", () =>
     Effect.gen(function* () {
       const both = Route.fallback(openai, groq)
       for (const stays of [Route.fallbackOn(both, () => false), Route.fallbackOn(both, ["Timeout"])]) {
@@ -520,7 +520,7 @@ describe("restart", () => {
         assert.deepStrictEqual(lines(seen.attempts), ["openai/m failure ProviderUnavailable", "openai/m success"])
         assert.strictEqual(seen.text, "from openai")
       }
-      // An outer fallback has a rule of its own.
+      // An outer fallback has its own rule.
       const outer = Route.restart(
         Route.fallback(
           Route.fallbackOn(both, () => false),
@@ -533,7 +533,7 @@ describe("restart", () => {
     })
   )
 
-  it.effect("asks the rule about the failure that broke the stream", () =>
+  it.effect("applies the rule to the failure that broke the stream", () =>
     Effect.gen(function* () {
       const asked: Array<string> = []
       const both = Route.fallbackOn(Route.fallback(openai, groq), ({ reason }) => asked.push(reason._tag) > 0)
@@ -543,10 +543,10 @@ describe("restart", () => {
     })
   )
 
-  it.effect("stays on the side that a choice took, whatever its predicate answers the next time", () =>
+  it.effect("stays on the branch that a choice took, whatever its predicate returns the next time", () =>
     Effect.gen(function* () {
       let asked = 0
-      // Asked before the run, and once in it.
+      // Called once before the run, and once in it.
       const turning = Route.when(() => asked++ < 2, Route.fallback(openai, groq), deepseek)
       const route = Route.restart(Route.fallback(anthropic, turning), 1)
       const seen = yield* play({ anthropic: [{ status: 503 }], openai: [half] }, route, "hi", client)
@@ -558,7 +558,7 @@ describe("restart", () => {
     })
   )
 
-  it.effect("takes the choice by input again, and nothing of the other side", () =>
+  it.effect("repeats the choice by input, and calls no target of the other branch", () =>
     Effect.gen(function* () {
       const chosen = Route.when((input: Chat.Input) => input === "hi", Route.fallback(openai, groq), deepseek)
       const seen = yield* play({ openai: [half] }, Route.restart(chosen, 1), "hi", client)
@@ -575,7 +575,7 @@ describe("restart", () => {
     })
   )
 
-  it.effect("one warning names everybody who failed", () =>
+  it.effect("logs one warning that names every target that failed", () =>
     Effect.gen(function* () {
       const said: Array<string> = []
       const logger = Logger.make(({ logLevel, message }) => {

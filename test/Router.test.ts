@@ -36,7 +36,7 @@ const outcome = <A, R>(self: Effect.Effect<A, GatewayError, R>) =>
 const summary = (attempts: ReadonlyArray<LogTrail.Attempt>) =>
   attempts.map(({ error, outcome, status, target }) => [target, outcome, status ?? 0, error?._tag ?? ""])
 
-/** Runs under the test clock until it is done, in steps, and tells the milliseconds that it took. */
+/** Runs under the test clock until it is done, in steps, and returns the milliseconds that it took. */
 const timed = <A, E, R>(self: Effect.Effect<A, E, R>, stepMillis = 50, limitMillis = 600_000) =>
   Effect.gen(function* () {
     const startedAt = yield* Clock.currentTimeMillis
@@ -87,7 +87,7 @@ describe("Router on the client", () => {
   })
 
   for (const status of [400, 405, 413, 415, 422]) {
-    it.effect(`stops on a caller's fault: ${status} does not burn the chain`, () => {
+    it.effect(`stops on a caller's fault: ${status} does not use up the chain`, () => {
       const { layer, seen } = make({ openai: [fail(status)] })
       return Effect.gen(function* () {
         const route = Route.fallback(leaf("openai"), leaf("anthropic")).pipe(Route.retry({ attempts: 3 }))
@@ -99,7 +99,7 @@ describe("Router on the client", () => {
     })
   }
 
-  it.effect("heeds a hint as a lower bound", () => {
+  it.effect("waits at least as long as a hint", () => {
     const { layer } = make({ openai: [fail(429, { "retry-after": "3" })] })
     return Effect.gen(function* () {
       const route = leaf("openai").pipe(Route.retry({ attempts: 2, delay: "100 millis" }))
@@ -109,7 +109,7 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("takes the hint of the failure at hand, also as a date, and not that of an earlier one", () => {
+  it.effect("uses the hint of the current failure, also as a date, and not that of an earlier one", () => {
     // The test clock begins at 1970.
     const { layer } = make({
       openai: [
@@ -216,7 +216,7 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("an answer that does not decode is InvalidResponse, and the next target is tried once", () => {
+  it.effect("an answer that does not decode is InvalidResponse, and the next target is called once", () => {
     const { layer } = make({ openai: [{ text: "<html>sk-secret</html>" }], groq: [{ body: { choices: "no" } }] })
     return Effect.gen(function* () {
       const route = Route.fallback(leaf("openai"), leaf("groq"), leaf("mistral")).pipe(Route.retry({ attempts: 3 }))
@@ -230,7 +230,7 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("what does not decode says where, and none of the words of the answer", () => {
+  it.effect("an answer that does not decode reports where, without the text of the answer", () => {
     const words = "the patient's name"
     const route = (success: Schema.ConstraintDecoder<unknown>) =>
       Route.make({ provider: "openai", endpoint: "x", query: (prompt: string) => ({ prompt }), success })
@@ -284,28 +284,25 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect(
-    "builds the body of a target when its turn comes, and not to find out that the gateway cannot run the route",
-    () => {
-      const { layer } = make({ openai: [fail(401)] }, "auto")
-      const built: Array<string> = []
-      const counting = (provider: string) =>
-        Route.make({
-          provider,
-          endpoint: "chat/completions",
-          query: (prompt: string) => {
-            built.push(provider)
-            return { prompt }
-          },
-          success: Body
-        })
-      return Effect.gen(function* () {
-        const route = Route.fallback(counting("openai"), counting("groq"), counting("mistral"))
-        const { execution, provider } = yield* Router.run(Route.deadline(route, "1 minute"), "hello")
-        assert.deepStrictEqual([execution, provider, ...built], ["client", "groq", "openai", "groq"])
-      }).pipe(Effect.provide(layer))
-    }
-  )
+  it.effect("builds the body of a target only when its turn comes", () => {
+    const { layer } = make({ openai: [fail(401)] }, "auto")
+    const built: Array<string> = []
+    const counting = (provider: string) =>
+      Route.make({
+        provider,
+        endpoint: "chat/completions",
+        query: (prompt: string) => {
+          built.push(provider)
+          return { prompt }
+        },
+        success: Body
+      })
+    return Effect.gen(function* () {
+      const route = Route.fallback(counting("openai"), counting("groq"), counting("mistral"))
+      const { execution, provider } = yield* Router.run(Route.deadline(route, "1 minute"), "hello")
+      assert.deepStrictEqual([execution, provider, ...built], ["client", "groq", "openai", "groq"])
+    }).pipe(Effect.provide(layer))
+  })
 
   it.effect("runs an Effect schedule, with hints as lower bounds", () => {
     const { layer } = make({ openai: [fail(503), fail(429, { "retry-after": "4" }), fail(503)] })
@@ -317,7 +314,7 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("two targets with one model stay two", () => {
+  it.effect("two targets with one model remain two", () => {
     const { layer } = make({ openai: [fail(401)] })
     return Effect.gen(function* () {
       const result = yield* Router.run(Route.fallback(leaf("openai"), leaf("openai")), "hello")
@@ -328,7 +325,7 @@ describe("Router on the client", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("a fault with a 2xx status is that fault", () => {
+  it.effect("a failure with a 2xx status is reported as that failure", () => {
     const { layer } = make({ openai: [{ body: { success: false, errors: [{ code: 2005, message: "no" }] } }] })
     return Effect.gen(function* () {
       const error = yield* outcome(Router.run(leaf("openai"), "hello"))
@@ -364,7 +361,7 @@ describe("Router on the client", () => {
         assert.strictEqual(error?.reason._tag === "InvalidRequest" ? error.reason.field : "", field)
       }
       for (const options of [{ execution: "moon" }, { execution: "" }, { options: { cacheTtl: 60 } }]) {
-        // What a program without types passes.
+        // A value from a program without types.
         const error = yield* outcome(Router.run(leaf("openai"), "hello", options as Router.RunOptions))
         const [field] = Object.keys(options.options ?? options)
         assert.isTrue(error?.reason._tag === "InvalidRequest" && error.reason.field?.endsWith(field ?? "?"), field)
@@ -380,7 +377,7 @@ describe("Router on the client", () => {
     ["99", "cf-aig-step 99 names no leg"]
   ] as const) {
     it.effect(
-      `an answer of several legs whose step is ${step ?? "missing"} is nobody's, and not asked for again`,
+      `an answer of several legs whose step is ${step ?? "missing"} belongs to none, and is not requested again`,
       () => {
         const headers = step === undefined ? {} : { "cf-aig-step": step }
         const { layer, seen } = make(() => ({ body: completion("whose?"), headers }), "gateway")

@@ -1,5 +1,6 @@
 /**
- * `Route.validate`: a rejected answer is a failure of its target, whole or streamed, on the client and in the gateway.
+ * `Route.validate`: a rejected answer is a failure of its target, complete or streamed, on the client and in the
+ * gateway.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -100,7 +101,7 @@ describe("a run", () => {
     })
   )
 
-  it.effect("is given the answer as it is, whatever the check decodes", () =>
+  it.effect("returns the answer unchanged, whatever the check decodes", () =>
     Effect.gen(function* () {
       const schema = Schema.Struct({ text: Schema.fromJsonString(Schema.Struct({ score: Schema.Number })) })
       const script = {
@@ -117,7 +118,7 @@ describe("a run", () => {
     })
   )
 
-  it.effect("asks all nested checks, the inner one first, and what is mapped in between", () =>
+  it.effect("runs all nested checks, the inner one first, with maps in between", () =>
     Effect.gen(function* () {
       const seen: Array<unknown> = []
       const route = both.pipe(
@@ -135,7 +136,7 @@ describe("a run", () => {
     })
   )
 
-  it.effect("is repeated only where the policy says so, and then past the cache", () =>
+  it.effect("repeats a rejected answer only if the policy says so, and then past the cache", () =>
     Effect.gen(function* () {
       const retried = Route.retry(validated, { attempts: 2, on: ["InvalidResponse"], delay: 0 })
       const { layer, seen } = scripted.make({ openai: [{ body: scripted.completion("bad") }, {}] })
@@ -180,7 +181,7 @@ describe("a run", () => {
     })
   )
 
-  it.effect("of a hedge or a race is won by the first accepted answer", () =>
+  it.effect("is won by the first accepted answer of a hedge or a race", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make(({ provider }) => ({
         body: scripted.completion(provider === "openai" ? "bad" : "good")
@@ -195,7 +196,7 @@ describe("a run", () => {
     })
   )
 
-  it.effect("dies of a predicate that throws or returns something else", () =>
+  it.effect("dies with a predicate that throws or returns something else", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({})
       const thrown = Route.validate(openai, ({ text }) => JSON.parse(text) === 1)
@@ -211,7 +212,7 @@ describe("a run", () => {
     })
   )
 
-  it.effect("shows a reason on one line of at most 500 characters, and one that is empty as none", () =>
+  it.effect("shows a reason on one line of at most 500 characters, and an empty one as none", () =>
     Effect.gen(function* () {
       const { layer } = scripted.make({})
       const issueOf = (reason: string) =>
@@ -255,7 +256,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect.each(ways)("starts again with the next target where the route allows it: $name", (way) =>
+  it.effect.each(ways)("restarts with the next target if the route allows it: $name", (way) =>
     Effect.gen(function* () {
       const { attempts, deltas, error, text } = yield* play({ openai: [badWords] }, restarting, "hi", way)
       assert.isUndefined(error)
@@ -266,7 +267,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect.each(ways)("breaks when it was cut off inside of a call, however lenient the check: $name", (way) =>
+  it.effect.each(ways)("breaks when it was cut off inside a call, however lenient the check: $name", (way) =>
     Effect.gen(function* () {
       const call = { id: "c", type: "function", function: { name: "f", arguments: '{"a":' } }
       const choice = { index: 0, delta: { tool_calls: [{ index: 0, ...call }] }, finish_reason: "length" }
@@ -293,7 +294,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect("starts again with the same target past the cache when it is the only one", () =>
+  it.effect("restarts with the same target past the cache when it is the only one", () =>
     Effect.gen(function* () {
       const route = openai.pipe(Route.validate(isGood), Route.restart(1))
       const { error, provider, text } = yield* play({ openai: [badWords] }, route, "hi", client)
@@ -303,7 +304,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect.each(ways)("swaps a rejected answer out unseen when it came in one piece: $name", (way) =>
+  it.effect.each(ways)("swaps out a rejected answer unnoticed when it arrived in one piece: $name", (way) =>
     Effect.gen(function* () {
       const { attempts, deltas, error, text } = yield* play({ openai: [bad] }, validated, "hi", way)
       assert.isUndefined(error)
@@ -313,7 +314,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect.each(ways)("swaps a rejected answer out unseen when it says nothing: $name", (way) =>
+  it.effect.each(ways)("swaps out a rejected answer unnoticed when it is empty: $name", (way) =>
     Effect.gen(function* () {
       const route = Route.validate(
         Route.fallback(Provider.openai.chat("m", { allowEmpty: true }), groq),
@@ -340,7 +341,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect("checks what is mapped, and only once", () =>
+  it.effect("checks the mapped answer, and only once", () =>
     Effect.gen(function* () {
       const lengths: Array<number> = []
       const route = both.pipe(
@@ -353,7 +354,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect("delivers deltas as they come, before the check", () =>
+  it.effect("delivers deltas as they arrive, before the check", () =>
     Effect.gen(function* () {
       let judged = 0
       const route = Route.validate(openai, () => ++judged > 0)
@@ -386,7 +387,7 @@ describe("a stream", () => {
       })
   )
 
-  it.effect("of a dialect of your own is checked too", () =>
+  it.effect("is checked in a custom dialect too", () =>
     Effect.gen(function* () {
       const { ofReply: _, ...dialect } = Chat.openai
       const route = Provider.openai.chat("m", { dialect }).pipe(Route.validate(isGood))
@@ -395,7 +396,7 @@ describe("a stream", () => {
     })
   )
 
-  it.effect("that is left before it is checked is no success", () =>
+  it.effect("is not a success when its consumer stops before the check", () =>
     Effect.gen(function* () {
       const provider = S.scripted({ openai: [{ steps: [S.role + S.say("bad") + S.finish, S.stall] }] })
       const { attempts } = yield* Effect.scoped(

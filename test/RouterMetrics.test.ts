@@ -1,5 +1,5 @@
 /**
- * Metrics from events, made by hand here: names, units and buckets of the conventions, and labels that stay few.
+ * Metrics from events that are made by hand: names, units and buckets of the conventions, and labels with few values.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -56,7 +56,7 @@ const breaker = (from: BreakerPhase, to: BreakerPhase, key = target): RouterEven
   to
 })
 
-/** The series that events make: a line for each, with its labels in order of name. */
+/** The series of the events: a line for each, with its labels in order of name. */
 const seriesOf = (events: ReadonlyArray<RouterEvent>) =>
   Effect.gen(function* () {
     const record = yield* RouterMetrics.make
@@ -84,7 +84,7 @@ const first = "ai_gateway.attempt.cause=first"
 const chat = "gen_ai.operation.name=chat"
 
 describe("the metrics of a router", () => {
-  it.effect("count an attempt, its time and its tokens under the model that was asked for", () =>
+  it.effect("count an attempt, its time and its tokens under the requested model", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* seriesOf([started(), ended({ usage: { inputTokens: 10, outputTokens: 20 } })]), [
         `ai_gateway.client.attempts {attempt} [${first} ai_gateway.attempt.outcome=success ${model}] 1`,
@@ -95,7 +95,7 @@ describe("the metrics of a router", () => {
     })
   )
 
-  it.effect("say what a failure was", () =>
+  it.effect("name the reason of a failure", () =>
     Effect.gen(function* () {
       const error = new RateLimited({ origin: "provider", detail: "user 17 asked: tell me a secret" })
       assert.deepStrictEqual(yield* seriesOf([started(), ended({ outcome: "failure", error })]), [
@@ -202,7 +202,7 @@ describe("the metrics of a router", () => {
     })
   )
 
-  it.effect("have labels of few values, whatever runs: no key of a target, id, answered model or text", () =>
+  it.effect("have labels with few values, whatever runs: no key of a target, id, answered model or text", () =>
     Effect.gen(function* () {
       const events = Array.from({ length: 2_000 }, (_, n) => {
         const of = { eventId: `event-${n}`, target: `tenant-${n}` }

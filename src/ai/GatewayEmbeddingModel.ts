@@ -1,9 +1,11 @@
 /**
- * A route as the `EmbeddingModel` of `effect/ai`. Lists longer than a provider takes are sent in several requests, each
- * a run of the route.
+ * A route as the `EmbeddingModel` of `effect/ai`. A list that is too long for a provider is sent in several requests,
+ * each a run of the route.
  *
- * **All targets must be the same model.** Vectors of two models cannot be compared, so a fallback to another model
- * would spoil an index without an error. The same model at another provider is fine.
+ * **Gotchas**
+ *
+ * All targets must be the same model. Vectors of two models cannot be compared, so a fallback to another model would
+ * corrupt an index without an error. The same model at another provider is fine.
  */
 import * as AiError from "effect/ai/AiError"
 import * as EmbeddingModel from "effect/ai/EmbeddingModel"
@@ -35,25 +37,25 @@ export type EmbeddingRoute = Route.Route<Chat.EmbeddingRequest, Chat.Embeddings>
  */
 export interface Options {
   /**
-   * Most texts in one request, 1 to 2,048. Default: the least that a provider of the route takes, see
+   * Maximum number of texts in one request, 1 to 2,048. Default: the smallest maximum among the route's providers, see
    * {@link batchSizes}.
    */
   readonly batchSize?: number | undefined
-  /** Most requests of one call at once, 1 to 100. Default 4. */
+  /** Maximum number of requests of one call at once, 1 to 100. Default 4. */
   readonly concurrency?: number | undefined
-  /** Length of the vectors, 1 to 65,536: an answer of another length is an error. Default: the model's own. */
+  /** Length of the vectors, 1 to 65,536; an answer of another length is an error. Default: the model's own. */
   readonly dimensions?: number | undefined
   /**
-   * Asks the provider for `dimensions`. `false`: the model has that length anyway, as all of Workers AI do. Default
-   * `true`.
+   * Whether to request `dimensions` from the provider. `false`: the model has that length anyway, as all models of
+   * Workers AI do. Default `true`.
    */
   readonly shorten?: boolean | undefined
-  /** The targets are one model under several names, so their names are not compared. Default `false`. */
+  /** Declares that the targets are one model under several names, so their names are not compared. Default `false`. */
   readonly sameModel?: boolean | undefined
 }
 
 /**
- * Options of {@link model}, which tells programs the length of its vectors.
+ * Options of {@link model}, which also provides the length of its vectors.
  *
  * @category models
  */
@@ -63,7 +65,7 @@ export interface ModelOptions extends Options {
 }
 
 /**
- * Most texts that a provider takes in one request. Providers that are not listed take {@link defaultBatchSize}.
+ * Maximum number of texts in one request, by provider. The others take {@link defaultBatchSize}.
  *
  * @category constants
  */
@@ -74,7 +76,7 @@ export const batchSizes: Readonly<Record<string, number>> = {
 }
 
 /**
- * Most texts in one request to a provider without a documented limit.
+ * Maximum number of texts in one request to a provider without a documented limit.
  *
  * @category constants
  */
@@ -86,10 +88,7 @@ const names = ["batchSize", "concurrency", "dimensions", "sameModel", "shorten"]
 const isCount = (value: number | undefined, most: number): boolean =>
   value === undefined || (Number.isInteger(value) && value >= 1 && value <= most)
 
-/**
- * A model's name without the provider's or the maker's in front of it: `@cf/baai/bge-m3` and `baai/bge-m3` are one
- * model.
- */
+/** A model's name without the provider or the author before it: `@cf/baai/bge-m3` and `baai/bge-m3` are one model. */
 const bareName = (model: string): string => model.slice(model.lastIndexOf("/") + 1).toLowerCase()
 
 const spacesOf = (route: EmbeddingRoute): ReadonlySet<string> =>
@@ -101,8 +100,8 @@ const spacesOf = (route: EmbeddingRoute): ReadonlySet<string> =>
   )
 
 /**
- * Everything that makes a route or its options unfit. A model over them fails every call by the first, before anything
- * is sent.
+ * Lists everything that is wrong with a route or its options. A model made of them fails every call with the first
+ * problem, before anything is sent.
  *
  * @category checks
  */
@@ -134,19 +133,16 @@ const batchSizeOf = (route: EmbeddingRoute): number =>
 const chunksOf = <A>(items: ReadonlyArray<A>, size: number): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
 
-/**
- * A route whose targets answer with one vector for each text: one more here and one less there would shift the rest.
- */
+/** A route whose targets must return one vector for each text: an extra or a missing one would shift the rest. */
 const forEachOf = (route: EmbeddingRoute, { length }: ReadonlyArray<string>): EmbeddingRoute =>
   Route.validate(route, ({ vectors }) => vectors.length === length || `${vectors.length} vectors instead of ${length}`)
 
-/** Tokens of several requests; unknown when one of them is. */
+/** Sum of the tokens of several requests; unknown if one of them is. */
 const sumOf = (counts: ReadonlyArray<number | undefined>): number | undefined =>
   counts.reduce<number | undefined>((sum, n) => (sum === undefined || n === undefined ? undefined : sum + n), 0)
 
 /**
- * Makes the service. Calls of `embed` that are made at once become one request, unless their `GatewayModel.Config`
- * differs.
+ * Makes the service. Calls of `embed` at the same time become one request, unless their `GatewayModel.Config` differs.
  *
  * @example
  * ```ts
@@ -214,7 +210,7 @@ export const make: (
 })
 
 /**
- * Provides the service.
+ * Provides the service as a layer.
  *
  * @category layers
  */
@@ -225,7 +221,7 @@ export const layer = (
   Layer.effect(EmbeddingModel.EmbeddingModel, make(route, options))
 
 /**
- * The service with a name and the length of its vectors.
+ * Makes the service as a `Model`, with a name and the length of its vectors.
  *
  * @example
  * ```ts

@@ -1,9 +1,9 @@
 /**
- * An `HttpClient` for the clients of single providers (`@effect/ai-openai`, `@effect/ai-anthropic` and others): what
- * they send to their provider goes through the gateway, which logs, caches and limits it.
+ * An `HttpClient` for the clients of single providers, such as `@effect/ai-openai` and `@effect/ai-anthropic`: their
+ * requests go through the gateway, which logs, caches and limits them.
  *
  * Only the address changes. Requests, replies and errors stay those of the provider's client, so there is no route: no
- * fallback, no retry, no breaker. `GatewayLanguageModel` is for these.
+ * fallback, no retry, no breaker. For these, use `GatewayLanguageModel`.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -36,23 +36,22 @@ import { errorWithRequest, ResponseWithRequest } from "./withRequest.ts"
  */
 export interface Options {
   /**
-   * For a gateway with authentication: sent as `cf-aig-authorization`. Also in a Worker, as these requests do not go
-   * through the binding.
+   * Token for a gateway with authentication, sent as `cf-aig-authorization`. Workers need it too, because these
+   * requests do not use the binding.
    */
   readonly token?: Redacted.Redacted<string> | undefined
   /** Options of every request. `GatewayModel.Config` adds those of single calls. Default: the gateway's settings. */
   readonly options?: Omit<GatewayOptions.Input, "eventId"> | undefined
   /**
-   * Further base URLs of provider clients, and the provider that each stands for:
-   * `{ "https://models.example.com": "custom-models" }`. The rest of the URL becomes the path at the provider. Default:
-   * those of {@link providers} only.
+   * Further base URLs of provider clients, each with its provider: `{ "https://models.example.com": "custom-models" }`.
+   * The rest of the URL becomes the path at the provider. Default: only those of {@link providers}.
    */
   readonly providers?: Readonly<Record<string, string>> | undefined
 }
 
 /**
- * Base URLs that are known, and their providers. The rest of the URL is the path at the provider, as Cloudflare's pages
- * of the providers have it.
+ * Known base URLs and their providers. The rest of the URL is the path at the provider, as in Cloudflare's page of each
+ * provider.
  *
  * @category constants
  */
@@ -96,7 +95,7 @@ const problemOf = (given: Options): GatewayOptions.Problem | undefined => {
   return undefined
 }
 
-/** Options of a call that only a route has. */
+/** Reports options of a call that only a route supports. */
 const callProblem = (call: GatewayModel.Options): GatewayOptions.Problem | undefined => {
   const problem = optionsProblem(call)
   if (problem !== undefined) return problem
@@ -108,7 +107,7 @@ const callProblem = (call: GatewayModel.Options): GatewayOptions.Problem | undef
   return GatewayOptions.problems(defined({ cache, eventId, log, metadata }))[0]
 }
 
-/** Finds the provider of a URL by the longest base URL, and the path there. */
+/** Finds the provider of a URL, by the longest base URL, and the path there. */
 const finder = (bases: Readonly<Record<string, string>>) => {
   const known = Object.entries(bases)
     .map(([url, provider]) => ({ base: trimSlashes(new URL(url).href), provider }))
@@ -132,20 +131,21 @@ const invalidUrl = (
   })
 
 /**
- * Puts the gateway between the provider's client that is built over it and the provider. Fails with `InvalidRequest`
- * naming a field that is not accepted.
+ * Sends the requests of a provider's client through the gateway. Fails with `InvalidRequest` for an invalid option,
+ * with its name.
  *
- * The provider is known by the base URL of its client ({@link providers}, and those of the option). A request to any
- * other URL fails with an `InvalidUrlError`: it would pass by the gateway's logs, limits and guardrails. Without an API
- * key in the client, the gateway uses the one that is stored there, or Unified Billing. Redirects are not followed,
- * because the gateway's token would go with them.
+ * The base URL of the client identifies the provider ({@link providers}, and those of the option). A request to any
+ * other URL fails with `InvalidUrlError`, because it would bypass the gateway's logs, limits and guardrails. Without an
+ * API key in the client, the gateway uses its stored key or Unified Billing. Redirects are not followed, because the
+ * gateway's token would go with them.
  *
  * Every request is an attempt in `LogTrail`, with its log id. `cache`, `metadata`, `log` and `eventId` of
- * `GatewayModel.Config` apply to single calls; its other fields belong to routes, and fail the request. Headers that
- * the client sets itself (`cf-aig-…`) win.
+ * `GatewayModel.Config` apply to single calls; its other fields belong to routes and fail the request. Headers that the
+ * client sets itself (`cf-aig-…`) win.
  *
- * **Gotchas**: give the layer to the provider's client only. Retries of the client multiply with those that are set in
- * the gateway.
+ * **Gotchas**
+ *
+ * Give the layer to the provider's client only. Retries of the client multiply with those of the gateway.
  *
  * @example
  * ```ts
@@ -220,13 +220,13 @@ const make = (given: Options, gateway: GatewayService["Service"], client: HttpCl
     const headers = yield* headersOf(request)
     const shown = HttpClientRequest.setHeaders(HttpClientRequest.setUrl(request, `${base}/${path}`), headers)
     const outgoing = withToken(shown)
-    // Not `execute`: redirects must be refused after middleware has copied the request for the last time.
+    // Not `execute`: redirects must be turned off after middleware has copied the request for the last time.
     const sent = Effect.mapBoth(client.postprocess(Effect.map(client.preprocess(outgoing), guarded)), {
       onFailure: (error) => errorWithRequest(error, shown),
       onSuccess: (response) => new ResponseWithRequest(response, shown)
     })
     return yield* recorded(sent, {
-      // Google's clients may have a key in the query.
+      // Google's clients may put the key into the query.
       target: `${gateway.id}:${provider}/${path.split("?")[0]}`,
       provider,
       endpoint: path,
@@ -241,7 +241,7 @@ const make = (given: Options, gateway: GatewayService["Service"], client: HttpCl
   )
 }
 
-/** An answer with an error status is an attempt that failed. */
+/** Records the attempt. An answer with an error status is a failed one. */
 const recorded = <E, R>(
   sent: Effect.Effect<HttpClientResponse, E, R>,
   started: LogTrail.Started

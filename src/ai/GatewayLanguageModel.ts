@@ -2,11 +2,13 @@
  * A route as the `LanguageModel` of `effect/ai`: text, objects, tools and streams, with the route's fallbacks,
  * deadlines and log ids.
  *
- * A call is one run of the route. Retries belong to the route (`Route.retry`): an `AiError` that is retryable comes
- * *after* all attempts, so `Effect.retry` around a call multiplies them. The finish part carries `metadata.gateway`:
- * target, log id, attempts and cost.
+ * Each call is one run of the route. The finish part carries `metadata.gateway`: target, log id, attempts and cost.
  *
- * A route with `Route.restart` is rejected: `effect/ai` has no part that withdraws what a stream has delivered.
+ * **Gotchas**
+ *
+ * Retries belong to the route (`Route.retry`): a retryable `AiError` comes *after* all attempts, so `Effect.retry`
+ * around a call multiplies them. A route with `Route.restart` is rejected, because no part of `effect/ai` can withdraw
+ * text that a stream has delivered.
  */
 import * as AiError from "effect/ai/AiError"
 import * as LanguageModel from "effect/ai/LanguageModel"
@@ -40,8 +42,8 @@ export type ChatRoute = Route.Route<Chat.Request, Chat.Reply>
 const module = "GatewayLanguageModel"
 
 /**
- * Everything that makes a route unfit: each field and what would have been accepted. A model over such a route fails
- * every call by the first.
+ * Lists everything that is wrong with a route: each field, and what it accepts. A model of such a route fails every
+ * call with the first problem.
  *
  * @category checks
  */
@@ -84,7 +86,7 @@ const annotate = (
 const isoNow = Effect.map(Clock.currentTimeMillis, (now) => new Date(now).toISOString())
 
 /**
- * Makes the service. A bad route fails its calls, before anything is sent: see {@link problems}.
+ * Makes the service. With an invalid route every call fails before anything is sent: see {@link problems}.
  *
  * @example
  * ```ts
@@ -104,8 +106,8 @@ const isoNow = Effect.map(Clock.currentTimeMillis, (now) => new Date(now).toISOS
 export const make: (route: ChatRoute) => Effect.Effect<LanguageModel.LanguageModel, never, Router> = Effect.fnUntraced(
   function* (route: ChatRoute) {
     const router = yield* Router
-    // Effect repeats a call that continued an earlier answer by its id, when it is refused. Here it was the complete
-    // request already.
+    // When a call that continues an earlier answer by its id is rejected, Effect repeats it. Here the first one was the
+    // complete request already.
     const refused = new WeakMap<LanguageModel.ProviderOptions["span"], AiError.AiError>()
 
     const prepare = (method: Method, options: LanguageModel.ProviderOptions) =>
@@ -148,7 +150,7 @@ export const make: (route: ChatRoute) => Effect.Effect<LanguageModel.LanguageMod
       const place: Place = { module, method: "streamText" }
       const opened = Effect.gen(function* () {
         const { config, request, route } = yield* prepare("streamText", options)
-        // Not the service's own: only this one brings the code for streams into a bundle.
+        // Not the service's own method: only this one brings the code for streams into a bundle.
         const opening = Effect.provideService(open(route, request, runOptionsOf(config)), Router, router)
         const streamed = yield* Effect.catch(opening, failWith(place))
         const parts = new StreamParts(options, yield* isoNow)
@@ -175,7 +177,7 @@ export const make: (route: ChatRoute) => Effect.Effect<LanguageModel.LanguageMod
 )
 
 /**
- * Provides the service: the one line in which a program that was written for another provider differs.
+ * Provides the service as a layer, in place of the layer of another provider.
  *
  * @example
  * ```ts
@@ -203,14 +205,14 @@ export const layer = (route: ChatRoute): Layer.Layer<LanguageModel.LanguageModel
   Layer.effect(LanguageModel.LanguageModel, make(route))
 
 /**
- * Name of the provider that a {@link model} reports. Which one answered is in the metadata of the finish part.
+ * Name of the provider that a {@link model} reports. The finish part's metadata tells which one answered.
  *
  * @category constants
  */
 export const providerName = "cloudflare-ai-gateway"
 
 /**
- * The service with a name, as steps of an `ExecutionPlan` and readers of `Model.ModelName` want it.
+ * Makes the service as a `Model` with a name, for steps of an `ExecutionPlan` and readers of `Model.ModelName`.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * Options of single calls, and what the gateway adds to answers and errors of `effect/ai`.
+ * Options of single calls, and the gateway's metadata in answers and errors of `effect/ai`.
  */
 import type { AiError } from "effect/ai/AiError"
 import * as Context from "effect/Context"
@@ -18,22 +18,22 @@ import { originOf } from "./failure.ts"
 export type RequestFields = Omit<Chat.Request, "messages" | "tools" | "toolChoice" | "output">
 
 /**
- * Options of one call. Absent fields leave what the route, the router and the provider do by default.
+ * Options of one call. Absent fields keep the defaults of the route, the router and the provider.
  *
  * @category options
  */
 export interface Options
   extends Pick<GatewayOptions.Input, "cache" | "metadata" | "log" | "eventId">,
     Pick<Router.RunOptions, "session" | "priority" | "maxCost" | "headers" | "execution"> {
-  /** Limit of the whole call, all attempts included. The shorter of this one and the route's own counts. */
+  /** Limit of the complete call, including all attempts. The shorter of this one and the route's own applies. */
   readonly deadline?: Duration.Input | undefined
   /** Fields of the chat request, for example `maxTokens`. An embedding ignores them. */
   readonly request?: RequestFields | undefined
 }
 
 /**
- * Options of the calls of a program. Of `cache`, `metadata` and `log` the route's own settings win; a bad value fails
- * the call before anything is sent.
+ * Options of a program's calls. The route's own `cache`, `metadata` and `log` win; an invalid value fails the call
+ * before anything is sent.
  *
  * @example
  * ```ts
@@ -70,12 +70,12 @@ export type AttemptMetadata = {
   readonly target: string
   readonly cause: NonNullable<Attempt["cause"]> | null
   readonly outcome: Attempt["outcome"]
-  /** Why it failed: the tag of a reason of `GatewayError`. */
+  /** The reason of the failure: the tag of a reason of `GatewayError`. */
   readonly reason: string | null
   readonly status: number | null
   readonly logId: string | null
   readonly milliseconds: number
-  /** Hints of the request that the target was not sent: see `Losses` of `Chat`. */
+  /** Hints of the request that the target did not get: see `Losses` of `Chat`. */
   readonly dropped: Array<string>
 }
 
@@ -87,7 +87,7 @@ export type AttemptMetadata = {
 export type CostMetadata = { readonly [K in keyof Cost]: number }
 
 /**
- * `metadata.gateway` of the finish part: which target answered, under which log id, after which attempts, at what cost.
+ * `metadata.gateway` of the finish part: the target that answered, the log id, the attempts and the cost.
  *
  * @category models
  */
@@ -95,22 +95,22 @@ export type AnswerMetadata = {
   readonly target: string
   readonly provider: string
   readonly model: string | null
-  /** `null` where the transport cannot know it. */
+  /** `null` if the transport cannot know it. */
   readonly logId: string | null
   readonly eventId: string
   readonly execution: "client" | "gateway"
   readonly cacheStatus: string | null
-  /** Every attempt in order of start. */
+  /** Every attempt, in order of start. */
   readonly attempts: Array<AttemptMetadata>
-  /** Targets that were passed over, and the tag of the reason. */
+  /** Targets that were skipped, with the tag of the reason. */
   readonly skipped: Array<{ readonly target: string; readonly reason: string }>
-  /** Of all attempts together; `null` where the router has no prices. */
+  /** Cost of all attempts together; `null` if the router has no prices. */
   readonly cost: CostMetadata | null
-  /** Output without a form in `effect/ai`, as the provider wrote it: audio, images by address. */
+  /** Output that `effect/ai` has no part for, as the provider wrote it: audio, images by URL. */
   readonly otherParts: Array<Json>
-  /** The text of `stop` that ended the answer. */
+  /** The stop sequence that ended the answer. */
   readonly stopSequence: string | null
-  /** Class of service that the request got, in the provider's words. */
+  /** Service tier that the request got, in the provider's words. */
   readonly tier: string | null
   /** Tokens with their log probabilities: `Chat.TokenLogprob`. */
   readonly logprobs: Array<Json>
@@ -141,7 +141,7 @@ export type FailureMetadata = {
 }
 
 /**
- * A value that only its maker understands, and wants back with the next turn: `Opaque` of `Chat`.
+ * An opaque value that only its provider understands, and expects back in the next turn: `Opaque` of `Chat`.
  *
  * @category models
  */
@@ -154,16 +154,16 @@ export type OpaqueMetadata = { readonly origin: string; readonly value: string; 
  */
 export type PartMetadata = {
   readonly opaque?: OpaqueMetadata
-  /** Of tool calls: see `signature` of `Chat.ToolCall`. */
+  /** For tool calls: see `signature` of `Chat.ToolCall`. */
   readonly signature?: string
-  /** Of reasoning: the provider encrypted it. */
+  /** For reasoning: the provider encrypted it. */
   readonly redacted?: boolean
-  /** Of text: these are the words of a refusal. */
+  /** For text: it is a refusal. */
   readonly refusal?: boolean
 }
 
 /**
- * `metadata.gateway` of a source: what it was quoted for.
+ * `metadata.gateway` of a source: the quoted text and its position.
  *
  * @category models
  */
@@ -177,13 +177,13 @@ export type SourceMetadata = { readonly quote?: string; readonly start?: number;
 export type PromptOptions = PartMetadata & {
   /** The provider may cache the prompt up to here: `CachePoint` of `Chat`. */
   readonly cache?: { readonly ttl?: "5m" | "30m" | "1h" }
-  /** Of images: how closely to look. */
+  /** For images: how closely to look. */
   readonly detail?: "auto" | "low" | "high" | "original"
 }
 
 /**
- * The `GatewayError` behind an `AiError`, with every attempt; absent for errors that a gateway had no part in, and for
- * those that were serialized.
+ * Returns the `GatewayError` behind an `AiError`, with every attempt; absent for errors without a gateway and for
+ * serialized ones.
  *
  * @example
  * ```ts

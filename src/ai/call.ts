@@ -24,7 +24,7 @@ const names: ReadonlyArray<string> = [
   "request"
 ] satisfies ReadonlyArray<keyof Options>
 
-// A record, so that a new field of `Chat.Request` cannot be forgotten here.
+// A record, so that the compiler reports a new field of `Chat.Request` that is missing here.
 const requestFields: Readonly<Record<keyof NonNullable<Options["request"]>, true>> = {
   maxTokens: true,
   temperature: true,
@@ -48,7 +48,7 @@ const requestFields: Readonly<Record<keyof NonNullable<Options["request"]>, true
 }
 const requestNames = Object.keys(requestFields)
 
-/** What is wrong with options that the router does not see. It checks the rest. */
+/** The first problem of the options that the router does not see. The router checks the rest. */
 export const optionsProblem = (options: Options): Problem | undefined => {
   if (!isObject(options)) return { field: "GatewayModel.Config", accepted: `an object with ${names.join(", ")}` }
   const stray = strayField(options, names)
@@ -63,7 +63,7 @@ export const optionsProblem = (options: Options): Problem | undefined => {
     : { field: `request.${strayRequest}`, accepted: `one of ${requestNames.join(", ")}` }
 }
 
-/** Options of the run of a call. */
+/** Returns the run options of a call. */
 export const runOptionsOf = (given: Options): RunOptions => {
   const { cache, eventId, execution, headers, log, maxCost, metadata, priority, session } = given
   const options = defined({ cache, metadata, log, eventId })
@@ -77,12 +77,12 @@ export const runOptionsOf = (given: Options): RunOptions => {
   })
 }
 
-/** The route under the deadline of a call. */
+/** Puts a route under the deadline of a call. */
 export const limited = <In, Out>(route: Route.Route<In, Out>, { deadline }: Options): Route.Route<In, Out> =>
   deadline === undefined ? route : Route.deadline(route, deadline)
 
-/** A route that restarts a stream takes back what `effect/ai` has delivered for good. */
+/** Rejects routes that restart streams: `effect/ai` cannot take back a delivered part. */
 export const restartProblem = (route: Route.Route<never, unknown>): ReadonlyArray<Problem> =>
   route.planned.targets.some(({ restarts }) => restarts > 0)
-    ? [{ field: "route.restart", accepted: "absent: what a stream of effect/ai has delivered cannot be taken back" }]
+    ? [{ field: "route.restart", accepted: "absent: effect/ai cannot withdraw what a stream has delivered" }]
     : []

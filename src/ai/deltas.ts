@@ -1,5 +1,5 @@
 /**
- * From the deltas of a streamed answer to the parts of `effect/ai`, as `reply.ts` has them for a whole one.
+ * Translates the deltas of a streamed answer to the parts of `effect/ai`, as `reply.ts` does for a complete one.
  */
 import * as AiError from "effect/ai/AiError"
 import type * as Response from "effect/ai/Response"
@@ -31,7 +31,7 @@ interface OpenCall {
   isAnnounced: boolean
 }
 
-/** What is being said. A refusal is text with a mark. */
+/** The kind of the open part. A refusal is text with a mark. */
 type Block = "text" | "reasoning" | "refusal"
 
 const nameOf = (block: Block): "text" | "reasoning" => (block === "reasoning" ? "reasoning" : "text")
@@ -59,7 +59,7 @@ export class StreamParts {
     this.timestamp = timestamp
   }
 
-  /** What a delta adds. */
+  /** Returns the parts that a delta adds. */
   add(delta: Chat.Delta): Array<Part> {
     switch (delta.type) {
       case "text":
@@ -90,12 +90,12 @@ export class StreamParts {
         this.stopSequence = delta.stopSequence
         return []
       case "restart":
-        // Routes that restart are refused before they run.
+        // Routes that restart are rejected before they run.
         return []
     }
   }
 
-  /** What stands at the end of an answer. */
+  /** Returns the parts at the end of an answer. */
   end(
     summary: StreamSummary,
     answer: Pick<AnswerFacts, "execution" | "cacheStatus">
@@ -107,7 +107,7 @@ export class StreamParts {
       parts.push({ type: "tool-params-end", id: call.id })
       const whole = callOf(call)
       if (whole === undefined) {
-        // An answer that was cut off at its length says so, and its last call cannot be made.
+        // An answer that was cut off reports it, and its last call cannot be made.
         if (reason === "length" || reason === "contentFilter") continue
         const description = `the arguments of the call of ${call.name} are not JSON, or would change a prototype`
         return Result.fail(new AiError.InvalidOutputError({ description }))
@@ -135,7 +135,7 @@ export class StreamParts {
     return parts
   }
 
-  /** A signature closes what has just been said, or stands for something that is not shown. */
+  /** Closes the current part with a signature, or adds a part for content that is not shown. */
   private signed(delta: Chat.Delta & { readonly type: "opaque" }): Array<Part> {
     const block = delta.of ?? "reasoning"
     const parts = this.block === block && delta.redacted !== true ? [] : [...this.close(), ...this.open(block)]
@@ -151,7 +151,7 @@ export class StreamParts {
       isAnnounced: false
     }
     this.calls.set(delta.index, call)
-    // A few servers send the name in pieces, and others send it with each piece.
+    // Some servers send the name in pieces, others repeat it with each piece.
     if (delta.name !== undefined && delta.name !== call.name) call.name += delta.name
     call.json += delta.arguments
     call.signature = delta.signature ?? call.signature
@@ -184,7 +184,7 @@ export class StreamParts {
   }
 }
 
-/** A call whose arguments are complete. */
+/** Returns a call whose arguments are complete. */
 const callOf = ({ id, json, name, signature }: OpenCall): Chat.ToolCall | undefined => {
   try {
     const value = json === "" ? {} : (Tool.unsafeSecureJsonParse(json) as Chat.Json)

@@ -1,5 +1,5 @@
 /**
- * From errors of this library to those of `effect/ai`.
+ * Translates errors of this library to those of `effect/ai`.
  */
 import * as AiError from "effect/ai/AiError"
 import * as Clock from "effect/Clock"
@@ -11,19 +11,19 @@ import type { GatewayError } from "../GatewayError.ts"
 import type { Problem } from "../GatewayOptions.ts"
 import { attemptsOf, costOf } from "./metadata.ts"
 
-// JSON has no place for an error with its attempts, and a reason keeps nothing else.
+// An `AiErrorReason` has no field for an error with its attempts, and serialization would lose it.
 const origins = new WeakMap<AiError.AiErrorReason, GatewayError>()
 
 /** See `GatewayModel.failureOf`. */
 export const originOf = (reason: AiError.AiErrorReason): GatewayError | undefined => origins.get(reason)
 
-/** Where an error comes from. */
+/** The origin of an error. */
 export interface Place {
   readonly module: string
   readonly method: string
 }
 
-/** An error of this library's own, before anything was sent. */
+/** An error that this library raises before anything is sent. */
 export const refusal = (place: Place, { accepted, field }: Problem): AiError.AiError =>
   AiError.make({
     ...place,
@@ -43,12 +43,12 @@ const metadataOf = ({ attempts = [], cost, ended, eventId, logId, reason }: Gate
   }
 })
 
-/** The reason of `effect/ai` for a failed run. `now`: milliseconds since the epoch. */
+/** Returns the reason of `effect/ai` for a failed run. `now`: milliseconds since the epoch. */
 const reasonOf = (error: GatewayError, now: number): AiError.AiErrorReason => {
   const { message, provider = "gateway", reason, retryAfter } = error
   const metadata = metadataOf(error)
   const quota = () => {
-    // A wait can be longer than dates go.
+    // A wait can exceed the range of dates.
     const resetAt = retryAfter && Option.getOrUndefined(DateTime.make(now + Duration.toMillis(retryAfter)))
     return new AiError.QuotaExhaustedError({ metadata, ...(resetAt && { resetAt }) })
   }
@@ -56,7 +56,7 @@ const reasonOf = (error: GatewayError, now: number): AiError.AiErrorReason => {
     case "RateLimited":
       return new AiError.RateLimitError({ metadata, ...(retryAfter && { retryAfter }) })
     case "Rejected":
-      // The limit of a run's own cost does not pass with time.
+      // The limit of a run's own cost does not reset with time.
       return reason.by === "limiter" || reason.by === "breaker"
         ? new AiError.RateLimitError({ metadata, ...(retryAfter && { retryAfter }) })
         : quota()

@@ -1,11 +1,11 @@
 /**
- * Facts about calls as JSON, for the metadata of answers and errors. The types are in `GatewayModel`'s documentation,
- * which exports them.
+ * Attempts, costs and skipped targets as JSON, for the metadata of answers and errors. `GatewayModel` documents and
+ * exports the types.
  */
 import * as Duration from "effect/Duration"
 import type { Attempt, Cost, Skipped } from "../GatewayError.ts"
 
-/** What an answer or a failure tells of its attempts. */
+/** Attempts as JSON. */
 export const attemptsOf = (attempts: ReadonlyArray<Attempt>) =>
   attempts.map(({ cause = null, dropped = [], duration, error, logId = null, outcome, status = null, target }) => ({
     target,
@@ -18,9 +18,9 @@ export const attemptsOf = (attempts: ReadonlyArray<Attempt>) =>
     dropped: [...dropped]
   }))
 
-/** Costs, in an object of their own. */
+/** The cost as a plain object; `null` if the router has no prices. */
 export const costOf = (cost: Cost | undefined) => (cost === undefined ? null : { ...cost })
 
-/** Targets that were passed over. */
+/** Skipped targets as JSON. */
 export const skippedOf = (skipped: ReadonlyArray<Skipped>) =>
   skipped.map(({ reason, target }) => ({ target, reason: reason._tag }))

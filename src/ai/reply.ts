@@ -1,5 +1,5 @@
 /**
- * From answers of `Chat` to the parts of `effect/ai`. Streams are in `deltas.ts`.
+ * Translates answers of `Chat` to the parts of `effect/ai`. Streams are in `deltas.ts`.
  */
 import * as AiError from "effect/ai/AiError"
 import type * as Response from "effect/ai/Response"
@@ -31,7 +31,7 @@ const less = (total: number | undefined, ...parts: ReadonlyArray<number | undefi
         parts.reduce<number>((rest, part = 0) => rest - part, total)
       )
 
-/** Tokens: what a provider does not report stays unknown. */
+/** Tokens. Counts that a provider does not report stay unknown. */
 export const usageOf = (usage: Chat.Usage | undefined): Response.FinishPartEncoded["usage"] => {
   const { cacheWriteTokens, cachedInputTokens, inputTokens, outputTokens, reasoningTokens } = usage ?? {}
   return {
@@ -68,7 +68,7 @@ export interface Offered {
   readonly responseFormat: { readonly type: "text" | "json" }
 }
 
-/** One call of the model, for the toolkit. */
+/** Makes the part of a tool call, for the toolkit. */
 export const callPart = (
   { tools, toolCallValidation }: Offered,
   { arguments: params, id, name, opaque, signature }: Chat.ToolCall
@@ -87,7 +87,9 @@ export const callPart = (
   })
 }
 
-/** Whether arguments change no prototype where a handler merges them. Those of streams are parsed so. */
+/**
+ * Whether arguments are safe from prototype pollution when a handler merges them. Streams parse them in the same way.
+ */
 const isSafe = (params: Chat.Json): boolean => {
   const text = jsonText(params) ?? ""
   if (!/"(?:__proto__|constructor)"/.test(text)) return true
@@ -99,7 +101,7 @@ const isSafe = (params: Chat.Json): boolean => {
   }
 }
 
-/** A picture or a sound that came as base64, from Google, from OpenAI's own tool or from clients of OpenAI's shape. */
+/** Returns a picture or a sound that arrived as base64, from Google, from OpenAI's own tool or in OpenAI's shape. */
 const fileOf = (part: Chat.Json): Response.FilePartEncoded | undefined => {
   if (!isRecord(part)) return undefined
   const { image_url: image, inlineData, output_format: format = "png", result, type } = part
@@ -127,7 +129,7 @@ const filePart = ({
   return part === undefined ? [] : [part]
 }
 
-/** What a finish part tells beside what the run knows. */
+/** Facts for the finish part that the run itself does not know. */
 export interface AnswerFacts extends Pick<Chat.Reply, "stopSequence" | "tier" | "logprobs"> {
   readonly execution: AnswerMetadata["execution"]
   readonly cacheStatus: string | undefined
@@ -139,7 +141,7 @@ type RunFacts = Pick<
   "attempts" | "cost" | "eventId" | "logId" | "model" | "provider" | "skipped" | "target" | "usage"
 >
 
-/** The last part of every answer. */
+/** Makes the last part of every answer. */
 export const finishPart = (
   reason: Chat.FinishReason,
   { attempts, cost, eventId, logId, model, provider, skipped, target, usage }: RunFacts,
@@ -186,7 +188,7 @@ export const metadataPart = (
   timestamp
 })
 
-/** A source of an answer. `n` numbers it within the answer. */
+/** Makes the part of a source. `n` is its number within the answer. */
 export const sourcePart = (
   { end, quote, start, title, url }: Chat.Citation,
   n: number
@@ -216,7 +218,7 @@ const saidBy = (part: Chat.ReplyPart, sources: () => number): ReadonlyArray<Resp
       ]
     case "image":
     case "file":
-      // One by address stays among the parts without a form.
+      // A file with only an address stays among the parts without a form.
       return filePart(part)
   }
 }
@@ -226,7 +228,10 @@ const plain = ({ reasoning = "", text }: Chat.Reply): ReadonlyArray<Chat.ReplyPa
   ...(text === "" ? [] : [{ type: "text" as const, text }])
 ]
 
-/** An object that the model refused, or that was filtered: it cannot be decoded, and another try is of no use. */
+/**
+ * The error for an object that the model declined or that was filtered: it cannot be decoded, and a retry does not
+ * help.
+ */
 const refusalOf = ({ attempts, cost, eventId, logId }: Routed<Chat.Reply>): AiError.AiErrorReason =>
   new AiError.ContentPolicyError({
     description: "the model refused to answer with an object, or its answer was filtered",
@@ -244,14 +249,14 @@ const refusalOf = ({ attempts, cost, eventId, logId }: Routed<Chat.Reply>): AiEr
     }
   })
 
-/** An answer as parts. `timestamp`: ISO 8601. */
+/** Returns the parts of an answer. `timestamp`: ISO 8601. */
 export const partsOf = (
   routed: Routed<Chat.Reply>,
   offered: Offered,
   timestamp: string
 ): Result.Result<Array<Response.PartEncoded>, AiError.AiErrorReason> => {
   const { content, finishReason, id, parts: other = [], toolCalls } = routed.value
-  // Effect reads the text of an object as it is.
+  // Effect parses the text of an object unchanged.
   const reply =
     offered.responseFormat.type === "json" ? { ...routed.value, text: unfenced(routed.value.text) } : routed.value
   if (

@@ -1,5 +1,6 @@
 /**
- * From a prompt of `effect/ai` to a request of `Chat`. What `Chat` cannot say is refused by its place in the prompt.
+ * Translates a prompt of `effect/ai` to a request of `Chat`. It rejects parts that `Chat` cannot express, with their
+ * place in the prompt.
  */
 import * as AiError from "effect/ai/AiError"
 import type * as LanguageModel from "effect/ai/LanguageModel"
@@ -14,7 +15,7 @@ import { jsonText } from "../internal/data/json.ts"
 import type * as GatewayModel from "./GatewayModel.ts"
 import { parametersOf, transformer } from "./schema.ts"
 
-/** A refusal on its way out of the mapping; `toRequest` catches it. */
+/** Carries a rejection out of the mapping; `toRequest` catches it. */
 class Refusal {
   readonly reason: AiError.AiErrorReason
   constructor(reason: AiError.AiErrorReason) {
@@ -26,7 +27,7 @@ const refuse = (field: string, accepted: string): never => {
   throw new Refusal(new AiError.InvalidUserInputError({ description: `${field}: must be ${accepted}` }))
 }
 
-// The first bytes of a picture, in base64. `image/*` says that the caller does not know.
+// The first bytes of a picture, in base64. `image/*` means that the caller does not know the type.
 const signatures: ReadonlyArray<readonly [start: string, mediaType: string]> = [
   ["iVBORw0KGgo", "image/png"],
   ["/9j/", "image/jpeg"],
@@ -62,7 +63,7 @@ const textOf = ({ options, text }: Prompt.TextPart): Chat.TextPart => {
   return { type: "text", text, ...defined({ cache, opaque }) }
 }
 
-/** One text without more is the usual content, and a plain string is what every provider takes. */
+/** A single text without options becomes a plain string, which every provider accepts. */
 const simple = <Part extends { readonly type: string }>(
   parts: ReadonlyArray<Part | Chat.TextPart>
 ): string | ReadonlyArray<Part | Chat.TextPart> => {
@@ -98,7 +99,7 @@ const assistantMessage = (message: Prompt.AssistantMessage, at: string): Chat.As
         return
       }
       case "tool-call": {
-        if (part.providerExecuted) refuse(place, "a call of a tool of the program: those of a provider stay there")
+        if (part.providerExecuted) refuse(place, "a call of the program's own tool, not of a provider's")
         const { opaque, signature } = part.options.gateway ?? {}
         toolCalls.push({
           id: part.id,
@@ -109,15 +110,15 @@ const assistantMessage = (message: Prompt.AssistantMessage, at: string): Chat.As
         return
       }
       case "tool-result":
-        refuse(place, "the result of a tool of the program: those of a provider stay there")
+        refuse(place, "a result of the program's own tool, not of a provider's")
         return
       case "file":
       case "tool-approval-request":
-        // As with `Chat.fromReply`, files of the model stay behind; an approval is between the program and its user.
+        // As in `Chat.fromReply`, files of the model are dropped. An approval concerns only the program and its user.
         return
     }
   })
-  // As `Chat.fromReply`: thinking that its maker has not signed goes back only before tool calls.
+  // As in `Chat.fromReply`, unsigned reasoning is only sent back before tool calls.
   const content =
     toolCalls.length > 0 ? said : said.filter((part) => part.type !== "reasoning" || part.opaque !== undefined)
   return {
@@ -167,7 +168,7 @@ const toolOf = (tool: Tool.Any): Chat.Tool => {
     throw new Refusal(
       new AiError.ToolConfigurationError({
         toolName: tool.name,
-        description: "a tool of a provider is not known to the other targets of a route"
+        description: "a provider's tool is unknown to the other targets of a route"
       })
     )
   }
@@ -181,7 +182,7 @@ const toolOf = (tool: Tool.Any): Chat.Tool => {
   }
 }
 
-/** A schema without a form that providers take throws. */
+/** Makes a schema. Effect throws for one that providers cannot take. */
 const fromSchema = <A>(make: () => A): A => {
   try {
     return make()
@@ -193,15 +194,15 @@ const fromSchema = <A>(make: () => A): A => {
 }
 
 const choiceOf = (choice: LanguageModel.ToolChoice<string>): Chat.ToolChoice =>
-  // The tools are filtered already where the choice names several.
+  // Effect has already filtered the tools if the choice names several.
   typeof choice === "string" ? choice : "tool" in choice ? { name: choice.tool } : (choice.mode ?? "auto")
 
-/** The schema itself is fitted to each target: see `holding`. */
+/** The output of a request. `holding` fits the schema to each target. */
 const outputOf = ({
   objectName,
   schema
 }: LanguageModel.ProviderOptions["responseFormat"] & { readonly type: "json" }) => {
-  // Here, where a schema without a form for providers can be refused.
+  // Runs here too, where a schema without a form for providers can be rejected.
   const { jsonSchema } = fromSchema(() => transformer(schema as Schema.Constraint as Schema.Codec<unknown>))
   return {
     type: "json",
@@ -210,7 +211,7 @@ const outputOf = ({
   } satisfies Chat.Output
 }
 
-/** The request behind the options of a call, or why there is none. Nothing throws. */
+/** Returns the request for the options of a call, or the reason why there is none. Nothing throws. */
 export const toRequest = (
   { prompt, responseFormat, toolChoice, tools }: LanguageModel.ProviderOptions,
   fields: GatewayModel.RequestFields | undefined

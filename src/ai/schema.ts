@@ -1,5 +1,5 @@
 /**
- * Schemas in the form that all providers of a route accept, and answers that are held to them.
+ * Schemas in the form that all providers of a route accept, and checks of the answers against them.
  */
 import type { CodecTransformer } from "effect/ai/LanguageModel"
 import * as OpenAiStructuredOutput from "effect/ai/OpenAiStructuredOutput"
@@ -14,7 +14,7 @@ import { atRoot, schemaFor, unfenced } from "../internal/dialect/outputSchema.ts
 import { rebuild, withoutValues } from "../internal/route/node.ts"
 import * as Route from "../Route.ts"
 
-// Anthropic refuses them. The description of a field says the same in words, and the codec holds the answer to them.
+// Anthropic rejects them. The description of a field states the same in words, and the codec checks the answer.
 const bounds = new Set([
   "minimum",
   "maximum",
@@ -45,7 +45,8 @@ const inner = (value: unknown): unknown =>
 const transformed = new WeakMap<object, unknown>()
 
 /**
- * What OpenAI's strict mode takes, without the keywords that Anthropic refuses: closed objects, every field required.
+ * Transforms a schema for OpenAI's strict mode, without the keywords that Anthropic rejects: closed objects, every
+ * field required.
  */
 export const transformer: CodecTransformer = (schema) => {
   const known = transformed.get(schema)
@@ -60,15 +61,15 @@ export const transformer: CodecTransformer = (schema) => {
 const parameters = new WeakMap<Tool.Any, Chat.JsonSchema>()
 
 /**
- * The JSON Schema of a tool's arguments. Only a strict tool needs the strict form, whose arguments are not those that
- * its handler takes.
+ * The JSON Schema of a tool's arguments. Only strict tools use the strict form, which differs from the arguments that
+ * the handler takes.
  */
 export const parametersOf = (tool: Tool.Any): Chat.JsonSchema => {
   const known = parameters.get(tool)
   if (known !== undefined) return known
   const isStrict = Tool.getStrictMode(tool) === true
   const schema = isStrict ? Tool.getJsonSchema(tool, { transformer }) : atRoot(Tool.getJsonSchema(tool))
-  // OpenAI refuses an object without this keyword, which Effect leaves out for a tool without parameters.
+  // OpenAI rejects an object without this keyword, which Effect omits for a tool without parameters.
   const made = schema.type === "object" && schema.properties === undefined ? { ...schema, properties: {} } : schema
   parameters.set(tool, made)
   return made
@@ -80,12 +81,12 @@ const decodeIn = (schema: Schema.Constraint, value: unknown): Exit.Exit<unknown,
   Schema.decodeUnknownExit(schema as PlainCodec)(value)
 
 /**
- * Arguments as the handler of a tool takes them. A strict tool is called with `null` for an absent field and with
- * objects for tuples, and any tool with JSON, in which a date is a text. What does not decode stays as it is: the
- * toolkit reports it as the tool wants it.
+ * Returns the arguments in the form that the handler of a tool takes. A strict tool is called with `null` for an absent
+ * field and with objects for tuples, and every tool with JSON, in which a date is a string. Arguments that do not
+ * decode are returned unchanged: the toolkit reports them as the tool wants it.
  */
 export const argumentsOf = (tool: Tool.Any, given: unknown): unknown => {
-  // A schema that needs services of its handler cannot be read here.
+  // A schema that needs services of its handler cannot decode here.
   const plain = tool.parametersSchema as Schema.Constraint as PlainCodec
   if (Tool.isDynamic(tool) || !Schema.isSchema(plain)) return given
   const isStrict = Tool.getStrictMode(tool) === true
@@ -96,10 +97,13 @@ export const argumentsOf = (tool: Tool.Any, given: unknown): unknown => {
   return Exit.isSuccess(encoded) ? encoded.value : given
 }
 
-/** Why a text is not an answer for a schema; absent when it is one, or when only the caller's services can tell. */
+/**
+ * The reason why a text is not an answer for a schema; absent when it is one, or when only the caller's services can
+ * decide.
+ */
 const issueOf = (codec: Schema.Constraint, text: string): string | undefined => {
   const value = parseJson(unfenced(text))
-  if (value === undefined) return "the answer is no JSON"
+  if (value === undefined) return "the answer is not JSON"
   const exit = decodeIn(codec, value)
   if (Exit.isSuccess(exit)) return undefined
   const found = exit.cause.reasons.find(Cause.isFailReason)
@@ -128,8 +132,8 @@ const fitted = (route: Route.Route<Chat.Request, Chat.Reply>, schema: Chat.JsonS
   )
 
 /**
- * A route whose targets answer with JSON for a schema. Another answer is an `InvalidResponse`, and the next target is
- * called. Answers that were filtered or call tools are not judged.
+ * A route whose targets answer with JSON for a schema. Any other answer is an `InvalidResponse`, and the router calls
+ * the next target. Filtered answers and tool calls are not checked.
  */
 export const holding = (
   route: Route.Route<Chat.Request, Chat.Reply>,

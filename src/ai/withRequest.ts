@@ -1,6 +1,6 @@
 /**
- * Answers and errors of an `HttpClient` with another request in them: that which was sent has the gateway's token among
- * its headers, and Effect does not know that header as a secret.
+ * Answers and errors of an `HttpClient` with another request in them: the request that was sent has the gateway's token
+ * among its headers, and Effect does not know that this header is a secret.
  */
 import * as Effect from "effect/Effect"
 import * as HttpClientError from "effect/http/HttpClientError"
@@ -11,7 +11,7 @@ import * as Inspectable from "effect/Inspectable"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Stream from "effect/Stream"
 
-/** The error with the given request, and the given response where it has one. */
+/** Returns the error with the given request, and with the given response where it has one. */
 export const errorWithRequest = (
   { reason }: HttpClientError.HttpClientError,
   request: HttpClientRequest,
@@ -38,7 +38,7 @@ export const errorWithRequest = (
   }
 }
 
-/** A response with the given request; everything else is the original's. */
+/** A response with the given request. Everything else is the original's. */
 export class ResponseWithRequest extends Inspectable.Class implements HttpClientResponse.HttpClientResponse, Pipeable {
   readonly [HttpClientResponse.TypeId] = HttpClientResponse.TypeId
   readonly [HttpIncomingMessage.TypeId] = HttpIncomingMessage.TypeId

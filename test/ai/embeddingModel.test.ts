@@ -52,7 +52,7 @@ const openai = Provider.openai.embeddings("text-embedding-3-small")
 const bge = Provider.workersAi.embeddings("@cf/baai/bge-m3")
 
 describe("batches", () => {
-  it.effect("are split to what Workers AI takes, and come back in order", () => {
+  it.effect("are split to the size that Workers AI takes, and return in order", () => {
     const { layer, seen } = scripted(bge)
     return Effect.gen(function* () {
       const { embeddings, usage } = yield* embedMany(texts(250))
@@ -65,7 +65,7 @@ describe("batches", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("are as long as the provider with the least takes, and tokens are added up", () => {
+  it.effect("use the smallest batch size of the providers, and add up tokens", () => {
     const azure = Provider.azureOpenai.embeddings("text-embedding-3-small", { resource: "r", apiVersion: "2024-10-21" })
     const fireworks = Provider.fireworks.embeddings("text-embedding-3-small")
     const cases = [
@@ -83,7 +83,7 @@ describe("batches", () => {
     })
   })
 
-  it.effect("are made of calls at once, except across tenants", () => {
+  it.effect("combine simultaneous calls, except across tenants", () => {
     const { layer, seen } = scripted(openai)
     return Effect.gen(function* () {
       const { embed } = yield* EmbeddingModel.EmbeddingModel
@@ -127,8 +127,8 @@ describe("batches", () => {
 })
 
 describe("vectors", () => {
-  it.effect("are as many as the texts of each request, or the next target is called", () => {
-    // Four in all, as there should be, but those after the second text would be those of another text.
+  it.effect("match the number of texts in each request, or the next target is called", () => {
+    // Four in total, as there should be, but those after the second text would belong to another text.
     const shifted: ScriptedPeer.Script = (seen) => {
       const line = numbered(seen)
       const { data } = (line as { body: { data: Array<object> } }).body
@@ -169,7 +169,7 @@ describe("vector spaces", () => {
     ]
   ]
   for (const [name, route] of refused) {
-    it.effect(`refuses ${name} to vectors of another space, before anything is sent`, () => {
+    it.effect(`rejects ${name} to vectors of another space, before anything is sent`, () => {
       const { layer, seen } = scripted(route)
       return Effect.gen(function* () {
         const error = yield* Effect.flip(embedMany(["text 1"]))
@@ -180,7 +180,7 @@ describe("vector spaces", () => {
     })
   }
 
-  it.effect("takes the same model at another provider", () => {
+  it.effect("accepts the same model at another provider", () => {
     const route = Route.fallback(bge, Provider.openrouter.embeddings("baai/bge-m3"))
     const { layer, seen } = scripted(route, {}, (request) =>
       request.provider === "workers-ai" ? { status: 503 } : numbered(request)
@@ -192,14 +192,14 @@ describe("vector spaces", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("takes one model under two names when the program says so", () => {
+  it.effect("accepts one model under two names when the program declares it", () => {
     const { layer } = scripted(Route.fallback(openai, Provider.openai.embeddings("alias-of-it")), { sameModel: true })
     return Effect.gen(function* () {
       assert.strictEqual((yield* embedMany(["text 1"])).embeddings.length, 1)
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("refuses vectors of another length than was declared", () => {
+  it.effect("rejects vectors of another length than the declared one", () => {
     const { layer } = scripted(bge, { dimensions: 1_024, shorten: false })
     return Effect.gen(function* () {
       const error = yield* Effect.flip(embedMany(["text 1"]))
@@ -227,7 +227,7 @@ describe("options", () => {
     assert.deepStrictEqual(GatewayEmbeddingModel.problems(openai), [])
   })
 
-  it.effect("ask for shorter vectors, and tell their length", () => {
+  it.effect("request shorter vectors, and provide their length", () => {
     const peer = make(numbered)
     const model = GatewayEmbeddingModel.model("search", openai, { dimensions: 2 })
     return Effect.gen(function* () {

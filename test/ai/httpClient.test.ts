@@ -1,6 +1,6 @@
 /**
- * Clients that Effect has for single providers, with the gateway between: `@effect/ai-openai` and
- * `@effect/ai-anthropic` as npm has them.
+ * Effect's clients for single providers through the gateway: `@effect/ai-openai` and `@effect/ai-anthropic` as
+ * published on npm.
  */
 import { inspect } from "node:util"
 import * as AnthropicClient from "@effect/ai-anthropic/AnthropicClient"
@@ -36,7 +36,7 @@ import { json, makePeer } from "../support/httpPeer.ts"
 const token = Redacted.make("gateway-token-1")
 const apiKey = Redacted.make("sk-provider-key")
 
-/** A local gateway with authentication on a socket, and a client that leads through it. */
+/** A local gateway with authentication on a socket, and a client that uses it. */
 const through = (
   client: Layer.Layer<HttpClient.HttpClient, GatewayError>,
   options: LocalGateway.Options = {},
@@ -60,7 +60,7 @@ const through = (
     )
   )
 
-/** A gateway that is no more than a base URL. */
+/** A gateway that is only a base URL. */
 const to = (
   baseUrl: string,
   client: Layer.Layer<HttpClient.HttpClient, GatewayError>,
@@ -127,7 +127,7 @@ describe.each([
     }).pipe(Effect.provide(openai), Effect.provide(through(client)))
   )
 
-  it.live("answers of Anthropic's client come through the gateway, whole and as a stream", () =>
+  it.live("answers of Anthropic's client come through the gateway, complete and as a stream", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* LogTrail.collect(
         Effect.all([
@@ -173,7 +173,7 @@ describe.each([
     )
   )
 
-  it.live("errors of the provider stay what its client makes of them, with a log id in the trail", () =>
+  it.live("errors of the provider stay those of its client, with a log id in the trail", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* LogTrail.collect(
         Effect.flip(LanguageModel.generateText({ prompt: "Hello there" }))
@@ -303,7 +303,7 @@ describe("requests", () => {
         "cf-aig-event-id": "event-1",
         "cf-aig-collect-log-payload": "false"
       })
-      // No token, no key: then none is sent.
+      // Without a token or a key, none is sent.
       assert.notProperty(headers, "cf-aig-authorization")
       assert.notProperty(headers, "authorization")
     })
@@ -344,7 +344,7 @@ describe("requests", () => {
       Effect.gen(function* () {
         const peer = yield* start
         for (const client of [FetchHttpClient.layer, Undici.layer]) {
-          // An exit: over Effect 4.1 the client dies of a connection that breaks.
+          // An exit, because with Effect 4.1 the client dies when a connection breaks.
           const error = yield* LanguageModel.generateText({ prompt: "Hello" }).pipe(
             Effect.exit,
             Effect.provide(openai),
@@ -365,7 +365,7 @@ describe("requests", () => {
     )
   }
 
-  it.live("have a log id of their own each, when a thousand run at once", () =>
+  it.live("have separate log ids when a thousand run at once", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* LogTrail.collect(
         Effect.forEach(

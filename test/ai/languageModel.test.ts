@@ -1,5 +1,5 @@
 /**
- * A program of `effect/ai` with a toolkit, objects and a stream, over every transport; and what its route does for it.
+ * A program of `effect/ai` with a toolkit, objects and a stream, over every transport, and the effects of its route.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type * as AiError from "effect/ai/AiError"
@@ -101,7 +101,7 @@ describe.each(transports)("over $name", ({ canListLogs, layer: gatewayLayer }) =
     )
   )
 
-  it.live("calls tools, whole and streamed, and decodes objects", () =>
+  it.live("calls tools, complete and streamed, and decodes objects", () =>
     run(
       Effect.gen(function* () {
         const answer = yield* LanguageModel.generateText({ prompt: "Add.", toolkit: kit, toolChoice: "required" })
@@ -148,7 +148,7 @@ describe.each(transports)("over $name", ({ canListLogs, layer: gatewayLayer }) =
     )
   )
 
-  it.live("fails a stream that breaks after its first words, as an error that may be tried again", () =>
+  it.live("fails a stream that breaks after its first words with a retryable error", () =>
     run(
       Effect.gen(function* () {
         const seen: Array<string> = []
@@ -182,7 +182,7 @@ const scripted = (
 }
 
 describe("objects", () => {
-  it.effect("asks the next target when the first one answers with bad JSON", () => {
+  it.effect("calls the next target when the first one answers with bad JSON", () => {
     const { layer, seen } = scripted({
       openai: [{ answer: '{"city":"Graz","degrees":"warm"}' }],
       anthropic: [{ answer: JSON.stringify(weather) }]
@@ -212,7 +212,7 @@ describe("objects", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("takes the next target when the gateway executes the route, too", () => {
+  it.effect("calls the next target also when the gateway executes the route", () => {
     const { layer } = scripted(
       { openai: [{ answer: "no JSON" }], anthropic: [{ answer: JSON.stringify(weather) }] },
       both,
@@ -294,7 +294,7 @@ describe("objects", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("refuses a schema without a form for providers, before anything is sent", () => {
+  it.effect("rejects a schema without a form for providers, before anything is sent", () => {
     const { layer, seen } = scripted({})
     return Effect.gen(function* () {
       const schema = Schema.Union([Schema.Struct({ a: Schema.String }), Schema.Struct({ b: Schema.String })])
@@ -306,7 +306,7 @@ describe("objects", () => {
 })
 
 describe("routes", () => {
-  it.effect("refuses a route that restarts streams, by name and before anything is sent", () => {
+  it.effect("rejects a route that restarts streams, by name and before anything is sent", () => {
     const route = Route.restart(both, 2)
     const { layer, seen } = scripted({}, route)
     assert.deepStrictEqual(
@@ -336,7 +336,7 @@ describe("routes", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("sends a request once when an answer was continued by its id and is refused", () => {
+  it.effect("sends a rejected request once when it continues an answer by its id", () => {
     const bad = { status: 400, body: { error: { message: "bad", type: "invalid_request_error", code: "x" } } }
     const { layer, seen } = scripted({ openai: [{ answer: "one" }, bad, bad, bad] }, Provider.openai.chat("m"))
     return Effect.gen(function* () {
@@ -368,7 +368,7 @@ describe("routes", () => {
     }).pipe(Effect.withExecutionPlan(plan), Effect.provide(peer.layer))
   })
 
-  it.live("interrupts the provider's request when the caller leaves", () => {
+  it.live("interrupts the provider's request when the caller is interrupted", () => {
     const peer = make({
       openai: [
         { never: true },
@@ -447,7 +447,7 @@ describe("options of a call", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("are refused by field when they are wrong", () => {
+  it.effect("are rejected by field when they are invalid", () => {
     const { layer, seen } = scripted({}, Provider.openai.chat("m"))
     const wrong: ReadonlyArray<readonly [object, string]> = [
       [{ cache: { ttl: "1 second" } }, "cache.ttl"],
@@ -484,7 +484,7 @@ describe("options of a call", () => {
 })
 
 describe("1,000 calls at once", () => {
-  it.live("have an answer and a log id of their own each", () => {
+  it.live("each have their own answer and log id", () => {
     const count = 1_000
     const { layer } = scripted(
       ({ body }) => {

@@ -1,5 +1,5 @@
 /**
- * What comes of prompts, answers and failures between `effect/ai` and `Chat`.
+ * Prompts, answers and failures, mapped between `effect/ai` and `Chat`.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as AiError from "effect/ai/AiError"
@@ -52,7 +52,7 @@ describe("finish reasons", () => {
     ["stop", { refusal: "no" }, "content-filter"]
   ]
   for (const [wire, message, reason] of cases) {
-    it.effect(`maps ${wire} of ${Object.keys(message).join()} to ${reason}, whole and streamed`, () => {
+    it.effect(`maps ${wire} of ${Object.keys(message).join()} to ${reason}, complete and streamed`, () => {
       const { layer } = scripted({
         openai: [reply(message, wire), events(chunk({ ...message, ...streamedCalls(message) }), chunk({}, wire))]
       })
@@ -128,7 +128,7 @@ describe("failures", () => {
     })
   }
 
-  it.effect("keep the wait that the provider asked for, and the time at which credit is back", () => {
+  it.effect("keep the wait that the provider asked for, and the time at which credit returns", () => {
     const exhausted = { status: 429, headers: { "retry-after": "60" }, body: body("quota", "insufficient_quota") }
     const { layer } = scripted({ openai: [{ status: 429, headers: { "retry-after": "7" } }, exhausted] })
     return Effect.gen(function* () {
@@ -141,7 +141,7 @@ describe("failures", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("stay errors when a provider asks for a wait that ends after all dates", () => {
+  it.effect("remain errors when a provider asks for a wait beyond the range of dates", () => {
     const headers = { "retry-after": "99999999999999" }
     const { layer } = scripted({
       openai: [
@@ -158,7 +158,7 @@ describe("failures", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("tell a limit that passes from a cost that does not", () => {
+  it.effect("distinguish a limit that resets from a cost that does not", () => {
     const limited = Route.limits(openai, { requestsPerMinute: 1, queue: { maxWait: 0 } })
     const { layer } = scripted({}, limited)
     return Effect.gen(function* () {
@@ -171,7 +171,7 @@ describe("failures", () => {
 })
 
 describe("answers", () => {
-  it.effect("keep usage apart, and what is unknown stays unknown", () => {
+  it.effect("keep the kinds of usage apart, and unknown ones unknown", () => {
     const usage = {
       prompt_tokens: 100,
       completion_tokens: 30,
@@ -192,7 +192,7 @@ describe("answers", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("keep reasoning, pictures, and what has no form", () => {
+  it.effect("keep reasoning, pictures, and output without a form", () => {
     const images = [{ type: "image_url", image_url: { url: "data:image/png;base64,AAAA" } }]
     const message = { reasoning_content: "hm", content: "look", images, audio: { id: "a1" } }
     const { layer } = scripted(
@@ -234,7 +234,7 @@ describe("answers", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("keep pictures that OpenAI's own tool made, whole and streamed", () => {
+  it.effect("keep pictures that OpenAI's own tool made, complete and streamed", () => {
     const item = {
       type: "image_generation_call",
       id: "ig_1",
@@ -264,7 +264,7 @@ describe("answers", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("stream parallel calls in pieces, each as a whole call at the end", () => {
+  it.effect("stream parallel calls in pieces, each as a complete call at the end", () => {
     const piece = (index: number, id: string | undefined, name: string | undefined, args: string) =>
       chunk({
         tool_calls: [
@@ -303,7 +303,7 @@ describe("answers", () => {
     )
   })
 
-  it.effect("leave out a call that was cut off at the length of the answer", () => {
+  it.effect("omit a call that was cut off at the length limit", () => {
     const cut = {
       tool_calls: [{ index: 0, id: "a", type: "function", function: { name: "lookup", arguments: '{"id":' } }]
     }
@@ -322,7 +322,7 @@ describe("answers", () => {
     )
   })
 
-  it.effect("refuse arguments that would change a prototype, whole and streamed", () => {
+  it.effect("reject arguments that would change a prototype, complete and streamed", () => {
     const message = { content: null, tool_calls: [call("c", "merge", '{"a":{"__proto__":{"admin":true}}}')] }
     const { layer } = scripted({
       openai: [reply(message, "tool_calls"), events(chunk(streamedCalls(message)), chunk({}, "tool_calls"))]
@@ -339,7 +339,7 @@ describe("answers", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("refuse a call of a tool that was not offered, unless its check is deferred", () => {
+  it.effect("reject a call of a tool that was not offered, unless its check is deferred", () => {
     const message = { content: null, tool_calls: [call("c", "unknown", "{}")] }
     const { layer } = scripted({
       openai: [
@@ -367,7 +367,7 @@ describe("answers", () => {
     )
   })
 
-  it.effect("give a tool the class, the date and the recursion that its schema says, strict or not", () => {
+  it.effect("give a tool the class, the date and the recursion of its schema, strict or not", () => {
     class Visit extends Schema.Class<Visit>("app/Visit")({ day: Schema.Date, guests: Schema.BigInt }) {}
     interface Tree {
       readonly name: string
@@ -415,7 +415,7 @@ describe("answers", () => {
     }).pipe(Effect.provide(Layer.merge(layer, live)))
   })
 
-  it.effect("give a strict tool what its handler takes, and show providers a closed schema", () => {
+  it.effect("give a strict tool the arguments of its handler, and send providers a closed schema", () => {
     const Book = Tool.make("book", {
       parameters: Schema.Struct({
         seat: Schema.Tuple([Schema.String, Schema.Int]),

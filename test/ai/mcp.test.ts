@@ -1,5 +1,5 @@
 /**
- * Tools that ask a model behind the gateway, served over the Model Context Protocol, and called by a client and by a
+ * Tools that call a model behind the gateway, served over the Model Context Protocol, and called by a client and by a
  * model.
  */
 import { createServer } from "node:http"
@@ -50,7 +50,7 @@ const handlers = kit.toLayer(
 
 const protocol = McpProtocol.v2025_11_25
 
-/** A client of a server on a free port, whose tools ask the model of a layer. */
+/** A client of a server on a free port, whose tools call the model of a layer. */
 const connect = (model: Layer.Layer<LanguageModel.LanguageModel, GatewayError>) =>
   Effect.gen(function* () {
     const server = createServer()
@@ -78,7 +78,7 @@ const route = Route.fallback(Provider.openai.chat("m"), Provider.groq.chat("m"))
 const german = { text: "Hello", to: "de" }
 
 describe("a toolkit behind McpServer", () => {
-  it.live("answers a client by a model behind the gateway, after a fallback", () => {
+  it.live("answers a client with a model behind the gateway, after a fallback", () => {
     const { layer, seen } = scripted({ openai: [{ status: 503 }], groq: [reply({ content: "Hallo" }, "stop")] }, route)
     return Effect.gen(function* () {
       const client = yield* connect(layer)
@@ -91,7 +91,7 @@ describe("a toolkit behind McpServer", () => {
     }).pipe(Effect.scoped)
   })
 
-  it.live("tells a client that every target failed, by the reason alone", () => {
+  it.live("reports only the reason to a client when every target failed", () => {
     const { layer } = scripted({ openai: [{ status: 401 }], groq: [{ status: 429 }] }, route)
     return Effect.gen(function* () {
       const client = yield* connect(layer)
@@ -105,7 +105,7 @@ describe("a toolkit behind McpServer", () => {
     }).pipe(Effect.scoped)
   })
 
-  it.live("answers each of many clients at once with its own answer", () => {
+  it.live("gives each of many simultaneous clients its own answer", () => {
     const { layer } = scripted(({ body }) => {
       const [{ content }] = (body as { messages: [{ content: string }] }).messages
       return { ...reply({ content: content.slice(4) }, "stop"), delay: 5 }
@@ -123,7 +123,7 @@ describe("a toolkit behind McpServer", () => {
     }).pipe(Effect.scoped)
   })
 
-  it.live("stops the provider's request when the client leaves", () => {
+  it.live("stops the provider's request when the client disconnects", () => {
     const { interrupted, layer, seen } = scripted({ openai: [{ never: true }] }, route)
     return Effect.gen(function* () {
       const client = yield* connect(layer)
@@ -135,7 +135,7 @@ describe("a toolkit behind McpServer", () => {
     }).pipe(Effect.scoped)
   })
 
-  it.live("is a toolkit of another model, which gets the schema of the server and calls it in a Chat", () => {
+  it.live("serves another model, which gets the schema of the server and calls it in a Chat", () => {
     const inner = scripted({ openai: [reply({ content: "Hallo" }, "stop")] })
     const tool_calls = [
       { id: "c1", type: "function", function: { name: "mcp__translate", arguments: JSON.stringify(german) } }

@@ -1,5 +1,5 @@
 /**
- * What providers are sent of prompts, and what of their answers comes back with the next turn.
+ * The requests that providers get for prompts, and the parts of their answers that come back with the next turn.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Chat from "effect/ai/Chat"
@@ -123,7 +123,7 @@ describe("prompts", () => {
     ]
   ]
   for (const [name, prompt, place] of refused) {
-    it.effect(`refuse ${name} by its place, before anything is sent`, () =>
+    it.effect(`reject ${name} by its place, before anything is sent`, () =>
       Effect.gen(function* () {
         const { layer, seen } = scripted({})
         const error = yield* Effect.flip(Effect.provide(LanguageModel.generateText({ prompt }), layer))
@@ -188,7 +188,7 @@ describe("prompts", () => {
     })
   )
 
-  it.effect("bring signed thinking back to its maker, whole and streamed", () => {
+  it.effect("return signed thinking to its provider, complete and streamed", () => {
     const thinking = [
       { type: "thinking", thinking: "Let me look.", signature: "sig-1" },
       { type: "redacted_thinking", data: "secret-2" },
@@ -284,7 +284,7 @@ describe("prompts", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("tell which hints a target was not sent", () => {
+  it.effect("report which hints a target did not get", () => {
     const { layer } = scripted({}, Provider.anthropic.messages("claude-haiku-4-5"))
     return Effect.gen(function* () {
       const { content } = yield* Effect.provideService(
@@ -297,7 +297,7 @@ describe("prompts", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("refuse a tool that only one provider has", () => {
+  it.effect("reject a tool that only one provider has", () => {
     const Search = Tool.providerDefined({
       id: "openai.web_search",
       customName: "WebSearch",
@@ -315,7 +315,7 @@ describe("prompts", () => {
     }).pipe(Effect.provide(layer))
   })
 
-  it.effect("bring a signature of Gemini back with the call in the next turn of a Chat", () => {
+  it.effect("return a signature of Gemini with the call in the next turn of a Chat", () => {
     const parts = [{ functionCall: { name: "lookup", args: { id: "7" } }, thoughtSignature: "sig-1" }]
     const google = (content: ReadonlyArray<object>) => ({
       body: { candidates: [{ index: 0, content: { role: "model", parts: content }, finishReason: "STOP" }] }

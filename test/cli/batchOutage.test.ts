@@ -109,7 +109,7 @@ describe("batch", () => {
         assert.isAtMost(w.requests.length, 30)
         assert.strictEqual(yield* w.read("out.jsonl"), "")
         assert.include(first.err, "Failed: 0 of 2,000 items, no dead letters, 2,000 undone")
-        assert.match(first.err, /first problem: i\d+: .*refused the credentials.*Incorrect API key/)
+        assert.match(first.err, /first problem: i\d+: .*rejected the credentials.*Incorrect API key/)
         const told = yield* w.run([...command, "--json"])
         assert.deepInclude(JSON.parse(told.out), { exitCode: 1, undone: 2_000, deadLetters: 0 })
         assert.deepInclude(JSON.parse(told.out).firstProblem, { reason: "Unauthorized", status: 401 })

@@ -185,7 +185,7 @@ describe("serve", () => {
       const answer = yield* Effect.provide(ask, configured({ ...exported, ...tokens }))
       assert.strictEqual(answer.text, "openai/gpt-4.1-mini: Hello")
       const refused = yield* Effect.flip(Effect.provide(ask, configured(exported)))
-      assert.include(refused.message, "gateway refused the credentials")
+      assert.include(refused.message, "gateway rejected the credentials")
       running.child.kill("SIGINT")
       const { err, out } = yield* running.exit
       assert.notInclude(out + err, token)

@@ -1,6 +1,6 @@
 /**
- * Holds the page of figures against the results that it is made of, and the report against results whose page is known.
- * Nothing is measured.
+ * Checks the page of figures against the results behind it, and the report against results whose page is known. Nothing
+ * is measured.
  */
 import { readdirSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
@@ -69,7 +69,7 @@ const explanations =
 describe("docs/benchmarks.md", () => {
   const committed = readResults()
 
-  it("is what the results and the explanations render", () => {
+  it("matches the rendered results and explanations", () => {
     assert.isDefined(committed)
     assert.isTrue(
       committed !== undefined && render(committed, Docs.read(explanationsFile)) === Docs.read(page),
@@ -77,14 +77,14 @@ describe("docs/benchmarks.md", () => {
     )
   })
 
-  it("has the charts that the results draw, and no others", () => {
+  it("has exactly the charts of the results", () => {
     const drawn = committed === undefined ? new Map<string, string>() : charts(committed)
     const files = readdirSync(`${Docs.root}${folder}`).filter((file) => file.endsWith(".svg"))
     assert.deepStrictEqual(files.sort(), [...drawn.keys()].sort())
     for (const [file, svg] of drawn) assert.isTrue(Docs.read(`${folder}/${file}`) === svg, file)
   })
 
-  it("shows every chart that is there", () => {
+  it("shows every chart file", () => {
     const text = Docs.read(page)
     for (const file of readdirSync(`${Docs.root}${folder}`)) {
       if (file.endsWith(".svg")) assert.include(text, `(benchmarks/${file})`)
@@ -97,7 +97,7 @@ describe("docs/benchmarks.md", () => {
     }
   })
 
-  it("explains questions that there are", () => {
+  it("explains only existing questions", () => {
     const questions = readdirSync(`${Docs.root}bench/questions`).map((file) => file.replace(/\.ts$/, ""))
     const explained = [...sections(Docs.read(explanationsFile)).keys()]
     assert.includeMembers(["intro", ...questions], explained)
@@ -107,20 +107,20 @@ describe("docs/benchmarks.md", () => {
 describe("the report", () => {
   const text = render(results, explanations)
 
-  it("has a table of the targets, and says which are missed", () => {
+  it("has a table of the targets, and marks missed ones", () => {
     assert.include(text, "2 of 3 are met.")
     assert.include(text, "| cost | at most 10 µs | 9.0 µs | met | [Overhead](#overhead) |")
     assert.include(text, "| more | at most 10 µs | 10.1 µs | **missed** | [Overhead](#overhead) |")
     assert.include(text, "| speed | at least 0.85 × | 0.90 × | met | [Overhead](#overhead) |")
   })
 
-  it("has the rows with their quartiles, and no bar ends a cell", () => {
+  it("has the rows with their quartiles, and escapes bars in cells", () => {
     assert.include(text, "|  | CPU per call, µs | throughput, × raw fetch |")
     assert.include(text, "| ours \\| over fetch | 1,234.0 (1,200.0–1,300.0) | 2.00 (1.50–2.50) |")
     assert.include(text, "| somebody | 50.0 |  |")
   })
 
-  it("names who failed the checks, and what it did", () => {
+  it("names contestants that failed the checks, and the reason", () => {
     assert.include(text, "| good | yes |")
     assert.include(text, "| bad | **no**: mixed answers up |")
   })
@@ -145,7 +145,7 @@ describe("the report", () => {
     assert.notInclude(text, "too rough to compare")
   })
 
-  it("is the same from results that were stored", () => {
+  it("is the same from stored results", () => {
     assert.strictEqual(render(JSON.parse(stringify(results)), explanations), text)
   })
 })
@@ -154,7 +154,7 @@ describe("a chart", () => {
   const [, ratio] = columns
   const svg = ratio === undefined ? "" : draw({ title: "A & B", column: ratio, rows })
 
-  it("escapes what is not its own", () => {
+  it("escapes text from outside", () => {
     assert.include(svg, "<title>A &amp; B</title>")
     assert.include(svg, "raw &lt;fetch&gt;")
     assert.notInclude(svg, "<fetch>")
@@ -172,7 +172,7 @@ describe("a chart", () => {
     assert.closeTo(floor, left + (widths[0] ?? 0), 0.2)
   })
 
-  it("draws no floor where the unit is none of a ratio", () => {
+  it("draws no floor if the unit is not a ratio", () => {
     const [cpu] = columns
     assert.notInclude(cpu === undefined ? "" : draw({ title: "", column: cpu, rows }), 'class="floor"')
   })
@@ -183,7 +183,7 @@ describe("a chart", () => {
 })
 
 describe("stored results", () => {
-  it("are JSON with rounded figures, and come back as they are", () => {
+  it("are JSON with rounded figures, and are read back unchanged", () => {
     const text = stringify({
       a: [1.23456, 2],
       b: { median: 1 / 3, low: 0, high: 1 },

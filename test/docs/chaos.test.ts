@@ -29,7 +29,7 @@ const written = Effect.map(
 )
 
 describe("the page of the chaos demo", () => {
-  it.effect("holds everything itself, and shows the phases of breakers", () =>
+  it.effect("is self-contained, and shows the phases of breakers", () =>
     Effect.gen(function* () {
       const text = yield* written
       assert.notMatch(text, /<script|<link|\bsrc=|https?:/)

@@ -1,6 +1,6 @@
 /**
- * Keeps the documentation true: every example type-checks, every program in it runs and prints what the page says,
- * every link leads somewhere, every table of defaults says what the code says.
+ * Keeps the documentation true: every example type-checks, every program runs and prints the output on the page, every
+ * link works, and every table of defaults matches the code.
  */
 import { existsSync } from "node:fs"
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
@@ -18,12 +18,12 @@ const documented = Docs.pages().flatMap((page) => Docs.examplesOf(page, Docs.rea
 const inCode = Docs.sources().flatMap((file) => Docs.examplesOf(file, Docs.docstrings(Docs.read(file))))
 const examples = [...documented, ...inCode]
 const programs = examples.filter(({ run }) => run)
-/** Docstrings that print something; they are run together, because they are many and small. */
+/** Docstrings with output; they run together, because they are many and small. */
 const printing = inCode.filter(({ logs, run }) => !run && logs.some((log) => log !== undefined))
 
 let folder = ""
 
-/** Imports modules one after the other and writes what each of them logged, as JSON. */
+/** Imports modules one after the other and writes the logs of each, as JSON. */
 const runner = `import { inspect } from "node:util"
 const print = console.log
 const out = {}
@@ -48,7 +48,7 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 describe("examples", () => {
-  it("are found where they are known to be", () => {
+  it("are found in the known places", () => {
     const found = new Set(examples.map(({ page }) => page))
     for (const page of [
       "README.md",
@@ -72,12 +72,12 @@ describe("examples", () => {
       const example = examples.find((one) => one.file === file)
       return example === undefined ? [] : [`${example.page}:${example.line + Number(row) - 1}: ${text}`]
     })
-    // The wrong module tells a check without complaints from one that did not take place.
+    // The wrong module distinguishes a check without complaints from one that did not take place.
     assert.deepStrictEqual(complaints, ["canary"])
   })
 
   for (const { at, file, logs, prints } of programs) {
-    // Each is a process of its own, and some of them wait.
+    // Each is a separate process, and some of them wait.
     it.concurrent(`${at} runs`, { timeout: 180_000 }, async () => {
       const { code, stderr, stdout } = await Docs.node(folder, Docs.fromSource, file)
       assert.strictEqual(code, 0, stderr)
@@ -132,7 +132,7 @@ describe("the pages", () => {
     assert.deepStrictEqual(wrong, [])
   })
 
-  it("call nothing missing that is there", async () => {
+  it("mention no existing feature as missing", async () => {
     const { exports } = JSON.parse(Docs.read("package.json"))
     const modules: Readonly<Record<string, Readonly<Record<string, unknown>>>> = await import("effect-ai-gateway")
     const [, section = ""] = Docs.read("README.md").split("## Not there yet\n")
@@ -172,7 +172,7 @@ const cells = (page: string, name: string): ReadonlyArray<string> =>
 
 describe("docs/routes.md", () => {
   const page = Docs.read("docs/routes.md")
-  it("says what the exported constants are", () => {
+  it("states the values of the exported constants", () => {
     const constants = {
       "Route.defaultRetryDelay": Duration.format(Route.defaultRetryDelay),
       "Route.defaultMaxDelay": Duration.format(Route.defaultMaxDelay),
@@ -223,12 +223,12 @@ describe("the reader of examples", () => {
     )
   })
 
-  it("reads what a log promises", () => {
+  it("reads the promised output of a log", () => {
     const [example] = Docs.examplesOf("a.md", "```ts\nconsole.log(f(1)) // one\nconsole.log(2)\n```\n")
     assert.deepStrictEqual(example?.logs, ["one", undefined])
   })
 
-  it("takes a comment for what was printed, quoted or spaced as people write it", () => {
+  it("compares a comment with the output, however it is quoted or spaced", () => {
     assert.isTrue(Docs.says(`"3600"`, "3600"))
     assert.isTrue(Docs.says(`[503, "a b"]`, "[ 503, 'a b' ]"))
     assert.isFalse(Docs.says("3600", "360"))

@@ -1,4 +1,4 @@
-/** The examples of `docs/http-server.md` on real sockets, and what that page claims about clients and servers. */
+/** The examples of `docs/http-server.md` on real sockets, and the page's claims about clients and servers. */
 import { createServer, type RequestListener, type Server } from "node:http"
 import { type AddressInfo, connect } from "node:net"
 import { pipeline, Readable } from "node:stream"
@@ -82,7 +82,7 @@ describe("the service of the page", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("answers failures with the status of their reason, whole and streamed alike", () =>
+  it.live("answers failures with the status of their reason, complete and streamed", () =>
     Effect.gen(function* () {
       const down = { openai: Upstream.script([{ status: 503, repeat: 2 }]) }
       const limited = Upstream.script([{ status: 429, retryAfter: 7, repeat: 2 }])
@@ -104,7 +104,7 @@ describe("the service of the page", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("stops the provider's request when the client leaves, before the first word and after it", () =>
+  it.live("stops the provider's request when the client disconnects, before the first word and after it", () =>
     Effect.gen(function* () {
       const provider = S.scripted({
         openai: [{ silent: true }, { silent: true }, { steps: [S.role, S.say("a"), S.stall] }]
@@ -129,7 +129,7 @@ describe("the service of the page", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("lets the client of the page tell a complete answer from a broken one and from a refusal", () =>
+  it.live("lets the client of the page distinguish a complete answer, a broken one and a rejection", () =>
     Effect.gen(function* () {
       const { url } = yield* start({
         openai: Upstream.script([{ stream: { resetAfter: { deltas: 1 } } }, { status: 401 }, { status: 400 }]),
@@ -156,7 +156,7 @@ describe("EventSource", () => {
       return Effect.sync(() => source.close())
     })
 
-  it.live("asks the model again after [DONE] unless it is closed", () =>
+  it.live("sends the request again after [DONE] unless it is closed", () =>
     Effect.gen(function* () {
       const provider = S.scripted({
         openai: Array.from({ length: 3 }, () => ({ steps: [S.role, S.say("a"), S.finish, doneMark] }))
@@ -164,7 +164,7 @@ describe("EventSource", () => {
       const { url } = yield* start(provider.upstreams)
       yield* listen(url, true)
       assert.strictEqual(provider.bodies.length, 1)
-      // It connects again by itself.
+      // It reconnects by itself.
       yield* listen(url, false)
       assert.strictEqual(provider.bodies.length, 3)
     }).pipe(Effect.scoped)
@@ -189,9 +189,9 @@ describe("a server of node:http", () => {
     ["pipeline", "cancelled"],
     ["pipe", "ended"]
   ] as const) {
-    it.live(`with ${way} leaves the provider's request ${state} when the client leaves`, () =>
+    it.live(`with ${way} leaves the provider's request ${state} when the client disconnects`, () =>
       Effect.gen(function* () {
-        // Longer than the buffers between the provider and the client, so that somebody has to read.
+        // Longer than the buffers between the provider and the client, so that the client must read.
         const words = Array.from({ length: 20 }, () => [S.say("word"), { wait: 10 }]).flat()
         const provider = S.scripted({ openai: [{ steps: [S.role, ...words, S.finish, doneMark] }] })
         const services = Layer.provideMerge(Router.layer, LocalGateway.layer({ upstreams: provider.upstreams }))
@@ -220,7 +220,7 @@ describe("a server of node:http", () => {
   }
 })
 
-it("the page has the client as it was tested here", () => {
+it("shows the tested client on the page", () => {
   const page = Docs.read("docs/http-server.md")
   const [, code = ""] = Docs.read("docs/examples/http-client.ts").split("*/\n\n/**")
   assert.include(page, `/**${code}`.trim())

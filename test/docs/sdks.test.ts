@@ -1,4 +1,4 @@
-/** The examples of `docs/sdks.md` and what that page claims about SDKs, against the local gateway on a real socket. */
+/** The examples of `docs/sdks.md` and the page's claims about SDKs, against the local gateway on a real socket. */
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
@@ -41,7 +41,7 @@ const environment = (server: Server) => ({
   ANTHROPIC_API_KEY: "anthropic-key"
 })
 
-/** A gateway that asks for its token, whose logs come late like the service's. */
+/** A gateway that requires its token, whose logs are late like the service's. */
 const start = serve({ port: 0, account: "acme", gateway: "docs", token: Redacted.make(token), freshLogDelay: 200 })
 
 const live = (server: Server) =>
@@ -69,7 +69,7 @@ interface Example {
   >
   readonly provider: string
   readonly model: string
-  /** What is asked of the provider. */
+  /** The request to the provider. */
   readonly endpoint: string
 }
 
@@ -85,7 +85,7 @@ const examples: ReadonlyArray<Example> = [
   }
 ]
 
-/** Waits until the gateway's calls are as they should be. */
+/** Waits until the gateway's calls match. */
 const until = (server: Server, seen: (calls: ReadonlyArray<UpstreamCall>) => boolean) =>
   Effect.repeat(Effect.delay(server.gateway.calls, 5), { until: seen })
 
@@ -95,7 +95,7 @@ for (const { endpoint, main, model, name, provider } of examples) {
       Effect.gen(function* () {
         const server = yield* start
         const prompts = ["Hello there", "Good night to all of you"]
-        // Two at once: an id that is taken from shared state would be the other one's.
+        // Two at once: an id from shared state would be the other one's.
         const runs = yield* Effect.forEach(prompts, (prompt) => Effect.provide(main(prompt), live(server)), {
           concurrency: "unbounded"
         })
@@ -175,7 +175,7 @@ for (const { endpoint, main, model, name, provider } of examples) {
   })
 }
 
-/** The status in whichever error of an SDK is behind a failed promise. */
+/** The status in any SDK error behind a failed promise. */
 const statusOf = (error: unknown): number | undefined => {
   const cause = Cause.isUnknownError(error) ? error.cause : error
   if (cause instanceof APIError) return cause.status
@@ -203,7 +203,7 @@ describe("docs/sdks.md", () => {
     row.split(" | ")
   )
 
-  it("has one row for each call that is tried", () => {
+  it("has one row for each tested call", () => {
     assert.sameMembers(
       documented.map(([sdk]) => sdk ?? ""),
       Object.keys(rows)
@@ -235,7 +235,7 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  it("shows code that is in the examples", async () => {
+  it("shows code of the examples", async () => {
     const sources = await Promise.all(
       examples.map(async ({ name }) => readFile(`${root}docs/examples/${name}.ts`, "utf8"))
     )
@@ -245,7 +245,7 @@ describe("docs/sdks.md", () => {
     for (const [index, [, code = ""]] of blocks.entries()) assert.include(sources[index], code)
   })
 
-  it("shows the code for Cloudflare's providers as it is in their example", async () => {
+  it("shows the code of the example for Cloudflare's providers", async () => {
     const source = await readFile(`${root}docs/examples/cloudflare-providers.ts`, "utf8")
     const [, section = ""] = page.split("\n## Cloudflare's providers for the AI SDK\n")
     const [, code = "absent"] = /^```ts\n([\s\S]*?)^```$/m.exec(section) ?? []
@@ -310,28 +310,26 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  // The hint makes the SDKs' own retries quick.
+  // The hint keeps the SDKs' own retries short.
   const failing = { status: 503, repeat: "forever", headers: { "retry-after-ms": "1" } } as const
   const eager: Record<string, (baseURL: string, headers: Record<string, string>) => PromiseLike<unknown>> = {
     openai: (baseURL, headers) =>
       new OpenAI({ baseURL, apiKey: "k", defaultHeaders: headers }).responses.create({ model: "m", input: prompt }),
     ai: (baseURL, headers) => generateText({ model: createOpenAI({ baseURL, apiKey: "k" })("m"), prompt, headers })
   }
-  it.live.each(Object.keys(eager))(
-    "%s tries three times unless told otherwise, the gateway as often each time",
-    (sdk) =>
-      Effect.gen(function* () {
-        const server = yield* start
-        yield* server.gateway.script("openai", [failing])
-        const url = server.gateway.url("docs", "openai")
-        yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, headers)))
-        assert.strictEqual((yield* server.gateway.calls).length, 3)
-        yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, { ...headers, "cf-aig-max-attempts": "5" })))
-        assert.strictEqual((yield* server.gateway.calls).length, 3 + 15)
-      })
+  it.live.each(Object.keys(eager))("%s tries three times by default, and the gateway as often each time", (sdk) =>
+    Effect.gen(function* () {
+      const server = yield* start
+      yield* server.gateway.script("openai", [failing])
+      const url = server.gateway.url("docs", "openai")
+      yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, headers)))
+      assert.strictEqual((yield* server.gateway.calls).length, 3)
+      yield* Effect.flip(Effect.tryPromise(async () => eager[sdk]?.(url, { ...headers, "cf-aig-max-attempts": "5" })))
+      assert.strictEqual((yield* server.gateway.calls).length, 3 + 15)
+    })
   )
 
-  it.live("a failure names its log too", () =>
+  it.live("names the log of a failure too", () =>
     Effect.gen(function* () {
       const server = yield* start
       yield* server.gateway.script("openai", [failing])
@@ -353,7 +351,7 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  it.live("a provider's key can be left out", () =>
+  it.live("works without a provider's key", () =>
     Effect.gen(function* () {
       const server = yield* start
       const without =
@@ -378,7 +376,7 @@ describe("docs/sdks.md", () => {
     })
   )
 
-  it.live("the AI SDK's textStream hides a failure", () =>
+  it.live("documents that the AI SDK's textStream hides a failure", () =>
     Effect.gen(function* () {
       const server = yield* start
       yield* server.gateway.script("openai", [failing])

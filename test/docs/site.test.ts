@@ -17,7 +17,7 @@ describe("the sidebar", () => {
     assert.deepStrictEqual([...listed].sort(), [...pages].sort(), "docs/site/pages.ts lists other pages than docs/ has")
   })
 
-  it("has a title and a path of its own for every page", () => {
+  it("has a different title and path for every page", () => {
     const paths = listed.map((page) => sitePath(page))
     assert.strictEqual(new Set(paths).size, listed.length)
     for (const page of listed) {
@@ -51,7 +51,7 @@ describe("links on the site", () => {
     assert.strictEqual(siteHref("docs/x.md", "dashboards/ai-gateway.svg"), "/docs/dashboards/ai-gateway.svg")
   })
 
-  it("stay as they are when they leave the site or the page", () => {
+  it("are unchanged when they leave the site or the page", () => {
     for (const href of ["https://effect.website", "mailto:a@b.c", "//a.b/c", "#here"]) {
       assert.strictEqual(siteHref("docs/chat.md", href), href)
     }
@@ -80,7 +80,7 @@ describe("the packages of the site", () => {
 })
 
 describe("the home page", () => {
-  it("takes its words from the readme", () => {
+  it("takes its text from the readme", () => {
     const page = homePage("# name\n\nCalls [a](b) and\n`c`. Then more.\n\n```ts\n1\n```\n\nRest.\n")
     const [, frontmatter = "", rest] = page.split(/^---$/m)
     const { hero } = JSON.parse(frontmatter)
@@ -94,7 +94,7 @@ describe("the home page", () => {
     assert.include(page, `[![a](b.svg)](c) <img src="d.svg">\n\nRest.\n`)
   })
 
-  it("loses no section of the readme", () => {
+  it("includes every section of the readme", () => {
     const readme = Docs.read("README.md")
     const [title, ...sections] = Markdown.anchors(readme)
     assert.strictEqual(title, "effect-ai-gateway")
@@ -116,7 +116,7 @@ describe("reading Markdown", () => {
     assert.deepStrictEqual(hrefs(text), ["one.md", "two.svg", "three.md", "four.md", "five.png", "six.svg", "seven.md"])
   })
 
-  it("finds a link whose text is code, and none inside of code or comments", () => {
+  it("finds a link whose text is code, and none inside code or comments", () => {
     const text =
       "[`a`](b.md) `[c](d)` ``[`e`](f)``\n<!-- [g](h) -->\n~~~\n[i](j)\n~~~\n````md\n```\n[k](l)\n```\n````\n[m](n)"
     assert.deepStrictEqual(hrefs(text), ["b.md", "n"])
@@ -151,7 +151,7 @@ describe("the check of a built site", () => {
       (path) => path === "picture.svg"
     )
 
-  it("passes what leads somewhere", () => {
+  it("accepts links that lead somewhere", () => {
     const html = `<i id="e"></i><a href="/a/b.html#c&amp;d">1</a><a href="/a/b">2</a><a href="#e">3</a><a href="/picture.svg">4</a><a href="https://e.com">5</a><a href="/">6</a>`
     assert.deepStrictEqual(check(html, `a { background: url("/picture.svg") }`), [])
   })
@@ -163,7 +163,7 @@ describe("the check of a built site", () => {
     )
   })
 
-  it("reports what is loaded from elsewhere", () => {
+  it("reports resources from other hosts", () => {
     const html = `<script src="https://e.com/a.js"></script><link rel="stylesheet" href="//e.com/b.css"><img src="http://e.com/c.png">`
     assert.deepStrictEqual(check(html, `@import "https://e.com/d.css"; a { background: url(//e.com/e.png) }`), [
       "index.html loads https://e.com/a.js",

@@ -18,7 +18,7 @@ export const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** A fenced block. */
 export interface Fence {
-  /** What follows the opening backticks. */
+  /** The text after the opening backticks. */
   readonly info: string
   readonly text: string
   /** Line of its first line of text, from 1. */
@@ -82,9 +82,9 @@ export interface Example {
   readonly code: string
   /** Whether it is a program that must exit with 0. */
   readonly run: boolean
-  /** What it prints as a whole, when the page says so. */
+  /** Its complete output, if the page states it. */
   readonly prints: string | undefined
-  /** What each `console.log` prints; `undefined` where no comment says so. */
+  /** The output of each `console.log`; `undefined` without a comment. */
   readonly logs: ReadonlyArray<string | undefined>
   /** Name of its module. */
   readonly file: string
@@ -114,7 +114,7 @@ export const examplesOf = (page: string, text: string): ReadonlyArray<Example> =
   })
 }
 
-/** The files of a folder and its folders, except installed packages and what builds leave. */
+/** The files of a folder and its folders, except installed packages and build output. */
 const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
   readdirSync(join(root, folder), { withFileTypes: true })
     .flatMap((entry) => {
@@ -142,7 +142,7 @@ export interface Ran {
   readonly stderr: string
 }
 
-/** Runs a file with Node, the way `npm run demo` does. */
+/** Runs a file with Node, as `npm run demo` does. */
 export const node = async (cwd: string, ...args: ReadonlyArray<string>): Promise<Ran> => {
   try {
     return { code: 0, ...(await promisify(execFile)(process.execPath, args, { cwd, env: childEnv, timeout: 180_000 })) }
@@ -155,7 +155,7 @@ export const node = async (cwd: string, ...args: ReadonlyArray<string>): Promise
 /** Flags with which Node finds the library's sources under its public name. */
 export const fromSource = "--conditions=effect-ai-gateway-source"
 
-/** Whether `text` is what `expected` says, where `…` is any text within a line. */
+/** Whether `text` matches `expected`, where `…` is any text within a line. */
 export const matches = (text: string, expected: string): boolean => {
   const pattern = expected
     .split("…")
@@ -164,10 +164,7 @@ export const matches = (text: string, expected: string): boolean => {
   return new RegExp(`^${pattern}$`).test(text)
 }
 
-/**
- * Whether the comment after a `console.log` says what it printed: people write quotes, and no spaces inside of
- * brackets.
- */
+/** Whether the comment after a `console.log` matches its output: people write quotes, and no spaces inside brackets. */
 export const says = (comment: string, printed: string): boolean => {
   const plain = (text: string): string =>
     text

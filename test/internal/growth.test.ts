@@ -123,7 +123,7 @@ describe("a path at a provider", () => {
 })
 
 describe("a base URL", () => {
-  it("has no part after which a path would not be a path", () => {
+  it("has no part that would change a path after it", () => {
     for (const url of ["https://x", "http://x/a/", "https://x:1/a%20b"]) assert.isTrue(isBaseUrl(url), url)
     for (const url of [
       "https://x?",

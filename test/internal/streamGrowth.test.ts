@@ -99,7 +99,7 @@ describe("the cost of stream decoders grows in proportion to their input", () =>
       reading(openai, [JSON.parse(`{"choices":${"[".repeat(4)}${"[],".repeat(n)}[]${"]".repeat(4)}}`)])
   }
   it.each(Object.entries(streams))("%s", (name, make) =>
-    // Comparing ids shows beside the cost of reading JSON only from millions of comparisons on.
+    // The cost of comparing ids is only visible beside that of reading JSON from millions of comparisons on.
     assertLinear(name, name.includes("ids") || name.includes("an id") ? 10_000 : 500, make)
   )
 })
@@ -252,7 +252,7 @@ describe("the cost of damaged journal lines grows in proportion to their length"
   })
 })
 
-it("the cost of a search for unwritable values grows in proportion to the size", () =>
+it("searches for unwritable values at a cost in proportion to the size", () =>
   assertLinear("writable", 1000, (n) => {
     const value = { a: many(n, (i) => ({ [`k${i}`]: [i, "x"] })) }
     return () => void unwritable(value)

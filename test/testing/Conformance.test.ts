@@ -20,7 +20,7 @@ for (const [what, cases] of Object.entries(suites)) {
   })
 }
 
-/** The names of the promises that are broken. */
+/** The names of the broken promises. */
 const broken = (cases: ReadonlyArray<Conformance.Case>) =>
   Effect.map(
     Effect.forEach(cases, ({ name, run }) => Effect.map(Effect.exit(run), ({ _tag }) => ({ name, _tag }))),
@@ -28,7 +28,7 @@ const broken = (cases: ReadonlyArray<Conformance.Case>) =>
   )
 
 describe("the suites", () => {
-  it.effect("notice a store that lets everyone probe", () =>
+  it.effect("detect a store that lets everyone probe", () =>
     Effect.gen(function* () {
       const make = Effect.sync((): BreakerStore.BreakerStore => {
         const memory = BreakerStore.memory()
@@ -47,7 +47,7 @@ describe("the suites", () => {
     })
   )
 
-  it.effect("notice a journal that forgets, and one that can be opened twice", () =>
+  it.effect("detect a journal that forgets, and one that can be opened twice", () =>
     Effect.gen(function* () {
       const make = Effect.map(
         BatchJournal.memory,
@@ -70,7 +70,7 @@ describe("the suites", () => {
     })
   )
 
-  it.effect("notice a limiter that admits everyone", () =>
+  it.effect("detect a limiter that admits everyone", () =>
     Effect.gen(function* () {
       const make = () => Limiter.make({})
       const names = yield* broken(Conformance.limiter({ make, pass: TestClock.adjust }))

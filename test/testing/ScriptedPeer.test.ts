@@ -64,7 +64,7 @@ describe("a scripted peer", () => {
     })
   )
 
-  it.effect("plays the lines of each provider in order, and answers well after the last", () =>
+  it.effect("plays the lines of each provider in order, and answers normally after the last", () =>
     Effect.gen(function* () {
       const peer = ScriptedPeer.make({ openai: [{ status: 503 }, { status: 429, headers: { "retry-after": "1" } }] })
       const route = Route.retry(openai, { attempts: 3, delay: "2 seconds" })
@@ -89,7 +89,7 @@ describe("a scripted peer", () => {
     })
   )
 
-  it.effect("tells who left: before the headers, and in the middle of a stream", () =>
+  it.effect("records aborted requests: before the headers, and in the middle of a stream", () =>
     Effect.gen(function* () {
       const peer = ScriptedPeer.make({
         openai: [{ never: true }],
@@ -110,7 +110,7 @@ describe("a scripted peer", () => {
     })
   )
 
-  it.effect("breaks connections before the headers and inside of streams", () =>
+  it.effect("breaks connections before the headers and inside streams", () =>
     Effect.gen(function* () {
       const piece = ScriptedPeer.events({ choices: [{ delta: { content: "Sat" } }] })
       const peer = ScriptedPeer.make({ openai: [{ reset: true }], groq: [{ stream: [...piece, { end: "reset" }] }] })
@@ -141,7 +141,7 @@ describe("a scripted peer", () => {
     })
   )
 
-  it.effect("gives what is left to another reader as a web response", () =>
+  it.effect("gives the rest to another reader as a web response", () =>
     Effect.gen(function* () {
       const peer = ScriptedPeer.make({ openai: [{ stream: ["a", "b"] }, { stream: ["a", { end: "never" }] }] })
       const gateway = yield* Effect.provide(GatewayService.GatewayService, peer.layer)
@@ -213,7 +213,7 @@ describe("a scripted peer", () => {
     )
   }
 
-  it.effect("rejects a script that is no list, and ids that are none", () =>
+  it.effect("rejects a script that is not a list, and invalid ids", () =>
     Effect.gen(function* () {
       const field = (peer: ScriptedPeer.ScriptedPeer) =>
         Effect.map(Effect.flip(over(peer)(Router.run(openai, "hi"))), ({ reason }) =>

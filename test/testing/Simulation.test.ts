@@ -18,7 +18,7 @@ const traffic = {
 } as const satisfies Simulation.Traffic<string>
 
 describe("a simulation", () => {
-  it.effect("measures what a model says, and nothing else", () =>
+  it.effect("measures only the values of a model", () =>
     Effect.gen(function* () {
       const result = yield* Simulation.run({ ...traffic, route: plain, arrivals: { perSecond: 40, by: "constant" } })
       assert.strictEqual(result.runs, 1_200)
@@ -39,7 +39,7 @@ describe("a simulation", () => {
     })
   )
 
-  it.effect("is the same for the same seed, and another one for another", () =>
+  it.effect("is the same for the same seed, and differs for another", () =>
     Effect.gen(function* () {
       const route = Route.hedge(Route.balance([openai, groq], { by: "latency" }), { after: { percentile: 0.9 } })
       const options = {
@@ -71,7 +71,7 @@ describe("a simulation", () => {
     })
   )
 
-  it.effect("fails by outages and throttles in their time only, each in its own way", () =>
+  it.effect("fails by outages and throttles only in their time, each in its own way", () =>
     Effect.gen(function* () {
       const during = (from: number) => ({ target: "openai", from, until: from + 5_000 })
       const { failures, series } = yield* Simulation.run({
@@ -99,7 +99,7 @@ describe("a simulation", () => {
     })
   )
 
-  it.effect("lets calls wait for a place at a target of limited concurrency", () =>
+  it.effect("makes calls wait for a place at a target with limited concurrency", () =>
     Effect.gen(function* () {
       const { p50, p99 } = yield* Simulation.run({
         ...traffic,
@@ -150,7 +150,7 @@ describe("a simulation", () => {
     })
   )
 
-  it.effect("shows in which time a breaker was open", () =>
+  it.effect("shows when a breaker was open", () =>
     Effect.gen(function* () {
       const { series, targets } = yield* Simulation.run({
         ...traffic,
@@ -167,7 +167,7 @@ describe("a simulation", () => {
     })
   )
 
-  it.effect("tells apart what had not ended in the end", () =>
+  it.effect("separates runs that had not ended", () =>
     Effect.gen(function* () {
       const { runs, successRate, unfinished } = yield* Simulation.run({
         ...traffic,
@@ -186,7 +186,7 @@ describe("a simulation", () => {
     Effect.gen(function* () {
       const { targets } = yield* Simulation.run({
         ...traffic,
-        // One at a time, or a busy target would send the session elsewhere.
+        // One at a time, because a busy target would send the session elsewhere.
         arrivals: { perSecond: 2, by: "constant" },
         route: Route.balance([openai, groq], { by: "session" }),
         input: (index: number) => `question ${index}`,

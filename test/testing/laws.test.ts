@@ -1,5 +1,5 @@
 /**
- * What must hold of the guards of a router under traffic, by simulation.
+ * Laws of a router's guards under traffic, by simulation.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -27,7 +27,7 @@ describe("the storm law", () => {
       Effect.gen(function* () {
         const sent = new Map<string, Array<{ readonly at: number; readonly isFirst: boolean }>>()
         // Without delays, because a retry is paid for before it waits. A retry, a fallback to the same provider, and
-        // hedges: all that a purse pays for.
+        // hedges: everything that a purse pays for.
         const same = Route.retry(Route.fallback(openai, Provider.openai.chat("n")), { attempts: 4, delay: 0 })
         const route = Route.hedge(Route.fallback(same, Route.retry(groq, { attempts: 3, delay: 0 })), {
           after: 20,
@@ -65,7 +65,7 @@ describe("the storm law", () => {
     )
   }
 
-  it("is broken by a retry too many, so that the test can see it", () => {
+  it("is violated by one retry too many, which the test detects", () => {
     const budget = { ratio: 0.2, perSecond: 1 }
     const first = Array.from({ length: 50 }, (_, i) => ({ at: i * 100, isFirst: true }))
     const again = Array.from({ length: 20 }, (_, i) => ({ at: 5_000 + i, isFirst: false }))
@@ -103,7 +103,7 @@ describe("a hedge", () => {
 describe("all guards at once", () => {
   it.effect("leave every counter at zero after 10,000 calls that are interrupted at random", () =>
     Effect.gen(function* () {
-      /** Probes that were granted, and not ended. */
+      /** Probes that were granted, but not ended. */
       let probes = 0
       const memory = BreakerStore.memory()
       const generations = new Set<string>()
@@ -161,7 +161,8 @@ describe("all guards at once", () => {
           for (let i = 0; i < 10_000; i++) {
             if (i % 4 === 0) yield* Effect.sleep(1 + random() * 20)
             const call = yield* Effect.forkChild(Effect.exit(Router.run(route, "hi", { quiet: true })))
-            // A third of the callers leaves: at once, in the queue, while a request, a probe or a hedge is on its way.
+            // A third of the callers is interrupted: at once, in the queue, or while a request, a probe or a hedge is
+            // in flight.
             if (random() < 0.33) {
               yield* Effect.forkChild(Effect.delay(Fiber.interrupt(call), random() < 0.2 ? 0 : random() * 300))
             }

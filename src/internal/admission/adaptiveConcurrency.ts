@@ -1,35 +1,35 @@
 /**
- * How many at once, found out from the answers: up while latency holds, down when the other side throttles.
+ * Finds the number of requests at once from the answers: up while latency holds, down when the other side throttles.
  */
 
-/** Bounds and temper of an adaptive limit. */
+/** Bounds and sensitivity of an adaptive limit. */
 export interface Adaptive {
   readonly initial: number
   readonly min: number
   readonly max: number
-  /** A round whose mean latency is more than so many times the baseline is slow. */
+  /** Multiple of the baseline above which a round's mean latency is slow. */
   readonly tolerance: number
 }
 
-/** Rounds of fewer answers say too little. */
+/** Minimum number of answers in a round; fewer are not representative. */
 const minRound = 8
-/** Slow rounds in a row after which it is asked whether fewer at once have helped. */
+/** Number of slow rounds in a row after which the limiter checks whether fewer at once have helped. */
 const patience = 6
-/** Up to this multiple the baseline follows the mean. */
+/** The baseline follows the mean up to this multiple. */
 const drift = 1.2
-/** The share of refusals that is worth it: up to it the limit stays as it is. */
+/** Acceptable share of rejections: up to it the limit does not change. */
 const bearable = 0.1
-/** The share of refusals from which on the other side has closed. */
+/** Share of rejections from which on the other side counts as closed. */
 const closed = 0.9
 
 /**
- * A round is as many answers as the limit was when it began, about one flight.
+ * An adaptive limit. A round has as many answers as the limit was when it began, about one flight.
  *
- * The limit doubles each round at first, as TCP does, and from nine tenths of where it was last refused on grows by a
- * half. A round that was refused halves it; of a round that was refused in part, so does that part: an upstream that
- * counts by the second refuses now and then at its best rate, and halving for each refusal would leave a third of that
- * rate unused. A slow round takes a tenth. Where fewer at once did not make answers faster, the slowness is not ours,
- * and becomes the new baseline.
+ * At first the limit doubles each round, as in TCP; from nine tenths of the last rejected limit on it grows by 0.5 per
+ * round. A rejected round halves it, and a partly rejected one reduces it in proportion: an upstream that counts by the
+ * second rejects now and then at its best rate, and halving for each rejection would leave a third of that rate unused.
+ * A slow round reduces it by a tenth. If fewer requests at once did not make answers faster, the latency has another
+ * cause and becomes the new baseline.
  */
 export class AdaptiveLimit {
   private readonly bounds: Adaptive
@@ -43,7 +43,7 @@ export class AdaptiveLimit {
   private logSum = 0
   private slowRounds = 0
   private slowFrom = { limit: 1, mean: 0 }
-  /** Nobody was let through in the round before this one. */
+  /** No request was accepted in the round before this one. */
   private wasClosed = false
 
   constructor(bounds: Adaptive) {
@@ -57,8 +57,8 @@ export class AdaptiveLimit {
   }
 
   /**
-   * An answer came, or a refusal, which has no latency. `busy`: the limit was what held others back. Who started before
-   * the last decrease, or with it, says nothing about the limit since then.
+   * Records an answer, or a rejection, which has no latency. `busy`: the limit held other requests back. Requests that
+   * started no later than the last decrease are ignored, because they ran under the old limit.
    */
   answered(now: number, startedAt: number, latency: number | undefined, busy: boolean): void {
     if (startedAt <= this.lastDecrease) return
@@ -66,7 +66,7 @@ export class AdaptiveLimit {
     if (latency === undefined) this.refused++
     else this.logSum += Math.log(Math.max(latency, 0.01))
     if (busy && this.refused === 0 && this.slowRounds === 0) {
-      // Up to the threshold and not beyond: of a limit of 3, one more is a third.
+      // Not beyond the threshold: for a limit of 3, one more is a third.
       this.set(this.limit < this.threshold ? Math.min(this.limit + 1, this.threshold) : this.limit + 0.5 / this.limit)
     }
     if (this.answers >= this.size) this.endRound(now)
@@ -85,8 +85,8 @@ export class AdaptiveLimit {
     const good = this.answers - this.refused
     const share = this.refused / this.answers
     if (share > bearable) {
-      // Who refuses everybody has closed for a while, and says nothing about how many it takes when it is open; nor
-      // does the round in which it opens.
+      // A side that rejects everything is closed for a while, which does not show how many it accepts when it is open;
+      // nor does the round in which it opens.
       const isClosed = share >= closed
       if ((!isClosed && !this.wasClosed) || this.threshold === Number.POSITIVE_INFINITY) {
         this.threshold = this.limit * 0.9
@@ -103,23 +103,23 @@ export class AdaptiveLimit {
     this.size = Math.max(minRound, this.current)
   }
 
-  /** What the mean latency of a round means. */
+  /** Judges the mean latency of a round. */
   private judge(now: number, mean: number): void {
     const baseline = this.baseline ?? mean
     if (mean <= baseline * this.bounds.tolerance) {
-      // Follows small changes only: what grows with the limit must not become its own excuse.
+      // Only follows small changes, so that latency that grows with the limit does not raise the baseline.
       if (mean < baseline) this.baseline = mean
       else this.baseline = mean < baseline * drift ? baseline + (mean - baseline) * 0.02 : baseline
       this.slowRounds = 0
       return
     }
     this.slowRounds++
-    // The first slow round began with fewer at once than it ended with: compare with the second.
+    // The limit was lower at the beginning of the first slow round than at its end, so the second one is the reference.
     if (this.slowRounds === 2) this.slowFrom = { limit: this.limit, mean }
     if (this.slowRounds > patience) {
       const { limit, mean: from } = this.slowFrom
       this.slowRounds = 1
-      // Were it ours, latency would have gone down with the limit.
+      // If the limit were the cause, latency would have decreased with it.
       if (mean > (from * (1 + this.limit / limit)) / 2) {
         this.baseline = mean
         this.slowRounds = 0

@@ -1,12 +1,12 @@
 /**
- * What lets the requests of a run in, one by one: each attempt, and each time that a transport sends one again.
+ * Admits the requests of a run, one by one: each attempt, and each resend by a transport.
  */
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 
-/** Tokens of an answer, as far as it says. */
+/** Tokens of an answer, as far as it reports them. */
 export interface TokenCounts {
   readonly inputTokens?: number
   readonly outputTokens?: number
@@ -18,27 +18,27 @@ export interface StreamEnd {
   readonly usage: TokenCounts | undefined
 }
 
-/** What is known of an answer when its attempt ends: all of it, or that it has begun to stream. */
+/** Known facts of an answer when its attempt ends: all of it, or that it has begun to stream. */
 export interface SentAttempt {
   readonly response: GatewayResponse
   readonly usage?: TokenCounts | undefined
-  /** Calls back once, when the stream has ended; at once if it has. Absent: the answer is whole. */
+  /** Calls the listener once when the stream has ended, or at once if it has. Absent for a complete answer. */
   readonly onEnd?: ((listener: (end: StreamEnd) => void) => void) | undefined
 }
 
 /** An attempt that has not been admitted yet. */
 export interface PendingAttempt<A> {
   /**
-   * What is left of the deadline, in milliseconds. It goes on while the attempt waits; the attempt's own timeouts begin
-   * after that.
+   * Rest of the deadline, in milliseconds. It keeps running while the attempt waits; the attempt's own timeouts start
+   * afterwards.
    */
   readonly remaining: number | undefined
-  /** The failure when nothing is left of it. */
+  /** Makes the failure for the end of the deadline. */
   readonly expired: () => GatewayError
   /**
-   * Makes the attempt, decoding included, in what is left of the deadline by then. `beforeResend` runs before the same
-   * bytes are sent once more; when it fails, they are not. `waited`: how long it waited, for its record; absent when it
-   * did not.
+   * Makes the attempt, including decoding, in the rest of the deadline. `beforeResend` runs before the same bytes are
+   * sent a second time; if it fails, they are not sent. `waited`: the wait for the record of the attempt; absent if
+   * there was none.
    */
   readonly make: (
     remaining: number | undefined,
@@ -47,5 +47,5 @@ export interface PendingAttempt<A> {
   ) => Effect.Effect<A, GatewayError>
 }
 
-/** Makes an attempt when it may be made. When it fails before that, nothing was sent, and no attempt is recorded. */
+/** Makes an attempt when it is admitted. If it fails before that, nothing was sent, and no attempt is recorded. */
 export type Admission = <A extends SentAttempt>(pending: PendingAttempt<A>) => Effect.Effect<A, GatewayError>

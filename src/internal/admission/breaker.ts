@@ -1,8 +1,8 @@
 /**
- * Circuit breakers: what is known against a target, and when it is called again.
+ * Circuit breakers: the evidence against a target, and the time when it is called again.
  *
- * Three causes are kept apart. Failing: a rate over a window. Throttled: a hint longer than a caller would wait.
- * Exhausted: credit or an allocation that comes back at a certain time, before which nothing is tried.
+ * There are three separate causes. Failing: a rate over a window. Throttled: a hint that is longer than a caller would
+ * wait. Exhausted: credit or an allocation that returns at a known time, before which no attempt is made.
  */
 import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -28,13 +28,13 @@ export interface BreakerSettings {
   readonly window: number
   readonly minimumCalls: number
   readonly failureRate: number
-  /** Absent: slowness opens nothing. */
+  /** Absent: slow calls do not open the breaker. */
   readonly slowCalls: { readonly after: number; readonly rate: number } | undefined
   readonly openFor: number
   readonly maxOpenFor: number
 }
 
-/** A shorter hint is waited out, or is the business of a limiter. */
+/** A run waits for a shorter hint, or a limiter handles it. */
 const shortHint = 5_000
 const longestHint = 3_600_000
 
@@ -42,7 +42,10 @@ const minute = 60_000
 const longestExhaustion = 15 * minute
 const day = 86_400_000
 
-/** Most breakers of one target: routes that are made for each request could have as many numbers. */
+/**
+ * Maximum number of breakers of one target, because routes that are made for each request could all have different
+ * numbers.
+ */
 const maxBreakers = 64
 
 const hintOf = (reason: Reason): number | undefined => {
@@ -50,7 +53,7 @@ const hintOf = (reason: Reason): number | undefined => {
   return given === undefined ? undefined : Duration.toMillis(given)
 }
 
-/** A target asked for a long wait. */
+/** A long wait that a target asked for. */
 interface Held {
   readonly cause: "throttled" | "exhausted"
   readonly until: number
@@ -63,9 +66,9 @@ export class TargetFacts {
   private readonly store: SafeStore
   private throttled: Held | undefined
   private exhausted: Held | undefined
-  /** Is told when one of its breakers changes its phase. */
+  /** Called when one of its breakers changes its phase. */
   onChange: ((from: BreakerPhase, to: BreakerPhase) => void) | undefined
-  /** A probe has succeeded then: attempts from before that are old news. */
+  /** Time of the last successful probe: earlier attempts are outdated. */
   recoveredAt = Number.NEGATIVE_INFINITY
   private exhaustions = 0
   private readonly breakers = new Map<string, Breaker>()
@@ -76,8 +79,8 @@ export class TargetFacts {
   }
 
   /**
-   * Writes an outcome down. `millis`: the time to the first output, or to the end where there was none; `today`: the
-   * time of day, in milliseconds since the epoch.
+   * Records an outcome. `millis`: the time to the first output, or to the end if there was none; `today`: milliseconds
+   * since the epoch.
    */
   record(
     attempt: Pick<Attempt, "error" | "outcome">,
@@ -99,14 +102,14 @@ export class TargetFacts {
     return verdict
   }
 
-  /** The end of the wait that the target itself asked for. */
+  /** Returns the wait that the target itself asked for. */
   heldAt(now: number): Held | undefined {
     const { exhausted, throttled } = this
     if (exhausted !== undefined && exhausted.until > now) return exhausted
     return throttled !== undefined && throttled.until > now ? throttled : undefined
   }
 
-  /** The breaker of these settings. Two routes with the same numbers share it. */
+  /** Returns the breaker of these settings. Two routes with the same numbers share it. */
   breaker(settings: BreakerSettings): Breaker {
     const { failureRate, maxOpenFor, minimumCalls, openFor, slowCalls, window } = settings
     const slow = slowCalls === undefined ? "" : ` ${slowCalls.after} ${slowCalls.rate}`
@@ -115,7 +118,7 @@ export class TargetFacts {
     const known = breakers.get(numbers)
     if (known !== undefined && breakers.size < maxBreakers) return known
     const breaker = known ?? new Breaker(this, settings, `${this.key} ${numbers}`, this.store)
-    // The one that was used longest ago is the first.
+    // The first key is the least recently used.
     breakers.delete(numbers)
     breakers.set(numbers, breaker)
     const [oldest] = breakers.keys()
@@ -124,7 +127,8 @@ export class TargetFacts {
   }
 
   /**
-   * The most restrictive of its breakers, and the milliseconds until it lets a probe through; absent without breakers.
+   * Returns the most restrictive of its breakers, and the milliseconds until it allows a probe; absent without
+   * breakers.
    */
   look(now: number): { readonly phase: BreakerPhase; readonly millis: number | undefined } | undefined {
     const held = this.heldAt(now)
@@ -143,7 +147,7 @@ export class TargetFacts {
   private throttle(hint: number | undefined, now: number): void {
     if (hint === undefined || hint <= shortHint) return
     const until = now + Math.min(hint, longestHint)
-    // The longest hint holds: the target has said so itself.
+    // The longest hint applies, because the target itself gave it.
     if (until > (this.throttled?.until ?? 0)) this.throttled = { cause: "throttled", until }
   }
 
@@ -155,7 +159,7 @@ export class TargetFacts {
         this.exhausted = { cause: "exhausted", until: now + hint }
       return
     }
-    // What was on its way says nothing new.
+    // An attempt that was already in flight has no new information.
     if (isHeld) return
     const isDaily = reason._tag === "QuotaExhausted" && reason.kind === "allocation"
     const guess = isDaily ? day - (today % day) : Math.min(longestExhaustion, minute * 2 ** this.exhaustions)
@@ -164,46 +168,50 @@ export class TargetFacts {
   }
 }
 
-/** Makes what keeps the outcomes of targets; their breakers are kept in the store that is given, or in this process. */
+/**
+ * Makes the records of the outcomes of targets; the given store, or this process, keeps the phases of their breakers.
+ */
 export const makeFacts = (given: BreakerStore | undefined): ((key: string) => TargetFacts) => {
   const store = given === undefined ? memory() : safe(given)
   return (key) => new TargetFacts(key, store)
 }
 
-/** An admitted call. It is ended once: by its attempt, or released when no attempt came of it. */
+/** An admitted call. It ends once: with its attempt, or released if no attempt was made. */
 export interface Pass {
-  /** An attempt has begun, and will end it. */
+  /** Whether an attempt has begun, which will end it. */
   isTaken: boolean
-  /** The one call by which an open breaker finds out whether its target is back. */
+  /** Whether it is the one call by which an open breaker tests its target. */
   readonly isProbe: boolean
   /** `millis`: as in {@link TargetFacts.record}. */
   readonly end: (verdict: Verdict, millis: number, now: number) => void
 }
 
-/** A breaker's answer to a call. */
+/** The response of a breaker to a call. */
 export type Admitted =
   | { readonly isOpen: false; readonly pass: Pass }
-  /** `until`: when it may be tried again. `isExhausted`: before that nothing is tried, whatever else is down. */
+  /**
+   * `until`: time of the next try. `isExhausted`: no attempt is made before that, even if all other targets are down.
+   */
   | { readonly isOpen: true; readonly until: number; readonly isExhausted: boolean }
 
-/** The breaker of one target under one set of numbers. Its phase is in the store. */
+/** The breaker of one target for one set of numbers. The store keeps its phase. */
 export class Breaker {
   private readonly facts: TargetFacts
   private readonly settings: BreakerSettings
   private readonly key: string
   private readonly store: SafeStore
   private readonly asked: ReturnType<SafeStore["admit"]>
-  /** Of the closed phase that was seen last. */
+  /** Generation of the closed phase that was seen last. */
   private generation: number | undefined
-  /** Outcomes from before the phase do not count. */
+  /** Outcomes before this mark do not count for the phase. */
   private since: Mark | undefined
-  /** Outcomes that have been looked at. */
+  /** Version of the outcomes that were checked last. */
   private version = -1
-  /** The last answer of the store, for callers that cannot wait for it. */
+  /** The last response of the store, for callers that cannot wait for it. */
   private seen: { readonly until: number; readonly isProbing: boolean } | undefined
-  /** The outcomes that the store has received. */
+  /** The wait that the store has been told. */
   private told: Held | undefined
-  /** As it was seen last. */
+  /** The phase that was seen last. */
   phase: BreakerPhase = "closed"
 
   constructor(facts: TargetFacts, settings: BreakerSettings, key: string, store: SafeStore) {
@@ -215,7 +223,7 @@ export class Breaker {
     if (settings.slowCalls !== undefined) facts.outcomes.watch(settings.slowCalls.after)
   }
 
-  /** Looks, without asking for a call, at what this process knows. `until` when it is open. */
+  /** Checks the phase that this process knows, without requesting a call. Returns the end of an open phase. */
   look(now: number): number | undefined {
     const held = this.facts.heldAt(now)
     if (held !== undefined) return held.until
@@ -231,7 +239,7 @@ export class Breaker {
     this.facts.onChange?.(phase, to)
   }
 
-  /** Asks for a call. */
+  /** Requests a call. */
   admit(clock: Clock.Clock, context: Context.Context<never>): Effect.Effect<Admitted> {
     const held = this.facts.heldAt(monotonicMillisOf(clock))
     if (held !== undefined && held === this.told) return Effect.succeed(refusal(held))
@@ -257,7 +265,7 @@ export class Breaker {
       const until = now + Duration.toMillis(admission.retryAfter)
       const isExhausted = admission.cause === "exhausted"
       this.seen = { until, isProbing: false }
-      // While another call is its probe, the store refuses too.
+      // The store also rejects calls while another one is the probe.
       if (this.phase !== "halfOpen" || isExhausted) this.change(isExhausted ? "exhausted" : "open")
       return Effect.succeed({ isOpen: true, until, isExhausted })
     }
@@ -312,20 +320,20 @@ export class Breaker {
     return slowCalls !== undefined && millis > slowCalls.after
   }
 
-  /** Tells the store what the target itself asked for. */
+  /** Reports to the store the wait that the target asked for. */
   private hold(held: Held, admission: BreakerAdmission | undefined, now: number): Effect.Effect<void> {
     if (this.told === held || admission === undefined) return Effect.void
     this.told = held
     const openFor = Duration.millis(held.until - now)
-    // An open breaker has no generation to name; it takes notice of exhaustion only.
+    // An open breaker has no generation to name; it only accepts exhaustion.
     const generation = admission._tag === "Refused" ? -1 : admission.generation
     return this.report(generation, { _tag: "Opened", cause: held.cause, openFor }, now)
   }
 
-  /** Whether the outcomes open it. */
+  /** Whether the outcomes open the breaker. */
   private isTripped(now: number): boolean {
     const { outcomes } = this.facts
-    // It is a failure, or a slow call, that opens it.
+    // Only a failure or a slow call can open it.
     if (this.version === outcomes.version) return false
     const { failureRate, minimumCalls, slowCalls, window } = this.settings
     const { calls, failures, slow } = outcomes.count(window, now, this.since, slowCalls?.after)
@@ -349,7 +357,7 @@ export class Breaker {
     const openFor = report._tag === "Opened" ? Duration.toMillis(report.openFor) : 0
     this.seen = report._tag === "Closed" ? undefined : { until: now + openFor, isProbing: false }
     if (report._tag === "Closed") {
-      // The outcomes that had opened it are over; who looks before the next call must not see them.
+      // The outcomes that had opened it are obsolete; a check before the next call must not see them.
       this.since = this.facts.outcomes.mark(now, this.settings.slowCalls?.after)
       this.change("closed")
     } else if (report._tag === "Opened") this.change(report.cause === "exhausted" ? "exhausted" : "open")

@@ -1,5 +1,5 @@
 /**
- * Where breakers keep their phase: the seam for phases that several machines share, and the store of one process.
+ * Stores the phases of breakers: the interface for phases that several machines share, and the store of one process.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -8,7 +8,7 @@ import { monotonicMillisOf } from "../data/monotonic.ts"
 import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
-/** Why a breaker is open: too many of its calls failed, it asked for a long wait, or its credit has run out. */
+/** Why a breaker is open: too many calls failed, the target asked for a long wait, or its credit has run out. */
 export type OpenCause = "failing" | "throttled" | "exhausted"
 
 /** The phase of a breaker. `HalfOpen`: its time is up, and a probe decides. */
@@ -18,9 +18,9 @@ export type BreakerState =
   | { readonly _tag: "HalfOpen"; readonly cause: OpenCause }
 
 /**
- * An answer to a call. `generation` names the phase, and goes back with the report of the call. `Probe`: this call
- * decides, and no other is admitted until it is reported. `openings`: how often the breaker has opened without a
- * success since.
+ * The response to a call. `generation` names the phase, and is returned with the report of the call. `Probe`: this call
+ * decides, and no other is admitted until it is reported. `openings`: the number of times that the breaker has opened
+ * since the last success.
  */
 export type BreakerAdmission =
   | { readonly _tag: "Closed"; readonly generation: number }
@@ -28,7 +28,7 @@ export type BreakerAdmission =
   | { readonly _tag: "Refused"; readonly cause: OpenCause; readonly retryAfter: Duration.Duration }
 
 /**
- * The effect of a call. `Closed`: the probe succeeded. `Released`: the probe ended without a verdict, so the next call
+ * The outcome of a call. `Closed`: the probe succeeded. `Released`: the probe ended without a verdict, so the next call
  * is the probe.
  */
 export type BreakerReport =
@@ -36,67 +36,64 @@ export type BreakerReport =
   | { readonly _tag: "Closed" }
   | { readonly _tag: "Released" }
 
-/** Keeps the phases of breakers. A key stands for a target and the numbers of its breaker. */
+/** Keeps the phases of breakers. A key identifies a target and the numbers of its breaker. */
 export interface BreakerStore {
-  /** Asks for a call. After the open time exactly one caller gets the probe. */
+  /** Requests a call. After the open time exactly one caller gets the probe. */
   readonly admit: (key: string) => Effect.Effect<BreakerAdmission, unknown>
   /**
-   * Reports a call. A report of another generation is ignored: what was on its way when the breaker opened neither
-   * closes it nor keeps it open for longer. One exception: `exhausted` opens a breaker in any phase, and the longest
-   * time holds.
+   * Reports a call. A report of another generation is ignored: calls that were in flight when the breaker opened
+   * neither close it nor keep it open for longer. One exception: `exhausted` opens a breaker in any phase, and the
+   * longest time applies.
    */
   readonly report: (key: string, generation: number, report: BreakerReport) => Effect.Effect<void, unknown>
-  /** Looks at the phase, without asking for a call. */
+  /** Returns the phase, without requesting a call. */
   readonly state: (key: string) => Effect.Effect<BreakerState, unknown>
 }
 
-/** A store whose failures are no failures of a call. Without an admission the target is called. */
+/** A store whose own failures do not fail a call. Without its response the target is called. */
 export interface SafeStore {
   readonly admit: (key: string) => Effect.Effect<BreakerAdmission | undefined>
   readonly report: (key: string, generation: number, report: BreakerReport) => Effect.Effect<void>
 }
 
-/** A store that machines share may be slow to answer. */
+/** Time limit for a store that machines share, in milliseconds. */
 const patience = 1_000
 
 class NoAnswer extends Error {
   override readonly name = "no answer within a second"
 }
 
-/** The kind of a failure. Its message may hold a connection string. */
+/** The kind of a failure. Its message could contain a connection string. */
 const kindOf = (cause: unknown): string => (cause instanceof Error ? cause.name : "unknown failure")
 
 const safely = <A>(self: Effect.Effect<A, unknown>): Effect.Effect<A | undefined> =>
   Effect.catch(
     timeoutOrElse<A, unknown>(self, patience, () => new NoAnswer()),
     (cause) =>
-      Effect.as(
-        logWithLevel("Warn", `the store of breakers failed, and the target is called: ${kindOf(cause)}`),
-        undefined
-      )
+      Effect.as(logWithLevel("Warn", `the breaker store failed, so the target is called: ${kindOf(cause)}`), undefined)
   )
 
-/** Guards against a faulty store. */
+/** Protects callers from a faulty store. */
 export const safe = ({ admit, report }: BreakerStore): SafeStore => ({
   admit: (key) => safely(admit(key)),
   report: (key, generation, what) => Effect.asVoid(safely(report(key, generation, what)))
 })
 
-/** While a probe is on its way the hint says this. */
+/** Hint while a probe is in flight, in milliseconds. */
 export const probeHint = 1_000
-/** A probe that has not been reported for so long does not count any more: its process may be gone. */
+/** Milliseconds after which an unreported probe no longer counts: its process may be gone. */
 const probeLease = 300_000
-/** Most breakers that a store of one process remembers. */
+/** Maximum number of breakers that a store of one process remembers. */
 const maxPhases = 16_384
 
 /** The phase of one breaker. Times are milliseconds of the monotonic clock. */
 export class Phase {
-  /** Absent: closed. */
+  /** Absent while closed. */
   private open: { readonly cause: OpenCause; readonly until: number; probeAt: number | undefined } | undefined
   private generation = 0
   private openings = 0
 
-  /** Nothing is known that a new one would not know. */
+  /** Whether it holds no information beyond that of a new phase. */
   get isClosed(): boolean {
     return this.open === undefined
   }
@@ -119,7 +116,7 @@ export class Phase {
       report._tag === "Opened" &&
       report.cause === "exhausted" &&
       (open?.cause !== "exhausted" || now + Duration.toMillis(report.openFor) > open.until)
-    // Who reports to an open breaker was on its way before that.
+    // A report to an open breaker is of a call that was in flight before, unless it is the probe's.
     const isOwn = generation === this.generation && (open === undefined || open.probeAt !== undefined)
     if (!isOwn && !isNews) return
     if (report._tag === "Opened") {
@@ -146,14 +143,14 @@ export class Phase {
 
 const closed: BreakerAdmission = { _tag: "Closed", generation: 0 }
 
-/** A store of one process. */
+/** Makes a store of one process. */
 export const memory = () => {
   const phases = new Map<string, Phase>()
   const withNow = <A>(f: (now: number) => A): Effect.Effect<A> =>
     Effect.withFiber((fiber) => Effect.succeed(f(monotonicMillisOf(fiber.getRef(Clock.Clock)))))
   const make = (key: string): Phase => {
     if (phases.size >= maxPhases) {
-      // A closed one is the smallest loss.
+      // A closed one loses the least.
       const [oldest] = phases.keys()
       const found = [...phases].find(([, phase]) => phase.isClosed)?.[0] ?? oldest
       if (found !== undefined) phases.delete(found)

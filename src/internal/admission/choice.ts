@@ -1,13 +1,12 @@
 /**
- * The orders of `Route.balance`: which target comes first, and in which order the rest are its fallbacks. Pure: numbers
- * in, indices out.
+ * The orders of `Route.balance`: the first target, and the order of its fallbacks. Pure: numbers in, indices out.
  *
- * All strategies keep three groups apart: targets that may be called, targets whose breaker is open, and targets of
- * weight 0. A weight of 0 means "never first", so such a target comes last even when every other one is open.
+ * All strategies separate three groups: callable targets, targets whose breaker is open, and targets of weight 0. A
+ * weight of 0 means "never first", so such a target is last even if every other one is open.
  */
 import type { Problem } from "../../GatewayOptions.ts"
 
-/** How a balance chooses. */
+/** The names of the strategies. */
 export const strategies = ["weight", "roundRobin", "leastInFlight", "latency", "session"] as const
 /** A strategy of `Route.balance`: see `BalanceOptions.by`. */
 export type Strategy = (typeof strategies)[number]
@@ -31,14 +30,14 @@ export type Choosing = Children &
     | {
         readonly by: "session"
         readonly session: string
-        /** Stable names of the children: a renamed child receives other sessions. */
+        /** Stable names of the children: a renamed child gets other sessions. */
         readonly names: ReadonlyArray<string>
         /** Requests of this balance in flight. */
         readonly inFlight: ReadonlyArray<number>
       }
     | {
         readonly by: "roundRobin"
-        /** Kept by the caller between runs, zeros at first. {@link order} changes it. */
+        /** Kept by the caller between runs, initially zeros. {@link order} changes it. */
         readonly credits: Float64Array
       }
     | {
@@ -50,12 +49,12 @@ export type Choosing = Children &
         readonly by: "latency"
         /** Random, from 0 to less than 1. */
         readonly draw: number
-        /** Peak EWMA times (pending + 1), in milliseconds; infinite where requests are pending and none has ended. */
+        /** Peak EWMA times (pending + 1), in milliseconds; infinite if requests are pending and none has ended. */
         readonly loads: ReadonlyArray<number>
       }
   )
 
-/** How far above its fair share a session may fill a target. */
+/** Multiple of its fair share up to which a session may fill a target. */
 const boundedFactor = 1.25
 
 const maxWeight = 1_000_000
@@ -83,17 +82,17 @@ export const hash = (text: string): number => mix(absorb(offsetBasis, text))
 const score = (weight: number, bits: number): number => -weight / Math.log((bits + 0.5) / 2 ** 32)
 
 /**
- * Most requests in flight that let a target accept one more session.
+ * Maximum number of requests in flight with which a target accepts one more session.
  *
  * @param share the part of the sessions that is the target's own: its weight over the sum of weights
  */
 export const boundedCap = (inFlight: number, share: number): number => Math.ceil(boundedFactor * (inFlight + 1) * share)
 
-/** Problems of the weights of a balance with so many children. */
+/** Lists the problems of the weights of a balance with the given number of children. */
 export const weightProblems = (weights: ReadonlyArray<number>, children: number): ReadonlyArray<Problem> => {
   const problems: Array<Problem> = []
   if (weights.length !== children) problems.push({ field: "weights", accepted: `one per route: ${children}` })
-  // A copy has no holes, which would be passed over.
+  // A copy has no holes, which `forEach` would skip.
   Array.from(weights).forEach((weight, index) => {
     if (!(typeof weight === "number" && weight >= 0 && weight <= maxWeight)) {
       problems.push({ field: `weights[${index}]`, accepted: `a number from 0 to ${maxWeight}` })
@@ -110,7 +109,7 @@ const sortBy = (indices: Array<number>, key: (index: number) => number): Array<n
   // A difference of infinities is not a number.
   indices.sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : 0))
 
-/** The children that may come first, and the others in their groups. */
+/** Returns the children that may be first, and the others in their groups. */
 const grouped = ({
   open,
   weights
@@ -126,8 +125,8 @@ const sum = (indices: ReadonlyArray<number>, values: ArrayLike<number>): number 
   indices.reduce((total, index) => total + (values[index] ?? 0), 0)
 
 /**
- * Two different children at random, one draw for both: the less loaded one goes first. A tie goes to the one that was
- * drawn first.
+ * Chooses two different children at random, with one draw for both, and puts the less loaded one first. On a tie, the
+ * one that was drawn first.
  */
 const powerOfTwo = (free: ReadonlyArray<number>, draw: number, load: (index: number) => number): number | undefined => {
   const position = draw * free.length
@@ -138,7 +137,7 @@ const powerOfTwo = (free: ReadonlyArray<number>, draw: number, load: (index: num
   return one === undefined || two === undefined ? one : load(two) < load(one) ? two : one
 }
 
-/** Moves what is in the front group and over its bound behind the rest of that group. */
+/** Moves children above their bound behind the rest of the front group. */
 const bounded = (
   free: ReadonlyArray<number>,
   weights: ReadonlyArray<number>,
@@ -151,7 +150,7 @@ const bounded = (
 }
 
 /**
- * The order in which a balance tries its children, as indices in declared order.
+ * Returns the order in which a balance tries its children, as indices in declared order.
  *
  * - `session`, `weight`: weighted rendezvous, by the session's key or by a draw. When a child goes, only its own
  *   sessions move. A session whose target already has more than 1.25 times its share of the requests in flight moves to
@@ -168,7 +167,7 @@ export const order = (choosing: Choosing): Array<number> => {
   switch (choosing.by) {
     case "weight": {
       const seed = (choosing.draw * 2 ** 32) >>> 0
-      // By position and not by name: a draw has no stability to keep, and two children may be the same target.
+      // By position and not by name: a draw needs no stability, and two children may be the same target.
       const scores = weights.map((weight, index) => score(weight, mix(seed + Math.imul(index + 1, 0x9e3779b9))))
       return by((index) => -(scores[index] ?? 0))
     }

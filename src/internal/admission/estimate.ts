@@ -1,21 +1,21 @@
 /**
- * How many tokens a request will take, before its provider has counted them.
+ * Estimates the tokens of a request before its provider has counted them.
  */
 import { isRecord } from "../data/json.ts"
 
 const encoder = new TextEncoder()
 
-/** Bytes of UTF-8 for each token: fewer than texts have on average, so that an estimate is rather too high. */
+/** Bytes of UTF-8 per token: fewer than the average of texts, so that an estimate tends to be too high. */
 const bytesPerToken = 3
 
-/** The output that is expected of a request without `maxTokens`. */
+/** Expected output tokens of a request without `maxTokens`. */
 const defaultOutput = 1024
 
 const textTokens = (text: string): number => Math.ceil(encoder.encode(text).length / bytesPerToken)
 
 /**
- * Tokens of an input, by its JSON. `undefined` for one that cannot be written as JSON: it is not sent, and the encoding
- * of its request says why.
+ * Returns the tokens of an input, by its JSON; `undefined` if it has no JSON form: it is not sent, and the encoder
+ * reports the reason.
  */
 export const inputTokens = (input: unknown): number | undefined => {
   try {
@@ -25,19 +25,22 @@ export const inputTokens = (input: unknown): number | undefined => {
   }
 }
 
-/** More bytes than texts have for each token on average, so that the estimate is rather too low. */
+/** More bytes per token than the average of texts, so that the estimate tends to be too low. */
 const mostBytesPerToken = 5
 
-/** Fields of parts and calls that the model does not read, or that only their maker is sent. */
+/** Fields of parts and calls that the model does not read, or that only their provider gets. */
 const unread = new Set(["opaque", "citations"])
 
-/** Base64 says nothing about the tokens of an image or a file, and thinking stays behind at most targets. */
+/** Base64 does not show the tokens of an image or a file, and most targets get no thinking. */
 const withoutData = (key: string, value: unknown): unknown => {
   if (typeof value === "string") return key === "data" || key === "signature" || /^data:/i.test(value) ? "" : value
   return unread.has(key) || (isRecord(value) && value.type === "reasoning") ? undefined : value
 }
 
-/** The fewest tokens that a chat input takes with the answer that it asks for; 0 for what cannot be written as JSON. */
+/**
+ * Returns the minimum number of tokens that a chat input takes, including the requested answer; 0 if it has no JSON
+ * form.
+ */
 export const leastTokens = (input: unknown): number => {
   try {
     const bytes = encoder.encode(JSON.stringify(input, withoutData) ?? "").length
@@ -49,7 +52,7 @@ export const leastTokens = (input: unknown): number => {
 
 const isCount = (value: unknown): value is number => typeof value === "number" && value > 0
 
-/** The most output tokens that an input allows, as far as it says so. */
+/** Returns the maximum number of output tokens that an input allows, if it states one. */
 const outputTokens = (input: unknown): number =>
   typeof input === "object" && input !== null && "maxTokens" in input && typeof input.maxTokens === "number"
     ? input.maxTokens
@@ -58,7 +61,8 @@ const outputTokens = (input: unknown): number =>
 const outputFields = ["max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"]
 
 /**
- * The most output tokens that a provider's request body allows, for all answers that it asks for; as far as it says so.
+ * Returns the maximum number of output tokens that a provider's request body allows for all requested answers, if it
+ * states one.
  */
 export const mostOutputTokens = (body: unknown): number => {
   if (!isRecord(body)) return defaultOutput
@@ -69,7 +73,7 @@ export const mostOutputTokens = (body: unknown): number => {
   return (largest(outputFields) || defaultOutput) * (largest(["n", "candidateCount"]) || 1)
 }
 
-/** Tokens that a request may take in all; 0 where {@link inputTokens} knows nothing. */
+/** Returns the maximum number of tokens of a request in total; 0 if {@link inputTokens} is unknown. */
 export const requestTokens = (input: unknown): number => {
   const tokens = inputTokens(input)
   return tokens === undefined ? 0 : tokens + outputTokens(input)

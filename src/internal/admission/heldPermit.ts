@@ -1,5 +1,5 @@
 /**
- * What an admission holds, of one set of limits or of several for the same key.
+ * The holdings of an admission, under one set of limits or several for the same key.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -10,7 +10,7 @@ import { LearntLimits, type ToldLimits, type Totals } from "./learntLimits.ts"
 import type { Outcome, Permit } from "./permit.ts"
 import type { Needs } from "./waitQueue.ts"
 
-/** Told once, with what counts of the request. */
+/** Called once, with the counts of the request. */
 export type OnSettled = (permit: HeldPermit, now: number, counted: Omit<Needs, "place">) => void
 
 /** A permit for code that runs between effects. Times are milliseconds of the monotonic clock. */
@@ -55,16 +55,16 @@ export class HeldPermit {
     this.onSettled?.(this, now, counted)
   }
 
-  /** Counts it under limits that were set since. */
+  /** Also counts it under limits that were set since. */
   join(limits: KeyLimits, now: number): void {
     this.held.push([limits, limits.take(now, this.needs)])
   }
 
-  /** Takes over what the answer says about the limits of the other side. */
+  /** Applies the limits of the other side that an answer reports. */
   learn(now: number, told: ToldLimits): void {
     this.facts.learnt ??= new LearntLimits()
     this.facts.learnt.learn(told, this.totals, now)
-    // The next one may wait for what is no longer so.
+    // The next waiter may be waiting for a limit that has changed.
     for (const [limits] of this.held) limits.wake(now)
   }
 }
@@ -75,7 +75,7 @@ const atNow = (act: (now: number) => void): Effect.Effect<void> =>
     return Effect.void
   })
 
-/** The same as a permit of a limiter. */
+/** Turns it into a permit of a limiter. */
 export const permitOf = (held: HeldPermit): Permit => ({
   waited: Duration.millis(held.waited),
   settle: (outcome = {}) => atNow((now) => held.settle(now, outcome)),

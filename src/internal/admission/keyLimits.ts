@@ -1,5 +1,5 @@
 /**
- * One key under its limits: windows, places, what the other side said, and those who wait.
+ * One key under its limits: windows, places, the limits that the other side reports, and the queue.
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -25,17 +25,17 @@ import { type Needs, type WaitClass, type Waiting, WaitQueue } from "./waitQueue
 /** The window of all limits, in milliseconds. */
 export const windowMillis = 60_000
 
-/** What is known of the other side, whatever limits were set for it. */
+/** Known facts about the other side, for all sets of limits. */
 export interface KeyFacts {
-  /** What has been admitted in all. */
+  /** Everything that has been admitted so far. */
   readonly total: { requests: number; tokens: number }
   learnt: LearntLimits | undefined
 }
 
-/** Nothing is known. */
+/** Facts without any information. */
 export const noFacts = (): KeyFacts => ({ total: { requests: 0, tokens: 0 }, learnt: undefined })
 
-/** What an admission has taken of one set of limits. */
+/** The holding of an admission in one set of limits. */
 export interface Holding {
   readonly at: number
   readonly needs: Needs
@@ -43,32 +43,32 @@ export interface Holding {
   readonly tokens: Taken | undefined
 }
 
-/** What of a request counts once it has ended. */
+/** Returns the counts of a request that has ended. */
 export const countedOf = (
   { requests, tokens }: Needs,
   { sent = true, tokens: used }: Outcome
 ): { readonly requests: number; readonly tokens: number } =>
   sent ? { requests, tokens: Math.max(0, Math.ceil(used ?? tokens)) } : { requests: 0, tokens: 0 }
 
-/** How somebody waits. */
+/** Options of a waiter. */
 export interface Entry {
   readonly class: WaitClass
   readonly needs: Needs
-  /** Milliseconds. Absent: as long as the queue allows. */
+  /** Milliseconds. Absent: the limit of the queue. */
   readonly maxWait: number | undefined
-  /** Is called when it has to wait. */
+  /** Called when it has to wait. */
   readonly onQueue?: (() => void) | undefined
 }
 
 interface Waiter extends Waiting {
-  /** Something has changed since it looked. */
+  /** Whether anything has changed since its last check. */
   signalled: boolean
-  /** It had to leave for others. */
+  /** Whether it had to leave the queue for others. */
   displaced: boolean
   wake: (() => void) | undefined
 }
 
-/** The failure of what is not let in. `millis`: when it may be worth another try. */
+/** The failure of a request that is not admitted. `millis`: when a new try may succeed. */
 export const rejected = (millis: number | undefined, detail: string): GatewayError =>
   new GatewayError({
     method: "Limiter.acquire",
@@ -82,29 +82,29 @@ export const rejected = (millis: number | undefined, detail: string): GatewayErr
 const reached = "the limit is reached"
 const full = "too many wait"
 
-/** Milliseconds after which a full queue may be tried again, while nobody knows how long places are held. */
+/** Milliseconds after which a full queue may be tried again, while it is unknown how long places are held. */
 const shortestRetry = 1_000
 
-/** The share of the newest in the mean time that places are held. */
+/** Weight of the newest value in the mean time that places are held. */
 const heldShare = 1 / 8
 
 const adaptiveOf = ({ initial, max = 512, min = 1, tolerance = 2 }: AdaptiveConcurrency): AdaptiveLimit =>
   new AdaptiveLimit({ min, max, tolerance, initial: initial ?? Math.max(min, Math.min(max, 8)) })
 
 /**
- * Waits for a signal, at most so long. The only place where an acquisition can be interrupted: what is admitted is
+ * Waits for a signal, for at most `millis`. The only place where an acquisition can be interrupted, so an admission is
  * never lost.
  */
 const pause = (waiter: Waiter, millis: number): Effect.Effect<void> => {
   const woken = Effect.callback<void>((resume) => {
-    // When all that ends in this turn has ended: then as many are let in one after the other.
+    // Resumes after everything that ends in this tick has ended: then several can be admitted one after the other.
     waiter.wake = () => resume(Effect.yieldNow)
     if (waiter.signalled) waiter.wake()
   })
   return Effect.interruptible(Number.isFinite(millis) ? Effect.raceFirst(woken, Effect.sleep(millis)) : woken)
 }
 
-/** Times are milliseconds of the monotonic clock. */
+/** Limits of one key. Times are milliseconds of the monotonic clock. */
 export class KeyLimits {
   readonly facts: KeyFacts
   private readonly requests: RateBudget | undefined
@@ -114,7 +114,7 @@ export class KeyLimits {
   private readonly bounds: { readonly size: number; readonly maxWait: number } | undefined
   private readonly queue = new WaitQueue<Waiter>()
   private inFlight = 0
-  /** Mean time that a place is held; absent before the first is given back. */
+  /** Mean time that a place is held; absent before the first is released. */
   private held: number | undefined
 
   constructor(limits: Limits, facts: KeyFacts) {
@@ -132,12 +132,12 @@ export class KeyLimits {
     }
   }
 
-  /** Places in all; absent where they are not limited. */
+  /** Number of places; absent if they are not limited. */
   private get concurrency(): number | undefined {
     return this.adaptive === undefined ? this.places : this.adaptive.current
   }
 
-  /** Nobody waits, and no place is held. */
+  /** Whether there is no waiter, and no place is held. */
   get isIdle(): boolean {
     return this.inFlight === 0 && this.queue.size === 0
   }
@@ -146,7 +146,7 @@ export class KeyLimits {
     return this.queue.size > 0
   }
 
-  /** Whether estimates of tokens matter to it. */
+  /** Whether estimates of tokens matter for these limits. */
   get countsTokens(): boolean {
     return this.tokens !== undefined
   }
@@ -161,7 +161,7 @@ export class KeyLimits {
     }
   }
 
-  /** Milliseconds until something fits; infinity: not before something else ends. */
+  /** Milliseconds until a request fits; infinity if it needs another one to end. */
   private delay(now: number, { place, requests, tokens }: Needs): number {
     const { concurrency, facts } = this
     return place && concurrency !== undefined && this.inFlight >= concurrency
@@ -174,8 +174,7 @@ export class KeyLimits {
   }
 
   /**
-   * About how many milliseconds somebody waits who comes now, behind all that go before. Too little where nothing is
-   * known.
+   * Estimated milliseconds of waiting for a newcomer, behind all waiters with precedence. Too low if facts are missing.
    */
   private estimate(now: number, own: WaitClass, needs: Needs): number {
     const { concurrency, facts, held = 0, inFlight, queue } = this
@@ -190,12 +189,12 @@ export class KeyLimits {
     return Math.max(rates, Math.ceil((missing * held) / concurrency))
   }
 
-  /** When it may be worth another try. */
+  /** Milliseconds until a new try may succeed. */
   private later(now: number, own: WaitClass, needs: Needs): number {
     return Math.max(shortestRetry, this.estimate(now, own, needs))
   }
 
-  /** Why something can never fit. */
+  /** The failure of a request that can never fit. */
   private impossible({ requests, tokens }: Needs): GatewayError | undefined {
     if (this.requests !== undefined && requests > this.requests.limit) {
       return rejected(undefined, `${requests} requests are more than ${this.requests.limit} a minute`)
@@ -206,12 +205,12 @@ export class KeyLimits {
     return undefined
   }
 
-  /** Whether something would be admitted at once. */
+  /** Whether a request would be admitted at once. */
   isOpenTo(now: number, needs: Needs): boolean {
     return this.queue.size === 0 && this.impossible(needs) === undefined && this.delay(now, needs) === 0
   }
 
-  /** Counts something, whether it fits or not. */
+  /** Counts a request, whether it fits or not. */
   take(now: number, needs: Needs): Holding {
     if (needs.place) this.inFlight++
     return {
@@ -222,13 +221,13 @@ export class KeyLimits {
     }
   }
 
-  /** Counts what ended before these limits were set. */
+  /** Counts a request that ended before these limits were set. */
   count(now: number, at: number, requests: number, tokens: number): void {
     this.requests?.count(now, at, requests)
     this.tokens?.count(now, at, tokens)
   }
 
-  /** Ends it. */
+  /** Ends a holding. */
   settle(now: number, { at, needs, requests, tokens }: Holding, outcome: Outcome): void {
     const { adaptive } = this
     const { latency, sent = true, throttled = false } = outcome
@@ -248,7 +247,7 @@ export class KeyLimits {
     this.wake(now)
   }
 
-  /** Has the next one look again. */
+  /** Makes the next waiter check again. */
   wake(now: number): void {
     const head = this.queue.head(now)
     if (head === undefined) return
@@ -260,7 +259,7 @@ export class KeyLimits {
     if (this.queue.delete(waiter)) this.wake(now)
   }
 
-  /** Waits until something fits, and has it admitted. Call it in an uninterruptible region. */
+  /** Waits until a request fits, and admits it. Call it in an uninterruptible region. */
   acquire<P>(
     clock: Clock.Clock,
     { class: own, maxWait, needs, onQueue }: Entry,
@@ -273,7 +272,7 @@ export class KeyLimits {
     const delay = this.delay(now, needs)
     if (delay === 0 && !queue.isBehind(own, now)) return Effect.succeed(admit(now, now))
     const limit = maxWait ?? bounds?.maxWait
-    // With a place to wait for, nobody knows how long.
+    // If it waits for a place, the time is unknown.
     if (limit !== undefined && (limit === 0 || (Number.isFinite(delay) && delay > limit))) {
       return Effect.fail(rejected(bounds === undefined ? delay : this.later(now, own, needs), reached))
     }
@@ -323,9 +322,9 @@ export class KeyLimits {
           rejected(this.bounds === undefined ? this.delay(now, needs) : this.later(now, own, needs), reached)
         )
       }
-      // Somebody may have come before it while it slept, and sleeps.
+      // A waiter with precedence may have arrived while it slept, and be asleep itself.
       if (!isHead && waiter.wake !== undefined) this.wake(now)
-      // Rounded up, as timers are: else it would wake before its time, and again.
+      // Rounded up, as timers are: otherwise it would wake too early, and repeatedly.
       return Effect.flatMap(pause(waiter, Math.min(delay, Math.ceil(until - now))), () =>
         this.wait(waiter, clock, until, admit)
       )

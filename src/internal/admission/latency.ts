@@ -1,41 +1,41 @@
 /**
- * How long a target takes for its first output: percentiles over ten minutes, and a load for choosing between targets.
+ * Latency of a target to its first output: percentiles over ten minutes, and a load for choosing between targets.
  */
 
 const gamma = 1.05
 const logGamma = Math.log(gamma)
-/** One millisecond to a quarter of an hour; what is longer counts as that. */
+/** One millisecond to a quarter of an hour; longer times count as that. */
 const buckets = Math.ceil(Math.log(900_000) / logGamma)
 
 const slotMillis = 60_000
 const slots = 10
 
-/** Fewer samples say nothing about a percentile. */
+/** Minimum number of samples for a percentile. */
 export const fewestSamples = 30
 
-/** Milliseconds after which a peak is forgotten by two thirds. */
+/** Milliseconds after which a peak has decayed by two thirds. */
 const decay = 10_000
 
 interface Slot {
   epoch: number
-  /** Times that were seen to their end. */
+  /** Complete times. */
   readonly seen: Uint32Array
-  /** Times that were cut short: the whole would have been longer. */
+  /** Times that were cut short: they would have been longer. */
   readonly cut: Uint32Array
 }
 
 const bucketOf = (millis: number): number =>
   millis <= 1 ? 0 : Math.min(buckets - 1, Math.ceil(Math.log(millis) / logGamma))
 
-/** The times of one target in one mode. Times are milliseconds, `now` of the monotonic clock. */
+/** Latencies of one target in one mode. Times are milliseconds, `now` of the monotonic clock. */
 export class Latency {
   private readonly slots: Array<Slot | undefined> = Array.from({ length: slots }, () => undefined)
-  /** Percentiles are asked for again and again, and change slowly. */
+  /** A cache, because percentiles are read often and change slowly. */
   private known: { readonly at: number; readonly percentile: number; readonly millis: number | undefined } | undefined
   private cost = 0
   private stamp = 0
 
-  /** A first output came after so long. */
+  /** Records the time to a first output. */
   observe(millis: number, now: number): void {
     const { seen } = this.slotAt(now)
     const at = bucketOf(millis)
@@ -43,16 +43,16 @@ export class Latency {
     this.weigh(millis, now)
   }
 
-  /** No output had come after so long, when the caller stopped waiting: a lower bound. */
+  /** Records a time without output after which the caller stopped waiting: a lower bound. */
   atLeast(millis: number, now: number): void {
     const { cut } = this.slotAt(now)
     const at = bucketOf(millis)
     cut[at] = (cut[at] ?? 0) + 1
-    // It must not look faster than it was, and it may have been slower.
+    // The target must not look faster than it was, and it may have been slower.
     if (millis > this.costAt(now)) this.weigh(millis, now)
   }
 
-  /** Samples that count now. */
+  /** Number of samples in the window. */
   count(now: number): number {
     let count = 0
     for (const { cut, seen } of this.live(now))
@@ -61,10 +61,10 @@ export class Latency {
   }
 
   /**
-   * The time within which a share of all answers begins; `undefined` with fewer than 30 samples, and where so many were
-   * cut short that it is beyond what was seen. A time that was cut short counts as one that was longer, by the
-   * estimator of Kaplan and Meier: left out, the fast ones would be over-represented, and each hedge would make the
-   * next one earlier.
+   * Returns the time within which a share of all answers begins; `undefined` with fewer than 30 samples, or if so many
+   * were cut short that the share was never observed. A time that was cut short counts as a longer one, by the
+   * Kaplan-Meier estimator: without it, fast answers would be over-represented, and each hedge would make the next one
+   * earlier.
    */
   percentile(percentile: number, now: number): number | undefined {
     const { known } = this
@@ -76,7 +76,10 @@ export class Latency {
     return millis
   }
 
-  /** The peak of recent times, falling off, times the requests that would be open: the lower, the sooner an answer. */
+  /**
+   * Returns the decaying peak of recent times, multiplied by the requests that would be open: a lower load means an
+   * earlier answer.
+   */
   load(pending: number, now: number): number {
     const cost = this.costAt(now)
     return cost === 0 && pending > 0 ? Number.POSITIVE_INFINITY : cost * (pending + 1)

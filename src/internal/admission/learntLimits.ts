@@ -1,42 +1,42 @@
 /**
- * What the other side says is left of its limits. It holds beside the limits that were set, so it only ever tightens
- * them.
+ * The remaining limits that the other side reports. They apply in addition to the configured ones, so they can only
+ * tighten them.
  */
 import * as Duration from "effect/Duration"
 
 /** Units of one limit, as an answer reports them. */
 export interface RemainingUnits {
-  /** Units that the limit allows in all. Absent: unknown. */
+  /** Total units of the limit. Absent: unknown. */
   readonly limit?: number | undefined
-  /** Units that are left: a number of at least 0. */
+  /** Remaining units: a number of at least 0. */
   readonly remaining: number
-  /** Until all of them are there again. With a `limit` they come back evenly, else all at once. */
+  /** Time until all of them are available again. With a `limit` they return evenly, otherwise all at once. */
   readonly resetAfter: Duration.Duration
 }
 
-/** What an answer says about the limits of the other side. */
+/** The limits of the other side that an answer reports. */
 export interface ToldLimits {
   readonly requests?: RemainingUnits | undefined
   readonly tokens?: RemainingUnits | undefined
-  /** Nothing is admitted before. */
+  /** Nothing is admitted before this time. */
   readonly retryAfter?: Duration.Duration | undefined
 }
 
-/** How much a key had admitted, in all, when one of its requests was. */
+/** Totals of a key's admissions at the time of a request. */
 export interface Totals {
   readonly at: number
   readonly requests: number
   readonly tokens: number
 }
 
-/** A longer time is believed for so many milliseconds, and asked for again. */
+/** Maximum time in milliseconds: a longer one is reduced to it, and learned again afterwards. */
 const longest = 3_600_000
 
 /**
- * Units that are left, from one answer until its reset.
+ * Remaining units, from one answer until its reset.
  *
- * The other side counted when the request arrived, which may be long before it answered. So everything that was
- * admitted after that request is taken off, and what has come back since then is added.
+ * The other side counted when the request arrived, which may be long before it answered. So admissions after that
+ * request are subtracted, and units that have returned since then are added.
  */
 class Level {
   readonly at: number
@@ -56,7 +56,7 @@ class Level {
     this.total = total
   }
 
-  /** Milliseconds until so many more units fit, when `total` have been admitted. */
+  /** Milliseconds until the given number of units fits, after `total` admissions. */
   delay(now: number, units: number, total: number): number {
     if (units === 0 || now >= this.until) return 0
     const back = (now - this.at) * this.refill
@@ -67,15 +67,15 @@ class Level {
   }
 }
 
-/** What is known of the limits of one key. Times are milliseconds of the monotonic clock. */
+/** Known limits of one key. Times are milliseconds of the monotonic clock. */
 export class LearntLimits {
   private requests: Level | undefined
   private tokens: Level | undefined
   private closedUntil = 0
 
   /**
-   * Takes over what the answer to a request says. Answers to requests that were admitted earlier are older news, and
-   * leave it as it is.
+   * Applies the limits in the answer to a request. Answers to requests that were admitted earlier are outdated, and
+   * ignored.
    */
   learn(told: ToldLimits, { at, requests, tokens }: Totals, now: number): void {
     if (told.requests !== undefined && (this.requests === undefined || this.requests.at <= at)) {
@@ -89,17 +89,17 @@ export class LearntLimits {
     }
   }
 
-  /** Whether there is a limit of tokens. */
+  /** Whether a limit of tokens is known. */
   get knowsTokens(): boolean {
     return this.tokens !== undefined
   }
 
-  /** Milliseconds for which the other side has asked to be left alone. No answer shortens them. */
+  /** Milliseconds for which the other side asked for no requests. No answer shortens them. */
   closedFor(now: number): number {
     return Math.max(0, Math.ceil(this.closedUntil - now))
   }
 
-  /** Milliseconds until a request may be admitted; 0 is now. `total`: what has been admitted so far. */
+  /** Milliseconds until a request may be admitted; 0 means now. `total`: all admissions so far. */
   delay(now: number, requests: number, tokens: number, total: Omit<Totals, "at">): number {
     return Math.max(
       requests > 0 ? this.closedFor(now) : 0,

@@ -1,5 +1,5 @@
 /**
- * What is allowed for a key, and what is wrong with it.
+ * The limits of a key, and their problems.
  */
 import type * as Duration from "effect/Duration"
 import type { Problem } from "../../GatewayOptions.ts"
@@ -7,46 +7,46 @@ import { defined } from "../data/defined.ts"
 import { millisOf } from "../data/duration.ts"
 import { isObject, strayField } from "../data/json.ts"
 
-/** A number of requests at once that is found out from the answers. */
+/** A number of requests at once that is learned from the answers. */
 export interface AdaptiveConcurrency {
-  /** Where to begin, `min` to `max`. Default 8, within the bounds. */
+  /** First value, `min` to `max`. Default 8, within the bounds. */
   readonly initial?: number | undefined
   /** At least 1. Default 1. */
   readonly min?: number | undefined
   /** At most 100,000. Default 512. */
   readonly max?: number | undefined
-  /** Mean latency, as a multiple of its baseline, from which the number goes down. More than 1, default 2. */
+  /** Multiple of the baseline from which mean latency reduces the number. More than 1, default 2. */
   readonly tolerance?: number | undefined
 }
 
 /** How many may wait, and for how long. */
 export interface QueueOptions {
   /**
-   * Most that wait at once: 0 to 1,000,000. Default 1,000. When it is full, the newest of the lowest priority is
-   * rejected.
+   * Maximum number of waiters: 0 to 1,000,000. Default 1,000. When the queue is full, the newest of the lowest priority
+   * is rejected.
    */
   readonly size?: number | undefined
-  /** Longest wait of a reservation that names none: 0 or more. Default 10 seconds. */
+  /** Longest wait of a reservation that sets none: 0 or more. Default 10 seconds. */
   readonly maxWait?: Duration.Input | undefined
 }
 
-/** What is allowed for one key. What is left out is not limited. */
+/** The limits of one key. Absent fields are not limited. */
 export interface Limits {
   /** Requests in any window of 60 seconds, at least 1. */
   readonly requestsPerMinute?: number | undefined
-  /** Tokens in any window of 60 seconds, at least 1. Exact as far as the estimates are not too low. */
+  /** Tokens in any window of 60 seconds, at least 1. Exact unless the estimates are too low. */
   readonly tokensPerMinute?: number | undefined
-  /** Requests at once: a whole number of at least 1, or found out. */
+  /** Requests at once: a whole number of at least 1, or learned. */
   readonly concurrency?: number | "adaptive" | AdaptiveConcurrency | undefined
-  /** The share of a minute's allowance that may be used at once; more than 0, at most 1. Default 1/6. */
+  /** Share of a minute's allowance that may be used at once; more than 0, at most 1. Default 1/6. */
   readonly burst?: number | undefined
   /**
-   * How long a request may take from its admission until the other side counts it. 0 to 30 seconds, default 2 seconds.
+   * Maximum time from the admission of a request until the other side counts it. 0 to 30 seconds, default 2 seconds.
    */
   readonly skew?: Duration.Input | undefined
   /**
-   * Bounds the queue. A reservation is then rejected at once when its estimated wait is too long, and not only when it
-   * has waited in vain. Default: any number waits, as long as it takes.
+   * Bounds the queue. A reservation is then rejected at once if its estimated wait is too long, and not only after
+   * waiting in vain. Default: no bounds.
    */
   readonly queue?: QueueOptions | undefined
 }
@@ -60,16 +60,16 @@ export const defaultQueueSize = 1_000
 /** Default of `queue.maxWait`. */
 export const defaultMaxWait: Duration.Input = "10 seconds"
 
-/** Limits in their normal form: every value that has a default is there, durations are milliseconds. */
+/** Limits in their normal form: with all defaults, and durations in milliseconds. */
 export interface LimitSettings {
   readonly limits: Limits
-  /** Of its queue, in milliseconds. */
+  /** Longest wait in its queue, in milliseconds. */
   readonly maxWait: number
-  /** Equal numbers have equal keys. */
+  /** Equal numbers give equal keys. */
   readonly key: string
 }
 
-/** The normal form of limits that have no problems. */
+/** Normalizes limits that have no problems. */
 export const settingsOf = (given: Limits): LimitSettings => {
   const {
     burst = defaultBurst,
@@ -105,7 +105,7 @@ const isCount = (value: number, max = Number.MAX_SAFE_INTEGER): boolean =>
 const queueNames = ["size", "maxWait"]
 const adaptiveNames = ["initial", "min", "max", "tolerance"]
 
-/** What is wrong with limits: each field and what would have been accepted. */
+/** Lists the problems of limits: each field and the accepted values. */
 export const problems = (limits: Limits): ReadonlyArray<Problem> => {
   const { burst, concurrency, queue, requestsPerMinute, skew, tokensPerMinute } = limits
   const out: Array<Problem> = []

@@ -1,25 +1,25 @@
 /**
- * How attempts on a target ended lately: counts in slots of a second, over five minutes.
+ * Recent outcomes of attempts on a target: counts in slots of a second, over five minutes.
  */
 
 const slotMillis = 1_000
 const slots = 300
 
-/** Longest window that can be looked at. */
+/** Longest window that can be counted. */
 export const longestWindow = slotMillis * slots
 
-/** Most limits of slow calls that are counted for one target. */
+/** Maximum number of limits of slow calls that are counted for one target. */
 const maxLimits = 16
 
 /** Counts of a window. */
 export interface Counts {
   readonly calls: number
   readonly failures: number
-  /** Calls whose first output took longer than the limit that was asked about. */
+  /** Calls whose first output took longer than the given limit. */
   readonly slow: number
 }
 
-/** A moment before which nothing counts: its slot, and what had been counted in it by then. */
+/** A moment before which nothing counts: its slot, and the counts of that slot by then. */
 export interface Mark extends Counts {
   readonly epoch: number
 }
@@ -29,15 +29,12 @@ export class Outcomes {
   private readonly calls = new Uint32Array(slots)
   private readonly failures = new Uint32Array(slots)
   private readonly epochs = new Float64Array(slots).fill(Number.NEGATIVE_INFINITY)
-  /**
-   * By limit. Settings hold thresholds, but slots cannot keep every time, so a limit counts from when it is first asked
-   * about.
-   */
+  /** Counts of slow calls, by limit. Slots cannot keep every time, so a limit counts from its first use. */
   private readonly slow = new Map<number, Uint32Array>()
-  /** Rises with all that can open a breaker. */
+  /** Increases with every event that can open a breaker. */
   version = 0
 
-  /** Adds a call. `millis`: the time to its first output; absent when that says nothing. */
+  /** Adds a call. `millis`: the time to its first output; absent if it is not meaningful. */
   add(isFailure: boolean, now: number, millis?: number): void {
     const at = this.slotAt(Math.floor(now / slotMillis))
     this.calls[at] = (this.calls[at] ?? 0) + 1
@@ -56,7 +53,7 @@ export class Outcomes {
   /** Counts calls that are slower than this from now on. */
   watch(limit: number): void {
     const counts = this.slow.get(limit) ?? new Uint32Array(slots)
-    // The limit that was asked about longest ago is the first.
+    // The first key is the least recently used limit.
     this.slow.delete(limit)
     this.slow.set(limit, counts)
     const [oldest] = this.slow.keys()

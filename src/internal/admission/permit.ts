@@ -1,71 +1,77 @@
 /**
- * What is reserved of a limit, and how it ends.
+ * Reservations of limits, and their outcomes.
  */
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { ToldLimits } from "./learntLimits.ts"
 
-/** Who is let in first when several wait. `background` counts as `interactive` after 30 seconds. */
+/** Priority among waiters. `background` counts as `interactive` after 30 seconds. */
 export type Priority = "interactive" | "background"
 
-/** All of them; callers may have no types. */
+/** All priorities, because callers may not use types. */
 export const priorities: ReadonlyArray<Priority> = ["interactive", "background"]
 
-/** What is reserved. */
+/** The requests, tokens and place that a permit reserves. */
 export interface Reservation {
   /** Whole number. Default 1. */
   readonly requests?: number | undefined
   /**
-   * Estimate of the tokens in and out; too high costs speed until it is corrected, too low may exceed the limit.
+   * Estimated tokens in and out: too many slow the caller down until they are corrected, too few may exceed the limit.
    * Default 0.
    */
   readonly tokens?: number | undefined
   /** Whether it takes one of the places of `concurrency`. Default `true`. */
   readonly place?: boolean | undefined
-  /** Before all who wait without it. For a retry of something that was admitted before. Default `false`. */
+  /** Whether it comes before all waiters without this flag, for a retry of an admitted request. Default `false`. */
   readonly urgent?: boolean | undefined
   /**
-   * `interactive` goes before `background`, and within each it is first come, first served. After 30 seconds
-   * `background` counts as `interactive`. Default `"interactive"`.
+   * `interactive` comes before `background`; within each, first come, first served. After 30 seconds `background`
+   * counts as `interactive`. Default `"interactive"`.
    */
   readonly priority?: Priority | undefined
-  /** Longest wait. Default: that of the queue, or without a queue as long as it takes. */
+  /** Longest wait. Default: that of the queue, or no limit without a queue. */
   readonly maxWait?: Duration.Input | undefined
 }
 
-/** How a request ended. What is left out: it was sent, and used the tokens that were reserved. */
+/** The end of a request. Absent fields: it was sent, and used the reserved tokens. */
 export interface Outcome {
-  /** `false`: the other side has not seen it; everything is given back. */
+  /** `false`: the other side has not received it; everything is returned. */
   readonly sent?: boolean | undefined
   /** Tokens that were used. */
   readonly tokens?: number | undefined
-  /** The other side is at its limit: adaptive concurrency goes down. */
+  /** Whether the other side was at its limit: adaptive concurrency decreases. */
   readonly throttled?: boolean | undefined
-  /** How long the answer took, for adaptive concurrency. */
+  /** Latency of the answer, for adaptive concurrency. */
   readonly latency?: Duration.Input | undefined
 }
 
 /** An admission. */
 export interface Permit {
-  /** How long it was waited for. */
+  /** Time that it waited. */
   readonly waited: Duration.Duration
-  /** Ends it; only the first call counts. A permit that is not settled keeps its place for ever. */
+  /**
+   * Ends the permit; only the first call counts.
+   *
+   * **Gotchas**
+   *
+   * A permit that is not settled keeps its place forever.
+   */
   readonly settle: (outcome?: Outcome) => Effect.Effect<void>
   /**
-   * Takes over what the answer says is left of the other side's limits, before or after it is settled. It only ever
-   * tightens the limits of the key. A limiter of your own may leave it out.
+   * Applies the remaining limits that the answer reports, before or after the permit is settled. They can only tighten
+   * the limits of the key. A custom limiter may omit it.
    */
   readonly learn?: (told: ToldLimits) => Effect.Effect<void>
 }
 
-/** How things stand for a key. */
+/** The current state of a key. */
 export interface State {
   /** Permits that hold a place. */
   readonly inFlight: number
   readonly waiting: number
-  /** The present limit of concurrency, when there is one. */
+  /** The current limit of concurrency, if there is one. */
   readonly concurrency?: number
-  /** Requests and tokens that count in the window that ends now. */
+  /** Requests and tokens in the window that ends now. */
   readonly requests: number
   readonly tokens: number
 }

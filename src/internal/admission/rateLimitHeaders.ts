@@ -1,5 +1,5 @@
 /**
- * Reads what the headers of an answer say about the limits of the other side.
+ * Reads the limits of the other side from the headers of an answer.
  */
 import * as Duration from "effect/Duration"
 import { date, decimal, resetOf } from "../data/waits.ts"
@@ -7,7 +7,7 @@ import type { RemainingUnits, ToldLimits } from "./learntLimits.ts"
 
 type AnswerHeaders = Readonly<Record<string, string | undefined>>
 
-/** A count as headers write it, also with a fraction or with separators of thousands. Anything else is none. */
+/** Reads a count, also with a fraction or with thousands separators; `undefined` for anything else. */
 const countOf = (text: string | undefined): number | undefined => {
   const plain = text?.trim().replace(/(?<=\d),(?=\d{3}(?!\d))/g, "")
   return plain !== undefined && /^\d{1,15}(?:\.\d+)?$/.test(plain) ? Math.floor(Number(plain)) : undefined
@@ -27,11 +27,11 @@ const unitsOf = (
   return { remaining: left, resetAfter, ...(all !== undefined && { limit: all }) }
 }
 
-/** The one of which less is left. */
+/** Returns the limit with less remaining. */
 const tighter = (one: RemainingUnits | undefined, other: RemainingUnits | undefined): RemainingUnits | undefined =>
   one === undefined || (other !== undefined && other.remaining < one.remaining) ? other : one
 
-/** `x-ratelimit-remaining-tokens`, and what belongs to it. */
+/** Reads `x-ratelimit-remaining-tokens` and the related headers. */
 const common = (headers: AnswerHeaders, unit: string, now: number | undefined): RemainingUnits | undefined =>
   unitsOf(
     headers[`x-ratelimit-limit-${unit}`],
@@ -40,7 +40,7 @@ const common = (headers: AnswerHeaders, unit: string, now: number | undefined): 
     now
   )
 
-/** `anthropic-ratelimit-tokens-remaining`, and what belongs to it. */
+/** Reads `anthropic-ratelimit-tokens-remaining` and the related headers. */
 const anthropic = (headers: AnswerHeaders, unit: string, now: number | undefined): RemainingUnits | undefined =>
   unitsOf(
     headers[`anthropic-ratelimit-${unit}-limit`],
@@ -51,11 +51,11 @@ const anthropic = (headers: AnswerHeaders, unit: string, now: number | undefined
 
 /**
  * Reads `x-ratelimit-{limit,remaining,reset}-{requests,tokens}` (OpenAI, Azure, Groq and many more),
- * `anthropic-ratelimit-*` (with moments as resets), and `retry-after-ms`, `x-ms-retry-after-ms` and `retry-after`. Of
- * several limits for tokens the tightest counts. What has no reset, or one in the past, is left out; `undefined` when
- * nothing remains to say.
+ * `anthropic-ratelimit-*` (with timestamps as resets), and `retry-after-ms`, `x-ms-retry-after-ms` and `retry-after`.
+ * The tightest of several token limits applies. Limits without a reset, or with one in the past, are omitted;
+ * `undefined` if there are none.
  *
- * `headers` have lower-case names; `now` is in milliseconds since the epoch, and without it moments cannot be read.
+ * `headers` have lower-case names; `now` is in milliseconds since the epoch, and without it timestamps cannot be read.
  */
 export const toldLimits = (headers: AnswerHeaders, now: number | undefined): ToldLimits | undefined => {
   const requests = tighter(common(headers, "requests", now), anthropic(headers, "requests", now))

@@ -1,24 +1,23 @@
 /**
- * A purse for further attempts, as Finagle's `RetryBudget` has it: first attempts pay in, further ones are paid out of
- * it.
+ * A budget for further attempts, like Finagle's `RetryBudget`: first attempts pay in, and further ones draw on it.
  *
  * Finagle counts in ten slots of a second, which grants twice the floor to withdrawals just before and just after the
- * slot of the first ones expires. Slots of a tenth of a second, of which withdrawals keep one more, bound any ten
- * seconds at the price of one percent. The floor is for clients of few requests, which would never earn a retry.
+ * slot of the first ones expires. Slots of a tenth of a second, with one more of them for withdrawals, bound any ten
+ * seconds at a cost of one percent. The floor is for clients with few requests, which would never earn a retry.
  */
 
 import type { Problem } from "../../GatewayOptions.ts"
 import { isObject, strayField } from "../data/json.ts"
 
-/** How many further attempts there may be. */
+/** Limits of the number of further attempts. */
 export interface RetryBudgetOptions {
-  /** Further attempts for each first one: more than 0, at most 1. Default 0.2. */
+  /** Further attempts per first attempt: more than 0, at most 1. Default 0.2. */
   readonly ratio?: number | undefined
-  /** Further attempts per second that need no first ones: 0 to 1,000. Default 3. */
+  /** Further attempts per second that need no first attempts: 0 to 1,000. Default 3. */
   readonly perSecond?: number | undefined
 }
 
-/** The same, checked. */
+/** Checked options with all defaults. */
 export interface Budget {
   readonly ratio: number
   readonly perSecond: number
@@ -27,7 +26,7 @@ export interface Budget {
 /** The default budget of a router. */
 export const defaultBudget: Budget = { ratio: 0.2, perSecond: 3 }
 
-/** See {@link budgetOf}. */
+/** Result of {@link budgetOf}. */
 export interface CheckedBudget {
   readonly budget: Budget | undefined
   readonly problems: ReadonlyArray<Problem>
@@ -35,7 +34,7 @@ export interface CheckedBudget {
 
 const names = ["ratio", "perSecond"]
 
-/** The budget of a router, and what is wrong with it. */
+/** Returns the budget of a router, or its problems. */
 export const budgetOf = (options: RetryBudgetOptions | "none" | undefined): CheckedBudget => {
   if (options === undefined) return { budget: defaultBudget, problems: [] }
   if (options === "none") return { budget: undefined, problems: [] }
@@ -46,7 +45,7 @@ export const budgetOf = (options: RetryBudgetOptions | "none" | undefined): Chec
   const stray = strayField(options, names)
   if (stray !== undefined) problems.push({ field: `budget.${stray}`, accepted: `one of ${names.join(", ")}` })
   const { perSecond = defaultBudget.perSecond, ratio = defaultBudget.ratio } = options
-  // Types do not hold for who has none: a text compares like its number.
+  // Checked for callers without types: a string would compare like its number.
   if (!(typeof ratio === "number" && ratio > 0 && ratio <= 1))
     problems.push({ field: "budget.ratio", accepted: "a number more than 0, at most 1" })
   if (!(typeof perSecond === "number" && perSecond >= 0 && perSecond <= 1_000)) {
@@ -70,7 +69,7 @@ export class Purse {
   private readonly ratio: number
   private readonly reserve: number
   private readonly deposits = new Uint32Array(slots)
-  /** One slot more than the window has: the oldest counts until its last withdrawal is 10 seconds old. */
+  /** One slot more than the window: the oldest counts until its last withdrawal is 10 seconds old. */
   private readonly withdrawals = new Uint32Array(slots + 1)
   private readonly lastOf = new Float64Array(slots + 1)
   private deposited = 0
@@ -82,7 +81,7 @@ export class Purse {
     this.reserve = (perSecond * windowMillis) / 1_000
   }
 
-  /** Pays in for a first attempt. */
+  /** Deposits for a first attempt. */
   deposit(now: number): void {
     this.advance(now)
     const at = this.epoch % slots
@@ -90,7 +89,7 @@ export class Purse {
     this.deposited++
   }
 
-  /** Pays for a further attempt, if it can. */
+  /** Pays for a further attempt, if the balance allows it. */
   withdraw(now: number): boolean {
     if (this.left(now) < 1) return false
     const at = this.epoch % (slots + 1)
@@ -100,7 +99,7 @@ export class Purse {
     return true
   }
 
-  /** Further attempts that could be paid for now. */
+  /** Number of further attempts that could be paid for now. */
   balance(now: number): number {
     return Math.max(0, Math.floor(this.left(now)))
   }
@@ -109,7 +108,7 @@ export class Purse {
     this.advance(now)
     const oldest = (this.epoch + 1) % (slots + 1)
     if (this.withdrawals[oldest] !== 0 && now - (this.lastOf[oldest] ?? 0) >= windowMillis) this.forget(oldest)
-    // Products of fractions fall short of whole numbers.
+    // Products of fractions can be slightly below whole numbers.
     return this.reserve + this.ratio * this.deposited - this.withdrawn + 1e-9
   }
 
@@ -118,7 +117,7 @@ export class Purse {
     this.withdrawals[at] = 0
   }
 
-  /** Moves on to the slot of a moment, and empties those that it takes the place of. */
+  /** Advances to the slot of the given time, and clears the slots in between. */
   private advance(now: number): void {
     const epoch = Math.floor(now / slotMillis)
     if (epoch <= this.epoch) return

@@ -1,13 +1,12 @@
 /**
- * What may still be used of an allowance per window, in constant memory.
+ * The remaining allowance of a window, in constant memory.
  *
- * Two rules hold together. The window: units that the other side may have counted within any one window are never more
- * than the limit. The pace: what is admitted at once is at most a burst, refilled evenly, so that an allowance is not
- * burnt in the first second of every minute.
+ * Two rules apply together. The window: units that the other side may have counted within any one window never exceed
+ * the limit. The pace: at most a burst is admitted at once, and it refills evenly, so that an allowance is not used up
+ * in the first second of every minute.
  *
- * The other side counts a request some time after it was admitted here: at the latest when it answered, or after
- * `skew`. Units stay in the window from that latest moment on; so a late arrival and an early one do not add up to too
- * many.
+ * The other side counts a request some time after its admission here: when it answers at the latest, or after `skew`.
+ * Units stay in the window from that latest moment on, so a late arrival and an early one cannot add up to too many.
  */
 
 /** Slots of a window. Units expire with their slot, so up to one slot late and never early. */
@@ -19,7 +18,7 @@ export interface Taken {
   readonly units: number
 }
 
-/** An allowance of whole units. Times are milliseconds of any clock that does not go back. */
+/** An allowance of whole units. Times are milliseconds of any monotonic clock. */
 export class RateBudget {
   readonly limit: number
   private readonly window: number
@@ -77,12 +76,12 @@ export class RateBudget {
     this.sum += units
   }
 
-  /** Milliseconds until so many units can be taken; 0 is now, infinity never. */
+  /** Milliseconds until the given units can be taken; 0 means now, infinity never. */
   delay(now: number, units: number): number {
     if (units > this.limit) return Number.POSITIVE_INFINITY
     if (units === 0) return 0
     this.advance(now)
-    // More than a burst is taken from a full level, which then owes the rest.
+    // More than a burst is taken from a full level, which then becomes negative.
     const missing = Math.min(units, this.burst) - this.level
     const pace = missing > 1e-9 ? (missing * this.window) / this.limit : 0
     let excess = this.sum + units - this.limit
@@ -93,8 +92,8 @@ export class RateBudget {
   }
 
   /**
-   * About how long it takes until so many units have been taken behind those `ahead`. Too long where less is used than
-   * was reserved.
+   * Estimated milliseconds until the given units are taken, behind those `ahead`. Too long if less is used than was
+   * reserved.
    */
   estimate(now: number, ahead: number, units: number): number {
     const exact = this.delay(now, Math.min(ahead + units, this.limit))
@@ -108,7 +107,7 @@ export class RateBudget {
     this.add(Math.max(this.base, Math.floor(at / this.width)), units)
   }
 
-  /** Takes units. The caller has seen that {@link delay} is 0. */
+  /** Takes units. The caller has checked that {@link delay} is 0. */
   take(now: number, units: number): Taken {
     this.advance(now)
     const slot = Math.floor((now + this.skew) / this.width)
@@ -117,7 +116,7 @@ export class RateBudget {
     return { slot, units }
   }
 
-  /** Replaces what was taken by what was used: the other side has counted it by now. */
+  /** Replaces the taken units by the used ones: the other side has counted the request by now. */
   settle(now: number, { slot, units }: Taken, used: number): void {
     this.advance(now)
     this.level = Math.min(this.burst, this.level + units - used)
@@ -126,7 +125,7 @@ export class RateBudget {
     this.add(Math.max(this.base, Math.min(slot, Math.floor(now / this.width))), used)
   }
 
-  /** Units that count in the window that ends now. */
+  /** Units in the window that ends now. */
   used(now: number): number {
     this.advance(now)
     return this.sum

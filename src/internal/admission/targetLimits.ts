@@ -1,7 +1,7 @@
 /**
- * One target under the limits of all routes that it stands in.
+ * One target under the limits of all its routes.
  *
- * What was sent is a fact, and limits are numbers of a route: each set of numbers has windows and a queue of its own, a
+ * Sent requests are facts, and limits are numbers of a route: each set of numbers has its own windows and queue. A
  * request counts in all of them, and waits in one.
  */
 import type * as Clock from "effect/Clock"
@@ -13,13 +13,13 @@ import type { LimitSettings } from "./limits.ts"
 import type { State } from "./permit.ts"
 import type { Needs } from "./waitQueue.ts"
 
-/** Most sets of numbers that a target remembers. */
+/** Maximum number of sets of numbers that a target remembers. */
 const maxSettings = 32
 
 const slotMillis = 1_000
 const slots = windowMillis / slotMillis + 1
 
-/** What was used in the last minute, for limits that are set later. */
+/** The usage of the last minute, for limits that are set later. */
 class Spent {
   private readonly epochs = new Float64Array(slots).fill(Number.NEGATIVE_INFINITY)
   private readonly requests = new Float64Array(slots)
@@ -37,7 +37,7 @@ class Spent {
     this.tokens[at] = (this.tokens[at] ?? 0) + tokens
   }
 
-  /** Counts it under limits, each second as if all of it had come at its end. */
+  /** Counts it under limits, each second as if all of it had arrived at its end. */
   countIn(limits: KeyLimits, now: number): void {
     this.epochs.forEach((epoch, at) => {
       if (epoch < Math.floor((now - windowMillis) / slotMillis)) return
@@ -46,10 +46,10 @@ class Spent {
   }
 }
 
-/** Times are milliseconds of the monotonic clock. */
+/** Limits of one target. Times are milliseconds of the monotonic clock. */
 export class TargetLimits {
   /**
-   * Answers of this mode are timed. A whole answer and the beginning of a stream do not take equally long, and have no
+   * The mode whose answers are timed. A complete answer and the beginning of a stream take different times, and have no
    * common mean.
    */
   timed: "run" | "stream" | undefined
@@ -58,7 +58,7 @@ export class TargetLimits {
   private readonly open = new Set<HeldPermit>()
   private readonly known = new Map<string, KeyLimits>()
 
-  /** Nobody waits, and nothing is in flight. */
+  /** Whether there is no waiter, and nothing is in flight. */
   get isIdle(): boolean {
     return this.open.size === 0 && Array.from(this.known.values()).every((one) => one.isIdle)
   }
@@ -70,17 +70,17 @@ export class TargetLimits {
     return false
   }
 
-  /** How things stand under some limits. */
+  /** Returns the state under the given limits. */
   look(settings: LimitSettings, now: number): State {
     return this.of(settings, now).look(now)
   }
 
-  /** How things stand under each set of numbers. */
+  /** Returns the state under each set of numbers. */
   lookAll(now: number): ReadonlyArray<State> {
     return Array.from(this.known.values(), (one) => one.look(now))
   }
 
-  /** Whether a request would be let in at once, with nobody before it. */
+  /** Whether a request would be admitted at once, with no waiter before it. */
   isOpenTo(settings: LimitSettings, needs: Needs, now: number): boolean {
     return this.of(settings, now).isOpenTo(now, needs)
   }
@@ -95,7 +95,7 @@ export class TargetLimits {
     return this.of(settings, now).acquire(clock, entry, (at, since) => this.hold(at, entry.needs, at - since))
   }
 
-  /** Counts a request that no limit holds back. */
+  /** Counts a request that no limit applies to. */
   count(now: number, needs: Needs): HeldPermit {
     return this.hold(now, needs, 0)
   }
@@ -120,7 +120,7 @@ export class TargetLimits {
     return made
   }
 
-  /** Forgets the oldest set of numbers that nobody waits for. */
+  /** Forgets the oldest set of numbers without waiters. */
   private drop(): void {
     for (const [key, limits] of this.known) {
       if (limits.hasWaiting) continue

@@ -1,5 +1,5 @@
 /**
- * An attempt under a permit: what it used is settled when it ends, for a stream when that has ended.
+ * Runs an attempt under a permit, and settles its usage when it ends; for a stream, when that has ended.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -8,7 +8,7 @@ import { failed } from "../../Limiter.ts"
 import type { SentAttempt, StreamEnd, TokenCounts } from "./admission.ts"
 import type { Outcome, Permit } from "./permit.ts"
 
-/** Tokens that an answer says it used. */
+/** Returns the tokens that an answer reports. */
 const tokensOf = ({ response }: SentAttempt, usage: TokenCounts | undefined): number | undefined =>
   response.meta.cacheStatus === "HIT"
     ? 0
@@ -20,22 +20,25 @@ const tokensOf = ({ response }: SentAttempt, usage: TokenCounts | undefined): nu
           : (usage.inputTokens ?? 0) + (usage.outputTokens ?? 0)))
 
 /**
- * How a stream counts. One that broke or was given up counts as it was reserved, unless it said what it used: nobody
- * knows how far it came.
+ * Returns the outcome of a stream. One that broke or was abandoned counts as it was reserved unless it reported its
+ * usage, because its progress is unknown.
  */
 const streamOutcome = (sent: SentAttempt, { usage }: StreamEnd): Outcome => ({ tokens: tokensOf(sent, usage) })
 
-/** How a failed request counts. One that was interrupted counts as it was reserved, as nobody knows how far it came. */
+/**
+ * Returns the outcome of a failed request. One that was interrupted counts as it was reserved, because its progress is
+ * unknown.
+ */
 const failureOutcome = (exit: Exit.Exit<unknown, GatewayError>): Outcome | undefined => {
   const error = Exit.findErrorOption(exit)
   return error._tag === "Some" ? failed(error.value.reason) : undefined
 }
 
-/** What is done about a permit. */
+/** Functions that handle a permit. */
 export interface Settling {
-  /** Lets a request in that a transport sends a second time on a fresh connection. */
+  /** Admits a request that a transport sends a second time on a new connection. */
   readonly again: Effect.Effect<Permit, GatewayError>
-  /** Ends a permit. `end`: how the attempt ended, or its answer began; absent for what was sent again. */
+  /** Ends a permit. `end`: how the attempt ended, or its answer began; absent for a request that was sent again. */
   readonly settle: (
     permit: Permit,
     outcome: Outcome | undefined,

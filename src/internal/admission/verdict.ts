@@ -1,15 +1,17 @@
 /**
- * What the end of an attempt says about its target: one table for breakers, adaptive limits and latency.
+ * The evidence of an attempt about its target: one table for breakers, adaptive limits and latency.
  */
 import type { Attempt, Reason } from "../../GatewayError.ts"
 
-/** For a breaker. `throttled` and `exhausted` come with a time; failures of the caller's own say nothing. */
+/**
+ * The verdict for a breaker. `throttled` and `exhausted` come with a time; failures of the caller itself are ignored.
+ */
 export type Verdict = "success" | "failure" | "throttled" | "exhausted" | "ignored"
 
 /** A row of the table. */
 export interface Outcome {
   readonly breaker: Verdict
-  /** For an adaptive limit: a sample of its latency, a sign of too much load, or neither. */
+  /** For an adaptive limit: a sample of its latency, a sign of overload, or neither. */
   readonly limit: "sample" | "drop" | "release"
   /** For percentiles: a time to the first output, a time that was cut short, or neither. */
   readonly latency: "sample" | "elapsed" | "none"
@@ -23,7 +25,7 @@ const exhausted: Outcome = { breaker: "exhausted", limit: "release", latency: "n
 const ignored: Outcome = { breaker: "ignored", limit: "release", latency: "none" }
 const cutShort: Outcome = { breaker: "ignored", limit: "release", latency: "elapsed" }
 
-/** Failures inside a stream that are about the request. */
+/** Failures inside a stream that concern the request. */
 const ofCaller: ReadonlyArray<Reason["_tag"]> = ["ContentBlocked", "InvalidRequest", "ContextLengthExceeded"]
 
 const rowOf = (reason: Reason): Outcome => {
@@ -42,27 +44,27 @@ const rowOf = (reason: Reason): Outcome => {
     case "TransportFailure":
       return failure
     case "InvalidResponse":
-      // The provider has done its work: the answer could be read, and the route's own check did not accept it.
+      // The provider has done its work: the answer could be read, and only the route's own check rejected it.
       return reason.by === "validate" ? ignored : failure
     case "StreamInterrupted":
       // A filter that ends an answer says nothing about the target.
       return reason.failure !== undefined && ofCaller.includes(reason.failure) ? ignored : failure
     case "Unknown":
-      // Without a status nothing came back that could be read.
+      // Without a status there was no readable answer.
       return status === 529 ? throttled : status >= 500 || status === 0 ? failure : ignored
     default:
       return ignored
   }
 }
 
-/** The row of an attempt. */
+/** Returns the row of an attempt. */
 export const outcomeOf = ({
   error,
   outcome,
   superseded
 }: Pick<Attempt, "error" | "outcome" | "superseded">): Outcome => {
   if (outcome === "success") return success
-  // Interrupted, or a defect of a decoder: how it would have ended is not known.
+  // Interrupted, or a defect of a decoder: its outcome is unknown.
   if (outcome === "interrupted" || error === undefined) return superseded === true ? cutShort : ignored
   return rowOf(error)
 }

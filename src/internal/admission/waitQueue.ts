@@ -1,29 +1,31 @@
 /**
- * The order in which those who wait for a limit are let in, and who has to leave when too many wait.
+ * The order in which waiters for a limit are admitted, and which of them must leave when the queue is full.
  */
 
-/** `urgent`: repeats of what was admitted before. `background` counts as `interactive` after 30 seconds. */
+/**
+ * Class of a waiter. `urgent`: repeats of an admitted request. `background` counts as `interactive` after 30 seconds.
+ */
 export type WaitClass = "urgent" | "interactive" | "background"
 
-/** Milliseconds after which `background` is no longer passed by. */
+/** Milliseconds after which `background` waiters are no longer overtaken. */
 export const ageing = 30_000
 
-/** What is waited for. */
+/** The units that a waiter needs. */
 export interface Needs {
   readonly requests: number
   readonly tokens: number
   readonly place: boolean
 }
 
-/** Somebody who waits. */
+/** A waiter. */
 export interface Waiting {
   readonly class: WaitClass
   readonly needs: Needs
-  /** Since when, in milliseconds of the monotonic clock. */
+  /** Start of the wait, in milliseconds of the monotonic clock. */
   readonly since: number
 }
 
-/** What several need together. */
+/** Total needs of several waiters. */
 export interface Sum {
   requests: number
   tokens: number
@@ -37,7 +39,7 @@ interface Place<W> {
 }
 
 /**
- * One class, in order of arrival. A linked list: the iterator of a `Set` walks over everything that was deleted at its
+ * One class, in order of arrival. A linked list, because the iterator of a `Set` walks over all deleted entries at its
  * beginning.
  */
 class Line<W> {
@@ -66,7 +68,7 @@ class Line<W> {
     this.places.set(one, place)
   }
 
-  /** Whether it was there. */
+  /** Removes a waiter; returns whether it was there. */
   delete(one: W): boolean {
     const place = this.places.get(one)
     if (place === undefined) return false
@@ -82,7 +84,7 @@ class Line<W> {
 const isAged = <W extends Waiting>(one: W | undefined, now: number): boolean =>
   one !== undefined && now - one.since >= ageing
 
-/** First come, first served within each class. */
+/** The queue: first come, first served within each class. */
 export class WaitQueue<W extends Waiting> {
   private readonly lines: Readonly<Record<WaitClass, Line<W>>> = {
     urgent: new Line(),
@@ -100,14 +102,14 @@ export class WaitQueue<W extends Waiting> {
     this.count(one, 1)
   }
 
-  /** Whether it was there. */
+  /** Removes a waiter; returns whether it was there. */
   delete(one: W): boolean {
     const was = this.lines[one.class].delete(one)
     if (was) this.count(one, -1)
     return was
   }
 
-  /** Who is next. */
+  /** Returns the next waiter. */
   head(now: number): W | undefined {
     const urgent = this.lines.urgent.first
     if (urgent !== undefined) return urgent
@@ -117,7 +119,7 @@ export class WaitQueue<W extends Waiting> {
     return isAged(background, now) && background.since <= interactive.since ? background : interactive
   }
 
-  /** Whether somebody who comes now finds others before them. */
+  /** Whether a newcomer would have others before it. */
   isBehind(own: WaitClass, now: number): boolean {
     const { background, interactive, urgent } = this.lines
     if (urgent.size > 0) return true
@@ -126,7 +128,7 @@ export class WaitQueue<W extends Waiting> {
     return background.size > 0 && (own === "background" || isAged(background.first, now))
   }
 
-  /** What those need together who are before somebody who comes now. Without the aged ones, so it may be too little. */
+  /** Total needs of the waiters before a newcomer. Too low by the aged ones. */
   ahead(own: WaitClass): Sum {
     const { background, interactive, urgent } = this.lines
     const lines =
@@ -141,12 +143,13 @@ export class WaitQueue<W extends Waiting> {
   }
 
   /**
-   * Who has to leave so that somebody of a class may wait: the newest of the lowest class. `undefined`: whoever comes.
+   * Returns the waiter that must leave for a newcomer of a class: the newest of the lowest class. `undefined`: the
+   * newcomer itself.
    */
   victim(own: WaitClass, now: number): W | undefined {
     if (own === "background") return undefined
     const background = this.lines.background.last
-    // Where the newest is aged, all of them are.
+    // If the newest has aged, all of them have.
     if (background !== undefined && !isAged(background, now)) return background
     if (own === "interactive") return undefined
     const interactive = this.lines.interactive.last

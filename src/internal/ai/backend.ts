@@ -1,5 +1,5 @@
 /**
- * What a transport must do for `env.AI`, and the checks that come before every transport.
+ * The interface that a transport implements for `env.AI`, and the checks before every transport.
  */
 import * as Effect from "effect/Effect"
 import { type GatewayError, invalid } from "../../GatewayError.ts"
@@ -10,18 +10,18 @@ import { headerValueAccepted, isHeaderName, isHeaderValue } from "../data/header
 import { textOf } from "../data/secrets.ts"
 import { type Backend, checkId } from "../gateway/backend.ts"
 
-/** Where a model runs: on Workers AI, at a third party, or wherever a dynamic route decides. */
+/** The place where a model runs: on Workers AI, at a third party, or where a dynamic route decides. */
 export interface AiTarget {
   readonly kind: "workers-ai" | "third-party" | "dynamic"
-  /** For records and errors: `workers-ai`, the catalog's author, or `compat`, which serves dynamic routes. */
+  /** Name for records and errors: `workers-ai`, the catalog's author, or `compat`, which serves dynamic routes. */
   readonly provider: string
-  /** For records and errors: without the author of a third party. */
+  /** Name for records and errors, without the author of a third party. */
   readonly model: string
 }
 
 /** One checked run. */
 export interface AiRequest {
-  /** As the caller wrote it. */
+  /** The name in the caller's form. */
   readonly model: string
   readonly target: AiTarget
   readonly input: Readonly<Record<string, unknown>>
@@ -34,29 +34,29 @@ export interface AiRequest {
   readonly prefix: string | undefined
 }
 
-/** `env.AI` behind one transport. Inputs have been validated; models are as the wire gives them. */
+/** `env.AI` behind one transport. Inputs have been validated; models are returned as the wire has them. */
 export interface AiBackend {
   readonly run: (request: AiRequest, method: string) => Effect.Effect<GatewayResponse, GatewayError>
   readonly models: (query: Readonly<Record<string, string | number | boolean>>) => Effect.Effect<unknown, GatewayError>
   /** `id` has been validated. */
   readonly gateway: (id: string) => Backend
-  /** Takes a streamed run up again from an event on; absent where the transport cannot. */
+  /** Resumes a streamed run from an event on; absent if the transport cannot. */
   readonly resume?: (run: StreamedRun, from: number, method: string) => Effect.Effect<GatewayResponse, GatewayError>
 }
 
-/** A streamed run that can be taken up. Ids have been validated. */
+/** A streamed run that can be resumed. Ids have been validated. */
 export interface StreamedRun {
   readonly gateway: string
   readonly runId: string
 }
 
-/** What the service calls a run; it becomes a part of a URL. */
+/** Whether a string is a run id of the service; it becomes part of a URL. */
 export const isRunId = (id: string): boolean => /^[A-Za-z0-9_-]{1,128}$/.test(id)
 
-/** The gateway that Cloudflare takes for a third-party model when none is named. */
+/** The gateway that Cloudflare uses for a third-party model if none is named. */
 export const defaultGateway = "default"
 
-/** What {@link prepare} reads besides the gateway options. */
+/** Settings that {@link prepare} reads in addition to the gateway options. */
 export interface RunSettings {
   readonly gateway?: string | undefined
   readonly tags?: ReadonlyArray<string> | undefined
@@ -70,17 +70,17 @@ export interface RunSettings {
 
 const maxTags = 5
 const maxModel = 200
-// Every part starts with a letter or digit, so that no part can be `..`, and the name fits into a URL and a header.
+// Every part starts with a letter or digit, so that no part can be `..` and the name fits into a URL and a header.
 const part = "[A-Za-z0-9][A-Za-z0-9._:+-]*"
 const workersAi = new RegExp(`^@[a-z]+/${part}/${part}$`)
 const thirdParty = new RegExp(`^(${part})/(${part}(?:/${part})*)$`)
 const dynamic = /^dynamic\/[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
-/** Reads a model's name; `undefined` when it has none of the three forms. */
+/** Reads the name of a model; `undefined` if it has none of the three forms. */
 export const targetOf = (model: string): AiTarget | undefined => {
   if (typeof model !== "string" || model.length > maxModel) return undefined
   if (workersAi.test(model)) return { kind: "workers-ai", provider: "workers-ai", model }
-  // Before the third parties: `dynamic` is no author.
+  // Before the third parties, because `dynamic` is not an author.
   if (model.startsWith("dynamic/")) {
     return dynamic.test(model) ? { kind: "dynamic", provider: "compat", model } : undefined
   }
@@ -88,7 +88,7 @@ export const targetOf = (model: string): AiTarget | undefined => {
   return author === undefined || name === undefined ? undefined : { kind: "third-party", provider: author, model: name }
 }
 
-/** Headers that the transports write themselves. */
+/** Headers that only the transports write. */
 const reserved = new Set([
   "authorization",
   "cf-aig-authorization",
@@ -121,7 +121,7 @@ const tagsProblem = (tags: ReadonlyArray<string>): Problem | undefined => {
   return index < 0 ? undefined : [`tags[${index}]`, "1 to 50 letters, digits and `: - . / @`"]
 }
 
-/** Options that Workers AI alone knows; other models would ignore them. */
+/** Reports options that only Workers AI supports; other models would ignore them. */
 const nativeProblem = (settings: RunSettings, { kind }: AiTarget): Problem | undefined => {
   const { headers, prefix, sessionAffinity } = settings
   for (const name of ["queueRequest", "rejectIfBusy", "prefix", "sessionAffinity"] as const) {
@@ -143,10 +143,13 @@ const nativeProblem = (settings: RunSettings, { kind }: AiTarget): Problem | und
     : ["sessionAffinity", `${headerValueAccepted}, at most 256 characters`]
 }
 
-/** Keeps the requests of a session where their prompt is cached. */
+/** Routes the requests of a session to where their prompt is cached. */
 const affinity = "x-session-affinity"
 
-/** An object whose fields are its JSON: an instance of a class may be one, an array, a date or a map is none. */
+/**
+ * Whether a value is an object whose fields are its JSON: an instance of a class may be one, an array, a date or a map
+ * is not.
+ */
 export const isPlain = (input: unknown): input is Record<string, unknown> =>
   Object.prototype.toString.call(input) === "[object Object]" &&
   typeof Reflect.get(Object(input), "toJSON") !== "function"
@@ -154,7 +157,7 @@ export const isPlain = (input: unknown): input is Record<string, unknown> =>
 const isBytes = (value: unknown): boolean =>
   value instanceof ArrayBuffer || ArrayBuffer.isView(value) || value instanceof Blob
 
-/** Whether the binding would send a value as a stream; JSON would make `{}` of it. */
+/** Whether the binding would send a value as a stream; JSON would turn it into `{}`. */
 export const isStream = (value: unknown): boolean =>
   value instanceof ReadableStream ||
   value instanceof FormData ||
@@ -170,7 +173,10 @@ const inputProblem = (input: unknown): Problem | undefined => {
   return bytes === undefined ? undefined : [`input.${bytes}`, "a JSON value, such as an array of the bytes"]
 }
 
-/** Checks one run; fails with `InvalidRequest` naming the field. Nothing in the result belongs to the caller. */
+/**
+ * Checks one run; fails with `InvalidRequest` and the name of the field. The result shares nothing with the caller's
+ * objects.
+ */
 export const prepare = (
   method: string,
   model: string,
@@ -198,7 +204,7 @@ export const prepare = (
   if (gateway === undefined) {
     if (target.kind === "dynamic") return fail("gateway", "the id of the gateway that has the dynamic route")
     const [lost] = Object.keys(options)
-    // Without a gateway nobody would act on them.
+    // Without a gateway these options have no effect.
     if (lost !== undefined) return fail("gateway", `the id of a gateway, because \`${lost}\` is an option of a gateway`)
   }
   return Effect.map(gateway === undefined ? Effect.void : checkId(method, "gateway", gateway), () => ({

@@ -1,7 +1,7 @@
 /**
- * `env.AI` itself. Calls of its `run` share state. Where the binding has its own `fetch`, the same request goes through
- * that, and the answer is this call's alone; elsewhere each call asks for its own raw `Response` and trusts nothing
- * else.
+ * `env.AI` itself. Calls of its `run` share state. If the binding has its own `fetch`, the same request goes through
+ * that, and the answer belongs to this call alone; otherwise each call requests its own raw `Response` and relies on
+ * nothing else.
  */
 import * as Effect from "effect/Effect"
 import { invalid } from "../../GatewayError.ts"
@@ -21,7 +21,7 @@ const encodable = (method: string, { gateway, input }: AiRequest) => {
     : Effect.fail(invalid(method, `input.${stream}`, "a JSON value; a gateway takes no streams"))
 }
 
-// Unlike `run`, `models` uses this name for what the service answered, as the log methods use the other one.
+// Unlike `run`, `models` uses this name for the service's answer, for which the log methods use the other one.
 const refusedModels = (thrown: unknown): unknown => {
   if (!(thrown instanceof Error) || thrown.name !== "AiInternalError") return thrown
   const refusal = new Error(thrown.message)
@@ -31,7 +31,7 @@ const refusedModels = (thrown: unknown): unknown => {
 
 const origin = "https://workers-binding.ai"
 
-/** What `run` sends, without `run`: nothing of it is shared with other calls. */
+/** Sends the request of `run` without `run`: it shares nothing with other calls. */
 const runBy = (
   fetch: NonNullable<AiBinding["fetch"]>,
   { input, model, prefix }: AiRequest,
@@ -70,7 +70,7 @@ interface RunOptions {
   readonly signal: AbortSignal
 }
 
-/** `env.AI` as a backend. */
+/** Makes a backend of `env.AI`. */
 export const makeBackend = (ai: AiBinding, maxBytes: number | undefined): AiBackend => ({
   run: (request, method) =>
     Effect.flatMap(encodable(method, request), () =>

@@ -15,17 +15,17 @@ import { type AiBackend, type AiRequest, streamKey } from "./backend.ts"
 /** Options of the HTTP layer. */
 export interface AiHttpOptions {
   readonly accountId: string
-  /** Cloudflare API token with the permission Workers AI Read (gateway logs need AI Gateway Read as well). */
+  /** Cloudflare API token with the permission Workers AI Read (gateway logs also need AI Gateway Read). */
   readonly apiToken: Redacted.Redacted<string>
-  /** What comes before `/accounts/{account}`. Default `https://api.cloudflare.com/client/v4`. */
+  /** URL before `/accounts/{account}`. Default `https://api.cloudflare.com/client/v4`. */
   readonly apiBaseUrl?: string | undefined
-  /** Token of gateways with authentication: for dynamic routes and for `gateway(id)`. */
+  /** Token for gateways with authentication, used for dynamic routes and for `gateway(id)`. */
   readonly token?: Redacted.Redacted<string> | undefined
-  /** What comes before `/v1/{account}/{gateway}`. Default `https://gateway.ai.cloudflare.com`. */
+  /** URL before `/v1/{account}/{gateway}`. Default `https://gateway.ai.cloudflare.com`. */
   readonly baseUrl?: string | undefined
   /**
-   * Size limit of an answer that is read in one piece, in bytes, and of one event of a stream, in characters; both
-   * after decompression. A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
+   * Size limit in bytes for an answer that is read in one piece, and in characters for one event of a stream, after
+   * decompression. A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
    */
   readonly maxAnswerBytes?: number | undefined
 }
@@ -47,7 +47,7 @@ const checkTransport = (
     : Effect.fail(invalid(method, "tags", "nothing over HTTP: only the binding is known to carry tags"))
 }
 
-/** `env.AI` over HTTP as a backend. */
+/** Makes a backend of `env.AI` over HTTP. */
 export const makeBackend = (options: AiHttpOptions, send: Send): AiBackend => {
   const api = Gateway.makeApi(options, send)
   const gateway: AiBackend["gateway"] = (id) => Gateway.makeBackend({ ...options, gateway: id }, send)
@@ -84,7 +84,7 @@ export const makeBackend = (options: AiHttpOptions, send: Send): AiBackend => {
     )
   }
 
-  // The one endpoint of the data plane that takes dynamic routes.
+  // The only endpoint of the data plane that accepts dynamic routes.
   const runRoute = (request: AiRequest, id: string, method: string): Effect.Effect<GatewayResponse, GatewayError> => {
     const { headers, input, model, options } = request
     if (input["model"] !== undefined && input["model"] !== model) {

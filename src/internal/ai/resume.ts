@@ -1,29 +1,31 @@
 /**
- * Takes a streamed run up again when its connection breaks. Experimental, as it is at Cloudflare.
+ * Resumes a streamed run when its connection breaks. Experimental, as at Cloudflare.
  *
- * A run is replayed from one of its events on, byte for byte. What has been read of the event that was cut is compared
- * and left out, so that the bytes simply go on: no event is seen twice, none is lost, and what is not the same answer
- * is not taken for it.
+ * A run is replayed from one of its events on, byte for byte. The part of the interrupted event that was read is
+ * compared and omitted, so that the bytes continue seamlessly: no event is repeated or lost, and a different answer is
+ * detected.
  */
 import * as Effect from "effect/Effect"
 import { decide, type GatewayError } from "../../GatewayError.ts"
 import type { GatewayResponse, ResponseReader } from "../../GatewayResponse.ts"
 import { joinBytes } from "../data/bytes.ts"
 
-/** How often a run is taken up again, requests that fail included. */
+/** Maximum number of resumes of a run, including failed requests. */
 export const maxResumes = 3
 
-/** Milliseconds before the next try when a request for a run fails; twice as long each time. */
+/** Milliseconds before the next try if a request for a run fails; doubles each time. */
 const delay = 200
 
-/** Most bytes of one event that are kept to compare; a run that breaks off later inside of it is not taken up again. */
+/**
+ * Maximum number of bytes of one event that are kept for the comparison; a run that breaks later inside an event is not
+ * resumed.
+ */
 const maxTail = 1024 * 1024
 
 const LF = 10
 
 /**
- * Counts events as the service does, by the two line feeds that end one, and keeps the bytes of the event that has not
- * ended.
+ * Counts events as the service does, by the two line feeds that end one, and keeps the bytes of the unfinished event.
  */
 const makePosition = () => {
   let events = 0
@@ -32,7 +34,7 @@ const makePosition = () => {
   let afterFeed = false
   return {
     events: () => events,
-    /** `undefined` when it is too large. */
+    /** `undefined` if it is too large. */
     tail: () => tail,
     add: (chunk: Uint8Array): void => {
       let from = 0
@@ -62,8 +64,8 @@ const isJson = ({ headers }: GatewayResponse): boolean =>
 type Read = ResponseReader["read"]
 
 /**
- * Reads on where a reader breaks off or ends, if `isLost` says that something of the answer is lost by it; nothing is
- * when an end follows a resume that brought nothing new. `resume` asks for the run from an event on.
+ * Continues where a reader breaks off or ends, if `isLost` reports that a part of the answer is missing. An end after a
+ * resume without new bytes is final. `resume` requests the run from an event on.
  */
 export const resumable = (
   first: ResponseReader,
@@ -81,7 +83,7 @@ export const resumable = (
     return chunk
   }
 
-  /** Leaves out what has been read before. */
+  /** Omits bytes that have been read before. */
   const replay = (known: Uint8Array, broken: Read): Read =>
     known.length === 0
       ? read
@@ -99,7 +101,7 @@ export const resumable = (
           }
         })
 
-  /** `broken` is what to end with when the run cannot be taken up. */
+  /** Resumes the run; ends with `broken` if that is not possible. */
   const takeUp = (broken: Read): Read =>
     Effect.suspend(() => {
       const known = position.tail()

@@ -1,5 +1,5 @@
 /**
- * How the models of `env.AI` stream, by their names, and what their answers are read with.
+ * How the models of `env.AI` stream, by name, and the readers of their answers.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -22,7 +22,7 @@ import { textBody } from "../transport/body.ts"
 import type { AiTarget } from "./backend.ts"
 import { resumable } from "./resume.ts"
 
-/** How one model's answers stream, and how they are read when they come in one piece. */
+/** How the answers of a model stream, and how complete ones are read. */
 export interface Dialectal {
   readonly query: Streaming["query"]
   readonly decoder: Streaming["decoder"]
@@ -32,8 +32,8 @@ export interface Dialectal {
 const streamed: Streaming["query"] = (query) => ({ ...query, stream: true })
 
 /**
- * Third parties other than Anthropic answer in chunks like OpenAI's. Only OpenAI itself, and what serves dynamic
- * routes, are known to take the question for the usage.
+ * Returns the dialect of a target. Third parties other than Anthropic answer in chunks like OpenAI's. Only OpenAI
+ * itself, and servers of dynamic routes, are known to accept the request for usage.
  */
 export const dialectOf = (target: AiTarget | undefined): Dialectal => {
   if (target?.kind === "workers-ai") {
@@ -47,10 +47,10 @@ export const dialectOf = (target: AiTarget | undefined): Dialectal => {
     : { query: streamed, decoder: openaiCompatible.decoder, decode: openaiDialect.openaiCompatible.decode }
 }
 
-/** Takes a run up again from an event on. */
+/** Resumes a run from an event on. */
 export type Resume = (from: number) => Effect.Effect<GatewayResponse, GatewayError>
 
-/** Remembers how far an answer has come. */
+/** Tracks the progress of an answer. */
 const watch = (decoder: DeltaDecoder) => {
   let committed = false
   let finished = false
@@ -64,12 +64,12 @@ const watch = (decoder: DeltaDecoder) => {
   const watched: DeltaDecoder = { event: (event) => see(decoder.event(event)), end: () => see(decoder.end()) }
   return {
     decoder: watched,
-    /** Whether a connection that breaks, or one that ends, takes something from an answer that has begun. */
+    /** Whether the loss of the connection, or its end, loses a part of an answer that has begun. */
     isLost: (how: "broken" | "ended"): boolean => committed && !over && (how === "broken" || !finished)
   }
 }
 
-/** The same answer, read with another reader. */
+/** Returns the same answer with another reader. */
 const readBy = (response: GatewayResponse, reader: () => ResponseReader) => ({
   reader,
   maxBytes: response.maxBytes,
@@ -80,16 +80,16 @@ const readBy = (response: GatewayResponse, reader: () => ResponseReader) => ({
 const isJson = ({ headers }: GatewayResponse): boolean =>
   /^application\/(?:[\w.+-]+\+)?json\b/i.test(headers["content-type"] ?? "")
 
-/** What an answer is opened with. */
+/** Options for opening an answer. */
 export interface Opening {
   readonly query: Record<string, unknown>
   readonly dialect: Dialectal
-  /** Instead of the dialect's own. */
+  /** Replaces the dialect's own decoder. */
   readonly decoder: Streaming["decoder"] | undefined
   readonly resume: Resume | undefined
 }
 
-/** Opens an answer for its deltas. A pump that is not used up has to be cancelled. */
+/** Opens an answer for its deltas. A pump that is not read to its end must be cancelled. */
 export const openDeltas = (response: GatewayResponse, opening: Opening): Effect.Effect<Pump, GatewayError> => {
   const { dialect, query, resume } = opening
   const decoder = (opening.decoder ?? dialect.decoder)(query)
@@ -99,7 +99,7 @@ export const openDeltas = (response: GatewayResponse, opening: Opening): Effect.
     const reader = () => resumable(response.reader(), resume, watched.isLost)
     return Effect.succeed(makePump(readBy(response, reader), watched.decoder))
   }
-  // Guardrails answer in one piece although a stream was asked for; so do some providers.
+  // Guardrails, and some providers, answer in one piece although a stream was requested.
   return Effect.flatMap(response.result, (body) => {
     if (opening.decoder !== undefined) {
       const event = textBody(`data: ${JSON.stringify(body)}\n\n`).reader()
@@ -121,13 +121,13 @@ export const openDeltas = (response: GatewayResponse, opening: Opening): Effect.
   })
 }
 
-/** An error of a stream under the name of its own operation. */
+/** Returns an error of a stream under the name of its own operation. */
 export const renamed = (method: string, error: GatewayError, reason = error.reason): GatewayError => {
   const { eventId, logId, model, provider, step } = error
   return new GatewayError({ method, reason, ...defined({ eventId, logId, model, provider, step }) })
 }
 
-/** Pulls from a pump and keeps count, so that a failure says what had arrived before. */
+/** Reads from a pump and counts deltas, so that a failure reports what had arrived. */
 export const counted = (method: string, pump: Pump) => {
   let events = 0
   let partial = ""

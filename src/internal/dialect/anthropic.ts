@@ -48,12 +48,15 @@ import { makeParts, saidBy } from "./parts.ts"
 /** See `Chat.anthropicMaxTokens`. */
 export const anthropicMaxTokens = 4096
 
-// How the answer tool is told from the caller's own: replies carry no trace of what was asked for.
+// The prefix distinguishes the answer tool from the caller's own: replies carry no trace of the request.
 export const answerPrefix = "output__"
 
 type Options = {
   readonly id: string
-  /** `format`: Anthropic's structured output. `tool`: a tool that takes the schema as its arguments. */
+  /**
+   * Form of JSON output. `format`: Anthropic's structured output. `tool`: a tool that takes the schema as its
+   * arguments.
+   */
   readonly json: "format" | "tool"
 }
 
@@ -72,7 +75,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
         loseAll(request, ["verbosity", "cacheKey", "metadata"], lose)
         if (request.logprobs !== undefined) unsupported("logprobs", "nothing: Anthropic has none")
         if (!facts.prefill && messages.at(-1)?.role === "assistant") {
-          unsupported("messages", "a last message of the user or of a tool")
+          unsupported("messages", "a message of the user or of a tool at the end")
         }
         const encoded = encodeMessages(messages, writing)
         const tools = options.json === "tool" ? encodeAnswerTool(request, writing) : encodeTools(request, writing)
@@ -103,7 +106,7 @@ export const anthropic: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "anthro
 /** See `Chat.anthropicJsonTool`. */
 export const anthropicJsonTool: Dialect<Input, Reply> = /*#__PURE__*/ make({ id: "anthropic-json-tool", json: "tool" })
 
-/** Requests that only some models take. `isThinking`: these want other settings left alone. */
+/** Encodes settings that only some models take. `isThinking`: such requests must leave other settings alone. */
 const encodeSampling = (request: Request, facts: Claude, isThinking: boolean, lose: Lose): Record<string, unknown> => {
   const { topK, topP } = request
   if (facts.sampling && (!isThinking || facts.samplingAndThinking)) {
@@ -142,7 +145,7 @@ const encodeFormat = ({ output }: Request, lose: Lose): Record<string, unknown> 
   return { type: "json_schema", schema: kept(schema, "output.schema") }
 }
 
-/** A schema that Anthropic is to keep to: closed, with the keywords that it refuses told in descriptions. */
+/** Makes a schema that Anthropic can enforce: closed, with the keywords that it rejects moved into descriptions. */
 const kept = (schema: JsonSchema, field: string): JsonSchema => {
   const sent = schemaFor("anthropic", schema)
   return Result.isSuccess(sent) ? sent.success.schema : unsupported(field, sent.failure)
@@ -202,7 +205,7 @@ interface Thinking {
   readonly [field: string]: unknown
 }
 
-/** Thinking as a model is asked for it. Most models do not think where they are made to call a tool. */
+/** Encodes the request for thinking. Most models do not think when they are forced to call a tool. */
 const encodeThinking = (
   request: Request,
   facts: Claude,
@@ -213,7 +216,7 @@ const encodeThinking = (
   if (isForced && !facts.forced) {
     // An answer tool is forced too.
     if (isForcing(encodeToolChoice(allowedTools(request).choice))) unsupported("toolChoice", "auto or none")
-    unsupported("output", "nothing with a tool for the answer: this model cannot be made to call one")
+    unsupported("output", "nothing that needs an answer tool: this model cannot be forced to call one")
   }
   if (reasoning === undefined) return {}
   const { budget, effort, show } = reasoning
@@ -232,7 +235,7 @@ const encodeThinking = (
       if (show === true) lose("reasoning.show", "nothing without an effort or a budget")
       return {}
     }
-    // The turn of tools that is under way has to begin with thinking of the same model.
+    // The current turn of tool calls must begin with thinking of the same model.
     if (facts.thinking === "budget" && isUnsigned(request.messages)) {
       lose("reasoning", "nothing while tools are answered that another model called")
       return {}
@@ -279,7 +282,7 @@ const encodeAnswerTool = (request: Request, writing: Writing): ReturnType<typeof
     ...defined({ strict: output.strict }),
     input_schema: objectSchema(output.schema ?? { type: "object" }, "output.schema")
   }
-  // Own tools may be called first, if they may be called at all; the answer is one call in any case.
+  // Other tools may be called first, if they may be called at all; the answer is one call in any case.
   const choice = tools.length === 0 || toolChoice === "none" ? { type: "tool", name } : { type: "any" }
   return {
     tools: [...(own.tools ?? []), answer],
@@ -299,7 +302,7 @@ const decodeMessage = (raw: unknown, answerTool: boolean, options: DecodeOptions
   const blocks = list(body.content, "content").map((item, i) => fields(item, `content[${i}]`))
   const isAnswer = ({ name, type }: Fields): boolean =>
     answerTool && type === "tool_use" && typeof name === "string" && name.startsWith(answerPrefix)
-  // Words around the answer tool are chatter; they stay in `raw`.
+  // Text around the answer tool is chatter; it stays in `raw`.
   const isAnswered = blocks.some(isAnswer)
   blocks.forEach((block, i) => {
     const at = `content[${i}]`
@@ -343,13 +346,13 @@ const decodeMessage = (raw: unknown, answerTool: boolean, options: DecodeOptions
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse("content", someOutput)
 }
 
-/** What a block of thinking has to be sent back with. */
+/** Returns the value that a block of thinking must be sent back with. */
 export const opaqueOf = ({ data, signature }: Fields): Opaque | undefined => {
   const value = optionalText(signature) ?? optionalText(data)
   return value === undefined ? undefined : { origin: "anthropic", value }
 }
 
-/** Sources that a text names. Their positions are those in the source. */
+/** Returns the sources of a text. Their positions refer to the source. */
 export const citationsOf = (citations: unknown): ReadonlyArray<Citation> =>
   Array.isArray(citations)
     ? citations.filter(isFields).map(({ cited_text: quote, document_title, source, title, url }) =>
@@ -367,8 +370,8 @@ export const isPart = (block: Fields): block is Fields & { readonly [key: string
 
 const counted = ["input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"] as const
 
-// Here `input_tokens` leaves out what was read from or written to the cache, and all counts leave out what a compaction
-// of the conversation took, which is listed beside them.
+// Here `input_tokens` excludes tokens that were read from or written to the cache. All counts exclude a compaction of
+// the conversation, which is listed separately.
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   const steps = Array.isArray(usage.iterations) ? usage.iterations.filter(isFields) : []

@@ -1,5 +1,5 @@
 /**
- * Conversations as Anthropic takes them.
+ * Writes conversations for Anthropic.
  *
  * Shapes: https://platform.claude.com/docs/en/api/messages. Thinking:
  * https://platform.claude.com/docs/en/build-with-claude/extended-thinking (blocks go back unchanged, before the calls
@@ -11,14 +11,14 @@ import { sourceOf } from "./checked.ts"
 import { isFields, refuse, unsupported } from "./codec.ts"
 import type { Lose } from "./hints.ts"
 
-/** What is written for one request. */
+/** State of writing one request. */
 export interface Writing {
   readonly lose: Lose
   /** The mark of a cache point, as fields of a block. */
   readonly cacheOf: (cache: CachePoint | undefined, field: string) => object
 }
 
-/** The most marks that a request may have. */
+/** Maximum number of cache marks in a request. */
 const mostCachePoints = 4
 
 export const makeWriting = (lose: Lose): Writing => {
@@ -70,12 +70,12 @@ export const encodeMessages = (all: ReadonlyArray<Message>, writing: Writing): R
       case "assistant": {
         ids.turn()
         const content = encodeAssistant(message, `messages[${i}]`, ids, writing)
-        // An empty answer, or thinking of another model alone, leaves nothing that could be sent.
+        // An empty answer, or one with only the thinking of another model, leaves nothing to send.
         if (content.length > 0) messages.push({ role: "assistant", content })
         return
       }
       default: {
-        // The answers to parallel calls have to stand in one user turn.
+        // The results of parallel calls must be in one user turn.
         if (results === undefined) {
           results = []
           messages.push({ role: "user", content: results })
@@ -85,7 +85,7 @@ export const encodeMessages = (all: ReadonlyArray<Message>, writing: Writing): R
     }
   })
   if (messages.length === 0) unsupported("messages", "at least one message that is not a system message")
-  // One string: Cloudflare's catalog refuses blocks (https://github.com/withastro/flue/issues/662).
+  // As one string, because Cloudflare's catalog rejects blocks (https://github.com/withastro/flue/issues/662).
   const text = isMarked ? system : system.map((part) => part.text).join("\n\n")
   return { ...(system.length > 0 && { system: text }), messages }
 }
@@ -112,7 +112,7 @@ const encodeParts = (
     return isBlank(part, at, writing) ? [] : [encodePart(part, at, writing)]
   })
 
-/** Whether a part says nothing. Claude refuses text of spaces alone. */
+/** Whether a part is blank. Claude rejects text that is only white space. */
 const isBlank = (part: TextPart | ImagePart | FilePart, field: string, { lose }: Writing): boolean => {
   if (part.type !== "text" || part.text.trim() !== "") return false
   if (part.cache !== undefined) lose(`${field}.cache`, "a text that is not empty")
@@ -152,7 +152,7 @@ const encodePart = (part: TextPart | ImagePart | FilePart, field: string, { cach
   return { type, source: { type: "text", media_type: "text/plain", data }, ...title, ...mark }
 }
 
-/** The text in base64 of UTF-8. */
+/** Decodes base64 to UTF-8 text. */
 const textOf = (base64: string): string | undefined => {
   try {
     const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))
@@ -175,7 +175,7 @@ const encodeAssistant = (
       const at = `${field}.content[${i}]`
       if (part.type === "reasoning") {
         const { opaque, redacted, text } = part
-        // A foreign or empty signature is refused there, and thinking without one is too.
+        // Claude rejects a foreign or empty signature, and thinking without one.
         if (opaque?.origin !== "anthropic" || opaque.value === "") {
           writing.lose(at, "thinking that Claude has signed", undefined, "always")
           return []
@@ -198,18 +198,18 @@ const encodeAssistant = (
 }
 
 interface ToolUseIds {
-  /** Calls are answered before the next message with calls. */
+  /** Starts the next message with calls: earlier calls have their results by then. */
   readonly turn: () => void
   readonly next: (id: string) => string
   readonly of: (id: string) => string
 }
 
-// After a fallback the ids of another provider stand in the conversation: they may hold characters that are refused
-// here (`functions.search:0`), and one without ids of its own numbers its calls anew in every reply.
+// Makes ids that Claude accepts. After a fallback the conversation contains ids of another provider: they may hold
+// characters that Claude rejects (`functions.search:0`), or restart their numbers in every reply.
 const toolUseIds = (): ToolUseIds => {
   const used = new Set<string>()
   const current = new Map<string, string>()
-  /** Calls of the present turn that wait for their result, in order: one id may stand for several of them. */
+  /** Calls of the current turn that wait for their result, in order: one id may stand for several of them. */
   let open: Array<readonly [id: string, own: string]> = []
   const clean = (id: string): string => id.replace(/[^A-Za-z0-9_-]/g, "_")
   return {

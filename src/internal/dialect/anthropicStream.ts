@@ -1,9 +1,9 @@
 /**
- * Streams of Anthropic messages.
+ * Reads streams of Anthropic messages.
  *
  * Shapes: https://platform.claude.com/docs/en/build-with-claude/streaming. A `stop_reason` completes an answer, because
- * `message_stop` does not always follow: what ends the stream then is that event, a ping, or the end of the bytes.
- * Types of events that are not known are read over, as the page asks; blocks that are not known are parts.
+ * `message_stop` does not always follow: that event, a ping, or the end of the bytes then ends the stream. Unknown
+ * types of events are skipped, as the page requires; unknown blocks are parts.
  */
 import { answerPrefix, citationsOf, decodeUsage, isPart, opaqueOf } from "./anthropic.ts"
 import type { Citation, DecodeOptions, FinishReason, Json } from "./chat.ts"
@@ -25,7 +25,7 @@ import { finishReasonOf } from "./finish.ts"
 /** A content block whose events are being read. */
 type Block =
   | { readonly kind: "thinking" | "ignored" }
-  /** Its sources may come before its words, so they wait for its end. */
+  /** Sources may arrive before their text, so they wait for its end. */
   | { readonly kind: "text"; readonly citations: Array<Citation> }
   | { readonly kind: "call"; readonly index: number }
   | { readonly kind: "answer"; empty: boolean }
@@ -33,11 +33,11 @@ type Block =
 
 const ignored: Block = { kind: "ignored" }
 
-/** What a decoder does about the tool that carries an answer. */
+/** How a decoder treats the tool that carries an answer. */
 type Options = {
-  /** A tool whose name says so is the answer. */
+  /** Whether a tool with the prefix in its name is the answer. */
   readonly answerTool: boolean
-  /** Text is held back to the end, because an answer tool makes it chatter. */
+  /** Whether text is held back to the end, because an answer tool makes it chatter. */
   readonly hold: boolean
 }
 
@@ -67,7 +67,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
 
   const startTool = (block: Fields, out: Array<Delta>): Block => {
     const name = nonEmptyText(block.name, "content_block.name")
-    // Usually it follows in deltas; what a server writes at once comes here.
+    // Usually it arrives in deltas. This is for servers that write it at once.
     const whole = isFields(block.input) && Object.keys(block.input).length > 0
     const input = whole ? writeJson(block.input, "content_block.input") : ""
     if (answerTool && name.startsWith(answerPrefix)) {
@@ -103,7 +103,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   const readDelta = (block: Block, raw: unknown, out: Array<Delta>): void => {
     const delta = fields(raw, "delta")
     switch (delta.type) {
-      // Not every server ends one block before it goes on with the next.
+      // Some servers do not end one block before they continue with the next.
       case "text_delta":
         if (isOurs(block)) say(text(delta.text, "delta.text"), out)
         return
@@ -133,7 +133,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   }
 
   const stopBlock = (block: Block | undefined, out: Array<Delta>): void => {
-    // Arguments of nobody are an empty object, and as an answer they have to be seen.
+    // A call without arguments is an empty object, and as an answer it must be visible.
     if (block?.kind === "answer" && block.empty) out.push({ type: "text", text: "{}" })
     if (block?.kind === "text") {
       for (const citation of block.citations.splice(0)) out.push({ type: "citation", citation })
@@ -159,7 +159,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   const stop = (reason: FinishReason, out: Array<Delta>, sequence?: unknown): void => {
     if (finished) return
     finished = true
-    // A server that ends no block has ended them all.
+    // Servers that end no block end all of them here.
     for (const [index, block] of blocks) {
       stopBlock(block, out)
       if (block.kind === "part" || block.kind === "answer") blocks.set(index, ignored)
@@ -175,7 +175,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
           readDelta(blocks.get(body.index) ?? refuse("content_block_start", "one before its delta"), body.delta, out)
           return false
         case "content_block_start":
-          // A server that ends no block has ended the text before.
+          // Servers that end no block end the text before it here.
           if (latest?.kind === "text") stopBlock(latest, out)
           latest = start(body.content_block, out)
           blocks.set(body.index, latest)
@@ -202,7 +202,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
           return false
       }
     },
-    // Whoever else marks the end of a stream cannot know that the message is complete.
+    // Other markers of the end do not prove that the message is complete.
     end: () => {
       if (!finished) cutOff("message_stop")
     },
@@ -210,10 +210,12 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   })
 }
 
-/** Words in other blocks, such as those of the provider's own tools, are not the answer's. */
+/**
+ * Whether the text of a block belongs to the answer. That of other blocks, such as the provider's own tools, does not.
+ */
 const isOurs = ({ kind }: Block): boolean => kind !== "ignored" && kind !== "part"
 
-/** Delivers the signature of thinking, which comes at once. */
+/** Delivers the signature of thinking, which arrives in one piece. */
 const sign = (block: Block, raw: Fields, out: Array<Delta>, isRedacted = false): Block => {
   const opaque = opaqueOf(raw)
   if (opaque !== undefined && (isRedacted || block.kind === "thinking")) {
@@ -226,7 +228,8 @@ const think = (piece: string, out: Array<Delta>): void => {
   if (piece !== "") out.push({ type: "reasoning", text: piece })
 }
 
-// Counts are totals so far: what an event leaves out, writes as `null` or repeats as 0 stays as it was.
+// Merges counts, which are totals so far: a count that an event omits, writes as `null` or repeats as 0 stays
+// unchanged.
 const update = (old: Fields, more: Fields): Fields => {
   const out: Record<string, unknown> = { ...old }
   for (const name in more) {
@@ -238,7 +241,7 @@ const update = (old: Fields, more: Fields): Fields => {
 
 const query = (query: Record<string, unknown>): Record<string, unknown> => ({ ...query, stream: true })
 
-/** Messages as they are. */
+/** Streams of messages. */
 export const anthropic: Streaming = {
   query,
   endpoint: (endpoint) => endpoint,
@@ -250,8 +253,8 @@ const offersAnswer = (query: Record<string, unknown>): boolean =>
   query.tools.some((tool) => isFields(tool) && typeof tool.name === "string" && tool.name.startsWith(answerPrefix))
 
 /**
- * With an answer tool, whose arguments are the text. Text beside it is chatter that a reply does not have, and whether
- * the tool is called shows only later: such text waits for the end, unless the request offers no answer tool.
+ * Streams with an answer tool, whose arguments are the text. A reply does not contain the text beside it, and only
+ * later events show whether the tool is called: such text waits for the end, unless the request offers no answer tool.
  */
 export const anthropicJsonTool: Streaming = {
   query,

@@ -1,25 +1,25 @@
 /**
- * Ids of tool calls as a model accepts them.
+ * Rewrites ids of tool calls to a form that a model accepts.
  *
- * After a fallback the ids of another provider stand in the conversation. An id that is not accepted is replaced by its
+ * After a fallback the conversation contains ids of another provider. An id that is not accepted is replaced by its
  * hash, which is the same for call and result and in every later turn, so that prompt caches still match. Any other id
- * stays as it is.
+ * stays unchanged.
  */
 
-/** 128 bits of a text (FNV-1a over its characters). */
+/** 128 bits of a string (FNV-1a over its characters). */
 const hash = (text: string): bigint => {
   let h = 1n
   for (const char of text) h = BigInt.asUintN(128, (h ^ BigInt(char.codePointAt(0) ?? 0)) * 0x100000000000000000013bn)
   return h
 }
 
-/** Mistral refuses fields that it does not know, and so do its models where others serve them. */
+/** Mistral rejects unknown fields, and so do its models at other providers. */
 export const isMistral = (model: unknown): boolean => typeof model === "string" && /\w[sx]tral/i.test(model)
 
 /**
- * The id for a model in OpenAI's dialect. Mistral's models want nine letters or digits, wherever they are served, and
- * Claude letters, digits, `_` and `-`. OpenAI (`bounded`) wants at most 64 characters; other servers may keep something
- * of theirs in long ids.
+ * Returns the id for a model in OpenAI's dialect. Mistral's models require nine letters or digits at every provider,
+ * and Claude letters, digits, `_` and `-`. OpenAI (`bounded`) requires at most 64 characters; other servers may encode
+ * data in long ids.
  */
 export const callIdFor = (id: string, model: string, bounded?: boolean): string => {
   if (isMistral(model)) return /^[A-Za-z0-9]{9}$/.test(id) ? id : hash(id).toString(36).slice(-9)

@@ -6,21 +6,24 @@ import type * as Schema from "effect/Schema"
 /** A JSON value. */
 export type Json = Schema.Json
 
-/** A JSON Schema document; it is passed on as it is, so it must keep to what the provider supports. */
+/** A JSON Schema document. It is passed on unchanged, so it must use what the provider supports. */
 export type JsonSchema = { readonly [keyword: string]: unknown }
 
-/** A value that only its maker understands, and wants back unchanged with the next request. It is never logged. */
+/**
+ * An opaque value that only its provider understands, and expects back unchanged with the next request. It is never
+ * logged.
+ */
 export interface Opaque {
-  /** Family of models that made it: `openai`, `anthropic` or `google`. Requests to any other one leave it out. */
+  /** Family of models that made it: `openai`, `anthropic` or `google`. Requests to any other family omit it. */
   readonly origin: string
   readonly value: string
   /** OpenAI's id of the item that the value belongs to. */
   readonly id?: string | undefined
 }
 
-/** A mark after which a provider may keep the prompt so far in its cache. A hint. */
+/** A mark up to which a provider may cache the prompt. A hint. */
 export interface CachePoint {
-  /** How long. Default: the provider's, which is 5 minutes at Anthropic. */
+  /** Lifetime. Default: the provider's, which is 5 minutes at Anthropic. */
   readonly ttl?: "5m" | "30m" | "1h" | undefined
 }
 
@@ -28,9 +31,9 @@ export interface CachePoint {
 export interface Citation {
   readonly url?: string | undefined
   readonly title?: string | undefined
-  /** Words of the source, or (Google) of the answer. */
+  /** Text of the source, or (Google) of the answer. */
   readonly quote?: string | undefined
-  /** Where in the text part, in code units; absent where the provider does not say so, or counts otherwise. */
+  /** Position in the text part, in code units; absent if the provider does not report it, or counts in other units. */
   readonly start?: number | undefined
   readonly end?: number | undefined
 }
@@ -40,13 +43,13 @@ export interface TextPart {
   readonly type: "text"
   readonly text: string
   readonly cache?: CachePoint | undefined
-  /** Of answers only. */
+  /** In answers only. */
   readonly citations?: ReadonlyArray<Citation> | undefined
-  /** Of answers only: Gemini signs text. */
+  /** In answers only: Gemini signs text. */
   readonly opaque?: Opaque | undefined
 }
 
-/** A file that a provider keeps. Targets of any other family are passed over. */
+/** A file that a provider stores. The router skips targets of any other family. */
 export interface FileId {
   /** `openai`, `anthropic` or `google`. */
   readonly origin: string
@@ -55,8 +58,8 @@ export interface FileId {
 }
 
 /**
- * An image: exactly one of `url` (an address, or a `data:` URL), `data` (base64, which needs `mediaType`) and `fileId`.
- * Which media types are accepted, and whether addresses are fetched, differs between providers.
+ * An image: exactly one of `url` (a web address or a `data:` URL), `data` (base64, which needs `mediaType`) and
+ * `fileId`. Providers differ in the media types that they accept, and in whether they fetch URLs.
  */
 export interface ImagePart {
   readonly type: "image"
@@ -66,14 +69,14 @@ export interface ImagePart {
   readonly fileId?: FileId | undefined
   /** For example `image/png`. */
   readonly mediaType?: string | undefined
-  /** How closely to look. A hint to OpenAI. */
+  /** How closely the model should look. A hint for OpenAI. */
   readonly detail?: "auto" | "low" | "high" | "original" | undefined
   readonly cache?: CachePoint | undefined
 }
 
 /**
- * A document, a recording or a film: exactly one of `url` (an address, or a `data:` URL), `data` (base64, which needs
- * `mediaType`) and `fileId`. A file of a type `image/…` is an image.
+ * A document, a recording or a video: exactly one of `url` (a web address or a `data:` URL), `data` (base64, which
+ * needs `mediaType`) and `fileId`. A file of a type `image/…` is an image.
  */
 export interface FilePart {
   readonly type: "file"
@@ -91,73 +94,70 @@ export interface FilePart {
 /** A tool call of the model. */
 export interface ToolCall {
   /**
-   * What the answering tool message names. Unique within the reply; where the provider sends none it is `call_` and
-   * the position.
+   * Id for the tool message that answers. Unique within the reply; if the provider sends none, it is `call_` and the
+   * position.
    */
   readonly id: string
   readonly name: string
-  /** Parsed, never JSON text. Anthropic and Google accept an object only. */
+  /** Parsed arguments, never JSON text. Anthropic and Google only accept an object. */
   readonly arguments: Json
-  /** Opaque token of a thinking Gemini model. It must go back unchanged, or the next turn is refused. */
+  /** Opaque token of a thinking Gemini model. It must go back unchanged, otherwise Gemini rejects the next turn. */
   readonly signature?: string | undefined
-  /** The same with its maker: with the origin `google` it is the signature. */
+  /** The same with its provider: with the origin `google` it is the signature. */
   readonly opaque?: Opaque | undefined
 }
 
-/**
- * Messages of the application: instructions, or the user's turn. Images and files are accepted in user messages only.
- */
+/** A message of the application: instructions, or the user's turn. Only user messages accept images and files. */
 export interface PromptMessage {
   readonly role: "system" | "user"
   readonly content: string | ReadonlyArray<TextPart | ImagePart | FilePart>
 }
 
 /**
- * Thinking of the model before it said something or called tools. With a signature (`opaque`) it goes back to its
- * maker. Its text goes to models that refuse the next turn without it (DeepSeek, Kimi). Any other target is not sent
- * it.
+ * The model's thinking before it answered or called tools. With a signature (`opaque`) it goes back to its provider.
+ * Its text goes to models that reject the next turn without it (DeepSeek, Kimi). Other targets do not get it.
  */
 export interface ReasoningPart {
   readonly type: "reasoning"
-  /** Empty where the provider does not show it. */
+  /** Empty if the provider does not show it. */
   readonly text: string
   readonly opaque?: Opaque | undefined
-  /** The provider encrypted it: `opaque` is all there is of it (`redacted_thinking` of Anthropic). */
+  /** Whether the provider encrypted it, so that `opaque` is all of it (`redacted_thinking` of Anthropic). */
   readonly redacted?: boolean | undefined
 }
 
-/** Words with which the model refused to answer. Targets without such a part are sent them as text. */
+/** Text in which the model refused to answer. Targets without such a part get it as text. */
 export interface RefusalPart {
   readonly type: "refusal"
   readonly text: string
 }
 
-/** What the model said earlier: its parts in order, then its tool calls. */
+/** An earlier answer of the model: its parts in order, then its tool calls. */
 export interface AssistantMessage {
   readonly role: "assistant"
   readonly content: string | ReadonlyArray<TextPart | ReasoningPart | RefusalPart>
   readonly toolCalls?: ReadonlyArray<ToolCall> | undefined
 }
 
-/** The answer of a tool to one call. */
+/** The result of a tool for one call. */
 export interface ToolMessage {
   readonly role: "tool"
   readonly toolCallId: string
-  /** Name of the tool. Google needs it; absent, it is looked up in the earlier messages. */
+  /** Name of the tool. Google needs it; if absent, it is looked up in the earlier messages. */
   readonly name?: string | undefined
   /**
-   * Images and files are not accepted by Workers AI. Where a provider takes text alone in the answer of a tool, they
-   * follow in a user message.
+   * Result. Workers AI accepts no images or files. If a provider only takes text in a tool result, they follow in a
+   * user message.
    */
   readonly content: string | ReadonlyArray<TextPart | ImagePart | FilePart>
-  /** The tool failed. A hint: Anthropic and Google are told, others are sent the content alone. */
+  /** Whether the tool failed. A hint: Anthropic and Google get it, others only get the content. */
   readonly isError?: boolean | undefined
 }
 
 /** One message of a conversation. */
 export type Message = PromptMessage | AssistantMessage | ToolMessage
 
-/** Who speaks in a message. */
+/** The author of a message. */
 export type Role = Message["role"]
 
 /** A function that the model may call. */
@@ -165,18 +165,18 @@ export interface Tool {
   /** 1 to 64 letters, digits, `_` or `-`; unique within the request. */
   readonly name: string
   readonly description?: string | undefined
-  /** JSON Schema of the arguments, which are an object. */
+  /** JSON Schema of the arguments, which must be an object. */
   readonly parameters: JsonSchema
   /**
-   * The arguments must fit the schema. Then the schema must be one that the provider can enforce: OpenAI and Anthropic
-   * want closed objects (`additionalProperties: false`). Google enforces all tools of a request or none. Default:
+   * Whether the arguments must fit the schema. The provider must then be able to enforce it: OpenAI and Anthropic
+   * require closed objects (`additionalProperties: false`). Google enforces all tools of a request or none. Default:
    * `false`.
    */
   readonly strict?: boolean | undefined
   readonly cache?: CachePoint | undefined
 }
 
-/** Some of the tools. Where a provider has no words for it, it is sent these tools alone. */
+/** A subset of the tools. A provider that cannot express it only gets these tools. */
 export interface AllowedTools {
   /** Names of tools, at least one. */
   readonly allowed: ReadonlyArray<string>
@@ -186,58 +186,63 @@ export interface AllowedTools {
 /** Which tool the model may, must not or must call. Needs `tools`. */
 export type ToolChoice = "auto" | "none" | "required" | { readonly name: string } | AllowedTools
 
-/** How much the model thinks. `effort` and `budget` exclude each other. */
+/** The amount of thinking. `effort` and `budget` exclude each other. */
 export interface Reasoning {
   /**
-   * A hint: a model without this level gets the nearest lower one, else its lowest. `none` is a condition where
-   * thinking cannot be turned off: such a target is passed over.
+   * A hint: a model without this level gets the nearest lower one, or its lowest. `none` is a condition for models that
+   * cannot turn thinking off: the router skips such a target.
    */
   readonly effort?: "none" | "minimal" | "low" | "medium" | "high" | "xhigh" | "max" | undefined
-  /** Tokens, a whole number from 1: for Claude up to 4.6 and Gemini 2.5. Elsewhere it stands for an effort. */
+  /**
+   * Tokens, a whole number from 1, for Claude up to 4.6 and Gemini 2.5. For other models it is converted to an effort.
+   */
   readonly budget?: number | undefined
-  /** Ask for the text of the thinking, or a summary of it. */
+  /** Whether to request the text of the thinking, or a summary of it. */
   readonly show?: boolean | undefined
 }
 
-/** A tool that the provider runs itself, as it stands in the provider's `tools`. */
+/** A tool that the provider runs itself, in the form of the provider's `tools`. */
 export interface ServerTool {
-  /** `openai` (Responses), `anthropic` or `google`. Targets of any other family are passed over. */
+  /** `openai` (Responses), `anthropic` or `google`. The router skips targets of any other family. */
   readonly origin: string
   readonly tool: Json
 }
 
 /**
- * What becomes of a *hint*, a field without which the answer is right all the same, where a target cannot take it.
- * `refuse`: the target is passed over with `Unsupported`. `dropHints`: the field is left out or brought to the nearest
- * value, and reported. Absent: a target is passed over for hints that shape the answer (`seed`, `topK`, `temperature`,
- * `topP`, penalties, an effort of `none`), and all other hints are left out and reported.
+ * The treatment of a *hint* that a target cannot take, a field without which the answer is still correct. `refuse`: the
+ * router skips the target with `Unsupported`. `dropHints`: the field is omitted or replaced by the nearest value, and
+ * reported. Absent: the router skips a target for hints that shape the answer (`seed`, `topK`, `temperature`, `topP`,
+ * penalties, an effort of `none`), and omits and reports all others.
  */
 export type Losses = "refuse" | "dropHints"
 
 /** Asks for JSON instead of prose. */
 export interface Output {
   readonly type: "json"
-  /** Label of the schema, where a provider wants one: 1 to 64 letters, digits, `_` or `-`. Default `output`. */
+  /** Label of the schema, for providers that require one: 1 to 64 letters, digits, `_` or `-`. Default `output`. */
   readonly name?: string | undefined
-  /** Absent: any JSON. */
+  /** Absent for any JSON. */
   readonly schema?: JsonSchema | undefined
   /**
-   * The answer must fit the schema. It says something to OpenAI, which then wants closed objects with all properties
-   * required; Anthropic, Google and Workers AI hold to a schema in any case. Default: `false`.
+   * Whether the answer must fit the schema. Only OpenAI distinguishes it, and then requires closed objects with all
+   * properties required; Anthropic, Google and Workers AI always enforce a schema. Default: `false`.
    */
   readonly strict?: boolean | undefined
-  /** What the schema is for. A hint to OpenAI. */
+  /** Purpose of the schema. A hint for OpenAI. */
   readonly description?: string | undefined
 }
 
-/** A chat request that says nothing about a provider. Absent fields are left to the provider's defaults. */
+/** A chat request that belongs to no provider. Absent fields use the provider's defaults. */
 export interface Request {
   /** At least one. */
   readonly messages: ReadonlyArray<Message>
-  /** Upper bound of the answer, thinking included: a whole number from 1. Anthropic needs one and gets 4096. */
+  /**
+   * Upper bound of the answer including thinking: a whole number from 1. Anthropic requires one and gets 4096 by
+   * default.
+   */
   readonly maxTokens?: number | undefined
   /**
-   * From 0; up to 1 (Anthropic), 2 (OpenAI, Google) or 5 (Workers AI). Newer Claude and thinking OpenAI models take
+   * From 0; up to 1 (Anthropic), 2 (OpenAI, Google) or 5 (Workers AI). Newer Claude and reasoning OpenAI models take
    * none.
    */
   readonly temperature?: number | undefined
@@ -249,45 +254,45 @@ export interface Request {
   readonly frequencyPenalty?: number | undefined
   /** -2 to 2. Anthropic has none. */
   readonly presencePenalty?: number | undefined
-  /** Texts that end the answer, not empty ones. */
+  /** Strings that end the answer; not empty ones. */
   readonly stop?: ReadonlyArray<string> | undefined
-  /** A whole number. Anthropic has none: a request with a seed is refused there. */
+  /** A whole number. Anthropic has none: a request with a seed is rejected there. */
   readonly seed?: number | undefined
   readonly tools?: ReadonlyArray<Tool> | undefined
   readonly toolChoice?: ToolChoice | undefined
   /** Tools that the provider runs itself. */
   readonly serverTools?: ReadonlyArray<ServerTool> | undefined
-  /** `false`: at most one tool call in an answer. Google and Workers AI cannot promise that for several tools. */
+  /** `false` for at most one tool call in an answer. Google and Workers AI cannot ensure that with several tools. */
   readonly parallelToolCalls?: boolean | undefined
   readonly output?: Output | undefined
   readonly reasoning?: Reasoning | undefined
-  /** Log probabilities with so many alternatives per token: 0 to 20. OpenAI and Vertex have them. */
+  /** Number of alternatives per token in the log probabilities: 0 to 20. OpenAI and Vertex support them. */
   readonly logprobs?: number | undefined
-  /** How long answers are. A hint to OpenAI. */
+  /** Length of answers. A hint for OpenAI. */
   readonly verbosity?: "low" | "medium" | "high" | undefined
-  /** Class of service. A hint. */
+  /** Service tier. A hint. */
   readonly tier?: "auto" | "default" | "flex" | "priority" | "fast" | undefined
-  /** Requests that begin alike and have the same key find each other's prompt cache. A hint to OpenAI. */
+  /** Key by which requests with the same beginning share a prompt cache. A hint for OpenAI. */
   readonly cacheKey?: string | undefined
-  /** Labels that the provider keeps with the request: OpenAI with `extra.store`. A hint. */
+  /** Labels that the provider stores with the request: OpenAI with `extra.store`. A hint. */
   readonly metadata?: { readonly [key: string]: string } | undefined
   /** See {@link Losses}. */
   readonly losses?: Losses | undefined
   /**
-   * Stable name of the end user, against abuse: OpenAI's `user` and Anthropic's `metadata.user_id`. It changes no
-   * answer, so Google, Workers AI and Mistral, which have no such field, are sent none: it is a hint.
+   * Stable id of the end user, for abuse detection: OpenAI's `user` and Anthropic's `metadata.user_id`. A hint, because
+   * it changes no answer: Google, Workers AI and Mistral have no such field and do not get it.
    */
   readonly user?: string | undefined
-  /** Fields of the provider's own body. They are put in last and replace what is there, key by key at the top level. */
+  /** Fields of the provider's own body. They are merged last and replace existing ones, key by key at the top level. */
   readonly extra?: { readonly [key: string]: Json } | undefined
 }
 
-/** What a chat accepts: a request, or a text, which is one user message. */
+/** Input of a chat: a request, or a string, which is one user message. */
 export type Input = string | Request
 
 /**
- * Tokens as the provider counted them, brought to one meaning: `inputTokens` includes cached ones and `outputTokens`
- * includes reasoning, in every dialect. What the provider did not say is absent, never 0.
+ * Tokens that the provider counted, with one meaning in every dialect: `inputTokens` includes cached ones and
+ * `outputTokens` includes reasoning. Counts that the provider does not report are absent, never 0.
  */
 export interface Usage {
   readonly inputTokens?: number
@@ -301,18 +306,18 @@ export interface Usage {
   readonly reasoningTokens?: number
   /** Part of `cacheWriteTokens` that is kept for an hour. */
   readonly cacheWriteLongTokens?: number
-  /** Part of `inputTokens` that was heard. */
+  /** Part of `inputTokens` that was audio. */
   readonly audioInputTokens?: number
-  /** Part of `outputTokens` that was spoken. */
+  /** Part of `outputTokens` that was audio. */
   readonly audioOutputTokens?: number
-  /** Part of `inputTokens` that the provider's own tools put into the prompt. */
+  /** Part of `inputTokens` that the provider's own tools added to the prompt. */
   readonly toolInputTokens?: number
 }
 
 /**
- * Why the model stopped. `contentFilter` also stands for a refusal and for a prompt that was blocked; `pause` for a
- * turn that Anthropic interrupted while its own tools ran. Their calls and results are in `Reply.parts`, for which
- * messages have no place; Anthropic's own messages in `extra.messages` continue it.
+ * Why the model stopped. `contentFilter` also stands for a refusal and for a blocked prompt; `pause` for a turn that
+ * Anthropic interrupted while its own tools ran. Their calls and results are in `Reply.parts`, which messages cannot
+ * hold; to continue the turn, send Anthropic's own messages in `extra.messages`.
  */
 export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "pause" | "other"
 
@@ -320,7 +325,7 @@ export type FinishReason = "stop" | "length" | "toolCalls" | "contentFilter" | "
 export interface TokenLogprob {
   readonly token: string
   readonly logprob: number
-  /** Alternatives in its place, the likeliest first. */
+  /** Alternatives at its position, the most likely first. */
   readonly top?: ReadonlyArray<{ readonly token: string; readonly logprob: number }>
 }
 
@@ -330,48 +335,46 @@ export type ReplyPart = TextPart | ReasoningPart | RefusalPart | ImagePart | Fil
 /** The answer to a chat request. */
 export interface Reply {
   /**
-   * All text parts, joined. Empty when the model only called tools or made other output, and when it was cut off or
-   * filtered before it said anything.
+   * All text parts, joined. Empty if the model only called tools or made other output, or if it was cut off or filtered
+   * before any text.
    */
   readonly text: string
   readonly reasoning?: string
   readonly toolCalls: ReadonlyArray<ToolCall>
-  /** Output that has no neutral form, such as images and audio, as the provider wrote it. Absent when there is none. */
+  /** Output without a neutral form, such as images and audio, as the provider wrote it. Absent if there is none. */
   readonly parts?: ReadonlyArray<Json>
   /**
-   * The answer part by part, in order: only where `text` and `reasoning` do not say it all, as with signatures,
+   * The answer part by part, in order. Present only if `text` and `reasoning` do not hold all of it: with signatures,
    * citations, refusals and images. Tool calls follow it.
    */
   readonly content?: ReadonlyArray<ReplyPart>
-  /** Words of a refusal, which are the text where there is no other. */
+  /** Text of a refusal, which is also `text` if there is no other. */
   readonly refusal?: string
-  /** The text of `stop` that ended the answer, where the provider says which. */
+  /** The string of `stop` that ended the answer, if the provider reports it. */
   readonly stopSequence?: string
   readonly logprobs?: ReadonlyArray<TokenLogprob>
-  /** Class of service that the request got, in the provider's words. */
+  /** Service tier that the request got, in the provider's words. */
   readonly tier?: string
   readonly finishReason: FinishReason
   readonly usage: Usage
-  /** The model as the provider names it, often more precise than what was asked for. */
+  /** The model as the provider names it, often more precise than in the request. */
   readonly model?: string
   readonly id?: string
-  /** The provider's whole body, so that fields unknown here survive. */
+  /** The provider's complete body, so that fields unknown here survive. */
   readonly raw: unknown
 }
 
-/** What a writer of requests is told about the target. */
+/** Facts about the target for a writer of requests. */
 export interface EncodeOptions {
   /**
-   * Called for each hint that is left out or changed, with its path: `seed`, or `temperature: at most 1` where another
+   * Called for each hint that is omitted or changed, with its path: `seed`, or `temperature: at most 1` if another
    * value is sent.
    */
   readonly onDropped?: ((field: string) => void) | undefined
 }
 
-/** What a reader of answers is told about the target. */
+/** Facts about the target for a reader of answers. */
 export interface DecodeOptions {
-  /**
-   * Whether an answer may have nothing in it. Default `false`: without text, tool call or other output it is refused.
-   */
+  /** Whether an answer may be empty. Default `false`: an answer without text, tool call or other output is rejected. */
   readonly allowEmpty?: boolean | undefined
 }

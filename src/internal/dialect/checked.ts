@@ -1,8 +1,8 @@
 /**
- * The checks that every request passes before a dialect sees it. Fields that no dialect knows are refused, so that
- * nothing is dropped unseen.
+ * The checks that every request passes before a dialect sees it. Fields that no dialect knows are rejected, so that
+ * nothing is dropped in silence.
  *
- * A request is described by a table of its fields. A Schema would do the same at twenty times the bytes.
+ * A table of fields describes a request. A Schema would do the same at twenty times the bytes.
  */
 import type { FilePart, ImagePart, Input, Request } from "./chat.ts"
 import {
@@ -19,7 +19,7 @@ import {
 } from "./codec.ts"
 import { efforts } from "./hints.ts"
 
-/** Refuses a value that is not as it should be; it is never called without one. */
+/** Rejects an invalid value; it is only called with a value. */
 type Check = (value: unknown, at: string) => unknown
 
 const oneOf =
@@ -52,7 +52,7 @@ const each =
       check(item, `${at}[${i}]`)
     })
 
-/** Checks fields that are there, and that there are no others: `max_tokens` of an SDK would vanish otherwise. */
+/** Checks the fields of an object, and rejects unknown ones: `max_tokens` of an SDK would disappear otherwise. */
 const known = (value: Fields, checks: Readonly<Record<string, Check>>, at = ""): void => {
   for (const key of Object.keys(value)) {
     if (value[key] === undefined) continue
@@ -61,7 +61,7 @@ const known = (value: Fields, checks: Readonly<Record<string, Check>>, at = ""):
   }
 }
 
-/** An object; `needed` fields that are missing are checked too. */
+/** Checks an object, including `needed` fields that are missing. */
 const object =
   (checks: Readonly<Record<string, Check>>, ...needed: ReadonlyArray<string>): Check =>
   (value, at) => {
@@ -70,13 +70,13 @@ const object =
     for (const key of needed) if (own[key] === undefined) checks[key]?.(undefined, `${at}.${key}`)
   }
 
-/** Refuses a list that holds anything but texts. Returns how many there are. */
+/** Rejects a list that holds anything except strings. Returns its length. */
 export const checkTexts = (value: ReadonlyArray<string>, field: string): number => {
   each(nonEmptyText)(value, field)
   return value.length
 }
 
-/** Refuses a bound that is set and is no whole number from 1. */
+/** Rejects a bound that is set and is not a whole number from 1. */
 export const checkLength = (value: number | undefined, field: string): void => {
   if (value !== undefined) wholeFrom1(value, field)
 }
@@ -86,7 +86,7 @@ const cache = object({ ttl: oneOf("5m", "30m", "1h") })
 const fileId = object({ origin: nonEmptyText, id: nonEmptyText }, "origin", "id")
 const source = { type: any, url: any, data: any, fileId, mediaType: any, cache }
 
-/** Parts by their type. */
+/** Checks of parts, by type. */
 const parts: Readonly<Record<string, Check>> = {
   text: object({ type: any, text, cache, citations: list, opaque }, "text"),
   reasoning: object({ type: any, text, opaque, redacted: flag }, "text"),
@@ -95,7 +95,7 @@ const parts: Readonly<Record<string, Check>> = {
   file: object({ ...source, name: nonEmptyText })
 }
 
-/** Text, or parts of these types. */
+/** Checks content: text, or parts of the given types. */
 const content =
   (...types: ReadonlyArray<string>): Check =>
   (value, at) => {
@@ -129,14 +129,14 @@ const toolCall = object(
 
 const said = content("text", "reasoning", "refusal")
 
-/** Messages by their role. */
+/** Checks of messages, by role. */
 const messages: Readonly<Record<string, Check>> = {
   system: object({ role: any, content: content("text") }, "content"),
   user: object({ role: any, content: media }, "content"),
   assistant: (value, at) => {
     const { content: own, toolCalls = [] } = fields(value, at)
     const isCalling = list(toolCalls, `${at}.toolCalls`).length > 0
-    // Nothing may stand beside calls. A caller without types may give no content at all.
+    // Calls need no content. A caller without types may give none at all.
     const isNothing = isCalling && Array.isArray(own) && own.length === 0
     object({ role: any, content: isNothing ? any : said, toolCalls: each(toolCall) }, "content")(value, at)
   },
@@ -163,7 +163,7 @@ const some =
     each(check)(value, at)
   }
 
-/** The fields of a request. */
+/** Checks of the fields of a request. */
 const request: { readonly [key in keyof Required<Request>]: Check } = {
   messages: some(message, "message"),
   maxTokens: wholeFrom1,
@@ -196,7 +196,7 @@ const request: { readonly [key in keyof Required<Request>]: Check } = {
     const own = fields(value, at)
     if (own.type !== "json") refuse(`${at}.type`, "json")
     known(own, { type: any, name, schema, strict: flag, description: text }, `${at}.`)
-    // Without a schema there is nothing to be strict about.
+    // Without a schema, `strict` has no meaning.
     if (own.strict === true) schema(own.schema, `${at}.schema`)
   },
   reasoning: (value, at) => {
@@ -218,10 +218,10 @@ const request: { readonly [key in keyof Required<Request>]: Check } = {
 /** Names of the fields of a request. */
 export const requestFields: ReadonlyArray<string> = /*#__PURE__*/ Object.keys(request)
 
-/** The request behind an input, after the checks that hold for every dialect. */
+/** Returns the request for an input, after the checks of every dialect. */
 export const checked = (input: Input, limits: { readonly temperature: number }): Request => {
   const own = toRequest(input)
-  // A text has no field that could be wrong.
+  // A plain string has no invalid field.
   if (typeof input === "string") return own
   known(fields(own, "request"), request)
   if (own.messages === undefined) refuse("messages", "an array")
@@ -229,13 +229,12 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   const { temperature: max } = limits
   if (temperature !== undefined) {
     const isHigher = Number.isFinite(temperature) && temperature > max
-    // Of what one dialect does not take another one may take more; a hint that is to be dropped is brought down to the
-    // bound.
+    // If one dialect's bound is exceeded, another may accept more; a hint that may be dropped is reduced to the bound.
     if (!isHigher) number(0, max)(temperature, "temperature")
     else if (losses !== "dropHints") unsupported("temperature", `a number from 0 to ${max}`)
   }
   if (toolChoice === undefined) return own
-  if (tools.length === 0) refuse("toolChoice", "nothing, as there are no tools")
+  if (tools.length === 0) refuse("toolChoice", "nothing, because there are no tools")
   const check = (called: string, at: string): void => {
     if (!tools.some((tool) => tool.name === called)) refuse(at, "the name of a tool")
   }
@@ -245,7 +244,7 @@ export const checked = (input: Input, limits: { readonly temperature: number }):
   return own
 }
 
-/** Where an image or a file is: an address to be fetched, the data itself, or what a provider keeps under an id. */
+/** The source of an image or a file: a URL to fetch, the data itself, or an id of a provider's file. */
 export type Source = { readonly kind: "image" | "audio" | "video" | "document" } & (
   | { readonly type: "url"; readonly url: string; readonly mediaType: string | undefined }
   | { readonly type: "data"; readonly data: string; readonly mediaType: string }
@@ -254,10 +253,10 @@ export type Source = { readonly kind: "image" | "audio" | "video" | "document" }
 
 const kinds = ["image", "audio", "video"] as const
 
-/** Reads where a part is; a `data:` URL counts as data. */
+/** Returns the source of a part; a `data:` URL counts as data. */
 export const sourceOf = (part: ImagePart | FilePart, field: string): Source => {
   const { data, fileId, mediaType: given, url } = part
-  // Without types it may be anything; types are the same in capitals.
+  // A caller without types can pass anything; media types ignore case.
   const mediaType = typeof given === "string" ? given.toLowerCase() : given
   const isImage = part.type === "image"
   const fits = (type: unknown): type is string =>
@@ -280,5 +279,5 @@ export const sourceOf = (part: ImagePart | FilePart, field: string): Source => {
   const match = /^data:([^;,]*);base64,(?=.)/i.exec(address)
   return match !== null && fits(match[1])
     ? sourceOf({ type: part.type, data: address.slice(match[0].length), mediaType: match[1] }, field)
-    : refuse(`${field}.url`, `an address, or data:${isImage ? "image/" : ""}…;base64,…`)
+    : refuse(`${field}.url`, `a web address, or data:${isImage ? "image/" : ""}…;base64,…`)
 }

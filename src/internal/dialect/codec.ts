@@ -1,9 +1,9 @@
 /**
- * What the dialects share: their interface, the way out for what is wrong, and small readers for provider bodies. Plain
- * checks only: no Schema runs when a call is made.
+ * Common parts of the dialects: their interface, the exit for faults, and small readers for provider bodies. Plain
+ * checks only: no Schema runs during a call.
  *
- * Inside this folder a check that fails calls {@link refuse}, which leaves through {@link attempt} at the border of
- * the codec. This keeps the codecs as short as the bodies they describe, and costs nothing on the way that succeeds.
+ * Inside this folder a failed check calls {@link refuse}, which exits through {@link attempt} at the border of the
+ * codec. This keeps the codecs as short as the bodies they describe, and costs nothing on success.
  */
 import * as Result from "effect/Result"
 import { isRecord, jsonText, optionalText, parseJson } from "../data/json.ts"
@@ -25,34 +25,34 @@ import type { Streaming } from "./delta.ts"
 
 export { optionalText, parseJson } from "../data/json.ts"
 
-/** A field that is not as it should be, without its value. */
+/** An invalid field, without its value. */
 export interface Issue {
   /** Path of the field, for example `messages[1].content` or `choices[0].message`. */
   readonly field: string
-  /** What would have been accepted. */
+  /** The accepted values. */
   readonly accepted: string
-  /** The request is right, and this dialect has no words for it. */
+  /** Whether the request is valid, and only this dialect cannot express it. */
   readonly isUnsupported?: boolean
 }
 
-/** How one provider's bodies are written and read. Both directions are total: they never throw. */
+/** Writes and reads the bodies of one provider. Both directions are total: they never throw. */
 export interface Dialect<In, Out> {
   readonly id: string
-  /** The provider's request body, ready for `JSON.stringify`. */
+  /** Returns the provider's request body, ready for `JSON.stringify`. */
   readonly encode: (input: In, model: string, options?: EncodeOptions) => Result.Result<Record<string, unknown>, Issue>
-  /** Reads a parsed success body. */
+  /** Reads the parsed body of a successful answer. */
   readonly decode: (body: unknown, options?: DecodeOptions) => Result.Result<Out, Issue>
   readonly usage: (out: Out) => Usage | undefined
   readonly model: (out: Out) => string | undefined
-  /** Chat dialects: reads an answer that came in one piece although a stream was asked for. */
+  /** For chat dialects: reads an answer that arrived complete although a stream was requested. */
   readonly reply?: (body: unknown, options?: DecodeOptions) => Result.Result<Reply, Issue>
-  /** Chat dialects of your own: how the answer streams. */
+  /** For custom chat dialects: how the answer streams. */
   readonly streaming?: Streaming
-  /** The answer that a streamed reply stands for. `Provider` adds it to chat dialects of your own. */
+  /** Returns the answer for a streamed reply. `Provider` adds it to custom chat dialects. */
   readonly ofReply?: (reply: Reply) => Out
 }
 
-/** A chat dialect from its two directions. */
+/** Makes a chat dialect of its two directions. */
 export const chatDialect = (
   dialect: Pick<Dialect<Input, Reply>, "id" | "encode" | "decode">
 ): Dialect<Input, Reply> => ({
@@ -63,7 +63,7 @@ export const chatDialect = (
   model: modelOf
 })
 
-/** A streamed reply is the answer of a chat dialect itself. */
+/** Returns the reply unchanged: it is the answer of a chat dialect. */
 export const sameReply = (reply: Reply): Reply => reply
 
 /** An object being read. */
@@ -76,12 +76,12 @@ class Refusal {
   }
 }
 
-/** Leaves the surrounding {@link attempt} with an issue. */
+/** Exits from the surrounding {@link attempt} with an issue. */
 export const refuse = (field: string, accepted: string): never => {
   throw new Refusal({ field, accepted })
 }
 
-/** {@link refuse}, for what other dialects can say. */
+/** The same as {@link refuse}, for something that other dialects can express. */
 export const unsupported = (field: string, accepted: string): never => {
   throw new Refusal({ field, accepted, isUnsupported: true })
 }
@@ -109,35 +109,35 @@ export const text = (value: unknown, field: string): string =>
 export const nonEmptyText = (value: unknown, field: string): string =>
   optionalText(value) ?? refuse(field, "a non-empty string")
 
-// Bodies come from `JSON.parse`, so what is inside an object is JSON and is not walked again.
+// Bodies come from `JSON.parse`, so the content of an object is JSON and need not be walked again.
 export const isJson = (value: unknown): value is Json =>
   typeof value === "object" || typeof value === "string" || typeof value === "boolean" || Number.isFinite(value)
 
-/** Writes JSON text; what has none (a cycle, a bigint, `undefined`) is refused. */
+/** Writes JSON text, and rejects values that have none (a cycle, a bigint, `undefined`). */
 export const writeJson = (value: unknown, field: string): string => jsonText(value) ?? refuse(field, "a JSON value")
 
 /**
- * Arguments of a tool call as they were sent: JSON text, or (Workers AI, Ollama) already a value. Nothing, empty text
- * and `null` are what servers send for a function without parameters.
+ * Reads the arguments of a tool call: JSON text, or (Workers AI, Ollama) a parsed value. For a function without
+ * parameters, servers send no value, an empty string or `null`.
  */
 export const toolArguments = (value: unknown, field: string): Json => {
   const parsed = typeof value === "string" ? (value.trim() ? parseJson(value) : null) : (value ?? null)
   return isJson(parsed) ? (parsed ?? {}) : refuse(field, "JSON")
 }
 
-/** Text, or what was JSON text until a server parsed it: Workers AI does so with tokens that look like a number. */
+/** Reads text that may have been parsed as JSON: Workers AI does so with tokens that look like a number. */
 export const words = (value: unknown, field: string): string =>
   typeof (value ?? "") === "string" ? text(value, field) : writeJson(value, field)
 
-/** A count as it may go into {@link Usage}: a miscounted answer is still an answer, so anything else is left out. */
+/** Reads a count for {@link Usage}, and omits anything else, because a miscounted answer is still an answer. */
 export const count = (value: unknown): number | undefined =>
   typeof value === "number" && value >= 0 && value <= Number.MAX_SAFE_INTEGER ? value : undefined
 
-/** A total where the provider gives none; unknown as long as one side is. */
+/** A total that the provider omits; unknown if one side is unknown. */
 export const sum = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || b === undefined ? undefined : a + b
 
-/** The dialect's `usage`: `undefined` when the provider said nothing. */
+/** Returns the dialect's `usage`; `undefined` if the provider reported none. */
 export const usageOf = (out: { readonly usage: Usage }): Usage | undefined => {
   for (const _ in out.usage) return out.usage
   return undefined
@@ -149,21 +149,21 @@ export const modelOf = (out: { readonly model?: string }): string | undefined =>
 export const toRequest = (input: Input): Request =>
   typeof input === "string" ? { messages: [{ role: "user", content: input }] } : input
 
-/** What a message may hold, whoever speaks. */
+/** The content of a message of any role. */
 export type Content = PromptMessage["content"] | AssistantMessage["content"] | ToolMessage["content"]
 
 const isSaid = (content: Content): content is ToolMessage["content"] =>
   typeof content === "string" || content.every(({ type }) => type !== "reasoning" && type !== "refusal")
 
-/** What the model thought before it said the rest. */
+/** Returns the thinking before the rest of a message. */
 export const thoughtOf = (content: Content): string =>
   isSaid(content) ? "" : content.map((part) => (part.type === "reasoning" ? part.text : "")).join("")
 
-/** A message without what was thought; beside thinking its texts are one. A refusal is text. */
+/** Returns a message without its thinking. Beside thinking, its texts are joined to one. A refusal is text. */
 export const spoken = (content: Content): PromptMessage["content"] =>
   isSaid(content) ? content : textsOf(content).join("")
 
-/** The other way round: what was said, after what was thought. */
+/** The reverse: puts thinking before the content. */
 export const afterThought = (
   thought: string | undefined,
   content: string | ReadonlyArray<TextPart | RefusalPart>
@@ -174,7 +174,7 @@ export const afterThought = (
   return [{ type: "reasoning", text: thought }, ...said]
 }
 
-/** The texts of a message, those of a refusal included. */
+/** Returns the texts of a message, including those of a refusal. */
 export const textsOf = (content: Content): ReadonlyArray<string> =>
   typeof content === "string"
     ? [content]

@@ -1,10 +1,10 @@
 /**
- * What the decoders of streamed answers share: the pieces of an answer ({@link Delta}), the frame around a dialect's
- * own reader, and the ways between deltas and a whole reply.
+ * Common parts of the decoders of streamed answers: the pieces of an answer ({@link Delta}), the frame around a
+ * dialect's own reader, and the conversions between deltas and a complete reply.
  *
- * A decoder turns one event into deltas and never throws. It parses each event once and runs no Schema. What decides
- * over an answer is read strictly, like in the dialects; events and fields that nobody knows are read over. A stream is
- * complete only when its dialect says so: until then its end is a {@link Fault}.
+ * A decoder turns one event into deltas and never throws. It parses each event once and runs no Schema. As in the
+ * dialects, essential parts of an answer are read strictly, and unknown events and fields are skipped. A stream is
+ * complete only when its dialect completes it: until then its end is a {@link Fault}.
  */
 import * as Result from "effect/Result"
 import { hasError } from "../classifier/errorBody.ts"
@@ -37,19 +37,17 @@ import type { Decoded, Delta, DeltaDecoder, Fault } from "./delta.ts"
 import { finish, mayBeEmpty, someOutput } from "./finish.ts"
 import { makeParts, type Parts, saidBy } from "./parts.ts"
 
-/** The part of a decoder that knows a dialect. What it cannot read it refuses. */
+/** The part of a decoder that knows a dialect. It rejects events that it cannot read. */
 export interface DialectReader {
-  /** Reads an event; `true` when nothing may follow. */
+  /** Reads an event; returns `true` if nothing may follow. */
   readonly read: (body: Fields, out: Array<Delta>) => boolean
-  /** The end of the stream: a `[DONE]` event when `marked`. Refuses when the answer is not complete. */
+  /** Handles the end of the stream, which is a `[DONE]` event if `marked`. Rejects an incomplete answer. */
   readonly end: (out: Array<Delta>, marked: boolean) => void
-  /** `finish` has been delivered. */
+  /** Whether `finish` has been delivered. */
   readonly finished: () => boolean
 }
 
-/**
- * Makes a decoder: JSON, errors, `[DONE]`, the end, and what an answer must have in it are the same everywhere.
- */
+/** Makes a decoder. JSON, errors, `[DONE]`, the end, and the required output are the same for all dialects. */
 export const makeDecoder = (options: DecodeOptions | undefined, reader: DialectReader): DeltaDecoder => {
   const judge = makeJudge(options)
   let over: Decoded | undefined
@@ -89,21 +87,18 @@ export const makeDecoder = (options: DecodeOptions | undefined, reader: DialectR
       const body = parseJson(data)
       if (hasError(body)) return close([], { issue: "an error event", body: data })
       if (isFields(body)) return step((out) => reader.read(body, out))
-      // A usage event that was cut off takes nothing from an answer that is complete.
+      // A usage event that was cut off does not invalidate a complete answer.
       return reader.finished() ? { deltas: [] } : close([], { issue: "event: expected a JSON object" })
     },
     end: () => over ?? end(false)
   }
 }
 
-/**
- * Refuses the finish of an answer in which nothing was said, or whose calls are not complete; also those that came
- * after it.
- */
+/** Rejects the finish of an answer without output, or with incomplete calls, including calls that arrive after it. */
 const makeJudge = (options: DecodeOptions | undefined) => {
   const calls = new Map<number, { name: string; arguments: string }>()
   let said = options?.allowEmpty === true
-  /** What is known of the calls is not judged yet, and a finish that asks for it has come. */
+  /** A finish has arrived whose calls are not checked yet. */
   let owed = false
   let judged = false
   const end = (): void => {
@@ -140,13 +135,13 @@ const makeJudge = (options: DecodeOptions | undefined) => {
   return { see, end }
 }
 
-/** An issue as one line. */
+/** Formats an issue as one line. */
 export const describe = ({ accepted, field }: Issue): string => `${field}: expected ${accepted}`
 
-/** What is missing at the end of a stream. */
+/** Reports a part that is missing at the end of a stream. */
 export const cutOff = (field: string): never => refuse(field, "one before the stream ends")
 
-/** Delivers model and id, once, as soon as one of them is there. */
+/** Delivers model and id once, as soon as one of them is known. */
 export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, tier?: unknown) => void) => {
   let told = false
   return (model, id, out, tier) => {
@@ -159,8 +154,8 @@ export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, ti
 }
 
 /**
- * Keeps sources back until their text is complete. They may come before it, among it and more than once, and their
- * places count from its beginning.
+ * Holds sources back until their text is complete. They may arrive before it, within it and more than once, with
+ * positions relative to its beginning.
  */
 export const makeCitations = () => {
   const held = new Map<string, Citation>()
@@ -175,9 +170,7 @@ export const makeCitations = () => {
   }
 }
 
-/**
- * Delivers usage, if there is any in it. Counts are those of the answer so far: one that falls was not counted again.
- */
+/** Delivers usage, if there is any. Counts are totals of the answer so far, so a decrease is ignored. */
 export const makeUsage = (): ((usage: Usage, out: Array<Delta>) => void) => {
   let known: Usage = {}
   return (usage, out) => {
@@ -208,7 +201,7 @@ const usageKeys = [
 
 const someCall: ReadonlyArray<ToolCall> = [{ id: "", name: "", arguments: {} }]
 
-/** The finish delta of an answer with or without tool calls; the two agree as they do in a reply. */
+/** Makes the finish delta of an answer, and keeps reason and tool calls consistent, as in a reply. */
 export const finishDelta = (reason: FinishReason, called: boolean, stopSequence?: string): Delta => ({
   type: "finish",
   reason: finish(reason, called ? someCall : []),
@@ -216,8 +209,8 @@ export const finishDelta = (reason: FinishReason, called: boolean, stopSequence?
 })
 
 /**
- * Whether a consumer could act on a delta, so that no other target may take over unseen: text, reasoning, a part of a
- * tool call, or the end of an answer that says nothing.
+ * Whether a consumer can act on a delta, so that no other target can take over unnoticed: text, reasoning, a part of a
+ * tool call, or the end of an empty answer.
  */
 export const isCommit = (delta: Delta): boolean => {
   switch (delta.type) {
@@ -238,7 +231,7 @@ export const isCommit = (delta: Delta): boolean => {
   }
 }
 
-/** A whole answer as deltas: what a stream of it would have said, at once. */
+/** Turns a complete answer into the deltas that a stream of it would have. */
 export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
   const deltas: Array<Delta> = []
   const { id, model, tier } = reply
@@ -247,9 +240,9 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
   const rest = [...(reply.parts ?? [])]
   for (const part of reply.content ?? plainParts(reply)) {
     if (part.type === "image" || part.type === "file") {
-      // As the provider wrote it, in its place; what stands before it has no form and no place.
+      // As the provider wrote it, in its place. Earlier parts without a neutral form keep their order.
       const at = rest.findIndex((own) => holds(own, part.data ?? part.url))
-      // A dialect of somebody else may have a form without a part.
+      // A custom dialect may have a form without a part.
       if (at < 0) deltas.push({ type: "part", part: JSON.parse(JSON.stringify(part)), as: part })
       rest.splice(0, at + 1).forEach((own, i) => {
         deltas.push({ type: "part", part: own, ...(i === at && { as: part }) })
@@ -271,7 +264,7 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
       index,
       id,
       name,
-      // Nested too deeply to be written: no text would say `{}`, this one says that something is missing.
+      // Too deeply nested to be written: no text would mean `{}`, this value shows that something is missing.
       arguments: Result.getOrElse(json, () => "["),
       ...defined({ signature })
     })
@@ -282,7 +275,7 @@ export const deltasOf = (reply: Reply): ReadonlyArray<Delta> => {
   return deltas
 }
 
-/** Whether a text is somewhere in a part, with or without a prefix such as that of a `data:` URL. */
+/** Whether a string is contained in a part, with or without a prefix such as that of a `data:` URL. */
 const holds = (part: unknown, text: string | undefined): boolean =>
   typeof part === "string"
     ? text !== undefined && part.endsWith(text)
@@ -326,7 +319,7 @@ const makeDraft = (): Draft => ({
   finish: undefined
 })
 
-/** Collects the deltas of one answer, without its failures: `reply` reads what there is. */
+/** Collects the deltas of one answer, without its failures. */
 export const makeCollector = () => {
   let draft = makeDraft()
   return {
@@ -334,12 +327,12 @@ export const makeCollector = () => {
       if (delta.type === "restart") draft = makeDraft()
       else add(draft, delta)
     },
-    /** Refuses an answer that is not complete, so it is called inside of {@link attempt}. */
+    /** Returns the reply. Rejects an incomplete answer, so call it inside {@link attempt}. */
     reply: (): Reply => {
       const toolCalls = [...draft.calls].sort(([a], [b]) => a - b).map(([, call], i) => toToolCall(call, i))
       return replyOf(draft, draft.finish ?? refuse("finish", "one: the answer is not complete"), toolCalls)
     },
-    /** The answer without its calls, which may be cut off. */
+    /** Returns the answer without its calls, which may be cut off. */
     said: (): Reply => replyOf(draft, draft.finish ?? "other", [])
   }
 }
@@ -410,7 +403,7 @@ const add = (draft: Draft, delta: Exclude<Delta, { readonly type: "restart" }>):
       draft.tier = delta.tier ?? draft.tier
       return
     case "finish":
-      // Two would be two answers, of which the second was not announced by a restart.
+      // Two would be two answers, and no restart announced the second.
       if (draft.finish !== undefined) refuse("finish", "only one")
       draft.finish = delta.reason
       draft.stopSequence = delta.stopSequence

@@ -1,5 +1,5 @@
 /**
- * Deltas as server-sent events: in a form of their own, or as OpenAI writes them.
+ * Deltas as server-sent events: in their own form, or in OpenAI's.
  */
 import type { ReasonTag } from "../../GatewayError.ts"
 import type { Delta } from "./delta.ts"
@@ -7,22 +7,25 @@ import { errorOf } from "./server/openaiErrorWriter.ts"
 import { makeChunkWriter } from "./server/openaiStreamWriter.ts"
 import type { AnswerFacts } from "./server/openaiWords.ts"
 
-/** What a client is told about a stream that broke: nothing of the prompt, the answer, the provider or a credential. */
+/**
+ * The error that a client gets for a broken stream. It contains nothing of the prompt, the answer, the provider or a
+ * credential.
+ */
 export interface StreamProblem {
   readonly reason: ReasonTag
   readonly message: string
-  /** Deltas that came before. */
+  /** Number of deltas before it. */
   readonly events: number
 }
 
 /** Writes one stream. */
 export interface Encoder {
-  /** Whether there is a way to say that everything before is to be discarded. */
+  /** Whether the form can tell a client to discard everything before. */
   readonly restarts: boolean
   readonly deltas: (deltas: ReadonlyArray<Delta>) => string
-  /** The end of a complete answer. */
+  /** Returns the end of a complete answer. */
   readonly end: () => string
-  /** The end of any other. */
+  /** Returns the end of any other answer. */
   readonly error: (problem: StreamProblem) => string
 }
 
@@ -30,7 +33,7 @@ const data = (text: string): string => `data: ${text}\n\n`
 const event = (value: unknown): string => data(JSON.stringify(value))
 const error = (value: unknown): string => `event: error\n${event(value)}`
 
-/** One event per delta, as it is. */
+/** One event per delta, unchanged. */
 export const neutral: Encoder = {
   restarts: true,
   deltas: (deltas) => deltas.map(event).join(""),
@@ -46,7 +49,7 @@ export const openai = (facts: AnswerFacts, includeUsage: boolean): Encoder => {
     restarts: false,
     deltas: (deltas) => deltas.map((delta) => events(writer.delta(delta))).join(""),
     end: () => events(writer.end()),
-    // The name of the event changes nothing for OpenAI's clients, and is the same in both forms.
+    // OpenAI's clients ignore the name of the event; it is the same in both forms.
     error: ({ message, ...more }) => error({ error: { ...errorOf(more.reason, message), ...more } })
   }
 }

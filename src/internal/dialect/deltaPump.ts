@@ -1,6 +1,5 @@
 /**
- * Reads one streamed answer: bytes to events to deltas, until the dialect says that it is complete. Whatever ends it in
- * another way is a failure.
+ * Reads one streamed answer: bytes to events to deltas, until the dialect completes it. Any other end is a failure.
  */
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
@@ -11,43 +10,42 @@ import { makeFeed, oversized } from "../transport/sse.ts"
 import type { Decoded, Delta, DeltaDecoder } from "./delta.ts"
 import { isCommit } from "./deltaDecoder.ts"
 
-/** What is put around each read of a chunk: time limits, or nothing. */
+/** Wraps each read of a chunk: with time limits, or with nothing. */
 export type Limiting = <A>(read: Effect.Effect<A, GatewayError>) => Effect.Effect<A, GatewayError>
 
 /** Deltas of one answer, in batches as they arrive. */
 export interface Pump {
-  /** The next deltas, at least one, or `undefined` when the answer is complete. */
+  /** Returns the next deltas, at least one, or `undefined` when the answer is complete. */
   readonly next: (limiting: Limiting) => Effect.Effect<ReadonlyArray<Delta> | undefined, GatewayError>
-  /** Whether the finish has arrived; the consumer may not have it yet. */
+  /** Whether the finish has arrived, even if the consumer has not got it yet. */
   readonly isFinished: () => boolean
-  /** Lets go of the answer and of the connection behind it. */
+  /** Releases the answer and the connection behind it. */
   readonly cancel: Effect.Effect<void>
 }
 
-/** How long more of the answer is waited for once its finish is known. Comments and usage are no more of it. */
+/** Time to wait for more of the answer after its finish. Comments and usage do not extend it. */
 const afterFinishMillis = 2000
 
-/** How long the end of the connection is waited for after the last event, so that the socket can be used again. */
+/** Time to wait for the end of the connection after the last event, so that the socket can be reused. */
 const drainMillis = 100
 
 /** No limits. */
 export const unlimited: Limiting = (read) => read
 
-/** The response that a pump reads: its bytes, and the failures that name it. A `GatewayResponse` is one. */
+/** The response that a pump reads: its bytes, and how to make its failures. A `GatewayResponse` is one. */
 export interface PumpedResponse {
   readonly reader: () => {
     /** The next chunk, or `undefined` at the end. */
     readonly read: Effect.Effect<Uint8Array | undefined, GatewayError>
     readonly cancel: Effect.Effect<void>
   }
-  /** Most characters of one event. */
+  /** Maximum number of characters in one event. */
   readonly maxBytes: number
   /**
-   * The failure of an answer that cannot be read; `text` is what its excerpt, or the failure that it tells of, is taken
-   * from.
+   * Makes the failure of an unreadable answer; `text` is the source of its excerpt, or of the failure that it reports.
    */
   readonly invalid: (issue: string, text: string) => GatewayError
-  /** The failure that an error event inside the stream stands for. */
+  /** Makes the failure for an error event inside the stream. */
   readonly fault: (body: string) => GatewayError
 }
 
@@ -62,37 +60,36 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
    * stops there.
    */
   let last: ReadonlyArray<Delta> = []
-  /** When nothing more is waited for, in milliseconds of the monotonic clock. */
+  /** End of the wait, in milliseconds of the monotonic clock. */
   let patience: number | undefined
   let complete = false
   let ended = false
   /**
-   * Characters of events since the last delta that a consumer could act on: a decoder and a router may hold all of
-   * them.
+   * Characters of events since the last delta that a consumer can act on: a decoder and a router may hold all of them.
    */
   let silent = 0
-  /** Characters outside of events that have been looked at. */
+  /** Number of characters outside events that have been checked. */
   let looked = 0
 
   const fail = (issue: string): void => {
     failure ??= response.invalid(issue, feed.outside())
   }
 
-  /** Some servers write an error without framing it, and may go on as if nothing had been. */
+  /** Some servers write an error without framing it, and may continue as usual. */
   const lookOutside = (): void => {
     const text = feed.outside()
     if (text.length === looked || finished) return
     const fresh = text.slice(looked)
     looked = text.length
-    // Each line once, and all of them where a value of many lines may end.
+    // Each line once, and all of them where a value of several lines may end.
     const body = errorIn(/^[\]}]/m.test(fresh) ? [...fresh.split("\n"), text] : fresh.split("\n"))
     if (body !== undefined) failure = response.fault(body)
   }
 
-  /** Adds what an event, or the end, means; `false` when nothing may follow. */
+  /** Adds the result of an event, or of the end; returns `false` if nothing may follow. */
   const take = ({ deltas: more, done, fault }: Decoded, deltas: Array<Delta>): boolean => {
     for (const delta of more) {
-      // Anybody can bring a decoder. Two answers in one stream, or one that was not announced, must not get through.
+      // Decoders can be custom. Two answers in one stream, or an unannounced one, must not get through.
       if (delta.type === "restart" || (delta.type === "finish" && finished)) {
         fail(`${delta.type}: expected ${delta.type === "finish" ? "only one" : "none from a decoder"}`)
         return false
@@ -105,10 +102,10 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
         deltas.push(delta)
         if (isCommit(delta)) patience = undefined
       }
-      // The reason was given before anything was called.
+      // The reason arrived before any call.
       if (delta.type === "toolCall") last = last.map(callsToo)
     }
-    // The answer had been complete: an error after it takes nothing away.
+    // The answer was complete: an error after it does not invalidate it.
     if (fault?.body !== undefined && finished) complete = true
     else if (fault !== undefined) {
       failure = fault.body === undefined ? response.invalid(fault.issue, feed.outside()) : response.fault(fault.body)
@@ -119,14 +116,14 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
     return failure === undefined && !complete
   }
 
-  /** What was held back for the end. */
+  /** Returns everything that was held back for the end. */
   const release = (): ReadonlyArray<Delta> => {
     const held = last
     last = []
     return held
   }
 
-  /** What one chunk, or the end, adds. */
+  /** Returns the deltas that one chunk, or the end, adds. */
   const step = (chunk: Uint8Array | undefined): ReadonlyArray<Delta> => {
     const deltas = read(chunk)
     lookOutside()
@@ -142,7 +139,7 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
     }
     if (deltas.some(isCommit)) silent = 0
     const isTooMuch = silent > response.maxBytes
-    // What follows a whole answer takes nothing away from it.
+    // Data after a complete answer does not invalidate it.
     if (finished && (isTooMuch || feed.overflowed())) complete = true
     else if (isTooMuch) fail(`more than ${response.maxBytes} characters of events without an answer`)
     else if (feed.overflowed()) fail(oversized(response.maxBytes))
@@ -159,7 +156,7 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
     Effect.flatMap((chunk) => (chunk === undefined ? Effect.void : reader.cancel))
   )
 
-  /** Reads on after the finish, until patience is over; `undefined` as at the end of the bytes. */
+  /** Continues to read after the finish until the wait is over; `undefined` as at the end of the bytes. */
   const patiently = (reading: Effect.Effect<Uint8Array | undefined, GatewayError>) =>
     Effect.flatMap(monotonicMillis, (now) => {
       patience ??= now + afterFinishMillis
@@ -177,11 +174,11 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
         onSuccess: (chunk) => {
           const deltas = step(chunk)
           if (deltas.length === 0) return next(limiting)
-          // What is known to have failed is not kept waiting until somebody asks for more.
+          // A known failure closes the connection now, and not only at the next read.
           return failure === undefined ? Effect.succeed(deltas) : Effect.as(reader.cancel, deltas)
         },
         onFailure: (error) => {
-          // The answer had been complete: what is missing is its usage at most.
+          // The answer was complete: at most its usage is missing.
           if (finished) complete = ended = true
           else failure = error
           return finished ? Effect.as(reader.cancel, release()) : next(limiting)
@@ -191,13 +188,11 @@ export const makePump = (response: PumpedResponse, decoder: DeltaDecoder): Pump 
   return { next, isFinished: () => finished, cancel: reader.cancel }
 }
 
-/** A finish that agrees with calls. */
+/** Makes a finish consistent with calls. */
 const callsToo = (delta: Delta): Delta =>
   delta.type === "finish" && delta.reason === "stop" ? { ...delta, reason: "toolCalls" } : delta
 
-/**
- * The error in texts that stood outside of events, as a body: JSON, or what follows `error:`, which llama.cpp writes.
- */
+/** Finds the error in text outside events, as a body: JSON, or the text after `error:`, as llama.cpp writes it. */
 const errorIn = (texts: ReadonlyArray<string>): string | undefined => {
   for (const text of texts) {
     const named = text.startsWith("error:")
@@ -205,7 +200,7 @@ const errorIn = (texts: ReadonlyArray<string>): string | undefined => {
     const json = parseJson(body)
     if (hasError(json)) return body
     if (named && json !== undefined) return `{"error":${body}}`
-    // The first line of a longer value says nothing yet.
+    // The first line of a longer value is not enough.
     if (named && !/^[[{]/.test(body)) return JSON.stringify({ error: body })
   }
   return undefined

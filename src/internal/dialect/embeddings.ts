@@ -1,5 +1,5 @@
 /**
- * Embeddings: OpenAI's shape, which most providers speak, and that of native Workers AI.
+ * Embeddings in OpenAI's shape, which most providers use, and in that of native Workers AI.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/embeddings and the text embedding types of
  * `@cloudflare/workers-types` (`AiTextEmbeddingsOutput`, `Ai_Cf_Baai_Bge_M3_Output`).
@@ -25,15 +25,15 @@ import { unwrap } from "./workersAi.ts"
 
 /** Texts to embed, with options. */
 export interface EmbeddingRequest {
-  /** One text or several, none of them empty. How many are accepted at once is up to the provider. */
+  /** One text or several, none of them empty. The provider determines the maximum number. */
   readonly input: string | ReadonlyArray<string>
-  /** Length of the vectors, from 1, where the model can shorten them. Workers AI cannot. */
+  /** Length of the vectors, from 1, if the model can shorten them. Workers AI cannot. */
   readonly dimensions?: number | undefined
-  /** Fields of the provider's own body, put in last. */
+  /** Fields of the provider's own body, merged last. */
   readonly extra?: { readonly [key: string]: Json } | undefined
 }
 
-/** What an embedding accepts: a text, several, or a request. */
+/** Input of an embedding: a text, several, or a request. */
 export type EmbeddingInput = string | ReadonlyArray<string> | EmbeddingRequest
 
 /** Vectors in the order of the texts. */
@@ -41,7 +41,7 @@ export interface Embeddings {
   readonly vectors: ReadonlyArray<ReadonlyArray<number>>
   readonly usage: Usage
   readonly model?: string
-  /** The provider's whole body. */
+  /** The provider's complete body. */
   readonly raw: unknown
 }
 
@@ -76,9 +76,9 @@ export const openaiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
       data.forEach((item, i) => {
         const entry = fields(item, `data[${i}]`)
         const { index = i } = entry
-        // The order is told by the index, and a text without a vector must not go unnoticed.
+        // The index determines the order, and a text without a vector must be noticed.
         if (typeof index !== "number" || !(index in data) || index in vectors) {
-          refuse(`data[${i}].index`, `one of 0 to ${data.length - 1} that no other has`)
+          refuse(`data[${i}].index`, `a unique number from 0 to ${data.length - 1}`)
         } else vectors[index] = vector(entry.embedding, `data[${i}].embedding`)
       })
       return {
@@ -108,7 +108,7 @@ export const workersAiEmbeddings: Dialect<EmbeddingInput, Embeddings> = {
       const data = list(body.data, `${at}data`)
       if (data.length === 0) refuse(`${at}data`, "at least one embedding")
       const rows = Array.isArray(body.shape) ? body.shape[0] : undefined
-      if (rows !== undefined && rows !== data.length) refuse(`${at}data`, "as many embeddings as shape says")
+      if (rows !== undefined && rows !== data.length) refuse(`${at}data`, "as many embeddings as in shape")
       return {
         vectors: data.map((item, i) => vector(item, `${at}data[${i}]`)),
         usage: isFields(body.usage) ? decodeUsage(body.usage) : {},

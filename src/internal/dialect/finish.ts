@@ -1,15 +1,15 @@
 /**
- * Why answers end: one table for all vendors, and for replies and streams alike.
+ * Why answers end: one table for all vendors, for replies and streams.
  *
- * Rows are tried in order, whatever the case of the letters. They match parts of words, because vendors spell one thing
- * in many ways (`malformed_function_call`, `malformed_tool_use`, `MALFORMED_RESPONSE`);
- * `test/fixtures/chat/finishReasons.ts` lists the words that are known, and who says them. A word that no row knows is
- * an end, `other`: what it stands for was paid for, and an answer with nothing in it is refused anyway.
+ * Rows are tried in order and ignore case. They match parts of words, because vendors spell one thing in many ways
+ * (`malformed_function_call`, `malformed_tool_use`, `MALFORMED_RESPONSE`); `test/fixtures/chat/finishReasons.ts` lists
+ * the known words and their vendors. A word that matches no row is an end, `other`: the answer was paid for, and an
+ * empty one is rejected anyway.
  */
 import type { FinishReason, Reply, ToolCall } from "./chat.ts"
 import { isFields, refuse } from "./codec.ts"
 
-/** What the words mean; `undefined` stands for an answer that broke off, or that the model spoilt. */
+/** Patterns and their meaning; `undefined` stands for an answer that broke off, or that the model spoilt. */
 const table: ReadonlyArray<readonly [RegExp, FinishReason | undefined]> = [
   [/conten|refus|safety|recit|block|spii|armor|sensi|guard|toxic|moderat/i, "contentFilter"],
   [
@@ -22,11 +22,11 @@ const table: ReadonlyArray<readonly [RegExp, FinishReason | undefined]> = [
   [/^(stop|end|eos|complete)/i, "stop"]
 ]
 
-/** What a finish reason means; absent when there is none. Refuses the word of an answer that broke off. */
+/** Returns the meaning of a finish reason; absent if there is none. Rejects the reason of an answer that broke off. */
 export const finishReasonOf = (raw: unknown, field: string): FinishReason | undefined => {
-  // SGLang writes an object where a request was aborted.
+  // SGLang writes an object if a request was aborted.
   const word = isFields(raw) ? raw.type : raw
-  // Alibaba's own API writes the text `null` until there is one.
+  // Alibaba's own API writes the string `null` until there is one.
   if (typeof word !== "string" || word === "" || word === "null") return undefined
   // Most answers end so.
   if (word === "stop") return word
@@ -37,20 +37,20 @@ export const finishReasonOf = (raw: unknown, field: string): FinishReason | unde
 }
 
 /**
- * Makes the finish reason agree with the calls: some servers say `stop` although tools were called (OpenAI itself when
- * one tool was forced), and a loop that waits for calls must not be told of calls that are not there.
+ * Makes the finish reason consistent with the calls: some servers write `stop` although tools were called (OpenAI
+ * itself if one tool was forced), and a loop that waits for calls needs at least one.
  */
 export const finish = (reason: FinishReason, toolCalls: ReadonlyArray<ToolCall>): FinishReason => {
   if (toolCalls.length > 0) return reason === "stop" ? "toolCalls" : reason
   return reason === "toolCalls" ? "other" : reason
 }
 
-/** Whether an answer that ended so may have nothing in it. */
+/** Whether an answer with this end may be empty. */
 export const mayBeEmpty = (reason: FinishReason): boolean => reason === "length" || reason === "contentFilter"
 
-/** What a reply has to have, unless its reason says why it has nothing. */
+/** The required content of a reply, unless its reason explains why it is empty. */
 export const someOutput = "some output, or `allowEmpty`"
 
-/** Whether nothing was said, and nothing says why. Thoughts alone are no answer. */
+/** Whether an answer is empty without a reason. Thinking alone is not an answer. */
 export const isEmpty = ({ finishReason, parts, text, toolCalls }: Reply): boolean =>
   !(text || toolCalls.length > 0 || parts || mayBeEmpty(finishReason))

@@ -2,7 +2,7 @@
  * Google's `generateContent`, at AI Studio and at Vertex.
  *
  * Shapes: https://ai.google.dev/api/generate-content and https://ai.google.dev/gemini-api/docs/thought-signatures. The
- * model is part of the address.
+ * model is part of the URL.
  */
 import { defined } from "../data/defined.ts"
 import type {
@@ -47,7 +47,7 @@ import { makeParts, type Parts, saidBy } from "./parts.ts"
 
 type Options = {
   readonly id: string
-  /** AI Studio matches calls and answers by id; Vertex refuses the field. */
+  /** Whether calls have ids: AI Studio matches calls and results by id; Vertex rejects the field. */
   readonly callIds: boolean
 }
 
@@ -87,7 +87,7 @@ const encodeConfig = (request: Request, model: string, writing: Writing): Record
   const { frequencyPenalty, logprobs, maxTokens, output, presencePenalty, seed, stop, topK, topP } = request
   const { callIds, facts, lose } = writing
   if (output?.description !== undefined) lose("output.description", "nothing")
-  // Older models either call functions or keep to JSON.
+  // Older models either call functions or produce JSON.
   if (output !== undefined && request.tools?.length && /gemini/i.test(model) && !facts.isLevelled) {
     unsupported("output", "nothing beside tools")
   }
@@ -106,7 +106,7 @@ const encodeConfig = (request: Request, model: string, writing: Writing): Record
     responseLogprobs: logprobs === undefined ? undefined : true,
     logprobs: logprobs || undefined,
     responseMimeType: output === undefined ? undefined : "application/json",
-    // The field that takes JSON Schema; `responseSchema` takes a dialect of OpenAPI.
+    // This field takes JSON Schema; `responseSchema` takes a dialect of OpenAPI.
     responseJsonSchema: output?.schema,
     thinkingConfig: encodeThinking(request, model, writing)
   })
@@ -156,7 +156,7 @@ const encodeTier = ({ tier }: Request, { lose }: Writing): Record<string, unknow
 const encodeTools = (request: Request, { lose }: Writing): Record<string, unknown> => {
   const { toolChoice, tools: all = [] } = request
   const own = ownTools(request, "google")
-  // Only where a call is required can the choice name several.
+  // The choice can only name several tools if a call is required.
   const required = typeof toolChoice === "object" && "allowed" in toolChoice && toolChoice.mode === "required"
   const { choice, tools } = required ? { choice: toolChoice, tools: all } : allowedTools(request)
   if (tools.length + own.length === 0) return {}
@@ -174,7 +174,7 @@ const encodeTools = (request: Request, { lose }: Writing): Record<string, unknow
 }
 
 const toolConfig = (choice: ToolChoice | undefined, tools: ReadonlyArray<Tool>): Record<string, unknown> => {
-  // Like `AUTO`, with arguments that fit the schemas; `ANY` holds to them by itself.
+  // Like `AUTO`, with arguments that fit the schemas; `ANY` enforces them by itself.
   const free = tools.some(({ strict }) => strict === true) ? "VALIDATED" : choice === undefined ? undefined : "AUTO"
   const mode = choice === "none" ? "NONE" : choice === undefined || choice === "auto" ? free : "ANY"
   if (mode === undefined) return {}
@@ -192,7 +192,7 @@ const decodeResponse = (raw: unknown, options: DecodeOptions | undefined): Reply
   }
   const candidates = list(body.candidates ?? [], "candidates")
   if (candidates.length === 0) {
-    // A blocked prompt is answered with 200 and no candidate.
+    // Google answers a blocked prompt with 200 and no candidate.
     return optionalText(feedback.blockReason) === undefined
       ? refuse("candidates", "at least one candidate")
       : { text: "", toolCalls: [], finishReason: "contentFilter", ...facts }
@@ -251,13 +251,13 @@ const decodeParts = (
   return { parts, said, toolCalls }
 }
 
-/** What a text has to be sent back with. */
+/** Returns the value that a text must be sent back with. */
 export const opaqueOf = ({ thoughtSignature }: Fields): Opaque | undefined => {
   const value = optionalText(thoughtSignature)
   return value === undefined ? undefined : { origin: "google", value }
 }
 
-/** The neutral form of an image, or of another file, that the model made. */
+/** Returns the neutral form of an image, or of another file, that the model made. */
 export const mediaOf = ({ inlineData }: Fields): ImagePart | FilePart | undefined => {
   if (!isFields(inlineData)) return undefined
   const [data, mediaType] = [optionalText(inlineData.data), optionalText(inlineData.mimeType)]
@@ -265,7 +265,7 @@ export const mediaOf = ({ inlineData }: Fields): ImagePart | FilePart | undefine
   return { type: mediaType.startsWith("image/") ? "image" : "file", data, mediaType }
 }
 
-/** Sources of an answer. Google counts bytes, so that positions are left out. */
+/** Returns the sources of an answer. Google counts bytes, so positions are omitted. */
 export const citationsOf = ({ groundingMetadata }: Fields): ReadonlyArray<Citation> => {
   if (!isFields(groundingMetadata) || !Array.isArray(groundingMetadata.groundingChunks)) return []
   const quotes = new Map<number, string>()
@@ -282,7 +282,7 @@ export const citationsOf = ({ groundingMetadata }: Fields): ReadonlyArray<Citati
   })
 }
 
-/** Log probabilities of a candidate, or of a piece of one. */
+/** Returns the log probabilities of a candidate, or of a piece of one. */
 export const logprobsOf = ({ logprobsResult }: Fields): ReadonlyArray<TokenLogprob> => {
   if (!isFields(logprobsResult) || !Array.isArray(logprobsResult.chosenCandidates)) return []
   const read = (value: unknown): ReadonlyArray<{ readonly token: string; readonly logprob: number }> =>
@@ -296,11 +296,11 @@ export const logprobsOf = ({ logprobsResult }: Fields): ReadonlyArray<TokenLogpr
   })
 }
 
-/** Whether a part is output without a neutral form: an image, code that was run, and what came of it. */
+/** Whether a part is output without a neutral form: an image, code that was run, and its result. */
 export const isPart = (part: Fields): part is Fields & { readonly [key: string]: Json } =>
   part.thought !== true && Object.keys(part).some((key) => key !== "thoughtSignature" && key !== "thought")
 
-// Thinking is counted beside the candidates here, and what server-side tools put into the prompt beside the prompt.
+// Here thinking is counted separately from the candidates, and server-side tools' additions separately from the prompt.
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   const prompt = count(usage.promptTokenCount)
@@ -308,7 +308,7 @@ export const decodeUsage = (usage: unknown): Usage => {
   const reasoningTokens = count(usage.thoughtsTokenCount)
   const inputTokens = prompt === undefined ? undefined : prompt + (count(usage.toolUsePromptTokenCount) ?? 0)
   const total = count(usage.totalTokenCount)
-  // Proxies that count as OpenAI does are told by the sum.
+  // The sum identifies proxies that count as OpenAI does.
   const inside = total !== undefined && total === sum(inputTokens, candidates)
   const thinking = inside ? 0 : (reasoningTokens ?? 0)
   const outputTokens =

@@ -1,8 +1,8 @@
 /**
- * Conversations as Google takes them.
+ * Writes conversations for Google.
  *
- * Shapes: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/thought-signatures (what
- * a model signed goes back in the same part).
+ * Shapes: https://ai.google.dev/api/caching#Content and https://ai.google.dev/gemini-api/docs/thought-signatures
+ * (signatures go back in the same part).
  */
 import { defined } from "../data/defined.ts"
 import type { AssistantMessage, FilePart, ImagePart, Message, TextPart, ToolMessage } from "./chat.ts"
@@ -12,10 +12,10 @@ import type { Lose } from "./hints.ts"
 import type { Gemini } from "./models.ts"
 import { googleSignature } from "./openaiMessages.ts"
 
-/** What is written for one request. */
+/** State of writing one request. */
 export interface Writing {
   readonly facts: Gemini
-  /** AI Studio matches calls and answers by id; Vertex refuses the field. */
+  /** Whether calls have ids: AI Studio matches calls and results by id; Vertex rejects the field. */
   readonly callIds: boolean
   readonly lose: Lose
 }
@@ -27,10 +27,10 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
   const contents: Array<{ readonly role: string; readonly parts: ReadonlyArray<unknown> }> = []
   const names = new Map<string, string>()
   let results: Array<unknown> | undefined
-  /** Calls of the latest turn, and the places of those that have been answered. */
+  /** Calls of the latest turn, and the positions of the answered ones. */
   let called: ReadonlyArray<string> = []
   let ranks: Array<number> = []
-  // Files that older models cannot take in the answer of a tool.
+  // Files that older models cannot take in a tool result.
   let files: Array<unknown> = []
   const flush = (): void => {
     if (files.length > 0) contents.push({ role: "user", parts: files })
@@ -53,12 +53,12 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
         for (const call of message.toolCalls ?? []) names.set(call.id, call.name)
         called = message.toolCalls?.map(({ id }) => id) ?? []
         const parts = encodeAssistant(message, field, writing)
-        // An empty answer, or thinking of another model alone, leaves nothing that could be sent.
+        // An empty answer, or one with only the thinking of another model, leaves nothing to send.
         if (parts.length > 0) contents.push({ role: "model", parts })
         return
       }
       default: {
-        // As many answers as there were calls have to stand in one turn.
+        // One turn must hold as many results as there were calls.
         if (results === undefined) {
           results = []
           ranks = []
@@ -66,7 +66,7 @@ export const encodeContents = (messages: ReadonlyArray<Message>, writing: Writin
         }
         const media = mediaOf(message, `${field}.content`, writing)
         const { isLevelled } = writing.facts
-        // Without ids the order is all that tells which call an answer belongs to.
+        // Without ids, only the order tells which call a result belongs to.
         const rank = writing.callIds ? -1 : called.indexOf(message.toolCallId)
         const later = rank < 0 ? -1 : ranks.findIndex((other) => other > rank)
         const at = later < 0 ? results.length : later
@@ -168,8 +168,8 @@ const encodeAssistant = (
   ]
 }
 
-// From Gemini 3 on, the first call of a turn without a signature is refused. This value is documented for calls that
-// another model made, which is what a fallback in mid-conversation leaves behind.
+// From Gemini 3 on, the first call of a turn needs a signature. Google documents this value for calls of another model,
+// which a fallback in mid-conversation leaves behind.
 const noSignature = "skip_thought_signature_validator"
 
 const encodeResult = (

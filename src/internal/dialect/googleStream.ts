@@ -1,10 +1,10 @@
 /**
- * Streams of Google's `streamGenerateContent`, at AI Studio and at Vertex. Every event is a response that holds the
+ * Reads streams of Google's `streamGenerateContent`, at AI Studio and at Vertex. Every event is a response with the
  * next parts and the usage so far.
  *
  * Shapes: https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent. There is no last event: the
- * end of the stream completes the answer when a finish reason has come before. So the finish comes with the end: older
- * models write a reason into every event.
+ * end of the stream completes the answer if a finish reason came before. The finish is delivered at the end, because
+ * older models write a reason into every event.
  */
 import { defined } from "../data/defined.ts"
 import type { DecodeOptions, FinishReason } from "./chat.ts"
@@ -27,8 +27,8 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
 
   const readCall = (part: Fields, field: string, out: Array<Delta>): void => {
     const call = fields(part.functionCall, field)
-    // Vertex cuts arguments into pieces of its own kind, on request.
-    if (call.willContinue === true) refuse(field, "a whole call: streamFunctionCallArguments is not read")
+    // On request, Vertex splits arguments into pieces of its own format.
+    if (call.willContinue === true) refuse(field, "a complete call: streamFunctionCallArguments is not supported")
     const index = calls++
     out.push({
       type: "toolCall",

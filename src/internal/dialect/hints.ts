@@ -1,24 +1,24 @@
 /**
- * What becomes of the fields of a request that a target cannot take: conditions are refused, so that the target is
- * passed over; hints are left out or brought to the nearest value, and reported.
+ * Handles fields of a request that a target cannot take. A condition is rejected, so that the router skips the target;
+ * a hint is omitted or replaced by the nearest value, and reported.
  */
 import type { EncodeOptions, Json, Request, Tool, ToolChoice } from "./chat.ts"
 import { unsupported } from "./codec.ts"
 
-/** Notes a hint that this target does not get as it stands. */
+/** Records a hint that this target does not get unchanged. */
 export type Lose = (
   field: string,
-  /** What the target takes, for the issue where the hint must not be lost. */
+  /** The accepted values, for the issue if the hint must not be dropped. */
   accepted: string,
-  /** What is sent instead, if anything is. */
+  /** The value that is sent instead, if any. */
   note?: string,
   /**
-   * `firm`: it shapes the answer, so that it is only lost where the request says so. `always`: it is lost in any case.
+   * `firm`: it shapes the answer, so it is only dropped if the request allows it. `always`: it is dropped in any case.
    */
   how?: "firm" | "always" | undefined
 ) => undefined
 
-/** How a request loses its hints. */
+/** Returns how a request drops its hints. */
 export const loseOf =
   ({ losses }: Request, options: EncodeOptions | undefined): Lose =>
   (field, accepted, note, how) => {
@@ -27,7 +27,7 @@ export const loseOf =
     options?.onDropped?.(note === undefined ? field : `${field}: ${note}`)
   }
 
-/** Notes each of some fields that is there. */
+/** Records each of the given fields that is present. */
 export const loseAll = (request: Request, names: ReadonlyArray<keyof Request>, lose: Lose, how?: "firm"): void => {
   for (const name of names) {
     if (request[name] !== undefined) lose(name, "nothing", undefined, how)
@@ -35,7 +35,8 @@ export const loseAll = (request: Request, names: ReadonlyArray<keyof Request>, l
 }
 
 /**
- * The temperature, brought down to what a provider takes. {@link checked} has let it through only where it may be lost.
+ * Returns the temperature, reduced to a provider's maximum. {@link checked} accepts a higher one only if it may be
+ * dropped.
  */
 export const temperatureOf = ({ temperature }: Request, max: number, lose: Lose): number | undefined => {
   if (temperature === undefined || temperature <= max) return temperature
@@ -44,17 +45,17 @@ export const temperatureOf = ({ temperature }: Request, max: number, lose: Lose)
   return max
 }
 
-/** Levels of thinking, in order. */
+/** Levels of thinking, lowest first. */
 export const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as const
 
 export type Effort = (typeof efforts)[number]
 
-/** The level of `levels`, lowest first, that is nearest to what a request asks for. */
+/** Returns the level of `levels` (lowest first) that is nearest to the one requested. */
 export const effortOf = ({ reasoning }: Request, levels: ReadonlyArray<Effort>, lose: Lose): Effort | undefined => {
   const { budget = 0, effort } = reasoning ?? {}
   if (effort === undefined && budget === 0) return undefined
   const wanted = effort ?? (budget < 2048 ? "low" : budget < 8192 ? "medium" : "high")
-  // What does not think has nothing to turn off.
+  // A model that does not think has nothing to turn off.
   if (levels.length === 0 && wanted === "none") return undefined
   const rank = efforts.indexOf(wanted)
   const found = levels.findLast((level) => efforts.indexOf(level) <= rank) ?? levels[0]
@@ -70,14 +71,14 @@ export const effortOf = ({ reasoning }: Request, levels: ReadonlyArray<Effort>, 
   return found
 }
 
-/** Refuses that a provider without such a setting calls at most one tool. */
+/** Rejects a limit of one tool call for a provider without such a setting. */
 export const checkParallel = ({ parallelToolCalls, tools = [] }: Request, lose: Lose): void => {
   if (parallelToolCalls !== false || tools.length === 0) return
   if (tools.length > 1) unsupported("parallelToolCalls", "nothing but true")
   lose("parallelToolCalls", "nothing but true")
 }
 
-/** The tools of a request, without those that its choice leaves out, and the choice among them. */
+/** Returns the tools of a request without those that its choice excludes, and the choice among them. */
 export const allowedTools = ({
   toolChoice,
   tools = []
@@ -89,7 +90,7 @@ export const allowedTools = ({
     ? { tools: tools.filter(({ name }) => toolChoice.allowed.includes(name)), choice: toolChoice.mode }
     : { tools, choice: toolChoice }
 
-/** The provider's own tools among those of the request. Refuses those of another one. */
+/** Returns the provider's own tools of the request. Rejects those of another provider. */
 export const ownTools = ({ serverTools = [] }: Request, origin: string | undefined): ReadonlyArray<Json> =>
   serverTools.map((own, i) =>
     own.origin === origin

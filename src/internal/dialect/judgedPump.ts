@@ -1,5 +1,5 @@
 /**
- * Judges a streamed answer when it is complete: a rejected one ends without its finish, and fails.
+ * Checks a streamed answer when it is complete: a rejected one ends without its finish, and fails.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -9,14 +9,14 @@ import { attempt } from "./codec.ts"
 import { describe, makeCollector } from "./deltaDecoder.ts"
 import type { Pump } from "./deltaPump.ts"
 
-/** Why an answer is rejected. */
+/** The reason why an answer is rejected. */
 interface Rejection {
   readonly issue: string
 }
 
 /**
- * A pump that delivers the deltas of another one as they come. It withholds the finish of an answer for which `judge`
- * has a rejection, and then fails with what `reject` makes of that.
+ * Makes a pump that passes on the deltas of another one. If `judge` rejects the answer, it withholds the finish and
+ * fails with the result of `reject`.
  */
 export const judgedPump = (
   pump: Pump,
@@ -28,11 +28,11 @@ export const judgedPump = (
   let rejected: GatewayError | undefined
   const next: Pump["next"] = (limiting) =>
     Effect.flatMap(pump.next(limiting), (batch) => {
-      // The rest of the connection has been read, so that its socket can be used again.
+      // The rest of the connection has been read, so that its socket can be reused.
       if (rejected !== undefined) return Effect.fail(rejected)
       batch?.forEach(see)
       if (batch === undefined || !batch.some(({ type }) => type === "finish")) return Effect.succeed(batch)
-      // The last call of an answer that was cut off is often no JSON: it is rejected, as a body of it would be.
+      // The last call of a truncated answer is often invalid JSON: it is rejected, as in a complete body.
       const answer = attempt(reply)
       const rejection = Result.isFailure(answer) ? { issue: describe(answer.failure) } : judge(answer.success)
       if (rejection === undefined) {

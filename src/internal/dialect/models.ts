@@ -1,37 +1,36 @@
 /**
- * Facts about models that decide over what a request may hold, by their names. A model that is newer than this table
- * gets the rules of the newest one of its family. Nothing here changes an answer: fields are refused or adapted before
- * sending.
+ * Facts about models, by name, that determine what a request may hold. A model newer than this table gets the rules of
+ * the newest one of its family. Nothing here changes an answer: fields are rejected or adapted before sending.
  *
- * Taken from https://platform.claude.com/docs/en/about-claude/models, https://ai.google.dev/gemini-api/docs/thinking
- * and https://platform.openai.com/docs/guides/reasoning.
+ * Sources: https://platform.claude.com/docs/en/about-claude/models, https://ai.google.dev/gemini-api/docs/thinking and
+ * https://platform.openai.com/docs/guides/reasoning.
  */
 import type { Effort } from "./hints.ts"
 
-/** How a Claude model is asked to think: not at all, with a budget of tokens, or by an effort. */
+/** How thinking is requested from a Claude model: not at all, with a budget of tokens, or by an effort. */
 export interface Claude {
   readonly thinking: "none" | "budget" | "adaptive"
-  /** Efforts where `thinking` is `adaptive`. */
+  /** Efforts if `thinking` is `adaptive`. */
   readonly efforts: ReadonlyArray<Effort>
-  /** Takes a budget as well. */
+  /** Whether it also takes a budget. */
   readonly budget: boolean
-  /** Takes `temperature`, `top_p` and `top_k`. */
+  /** Whether it takes `temperature`, `top_p` and `top_k`. */
   readonly sampling: boolean
-  /** Takes `temperature` and `top_p` together. */
+  /** Whether it takes `temperature` and `top_p` together. */
   readonly samplingTogether: boolean
-  /** Takes them while it thinks, too. */
+  /** Whether it takes them while thinking too. */
   readonly samplingAndThinking: boolean
-  /** Can be made to call a tool. */
+  /** Whether it can be forced to call a tool. */
   readonly forced: boolean
-  /** Continues a conversation that ends with its own turn. */
+  /** Whether it continues a conversation that ends with its own turn. */
   readonly prefill: boolean
-  /** Shows its thinking only when asked. */
+  /** Whether it shows its thinking only on request. */
   readonly hidden: boolean
 }
 
 export const claude = (model: string): Claude => {
   const found = /claude-(?:(\d)(?:[-.](\d))?-)?([a-z]+)(?:-(\d{1,2})(?:[-.](\d{1,2})(?!\d))?(?!\d))?/i.exec(model)
-  // Models of others behind the same API take what older ones take.
+  // Other models behind the same API take what older ones take.
   if (!/claude/i.test(model)) {
     return {
       thinking: "adaptive",
@@ -73,17 +72,20 @@ export const claude = (model: string): Claude => {
   }
 }
 
-/** Tokens of thinking that stand for an effort at Claude models with a budget. */
+/** Tokens of thinking for an effort, for Claude models with a budget. */
 export const claudeBudget = (effort: Effort): number =>
   effort === "medium" ? 2048 : effort === "high" ? 4096 : effort === "xhigh" || effort === "max" ? 16_384 : 1024
 
-/** How a Gemini model is asked to think. */
+/** How thinking is requested from a Gemini model. */
 export interface Gemini {
-  /** Thinks by levels, wants its signatures back, takes files in the answers of tools and a schema beside functions. */
+  /**
+   * Whether it thinks by levels, requires its signatures back, takes files in tool results, and takes a schema together
+   * with functions.
+   */
   readonly isLevelled: boolean
   /** Levels, lowest first. */
   readonly levels: ReadonlyArray<Effort>
-  /** Fewest and most tokens where it thinks by a budget. */
+  /** Minimum and maximum tokens if it thinks by a budget. */
   readonly budget: readonly [least: number, most: number]
 }
 
@@ -105,7 +107,7 @@ export const gemini = (model: string): Gemini => {
   }
 }
 
-/** Tokens of thinking that stand for an effort at Gemini 2.5. */
+/** Tokens of thinking for an effort, for Gemini 2.5. */
 export const geminiBudget = (effort: Effort, [least, most]: Gemini["budget"]): number => {
   const budgets: Partial<Record<Effort, number>> = { none: least, minimal: 1024, low: 1024, medium: 8192, high: 24_576 }
   return Math.max(least, Math.min(most, budgets[effort] ?? most))

@@ -1,5 +1,5 @@
 /**
- * OpenAI chat completions, which many providers, the gateway's `compat` endpoint and newer Workers AI models speak.
+ * OpenAI chat completions, which many providers, the gateway's `compat` endpoint and newer Workers AI models use.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/chat (`object` and `create`).
  */
@@ -62,7 +62,7 @@ const make = (options: Options): Dialect<Input, Reply> =>
     id: options.id,
     encode: (input, model, encoding) =>
       attempt(() => {
-        // Most inputs are a text, which has none of the rest.
+        // Most inputs are a string, which has no other fields.
         if (typeof input === "string") return { model, messages: [{ role: "user", content: input }] }
         const request = checked(input, { temperature: 2 })
         const lose = loseOf(request, encoding)
@@ -89,7 +89,7 @@ export const openaiCompatible: Dialect<Input, Reply> = /*#__PURE__*/ make({
   maxTokens: "max_tokens"
 })
 
-/** Fields that Workers AI and OpenAI call the same. */
+/** Encodes the fields that have the same name at Workers AI and OpenAI. */
 export const sampling = (request: Request, hottest: number, lose: Lose): Record<string, unknown> => {
   const { frequencyPenalty, presencePenalty, seed, stop, topP } = request
   return defined({
@@ -107,10 +107,10 @@ const named = (name: string) => ({ type: "function", function: { name } })
 export const encodeTools = (request: Request, { isOpenai, lose }: Writing): Record<string, unknown> => {
   const { parallelToolCalls, toolChoice, tools: all } = request
   ownTools(request, undefined)
-  // OpenAI has words for some of the tools; its dialect elsewhere often has none.
+  // OpenAI can express a subset of the tools; other servers of its dialect often cannot.
   const some = isOpenai && typeof toolChoice === "object" && "allowed" in toolChoice ? toolChoice : undefined
   const { choice, tools } = some && all ? { choice: some, tools: all } : allowedTools(request)
-  // An empty list is refused by OpenAI, and says the same as none.
+  // OpenAI rejects an empty list, which means the same as none.
   if (tools.length === 0) return {}
   return {
     tools: tools.map(({ cache, description, name, parameters, strict }, i) => {
@@ -130,7 +130,7 @@ export const encodeTools = (request: Request, { isOpenai, lose }: Writing): Reco
 }
 
 /**
- * Efforts that a model of OpenAI has, lowest first: none where it does not think, all where nothing is known (Azure's
+ * Returns the efforts of an OpenAI model, lowest first: none if it does not think, all if it is unknown (Azure's
  * `gpt-35-turbo`).
  */
 export const effortsOf = (model: string): ReadonlyArray<Effort> => {
@@ -144,13 +144,13 @@ export const effortsOf = (model: string): ReadonlyArray<Effort> => {
   return version >= 6 ? [...levels, "xhigh", "max"] : efforts
 }
 
-/** Settings that not every model has, and not every server of this dialect. */
+/** Encodes settings that some models, and some servers of this dialect, lack. */
 export const encodeSettings = (
   request: Request,
   { isOpenai, lose, model, showsThinking }: Writing
 ): Record<string, unknown> => {
   const { cacheKey, extra, logprobs, metadata, reasoning, tier, topK, user, verbosity } = request
-  // Mistral refuses what it does not know.
+  // Mistral rejects unknown fields.
   const mistral = isMistral(model)
   const levels = isOpenai ? effortsOf(model) : mistral ? [] : efforts
   const effort = effortOf(request, levels, lose)
@@ -184,7 +184,7 @@ export const encodeSettings = (
 const encodeOutput = (output: Output | undefined): unknown => {
   if (output === undefined) return undefined
   const { description, name = "output", schema, strict } = output
-  // The name is required here, unlike anywhere else: https://github.com/cloudflare/ai/issues/559
+  // Only here the name is required: https://github.com/cloudflare/ai/issues/559
   return schema === undefined
     ? { type: "json_object" }
     : { type: "json_schema", json_schema: defined({ name, description, schema, strict }) }
@@ -224,7 +224,10 @@ export const decodeCompletion = (body: Fields, at: string, raw: unknown, options
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse(`${field}.content`, someOutput)
 }
 
-/** The parts of a message, where text and reasoning do not say it all: what `parts.ts` makes of a stream of it. */
+/**
+ * Returns the parts of a message if text and reasoning do not hold all of it, equal to those that `parts.ts` collects
+ * from its stream.
+ */
 const contentOf = (
   thought: string | undefined,
   said: string,
@@ -236,7 +239,7 @@ const contentOf = (
     ...(refusal === undefined ? [] : [{ type: "refusal" as const, text: refusal }]),
     ...parts.flatMap((part) => imageOf(part) ?? [])
   ]
-  // Sources of no text are nobody's.
+  // Sources without text belong to no part.
   if (more.length === 0 && (citations.length === 0 || said === "")) return undefined
   return [
     ...(thought === undefined ? [] : [{ type: "reasoning" as const, text: thought }]),
@@ -245,7 +248,7 @@ const contentOf = (
   ]
 }
 
-/** Sources that a text names, nested as in completions or flat as in responses. */
+/** Returns the sources of a text, nested as in completions or flat as in responses. */
 export const citationsOf = (annotations: unknown): ReadonlyArray<Citation> =>
   Array.isArray(annotations)
     ? annotations.filter(isFields).flatMap((annotation) => {
@@ -257,7 +260,7 @@ export const citationsOf = (annotations: unknown): ReadonlyArray<Citation> =>
       })
     : []
 
-/** The neutral form of an image of OpenRouter. */
+/** Returns the neutral form of an image of OpenRouter. */
 export const imageOf = (part: Json): ImagePart | undefined => {
   const url = isFields(part) && isFields(part.image_url) && optionalText(part.image_url.url)
   return url ? { type: "image", url } : undefined
@@ -268,7 +271,7 @@ const logprobOf = (value: unknown): ReadonlyArray<TokenLogprob> =>
     ? [{ token: value.token, logprob: value.logprob }]
     : []
 
-/** Log probabilities of a choice, or of a piece of one. */
+/** Returns the log probabilities of a choice, or of a piece of one. */
 export const logprobsOf = ({ logprobs }: Fields): ReadonlyArray<TokenLogprob> | undefined => {
   const tokens = isFields(logprobs) && logprobs.content
   if (!Array.isArray(tokens) || tokens.length === 0) return undefined
@@ -282,21 +285,19 @@ export const logprobsOf = ({ logprobs }: Fields): ReadonlyArray<TokenLogprob> | 
 }
 
 /**
- * The calls of a message, or of a piece of one; the single one of a server that knows `functions` only is a call too.
+ * Returns the calls of a message, or of a piece of one, including the single one of a server that only supports
+ * `functions`.
  */
 export const toolCallsOf = ({ function_call: call, tool_calls: calls }: Fields): unknown =>
   isFields(call) && !(Array.isArray(calls) && calls.length > 0) ? [{ index: 0, function: call }] : calls
 
-/** Output of a message, or of a piece of one, that stands beside its content: images of OpenRouter, audio. */
+/** Returns the output of a message, or of a piece of one, outside its content: images of OpenRouter, audio. */
 export const partsOf = ({ audio, images }: Fields): ReadonlyArray<Json> => [
   ...(Array.isArray(images) ? images : []),
   ...(isFields(audio) && Object.keys(audio).length > 0 ? [{ type: "audio", audio }] : [])
 ]
 
-/**
- * Reads content: text, nothing, or parts. Mistral's reasoning models put their
- * thinking into some of them.
- */
+/** Reads content: text, nothing, or parts. Mistral's reasoning models put their thinking into parts. */
 export const decodeContent = (content: unknown, field: string) => {
   const read = { text: "", reasoning: "", parts: [] as Json[] }
   if (!Array.isArray(content)) {
@@ -326,7 +327,7 @@ export const decodeToolCalls = (calls: unknown, field: string): ReadonlyArray<To
         call.id === undefined || call.id === null || call.id === "" ? `call_${i}` : text(call.id, `${field}[${i}].id`)
       ),
       name: nonEmptyText(name, `${at}.name`),
-      // A custom tool takes text, which is no JSON.
+      // A custom tool takes text, which is not JSON.
       arguments: isFields(call.custom) ? text(input, `${at}.input`) : toolArguments(args, `${at}.arguments`),
       ...defined({ signature: signatureOf(call) })
     }
@@ -344,7 +345,7 @@ export const uniqueIds = (): ((id: string) => string) => {
   }
 }
 
-/** Where the name of a call stands. */
+/** Returns the object that holds the name of a call. */
 export const bodyOf = (call: Fields): Fields =>
   isFields(call.function) ? call.function : isFields(call.custom) ? call.custom : call
 
@@ -353,13 +354,11 @@ export const signatureOf = (call: Fields): string | undefined => {
   return isFields(google) ? optionalText(google.thought_signature) : undefined
 }
 
-/** The larger of two counts, either of which may be unknown. */
+/** The larger of two counts, if known. */
 const larger = (a: number | undefined, b: number | undefined): number | undefined =>
   a === undefined || (b !== undefined && b > a) ? b : a
 
-/**
- * Reads OpenAI's usage, in which cached and reasoning tokens are part of the totals, with the fields that others have.
- */
+/** Reads OpenAI's usage, whose totals include cached and reasoning tokens, with the fields of other providers. */
 export const decodeUsage = (usage: unknown): Usage => {
   if (!isFields(usage)) return {}
   let cachedInputTokens: number | undefined
@@ -367,12 +366,12 @@ export const decodeUsage = (usage: unknown): Usage => {
   let reasoningTokens: number | undefined
   let audioInputTokens: number | undefined
   let audioOutputTokens: number | undefined
-  // Details stand in groups, in some answers beside them; where one thing is counted twice, a zero says nothing.
+  // Details are in groups, in some answers beside them; if one is counted twice, a zero means nothing.
   const look = (group: Fields, name = ""): void => {
     for (const key in group) {
       const value = group[key]
       if (name === "" && isFields(value)) look(value, key)
-      // Of no sound, most count 0.
+      // Without audio, most count 0.
       else if (key === "audio_tokens" && /^(prompt|input)/.test(name)) audioInputTokens = count(value) || undefined
       else if (key === "audio_tokens") audioOutputTokens = count(value) || undefined
       else if (key === "reasoning_tokens") reasoningTokens = larger(reasoningTokens, count(value))
@@ -387,7 +386,7 @@ export const decodeUsage = (usage: unknown): Usage => {
   const answered = count(usage.completion_tokens) ?? count(usage.output_tokens)
   const total = count(usage.total_tokens)
   const both = sum(answered, reasoningTokens)
-  // Some count thinking beside the answer. Only the sum tells: 279 + 6 + 89 = 374.
+  // Some count thinking separately from the answer. Only the sum shows it: 279 + 6 + 89 = 374.
   const beside = both && (total === undefined ? both > 2 * (answered ?? 0) : total === sum(inputTokens, both))
   const outputTokens = beside ? both : answered
   return defined({

@@ -1,5 +1,5 @@
 /**
- * Conversations as chat completions take them.
+ * Writes conversations for chat completions.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/chat/create.
  */
@@ -9,12 +9,12 @@ import { sourceOf } from "./checked.ts"
 import { spoken, textsOf, thoughtOf, unsupported, writeJson } from "./codec.ts"
 import type { Lose } from "./hints.ts"
 
-/** What is written for one request. */
+/** State of writing one request. */
 export interface Writing {
   readonly model: string
-  /** The target is OpenAI's, and not one that speaks its dialect. */
+  /** Whether the target is OpenAI itself, and not a server of its dialect. */
   readonly isOpenai: boolean
-  /** OpenAI shows thinking here. */
+  /** Whether OpenAI shows thinking here. */
   readonly showsThinking?: boolean
   readonly lose: Lose
 }
@@ -23,7 +23,7 @@ type Media = ImagePart | FilePart
 
 export const encodeMessages = (messages: ReadonlyArray<Message>, writing: Writing): ReadonlyArray<object> => {
   const out: Array<object> = []
-  // Tools answer with text alone, so that their files follow when all of them have answered.
+  // Tool results are text only, so their files follow when all calls have results.
   let files: Array<unknown> = []
   const flush = (): void => {
     if (files.length > 0) out.push({ role: "user", content: files })
@@ -63,7 +63,7 @@ export const encodeMessages = (messages: ReadonlyArray<Message>, writing: Writin
 
 const isMedia = (part: TextPart | Media): part is Media => part.type !== "text"
 
-/** The answer of a tool. What it has beside text is named. */
+/** Encodes the result of a tool. It names content other than text. */
 export const encodeResult = (
   { content, isError, toolCallId }: Extract<Message, { readonly role: "tool" }>,
   field: string,
@@ -85,7 +85,7 @@ export const encodeResult = (
 
 const encodeSaid = (content: AssistantMessage["content"], field: string, writing: Writing): unknown => {
   if (typeof content === "string") return content
-  // A server of another maker may not know refusals.
+  // Servers of other vendors may not support refusals.
   if (writing.isOpenai && content.some(({ type }) => type === "refusal")) {
     return content.flatMap((part) =>
       part.type === "reasoning"
@@ -96,7 +96,9 @@ const encodeSaid = (content: AssistantMessage["content"], field: string, writing
   return encodeContent(spoken(content), `${field}.content`, writing)
 }
 
-/** The tool calls of a message, with the thinking before them for models that refuse the next turn without it. */
+/**
+ * Encodes the tool calls of a message, with the thinking before them for models that reject the next turn without it.
+ */
 export const encodeCalling = (
   { content, toolCalls }: AssistantMessage,
   field: string,
@@ -105,8 +107,8 @@ export const encodeCalling = (
   const { lose, model } = writing
   const isCalling = toolCalls !== undefined && toolCalls.length > 0
   const thought = thoughtOf(content)
-  // DeepSeek wants the field although nothing was thought (https://api-docs.deepseek.com/guides/thinking_mode); Kimi
-  // refuses an empty one.
+  // DeepSeek requires the field even without thinking (https://api-docs.deepseek.com/guides/thinking_mode); Kimi
+  // rejects an empty one.
   const wanted = isCalling && (/deepseek(?!.*distill)/i.test(model) || (thought !== "" && /kimi/i.test(model)))
   if (typeof content !== "string") {
     content.forEach((part, j) => {
@@ -121,7 +123,7 @@ export const encodeCalling = (
 
 const encodeContent = (content: string | ReadonlyArray<TextPart | Media>, field: string, writing: Writing): unknown => {
   if (typeof content === "string") return content
-  // No parts stand beside tool calls, where OpenAI takes an empty text.
+  // With tool calls the content has no parts, and OpenAI accepts an empty string.
   if (content.length === 0) return ""
   return content.map((part, i) => encodePart(part, `${field}[${i}]`, writing))
 }
@@ -148,7 +150,7 @@ const encodeMedia = (part: Media, at: string, isOpenai: boolean): object => {
     if (format === undefined) unsupported(at, "audio/wav or audio/mpeg")
     return { type: "input_audio", input_audio: { data: source.data, format: format === "wav" ? format : "mp3" } }
   }
-  if (kind !== "document") unsupported(at, "text, an image, a document or sound as data")
+  if (kind !== "document") unsupported(at, "text, an image, a document or audio as data")
   if (type === "url") unsupported(`${at}.url`, "data or fileId")
   if (type === "id" && !(isOpenai && source.origin === "openai"))
     unsupported(`${at}.fileId.origin`, isOpenai ? "openai" : "nothing")
@@ -173,12 +175,12 @@ const encodeToolCalls = (
       id: callIdFor(call.id, model, isOpenai),
       type: "function",
       function: { name: call.name, arguments: writeJson(call.arguments, `${field}.toolCalls[${i}].arguments`) },
-      // Google's compatible endpoint keeps the token here; other servers may refuse a field they do not know.
+      // Google's compatible endpoint reads the token here; other servers may reject an unknown field.
       ...(signature !== undefined &&
         /gemini/i.test(model) && { extra_content: { google: { thought_signature: signature } } })
     }
   })
 
-/** The token of a call that Gemini made. */
+/** Returns the token of a call that Gemini made. */
 export const googleSignature = ({ opaque, signature }: ToolCall): string | undefined =>
   signature ?? (opaque?.origin === "google" ? opaque.value : undefined)

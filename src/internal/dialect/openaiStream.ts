@@ -1,5 +1,5 @@
 /**
- * Streams of OpenAI chat completions, which many providers speak with small differences.
+ * Reads streams of OpenAI chat completions, which many providers use with small differences.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/chat-streaming. The chunk with a `finish_reason` completes the
  * answer; `[DONE]` and a chunk with the usage may follow, and some servers send neither.
@@ -24,16 +24,16 @@ import {
   uniqueIds
 } from "./openai.ts"
 
-/** Reads the chunks of one stream. Workers AI reads its own shape beside it. */
+/** Reads the chunks of one stream. Workers AI uses it in addition to its own shape. */
 export interface Chunks {
   readonly read: (body: Fields, out: Array<Delta>) => void
-  /** Reads tool calls, whole ones or fragments, wherever they stand in an event. */
+  /** Reads tool calls, complete ones or fragments, from anywhere in an event. */
   readonly calls: (calls: unknown, field: string, out: Array<Delta>) => void
-  /** Delivers usage; counts never fall. */
+  /** Delivers usage; counts never decrease. */
   readonly usage: ReturnType<typeof makeUsage>
-  /** Delivers the end of the answer, the first time. */
+  /** Delivers the end of the answer, once. */
   readonly finish: (reason: FinishReason, out: Array<Delta>) => void
-  /** The same, if there is a reason as it stands in an event. */
+  /** The same for a raw reason of an event, if there is one. */
   readonly ended: (reason: unknown, field: string, out: Array<Delta>) => void
   readonly finished: () => boolean
 }
@@ -91,8 +91,7 @@ export const makeChunks = (): Chunks => {
     meta(body.model, body.id, out, body.service_tier)
     const choice = firstChoice(body.choices)
     if (choice !== undefined) {
-      // A server that does not stream a model's answer may put the whole of it into one event; others repeat the
-      // whole at the end.
+      // A server that does not stream may put the complete answer into one event; others repeat it at the end.
       const delta = choice.delta ?? (streamed ? undefined : choice.message)
       if (isFields(delta)) {
         streamed = true
@@ -101,7 +100,7 @@ export const makeChunks = (): Chunks => {
       const logprobs = logprobsOf(choice)
       if (logprobs !== undefined) out.push({ type: "logprobs", logprobs })
     }
-    // Groq counts in a field of its own unless it was asked for usage.
+    // Groq reports usage in a field of its own unless it was requested.
     const counts = body.usage ?? (isFields(body.x_groq) ? body.x_groq.usage : undefined)
     if (counts !== undefined && counts !== null) usage(decodeUsage(counts), out)
     ended(choice?.finish_reason, "choices[0].finish_reason", out)
@@ -110,14 +109,15 @@ export const makeChunks = (): Chunks => {
   return { read, calls: calls.read, usage, finish, ended, finished: () => finished }
 }
 
-/** A piece of thinking: what is no text only accompanies the answer. */
+/** Reads a piece of thinking: values other than text are not essential. */
 const pieceOf = (value: unknown): string => (typeof value === "number" ? String(value) : (optionalText(value) ?? ""))
 
 const pushParts = (parts: ReadonlyArray<Json>, out: Array<Delta>): void => {
   for (const part of parts) out.push({ type: "part", part, ...defined({ as: imageOf(part) }) })
 }
 
-// Of several answers to one prompt the first is the reply; their chunks come mixed, each with its index.
+// Returns the first of several answers to one prompt: it is the reply. Their chunks are interleaved, each with its
+// index.
 const firstChoice = (choices: unknown): Fields | undefined => {
   // Some servers write `null` beside the usage.
   if (choices === undefined || choices === null) return undefined
@@ -130,21 +130,21 @@ const firstChoice = (choices: unknown): Fields | undefined => {
 interface Calls {
   readonly read: Chunks["calls"]
   readonly some: () => boolean
-  /** Ends the calls of custom tools, whose text is sent on as a JSON string. */
+  /** Ends the calls of custom tools, whose text is passed on as a JSON string. */
   readonly close: (out: Array<Delta>) => void
 }
 
 interface Open {
-  /** As it was sent; one that was made up identifies nothing. */
+  /** As it was sent; a generated one identifies nothing. */
   readonly id: string | undefined
   readonly custom: boolean
-  /** What came of it so far. */
+  /** The name so far. */
   name: string
-  /** Brackets that are open in the arguments, and whether the end of them is inside a text. */
+  /** Number of open brackets in the arguments, and whether their end is inside a string. */
   depth: number
   quoted: boolean
   escaped: boolean
-  /** The arguments are complete, so that one more name is that of another call. */
+  /** Whether the arguments are complete, so that another name belongs to another call. */
   whole: boolean
 }
 
@@ -162,12 +162,12 @@ const scan = (call: Open, args: string): void => {
 
 const makeCalls = (): Calls => {
   const open: Array<Open> = []
-  // Where the calls stand that the server numbers, and the first one of each id.
+  // Positions of the calls that the server numbers, and of the first one with each id.
   const numbered = new Map<number, number>()
   const identified = new Map<string, number>()
   const unique = uniqueIds()
 
-  /** The call that a fragment belongs to, or `undefined` when it begins one. */
+  /** Finds the call of a fragment; `undefined` if the fragment begins one. */
   const find = (
     index: number | undefined,
     id: string | undefined,
@@ -175,19 +175,19 @@ const makeCalls = (): Calls => {
     args: string
   ): number | undefined => {
     const at = index === undefined ? undefined : numbered.get(index)
-    // An id says more than a number: some servers begin a call under one and go on under another.
+    // An id is more reliable than a number: some servers begin a call under one number and continue under another.
     const same = (id === undefined ? undefined : identified.get(id)) ?? at
     if (same === undefined) {
-      // Google's compatible endpoint numbers nothing, others count fragments instead of calls: a continuation then has
-      // no name, and hardly an id. Arguments that are complete are not continued.
+      // Google's compatible endpoint sends no numbers, others count fragments instead of calls: a continuation then has
+      // no name, and rarely an id. Complete arguments are not continued.
       const last = open.at(-1)
       const begins = name !== undefined || (index !== undefined && (id !== undefined || (last?.whole && args !== "")))
       return begins || last === undefined ? undefined : open.length - 1
     }
     const known = open[same]
     if (known === undefined || name === undefined) return same
-    // Servers in front of Gemini give all calls number 0, others give them all one id. What has a name is another call
-    // when its id is another one, when the arguments so far are complete, or when neither number nor name go on.
+    // Servers in front of Gemini give all calls number 0, others give them all one id. A named fragment begins another
+    // call if its id differs, if the arguments so far are complete, or if neither number nor name continues.
     const other = known.id !== undefined && id !== undefined && known.id !== id
     const next = known.name !== "" && known.name !== name
     return other || (known.whole && (next || args !== "")) || (next && index !== undefined && at === undefined)
@@ -243,10 +243,10 @@ const makeCalls = (): Calls => {
   }
 }
 
-/** What a name adds to what is known of it: some servers send it in pieces, others all of it again and again. */
+/** Returns the new part of a name: some servers send it in pieces, others repeat all of it. */
 const rest = (known: string, name = known): string => (name.startsWith(known) ? name.slice(known.length) : name)
 
-/** A number, which some servers write as a text. */
+/** Reads a number, which some servers write as a string. */
 const numberOf = (index: unknown): number | undefined =>
   typeof index === "number" ? index : typeof index === "string" && /^\d+$/.test(index) ? Number(index) : undefined
 
@@ -269,7 +269,7 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
   })
 }
 
-// `null` leaves the field out, for servers that refuse it.
+// `null` omits the field, for servers that reject it.
 const withUsage = (query: Record<string, unknown>): Record<string, unknown> => {
   const { stream_options: own, ...rest } = query
   if (own === null) return { ...rest, stream: true }
@@ -280,12 +280,12 @@ const withUsage = (query: Record<string, unknown>): Record<string, unknown> => {
   }
 }
 
-/** OpenAI itself. */
+/** Streams of OpenAI itself. */
 export const openai: Streaming = { query: withUsage, endpoint: (endpoint) => endpoint, decoder }
 
-// Mistral counts unasked, and refuses the question (https://github.com/openai/openai-agents-python/issues/442). Its
-// models are served by others too, which then may not count; that is the smaller harm.
-/** Everybody else. */
+// Mistral reports usage without the field, and rejects it (https://github.com/openai/openai-agents-python/issues/442).
+// Other servers of its models may then not report usage; that is the smaller harm.
+/** Streams of all other servers. */
 export const openaiCompatible: Streaming = {
   query: (query) =>
     isMistral(query.model) && query.stream_options === undefined ? { ...query, stream: true } : withUsage(query),

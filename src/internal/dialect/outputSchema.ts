@@ -1,28 +1,28 @@
 /**
- * JSON Schemas as each dialect takes them: a keyword that a provider does not know is a refused request.
+ * Fits JSON Schemas to each dialect: a provider rejects a request with a keyword that it does not know.
  *
- * What is left out of a schema is only a wish less to the model: the answer is decoded with the whole schema in any
- * case.
+ * An omitted keyword only makes the schema less precise for the model: the answer is decoded with the full schema in
+ * any case.
  */
 import * as Result from "effect/Result"
 import { isRecord } from "../data/json.ts"
 import type { JsonSchema } from "./chat.ts"
 
-/** A schema as it is sent, and whether the provider can be told to keep to it. */
+/** A schema in the form that is sent, and whether the provider can be told to enforce it. */
 export interface SentSchema {
   readonly schema: JsonSchema
   readonly strict: boolean
 }
 
-/** What the target would have taken. */
+/** The schemas that the target would have accepted, in words. */
 type Accepted = string
 
-/** Keywords with a schema below them, and with several. */
+/** Keywords with one nested schema, and with several. */
 const inner = ["items", "additionalProperties", "not"]
 const lists = ["anyOf", "oneOf", "allOf", "prefixItems"]
 const maps = ["properties", "$defs", "definitions"]
 
-/** The schemas directly below one. */
+/** Lists the schemas directly below one. */
 const below = (schema: Readonly<Record<string, unknown>>): ReadonlyArray<unknown> => [
   ...inner.flatMap((name) => (isRecord(schema[name]) ? [schema[name]] : [])),
   ...lists.flatMap((name) => (Array.isArray(schema[name]) ? schema[name] : [])),
@@ -45,14 +45,14 @@ const strictKeywords = new Set([
 const typing = new Set(["type", "enum", "const", "anyOf", "$ref"])
 
 /**
- * Whether OpenAI takes a schema in strict mode: closed objects, every property required, a type everywhere, and no
+ * Whether OpenAI accepts a schema in strict mode: closed objects, every property required, a type everywhere, and no
  * other keyword.
  */
 const isStrict = (schema: JsonSchema): boolean =>
   every(schema, (one) => {
     const keywords = Object.keys(one)
     if (keywords.some((name) => !strictKeywords.has(name))) return false
-    // A schema that accepts anything is rejected there.
+    // OpenAI rejects a schema that accepts anything.
     if (!keywords.some((name) => typing.has(name))) return false
     if (!isObjectSchema(one)) return true
     const { additionalProperties, properties = {}, required } = one
@@ -64,7 +64,7 @@ const isStrict = (schema: JsonSchema): boolean =>
     )
   })
 
-/** Keywords that Anthropic refuses; their meaning goes into the description. */
+/** Keywords that Anthropic rejects; their meaning goes into the description. */
 const unknownToAnthropic = [
   ...["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
   ...["minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "not"],
@@ -75,7 +75,7 @@ const anthropicFormats = new Set([
   ...["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"]
 ])
 
-/** Anthropic compiles the schema, and gives up on more. */
+/** Maximum number of optional properties; Anthropic compiles the schema, and fails with more. */
 const maxOptional = 24
 
 const hint = (name: string, value: unknown): string => `${name}: ${JSON.stringify(value)}`
@@ -105,7 +105,7 @@ const closedForAnthropic = (schema: unknown): unknown => {
 const isOpen = (schema: Readonly<Record<string, unknown>>): boolean => {
   const { additionalProperties, patternProperties, properties } = schema
   if (patternProperties !== undefined || additionalProperties === true || isRecord(additionalProperties)) return true
-  // An object of which nothing is known would be an empty one.
+  // An object with unknown properties would become an empty one.
   return schema["type"] === "object" && properties === undefined && additionalProperties !== false
 }
 
@@ -117,7 +117,7 @@ const optionalCount = (schema: unknown): number => {
   return below(schema).reduce<number>((sum, one) => sum + optionalCount(one), own)
 }
 
-/** The name of the definition that a reference leads to: a JSON pointer in a fragment of a URI. */
+/** Returns the name of the definition behind a reference: a JSON pointer in the fragment of a URI. */
 const refName = (ref: unknown): string | undefined => {
   const name = typeof ref === "string" ? /^#\/(?:\$defs|definitions)\/([^/]+)$/.exec(ref)?.[1] : undefined
   try {
@@ -128,8 +128,8 @@ const refName = (ref: unknown): string | undefined => {
 }
 
 /**
- * A schema with the object at its root that a reference leads to. The schemas of classes and recursive ones are such
- * references, and providers do not follow them.
+ * Replaces a reference at the root by the object behind it. The schemas of classes and recursive ones are such
+ * references, which providers do not follow.
  */
 export const atRoot = (schema: JsonSchema): JsonSchema => {
   const { $defs, $ref, ...beside } = schema
@@ -141,12 +141,12 @@ export const atRoot = (schema: JsonSchema): JsonSchema => {
   return { ...root, ...beside, ...(Object.keys(kept).length > 0 && { $defs: kept }) }
 }
 
-/** Whether a definition leads back to itself. */
+/** Whether a definition refers to itself. */
 const isRecursive = (schema: JsonSchema): boolean => {
   const definitions = [schema["$defs"], schema["definitions"]].filter(isRecord)
   const find = (name: string): unknown => definitions.find((own) => Object.hasOwn(own, name))?.[name]
   const open = new Set<string>()
-  /** Definitions that lead nowhere back: several places may refer to one. */
+  /** Definitions that are not recursive: several places may refer to one. */
   const done = new Set<string>()
   const leadsBack = (name: string): boolean => {
     if (open.has(name)) return true
@@ -178,7 +178,7 @@ const forAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> =
   return isRecord(closed) ? Result.succeed({ schema: closed, strict: false }) : Result.fail("an object")
 }
 
-/** Routes fit their schemas once, and the writer of requests does so for every request. */
+/** Routes fit their schemas once, and the writer of requests would do so for every request. */
 const known = new WeakMap<JsonSchema, Result.Result<SentSchema, Accepted>>()
 
 const fitAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> => {
@@ -186,20 +186,20 @@ const fitAnthropic = (schema: JsonSchema): Result.Result<SentSchema, Accepted> =
   if (found !== undefined) return found
   const made = forAnthropic(schema)
   known.set(schema, made)
-  // What has been fitted fits.
+  // A fitted schema fits unchanged.
   if (Result.isSuccess(made)) known.set(made.success.schema, made)
   return made
 }
 
-/** The schema of an answer as a dialect takes it, or what it would have taken. */
+/** Returns the schema of an answer in the form of a dialect, or the accepted form in words. */
 export const schemaFor = (dialect: string, schema: JsonSchema): Result.Result<SentSchema, Accepted> =>
   dialect === "anthropic"
     ? fitAnthropic(schema)
     : Result.succeed({ schema, strict: (dialect === "openai" || dialect === "openai-responses") && isStrict(schema) })
 
 /**
- * JSON without the code fence that some models put around it, whatever they are told. In linear time: a pattern would
- * try each run of spaces again and again.
+ * Returns JSON without the code fence that some models put around it. Runs in linear time: a pattern would try each run
+ * of spaces repeatedly.
  */
 export const unfenced = (text: string): string => {
   const trimmed = text.trim()

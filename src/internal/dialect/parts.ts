@@ -1,22 +1,22 @@
 /**
- * Collects the parts of an answer, of a body or of a stream alike, so that both come to the same.
+ * Collects the parts of an answer, for bodies and streams alike, so that both give the same result.
  */
 import { defined, type Mutable } from "../data/defined.ts"
 import type { Citation, FilePart, ImagePart, Opaque, ReasoningPart, RefusalPart, ReplyPart, TextPart } from "./chat.ts"
 
 /** Parts of one answer, in order. */
 export interface Parts {
-  /** Adds words to the last part, or begins one. What has a signature or citations is closed. */
+  /** Adds text to the last part, or begins one. A part with a signature or citations is closed. */
   readonly say: (type: "text" | "reasoning" | "refusal", words: string) => void
-  /** Signs the part that has just been said, or stands alone. */
+  /** Signs the last part, or adds a part for content that is not shown. */
   readonly sign: (opaque: Opaque, type: "text" | "reasoning", isRedacted?: boolean) => void
-  /** Names a source of the text before it. */
+  /** Adds a source to the text before it. */
   readonly cite: (citation: Citation) => void
   readonly add: (part: ImagePart | FilePart) => void
-  /** All texts, joined; a refusal where there is none. */
+  /** Returns all texts, joined; a refusal if there is none. */
   readonly text: () => string
   readonly joined: (type: "reasoning" | "refusal") => string
-  /** The parts, where text and reasoning alone do not say it all. */
+  /** Returns the parts if text and reasoning do not hold all of the answer. */
   readonly content: () => ReadonlyArray<ReplyPart> | undefined
 }
 
@@ -48,7 +48,7 @@ export const makeParts = (): Parts => {
       else parts.push({ type, text: "", opaque, ...(isRedacted && { redacted: true }) })
     },
     cite: (citation) => {
-      // An image may stand between the text and its sources.
+      // An image may come between the text and its sources.
       const open = parts.findLast((part) => part.type === "text")
       if (open === undefined) return
       isPlain = false
@@ -64,7 +64,7 @@ export const makeParts = (): Parts => {
   }
 }
 
-/** What a reply says by its parts. */
+/** Returns the fields of a reply that its parts determine. */
 export const saidBy = (parts: Parts) => {
   const [reasoning, refusal] = [parts.joined("reasoning"), parts.joined("refusal")]
   return defined({

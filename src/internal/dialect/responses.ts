@@ -1,5 +1,5 @@
 /**
- * OpenAI's Responses, without stored state: each request holds the whole conversation, and thinking comes back
+ * OpenAI Responses without stored state: each request holds the complete conversation, and thinking comes back
  * encrypted.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/responses.
@@ -53,7 +53,7 @@ export const openaiResponses: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect(
       const request = checked(input, { temperature: 2 })
       const lose = loseOf(request, encoding)
       const writing = { model, isOpenai: true, showsThinking: true, lose }
-      if (request.stop?.length) unsupported("stop", "nothing: Responses end at no text")
+      if (request.stop?.length) unsupported("stop", "nothing: Responses has no stop sequences")
       loseAll(request, ["seed", "frequencyPenalty", "presencePenalty"], lose, "firm")
       const {
         logprobs,
@@ -64,7 +64,7 @@ export const openaiResponses: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect(
       } = encodeSettings({ ...request, frequencyPenalty: undefined, presencePenalty: undefined }, writing)
       const { temperature, top_p } = sampling(request, 2, lose)
       const levels = effortsOf(model)
-      // Models that do not think refuse the question; of an unknown one it is known when it is to think.
+      // Models that do not think reject the field; an unknown one gets it only with an effort.
       const thinks = levels.length > 0 && (!levels.includes("max") || effort !== undefined || /gpt-\d/.test(model))
       const include = [
         ...(thinks ? ["reasoning.encrypted_content"] : []),
@@ -103,7 +103,7 @@ const encodeTools = (request: Request, { lose }: Writing): Record<string, unknow
   if (tools.length + own.length === 0) return {}
   const functions = tools.map(({ cache, description, name, parameters, strict = false }, i) => {
     if (cache !== undefined) lose(`tools[${i}].cache`, "nothing")
-    // Absent, it would be true here.
+    // The default here is `true`.
     return { type: "function", name, ...defined({ description }), parameters, strict }
   })
   return {
@@ -186,7 +186,7 @@ const encodeSaid = ({ content, toolCalls = [] }: AssistantMessage, field: string
       if (part.text !== "") items.push(saying({ type: "output_text", text: part.text }))
     } else {
       const { opaque, text } = part
-      // Thinking belongs to what follows it, and is refused alone.
+      // Thinking belongs to the item after it, and is rejected alone.
       const isLast =
         toolCalls.length === 0 &&
         parts.slice(i + 1).every(({ text, type }) => type === "reasoning" || (type === "text" && text === ""))
@@ -280,7 +280,7 @@ const decodeResponse = (raw: unknown, options: DecodeOptions | undefined): Reply
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse("output", someOutput)
 }
 
-/** Why a response ended. One that has failed, or has not ended, is refused. */
+/** Returns why a response ended. Rejects one that failed, or that has not ended. */
 export const reasonOf = ({ incomplete_details: details, status }: Fields) => {
   if (status === "incomplete") {
     const reason = isFields(details) ? optionalText(details.reason) : undefined
@@ -295,13 +295,13 @@ export const reasonOf = ({ incomplete_details: details, status }: Fields) => {
 const piecesOf = (pieces: unknown): ReadonlyArray<string> =>
   Array.isArray(pieces) ? pieces.flatMap((piece) => (isFields(piece) ? (optionalText(piece.text) ?? []) : [])) : []
 
-/** What an item of thinking shows. */
+/** Returns the visible text of an item of thinking. */
 export const thoughtsOf = ({ content, summary }: Fields): ReadonlyArray<string> => [
   ...piecesOf(summary),
   ...piecesOf(content)
 ]
 
-/** What an item of thinking has to be sent back with. */
+/** Returns the value that an item of thinking must be sent back with. */
 export const opaqueOf = (item: Fields): Opaque | undefined => {
   const value = optionalText(item.encrypted_content)
   return value === undefined ? undefined : { origin: "openai", value, ...defined({ id: optionalText(item.id) }) }
@@ -310,7 +310,7 @@ export const opaqueOf = (item: Fields): Opaque | undefined => {
 /** Whether an item is output without a neutral form, such as calls and results of OpenAI's own tools. */
 export const isPart = (item: Fields): item is Fields & { readonly [key: string]: Json } => typeof item.type === "string"
 
-/** The neutral form of an image that OpenAI's own tool made. */
+/** Returns the neutral form of an image that OpenAI's own tool made. */
 export const mediaOf = ({ output_format: format, result, type }: Fields): ImagePart | undefined => {
   const data = type === "image_generation_call" ? optionalText(result) : undefined
   return data === undefined ? undefined : { type: "image", data, mediaType: `image/${optionalText(format) ?? "png"}` }

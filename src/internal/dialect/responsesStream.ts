@@ -1,8 +1,8 @@
 /**
- * Streams of OpenAI's Responses.
+ * Reads streams of OpenAI Responses.
  *
- * Shapes: https://platform.openai.com/docs/api-reference/responses-streaming. The event with the whole response
- * completes the answer. Types of events that are not known are read over.
+ * Shapes: https://platform.openai.com/docs/api-reference/responses-streaming. The event with the complete response
+ * completes the answer. Unknown types of events are skipped.
  */
 import type { DecodeOptions } from "./chat.ts"
 import { type Fields, fields, isFields, nonEmptyText, optionalText, parseJson, refuse, text } from "./codec.ts"
@@ -16,7 +16,7 @@ interface Open {
   readonly id: string
   readonly index: number
   readonly isCustom: boolean
-  /** Some of its arguments have been delivered. */
+  /** Whether some of its arguments have been delivered. */
   some: boolean
   isEnded: boolean
 }
@@ -24,7 +24,8 @@ interface Open {
 const isCall = ({ type }: Fields): boolean => type === "function_call" || type === "custom_tool_call"
 
 /**
- * The item of an event, by its number, which some servers leave out, or its id, which others change with each event.
+ * Identifies the item of an event: by its number, which some servers omit, or by its id, which others change with each
+ * event.
  */
 const placeOf = ({ item, item_id: id, output_index: index }: Fields): unknown =>
   index ?? id ?? (isFields(item) ? item.id : undefined)
@@ -34,9 +35,7 @@ const reader = (options: DecodeOptions | undefined) => {
   const usage = makeUsage()
   const citations = makeCitations()
   const calls = new Map<unknown, Open>()
-  /**
-   * Items of which some words have been delivered, and what came since the last item: some servers identify nothing.
-   */
+  /** Items with delivered text, and the text since the last item: some servers identify nothing. */
   const told = new Set<unknown>()
   const since = new Set<"said" | "thought">()
   let count = 0
@@ -76,7 +75,7 @@ const reader = (options: DecodeOptions | undefined) => {
     return isLatest || told.has(place)
   }
 
-  /** Not every server sends an item in pieces; some do not even announce it. */
+  /** Some servers do not send an item in pieces, or do not announce it. */
   const end = (item: Fields, place: unknown, out: Array<Delta>): void => {
     if (isCall(item)) {
       const known = calls.get(place)
@@ -193,7 +192,7 @@ export const openaiResponses: Streaming = {
     return {
       end,
       event: (one) => {
-        // The error of a response that has failed stands inside of it.
+        // The error of a failed response is inside it.
         const body = one.data.includes("response.failed") ? parseJson(one.data) : undefined
         const error =
           isFields(body) && body.type === "response.failed" && isFields(body.response) ? body.response.error : undefined

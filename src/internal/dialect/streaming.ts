@@ -8,7 +8,7 @@ import { openai, openaiCompatible } from "./openaiStream.ts"
 import { openaiResponses } from "./responsesStream.ts"
 import { workersAi } from "./workersAiStream.ts"
 
-/** Ids are those of the dialects in `Chat`. */
+/** Streams by the id of the dialect in `Chat`. */
 export const streaming: Readonly<Record<string, Streaming>> = {
   openai,
   "openai-compatible": openaiCompatible,

@@ -1,8 +1,8 @@
 /**
  * Workers AI `run`: the native shape, and the OpenAI shape in which newer models answer on the same path.
  *
- * Shapes: https://developers.cloudflare.com/workers-ai/features/function-calling/, …/features/json-mode/ and the
- * model types of `@cloudflare/workers-types`. The model is part of the address, or an argument of the binding.
+ * Shapes: https://developers.cloudflare.com/workers-ai/features/function-calling/, …/features/json-mode/ and the model
+ * types of `@cloudflare/workers-types`. The model is part of the URL, or an argument of the binding.
  */
 import { defined } from "../data/defined.ts"
 import type { DecodeOptions, Input, Message, PromptMessage, Reply, Request } from "./chat.ts"
@@ -59,7 +59,7 @@ export const workersAi: Dialect<Input, Reply> = /*#__PURE__*/ chatDialect({
     })
 })
 
-// The bare schema is wanted here, without OpenAI's wrapper: https://github.com/cloudflare/ai/issues/559
+// The bare schema, without OpenAI's wrapper: https://github.com/cloudflare/ai/issues/559
 const encodeOutput = ({ output }: Request): Record<string, unknown> =>
   output === undefined
     ? {}
@@ -73,7 +73,7 @@ const encodeMessage = (message: Message, field: string, writing: Writing): Recor
     case "assistant": {
       return {
         role: "assistant",
-        // Never null: the binding refuses it, unlike OpenAI.
+        // Never null: the binding rejects it, unlike OpenAI.
         content: textsOf(message.content).join("\n"),
         ...encodeCalling(message, field, writing)
       }
@@ -89,7 +89,7 @@ const encodeMessage = (message: Message, field: string, writing: Writing): Recor
   }
 }
 
-// Text models take strings only; parts are sent where there is an image.
+// Text models only take strings; parts are sent if there is an image.
 const encodeContent = (content: PromptMessage["content"], field: string, { lose }: Writing): unknown => {
   if (typeof content === "string") return content
   content.forEach((part, i) => {
@@ -113,7 +113,7 @@ const encodeContent = (content: PromptMessage["content"], field: string, { lose 
 
 const noAddress = "a data: URL, or data: Workers AI fetches no images"
 
-/** What lies inside `{ success, result }` and `{ state, result }`, in any order and none, with its path. */
+/** Returns the content of `{ success, result }` and `{ state, result }`, in any order or bare, with its path. */
 export const unwrap = (raw: unknown): { readonly value: unknown; readonly at: string } => {
   let value = raw
   let at = ""
@@ -132,7 +132,7 @@ const decodeNative = (body: Fields, at: string, raw: unknown, options: DecodeOpt
   const reply: Reply = {
     text: said ?? "",
     toolCalls,
-    // Most native answers do not say why they ended.
+    // Most native answers have no reason for their end.
     finishReason: finish(finishReasonOf(body.finish_reason, `${at}finish_reason`) ?? "stop", toolCalls),
     usage: decodeUsage(body.usage),
     ...defined({ model: optionalText(body.model), id: optionalText(body.id) }),
@@ -141,7 +141,7 @@ const decodeNative = (body: Fields, at: string, raw: unknown, options: DecodeOpt
   return options?.allowEmpty || !isEmpty(reply) ? reply : refuse(`${at}response`, someOutput)
 }
 
-// In JSON mode the answer comes parsed, sometimes; a model that answers `42` comes as a number.
+// In JSON mode the answer sometimes arrives parsed; a model that answers `42` arrives as a number.
 const decodeResponse = (response: unknown, field: string): string | undefined => {
   if (response === undefined || response === null) return undefined
   return typeof response === "string" ? response : writeJson(response, field)

@@ -1,9 +1,9 @@
 /**
- * Streams of Workers AI: its own `{ response }` events, and the OpenAI chunks of newer models on the same path.
+ * Reads streams of Workers AI: its own `{ response }` events, and the OpenAI chunks of newer models on the same path.
  *
  * Shapes: https://developers.cloudflare.com/workers-ai/features/streaming/ and `getMappedStream` of
  * https://github.com/cloudflare/ai/tree/main/packages/workers-ai-provider. `[DONE]` completes an answer; its own events
- * rarely say why it ended.
+ * rarely have a reason for the end.
  */
 import type { DecodeOptions } from "./chat.ts"
 import { refuse, writeJson } from "./codec.ts"
@@ -25,7 +25,7 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
       const { response, tool_calls: calls } = body
       if (response !== undefined && response !== null) {
         answered = true
-        // Tokens that look like a number, and parsed JSON, do not come as text.
+        // Tokens that look like a number, and parsed JSON, do not arrive as strings.
         const words = typeof response === "string" ? response : writeJson(response, "response")
         if (words !== "") out.push({ type: "text", text: words })
       }

@@ -1,12 +1,12 @@
 /**
- * Attributes of the span around a request, and the headers that link the spans of the gateway to it.
+ * Attributes of a request's span, and the headers that link the spans of the gateway to it.
  */
 import type { GatewayResponse } from "../../GatewayResponse.ts"
 import type { Leg } from "../../UniversalRequest.ts"
 import { operationOf } from "../data/telemetry.ts"
 import { factAttributes, type OpenSpan } from "../hotpath/span.ts"
 
-/** Facts of a request, when it begins. */
+/** Facts of a request at its beginning. */
 export const requestAttributes = (
   provider: string,
   endpoint: string,
@@ -29,8 +29,8 @@ export const answerAttributes = ({ meta, status }: GatewayResponse) => ({
 })
 
 /**
- * Headers that a request carries for the span around it. None, where the caller has either of them: a parent belongs to
- * one trace.
+ * Headers that link a request to the span around it. None if the caller sets one of them: a parent belongs to one
+ * trace.
  */
 export const linkHeaders = (
   span: OpenSpan,

@@ -1,5 +1,5 @@
 /**
- * A gateway over the Workers binding: `env.AI.gateway(id)`, the path that shares no state between calls.
+ * A gateway over the Workers binding: `env.AI.gateway(id)`, which shares no state between calls.
  */
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../../GatewayError.ts"
@@ -12,8 +12,8 @@ import { type Backend, modelOf, noJson } from "./backend.ts"
 import { type CallContext, respond, thrownFailure } from "./respond.ts"
 
 /**
- * Fresh objects for one call: the binding rewrites the headers of the legs it is given, and throws synchronously when
- * those are frozen.
+ * Makes fresh objects for one call: the binding rewrites the headers of its legs, and throws synchronously if they are
+ * frozen.
  */
 const toWire = (legs: UniversalRequest) => {
   const secrets: Array<string> = []
@@ -27,9 +27,9 @@ const toWire = (legs: UniversalRequest) => {
 
 const isJson = (legs: UniversalRequest): boolean => jsonText(legs.map(({ query }) => query)) !== undefined
 
-/** A gateway over the binding. `gateway` has been validated: the binding puts it into a URL as it is. */
+/** Makes a gateway over the binding. `gateway` has been validated, because the binding puts it into a URL unchanged. */
 export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, maxBytes: number | undefined): Backend => {
-  // Where gateways are remote stubs by default, an abort signal would not cross; this asks for the plain class.
+  // If gateways are remote stubs by default, an abort signal would not cross; this requests the plain class.
   const plain = { beta: false }
   const binding = (): GatewayBinding => ai.gateway(gateway, plain)
   const manage = <A>(
@@ -62,7 +62,7 @@ export const makeBackend = (ai: Pick<AiBinding, "gateway">, gateway: string, max
                 extraHeaders: further ? { ...further, ...extraHeaders } : extraHeaders,
                 signal
               }),
-            // A body without JSON is the caller's mistake; the binding says so with a `TypeError`, when it writes the
+            // A body without a JSON form is the caller's mistake; the binding throws a `TypeError` when it writes the
             // JSON.
             (thrown) => (isJson(legs) ? thrownFailure(call, thrown) : noJson(method, "legs"))
           ),

@@ -27,24 +27,24 @@ export interface HttpOptions {
   readonly accountId: string
   /** Id of the gateway, 1 to 64 characters. */
   readonly gateway: string
-  /** For a gateway with authentication: sent as `cf-aig-authorization`. */
+  /** Token for a gateway with authentication, sent as `cf-aig-authorization`. */
   readonly token?: Redacted.Redacted<string> | undefined
-  /** Cloudflare API token; needed for logs only. */
+  /** Cloudflare API token; only needed for logs. */
   readonly apiToken?: Redacted.Redacted<string> | undefined
-  /** What comes before `/v1/{account}/{gateway}`. Default {@link defaultBaseUrl}. */
+  /** URL before `/v1/{account}/{gateway}`. Default {@link defaultBaseUrl}. */
   readonly baseUrl?: string | undefined
-  /** The whole URL before `/{provider}`; for custom domains, where the host stands for account and gateway. */
+  /** Complete URL before `/{provider}`, for custom domains whose host stands for account and gateway. */
   readonly gatewayUrl?: string | undefined
-  /** What comes before `/accounts/{account}`. Default {@link defaultApiBaseUrl}. */
+  /** URL before `/accounts/{account}`. Default {@link defaultApiBaseUrl}. */
   readonly apiBaseUrl?: string | undefined
   /**
-   * Size limit of an answer that is read in one piece, in bytes, and of one event of a stream, in characters; both
-   * after decompression. A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
+   * Size limit in bytes for an answer that is read in one piece, and in characters for one event of a stream, after
+   * decompression. A larger one is an `InvalidResponse`. 1 to 536,870,888; default 67,108,864 (64 MiB).
    */
   readonly maxAnswerBytes?: number | undefined
 }
 
-/** Checks the options that HTTP layers share; fails with `InvalidRequest` naming the field. */
+/** Checks the common options of HTTP layers; fails with `InvalidRequest` and the name of the field. */
 export const checkHttp = (
   method: string,
   options: Omit<HttpOptions, "gateway">,
@@ -69,7 +69,7 @@ export const checkHttp = (
 const bearer = (token: Redacted.Redacted<string>): Redacted.Redacted<string> =>
   Redacted.make(`Bearer ${Redacted.value(token)}`)
 
-/** A client of Cloudflare's API: `Authorization`, JSON, typed failures. */
+/** Makes a client of Cloudflare's API: `Authorization`, JSON, typed failures. */
 export const makeApi = (
   options: {
     readonly accountId: string
@@ -120,7 +120,7 @@ const configHeaders = ({ config }: Leg): Record<string, string> => {
   return out
 }
 
-/** A gateway over HTTP. */
+/** Makes a gateway over HTTP. */
 export const makeBackend = (options: HttpOptions, send: Send): Backend => {
   const gatewayUrl = trimSlashes(
     options.gatewayUrl ?? `${trimSlashes(options.baseUrl ?? defaultBaseUrl)}/v1/${options.accountId}/${options.gateway}`
@@ -133,7 +133,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
   const native = (leg: Leg, gateway: GatewayOptions.GatewayOptions, method: string, further: Further) =>
     Effect.map(encodeJson(method, "legs[0].query", leg.query), (body) => ({
       url: `${gatewayUrl}/${leg.provider}/${leg.endpoint}`,
-      // A leg's own headers beat those of the request, as they do inside a universal array.
+      // A leg's own headers take precedence over those of the request, as inside a universal array.
       headers: { ...further, ...GatewayOptions.toHeaders(gateway), ...configHeaders(leg), ...leg.headers, ...auth },
       body,
       legSecrets: []
@@ -174,7 +174,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             secrets: [...revealed.secrets, ...legSecrets, ...legs.flatMap(({ endpoint }) => endpointSecrets(endpoint))],
             eventId: gateway.eventId,
             maxBytes: options.maxAnswerBytes,
-            // Which of several legs an answer is about is only known from its headers.
+            // For several legs, only the headers of the answer tell which one it belongs to.
             ...(legs.length === 1 && { provider: legs[0].provider, model: modelOf(legs[0]) })
           }
           const { secrets } = call
@@ -204,7 +204,7 @@ export const makeBackend = (options: HttpOptions, send: Send): Backend => {
             { method: "PATCH", path: `${logs}/${logId}`, body },
             "AI Gateway Edit"
           ),
-          // Nothing may come back; but what does may say that the status is wrong.
+          // The body may be empty; if there is one, it may report a failure despite the status.
           (response) =>
             Effect.flatMap(response.text, (text) => (text === "" ? Effect.void : Effect.asVoid(response.json)))
         )

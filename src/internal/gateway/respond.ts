@@ -1,5 +1,5 @@
 /**
- * From a transport's answer to a response or a typed failure. Every service goes through here.
+ * Turns a transport's answer into a response or a typed failure. Every service uses it.
  */
 
 import * as Clock from "effect/Clock"
@@ -13,13 +13,13 @@ import { withoutStack } from "../hotpath/stackless.ts"
 import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { RawResponse } from "../transport/body.ts"
 
-/** Most bytes of an error body that are read. */
+/** Maximum number of bytes of an error body that are read. */
 export const maxErrorBody = 65_536
 
-/** Milliseconds that the body of an error may take. */
+/** Time limit for the body of an error, in milliseconds. */
 const errorBodyPatience = 5000
 
-/** What a failure should say about the call. */
+/** Facts about the call, for its failures. */
 export interface CallContext {
   readonly method: string
   readonly surface: Classifier.FailureInput["surface"]
@@ -32,18 +32,18 @@ export interface CallContext {
   readonly maxBytes?: number | undefined
 }
 
-/** A failure without an answer. */
+/** Makes a failure without an answer. */
 export const failure = (call: CallContext, reason: Reason): GatewayError =>
   withoutStack(() => answerError(reason, call, {}))
 
-/** A failure that the binding threw. It carries a name and a message, and nothing else. */
+/** Makes the failure for an exception of the binding, which only has a name and a message. */
 export const thrownFailure = (call: CallContext, thrown: unknown): GatewayError => {
   const error = thrown instanceof Error ? { name: thrown.name, message: thrown.message } : { message: String(thrown) }
   const { secrets, surface } = call
   return failure(call, withoutStack(() => Classifier.classify({ thrown: error, surface, secrets })).reason)
 }
 
-/** 2xx is a response; anything else is classified from at most {@link maxErrorBody} bytes of its body. */
+/** Returns a response for 2xx; any other status is classified from at most {@link maxErrorBody} bytes of its body. */
 export const respond = (call: CallContext, answer: RawResponse): Effect.Effect<GatewayResponse, GatewayError> => {
   if (answer.status >= 200 && answer.status < 300) {
     return Effect.succeed(new GatewayResponse(answer, call))
@@ -58,7 +58,7 @@ const classified = (call: CallContext, { headers, status }: RawResponse, body: s
 }
 
 const failing = (call: CallContext, answer: RawResponse): Effect.Effect<never, GatewayError> =>
-  // The status alone says enough when the body of an error breaks off, does not come, or is not waited for any more.
+  // The status alone is enough if the body of an error breaks off, does not arrive, or exceeds the time limit.
   Effect.uninterruptible(
     Effect.flatMap(
       Effect.exit(

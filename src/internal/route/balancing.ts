@@ -1,5 +1,5 @@
 /**
- * Balances: what a caller writes, its limits, and its normal form.
+ * Balances: the options of a caller, their limits, and their normal form.
  */
 import type { Problem } from "../../GatewayOptions.ts"
 import { type Strategy, strategies, weightProblems } from "../admission/choice.ts"
@@ -16,7 +16,7 @@ export interface Balancing {
   readonly problems: ReadonlyArray<Problem>
 }
 
-/** The normal form of a balance of so many routes, with everything that is wrong with it. */
+/** Normalizes a balance of the given number of routes, and lists everything that is wrong with it. */
 export const balancingOf = (options: BalanceOptions, routes: number): Balancing => {
   const equal = Array.from({ length: routes }, () => 1)
   if (!isObject(options)) {

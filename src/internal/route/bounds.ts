@@ -11,45 +11,45 @@ export interface TargetBounds {
   readonly key: string
   /** Attempts of the router on this target, at most. Infinite for a schedule. */
   readonly attempts: number
-  /** Requests that the provider can see: attempts times the gateway's own, when the route leaves retries to it. */
+  /** Requests that the provider can see: attempts, times the gateway's own where the route leaves retries to it. */
   readonly requests: number
 }
 
 /**
- * Worst case of a route, up to the first output of a stream: each restart after it can make as many attempts, requests
+ * Worst case of a route, up to the first output of a stream. Each restart after it can make as many attempts, requests
  * and waits again.
  */
 export interface Bounds {
   readonly targets: ReadonlyArray<TargetBounds>
   /** Attempts of the router in one run, at most. */
   readonly attempts: number
-  /** Attempts of the router that are open at the same time, at most. */
+  /** Attempts of the router that are open at once, at most. */
   readonly concurrent: number
   /** Requests that providers can see in one run, at most. */
   readonly requests: number
-  /** The same, when an SDK that retries twice by itself calls the program again on failure: three times as many. */
+  /** The same under an SDK that retries twice and calls the program again on failure: three times as many. */
   readonly requestsUnderSdkRetries: number
   /** Waiting between attempts, at most, when no server gives a hint. */
   readonly waiting: Duration.Duration
   /** Waiting between attempts, at most, with hints: the deadline, or infinite. */
   readonly waitingWithHints: Duration.Duration
   /**
-   * Waiting in the queues of `Route.limits` before attempts, at most. What is rejected there is waited for as after a
-   * hint.
+   * Waiting in the queues of `Route.limits` before attempts, at most. Attempts that are rejected there are waited for
+   * as after a hint.
    */
   readonly admission: Duration.Duration
   /** The deadline that bounds the whole run, if there is one. */
   readonly deadline: Duration.Duration | undefined
-  /** Keys of targets that no failure leads to. */
+  /** Keys of targets that no failure can reach. */
   readonly unreachable: ReadonlyArray<string>
-  /** What looks like a mistake, in words. */
+  /** Likely mistakes, in words. */
   readonly warnings: ReadonlyArray<string>
-  /** What makes the route invalid; it would fail before anything is sent. */
+  /** Faults that make the route invalid; it would fail before anything is sent. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
 interface Worst {
-  /** By key: one target can be asked at several places. */
+  /** By key, because a route can call one target in several places. */
   readonly targets: ReadonlyMap<string, { readonly attempts: number; readonly requests: number }>
   readonly attempts: number
   readonly requests: number
@@ -78,7 +78,7 @@ const combine = (a: Worst, b: Worst, f: (x: number, y: number) => number): Worst
 
 const add = (a: Worst, b: Worst): Worst => combine(a, b, (x, y) => x + y)
 const most = (a: Worst, b: Worst): Worst => combine(a, b, Math.max)
-/** Side by side. */
+/** The worst case of two plans that run at once. */
 const beside = (a: Worst, b: Worst): Worst => ({
   ...add(a, b),
   waiting: Math.max(a.waiting, b.waiting),
@@ -101,13 +101,13 @@ const worstOfTarget = (target: Target<never, unknown>): Worst => {
   for (let attempt = 1; attempt < attempts; attempt++) {
     const wait = backoffMillis(retry, attempt)
     waiting += wait
-    // A hint has no upper limit, and is waited out when there is nowhere else to go.
+    // A hint has no upper limit, and the router waits for it when there is no other target.
     hints += retry.retryAfter ? Number.POSITIVE_INFINITY : wait
   }
   return { ...counts, waiting, hints }
 }
 
-/** Attempts that a hedge makes on a target. */
+/** Attempts that a hedge adds on a target. */
 const moreOf = (target: Target<never, unknown>, attempts: number): Worst => {
   const requests = attempts * gatewayAttempts(target)
   return { ...none, targets: new Map([[target.key, { attempts, requests }]]), attempts, requests }
@@ -121,7 +121,7 @@ const loneTargets = (plan: Plan<never, unknown>): ReadonlyArray<Target<never, un
     case "Fallback":
     case "Balance":
       return plan.plans.length === 1 ? plan.plans.flatMap(loneTargets) : []
-    // These rule their targets themselves.
+    // These order their targets themselves.
     case "Race":
     case "Hedge":
       return []
@@ -132,7 +132,9 @@ const loneTargets = (plan: Plan<never, unknown>): ReadonlyArray<Target<never, un
   }
 }
 
-/** The most attempts that each step of a plan has open at once; of a condition the larger side counts. */
+/**
+ * The maximum number of attempts that each step of a plan has open at once; for a condition, the larger branch counts.
+ */
 const stepsOf = (plan: Plan<never, unknown>): ReadonlyArray<number> => {
   switch (plan._tag) {
     case "Target":
@@ -199,7 +201,7 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
           }
           total = add(total, go(child, deadline))
         })
-        // What limits hold back is waited for when the others have failed, as after a hint.
+        // Attempts that limits hold back are waited for when the others have failed, as after a hint.
         const comesBack = plan.plans.length > 1 && total.admission > 0
         return comesBack ? { ...total, hints: Number.POSITIVE_INFINITY } : total
       }
@@ -208,7 +210,7 @@ export const boundsOf = (planned: Planned<never, unknown>): Bounds => {
       case "Hedge": {
         const worst = go(plan.plan, deadline)
         const max = plan.hedge?.max ?? 0
-        // Targets that are alone are asked once more, without their policy.
+        // Lone targets are called once more, outside their retry policy.
         const alone = loneTargets(plan.plan)
         if (max === 0 || alone.length === 0) return worst
         return add(worst, alone.map((target) => moreOf(target, max)).reduce(most))

@@ -1,5 +1,5 @@
 /**
- * Circuit breakers: what a caller writes, its limits, and its normal form.
+ * Circuit breakers: the options of a caller, their limits, and their normal form.
  */
 import type * as Duration from "effect/Duration"
 import type { Problem } from "../../GatewayOptions.ts"
@@ -11,11 +11,11 @@ import { isObject, strayField } from "../data/json.ts"
 /** Calls that count as slow. */
 export interface SlowCallsOptions {
   /**
-   * A first output that takes longer is slow: whole milliseconds from 1. Of a stream it is the first delta. Timeouts
-   * count too.
+   * Limit for the first output, beyond which a call is slow: whole milliseconds from 1. For a stream, the first delta
+   * counts. Timeouts count as slow.
    */
   readonly after: Duration.Input
-  /** The share of slow calls from which the breaker opens: more than 0, at most 1. Default 0.5. */
+  /** Share of slow calls at which the breaker opens: more than 0, at most 1. Default 0.5. */
   readonly rate?: number | undefined
 }
 
@@ -23,17 +23,17 @@ export interface SlowCallsOptions {
 export interface BreakerOptions {
   /** Length of the window: 1 second to 5 minutes, in whole seconds. Default 30 seconds. */
   readonly window?: Duration.Input | undefined
-  /** Fewest attempts in the window before the breaker may open: a whole number from 1. Default 10. */
+  /** Minimum number of attempts in the window before the breaker may open: a whole number from 1. Default 10. */
   readonly minimumCalls?: number | undefined
-  /** The share of failures from which the breaker opens: more than 0, at most 1. Default 0.5. */
+  /** Share of failures at which the breaker opens: more than 0, at most 1. Default 0.5. */
   readonly failureRate?: number | undefined
-  /** Opens when too many answers begin late. Default `"off"`. */
+  /** Opens the breaker when too many answers begin late. Default `"off"`. */
   readonly slowCalls?: SlowCallsOptions | "off" | undefined
-  /** How long it stays open before one attempt tries the target: 1 millisecond to 1 hour. Default 15 seconds. */
+  /** Time that it stays open before one attempt probes the target: 1 millisecond to 1 hour. Default 15 seconds. */
   readonly openFor?: Duration.Input | undefined
   /**
-   * It doubles with each probe that fails, up to this: `openFor` to 1 hour. Default 5 minutes, or `openFor` where that
-   * is longer.
+   * Upper limit of the open time, which doubles with each failed probe: `openFor` to 1 hour. Default 5 minutes, or
+   * `openFor` if that is longer.
    */
   readonly maxOpenFor?: Duration.Input | undefined
 }
@@ -65,7 +65,7 @@ const slowCallsOf = (given: SlowCallsOptions): NonNullable<BreakerSettings["slow
   return isRate(rate) ? { after, rate } : { field: "circuitBreaker.slowCalls.rate", accepted: rateAccepted }
 }
 
-/** The normal form of a breaker, or what is wrong with it. */
+/** Normalizes the options of a breaker, or reports what is wrong with them. */
 export const breakerOf = (options: BreakerOptions | "off" = {}): BreakerSettings | "off" | Problem => {
   if (options === "off") return "off"
   if (!isObject(options)) return { field: "circuitBreaker", accepted: `"off", or an object` }

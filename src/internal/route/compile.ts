@@ -1,6 +1,6 @@
 /**
- * Translates a plan for one input into what the gateway itself can execute. What a target cannot express comes back as
- * losses; nothing is clamped.
+ * Translates a plan for one input into a form that the gateway can execute. Whatever that form cannot express is a
+ * loss; nothing is clamped.
  */
 import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
@@ -12,15 +12,15 @@ import { balanceLoss, type Flow, flowOf } from "./dynamicFlow.ts"
 import { type Built, isSchedule, type Policy, type Unbuildable, uncappedMillis } from "./node.ts"
 import type { Plan, Planned, Target } from "./plan.ts"
 
-/** What kind of thing a compiled route cannot do. */
+/** The kind of a loss: a feature that the compiled route lacks. */
 export type LossKind =
   /** The route itself is invalid, or the input does not encode. */
   | "invalid"
-  /** The wait between attempts would not be drawn at random. */
+  /** The wait between attempts would not be random. */
   | "jitter"
   /** A server's hint would be ignored. */
   | "retryAfter"
-  /** Nothing would bound the whole. */
+  /** Nothing would bound the complete run. */
   | "deadline"
   /** An Effect schedule is a program. */
   | "schedule"
@@ -28,35 +28,38 @@ export type LossKind =
   | "attempts"
   /** A delay of more than five seconds, or one that the policy would have capped. */
   | "delay"
-  /** The gateway's last attempt waits for the provider as long as it takes. */
+  /** The gateway's last attempt waits for the provider without a limit. */
   | "lastAttemptTimeout"
-  /** Which reasons are tried again cannot be chosen. */
+  /** The gateway cannot choose which reasons are retried. */
   | "retryOn"
-  /** Which reasons go on to the next target cannot be chosen. */
+  /** The gateway cannot choose which reasons move on to the next target. */
   | "fallbackOn"
-  /** Nothing would be asked before its turn. */
+  /** No target would be called before its turn. */
   | "hedge"
-  /** One target would be asked after the other. */
+  /** The targets would be called one after the other. */
   | "race"
-  /** Targets that fail would be asked all the same. */
+  /** Failing targets would be called nevertheless. */
   | "breaker"
   /** A request would be sent at once, whatever the limits of its target. */
   | "limits"
-  /** Nothing would judge an answer (dynamic routes only; the answer of a universal request is judged by the router). */
+  /** Nothing would check an answer (dynamic routes only: the router checks the answer of a universal request). */
   | "validate"
-  /** The order would be the declared one; in a dynamic route by weight only after the first of three or more. */
+  /**
+   * The targets would be called in the declared order; in a dynamic route, weights would choose only the first of three
+   * or more.
+   */
   | "balance"
-  /** A condition on the input (dynamic routes only; for a universal request it is decided before). */
+  /** A condition on the input (dynamic routes only: a universal request is compiled for one input). */
   | "predicate"
   /** Gateway options that a dynamic route takes from its gateway or from the request. */
   | "options"
-  /** A target that is not an OpenAI-shaped chat with stored keys. */
+  /** The target is not an OpenAI-shaped chat with stored keys. */
   | "dialect"
 
-/** One thing that is lost. */
+/** A feature that the compiled route lacks. */
 export interface Loss {
   readonly kind: LossKind
-  /** Key of the target that it is about, when it is about one. */
+  /** Key of the target that it concerns; absent if it concerns none in particular. */
   readonly target?: string
   readonly detail: string
 }
@@ -72,7 +75,7 @@ export interface CompiledUniversal {
   readonly losses: ReadonlyArray<Loss>
 }
 
-/** An element of a dynamic route, as Cloudflare's API takes it. */
+/** An element of a dynamic route, in the form of Cloudflare's API. */
 export type DynamicElement =
   | { readonly id: string; readonly type: "start"; readonly outputs: { readonly next: { readonly elementId: string } } }
   | {
@@ -106,25 +109,25 @@ export interface CompiledDynamic {
 
 const loss = (kind: LossKind, detail: string, target?: string): Loss => ({ kind, detail, ...defined({ target }) })
 
-/** The targets that can be reached with an input, in order, and what nodes around them lose. */
+/** Lists the targets that an input can reach, in order, and the losses of the nodes around them. */
 const linearize = <In, Out>(
   plan: Plan<In, Out>,
   input: In | undefined,
   losses: Array<Loss>,
-  // Not named here: a router carries this code, and makes no dynamic routes.
+  // Not imported here: a router carries this code, and makes no dynamic routes.
   dynamic?: typeof balanceLoss
 ) => {
   const out: Array<Target<In, Out>> = []
   const fallbackLoss = (child: { readonly on: unknown; readonly plans: ReadonlyArray<unknown> }): void => {
     if (child.on !== undefined && child.plans.length > 1) {
-      losses.push(loss("fallbackOn", "the gateway decides which failures go on"))
+      losses.push(loss("fallbackOn", "the gateway decides which failures move on"))
     }
   }
   const go = (child: Plan<In, Out>, isBalanced = false): void => {
     switch (child._tag) {
       case "Target":
         if (child.breaker !== undefined) losses.push(loss("breaker", "the gateway skips no target", child.key))
-        if (child.limits !== undefined) losses.push(loss("limits", "the gateway waits for none", child.key))
+        if (child.limits !== undefined) losses.push(loss("limits", "the gateway does not apply limits", child.key))
         out.push(child)
         return
       case "Fallback":
@@ -132,7 +135,7 @@ const linearize = <In, Out>(
         for (const one of child.plans) go(one, isBalanced)
         return
       case "Race":
-        losses.push(loss("race", "the gateway asks one target after the other"))
+        losses.push(loss("race", "the gateway calls one target after the other"))
         for (const one of child.plans) go(one, isBalanced)
         return
       case "Balance": {
@@ -144,7 +147,7 @@ const linearize = <In, Out>(
       }
       case "Hedge":
         if (child.hedge !== undefined)
-          losses.push(loss("hedge", "the gateway asks a target when the one before has failed"))
+          losses.push(loss("hedge", "the gateway calls a target after the one before failed"))
         go(child.plan, isBalanced)
         return
       case "Deadline":
@@ -179,19 +182,19 @@ const retryLosses = (target: Target<never, unknown>, losses: Array<Loss>): Polic
   if (retry.delay > limit || !Number.isInteger(retry.delay)) {
     losses.push(loss("delay", `${retry.delay} ms; the gateway takes whole milliseconds up to ${limit}`, key))
   } else if (uncappedMillis(retry, retry.attempts - 1) > retry.maxDelay) {
-    losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway's are not`, key))
+    losses.push(loss("delay", `capped at ${retry.maxDelay} ms; the gateway has no cap`, key))
   }
   if (retry.jitter > 0) losses.push(loss("jitter", "the gateway's delays are fixed", key))
   if (retry.retryAfter)
     losses.push(loss("retryAfter", "the gateway does not heed a server's hint (`retryAfter: false` accepts that)", key))
-  if (retry.on !== undefined) losses.push(loss("retryOn", "the gateway decides which failures are tried again", key))
+  if (retry.on !== undefined) losses.push(loss("retryOn", "the gateway decides which failures are retried", key))
   if (timeout !== undefined) {
     losses.push(loss("lastAttemptTimeout", "the gateway's last attempt ignores the timeout", key))
   }
   return retry
 }
 
-/** What is left over after `allow`, as a failure. */
+/** Fails with the losses that `allow` does not list, if there are any. */
 const settle = <A>(
   losses: ReadonlyArray<Loss>,
   allow: ReadonlyArray<LossKind>,
@@ -205,21 +208,21 @@ const settle = <A>(
 const invalidLosses = (planned: Planned<never, unknown>): Array<Loss> =>
   planned.problems.map(({ accepted, field }) => loss("invalid", `${field}: expected ${accepted}`))
 
-/** Makes the request of a target for one input. */
+/** Builds the request of a target for one input. */
 export type Building<In> = (target: Target<In, unknown>, input: In) => Result.Result<Built, Unbuildable>
 
-/** How a universal request is made. */
+/** Options for making a universal request. */
 export interface UniversalOptions<In> {
   readonly build?: Building<In> | undefined
-  /** Bodies are built only when nothing else is lost, and losses are not told apart. */
+  /** Builds bodies only when there is no other loss, and reports only that there are losses. */
   readonly isBrief?: boolean
-  /** Takes the targets that cannot say the input; without it they are losses. */
+  /** Receives the targets that cannot express the input; without it they are losses. */
   readonly skipped?: Array<Skipped>
 }
 
 const buildWhole = <In>(target: Target<In, unknown>, input: In) => target.leaf.build(input)
 
-/** The legs of targets for one input, with their targets; a leg's own options travel in its headers and `config`. */
+/** Builds the legs of targets for one input. A leg's own options are in its headers and `config`. */
 const toLegs = <In, Out>(
   targets: ReadonlyArray<Target<In, Out>>,
   input: In,
@@ -239,14 +242,14 @@ const toLegs = <In, Out>(
     }
     const policy = target.retry === undefined || isSchedule(target.retry) ? undefined : target.retry
     const timeout = target.timeout === undefined ? target.options.timeout : Duration.millis(target.timeout)
-    // One logical request has one event id; it goes with the request and not with its legs.
+    // One logical request has one event id, which belongs to the request and not to its legs.
     const { eventId: _, ...options } = target.options
     const { config, headers } = GatewayOptions.toLeg({ ...options, ...defined({ timeout }) })
     const retries =
       policy === undefined || policy.attempts === 1
-        ? // Said explicitly, because the gateway may have defaults of its own.
+        ? // Stated explicitly, because the gateway may have its own defaults.
           { maxAttempts: target.options.retries?.attempts ?? 1 }
-        : // More is a loss; where it was allowed, the most that the gateway takes is sent.
+        : // More is a loss; if it is allowed, the gateway gets its maximum.
           {
             maxAttempts: Math.min(policy.attempts, GatewayOptions.maxAttempts),
             retryDelay: Math.min(Math.round(policy.delay), Duration.toMillis(GatewayOptions.maxRetryDelay)),
@@ -269,20 +272,20 @@ export interface Universal<In, Out> {
   readonly losses: ReadonlyArray<Loss>
 }
 
-/** Plans that lose something whatever the input is. */
+/** Plans with losses for every input. */
 const lossy = new WeakSet<object>()
 
 const hasWhen = (plan: Plan<never, unknown>): boolean =>
   plan._tag === "When" || ("plan" in plan ? hasWhen(plan.plan) : "plans" in plan && plan.plans.some(hasWhen))
 
-/** Translates into one universal request. */
+/** Translates a plan into one universal request. */
 export const toUniversal = <In, Out>(
   planned: Planned<In, Out>,
   input: In,
   allow: ReadonlyArray<LossKind>,
   options: UniversalOptions<In> = {}
 ): Result.Result<Universal<In, Out>, ReadonlyArray<Loss>> => {
-  // Most routes have a deadline or heed hints, and every run of them would find that out again.
+  // Most routes have a deadline or heed hints; without the cache every run would compute these losses again.
   const { isBrief = false, skipped } = options
   if (isBrief && lossy.has(planned.plan)) return Result.fail([])
   const losses = invalidLosses(planned)
@@ -302,7 +305,7 @@ export const toUniversal = <In, Out>(
   )
 }
 
-/** Compiles to one universal request. */
+/** Compiles a plan to one universal request. */
 export const compileUniversal = <In, Out>(
   planned: Planned<In, Out>,
   input: In,
@@ -316,11 +319,11 @@ export const compileUniversal = <In, Out>(
     losses
   }))
 
-/** The time a model element waits when the route sets no timeout, in milliseconds. */
+/** Timeout of a model element, in milliseconds, when the route sets none. */
 export const defaultDynamicTimeout = 30_000
 
 /**
- * Compiles to the elements of a Cloudflare dynamic route. A `model` element's `retries` counts what comes after the
+ * Compiles a plan to the elements of a Cloudflare dynamic route. `retries` of a `model` element does not count the
  * first attempt.
  */
 export const toDynamic = <In, Out>(
@@ -366,7 +369,10 @@ export const toDynamic = <In, Out>(
   )
 }
 
-/** The elements of a flow, in the order in which a request may come to them. What two branches share is one element. */
+/**
+ * Returns the elements of a flow, in the order in which a request can reach them. Two branches share their common
+ * elements.
+ */
 const elementsOf = (flow: Flow<never, unknown>): ReadonlyArray<DynamicElement> => {
   const ids = new Map<Flow<never, unknown>, string>()
   const flows: Array<Flow<never, unknown>> = []

@@ -1,10 +1,10 @@
 /**
- * A plan as a flow of models, as a dynamic route has it: each model leads to the next one when it fails, and a
- * percentage chooses where to begin.
+ * A plan as a flow of models, in the form of a dynamic route: each model leads to the next one when it fails, and a
+ * percentage chooses the first.
  */
 import type { Balance, Plan, Target } from "./plan.ts"
 
-/** What comes next in a dynamic route. */
+/** The next element of a dynamic route. */
 export type Flow<In, Out> =
   | { readonly _tag: "End" }
   | { readonly _tag: "Model"; readonly target: Target<In, Out>; readonly next: Flow<In, Out> }
@@ -15,23 +15,23 @@ export type Flow<In, Out> =
       readonly branches: ReadonlyArray<Flow<In, Out>>
     }
 
-/** Most branches of a percentage: five with a share, and one for the rest. */
+/** Maximum number of branches of a percentage: five with a share, and one for the rest. */
 const maxBranches = 6
 
-/** Millionths of a percent. */
+/** Millionths in one percent. */
 const millionths = 1_000_000
 
 type AnyBalance = Balance<never, unknown>
 
-/** Children that may be first. */
+/** Indexes of the children that may be first. */
 const candidates = ({ weights }: AnyBalance): ReadonlyArray<number> =>
   weights.flatMap((weight, index) => (weight > 0 ? [index] : []))
 
-/** Whether a percentage can choose the first child. One in another would multiply the elements. */
+/** Whether a percentage can choose the first child. A percentage inside another one would multiply the elements. */
 const canSplit = (balance: AnyBalance, isInside: boolean): boolean =>
   balance.by === "weight" && !isInside && candidates(balance).length <= maxBranches
 
-/** What a dynamic route loses of a balance, in words; `undefined`: nothing. */
+/** Describes what a dynamic route loses of a balance; `undefined` if nothing. */
 export const balanceLoss = (balance: AnyBalance, isInside: boolean): string | undefined => {
   if (balance.by !== "weight") return `only a choice by weight has a place in a dynamic route, not one by ${balance.by}`
   if (isInside) return "a balance within another one keeps its declared order"
@@ -41,8 +41,8 @@ export const balanceLoss = (balance: AnyBalance, isInside: boolean): string | un
 }
 
 /**
- * Shares of all but the last candidate. They are names of outputs, so no two of them are equal: a millionth of a
- * percent tells them apart.
+ * Shares of all candidates except the last. They are names of outputs, so equal ones are made to differ by a millionth
+ * of a percent.
  */
 const sharesOf = (weights: ReadonlyArray<number>): ReadonlyArray<number> => {
   const sum = weights.reduce((all, weight) => all + weight, 0)
@@ -57,7 +57,7 @@ const sharesOf = (weights: ReadonlyArray<number>): ReadonlyArray<number> => {
   return [...taken].map((share) => share / millionths)
 }
 
-/** The flow of a plan. `next`: where it leads when all of it has failed. */
+/** Returns the flow of a plan. `next`: the element after a failure of all its targets. */
 export const flowOf = <In, Out>(plan: Plan<In, Out>, next: Flow<In, Out>, isInside = false): Flow<In, Out> => {
   const inOrder = (plans: ReadonlyArray<Plan<In, Out>>, inside: boolean): Flow<In, Out> =>
     plans.reduceRight((after, one) => flowOf(one, after, inside), next)

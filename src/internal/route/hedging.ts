@@ -1,5 +1,5 @@
 /**
- * Hedges: what a caller writes, its limits, and its normal form.
+ * Hedges: the options of a caller, their limits, and their normal form.
  */
 import type * as Duration from "effect/Duration"
 import type { Problem } from "../../GatewayOptions.ts"
@@ -7,18 +7,18 @@ import { millisOf } from "../data/duration.ts"
 import { isRecord, strayField } from "../data/json.ts"
 import type { Hedging, LearntDelay } from "./node.ts"
 
-/** A delay that is learnt from each target's own times to its first output. */
+/** A delay that the router learns from each target's recent times to the first output. */
 export interface HedgePercentile {
   /**
-   * The share of answers that are waited for: a fraction from 0.5 to 0.999. It must leave no more than the budget of
-   * the router.
+   * Share of answers to wait for: a fraction from 0.5 to 0.999. The share beyond it must not exceed the router's
+   * budget.
    */
   readonly percentile: number
   /** Shortest delay. Default: none. */
   readonly atLeast?: Duration.Input | undefined
   /**
-   * Longest delay, and the delay while fewer than 30 answers are known. Default: none, and then nothing is hedged
-   * before that.
+   * Longest delay, and the delay while fewer than 30 answers are known. Default: none; before 30 answers nothing is
+   * hedged then.
    */
   readonly atMost?: Duration.Input | undefined
 }
@@ -26,11 +26,11 @@ export interface HedgePercentile {
 /** Options of `Route.hedge`. */
 export interface HedgeOptions {
   /**
-   * How long a target may take for its first output before the next one is asked too: whole milliseconds from 1, or
-   * learnt.
+   * Time that a target has for its first output before the next one is called too: whole milliseconds from 1, or
+   * learned.
    */
   readonly after: Duration.Input | HedgePercentile
-  /** Further targets that are asked by the clock in one run, 1 to 4. Default 1. */
+  /** Maximum number of further targets that the clock starts in one run, 1 to 4. Default 1. */
   readonly max?: number | undefined
   /**
    * Also hedges requests that change something at the provider: `store`, `background`, conversations, tools that run
@@ -64,7 +64,7 @@ const learntOf = (given: HedgePercentile): LearntDelay | Problem => {
 const isPercentile = (after: HedgeOptions["after"]): after is HedgePercentile =>
   isRecord(after) && percentileNames.some((name) => name in after)
 
-/** The normal form of a hedge, or what is wrong with it. */
+/** Normalizes the options of a hedge, or reports what is wrong with them. */
 export const hedgingOf = (options: HedgeOptions | "off"): Hedging | "off" | Problem => {
   if (options === "off") return "off"
   if (!isRecord(options)) return { field: "hedge", accepted: `"off", or an object with after` }

@@ -1,5 +1,5 @@
 /**
- * Routes as JSON: the format, and how a route is written. Reading is in `routeJsonRead`.
+ * Routes as JSON: the format, and the writer. The reader is in `jsonReader`.
  */
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
@@ -19,7 +19,7 @@ import { type Hedging, isSchedule, type Leaf, type Node, type Policy, type Valid
 import type { Planned } from "./plan.ts"
 import { defaultsOf, definitionOf, type Kind } from "./providers.ts"
 
-/** A length of time: milliseconds, or a text such as `"5 seconds"`. */
+/** A duration: milliseconds, or a string such as `"5 seconds"`. */
 export type DurationJson = number | `${number} ${Duration.Unit}`
 
 /** A retry policy; see `Route.RetryOptions`. */
@@ -83,7 +83,7 @@ export interface OptionsJson {
 
 /**
  * A node of a stored route: settings, and exactly one of `fallback`, `race`, `balance`, `route` and `provider`.
- * Settings apply in the order of this list, whatever their order in the file: the first is the outer-most.
+ * Settings apply in the order of this list, whatever their order in the file: the first is the outermost.
  */
 export interface RouteNodeJson {
   readonly options?: OptionsJson
@@ -100,11 +100,11 @@ export interface RouteNodeJson {
   /** A JSON Schema (draft 2020-12) of the answer. */
   readonly validate?: JsonSchemaJson
 
-  /** Routes in order. */
+  /** Routes that are called in order. */
   readonly fallback?: ReadonlyArray<RouteNodeJson>
-  /** Routes all at once. */
+  /** Routes that are called at once. */
   readonly race?: ReadonlyArray<RouteNodeJson>
-  /** Of a race: whether requests that change something at the provider are raced too. */
+  /** For a race: whether requests that change something at the provider are raced too. */
   readonly sideEffects?: boolean
   /** Routes in an order that each run chooses, with `by` and `weights`. */
   readonly balance?: ReadonlyArray<RouteNodeJson>
@@ -113,7 +113,7 @@ export interface RouteNodeJson {
   /** One route, for settings around settings. */
   readonly route?: RouteNodeJson
 
-  /** Slug. With `model` alone it is that provider's chat (or embeddings). */
+  /** Provider slug. With only `model` beside it, the target is that provider's chat (or embeddings). */
   readonly provider?: string
   readonly model?: string
   readonly kind?: Kind
@@ -123,7 +123,7 @@ export interface RouteNodeJson {
   readonly key?: string
   /** Headers that are not credentials. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Names of headers whose values are given when the route is read. */
+  /** Names of headers whose values the caller supplies when the route is read. */
   readonly credentials?: ReadonlyArray<string>
   readonly body?: Readonly<Record<string, Json>>
   /** See `Provider.ChatOptions`; chat only. */
@@ -164,7 +164,7 @@ const seconds = 1000
 const minutes = 60 * seconds
 
 const durationJson = (millis: number): DurationJson => {
-  // A number in a text may have neither a fraction of its own nor an exponent.
+  // A number in such a string may have neither a fraction nor an exponent.
   if (!Number.isSafeInteger(millis)) return millis
   if (millis >= minutes && millis % minutes === 0) return counted(millis / minutes, "minute")
   return millis >= seconds && millis % seconds === 0 ? counted(millis / seconds, "second") : counted(millis, "milli")
@@ -176,7 +176,7 @@ const optionalDuration = (duration: Duration.Duration | undefined): DurationJson
 const optionsJson = ({ cache, retries, timeout, ...rest }: GatewayOptions): OptionsJson => ({
   ...rest,
   ...defined({
-    // A life time implies that the cache is read.
+    // A lifetime implies that the cache is read.
     cache:
       cache &&
       defined({ ...cache, ttl: optionalDuration(cache.ttl), skip: cache.ttl && !cache.skip ? undefined : cache.skip }),
@@ -241,8 +241,8 @@ const leafJson = (leaf: Leaf<never, unknown>, key: string): RouteNodeJson | unde
       kind: spec.kind === "chat" ? undefined : spec.kind,
       endpoint: spec.endpoint === usual?.endpoint ? undefined : spec.endpoint,
       dialect: spec.dialect === usual?.dialect ? undefined : spec.dialect,
-      // The label of a credential is gone with it, and words alone do not tell two equal leaves apart: then the key is
-      // written down.
+      // Without the label of its credential a target could not be told from another with equal words, so its key is
+      // written.
       key: spec.key ?? (labelled || /#\d+$/.test(key) ? key : undefined),
       headers: headers.length === 0 ? undefined : Object.fromEntries(headers),
       credentials: spec.credentials,
@@ -344,7 +344,7 @@ export const write = (
     }
   }
   const route = go(node, "route", -1)
-  // What could not be read again is not written.
+  // Parts that could not be read again are not written.
   const all = problems.length > 0 ? problems : planned.problems
   return all.length > 0 ? Result.fail(all) : Result.succeed({ version: 1, route })
 }

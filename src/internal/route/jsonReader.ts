@@ -1,6 +1,6 @@
 /**
- * Reads stored routes. The shape is checked by a Schema; durations, attempts, options and the like by the combinators
- * of `Route` themselves, which come in as {@link Algebra}.
+ * Reads stored routes. A Schema checks the shape; the combinators of `Route`, which are passed in as {@link Algebra},
+ * check durations, attempts, options and the like.
  */
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -26,12 +26,12 @@ import type { BalanceOptions, Leaf, Node } from "./node.ts"
 import { makePlan } from "./plan.ts"
 import { type Definition, definitionOf, type Kind, type LegOptions, makeLeaf, slotNames, wayOf } from "./providers.ts"
 
-/** Credentials for a route that is read; see `Route.FromJsonOptions`. */
+/** Credentials for a stored route; see `Route.FromJsonOptions`. */
 export type Credentials = Readonly<
   Record<string, Redacted.Redacted<string> | Readonly<Record<string, Redacted.Redacted<string>>>>
 >
 
-/** The combinators of `Route`, on nodes. Each gives an `Invalid` node when it refuses its argument. */
+/** The combinators of `Route`, on nodes. Each returns an `Invalid` node when it rejects its argument. */
 export interface Algebra {
   readonly options: <In, Out>(node: Node<In, Out>, options: OptionsJson) => Node<In, Out>
   readonly deadline: <In, Out>(node: Node<In, Out>, duration: DurationJson) => Node<In, Out>
@@ -65,7 +65,7 @@ const pathText = (path: ReadonlyArray<PropertyKey>): string =>
     return text === "" ? name : `${text}.${name}`
   }, "")
 
-/** What kind of route is read, and the codecs that it may name. */
+/** The kind of route to read, and the codecs that it may name. */
 export interface Reading<In, Out> {
   readonly kind: Kind
   readonly dialects: ReadonlyArray<Dialect<In, Out>>
@@ -98,7 +98,7 @@ const leafFields = [
   ...slotNames
 ] as const
 
-/** A leaf that was read, to be made once more when its credentials are known. */
+/** A leaf that was read. It is made a second time when its credentials are known. */
 interface Found<In, Out> {
   readonly path: string
   readonly text: string
@@ -113,7 +113,7 @@ class Reader<In, Out> {
   readonly found = new Map<Leaf<In, Out>, Found<In, Out>>()
   readonly reading: Reading<In, Out>
   readonly algebra: Algebra
-  /** What is put into the tree for a leaf; called in the order of the tree. */
+  /** Returns the leaf for the tree; called in the order of the tree. */
   complete: (leaf: Leaf<In, Out>) => Leaf<In, Out> = (leaf) => leaf
   constructor(reading: Reading<In, Out>, algebra: Algebra) {
     this.reading = reading
@@ -125,7 +125,7 @@ class Reader<In, Out> {
     return undefined
   }
 
-  /** Takes what a combinator made, or its complaint. */
+  /** Takes the node that a combinator made, or records its problem. */
   private accept(made: Node<In, Out>, node: Node<In, Out>, path: string): Node<In, Out> {
     if (made._tag !== "Invalid") return made
     this.refuse(`${path}.${made.problem.field}`, made.problem.accepted)
@@ -171,7 +171,7 @@ class Reader<In, Out> {
     if (hedge !== undefined) node = this.accept(this.algebra.hedge(node, hedge), node, path)
     if (deadline !== undefined) node = this.accept(this.algebra.deadline(node, deadline), node, path)
     if (options !== undefined) {
-      // All of them, where the combinator names the first one.
+      // Lists all problems, because the combinator names only the first one.
       const wrong = optionsProblems(options)
       for (const { accepted, field } of wrong) this.refuse(`${path}.options.${field}`, accepted)
       if (wrong.length === 0) node = this.accept(this.algebra.options(node, options), node, `${path}.options`)
@@ -247,7 +247,7 @@ class Reader<In, Out> {
     if (dialect === undefined) return undefined
     const options: LegOptions = { allowEmpty, body, contextWindow, endpoint, headers, key, ...defined(slotsOf(json)) }
     const make = (extra: LegOptions) => makeLeaf(definition, kind, dialect, model, { ...options, ...extra })
-    // Equal words are one target, in whatever places they stand.
+    // Equal descriptions are one target, wherever they stand.
     const text = JSON.stringify([provider, ...leafFields.map((name) => json[name] ?? null)])
     for (const [leaf, found] of this.found) if (found.text === text) return this.complete(leaf)
     const made = make({})
@@ -279,7 +279,7 @@ const secretOf = (given: Credentials[string], header: string, auth: string): Sec
   return Redacted.isRedacted(value) ? value : undefined
 }
 
-/** A leaf with its credentials. */
+/** Returns a leaf with its credentials. */
 const withCredentials = <In, Out>(
   { credentials, definition, headers, make, path }: Found<In, Out>,
   key: string,
@@ -295,14 +295,14 @@ const withCredentials = <In, Out>(
     } else if (value !== given) secrets[header] = value
   }
   if (problems.length > 0) return Result.fail(problems)
-  // A value alone is the provider's key; by header, values are taken as they are.
+  // A single value is the provider's key; a record has complete header values.
   const apiKey = Redacted.isRedacted(given) ? given : undefined
   return Result.mapError(make({ apiKey, headers: { ...headers, ...secrets } }), (wrong) =>
     wrong.map(({ accepted }) => ({ field, accepted }))
   )
 }
 
-/** Levels of objects and arrays in one file; readers of trees are recursive, and a stack is finite. */
+/** Maximum depth of objects and arrays in one file, because readers of trees are recursive and the stack is finite. */
 const maxDepth = 200
 
 const isTooDeep = (json: unknown): boolean => {
@@ -349,7 +349,7 @@ export const read = <In, Out>(
       accepted
     })
   }
-  // Per use and not per leaf: one leaf under two key aliases is two targets, which may have credentials of their own.
+  // By use and not by leaf: one leaf under two key aliases is two targets, which can have different credentials.
   const made = new Map<string, Leaf<In, Out>>()
   let use = 0
   reader.complete = (leaf) => {

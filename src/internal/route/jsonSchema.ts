@@ -1,5 +1,6 @@
 /**
- * Checks of stored routes: JSON Schemas (draft 2020-12) of the answer, as far as Effect's Schema enforces them.
+ * Checks of stored routes: JSON Schemas (draft 2020-12) for the answer, to the extent that Effect's Schema enforces
+ * them.
  */
 import * as JsonSchema from "effect/JsonSchema"
 import * as Result from "effect/Result"
@@ -62,7 +63,7 @@ const named: Check = (given, path, root) => {
   for (const [name, one] of Object.entries(given)) schema(one, `${path}[${JSON.stringify(name)}]`, root)
 }
 
-/** What is checked. Any other keyword would have no effect, so it is rejected. */
+/** The supported keywords. Any other one would have no effect, so it is rejected. */
 const keywords: Readonly<Record<string, Check>> = {
   type: value(`one of ${types.join(", ")}, or a list of them`, (given) =>
     Array.isArray(given) ? given.length > 0 && given.every(isType) : isType(given)
@@ -97,7 +98,7 @@ const keywords: Readonly<Record<string, Check>> = {
   not: schema,
   $ref: text,
   $defs: named,
-  // These check nothing by their definition.
+  // By definition these check nothing.
   $schema: text,
   $comment: text,
   title: text,
@@ -110,15 +111,15 @@ const keywords: Readonly<Record<string, Check>> = {
   format: text
 }
 
-/** Schemas that were read, with what they were read from. */
+/** Schemas that were read, with their sources. */
 const sources = new WeakMap<object, JsonSchemaJson>()
 
-/** Accepts a value with `true`, or says what was expected. */
+/** Accepts a value with `true`, or returns a description of the expected value. */
 type Verdict = (given: unknown) => true | string
 
 /**
- * The JSON texts of an object that have a schema of their own, which Effect does not check: each with the fields that
- * lead to it.
+ * Finds the JSON strings in an object that have a schema of their own, which Effect does not check, each with the
+ * fields that lead to it.
  */
 const contentsOf = (
   json: unknown,
@@ -131,7 +132,7 @@ const contentsOf = (
   return [...own, ...inner.flatMap(([name, one]) => contentsOf(one, [...fields, name]))]
 }
 
-/** All of them, wherever they stand. */
+/** Counts all of them, wherever they stand. */
 const countOf = (json: unknown): number =>
   isRecord(json) || Array.isArray(json)
     ? Object.values(json).reduce<number>(
@@ -140,7 +141,7 @@ const countOf = (json: unknown): number =>
       )
     : 0
 
-/** How many of them are checked. */
+/** Counts those that are checked. */
 const reachedOf = (json: unknown): number => contentsOf(json).reduce((sum, [, one]) => sum + 1 + reachedOf(one), 0)
 
 const verdictOf = (json: JsonSchemaJson, $defs: Json | undefined): Verdict => {
@@ -149,7 +150,7 @@ const verdictOf = (json: JsonSchemaJson, $defs: Json | undefined): Verdict => {
     // A route file is as trusted as the program that reads it.
     { patterns: "apply" }
   )
-  // Fields that a closed object does not name would be stripped otherwise, and not rejected.
+  // Otherwise fields that a closed object does not name would be stripped and not rejected.
   const decode = Schema.decodeUnknownResult(Schema.make<Schema.Codec<unknown>>(read.ast), { onExcessProperty: "error" })
   const texts = contentsOf(json).map(([fields, one]) => [fields, verdictOf(one, $defs)] as const)
   return (given) => {
@@ -166,14 +167,14 @@ const verdictOf = (json: JsonSchemaJson, $defs: Json | undefined): Verdict => {
   }
 }
 
-/** The Schema of a stored check, or all that is wrong with it. */
+/** Returns the Schema of a stored check, or everything that is wrong with it. */
 export const fromJsonSchema = (
   json: JsonSchemaJson
 ): Result.Result<Schema.ConstraintDecoder<unknown>, ReadonlyArray<Problem>> => {
   const problems: Array<Problem> = []
   schema(json, "validate", { refuse: (field, accepted) => void problems.push({ field, accepted }) })
   const { $defs, ...rest } = json
-  // Those of inner schemas are counted where these are read.
+  // Inner schemas count theirs when they are read.
   if (problems.length === 0 && countOf(json) !== reachedOf(rest)) {
     problems.push({ field: "validate", accepted: "contentSchema only for fields under properties" })
   }
@@ -191,7 +192,7 @@ export const fromJsonSchema = (
 const typeOf = ({ _tag }: SchemaAST.AST): JsonSchema.Type | undefined =>
   _tag === "String" ? "string" : _tag === "Arrays" ? "array" : _tag === "Number" ? "number" : undefined
 
-/** Whether JSON Schema says just the same; a length of a text is counted in another way there. */
+/** Whether JSON Schema has an equivalent check. The length of a string is counted differently there. */
 const isWritableCheck = (check: SchemaAST.Check<never>, type: JsonSchema.Type | undefined): boolean => {
   const { annotations } = check
   const compiled = annotations?.toJsonSchema?.({ type, schemas: [] })
@@ -199,11 +200,11 @@ const isWritableCheck = (check: SchemaAST.Check<never>, type: JsonSchema.Type | 
   return check._tag === "FilterGroup" && check.checks.every((one) => isWritableCheck(one, type))
 }
 
-/** JSON text in a text is the one transformation that JSON Schema can say. */
+/** Whether a Schema is JSON in a string, the only transformation that JSON Schema can express. */
 const isJsonText = (ast: SchemaAST.AST): boolean =>
   Schema.toJsonSchemaDocument(Schema.make<Schema.Top>(ast)).schema["contentSchema"] !== undefined
 
-/** Whether a JSON Schema says all that a Schema checks: it has no functions. */
+/** Whether JSON Schema can express everything that a Schema checks. It cannot express functions. */
 const isWritable = (ast: SchemaAST.AST): boolean => {
   if (ast.encoding !== undefined && !isJsonText(ast)) return false
   const type = typeOf(ast)
@@ -230,7 +231,10 @@ const isWritable = (ast: SchemaAST.AST): boolean => {
   }
 }
 
-/** Effect writes a number as one or as a name such as `NaN`, for values that are encoded. Answers come as they are. */
+/**
+ * Replaces Effect's schema of encoded numbers, which allows names such as `NaN`, by that of plain numbers: answers are
+ * not encoded.
+ */
 export const plainNumber = (json: unknown): unknown => {
   if (!isRecord(json) || !Array.isArray(json["anyOf"])) return json
   const { anyOf, ...rest } = json
@@ -240,7 +244,7 @@ export const plainNumber = (json: unknown): unknown => {
     : json
 }
 
-/** The JSON Schema of a check; `undefined` if it could not say the same. */
+/** Returns the JSON Schema of a check, or `undefined` if there is no equivalent. */
 export const toJsonSchema = (check: Schema.ConstraintDecoder<unknown>): JsonSchemaJson | undefined => {
   const source = sources.get(check)
   if (source !== undefined) return source

@@ -1,5 +1,5 @@
 /**
- * The shape of a stored route, as a Schema. Ranges are checked by the combinators.
+ * The shape of a stored route, as a Schema. The combinators check ranges.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
@@ -14,7 +14,7 @@ const isDurationJson = (u: unknown): u is DurationJson =>
     ? Number.isFinite(u)
     : typeof u === "string" && /^-?[\d.]+ [a-z]+$/.test(u) && Option.isSome(Duration.fromInput(u as DurationJson))
 
-// Out of one pure call, which bundlers drop together with Schema where no route is read.
+// The result of one pure call, so that bundlers drop it together with Schema where no route is read.
 const makeRead = () => {
   const opt = Schema.optionalKey
   const accepts = <S extends Schema.Schema<unknown>>(schema: S, accepted: string) =>

@@ -8,7 +8,7 @@ import { defined } from "../data/defined.ts"
 import type { Dialect } from "../dialect/codec.ts"
 import type { Leaf, LeafSpec } from "./node.ts"
 
-/** Makes the leaf of a spec. `headers` holds plain headers and credentials together. */
+/** Makes the leaf of a spec. `headers` includes the credentials. */
 export const dialectLeaf = <In, Out>(spec: LeafSpec, dialect: Dialect<In, Out>, headers: Headers): Leaf<In, Out> => ({
   _tag: "Leaf",
   provider: spec.provider,

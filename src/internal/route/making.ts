@@ -1,5 +1,5 @@
 /**
- * Leaves of any body, made of functions.
+ * Leaves for any body, made of functions.
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -9,7 +9,7 @@ import type { Reply } from "../dialect/chat.ts"
 import type { DeltaDecoder } from "../dialect/delta.ts"
 import { type DecodedAnswer, type Leaf, withoutValues } from "./node.ts"
 
-/** What `Route.make` takes. */
+/** Options of `Route.make`. */
 export interface MakeOptions<In, Body, Out> {
   /** Provider slug, `compat`, or `custom-{slug}`. */
   readonly provider: string
@@ -17,38 +17,38 @@ export interface MakeOptions<In, Body, Out> {
   readonly endpoint: string | ((input: In) => string)
   /** Name of the model, for records and pictures. */
   readonly model?: string | undefined
-  /** Explicit key of the target; by default all that distinguishes it, and never the credential. */
+  /** Explicit key of the target. Default: everything that distinguishes it, except the credential. */
   readonly key?: string | undefined
-  /** Lower-case names; credentials as `Redacted`. */
+  /** Headers with lower-case names; credentials as `Redacted`. */
   readonly headers?: Headers | undefined
   /** The provider's request body. */
   readonly query: (input: In) => Body
   /** Decodes the answer. */
   readonly success: Schema.ConstraintDecoder<Out>
-  /** How the body is read before `success` decodes it: parsed JSON (default), text, or bytes. */
+  /** Form of the body that `success` decodes: parsed JSON (default), text, or bytes. */
   readonly accept?: "json" | "text" | "bytes" | undefined
   /**
-   * Whether the request may be made twice at once, as `Route.hedge` and `Route.race` do. Default `false`: nothing is
-   * known of the body.
+   * Whether the request may be made twice at once, as `Route.hedge` and `Route.race` do. Default `false`, because the
+   * library knows nothing about the body.
    */
   readonly idempotent?: boolean | undefined
-  /** How the target streams chat deltas; without it only `Router.run` can ask it. */
+  /** How the target streams chat deltas; without it the target only works in `Router.run`. */
   readonly stream?: StreamOptions | undefined
 }
 
 /** How a target of `Route.make` streams. */
 export interface StreamOptions {
-  /** What makes the request body one for a stream. Default: adds `stream: true`. */
+  /** Turns the request body into that of a stream. Default: adds `stream: true`. */
   readonly query?: ((query: Record<string, unknown>) => Record<string, unknown>) | undefined
   /** The path for a stream. Default: the same. */
   readonly endpoint?: ((endpoint: string) => string) | undefined
   /** Makes a decoder for one stream. */
   readonly decoder: () => DeltaDecoder
-  /** Reads an answer that came in one piece although a stream was asked for. */
+  /** Reads an answer that arrived complete although a stream was requested. */
   readonly reply: (body: unknown) => Result.Result<Reply, Problem>
 }
 
-/** The leaf of `Route.make`: nothing is known of it but what its functions say. */
+/** Makes the leaf of `Route.make`, about which only its functions are known. */
 export const customLeaf = <In, Body, Out>(options: MakeOptions<In, Body, Out>): Leaf<In, Out> => {
   const decode = Schema.decodeUnknownResult(options.success)
   const { endpoint, query, stream } = options
@@ -66,7 +66,7 @@ export const customLeaf = <In, Body, Out>(options: MakeOptions<In, Body, Out>): 
     decode: (body) =>
       Result.mapBoth(decode(body), {
         onSuccess: (value): DecodedAnswer<Out> => ({ value }),
-        // Schema's messages say what was expected and where; they do not print the value.
+        // Schema's messages state the expected value and its place; they do not print the value.
         onFailure: (error) => ({
           field: "body",
           accepted: withoutValues(error.message)

@@ -1,5 +1,5 @@
 /**
- * A route as data: a tree of nodes over leaves. Types and normal forms; the algebra is in `Route`.
+ * A route as data: a tree of nodes over leaves. Types and normal forms; the combinators are in `Route`.
  */
 import type * as Duration from "effect/Duration"
 import type * as Result from "effect/Result"
@@ -15,7 +15,7 @@ import type { DecodeOptions, Json, Reply, Usage } from "../dialect/chat.ts"
 import type { Streaming } from "../dialect/delta.ts"
 import type { Pump } from "../dialect/deltaPump.ts"
 
-/** What a leaf makes of an answer. */
+/** An answer that a leaf has decoded. */
 export interface DecodedAnswer<Out> {
   readonly value: Out
   readonly usage?: Usage | undefined
@@ -29,74 +29,75 @@ export interface Rejection {
   readonly usage?: Usage | undefined
 }
 
-/** Why a leaf has no request for an input. */
+/** The reason why a leaf has no request for an input. */
 export interface Unbuildable extends Problem {
-  /** The input is right, and another target may take it. */
+  /** The input is valid, and another target may accept it. */
   readonly isUnsupported?: boolean
 }
 
-/** What a leaf sends for one input. */
+/** The request of a leaf for one input. */
 export interface Built {
   readonly endpoint: string
   readonly query: unknown
-  /** Hints that are not sent as they stand; absent where all are. */
+  /** Hints that are not sent in full; absent if all are. */
   readonly dropped?: ReadonlyArray<string>
 }
 
-/** One way to ask one target: how to build the request, how to read the answer. */
+/** One way to call one target: it builds the request and reads the answer. */
 export interface Leaf<in In, out Out> {
   readonly _tag: "Leaf"
   readonly provider: string
-  /** For people and telemetry; the endpoint may depend on the input. */
+  /** Name for people and telemetry, because the endpoint may depend on the input. */
   readonly label: string
   readonly model: string | undefined
   /** Explicit key of the target. */
   readonly key: string | undefined
   readonly headers: Headers
   readonly build: (input: In) => Result.Result<Built, Unbuildable>
-  /** How the body is read before `decode` sees it. */
+  /** Form of the body that `decode` gets. */
   readonly accept: "json" | "text" | "bytes"
   readonly decode: (body: unknown) => Result.Result<DecodedAnswer<Out>, Problem | Rejection>
-  /** The answer that a streamed reply stands for. Absent: unknown. */
+  /** The answer for a streamed reply. Absent: unknown. */
   readonly ofReply?: ((reply: Reply) => Out) | undefined
-  /** How the answer streams, when it is a chat answer. */
+  /** How the answer streams, for chat answers. */
   readonly chat?: ChatLeaf | undefined
-  /** `Route.validate` is above it: `decode` rejects answers. */
+  /** A `Route.validate` above the leaf makes `decode` reject answers. */
   readonly isValidated?: boolean
-  /** The same leaf without `Route.validate`, by which its target is known. */
+  /** The same leaf without `Route.validate`, which identifies its target. */
   readonly unchecked?: Leaf<In, Out> | undefined
   /**
-   * The request may be made twice at once although nothing is known of its body. Only leaves of `Route.make` need it.
+   * Declares that the request may be made twice at once although its body is unknown. Only leaves of `Route.make` need
+   * it.
    */
   readonly idempotent?: boolean
-  /** The leaf as plain data, when it was made from a dialect and not adapted by functions since. */
+  /** The leaf as plain data, if it was made from a dialect and no function has adapted it since. */
   readonly spec: LeafSpec | undefined
 }
 
-/** What a leaf knows about streaming its answer. */
+/** How a leaf streams its answer. */
 export interface ChatLeaf {
-  /** Id of the dialect, which says how it streams, unless `streaming` does. */
+  /** Id of the dialect, which determines how it streams unless `streaming` does. */
   readonly dialect: string
   readonly streaming?: Streaming
   /** See `Provider.ChatOptions`. */
   readonly allowEmpty?: boolean
-  /** Reads an answer that came in one piece although a stream was asked for. */
+  /** Reads an answer that arrived complete although a stream was requested. */
   readonly reply: (body: unknown, options?: DecodeOptions) => Result.Result<Reply, Problem>
-  /** Judges streamed answers, below `Route.validate`. */
+  /** Checks streamed answers below a `Route.validate`. */
   readonly judge?: Judge | undefined
 }
 
-/** Judges the complete answer of a stream. */
+/** Checks the complete answer of a stream. */
 export interface Judge {
-  /** The rejection of an answer; `undefined` accepts it. */
+  /** Returns the rejection of an answer; `undefined` accepts it. */
   readonly reply: (reply: Reply) => Rejection | undefined
   /** Withholds the finish of a rejected answer; the pump then fails. */
   readonly pump: (pump: Pump, reject: (rejection: Rejection, answer: Reply) => GatewayError) => Pump
 }
 
-/** The check of a `Route.validate`, as pictures and files show it. The leaves below it have it in `decode`. */
+/** The check of a `Route.validate`, for pictures and files. The leaves below it have it in `decode`. */
 export interface Validation {
-  /** It is a `Route.object`: the schema is sent, and decodes the answer. */
+  /** It is a `Route.object`, whose schema is sent and decodes the answer. */
   readonly isObject?: boolean
   /** Absent: the check is a function. */
   readonly schema: Schema.ConstraintDecoder<unknown> | undefined
@@ -108,11 +109,11 @@ export interface Policy {
   readonly delay: number
   readonly backoff: Backoff
   readonly maxDelay: number
-  /** Share of the delay that is drawn at random, 0 to 1. */
+  /** Share of the delay that is random, 0 to 1. */
   readonly jitter: number
   /** Whether a server's hint is a lower bound of the wait. */
   readonly retryAfter: boolean
-  /** Reasons after which the same target is tried again; absent means what the decision table says. */
+  /** Reasons after which the same target is retried. Absent: those of the decision table. */
   readonly on: ReadonlyArray<ReasonTag> | undefined
 }
 
@@ -122,38 +123,40 @@ export type RetrySchedule = Schedule.Schedule<unknown, GatewayError>
 /** Options of `Route.balance`. */
 export interface BalanceOptions {
   /**
-   * `weight`: at random, in proportion to the weights. `roundRobin`: in turn. `leastInFlight`: the one with the fewest
-   * open attempts. `latency`: of two at random the one that is likely to be sooner. `session`: the same one for the
-   * same `RunOptions.session`, as long as it is not far above its share; without a session as `weight`.
+   * Strategy. `weight`: at random, in proportion to the weights. `roundRobin`: in turn. `leastInFlight`: the target
+   * with the fewest open attempts. `latency`: of two random targets, the one likely to answer sooner. `session`: the
+   * same target for the same `RunOptions.session`, unless its load is far above its share; without a session, as
+   * `weight`.
    */
   readonly by: Strategy
   /**
-   * One number per route, 0 to 1,000,000, not all 0. Default: all equal. A weight of 0: never first, and last in order.
+   * One number per route, 0 to 1,000,000, not all 0. Default: all equal. A route with weight 0 is never first, and last
+   * in order.
    */
   readonly weights?: ReadonlyArray<number> | undefined
 }
 
-/** When and how often a hedge asks another target, in its normal form. */
+/** When and how often a hedge calls another target, in its normal form. */
 export interface Hedging {
-  /** Milliseconds, or learnt from each target. */
+  /** Milliseconds, or learned for each target. */
   readonly after: number | LearntDelay
-  /** Further targets that are asked by the clock in one run, 1 to 4. */
+  /** Maximum number of further targets that the clock starts in one run, 1 to 4. */
   readonly max: number
   /** Whether requests that change something at the provider are hedged too. */
   readonly sideEffects: boolean
 }
 
-/** A delay that is learnt from the times to the first output. */
+/** A delay that the router learns from times to the first output. */
 export interface LearntDelay {
   /** A fraction, 0.5 to 0.999. */
   readonly percentile: number
   /** Milliseconds. */
   readonly atLeast: number | undefined
-  /** Milliseconds. It is the delay too while too little is known. */
+  /** Milliseconds. Also the delay while too few times are known. */
   readonly atMost: number | undefined
 }
 
-/** What `fallbackOn` takes: the reasons that go on to the next target, or a function. */
+/** Argument of `fallbackOn`: the reasons that move on to the next target, or a function. */
 export type FallbackOn = ReadonlyArray<ReasonTag> | ((error: GatewayError) => boolean)
 
 /** A node of the tree. */
@@ -180,13 +183,13 @@ export type Node<In, Out> =
   | { readonly _tag: "Validate"; readonly validation: Validation; readonly route: Node<In, Out> }
   | { readonly _tag: "FallbackOn"; readonly on: FallbackOn; readonly route: Node<In, Out> }
   | When<In, Out>
-  /** A node that was given something invalid. It can be printed; running it fails before anything is sent. */
+  /** A node that got an invalid argument. It can be printed; running it fails before anything is sent. */
   | { readonly _tag: "Invalid"; readonly problem: Problem; readonly route: Node<In, Out> | undefined }
 
 /** A choice by input. */
 export interface When<in In, out Out> {
   readonly _tag: "When"
-  /** What the picture calls the condition. */
+  /** Name of the condition in pictures. */
   readonly label: string
   readonly predicate: (input: In) => boolean
   readonly onTrue: Node<In, Out>
@@ -194,8 +197,8 @@ export interface When<in In, out Out> {
 }
 
 /**
- * What a Schema's message says was expected, and where. Keys of a record come from the answer, so only those that look
- * like names of fields are kept.
+ * Reduces a Schema's message to the expected value and its place. Keys of a record come from the answer, so only those
+ * that look like field names are kept.
  */
 export const withoutValues = (message: string): string =>
   message
@@ -207,22 +210,22 @@ export const withoutValues = (message: string): string =>
 /** Whether a policy is a schedule. */
 export const isSchedule = (policy: Policy | RetrySchedule): policy is RetrySchedule => !("attempts" in policy)
 
-/** {@link backoffMillis} if the policy had no longest delay. */
+/** The same as {@link backoffMillis} without `maxDelay`. */
 export const uncappedMillis = ({ backoff, delay }: Policy, attempt: number): number =>
   delay * (backoff === "constant" ? 1 : backoff === "linear" ? attempt : 2 ** (attempt - 1))
 
-/** Milliseconds before the attempt that follows attempt number `attempt` (1 is the first), without jitter. */
+/** Milliseconds before the attempt after number `attempt` (1 is the first), without jitter. */
 export const backoffMillis = (policy: Policy, attempt: number): number =>
   Math.min(uncappedMillis(policy, attempt), policy.maxDelay)
 
-/** Rebuilds a tree with other leaves and predicates: how `map` and `mapInput` reach into it. */
+/** Rebuilds a tree with other leaves and predicates, for `map` and `mapInput`. */
 export const rebuild = <In, Out, In2, Out2>(
   node: Node<In, Out>,
-  /** `again` rebuilds another leaf, once. */
+  /** Maps a leaf. `again` maps another leaf, once. */
   onLeaf: (leaf: Leaf<In, Out>, again: (leaf: Leaf<In, Out>) => Leaf<In2, Out2>) => Leaf<In2, Out2>,
   onPredicate: (predicate: (input: In) => boolean) => (input: In2) => boolean
 ): Node<In2, Out2> => {
-  // A leaf in two places is one target, and stays one.
+  // A leaf in two places is one target, and remains one.
   const leaves = new Map<Leaf<In, Out>, Leaf<In2, Out2>>()
   const leafOf = (child: Leaf<In, Out>): Leaf<In2, Out2> => {
     const leaf = leaves.get(child) ?? onLeaf(child, leafOf)
@@ -253,7 +256,7 @@ export const rebuild = <In, Out, In2, Out2>(
   return go(node)
 }
 
-/** A leaf as plain data. Credentials are not in it. */
+/** A leaf as plain data, without credentials. */
 export interface LeafSpec {
   readonly kind: "chat" | "embeddings"
   /** Id of the dialect. */
@@ -265,7 +268,7 @@ export interface LeafSpec {
   readonly key?: string
   /** Headers that are not credentials. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Names of the headers that carry a credential; their values are given again when the route is loaded. */
+  /** Names of the headers that carry a credential. Their values are supplied when the route is loaded. */
   readonly credentials?: ReadonlyArray<string>
   /** Fields merged into every request body, below the request's own `extra`. */
   readonly body?: Readonly<Record<string, Json>>

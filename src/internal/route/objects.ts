@@ -1,5 +1,5 @@
 /**
- * Routes that answer with a value of a schema: what each leaf sends, and how its answer is read.
+ * Routes that answer with a value of a schema: the requests of the leaves, and how their answers are read.
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -15,7 +15,7 @@ import { type DecodedAnswer, type Leaf, type Node, type Rejection, rebuild, with
 
 /** Options of `Route.object`. */
 export interface ObjectOptions {
-  /** Label of the schema, where a provider wants one: 1 to 64 letters, digits, `_` or `-`. Default: `output`. */
+  /** Label of the schema, for providers that require one: 1 to 64 letters, digits, `_` or `-`. Default: `output`. */
   readonly name?: string | undefined
 }
 
@@ -42,7 +42,7 @@ const reader = <A>(schema: Schema.ConstraintDecoder<A>): Read<A> => {
       json = JSON.parse(unfenced(text))
     } catch {
       const why = finishReason === "length" ? ", because it was cut off" : ""
-      return Result.fail({ issue: `object: the answer is no JSON${why}` })
+      return Result.fail({ issue: `object: the answer is not JSON${why}` })
     }
     const decoded = decode(json)
     return Result.isSuccess(decoded)
@@ -64,7 +64,7 @@ const withObject = <A>(
     ...rest,
     isValidated: true,
     unchecked: unchecked && again(unchecked),
-    // It is no longer what its dialect alone makes of it.
+    // The dialect alone no longer describes it.
     spec: undefined,
     build: (input) => {
       const request = toRequest(input)
@@ -88,7 +88,7 @@ const withObject = <A>(
           })
       ),
     ...(ofReply && {
-      // Asked only for answers that were accepted.
+      // Only called with answers that were accepted.
       ofReply: (reply: Reply) => Result.getOrThrow(read(ofReply(reply)))
     }),
     ...(chat && {
@@ -126,7 +126,7 @@ const problemOf = (json: JsonSchema | undefined, options: ObjectOptions): Proble
     : undefined
 }
 
-/** A route whose answers are values of a schema. */
+/** Makes a route whose answers are values of a schema. */
 export const objected = <A>(
   route: Node<Input, Reply>,
   schema: Schema.Codec<A, unknown>,

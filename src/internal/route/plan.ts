@@ -1,7 +1,7 @@
 /**
- * A route with its settings handed down to the targets: what the router runs, the compiler translates and `bounds`
- * counts. Retry, timeout, options and `fallbackOn` belong to the targets below them, and the inner-most one wins; so
- * attempts never multiply through nesting.
+ * A route with its settings handed down to the targets, for the router, the compiler and `bounds`. Retry, timeout,
+ * options and `fallbackOn` belong to the targets below them, and the innermost one wins; so attempts never multiply
+ * through nesting.
  */
 import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
@@ -20,21 +20,21 @@ import {
   type RetrySchedule
 } from "./node.ts"
 
-/** What is handed down to a target. */
+/** Settings that are handed down to a target. */
 interface PlanSettings {
   readonly options: GatewayOptions.GatewayOptions
   /** Milliseconds until the first byte of one attempt. */
   readonly timeout: number | undefined
-  /** Streams: milliseconds until the first delta that a consumer could act on. */
+  /** For streams: milliseconds until the first delta that a consumer can act on. */
   readonly firstTokenTimeout: number | undefined
-  /** Streams: milliseconds between two chunks. */
+  /** For streams: milliseconds between two chunks. */
   readonly idleTimeout: number | undefined
-  /** Streams: how often an answer may be begun again after a part of it was delivered. */
+  /** For streams: how often an answer may restart after a part of it was delivered. */
   readonly restarts: number
   readonly retry: Policy | RetrySchedule | undefined
-  /** When its breaker opens. */
+  /** Settings of its breaker. */
   readonly breaker: BreakerSettings | undefined
-  /** How much is sent to it. */
+  /** Settings of its limits. */
   readonly limits: LimitSettings | undefined
 }
 
@@ -45,13 +45,13 @@ export interface Target<In, Out> extends PlanSettings {
   readonly key: string
   readonly leaf: Leaf<In, Out>
   /**
-   * Options of each attempt on the client, but for its event id. The gateway is asked for a single one, so that there
-   * is one owner of retries.
+   * Options of each attempt on the client, without its event id. The gateway makes one attempt, so that retries have a
+   * single owner.
    */
   readonly sending: GatewayOptions.GatewayOptions & { readonly record: false }
 }
 
-/** A plan is a smaller tree: only what decides the order of targets is left. */
+/** A plan: a smaller tree with only the nodes that decide the order of targets. */
 export type Plan<In, Out> =
   | Target<In, Out>
   | Fallback<In, Out>
@@ -67,14 +67,14 @@ export type Plan<In, Out> =
       readonly onFalse: Plan<In, Out>
     }
 
-/** One after the other. */
+/** Targets that are called one after the other. */
 export interface Fallback<In, Out> {
   readonly _tag: "Fallback"
   readonly on: FallbackOn | undefined
   readonly plans: ReadonlyArray<Plan<In, Out>>
 }
 
-/** One after the other, in an order that each run chooses. */
+/** Targets that are called one after the other, in an order that each run chooses. */
 export interface Balance<In, Out> {
   readonly _tag: "Balance"
   readonly on: FallbackOn | undefined
@@ -83,7 +83,7 @@ export interface Balance<In, Out> {
   readonly plans: ReadonlyArray<Plan<In, Out>>
 }
 
-/** All at once; the first answer counts. */
+/** Targets that are called at once; the first answer wins. */
 export interface Race<In, Out> {
   readonly _tag: "Race"
   readonly on: FallbackOn | undefined
@@ -91,7 +91,7 @@ export interface Race<In, Out> {
   readonly plans: ReadonlyArray<Plan<In, Out>>
 }
 
-/** The next target is asked too when the one before it is late. */
+/** Also calls the next target when the one before it is late. */
 export interface Hedge<In, Out> {
   readonly _tag: "Hedge"
   /** Absent: an outer hedge does not apply to these targets. */
@@ -103,10 +103,10 @@ export interface Hedge<In, Out> {
 export interface Planned<In, Out> {
   readonly plan: Plan<In, Out>
   readonly targets: ReadonlyArray<Target<In, Out>>
-  /** Of the hedges that learn their delay. */
+  /** Percentiles of the hedges that learn their delay. */
   readonly percentiles: ReadonlyArray<number>
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
-  /** Some of the targets have breakers. */
+  /** Whether some of the targets have breakers. */
   readonly isGuarded: boolean
 }
 
@@ -114,7 +114,7 @@ interface Env extends PlanSettings {
   readonly on: FallbackOn | undefined
 }
 
-/** All that distinguishes a target, and never the credential itself. */
+/** Everything that distinguishes a target, except the credential. */
 export const baseKeyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.GatewayOptions): string => {
   if (leaf.key !== undefined) return leaf.key
   const labels = Object.values(leaf.headers).flatMap((value) =>
@@ -124,7 +124,7 @@ export const baseKeyOf = (leaf: Leaf<never, unknown>, options: GatewayOptions.Ga
   return `${leaf.provider}/${leaf.model ?? leaf.label}${distinct.map((label) => `@${label}`).join("")}`
 }
 
-/** Hands settings down. Total: problems are collected and not thrown. */
+/** Hands settings down. Total: it collects problems and does not throw. */
 export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
   const targets: Array<Target<In, Out>> = []
   const percentiles: Array<number> = []
@@ -137,7 +137,7 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
     const base = baseKeyOf(leaf, options)
     const own = leaf.unchecked ?? leaf
     let key = base
-    // The same words for another leaf are another target: another key, region or gateway.
+    // Equal words for another leaf are another target: its key, region or gateway differs.
     for (let number = 2; (owners.get(key) ?? own) !== own; number++) key = `${base}#${number}`
     owners.set(key, own)
     if (key !== leaf.key && leaf.key !== undefined) {
@@ -147,8 +147,8 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
       problems.push({ field: `${key}: ${field}`, accepted })
     }
     for (const name of Object.keys(leaf.headers)) {
-      // Credentials, event id, attempts and times are the router's: headers would beat it, and nobody could count on
-      // `bounds`.
+      // Credentials, event id, attempts and times belong to the router: headers would override it, and `bounds` would
+      // be wrong.
       if (/^cf-aig-(?:auth|event|max|retry|back|request)/.test(name))
         problems.push({ field: `${key}: headers.${name}`, accepted: providerHeaderAccepted })
     }
@@ -242,11 +242,11 @@ export const makePlan = <In, Out>(node: Node<In, Out>): Planned<In, Out> => {
 export const attemptsOf = (retry: Policy | RetrySchedule | undefined): number => {
   if (retry === undefined) return 1
   if (isSchedule(retry)) return Number.POSITIVE_INFINITY
-  // After no failure at all: the first attempt is the only one.
+  // Retries after no failure at all: the first attempt is the only one.
   return retry.on?.length === 0 ? 1 : retry.attempts
 }
 
-/** The targets that an input leads to, in order, each once. */
+/** Lists the targets that an input leads to, in order, each once. */
 export const targetsOf = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArray<Target<In, Out>> => {
   switch (plan._tag) {
     case "Target":

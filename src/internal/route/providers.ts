@@ -1,7 +1,6 @@
 /**
- * Providers as data: slug, credential header, and where their chat and embeddings live behind the gateway; and how a
- * leaf is made of that. Dialects are named here and not imported, so that a bundle holds the codecs it uses and no
- * others.
+ * Providers as data: slug, credential header, and the paths of their chat and embeddings behind the gateway; and the
+ * leaves made of them. Dialects are named here and not imported, so that a bundle holds only the codecs it uses.
  *
  * Paths: https://developers.cloudflare.com/ai-gateway/usage/providers/ and the table of Cloudflare's own adapter
  * (`cloudflare/ai`, `packages/gateway-core/src/gateway-providers.ts`).
@@ -28,20 +27,20 @@ import type { Leaf } from "./node.ts"
 /** How a provider takes its key. */
 export interface Auth {
   readonly header: string
-  /** What stands before the key, with its space; empty when nothing does. */
+  /** Prefix of the key, with its space; empty if there is none. */
   readonly scheme: string
 }
 
-/** Where one kind of request goes. `{name}` in a path stands for the model or for a {@link Slot}. */
+/** Path of one kind of request. `{name}` in it stands for the model or for a {@link Slot}. */
 export interface Way {
   /** Id of the dialect. */
   readonly dialect: string
   readonly endpoint: string
-  /** Headers of this kind of request, beside those of the provider. */
+  /** Headers of this kind of request, in addition to those of the provider. */
   readonly headers?: Readonly<Record<string, string>>
 }
 
-/** A value that becomes a part of a path or header, and therefore must not be able to leave its place. */
+/** A value that becomes part of a path or header, and must not be able to escape from it. */
 export interface Slot {
   readonly pattern: RegExp
   readonly accepted: string
@@ -53,23 +52,23 @@ export interface Definition {
   readonly slug: string
   readonly auth: Auth
   readonly chat?: Way
-  /** Where the chat of some models is instead. */
+  /** The path for the chat of certain models. */
   readonly chatOf?: (model: string) => Way | undefined
   readonly embeddings?: Way
-  /** Headers of every request; values may have slots. */
+  /** Headers of every request; values may contain slots. */
   readonly headers?: Readonly<Record<string, string>>
   readonly slots?: Readonly<Record<string, Slot>>
-  /** What is wrong with the provider itself. */
+  /** Problems of the provider itself. */
   readonly problems?: ReadonlyArray<Problem>
 }
 
-/** What kind of answer is asked for. */
+/** The kind of answer. */
 export type Kind = "chat" | "embeddings"
 
 /** Names of the options that fill slots. */
 export const slotNames = ["resource", "deployment", "apiVersion", "project", "region", "version"] as const
 
-/** Everything that a target can be given beside its model. */
+/** Options of a target, in addition to its model. */
 export interface LegOptions extends HeaderOptions {
   readonly key?: string | undefined
   readonly body?: Readonly<Record<string, Json>> | undefined
@@ -87,7 +86,7 @@ const bearer: Auth = { header: "authorization", scheme: "Bearer " }
 const xApiKey: Auth = { header: "x-api-key", scheme: "" }
 
 const anyModel: Slot = { pattern: /^\S+(?: \S+)*$/, accepted: "the name of a model" }
-// Whatever is computed here (`slot.pattern`, a template) would stay in every bundle.
+// A computed value (`slot.pattern`, a template) would stay in every bundle.
 const name = /^[A-Za-z0-9][A-Za-z0-9._@-]*$/
 const version: Slot = { pattern: name, accepted: "a date such as 2023-06-01", byDefault: () => "2023-06-01" }
 const pathModel: Slot = { pattern: name, accepted: "the name of a model: letters, digits and `.`, `_`, `-`, `@`" }
@@ -129,14 +128,14 @@ export const googleVertexAi: Definition = {
   },
   slots: {
     model: pathModel,
-    // An old project id is `example.com:name`.
+    // An old project id looks like `example.com:name`.
     project: { pattern: /^[a-z0-9][a-z0-9.:-]*$/, accepted: "a project id such as my-project-123" },
     region: { pattern: /^[a-z][a-z0-9-]*$/, accepted: "a Google Cloud region such as us-central1" }
   }
 }
 
-// Native `run`, and not `v1/chat/completions`: every text model has it, the binding speaks it, and its dialect reads
-// the OpenAI-shaped answers of newer models as well.
+// Native `run`, and not `v1/chat/completions`: every text model has it, the binding supports it, and its dialect also
+// reads the OpenAI-shaped answers of newer models.
 export const workersAi: Definition = {
   slug: "workers-ai",
   auth: bearer,
@@ -172,7 +171,8 @@ export const azureOpenai: Definition = {
   }
 }
 
-// Not `bedrock-runtime/…/invoke`: mantle takes the same body as Anthropic, and bearer keys beside stored ones.
+// Not `bedrock-runtime/…/invoke`: mantle takes the same body as Anthropic, and accepts bearer keys as well as stored
+// ones.
 export const awsBedrock: Definition = {
   slug: "aws-bedrock",
   auth: bearer,
@@ -224,13 +224,12 @@ export const compat: Definition = {
   slug: "compat",
   auth: bearer,
   chat: openAiChat,
-  // OpenAI's own models need OpenAI's own dialect: their reasoning models refuse `max_tokens`, which everybody else
-  // wants.
+  // OpenAI's own models need OpenAI's own dialect: their reasoning models reject `max_tokens`, which the others expect.
   chatOf: (model) =>
     typeof model === "string" && model.startsWith("openai/")
       ? { dialect: "openai", endpoint: "chat/completions" }
       : undefined,
-  // The first part names the provider, or is `dynamic`; the rest may have slashes of its own.
+  // The first part names the provider, or is `dynamic`; the rest may contain slashes.
   slots: {
     model: {
       pattern: /^[a-z0-9-]+\/[^\s/]\S*$/,
@@ -239,7 +238,7 @@ export const compat: Definition = {
   }
 }
 
-/** The definition of a custom provider. */
+/** Makes the definition of a custom provider. */
 export const custom = (
   slug: string,
   auth: { readonly header: string; readonly scheme?: string | undefined } = { header: bearer.header, scheme: "Bearer" }
@@ -262,7 +261,7 @@ export const custom = (
   }
 }
 
-/** The definition behind a slug of the wire; for reading, as it refers to all of them. */
+/** Finds the definition of a slug, for reading: it refers to all definitions. */
 export const definitionOf = (slug: string): Definition | undefined =>
   slug.startsWith("custom-")
     ? custom(slug.slice("custom-".length))
@@ -296,7 +295,7 @@ export const definitionOf = (slug: string): Definition | undefined =>
         workersAi
       ].find((definition) => definition.slug === slug)
 
-/** Where a model is asked. */
+/** Returns the path for a model. */
 export const wayOf = (definition: Definition, kind: Kind, model: string): Way | undefined =>
   (kind === "chat" ? definition.chatOf?.(model) : undefined) ?? definition[kind]
 
@@ -304,16 +303,16 @@ const isGatewayHeader = (header: string): boolean => header.startsWith("cf-aig-"
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== ""
 
-/** What is wrong with a path that was given instead of a provider's own. */
+/** Lists the problems of a path that replaces a provider's own. */
 export const endpointProblems = (endpoint: string): ReadonlyArray<Problem> => {
-  // The same rule as that of `UniversalRequest.make`, asked earlier.
+  // The same rule as in `UniversalRequest.make`, applied earlier.
   if (!isPath(endpoint)) return [{ field: "endpoint", accepted: pathAccepted }]
   return shownEndpoint(endpoint) !== endpoint
     ? [{ field: "endpoint", accepted: "a path without a credential: keys go into `apiKey` or `headers`" }]
     : []
 }
 
-/** Fills the slots of the templates; without problems when every value may stand in its place. */
+/** Fills the slots of the templates, or reports values that a slot does not accept. */
 const fill = (definition: Definition, model: string, options: HeaderOptions, templates: ReadonlyArray<string>) => {
   const problems: Array<Problem> = []
   const values = new Map<string, string>()
@@ -321,7 +320,7 @@ const fill = (definition: Definition, model: string, options: HeaderOptions, tem
     const known = values.get(slot)
     if (known !== undefined) return known
     const { accepted, byDefault, pattern } = definition.slots?.[slot] ?? anyModel
-    // The name of a slot is that of the option that fills it.
+    // A slot has the name of the option that fills it.
     const given: unknown = slot === "model" ? model : Reflect.get(options, slot)
     const value = given ?? byDefault?.(model)
     const fits = typeof value === "string" && pattern.test(value)
@@ -333,7 +332,7 @@ const fill = (definition: Definition, model: string, options: HeaderOptions, tem
   return { problems, texts }
 }
 
-/** Plain headers and credentials of a target, and what is wrong with them. */
+/** Returns the plain headers and credentials of a target, and their problems. */
 export const headersOf = (
   definition: Definition,
   options: HeaderOptions,
@@ -378,7 +377,7 @@ export const headersOf = (
   return { headers, problems }
 }
 
-/** Headers that tell `cloudflare/auto` what to choose from. No option of the gateway has them. */
+/** Headers that `cloudflare/auto` chooses by. No option of the gateway sets them. */
 const routing = /^cf-aig-(?:allowed-(?:models|providers)|no-session-affinity)$/
 
 const headerProblem = (
@@ -393,7 +392,7 @@ const headerProblem = (
   return isHeaderValue(textOf(value)) ? undefined : { field, accepted: headerValueAccepted }
 }
 
-/** What a target has when nothing is said about it: what a stored route need not repeat. */
+/** Returns the defaults of a target, which a stored route need not repeat. */
 export const defaultsOf = (
   definition: Definition,
   kind: Kind,
@@ -407,7 +406,7 @@ export const defaultsOf = (
   }
 }
 
-/** Makes the leaf of a model, or says all that is wrong. */
+/** Makes the leaf of a model, or lists everything that is wrong. */
 export const makeLeaf = <In, Out>(
   definition: Definition,
   kind: Kind,

@@ -1,5 +1,5 @@
 /**
- * Routes for people: an indented tree, and a Mermaid flow chart.
+ * Routes as text for people: an indented tree, and a Mermaid flow chart.
  */
 import * as Duration from "effect/Duration"
 import * as GatewayOptions from "../../GatewayOptions.ts"
@@ -164,8 +164,8 @@ export const describe = (node: Node<never, unknown>): string => {
   return lines.join("\n")
 }
 
-// Mermaid takes numbers of characters in quoted labels. These would end or style a label, or (`%`) configure the whole
-// chart.
+// Mermaid accepts numeric character codes in quoted labels. Unescaped, these would end or style a label, or (`%`)
+// configure the chart.
 const escaped = (text: string): string =>
   text.replace(/[&<>"#`%]/g, (c) => `#${c.charCodeAt(0)};`).replace(/[\r\n\u2028\u2029]+/g, " ")
 
@@ -187,7 +187,7 @@ const targetText = (target: Target<never, unknown>): string => {
 /** Draws a plan as a Mermaid flow chart. */
 export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string => {
   const nodes: Array<string> = []
-  // An arrow drawn inside a subgraph would draw both of its ends into it, so they all come after the nodes.
+  // An arrow inside a subgraph would draw both of its ends into it, so all arrows come after the nodes.
   const arrows: Array<string> = []
   let count = 0
   const id = (): string => `n${++count}`
@@ -198,7 +198,7 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
     nodes.push(`${indent}end`)
     return entry
   }
-  // Each returns the node that the way down enters; `onFailure` is where a failure of the whole leads.
+  // Each returns the node that a call enters first; `onFailure` is the node after a failure of all of it.
   const go = (child: Plan<never, unknown>, onFailure: string, indent: string): string => {
     switch (child._tag) {
       case "Target": {
@@ -208,7 +208,7 @@ export const toMermaid = ({ plan, problems }: Planned<never, unknown>): string =
         return name
       }
       case "Fallback": {
-        // Drawn from the last to the first, because each points to the one after it.
+        // Drawn from last to first, because each points to the next.
         let next = onFailure
         for (const one of child.plans.toReversed()) next = go(one, next, indent)
         return next

@@ -1,5 +1,5 @@
 /**
- * Retry policies: what a caller writes, its limits, and its normal form.
+ * Retry policies: the options of a caller, their limits, and their normal form.
  */
 import * as Duration from "effect/Duration"
 import { decisions, type ReasonTag } from "../../GatewayError.ts"
@@ -10,22 +10,22 @@ import type { Policy } from "./node.ts"
 
 /** A declarative retry policy; it can be compiled and stored. */
 export interface RetryOptions {
-  /** Attempts on one target, the first included: 1 to 100. */
+  /** Attempts on one target, including the first: 1 to 100. */
   readonly attempts: number
   /** Wait before the second attempt. Default {@link defaultRetryDelay}. */
   readonly delay?: Duration.Input | undefined
-  /** How the wait grows: `delay`, `delay * n` or `delay * 2^(n-1)` before attempt `n + 1`. Default `"exponential"`. */
+  /** Growth of the wait: `delay`, `delay * n` or `delay * 2^(n-1)` before attempt `n + 1`. Default `"exponential"`. */
   readonly backoff?: Backoff | undefined
   /**
-   * Longest wait of the back-off, and longest hint that is waited out while another target is ready. Default
+   * Longest wait of the back-off, and the longest hint to wait for while another target is ready. Default
    * {@link defaultMaxDelay}.
    */
   readonly maxDelay?: Duration.Input | undefined
-  /** Share of the back-off that is drawn at random, from 0 (none, the default) to 1 (all of it). */
+  /** Share of the back-off that is random, from 0 (none, the default) to 1 (all of it). */
   readonly jitter?: number | undefined
   /** Whether a server's wait hint is a lower bound. Default `true`. */
   readonly retryAfter?: boolean | undefined
-  /** Reasons after which the same target is tried again. Default: what the decision table says. */
+  /** Reasons after which the same target is retried. Default: those of the decision table. */
   readonly on?: ReadonlyArray<ReasonTag> | undefined
 }
 
@@ -38,14 +38,14 @@ export const defaultMaxDelay = Duration.seconds(5)
 export const isReasons = (value: unknown): value is ReadonlyArray<ReasonTag> =>
   Array.isArray(value) && value.every((tag) => decisions.some(({ reason }) => reason === tag))
 
-/** What {@link isReasons} accepts, for error messages. */
+/** Names the values that {@link isReasons} accepts, for error messages. */
 export const reasonsAccepted = "reasons such as RateLimited"
 
 const names = ["attempts", "delay", "backoff", "maxDelay", "jitter", "retryAfter", "on"]
 
-/** The normal form of a policy, or what is wrong with it. */
+/** Normalizes a policy, or reports what is wrong with it. */
 export const policyOf = (options: RetryOptions): Policy | Problem => {
-  // Without types it may be anything; what has no fields has no attempts.
+  // A caller without types can pass anything; a value without fields has no attempts.
   const stray = strayField(options ?? {}, names)
   if (stray !== undefined) return { field: `retry.${stray}`, accepted: `one of ${names.join(", ")}` }
   const {

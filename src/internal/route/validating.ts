@@ -1,5 +1,5 @@
 /**
- * Checks of answers: what a caller writes, and what the leaves below do with it.
+ * Checks of answers: the options of a caller, and how the leaves below apply them.
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -10,12 +10,12 @@ import { type Judge, type Leaf, type Node, type Rejection, rebuild, withoutValue
 /** A check of an answer: `true` accepts it, `false` or a reason rejects it. */
 export type Predicate<Out> = (answer: Out) => boolean | string
 
-/** What `Route.validate` takes. */
+/** Argument of `Route.validate`. */
 export type Check<Out> = Predicate<Out> | Schema.ConstraintDecoder<unknown>
 
 type Judging<Out> = (answer: Out) => Rejection | undefined
 
-/** Most characters of a reason. */
+/** Maximum number of characters in a reason. */
 const maxReason = 500
 
 const byPredicate =
@@ -27,7 +27,7 @@ const byPredicate =
       return { issue: `validate: ${verdict.replace(/\s+/g, " ").slice(0, maxReason)}` }
     }
     if (verdict === false || verdict === "") return { issue: "validate: the predicate does not accept the answer" }
-    // Without types. A promise or a forgotten `return` would otherwise pass for a verdict.
+    // Reached by callers without types: a promise or a forgotten `return` must not count as a verdict.
     throw new TypeError("the predicate of Route.validate must return true, false or a reason")
   }
 
@@ -61,7 +61,7 @@ const withCheck = <In, Out>(leaf: Leaf<In, Out>, judge: Judging<Out>): Leaf<In, 
 
 const isSchema = (check: unknown): check is Schema.ConstraintDecoder<unknown> => Schema.isSchema(check)
 
-/** A route whose answers are checked, or what is wrong with the check. Checks further inside are made first. */
+/** A route whose answers are checked, or the problem of the check. Inner checks run first. */
 export const validated = <In, Out>(route: Node<In, Out>, check: Check<Out>): Node<In, Out> | Problem => {
   const schema = isSchema(check) ? check : undefined
   if (schema === undefined && typeof check !== "function") {

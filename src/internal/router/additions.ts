@@ -1,5 +1,6 @@
 /**
- * What a run adds to each of its requests: headers of the caller, and the session in the fields that a target knows.
+ * Additions of a run to each of its requests: headers of the caller, and the session in the fields that a target
+ * supports.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -13,16 +14,16 @@ import { optionHeaders } from "../options/encoding.ts"
 import type { Leaf } from "../route/node.ts"
 import type { RunOptions } from "./options.ts"
 
-/** Checked headers of a run, and its session as it is sent. */
+/** Checked headers of a run, and its session in the form that is sent. */
 export interface Additions {
   readonly headers: Readonly<Record<string, string>>
   readonly sessionId: string | undefined
 }
 
-/** Words for credentials that targets keep apart from other headers only by their value. */
+/** Names of further credential headers, which targets only recognize by their value. */
 const otherCredential = /(?:^|-)(?:(?:access|auth|functions|private|subscription)-key|assertion|credentials?|jwt)$/
 
-/** Headers of one connection and of the body, which the transport writes. */
+/** Headers that the transport writes, of one connection and of the body. */
 const transports =
   /^(?:connection|content-(?:encoding|length|type)|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$/
 
@@ -30,10 +31,10 @@ const sessionHeader = "cf-aig-session-id"
 const affinityHeader = "x-session-affinity"
 const cacheKeyField = "prompt_cache_key"
 
-/** Most characters of a session. */
+/** Maximum number of characters in a session. */
 const maxSession = 1024
 
-/** The accepted range of a header, if it is out of it. */
+/** The accepted range of a header that is out of it. */
 const refused = (name: string, value: unknown, hasSession: boolean): string | undefined => {
   if (!isHeaderName(name)) return "lower-case header names"
   if (isCredential(name) || otherCredential.test(name)) return "no credential; give it to the target"
@@ -57,8 +58,8 @@ const problemOf = ({ headers, session }: RunOptions): readonly [field: string, a
 }
 
 /**
- * Hashes a session: 128 bits of the SHA-256, in hexadecimal. A cryptographic one: a session may be the address of a
- * user. A simulation replaces it, because in virtual time nothing can wait for a promise.
+ * Hashes a session: 128 bits of the SHA-256, in hexadecimal. The hash is cryptographic because a session may be the
+ * address of a user. A simulation replaces it, because nothing can wait for a promise in virtual time.
  */
 export const SessionHash = Context.Reference<(text: string) => Effect.Effect<string>>("effect-ai-gateway/SessionHash", {
   defaultValue: () => (text) =>
@@ -68,7 +69,7 @@ export const SessionHash = Context.Reference<(text: string) => Effect.Effect<str
     )
 })
 
-/** Checks what a run adds. Fails with `InvalidRequest`, before anything is sent. */
+/** Checks the additions of a run. Fails with `InvalidRequest`, before anything is sent. */
 export const additionsOf = (method: string, given: RunOptions): Effect.Effect<Additions, GatewayError> => {
   const { headers, session } = given
   const problem = problemOf(given)
@@ -82,23 +83,23 @@ export const additionsOf = (method: string, given: RunOptions): Effect.Effect<Ad
       )
 }
 
-/** The provider that a request is for: `compat` has it in the model's name. */
+/** The provider of a request. `compat` has it in the model's name. */
 const providerOf = ({ model, provider }: Leaf<never, unknown>): string | undefined =>
   provider === "compat" ? model?.slice(0, model.indexOf("/")) : provider
 
-/** Providers that keep a session on one replica by a header, and names behind which they may be. */
+/** Providers that keep a session on one replica by a header, and names that can stand for them. */
 const knowsAffinity = /^(?:workers-ai|fireworks|cloudflare|custom|dynamic)$/
 
-/** Providers that find a prompt's cache by a field of the body. */
+/** Providers that find the cached prompt by a field of the body. */
 const knowsCacheKey = /^(?:openai|fireworks)$/
 
 /**
- * Whether the gateway does not look up answers by the body. A target that says nothing of its cache may have a gateway
- * that caches: then a key in the body would end the sharing of answers between sessions.
+ * Whether the gateway never looks up answers by the body. If a target says nothing about its cache, its gateway may
+ * cache: a key in the body would then stop sessions from sharing answers.
  */
 const isFreeOfCache = ({ cache }: GatewayOptions): boolean => cache?.skip === true || cache?.key !== undefined
 
-/** A request of a target with what its run adds. What the target itself says wins. */
+/** Adds the headers and the session of a run to a request. The target's own settings win. */
 export const add = <L extends LegInput>(
   additions: Additions | undefined,
   target: { readonly leaf: Leaf<never, unknown>; readonly options: GatewayOptions },

@@ -41,7 +41,7 @@ import type { Plan, Target } from "../route/plan.ts"
 import { type Additions, add } from "./additions.ts"
 import type { Mode, RouterState } from "./state.ts"
 
-/** How an attempt reaches a gateway: `GatewayService.run`, and nothing else of it. */
+/** Sends requests to a gateway: `GatewayService.run`, and no other part of it. */
 export type SendLegs = (
   request: LegInput | ReadonlyArray<LegInput>,
   options: GatewayOptions.Input & {
@@ -51,12 +51,11 @@ export type SendLegs = (
 ) => Effect.Effect<GatewayResponse, GatewayError>
 
 /**
- * Ends of the deadlines of a run, by their nodes: milliseconds of the monotonic clock. A node that is not in it has not
- * begun.
+ * Ends of the deadlines of a run, by node, in milliseconds of the monotonic clock. A node that has not begun is absent.
  */
 export type Deadlines = Map<Plan<never, unknown>, number>
 
-/** The orders that a run has chosen, by the balances. */
+/** The orders that a run has chosen, by balance. */
 export type Orders = Map<Plan<never, unknown>, Plan<never, unknown>>
 
 /** State of one run of a route. */
@@ -64,33 +63,33 @@ export interface Run<In> {
   readonly send: SendLegs
   readonly input: In
   readonly eventId: string
-  /** A slot for each attempt, in order of start; filled when it has ended. */
+  /** A slot for each attempt, in order of start; filled when the attempt ends. */
   readonly slots: Array<Attempt | undefined>
-  /** Targets that were passed over, in order. */
+  /** Targets that were skipped, in order. */
   readonly skipped: Array<Skipped>
   readonly mode: Mode
-  /** Its class where it waits for limits. */
+  /** Priority in the queues of limits. */
   readonly priority: Priority
   /** The key of a balance by session. */
   readonly session: string | undefined
   readonly state: RouterState
-  /** Purses that this run has paid into; absent where further attempts are not counted. */
+  /** Purses that this run has paid into; absent if further attempts are not counted. */
   readonly purses: Array<Purse> | undefined
-  /** Why nothing more was asked, where the last failure does not say it. The next attempt clears it. */
+  /** Why no further attempt was made, where the last failure does not tell. The next attempt clears it. */
   readonly ending: { by?: { readonly ended: EndedBy; readonly reason?: Reason } | undefined }
-  /** No log line when failures were overcome. */
+  /** Whether to omit the log line about failures that were overcome. */
   readonly quiet: boolean
   readonly admission: Admission | undefined
   readonly additions: Additions | undefined
-  /** Some of its targets have breakers. */
+  /** Whether some of its targets have breakers. */
   readonly isGuarded: boolean
   /** Adds up the cost of the run; absent without prices. */
   readonly meter: Meter | undefined
-  /** Kept for streams, which may restart. */
+  /** Kept for streams, which can restart. */
   readonly deadlines?: Deadlines
-  /** Kept for the same: targets whose attempt was given up because another one had answered. */
+  /** Kept for streams: targets whose attempt was abandoned because another one answered. */
   readonly superseded?: Set<Target<never, unknown>>
-  /** Kept for the same: the orders of its balances. */
+  /** Kept for streams: the orders of its balances. */
   readonly orders?: Orders
 }
 
@@ -100,23 +99,23 @@ export type CloseAttempt = (isSuperseded: boolean) => boolean
 /** One of several targets that are called at the same time. */
 export interface Lane {
   /**
-   * An attempt of it has started. `close` records it as interrupted, before its fiber has ended, and says whether it
-   * was open.
+   * Called when an attempt of the lane has started. `close` records it as interrupted before its fiber ends, and
+   * returns whether it was open.
    */
   readonly started: (target: Target<never, unknown>, close: CloseAttempt) => void
 }
 
-/** Facts that an attempt receives with its target. */
+/** Facts that an attempt gets with its target. */
 export interface Asked {
   /** Time until the deadline, in milliseconds. */
   readonly remaining: number | undefined
   readonly cause: AttemptCause
-  /** The gateway may have kept the answer that this attempt is to replace. */
+  /** Whether the gateway may have cached the answer that this attempt replaces. */
   readonly skipsCache: boolean
-  /** Lets it in. Absent: it is made at once. */
+  /** Admits the attempt. Absent: it is made at once. */
   readonly admission: Admission | undefined
   readonly lane?: Lane | undefined
-  /** Of the breaker that let it; the end of the attempt ends it. */
+  /** The pass of its breaker, which ends with the attempt. */
   readonly pass?: (() => Pass) | undefined
 }
 
@@ -131,22 +130,22 @@ export const sendingOf = <Resend>(
     ? { ...sending, eventId, beforeResend, cache: { ...sending.cache, skip: true } }
     : { ...sending, eventId, beforeResend }
 
-/** The place of an attempt in its run. */
+/** The slot of an attempt in its run. */
 export interface Slot {
   readonly number: number
-  /** Its first output is here. */
+  /** Records the first output. */
   readonly output: () => void
   readonly fill: LogTrail.OnAttempt
 }
 
-/** A target for the prices. */
+/** Describes a target for the prices. */
 export const requestedOf = ({ key, leaf: { model, provider } }: Target<never, unknown>): Requested => ({
   target: key,
   provider,
   ...defined({ requestedModel: model })
 })
 
-/** Notes that nothing is sent to a target. */
+/** Records a target as skipped: nothing is sent to it. */
 export const skip = (
   { eventId, skipped, state }: Run<unknown>,
   target: Target<never, unknown>,
@@ -156,25 +155,25 @@ export const skip = (
   state.tell?.({ _tag: "Skipped", eventId, target: target.key, reason })
 }
 
-/** Takes a note back, as the target has been called or will be. */
+/** Removes the record, because the target has been called or will be. */
 export const unskip = ({ skipped }: Run<unknown>, { reason }: GatewayError): void => {
   const index = skipped.findLastIndex((one) => one.reason === reason)
   if (index >= 0) skipped.splice(index, 1)
 }
 
 /**
- * Takes the next slot of a run, for an attempt on a target that starts now. Gives a failure where the run could then
- * cost more than it may.
+ * Takes the next slot of a run, for an attempt that starts now. Returns a failure if the run could then cost more than
+ * its limit.
  */
 export const takeSlot = (
   run: Run<unknown>,
   target: Target<never, unknown>,
   clock: Clock.Clock,
   cause: AttemptCause,
-  /** The body that is sent. */
+  /** The request body. */
   body: unknown,
   pass?: Pass,
-  /** Legs that the request may reach, where it is not this target alone, and whose outcome it is. */
+  /** Legs that the request can reach, if it is not only this target, and the leg that an outcome belongs to. */
   legs?: {
     readonly targets: ReadonlyArray<Target<never, unknown>>
     readonly answered: (made: Attempt) => Target<never, unknown> | undefined
@@ -218,27 +217,24 @@ export const takeSlot = (
         const toOutput = facts.millis === undefined ? undefined : Duration.millis(facts.millis)
         tell({ _tag: "AttemptEnded", eventId, target: made.target, mode, attempt: made, ...defined({ toOutput }) })
       }
-      // How long another leg took is not known.
+      // The time that another leg took is unknown.
       const isOwn = legs === undefined || answered === target
       facts.end(made, ended, clock.currentTimeMillisUnsafe(), outcomes, isOwn)
     }
   }
 }
 
-/**
- * Pays for a further attempt on a target, if the budget allows it. Nothing is to be paid for the first one at a
- * provider.
- */
+/** Pays for a further attempt on a target, if the budget allows it. The first attempt at a provider is free. */
 export const canPay = ({ purses, state }: Run<unknown>, target: Target<never, unknown>, now: number): boolean => {
   const purse = purses === undefined ? undefined : state.of(target).purse
   return purse === undefined || purses?.includes(purse) !== true || purse.withdraw(now)
 }
 
-/** The attempts of a run that have ended, in order of start. */
+/** Lists the attempts of the run that have ended, in order of start. */
 export const attemptsOf = ({ slots }: Run<unknown>): ReadonlyArray<Attempt> =>
   slots.filter((made) => made !== undefined)
 
-/** Tells a span about its run: what is known at once, and what is when it ends. */
+/** Adds the attributes of a run to its span: some at once, the others when it ends. */
 export const traceRun = (span: OpenSpan, run: Run<unknown>, execution: "client" | "gateway"): void => {
   span.annotate({ "ai_gateway.execution": execution, "ai_gateway.event_id": run.eventId })
   span.atEnd(() => {
@@ -253,14 +249,14 @@ export const traceRun = (span: OpenSpan, run: Run<unknown>, execution: "client" 
 
 const endedBy = ({ reason }: GatewayError, { ending }: Run<unknown>): EndedBy => {
   const { again, next } = decide(reason)
-  // One branch of a race may have run out of time, and another one ends it.
+  // In a race, one branch may be out of time while another one stops the run.
   if (!again && !next) return "stop"
-  // Another branch may have ended otherwise before.
+  // Another branch may have ended for a different cause before.
   const by = ending.by?.reason === undefined || ending.by.reason === reason ? ending.by?.ended : undefined
   return by ?? (reason._tag === "Timeout" && reason.phase === "deadline" ? "deadline" : "attempts")
 }
 
-/** Notes why nothing more is tried after a failure, where it does not say so itself. */
+/** Records why nothing more is tried after a failure that does not tell by itself. */
 export const endWith = ({ ending }: Run<unknown>, ended: EndedBy, { reason }: GatewayError): void => {
   ending.by = { ended, reason }
 }
@@ -273,7 +269,7 @@ export const factsOf = (error: GatewayError, run: Run<unknown>): RunFacts => ({
   cost: run.meter?.total()
 })
 
-/** A decoded answer and whose it is. */
+/** A decoded answer and the target that it belongs to. */
 export interface Answered<Out> {
   readonly value: Out
   readonly target: string
@@ -281,11 +277,11 @@ export interface Answered<Out> {
   readonly model: string | undefined
   readonly usage: Usage | undefined
   readonly response: GatewayResponse
-  /** Index of the answering leg, when the gateway executed the route. */
+  /** Index of the leg that answered, if the gateway executed the route. */
   readonly step: number | undefined
 }
 
-/** The method that errors of a router name. */
+/** Method in the errors of a router. */
 export const method = "Router.run"
 
 const read = (
@@ -294,20 +290,20 @@ const read = (
 ): Effect.Effect<unknown, GatewayError> =>
   accept === "json" ? response.json : accept === "text" ? response.text : response.bytes
 
-/** The tokens of answers that `Route.validate` rejected, by their failures. */
+/** Tokens of answers that `Route.validate` rejected, by failure. */
 const rejectedUsage = new WeakMap<Reason, Usage>()
 
-/** The failure of an answer that could be read, and is rejected. */
+/** The failure of an answer that could be read, but was rejected. */
 export const rejected = (response: GatewayResponse, { issue, usage }: Rejection, text: string): GatewayError => {
   const error = response.invalid(issue, text, "validate")
   if (usage !== undefined) rejectedUsage.set(error.reason, usage)
   return error
 }
 
-/** The tokens of an answer that was rejected for this reason. */
+/** Returns the tokens of an answer that was rejected for this reason. */
 export const usageOf = (reason: Reason | undefined): Usage | undefined => reason && rejectedUsage.get(reason)
 
-/** Reads and decodes a body. What does not decode is an `InvalidResponse` with a bounded excerpt. */
+/** Reads and decodes a body. One that does not decode is an `InvalidResponse` with a short excerpt. */
 export const decode = <In, Out>(
   target: Target<In, Out>,
   response: GatewayResponse,
@@ -338,7 +334,7 @@ export const decode = <In, Out>(
     })
   })
 
-/** Fields that an outcome adds to the record of an attempt. `answer`: what was behind a failure, if there was one. */
+/** Fields that an outcome adds to the record of an attempt. `answer`: the answer behind a failure, if there was one. */
 export const ended = (
   exit: Exit.Exit<Answered<unknown>, GatewayError>,
   answer: GatewayResponse | undefined
@@ -361,7 +357,7 @@ export const ended = (
   return { ...failed, ...defined({ cacheStatus: answer?.meta.cacheStatus, usage: usageOf(failed.error) }) }
 }
 
-/** The record of an attempt that is given up. `answer`: the part that had begun to arrive. */
+/** The record of an abandoned attempt. `answer`: the part that had begun to arrive. */
 export const abandoned = (answer: GatewayResponse | undefined, isSuperseded: boolean): LogTrail.Ended =>
   defined({
     cacheStatus: answer?.meta.cacheStatus,
@@ -377,7 +373,8 @@ const failureOf = ({ leaf }: Target<never, unknown>, reason: Reason, eventId: st
 }
 
 /**
- * The failure of a target that had so many milliseconds. What was left of a deadline says nothing about the deadline.
+ * The failure of a target that had the given number of milliseconds. A deadline reports no `limit`, because the target
+ * only had the rest of it.
  */
 export const expired = (
   phase: "firstByte" | "deadline",
@@ -389,7 +386,10 @@ export const expired = (
     failureOf(target, new Timeout({ phase, ...(phase === "firstByte" && { limit: Duration.millis(millis) }) }), eventId)
   )
 
-/** The failure of a target whose request could not even be made. What only this target cannot say passes it over. */
+/**
+ * The failure of a target whose request could not be built. The router skips a target for something that only this
+ * target cannot express.
+ */
 export const unbuildable = (
   target: Target<never, unknown>,
   { accepted, field, isUnsupported }: Unbuildable,
@@ -402,7 +402,7 @@ export const unbuildable = (
   return failureOf(target, reason, run.eventId)
 }
 
-/** An attempt that may be refused: a refusal passes the target over, as nothing was sent. */
+/** Runs an attempt that may be rejected before it is sent; the router then skips the target. */
 export const admitted = <A>(
   run: Run<unknown>,
   target: Target<never, unknown>,
@@ -416,8 +416,8 @@ export const admitted = <A>(
   })
 
 /**
- * Takes a slot, asks and records how that ended. What ends it is around its beginning too: a fiber may be interrupted
- * between any two steps, and what has begun must end.
+ * Takes a slot, makes the attempt and records its end. The end is set up before the beginning: a fiber can be
+ * interrupted between any two steps, and each attempt that has begun must end.
  */
 export const recorded = <S extends Pick<Slot, "fill">, A>(
   take: (fiber: Fiber.Fiber<unknown, unknown>) => S | GatewayError,
@@ -438,7 +438,7 @@ export const recorded = <S extends Pick<Slot, "fill">, A>(
   })
 }
 
-/** Makes one attempt. The deadline covers the body too, while the target's own timeout ends with the first byte. */
+/** Makes one attempt. The deadline includes the body; the target's own timeout ends with the first byte. */
 export const attempt = <In, Out>(
   run: Run<In>,
   target: Target<In, Out>,

@@ -1,6 +1,6 @@
 /**
- * The order in which a run calls the children of a balance: computed once per run, on entry. From then on it is a
- * fallback in that order.
+ * The order in which a run calls the children of a balance. It is computed once per run, on entry; after that the
+ * balance is a fallback in this order.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -12,17 +12,17 @@ import { breakerIsOpen } from "./engines.ts"
 import type { RouterState, TargetState } from "./state.ts"
 import type { ClientRun } from "./walk.ts"
 
-/** Most balances in turn that a router remembers. */
+/** Maximum number of round-robin balances that a router remembers. */
 const maxTurns = 4_096
 
 const turns = new WeakMap<RouterState, Map<string, Float64Array>>()
 
-/** The counters of a balance in turn, by its children. */
+/** The counters of a round-robin balance, by child. */
 const creditsOf = (state: RouterState, key: string, children: number): Float64Array => {
   const own = turns.get(state) ?? new Map<string, Float64Array>()
   turns.set(state, own)
   const credits = own.get(key) ?? new Float64Array(children)
-  // The one that was used longest ago is the first.
+  // The first key is the least recently used.
   own.delete(key)
   own.set(key, credits)
   const [oldest] = own.keys()
@@ -30,7 +30,7 @@ const creditsOf = (state: RouterState, key: string, children: number): Float64Ar
   return credits
 }
 
-/** The facts by which a strategy chooses. A child counts as its first target for this input. */
+/** The facts by which a strategy chooses. The first target of a child for this input stands for the child. */
 const choosing = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   { by, plans, weights }: Balance<In, Out>,
@@ -64,7 +64,7 @@ const choosing = <In, Out, A>(
   }
 }
 
-/** The children of a balance as a fallback in the order of this run. */
+/** Turns a balance into a fallback in the order of this run. */
 export const ordered = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Balance<In, Out>,

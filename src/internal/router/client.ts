@@ -1,6 +1,6 @@
 /**
- * Runs a plan on the client: attempts, waits, fallbacks, deadlines. This is the reference that compiled execution is
- * held against.
+ * Runs a plan on the client: attempts, waits, fallbacks, deadlines. Tests compare compiled execution with this
+ * reference.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -35,13 +35,13 @@ import {
 const canRetry = (error: GatewayError, policy: Policy | RetrySchedule): boolean =>
   isSchedule(policy) || policy.on === undefined ? decide(error.reason).again : policy.on.includes(error.reason._tag)
 
-/** Says how long to wait before the next attempt, or that there is none. Hints are not in it. */
+/** Returns the wait before the next attempt, or that there is none. It ignores hints. */
 const makeStep = (policy: Policy | RetrySchedule): Effect.Effect<RetryStep> => {
   if (isSchedule(policy)) {
     return Effect.map(
       Schedule.toStep(policy),
       (step) => (error) =>
-        // A schedule may know of days and hours.
+        // A schedule may depend on days and hours.
         Effect.flatMap(Clock.currentTimeMillis, (now) => step(now, error)).pipe(
           Effect.map(([, delay]): number | undefined => Duration.toMillis(delay)),
           Pull.catchDone(() => Effect.succeed(undefined))
@@ -64,13 +64,13 @@ const hintOf = (error: GatewayError, policy: Policy | RetrySchedule): number | u
   return error.retryAfter === undefined ? undefined : Duration.toMillis(error.retryAfter)
 }
 
-/** `Effect.result` in terms of what is in every bundle anyway. */
+/** `Effect.result`, made of operators that are in every bundle anyway. */
 const outcomeOf = <A>(self: Effect.Effect<A, GatewayError>): Effect.Effect<Result.Result<A, GatewayError>> =>
   Effect.catch(Effect.map(self, Result.succeed), (error) => Effect.succeed(Result.fail(error)))
 
 const isSuccessStatus = (status = 0): boolean => status >= 200 && status < 300
 
-/** A breaker may have opened while an attempt waited for its place. */
+/** A breaker may have opened while an attempt waited for admission. */
 const askingAgain =
   (admission: Admission, again: Effect.Effect<void, GatewayError>): Admission =>
   (pending) =>
@@ -82,7 +82,7 @@ const askingAgain =
       }
     })
 
-/** Asks a target once, in what is left of the deadline. `last` is the failure of the attempt that this one repeats. */
+/** Calls a target once, within the rest of the deadline. `last` is the failure of the attempt that this one repeats. */
 const ask = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
@@ -91,7 +91,7 @@ const ask = <In, Out, A>(
 ): Effect.Effect<A, GatewayError> => {
   const { deadline, isPanic, lane, previous } = place
   const cause = last === undefined ? place.cause : "retry"
-  // The gateway takes a 2xx for a success, and gives it again to whoever asks for the same.
+  // The gateway treats a 2xx as a success, and may return it again from its cache.
   const skipsCache = isSuccessStatus(last?.reason.status)
   const isFurther = last === undefined && previous !== undefined && run.purses !== undefined
   const attempt = (remaining: number | undefined): Effect.Effect<A, GatewayError> => {
@@ -105,7 +105,7 @@ const ask = <In, Out, A>(
   }
   if (deadline === undefined && !isFurther) return attempt(undefined)
   return Effect.flatMap(monotonicMillis, (now) => {
-    // A timer may fire late; the last attempt then still says best what is wrong.
+    // A timer may fire late; the failure of the last attempt is then still the most useful one.
     if (deadline !== undefined && now >= deadline) {
       return Effect.fail(last ?? expired("deadline", target, 0, run.eventId))
     }
@@ -135,7 +135,7 @@ const sleep = (
   return Effect.sleep(delay)
 }
 
-/** Goes on after a target's attempt that failed. */
+/** Retries a target after a failed attempt. */
 const repeat = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
@@ -156,17 +156,17 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     const hint = hintOf(error, policy)
     const patience = isSchedule(policy) ? delay : policy.maxDelay
     if (hint !== undefined && hint > patience && place.passes(error)) {
-      // Another target may be ready now, or before this one.
+      // Another target may be ready now, or earlier than this one.
       run.deferred.push({ target, error, step, readyAt: now + hint, deadline: place.deadline })
       return yield* error
     }
     const wait = Math.max(delay, hint ?? 0)
-    // A wait that the deadline would cut short is not begun: whoever comes next has the time instead.
+    // The router does not begin a wait that the deadline would cut short: an outer fallback gets the time instead.
     if (place.deadline !== undefined && now + wait >= place.deadline) {
       endWith(run, "deadline", error)
       return yield* error
     }
-    // Not paid for either.
+    // A retry that the breaker would reject is not paid for either.
     if (breakerIsOpen(run, target, now, now + wait)) {
       endWith(run, "open", error)
       withheld(run, target, "breaker", "retry")
@@ -181,7 +181,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
     const result = yield* outcomeOf(ask(run, target, place, error))
     if (Result.isSuccess(result)) return result.success
     if (isRejected(result.failure)) {
-      // The failure to report is that of the attempt before.
+      // Report the failure of the previous attempt.
       if (isOverCost(result.failure)) {
         withheld(run, target, "cost", "retry")
         return yield* error
@@ -198,7 +198,7 @@ const repeat = Effect.fnUntraced(function* <In, Out, A>(
   }
 })
 
-// Most calls succeed at once, so what comes after a failure is only set up when there is one.
+// Most calls succeed at once, so the code after a failure is only set up when there is one.
 export const runTarget = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
@@ -206,15 +206,15 @@ export const runTarget = <In, Out, A>(
   resumed?: Deferred<In, Out>
 ): Effect.Effect<A, GatewayError> => {
   const { retry } = target
-  // A rejected attempt was not sent, so this is no repeat.
+  // A rejected attempt was not sent, so this is not a repeat.
   const asked = ask(run, target, place, resumed && !isRejected(resumed.error) ? resumed.error : undefined)
   const isOnce = retry === undefined || place.isOnce === true
   if (isOnce && target.limits === undefined) return asked
   return Effect.catch(asked, (error) => {
-    // The budget refused it: the failure is that of the target before.
+    // The budget rejected it: the failure belongs to the target before.
     if (error === place.previous) return Effect.fail(error)
     if (isRejected(error) && !isOpenBreaker(error)) {
-      // Once: a target that is rejected again has had its time.
+      // Only once: a target that is rejected again is not called later.
       if (resumed !== undefined) return Effect.fail(tellingOf(resumed.error, error))
       return Effect.andThen(keepInMind(run, target, place, error, undefined, error), Effect.fail(error))
     }
@@ -223,9 +223,8 @@ export const runTarget = <In, Out, A>(
 }
 
 /**
- * When everything else below a fallback has failed, waits for its target that is ready first, as long as that one's
- * deadline allows. `goesOn` is the fallback's own word on a failure, `from` is where its targets begin among the
- * deferred ones.
+ * Waits for the deferred target that is ready first, when all others below a fallback have failed, and if its deadline
+ * allows. `goesOn`: whether the fallback itself continues after a failure; `from`: index of its first deferred target.
  */
 export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
@@ -257,11 +256,11 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
       yield* sleep(run, next.target, next.readyAt - now)
     }
     const cause = !isRejected(next.error) ? "retry" : isPassedOver(error) ? outer.cause : "fallback"
-    // It has been paid for.
+    // The budget has been charged already.
     const place = { ...outer, deadline: next.deadline, passes, cause, previous: undefined }
     const sent = run.slots.length
     const result = yield* outcomeOf(runTarget(run, next.target, place, next))
-    // It has been called after all, or is noted a second time.
+    // It has been called, or is recorded a second time.
     if (run.slots.length > sent || (Result.isFailure(result) && isRejected(result.failure))) unskip(run, next.error)
     if (Result.isSuccess(result)) return result.success
     error = tellingOf(error, result.failure)
@@ -269,7 +268,7 @@ export const runDeferred = Effect.fnUntraced(function* <In, Out, A>(
   }
 })
 
-/** Goes on with a fallback's plan `next`, as those before it have failed. */
+/** Continues a fallback with its plan `next` after those before it have failed. */
 const runRest = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Fallback<In, Out>,
@@ -291,7 +290,7 @@ const runRest = <In, Out, A>(
         runRest(run, plan, outer, place, from, next + 1, tellingOf(error, failure))
       )
     }
-    // An outer fallback that goes on has targets that are ready now, or knows of more that are cooling down.
+    // An outer fallback that continues has targets that are ready now, or knows others that are cooling down.
     return outer.passes(error)
       ? Effect.fail(error)
       : runDeferred(run, (failure) => canFallback(failure, plan.on), outer, from, error)
@@ -312,7 +311,7 @@ const runFallback = <In, Out, A>(
   place: Position
 ): Effect.Effect<A, GatewayError> => {
   const [first] = plan.plans
-  // A plan without targets is refused before it runs.
+  // A plan without targets is rejected before it runs.
   if (first === undefined) return Effect.die(new Error("no targets"))
   const from = run.deferred.length
   const inner: Position = { ...place, passes: (error) => canFallback(error, plan.on) || place.passes(error) }
@@ -320,8 +319,8 @@ const runFallback = <In, Out, A>(
 }
 
 /**
- * Runs a plan. Deadlines and the order of what is put off count from this call, so it is made when it is the plan's
- * turn.
+ * Runs a plan. Deadlines and the order of deferred targets count from this call, so it is made when the plan's turn
+ * comes.
  */
 export const runPlan = <In, Out, A>(
   run: ClientRun<In, Out, A>,
@@ -352,12 +351,12 @@ export const runPlan = <In, Out, A>(
   }
 }
 
-/** Runs a plan on the client, from its root and from now on. */
+/** Runs a plan on the client, from its root, starting now. */
 export const executeClient = <In, Out, A>(
   run: Run<In>,
   plan: Plan<In, Out>,
   { attempt, build, discard }: Asking<In, Out, A>,
-  /** The failure after which a stream begins again. */
+  /** The failure after which a stream restarts. */
   broken?: GatewayError
 ): Effect.Effect<A, GatewayError> => {
   const own: ClientRun<In, Out, A> = { ...run, attempt, build, discard, deferred: [], refused: [] }

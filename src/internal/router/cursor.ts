@@ -1,8 +1,8 @@
 /**
- * Walks a plan target by target, for those who decide themselves when the next one is asked.
+ * Walks a plan target by target, for callers that decide by themselves when to call the next one.
  *
- * The order is that of a run in which every target fails: fallbacks from left to right, the taken side of a condition,
- * deadlines from the moment they are entered. Plans that ask several targets at once are one step.
+ * The order is that of a run in which every target fails: fallbacks from left to right, the branch of a condition that
+ * applies, deadlines from their entry. Plans that call several targets at once are one step.
  */
 import type * as Context from "effect/Context"
 import { decide, type GatewayError } from "../../GatewayError.ts"
@@ -10,25 +10,25 @@ import type { Fallback, Hedge, Plan, Race, Target } from "../route/plan.ts"
 import { orderBy } from "./engines.ts"
 import { type ClientRun, canFallback, type Position } from "./walk.ts"
 
-/** A fallback that has been entered. */
+/** A fallback that the walk has entered. */
 interface Frame<In, Out> {
   readonly plan: Fallback<In, Out>
-  /** Where the next of its plans begins. */
+  /** The position where its next plan begins. */
   readonly inner: Position
   readonly parent: Frame<In, Out> | undefined
   next: number
-  /** A failure has gone past it, and nothing of it is asked any more. */
+  /** A failure has moved past it, so none of its plans is called any more. */
   isClosed: boolean
 }
 
-/** A fallback that no failure leaves: the rest of it is out of reach for hedges too. */
+/** A fallback that never continues after a failure: hedges cannot reach its other plans either. */
 const neverGoesOn = ({ on }: Fallback<never, unknown>): boolean => Array.isArray(on) && on.length === 0
 
 /** The next target to call, and its place in the plan. */
 export interface Step<In, Out> {
   readonly plan: Target<In, Out> | Hedge<In, Out> | Race<In, Out>
   readonly place: Position
-  /** Its fallbacks, from the inside to the outside. */
+  /** Its fallbacks, from the innermost to the outermost. */
   readonly frame: Frame<In, Out> | undefined
 }
 
@@ -38,10 +38,10 @@ const framesOf = <In, Out>({ frame }: Step<In, Out>): ReadonlyArray<Frame<In, Ou
   return frames
 }
 
-/** Whether no failure has gone past the fallbacks of a step. */
+/** Whether no failure has moved past the fallbacks of a step. */
 const isReached = <In, Out>(step: Step<In, Out>): boolean => framesOf(step).every(({ isClosed }) => !isClosed)
 
-/** Where a failure leads: to what comes next, to nothing more, or to the end of the run. */
+/** The consequence of a failure: the next step, no more steps, or the end of the run. */
 export type Verdict = "next" | "exhausted" | "stop"
 
 /** A walk through one plan. */
@@ -60,7 +60,7 @@ export class Cursor<In, Out, A> {
     this.place = place
   }
 
-  /** Goes to the next step; `undefined` when there is none. */
+  /** Moves to the next step; `undefined` when there is none. */
   next(now: number): Step<In, Out> | undefined {
     const back = this.back()
     if (back !== undefined) return this.returned.shift()
@@ -74,7 +74,7 @@ export class Cursor<In, Out, A> {
     return this.enter(plan, frame.inner, frame, now)
   }
 
-  /** The plan that {@link next} would go into. No deadline begins. */
+  /** The plan that {@link next} would enter. No deadline begins. */
   peek(now: number): Plan<In, Out> | undefined {
     const back = this.back()
     if (back !== undefined) return back.plan
@@ -82,12 +82,12 @@ export class Cursor<In, Out, A> {
     return this.root ?? frame?.plan.plans[frame.next]
   }
 
-  /** Takes a step back to which nothing was sent: it is the next one again. */
+  /** Puts back a step that sent nothing: it becomes the next one again. */
   putBack(step: Step<In, Out>): void {
     this.returned.push(step)
   }
 
-  /** The first step that was put back, and that no failure has gone past. */
+  /** The first step that was put back and that no failure has moved past. */
   private back(): Step<In, Out> | undefined {
     const { returned } = this
     while (returned[0] !== undefined && !isReached(returned[0])) returned.shift()
@@ -112,7 +112,7 @@ export class Cursor<In, Out, A> {
     return goesOn ? "exhausted" : "stop"
   }
 
-  /** Whether a fallback has plans left to call, in itself or in one inside of it that has been entered. */
+  /** Whether a fallback has plans left to call, in itself or in an inner one that the walk has entered. */
   private hasMore(around: Frame<In, Out>): boolean {
     if (this.returned.some((step) => isReached(step) && framesOf(step).includes(around))) return true
     let has = false
@@ -123,7 +123,7 @@ export class Cursor<In, Out, A> {
     return false
   }
 
-  /** Leaves the fallbacks of which nothing is left. */
+  /** Leaves the fallbacks that have no plan left. */
   private leave(now: number): Frame<In, Out> | undefined {
     while (this.frame !== undefined) {
       const { inner, isClosed, next, parent, plan } = this.frame
@@ -150,7 +150,7 @@ export class Cursor<In, Out, A> {
         const entered: Frame<In, Out> = { plan, inner, parent: frame, next: 1, isClosed: neverGoesOn(plan) }
         const [first] = plan.plans
         this.frame = entered
-        // Asked however late it is: the failure then says so.
+        // Called even when it is late: the failure then reports it.
         return first === undefined ? undefined : this.enter(first, inner, entered, now)
       }
       case "Balance":

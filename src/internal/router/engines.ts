@@ -1,8 +1,8 @@
 /**
- * The place where the client finds the code for plans that ask several targets at once.
+ * The registry where the client finds the code for plans that call several targets at once.
  *
- * A bundle holds all that its members name, and most routes have none of them. So the client does not name this code:
- * the combinators of `Route` that make such plans put it here.
+ * A bundle holds everything that its members name, and most routes have no such plans. So the client does not name this
+ * code: the combinators of `Route` that make such plans register it here.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -19,14 +19,14 @@ import type { ClientRun, Engine, Position, RetryStep } from "./walk.ts"
 
 /** The permission of a breaker for one attempt. */
 export interface Guard {
-  /** As it stands when the attempt begins. */
+  /** The current pass when the attempt begins. */
   readonly pass: () => Pass
-  /** Asks once more, for an attempt that has waited since then. */
+  /** Checks the breaker a second time, for an attempt that has waited since. */
   readonly again: Effect.Effect<void, GatewayError>
 }
 
 interface Breakers {
-  /** Makes an attempt if the breaker of its target lets it. */
+  /** Makes an attempt if the breaker of its target allows it. */
   readonly guarded: <In, Out, A>(
     run: ClientRun<In, Out, A>,
     target: Target<In, Out>,
@@ -34,9 +34,9 @@ interface Breakers {
     place: Position,
     make: (guard: Guard) => Effect.Effect<A, GatewayError>
   ) => Effect.Effect<A, GatewayError>
-  /** Whether a target's breaker stays open until `at`, as far as is known `now`. */
+  /** Whether a target's breaker stays open until `at`, by the knowledge of `now`. */
   readonly isOpen: (run: Run<unknown>, target: Target<never, unknown>, now: number, at: number) => boolean
-  /** Rescues a walk that has found all breakers open. */
+  /** Continues a walk that has found all breakers open. */
   readonly unlessAllOpen: <In, Out, A>(
     run: ClientRun<In, Out, A>,
     walked: Effect.Effect<A, GatewayError>,
@@ -47,11 +47,11 @@ interface Breakers {
 interface Engines {
   Hedge?: Engine<"Hedge">
   Race?: Engine<"Race">
-  /** Problems of the percentiles of hedges under a budget. */
+  /** Lists the problems of hedge percentiles under a budget. */
   hedgeProblems?: (percentiles: ReadonlyArray<number>, budget: Budget | undefined) => ReadonlyArray<Problem>
   /** Skips open targets. */
   breakers?: Breakers
-  /** Lets attempts on a target in. */
+  /** Admits attempts on a target. */
   admissionOf?: (run: Run<unknown>, target: Target<never, unknown>, cause: AttemptCause) => Admission | undefined
   /** Whether an attempt on a target would have to wait for its limits. */
   isFull?: (run: Run<unknown>, target: Target<never, unknown>, now: number) => boolean
@@ -59,9 +59,9 @@ interface Engines {
   setAside?: SetAside
   /** Makes the record of a target's outcomes. */
   makeFacts?: MakeFacts
-  /** Makes the record of a target's times. */
+  /** Makes the record of a target's latencies. */
   makeLatency?: () => Latency
-  /** The order of a balance. */
+  /** Orders a balance. */
   Balance?: <In, Out, A>(
     run: ClientRun<In, Out, A>,
     plan: Balance<In, Out>,
@@ -80,7 +80,7 @@ type SetAside = <In, Out, A>(
 
 const known: Engines = {}
 
-/** Marks a combinator that needs an engine: a program that has it in its bundle has that code too. */
+/** Marks a combinator that needs an engine: a bundle that holds the combinator also holds that code. */
 export const needs = <F>(engines: Engines, self: F): F => {
   const { makeFacts, makeLatency, ...others } = engines
   if (makeFacts !== undefined) keepOutcomes(makeFacts)
@@ -91,7 +91,7 @@ export const needs = <F>(engines: Engines, self: F): F => {
 
 const missing = (tag: string) => Effect.die(new Error(`a route with a ${tag} node needs its combinator in the bundle`))
 
-/** Runs a plan by its engine. */
+/** Runs a plan with its engine. */
 export const runBy = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Hedge<In, Out> | Race<In, Out>,
@@ -109,7 +109,7 @@ export const underBreaker: Breakers["guarded"] = (...args) =>
 export const breakerIsOpen = (run: Run<unknown>, target: Target<never, unknown>, now: number, at = now): boolean =>
   target.breaker !== undefined && known.breakers?.isOpen(run, target, now, at) === true
 
-/** Lets an attempt on a target in; absent where it need not wait. */
+/** Returns the admission of an attempt on a target; absent if it need not wait. */
 export const admissionFor = (
   run: Run<unknown>,
   target: Target<never, unknown>,
@@ -128,15 +128,15 @@ export const keepInMind: SetAside = (...args) => known.setAside?.(...args) ?? Ef
 export const isHeldBack = (run: Run<unknown>, target: Target<never, unknown>, now: number): boolean =>
   known.isFull?.(run, target, now) === true
 
-/** Rescues a walk that has found all breakers open. */
+/** Continues a walk that has found all breakers open. */
 export const unlessOpen: Breakers["unlessAllOpen"] = (run, walked, outer) =>
   known.breakers === undefined ? missing("CircuitBreaker") : known.breakers.unlessAllOpen(run, walked, outer)
 
-/** Problems of the percentiles of a plan's hedges. */
+/** Lists the problems of the percentiles of a plan's hedges. */
 export const hedgesIn: NonNullable<Engines["hedgeProblems"]> = (percentiles, budget) =>
   known.hedgeProblems?.(percentiles, budget) ?? []
 
-/** A balance as a fallback in the order of this run. */
+/** Turns a balance into a fallback in the order of this run. */
 export const orderBy = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Balance<In, Out>,

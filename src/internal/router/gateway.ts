@@ -16,11 +16,11 @@ import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 import type { Target } from "../route/plan.ts"
 import { type Answered, decode, ended, method, type Run, recorded, type Slot, takeSlot } from "./attempt.ts"
 
-/** A compiled route that is about to run: a leg for each target. */
+/** A compiled route that is about to run, with a leg for each target. */
 export interface Compiled<In, Out> {
   readonly legs: ReadonlyArray<Leg>
   readonly targets: ReadonlyArray<Target<In, Out>>
-  /** Limit of the whole, kept here because the gateway has none; milliseconds. */
+  /** Limit of the complete run in milliseconds, kept here because the gateway has none. */
   readonly deadline: number | undefined
 }
 
@@ -28,11 +28,11 @@ export interface Compiled<In, Out> {
 export interface LegAnswer<In, Out> {
   readonly response: GatewayResponse
   readonly target: Target<In, Out>
-  /** Among all legs of the run. */
+  /** Index among all legs of the run. */
   readonly step: number
 }
 
-/** Sends the legs from `offset` on, and finds out which of them answered. */
+/** Sends the legs from `offset` on, and determines which of them answered. */
 export const askLegs = <In, Out>(
   run: Run<In>,
   { legs, targets }: Compiled<In, Out>,
@@ -40,14 +40,13 @@ export const askLegs = <In, Out>(
 ): Effect.Effect<LegAnswer<In, Out>, GatewayError> => {
   const rest = legs.slice(offset)
   const options = { eventId: run.eventId, record: false } as const
-  // The transport knows the number of a leg that failed, and not whose it is.
+  // The transport knows the index of a leg that failed, but not its target.
   const sent = Effect.mapError(run.send(rest, options), (error) => {
     const failed = error.step === undefined ? undefined : targets[offset + error.step]
     return failed === undefined || error.step === undefined ? error : atLeg(error, failed, error.step)
   })
   return Effect.flatMap(sent, (response) => {
-    // A single leg needs no number, and where it is a dynamic route or an alias, the number is that of a step within
-    // it.
+    // A single leg needs no index; for a dynamic route or an alias the reported one is a step within it.
     const step = rest.length === 1 ? 0 : response.meta.step
     const target = step === undefined ? undefined : targets[offset + step]
     if (step !== undefined && target !== undefined) return Effect.succeed({ response, target, step: offset + step })
@@ -64,7 +63,7 @@ export const askLegs = <In, Out>(
   })
 }
 
-/** A failure of one leg's answer is that leg's, whatever the transport knew. */
+/** Assigns a failure of one leg's answer to that leg, whatever the transport knew. */
 export const atLeg = (error: GatewayError, target: Target<never, unknown>, step: number): GatewayError => {
   const { eventId, logId, reason } = error
   return new GatewayError({
@@ -93,8 +92,8 @@ const legAt = ({ legs, targets }: Compiled<never, unknown>, index: number) => {
 const causeAt = (offset: number): AttemptCause => (offset === 0 ? "first" : "fallback")
 
 /**
- * Takes a slot for the request that begins at `offset`: an attempt on its first leg. How long another leg took is not
- * known.
+ * Takes a slot for the request that begins at `offset`: an attempt on its first leg. The time that another leg took is
+ * unknown.
  */
 export const takeLegSlot = (
   run: Run<unknown>,
@@ -104,20 +103,20 @@ export const takeLegSlot = (
 ): Omit<Slot, "output"> & { readonly output: (step: number) => void } => {
   const first = targets[offset]
   if (first === undefined) throw new Error("no leg is left")
-  // Among several legs, only the gateway knows whose failure it is, and it does not always say.
+  // Only the gateway knows which of several legs failed, and it does not always report it.
   const answered = ({ step = targets.length - offset === 1 ? offset : undefined }: Attempt) =>
     step === undefined ? undefined : targets[step]
   const taken = takeSlot(run, first, fiber.getRef(Clock.Clock), causeAt(offset), legs[offset]?.query, undefined, {
     targets: targets.slice(offset),
     answered
   })
-  // A limit needs the client.
+  // A cost limit requires execution on the client.
   if (taken instanceof GatewayError) throw taken
   const { output, ...slot } = taken
   return { ...slot, output: (step) => (step === offset ? output() : undefined) }
 }
 
-/** What the record of the request that begins at `offset` says before its outcome is known. */
+/** The record of the request that begins at `offset`, before its outcome is known. */
 export const legStarted = (
   { eventId }: Run<unknown>,
   compiled: Compiled<never, unknown>,
@@ -127,7 +126,7 @@ export const legStarted = (
   return { target: "", number, cause: causeAt(offset), provider: "", endpoint: "", eventId, ...legAt(compiled, offset) }
 }
 
-/** When the gateway says which leg a failure is about, the record is about that leg. */
+/** Assigns the record to the leg that the gateway reports for a failure. */
 export const failedLeg = (
   exit: Exit.Exit<unknown, GatewayError>,
   compiled: Compiled<never, unknown>,
@@ -148,13 +147,13 @@ const answeredLeg = (
   return leg === undefined ? {} : { endpoint: leg.endpoint }
 }
 
-/** Asks for the answer of the legs from `offset` on and records it. */
+/** Requests the answer of the legs from `offset` on, and records it. */
 export type Asking<A> = (offset: number) => Effect.Effect<A, GatewayError>
 
-/** {@link Asking} for a whole answer. Keeps the deadline itself, so that the record says what happened. */
+/** {@link Asking} for a complete answer. Keeps the deadline itself, so that the record reports it. */
 export const askWhole = <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): Asking<Answered<Out>> => {
   const { deadline } = compiled
-  /** Of the whole, however many requests it takes. */
+  /** End of the complete run, for all of its requests. */
   let end: number | undefined
   const expired = (): GatewayError =>
     new GatewayError({
@@ -193,8 +192,8 @@ export const askWhole = <In, Out>(run: Run<In>, compiled: Compiled<In, Out>): As
 }
 
 /**
- * Runs compiled legs. The gateway retries and falls back; what it cannot see is a 2xx answer that does not decode, so
- * the legs after such an answer are sent as a request of their own.
+ * Runs compiled legs. The gateway retries and falls back. It cannot see that a 2xx answer does not decode, so the legs
+ * after such an answer are sent as a separate request.
  */
 export const executeGateway = <In, Out, A>(
   { legs }: Compiled<In, Out>,
@@ -207,7 +206,7 @@ export const executeGateway = <In, Out, A>(
       if (step !== undefined && offset + step + 1 < legs.length && decide(error.reason).next) {
         return from(offset + step + 1)
       }
-      // Who reads it knows all legs of the route.
+      // Callers know all legs of the route.
       return Effect.fail(error.step === undefined || offset === 0 ? error : withStep(error, offset + error.step))
     })
   return from(0)

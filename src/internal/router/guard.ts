@@ -1,5 +1,5 @@
 /**
- * Calls targets under their breakers: passes over those that are open, and finds a way when all of them are.
+ * Calls targets under their breakers: skips those that are open, and chooses one when all of them are.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -29,14 +29,14 @@ const rejected = ({ target, until }: Refused<never, unknown>, now: number, event
       })
   )
 
-/** Whether a target's breaker is open until a moment. */
+/** Whether a target's breaker is open until the given time. */
 export const isOpen = ({ state }: Run<unknown>, target: Target<never, unknown>, now: number, at: number): boolean => {
   if (target.breaker === undefined) return false
   const until = state.of(target).facts?.breaker(target.breaker).look(now)
   return until !== undefined && until > at
 }
 
-/** Makes an attempt if the breaker of its target lets it; a refusal passes the target over. */
+/** Makes an attempt if the breaker of its target allows it; otherwise the router skips the target. */
 export const guarded = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
@@ -44,7 +44,7 @@ export const guarded = <In, Out, A>(
   place: Position,
   make: (guard: Guard) => Effect.Effect<A, GatewayError>
 ): Effect.Effect<A, GatewayError> =>
-  // A probe that was granted must be given back, whenever the caller leaves.
+  // A granted probe must be returned, however the caller ends.
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiber((fiber) => {
       const { facts } = run.state.of(target)
@@ -65,7 +65,7 @@ export const guarded = <In, Out, A>(
         let { pass } = admitted
         const guard: Guard = {
           pass: () => pass,
-          // The caller passes the target over.
+          // The caller skips the target.
           again: Effect.suspend(() =>
             pass.isProbe
               ? Effect.void
@@ -79,7 +79,7 @@ export const guarded = <In, Out, A>(
           )
         }
         return Effect.onExit(restore(make(guard)), () => {
-          // What did not get as far as an attempt tells nothing.
+          // Without an attempt there is no outcome to record.
           if (!pass.isTaken) pass.end("ignored", 0, monotonicMillisOf(clock))
           return Effect.void
         })
@@ -87,12 +87,12 @@ export const guarded = <In, Out, A>(
     })
   )
 
-/** How long a run waits for the first target to return when all breakers are open. */
+/** Time that a run waits for the first target to return when all breakers are open, in milliseconds. */
 const patience = 5_000
-/** Between two looks at one that was refused again. */
+/** Time until the next check of a target that was rejected again, in milliseconds. */
 const pause = 100
 
-/** Takes a target back that is called after all. */
+/** Removes the record of a skipped target that is called after all. */
 const takeBack = <In, Out, A>({ refused, skipped }: ClientRun<In, Out, A>, one: Refused<In, Out>): void => {
   const { key } = one.target
   refused.splice(0, refused.length, ...refused.filter(({ target }) => target.key !== key))
@@ -102,7 +102,10 @@ const takeBack = <In, Out, A>({ refused, skipped }: ClientRun<In, Out, A>, one: 
   skipped.splice(0, skipped.length, ...kept)
 }
 
-/** All breakers are open. Waits for the first that returns and is its probe, or makes one attempt on it now. */
+/**
+ * Handles a run whose breakers are all open: waits for the first target that returns and probes it, or makes one
+ * attempt on it now.
+ */
 const returned = Effect.fnUntraced(function* <In, Out, A>(
   run: ClientRun<In, Out, A>,
   outer: Position
@@ -121,10 +124,10 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
       return yield* error
     }
     const { place, target, until } = next
-    // It stands alone here: what is around it has been walked.
+    // Without the plans around it, which have been walked.
     const own: Position = { ...outer, deadline: place.deadline }
     if (until > patient || (place.deadline !== undefined && until >= place.deadline)) {
-      yield* logWithLevel("Debug", `all breakers are open: ${target.key} is called all the same`)
+      yield* logWithLevel("Debug", `all breakers are open: ${target.key} is called anyway`)
       takeBack(run, next)
       run.state.tell?.({ _tag: "Panic", eventId: run.eventId, target: target.key })
       return yield* runTarget(run, target, { ...own, isOnce: true, isPanic: true })
@@ -139,7 +142,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
     const ended = yield* Effect.matchEffect(runTarget(run, target, own), {
       onSuccess: (answer) => Effect.succeed({ answer }),
       onFailure: (error) =>
-        // Another run may have been its probe, and this one waits for what comes of it.
+        // Another run may be the probe; this one waits for its result.
         isOpenBreaker(error) && run.slots.length === sent ? Effect.succeed(undefined) : Effect.fail(error)
     })
     if (ended !== undefined) return ended.answer
@@ -150,7 +153,7 @@ const returned = Effect.fnUntraced(function* <In, Out, A>(
   }
 })
 
-/** A walk through a plan with breakers. Nothing is done about it when something was sent. */
+/** Runs a walk through a plan with breakers. If something was sent, its failure stands. */
 export const unlessAllOpen = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   walked: Effect.Effect<A, GatewayError>,

@@ -1,5 +1,5 @@
 /**
- * One target after the other, and the next one also when the one before it is late.
+ * Calls one target after the other, and also calls the next one when the one before it is late.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -23,7 +23,7 @@ import { inLanes, type Lanes } from "./lanes.ts"
 import { anySideEffects } from "./sideEffects.ts"
 import { type ClientRun, isOpenBreaker, isOverCost, isRejected, type Position, tellingOf } from "./walk.ts"
 
-/** Milliseconds before a hedge of a target; `undefined`: none. */
+/** Milliseconds before a hedge of a target; `undefined` for none. */
 const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number): number | undefined => {
   if (typeof after === "number") return after
   const { atLeast = 0, atMost, percentile } = after
@@ -31,10 +31,7 @@ const delayOf = ({ after }: Hedging, latency: Latency | undefined, now: number):
   return learnt === undefined ? atMost : Math.min(atMost ?? Number.POSITIVE_INFINITY, Math.max(atLeast, learnt))
 }
 
-/**
- * The targets that a plan may call first. A balance calls one whose breaker is closed before the others, and a race
- * calls all.
- */
+/** The targets that a plan may call first. A balance prefers one whose breaker is closed, and a race calls all. */
 const nextTargets = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArray<Target<In, Out>> => {
   switch (plan._tag) {
     case "Target":
@@ -54,21 +51,21 @@ const nextTargets = <In, Out>(plan: Plan<In, Out>, input: In): ReadonlyArray<Tar
 
 class HedgedRun<In, Out, A> {
   private readonly outer: ClientRun<In, Out, A>
-  /** The same, with a list of its own for targets that are put off. */
+  /** The same run, with a list of its own for deferred targets. */
   private readonly run: ClientRun<In, Out, A>
   private readonly hedging: Hedging
   private readonly place: Position
   private readonly lanes: Lanes<A>
   private readonly context: Context.Context<never>
   private readonly cursor: Cursor<In, Out, A>
-  /** The target, when there is one in all. */
+  /** The only target, if there is just one. */
   private readonly lone: Target<In, Out> | undefined
   /** The steps that have been opened. */
   private readonly asked: Array<Step<In, Out>> = []
-  /** Those of them that were opened because another one was late. */
+  /** The steps that were opened because another one was late. */
   private readonly hedges = new Set<Step<In, Out>>()
   private left: number
-  /** The failure that counts so far. */
+  /** The failure to report so far. */
   private last: GatewayError | undefined
 
   constructor(
@@ -107,17 +104,17 @@ class HedgedRun<In, Out, A> {
 
   private start(step: Step<In, Out>, place: Position): void {
     this.asked.push(step)
-    // The clock is that of the newest lane, and begins with its attempt.
+    // The clock belongs to the newest lane, and starts with its attempt.
     this.lanes.clock(() => {})
     this.lanes.start({
       ask: (lane) => runPlan(this.run, step.plan, { ...place, lane }),
       onFailure: (error) => this.failed(step, error),
-      // Plans with several targets at once rule these themselves.
+      // Plans with several targets at once manage their own clock.
       onStart: step.plan._tag === "Target" ? (target) => this.arm(target) : undefined
     })
   }
 
-  /** Sets the clock for the lane that has just been admitted. */
+  /** Sets the clock for the lane that was admitted last. */
   private arm(target: Target<never, unknown>): void {
     const { mode, state } = this.run
     const delay = this.left > 0 ? delayOf(this.hedging, state.of(target).latency(mode), this.now()) : undefined
@@ -128,7 +125,7 @@ class HedgedRun<In, Out, A> {
     )
   }
 
-  /** Opens one more lane, as `late` has not committed in time. */
+  /** Opens one more lane, because `late` has not committed in time. */
   private hedge(late: Target<never, unknown>, after: Duration.Duration): void {
     const { asked, cursor, lone, run } = this
     const now = this.now()
@@ -150,7 +147,7 @@ class HedgedRun<In, Out, A> {
       this.withhold(plan, targets.every(isOpen) ? "breaker" : targets.some(isFull) ? "queue" : "cost")
       return
     }
-    // The provider that is hedged pays: the other one has no first attempts to pay from.
+    // The provider that is hedged pays, because the other one has no first attempts to pay from.
     if (!canPay(run, late, now)) {
       this.withhold(plan, "budget")
       return
@@ -158,12 +155,12 @@ class HedgedRun<In, Out, A> {
     this.left--
     const { eventId, state } = run
     for (const { key } of targets.slice(0, 1)) state.tell?.({ _tag: "Hedged", eventId, target: key, after })
-    // It is paid for.
+    // The hedge has been paid for.
     if (next !== undefined) this.open("hedge", undefined)
     else this.start(first, { ...first.place, cause: "hedge", isOnce: true, previous: undefined })
   }
 
-  /** Whether the run could cost more than it may, if a target were called beside those that are open. */
+  /** Whether the run could exceed its cost limit if a target were called in addition to the open ones. */
   private isTooDear(target: Target<In, Out>): boolean {
     const { build, input, meter } = this.run
     if (meter === undefined) return false
@@ -185,7 +182,7 @@ class HedgedRun<In, Out, A> {
       if (isHedge) {
         this.withhold(step.plan, isOverCost(failure) ? "cost" : isOpenBreaker(failure) ? "breaker" : "queue")
       }
-      // Nothing was sent, so it is the next one again when another lane has failed.
+      // Nothing was sent, so the step comes next when another lane has failed.
       unskip(run, failure)
       const kept = run.deferred.findIndex(({ error }) => error === failure)
       if (kept >= 0) run.deferred.splice(kept, 1)
@@ -201,7 +198,7 @@ class HedgedRun<In, Out, A> {
     }
     if ((verdict === "next" && this.open("fallback", error)) || lanes.size > 0) return
     if (place.passes(error)) {
-      // The fallback around it has targets that are ready now, and knows later what was put off.
+      // The fallback around it has targets that are ready now, and gets the deferred ones.
       outer.deferred.push(...run.deferred)
       lanes.end(Effect.fail(error), false)
       return
@@ -221,14 +218,14 @@ export const runHedge = <In, Out, A>(
   return hedge === undefined
     ? runPlan(run, plan.plan, place)
     : inLanes<A>(place.lane, run, (lanes, context) => {
-        // A plan without targets is refused before it runs.
+        // A plan without targets is rejected before it runs.
         if (!new HedgedRun(run, plan, hedge, place, lanes, context).open(place.cause, place.previous)) {
           lanes.end(Effect.die(new Error("no targets")), false)
         }
       })
 }
 
-/** Checks percentiles against the budget: below 1 - ratio, half of it would go to answers that are not late. */
+/** Checks percentiles against the budget: below 1 - ratio, half of it would be spent on answers that are not late. */
 export const hedgeProblems = (
   percentiles: ReadonlyArray<number>,
   budget: Budget | undefined

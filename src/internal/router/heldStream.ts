@@ -1,5 +1,5 @@
 /**
- * The attempts that a streamed run has open, so that stopping the run closes all of them.
+ * The open attempts of a streamed run, so that stopping the run closes all of them.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -9,30 +9,30 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import type { SendLegs, Slot } from "./attempt.ts"
 
-/** An attempt from the moment on at which it exists. */
+/** An attempt, from its start on. */
 export interface OpenAttempt {
   /** `Run.send`, whose answer belongs to this attempt. */
   readonly send: SendLegs
   readonly running: LogTrail.Running
-  /** Lets go of its answer; if it has not ended it is recorded as interrupted. */
+  /** Releases its answer; an attempt that has not ended is recorded as interrupted. */
   readonly release: Effect.Effect<void>
 }
 
-/** The attempts that a run has open. */
+/** The open attempts of a run. */
 export interface HeldStream {
   /**
-   * Takes a slot and begins its attempt, in one step, so that an interruption finds either nothing or all of it. Fails
-   * where no slot is given, before anything is sent.
+   * Takes a slot and begins its attempt in one step, so that an interruption finds either nothing or all of it. Fails
+   * if there is no slot, before anything is sent.
    */
   readonly open: <S extends Pick<Slot, "fill">>(
     take: (fiber: Fiber.Fiber<unknown, unknown>) => S | GatewayError,
     startedOf: (slot: S) => LogTrail.Started
   ) => Effect.Effect<OpenAttempt & { readonly slot: S }, GatewayError>
-  /** Lets go of everything. */
+  /** Releases everything. */
   readonly release: Effect.Effect<void>
 }
 
-/** Keeps hold of what attempts open. */
+/** Keeps track of open attempts. */
 export const hold = (send: SendLegs): HeldStream => {
   const open = new Set<OpenAttempt>()
   return {

@@ -1,5 +1,5 @@
 /**
- * Several targets called at the same time: the first answer counts, and the others are interrupted in the same turn.
+ * Calls several targets at the same time: the first answer wins, and the others are interrupted in the same tick.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -14,9 +14,9 @@ import type { ClientRun } from "./walk.ts"
 export interface LaneOptions<A> {
   /** Calls targets; their attempts belong to the given lane. */
   readonly ask: (lane: Lane) => Effect.Effect<A, GatewayError>
-  /** It has no answer. */
+  /** Called when the lane has failed. */
   readonly onFailure: (error: GatewayError) => void
-  /** Its first attempt has started. */
+  /** Called when its first attempt has started. */
   readonly onStart?: ((target: Target<never, unknown>) => void) | undefined
 }
 
@@ -40,8 +40,8 @@ class OpenLane implements Lane {
   }
 
   /**
-   * Records what is open as interrupted and stops it, without waiting for its clean-up. Gives the targets that were
-   * still being asked.
+   * Records open attempts as interrupted and stops them, without waiting for their clean-up. Returns the targets that
+   * were still running.
    */
   stop(isSuperseded: boolean): ReadonlyArray<Target<never, unknown>> {
     const open = this.attempts.filter(({ close }) => close(isSuperseded))
@@ -58,7 +58,7 @@ export class Lanes<A> {
   private readonly parent: Lane | undefined
   private readonly run: Pick<ClientRun<never, never, A>, "discard" | "superseded">
   private readonly resume: (end: Effect.Effect<A, GatewayError>) => void
-  /** Calls a clock off. */
+  /** Cancels the clock. */
   private callOff: () => void = () => {}
 
   constructor(
@@ -73,7 +73,7 @@ export class Lanes<A> {
     this.resume = resume
   }
 
-  /** How many are open. */
+  /** Number of open lanes. */
   get size(): number {
     return this.open.size
   }
@@ -84,7 +84,10 @@ export class Lanes<A> {
     this.callOff = callOff
   }
 
-  /** Acts for these lanes. What the caller's functions throw is a defect of the run, wherever they were called from. */
+  /**
+   * Runs a step of these lanes. An exception of the caller's functions is a defect of the run, wherever they were
+   * called.
+   */
   attempt(act: () => void): void {
     try {
       act()
@@ -93,7 +96,7 @@ export class Lanes<A> {
     }
   }
 
-  /** Opens a lane, unless all is over. */
+  /** Opens a lane, unless the run is over. */
   start({ ask, onFailure, onStart }: LaneOptions<A>): void {
     if (this.isOver) return
     const lane = new OpenLane(this.parent, onStart)
@@ -106,7 +109,7 @@ export class Lanes<A> {
     )
   }
 
-  /** Ends the run: what is still open is stopped. */
+  /** Ends the run and stops all open lanes. */
   end(result: Effect.Effect<A, GatewayError>, isSuperseded: boolean): void {
     if (this.isOver) return
     this.isOver = true
@@ -144,7 +147,7 @@ export class Lanes<A> {
   }
 }
 
-/** Asks by lanes. `begin` opens the first ones. */
+/** Calls targets in lanes. `begin` opens the first ones. */
 export const inLanes = <A>(
   parent: Lane | undefined,
   run: Pick<ClientRun<never, never, A>, "discard" | "superseded">,

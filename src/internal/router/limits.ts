@@ -39,13 +39,13 @@ const needsOf = (run: Run<unknown>, limits: TargetLimits, settings: LimitSetting
   }
 }
 
-/** A refusal as that of its target. */
+/** Turns a rejection into that of its target. */
 const ofTarget = (error: GatewayError, { leaf }: Target<never, unknown>, eventId: string): GatewayError => {
   const { model, provider } = leaf
   return new GatewayError({ method, reason: error.reason, provider, eventId, ...defined({ model }) })
 }
 
-/** Several permits for one request. */
+/** Combines several permits for one request. */
 const together = (permits: ReadonlyArray<Permit>): Permit => {
   const each = (act: (permit: Permit) => Effect.Effect<void> | undefined): Effect.Effect<void> =>
     Effect.forEach(permits, (permit) => act(permit) ?? Effect.void, { discard: true })
@@ -58,10 +58,7 @@ const together = (permits: ReadonlyArray<Permit>): Permit => {
 
 const isCached = ({ response }: SentAttempt): boolean => response.meta.cacheStatus === "HIT"
 
-/**
- * What an attempt says about the limits of the other side. An answer from the cache of the gateway says what was true
- * once.
- */
+/** The limits that an attempt reported. An answer from the gateway's cache reports old ones. */
 const toldBy = (exit: Exit.Exit<SentAttempt, GatewayError>, today: number): ToldLimits | undefined => {
   if (Exit.isSuccess(exit)) {
     return isCached(exit.value) ? undefined : toldLimits(exit.value.response.headers, today)
@@ -69,7 +66,7 @@ const toldBy = (exit: Exit.Exit<SentAttempt, GatewayError>, today: number): Told
   const error = Exit.findErrorOption(exit)
   if (error._tag === "None") return undefined
   const { reason, retryAfter } = error.value
-  // An exhausted quota is not a matter of so many a minute.
+  // An exhausted quota says nothing about rates.
   return isThrottle(reason) && retryAfter !== undefined ? { retryAfter } : undefined
 }
 
@@ -79,8 +76,8 @@ const isLate = (exit: Exit.Exit<unknown, GatewayError>): boolean => {
 }
 
 /**
- * Lets the attempts of a run on one target in. Without settings nothing is waited for, and a request counts under the
- * limits of other routes.
+ * Admits the attempts of a run on one target. Without own settings nothing waits, but the request still counts under
+ * the limits of other routes.
  */
 const admission =
   (
@@ -110,7 +107,7 @@ const admission =
               : limits.acquire(clock, settings, { class: own, needs, maxWait, onQueue }, from)
           return Effect.flatMap(held, (first) => {
             if (shared === undefined) return Effect.succeed(permitOf(first))
-            // Whoever stops waiting at the last moment may leave a permit behind, so it is noted at once.
+            // Recorded at once, because a caller that stops waiting at the last moment may have got a permit.
             const taken = [permitOf(first)]
             const rest = Math.max(0, maxWait - first.waited)
             const reservation = {
@@ -137,7 +134,7 @@ const admission =
           })
         }
 
-        // A repeat of what was let in goes first; a hedge never waits.
+        // Repeats go first; a hedge never waits.
         const isRepeat = cause !== "first" && run.slots.length > 0
         const own: WaitClass = cause === "hedge" ? "background" : isRepeat ? "urgent" : run.priority
         const longest = cause === "hedge" ? 0 : (remaining ?? Number.POSITIVE_INFINITY)
@@ -161,12 +158,12 @@ const admission =
             ),
             settle: (one, outcome, end) => {
               if (end === undefined) return one.settle(outcome)
-              // From the cache of the gateway it came fast, whatever the provider does.
+              // An answer from the gateway's cache was fast, whatever the provider does.
               if (Exit.isSuccess(end)) return one.settle(isCached(end.value) ? outcome : { ...outcome, latency })
               return one.settle(isLate(end) ? { ...outcome, throttled: true } : outcome)
             }
           }
-          // Not by the clock: the way through an open limiter takes some microseconds.
+          // Not measured by the clock: an open limiter also takes some microseconds.
           const waited = Duration.toMillis(permit.waited) > 0 ? permit.waited : undefined
           return underPermit(permit, settling, (beforeResend) =>
             Effect.onExit(restore(make(left, beforeResend, waited)), (exit) => {
@@ -180,7 +177,7 @@ const admission =
       })
     )
 
-/** What lets an attempt on a target in: that of the run, and within it the limits of the target. */
+/** Returns the admission of an attempt on a target: that of the run, and within it the limits of the target. */
 export const admissionOf = (
   run: Run<unknown>,
   target: Target<never, unknown>,

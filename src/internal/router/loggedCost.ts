@@ -1,22 +1,22 @@
 /**
- * Costs of attempts as the gateway's logs have them.
+ * Costs of attempts according to the gateway's logs.
  */
 import * as Effect from "effect/Effect"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import { defined } from "../data/defined.ts"
 
-/** The cost of one attempt in its log. */
+/** The cost of one attempt according to its log. */
 export interface LoggedAttempt {
   /** Key of the target. */
   readonly target: string
   readonly logId?: string
-  /** US dollars. Absent without a log id, a log, or a cost in it. */
+  /** US dollars. Absent without a log id, without a log, or if the log has no cost. */
   readonly usd?: number
 }
 
-/** Costs of attempts in their logs. */
+/** Costs of attempts according to their logs. */
 export interface LoggedCost {
-  /** The sum of the costs that the logs have, in US dollars. */
+  /** Sum of the logged costs, in US dollars. */
   readonly usd: number
   /** In the order of the attempts. */
   readonly attempts: ReadonlyArray<LoggedAttempt>
@@ -35,7 +35,7 @@ const costAt = (costOf: CostOf, logId: string | undefined): Effect.Effect<number
         () => Effect.succeed(undefined)
       )
 
-/** Looks the costs of attempts up. */
+/** Looks up the costs of attempts. */
 export const loggedCostOf = (
   attempts: ReadonlyArray<Attempt>,
   costOf: CostOf

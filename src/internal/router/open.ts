@@ -1,5 +1,5 @@
 /**
- * Opens a streamed answer: the code that a program has in its bundle when it uses `Router.open` or `Router.stream`.
+ * Opens a streamed answer: the code that `Router.open` and `Router.stream` add to a bundle.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -32,7 +32,7 @@ const openStream =
         Effect.gen(function* () {
           const unable = unableToStream(targetsOf(route.planned.plan, input))
           if (unable !== undefined) return yield* invalid(method, unable.field, unable.accepted)
-          // A restart, too, is a part of this span, wherever the stream is read.
+          // A restart is part of this span too, wherever the stream is read.
           const send: SendLegs = span === undefined ? core.send : (...args) => span.within(core.send(...args))
           const begun = span && (yield* monotonicMillis)
           const held = hold(send)
@@ -116,7 +116,7 @@ const openStream =
     })
   }
 
-/** Marks a function that needs the code for streams: a program that has it in its bundle has that code too. */
+/** Marks a function that needs the code for streams: a bundle that holds the function also holds that code. */
 export const opens = <F>(self: F): F => {
   setOpening(openStream)
   return self

@@ -1,8 +1,8 @@
 /**
- * The place where routers find the code that opens streams.
+ * The registry where routers find the code that opens streams.
  *
- * Every router can open streams, and a bundle holds all that its members name: this code is a fifth of a Worker that
- * never streams. So no router names it. `Router.open`, which needs it anyway, puts it here.
+ * Every router can open streams, and a bundle holds everything that its members name: this code would be a fifth of a
+ * Worker that never streams. So no router names it; `Router.open`, which needs it anyway, registers it here.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -30,7 +30,7 @@ type Opener = (core: RouterCore) => OpenStream
 
 let known: Opener | undefined
 
-/** Puts the code in its place. */
+/** Registers the code. */
 export const setOpening = (open: Opener): void => {
   known = open
 }

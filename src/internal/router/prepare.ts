@@ -1,5 +1,5 @@
 /**
- * Prepares a run, complete or streamed: checks, the event id, and who executes it.
+ * Prepares a run, complete or streamed: checks, the event id, and the place of execution.
  */
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -30,7 +30,7 @@ const executions: ReadonlyArray<Execution> = ["auto", "client", "gateway"]
 export interface Prepared<In, Out> {
   readonly run: Run<In>
   readonly plan: Plan<In, Out>
-  /** There when the gateway executes the route. */
+  /** Present if the gateway executes the route. */
   readonly compiled: Compiled<In, Out> | undefined
 }
 
@@ -44,7 +44,7 @@ const makeEventId = (fiber: Fiber.Fiber<unknown, unknown>): string => {
   const random = fiber.getRef(Random.Random)
   const bits = (): number => (random.nextDoubleUnsafe() * 2 ** 32) >>> 0
   const [a, b, c, d] = [bits(), bits(), bits(), bits()]
-  // Of the third group 4 bits say "version 4", of the fourth 2 bits "variant 1".
+  // In a UUID, 4 bits of the third group mean "version 4", and 2 bits of the fourth "variant 1".
   return `${hex16(a >>> 16)}${hex16(a)}-${hex16(b >>> 16)}-${hex16((b & 0x0fff) | 0x4000)}-${hex16(((c >>> 16) & 0x3fff) | 0x8000)}-${hex16(c)}${hex16(d >>> 16)}${hex16(d)}`
 }
 
@@ -61,14 +61,14 @@ const refused = (losses: ReadonlyArray<Loss>): GatewayError =>
     })
   })
 
-/** The failure of a run, with all that it did. */
+/** The failure of a run, with all of its attempts. */
 export const runFailure = (error: GatewayError, run: Run<unknown>): GatewayError =>
   withoutStack(() => withFacts(error, factsOf(error, run), method))
 
-/** One target that is called once: the same request either way, so nothing needs compiling. */
+/** Whether a plan is one target that is called once: its request is the same either way, so nothing needs compiling. */
 const isPlain = (plan: Plan<never, unknown>): boolean => plan._tag === "Target" && plan.retry === undefined
 
-/** The limit of the whole. Deadlines further inside cannot be kept when the gateway executes. */
+/** The deadline of the complete run. Inner deadlines cannot be kept when the gateway executes. */
 const deadlineOf = <In>(plan: Plan<In, unknown>, input: In): number | undefined =>
   plan._tag === "Deadline"
     ? Math.min(plan.millis, deadlineOf(plan.plan, input) ?? plan.millis)
@@ -78,7 +78,7 @@ const deadlineOf = <In>(plan: Plan<In, unknown>, input: In): number | undefined 
         ? deadlineOf(plan.plan, input)
         : undefined
 
-/** A failure that was overcome is worth one line, and no more than names. */
+/** Logs a recovered failure in one line that holds only names. */
 export const logRecovery = (
   { quiet }: Pick<Run<unknown>, "quiet">,
   target: string,
@@ -103,10 +103,10 @@ const isEventIdOnly = (options: GatewayOptions.GatewayOptions): boolean =>
 export interface RouterCore {
   readonly send: SendLegs
   readonly state: RouterState
-  /** Of runs without options. */
+  /** Settings of runs without options. */
   readonly own: RunSettings
   readonly pricing: Pricing | undefined
-  /** Problems of the router's options: no run begins while there are any. */
+  /** Problems of the router's options; while there are any, no run begins. */
   readonly problems: ReadonlyArray<GatewayOptions.Problem>
 }
 
@@ -119,7 +119,7 @@ export const prepare = <In, Out>(
   build?: Building<In>
 ): Effect.Effect<Prepared<In, Out>, GatewayError> => {
   const bare = prepareBare(core, route, input, options, build)
-  // Most runs add nothing.
+  // Most runs have no additions.
   if (options.headers === undefined && options.session === undefined) return bare
   return Effect.flatMap(additionsOf(method, options), (additions) =>
     Effect.map(bare, ({ compiled, plan, run }) => ({
@@ -151,8 +151,8 @@ const prepareBare = <In, Out>(
     const misgiven = given && refusal(method, GatewayOptions.problems(given))
     if (misgiven !== undefined) return misgiven
     const settings = given && GatewayOptions.normalize(given)
-    // Options of the run are the outer-most ones, and what they do to the route is checked like everything else.
-    // An event id is the run's, and no plan's.
+    // Options of the run are the outermost ones, and the resulting route is checked as a whole. An event id belongs to
+    // the run, and not to a plan.
     const planned =
       settings === undefined || isEventIdOnly(settings)
         ? route.planned

@@ -1,5 +1,5 @@
 /**
- * All plans at once; the first answer counts.
+ * Calls all plans at once; the first answer wins.
  */
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
@@ -11,7 +11,7 @@ import { type ClientRun, canFallback, type Position, tellingOf } from "./walk.ts
 
 const alone = <In, Out, A>(run: ClientRun<In, Out, A>): ClientRun<In, Out, A> => ({ ...run, deferred: [] })
 
-/** Runs the plans of a race side by side; one after the other where a request would change something twice. */
+/** Runs the plans of a race side by side, or one after the other if a request would change something twice. */
 export const runRace = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   plan: Race<In, Out>,
@@ -21,7 +21,7 @@ export const runRace = <In, Out, A>(
   if (plans.length < 2 || (!sideEffects && anySideEffects(plan, run.input))) {
     return runPlan(run, { _tag: "Fallback", on, plans }, place)
   }
-  // They come away from targets in any order, and a fallback looks for its own at the end of a list.
+  // Branches defer targets in any order, and a fallback looks for its own at the end of a list.
   const branches = plans.map((child) => ({ child, own: alone(run) }))
   return inLanes<A>(place.lane, run, (lanes) => {
     // A branch may fail before the next one has begun.

@@ -1,5 +1,5 @@
 /**
- * Runs a route against outcomes that were recorded: the real executor, without a gateway.
+ * Runs a route against recorded outcomes: the real executor, without a gateway.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -23,15 +23,15 @@ import { RouterState } from "./state.ts"
 export interface KnownOutcome {
   /** Milliseconds to the first output, or to the failure. */
   readonly millis: number
-  /** An interrupted one says only that the target took longer. */
+  /** An interrupted outcome only means that the target took longer. */
   readonly outcome: Attempt["outcome"]
   readonly attempt: Attempt
 }
 
-/** Gives the next outcome of a target; `undefined`: nothing is recorded. */
+/** Returns the next outcome of a target; `undefined` if none is recorded. */
 export type Outcomes = (target: string) => KnownOutcome | undefined
 
-/** A target was called for which nothing is recorded, or not enough. */
+/** Thrown for a target without enough recorded outcomes. */
 export class UnknownOutcome extends Error {
   override readonly name = "UnknownOutcome"
   readonly target: string
@@ -60,7 +60,7 @@ const replayed = (
     const known = next(target.key)
     if (known === undefined) return Effect.die(new UnknownOutcome(target.key))
     const { attempt, millis, outcome } = known
-    // An interrupted one took longer than it was given: in the same moment another answer may come.
+    // An interrupted attempt took longer than recorded: with equal times it could tie with the answer that replaced it.
     const wait = outcome === "interrupted" ? millis + 1 : millis
     const answered: Effect.Effect<Answer, GatewayError> = Effect.flatMap(Effect.sleep(wait), () => {
       if (outcome === "success") return Effect.succeed({ target: target.key })

@@ -1,5 +1,5 @@
 /**
- * The rest of a plan after the answer of one of its targets has broken.
+ * The rest of a plan after the answer of one of its targets broke.
  */
 import type { GatewayError } from "../../GatewayError.ts"
 import type { Plan, Target } from "../route/plan.ts"
@@ -18,15 +18,15 @@ interface Known {
 }
 
 interface Left<In, Out> {
-  /** The broken target alone, in the deadlines around it. */
+  /** Only the broken target, in the deadlines around it. */
   readonly again: Plan<In, Out>
-  /** What comes after it; absent when nothing may. */
+  /** The plan after it; absent if nothing may follow. */
   readonly rest: Plan<In, Out> | undefined
 }
 
 /**
- * A plan without the targets that must not be called again; `undefined` when none is left. A balance keeps the order of
- * this run.
+ * Removes the targets that must not be called again from a plan; `undefined` if none is left. A balance keeps the order
+ * of this run.
  */
 const onlyThose = <In, Out>(
   plan: Plan<In, Out>,
@@ -48,7 +48,7 @@ const onlyThose = <In, Out>(
     }
     case "When": {
       const [onTrue, onFalse] = [within(plan.onTrue), within(plan.onFalse)]
-      // Of two sides with something left, the predicate decides again.
+      // If both branches have targets left, the predicate decides again.
       return onTrue === undefined || onFalse === undefined ? (onTrue ?? onFalse) : { ...plan, onTrue, onFalse }
     }
     case "Hedge":
@@ -59,7 +59,7 @@ const onlyThose = <In, Out>(
   }
 }
 
-/** Finds the broken target, and cuts away what has failed before it. */
+/** Finds the broken target, and cuts off the failed plans before it. */
 const cut = <In, Out>(
   plan: Plan<In, Out>,
   broken: Target<never, unknown>,
@@ -76,7 +76,7 @@ const cut = <In, Out>(
     case "Target":
       return Object.is(plan, broken) ? { again: plan, rest: undefined } : undefined
     case "When":
-      // The side that has it is the one that was taken: a predicate may answer otherwise the next time.
+      // The branch that has the target is the one that was taken: the predicate may decide otherwise the next time.
       return cut(plan.onTrue, broken, error, known, left) ?? cut(plan.onFalse, broken, error, known, left)
     case "Deadline":
       return within((inner) => ({ _tag: "Deadline", millis: left(plan), plan: inner }), plan.plan)
@@ -93,8 +93,7 @@ const cut = <In, Out>(
         const found = cut(child, broken, error, known, left)
         if (found === undefined) continue
         const own = found.rest === undefined ? [] : [found.rest]
-        // A fallback comes to its later plans in any case, and has left the earlier ones for a reason; a race has no
-        // order.
+        // A fallback reaches its later plans in any case, and left the earlier ones for a reason; a race has no order.
         const keeps = (target: Target<In, Out>): boolean =>
           plan._tag === "Race" ? !failed.has(target.key) : superseded.has(target)
         const kept = (plans: ReadonlyArray<Plan<In, Out>>) =>
@@ -111,9 +110,9 @@ const cut = <In, Out>(
 }
 
 /**
- * The plan of a restart: the targets that have not failed and to which the fallbacks of the broken one may move after
- * this failure, else the broken one again. Deadlines that have begun keep their ends, the others their full time.
- * `undefined`: the plan does not have that target.
+ * Makes the plan of a restart: the targets that have not failed and to which the fallbacks of the broken one may move
+ * after this failure, otherwise the broken one again. Deadlines that have begun keep their ends, the others get their
+ * full time. `undefined`: the plan does not contain the target.
  */
 export const planAfter = <In, Out>(
   plan: Plan<In, Out>,

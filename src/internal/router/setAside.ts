@@ -1,5 +1,5 @@
 /**
- * Targets that their limits rejected: nothing was sent to them, and they are called when all others have failed.
+ * Targets that their limits rejected: nothing was sent to them, and the router calls them when all others have failed.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -8,7 +8,10 @@ import { monotonicMillis } from "../data/monotonic.ts"
 import type { Target } from "../route/plan.ts"
 import type { ClientRun, Position, RetryStep } from "./walk.ts"
 
-/** Keeps a rejected target. `failure`: the one that a fallback goes by; `step`: the rest of its policy. */
+/**
+ * Keeps a rejected target for later. `failure`: the failure by which a fallback decides; `step`: the rest of its
+ * policy.
+ */
 export const setAside = <In, Out, A>(
   run: ClientRun<In, Out, A>,
   target: Target<In, Out>,
@@ -19,7 +22,7 @@ export const setAside = <In, Out, A>(
 ): Effect.Effect<void> =>
   Effect.map(monotonicMillis, (now) => {
     const { retryAfter } = error
-    // A request that never fits has no such time.
+    // A request that can never fit has no such time.
     if (retryAfter === undefined || !passes(failure)) return
     run.deferred.push({ target, error, step, readyAt: now + Duration.toMillis(retryAfter), deadline })
   })

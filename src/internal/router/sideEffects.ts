@@ -1,17 +1,17 @@
 /**
- * Which requests change something at the provider, so that asking twice at once would do it twice.
+ * Detects requests that change something at the provider, so that calling two targets at once would do it twice.
  */
 import * as Result from "effect/Result"
 import { isRecord } from "../data/json.ts"
 import type { Plan, Target } from "../route/plan.ts"
 import { targetsOf } from "../route/plan.ts"
 
-/** Tools that a provider runs by itself: everything but functions, which the caller runs. */
+/** Whether a provider runs a tool itself: everything except functions, which the caller runs. */
 const isServerTool = (tool: unknown): boolean => {
   if (!isRecord(tool)) return false
   const { type } = tool
   if (typeof type === "string") return type !== "function" && type !== "custom"
-  // Google's have no type: a declaration of functions, or the name of a tool of theirs.
+  // Google's tools have no type: they are declarations of functions, or the name of a server tool.
   return !("name" in tool || "function" in tool || "functionDeclarations" in tool || "function_declarations" in tool)
 }
 
@@ -28,13 +28,15 @@ const changesSomething = (query: unknown): boolean =>
     isSet(query.mcp_servers) ||
     (Array.isArray(query.tools) && query.tools.some(isServerTool)))
 
-/** Whether a target must not be called while another one is. A request that cannot be made changes nothing. */
+/**
+ * Whether a target must not be called at the same time as another one. A request that cannot be built changes nothing.
+ */
 export const hasSideEffects = <In>({ leaf }: Target<In, unknown>, input: In): boolean => {
   if (leaf.idempotent !== undefined) return !leaf.idempotent
   const built = leaf.build(input)
   return Result.isSuccess(built) && changesSomething(built.success.query)
 }
 
-/** The same for all targets that an input leads to. */
+/** The same as {@link hasSideEffects}, for all targets that an input leads to. */
 export const anySideEffects = <In>(plan: Plan<In, unknown>, input: In): boolean =>
   targetsOf(plan, input).some((target) => hasSideEffects(target, input))

@@ -1,8 +1,8 @@
 /**
- * What a router knows of its targets, whatever routes they stand in. It lives as long as the router's layer.
+ * The knowledge of a router about its targets, across all routes. It lives as long as the router's layer.
  *
- * State holds facts, and settings hold thresholds: what happened at a target is written down here once, and the nodes
- * of a route compare it with their own numbers.
+ * State holds facts, settings hold thresholds: each outcome of a target is recorded here once, and the nodes of a route
+ * compare it with their own numbers.
  */
 import type * as Exit from "effect/Exit"
 import * as Redacted from "effect/Redacted"
@@ -19,54 +19,54 @@ import { isCredential, textOf } from "../data/secrets.ts"
 import type { Leaf } from "../route/node.ts"
 import type { Target } from "../route/plan.ts"
 
-/** Whole answers and streams are never compared: their first outputs are not the same thing. */
+/** The kind of a run. Complete answers and streams are never compared, because their first outputs differ. */
 export type Mode = "run" | "stream"
 
-/** Makes what learns times. Absent in a bundle in which nothing asks for them, and then none are kept. */
+/** Makes the record of latencies. Absent in a bundle that does not need it; then none are kept. */
 let makeLatency: (() => Latency) | undefined
 
-/** Has times kept, for combinators that choose by them. */
+/** Turns on latency records, for combinators that choose by them. */
 export const keepTimes = (make: () => Latency): void => {
   makeLatency = make
 }
 
-/** Makes what keeps the outcomes of targets, for the store of a router. */
+/** Makes the records of outcomes, for the store of a router. */
 export type MakeFacts = (store: BreakerStore | undefined) => (key: string) => TargetFacts
 
 let makeFacts: MakeFacts | undefined
 
-/** Has outcomes kept, for breakers. */
+/** Turns on records of outcomes, for breakers. */
 export const keepOutcomes = (make: MakeFacts): void => {
   makeFacts = make
 }
 
 type Untimed<Event> = Event extends RouterEvent ? Omit<Event, "at"> : never
 
-/** Tells those who watch a router. Its clock adds the time. */
+/** Sends an event to the listeners of a router. Its clock adds the time. */
 export type Tell = (event: Untimed<RouterEvent>) => void
 
-/** Tells that a run has begun; the result tells its end. Only the first call counts. */
+/** Reports that a run has begun; the result reports its end. Only the first call counts. */
 export type BeginRun = (
   run: { readonly eventId: string; readonly mode: Mode },
   execution: "client" | "gateway"
 ) => (exit: Exit.Exit<{ readonly target: string }, GatewayError>) => void
 
-/** Most targets that are remembered. */
+/** Maximum number of targets that a router remembers. */
 export const maxTargets = 4_096
 
 /** The state of one target. */
 export class TargetState {
-  /** As plans call it, for people. */
+  /** Its name in plans, for people. */
   readonly shown: string
   readonly provider: string
   readonly model: string | undefined
   readonly purse: Purse | undefined
   inFlight = 0
-  /** Forgotten, because there were too many. */
+  /** Whether it was forgotten because there were too many targets. */
   isDropped = false
-  /** When it was used last, in attempts of the router. */
+  /** Time of its last use, in attempts of the router. */
   usedAt = 0
-  /** How attempts ended; absent where nothing asks for it. */
+  /** Outcomes of its attempts; absent in a bundle that does not need them. */
   readonly facts: TargetFacts | undefined
   /** Absent until a route limits it. */
   limits: TargetLimits | undefined
@@ -81,13 +81,13 @@ export class TargetState {
     this.facts = facts
   }
 
-  /** Times to the first output in one mode; absent where none are kept. */
+  /** Latencies of the first output in one mode; absent if none are kept. */
   latency(mode: Mode): Latency | undefined {
     this[mode] ??= makeLatency?.()
     return this[mode]
   }
 
-  /** An attempt on it has started. */
+  /** Records that an attempt has started. */
   begin(mode: Mode, startedAt: number, pass?: Pass): AttemptFacts {
     this.inFlight++
     if (pass !== undefined) pass.isTaken = true
@@ -95,7 +95,7 @@ export class TargetState {
   }
 }
 
-/** One attempt, for the state of its target. Times are milliseconds of the monotonic clock. */
+/** The effect of one attempt on the state of its target. Times are milliseconds of the monotonic clock. */
 export class AttemptFacts {
   private readonly state: TargetState
   private readonly mode: Mode
@@ -110,7 +110,7 @@ export class AttemptFacts {
     this.pass = pass
   }
 
-  /** Its first output is here: the decoded answer, or the first delta that a consumer could act on. */
+  /** Records the first output: the decoded answer, or the first delta that a consumer can act on. */
   output(now: number): void {
     this.outputAt = now
     this.state.latency(this.mode)?.observe(now - this.startedAt, now)
@@ -121,7 +121,7 @@ export class AttemptFacts {
     return this.outputAt === undefined ? undefined : this.outputAt - this.startedAt
   }
 
-  /** It has ended. `facts`: those of the target whose outcome it is; `isOwn`: whether it is that of this target. */
+  /** Records the end. `facts`: those of the target that the outcome belongs to; `isOwn`: whether it is this target. */
   end(attempt: Attempt, now: number, today: number, facts: TargetFacts | undefined, isOwn: boolean): void {
     const { outputAt, pass, startedAt, state } = this
     const { error, superseded } = attempt
@@ -132,14 +132,15 @@ export class AttemptFacts {
       pass?.end(verdict, millis, now)
     }
     if (outputAt !== undefined || !isOwn) return
-    // Who stops waiting knows that it would have taken longer. Other failures say nothing, or they would look fast.
+    // An attempt that was cut off would have taken longer. Other failures are not recorded, because they would look
+    // fast.
     if (superseded === true || error?._tag === "Timeout") {
       state.latency(this.mode)?.atLeast(now - startedAt, now)
     }
   }
 }
 
-/** 53 bits of a text, not to be guessed back without the salt. */
+/** 53 bits of a hash that cannot be reversed without the salt. */
 const hashOf = (text: string, salt: number): number => {
   let a = 0xdeadbeef ^ salt
   let b = 0x41c6ce57 ^ salt
@@ -153,19 +154,19 @@ const hashOf = (text: string, salt: number): number => {
   return 4294967296 * (2097151 & b) + (a >>> 0)
 }
 
-/** Who bills the attempts: the provider, and behind the compatible endpoint the one that the model names. */
+/** The billing account of the attempts: the provider, or behind the compatible endpoint the one in the model's name. */
 const purseOf = ({ model = "", provider }: Leaf<never, unknown>): string =>
   provider === "compat" && model.includes("/") ? model.slice(0, model.indexOf("/")) : provider
 
-/** The targets of one router. */
+/** The targets of a router. */
 export class RouterState {
   /** Absent: further attempts are not counted. */
   readonly budget: Budget | undefined
-  /** Limits that are shared with others, beside those of routes. */
+  /** Limits that the router shares with others, in addition to those of routes. */
   readonly limiter: Limiter | undefined
-  /** Absent while no one watches; `tell?.(…)` then does not even make the event. */
+  /** Absent while there is no listener; `tell?.(…)` then does not even create the event. */
   tell: Tell | undefined
-  /** There as long as {@link tell} is. */
+  /** Present while {@link tell} is. */
   beginRun: BeginRun | undefined
   private readonly salt: number
   private readonly factsOf: ((key: string) => TargetFacts) | undefined
@@ -182,7 +183,7 @@ export class RouterState {
     this.factsOf = makeFacts?.(breakerStore)
   }
 
-  /** The state of a target; the same one for all that the other side cannot tell apart. */
+  /** Returns the state of a target. Targets that the other side cannot tell apart share one. */
   of(target: Target<never, unknown>): TargetState {
     const { leaf, options } = target
     const alias = options.byokAlias ?? ""
@@ -213,12 +214,12 @@ export class RouterState {
   }
 
   /**
-   * The label holds the endpoint, also of an adapted leaf, which has no `spec`. Two tenants can differ in their headers
-   * alone: in a credential, or in the name of an organization.
+   * The key of a leaf. The label contains the endpoint, also for an adapted leaf, which has no `spec`. Two tenants may
+   * differ only in their headers: in a credential, or in the name of an organization.
    */
   private keyOf({ headers, key, label, model, provider }: Leaf<never, unknown>, alias: string): string {
     if (key !== undefined) return `key ${key}`
-    // Words that are no secret stay as they are, or several routers would not have the same key.
+    // Values that are not secret stay unhashed, otherwise several routers would have different keys.
     const own = Object.entries(headers).map(([name, value]) =>
       Redacted.isRedacted(value) || isCredential(name)
         ? `${name} ${hashOf(textOf(value), this.salt)}`
@@ -234,12 +235,12 @@ export class RouterState {
     return found
   }
 
-  /** All that are known, in the order in which they were met. */
+  /** Lists all known targets, in order of their first use. */
   all(): ReadonlyArray<TargetState> {
     return [...this.targets.values()]
   }
 
-  /** Forgets the target that was used longest ago, has nothing in flight, and for which nobody waits. */
+  /** Forgets the least recently used target that has nothing in flight and no one waiting. */
   private drop(): void {
     let oldest: readonly [string, TargetState] | undefined
     for (const entry of this.targets) {

@@ -1,6 +1,6 @@
 /**
- * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer could act on. Until then
- * nothing has been delivered, so a failure is like any other and another target can take over unseen.
+ * One streamed attempt: sent, and read up to its commit point, the first delta that a consumer can act on. Before it
+ * nothing is delivered, so a failure is like any other and another target can take over unnoticed.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -47,31 +47,31 @@ import type { BeginRun } from "./state.ts"
 import { streamEnding } from "./streamEnding.ts"
 import { maxPage, peek, readHead, readText, replay, type StreamHead } from "./streamHead.ts"
 
-/** Who answers. */
+/** The target that answers. */
 export interface Answering {
   readonly target: Target<never, unknown>
   readonly response: GatewayResponse
   readonly endpoint: string
-  /** Index of the answering leg, when the gateway executes the route. */
+  /** Index of the leg that answered, if the gateway executes the route. */
   readonly step: number | undefined
 }
 
 /** An answer that has begun. */
 export interface CommittedStream extends Answering, StreamHead {
   readonly running: LogTrail.Running
-  /** Lets go of it; an attempt that has not ended is recorded as interrupted. */
+  /** Releases it; an attempt that has not ended is recorded as interrupted. */
   readonly release: Effect.Effect<void>
   /** Milliseconds of the monotonic clock. */
   readonly deadline: number | undefined
   /** See {@link SentAttempt}. */
   readonly onEnd?: NonNullable<SentAttempt["onEnd"]>
-  /** Takes what the stream said it used. */
+  /** Receives the usage that the stream reported. */
   readonly told?: (usage: TokenCounts) => void
 }
 
-/** A streamed run: stopping it must close what is open. */
+/** A streamed run. Stopping it must close everything that is open. */
 export interface StreamRun<In> extends Run<In> {
-  /** Tells those who watch the router how it ended. */
+  /** Reports the end to the listeners of the router. */
   readonly ended?: ReturnType<BeginRun> | undefined
   readonly held: HeldStream
   readonly deadlines: Deadlines
@@ -79,10 +79,10 @@ export interface StreamRun<In> extends Run<In> {
   readonly orders: Orders
 }
 
-/** The method that errors of a stream name. */
+/** Method in the errors of a stream. */
 export const method = "Router.stream"
 
-/** A failure as that of a stream, with all that the run did where it began. */
+/** Turns a failure into that of a stream, with everything that the run did where it began. */
 export const ofStream = (error: GatewayError, run?: Run<unknown>): GatewayError =>
   withFacts(error, run === undefined ? {} : factsOf(error, run), method)
 
@@ -95,7 +95,7 @@ const failure = (target: Target<never, unknown>, eventId: string, reason: Gatewa
     ...defined({ model: target.leaf.model })
   })
 
-/** How a target streams, if it does. */
+/** Returns how a target streams, if it does. */
 const streamingOf = (target: Target<never, unknown>): (ChatLeaf & { readonly streaming: Streaming }) | undefined => {
   const { chat } = target.leaf
   const found = chat?.streaming ?? (chat && streaming[chat.dialect])
@@ -105,7 +105,8 @@ const streamingOf = (target: Target<never, unknown>): (ChatLeaf & { readonly str
 const streams = "a target that streams chat answers"
 
 /**
- * The first target that cannot stream, as a problem. Nothing must be sent then: it would be missing when it is needed.
+ * The first target that cannot stream, as a problem. Nothing is sent then, because the target would be missing when it
+ * is needed.
  */
 export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): GatewayOptions.Problem | undefined => {
   for (const target of targets) {
@@ -121,7 +122,7 @@ export const unableToStream = (targets: ReadonlyArray<Target<never, unknown>>): 
   return undefined
 }
 
-/** The request of a target for a stream. */
+/** Builds the request of a target for a stream. */
 export const buildStream = <In>(target: Target<In, unknown>, input: In): Result.Result<Built, Unbuildable> => {
   const found = streamingOf(target)
   return Result.flatMap(target.leaf.build(input), ({ endpoint, query, ...rest }) =>
@@ -131,7 +132,7 @@ export const buildStream = <In>(target: Target<In, unknown>, input: In): Result.
   )
 }
 
-/** Limits an effect; the failure says which limit passed. */
+/** Limits an effect; the failure states which limit passed. */
 export const limited = <A>(
   self: Effect.Effect<A, GatewayError>,
   limit: number | undefined,
@@ -144,8 +145,8 @@ export const limited = <A>(
   )
 
 /**
- * Limits each read of a chunk: by the idle timeout of the target, and by what is left until `deadline` (milliseconds of
- * the monotonic clock). Time counts while a read is pending, so a slow consumer is not taken for a provider that
+ * Limits each read of a chunk: by the idle timeout of the target, and by the time until `deadline` (milliseconds of the
+ * monotonic clock). Time counts only while a read is pending, so a slow consumer does not look like a provider that
  * stalls.
  */
 export const limitReads = (target: Target<never, unknown>, eventId: string, deadline: number | undefined): Limiting => {
@@ -161,7 +162,7 @@ export const limitReads = (target: Target<never, unknown>, eventId: string, dead
     })
 }
 
-/** Reads an answer up to its commit point. Lets go of it when that does not come. */
+/** Reads an answer up to its commit point, and releases it if that does not arrive. */
 export const commit = (
   target: Target<never, unknown>,
   response: GatewayResponse,
@@ -171,7 +172,7 @@ export const commit = (
   const found = streamingOf(target)
   if (found === undefined) return Effect.die(new Error("a target that does not stream was asked to"))
   const limiting = limitReads(target, eventId, undefined)
-  // A page of an edge or of a login: it holds no events, and the beginning of it says whose it is.
+  // An HTML page, of an edge or a login, holds no events; its beginning tells where it is from.
   if (/^text\/html\b/i.test(response.headers["content-type"] ?? "")) {
     return Effect.flatMap(readText(response.reader(), limiting, maxPage), ({ text }) =>
       Effect.fail(response.invalid("content-type: expected text/event-stream or JSON", text))
@@ -193,13 +194,13 @@ export const commit = (
     )
     return readHead(found.judge?.pump(pump, reject) ?? pump, limiting)
   }
-  // Guardrails answer in one piece although a stream was asked for, and so do some providers; others announce as JSON
-  // what is a stream. Only the first character is right about it.
+  // Guardrails and some providers answer in one piece although a stream was requested; others label a stream as JSON.
+  // Only the first character is reliable.
   return Effect.flatMap(peek(response.reader(), limiting), ({ json, reader }) =>
     json
       ? Effect.flatMap(readText(reader, limiting, response.maxBytes), ({ isWhole, text }) => {
           if (!isWhole) return Effect.fail(response.invalid(oversizedBody(response.maxBytes), ""))
-          // An error, and then events.
+          // An error, followed by events.
           if (parseJson(text) === undefined && /^data:/m.test(text)) {
             return pumped(replay([new TextEncoder().encode(text)], reader))
           }
@@ -208,7 +209,7 @@ export const commit = (
             if (Result.isFailure(reply)) {
               return Effect.fail(response.invalid(`${reply.failure.field}: expected ${reply.failure.accepted}`, text))
             }
-            // Nothing of it has been delivered, so a rejected one is a failure like any other.
+            // Nothing of it has been delivered, so a rejected answer is a failure like any other.
             const rejection = found.judge?.reply(reply.success)
             return rejection === undefined
               ? Effect.succeed({ head: deltasOf(reply.success), pump: undefined })
@@ -219,7 +220,7 @@ export const commit = (
   )
 }
 
-/** What the record of a streamed attempt says of its end. */
+/** Fields of the record for the end of a streamed attempt. */
 export const streamEnded = (
   answering: Answering | undefined,
   exit: Exit.Exit<unknown, GatewayError>,

@@ -1,9 +1,9 @@
 /**
- * The end of a stream, for those who count what it used.
+ * Reports the end of a stream and its usage to rate limiters.
  */
 import type { StreamEnd, TokenCounts } from "../admission/admission.ts"
 
-/** Knows when a stream has ended, and what it said it used. */
+/** Tracks the end of a stream and the usage that it reported. */
 export const streamEnding = () => {
   let usage: TokenCounts | undefined
   let listeners: Array<(end: StreamEnd) => void> | undefined = []

@@ -13,11 +13,11 @@ import { textOf } from "../transport/body.ts"
 export interface StreamHead {
   /** The deltas that were held back up to the commit point, and that one. */
   readonly head: ReadonlyArray<Delta>
-  /** The rest; absent when the complete answer came in one piece. */
+  /** The rest; absent if the complete answer arrived in one piece. */
   readonly pump: Pump | undefined
 }
 
-/** Reads a body as text, chunk by chunk, until it has more than `max` bytes. */
+/** Reads a body as text, chunk by chunk, until it exceeds `max` bytes. */
 export const readText = (
   { cancel, read }: ResponseReader,
   limiting: Limiting,
@@ -34,10 +34,10 @@ export const readText = (
   return go
 }
 
-/** Most bytes of a page that are read for an excerpt. */
+/** Maximum number of bytes of a page that are read for an excerpt. */
 export const maxPage = 65_536
 
-/** A reader that gives chunks again that have been read. */
+/** A reader that first returns chunks that have been read before. */
 export const replay = (chunks: ReadonlyArray<Uint8Array>, reader: ResponseReader): ResponseReader => {
   let given = 0
   return {
@@ -46,7 +46,7 @@ export const replay = (chunks: ReadonlyArray<Uint8Array>, reader: ResponseReader
   }
 }
 
-/** Looks at the first character that is no space: whether one JSON value begins there. */
+/** Checks by the first character that is not white space whether a single JSON value begins there. */
 export const peek = (
   reader: ResponseReader,
   limiting: Limiting
@@ -68,7 +68,7 @@ export const peek = (
 export const readHead = (pump: Pump, limiting: Limiting): Effect.Effect<StreamHead, GatewayError> => {
   const head: Array<Delta> = []
   let committed = false
-  /** Of all usage before the commit point only the last is kept, wherever the bytes were cut. */
+  /** Of the usage before the commit point, only the last one is kept, wherever the bytes were cut. */
   const keep = (delta: Delta): void => {
     committed ||= isCommit(delta)
     const earlier = committed || delta.type !== "usage" ? -1 : head.findIndex(({ type }) => type === "usage")

@@ -22,16 +22,18 @@ import {
   streamEnded
 } from "./streamAttempt.ts"
 
-/** Targets whose first-token timeout the gateway would not keep: it waits for a last attempt as long as that takes. */
+/**
+ * Targets whose first-token timeout the gateway would not keep, because it waits for the last attempt without a limit.
+ */
 const unlimitedTargets = (targets: ReadonlyArray<Target<never, unknown>>): ReadonlyArray<string> =>
   targets.flatMap(({ firstTokenTimeout, key, retry, timeout }) =>
     firstTokenTimeout !== undefined && timeout === undefined && attemptsOf(retry) > 1 ? [key] : []
   )
 
 /**
- * Compiled legs for a stream: the gateway must not wait longer for a first byte than a target may take for its first
- * token. What cannot be kept is a loss like those of `Route.compile`: without leave, `auto` runs on the client and
- * `gateway` is refused.
+ * Compiles legs for a stream: the gateway must not wait longer for a first byte than a target may take for its first
+ * token. A limit that cannot be kept is a loss like those of `Route.compile`: unless it is allowed, `auto` runs on the
+ * client and `gateway` is rejected.
  */
 export const limitLegs = <In, Out>(
   compiled: Compiled<In, Out> | undefined,
@@ -57,20 +59,19 @@ export const limitLegs = <In, Out>(
   return Result.succeed({ ...compiled, legs })
 }
 
-// Which leg it happened to is not known, so nobody goes on with another one.
+// The leg that failed is unknown, so the run does not continue with another one.
 const expired = (eventId: string): GatewayError =>
   new GatewayError({ method, reason: new Timeout({ phase: "deadline" }), eventId })
 
 /**
- * Asks for the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record says what
- * happened.
+ * Requests the streamed answer of the legs from `offset` on. Keeps the deadline itself, so that the record reports it.
  */
 export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Out>): Asking<CommittedStream> => {
   let deadline: number | undefined
   return (offset) =>
     Effect.gen(function* () {
       const { eventId } = run
-      // Of the whole, however many requests it takes.
+      // End of the complete run, for all of its requests.
       deadline ??= compiled.deadline === undefined ? undefined : (yield* monotonicMillis) + compiled.deadline
       const { release, running, send, slot } = yield* run.held.open(
         (fiber) => takeLegSlot(run, compiled, offset, fiber),
@@ -81,7 +82,7 @@ export const askStream = <In, Out>(run: StreamRun<In>, compiled: Compiled<In, Ou
         const leg = compiled.legs[step]
         const answer = { target, response, endpoint: leg?.endpoint ?? "", step }
         answering = answer
-        // When this leg began is not known here, so the time counts from its headers on; until then the gateway keeps
+        // The start of this leg is unknown here, so its time counts from the headers on; until then the gateway keeps
         // it.
         const committed = limited(
           commit(target, response, leg?.query, eventId),

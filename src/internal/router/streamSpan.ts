@@ -1,5 +1,5 @@
 /**
- * The span of a streamed run: it ends with the stream, and not when the stream has been opened.
+ * The span of a streamed run. It ends with the stream, and not when the stream has been opened.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -38,11 +38,11 @@ export const traceStream = (span: OpenSpan, running: RunningStream): RunningStre
     ...running,
     deltas: () => {
       const { cancel, next } = running.deltas()
-      // A second consumer gets a failure that is not the stream's.
+      // A second consumer gets a failure that does not belong to the stream.
       if (taken) return { next, cancel }
       taken = true
       const seen = Effect.onExit(next, (exit) => {
-        // A read that is interrupted may be repeated. If it is not, the scope ends the stream.
+        // An interrupted read may be repeated. Otherwise the scope ends the stream.
         if (Exit.isSuccess(exit) ? exit.value === undefined : !Exit.hasInterrupts(exit)) end(exit)
         return Effect.void
       })

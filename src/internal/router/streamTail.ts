@@ -1,5 +1,5 @@
 /**
- * A streamed answer from its commit point to its end: deltas, records, restarts, and an honest failure when it breaks.
+ * A streamed answer from its commit point to its end: deltas, records, restarts, and a precise failure when it breaks.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -27,17 +27,17 @@ import {
   streamEnded
 } from "./streamAttempt.ts"
 
-/** What is known of a stream so far; complete when it has ended. */
+/** The known facts of a stream so far; complete when it has ended. */
 export interface StreamProgress {
   readonly opened: CommittedStream
-  /** Deltas that were delivered, of the present answer. */
+  /** Number of deltas of the current answer that were delivered. */
   readonly deltas: number
   readonly text: string
   readonly usage: Usage | undefined
   readonly model: string | undefined
-  /** What was delivered beside the text, where that has a price. */
+  /** Delivered output other than the text, if it has a price. */
   readonly others: string
-  /** Its finish was among them. */
+  /** Whether its finish was among them. */
   readonly finished: boolean
   readonly restarts: number
 }
@@ -48,8 +48,8 @@ export interface RunningStream {
   /** The deltas, for one consumer. */
   readonly deltas: () => Puller<Delta, GatewayError>
   /**
-   * Lets go of everything; records an attempt that had not ended: if its finish has arrived it is a success, else
-   * interrupted.
+   * Releases everything, and records an attempt that had not ended: as a success if its finish has arrived, otherwise
+   * as interrupted.
    */
   readonly close: Effect.Effect<void>
 }
@@ -94,17 +94,17 @@ const interrupted = (
   })
 }
 
-// Nobody must take what is left of a stream, which is nothing, for an answer.
+// The empty rest of a stream must not look like an answer.
 const closed = (): GatewayError => invalid(method, "deltas", "one consumer, once, inside the scope of the stream")
 
-/** Runs a stream from its commit point. `whole` is the plan of the run, for restarts. */
+/** Runs a stream from its commit point on. `whole` is the plan of the run, for restarts. */
 export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, whole: Plan<In, Out>): RunningStream => {
   let progress = begin(first, 0)
-  /** What a restart may still run. */
+  /** The plan that a restart may run. */
   let plan = whole
   let limiting = limitReads(first.target, run.eventId, first.deadline)
   let head: ReadonlyArray<Delta> | undefined = first.head
-  /** What asking for more gives, once there is no more. */
+  /** The result of further reads after the end. */
   let over: Exit.Exit<undefined, GatewayError> | undefined
 
   const see = (batch: ReadonlyArray<Delta>): ReadonlyArray<Delta> => {
@@ -151,7 +151,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     const left = planAfter(plan, opened.target, error, { ...run, failed }, now)
     run.superseded.clear()
     if (left === undefined) return yield* fail(broken)
-    // When the gateway executed the route, no deadline has begun in the plan: the one around the whole was kept here.
+    // If the gateway executed the route, no deadline of the plan has begun: the outer one was kept here.
     plan =
       opened.deadline === undefined || run.deadlines.size > 0
         ? left
@@ -160,7 +160,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
       run,
       plan,
       {
-        // What the broken target is asked again for, the gateway may have kept.
+        // The gateway may have cached the answer of the broken target.
         attempt: (target: Target<In, Out>, asked) =>
           streamAttempt(run, target, target === opened.target ? { ...asked, skipsCache: true } : asked),
         discard: ({ release }) => release,
@@ -168,7 +168,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
       },
       error
     ).pipe(
-      // Nobody has been told to discard the part that was delivered, so the failure is still about that one.
+      // The consumer has not been asked to discard the delivered part, so the failure is still about that one.
       Effect.catch(() => fail(broken))
     )
     run.state.tell?.({ _tag: "Restarted", eventId: run.eventId, target: again.target.key })
@@ -206,7 +206,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
       onFailure: (cause) => {
         const error = Option.getOrUndefined(Cause.findErrorOption(cause))
         if (error !== undefined) return failed(error)
-        // A decoder of somebody else's that throws. An interruption is recorded when the stream is closed.
+        // A caller's decoder that throws. An interruption is recorded when the stream is closed.
         if (!Cause.hasInterruptsOnly(cause)) end(Exit.failCause(cause))
         return Effect.failCause(cause)
       }
@@ -214,7 +214,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
   })
 
   const close = Effect.suspend(() => {
-    // Read to its end: nothing is open, and an abort would only make an error with its stack.
+    // Read to its end: nothing is open, and an abort would only create an error with its stack.
     if (over !== undefined && Exit.isSuccess(over)) return Effect.void
     over ??= Exit.fail(closed())
     const { pump, response, target } = progress.opened
@@ -222,7 +222,7 @@ export const runStream = <In, Out>(run: StreamRun<In>, first: CommittedStream, w
     end(isWhole ? Exit.void : Exit.interrupt())
     run.ended?.(isWhole ? Exit.succeed({ target: target.key }) : Exit.interrupt())
     const { cancel } = pump ?? response
-    // After an interrupted restart it is another answer that is open.
+    // After an interrupted restart a different answer is open.
     return Effect.andThen(cancel, run.held.release)
   })
 

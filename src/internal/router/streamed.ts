@@ -1,5 +1,5 @@
 /**
- * A streamed answer as its consumer has it, which `Router` re-exports.
+ * A streamed answer for its consumer, which `Router` re-exports.
  */
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
@@ -8,23 +8,26 @@ import type { GatewayResponse } from "../../GatewayResponse.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
 
-/** A streamed answer that has begun: its first delta has arrived, and which target it comes from is settled. */
+/** A streamed answer that has begun: its first delta has arrived, and its target is settled. */
 export interface Streamed {
   /**
-   * The deltas, from the first one on. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending
-   * early or being interrupted aborts the request. To be consumed once, inside the scope: any other consumer gets an
-   * `InvalidRequest`, and not an empty stream.
+   * The deltas, starting with the first. Ends only after the answer's finish; breaks with `StreamInterrupted`. Ending
+   * early or being interrupted aborts the request.
+   *
+   * **Gotchas**
+   *
+   * Consume it once, inside the scope: any other consumer gets an `InvalidRequest`, and not an empty stream.
    */
   readonly deltas: Stream.Stream<Delta, GatewayError>
-  /** Key of the target that answers; after a `restart` delta another one. */
+  /** Returns the key of the target that answers; after a `restart` delta, that of another one. */
   readonly target: () => string
   readonly provider: () => string
   readonly logId: () => string | undefined
   readonly eventId: string
   readonly execution: "client" | "gateway"
-  /** The response behind the deltas; for its headers, as the deltas take its body. */
+  /** The response behind the deltas. Use it for its headers: the deltas consume its body. */
   readonly response: GatewayResponse
-  /** The facts so far; complete when the deltas have ended or the consumer has left. */
+  /** The facts so far; complete when the deltas have ended or the consumer has stopped. */
   readonly summary: Effect.Effect<StreamSummary>
 }
 
@@ -36,13 +39,13 @@ export interface StreamSummary {
   readonly logId?: string
   readonly eventId: string
   readonly usage?: Usage
-  /** What the attempts that have ended cost together, abandoned ones included; absent without prices. */
+  /** Cost of all attempts that have ended, including abandoned ones; absent without prices. */
   readonly cost?: Cost
-  /** Deltas and text of the present answer that were delivered. */
+  /** Number of deltas and text of the current answer that were delivered. */
   readonly deltas: number
   readonly text: string
   readonly restarts: number
   readonly attempts: ReadonlyArray<Attempt>
-  /** Targets that were passed over, in order: nothing was sent to them. */
+  /** Targets that were skipped, in order: nothing was sent to them. */
   readonly skipped: ReadonlyArray<Skipped>
 }

@@ -1,5 +1,5 @@
 /**
- * Watches a router: tells listeners, and describes its targets.
+ * Watches a router: notifies listeners, and describes its targets.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -40,7 +40,7 @@ const beginRun =
     }
   }
 
-/** A reason without the text of a provider, and without the part of an answer that had arrived. */
+/** Removes the text of a provider, and the delivered part of an answer, from a reason. */
 const silent = <R extends Reason>(reason: R): R => {
   const copy: R = Object.assign(Object.create(Object.getPrototypeOf(reason)), reason)
   if ("partial" in copy) Object.assign(copy, { partial: "" })
@@ -66,12 +66,12 @@ const listen = (state: RouterState, listener: Listener) =>
   Effect.withFiber((fiber) => {
     const known = listeners.get(state) ?? new Set<Listener>()
     listeners.set(state, known)
-    // The same function may listen twice.
+    // The same function may be registered twice.
     const own: Listener = (event) => {
       try {
         listener(event)
       } catch (cause) {
-        Effect.runForkWith(fiber.context)(Effect.logError("a listener of a router has thrown", cause))
+        Effect.runForkWith(fiber.context)(Effect.logError("a listener of a router threw an exception", cause))
       }
     }
     known.add(own)
@@ -129,16 +129,16 @@ const watch = (state: RouterState): Watching => ({
   })
 })
 
-/** Marks a function that watches routers: a program that has it in its bundle has that code too. */
+/** Marks a function that watches routers: a bundle that holds the function also holds that code. */
 export const watches = <A>(self: A): A => {
   setWatching(watch)
   return self
 }
 
-/** Most events that a reader may be behind. */
+/** Maximum number of events that a reader may lag behind. */
 const capacity = 1_024
 
-/** The events of a router, for one reader. A reader that is too slow loses the oldest ones, and is told how many. */
+/** The events of a router, for one reader. A reader that is too slow loses the oldest ones, and gets their number. */
 export const eventStream = ({ listen }: Watching): Stream.Stream<RouterEvent> =>
   Stream.unwrap(
     Effect.gen(function* () {

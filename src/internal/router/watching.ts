@@ -1,12 +1,12 @@
 /**
- * The place where routers find the code that watches them: a bundle that neither listens nor looks has none of it.
+ * The registry where routers find the code that watches them: a bundle that does not use it does not hold it.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { RouterEvent, TargetState } from "../../RouterEvent.ts"
 import type { RouterState } from "./state.ts"
 
-/** Is called in the turn of each event. */
+/** Called synchronously with each event. */
 export type Listener = (event: RouterEvent) => void
 
 /** Watches one router. */
@@ -19,7 +19,7 @@ type Watch = (state: RouterState) => Watching
 
 let known: Watch | undefined
 
-/** Puts the code in its place. */
+/** Registers the code. */
 export const setWatching = (watch: Watch): void => {
   known = watch
 }

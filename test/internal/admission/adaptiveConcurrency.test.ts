@@ -3,7 +3,10 @@ import { AdaptiveLimit } from "../../../src/internal/admission/adaptiveConcurren
 
 const limitOf = (initial: number) => new AdaptiveLimit({ initial, min: 1, max: 1_000, tolerance: 2 })
 
-/** The limit after each round: all that it allows are sent at once, and those beyond the capacity are refused. */
+/**
+ * The limit after each round: as many requests as it allows are sent at once, and those beyond the capacity are
+ * rejected.
+ */
 const rounds = (
   limit: AdaptiveLimit,
   capacity: (round: number) => number,
@@ -24,10 +27,10 @@ const rounds = (
 const mean = (numbers: ReadonlyArray<number>) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length
 
 describe("an adaptive limit", () => {
-  it("goes down once for twenty refusals at the same time", () => {
+  it("decreases once for twenty simultaneous rejections", () => {
     for (const startedAt of [0, 50]) {
       const limit = limitOf(20)
-      // Also when refusals come in the very millisecond in which their calls began.
+      // Also when rejections arrive in the very millisecond in which their calls began.
       for (let i = 0; i < 20; i++) limit.answered(50, startedAt, undefined, true)
       assert.strictEqual(limit.current, 10)
       for (let i = 0; i < 20; i++) limit.answered(51, startedAt, undefined, true)
@@ -35,7 +38,7 @@ describe("an adaptive limit", () => {
     }
   })
 
-  it("goes down by the share that was refused, and not below nine tenths of what passed", () => {
+  it("decreases by the rejected share, and not below nine tenths of the accepted rate", () => {
     const limit = limitOf(100)
     for (let i = 0; i < 100; i++) limit.answered(50 + i / 1_000, 0, i < 80 ? 10 : undefined, false)
     assert.strictEqual(limit.current, 90)

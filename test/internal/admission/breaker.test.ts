@@ -63,7 +63,7 @@ const target = (own: Partial<BreakerSettings> = {}) =>
 const later = (millis: number) => TestClock.adjust(millis)
 
 describe("a breaker", () => {
-  it.effect("opens at its rate once there are enough calls, and never by what has left the window", () =>
+  it.effect("opens at its rate once there are enough calls, and never by calls outside the window", () =>
     Effect.gen(function* () {
       const one = yield* target()
       yield* one.call()
@@ -89,7 +89,7 @@ describe("a breaker", () => {
   )
 
   it.effect(
-    "admits one probe, doubles its time with each that fails, up to the longest, and closes with one that succeeds",
+    "admits one probe, doubles its time with each failed one, up to the longest, and closes with a successful one",
     () =>
       Effect.gen(function* () {
         const one = yield* target()
@@ -101,13 +101,13 @@ describe("a breaker", () => {
           yield* later(1)
           const probe = yield* one.passed
           assert.isAbove(yield* one.openFor, 0)
-          // It came to nothing, and the next one is the probe.
+          // It had no outcome, and the next one is the probe.
           probe.end("ignored", 0, one.now())
           yield* one.call(broken)
         }
         yield* later(50 * seconds)
         yield* one.call()
-        // Failures from before do not count any more.
+        // Earlier failures no longer count.
         for (let i = 0; i < 3; i++) yield* one.call(broken)
         assert.strictEqual(yield* one.openFor, 0)
         yield* one.call(broken)
@@ -134,7 +134,7 @@ describe("a breaker", () => {
     })
   )
 
-  it.effect("does not open again by attempts that had begun before its probe succeeded", () =>
+  it.effect("does not reopen by attempts that had begun before its probe succeeded", () =>
     Effect.gen(function* () {
       const one = yield* target()
       for (let i = 0; i < 4; i++) yield* one.call(broken)
@@ -162,7 +162,7 @@ describe("a breaker", () => {
     })
   )
 
-  it.effect("opens by slow calls when it is told to, timeouts included, and a slow probe fails", () =>
+  it.effect("opens by slow calls if configured, timeouts included, and a slow probe fails", () =>
     Effect.gen(function* () {
       const slowCalls = { after: 500, rate: 0.5 }
       const one = yield* target({ slowCalls })
@@ -227,7 +227,7 @@ describe("a hint", () => {
     })
   )
 
-  it.effect("that is longer holds, also when it comes late", () =>
+  it.effect("that is longer wins, also when it arrives late", () =>
     Effect.gen(function* () {
       const one = yield* target()
       const late = yield* one.passed
@@ -284,7 +284,7 @@ describe("exhausted credit", () => {
     })
   )
 
-  it.effect("takes over from failures, also when the call was on its way, and for every breaker of the target", () =>
+  it.effect("takes precedence over failures, also for a call in flight, and for every breaker of the target", () =>
     Effect.gen(function* () {
       const one = yield* target()
       const late = yield* one.passed

@@ -12,7 +12,7 @@ const bySession = (
 ): ReadonlyArray<string> =>
   order({ by: "session", session, names, weights, inFlight, open }).map((i) => names[i] ?? "?")
 
-/** How often each child comes first. */
+/** How often each child is first. */
 const firsts = (children: number, orders: Iterable<ReadonlyArray<number>>): Array<number> => {
   const counts = Array.from({ length: children }, () => 0)
   for (const [first = -1] of orders) counts[first] = (counts[first] ?? 0) + 1
@@ -24,7 +24,7 @@ const times = <A>(count: number, make: (i: number) => A): ReadonlyArray<A> =>
 
 const whole = (below: number): number => Math.floor(Math.random() * below)
 
-/** Holds counts to their expected values by four standard deviations. */
+/** Compares counts with their expected values, within four standard deviations. */
 const near = (counts: ReadonlyArray<number>, expected: ReadonlyArray<number>): void => {
   const total = expected.reduce((a, b) => a + b, 0)
   counts.forEach((count, i) => {
@@ -123,14 +123,14 @@ describe("session", () => {
     }
   })
 
-  it("leaves a session with its target while the load is fair", () => {
+  it("keeps a session at its target while the load is fair", () => {
     for (const key of keys(200)) {
       assert.strictEqual(bySession(key, ["a", "b"], [9, 1], [90, 10])[0], bySession(key, ["a", "b"], [9, 1])[0])
     }
   })
 
   it("counts neither the load nor the share of a target that is open", () => {
-    // Alone, a target takes everything; what hangs at the open one gives it no extra room either.
+    // A lone target takes everything; requests that hang at the open one give it no extra room.
     for (const key of keys(50)) {
       assert.deepStrictEqual(bySession(key, ["a", "b"], [1, 1], [500, 500], [true, false]), ["b", "a"])
       const three = bySession(key, ["a", "b", "c"], [1, 1, 1], [10_000, 4, 0], [true, false, false])
@@ -168,7 +168,7 @@ describe("weight", () => {
     near(firsts(3, draws(30_000, [1, 1, 1])), [10_000, 10_000, 10_000])
   })
 
-  it("takes any draw", () => {
+  it("accepts any draw", () => {
     for (const draw of [0, 2 ** -53, 0.5, 1 - 2 ** -53]) {
       assert.deepStrictEqual(
         order({ by: "weight", weights: [1, 2, 0], draw })
@@ -195,7 +195,7 @@ describe("roundRobin", () => {
     assert.strictEqual(rounds(weights, expected.length), expected)
   })
 
-  it("has given each child its exact share after each full round", () => {
+  it("gives each child its exact share in each full round", () => {
     for (let run = 0; run < 50; run++) {
       const weights = times(1 + whole(5), () => 1 + whole(9))
       const total = weights.reduce((a, b) => a + b, 0)
@@ -226,7 +226,7 @@ describe("roundRobin", () => {
     )
   })
 
-  it("leaves the credits alone while all children are open", () => {
+  it("does not change the credits while all children are open", () => {
     const credits = new Float64Array([1, -1])
     assert.deepStrictEqual(order({ by: "roundRobin", weights: [1, 1], credits, open: [true, true] }), [0, 1])
     assert.deepStrictEqual([...credits], [1, -1])
@@ -272,7 +272,7 @@ describe("latency", () => {
 
   it("draws every pair equally often, and puts the less loaded of the two first", () => {
     const orders = times(60_000, () => ask([10, 20, 30], Math.random()))
-    // Of three pairs the lowest wins two, the middle one wins the third.
+    // Of three pairs, the lowest wins two, the middle one the third.
     near(firsts(3, orders), [40_000, 20_000, 0])
   })
 
@@ -287,7 +287,7 @@ describe("latency", () => {
     }
   })
 
-  it("shares the first requests out when nothing is known", () => {
+  it("distributes the first requests when nothing is known", () => {
     near(
       firsts(
         2,
@@ -334,7 +334,7 @@ describe("every strategy", () => {
     ]
   }
 
-  it("names each child once: those that may be called, then open ones, then those of weight 0", () => {
+  it("names each child once: callable ones, then open ones, then those of weight 0", () => {
     for (let run = 0; run < 400; run++) {
       const children = whole(8)
       for (const choosing of random(children)) {

@@ -18,29 +18,29 @@ describe("percentiles", () => {
     }
   })
 
-  it("say nothing of fewer than 30 samples, or of what is older than ten minutes", () => {
+  it("are unknown for fewer than 30 samples, or for ones older than ten minutes", () => {
     assert.isUndefined(filled(upTo(29)).percentile(0.5, 0))
     assert.isDefined(filled(upTo(30)).percentile(0.5, 0))
     const latency = filled(upTo(100))
     assert.isDefined(latency.percentile(0.5, 9 * 60_000))
     assert.isUndefined(latency.percentile(0.5, 10 * 60_000))
-    // The slot is used again.
+    // The slot is reused.
     for (const millis of upTo(40)) latency.observe(millis, 20 * 60_000)
     assert.strictEqual(latency.count(20 * 60_000), 40)
   })
 
-  it("count what was cut short as longer, so that hedging early does not make the next hedge earlier", () => {
-    // 90 quick ones, and ten that would have taken 1,000 ms and were given up at 200.
+  it("count times that were cut short as longer, so that hedging early does not make the next hedge earlier", () => {
+    // 90 quick ones, and ten that would have taken 1,000 ms and were abandoned at 200.
     const quick = upTo(90).map((i) => 100 + i / 10)
     const latency = filled(quick)
     for (let i = 0; i < 10; i++) latency.atLeast(200, 0)
     assert.isUndefined(latency.percentile(0.95, 0), "nobody knows how long those would have taken")
     assert.closeTo(latency.percentile(0.85, 0) ?? 0, 108, 6)
-    // With the slow ones left out, the same percentile would be that of the quick ones alone.
+    // Without the slow ones, the same percentile would be that of the quick ones.
     assert.closeTo(filled(quick).percentile(0.95, 0) ?? 0, 108.5, 6)
   })
 
-  it("are those of the uncut times when some were seen to their end", () => {
+  it("equal those of the uncut times when some were complete", () => {
     const latency = new Latency()
     // Every second of the slow ones is cut at 200; the others take 1,000.
     for (let i = 0; i < 800; i++) latency.observe(100, 0)
@@ -67,7 +67,7 @@ describe("load", () => {
     assert.closeTo(latency.load(0, 12_100), 333.01, 1e-2)
   })
 
-  it("never gets better by what was cut short", () => {
+  it("never improves by times that were cut short", () => {
     const latency = filled([500])
     for (let i = 0; i < 50; i++) latency.atLeast(1, i)
     assert.isAbove(latency.load(0, 50), 490)

@@ -4,7 +4,7 @@ import { Outcomes } from "../../../src/internal/admission/outcomes.ts"
 const seconds = 1_000
 
 describe("outcomes", () => {
-  it("count what is in the window and nothing older", () => {
+  it("count only what is in the window", () => {
     const outcomes = new Outcomes()
     outcomes.add(false, 0)
     outcomes.add(false, 1 * seconds)
@@ -13,7 +13,7 @@ describe("outcomes", () => {
     outcomes.add(true, 31 * seconds)
     assert.deepStrictEqual(outcomes.count(30 * seconds, 31 * seconds), { calls: 2, failures: 2, slow: 0 })
     outcomes.add(false, 302 * seconds)
-    // The slot of second 2 has been taken over.
+    // The slot of second 2 has been reused.
     assert.deepStrictEqual(outcomes.count(300 * seconds, 302 * seconds), { calls: 2, failures: 1, slow: 0 })
   })
 
@@ -43,7 +43,7 @@ describe("outcomes", () => {
     }
   })
 
-  it("count nothing from before a mark, and everything after it, in the same second too", () => {
+  it("count nothing before a mark, and everything after it, also in the same second", () => {
     const outcomes = new Outcomes()
     outcomes.watch(100)
     outcomes.add(true, 10_200, 500)
@@ -54,7 +54,7 @@ describe("outcomes", () => {
     assert.deepStrictEqual(outcomes.count(30 * seconds, 50_000, mark, 100), { calls: 0, failures: 0, slow: 0 })
   })
 
-  it("count slow calls by each limit, from when it is first asked about", () => {
+  it("count slow calls by each limit, from its first use on", () => {
     const outcomes = new Outcomes()
     outcomes.add(false, 0, 700)
     outcomes.watch(500)

@@ -75,7 +75,7 @@ describe("headers about limits", () => {
     it(`are read: ${name}`, () => assert.deepStrictEqual(shown(toldLimits(headers, now)), expected))
   }
 
-  it("have no moments without a clock", () => {
+  it("have no timestamps without a clock", () => {
     const headers = {
       "anthropic-ratelimit-requests-remaining": "3",
       "anthropic-ratelimit-requests-reset": "2026-11-30T12:00:01Z"
@@ -84,12 +84,12 @@ describe("headers about limits", () => {
   })
 })
 
-describe("learnt limits", () => {
+describe("learned limits", () => {
   const told = (remaining: number, seconds: number, limit?: number): ToldLimits => ({
     requests: { remaining, resetAfter: Duration.seconds(seconds), limit }
   })
 
-  it("hold until the reset, and count what has been admitted since", () => {
+  it("apply until the reset, and count later admissions", () => {
     const learnt = new LearntLimits()
     learnt.learn(told(2, 10), { at: 0, requests: 5, tokens: 0 }, 1_000)
     const delay = (at: number, admitted: number) => learnt.delay(at, 1, 0, { requests: admitted, tokens: 0 })
@@ -99,7 +99,7 @@ describe("learnt limits", () => {
     assert.strictEqual(delay(11_000, 7), 0)
   })
 
-  it("come back evenly where the whole is known", () => {
+  it("return evenly if the total is known", () => {
     const learnt = new LearntLimits()
     learnt.learn(told(0, 10, 100), { at: 0, requests: 1, tokens: 0 }, 0)
     const delay = (at: number, admitted: number) => learnt.delay(at, 1, 0, { requests: admitted, tokens: 0 })
@@ -108,7 +108,7 @@ describe("learnt limits", () => {
     assert.strictEqual(delay(100, 2), 100)
   })
 
-  it("do not believe older answers that come late", () => {
+  it("ignore older answers that arrive late", () => {
     const learnt = new LearntLimits()
     learnt.learn(told(0, 60), { at: 2_000, requests: 9, tokens: 0 }, 2_100)
     learnt.learn(told(50, 60), { at: 1_000, requests: 5, tokens: 0 }, 2_200)
@@ -117,7 +117,7 @@ describe("learnt limits", () => {
     assert.strictEqual(learnt.delay(3_100, 1, 0, { requests: 9, tokens: 0 }), 0)
   })
 
-  it("let nothing in before the time that an answer asks for", () => {
+  it("admit nothing before the time that an answer asks for", () => {
     const learnt = new LearntLimits()
     const totals = { at: 0, requests: 1, tokens: 0 }
     learnt.learn({ retryAfter: Duration.seconds(3) }, totals, 0)

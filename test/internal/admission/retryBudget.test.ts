@@ -8,7 +8,7 @@ const sequence = (seed: number) => () => {
 }
 
 describe("a purse", () => {
-  it("has its floor at the start, and gets it back when what was paid has been forgotten", () => {
+  it("has its floor at the start, and regains it when withdrawals expire", () => {
     const purse = new Purse({ ratio: 0.2, perSecond: 10 })
     assert.strictEqual(purse.balance(0), 100)
     for (let i = 0; i < 100; i++) purse.deposit(0)
@@ -44,7 +44,7 @@ describe("a purse", () => {
     assert.closeTo(sent / 6_000, load, 0.006)
   })
 
-  it("lets one call a minute have its retry", () => {
+  it("allows one call a minute its retry", () => {
     const purse = new Purse({ ratio: 0.2, perSecond: 3 })
     for (let minute = 0; minute < 60; minute++) {
       purse.deposit(minute * 60_000)
@@ -65,7 +65,7 @@ describe("a purse", () => {
     assert.strictEqual(drain(10_999), 30)
   })
 
-  it("agrees with a list of all events: the law holds, and nothing is refused that it would allow for sure", () => {
+  it("agrees with a list of all events: the law holds, and nothing is rejected that it clearly allows", () => {
     for (let seed = 1; seed <= 12; seed++) {
       const random = sequence(seed)
       const ratio = 0.05 + random() * 0.95
@@ -101,7 +101,7 @@ describe("a purse", () => {
 })
 
 describe("a budget", () => {
-  it("has defaults, and names what is wrong", () => {
+  it("has defaults, and names its problems", () => {
     assert.deepStrictEqual(budgetOf(undefined).budget, { ratio: 0.2, perSecond: 3 })
     assert.deepStrictEqual(budgetOf({ perSecond: 0 }).budget, { ratio: 0.2, perSecond: 0 })
     assert.isUndefined(budgetOf("none").budget)

@@ -50,7 +50,7 @@ describe("a target under several limits", () => {
     })
   )
 
-  it.effect("shares what answers say, and counts one request once against it", () =>
+  it.effect("shares reported limits, and counts one request once against them", () =>
     Effect.gen(function* () {
       const limits = new TargetLimits()
       const other: Limits = { ...wide, requestsPerMinute: 999 }
@@ -65,7 +65,7 @@ describe("a target under several limits", () => {
     })
   )
 
-  it.effect("takes limits of equal numbers for the same, however they are written", () =>
+  it.effect("treats limits of equal numbers as the same, however they are written", () =>
     Effect.gen(function* () {
       const keys = [
         settingsOf({ requestsPerMinute: 1, concurrency: "adaptive" }),
@@ -85,7 +85,7 @@ describe("a target under several limits", () => {
       held?.settle(yield* now, {})
       held?.settle(yield* now, {})
       assert.isTrue(limits.isIdle)
-      // Forgotten numbers begin again with what was sent.
+      // Forgotten numbers start again with the past requests.
       assert.deepStrictEqual(yield* look(limits, wide), [0, 1, 100])
     })
   )

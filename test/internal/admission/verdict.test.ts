@@ -1,5 +1,5 @@
 /**
- * The table of what the end of an attempt says about its target: a test per row.
+ * The evidence of an attempt about its target: a test per row of the table.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Errors from "effect-ai-gateway/GatewayError"
@@ -47,14 +47,14 @@ describe("the end of an attempt", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "failure", error: reason })), says)
   })
 
-  it("says nothing when the caller left, when a decoder threw, and when the route's own check rejects the answer", () => {
+  it("is ignored when the caller stopped, when a decoder threw, and when the route's own check rejects the answer", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "interrupted" })), "ignored, release, none")
     assert.strictEqual(text(outcomeOf({ outcome: "failure" })), "ignored, release, none")
     const rejected = { outcome: "failure", error: new Errors.InvalidResponse({ by: "validate" }) } as const
     assert.strictEqual(text(outcomeOf(rejected)), "ignored, release, none")
   })
 
-  it("is a lower bound of its time when another attempt had answered", () => {
+  it("is a lower bound of its time when another attempt answered", () => {
     assert.strictEqual(text(outcomeOf({ outcome: "interrupted", superseded: true })), "ignored, release, elapsed")
   })
 })

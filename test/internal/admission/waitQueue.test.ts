@@ -5,7 +5,7 @@ import { assertLinear } from "../../support/growth.ts"
 const needs = { requests: 1, tokens: 5, place: true }
 const waiting = (own: WaitClass, since: number): Waiting => ({ class: own, needs, since })
 
-/** The definition: everybody in one list, sorted each time. */
+/** The definition: all waiters in one list, sorted each time. */
 const ranked = (all: ReadonlyArray<Waiting>, now: number): ReadonlyArray<Waiting> => {
   const rank = (one: Waiting) =>
     one.class === "urgent" ? 0 : one.class === "interactive" || now - one.since >= 30_000 ? 1 : 2
@@ -13,7 +13,7 @@ const ranked = (all: ReadonlyArray<Waiting>, now: number): ReadonlyArray<Waiting
 }
 
 describe("a queue", () => {
-  it("lets repeats go first, then those who are waited for, then the background", () => {
+  it("admits repeats first, then interactive ones, then the background", () => {
     const queue = new WaitQueue<Waiting>()
     const all = [waiting("background", 0), waiting("interactive", 1), waiting("urgent", 2), waiting("interactive", 3)]
     for (const one of all) queue.add(one)
@@ -36,7 +36,7 @@ describe("a queue", () => {
     queue.delete(old)
   })
 
-  it("agrees with a sorted list about who is next, who is before, and who has to leave", () => {
+  it("agrees with a sorted list about the next waiter, those before a newcomer, and which must leave", () => {
     let seed = 7
     const random = () => {
       seed = (seed * 1664525 + 1013904223) % 2 ** 32
@@ -76,7 +76,7 @@ describe("a queue", () => {
     }
   })
 
-  it("finds who is next, and who has to leave, however many wait or have left", () => {
+  it("finds the next waiter, and which must leave, however many wait or have left", () => {
     assertLinear("a queue that empties", 1_000, (size) => {
       const all = Array.from({ length: size }, (_, at) => waiting("interactive", at))
       return () => {

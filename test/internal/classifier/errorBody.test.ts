@@ -169,7 +169,7 @@ describe("E8, not JSON", () => {
   )
 })
 
-it("reads a page to its end, because whoever cuts it may cut through a credential", () => {
+it("reads a page to its end, because a cut may go through a credential", () => {
   assert.strictEqual(decode(`<title>Big</title>${"word ".repeat(10_000)}end`).message?.slice(-8), "word end")
 })
 
@@ -312,13 +312,13 @@ describe("a body inside a body", () => {
     }
   )
 
-  it("gives the document that the facts are from", () => {
+  it("returns the document that holds the facts", () => {
     assert.deepStrictEqual(decode(JSON.stringify({ error: { message: JSON.stringify(inner) } })).json, inner)
     assert.deepStrictEqual(decode(JSON.stringify([inner])).json, [inner])
     assert.notProperty(decode("text"), "json")
   })
 
-  it("has an end", () => {
+  it("limits the depth", () => {
     let body = "x"
     for (let depth = 0; depth < 8; depth++) body = JSON.stringify({ error: { message: body } })
     assert.match(decode(body).message ?? "", /^\{/)

@@ -139,12 +139,12 @@ describe("waitHint", () => {
     assert.strictEqual(millis({}, body), 34_000)
   })
 
-  it("passes over what it cannot read", () => {
+  it("skips values that it cannot read", () => {
     assert.strictEqual(millis({ "retry-after-ms": "x", "retry-after": "2" }), 2_000)
     assert.strictEqual(millis({ "retry-after": "-2" }, details({ retryDelay: "34s" })), 34_000)
   })
 
-  it("does not guess a clock", () => {
+  it("does not assume a clock", () => {
     const header = { "retry-after": "Sat, 21 Nov 2026 12:00:30 GMT" }
     assert.isUndefined(waitHint(header, undefined))
     assert.isDefined(waitHint(header, now))
@@ -181,7 +181,7 @@ describe("waitHint", () => {
     }
   )
 
-  it.prop("is at least what was asked for", { seconds: Schema.Finite }, ({ seconds }) => {
+  it.prop("is at least the requested wait", { seconds: Schema.Finite }, ({ seconds }) => {
     const asked = Math.abs(seconds) % 1_000_000
     const text = asked.toFixed(4)
     assert.isAtLeast(millis({ "retry-after": text }) ?? -1, Number(text) * 1_000)

@@ -5,7 +5,7 @@ import { fingerprint, IdIndex, maxIdLength, NumberColumn } from "../../../src/in
 describe("IdIndex", () => {
   it.prop(
     "numbers texts as a Map does",
-    // Few characters, so that texts come again; some beyond Latin-1, and halves of surrogate pairs.
+    // Few characters, so that texts repeat; some beyond Latin-1, and halves of surrogate pairs.
     { texts: Schema.Array(Schema.Array(Schema.Literals(["a", "b", "é", "漢", "\ud83d", "😀", "\0"]))) },
     ({ texts }) => {
       const index = new IdIndex()
@@ -44,7 +44,7 @@ describe("fingerprint", () => {
     })
 
   it("is MurmurHash3", () => {
-    // As the reference implementation has it for the same bytes, in UTF-16, with seed 0.
+    // The values of the reference implementation for the same bytes, in UTF-16, with seed 0.
     const hex = (text: string): string =>
       prints([text])
         .flatMap((out) => [...out].map((word) => word.toString(16).padStart(8, "0")))
@@ -55,7 +55,7 @@ describe("fingerprint", () => {
     assert.strictEqual(hex("ab漢字ü😀c"), "4467f9d53ed2098769b02115bc0963aa")
   })
 
-  it("of much the same texts shares no more words than chance has it", () => {
+  it("has no more collisions for similar texts than by chance", () => {
     const count = 100_000
     const all = prints(Array.from({ length: count }, (_, i) => `request-${i.toString().padStart(8, "0")}`))
     for (let word = 0; word < 4; word++) {
@@ -71,9 +71,9 @@ describe("fingerprint", () => {
 })
 
 describe("NumberColumn", () => {
-  it("keeps what was set, and is 0 elsewhere", () => {
+  it("keeps set values, and is 0 elsewhere", () => {
     const column = new NumberColumn("float64")
-    // Around where it grows, and where a block ends.
+    // Near the sizes where it grows, and where a block ends.
     const at = [0, 1, 32_767, 32_768, 100_000, 2 ** 21, 2 ** 22 - 1, 2 ** 22, 2 ** 22 + 1]
     for (const index of at) column.set(index, 2 ** 52 + index)
     for (const index of at) assert.strictEqual(column.get(index), 2 ** 52 + index)

@@ -23,7 +23,7 @@ describe("Quantiles", () => {
   )
 
   it.prop(
-    "of two that are merged are those of all their values in one",
+    "are the same after a merge as for all values in one",
     { left: Schema.Array(Value), right: Schema.Array(Value) },
     ({ left, right }) => {
       const [merged, other, whole] = [new Quantiles(), new Quantiles(), new Quantiles()]
@@ -38,7 +38,7 @@ describe("Quantiles", () => {
     }
   )
 
-  it("of nothing are undefined; of zero and beyond the ends they stay within what was seen", () => {
+  it("are undefined without values; for zero and beyond the ends they stay within the seen values", () => {
     const sketch = new Quantiles()
     assert.isUndefined(sketch.quantile(0.5))
     sketch.add(0)

@@ -3,7 +3,7 @@ import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import { isCredential, reveal, scrub, shownEndpoint } from "../../../src/internal/data/secrets.ts"
 
-/** A credential with everything in it that somebody escapes. */
+/** A credential with every character that some encoding escapes. */
 const odd = `a1+/=&"<b>'%~ c\\d\\\\e#?`
 
 const html = (text: string, more: RegExp = /[&<>"]/g): string =>
@@ -42,7 +42,7 @@ describe("a credential is cut out", () => {
   }
 
   it.prop(
-    "whatever it is, in any of these ways",
+    "in each of its forms",
     {
       secret: Schema.String.check(Schema.isPattern(/^[!-~]{4,40}$/)),
       way: Schema.Literals([0, 1, 2, 4, 6, 7]),
@@ -56,7 +56,7 @@ describe("a credential is cut out", () => {
     }
   )
 
-  it("in time that grows with the text only", () => {
+  it("in time that only grows with the text", () => {
     const secret = `${"\\".repeat(200)}${"&".repeat(200)}x`
     for (const text of ["\\".repeat(60_000), "&amp;".repeat(12_000), "%5c".repeat(20_000), "&#38;".repeat(12_000)]) {
       scrub(text, [secret, secret.slice(1)])
@@ -64,7 +64,7 @@ describe("a credential is cut out", () => {
   }, 5_000)
 })
 
-describe("the beginning of a credential where the text was cut", () => {
+describe("the beginning of a credential at the cut end of a text", () => {
   const secret = "correct-horse-battery-staple"
   it("is cut out too", () => {
     for (let length = 4; length < secret.length; length++) {
@@ -73,7 +73,7 @@ describe("the beginning of a credential where the text was cut", () => {
     assert.strictEqual(scrub(`${secret}, ${secret.slice(0, 9)}`, [secret]), "<redacted>, <redacted>")
   })
 
-  it("is left alone where it says nothing, or is not at the end", () => {
+  it("is kept when it is too short, or not at the end", () => {
     assert.strictEqual(scrub("key: cor", [secret]), "key: cor")
     assert.strictEqual(scrub("a correct answer", [secret]), "a correct answer")
     assert.strictEqual(scrub("send a Bearer", [`Bearer ${secret}`]), "send a Bearer")
@@ -82,7 +82,7 @@ describe("the beginning of a credential where the text was cut", () => {
 })
 
 describe("reveal", () => {
-  it("takes what stands in a credential's header for one, also as plain text", () => {
+  it("treats the value of a credential's header as a credential, also as plain text", () => {
     const { headers, secrets } = reveal({
       authorization: "Bearer plain-key-1",
       "x-api-key": "plain-key-2",

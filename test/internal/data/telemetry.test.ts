@@ -35,7 +35,7 @@ describe("the name of an operation", () => {
 })
 
 describe("the name of a provider", () => {
-  it("is that of the conventions where they have one, else that of AI Gateway", () => {
+  it("is that of the conventions if they have one, otherwise that of AI Gateway", () => {
     const names = ["openai", "google-ai-studio", "grok", "xai", "workers-ai", "custom-own", "constructor"]
     assert.deepStrictEqual(names.map(providerName), [
       "openai",

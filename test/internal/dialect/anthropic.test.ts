@@ -22,7 +22,7 @@ const encodeIssue = (input: Chat.Input, dialect = Chat.anthropic) =>
 const schema = { type: "object", properties: { city: { type: "string" } }, additionalProperties: false }
 
 describe("anthropic encode", () => {
-  it("a text is one user message with the default bound", () => {
+  it("writes a text as one user message with the default bound", () => {
     assert.deepStrictEqual(encode("Hi"), {
       model: "claude-haiku-4-5",
       max_tokens: 4096,
@@ -31,7 +31,7 @@ describe("anthropic encode", () => {
     assert.strictEqual(Chat.anthropicMaxTokens, 4096)
   })
 
-  it("a request with everything", () => {
+  it("writes a request with every field", () => {
     const body = encode({
       messages: [
         Chat.system("Be brief."),
@@ -98,7 +98,7 @@ describe("anthropic encode", () => {
     })
   })
 
-  it("tool choices", () => {
+  it("writes tool choices", () => {
     const tools = [{ name: "f", parameters: { type: "object" } }]
     const choice = (toolChoice: Chat.ToolChoice) =>
       encode({ messages: [Chat.user("x")], tools, toolChoice }).tool_choice
@@ -121,7 +121,7 @@ describe("anthropic encode", () => {
     assert.deepNestedInclude(tool, { "tools[1].strict": true })
   })
 
-  it("ids of other providers become acceptable and unique", () => {
+  it("makes ids of other providers acceptable and unique", () => {
     const call = (id: string) => Chat.assistant("", [{ id, name: "f", arguments: {} }])
     const messages = [
       Chat.user("x"),
@@ -137,7 +137,7 @@ describe("anthropic encode", () => {
     }
   })
 
-  it("refuses what Anthropic cannot take", () => {
+  it("rejects what Anthropic cannot take", () => {
     const messages = [Chat.user("x")]
     assert.strictEqual(encodeIssue({ messages, seed: 1 }), "seed")
     assert.strictEqual(encodeIssue({ messages, temperature: 1.5 }), "temperature")
@@ -174,7 +174,7 @@ describe("anthropic encode", () => {
             })
     )
 
-  it.prop("any conversation can be read back", { conversation: Conversation }, ({ conversation }) => {
+  it.prop("writes any conversation so that it can be read back", { conversation: Conversation }, ({ conversation }) => {
     const { events: expected, request } = build(conversation)
     // Claude takes one of them.
     const { topP, ...rest } = request
@@ -201,7 +201,7 @@ describe("anthropicJsonTool", () => {
     assert.include(JSON.stringify(encode({ output: { type: "json" } }).tools), `"input_schema":{"type":"object"}`)
   })
 
-  it("leaves room for own tools", () => {
+  it("leaves room for other tools", () => {
     const choice = (toolChoice?: Chat.ToolChoice) => encode({ output, tools: own, toolChoice }).tool_choice
     assert.deepStrictEqual(choice(), { type: "any", disable_parallel_tool_use: true })
     assert.deepStrictEqual(choice("none"), { type: "tool", name: "output__person", disable_parallel_tool_use: true })
@@ -209,7 +209,7 @@ describe("anthropicJsonTool", () => {
     assert.notProperty(encode({ tools: own }), "tool_choice")
   })
 
-  it("refuses names that it needs and schemas that are no object", () => {
+  it("rejects reserved names and schemas that are not objects", () => {
     const messages = [Chat.user("x")]
     const tools = [{ name: "output__x", parameters: schema }]
     assert.strictEqual(encodeIssue({ messages, tools }, Chat.anthropicJsonTool), "tools[0].name")
@@ -217,7 +217,7 @@ describe("anthropicJsonTool", () => {
     assert.strictEqual(encodeIssue({ messages, output: list }, Chat.anthropicJsonTool), "output.schema.type")
   })
 
-  it("reads the tool's arguments back as text; the plain dialect does not", () => {
+  it("reads the tool's arguments as text, unlike the plain dialect", () => {
     const reply = Result.getOrThrow(Chat.anthropicJsonTool.decode(bodies.answerTool))
     assert.strictEqual(reply.text, `{"name":"Ada","age":36}`)
     assert.strictEqual(reply.finishReason, "stop")
@@ -229,7 +229,7 @@ describe("anthropicJsonTool", () => {
 })
 
 describe("anthropic decode", () => {
-  it("a recorded message; cached tokens are part of the input", () => {
+  it("reads a recorded message, and counts cached tokens into the input", () => {
     assert.deepStrictEqual(decode(bodies.message), {
       text: "Hi! I am Claude.",
       toolCalls: [],
@@ -249,7 +249,7 @@ describe("anthropic decode", () => {
     })
   })
 
-  it("tool use and thinking", () => {
+  it("reads tool use and thinking", () => {
     const reply = decode(bodies.toolUse)
     assert.strictEqual(reply.reasoning, "Two cities, two calls.")
     assert.strictEqual(reply.text, "Let me look.")
@@ -261,7 +261,7 @@ describe("anthropic decode", () => {
     assert.deepStrictEqual(reply.usage, { inputTokens: 384, outputTokens: 71, totalTokens: 455 })
   })
 
-  it("stop reasons", () => {
+  it("reads stop reasons", () => {
     assert.strictEqual(decode(bodies.refusal).finishReason, "contentFilter")
     const reason = (stop_reason: unknown) =>
       decode({ content: [{ type: "text", text: "x" }], stop_reason }).finishReason
@@ -273,7 +273,7 @@ describe("anthropic decode", () => {
     )
   })
 
-  it("says where a body is wrong", () => {
+  it("reports the place of a fault in a body", () => {
     const block = (value: unknown) => ({ content: [{ type: "text", text: "x" }, value] })
     const cases: ReadonlyArray<readonly [unknown, string]> = [
       [null, "body"],
@@ -289,7 +289,7 @@ describe("anthropic decode", () => {
     for (const [body, field] of cases) assert.strictEqual(issue(body).field, field, JSON.stringify(body))
   })
 
-  it.prop("any answer decodes to what was said", { answer: Answer }, ({ answer }) => {
+  it.prop("decodes any answer to its content", { answer: Answer }, ({ answer }) => {
     const body = {
       content: [
         ...(answer.reasoning === undefined ? [] : [{ type: "thinking", thinking: answer.reasoning, signature: "s" }]),

@@ -15,7 +15,7 @@ const meta: Delta = { type: "meta", model: "claude-haiku-4-5-20251001", id: "msg
 const first: Delta = { type: "usage", usage: { inputTokens: 25, outputTokens: 1, totalTokens: 26 } }
 
 describe("anthropic streams", () => {
-  it("text; the finish comes with the stop reason", () => {
+  it("deliver text, and the finish with the stop reason", () => {
     assert.deepStrictEqual(run(streams.text), {
       deltas: [
         meta,
@@ -32,13 +32,13 @@ describe("anthropic streams", () => {
     })
   })
 
-  it("nothing is read after message_stop", () => {
+  it("ignore events after message_stop", () => {
     const late = named({ type: "error", error: { type: "api_error", message: "late" } })
     assert.isUndefined(fault(streams.text, late))
     assert.isUndefined(fault(streams.text, "data: [DONE]\n\n"))
   })
 
-  it("tool use; usage is brought together from both events", () => {
+  it("deliver tool use, and merge usage from both events", () => {
     assert.deepStrictEqual(run(streams.toolUse).deltas, [
       meta,
       {
@@ -60,21 +60,21 @@ describe("anthropic streams", () => {
     assert.deepStrictEqual(collect(streams.toolUse).toolCalls[1], { id: "toolu_02", name: "clock", arguments: {} })
   })
 
-  it("input that stands in the start of its block", () => {
+  it("deliver input in the start of its block", () => {
     const whole = block(0, { type: "tool_use", id: "toolu_1", name: "f", input: { a: 1 } }, [])
     assert.deepStrictEqual(collect([start(), ...whole, ...stop("tool_use")].join("")).toolCalls, [
       { id: "toolu_1", name: "f", arguments: { a: 1 } }
     ])
   })
 
-  it("thinking without its signature", () => {
+  it("deliver thinking and its signature", () => {
     const reply = collect(streams.thinking)
     assert.strictEqual(reply.reasoning, "27 * 453 = 12231")
     assert.strictEqual(reply.text, "12231")
     assert.deepStrictEqual(reply.usage, { inputTokens: 25, outputTokens: 40, totalTokens: 65, reasoningTokens: 30 })
   })
 
-  it("words in the start of a block", () => {
+  it("deliver text in the start of a block", () => {
     const stream = [
       start(),
       ...block(0, { type: "thinking", thinking: "a" }, []),
@@ -87,13 +87,13 @@ describe("anthropic streams", () => {
     assert.strictEqual(reply.finishReason, "length")
   })
 
-  it("a tool of the server is no call", () => {
+  it("do not deliver a server tool as a call", () => {
     const reply = collect(streams.serverTool)
     assert.strictEqual(reply.text, "I'll check.Sunny.")
     assert.deepStrictEqual(reply.toolCalls, [])
   })
 
-  it("words in a block of an unknown type are not the answer's", () => {
+  it("ignore text in a block of an unknown type", () => {
     const stream = [
       start(),
       ...block(0, { type: "new_block" }, [
@@ -108,7 +108,7 @@ describe("anthropic streams", () => {
     assert.isUndefined(reply.reasoning)
   })
 
-  it("a refusal, and a stop without a reason", () => {
+  it("deliver a refusal, and a stop without a reason", () => {
     assert.strictEqual(
       collect([start(), ...textBlock(0, "a"), ...stop("refusal")].join("")).finishReason,
       "contentFilter"
@@ -119,13 +119,13 @@ describe("anthropic streams", () => {
     )
   })
 
-  it("an error in mid-stream", () => {
+  it("report an error in mid-stream", () => {
     const { deltas, fault } = run(streams.overloaded)
     assert.deepStrictEqual(deltas, [meta, first, { type: "text", text: "Hel" }])
     assert.strictEqual(JSON.parse(fault?.body ?? "").error.type, "overloaded_error")
   })
 
-  it("faults", () => {
+  it("report faults", () => {
     const delta = { type: "content_block_delta", index: 0, delta: { type: "text_delta", text: "secret" } }
     assert.deepStrictEqual(fault(start(), named(delta)), {
       issue: "content_block_start: expected one before its delta"
@@ -150,7 +150,7 @@ describe("anthropic-json-tool streams", () => {
   const answer = { tools: [{ name: "f" }, { name: "output__output" }] }
   const own = { tools: [{ name: "f" }] }
 
-  it("the answer tool's input is the text, without the chatter", () => {
+  it("deliver the answer tool's input as text, without the chatter", () => {
     for (const query of [undefined, answer]) {
       assert.deepStrictEqual(run(streams.answerTool, anthropicJsonTool.decoder(query)).deltas.slice(2), [
         { type: "text", text: '{"city":' },
@@ -161,7 +161,7 @@ describe("anthropic-json-tool streams", () => {
     }
   })
 
-  it("the first answer counts, beside calls of the caller's own tools", () => {
+  it("use the first answer, beside calls of the caller's own tools", () => {
     const stream = [
       start(),
       ...toolBlock(0, "output__output", "{}"),
@@ -176,7 +176,7 @@ describe("anthropic-json-tool streams", () => {
     assert.strictEqual(reply.finishReason, "toolCalls")
   })
 
-  it("an answer without input, and one that comes at once", () => {
+  it("deliver an answer without input, and one in a single piece", () => {
     const empty = [start(), ...toolBlock(0, "output__output", ""), ...stop("tool_use")].join("")
     assert.strictEqual(collect(empty, anthropicJsonTool.decoder()).text, "{}")
     const tool = { type: "tool_use", id: "toolu_1", name: "output__output", input: { a: 1 } }
@@ -184,7 +184,7 @@ describe("anthropic-json-tool streams", () => {
     assert.strictEqual(collect(whole, anthropicJsonTool.decoder()).text, '{"a":1}')
   })
 
-  it("text waits for the end as long as an answer may follow", () => {
+  it("hold text back to the end as long as an answer may follow", () => {
     const text = (query?: Record<string, unknown>) =>
       run(streams.text, anthropicJsonTool.decoder(query)).deltas.filter(({ type }) => type === "text")
     const held: ReadonlyArray<Delta> = [{ type: "text", text: "Hello! 👋🏽" }]
@@ -200,7 +200,7 @@ describe("anthropic-json-tool streams", () => {
     assert.deepStrictEqual(deltas, [meta, first])
   })
 
-  it("the other dialect takes the same tool for a call", () => {
+  it("deliver the same tool as a call in the other dialect", () => {
     assert.deepStrictEqual(collect(streams.answerTool).toolCalls[0]?.name, "output__output")
   })
 })

@@ -1,6 +1,6 @@
 /**
- * A conversation whose tools another provider called goes on at any model: ids that it would refuse are rewritten, all
- * others are kept.
+ * A conversation whose tools another provider called continues with any model: ids that it would reject are rewritten,
+ * all others are kept.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -9,7 +9,7 @@ import { readChat } from "../../../src/internal/dialect/server/openaiRequestRead
 
 type Dialect = Chat.Dialect<Chat.Input, Chat.Reply>
 
-/** Two turns: a pair of parallel calls with their results in the other order, and one call more. */
+/** Two turns: a pair of parallel calls with their results in the other order, and one more call. */
 const conversation = ([a, b, c]: readonly [string, string, string]): ReadonlyArray<Chat.Message> => {
   const call = (id: string): Chat.ToolCall => ({ id, name: "find", arguments: { id } })
   return [
@@ -30,7 +30,7 @@ interface Sent {
 const encode = (dialect: Dialect, model: string, messages: ReadonlyArray<Chat.Message>): ReadonlyArray<Sent> =>
   Result.getOrThrow(dialect.encode({ messages }, model)).messages as ReadonlyArray<Sent>
 
-/** The ids of `a`, `b` and `c`. Fails when a result names another id than its call. */
+/** The ids of `a`, `b` and `c`. Fails if a result names another id than its call. */
 const idsOf = (sent: ReadonlyArray<Sent>): ReadonlyArray<string> => {
   const [a, b, c] = sent.flatMap(({ tool_calls }) => tool_calls?.map(({ id }) => id) ?? [])
   if (a === undefined || b === undefined || c === undefined) throw new Error("a call is missing")
@@ -71,7 +71,7 @@ for (const [name, dialect, model] of mistral) {
       assert.deepStrictEqual(idsOf(encode(dialect, model, conversation(fitting))), fitting)
     })
 
-    it("writes an earlier turn again as it was, so that prompt caches match", () => {
+    it("writes an earlier turn unchanged, so that prompt caches match", () => {
       const all = conversation([anthropicId, "call_0", "call_1"])
       const later = encode(dialect, model, all)
       assert.deepStrictEqual(encode(dialect, model, all.slice(0, 4)), later.slice(0, 4))
@@ -102,7 +102,7 @@ describe("OpenAI", () => {
   })
 })
 
-it("leaves the ids of other servers alone, which may keep something in long ones", () => {
+it("keeps the ids of other servers, which may encode data in long ones", () => {
   const ids = [long, "call_0", anthropicId] as const
   for (const model of ["llama-3.3-70b-versatile", "deepseek-chat", "google-ai-studio/gemini-3-pro", "grok-4"]) {
     assert.deepStrictEqual(idsOf(encode(Chat.openaiCompatible, model, conversation(ids))), ids)
@@ -110,7 +110,7 @@ it("leaves the ids of other servers alone, which may keep something in long ones
   assert.deepStrictEqual(idsOf(encode(Chat.workersAi, "@cf/meta/llama-3.3-70b", conversation(ids))), ids)
 })
 
-it("gives no two ids of a long conversation the same", () => {
+it("gives all ids of a long conversation different values", () => {
   const all = Array.from({ length: 5000 }, (_, i) => [`call_${i}`, `toolu_${i}`, `${i}`.repeat(70)]).flat()
   const call = (id: string): Chat.ToolCall => ({ id, name: "find", arguments: {} })
   for (const [dialect, model] of [
@@ -156,7 +156,7 @@ describe("Claude in OpenAI's dialect", () => {
   })
 })
 
-it("Anthropic gets a result for each of two calls that have one id, in order", () => {
+it("sends Anthropic a result for each of two calls with one id, in order", () => {
   const call: Chat.ToolCall = { id: "x", name: "find", arguments: {} }
   const turn = [Chat.assistant("", [call, call]), Chat.tool(call, "first"), Chat.tool(call, "second")]
   const query = Result.getOrThrow(Chat.anthropic.encode({ messages: [Chat.user("Hi"), ...turn, ...turn] }, "claude"))

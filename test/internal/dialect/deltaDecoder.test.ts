@@ -27,7 +27,7 @@ describe("streaming", () => {
     assert.deepStrictEqual(Object.keys(streaming).sort(), dialects.map(({ id }) => id).sort())
   })
 
-  it("asks for a stream, and leaves the rest of a request alone", () => {
+  it("requests a stream, and does not change the rest of a request", () => {
     const query = { model: "m", messages: [], extra: 1 }
     const asked = Object.fromEntries(Object.entries(streaming).map(([id, { query: ask }]) => [id, ask(query)]))
     const stream = { ...query, stream: true }
@@ -71,7 +71,7 @@ describe("every decoder", () => {
 
   for (const [id, { decoder }] of Object.entries(streaming)) {
     for (const [name, text] of errors) {
-      it(`${id} hands an error on as it came: ${name}`, () => {
+      it(`${id} passes an error on unchanged: ${name}`, () => {
         assert.deepStrictEqual(runText(decoder(), `data: ${text}\n\n`), {
           deltas: [],
           fault: { issue: "an error event", body: text }
@@ -79,14 +79,14 @@ describe("every decoder", () => {
       })
     }
 
-    it(`${id} takes any event named error for one`, () => {
+    it(`${id} treats any event named error as one`, () => {
       assert.deepStrictEqual(runText(decoder(), "event: error\ndata: upstream went away\n\n"), {
         deltas: [],
         fault: { issue: "an error event", body: "upstream went away" }
       })
     })
 
-    it(`${id} says nothing of the content of what it cannot read`, () => {
+    it(`${id} does not quote the content of an unreadable event`, () => {
       for (const text of [`{"secret prompt`, `"secret prompt"`, `["secret prompt"]`, "secret prompt", "7", "null"]) {
         assert.deepStrictEqual(runText(decoder(), `data: ${text}\n\n`), {
           deltas: [],
@@ -95,14 +95,14 @@ describe("every decoder", () => {
       }
     })
 
-    it(`${id} reads over empty events and what it does not know`, () => {
+    it(`${id} skips empty events and unknown ones`, () => {
       const own = decoder()
       for (const text of ["", "{}", `{"type":"new_thing","object":"new"}`]) {
         assert.deepStrictEqual(own.event({ event: "message", data: text }), { deltas: [] })
       }
     })
 
-    it(`${id} takes no end for an answer`, () => {
+    it(`${id} treats an end without an answer as a fault`, () => {
       for (const stream of ["", ": ping\n\n", "data: [DONE]\n\n", data({})]) {
         const { deltas, fault } = runText(decoder(), stream)
         assert.deepStrictEqual(deltas, [])
@@ -112,7 +112,7 @@ describe("every decoder", () => {
     })
   }
 
-  it("hands on bodies that the classifier reads", () => {
+  it("passes on bodies that the classifier reads", () => {
     const reasons = errors.map(
       ([, text]) => Classifier.classify({ status: 200, body: text, surface: "gateway" }).reason._tag
     )
@@ -121,7 +121,7 @@ describe("every decoder", () => {
 })
 
 describe("isCommit", () => {
-  it("is what a consumer could act on", () => {
+  it("is true for deltas that a consumer can act on", () => {
     const commits: ReadonlyArray<Delta> = [
       { type: "text", text: " " },
       { type: "reasoning", text: "x" },
@@ -152,7 +152,7 @@ describe("isCommit", () => {
 })
 
 describe("deltasOf", () => {
-  it("says everything that a reply says, and then that it is complete", () => {
+  it("gives everything in a reply, and then its finish", () => {
     const reply: Chat.Reply = {
       text: "Hi",
       reasoning: "Hm",
@@ -228,8 +228,8 @@ describe("deltasOf", () => {
     assert.deepStrictEqual(collect(...deltasOf(reply)).content, [image])
   })
 
-  it("arguments that cannot be written do not become others", () => {
-    // How deep is too deep depends on the engine; a ring is for all of them.
+  it("does not replace arguments that cannot be written", () => {
+    // The depth limit depends on the engine; a ring exceeds all of them.
     const ring: Array<Chat.Json> = []
     ring.push(ring)
     const calls = [{ id: "a", name: "f", arguments: ring }]
@@ -239,7 +239,7 @@ describe("deltasOf", () => {
 })
 
 describe("collect", () => {
-  it("joins a name that comes in pieces, and takes one that is repeated once", () => {
+  it("joins a name that arrives in pieces, and uses a repeated one once", () => {
     const reply = collect(
       { type: "toolCall", index: 0, id: "a", name: "get_", arguments: "" },
       { type: "toolCall", index: 0, name: "time", arguments: "" },
@@ -253,7 +253,7 @@ describe("collect", () => {
     )
   })
 
-  it("keeps output without a neutral form, except what a restart takes back", () => {
+  it("keeps output without a neutral form, except what a restart discards", () => {
     const reply = collect(
       { type: "part", part: 1 },
       { type: "restart" },
@@ -292,18 +292,18 @@ describe("collect", () => {
     })
   })
 
-  it("an answer that says nothing has nothing in it", () => {
+  it("gives an empty reply for an empty answer", () => {
     assert.deepStrictEqual(collect(finish), { text: "", toolCalls: [], finishReason: "stop", usage: {}, raw: null })
   })
 
-  it("makes ids, and makes the reason agree with the calls", () => {
+  it("makes ids, and makes the reason consistent with the calls", () => {
     const reply = collect({ type: "toolCall", index: 3, name: "f", arguments: "" }, finish)
     assert.deepStrictEqual(reply.toolCalls, [{ id: "call_0", name: "f", arguments: {} }])
     assert.strictEqual(reply.finishReason, "toolCalls")
     assert.strictEqual(collect({ type: "finish", reason: "toolCalls" }).finishReason, "other")
   })
 
-  it("a restart discards everything before it", () => {
+  it("discards everything before a restart", () => {
     const reply = collect(
       { type: "meta", model: "m", id: "i" },
       { type: "text", text: "a" },
@@ -318,7 +318,7 @@ describe("collect", () => {
     assert.deepStrictEqual(reply, { text: "z", toolCalls: [], finishReason: "stop", usage: {}, raw: null })
   })
 
-  it("names what is missing or wrong", () => {
+  it("names a missing or invalid part", () => {
     assert.deepStrictEqual(issue(), { field: "finish", accepted: "one: the answer is not complete" })
     assert.strictEqual(issue({ type: "text", text: "a" }).field, "finish")
     assert.strictEqual(issue(finish, { type: "restart" }).field, "finish")

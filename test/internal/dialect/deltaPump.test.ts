@@ -10,7 +10,7 @@ const maxBytes = 2_000
 const chunk = (delta: object, finish: string | null = null): string =>
   data({ id: "c", model: "m", choices: [{ index: 0, delta, finish_reason: finish }] })
 
-/** All deltas of a body that comes in these pieces, and how often it was let go of. */
+/** All deltas of a body that arrives in these pieces, and how often it was released. */
 const pumped = (...pieces: ReadonlyArray<string>) =>
   Effect.gen(function* () {
     let at = 0
@@ -28,14 +28,14 @@ const pumped = (...pieces: ReadonlyArray<string>) =>
     }
   })
 
-describe("what follows a whole answer", () => {
+describe("data after a complete answer", () => {
   const whole = chunk({ content: "a" }) + chunk({}, "stop")
   const more = [
     ["one event that is too large", data({ padding: "x".repeat(3 * maxBytes) })],
     ["many events that say nothing", data({ padding: "x".repeat(100) }).repeat(100)]
   ] as const
   for (const [name, text] of more) {
-    it.effect(`takes nothing away from it: ${name}`, () =>
+    it.effect(`does not invalidate it: ${name}`, () =>
       Effect.gen(function* () {
         const { cancelled, types } = yield* pumped(whole, text, "never read", "nor this")
         assert.deepStrictEqual(types, ["meta", "text", "finish"])

@@ -9,7 +9,7 @@ const openai = Chat.openaiEmbeddings
 const workersAi = Chat.workersAiEmbeddings
 
 describe("embeddings encode", () => {
-  it("texts, lists and requests", () => {
+  it("writes texts, lists and requests", () => {
     const encode = (input: Chat.EmbeddingInput) => Result.getOrThrow(openai.encode(input, "m"))
     assert.deepStrictEqual(encode("a"), { model: "m", input: "a" })
     assert.deepStrictEqual(encode(["a", "b"]), { model: "m", input: ["a", "b"] })
@@ -25,7 +25,7 @@ describe("embeddings encode", () => {
     })
   })
 
-  it("refuses empty texts and wrong dimensions", () => {
+  it("rejects empty texts and wrong dimensions", () => {
     const field = (input: Chat.EmbeddingInput, dialect = openai) =>
       Result.getOrThrow(Result.flip(dialect.encode(input, "m"))).field
     assert.strictEqual(field(""), "input")
@@ -38,7 +38,7 @@ describe("embeddings encode", () => {
 })
 
 describe("embeddings decode", () => {
-  it("OpenAI's, in the order of the index", () => {
+  it("reads OpenAI's, in the order of the index", () => {
     assert.deepStrictEqual(Result.getOrThrow(openai.decode(bodies.openai)), {
       vectors: [
         [0.0023, -0.0093, -0.0028],
@@ -50,7 +50,7 @@ describe("embeddings decode", () => {
     })
   })
 
-  it("those of Workers AI, bare and enveloped", () => {
+  it("reads those of Workers AI, bare and enveloped", () => {
     for (const raw of [bodies.workersAi, bodies.workersAiEnvelope]) {
       assert.deepStrictEqual(Result.getOrThrow(workersAi.decode(raw)), {
         vectors: bodies.workersAi.data,
@@ -61,7 +61,7 @@ describe("embeddings decode", () => {
     assert.isUndefined(workersAi.usage(Result.getOrThrow(workersAi.decode(bodies.workersAi))))
   })
 
-  it("says where a body is wrong", () => {
+  it("reports the place of a fault in a body", () => {
     const cases: ReadonlyArray<readonly [typeof openai, unknown, string]> = [
       [openai, {}, "data"],
       [openai, { data: [] }, "data"],
@@ -95,7 +95,7 @@ describe("embeddings decode", () => {
 
   const Vectors = Schema.NonEmptyArray(Schema.NonEmptyArray(Schema.Finite))
 
-  it.prop("any vectors come back in order", { vectors: Vectors }, ({ vectors }) => {
+  it.prop("returns any vectors in order", { vectors: Vectors }, ({ vectors }) => {
     const expected = canonical(vectors)
     const shuffled = expected.map((embedding, index) => ({ embedding, index })).reverse()
     assert.deepStrictEqual(Result.getOrThrow(openai.decode({ data: shuffled })).vectors, expected)

@@ -5,13 +5,13 @@ import { streaming } from "../../../src/internal/dialect/streaming.ts"
 import { vendors } from "../../fixtures/chat/finishReasons.ts"
 import { data, doneMark, named, runText } from "../../fixtures/streams/drive.ts"
 
-/** The same word in every dialect, whole and streamed, beside an answer that is not empty. */
+/** The same word in every dialect, complete and streamed, beside an answer that is not empty. */
 const readers: ReadonlyArray<{
   readonly id: string
   readonly dialect: Chat.Dialect<Chat.Input, Chat.Reply>
   readonly body: (word: unknown) => unknown
   readonly stream: (word: unknown) => string
-  /** What an end without a word stands for. */
+  /** The meaning of an end without a word. */
   readonly none?: Chat.FinishReason
 }> = [
   {
@@ -68,12 +68,12 @@ describe.each(readers)("finish reasons in the dialect $id", ({ body, dialect, id
       assert.isFalse(deltas.some(({ type }) => type === "finish"))
       return
     }
-    // Calls that are not there cannot have ended an answer.
+    // Missing calls cannot have ended an answer.
     const isNone = word === "" || word === "null"
     const expected = isNone ? (none ?? "other") : meaning
     const told = meaning !== "toolCalls" ? expected : id === "anthropic" ? "stop" : "other"
     assert.strictEqual(Result.getOrThrow(reply).finishReason, told)
-    // A stream without a reason is not complete, except where other marks say so.
+    // A stream without a reason is incomplete, except with other markers of its end.
     if (isNone && (id === "openai" || id === "google")) return assert.isDefined(fault)
     assert.isUndefined(fault)
     assert.strictEqual(deltas.find((delta) => delta.type === "finish")?.reason, told)

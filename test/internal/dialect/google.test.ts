@@ -21,11 +21,11 @@ const encode = (input: Chat.Input, model = "gemini-2.5-flash", dialect = Chat.go
 const encodeIssue = (input: Chat.Input) => Result.getOrThrow(Result.flip(Chat.google.encode(input, "gemini"))).field
 
 describe("google encode", () => {
-  it("a text is one user turn, without the model", () => {
+  it("writes a text as one user turn, without the model", () => {
     assert.deepStrictEqual(encode("Hi"), { contents: [{ role: "user", parts: [{ text: "Hi" }] }] })
   })
 
-  it("a request with everything", () => {
+  it("writes a request with every field", () => {
     const schema = { type: "object", properties: { city: { type: "string" } } }
     const body = encode(
       {
@@ -111,7 +111,7 @@ describe("google encode", () => {
     })
   })
 
-  it("tool choices, and JSON without a schema", () => {
+  it("writes tool choices, and JSON without a schema", () => {
     const tools = [{ name: "f", parameters: {} }]
     const choice = (toolChoice: Chat.ToolChoice) => encode({ messages: [Chat.user("x")], tools, toolChoice }).toolConfig
     const modes = (["auto", "none", "required"] as const).map(choice)
@@ -125,7 +125,7 @@ describe("google encode", () => {
     })
   })
 
-  it("holds calls to their schemas where a tool is strict, and leaves out the user's name", () => {
+  it("enforces the schemas of calls if a tool is strict, and omits the user's name", () => {
     const tools = [
       { name: "f", parameters: {}, strict: true },
       { name: "g", parameters: {} }
@@ -145,7 +145,7 @@ describe("google encode", () => {
     assert.notInclude(body, "u-1")
   })
 
-  it("calls of other models get the documented placeholder from Gemini 3 on, first call only", () => {
+  it("gives the first call of another model the documented placeholder from Gemini 3 on", () => {
     const calls = ["a", "b"].map((id) => ({ id, name: "f", arguments: {} }))
     const placeholders = (model: string) =>
       JSON.stringify(encode({ messages: [Chat.user("x"), Chat.assistant("", calls)] }, model)).split(
@@ -159,12 +159,12 @@ describe("google encode", () => {
     assert.strictEqual(placeholders("gemma-3-27b-it"), 0)
   })
 
-  it("Vertex gets no ids of calls", () => {
+  it("sends no ids of calls to Vertex", () => {
     const messages = [Chat.user("x"), Chat.assistant("", [{ id: "a", name: "f", arguments: {} }]), Chat.tool("a", "1")]
     assert.notInclude(JSON.stringify(encode({ messages }, "gemini-2.5-pro", Chat.googleVertex)), `"id"`)
   })
 
-  it("puts the answers of parallel calls in the order of the calls at Vertex, which tells them apart by nothing else", () => {
+  it("puts the results of parallel calls in the order of the calls at Vertex, which has no ids", () => {
     const calls = ["a", "b", "c"].map((id, n) => ({ id, name: "f", arguments: { n } }))
     const messages = [
       Chat.user("x"),
@@ -182,7 +182,7 @@ describe("google encode", () => {
     assert.deepStrictEqual(answers(Chat.google), ["third", "first", "second", "second", "first"])
   })
 
-  it("refuses what Google cannot take", () => {
+  it("rejects what Google cannot take", () => {
     const messages = [Chat.user("x")]
     assert.strictEqual(encodeIssue({ messages: [Chat.system("x")] }), "messages")
     assert.strictEqual(encodeIssue({ messages: [Chat.user("")] }), "messages[0].content")
@@ -223,14 +223,14 @@ describe("google encode", () => {
       })
     )
 
-  it.prop("any conversation can be read back", { conversation: Conversation }, ({ conversation }) => {
+  it.prop("writes any conversation so that it can be read back", { conversation: Conversation }, ({ conversation }) => {
     const { events: expected, request } = build(conversation)
     assert.deepStrictEqual(events(canonical(encode(request))), expected)
   })
 })
 
 describe("google decode", () => {
-  it("a recorded response; thinking is counted into the output", () => {
+  it("reads a recorded response, and counts thinking into the output", () => {
     assert.deepStrictEqual(decode(bodies.response), {
       text: "Hello there.",
       reasoning: "The user greets.",
@@ -255,7 +255,7 @@ describe("google decode", () => {
     })
   })
 
-  it("function calls keep their signature and get an id where there is none", () => {
+  it("keeps the signatures of function calls, and gives them missing ids", () => {
     const reply = decode(bodies.functionCalls)
     assert.deepStrictEqual(reply.toolCalls, [
       { id: "8f2b1a3c", name: "weather", arguments: { city: "Lyon" }, signature: "EtkBCtYB" },
@@ -264,7 +264,7 @@ describe("google decode", () => {
     assert.strictEqual(reply.finishReason, "toolCalls")
   })
 
-  it("a blocked prompt, a filtered answer and one without words are replies", () => {
+  it("reads a blocked prompt, a filtered answer and an empty one as replies", () => {
     const blocked = decode(bodies.blocked)
     assert.deepStrictEqual(blocked, {
       text: "",
@@ -284,7 +284,7 @@ describe("google decode", () => {
     })
   })
 
-  it("finish reasons", () => {
+  it("reads finish reasons", () => {
     const reason = (finishReason: string) =>
       decode({ candidates: [{ content: { parts: [{ text: "x" }] }, finishReason }] }).finishReason
     assert.deepStrictEqual(["STOP", "MAX_TOKENS", "RECITATION", "SPII", "MODEL_ARMOR", "LANGUAGE"].map(reason), [
@@ -297,7 +297,7 @@ describe("google decode", () => {
     ])
   })
 
-  it("says where a body is wrong", () => {
+  it("reports the place of a fault in a body", () => {
     const part = (value: unknown) => ({ candidates: [{ content: { parts: [value] }, finishReason: "STOP" }] })
     const cases: ReadonlyArray<readonly [unknown, string]> = [
       [[], "body"],
@@ -319,7 +319,7 @@ describe("google decode", () => {
     for (const [body, field] of cases) assert.strictEqual(issue(body).field, field, JSON.stringify(body))
   })
 
-  it.prop("any answer decodes to what was said", { answer: Answer }, ({ answer }) => {
+  it.prop("decodes any answer to its content", { answer: Answer }, ({ answer }) => {
     const body = {
       candidates: [
         {

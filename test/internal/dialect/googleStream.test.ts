@@ -14,7 +14,7 @@ const fault = (...events: ReadonlyArray<string>) => run(events.join("")).fault
 const partial: Delta = { type: "usage", usage: { inputTokens: 8, totalTokens: 8 } }
 
 describe("google streams", () => {
-  it("text and thoughts; the finish comes with the end", () => {
+  it("deliver text and thoughts, and the finish at the end", () => {
     assert.deepStrictEqual(run(streams.text), {
       deltas: [
         { type: "meta", model: "gemini-3-flash", id: "mAitaLmkHPPlz7IP" },
@@ -32,7 +32,7 @@ describe("google streams", () => {
     })
   })
 
-  it("function calls, with ids made as in a reply", () => {
+  it("deliver function calls, with ids generated as in a reply", () => {
     const reply = collect(streams.functionCalls)
     assert.deepStrictEqual(reply.toolCalls, [
       { id: "call_mAitaLmkHPPlz7IP_0", name: "weather", arguments: { city: "Lyon" }, signature: "CoYBAdHt" },
@@ -46,24 +46,24 @@ describe("google streams", () => {
     assert.strictEqual(collect(anonymous).toolCalls[0]?.id, "call_0")
   })
 
-  it("an answer cut off before its first word, and reasons in every event", () => {
+  it("deliver an answer cut off before its first word, and accept reasons in every event", () => {
     const reply = collect(streams.spent)
     assert.strictEqual(reply.text, "")
     assert.strictEqual(reply.finishReason, "length")
     assert.strictEqual(collect(streams.repeated).text, "One two")
   })
 
-  it("usage, and parts, in an event after the reason", () => {
+  it("deliver usage and parts in an event after the reason", () => {
     const stream = response([{ text: "a" }], "MAX_TOKENS") + response([{ text: "b" }]) + data({ usageMetadata: {} })
     assert.deepStrictEqual(run(stream).deltas.slice(-3), [
       { type: "text", text: "b" },
-      // What a later event leaves out has been counted.
+      // Counts that a later event omits are kept.
       { type: "usage", usage: { inputTokens: 8, outputTokens: 26, totalTokens: 34, reasoningTokens: 20 } },
       { type: "finish", reason: "length" }
     ])
   })
 
-  it("the mark of other dialects ends a stream too, when it is complete", () => {
+  it("end with the marker of other dialects too, when complete", () => {
     const decoder = google.decoder()
     decoder.event({ event: "message", data: response([{ text: "a" }], "STOP").slice(6) })
     assert.deepStrictEqual(decoder.event({ event: "message", data: "[DONE]" }), {
@@ -73,7 +73,7 @@ describe("google streams", () => {
     assert.isDefined(fault(response([{ text: "a" }]), doneMark))
   })
 
-  it("of several candidates the first, also where its index is left out", () => {
+  it("use the first of several candidates, also without its index", () => {
     const stream = data({
       candidates: [
         { index: 1, content: { parts: [{ text: "no" }] }, finishReason: "SAFETY" },
@@ -83,7 +83,7 @@ describe("google streams", () => {
     assert.strictEqual(collect(stream).text, "yes")
   })
 
-  it("a blocked prompt is a failure, as it is without a stream", () => {
+  it("report a blocked prompt as without a stream", () => {
     const body = { promptFeedback: { blockReason: "SAFETY" }, usageMetadata: { promptTokenCount: 4 } }
     const { deltas, fault } = run(data(body))
     assert.deepStrictEqual(deltas, [])
@@ -92,13 +92,13 @@ describe("google streams", () => {
     assert.strictEqual(reason._tag, "ContentBlocked")
   })
 
-  it("faults", () => {
+  it("report faults", () => {
     const said = response([{ text: "secret" }])
     assert.deepStrictEqual(fault(said), { issue: "candidates[0].finishReason: expected one before the stream ends" })
     assert.deepStrictEqual(fault(response([], "STOP")), {
       issue: "answer: expected some output, or `allowEmpty`"
     })
-    // Older models put a reason into every event, so it does not excuse what is cut off behind it.
+    // Older models put a reason into every event, so it does not excuse a cut after it.
     assert.deepStrictEqual(fault(response([{ text: "secret" }], "STOP"), `data: {"candidates":[{"con`), {
       issue: "event: expected a JSON object"
     })
@@ -110,7 +110,7 @@ describe("google streams", () => {
     })
     assert.deepStrictEqual(fault(response([{ functionCall: { name: "f", willContinue: true } }])), {
       issue:
-        "candidates[0].content.parts[0].functionCall: expected a whole call: streamFunctionCallArguments is not read"
+        "candidates[0].content.parts[0].functionCall: expected a complete call: streamFunctionCallArguments is not supported"
     })
     assert.deepStrictEqual(fault(data({ candidates: "secret" })), { issue: "candidates: expected an array" })
   })

@@ -20,11 +20,11 @@ const encode = (input: Chat.Input, model = "gpt-4.1-mini") => Result.getOrThrow(
 const choice = (message: unknown, finish_reason: unknown = "stop") => ({ choices: [{ message, finish_reason }] })
 
 describe("openai encode", () => {
-  it("a text is one user message", () => {
+  it("writes a text as one user message", () => {
     assert.deepStrictEqual(encode("Hi"), { model: "gpt-4.1-mini", messages: [{ role: "user", content: "Hi" }] })
   })
 
-  it("a request with everything", () => {
+  it("writes a request with every field", () => {
     const parameters = { type: "object", properties: { city: { type: "string" } } }
     const body = encode({
       messages: [
@@ -103,7 +103,7 @@ describe("openai encode", () => {
     }
   })
 
-  it("refuses strict that is no boolean or has no schema, and a user without a name", () => {
+  it("rejects strict that is not a boolean or has no schema, and a user without a name", () => {
     const issueOf = (request: object) =>
       Result.getOrThrow(Result.flip(Chat.openai.encode({ messages: [Chat.user("x")], ...request }, "m"))).field
     assert.strictEqual(issueOf({ tools: [{ name: "f", parameters: {}, strict: "yes" }] }), "tools[0].strict")
@@ -112,7 +112,7 @@ describe("openai encode", () => {
     assert.strictEqual(issueOf({ user: "" }), "user")
   })
 
-  it("JSON without a schema, tool choices as words, empty lists as nothing", () => {
+  it("writes JSON without a schema, tool choices as words, and no empty lists", () => {
     const tools = [{ name: "f", parameters: {} }]
     assert.deepStrictEqual(encode({ messages: [Chat.user("x")], output: { type: "json" } }).response_format, {
       type: "json_object"
@@ -124,7 +124,7 @@ describe("openai encode", () => {
     ])
   })
 
-  it("compatible servers get max_tokens, and Gemini its signature", () => {
+  it("sends max_tokens to compatible servers, and Gemini its signature", () => {
     const request: Chat.Request = {
       messages: [
         Chat.user("x"),
@@ -158,14 +158,14 @@ describe("openai encode", () => {
     })
   }
 
-  it.prop("any conversation can be read back", { conversation: Conversation }, ({ conversation }) => {
+  it.prop("writes any conversation so that it can be read back", { conversation: Conversation }, ({ conversation }) => {
     const { events: expected, request } = build(conversation)
     assert.deepStrictEqual(events(encode(request)), expected)
   })
 })
 
 describe("openai decode", () => {
-  it("a recorded completion; unknown fields survive in raw", () => {
+  it("reads a recorded completion, and keeps unknown fields in raw", () => {
     assert.deepStrictEqual(decode(bodies.completion), {
       text: "Good morning!",
       toolCalls: [],
@@ -186,7 +186,7 @@ describe("openai decode", () => {
     assert.strictEqual(decode(bodies.completion).raw, bodies.completion)
   })
 
-  it("tool calls, parsed", () => {
+  it("reads tool calls, parsed", () => {
     const reply = decode(bodies.toolCalls)
     assert.deepStrictEqual(reply.toolCalls, [
       { id: "call_one", name: "weather", arguments: { city: "Lyon", days: 2 } },
@@ -196,14 +196,14 @@ describe("openai decode", () => {
     assert.strictEqual(reply.text, "")
   })
 
-  it("refusals and filtered answers are contentFilter", () => {
+  it("reads refusals and filtered answers as contentFilter", () => {
     assert.strictEqual(decode(bodies.refusal).finishReason, "contentFilter")
     assert.strictEqual(decode(bodies.refusal).text, "I can't help with that.")
     assert.strictEqual(decode(bodies.filtered).finishReason, "contentFilter")
     assert.strictEqual(decode(bodies.filtered).text, "")
   })
 
-  it("thinking of DeepSeek, Groq and Mistral", () => {
+  it("reads thinking of DeepSeek, Groq and Mistral", () => {
     assert.strictEqual(decode(bodies.deepseek).reasoning, "Compare the tenths.")
     assert.strictEqual(decode(bodies.deepseek).usage.cachedInputTokens, 16)
     assert.strictEqual(decode(choice({ content: "x", reasoning: "thought" })).reasoning, "thought")
@@ -211,13 +211,13 @@ describe("openai decode", () => {
     assert.strictEqual(decode(bodies.mistral).text, "A cat.")
   })
 
-  it("a call without an id gets one, Gemini's signature is kept", () => {
+  it("gives a call without an id one, and keeps Gemini's signature", () => {
     assert.deepStrictEqual(decode(bodies.gemini).toolCalls, [
       { id: "call_0", name: "weather", arguments: { city: "Paris" }, signature: "c2lnbmF0dXJl" }
     ])
   })
 
-  it("finish reasons", () => {
+  it("reads finish reasons", () => {
     const reason = (finish_reason: unknown) => decode(choice({ content: "x" }, finish_reason)).finishReason
     assert.deepStrictEqual(
       ["stop", "length", "model_length", "content_filter", "tool_calls", "eos", null].map(reason),
@@ -228,7 +228,7 @@ describe("openai decode", () => {
     assert.strictEqual(decode(choice(called, "length")).finishReason, "length")
   })
 
-  it("usage that is not a count is left out", () => {
+  it("omits usage that is not a count", () => {
     const usage = { prompt_tokens: "3", completion_tokens: -1, total_tokens: 4 }
     const reply = decode({ ...choice({ content: "x" }), usage, model: 5, id: null })
     assert.deepStrictEqual(reply.usage, { totalTokens: 4 })
@@ -238,7 +238,7 @@ describe("openai decode", () => {
     assert.strictEqual(Chat.openai.model(decode(bodies.completion)), "gpt-4.1-2025-04-14")
   })
 
-  it("says where a body is wrong", () => {
+  it("reports the place of a fault in a body", () => {
     const call = (value: unknown) => choice({ content: null, tool_calls: [value] })
     const cases: ReadonlyArray<readonly [unknown, string]> = [
       [undefined, "body"],
@@ -264,7 +264,7 @@ describe("openai decode", () => {
     for (const [body, field] of cases) assert.strictEqual(issue(body).field, field, JSON.stringify(body))
   })
 
-  it.prop("any answer decodes to what was said", { answer: Answer }, ({ answer }) => {
+  it.prop("decodes any answer to its content", { answer: Answer }, ({ answer }) => {
     const body = {
       model: "m",
       choices: [

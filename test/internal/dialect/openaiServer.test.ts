@@ -1,5 +1,5 @@
 /**
- * The server half of OpenAI's dialect against the client half: what one writes, the other reads back.
+ * The server half of OpenAI's dialect against the client half: each reads back what the other writes.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -49,7 +49,7 @@ const replyOf = ({ calls, input, output, reason, ...rest }: typeof Reply.Type): 
   return {
     ...rest,
     toolCalls,
-    // Without text and calls only these two are complete answers.
+    // Without text and calls, only these two are complete answers.
     finishReason: rest.text === "" && calls.length === 0 && reason === "stop" ? "length" : finish(reason, toolCalls),
     usage: defined({
       inputTokens,
@@ -91,7 +91,7 @@ describe("the reply writer", () => {
     runs
   )
 
-  it("writes the fields that OpenAI's answers carry", () => {
+  it("writes the fields of OpenAI's answers", () => {
     const usage = { inputTokens: 2, outputTokens: 1, cachedInputTokens: 0, reasoningTokens: 0 }
     const reply: Chat.Reply = { text: "Hi", toolCalls: [], finishReason: "stop", usage, raw: null }
     assert.deepStrictEqual(completionOf(reply, { ...facts, serviceTier: "default", fingerprint: "fp_1" }), {
@@ -120,7 +120,7 @@ describe("the reply writer", () => {
     assert.deepInclude(completionOf(reply, facts), { service_tier: null, system_fingerprint: null })
   })
 
-  it("writes no finish reason that OpenAI does not have, and no count that nobody made", () => {
+  it("writes only OpenAI's finish reasons, and no unknown counts", () => {
     const reply: Chat.Reply = { text: "Hi", toolCalls: [], finishReason: "other", usage: {}, raw: null }
     const body = completionOf(reply, facts)
     assert.strictEqual(decoded(body).finishReason, "stop")
@@ -161,7 +161,7 @@ describe("the stream writer", () => {
     runs
   )
 
-  it("takes a usage that follows the finish, and leaves it out where no one asked", () => {
+  it("accepts usage after the finish, and omits it unless requested", () => {
     const deltas: ReadonlyArray<Chat.Delta> = [
       { type: "text", text: "Hi" },
       { type: "finish", reason: "stop" },
@@ -174,7 +174,7 @@ describe("the stream writer", () => {
     assert.strictEqual(done, "[DONE]")
   })
 
-  it("opens with the role, and with content only where there is some", () => {
+  it("begins with the role, and with content only if there is some", () => {
     const first = (delta: Chat.Delta): unknown => JSON.parse(written([delta])[0] ?? "").choices[0].delta
     assert.deepStrictEqual(first({ type: "text", text: "a" }), { role: "assistant", content: "", refusal: null })
     const call: Chat.Delta = { type: "toolCall", index: 0, id: "1", name: "f", arguments: "" }
@@ -250,7 +250,7 @@ const requestOf = ({ choice, tool, ...rest }: typeof Asked.Type): Chat.Request =
   ...(tool !== undefined && choice !== undefined && { toolChoice: choice === "one" ? { name: tool.name } : choice })
 })
 
-/** An image is its address on the wire: data become a `data:` URL. */
+/** An image is its URL on the wire: data become a `data:` URL. */
 const onTheWire = (request: Chat.Request): Chat.Request => ({
   ...request,
   messages: request.messages.map((message): Chat.Message => {
@@ -388,7 +388,7 @@ describe("the request reader", () => {
     assert.strictEqual(read({ messages, user: "u-2", safety_identifier: "u-1" }).user, "u-2")
   })
 
-  it("reads a turn of the model as it came out of an answer", () => {
+  it("reads a turn of the model in the form of an answer", () => {
     const turn = { role: "assistant", content: "Hm.", refusal: null, annotations: [], audio: null, tool_calls: null }
     assert.deepStrictEqual(read({ messages: [turn] }).messages, [{ role: "assistant", content: "Hm." }])
     const refused = { ...turn, content: null, refusal: "No." }
@@ -398,7 +398,7 @@ describe("the request reader", () => {
     assert.deepStrictEqual(read({ messages: [parts] }).messages, [no])
   })
 
-  it("reads the settings and parts that a neutral request has words for", () => {
+  it("reads the settings and parts that a neutral request has", () => {
     const data = "aGk="
     const content = [
       { type: "text", text: "Hi", prompt_cache_breakpoint: { mode: "explicit" } },
@@ -452,7 +452,7 @@ describe("the request reader", () => {
     assert.deepNestedInclude(written, { "messages[0].content[1]": content[1], reasoning_effort: "high" })
   })
 
-  it("passes over what it cannot say where only the conversation counts", () => {
+  it("skips fields without a neutral form where only the conversation counts", () => {
     const content = [
       { type: "text", text: "Hi" },
       { type: "input_audio", input_audio: {} }

@@ -18,7 +18,7 @@ const meta: Delta = {
 }
 
 describe("openai streams", () => {
-  it("text, and usage after the end", () => {
+  it("deliver text, and usage after the end", () => {
     assert.deepStrictEqual(run(streams.text), {
       deltas: [
         meta,
@@ -34,7 +34,7 @@ describe("openai streams", () => {
     })
   })
 
-  it("nothing is read after [DONE]", () => {
+  it("ignore events after [DONE]", () => {
     const decoder = openai.decoder()
     for (const data of [chunk(choice({ content: "a" }, "stop")).slice(6)]) decoder.event({ event: "message", data })
     assert.deepStrictEqual(decoder.event({ event: "message", data: "[DONE]" }), { deltas: [], done: true })
@@ -43,7 +43,7 @@ describe("openai streams", () => {
     assert.deepStrictEqual(decoder.end(), { deltas: [], done: true })
   })
 
-  it("tool calls in fragments", () => {
+  it("deliver tool calls in fragments", () => {
     assert.deepStrictEqual(run(streams.toolCalls).deltas, [
       meta,
       { type: "toolCall", index: 0, id: "call_DdmO9pD3", name: "weather", arguments: "" },
@@ -55,7 +55,7 @@ describe("openai streams", () => {
     ])
   })
 
-  it("a refusal is the text, and the reason", () => {
+  it("deliver a refusal as text, with its reason", () => {
     const reply = collect(streams.refusal)
     assert.strictEqual(reply.text, "I'm sorry, I can't.")
     assert.strictEqual(reply.finishReason, "contentFilter")
@@ -64,7 +64,7 @@ describe("openai streams", () => {
     assert.strictEqual(both.finishReason, "contentFilter")
   })
 
-  it("reasoning under either name, once", () => {
+  it("deliver reasoning under either name, once", () => {
     const reply = collect(streams.reasoning)
     assert.strictEqual(reply.reasoning, "Let me see.")
     assert.strictEqual(reply.text, "42")
@@ -74,13 +74,13 @@ describe("openai streams", () => {
     assert.strictEqual(collect(chunk(choice({ reasoning: "b", content: "" }, "length"))).reasoning, "b")
   })
 
-  it("content in parts", () => {
+  it("deliver content in parts", () => {
     const reply = collect(streams.parts)
     assert.strictEqual(reply.reasoning, "Hm.")
     assert.strictEqual(reply.text, "Yes.")
   })
 
-  it("calls without index, signatures apart, `stop` after calls, and no [DONE]", () => {
+  it("accept calls without index, separate signatures, `stop` after calls, and no [DONE]", () => {
     const reply = collect(streams.gemini)
     assert.deepStrictEqual(reply.toolCalls, [
       { id: "function-call-1", name: "weather", arguments: { city: "Lyon" }, signature: "CpQB" },
@@ -89,14 +89,14 @@ describe("openai streams", () => {
     assert.strictEqual(reply.finishReason, "toolCalls")
   })
 
-  it("calls that all have number 0", () => {
+  it("distinguish calls that all have number 0", () => {
     assert.deepStrictEqual(collect(streams.allZero).toolCalls, [
       { id: "call_0a", name: "weather", arguments: { city: "Beijing" } },
       { id: "call_1a", name: "weather", arguments: { city: "Shanghai" } }
     ])
   })
 
-  it("calls with one id, one name, or none in every fragment", () => {
+  it("distinguish calls with one id, one name, or none in every fragment", () => {
     const call = (body: object) => chunk(choice({ tool_calls: [body] }))
     const calls = (...bodies: ReadonlyArray<object>) =>
       collect([...bodies.map(call), chunk(choice({}, "tool_calls"))].join("")).toolCalls
@@ -141,7 +141,7 @@ describe("openai streams", () => {
     ])
   })
 
-  it("the first event without a model, null choices, and usage in a field of Groq's", () => {
+  it("accept a first event without a model, null choices, and usage in a field of Groq's", () => {
     assert.deepStrictEqual(run(streams.azure).deltas, [
       meta,
       { type: "text", text: "Hi" },
@@ -152,7 +152,7 @@ describe("openai streams", () => {
     assert.strictEqual(collect(stream).usage.inputTokens, 19)
   })
 
-  it("of several answers the first", () => {
+  it("use the first of several answers", () => {
     const stream = [
       chunk([{ index: 1, delta: { content: "no" }, finish_reason: "length" }]),
       chunk([
@@ -167,13 +167,13 @@ describe("openai streams", () => {
     ])
   })
 
-  it("a whole message in one event, and not once more after its deltas", () => {
+  it("deliver a complete message in one event, and not a second time after its deltas", () => {
     const whole = [{ index: 0, message: { role: "assistant", content: "all" }, finish_reason: "stop" }]
     assert.strictEqual(collect(chunk(whole)).text, "all")
     assert.strictEqual(collect(chunk(choice({ content: "all" })) + chunk(whole)).text, "all")
   })
 
-  it("finishes once", () => {
+  it("finish once", () => {
     const stream = chunk(choice({ content: "a" }, "stop")) + chunk(choice({ content: "" }, "length")) + doneMark
     assert.deepStrictEqual(run(stream).deltas.slice(1), [
       { type: "text", text: "a" },
@@ -185,13 +185,13 @@ describe("openai streams", () => {
     )
   })
 
-  it("a usage event that was cut off takes nothing from the answer; an error after it does", () => {
+  it("keep the answer when a usage event was cut off, but not when an error follows", () => {
     const answer = chunk(choice({ content: "a" }, "stop"))
     assert.isUndefined(fault(answer, `data: {"choices":[],"usage":{"prom`))
     assert.strictEqual(fault(answer, data({ error: { message: "x" } }))?.issue, "an error event")
   })
 
-  it("faults", () => {
+  it("report faults", () => {
     const said = chunk(choice({ content: "secret" }))
     assert.deepStrictEqual(fault(said), { issue: "choices[0].finish_reason: expected one before the stream ends" })
     assert.deepStrictEqual(fault(said, doneMark), {
@@ -212,13 +212,13 @@ describe("openai streams", () => {
     })
   })
 
-  it("what came before a fault in the same event is delivered", () => {
+  it("deliver what came before a fault in the same event", () => {
     const { deltas, fault } = run(chunk(choice({ content: "a", tool_calls: 1 })))
     assert.deepStrictEqual(deltas, [meta, { type: "text", text: "a" }])
     assert.isDefined(fault)
   })
 
-  it("an error in mid-stream, among comments", () => {
+  it("report an error in mid-stream, among comments", () => {
     const { deltas, fault } = run(streams.openrouterError)
     assert.deepStrictEqual(deltas, [meta, { type: "text", text: "Once" }])
     assert.strictEqual(JSON.parse(fault?.body ?? "").error.code, 429)
@@ -226,7 +226,7 @@ describe("openai streams", () => {
 })
 
 describe("openai requests for a stream", () => {
-  it("ask for usage, next to the caller's own options", () => {
+  it("request usage, with the caller's own options", () => {
     const query = { model: "gpt-5", stream_options: { include_obfuscation: false } }
     assert.deepStrictEqual(openai.query(query).stream_options, { include_usage: true, include_obfuscation: false })
     const without = { model: "gpt-5", stream_options: { include_usage: false } }
@@ -234,7 +234,7 @@ describe("openai requests for a stream", () => {
     assert.deepStrictEqual(openai.query({ stream_options: 7 }), { stream: true, stream_options: 7 })
   })
 
-  it("do not ask whom the caller told not to ask, nor Mistral", () => {
+  it("do not request usage if the caller forbids it, or from Mistral", () => {
     assert.deepStrictEqual(openai.query({ model: "gpt-5", stream_options: null }), { model: "gpt-5", stream: true })
     for (const model of ["mistral-small-latest", "open-mixtral-8x7b", "mistral/magistral-medium", "codestral-2508"]) {
       assert.deepStrictEqual(openaiCompatible.query({ model }), { model, stream: true })

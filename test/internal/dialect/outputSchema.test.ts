@@ -1,12 +1,12 @@
 /**
- * Schemas as dialects take them, and JSON between fences.
+ * Schemas in the form of each dialect, and JSON between fences.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import { schemaFor, unfenced } from "../../../src/internal/dialect/outputSchema.ts"
 
 describe("unfenced", () => {
-  it("takes the fence off, and leaves everything else as it is", () => {
+  it("removes the fence, and changes nothing else", () => {
     for (const [text, expected] of [
       ["```json\n{}\n```", "{}\n"],
       ["  ```JSON \n{}```\n", "{}"],
@@ -32,7 +32,7 @@ describe("unfenced", () => {
 describe("schemaFor", () => {
   const schema = { type: "object", properties: { n: { type: "number", minimum: 0 } }, required: ["n"] }
 
-  it("fits a schema for Anthropic once, and what it has fitted not again", () => {
+  it("fits a schema for Anthropic once, and does not change a fitted one", () => {
     const first = schemaFor("anthropic", schema)
     assert.strictEqual(schemaFor("anthropic", schema), first)
     assert.isTrue(Result.isSuccess(first))
@@ -64,7 +64,7 @@ describe("schemaFor", () => {
     }
   })
 
-  it("finds a definition that leads back to itself, and looks at each definition once", () => {
+  it("finds a recursive definition, and visits each definition once", () => {
     const both = (name: string) => ({
       type: "object",
       properties: { a: { $ref: `#/$defs/${name}` }, b: { $ref: `#/$defs/${name}` } },
@@ -77,7 +77,7 @@ describe("schemaFor", () => {
         ["d60", last] as const
       ])
     })
-    // Two ways on from each of sixty definitions: looked at by every way, it would never end.
+    // Two references from each of sixty definitions: visiting every path would never end.
     assert.isTrue(Result.isSuccess(schemaFor("anthropic", chain({ type: "string" }))))
     assert.isTrue(Result.isFailure(schemaFor("anthropic", chain(both("d3")))))
   })

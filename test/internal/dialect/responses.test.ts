@@ -22,7 +22,7 @@ const decode = (body: unknown) => Result.getOrThrow(Chat.openaiResponses.decode(
 const schema = { type: "object", properties: {}, additionalProperties: false }
 
 describe("responses encode", () => {
-  it("a text is one item, and nothing is stored", () => {
+  it("writes a text as one item, and stores nothing", () => {
     assert.deepStrictEqual(sent("Hi", "gpt-4.1").body, {
       model: "gpt-4.1",
       input: [{ role: "user", content: "Hi" }],
@@ -30,7 +30,7 @@ describe("responses encode", () => {
     })
   })
 
-  it("a request with everything", () => {
+  it("writes a request with every field", () => {
     const opaque = { origin: "openai", value: "ZW5j", id: "rs_1" }
     const { body, dropped } = sent({
       messages: [
@@ -108,7 +108,7 @@ describe("responses encode", () => {
     })
   })
 
-  it("names what it cannot say", () => {
+  it("names fields that it cannot express", () => {
     const messages = [Chat.user("x")]
     assert.deepInclude(issueOf({ messages, stop: ["a"] }), { field: "stop", isUnsupported: true })
     assert.deepInclude(issueOf({ messages, seed: 1 }), { field: "seed", isUnsupported: true })
@@ -122,7 +122,7 @@ describe("responses encode", () => {
     ])
   })
 
-  it("sends no thinking back before an empty text, with which nothing follows it", () => {
+  it("sends no thinking back before an empty text, which is omitted", () => {
     const thought = { type: "reasoning", text: "", opaque: { origin: "openai", value: "ZW5j" } } as const
     const { body } = sent({
       messages: [Chat.user("a"), Chat.assistant([thought, { type: "text", text: "" }]), Chat.user("b")]
@@ -133,7 +133,7 @@ describe("responses encode", () => {
     ])
   })
 
-  it("sends thinking back only with what follows it, and none of another maker", () => {
+  it("sends thinking back only with the item after it, and none of another provider", () => {
     const part = (origin: string) => ({ type: "reasoning", text: "hm", opaque: { origin, value: "v" } }) as const
     const alone = sent({ messages: [Chat.user("a"), Chat.assistant([part("openai")]), Chat.user("b")] })
     assert.lengthOf(alone.body.input as ReadonlyArray<unknown>, 2)
@@ -143,7 +143,7 @@ describe("responses encode", () => {
     assert.notInclude(JSON.stringify(foreign.body), "hm")
   })
 
-  it("asks for encrypted thinking only where there is some", () => {
+  it("requests encrypted thinking only if there is some", () => {
     const includes = (model: string) => sent("x", model).body.include
     assert.deepStrictEqual(includes("o4-mini"), ["reasoning.encrypted_content"])
     assert.deepStrictEqual(includes("gpt-6"), ["reasoning.encrypted_content"])
@@ -215,7 +215,7 @@ const run = (all: ReadonlyArray<object>) => {
 }
 
 describe("responses decode", () => {
-  it("a whole answer, streamed or not", () => {
+  it("reads a complete answer, streamed or not", () => {
     const reply = decode(response)
     assert.deepStrictEqual(reply, {
       text: "Yes.",
@@ -243,7 +243,7 @@ describe("responses decode", () => {
     assert.deepStrictEqual(sent({ messages: [Chat.user("a"), Chat.fromReply(reply)] }).dropped, [])
   })
 
-  it("ends as the status says", () => {
+  it("ends by the status", () => {
     const message = { type: "message", content: [{ type: "output_text", text: "x" }] }
     const reason = (status: string, cut?: string) =>
       decode({ status, output: [message], ...(cut && { incomplete_details: { reason: cut } }) }).finishReason
@@ -269,7 +269,7 @@ describe("responses decode", () => {
     assert.isTrue(Result.isFailure(Chat.openaiResponses.decode({ status: "completed", output: [] })))
   })
 
-  it("a stream that fails or breaks off is no answer", () => {
+  it("does not treat a stream that fails or breaks off as an answer", () => {
     const begun = events.slice(0, 10)
     const failed = {
       type: "response.failed",
@@ -284,7 +284,7 @@ describe("responses decode", () => {
     assert.match(run(begun).at(-1)?.fault?.issue ?? "", /response\.completed/)
   })
 
-  describe("of a server with habits of its own", () => {
+  describe("for servers with deviations", () => {
     const completed = (output: ReadonlyArray<object> = []) => ({
       type: "response.completed",
       response: { id: "resp_1", model: "m", status: "completed", output }
@@ -321,7 +321,7 @@ describe("responses decode", () => {
     }
     const said = { type: "response.output_text.delta", delta: "Hello." }
 
-    it("tells calls apart without numbers, interleaved and with one number for all", () => {
+    it("distinguishes calls without numbers, interleaved and with one number for all", () => {
       const turns = [0, 1, 2].flatMap((n) => [added(n), argued(n), done(whole(n))])
       assert.deepStrictEqual(read(...turns, completed()).toolCalls, calls)
       const mixed = [added(0), added(1), added(2), argued(0), argued(1), argued(2), completed()]
@@ -330,7 +330,7 @@ describe("responses decode", () => {
       assert.deepStrictEqual(read(...numbered, completed()).toolCalls, calls)
     })
 
-    it("reads calls, texts, thinking and refusals that come only with the end of their item, once", () => {
+    it("reads calls, texts, thinking and refusals that only arrive with the end of their item, once", () => {
       const ends = [0, 1, 2].map((n) => done(whole(n)))
       assert.deepStrictEqual(read(...ends, ...ends.slice(2), completed()).toolCalls, calls)
       assert.deepInclude(read(done(message, { output_index: 0 }), completed()), spoken)
@@ -340,12 +340,12 @@ describe("responses decode", () => {
       assert.deepInclude(refused, { refusal: "No.", finishReason: "contentFilter" })
     })
 
-    it("reads an answer that comes only with the end of the response", () => {
+    it("reads an answer that only arrives with the end of the response", () => {
       const reply = read(completed([message, whole(0)]))
       assert.deepInclude(reply, { ...spoken, toolCalls: calls.slice(0, 1), finishReason: "toolCalls" })
     })
 
-    it("says nothing twice where items are identified by nothing, or by another id in each event", () => {
+    it("delivers nothing twice if items have no id, or a different one in each event", () => {
       for (const place of [{}, { item_id: "a" }]) {
         assert.strictEqual(read({ ...said, ...place }, done(message), completed([message])).text, "Hello.")
       }
@@ -360,7 +360,7 @@ describe("responses decode", () => {
     })
   })
 
-  it("delivers arguments that come only with the end of their item", () => {
+  it("delivers arguments that only arrive with the end of their item", () => {
     const steps = run(events.filter(({ type }) => !type.includes("arguments.delta") && !type.includes("input.delta")))
     const reply = Result.getOrThrow(Chat.collect(steps.flatMap(({ deltas }) => deltas)))
     assert.deepStrictEqual(reply.toolCalls, decode(response).toolCalls)
@@ -371,7 +371,7 @@ describe("Provider.openai.responses", () => {
   const route = Provider.openai.responses("gpt-5.2")
   const live = Layer.provideMerge(Router.layer, LocalGateway.layer())
 
-  it.effect("runs and streams at the path of its own", () =>
+  it.effect("runs and streams at its own path", () =>
     Effect.gen(function* () {
       const { attempts, value } = yield* Router.run(route, "Hello there")
       assert.include(value.text, "Hello there")
@@ -381,7 +381,7 @@ describe("Provider.openai.responses", () => {
     }).pipe(Effect.provide(live))
   )
 
-  it("holds objects to their schema where OpenAI can", () => {
+  it("enforces the schemas of objects where OpenAI can", () => {
     assert.deepStrictEqual(Result.getOrThrow(schemaFor("openai-responses", { ...schema, required: [] })), {
       schema: { ...schema, required: [] },
       strict: true

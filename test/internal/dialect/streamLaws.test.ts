@@ -1,6 +1,6 @@
 /**
- * What holds for every dialect: chunking does not matter, a stream amounts to the reply of the same answer, and a
- * stream that was cut says so.
+ * Laws of every dialect: chunking does not matter, a stream gives the reply of the same answer, and a stream that was
+ * cut reports it.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
@@ -77,7 +77,7 @@ describe("chunking does not matter", () => {
   }
 })
 
-/** Bytes of an answer, up to each place in it: what is delivered is a beginning, and never a complete one. */
+/** Bytes of an answer, up to each place in it: the deltas are a beginning, and never a complete answer. */
 const checkCut = (id: string, bytes: Uint8Array, length: number, whole: Outcome): boolean => {
   const { deltas, fault } = run(decoderOf(id), [bytes.slice(0, length)])
   assert.deepStrictEqual(deltas, whole.deltas.slice(0, deltas.length), `${length} bytes`)
@@ -85,7 +85,7 @@ const checkCut = (id: string, bytes: Uint8Array, length: number, whole: Outcome)
   return fault === undefined
 }
 
-/** What a stream cannot be complete without. */
+/** The parts that a complete stream needs. */
 const ends: Readonly<Record<string, RegExp>> = {
   openai: /"finish_reason":"/,
   "openai-compatible": /"finish_reason":"/,
@@ -93,13 +93,13 @@ const ends: Readonly<Record<string, RegExp>> = {
   "anthropic-json-tool": /"stop_reason":"/,
   google: /"finishReason":"/,
   "google-vertex": /"finishReason":"/,
-  // Its newer models give a reason before the mark.
+  // Its newer models give a reason before the marker.
   "workers-ai": /"finish_reason":"|\[DONE\]/
 }
 
-describe("a stream that was cut says so", () => {
+describe("a stream that was cut reports it", () => {
   for (const [id, name, stream] of fixtures) {
-    // Where every event claims to be the last one, nobody can tell.
+    // If every event claims to be the last one, nothing distinguishes them.
     if (name === "repeated") continue
     it(`${id}: ${name}, at every byte`, () => {
       const bytes = bytesOf(stream)
@@ -126,7 +126,7 @@ describe("a stream that was cut says so", () => {
 
 const withoutRaw = ({ raw, ...reply }: Chat.Reply): Omit<Chat.Reply, "raw"> => reply
 
-describe("a stream amounts to the reply of the same answer", () => {
+describe("a stream gives the same reply as its complete answer", () => {
   for (const encoder of encoders) {
     it.prop(encoder.name, { answer: Answer, sizes: Sizes }, ({ answer, sizes }) => {
       const reply = Result.getOrThrow(replyOf(encoder, answer))
@@ -177,7 +177,7 @@ describe("no event throws", () => {
         events.map(({ data, event }) => ({ event, data: typeof data === "string" ? data : JSON.stringify(data) }))
       )
       assert.strictEqual(finished(deltas) === 0, fault !== undefined)
-      // It stays over, and stays what it was.
+      // It stays over, with the same result.
       const again = fault === undefined ? { deltas: [], done: true } : { deltas: [], fault }
       assert.deepStrictEqual(decoder.end(), again)
       assert.deepStrictEqual(decoder.event({ event: "message", data: '{"response":"x"}' }), again)

@@ -11,11 +11,11 @@ const encode = (input: Chat.Input) =>
 const encodeIssue = (input: Chat.Input) => Result.getOrThrow(Result.flip(Chat.workersAi.encode(input, "@cf/x"))).field
 
 describe("workersAi encode", () => {
-  it("a text is one user message, without the model", () => {
+  it("writes a text as one user message, without the model", () => {
     assert.deepStrictEqual(encode("Hi"), { messages: [{ role: "user", content: "Hi" }] })
   })
 
-  it("a request with everything", () => {
+  it("writes a request with every field", () => {
     const schema = { type: "object", properties: { city: { type: "string" } } }
     const body = encode({
       messages: [
@@ -79,7 +79,7 @@ describe("workersAi encode", () => {
     })
   })
 
-  it("sends strict of tools, and leaves out the user's name", () => {
+  it("sends strict of tools, and omits the user's name", () => {
     const schema = { type: "object" }
     const body = encode({
       messages: [Chat.user("x")],
@@ -94,7 +94,7 @@ describe("workersAi encode", () => {
     assert.notProperty(body, "user")
   })
 
-  it("refuses images that would have to be fetched, and temperatures above 5", () => {
+  it("rejects images that would have to be fetched, and temperatures above 5", () => {
     const image = Chat.user([{ type: "image", url: "https://example.com/a.png" }])
     assert.strictEqual(encodeIssue({ messages: [image] }), "messages[0].content[0].url")
     assert.strictEqual(encodeIssue({ messages: [Chat.user("x")], temperature: 5.1 }), "temperature")
@@ -102,7 +102,7 @@ describe("workersAi encode", () => {
 })
 
 describe("workersAi decode", () => {
-  it("a recorded answer, bare and in its envelopes", () => {
+  it("reads a recorded answer, bare and in its envelopes", () => {
     const expected = {
       text: "Hello, World first appeared in a book about C.",
       toolCalls: [],
@@ -115,7 +115,7 @@ describe("workersAi decode", () => {
     }
   })
 
-  it("flat tool calls without ids, and OpenAI's inside a native answer", () => {
+  it("reads flat tool calls without ids, and OpenAI's inside a native answer", () => {
     const reply = decode(bodies.toolCalls)
     assert.deepStrictEqual(reply.toolCalls, [
       { id: "call_0", name: "weather", arguments: { latitude: "51.5074", longitude: "-0.1278" } },
@@ -126,14 +126,14 @@ describe("workersAi decode", () => {
     assert.deepStrictEqual(decode(nested).toolCalls, [{ id: "x", name: "f", arguments: { a: 1 } }])
   })
 
-  it("parsed JSON, numbers and bare strings become text", () => {
+  it("turns parsed JSON, numbers and bare strings into text", () => {
     assert.strictEqual(decode(bodies.json).text, `{"name":"India","capital":"New Delhi"}`)
     assert.strictEqual(decode({ response: 42 }).text, "42")
     assert.strictEqual(decode("plain").text, "plain")
     assert.strictEqual(decode({ success: true, result: "plain" }).text, "plain")
   })
 
-  it("OpenAI's shape, also in an envelope", () => {
+  it("reads OpenAI's shape, also in an envelope", () => {
     for (const raw of [bodies.completion, { state: "Completed", result: bodies.completion }]) {
       const reply = decode(raw)
       assert.deepStrictEqual(reply.toolCalls, [{ id: "functions.weather:0", name: "weather", arguments: {} }])
@@ -145,11 +145,11 @@ describe("workersAi decode", () => {
     }
   })
 
-  it("a finish reason is used where there is one", () => {
+  it("uses a finish reason if there is one", () => {
     assert.strictEqual(decode({ response: "x", finish_reason: "length" }).finishReason, "length")
   })
 
-  it("says where a body is wrong", () => {
+  it("reports the place of a fault in a body", () => {
     const cases: ReadonlyArray<readonly [unknown, string]> = [
       [7, "body"],
       [{}, "response"],
@@ -168,7 +168,7 @@ describe("workersAi decode", () => {
     for (const [body, field] of cases) assert.strictEqual(issue(body).field, field, JSON.stringify(body))
   })
 
-  it.prop("any native answer decodes to what was said", { answer: Answer }, ({ answer }) => {
+  it.prop("decodes any native answer to its text", { answer: Answer }, ({ answer }) => {
     const body = {
       result: {
         response: answer.text,
@@ -181,7 +181,7 @@ describe("workersAi decode", () => {
       },
       success: true
     }
-    // Native answers tell nothing about thinking.
+    // Native answers report no thinking.
     const expected = { ...said(answer), reasoning: undefined, reasoningTokens: undefined }
     assert.deepStrictEqual(summary(decode(canonical(body))), expected)
   })

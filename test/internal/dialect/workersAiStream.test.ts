@@ -11,7 +11,7 @@ const fault = (...events: ReadonlyArray<string>) => run(events.join("")).fault
 const usage = { inputTokens: 24, outputTokens: 17, totalTokens: 41 }
 
 describe("workers-ai streams", () => {
-  it("its own events; [DONE] is the finish", () => {
+  it("deliver its own events, with [DONE] as the finish", () => {
     assert.deepStrictEqual(run(streams.native), {
       deltas: [
         { type: "text", text: "As" },
@@ -24,12 +24,12 @@ describe("workers-ai streams", () => {
     })
   })
 
-  it("tokens and JSON that did not come as text", () => {
+  it("deliver tokens and JSON that did not arrive as text", () => {
     assert.strictEqual(collect(streams.numbers).text, "42!")
     assert.strictEqual(collect(data({ response: { a: [1] } }) + doneMark).text, '{"a":[1]}')
   })
 
-  it("an answer that says nothing, and none", () => {
+  it("handle an empty answer, and a missing one", () => {
     assert.deepStrictEqual(fault(data({ response: "" }), doneMark), {
       issue: "answer: expected some output, or `allowEmpty`"
     })
@@ -39,7 +39,7 @@ describe("workers-ai streams", () => {
     })
   })
 
-  it("whole tool calls, with ids made as in a reply", () => {
+  it("deliver complete tool calls, with ids generated as in a reply", () => {
     const reply = collect(streams.wholeCalls)
     assert.deepStrictEqual(reply.toolCalls, [
       { id: "call_0", name: "weather", arguments: { city: "Lyon" } },
@@ -48,7 +48,7 @@ describe("workers-ai streams", () => {
     assert.strictEqual(reply.finishReason, "toolCalls")
   })
 
-  it("tool calls in fragments, ended by nulls", () => {
+  it("deliver tool calls in fragments, ended by nulls", () => {
     assert.deepStrictEqual(run(streams.fragments).deltas, [
       { type: "toolCall", index: 0, id: "chatcmpl-tool-1", name: "weather", arguments: "" },
       { type: "toolCall", index: 0, arguments: '{"city":' },
@@ -58,7 +58,7 @@ describe("workers-ai streams", () => {
     ])
   })
 
-  it("OpenAI's chunks, whose last one comes twice", () => {
+  it("deliver OpenAI's chunks whose last one is repeated", () => {
     assert.deepStrictEqual(run(streams.completion).deltas, [
       { type: "meta", model: "@cf/meta/llama-3.1-8b-instruct", id: "id-1778255778230" },
       { type: "reasoning", text: "Hm." },
@@ -69,13 +69,13 @@ describe("workers-ai streams", () => {
     ])
   })
 
-  it("OpenAI's chunks without a reason", () => {
+  it("deliver OpenAI's chunks without a reason", () => {
     const chunk = data({ choices: [{ index: 0, delta: { content: "a" } }] })
     assert.strictEqual(collect(chunk + doneMark).finishReason, "stop")
     assert.deepStrictEqual(fault(chunk), { issue: "[DONE]: expected one before the stream ends" })
   })
 
-  it("faults", () => {
+  it("report faults", () => {
     assert.deepStrictEqual(fault(data({ response: "secret" })), {
       issue: "[DONE]: expected one before the stream ends"
     })

@@ -6,8 +6,8 @@ import { tryRequest } from "../../../src/internal/hotpath/promise.ts"
 
 const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
-describe("what comes from outside", () => {
-  it.effect("is gone on with at once when it is alone, and at the end of the turn beside others", () =>
+describe("an event from outside", () => {
+  it.effect("resumes at once when it is alone, and at the end of the turn beside others", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
       arrival()(() => seen.push("alone"))
@@ -15,7 +15,7 @@ describe("what comes from outside", () => {
       const [first, second, third] = [arrival(), arrival(), arrival()]
       first(() => seen.push("first"))
       second(() => seen.push("second"))
-      // The last one, and yet it overtakes nobody.
+      // The last one, which overtakes none.
       third(() => seen.push("third"))
       assert.deepStrictEqual(seen, ["alone"])
       yield* turn
@@ -25,7 +25,7 @@ describe("what comes from outside", () => {
     })
   )
 
-  it.effect("is aborted when its caller leaves before the turn is over", () =>
+  it.effect("is aborted when its caller is interrupted before the turn is over", () =>
     Effect.gen(function* () {
       const other = arrival()
       let answer = (_: string): void => undefined
@@ -49,7 +49,7 @@ describe("what comes from outside", () => {
         { startImmediately: true }
       )
       answer("answer")
-      // The answer has come, and the turn is not over.
+      // The answer has arrived, and the turn is not over.
       yield* Effect.promise(() => Promise.resolve())
       yield* Fiber.interrupt(fiber)
       yield* turn

@@ -10,7 +10,7 @@ import { webBody } from "../../../src/internal/transport/body.ts"
 const never = () => new Promise<never>(() => {})
 
 describe("requested", () => {
-  it.effect("aborts what is interrupted, each with a reason of its own that has no stack", () =>
+  it.effect("aborts interrupted requests, each with its own reason without a stack", () =>
     Effect.gen(function* () {
       const signals: Array<AbortSignal> = []
       const request = tryRequest(
@@ -29,7 +29,7 @@ describe("requested", () => {
     })
   )
 
-  it.effect("aborts what is rejected or cannot be made, and fails; what goes wrong afterwards is a defect", () =>
+  it.effect("aborts requests that are rejected or cannot be made, and fails; later errors are defects", () =>
     Effect.gen(function* () {
       for (const fails of [() => Promise.reject(new Error("no")), () => assert.fail("no")]) {
         let aborted: AbortSignal | undefined
@@ -56,7 +56,7 @@ describe("requested", () => {
 })
 
 describe("the head of a body", () => {
-  it.effect("is aborted where it is cut, and left alone where it is whole", () =>
+  it.effect("is aborted when it is cut, and not when it is complete", () =>
     Effect.gen(function* () {
       for (const [max, aborts] of [
         [3, 1],
@@ -75,7 +75,7 @@ describe("the head of a body", () => {
 })
 
 describe("stackless", () => {
-  it("makes errors without a stack, and leaves others theirs, also when making fails", () => {
+  it("makes errors without a stack, and keeps those of others, also when making fails", () => {
     assert.notInclude(withoutStack(() => new Error("a")).stack, "\n")
     assert.throws(() => withoutStack(() => assert.fail("b")))
     assert.include(new Error("c").stack, "\n")

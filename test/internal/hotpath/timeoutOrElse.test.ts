@@ -11,7 +11,7 @@ const late = (millis: number) => `after ${millis}`
 
 const Word = Context.Reference<string>("test/Word", { defaultValue: () => "nowhere" })
 
-/** Never ends; interrupted, it takes so many milliseconds more. What happens is told in order. */
+/** Never ends; when interrupted, it takes the given milliseconds more. Events are recorded in order. */
 const slow = (millis: number) => {
   const told: Array<string> = []
   const cleaned = Effect.andThen(
@@ -23,7 +23,7 @@ const slow = (millis: number) => {
   return { limited, told }
 }
 
-/** The timers of so many milliseconds that are set and neither cleared nor over, until the scope ends. */
+/** The timers of the given milliseconds that are set and neither cleared nor over, until the scope ends. */
 const timersOf = (millis: number) =>
   Effect.acquireRelease(
     Effect.sync(() => {
@@ -48,7 +48,7 @@ const timersOf = (millis: number) =>
   ).pipe(Effect.map(({ open }) => open))
 
 describe("within", () => {
-  it.effect("is the effect itself where there is no limit", () =>
+  it.effect("is the effect itself without a limit", () =>
     Effect.sync(() => {
       const self = Effect.succeed(1)
       assert.strictEqual(timeoutOrElse(self, undefined, late), self)
@@ -67,7 +67,7 @@ describe("within", () => {
     })
   )
 
-  it.effect("leaves nobody behind who observes its fiber, and would hold on to the answer", () =>
+  it.effect("leaves no observer of its fiber behind, which would retain the answer", () =>
     Effect.gen(function* () {
       let observed: MockInstance | undefined
       const self = Effect.withFiber((fiber) => {
@@ -81,7 +81,7 @@ describe("within", () => {
     })
   )
 
-  it.effect("interrupts what takes longer, and fails when its finalizers are done", () =>
+  it.effect("interrupts an effect that takes longer, and fails when its finalizers are done", () =>
     Effect.gen(function* () {
       const { limited, told } = slow(5)
       const fiber = yield* Effect.forkChild(Effect.flip(limited))
@@ -100,7 +100,7 @@ describe("within", () => {
       const { limited, told } = slow(50)
       const fiber = yield* Effect.forkChild(limited, { startImmediately: true })
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
-      // Longer than the limit: its end must not come in between.
+      // Longer than the limit, so that its end does not come in between.
       yield* TestClock.adjust(49)
       assert.strictEqual(fiber.pollUnsafe(), undefined)
       yield* TestClock.adjust(1)
@@ -125,7 +125,7 @@ describe("within", () => {
     })
   )
 
-  it.effect("waits for what cannot be interrupted", () =>
+  it.effect("waits for an uninterruptible effect", () =>
     Effect.gen(function* () {
       const fiber = yield* Effect.forkChild(
         Effect.flip(timeoutOrElse(Effect.uninterruptible(Effect.as(Effect.sleep(30), "done")), 10, late))

@@ -33,7 +33,7 @@ const over = (url: string, maxAnswerBytes?: number) =>
 
 const run = Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(leg))
 
-/** Writes until the client leaves, or until far more than the limit has been written. */
+/** Writes until the client disconnects, or until far more than the limit has been written. */
 const endless = (
   response: ServerResponse,
   written: { bytes: number },
@@ -345,7 +345,7 @@ describe("events without an answer", () => {
     return ways.map((way) => Effect.provide(way, live))
   }
 
-  it.effect("are counted anew after each delta of the answer", () =>
+  it.effect("are counted from zero after each delta of the answer", () =>
     Effect.gen(function* () {
       const some = usage.repeat(15)
       for (const deltas of read([some, words("a"), some, words("b"), some, end])) {
@@ -377,7 +377,7 @@ describe("events without an answer", () => {
     })
   )
 
-  it.effect("give a router the last usage only", () =>
+  it.effect("give a router only the last usage", () =>
     Effect.gen(function* () {
       const [, , routed] = read([...Array(10).fill(usage), words("a"), end])
       assert.deepStrictEqual(

@@ -21,7 +21,7 @@ interface Sent {
   readonly body: unknown
 }
 
-/** A binding whose service answers `{}` and remembers what it was sent. */
+/** A binding whose service answers `{}` and records its requests. */
 const recording = () => {
   const sent: Array<Sent> = []
   const fetcher: Fetcher = async (request) => {
@@ -61,8 +61,8 @@ const leg = (prompt: string) => ({
   query: { model: "m", messages: [{ role: "user", content: prompt }] }
 })
 
-describe("a binding that is not there", () => {
-  it.effect("is a typed failure that names what is missing", () =>
+describe("a missing binding", () => {
+  it.effect("is a typed failure that names the missing member", () =>
     Effect.gen(function* () {
       const memberOf = (layer: Layer.Layer<never, GatewayError>) =>
         Effect.map(Effect.flip(Layer.build(layer)), ({ reason }) =>
@@ -70,7 +70,7 @@ describe("a binding that is not there", () => {
         )
       const { ai } = recording()
       const run = () => Promise.resolve({})
-      // What a Worker without types passes.
+      // A value from a Worker without types.
       const untyped = (value: unknown) => value as GatewayService.AiBinding
       const cases: ReadonlyArray<readonly [unknown, ai: string, gateway: string]> = [
         [undefined, "AI", "AI"],
@@ -127,8 +127,8 @@ describe("a malformed id", () => {
   )
 })
 
-describe("what the caller gives", () => {
-  it.effect("may be frozen, and is not changed", () =>
+describe("the caller's objects", () => {
+  it.effect("may be frozen, and are not changed", () =>
     Effect.gen(function* () {
       const { ai: binding, sent } = recording()
       const { ai, gateway } = yield* services(binding)
@@ -150,7 +150,7 @@ describe("what the caller gives", () => {
     })
   )
 
-  it.effect("never gets into the hands of the binding", () =>
+  it.effect("are never passed to the binding", () =>
     Effect.gen(function* () {
       const given: Array<unknown> = []
       const take = (...args: ReadonlyArray<unknown>) => {
@@ -185,7 +185,7 @@ describe("what the caller gives", () => {
     })
   )
 
-  it.effect("arrives as the binding's own options", () =>
+  it.effect("arrive as the binding's own options", () =>
     Effect.gen(function* () {
       const { ai: binding, sent } = recording()
       const { ai, gateway } = yield* services(binding)
@@ -239,7 +239,7 @@ describe("what the caller gives", () => {
     })
   )
 
-  it.effect("may be a stream where no gateway is asked for", () =>
+  it.effect("may hold a stream if no gateway is used", () =>
     Effect.gen(function* () {
       const bodies: Array<string> = []
       const { ai } = yield* services(
@@ -256,7 +256,7 @@ describe("what the caller gives", () => {
   )
 })
 
-describe("what the binding throws", () => {
+describe("an exception of the binding", () => {
   const throwing = (thrown: unknown): GatewayService.AiBinding => {
     const now = (): never => {
       throw thrown
@@ -269,7 +269,7 @@ describe("what the binding throws", () => {
   }
   const named = (name: string, message: string): Error => Object.assign(new Error(message), { name })
 
-  it.effect("is typed, also when it is thrown at once", () =>
+  it.effect("becomes a typed failure, also when it is synchronous", () =>
     Effect.gen(function* () {
       const cases: ReadonlyArray<readonly [unknown, string]> = [
         [new TypeError("Invalid header value."), "InvalidRequest"],
@@ -295,7 +295,7 @@ describe("what the binding throws", () => {
     })
   )
 
-  it.effect("by the factory of gateways is typed too", () =>
+  it.effect("becomes a typed failure from the factory of gateways too", () =>
     Effect.gen(function* () {
       const binding: GatewayService.AiBinding = {
         ...throwing(undefined),
@@ -309,7 +309,7 @@ describe("what the binding throws", () => {
     })
   )
 
-  it.effect("by the catalogue is what the service answered, not a mistake of the caller", () =>
+  it.effect("from the catalogue is the service's answer, not a mistake of the caller", () =>
     Effect.gen(function* () {
       const reasonOf = (status: number, message: string) =>
         Effect.gen(function* () {
@@ -342,7 +342,7 @@ const shuffled = <A>(items: ReadonlyArray<A>, seed: number): ReadonlyArray<A> =>
 
 const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
-/** A service that holds every request, then lets headers go in one order and bodies in another. */
+/** A service that holds every request, then releases headers in one order and bodies in another. */
 const holding = () => {
   const headers = new Map<string, () => void>()
   const bodies = new Map<string, () => void>()
@@ -377,7 +377,7 @@ const holding = () => {
   return { fetcher, headers, bodies, cancelled, release }
 }
 
-/** What an application gets that calls the binding itself. */
+/** The result for an application that calls the binding itself. */
 const direct = async (binding: Ai, id: string) => {
   const result = await binding.run(llama, { prompt: id }, { gateway: { id: "gw" } })
   const logId = binding.aiGatewayLogId
@@ -415,7 +415,7 @@ describe("log ids of 1,000 overlapping calls", () => {
       yield* turn
       assert.strictEqual(service.headers.size, 1_000)
 
-      // Some leave before their headers come, some while they read their body.
+      // Some are interrupted before their headers arrive, some while they read their body.
       const leaves = (n: number) => n % 20 === 1 || n % 20 === 3
       const leavesLate = (n: number) => n % 20 === 6 || n % 20 === 8
       const interrupt = (is: (n: number) => boolean) =>
@@ -450,7 +450,7 @@ describe("log ids of 1,000 overlapping calls", () => {
       assert.strictEqual(kept + absent, 300)
       if (hasFetch) assert.strictEqual(kept, 300)
       else {
-        // Otherwise the overlap that this test is about did not happen.
+        // Otherwise the overlap did not happen.
         assert.isAbove(kept, 100)
         assert.isAbove(absent, 100)
       }
@@ -464,7 +464,7 @@ describe("log ids of 1,000 overlapping calls", () => {
     })
   )
 
-  it.effect("are all there when nobody else calls the binding", () =>
+  it.effect("are all present when nothing else calls the binding", () =>
     Effect.gen(function* () {
       const service = holding()
       const { ai } = yield* services(makeBinding(service.fetcher))

@@ -5,7 +5,7 @@ import { webOf } from "../../../src/internal/transport/body.ts"
 
 describe("webOf", () => {
   for (const status of [200, 204, 205, 304]) {
-    it(`lets go of a stream that ${status} has no place for`, async () => {
+    it(`releases a stream that ${status} cannot have`, async () => {
       let cancelled = false
       const stream = new ReadableStream<Uint8Array>(
         {
@@ -41,11 +41,11 @@ describe("a double of a response, with a text and no body", () => {
 })
 
 describe("the head of an error body", () => {
-  it.effect("is bounded by what arrives, not by the length that the answer declares", () =>
+  it.effect("is bounded by the received bytes, not by the declared length", () =>
     Effect.gen(function* () {
       let pieces = 0
       // Behind a service binding of workerd, and with a content coding everywhere, a body may be larger than its header
-      // says.
+      // states.
       const stream = new ReadableStream<Uint8Array>({
         pull: (controller) => {
           pieces++

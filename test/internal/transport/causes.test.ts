@@ -29,7 +29,7 @@ const over = (baseUrl: string) => GatewayService.layerHttp({ accountId: "acc", g
 const run = (request: typeof leg = leg) =>
   Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(request))
 
-/** An address at which nobody listens. */
+/** An address without a listener. */
 const nobody = Effect.callback<string>((resume) => {
   const server: Server = createServer().listen(0, "127.0.0.1", () => {
     const address = server.address()
@@ -38,7 +38,7 @@ const nobody = Effect.callback<string>((resume) => {
   })
 })
 
-describe("an error whose body does not come", () => {
+describe("an error whose body does not arrive", () => {
   for (const [name, client] of clients) {
     it.live(`keeps its status over ${name}, within the attempt's timeout`, () =>
       Effect.gen(function* () {
@@ -57,7 +57,7 @@ describe("an error whose body does not come", () => {
     )
   }
 
-  it.effect("is not waited for for ever without a timeout", () =>
+  it.effect("is not awaited forever without a timeout", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((_seen, response) => {
         response.writeHead(429, { "content-type": "application/json" })
@@ -73,7 +73,7 @@ describe("an error whose body does not come", () => {
   )
 
   for (const limit of ["with", "without"]) {
-    it.live(`does not keep an interruption waiting, nor goes on after it, ${limit} a timeout`, () =>
+    it.live(`does not delay an interruption, or continue after it, ${limit} a timeout`, () =>
       Effect.gen(function* () {
         const peer = yield* makePeer((_seen, response) => {
           response.writeHead(500)
@@ -101,7 +101,7 @@ describe("an error whose body does not come", () => {
 })
 
 describe("a time limit of the client", () => {
-  // Our own dispatcher has none; `fetch` has, of five minutes unless the application says otherwise.
+  // Our own dispatcher has none; `fetch` has one of five minutes unless the application sets another.
   const impatient = Layer.unwrap(
     Effect.map(
       Effect.acquireRelease(
@@ -148,7 +148,7 @@ describe("a time limit of the client", () => {
     })
   }
 
-  it("for a connection is none that began to send", () => {
+  it("for a connection means that nothing was sent", () => {
     const cause = Object.assign(new Error("late"), { name: "ConnectTimeoutError", code: "UND_ERR_CONNECT_TIMEOUT" })
     assert.deepInclude(transportReason(new TypeError("fetch failed", { cause }), []), {
       _tag: "TransportFailure",
@@ -159,7 +159,7 @@ describe("a time limit of the client", () => {
 
 describe("a refused connection", () => {
   for (const [name, client] of clients) {
-    it.live(`is told from a broken one over ${name}`, () =>
+    it.live(`is distinguished from a broken one over ${name}`, () =>
       Effect.gen(function* () {
         const url = yield* nobody
         const error = yield* Effect.flip(Effect.provide(run(), over(url).pipe(Layer.provide(client))))
@@ -168,7 +168,7 @@ describe("a refused connection", () => {
     )
   }
 
-  // As the runtimes say it: Bun 1.4, Deno 2.9 (refused, and an unknown host), workerd, Chromium, Safari, Firefox.
+  // In the runtimes' own words: Bun 1.4, Deno 2.9 (refused, and an unknown host), workerd, Chromium, Safari, Firefox.
   const told: ReadonlyArray<readonly [runtime: string, thrown: Error]> = [
     ["Bun", Object.assign(new TypeError("ECONNREFUSED: Unable to connect."), { code: "ECONNREFUSED" })],
     [
@@ -248,7 +248,7 @@ describe("a credential in the query of an endpoint", () => {
     for (const part of [secret, encodeURIComponent(secret), "Fake"]) assert.notInclude(text, part)
   }
 
-  it.effect("is cut out of what a provider echoes, decoded or not", () =>
+  it.effect("is removed from a provider's echo, decoded or not", () =>
     Effect.gen(function* () {
       for (const shown of [endpoint, decodeURIComponent(endpoint)]) {
         const { layer } = scripted.make(() => ({ status: 400, body: echo(shown) }))
@@ -260,7 +260,7 @@ describe("a credential in the query of an endpoint", () => {
     })
   )
 
-  it.effect("is cut out over the binding, also of what it throws", () =>
+  it.effect("is removed over the binding, also from its exceptions", () =>
     Effect.gen(function* () {
       const answers = [
         async () => Response.json(echo(endpoint), { status: 400 }),
@@ -282,7 +282,7 @@ describe("a credential in the query of an endpoint", () => {
   )
 })
 
-describe("a header of the gateway that comes twice", () => {
+describe("a repeated header of the gateway", () => {
   it.live("is absent, over HTTP and over the binding", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((_seen, response) => {

@@ -3,7 +3,7 @@ import { coalescedReads, type Reads } from "../../../src/internal/transport/chun
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text)
 
-/** A stream that is written to by hand, and how often it was asked for more. */
+/** A stream that the test writes to, and the number of its reads. */
 const written = () => {
   let asked = 0
   let controller: ReadableStreamDefaultController<Uint8Array> | undefined
@@ -35,12 +35,12 @@ const textOf = async (read: Reads): Promise<string | undefined> => {
   return chunk && new TextDecoder().decode(chunk)
 }
 
-describe("what comes within a turn of the event loop", () => {
-  it("is one chunk, and what comes later is another one", async () => {
+describe("data that arrives within a turn of the event loop", () => {
+  it("is one chunk, and later data is another one", async () => {
     const { asked, close, read, write } = written()
     write("a", "b", "c")
     assert.strictEqual(await textOf(read), "abc")
-    // One is asked for ahead, and taken by the next read.
+    // One is read ahead, and taken by the next read.
     assert.strictEqual(asked(), 4)
     write("d")
     assert.strictEqual(await textOf(read), "d")
@@ -50,7 +50,7 @@ describe("what comes within a turn of the event loop", () => {
     assert.strictEqual(await textOf(read), undefined)
   })
 
-  it("is what it was, uncopied, when it is one piece", async () => {
+  it("is not copied when it is one piece", async () => {
     const piece = encode("a")
     let given = false
     const read = coalescedReads({
@@ -63,7 +63,7 @@ describe("what comes within a turn of the event loop", () => {
     assert.strictEqual(await read(), piece)
   })
 
-  it("is waited for as long as it takes", async () => {
+  it("is awaited without a limit", async () => {
     const { read, write } = written()
     const first = textOf(read)
     await new Promise((resolve) => setTimeout(resolve, 5))
@@ -71,21 +71,21 @@ describe("what comes within a turn of the event loop", () => {
     assert.strictEqual(await first, "ab")
   })
 
-  it("comes before the failure behind it", async () => {
+  it("is delivered before the failure behind it", async () => {
     const { error, read, write } = written()
     write("a")
     const first = textOf(read)
-    // The piece behind the first has been asked for.
+    // The piece behind the first has been read ahead.
     await new Promise((resolve) => queueMicrotask(() => queueMicrotask(() => resolve(undefined))))
     error(new Error("broken"))
     assert.strictEqual(await first, "a")
-    // Nobody has asked for more yet: the failure must not be one that nobody handles.
+    // Nothing has been read yet: the failure must not become an unhandled one.
     await new Promise((resolve) => setTimeout(resolve, 5))
     const failure = await read().catch((cause) => cause)
     assert.strictEqual(failure.message, "broken")
   })
 
-  it("is not read beyond a full chunk, nor when a piece fills one by itself", async () => {
+  it("is not read beyond a full chunk, or when one piece fills it", async () => {
     const { asked, read, write } = written()
     const half = "x".repeat(40_000)
     write(half, half, half)
@@ -100,7 +100,7 @@ describe("what comes within a turn of the event loop", () => {
     assert.strictEqual(large.asked(), 1)
   })
 
-  it("comes under the fake timers of a test, too", async () => {
+  it("arrives under the fake timers of a test, too", async () => {
     const { read, write } = written()
     vi.useFakeTimers({ toFake: ["setImmediate"] })
     try {
@@ -111,7 +111,7 @@ describe("what comes within a turn of the event loop", () => {
     }
   })
 
-  it("can be let go of while a piece is asked for ahead", async () => {
+  it("can be released while a piece is read ahead", async () => {
     const { cancel, read, write } = written()
     write("a")
     assert.strictEqual(await textOf(read), "a")

@@ -101,7 +101,7 @@ describe.each(clients)("over %s", (name, client) => {
     "none, utf-8",
     ","
   ]) {
-    it.effect(`reads an answer as it is when its encoding is ${encoding}, which is none`, () =>
+    it.effect(`reads an answer unchanged when its encoding is ${encoding}`, () =>
       Effect.gen(function* () {
         const { run } = yield* scripted((_, response, __, index) => {
           const status = index === 2 ? 429 : 200
@@ -142,7 +142,7 @@ describe.each(clients)("over %s", (name, client) => {
     ["deflate", () => createDeflate({ flush: constants.Z_SYNC_FLUSH })],
     ["br", () => createBrotliCompress({ flush: constants.BROTLI_OPERATION_FLUSH })]
   ] as const) {
-    it.effect(`reads events in ${encoding} as they come`, () =>
+    it.effect(`reads events in ${encoding} as they arrive`, () =>
       Effect.gen(function* () {
         let write = (_: string | undefined): void => undefined
         const { run } = yield* scripted((_, response) => {
@@ -191,7 +191,7 @@ describe.each(clients)("over %s", (name, client) => {
     ["gzip around an unknown encoding", "foo, gzip", gzipSync(text)],
     ["too many encodings", "gzip, gzip, gzip, gzip, gzip, gzip", gzipSync(text)]
   ] as const) {
-    it.effect(`fails with a reason for ${title}, and reports an error status for what it is`, () =>
+    it.effect(`fails with a reason for ${title}, and still reports an error status`, () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted((_, response, __, index) => {
           response.writeHead(index === 2 ? 429 : 200, {
@@ -267,7 +267,7 @@ describe.each(clients)("over %s", (name, client) => {
 })
 
 describe("undici, the short way", () => {
-  it.effect("requests compressed answers, unless the request has an accept-encoding of its own", () =>
+  it.effect("requests compressed answers, unless the request has an accept-encoding", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((_, response) => response.end("{}"))
       const [, client] = clients.at(-1) ?? assert.fail("no clients")

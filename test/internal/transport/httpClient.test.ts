@@ -14,7 +14,7 @@ import * as LogTrail from "../../../src/LogTrail.ts"
 import { clients } from "../../support/httpClients.ts"
 import { json, makePeer, type Peer, type Reply } from "../../support/httpPeer.ts"
 
-/** Lets a client put its connection back: a few turns of the event loop, because no client tells. */
+/** Lets a client return its connection to the pool: a few turns of the event loop, because no client reports it. */
 const turns = Effect.promise(async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 })
@@ -22,7 +22,7 @@ const turns = Effect.promise(async () => {
 const leg = { provider: "openai", endpoint: "chat/completions", query: { model: "m", messages: [] } }
 
 describe.each(clients)("over %s", (_name, client) => {
-  /** A gateway whose server does what `reply` says. */
+  /** A gateway whose server acts by `reply`. */
   const scripted = Effect.fnUntraced(function* (reply: Reply) {
     const peer = yield* makePeer(reply)
     const context = yield* Layer.build(
@@ -47,7 +47,7 @@ describe.each(clients)("over %s", (_name, client) => {
         const fiber = yield* Effect.forkChild(run, { startImmediately: true })
         yield* Fiber.interrupt(fiber)
         assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
-        // What was still on its way would come before this.
+        // Anything still in flight would arrive before this.
         yield* Effect.andThen(run, (response) => response.text)
         assert.strictEqual(peer.requests.length, 1)
       })
@@ -98,7 +98,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("or rather its cancelled answer frees the connection", () =>
+    it.effect("frees the connection by cancelling its answer", () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted(stalling)
         const response = yield* run
@@ -134,7 +134,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that leads to another address is refused, and nothing there is believed", () =>
+    it.effect("that redirects is rejected, and nothing at the other address is used", () =>
       Effect.gen(function* () {
         const other = yield* makePeer((_, response) => json(response, 200, { a: 1 }, { "cf-aig-log-id": "not-ours" }))
         for (const status of [301, 302, 303, 307, 308]) {
@@ -143,7 +143,7 @@ describe.each(clients)("over %s", (_name, client) => {
             response.end()
           })
           assert.isUndefined(error.logId)
-          // The `fetch` of Node 22 trips over following a 307 with a body of bytes, which is as good.
+          // The `fetch` of Node 22 fails to follow a 307 with a body of bytes, which is as good.
           const tripped = process.versions.node.startsWith("22.") ? ["TransportFailure"] : []
           assert.include(["InvalidResponse", ...tripped], error.reason._tag)
           assert.strictEqual(peer.requests.length, 1)
@@ -152,7 +152,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that is a page and no JSON is an invalid response, or what its status says", () =>
+    it.effect("that is a page and not JSON is an invalid response, or classified by its status", () =>
       Effect.gen(function* () {
         const page = "<html><head><title>520 | unknown error</title></head></html>"
         const { run } = yield* scripted((_, response, __, index) => {
@@ -170,7 +170,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("whose error body breaks off still says what its status says", () =>
+    it.effect("whose error body breaks off is still classified by its status", () =>
       Effect.gen(function* () {
         const { reason } = yield* failing((_, response, socket) => {
           response.writeHead(429, { "content-type": "application/json", "content-length": "1000" })
@@ -213,7 +213,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that the server closes before any byte is tried once more when it had served before", () =>
+    it.effect("that the server closes before any byte is retried once if it had served before", () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted((seen, response, socket, index) => {
           if (index > 0 && seen.connection === 0) socket.destroy()
@@ -238,7 +238,7 @@ describe.each(clients)("over %s", (_name, client) => {
       })
     )
 
-    it.effect("that the server closes every time is tried once more, and no more", () =>
+    it.effect("that the server closes every time is retried only once", () =>
       Effect.gen(function* () {
         const { peer, run } = yield* scripted((_, response, socket, index) => {
           if (index > 0) socket.destroy()

@@ -86,7 +86,7 @@ describe.each(clients)("over %s", (name, client) => {
 
 const [, call] = calls[0] ?? assert.fail("no calls")
 
-/** Says for a client whether spans of its requests are switched off. */
+/** Whether a client's requests have spans switched off. */
 const tracing = (disabled: boolean) => Effect.provideService(HttpClient.TracerDisabledWhen, () => disabled)
 
 describe("a client based on fetch", () => {
@@ -194,7 +194,7 @@ describe("a client based on fetch", () => {
           assert.strictEqual(error.reason.message, "invalid response: a redirect to another address")
           assert.deepStrictEqual(other.requests, [])
           assert.strictEqual(calls, 1)
-          // A client around another one is all that the library sees, so its `RequestInit` replaces the inner one.
+          // The library only sees the outer of two clients, so its `RequestInit` replaces the inner one.
           if (!name.includes("around")) assert.strictEqual(peer.requests[0]?.headers["x-app"], "1")
         })
       )
@@ -219,7 +219,7 @@ describe("a client based on fetch", () => {
     })
   )
 
-  it.effect("serves other requests of the application as before", () =>
+  it.effect("still serves other requests of the application", () =>
     Effect.gen(function* () {
       const { other, peer } = yield* redirecting(302)
       yield* Effect.gen(function* () {

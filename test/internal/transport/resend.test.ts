@@ -72,7 +72,7 @@ describe.each(clients)("over %s", (_, client) => {
       )
     }
 
-    it.effect(`sends a request once when a fresh connection brings nothing, then ${end}`, () =>
+    it.effect(`sends a request once when a fresh connection delivers nothing, then ${end}`, () =>
       Effect.gen(function* () {
         const peer = yield* makeRawPeer((socket) => close(socket))
         const { reason } = yield* Effect.flip(Effect.provide(run, Layer.provide(over(peer.url), client)))
@@ -81,7 +81,7 @@ describe.each(clients)("over %s", (_, client) => {
       })
     )
 
-    it.effect(`sends a request again when a reused connection brings nothing, then ${end}`, () =>
+    it.effect(`sends a request again when a reused connection delivers nothing, then ${end}`, () =>
       Effect.gen(function* () {
         const peer = yield* makeRawPeer((socket, index) => (index === 1 ? close(socket) : socket.write(whole)))
         yield* Effect.gen(function* () {
@@ -97,7 +97,7 @@ describe.each(clients)("over %s", (_, client) => {
   }
 })
 
-/** Answers each request of a peer with a status and headers that clients treat in a way of their own. */
+/** Answers each request of a peer with a status and headers that clients treat in a special way. */
 const answering = (status: number, headers: Record<string, string> = {}) =>
   makePeer((_, response) => {
     response.writeHead(status, { "content-type": "application/json", "cf-aig-log-id": "01J", ...headers })
@@ -138,7 +138,7 @@ describe.each(clients)("an answer, over %s,", (name, client) => {
     ],
     ["long headers", 200, { "x-long": "x".repeat(100_000) }, "headers of more bytes than the HTTP client accepts"]
   ] as const) {
-    it.effect(`with ${what} is never asked for again`, () =>
+    it.effect(`with ${what} is never requested again`, () =>
       Effect.gen(function* () {
         const peer = yield* answering(status, headers)
         const { attempts, reason } = yield* routed(peer.url)

@@ -5,7 +5,7 @@ import { makeFeed, type ServerEvent } from "../../../src/internal/transport/sse.
 
 const maxEventSize = 1024 * 1024
 
-/** What Effect's parser makes of a text that comes at once. */
+/** The events of Effect's parser for a text in one piece. */
 const reference = (text: string): ReadonlyArray<ServerEvent> => {
   const events: Array<ServerEvent> = []
   const parser = Sse.makeParser((event) => {
@@ -15,7 +15,7 @@ const reference = (text: string): ReadonlyArray<ServerEvent> => {
   return events
 }
 
-/** What a feed makes of it in pieces of the given sizes, the last one repeated. */
+/** The events of a feed for it in pieces of the given sizes, the last one repeated. */
 const fed = (text: string, sizes: ReadonlyArray<number>): ReadonlyArray<ServerEvent> => {
   const bytes = new TextEncoder().encode(text)
   const feed = makeFeed(maxEventSize)
@@ -28,7 +28,7 @@ const fed = (text: string, sizes: ReadonlyArray<number>): ReadonlyArray<ServerEv
   return [...events, ...feed.end()]
 }
 
-/** Pieces of streams, also such as nobody should send. */
+/** Pieces of streams, including invalid ones. */
 const Piece = Schema.Literals([
   "data: one\n\n",
   "data: two\n\n",
@@ -65,7 +65,7 @@ const Piece = Schema.Literals([
 
 describe("makeFeed", () => {
   it.prop(
-    "reads what the parser reads, however the bytes are cut",
+    "reads the same as the parser, however the bytes are cut",
     {
       pieces: Schema.Array(Piece),
       sizes: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 40 })))
@@ -85,7 +85,7 @@ describe("makeFeed", () => {
     for (const size of [1, 2, 3, 7, 29, 1000]) assert.deepStrictEqual(fed(text, [size]), expected)
   })
 
-  it("takes off one byte order mark, and only at the beginning", () => {
+  it("removes one byte order mark, and only at the beginning", () => {
     assert.deepStrictEqual(fed("\ufeffdata: a\n\n", [1]), [{ event: "message", data: "a" }])
     assert.deepStrictEqual(fed("data: a\n\n\ufeffdata: b\n\ndata: c\n\n", [9]), [
       { event: "message", data: "a" },

@@ -1,11 +1,11 @@
 /**
- * Errors as OpenAI writes them. SDKs choose their error class by the status, and programs look at `type` and `code`.
+ * Errors in OpenAI's form. SDKs choose their error class by the status, and programs read `type` and `code`.
  *
  * Shapes: https://platform.openai.com/docs/guides/error-codes.
  */
 import type { ReasonTag } from "../../../GatewayError.ts"
 
-/** What is in the `error` of a body, or of the last event of a stream. */
+/** The `error` of a body, or of the last event of a stream. */
 export interface OpenAiError {
   readonly message: string
   readonly type: string
@@ -24,7 +24,7 @@ const kinds: Readonly<Record<ReasonTag, Kind>> = {
   Timeout: [504, server, "timeout"],
   RateLimited: [429, "rate_limit_error", "rate_limit_exceeded"],
   QuotaExhausted: [429, "insufficient_quota", "insufficient_quota"],
-  // The server's own credential: 401 would be about the client's.
+  // The rejected credential is the server's own: 401 would mean the client's.
   Unauthorized: [502, server, "provider_unauthorized"],
   InvalidRequest: [400, request, null],
   Unsupported: [400, request, "unsupported_parameter"],
@@ -39,10 +39,10 @@ const kinds: Readonly<Record<ReasonTag, Kind>> = {
   Unknown: badGateway
 }
 
-/** The status of an answer to a client that speaks OpenAI's dialect. */
+/** Returns the status of an answer to a client that uses OpenAI's dialect. */
 export const errorStatus = (tag: ReasonTag): number => kinds[tag][0]
 
-/** The error of a reason. The message is the caller's: it decides how much a client may read. */
+/** Returns the error of a reason. The caller writes the message, because it decides how much a client may read. */
 export const errorOf = (tag: ReasonTag, message: string, param?: string): OpenAiError => {
   const [, type, code] = kinds[tag]
   return { message, type, param: param ?? null, code }
@@ -53,7 +53,7 @@ const byStatus: Readonly<Record<number, ReasonTag>> = {
   429: "RateLimited"
 }
 
-/** The error of a status, as OpenAI itself answers with it. */
+/** Returns the error of a status, as OpenAI itself answers. */
 export const errorOfStatus = (status: number, message: string, param?: string): OpenAiError => {
   const tag = byStatus[status]
   if (tag !== undefined) return errorOf(tag, message, param)

@@ -1,5 +1,5 @@
 /**
- * Replies as chat completions.
+ * Writes replies as chat completions.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/chat/object.
  */
@@ -8,8 +8,8 @@ import type { Reply } from "../chat.ts"
 import { type AnswerFacts, finishWord, signatureBody, usageBody } from "./openaiWords.ts"
 
 /**
- * A reply of any provider as a chat completion, ready for `JSON.stringify`. Reasoning is in `reasoning_content`, where
- * compatible servers put it.
+ * Writes a reply of any provider as a chat completion, ready for `JSON.stringify`. Reasoning is in `reasoning_content`,
+ * as in compatible servers.
  */
 export const completionOf = (reply: Reply, facts: AnswerFacts): Record<string, unknown> => {
   const { parts, reasoning, refusal, text, toolCalls, usage } = reply

@@ -1,8 +1,8 @@
 /**
- * Chat completion requests as neutral ones.
+ * Reads chat completion requests as neutral ones.
  *
- * OpenAI takes `null` for no value, and clients write fields at their defaults, which say nothing. What a neutral
- * request cannot say is refused by name, or passed over where only the conversation counts. Shapes:
+ * OpenAI accepts `null` for an absent value, and clients write fields at their defaults; both are ignored. Fields
+ * without a neutral form are rejected by name, or skipped if only the conversation counts. Shapes:
  * https://platform.openai.com/docs/api-reference/chat/create.
  */
 import * as Result from "effect/Result"
@@ -37,26 +37,26 @@ import {
 import { signatureOf } from "../openai.ts"
 import { details, flag, given, number, optional, settings, word } from "./openaiSettings.ts"
 
-/** A request as a client of OpenAI's makes it. */
+/** A request of an OpenAI client. */
 export interface ChatCall {
   readonly request: Request
-  /** The model that the body names, if it names one. */
+  /** The model that the body names, if any. */
   readonly model?: string
   readonly stream: boolean
-  /** Whether a stream is to end with its usage. */
+  /** Whether a stream should end with its usage. */
   readonly includeUsage: boolean
 }
 
 /**
- * What becomes of a field that no neutral request has. `refuse`: an {@link Issue}, so that nothing which changes the
- * answer is lost. `skip`: it is passed over, and so are the bounds of values.
+ * Treatment of a field without a neutral form. `refuse`: an {@link Issue}, so that nothing that changes the answer is
+ * lost. `skip`: it is ignored, and so are the bounds of values.
  */
 export type Unsayable = "refuse" | "skip"
 
-/** What {@link readChat} says to be accepted in the place of a field that no neutral request has. */
+/** The accepted value in the {@link Issue} of {@link readChat} for a field without a neutral form. */
 export const noSuchField = "no such field"
 
-/** Beyond the bound of every provider: each has its own. */
+/** Beyond the bound of every provider: each checks its own. */
 const limits = { temperature: 5 }
 
 const isEmpty = (value: unknown): boolean =>
@@ -69,7 +69,7 @@ const oneOf =
 
 const hasTools = ({ tools }: Fields): boolean => given(tools) !== undefined && !isEmpty(tools)
 
-/** Values with which a field says what its absence says. */
+/** Values that mean the same as an absent field. */
 const neutralValues: Readonly<Record<string, (value: unknown, body: Fields) => boolean>> = {
   n: oneOf(1),
   store: oneOf(false),
@@ -117,7 +117,7 @@ const bodyFields = [
   "stream_options"
 ]
 
-/** The values of a list without those that are passed over. */
+/** Returns the values of a list without the skipped ones. */
 const some = <A>(values: ReadonlyArray<A | undefined>): ReadonlyArray<A> =>
   values.filter((value): value is A => value !== undefined)
 
@@ -126,7 +126,7 @@ interface Reader {
   readonly choice: (choice: unknown) => ToolChoice | undefined
   readonly output: (format: unknown) => Output | undefined
   readonly message: (message: unknown, i: number) => Message
-  /** Refuses fields that are not among `names`; `at` ends with a dot where it names anything. */
+  /** Rejects fields that are not among `names`; `at` ends with a dot unless it is empty. */
   readonly only: (value: Fields, names: ReadonlyArray<string>, at: string) => void
 }
 
@@ -139,7 +139,7 @@ const makeReader = (unsayable: Unsayable): Reader => {
     if (stray !== undefined) unsaid(`${at}${stray}`, noSuchField)
   }
 
-  /** A mark that OpenAI puts on parts. */
+  /** Reads a mark that OpenAI puts on parts. */
   const cacheOf = ({ prompt_cache_breakpoint: mark }: Fields) => (given(mark) === undefined ? {} : { cache: {} })
 
   const known = (part: Fields, names: ReadonlyArray<string>, at: string): void =>
@@ -205,7 +205,7 @@ const makeReader = (unsayable: Unsayable): Reader => {
     return part.type === "text" ? textPart(part, at) : unsaid(`${at}.type`, "text")
   }
 
-  /** A piece of what the model said. */
+  /** Reads a part of an assistant message. */
   const saidPart = (value: unknown, at: string): TextPart | RefusalPart | undefined => {
     const part = fields(value, at)
     if (part.type !== "refusal") return plainPart(part, at)
@@ -226,7 +226,7 @@ const makeReader = (unsayable: Unsayable): Reader => {
   const call = (value: unknown, at: string): ToolCall | undefined => {
     const own = fields(value, at)
     if (own.type !== undefined && own.type !== "function") return unsaid(`${at}.type`, "function")
-    // The index is what is left of a stream's fragments.
+    // Clients that join a stream's fragments may leave the index in.
     only(own, ["id", "type", "function", "extra_content", "index"], `${at}.`)
     const body = fields(own.function, `${at}.function`)
     only(body, ["name", "arguments"], `${at}.function.`)
@@ -361,7 +361,7 @@ const stopOf = (value: unknown): ReadonlyArray<string> | undefined => {
   return typeof stop === "string" ? [stop] : list(stop, "stop").map((item, i) => text(item, `stop[${i}]`))
 }
 
-/** Which field of the body a neutral field came from. */
+/** Returns the field of the body that a neutral field comes from. */
 const sourceOf = (field: string, body: Fields): string =>
   field
     .replace(/^maxTokens$/, given(body.max_completion_tokens) === undefined ? "max_tokens" : "max_completion_tokens")
@@ -378,7 +378,7 @@ const sourceOf = (field: string, body: Fields): string =>
     .replace(/^(messages\[\d+\]\.)toolCalls/, "$1tool_calls")
     .replace(/^(messages\[\d+\]\.content\[\d+\]\.)url$/, "$1image_url.url")
 
-/** Reads a parsed body. The path in an {@link Issue} is the body's. */
+/** Reads a parsed body. Paths in an {@link Issue} refer to the body. */
 export const readChat = (body: unknown, unsayable: Unsayable): Result.Result<ChatCall, Issue> => {
   const read = attempt((): ChatCall => {
     const own = fields(body, "body")
@@ -387,7 +387,7 @@ export const readChat = (body: unknown, unsayable: Unsayable): Result.Result<Cha
     for (const [name, value] of Object.entries(own)) {
       if (value !== null && neutralValues[name]?.(value, own) !== true) said[name] = value
     }
-    // One answer is what a reply holds.
+    // A reply holds one answer.
     if (said.n !== undefined && unsayable === "refuse") refuse("n", "1")
     reader.only(said, bodyFields, "")
     const options = said.stream_options === undefined ? {} : fields(said.stream_options, "stream_options")

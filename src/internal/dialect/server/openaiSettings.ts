@@ -1,5 +1,5 @@
 /**
- * Settings of chat completion requests as neutral ones. OpenAI takes `null` for no value.
+ * Reads the settings of chat completion requests as neutral ones. OpenAI accepts `null` for an absent value.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/chat/create.
  */
@@ -24,7 +24,7 @@ export const optional = (value: unknown, at: string): string | undefined => {
   return own === undefined ? undefined : text(own, at)
 }
 
-/** One of some words. */
+/** Reads one of several words. */
 export const word = <A extends string>(value: unknown, at: string, words: ReadonlyArray<A>): A =>
   words.find((known) => known === value) ?? refuse(at, `one of ${words.join(", ")}`)
 
@@ -33,7 +33,7 @@ const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max"] as 
 const verbosities = ["low", "medium", "high"] as const
 const tiers = ["auto", "default", "flex", "priority", "fast"] as const
 
-/** Settings of the answer, beside those that all servers of this dialect have. */
+/** Reads settings of the answer, other than those of all servers of this dialect. */
 export const settings = (said: Fields): Partial<Request> => {
   const chosen = <A extends string>(name: string, words: ReadonlyArray<A>): A | undefined =>
     said[name] === undefined ? undefined : word(said[name], name, words)

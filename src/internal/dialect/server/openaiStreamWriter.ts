@@ -1,5 +1,5 @@
 /**
- * Deltas as chunks of a chat completion.
+ * Writes deltas as chunks of a chat completion.
  *
  * Shapes: https://platform.openai.com/docs/api-reference/chat-streaming.
  */
@@ -10,9 +10,9 @@ import { type AnswerFacts, finishWord, signatureBody, usageBody } from "./openai
 
 /** Writes the chunks of one answer, each as JSON text. */
 export interface ChunkWriter {
-  /** What one delta says, which may be nothing yet. A restart has no chunk: do not give it. */
+  /** Returns the chunks of one delta, if any. A restart has no chunk: do not pass it. */
   readonly delta: (delta: Delta) => ReadonlyArray<string>
-  /** The end of a complete answer: its finish reason, its usage, and {@link done}. */
+  /** Returns the end of a complete answer: its finish reason, its usage, and {@link done}. */
   readonly end: () => ReadonlyArray<string>
 }
 
@@ -20,7 +20,7 @@ export interface ChunkWriter {
 export const done = "[DONE]"
 
 /**
- * Makes a writer. The usage has a chunk of its own without a choice, after the finish reason, as OpenAI writes it for
+ * Makes a writer. The usage has a chunk without a choice, after the finish reason, as OpenAI writes it for
  * `stream_options.include_usage`.
  */
 export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): ChunkWriter => {
@@ -31,8 +31,8 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
   let called = false
   let refused = false
 
-  // All chunks of an answer begin alike. Fields that strict clients refuse as `null` (the fingerprint, and the usage
-  // before the end) are left out.
+  // All chunks of an answer begin with the same fields. Those that strict clients reject as `null` (the fingerprint,
+  // and the usage before the end) are omitted.
   const chunk = (choices: ReadonlyArray<object>, more: object = {}): string =>
     `${head}${JSON.stringify({ choices, ...more }).slice(1)}`
   const choice = (delta: object, finish: string | null = null): string =>
@@ -75,10 +75,10 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
           return write({ tool_calls: [call] }, null)
         }
         case "part":
-          // No field of OpenAI's takes what another provider wrote.
+          // OpenAI has no field for another provider's output.
           return write({ parts: [delta.part] }, null)
         case "meta":
-          // All chunks have one id, so it is too late once the first is written.
+          // All chunks have one id, which cannot change after the first one.
           id = delta.id ?? id
           model = delta.model ?? model
           return []
@@ -92,7 +92,7 @@ export const makeChunkWriter = (facts: AnswerFacts, includeUsage: boolean): Chun
           return []
       }
     },
-    // The finish reason waits for the end: a stream that breaks after it is no complete answer.
+    // The finish reason is written at the end: a stream that breaks before it is not a complete answer.
     end: () => {
       if (reason === undefined) return [done]
       const body = includeUsage && usage !== undefined ? usageBody(usage) : undefined

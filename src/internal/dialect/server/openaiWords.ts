@@ -1,14 +1,14 @@
 /**
- * Words that a whole chat completion and its chunks share.
+ * Common parts of a chat completion and its chunks.
  */
 import { defined } from "../../data/defined.ts"
 import type { FinishReason, Usage } from "../chat.ts"
 
-/** What is known of an answer beside the answer. */
+/** Facts about an answer, apart from its content. */
 export interface AnswerFacts {
-  /** Taken where the answer has no id of its own. */
+  /** Used if the answer has no id of its own. */
   readonly id: string
-  /** Taken where the answer names no model. */
+  /** Used if the answer names no model. */
   readonly model: string
   /** Seconds since the epoch. */
   readonly created: number
@@ -16,9 +16,9 @@ export interface AnswerFacts {
   readonly serviceTier?: string
 }
 
-/** A finish reason of OpenAI's own: clients check for these words, so `other` and `pause` have none. */
+/** Returns a finish reason of OpenAI. Clients check for these words, so `other` and `pause` have none of their own. */
 export const finishWord = (reason: FinishReason, called: boolean, refused: boolean): string => {
-  // The words of a refusal say it.
+  // The text of a refusal is enough.
   if (refused && reason === "contentFilter") return "stop"
   switch (reason) {
     case "toolCalls":
@@ -27,14 +27,16 @@ export const finishWord = (reason: FinishReason, called: boolean, refused: boole
       return "content_filter"
     case "other":
     case "pause":
-      // A loop that looks for calls by this word would not find them otherwise.
+      // Otherwise a loop that looks for calls by this word would miss them.
       return called ? "tool_calls" : "stop"
     default:
       return reason
   }
 }
 
-/** OpenAI's usage. A count that is not known is absent, and so is the usage when none is: 0 would be a count. */
+/**
+ * Writes OpenAI's usage. An unknown count is absent, and so is the usage if none is known, because 0 would be a count.
+ */
 export const usageBody = (usage: Usage): object | undefined => {
   const { cachedInputTokens, cacheWriteTokens, inputTokens, outputTokens, reasoningTokens, totalTokens } = usage
   const some = (details: object): object | undefined => (Object.keys(details).length === 0 ? undefined : details)
@@ -50,6 +52,6 @@ export const usageBody = (usage: Usage): object | undefined => {
   )
 }
 
-/** Where Google's compatible endpoint keeps the token of a call, and clients send it back. */
+/** Writes the token of a call where Google's compatible endpoint has it, so that clients send it back. */
 export const signatureBody = (signature: string | undefined): object =>
   signature === undefined ? {} : { extra_content: { google: { thought_signature: signature } } }
