@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway serve`: the local gateway as a process.
- */
+/** `effect-ai-gateway serve`: runs the local gateway as a process. */
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Command from "effect/cli/Command"
@@ -17,9 +15,9 @@ import * as Upstream from "../local/Upstream.ts"
 import * as Faults from "../local/upstream/faults.ts"
 import { CliFailure } from "./shared/failure.ts"
 
-/** Port of `serve` unless `--port` names another. */
+/** Default of `--port`. */
 export const defaultPort = 8790
-/** What the logs API is sent when the gateway has no token: a client insists on some value, the gateway takes any. */
+/** Token for the logs API when the gateway has none: a client requires some value, and the gateway accepts any. */
 const placeholderToken = "local"
 
 const flags = {
@@ -170,7 +168,7 @@ const parseRoutes = Effect.fnUntraced(function* (entries: ReadonlyArray<string>)
   return Object.fromEntries(routes)
 })
 
-/** Reads `requests/seconds`, with a technique behind it. */
+/** Reads `requests/seconds`, optionally followed by a technique. */
 const parseRateLimit = Effect.fnUntraced(function* (text: string | undefined) {
   if (text === undefined) return undefined
   const [, limit, seconds, technique = "fixed"] = /^(\d{1,15})\/(\d{1,15})(?:\/(fixed|sliding))?$/.exec(text) ?? []
@@ -189,13 +187,13 @@ const upstreamsOf = (scripts: Scripts, urls: ReadonlyMap<string, string>): Recor
     })
   )
 
-/** The flag behind a setting of gateways, which all of them share. */
+/** The flag for a setting that all gateways share. */
 const gatewayFlag = (name: string): string => {
   if (name.endsWith(".cacheTtl")) return "--cache-ttl"
   return /\.rateLimit\.\w+$/.test(name) ? "--rate-limit" : `--gateway ${name}`
 }
 
-/** The gateway checks its options; this says where on the command line a refused one came from. */
+/** Names the origin of a rejected option on the command line; the gateway itself checks its options. */
 const toFailure =
   (script: string | undefined, urls: ReadonlyMap<string, string>) =>
   ({ message, reason }: GatewayError): CliFailure => {
@@ -215,7 +213,7 @@ const toFailure =
     return new CliFailure({ message: `${flags[option] ?? `--${option}`}: expected ${reason.accepted}` })
   }
 
-/** What a program reads to find the gateway. Without the token, which is nobody's to print. */
+/** Environment from which a program finds the gateway, without the token, which is never printed. */
 const environment = (
   server: Local.Server,
   account: string,
@@ -245,7 +243,7 @@ const text = (
 
 /**
  * The command. It serves until it is interrupted, and then closes at once: requests in flight are interrupted. The
- * process ends with 130 after SIGINT or SIGTERM, and with 2 when a flag, the script file or the port is refused.
+ * process exits with 130 after SIGINT or SIGTERM, and with 2 when a flag, the script file or the port is rejected.
  */
 export const serve = Command.make(
   "serve",

@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway batch`: many requests out of a file through a route.
- */
+/** `effect-ai-gateway batch`: sends many requests from a file through a route. */
 import { createHash } from "node:crypto"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
@@ -22,7 +20,7 @@ import { modest } from "../shared/memory.ts"
 import * as RouteFile from "../shared/route.ts"
 import { type BatchPlan, type BatchSettings, run } from "./run.ts"
 
-/** Items at once unless `--concurrency` says otherwise. */
+/** Default of `--concurrency`. */
 export const defaultConcurrency = 16
 const maxConcurrency = 10_000
 const formats = ["auto", "jsonl", "csv", "openai"] as const
@@ -156,7 +154,7 @@ const durationOf = (
       )
 }
 
-/** What `--item-deadline` and `--outage-patience` say. */
+/** Values of `--item-deadline` and `--outage-patience`. */
 export const patienceOf = Effect.fnUntraced(function* (given: {
   readonly itemDeadline: Option.Option<string>
   readonly outagePatience: Option.Option<string>
@@ -195,9 +193,9 @@ const passPlan = (
 })
 
 /**
- * The command. Ends with 0 when all items are done, 1 when there are dead letters or the job could not go on, 2 when
- * something is refused (then nothing was sent or written), and 130 after Ctrl-C or SIGTERM: the first one lets what is
- * in flight end, the second one does not.
+ * The command. Exits with 0 when all items are done, 1 when there are dead letters or the job could not continue, 2
+ * when something is rejected (nothing was sent or written), and 130 after Ctrl-C or SIGTERM: the first signal lets
+ * items in flight end, the second interrupts them.
  */
 export const batch = Command.make(
   "batch",
@@ -228,7 +226,7 @@ export const batch = Command.make(
       return yield* refuse("--route", "the path of a route file; only OpenAI batch files name their models themselves")
     }
     const settings: BatchSettings = {
-      // Whoever wants all lines to be good has them looked at before the first is sent.
+      // With `--strict`, all lines are checked before the first is sent.
       source: strict && !opened.source.isFile ? yield* spooled(opened.source) : opened.source,
       output,
       journal: Option.getOrUndefined(given.journal),

@@ -48,7 +48,7 @@ export const notBegun =
     })
   }
 
-/** The journal belongs to the input as the run began with it. `isByLine`: items are named after their lines. */
+/** The journal belongs to the input at the beginning of the run. `isByLine`: items are named after their lines. */
 const changedInput = (name: string, how: "edited" | "grew", isByLine: boolean): RunFailure => {
   const over = isByLine
     ? "with a new output and journal, because its items are named after their lines"

@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway cluster collect`: the results of a job into a file.
- */
+/** `effect-ai-gateway cluster collect`: writes the results of a job to a file. */
 import * as Fs from "node:fs/promises"
 import * as Console from "effect/Console"
 import * as Argument from "effect/cli/Argument"
@@ -39,7 +37,7 @@ const flags = {
 const isOther = (path: string) =>
   new CliFailure({ message: `${path}: exists: expected a new path, or --force to replace it` })
 
-/** Writes beside the file and puts it in its place at the end: a reader sees all of it or what was there before. */
+/** Writes a temporary file and moves it into place at the end: a reader sees all of it or the previous file. */
 const replacing = Effect.fnUntraced(function* (path: string) {
   const temporary = `${path}.${process.pid}.tmp`
   const attempt = <A>(run: () => Promise<A>) =>

@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway cluster submit`: items of a file into a job.
- */
+/** `effect-ai-gateway cluster submit`: puts items of a file into a job. */
 import * as Console from "effect/Console"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
@@ -54,7 +52,7 @@ const flags = {
 
 const hint = "what was submitted is kept: run the same command again for the rest"
 
-/** Ids are kept as text in the database, which takes not all that a file may hold. */
+/** The database stores ids as text, which excludes some that a file may contain. */
 const stored = (entry: Input.InputEntry<Chat.Request>): Input.InputEntry<Chat.Request> => {
   if (isId(entry.id)) return entry
   const problem =

@@ -84,7 +84,7 @@ const flags = {
   baseUrl
 }
 
-/** What a job is submitted for. */
+/** Identity of a job. */
 export const fingerprintOf = (route: Route.Route<never, unknown>): Fingerprint => ({
   route: createHash("sha256").update(RouteFile.textOf(route)).digest("hex")
 })
@@ -115,9 +115,7 @@ const accepted: Readonly<Record<string, string>> = {
   lease: "--lease: expected 2 to 3600 seconds"
 }
 
-/**
- * The subcommand. The first Ctrl-C lets what is in flight end, the second one gives it back to the queue.
- */
+/** The subcommand. The first Ctrl-C lets items in flight end, the second returns them to the queue. */
 export const worker = Command.make(
   "worker",
   flags,
