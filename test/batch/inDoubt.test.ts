@@ -75,7 +75,7 @@ describe("items in doubt", () => {
     })
   )
 
-  it.effect("are let in when they are sent, and not while the logs are asked", () =>
+  it.effect("are admitted when they are sent, and not during the look into the logs", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const runWith = Effect.fnUntraced(function* (asks: Effect.Effect<GatewayLog.Page>) {
@@ -105,7 +105,7 @@ describe("items in doubt", () => {
     })
   )
 
-  it.effect("find out whether a quota is back like any other", () =>
+  it.effect("probe an exhausted quota like any other item", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* left(journal, 8)
@@ -118,7 +118,7 @@ describe("items in doubt", () => {
     })
   )
 
-  it.effect("are dead letters when they never fit into a minute", () =>
+  it.effect("become dead letters when they exceed a minute's tokens", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* left(journal, 2)
@@ -129,7 +129,7 @@ describe("items in doubt", () => {
     })
   )
 
-  it.effect("are sent again when nobody can be asked, and said to be unknown", () =>
+  it.effect("are sent again as unknown when the logs are unavailable", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world((_prompt, nth) => (nth === 0 ? { never: true } : undefined))

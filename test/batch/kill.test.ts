@@ -53,7 +53,7 @@ describe("kill -9", () => {
   const concurrency = 8
 
   it.live(
-    "at any moment loses no result, repeats none, and costs at most the requests in flight",
+    "loses no result at any moment, repeats none, and costs at most the requests in flight",
     () =>
       Effect.gen(function* () {
         const path = yield* folder
@@ -129,7 +129,7 @@ describe("kill -9", () => {
   )
 
   it.live(
-    "a second process on the same journal is refused, and does no harm",
+    "rejects a second process on the same journal, which does no harm",
     () =>
       Effect.gen(function* () {
         const path = yield* folder

@@ -74,7 +74,7 @@ for (const [name, make] of [
     for (const { name, run } of Conformance.batchJournal({ make: made })) it.effect(name, () => run)
 
     it.effect.prop(
-      "tells what was written, in order",
+      "returns written entries in order",
       { first: Entries, second: Entries },
       ({ first, second }) =>
         Effect.gen(function* () {
@@ -89,7 +89,7 @@ for (const [name, make] of [
       { arbitrary: { runs: 30 } }
     )
 
-    it.effect("says when it was last written to, or was told that requests go on", () =>
+    it.effect("reports the time of the last write or touch", () =>
       Effect.gen(function* () {
         const journal = yield* make(yield* folder)
         const open = (use: (open: BatchJournal.OpenJournal) => Effect.Effect<void, BatchJournal.JournalError>) =>
@@ -132,7 +132,7 @@ describe("damage", () => {
     return { path, journal, file, bytes: yield* Effect.promise(() => Fs.readFile(file)) }
   })
 
-  it.effect("a journal cut off anywhere tells all that was whole, and goes on", () =>
+  it.effect("a journal cut off anywhere returns all complete entries, and continues", () =>
     Effect.gen(function* () {
       const { bytes, file, journal, path } = yield* written
       for (let length = bytes.length; length >= 0; length -= length > bytes.length - 250 || length < 80 ? 1 : 29) {
@@ -157,7 +157,7 @@ describe("damage", () => {
   )
 
   it.effect.prop(
-    "bytes changed at the end cost the lines that they are in, and no other",
+    "bytes changed at the end cost only the lines that contain them",
     {
       flips: Schema.Array(
         Schema.Struct({ back: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 150 })), mask: Schema.Int })
@@ -196,7 +196,7 @@ describe("damage", () => {
     { arbitrary: { runs: 60 } }
   )
 
-  it.effect("of a line end and of the line behind it leaves the line before it whole", () =>
+  it.effect("of a line end and the line after it leaves the line before it complete", () =>
     Effect.gen(function* () {
       const { bytes, file, journal } = yield* written
       for (let back = 1; back < 90; back++) {
@@ -211,7 +211,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("of a line end is told from brackets and lists in what is recorded", () =>
+  it.effect("of a line end is distinguished from brackets and lists in the records", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path })
@@ -225,7 +225,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("in the middle is refused unless forced, and named", () =>
+  it.effect("in the middle is rejected unless forced, and named", () =>
     Effect.gen(function* () {
       const { bytes, file, journal, path } = yield* written
       const changed = Buffer.from(bytes)
@@ -252,7 +252,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("that comes after damage that was accepted is refused again", () =>
+  it.effect("after earlier damage that was accepted is rejected again", () =>
     Effect.gen(function* () {
       const { bytes, file, journal, path } = yield* written
       const spoil = (file: string, bytes: Buffer, what: string) => {
@@ -277,7 +277,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("a later format is refused", () =>
+  it.effect("a later format version is rejected", () =>
     Effect.gen(function* () {
       const { file, journal } = yield* written
       const { encodeHeader } = yield* Effect.promise(() => import("../../src/journal/line.ts"))
@@ -288,7 +288,7 @@ describe("damage", () => {
 })
 
 describe("files", () => {
-  it.live("are begun anew at a size while somebody asks whether earlier entries are durable", () =>
+  it.live("start again at a size limit while durability of earlier entries is awaited", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const open = yield* FileJournal.make({ path, segmentBytes: 1_000 }).open({
@@ -309,7 +309,7 @@ describe("files", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("are begun anew at a size, and every entry is found again", () =>
+  it.effect("start again at a size limit, and every entry is found", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path, segmentBytes: 2_000 })
@@ -326,7 +326,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("long lines are read across blocks", () =>
+  it.effect("keep long lines readable across blocks", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path })
@@ -336,7 +336,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("can be compacted to what still says something", () =>
+  it.effect("are compacted to the entries that still matter", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path, segmentBytes: 1_000 })
@@ -361,7 +361,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("a record that is no JSON is refused, and the journal goes on", () =>
+  it.effect("reject a record that is not JSON, and continue", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path })
@@ -374,7 +374,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("what cannot be a journal is said clearly", () =>
+  it.effect("explain why a path cannot be a journal", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const file = join(path, "file")
@@ -406,7 +406,7 @@ const program = (source: string) =>
     return { journal: join(path, "j"), command: [process.execPath, ...args] as const }
   })
 
-describe("a disk that takes no more", () => {
+describe("a full disk", () => {
   const writer = `
     import * as Effect from "effect/Effect"
     import * as FileJournal from "effect-ai-gateway/journal"
@@ -472,7 +472,7 @@ import { Conformance } from "effect-ai-gateway/testing"
       process.exit(3)
     })`
 
-  it.live("refuses a second process, and yields when the first was killed", () =>
+  it.live("rejects a second process, and yields when the first was killed", () =>
     Effect.gen(function* () {
       const { command, journal: path } = yield* program(holder)
       const [node, ...args] = command
@@ -498,7 +498,7 @@ import { Conformance } from "effect-ai-gateway/testing"
     }).pipe(Effect.scoped)
   )
 
-  it.effect("does not trust another machine to be dead, unless told so; a number that is used again is nobody", () =>
+  it.effect("does not assume that another machine is dead unless forced, and ignores a reused process number", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const put = (owner: object) =>
