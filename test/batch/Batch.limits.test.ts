@@ -133,35 +133,33 @@ describe("limits", () => {
     })
   )
 
-  it.effect(
-    "count the requests of the previous run: nothing is sent until they have expired",
-    () =>
-      Effect.gen(function* () {
-        yield* tick(1_000_000)
-        const memory = yield* BatchJournal.memory
-        const lastWritten = yield* Clock.currentTimeMillis
-        const store: BatchJournal.Journal = {
-          open: (options) => Effect.map(memory.open(options), (open) => ({ ...open, lastWritten }))
-        }
-        const options = {
-          ...plain,
-          limits: { requestsPerMinute: 600 },
-          journal: { store, value: Schema.String }
-        }
-        yield* tick(20_000)
-        const w = yield* world()
-        const first = yield* runAll(names(2), options, w)
-        assert.strictEqual(first.results.length, 2)
-        assert.deepStrictEqual(
-          w.requests.map(({ at }) => at - lastWritten),
-          [62_000, 62_000]
-        )
-        // What is done is told at once.
-        yield* tick(1)
-        const again = yield* runAll(names(2), options, w)
-        assert.isTrue(again.results.every(({ replayed }) => replayed))
-        assert.strictEqual(again.millis, 0)
-      })
+  it.effect("count the requests of the previous run: nothing is sent until they have expired", () =>
+    Effect.gen(function* () {
+      yield* tick(1_000_000)
+      const memory = yield* BatchJournal.memory
+      const lastWritten = yield* Clock.currentTimeMillis
+      const store: BatchJournal.Journal = {
+        open: (options) => Effect.map(memory.open(options), (open) => ({ ...open, lastWritten }))
+      }
+      const options = {
+        ...plain,
+        limits: { requestsPerMinute: 600 },
+        journal: { store, value: Schema.String }
+      }
+      yield* tick(20_000)
+      const w = yield* world()
+      const first = yield* runAll(names(2), options, w)
+      assert.strictEqual(first.results.length, 2)
+      assert.deepStrictEqual(
+        w.requests.map(({ at }) => at - lastWritten),
+        [62_000, 62_000]
+      )
+      // What is done is told at once.
+      yield* tick(1)
+      const again = yield* runAll(names(2), options, w)
+      assert.isTrue(again.results.every(({ replayed }) => replayed))
+      assert.strictEqual(again.millis, 0)
+    })
   )
 
   it.effect("keep the journal's time current, at most once a second, while retries write nothing", () =>

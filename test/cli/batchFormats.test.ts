@@ -137,7 +137,7 @@ const refused: ReadonlyArray<readonly [string, string, string | Buffer, string]>
   ["CSV of blank rows", "in.csv", "id,prompt\n,\n,\n", "line 2: an empty row: expected a prompt"]
 ]
 
-describe("an input of which no line can be read", () => {
+describe("an input without a readable line", () => {
   it.live(
     "is rejected with its first problem, from a file and from standard input, and nothing is written",
     () =>
@@ -172,7 +172,7 @@ describe("an input of which no line can be read", () => {
   )
 
   it.live(
-    "is not one in which a line far down can be read",
+    "is accepted if a line far down is readable",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -188,7 +188,7 @@ describe("an input of which no line can be read", () => {
 
 describe("the format of an input", () => {
   it.live(
-    "is that of the first line that is a JSON object, and Azure's urls are OpenAI's",
+    "follows from the first line that is a JSON object, and Azure's URLs count as OpenAI's",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -213,7 +213,7 @@ describe("the format of an input", () => {
 
 describe("a file that changes while its items are sent", () => {
   it.live(
-    "may be touched",
+    "may be touched without effect",
     () =>
       Effect.gen(function* () {
         let path = ""
@@ -229,7 +229,7 @@ describe("a file that changes while its items are sent", () => {
   )
 
   it.live(
-    "and grows is said to have grown, and the advice that is given works",
+    "and grows is reported with advice that works",
     () =>
       Effect.gen(function* () {
         const release = yield* Latch.make(false)

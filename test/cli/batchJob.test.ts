@@ -8,7 +8,7 @@ const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
 
 describe("batch", () => {
   it.live(
-    "does all items, says so, and has nothing to do the second time",
+    "does all items, reports that, and finds nothing to do the second time",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -68,7 +68,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "ends with 1 when there are dead letters: failures with their attempts, malformed lines with their numbers",
+    "exits with 1 for dead letters: failures with their attempts, malformed lines with their numbers",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) =>
@@ -137,7 +137,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "--retry-failed tries dead letters again, and takes their lines out of the output",
+    "--retry-failed tries dead letters again, and removes their lines from the output",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) => (/[37]$/.test(prompt) && nth === 0 ? { status: 400 } : undefined))
@@ -156,7 +156,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "--ordered writes in the order of the input, also when it goes on with an output that is not",
+    "--ordered writes in the order of the input, even when it extends an unordered output",
     () =>
       Effect.gen(function* () {
         // Of two at a time the first one is the slow one.
@@ -217,7 +217,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "a first line of standard input that is malformed is no verdict on those that come later",
+    "accepts standard input that begins with a malformed line",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -235,7 +235,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "costs a line that nests too deeply its own item and no other, with --tpm too",
+    "costs a line that nests too deeply only its own item, with --tpm too",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -284,7 +284,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "runs OpenAI batch files unchanged, and gives what OpenAI gives",
+    "runs OpenAI batch files unchanged, and writes OpenAI's output format",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) =>

@@ -29,13 +29,13 @@ const withJob = async (use: (job: Job.Job, upstream: Job.Upstream) => Promise<vo
 const short = { atMost: 1, clear: /may not grow further.*run the same command again/, makeRoom: async () => {} }
 const onceLimited = (number: number) => (number === 0 ? { fileBlocks: 128 } : {})
 
-describe("batch that goes on", () => {
-  it("after kill -9 in the middle of flaky answers: nothing lost, nothing asked twice but what was in flight", async () => {
+describe("batch that resumes", () => {
+  it("after kill -9 amid flaky answers loses nothing, and repeats only requests in flight", async () => {
     hold(await kills({ items: 2000, concurrency: 16, kills: 3 }, settings))
   }, 120_000)
 
   // A journal is always ahead of its output: an answer is in it first, and with more beside it.
-  it("after a journal that had no room to grow", async () => {
+  it("after a full disk under the journal", async () => {
     await withJob(async (job, upstream) => {
       const options = { ...short, named: "a journal of 64 kB at most", optionsOf: onceLimited }
       const ends: Array<string> = []
@@ -46,7 +46,7 @@ describe("batch that goes on", () => {
   }, 120_000)
 
   // All answers are in the journal, so the output is all that is written.
-  it("after an output that had no room to grow: a half-written block, and nobody is asked again", async () => {
+  it("after a full disk under the output repairs a half-written block, and sends nothing again", async () => {
     await withJob(async (job, upstream) => {
       const ended = await Job.run(job, { number: 9 })
       assert.strictEqual(ended.code, 0, ended.err)

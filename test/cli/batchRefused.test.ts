@@ -218,7 +218,7 @@ const cases: Readonly<Record<string, Case>> = {
   "--format xml": { args: [...command, "--format", "xml"], says: "--format" }
 }
 
-describe("batch refuses", () => {
+describe("batch rejects", () => {
   it.live.each(Object.entries(cases))(
     "%s",
     ([, { args = command, env = {}, input = items(3), prepare, route, says, stdin = "" }]) =>
@@ -254,7 +254,7 @@ describe("batch refuses", () => {
     timeout
   )
 
-  it.live("an OpenAI batch file takes no other format's route", () =>
+  it.live("a route of another format for an OpenAI batch file", () =>
     Effect.gen(function* () {
       const w = yield* world()
       yield* w.write("in.jsonl", jsonl(openaiLine("a")))

@@ -11,7 +11,7 @@ const command = ["in.jsonl", "out.jsonl", "--route", "route.json", "--concurrenc
 
 describe("batch that ends early", () => {
   it.live(
-    "kill -9 loses nothing and repeats nothing but what was in flight",
+    "loses nothing on kill -9, and repeats only requests in flight",
     () =>
       Effect.gen(function* () {
         const w = yield* world(() => Effect.sleep(4))
@@ -62,7 +62,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a second SIGINT stops at once, and the next run does the rest",
+    "stops at once on a second SIGINT, and the next run does the rest",
     () =>
       Effect.gen(function* () {
         const count = 40
@@ -90,7 +90,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "an output that has no room ends with 1 and says so",
+    "exits with 1 and a message on a full output disk",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -106,7 +106,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a failure that is not an item's ends it with 1, with what is done in the output",
+    "exits with 1 for a failure that is not an item's, with finished items in the output",
     () =>
       Effect.gen(function* () {
         let broken = true
@@ -137,7 +137,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a second process is refused while the first one runs, and leaves its output alone",
+    "rejects a second process while the first one runs, and leaves its output alone",
     () =>
       Effect.gen(function* () {
         const goOn = yield* Deferred.make<void>()
@@ -157,7 +157,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a journal that was cut has lost results; those in the output are not asked for again",
+    "does not send items again whose results a cut journal has lost but the output has",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -189,7 +189,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "an answer in the output whose journal is lost stays, although the journal has an older dead letter",
+    "keeps an answer in the output whose journal is lost, despite an older dead letter in the journal",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) => (prompt === "i1" && nth === 0 ? { status: 400 } : undefined))
@@ -227,7 +227,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "dead letters in the output that the journal has lost are counted, and --ordered does not overwrite what is lost",
+    "counts dead letters of the output that the journal has lost, which --ordered does not overwrite",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) => (prompt === "i2" ? { status: 400 } : undefined))
@@ -258,7 +258,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a reader of standard output that goes ends it with 1 and one line",
+    "exits with 1 and one line when the reader of standard output leaves",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -279,7 +279,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "--force goes on after the input has changed, and overwrites an output that nobody knows",
+    "continues with --force after the input has changed, and overwrites an unknown output",
     () =>
       Effect.gen(function* () {
         const w = yield* world()

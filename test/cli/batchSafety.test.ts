@@ -42,7 +42,7 @@ describe("an answer that cannot be written", () => {
   )
 
   it.live(
-    "is a dead letter, and the items after it are done",
+    "is a dead letter, and later items are done",
     () =>
       Effect.gen(function* () {
         const w = yield* world(react)
@@ -265,7 +265,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "keeps no answer to a prompt that was changed during the run, and says how to go on",
+    "keeps no answer to a prompt that changed during the run, and says how to continue",
     () =>
       Effect.gen(function* () {
         const release = yield* Deferred.make<void>()
@@ -293,7 +293,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "continues over a journal whose beginning is damaged, when --force says so",
+    "continues with --force over a journal whose beginning is damaged",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -319,7 +319,7 @@ describe("items without ids, over an input that has changed", () => {
     timeout
   )
 
-  it.effect("are rejected without --force when no file of the journal names its input any more", () =>
+  it.effect("are rejected without --force when no journal file names its input any more", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = join(path, "journal")
@@ -360,7 +360,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "continues with --force when items have ids of their own, even beside malformed lines",
+    "continues with --force when items have ids of their own, even next to malformed lines",
     () =>
       Effect.gen(function* () {
         const w = yield* world()

@@ -42,7 +42,7 @@ const inDatabase = <A, E, R>(name: string, setUp: string, self: Effect.Effect<A,
 
 describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
-    it.effect("refuses a database that cannot be used before anything is written", () =>
+    it.effect("rejects an unusable database before anything is written", () =>
       Effect.gen(function* () {
         const submit = Cluster.submit({ job: "early", items: items(1), ...text })
         // Nobody has submitted anything yet.
@@ -99,7 +99,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("two workers end each item once, and the results come in order", () =>
+    it.effect("ends each item once with two workers, and returns the results in order", () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) =>
           prompt === "i7" ? { status: 400, body: { error: { message: "no" } } } : undefined
@@ -192,7 +192,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a submission that is made again adds what is new and says what differs", () =>
+    it.effect("adds only new items when a submission is repeated, and reports differences", () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) =>
           prompt === "i1" && nth === 0 ? { status: 400, body: { error: { message: "no" } } } : undefined
@@ -230,7 +230,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("refuses what belongs to something else, unless forced", () =>
+    it.effect("rejects another route or input unless forced", () =>
       Effect.gen(function* () {
         const w = yield* world()
         const other = leaf("groq")
@@ -253,7 +253,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a worker drains: what is in flight ends, the rest is left to others at once", () =>
+    it.effect("drains a worker: items in flight end, and others can take the rest at once", () =>
       Effect.gen(function* () {
         const w = yield* world(() => ({ delay: 100 }))
         yield* Cluster.submit({ job: "drain", items: items(20), ...text })
@@ -276,7 +276,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("an interrupted worker gives back what it held, and what it had sent is in doubt", () =>
+    it.effect("returns the items of an interrupted worker, with sent ones in doubt", () =>
       Effect.gen(function* () {
         const w = yield* world((_, nth) => (nth === 0 ? { never: true } : undefined))
         yield* Cluster.submit({ job: "stop", items: items(3), ...text })
@@ -303,30 +303,28 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect(
-      "a worker ends in an outage without dead letters, however often, and its items are there for the next one",
-      () =>
-        Effect.gen(function* () {
-          let isDown = true
-          const w = yield* world(() => (isDown ? { status: 503 } : undefined))
-          yield* Cluster.submit({ job: "outage", items: items(40), ...text })
-          const options = { ...work("outage"), lease: 60_000, maxAttempts: 1, concurrency: 4, outagePatience: 0 }
-          for (const _ of [1, 2, 3]) {
-            const exit = yield* Effect.exit(Effect.provide(Cluster.worker(options), w.layer))
-            assert.strictEqual(reasonIn(exit)?._tag, "ProviderUnavailable")
-          }
-          assert.isAtMost(w.requests.length, 36)
-          assert.deepStrictEqual(yield* collected("outage"), [])
-          isDown = false
-          yield* Effect.provide(Cluster.worker(options), w.layer)
-          assert.deepStrictEqual(
-            (yield* collected("outage")).map(brief),
-            names(40).map((id) => `${id} answer to ${id}`)
-          )
-        })
+    it.effect("ends a worker in an outage without dead letters, repeatedly, and keeps its items for the next one", () =>
+      Effect.gen(function* () {
+        let isDown = true
+        const w = yield* world(() => (isDown ? { status: 503 } : undefined))
+        yield* Cluster.submit({ job: "outage", items: items(40), ...text })
+        const options = { ...work("outage"), lease: 60_000, maxAttempts: 1, concurrency: 4, outagePatience: 0 }
+        for (const _ of [1, 2, 3]) {
+          const exit = yield* Effect.exit(Effect.provide(Cluster.worker(options), w.layer))
+          assert.strictEqual(reasonIn(exit)?._tag, "ProviderUnavailable")
+        }
+        assert.isAtMost(w.requests.length, 36)
+        assert.deepStrictEqual(yield* collected("outage"), [])
+        isDown = false
+        yield* Effect.provide(Cluster.worker(options), w.layer)
+        assert.deepStrictEqual(
+          (yield* collected("outage")).map(brief),
+          names(40).map((id) => `${id} answer to ${id}`)
+        )
+      })
     )
 
-    it.effect("a worker waits for a submission that is not sealed, and with follow for ever", () =>
+    it.effect("waits for a submission that is not sealed, and forever with follow", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({ job: "open", items: items(1), ...text, seal: false })
@@ -349,7 +347,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a result, the end of its item and its removal from the queue are one transaction", () =>
+    it.effect("writes a result, the end of its item and its removal from the queue in one transaction", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const w = yield* world()
@@ -382,7 +380,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
     )
 
     it.effect(
-      "an end that waits crosswise for who refreshes leases is rolled back and written again",
+      "rolls back and repeats an end that deadlocks with the refresh of leases",
       () =>
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
@@ -438,7 +436,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       60_000
     )
 
-    it.effect("items that were in flight at two crashes run one by one, and hold up nobody", () =>
+    it.effect("runs items that were in flight at two crashes one by one, without blocking others", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const w = yield* world((prompt) => (prompt.startsWith("s") ? { never: true } : undefined))
@@ -459,7 +457,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("what ends after its job was deleted leaves no result", () =>
+    it.effect("leaves no result for an item that ends after its job was deleted", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const isDeleted = yield* Deferred.make<void>()
@@ -474,7 +472,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a connection that is lost in a transaction is an error, and no defect", () =>
+    it.effect("turns a connection that is lost in a transaction into an error, not a defect", () =>
       Effect.gen(function* () {
         const cut = yield* inDatabase(
           "cut",
@@ -495,7 +493,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a submission of large items is written in smaller parts", () =>
+    it.effect("splits a submission of large items", () =>
       Effect.gen(function* () {
         const told: Array<number> = []
         yield* Cluster.submit({
@@ -508,7 +506,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("what cannot be read is a dead letter, and what cannot be written is refused", () =>
+    it.effect("makes unreadable items dead letters, and rejects unwritable ones", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({
@@ -532,7 +530,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("refuses options that are out of range", () =>
+    it.effect("rejects options that are out of range", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({ job: "options", items: items(1), ...text })
@@ -553,7 +551,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("two workers keep one limit between them", () =>
+    it.effect("keeps one limit across two workers", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({ job: "limited", items: items(400), ...text })

@@ -42,7 +42,7 @@ const outputOf = (process: ChildProcess): Effect.Effect<string> =>
 describe.skipIf(missing !== undefined)(missing ?? "cluster, killed with -9", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
     it.effect(
-      "two of three workers: each item has one result, and a kill costs at most the requests in flight",
+      "keeps one result per item when two of three workers are killed, at the cost of requests in flight",
       () =>
         Effect.gen(function* () {
           const count = 600
@@ -104,7 +104,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster, killed with -9", () 
     )
 
     it.effect(
-      "by a poison item: it ends as a dead letter, and takes nobody with it",
+      "ends a poison item as a dead letter, without harm to others",
       () =>
         Effect.gen(function* () {
           const echo = yield* Upstream.echo({ text: ({ prompt }) => `answer-to-${prompt}` }).start

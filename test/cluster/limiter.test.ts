@@ -26,7 +26,7 @@ const setUp = Cluster.submit({ job: "tables", items: [], ...text })
 
 describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
-    it.effect("keeps requests and tokens of two processes under the limit in every window, and uses most of it", () =>
+    it.effect("keeps two processes under the limits in every window, and uses most of them", () =>
       Effect.gen(function* () {
         yield* setUp
         const sql = yield* SqlClient.SqlClient
@@ -72,7 +72,7 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
       })
     )
 
-    it.effect("gives back what was not sent, and what is interrupted", () =>
+    it.effect("returns unsent and interrupted requests", () =>
       Effect.gen(function* () {
         yield* setUp
         const sql = yield* SqlClient.SqlClient
@@ -97,7 +97,7 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
       }).pipe(Effect.scoped)
     )
 
-    it.effect("gives nothing back twice when an answer is lost", () =>
+    it.effect("returns nothing twice when an answer is lost", () =>
       Effect.gen(function* () {
         yield* setUp
         const sql = yield* SqlClient.SqlClient
@@ -132,7 +132,7 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
       }).pipe(Effect.scoped)
     )
 
-    it.effect("says at once what can never fit", () =>
+    it.effect("rejects at once what can never fit", () =>
       Effect.gen(function* () {
         yield* setUp
         const limiter = yield* Cluster.limiter({ requestsPerMinute: 2, tokensPerMinute: 10 })

@@ -86,7 +86,7 @@ describe("a compiled fallback", () => {
     { status: 401 }
   ]
 
-  it.effect("gives the answers that the client gives, and asks the same targets", () =>
+  it.effect("gives the client's answers, and calls the same targets", () =>
     Effect.gen(function* () {
       const route = Route.fallback(...chats).pipe(Route.timeout("2 seconds"))
       for (const first of kinds) {
@@ -117,7 +117,7 @@ describe("a compiled balance by weight", () => {
   const weighed = Route.balance([openai, groq], { by: "weight", weights: [2, 1] }).pipe(Route.timeout("2 seconds"))
   const { elements } = Result.getOrThrow(Route.compile(weighed, "Hi", "dynamic"))
 
-  it.effect("gives the answers that the client gives in the order of its draw, and asks the same targets", () =>
+  it.effect("gives the client's answers in the order of its draw, and calls the same targets", () =>
     Effect.gen(function* () {
       const seen = new Set<string>()
       const kinds: ReadonlyArray<Fault> = [{ ok: true }, { status: 503 }, { status: 400 }]
@@ -142,7 +142,7 @@ describe("a compiled balance by weight", () => {
     })
   )
 
-  it.effect("is first by the weights, equal ones included", () =>
+  it.effect("draws the first by weights, equal ones included", () =>
     Effect.gen(function* () {
       const even = Route.timeout(Route.balance(chats, { by: "weight" }), "2 seconds")
       const routes = {
@@ -169,7 +169,7 @@ describe("a compiled balance by weight", () => {
 })
 
 describe("elements", () => {
-  it.effect("repeat a model at once, as often as they say", () =>
+  it.effect("repeat a model at once, as often as configured", () =>
     Effect.gen(function* () {
       const r = [start("a"), model("a", "openai/gpt", "b", { retries: 2 }), model("b", "groq/llama"), end]
       const always = [{ status: 503, repeat: "forever" }] as const
@@ -225,7 +225,7 @@ describe("a percentage", () => {
     }).pipe(Random.withSeed("percentage"))
   )
 
-  it.effect("gives the answers of the branch that it chose, fallbacks included", () =>
+  it.effect("gives the answers of the chosen branch, fallbacks included", () =>
     Effect.gen(function* () {
       // As a client has them: the branch, then the rest in declared order.
       const branches = { openai: chats, groq: [chats[1], chats[2]], mistral: [chats[2]] }

@@ -171,7 +171,7 @@ const ask = Effect.fnUntraced(function* (dialect: Dialect, wish: object) {
 })
 
 describe.each(dialects)("$name", (dialect) => {
-  it.effect("calls the tool that is asked for, with arguments that fit", () =>
+  it.effect("calls the requested tool, with arguments that fit", () =>
     Effect.gen(function* () {
       for (const wish of [dialect.tool, dialect.anyTool]) {
         const { streamed, whole } = yield* ask(dialect, wish)
@@ -189,7 +189,7 @@ describe.each(dialects)("$name", (dialect) => {
     })
   )
 
-  it.effect("refuses a tool that is not there, and a schema that nothing satisfies", () =>
+  it.effect("rejects a missing tool, and an unsatisfiable schema", () =>
     Effect.gen(function* () {
       for (const wish of [dialect.noTool, dialect.json({ type: "integer", minimum: 5, maximum: 1 })]) {
         const { streamed, whole } = yield* ask(dialect, wish)
@@ -211,7 +211,7 @@ describe.each(dialects)("$name", (dialect) => {
 })
 
 describe("several answers to one request", () => {
-  it.effect("n gives as many choices, complete and streamed", () =>
+  it.effect("n returns as many choices, complete and streamed", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const url = `${dataPlane}/openai/chat/completions`
@@ -306,7 +306,7 @@ describe("Google's enums", () => {
     })
   )
 
-  it.effect("`text/x.enum` refuses a schema of something else", () =>
+  it.effect("`text/x.enum` rejects a schema of something else", () =>
     Effect.gen(function* () {
       const { json, status } = yield* ask({ type: "NUMBER" })
       assert.strictEqual(status, 400)

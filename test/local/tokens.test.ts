@@ -86,7 +86,7 @@ const usageIn = ({ dialect, stream }: Case, body: string): Chat.Usage => {
 
 describe("the tokens of a log", () => {
   for (const one of cases) {
-    it.effect(`are those that a client counts: ${one.name}`, () =>
+    it.effect(`equal those that a client counts: ${one.name}`, () =>
       Effect.gen(function* () {
         const { answer } = one
         const type = one.stream ? "text/event-stream" : "application/json"
@@ -108,7 +108,7 @@ describe("the tokens of a log", () => {
     )
   }
 
-  it.effect("never fall: a last event that repeats the input as 0 says nothing new", () =>
+  it.effect("never fall: a last event that repeats the input as 0 is ignored", () =>
     Effect.gen(function* () {
       const answer = start({ input_tokens: 19, output_tokens: 1 }) + end({ input_tokens: 0, output_tokens: 4 })
       const upstream = Upstream.make(() =>

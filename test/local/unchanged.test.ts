@@ -51,7 +51,7 @@ describe("JSON of the run path", () => {
     })
   )
 
-  it.effect("keeps its content type where nothing is put around it", () =>
+  it.effect("keeps its content type without an envelope", () =>
     Effect.gen(function* () {
       const type = "application/json; charset=utf-8"
       const gateway = yield* LocalGateway.make({ upstreams: { openai: recording(answered, type).upstream } })
@@ -189,7 +189,7 @@ describe("gateways", () => {
 })
 
 describe("a script for the logs", () => {
-  it.effect("makes their API fail, over HTTP and the binding, and then lets it answer", () =>
+  it.effect("makes their API fail, over HTTP and the binding, and then answers again", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const { headers } = yield* call(gateway, "POST", dataPlane, [leg("openai")])

@@ -214,7 +214,7 @@ describe("over the genuine binding, a log operation", () => {
   ]
   for (const [names, answer, expected] of failures) {
     for (const name of names) {
-      it.live(`${name} fails after ${answer.status} ${answer.body} as it should`, () =>
+      it.live(`${name} fails correctly after ${answer.status} ${answer.body}`, () =>
         Effect.gen(function* () {
           const { logId, message, reason } = yield* calling(name, answer)
           assert.deepStrictEqual(pick(reason, expected), expected, JSON.stringify(reason))
@@ -251,7 +251,7 @@ describe("over the genuine binding, a run", () => {
   const output = { choices: [{ message: { content: "hi" } }] }
 
   for (const type of ["application/json", "application/json; charset=utf-8", "text/plain"]) {
-    it.live(`reads ${type}, also when the binding has looked at the body already`, () =>
+    it.live(`reads ${type}, even when the binding has already examined the body`, () =>
       Effect.gen(function* () {
         for (const call of ["one", "many", "run", "thrown"]) {
           const outcome = yield* calling(call, { status: 200, type, body: JSON.stringify(output) })
@@ -266,7 +266,7 @@ describe("over the genuine binding, a run", () => {
     ["a state", { state: "Completed", result: output, gatewayMetadata: { keySource: "Unified" } }],
     ["an envelope around a state", { success: true, result: { state: "Completed", result: output } }]
   ] as const) {
-    it.live(`takes the output out of ${name}`, () =>
+    it.live(`unwraps the output of ${name}`, () =>
       Effect.gen(function* () {
         for (const call of ["run", "thrown"]) {
           assert.deepStrictEqual(yield* calling(call, json(200, body)), { value: output }, call)
@@ -285,7 +285,7 @@ describe("over the genuine binding, a run", () => {
     })
   )
 
-  it.live("sends frozen legs and inputs as they are, again and again", () =>
+  it.live("sends frozen legs and inputs unchanged, repeatedly", () =>
     Effect.gen(function* () {
       const answer = json(200, output)
       for (let n = 0; n < 2; n++) {
@@ -315,7 +315,7 @@ describe("over the genuine binding, a run", () => {
     })
   )
 
-  it.live("is refused before an id reaches an URL", () =>
+  it.live("is rejected before an id reaches a URL", () =>
     Effect.gen(function* () {
       const before = peer.requests.length
       const outcomes = (yield* worker.call("/", "invalid")) as ReadonlyArray<Outcome>
@@ -332,7 +332,7 @@ describe("over the genuine binding, a run", () => {
     })
   )
 
-  it.live("works where the runtime would hand out remote stubs of gateways", () =>
+  it.live("works where the runtime would return remote stubs of gateways", () =>
     Effect.gen(function* () {
       const { code } = yield* Effect.promise(() => bundle(new URL("workers/binding.ts", import.meta.url)))
       const flags = ["enable_request_signal", "experimental"]

@@ -112,7 +112,7 @@ const test = (name: string, body: (setting: Setting) => Effect.Effect<void>, fla
   it.live(name, () => Effect.scoped(Effect.flatMap(setting(flags), body)))
 
 describe("a Worker", () => {
-  test("builds its services once, however many ask at once", (given) =>
+  test("builds its services once for many concurrent requests", (given) =>
     Effect.gen(function* () {
       given.hold()
       const requests = yield* Effect.forkChild(
@@ -155,7 +155,7 @@ describe("a Worker", () => {
       assert.include(text, '"None"')
     }))
 
-  test("answers failures without saying too much, or as it is told", (given) =>
+  test("answers failures without details, or through onFailure", (given) =>
     Effect.gen(function* () {
       const fail = given.gateway.script("openai", [{ status: 429, retryAfter: 7 }])
       yield* fail
@@ -220,7 +220,7 @@ for (const flags of [["enable_request_signal"], ["enable_request_signal", "nodej
     )
 
     test(
-      "go on in their own request when another one opens the gate and leaves",
+      "resume in their own request when another one opens the gate and leaves",
       (given) =>
         Effect.gen(function* () {
           yield* get(given, "/build")
@@ -327,7 +327,7 @@ describe("a client that leaves", () => {
       }))
   }
 
-  test("ends a stream that nobody came to read", (given) =>
+  test("ends a stream that is never read", (given) =>
     Effect.gen(function* () {
       const client = yield* begin(given, "/endless?stall&name=x")
       yield* eventually(prompts(given), has("x begun: answered"))
@@ -335,7 +335,7 @@ describe("a client that leaves", () => {
       yield* eventually(prompts(given), has("x ended: answered"))
     }))
 
-  test("leaves the others' questions alone", (given) =>
+  test("does not disturb other requests", (given) =>
     Effect.gen(function* () {
       yield* get(given, "/build")
       given.hold()
@@ -352,13 +352,13 @@ describe("a client that leaves", () => {
 })
 
 describe("waitUntil", () => {
-  test("goes on after the answer", (given) =>
+  test("continues after the answer", (given) =>
     Effect.gen(function* () {
       assert.strictEqual((yield* get(given, "/later?name=x")).text, "now")
       yield* eventually(prompts(given), has("x later: answered"))
     }))
 
-  test("goes on when the client has left", (given) =>
+  test("continues when the client has left", (given) =>
     Effect.gen(function* () {
       yield* given.gateway.script("openai", [{ ok: true }, { ok: true, delay: 100 }])
       const client = yield* begin(given, "/later-and-leave?name=x")
@@ -368,7 +368,7 @@ describe("waitUntil", () => {
       yield* eventually(prompts(given), has("x later: answered"))
     }))
 
-  test("keeps a failure to itself, and says so in the log", (given) =>
+  test("logs a failure without passing it on", (given) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* get(given, "/later-and-fail"), { status: 200, text: "now" })
       yield* eventually(Effect.sync(given.worker.output), (output) =>

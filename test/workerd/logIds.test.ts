@@ -147,7 +147,7 @@ describe("log ids in workerd", () => {
   )
 
   it.live(
-    "are never missing where nobody is careless",
+    "are never missing without careless calls",
     () =>
       Effect.gen(function* () {
         const runs = Array.from({ length: 400 }, (_, n) => ownRun(n))

@@ -148,7 +148,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
   )
 
   it.effect(
-    "asks nobody a second time when a question is sent again",
+    "calls no model again when a question is sent a second time",
     () =>
       Effect.gen(function* () {
         const [question] = questions(["twice"])
@@ -164,7 +164,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
   )
 
   it.effect(
-    "buries a message that is no question",
+    "discards a message that is not a question as a dead letter",
     () =>
       Effect.gen(function* () {
         assert.strictEqual(yield* send("/questions", [{ id: "x" }]), 400)
@@ -206,7 +206,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
 })
 
 describe("the example", () => {
-  it("bundles nothing of Node, and tells the Worker what the queue is told", async () => {
+  it("bundles no Node modules, and shares its settings with the queue", async () => {
     assert.deepStrictEqual(
       inputs.filter((path) => path.startsWith("src/local/") || path.includes("node:")),
       []

@@ -54,7 +54,7 @@ describe("a stream that Worker.run returned over RPC", () => {
     )
   }
 
-  it.live("gives its permit back when its caller cancels, and when its caller ends without a word", () =>
+  it.live("returns its permit when its caller cancels, and when its caller ends silently", () =>
     Effect.gen(function* () {
       const { get, prompts } = yield* setting
       for (const [name, query] of [

@@ -32,7 +32,7 @@ const setting = Effect.gen(function* () {
 
 describe("requests that share", () => {
   for (const what of ["promise", "semaphore", "limiter", "gate"]) {
-    it.live(`a ${what} go on in their own turns`, () =>
+    it.live(`a ${what} resume in their own contexts`, () =>
       Effect.gen(function* () {
         const { peer, release, worker } = yield* setting
         const requests = yield* Effect.forkChild(

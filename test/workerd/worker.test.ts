@@ -77,7 +77,7 @@ describe("failureResponse", () => {
     }
   })
 
-  it("tells a missing log from a missing model", () => {
+  it("distinguishes a missing log from a missing model", () => {
     const missing = (what: "log" | "model") => failureOf(new GatewayError.NotFound({ what }))
     assert.deepStrictEqual(
       [missing("log"), missing("model")].map((error) => Worker.failureResponse(error).status),
@@ -85,7 +85,7 @@ describe("failureResponse", () => {
     )
   })
 
-  it("says nothing of any other error", async () => {
+  it("reveals nothing of any other error", async () => {
     for (const error of [new Error(secret), { _tag: secret }, secret, undefined]) {
       const response = Worker.failureResponse(error)
       assert.strictEqual(response.status, 500)
@@ -98,12 +98,12 @@ describe("make", () => {
   const make = <E>(fetch: (request: Request) => Effect.Effect<Response, E>) =>
     Worker.make({ layer: (_: object) => Layer.empty, fetch })
 
-  it("answers at once what needs no waiting", async () => {
+  it("answers at once without waiting", async () => {
     const { fetch } = make(() => Effect.succeed(new Response("now")))
     assert.strictEqual(await (await fetch(request(), {}, context())).text(), "now")
   })
 
-  it("begins nothing, or interrupts it at once, when the client has left already", async () => {
+  it("begins nothing, or interrupts it at once, when the client has already left", async () => {
     const seen: Array<string> = []
     const { fetch } = make(
       Effect.fnUntraced(function* () {
@@ -122,7 +122,7 @@ describe("make", () => {
     }
   })
 
-  it("is not interested in a client that leaves after the answer", async () => {
+  it("ignores a client that leaves after the answer", async () => {
     const controller = new AbortController()
     const { fetch } = make(() => Effect.as(Effect.sleep(1), new Response("done")))
     const ctx = context()
@@ -133,7 +133,7 @@ describe("make", () => {
     assert.strictEqual(ctx.promises.length, before)
   })
 
-  it("does not end before those that it woke are running", async () => {
+  it("does not end before the fibers that it woke have run", async () => {
     let woken = false
     const { fetch } = make(() =>
       // More rounds than are run at a stretch.
@@ -175,7 +175,7 @@ describe("make", () => {
     }
   })
 
-  it("gives the layer's failure to the mapping too", async () => {
+  it("passes the layer's failure to the mapping too", async () => {
     const worker = Worker.make({
       layer: (_: object) => Layer.effectDiscard(Effect.fail("layer" as const)),
       fetch: () => Effect.fail("fetch" as const),
@@ -205,7 +205,7 @@ describe("make", () => {
     }
   })
 
-  it("warns once when a wrapper copies `env`, for each copy of which the services are built", async () => {
+  it("warns once when a wrapper copies `env`, as services are then built for each copy", async () => {
     const logged: Array<string> = []
     let builds = 0
     const logger = Logger.layer([Logger.make(({ message }) => void logged.push(String(message)))])
@@ -235,7 +235,7 @@ describe("make", () => {
 })
 
 describe("waitUntil", () => {
-  it.effect("outside of a request runs in a fiber of its own, with the same services", () =>
+  it.effect("outside a request runs in its own fiber, with the same services", () =>
     Effect.gen(function* () {
       const done = yield* Deferred.make<number>()
       const { attempts } = yield* LogTrail.collect(
@@ -247,7 +247,7 @@ describe("waitUntil", () => {
 })
 
 describe("the scheduler of a request", () => {
-  it("lets the event loop have a say when fibers never rest", async () => {
+  it("lets the event loop run when fibers never rest", async () => {
     const scheduler = RequestScheduler.make()
     let running = true
     const spinning = Effect.whileLoop({
@@ -260,7 +260,7 @@ describe("the scheduler of a request", () => {
     running = false
   })
 
-  it("steps back into its own turn when it is resumed elsewhere", async () => {
+  it("returns to its own request when it is resumed elsewhere", async () => {
     const turns: Array<string> = []
     const here = Deferred.makeUnsafe<void>()
     const [one, two] = [RequestScheduler.make(), RequestScheduler.make()]
