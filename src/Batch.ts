@@ -364,7 +364,7 @@ const acrossRuns = (
   let [told, touched] = [false, Number.NEGATIVE_INFINITY]
   const wait = (millis: number): Effect.Effect<void> => {
     const seconds = Math.ceil(millis / 1000)
-    const line = `waiting ${counted(seconds, "second")}: what the run before has sent counts against the limits for a minute`
+    const line = `waiting ${counted(seconds, "second")}: requests of the previous run count against the limits for a minute`
     const tell = told ? Effect.void : Effect.logInfo(line)
     told = true
     return Effect.andThen(tell, Effect.interruptible(Effect.sleep(millis)))

@@ -23,7 +23,7 @@ const placeholderToken = "local"
 const flags = {
   port: Flag.Int("port").pipe(
     Flag.withAlias("p"),
-    Flag.withDescription(`Port to listen on; 0 takes a free one (default: ${defaultPort})`),
+    Flag.withDescription(`Port to listen on; 0 selects a free one (default: ${defaultPort})`),
     Flag.withDefault(defaultPort)
   ),
   host: Flag.String("host").pipe(
@@ -76,13 +76,15 @@ const flags = {
   ),
   cacheTtl: Flag.Int("cache-ttl").pipe(
     Flag.withMetavar("seconds"),
-    Flag.withDescription("How long every gateway keeps answers: 60 to 2592000, or 0 for not at all (default: 0)"),
+    Flag.withDescription(
+      "Seconds that every gateway caches answers: 60 to 2592000, or 0 to turn the cache off (default: 0)"
+    ),
     Flag.optional
   ),
   rateLimit: Flag.String("rate-limit").pipe(
     Flag.withMetavar("requests/seconds"),
     Flag.withDescription(
-      "Requests that every gateway takes in so many seconds, such as 100/60, or 100/60/sliding (default: no limit)"
+      "Requests that every gateway accepts in a number of seconds, such as 100/60, or 100/60/sliding (default: no limit)"
     ),
     Flag.optional
   ),
@@ -96,7 +98,7 @@ const flags = {
   ),
   inFlight: Flag.Int("in-flight").pipe(
     Flag.withMetavar("bytes"),
-    Flag.withDescription("Bytes that requests in flight may have together, with their answers (default: 335544320)"),
+    Flag.withDescription("Bytes of all requests in flight, with their answers (default: 335544320)"),
     Flag.optional
   ),
   json: Flag.Boolean("json").pipe(
@@ -290,12 +292,12 @@ export const serve = Command.make(
 ).pipe(
   Command.withDescription(
     "Runs the local gateway: the paths, headers and logs of AI Gateway without an account. Providers echo unless a " +
-      "script or a real server stands in for them. Ends with exit code 130 on Ctrl-C or SIGTERM, and with 2 when it " +
+      "script or a real server stands in for them. Exits with 130 on Ctrl-C or SIGTERM, and with 2 when it " +
       "cannot start."
   ),
   Command.withShortDescription("Run the local gateway"),
   Command.withExamples(({ commandPath }) => [
-    { command: `${commandPath.join(" ")} --port 0 --json`, description: "A free port, told to the parent process" },
+    { command: `${commandPath.join(" ")} --port 0 --json`, description: "A free port, reported to the parent process" },
     {
       command: `${commandPath.join(" ")} --upstream openai=http://127.0.0.1:11434/v1`,
       description: "Ollama behind the slug openai"

@@ -53,7 +53,7 @@ export const fromSql = (error: SqlError): ClusterError => {
     case "AuthenticationError":
       return new ClusterError({
         reason: "unreachable",
-        detail: "the database refused the user or password",
+        detail: "the database rejected the user or password",
         cause: error
       })
     case "AuthorizationError":
@@ -66,7 +66,7 @@ export const fromSql = (error: SqlError): ClusterError => {
       const code = textIn(reason.cause, "code")
       return new ClusterError({
         reason: "failed",
-        detail: `the database refused a statement (${reason._tag}${code === undefined ? "" : `, ${code}`})`,
+        detail: `the database rejected a statement (${reason._tag}${code === undefined ? "" : `, ${code}`})`,
         cause: error
       })
     }

@@ -203,7 +203,7 @@ export const make = Effect.fnUntraced(function* (
   const loop = (key: string, state: KeyState): Effect.Effect<void> =>
     Effect.forever(
       Effect.catchCause(round(key, state), (cause) =>
-        Effect.andThen(Effect.logWarning("the shared limits cannot be asked, trying again", cause), Effect.sleep(500))
+        Effect.andThen(Effect.logWarning("the shared limits are unreachable, trying again", cause), Effect.sleep(500))
       )
     )
 

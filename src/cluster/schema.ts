@@ -135,7 +135,7 @@ export const prepare = Effect.fnUntraced(function* (
   if (version > schemaVersion) {
     return yield* new ClusterError({
       reason: "newer",
-      detail: `the tables are of version ${version}, made by a later effect-ai-gateway; this one knows ${schemaVersion}`
+      detail: `the tables have version ${version}, from a later effect-ai-gateway; this one supports ${schemaVersion}`
     })
   }
   if (version === schemaVersion) return sql
@@ -145,7 +145,7 @@ export const prepare = Effect.fnUntraced(function* (
     (error) =>
       error._tag === "SqlError"
         ? fromSql(error)
-        : new ClusterError({ reason: "failed", detail: "the tables cannot be made", cause: error })
+        : new ClusterError({ reason: "failed", detail: "the tables cannot be created", cause: error })
   )
   return sql
 })

@@ -161,7 +161,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
     if (encoded._tag === "Failure") {
       return yield* new ClusterError({
         reason: "encoding",
-        detail: `the input of item ${at} is not what its schema says`,
+        detail: `the input of item ${at} does not match its schema`,
         cause: encoded.failure
       })
     }

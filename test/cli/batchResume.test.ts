@@ -47,7 +47,7 @@ describe("batch that ends early", () => {
         running.child.kill(signal)
         // Also a second signal, when it comes at once with the first: npm passes on what the terminal has sent already.
         running.child.kill(signal)
-        yield* running.says("Ending what is in flight")
+        yield* running.says("Finishing items in flight")
         yield* Deferred.succeed(goOn, undefined)
         const { code, out } = yield* running.exit
         assert.strictEqual(code, 130)
@@ -72,7 +72,7 @@ describe("batch that ends early", () => {
         const running = yield* w.batch(command)
         yield* w.until(count)
         running.child.kill("SIGINT")
-        yield* running.says("Ending what is in flight")
+        yield* running.says("Finishing items in flight")
         while ((yield* w.read("out.jsonl")).split("\n").length < count) yield* Effect.sleep(20)
         assert.isNull(running.child.exitCode, "one signal waits for what is in flight")
         // Two within 300 ms are one. A third could come when the process no longer listens, and kill it.
@@ -97,7 +97,7 @@ describe("batch that ends early", () => {
         yield* w.write("in.jsonl", items(5))
         const full = yield* w.run(["in.jsonl", "/dev/full", "--route", "route.json", "--journal", "out.jsonl.journal"])
         assert.strictEqual(full.code, 1)
-        assert.include(full.err, "/dev/full: the disk is full; free some space; what has ended is in the journal")
+        assert.include(full.err, "/dev/full: the disk is full; free some space; finished items are in the journal")
         assert.strictEqual((yield* w.run(command)).code, 0)
         assertComplete(yield* w.lines("out.jsonl"), 5)
         assert.lengthOf(w.requests, 5)

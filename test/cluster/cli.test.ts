@@ -187,7 +187,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
         const other = join(world.folder, "other.json")
         yield* Effect.promise(() => Fs.writeFile(other, stored("n")))
         const refused = yield* cli(["worker", "--job", "reviews", "--route", other], env)
-        assert.include(refused.err, "route differ); use another job, or --force to go on all the same")
+        assert.include(refused.err, "route differ); use another job, or --force to continue anyway")
         assert.strictEqual(refused.code, 2)
 
         const early = yield* cli(["status", "--job", "reviews"], env)

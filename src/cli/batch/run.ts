@@ -129,7 +129,7 @@ interface Places {
 }
 
 const samePlace = (flag: string, path: string, than: "input" | "output"): CliFailure =>
-  new CliFailure({ message: `${flag} ${path}: expected another file than the ${than}` })
+  new CliFailure({ message: `${flag} ${path}: expected a file other than the ${than}` })
 
 const isWithin = (folder: string, real: string): boolean => real === folder || real.startsWith(`${folder}${sep}`)
 
@@ -187,25 +187,25 @@ const checkPlaces = Effect.fnUntraced(function* (settings: BatchSettings): Effec
       return yield* samePlace("--report", report, "output")
     }
     if (folder !== undefined && isWithin(folder, real)) {
-      return yield* new CliFailure({ message: `--report ${report}: expected a file outside of the journal ${journal}` })
+      return yield* new CliFailure({ message: `--report ${report}: expected a file outside the journal ${journal}` })
     }
   }
   const begun = journal === undefined ? false : yield* hasJournal(journal)
   if (folder !== undefined && output !== "-" && place._tag !== "device") {
     const real = yield* Effect.promise(() => Output.realPath(output))
     if (isWithin(folder, real)) {
-      return yield* new CliFailure({ message: `${output}: expected a file outside of the journal ${journal}` })
+      return yield* new CliFailure({ message: `${output}: expected a file outside the journal ${journal}` })
     }
   }
   if (folder !== undefined && source.identity !== undefined) {
     const segments = yield* Effect.promise(() => filesIn(folder))
     if (segments.includes(source.identity)) {
-      return yield* new CliFailure({ message: `${source.name}: expected an input outside of the journal ${journal}` })
+      return yield* new CliFailure({ message: `${source.name}: expected an input outside the journal ${journal}` })
     }
   }
   if (place._tag === "file" && place.size > 0 && !begun && !force) {
     return yield* new CliFailure({
-      message: `${output}: exists, and there is no journal ${journal} to go on with: expected a new path, or --force to overwrite it`
+      message: `${output}: exists, and there is no journal ${journal} to continue: expected a new path, or --force to overwrite it`
     })
   }
   return { output: place, journal, begun }
@@ -351,12 +351,12 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       const { foreign, lost } = unknown
       if (foreign > 0 && !settings.force) {
         return yield* new CliFailure({
-          message: `${output}: holds ${foreign} results that neither the journal ${journal} nor the input knows: expected the journal of this output, or --force to write it anew`
+          message: `${output}: holds ${foreign} results that neither the journal ${journal} nor the input knows: expected the journal of this output, or --force to rewrite it`
         })
       }
       if (lost > 0 && settings.ordered && !settings.force) {
         return yield* new CliFailure({
-          message: `${output}: holds ${lost} results that the journal ${journal} has lost, and --ordered writes it anew: expected no --ordered, which lets them stay, or --force to ask for them again`
+          message: `${output}: holds ${lost} results that the journal ${journal} has lost, and --ordered rewrites the file: expected no --ordered, which keeps them, or --force to send their requests again`
         })
       }
       if (foreign > 0) anew = true
@@ -387,7 +387,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     begun = { summary: job.summary, recorder, kept }
     const stdio = yield* Stdio.Stdio
     const interactive = (yield* stdio.stderrIsTerminal) && !(output === "-" && (yield* stdio.stdoutIsTerminal))
-    const told = interactive ? Effect.void : Console.error("Ending what is in flight; a second Ctrl-C stops at once")
+    const told = interactive ? Effect.void : Console.error("Finishing items in flight; a second Ctrl-C stops at once")
     yield* Effect.forkScoped(Deferred.await(asked).pipe(Effect.andThen(job.drain), Effect.andThen(told)))
     const shown = yield* Effect.forkScoped(Progress.show(job, { total, interactive }))
     if (recorder !== undefined) {

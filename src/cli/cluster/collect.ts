@@ -24,14 +24,14 @@ const flags = {
   ),
   ...Database.flags,
   format: Flag.Literals("format", ["jsonl", "openai"]).pipe(
-    Flag.withDescription("What the lines are: ours, or those of OpenAI's output files (default: jsonl)"),
+    Flag.withDescription("Format of the lines: ours, or that of OpenAI's output files (default: jsonl)"),
     Flag.withDefault("jsonl")
   ),
   order: Flag.Literals("order", ["submission", "id"]).pipe(
     Flag.withDescription("Order of the lines (default: submission)"),
     Flag.withDefault("submission")
   ),
-  force: Flag.Boolean("force").pipe(Flag.withDescription("Replace a file that is there"), Flag.withDefault(false))
+  force: Flag.Boolean("force").pipe(Flag.withDescription("Replace an existing file"), Flag.withDefault(false))
 }
 
 const isOther = (path: string) =>
@@ -94,8 +94,8 @@ export const collect = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Writes the results of a job. Ends with exit code 0 when all items were answered, 1 when some are dead letters or have not ended, " +
-      "and 2 when something is refused; a file is written whole or not at all."
+    "Writes the results of a job. Exits with 0 when all items were answered, 1 when some are dead letters or have not ended, " +
+      "and 2 when something is rejected; a file is written completely or not at all."
   ),
   Command.withShortDescription("Write the results of a job")
 )

@@ -89,7 +89,7 @@ const flagOf: Readonly<Record<string, string>> = {
   concurrency: "--concurrency"
 }
 
-const inFlags = (detail: string): string => detail.replace("or force it", "or --force to go on all the same")
+const inFlags = (detail: string): string => detail.replace("or force it", "or --force to continue anyway")
 
 const messageOf = (error: ClusterError | GatewayError): string => {
   if (!isGatewayError(error)) return inFlags(error.message)

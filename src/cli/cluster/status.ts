@@ -55,7 +55,7 @@ export const status = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Prints how a job stands: counts, reasons, targets, rate and workers. Ends with exit code 0, or with 2."
+    "Prints the progress of a job: counts, reasons, targets, rate and workers. Exits with 0, or with 2."
   ),
   Command.withShortDescription("Show how a job stands")
 )

@@ -115,12 +115,12 @@ const harmOf = async (path: string): Promise<string | undefined> => {
   if (await quietly(Segments.isJournal(folder))) {
     const given = dirname(path)
     const isSame = (await Fs.realpath(given).catch(() => undefined)) === folder
-    return `expected a file outside of the journal ${isSame ? given : folder}`
+    return `expected a file outside the journal ${isSame ? given : folder}`
   }
   const stats = await Fs.stat(real).catch(() => undefined)
   if (stats?.isFile() !== true) return undefined
-  if (await quietly(Segments.isSegment(real))) return "expected another file than a part of a journal"
-  return (await Lock.isHeld(real)) ? "expected another file than the lock of a run" : undefined
+  if (await quietly(Segments.isSegment(real))) return "expected a file other than a part of a journal"
+  return (await Lock.isHeld(real)) ? "expected a file other than the lock of a run" : undefined
 }
 
 /**
@@ -276,7 +276,7 @@ export const readBefore = (
         (text, line) => {
           const written = read(text)
           if (written === undefined || written.id.length > maxIdLength) {
-            throw new CliFailure({ message: `${path}: line ${line} is no result in the format that would be written` })
+            throw new CliFailure({ message: `${path}: line ${line} is not a result in the format of this run` })
           }
           if (written.failed) failed++
           if (written.failed && withoutFailed) return

@@ -221,7 +221,7 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
           (cause) => {
             const found = value === undefined ? undefined : unwritable(value.value)
             return found === undefined
-              ? bad("the value of an item is not what its schema says")(cause)
+              ? bad("the value of an item does not match its schema")(cause)
               : new JournalError({ reason: "encoding", detail: `${answerKept}: ${problemOf(found)}` })
           }
         ),
@@ -246,7 +246,7 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
             (value) => ({ ...done, value, inDoubt: done.inDoubt })
           )
         ),
-        Effect.mapError(bad("a kept result is not what its schema says"))
+        Effect.mapError(bad("a stored result does not match its schema"))
       ),
     readDead: (record: Json): Effect.Effect<DeadRecord, JournalError> =>
       Effect.mapBoth(decodeDead(record), {
