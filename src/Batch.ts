@@ -629,6 +629,21 @@ export const run = <Item, In, Out, E = never, R = never>(
  * Runs items for their summary, and passes each result to `onResult`. Fails as {@link run} does, and with the failures
  * of `onResult`.
  *
+ * @example
+ * ```ts
+ * import * as Console from "effect/Console"
+ * import * as Batch from "effect-ai-gateway/Batch"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * const questions = [{ id: "q1", text: "What is a fiber?" }, { id: "q2", text: "What is a scope?" }]
+ *
+ * export const summary = Batch.runWithSummary(questions, {
+ *   route: Provider.openai.chat("gpt-4.1-mini"),
+ *   input: ({ text }) => text,
+ *   id: ({ id }) => id
+ * }, (result) => Console.log(result.id, result._tag))
+ * ```
+ *
  * @category running
  */
 export const runWithSummary = <Item, In, Out, E = never, R = never, E2 = never, R2 = never>(

@@ -375,6 +375,16 @@ const both = <A extends object>(outer: A | undefined, inner: A | undefined): A |
  * Combines two sets of options; `inner` wins, field by field. Associative. Merged metadata may have more entries than
  * the gateway keeps, so validate the result ({@link make}) before it is sent; the router does.
  *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
+ *
+ * const outer = Effect.runSync(GatewayOptions.make({ cache: { ttl: "1 hour" }, metadata: { team: "search" } }))
+ * const inner = Effect.runSync(GatewayOptions.make({ metadata: { user: "u-1" } }))
+ * console.log(GatewayOptions.merge(outer, inner).metadata) // { team: "search", user: "u-1" }
+ * ```
+ *
  * @category combinators
  */
 export const merge = (outer: GatewayOptions, inner: GatewayOptions): GatewayOptions => ({

@@ -89,6 +89,14 @@ type Form = "text" | "bytes" | "reader" | "web" | "cancel"
  * Unwraps Cloudflare's envelopes of a JSON body: `{ success, result }`, `{ state, result }`, or both nested. Anything
  * else is returned unchanged.
  *
+ * @example
+ * ```ts
+ * import * as GatewayResponse from "effect-ai-gateway/GatewayResponse"
+ *
+ * console.log(GatewayResponse.unwrap({ success: true, errors: [], messages: [], result: { response: "Hi" } }))
+ * // { response: "Hi" }
+ * ```
+ *
  * @category conversions
  */
 export const unwrap = (json: unknown): unknown => {

@@ -90,6 +90,25 @@ export const current: Effect.Effect<ReadonlyArray<Attempt>> = Effect.map(Current
  * The log id for feedback: that of the latest attempt, by start, that succeeded and has one; otherwise the last log id;
  * `undefined` when there is none.
  *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as LogTrail from "effect-ai-gateway/LogTrail"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const rated = LogTrail.collect(
+ *   Effect.gen(function* () {
+ *     const { value } = yield* Router.run(Provider.openai.chat("gpt-4.1-mini"), "What is a fiber?")
+ *     const logId = yield* LogTrail.lastLogId
+ *     const { patchLog } = yield* GatewayService.GatewayService
+ *     if (logId !== undefined) yield* patchLog(logId, { feedback: 1 })
+ *     return value.text
+ *   })
+ * )
+ * ```
+ *
  * @category getters
  */
 export const lastLogId: Effect.Effect<string | undefined> = Effect.map(

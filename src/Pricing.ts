@@ -159,6 +159,13 @@ const outputUsd = (price: Price, output: number, { reasoningTokens = 0 }: Usage)
  * Computes the cost in US dollars. As in `Chat.Usage`, `inputTokens` includes cached tokens and `outputTokens` includes
  * reasoning tokens.
  *
+ * @example
+ * ```ts
+ * import * as Pricing from "effect-ai-gateway/Pricing"
+ *
+ * console.log(Pricing.usd({ input: 2, output: 8 }, { inputTokens: 500, outputTokens: 250 })) // 0.003
+ * ```
+ *
  * @category calculating
  */
 export const usd = (price: Price, usage: Usage): number =>

@@ -283,6 +283,19 @@ export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(
  * A router with your options. Call it once and reuse the layer: the router's knowledge of its targets lives as long as
  * the layer.
  *
+ * @example
+ * ```ts
+ * import * as Layer from "effect/Layer"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as Router from "effect-ai-gateway/Router"
+ * import * as Transport from "effect-ai-gateway/Transport"
+ *
+ * export const Live = Layer.provideMerge(
+ *   Router.layerWith({ execution: "client", budget: "none" }),
+ *   GatewayService.layerConfig
+ * ).pipe(Layer.provide(Transport.layerFetch))
+ * ```
+ *
  * @category layers
  */
 export const layerWith = (options: Options): Layer.Layer<Router, never, GatewayService> =>
@@ -294,6 +307,24 @@ export const layerWith = (options: Options): Layer.Layer<Router, never, GatewayS
  * Fails with the last attempt's reason and all attempts when no target answers. Fails with `InvalidRequest`, before
  * anything is sent, when the route or the options are invalid. Interruption aborts the request in flight and never
  * falls back.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import * as LocalGateway from "effect-ai-gateway/local"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * )
+ * const Live = Layer.provideMerge(Router.layer, LocalGateway.layer())
+ * const answer = await Effect.runPromise(Router.run(ask, "Hello").pipe(Effect.provide(Live)))
+ * console.log(answer.value.text, answer.attempts.length) // openai/gpt-4.1-mini: Hello 1
+ * ```
  *
  * @category running
  */
@@ -314,6 +345,20 @@ export const run = <In, Out>(
  * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, the gateway
  * enforces that limit until it has the headers of a leg; then the router enforces it, starting again from zero. An
  * attempt is recorded when its stream ends: as a success if its finish arrived, whatever the consumer did afterwards.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const answer = Effect.gen(function* () {
+ *   const { deltas, summary } = yield* Router.open(Provider.openai.chat("gpt-4.1-mini"), "What is a fiber?")
+ *   yield* Stream.runForEach(deltas, (delta) => Effect.log(delta.type))
+ *   return yield* summary
+ * }).pipe(Effect.scoped)
+ * ```
  *
  * @category running
  */

@@ -60,6 +60,13 @@ export interface LegInput {
 /**
  * Whether a text is a valid provider slug; the slug becomes part of a URL.
  *
+ * @example
+ * ```ts
+ * import * as UniversalRequest from "effect-ai-gateway/UniversalRequest"
+ *
+ * console.log(UniversalRequest.isProvider("google-ai-studio"), UniversalRequest.isProvider("../logs")) // true false
+ * ```
+ *
  * @category checks
  */
 export const isProvider = (provider: string): boolean =>

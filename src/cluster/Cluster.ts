@@ -117,6 +117,19 @@ export const worker = <In, Out>(
  * Reads the progress of a job as one snapshot, which takes about a second for a million items. Fails with
  * `ClusterError` (`noJob`, or a database that cannot be used).
  *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Redacted from "effect/Redacted"
+ * import * as PgClient from "@effect/sql-pg/PgClient"
+ * import * as Cluster from "effect-ai-gateway/cluster"
+ *
+ * export const open = Cluster.status("reviews").pipe(
+ *   Effect.map(({ open }) => open),
+ *   Effect.provide(PgClient.layer({ url: Redacted.make("postgres://localhost/batch") }))
+ * )
+ * ```
+ *
  * @category jobs
  */
 export const status: (job: string) => Effect.Effect<Status.Status, ClusterError | GatewayError, SqlClient> =

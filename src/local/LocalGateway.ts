@@ -37,7 +37,11 @@ import type { Disconnect } from "./wire/protocol.ts"
 export type { UpstreamCall } from "./gateway/calls.ts"
 export { Disconnect } from "./wire/protocol.ts"
 
-/** A local gateway. */
+/**
+ * A local gateway.
+ *
+ * @category models
+ */
 export interface LocalGateway {
   /**
    * Answers a request on any surface. Runs in the caller's fiber: its interruption reaches the upstream. Fails with
@@ -60,7 +64,11 @@ export interface LocalGateway {
   readonly url: (gateway?: string, provider?: string) => string
 }
 
-/** {@link make} for a server, which learns its address late and states who can reach it. */
+/**
+ * {@link make} for a server, which learns its address late and states who can reach it.
+ *
+ * @category constructors
+ */
 export const makeExposed = Effect.fnUntraced(function* (
   options: Options,
   address: () => string,
@@ -129,13 +137,34 @@ export const makeExposed = Effect.fnUntraced(function* (
  *
  * console.log(await Effect.runPromise(program)) // 200 from leg 1
  * ```
+ *
+ * @category constructors
  */
 export const make = Effect.fn("LocalGateway.make")(
   (options: Options = {}): Effect.Effect<LocalGateway, GatewayError> =>
     makeExposed(options, () => "http://local.gateway", "trusted")
 )
 
-/** The local gateway behind {@link layer}, for setting scripts and inspecting calls. */
+/**
+ * The local gateway behind {@link layer}, for setting scripts and inspecting calls.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as LocalGateway from "effect-ai-gateway/local"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const calls = Effect.gen(function* () {
+ *   const gateway = yield* LocalGateway.Current
+ *   yield* gateway.script("openai", [{ status: 503 }])
+ *   yield* Effect.exit(Router.run(Provider.openai.chat("gpt-4.1-mini"), "Hello"))
+ *   return (yield* gateway.calls).length
+ * })
+ * ```
+ *
+ * @category services
+ */
 export class Current extends Context.Service<Current, LocalGateway>()("effect-ai-gateway/local/LocalGateway") {}
 
 const toWeb = (request: HttpClientRequest.HttpClientRequest, url: URL, context: Context.Context<never>): Request => {
@@ -185,6 +214,8 @@ const clientOf = (gateway: LocalGateway): HttpClient.HttpClient =>
  * const program = Router.run(Provider.openai.chat("gpt-4.1-mini"), "Hello").pipe(Effect.provide(Live))
  * console.log((await Effect.runPromise(program)).value.text) // openai/gpt-4.1-mini: Hello
  * ```
+ *
+ * @category layers
  */
 export const layer = (
   options: Options = {}
@@ -216,6 +247,8 @@ export const layer = (
  * })
  * console.log(await Effect.runPromise(Effect.provide(program, Live))) // 200
  * ```
+ *
+ * @category layers
  */
 export const layerHttpClient: Layer.Layer<HttpClient.HttpClient, never, Current> = Layer.effect(
   HttpClient.HttpClient,

@@ -184,6 +184,16 @@ export const script = (faults: ReadonlyArray<Fault>, then: Upstream = echo()): U
  * Sends attempts to a real server: a provider, an OpenAI-compatible server, another gateway. Redirects are not
  * followed. Streams pass through, and are cancelled when the client leaves.
  *
+ * @example
+ * ```ts
+ * import * as LocalGateway from "effect-ai-gateway/local"
+ * import * as Upstream from "effect-ai-gateway/local/Upstream"
+ *
+ * export const gateway = LocalGateway.make({
+ *   upstreams: { openai: Upstream.proxy({ baseUrl: "http://127.0.0.1:11434/v1" }) }
+ * })
+ * ```
+ *
  * @category constructors
  */
 export const proxy = (options: ProxyOptions): Upstream => ({
