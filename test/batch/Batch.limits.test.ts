@@ -21,7 +21,7 @@ import { json, makePeer } from "../support/httpPeer.ts"
 import { completion } from "../support/scripted.ts"
 import { brief, collect, drive, leaf, names, plain, reasonIn, runAll, tick, world } from "./support.ts"
 
-/** Lets a client put its connection back. */
+/** Gives a client time to return its connection. */
 const turns = Effect.promise(async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 })
@@ -154,7 +154,7 @@ describe("limits", () => {
         w.requests.map(({ at }) => at - lastWritten),
         [62_000, 62_000]
       )
-      // What is done is told at once.
+      // Finished items are reported at once.
       yield* tick(1)
       const again = yield* runAll(names(2), options, w)
       assert.isTrue(again.results.every(({ replayed }) => replayed))
@@ -235,7 +235,7 @@ describe("limits", () => {
       const short = Route.deadline(again, "30 seconds")
       const cut = yield* runAll(names(1), { ...plain, route: short, limits }, other)
       assert.deepStrictEqual(cut.results.map(brief), ["i0 Timeout"])
-      // What was not sent is no attempt.
+      // An attempt that was not sent is not listed.
       assert.strictEqual(cut.results[0]?.attempts.length, 1)
       assert.strictEqual(other.requests.length, 1)
     })
@@ -266,7 +266,7 @@ describe("limits", () => {
         Layer.provide(Undici.layer)
       )
       const answered = yield* Deferred.make<void>()
-      // The second item comes when the first one's connection is back.
+      // The second item arrives when the first one's connection has been returned.
       const items = Stream.tap(Stream.fromIterable(names(2)), (item) =>
         item === "i0" ? Effect.void : Effect.andThen(Deferred.await(answered), turns)
       )
@@ -511,7 +511,7 @@ describe("the end of a job", () => {
       assert.strictEqual(summary.state, "drained")
       assert.isTrue(results.every(({ _tag }) => _tag === "Success"))
       assert.strictEqual(summary.succeeded, results.length)
-      // Every item that was sent is reported, but for the throttled one, which was put off.
+      // Every item that was sent is reported, except the throttled one, which was postponed.
       assert.strictEqual(new Set(w.requests.map(({ prompt }) => prompt)).size, results.length + 1)
       assert.isAtMost(at, 2_500)
     })

@@ -194,7 +194,7 @@ describe("input", () => {
       const reason = reasonIn(exit)
       assert.isTrue(reason?._tag === "InvalidRequest" && reason.field === "id of item 3")
       assert.include(reason?.message ?? "", "item 1 has the same")
-      // What was begun ends, and is reported first.
+      // Items in flight end, and are reported first.
       assert.deepStrictEqual(results.map(brief), ["a Success", "b Success", "c Success"])
       assert.strictEqual(summary.state, "failed")
     })

@@ -18,7 +18,7 @@ describe("items in doubt", () => {
   const local = (upstream: Upstream.Upstream) =>
     Layer.provideMerge(Router.layer, LocalGateway.layer({ upstreams: { openai: upstream } }))
 
-  /** What a run that was killed leaves behind: sent, and nothing else. */
+  /** The journal of a killed run: entries `sent`, and nothing else. */
   const left = (journal: BatchJournal.Journal, count: number) =>
     Effect.scoped(
       Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
@@ -68,7 +68,7 @@ describe("items in doubt", () => {
           first?._tag === "Success" ? first.inDoubt?.logIds : [],
           logs.map(({ id }) => id)
         )
-        // Sent again under an id of its own, so that both can be told apart.
+        // Sent again under its own id, so that both can be told apart.
         assert.isTrue(first?._tag === "Success" && first.eventId !== "event-i0")
         assert.deepInclude(summary, { inDoubt: 3, resent: 1, succeeded: 4 })
       }).pipe(Effect.provide(local(upstream)))
@@ -92,13 +92,13 @@ describe("items in doubt", () => {
         assert.strictEqual(results.length, 12)
         return { results, times: w.requests.slice(before).map(({ at }) => at) }
       })
-      // In no minute of the upstream's are there more than six.
+      // No minute of the upstream has more than six.
       const { times } = yield* runWith(
         Effect.delay(Effect.succeed({ logs: [], page: 1, perPage: 50, count: 0 }), "20 seconds")
       )
       for (const [index, at] of times.entries())
         assert.isAtLeast((times[index + 6] ?? Number.POSITIVE_INFINITY) - at, 60_000)
-      // And logs that say nothing hold nobody up for long.
+      // Unresponsive logs delay the job only briefly.
       const { results } = yield* runWith(Effect.never)
       const found = results.map((result) => (result._tag === "Success" ? result.inDoubt?.found : undefined))
       assert.strictEqual(found.filter((what) => what === "unknown").length, 4)
@@ -148,7 +148,7 @@ describe("items in doubt", () => {
           logIds: []
         }))
       )
-      // And kept, so that it is known later too.
+      // Stored too, so that later runs know it.
       const again = yield* runSome(names(2), over(journal), w, 1)
       assert.strictEqual(again[0]?._tag === "Success" ? again[0].inDoubt?.found : "", "unknown")
     })

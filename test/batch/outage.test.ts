@@ -32,7 +32,7 @@ describe("an outage of all providers", () => {
       assert.isFalse(results.some(isDead))
       assert.strictEqual(summary.pauses, 1)
       const failed = w.requests.filter(({ at }) => at >= 1_000 && at < 10_000).map(({ at }) => at)
-      // What is under way when the fifth item in a row fails, and probes after 1, 2 and 4 seconds.
+      // Requests in flight when the fifth item in a row fails, and probes after 1, 2 and 4 seconds.
       assert.isAtMost(failed.filter((at) => at < 1_500).length, 12)
       assert.strictEqual(failed.filter((at) => at >= 1_500).length, 3)
       const again = results.filter(({ attempts }) => attempts.length > 1)
@@ -260,7 +260,7 @@ describe("items that fail among others", () => {
           .sort(),
         names(60).filter(isBad).sort()
       )
-      // Two probes fail, and the third one is of a good item.
+      // Two probes fail, and the third one is a good item.
       assert.isAtMost(Duration.toMillis(summary.duration), 40_000)
     })
   )

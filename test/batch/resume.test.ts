@@ -72,7 +72,7 @@ describe("a second run", () => {
 
   it.effect("keeps the failed attempts before an answer", () =>
     Effect.gen(function* () {
-      // Values of the first are kept through their schema, those of the second not at all.
+      // Values of the first are stored through their schema, those of the second not at all.
       for (const value of [Schema.String, "ids"] as const) {
         const journal = yield* BatchJournal.memory
         const w = yield* world((_prompt, nth) => (nth === 0 ? { status: 500 } : undefined))
@@ -191,7 +191,7 @@ describe("a second run", () => {
 })
 
 describe("durability", () => {
-  /** A journal whose syncs end when the test says so. */
+  /** A journal whose syncs end when the test decides. */
   const slow = Effect.gen(function* () {
     const memory = yield* BatchJournal.memory
     const gate = yield* Deferred.make<void, BatchJournal.JournalError>()
@@ -218,7 +218,7 @@ describe("durability", () => {
       )
       for (let i = 0; i < 20; i++) yield* tick(10)
       assert.deepStrictEqual(seen, [])
-      // As many as the buffer has room for, each written down.
+      // As many as the buffer holds, each written down.
       assert.strictEqual(w.requests.length, 8)
       assert.strictEqual(memory.entries.filter(({ _tag }) => _tag === "done").length, 8)
       yield* Deferred.succeed(gate, undefined)
@@ -339,7 +339,7 @@ describe("durability", () => {
             }
           }))
       }
-      // The test clock wakes one sleeper after the other, so those that are to end together wait for one of them.
+      // The test clock wakes one sleeper after the other, so items that should end together wait for one of them.
       let open: Latch.Latch | undefined
       const together = Effect.suspend(() => {
         if (open !== undefined) return open.await
@@ -497,7 +497,7 @@ describe("interruption", () => {
           assert.strictEqual(result._tag, Number(result.id.slice(1)) % 7 === 0 ? "DeadLetter" : "Success")
           assert.strictEqual(tagsOf(journal, result.id).filter((tag) => tag !== "sent").length, 1)
         }
-        // One request each, one more where it was throttled, and those that were interrupted.
+        // One request each, one more where it was throttled, and the interrupted ones.
         const throttled = names(40).filter((_, number) => number % 5 === 0).length
         assert.isAtMost(w.requests.length, 40 + throttled + stops.length * concurrency)
       }),

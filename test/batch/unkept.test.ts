@@ -1,6 +1,4 @@
-/**
- * Answers, errors and inputs that no journal can write: each costs only its own item, and the items after it are done.
- */
+/** Answers, errors and inputs that no journal can store: each costs only its own item, and later items are done. */
 import * as Fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"

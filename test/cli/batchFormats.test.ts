@@ -12,7 +12,7 @@ const crOnly = (text: string) => text.replaceAll("\n", "\r")
 const many = (line: (i: number) => unknown) => jsonl(...Array.from({ length: 30 }, (_, i) => line(i)))
 const json = '{"prompt": "a"}\n{"prompt": "b"}\n'
 
-/** Inputs of which no line can be read, by the name of their file, and what is said about them. */
+/** Inputs without a readable line, by file name, with their messages. */
 const refused: ReadonlyArray<readonly [string, string, string | Buffer, string]> = [
   [
     "Anthropic's batches",
@@ -159,7 +159,7 @@ describe("an input without a readable line", () => {
           assert.deepStrictEqual(yield* w.tree, before, what)
         }
         assert.strictEqual(w.requests.length, 0)
-        // Without a route the bodies go out as they are, and their endpoints differ.
+        // Without a route the bodies are sent unchanged, and their endpoints differ.
         yield* w.write(
           "in.jsonl",
           many((i) => ({ custom_id: `a${i}`, method: "POST", url: "/v1/files", body: chat }))

@@ -1,4 +1,4 @@
-/** The readers of `batch`, and what it writes, without processes. */
+/** The readers of `batch`, and its output, without processes. */
 import * as Fs from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -73,7 +73,7 @@ describe("lines", () => {
     "are the same however the bytes are cut",
     { texts: Texts, size: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 40 })) },
     ({ size, texts }) => {
-      // What UTF-8 cannot say does not come from a file.
+      // A file cannot contain what UTF-8 cannot express.
       const clean = texts.map((text) => Buffer.from(text).toString().replaceAll("\n", "").replaceAll("\ufeff", ""))
       assert.deepStrictEqual(
         split(Buffer.from(clean.map((text) => `${text}\n`).join("")), size),
@@ -308,7 +308,7 @@ describe("inputs", () => {
 
   it.effect("are streams of requests that include malformed lines", () =>
     Effect.gen(function* () {
-      // Longer than a block of bytes, so that lines lie across.
+      // Longer than a block of bytes, so that lines span blocks.
       const count = 20_000
       const entries = yield* Input.chats(yield* at("in.jsonl", `${items(count)}nope\n`), "auto")
       let [next, malformed] = [0, 0]

@@ -108,7 +108,7 @@ describe("batch", () => {
           [6, 0, "Router.run: invalid line 6: expected a JSON object, not another JSON value"]
         ])
         assert.strictEqual(w.requests.length, 2)
-        // One line of JSON is all that is on standard output.
+        // Standard output has only one line of JSON.
         const [summary, ...more] = parsed(out)
         assert.lengthOf(more, 0)
         assert.deepInclude(summary, {
@@ -125,7 +125,7 @@ describe("batch", () => {
         })
         assert.include(err, "6 of 6 done")
 
-        // Known again, also as lines, when the output is written anew.
+        // Recognized again, also as lines, when the output is rewritten.
         yield* Effect.promise(() => Fs.rm(w.at("out.jsonl")))
         assert.strictEqual((yield* w.run(command)).code, 1)
         const again = new Map((yield* w.lines("out.jsonl")).map((line) => [line.id, line]))
@@ -159,7 +159,7 @@ describe("batch", () => {
     "--ordered writes in the order of the input, even when it extends an unordered output",
     () =>
       Effect.gen(function* () {
-        // Of two at a time the first one is the slow one.
+        // Of two concurrent items the first one is slow.
         const w = yield* world((prompt) => (/[02468]$/.test(prompt) ? Effect.sleep(40) : undefined))
         yield* w.write("in.jsonl", items(20))
         const ids = Array.from({ length: 20 }, (_, i) => `i${i}`)
@@ -201,7 +201,7 @@ describe("batch", () => {
         const summary = JSON.parse(err.trimEnd().split("\n").at(-1) ?? "")
         assert.deepInclude(summary, { exitCode: 1, succeeded: 50, deadLetters: 1, output: "standard output" })
         assert.notProperty(summary, "journal")
-        // No journal unless one is named, and then all of it comes again.
+        // No journal unless one is named, so all results come again.
         assert.sameMembers(yield* Effect.promise(() => Fs.readdir(w.path)), ["route.json"])
         const journal = [...run, "--journal", "journal"]
         const first = yield* w.run(journal, { stdin: items(5) })

@@ -15,7 +15,7 @@ const schema = {
   additionalProperties: false
 }
 
-/** A line of a batch file about the prompt that is its id. */
+/** A line of a batch file whose prompt is its id. */
 const line = (id: string, body: object): string =>
   jsonl({
     custom_id: id,
@@ -24,7 +24,7 @@ const line = (id: string, body: object): string =>
     body: { model: "gpt-4.1", messages: [{ role: "user", content: id }], ...body }
   })
 
-/** Fields that say what their absence says. */
+/** Fields at their default values. */
 const silent = {
   n: 1,
   store: false,

@@ -10,7 +10,7 @@ import { assertComplete, items, jsonl, type World, world } from "./batchSupport.
 const timeout = 60_000
 const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
 
-/** A second gateway, which can be ended and started again on its port. */
+/** A second gateway, which can be stopped and restarted on its port. */
 const mortal = Effect.gen(function* () {
   const echo = yield* Upstream.echo({ text: ({ prompt }) => `answer to ${prompt}` }).start
   let requests = 0

@@ -64,7 +64,7 @@ describe("lines of an output", () => {
           assert.include(text, "a\\u2028b\\u2029c\\u0085d \ufffd")
           const [first] = yield* w.lines(out)
           if (at === 0) assert.deepInclude(first, { id: "a\u2028", text: odd.replace("\ud83d ", "\ufffd ") })
-          // The ids are found again.
+          // The ids are recognized.
           assert.include((yield* w.run([input, out, ...flags])).err, "2 items done by earlier runs")
         }
       }).pipe(Effect.scoped),

@@ -1,4 +1,4 @@
-/** What a person at a terminal, and a log file, are shown of a job. */
+/** The progress of a job, as shown to a person at a terminal, and in a log file. */
 import { assert, describe, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
@@ -266,7 +266,7 @@ describe("repaint", () => {
   })
 })
 
-/** What was written to standard error, and a job whose progress is a list. */
+/** The text on standard error, and a job whose progress is a list. */
 const world = (columns: number, env: Record<string, string> = {}, rows = 24) => {
   const written: Array<string> = []
   const write = (text: string | Uint8Array) =>

@@ -1,4 +1,4 @@
-/** What `batch` refuses: exit code 2, a message that names the flag or the field, nothing sent, nothing written. */
+/** Rejections by `batch`: exit code 2, a message that names the flag or the field, nothing sent, nothing written. */
 import * as Fs from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -176,7 +176,7 @@ const cases: Readonly<Record<string, Case>> = {
     says: "--report out.jsonl.journal: expected a file outside the journal out.jsonl.journal"
   },
   "a report that is a device": {
-    // One that nobody misses if it were replaced after all.
+    // A file that could be replaced without harm.
     args: [...command, "--report", "/dev/fd/1"],
     says: "--report /dev/fd/1: expected the path of a file, not of a device"
   },

@@ -1,4 +1,4 @@
-/** The report of a job: what is gathered, in how much memory, and a page that is sound whatever it is made of. */
+/** The report of a job: its data, its memory, and a page that is well-formed whatever the data. */
 import { serialize } from "node:v8"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -258,7 +258,7 @@ describe("Recorder", () => {
   }, 60_000)
 })
 
-/** What a page is made of. Throws where it is not as strict as XML, apart from elements that never have content. */
+/** The parts of a page. Throws unless it is as strict as XML, apart from elements that never have content. */
 const parse = (page: string) => {
   const void_ = new Set(["meta"])
   const entity = /&(?:amp|lt|gt|quot|#39);/g
@@ -305,7 +305,7 @@ const parse = (page: string) => {
   return { elements, texts, text: texts.join("\n") }
 }
 
-/** Parses a page and holds it to what every report must be. */
+/** Parses a page and checks the requirements of every report. */
 const checked = (page: string) => {
   const parsed = parse(page)
   const { elements } = parsed
@@ -333,7 +333,7 @@ const checked = (page: string) => {
   return { ...parsed, count }
 }
 
-/** Cells of the table with a caption that begins so. */
+/** Cells of the table whose caption begins with a text. */
 const tableOf = (page: string, caption: string): ReadonlyArray<ReadonlyArray<string>> => {
   const [, rest = ""] = page.split(`<caption>${caption}`)
   const [body = ""] = rest.split("</table>")

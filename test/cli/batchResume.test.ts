@@ -1,4 +1,4 @@
-/** What is left when `batch` ends before its end, and how the next run goes on. */
+/** The files of an interrupted `batch`, and how the next run continues. */
 import * as Fs from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -22,7 +22,7 @@ describe("batch that ends early", () => {
           yield* w.until(w.requests.length + moment)
           running.child.kill("SIGKILL")
           assert.isNull((yield* running.exit).code)
-          // A line that was half written when the machine went down, which no process here could leave.
+          // A half-written line after a crash of the machine, which no process here could leave.
           if (moment === 60) yield* Effect.promise(() => Fs.appendFile(w.at("out.jsonl"), `{"id":"i29`))
         }
         const { code, err } = yield* w.run(command)
@@ -39,13 +39,13 @@ describe("batch that ends early", () => {
       Effect.gen(function* () {
         const count = 60
         const goOn = yield* Deferred.make<void>()
-        // The first ones are in flight when the signal comes.
+        // The first items are in flight when the signal arrives.
         const w = yield* world((prompt) => (Number(prompt.slice(1)) < concurrency ? Deferred.await(goOn) : undefined))
         yield* w.write("in.jsonl", items(count))
         const running = yield* w.batch([...command, "--json"])
         yield* w.until(concurrency)
         running.child.kill(signal)
-        // Also a second signal, when it comes at once with the first: npm passes on what the terminal has sent already.
+        // A second signal at the same time counts as one: npm forwards what the terminal has already sent.
         running.child.kill(signal)
         yield* running.says("Finishing items in flight")
         yield* Deferred.succeed(goOn, undefined)
@@ -75,7 +75,7 @@ describe("batch that ends early", () => {
         yield* running.says("Finishing items in flight")
         while ((yield* w.read("out.jsonl")).split("\n").length < count) yield* Effect.sleep(20)
         assert.isNull(running.child.exitCode, "one signal waits for what is in flight")
-        // Two within 300 ms are one. A third could come when the process no longer listens, and kill it.
+        // Two within 300 ms count as one. A third could arrive when the process no longer listens, and kill it.
         yield* Effect.sleep(400)
         running.child.kill("SIGINT")
         const { code, err } = yield* running.exit
@@ -113,7 +113,7 @@ describe("batch that ends early", () => {
         const w = yield* world((prompt) => (broken && prompt === "i7" ? { status: 402 } : undefined))
         yield* w.write("in.jsonl", items(10))
         const running = yield* w.batch([...command.slice(0, 4), "--concurrency", "1", "--json"])
-        // Its quota is exhausted, for which a job waits; so somebody ends it.
+        // Its quota is exhausted, for which a job waits; so the test ends it.
         yield* w.until(8)
         running.child.kill("SIGINT")
         const ended = yield* running.exit
@@ -166,7 +166,7 @@ describe("batch that ends early", () => {
         const segment = w.at("out.jsonl.journal/000001.jsonl")
         const { size } = yield* Effect.promise(() => Fs.stat(segment))
         yield* Effect.promise(() => Fs.truncate(segment, Math.floor(size / 2)))
-        // Of the output the last results are lost too, as a machine that goes down may leave it.
+        // The output's last results are lost too, as after a crash of the machine.
         const lines = yield* w.lines("out.jsonl")
         yield* w.write(
           "out.jsonl",
@@ -180,7 +180,7 @@ describe("batch that ends early", () => {
         assert.match(again.err, /out\.jsonl holds \d+ results that the journal has lost; they stay as they are/)
         assertComplete(yield* w.lines("out.jsonl"), 40)
         assert.lengthOf(w.requests, 45)
-        // And once more, when nothing is left to do.
+        // Once more, with nothing left to do.
         assert.strictEqual((yield* w.run(command)).code, 0)
         assertComplete(yield* w.lines("out.jsonl"), 40)
         assert.lengthOf(w.requests, 45)
@@ -299,7 +299,7 @@ describe("batch that ends early", () => {
         assert.strictEqual((yield* w.run([...other, "--force"])).code, 0)
         assertComplete(yield* w.lines("other.jsonl"), 5)
 
-        // Results that the journal knows nothing of are kept, unless forced.
+        // Results that the journal does not know are kept, unless forced.
         yield* w.write("other.jsonl", jsonl({ id: "i9", status: "ok" }))
         const unknown = yield* w.run(other)
         assert.strictEqual(unknown.code, 2)

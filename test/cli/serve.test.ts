@@ -1,4 +1,4 @@
-/** `serve` as its users run it: a process of its own, a socket, signals. */
+/** `serve` as its users run it: in its own process, with a socket and signals. */
 import { type ChildProcessByStdio, spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
@@ -24,7 +24,7 @@ const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 
 interface Running {
   readonly child: ChildProcessByStdio<null, Readable, Readable>
-  /** Standard output so far, and what comes until the pattern is found. */
+  /** Waits for a pattern in standard output; returns the text up to it. */
   readonly until: (pattern: RegExp) => Effect.Effect<string>
   /** Exit code (`null` when a signal killed the process) with everything that was printed. */
   readonly exit: Effect.Effect<{ readonly code: number | null; readonly out: string; readonly err: string }>
@@ -229,7 +229,7 @@ describe("serve", () => {
     })
   )
 
-  /** What never listens needs no process. */
+  /** Runs that never listen need no process. */
   const refused = (args: ReadonlyArray<string>) =>
     inProcess(["serve", ...args], { cwd: process.cwd(), env: { NO_COLOR: "1" }, stdin: "" })
 
@@ -309,7 +309,7 @@ describe("serve", () => {
           "--allow-origin: expected scheme://host or scheme://host:port in lower case, without a path or a default port; neither * nor null"
         ]
       ] as const) {
-        // The refusal of a port goes through the binary.
+        // The rejection of a port goes through the binary.
         const { code, err, out } = yield* args[0] === "--port"
           ? Effect.flatMap(start(["serve", ...args]), ({ exit }) => exit)
           : refused(args)

@@ -334,7 +334,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
           const second = yield* Effect.forkChild(ended(stopped), { startImmediately: true })
           yield* until(Effect.sync(() => asked() >= before + 4))
           stopped.kill("SIGTERM")
-          // Two within 300 ms are one.
+          // Two within 300 ms count as one.
           yield* Effect.sleep(400)
           stopped.kill("SIGTERM")
           assert.strictEqual((yield* Fiber.join(second)).code, 130)

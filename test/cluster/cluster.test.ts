@@ -29,7 +29,7 @@ const tables = Effect.gen(function* () {
   return rows.map(({ name }) => name)
 })
 
-/** Runs against a database of its own in the same server. */
+/** Runs against a separate database in the same server. */
 const inDatabase = <A, E, R>(name: string, setUp: string, self: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const { config } = yield* PgClient.PgClient
@@ -45,7 +45,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
     it.effect("rejects an unusable database before anything is written", () =>
       Effect.gen(function* () {
         const submit = Cluster.submit({ job: "early", items: items(1), ...text })
-        // Nobody has submitted anything yet.
+        // Nothing has been submitted yet.
         const w = yield* world()
         const early = [
           yield* Effect.exit(Cluster.status("early")),
@@ -269,7 +269,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
         const sent = w.requests.length
         assert.strictEqual(first.succeeded, sent)
         assert.isBelow(sent, 20)
-        // With a lease of a minute it would hang if something was held.
+        // With a lease of a minute it would hang if an item was held.
         yield* Effect.provide(Cluster.worker({ ...work("drain"), lease: 60_000 }), w.layer)
         assert.strictEqual(w.requests.length, 20)
         assert.strictEqual((yield* collected("drain")).length, 20)
@@ -352,7 +352,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
         const sql = yield* SqlClient.SqlClient
         const w = yield* world()
         yield* Cluster.submit({ job: "atomic", items: items(1), ...text })
-        // The last statement of the transaction is refused, twice.
+        // The last statement of the transaction is rejected, twice.
         yield* sql.unsafe("CREATE SEQUENCE refusals")
         yield* sql.unsafe(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
           IF NEW.state = 'completed' AND NEW.queue_name = 'atomic' AND nextval('refusals') <= 1 THEN RAISE EXCEPTION 'refused'; END IF;
@@ -361,15 +361,14 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           "CREATE TRIGGER refuse BEFORE UPDATE ON gateway_batch_queue FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
         const before = yield* queued
-        // The refused transaction is held open for a lease, and then there is only the rest of one that was refreshed
-        // meanwhile.
+        // The rejected transaction stays open for a lease; then only the rest of a refreshed one remains.
         const worker = yield* Effect.forkChild(
           Effect.provide(Cluster.worker({ ...work("atomic"), lease: 4000 }), w.layer)
         )
         yield* until(
           Effect.map(sql<{ readonly n: boolean }>`SELECT is_called AS n FROM refusals`, ([row]) => row?.n === true)
         )
-        // Nothing of the refused transaction is there.
+        // Nothing of the rejected transaction remains.
         assert.deepStrictEqual(yield* collected("atomic"), [])
         assert.deepStrictEqual(yield* queued, before)
         yield* Fiber.join(worker)
@@ -394,7 +393,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
             Deferred.makeUnsafe<void>(),
             Deferred.makeUnsafe<void>()
           ]
-          // No end gets through, so that the last two are written together.
+          // No end succeeds, so that the last two are written together.
           const holding = yield* Effect.forkChild(
             sql.withTransaction(
               Effect.andThen(
@@ -404,7 +403,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
             )
           )
           yield* Deferred.await(isHeld)
-          // With a lease of a minute, what is repeated in a transaction that has failed is repeated for a minute.
+          // With a lease of a minute, repeats in a failed transaction continue for a minute.
           const worker = yield* Effect.forkChild(
             Effect.provide(Cluster.worker({ ...work("cross"), lease: 60_000 }), w.layer)
           )
@@ -416,7 +415,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           const refreshing = yield* Effect.forkChild(
             sql.withTransaction(
               Effect.gen(function* () {
-                // The other side finds out.
+                // The other side detects the deadlock.
                 yield* sql`SET LOCAL deadlock_timeout = '30s'`
                 yield* lock("i2")
                 yield* Deferred.succeed(isLocked, undefined)
@@ -564,7 +563,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
             { concurrency: 2 }
           ).pipe(Effect.provide(w.layer))
         )
-        // For as long as it takes to see the rate behind the burst.
+        // Long enough to see the rate behind the burst.
         yield* until(Effect.sync(() => w.requests.length >= 20))
         yield* Effect.sleep(1500)
         const times = w.requests.map(({ at }) => at)

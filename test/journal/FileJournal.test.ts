@@ -26,7 +26,7 @@ interface Told {
   readonly damage: ReadonlyArray<BatchJournal.Damage>
 }
 
-/** Everything that a journal tells who opens it, records included. */
+/** Everything that a journal reports when it is opened, records included. */
 const told = (journal: BatchJournal.Journal, options: Partial<BatchJournal.OpenOptions> = {}) =>
   Effect.gen(function* () {
     const known: Array<BatchJournal.Known> = []
@@ -64,7 +64,7 @@ const Entries = Schema.Array(
   ])
 )
 
-/** What is told again equals what was written, for any texts; a journal in memory is held to the same. */
+/** Reported entries equal the written ones, for any texts; the same holds for a journal in memory. */
 for (const [name, make] of [
   ["files", (path: string) => Effect.succeed(FileJournal.make({ path, segmentBytes: 1_000 }))],
   ["memory", () => BatchJournal.memory]
@@ -139,7 +139,7 @@ describe("damage", () => {
         yield* Effect.promise(() => Fs.writeFile(file, bytes.subarray(0, length)))
         const after = yield* told(journal)
         const text = bytes.subarray(0, length).toString("latin1")
-        // The header and its copy are lines too; a line without its end is whole if nothing else is missing.
+        // The header and its copy are lines too; a line without its end is complete if nothing else is missing.
         const lines = text.split("\n").filter((line) => line.endsWith("]") && bytes.includes(`${line}\n`, 0, "latin1"))
         const whole = lines.filter((line) => !isHeader(line)).length
         assert.deepStrictEqual(after.entries, entries.slice(0, whole), `cut at ${length}`)
@@ -172,8 +172,8 @@ describe("damage", () => {
           changed[at] = (changed[at] ?? 0) ^ ((Math.abs(mask) % 255) + 1)
         }
         yield* Effect.promise(() => Fs.writeFile(file, changed))
-        // Which lines were touched, by where they lie in the file. A line end belongs to both its neighbours'
-        // separation only.
+        // Which lines were touched, by their position in the file. A line end belongs only to the separation of both
+        // neighbours.
         let offset = 0
         const untouched = bytes
           .toString("latin1")
@@ -239,7 +239,7 @@ describe("damage", () => {
       const left = entries.filter((entry) => !(entry._tag === "sent" && entry.id === "item-3"))
       const forced = yield* told(journal, { force: true })
       assert.deepStrictEqual(forced.entries, left)
-      // Told each time, refused no more, and gone when it is compacted.
+      // Reported each time, no longer rejected, and gone after compaction.
       assert.deepStrictEqual(yield* told(journal), forced)
       yield* write(journal, [done("item-12")])
       yield* FileJournal.compact({ path })
@@ -297,7 +297,8 @@ describe("files", () => {
         onEntry: () => undefined
       })
       const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
-      // Every entry fills a segment, and each is asked about at another moment of the next one's beginning.
+      // Every entry fills a segment, and the durability of each is awaited at another moment of the next one's
+      // beginning.
       const asked = yield* Effect.forEach(
         Array.from({ length: 60 }, (_, i) => i),
         (i) =>
@@ -390,7 +391,7 @@ describe("files", () => {
   )
 })
 
-/** A folder with a program that finds the library under its own name. */
+/** A folder with a program that imports the library by its name. */
 const program = (source: string) =>
   Effect.gen(function* () {
     const path = yield* folder
@@ -427,7 +428,7 @@ import { Conformance } from "effect-ai-gateway/testing"
   it.live("fails the journal, and loses nothing that was durable", () =>
     Effect.gen(function* () {
       const { command, journal } = yield* program(writer)
-      // No file may grow beyond this: the write that would is cut short and then refused, as on a full disk.
+      // No file may grow beyond this: the write is cut short and then rejected, as on a full disk.
       const said = yield* Effect.callback<string>((resume) => {
         const child = spawn("sh", ["-c", `ulimit -f 200; exec "$@"`, "sh", ...command])
         let text = ""

@@ -5,7 +5,7 @@ import { binding, call, drive, leg, logs, replyOf, request } from "./support.ts"
 
 const messages = [{ role: "user", content: "Hi" }]
 
-/** What `env.AI.run` sends. */
+/** The request of `env.AI.run`. */
 const run = (
   gateway: LocalGateway.LocalGateway,
   model: string,

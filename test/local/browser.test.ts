@@ -20,7 +20,7 @@ class Chrome extends Context.Service<Chrome, Browser>()("test/Chrome") {
   static readonly layer = Layer.effect(this, Chromium.start(["evil.example"]))
 }
 
-/** A tab of its own. */
+/** A separate tab. */
 const tab: Effect.Effect<Page, never, Chrome | Scope.Scope> = Effect.gen(function* () {
   const browser = yield* Chrome
   const context = yield* Effect.acquireRelease(

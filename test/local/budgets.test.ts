@@ -133,7 +133,7 @@ describe("the memory of a gateway", () => {
       assert.strictEqual(yield* status("c"), "HIT")
       assert.strictEqual(yield* status("b"), "HIT")
       assert.strictEqual(yield* status("a"), "MISS")
-      // An answer that is larger than the budget is not stored, and drives out no other.
+      // An answer that is larger than the budget is not stored, and evicts no other.
       yield* status("huge", 400_000)
       assert.strictEqual(yield* status("huge", 400_000), "MISS")
       assert.strictEqual(yield* status("a"), "HIT")
@@ -178,7 +178,7 @@ describe("the memory of a gateway", () => {
         const response = yield* gateway.handle(request("GET", path))
         const resumed = yield* receive(response)
         assert.isTrue(resumed.broken || response.status === 404)
-        // What earlier ones hold for their slow clients counts: later ones have no room to read ahead.
+        // Data held for earlier slow clients counts: later ones have no room to read ahead.
         assert.isBelow(resumed.text.length, i < 2 ? 200_000 : 50_000)
         assert.strictEqual((yield* Effect.flatMap(gateway.handle(request("GET", path)), replyOf)).status, 404)
       }
@@ -187,7 +187,7 @@ describe("the memory of a gateway", () => {
         assert.isFalse(broken)
         assert.strictEqual(text.split("\n\n").length - 1, 5003)
       }
-      // And it is given back.
+      // The room is returned.
       const last = yield* slow()
       const path = `${binding}/ai-gateway/gateways/default/run/${last.headers.get("cf-aig-run-id")}/resume`
       const again = yield* Effect.flatMap(gateway.handle(request("GET", path)), receive)

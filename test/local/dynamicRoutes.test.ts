@@ -1,6 +1,4 @@
-/**
- * Dynamic routes by their elements: those that `Route.compile` makes, and percentages.
- */
+/** Dynamic routes by their elements: the output of `Route.compile`, and percentages. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -38,14 +36,14 @@ const model = (
   outputs: { success: to("end"), fallback: to(fallback) }
 })
 
-/** What a route gives against scripted providers: the text of the answer or the reason, and who was asked. */
+/** Result of a route against scripted providers: the text of the answer or the reason, and the providers called. */
 const outcome = (
   route: Provider.ChatRoute,
   options: LocalGateway.Options,
   faults: Readonly<Record<string, ReadonlyArray<Fault>>>
 ) => Effect.provide(outcomeOf(route, faults), at(options))
 
-/** A router over a local gateway, and that. */
+/** A router over a local gateway, with that gateway. */
 const at = (options: LocalGateway.Options) =>
   Router.layer.pipe(Layer.provideMerge(Layer.orDie(LocalGateway.layer(options))))
 
@@ -129,7 +127,7 @@ describe("a compiled balance by weight", () => {
               Random.withSeed(outcome(route, options, faults), `${seed} ${JSON.stringify(faults)}`)
             const byRoute = yield* ask(Provider.dynamic("r"), { routes: { r: elements } })
             seen.add(byRoute.asked[0] ?? "")
-            // The client draws for itself: until both begin with the same target.
+            // The client draws for itself: repeat until both begin with the same target.
             let byClient = yield* ask(weighed, {})
             for (let draw = 0; byClient.asked[0] !== byRoute.asked[0] && draw < 100; draw++) {
               byClient = yield* Random.withSeed(outcome(weighed, {}, faults), `draw ${draw}`)

@@ -31,7 +31,7 @@ interface Event {
   readonly usage?: { readonly prompt_tokens: number }
 }
 
-/** `data:` values of a stream of events, `[DONE]` left out. */
+/** `data:` values of a stream of events, without `[DONE]`. */
 const events = (text: string): ReadonlyArray<Event> =>
   text
     .split("\n\n")
@@ -131,7 +131,7 @@ describe("dialects", () => {
       const chunks = events((yield* post("openrouter/chat/completions", ask)).text)
       for (const chunk of chunks) {
         assert.deepInclude(Object(chunk), { system_fingerprint: "fp_echo", service_tier: "default", id: chat.id })
-        // `null` would be refused by OpenRouter's own client.
+        // OpenRouter's own client would reject `null`.
         assert.isNotNull(chunk.usage)
       }
       assert.deepNestedInclude(Object(chunks[0]), {
@@ -155,7 +155,7 @@ describe("dialects", () => {
         assert.strictEqual(status, 400)
         assert.deepInclude(json.error, { type: "invalid_request_error", param, code: null })
       }
-      // What only a model would act on is no business of the echo's.
+      // The echo ignores fields that only a model would act on.
       const more = { n: 2, logprobs: true, reasoning_effort: "high", tools: [{ type: "custom" }], unknown: 1 }
       const { json } = yield* post("openai/chat/completions", { model: "gpt", messages, ...more })
       assert.strictEqual(json.choices[0].message.content, "openai/gpt: Say hello")

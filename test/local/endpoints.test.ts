@@ -1,6 +1,6 @@
 /**
- * Endpoints beside chat: lists of models, token counts, embeddings, old completions, and models of Workers AI that do
- * not chat.
+ * Endpoints other than chat: lists of models, token counts, embeddings, old completions, and models of Workers AI that
+ * do not chat.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"

@@ -1,6 +1,6 @@
 /**
- * Compares the cost of reading foreign text at one size and at sixteen times that size: a parser that starts again
- * costs 256 times as much.
+ * Compares the cost of reading foreign text at one size and at sixteen times that size: a parser that restarts costs
+ * 256 times as much.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"

@@ -32,7 +32,7 @@ const make = LocalGateway.make({
 const clean = (surface: Surface): Effect.Effect<Received, unknown> =>
   Effect.flatMap(make, (gateway) => Effect.flatMap(gateway.handle(surface.ask(true)), receive))
 
-/** A stream with one. */
+/** A stream with one fault. */
 const hit = (surface: Surface, fault: Upstream.StreamFault): Effect.Effect<Received, unknown> =>
   Effect.flatMap(make, (gateway) => Effect.flatMap(faulty(gateway, surface, fault), receive))
 
@@ -55,7 +55,7 @@ describe("cuts by bytes", () => {
         assert.deepStrictEqual([ended.status, ended.broken], [200, false])
         assert.deepStrictEqual(ended.bytes, prefix)
         const reset = yield* hit(surface, { resetAfter: { bytes: at } })
-        // Nothing at all is a failure before the answer began.
+        // Without any byte, the failure precedes the answer.
         assert.deepStrictEqual([reset.status, reset.broken], at === 0 ? [400, false] : [200, true])
         if (at > 0) assert.deepStrictEqual(reset.bytes, prefix)
       }),
@@ -262,7 +262,7 @@ describe("dressing", () => {
       const deltas = deltasOf(surface.dialect, text)
       assert.deepStrictEqual([...deltas.slice(0, 1), ...deltas.slice(2)], whole)
       assert.strictEqual(deltas[1], "x".repeat(200_000))
-      // It goes out in pieces, so that nobody has to hold it.
+      // It is sent in pieces, so that no one has to hold it complete.
       assert.isTrue(chunks.every(({ length }) => length <= 65_536))
     })
   )
@@ -310,7 +310,7 @@ describe("pieces", () => {
       assert.deepStrictEqual(two.bytes, whole.bytes)
       const all = yield* hit(chatIn, { eventsPerChunk: 1_000_000, comments: true })
       assert.strictEqual(all.chunks.length, 1)
-      // What is not full yet goes out before the stream breaks.
+      // An incomplete piece is sent before the stream breaks.
       const cut = yield* hit(chatIn, { eventsPerChunk: 4, resetAfter: { events: 5 } })
       assert.deepStrictEqual([cut.chunks.length, eventsOf(cut.text).length, cut.broken], [2, 5, true])
     })

@@ -138,7 +138,7 @@ describe("a client that leaves", () => {
           let i = 0
           const body = new ReadableStream<Uint8Array>(
             {
-              // The third piece never comes.
+              // The third piece never arrives.
               pull: (controller) =>
                 i++ < 2 ? controller.enqueue(new TextEncoder().encode(`data: ${i}\n\n`)) : new Promise<void>(() => {}),
               cancel: () => {

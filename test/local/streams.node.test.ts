@@ -27,7 +27,7 @@ const faults = (stream: Upstream.StreamFault): Record<string, string> => ({
   "cf-aig-local-faults": JSON.stringify([{ stream }])
 })
 
-/** A text per byte, without the second in which the answer was made: the next answer may be of the next one. */
+/** A text per byte, without the second of the answer's creation: the next answer may be from the next second. */
 const timeless = (bytes: Uint8Array): string =>
   Buffer.from(bytes)
     .toString("latin1")
@@ -92,7 +92,7 @@ describe("faults over sockets", () => {
   it.live.each(cuts)("%s", ([, fault, deltas, broken]) =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
-      // Whatever was written before a break has to arrive, also many times in a row.
+      // Everything written before a break must arrive, many times in a row.
       for (let i = 0; i < 20; i++) {
         const received = yield* Effect.flatMap(
           ask(server, anthropic, { ...faults(fault), "cf-aig-local-stream": `{"events":2}` }),
@@ -258,7 +258,7 @@ describe("back-pressure", () => {
       )
       const inFlight = yield* sent
       assert.strictEqual(received, 0)
-      // What the two sockets hold is the kernel's choice; what this process holds is little.
+      // The kernel decides how much the two sockets hold; this process holds little.
       assert.isBelow(inFlight, 24 * 1024 * 1024)
       assert.strictEqual((yield* server.gateway.calls)[0]?.outcome, undefined)
       socket.resume()

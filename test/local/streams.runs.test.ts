@@ -139,7 +139,7 @@ describe("env.AI.run, resumed", () => {
       yield* gateway.reset
       const after = yield* Effect.flatMap(resumed(gateway, idOf(again), 0), replyOf)
       assert.deepStrictEqual([after.status, after.json], gone)
-      // The client that is still there reads on.
+      // The remaining client continues to read.
       assert.isFalse((yield* receive(again)).broken)
     })
   )
@@ -207,7 +207,7 @@ describe("env.AI.run, resumed", () => {
       const gateway = yield* LocalGateway.make({ upstreams: { openai } })
       const reader = readerOf(yield* run(gateway))
       for (let i = 0; i < 150; i++) yield* Effect.promise(() => reader.read())
-      // What is collected is freed by other threads, which a busy machine keeps waiting.
+      // Other threads free collected memory, and a busy machine delays them.
       const held = () => {
         collectGarbage()
         return process.memoryUsage().arrayBuffers
@@ -216,7 +216,7 @@ describe("env.AI.run, resumed", () => {
       assert.isBelow(held(), 64 * mebibyte)
       yield* Effect.promise(() => reader.cancel())
       yield* settle
-      // Nobody can take it up, so nobody reads on either.
+      // It cannot be resumed, so nothing is read further.
       assert.strictEqual(yield* gateway.openBodies, 0)
     })
   )

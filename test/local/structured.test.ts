@@ -1,7 +1,4 @@
-/**
- * Calls of tools and JSON of schemas: what an SDK asks for in its dialect is what the echo answers, complete and
- * streamed.
- */
+/** Calls of tools and JSON of schemas: the echo answers an SDK's request in its dialect, complete and streamed. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
@@ -38,10 +35,10 @@ interface Dialect {
   readonly path: string
   readonly streamPath?: string
   readonly body: object
-  /** How the request names the tool that it wants, or any. */
+  /** How the request names the required tool, or any. */
   readonly tool: object
   readonly anyTool: object
-  /** A tool that is not there. */
+  /** A tool that does not exist. */
   readonly noTool: object
   readonly json: (schema: unknown) => object
   readonly called: (json: Loose) => readonly [name: unknown, args: unknown, finish: unknown]

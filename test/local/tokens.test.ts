@@ -1,4 +1,4 @@
-/** Token counts: what a log says is what a client reads in the answer. */
+/** Token counts: a log has the counts that a client reads in the answer. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -14,7 +14,7 @@ interface Case {
   readonly dialect: Chat.Dialect<Chat.Input, Chat.Reply>
   readonly path: string
   readonly stream: boolean
-  /** What the upstream answers; the echo where it is absent. */
+  /** The upstream's answer; the echo's when absent. */
   readonly answer?: string
 }
 

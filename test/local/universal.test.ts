@@ -295,7 +295,7 @@ describe("compared with a reference", () => {
   const again = new Set<Fault>(["500", "429", "reset", "slow"])
   const stop = new Set<Fault>(["400", "413"])
 
-  /** The rules once more, as a plain loop over names. */
+  /** The same rules as a plain loop over names. */
   const expected = (faults: ReadonlyArray<ReadonlyArray<Fault>>, attempts: number) => {
     const calls: Array<string> = []
     for (const [index, script] of faults.entries()) {

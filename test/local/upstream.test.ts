@@ -142,7 +142,7 @@ describe("interruption", () => {
 })
 
 describe("proxy", () => {
-  /** A proxy over a function, and what it was asked. */
+  /** A proxy over a function, with its recorded requests. */
   const proxied = (
     answer: (url: string, init: RequestInit) => Response | Promise<Response>,
     baseUrl = "http://up.test/v1/"
@@ -257,7 +257,7 @@ describe("proxy", () => {
       const response = yield* gateway.handle(request("POST", `${dataPlane}/openai/x`, {}))
       const reader = response.body?.getReader()
       yield* Effect.promise(() => reader?.read() ?? Promise.reject())
-      // The source is being waited for when the client goes.
+      // A read of the source is pending when the client leaves.
       const waiting = reader?.read()
       yield* settle
       yield* Effect.promise(() => reader?.cancel() ?? Promise.reject())

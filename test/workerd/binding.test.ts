@@ -1,6 +1,4 @@
-/**
- * What the service behind `env.AI` can say, and what a caller of ours learns of it, over the genuine binding.
- */
+/** Answers of the service behind `env.AI`, and how our callers see them, over the genuine binding. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -35,7 +33,7 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-/** Makes a call while the service says something. */
+/** Makes a call while the service gives an answer. */
 const calling = (name: string, saying: Said): Effect.Effect<Outcome> =>
   Effect.suspend(() => {
     said = saying
@@ -83,8 +81,8 @@ const dlp = (subject: string) => ({ _tag: "ContentBlocked", by: "dlp", subject }
 const unauthorized = (origin: string) => ({ _tag: "Unauthorized", origin })
 
 /**
- * An answer and its reason. The last column is the reason when only the thrown error is left: a name and `NNNN: text`,
- * or the body as text, and neither status nor headers.
+ * An answer and its reason. The last column is the reason when only the thrown error remains: a name and `NNNN: text`,
+ * or the body as text, without status and headers.
  */
 const cases: ReadonlyArray<readonly [name: string, answer: Said, expected: Expected, thrown?: Expected]> = [
   ["2001", gatewayError(400, 2001), { _tag: "NotFound", what: "gateway" }],
@@ -149,7 +147,7 @@ const cases: ReadonlyArray<readonly [name: string, answer: Said, expected: Expec
     unavailable
   ],
   ["an expired run", json(404, { error: "Request not found" }), noRun],
-  // Nothing but the status says what these are.
+  // Only the status distinguishes these.
   [
     "a page of the edge",
     { status: 520, type: "text/html", body: "<html>520</html>" },
@@ -190,7 +188,7 @@ describe("over the genuine binding, a log operation", () => {
   const failures: ReadonlyArray<readonly [calls: ReadonlyArray<string>, answer: Said, expected: Expected]> = [
     [["getLog", "patchLog"], apiError(404, 7002), noLog],
     [["getLog", "patchLog"], json(404, { success: false, errors: [{ code: 7002, message: "Log not found" }] }), noLog],
-    // Without a list of errors the binding forgets that it was a 404, and passes the text on.
+    // Without a list of errors the binding forgets the 404, and passes the text on.
     [["getLog", "patchLog"], json(404, { errors: [] }), noLog],
     [["getLog", "patchLog"], text(404, "log not found"), noLog],
     [

@@ -35,7 +35,7 @@ beforeAll(async () => {
     child.once("exit", () => reject(new Error(output)))
   })
 }, 120_000)
-/** Politely: the runtime is a child of the child. */
+/** Gracefully: the runtime is a child of the child. */
 const stop = async (): Promise<number | null> => {
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
   const exited = new Promise<number | null>((resolve) => child.once("exit", resolve))

@@ -1,6 +1,5 @@
 /**
- * `effect-ai-gateway/worker` in workerd: what is shared by requests, what is not, and what happens when a client
- * leaves.
+ * `effect-ai-gateway/worker` in workerd: what requests share, what they do not, and what happens when a client leaves.
  */
 import type { ServerResponse } from "node:http"
 import { assert, describe, it } from "@effect/vitest"
@@ -83,7 +82,7 @@ const get = ({ worker }: Setting, path: string, init?: RequestInit) =>
     Effect.map(textOf(response), (text) => ({ status: response.status, text }))
   )
 
-/** Prompts that reached the provider, with what became of them. */
+/** Prompts that reached the provider, with their outcomes. */
 const prompts = ({ gateway }: Setting) =>
   Effect.map(gateway.calls, (calls) =>
     calls.map(({ body, outcome }) => {
@@ -92,7 +91,7 @@ const prompts = ({ gateway }: Setting) =>
     })
   )
 
-/** Asks again and again, as long as the test may take. */
+/** Polls until a value fits, as long as the test may take. */
 const eventually = <A>(self: Effect.Effect<A>, is: (value: A) => boolean): Effect.Effect<A> =>
   Effect.flatMap(self, (value) =>
     is(value)
@@ -230,7 +229,7 @@ for (const flags of [["enable_request_signal"], ["enable_request_signal", "nodej
             }),
             { startImmediately: true }
           )
-          // Long enough for the runtime to take a request that waits for nothing of its own for dead.
+          // Long enough for the runtime to consider a request that waits for nothing of its own as dead.
           yield* Effect.sleep(200)
           yield* given.gateway.script("openai/opener", [{ stall: true }])
           const opener = yield* begin(given, "/open?name=opener")
@@ -362,7 +361,7 @@ describe("waitUntil", () => {
     Effect.gen(function* () {
       yield* given.gateway.script("openai", [{ ok: true }, { ok: true, delay: 100 }])
       const client = yield* begin(given, "/later-and-leave?name=x")
-      // Pending most likely; on a very slow machine it may be answered by now.
+      // Probably pending; on a very slow machine it may already be answered.
       yield* eventually(prompts(given), (all) => all.some((entry) => entry.startsWith("x going on")))
       yield* Fiber.interrupt(client)
       yield* eventually(prompts(given), has("x later: answered"))

@@ -106,7 +106,7 @@ describe("in workerd", () => {
       const before = calls()
       const probe = yield* Effect.forkChild(ask("/breaker", "probe"))
       yield* until(() => calls() === before + 1)
-      // While the probe is on its way, others are passed on.
+      // While the probe is in flight, others skip the target.
       assert.deepInclude(yield* told("d"), { skipped: ["openai/m"] })
       yield* Fiber.interrupt(probe)
       yield* until(() => provider.states().includes("openai cancelled"))

@@ -17,7 +17,7 @@ const { code } = await bundle(new URL("workers/rpc.ts", import.meta.url), {
   ]
 })
 
-/** Asks again and again, as long as the test may take. */
+/** Polls until a value fits, as long as the test may take. */
 const eventually = <A>(self: Effect.Effect<A>, is: (value: A) => boolean): Effect.Effect<A> =>
   Effect.flatMap(self, (value) =>
     is(value)

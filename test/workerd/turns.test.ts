@@ -1,5 +1,5 @@
 /**
- * Turns of requests in workerd: whatever requests share, each goes on in its own turn, where its body and its calls
+ * Request contexts in workerd: whatever requests share, each resumes in its own context, where its body and its calls
  * work.
  */
 import { assert, describe, it } from "@effect/vitest"

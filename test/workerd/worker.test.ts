@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway/worker` without a runtime: what it answers, and how its scheduler takes turns.
- */
+/** `effect-ai-gateway/worker` without a runtime: its answers, and how its scheduler takes turns. */
 import { readFile } from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Config from "effect/Config"
@@ -17,7 +15,7 @@ import * as Worker from "../../src/worker/Worker.ts"
 
 const request = (init?: RequestInit) => new Request("https://worker.test/", init)
 
-/** Remembers what it is to wait for. */
+/** Records the promises to wait for. */
 const context = () => {
   const promises: Array<Promise<unknown>> = []
   return { promises, waitUntil: (promise: Promise<unknown>) => void promises.push(promise) }
@@ -27,7 +25,7 @@ const secret = "secret-prompt"
 const facts = { status: 418, code: secret, detail: secret }
 const retryAfter = Duration.millis(1500)
 
-/** One of each, saying too much. */
+/** One of each, with sensitive details. */
 const reasons: ReadonlyArray<GatewayError.Reason> = [
   new GatewayError.TransportFailure({ ...facts, kind: "reset" }),
   new GatewayError.Timeout({ ...facts, phase: "idle" }),
@@ -215,7 +213,7 @@ describe("make", () => {
       fetch: () => Effect.succeed(new Response())
     })
     const env = { TEAM: "a", BINDING: {} }
-    // The last one is another Worker's, as far as anybody can tell.
+    // The last one appears to belong to another Worker.
     for (const own of [env, env, { ...env, TEAM: "b" }]) await worker.fetch(request(), own, context())
     assert.deepStrictEqual([builds, logged], [2, []])
     for (let i = 0; i < 3; i++) await worker.fetch(request(), { ...env, BINDING: { i } }, context())
