@@ -114,6 +114,7 @@ export interface JournalOptions<Out> {
 export interface Options<Item, In, Out> {
   /** One route, or one for each item. */
   readonly route: Route.Route<In, Out> | ((item: Item) => Route.Route<In, Out>)
+  /** Input of the route for an item. */
   readonly input: (item: Item) => In
   /** Id of an item: 1 to 512 characters, unique within the job, the same in every run. */
   readonly id: (item: Item, index: number) => string

@@ -142,6 +142,7 @@ export interface OpenJournal {
  * @category models
  */
 export interface Journal {
+  /** Opens the journal in the current scope; completes after `onEntry` has received all earlier entries. */
   readonly open: (options: OpenOptions) => Effect.Effect<OpenJournal, JournalError, Scope.Scope>
 }
 

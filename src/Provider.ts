@@ -405,6 +405,7 @@ export const googleAiStudio: Provider & WithChat = /*#__PURE__*/ withChat(Provid
  * @category providers
  */
 export const googleVertexAi: Provider & {
+  /** Makes a chat target for a model in a project and region. */
   readonly chat: (model: string, options: ChatOptions & VertexPlace) => ChatRoute
 } = /*#__PURE__*/ withChat(Providers.googleVertexAi, googleVertexDialect)
 
@@ -439,7 +440,9 @@ export const workersAi: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ (()
  * @category providers
  */
 export const azureOpenai: Provider & {
+  /** Makes a chat target for a deployment. */
   readonly chat: (model: string, options: ChatOptions & AzurePlace) => ChatRoute
+  /** Makes an embeddings target for a deployment. */
   readonly embeddings: (model: string, options: Options & AzurePlace) => EmbeddingRoute
 } = /*#__PURE__*/ withEmbeddings(Providers.azureOpenai, openaiDialect)
 
@@ -453,7 +456,9 @@ export const azureOpenai: Provider & {
  * @category providers
  */
 export const awsBedrock: Provider & {
+  /** Makes a chat target for an Anthropic model in a region. */
   readonly messages: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
+  /** Makes a chat target for a model in a region; the same function as `messages`. */
   readonly chat: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
 } = /*#__PURE__*/ withMessages(Providers.awsBedrock)
 

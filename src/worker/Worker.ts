@@ -59,6 +59,7 @@ export interface Options<Env, R, LE, E> {
  * @category models
  */
 export interface Worker<Env, R> {
+  /** The `fetch` handler to export. */
   readonly fetch: (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>
   /**
    * Runs an effect with the services of the Worker, for `scheduled`, `queue` and other handlers. Rejects when the
