@@ -1,16 +1,14 @@
-/**
- * Asks one question in this process, for `run.ts`, which starts one such process for each.
- */
+/** Runs one question in this process, for `run.ts`, which starts one such process for each. */
 import { serve } from "./child.ts"
 import type { Answer, Question, Settings } from "./question.ts"
 
-/** What `run.ts` sends. */
+/** Request of `run.ts`. */
 export interface Asking {
   readonly name: string
   readonly settings: Settings
 }
 
-/** What it gets. */
+/** Answer to `run.ts`. */
 export interface Said {
   readonly title: string
   readonly answer: Answer

@@ -1,6 +1,6 @@
 /**
- * The library here against itself at a git ref: the same bench code with either of them, in processes that take turns.
- * A second process of the ref shows the noise. Started by `run.ts`.
+ * Compares the library here with itself at a git ref: the same bench code with either of them, in processes that take
+ * turns. A second process of the ref shows the noise. Started by `run.ts`.
  */
 import { execFile } from "node:child_process"
 import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises"
@@ -32,7 +32,7 @@ import { fixtures, measure as measureSize } from "./size.ts"
 import { withStage } from "./stage.ts"
 import { withUpstream as withStreams } from "./stream/server.ts"
 
-/** What `run.ts` sends. */
+/** Request of `run.ts`. */
 export interface Comparing {
   /** Branch, tag or commit. */
   readonly ref: string
@@ -43,7 +43,7 @@ export interface Comparing {
 
 const run = promisify(execFile)
 
-/** Takes the sources of a ref into a temporary folder, which is removed after its use. The repository is only read. */
+/** Checks a ref out into a temporary folder, which is removed afterwards. The repository is only read. */
 const withCheckout = async <A>(ref: string, use: (folder: string, commit: string) => Promise<A>): Promise<A> => {
   const { stdout } = await run("git", ["rev-parse", "--verify", "--short", "--end-of-options", `${ref}^{commit}`], {
     cwd: root
@@ -63,7 +63,7 @@ const withCheckout = async <A>(ref: string, use: (folder: string, commit: string
   }
 }
 
-/** Three of everything: the ref, the ref again, and what is here. */
+/** Triples: the ref, the ref again, and this checkout. */
 type Three<A> = readonly [base: A, again: A, here: A]
 
 const three = async <A>(make: (root: string | undefined) => Promise<A>, base: string): Promise<Three<A>> => [
@@ -74,14 +74,14 @@ const three = async <A>(make: (root: string | undefined) => Promise<A>, base: st
 
 const head = ["", "unit", "base", "here", "here / base", "base again / base"]
 
-/** Figures by round; `ratio` is how they are compared. */
+/** Figures by round; `ratio` compares them. */
 const row = (name: string, unit: string, digits: number, [base, again, here]: Three<ReadonlyArray<number>>) => {
   const against = (own: ReadonlyArray<number>): Spread => spread(own.map((value, i) => value / (base[i] ?? Number.NaN)))
   const middle = (own: ReadonlyArray<number>): string => numbered(spread(own).median, digits)
   return [name, unit, middle(base), middle(here), written(against(here)), written(against(again))]
 }
 
-/** What an old base cannot do is said, and the rest is still compared. */
+/** Reports an operation that an old base does not support; the rest is still compared. */
 const failedRow = (name: string, error: unknown): ReadonlyArray<string> => {
   console.error(`${name}: ${error instanceof Error ? error.message : error}`)
   return [name, "failed"]

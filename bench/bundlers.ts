@@ -1,5 +1,5 @@
 /**
- * What a Worker weighs as users bundle it: the Workers of the documentation and of `size/`, by wrangler, Vite, rollup,
+ * Weighs Workers as users bundle them: the Workers of the documentation and of `size/`, by wrangler, Vite, rollup,
  * webpack and esbuild. Each bundle answers one request in workerd before its weight counts. Kilobytes are 1,000 bytes,
  * after gzip.
  *
@@ -36,7 +36,7 @@ const firstWorker = async (page: string): Promise<string> => {
 
 const fixture = (name: string): Promise<string> => readFile(`${here}size/${name}.ts`, "utf8")
 
-/** What is weighed, and the most that it may weigh by each bundler: half a kilobyte above what it does. */
+/** The Workers, with their budget for each bundler: half a kilobyte above the current weight. */
 const workers: ReadonlyArray<{
   readonly name: string
   readonly source: () => Promise<string>
@@ -83,7 +83,7 @@ const workers: ReadonlyArray<{
   }
 ]
 
-/** A folder with the Worker and what it imports: `worker.ts`, and the same without types. */
+/** A folder with the Worker and its imports: `worker.ts`, and the same without types. */
 interface Project {
   readonly folder: string
   readonly out: (name: string) => string
@@ -117,7 +117,7 @@ const bundlers: Readonly<Record<string, (project: Project) => Promise<string>>> 
   wrangler: (project) => wrangler(project, "plain", {}),
   "wrangler, minify": (project) => wrangler(project, "minify", { minify: true }),
   "wrangler, minify, keep_names false": (project) => wrangler(project, "small", { minify: true, keep_names: false }),
-  // As a Worker, not as a library: a library keeps its white space.
+  // Built as a Worker, not as a library: a library keeps its white space.
   vite: async ({ folder, out }) => {
     await vite({
       root: folder,
@@ -184,7 +184,7 @@ const bundlers: Readonly<Record<string, (project: Project) => Promise<string>>> 
   }
 }
 
-/** Asks a bundle once, in workerd: one that does not answer weighs nothing. */
+/** Sends one request to a bundle in workerd: a bundle that does not answer has no weight. */
 const answers = (code: string): Promise<void> =>
   Effect.runPromise(
     Effect.scoped(
@@ -198,7 +198,7 @@ const answers = (code: string): Promise<void> =>
     )
   )
 
-/** Prints the table; the process fails when a budget is not met. */
+/** Prints the table; the process fails when a budget is exceeded. */
 export const weigh = async (): Promise<void> => {
   install(["bundlers"])
   await withStage(async (stage) => {

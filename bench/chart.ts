@@ -5,7 +5,7 @@
 import type { Column, Row } from "./question.ts"
 import { numbered } from "./results.ts"
 
-/** What is drawn. */
+/** Data of a chart. */
 export interface Chart {
   readonly title: string
   readonly column: Column

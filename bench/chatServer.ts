@@ -1,11 +1,10 @@
 /**
- * The upstream of the contenders, as a process of its own: an HTTP/1.1 server on loopback that answers chats by naming
- * the prompt that it was asked, so that an answer in the wrong hands is noticed.
+ * The upstream of the contenders, in its own process: an HTTP/1.1 server on loopback whose answers contain the name of
+ * their prompt, so that an answer to the wrong caller is noticed.
  *
- * It stands directly on TCP and splices bytes that were made once, so that what it costs does not hide differences
- * between clients. The first segment of the path says what each target does, in order, as in
- * `/dead,ok/v1/…/groq/chat/completions`; which target is asked stands in the path as the provider's name, or in each
- * leg of a universal request.
+ * It uses TCP directly and splices prepared bytes, so that its cost does not hide differences between clients. The
+ * first segment of the path configures each target, in order, as in `/dead,ok/v1/…/groq/chat/completions`; the target
+ * is the provider's name in the path, or in each leg of a universal request.
  */
 import { createServer, type Socket } from "node:net"
 import { pathToFileURL } from "node:url"
@@ -13,19 +12,18 @@ import { serve } from "./child.ts"
 import { providers } from "./contender.ts"
 
 /**
- * What a target does: answers; answers after up to 4 ms, in another order than it was asked; answers 503; begins to
- * stream and drops the connection halfway; begins to stream and ends early as if nothing were wrong; waits until it is
- * told to answer.
+ * Behaviour of a target: answers; answers after up to 4 ms, out of order; answers 503; begins to stream and drops the
+ * connection halfway; begins to stream and ends early with a clean end; waits until it is released.
  */
 export type Mode = "ok" | "mixed" | "dead" | "cut" | "short" | "held"
 
-/** Bytes of an answer's body, nearly. */
+/** Approximate bytes of an answer's body. */
 const size = 1000
 
-/** The deltas that a streamed answer is made of, after the one that names the prompt. */
+/** Number of deltas in a streamed answer, after the one that names the prompt. */
 export const streamed = 20
 
-// Everybody waits while the others have their turns; connections should still be there.
+// Every contender waits while the others have their turns; connections should survive that.
 const head = (fields: string): string => `HTTP/1.1 ${fields}\r\nconnection: keep-alive\r\nkeep-alive: timeout=600\r\n`
 
 const before =
@@ -56,7 +54,7 @@ const event = (choice: object): string => {
 const delta = (content: string): string => event({ delta: { content } })
 const streamHead = `${head("200 OK")}content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n`
 
-/** A stream that says the prompt's name and counts; whole, or its first half. */
+/** A stream with the prompt's name and a count; complete, or its first half. */
 const stream = (name: string, whole: boolean): string => {
   const count = whole ? streamed : streamed / 2
   const deltas = Array.from({ length: count }, (_, index) => delta(` ${index}`)).join("")
@@ -66,7 +64,7 @@ const stream = (name: string, whole: boolean): string => {
 
 const end = "0\r\n\r\n"
 
-/** One target that is asked, and for which prompt: one, or every leg of a universal request. */
+/** A request to one target, with its prompt: one, or every leg of a universal request. */
 interface Leg {
   readonly target: number
   readonly name: string
@@ -78,7 +76,7 @@ const mixedDelay = (name: string): number => (Number(/\d+$/.exec(name)?.[0] ?? 0
 
 const respond = (socket: Socket, modes: ReadonlyArray<string>, legs: ReadonlyArray<Leg>, streaming: boolean): void => {
   const write = (text: string): boolean => socket.destroyed || socket.write(text, "latin1")
-  // A universal request goes on to its next leg by itself.
+  // A universal request moves on to its next leg by itself.
   const step = legs.findIndex(({ target }) => modes[target] !== "dead")
   const leg = legs[step]
   if (leg === undefined) return void write(dead)
@@ -90,7 +88,7 @@ const respond = (socket: Socket, modes: ReadonlyArray<string>, legs: ReadonlyArr
     else write(answer(name, step))
   } else if (mode === "cut") {
     write(stream(name, false))
-    // What has been written must have left before the connection goes.
+    // Written bytes must leave before the connection closes.
     setTimeout(() => socket.destroy(), 20)
   } else write(stream(name, mode !== "short") + end)
 }
@@ -134,7 +132,7 @@ const serveSocket = (socket: Socket): void => {
   })
 }
 
-/** What it may be asked: its port, how many requests are held, and to answer those. */
+/** Requests to the server: its port, the number of held requests, and their release. */
 export interface Told {
   readonly tell: "port" | "held" | "release"
 }

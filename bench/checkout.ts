@@ -1,5 +1,5 @@
 /**
- * Loaded before a program (`--import`): lets `effect-ai-gateway` come from the checkout that `BENCH_CHECKOUT` names.
+ * Loaded before a program (`--import`): resolves `effect-ai-gateway` in the checkout that `BENCH_CHECKOUT` names.
  * Effect stays this one's, so that both are measured on the same.
  */
 import { registerHooks } from "node:module"

@@ -1,6 +1,5 @@
 /**
- * Processes that answer questions: what is measured runs in one of its own, so that nobody inherits another's heap or
- * warmth.
+ * Processes that answer questions: each measurement runs in its own, so that none inherits another's heap or warm-up.
  */
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
@@ -8,35 +7,35 @@ import { fileURLToPath } from "node:url"
 /** A process that answers one question at a time. */
 export interface Child {
   readonly ask: <A>(question: object) => Promise<A>
-  /** Stops it and what it has started, and lets them go on: only of a child with `pausable`. */
+  /** Stops it and its children, and resumes them; only for a child with `pausable`. */
   readonly pause: () => void
   readonly resume: () => void
-  /** Lets it end. */
+  /** Allows it to end. */
   readonly close: () => void
 }
 
 type Message = { readonly ready: true } | { readonly answer: unknown } | { readonly failure: string }
 
-/** What the library's sources need, to be found under its public name, and a collector that can be called. */
+/** Flags that let the library's sources be found under its public name, and expose the collector. */
 const execArgv = ["--conditions=effect-ai-gateway-source", "--expose-gc"]
 
 const checkout = new URL("checkout.ts", import.meta.url).href
 
-/** Nobody else would wake what is stopped when this process ends. */
+/** Stopped processes must be resumed when this process ends. */
 const pausables = new Set<(signal: NodeJS.Signals) => void>()
 process.once("exit", () => {
   for (const signal of pausables) signal("SIGKILL")
 })
 
-/** How a process is started. */
+/** Options of a process. */
 export interface Start {
   /** The checkout whose library it uses, instead of this one. */
   readonly root?: string | undefined
-  /** It leads a process group of its own, which can be stopped. */
+  /** Whether it leads its own process group, which can be stopped. */
   readonly pausable?: boolean
 }
 
-/** Starts a file that calls {@link serve}. Its failures and its end are failures of the question that was asked. */
+/** Starts a file that calls {@link serve}. Its failures and its end fail the current question. */
 export const start = async (file: URL, { pausable = false, root }: Start = {}): Promise<Child> => {
   const path = fileURLToPath(file)
   const child = fork(path, [], {
@@ -63,13 +62,13 @@ export const start = async (file: URL, { pausable = false, root }: Start = {}): 
       waiting = resolve
       if (ended !== undefined) settle({ failure: ended })
     })
-  /** To its whole group, while there is one. */
+  /** Signals its whole group, while there is one. */
   const signal = (name: NodeJS.Signals): void => {
     if (!pausable || child.pid === undefined || ended !== undefined) return
     try {
       process.kill(-child.pid, name)
     } catch {
-      // It has ended, and that is about to be told.
+      // It has ended, and its exit event follows.
     }
   }
   if (pausable) pausables.add(signal)
@@ -92,7 +91,7 @@ export const start = async (file: URL, { pausable = false, root }: Start = {}): 
   }
 }
 
-/** The other side: answers until the asker lets go. `close` ends what would keep the process alive. */
+/** The other side: answers until the asker closes. `close` ends whatever would keep the process alive. */
 export const serve = <Question>(answer: (question: Question) => unknown, close?: () => unknown): void => {
   const send = (message: Message): void => {
     process.send?.(message)
@@ -111,7 +110,7 @@ export const serve = <Question>(answer: (question: Question) => unknown, close?:
   send({ ready: true })
 }
 
-/** The heap in use, in bytes, once everything that can be collected has been. */
+/** The heap in use after a full collection, in bytes. */
 export const heapUsed = (): number => {
   if (globalThis.gc === undefined) throw new Error("needs --expose-gc")
   globalThis.gc()

@@ -1,7 +1,4 @@
-/**
- * The HTTP clients that are used with this library: its own, or Effect's where a checkout that is compared (`--base`)
- * has none yet.
- */
+/** HTTP clients for this library: its own, or Effect's where a compared checkout (`--base`) has none yet. */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type { HttpClient } from "effect/http/HttpClient"

@@ -1,7 +1,6 @@
 /**
- * What every contender is asked to do, and the parts that they have in common. A contender answers a chat: it asks the
- * first target, up to `attempts` times with growing waits, then the next one; no attempt may take longer than
- * `timeout`.
+ * The job of every contender, and their common parts. A contender answers a chat: it calls the first target, up to
+ * `attempts` times with growing waits, then the next one; no attempt may take longer than `timeout`.
  */
 
 /** The targets, in the order in which they are asked. All of them speak OpenAI's dialect. */
@@ -11,9 +10,11 @@ export const account = "account"
 export const gateway = "bench"
 export const model = "bench"
 
-/** What to do. */
+/** Description of the job. */
 export interface Job {
-  /** Of the upstream, with what its targets do: `http://127.0.0.1:1234/dead,ok`. Without meaning where `stub` is. */
+  /**
+   * Address of the upstream, with the behaviour of its targets: `http://127.0.0.1:1234/dead,ok`. Unused with `stub`.
+   */
   readonly url: string
   /** How many of {@link providers}. */
   readonly targets: number
@@ -23,30 +24,30 @@ export interface Job {
   readonly delay: number
   /** Milliseconds. */
   readonly timeout: number
-  /** No network: what would be sent is answered with {@link stubText} at once. */
+  /** Whether there is no network: requests are answered with {@link stubText} at once. */
   readonly stub: boolean
 }
 
-/** What a contender can do, once it knows its job. */
+/** Operations of a contender for its job. */
 export interface Contender {
   /** The text of the answer. */
   readonly ask: (prompt: string) => Promise<string>
   /** The same call over the same transport, without retries, time limits and fallbacks. */
   readonly bare?: () => Promise<string>
-  /** `ask` so many times in one fiber, and `bare` so many times. */
+  /** `ask` a number of times in one fiber, and `bare` likewise. */
   readonly askMany?: (calls: number) => Promise<void>
   readonly bareMany?: (calls: number) => Promise<void>
-  /** A streamed answer, piece by piece. Fails where it does not arrive whole. */
+  /** Streams an answer, piece by piece. Fails if it does not arrive complete. */
   readonly stream?: (prompt: string, take: (text: string) => void) => Promise<void>
-  /** Milliseconds of CPU time that processes of its own have used. */
+  /** Milliseconds of CPU time of its child processes. */
   readonly cpu?: () => Promise<number>
   readonly close?: () => Promise<void>
 }
 
-/** What a module of `contenders/` and `peers/` exports. */
+/** Export of a module in `contenders/` and `peers/`. */
 export type Make = (job: Job) => Contender | Promise<Contender>
 
-/** Which of the names a prompt has; the upstream repeats it in its answer. */
+/** The name of a prompt; the upstream repeats it in its answer. */
 export const nameOf = (index: number): string => `q-${index}`
 
 const filler = " what is a fiber".repeat(50)
@@ -54,7 +55,7 @@ const filler = " what is a fiber".repeat(50)
 /** A prompt that makes a request of 1 kB. */
 export const promptOf = (index: number): string => nameOf(index) + filler
 
-/** The answer to what a stub is asked. */
+/** Text of a stub's answer. */
 export const stubText = `${nameOf(0)}${" and so on".repeat(80)}`
 
 /** The same as the body of an answer. */
@@ -70,18 +71,18 @@ export const stubBody: string = JSON.stringify({
 /** Whether a text is the answer to a prompt. */
 export const isAnswer = (text: string, index: number): boolean => text.startsWith(`${nameOf(index)} `)
 
-/** Where a provider's API is, as its SDK wants it. */
+/** Base URL of a provider's API, as its SDK expects it. */
 export const baseUrl = ({ url }: Job, target: number): string =>
   `${url}/v1/${account}/${gateway}/${providers[target] ?? ""}`
 
 /** The targets of a job, by index. */
 export const targetsOf = ({ targets }: Job): ReadonlyArray<number> => Array.from({ length: targets }, (_, i) => i)
 
-/** What a request's body says. */
+/** The body of a request. */
 export const bodyOf = (prompt: string): string =>
   JSON.stringify({ model, messages: [{ role: "user", content: prompt }] })
 
-/** A failure that says with which status. */
+/** A failure with its status. */
 export class HttpFailure extends Error {
   readonly status: number
 
@@ -91,10 +92,10 @@ export class HttpFailure extends Error {
   }
 }
 
-/** Asks a target once. */
+/** Calls a target once. */
 export type Call = (target: number, prompt: string, signal?: AbortSignal) => Promise<string>
 
-/** The text of an answer that is no longer JSON. */
+/** The text of a parsed answer. */
 export const textIn = (answer: unknown): string => {
   if (typeof answer === "object" && answer !== null && "choices" in answer && Array.isArray(answer.choices)) {
     const text: unknown = answer.choices[0]?.message?.content
@@ -105,7 +106,7 @@ export const textIn = (answer: unknown): string => {
 
 const headers = { "content-type": "application/json" }
 
-/** Asks a target over global `fetch`, as one writes it by hand. */
+/** Calls a target over global `fetch`, hand-written. */
 export const fetchCall =
   (job: Job): Call =>
   async (target, prompt, signal) => {
@@ -122,13 +123,13 @@ export const fetchCall =
     return textIn(await response.json())
   }
 
-/** Asks nobody: the answer is there. */
+/** Returns a prepared answer. */
 export const stubCall: Call = async () => stubText
 
-/** How a policy library asks: over `fetch`, or nobody. */
+/** The call of a policy library: over `fetch`, or a stub. */
 export const callOf = (job: Job): Call => (job.stub ? stubCall : fetchCall(job))
 
-/** A `fetch` for clients that bring everything else with them: their own default, or one that has the answer. */
+/** A `fetch` for clients that bring everything else: their own default, or one with a prepared answer. */
 export const fetchOf = ({ stub }: Job): typeof fetch =>
   stub ? async () => new Response(stubBody, { headers }) : globalThis.fetch
 

@@ -1,6 +1,4 @@
-/**
- * Correctness before speed: what every contender must do right before its figures mean anything.
- */
+/** Checks correctness before speed: the requirements for a contender's figures to count. */
 
 import { streamed } from "./chatServer.ts"
 import { nameOf } from "./contender.ts"
@@ -22,7 +20,7 @@ const ofCalls = (check: string, { failed, failure, right, swapped }: Outcome): C
   return { check, passed: false, did: parts.join(", ") }
 }
 
-/** Honest is to deliver the whole answer, or the beginning of it and a failure. */
+/** A stream must deliver the complete answer, or its beginning and a failure. */
 const ofStream = (check: string, { failure, text }: Streamed): Checked => {
   if (text === whole && failure === undefined) return { check, passed: true }
   const beginning = whole.startsWith(text)
@@ -39,7 +37,7 @@ const checksOf = async (entry: Entry, upstream: Upstream, quick: boolean): Promi
   try {
     const checks = [ofCalls("64 in flight, each its own answer", await member.calls(64 * (quick ? 1 : 10), 64))]
     if (entry.fallback !== "no") {
-      // The question is whether the backup serves, and not for how long one waits for the primary.
+      // The check concerns whether the backup serves, not the wait for the primary.
       const attempts = entry.ownWaits === true ? 1 : job.attempts
       await member.begin({ ...job, url: upstream.url("dead", "ok"), attempts, delay: 2 })
       for (const inFlight of [2, 16]) {
@@ -71,7 +69,7 @@ const checked = async (entry: Entry, upstream: Upstream, quick: boolean): Promis
   }
 }
 
-/** Looks at everybody who is there. */
+/** Checks all contenders that are present. */
 export const gate = (settings: Settings): Promise<GateReport> =>
   withUpstream(async (upstream) => {
     const here = present(settings)

@@ -1,12 +1,12 @@
 /**
- * What the gate found, in the form that the report shows: who did what it promised before anybody's speed was measured.
+ * Findings of the gate, in the form of the report: which contenders kept their promises before any speed was measured.
  */
 
 /** One contender at one check. */
 export interface Checked {
   readonly check: string
   readonly passed: boolean
-  /** What it did instead. */
+  /** Observed behaviour, when it is wrong. */
   readonly did?: string
 }
 

@@ -1,7 +1,7 @@
 /**
- * What the operators of `src/internal/hotpath` save over Effect's, per call: CPU time, and heap that a call holds while
- * it waits. They take turns, and medians are printed. One that saves less than half a microsecond and less than 100
- * bytes goes.
+ * Measures the savings of `src/internal/hotpath` over Effect's operators, per call: CPU time, and heap that a call
+ * holds while it waits. They take turns, and medians are printed. An operator that saves less than half a microsecond
+ * and less than 100 bytes should be removed.
  *
  * Usage: `node --expose-gc --conditions=effect-ai-gateway-source bench/hotpath.ts`
  */
@@ -13,7 +13,7 @@ import { withSpan } from "../src/internal/hotpath/span.ts"
 import { withoutStack } from "../src/internal/hotpath/stackless.ts"
 import { timeoutOrElse } from "../src/internal/hotpath/timeoutOrElse.ts"
 
-/** One way to do a thing, and the same while it waits. */
+/** One implementation, and the same while it waits. */
 interface Way {
   readonly once: Effect.Effect<unknown, unknown>
   readonly waiting?: Effect.Effect<unknown, unknown>
@@ -22,7 +22,9 @@ interface Way {
 const late = (): string => "late"
 const settled = (): Promise<number> => Promise.resolve(1)
 const pending = (): Promise<number> => new Promise(() => {})
-/** A request as it is made: with a signal of its own, going on at the end of the turn in which the answer came. */
+/**
+ * A request as the library makes it: with its own signal, resuming at the end of the turn in which the answer arrived.
+ */
 const own = (make: () => Promise<number>) => tryRequest(make, (value) => Effect.succeed(value), String)
 const effects = (make: () => Promise<number>) =>
   Effect.suspend(() => {

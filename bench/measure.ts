@@ -1,10 +1,10 @@
 /**
- * How the benchmarks measure: contenders take turns in one process, so that they share its warmth, its garbage and the
- * machine's mood, and what is reported are ratios within a turn. CPU time stands beside wall time, because on a busy
- * machine it is the steadier one.
+ * Measurement: contenders take turns in one process, so that they share its warm-up, its garbage and the state of the
+ * machine, and the report shows ratios within a turn. CPU time accompanies wall time, because it is steadier on a busy
+ * machine.
  */
 
-/** What one contender did in one turn. */
+/** Result of one contender in one turn. */
 export interface Sample {
   /** Calls that were made. */
   readonly calls: number
@@ -14,24 +14,24 @@ export interface Sample {
   readonly cpu: number
 }
 
-/** Who takes part. `call` does one unit of work and throws when it comes out wrong. */
+/** A contender. `call` does one unit of work and throws when the result is wrong. */
 export interface Contender {
   readonly name: string
   readonly call: () => Promise<void>
 }
 
-/** How long and how often. */
+/** Length and number of turns. */
 export interface Settings {
   readonly rounds: number
-  /** Milliseconds of one contender's turn, at least. */
+  /** Minimum milliseconds of one contender's turn. */
   readonly turn: number
-  /** Calls at a time. */
+  /** Concurrent calls. */
   readonly inFlight: number
 }
 
 export const median = (values: ReadonlyArray<number>): number => quantile(values, 0.5)
 
-/** With interpolation; `NaN` of nothing. */
+/** With interpolation; `NaN` without values. */
 export const quantile = (values: ReadonlyArray<number>, q: number): number => {
   const sorted = values.toSorted((a, b) => a - b)
   const at = (sorted.length - 1) * q
@@ -58,7 +58,7 @@ export const turnOf = async ({ call }: Contender, { inFlight, turn }: Settings):
   return { calls, wall, cpu: (user + system) / 1000 }
 }
 
-/** Puts lists into another order each time, the same ones in each run. */
+/** Makes a function that shuffles lists, with the same sequence in each run. */
 export const shuffler = (): (<A>(values: ReadonlyArray<A>) => ReadonlyArray<A>) => {
   let state = 1
   const random = (): number => {
@@ -74,8 +74,8 @@ export const shuffler = (): (<A>(values: ReadonlyArray<A>) => ReadonlyArray<A>) 
 }
 
 /**
- * Lets contenders take turns: a round that is thrown away, to warm up, and then `rounds`, each in another order.
- * Returns the samples of each, by round.
+ * Lets contenders take turns: a discarded round for warm-up, and then `rounds`, each in another order. Returns the
+ * samples of each, by round.
  */
 export const alternate = async (
   contenders: ReadonlyArray<Contender>,

@@ -1,6 +1,4 @@
-/**
- * Contenders and their upstream, each in a process of its own, and the order in which they take turns.
- */
+/** Contenders and their upstream, each in its own process, and the order of their turns. */
 
 import type { Mode, Told } from "./chatServer.ts"
 import { type Child, start } from "./child.ts"
@@ -11,11 +9,11 @@ import { type Sample, shuffler } from "./measure.ts"
 import { install, isInstalled } from "./peers/install.ts"
 import type { Settings } from "./question.ts"
 
-/** An upstream that runs. */
+/** A running upstream. */
 export interface Upstream {
-  /** Its address for targets that behave so, in order. */
+  /** Its address for targets with these modes, in order. */
   readonly url: (...modes: ReadonlyArray<Mode>) => string
-  /** How many requests wait in targets that are `held`. */
+  /** Number of requests that wait in `held` targets. */
   readonly held: () => Promise<number>
   /** Answers them. */
   readonly release: () => Promise<number>
@@ -34,21 +32,21 @@ export const startUpstream = async (): Promise<Upstream> => {
   }
 }
 
-/** What somebody does in a turn. */
+/** Work of a contender in a turn. */
 export interface Doing {
   /** Default: `ask`. */
   readonly what?: What
-  /** Which of its jobs. Default: the first. */
+  /** Name of the job. Default: the first. */
   readonly name?: string
 }
 
-/** A contender that runs. */
+/** A running contender. */
 export interface Member {
   readonly entry: Entry
-  /** Gives it another job, instead of its first one, or beside it under a name. */
+  /** Gives it another job, in place of its first one, or in addition under a name. */
   readonly begin: (job: Job, name?: string) => Promise<void>
   readonly turn: (turn: Doing & Length) => Promise<Sample>
-  /** Asks so many different prompts, so many at a time. Never fails: that is what it reports. */
+  /** Sends a number of different prompts, with a number of them in flight. Never fails: it reports failures. */
   readonly calls: (calls: number, inFlight: number) => Promise<Outcome>
   readonly stream: () => Promise<Streamed>
   /** Bytes of heap in use, after a collection. */
@@ -56,10 +54,10 @@ export interface Member {
   readonly close: () => void
 }
 
-/** The job of the issue: one fallback, three attempts with growing waits, five seconds for each. */
+/** The usual job: one fallback, three attempts with growing waits, five seconds for each. */
 export const usualJob: Job = { url: "", targets: 2, attempts: 3, delay: 100, timeout: 5000, stub: false }
 
-/** `root`: the checkout whose library it uses, for those that are ours; default: this one. */
+/** `root`: the checkout whose library it uses, for our own contenders; default: this one. */
 export const startContender = async (
   entry: Entry,
   job: Job,
@@ -87,7 +85,7 @@ export const startContender = async (
   return member
 }
 
-/** Who can take part: everybody, after an installation where it is needed, or who needs none. */
+/** The contenders that can take part: all, after an installation where needed, or those that need none. */
 export const present = ({ peers = true }: Settings): ReadonlyArray<Entry> => {
   if (peers) install()
   const missing = peers ? [] : folders
@@ -97,14 +95,14 @@ export const present = ({ peers = true }: Settings): ReadonlyArray<Entry> => {
 const sentence = (about: string, some: ReadonlyArray<Entry>): ReadonlyArray<string> =>
   some.length === 0 ? [] : [`${about}: ${some.map(({ name }) => name).join(", ")}.`]
 
-/** A sentence about who could not. */
+/** A sentence about absent contenders. */
 export const absence = (here: ReadonlyArray<Entry>): ReadonlyArray<string> =>
   sentence(
     "Not installed, and so not here",
     entries.filter((entry) => !entry.checksOnly && !here.includes(entry))
   )
 
-/** Who has time for a question over a network, and a sentence about who does not. */
+/** The contenders fast enough for a question over a network, and a sentence about the others. */
 export const hasty = (
   some: ReadonlyArray<Entry>,
   { quick }: Settings
@@ -113,7 +111,7 @@ export const hasty = (
   return [some.filter((entry) => !left.includes(entry)), sentence("Left out of a quick run", left)]
 }
 
-/** Does something for each of them, two at a time, and keeps the order. */
+/** Processes each item, two at a time, and keeps the order. */
 export const each = async <A, B>(all: ReadonlyArray<A>, use: (one: A) => Promise<B>): Promise<ReadonlyArray<B>> => {
   const results: Array<B> = []
   let next = 0
@@ -127,7 +125,7 @@ export const each = async <A, B>(all: ReadonlyArray<A>, use: (one: A) => Promise
   return results
 }
 
-/** Starts everybody on a job, lets `use` have them, and ends them. */
+/** Starts all contenders on a job, passes them to `use`, and ends them. */
 export const withCrew = async <A>(
   crew: ReadonlyArray<Entry>,
   job: Job,
@@ -146,7 +144,7 @@ export const withCrew = async <A>(
   }
 }
 
-/** An upstream for as long as `use` takes. */
+/** An upstream for the duration of `use`. */
 export const withUpstream = async <A>(use: (upstream: Upstream) => Promise<A>): Promise<A> => {
   const upstream = await startUpstream()
   try {
@@ -156,36 +154,36 @@ export const withUpstream = async <A>(use: (upstream: Upstream) => Promise<A>): 
   }
 }
 
-/** The first line of what a failure says, cut: it goes into a table. */
+/** The first line of a failure's message, truncated for a table. */
 export const brief = (error: unknown): string =>
   (/^[^\n]{0,100}/.exec(error instanceof Error ? error.message : String(error))?.[0] ?? "").trim()
 
-/** What is remarked about somebody, if anything. */
+/** Remarks about a contender, if any. */
 export const remarks = (...parts: ReadonlyArray<string | undefined>): { readonly remark?: string } => {
   const said = parts.filter((part) => part !== undefined)
   return said.length === 0 ? {} : { remark: said.join("; ") }
 }
 
-/** How turns are taken. */
+/** Pace of turns. */
 export interface Pace {
   readonly rounds: number
   readonly turn: Length
-  /** A turn before the first, in which code gets warm. Contenders have it two at a time. */
+  /** A turn before the first, for warm-up. Contenders have it two at a time. */
   readonly warm: Length
 }
 
-/** What contenders did in their turns. */
+/** Samples of contenders in their turns. */
 export interface Taken<Kind extends string> {
   /** By round. */
   readonly of: (member: Member, kind: Kind) => ReadonlyArray<Sample>
-  /** Why somebody stopped taking part. */
+  /** Why a contender stopped taking part. */
   readonly failure: (member: Member) => string | undefined
 }
 
 /**
- * Lets contenders take turns: first all get warm, then come the rounds, each in another order. `kinds` says what a
- * contender does in each of its turns; it does them one after the other, back and forth, so that they can be compared
- * within a round. Who fails is out.
+ * Lets contenders take turns: first all warm up, then the rounds follow, each in another order. `kinds` returns a
+ * contender's work in each of its turns; it does them one after the other, back and forth, so that they can be compared
+ * within a round. A contender that fails is out.
  */
 export const takeTurns = async <Kind extends string>(
   members: ReadonlyArray<Member>,

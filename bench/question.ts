@@ -1,15 +1,13 @@
-/**
- * What a benchmark is: a question with an answer in rows, one per contender, and the targets that it is held against.
- */
+/** Definition of a benchmark: a question with an answer in rows, one per contender, and the targets for its results. */
 import type { Spread } from "./measure.ts"
 
-/** How thoroughly. */
+/** Thoroughness of a run. */
 export interface Settings {
   /** Under a minute for all questions together. */
   readonly quick: boolean
-  /** `false`: leave out whoever has to be installed first. Default `true`. */
+  /** Whether contenders that need an installation take part. Default `true`. */
   readonly peers?: boolean
-  /** Items of a batch, instead of what the question would take. */
+  /** Items of a batch, in place of the question's default. */
   readonly items?: number
 }
 
@@ -21,11 +19,11 @@ export interface Column {
   readonly unit: string
   readonly digits: number
   readonly better: "higher" | "lower"
-  /** Where a chart draws its floor line. Default: 1 where the unit is a ratio (`"×…"`), else none. */
+  /** Position of a chart's floor line. Default: 1 where the unit is a ratio (`"×…"`), otherwise none. */
   readonly floor?: number
 }
 
-/** What was measured of one contender. */
+/** Measurements of one contender. */
 export interface Row {
   readonly contender: string
   readonly ours: boolean
@@ -35,7 +33,7 @@ export interface Row {
   readonly remark?: string
 }
 
-/** A promise of the issue, and what came out. */
+/** A promise, and the measurement. */
 export interface Target {
   readonly what: string
   readonly bound: number
@@ -45,12 +43,12 @@ export interface Target {
   readonly measured: number
 }
 
-/** What a run of a question came to. */
+/** Result of a question. */
 export interface Answer {
   readonly columns: ReadonlyArray<Column>
   readonly rows: ReadonlyArray<Row>
   readonly targets: ReadonlyArray<Target>
-  /** Sentences about how it was measured, and where the time goes. */
+  /** Sentences about the method, and where the time goes. */
   readonly notes: ReadonlyArray<string>
   /** Keys of the columns that are drawn, one chart each. */
   readonly charts: ReadonlyArray<string>

@@ -1,5 +1,5 @@
 /**
- * `docs/benchmarks.md` and its charts, from the results and the written explanations alone; nothing is measured here:
+ * Writes `docs/benchmarks.md` and its charts from the results and the written explanations alone; measures nothing:
  *
  *     node bench/report.ts
  *
@@ -16,7 +16,7 @@ import { type Asked, folder, numbered, type Results, readResults, root } from ".
 /** The page, from the folder of the project. */
 export const page = "docs/benchmarks.md"
 
-/** What people wrote: sections by the name of the question that they belong to, `intro` first. */
+/** Written explanations: sections by the name of their question, `intro` first. */
 export const explanationsFile = "bench/explanations.md"
 
 /** Splits the explanations at their headings of the second level. */
@@ -33,7 +33,7 @@ export const sections = (text: string): ReadonlyMap<string, string> =>
 
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ")
 
-/** `numbers`: the columns that are to the right; default: all but the first. */
+/** `numbers`: the columns that are right-aligned; default: all but the first. */
 const table = (
   head: ReadonlyArray<string>,
   rows: ReadonlyArray<ReadonlyArray<string>>,
@@ -43,7 +43,7 @@ const table = (
     .map((row) => `| ${row.map(cell).join(" | ")} |`)
     .join("\n")
 
-/** Of tables without numbers. */
+/** For tables without numbers. */
 const none = (): boolean => false
 
 const plain = (value: Spread | undefined, { digits }: Column, quartiles: boolean): string => {
@@ -149,7 +149,7 @@ const questionSection = (
   ]
 }
 
-/** The whole page. */
+/** Renders the complete page. */
 export const render = ({ gate, machine, questions, versions }: Results, explanations: string): string => {
   const written = sections(explanations)
   const quick = questions.some((asked) => asked.quick)

@@ -1,13 +1,11 @@
-/**
- * What a run leaves behind: `docs/benchmarks/results.json`, from which the report is made and nothing else.
- */
+/** Results of a run: `docs/benchmarks/results.json`, the only source of the report. */
 import { existsSync, readFileSync } from "node:fs"
 import { arch, availableParallelism, cpus, totalmem, type } from "node:os"
 import { fileURLToPath } from "node:url"
 import type { GateReport } from "./gateReport.ts"
 import type { Answer } from "./question.ts"
 
-/** Where a run took place. */
+/** Machine of a run. */
 export interface Machine {
   readonly cpu: string
   readonly cores: number
@@ -17,23 +15,23 @@ export interface Machine {
   readonly node: string
 }
 
-/** A question, when it was asked, and what came out. */
+/** A question, its date, and its answer. */
 export interface Asked {
   readonly name: string
   readonly title: string
   /** `2026-11-21` */
   readonly date: string
-  /** Of the sources, shortened; with `+` when they were changed since. */
+  /** Short commit of the sources; with `+` when they had uncommitted changes. */
   readonly commit: string
   readonly quick: boolean
   readonly seconds: number
   readonly answer: Answer
 }
 
-/** Everything that the report says. */
+/** All data of the report. */
 export interface Results {
   readonly machine: Machine
-  /** Package to version, of all that took part. */
+  /** Package to version, for all contenders. */
   readonly versions: Readonly<Record<string, string>>
   readonly gate?: GateReport
   readonly questions: ReadonlyArray<Asked>
@@ -61,14 +59,14 @@ export const machine = (): Machine => ({
 export const readResults = (): Results | undefined =>
   existsSync(`${root}${resultsFile}`) ? JSON.parse(readFileSync(`${root}${resultsFile}`, "utf8")) : undefined
 
-/** Four significant digits are more than a measurement has. */
+/** Rounds to four significant digits, more than a measurement has. */
 const rounded = (value: number): number => (Number.isInteger(value) ? value : Number(value.toPrecision(4)))
 
 const isNumbers = (value: object): boolean => Object.values(value).every((item) => typeof item === "number")
 
 /**
- * As JSON, in the layout that the formatter of the project leaves alone: an object of numbers on one line, a list of
- * plain values too where it fits.
+ * Formats JSON in the layout that the project's formatter leaves unchanged: an object of numbers on one line, and a
+ * list of plain values too where it fits.
  */
 export const stringify = (value: unknown, indent = "", before = 0): string => {
   if (typeof value === "number") return Number.isFinite(value) ? String(rounded(value)) : "null"

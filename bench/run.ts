@@ -1,12 +1,13 @@
 /**
- * Asks the questions of `questions/`, each in a process of its own, after the gate has looked at who takes part:
+ * Runs the questions of `questions/`, each in its own process, after the gate has checked the contenders:
  *
- *     npm run bench all of them, some minutes; writes docs/benchmarks.md, its charts and results.json npm run bench --
- *     --quick the same in less than a minute, for a look npm run bench -- --only chain,memory some of them; prints only
- *     npm run bench -- --no-peers without the packages of peers/; prints only npm run bench -- --base main the sources
- *     here against those of a git ref, in turns; prints only
+ *     npm run bench                            all of them, some minutes; writes page, charts and results.json
+ *     npm run bench -- --quick                 the same in less than a minute, for a look
+ *     npm run bench -- --only chain,memory     some of them; prints only
+ *     npm run bench -- --no-peers              without the packages of peers/; prints only
+ *     npm run bench -- --base main             compares these sources with those of a git ref; prints only
  *
- * `--write` writes also where only printing is the rule: answers of `--only` then replace the earlier ones.
+ * `--write` writes where the default is only to print: answers of `--only` then replace the earlier ones.
  * `--items 1000000` makes the batch longer. Exits with 1 when a question fails, not when a target is missed.
  */
 import { execFileSync } from "node:child_process"
@@ -26,7 +27,7 @@ import { type Asked, folder, machine, type Results, readResults, resultsFile, ro
 /** Left out of a quick run, unless `--only` names them. */
 const slow = ["leaks", "workerd"]
 
-/** What is counted more than timed: in a quick run asked while the gate looks at the others. */
+/** Counted rather than timed: in a quick run these run while the gate checks the others. */
 const counted = ["memory", "size"]
 
 /** Their order, in a run and on the page; others follow by name. */
@@ -101,7 +102,7 @@ interface Manifest {
 
 const manifest = (file: string): Manifest => JSON.parse(readFileSync(`${root}${file}`, "utf8"))
 
-/** What takes part of the packages for development; they are pinned. */
+/** Contenders among the development packages; they are pinned. */
 const own = ["@ai-sdk/openai", "@effect/platform-node", "ai", "effect", "esbuild", "miniflare", "openai", "undici"]
 
 const versions = (peers: boolean): Readonly<Record<string, string>> => {
@@ -114,7 +115,7 @@ const versions = (peers: boolean): Readonly<Record<string, string>> => {
   return { "effect-ai-gateway": version ?? "", ...Object.fromEntries(sorted) }
 }
 
-/** Breaks a heading into lines, so that columns stay narrow. */
+/** Breaks a heading into lines, to keep columns narrow. */
 const broken = (text: string): ReadonlyArray<string> =>
   (text.match(/\S.{0,14}(?=\s|$)|\S+/g) ?? []).map((line) => line.trim())
 
@@ -145,7 +146,7 @@ const checkAll = async (settings: Settings): Promise<GateReport> => {
   return report
 }
 
-/** Has a file of `bench/` answer in a process of its own. */
+/** Runs a file of `bench/` in its own process and returns its answer. */
 const inProcess = async <A>(file: string, question: object): Promise<A> => {
   const child = await start(new URL(file, import.meta.url))
   try {
@@ -174,7 +175,7 @@ const askAll = async (names: ReadonlyArray<string>, settings: Settings): Promise
   return all
 }
 
-/** What is written: all that was asked now, and of before what was not, as long as it is from such a machine. */
+/** Merges results: all new answers, and earlier ones from the same kind of machine. */
 const merged = (now: Results): Results => {
   const before = values.only === undefined ? undefined : readResults()
   if (before === undefined) return now
@@ -223,11 +224,11 @@ const main = async (): Promise<void> => {
   mkdirSync(`${root}${folder}`, { recursive: true })
   const text = stringify(results)
   writeFileSync(`${root}${resultsFile}`, `${text}\n`)
-  // From what was stored, whose figures are rounded.
+  // Rendered from the stored results, whose figures are rounded.
   console.log(`\nwritten: ${[resultsFile, ...write(JSON.parse(text))].join(", ")}`)
 }
 
-// Whoever has stopped processes ends them at the exit.
+// Stopped processes are ended at the exit.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130))
 
 try {

@@ -1,6 +1,6 @@
 /**
- * What a program pays in bytes: every fixture in `size/` and every public entry point of the built library, bundled as
- * wrangler does it (esbuild, minified) with everything that it needs from Effect. Kilobytes are 1,000 bytes.
+ * Measures a program's cost in bytes: every fixture in `size/` and every public entry point of the built library,
+ * bundled like wrangler does (esbuild, minified) with its imports from Effect. Kilobytes are 1,000 bytes.
  *
  *     npm run size                  the table
  *     npm run size -- --modules     and what each module adds to the fixtures that have a budget
@@ -12,7 +12,7 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 import { gzipSync } from "node:zlib"
 import { build } from "esbuild"
 
-/** The most that a fixture may weigh after gzip, in kilobytes. Fixtures without a line here are printed only. */
+/** Budgets of fixtures after gzip, in kilobytes. Fixtures without a budget are only printed. */
 export const budgets: Readonly<Record<string, number>> = { worker: 61 }
 
 /** Bytes of one bundle, and the bytes that each module adds to it before compression, largest first. */
@@ -26,7 +26,7 @@ export interface Size {
 const platformOf = (source: string): "browser" | "node" =>
   /\/(node|miniflare|journal|undici)"/.test(source) ? "node" : "browser"
 
-/** Bundles `source` as a module that stands in `folder`, and measures the result. */
+/** Bundles `source` as a module in `folder`, and measures the result. */
 export const measure = async (source: string, folder: string, platform = platformOf(source)): Promise<Size> => {
   const { metafile, outputFiles } = await build({
     stdin: { contents: source, resolveDir: folder, loader: "ts", sourcefile: "entry.ts" },
@@ -39,7 +39,7 @@ export const measure = async (source: string, folder: string, platform = platfor
     platform,
     external: ["miniflare"],
     conditions: ["workerd", "worker", "browser"],
-    // A name that a module does not export would be `undefined` and weigh nothing.
+    // A name that a module does not export would be `undefined` and add no bytes.
     logOverride: { "import-is-undefined": "error" },
     logLevel: "error"
   })
@@ -55,7 +55,7 @@ export const measure = async (source: string, folder: string, platform = platfor
   }
 }
 
-/** What modules belong to, by their paths; the first that fits. */
+/** Parts by module path; the first match counts. */
 const parts: ReadonlyArray<readonly [part: string, path: RegExp]> = [
   ["Effect", /^effect\//],
   ["classification of failures", /\/(internal\/classifier\/.*|Classifier|GatewayError)\.js$/],
@@ -68,7 +68,7 @@ const parts: ReadonlyArray<readonly [part: string, path: RegExp]> = [
   ["routes and the router", /./]
 ]
 
-/** Bytes before compression by what they are for. */
+/** Bytes before compression by part. */
 export const partsOf = ({ modules }: Size): ReadonlyArray<readonly [part: string, bytes: number]> => {
   const sums = new Map(parts.map(([part]) => [part, 0]))
   for (const [path, bytes] of modules) {

@@ -1,13 +1,16 @@
 /**
- * Holds the batch command to what it promises when things go wrong:
+ * Tests the promises of the batch command when things go wrong:
  * `node --conditions=effect-ai-gateway-source bench/soak.ts`.
  *
- * Everything goes through the command line, as processes of their own, against an upstream that is another one. A line
- * is printed for each claim, and the exit code is 1 when one does not hold.
+ * It uses the command line in separate processes, against an upstream in another one. It prints a line for each claim,
+ * and exits with 1 when one does not hold.
  *
- *     --only kills,truncated,disk,limits,memory,cluster some of it; the default is all but the last two, in under three
- *     minutes --seed 7 other random moments; the seed is printed --million with memory: also a million items --bin
- *     dist/cli/bin.js the built command, instead of its source, which takes more memory --verbose what goes on
+ *     --only kills,truncated,disk,limits,memory,cluster
+ *                              some of it; the default is all but the last two, in under three minutes
+ *     --seed 7                 other random moments; the seed is printed
+ *     --million                with memory: also a million items
+ *     --bin dist/cli/bin.js    the built command, instead of its source, which takes more memory
+ *     --verbose                prints progress
  */
 import { resolve } from "node:path"
 import { parseArgs } from "node:util"
@@ -60,7 +63,7 @@ const parts: Readonly<Record<Name, () => Promise<ReadonlyArray<Claim>>>> = {
   cluster: () => cluster({ items: 100_000, concurrency: 32, workers: 3, kills: 4 }, settings)
 }
 
-// Whoever has started processes or mounted something cleans up at the exit.
+// Started processes and mounts are cleaned up at the exit.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130))
 
 const asked = only ?? names.filter((name) => name !== "memory" && name !== "cluster")
@@ -80,7 +83,7 @@ const hold = async (name: Name): Promise<void> => {
   }
 }
 
-// Limits take their time and nothing else, so they run beside the others.
+// Limits only need time, so they run in parallel with the others.
 const beside = asked.includes("limits") ? hold("limits") : undefined
 for (const name of asked) {
   if (name !== "limits") await hold(name)

@@ -1,6 +1,6 @@
 /**
- * The library as it is published, built in a temporary folder: neither a stale `dist/` nor a build at the same time is
- * what is measured.
+ * Builds the library as it is published in a temporary folder: neither a stale `dist/` nor a concurrent build affects
+ * the measurement.
  */
 import { execFile } from "node:child_process"
 import { cp, mkdtemp, realpath, rm, symlink } from "node:fs/promises"

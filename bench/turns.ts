@@ -1,26 +1,25 @@
 /**
- * Lets processes do their work in turns: each has the machine for a moment while the others are stopped. A machine that
- * is slower for some seconds, as shared ones are, is then slower for all of them, and not for the one that happened to
- * run.
+ * Lets processes work in turns: each has the machine for a moment while the others are stopped. On a shared machine, a
+ * slow period of some seconds then affects all of them, and not only the one that happened to run.
  */
 import type { Child } from "./child.ts"
 
-/** A moment that is short beside what makes a machine slow, and long beside what a change of processes costs. */
+/** Short compared with slow periods of a machine, and long compared with a switch of processes. */
 const turnMillis = 250
 
-/** From a time to a time, in milliseconds since the epoch. */
+/** A period, in milliseconds since the epoch. */
 export interface Span {
   readonly from: number
   readonly to: number
 }
 
-/** What a process was asked to do, and how much of a span of time it had. */
+/** A process's answer, and its share of a period. */
 export interface Done<A> {
   readonly answer: A
   readonly within: (span: Span) => number
 }
 
-/** Asks each the same kind of question; the children are `pausable`. */
+/** Sends each the same kind of question; the children are `pausable`. */
 export const inTurns = async <A>(
   all: ReadonlyArray<{ readonly child: Child; readonly question: object }>
 ): Promise<ReadonlyArray<Done<A>>> => {

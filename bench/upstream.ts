@@ -1,17 +1,16 @@
 /**
- * The upstream of `stream.ts`, as a process of its own: an HTTP/1.1 server on loopback that answers every POST with a
+ * The upstream of `stream.ts`, in its own process: an HTTP/1.1 server on loopback that answers every POST with a
  * prepared stream of OpenAI chat completions and keeps the connection open.
  *
- * It stands directly on TCP and writes bytes that were made once, so that what it costs does not hide differences
- * between clients. The first segment of the path is the shape: `/{events}-{perChunk}-{delay}/…` asks for so many
- * events, so many of them per HTTP chunk, and so many milliseconds before the first one. With `-open` behind it the
- * stream stays open after its last text; with `-alone` the first text comes alone, as from a model, and the rest a
- * little later.
+ * It uses TCP directly and writes prepared bytes, so that its cost does not hide differences between clients. The first
+ * segment of the path is the shape: `/{events}-{perChunk}-{delay}/…` requests a number of events, the number of them
+ * per HTTP chunk, and milliseconds before the first one. With the suffix `-open` the stream stays open after its last
+ * text; with `-alone` the first text arrives alone, as from a model, and the rest a little later.
  */
 import { createServer, type Socket } from "node:net"
 import { pathToFileURL } from "node:url"
 
-/** How an answer is streamed. */
+/** Shape of a streamed answer. */
 export interface Shape {
   /** Text events; the role, the finish reason and `[DONE]` come on top. */
   readonly events: number
@@ -19,7 +18,7 @@ export interface Shape {
   readonly perChunk: number
   /** Milliseconds between the headers and the first event. */
   readonly delay: number
-  /** The stream never ends, or its first chunk comes alone. */
+  /** The stream never ends, or its first chunk arrives alone. */
   readonly special?: "open" | "alone"
 }
 
@@ -32,7 +31,7 @@ const words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "do
 const pieces = (events: number): ReadonlyArray<string> =>
   Array.from({ length: events }, (_, index) => `${index === 0 ? "" : " "}${words[index % words.length]}${index}`)
 
-/** The text that a stream of so many events spells. */
+/** The text of a stream with this number of events. */
 export const textOf = (events: number): string => pieces(events).join("")
 
 const event = (choice: object): string =>
@@ -57,7 +56,7 @@ export const bytesOf = (events: number): number => Buffer.byteLength(eventsOf(ev
 
 const chunked = (text: string): string => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`
 
-/** The answer of a shape: its head, and its body in the parts that are sent apart from each other. */
+/** The answer of a shape: its head, and its body in the parts that are sent separately. */
 export const answerOf = ({
   events,
   perChunk,

@@ -1,9 +1,9 @@
 /**
- * `env.AI` as a service: run models, search the catalogue, get at the gateways of the account.
+ * `env.AI` as a service: run models, search the catalogue, reach the gateways of the account.
  *
- * `run` takes the model names of Cloudflare's catalogue and lets Cloudflare bring the credentials. To speak to a
- * provider in its own dialect with a key of your own, use `GatewayService`. Nothing here retries or falls back: that
- * is the router's job.
+ * `run` accepts the model names of Cloudflare's catalogue, and Cloudflare supplies the credentials. To speak to a
+ * provider in its own dialect with your own key, use `GatewayService`. This service neither retries nor falls back; the
+ * router does.
  */
 import * as Cache from "effect/Cache"
 import * as Clock from "effect/Clock"
@@ -48,18 +48,18 @@ import * as LogTrail from "./LogTrail.ts"
 import type { Headers } from "./UniversalRequest.ts"
 
 /**
- * Options of one {@link AiService.run}: where it goes, and what the gateway there should do.
+ * Options of one {@link AiService.run}: its destination, and the gateway options there.
  *
  * @category models
  */
 export interface RunOptions extends GatewayOptions.Input {
   /**
-   * Id of the gateway. Without it a Workers AI model runs past every gateway, and a third-party model through the
-   * account's gateway `default`. A dynamic route needs its own gateway, and gateway options need one to act on them.
+   * Id of the gateway. Without it a Workers AI model bypasses all gateways, and a third-party model uses the account's
+   * gateway `default`. A dynamic route needs its own gateway, and gateway options have an effect only with a gateway.
    */
   readonly gateway?: string | undefined
   /**
-   * Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`.
+   * Whether the call is recorded in `LogTrail`. Set `false` in a router that records its own attempts. Default `true`.
    */
   readonly record?: boolean | undefined
   /** At most 5 tags of 1 to 50 letters, digits and `: - . / @`. Over the binding only. */
@@ -67,16 +67,13 @@ export interface RunOptions extends GatewayOptions.Input {
   /** Further request headers, names in lower case; credentials may stay `Redacted`. */
   readonly headers?: Headers | undefined
   /**
-   * Workers AI only: queues `{ requests: […] }` as a batch, and answers with a `request_id` to ask for later. Default
+   * Workers AI only: queues `{ requests: […] }` as a batch and answers with a `request_id` for polling. Default
    * `false`.
    */
   readonly queueRequest?: boolean | undefined
-  /**
-   * Workers AI only: fails with `RateLimited` where the model has no capacity, in place of waiting for it. Default
-   * `false`.
-   */
+  /** Workers AI only: fails with `RateLimited` when the model has no capacity, instead of waiting. Default `false`. */
   readonly rejectIfBusy?: boolean | undefined
-  /** Workers AI over the binding only: goes before the model's name. 1 to 64 letters, digits, `.`, `_` and `-`. */
+  /** Workers AI over the binding only: prefix of the model's name. 1 to 64 letters, digits, `.`, `_` and `-`. */
   readonly prefix?: string | undefined
   /**
    * Workers AI only: runs of one session reach the replica that has cached their prompt. At most 256 printable
@@ -86,7 +83,7 @@ export interface RunOptions extends GatewayOptions.Input {
 }
 
 /**
- * Which models {@link AiService.models} lists.
+ * Filters of {@link AiService.models}.
  *
  * @category models
  */
@@ -112,7 +109,7 @@ export interface ModelsQuery {
  */
 export interface Model {
   readonly id: string
-  /** What {@link AiService.run} takes, for example `@cf/meta/llama-3.1-8b-instruct`. */
+  /** Name that {@link AiService.run} accepts, for example `@cf/meta/llama-3.1-8b-instruct`. */
   readonly name: string
   readonly description?: string
   readonly source?: number
@@ -153,8 +150,8 @@ export class AiService extends Context.Service<
      * failure.
      *
      * `meta.logId` belongs to this answer or is absent. Over the binding the request goes through the binding's own
-     * `fetch`, which shares nothing with calls of `env.AI.run` elsewhere in the isolate. Inputs with a stream, and
-     * bindings without `fetch`, go through `run`: the id is then absent when such a call overlaps.
+     * `fetch`, which shares no state with `env.AI.run` elsewhere in the isolate. Inputs with a stream, and bindings
+     * without `fetch`, go through `run`: the id is then absent when such a call overlaps.
      */
     readonly run: (model: string, input: object, options?: RunOptions) => Effect.Effect<GatewayResponse, GatewayError>
     /** One page of the catalogue. */
@@ -162,10 +159,10 @@ export class AiService extends Context.Service<
     /** A gateway of the account, over the same transport. Fails with `InvalidRequest` when the id is malformed. */
     readonly gateway: (id: string) => Effect.Effect<GatewayService["Service"], GatewayError>
     /**
-     * Experimental, as at Cloudflare. Takes a streamed run of a third-party model up again: the bytes of its answer
-     * from event `from` on, counted from 0. `runId` is the `meta.runId` of the answer, `gateway` what the run had
-     * (default: `default`). Fails with `NotFound` when the run is not kept any more, which is after about five minutes.
-     * Absent where the transport cannot do it: over HTTP. {@link stream} uses it.
+     * Resumes a streamed run of a third-party model: the bytes of its answer from event `from` on, counted from 0.
+     * Experimental, as at Cloudflare. `runId` is the `meta.runId` of the answer, `gateway` that of the run (default:
+     * `default`). Fails with `NotFound` when Cloudflare no longer keeps the run, which is after about five minutes.
+     * Absent over HTTP, where the transport cannot resume. {@link stream} uses it.
      */
     readonly resume?: (runId: string, from: number, gateway?: string) => Effect.Effect<GatewayResponse, GatewayError>
   }
@@ -174,7 +171,7 @@ export class AiService extends Context.Service<
 const text = (u: unknown): string | undefined => (typeof u === "string" ? u : undefined)
 const list = (u: unknown): ReadonlyArray<unknown> => (Array.isArray(u) ? u : [])
 
-/** Reads a model; only its id and its name must be there. */
+/** Decodes a model; only its id and its name are required. */
 const modelFromWire = (wire: unknown): Model | undefined => {
   if (!isRecord(wire) || typeof wire["id"] !== "string" || typeof wire["name"] !== "string") return undefined
   const { description, id, name, properties, source, tags, task } = wire
@@ -226,7 +223,7 @@ const make = (backend: AiBackend) =>
       const { gateway, headers, target } = request
       const { eventId } = request.options
       span?.annotate(requestAttributes(target.provider, model, input, target.model, gateway, eventId))
-      // A Workers AI model may run past every gateway.
+      // A Workers AI model may bypass all gateways.
       const isLinked = gateway !== undefined || target.kind === "third-party"
       const link = span && isLinked ? linkHeaders(span, [request]) : undefined
       const sent = backend.run(link ? { ...request, headers: { ...link, ...headers } } : request, "AiService.run")
@@ -289,29 +286,30 @@ const make = (backend: AiBackend) =>
  */
 export interface StreamOptions extends RunOptions {
   /**
-   * Reads the events instead of the model's own dialect; told the body of the request. An answer that comes in one
-   * piece is given to it as one event.
+   * Decodes the events instead of the model's own dialect; receives the body of the request. An answer in one piece is
+   * passed to it as one event.
    */
   readonly decoder?: Streaming["decoder"] | undefined
   /**
-   * Experimental: takes the run up again when its connection breaks after the first delta, at most three times. No
-   * event is seen twice. It works over the binding, with models of third parties, while Cloudflare keeps the run: about
-   * five minutes. Where it does not, the stream breaks as it would without. Default `false`.
+   * Experimental: resumes the run when its connection breaks after the first delta, at most three times. No event is
+   * delivered twice. Works over the binding with third-party models while Cloudflare keeps the run, about five minutes.
+   * Otherwise the stream breaks as it would without this option. Default `false`.
    */
   readonly resume?: boolean | undefined
 }
 
 /**
- * Runs a chat model and gives its answer as deltas, as they arrive. `input` is the body that the model's provider
- * takes; `stream: true` is added, and for OpenAI's models and dynamic routes the question for the usage, unless
- * `input.stream_options` is there.
+ * Runs a chat model and streams its answer as deltas, as they arrive.
  *
- * The dialect is that of the name: Workers AI for `@cf/…`, Anthropic's events for `anthropic/…`, OpenAI's chunks for
- * all others. An answer that comes in one piece, as guardrails make it, becomes deltas too. Ends only after the
- * answer's finish; before the first delta of text, reasoning or a tool call it fails like {@link AiService.run}, after
- * it with `StreamInterrupted`, which says what had arrived. Pulls only what is consumed; ending early or being
- * interrupted aborts the request. `LogTrail` has one attempt, which ends with the stream. Nothing is retried: for that
- * there is `Router.stream`.
+ * `input` is the body that the model's provider accepts. The function adds `stream: true`, and for OpenAI's models and
+ * dynamic routes a request for the usage, unless `input.stream_options` is present.
+ *
+ * The name selects the dialect: Workers AI for `@cf/…`, Anthropic's events for `anthropic/…`, OpenAI's chunks for all
+ * others. An answer in one piece, as guardrails produce it, becomes deltas too. The stream ends only after the answer's
+ * finish. Before the first delta of text, reasoning or a tool call it fails like {@link AiService.run}; after it, with
+ * a `StreamInterrupted` that contains what had arrived. Pulls only what is consumed; ending early or being interrupted
+ * aborts the request. `LogTrail` has one attempt, which ends with the stream. Nothing is retried: use `Router.stream`
+ * for that.
  *
  * @example
  * ```ts
@@ -359,7 +357,7 @@ const openStream = Effect.fnUntraced(function* (
   const { resume: resumeRun, run } = yield* AiService
   const target = targetOf(model)
   const dialect = dialectOf(target)
-  // What is no plain object, and no name of a model, is refused by `run`.
+  // `run` rejects an input that is not a plain object, and a name that is not a model's.
   const query = isPlain(input) ? dialect.query(input) : undefined
   if (isPlain(input) && input["stream"] !== undefined && input["stream"] !== true) {
     return yield* invalid(method, "input.stream", "true, or nothing")
@@ -367,7 +365,7 @@ const openStream = Effect.fnUntraced(function* (
   const running =
     options.record === false || target === undefined ? undefined : yield* LogTrail.begin(startedOf(target, options))
   let answered: GatewayResponse | undefined
-  // A run that is taken up again, too, is a part of this span, wherever the stream is read.
+  // A resumed run is part of this span too, wherever the stream is read.
   const within = span?.within ?? ((self) => self)
   const clock = yield* Clock.Clock
   let waitedSince = span && monotonicMillisOf(clock)
@@ -478,7 +476,7 @@ export const layerConfig: Layer.Layer<AiService, GatewayError | Config.ConfigErr
     const url = yield* Config.option(Config.String("AI_GATEWAY_URL"))
     const apiUrl = yield* Config.option(Config.String("CLOUDFLARE_API_URL"))
     const maxAnswerBytes = yield* Config.option(Config.Int("AI_GATEWAY_MAX_ANSWER_BYTES"))
-    // One environment serves `GatewayService.layerConfig` too, where the URL may name the gateway.
+    // One environment also serves `GatewayService.layerConfig`, where the URL may name the gateway.
     const withoutAccount = (text: string): string => {
       const base = trimSlashes(text)
       const at = base.lastIndexOf(`/v1/${accountId}`)

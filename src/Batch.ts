@@ -1,13 +1,21 @@
 /**
- * Many inputs through a route: flat memory, each item ended exactly once, nothing lost by a crash.
+ * Runs many inputs through a route: flat memory, each item ends exactly once, and a crash loses nothing.
  *
- * An item ends as a success or as a dead letter. With a journal that holds across runs: an item is written down before
- * it is sent, its result is durable before it is reported, and a later run over the same journal reports again what is
- * done and does the rest. What a run had sent when it was killed is in doubt: the gateway's logs are asked before it is
- * sent again.
+ * An item ends as a success or as a dead letter. With a journal this holds across runs: an item is written down before
+ * it is sent, and its result is durable before it is reported. A later run over the same journal reports the finished
+ * items again and does the rest. Items that a killed run had sent are in doubt: the batch consults the gateway's logs
+ * before it sends them again.
  *
- * Buffers are bounded everywhere. What grows is the set of ids, which finds duplicates and what is done: about 30 MB
- * for a million of them, and nothing at all with `duplicates: "unchecked"` and no earlier run.
+ * Buffers are bounded everywhere. Only the set of ids grows, which finds duplicates and finished items: about 30 MB for
+ * a million ids, and nothing with `duplicates: "unchecked"` and no earlier run.
+ *
+ * **Gotchas**
+ *
+ * - Delivery is at least once. Make `onResult` and consumers idempotent by the item's id.
+ * - A kill between sending and writing an item may send it twice; `inDoubt` in the summary counts such items.
+ * - Ids must be the same in every run. Line numbers are not, if the input changes.
+ * - A dead letter is a result, not a failure of the stream. Later runs report it again; `retryFailed` tries it again.
+ * - Retries of the route count against `limits`, and with `limits` routes run on the client.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -45,53 +53,55 @@ export type { DeadLetter, DoneBefore, Result, Success } from "./internal/batch/r
 export type { Latencies, TargetSummary } from "./internal/batch/tally.ts"
 
 /**
- * Limits of a job in requests and tokens per minute, over all its targets. Every request counts, retries and fallbacks
- * too; so routes run on the client, one request per attempt, by the router of the application.
+ * Limits of a job in requests and tokens per minute, over all its targets.
  *
- * The first request of an item is admitted before the item's timeouts begin. A later one that has to wait goes before
- * new items. Its attempt and the timeouts of that begin when it is admitted; the route's deadline goes on.
+ * Every request counts, including retries and fallbacks. Routes therefore run on the client, one request per attempt,
+ * through the application's router.
+ *
+ * The first request of an item is admitted before the item's timeouts begin. A later request that has to wait precedes
+ * new items. Its attempt, with that attempt's timeouts, begins when it is admitted; the route's deadline continues.
  *
  * @category models
  */
 export interface Limits<In> extends Pick<Limiter.Limits, "requestsPerMinute" | "tokensPerMinute" | "burst" | "skew"> {
   /**
-   * Tokens that a request will use, in and out; corrected when the answer says what was used. The limit is kept exactly
-   * as long as this is not too low. Default: a token for every three bytes of the input as JSON, and its `maxTokens`,
-   * or 1,024 where it has none.
+   * Estimates the tokens of a request, in and out; the answer's usage corrects it. The limit holds exactly if the
+   * estimate is not too low. Default: one token for every three bytes of the input as JSON, plus its `maxTokens`, or
+   * 1,024 without one.
    */
   readonly tokens?: ((input: In) => number) | undefined
-  /** A limiter that others use too, instead of an own one with the limits above. */
+  /** A shared limiter, instead of one that belongs to this job and has the limits above. */
   readonly limiter?: Limiter.Limiter | undefined
   /** The key in that limiter. Default `"batch"`. */
   readonly key?: string | undefined
 }
 
 /**
- * The journal of a job, and how it is used. With {@link Limits} a run begins a minute after the end of the one before,
- * whose requests still count.
+ * The journal of a job, and how it is used. With {@link Limits}, a run begins a minute after the end of the previous
+ * run, whose requests still count.
  *
  * @category models
  */
 export interface JournalOptions<Out> {
   readonly store: Journal
   /**
-   * How values are kept: a codec to JSON (for chat {@link withoutRaw} of `Chat.ReplySchema`), or `"ids"` for none.
-   * Without values a later run reports what is done as `DoneBefore`. If the codec or JSON cannot write an answer, its
-   * item ends as a dead letter (`InvalidResponse`, code `unwritable`) and the job continues.
+   * How values are stored: a codec to JSON (for chat {@link withoutRaw} of `Chat.ReplySchema`), or `"ids"` for none.
+   * Without values, a later run reports finished items as `DoneBefore`. If the codec or JSON cannot write an answer,
+   * its item ends as a dead letter (`InvalidResponse`, code `unwritable`) and the job continues.
    */
   readonly value: ValueCodec<Out>
-  /** Try the dead letters of earlier runs again. Default `false`: they are reported again. */
+  /** Whether the dead letters of earlier runs are tried again. Default `false`: they are reported again. */
   readonly retryFailed?: boolean | undefined
   /**
-   * What the journal belongs to, beside the route (`route`, its description, when it is one for all items): for example
-   * `{ input: hash }`. A journal that belongs to something else is refused.
+   * Identity of the job, in addition to its route (`route`, its description, when all items share one): for example
+   * `{ input: hash }`. A journal with another identity is rejected.
    */
   readonly fingerprint?: Fingerprint | undefined
-  /** Use a journal that belongs to another job, or is damaged in its middle. Default `false`. */
+  /** Whether to accept a journal that belongs to another job or is damaged in its middle. Default `false`. */
   readonly force?: boolean | undefined
   /**
-   * Which of the items that earlier runs ended are reported again. Default: all. Those that are not are counted only;
-   * with `false` a run over a million done items takes seconds.
+   * Selects the items of earlier runs that are reported again. Default: all. The others are only counted; with `false`,
+   * a run over a million finished items takes seconds.
    */
   readonly replay?: boolean | ((id: string) => boolean) | undefined
 }
@@ -104,119 +114,127 @@ export interface JournalOptions<Out> {
 export interface Options<Item, In, Out> {
   /** One route, or one for each item. */
   readonly route: Route.Route<In, Out> | ((item: Item) => Route.Route<In, Out>)
+  /** Input of the route for an item. */
   readonly input: (item: Item) => In
-  /** What an item is called: 1 to 512 characters that no other item has, the same in every run. */
+  /** Id of an item: 1 to 512 characters, unique within the job, the same in every run. */
   readonly id: (item: Item, index: number) => string
-  /** Items at once: a number, or found out from latencies and refusals. Default 16. */
+  /** Items in progress at once: a number, or adapted to latencies and throttling. Default 16. */
   readonly concurrency?: number | "adaptive" | Limiter.AdaptiveConcurrency | undefined
   readonly limits?: Limits<In> | undefined
-  /** For each item, from its admission: as `Route.deadline` around its route, whole milliseconds. Default: none. */
-  readonly itemDeadline?: Duration.Input | undefined
   /**
-   * For everything. Then what is in flight is interrupted, and the job fails with `Timeout` (`deadline`). Default:
+   * Deadline of each item, from its admission: like `Route.deadline` around its route, in whole milliseconds. Default:
    * none.
    */
+  readonly itemDeadline?: Duration.Input | undefined
+  /**
+   * Deadline of the job. When it passes, items in flight are interrupted and the job fails with `Timeout` (`deadline`).
+   * Default: none.
+   */
   readonly jobDeadline?: Duration.Input | undefined
-  /** Results in the order of the input. A slow item then holds up to `buffer` others back. Default: as they come. */
+  /**
+   * Whether results follow the order of the input. A slow item then holds back up to `buffer` others. Default: in order
+   * of completion.
+   */
   readonly ordered?: boolean | undefined
   /**
-   * Items that may have been begun and not been taken by the consumer: more than the concurrency; default 1,024, or
-   * twice the concurrency.
+   * Items that have begun and that the consumer has not taken yet: more than the concurrency. Default: 1,024, or twice
+   * the concurrency.
    */
   readonly buffer?: number | undefined
-  /** Default: none. Then nothing survives the process. */
+  /** The journal. Default: none; nothing survives the process. */
   readonly journal?: JournalOptions<Out> | undefined
   /**
-   * An id that comes a second time: fails the job (default), or is counted and left out (`"skip"`). With `"unchecked"`
-   * the caller knows that none does: the ids of new items are not remembered, and one that came twice all the same
-   * would be done twice.
+   * What to do with an id that occurs a second time: fail the job (default), or count and skip the item (`"skip"`).
+   * With `"unchecked"` the caller guarantees unique ids: ids of new items are not remembered, and an item that occurs
+   * twice is done twice.
    */
   readonly duplicates?: "fail" | "skip" | "unchecked" | undefined
   /**
-   * How long the job waits without a single success once an item's quota is exhausted (`QuotaExhausted`); the items
-   * wait too. Beyond it the job fails with that error, and a later run goes on. A wait that would be longer fails at
+   * How long the job waits without a single success after an item's quota was exhausted (`QuotaExhausted`); the items
+   * wait too. After that the job fails with that error, and a later run resumes. A wait that would be longer fails at
    * once. Default 1 hour.
    */
   readonly quotaPatience?: Duration.Input | undefined
   /**
-   * How long the job waits without an answer when failures are not the items' own: the gateway cannot be reached, or
-   * five items in a row found no working provider. Meanwhile the job sends one item after 1 second, then after 2, 4 and
-   * so on up to 30 seconds, or when the answers ask for it. When the time is over the job fails with the last such
-   * error; the items are undone, and a later run resumes. 0: fails at once. Default 5 minutes.
+   * How long the job waits without an answer when failures are not the items' own: the gateway is unreachable, or five
+   * items in a row found no working provider. Meanwhile the job sends one item after 1 second, then after 2, 4 and so
+   * on up to 30 seconds, or when the answers ask for it. After that the job fails with the last such error; the items
+   * stay undone, and a later run resumes. 0: fails at once. Default 5 minutes.
    */
   readonly outagePatience?: Duration.Input | undefined
   /**
-   * How long after its admission an item that was throttled after all retries of its route (`RateLimited`, 529) is put
-   * back and tried again as a whole. 0: never. Default 5 minutes.
+   * How long, from its admission, an item is put back and tried again when it was throttled after all retries of its
+   * route (`RateLimited`, 529). 0: never. Default 5 minutes.
    */
   readonly throttlePatience?: Duration.Input | undefined
   /**
-   * Failures that are not an item's: the job fails with them, and the item stays undone. Default: refused by the
-   * gateway or the API (`Unauthorized`), no such gateway, no binding.
+   * Recognizes failures that are not an item's: the job fails with them, and the item stays undone. Default: rejected
+   * by the gateway or the API (`Unauthorized`), no such gateway, no binding.
    */
   readonly isFatal?: ((error: GatewayError) => boolean) | undefined
-  /** Gateway options of all requests, or of an item's; the event id is the batch's own. */
+  /** Gateway options of all requests, or of an item's requests; the batch sets the event id itself. */
   readonly options?:
     | Omit<GatewayOptions.Input, "eventId">
     | ((item: Item) => Omit<GatewayOptions.Input, "eventId">)
     | undefined
-  /** As in `Router.run`. With `limits` it is `"client"`. */
+  /** As in `Router.run`; `"client"` with `limits`. */
   readonly execution?: Router.Execution | undefined
-  /** What an answer cost, in US dollars, for the summary. Default: not known. */
+  /** Computes the cost of an answer in US dollars, for the summary. Default: unknown. */
   readonly cost?: ((answer: AnswerFacts) => number | undefined) | undefined
 }
 
 /**
- * Progress of a job, and its result at the end. Counts are of this run unless documented otherwise.
+ * Progress of a job, and its result at the end. Counts refer to this run unless documented otherwise.
  *
  * @category models
  */
 export interface Summary {
-  /** `complete`: all items have ended. `drained`: those that were begun have. */
+  /** `complete`: all items have ended. `drained`: all items that began have ended. */
   readonly state: "running" | "paused" | "draining" | "complete" | "drained" | "failed"
-  /** Items that were taken from the input. */
+  /** Items taken from the input. */
   readonly items: number
   readonly succeeded: number
   readonly deadLetters: number
-  /** Items that earlier runs had ended. */
+  /** Items that ended in earlier runs. */
   readonly replayed: { readonly succeeded: number; readonly deadLetters: number }
   readonly duplicates: number
-  /** Items in the journal that the input has not had so far. */
+  /** Items in the journal that have not occurred in the input so far. */
   readonly unmet: number
   /**
-   * Items that an earlier run had sent without learning more, and how many of them had been answered all the same:
-   * those are paid for twice.
+   * Items that an earlier run sent without learning the outcome, and how many of them had been answered: those are paid
+   * for twice.
    */
   readonly inDoubt: number
   readonly resent: number
   /**
-   * Requests of items that have ended or were given up for this run; a request that is cut off with the job is not
-   * counted. `retries` are repeats to a target; `fallbacks` are items that another target than the first answered.
+   * Requests of items that have ended or were given up for this run; a request that was cut off with the job is not
+   * counted. `retries` are repeats at the same target; `fallbacks` are items that a target other than the first
+   * answered.
    */
   readonly requests: number
   readonly retries: number
   readonly fallbacks: number
   readonly cacheHits: number
   /**
-   * How often an item was put back because it was throttled, and how often the job paused: for an exhausted quota, or
-   * because nothing got through.
+   * How often items were put back because of throttling, and how often the job paused: for an exhausted quota, or
+   * because nothing succeeded.
    */
   readonly requeued: number
   readonly pauses: number
   readonly tokensIn: number
   readonly tokensOut: number
-  /** US dollars of the successes whose cost is known. */
+  /** US dollars of the successes with a known cost. */
   readonly cost: number
   readonly costKnown: number
   /** The first dead letter of this run, or the first item that failed and stays undone. */
   readonly firstProblem?: FirstProblem
   /** Dead letters by reason. */
   readonly reasons: Readonly<Partial<Record<ReasonTag, number>>>
-  /** Of items, waits included. */
+  /** Latencies of items, waits included. */
   readonly latency?: Latencies
-  /** By key; beyond 200 targets under `(others)`. */
+  /** Counts by key; beyond 200 targets under `(others)`. */
   readonly targets: Readonly<Record<string, TargetSummary>>
-  /** What could not be read of the journal. */
+  /** Parts of the journal that could not be read. */
   readonly damage: ReadonlyArray<Damage>
   /** Milliseconds since the epoch. */
   readonly startedAt: number
@@ -224,18 +242,18 @@ export interface Summary {
 }
 
 /**
- * How things stand at a moment.
+ * State of a job at a moment.
  *
  * @category models
  */
 export interface Progress extends Summary {
   readonly inFlight: number
-  /** The present limit of items at once. */
+  /** The current limit of concurrent items. */
   readonly concurrency: number
-  /** Items that ended per second since the last event. */
+  /** Items that ended per second, since the last event. */
   readonly perSecond: number
   /**
-   * Why the job is paused, the failure that keeps it so, and when one item tries again, in milliseconds since the
+   * Why the job is paused: the failure that keeps it so, and when the next item tries again, in milliseconds since the
    * epoch.
    */
   readonly pausedFor?: PauseCause
@@ -244,17 +262,17 @@ export interface Progress extends Summary {
 }
 
 /**
- * A job that runs.
+ * A running job.
  *
  * @category models
  */
 export interface Job<Out, E> {
-  /** To be consumed once. Fails after all results that were ready. */
+  /** Results; consume them once. Fails after all results that were ready. */
   readonly results: Stream.Stream<Result<Out>, GatewayError | JournalError | E>
   readonly summary: Effect.Effect<Summary>
-  /** How things stand, every second or as given, and once more at the end. */
+  /** Progress every second or at the given interval, and once more at the end. */
   readonly progress: (interval?: Duration.Input) => Stream.Stream<Progress>
-  /** Begins no more items; what is in flight ends, and so do the results. */
+  /** Begins no more items; items in flight end, and then the results end. */
   readonly drain: Effect.Effect<void>
 }
 
@@ -314,10 +332,10 @@ const check = <Item, In, Out>(options: Options<Item, In, Out>): Effect.Effect<Ch
     return { itemDeadline, jobDeadline, ...patience, buffer: buffer ?? Math.max(1024, least * 2) }
   })
 
-/** How long the logs may take to say what they know. */
+/** How long the logs may take to answer. */
 const reconcilePatience = "30 seconds"
 
-/** What the gateway's logs say of an event id. */
+/** Looks up an event id in the gateway's logs. */
 const reconcile = (gateway: GatewayService["Service"], eventId: string): Effect.Effect<InDoubt> =>
   Effect.match(Effect.timeout(gateway.listLogs({ eventId, perPage: 50 }), reconcilePatience), {
     onFailure: (): InDoubt => ({ eventId, found: "unknown", logIds: [] }),
@@ -330,13 +348,13 @@ const reconcile = (gateway: GatewayService["Service"], eventId: string): Effect.
     }
   })
 
-/** How often the journal is told that requests are made. */
+/** Milliseconds between two marks in the journal that requests are being made. */
 const touchEvery = 1000
 
 /**
- * A limiter that begins when the requests of an earlier run no longer count: that one knew how many they were, this one
- * only knows when it last wrote to the journal. For the run after this one it keeps the journal's time, as retries
- * write nothing.
+ * A limiter that starts when the requests of an earlier run no longer count. The earlier run knew how many they were;
+ * this one knows only when that run last wrote to the journal. For the next run it keeps the journal's time current,
+ * because retries write nothing.
  */
 const acrossRuns = (
   limiter: Limiter.Limiter,
@@ -347,7 +365,7 @@ const acrossRuns = (
   let [told, touched] = [false, Number.NEGATIVE_INFINITY]
   const wait = (millis: number): Effect.Effect<void> => {
     const seconds = Math.ceil(millis / 1000)
-    const line = `waiting ${counted(seconds, "second")}: what the run before has sent counts against the limits for a minute`
+    const line = `waiting ${counted(seconds, "second")}: requests of the previous run count against the limits for a minute`
     const tell = told ? Effect.void : Effect.logInfo(line)
     told = true
     return Effect.andThen(tell, Effect.interruptible(Effect.sleep(millis)))
@@ -364,7 +382,7 @@ const acrossRuns = (
           })
         )
         const ago = lastWritten === undefined ? minute : now - lastWritten
-        // A clock that is a little ahead is taken at its word; one that is far ahead is another clock.
+        // A clock that is slightly ahead is trusted; one that is far ahead is a different clock.
         return ago >= minute || ago < -minute ? acquired : Effect.andThen(wait(Math.ceil(minute - ago)), acquired)
       })
   }
@@ -381,7 +399,7 @@ const runItem = <Item, In, Out>(
 ): RunItem<Item, Out> => {
   const { input, options: own, route } = options
   const execution = rates === undefined ? options.execution : "client"
-  // Putting a deadline around a route makes a new plan, which one for all items needs once.
+  // A deadline around a route makes a new plan; a route that all items share needs it once.
   const known = new WeakMap<Route.Route<In, Out>, Route.Route<In, Out>>()
   const within = (one: Route.Route<In, Out>, left: number | undefined): Route.Route<In, Out> => {
     if (deadline === undefined) return one
@@ -446,13 +464,15 @@ const summaryOf = (
 }
 
 /**
- * Starts a job in the scope, which ends it: what is in flight is interrupted, what was answered is written down. The
- * job is held back by the consumer of its results.
+ * Starts a job in the current scope.
+ *
+ * When the scope closes, items in flight are interrupted, and answers that have arrived are written down. The consumer
+ * of the results sets the pace of the job.
  *
  * Fails with `JournalError` when the journal is in use, damaged, or another job's, and with `InvalidRequest` naming the
- * option. The results fail with what the input fails with, with `InvalidRequest` for a bad or duplicate id, with a
- * failure that is not an item's (see `isFatal`, `outagePatience`), with `QuotaExhausted` beyond `quotaPatience`, with
- * `Timeout` after `jobDeadline`, and with `JournalError` when a result cannot be written down, as on a full disk.
+ * option. The results fail with the input's failure, with `InvalidRequest` for a bad or duplicate id, with a failure
+ * that is not an item's (see `isFatal`, `outagePatience`), with `QuotaExhausted` beyond `quotaPatience`, with `Timeout`
+ * after `jobDeadline`, and with `JournalError` when a result cannot be written down, for example on a full disk.
  *
  * @example
  * ```ts
@@ -502,7 +522,7 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
           force: journal.force ?? false,
           onEntry: (entry) => ledger.learn(entry)
         })
-  // A limiter that others use too has seen what was sent, or has to be told by who made it.
+  // A shared limiter has already seen what was sent, or its owner must tell it.
   const limiter = own === undefined || open === undefined ? own : acrossRuns(own, open, skew)
   const shared = limiter ?? limits?.limiter
   const rates = shared === undefined ? undefined : { limiter: shared, key }
@@ -564,11 +584,11 @@ export const start = Effect.fn("Batch.start")(function* <Item, In, Out, E = neve
 })
 
 /**
- * Runs items through a route and gives their results as they end, each exactly once, or in the order of the input.
+ * Runs items through a route and streams their results as they end, each exactly once, or in the order of the input.
  *
  * Takes no more from the input than can be in flight. Ending the stream early interrupts what is in flight; with a
- * journal, a later run goes on where this one was, also after a crash. Fails as {@link start} does and as its results
- * do, after all results that were ready.
+ * journal, a later run resumes where this one stopped, even after a crash. Fails as {@link start} and its results do,
+ * after all results that were ready.
  *
  * @example
  * ```ts
@@ -607,8 +627,23 @@ export const run = <Item, In, Out, E = never, R = never>(
   Stream.unwrap(Effect.map(start(items, options), ({ results }) => results))
 
 /**
- * Runs items for what they come to, with each result given to `onResult`. Fails as {@link run} does, and with what
- * `onResult` fails with.
+ * Runs items for their summary, and passes each result to `onResult`. Fails as {@link run} does, and with the failures
+ * of `onResult`.
+ *
+ * @example
+ * ```ts
+ * import * as Console from "effect/Console"
+ * import * as Batch from "effect-ai-gateway/Batch"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ *
+ * const questions = [{ id: "q1", text: "What is a fiber?" }, { id: "q2", text: "What is a scope?" }]
+ *
+ * export const summary = Batch.runWithSummary(questions, {
+ *   route: Provider.openai.chat("gpt-4.1-mini"),
+ *   input: ({ text }) => text,
+ *   id: ({ id }) => id
+ * }, (result) => Console.log(result.id, result._tag))
+ * ```
  *
  * @category running
  */
@@ -624,8 +659,8 @@ export const runWithSummary = <Item, In, Out, E = never, R = never, E2 = never, 
   )
 
 /**
- * A schema of replies without `raw`, the provider's whole body, which is most of a reply's size: it is `null` when it
- * is read back.
+ * Makes a schema of replies without `raw`, the provider's complete body and most of a reply's size. A decoded reply has
+ * `raw: null`.
  *
  * @example
  * ```ts

@@ -1,9 +1,9 @@
 /**
- * Where a batch remembers what it has done: the interface, and a journal in memory.
+ * The memory of a batch: the interface of journals, and a journal in memory.
  *
  * A batch writes an entry `sent` before it sends an item, and one entry `done` or `dead` when the item has ended; it
- * reports a result only after that entry is durable. Whoever opens the journal again is told every entry, in order, and
- * goes on from there. `effect-ai-gateway/journal` keeps a journal in files; for another place implement
+ * reports a result only after that entry is durable. The next run that opens the journal receives every entry, in
+ * order, and resumes from there. `effect-ai-gateway/journal` keeps a journal in files; for other stores implement
  * {@link Journal}.
  */
 import * as Data from "effect/Data"
@@ -19,19 +19,19 @@ import type * as Scope from "effect/Scope"
 export type Json = Schema.Json
 
 /**
- * A journal cannot be used, or no longer.
+ * A journal is unusable, or has become so.
  *
  * `locked`: another process has it open. `otherJob`: it belongs to another input or route. `damaged`: an entry in its
- * middle cannot be read. `newer`: written by a later version. `failed`: the store failed, for example a full disk; what
- * was reported before is safe. `encoding`: a value is not what its schema says, or no JSON.
+ * middle cannot be read. `newer`: a later version wrote it. `failed`: the store failed, for example because a disk is
+ * full; everything reported before is safe. `encoding`: a value does not match its schema, or is not JSON.
  *
  * @category errors
  */
 export class JournalError extends Data.TaggedError("JournalError")<{
   readonly reason: "locked" | "otherJob" | "damaged" | "newer" | "failed" | "encoding"
-  /** Where the journal is, when it is in files. */
+  /** Path of a journal in files. */
   readonly path?: string
-  /** What is wrong, and what would help. No value of an item. */
+  /** The problem, and a remedy. Contains no value of an item. */
   readonly detail: string
   readonly cause?: unknown
 }> {
@@ -41,15 +41,15 @@ export class JournalError extends Data.TaggedError("JournalError")<{
 }
 
 /**
- * What a journal belongs to: named texts, for example `route` and the hash of an input file. Two jobs are the same when
- * all names that both have are equal.
+ * Identity of the job that a journal belongs to: named texts, for example `route` and the hash of an input file. Two
+ * jobs are the same when all names that both have are equal.
  *
  * @category models
  */
 export type Fingerprint = Readonly<Record<string, string>>
 
 /**
- * An entry. Records are the batch's own form of a result.
+ * An entry. Records are the batch's own representation of a result.
  *
  * @category models
  */
@@ -66,9 +66,9 @@ export type Entry =
 export interface Known {
   readonly _tag: Entry["_tag"]
   readonly id: string
-  /** Of a `sent` entry. */
+  /** Event id of a `sent` entry. */
   readonly eventId?: string
-  /** Where {@link OpenJournal.read} finds it: a whole number. */
+  /** Position for {@link OpenJournal.read}: a whole number. */
   readonly location: number
 }
 
@@ -78,35 +78,35 @@ export interface Known {
  * @category models
  */
 export interface Appended {
-  /** Ends when a crash of the machine no longer loses them either. */
+  /** Completes when a crash of the machine no longer loses them either. */
   readonly durable: Effect.Effect<void, JournalError>
 }
 
 /**
- * A part of the journal that could not be read and was passed over.
+ * A part of the journal that was unreadable and was skipped.
  *
  * @category models
  */
 export interface Damage {
   readonly where: string
   /**
-   * `torn`: the end of what was written when somebody was killed. `corrupt`: readable entries follow, so something else
-   * happened.
+   * `torn`: the end of the last write before a process was killed. `corrupt`: readable entries follow, so the cause is
+   * a different one.
    */
   readonly kind: "torn" | "corrupt"
   readonly bytes: number
 }
 
 /**
- * How a journal is opened.
+ * Options for opening a journal.
  *
  * @category models
  */
 export interface OpenOptions {
   readonly fingerprint: Fingerprint
-  /** Go on although the fingerprint differs or entries are damaged. */
+  /** Whether to continue although the fingerprint differs or entries are damaged. */
   readonly force: boolean
-  /** Is told every entry of earlier runs, in order, before `open` ends. */
+  /** Receives every entry of earlier runs, in order, before `open` completes. */
   readonly onEntry: (entry: Known) => void
 }
 
@@ -118,18 +118,18 @@ export interface OpenOptions {
 export interface OpenJournal {
   readonly damage: ReadonlyArray<Damage>
   /**
-   * When an earlier run last wrote to it, in milliseconds since the epoch: what that one had sent just before still
-   * counts against limits.
+   * When an earlier run last wrote to it, in milliseconds since the epoch: requests that were sent shortly before still
+   * count against limits.
    */
   readonly lastWritten?: number | undefined
   /**
-   * Has the journal look written to, at that time in milliseconds since the epoch: requests that are tried again write
-   * nothing else.
+   * Marks the journal as written to at a time in milliseconds since the epoch, because repeated requests write nothing
+   * else.
    */
   readonly touch?: ((now: number) => void) | undefined
   /**
-   * Writes entries, in order; what comes while others are written comes together. Called by several fibers at once.
-   * When it fails some of them may have been written, and every later call fails.
+   * Writes entries, in order; entries that arrive during a write are written together. Several fibers call it at once.
+   * When it fails, some of them may have been written, and every later call fails.
    */
   readonly append: (entries: ReadonlyArray<Entry>) => Effect.Effect<Appended, JournalError>
   /** The record of a `done` or `dead` entry. */
@@ -137,11 +137,12 @@ export interface OpenJournal {
 }
 
 /**
- * A journal. The scope closes it: what was appended is then durable. Only one may be open at a time.
+ * A journal. Its scope closes it: appended entries are then durable. Only one may be open at a time.
  *
  * @category models
  */
 export interface Journal {
+  /** Opens the journal in the current scope; completes after `onEntry` has received all earlier entries. */
   readonly open: (options: OpenOptions) => Effect.Effect<OpenJournal, JournalError, Scope.Scope>
 }
 
@@ -166,7 +167,7 @@ export const otherJob = (names: ReadonlyArray<string>, path?: string): JournalEr
   })
 
 /**
- * A journal in memory, for tests and for telling duplicates.
+ * A journal in memory, for tests and for finding duplicates.
  *
  * @category models
  */
@@ -176,7 +177,7 @@ export interface MemoryJournal extends Journal {
 }
 
 /**
- * Makes a journal in memory. It outlives the batch that used it: a second batch over the same value goes on from there.
+ * Makes a journal in memory. It outlives the batch that used it: a second batch over the same value resumes from there.
  *
  * @example
  * ```ts

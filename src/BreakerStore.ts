@@ -1,8 +1,8 @@
 /**
- * Where breakers keep their phase, for several routers or machines that share it.
+ * Stores of breaker phases, for several routers or machines that share them.
  *
- * A router counts outcomes itself and decides when a breaker opens; the store keeps since when it is open, why, and who
- * has the probe. Without a store each router keeps that in its own memory.
+ * A router counts outcomes itself and decides when a breaker opens. The store records when and why it opened, and which
+ * router has the probe. Without a store, each router records this in its own memory.
  */
 export {
   type BreakerAdmission,

@@ -1,10 +1,10 @@
 /**
- * From an answer that is not a success to one {@link GatewayError.Reason}.
+ * Classifies answers that are not a success: each becomes one {@link GatewayError.Reason}.
  *
  * The knowledge is a table of {@link rules}, plain data with a {@link version}: which status, code, word or message of
- * which body means what. The function over it is total: every input has exactly one reason, and what no rule knows is
- * `Unknown`, which is never tried again on the same target. What follows from a reason is decided elsewhere
- * (`GatewayError.decisions`), so that policy and knowledge change independently.
+ * which body means what. The function over it is total: every input has exactly one reason. An input that no rule
+ * matches is `Unknown`, which is never tried again on the same target. `GatewayError.decisions` decides what follows
+ * from a reason, so that policy and knowledge change independently.
  */
 import * as GatewayError from "./GatewayError.ts"
 import { decode, type ErrorBody, isFailure } from "./internal/classifier/errorBody.ts"
@@ -23,7 +23,7 @@ export type { Match, Rule, RuleOutcome, Statuses } from "./internal/classifier/r
 export const version = "2026-11-21"
 
 /**
- * What is known about a failure. Every field but `surface` may be missing.
+ * Known facts about a failure. Only `surface` is required.
  *
  * @category models
  */
@@ -32,11 +32,13 @@ export interface FailureInput {
   readonly status?: number | undefined
   /** Headers of the answer, names in lower case. */
   readonly headers?: Readonly<Record<string, string | undefined>> | undefined
-  /** Raw body, already bounded. */
+  /** Raw body, already truncated to its bound. */
   readonly body?: string | undefined
-  /** Name and message of what the Workers binding threw; no status is known then. */
+  /** Name and message of what the Workers binding threw; the status is unknown then. */
   readonly thrown?: { readonly name?: string | undefined; readonly message: string } | undefined
-  /** Who was asked: the data plane including `env.AI`, `api.cloudflare.com/…/ai/*`, or management and logs. */
+  /**
+   * Interface that answered: the data plane including `env.AI`, `api.cloudflare.com/…/ai/*`, or management and logs.
+   */
   readonly surface: "gateway" | "api" | "logs"
   /** Credentials that were sent; they are cut out of `code` and `detail`. */
   readonly secrets?: ReadonlyArray<string> | undefined
@@ -45,7 +47,7 @@ export interface FailureInput {
 }
 
 /**
- * A reason and the id of the rule that led to it.
+ * A reason, with the id of the rule that matched.
  *
  * @category models
  */
@@ -95,7 +97,7 @@ const compile = ({ message, name, shape, status, surface, word }: Match): ((subj
 
 const compiled = table.map((rule) => ({ rule, matches: compile(rule.match) }))
 
-// The binding keeps nothing but a text: `2005: …` where the body had a code, else the whole body.
+// The binding reports only a text: `2005: …` where the body had a code, otherwise the complete body.
 const fromThrown = (text: string): ErrorBody => {
   const [, number, message] = /^(?:\w+: )?(\d{3,5}): ?([\s\S]*)$/.exec(text) ?? []
   if (number === undefined) return decode(text)
@@ -108,7 +110,7 @@ const messageOf = ({ body }: FailureInput, text: string): string | undefined =>
 
 const subjectOf = ({ body: text, headers, status, surface, thrown }: FailureInput): Subject => {
   const decoded = text === undefined && thrown !== undefined ? fromThrown(thrown.message) : decode(text ?? "")
-  // Bedrock names its errors in a header only, and so does Cloudflare its challenges, whose pages are translated.
+  // Bedrock names its errors in a header only. So does Cloudflare for its challenges, whose pages are translated.
   const header = headers?.["x-amzn-errortype"]?.split(":")[0] ?? headers?.["cf-mitigated"]
   const name = thrown?.name
   const body = {
@@ -120,7 +122,7 @@ const subjectOf = ({ body: text, headers, status, surface, thrown }: FailureInpu
   return { status: claimed ?? status ?? 0, surface, name, body }
 }
 
-/** Who answered, where the rule does not say. */
+/** The origin of an answer whose rule does not state it. */
 const originOf = ({ body, surface }: Subject): GatewayError.Origin => {
   if (surface === "logs") return "api"
   if (body.fromGateway) return "gateway"
@@ -137,10 +139,10 @@ const keys: ReadonlyArray<readonly [pattern: RegExp, replacement: string]> = [
   [/((?:key|token)[^\n]{0,24}?)[a-z0-9][\w.~+/=-]{31,}/gi, "$1<redacted>"]
 ]
 
-/** Matches wherever one of them does: most texts have none, and are looked through once. */
+/** Matches wherever one of them does: most texts contain none, so they are scanned once. */
 const anyKey = new RegExp(keys.map(([{ source }]) => source).join("|"), "i")
 
-/** Cuts credentials out of a text, and whatever looks like one. */
+/** Cuts credentials, and everything that looks like one, out of a text. */
 const clear = (text: string, secrets: ReadonlyArray<string>): string => {
   const scrubbed = scrub(text, secrets)
   return anyKey.test(scrubbed)
@@ -155,7 +157,8 @@ const build = (outcome: RuleOutcome, input: FailureInput, subject: Subject): Gat
   const status = input.status ?? body.httpCode
   const word = body.code ?? (body.shape === "E6" ? body.type : undefined)
   const code = clean(word ?? (body.httpCode === status ? undefined : body.httpCode?.toString()), maxCode)
-  // Decoding takes texts apart, so what is shown is decoded without the credentials in it. The rules see it as it came.
+  // Decoding could split a credential, so the shown text is decoded after credentials are cut out. The rules see the
+  // original.
   const text = input.body ?? input.thrown?.message ?? ""
   const raw = scrub(text, input.secrets ?? [])
   const message = raw === text ? body.message : messageOf(input, raw)
@@ -201,9 +204,10 @@ const build = (outcome: RuleOutcome, input: FailureInput, subject: Subject): Gat
  * Classifies a failure. Total and pure: every input has exactly one reason, the first matching rule decides, nothing
  * throws.
  *
- * `reason.detail` is the message of whoever answered, at most 2,000 characters; for `Unknown` it is the raw body.
- * `reason.code` is Cloudflare's number or the provider's word, at most 100 characters. Credentials, and whatever looks
- * like one, are replaced by `<redacted>` in both. A caller's interruption is no failure and does not belong here.
+ * `reason.detail` is the message of the answering party, at most 2,000 characters; for `Unknown` it is the raw body.
+ * `reason.code` is Cloudflare's number or the provider's word, at most 100 characters. Credentials, and everything that
+ * looks like one, are replaced by `<redacted>` in both. A caller's interruption is not a failure and does not belong
+ * here.
  *
  * @example
  * ```ts
@@ -229,8 +233,8 @@ export const classify = (input: FailureInput): Failure => {
 
 /**
  * Whether an answer with this status and JSON body is a failure: any status outside 2xx, and within 2xx a body that
- * says so itself, such as `{ state: "Failed" }`, `{ success: false }`, an `error` without `result` or `choices`, an
- * `error` inside the first choice, an error event of a stream, or a prompt that Google blocked.
+ * describes a failure, such as `{ state: "Failed" }`, `{ success: false }`, an `error` without `result` or `choices`,
+ * an `error` inside the first choice, an error event of a stream, or a prompt that Google blocked.
  *
  * @category classifying
  */

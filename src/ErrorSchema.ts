@@ -2,15 +2,17 @@
  * Codecs for `GatewayError`, its reasons and its attempts: for journals, queues and RPC.
  *
  * The stored form is plain JSON: the fields of the class next to its `_tag`, durations in milliseconds. Decoding builds
- * instances of the classes, so that `instanceof`, `message` and `Effect.catchReason` work on what comes back. A field
- * that is not known is dropped, because a newer version may have written it; a reason that is not known fails. Stack
- * traces are not stored.
+ * instances of the classes, so that `instanceof`, `message` and `Effect.catchReason` work on the decoded values.
+ * Unknown fields are dropped, because a newer version may have written them; an unknown reason fails. Stack traces are
+ * not stored.
  *
- * A stored error holds `reason.detail`, the text of whoever answered: credentials are cut out of it, parts of a prompt
- * are not.
+ * **Gotchas**
  *
- * The codecs stand apart from `GatewayError` because `Schema` would double a Worker's bundle: who neither stores nor
- * sends errors does not load this module.
+ * A stored error holds `reason.detail`, the answer's own text: credentials are cut out of it, parts of a prompt are
+ * not.
+ *
+ * The codecs are separate from `GatewayError` because `Schema` would double a Worker's bundle. Programs that neither
+ * store nor send errors do not load this module.
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
@@ -19,7 +21,8 @@ import * as Errors from "./GatewayError.ts"
 
 const number = Schema.optionalKey(Schema.Finite)
 const text = Schema.optionalKey(Schema.String)
-// Negative when the clock was set back meanwhile. Infinity, for which JSON has no number, is nobody's wait or limit.
+// Negative when the clock was set back in the meantime. JSON has no number for infinity, and no wait or limit is
+// infinite.
 const finite = Schema.makeFilter((self: Duration.Duration) => Number.isFinite(Duration.toMillis(self)), {
   expected: "a finite duration"
 })
@@ -38,8 +41,8 @@ const withoutUndefined = <A extends object>(value: A): A => {
 }
 
 /**
- * A codec from a struct to the class that is built of its fields. What the types demand: a schema for every field of
- * the class, and that each side takes every value of the other.
+ * A codec from a struct to the class that is built from its fields. The types require a schema for every field of the
+ * class, and that each side accepts every value of the other.
  */
 const instance = <
   Tag extends string,
@@ -58,7 +61,7 @@ const instance = <
   })
   const type = Schema.instanceOf(Class, {
     identifier: struct.fields._tag.schema.literal,
-    // The same form for a codec that is derived from the type alone; test data too are derived from it.
+    // The same form for codecs derived from the type alone; test data is derived from it too.
     toCodec: () => Schema.link<Self>()(struct, transformation)
   })
   return struct.pipe(Schema.decodeTo(type, transformation))
@@ -205,7 +208,7 @@ const attempt = Schema.Struct(attemptFields)
 
 const skipped = Schema.Struct({ target: Schema.String, reason: reasons })
 
-// `reasons` and `attempt` rather than the exports below: their types show when a reason or one of its values is
+// Uses `reasons` and `attempt` instead of the exports below: their types show when a reason or one of its values is
 // missing.
 const error = instance(
   Errors.GatewayError,
@@ -244,16 +247,16 @@ export type AttemptEncoded = (typeof attempt)["Encoded"]
 export type GatewayErrorEncoded = (typeof error)["Encoded"]
 
 /**
- * Codec of `GatewayError.Reason`, both ways for instances of the classes and nothing else. Decoding fails with
- * `SchemaError` for a tag that is not known or a field of the wrong type, encoding for an infinite duration or a number
- * that JSON does not have; the message names the path.
+ * Codec of `GatewayError.Reason`; both directions accept instances of the classes only. Decoding fails with
+ * `SchemaError` for an unknown tag or a field of the wrong type, encoding for an infinite duration or a number that
+ * JSON lacks; the message names the path.
  *
  * @category schemas
  */
 export const Reason: Schema.Codec<Errors.Reason, ReasonEncoded> = reasons
 
 /**
- * Codec of `GatewayError.Attempt`, for `LogTrail` and for `attempts` of a result; `error` is a {@link Reason}.
+ * Codec of `GatewayError.Attempt`, for `LogTrail` and for `attempts` of a result; its `error` is a {@link Reason}.
  *
  * @category schemas
  */

@@ -1,8 +1,8 @@
 /**
  * Log entries of the gateway, feedback on them, and queries over them.
  *
- * Live logs differ from their published types (metadata is an object and not a string, tokens can be null, cost arrives
- * later, unlisted fields appear), so decoding is tolerant: only the id must be there, and what is not known is kept in
+ * Live logs differ from their published types: metadata is an object and not a string, tokens can be null, cost arrives
+ * later, unlisted fields appear. Decoding is therefore tolerant: it requires only the id, and keeps unknown fields in
  * `extra`.
  */
 import * as Schema from "effect/Schema"
@@ -11,8 +11,8 @@ import { defined, type Mutable } from "./internal/data/defined.ts"
 import { isObject, isRecord, parseJson, strayField, wireName } from "./internal/data/json.ts"
 import { isWhole } from "./internal/data/numbers.ts"
 
-// A function, because rolldown (Vite's bundler) takes reading `Schema.String` for an effect, and would keep all of
-// Schema in bundles that never use this.
+// A function, because rolldown (Vite's bundler) treats reading `Schema.String` as an effect and would keep all of
+// Schema in bundles that never use it.
 const makeSchema = () =>
   Schema.Struct({
     id: Schema.String,
@@ -47,12 +47,12 @@ const makeSchema = () =>
     responseHead: Schema.optionalKey(Schema.String),
     requestHeadComplete: Schema.optionalKey(Schema.Boolean),
     responseHeadComplete: Schema.optionalKey(Schema.Boolean),
-    /** Every field that is not listed above, under the name it came with. */
+    /** Every field that is not listed above, under its original name. */
     extra: Schema.Record(Schema.String, Schema.Unknown)
   })
 
 /**
- * Schema of {@link GatewayLog}, for storing and sending it on.
+ * Schema of {@link GatewayLog}, for storing and forwarding it.
  *
  * @category schemas
  */
@@ -85,7 +85,7 @@ const metadata = (u: unknown): NonNullable<GatewayLog["metadata"]> | undefined =
 
 type Fields = Required<Omit<GatewayLog, "id" | "extra">>
 
-/** How each field is read. */
+/** Readers of each field. */
 const readers: { readonly [Name in keyof Fields]: (u: unknown) => Fields[Name] | undefined } = {
   provider: text,
   model: text,
@@ -117,8 +117,8 @@ const readers: { readonly [Name in keyof Fields]: (u: unknown) => Fields[Name] |
 }
 
 /**
- * Reads a log entry as the REST API or the binding gives it. `undefined` when it is not an object with an id. A field
- * whose value has another type than expected goes to `extra`, unless it is null.
+ * Decodes a log entry from the REST API or the binding. `undefined` when it is not an object with an id. A field whose
+ * value has an unexpected type is put into `extra`, unless it is null.
  *
  * @category conversions
  */
@@ -138,14 +138,14 @@ export const fromWire = (wire: unknown): GatewayLog | undefined => {
 }
 
 /**
- * Feedback on a log entry. At least one field.
+ * Feedback on a log entry; at least one field is required.
  *
  * @category models
  */
 export interface Patch {
-  /** 1 is good, -1 is bad, `null` takes it back. */
+  /** 1 is good, -1 is bad, `null` removes it. */
   readonly feedback?: 1 | -1 | null | undefined
-  /** A finite number; `null` takes it back. */
+  /** A finite number; `null` removes it. */
   readonly score?: number | null | undefined
   /** Replaces the metadata: at most five flat entries; `null` removes it. */
   readonly metadata?: Readonly<Record<string, string | number | boolean>> | null | undefined
@@ -158,7 +158,7 @@ export interface Patch {
  */
 export const operators = ["eq", "neq", "contains", "lt", "gt"] as const
 /**
- * Fields that a filter can name (protocol: list parameters of Cloudflare's API client).
+ * Fields that a filter can name (source: list parameters of Cloudflare's API client).
  *
  * @category constants
  */
@@ -221,14 +221,15 @@ export const directions = ["asc", "desc"] as const
 export interface Query {
   /** 1 or more; default 1. */
   readonly page?: number | undefined
-  /** 1 to 50; the gateway's default when absent. */
+  /** 1 to 50. Default: the gateway's. */
   readonly perPage?: number | undefined
   /** Free text. */
   readonly search?: string | undefined
   readonly orderBy?: (typeof orders)[number] | undefined
   readonly direction?: (typeof directions)[number] | undefined
   /**
-   * Only calls with this event id: also the failed legs of a gateway-side fallback, whose log ids no answer carries.
+   * Selects calls with this event id, including the failed legs of a gateway-side fallback, whose log ids no answer
+   * carries.
    */
   readonly eventId?: string | undefined
   readonly filters?: ReadonlyArray<Filter> | undefined
@@ -245,7 +246,7 @@ export interface Page {
   readonly perPage: number
   /** Entries on this page. */
   readonly count: number
-  /** Entries that match, on all pages, when the gateway says so. */
+  /** Number of matching entries on all pages, when the gateway reports it. */
   readonly totalCount?: number
 }
 
@@ -264,7 +265,7 @@ const queryNames: ReadonlyArray<string> = [
 const isGiven = <A>(value: A): value is NonNullable<A> => value !== undefined && value !== null
 
 /**
- * Lists what is wrong with feedback.
+ * Lists the problems of feedback.
  *
  * @category checks
  */
@@ -286,7 +287,7 @@ export const patchProblems = (patch: Patch): ReadonlyArray<GatewayOptions.Proble
 }
 
 /**
- * Lists what is wrong with a query.
+ * Lists the problems of a query.
  *
  * @category checks
  */
@@ -327,7 +328,7 @@ export const queryProblems = (query: Query): ReadonlyArray<GatewayOptions.Proble
 }
 
 /**
- * Query parameters of the REST API for a valid query.
+ * Converts a valid query to query parameters of the REST API.
  *
  * @category conversions
  */
@@ -347,7 +348,7 @@ export const toParams = (query: Query): ReadonlyArray<readonly [string, string]>
 }
 
 /**
- * Reads one page as the REST API gives it. `undefined` when it has no list of entries with ids.
+ * Decodes one page of the REST API. `undefined` when it has no list of entries with ids.
  *
  * @category conversions
  */

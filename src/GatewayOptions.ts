@@ -1,9 +1,9 @@
 /**
- * What a request asks of the gateway itself: cache, metadata, logging, event id, timeout, retries, stored keys, cost.
+ * Per-request settings of the gateway itself: cache, metadata, logging, event id, timeout, retries, stored keys, cost.
  *
- * Values are validated once, in {@link make}, because the gateway does not complain: metadata with one bad value
- * vanishes whole, a sixth entry is cut, and the binding drops `cacheTtl: 0`. There are three encodings: request
- * headers, options of the Workers binding, and `config` plus headers of one leg of a universal request.
+ * Values are validated once, in {@link make}, because the gateway does not complain: it discards all metadata when one
+ * value is bad, cuts a sixth entry, and the binding drops `cacheTtl: 0`. There are three encodings: request headers,
+ * options of the Workers binding, and `config` plus headers of one leg of a universal request.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -15,25 +15,25 @@ import { isObject, strayField } from "./internal/data/json.ts"
 import * as Encoding from "./internal/options/encoding.ts"
 
 /**
- * Shortest cache life time that the gateway accepts.
+ * Shortest cache lifetime that the gateway accepts.
  *
  * @category constants
  */
 export const minCacheTtl = Duration.seconds(60)
 /**
- * Longest cache life time that the gateway accepts (one month, taken as 30 days).
+ * Longest cache lifetime that the gateway accepts (one month, taken as 30 days).
  *
  * @category constants
  */
 export const maxCacheTtl = Duration.days(30)
 /**
- * Most metadata entries that the gateway keeps.
+ * Largest number of metadata entries that the gateway keeps.
  *
  * @category constants
  */
 export const maxMetadataEntries = 5
 /**
- * Most attempts per leg that the gateway makes, the first included.
+ * Largest number of attempts per leg that the gateway makes, including the first.
  *
  * @category constants
  */
@@ -46,7 +46,7 @@ export const maxAttempts = 5
 export const maxRetryDelay = Duration.seconds(5)
 
 /**
- * Every {@link Backoff}.
+ * All values of {@link Backoff}.
  *
  * @category constants
  */
@@ -65,7 +65,7 @@ export type Backoff = (typeof backoffs)[number]
 export type Metadata = Readonly<Record<string, string | number | boolean>>
 
 /**
- * What {@link make} accepts.
+ * Input of {@link make}.
  *
  * @category models
  */
@@ -90,14 +90,14 @@ export interface Input {
         readonly payload?: boolean | undefined
       }
     | undefined
-  /** The caller's correlation id; the router makes one per logical request when it is absent. */
+  /** The caller's correlation id. Default: the router makes one per logical request. */
   readonly eventId?: string | undefined
   /** The gateway's limit until the first part of the provider's response, in whole milliseconds. */
   readonly timeout?: Duration.Input | undefined
-  /** The gateway's own retries. Leave them out when a router retries: one failure, one owner. */
+  /** The gateway's own retries. Leave them out when a router retries, so that retries have one owner. */
   readonly retries?:
     | {
-        /** 1 to 5, the first included. */
+        /** 1 to 5, including the first. */
         readonly attempts?: number | undefined
         /** Up to 5 seconds in whole milliseconds. */
         readonly delay?: Duration.Input | undefined
@@ -106,9 +106,9 @@ export interface Input {
     | undefined
   /** Alias of the stored provider key to use. */
   readonly byokAlias?: string | undefined
-  /** Unified Billing only: ask for zero data retention. */
+  /** Unified Billing only: requests zero data retention. */
   readonly zeroDataRetention?: boolean | undefined
-  /** `true` forbids the silent fall-back to Cloudflare's own credentials and billing when no provider key is found. */
+  /** `true` forbids the silent fallback to Cloudflare's own credentials and billing when no provider key is found. */
   readonly noWholesale?: boolean | undefined
   /** Cost that replaces the gateway's own estimate, in US dollars. */
   readonly customCost?:
@@ -123,7 +123,7 @@ export interface Input {
 }
 
 /**
- * Validated options; make them with {@link make}. Absent fields leave the gateway's settings as they are.
+ * Validated options; make them with {@link make}. Absent fields keep the gateway's settings.
  *
  * @category models
  */
@@ -147,7 +147,7 @@ export interface GatewayOptions {
 }
 
 /**
- * One invalid field: its path and what would have been accepted.
+ * One invalid field: its path and the accepted values.
  *
  * @category models
  */
@@ -210,7 +210,7 @@ const metadataProblems = (metadata: Metadata): ReadonlyArray<Problem> => {
 }
 
 /**
- * Lists what is wrong with an input, without failing.
+ * Lists the problems of an input, without failing.
  *
  * @example
  * ```ts
@@ -231,7 +231,7 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
     check(value === undefined || isHeaderValue(value), field, headerValueAccepted)
   const flag = (value: boolean | undefined, field: string): void =>
     check(value === undefined || typeof value === "boolean", field, "true or false")
-  // Types keep these mistakes out of TypeScript, but not out of JSON and JavaScript.
+  // TypeScript rules these mistakes out; JSON and JavaScript do not.
   const group = <A extends object>(
     value: A | undefined,
     field: string,
@@ -306,16 +306,16 @@ export const problems = (input: Input): ReadonlyArray<Problem> => {
 
 const normalizeCache = (cache: NonNullable<Input["cache"]>): NonNullable<GatewayOptions["cache"]> => {
   if (cache.ttl === "off") return defined({ key: cache.key, skip: true })
-  // A life time says that caching is wanted, so it also undoes an outer "off" when options are merged.
+  // A lifetime implies that caching is wanted, so it also undoes an outer "off" when options are merged.
   if (cache.ttl !== undefined) return defined({ ttl: durationOf(cache.ttl), key: cache.key, skip: cache.skip ?? false })
   return defined({ key: cache.key, skip: cache.skip })
 }
 
-/** An object without fields says nothing, so it is left out: equal options have one form. */
+/** Drops objects without fields, so that equal options have one form. */
 const nonEmpty = <A extends object>(value: A): A | undefined => (Object.keys(value).length === 0 ? undefined : value)
 
 /**
- * Brings a valid input into its one normal form. Total: invalid fields must have been found with {@link problems}.
+ * Brings a valid input into its normal form. Total: check the fields with {@link problems} first.
  *
  * @category combinators
  */
@@ -349,7 +349,7 @@ const makeFor = (method: string, input: Input): Effect.Effect<GatewayOptions, Ga
 }
 
 /**
- * Validates options: cache life time 60 seconds to 30 days or `"off"`, at most five flat metadata entries, one to five
+ * Validates options: cache lifetime 60 seconds to 30 days or `"off"`, at most five flat metadata entries, one to five
  * attempts, a delay up to five seconds, ids and texts in printable ASCII. Fails with `InvalidRequest` naming the field.
  *
  * @example
@@ -367,13 +367,23 @@ const makeFor = (method: string, input: Input): Effect.Effect<GatewayOptions, Ga
  */
 export const make = (input: Input): Effect.Effect<GatewayOptions, GatewayError> => makeFor("GatewayOptions.make", input)
 
-/** Two groups of fields in one, where there are two. */
+/** Merges two groups of fields, either of which may be absent. */
 const both = <A extends object>(outer: A | undefined, inner: A | undefined): A | undefined =>
   outer && inner && { ...outer, ...inner }
 
 /**
- * Combines two sets of options; where both speak, `inner` wins, field by field. Associative. Merged metadata may have
- * more entries than the gateway keeps, so validate the result ({@link make}) before it is sent; the router does.
+ * Combines two sets of options; `inner` wins, field by field. Associative. Merged metadata may have more entries than
+ * the gateway keeps, so validate the result ({@link make}) before it is sent; the router does.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
+ *
+ * const outer = Effect.runSync(GatewayOptions.make({ cache: { ttl: "1 hour" }, metadata: { team: "search" } }))
+ * const inner = Effect.runSync(GatewayOptions.make({ metadata: { user: "u-1" } }))
+ * console.log(GatewayOptions.merge(outer, inner).metadata) // { team: "search", user: "u-1" }
+ * ```
  *
  * @category combinators
  */
@@ -389,7 +399,7 @@ export const merge = (outer: GatewayOptions, inner: GatewayOptions): GatewayOpti
 })
 
 /**
- * Options of the Workers binding: what its `gateway` object has a field for, and headers for the rest.
+ * Options of the Workers binding: fields of its `gateway` object, and headers for the rest.
  *
  * @category models
  */
@@ -431,16 +441,16 @@ export interface LegOptions {
 
 /**
  * Encodes options as request headers (names and units of the AI Gateway documentation). Metadata is ASCII-safe JSON,
- * because whether other characters survive the edge is not known.
+ * because it is unknown whether other characters survive the edge.
  *
  * @category conversions
  */
 export const toHeaders = (options: GatewayOptions): Record<string, string> => Encoding.toHeaders(options)
 
 /**
- * Decodes request headers (names in lower case, the deprecated `cf-cache-ttl` and `cf-skip-cache` included; a life
- * time of 0 is `"off"`). Fails with `InvalidRequest` naming the header that cannot be read, or the field (such as
- * `cache.ttl`) whose value is out of range.
+ * Decodes request headers with lower-case names, the deprecated `cf-cache-ttl` and `cf-skip-cache` included; a lifetime
+ * of 0 is `"off"`. Fails with `InvalidRequest` naming the unreadable header, or the field (such as `cache.ttl`) whose
+ * value is out of range.
  *
  * @category conversions
  */
@@ -449,7 +459,7 @@ export const fromHeaders = (
 ): Effect.Effect<GatewayOptions, GatewayError> => decode("GatewayOptions.fromHeaders", Encoding.fromHeaders(headers))
 
 /**
- * Encodes options for the Workers binding. What its `gateway` object has no field for travels in `extraHeaders`, in
+ * Encodes options for the Workers binding. Options without a field in its `gateway` object travel in `extraHeaders`, in
  * lower case; so does metadata with non-ASCII text, which the binding would write into a header unescaped.
  *
  * @category conversions
@@ -457,7 +467,7 @@ export const fromHeaders = (
 export const toBinding = (options: GatewayOptions): BindingOptions => Encoding.toBinding(options)
 
 /**
- * Decodes what {@link toBinding} wrote. Fails with `InvalidRequest` naming the field at fault.
+ * Decodes the output of {@link toBinding}. Fails with `InvalidRequest` naming the field at fault.
  *
  * @category conversions
  */
@@ -472,7 +482,7 @@ export const fromBinding = (options: BindingOptions): Effect.Effect<GatewayOptio
 export const toLeg = (options: GatewayOptions): LegOptions => Encoding.toLeg(options)
 
 /**
- * Decodes what {@link toLeg} wrote. Fails with `InvalidRequest` naming the field at fault.
+ * Decodes the output of {@link toLeg}. Fails with `InvalidRequest` naming the field at fault.
  *
  * @category conversions
  */

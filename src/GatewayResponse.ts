@@ -1,6 +1,4 @@
-/**
- * A successful answer of the gateway: status, headers, the body, and what the headers tell about the call.
- */
+/** A successful answer of the gateway: status, headers, the body, and the facts in its headers. */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -20,8 +18,8 @@ import type { Body, RawResponse } from "./internal/transport/body.ts"
 import { makeFeed, oversized, type ServerEvent } from "./internal/transport/sse.ts"
 
 /**
- * What the response headers say about a call. Every field is optional: which are present depends on the endpoint, the
- * transport and the provider. A log id that is here belongs to this answer; one that cannot be known is absent.
+ * Facts about a call from its response headers. All fields are optional: the endpoint, the transport and the provider
+ * determine which are present. A log id belongs to this answer; an uncertain one is absent.
  *
  * @category models
  */
@@ -47,8 +45,8 @@ export interface Meta {
 }
 
 /**
- * A header that came once. One that came twice arrives as one text with a comma, and does not tell which value is
- * right.
+ * A header that occurs once. A header that occurs twice arrives as one text with a comma, which does not tell which
+ * value is right.
  */
 const one = (value: string | undefined): string | undefined =>
   value === undefined || value === "" || value.includes(",") ? undefined : value
@@ -75,21 +73,29 @@ export const metaFromHeaders = (headers: Readonly<Record<string, string | undefi
 }
 
 /**
- * Most characters of a body that an error carries.
+ * Longest excerpt of a body in an error, in characters.
  *
  * @category constants
  */
 export const maxExcerpt = 500
 
-/** Most characters of a failure's body that are looked at. */
+/** Longest part of a failure's body that is examined, in characters. */
 const maxErrorBody = 65_536
 
-/** Ways to take a body; each excludes the others. */
+/** Ways to consume a body; each excludes the others. */
 type Form = "text" | "bytes" | "reader" | "web" | "cancel"
 
 /**
- * Takes Cloudflare's envelopes off a JSON body: `{ success, result }`, `{ state, result }`, or both around each other.
- * Anything else is returned as it is.
+ * Unwraps Cloudflare's envelopes of a JSON body: `{ success, result }`, `{ state, result }`, or both nested. Anything
+ * else is returned unchanged.
+ *
+ * @example
+ * ```ts
+ * import * as GatewayResponse from "effect-ai-gateway/GatewayResponse"
+ *
+ * console.log(GatewayResponse.unwrap({ success: true, errors: [], messages: [], result: { response: "Hi" } }))
+ * // { response: "Hi" }
+ * ```
  *
  * @category conversions
  */
@@ -101,15 +107,15 @@ export const unwrap = (json: unknown): unknown => {
 }
 
 /**
- * What failures of a response say about the call that it answers.
+ * Facts about the call that failures of its response carry.
  *
  * @category models
  */
 export interface ResponseOptions {
   readonly method: string
-  /** Who was asked; default `gateway`. */
+  /** Interface that answered; default `gateway`. */
   readonly surface?: Classifier.FailureInput["surface"]
-  /** Credentials that were sent, to be cut out of what comes back. */
+  /** Credentials of the request, removed from everything that is shown. */
   readonly secrets?: ReadonlyArray<string>
   readonly provider?: string | undefined
   readonly model?: string | undefined
@@ -134,16 +140,20 @@ export const defaultMaxBytes = 67_108_864
 export interface ResponseReader {
   /** The next chunk, or `undefined` at the end. Fails with `TransportFailure` when the connection breaks. */
   readonly read: Effect.Effect<Uint8Array | undefined, GatewayError>
-  /** Lets go of the rest and of the connection behind it. */
+  /** Releases the rest of the body and its connection. */
   readonly cancel: Effect.Effect<void>
 }
 
 /**
- * A 2xx answer. Its body is read at most once, on demand; read it, or call `cancel`, so that the connection is free.
+ * A 2xx answer. Its body is read at most once, on demand.
  *
- * Whoever reads it as `text`, `json` or `result` shares that one read, also at the same time; so do readers of `bytes`.
- * After the body was taken in one form, another form fails with `InvalidRequest` (field `body`). Interrupting a read
- * that others wait for ends it for them too, with `TransportFailure`.
+ * Readers of `text`, `json` and `result` share one read, even concurrently; so do readers of `bytes`. After the body
+ * was consumed in one form, another form fails with `InvalidRequest` (field `body`). Interrupting a read that others
+ * wait for ends it for them too, with `TransportFailure`.
+ *
+ * **Gotchas**
+ *
+ * Read the body or call `cancel`: an unread body keeps its connection busy.
  *
  * @category models
  */
@@ -152,17 +162,17 @@ export class GatewayResponse {
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
   readonly meta: Meta
-  /** The transport sent the request twice, because a kept-alive socket had been closed by the server. */
+  /** Whether the transport sent the request twice, because the server had closed a kept-alive socket. */
   readonly resent: boolean
   /**
    * Size limit of a body that is read as `text`, `bytes`, `json` or `result`, in bytes, and of one event of a stream,
-   * in characters; both after decompression. A larger one is an `InvalidResponse`, and the rest of it is not read.
+   * in characters; both after decompression. A larger one is an `InvalidResponse`, and the rest is not read.
    */
   readonly maxBytes: number
-  // Hard-private, so that printing a response shows neither its body nor the credentials it was asked with.
+  // Hard-private, so that printing a response shows neither its body nor the credentials of its request.
   readonly #body: Body
   readonly #options: ResponseOptions
-  // Made when they are asked for: mostly one of them is.
+  // Made on demand: usually only one of them is used.
   #text: Effect.Effect<string, GatewayError> | undefined
   #bytes: Effect.Effect<Uint8Array, GatewayError> | undefined
   #taken: Form | undefined
@@ -178,30 +188,30 @@ export class GatewayResponse {
   }
 
   /**
-   * The body as text. A second read gives the first one's text. Fails with `TransportFailure` when the body breaks off,
-   * and with `InvalidResponse` when it has more than `maxBytes` bytes or cannot be decompressed.
+   * The body as text. A second read returns the same text. Fails with `TransportFailure` when the body breaks off, and
+   * with `InvalidResponse` when it exceeds `maxBytes` or cannot be decompressed.
    */
   get text(): Effect.Effect<string, GatewayError> {
     this.#text ??= this.#shared("text", this.#body.text(this.maxBytes))
     return this.#text
   }
 
-  /** The body as bytes; only instead of `text`. A second read gives the first one's bytes. */
+  /** The body as bytes; an alternative to `text`. A second read returns the same bytes. */
   get bytes(): Effect.Effect<Uint8Array, GatewayError> {
     this.#bytes ??= this.#shared("bytes", this.#body.bytes(this.maxBytes))
     return this.#bytes
   }
 
   /**
-   * The body as JSON, whatever its content type says. Fails with `InvalidResponse` (with a bounded excerpt in `detail`)
-   * when it is not JSON, and with the failure's own reason when a failure came with a 2xx status
-   * (`{ state: "Failed" }`, `{ success: false }`).
+   * The body as JSON, regardless of its content type. Fails with `InvalidResponse` (with a bounded excerpt in `detail`)
+   * when it is not JSON, and with the failure's own reason when a failure has a 2xx status (`{ state: "Failed" }`,
+   * `{ success: false }`).
    */
   get json(): Effect.Effect<unknown, GatewayError> {
     return Effect.flatMap(this.text, (text) => this.parse(text))
   }
 
-  /** {@link json} of a body that was read in another way. */
+  /** {@link json} for a body that was read in another way. */
   parse(text: string): Effect.Effect<unknown, GatewayError> {
     const json = parseJson(text)
     if (json === undefined) return Effect.fail(this.invalid("not JSON", text))
@@ -228,12 +238,12 @@ export class GatewayResponse {
   /** See {@link toWeb}. */
   web(): Response {
     const late = this.#take("web")
-    // What is left of a body must not pass for a whole one.
+    // A partial body must not pass for a complete one.
     if (late !== undefined) throw late
     return this.#body.web({ status: this.status, headers: this.headers })
   }
 
-  /** Lets go of an unread body. */
+  /** Releases an unread body. */
   get cancel(): Effect.Effect<void> {
     return Effect.suspend(() => {
       this.#take("cancel")
@@ -241,7 +251,7 @@ export class GatewayResponse {
     })
   }
 
-  /** The failure that a body, or an event of it, describes although the status is 2xx. */
+  /** The failure that a body, or one of its events, describes despite a 2xx status. */
   fault(body: string): GatewayError {
     const { reason } = Classifier.classify({
       status: this.status,
@@ -254,8 +264,8 @@ export class GatewayResponse {
   }
 
   /**
-   * An `InvalidResponse` about this answer, with a bounded excerpt of its body and no credential; or the failure that
-   * the body tells of beside what could not be read. `by`: the answer could be read, and this rejected it.
+   * An `InvalidResponse` about this answer, with a bounded excerpt of its body and without credentials; or the failure
+   * that an unreadable body itself describes. `by`: the validator that rejected a readable answer.
    */
   invalid(issue: string, text: string, by?: InvalidResponse["by"]): GatewayError {
     if (by === undefined && hasError(parseJson(text))) return this.fault(text)
@@ -278,7 +288,7 @@ export class GatewayResponse {
     return Effect.mapError(self, (reason) => this.#error(reason))
   }
 
-  /** Takes the body, or says why that is too late. */
+  /** Takes the body, or returns why it is too late. */
   #take(form: Form): GatewayError | undefined {
     const taken = this.#taken
     this.#taken ??= form
@@ -293,7 +303,7 @@ export class GatewayResponse {
         )
   }
 
-  /** Reads once; whoever comes meanwhile or later gets what came of it. */
+  /** Reads once; concurrent and later readers get the same result. */
   #shared<A>(form: Form, read: Effect.Effect<A, Reason>): Effect.Effect<A, GatewayError> {
     let outcome: Effect.Effect<A, GatewayError> | undefined
     return Effect.suspend(() => {
@@ -319,10 +329,10 @@ export class GatewayResponse {
 }
 
 /**
- * Takes a response as a web `Response`, to be passed through: the very same one when it came as one, so nothing is
- * copied. A response that arrived compressed over HTTP gets headers without `content-encoding`, because its body has
- * been decompressed. Only once, and only instead of reading it here: else it throws a `GatewayError` (`InvalidRequest`,
- * field `body`), as there is no effect to fail.
+ * Converts a response to a web `Response`, to pass it through. Nothing is copied when it arrived as a web response: the
+ * result is the same object. A response that arrived compressed over HTTP loses `content-encoding`, because its body
+ * has been decompressed. Works once, and instead of reading the body here; otherwise it throws a `GatewayError`
+ * (`InvalidRequest`, field `body`), as there is no effect to fail.
  *
  * @category conversions
  */
@@ -330,9 +340,9 @@ export const toWeb = (self: GatewayResponse): Response => self.web()
 
 /**
  * The body as chunks of bytes. Pulls only what is consumed; ending early, failing or being interrupted aborts the
- * request. Over a network a chunk is what came within a turn of the event loop, until it is 64 KiB; over `fetch` one
- * piece of the connection is asked for beyond that. Fails with `TransportFailure` when the connection breaks; whether
- * the bytes are a complete answer only their dialect knows.
+ * request. Over a network a chunk contains what arrived within one turn of the event loop, up to 64 KiB; over `fetch`
+ * the library reads at most one piece ahead. Fails with `TransportFailure` when the connection breaks. Only the dialect
+ * can tell whether the bytes are a complete answer.
  *
  * @category streams
  */
@@ -343,8 +353,8 @@ export const bytes = (self: GatewayResponse): Stream.Stream<Uint8Array, GatewayE
   })
 
 /**
- * The body as server-sent events, cut anywhere and with any line ends. Comments, ids and `retry` fields are read over;
- * an event of more than `maxBytes` characters is an `InvalidResponse`.
+ * The body as server-sent events, independent of chunk boundaries and line endings. Comments, ids and `retry` fields
+ * are skipped; an event of more than `maxBytes` characters is an `InvalidResponse`.
  *
  * @category streams
  */
@@ -366,8 +376,8 @@ export const events = (self: GatewayResponse): Stream.Stream<ServerEvent, Gatewa
   })
 
 /**
- * The body as deltas of a chat answer. Ends only after the dialect's finish event; an error event, a connection that
- * breaks, and an end without a finish are failures. `Router.stream` adds fallbacks, time limits and records to this.
+ * The body as deltas of a chat answer. Ends only after the dialect's finish event; an error event, a broken connection
+ * and an end without a finish are failures. `Router.stream` adds fallbacks, time limits and records.
  *
  * @category streams
  */

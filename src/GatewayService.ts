@@ -1,8 +1,15 @@
 /**
- * One AI Gateway as a service: run requests through it, read and rate its logs, learn its URLs.
+ * One AI Gateway as a service: it sends requests, reads and rates logs, and knows the gateway's URLs.
  *
- * The same program runs over HTTP, over the Workers binding or over the embedded local gateway (`LocalGateway.layer`),
- * by changing one Layer. Nothing here retries or falls back on its own: that is the router's job.
+ * The same program runs over HTTP, over the Workers binding or over the embedded local gateway (`LocalGateway.layer`)
+ * when you exchange one Layer. The service itself neither retries nor falls back; the router does.
+ *
+ * **Gotchas**
+ *
+ * - The body of an answer is unread: read it or call `cancel`, or its connection stays busy.
+ * - The binding cannot list logs: `listLogs` works over HTTP only, and there the log operations need `apiToken`.
+ * - Build the layer once per process or isolate. Built per request (`layerHttp` inside a handler), it forgets its URLs,
+ *   and so does whatever is built with it: the router its state, a client its connections.
  */
 import * as Clock from "effect/Clock"
 import * as Config from "effect/Config"
@@ -44,12 +51,12 @@ import * as UniversalRequest from "./UniversalRequest.ts"
  */
 export interface RunOptions extends GatewayOptions.Input {
   /**
-   * Whether the call is recorded in `LogTrail`. A router that records its own attempts says `false`. Default `true`.
+   * Whether the call is recorded in `LogTrail`. Set `false` in a router that records its own attempts. Default `true`.
    */
   readonly record?: boolean | undefined
   /**
-   * Runs before a transport sends the same bytes once more, on a fresh connection; when it fails, they are not sent.
-   * For callers who count requests. Default: nothing.
+   * Runs before a transport resends the same bytes on a fresh connection; if it fails, they are not sent. A hook for
+   * callers that count requests. Default: nothing.
    */
   readonly beforeResend?: Effect.Effect<void, GatewayError> | undefined
 }
@@ -61,8 +68,8 @@ export interface RunOptions extends GatewayOptions.Input {
  */
 export interface GetLogOptions {
   /**
-   * How long to keep asking for a log that is not there yet: it can lag its answer by half a second. `true` is
-   * 5 seconds. Default: one question.
+   * Longest wait for a missing log, which can lag its answer by half a second. `true` is 5 seconds. Default: a single
+   * request.
    */
   readonly awaitLog?: boolean | Duration.Input | undefined
 }
@@ -94,23 +101,23 @@ export class GatewayService extends Context.Service<
     /** Id of the gateway. */
     readonly id: string
     /**
-     * Sends one leg (provider-native endpoint over HTTP), or several (universal endpoint: the first that succeeds
+     * Sends one leg (provider-native endpoint over HTTP) or several (universal endpoint: the first that succeeds
      * answers). Succeeds with a 2xx answer whose body is unread; every other outcome is a typed failure.
      */
     readonly run: (
       request: UniversalRequest.LegInput | ReadonlyArray<UniversalRequest.LegInput>,
       options?: RunOptions
     ) => Effect.Effect<GatewayResponse, GatewayError>
-    /** Reads one log entry. Fails with `NotFound` (`log`), also while the log is not there yet; see `awaitLog`. */
+    /** Reads one log entry. Fails with `NotFound` (`log`), also while the log has not arrived; see `awaitLog`. */
     readonly getLog: (logId: string, options?: GetLogOptions) => Effect.Effect<GatewayLog.GatewayLog, GatewayError>
     /** Adds feedback, a score or metadata to a log entry. */
     readonly patchLog: (logId: string, patch: GatewayLog.Patch) => Effect.Effect<void, GatewayError>
     /**
-     * The URL to give to a provider's SDK, or the gateway's own when `provider` is left out. Asked once per provider
-     * and then remembered; failures are not.
+     * The base URL for a provider's SDK, or the gateway's own when `provider` is absent. Each provider's URL is
+     * requested once and remembered; failures are not.
      */
     readonly getUrl: (provider?: string) => Effect.Effect<string, GatewayError>
-    /** One page of log entries. Not possible over the binding. */
+    /** One page of log entries. Unsupported over the binding. */
     readonly listLogs: (query?: GatewayLog.Query) => Effect.Effect<GatewayLog.Page, GatewayError>
   }
 >()("effect-ai-gateway/GatewayService") {}
@@ -170,7 +177,7 @@ const startedOf = (
 }
 
 /**
- * Fields that an outcome adds to an attempt record; over several legs also the leg that it is about.
+ * Fields that an outcome adds to an attempt record; with several legs, the answering leg too.
  *
  * @category getters
  */
@@ -197,18 +204,17 @@ export const endedOf = (
   return { ...answered(failed.step), ...failed }
 }
 
-/** There are fewer providers than this. */
+/** Far above the number of providers. */
 const maxUrls = 256
 
 /**
- * Makes the service from a transport. For the layers of this library, whose transports are internal.
+ * Makes the service from a transport. Internal to this library, as are the transports.
  *
  * @category constructors
  */
 export const make = (id: string, backend: Backend): Effect.Effect<GatewayService["Service"]> =>
   Effect.sync(() => {
-    // Answers only. In a Worker a question dies with the request that asked it, and whoever shared it would wait for
-    // ever.
+    // Holds answers only: in a Worker a shared request dies with its own context, and those who wait for it would hang.
     const urls = new Map<string, string>()
 
     const method = "GatewayService.run"
@@ -230,7 +236,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
           return span === undefined
             ? recorded
             : Effect.onExit(recorded, (exit) => {
-                // Of several legs, only the answer says which one it is about.
+                // With several legs, only the answer tells which leg it belongs to.
                 const { step } = endedOf(exit, legs)
                 const leg = step === undefined ? undefined : legs[step]
                 if (leg !== undefined) span.annotate(describe(leg))
@@ -280,7 +286,7 @@ export const make = (id: string, backend: Backend): Effect.Effect<GatewayService
   })
 
 /**
- * Options of {@link layerHttp} and of its siblings.
+ * Options of {@link layerHttp}, {@link layerConfig} and similar layers.
  *
  * @category models
  */
@@ -362,7 +368,7 @@ export interface BindingOptions extends Pick<HttpOptions, "maxAnswerBytes"> {
 
 /**
  * A gateway over the Workers binding. Fails with `BindingMissing` when `ai` has no `gateway` method, and with
- * `InvalidRequest` when the gateway's id is malformed (the binding would put it into a URL as it is).
+ * `InvalidRequest` when the gateway's id is malformed, because the binding puts it into a URL unescaped.
  *
  * @example
  * ```ts

@@ -1,14 +1,20 @@
 /**
- * Admission by key: requests and tokens per minute and how many at once, as one reservation.
+ * Admission by key: requests per minute, tokens per minute and concurrency, in one reservation.
  *
- * A reservation is taken before a request is sent, with an estimate of its tokens. It is corrected when the answer says
- * what was used, and given back as far as the other side cannot have counted it. What is allowed for a minute holds for
- * **every** window of a minute, not only for those that begin on the minute; and a request counts from the moment it is
- * admitted until a minute after it was answered (at most `skew` after its admission), so that the other side, which
- * counts it somewhere in between, never counts more.
+ * A reservation is taken before a request is sent, with an estimate of its tokens. The answer's usage corrects it, and
+ * whatever the other side cannot have counted is given back. The allowance for a minute holds for **every** window of
+ * 60 seconds, not only for those that begin on the minute. A request counts from its admission until a minute after its
+ * answer (at most `skew` after its admission); the other side counts it at some moment in between, so its count never
+ * exceeds ours.
  *
- * State is kept for each key that was used, in constant memory: give it keys of which there are few, such as targets.
- * For limits that several processes share, implement {@link Limiter} over a store.
+ * **Gotchas**
+ *
+ * - State is kept for each key forever, in constant memory: use few keys, such as targets, not users.
+ * - Estimates that are too low can exceed the limit of tokens. Those that are too high cost speed until the answer
+ *   corrects them.
+ * - A permit that is not settled keeps its place forever. {@link limit} settles it for you.
+ * - Without `queue`, any number of requests waits as long as it takes.
+ * - The limits hold for one process. For limits that several processes share, implement {@link Limiter} over a store.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -34,19 +40,20 @@ export {
 export type { Outcome, Permit, Priority, Reservation, State } from "./internal/admission/permit.ts"
 
 /**
- * Admits requests.
+ * Admits requests under limits by key.
  *
  * @category models
  */
 export interface Limiter {
   /**
-   * Waits until the reservation fits. First come, first served, also when a smaller one would fit earlier. Fails with
+   * Waits until the reservation fits. First come, first served, even when a smaller one would fit earlier. Fails with
    * `Rejected` (`limiter`): without `retryAfter` when it can never fit, with an estimate when `maxWait` does not
    * suffice or the queue is full.
    *
    * Call it in an uninterruptible region, as {@link limit} does: only its waiting is interruptible.
    */
   readonly acquire: (key: string, reservation?: Reservation) => Effect.Effect<Permit, GatewayError>
+  /** Permits, waits and counts of a key at this moment. */
   readonly state: (key: string) => Effect.Effect<State>
 }
 
@@ -81,7 +88,7 @@ const make_ = (limitsOf: (key: string) => Effect.Effect<KeyLimits, GatewayError>
       const state = states.get(key)
       if (state !== undefined) return acquireIn(state, reservation)
       return Effect.flatMap(limitsOf(key), (made) => {
-        // Another fiber may have come in between.
+        // Another fiber may have made the key's limits in the meantime.
         const own = states.get(key) ?? made
         states.set(key, own)
         return acquireIn(own, reservation)
@@ -96,8 +103,8 @@ const make_ = (limitsOf: (key: string) => Effect.Effect<KeyLimits, GatewayError>
 }
 
 /**
- * Makes a limiter in the memory of this process: the same limits for each key, or limits by key, which are asked for
- * once. Fails with `InvalidRequest` naming the field; with limits by key, `acquire` does.
+ * Makes a limiter in the memory of this process, with the same limits for each key, or with a function that is called
+ * once for each key. Fails with `InvalidRequest` naming the field; with limits by key, `acquire` does.
  *
  * @example
  * ```ts
@@ -135,7 +142,7 @@ export const make = (limits: Limits | ((key: string) => Limits)): Effect.Effect<
   })
 
 /**
- * Whether a reason says that the other side is at its limit: `RateLimited`, and 529 of whoever is overloaded.
+ * Whether a reason means that the other side is at its limit: `RateLimited`, or status 529 (overloaded).
  *
  * @category checks
  */
@@ -158,8 +165,10 @@ const unprocessed: ReadonlyArray<Reason["_tag"]> = [
 ]
 
 /**
- * How a failure counts. Nothing: it never reached the other side (no connection, refused here). The request but no
- * tokens: it was turned away. Both: anything else, as nobody knows how far a timeout or a 5xx has come.
+ * Determines how a failure counts.
+ *
+ * Nothing, when it never reached the other side (no connection, rejected here). The request without tokens, when it was
+ * turned away. Both in all other cases, because the progress of a timeout or a 5xx is unknown.
  *
  * @category checks
  */
@@ -169,18 +178,18 @@ export const failed = (reason: Reason): Outcome =>
     : { throttled: isThrottle(reason), ...(unprocessed.includes(reason._tag) && { tokens: 0 }) }
 
 /**
- * What {@link limit} takes beside a reservation.
+ * Options of {@link limit}: a reservation, and how to read the usage.
  *
  * @category models
  */
 export interface LimitOptions<A> extends Reservation {
-  /** Tokens that an answer says it used. Default: as reserved. */
+  /** Reads the tokens that an answer used. Default: as reserved. */
   readonly used?: ((value: A) => number | undefined) | undefined
 }
 
 /**
- * Runs an effect under a permit and settles it: with what the answer used, or as {@link failed} says; an interrupted
- * request keeps what it reserved. Latency is that of the effect.
+ * Runs an effect under a permit and settles it with the answer's usage, or as {@link failed} determines. An interrupted
+ * request keeps its reservation. The effect's duration is its latency.
  *
  * @category combinators
  */

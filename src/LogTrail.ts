@@ -1,9 +1,9 @@
 /**
  * The fiber-local record of attempts.
  *
- * A result of `Router.run` carries its own attempts; the trail is for code that does not hold the result: middleware,
+ * A result of `Router.run` carries its own attempts. The trail is for code that does not hold the result: middleware,
  * request loggers, feedback buttons. It is a `Context.Reference` whose default records nothing, because a mutable
- * default would be one list for the whole process.
+ * default would be one list for the complete process.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -28,7 +28,7 @@ interface Trail {
   readonly parent: Trail | undefined
 }
 
-/** The collection that the current fiber reports to; children inherit it when they are forked. */
+/** The collection that the current fiber reports to; forked children inherit it. */
 const CurrentTrail = Context.Reference<Trail | undefined>("effect-ai-gateway/LogTrail", {
   defaultValue: () => undefined
 })
@@ -42,20 +42,22 @@ const attemptsOf = (trail: Trail | undefined): ReadonlyArray<Attempt> => {
 }
 
 /**
- * What {@link collect} returns.
+ * Result of {@link collect}.
  *
  * @category models
  */
 export interface Collected<A> {
   readonly value: A
-  /** In order of start. An attempt that was still running when the effect ended is not in it. */
+  /** In order of start, without attempts that were still running when the effect ended. */
   readonly attempts: ReadonlyArray<Attempt>
 }
 
 /**
- * Runs an effect and returns its value with the attempts made inside it, those of child fibers included, in order of
- * start. Nested collections report to the outer one too; siblings never see each other's. When the effect can fail and
- * its attempts matter all the same, collect its exit: `LogTrail.collect(Effect.exit(effect))`.
+ * Runs an effect and returns its value with the attempts made inside it, in order of start, those of child fibers
+ * included.
+ *
+ * Nested collections also report to the outer one; siblings never see each other's attempts. To keep the attempts of an
+ * effect that may fail, collect its exit: `LogTrail.collect(Effect.exit(effect))`.
  *
  * @example
  * ```ts
@@ -78,22 +80,41 @@ export const collect = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Co
   })
 
 /**
- * The attempts of the current collection so far; empty outside of one.
+ * The attempts of the current collection so far; empty outside a collection.
  *
  * @category getters
  */
 export const current: Effect.Effect<ReadonlyArray<Attempt>> = Effect.map(CurrentTrail, attemptsOf)
 
 /**
- * The log id for feedback: of the latest attempt, by start, that succeeded and has one; without such, of the last that
- * has one; `undefined` when none has.
+ * The log id for feedback: that of the latest attempt, by start, that succeeded and has one; otherwise the last log id;
+ * `undefined` when there is none.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as LogTrail from "effect-ai-gateway/LogTrail"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const rated = LogTrail.collect(
+ *   Effect.gen(function* () {
+ *     const { value } = yield* Router.run(Provider.openai.chat("gpt-4.1-mini"), "What is a fiber?")
+ *     const logId = yield* LogTrail.lastLogId
+ *     const { patchLog } = yield* GatewayService.GatewayService
+ *     if (logId !== undefined) yield* patchLog(logId, { feedback: 1 })
+ *     return value.text
+ *   })
+ * )
+ * ```
  *
  * @category getters
  */
 export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
   current,
   (attempts) =>
-    // After a hedge the last one to start may be the one that lost.
+    // After a hedge, the last attempt to start may be the loser.
     (
       attempts.findLast(({ logId, outcome }) => outcome === "success" && logId !== undefined) ??
       attempts.findLast(({ logId }) => logId !== undefined)
@@ -107,22 +128,19 @@ export const lastLogId: Effect.Effect<string | undefined> = Effect.map(
  */
 export type Started = Omit<Attempt, "outcome" | "duration" | "startedAt" | "error">
 /**
- * What an outcome adds to an attempt.
+ * Fields that an outcome adds to an attempt.
  *
  * @category models
  */
 export type Ended = Partial<
   Omit<Attempt, "outcome" | "duration" | "startedAt" | "number" | "cause" | "waited" | "dropped">
 > & {
-  /**
-   * The part of an answer that the caller got, as JSON. It is not in the record: its length is an estimate of its
-   * tokens.
-   */
+  /** The delivered part of an answer, as JSON. It is not recorded; its length gives an estimate of its tokens. */
   readonly delivered?: unknown
 }
 
 /**
- * What a failure adds to an attempt; nothing when there is none.
+ * Fields that a failure adds to an attempt; none for a success.
  *
  * @category getters
  */
@@ -133,7 +151,7 @@ export const failed = (exit: Exit.Exit<unknown, GatewayError>): Ended => {
   return { error: reason, ...defined({ eventId, logId, model, provider, step, status: reason.status }) }
 }
 
-// A defect is a failure too, although no reason describes it.
+// A defect counts as a failure, although no reason describes it.
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>, ended: Ended): Attempt["outcome"] =>
   Exit.isSuccess(exit)
     ? "success"
@@ -147,18 +165,18 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>, ended: Ended): Attempt["ou
  * @category models
  */
 export interface Running {
-  /** Records how it ended; only the first call counts, and gives `true`. */
+  /** Records the outcome; only the first call counts, and returns `true`. */
   readonly end: (exit: Exit.Exit<unknown, unknown>, ended: Ended) => boolean
 }
 
 /**
- * Sees an attempt when it has ended, and may add to its record.
+ * Receives an attempt when it has ended, and may add to its record.
  *
  * @category models
  */
 export type OnAttempt = (attempt: Mutable<Attempt>, ended: Ended) => void
 
-/** An attempt in the places that it has taken. */
+/** An attempt and the places that it occupies. */
 class BegunAttempt implements Running {
   private readonly clock: Clock.Clock
   private readonly started: Started
@@ -185,7 +203,7 @@ class BegunAttempt implements Running {
       endpoint: shownEndpoint(ended.endpoint ?? started.endpoint),
       outcome: outcomeOf(exit, ended),
       startedAt,
-      // The clock of the day may be set meanwhile.
+      // The wall clock may be set in the meantime.
       duration: Duration.millis(Math.round(Number(clock.monotonicTimeNanosUnsafe() - startedNanos) / 1e6))
     }
     const { cause, dropped, number, waited } = started
@@ -222,8 +240,8 @@ class BegunAttempt implements Running {
 }
 
 /**
- * Takes the attempt's place in the trail. For attempts that outlive an effect, as streams do; {@link record} is
- * simpler.
+ * Takes the attempt's place in the trail. Use it for attempts that outlive an effect, such as streams; {@link record}
+ * is simpler.
  *
  * @category recording
  */
@@ -231,7 +249,7 @@ export const begin = (started: Started, onAttempt?: OnAttempt): Effect.Effect<Ru
   Effect.withFiber((fiber) => Effect.succeed(beginUnsafe(fiber, started, onAttempt)))
 
 /**
- * {@link begin} for code that has the fiber.
+ * {@link begin} for code that already has the fiber.
  *
  * @category recording
  */
@@ -239,8 +257,8 @@ export const beginUnsafe = (fiber: Fiber.Fiber<unknown, unknown>, started: Start
   new BegunAttempt(fiber, started, onAttempt)
 
 /**
- * Runs one attempt and records it in the trail, also when it fails or is interrupted. `describe` reads the facts of an
- * outcome. For those who write their own router; `Router` and the services use it.
+ * Runs one attempt and records it in the trail, including failures and interruptions. `describe` reads the facts of an
+ * outcome. `Router` and the services use it; it is also for routers of your own.
  *
  * @category recording
  */
@@ -256,7 +274,7 @@ export const record = <A, E, R>(
       running = beginUnsafe(fiber, started, onAttempt)
       return self
     })
-    // Around the beginning too: a fiber may be interrupted between any two steps, and what has begun must end.
+    // Covers the beginning too: a fiber may be interrupted between any two steps, and whatever began must end.
     return Effect.onExit(begun, (exit) => {
       running?.end(exit, describe(exit))
       return Effect.void

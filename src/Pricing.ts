@@ -1,8 +1,9 @@
 /**
  * Prices in US dollars per million tokens, by target or by model, and the cost of the attempts of a run.
  *
- * The library ships no prices, because they change without notice. {@link make} makes a value of yours that
- * `Router.layerWith({ pricing })` takes. The calculator comes with it, so a router without prices carries none.
+ * The library ships no prices, because they change without notice. {@link make} turns yours into a value that
+ * `Router.layerWith({ pricing })` accepts. That value brings the calculator, so a router without prices does not
+ * contain it.
  */
 import { type Attempt, type Cost, Rejected } from "./GatewayError.ts"
 import type { Problem } from "./GatewayOptions.ts"
@@ -27,22 +28,22 @@ export type { Cost } from "./GatewayError.ts"
  * @category models
  */
 export interface Price {
-  /** Input tokens that neither came from a prompt cache nor were written to one. */
+  /** Input tokens neither read from nor written to a prompt cache. */
   readonly input: number
   /** Output tokens. 0 for embeddings. */
   readonly output: number
-  /** Input tokens that were read from the provider's prompt cache. Default: `input`. */
+  /** Input tokens read from the provider's prompt cache. Default: `input`. */
   readonly cacheRead?: number | undefined
-  /** Input tokens that were written to the provider's prompt cache. Default: `input`. */
+  /** Input tokens written to the provider's prompt cache. Default: `input`. */
   readonly cacheWrite?: number | undefined
-  /** Output tokens that were spent on thinking. Default: `output`. */
+  /** Output tokens used for reasoning. Default: `output`. */
   readonly reasoning?: number | undefined
 }
 
 /**
  * Prices by name. Lookup order: the target's key; `provider/model` from the answer; `provider/model` as requested.
  * Names are compared exactly: a price of `openai/gpt-4.1` does not apply to `openai/gpt-4.1-2025-04-14`, unless the
- * request named `gpt-4.1`. Behind `compat` the provider is the one that the model's name begins with.
+ * request named `gpt-4.1`. For `compat`, the provider is the first part of the model's name.
  *
  * @example
  * ```ts
@@ -69,14 +70,14 @@ export interface Named {
   /** Key of the target. */
   readonly target: string
   readonly provider: string
-  /** The model as the answer names it. */
+  /** The model named in the answer. */
   readonly model?: string | undefined
-  /** The model as the target names it. */
+  /** The model named by the target. */
   readonly requestedModel?: string | undefined
 }
 
 /**
- * Facts about a sent attempt that determine its cost.
+ * Facts about an attempt that was sent, which determine its cost.
  *
  * @category models
  */
@@ -85,7 +86,7 @@ export interface Spent extends Named {
   readonly usage?: Usage | undefined
   /** `HIT`: the gateway answered from its cache, which costs nothing. */
   readonly cacheStatus?: string | undefined
-  /** Tokens of the input, and of what was delivered before the end. Used where the provider reported nothing. */
+  /** Tokens of the input, and of the output delivered before the end. Used when the provider reported nothing. */
   readonly estimate?: { readonly inputTokens: number; readonly outputTokens: number } | undefined
 }
 
@@ -109,7 +110,7 @@ const priceProblems = (at: string, price: unknown): ReadonlyArray<Problem> => {
 }
 
 /**
- * Everything that is wrong with prices: names that are empty, fields that are missing or unknown, numbers out of range.
+ * Lists the problems of prices: empty names, missing or unknown fields, numbers out of range.
  *
  * @category checks
  */
@@ -122,7 +123,7 @@ export const problems = (prices: Prices): ReadonlyArray<Problem> =>
       })
     : [{ field: "pricing", accepted: "an object of prices by name" }]
 
-/** The provider that `compat` passes a request on to. */
+/** The provider that receives a request through `compat`. */
 const behind = (model: string): string => model.slice(0, model.indexOf("/"))
 
 /**
@@ -145,7 +146,7 @@ export const priceOf = (prices: Prices, { model, provider, requestedModel, targe
 const perMillion = (tokens: number, price: number): number => (tokens * price) / 1_000_000
 
 const inputUsd = (price: Price, input: number, { cachedInputTokens = 0, cacheWriteTokens = 0 }: Usage): number =>
-  // Cached tokens are a part of the input, so they are taken out of it before the rest is counted.
+  // Cached tokens are part of the input, so they are subtracted before the rest is counted.
   perMillion(Math.max(0, input - cachedInputTokens - cacheWriteTokens), price.input) +
   perMillion(cachedInputTokens, price.cacheRead ?? price.input) +
   perMillion(cacheWriteTokens, price.cacheWrite ?? price.input)
@@ -155,8 +156,15 @@ const outputUsd = (price: Price, output: number, { reasoningTokens = 0 }: Usage)
   perMillion(reasoningTokens, price.reasoning ?? price.output)
 
 /**
- * Cost in US dollars. As in `Chat.Usage`, `inputTokens` includes cached tokens and `outputTokens` includes reasoning
- * tokens.
+ * Computes the cost in US dollars. As in `Chat.Usage`, `inputTokens` includes cached tokens and `outputTokens` includes
+ * reasoning tokens.
+ *
+ * @example
+ * ```ts
+ * import * as Pricing from "effect-ai-gateway/Pricing"
+ *
+ * console.log(Pricing.usd({ input: 2, output: 8 }, { inputTokens: 500, outputTokens: 250 })) // 0.003
+ * ```
  *
  * @category calculating
  */
@@ -173,7 +181,7 @@ export const none: Cost = { usd: 0, estimatedUsd: 0, unpriced: 0 }
 const unpriced: Cost = { ...none, unpriced: 1 }
 
 /**
- * Adds costs up.
+ * Adds costs.
  *
  * @category calculating
  */
@@ -187,12 +195,12 @@ export const sum = (costs: ReadonlyArray<Cost>): Cost =>
     none
   )
 
-/** The tokens of one side: as reported, or the total less the other side. */
+/** The tokens of one side: as reported, or the total minus the other side. */
 const known = (count: number | undefined, total: number | undefined, other: number | undefined): number | undefined =>
   count ?? (total === undefined || other === undefined ? undefined : Math.max(0, total - other))
 
 /**
- * The cost of one attempt.
+ * Computes the cost of one attempt.
  *
  * @category calculating
  */
@@ -203,7 +211,7 @@ export const costOf = (prices: Prices, spent: Spent): Cost => {
   const { estimate, usage = {} } = spent
   const input = known(usage.inputTokens, usage.totalTokens, usage.outputTokens)
   const output = known(usage.outputTokens, usage.totalTokens, usage.inputTokens)
-  // Embeddings report no output, and are charged for none.
+  // Embeddings report no output and charge for none.
   const isComplete = input !== undefined && (output !== undefined || price.output === 0)
   if (!isComplete && estimate === undefined) return unpriced
   const [guessedInput, guessedOutput] = [estimate?.inputTokens ?? 0, estimate?.outputTokens ?? 0]
@@ -219,7 +227,7 @@ export const costOf = (prices: Prices, spent: Spent): Cost => {
 }
 
 /**
- * The cost of all attempts of a run, failed and abandoned ones included.
+ * Computes the cost of all attempts of a run, including failed and abandoned ones.
  *
  * @example
  * ```ts
@@ -240,62 +248,63 @@ export const cost = (prices: Prices, attempts: ReadonlyArray<Spent>): Cost =>
   sum(attempts.map((spent) => costOf(prices, spent)))
 
 /**
- * A target as its request names it.
+ * A target as named in its request.
  *
  * @category models
  */
 export type Requested = Pick<Named, "target" | "provider" | "requestedModel">
 
 /**
- * An attempt that is open.
+ * An open attempt.
  *
  * @category models
  */
 export interface Spending {
-  /** It has ended. `delivered`: what the caller got of its answer, as JSON. */
+  /** Ends the attempt. `delivered`: the part of its answer that the caller received, as JSON. */
   readonly end: (attempt: Attempt, delivered?: unknown) => Cost
 }
 
 /**
- * Adds up what one run costs. For those who write their own router.
+ * Adds up the costs of one run. For routers of your own.
  *
  * @category models
  */
 export interface Meter {
-  /** The costs of all attempts that have ended. */
+  /** The costs of all ended attempts. */
   readonly total: () => Cost
-  /** Whether {@link begin} would let an attempt on one target begin. */
+  /** Whether {@link begin} would allow an attempt on one target. */
   readonly fits: (target: Requested, body: unknown) => boolean
   /**
-   * An attempt begins that sends `body` to one of `targets`: to the first one, unless its record says otherwise. When
-   * it could cost more than the run may, it must not be sent; what open attempts may still cost counts too.
+   * Begins an attempt that sends `body` to one of `targets`: the first, unless its record names another. A `Rejected`
+   * means that the attempt must not be sent, because the run could exceed its limit; the possible costs of open
+   * attempts count too.
    */
   readonly begin: (targets: ReadonlyArray<Requested>, body: unknown) => Spending | Rejected
 }
 
 /**
- * Prices that a router can count with; see {@link make}.
+ * Prices that a router can use; see {@link make}.
  *
  * @category models
  */
 export interface Pricing {
   readonly prices: Prices
-  /** Problems of the prices. With any, a router fails its runs before anything is sent. */
+  /** Problems of the prices. If there are any, a router fails its runs before anything is sent. */
   readonly problems: ReadonlyArray<Problem>
-  /** Problems of a limit in US dollars for a run that may call these targets. */
+  /** Problems of a limit in US dollars, for a run that may call these targets. */
   readonly limitProblems: (limit: number, targets: ReadonlyArray<Requested>) => ReadonlyArray<Problem>
   /** Makes the meter of one run. `limit`: US dollars. Default: none. */
   readonly meter: (limit?: number) => Meter
 }
 
-/** The part of a usage that is final when an answer has broken off: the input. */
+/** The part of a usage that is final when an answer breaks off: the input. */
 const inputOnly = ({ cachedInputTokens, cacheWriteTokens, inputTokens }: Usage): Usage =>
   defined({ inputTokens, cachedInputTokens, cacheWriteTokens })
 
 const isWhole = ({ inputTokens, outputTokens }: Usage): boolean =>
   inputTokens !== undefined && outputTokens !== undefined
 
-/** What the model has said in a chat answer, as a stream delivers it: the provider's body has it a second time. */
+/** The model's output in a chat answer, as a stream delivers it. The provider's body contains it a second time. */
 const saidIn = (delivered: unknown): unknown => {
   if (!isRecord(delivered) || !("raw" in delivered) || typeof delivered["text"] !== "string") return delivered
   const { reasoning = "", text, toolCalls } = delivered
@@ -303,21 +312,20 @@ const saidIn = (delivered: unknown): unknown => {
   return `${text}${typeof reasoning === "string" ? reasoning : ""}${calls}`
 }
 
-/** Tokens of what was delivered. Sound and pictures are not counted by their bytes. */
+/** Tokens of the delivered output. Audio and images are not counted by their bytes. */
 const deliveredTokens = (delivered: unknown): number => {
   const said = ArrayBuffer.isView(delivered) ? undefined : saidIn(delivered)
   return said === undefined || said === "" ? 0 : (inputTokens(said) ?? 0)
 }
 
 /**
- * The most that a request may cost, in US dollars: all of its input at the highest of its prices, all of its output
- * allowed.
+ * Upper bound of a request's cost in US dollars: all of its input at its highest price, and all of the allowed output.
  */
 const mostUsd = ({ cacheRead = 0, cacheWrite = 0, input, output, reasoning = 0 }: Price, body: unknown): number =>
   perMillion(inputTokens(body) ?? 0, Math.max(input, cacheRead, cacheWrite)) +
   perMillion(mostOutputTokens(body), Math.max(output, reasoning))
 
-/** Sums of fractions are not exact: a limit is kept to a billionth of it. */
+/** Sums of fractions are inexact: a limit holds to a billionth of its value. */
 const tolerance = 1 + 1e-9
 
 const maxLimit = 1_000_000
@@ -326,7 +334,7 @@ class RunMeter implements Meter {
   private readonly prices: Prices
   private readonly limit: number | undefined
   private spent = none
-  /** The most that open attempts may cost. */
+  /** Upper bound of the costs of open attempts. */
   private open = 0
 
   constructor(prices: Prices, limit: number | undefined) {
@@ -355,13 +363,13 @@ class RunMeter implements Meter {
     return this.limit === undefined || this.with(this.most(target, body)) <= this.limit * tolerance
   }
 
-  /** The most that an attempt may cost. */
+  /** Upper bound of an attempt's cost. */
   private most(target: Requested | undefined, body: unknown): number {
     const price = target && priceOf(this.prices, target)
     return price === undefined ? Number.POSITIVE_INFINITY : mostUsd(price, body)
   }
 
-  /** The most that the run may cost with it. */
+  /** Upper bound of the run's cost with this attempt. */
   private with(most: number): number {
     return this.spent.usd + this.spent.estimatedUsd + this.open + most
   }
@@ -379,7 +387,7 @@ class RunMeter implements Meter {
   private costOf(attempt: Attempt, targets: ReadonlyArray<Requested>, body: unknown, delivered: unknown): Cost {
     const { cacheStatus, model, outcome, provider, target, usage } = attempt
     const requested = targets.find((one) => one.target === target) ?? targets[0]
-    // A stream counts on the way, and its last count is the right one.
+    // A stream reports usage as it goes; its last report is the final one.
     const final = outcome === "success" ? usage : usage && inputOnly(usage)
     const needsEstimate = final === undefined || !isWhole(final)
     return costOf(this.prices, {
@@ -397,8 +405,7 @@ class RunMeter implements Meter {
 }
 
 /**
- * Makes prices that a router can count with. Never throws: what is wrong with them (see {@link problems}) fails the
- * runs of the router.
+ * Makes prices that a router can use. Never throws: invalid prices (see {@link problems}) fail the router's runs.
  *
  * @example
  * ```ts

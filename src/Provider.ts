@@ -32,13 +32,13 @@
  * | `compat`, `dynamic`, `auto`, `alias` | `compat` | `authorization: Bearer` | `chat/completions` | |
  * | `custom("x")` | `custom-x` | `authorization: Bearer` (option) | `v1/chat/completions` (option) | `v1/embeddings` (option) |
  *
- * {@link request} is for anything else that a provider offers. Without `apiKey` no credential header is sent at all:
- * the gateway then uses a stored key, or Unified Billing (`Route.options({ noWholesale: true })` forbids the latter).
+ * Use {@link request} for anything else that a provider offers. Without `apiKey` no credential header is sent: the
+ * gateway then uses a stored key, or Unified Billing (`Route.options({ noWholesale: true })` forbids the latter).
  *
- * Nothing throws. An argument that cannot be used (an empty model, a missing region, a key with a space in it) makes a
- * route whose `Route.problems` name it as `{slug}.{field}`; running it fails with `InvalidRequest` before anything is
- * sent. Whatever becomes a part of a path is checked, so that no model name can lead to another path. Paths are those
- * of https://developers.cloudflare.com/ai-gateway/usage/providers/.
+ * Nothing throws. An invalid argument (an empty model, a missing region, a key with a space in it) makes a route whose
+ * `Route.problems` name it as `{slug}.{field}`; running it fails with `InvalidRequest` before anything is sent. Every
+ * part of a path is checked, so that no model name can lead to another path. Paths are those of
+ * https://developers.cloudflare.com/ai-gateway/usage/providers/.
  */
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -65,62 +65,61 @@ export type { Definition } from "./internal/route/providers.ts"
  */
 export type ChatRoute = Route.Route<Chat.Input, Chat.Reply>
 /**
- * A route that makes embeddings.
+ * A route that produces embeddings.
  *
  * @category models
  */
 export type EmbeddingRoute = Route.Route<Chat.EmbeddingInput, Chat.Embeddings>
 
 /**
- * What every target accepts.
+ * Options of every target.
  *
  * @category models
  */
 export interface Options {
   /**
-   * The provider's key alone, written as the provider's credential header. A label (`Redacted.make(key, { label })`)
-   * becomes a part of the target's key, so that two keys are two targets by name. Absent: the gateway's stored key, or
-   * Unified Billing.
+   * The provider's key alone; it is written as the provider's credential header. A label
+   * (`Redacted.make(key, { label })`) becomes part of the target's key, so that two API keys are two
+   * targets. Default: the gateway's stored key, or Unified Billing.
    */
   readonly apiKey?: Redacted.Redacted<string> | undefined
   /** Key of the target, unique within a route. Default: provider, model, key alias and labels. */
   readonly key?: string | undefined
-  /**
-   * More headers for the provider: names in lower case, credentials as `Redacted`, none of the gateway's (`cf-aig-…`).
-   */
+  /** Further headers for the provider: lower-case names, credentials as `Redacted`, no gateway headers (`cf-aig-…`). */
   readonly headers?: Headers | undefined
-  /** Fields of every request body, below what the request itself says. */
+  /** Fields of every request body; fields of the request itself win. */
   readonly body?: Readonly<Record<string, Chat.Json>> | undefined
   /** Path at the provider instead of the usual one, without a leading slash. */
   readonly endpoint?: string | undefined
 }
 
 /**
- * What `chat` accepts.
+ * Options of `chat`.
  *
  * @category models
  */
 export interface ChatOptions extends Options {
   /**
-   * The codec instead of the provider's usual one, for example `Chat.anthropicJsonTool`. Stored routes name it by its
-   * `id`.
+   * The codec to use instead of the provider's usual one, for example `Chat.anthropicJsonTool`. Stored routes refer to
+   * it by its `id`.
    */
   readonly dialect?: Chat.Dialect<Chat.Input, Chat.Reply> | undefined
   /**
-   * Whether an answer may have nothing in it: no text, no tool call and no other output, although it ended neither at
-   * its `maxTokens` nor in a filter. Default `false`: it is an `InvalidResponse`, and the next target is tried.
+   * Whether an empty answer is accepted: one with no text, no tool call and no other output that ended neither at its
+   * `maxTokens` nor in a filter. Default `false`: an empty answer is an `InvalidResponse`, and the next target is
+   * tried.
    */
   readonly allowEmpty?: boolean | undefined
   /**
-   * Tokens that the model takes in one request, question and answer together: a whole number from 1. A conversation
-   * that surely does not fit passes the target over with `Unsupported`, before anything is sent. It is estimated from
-   * its text at five bytes per token, so that one which may fit is sent. Default: no check.
+   * Tokens that the model accepts in one request, input and output together: a whole number from 1. A target is skipped
+   * with `Unsupported`, before anything is sent, when the conversation certainly does not fit. The estimate is low
+   * (five bytes of text per token), so that a conversation that may fit is sent. Default: no check.
    */
   readonly contextWindow?: number | undefined
 }
 
 /**
- * What {@link anthropic} accepts.
+ * Options of {@link anthropic}.
  *
  * @category models
  */
@@ -130,7 +129,7 @@ export interface AnthropicOptions extends ChatOptions {
 }
 
 /**
- * Where an Azure OpenAI deployment is.
+ * Location of an Azure OpenAI deployment.
  *
  * @category models
  */
@@ -144,7 +143,7 @@ export interface AzurePlace {
 }
 
 /**
- * Where a Vertex AI model is.
+ * Location of a Vertex AI model.
  *
  * @category models
  */
@@ -155,7 +154,7 @@ export interface VertexPlace {
 }
 
 /**
- * Where a Bedrock model is.
+ * Location of a Bedrock model.
  *
  * @category models
  */
@@ -165,7 +164,7 @@ export interface BedrockPlace {
 }
 
 /**
- * What {@link request} accepts: the options of `Route.make` without the provider.
+ * Options of {@link request}: those of `Route.make` without the provider.
  *
  * @category models
  */
@@ -176,7 +175,7 @@ export interface RequestOptions<In, Body, Out> {
   readonly query: (input: In) => Body
   /** Decodes the answer. */
   readonly success: Schema.ConstraintDecoder<Out>
-  /** Name of the model, for records and pictures. */
+  /** Name of the model, for records and diagrams. */
   readonly model?: string | undefined
   /** How the body is read before `success` decodes it. Default `"json"`. */
   readonly accept?: "json" | "text" | "bytes" | undefined
@@ -189,7 +188,7 @@ export interface RequestOptions<In, Body, Out> {
 }
 
 /**
- * What all providers have; {@link request} needs no more.
+ * Properties of all providers; {@link request} needs no others.
  *
  * @category models
  */
@@ -206,6 +205,7 @@ export interface Provider {
  * @category models
  */
 export interface WithChat {
+  /** Makes a chat target for a model: `Provider.openai.chat("gpt-4.1-mini")`. */
   readonly chat: (model: string, options?: ChatOptions) => ChatRoute
 }
 
@@ -215,29 +215,33 @@ export interface WithChat {
  * @category models
  */
 export interface WithEmbeddings {
+  /** Makes an embeddings target for a model: `Provider.openai.embeddings("text-embedding-3-small")`. */
   readonly embeddings: (model: string, options?: Options) => EmbeddingRoute
 }
 
 /**
- * A provider of OpenAI's Responses.
+ * A provider of OpenAI's Responses API.
  *
  * @category models
  */
 export interface WithResponses {
   /**
-   * Chat over the Responses API, without stored state: for models that chat completions do not serve, for thinking that
-   * OpenAI encrypts and takes back, and for its own tools (`serverTools` with the origin `openai`).
+   * Makes a chat target over the Responses API, without stored state. Use it for models that chat completions do not
+   * serve, for reasoning that OpenAI encrypts and takes back, and for OpenAI's own tools (`serverTools` with the origin
+   * `openai`).
    */
   readonly responses: (model: string, options?: ChatOptions) => ChatRoute
 }
 
 /**
- * A provider of Anthropic's messages: `chat` is the same function under the name that all providers share.
+ * A provider of Anthropic's Messages API; `chat` is the same function under the name that all providers share.
  *
  * @category models
  */
 export interface WithMessages {
+  /** Makes a chat target for a model: `Provider.anthropic.messages("claude-haiku-4-5")`. */
   readonly messages: (model: string, options?: AnthropicOptions) => ChatRoute
+  /** Makes a chat target for a model; the same function as `messages`. */
   readonly chat: (model: string, options?: AnthropicOptions) => ChatRoute
 }
 
@@ -291,9 +295,11 @@ const withMessages = (definition: Providers.Definition) => {
 }
 
 /**
- * A target for any request to a provider: `Route.make` with its slug, credential header and own headers filled in. It
- * cannot be stored, as it is made of functions. (A function and not a method of each provider, so that a bundle without
- * it does not hold `Schema`.)
+ * Makes a target for any request to a provider: `Route.make` with its slug, credential header and own headers filled
+ * in.
+ *
+ * Such a route cannot be stored, because it consists of functions. It is a function and not a method of each provider,
+ * so that bundles without it do not contain `Schema`.
  *
  * @example
  * ```ts
@@ -375,14 +381,16 @@ export const openai: Provider & WithChat & WithEmbeddings & WithResponses = /*#_
 export const anthropic: Provider & WithMessages = /*#__PURE__*/ withMessages(Providers.anthropic)
 
 /**
- * Google AI Studio (Gemini). Model names: letters, digits and `.`, `_`, `-`, `@`, as they are a part of the path.
+ * Google AI Studio (Gemini). Model names consist of letters, digits and `.`, `_`, `-`, `@`, as they are part of the
+ * path.
  *
  * @category providers
  */
 export const googleAiStudio: Provider & WithChat = /*#__PURE__*/ withChat(Providers.googleAiStudio, googleDialect)
 
 /**
- * Google Vertex AI (Gemini). `apiKey` is an access token, or a service account's JSON in base64 with a `region` in it.
+ * Google Vertex AI (Gemini). `apiKey` is an access token, or a service account's JSON in base64 that contains a
+ * `region`.
  *
  * @example
  * ```ts
@@ -397,14 +405,16 @@ export const googleAiStudio: Provider & WithChat = /*#__PURE__*/ withChat(Provid
  * @category providers
  */
 export const googleVertexAi: Provider & {
+  /** Makes a chat target for a model in a project and region. */
   readonly chat: (model: string, options: ChatOptions & VertexPlace) => ChatRoute
 } = /*#__PURE__*/ withChat(Providers.googleVertexAi, googleVertexDialect)
 
 /**
- * Workers AI, by its native path, where the model is the endpoint: every text model has it, and the dialect also reads
- * the OpenAI-shaped answers of newer models. For the other path give `endpoint: "v1/chat/completions"` and
- * `dialect: Chat.openaiCompatible`. Over HTTP `apiKey` is a Cloudflare token with Workers AI Read; over the binding
- * none is needed.
+ * Workers AI through its native path, where the model is the endpoint.
+ *
+ * Every text model has this path, and the dialect also reads the OpenAI-shaped answers of newer models. For the other
+ * path pass `endpoint: "v1/chat/completions"` and `dialect: Chat.openaiCompatible`. Over HTTP, `apiKey` is a Cloudflare
+ * token with Workers AI Read; over the binding none is needed.
  *
  * @category providers
  */
@@ -414,8 +424,7 @@ export const workersAi: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ (()
 }))()
 
 /**
- * Azure OpenAI. The model is what records and pictures show; the deployment decides, and is the model unless it is
- * named.
+ * Azure OpenAI. Records and diagrams show the model; the deployment decides, and defaults to the model's name.
  *
  * @example
  * ```ts
@@ -431,20 +440,25 @@ export const workersAi: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ (()
  * @category providers
  */
 export const azureOpenai: Provider & {
+  /** Makes a chat target for a deployment. */
   readonly chat: (model: string, options: ChatOptions & AzurePlace) => ChatRoute
+  /** Makes an embeddings target for a deployment. */
   readonly embeddings: (model: string, options: Options & AzurePlace) => EmbeddingRoute
 } = /*#__PURE__*/ withEmbeddings(Providers.azureOpenai, openaiDialect)
 
 /**
- * Anthropic's models at Amazon Bedrock, by its `bedrock-mantle` endpoint, which speaks Anthropic's messages. `apiKey`
- * is an Amazon Bedrock API key; without one the gateway signs with the stored AWS credentials. Everything else at
- * Bedrock: {@link request}, with stored credentials, as a request that is signed here cannot be sent in a leg. Source:
- * https://developers.cloudflare.com/ai-gateway/usage/providers/bedrock/.
+ * Anthropic's models at Amazon Bedrock, through its `bedrock-mantle` endpoint, which speaks Anthropic's Messages API.
+ *
+ * `apiKey` is an Amazon Bedrock API key; without one the gateway signs with the stored AWS credentials. For everything
+ * else at Bedrock use {@link request} with stored credentials, because a request that is signed here cannot be sent in
+ * a leg. Source: https://developers.cloudflare.com/ai-gateway/usage/providers/bedrock/.
  *
  * @category providers
  */
 export const awsBedrock: Provider & {
+  /** Makes a chat target for an Anthropic model in a region. */
   readonly messages: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
+  /** Makes a chat target for a model in a region; the same function as `messages`. */
   readonly chat: (model: string, options: AnthropicOptions & BedrockPlace) => ChatRoute
 } = /*#__PURE__*/ withMessages(Providers.awsBedrock)
 
@@ -470,7 +484,7 @@ export const groq: Provider & WithChat = /*#__PURE__*/ withChat(Providers.groq)
 export const deepseek: Provider & WithChat = /*#__PURE__*/ withChat(Providers.deepseek)
 
 /**
- * Mistral AI. Shorter vectors are asked for with `extra: { output_dimension }` there, not with `dimensions`.
+ * Mistral AI. For shorter vectors set `extra: { output_dimension }` instead of `dimensions`.
  *
  * @category providers
  */
@@ -498,28 +512,28 @@ export const openrouter: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ wi
 export const perplexityAi: Provider & WithChat = /*#__PURE__*/ withChat(Providers.perplexityAi)
 
 /**
- * Baseten's shared models; a deployment of your own is a {@link request} to `model/{id}`.
+ * Baseten's shared models; use {@link request} to `model/{id}` for your own deployment.
  *
  * @category providers
  */
 export const baseten: Provider & WithChat = /*#__PURE__*/ withChat(Providers.baseten)
 
 /**
- * Fireworks. Cloudflare's adapter knows it, its documentation does not.
+ * Fireworks. Cloudflare's adapter supports it, although its documentation does not list it.
  *
  * @category providers
  */
 export const fireworks: Provider & WithChat & WithEmbeddings = /*#__PURE__*/ withEmbeddings(Providers.fireworks)
 
 /**
- * Cohere. Its own chat has another shape; use `compat.chat("cohere/…")`.
+ * Cohere. Its own chat API has another shape; use `compat.chat("cohere/…")`.
  *
  * @category providers
  */
 export const cohere: Provider = /*#__PURE__*/ provider(Providers.cohere)
 
 /**
- * Hugging Face, by the path of a model. The gateway's upstream was reported as retired:
+ * Hugging Face, through the path of a model. The gateway's upstream was reported as retired:
  * https://github.com/cloudflare/cloudflare-docs/issues/27332.
  *
  * @category providers
@@ -527,7 +541,7 @@ export const cohere: Provider = /*#__PURE__*/ provider(Providers.cohere)
 export const huggingface: Provider = /*#__PURE__*/ provider(Providers.huggingface)
 
 /**
- * Replicate: {@link request} to `predictions`.
+ * Replicate; use {@link request} to `predictions`.
  *
  * @category providers
  */
@@ -548,14 +562,14 @@ export const fal: Provider = /*#__PURE__*/ provider(Providers.fal)
 export const ideogram: Provider = /*#__PURE__*/ provider(Providers.ideogram)
 
 /**
- * Parallel: tasks and search by {@link request}, chat by `compat.chat("parallel/…")`.
+ * Parallel: use {@link request} for tasks and search, and `compat.chat("parallel/…")` for chat.
  *
  * @category providers
  */
 export const parallel: Provider = /*#__PURE__*/ provider(Providers.parallel)
 
 /**
- * Cartesia; it wants a header `cartesia-version`.
+ * Cartesia; it requires a header `cartesia-version`.
  *
  * @category providers
  */
@@ -576,16 +590,16 @@ export const deepgram: Provider = /*#__PURE__*/ provider(Providers.deepgram)
 export const elevenlabs: Provider = /*#__PURE__*/ provider(Providers.elevenlabs)
 
 /**
- * Adobe Firefly. `apiKey` is the access token; Adobe also wants the client id as a header `x-api-key`.
+ * Adobe Firefly. `apiKey` is the access token; Adobe also requires the client id as a header `x-api-key`.
  *
  * @category providers
  */
 export const adobeFirefly: Provider = /*#__PURE__*/ provider(Providers.adobeFirefly)
 
 /**
- * The gateway's own OpenAI-shaped endpoint for many providers; the model is `provider/model`, of which only the first
- * slash counts. Cloudflare calls it deprecated; it keeps working, and it is how {@link dynamic} routes are called over
- * HTTP.
+ * The gateway's own OpenAI-shaped endpoint for many providers; the model is `provider/model`, split at the first slash.
+ *
+ * Cloudflare calls it deprecated. It keeps working, and {@link dynamic} routes are called through it over HTTP.
  *
  * @example
  * ```ts
@@ -606,9 +620,10 @@ export const compat: Provider & WithChat = /*#__PURE__*/ (() => ({
 }))()
 
 /**
- * A dynamic route of the gateway as one target: fallbacks, limits and splits are decided there. It needs stored keys or
- * Unified Billing. In one universal request with other targets, dynamic routes to Workers AI models fail
- * (https://github.com/cloudflare/ai/issues/617): run such a route with `execution: "client"`.
+ * A dynamic route of the gateway as one target: the gateway decides about its fallbacks, limits and splits.
+ *
+ * It needs stored keys or Unified Billing. In one universal request with other targets, dynamic routes to Workers AI
+ * models fail (https://github.com/cloudflare/ai/issues/617): run such a route with `execution: "client"`.
  *
  * @example
  * ```ts
@@ -658,9 +673,11 @@ const listed = (
         )
 
 /**
- * Cloudflare's Auto Router (beta) as one target: it chooses a model for each request. The same as
- * `compat.chat("cloudflare/auto")`. With `RunOptions.session` it keeps a turn of a conversation at one model. Needs
- * stored keys or Unified Billing. Source: https://developers.cloudflare.com/ai-gateway/features/auto-router/.
+ * Cloudflare's Auto Router (beta) as one target: it chooses a model for each request.
+ *
+ * The same as `compat.chat("cloudflare/auto")`. With `RunOptions.session` it keeps a turn of a conversation at one
+ * model. Needs stored keys or Unified Billing. Source:
+ * https://developers.cloudflare.com/ai-gateway/features/auto-router/.
  *
  * @example
  * ```ts
@@ -686,13 +703,17 @@ export const auto = ({ models, providers, ...options }: AutoOptions = {}): ChatR
 }
 
 /**
- * A model alias of the gateway (`custom/{name}`) as one target: the gateway tries the models of the alias in order, or
- * chooses among them. Needs an authenticated gateway with stored keys or Unified Billing. Source:
+ * A model alias of the gateway (`custom/{name}`) as one target: the gateway tries the alias's models in order, or
+ * chooses among them.
+ *
+ * Needs an authenticated gateway with stored keys or Unified Billing. Source:
  * https://developers.cloudflare.com/ai-gateway/features/routing/model-aliases/.
  *
- * **Gotchas**: Cloudflare documents aliases for its REST API; this target asks for one at the `compat` endpoint, where
- * routes live. Where the gateway does not serve it there, the answer is a failure of the target like any other.
- * `AiService.run("custom/{name}", …)` uses the documented path. An alias is no {@link custom} provider.
+ * **Gotchas**
+ *
+ * Cloudflare documents aliases for its REST API; this target calls the `compat` endpoint, where routes live. If the
+ * gateway does not serve the alias there, the target fails like any other. `AiService.run("custom/{name}", …)` uses the
+ * documented path. An alias is not a {@link custom} provider.
  *
  * @example
  * ```ts
@@ -709,23 +730,23 @@ export const alias = (name: string, options?: ChatOptions): ChatRoute =>
     : invalid("compat", [{ field: "alias", accepted: "the name of a model alias, without `custom/`" }])
 
 /**
- * What {@link custom} accepts beside the slug.
+ * Options of {@link custom}.
  *
  * @category models
  */
 export interface CustomOptions {
-  /** Codec of its chat. Default: OpenAI's, as everybody speaks it. */
+  /** Codec of its chat. Default: OpenAI's, which most servers speak. */
   readonly dialect?: Chat.Dialect<Chat.Input, Chat.Reply> | undefined
   /** Path of its chat below the `base_url`. Default `v1/chat/completions`. */
   readonly chatEndpoint?: string | undefined
   /** Path of its embeddings below the `base_url`, in OpenAI's shape. Default `v1/embeddings`. */
   readonly embeddingsEndpoint?: string | undefined
-  /** Header of its key, in lower case, and the word before the key, if any. Default `authorization` with `Bearer`. */
+  /** Header of its key, in lower case, and the word before the key, if any. Default: `authorization` with `Bearer`. */
   readonly auth?: { readonly header: string; readonly scheme?: string | undefined } | undefined
 }
 
 /**
- * A custom provider, by the slug that it was given in the gateway's settings (without `custom-`). Source:
+ * A custom provider, named by its slug in the gateway's settings (without `custom-`). Source:
  * https://developers.cloudflare.com/ai-gateway/configuration/custom-providers/.
  *
  * @example

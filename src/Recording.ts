@@ -1,8 +1,8 @@
 /**
  * The decisions of a run as a value: stored as JSON, printed as a story, and run again through another route.
  *
- * A recording has no prompt and no answer. A replay therefore needs the input again, and tells which target would have
- * answered and when, not what.
+ * A recording has no prompt and no answer. A replay therefore needs the input again, and shows which target would have
+ * answered and when, but not the answer.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -35,7 +35,7 @@ export interface RecordedAttempt {
 }
 
 /**
- * One line of a story.
+ * One line of a recorded story.
  *
  * @category models
  */
@@ -47,7 +47,7 @@ export interface Line {
 }
 
 /**
- * One run: plain JSON, without prompts and answers.
+ * One run as plain JSON, without prompts and answers.
  *
  * @category models
  */
@@ -58,9 +58,9 @@ export interface Recording {
   /** Milliseconds since the epoch. */
   readonly startedAt: number
   readonly story: ReadonlyArray<Line>
-  /** In order of their ends. */
+  /** In the order in which they ended. */
   readonly attempts: ReadonlyArray<RecordedAttempt>
-  /** Absent while the run had not ended. */
+  /** Absent if the run had not ended. */
   readonly end?: {
     readonly outcome: "success" | "failure" | "interrupted"
     /** Milliseconds since the run began. */
@@ -73,7 +73,7 @@ export interface Recording {
 const millis = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
 
 /**
- * Checks recordings that were stored. The attempts are checked by `ErrorSchema.Attempt`, when they are replayed.
+ * Schema of stored recordings. `ErrorSchema.Attempt` checks the attempts when they are replayed.
  *
  * @category schemas
  */
@@ -96,8 +96,8 @@ export const schema: Schema.Codec<Recording, unknown> = Schema.Struct({
 })
 
 /**
- * Groups the events of routers by their runs, in the order in which the runs began. Runs whose beginning is missing are
- * left out. Runs that were given the same event id are told apart only if they followed each other.
+ * Groups the events of routers by run, in the order in which the runs began. Runs whose beginning is missing are
+ * omitted. Runs that share an event id are told apart only if they followed each other.
  *
  * @category recording
  */
@@ -155,7 +155,7 @@ const begin = (started: RouterEvent.RunStarted): Building => {
 }
 
 /**
- * The exit of a recorded effect, and its runs.
+ * The exit of a recorded effect, with its runs.
  *
  * @category models
  */
@@ -164,14 +164,14 @@ export interface Recorded<A, E> {
   readonly recordings: ReadonlyArray<Recording>
 }
 
-/** Event ids of the runs that begin inside of each recording around a fiber. */
+/** Event ids of the runs that begin within each recording, for every recording around a fiber. */
 const Recorders = Context.Reference<ReadonlyArray<Set<string>>>("effect-ai-gateway/Recording/Recorders", {
   defaultValue: () => []
 })
 
 /**
- * Runs an effect and records the runs of the router that were made in it, those of child fibers included. Runs that
- * others make at the same time are not in it. Never fails: the exit holds the failure.
+ * Runs an effect and records the router's runs inside it, those of child fibers included. Concurrent runs of other
+ * fibers are not recorded. Never fails: the exit holds the failure.
  *
  * @example
  * ```ts
@@ -201,9 +201,9 @@ export const record = <A, E, R>(
       const events: Array<RouterEvent.RouterEvent> = []
       const own = new Set<string>()
       yield* Router.listen((event) => {
-        // Told in the fiber of the run.
+        // The event arrives in the fiber of the run.
         if (event._tag === "RunStarted" && Fiber.getCurrent()?.getRef(Recorders).includes(own)) own.add(event.eventId)
-        // Those of other runs may be many.
+        // Keeps only this recording's runs; there may be many others.
         if ("eventId" in event && own.has(event.eventId)) events.push(event)
       })
       const around = yield* Recorders
@@ -213,7 +213,7 @@ export const record = <A, E, R>(
   )
 
 /**
- * A run as text: a line for its result, and one for each event with the milliseconds since it began.
+ * Formats a run as text: one line for its result, and one for each event with the milliseconds since the run began.
  *
  * @category reading
  */
@@ -232,19 +232,19 @@ export const explain = ({ attempts, end, eventId, story }: Recording): string =>
 }
 
 /**
- * The outcome of a replay.
+ * Outcome of a replay.
  *
  * @category models
  */
 export interface Replayed {
-  /** `unknown`: the route called a target for which nothing, or not enough, is recorded. */
+  /** `unknown`: the route called a target with no recorded outcome, or too few. */
   readonly outcome: "success" | "failure" | "unknown"
   /** The target that answered, or whose outcome is unknown. */
   readonly target?: string
   /** In virtual time. */
   readonly duration: Duration.Duration
   readonly attempts: ReadonlyArray<Attempt>
-  /** Absent unless it failed; with `ended`, `skipped` and `attempts`. */
+  /** Present if the replay failed; with `ended`, `skipped` and `attempts`. */
   readonly error?: GatewayError
 }
 
@@ -254,13 +254,13 @@ export interface Replayed {
  * @category models
  */
 export interface ReplayOptions extends Omit<Router.RunOptions, "admission" | "execution" | "maxCost" | "quiet"> {
-  /** The budget of the router: a value, not the run's. Default: that of `Router.layer`. */
+  /** The budget of the router, as opposed to the run's. Default: that of `Router.layer`. */
   readonly routerBudget?: Router.RetryBudgetOptions | "none" | undefined
 }
 
 const outcomeOf = (mode: Recording["mode"], { attempt, toOutput }: RecordedAttempt, made: Attempt): KnownOutcome => {
   const { outcome } = made
-  // A stream has answered with its first delta, whatever became of it.
+  // A stream counts as answered from its first delta, whatever happened afterwards.
   const hasAnswered = outcome === "success" || (mode === "stream" && toOutput !== undefined)
   return {
     attempt: made,
@@ -276,7 +276,7 @@ const outcomesOf = (recording: Recording): Effect.Effect<Outcomes, GatewayError>
     const bad = invalid("Recording.replay", "recording", "a value of Recording.record or Recording.fromEvents")
     const { attempts, mode } = yield* Effect.mapError(Schema.decodeUnknownEffect(schema)(recording), () => bad)
     const known = new Map<string, Array<KnownOutcome>>()
-    // They are recorded in the order of their ends, and called again in that of their beginnings.
+    // Recorded in the order of their ends, called again in the order of their beginnings.
     const called = attempts.toSorted((a, b) => (a.attempt.number ?? 0) - (b.attempt.number ?? 0))
     for (const one of called) {
       const made = yield* Effect.mapError(decodeAttempt(one.attempt), () => bad)
@@ -286,12 +286,12 @@ const outcomesOf = (recording: Recording): Effect.Effect<Outcomes, GatewayError>
     }
     return (target) => {
       const outcomes = known.get(target)
-      // The last one is repeated.
+      // Repeats the last outcome.
       return outcomes !== undefined && outcomes.length > 1 ? outcomes.shift() : outcomes?.[0]
     }
   })
 
-/** Runs an effect on a clock that goes straight to the next sleep's end. */
+/** Runs an effect on a clock that jumps to the end of the next sleep. */
 const inVirtualTime = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.gen(function* () {
     const fiber = yield* Effect.forkChild(self)
@@ -300,10 +300,12 @@ const inVirtualTime = <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   }).pipe(Effect.provide(TestClock.layer({ warningDelay: "1 hour" })), Effect.scoped)
 
 /**
- * Runs a route against the outcomes of a recording, in virtual time and without a gateway: each target answers as it
- * did, in order, the last outcome repeated. An attempt that was interrupted is only known to have taken longer. Streams
- * end at their first delta. A target's timeout is compared with the time of the whole attempt, and random numbers are
- * always the same ones. Fails with `InvalidRequest` when the recording, the route or the options are invalid.
+ * Runs a route against the outcomes of a recording, in virtual time and without a gateway.
+ *
+ * Each target answers as it did, in order, and repeats its last outcome. An interrupted attempt is only known to have
+ * taken longer. Streams end at their first delta. The timeout of a target is compared with the duration of the complete
+ * attempt, and random numbers are always the same. Fails with `InvalidRequest` when the recording, the route or the
+ * options are invalid.
  *
  * @example
  * ```ts

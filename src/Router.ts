@@ -1,9 +1,19 @@
 /**
  * The service that runs routes.
  *
- * A run ends with one target's decoded answer, or with the last attempt's failure; both carry every attempt. There is
- * one owner of retries: on the client each request asks the gateway for a single attempt, and in the gateway
- * (`execution: "gateway"`) the client makes none of its own.
+ * A run ends with one target's decoded answer or with the last attempt's failure; both carry every attempt. Retries
+ * have one owner. On the client, each request asks the gateway for a single attempt; in the gateway (`execution:
+ * "gateway"`), the client makes no retries.
+ *
+ * **Gotchas**
+ *
+ * - A retry around a run (`Effect.retry`) multiplies with the retries of the route: 3 times a route with 3 attempts is
+ *   up to 9 requests. Use `Route.retry`.
+ * - Build the layer once. A router remembers breakers, latencies and budgets, and forgets them when it is built per
+ *   request.
+ * - A stream holds its connection until it is consumed or its scope closes. `Effect.scoped` around {@link open} alone
+ *   closes the stream before you read it.
+ * - A deadline includes waits: for limits, between retries, and for the consumer of a stream.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -53,7 +63,7 @@ export type { Execution, RunOptions } from "./internal/router/options.ts"
 export type { Streamed, StreamSummary } from "./internal/router/streamed.ts"
 
 /**
- * The answer of a run, and how it came about.
+ * The answer of a run, with the facts about how it was produced.
  *
  * @category models
  */
@@ -70,19 +80,19 @@ export interface Routed<Out> {
   readonly usage?: Usage
   /**
    * The cost of all attempts together, failed and abandoned ones included; absent without prices. Legs that failed
-   * inside the gateway are in the logs only.
+   * inside the gateway appear only in the logs.
    */
   readonly cost?: Cost
   readonly cacheStatus?: string
-  /** Index of the answering leg, when the gateway executed the route. */
+  /** Index of the leg that answered, when the gateway executed the route. */
   readonly step?: number
   readonly execution: "client" | "gateway"
   /**
-   * Every request of this run in order of start. When the gateway executed the route that is one request for several
-   * legs; its failed legs are in the logs only.
+   * Every request of this run, in order of start. When the gateway executed the route, one request covers several legs;
+   * failed legs appear only in the logs.
    */
   readonly attempts: ReadonlyArray<Attempt>
-  /** Targets that were passed over, in order: nothing was sent to them. */
+  /** Targets that were skipped, in order. Nothing was sent to them. */
   readonly skipped: ReadonlyArray<Skipped>
 }
 
@@ -112,6 +122,7 @@ export interface Routed<Out> {
 export class Router extends Context.Service<
   Router,
   {
+    /** Runs a route for one input; {@link run} calls it. */
     readonly run: <In, Out>(
       route: Route.Route<In, Out>,
       input: In,
@@ -126,9 +137,9 @@ export class Router extends Context.Service<
       input: In,
       options?: RunOptions
     ) => Effect.Effect<Streamed, GatewayError, Scope.Scope>
-    /** The gateway that routes are run through. */
+    /** The gateway that receives the requests. */
     readonly gateway: GatewayService["Service"]
-    /** Who executes a route unless a run says otherwise. */
+    /** Default execution mode of runs. */
     readonly execution: Execution
     /** See {@link listen}. */
     readonly listen: (listener: (event: RouterEvent) => void) => Effect.Effect<void, never, Scope.Scope>
@@ -160,33 +171,32 @@ const routed = <Out>(
  * @category models
  */
 export interface Options {
-  /** Who executes a route unless a run says otherwise. Default `"auto"`. */
+  /** Default execution mode of runs. Default `"auto"`. */
   readonly execution?: Execution | undefined
   /**
-   * Limits further attempts per provider: retries, hedges, restarts, and fallbacks to the same provider. The run
-   * continues without a refused one, as after the failure before it. Default: 0.2 for each first attempt, and 3 per
-   * second besides. `"none"`: no limit.
+   * Limits further attempts per provider: retries, hedges, restarts, and fallbacks to the same provider. When the
+   * budget refuses an attempt, the run continues as it does after the failure before it. Default: 0.2 for each first
+   * attempt, plus 3 per second. `"none"`: no limit.
    */
   readonly budget?: RetryBudgetOptions | "none" | undefined
   /**
-   * Keeps the phases of breakers, for routers that share them. The router calls it before each guarded attempt. If it
-   * fails or takes more than a second, the router calls the target and logs a warning. Routers share a target with the
-   * same provider, model, endpoint, stored key and headers, or with the same explicit `key`. A target with credentials
-   * of its own needs that key, because each router hashes credentials in its own way. Default: the memory of this
-   * router.
+   * Shares the phases of breakers among routers. The router calls it before each guarded attempt. If it fails or takes
+   * more than a second, the router calls the target and logs a warning. Routers share a target with the same provider,
+   * model, endpoint, stored key and headers, or with the same explicit `key`. A target with its own credentials needs
+   * an explicit key, because each router salts its hashes of credentials. Default: the memory of this router.
    */
   readonly breakerStore?: BreakerStore | undefined
   /**
-   * A limiter that is shared with others, for example one over a store of several machines. Targets below
-   * `Route.limits` need its permit as well as that of the route's own numbers, under their key: the `key` of the
-   * target, or else provider, model, key alias and labels of credentials. Default: none.
+   * A limiter shared with others, for example one over a store of several machines. Targets below `Route.limits` need
+   * its permit in addition to that of the route's own numbers. Its key is the `key` of the target, by default provider,
+   * model, key alias and labels of credentials. Default: none.
    */
   readonly limiter?: Limiter | undefined
-  /** Prices, for the costs of runs and for `RunOptions.maxCost`. Default: none, and no cost is counted. */
+  /** Prices for the costs of runs and for `RunOptions.maxCost`. Default: none; no cost is counted. */
   readonly pricing?: Pricing | undefined
 }
 
-/** A caller without types may give bare prices, or anything. */
+/** A caller without types may pass bare prices, or anything else. */
 const pricingProblems = (pricing: Pricing | undefined): ReadonlyArray<Problem> =>
   pricing === undefined
     ? []
@@ -198,7 +208,7 @@ const limiterProblems = (limiter: Limiter | undefined): ReadonlyArray<Problem> =
   limiter === undefined || typeof limiter?.acquire === "function" ? [] : [{ field: "limiter", accepted: "a Limiter" }]
 
 /**
- * Makes a router over the gateway of the environment. Bad options fail its runs, before anything is sent.
+ * Makes a router over the gateway of the environment. With invalid options every run fails before anything is sent.
  *
  * @category constructors
  */
@@ -259,19 +269,32 @@ const makeWith = (
   })
 
 /**
- * A router that executes each route where nothing is lost: `auto`.
+ * A router with the default options: it executes on the gateway where nothing is lost, and on the client otherwise.
  *
  * @category layers
  */
 export const layer: Layer.Layer<Router, never, GatewayService> = Layer.effect(
   Router,
-  // Without the code that checks options.
+  // Leaves out the code that checks options.
   /* @__PURE__ */ makeWith({ budget: defaultBudget, problems: [] })
 )
 
 /**
- * A router with options of its own. Call it once and keep the value: what a router knows of its targets lives as long
- * as the layer.
+ * A router with your options. Call it once and reuse the layer: the router's knowledge of its targets lives as long as
+ * the layer.
+ *
+ * @example
+ * ```ts
+ * import * as Layer from "effect/Layer"
+ * import * as GatewayService from "effect-ai-gateway/GatewayService"
+ * import * as Router from "effect-ai-gateway/Router"
+ * import * as Transport from "effect-ai-gateway/Transport"
+ *
+ * export const Live = Layer.provideMerge(
+ *   Router.layerWith({ execution: "client", budget: "none" }),
+ *   GatewayService.layerConfig
+ * ).pipe(Layer.provide(Transport.layerFetch))
+ * ```
  *
  * @category layers
  */
@@ -279,9 +302,29 @@ export const layerWith = (options: Options): Layer.Layer<Router, never, GatewayS
   Layer.effect(Router, make(options))
 
 /**
- * Runs a route for one input. Fails with the last attempt's reason and all attempts when no target answers, and with
- * `InvalidRequest` before anything is sent when the route or the options are invalid. Interruption stops at once,
- * aborts the request in flight, and never falls back.
+ * Runs a route for one input.
+ *
+ * Fails with the last attempt's reason and all attempts when no target answers. Fails with `InvalidRequest`, before
+ * anything is sent, when the route or the options are invalid. Interruption aborts the request in flight and never
+ * falls back.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import * as LocalGateway from "effect-ai-gateway/local"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Route from "effect-ai-gateway/Route"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * const ask = Route.fallback(
+ *   Provider.openai.chat("gpt-4.1-mini"),
+ *   Provider.anthropic.messages("claude-haiku-4-5")
+ * )
+ * const Live = Layer.provideMerge(Router.layer, LocalGateway.layer())
+ * const answer = await Effect.runPromise(Router.run(ask, "Hello").pipe(Effect.provide(Live)))
+ * console.log(answer.value.text, answer.attempts.length) // openai/gpt-4.1-mini: Hello 1
+ * ```
  *
  * @category running
  */
@@ -293,14 +336,29 @@ export const run = <In, Out>(
   Effect.flatMap(Router, (router) => router.run(route, input, options))
 
 /**
- * Opens a streamed answer. Targets that fail before their first delta (text, reasoning, a tool call) are replaced
- * unseen, under the same rules as in {@link run}; then the effect succeeds. The scope ends what is left of the stream.
- * Fails as `run` does, and with `InvalidRequest` before anything is sent when a target that the input leads to cannot
- * stream.
+ * Opens a streamed answer.
  *
- * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, it keeps that
- * limit until it has the headers of a leg, and from there on the router keeps it, starting again. An attempt is
- * recorded when its stream has ended: as a success if its finish had arrived, whatever became of the consumer after it.
+ * Targets that fail before their first delta (text, reasoning, a tool call) are replaced silently, under the same rules
+ * as in {@link run}; then the effect succeeds. Closing the scope releases the rest of the stream. Fails as `run` does,
+ * and with `InvalidRequest`, before anything is sent, when a target that the input leads to cannot stream.
+ *
+ * `Route.firstTokenTimeout` counts from the start of an attempt. When the gateway executes the route, the gateway
+ * enforces that limit until it has the headers of a leg; then the router enforces it, starting again from zero. An
+ * attempt is recorded when its stream ends: as a success if its finish arrived, whatever the consumer did afterwards.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const answer = Effect.gen(function* () {
+ *   const { deltas, summary } = yield* Router.open(Provider.openai.chat("gpt-4.1-mini"), "What is a fiber?")
+ *   yield* Stream.runForEach(deltas, (delta) => Effect.log(delta.type))
+ *   return yield* summary
+ * }).pipe(Effect.scoped)
+ * ```
  *
  * @category running
  */
@@ -314,11 +372,12 @@ export const open = /* @__PURE__ */ opens(
 )
 
 /**
- * Streams a route's answer as deltas. Until the first delta a failing target is replaced without the consumer noticing;
- * after it a failure is a `StreamInterrupted` with what had arrived, unless the route allows a restart
- * (`Route.restart`). An error event inside a 200, a stream without its finish event, an empty stream and a stall beyond
- * `Route.idleTimeout` are failures, never a silent end. Pulls only what is consumed; ending early or being interrupted
- * aborts the request.
+ * Streams a route's answer as deltas.
+ *
+ * Before the first delta, failing targets are replaced silently. After it, a failure is a `StreamInterrupted` with the
+ * part that arrived, unless the route allows a restart (`Route.restart`). An error event inside a 200, a stream without
+ * its finish event, an empty stream and a stall beyond `Route.idleTimeout` are failures, never a silent end. Pulls only
+ * what is consumed; ending early or being interrupted aborts the request.
  *
  * @example
  * ```ts
@@ -348,8 +407,8 @@ export const stream = <In, Out>(
   Stream.unwrap(Effect.map(open(route, input, options), ({ deltas }) => deltas))
 
 /**
- * Calls a function in the turn of each event, as long as the scope lasts. Nothing is lost, so the function must be
- * quick; what it throws is logged and disturbs no run. Most programs want {@link events}.
+ * Calls a function synchronously for each event while the scope is open. No event is lost, so the function must be
+ * fast; an exception from it is logged and disturbs no run. Most programs want {@link events}.
  *
  * @category observing
  */
@@ -359,9 +418,11 @@ export const listen = /* @__PURE__ */ watches(
 )
 
 /**
- * The decisions of the router from now on: attempts, waits, hedges, breakers, skipped targets. Each reader may be 1,024
- * events behind; then it loses the oldest ones, and an `EventsLost` says how many. The stream has no end, and nothing
- * from before its reader started: fork the reader with `startImmediately`, ahead of the first run.
+ * Streams the router's decisions from now on: attempts, waits, hedges, breakers, skipped targets.
+ *
+ * A reader may be 1,024 events behind; then it loses the oldest events, and an `EventsLost` reports how many. The
+ * stream does not end, and contains nothing from before its reader started: fork the reader with `startImmediately`
+ * before the first run.
  *
  * @example
  * ```ts
@@ -383,7 +444,7 @@ export const events: Stream.Stream<RouterEvent, never, Router> = /* @__PURE__ */
 )
 
 /**
- * The state of every target that the router has met, as far as it knows it.
+ * The state of every target that the router has met, as far as this router knows it.
  *
  * @category observing
  */
@@ -392,10 +453,11 @@ export const snapshot: Effect.Effect<ReadonlyArray<TargetState>, never, Router> 
 )
 
 /**
- * The costs of attempts as the gateway's logs have them, to compare with `Routed.cost`. One question for each attempt
- * with a log id. A log can be late, and its cost later still: see `awaitLog`. Legs that failed inside the gateway have
- * logs of their own, and are not among the attempts. Fails as `GatewayService.getLog` does, but for a log that is not
- * there.
+ * Looks up the costs of attempts in the gateway's logs, to compare them with `Routed.cost`.
+ *
+ * Makes one request for each attempt with a log id. A log can be late, and its cost later still: see `awaitLog`. Legs
+ * that failed inside the gateway have their own logs and are not among the attempts. Fails as `GatewayService.getLog`
+ * does, except for a missing log.
  *
  * @example
  * ```ts

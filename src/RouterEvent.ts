@@ -1,27 +1,27 @@
 /**
- * The decisions and facts of a router while its runs happen: plain values, each with a time, and without prompts,
- * answers, secrets or sessions.
+ * Events of a router's runs as plain values: decisions and facts with a time, without prompts, answers, secrets or
+ * sessions.
  */
 import * as Duration from "effect/Duration"
 import type { Attempt, AttemptCause, EndedBy, Reason } from "./GatewayError.ts"
 import type { State } from "./internal/admission/permit.ts"
 
 /**
- * The phase of a circuit breaker. `exhausted`: open until a quota is reset, without probes.
+ * Phase of a circuit breaker. `exhausted`: open until a quota is reset, without probes.
  *
  * @category models
  */
 export type BreakerPhase = "closed" | "open" | "halfOpen" | "exhausted"
 
 /**
- * The part of a router that withheld an attempt. `queue`: the attempt would have had to wait for a place.
+ * Part of a router that withheld an attempt. `queue`: the attempt would have had to wait for a place.
  *
  * @category models
  */
 export type WithheldBy = "budget" | "breaker" | "queue" | "cost" | "sideEffects"
 
 /**
- * The attempt that was withheld.
+ * Kind of an attempt that was withheld.
  *
  * @category models
  */
@@ -54,19 +54,19 @@ export interface RunStarted extends OfRun {
 }
 
 /**
- * A balance has ordered its children.
+ * A balance has put its children in order.
  *
  * @category models
  */
 export interface Chosen extends OfTarget {
   readonly _tag: "Chosen"
   readonly by: "weight" | "roundRobin" | "leastInFlight" | "latency" | "session"
-  /** Keys of the first target of each child, in the order of this run. */
+  /** Keys of each child's first target, in the order of this run. */
   readonly order: ReadonlyArray<string>
 }
 
 /**
- * Nothing was sent to a target.
+ * A target was skipped; nothing was sent to it.
  *
  * @category models
  */
@@ -99,7 +99,7 @@ export interface AttemptStarted extends OfTarget {
 }
 
 /**
- * An attempt has ended; of a stream, when the stream has.
+ * An attempt has ended; for a stream, when the stream has ended.
  *
  * @category models
  */
@@ -107,7 +107,7 @@ export interface AttemptEnded extends OfTarget {
   readonly _tag: "AttemptEnded"
   readonly mode: "run" | "stream"
   readonly attempt: Attempt
-  /** From the start to the first output: the decoded answer, or the first delta. Absent when there was none. */
+  /** Time from the start to the first output: the decoded answer, or the first delta. Absent when there was none. */
   readonly toOutput?: Duration.Duration
 }
 
@@ -122,7 +122,7 @@ export interface Waiting extends OfTarget {
 }
 
 /**
- * No target had committed in time, so the next one starts too.
+ * No target committed in time, so the next one starts too.
  *
  * @category models
  */
@@ -143,7 +143,7 @@ export interface Withheld extends OfTarget {
 }
 
 /**
- * Another attempt has answered, so this one is interrupted. Its `AttemptEnded` follows.
+ * An attempt is interrupted because another one has answered. Its `AttemptEnded` follows.
  *
  * @category models
  */
@@ -153,7 +153,7 @@ export interface Superseded extends OfTarget {
 }
 
 /**
- * A breaker has changed its phase, as far as this router sees it: at a call, or at the end of one.
+ * A breaker has changed its phase, as this router sees it: at a call, or at its end.
  *
  * @category models
  */
@@ -176,7 +176,7 @@ export interface Panic extends OfTarget {
 }
 
 /**
- * A stream broke after its first delta, and another target starts it over.
+ * A stream broke after its first delta, and another target starts it again.
  *
  * @category models
  */
@@ -185,7 +185,7 @@ export interface Restarted extends OfTarget {
 }
 
 /**
- * A run has ended; of a stream, when the consumer has what there is.
+ * A run has ended; for a stream, when the consumer has everything that there is.
  *
  * @category models
  */
@@ -202,7 +202,7 @@ export interface RunEnded extends OfRun {
 }
 
 /**
- * A router knows at most 4,096 targets, and forgets the idle one that was used longest ago.
+ * The router has forgotten the idle target that was used longest ago: it knows at most 4,096.
  *
  * @category models
  */
@@ -212,7 +212,7 @@ export interface StateDropped extends Base {
 }
 
 /**
- * The reader was too slow, and this many events before this one are lost to it.
+ * The reader was too slow and has lost this many earlier events.
  *
  * @category models
  */
@@ -245,8 +245,8 @@ export type RouterEvent =
   | EventsLost
 
 /**
- * Times to the first output: of whole answers until they are decoded, of streams until the first delta that a consumer
- * can act on.
+ * Times to the first output: for complete answers until they are decoded, for streams until the first delta that a
+ * consumer can act on.
  *
  * @category models
  */
@@ -259,7 +259,7 @@ export interface LatencyState {
 }
 
 /**
- * The state of one target, as far as this router knows it. Parts that no combinator of the program needs are absent.
+ * The state of one target, as far as this router knows it. Parts that no combinator of the program uses are absent.
  *
  * @category models
  */
@@ -275,13 +275,13 @@ export interface TargetState {
   /** The most restrictive of its breakers. */
   readonly breaker?: {
     readonly phase: BreakerPhase
-    /** Time until a probe is let through; absent when closed. */
+    /** Time until a probe is allowed; absent when closed. */
     readonly retryAfter?: Duration.Duration
   }
   readonly latency?: { readonly run: LatencyState; readonly stream: LatencyState }
   /** One for each set of numbers that routes give it (`Route.limits`). */
   readonly limits: ReadonlyArray<State>
-  /** Further attempts that the budget of its provider would pay for now; absent without a budget. */
+  /** Further attempts that the budget of its provider could pay for now; absent without a budget. */
   readonly purse?: number
 }
 
@@ -322,7 +322,8 @@ const detailOf = (event: RouterEvent): string => {
 }
 
 /**
- * One line of text for a log: the name of the event, its target, and the facts. It holds no prompt and no answer.
+ * Formats an event as one line of text for a log: its name, its target, and the facts. Contains no prompt and no
+ * answer.
  *
  * @example
  * ```ts

@@ -1,8 +1,8 @@
 /**
- * Metrics of a router, made from its events: those of the OpenTelemetry conventions for generative AI, and our own.
+ * Metrics of a router, derived from its events: those of the OpenTelemetry conventions for generative AI, and our own.
  *
- * They are Effect's metrics, so every exporter of Effect takes them. Labels are bounded: providers, models that routes
- * name, causes, outcomes, and tags of reasons. Keys of targets are no labels, because applications name tenants in
+ * They are Effect metrics, so every exporter of Effect accepts them. Labels are bounded: providers, models that routes
+ * name, causes, outcomes, and tags of reasons. Keys of targets are not labels, because applications name tenants in
  * them; nor are prompts, secrets, sessions and users.
  */
 import type * as Context from "effect/Context"
@@ -18,7 +18,7 @@ import type { AttemptEnded, AttemptStarted, BreakerChanged, RouterEvent } from "
 
 type Labels = Record<string, string>
 
-// As the conventions have them.
+// Boundaries of the conventions.
 const seconds = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92]
 const tokens = Array.from({ length: 14 }, (_, index) => 4 ** index)
 
@@ -29,8 +29,8 @@ const counter = (name: string, unit: string, description: string) =>
   Metric.counter(name, { description, incremental: true, attributes: { unit } })
 
 /**
- * Seconds of each model call that ended by itself. Interrupted ones are in {@link attempts} only: their time says
- * nothing of a model.
+ * Seconds of each model call that ended by itself. Interrupted calls appear in {@link attempts} only, because their
+ * duration does not describe a model.
  *
  * @category metrics
  */
@@ -42,7 +42,7 @@ export const operationDuration: Metric.Histogram<number> = /* @__PURE__ */ histo
 )
 
 /**
- * Tokens of each model call, as the provider reported them; none for answers out of the gateway's cache, which cost
+ * Tokens of each model call, as the provider reported them; none for answers from the gateway's cache, which cost
  * nothing.
  *
  * @category metrics
@@ -78,7 +78,7 @@ export const attempts: Metric.Counter<number> = /* @__PURE__ */ counter(
 )
 
 /**
- * Attempts that began as hedges, also those that have not ended.
+ * Attempts that began as hedges, including those that have not ended.
  *
  * @category metrics
  */
@@ -100,7 +100,8 @@ export const withheld: Metric.Counter<number> = /* @__PURE__ */ counter(
 )
 
 /**
- * Seconds that attempts waited for a place under the limits of their target; those that did not wait are left out.
+ * Seconds that attempts waited for a place under the limits of their target; attempts that did not wait are not
+ * counted.
  *
  * @category metrics
  */
@@ -132,13 +133,13 @@ export const cost: Metric.Counter<number> = /* @__PURE__ */ counter(
   "Cost of attempts in US dollars."
 )
 
-/** Most models in labels. Further ones are `_OTHER`. */
+/** Largest number of models in labels. Further models are `_OTHER`. */
 const maxModels = 1_000
-/** Most open attempts, and most targets, whose model is remembered. Beyond, labels lack it. */
+/** Largest number of open attempts, and of targets, whose model is remembered. Beyond it, labels omit the model. */
 const maxOpen = 100_000
 const maxTargets = 4_096
 
-/** What an event says of a model. */
+/** The model in an event. */
 interface Model {
   readonly provider: string
   readonly model?: string
@@ -147,10 +148,10 @@ interface Model {
 class Recorder {
   private readonly context: Context.Context<never>
   private readonly models = new Set<string>()
-  /** Models that open attempts asked for. An answer may name any other. */
+  /** Models that open attempts requested. An answer may name any other. */
   private readonly asked = new Map<string, Model & { readonly target: string }>()
   private readonly targets = new Map<string, Model>()
-  /** Labels of the breakers that are not closed, by target, and how many have the same. */
+  /** Labels of the breakers that are not closed, by target. Several breakers may have equal labels. */
   private readonly phases = new Map<string, Array<Labels>>()
   private readonly counts = new Map<string, number>()
 
@@ -178,7 +179,7 @@ class Recorder {
     if (cause === "hedge") this.add(hedges, 1, this.labelsOf(one))
   }
 
-  /** The model that was asked for. An attempt of the gateway may end with another leg than the one it started with. */
+  /** The requested model. A gateway's attempt may end with a different leg than it started with. */
   private modelOf({ attempt, eventId }: AttemptEnded): Model {
     const key = `${eventId} ${attempt.number}`
     const asked = this.asked.get(key)
@@ -202,7 +203,7 @@ class Recorder {
     if (outcome !== "interrupted")
       this.add(operationDuration, Duration.toSeconds(duration), { ...operation, ...failed })
     if (mode === "stream" && toOutput !== undefined) this.add(timeToFirstChunk, Duration.toSeconds(toOutput), operation)
-    // A permit that was free at once takes some microseconds.
+    // Even a permit that is free at once takes some microseconds.
     if (waited !== undefined && Duration.toMillis(waited) >= 1) this.add(queueDuration, Duration.toSeconds(waited), of)
     this.spent(attempt, operation, of)
   }
@@ -227,7 +228,7 @@ class Recorder {
     const { from, target, to } = change
     const of = this.labelsOf(change)
     const phases = this.phases.get(target) ?? []
-    // What opened before anyone listened was not counted. Targets of several routes may share a key.
+    // Openings before anyone listened were not counted. Targets of several routes may share a key.
     const before = { ...of, "ai_gateway.breaker.state": from }
     const index = phases.findIndex((labels) => JSON.stringify(labels) === JSON.stringify(before))
     if (index >= 0) {
@@ -270,8 +271,8 @@ class Recorder {
 }
 
 /**
- * A function that counts events in the metrics of the context. For events that do not come from a router of this
- * program; {@link layer} is for those that do.
+ * A function that counts events in the metrics of the context. Use it for events from a router outside this program,
+ * and {@link layer} otherwise.
  *
  * @category constructors
  */
@@ -281,8 +282,7 @@ export const make: Effect.Effect<(event: RouterEvent) => void> = /* @__PURE__ */
 )
 
 /**
- * Counts the events of the router, from when it is built until its scope closes. Build it once, together with the
- * router.
+ * Counts the events of the router until its scope closes. Build it once, together with the router.
  *
  * @example
  * ```ts

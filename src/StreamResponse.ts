@@ -1,14 +1,16 @@
 /**
- * Web responses of a server: an answer as server-sent events, while it arrives.
+ * Web responses of a server: an answer as server-sent events, as it is generated.
  *
  * A response pulls from the model only what its client reads, keeps the connection open with comments while the model
  * is silent, and stops the request to the model when the client leaves. It ends with `data: [DONE]` after a complete
- * answer, and only then; an answer that breaks off ends with an `error` event instead, and a response that is aborted
- * does not end: its body breaks.
+ * answer only. An answer that breaks off ends with an `error` event instead. An aborted response does not end: its body
+ * breaks.
  *
- * A response has to be sent, or its body cancelled: only then is the request to the model let go of. When the client
- * leaves, the body has to be cancelled too. Workers do it, and so does Node when the stream made of the body is
- * destroyed together with its client's connection; where nobody does, there is the option `signal`.
+ * **Gotchas**
+ *
+ * Send the response, or cancel its body: only then is the request to the model released. When the client leaves, the
+ * body must be cancelled too. Workers do so, and so does Node when the stream made of the body is destroyed together
+ * with its client's connection. On other servers use the option `signal`.
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -33,26 +35,26 @@ import type * as Route from "./Route.ts"
 import * as Router from "./Router.ts"
 
 /**
- * How the events are written.
+ * The format of the events.
  *
- * `deltas`: each `Chat.Delta` as JSON in a `data` field of its own. `openai`: chunks of a chat completion, as OpenAI's
- * API streams them, for front ends that read those: reasoning is in `reasoning_content`, and after the chunk with the
- * finish reason one without a choice has the usage. It has no way to say that another answer begins, so a stream breaks
- * off where `Route.restart` would begin one.
+ * `deltas`: each `Chat.Delta` as JSON in its own `data` field. `openai`: chunks of a chat completion, as OpenAI's API
+ * streams them, for front ends that read those. Reasoning is in `reasoning_content`, and after the chunk with the
+ * finish reason, a chunk without a choice has the usage. OpenAI's format cannot express that another answer begins, so
+ * a stream breaks off where `Route.restart` would begin one.
  *
  * @category models
  */
 export type Format = "deltas" | "openai"
 
 /**
- * How a response ended, and what is known of it: what `Router.StreamSummary` has, as far as it came.
+ * How a response ended, with the part of `Router.StreamSummary` that is known.
  *
  * @category models
  */
 export interface Summary extends ServedFacts, ServedEnding {}
 
 /**
- * Options of every streamed response. A wrong one is a defect: a `GatewayError` that names the field.
+ * Options of every streamed response. An invalid option is a defect: a `GatewayError` that names the field.
  *
  * @category models
  */
@@ -60,26 +62,26 @@ export interface Options<R = never> {
   /** Default: `deltas`. */
   readonly format?: Format | undefined
   /**
-   * Whether the format `openai` has the chunk with the usage, whose `choices` are empty: OpenAI writes it for clients
-   * that ask with `stream_options.include_usage`. The format `deltas` always has the usage. Default: `true`.
+   * Whether the format `openai` has the chunk with the usage, whose `choices` are empty. OpenAI sends it to clients
+   * that set `stream_options.include_usage`. The format `deltas` always has the usage. Default: `true`.
    */
   readonly includeUsage?: boolean | undefined
   /**
-   * How long a client waits for a delta until it gets a comment, so that proxies leave the connection open. Above zero;
-   * `Duration.infinity` for none. Default: 15 seconds.
+   * Longest silence before the client receives a comment, so that proxies keep the connection open. Above zero;
+   * `Duration.infinity` disables comments. Default: 15 seconds.
    */
   readonly heartbeat?: Duration.Input | undefined
-  /** Further response headers, names in lower case: for CORS, for example. They cannot replace the content type. */
+  /** Further response headers with lower-case names, for example for CORS. They cannot replace the content type. */
   readonly headers?: Readonly<Record<string, string>> | undefined
   /**
-   * Aborted when the client has left: the body breaks with the signal's reason, so that no copy of it and no cache
-   * takes half an answer for a complete one. Cancelling the body ends the answer too.
+   * Aborted when the client has left. The body then breaks with the signal's reason, so that no copy or cache takes
+   * half an answer for a complete one. Cancelling the body ends the answer too.
    */
   readonly signal?: AbortSignal | undefined
   /**
-   * Called exactly once, however the response ends: before the body ends or breaks, or before a failure is answered.
-   * Nothing interrupts it, so it should be short. Its own failure is logged and changes nothing. In a Worker whose
-   * client has left there is little time: give what takes longer to `Worker.waitUntil`.
+   * Called exactly once, however the response ends: before the body ends or breaks, or before the error response. It is
+   * uninterruptible, so keep it short. Its own failure is logged and changes nothing. In a Worker whose client has left
+   * there is little time: pass long work to `Worker.waitUntil`.
    */
   readonly onEnd?: ((summary: Summary) => Effect.Effect<unknown, unknown, R>) | undefined
 }
@@ -95,7 +97,7 @@ export interface DeltasOptions<R = never> extends Options<R> {
 }
 
 /**
- * Options of {@link fromRoute}: those of the response, and those of the run. `headers` are those of the response.
+ * Options of {@link fromRoute}: those of the response and those of the run. `headers` are response headers.
  *
  * @category models
  */
@@ -131,14 +133,14 @@ const problemOf = (options: Omit<DeltasOptions, "onEnd">): Problem | undefined =
 
 const eventHeaders = (logId: string | undefined, headers: Options["headers"]): Record<string, string> => ({
   "cache-control": "no-store",
-  // Proxies would collect the events otherwise.
+  // Keeps proxies from buffering the events.
   "x-accel-buffering": "no",
   ...(logId !== undefined && isHeaderValue(logId) && { "cf-aig-log-id": logId }),
   ...headers,
   "content-type": "text/event-stream; charset=utf-8"
 })
 
-/** The same headers, with the status and the body that OpenAI's clients know. */
+/** The same headers, with the status and the body that OpenAI's clients expect. */
 const openaiFailure = (error: GatewayError): Response => {
   const { headers } = failureResponse(error)
   const { _tag: reason } = error.reason
@@ -180,14 +182,14 @@ const respond = <R, R2>(
 }
 
 /**
- * Deltas as a response that begins at once, so that any failure is told inside of it. Where the deltas are a route's,
- * {@link fromRoute} can do better.
+ * Makes a response of deltas. It begins at once, so any failure is reported inside it. For a route's deltas prefer
+ * {@link fromRoute}.
  *
  * The response has status 200, `text/event-stream`, `cache-control: no-store` and `x-accel-buffering: no`. The deltas
- * are pulled with the services of this effect, and go on after it until the stream ends, the client leaves or the
- * signal is aborted. The last event of a stream that fails is `event: error` with `{ reason, message, events }`, in the
- * format `openai` inside of `error`: the tag of the reason, and how many deltas came before. A stream that ends without
- * its finish delta has failed; do not filter that out.
+ * are pulled with the services of this effect, and continue after it until the stream ends, the client leaves or the
+ * signal is aborted. The last event of a failed stream is `event: error` with `{ reason, message, events }`, in the
+ * format `openai` inside `error`: the tag of the reason, and how many deltas came before. A stream that ends without
+ * its finish delta has failed; do not filter that delta out.
  *
  * @example
  * ```ts
@@ -219,15 +221,17 @@ export const fromDeltas = <R, R2 = never>(
   )
 
 /**
- * Streams a route's answer as a response. It begins with the answer's first delta, and with `cf-aig-log-id` where that
- * is known; until then failing targets are replaced as in `Router.stream`. When none answers, the response is an error
- * with `{ "error": { "reason", "retryable" } }`, its status by {@link failureStatus} and a `retry-after` header where
- * waiting helps. In the format `openai` the error also has `message`, `type`, `param` and `code`, and the status is the
- * one that OpenAI's clients know for it: 400 for a prompt that is too long or was blocked, 404 for an unknown model,
- * 429 for a spent quota. After the first delta it is as in {@link fromDeltas}.
+ * Streams a route's answer as a response.
  *
- * `onEnd` is called for all of these, with the summary of the run. When the signal is aborted before the first delta
- * the status is 499, which nobody reads.
+ * It begins with the answer's first delta, and with `cf-aig-log-id` where that is known; until then failing targets are
+ * replaced as in `Router.stream`. When no target answers, the response is an error with
+ * `{ "error": { "reason", "retryable" } }`, a status from {@link failureStatus}, and a `retry-after` header where
+ * waiting helps. In the format `openai` the error also has `message`, `type`, `param` and `code`, and the status is the
+ * one that OpenAI's clients expect: 400 for a prompt that is too long or was blocked, 404 for an unknown model, 429 for
+ * a spent quota. After the first delta the response behaves like {@link fromDeltas}.
+ *
+ * `onEnd` is called in all of these cases, with the summary of the run. When the signal is aborted before the first
+ * delta, the status is 499, which no client receives.
  *
  * @example
  * ```ts
@@ -260,7 +264,7 @@ export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
   ): Effect.Effect<Response, never, Router.Router | R> => {
     const { format, headers, heartbeat, includeUsage, onEnd, signal, ...run } = options
     const open = Effect.map(
-      // The rest is the run's, which rejects a name that neither has.
+      // The remaining options are the run's, which rejects unknown names.
       Router.open(route, input, run),
       ({ deltas, logId, summary }): DeltaSource<Router.Router> => ({ deltas, logId: logId(), facts: summary })
     )
@@ -269,13 +273,14 @@ export const fromRoute = Effect.fn("StreamResponse.fromRoute")(
 )
 
 /**
- * A gateway's answer as the response, its bytes handed through as they are: nothing is parsed and nothing copied, so
- * there are no heartbeats either, and how the answer ends is the client's to find out. A client that leaves stops the
- * request, as the platform cancels the body.
+ * Passes a gateway's answer through as the response, byte for byte.
  *
- * Left out are headers of the connection, cookies, credentials, the provider's account, rules for browsers (CORS, HSTS
- * and the like) and the encoding, which is undone already; `cf-aig-*` stays. Only instead of reading the answer here. A
- * malformed header in the options throws a `GatewayError` that names it.
+ * Nothing is parsed or copied, so there are no heartbeats, and the client itself determines whether the answer is
+ * complete. A client that leaves stops the request, as the platform cancels the body.
+ *
+ * The response omits headers of the connection, cookies, credentials, the provider's account, rules for browsers (CORS,
+ * HSTS and the like) and the encoding, which is already decoded; `cf-aig-*` stays. Use it instead of reading the answer
+ * here, not in addition. A malformed header in the options throws a `GatewayError` that names it.
  *
  * @example
  * ```ts

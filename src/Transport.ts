@@ -1,11 +1,11 @@
 /**
- * HTTP clients with a shorter way to the gateway.
+ * HTTP clients with a shorter path to the gateway.
  *
- * `GatewayService.layerHttp` works over any `HttpClient`. One from here is a whole client too, for other requests and
- * for middleware; the requests of this library go straight to what is below it, which spares about half of what a
- * client costs per request. A client that is derived from one (`HttpClient.mapRequest`, `HttpClient.retry`, …) loses
- * the short way, so that what was put between sees every request. For Node there is `effect-ai-gateway/undici`, which
- * is faster than any `fetch`.
+ * `GatewayService.layerHttp` works over any `HttpClient`. A client from here is a full client too, for other requests
+ * and for middleware. The requests of this library bypass it and use its transport directly, which saves about half of
+ * a client's cost per request. A client derived from it (`HttpClient.mapRequest`, `HttpClient.retry`, …) loses the
+ * short path, so that your middleware sees every request. For Node there is `effect-ai-gateway/undici`, which is faster
+ * than any `fetch`.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -16,19 +16,21 @@ import { makeFetchSend } from "./internal/transport/fetch.ts"
 import { withDirectSend } from "./internal/transport/httpClient.ts"
 
 /**
- * `FetchHttpClient.layer`, with the short way. `FetchHttpClient.Fetch` and `FetchHttpClient.RequestInit` are those of
- * the environment in which the layer is built.
+ * `FetchHttpClient.layer` with the short path. It uses `FetchHttpClient.Fetch` and `FetchHttpClient.RequestInit` of the
+ * environment in which the layer is built.
  *
  * Without middleware, the requests of this library follow no redirects, whatever `RequestInit` says: `fetch` would send
- * credentials to wherever a 307 leads. A redirect is an `InvalidResponse`; Node's own `fetch` does not report its
+ * credentials to the target of a 307. A redirect is an `InvalidResponse`; Node's own `fetch` does not report its
  * status.
  *
- * Over Node's own `fetch` a body is a stream with a `content-length`, unless `RequestInit` has `keepalive`: of itself,
- * `fetch` would send a text a second time after a 421.
+ * Over Node's own `fetch` a body is a stream with a `content-length`, unless `RequestInit` has `keepalive`: otherwise
+ * `fetch` itself would resend a text body after a 421.
  *
- * A `Fetch` of your own that makes a `Request` of its arguments has to give `init.signal` to `fetch` as well
- * (`fetch(request, { signal })`): on Node the signal of a `Request` no longer hears of anything once that has been
- * collected (nodejs/undici#4068), and a request that was left would go on.
+ * **Gotchas**
+ *
+ * A `Fetch` of your own that makes a `Request` of its arguments must also pass `init.signal` to `fetch`
+ * (`fetch(request, { signal })`). On Node the signal of a `Request` stops working once the `Request` has been collected
+ * (nodejs/undici#4068), and an abandoned request would continue.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * The unit that the gateway executes: one leg (provider, endpoint, headers, body, config), or a non-empty array of
- * legs of which the first that succeeds answers.
+ * The unit that the gateway executes: one leg (provider, endpoint, headers, body, config), or a non-empty array of legs
+ * of which the first that succeeds answers.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -45,7 +45,7 @@ export interface Leg {
 export type UniversalRequest = readonly [Leg, ...ReadonlyArray<Leg>]
 
 /**
- * What {@link make} accepts for a leg.
+ * Input of {@link make} for one leg.
  *
  * @category models
  */
@@ -58,7 +58,14 @@ export interface LegInput {
 }
 
 /**
- * Whether a text is a provider slug; it becomes a part of a URL.
+ * Whether a text is a valid provider slug; the slug becomes part of a URL.
+ *
+ * @example
+ * ```ts
+ * import * as UniversalRequest from "effect-ai-gateway/UniversalRequest"
+ *
+ * console.log(UniversalRequest.isProvider("google-ai-studio"), UniversalRequest.isProvider("../logs")) // true false
+ * ```
  *
  * @category checks
  */
@@ -66,18 +73,18 @@ export const isProvider = (provider: string): boolean =>
   typeof provider === "string" && /^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$/.test(provider)
 
 /**
- * What {@link isProvider} accepts, for error messages.
+ * Description of the texts that {@link isProvider} accepts, for error messages.
  *
  * @category checks
  */
 export const providerAccepted = "a provider slug: up to 64 lower-case letters, digits and inner hyphens"
 
-/** `field` is the path within a leg, with its dot in front. */
+/** `field` is the path within a leg, with a leading dot. */
 type Problem = readonly [field: string, accepted: string]
 
 const isNonEmpty = (legs: ReadonlyArray<Leg>): legs is UniversalRequest => legs.length > 0
 
-// The same bounds as in `GatewayOptions`; here the numbers are already those of the wire.
+// The same bounds as in `GatewayOptions`; the numbers here have the units of the wire.
 const checkConfig = (config: GatewayOptions.LegConfig): Problem | undefined => {
   const { backoff, maxAttempts, requestTimeout, retryDelay } = config
   const maxDelay = Duration.toMillis(GatewayOptions.maxRetryDelay)
@@ -101,7 +108,7 @@ const check = (leg: LegInput): Problem | undefined => {
   }
   if (!isPath(leg.endpoint)) return [".endpoint", pathAccepted]
   if (leg.headers !== undefined && !isObject(leg.headers)) return [".headers", "an object of header values"]
-  // JSON has no such value: one transport would drop it, another send `null`.
+  // JSON has no such value: one transport would drop it, another would send `null`.
   if (leg.query === undefined) return [".query", "a JSON value"]
   for (const [name, value] of Object.entries(leg.headers ?? {})) {
     if (!isHeaderName(name)) return [".headers", "lower-case header names"]
@@ -115,7 +122,7 @@ const check = (leg: LegInput): Problem | undefined => {
 
 /**
  * Validates legs: slug, endpoint, header names and values, timeout and retries. Fails with `InvalidRequest` naming the
- * leg and field; an empty array is refused too.
+ * leg and the field, or when the array is empty.
  *
  * @example
  * ```ts
@@ -136,7 +143,7 @@ export const make = (legs: ReadonlyArray<LegInput>): Effect.Effect<UniversalRequ
   makeFor("UniversalRequest.make", legs)
 
 /**
- * {@link make} for another method, which its failures then name.
+ * {@link make} on behalf of another method, which its failures name.
  *
  * @category constructors
  */

@@ -1,6 +1,6 @@
 /**
- * Cloudflare AI Gateway for Effect. Each module is also an entry point of its own (`effect-ai-gateway/Route`), which is
- * what a Worker should import: bundlers drop what is not used from those.
+ * Cloudflare AI Gateway for Effect. Each module is also its own entry point (`effect-ai-gateway/Route`). Import those
+ * in a Worker, so that bundlers drop unused code.
  */
 export * as AiService from "./AiService.ts"
 export * as Batch from "./Batch.ts"

@@ -1,6 +1,6 @@
 /**
- * `@effect/ai-openai` as npm has it, which is made for a beta of Effect 4: its modules are looked for at the addresses
- * that they have today.
+ * Loads `@effect/ai-openai` from npm, which was made for a beta of Effect 4, and redirects its imports to today's
+ * module paths.
  */
 import { registerHooks } from "node:module"
 

@@ -1,9 +1,7 @@
-/**
- * What `base.ts` and its processes have in common.
- */
+/** Types that `base.ts` and its processes share. */
 import type { Job } from "../contender.ts"
 
-/** Where the upstreams are. */
+/** Addresses of the upstreams. */
 export interface Places {
   /** The usual job, whose first target answers. */
   readonly job: Job
@@ -13,7 +11,7 @@ export interface Places {
   readonly streams: string
 }
 
-/** The workloads; before the colon is the question that they belong to. */
+/** The workloads; the part before the colon is their question. */
 export const workloads = [
   "overhead: over a stub, in one fiber",
   "failover: the third answers, over undici",

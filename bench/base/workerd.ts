@@ -1,5 +1,6 @@
 /**
- * A routed request inside workerd with the library of a checkout, of the same one again, and of this one, in turns.
+ * Measures a routed request inside workerd with the library of a checkout, of the same one again, and of this one, in
+ * turns.
  */
 import { Agent } from "node:http"
 import * as Effect from "effect/Effect"

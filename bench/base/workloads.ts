@@ -1,6 +1,6 @@
 /**
- * What two checkouts do in turns for `base.ts`: the parts of the questions that are about this library, in a process of
- * its own per checkout.
+ * Workloads that two checkouts run in turns for `base.ts`: the parts of the questions about this library, in one
+ * process per checkout.
  */
 import { asking, chainOf, nested, perFiber } from "../chain/routes.ts"
 import { serve } from "../child.ts"
@@ -11,7 +11,7 @@ import { contenders } from "../stream/contenders.ts"
 import { bytesOf, pathOf, type Shape, textOf } from "../upstream.ts"
 import type { Places, Workload } from "./command.ts"
 
-/** A unit of work, and how many calls it is. */
+/** A unit of work, and its number of calls. */
 interface Unit {
   readonly call: () => Promise<void>
   readonly calls: number

@@ -1,5 +1,6 @@
 /**
- * The command line as a contender of `questions/batch.ts`: the whole program, from a file to a file, with its journal.
+ * The command line as a contender of `questions/batch.ts`: the complete program, from a file to a file, with its
+ * journal.
  */
 import { execFile } from "node:child_process"
 import { createWriteStream, readFileSync } from "node:fs"
@@ -17,7 +18,7 @@ import type { Usage } from "./usage.ts"
 const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 const usageModule = new URL("usage.ts", import.meta.url).href
 
-/** Runs it over so many items in a folder of its own, and checks its summary. */
+/** Runs it over a number of items in its own folder, and checks its summary. */
 const runOnce = async (
   { concurrency, url }: Command,
   items: number,
@@ -48,7 +49,7 @@ const runOnce = async (
   return JSON.parse(readFileSync(used, "utf8"))
 }
 
-/** What a run over all items took, less a run over a single one: the start of the program is not the batch's. */
+/** The time of a run over all items minus that of a single one: the start of the program is not part of the batch. */
 export const measureCli = async (
   command: Command,
   folder: string,

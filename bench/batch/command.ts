@@ -1,6 +1,4 @@
-/**
- * What `questions/batch.ts` and its contenders say to each other.
- */
+/** Messages between `questions/batch.ts` and its contenders. */
 
 import type { Span } from "../turns.ts"
 
@@ -14,7 +12,7 @@ export const names = {
   cli: "effect-ai-gateway batch"
 } as const
 
-/** What the asker says. */
+/** Request of the asker. */
 export interface Command {
   readonly name: string
   readonly url: string
@@ -22,13 +20,13 @@ export interface Command {
   readonly concurrency: number
 }
 
-/** What it gets. */
+/** Answer of a contender. */
 export interface Report {
   readonly span: Span
-  /** What is not the batch's: the start of a program. */
+  /** The start of a program, which is not part of the batch. */
   readonly start?: Span
   /** Milliseconds, without those of the start. */
   readonly cpu: number
-  /** Megabytes that were resident after each quarter and a collection; of the command line, at most in each quarter. */
+  /** Resident megabytes after each quarter and a collection; for the command line, the maximum of each quarter. */
   readonly resident: ReadonlyArray<number>
 }

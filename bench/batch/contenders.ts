@@ -1,6 +1,4 @@
-/**
- * Who takes part in `questions/batch.ts`: one process per contender and round.
- */
+/** Contenders of `questions/batch.ts`: one process per contender and round. */
 import { mkdtemp, open, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -24,7 +22,7 @@ import { type Command, names, type Report } from "./command.ts"
 const idOf = (i: number): string => `${i.toString(16).padStart(8, "0")}-0000-4000-8000-000000000000`
 const promptOf = (i: number): string => `Question ${i}: what is a fiber?`
 
-/** Counts, and looks at the memory at the end of each quarter. */
+/** Counts items, and measures memory at the end of each quarter. */
 const makeCounter = (items: number) => {
   const resident: Array<number> = []
   let done = 0
@@ -44,7 +42,7 @@ interface Completion {
   readonly choices: ReadonlyArray<{ readonly message: { readonly content: string } }>
 }
 
-/** Three tries and a time limit, as one writes it. */
+/** Three attempts and a time limit, hand-written. */
 const byHand = async (url: string, prompt: string): Promise<string> => {
   const body = JSON.stringify({ model: "gpt-4.1-mini", messages: [{ role: "user", content: prompt }] })
   for (let attempt = 1; ; attempt++) {
@@ -71,8 +69,8 @@ const byHand = async (url: string, prompt: string): Promise<string> => {
 }
 
 /**
- * A file of lines as one writes it by hand for results that must not be lost: whatever comes while a write or a sync is
- * under way shares the next one. It is never read again, and checks nothing.
+ * A hand-written file of lines for results that must not be lost: lines that arrive during a write or a sync share the
+ * next one. It is never read again, and checks nothing.
  */
 const keep = async (path: string) => {
   const file = await open(path, "w")
@@ -98,7 +96,7 @@ const keep = async (path: string) => {
   return { written, durable: (value: object) => written(value).then(() => sync("")), close: () => file.close() }
 }
 
-/** Does so many items; `one` is called after each. */
+/** Does a number of items; `one` is called after each. */
 type Work = (items: number, one: () => void, folder: string) => Promise<void>
 
 const loop =

@@ -5,13 +5,13 @@ import { start } from "../child.ts"
 import { inTurns } from "../turns.ts"
 import type { Command, Report } from "./command.ts"
 
-/** What a contender took. */
+/** Result of a contender. */
 export interface Taken extends Report {
   /** Milliseconds that it had for its items. */
   readonly wall: number
 }
 
-/** All of them do their items in turns. `root`: the checkout whose library one uses, instead of this one. */
+/** All contenders do their items in turns. `root`: the checkout whose library one uses, instead of this one. */
 export const measure = async (
   contenders: ReadonlyArray<{ readonly command: Command; readonly root?: string | undefined }>
 ): Promise<ReadonlyArray<Taken>> => {

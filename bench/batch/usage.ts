@@ -1,10 +1,10 @@
 /**
- * Loaded before a program (`--import`): writes what it used into the file that `BENCH_USAGE` names, when it ends.
+ * Loaded before a program (`--import`): writes its resource usage to the file that `BENCH_USAGE` names, when it ends.
  */
 import { writeFileSync } from "node:fs"
 import type { Span } from "../turns.ts"
 
-/** What a process used. */
+/** Resource usage of a process. */
 export interface Usage {
   /** From its start to its end. */
   readonly span: Span

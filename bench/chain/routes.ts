@@ -1,5 +1,5 @@
 /**
- * The routes of `questions/chain.ts`, and how one is asked: over a stub of the binding, in one fiber, the first target
+ * The routes of `questions/chain.ts`, and how they are run: over a stub of the binding, in one fiber, the first target
  * answers.
  */
 import * as Effect from "effect/Effect"
@@ -15,7 +15,7 @@ import type { Contender } from "../measure.ts"
 
 type ChatRoute = Route.Route<Chat.Input, Chat.Reply>
 
-/** A fallback over so many targets, with retries and time limits. */
+/** A fallback over a number of targets, with retries and time limits. */
 export const chainOf = (length: number): ChatRoute => {
   const others = Array.from({ length: length - 1 }, (_, index) => Provider.groq.chat(`model-${index}`))
   const first = Provider.openai.chat("bench")
@@ -30,7 +30,7 @@ const wrappers: ReadonlyArray<(route: ChatRoute, level: number) => ChatRoute> = 
   (route) => Route.mapInput(route, (input: Chat.Input) => input)
 ]
 
-/** Two targets with so many combinators around them, of five kinds in turn. */
+/** Two targets with a number of combinators around them, of five kinds in turn. */
 export const nested = (depth: number): ChatRoute => {
   const inner: ChatRoute = Route.fallback(Provider.openai.chat("bench"), Provider.groq.chat("bench"))
   return Array.from({ length: depth }).reduce<ChatRoute>(
@@ -50,7 +50,7 @@ const layer = GatewayService.layerBinding({ gateway: () => gateway }, { gateway:
 /** Calls in a fiber. */
 export const perFiber = 50
 
-/** Asks a route. Its sample's calls are fibers, of {@link perFiber} calls each. */
+/** Runs a route. The calls of a sample are fibers, of {@link perFiber} calls each. */
 export const asking = (
   name: string,
   route: ChatRoute,

@@ -1,6 +1,4 @@
-/**
- * Effect without this library: its own policies around a promise, which is the thinnest transport that it can have.
- */
+/** Effect without this library: its own policies around a promise, the thinnest transport that it can have. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as ExecutionPlan from "effect/ExecutionPlan"
@@ -13,7 +11,7 @@ type Asking = (prompt: string) => Effect.Effect<string, unknown>
 const attempt = (call: Call, target: number, prompt: string): Effect.Effect<string, unknown> =>
   Effect.tryPromise({ try: (signal) => call(target, prompt, signal), catch: (error) => error })
 
-/** `self` so many times in one fiber. */
+/** Runs `self` a number of times in one fiber. */
 export const many = <E, R>(self: Effect.Effect<unknown, E, R>, calls: number): Effect.Effect<void, E, R> =>
   Effect.gen(function* () {
     for (let call = 0; call < calls; call++) yield* self
@@ -65,7 +63,7 @@ const planned = (job: Job, call: Call): Asking => {
     )
 }
 
-/** A request that can be interrupted, and nothing around it: below it no program of Effect goes. */
+/** An interruptible request with nothing around it: the minimum for a program in Effect. */
 export const onceOverFetch: Make = (job) => {
   const call = callOf(job)
   return contender(call, (prompt) => attempt(call, 0, prompt))

@@ -1,6 +1,4 @@
-/**
- * What one writes when there is no library: two loops around `fetch`.
- */
+/** The hand-written solution without a library: two loops around `fetch`. */
 import { callOf, type Job, type Make, promptOf, targetsOf } from "../contender.ts"
 
 const pause = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis))

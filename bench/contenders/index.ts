@@ -1,12 +1,12 @@
 /**
- * Who takes part, and what each can do by itself of the job in `contender.ts`. What it cannot do is written by hand
- * around it, or left out; both are said here and shown in the tables.
+ * The contenders, and which parts of the job in `contender.ts` each supports. Unsupported parts are hand-written around
+ * it, or left out; the tables show both.
  */
 
-/** `itself`; `by hand`: around it, by whoever uses it; `no`: not here. */
+/** `itself`; `by hand`: by code around it; `no`: not here. */
 export type Ability = "itself" | "by hand" | "no"
 
-/** One who takes part. */
+/** A contender. */
 export interface Entry {
   readonly name: string
   readonly ours: boolean
@@ -14,22 +14,22 @@ export interface Entry {
   readonly module: string
   /** The export of that module. */
   readonly make: string
-  /** The folder of `peers/` that has to be installed first. */
+  /** The folder of `peers/` to install first. */
   readonly folder?: string
   readonly fallback: Ability
   readonly retry: Ability
   readonly timeout: Ability
   /** Whether it decodes streams. */
   readonly streams: boolean
-  /** Waits between its attempts as long as it likes. */
+  /** Whether it chooses its own waits between attempts. */
   readonly ownWaits?: boolean
-  /** How it differs from the job. */
+  /** Difference from the job. */
   readonly note?: string
-  /** Takes part in the checks of correctness only. */
+  /** Whether it takes part in the checks of correctness only. */
   readonly checksOnly?: boolean
-  /** Cannot do without a network. */
+  /** Whether it requires a network. */
   readonly network?: boolean
-  /** Not asked in a quick run: a near relative is there, or it takes long to start. */
+  /** Left out of a quick run: a similar contender is present, or it starts slowly. */
   readonly thorough?: boolean
 }
 
@@ -48,10 +48,10 @@ const ours = { ...peer, ours: true, module: "contenders/ours.ts", streams: true 
 
 const wholeCall = "its time limit covers the complete call"
 
-/** The floor that ratios are taken against. */
+/** The floor of the ratios. */
 export const floor = "raw fetch"
 
-/** Everybody, floors first. */
+/** All contenders, floors first. */
 export const entries: ReadonlyArray<Entry> = [
   { ...none, name: floor, module: "contenders/raw.ts", make: "overFetch" },
   { ...none, name: "raw fetch again", module: "contenders/raw.ts", make: "overFetch", note: "the noise floor" },
@@ -146,7 +146,7 @@ export const entries: ReadonlyArray<Entry> = [
 /** The folders that have to be installed for some of them. */
 export const folders: ReadonlyArray<string> = [...new Set(entries.flatMap(({ folder }) => folder ?? []))]
 
-/** What somebody lacks or does differently, as one remark. */
+/** Unsupported or different parts of a contender, as one remark. */
 export const remarkOf = ({ fallback, note, ownWaits, retry, timeout }: Entry): string | undefined => {
   const of = (ability: Ability): ReadonlyArray<string> =>
     Object.entries({ fallback, retry, timeout }).flatMap(([what, how]) => (how === ability ? what : []))

@@ -1,5 +1,5 @@
 /**
- * This library, from whichever checkout the process was started for, on the client: it makes the attempts itself, one
+ * This library, from the checkout for which the process was started, on the client: it makes the attempts itself, one
  * request each.
  */
 import * as Effect from "effect/Effect"
@@ -50,15 +50,14 @@ const legOf = (prompt: string) => ({
 })
 
 const contender = async (job: Job, service: Service, bare?: () => Promise<string>): Promise<Contender> => {
-  // A recovered failure is worth a warning. It is made, but it does not go to the console.
+  // A recovered failure logs a warning. It is produced, but not printed.
   const runtime = ManagedRuntime.make(Layer.mergeAll(Layer.provideMerge(Router.layer, service), Logger.layer([])))
-  // The runtime's own `runPromise` keeps account of each fiber, which the other contenders that use Effect do not pay
-  // for.
+  // The runtime's own `runPromise` tracks each fiber, which other contenders with Effect do not pay for.
   const runPromise = Effect.runPromiseWith(await runtime.context())
   const route = routeOf(job)
   const running = (prompt: string) =>
     Effect.map(Router.run(route, prompt, { execution: "client" }), ({ value }) => value.text)
-  // What policies cost is asked with everything that they do.
+  // Measures the policies with everything that they do.
   const asking = (prompt: string) =>
     job.stub ? Effect.map(LogTrail.collect(running(prompt)), ({ value }) => value) : running(prompt)
   const asked = asking(promptOf(0))
@@ -87,7 +86,7 @@ const contender = async (job: Job, service: Service, bare?: () => Promise<string
 const overHttp = (job: Job, client: Layer.Layer<HttpClient>): Service =>
   GatewayService.layerHttp({ accountId: account, gateway, baseUrl: job.url }).pipe(Layer.provide(client))
 
-/** What a binding returns, and nothing that costs time. */
+/** A binding's result, without any cost of its own. */
 const stubResponse = {
   status: 200,
   headers: new Map([
@@ -105,7 +104,7 @@ const stubBinding = {
 
 const overStub: Service = GatewayService.layerBinding(stubBinding, { gateway })
 
-/** What every call that can be left brings along; without a router too. */
+/** The signal that every abortable call has, with or without a router. */
 const signal = (): AbortSignal => new AbortController().signal
 
 export const overFetch: Make = (job) => {
@@ -126,7 +125,7 @@ export const overBinding: Make = (job) => {
       method: "POST",
       headers: request.headers,
       body: await request.text(),
-      // No redirect comes, and without the mode for them `fetch` copies no request.
+      // No redirect arrives, and in this mode `fetch` copies no request.
       redirect: "error",
       signal: signal ?? null
     })

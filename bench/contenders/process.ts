@@ -1,6 +1,6 @@
 /**
- * One contender in a process of its own, so that nobody inherits another's heap, warmth or patches. It does what
- * `pool.ts` tells it, and measures itself while it does.
+ * Runs one contender in its own process, so that none inherits another's heap, warm-up or patches. It follows
+ * `pool.ts`, and measures itself.
  */
 import { enableCompileCache, registerHooks } from "node:module"
 import { fileURLToPath, pathToFileURL } from "node:url"
@@ -11,7 +11,7 @@ import type { Sample } from "../measure.ts"
 /** `ask`, or one of the variants of `Contender`. */
 export type What = "ask" | "bare" | "askMany" | "bareMany"
 
-/** How long a turn is: so many milliseconds and so many calls, at least. */
+/** Minimum length of a turn, in milliseconds and in calls. */
 export interface Length {
   readonly inFlight: number
   readonly millis: number
@@ -21,8 +21,8 @@ export interface Length {
 
 export type Command =
   /**
-   * Makes a contender; the one that had the name before is closed. `root`: the checkout whose `effect-ai-gateway` it
-   * uses, instead of this one.
+   * Makes a contender; an earlier one of that name is closed. `root`: the checkout whose `effect-ai-gateway` it uses,
+   * instead of this one.
    */
   | {
       readonly tell: "begin"
@@ -37,30 +37,30 @@ export type Command =
   | { readonly tell: "stream"; readonly name: string }
   | { readonly tell: "heap" }
 
-/** How calls came out. */
+/** Results of calls. */
 export interface Outcome {
   readonly right: number
-  /** Answers to somebody else's prompt. */
+  /** Answers to another caller's prompt. */
   readonly swapped: number
   readonly failed: number
-  /** What the first failure said. */
+  /** Message of the first failure. */
   readonly failure?: string
 }
 
-/** What a consumer of a stream saw. */
+/** A stream as its consumer saw it. */
 export interface Streamed {
   readonly text: string
-  /** Absent when the stream ended as if it were whole. */
+  /** Absent when the stream ended cleanly. */
   readonly failure?: string
 }
 
-/** Milliseconds after which a call or a stream passes for one that never ends. */
+/** Milliseconds after which a call or a stream counts as never ending. */
 const patience = 8000
 
 /** Calls in one fiber between two looks at the clock. */
 const batch = 100
 
-/** The part of a turn's length that comes before it and does not count. */
+/** The part of a turn before the measurement, relative to its length. */
 const leadIn = 0.5
 
 interface Working {
@@ -73,7 +73,7 @@ const working = new Map<string, Working>()
 let index = 0
 let hooked = false
 
-/** Lets the library come from another checkout; Effect stays this one's, so that there is one of it. */
+/** Resolves the library in another checkout; Effect stays this one's, so that there is only one copy. */
 const comeFrom = (root: string): void => {
   if (hooked) throw new Error("a process uses one checkout")
   hooked = true
@@ -112,7 +112,7 @@ const current = (name: string): Working => {
   return one
 }
 
-/** One unit of work, and how many calls it is. */
+/** One unit of work, and its number of calls. */
 const workOf = ({ contender, job }: Working, what: What): readonly [work: () => Promise<unknown>, calls: number] => {
   const { ask, askMany, bare, bareMany } = contender
   if (what === "ask") {
@@ -141,8 +141,7 @@ const turn = async (one: Working, what: What, { calls: least = 0, inFlight, mill
       calls += perWork
     } while (calls < least || performance.now() < until)
   }
-  // Whoever has waited for the others finds its connections closed, its young heap shrunk, and the machine's caches
-  // full of them.
+  // After a wait, connections may be closed, the young heap shrunk, and caches full of other contenders.
   if (millis > 0) await Promise.all(Array.from({ length: inFlight }, worker))
   calls = 0
   const cpuBefore = await cpuOf(one.contender)
@@ -188,10 +187,10 @@ const stream = async ({ stream: read }: Contender): Promise<Streamed> => {
   }
 }
 
-// Starting takes longer than some of the turns do.
+// Starting takes longer than some turns.
 enableCompileCache(fileURLToPath(new URL("../../.cache/bench", import.meta.url)))
 
-// A gate provokes failures, and some of them are left lying about.
+// A gate provokes failures, and some of them stay unhandled.
 process.on("unhandledRejection", () => undefined)
 
 serve<Command>(

@@ -1,6 +1,4 @@
-/**
- * The floors: a request, nothing around it.
- */
+/** The floors: a request with nothing around it. */
 import { request } from "undici"
 import {
   baseUrl,
@@ -17,7 +15,7 @@ import {
 
 const headers = { "content-type": "application/json" }
 
-/** Asks a target over `undici.request`, as one writes it by hand. */
+/** Calls a target over `undici.request`, hand-written. */
 export const undiciCall =
   (job: Job): Call =>
   async (target, prompt, signal) => {

@@ -6,10 +6,10 @@ import type { Entry } from "../contenders/index.ts"
 import { startUpstream, usualJob } from "../pool.ts"
 import type { Command } from "./waiting.ts"
 
-/** Who waits: a contender over the network, or a stub with the library over it or without. */
+/** A waiting contender: one over the network, or a stub with or without the library. */
 export type Who = Pick<Entry, "make" | "module"> | { readonly stub: "alone" | "ours" }
 
-/** How many, and how often. */
+/** Number of calls and of waves. */
 export interface Extent {
   readonly inFlight: number
   readonly waves: number
@@ -17,10 +17,10 @@ export interface Extent {
   readonly root?: string | undefined
 }
 
-/** Begun together; more would overflow the queue of connections that wait to be accepted. */
+/** Calls that begin together; more would overflow the queue of connections to accept. */
 const atOnce = 500
 
-/** Longer than anything takes here, so that no call gives up while the heap is collected. */
+/** Longer than any operation here, so that no call gives up while the heap is collected. */
 const timeout = 300_000
 
 const until = async (enough: () => Promise<boolean>): Promise<void> => {
@@ -31,10 +31,10 @@ const until = async (enough: () => Promise<boolean>): Promise<void> => {
   }
 }
 
-/** Kilobytes of heap per call, wave by wave. A first wave, which opens the connections, is not among them. */
+/** Kilobytes of heap per call, wave by wave. A first wave, which opens the connections, is excluded. */
 export const heapPerCall = async (who: Who, { inFlight, root, waves }: Extent): Promise<ReadonlyArray<number>> => {
   const contender = await start(new URL("waiting.ts", import.meta.url), { root })
-  // One each: the ports of the last one's connections are still taken.
+  // One upstream each: the ports of the previous connections are still in use.
   const upstream = await startUpstream()
   const tell = <A>(command: Command): Promise<A> => contender.ask<A>(command)
   try {

@@ -1,6 +1,4 @@
-/**
- * A contender whose calls wait, in a process of its own.
- */
+/** A contender whose calls wait, in its own process. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
@@ -11,28 +9,28 @@ import * as Router from "effect-ai-gateway/Router"
 import { heapUsed, serve } from "../child.ts"
 import { bodyOf, type Job, type Make, model, promptOf, stubBody, textIn } from "../contender.ts"
 
-/** Somebody whose calls can wait. */
+/** A contender whose calls can wait. */
 interface Waiting {
   readonly call: () => Promise<string>
-  /** How many have arrived, and their answers, where they do not go to the upstream. */
+  /** Number of arrived calls, and their release, where they do not go to the upstream. */
   readonly held?: () => number
   readonly release?: () => void
 }
 
-/** What the asker says. */
+/** Request of the asker. */
 export type Command =
   | { readonly tell: "begin"; readonly module: string; readonly make: string; readonly job: Job }
   /** Without a network, with the library or without. */
   | { readonly tell: "stub"; readonly ours: boolean }
-  /** More calls; answered as soon as they are on their way. */
+  /** More calls; answered as soon as they are sent. */
   | { readonly tell: "call"; readonly calls: number }
-  /** How many have arrived; `undefined` where the upstream knows. */
+  /** Number of arrived calls; `undefined` where the upstream knows. */
   | { readonly tell: "held" }
-  /** Answered when all calls have been. */
+  /** Answered when all calls have been answered. */
   | { readonly tell: "release" }
   | { readonly tell: "heap" }
 
-// One text for all of them: a caller's own is nobody's cost.
+// One text for all of them: a caller's own text is not a cost of the contender.
 const prompt = promptOf(0)
 
 const begin = async (module: string, make: string, job: Job): Promise<Waiting> => {
@@ -68,7 +66,7 @@ const stub = async (ours: boolean): Promise<Waiting> => {
     Route.retry({ attempts: 3 }),
     Route.timeout("5 minutes")
   )
-  // As the contenders do it: the runtime's own `runPromise` keeps account of each fiber.
+  // As in the contenders: the runtime's own `runPromise` tracks each fiber.
   const runPromise = Effect.runPromiseWith(await runtime.context())
   return { call: async () => (await runPromise(Router.run(route, prompt))).value.text, held, release }
 }

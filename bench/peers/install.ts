@@ -1,6 +1,6 @@
 /**
- * Installs the peers, each family in a folder of its own because their ranges of versions exclude each other. What is
- * there already stays.
+ * Installs the peers, each family in its own folder because their version ranges exclude each other. Installed peers
+ * stay.
  *
  *     node bench/peers/install.ts
  *
@@ -24,13 +24,13 @@ const manifestOf = (folder: string): Manifest => JSON.parse(readFileSync(`${fold
 const versionOf = (modules: string, name: string): string | undefined =>
   existsSync(`${modules}/${name}/package.json`) ? manifestOf(`${modules}/${name}`).version : undefined
 
-/** Whether the peers of a folder are there, in the versions that it names. */
+/** Whether the peers of a folder are installed, in the versions that it names. */
 export const isInstalled = (folder: string): boolean =>
   Object.entries(manifestOf(`${here}${folder}`).dependencies).every(
     ([name, version]) => versionOf(`${here}${folder}/node_modules`, name) === version
   )
 
-/** Installs what is missing. Fails with what npm said. */
+/** Installs missing peers. Fails with npm's output. */
 export const install = (wanted: ReadonlyArray<string> = folders): void => {
   for (const folder of wanted) {
     if (isInstalled(folder)) continue

@@ -1,6 +1,4 @@
-/**
- * What a route costs behind Effect's `LanguageModel`, beside the model that Effect has for one provider.
- */
+/** Measures the cost of a route behind Effect's `LanguageModel`, next to Effect's own model for one provider. */
 import * as LanguageModel from "effect/ai/LanguageModel"
 import type * as AiResponse from "effect/ai/Response"
 import * as Effect from "effect/Effect"
@@ -71,7 +69,7 @@ const parts: Array<AiResponse.PartEncoded> = [
   }
 ]
 
-/** A model that has the answer. */
+/** A model with a prepared answer. */
 const Constant = Layer.effect(
   LanguageModel.LanguageModel,
   LanguageModel.make({ generateText: () => Effect.succeed([...parts]), streamText: () => Stream.empty })

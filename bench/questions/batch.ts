@@ -1,5 +1,5 @@
 /**
- * What a batch costs on top of the requests that it makes: the same items through a loop written by hand, bare
+ * Measures the cost of a batch in addition to its requests: the same items through a hand-written loop, bare
  * `Router.run`, `Batch.run`, and `Batch.run` with a journal in files that keeps every value.
  */
 import { names } from "../batch/command.ts"
@@ -14,8 +14,8 @@ export const question: Question = {
   name: "batch",
   title: "Batches: items per second, CPU and memory",
   ask: async ({ items: asked, quick }) => {
-    // Until a process is warm it compiles beside its work, and a batch has more to compile than a loop: long enough for
-    // that not to count.
+    // Until a process is warm it compiles during its work, and a batch has more to compile than a loop: long enough to
+    // make that negligible.
     const items = asked ?? (quick ? 1500 : 150_000)
     const rounds = quick || items > 200_000 ? 1 : 3
     const reports = new Map<string, Array<Taken>>(Object.values(names).map((name) => [name, []]))

@@ -1,6 +1,4 @@
-/**
- * Whether a call pays for targets and combinators that it does not need: the first target answers, and the route grows.
- */
+/** Measures whether a call pays for unused targets and combinators: the first target answers, and the route grows. */
 import { alone, asking, chainOf, nested, perFiber } from "../chain/routes.ts"
 import * as Measure from "../measure.ts"
 import type { Question, Row } from "../question.ts"

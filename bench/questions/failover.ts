@@ -1,6 +1,6 @@
 /**
- * What it costs when the first target fails, and when only the third answers, against a call whose first target
- * answers.
+ * Measures the cost when the first target fails, and when only the third answers, compared with a call whose first
+ * target answers.
  */
 import { type Entry, floor, remarkOf } from "../contenders/index.ts"
 import { cpuPerCall, perSecond, ratios, type Sample, spread, written } from "../measure.ts"
@@ -26,8 +26,8 @@ const paceOf = (quick: boolean): Pace =>
     : { rounds: 9, turn: { inFlight: 1, millis: 100 }, warm: { inFlight: 1, millis: 1500 } }
 
 /**
- * Those that targets are about, and the floor beside them, have more rounds, by themselves: they are also the fastest,
- * and of theirs a disturbance is the largest share.
+ * Contenders with targets, and the floor, have more rounds by themselves: they are also the fastest, so that a
+ * disturbance is the largest share of their time.
  */
 const closeUp: Pace = { rounds: 12, turn: { inFlight: 1, millis: 200 }, warm: { inFlight: 1, millis: 0 } }
 
@@ -55,7 +55,7 @@ export const question: Question = {
   ask: (settings) =>
     withUpstream(async (upstream) => {
       const here = present(settings)
-      // With waits the clock would be measured.
+      // With waits, the clock would be measured.
       const job = { ...usualJob, url: upstream.url("ok", "ok", "ok"), targets: 3, attempts: 1 }
       const [crew, left] = hasty(here.filter(takesPart), settings)
       return withCrew(crew, job, async (members) => {

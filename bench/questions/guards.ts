@@ -1,6 +1,4 @@
-/**
- * What each guard costs a call that needs none of them: the first target answers at once.
- */
+/** Measures the cost of each guard for a call that needs none: the first target answers at once. */
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import { alone, asking, perFiber } from "../chain/routes.ts"

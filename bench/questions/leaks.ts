@@ -1,6 +1,6 @@
 /**
- * What streams leave behind: the heap and the sockets over thousands of them, every second one left by its consumer
- * after the first delta.
+ * Measures the remains of streams: heap and sockets over thousands of them, of which the consumer abandons every second
+ * one after the first delta.
  */
 import { heapUsed } from "../child.ts"
 import { median } from "../measure.ts"
@@ -34,7 +34,7 @@ export const question: Question = {
             await Promise.all(Array.from({ length: inFlight }, () => worker(until)))
             used.push(heapUsed())
           }
-          // Idle connections are kept for four seconds; what is still open after that has been forgotten.
+          // Idle connections are kept for four seconds; connections that are still open after that are leaked.
           let open = await sockets()
           for (let waited = 0; open > 0 && waited < 80; waited++) {
             await new Promise((resolve) => setTimeout(resolve, 100))

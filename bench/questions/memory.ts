@@ -1,6 +1,4 @@
-/**
- * What a call costs while it waits: the heap with thousands of calls in flight, less the heap before, per call.
- */
+/** Measures the cost of a waiting call: the heap with thousands of calls in flight, minus the heap before, per call. */
 import { floor, remarkOf } from "../contenders/index.ts"
 import { type Spread, spread } from "../measure.ts"
 import { heapPerCall, type Who } from "../memory/heap.ts"
@@ -11,7 +9,7 @@ interface Waiting {
   readonly name: string
   readonly ours: boolean
   readonly who: Who
-  /** Who has the same transport and nothing else. */
+  /** The contender with the same transport and nothing else. */
   readonly over: string
   readonly remark?: string | undefined
 }
@@ -37,8 +35,8 @@ export const question: Question = {
   ask: async (settings) => {
     const { quick } = settings
     /**
-     * Ours and what is below it in full; of the peers a fifth says the same in a fifth of the time, and for a look a
-     * tenth does.
+     * All calls for ours and the layer below; a fifth for the peers, which gives the same result in a fifth of the
+     * time, and a tenth in a quick run.
      */
     const inFlightOf = ({ name, ours }: Waiting): number =>
       quick ? 1000 : ours || name === undici || name === floor || name === "stub alone" ? 10_000 : 2000
@@ -53,7 +51,7 @@ export const question: Question = {
         return { name: entry.name, ours: entry.ours, who: entry, over, remark: remarkOf(entry) }
       })
     const all = [...network, ...stubs]
-    // Two at a time: what is measured is not their speed.
+    // Two at a time, because speed is not measured.
     const measured = await each(all, async (one) => {
       const perCall = await heapPerCall(one.who, { inFlight: inFlightOf(one), waves: quick ? 1 : 2 })
       return [one.name, spread(perCall)] as const

@@ -1,5 +1,5 @@
 /**
- * What the policies cost by themselves: everybody's call over a transport that has the answer already, less the same
+ * Measures the cost of policies alone: each contender's call over a transport with a prepared answer, minus the same
  * call without policies.
  */
 import { type Entry, floor, remarkOf } from "../contenders/index.ts"
@@ -34,7 +34,7 @@ const takesPart = ({ checksOnly, name, network }: Entry): boolean =>
   network !== true &&
   !["raw fetch again", "raw undici.request", "Effect, one request", "Effect ExecutionPlan over undici"].includes(name)
 
-/** Those that bring their own fiber along can be asked many times in one. */
+/** Contenders with fibers can make many calls in one. */
 const hasFibers = ({ name, ours }: Entry): boolean => ours || name.startsWith("Effect")
 
 const everyAbility = ({ fallback, timeout }: Entry): boolean => fallback === "itself" && timeout === "itself"

@@ -1,6 +1,4 @@
-/**
- * What a program pays before it does anything: bytes of its bundle, and the time of a first import in a fresh process.
- */
+/** Measures a program's fixed costs: bytes of its bundle, and the time of a first import in a fresh process. */
 import { execFile } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
@@ -12,15 +10,15 @@ import type { Question, Row } from "../question.ts"
 import { budgets, fixtures, measure, partsOf, type Size } from "../size.ts"
 import { withStage } from "../stage.ts"
 
-/** Something that is bundled. */
+/** An entry point to bundle. */
 interface Bundled {
   readonly name: string
   readonly ours: boolean
   readonly source: string
-  /** Where its imports are found. */
+  /** Folder in which its imports resolve. */
   readonly folder: string
   readonly platform?: "node"
-  /** What a fresh process imports; left out where only the bundle is of interest. */
+  /** Import of a fresh process; absent where only the bundle matters. */
   readonly imported?: string
 }
 
@@ -37,7 +35,7 @@ const project = fileURLToPath(new URL("../..", import.meta.url))
 /** Entry points that need Node. */
 const forNode = /^\.\/(cluster|journal|local|undici)(\/|$)/
 
-/** Our entry points that run in a Worker and are there, as they were built. */
+/** Our built entry points that run in a Worker. */
 const entries = (stage: string): ReadonlyArray<Bundled> => {
   const { exports, name }: { readonly name: string; readonly exports: Readonly<Record<string, unknown>> } = JSON.parse(
     readFileSync(`${stage}package.json`, "utf8")
@@ -75,7 +73,7 @@ const peers = (all: boolean): ReadonlyArray<Bundled> => [
     : [])
 ]
 
-/** The router of a stage in one file, as a server that is bundled imports it. */
+/** The router of a stage in one file, like a bundled server imports it. */
 const bundledRouter = async (stage: string): Promise<Bundled> => {
   const source = `export * from "effect-ai-gateway/Router"`
   await build({
@@ -105,7 +103,7 @@ const importTime = async ({ folder, imported = "" }: Bundled): Promise<number> =
   return Number(stdout)
 }
 
-/** Of what can be imported, what a quick run looks at. */
+/** The subset for a quick run. */
 const quickly = /^(OpenAI SDK|effect-ai-gateway(\/(Router(, bundled)?|Provider|GatewayService))?)$/
 
 const exactly = (value: number): Spread => ({ median: value, low: value, high: value })

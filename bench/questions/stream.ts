@@ -1,6 +1,7 @@
 /**
- * What streaming costs, against a loop written by hand over `fetch` (the floor), the OpenAI SDK and the AI SDK, all
- * reading the same bytes from an upstream in another process. Everybody is asked for the right text first.
+ * Measures the cost of streaming, compared with a hand-written loop over `fetch` (the floor), the OpenAI SDK and the AI
+ * SDK, all reading the same bytes from an upstream in another process. Every contender must produce the right text
+ * first.
  */
 import * as Measure from "../measure.ts"
 import type { Column, Question, Row, Target } from "../question.ts"
@@ -45,7 +46,7 @@ type Samples = ReadonlyMap<string, ReadonlyArray<Measure.Sample>>
 const of = (samples: Samples, { name }: { readonly name: string }): ReadonlyArray<Measure.Sample> =>
   samples.get(name) ?? []
 
-/** Reads streams of a shape; `key` is where events per second go, and CPU per event with `Cpu` behind it. */
+/** Reads streams of a shape; `key` is the column of events per second, and `key` plus `Cpu` that of CPU per event. */
 const decoded = (origin: string, figures: Figures, key: string, shape: Shape, settings: Measure.Settings) =>
   at(origin, shape, async ({ again, floor, ours, oursOverFetch, sdks }) => {
     const readers = [floor, again, ...sdks, ...ours]
@@ -85,7 +86,7 @@ const latencies = async (readers: ReadonlyArray<Reading>, { blocks, calls }: Ext
     const taken = new Map<string, Array<number>>(readers.map(({ name }) => [name, []]))
     for (let call = 0; call < calls; call++) {
       for (const { name, read } of shuffled(readers)) {
-        // What one leaves behind must not be the next one's burden.
+        // The remains of one call must not burden the next.
         await new Promise((resolve) => setTimeout(resolve, 1))
         const before = performance.now()
         await read(() => taken.get(name)?.push(performance.now() - before))
@@ -107,7 +108,7 @@ const first = (origin: string, figures: Figures, key: string, shape: Shape, exte
     return Measure.median((medians.get(oursOverFetch.name) ?? []).map((own, i) => own / (base[i] ?? own)))
   })
 
-/** Passes streams through; `key` is where megabytes per second go. */
+/** Passes streams through; `key` is the column of megabytes per second. */
 const through = (origin: string, figures: Figures, key: string, shape: Shape, settings: Measure.Settings) =>
   at(origin, shape, async ({ passing, raw, rawAgain }) => {
     const size = bytesOf(shape.events)

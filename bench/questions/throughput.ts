@@ -1,6 +1,4 @@
-/**
- * How many calls a process makes, and what CPU time each takes, at one, 64 and 1,024 in flight.
- */
+/** Measures the number of calls per process, and their CPU time, at one, 64 and 1,024 in flight. */
 import { type Entry, floor, remarkOf } from "../contenders/index.ts"
 import { cpuPerCall, perSecond, ratios, type Sample, type Spread, spread } from "../measure.ts"
 import {
@@ -21,27 +19,21 @@ const levels = [1, 64, 1024] as const
 
 type Level = (typeof levels)[number]
 
-/**
- * Each of many calls in flight needs several others after it: else a turn is its beginning and its end, and nothing
- * between.
- */
+/** Each call in flight needs several others after it; otherwise a turn is only its beginning and its end. */
 const millisOf: Readonly<Record<Level, number>> = { 1: 100, 64: 300, 1024: 1500 }
 
-/** Whoever is slow may take longer than its turn: each of the calls in flight is made once at least. */
+/** A slow contender may exceed its turn: each call in flight is made at least once. */
 const paceOf = (inFlight: Level, quick: boolean): Pace => ({
   rounds: quick ? 2 : inFlight === 64 ? 5 : 3,
   turn: { inFlight, millis: quick ? (inFlight === 64 ? 40 : 20) : millisOf[inFlight] },
-  // An engine takes some seconds to make its best of so much code. Where everybody is warm from the level before, only
-  // new connections are left to be made.
+  // An engine needs some seconds to optimize this much code. After the level before, only new connections remain to be
+  // made.
   warm: quick
     ? { inFlight, millis: 0, calls: inFlight === 1 ? 100 : 0 }
     : { inFlight, millis: inFlight === 64 ? 2500 : 0, calls: 1000 }
 })
 
-/**
- * Those that targets are about have more rounds, by themselves: nobody's connections are closed before it is its turn
- * again.
- */
+/** Contenders with targets have more rounds by themselves, so that no connections close between their turns. */
 const closeUps: ReadonlyArray<{
   readonly level: Level
   readonly rounds: number
@@ -68,14 +60,14 @@ interface Measured {
   readonly failures: ReadonlyArray<string>
 }
 
-/** A thousand calls of everybody take more ports than there are, and more time than a quick look has. */
+/** A thousand calls of every contender exceed the available ports, and the time of a quick run. */
 const takesPart = ({ name, ours }: Entry, level: Level, quick: boolean): boolean =>
   level !== 1024 ||
   (!quick &&
     (ours ||
       [floor, "raw undici.request", "hand-written loop", "Effect, one request", "Effect ExecutionPlan"].includes(name)))
 
-/** What is added is asked once, where it is steadiest. */
+/** The added cost is measured once, where it is steadiest. */
 const hasFloor = ({ ours }: Entry, level: Level): boolean => level === 64 && ours
 
 const measure = async (members: ReadonlyArray<Member>, { quick }: Settings): Promise<ReadonlyArray<Measured>> => {

@@ -1,6 +1,6 @@
 /**
- * What the library costs inside workerd: CPU per request against a loop written by hand over the same genuine binding,
- * and whether the heap of the isolate grows. CPU is what the process of the runtime used, HTTP and binding included
+ * Measures the library's cost inside workerd: CPU per request compared with a hand-written loop over the same genuine
+ * binding, and whether the isolate's heap grows. CPU is that of the runtime's process, including HTTP and the binding
  * (`/proc`, so Linux only).
  */
 import { existsSync } from "node:fs"
@@ -15,7 +15,7 @@ import { cpuOf, inspect, load, makeService, type Service } from "../workerd/serv
 interface Variant {
   readonly path: string
   readonly name: string
-  /** Makes an attempt after a failed one. */
+  /** Whether it makes an attempt after a failed one. */
   readonly again: boolean
 }
 
@@ -27,13 +27,13 @@ const variants: ReadonlyArray<Variant> = [
   { path: "/guarded", name: "the same with our guarantees, by hand", again: true },
   { path: "/library", name: "ours: Router.run in Worker.make", again: true }
 ]
-/** What the others are compared with. */
+/** Baseline of the others. */
 const hand = "try … catch loop, by hand"
 
 interface Extent {
   readonly perRound: number
   readonly rounds: number
-  /** Requests while the heap is watched; none, and it is not. */
+  /** Requests during the watch of the heap; 0 turns it off. */
   readonly forHeap: number
 }
 
@@ -43,7 +43,7 @@ const put = (figures: Figures, name: string, key: string, values: ReadonlyArray<
   figures.set(name, { ...figures.get(name), [key]: spread(values) })
 }
 
-/** The conditions of a measurement: how many requests at a time, and whether the first provider fails. */
+/** Conditions of a measurement: concurrency, and whether the first provider fails. */
 const conditions = [
   { key: "well", inFlight: 16, failing: false },
   { key: "failing", inFlight: 16, failing: true },
@@ -51,7 +51,7 @@ const conditions = [
   { key: "failingAlone", inFlight: 1, failing: true }
 ] as const
 
-/** A process for each: one that also serves other paths has their code and garbage, too. */
+/** One process for each: a process that also serves other paths has their code and garbage, too. */
 const cpu = Effect.fnUntraced(function* (
   code: string,
   service: Service,
@@ -96,13 +96,13 @@ const cpu = Effect.fnUntraced(function* (
   yield* Effect.promise(measure)
 })
 
-/** Bundles of one way each, for the first request of an isolate. */
+/** Bundles of one variant each, for the first request of an isolate. */
 const firsts = [
   { entry: "loop.ts", name: hand },
   { entry: "library.ts", name: "ours: Router.run in Worker.make" }
 ] as const
 
-/** What a process uses until its first request is answered; the runtime itself is in both. */
+/** CPU of a process until its first request is answered, including the runtime itself. */
 const cold = Effect.fnUntraced(function* (service: Service, { rounds }: Extent, agent: Agent, figures: Figures) {
   const samples = new Map<string, Array<number>>(firsts.map(({ name }) => [name, []]))
   const codes = yield* Effect.forEach(firsts, ({ entry, name }) =>

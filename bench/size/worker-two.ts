@@ -1,4 +1,4 @@
-// A Worker as most begin: two providers behind the binding, with fallback and a limit of time, run by the router.
+// A typical first Worker: two providers behind the binding, with fallback and a time limit, run by the router.
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as GatewayService from "effect-ai-gateway/GatewayService"

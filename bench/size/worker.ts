@@ -1,4 +1,4 @@
-// A whole Worker: three providers of one dialect behind the binding, with fallback, retry and timeout, run by the
+// A complete Worker: three providers of one dialect behind the binding, with fallback, retry and timeout, run by the
 // router.
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

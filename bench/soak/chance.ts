@@ -1,8 +1,6 @@
-/**
- * Chance that can be repeated: everything random in a soak comes from its seed.
- */
+/** Repeatable randomness: everything random in a soak derives from its seed. */
 
-/** Mixes whole numbers to one from 0 to 1, so that the same numbers always give the same. */
+/** Mixes whole numbers to one from 0 to 1: equal inputs give equal outputs. */
 export const mixed = (...numbers: ReadonlyArray<number>): number => {
   let hash = 0x9e3779b9
   for (const number of numbers) {
@@ -13,10 +11,10 @@ export const mixed = (...numbers: ReadonlyArray<number>): number => {
   return (hash >>> 0) / 2 ** 32
 }
 
-/** Whole numbers, from the first up to the second. */
+/** Draws whole numbers, from the first up to the second. */
 export type Between = (from: number, to: number) => number
 
-/** A sequence for each seed and name, so that one part of a soak does not depend on what the others have used. */
+/** A sequence for each seed and name, so that parts of a soak are independent of each other's draws. */
 export const between = (seed: number, name: string): Between => {
   const letters = [...name].map((letter) => letter.charCodeAt(0))
   let drawn = 0

@@ -1,8 +1,6 @@
-/**
- * What a soak says: claims, each with the figures that it was held against.
- */
+/** Claims of a soak, each with its figures. */
 
-/** A claim and what came out. */
+/** A claim and its result. */
 export interface Claim {
   readonly what: string
   readonly holds: boolean | "skipped"
@@ -12,18 +10,18 @@ export interface Claim {
 /** A claim that was checked. */
 export const claim = (what: string, holds: boolean, figures: string): Claim => ({ what, holds, figures })
 
-/** One line. */
+/** Formats a claim as one line. */
 export const lineOf = ({ figures, holds, what }: Claim): string =>
   `${holds === "skipped" ? "skipped" : holds ? "holds  " : "FAILS  "}  ${what}: ${figures}`
 
-/** What every part is told. */
+/** Settings of every part. */
 export interface Settings {
   readonly seed: number
   /** The file of the command. Default: its source. */
   readonly bin?: string | undefined
-  /** Says what goes on. */
+  /** Prints progress. */
   readonly tell: (text: string) => void
 }
 
-/** A number for people. */
+/** Formats a number for people. */
 export const whole = (number: number): string => Math.round(number).toLocaleString("en-US")

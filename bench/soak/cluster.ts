@@ -1,6 +1,6 @@
 /**
- * The same job on several workers, over a PostgreSQL of its own: kills workers, adds others, and looks at what was lost
- * and what was asked twice.
+ * Runs the same job on several workers, over its own PostgreSQL: kills workers, adds others, and checks losses and
+ * repeats.
  */
 import * as Effect from "effect/Effect"
 import { missing, start as startPostgres } from "../../test/cluster/postgres.ts"
@@ -8,7 +8,7 @@ import { between } from "./chance.ts"
 import { type Claim, claim, type Settings, whole } from "./claim.ts"
 import * as Job from "./job.ts"
 
-/** How large, on how many, and how often one of them is killed and replaced. */
+/** Size, number of workers, and how often one of them is killed and replaced. */
 export interface Extent {
   readonly items: number
   readonly concurrency: number
@@ -86,7 +86,7 @@ const soak = async (
   }
 }
 
-/** Runs it where there is a PostgreSQL. */
+/** Runs where PostgreSQL is available. */
 export const cluster = async (extent: Extent, settings: Settings): Promise<ReadonlyArray<Claim>> =>
   missing === undefined
     ? Effect.runPromise(

@@ -1,29 +1,27 @@
-/**
- * What `upstream.ts` and its askers say to each other.
- */
+/** Messages between `upstream.ts` and its askers. */
 
-/** What the upstream does. */
+/** Behaviour of the upstream. */
 export interface Behaviour {
   readonly items: number
   readonly seed: number
   /**
-   * Share of the requests that fail: with 503, 429, a reset, or a reset in the middle of the answer. Never more than
-   * two of an item in a row.
+   * Share of the requests that fail: with 503, 429, a reset, or a reset in the middle of the answer. An item fails at
+   * most twice in a row.
    */
   readonly failures: number
   /** Milliseconds until an answer, from and to. */
   readonly delay: readonly [number, number]
-  /** Bytes of an answer's text, about. */
+  /** Approximate bytes of an answer's text. */
   readonly textBytes: number
-  /** Tokens that an answer says it took, from and to. */
+  /** Range of the tokens that an answer reports. */
   readonly tokens: readonly [number, number]
-  /** Remembers when each request came, for {@link Counts.windows}. */
+  /** Whether to record arrival times, for {@link Counts.windows}. */
   readonly clocked: boolean
-  /** Remembers by which event id each item was answered, for {@link Counts.blind}. */
+  /** Whether to record the event id of each item's answer, for {@link Counts.blind}. */
   readonly events: boolean
 }
 
-/** What does not matter to most. */
+/** Defaults of most runs. */
 export const usual: Omit<Behaviour, "items" | "seed"> = {
   failures: 0,
   delay: [0, 0],
@@ -33,7 +31,7 @@ export const usual: Omit<Behaviour, "items" | "seed"> = {
   events: false
 }
 
-/** The most that any 60 seconds had. */
+/** Maxima over all windows of 60 seconds. */
 export interface Windows {
   readonly requests: number
   /** Counted when a request arrived, and when it was answered. */
@@ -43,17 +41,17 @@ export interface Windows {
   readonly span: number
 }
 
-/** What the upstream has seen. */
+/** Counts of the upstream. */
 export interface Counts {
   readonly requests: number
   readonly failures: number
   /** Items that were answered. */
   readonly answered: number
-  /** Repeats that each run has to answer for, by its number. */
+  /** Repeats attributed to each run, by its number. */
   readonly repeats: ReadonlyArray<number>
-  /** Repeats of what the same run had been answered; no kill excuses these. */
+  /** Repeats of an item that the same run already had an answer for; no kill excuses these. */
   readonly repeatsWithin: number
-  /** Repeats without a look into the logs for the event id of the answer before. */
+  /** Repeats without a look into the logs for the event id of the previous answer. */
   readonly blind: number
   /** Requests to the logs. */
   readonly lookUps: number
@@ -61,7 +59,7 @@ export interface Counts {
   readonly windows?: Windows
 }
 
-/** What the asker says. */
+/** Request of the asker. */
 export type Command =
   | { readonly tell: "port" }
   | { readonly tell: "behave"; readonly as: Behaviour }

@@ -1,6 +1,4 @@
-/**
- * Lets the disk run full under a job, makes room, and goes on.
- */
+/** Fills the disk under a job, makes room, and resumes. */
 import { execFile, execFileSync } from "node:child_process"
 import { mkdir, readdir } from "node:fs/promises"
 import { join } from "node:path"
@@ -11,15 +9,13 @@ import * as Job from "./job.ts"
 
 const command = promisify(execFile)
 
-/** How large. */
+/** Size of the job. */
 export interface Extent {
   readonly items: number
   readonly concurrency: number
 }
 
-/**
- * Runs it until it ends well, and looks at how it ended before. `makeRoom` is called after each end that was not good.
- */
+/** Runs it until it succeeds, and checks the failed ends. `makeRoom` is called after each failure. */
 export const untilRoom = async (
   job: Job.Job,
   upstream: Job.Upstream,
@@ -33,7 +29,7 @@ export const untilRoom = async (
     readonly named: string
     /** Runs without a good end. */
     readonly atMost: number
-    /** What a message must say. */
+    /** Required words of the message. */
     readonly clear: RegExp
     readonly makeRoom: (failures: number) => Promise<void>
     readonly optionsOf: (number: number) => Pick<Job.RunOptions, "fileBlocks">
@@ -73,7 +69,7 @@ export const untilRoom = async (
 
 const kilobytes = 1024
 
-/** On a small file system in memory, which needs a mount. */
+/** Uses a small file system in memory, which requires a mount. */
 export const disk = async ({ concurrency, items }: Extent, settings: Settings): Promise<ReadonlyArray<Claim>> => {
   const named = `a full disk under a job of ${whole(items)} items`
   const { bin } = settings
@@ -89,8 +85,7 @@ export const disk = async ({ concurrency, items }: Extent, settings: Settings): 
       } catch {
         return [{ what: named, holds: "skipped", figures: "needs root to mount a tmpfs" }]
       }
-      // Also when somebody ends the soak in between; lazily, as the command may not be gone yet, and before the folder
-      // goes.
+      // Also when the soak is interrupted; lazily, as the command may still run, and before the folder is removed.
       const unmount = (): void => void execFileSync("umount", ["-l", results])
       process.prependOnceListener("exit", unmount)
       try {

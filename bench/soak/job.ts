@@ -1,6 +1,6 @@
 /**
- * A job for the command line, in a folder of its own: `effect-ai-gateway batch` as a process that can be killed, and
- * its output, checked line by line.
+ * A job for the command line, in its own folder: `effect-ai-gateway batch` as a process that can be killed, and its
+ * output, checked line by line.
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { createReadStream, createWriteStream, rmSync } from "node:fs"
@@ -17,8 +17,8 @@ import { type Behaviour, type Command, type Counts, textOf, usual } from "./comm
 const source = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 
 /**
- * Retried by the client, as nothing else could stand for what the gateway would do about it: jitter cannot be asked of
- * a gateway. An item fails twice in a row at most, so none of them ends as a dead letter.
+ * Retried by the client: a gateway cannot be asked for jitter. An item fails at most twice in a row, so none ends as a
+ * dead letter.
  */
 const route = {
   version: 1,
@@ -54,7 +54,7 @@ export const startUpstream = async (
   }
 }
 
-/** A folder that is gone afterwards. */
+/** A temporary folder. */
 export const inFolder = async <A>(use: (folder: string) => Promise<A>): Promise<A> => {
   const folder = await mkdtemp(join(tmpdir(), "soak-"))
   const atExit = (): void => rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
@@ -67,7 +67,7 @@ export const inFolder = async <A>(use: (folder: string) => Promise<A>): Promise<
   }
 }
 
-/** What a job needs. */
+/** Files and settings of a job. */
 export interface Job {
   readonly folder: string
   readonly items: number
@@ -80,10 +80,10 @@ export interface Job {
   readonly bin: string
 }
 
-/** What an item may say beside its prompt. */
+/** Further fields of an item. */
 type More = (item: number) => object
 
-/** Writes the input and the route. `results`: where the output and the journal go, instead of the folder. */
+/** Writes the input and the route. `results`: folder of the output and the journal, in place of the job's. */
 export const makeJob = async (
   {
     bin = source,
@@ -112,7 +112,7 @@ export const makeJob = async (
   return { folder, items, input, output, journal: `${output}.journal`, route: stored, concurrency, url, bin }
 }
 
-/** What the command says about itself at its end. */
+/** The command's own summary. */
 export interface Summary {
   readonly exitCode: number
   readonly state: string
@@ -124,12 +124,12 @@ export interface Summary {
   readonly damage: ReadonlyArray<{ readonly where: string; readonly kind: string; readonly bytes: number }>
 }
 
-/** How a run ended. */
+/** Result of a run. */
 export interface Ended {
   /** `null` when a signal killed it. */
   readonly code: number | null
   readonly err: string
-  /** What `--json` printed, unless it was killed before. */
+  /** Output of `--json`, unless it was killed before. */
   readonly summary: Summary | undefined
 }
 
@@ -146,16 +146,16 @@ process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL")
 })
 
-/** How a run differs from others of its job. */
+/** Differences between runs of a job. */
 export interface RunOptions {
-  /** The number of the run, by which the upstream knows it. */
+  /** The number of the run, by which the upstream identifies it. */
   readonly number: number
   readonly flags?: ReadonlyArray<string>
-  /** No file may become larger than so many blocks of 512 bytes. */
+  /** Size limit of files, in blocks of 512 bytes. */
   readonly fileBlocks?: number
 }
 
-/** The gateway of a run, by whose id the upstream knows it. */
+/** The gateway of a run; the upstream identifies the run by its id. */
 export const placesOf = ({ url }: Pick<Job, "url">, number: number): ReadonlyArray<string> => [
   ...["--account-id", "soak", "--gateway", `run-${number}`, "--base-url", url]
 ]
@@ -181,7 +181,7 @@ export const startCommand = (
     fileBlocks === undefined ? command : ["/bin/sh", "-c", `ulimit -f ${fileBlocks}; exec "$0" "$@"`, ...command]
   const child = spawn(file, args, {
     cwd: folder,
-    // The logs are asked for items that a killed run had sent.
+    // The command consults the logs for items that a killed run had sent.
     env: { NO_COLOR: "1", CLOUDFLARE_API_URL: `${url}/client/v4`, CLOUDFLARE_API_TOKEN: "soak", ...env },
     stdio: ["ignore", "pipe", "pipe"]
   })
@@ -209,19 +209,19 @@ export const startCommand = (
 /** Runs the command to its end. */
 export const run = (job: Job, options: RunOptions): Promise<Ended> => start(job, options).ended
 
-/** The last lines of what the command said, for a message. */
+/** The last lines of the command's output, for a message. */
 export const lastOf = ({ code, err }: Ended): string =>
   `exit code ${code}: ${err.trim().split("\n").slice(-3).join(" | ")}`
 
-/** What is in an output. */
+/** Contents of an output. */
 export interface Found {
   readonly lines: number
   /** Items without a line, and with more than one. */
   readonly missing: number
   readonly twice: number
-  /** Lines that are not what the upstream answered, dead letters among them. */
+  /** Lines that differ from the upstream's answer, including dead letters. */
   readonly wrong: number
-  /** The last line has no end. */
+  /** Whether the last line has no end. */
   readonly torn: boolean
 }
 
@@ -261,15 +261,15 @@ export const isComplete = ({ missing, torn, twice, wrong }: Found): boolean =>
 export const foundText = ({ lines, missing, torn, twice, wrong }: Found): string =>
   `${lines} lines, ${missing} missing, ${twice} twice, ${wrong} wrong${torn ? ", the last one torn" : ""}`
 
-/** Waits so long. */
+/** Waits a number of milliseconds. */
 export const sleep = (millis: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, millis))
 
-/** Waits until the upstream has answered so many items, or the run has ended. */
+/** Waits until the upstream has answered a number of items, or the run has ended. */
 export const untilAnswered = async (upstream: Upstream, run: Run, items: number): Promise<void> => {
   while (!run.hasEnded() && (await upstream.answered()) < items) await sleep(2)
 }
 
-/** Kills a run as `kill -9` does. Says whether it was still running. */
+/** Kills a run like `kill -9`. Returns whether it was still running. */
 export const kill = async ({ child, ended }: Run): Promise<boolean> => {
   child.kill("SIGKILL")
   await ended

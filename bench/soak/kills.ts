@@ -1,11 +1,9 @@
-/**
- * Kills the command again and again, as `kill -9` does, and looks at what it lost and what it asked twice.
- */
+/** Kills the command repeatedly, like `kill -9`, and checks losses and repeats. */
 import { between } from "./chance.ts"
 import { type Claim, claim, type Settings, whole } from "./claim.ts"
 import * as Job from "./job.ts"
 
-/** How large, and how often. */
+/** Size, and number of kills. */
 export interface Extent {
   readonly items: number
   readonly concurrency: number
@@ -15,12 +13,12 @@ export interface Extent {
 const failures = 0.1
 
 /**
- * Every fifth kill is by the clock and hits the start of a run, which reads the input and the journal; the others are
- * spread over the job.
+ * Every fifth kill is timed to hit the start of a run, which reads the input and the journal; the others are spread
+ * over the job.
  */
 const isEarly = (kill: number): boolean => kill % 5 === 2
 
-/** Runs, kills, and goes on, and then lets it end. */
+/** Runs, kills, and resumes, and finally lets it end. */
 export const kills = async (
   { concurrency, items, kills }: Extent,
   { bin, seed, tell }: Settings
@@ -30,7 +28,7 @@ export const kills = async (
   try {
     return await Job.inFolder(async (folder) => {
       const job = await Job.makeJob({ folder, items, concurrency, url: upstream.url, bin })
-      // In items that the upstream has answered. A little is left for the last run.
+      // In items that the upstream has answered. Some remain for the last run.
       const moments = Array.from({ length: kills }, () => draw(1, items * 0.95)).sort((a, b) => a - b)
       const unkilled: Array<number> = []
       for (const [number, moment] of moments.entries()) {

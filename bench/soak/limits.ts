@@ -1,13 +1,13 @@
 /**
- * Holds a job to its limits per minute, by what the upstream counts itself: in every window of 60 seconds, not in
- * minutes of the clock.
+ * Checks a job's limits per minute by the upstream's own counts: in every window of 60 seconds, not in minutes of the
+ * clock.
  */
 import { type Claim, claim, type Settings, whole } from "./claim.ts"
 import * as Job from "./job.ts"
 
-/** How long. */
+/** Duration. */
 export interface Extent {
-  /** From the first request to the last; windows that are full need more than 60. */
+  /** From the first request to the last; full windows need more than 60. */
   readonly seconds: number
 }
 
@@ -15,9 +15,9 @@ interface Limited {
   readonly what: string
   readonly rpm: number
   readonly tpm: number
-  /** The limit that holds the job back, which it has to use well. */
+  /** The limit that constrains the job, which it has to use well. */
   readonly bound: "rpm" | "tpm"
-  /** Seconds until it is killed and begun again. */
+  /** Seconds until it is killed and restarted. */
   readonly killed?: number
 }
 
@@ -27,10 +27,10 @@ const jobs: ReadonlyArray<Limited> = [
   { what: "killed and begun again", rpm: 900, tpm: 10_000_000, bound: "rpm", killed: 35 }
 ]
 
-/** Items say so many tokens at most, and answers take fewer. */
+/** Maximum tokens of an item; answers use fewer. */
 const maxTokens = 200
 
-/** The least share of its limit that a full window has. */
+/** Minimum share of its limit in a full window. */
 const used = 0.9
 
 const limited = async (
@@ -70,7 +70,7 @@ const limited = async (
       tell(`${what}: ${JSON.stringify(windows)}`)
       const share = bound === "rpm" ? windows.requests / rpm : tokens / tpm
       const named = `${whole(windows.span)} seconds of a job with --rpm ${rpm} --tpm ${tpm}, ${what}`
-      // A run that goes on begins a minute after the one before, and then has to have nearly a minute to fill.
+      // A resumed run begins a minute after the previous one, and then needs nearly a minute to fill.
       const hasTime = killed === undefined || seconds >= killed + 115
       return [
         claim(
@@ -96,6 +96,6 @@ const limited = async (
   }
 }
 
-/** Runs each job for so long, at the same time. */
+/** Runs each job for the given time, in parallel. */
 export const limits = async ({ seconds }: Extent, settings: Settings): Promise<ReadonlyArray<Claim>> =>
   (await Promise.all(jobs.map((job) => limited(job, seconds, settings)))).flat()

@@ -1,23 +1,21 @@
-/**
- * Measures the memory of a large job from outside: what the kernel says of the process, every second.
- */
+/** Measures the memory of a large job from outside: the kernel's figures of the process, every second. */
 import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { type Claim, claim, type Settings, whole } from "./claim.ts"
 import * as Job from "./job.ts"
 
-/** How large: sizes from small to large. */
+/** Sizes from small to large. */
 export interface Extent {
   readonly items: ReadonlyArray<number>
   readonly concurrency: number
 }
 
-/** Megabytes that a process may have resident. */
+/** Limit of a process's resident megabytes. */
 const most = 250
 
 /**
- * Megabytes by which a job may grow per million items. Only the ids grow with their number, of which each has to be
- * remembered once, to be told when it comes a second time: about 30 bytes.
+ * Limit of a job's growth in megabytes per million items. Only the ids grow with their number, about 30 bytes each, to
+ * detect duplicates.
  */
 const growth = 35
 
@@ -91,7 +89,7 @@ const measure = async (items: number, concurrency: number, { bin, seed, tell }: 
   }
 }
 
-/** One size after the other. */
+/** Runs one size after the other. */
 export const memory = async ({ concurrency, items }: Extent, settings: Settings): Promise<ReadonlyArray<Claim>> => {
   if (!existsSync("/proc/self/status")) {
     return [{ what: "memory", holds: "skipped", figures: "needs /proc, as Linux has it" }]

@@ -1,9 +1,9 @@
 /**
  * Damages the journal between runs: cuts its last file at any byte, or changes bytes at its end.
  *
- * A cut takes away results that were durable, which no crash does. The command must say so, and go on. What it may ask
- * for, where the output holds results that the journal has lost or the damage has readable entries behind it, is
- * `--force`: then it must refuse without a change to anything, and go on when it is given.
+ * A cut removes durable results, which no crash does. The command must report that and continue. It may require
+ * `--force` where the output holds results that the journal has lost, or readable entries follow the damage: then it
+ * must exit without changing anything, and continue with the flag.
  */
 import { readdir, readFile, truncate, writeFile } from "node:fs/promises"
 import { join } from "node:path"
@@ -31,17 +31,17 @@ const flip: Damage = async (file, bytes, draw) => {
   return `${count} of the last 300 bytes changed`
 }
 
-/** Lines as they are, without what is behind the last line end. */
+/** Complete lines, without the rest after the last line end. */
 const linesOf = (bytes: Buffer): ReadonlyArray<string> => bytes.toString("latin1").split("\n").slice(0, -1)
 
-/** How large, and how often. */
+/** Size, and number of damages. */
 export interface Extent {
   readonly items: number
   readonly concurrency: number
   readonly rounds: number
 }
 
-/** Kills, damages, and goes on, and then lets it end. */
+/** Kills, damages, and resumes, and finally lets it end. */
 export const truncated = async (
   { concurrency, items, rounds }: Extent,
   { bin, seed, tell }: Settings
@@ -65,11 +65,11 @@ export const truncated = async (
         tell(`${name}: ${did}`)
         const left = new Set(linesOf(after))
         lost += linesOf(before).filter((line) => /^.{11},"done"/.test(line) && !left.has(line)).length
-        // A cut between two lines cannot be seen.
+        // A cut between two lines is invisible.
         if ((after.length > 0 && after.at(-1) !== 10) || after.length === before.length) damaged.push(name)
       }
 
-      /** Goes on until so many items are answered, or to the end. */
+      /** Resumes until a number of items is answered, or to the end. */
       const goOn = async (until: number, flags: ReadonlyArray<string> = []): Promise<Job.Ended | undefined> => {
         const [output, { requests }] = [await outputNow(), await upstream.counts()]
         const run = Job.start(job, { number: number++, flags })

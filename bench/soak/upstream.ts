@@ -1,15 +1,15 @@
 /**
- * The other side of a soak, as a process of its own: a gateway that answers chat completions of OpenAI, fails when it
- * is told to, and counts.
+ * The other side of a soak, in its own process: a gateway that answers chat completions of OpenAI, fails on request,
+ * and counts.
  *
- * It stands directly on TCP and does little for a request, so that the command line is what is measured. The prompt
- * `question 17` is item 17. The id of the gateway in the path, `run-3`, says which run of the command a request belongs
- * to, whenever it arrives.
+ * It uses TCP directly and does little per request, so that the measurement is of the command line. The prompt
+ * `question 17` is item 17. The id of the gateway in the path, `run-3`, identifies the run of the command that made a
+ * request, whenever it arrives.
  *
- * How retries are told from repeats: what a request will come to is decided when it arrives. One that fails is what the
- * upstream asks for to be sent again, and costs nobody anything; so the request after it is a retry. One that is
- * answered is all that an item needs, even if nobody is left to read the answer; so each request after it is a repeat.
- * It is charged to the run of the answer that was not kept, which is the run that was killed.
+ * Retries are distinguished from repeats as follows. The outcome of a request is decided when it arrives. A failure
+ * invites another request and costs nothing, so the request after it is a retry. An answer is all that an item needs,
+ * even if no reader is left, so each request after it is a repeat. It is attributed to the run whose answer was lost,
+ * which is the run that was killed.
  */
 import { createServer, type Socket } from "node:net"
 import { serve } from "../child.ts"
@@ -41,7 +41,7 @@ interface Clocked {
 
 const windowMillis = 60_000
 
-/** The largest sum of any window, of pairs of a time and an amount. */
+/** The largest sum of any window, over pairs of a time and an amount. */
 const largest = (all: ReadonlyArray<readonly [number, number]>): number => {
   const sorted = [...all].sort(([a], [b]) => a - b)
   let [from, sum, most] = [0, 0, 0]
@@ -60,7 +60,7 @@ class Upstream {
   private readonly as: Behaviour
   private readonly asked: Uint16Array
   private readonly failuresInRow: Uint8Array
-  /** The run that was answered last, plus one. */
+  /** The last run that was answered, plus one. */
   private readonly answeredBy: Uint16Array
   private readonly events: Array<string> = []
   private readonly lookedUp = new Set<string>()

@@ -1,6 +1,6 @@
 /**
- * Who takes part in `questions/stream.ts` and `questions/leaks.ts`: everybody gets the same bytes from the same server
- * and makes a text of them.
+ * The contenders of `questions/stream.ts` and `questions/leaks.ts`: all receive the same bytes from the same server and
+ * decode a text.
  */
 import { createOpenAI } from "@ai-sdk/openai"
 import { streamText } from "ai"
@@ -20,7 +20,7 @@ import * as Clients from "../clients.ts"
 /** Reads one streamed answer to its end. */
 export interface Reading {
   readonly name: string
-  /** Returns the text; `onFirst` is called when its first piece is there. */
+  /** Returns the text; `onFirst` is called on its first piece. */
   readonly read: (onFirst?: () => void) => Promise<string>
 }
 
@@ -38,7 +38,7 @@ const messages = [{ role: "user" as const, content: prompt }]
 
 const body = JSON.stringify({ model, messages, stream: true, stream_options: { include_usage: true } })
 
-/** Where a provider's API is, below the address of the upstream. */
+/** Base URL of a provider's API, at the upstream's address. */
 const openaiUrl = (base: string): string => `${base}/v1/bench/default/openai`
 
 const request = (base: string): Promise<Response> =>
@@ -51,8 +51,7 @@ const request = (base: string): Promise<Response> =>
 const contentOf = (json: string): string | undefined => JSON.parse(json)?.choices?.[0]?.delta?.content ?? undefined
 
 /**
- * What one would write by hand: no fallback, no time limit, no errors but those that throw, `data:` lines and nothing
- * else of the format. The floor, not a peer.
+ * A hand-written reader: no fallback, no time limit, only thrown errors, and only `data:` lines. The floor, not a peer.
  */
 const handWritten = (base: string, name: string): Reading => ({
   name,
@@ -138,7 +137,7 @@ type Runtime = ReturnType<typeof runtimeOf>
 
 const route = Provider.openai.chat(model)
 
-/** `batches`: the consumer takes what arrived together in one go; otherwise delta by delta. */
+/** `batches`: the consumer takes everything that arrived together in one go; otherwise delta by delta. */
 const ours = (runtime: Runtime, name: string, batches: boolean): Reading => ({
   name,
   read: (onFirst) =>
@@ -186,7 +185,7 @@ const passing = (runtime: Runtime, name: string): Passing => ({
       .then(piped)
 })
 
-/** Reads the beginning of an answer and leaves; succeeds with the text that had come. */
+/** Reads the beginning of an answer and leaves; returns the text so far. */
 const abandoning = (runtime: Runtime) => (): Promise<string> =>
   runtime.runPromise(
     Router.stream(route, prompt).pipe(
@@ -199,7 +198,7 @@ const abandoning = (runtime: Runtime) => (): Promise<string> =>
     )
   )
 
-/** Everybody, for an address of the upstream with its shape. `close` ends what they hold open. */
+/** All contenders, for an address of the upstream with its shape. `close` releases their resources. */
 export const contenders = (base: string) => {
   const overFetch = runtimeOf(base, Clients.overFetch)
   const overUndici = runtimeOf(base, Clients.overUndici)

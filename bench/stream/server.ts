@@ -1,15 +1,13 @@
-/**
- * The upstream of the streams, `upstream.ts`, started for as long as it is used.
- */
+/** The upstream of the streams, `upstream.ts`, started for the time of its use. */
 import { fork } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { pathOf, type Shape } from "../upstream.ts"
 import { contenders } from "./contenders.ts"
 
-/** An upstream that runs. */
+/** A running upstream. */
 export interface Upstream {
   readonly origin: string
-  /** How many connections are open there. */
+  /** Number of open connections. */
   readonly sockets: () => Promise<number>
 }
 
@@ -33,10 +31,10 @@ export const withUpstream = async <A>(use: (upstream: Upstream) => Promise<A>): 
   }
 }
 
-/** Everybody, see `contenders.ts`. */
+/** All contenders, see `contenders.ts`. */
 export type All = ReturnType<typeof contenders>
 
-/** Lets everybody do something at a shape. */
+/** Uses all contenders at a shape. */
 export const at = async <A>(origin: string, shape: Shape, use: (all: All) => Promise<A>): Promise<A> => {
   const all = contenders(`${origin}${pathOf(shape)}`)
   try {

@@ -1,6 +1,6 @@
 /**
- * The work without the library: one call of the binding, a fallback loop as one writes it by hand, and the loop with
- * what the library promises.
+ * The work without the library: one call of the binding, a hand-written fallback loop, and that loop with the library's
+ * promises.
  */
 import type * as GatewayService from "effect-ai-gateway/GatewayService"
 
@@ -26,7 +26,7 @@ interface Completion {
 export const reply = (text: string | undefined, logId: string | null | undefined): Response =>
   Response.json({ text, logId })
 
-/** One call, no second thought. */
+/** One call without a fallback. */
 export const bare = async (request: Request, env: Env): Promise<Response> => {
   const [[provider, model]] = models
   const response = await env.AI.gateway("gw").run({
@@ -39,7 +39,7 @@ export const bare = async (request: Request, env: Env): Promise<Response> => {
   return reply(completion.choices[0]?.message.content, response.headers.get("cf-aig-log-id"))
 }
 
-/** The next provider when one fails. */
+/** Tries the next provider when one fails. */
 export const byHand = async (request: Request, env: Env): Promise<Response> => {
   const prompt = await request.text()
   let last: unknown
@@ -67,8 +67,8 @@ export const byHand = async (request: Request, env: Env): Promise<Response> => {
 }
 
 /**
- * The same with what the library promises: a client that leaves aborts the call, each attempt has its own limit and
- * controller, headers are read once, failures are told apart, and what was overcome is logged.
+ * The same with the library's promises: a client that leaves aborts the call, each attempt has its own limit and
+ * controller, headers are read once, failures are classified, and recoveries are logged.
  */
 export const guarded = async (request: Request, env: Env): Promise<Response> => {
   const prompt = await request.text()

@@ -1,6 +1,4 @@
-/**
- * The loop alone, as the first request of an isolate meets it.
- */
+/** The loop alone, for the first request of an isolate. */
 import { byHand } from "./hand.ts"
 
 export default { fetch: byHand }

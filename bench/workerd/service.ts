@@ -1,5 +1,5 @@
 /**
- * What `questions/workerd.ts` has around the runtime: the service behind the binding, requests, and a look at the
+ * The environment of `questions/workerd.ts` around the runtime: the service behind the binding, requests, and the
  * isolate's heap.
  */
 
@@ -16,7 +16,7 @@ export const cpuOf = (pid: number): number =>
     .map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]) / 1000)
     .reduce((sum, own) => sum + own, 0)
 
-/** Answers every chat; `fail` is what the first provider of a chain does. */
+/** Answers every chat; `fail` is the behaviour of a chain's first provider. */
 export const makeService = Effect.acquireRelease(
   Effect.promise(async () => {
     const state = { fail: false }
@@ -67,7 +67,7 @@ const post = (agent: Agent, url: string): Promise<void> =>
     outgoing.end("Which planet has the most moons?")
   })
 
-/** Sends so many requests, as many at a time as the agent has sockets. */
+/** Sends a number of requests, with one in flight for each socket of the agent. */
 export const load = async (agent: Agent, url: string, requests: number): Promise<void> => {
   let left = requests
   await Promise.all(
@@ -77,7 +77,7 @@ export const load = async (agent: Agent, url: string, requests: number): Promise
   )
 }
 
-/** Speaks to the inspector of the runtime, which listens when the isolate has something to do. */
+/** Talks to the inspector of the runtime, which listens when the isolate has work. */
 export const inspect = async (agent: Agent, { inspector: address, url }: Workerd.Workerd) => {
   const targets: ReadonlyArray<{ readonly webSocketDebuggerUrl: string }> = await (
     await fetch(`http://${address}/json`)

@@ -1,13 +1,11 @@
-/**
- * The same work in all ways. The path says which.
- */
+/** The same work in all variants; the path selects one. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Worker from "effect-ai-gateway/worker"
 import { bare, byHand, type Env, guarded, reply } from "./hand.ts"
 import { library } from "./library.ts"
 
-/** The library without the work: what the entry itself costs. */
+/** The library without the work: the cost of the entry itself. */
 const empty = Worker.make({
   layer: (_: Env) => Layer.empty,
   fetch: (request) =>

@@ -1,6 +1,4 @@
-/**
- * The command line `effect-ai-gateway`. Each command is a module of its own.
- */
+/** The command line `effect-ai-gateway`. Each command is its own module. */
 import { createRequire } from "node:module"
 import * as Cause from "effect/Cause"
 import * as CliError from "effect/cli/CliError"
@@ -11,7 +9,7 @@ import * as Runtime from "effect/Runtime"
 import { type CliFailure, UsageShown } from "./shared/failure.ts"
 import type { NotAllDone, RunFailure } from "./shared/runFailure.ts"
 
-// Two folders up from here is the package, both in the sources and in the build.
+// The package is two folders up, both in the sources and in the build.
 const manifest: { readonly version: string } = createRequire(import.meta.url)("../../package.json")
 
 /** Version of this package. */
@@ -19,7 +17,7 @@ export const version: string = manifest.version
 
 const root = Command.make("effect-ai-gateway").pipe(Command.withDescription("Cloudflare AI Gateway on your machine"))
 
-/** Modules of commands take most of the time of a start, so each is imported when its command is called. */
+/** Loading the modules of commands takes most of the start-up time, so each is imported when its command is called. */
 const commands = {
   serve: async () => (await import("./serve.ts")).serve,
   batch: async () => (await import("./batch/command.ts")).batch,
@@ -28,7 +26,7 @@ const commands = {
 
 const isName = (text: string): text is keyof typeof commands => Object.hasOwn(commands, text)
 
-/** The root command with the one that the arguments name, or with all of them where they name none. */
+/** The root command with the subcommand that the arguments name, or with all of them when they name none. */
 const commandFor = async ([first = ""]: ReadonlyArray<string>) => {
   if (first === "--version") return root
   const names = isName(first) ? [first] : (["serve", "batch", "cluster"] as const)
@@ -43,7 +41,7 @@ const isUsage = (error: Failure): boolean =>
 
 /**
  * Runs the command line with the given arguments (without the program's own name). Fails after the problem was printed;
- * the error tells `NodeRuntime.runMain` the exit code: 2 for flags and files that are rejected.
+ * the error gives `NodeRuntime.runMain` the exit code: 2 for flags and files that are rejected.
  */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<void, Failure | UsageShown, Command.Environment> =>
   Effect.promise(() => commandFor(args)).pipe(

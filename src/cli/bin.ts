@@ -5,15 +5,15 @@
 import * as Module from "node:module"
 import * as v8 from "node:v8"
 
-// Compiled code stays in the system's temporary folder: a second start takes half of the time. Not every runtime has
-// it.
+// Compiled code stays in the system's temporary folder, which halves the time of the next start. Not every runtime
+// supports it.
 Module.enableCompileCache?.()
 
 if (process.argv[2] === "batch") {
-  // A batch is held to a small heap (`batch/memory.ts`). Loading the program would make it large before that has a say.
+  // A batch uses a small heap (`shared/memory.ts`). Loading the program would enlarge it before that takes effect.
   v8.setFlagsFromString("--semi-space-growth-factor=1")
-  // What waits for its answer looks long-lived to V8. It would put the next of its kind among the old objects at once,
-  // and keep everything that they hold.
+  // Values that wait for their answers look long-lived to V8. It would allocate the next ones of their kind as old
+  // objects, and retain everything that they hold.
   v8.setFlagsFromString("--no-allocation-site-pretenuring")
 }
 
@@ -37,6 +37,6 @@ const platform = await Promise.all([
 
 if (platform !== undefined) {
   const [NodeRuntime, NodeServices] = platform
-  // `run` reports what fails: the runtime would do so on standard output, among the results.
+  // `run` reports failures: the runtime would print them on standard output, among the results.
   NodeRuntime.runMain(Effect.provide(run(process.argv.slice(2)), NodeServices.layer), { disableErrorReporting: true })
 }

@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway serve`: the local gateway as a process.
- */
+/** `effect-ai-gateway serve`: runs the local gateway as a process. */
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Command from "effect/cli/Command"
@@ -17,15 +15,15 @@ import * as Upstream from "../local/Upstream.ts"
 import * as Faults from "../local/upstream/faults.ts"
 import { CliFailure } from "./shared/failure.ts"
 
-/** Port of `serve` unless `--port` names another. */
+/** Default of `--port`. */
 export const defaultPort = 8790
-/** What the logs API is sent when the gateway has no token: a client insists on some value, the gateway takes any. */
+/** Token for the logs API when the gateway has none: a client requires some value, and the gateway accepts any. */
 const placeholderToken = "local"
 
 const flags = {
   port: Flag.Int("port").pipe(
     Flag.withAlias("p"),
-    Flag.withDescription(`Port to listen on; 0 takes a free one (default: ${defaultPort})`),
+    Flag.withDescription(`Port to listen on; 0 selects a free one (default: ${defaultPort})`),
     Flag.withDefault(defaultPort)
   ),
   host: Flag.String("host").pipe(
@@ -78,13 +76,15 @@ const flags = {
   ),
   cacheTtl: Flag.Int("cache-ttl").pipe(
     Flag.withMetavar("seconds"),
-    Flag.withDescription("How long every gateway keeps answers: 60 to 2592000, or 0 for not at all (default: 0)"),
+    Flag.withDescription(
+      "Seconds that every gateway caches answers: 60 to 2592000, or 0 to turn the cache off (default: 0)"
+    ),
     Flag.optional
   ),
   rateLimit: Flag.String("rate-limit").pipe(
     Flag.withMetavar("requests/seconds"),
     Flag.withDescription(
-      "Requests that every gateway takes in so many seconds, such as 100/60, or 100/60/sliding (default: no limit)"
+      "Requests that every gateway accepts in a number of seconds, such as 100/60, or 100/60/sliding (default: no limit)"
     ),
     Flag.optional
   ),
@@ -98,7 +98,7 @@ const flags = {
   ),
   inFlight: Flag.Int("in-flight").pipe(
     Flag.withMetavar("bytes"),
-    Flag.withDescription("Bytes that requests in flight may have together, with their answers (default: 335544320)"),
+    Flag.withDescription("Bytes of all requests in flight, with their answers (default: 335544320)"),
     Flag.optional
   ),
   json: Flag.Boolean("json").pipe(
@@ -170,7 +170,7 @@ const parseRoutes = Effect.fnUntraced(function* (entries: ReadonlyArray<string>)
   return Object.fromEntries(routes)
 })
 
-/** Reads `requests/seconds`, with a technique behind it. */
+/** Reads `requests/seconds`, optionally followed by a technique. */
 const parseRateLimit = Effect.fnUntraced(function* (text: string | undefined) {
   if (text === undefined) return undefined
   const [, limit, seconds, technique = "fixed"] = /^(\d{1,15})\/(\d{1,15})(?:\/(fixed|sliding))?$/.exec(text) ?? []
@@ -189,13 +189,13 @@ const upstreamsOf = (scripts: Scripts, urls: ReadonlyMap<string, string>): Recor
     })
   )
 
-/** The flag behind a setting of gateways, which all of them share. */
+/** The flag for a setting that all gateways share. */
 const gatewayFlag = (name: string): string => {
   if (name.endsWith(".cacheTtl")) return "--cache-ttl"
   return /\.rateLimit\.\w+$/.test(name) ? "--rate-limit" : `--gateway ${name}`
 }
 
-/** The gateway checks its options; this says where on the command line a refused one came from. */
+/** Names the origin of a rejected option on the command line; the gateway itself checks its options. */
 const toFailure =
   (script: string | undefined, urls: ReadonlyMap<string, string>) =>
   ({ message, reason }: GatewayError): CliFailure => {
@@ -215,7 +215,7 @@ const toFailure =
     return new CliFailure({ message: `${flags[option] ?? `--${option}`}: expected ${reason.accepted}` })
   }
 
-/** What a program reads to find the gateway. Without the token, which is nobody's to print. */
+/** Environment from which a program finds the gateway, without the token, which is never printed. */
 const environment = (
   server: Local.Server,
   account: string,
@@ -245,7 +245,7 @@ const text = (
 
 /**
  * The command. It serves until it is interrupted, and then closes at once: requests in flight are interrupted. The
- * process ends with 130 after SIGINT or SIGTERM, and with 2 when a flag, the script file or the port is refused.
+ * process exits with 130 after SIGINT or SIGTERM, and with 2 when a flag, the script file or the port is rejected.
  */
 export const serve = Command.make(
   "serve",
@@ -292,12 +292,12 @@ export const serve = Command.make(
 ).pipe(
   Command.withDescription(
     "Runs the local gateway: the paths, headers and logs of AI Gateway without an account. Providers echo unless a " +
-      "script or a real server stands in for them. Ends with exit code 130 on Ctrl-C or SIGTERM, and with 2 when it " +
+      "script or a real server stands in for them. Exits with 130 on Ctrl-C or SIGTERM, and with 2 when it " +
       "cannot start."
   ),
   Command.withShortDescription("Run the local gateway"),
   Command.withExamples(({ commandPath }) => [
-    { command: `${commandPath.join(" ")} --port 0 --json`, description: "A free port, told to the parent process" },
+    { command: `${commandPath.join(" ")} --port 0 --json`, description: "A free port, reported to the parent process" },
     {
       command: `${commandPath.join(" ")} --upstream openai=http://127.0.0.1:11434/v1`,
       description: "Ollama behind the slug openai"

@@ -2,15 +2,16 @@
  * One job on many machines: a queue, results and limits in PostgreSQL.
  *
  * `submit` puts items into Effect's `PersistedQueue`, any number of `worker`s take them and run them through a route,
- * `status` says how the job stands, and `collect` reads the results. The `SqlClient` is yours: with `@effect/sql-pg` a
- * `PgClient.layer`. PostgreSQL 13 or later; the first submission makes the tables, all named `gateway_batch_…`.
+ * `status` reports the job's progress, and `collect` reads the results. The `SqlClient` is yours: with `@effect/sql-pg`
+ * a `PgClient.layer`. Requires PostgreSQL 13 or later; the first submission creates the tables, all named
+ * `gateway_batch_…`.
  *
- * **Each item ends exactly once.** Delivery is at least once: the items of a worker that died come back after its
- * lease. The results are by item id, and a result, the end of its item and its removal from the queue are one
- * transaction; so a crash at any moment loses no result and records none twice. What a dead worker had in flight is
- * sent again, after the gateway's logs were asked for it: at most its concurrency.
+ * **Each item ends exactly once.** Delivery is at least once: items of a dead worker return to the queue after its
+ * lease. Results are by item id, and a result, the end of its item and its removal from the queue are one transaction,
+ * so a crash at any moment neither loses a result nor records one twice. Requests that a dead worker had in flight, at
+ * most its concurrency, are sent again after a look into the gateway's logs.
  *
- * **An item that kills its workers** is a dead letter after `maxAttempts` sends without an end, and does not take
+ * **An item that kills its workers** becomes a dead letter after `maxAttempts` sends without an end, and does not take
  * others with it.
  *
  * **Limits hold over all workers**: see `limiter`.
@@ -37,12 +38,12 @@ export type { Options as SubmitOptions, Submission, Submitted } from "./submit.t
 export type { Item, Limits, Options as WorkerOptions, Worker } from "./worker.ts"
 
 /**
- * Puts items into a job, which the first submission makes. Those whose id it has already stay as they are: a submission
- * that was broken off is simply made again.
+ * Puts items into a job, which the first submission creates. Items with a known id stay as they are: repeat a
+ * submission that broke off.
  *
- * Fails with `ClusterError`, before anything is written when the database cannot be used or the job is for another
- * route or input; with `InvalidRequest` for a name or an id that is not acceptable; and with what the items fail with.
- * What was submitted before stays, and workers then wait for the rest.
+ * Fails with `ClusterError`, before anything is written, when the database cannot be used or the job is for another
+ * route or input; with `InvalidRequest` for an invalid name or id; and with the items' failures. Items that were
+ * submitted before a failure stay, and workers then wait for the rest.
  *
  * @example
  * ```ts
@@ -68,12 +69,12 @@ export const submit: <In, E = never, R = never>(
 )(Submit.submit)
 
 /**
- * Starts a worker in the scope. Ending the scope interrupts what is in flight and gives it back to the queue; use
- * `drain` to end in peace.
+ * Starts a worker in the current scope. Closing the scope interrupts items in flight and returns them to the queue; use
+ * `drain` to finish them first.
  *
  * Fails with `ClusterError` (`noJob`, `otherJob`, or a database that cannot be used) and with `InvalidRequest` naming
- * the option; `done` fails with what `Batch.start`'s results fail with, and with `ClusterError` when the database was
- * away for longer than `patience`. A worker keeps about 30 bytes for each item that it has taken.
+ * the option. `done` fails like the results of `Batch.start`, and with `ClusterError` when the database was unreachable
+ * for longer than `patience`. A worker keeps about 30 bytes for each item that it has taken.
  *
  * @category workers
  */
@@ -113,8 +114,21 @@ export const worker = <In, Out>(
   Effect.scoped(Effect.flatMap(startWorker(options), ({ done }) => done))
 
 /**
- * How a job stands: one snapshot, of a second or so for a million items. Fails with `ClusterError` (`noJob`, or a
- * database that cannot be used).
+ * Reads the progress of a job as one snapshot, which takes about a second for a million items. Fails with
+ * `ClusterError` (`noJob`, or a database that cannot be used).
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as Redacted from "effect/Redacted"
+ * import * as PgClient from "@effect/sql-pg/PgClient"
+ * import * as Cluster from "effect-ai-gateway/cluster"
+ *
+ * export const open = Cluster.status("reviews").pipe(
+ *   Effect.map(({ open }) => open),
+ *   Effect.provide(PgClient.layer({ url: Redacted.make("postgres://localhost/batch") }))
+ * )
+ * ```
  *
  * @category jobs
  */
@@ -122,10 +136,10 @@ export const status: (job: string) => Effect.Effect<Status.Status, ClusterError 
   /*#__PURE__*/ Effect.fn("Cluster.status")(Status.status)
 
 /**
- * The results of a job, in the order of submission or of ids, page by page: memory does not grow with their number.
- * `index` counts the results from 0.
+ * Streams the results of a job, in the order of submission or of ids, page by page: memory does not grow with their
+ * number. `index` counts the results from 0.
  *
- * While the job runs it gives what has ended so far; an item that ends behind the page that is being read is left out.
+ * While the job runs, it returns the results so far; an item that ends behind the current page is omitted.
  *
  * @category jobs
  */
@@ -134,13 +148,13 @@ export const collect: <Out>(
 ) => Stream.Stream<Batch.Result<Out>, ClusterError | GatewayError, SqlClient> = Status.collect
 
 /**
- * Makes a limiter that everybody shares who has the same database and uses the same key, also outside of jobs. Within
- * any 60 seconds of the other side's own count, requests and (as far as the estimates hold) tokens are never more than
- * the limit.
+ * Makes a limiter shared by all processes with the same database and the same key, also outside jobs. Within any 60
+ * seconds of the other side's own count, requests and (if the estimates hold) tokens never exceed the limit.
  *
- * It needs one job to have been submitted, which makes its tables. It counts by the database's clock, which therefore
- * must not be set forward by hand. Without the database nobody is admitted: `acquire` waits. `skew` is 4 seconds by
- * default, and covers what happens between the admission and the sending, such as writing down that an item is sent.
+ * It requires a submitted job, whose submission creates the tables. It counts by the database's clock, which must
+ * therefore not be set forward by hand. Without the database no request is admitted: `acquire` waits. `skew` is 4
+ * seconds by default, and covers the time between admission and sending, for example for writing down that an item is
+ * sent.
  *
  * @category limits
  */

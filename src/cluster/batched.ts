@@ -1,6 +1,4 @@
-/**
- * One statement for what many fibers ask for: while one is under way, the next gathers.
- */
+/** Combines the requests of many fibers into one statement: while one runs, the next collects. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -19,7 +17,7 @@ const one = <B>(answers: ReadonlyArray<B>, index: number): Exit.Exit<B> => {
     : Exit.succeed(answer)
 }
 
-/** `run` gives an answer for each value, in order. The scope ends it. */
+/** `run` returns an answer for each value, in order. The scope ends it. */
 export const batched = Effect.fnUntraced(function* <A, B, E>(
   most: number,
   run: (values: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<B>, E>

@@ -1,22 +1,21 @@
 /**
- * Items of the queue that this worker holds, and how they end.
+ * Items of the queue that this worker holds, and their ends.
  *
  * Effect's SQL store of `PersistedQueue` does the claiming: `FOR UPDATE SKIP LOCKED`, a lease that is refreshed while
- * the worker lives, and items of a dead worker given out again when it lapses. What it does not do is left to the seam
- * that it offers, the scope of a taken item:
+ * the worker lives, and redelivery of a dead worker's items when it lapses. This module adds the rest through the scope
+ * of a taken item:
  *
- * - It acknowledges an item when that scope closes, behind whatever the handler wrote. Closed **inside** of a
- *   transaction, the acknowledgement is part of it. So a result, the end of its item and its removal from the queue are
- *   one transaction. (A connection that breaks in the middle of it holds the ends of its worker up for at most a lease;
- *   nothing is lost by that.)
- * - It counts an attempt when it claims, also for an item that only waited in a worker that was killed, and gives up on
- *   an item without a trace in the results. So it is told of no limit; what counts is how often an item was **sent**
- *   without an end, which is written down before it is sent. An item that was in flight at two crashes is run alone
- *   among its like from then on, so that one which kills its worker does not take its neighbours with it.
- * - It takes items one by one, and acknowledges them so. What is ours is done for many at a time: looking items up,
+ * - The store acknowledges an item when that scope closes, after the handler's writes. Closed **inside** a transaction,
+ *   the acknowledgement is part of it. So a result, the end of its item and its removal from the queue are one
+ *   transaction. (A connection that breaks in the middle delays the ends of its worker for at most a lease; nothing is
+ *   lost.)
+ * - The store counts an attempt when it claims, even for an item that only waited in a killed worker, and would give up
+ *   on it without a trace in the results. So it gets no limit; instead we count how often an item was **sent** without
+ *   an end, which is written down before it is sent. An item that was in flight at two crashes runs alone among its
+ *   like from then on, so that an item that kills its worker does not take its neighbours with it.
+ * - The store takes and acknowledges items one by one. Our own statements cover many items at a time: looking items up,
  *   writing down that they are sent, and how they ended.
- * - It polls. The polls of a worker are apart by {@link pollMillis} while the queue is empty, and follow each other at
- *   once while it is not.
+ * - The store polls, every {@link pollMillis} while the queue is empty, and without a pause while it is not.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -38,29 +37,29 @@ import { queueTable } from "./schema.ts"
 
 /** Milliseconds between looks into an empty queue. */
 const pollMillis = 250
-/** Milliseconds that a look into the queue may take. */
+/** Longest look into the queue, in milliseconds. */
 const lookMillis = 300
-/** Sent so often without an end, an item is run alone among its like. */
+/** Number of sends without an end from which an item runs alone among its like. */
 const suspectFrom = 2
-/** Claimed so many times more often than it may be sent: it kills its worker before it is sent. */
+/** Ratio of claims to allowed sends from which an item counts as killing its worker before it is sent. */
 const claimsPerSend = 4
-/** How long what is done stays in the queue; nothing reads it there any more. */
+/** How long finished items stay in the queue, where nothing reads them any more. */
 const keptMinutes = Duration.minutes(10)
 
-/** What is in the queue. */
+/** Element of the queue. */
 export interface Element {
   readonly id: string
   readonly input: Json
 }
 
-/** An item that is held. */
+/** A held item. */
 export interface Claim {
   readonly seq: string
   readonly id: string
   readonly input: Json
-  /** Names this delivery of the item, in the worker. */
+  /** Identifies this delivery of the item within the worker. */
   readonly key: string
-  /** Of an earlier delivery that was sent and did not end. */
+  /** Event id of an earlier delivery that was sent and did not end. */
   readonly eventId: string | undefined
 }
 
@@ -70,10 +69,10 @@ export interface ClaimEnding {
   readonly record: Json
 }
 
-/** What is to be done with a claim. */
+/** The required handling of a claim. */
 export type ClaimStanding =
   | { readonly _tag: "run"; readonly claim: Claim }
-  /** To be run when {@link Claims.alone} says so. */
+  /** To be run when {@link Claims.alone} allows it. */
   | { readonly _tag: "suspect"; readonly claim: Claim }
   | { readonly _tag: "poison"; readonly claim: Claim; readonly times: number }
   | { readonly _tag: "unreadable"; readonly claim: Claim }
@@ -84,17 +83,17 @@ export interface Options {
   readonly maxAttempts: number
   /** Milliseconds. */
   readonly lease: number
-  /** How long an end is tried to be written, in milliseconds. */
+  /** How long to retry writing an end, in milliseconds. */
   readonly patience: number
   readonly cost: (facts: AnswerFacts) => number | undefined
 }
 
 interface Held {
   readonly claim: Claim
-  /** What the queue calls the item. */
+  /** Id of the item in the queue. */
   readonly queueId: string
   readonly scope: Scope.Closeable
-  /** Has what only one of the suspects has at a time. */
+  /** Whether it holds the permit that only one suspect has at a time. */
   isAlone: boolean
   sent: boolean
 }
@@ -114,10 +113,10 @@ interface Ended {
   readonly text: string
 }
 
-/** Size of a transaction, in characters of records, from which on it takes no more records. */
+/** Characters of records after which a transaction accepts no more records. */
 const endsLength = 8_000_000
 
-/** Splits ends into the parts that are written in one transaction each. */
+/** Splits ends into parts of one transaction each. */
 const parts = (all: ReadonlyArray<Ended>): ReadonlyArray<ReadonlyArray<Ended>> => {
   const out: Array<Array<Ended>> = []
   let length = endsLength
@@ -139,24 +138,24 @@ const refusedEnd = new GatewayError({
 })
 
 export interface Claims {
-  /** Waits for an item. Interruptible while it waits; what is claimed is then given back. */
+  /** Waits for an item. Interruptible while it waits; a claimed item is then returned. */
   readonly take: Effect.Effect<ClaimStanding, ClusterError>
-  /** Waits until a suspect may run, which is then the only one of this worker. */
+  /** Waits until a suspect may run, as the only one of this worker. */
   readonly alone: (key: string) => Effect.Effect<void>
   /** Writes down that an item is about to be sent. */
   readonly sent: (key: string, eventId: string) => Effect.Effect<void, ClusterError>
   /** Ends an item, in one transaction. */
   readonly end: (key: string, ending: ClaimEnding) => Effect.Effect<void, ClusterError>
-  /** The job is finished: nothing can be claimed any more, so the end need not wait for what might be. */
+  /** The job is finished: nothing can be claimed any more, so ending need not wait for claims. */
   readonly finish: Effect.Effect<void>
-  /** Forgets what has long been done. */
+  /** Removes items that ended long ago. */
   readonly cleanup: Effect.Effect<void, PersistedQueue.PersistedQueueError>
 }
 
 const isElement = (value: unknown): value is Element =>
   typeof value === "object" && value !== null && "id" in value && typeof value.id === "string" && "input" in value
 
-/** For each failure of a write: at first soon, then every five seconds. */
+/** Delays after a failed write: short at first, then five seconds. */
 const again = (patience: number) =>
   Schedule.min([Schedule.exponential(100, 2), Schedule.spaced(5000)]).pipe(Schedule.upTo({ duration: patience }))
 
@@ -168,7 +167,7 @@ export const queueStore = (options?: { readonly lease: number }) =>
     ...(options !== undefined && { lockExpiration: options.lease, lockRefreshInterval: options.lease / 4 })
   })
 
-/** Begins to hold items. The scope gives back what it holds at its end, to be taken by others at once. */
+/** Begins to hold items. When the scope closes, held items are returned, and other workers can take them at once. */
 export const make = Effect.fnUntraced(function* (
   sql: SqlClient,
   { cost, job, lease, maxAttempts, patience, worker }: Options
@@ -179,14 +178,13 @@ export const make = Effect.fnUntraced(function* (
   let deliveries = 0
   let finished = false
 
-  // Effect acknowledges when the scope closes, tries that for a lease, and dies then. Whatever becomes of it, the lease
-  // lapses.
+  // Effect acknowledges when the scope closes, retries for a lease, and then dies. In any case the lease lapses.
   const letGo = (scope: Scope.Closeable): Effect.Effect<void> =>
     Effect.asVoid(Effect.exit(Scope.close(scope, Exit.interrupt())))
 
   const giveBack = Effect.suspend(() => {
     const all = [...held.values()]
-    // Whoever is stopped in an orderly way says nothing against its items.
+    // A worker that stops in an orderly way does not count against its items.
     const sent = JSON.stringify(all.filter((one) => one.sent).map(({ claim }) => claim.seq))
     return Effect.andThen(
       Effect.exit(sql`
@@ -195,8 +193,8 @@ export const make = Effect.fnUntraced(function* (
       Effect.forEach(all, ({ scope }) => letGo(scope), { concurrency: 8, discard: true })
     )
   })
-  // A look into the queue that is still under way would take what is given back, for nobody and as long as the lease. A
-  // database that is gone holds nobody up: the leases lapse by themselves.
+  // A running look into the queue would claim a returned item for a whole lease with no one to run it. A database that
+  // is gone delays nothing: the leases lapse by themselves.
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => (finished ? Effect.void : Effect.sleep(lookMillis))).pipe(
       Effect.andThen(Effect.forkDetach(giveBack)),
@@ -229,7 +227,7 @@ export const make = Effect.fnUntraced(function* (
     )
     const [seq = ""] = taken.id.split(".")
     const row = yield* lookUp(seq)
-    // The worker that had it wrote its end down and was not told so, or somebody deleted the job.
+    // The previous worker wrote the item's end without learning so, or the job was deleted.
     if (row === "gone" || row.ended) {
       yield* Effect.exit(Scope.close(scope, Exit.void))
       return undefined
@@ -257,7 +255,7 @@ export const make = Effect.fnUntraced(function* (
   const takeOne = Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Scope.make(), (scope) =>
       Effect.onExit(restore(standing(scope)), (exit) =>
-        // Once it is held, `held` owns it.
+        // From here on `held` owns it.
         Exit.isFailure(exit) ? letGo(scope) : Effect.void
       )
     )
@@ -271,7 +269,7 @@ export const make = Effect.fnUntraced(function* (
     (found) => (found === undefined ? take : Effect.succeed(found))
   )
 
-  /** Retries failures that may pass, but not values that the database rejects. */
+  /** Retries transient failures, but not values that the database rejects. */
   const retried = <A>(self: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError | ClusterError> =>
     Effect.retry(
       Effect.catchDefect(self, (cause) =>
@@ -302,16 +300,16 @@ export const make = Effect.fnUntraced(function* (
   }
 
   const write = Effect.fnUntraced(function* (all: ReadonlyArray<Ended>): Effect.fn.Return<void, SqlError> {
-    // Effect refreshes the leases of all that is held in one statement, on another connection. Acknowledgements that
-    // lock the same rows one by one would wait for it crosswise, and they are repeated within the transaction, which is
-    // lost then. So all are locked before: what fails here is rolled back at once.
+    // Effect refreshes the leases of all held items in one statement on another connection. Acknowledgements that lock
+    // the same rows one by one could deadlock with it, and they are repeated within the transaction, which is lost
+    // then. So all rows are locked first: a failure here is rolled back at once.
     const queueIds = JSON.stringify(all.map(({ held: { queueId } }) => queueId))
     yield* sql`
       SELECT 1 FROM ${sql(queueTable)}
       WHERE queue_name = ${job} AND id = ANY (ARRAY(SELECT json_array_elements_text(${queueIds}::json)))
       ORDER BY sequence FOR UPDATE`
     const rows = JSON.stringify(all.map(rowOf))
-    // Of an item that somebody has deleted there is no result.
+    // A deleted item has no result.
     yield* sql`
       WITH ended AS (
         SELECT * FROM json_to_recordset(${rows}::json) AS x(seq bigint, id text, kind text, record text, reason text,

@@ -1,6 +1,4 @@
-/**
- * How work over a shared database fails.
- */
+/** Failures of work over a shared database. */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { MigrationError } from "effect/sql/Migrator"
@@ -8,19 +6,16 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { JournalError } from "../BatchJournal.ts"
 
 /**
- * A job cannot be used, or no longer.
+ * A job is unusable, or has become so.
  *
- * `unreachable`: no connection, or refused; what was reported before is safe. `version`: not PostgreSQL, or an older
- * one than {@link minimumVersion}. `newer`: its tables were made by a later version of this package. `noJob`: nothing
- * was submitted under this name. `otherJob`: it was submitted for another route or input. `failed`: the database
- * refused a statement. `encoding`: a value is not what its schema says.
+ * `unreachable`: no connection, or rejected; everything reported before is safe. `version`: not PostgreSQL, or older
+ * than {@link minimumVersion}. `newer`: a later version of this package made its tables. `noJob`: nothing was submitted
+ * under this name. `otherJob`: it was submitted for another route or input. `failed`: the database rejected a
+ * statement. `encoding`: a value does not match its schema.
  */
 export class ClusterError extends Data.TaggedError("ClusterError")<{
   readonly reason: "unreachable" | "version" | "newer" | "noJob" | "otherJob" | "failed" | "encoding"
-  /**
-   * What is wrong, and what would help. No value of an item, and nothing of the database's address but its host and
-   * port.
-   */
+  /** The problem, and a remedy. Contains no value of an item, and only host and port of the database's address. */
   readonly detail: string
   readonly cause?: unknown
 }> {
@@ -38,14 +33,14 @@ const textIn = (value: unknown, key: string): string | undefined => {
   return typeof found === "string" || typeof found === "number" ? String(found) : undefined
 }
 
-/** What a socket said: its code and the address, never the URL. */
+/** The socket's error: its code and the address, never the URL. */
 const socketDetail = (cause: unknown): string => {
   const [code, address, port] = ["code", "address", "port"].map((key) => textIn(cause, key))
   if (code === undefined) return ""
   return ` (${code}${address === undefined ? "" : ` ${address}${port === undefined ? "" : `:${port}`}`})`
 }
 
-/** Says of an SQL failure what somebody who runs a job can do about it. */
+/** Converts an SQL failure to one that tells the operator of a job what to do. */
 export const fromSql = (error: SqlError): ClusterError => {
   const { reason } = error
   switch (reason._tag) {
@@ -58,7 +53,7 @@ export const fromSql = (error: SqlError): ClusterError => {
     case "AuthenticationError":
       return new ClusterError({
         reason: "unreachable",
-        detail: "the database refused the user or password",
+        detail: "the database rejected the user or password",
         cause: error
       })
     case "AuthorizationError":
@@ -71,14 +66,14 @@ export const fromSql = (error: SqlError): ClusterError => {
       const code = textIn(reason.cause, "code")
       return new ClusterError({
         reason: "failed",
-        detail: `the database refused a statement (${reason._tag}${code === undefined ? "" : `, ${code}`})`,
+        detail: `the database rejected a statement (${reason._tag}${code === undefined ? "" : `, ${code}`})`,
         cause: error
       })
     }
   }
 }
 
-/** Whether PostgreSQL rejected a value, and would do so again: a data exception, or more than it can hold. */
+/** Whether PostgreSQL rejected a value and would do so again: a data exception, or more than it can hold. */
 export const isRefusedValue = ({ reason }: SqlError): boolean => {
   const code = textIn(reason.cause, "code") ?? ""
   return /^(?:22|54)/.test(code) || (code === "XX000" && /memory alloc/.test(textIn(reason.cause, "message") ?? ""))
@@ -86,14 +81,17 @@ export const isRefusedValue = ({ reason }: SqlError): boolean => {
 
 const isOther = <E>(error: E): error is Exclude<E, SqlError> => !isSqlError(error)
 
-/** A connection that is lost in a transaction is a defect to Effect, for it cannot be rolled back any more. */
+/**
+ * Recovers the failure of a connection that is lost in a transaction. Effect treats it as a defect, because it cannot
+ * roll back.
+ */
 export const catchLost = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | SqlError, R> =>
   Effect.catchDefect(self, (defect) => {
     const lost = defect instanceof MigrationError ? defect.cause : defect
     return isSqlError(lost) ? Effect.fail(lost) : Effect.die(defect)
   })
 
-/** SQL failures as {@link ClusterError}; others stay. */
+/** Converts SQL failures to {@link ClusterError}; others pass. */
 export const mapSql = <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, Exclude<E, SqlError> | ClusterError, R> =>
@@ -105,7 +103,7 @@ export const mapSql = <A, E, R>(
         : new ClusterError({ reason: "failed", detail: "the database failed", cause: error })
   )
 
-/** What a journal's failure is for a job in a database. */
+/** Converts a journal's failure for a job in a database. */
 export const fromJournal = (error: JournalError): ClusterError =>
   error.cause instanceof ClusterError
     ? error.cause
@@ -115,7 +113,7 @@ export const fromJournal = (error: JournalError): ClusterError =>
         cause: error
       })
 
-/** The way back, for the interface of a journal. */
+/** The reverse conversion, for the interface of a journal. */
 export const toJournal = (error: ClusterError): JournalError =>
   new JournalError({
     reason: error.reason === "otherJob" || error.reason === "encoding" ? error.reason : "failed",

@@ -1,6 +1,4 @@
-/**
- * What jobs are called and what they belong to.
- */
+/** Names and fingerprints of jobs. */
 import * as Effect from "effect/Effect"
 import { differences, type Fingerprint } from "../BatchJournal.ts"
 import { type GatewayError, invalid } from "../GatewayError.ts"
@@ -21,10 +19,10 @@ export const checkJob = (method: string, job: string): Effect.Effect<void, Gatew
 /** The stored form of a fingerprint. */
 export const fingerprintOf = (fingerprint: Fingerprint): string => JSON.stringify(fingerprint)
 
-/** The fingerprint that was stored. */
+/** Parses a stored fingerprint. */
 export const parse = (text: string): Fingerprint => JSON.parse(text)
 
-/** Both together, or nothing when mine adds nothing. Fails when they differ, unless forced. */
+/** Merges both, or returns nothing when mine adds nothing. Fails when they differ, unless forced. */
 export const merge = (
   job: string,
   its: Fingerprint,

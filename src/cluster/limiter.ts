@@ -1,18 +1,18 @@
 /**
  * Rate limits that all workers share.
  *
- * A `Limiter` over PostgreSQL, and not a store for Effect's `RateLimiter`: a fixed window lets twice the limit through
- * where two windows meet, and a token bucket a burst more than the limit, while a provider counts any 60 seconds. Here
- * the database keeps the same log of slots as the limiter in memory does, one row of 100 ms each, and one function
- * admits, settles and expires under the row lock of the key. The database's clock is the only one.
+ * A `Limiter` over PostgreSQL instead of a store for Effect's `RateLimiter`: a fixed window admits twice the limit
+ * where two windows meet, and a token bucket a burst beyond the limit, while a provider counts any 60 seconds. Here the
+ * database keeps the same log of slots as the limiter in memory, one row for each 100 ms, and one function admits,
+ * settles and expires under the row lock of the key. The database's clock is the only one.
  *
- * A request counts from its admission until a minute after it was answered, or after `skew` and one second for the way
- * back from the database: an admission that took longer than that second to arrive is given back, and asked for again.
- * A worker that dies leaves what it had reserved in the log, which then expires.
+ * A request counts from its admission until a minute after its answer, or after `skew` plus one second for the answer
+ * of the database: an admission that took longer than that second to arrive is returned, and requested again. A worker
+ * that dies leaves its reservations in the log, which then expires.
  *
- * Everybody in a process who waits for a key is asked for in one statement, so that the number of statements does not
- * grow with the rate. Within a process it is first come, first served; between processes whoever asks first when there
- * is room.
+ * All callers in a process that wait for a key share one statement, so that the number of statements does not grow with
+ * the rate. Within a process it is first come, first served; between processes, the first to request when there is
+ * room.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -26,18 +26,18 @@ import { GatewayError, invalid, Rejected } from "../GatewayError.ts"
 import { millisOf } from "../internal/data/duration.ts"
 import * as Limiter from "../Limiter.ts"
 
-/** Limits over all workers, which all have to give the same. Requests at once are each worker's own. */
+/** Limits over all workers, which must all use the same. Concurrency is per worker. */
 export type SharedLimits = Pick<Limiter.Limits, "requestsPerMinute" | "tokensPerMinute" | "burst" | "skew">
 
 const windowMillis = 60_000
 const slotsPerWindow = 600
-/** Longest way back of an admission. */
+/** Longest time for an admission to arrive, in milliseconds. */
 const transit = 1000
-/** How long what is settled waits for more, or for somebody who asks, when nobody waits for it. */
+/** How long a settlement waits for others, or for a caller, when none is waiting, in milliseconds. */
 const gathering = 50
-/** Asks again after so long at the latest, as others may have given something back. */
+/** Longest pause between requests, in milliseconds, as other processes may have returned something. */
 const longest = 500
-/** In one statement. */
+/** Reservations in one statement. */
 const most = 256
 
 interface Waiter {
@@ -46,7 +46,7 @@ interface Waiter {
   readonly urgent: boolean
   readonly from: number
   readonly outcome: Deferred.Deferred<Limiter.Permit, GatewayError>
-  /** Does not wait beyond the first answer. */
+  /** Whether it stops waiting after the first answer. */
   readonly once: boolean
 }
 
@@ -62,13 +62,13 @@ interface KeyState {
   readonly urgent: Set<Waiter>
   readonly waiting: Set<Waiter>
   settled: Array<Settled>
-  /** Somebody asks, or what is settled may make room for who waits. */
+  /** A caller requests, or a settlement may make room for waiting callers. */
   readonly changed: Latch.Latch
-  /** Something is settled. */
+  /** There is a settlement. */
   readonly pending: Latch.Latch
   requests: number
   tokens: number
-  /** Milliseconds, as the database last said. */
+  /** Milliseconds, from the database's last answer. */
   wait: number
 }
 
@@ -91,8 +91,8 @@ const rejected = (detail: string, millis?: number): GatewayError =>
   })
 
 /**
- * What is settled by a statement whose answer is lost may be settled, and nothing may be given back twice: what was not
- * used counts until it expires, and what was used beyond it is added.
+ * Settlements of a statement whose answer was lost may or may not have happened, and nothing may be returned twice:
+ * unused amounts count until they expire, and amounts beyond the reservation are added.
  */
 const inDoubt = ({ requests, slot, tokens, used_requests, used_tokens }: Settled): ReadonlyArray<Settled> => {
   const more = { used_requests: Math.max(0, used_requests - requests), used_tokens: Math.max(0, used_tokens - tokens) }
@@ -101,9 +101,7 @@ const inDoubt = ({ requests, slot, tokens, used_requests, used_tokens }: Settled
 
 const isCount = (value: number): boolean => Number.isSafeInteger(value) && value >= 0
 
-/**
- * Makes it, over a client whose tables are there. The scope ends it. `window`: in milliseconds, for tests.
- */
+/** Makes the limiter over a client whose tables exist. The scope ends it. `window`: in milliseconds, for tests. */
 export const make = Effect.fnUntraced(function* (
   sql: SqlClient,
   limits: SharedLimits,
@@ -186,7 +184,7 @@ export const make = Effect.fnUntraced(function* (
     for (const [index, waiter] of asked.entries()) {
       const isAdmitted = index < answer.admitted
       if (isAdmitted && now - startedAt > transit) giveBack(state, waiter, answer.slot)
-      // Who was interrupted meanwhile has left.
+      // A caller that was interrupted in the meantime has left.
       else if (isAdmitted && !leave(state, waiter)) giveBack(state, waiter, answer.slot)
       else if (isAdmitted) admit(state, waiter, answer.slot, now)
       else if (waiter.once && leave(state, waiter)) {
@@ -197,7 +195,7 @@ export const make = Effect.fnUntraced(function* (
       const settled = Effect.andThen(state.pending.await, Effect.sleep(gathering))
       return yield* Effect.raceFirst(state.changed.await, settled)
     }
-    // What is settled may make room; who comes new has to wait behind the others.
+    // A settlement may make room; a new caller has to wait behind the others.
     const wait = Math.min(longest, Math.max(1, answer.wait))
     yield* Effect.raceFirst(Effect.sleep(wait), state.changed.await)
   })
@@ -205,7 +203,7 @@ export const make = Effect.fnUntraced(function* (
   const loop = (key: string, state: KeyState): Effect.Effect<void> =>
     Effect.forever(
       Effect.catchCause(round(key, state), (cause) =>
-        Effect.andThen(Effect.logWarning("the shared limits cannot be asked, trying again", cause), Effect.sleep(500))
+        Effect.andThen(Effect.logWarning("the shared limits are unreachable, trying again", cause), Effect.sleep(500))
       )
     )
 
@@ -249,7 +247,7 @@ export const make = Effect.fnUntraced(function* (
     return Effect.onError(Effect.interruptible(limited), () =>
       Effect.suspend(() => {
         leave(state, waiter)
-        // It may have been admitted in the same moment.
+        // It may have been admitted at the same moment.
         return Deferred.isDoneUnsafe(waiter.outcome)
           ? Effect.ignore(Effect.flatMap(Deferred.await(waiter.outcome), (permit) => permit.settle({ sent: false })))
           : Effect.void
@@ -283,7 +281,7 @@ export const make = Effect.fnUntraced(function* (
           outcome: Deferred.makeUnsafe(),
           once: limit === 0
         }
-        // Behind others there is nothing to ask for yet, but for who goes before them.
+        // A caller behind others has nothing to request yet, unless it precedes them.
         const isFirst = state.urgent.size === 0 && (urgent || state.waiting.size === 0)
         ;(urgent ? state.urgent : state.waiting).add(waiter)
         if (isFirst || waiter.once) state.changed.openUnsafe()

@@ -1,5 +1,6 @@
 /**
- * What of a result's record has a column of its own, so that a job can be summed up without reading its records.
+ * The parts of a result's record that have their own columns, so that a job can be summed up without reading its
+ * records.
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"

@@ -1,9 +1,8 @@
 /**
- * The tables of jobs, made and checked.
+ * Creates and checks the tables of jobs.
  *
- * The queue's own table belongs to Effect's `PersistedQueue`, which migrates it itself; only its name is ours. Times
- * are milliseconds of the database's clock when they leave it, and no `bigint` leaves it, so that the client's own
- * settings do not matter.
+ * The queue's own table belongs to Effect's `PersistedQueue`, which migrates it; only its name is ours. Times leave the
+ * database as milliseconds of its clock, and no `bigint` leaves it, so that the client's own settings do not matter.
  */
 import * as Effect from "effect/Effect"
 import * as Migrator from "effect/sql/Migrator"
@@ -12,7 +11,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import { ClusterError, catchLost, fromSql, mapSql, minimumVersion } from "./error.ts"
 import { rateFunction } from "./rateFunction.ts"
 
-/** What all tables begin with. */
+/** Prefix of all tables. */
 export const prefix = "gateway_batch"
 /** The table of Effect's queue. */
 export const queueTable = `${prefix}_queue`
@@ -20,15 +19,15 @@ const migrationsTable = `${prefix}_schema`
 
 const create = Effect.gen(function* () {
   const sql = (yield* SqlClient.SqlClient).withoutTransforms()
-  // `sealed`: all items have been submitted. Without it workers would end in the middle of a slow submission.
+  // `sealed`: all items have been submitted. Without it workers would stop in the middle of a slow submission.
   yield* sql`CREATE TABLE gateway_batch_jobs (
     job text PRIMARY KEY,
     fingerprint text NOT NULL,
     sealed boolean NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
   )`
-  // Inputs are in the queue only. `seq` is the order of submission, and what the queue calls an item. `sends` counts
-  // how often it was sent without an end.
+  // Inputs are in the queue only. `seq` is the order of submission and the id in the queue. `sends` counts sends
+  // without an end.
   yield* sql`CREATE TABLE gateway_batch_items (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job text NOT NULL,
@@ -41,7 +40,7 @@ const create = Effect.gen(function* () {
     UNIQUE (job, id)
   ) WITH (fillfactor = 80)`
   yield* sql`CREATE INDEX gateway_batch_items_open ON gateway_batch_items (job, seq) WHERE NOT ended`
-  // Records are text and no json: the latter refuses U+0000, which answers may hold.
+  // Records are text and not json, which rejects U+0000; answers may contain it.
   yield* sql`CREATE TABLE gateway_batch_results (
     job text NOT NULL,
     id text COLLATE "C" NOT NULL,
@@ -114,7 +113,7 @@ const checkServer = Effect.fnUntraced(function* (
   })
 })
 
-/** Version of the tables that are there; 0 for none. */
+/** Version of the existing tables; 0 for none. */
 const versionThere = Effect.fnUntraced(function* (sql: SqlClient.SqlClient): Effect.fn.Return<number, SqlError> {
   const there = yield* sql`SELECT 1 WHERE to_regclass(${migrationsTable}) IS NOT NULL`
   if (there.length === 0) return 0
@@ -124,8 +123,8 @@ const versionThere = Effect.fnUntraced(function* (sql: SqlClient.SqlClient): Eff
 })
 
 /**
- * Checks the server and the tables before anything is written. `create`: makes what is missing; else a database without
- * tables has no jobs.
+ * Checks the server and the tables before anything is written. `create`: creates what is missing; otherwise a database
+ * without tables has no jobs.
  */
 export const prepare = Effect.fnUntraced(function* (
   create: boolean
@@ -136,7 +135,7 @@ export const prepare = Effect.fnUntraced(function* (
   if (version > schemaVersion) {
     return yield* new ClusterError({
       reason: "newer",
-      detail: `the tables are of version ${version}, made by a later effect-ai-gateway; this one knows ${schemaVersion}`
+      detail: `the tables have version ${version}, from a later effect-ai-gateway; this one supports ${schemaVersion}`
     })
   }
   if (version === schemaVersion) return sql
@@ -146,7 +145,7 @@ export const prepare = Effect.fnUntraced(function* (
     (error) =>
       error._tag === "SqlError"
         ? fromSql(error)
-        : new ClusterError({ reason: "failed", detail: "the tables cannot be made", cause: error })
+        : new ClusterError({ reason: "failed", detail: "the tables cannot be created", cause: error })
   )
   return sql
 })

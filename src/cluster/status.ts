@@ -1,6 +1,4 @@
-/**
- * How a job stands, and what it has come to.
- */
+/** Progress of a job, and its results. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -15,7 +13,7 @@ import { ClusterError, fromJournal, mapSql } from "./error.ts"
 import { checkJob } from "./jobs.ts"
 import { prepare } from "./schema.ts"
 
-/** Seconds without a sign of life after which a worker is taken for dead. */
+/** Seconds without a sign of life after which a worker counts as dead. */
 const silence = 15
 /** Results in one page. */
 const pageSize = 500
@@ -24,7 +22,7 @@ const pageSize = 500
 export interface WorkerStatus {
   readonly id: string
   readonly name: string
-  /** It gave a sign of life in the last 15 seconds. */
+  /** Whether it gave a sign of life in the last 15 seconds. */
   readonly alive: boolean
   readonly inFlight: number
   /** Its limit of items at once. */
@@ -37,33 +35,33 @@ export interface WorkerStatus {
   readonly stoppedAt?: number
 }
 
-/** What a target answered. */
+/** Totals of one target. */
 export interface TargetStatus {
   readonly answered: number
   readonly tokensIn: number
   readonly tokensOut: number
-  /** US dollars, as far as known. */
+  /** US dollars, where known. */
   readonly cost: number
 }
 
-/** How a job stands. */
+/** Progress of a job. */
 export interface Status {
   readonly job: string
-  /** `submitting`: not all items are in, or a submission was broken off. */
+  /** `submitting`: not all items have been submitted, or a submission broke off. */
   readonly state: "submitting" | "running" | "finished"
   readonly items: number
   readonly succeeded: number
   readonly deadLetters: number
   /** Items that have not ended. */
   readonly open: number
-  /** Of workers that are alive, as of their last sign of life. */
+  /** Items in flight of live workers, as of their last sign of life. */
   readonly inFlight: number
   /** Requests of items that have ended. */
   readonly requests: number
   readonly cacheHits: number
   readonly tokensIn: number
   readonly tokensOut: number
-  /** US dollars of the successes whose cost is known. */
+  /** US dollars of the successes with a known cost. */
   readonly cost: number
   readonly costKnown: number
   /** Dead letters by reason. */
@@ -111,7 +109,7 @@ interface ByWorker {
   readonly stopped: number | null
 }
 
-/** Reads how a job stands, from one snapshot. See `Cluster.status`. */
+/** Reads the progress of a job from one snapshot. See `Cluster.status`. */
 export const status = Effect.fnUntraced(function* (
   job: string
 ): Effect.fn.Return<Status, ClusterError | GatewayError, SqlClient> {
@@ -199,9 +197,9 @@ export const status = Effect.fnUntraced(function* (
 /** Options of a collection. */
 export interface CollectOptions<Out> {
   readonly job: string
-  /** The codec that the workers kept values with. */
+  /** The codec with which the workers stored values. */
   readonly value: ValueCodec<Out>
-  /** Default `"submission"`. Ids are in the order of their code points. */
+  /** Default `"submission"`. Ids are sorted by code points. */
   readonly order?: "submission" | "id" | undefined
 }
 
@@ -212,7 +210,7 @@ interface Row {
   readonly record: string
 }
 
-/** Reads results page by page, so that no snapshot stays open while somebody is slow. See `Cluster.collect`. */
+/** Reads results page by page, so that no snapshot stays open during slow consumption. See `Cluster.collect`. */
 export const collect = <Out>(
   options: CollectOptions<Out>
 ): Stream.Stream<Result<Out>, ClusterError | GatewayError, SqlClient> => {

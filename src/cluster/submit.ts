@@ -24,12 +24,12 @@ import { prepare } from "./schema.ts"
 const method = "Cluster.submit"
 /** Items in one transaction. */
 const batchSize = 500
-/** Characters of their inputs, beyond which it takes no more. */
+/** Characters of inputs after which a transaction accepts no more. */
 const batchLength = 8_000_000
-/** Ids that are named of those whose input differs. */
+/** Number of ids that are named when inputs differ. */
 const namedIds = 10
 
-/** What is submitted: an item, or what could not become one, which is a dead letter from the beginning. */
+/** A submission: an item, or an input that could not become one and is a dead letter from the beginning. */
 export type Submission<In> =
   | { readonly id: string; readonly input: In }
   | { readonly id: string; readonly error: GatewayError }
@@ -46,27 +46,27 @@ export interface Options<In, E, R> {
    * worker.
    */
   readonly route?: Route.Route<In, unknown> | undefined
-  /** What else the job belongs to. */
+  /** Further identity of the job. */
   readonly fingerprint?: Fingerprint | undefined
-  /** Submit although the fingerprint differs. Default `false`. */
+  /** Whether to submit although the fingerprint differs. Default `false`. */
   readonly force?: boolean | undefined
-  /** Put dead letters whose items come again back into the queue. Default `false`. */
+  /** Whether to put dead letters whose items are submitted again back into the queue. Default `false`. */
   readonly retryFailed?: boolean | undefined
-  /** Whether these are all items, so that workers may end when all have. Default `true`. */
+  /** Whether these are all items, so that workers may end when all have ended. Default `true`. */
   readonly seal?: boolean | undefined
-  /** Is told how far it is, after each transaction. */
+  /** Receives the progress after each transaction. */
   readonly onProgress?: ((submitted: Submitted) => Effect.Effect<void>) | undefined
 }
 
-/** What a submission came to. */
+/** Result of a submission. */
 export interface Submitted {
   /** New items. */
   readonly added: number
-  /** Items that the job had already. */
+  /** Items that the job already had. */
   readonly known: number
   /** Dead letters that were put back. */
   readonly retried: number
-  /** Of the known ones, those whose input was another: the first input stays. The first ten ids are named. */
+  /** Known items whose input differed: the first input stays. The first ten ids are named. */
   readonly changed: { readonly count: number; readonly ids: ReadonlyArray<string> }
 }
 
@@ -80,14 +80,14 @@ interface Encoded {
 }
 
 // U+0000 is no text to PostgreSQL, and a half of a surrogate pair would become another character.
-/** Whether an item may be called that. */
+/** Whether a text can be an item's id. */
 export const isId = (id: string): boolean => id !== "" && id.length <= maxIdLength && !/\0|\p{Surrogate}/u.test(id)
 
 const isStream = <In, E, R>(
   items: Stream.Stream<Submission<In>, E, R> | Iterable<Submission<In>>
 ): items is Stream.Stream<Submission<In>, E, R> => Stream.isStream(items)
 
-/** What is written in one transaction. */
+/** Groups items into transactions. */
 const grouped = <E, R>(self: Stream.Stream<Encoded, E, R>): Stream.Stream<ReadonlyArray<Encoded>, E, R> =>
   Stream.mapAccum(
     self,
@@ -153,7 +153,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
     })
     if ("error" in item) return buriedFor(item.error)
     const encoded = yield* Effect.result(encode(item.input))
-    // One input must not hold up the inputs after it.
+    // One bad input must not block the inputs after it.
     const found = unwritable(encoded._tag === "Success" ? encoded.success : item.input)
     if (found !== undefined) {
       return buriedFor(invalid(method, found.at === "" ? "input" : `input: ${found.at}`, found.accepted))
@@ -161,7 +161,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
     if (encoded._tag === "Failure") {
       return yield* new ClusterError({
         reason: "encoding",
-        detail: `the input of item ${at} is not what its schema says`,
+        detail: `the input of item ${at} does not match its schema`,
         cause: encoded.failure
       })
     }
@@ -206,7 +206,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
       })
 
       const write = Effect.fnUntraced(function* (batch: ReadonlyArray<Encoded>) {
-        // The first of an id counts, as it would in two batches.
+        // The first input of an id counts, as it would in two batches.
         const byId = new Map<string, Encoded>()
         for (const item of batch) if (!byId.has(item.id)) byId.set(item.id, item)
         const ids = JSON.stringify(batch.map(({ digest, id }) => ({ id, digest })))
@@ -222,7 +222,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
                 ? buried(seq, item)
                 : offer(seq, round === 0 ? seq : `${seq}.${round}`, { id, input: item.input })
             },
-            // They are written one behind the other on the one connection of the transaction.
+            // The one connection of the transaction writes them one after the other.
             { concurrency: 16, discard: true }
           )
         })
@@ -232,7 +232,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
           FROM json_array_elements(${ids}::json) WITH ORDINALITY AS t(x, n) ORDER BY n
           ON CONFLICT (job, id) DO NOTHING
           RETURNING seq::text, id, round`
-        // The queue gives out in the order in which items were put in.
+        // The queue delivers items in the order in which they were added.
         yield* put(inserted)
         const isNew = new Set(inserted.map(({ id }) => id))
         const old =
@@ -264,7 +264,7 @@ export const submit = Effect.fnUntraced(function* <In, E = never, R = never>(
       const writeAll = Effect.fnUntraced(function* (batch: ReadonlyArray<Encoded>) {
         const done = yield* mapSql(
           Effect.retry(sql.withTransaction(write(batch)), {
-            // Two submissions of the same items may wait for each other.
+            // Two submissions of the same items may deadlock.
             while: (error) => error._tag === "SqlError" && error.isRetryable && error.reason._tag !== "ConnectionError",
             schedule: Schedule.exponential(50),
             times: 5

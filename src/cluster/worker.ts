@@ -26,14 +26,14 @@ import { checkJob, fingerprintOf, merge, parse } from "./jobs.ts"
 import * as Limiter from "./limiter.ts"
 import { prepare } from "./schema.ts"
 
-/** Milliseconds between two looks at the job, and between two signs of life. */
+/** Milliseconds between two checks of the job, and between two signs of life. */
 const tick = 500
 const beat = 4000
 const cleanupEvery = 600_000
-/** Dead letters of the worker itself name it. */
+/** Method that the worker's own dead letters name. */
 const method = "Cluster.worker"
 
-/** An item, as routes and options by item see it. */
+/** An item, as per-item routes and options see it. */
 export interface Item<In> {
   readonly id: string
   readonly input: In
@@ -43,7 +43,7 @@ export interface Item<In> {
 export interface Limits<In> extends Limiter.SharedLimits {
   /** As in `Batch.Limits`. */
   readonly tokens?: ((input: In) => number) | undefined
-  /** Jobs that give the same key share the limits. Default: the job's own. */
+  /** Key of the limits; jobs with the same key share them. Default: the job's own. */
   readonly key?: string | undefined
 }
 
@@ -58,25 +58,25 @@ type Shared =
   | "execution"
   | "cost"
 
-/** Options of a worker. What is not here is as in `Batch.Options`. */
+/** Options of a worker. Options that are not listed here are as in `Batch.Options`. */
 export interface Options<In, Out> extends Pick<Batch.Options<Item<In>, In, Out>, Shared> {
   readonly job: string
-  /** One route, whose description has to be that of the submission, or one for each item. */
+  /** One route, whose description must match that of the submission, or one for each item. */
   readonly route: Route.Route<In, Out> | ((item: Item<In>) => Route.Route<In, Out>)
-  /** The schema that the items were submitted with. */
+  /** The schema with which the items were submitted. */
   readonly input: Schema.Codec<In, unknown>
-  /** How values are kept, as in `Batch.JournalOptions`. */
+  /** How values are stored, as in `Batch.JournalOptions`. */
   readonly value: Batch.ValueCodec<Out>
   readonly limits?: Limits<In> | undefined
-  /** What the job belongs to, beside the route; a worker for something else is refused. */
+  /** Identity of the job, in addition to its route; a worker for something else is rejected. */
   readonly fingerprint?: BatchJournal.Fingerprint | undefined
-  /** Work although the fingerprint differs. Default `false`. */
+  /** Whether to work although the fingerprint differs. Default `false`. */
   readonly force?: boolean | undefined
-  /** Go on waiting for items when the job is finished. Default `false`. */
+  /** Whether to keep waiting for items when the job is finished. Default `false`. */
   readonly follow?: boolean | undefined
   /**
-   * How long after its last sign of life the items of a dead worker are given to others: whole seconds, 2 seconds to an
-   * hour. A worker that is cut off for longer may have its items run twice, and recorded once. Default 1 minute.
+   * How long after its last sign of life the items of a dead worker go to others: whole seconds, 2 seconds to an hour.
+   * A worker that is cut off for longer may have its items run twice, and recorded once. Default 1 minute.
    */
   readonly lease?: Duration.Input | undefined
   /**
@@ -84,23 +84,26 @@ export interface Options<In, Out> extends Pick<Batch.Options<Item<In>, In, Out>,
    * 100. Default 5.
    */
   readonly maxAttempts?: number | undefined
-  /** How long the worker goes on without the database. Default 2 minutes. */
+  /** How long the worker continues without the database. Default 2 minutes. */
   readonly patience?: Duration.Input | undefined
-  /** How `status` calls it, for example the machine. Default `"worker"`. */
+  /** Name of the worker in `status`, for example the machine's. Default `"worker"`. */
   readonly name?: string | undefined
 }
 
-/** A worker that works. */
+/** A running worker. */
 export interface Worker {
   /** Its number in the database. */
   readonly id: string
-  /** Ends when the job is finished, or what is in flight after `drain`. Fails with what ended it otherwise. */
+  /**
+   * Ends when the job is finished, or after `drain` when items in flight have ended. Otherwise fails with the cause of
+   * the end.
+   */
   readonly done: Effect.Effect<Batch.Summary, GatewayError | ClusterError>
-  /** What this worker has done. */
+  /** Summary of this worker. */
   readonly summary: Effect.Effect<Batch.Summary>
-  /** How it stands, every second or as given. */
+  /** Progress every second or at the given interval. */
   readonly progress: (interval?: Duration.Input) => Stream.Stream<Batch.Progress>
-  /** Takes no more items; what is in flight ends. */
+  /** Takes no more items; items in flight end. */
   readonly drain: Effect.Effect<void>
 }
 
@@ -129,7 +132,7 @@ const check = Effect.fnUntraced(function* ({
   return { lease: leaseMillis, maxAttempts, patience: patienceMillis }
 })
 
-/** Workers before this one may have had another fingerprint; the first one to name something sets it. */
+/** Earlier workers may have had another fingerprint; the first one to name a field sets it. */
 const joinJob = (
   sql: SqlClient,
   job: string,
@@ -155,7 +158,7 @@ const joinJob = (
     )
   )
 
-/** The journal of a worker. What earlier workers did it learns item by item, with each delivery. */
+/** The journal of a worker. It learns about earlier workers item by item, with each delivery. */
 const journalOf = (
   sql: SqlClient,
   job: string,
@@ -163,7 +166,7 @@ const journalOf = (
   onOpen: (learn: BatchJournal.OpenOptions["onEntry"]) => void
 ): BatchJournal.Journal => {
   const written: BatchJournal.Appended = { durable: Effect.void }
-  // They meet again in the statements that many items share.
+  // Writes meet again in the statements that many items share.
   const write = (entry: BatchJournal.Entry) =>
     entry._tag === "sent"
       ? claims.sent(entry.id, entry.eventId)
@@ -190,8 +193,8 @@ const journalOf = (
 }
 
 /**
- * Items that are claimed ahead of their admission: few, for they are held back from other workers, and more than one,
- * to be claimed together.
+ * Items that are claimed ahead of their admission: few, because other workers cannot have them, and more than one, to
+ * claim them together.
  */
 const ahead = (concurrency: Batch.Options<never, never, never>["concurrency"]): number =>
   Math.max(2, Math.min(16, Math.ceil((typeof concurrency === "number" ? concurrency : 32) / 8)))
@@ -215,7 +218,7 @@ const unreadable = new GatewayError({
   reason: new InvalidRequest({ origin: "client", field: "input", accepted: "what the schema of the worker says" })
 })
 
-/** Starts a worker in the scope, which ends it: what is in flight is interrupted, and given back to the queue. */
+/** Starts a worker in the scope, which ends it: items in flight are interrupted and returned to the queue. */
 export const start = Effect.fnUntraced(function* <In, Out>(
   options: Options<In, Out>
 ): Effect.fn.Return<Worker, GatewayError | ClusterError, Router.Router | SqlClient | Scope.Scope> {
@@ -261,7 +264,7 @@ export const start = Effect.fnUntraced(function* <In, Out>(
     )
 
   const feed = Effect.gen(function* () {
-    // How long the worker goes on without the database is for `watch` to say.
+    // `watch` decides how long the worker continues without the database.
     const standing = yield* Effect.retry(claims.take, Schedule.spaced(tick))
     const { claim } = standing
     if (standing._tag === "poison") return yield* bury(claim, poison(standing.times))
@@ -269,7 +272,7 @@ export const start = Effect.fnUntraced(function* <In, Out>(
     if (Exit.isFailure(input)) return yield* bury(claim, unreadable)
     if (claim.eventId !== undefined) learn({ _tag: "sent", id: claim.key, eventId: claim.eventId, location: 0 })
     const offered = Queue.offer(ready, { id: claim.id, key: claim.key, input: input.value })
-    // Who takes goes on meanwhile: many may have to wait for each other.
+    // Taking continues in the meantime: many may have to wait for each other.
     yield* standing._tag === "suspect"
       ? Effect.forkIn(Effect.andThen(claims.alone(claim.key), offered), scope)
       : offered

@@ -2,9 +2,9 @@
  * A batch journal in a folder of files, for Node.
  *
  * Lines of JSON with checksums, appended and never changed. A result counts as durable when `fdatasync` has returned
- * for its line, and is reported only then: the loss window for reported results is zero. Many results share one sync.
- * Every run begins a file of its own, so what a killed run left half-written stays where it is, is told, and harms
- * nobody. A second process is refused.
+ * for its line, and is reported only then: no reported result can be lost. Many results share one sync. Every run
+ * begins its own file, so a half-written line of a killed run stays where it is, is reported, and does no harm. A
+ * second process is rejected.
  *
  * It uses `node:fs` and not Effect's `FileSystem` service, which has no `fdatasync`, no sync of a folder and no way to
  * ask whether a process is alive.
@@ -36,12 +36,13 @@ import { syncFolder, Writer, writeAll } from "./writer.ts"
  * @category models
  */
 export interface Options {
-  /** The folder; it is made when it is not there. */
+  /** The folder; it is created when it does not exist. */
   readonly path: string
-  /** From how many bytes on a new file is begun: 1 kB to 16 GB. Default 64 MB. */
+  /** Size in bytes from which a new file begins: 1 kB to 16 GB. Default 64 MB. */
   readonly segmentBytes?: number | undefined
   /**
-   * Use the journal although a process that may be alive has it: one on another machine that is gone. Default `false`.
+   * Whether to use the journal although a process that may be alive holds it, for example one on a machine that is
+   * gone. Default `false`.
    */
   readonly breakLock?: boolean | undefined
 }
@@ -84,7 +85,7 @@ const lockName = Effect.map(
   (parts) => `${process.pid}-${process.hrtime.bigint()}-${parts.map((part) => (part >>> 0).toString(36)).join("")}`
 )
 
-/** Holds the lock as long as the scope is open. */
+/** Holds the lock while the scope is open. */
 const lock = ({ breakLock = false, path }: Options): Effect.Effect<void, JournalError, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.gen(function* () {
@@ -123,7 +124,7 @@ const corrupt = (path: string, { bytes, where }: Damage): JournalError =>
 
 /**
  * Makes a journal in a folder. Nothing happens before it is opened; opening fails with `JournalError`, whose `reason`
- * says why.
+ * states why.
  *
  * @example
  * ```ts
@@ -151,11 +152,11 @@ export const make = (options: Options): Journal => ({
     yield* lock(options)
     const current = yield* attempt(path, () => Segments.current(path))
     const { accepted, live, replaced } = current
-    // What a compaction was about to remove when it was killed.
+    // Files that a killed compaction was about to remove.
     yield* attempt(path, () => removeAll(path, replaced))
     const last = live.at(-1)?.segment ?? replaced.at(-1) ?? 0
     let forced = false
-    // A job's headers say so before its entries are read.
+    // Headers identify the job before its entries are read.
     for (const { header, segment } of live) {
       const different = header === undefined || segment <= accepted ? [] : differences(fingerprint, header.fingerprint)
       if (different.length > 0 && !force) return yield* otherJob(different, path)
@@ -179,7 +180,7 @@ export const make = (options: Options): Journal => ({
       Effect.sync(() => new Writer(path, last, header, segmentBytes)),
       (writer) => Effect.promise(() => writer.close().catch(() => undefined))
     )
-    // Forced once is enough, also when nothing is left to be done.
+    // One forced opening suffices, even when nothing remains to be done.
     if (forced) yield* attempt(path, () => writer.begin())
     const reader = yield* Effect.acquireRelease(
       Effect.sync(() => new Segments.LineReader(path)),
@@ -237,20 +238,20 @@ const removeAll = async (path: string, segments: ReadonlyArray<number>): Promise
 }
 
 /**
- * What {@link compact} did.
+ * Result of {@link compact}.
  *
  * @category models
  */
 export interface Compacted {
   readonly bytesBefore: number
   readonly bytesAfter: number
-  /** Entries that were left out: `sent` ones of items that have ended, and results that a later run replaced. */
+  /** Entries that were omitted: `sent` entries of items that have ended, and results that a later run replaced. */
   readonly dropped: number
 }
 
 /**
- * Rewrites a journal into one file without what is no longer needed. Safe to kill at any moment: the old files go only
- * when the new one is durable. Refuses a journal that is in use, and one that is damaged in its middle and was never
+ * Rewrites a journal into one file without obsolete entries. Safe to kill at any moment: the old files are removed only
+ * when the new one is durable. Rejects a journal that is in use, and one that is damaged in its middle and was never
  * forced.
  *
  * @category maintenance
@@ -284,7 +285,7 @@ export const compact = (options: Options): Effect.Effect<Compacted, JournalError
       bytesBefore += scanned.bytes
     }
     const write = async (): Promise<number> => {
-      // Written beside, then renamed: there is a whole new file or none.
+      // Written to a temporary name, then renamed: the new file is complete or absent.
       const temporary = join(path, "compact.tmp")
       await Fs.rm(temporary, { force: true })
       const handle = await Fs.open(temporary, "wx")

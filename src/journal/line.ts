@@ -1,22 +1,24 @@
 /**
- * One entry as one line: a JSON array that begins with the checksum of what follows, so that a line that was torn or
- * damaged is told from a whole one, and that `jq` and `grep` can read.
+ * One entry as one line: a JSON array that begins with the checksum of the rest. A torn or damaged line is
+ * recognizable, and `jq` and `grep` can read the file.
  *
- *     ["1c291ca3","sent","item-1","e5b1…"]
- *     ["9f0a11d2","done","item-1",{"value":…}]
+ * ```json
+ * ["1c291ca3","sent","item-1","e5b1…"]
+ * ["9f0a11d2","done","item-1",{"value":…}]
+ * ```
  */
 import { crc32 } from "node:zlib"
 import type { Entry, Json, Known } from "../BatchJournal.ts"
 
-/** Bytes before what the checksum covers: `["`, eight digits, `",`. */
+/** Bytes before the checksummed part: `["`, eight digits, `",`. */
 const prefix = 12
 const newline = 0x0a
 const digits = Buffer.from("0123456789abcdef")
 
-/** A line of any content, whose checksum is still to come. */
+/** A line of any content, without its checksum. */
 const unsealed = (...content: ReadonlyArray<Json>): string => `["00000000",${JSON.stringify(content).slice(1)}\n`
 
-/** The bytes of lines, with their checksums. JSON text has no line end in it. */
+/** Adds the checksums to lines. JSON text contains no line end. */
 const sealed = (lines: string): Buffer => {
   const bytes = Buffer.from(lines)
   for (let from = 0; from < bytes.length; ) {
@@ -37,7 +39,7 @@ const sealed = (lines: string): Buffer => {
  */
 const blockChars = 8_000_000
 
-/** Encodes entries as lines, many at once: that takes a fifth less time than one by one. */
+/** Encodes entries as lines, many at once, which takes a fifth less time than one by one. */
 export const encode = (entries: ReadonlyArray<Entry>): Buffer => {
   const blocks: Array<Buffer> = []
   let lines = ""
@@ -69,7 +71,7 @@ const begins = (bytes: Buffer, at: number): boolean =>
   bytes[at + prefix] === 0x22 &&
   hex.test(bytes.toString("latin1", at + 2, at + prefix - 2))
 
-/** A piece of what was between two line ends, and where it is. `undefined` bytes are damaged. */
+/** A piece between two line ends, and its position. `undefined` bytes are damaged. */
 export interface Piece {
   readonly offset: number
   readonly bytes: Buffer
@@ -77,12 +79,12 @@ export interface Piece {
 }
 
 /**
- * Most looks per byte of damaged text. Two or three are enough, unless an answer was made to look like lines that never
- * end; then the rest counts as damaged.
+ * Limit of examined bytes per byte of damaged text. Two or three are enough, unless an answer was crafted to look like
+ * unterminated lines; then the rest counts as damaged.
  */
 const looksPerByte = 16
 
-/** End of the array that begins at `from`, if there is one, and how many bytes the search looked at. */
+/** End of the array that begins at `from`, if there is one, and the number of bytes that the search examined. */
 const endOfArray = (bytes: Buffer, from: number, to: number): { readonly end?: number; readonly looked: number } => {
   let depth = 0
   let inText = false
@@ -99,15 +101,15 @@ const endOfArray = (bytes: Buffer, from: number, to: number): { readonly end?: n
 }
 
 /**
- * Takes apart what is between two line ends. Usually that is one line; when a line end itself was damaged there are
- * several, and those that are whole are not lost, whatever is around them.
+ * Splits the bytes between two line ends. Usually they are one line. When a line end itself was damaged there are
+ * several, and complete ones survive, whatever surrounds them.
  */
 export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
   if (isCompleteLine(bytes)) return [{ offset, bytes, whole: true }]
   const out: Array<Piece> = []
   let at = 0
   const broken = (to: number): void => {
-    // One byte after a whole line was its line end: nothing is lost with it.
+    // One byte after a complete line was its line end: nothing is lost with it.
     if (to > at + (at > 0 ? 1 : 0)) out.push({ offset: offset + at, bytes: bytes.subarray(at, to), whole: false })
   }
   let looks = bytes.length * looksPerByte
@@ -122,7 +124,7 @@ export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
         at = end
         next = end
       }
-      // The checksum looks at the same bytes once more.
+      // The checksum examines the same bytes once more.
       looks -= looked
     }
     from = bytes.indexOf(opening, next)
@@ -132,7 +134,7 @@ export const pieces = (bytes: Buffer, offset: number): ReadonlyArray<Piece> => {
 }
 
 /**
- * The first item of a segment: what it belongs to. A copy stands behind the first entries, in case the beginning is
+ * The first line of a segment: the identity of its job. A copy follows the first entries, in case the beginning is
  * damaged.
  */
 export interface Header {
@@ -140,11 +142,11 @@ export interface Header {
   readonly fingerprint: Readonly<Record<string, string>>
   /** Segments up to this number are contained in this one. */
   readonly replaces?: number
-  /** Segments up to this number were taken as they are, by force: damaged, or of another job. */
+  /** Segments up to this number were accepted by force: damaged, or of another job. */
   readonly accepts?: number
 }
 
-/** The line that begins a segment. */
+/** Encodes the line that begins a segment. */
 export const encodeHeader = ({ accepts, fingerprint, replaces, version }: Header): Buffer =>
   sealed(
     unsealed("segment", {
@@ -158,7 +160,7 @@ export const encodeHeader = ({ accepts, fingerprint, replaces, version }: Header
 const isHeader = (u: unknown): u is Header =>
   typeof u === "object" && u !== null && "version" in u && typeof u.version === "number" && "fingerprint" in u
 
-/** The header in a whole line, if it is one. */
+/** The header in a complete line, if it is one. */
 export const header = (bytes: Buffer): Header | undefined => {
   if (!bytes.toString("latin1", prefix, prefix + 10).startsWith('"segment",')) return undefined
   const parsed: unknown = JSON.parse(bytes.toString())
@@ -167,7 +169,7 @@ export const header = (bytes: Buffer): Header | undefined => {
 
 const isTag = (tag: string): tag is Entry["_tag"] => tag === "sent" || tag === "done" || tag === "dead"
 
-/** Where the JSON text that begins here ends. */
+/** End of the JSON text that begins here. */
 const endOfText = (bytes: Buffer, from: number): number => {
   let at = from + 1
   while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1
@@ -179,7 +181,7 @@ const text = (bytes: Buffer, from: number, to: number): string => {
   return inner.includes("\\") ? String(JSON.parse(`"${inner}"`)) : inner
 }
 
-/** What a whole line says, without its record. `undefined`: something that this version does not know. */
+/** The entry in a complete line, without its record. `undefined`: unknown to this version. */
 export const known = (bytes: Buffer, location: number): Known | undefined => {
   const tag = bytes.toString("latin1", prefix + 1, prefix + 5)
   if (!isTag(tag) || bytes[prefix + 5] !== 0x22) return undefined
@@ -191,7 +193,7 @@ export const known = (bytes: Buffer, location: number): Known | undefined => {
     : { _tag: tag, id, location }
 }
 
-/** The record in a whole line. */
+/** The record in a complete line. */
 export const record = (bytes: Buffer): Json | undefined => {
   if (!isCompleteLine(bytes)) return undefined
   const parsed: ReadonlyArray<Json> = JSON.parse(bytes.toString())

@@ -1,24 +1,25 @@
 /**
- * One process at a time. Node has no `flock`, so each process that wants the journal puts down a file of its own that
- * names it, and then looks whose else are there: of two who come at the same time at least one sees the other, and goes
- * away. Files of processes that have died are removed; their names are never used again, so nobody can remove a living
- * one's by mistake.
+ * A lock that one process holds at a time. Node has no `flock`, so each process that wants the journal creates a file
+ * that names the process, and then looks for other such files: of two processes that start at the same time at least
+ * one sees the other, and gives up. Files of dead processes are removed; their names are never reused, so no process
+ * can remove a living one's by mistake.
  */
 import * as Fs from "node:fs/promises"
 import * as Os from "node:os"
 import { join } from "node:path"
 
-/** Who holds a lock. */
+/** The holder of a lock. */
 export interface Owner {
   readonly host: string
   readonly pid: number
   /**
-   * When the process started, in ticks since the machine did; tells it from a later one with its number. Linux only.
+   * Start of the process, in ticks since the machine started; distinguishes it from a later process with the same
+   * number. Linux only.
    */
   readonly start?: string
   /** Changes whenever the machine starts. Linux only. */
   readonly boot?: string
-  /** Purpose of the lock, if the folder alone does not tell. */
+  /** Purpose of the lock, if the folder does not imply it. */
   readonly purpose?: string
 }
 
@@ -26,7 +27,7 @@ const quietly = (read: Promise<string>): Promise<string | undefined> => read.cat
 
 const startOf = async (pid: number): Promise<string | undefined> => {
   const stat = await quietly(Fs.readFile(`/proc/${pid}/stat`, "utf8"))
-  // The second field is a name in parentheses and may hold anything.
+  // The second field is a name in parentheses and may contain anything.
   return stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
 }
 
@@ -59,12 +60,12 @@ const isRunning = (pid: number): boolean => {
   try {
     return process.kill(pid, 0)
   } catch (error) {
-    // Somebody else's process lives too.
+    // EPERM: the process of another user is alive too.
     return error instanceof Error && "code" in error && error.code === "EPERM"
   }
 }
 
-/** Whether an owner may be alive. About another host nobody here knows. */
+/** Whether an owner may be alive. Owners on another host always may. */
 const mayLive = async (owner: Owner, me: Owner): Promise<boolean> => {
   if (owner.host !== me.host) return true
   if (owner.boot !== undefined && me.boot !== undefined && owner.boot !== me.boot) return false
@@ -105,7 +106,7 @@ export const acquire = async (
   const begins = prefix ?? "lock-"
   const name = `${begins}${unique}.json`
   const path = join(folder, name)
-  // Renamed into place, so that nobody reads half of it.
+  // Renamed into place, so that no process reads half of it.
   try {
     await Fs.writeFile(`${path}.new`, JSON.stringify(me))
     await Fs.rename(`${path}.new`, path)

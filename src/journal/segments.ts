@@ -1,5 +1,5 @@
 /**
- * The files of a journal, `000001.jsonl` and so on, and how they are read: whole ones from front to back in constant
+ * The files of a journal, `000001.jsonl` and so on, read in two ways: complete files from front to back in constant
  * memory, and single lines.
  */
 import * as Fs from "node:fs/promises"
@@ -7,7 +7,7 @@ import { join } from "node:path"
 import { type Damage, JournalError, type Json, type Known } from "../BatchJournal.ts"
 import * as Line from "./line.ts"
 
-/** The format that is written, and the latest that is read. */
+/** The format version that is written, and the latest that is read. */
 export const version = 1
 
 // A location is one safe integer: the number of the segment, and the offset in it.
@@ -22,7 +22,7 @@ export const list = async (folder: string): Promise<ReadonlyArray<number>> =>
     .flatMap((name) => (/^\d{6}\.jsonl$/.test(name) ? [Number(name.slice(0, 6))] : []))
     .sort((a, b) => a - b)
 
-/** What became known of a segment while it was read. */
+/** Facts about a segment from reading it. */
 export interface Scanned {
   readonly header: Line.Header | undefined
   readonly damage: ReadonlyArray<Damage>
@@ -31,7 +31,7 @@ export interface Scanned {
 
 const chunkBytes = 1 << 20
 
-/** Calls `onLine` for each whole line, and says what is not whole. */
+/** Calls `onLine` for each complete line, and reports the others. */
 const scanLines = async (
   path: string,
   where: string,
@@ -39,7 +39,7 @@ const scanLines = async (
   afterChunk: () => Promise<void>
 ): Promise<{ readonly damage: ReadonlyArray<Damage>; readonly bytes: number }> => {
   const damage: Array<Damage> = []
-  /** Not whole, and nothing whole seen since. */
+  /** An incomplete piece with no complete line after it so far. */
   let broken: Line.Piece | undefined
   let brokenBytes = 0
   const take = (bytes: Buffer, offset: number): void => {
@@ -84,7 +84,7 @@ const scanLines = async (
       offset += bytesRead
       await afterChunk()
     }
-    // Without its line end the last line may be whole all the same.
+    // Even without its line end the last line may be complete.
     if (restBytes > 0) take(Buffer.concat(rest), offset - restBytes)
     if (broken !== undefined) {
       damage.push({ where: `${where} at byte ${broken.offset}`, kind: "torn", bytes: brokenBytes })
@@ -96,7 +96,8 @@ const scanLines = async (
 }
 
 /**
- * Reads a segment and tells its entries. `afterChunk` is awaited now and then, for whoever has to write what was told.
+ * Reads a segment and reports its entries. `afterChunk` is awaited periodically, so that the caller can write what was
+ * reported.
  */
 export const scan = async (
   folder: string,
@@ -123,7 +124,7 @@ export const scan = async (
   return { header, damage, bytes }
 }
 
-/** The header of a segment, from its first bytes; if they are damaged, from a copy further on. */
+/** The header of a segment, from its first bytes; if they are damaged, from a later copy. */
 export const headerOf = async (folder: string, segment: number): Promise<Line.Header | undefined> => {
   const file = await Fs.open(join(folder, nameOf(segment)), "r")
   try {
@@ -165,30 +166,30 @@ export const isJournal = async (folder: string): Promise<boolean> => {
   return false
 }
 
-/** When one of the segments was last written to, in milliseconds since the epoch. */
+/** Time of the last write to any segment, in milliseconds since the epoch. */
 export const lastWritten = async (folder: string, segments: ReadonlyArray<Live>): Promise<number> => {
   const stats = await Promise.all(segments.map(({ segment }) => Fs.stat(join(folder, nameOf(segment)))))
   return Math.max(...stats.map(({ mtimeMs }) => mtimeMs))
 }
 
-/** A segment that counts, and what it says that it belongs to. */
+/** A segment that counts, and the job that it names. */
 export interface Live {
   readonly segment: number
   readonly header: Line.Header | undefined
 }
 
-/** What a journal consists of. */
+/** Contents of a journal. */
 export interface Current {
   readonly live: ReadonlyArray<Live>
   /** Segments that a later one replaces. */
   readonly replaced: ReadonlyArray<number>
-  /** Segments up to this number were taken as they are. */
+  /** Segments up to this number were accepted as they are. */
   readonly accepted: number
-  /** What the journal belongs to: of each name what was said last. */
+  /** Identity of the journal's job: for each name, the latest value. */
   readonly fingerprint: Readonly<Record<string, string>>
 }
 
-/** Segments that count, and those that do not. */
+/** Finds the segments that count, and those that do not. */
 export const current = async (folder: string): Promise<Current> => {
   const segments: Array<Live> = []
   for (const segment of await list(folder)) segments.push({ segment, header: await headerOf(folder, segment) })
@@ -225,7 +226,7 @@ export class LineReader {
     if (this.files.size > maxFiles && oldest !== undefined) {
       const file = this.files.get(oldest)
       this.files.delete(oldest)
-      // Reads that have begun hold it open: they are awaited by `close`.
+      // Running reads hold it open: `close` awaits them.
       void file?.then((handle) => handle.close()).catch(() => undefined)
     }
     return opened

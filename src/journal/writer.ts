@@ -1,7 +1,6 @@
 /**
- * Writes lines, in order, to the last segment. Whatever comes while a write is under way goes into the next write;
- * whatever was written while a sync is under way is covered by the next sync. So many callers share few system calls,
- * and nobody waits for a timer.
+ * Writes lines, in order, to the last segment. Lines that arrive during a write join the next write, and lines written
+ * during a sync are covered by the next sync. Many callers thus share few system calls, and none waits for a timer.
  */
 import * as Fs from "node:fs/promises"
 import { join } from "node:path"
@@ -23,7 +22,7 @@ interface Syncing {
   readonly failed: (error: unknown) => void
 }
 
-/** Makes new names in a folder durable. Windows has no such thing, and needs none. */
+/** Makes new names in a folder durable. Windows has no such operation and does not need it. */
 export const syncFolder = async (folder: string): Promise<void> => {
   if (process.platform === "win32") return
   const handle = await Fs.open(folder, "r")
@@ -68,7 +67,7 @@ export class Writer {
   private offset = 0
   private pending: Array<Pending> = []
   private waiting: Array<Syncing> = []
-  /** Groups of lines written, and durable. */
+  /** Groups of lines that were written, and that are durable. */
   private written = 0
   private synced = 0
   private writing: Promise<void> | undefined
@@ -84,7 +83,7 @@ export class Writer {
     this.segmentBytes = segmentBytes
   }
 
-  /** Calls back when the lines are in the hands of the operating system, with their position for {@link sync}. */
+  /** Calls back when the operating system has the lines, with their position for {@link sync}. */
   append(lines: Buffer, done: (position: number) => void, failed: (error: unknown) => void): void {
     if (this.failure !== undefined) {
       failed(this.failure.error)
@@ -106,13 +105,15 @@ export class Writer {
     }
   }
 
-  /** Begins a segment where one is due: {@link append} does, and whoever has a header to write and perhaps no line. */
+  /**
+   * Begins a segment where one is due; for {@link append}, and for a caller with a header to write and perhaps no line.
+   */
   async begin(): Promise<Fs.FileHandle> {
     if (this.handle !== undefined && this.offset < this.segmentBytes) return this.handle
     const old = this.handle
     if (old !== undefined) {
       await this.syncing
-      // From here on nobody else may use it.
+      // From here on no other code may use it.
       this.handle = undefined
       try {
         await old.datasync()
@@ -140,7 +141,7 @@ export class Writer {
         // A damaged beginning must not lose the name of the job.
         if (this.offset === this.headerBytes.length) parts.splice(1, 0, this.headerBytes)
         const [first] = parts
-        // Mostly there is one.
+        // Usually there is one.
         const bytes = parts.length === 1 && first !== undefined ? first : Buffer.concat(parts)
         await writeAll(handle, bytes)
         this.offset += bytes.length
@@ -155,11 +156,11 @@ export class Writer {
 
   private async syncAll(): Promise<void> {
     try {
-      // Ends after a turn at the earliest: else it would not be known yet that it runs, and never be known that it has
-      // ended.
+      // Ends after one turn at the earliest; otherwise it would end before it is known to run, and its end would be
+      // missed.
       for (await turn(); this.waiting.length > 0; await turn()) {
         const { handle } = this
-        // A new segment is begun: whoever does that makes the old one durable, and tells.
+        // A new segment has begun; its creator makes the old one durable and reports that.
         if (handle === undefined) break
         const position = this.written
         await handle.datasync()
@@ -179,8 +180,7 @@ export class Writer {
   }
 
   /**
-   * After a failed write nobody knows what is there, after a failed sync nobody knows what is lost: nothing more is
-   * written.
+   * After a failed write the content is unknown, and after a failed sync the loss is unknown: nothing more is written.
    */
   private fail(error: unknown, batch: ReadonlyArray<Pending>): void {
     this.failure ??= { error }
@@ -190,7 +190,7 @@ export class Writer {
     for (const { failed } of everybody) failed(error)
   }
 
-  /** Sets the time of the last change, as far as that is possible. */
+  /** Sets the time of the last change, if possible. */
   touch(now: number): void {
     void this.handle?.utimes(now / 1000, now / 1000).catch(() => undefined)
   }

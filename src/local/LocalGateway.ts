@@ -1,11 +1,11 @@
 /**
- * An AI Gateway in process: one pure web handler with the data plane, Cloudflare's API, what the Workers binding calls,
- * and the logs.
+ * An AI Gateway in process: one pure web handler with the data plane, Cloudflare's API, the calls of the Workers
+ * binding, and the logs.
  *
  * It falls back, retries, times out, caches, limits and logs like the service, against upstreams that echo, follow a
- * script of faults, or are real servers. It needs no account, no network and no server; `local/node` makes one of it.
- * All waiting goes through the Effect clock, so that tests run in virtual time. What the service does not document is
- * decided in `docs/local-gateway-reference.md`.
+ * script of faults, or are real servers. It needs no account, no network and no server; `local/node` turns it into one.
+ * All waiting uses the Effect clock, so that tests run in virtual time. `docs/local-gateway-reference.md`
+ * documents the behaviour that the service does not specify.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -38,34 +38,34 @@ export type { UpstreamCall } from "./gateway/calls.ts"
 export { Disconnect } from "./wire/protocol.ts"
 
 /**
- * A gateway. See the module.
+ * A local gateway.
  *
  * @category models
  */
 export interface LocalGateway {
   /**
    * Answers a request on any surface. Runs in the caller's fiber: its interruption reaches the upstream. Fails with
-   * `Disconnect` when a fault says that the client's connection breaks.
+   * `Disconnect` when a fault breaks the client's connection.
    */
   readonly handle: (request: Request) => Effect.Effect<Response, Disconnect>
   /** Every attempt at an upstream in order of start, credentials replaced by `<redacted>`. */
   readonly calls: Effect.Effect<ReadonlyArray<UpstreamCall>>
-  /** How many streamed bodies of upstreams are open: neither read to their end, nor cancelled. */
+  /** Number of open streamed bodies of upstreams: neither read to their end, nor cancelled. */
   readonly openBodies: Effect.Effect<number>
   /**
    * Replaces the script in front of a provider, or of one of its models (`slug/model`, which then ignores the
-   * provider's), or of the logs API (`logs`). When it is used up, the configured upstream answers. Dies with a
+   * provider's), or of the logs API (`logs`). After the script, the configured upstream answers. Dies with a
    * `GatewayError` naming the field when the slug is unknown or a fault is malformed.
    */
   readonly script: (provider: string, faults: ReadonlyArray<Upstream.Fault>) => Effect.Effect<void>
-  /** Forgets scripts, calls, logs, cache and limits, and starts the upstreams anew. */
+  /** Clears scripts, calls, logs, cache and limits, and starts the upstreams again. */
   readonly reset: Effect.Effect<void>
-  /** The URL of a gateway (default: the default one) and provider, without asking the handler. */
+  /** The URL of a gateway (default: the default one) and provider, without a request to the handler. */
   readonly url: (gateway?: string, provider?: string) => string
 }
 
 /**
- * {@link make} for a server, which knows its address late and who can reach it.
+ * {@link make} for a server, which learns its address late and states who can reach it.
  *
  * @category constructors
  */
@@ -84,11 +84,11 @@ export const makeExposed = Effect.fnUntraced(function* (
         return handle(core, exposure, request, share).pipe(
           Effect.provideService(CurrentShare, share),
           Effect.map((answer) => {
-            // Only a request from a network names a host. In this process the caller has the answer now, read or not.
+            // Only a request from a network names a host. A caller in this process has the answer now, read or not.
             if (!request.headers.has("host")) share.release()
             return toResponse(answer, share)
           }),
-          // After a success the body has it.
+          // After a success the body holds the share.
           Effect.onError(() => Effect.sync(share.release))
         )
       })
@@ -106,8 +106,8 @@ export const makeExposed = Effect.fnUntraced(function* (
 })
 
 /**
- * Makes a gateway. Everything is in memory; nothing has to be closed. Fails with `InvalidRequest` naming the first
- * option that is wrong.
+ * Makes a gateway. All state is in memory; nothing has to be closed. Fails with `InvalidRequest` naming the first
+ * invalid option.
  *
  * @example
  * ```ts
@@ -146,7 +146,22 @@ export const make = Effect.fn("LocalGateway.make")(
 )
 
 /**
- * The local gateway behind {@link layer}, for scripts and for a look at its calls.
+ * The local gateway behind {@link layer}, for setting scripts and inspecting calls.
+ *
+ * @example
+ * ```ts
+ * import * as Effect from "effect/Effect"
+ * import * as LocalGateway from "effect-ai-gateway/local"
+ * import * as Provider from "effect-ai-gateway/Provider"
+ * import * as Router from "effect-ai-gateway/Router"
+ *
+ * export const calls = Effect.gen(function* () {
+ *   const gateway = yield* LocalGateway.Current
+ *   yield* gateway.script("openai", [{ status: 503 }])
+ *   yield* Effect.exit(Router.run(Provider.openai.chat("gpt-4.1-mini"), "Hello"))
+ *   return (yield* gateway.calls).length
+ * })
+ * ```
  *
  * @category services
  */
@@ -154,7 +169,7 @@ export class Current extends Context.Service<Current, LocalGateway>()("effect-ai
 
 const toWeb = (request: HttpClientRequest.HttpClientRequest, url: URL, context: Context.Context<never>): Request => {
   const { body, headers, method } = request
-  // Services of this library send JSON text or nothing; clients of others also forms and streams.
+  // Services of this library send JSON text or nothing; other clients also send forms and streams.
   if (body._tag === "Uint8Array") return new Request(url, { method, headers, body: new Uint8Array(body.body) })
   if (body._tag === "Empty") return new Request(url, { method, headers })
   return Result.getOrThrow(HttpClientRequest.toWebResult(request, { context }))
@@ -183,8 +198,9 @@ const clientOf = (gateway: LocalGateway): HttpClient.HttpClient =>
   )
 
 /**
- * `GatewayService` and `AiService` over a local gateway in this process: no account, no network, and under a test clock
- * no waiting. {@link Current} is the gateway itself. Fails with `InvalidRequest` naming the first option that is wrong.
+ * `GatewayService` and `AiService` over a local gateway in this process: no account, no network, and no real waiting
+ * under a test clock. {@link Current} is the gateway itself. Fails with `InvalidRequest` naming the first invalid
+ * option.
  *
  * @example
  * ```ts
@@ -207,9 +223,9 @@ export const layer = (
   Layer.unwrap(Effect.map(make(options), (gateway) => layerOf(gateway, options)))
 
 /**
- * An `HttpClient` that reaches the gateway of {@link layer} without a socket, for code that sends requests of its own:
- * `GatewayHttpClient` of `effect-ai-gateway/ai`, or an HTTP client that was given a URL of `GatewayService.getUrl`. The
- * gateway answers whatever the host of the URL is.
+ * An `HttpClient` that reaches the gateway of {@link layer} without a socket, for code that sends its own requests:
+ * `GatewayHttpClient` of `effect-ai-gateway/ai`, or an HTTP client with a URL from `GatewayService.getUrl`. The gateway
+ * answers for any host in the URL.
  *
  * @example
  * ```ts
@@ -244,12 +260,12 @@ const layerOf = (
   options: Options
 ): Layer.Layer<GatewayService.GatewayService | AiService.AiService | Current, GatewayError> => {
   const account = options.account ?? "local"
-  // The path alone decides what is asked; the host is for `getUrl`.
+  // The path alone selects the surface; the host is for `getUrl`.
   const baseUrl = options.baseUrl ?? "http://local.gateway"
   const shared = {
     accountId: account,
     token: options.token,
-    // The API wants a token to be sent; without one of its own the local gateway takes any.
+    // The API requires a token; a local gateway without its own accepts any.
     apiToken: options.token ?? Redacted.make("local"),
     baseUrl,
     apiBaseUrl: `${baseUrl}/client/v4`

@@ -1,5 +1,5 @@
 /**
- * What stands behind a provider slug of the local gateway: deterministic echoes, scripted faults, or a real server.
+ * Upstreams behind the provider slugs of the local gateway: deterministic echoes, scripted faults, or real servers.
  *
  * An upstream is a description. Each gateway starts its own copy, so a script's position is never shared.
  */
@@ -22,19 +22,19 @@ export {
 } from "./wire/protocol.ts"
 
 /**
- * See the module.
+ * Description of an upstream.
  *
  * @category models
  */
 export interface Upstream {
   /** Makes a handler with fresh state. */
   readonly start: Effect.Effect<Handler>
-  /** What is wrong with the description; a gateway that is given it fails to start. */
+  /** The problem of the description; a gateway with such an upstream fails to start. */
   readonly problem?: { readonly field: string; readonly accepted: string } | undefined
 }
 
 /**
- * An upstream from a function.
+ * Makes an upstream from a function.
  *
  * @example
  * ```ts
@@ -51,12 +51,12 @@ export interface Upstream {
 export const make = (handler: Handler): Upstream => ({ start: Effect.succeed(handler) })
 
 /**
- * How {@link echo} streams. Also what the request header `cf-aig-local-stream` holds, as JSON, field by field before
- * the upstream's own.
+ * Number, size and pace of {@link echo}'s stream events. The request header `cf-aig-local-stream` takes the same fields
+ * as JSON; they override the upstream's, field by field.
  *
- * - `events`: number of text deltas, 1 to 1,000,000. The words of the text are repeated, or cut off, for exactly so
- *   many, and may have 16,777,216 characters together; the answer that is not streamed then has the same text. Default:
- *   as many as the text has.
+ * - `events`: number of text deltas, 1 to 1,000,000. The words of the text are repeated, or cut off, for exactly that
+ *   number, and may have 16,777,216 characters in total; the answer that is not streamed then has the same text.
+ *   Default: as many as the text has.
  * - `words`: words per delta, 1 to 1,000; in all events together at most 1,000,000. Default: 1.
  * - `delayFirst`: before the first event, in milliseconds or as text such as `"2 seconds"`. Default: none.
  * - `delay`: between two events, likewise. Default: none.
@@ -82,10 +82,11 @@ export interface EchoOptions {
 }
 
 /**
- * Answers at once and deterministically, in the dialect of the endpoint: chat, embeddings, token counts and lists of
- * models of OpenAI, Anthropic and Google, and all tasks of Workers AI; an endpoint that it does not know is a 404.
- * Calls a tool when the request demands it, and satisfies JSON schemas. Requests for a stream get server-sent events,
- * one at a time and only as fast as they are read. Token counts are word counts.
+ * Answers at once and deterministically, in the dialect of the endpoint.
+ *
+ * It supports chat, embeddings, token counts and lists of models of OpenAI, Anthropic and Google, and all tasks of
+ * Workers AI; an unknown endpoint is a 404. It calls a tool when the request demands it, and satisfies JSON schemas.
+ * Streams consist of server-sent events, one at a time and only as fast as they are read. Token counts are word counts.
  *
  * @category constructors
  */
@@ -112,7 +113,7 @@ export const echo = (options: EchoOptions = {}): Upstream => {
 export type Fault = Faults.Fault
 
 /**
- * What a fault `{ stream: … }` holds; see {@link script}.
+ * Value of a fault `{ stream: … }`; see {@link script}.
  *
  * @category models
  */
@@ -126,7 +127,7 @@ export type StreamFault = InStream
 export const Fault = Faults.Fault
 
 /**
- * Reacts to one attempt after the other as listed, then hands over to `then` (default: {@link echo}).
+ * Reacts to each attempt with the next fault of a list, then hands over to `then` (default: {@link echo}).
  *
  * | fault | reaction |
  * | --- | --- |
@@ -140,24 +141,24 @@ export const Fault = Faults.Fault
  * | `{ drop: true }` | the *client's* connection is dropped without an answer |
  * | `{ stream: { … } }` | something happens inside the stream of events |
  *
- * In `stream`, one or more of the following. A place is `{ bytes: n }`, `{ events: n }` or `{ deltas: n }`: right after
- * so many; `{ deltas: 0 }` is just before the first delta, and a place past the end is the end.
+ * `stream` has one or more of the following fields. A place is `{ bytes: n }`, `{ events: n }` or `{ deltas: n }`:
+ * right after that number; `{ deltas: 0 }` is just before the first delta, and a place past the end is the end.
  *
  * | field | what happens |
  * | --- | --- |
- * | `stallAfter`, `resetAfter`, `endAfter` (one of them): place | never goes on; the connection breaks; a clean end |
+ * | `stallAfter`, `resetAfter`, `endAfter` (one of them): place | stalls forever; the connection breaks; a clean end |
  * | `dropAfter`: place | the *client's* connection breaks |
  * | `errorAfter`: `{ events }` or `{ deltas }`, and `body`? | an error event in the provider's dialect, or `body`; then the end |
- * | `noFinish: true` | no event says that the answer is finished |
+ * | `noFinish: true` | no event finishes the answer |
  * | `bigEvent`: bytes, to 256 MiB | one more text delta of that size after the first |
  * | `retryField`: milliseconds, `comments`: true or a text, `pings: true` | before the first event, before each, between them |
  * | `crlf: true`, `bom: true` | CR LF at the end of lines, a byte order mark at the start |
  * | `chunkSize`: bytes to 16 MiB, or `eventsPerChunk` | pieces of that size; default: one event, at most 64 KiB |
  * | `delayFirst`, `delayBetween` | before the first piece, between pieces: milliseconds or text |
  *
- * An answer that is no stream of events is then refused with status 400 and code 7001; an error answer passes.
+ * With `stream`, an answer that is not a stream of events becomes a 400 with code 7001; an error answer passes.
  *
- * Each may have `delay` (milliseconds, or text such as `"2 seconds"`) before the reaction, and `repeat` (a whole
+ * Each fault may have `delay` (milliseconds, or text such as `"2 seconds"`) before the reaction, and `repeat` (a whole
  * number from 1, or `"forever"`; default 1). `retryAfter` is in seconds, or an HTTP date.
  *
  * @example
@@ -182,6 +183,16 @@ export const script = (faults: ReadonlyArray<Fault>, then: Upstream = echo()): U
 /**
  * Sends attempts to a real server: a provider, an OpenAI-compatible server, another gateway. Redirects are not
  * followed. Streams pass through, and are cancelled when the client leaves.
+ *
+ * @example
+ * ```ts
+ * import * as LocalGateway from "effect-ai-gateway/local"
+ * import * as Upstream from "effect-ai-gateway/local/Upstream"
+ *
+ * export const gateway = LocalGateway.make({
+ *   upstreams: { openai: Upstream.proxy({ baseUrl: "http://127.0.0.1:11434/v1" }) }
+ * })
+ * ```
  *
  * @category constructors
  */

@@ -1,9 +1,9 @@
 /**
  * A Worker on this machine, with the genuine `env.AI` and the local gateway behind it: no network, no account, no bill.
  *
- * `wrangler dev` has no stand-in for the AI binding; it is always remote. Here Miniflare runs the runtime that
- * Cloudflare runs, with the binding that ships inside it, and every call of that binding ends at a local gateway in
- * this process, whose providers can be told to fail.
+ * `wrangler dev` has no local substitute for the AI binding, which is always remote. Here Miniflare runs Cloudflare's
+ * runtime with the binding inside it, and every call of that binding ends at a local gateway in this process, whose
+ * providers can be scripted to fail.
  */
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -29,7 +29,7 @@ export type Json = string | number | boolean | null | ReadonlyArray<Json> | { re
  * @category models
  */
 export interface Options {
-  /** The Worker as one bundled ES module: the text, not a path. */
+  /** The Worker as one bundled ES module: its source text, not a path. */
   readonly script: string
   /** As in `wrangler.jsonc`: `YYYY-MM-DD`. */
   readonly compatibilityDate: string
@@ -46,7 +46,7 @@ export interface Options {
   /** Port of the Worker on 127.0.0.1, 0 to 65535. Default: 0, a free one. */
   readonly port?: number | undefined
   /**
-   * How the binding reaches the gateway. `direct`: the binding's requests as they are. `remote-proxy`: in the envelope
+   * Path from the binding to the gateway. `direct`: the binding's requests as they are. `remote-proxy`: in the envelope
    * in which `wrangler dev` sends them to Cloudflare. Default: `direct`.
    */
   readonly wiring?: "direct" | "remote-proxy" | undefined
@@ -63,7 +63,7 @@ export interface Options {
 }
 
 /**
- * The Worker did not start, or a request to it got no answer.
+ * The Worker did not start, or a request to it received no answer.
  *
  * @category errors
  */
@@ -89,11 +89,11 @@ export class LocalWorker extends Context.Service<
     readonly url: string
     /** The gateway behind `env.AI`: its scripts of faults, its calls, its reset. */
     readonly gateway: LocalGateway.LocalGateway
-    /** Where the gateway listens, for its logs API and for `/__admin`. */
+    /** URL of the gateway, for its logs API and for `/__admin`. */
     readonly gatewayUrl: string
     /**
-     * Sends a request to the Worker; a path is enough. Interruption is a client that leaves: it resets the connection,
-     * so that the Worker's request is aborted. Fails with `WorkerFailure` when there is no answer.
+     * Sends a request to the Worker; a path is enough. Interruption acts like a client that leaves: it resets the
+     * connection, so that the Worker's request is aborted. Fails with `WorkerFailure` when there is no answer.
      */
     readonly fetch: (input: string | URL | Request, init?: RequestInit) => Effect.Effect<Response, WorkerFailure>
   }
@@ -115,11 +115,11 @@ const check = (options: Options): GatewayError | undefined => {
 
 const shim = "effect-ai-gateway-binding"
 
-/** Modules of wrapped bindings may import what is inside the runtime: the binding's own code. */
+/** Modules of wrapped bindings may import the runtime's internals: here the binding's own code. */
 const shimScript = `import makeBinding from "cloudflare-internal:ai-api"
 export default (env) => makeBinding({ fetcher: env.fetcher })`
 
-/** What Miniflare's types ask of such an URL. */
+/** Brand that Miniflare's types require for such a URL. */
 const brand = "RemoteProxyConnectionString" as const
 
 const configure = (options: Options, gatewayUrl: URL): MiniflareOptions => {
@@ -141,13 +141,13 @@ const configure = (options: Options, gatewayUrl: URL): MiniflareOptions => {
     modules: [{ type: "ESModule" as const, path: "binding.mjs", contents: shimScript }],
     serviceBindings: { fetcher: { external: { address: gatewayUrl.host, http: {} } } }
   }
-  // Without `cf: false` Miniflare asks Cloudflare where it is.
+  // Without `cf: false` Miniflare requests its location from Cloudflare.
   return { host: "127.0.0.1", port, cf: false, ...miniflare?.shared, workers: isDirect ? [worker, wrapped] : [worker] }
 }
 
 /**
- * Starts a Worker and its gateway; both stop with the scope. Fails with `InvalidRequest` naming an option that is
- * wrong, and with `WorkerFailure` when the runtime refuses the Worker.
+ * Starts a Worker and its gateway; both stop with the scope. Fails with `InvalidRequest` naming the invalid option, and
+ * with `WorkerFailure` when the runtime rejects the Worker.
  *
  * @example
  * ```ts
@@ -206,8 +206,8 @@ export const start = Effect.fn("LocalWorker.start")(function* (
 })
 
 /**
- * {@link start} as a layer, for a test suite: one Worker for a block of tests, `gateway.reset` between them. Provides
- * the gateway behind the binding as `LocalGateway.Current` too.
+ * {@link start} as a layer, for a test suite: one Worker for a block of tests, with `gateway.reset` between them. Also
+ * provides the gateway behind the binding as `LocalGateway.Current`.
  *
  * @example
  * ```ts

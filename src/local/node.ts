@@ -21,11 +21,11 @@ import { sealing } from "./surface/browserGuard.ts"
  * @category models
  */
 export interface ServeOptions extends LocalGateway.Options {
-  /** 0 to 65535; 0 takes a free one. */
+  /** 0 to 65535; 0 selects a free port. */
   readonly port: number
-  /** Default: `127.0.0.1`. An interface that other machines reach is refused unless `token` is set. */
+  /** Default: `127.0.0.1`. An interface that other machines reach is rejected unless `token` is set. */
   readonly host?: string | undefined
-  /** How long requests in flight may go on when the scope ends. Default: not at all; they are interrupted. */
+  /** How long requests in flight may continue when the scope closes. Default: not at all; they are interrupted. */
   readonly shutdownGrace?: Duration.Input | undefined
   /** How long an idle connection is kept open. Default: Node's, 5 seconds. */
   readonly keepAliveTimeout?: Duration.Input | undefined
@@ -83,16 +83,16 @@ const isAddress = (address: AddressInfo | string | null): address is AddressInfo
 // The path decides which surface answers; the `Host` header is checked separately.
 const urlOf = (target: string): string => (target.startsWith("/") ? `http://local.gateway${target}` : target)
 
-/** The body of a request on its way in. */
+/** The body of an incoming request. */
 interface Upload {
   readonly body: ReadableStream<Uint8Array>
-  /** Whether a reader began, and gave up. */
+  /** Whether a reader began and gave up. */
   readonly isAbandoned: () => boolean
-  /** Reads that many more bytes and throws them away. */
+  /** Reads and discards that many more bytes. */
   readonly discard: (bytes: number) => Promise<void>
 }
 
-// Touched only when somebody reads: Node then throws an unread body away itself, and the connection stays usable.
+// Created on the first read only: Node discards an unread body itself, and the connection stays usable.
 const uploadOf = (incoming: Http.IncomingMessage): Upload => {
   let chunks: AsyncIterator<Uint8Array> | undefined
   let abandoned = false
@@ -145,7 +145,7 @@ const toRequest = (incoming: Http.IncomingMessage, { body }: Upload): Request =>
   return new Request(url, init)
 }
 
-/** Waits until everything that was written has left this process, so that a client sees it before a break. */
+/** Waits until all written bytes have left this process, so that a client sees them before a break. */
 const flushed = (outgoing: Http.ServerResponse): Promise<void> =>
   new Promise((resolve) => {
     if (outgoing.socket === null) return resolve()
@@ -153,7 +153,7 @@ const flushed = (outgoing: Http.ServerResponse): Promise<void> =>
     outgoing.socket.write("", () => resolve())
   })
 
-/** Sends a body piece by piece, and asks for the next one only when the connection has taken the last. */
+/** Sends a body piece by piece, and requests the next piece only when the connection has accepted the last. */
 const pump = async (
   reader: ReadableStreamDefaultReader<Uint8Array>,
   outgoing: Http.ServerResponse,
@@ -181,8 +181,7 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
       Effect.onExit((exit) =>
         Effect.sync(() => {
           if (Exit.isSuccess(exit)) return
-          // First, because a cancelled body ends the read that waits for it, and the answer would end like a complete
-          // one.
+          // Comes first, because cancelling a body ends its pending read, and the answer would end like a complete one.
           outgoing.destroy()
           void reader.cancel().catch(() => undefined)
         })
@@ -191,15 +190,14 @@ const send = (outgoing: Http.ServerResponse, response: Response): Effect.Effect<
   })
 
 /**
- * How much of a rejected body is still read, and for how long, so that a client that writes first gets to read the
- * answer.
+ * How much of a rejected body is still read, and for how long, so that a client that writes first can read the answer.
  */
 const lingerBytes = 16 * 1024 * 1024
 const lingerTime = Duration.seconds(1)
 
 /**
- * Answers a request whose body is not read to its end. The connection then ends, because the rest of the body is still
- * on it.
+ * Answers a request without reading its body to the end. The connection then ends, because it still carries the rest of
+ * the body.
  */
 const sendEarly = (outgoing: Http.ServerResponse, response: Response, upload: Upload): Effect.Effect<void, unknown> =>
   Effect.gen(function* () {
@@ -252,13 +250,14 @@ const drained = (sockets: ReadonlySet<Socket>): Effect.Effect<void> =>
   })
 
 /**
- * Starts a server; it stops with the scope. A client that leaves interrupts the work for it, and a `drop` fault
- * destroys the client's connection. Fails with `InvalidRequest` naming the option: a bad port, an address in use, an
- * interface that other machines reach without a token, or an option of `LocalGateway.make`.
+ * Starts a server; it stops with the scope.
+ *
+ * A client that leaves interrupts its request, and a `drop` fault destroys the client's connection. Fails with
+ * `InvalidRequest` naming the option: a bad port, an address in use, an interface that other machines reach without a
+ * token, or an option of `LocalGateway.make`.
  *
  * On an interface that other machines reach, the paths of the Workers binding require the token too, and clients must
- * use the address in `host` or one of `allowHosts`. Web pages are answered with 403 unless their origin is in
- * `allowOrigins`.
+ * use the address in `host` or one of `allowHosts`. Web pages get a 403 unless their origin is in `allowOrigins`.
  *
  * @example
  * ```ts

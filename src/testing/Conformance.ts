@@ -1,6 +1,6 @@
 /**
- * Suites for implementations of the library's seams, without a test framework: each promise of an interface is a named
- * effect that fails where the promise is broken.
+ * Suites for implementations of the library's interfaces, without a test framework: each promise is a named effect that
+ * fails where the promise is broken.
  *
  * @example
  * ```ts

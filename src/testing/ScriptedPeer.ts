@@ -1,8 +1,8 @@
 /**
- * A gateway in this process that does what a script says, on the clock of the program.
+ * A scripted gateway in this process, on the clock of the program.
  *
  * Requests pass through the library's own encoding, so that a test sees what would be on the wire. Nothing waits for a
- * promise: under `TestClock`, time stands still until all that happens at a moment has happened.
+ * promise: under `TestClock`, time stands still until everything at one instant has happened.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -20,8 +20,8 @@ export type { Line, Piece } from "./peer/line.ts"
 export type { Seen } from "./peer/send.ts"
 
 /**
- * Lines by provider, each request of which takes the next one; or a function from each request to its line. Without a
- * line, a request gets a good answer, in the dialect that it asks for.
+ * Script of a peer: lines by provider, of which each request takes the next; or a function from each request to its
+ * line. A request without a line gets a good answer, in the dialect of the request.
  *
  * @category models
  */
@@ -47,25 +47,25 @@ export interface Options {
  */
 export interface ScriptedPeer {
   /**
-   * The gateway. Fails with `InvalidRequest` when a line of the script is wrong, naming it (`script.openai[1].status`).
-   * A wrong line from a function fails the request instead.
+   * The gateway. Fails with `InvalidRequest` when a line of the script is invalid, naming it
+   * (`script.openai[1].status`). An invalid line from a function fails the request instead.
    */
   readonly layer: Layer.Layer<GatewayService.GatewayService, GatewayError>
   /** All requests so far, in order. It grows while the program runs. */
   readonly seen: ReadonlyArray<Seen>
-  /** Requests whose caller left before the end, in that order. */
+  /** Requests whose caller left before the end, in the order of leaving. */
   readonly interrupted: ReadonlyArray<Seen>
 }
 
 /**
- * The body of an OpenAI-shaped chat completion, with usage of 1 token in and 2 out.
+ * Makes the body of an OpenAI-shaped chat completion, with usage of 1 token in and 2 out.
  *
  * @category answers
  */
 export const completion = (text: string, model = "m") => openai({ text, model, usage: { input: 1, output: 2 } })
 
 /**
- * Texts as the pieces of an event stream: `data: …`, with a blank line after each.
+ * Makes the pieces of an event stream from texts: `data: …`, with a blank line after each.
  *
  * @category answers
  */
@@ -97,7 +97,7 @@ const responder = (script: Script): ((request: Seen) => Line | undefined) => {
  * often its layer is built.
  *
  * A universal request is first offered to the script as one request, with an empty provider and the legs as its body.
- * Without a line for it, its legs are played in order until one answers below 300, and `seen` has each of them. For the
+ * Without a line for it, its legs run in order until one answers below 300, and `seen` has each of them. For the
  * gateway's own retries, timeouts, cache and logs, use the local gateway (`effect-ai-gateway/local`).
  *
  * @example

@@ -1,8 +1,8 @@
 /**
- * Simulated traffic through the real router, in virtual time: two minutes of it in seconds.
+ * Simulates traffic through the real router, in virtual time: two minutes of it take seconds.
  *
- * Choose a policy before you deploy it: model the targets, draw outages and throttles, and compare routes under the
- * same arrivals. The router is the one of production; only the targets, the clock and chance are simulated. The same
+ * Choose a policy before you deploy it: model the targets, add outages and throttles, and compare routes under the same
+ * arrivals. The router is the production router; only the targets, the clock and randomness are simulated. The same
  * seed gives the same result.
  */
 import * as Cause from "effect/Cause"
@@ -63,7 +63,7 @@ export interface Options<In, Out> extends Traffic<In> {
  * @category models
  */
 export interface CompareOptions<In, Out> extends Traffic<In> {
-  /** Routes by name. Each meets the same arrivals and the same draws of the targets. */
+  /** Routes by name. Each receives the same arrivals and the same draws of the targets. */
   readonly routes: Readonly<Record<string, Route<In, Out>>>
 }
 
@@ -75,7 +75,7 @@ const keyFor = (keys: ReadonlyArray<string>, provider: string, model: string | u
   const exact = `${provider}/${model}`
   if (keys.includes(exact)) return exact
   if (keys.includes(provider)) return provider
-  // Some endpoints name their model in ways of their own.
+  // Some endpoints name their model in their own way.
   const own = model === undefined ? keys.filter((key) => key.startsWith(`${provider}/`)) : []
   return own.length === 1 ? own[0] : undefined
 }
@@ -85,7 +85,7 @@ interface Named {
   readonly route: Route<never, unknown>
 }
 
-/** What is wrong between routes and models, in both directions: a misspelt key would simulate nothing. */
+/** Mismatches between routes and models, in both directions: a misspelt key would simulate nothing. */
 const routeProblems = (routes: ReadonlyArray<Named>, keys: ReadonlyArray<string>): ReadonlyArray<Problem> => {
   const leaves = routes.flatMap(({ route }) => route.planned.targets.map(({ leaf }) => leaf))
   const used = new Set(leaves.map(({ model, provider }) => keyFor(keys, provider, model)))
@@ -152,11 +152,11 @@ const gatewayOver = (
 interface Scene<In> {
   readonly traffic: Traffic<In>
   readonly measure: Measure
-  /** Why nothing more is to be simulated. */
+  /** Why the simulation stops. */
   readonly fault: { invalid?: InvalidRequest; defect?: Cause.Cause<never> }
 }
 
-/** One run, from its begin to its end, however it ends. */
+/** One run, from its beginning to its end, however it ends. */
 const runOne = <In, Out>(
   { fault, measure, traffic }: Scene<In>,
   router: Router.Router["Service"],
@@ -182,7 +182,7 @@ const runOne = <In, Out>(
       return Effect.void
     }
     const { attempts = [], reason } = error
-    // Nothing was sent, and of no run anything would be.
+    // Nothing was sent, and no run would send anything.
     if (reason._tag === "InvalidRequest" && reason.origin === "client" && attempts.length === 0)
       fault.invalid ??= reason
     measure.failed(reason._tag)
@@ -190,7 +190,7 @@ const runOne = <In, Out>(
   })
 }
 
-/** Begins all runs at their times, and lets time pass until they have ended. */
+/** Begins all runs at their times, and advances time until they have ended. */
 const drive = <In, Out>(
   scene: Scene<In>,
   route: Route<In, Out>,
@@ -238,7 +238,7 @@ const drive = <In, Out>(
     })
   )
 
-/** No secret, as these sessions are made up. */
+/** Not a secret, as these sessions are made up. */
 const sessionHash = (session: string): Effect.Effect<string> =>
   Effect.sync(() =>
     [0, 1, 2, 3].map((part) => (hashOf(`${part} ${session}`) >>> 0).toString(16).padStart(8, "0")).join("")
@@ -266,7 +266,7 @@ const simulate = <In, Out>(
       Random.withSeed(seed),
       Effect.provideService(References.TracerEnabled, false),
       Effect.provideService(SessionHash, sessionHash),
-      // It warns by the real time that passes, and a machine may be slow.
+      // The warning uses real time, and a machine may be slow.
       Effect.provide(TestClock.layer({ warningDelay: "1 hour" })),
       Effect.flatMap(() => {
         const { defect, invalid: wrong } = fault
@@ -279,10 +279,12 @@ const simulate = <In, Out>(
   })
 
 /**
- * Simulates traffic through one route. Fails with `InvalidRequest`, naming the field and what it accepts, before
- * anything is simulated; also when a run could send nothing, because the input or the router's options are wrong.
+ * Simulates traffic through one route. Fails with `InvalidRequest`, naming the field and its accepted values, before
+ * anything is simulated; also when a run could send nothing, because the input or the router's options are invalid.
  *
- * Everything that a route calls has to live on the clock of Effect: a store or a limiter over a network does not.
+ * **Gotchas**
+ *
+ * Everything that a route calls must use Effect's clock: a store or a limiter over a network does not.
  *
  * @example
  * ```ts
@@ -321,7 +323,7 @@ export const run = <In, Out>(options: Options<In, Out>): Effect.Effect<Result, G
   })
 
 /**
- * {@link run} for several routes, one after the other, each with a router of its own. The result has their names.
+ * {@link run} for several routes, one after the other, each with its own router. The result is by name.
  *
  * @example
  * ```ts

@@ -1,6 +1,6 @@
 /**
- * Parts for tests of routes: a scripted gateway, a simulation of traffic, and suites for what implements a seam of the
- * library.
+ * Tools for tests of routes: a scripted gateway, a simulation of traffic, and suites for implementations of the
+ * library's interfaces.
  */
 export * as Conformance from "./Conformance.ts"
 export * as ScriptedPeer from "./ScriptedPeer.ts"

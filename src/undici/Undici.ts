@@ -1,6 +1,4 @@
-/**
- * The fast transport for Node: undici, without what a general client puts between.
- */
+/** The fast transport for Node: undici, without the layers of a general client. */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Effect from "effect/Effect"
 import * as HttpClient from "effect/http/HttpClient"
@@ -9,7 +7,7 @@ import { type GatewayError, invalid } from "../GatewayError.ts"
 import { withDirectSend } from "../internal/transport/httpClient.ts"
 import { makeSend } from "./dispatch.ts"
 
-/** Checks that a dispatcher can dispatch: Bun brings an `undici` of its own, whose dispatchers cannot. */
+/** Checks that a dispatcher can dispatch: Bun has its own `undici`, whose dispatchers cannot. */
 const checkDispatcher = (method: string, dispatcher: object): Effect.Effect<void, GatewayError> =>
   "dispatch" in dispatcher && typeof dispatcher.dispatch === "function"
     ? Effect.void
@@ -23,7 +21,8 @@ const checkDispatcher = (method: string, dispatcher: object): Effect.Effect<void
 
 /**
  * An `HttpClient` over the dispatcher of the environment: a pool of your own, a proxy, a mock.
- * `NodeHttpClient.UndiciOptions` are those of the environment in which the layer is built. The short way works as in
+ *
+ * It uses `NodeHttpClient.UndiciOptions` of the environment in which the layer is built. The short path works as in
  * `effect-ai-gateway/Transport`. Requests compressed answers (gzip, deflate, br), and decompresses them. Fails with
  * `InvalidRequest` (field `dispatcher`) when the dispatcher has no `dispatch`, as in Bun.
  *
@@ -55,8 +54,8 @@ export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayErro
   ).pipe(Layer.provide(NodeHttpClient.layerUndiciNoDispatcher))
 
 /**
- * {@link layerWithDispatcher} over an agent of its own, which ends with the layer. Connections are kept alive and their
- * number is not limited. In Bun the layer fails like `layerWithDispatcher`; use `Transport.layerFetch` there.
+ * {@link layerWithDispatcher} over its own agent, which ends with the layer. Connections are kept alive, without a
+ * limit on their number. In Bun the layer fails like `layerWithDispatcher`; use `Transport.layerFetch` there.
  *
  * @example
  * ```ts
@@ -76,7 +75,7 @@ export const layerWithDispatcher: Layer.Layer<HttpClient.HttpClient, GatewayErro
 export const layer: Layer.Layer<HttpClient.HttpClient, GatewayError> = Layer.unwrap(
   Effect.gen(function* () {
     const { Agent } = yield* Effect.promise(() => import("@effect/platform-node/Undici"))
-    // Checked before an agent is made: in Bun the layer could not close it either.
+    // Checked before an agent is made, because in Bun the layer could not close it either.
     yield* checkDispatcher("Undici.layer", Agent.prototype)
     return Layer.provide(layerWithDispatcher, NodeHttpClient.layerDispatcher)
   })

@@ -1,5 +1,5 @@
 /**
- * One request on a dispatcher of undici. Its own `request` would make a Node stream of every body and wants an
+ * One request on an undici dispatcher. Undici's own `request` makes a Node stream of every body and needs an
  * `AbortSignal`; both cost more than the request.
  */
 import type * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
@@ -25,10 +25,10 @@ type Handler = Parameters<Dispatcher["dispatch"]>[1]
 type Controller = Parameters<NonNullable<Handler["onRequestStart"]>>[0]
 type IncomingHeaders = Parameters<NonNullable<Handler["onResponseStart"]>>[2]
 
-/** Bytes of a body that may lie here unread; beyond them the socket is not read. */
+/** Bytes of a body that may wait here unread; beyond them the socket is not read. */
 const maxUnread = 65_536
 
-/** Header values as text, names in lower case as undici gives them. */
+/** Converts header values to text, with the lower-case names of undici. */
 const toHeaders = (incoming: IncomingHeaders): Record<string, string> => {
   const out: Record<string, string> = {}
   for (const name in incoming) {
@@ -38,12 +38,12 @@ const toHeaders = (incoming: IncomingHeaders): Record<string, string> => {
   return out
 }
 
-/** What has arrived of a body and was not taken, and who waits for more. */
+/** The unread part of a body, and the reader that waits for more. */
 class Incoming {
   readonly #controller: Controller
   #chunks: Array<Uint8Array> = []
   #unread = 0
-  /** Set when the body is read in one piece: the most bytes that it may have. */
+  /** Size limit in bytes, set when the body is read in one piece. */
   #most: number | undefined
   #end: { readonly error: Reason | undefined } | undefined
   #wake: (() => void) | undefined
@@ -60,7 +60,7 @@ class Incoming {
       return
     }
     if (this.#unread >= maxUnread) this.#controller.pause()
-    // One read of the socket may bring many chunks, and they come in one turn: who waits is woken once for all of them.
+    // One read of the socket may bring many chunks in one turn, so the reader is woken once for all of them.
     if (this.#chunks.length === 1) queueMicrotask(() => this.#notify())
   }
 
@@ -77,7 +77,7 @@ class Incoming {
 
   #limit(most: number): void {
     if (this.#unread <= most) return
-    // The rest is not read, and the chunks so far are of no use.
+    // The rest is not read, and the chunks so far are useless.
     this.#chunks = []
     this.abort(tooLarge(most))
   }
@@ -88,8 +88,8 @@ class Incoming {
     wake?.()
   }
 
-  // Looks once more before it waits: `resume` may have parsed the rest at once, and a fiber may have yielded since it
-  // looked.
+  // Looks once more before it waits: `resume` may have parsed the rest at once, and a fiber may have yielded since the
+  // last look.
   readonly #arrival: Effect.Effect<void> = Effect.callback<void>((resume) => {
     if (this.#end !== undefined || (this.#most === undefined && this.#chunks.length > 0)) return resume(Effect.void)
     const wake = (): void => resume(Effect.void)
@@ -117,7 +117,7 @@ class Incoming {
     return all
   }
 
-  /** What is there, or comes next, as one chunk; `undefined` at the end. */
+  /** The waiting bytes, or the next ones, as one chunk; `undefined` at the end. */
   readonly next: Effect.Effect<Uint8Array | undefined, Reason> = Effect.suspend(() => {
     const chunks = this.#chunks
     const [first] = chunks
@@ -181,11 +181,11 @@ const tooLargeForDispatcher = "a body of more bytes than the dispatcher accepts 
 const isTooLarge = (cause: unknown): boolean =>
   cause instanceof Error && "code" in cause && cause.code === "UND_ERR_RES_EXCEEDED_MAX_SIZE"
 
-/** Makes a sender of a dispatcher. It follows no redirects, and has no timeouts of its own: those are the route's. */
+/** Makes a sender of a dispatcher. It follows no redirects and has no timeouts of its own: the route has them. */
 export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
   resending((request, resent) =>
     Effect.callback<RawResponse, Reason>((resumeNow) => {
-      // Not from inside of undici's parser, which cannot be entered again: who is woken may read another body, or send.
+      // Not inside undici's parser, which is not reentrant: the woken reader may read another body, or send.
       const goOn = arrival()
       const resume = (exit: Effect.Effect<RawResponse, Reason>): void =>
         queueMicrotask(() => goOn(() => resumeNow(exit)))
@@ -201,7 +201,7 @@ export const makeSend = (dispatcher: Dispatcher, options: object): Send =>
       const handler: Handler = {
         onRequestStart: (started) => {
           controller = started
-          // Nothing has been written yet. Thrown, this ends the request; aborted, its connection too.
+          // Nothing has been written yet. Throwing ends the request; aborting would also end its connection.
           if (left) throw new Error("aborted")
         },
         onResponseStart: (started, status, headers) => {

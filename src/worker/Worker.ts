@@ -1,13 +1,15 @@
 /**
  * Effect programs as Workers: one runtime per isolate and `env`, one fiber per request.
  *
- * The request's signal interrupts its fiber, `Config` reads `env`, `LogTrail` sees the attempts of its own request
- * only, and {@link waitUntil} does what may outlive the answer. A fiber always runs in its own request, also when it
- * waited for something that another request holds; a runtime made by hand hangs there. `docs/workers.md` has the
- * set-up.
+ * The request's signal interrupts its fiber, `Config` reads `env`, `LogTrail` sees only the attempts of its own
+ * request, and {@link waitUntil} runs work that outlives the answer. A fiber always runs in the context of its own
+ * request, even after it waited for something that another request holds; a hand-made runtime hangs there.
+ * `docs/workers.md` has the set-up.
  *
- * Needs the compatibility flag `enable_request_signal`. Without it Workers say nothing when a client leaves: the work
- * simply stops where it is, and no finalizer runs.
+ * **Gotchas**
+ *
+ * Set the compatibility flag `enable_request_signal`. Without it Workers do not report that a client has left: the work
+ * stops where it is, and no finalizer runs.
  */
 import * as Cause from "effect/Cause"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -27,7 +29,7 @@ import * as RequestScheduler from "./requestScheduler.ts"
 export { failureResponse, failureStatus } from "../internal/server/failureResponse.ts"
 
 /**
- * The part of a Worker's `ctx` that is used.
+ * The part of a Worker's `ctx` that this module uses.
  *
  * @category models
  */
@@ -47,25 +49,26 @@ export interface Options<Env, R, LE, E> {
   readonly layer: (env: Env) => Layer.Layer<R, LE>
   /** Answers one request. */
   readonly fetch: (request: Request) => Effect.Effect<Response, E, NoInfer<R>>
-  /** The answer to a failure, of the layer's too. Default: {@link failureResponse}, and 500 for the layer's. */
+  /** The response to a failure, including the layer's. Default: {@link failureResponse}, and 500 for the layer's. */
   readonly onFailure?: ((error: E | LE) => Response) | undefined
 }
 
 /**
- * What {@link make} returns: a `fetch` handler, and {@link Worker.run} to write the other handlers with.
+ * A Worker: a `fetch` handler, and {@link Worker.run} for the other handlers.
  *
  * @category models
  */
 export interface Worker<Env, R> {
+  /** The `fetch` handler to export. */
   readonly fetch: (request: Request, env: Env, ctx: ExecutionContext) => Promise<Response>
   /**
-   * Runs an effect with the services of the Worker, for `scheduled`, `queue` and the like. Rejects when the effect
-   * fails, so that the event counts as failed.
+   * Runs an effect with the services of the Worker, for `scheduled`, `queue` and other handlers. Rejects when the
+   * effect fails, so that the event counts as failed.
    */
   readonly run: <A, E>(effect: Effect.Effect<A, E, R>, env: Env, ctx: ExecutionContext) => Promise<A>
 }
 
-/** The `ctx` of the request whose fiber this is. */
+/** The `ctx` of the current fiber's request. */
 const CurrentContext = Context.Reference<ExecutionContext | undefined>("effect-ai-gateway/worker/ExecutionContext", {
   defaultValue: () => undefined
 })
@@ -73,7 +76,7 @@ const CurrentContext = Context.Reference<ExecutionContext | undefined>("effect-a
 /** Longest wait of a timer, in milliseconds. */
 const forever = 2 ** 31 - 1
 
-/** Starts the fiber that all others of a request come from. */
+/** Starts the root fiber of a request. */
 const start = <A, E>(
   ctx: ExecutionContext,
   effect: Effect.Effect<A, E>,
@@ -84,7 +87,7 @@ const start = <A, E>(
   const own = Effect.provideService(effect, CurrentContext, ctx)
   const fiber = scheduler.enter(() => Effect.runFork(own, { scheduler }))
   fiber.addObserver((exit) => {
-    // Whom this fiber woke must have been woken before the request is over.
+    // Fibers that this one woke must run before the request is over.
     const idle = scheduler.idle()
     if (idle !== undefined) ctx.waitUntil(idle)
     onExit(exit)
@@ -108,7 +111,7 @@ const configOf = (env: object): ConfigProvider.ConfigProvider => {
   return ConfigProvider.fromEnv({ env: variables })
 }
 
-/** Whether two objects have the same names and variables. Bindings are not compared: wrappers replace them. */
+/** Whether two objects have the same names and variables. Bindings are not compared, because wrappers replace them. */
 const isCopy = (a: object, b: object): boolean => {
   const entries = Object.entries(b)
   return (
@@ -130,7 +133,7 @@ const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Laye
       const known = runtimes.get(env)
       if (known?.cachedContext !== undefined) return Effect.succeed(known.cachedContext)
       const runtime = known ?? ManagedRuntime.make(Layer.provideMerge(layer(env), ConfigProvider.layer(configOf(env))))
-      // A promise, because other requests may be waiting for this one's work.
+      // A promise, because other requests may wait for this one's work.
       const built = Effect.runPromiseExit(runtime.contextEffect, { scheduler: RequestScheduler.isolate })
       if (known === undefined) {
         runtimes.set(env, runtime)
@@ -157,11 +160,11 @@ const makeServices = <Env extends object, R, LE>(layer: (env: Env) => Layer.Laye
 }
 
 /**
- * Makes a Worker. `env` is what the platform passes; its strings, numbers and booleans are what `Config` reads, secrets
+ * Makes a Worker. `env` is the object from the platform; `Config` reads its strings, numbers and booleans, and secrets
  * as `Config.Redacted`.
  *
- * A typed failure of `fetch` becomes a response through `onFailure`; a defect is a 500, and both are logged without
- * prompt or credential. When the client leaves, the fiber is interrupted and its finalizers run.
+ * A typed failure of `fetch` becomes a response through `onFailure`, and a defect a 500; both are logged without prompt
+ * or credential. When the client leaves, the fiber is interrupted and its finalizers run.
  *
  * @example
  * ```ts
@@ -227,7 +230,7 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
         answer = resolve
       })
       const { fiber, scheduler } = start(ctx, handle(request, env, ctx), (exit) => {
-        // Fibers that feed the body; nobody reads it.
+        // Stops the fibers that feed the body, which no client will read.
         if (hasLeft) scheduler.interrupt()
         answer(
           Exit.isSuccess(exit) ? exit.value : Cause.hasInterruptsOnly(exit.cause) ? leftResponse() : setupResponse()
@@ -237,7 +240,7 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
         hasLeft = true
         const ended = scheduler.ended()
         if (ended === undefined) return
-        // What is left to do are the finalizers.
+        // Only the finalizers remain.
         ctx.waitUntil(ended)
         if (fiber.pollUnsafe() === undefined) scheduler.enter(() => fiber.interruptUnsafe())
         else scheduler.interrupt()
@@ -263,11 +266,11 @@ export const make = <Env extends object, R, LE = never, E = never>(options: Opti
 }
 
 /**
- * Goes on with an effect after the answer, with the same services, for at most the 30 seconds that Workers allow:
- * feedback, reading a log, writing a record. A client that leaves does not interrupt it. A failure is logged, and
- * nobody else learns of it.
+ * Continues an effect after the answer, with the same services, for at most the 30 seconds that Workers allow. Use it
+ * for feedback, reading a log, or writing a record. A client that leaves does not interrupt it. A failure is logged and
+ * reaches no caller.
  *
- * Outside of a Worker's request the effect runs in a detached fiber.
+ * Outside a Worker's request, the effect runs in a detached fiber.
  *
  * @example
  * ```ts
@@ -288,7 +291,8 @@ export const waitUntil = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effec
   Effect.flatMap(Effect.context<R>(), (context) => {
     const work = effect.pipe(
       Effect.catchCause((cause) => logWithLevel("Warn", `Worker.waitUntil: ${describe(cause)}`)),
-      // A request of its own, as far as fibers are concerned: those of this one are interrupted when the client leaves.
+      // Fibers of the current request are interrupted when the client leaves, so this effect gets a scheduler of its
+      // own.
       Effect.provideContext(Context.omit(Scheduler.Scheduler)(context))
     )
     return Effect.withFiber((fiber) => {

@@ -1,21 +1,22 @@
 /**
- * Runs the fibers of one request in the turn of that request.
+ * Runs the fibers of one request in that request's context.
  *
- * A Workers isolate serves many requests, and what a piece of code may touch depends on whose turn it is: work that
- * starts in another request's turn belongs to that request, dies with it, and cannot use this one's bodies. Effect
- * resumes a waiting fiber where the wait ended, so two requests that share a semaphore or a queue would end up in each
- * other's turns, and hang. Here a fiber that is resumed anywhere else first steps back into its own request.
+ * A Workers isolate serves many requests, and the current request context determines which objects code may use: work
+ * that starts in another request's context belongs to that request, dies with it, and cannot use this one's bodies.
+ * Effect resumes a waiting fiber where the wait ended, so two requests that share a semaphore or a queue would end up
+ * in each other's contexts and hang. With this scheduler, a fiber that is resumed elsewhere first returns to its own
+ * request.
  */
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 
 /** See the module. */
 export interface RequestScheduler extends Scheduler.Scheduler {
-  /** Runs something that starts or resumes fibers. Must be called in the turn of the request. */
+  /** Runs code that starts or resumes fibers. Call it in the context of the request. */
   readonly enter: <A>(self: () => A) => A
-  /** Resolves when nothing waits to be run; `undefined` when nothing does. */
+  /** Resolves when no task is waiting; `undefined` when none is. */
   readonly idle: () => Promise<void> | undefined
-  /** Resolves when every fiber of the request has ended; `undefined` when none is left. */
+  /** Resolves when every fiber of the request has ended; `undefined` when there is none. */
   readonly ended: () => Promise<void> | undefined
   /** Interrupts every fiber of the request. */
   readonly interrupt: () => void
@@ -23,10 +24,10 @@ export interface RequestScheduler extends Scheduler.Scheduler {
 
 type Task = () => void
 
-/** How many rounds may follow each other before the event loop has a say. */
+/** Consecutive rounds before the event loop gets a turn. */
 const maxRounds = 64
 
-/** Wakes those who wait by then. */
+/** Makes a signal that wakes everyone waiting at that time. */
 const makeSignal = () => {
   let waiting: Array<Task> = []
   return {
@@ -42,7 +43,7 @@ const makeSignal = () => {
   }
 }
 
-/** Cancels by forgetting, because a microtask cannot be taken back. */
+/** Cancels by dropping the task, because a microtask cannot be revoked. */
 const cancellable = (task: Task, enqueue: (task: Task) => void): Task => {
   let cancelled = false
   enqueue(() => {
@@ -54,8 +55,8 @@ const cancellable = (task: Task, enqueue: (task: Task) => void): Task => {
 }
 
 /**
- * Makes the scheduler of a request. Must be called in the turn of the request. `onBusy` is called when it has fibers,
- * after it had none: those that feed a body are not known before somebody reads it.
+ * Makes the scheduler of a request. Call it in the request's context. `onBusy` is called when the scheduler gets fibers
+ * after it had none: fibers that feed a body appear only when the body is read.
  */
 export const make = (onBusy?: (ended: Promise<void>) => void): RequestScheduler => {
   let tasks: Array<Task> = []
@@ -77,7 +78,8 @@ export const make = (onBusy?: (ended: Promise<void>) => void): RequestScheduler 
     }
   }
 
-  // What waits for a promise runs in the turn of the request that made the promise, whoever resolves it.
+  // A continuation of a promise runs in the context of the request that made the promise, whichever request resolves
+  // it.
   const listen = (): void => {
     void new Promise<void>((resolve) => {
       ring = resolve
@@ -123,7 +125,7 @@ export const make = (onBusy?: (ended: Promise<void>) => void): RequestScheduler 
     executionMode: "async",
     shouldYield: (fiber) => {
       if (fiber.currentOpCount !== 1) return mixed.shouldYield(fiber)
-      // The first operation after a fiber was resumed is the place to notice where that happened.
+      // The first operation after a fiber was resumed reveals where it was resumed.
       watch(fiber)
       return !inside
     },
@@ -142,8 +144,8 @@ export const make = (onBusy?: (ended: Promise<void>) => void): RequestScheduler 
 const { setImmediate: macrotask } = new Scheduler.MixedScheduler("async")
 
 /**
- * For what belongs to no request, the building of layers: woken in the turn that wakes it, at once, so that no wake-up
- * is lost with the request that it came from.
+ * For work that belongs to no request, such as building layers. It runs immediately in the context that wakes it, so
+ * that no wake-up is lost with the request that caused it.
  */
 export const isolate: Scheduler.Scheduler = new Scheduler.MixedScheduler("async", (task) =>
   cancellable(task, queueMicrotask)

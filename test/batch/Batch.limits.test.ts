@@ -21,13 +21,13 @@ import { json, makePeer } from "../support/httpPeer.ts"
 import { completion } from "../support/scripted.ts"
 import { brief, collect, drive, leaf, names, plain, reasonIn, runAll, tick, world } from "./support.ts"
 
-/** Lets a client put its connection back. */
+/** Gives a client time to return its connection. */
 const turns = Effect.promise(async () => {
   for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
 })
 
 describe("deadlines", () => {
-  it.effect("of an item end it as a dead letter, with its attempts", () =>
+  it.effect("end an item as a dead letter with its attempts", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i1" ? { delay: 300, status: 503 } : { delay: 300 }))
       const route = leaf().pipe(Route.retry({ attempts: 5, delay: 100 }))
@@ -39,7 +39,7 @@ describe("deadlines", () => {
     })
   )
 
-  it.effect("of an item hold for all its runs together", () =>
+  it.effect("span all runs of an item together", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, nth) => (nth < 2 ? { status: 429, delay: 100 } : { never: true }))
       const { results } = yield* runAll(names(1), { ...plain, itemDeadline: "5 seconds" }, w)
@@ -49,7 +49,7 @@ describe("deadlines", () => {
     })
   )
 
-  it.effect("of the job interrupt what is in flight, and fail it after what was done", () =>
+  it.effect("interrupt items in flight and fail the job after finished items were reported", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i1" ? { never: true } : { delay: 400 }))
       const { exit, millis, results } = yield* runAll(
@@ -74,7 +74,7 @@ describe("limits", () => {
       )
     )
 
-  it.effect("of requests hold in every minute of the upstream's own count, retries and fallbacks included", () =>
+  it.effect("of requests hold in every minute of the upstream's own count, including retries and fallbacks", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt, nth) => ({
         delay: 700,
@@ -96,7 +96,7 @@ describe("limits", () => {
     })
   )
 
-  it.effect("of tokens hold too, and estimates are corrected by what was used", () =>
+  it.effect("of tokens hold in every minute, corrected by actual usage", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ delay: 200 }))
       const limits = { tokensPerMinute: 300, tokens: () => 50 }
@@ -108,7 +108,7 @@ describe("limits", () => {
     })
   )
 
-  it.effect("by default estimate from the input", () =>
+  it.effect("estimate tokens from the input by default", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ delay: 200 }))
       const { results } = yield* runAll(
@@ -122,7 +122,7 @@ describe("limits", () => {
     })
   )
 
-  it.effect("do not count against an item's timeouts while its first request waits", () =>
+  it.effect("do not start an item's timeouts while its first request waits", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ delay: 100 }))
       const route = leaf().pipe(Route.timeout("1 second"), Route.deadline("2 seconds"))
@@ -133,38 +133,36 @@ describe("limits", () => {
     })
   )
 
-  it.effect(
-    "count what the run before has sent, which this one does not know: until it is forgotten nothing is sent",
-    () =>
-      Effect.gen(function* () {
-        yield* tick(1_000_000)
-        const memory = yield* BatchJournal.memory
-        const lastWritten = yield* Clock.currentTimeMillis
-        const store: BatchJournal.Journal = {
-          open: (options) => Effect.map(memory.open(options), (open) => ({ ...open, lastWritten }))
-        }
-        const options = {
-          ...plain,
-          limits: { requestsPerMinute: 600 },
-          journal: { store, value: Schema.String }
-        }
-        yield* tick(20_000)
-        const w = yield* world()
-        const first = yield* runAll(names(2), options, w)
-        assert.strictEqual(first.results.length, 2)
-        assert.deepStrictEqual(
-          w.requests.map(({ at }) => at - lastWritten),
-          [62_000, 62_000]
-        )
-        // What is done is told at once.
-        yield* tick(1)
-        const again = yield* runAll(names(2), options, w)
-        assert.isTrue(again.results.every(({ replayed }) => replayed))
-        assert.strictEqual(again.millis, 0)
-      })
+  it.effect("count the requests of the previous run: nothing is sent until they have expired", () =>
+    Effect.gen(function* () {
+      yield* tick(1_000_000)
+      const memory = yield* BatchJournal.memory
+      const lastWritten = yield* Clock.currentTimeMillis
+      const store: BatchJournal.Journal = {
+        open: (options) => Effect.map(memory.open(options), (open) => ({ ...open, lastWritten }))
+      }
+      const options = {
+        ...plain,
+        limits: { requestsPerMinute: 600 },
+        journal: { store, value: Schema.String }
+      }
+      yield* tick(20_000)
+      const w = yield* world()
+      const first = yield* runAll(names(2), options, w)
+      assert.strictEqual(first.results.length, 2)
+      assert.deepStrictEqual(
+        w.requests.map(({ at }) => at - lastWritten),
+        [62_000, 62_000]
+      )
+      // Finished items are reported at once.
+      yield* tick(1)
+      const again = yield* runAll(names(2), options, w)
+      assert.isTrue(again.results.every(({ replayed }) => replayed))
+      assert.strictEqual(again.millis, 0)
+    })
   )
 
-  it.effect("keep the journal's time, a second at the finest, also while retries write nothing into it", () =>
+  it.effect("keep the journal's time current, at most once a second, while retries write nothing", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory
       const touched: Array<number> = []
@@ -193,7 +191,7 @@ describe("limits", () => {
     })
   )
 
-  it.effect("hold for the application's own router, which sees every item", () =>
+  it.effect("hold with the application's own router, which sees every item", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, nth) => (nth === 0 ? { status: 503 } : undefined))
       const seen: Array<unknown> = []
@@ -220,7 +218,7 @@ describe("limits", () => {
     })
   )
 
-  it.effect("let a repeat wait longer than its attempt's timeout, and not longer than the deadline", () =>
+  it.effect("let a retry wait longer than its attempt's timeout, but not longer than the deadline", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, nth) => (nth === 0 ? { status: 503 } : undefined))
       const again = leaf().pipe(Route.timeout("2 seconds"), Route.retry({ attempts: 2, delay: 10 }))
@@ -237,13 +235,13 @@ describe("limits", () => {
       const short = Route.deadline(again, "30 seconds")
       const cut = yield* runAll(names(1), { ...plain, route: short, limits }, other)
       assert.deepStrictEqual(cut.results.map(brief), ["i0 Timeout"])
-      // What was not sent is no attempt.
+      // An attempt that was not sent is not listed.
       assert.strictEqual(cut.results[0]?.attempts.length, 1)
       assert.strictEqual(other.requests.length, 1)
     })
   )
 
-  it.effect("count a request that the transport sends again on a fresh connection", () =>
+  it.effect("count a request that the transport resends on a fresh connection", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((seen, response, socket) => {
         // The first connection serves once, and is closed when the next request is on it.
@@ -268,7 +266,7 @@ describe("limits", () => {
         Layer.provide(Undici.layer)
       )
       const answered = yield* Deferred.make<void>()
-      // The second item comes when the first one's connection is back.
+      // The second item arrives when the first one's connection has been returned.
       const items = Stream.tap(Stream.fromIterable(names(2)), (item) =>
         item === "i0" ? Effect.void : Effect.andThen(Deferred.await(answered), turns)
       )
@@ -308,7 +306,7 @@ describe("limits", () => {
     })
   )
 
-  it.effect("can be shared, and are given back when a job ends early", () =>
+  it.effect("can be shared, and are returned when a job ends early", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ never: true }))
       const limiter = yield* Limiter.make({ requestsPerMinute: 100, concurrency: 3 })
@@ -325,13 +323,13 @@ describe("limits", () => {
   )
 })
 
-describe("a quota that is exhausted", () => {
+describe("an exhausted quota", () => {
   const quota = {
     status: 429,
     body: { error: { code: "insufficient_quota", type: "insufficient_quota", message: "x" } }
   }
 
-  it.effect("pauses the job; one item finds out when it is back, and none is lost", () =>
+  it.effect("pauses the job, probes with one item, and loses none", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) =>
         at >= 1_000 && at < 200_000 ? { ...quota, delay: 100 } : { delay: 100 }
@@ -352,7 +350,7 @@ describe("a quota that is exhausted", () => {
     })
   )
 
-  it.effect("waits as long as the answer says", () =>
+  it.effect("pauses for as long as the answer says", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) =>
         at < 600_000 ? { ...quota, headers: { "retry-after": "600" } } : { delay: 100 }
@@ -364,7 +362,7 @@ describe("a quota that is exhausted", () => {
     })
   )
 
-  it.effect("fails the job when patience ends, and burns no item", () =>
+  it.effect("fails the job when patience ends, without ending an item", () =>
     Effect.gen(function* () {
       const w = yield* world(() => quota)
       const { exit, millis, results, summary } = yield* runAll(
@@ -382,7 +380,7 @@ describe("a quota that is exhausted", () => {
     })
   )
 
-  it.effect("fails at once when it is known to be longer than the patience", () =>
+  it.effect("fails the job at once when the wait is known to exceed the patience", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ ...quota, headers: { "retry-after": "7200" } }))
       const { exit, millis } = yield* runAll(names(3), plain, w)
@@ -391,7 +389,7 @@ describe("a quota that is exhausted", () => {
     })
   )
 
-  it.effect("says so while it pauses", () =>
+  it.effect("logs the pause", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) => (at < 50_000 ? quota : undefined))
       const seen: Array<Batch.Progress> = []
@@ -415,7 +413,7 @@ describe("a quota that is exhausted", () => {
 })
 
 describe("throttling", () => {
-  it.effect("puts an item back until patience ends; then it is a dead letter with every attempt", () =>
+  it.effect("puts an item back until patience ends, and then makes it a dead letter with every attempt", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt, nth) =>
         prompt === "i0" || (prompt === "i1" && nth < 3) ? { status: 429 } : undefined
@@ -430,7 +428,7 @@ describe("throttling", () => {
     })
   )
 
-  it.effect("waits at least as long as the answer asks, and others have the place meanwhile", () =>
+  it.effect("waits at least as long as the answer asks, while other items use the place", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt, nth) =>
         prompt === "i0" && nth === 0 ? { status: 429, headers: { "retry-after": "30" } } : { delay: 100 }
@@ -441,7 +439,7 @@ describe("throttling", () => {
     })
   )
 
-  it.effect("is a dead letter at once when patience is 0", () =>
+  it.effect("makes an item a dead letter at once when patience is 0", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ status: 429 }))
       const { millis, results } = yield* runAll(names(2), { ...plain, throttlePatience: 0 }, w)
@@ -465,7 +463,7 @@ describe("failures that are not an item's", () => {
     })
   )
 
-  it.effect("interrupt what is in flight when the results end, not when the scope does", () =>
+  it.effect("interrupt items in flight when the results end, not when the scope closes", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i2" ? { status: 400, delay: 10 } : { never: true }))
       const { exit } = yield* drive(
@@ -479,7 +477,7 @@ describe("failures that are not an item's", () => {
     })
   )
 
-  it.effect("are for the caller to choose", () =>
+  it.effect("are chosen by the caller with isFatal", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i1" ? { status: 400 } : undefined))
       const { exit } = yield* runAll(
@@ -492,8 +490,8 @@ describe("failures that are not an item's", () => {
   )
 })
 
-describe("ends", () => {
-  it.effect("draining begins nothing more and lets the rest end", () =>
+describe("the end of a job", () => {
+  it.effect("drains: begins no more items and lets the others end", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i0" ? { status: 429, delay: 100 } : { delay: 1_000 }))
       const { exit } = yield* drive(
@@ -513,13 +511,13 @@ describe("ends", () => {
       assert.strictEqual(summary.state, "drained")
       assert.isTrue(results.every(({ _tag }) => _tag === "Success"))
       assert.strictEqual(summary.succeeded, results.length)
-      // Every item that was sent is reported, but for the throttled one, which was put off.
+      // Every item that was sent is reported, except the throttled one, which was postponed.
       assert.strictEqual(new Set(w.requests.map(({ prompt }) => prompt)).size, results.length + 1)
       assert.isAtMost(at, 2_500)
     })
   )
 
-  it.effect("draining reports what ended behind an item that was put off, in order", () =>
+  it.effect("drains in order, including results behind a postponed item", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i1" ? { status: 429 } : { delay: 100 }))
       const { exit } = yield* drive(
@@ -537,7 +535,7 @@ describe("ends", () => {
     })
   )
 
-  it.effect("early interrupt what is in flight", () =>
+  it.effect("interrupts items in flight when the consumer stops early", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i0" ? { delay: 10 } : { never: true }))
       const { exit } = yield* drive(
@@ -548,7 +546,7 @@ describe("ends", () => {
     })
   )
 
-  it.effect("with a summary", () =>
+  it.effect("returns a summary", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const seen: Array<string> = []
@@ -562,7 +560,7 @@ describe("ends", () => {
     })
   )
 
-  it.effect("progress tells rate, places and ends with the job", () =>
+  it.effect("ends progress, which reports rate and places", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ delay: 500 }))
       const { exit } = yield* drive(

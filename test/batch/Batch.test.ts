@@ -11,7 +11,7 @@ import * as Route from "effect-ai-gateway/Route"
 import { brief, collect, drive, failureOf, leaf, names, plain, reasonIn, runAll, tick, world } from "./support.ts"
 
 describe("results", () => {
-  it.effect("come once for each item, as they end, with what is known of them", () =>
+  it.effect("arrive once for each item, as items end, with their facts", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => ({ delay: prompt === "i0" ? 500 : 100 }))
       const { exit, results, summary } = yield* runAll(names(5), plain, w)
@@ -42,7 +42,7 @@ describe("results", () => {
     })
   )
 
-  it.effect("come in the order of the input when asked, failures too", () =>
+  it.effect("arrive in the order of the input on request, failures included", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => ({
         delay: 1_000 - 90 * Number(prompt.slice(1)),
@@ -78,7 +78,7 @@ describe("results", () => {
     })
   )
 
-  it.effect("of each item's own route and options", () =>
+  it.effect("use each item's own route and options", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const { results } = yield* runAll(
@@ -98,7 +98,7 @@ describe("results", () => {
     })
   )
 
-  it.effect("of nothing are nothing", () =>
+  it.effect("are empty for an empty input", () =>
     Effect.gen(function* () {
       const { exit, results, summary } = yield* runAll([], plain, yield* world())
       assert.isTrue(Exit.isSuccess(exit))
@@ -108,7 +108,7 @@ describe("results", () => {
     })
   )
 
-  it.effect("are dead letters with the whole error, and all attempts", () =>
+  it.effect("include dead letters with the complete error and all attempts", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt, nth) =>
         prompt === "i1" ? { status: 503 } : prompt === "i2" && nth === 0 ? { status: 500 } : undefined
@@ -154,7 +154,7 @@ describe("results", () => {
 })
 
 describe("concurrency", () => {
-  it.effect("is never exceeded, and used", () =>
+  it.effect("is never exceeded, and fully used", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ delay: 100 }))
       const { millis, results } = yield* runAll(names(50), { ...plain, concurrency: 7 }, w)
@@ -165,7 +165,7 @@ describe("concurrency", () => {
     })
   )
 
-  it.effect("that adapts finds what a throttling upstream takes, and loses no item to it", () =>
+  it.effect("adapts to a throttling upstream without losing an item", () =>
     Effect.gen(function* () {
       // 50 a second.
       let [level, at] = [5, 0]
@@ -187,20 +187,20 @@ describe("concurrency", () => {
 })
 
 describe("input", () => {
-  it.effect("with an id twice fails the job, and names both places", () =>
+  it.effect("with a duplicate id fails the job and names both places", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ delay: 100 }))
       const { exit, results, summary } = yield* runAll(["a", "b", "c", "b", "d"], plain, w)
       const reason = reasonIn(exit)
       assert.isTrue(reason?._tag === "InvalidRequest" && reason.field === "id of item 3")
       assert.include(reason?.message ?? "", "item 1 has the same")
-      // What was begun ends, and is reported first.
+      // Items in flight end, and are reported first.
       assert.deepStrictEqual(results.map(brief), ["a Success", "b Success", "c Success"])
       assert.strictEqual(summary.state, "failed")
     })
   )
 
-  it.effect("with an id twice leaves it out when asked", () =>
+  it.effect("with a duplicate id skips the second item on request", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const { results, summary } = yield* runAll(["a", "b", "a", "a"], { ...plain, duplicates: "skip" }, w)
@@ -209,7 +209,7 @@ describe("input", () => {
     })
   )
 
-  it.effect("with an id twice does it twice when nobody looks", () =>
+  it.effect("with a duplicate id runs both items when ids are unchecked", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const { results, summary } = yield* runAll(["a", "b", "a"], { ...plain, duplicates: "unchecked" }, w)
@@ -218,7 +218,7 @@ describe("input", () => {
     })
   )
 
-  it.effect("with an id that is none fails the job", () =>
+  it.effect("with an invalid id fails the job", () =>
     Effect.gen(function* () {
       for (const bad of ["", "x".repeat(513)]) {
         const { exit } = yield* runAll(["a", bad], plain, yield* world())
@@ -230,7 +230,7 @@ describe("input", () => {
     })
   )
 
-  it.effect("that fails ends the job with its error, after what was begun", () =>
+  it.effect("that fails ends the job with its error, after items in flight", () =>
     Effect.gen(function* () {
       const w = yield* world(() => ({ delay: 100 }))
       const items = Stream.concat(Stream.fromIterable(names(3)), Stream.fail("unreadable" as const))
@@ -241,7 +241,7 @@ describe("input", () => {
     })
   )
 
-  it.effect("or a function of the options that dies ends the job", () =>
+  it.effect("or an option's function that dies ends the job", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const id = (item: string): string => {
@@ -281,7 +281,7 @@ describe("options", () => {
     ["route: cache.ttl", { route: leaf().pipe(Route.cache({ ttl: "1 second" })) }]
   ]
   for (const [field, options] of bad) {
-    it.effect(`that are invalid are refused before anything is sent: ${field}`, () =>
+    it.effect(`are rejected when invalid, before anything is sent: ${field}`, () =>
       Effect.gen(function* () {
         const w = yield* world()
         const exit = yield* Effect.exit(Effect.scoped(Batch.start(names(3), { ...plain, ...options }))).pipe(
@@ -297,7 +297,7 @@ describe("options", () => {
     )
   }
 
-  it.effect("refuse a limiter next to limits", () =>
+  it.effect("reject a limiter next to limits", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const limiter = yield* Limiter.make({ requestsPerMinute: 5 })

@@ -1,6 +1,6 @@
 /**
- * A process that runs a batch over a journal in files and writes down each result that is reported to it, to be killed
- * at any moment. What to do comes as JSON in its argument.
+ * A process that runs a batch over a journal in files and writes down each reported result, to be killed at any moment.
+ * Its argument is the task as JSON.
  */
 import { appendFileSync } from "node:fs"
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
@@ -19,7 +19,7 @@ import * as Router from "effect-ai-gateway/Router"
 export interface Task {
   readonly url: string
   readonly journal: string
-  /** Where results go, a line each: `new` or `again`, the id, the value. */
+  /** File of the results, a line each: `new` or `again`, the id, the value. */
   readonly out: string
   readonly items: number
   readonly concurrency: number

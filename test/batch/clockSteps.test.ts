@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Route from "effect-ai-gateway/Route"
 import { leaf, names, plain, runAll, world } from "./support.ts"
 
-describe("a clock that is set while a batch runs", () => {
+describe("a wall clock that is set while a batch runs", () => {
   for (const hours of [-1, 1]) {
     it.effect(`changes no duration and ends no deadline, ${hours < 0 ? "backwards" : "forwards"}`, () =>
       Effect.gen(function* () {

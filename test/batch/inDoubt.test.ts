@@ -18,7 +18,7 @@ describe("items in doubt", () => {
   const local = (upstream: Upstream.Upstream) =>
     Layer.provideMerge(Router.layer, LocalGateway.layer({ upstreams: { openai: upstream } }))
 
-  /** What a run that was killed leaves behind: sent, and nothing else. */
+  /** The journal of a killed run: entries `sent`, and nothing else. */
   const left = (journal: BatchJournal.Journal, count: number) =>
     Effect.scoped(
       Effect.flatMap(journal.open({ fingerprint: {}, force: false, onEntry: () => undefined }), ({ append }) =>
@@ -68,14 +68,14 @@ describe("items in doubt", () => {
           first?._tag === "Success" ? first.inDoubt?.logIds : [],
           logs.map(({ id }) => id)
         )
-        // Sent again under an id of its own, so that both can be told apart.
+        // Sent again under its own id, so that both can be told apart.
         assert.isTrue(first?._tag === "Success" && first.eventId !== "event-i0")
         assert.deepInclude(summary, { inDoubt: 3, resent: 1, succeeded: 4 })
       }).pipe(Effect.provide(local(upstream)))
     })
   )
 
-  it.effect("are let in when they are sent, and not while the logs are asked", () =>
+  it.effect("are admitted when they are sent, and not during the look into the logs", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const runWith = Effect.fnUntraced(function* (asks: Effect.Effect<GatewayLog.Page>) {
@@ -92,20 +92,20 @@ describe("items in doubt", () => {
         assert.strictEqual(results.length, 12)
         return { results, times: w.requests.slice(before).map(({ at }) => at) }
       })
-      // In no minute of the upstream's are there more than six.
+      // No minute of the upstream has more than six.
       const { times } = yield* runWith(
         Effect.delay(Effect.succeed({ logs: [], page: 1, perPage: 50, count: 0 }), "20 seconds")
       )
       for (const [index, at] of times.entries())
         assert.isAtLeast((times[index + 6] ?? Number.POSITIVE_INFINITY) - at, 60_000)
-      // And logs that say nothing hold nobody up for long.
+      // Unresponsive logs delay the job only briefly.
       const { results } = yield* runWith(Effect.never)
       const found = results.map((result) => (result._tag === "Success" ? result.inDoubt?.found : undefined))
       assert.strictEqual(found.filter((what) => what === "unknown").length, 4)
     })
   )
 
-  it.effect("find out whether a quota is back like any other", () =>
+  it.effect("probe an exhausted quota like any other item", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* left(journal, 8)
@@ -118,7 +118,7 @@ describe("items in doubt", () => {
     })
   )
 
-  it.effect("are dead letters when they never fit into a minute", () =>
+  it.effect("become dead letters when they exceed a minute's tokens", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       yield* left(journal, 2)
@@ -129,7 +129,7 @@ describe("items in doubt", () => {
     })
   )
 
-  it.effect("are sent again when nobody can be asked, and said to be unknown", () =>
+  it.effect("are sent again as unknown when the logs are unavailable", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world((_prompt, nth) => (nth === 0 ? { never: true } : undefined))
@@ -148,7 +148,7 @@ describe("items in doubt", () => {
           logIds: []
         }))
       )
-      // And kept, so that it is known later too.
+      // Stored too, so that later runs know it.
       const again = yield* runSome(names(2), over(journal), w, 1)
       assert.strictEqual(again[0]?._tag === "Success" ? again[0].inDoubt?.found : "", "unknown")
     })

@@ -21,7 +21,7 @@ const start = (task: Task): ChildProcess =>
     stdio: ["ignore", "pipe", "inherit"]
   })
 
-/** All that it prints until it ends. `onStart` is called when it is about to run. */
+/** The complete output of a process. `onStart` is called when it is about to run. */
 const outputOf = (process: ChildProcess, onStart: () => void): Effect.Effect<string> =>
   Effect.callback((resume) => {
     let text = ""
@@ -53,7 +53,7 @@ describe("kill -9", () => {
   const concurrency = 8
 
   it.live(
-    "at any moment loses no result, repeats none, and costs at most the requests in flight",
+    "loses no result at any moment, repeats none, and costs at most the requests in flight",
     () =>
       Effect.gen(function* () {
         const path = yield* folder
@@ -77,7 +77,7 @@ describe("kill -9", () => {
           const running = start({ ...task, out })
           const before = calls.size
           const kill = (): void => {
-            // Once it has to have come to results, however slow the machine is.
+            // One run must reach results, however slow the machine is.
             if (number === 0 && calls.size < before + 5 * concurrency) setTimeout(kill, 5)
             else running.kill("SIGKILL")
           }
@@ -95,7 +95,7 @@ describe("kill -9", () => {
         const ids = Array.from({ length: items }, (_, i) => `item-${i}`)
         assert.deepStrictEqual(last.map(([, id]) => id).sort(), [...ids].sort())
         for (const [, id, value] of last) assert.strictEqual(value, `answer-to-${id}`)
-        // What was reported is never forgotten, and never new again.
+        // A reported result is never forgotten, and never new again.
         const again = new Set(last.flatMap(([kind, id]) => (kind === "again" ? [id] : [])))
         assert.deepStrictEqual(
           fresh.filter((id) => !again.has(id)),
@@ -109,8 +109,7 @@ describe("kill -9", () => {
         const total = [...calls.values()].reduce((sum, times) => sum + times, 0)
         assert.strictEqual(calls.size, items)
         assert.isAtMost(total, items + failures + moments.length * concurrency)
-        // Each item that was asked for once too often is one that a killed run had in flight, and was looked up in the
-        // logs.
+        // Each item with an extra request was in flight in a killed run, and was looked up in the logs.
         let [ended, doubtful] = [0, 0]
         yield* Effect.scoped(
           FileJournal.make({ path: task.journal }).open({
@@ -129,7 +128,7 @@ describe("kill -9", () => {
   )
 
   it.live(
-    "a second process on the same journal is refused, and does no harm",
+    "rejects a second process on the same journal, which does no harm",
     () =>
       Effect.gen(function* () {
         const path = yield* folder

@@ -23,7 +23,7 @@ const fine = { delay: 100 }
 const isDead = ({ _tag }: Batch.Result<unknown>): boolean => _tag === "DeadLetter"
 
 describe("an outage of all providers", () => {
-  it.effect("pauses the job; one item at a time finds out when it is over, and none is lost", () =>
+  it.effect("pauses the job, probes with one item at a time, and loses none", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) => (at >= 1_000 && at < 10_000 ? down : fine))
       const { exit, results, summary } = yield* runAll(names(100), { ...plain, concurrency: 4 }, w, 100)
@@ -32,7 +32,7 @@ describe("an outage of all providers", () => {
       assert.isFalse(results.some(isDead))
       assert.strictEqual(summary.pauses, 1)
       const failed = w.requests.filter(({ at }) => at >= 1_000 && at < 10_000).map(({ at }) => at)
-      // What is under way when the fifth item in a row fails, and probes after 1, 2 and 4 seconds.
+      // Requests in flight when the fifth item in a row fails, and probes after 1, 2 and 4 seconds.
       assert.isAtMost(failed.filter((at) => at < 1_500).length, 12)
       assert.strictEqual(failed.filter((at) => at >= 1_500).length, 3)
       const again = results.filter(({ attempts }) => attempts.length > 1)
@@ -41,7 +41,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("fails the job when patience ends, with every item undone, and a later run does them", () =>
+  it.effect("fails the job when patience ends, leaving every item to a later run", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       let isDown = true
@@ -65,7 +65,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("tries a last time when patience ends, and not at all with a patience of 0", () =>
+  it.effect("is probed a last time when patience ends, and never with a patience of 0", () =>
     Effect.gen(function* () {
       const w = yield* world(() => down)
       const patient = yield* runAll(names(50), { ...plain, concurrency: 1, outagePatience: "10 seconds" }, w, 100)
@@ -109,7 +109,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("shows as answers that no provider gives: of a portal, a proxy, a wrong address", () =>
+  it.effect("shows as answers from a portal, a proxy or a wrong address too", () =>
     Effect.gen(function* () {
       const html = { "content-type": "text/html" }
       const foreign: Readonly<Record<string, Line>> = {
@@ -139,7 +139,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("takes nothing from the deadlines of the items that wait for its end", () =>
+  it.effect("takes nothing from the deadlines of waiting items", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) => (at < 40_000 ? down : { delay: 1_500 }))
       const options = { ...plain, concurrency: 4, itemDeadline: "2 seconds" } as const
@@ -149,7 +149,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("does not end because the cache of the gateway or the list's own mistakes answer", () =>
+  it.effect("is not over when the gateway's cache or bad items answer", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) =>
         Number(prompt.slice(1)) % 2 === 0 ? { ...fine, headers: { "cf-aig-cache-status": "HIT" } } : down
@@ -165,7 +165,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("leaves items undone when the job is drained meanwhile", () =>
+  it.effect("leaves items undone when the job drains in the meantime", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i0" ? fine : down))
       const { exit } = yield* drive(
@@ -183,7 +183,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("says that nothing gets through while it pauses", () =>
+  it.effect("is logged while the job pauses", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) => (at < 30_000 ? down : fine))
       const seen: Array<Batch.Progress> = []
@@ -203,7 +203,7 @@ describe("an outage of all providers", () => {
 })
 
 describe("items that fail among others", () => {
-  it.effect("are dead letters after one try, however they fail", () =>
+  it.effect("become dead letters after one attempt, however they fail", () =>
     Effect.gen(function* () {
       const lines: ReadonlyArray<Line> = [down, refused, unknownModel, { reset: true }, { status: 429 }]
       for (const line of lines) {
@@ -226,7 +226,7 @@ describe("items that fail among others", () => {
     })
   )
 
-  it.effect("cannot stop the job, even as many as come one after the other", () =>
+  it.effect("cannot stop the job, however many follow each other", () =>
     Effect.gen(function* () {
       const isBad = (prompt: string) => Number(prompt.slice(1)) >= 20 && Number(prompt.slice(1)) < 40
       const w = yield* world((prompt) => (isBad(prompt) ? down : fine))
@@ -247,7 +247,7 @@ describe("items that fail among others", () => {
     })
   )
 
-  it.effect("delay the job for seconds when a few of them come one after the other and one is sent at a time", () =>
+  it.effect("delay the job for seconds when a few follow each other at concurrency 1", () =>
     Effect.gen(function* () {
       const isBad = (id: string) => ["i5", "i6", "i7", "i8", "i9", "i10", "i11"].includes(id)
       const w = yield* world((prompt) => (isBad(prompt) ? down : fine))
@@ -260,12 +260,12 @@ describe("items that fail among others", () => {
           .sort(),
         names(60).filter(isBad).sort()
       )
-      // Two probes fail, and the third one is of a good item.
+      // Two probes fail, and the third one is a good item.
       assert.isAtMost(Duration.toMillis(summary.duration), 40_000)
     })
   )
 
-  it.effect("end at once when nothing is left that could show who is to blame", () =>
+  it.effect("end at once when nothing is left that could show the cause", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i9" || prompt === "i8" ? down : fine))
       const { exit, millis, results } = yield* runAll(names(10), { ...plain, concurrency: 2 }, w, 100)
@@ -281,7 +281,7 @@ describe("items that fail among others", () => {
     })
   )
 
-  it.effect("end after a second where the next item comes only after their result", () =>
+  it.effect("end after a second when the next item arrives only after their result", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (prompt === "i1" ? down : fine))
       const asked: Array<() => void> = []
@@ -305,7 +305,7 @@ describe("items that fail among others", () => {
     })
   )
 
-  it.effect("let a job go on whose fallback answers", () =>
+  it.effect("let a job continue whose fallback answers", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { provider }) => (provider === "openai" ? down : fine))
       const route = Route.fallback(leaf("openai"), leaf("groq"))
@@ -316,8 +316,8 @@ describe("items that fail among others", () => {
   )
 })
 
-describe("credentials that every target refuses", () => {
-  it.effect("end the job after a handful of items when nothing has succeeded, with every item undone", () =>
+describe("credentials that every target rejects", () => {
+  it.effect("end the job after a handful of items without a success, leaving every item undone", () =>
     Effect.gen(function* () {
       for (const [line, reason] of [
         [refused, "Unauthorized"],
@@ -336,7 +336,7 @@ describe("credentials that every target refuses", () => {
     })
   )
 
-  it.effect("are the first problem of the job when the gateway refuses them", () =>
+  it.effect("are the first problem of the job when the gateway rejects them", () =>
     Effect.gen(function* () {
       const body = { success: false, result: [], messages: [], error: [{ code: 2009, message: "Unauthorized" }] }
       const w = yield* world(() => ({ status: 401, body }))
@@ -356,7 +356,7 @@ describe("credentials that every target refuses", () => {
     })
   )
 
-  it.effect("wait for items in flight, which may know better", () =>
+  it.effect("wait for items in flight, which may prove them valid", () =>
     Effect.gen(function* () {
       const w = yield* world((prompt) => (Number(prompt.slice(1)) < 8 ? { ...refused, delay: 10 } : { delay: 5_000 }))
       const { exit, results } = yield* runAll(names(40), { ...plain, concurrency: 10 }, w, 100)
@@ -371,7 +371,7 @@ describe("credentials that every target refuses", () => {
     })
   )
 
-  it.effect("pause a job that had answers before, as an outage does", () =>
+  it.effect("pause a job that had answers before, like an outage", () =>
     Effect.gen(function* () {
       const w = yield* world((_prompt, _nth, { at }) => (at >= 1_000 && at < 20_000 ? refused : fine))
       const { exit, results } = yield* runAll(names(100), { ...plain, concurrency: 4 }, w, 100)

@@ -15,7 +15,7 @@ import * as Route from "effect-ai-gateway/Route"
 import { brief, drive, failureOf, leaf, names, over, runOnce, tagsOf, tick, world } from "./support.ts"
 
 describe("a second run", () => {
-  it.effect("reports again what items cost, failed ones included", () =>
+  it.effect("reports the costs of earlier items again, failed ones included", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const pricing = Pricing.make({ "openai/m": { input: 10, output: 20 } })
@@ -35,7 +35,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("sends nothing that is done, and reports it again with everything", () =>
+  it.effect("does not send finished items, and reports them again with all facts", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world((prompt, nth) =>
@@ -70,9 +70,9 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("knows the attempts that failed before an answer", () =>
+  it.effect("keeps the failed attempts before an answer", () =>
     Effect.gen(function* () {
-      // Values of the first are kept through their schema, those of the second not at all.
+      // Values of the first are stored through their schema, those of the second not at all.
       for (const value of [Schema.String, "ids"] as const) {
         const journal = yield* BatchJournal.memory
         const w = yield* world((_prompt, nth) => (nth === 0 ? { status: 500 } : undefined))
@@ -88,7 +88,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("tries dead letters again when asked, and the newest result counts", () =>
+  it.effect("tries dead letters again on request, and the newest result counts", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       let healthy = false
@@ -104,7 +104,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("knows what is done without values, when none are kept", () =>
+  it.effect("recognizes finished items without stored values", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world()
@@ -116,7 +116,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("reports again only what is asked for", () =>
+  it.effect("reports only selected items again", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world()
@@ -129,7 +129,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("tells what the input no longer has", () =>
+  it.effect("reports items that the input no longer contains", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world()
@@ -140,7 +140,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("is refused another job's journal, unless forced", () =>
+  it.effect("is rejected by another job's journal, unless forced", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world()
@@ -161,7 +161,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("is refused while the first runs", () =>
+  it.effect("is rejected while the first one runs", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world(() => ({ never: true }))
@@ -176,7 +176,7 @@ describe("a second run", () => {
     })
   )
 
-  it.effect("fails when what is kept is not what its schema says", () =>
+  it.effect("fails when a stored value does not match its schema", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world()
@@ -191,7 +191,7 @@ describe("a second run", () => {
 })
 
 describe("durability", () => {
-  /** A journal whose syncs end when the test says so. */
+  /** A journal whose syncs end when the test decides. */
   const slow = Effect.gen(function* () {
     const memory = yield* BatchJournal.memory
     const gate = yield* Deferred.make<void, BatchJournal.JournalError>()
@@ -206,7 +206,7 @@ describe("durability", () => {
     return { memory, gate, journal }
   })
 
-  it.effect("nothing is reported before it is durable, and places do not wait for it", () =>
+  it.effect("nothing is reported before it is durable, and places are reused earlier", () =>
     Effect.gen(function* () {
       const { gate, journal, memory } = yield* slow
       const w = yield* world(() => ({ delay: 10 }))
@@ -218,7 +218,7 @@ describe("durability", () => {
       )
       for (let i = 0; i < 20; i++) yield* tick(10)
       assert.deepStrictEqual(seen, [])
-      // As many as the buffer has room for, each written down.
+      // As many as the buffer holds, each written down.
       assert.strictEqual(w.requests.length, 8)
       assert.strictEqual(memory.entries.filter(({ _tag }) => _tag === "done").length, 8)
       yield* Deferred.succeed(gate, undefined)
@@ -246,7 +246,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("no more answers are unwritten than there are places, also when items come back that were throttled", () =>
+  it.effect("unwritten answers never exceed the places, even with throttled items that return", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory
       const concurrency = 4
@@ -270,7 +270,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("a run that has nothing to do writes nothing", () =>
+  it.effect("a run with nothing to do writes nothing", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory
       let appends = 0
@@ -294,7 +294,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("a reply comes back as it was, whatever an application has made of it", () =>
+  it.effect("a stored reply is read back unchanged, whatever the application made of it", () =>
     Effect.gen(function* () {
       const usages = [{ inputTokens: 3 }, { inputTokens: Number.NaN }, { outputTokens: Number.POSITIVE_INFINITY }]
       const calls = [[], [{ id: "a", name: "f", arguments: { x: 1 } }]]
@@ -320,7 +320,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("what ends together is written together, with what takes its places", () =>
+  it.effect("ends at the same time are written together, with the sends that take their places", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory
       const groups: Array<string> = []
@@ -339,7 +339,7 @@ describe("durability", () => {
             }
           }))
       }
-      // The test clock wakes one sleeper after the other, so those that are to end together wait for one of them.
+      // The test clock wakes one sleeper after the other, so items that should end together wait for one of them.
       let open: Latch.Latch | undefined
       const together = Effect.suspend(() => {
         if (open !== undefined) return open.await
@@ -359,7 +359,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("an answer that has come is written down, also when the batch is interrupted in that moment", () =>
+  it.effect("an answer that has arrived is written down even if the batch is interrupted at that moment", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory
       const slowly: BatchJournal.Journal = {
@@ -385,7 +385,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("a journal that fails ends the job; what was reported is in it", () =>
+  it.effect("a failing journal ends the job, and contains every reported result", () =>
     Effect.gen(function* () {
       const memory = yield* BatchJournal.memory
       let left = 9
@@ -425,7 +425,7 @@ describe("durability", () => {
     })
   )
 
-  it.effect("replies are kept without the provider's body", () =>
+  it.effect("replies are stored without the provider's body", () =>
     Effect.gen(function* () {
       const journal = yield* BatchJournal.memory
       const w = yield* world()
@@ -447,7 +447,7 @@ describe("durability", () => {
 
 describe("interruption", () => {
   it.effect.prop(
-    "anywhere, any number of times, ends each item exactly once and reports nothing twice as new",
+    "at any point, any number of times, ends each item exactly once and reports nothing twice as new",
     {
       stops: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 400 }))).check(
         Schema.isMaxLength(6)
@@ -497,7 +497,7 @@ describe("interruption", () => {
           assert.strictEqual(result._tag, Number(result.id.slice(1)) % 7 === 0 ? "DeadLetter" : "Success")
           assert.strictEqual(tagsOf(journal, result.id).filter((tag) => tag !== "sent").length, 1)
         }
-        // One request each, one more where it was throttled, and those that were interrupted.
+        // One request each, one more where it was throttled, and the interrupted ones.
         const throttled = names(40).filter((_, number) => number % 5 === 0).length
         assert.isAtMost(w.requests.length, 40 + throttled + stops.length * concurrency)
       }),

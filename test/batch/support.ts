@@ -30,7 +30,7 @@ export interface Request {
 const isMessages = (body: unknown): body is { readonly messages: ReadonlyArray<{ readonly content: string }> } =>
   typeof body === "object" && body !== null && "messages" in body
 
-/** `answer` says what happens to a request, the `nth` for its prompt (from 0); nothing special by default. */
+/** `answer` determines the reaction to the `nth` request for a prompt (from 0); default: a good answer. */
 export const world = (
   answer: (prompt: string, nth: number, request: Request) => Line | undefined = () => undefined,
   execution: "client" | "auto" = "client",
@@ -66,7 +66,7 @@ export const plain = { route: leaf(), id: (item: string) => item, input: (item: 
 export const names = (count: number, prefix = "i"): ReadonlyArray<string> =>
   Array.from({ length: count }, (_, index) => `${prefix}${index}`)
 
-/** Lets everybody who is awake run, before and after time goes on. */
+/** Lets all runnable fibers run, before and after time passes. */
 export const tick = (millis: number) => {
   const settle = Effect.repeat(Effect.yieldNow, { times: 30 })
   return Effect.andThen(Effect.andThen(settle, TestClock.adjust(millis)), settle)
@@ -85,7 +85,7 @@ export const drive = <A, E, R>(self: Effect.Effect<A, E, R>, step = 50, limit = 
     return out
   })
 
-/** All results until the end, whatever it is, and that. */
+/** All results until the end, and the exit. */
 export const collect = <Out, E, R>(stream: Stream.Stream<Batch.Result<Out>, E, R>) =>
   Effect.gen(function* () {
     const results: Array<Batch.Result<Out>> = []
@@ -93,7 +93,7 @@ export const collect = <Out, E, R>(stream: Stream.Stream<Batch.Result<Out>, E, R
     return { results, exit }
   })
 
-/** A result in short. */
+/** A result as short text. */
 export const brief = (result: Batch.Result<unknown>): string =>
   `${result.replayed ? "again " : ""}${result.id} ${result._tag === "DeadLetter" ? result.error.reason._tag : result._tag}`
 
@@ -164,6 +164,6 @@ export const runSome = (
     ({ exit }) => exit
   )
 
-/** What a journal has of an item, in order. */
+/** The journal's entries for an item, in order. */
 export const tagsOf = (journal: BatchJournal.MemoryJournal, id: string) =>
   journal.entries.filter((entry) => entry.id === id).map(({ _tag }) => _tag)

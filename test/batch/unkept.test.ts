@@ -1,6 +1,4 @@
-/**
- * Answers, errors and inputs that no journal can write: each costs only its own item, and the items after it are done.
- */
+/** Answers, errors and inputs that no journal can store: each costs only its own item, and later items are done. */
 import * as Fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -58,7 +56,7 @@ const twice = <Out>(
     return runs
   })
 
-describe("values that a journal cannot keep", () => {
+describe("values that a journal cannot store", () => {
   it.effect.each([
     ["an infinite number", '{"a":1e400}', "toolCalls[0].arguments.a: expected a finite number"],
     ["8,000 levels", nested(8000), "expected at most 1000 levels of arrays and objects, and no cycle"]
@@ -157,7 +155,7 @@ describe("values that a journal cannot keep", () => {
     )
   )
 
-  it.effect("keeps a value without its fields that are undefined, in every journal", () =>
+  it.effect("keeps a value without its undefined fields, in every journal", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const path = yield* folder
@@ -194,7 +192,7 @@ describe("values that a journal cannot keep", () => {
     })
   )
 
-  it.effect("keeps a dead letter without the parts of its error that cannot be kept", () =>
+  it.effect("keeps a dead letter without the parts of its error that cannot be stored", () =>
     Effect.gen(function* () {
       const w = yield* world()
       const journal = yield* BatchJournal.memory
@@ -216,7 +214,7 @@ describe("values that a journal cannot keep", () => {
     })
   )
 
-  it("finds values that JSON text cannot hold, with their places", () => {
+  it("finds values that JSON text cannot hold, with their paths", () => {
     const found = (value: unknown) => {
       const what = unwritable(value)
       return what === undefined ? undefined : problemOf(what)
@@ -233,7 +231,7 @@ describe("values that a journal cannot keep", () => {
     assert.isUndefined(found(Object.assign(Object.create(null), { a: 1 })))
   })
 
-  it("counts the characters that JSON writes, and not its values", () => {
+  it("counts the characters of the JSON text, not its values", () => {
     const found = (value: unknown) => {
       const what = unwritable(value)
       return what === undefined ? undefined : problemOf(what)

@@ -12,7 +12,7 @@ const crOnly = (text: string) => text.replaceAll("\n", "\r")
 const many = (line: (i: number) => unknown) => jsonl(...Array.from({ length: 30 }, (_, i) => line(i)))
 const json = '{"prompt": "a"}\n{"prompt": "b"}\n'
 
-/** Inputs of which no line can be read, by the name of their file, and what is said about them. */
+/** Inputs without a readable line, by file name, with their messages. */
 const refused: ReadonlyArray<readonly [string, string, string | Buffer, string]> = [
   [
     "Anthropic's batches",
@@ -137,7 +137,7 @@ const refused: ReadonlyArray<readonly [string, string, string | Buffer, string]>
   ["CSV of blank rows", "in.csv", "id,prompt\n,\n,\n", "line 2: an empty row: expected a prompt"]
 ]
 
-describe("an input of which no line can be read", () => {
+describe("an input without a readable line", () => {
   it.live(
     "is rejected with its first problem, from a file and from standard input, and nothing is written",
     () =>
@@ -159,7 +159,7 @@ describe("an input of which no line can be read", () => {
           assert.deepStrictEqual(yield* w.tree, before, what)
         }
         assert.strictEqual(w.requests.length, 0)
-        // Without a route the bodies go out as they are, and their endpoints differ.
+        // Without a route the bodies are sent unchanged, and their endpoints differ.
         yield* w.write(
           "in.jsonl",
           many((i) => ({ custom_id: `a${i}`, method: "POST", url: "/v1/files", body: chat }))
@@ -172,7 +172,7 @@ describe("an input of which no line can be read", () => {
   )
 
   it.live(
-    "is not one in which a line far down can be read",
+    "is accepted if a line far down is readable",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -188,7 +188,7 @@ describe("an input of which no line can be read", () => {
 
 describe("the format of an input", () => {
   it.live(
-    "is that of the first line that is a JSON object, and Azure's urls are OpenAI's",
+    "follows from the first line that is a JSON object, and Azure's URLs count as OpenAI's",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -213,7 +213,7 @@ describe("the format of an input", () => {
 
 describe("a file that changes while its items are sent", () => {
   it.live(
-    "may be touched",
+    "may be touched without effect",
     () =>
       Effect.gen(function* () {
         let path = ""
@@ -229,7 +229,7 @@ describe("a file that changes while its items are sent", () => {
   )
 
   it.live(
-    "and grows is said to have grown, and the advice that is given works",
+    "and grows is reported with advice that works",
     () =>
       Effect.gen(function* () {
         const release = yield* Latch.make(false)

@@ -1,4 +1,4 @@
-/** The readers of `batch`, and what it writes, without processes. */
+/** The readers of `batch`, and its output, without processes. */
 import * as Fs from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -54,7 +54,7 @@ const problemOf = <A>(makeParser: MakeParser<A>, line: unknown): string | undefi
 
 describe("the format of an input", () => {
   it.live(
-    "is found out in the time that reading takes, also of a long first line",
+    "is detected in linear time, even with a long first line",
     () =>
       Effect.gen(function* () {
         const path = `${yield* folder}/in.jsonl`
@@ -70,10 +70,10 @@ describe("lines", () => {
   const Texts = Schema.Array(Schema.String.check(Schema.isMaxLength(12)))
 
   it.prop(
-    "are the same however the bytes come",
+    "are the same however the bytes are cut",
     { texts: Texts, size: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 40 })) },
     ({ size, texts }) => {
-      // What UTF-8 cannot say does not come from a file.
+      // A file cannot contain what UTF-8 cannot express.
       const clean = texts.map((text) => Buffer.from(text).toString().replaceAll("\n", "").replaceAll("\ufeff", ""))
       assert.deepStrictEqual(
         split(Buffer.from(clean.map((text) => `${text}\n`).join("")), size),
@@ -82,7 +82,7 @@ describe("lines", () => {
     }
   )
 
-  it("that are too long or no UTF-8 are told of, and those around them are read", () => {
+  it("that are too long or not UTF-8 are reported, and the lines around them are read", () => {
     const bytes = Buffer.concat([Buffer.from("a\nb"), Buffer.from([0xff]), Buffer.from("\nc\n0123456789\nd")])
     for (const size of [1, 2, 3, 7, 100]) {
       assert.deepStrictEqual(
@@ -99,7 +99,7 @@ describe("lines", () => {
     }
   })
 
-  it("begin after a byte order mark, and keep one inside", () => {
+  it("may begin after a byte order mark, and keep one inside", () => {
     assert.deepStrictEqual(split(Buffer.from("\ufeffa\n\ufeffb"), 100), [
       [1, "a"],
       [2, "\ufeffb"]
@@ -108,7 +108,7 @@ describe("lines", () => {
 })
 
 describe("JSON lines", () => {
-  it("name the field that is wrong, and what is accepted", () => {
+  it("name the invalid field and its accepted values", () => {
     const cases: ReadonlyArray<readonly [line: unknown, problem: string | undefined]> = [
       [{ prompt: "x" }, undefined],
       [
@@ -170,7 +170,7 @@ describe("JSON lines", () => {
     }
   })
 
-  it("are called what they say, or by their lines; the first pass calls them the same", () => {
+  it("are named by their id or their line, equally in the first pass", () => {
     const text = `\n${jsonl({ id: "a", prompt: "x" }, { id: 3, prompt: "x" }, { prompt: "x" }, { id: "bad", nope: 1 })}nope\n`
     for (const makeParser of [plain.entries, plain.ids]) {
       assert.deepStrictEqual(
@@ -190,7 +190,7 @@ describe("JSON lines", () => {
 describe("CSV", () => {
   const Cell = Schema.String.check(Schema.isMaxLength(10))
 
-  it.prop("gives back every text that a cell can hold", { texts: Schema.Array(Cell) }, ({ texts }) => {
+  it.prop("returns every text that a cell can hold", { texts: Schema.Array(Cell) }, ({ texts }) => {
     const prompts = texts
       .map((text) => Buffer.from(text).toString().replaceAll("\ufeff", ""))
       .filter((text) => text !== "")
@@ -202,7 +202,7 @@ describe("CSV", () => {
     )
   })
 
-  it("goes on after a record that is wrong, and says where that began", () => {
+  it("continues after a bad record, and reports the line where it began", () => {
     const rows = ["id,prompt", 'a,"x\ny', 'z" oops', "b,plain", 'c,5" pipe', "d,", 'e,"never closed', "f,g"]
     const { entries } = parse(csv.entries, rows.join("\n"))
     assert.deepStrictEqual(
@@ -227,7 +227,7 @@ describe("OpenAI batch lines", () => {
   })
   const user = { role: "user", content: "x" }
 
-  it("become the requests that say the same", () => {
+  it("become equivalent requests", () => {
     const call = { id: "1", type: "function", function: { name: "f", arguments: '{"a":1}' } }
     const body = {
       messages: [
@@ -269,7 +269,7 @@ describe("OpenAI batch lines", () => {
     assert.deepStrictEqual(entry, { _tag: "Item", id: "a", line: 1, input: expected })
   })
 
-  it("that a route cannot carry are refused by name, and pass without one", () => {
+  it("that a route cannot carry are rejected by name, and pass without one", () => {
     const cases: ReadonlyArray<readonly [body: object, problem: string]> = [
       [{ messages: [user], logit_bias: { 5: 1 } }, "body.logit_bias: expected no such field with --route"],
       [{ messages: [{ ...user, name: "x" }] }, "body.messages[0].name: expected no such field"],
@@ -290,7 +290,7 @@ describe("OpenAI batch lines", () => {
     }
   })
 
-  it("are refused where no answer could be had", () => {
+  it("are rejected when they could not have an answer", () => {
     const good = line({ messages: [user] })
     const cases: ReadonlyArray<readonly [line: object, problem: string]> = [
       [{ ...good, custom_id: undefined }, "custom_id: expected a text"],
@@ -321,7 +321,7 @@ const at = (name: string, text: string) =>
   })
 
 describe("inputs", () => {
-  it.effect("are recognised by their names and their first lines", () =>
+  it.effect("are recognized by their names and their first lines", () =>
     Effect.gen(function* () {
       const openai = { custom_id: "a", method: "POST", url: "/v1/chat/completions", body: {} }
       for (const [name, text, format] of [
@@ -335,9 +335,9 @@ describe("inputs", () => {
     })
   )
 
-  it.effect("come as a stream of requests, with what is malformed among them", () =>
+  it.effect("are streams of requests that include malformed lines", () =>
     Effect.gen(function* () {
-      // Longer than a block of bytes, so that lines lie across.
+      // Longer than a block of bytes, so that lines span blocks.
       const count = 20_000
       const entries = yield* Input.chats(yield* at("in.jsonl", `${items(count)}nope\n`), "auto")
       let [next, malformed] = [0, 0]
@@ -351,7 +351,7 @@ describe("inputs", () => {
     })
   )
 
-  it.effect("that are changed while they are read are a failure, and no silent gap", () =>
+  it.effect("that change while they are read fail instead of skipping lines", () =>
     Effect.gen(function* () {
       const path = yield* at("in.jsonl", items(20_000))
       const entries = yield* Input.chats(path, "auto")
@@ -424,7 +424,7 @@ describe("results", () => {
     execution: "client"
   }
 
-  it("can be read back in every format", () => {
+  it("are read back in every format", () => {
     for (const { line, read } of [Formats.own, Formats.openaiChat]) {
       assert.deepStrictEqual(read(line(success)), { id: "s", failed: false })
       assert.deepStrictEqual(read(line(dead)), { id: "d", failed: true })
@@ -436,7 +436,7 @@ describe("results", () => {
     assert.isUndefined(Formats.openaiChat.read(Formats.own.line(dead)))
   })
 
-  it("keep what a reply has, and what is known of a failure", () => {
+  it("keep the content of a reply and the facts of a failure", () => {
     const ok = JSON.parse(Formats.own.line(success))
     assert.deepInclude(ok, {
       id: "s",
@@ -463,7 +463,7 @@ describe("results", () => {
     })
   })
 
-  it("know the line that they are about, and do not take a field for one", () => {
+  it("know the line that they concern, and do not mistake a field for one", () => {
     const about = (field: string, origin: "client" | "provider" = "client"): DeadLetter => ({
       ...dead,
       error: new GatewayError({ method: "Router.run", reason: new InvalidRequest({ origin, field, accepted: "x" }) })
@@ -477,7 +477,7 @@ describe("results", () => {
 })
 
 describe("outputs", () => {
-  it.effect("collect small writes, flush on their own, and hold writers back", () =>
+  it.effect("collect small writes, flush on their own, and slow writers down", () =>
     Effect.gen(function* () {
       const blocks: Array<string> = []
       let gate = Effect.void
@@ -503,7 +503,7 @@ describe("outputs", () => {
     })
   )
 
-  it.effect("tell the next writer when a block could not be written, and flush at the end of the scope", () =>
+  it.effect("report an unwritten block to the next writer, and flush at the end of the scope", () =>
     Effect.gen(function* () {
       const failure = new RunFailure({ message: "the disk is full" })
       const broken = yield* Output.collected(() => Effect.fail(failure))
@@ -524,7 +524,7 @@ describe("outputs", () => {
 })
 
 describe("estimated", () => {
-  it("counts a third of the bytes and the limit, and nothing for what cannot be written", () => {
+  it("counts a third of the bytes plus the limit, and 0 for an unwritable body", () => {
     assert.strictEqual(estimated({ a: "é" }, 10), 14)
     const ring: Array<unknown> = []
     ring.push(ring)

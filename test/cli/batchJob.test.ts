@@ -8,7 +8,7 @@ const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
 
 describe("batch", () => {
   it.live(
-    "does all items, says so, and has nothing to do the second time",
+    "does all items, reports that, and finds nothing to do the second time",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -68,7 +68,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "ends with 1 when there are dead letters: failures with their attempts, malformed lines with their numbers",
+    "exits with 1 for dead letters: failures with their attempts, malformed lines with their numbers",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) =>
@@ -108,7 +108,7 @@ describe("batch", () => {
           [6, 0, "Router.run: invalid line 6: expected a JSON object, not another JSON value"]
         ])
         assert.strictEqual(w.requests.length, 2)
-        // One line of JSON is all that is on standard output.
+        // Standard output has only one line of JSON.
         const [summary, ...more] = parsed(out)
         assert.lengthOf(more, 0)
         assert.deepInclude(summary, {
@@ -125,7 +125,7 @@ describe("batch", () => {
         })
         assert.include(err, "6 of 6 done")
 
-        // Known again, also as lines, when the output is written anew.
+        // Recognized again, also as lines, when the output is rewritten.
         yield* Effect.promise(() => Fs.rm(w.at("out.jsonl")))
         assert.strictEqual((yield* w.run(command)).code, 1)
         const again = new Map((yield* w.lines("out.jsonl")).map((line) => [line.id, line]))
@@ -137,7 +137,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "--retry-failed tries dead letters again, and takes their lines out of the output",
+    "--retry-failed tries dead letters again, and removes their lines from the output",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) => (/[37]$/.test(prompt) && nth === 0 ? { status: 400 } : undefined))
@@ -156,10 +156,10 @@ describe("batch", () => {
   )
 
   it.live(
-    "--ordered writes in the order of the input, also when it goes on with an output that is not",
+    "--ordered writes in the order of the input, even when it extends an unordered output",
     () =>
       Effect.gen(function* () {
-        // Of two at a time the first one is the slow one.
+        // Of two concurrent items the first one is slow.
         const w = yield* world((prompt) => (/[02468]$/.test(prompt) ? Effect.sleep(40) : undefined))
         yield* w.write("in.jsonl", items(20))
         const ids = Array.from({ length: 20 }, (_, i) => `i${i}`)
@@ -201,7 +201,7 @@ describe("batch", () => {
         const summary = JSON.parse(err.trimEnd().split("\n").at(-1) ?? "")
         assert.deepInclude(summary, { exitCode: 1, succeeded: 50, deadLetters: 1, output: "standard output" })
         assert.notProperty(summary, "journal")
-        // No journal unless one is named, and then all of it comes again.
+        // No journal unless one is named, so all results come again.
         assert.sameMembers(yield* Effect.promise(() => Fs.readdir(w.path)), ["route.json"])
         const journal = [...run, "--journal", "journal"]
         const first = yield* w.run(journal, { stdin: items(5) })
@@ -217,7 +217,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "a first line of standard input that is malformed is no verdict on those that come later",
+    "accepts standard input that begins with a malformed line",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -235,7 +235,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "costs a line that nests too deeply its own item and no other, with --tpm too",
+    "costs a line that nests too deeply only its own item, with --tpm too",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -284,7 +284,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "runs OpenAI batch files unchanged, and gives what OpenAI gives",
+    "runs OpenAI batch files unchanged, and writes OpenAI's output format",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) =>

@@ -1,4 +1,4 @@
-/** What `bench/soak.ts` does at length, in short: the command under `kill -9`, and on a disk without room. */
+/** A short form of `bench/soak.ts`: the command under `kill -9`, and on a full disk. */
 import { rm } from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import { type Claim, lineOf, type Settings } from "../../bench/soak/claim.ts"
@@ -13,7 +13,7 @@ const hold = (claims: ReadonlyArray<Claim>): void => {
   assert.isAtLeast(claims.length, 4)
 }
 
-/** A job whose files come to more than 64 kB each. */
+/** A job whose files exceed 64 kB each. */
 const withJob = async (use: (job: Job.Job, upstream: Job.Upstream) => Promise<void>): Promise<void> => {
   const items = 300
   const upstream = await Job.startUpstream({ items, seed: 5, failures: 0.1, delay: [1, 5] })
@@ -29,13 +29,13 @@ const withJob = async (use: (job: Job.Job, upstream: Job.Upstream) => Promise<vo
 const short = { atMost: 1, clear: /may not grow further.*run the same command again/, makeRoom: async () => {} }
 const onceLimited = (number: number) => (number === 0 ? { fileBlocks: 128 } : {})
 
-describe("batch that goes on", () => {
-  it("after kill -9 in the middle of flaky answers: nothing lost, nothing asked twice but what was in flight", async () => {
+describe("batch that resumes", () => {
+  it("after kill -9 amid flaky answers loses nothing, and repeats only requests in flight", async () => {
     hold(await kills({ items: 2000, concurrency: 16, kills: 3 }, settings))
   }, 120_000)
 
-  // A journal is always ahead of its output: an answer is in it first, and with more beside it.
-  it("after a journal that had no room to grow", async () => {
+  // A journal is always ahead of its output: it receives an answer first, with more data.
+  it("after a full disk under the journal", async () => {
     await withJob(async (job, upstream) => {
       const options = { ...short, named: "a journal of 64 kB at most", optionsOf: onceLimited }
       const ends: Array<string> = []
@@ -45,8 +45,8 @@ describe("batch that goes on", () => {
     })
   }, 120_000)
 
-  // All answers are in the journal, so the output is all that is written.
-  it("after an output that had no room to grow: a half-written block, and nobody is asked again", async () => {
+  // All answers are in the journal, so only the output is written.
+  it("after a full disk under the output repairs a half-written block, and sends nothing again", async () => {
     await withJob(async (job, upstream) => {
       const ended = await Job.run(job, { number: 9 })
       assert.strictEqual(ended.code, 0, ended.err)

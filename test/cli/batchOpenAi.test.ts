@@ -15,7 +15,7 @@ const schema = {
   additionalProperties: false
 }
 
-/** A line of a batch file about the prompt that is its id. */
+/** A line of a batch file whose prompt is its id. */
 const line = (id: string, body: object): string =>
   jsonl({
     custom_id: id,
@@ -24,7 +24,7 @@ const line = (id: string, body: object): string =>
     body: { model: "gpt-4.1", messages: [{ role: "user", content: id }], ...body }
   })
 
-/** Fields that say what their absence says. */
+/** Fields at their default values. */
 const silent = {
   n: 1,
   store: false,
@@ -49,7 +49,7 @@ const structured = {
 
 describe("an OpenAI batch file with --route", () => {
   it.live(
-    "has no dead letters for strict, for fields at their defaults and for the user's name",
+    "accepts strict, fields at their defaults and the user's name",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -94,7 +94,7 @@ describe("an OpenAI batch file with --route", () => {
   )
 
   it.live(
-    "still names what would change the answer",
+    "still rejects fields that would change the answer",
     () =>
       Effect.gen(function* () {
         const w = yield* world()

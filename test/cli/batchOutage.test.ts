@@ -10,7 +10,7 @@ import { assertComplete, items, jsonl, type World, world } from "./batchSupport.
 const timeout = 60_000
 const command = ["in.jsonl", "out.jsonl", "--route", "route.json"]
 
-/** A second gateway, which can be ended and started again on its port. */
+/** A second gateway, which can be stopped and restarted on its port. */
 const mortal = Effect.gen(function* () {
   const echo = yield* Upstream.echo({ text: ({ prompt }) => `answer to ${prompt}` }).start
   let requests = 0
@@ -46,7 +46,7 @@ const statuses = Effect.fnUntraced(function* (w: World) {
 
 describe("batch", () => {
   it.live(
-    "burns no item when the gateway is killed: the job ends with 1 and the rest undone, and the same command goes on",
+    "exits with 1 when the gateway is killed, leaves items undone, and resumes with the same command",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -77,7 +77,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "goes on by itself when the gateway is back",
+    "resumes by itself when the gateway is back",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -97,7 +97,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "ends after a handful of items when the provider refuses the key, names the problem, and does all with a good one",
+    "ends after a handful of items when the provider rejects the key, names the problem, and completes with a good one",
     () =>
       Effect.gen(function* () {
         let isGood = false
@@ -122,7 +122,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "ends with the items undone when the provider stays down, and takes 0 for no patience",
+    "ends with items undone when the provider stays down, and accepts a patience of 0",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) => (prompt === "i0" ? undefined : { status: 503 }))
@@ -170,7 +170,7 @@ describe("batch", () => {
   )
 
   it.live(
-    "names the first dead letter and the flag that tries them again, also in a run with nothing else to do",
+    "names the first dead letter and the flag to retry it, even in a run with nothing else to do",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) => (prompt === "i3" ? { status: 503 } : undefined))

@@ -11,7 +11,7 @@ const linesOf = (text: string) => text.split(/\r\n|[\n\r\u000b\u000c\u001c-\u001
 
 describe("lines of an output", () => {
   it.prop(
-    "say the same for other readers, without halves of surrogate pairs",
+    "mean the same to other readers, without halves of surrogate pairs",
     { texts: Schema.Array(Schema.String) },
     ({ texts }) => {
       const odd = [...texts, ...texts.map((text) => `${text}\ud83d\\ud83d\\\ude00\u2028\u0085\u2029\ud83d\ude00`)]
@@ -25,7 +25,7 @@ describe("lines of an output", () => {
   )
 
   it.live(
-    "are as many as items for readers that end lines elsewhere, also in the order of the input and of OpenAI's files",
+    "equal the number of items for readers with other line ends, also with --ordered and in OpenAI's files",
     () =>
       Effect.gen(function* () {
         const odd = 'a\u2028b\u2029c\u0085d \ud83d "\\ud83d" \ud83d\ude00'
@@ -64,7 +64,7 @@ describe("lines of an output", () => {
           assert.include(text, "a\\u2028b\\u2029c\\u0085d \ufffd")
           const [first] = yield* w.lines(out)
           if (at === 0) assert.deepInclude(first, { id: "a\u2028", text: odd.replace("\ud83d ", "\ufffd ") })
-          // The ids are found again.
+          // The ids are recognized.
           assert.include((yield* w.run([input, out, ...flags])).err, "2 items done by earlier runs")
         }
       }).pipe(Effect.scoped),
@@ -72,7 +72,7 @@ describe("lines of an output", () => {
   )
 
   it.live(
-    "have ids that other readers take too",
+    "have ids that other readers accept",
     () =>
       Effect.gen(function* () {
         const w = yield* world()

@@ -1,4 +1,4 @@
-/** What a person at a terminal, and a log file, are shown of a job. */
+/** The progress of a job, as shown to a person at a terminal, and in a log file. */
 import { assert, describe, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
 import * as Duration from "effect/Duration"
@@ -121,7 +121,7 @@ describe("figures", () => {
 })
 
 describe("line", () => {
-  it("has all that is not zero", () => {
+  it("shows all values that are not zero", () => {
     assert.strictEqual(
       line(busy, view),
       "5 m 50 s: 432,000 of 1,000,000 done (43.2%), 1,200/s, 7 m 53 s left, 62 in flight, 12,000 from earlier runs, " +
@@ -133,11 +133,11 @@ describe("line", () => {
     assert.strictEqual(line(nothing, { total: 0, perSecond: 0 }), "0 ms: 0 of 0 done (100%), 0/s")
     assert.strictEqual(line(nothing, { total: undefined, perSecond: 0 }), "0 ms: 0 done, 0/s")
   })
-  it("counts what the journal holds neither as done nor as work to come", () => {
+  it("counts items of the journal neither as done nor as remaining", () => {
     const resumed = { ...nothing, succeeded: 100, unmet: 800, duration: Duration.seconds(10) }
     assert.include(line(resumed, { total: 1000, perSecond: 10 }), "100 of 1,000 done (10.0%), 10.0/s, 10.0 s left")
   })
-  it("says until when a quota is exhausted, and nothing of the time left", () => {
+  it("shows until when a quota is exhausted, and no time left", () => {
     const paused: Batch.Progress = { ...busy, state: "paused", pausedUntil: startedAt + 470_000 }
     const said = "paused: a quota is exhausted, next try in 2 m (2026-01-31 14:07:50 UTC)"
     assert.include(line(paused, view), `(43.2%), ${said}, 1,200/s, 62 in flight`)
@@ -149,13 +149,13 @@ describe("line", () => {
       "paused: nothing gets through (transport failed (connect)), next try in 2 m"
     )
   })
-  it("says for how many answers the cost is known", () => {
+  it("shows for how many answers the cost is known", () => {
     assert.include(line({ ...busy, costKnown: 209_000 }, view), "$12.34 for 50.0% of the answers")
   })
 })
 
 describe("frame", () => {
-  it("draws all that is not zero", () => {
+  it("draws all values that are not zero", () => {
     assert.strictEqual(
       frame(busy, view, wide),
       [
@@ -184,7 +184,7 @@ describe("frame", () => {
     const more = frame({ ...nothing, succeeded: 12 }, { total: 10, perSecond: 0 }, wide)
     assert.isTrue(more.startsWith(`${"█".repeat(40)} 100% 12 of 10`))
   })
-  it("drops columns and shortens names where the terminal is narrow", () => {
+  it("drops columns and shortens names on a narrow terminal", () => {
     const narrow = frame(busy, view, { columns: 40, rows: 24, color: false }).split("\n")
     assert.deepStrictEqual(narrow.slice(-4), [
       "target                  answered  failed",
@@ -193,7 +193,7 @@ describe("frame", () => {
       "groq/x                         0       3"
     ])
   })
-  it("says how many targets have no room", () => {
+  it("shows how many targets have no room", () => {
     const lines = frame(busy, view, { ...wide, rows: 10 }).split("\n")
     assert.strictEqual(lines.length, 9)
     assert.deepStrictEqual(
@@ -201,13 +201,13 @@ describe("frame", () => {
       ["openai/gpt-4.1-mini ", "and 2 more targets"]
     )
   })
-  it("obeys no control characters of a target's name", () => {
+  it("escapes control characters in a target's name", () => {
     const hostile = { "evil\u001b[2J\nname": openai }
     const text = frame({ ...busy, targets: hostile }, view, wide)
     assert.include(text, "evil\ufffd[2J\ufffdname")
     assert.notInclude(text, "\u001b")
   })
-  it("has colours only where they are wanted", () => {
+  it("has colours only on request", () => {
     const painted = frame(busy, view, { ...wide, color: true })
     assert.include(painted, "\u001b[31m2,000 dead letters\u001b[0m")
     // biome-ignore lint/suspicious/noControlCharactersInRegex: what is looked for
@@ -216,7 +216,7 @@ describe("frame", () => {
 
   const Name = Schema.String.check(Schema.isMinLength(1), Schema.isMaxLength(40))
   it.prop(
-    "never is wider or higher than the terminal",
+    "is never wider or higher than the terminal",
     {
       columns: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 120 })),
       rows: Schema.Int.check(Schema.isBetween({ minimum: 2, maximum: 40 })),
@@ -258,7 +258,7 @@ describe("smooth", () => {
 })
 
 describe("repaint", () => {
-  it("goes back over the rows that the frame before takes now", () => {
+  it("moves back over the rows that the previous frame now takes", () => {
     assert.strictEqual(repaint(undefined, "a\nb", 10), "a\u001b[K\nb\u001b[K\n")
     assert.strictEqual(repaint("a\nb", "c", 10), "\u001b[2Fc\u001b[K\n\u001b[J")
     // 12 columns that are wrapped into 5 are three rows; colours and empty lines are not counted as text.
@@ -266,7 +266,7 @@ describe("repaint", () => {
   })
 })
 
-/** What was written to standard error, and a job whose progress is a list. */
+/** The text on standard error, and a job whose progress is a list. */
 const world = (columns: number, env: Record<string, string> = {}, rows = 24) => {
   const written: Array<string> = []
   const write = (text: string | Uint8Array) =>
@@ -303,7 +303,7 @@ const atSecond = (seconds: number): Batch.Progress => ({
 })
 
 describe("show", () => {
-  it.effect("writes plain lines, asked for every ten seconds, where there is no terminal", () =>
+  it.effect("writes plain lines every ten seconds without a terminal", () =>
     Effect.gen(function* () {
       const { layer, written } = world(80)
       const asked: Array<Duration.Input | undefined> = []
@@ -320,7 +320,7 @@ describe("show", () => {
     })
   )
 
-  it.effect("draws over the frame before, and gives the cursor back at the end", () =>
+  it.effect("redraws the previous frame, and restores the cursor at the end", () =>
     Effect.gen(function* () {
       const { layer, written } = world(60, { NO_COLOR: "1" })
       const states = [atSecond(1), atSecond(2)]
@@ -344,7 +344,7 @@ describe("show", () => {
     })
   )
 
-  it.effect("gives the cursor back when it is interrupted, and has colours unless NO_COLOR says no", () =>
+  it.effect("restores the cursor on interruption, and has colours unless NO_COLOR is set", () =>
     Effect.gen(function* () {
       const { layer, written } = world(60, { NO_COLOR: "" })
       const job = jobOf(() => Stream.concat(Stream.succeed({ ...atSecond(1), deadLetters: 1 }), Stream.never))
@@ -356,7 +356,7 @@ describe("show", () => {
     })
   )
 
-  it.effect("does not hold the job up when standard error is gone", () =>
+  it.effect("does not block the job when standard error is closed", () =>
     Effect.gen(function* () {
       const { layer } = world(80)
       const failure = PlatformError.systemError({ _tag: "Unknown", module: "Stdio", method: "stderr" })

@@ -1,4 +1,4 @@
-/** What `batch` refuses: exit code 2, a message that names the flag or the field, nothing sent, nothing written. */
+/** Rejections by `batch`: exit code 2, a message that names the flag or the field, nothing sent, nothing written. */
 import * as Fs from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -34,7 +34,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   "an input below a file": {
     args: ["in.jsonl/x", ...command.slice(1)],
-    says: "in.jsonl/x: expected the path of a readable file: a part of the path is no folder"
+    says: "in.jsonl/x: expected the path of a readable file: a part of the path is not a folder"
   },
   "an input that is a folder": {
     args: [".", ...command.slice(1)],
@@ -129,7 +129,7 @@ const cases: Readonly<Record<string, Case>> = {
         assert.strictEqual((yield* w.run(command)).code, 0)
         yield* w.write("in.jsonl", items(3))
       }),
-    says: "--journal out.jsonl.journal: belongs to another job (input differ); use another journal, or --force to use it all the same"
+    says: "--journal out.jsonl.journal: belongs to another job (input differ); use another journal, or --force to use it anyway"
   },
   "the journal of another route": {
     prepare: (w) =>
@@ -145,7 +145,7 @@ const cases: Readonly<Record<string, Case>> = {
         assert.strictEqual((yield* w.run(command)).code, 0)
         yield* w.write("out.jsonl", `${yield* w.read("out.jsonl")}${jsonl({ custom_id: "a" })}`)
       }),
-    says: "out.jsonl: line 4 is no result in the format that would be written"
+    says: "out.jsonl: line 4 is not a result in the format of this run"
   },
   "an output path that is a folder": {
     prepare: (w) => Effect.promise(() => Fs.mkdir(w.at("out.jsonl"))),
@@ -157,26 +157,26 @@ const cases: Readonly<Record<string, Case>> = {
   },
   "an output that exists without a journal": {
     prepare: (w) => w.write("out.jsonl", "precious\n"),
-    says: "out.jsonl: exists, and there is no journal out.jsonl.journal to go on with: expected a new path, or --force to overwrite it"
+    says: "out.jsonl: exists, and there is no journal out.jsonl.journal to continue: expected a new path, or --force to overwrite it"
   },
   "an output that is the input": {
     args: ["in.jsonl", "./in.jsonl", "--route", "route.json", "--force"],
-    says: "the output ./in.jsonl: expected another file than the input"
+    says: "the output ./in.jsonl: expected a file other than the input"
   },
   "a report that is the output": {
     args: [...command, "--report", "out.jsonl"],
-    says: "--report out.jsonl: expected another file than the output"
+    says: "--report out.jsonl: expected a file other than the output"
   },
   "a report that is the output by another name": {
     args: [...command, "--report", "./out.jsonl"],
-    says: "--report ./out.jsonl: expected another file than the output"
+    says: "--report ./out.jsonl: expected a file other than the output"
   },
   "a report in the journal": {
     args: [...command, "--report", "out.jsonl.journal"],
-    says: "--report out.jsonl.journal: expected a file outside of the journal out.jsonl.journal"
+    says: "--report out.jsonl.journal: expected a file outside the journal out.jsonl.journal"
   },
   "a report that is a device": {
-    // One that nobody misses if it were replaced after all.
+    // A file that could be replaced without harm.
     args: [...command, "--report", "/dev/fd/1"],
     says: "--report /dev/fd/1: expected the path of a file, not of a device"
   },
@@ -196,7 +196,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   "a journal that is a file": {
     args: [...command, "--journal", "route.json"],
-    says: "--journal route.json: expected the path of a folder for a journal: a part of the path is no folder"
+    says: "--journal route.json: expected the path of a folder for a journal: a part of the path is not a folder"
   },
   "a journal in a folder with other files": {
     args: [...command, "--journal", "."],
@@ -218,7 +218,7 @@ const cases: Readonly<Record<string, Case>> = {
   "--format xml": { args: [...command, "--format", "xml"], says: "--format" }
 }
 
-describe("batch refuses", () => {
+describe("batch rejects", () => {
   it.live.each(Object.entries(cases))(
     "%s",
     ([, { args = command, env = {}, input = items(3), prepare, route, says, stdin = "" }]) =>
@@ -254,7 +254,7 @@ describe("batch refuses", () => {
     timeout
   )
 
-  it.live("an OpenAI batch file takes no other format's route", () =>
+  it.live("a route of another format for an OpenAI batch file", () =>
     Effect.gen(function* () {
       const w = yield* world()
       yield* w.write("in.jsonl", jsonl(openaiLine("a")))

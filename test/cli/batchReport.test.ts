@@ -1,4 +1,4 @@
-/** The report of a job: what is gathered, in how much memory, and a page that is sound whatever it is made of. */
+/** The report of a job: its data, its memory, and a page that is well-formed whatever the data. */
 import { serialize } from "node:v8"
 import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
@@ -147,7 +147,7 @@ describe("Recorder", () => {
   })
 
   it.prop(
-    "counts each item once, wherever its time is, and knows the slowest",
+    "counts each item once, whatever its time, and knows the slowest",
     { items: Schema.Array(Kind) },
     ({ items }) => {
       const recorder = new Recorder(startedAt)
@@ -171,7 +171,7 @@ describe("Recorder", () => {
     }
   )
 
-  it("keeps each item in its stretch of time when stretches become one", () => {
+  it("keeps each item in its stretch of time when stretches are merged", () => {
     const recorder = new Recorder(startedAt)
     for (let second = 0; second < 1000; second++) recorder.add(resultOf(second), startedAt + second * 1000)
     assert.strictEqual(recorder.width, 8000)
@@ -200,7 +200,7 @@ describe("Recorder", () => {
     assert.deepStrictEqual(facts.at(-1), [1, 2, false])
   })
 
-  it("leaves what earlier runs did out of the time, and adds it up by target", () => {
+  it("excludes earlier runs from the timeline, and adds them up by target", () => {
     const recorder = new Recorder(startedAt)
     for (let index = 0; index < 5; index++) recorder.add(resultOf(index, { replayed: true, target: "a" }), startedAt)
     recorder.add(resultOf(5, { replayed: true, reason: limited }), startedAt)
@@ -208,7 +208,7 @@ describe("Recorder", () => {
     assert.deepStrictEqual([...recorder.earlier], [["a", { answered: 5, tokensIn: 50, tokensOut: 20 }]])
   })
 
-  it("counts dead letters of too many kinds under the name of their reason", () => {
+  it("counts surplus kinds of dead letters under the name of their reason", () => {
     const recorder = new Recorder(startedAt)
     for (let index = 0; index < 300; index++) {
       const reason = index % 2 === 0 ? limited : new Timeout({ phase: "deadline" })
@@ -229,7 +229,7 @@ describe("Recorder", () => {
     )
   })
 
-  it("stays as small with a million items as with a hundred thousand", () => {
+  it("is no larger with a million items than with a hundred thousand", () => {
     const recorder = new Recorder(startedAt)
     const size = () => serialize({ ...recorder }).byteLength
     const prompt = "x".repeat(1000)
@@ -258,7 +258,7 @@ describe("Recorder", () => {
   }, 60_000)
 })
 
-/** What a page is made of. Throws where it is not as strict as XML, apart from elements that never have content. */
+/** The parts of a page. Throws unless it is as strict as XML, apart from elements that never have content. */
 const parse = (page: string) => {
   const void_ = new Set(["meta"])
   const entity = /&(?:amp|lt|gt|quot|#39);/g
@@ -305,7 +305,7 @@ const parse = (page: string) => {
   return { elements, texts, text: texts.join("\n") }
 }
 
-/** Parses a page and holds it to what every report must be. */
+/** Parses a page and checks the requirements of every report. */
 const checked = (page: string) => {
   const parsed = parse(page)
   const { elements } = parsed
@@ -333,7 +333,7 @@ const checked = (page: string) => {
   return { ...parsed, count }
 }
 
-/** Cells of the table with a caption that begins so. */
+/** Cells of the table whose caption begins with a text. */
 const tableOf = (page: string, caption: string): ReadonlyArray<ReadonlyArray<string>> => {
   const [, rest = ""] = page.split(`<caption>${caption}`)
   const [body = ""] = rest.split("</table>")
@@ -351,7 +351,7 @@ const hostile = [
 ]
 
 describe("render", () => {
-  it("of no items is a page that says so", () => {
+  it("renders a page for no items", () => {
     const page = render({ title: "Batch", summary: empty, recorder: new Recorder(startedAt) })
     const { count, text } = checked(page)
     assert.strictEqual(count("svg"), 0)
@@ -409,7 +409,7 @@ describe("render", () => {
     )
   })
 
-  it("draws what was measured", () => {
+  it("draws the measurements", () => {
     const items = Array.from({ length: 30 }, (_, index): Item => ({ latency: index < 10 ? 100 : 200 }))
     // Ten items in the first second, twenty in the second one.
     const recorder = new Recorder(startedAt)
@@ -431,7 +431,7 @@ describe("render", () => {
     assert.closeTo(((220 - (from[1] ?? 0)) * 2) / (220 - (to[1] ?? 0)), 1, 0.02)
   })
 
-  it("escapes whatever comes from outside, and shows it all the same", () => {
+  it("escapes all outside text, and shows it completely", () => {
     for (const text of hostile) {
       const { recorder, summary } = jobOf(
         [
@@ -451,7 +451,7 @@ describe("render", () => {
     }
   })
 
-  it("shows no control characters, and none that turn the direction of writing", () => {
+  it("shows no control characters, and none that change the direction of writing", () => {
     const { recorder, summary } = jobOf([{ id: "a\u0000b\u001b[31m\u202ec\ud800d", target: "宽 \u{1f600}" }], 1000)
     const page = render({ title: "t", summary, recorder })
     assert.include(checked(page).texts, "a\ufffdb\ufffd[31m\ufffdc\ufffdd")
@@ -473,7 +473,7 @@ describe("render", () => {
 })
 
 describe("html", () => {
-  it("escapes values also between the quotes of an attribute, and nests markup as it is", () => {
+  it("escapes attribute values too, and nests markup unchanged", () => {
     const inner = html`<b title="${"\"'<>&"}">${[1, undefined, "a<b"]}</b>`
     assert.strictEqual(html`<p>${inner}</p>`.text, '<p><b title="&quot;&#39;&lt;&gt;&amp;">1a&lt;b</b></p>')
   })
@@ -490,6 +490,6 @@ describe("the parser of this test", () => {
     "<p>&nope;</p>"
   ]
   for (const body of bodies) {
-    it(`refuses ${body}`, () => assert.throws(() => parse(`<!DOCTYPE html>\n${body}`)))
+    it(`rejects ${body}`, () => assert.throws(() => parse(`<!DOCTYPE html>\n${body}`)))
   }
 })

@@ -1,4 +1,4 @@
-/** What is left when `batch` ends before its end, and how the next run goes on. */
+/** The files of an interrupted `batch`, and how the next run continues. */
 import * as Fs from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
@@ -11,7 +11,7 @@ const command = ["in.jsonl", "out.jsonl", "--route", "route.json", "--concurrenc
 
 describe("batch that ends early", () => {
   it.live(
-    "kill -9 loses nothing and repeats nothing but what was in flight",
+    "loses nothing on kill -9, and repeats only requests in flight",
     () =>
       Effect.gen(function* () {
         const w = yield* world(() => Effect.sleep(4))
@@ -22,7 +22,7 @@ describe("batch that ends early", () => {
           yield* w.until(w.requests.length + moment)
           running.child.kill("SIGKILL")
           assert.isNull((yield* running.exit).code)
-          // A line that was half written when the machine went down, which no process here could leave.
+          // A half-written line after a crash of the machine, which no process here could leave.
           if (moment === 60) yield* Effect.promise(() => Fs.appendFile(w.at("out.jsonl"), `{"id":"i29`))
         }
         const { code, err } = yield* w.run(command)
@@ -39,15 +39,15 @@ describe("batch that ends early", () => {
       Effect.gen(function* () {
         const count = 60
         const goOn = yield* Deferred.make<void>()
-        // The first ones are in flight when the signal comes.
+        // The first items are in flight when the signal arrives.
         const w = yield* world((prompt) => (Number(prompt.slice(1)) < concurrency ? Deferred.await(goOn) : undefined))
         yield* w.write("in.jsonl", items(count))
         const running = yield* w.batch([...command, "--json"])
         yield* w.until(concurrency)
         running.child.kill(signal)
-        // Also a second signal, when it comes at once with the first: npm passes on what the terminal has sent already.
+        // A second signal at the same time counts as one: npm forwards what the terminal has already sent.
         running.child.kill(signal)
-        yield* running.says("Ending what is in flight")
+        yield* running.says("Finishing items in flight")
         yield* Deferred.succeed(goOn, undefined)
         const { code, out } = yield* running.exit
         assert.strictEqual(code, 130)
@@ -62,7 +62,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a second SIGINT stops at once, and the next run does the rest",
+    "stops at once on a second SIGINT, and the next run does the rest",
     () =>
       Effect.gen(function* () {
         const count = 40
@@ -72,10 +72,10 @@ describe("batch that ends early", () => {
         const running = yield* w.batch(command)
         yield* w.until(count)
         running.child.kill("SIGINT")
-        yield* running.says("Ending what is in flight")
+        yield* running.says("Finishing items in flight")
         while ((yield* w.read("out.jsonl")).split("\n").length < count) yield* Effect.sleep(20)
         assert.isNull(running.child.exitCode, "one signal waits for what is in flight")
-        // Two within 300 ms are one. A third could come when the process no longer listens, and kill it.
+        // Two within 300 ms count as one. A third could arrive when the process no longer listens, and kill it.
         yield* Effect.sleep(400)
         running.child.kill("SIGINT")
         const { code, err } = yield* running.exit
@@ -90,14 +90,14 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "an output that has no room ends with 1 and says so",
+    "exits with 1 and a message on a full output disk",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* w.write("in.jsonl", items(5))
         const full = yield* w.run(["in.jsonl", "/dev/full", "--route", "route.json", "--journal", "out.jsonl.journal"])
         assert.strictEqual(full.code, 1)
-        assert.include(full.err, "/dev/full: the disk is full; free some space; what has ended is in the journal")
+        assert.include(full.err, "/dev/full: the disk is full; free some space; finished items are in the journal")
         assert.strictEqual((yield* w.run(command)).code, 0)
         assertComplete(yield* w.lines("out.jsonl"), 5)
         assert.lengthOf(w.requests, 5)
@@ -106,14 +106,14 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a failure that is not an item's ends it with 1, with what is done in the output",
+    "exits with 1 for a failure that is not an item's, with finished items in the output",
     () =>
       Effect.gen(function* () {
         let broken = true
         const w = yield* world((prompt) => (broken && prompt === "i7" ? { status: 402 } : undefined))
         yield* w.write("in.jsonl", items(10))
         const running = yield* w.batch([...command.slice(0, 4), "--concurrency", "1", "--json"])
-        // Its quota is exhausted, for which a job waits; so somebody ends it.
+        // Its quota is exhausted, for which a job waits; so the test ends it.
         yield* w.until(8)
         running.child.kill("SIGINT")
         const ended = yield* running.exit
@@ -137,7 +137,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a second process is refused while the first one runs, and leaves its output alone",
+    "rejects a second process while the first one runs, and leaves its output alone",
     () =>
       Effect.gen(function* () {
         const goOn = yield* Deferred.make<void>()
@@ -157,7 +157,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a journal that was cut has lost results; those in the output are not asked for again",
+    "does not send items again whose results a cut journal has lost but the output has",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -166,7 +166,7 @@ describe("batch that ends early", () => {
         const segment = w.at("out.jsonl.journal/000001.jsonl")
         const { size } = yield* Effect.promise(() => Fs.stat(segment))
         yield* Effect.promise(() => Fs.truncate(segment, Math.floor(size / 2)))
-        // Of the output the last results are lost too, as a machine that goes down may leave it.
+        // The output's last results are lost too, as after a crash of the machine.
         const lines = yield* w.lines("out.jsonl")
         yield* w.write(
           "out.jsonl",
@@ -180,7 +180,7 @@ describe("batch that ends early", () => {
         assert.match(again.err, /out\.jsonl holds \d+ results that the journal has lost; they stay as they are/)
         assertComplete(yield* w.lines("out.jsonl"), 40)
         assert.lengthOf(w.requests, 45)
-        // And once more, when nothing is left to do.
+        // Once more, with nothing left to do.
         assert.strictEqual((yield* w.run(command)).code, 0)
         assertComplete(yield* w.lines("out.jsonl"), 40)
         assert.lengthOf(w.requests, 45)
@@ -189,7 +189,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "an answer in the output whose journal is lost stays, although the journal has an older dead letter",
+    "keeps an answer in the output whose journal is lost, despite an older dead letter in the journal",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) => (prompt === "i1" && nth === 0 ? { status: 400 } : undefined))
@@ -227,7 +227,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "dead letters in the output that the journal has lost are counted, and --ordered does not overwrite what is lost",
+    "counts dead letters of the output that the journal has lost, which --ordered does not overwrite",
     () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) => (prompt === "i2" ? { status: 400 } : undefined))
@@ -258,7 +258,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "a reader of standard output that goes ends it with 1 and one line",
+    "exits with 1 and one line when the reader of standard output leaves",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -279,7 +279,7 @@ describe("batch that ends early", () => {
   )
 
   it.live(
-    "--force goes on after the input has changed, and overwrites an output that nobody knows",
+    "continues with --force after the input has changed, and overwrites an unknown output",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -299,7 +299,7 @@ describe("batch that ends early", () => {
         assert.strictEqual((yield* w.run([...other, "--force"])).code, 0)
         assertComplete(yield* w.lines("other.jsonl"), 5)
 
-        // Results that the journal knows nothing of are kept, unless forced.
+        // Results that the journal does not know are kept, unless forced.
         yield* w.write("other.jsonl", jsonl({ id: "i9", status: "ok" }))
         const unknown = yield* w.run(other)
         assert.strictEqual(unknown.code, 2)

@@ -42,7 +42,7 @@ describe("an answer that cannot be written", () => {
   )
 
   it.live(
-    "is a dead letter, and the items after it are done",
+    "is a dead letter, and later items are done",
     () =>
       Effect.gen(function* () {
         const w = yield* world(react)
@@ -177,14 +177,14 @@ describe("two runs over one output", () => {
         await Fs.mkdir(at("parts"))
         await Fs.writeFile(at("parts/000001.jsonl"), items(3))
       })
-      const outside = `expected a file outside of the journal ${journal}`
+      const outside = `expected a file outside the journal ${journal}`
       for (const name of ["other.journal/000001.jsonl", "other.journal/000007.jsonl", "other.journal/new", "link"]) {
         assert.strictEqual(yield* problemOf(at(name)), `${at(name)}: ${outside}`)
       }
-      assert.include(yield* problemOf(at("hard")), "expected another file than a part of a journal")
+      assert.include(yield* problemOf(at("hard")), "expected a file other than a part of a journal")
       yield* hold(holding("out"), at("out"))
       const lock = (yield* Effect.promise(() => Fs.readdir(path))).find((name) => name.startsWith("out.lock-"))
-      assert.include(yield* problemOf(at(lock ?? "")), "expected another file than the lock of a run")
+      assert.include(yield* problemOf(at(lock ?? "")), "expected a file other than the lock of a run")
       for (const name of ["parts/000001.jsonl", "parts/out.jsonl"]) yield* Output.placeOf(at(name))
     }).pipe(Effect.scoped)
   )
@@ -220,13 +220,13 @@ describe("two runs over one output", () => {
         const segment = "out.jsonl.journal/000001.jsonl"
         const inJournal = yield* w.run(["in.jsonl", segment, "--route", "route.json", "--journal", "out.jsonl.journal"])
         assert.deepStrictEqual([inJournal.code, w.requests.length], [2, 2])
-        assert.include(inJournal.err, `${segment}: expected a file outside of the journal out.jsonl.journal`)
+        assert.include(inJournal.err, `${segment}: expected a file outside the journal out.jsonl.journal`)
         const same = yield* w.run(["in.jsonl", "out2", "--route", "route.json", "--journal", "out2"])
         assert.strictEqual(same.code, 2)
-        assert.include(same.err, "out2: expected a file outside of the journal out2")
+        assert.include(same.err, "out2: expected a file outside the journal out2")
         const read = yield* w.run([segment, "new.jsonl", "--route", "route.json", "--journal", "out.jsonl.journal"])
         assert.strictEqual(read.code, 2)
-        assert.include(read.err, `${segment}: expected an input outside of the journal`)
+        assert.include(read.err, `${segment}: expected an input outside the journal`)
         assert.deepStrictEqual(yield* w.tree, before)
       }).pipe(Effect.scoped),
     timeout
@@ -265,7 +265,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "keeps no answer to a prompt that was changed during the run, and says how to go on",
+    "keeps no answer to a prompt that changed during the run, and says how to continue",
     () =>
       Effect.gen(function* () {
         const release = yield* Deferred.make<void>()
@@ -293,7 +293,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "continues over a journal whose beginning is damaged, when --force says so",
+    "continues with --force over a journal whose beginning is damaged",
     () =>
       Effect.gen(function* () {
         const w = yield* world()
@@ -319,7 +319,7 @@ describe("items without ids, over an input that has changed", () => {
     timeout
   )
 
-  it.effect("are rejected without --force when no file of the journal names its input any more", () =>
+  it.effect("are rejected without --force when no journal file names its input any more", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = join(path, "journal")
@@ -360,7 +360,7 @@ describe("items without ids, over an input that has changed", () => {
   )
 
   it.live(
-    "continues with --force when items have ids of their own, even beside malformed lines",
+    "continues with --force when items have ids of their own, even next to malformed lines",
     () =>
       Effect.gen(function* () {
         const w = yield* world()

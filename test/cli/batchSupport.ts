@@ -1,7 +1,4 @@
-/**
- * `batch` against a local gateway behind a real socket: in this process, or as a process of its own where that is the
- * point.
- */
+/** `batch` against a local gateway behind a real socket: in this process, or in its own process where that matters. */
 import { type ChildProcessByStdio, spawn } from "node:child_process"
 import { once } from "node:events"
 import * as Fs from "node:fs/promises"
@@ -20,7 +17,7 @@ const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 export interface Running {
   readonly child: ChildProcessByStdio<Writable, Readable, Readable>
   readonly exit: Effect.Effect<Ended>
-  /** Waits until it has said something on standard error. */
+  /** Waits until standard error contains a text. */
   readonly says: (text: string) => Effect.Effect<void>
 }
 
@@ -36,11 +33,11 @@ const promptOf = (body: unknown): string => {
   return typeof last === "object" && last !== null && "content" in last ? String(last.content) : ""
 }
 
-/** What happens to a request: an answer of its own, or a wait before the echo. */
+/** Reaction to a request: a custom answer, or a wait before the echo. */
 export type Reaction = { readonly status: number; readonly body?: string } | Effect.Effect<unknown> | undefined
 
 /**
- * A gateway whose providers echo, and a folder to work in. `react`: what else happens to a prompt, the `nth` time (from
+ * A gateway whose providers echo, and a folder to work in. `react`: another reaction to a prompt, the `nth` time (from
  * 0).
  */
 export const world = (react: (prompt: string, nth: number) => Reaction = () => undefined) =>
@@ -85,7 +82,7 @@ export const world = (react: (prompt: string, nth: number) => Reaction = () => u
               env: environment(env),
               stdio: ["pipe", "pipe", "pipe"]
             })
-            // It may end before it has read what it is given.
+            // It may end before it has read its input.
             child.stdin.on("error", () => {})
             let out = ""
             let err = ""
@@ -128,10 +125,10 @@ export const world = (react: (prompt: string, nth: number) => Reaction = () => u
           return exit
         })
       )
-    /** Runs the command in this process, which takes a tenth of the time. Runs come one after the other. */
+    /** Runs the command in this process, which takes a tenth of the time. Runs follow each other. */
     const run = (args: ReadonlyArray<string>, { env, stdin = "" }: Given = {}) =>
       inProcess(["batch", ...args], { cwd: path, env: environment(env), stdin })
-    /** Waits for so many requests. */
+    /** Waits for a number of requests. */
     const until = (count: number) =>
       Effect.gen(function* () {
         while (requests.length < count) yield* Effect.sleep(2)
@@ -172,7 +169,7 @@ export const parsed = (text: string): ReadonlyArray<Line> => {
 export const jsonl = (...objects: ReadonlyArray<unknown>): string =>
   objects.map((o) => `${JSON.stringify(o)}\n`).join("")
 
-/** So many items `i0`, `i1`, … that are their own prompts. */
+/** A number of items `i0`, `i1`, … that are their own prompts. */
 export const items = (count: number): string =>
   jsonl(...Array.from({ length: count }, (_, i) => ({ id: `i${i}`, prompt: `i${i}` })))
 

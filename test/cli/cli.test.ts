@@ -45,7 +45,7 @@ describe("effect-ai-gateway", () => {
     }).pipe(Effect.provide(environment()))
   )
 
-  it.effect("a defect is reported on standard error, as standard output is for results", () =>
+  it.effect("reports a defect on standard error, because standard output is for results", () =>
     Effect.gen(function* () {
       const broken = ConfigProvider.layer(ConfigProvider.make(() => Effect.die("broken")))
       const exit = yield* Effect.exit(run(["batch", "in.jsonl", "out.jsonl"]).pipe(Effect.provide(broken)))
@@ -63,7 +63,7 @@ describe("effect-ai-gateway", () => {
     }).pipe(Effect.provide(environment()))
   )
 
-  it.effect("without a command shows the help and is no failure", () =>
+  it.effect("shows the help without a command, and succeeds", () =>
     Effect.gen(function* () {
       const { exitCode, out } = yield* refused([])
       assert.include(out, "SUBCOMMANDS")
@@ -72,7 +72,7 @@ describe("effect-ai-gateway", () => {
   )
 })
 
-describe("serve refuses, with exit code 2 and without a stack", () => {
+describe("serve rejects with exit code 2 and without a stack", () => {
   const cases: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: string]> = [
     [["nope"], `Unknown subcommand "nope"`],
     [["serve", "--nope"], "Unrecognized flag: --nope"],
@@ -135,7 +135,7 @@ describe("serve refuses, with exit code 2 and without a stack", () => {
     })
   )
 
-  it.effect("a script file that is not there", () =>
+  it.effect("a missing script file", () =>
     Effect.gen(function* () {
       const path = join(folder, "absent.json")
       const { err, exitCode } = yield* refused(["serve", "--script", path])

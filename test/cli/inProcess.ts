@@ -1,5 +1,5 @@
 /**
- * The command line without its process: what `src/cli/bin.ts` does, in a folder, an environment and streams of its own.
+ * The command line without its process: runs like `src/cli/bin.ts`, in its own folder, environment and streams.
  *
  * Folder and streams belong to the process, so runs wait for each other, and files run in the runner's forks, not in
  * its threads. Signals, kills, broken pipes, terminals and limits of memory need the real process.
@@ -24,7 +24,7 @@ export interface Ended {
 
 export interface Surroundings {
   readonly cwd: string
-  /** All variables: those of this process are not seen. */
+  /** All variables: those of this process are hidden. */
   readonly env: Readonly<Record<string, string>>
   readonly stdin: string
 }
@@ -43,7 +43,7 @@ const collector = () => {
 
 type Streams = Readonly<Record<"stdin" | "stdout" | "stderr", Readable | Writable>>
 
-/** Puts streams in the place of those of this process, and moves into the folder. Returns what undoes both. */
+/** Replaces the streams of this process, and moves into the folder. Returns a function that undoes both. */
 const enter = (cwd: string, streams: Streams): (() => void) => {
   const before = process.cwd()
   const { stderr, stdin, stdout } = Object.getOwnPropertyDescriptors(process)
@@ -73,7 +73,7 @@ export const inProcess = (args: ReadonlyArray<string>, { cwd, env, stdin }: Surr
       ConfigProvider.layer(ConfigProvider.fromEnv({ env })),
       Layer.succeed(Console.Console, new NodeConsole(out.stream, err.stream))
     )
-    // A runtime of its own: nothing of the test's, such as its clock and its loggers, reaches the command.
+    // A separate runtime, so that the test's clock and loggers do not reach the command.
     const command = Effect.promise((signal) =>
       Effect.runPromiseExit(Effect.provide(run(args), environment), { signal })
     )

@@ -1,4 +1,4 @@
-/** `serve` as its users run it: a process of its own, a socket, signals. */
+/** `serve` as its users run it: in its own process, with a socket and signals. */
 import { type ChildProcessByStdio, spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
@@ -24,7 +24,7 @@ const bin = fileURLToPath(new URL("../../src/cli/bin.ts", import.meta.url))
 
 interface Running {
   readonly child: ChildProcessByStdio<null, Readable, Readable>
-  /** Standard output so far, and what comes until the pattern is found. */
+  /** Waits for a pattern in standard output; returns the text up to it. */
   readonly until: (pattern: RegExp) => Effect.Effect<string>
   /** Exit code (`null` when a signal killed the process) with everything that was printed. */
   readonly exit: Effect.Effect<{ readonly code: number | null; readonly out: string; readonly err: string }>
@@ -110,7 +110,7 @@ const ask = Effect.gen(function* () {
 })
 
 describe("serve", () => {
-  it.live("prints where it is, answers programs configured by what it prints, and ends with 130 on Ctrl-C", () =>
+  it.live("prints its address, answers programs configured by its output, and exits with 130 on Ctrl-C", () =>
     Effect.gen(function* () {
       const running = yield* start(["serve", "--port", "0", "--json", "--gateway", "one", "--gateway", "two"])
       const { env, port, url } = yield* ready(running)
@@ -133,7 +133,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("ends on SIGTERM although a request never gets its answer", () =>
+  it.live("exits on SIGTERM although a request never gets its answer", () =>
     Effect.gen(function* () {
       const folder = yield* Effect.acquireRelease(
         Effect.promise(() => mkdtemp(join(tmpdir(), "effect-ai-gateway-serve-"))),
@@ -165,7 +165,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("takes the token from CF_AIG_TOKEN, asks for it, and never prints it", () =>
+  it.live("takes the token from CF_AIG_TOKEN, requires it, and never prints it", () =>
     Effect.gen(function* () {
       const token = "correct-horse"
       const env = { CF_AIG_TOKEN: token }
@@ -229,7 +229,7 @@ describe("serve", () => {
     })
   )
 
-  /** What never listens needs no process. */
+  /** Runs that never listen need no process. */
   const refused = (args: ReadonlyArray<string>) =>
     inProcess(["serve", ...args], { cwd: process.cwd(), env: { NO_COLOR: "1" }, stdin: "" })
 
@@ -262,7 +262,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("takes dynamic routes, a cache and a rate limit, and rejects malformed ones", () =>
+  it.live("accepts dynamic routes, a cache and a rate limit, and rejects malformed ones", () =>
     Effect.gen(function* () {
       const route = "support=openai/gpt-4.1-mini,groq/llama"
       const flags = ["--route", route, "--cache-ttl", "60", "--rate-limit", "2/3600/sliding"]
@@ -294,7 +294,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("refuses an interface that other machines reach without a token, and a port that is taken", () =>
+  it.live("rejects a public interface without a token, and a port in use", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0 })
       for (const [args, says] of [
@@ -309,7 +309,7 @@ describe("serve", () => {
           "--allow-origin: expected scheme://host or scheme://host:port in lower case, without a path or a default port; neither * nor null"
         ]
       ] as const) {
-        // The refusal of a port goes through the binary.
+        // The rejection of a port goes through the binary.
         const { code, err, out } = yield* args[0] === "--port"
           ? Effect.flatMap(start(["serve", ...args]), ({ exit }) => exit)
           : refused(args)
@@ -320,7 +320,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("says what to install when @effect/platform-node is missing", () =>
+  it.live("tells what to install when @effect/platform-node is missing", () =>
     Effect.gen(function* () {
       const hide = `import { registerHooks } from "node:module"
         registerHooks({ resolve(name, context, next) {

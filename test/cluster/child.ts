@@ -1,6 +1,4 @@
-/**
- * A process that is one worker of a job, to be killed at any moment. What to do comes as JSON in its argument.
- */
+/** A process with one worker of a job, to be killed at any moment. Its argument is the task as JSON. */
 import * as NodeHttpClient from "@effect/platform-node/NodeHttpClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

@@ -120,7 +120,7 @@ const ended = (process: ChildProcess) =>
 
 describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
-    it.effect("refuses with exit code 2, without the URL in any message, and writes nothing", () =>
+    it.effect("exits with 2 and a message without the URL, and writes nothing", () =>
       Effect.gen(function* () {
         const world = yield* World_
         const { DATABASE_URL, ...rest } = environment(world)
@@ -170,7 +170,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
       })
     )
 
-    it.effect("submits, works, tells and collects, with malformed lines as dead letters", () =>
+    it.effect("submits, works, reports and collects, with malformed lines as dead letters", () =>
       Effect.gen(function* () {
         const world = yield* World_
         const env = environment(world)
@@ -187,7 +187,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
         const other = join(world.folder, "other.json")
         yield* Effect.promise(() => Fs.writeFile(other, stored("n")))
         const refused = yield* cli(["worker", "--job", "reviews", "--route", other], env)
-        assert.include(refused.err, "route differ); use another job, or --force to go on all the same")
+        assert.include(refused.err, "route differ); use another job, or --force to continue anyway")
         assert.strictEqual(refused.code, 2)
 
         const early = yield* cli(["status", "--job", "reviews"], env)
@@ -252,7 +252,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
       })
     )
 
-    it.effect("an id that the database cannot keep is malformed", () =>
+    it.effect("treats an id that the database cannot store as malformed", () =>
       Effect.gen(function* () {
         const world = yield* World_
         const env = environment(world)
@@ -277,7 +277,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
       })
     )
 
-    it.effect("its connections are in UTC, and take messages of more than 16 MiB", () =>
+    it.effect("connects in UTC, and accepts messages of more than 16 MiB", () =>
       Effect.gen(function* () {
         const { database } = yield* World_
         const rows = yield* Effect.gen(function* () {
@@ -306,7 +306,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
     )
 
     it.effect(
-      "Ctrl-C lets what is in flight end, a second one gives it back, and a third worker finishes",
+      "finishes items in flight on Ctrl-C, returns them on a second one, and a third worker finishes the job",
       () =>
         Effect.gen(function* () {
           const world = yield* World_
@@ -334,7 +334,7 @@ describe.skipIf(missing !== undefined)(missing ?? "effect-ai-gateway cluster", (
           const second = yield* Effect.forkChild(ended(stopped), { startImmediately: true })
           yield* until(Effect.sync(() => asked() >= before + 4))
           stopped.kill("SIGTERM")
-          // Two within 300 ms are one.
+          // Two within 300 ms count as one.
           yield* Effect.sleep(400)
           stopped.kill("SIGTERM")
           assert.strictEqual((yield* Fiber.join(second)).code, 130)

@@ -29,7 +29,7 @@ const tables = Effect.gen(function* () {
   return rows.map(({ name }) => name)
 })
 
-/** Runs against a database of its own in the same server. */
+/** Runs against a separate database in the same server. */
 const inDatabase = <A, E, R>(name: string, setUp: string, self: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
     const { config } = yield* PgClient.PgClient
@@ -42,10 +42,10 @@ const inDatabase = <A, E, R>(name: string, setUp: string, self: Effect.Effect<A,
 
 describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
-    it.effect("refuses a database that cannot be used before anything is written", () =>
+    it.effect("rejects an unusable database before anything is written", () =>
       Effect.gen(function* () {
         const submit = Cluster.submit({ job: "early", items: items(1), ...text })
-        // Nobody has submitted anything yet.
+        // Nothing has been submitted yet.
         const w = yield* world()
         const early = [
           yield* Effect.exit(Cluster.status("early")),
@@ -99,7 +99,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("two workers end each item once, and the results come in order", () =>
+    it.effect("ends each item once with two workers, and returns the results in order", () =>
       Effect.gen(function* () {
         const w = yield* world((prompt) =>
           prompt === "i7" ? { status: 400, body: { error: { message: "no" } } } : undefined
@@ -192,7 +192,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a submission that is made again adds what is new and says what differs", () =>
+    it.effect("adds only new items when a submission is repeated, and reports differences", () =>
       Effect.gen(function* () {
         const w = yield* world((prompt, nth) =>
           prompt === "i1" && nth === 0 ? { status: 400, body: { error: { message: "no" } } } : undefined
@@ -230,7 +230,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("refuses what belongs to something else, unless forced", () =>
+    it.effect("rejects another route or input unless forced", () =>
       Effect.gen(function* () {
         const w = yield* world()
         const other = leaf("groq")
@@ -253,7 +253,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a worker drains: what is in flight ends, the rest is left to others at once", () =>
+    it.effect("drains a worker: items in flight end, and others can take the rest at once", () =>
       Effect.gen(function* () {
         const w = yield* world(() => ({ delay: 100 }))
         yield* Cluster.submit({ job: "drain", items: items(20), ...text })
@@ -269,14 +269,14 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
         const sent = w.requests.length
         assert.strictEqual(first.succeeded, sent)
         assert.isBelow(sent, 20)
-        // With a lease of a minute it would hang if something was held.
+        // With a lease of a minute it would hang if an item was held.
         yield* Effect.provide(Cluster.worker({ ...work("drain"), lease: 60_000 }), w.layer)
         assert.strictEqual(w.requests.length, 20)
         assert.strictEqual((yield* collected("drain")).length, 20)
       })
     )
 
-    it.effect("an interrupted worker gives back what it held, and what it had sent is in doubt", () =>
+    it.effect("returns the items of an interrupted worker, with sent ones in doubt", () =>
       Effect.gen(function* () {
         const w = yield* world((_, nth) => (nth === 0 ? { never: true } : undefined))
         yield* Cluster.submit({ job: "stop", items: items(3), ...text })
@@ -303,30 +303,28 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect(
-      "a worker ends in an outage without dead letters, however often, and its items are there for the next one",
-      () =>
-        Effect.gen(function* () {
-          let isDown = true
-          const w = yield* world(() => (isDown ? { status: 503 } : undefined))
-          yield* Cluster.submit({ job: "outage", items: items(40), ...text })
-          const options = { ...work("outage"), lease: 60_000, maxAttempts: 1, concurrency: 4, outagePatience: 0 }
-          for (const _ of [1, 2, 3]) {
-            const exit = yield* Effect.exit(Effect.provide(Cluster.worker(options), w.layer))
-            assert.strictEqual(reasonIn(exit)?._tag, "ProviderUnavailable")
-          }
-          assert.isAtMost(w.requests.length, 36)
-          assert.deepStrictEqual(yield* collected("outage"), [])
-          isDown = false
-          yield* Effect.provide(Cluster.worker(options), w.layer)
-          assert.deepStrictEqual(
-            (yield* collected("outage")).map(brief),
-            names(40).map((id) => `${id} answer to ${id}`)
-          )
-        })
+    it.effect("ends a worker in an outage without dead letters, repeatedly, and keeps its items for the next one", () =>
+      Effect.gen(function* () {
+        let isDown = true
+        const w = yield* world(() => (isDown ? { status: 503 } : undefined))
+        yield* Cluster.submit({ job: "outage", items: items(40), ...text })
+        const options = { ...work("outage"), lease: 60_000, maxAttempts: 1, concurrency: 4, outagePatience: 0 }
+        for (const _ of [1, 2, 3]) {
+          const exit = yield* Effect.exit(Effect.provide(Cluster.worker(options), w.layer))
+          assert.strictEqual(reasonIn(exit)?._tag, "ProviderUnavailable")
+        }
+        assert.isAtMost(w.requests.length, 36)
+        assert.deepStrictEqual(yield* collected("outage"), [])
+        isDown = false
+        yield* Effect.provide(Cluster.worker(options), w.layer)
+        assert.deepStrictEqual(
+          (yield* collected("outage")).map(brief),
+          names(40).map((id) => `${id} answer to ${id}`)
+        )
+      })
     )
 
-    it.effect("a worker waits for a submission that is not sealed, and with follow for ever", () =>
+    it.effect("waits for a submission that is not sealed, and forever with follow", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({ job: "open", items: items(1), ...text, seal: false })
@@ -349,12 +347,12 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a result, the end of its item and its removal from the queue are one transaction", () =>
+    it.effect("writes a result, the end of its item and its removal from the queue in one transaction", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const w = yield* world()
         yield* Cluster.submit({ job: "atomic", items: items(1), ...text })
-        // The last statement of the transaction is refused, twice.
+        // The last statement of the transaction is rejected, twice.
         yield* sql.unsafe("CREATE SEQUENCE refusals")
         yield* sql.unsafe(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
           IF NEW.state = 'completed' AND NEW.queue_name = 'atomic' AND nextval('refusals') <= 1 THEN RAISE EXCEPTION 'refused'; END IF;
@@ -363,15 +361,14 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           "CREATE TRIGGER refuse BEFORE UPDATE ON gateway_batch_queue FOR EACH ROW EXECUTE FUNCTION refuse()"
         )
         const before = yield* queued
-        // The refused transaction is held open for a lease, and then there is only the rest of one that was refreshed
-        // meanwhile.
+        // The rejected transaction stays open for a lease; then only the rest of a refreshed one remains.
         const worker = yield* Effect.forkChild(
           Effect.provide(Cluster.worker({ ...work("atomic"), lease: 4000 }), w.layer)
         )
         yield* until(
           Effect.map(sql<{ readonly n: boolean }>`SELECT is_called AS n FROM refusals`, ([row]) => row?.n === true)
         )
-        // Nothing of the refused transaction is there.
+        // Nothing of the rejected transaction remains.
         assert.deepStrictEqual(yield* collected("atomic"), [])
         assert.deepStrictEqual(yield* queued, before)
         yield* Fiber.join(worker)
@@ -382,7 +379,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
     )
 
     it.effect(
-      "an end that waits crosswise for who refreshes leases is rolled back and written again",
+      "rolls back and repeats an end that deadlocks with the refresh of leases",
       () =>
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
@@ -396,7 +393,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
             Deferred.makeUnsafe<void>(),
             Deferred.makeUnsafe<void>()
           ]
-          // No end gets through, so that the last two are written together.
+          // No end succeeds, so that the last two are written together.
           const holding = yield* Effect.forkChild(
             sql.withTransaction(
               Effect.andThen(
@@ -406,7 +403,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
             )
           )
           yield* Deferred.await(isHeld)
-          // With a lease of a minute, what is repeated in a transaction that has failed is repeated for a minute.
+          // With a lease of a minute, repeats in a failed transaction continue for a minute.
           const worker = yield* Effect.forkChild(
             Effect.provide(Cluster.worker({ ...work("cross"), lease: 60_000 }), w.layer)
           )
@@ -418,7 +415,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
           const refreshing = yield* Effect.forkChild(
             sql.withTransaction(
               Effect.gen(function* () {
-                // The other side finds out.
+                // The other side detects the deadlock.
                 yield* sql`SET LOCAL deadlock_timeout = '30s'`
                 yield* lock("i2")
                 yield* Deferred.succeed(isLocked, undefined)
@@ -438,7 +435,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       60_000
     )
 
-    it.effect("items that were in flight at two crashes run one by one, and hold up nobody", () =>
+    it.effect("runs items that were in flight at two crashes one by one, without blocking others", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const w = yield* world((prompt) => (prompt.startsWith("s") ? { never: true } : undefined))
@@ -459,7 +456,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("what ends after its job was deleted leaves no result", () =>
+    it.effect("leaves no result for an item that ends after its job was deleted", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
         const isDeleted = yield* Deferred.make<void>()
@@ -474,7 +471,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a connection that is lost in a transaction is an error, and no defect", () =>
+    it.effect("turns a connection that is lost in a transaction into an error, not a defect", () =>
       Effect.gen(function* () {
         const cut = yield* inDatabase(
           "cut",
@@ -495,7 +492,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("a submission of large items is written in smaller parts", () =>
+    it.effect("splits a submission of large items", () =>
       Effect.gen(function* () {
         const told: Array<number> = []
         yield* Cluster.submit({
@@ -508,7 +505,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("what cannot be read is a dead letter, and what cannot be written is refused", () =>
+    it.effect("makes unreadable items dead letters, and rejects unwritable ones", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({
@@ -532,7 +529,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("refuses options that are out of range", () =>
+    it.effect("rejects options that are out of range", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({ job: "options", items: items(1), ...text })
@@ -553,7 +550,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
       })
     )
 
-    it.effect("two workers keep one limit between them", () =>
+    it.effect("keeps one limit across two workers", () =>
       Effect.gen(function* () {
         const w = yield* world()
         yield* Cluster.submit({ job: "limited", items: items(400), ...text })
@@ -566,7 +563,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
             { concurrency: 2 }
           ).pipe(Effect.provide(w.layer))
         )
-        // For as long as it takes to see the rate behind the burst.
+        // Long enough to see the rate behind the burst.
         yield* until(Effect.sync(() => w.requests.length >= 20))
         yield* Effect.sleep(1500)
         const times = w.requests.map(({ at }) => at)

@@ -29,7 +29,7 @@ const spawned = (task: Task) =>
     (process) => Effect.sync(() => process.kill("SIGKILL"))
   )
 
-/** What it prints until it ends. */
+/** The complete output of a process. */
 const outputOf = (process: ChildProcess): Effect.Effect<string> =>
   Effect.callback((resume) => {
     let text = ""
@@ -42,7 +42,7 @@ const outputOf = (process: ChildProcess): Effect.Effect<string> =>
 describe.skipIf(missing !== undefined)(missing ?? "cluster, killed with -9", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
     it.effect(
-      "two of three workers: each item has one result, and a kill costs at most the requests in flight",
+      "keeps one result per item when two of three workers are killed, at the cost of requests in flight",
       () =>
         Effect.gen(function* () {
           const count = 600
@@ -60,9 +60,9 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster, killed with -9", () 
               nth === 1 && prompt.endsWith("3")
                 ? Effect.succeed({ status: 503, headers: {}, body: "{}" })
                 : echo(request)
-            // More than one worker asks for: however long a process takes to start, two are at work from here on.
+            // More than one worker requests: however long a process takes to start, two are at work from here on.
             if (total > concurrency) Deferred.doneUnsafe(both, Effect.void)
-            // However late the first one is killed, much is left to do.
+            // However late the first one is killed, much remains to be done.
             const goOn = total > 250 ? killed : both
             return Effect.andThen(Deferred.await(goOn), Effect.delay(answer, 5 + (Number(prompt.slice(1)) % 37)))
           })
@@ -104,7 +104,7 @@ describe.skipIf(missing !== undefined)(missing ?? "cluster, killed with -9", () 
     )
 
     it.effect(
-      "by a poison item: it ends as a dead letter, and takes nobody with it",
+      "ends a poison item as a dead letter, without harm to others",
       () =>
         Effect.gen(function* () {
           const echo = yield* Upstream.echo({ text: ({ prompt }) => `answer-to-${prompt}` }).start

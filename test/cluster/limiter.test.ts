@@ -26,12 +26,12 @@ const setUp = Cluster.submit({ job: "tables", items: [], ...text })
 
 describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
-    it.effect("keeps requests and tokens of two processes under the limit in every window, and uses most of it", () =>
+    it.effect("keeps two processes under the limits in every window, and uses most of them", () =>
       Effect.gen(function* () {
         yield* setUp
         const sql = yield* SqlClient.SqlClient
         const window = 2000
-        // The skew is more than a busy machine takes from an admission to its count.
+        // The skew exceeds the time that a busy machine takes from an admission to its count.
         const limits = { requestsPerMinute: 60, tokensPerMinute: 400, burst: 0.5, skew: 1500 }
         const counted: Array<{ readonly at: number; readonly units: number }> = []
         const tokens: Array<{ readonly at: number; readonly units: number }> = []
@@ -52,7 +52,7 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
             })
           )
         const startedAt = performance.now()
-        // A slow machine has to wait longer until most was used, and never sees more than the limit.
+        // A slow machine waits longer until most is used, and never exceeds the limit.
         const goesOn = () => {
           const elapsed = performance.now() - startedAt
           return elapsed < 4500 || (counted.length < 80 && elapsed < 30_000)
@@ -72,7 +72,7 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
       })
     )
 
-    it.effect("gives back what was not sent, and what is interrupted", () =>
+    it.effect("returns unsent and interrupted requests", () =>
       Effect.gen(function* () {
         yield* setUp
         const sql = yield* SqlClient.SqlClient
@@ -90,14 +90,14 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
         assert.strictEqual(reasonIn(late)?._tag, "Rejected")
         yield* permit.settle({ sent: false })
         yield* permit.settle({ sent: false })
-        // Nobody who was turned away or interrupted has it.
+        // No rejected or interrupted caller holds it.
         yield* Effect.timeout(second.acquire("back"), 15_000)
         assert.strictEqual((yield* second.state("back")).requests, 2)
         assert.strictEqual(reasonIn(yield* Effect.exit(second.acquire("back", { maxWait: 0 })))?._tag, "Rejected")
       }).pipe(Effect.scoped)
     )
 
-    it.effect("gives nothing back twice when an answer is lost", () =>
+    it.effect("returns nothing twice when an answer is lost", () =>
       Effect.gen(function* () {
         yield* setUp
         const sql = yield* SqlClient.SqlClient
@@ -127,12 +127,12 @@ describe.skipIf(missing !== undefined)(missing ?? "the shared limiter", () => {
         yield* until(Effect.sync(() => lost === 1))
         yield* limiter.acquire("lost")
         const { requests, tokens } = yield* limiter.state("lost")
-        // The first is given back once. What the second used beyond its reservation counts at least once.
+        // The first is returned once. The second's usage beyond its reservation counts at least once.
         assert.deepStrictEqual([requests, tokens], [2, 20])
       }).pipe(Effect.scoped)
     )
 
-    it.effect("says at once what can never fit", () =>
+    it.effect("rejects at once what can never fit", () =>
       Effect.gen(function* () {
         yield* setUp
         const limiter = yield* Cluster.limiter({ requestsPerMinute: 2, tokensPerMinute: 10 })

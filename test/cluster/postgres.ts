@@ -1,6 +1,4 @@
-/**
- * A PostgreSQL of the tests' own: in a temporary folder, on a free port of this machine, gone with its scope.
- */
+/** A PostgreSQL for the tests: in a temporary folder, on a free port of this machine, removed with its scope. */
 import { execFileSync, spawn } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import * as Fs from "node:fs/promises"
@@ -14,7 +12,7 @@ import { freePort } from "../support/freePort.ts"
 const folders = (): ReadonlyArray<string> => {
   const debian = "/usr/lib/postgresql"
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : []
-  // `POSTGRES_BIN` asks for another version.
+  // `POSTGRES_BIN` selects another version.
   const asked = process.env.POSTGRES_BIN === undefined ? [] : [process.env.POSTGRES_BIN]
   return [
     ...asked,
@@ -25,7 +23,7 @@ const folders = (): ReadonlyArray<string> => {
 
 const binaries = folders().find((folder) => ["initdb", "postgres"].every((name) => existsSync(join(folder, name))))
 
-/** Why tests cannot have a PostgreSQL, if so. */
+/** Why PostgreSQL is unavailable to the tests, if so. */
 export const missing =
   binaries === undefined
     ? "skipped: there is no PostgreSQL (initdb and postgres) on the PATH or in /usr/lib/postgresql"
@@ -73,7 +71,7 @@ export const start = Effect.gen(function* () {
     "shared_buffers=32MB",
     "max_connections=80"
   ]
-  /** Gives the port, unless somebody else took it before the server did. */
+  /** Returns the port, unless another process took it before the server did. */
   const listen = Effect.gen(function* () {
     const port = yield* freePort
     const server = spawn(
@@ -85,7 +83,7 @@ export const start = Effect.gen(function* () {
       Effect.callback<void>((resume) => {
         if (server.exitCode !== null || server.signalCode !== null) return resume(Effect.void)
         server.once("exit", () => resume(Effect.void))
-        // Immediate: nothing of it is needed any more.
+        // Immediate, because none of its data is needed any more.
         server.kill("SIGQUIT")
       })
     )

@@ -14,7 +14,7 @@ export const Live = Layer.unwrap(Effect.map(start, (url) => client(url)))
 /** Items that are their own prompts. */
 export const items = (count: number, prefix = "i") => names(count, prefix).map((id) => ({ id, input: id }))
 
-/** What submissions and workers of texts have in common. */
+/** Options that submissions and workers of texts share. */
 export const text = { input: Schema.String }
 
 /** Options of a worker of texts. */
@@ -23,11 +23,11 @@ export const work = (job: string) => ({ job, route: leaf(), input: Schema.String
 export const collected = (job: string, order: "submission" | "id" = "submission") =>
   Stream.runCollect(Cluster.collect({ job, value: Schema.String, order }))
 
-/** A result in short. */
+/** A result as short text. */
 export const brief = (result: Batch.Result<string>): string =>
   `${result.id} ${result._tag === "Success" ? result.value : result._tag === "DeadLetter" ? result.error.reason._tag : result._tag}`
 
-/** What is left in the queue, by state. */
+/** The contents of the queue, by state. */
 export const queued = Effect.gen(function* () {
   const sql = yield* SqlClient.SqlClient
   const rows = yield* sql<{ readonly state: string; readonly n: number }>`

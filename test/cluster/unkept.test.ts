@@ -13,7 +13,7 @@ import { brief, collected, items, Live, text, work } from "./support.ts"
 
 describe.skipIf(missing !== undefined)(missing ?? "cluster", () => {
   layer(Live, { excludeTestServices: true, timeout: 120_000 })((it) => {
-    it.effect("turns an answer or an input that cannot be kept into a dead letter, and does the items after it", () =>
+    it.effect("turns an answer or an input that cannot be stored into a dead letter, and does later items", () =>
       Effect.gen(function* () {
         const args: Readonly<Record<string, string>> = {
           infinite: '{"a":1e400}',

@@ -26,7 +26,7 @@ interface Told {
   readonly damage: ReadonlyArray<BatchJournal.Damage>
 }
 
-/** Everything that a journal tells who opens it, records included. */
+/** Everything that a journal reports when it is opened, records included. */
 const told = (journal: BatchJournal.Journal, options: Partial<BatchJournal.OpenOptions> = {}) =>
   Effect.gen(function* () {
     const known: Array<BatchJournal.Known> = []
@@ -64,7 +64,7 @@ const Entries = Schema.Array(
   ])
 )
 
-/** What is told again equals what was written, for any texts; a journal in memory is held to the same. */
+/** Reported entries equal the written ones, for any texts; the same holds for a journal in memory. */
 for (const [name, make] of [
   ["files", (path: string) => Effect.succeed(FileJournal.make({ path, segmentBytes: 1_000 }))],
   ["memory", () => BatchJournal.memory]
@@ -74,7 +74,7 @@ for (const [name, make] of [
     for (const { name, run } of Conformance.batchJournal({ make: made })) it.effect(name, () => run)
 
     it.effect.prop(
-      "tells what was written, in order",
+      "returns written entries in order",
       { first: Entries, second: Entries },
       ({ first, second }) =>
         Effect.gen(function* () {
@@ -89,7 +89,7 @@ for (const [name, make] of [
       { arbitrary: { runs: 30 } }
     )
 
-    it.effect("says when it was last written to, or was told that requests go on", () =>
+    it.effect("reports the time of the last write or touch", () =>
       Effect.gen(function* () {
         const journal = yield* make(yield* folder)
         const open = (use: (open: BatchJournal.OpenJournal) => Effect.Effect<void, BatchJournal.JournalError>) =>
@@ -132,14 +132,14 @@ describe("damage", () => {
     return { path, journal, file, bytes: yield* Effect.promise(() => Fs.readFile(file)) }
   })
 
-  it.effect("a journal cut off anywhere tells all that was whole, and goes on", () =>
+  it.effect("a journal cut off anywhere returns all complete entries, and continues", () =>
     Effect.gen(function* () {
       const { bytes, file, journal, path } = yield* written
       for (let length = bytes.length; length >= 0; length -= length > bytes.length - 250 || length < 80 ? 1 : 29) {
         yield* Effect.promise(() => Fs.writeFile(file, bytes.subarray(0, length)))
         const after = yield* told(journal)
         const text = bytes.subarray(0, length).toString("latin1")
-        // The header and its copy are lines too; a line without its end is whole if nothing else is missing.
+        // The header and its copy are lines too; a line without its end is complete if nothing else is missing.
         const lines = text.split("\n").filter((line) => line.endsWith("]") && bytes.includes(`${line}\n`, 0, "latin1"))
         const whole = lines.filter((line) => !isHeader(line)).length
         assert.deepStrictEqual(after.entries, entries.slice(0, whole), `cut at ${length}`)
@@ -157,7 +157,7 @@ describe("damage", () => {
   )
 
   it.effect.prop(
-    "bytes changed at the end cost the lines that they are in, and no other",
+    "bytes changed at the end cost only the lines that contain them",
     {
       flips: Schema.Array(
         Schema.Struct({ back: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 150 })), mask: Schema.Int })
@@ -172,8 +172,8 @@ describe("damage", () => {
           changed[at] = (changed[at] ?? 0) ^ ((Math.abs(mask) % 255) + 1)
         }
         yield* Effect.promise(() => Fs.writeFile(file, changed))
-        // Which lines were touched, by where they lie in the file. A line end belongs to both its neighbours'
-        // separation only.
+        // Which lines were touched, by their position in the file. A line end belongs only to the separation of both
+        // neighbours.
         let offset = 0
         const untouched = bytes
           .toString("latin1")
@@ -196,7 +196,7 @@ describe("damage", () => {
     { arbitrary: { runs: 60 } }
   )
 
-  it.effect("of a line end and of the line behind it leaves the line before it whole", () =>
+  it.effect("of a line end and the line after it leaves the line before it complete", () =>
     Effect.gen(function* () {
       const { bytes, file, journal } = yield* written
       for (let back = 1; back < 90; back++) {
@@ -211,7 +211,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("of a line end is told from brackets and lists in what is recorded", () =>
+  it.effect("of a line end is distinguished from brackets and lists in the records", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path })
@@ -225,7 +225,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("in the middle is refused unless forced, and named", () =>
+  it.effect("in the middle is rejected unless forced, and named", () =>
     Effect.gen(function* () {
       const { bytes, file, journal, path } = yield* written
       const changed = Buffer.from(bytes)
@@ -239,7 +239,7 @@ describe("damage", () => {
       const left = entries.filter((entry) => !(entry._tag === "sent" && entry.id === "item-3"))
       const forced = yield* told(journal, { force: true })
       assert.deepStrictEqual(forced.entries, left)
-      // Told each time, refused no more, and gone when it is compacted.
+      // Reported each time, no longer rejected, and gone after compaction.
       assert.deepStrictEqual(yield* told(journal), forced)
       yield* write(journal, [done("item-12")])
       yield* FileJournal.compact({ path })
@@ -252,7 +252,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("that comes after damage that was accepted is refused again", () =>
+  it.effect("after earlier damage that was accepted is rejected again", () =>
     Effect.gen(function* () {
       const { bytes, file, journal, path } = yield* written
       const spoil = (file: string, bytes: Buffer, what: string) => {
@@ -277,7 +277,7 @@ describe("damage", () => {
     })
   )
 
-  it.effect("a later format is refused", () =>
+  it.effect("a later format version is rejected", () =>
     Effect.gen(function* () {
       const { file, journal } = yield* written
       const { encodeHeader } = yield* Effect.promise(() => import("../../src/journal/line.ts"))
@@ -288,7 +288,7 @@ describe("damage", () => {
 })
 
 describe("files", () => {
-  it.live("are begun anew at a size while somebody asks whether earlier entries are durable", () =>
+  it.live("start again at a size limit while durability of earlier entries is awaited", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const open = yield* FileJournal.make({ path, segmentBytes: 1_000 }).open({
@@ -297,7 +297,8 @@ describe("files", () => {
         onEntry: () => undefined
       })
       const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
-      // Every entry fills a segment, and each is asked about at another moment of the next one's beginning.
+      // Every entry fills a segment, and the durability of each is awaited at another moment of the next one's
+      // beginning.
       const asked = yield* Effect.forEach(
         Array.from({ length: 60 }, (_, i) => i),
         (i) =>
@@ -309,7 +310,7 @@ describe("files", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.effect("are begun anew at a size, and every entry is found again", () =>
+  it.effect("start again at a size limit, and every entry is found", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path, segmentBytes: 2_000 })
@@ -326,7 +327,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("long lines are read across blocks", () =>
+  it.effect("keep long lines readable across blocks", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path })
@@ -336,7 +337,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("can be compacted to what still says something", () =>
+  it.effect("are compacted to the entries that still matter", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path, segmentBytes: 1_000 })
@@ -361,7 +362,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("a record that is no JSON is refused, and the journal goes on", () =>
+  it.effect("reject a record that is not JSON, and continue", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const journal = FileJournal.make({ path })
@@ -374,7 +375,7 @@ describe("files", () => {
     })
   )
 
-  it.effect("what cannot be a journal is said clearly", () =>
+  it.effect("explain why a path cannot be a journal", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const file = join(path, "file")
@@ -390,7 +391,7 @@ describe("files", () => {
   )
 })
 
-/** A folder with a program that finds the library under its own name. */
+/** A folder with a program that imports the library by its name. */
 const program = (source: string) =>
   Effect.gen(function* () {
     const path = yield* folder
@@ -406,7 +407,7 @@ const program = (source: string) =>
     return { journal: join(path, "j"), command: [process.execPath, ...args] as const }
   })
 
-describe("a disk that takes no more", () => {
+describe("a full disk", () => {
   const writer = `
     import * as Effect from "effect/Effect"
     import * as FileJournal from "effect-ai-gateway/journal"
@@ -427,7 +428,7 @@ import { Conformance } from "effect-ai-gateway/testing"
   it.live("fails the journal, and loses nothing that was durable", () =>
     Effect.gen(function* () {
       const { command, journal } = yield* program(writer)
-      // No file may grow beyond this: the write that would is cut short and then refused, as on a full disk.
+      // No file may grow beyond this: the write is cut short and then rejected, as on a full disk.
       const said = yield* Effect.callback<string>((resume) => {
         const child = spawn("sh", ["-c", `ulimit -f 200; exec "$@"`, "sh", ...command])
         let text = ""
@@ -472,7 +473,7 @@ import { Conformance } from "effect-ai-gateway/testing"
       process.exit(3)
     })`
 
-  it.live("refuses a second process, and yields when the first was killed", () =>
+  it.live("rejects a second process, and yields when the first was killed", () =>
     Effect.gen(function* () {
       const { command, journal: path } = yield* program(holder)
       const [node, ...args] = command
@@ -498,7 +499,7 @@ import { Conformance } from "effect-ai-gateway/testing"
     }).pipe(Effect.scoped)
   )
 
-  it.effect("does not trust another machine to be dead, unless told so; a number that is used again is nobody", () =>
+  it.effect("does not assume that another machine is dead unless forced, and ignores a reused process number", () =>
     Effect.gen(function* () {
       const path = yield* folder
       const put = (owner: object) =>

@@ -9,7 +9,7 @@ const run = (gateway: LocalGateway.LocalGateway, body: unknown, headers?: Record
   call(gateway, "POST", `${api}/ai/run`, body, headers)
 
 describe("/ai/run", () => {
-  it.effect("a third-party model goes through the default gateway, wrapped in state and envelope", () =>
+  it.effect("sends a third-party model through the default gateway, wrapped in state and envelope", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* run(gateway, { model: "xai/grok-4", input: { messages } }, { authorization: "Bearer cf" })
@@ -37,7 +37,7 @@ describe("/ai/run", () => {
     })
   )
 
-  it.effect("Workers AI runs without a gateway unless one is named", () =>
+  it.effect("runs Workers AI without a gateway unless the request names one", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = { model: "@cf/meta/llama", input: { prompt: "Hi you" } }
@@ -57,7 +57,7 @@ describe("/ai/run", () => {
     })
   )
 
-  it.effect("the input decides between chat, responses and embeddings", () =>
+  it.effect("selects chat, responses or embeddings by the input", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ envelope: "bare" })
       const responses = yield* run(gateway, { model: "openai/gpt", input: { input: "Hi" } })
@@ -67,7 +67,7 @@ describe("/ai/run", () => {
     })
   )
 
-  it.effect("options in headers count: retries and cache", () =>
+  it.effect("applies options in headers: retries and cache", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("anthropic", [{ status: 529, repeat: 2 }])
@@ -80,7 +80,7 @@ describe("/ai/run", () => {
     })
   )
 
-  it.effect("refusals have the API's shape, and provider errors pass as they are", () =>
+  it.effect("shapes refusals like the API, and passes provider errors unchanged", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const input = { messages }
@@ -107,7 +107,7 @@ describe("/ai/run", () => {
     })
   )
 
-  it.effect("asks for the token", () =>
+  it.effect("requires the token", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ token: Redacted.make("cf-secret") })
       const body = { model: "openai/gpt", input: { messages } }
@@ -117,7 +117,7 @@ describe("/ai/run", () => {
     })
   )
 
-  it.effect("JSON that does not parse stays as it came", () =>
+  it.effect("passes JSON that does not parse unchanged", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ garble: true }])
@@ -129,7 +129,7 @@ describe("/ai/run", () => {
 })
 
 describe("/ai/v1", () => {
-  it.effect("chat completions, messages and responses in their own shapes", () =>
+  it.effect("answers chat completions, messages and responses in their own shapes", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const chat = yield* call(gateway, "POST", `${api}/ai/v1/chat/completions`, { model: "google/gemini", messages })
@@ -153,7 +153,7 @@ describe("/ai/v1", () => {
 })
 
 describe("models", () => {
-  it.effect("search by name, author and task, in pages", () =>
+  it.effect("can be searched by name, author and task, in pages", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const names = Effect.fnUntraced(function* (query: string) {

@@ -5,7 +5,7 @@ import { binding, call, drive, leg, logs, replyOf, request } from "./support.ts"
 
 const messages = [{ role: "user", content: "Hi" }]
 
-/** What `env.AI.run` sends. */
+/** The request of `env.AI.run`. */
 const run = (
   gateway: LocalGateway.LocalGateway,
   model: string,
@@ -29,7 +29,7 @@ const run = (
 }
 
 describe("env.AI.run", () => {
-  it.effect("Workers AI without a gateway answers with the model's output", () =>
+  it.effect("answers with the model's output for Workers AI without a gateway", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* run(gateway, "@cf/meta/llama", { prompt: "Hi" })
@@ -42,7 +42,7 @@ describe("env.AI.run", () => {
     })
   )
 
-  it.effect("with a gateway its settings come from the body, and bare output from the provider", () =>
+  it.effect("takes settings of a gateway from the body, and returns the provider's bare output", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { mine: {} } })
       yield* gateway.script("openai", [{ status: 500, repeat: 2 }])
@@ -73,7 +73,7 @@ describe("env.AI.run", () => {
     })
   )
 
-  it.effect("extra headers count where the body says nothing", () =>
+  it.effect("applies extra headers where the body sets nothing", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const options = { gateway: { id: "default" } }
@@ -85,7 +85,7 @@ describe("env.AI.run", () => {
     })
   )
 
-  it.effect("errors: an unknown model, gateway, input and option", () =>
+  it.effect("rejects an unknown model, gateway, input and option", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const noGateway = yield* run(gateway, "openai/gpt", { messages })
@@ -109,7 +109,7 @@ describe("env.AI.run", () => {
     })
   )
 
-  it.effect("a stream is passed as events", () =>
+  it.effect("passes a stream as events", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* run(gateway, "@cf/meta/llama", { prompt: "Hi", stream: true })
@@ -120,7 +120,7 @@ describe("env.AI.run", () => {
 })
 
 describe("env.AI.gateway(id)", () => {
-  it.effect("run is the universal endpoint, without a token", () =>
+  it.effect("runs the universal endpoint without a token", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 503 }])
@@ -132,7 +132,7 @@ describe("env.AI.gateway(id)", () => {
     })
   )
 
-  it.effect("getUrl, getLog and patchLog", () =>
+  it.effect("supports getUrl, getLog and patchLog", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { mine: {} } })
       const prefix = `${binding}/ai-gateway/gateways/mine`
@@ -152,7 +152,7 @@ describe("env.AI.gateway(id)", () => {
     })
   )
 
-  it.effect("models, and an expired resume", () =>
+  it.effect("lists models, and reports an expired resume", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const models = yield* call(gateway, "GET", `${binding}/ai-api/models/search?search=llama`)
@@ -172,7 +172,7 @@ describe("env.AI.gateway(id)", () => {
 })
 
 describe("Miniflare's remote proxy", () => {
-  it.effect("the real request is unwrapped from its headers", () =>
+  it.effect("unwraps the real request from its headers", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const wrapped = request("POST", "http://127.0.0.1:9999/", [leg("openai")], {

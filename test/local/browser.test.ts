@@ -20,7 +20,7 @@ class Chrome extends Context.Service<Chrome, Browser>()("test/Chrome") {
   static readonly layer = Layer.effect(this, Chromium.start(["evil.example"]))
 }
 
-/** A tab of its own. */
+/** A separate tab. */
 const tab: Effect.Effect<Page, never, Chrome | Scope.Scope> = Effect.gen(function* () {
   const browser = yield* Chrome
   const context = yield* Effect.acquireRelease(
@@ -117,7 +117,7 @@ describe.skipIf(Chromium.missing !== undefined)(Chromium.missing ?? "in Chromium
       )
     }
 
-    it.effect("a script in an answer does not run on the gateway's origin", () =>
+    it.effect("does not run a script in an answer on the gateway's origin", () =>
       Effect.gen(function* () {
         const server = yield* gateway()
         const collector = yield* site("")
@@ -132,7 +132,7 @@ describe.skipIf(Chromium.missing !== undefined)(Chromium.missing ?? "in Chromium
       })
     )
 
-    it.effect("no request that a foreign page can make reaches a model", () =>
+    it.effect("lets no request from a foreign page reach a model", () =>
       Effect.gen(function* () {
         const server = yield* gateway()
         const target = server.gateway.url("default", "openai")
@@ -172,7 +172,7 @@ describe.skipIf(Chromium.missing !== undefined)(Chromium.missing ?? "in Chromium
       })
     )
 
-    it.effect("a host name that an attacker points at this machine does not reach the gateway", () =>
+    it.effect("rejects a host name that an attacker points at this machine", () =>
       Effect.gen(function* () {
         const server = yield* gateway()
         const page = yield* tab
@@ -188,7 +188,7 @@ describe.skipIf(Chromium.missing !== undefined)(Chromium.missing ?? "in Chromium
       })
     )
 
-    it.effect("a listed page uses the library: preflights, faults and log ids", () =>
+    it.effect("lets a listed page use the library: preflights, faults and log ids", () =>
       Effect.gen(function* () {
         const { code } = yield* Effect.promise(() => bundle(new URL("browserPage.ts", import.meta.url)))
         const listed = yield* site(`<script type="module">${code.replaceAll("</script", "<\\/script")}</script>`)

@@ -109,7 +109,7 @@ describe("callers", () => {
     })
   )
 
-  it.live("answers to every name of this machine, and to listed names", () =>
+  it.live("may use every name of this machine, and listed names", () =>
     Effect.gen(function* () {
       const allowHosts = ["host.docker.internal", "Gateway.Test", "10.0.0.5", "fd00::1"]
       const { port } = yield* serve({ port: 0, allowHosts, baseUrl: "https://public.example/ai" })
@@ -143,7 +143,7 @@ describe("callers", () => {
     })
   )
 
-  it.live("uses the host of an absolute request target as the host", () =>
+  it.live("with an absolute request target use its host", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0 })
       const status = (target: string) =>
@@ -153,7 +153,7 @@ describe("callers", () => {
     })
   )
 
-  it.live("accepts the address that it listens on as the host", () =>
+  it.live("may use the listening address as the host", () =>
     Effect.gen(function* () {
       const options = { port: 0, host: "127.0.0.2", token: Redacted.make("secret") }
       const server = yield* serve(options)
@@ -163,7 +163,7 @@ describe("callers", () => {
     })
   )
 
-  it.effect("checks requests to a handler in this process too", () =>
+  it.effect("in this process are checked too", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ allowOrigins: ["http://localhost:5173"] })
       const status = (headers: Record<string, string>) =>

@@ -133,7 +133,7 @@ describe("the memory of a gateway", () => {
       assert.strictEqual(yield* status("c"), "HIT")
       assert.strictEqual(yield* status("b"), "HIT")
       assert.strictEqual(yield* status("a"), "MISS")
-      // An answer that is larger than the budget is not stored, and drives out no other.
+      // An answer that is larger than the budget is not stored, and evicts no other.
       yield* status("huge", 400_000)
       assert.strictEqual(yield* status("huge", 400_000), "MISS")
       assert.strictEqual(yield* status("a"), "HIT")
@@ -163,7 +163,7 @@ describe("the memory of a gateway", () => {
     })
   )
 
-  it.effect("breaks off who took up a run that grew too large, and not its first client", () =>
+  it.effect("breaks off a resumed run that grew too large, but not its first client", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { runBytes: 400_000 } })
       const input = { messages: [{ role: "user", content: "Hello" }], stream: true }
@@ -178,7 +178,7 @@ describe("the memory of a gateway", () => {
         const response = yield* gateway.handle(request("GET", path))
         const resumed = yield* receive(response)
         assert.isTrue(resumed.broken || response.status === 404)
-        // What earlier ones hold for their slow clients counts: later ones have no room to read ahead.
+        // Data held for earlier slow clients counts: later ones have no room to read ahead.
         assert.isBelow(resumed.text.length, i < 2 ? 200_000 : 50_000)
         assert.strictEqual((yield* Effect.flatMap(gateway.handle(request("GET", path)), replyOf)).status, 404)
       }
@@ -187,7 +187,7 @@ describe("the memory of a gateway", () => {
         assert.isFalse(broken)
         assert.strictEqual(text.split("\n\n").length - 1, 5003)
       }
-      // And it is given back.
+      // The room is returned.
       const last = yield* slow()
       const path = `${binding}/ai-gateway/gateways/default/run/${last.headers.get("cf-aig-run-id")}/resume`
       const again = yield* Effect.flatMap(gateway.handle(request("GET", path)), receive)
@@ -213,7 +213,7 @@ describe("the memory of a gateway", () => {
     })
   )
 
-  it.effect("breaks off a list of calls that nobody reads when its call is dropped", () =>
+  it.effect("breaks off an unread list of calls when its call is dropped", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { callBytes: 500_000 } })
       yield* chat(gateway, {}, large(400_000))
@@ -352,7 +352,7 @@ describe("a body that is too large", () => {
   )
 })
 
-describe("many bodies at once", () => {
+describe("many concurrent bodies", () => {
   it.effect("are rejected with 503 when together they exceed the budget", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ inFlightBytes: 550_000, upstreams: { groq: Upstream.echo() } })
@@ -404,7 +404,7 @@ describe("a request in flight", () => {
     })
   )
 
-  it.effect("in this process holds nothing of an answer that nobody reads", () =>
+  it.effect("in this process holds nothing of an answer that is never read", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ inFlightBytes: 1_000_000 })
       const statuses = new Set<number>()
@@ -419,7 +419,7 @@ describe("a request in flight", () => {
     })
   )
 
-  it.effect("holds the JSON that its body became", () =>
+  it.effect("holds the parsed JSON of its body", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ upstreams: { openai: mirror }, inFlightBytes: 5_000_000 })
       const body = `[${"[],".repeat(10_000)}0]`
@@ -444,7 +444,7 @@ describe("a request in flight", () => {
     })
   )
 
-  it.effect("that alone needs more than there is gets 413", () =>
+  it.effect("gets 413 when it alone exceeds the budget", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ inFlightBytes: 50_000 })
       const reply = yield* chat(gateway, {}, large(100_000))
@@ -453,7 +453,7 @@ describe("a request in flight", () => {
     })
   )
 
-  it.live("holds an answer that a client over a socket does not read, until that client leaves", () =>
+  it.live("holds an answer that a client does not read from its socket, until that client leaves", () =>
     Effect.gen(function* () {
       const { url } = yield* serve({ port: 0, upstreams: { openai: mirror }, inFlightBytes: 60_000_000 })
       const target = `${url}/v1/local/default/openai/x`
@@ -485,7 +485,7 @@ describe("a request in flight", () => {
     })
   )
 
-  it.effect("gives everything back, however it ends", () =>
+  it.effect("returns everything, however it ends", () =>
     Effect.gen(function* () {
       const chunks = () =>
         new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(new Uint8Array(1000)) })

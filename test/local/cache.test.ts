@@ -9,7 +9,7 @@ const status = (self: ReturnType<typeof chat>) => Effect.map(self, ({ headers })
 const calls = (gateway: LocalGateway.LocalGateway) => Effect.map(gateway.calls, (all) => all.length)
 
 describe("the cache", () => {
-  it.effect("the same request is answered from it until the entry expires", () =>
+  it.effect("answers the same request until the entry expires", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const first = yield* chat(gateway, hour)
@@ -27,7 +27,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("provider, endpoint, model, credential and body make the key; metadata does not", () =>
+  it.effect("keys entries by provider, endpoint, model, credential and body, not by metadata", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = leg("openai").query
@@ -43,7 +43,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("skip-cache does not read but writes", () =>
+  it.effect("is written but not read with skip-cache", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { default: { cacheTtl: 60 } } })
       yield* chat(gateway)
@@ -55,7 +55,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("a TTL of 0 switches the gateway's cache off", () =>
+  it.effect("is off with a TTL of 0", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { default: { cacheTtl: 60 } } })
       yield* chat(gateway)
@@ -64,7 +64,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("an own key replaces the computed one, and lives five minutes when caching is off", () =>
+  it.effect("uses an own key, for five minutes when caching is off", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const keyed = { "cf-aig-cache-key": "k" }
@@ -77,7 +77,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("failures and streams are not stored", () =>
+  it.effect("stores neither failures nor streams", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500 }])
@@ -89,7 +89,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("a hit is served before the rate limit, and logged without cost", () =>
+  it.effect("is consulted before the rate limit, and logs a hit without cost", () =>
     Effect.gen(function* () {
       const rateLimit = { limit: 1, intervalSeconds: 3600 }
       const gateway = yield* LocalGateway.make({ gateways: { default: { rateLimit, cacheTtl: 3600 } } })
@@ -106,7 +106,7 @@ describe("the cache", () => {
     })
   )
 
-  it.effect("a later leg may answer from it", () =>
+  it.effect("may answer a later leg", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const cached = leg("groq", "m", { headers: { "cf-aig-cache-ttl": 3600 } })

@@ -28,7 +28,7 @@ const everywhere = Effect.fnUntraced(function* (gateway: LocalGateway.LocalGatew
   })
 })
 
-it.effect("gateways cannot be made, and no empty name is blamed for it", () =>
+it.effect("rejects the creation of gateways with a message that fits", () =>
   Effect.gen(function* () {
     const gateway = yield* LocalGateway.make()
     const { json, status } = yield* call(gateway, "POST", `${api}/ai-gateway/gateways`, { id: "new" })
@@ -67,7 +67,7 @@ describe("the run catalogue", () => {
     })
   )
 
-  it.effect("has Anthropic's models with dots in their versions, and says so", () =>
+  it.effect("names Anthropic's models with dots in their versions, and says so", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = { model: "anthropic/claude-haiku-4.5", input: { ...input, max_tokens: 9 } }
@@ -102,7 +102,7 @@ describe("the run catalogue", () => {
     })
   )
 
-  it.effect("takes upstreams and scripts for its own providers", () =>
+  it.effect("accepts upstreams and scripts for its own providers", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ upstreams: { minimax: Upstream.echo({ text: () => "mine" }) } })
       yield* gateway.script("alibaba", [{ status: 503 }])
@@ -139,7 +139,7 @@ describe("paths of the API", () => {
     })
   )
 
-  it.effect("serves OpenAI's embeddings for Workers AI, and for nobody else", () =>
+  it.effect("serve OpenAI's embeddings for Workers AI only", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const url = `${api}/ai/v1/embeddings`
@@ -152,7 +152,7 @@ describe("paths of the API", () => {
     })
   )
 
-  it.effect("names a gateway that is missing, on every surface", () =>
+  it.effect("name a missing gateway, on every surface", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const named = { "cf-aig-gateway-id": "none" }

@@ -9,7 +9,7 @@ import { base, call, chat, dataPlane, drive, leg, logs, mirror, trace, universal
 const question = leg("openai").query
 
 describe("provider-native", () => {
-  it.effect("any method, path and query reaches the provider, without the gateway's headers", () =>
+  it.effect("passes any method, path and query to the provider, without the gateway's headers", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ upstreams: { openai: mirror } })
       const reply = yield* call(
@@ -49,7 +49,7 @@ describe("provider-native", () => {
     })
   )
 
-  it.effect("custom providers exist when given", () =>
+  it.effect("serves configured custom providers only", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ upstreams: { "custom-mine": Upstream.echo() } })
       const body = { model: "m", messages: [{ role: "user", content: "Hi" }] }
@@ -66,7 +66,7 @@ describe("compat and dynamic routes", () => {
   const compat = `${dataPlane}/compat/chat/completions`
   const body = (model: string) => ({ model, messages: [{ role: "user", content: "Hi" }] })
 
-  it.effect("the model's name picks the provider, which sees the bare name", () =>
+  it.effect("select the provider by the model's name, and pass the bare name", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* call(gateway, "POST", compat, body("workers-ai/@cf/meta/llama"))
@@ -87,7 +87,7 @@ describe("compat and dynamic routes", () => {
     })
   )
 
-  it.effect("a dynamic route tries its models and names the one that answered", () =>
+  it.effect("try the models of a dynamic route, and name the one that answered", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ routes: { support: ["openai/a", "groq/b"] } })
       yield* gateway.script("openai", [{ status: 503 }])
@@ -102,7 +102,7 @@ describe("compat and dynamic routes", () => {
     })
   )
 
-  it.effect("an unknown route is not found, and another leg may answer", () =>
+  it.effect("report an unknown route as not found, and another leg may answer", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* call(gateway, "POST", compat, body("dynamic/none"))
@@ -148,7 +148,7 @@ describe("refusals before any leg", () => {
     return [reply.status, reply.json.error[0].code]
   })
 
-  it.effect("an unknown gateway or account is 400 with 2001", () =>
+  it.effect("reject an unknown gateway or account with 400 and 2001", () =>
     Effect.gen(function* () {
       const url = `${base}/v1/local/other/openai/chat/completions`
       assert.deepStrictEqual(yield* refused({}, (gateway) => call(gateway, "POST", url, question)), [400, 2001])
@@ -163,7 +163,7 @@ describe("refusals before any leg", () => {
     })
   )
 
-  it.effect("a missing or wrong token is 401 with 2009", () =>
+  it.effect("reject a missing or wrong token with 401 and 2009", () =>
     Effect.gen(function* () {
       const options = { token: Redacted.make("cf-secret"), gateways: { open: { authentication: false } } }
       assert.deepStrictEqual(yield* refused(options, (gateway) => chat(gateway)), [401, 2009])
@@ -183,7 +183,7 @@ describe("refusals before any leg", () => {
     })
   )
 
-  it.effect("an unknown slug is 400 with 2008 and an unknown alias 400 with 2040", () =>
+  it.effect("reject an unknown slug with 400 and 2008, and an unknown alias with 400 and 2040", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(
         yield* refused({}, (gateway) => call(gateway, "POST", `${dataPlane}/nobody/x`, question)),
@@ -199,7 +199,7 @@ describe("refusals before any leg", () => {
     })
   )
 
-  it.effect("without wholesale a credential is needed, except for Workers AI", () =>
+  it.effect("require a credential without wholesale, except for Workers AI", () =>
     Effect.gen(function* () {
       const strict = { "cf-aig-no-wholesale": "true" }
       assert.deepStrictEqual(yield* refused({}, (gateway) => chat(gateway, strict)), [400, 2040])
@@ -273,7 +273,7 @@ describe("refusals before any leg", () => {
     })
   )
 
-  it.effect("other methods and paths", () =>
+  it.effect("reject other methods and paths", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       assert.strictEqual((yield* call(gateway, "GET", dataPlane)).status, 405)
@@ -318,7 +318,7 @@ describe("metadata, cost and logging options", () => {
   const last = (gateway: LocalGateway.LocalGateway) =>
     Effect.map(call(gateway, "GET", `${logs}?per_page=1`), (reply) => reply.json.result[0])
 
-  it.effect("metadata keeps five flat entries, and one bad value drops all", () =>
+  it.effect("keep five flat metadata entries, and drop all when one is bad", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const stored = Effect.fnUntraced(function* (metadata: string) {
@@ -336,7 +336,7 @@ describe("metadata, cost and logging options", () => {
     })
   )
 
-  it.effect("tokens are counted and priced with the custom cost", () =>
+  it.effect("count tokens and apply the custom cost", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = { model: "m", messages: [{ role: "user", content: "one two three" }] }
@@ -354,7 +354,7 @@ describe("metadata, cost and logging options", () => {
     })
   )
 
-  it.effect("a request that is not logged has no log id, and neither leaves an entry", () =>
+  it.effect("leave no log id and no entry for a request that is not logged", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { default: { collectLogs: false } } })
       const silent = yield* chat(gateway)
@@ -369,7 +369,7 @@ describe("metadata, cost and logging options", () => {
     })
   )
 
-  it.effect("payloads can be left out of the log", () =>
+  it.effect("omit payloads from the log on request", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* chat(gateway, { "cf-aig-collect-log-payload": "false" })
@@ -385,7 +385,7 @@ describe("metadata, cost and logging options", () => {
 })
 
 describe("faults of one request", () => {
-  it.effect("the header scripts this request alone, before any other script", () =>
+  it.effect("apply to this request alone, before any other script", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const faults = JSON.stringify([{ status: 500 }, { status: 502 }])
@@ -401,7 +401,7 @@ describe("faults of one request", () => {
     })
   )
 
-  it.effect("a leg's own list is for that leg", () =>
+  it.effect("apply to one leg when it lists them", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const headers = { "cf-aig-local-faults": [{ status: 500 }] }

@@ -1,6 +1,4 @@
-/**
- * Dynamic routes by their elements: those that `Route.compile` makes, and percentages.
- */
+/** Dynamic routes by their elements: the output of `Route.compile`, and percentages. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -38,14 +36,14 @@ const model = (
   outputs: { success: to("end"), fallback: to(fallback) }
 })
 
-/** What a route gives against scripted providers: the text of the answer or the reason, and who was asked. */
+/** Result of a route against scripted providers: the text of the answer or the reason, and the providers called. */
 const outcome = (
   route: Provider.ChatRoute,
   options: LocalGateway.Options,
   faults: Readonly<Record<string, ReadonlyArray<Fault>>>
 ) => Effect.provide(outcomeOf(route, faults), at(options))
 
-/** A router over a local gateway, and that. */
+/** A router over a local gateway, with that gateway. */
 const at = (options: LocalGateway.Options) =>
   Router.layer.pipe(Layer.provideMerge(Layer.orDie(LocalGateway.layer(options))))
 
@@ -86,7 +84,7 @@ describe("a compiled fallback", () => {
     { status: 401 }
   ]
 
-  it.effect("gives the answers that the client gives, and asks the same targets", () =>
+  it.effect("gives the client's answers, and calls the same targets", () =>
     Effect.gen(function* () {
       const route = Route.fallback(...chats).pipe(Route.timeout("2 seconds"))
       for (const first of kinds) {
@@ -117,7 +115,7 @@ describe("a compiled balance by weight", () => {
   const weighed = Route.balance([openai, groq], { by: "weight", weights: [2, 1] }).pipe(Route.timeout("2 seconds"))
   const { elements } = Result.getOrThrow(Route.compile(weighed, "Hi", "dynamic"))
 
-  it.effect("gives the answers that the client gives in the order of its draw, and asks the same targets", () =>
+  it.effect("gives the client's answers in the order of its draw, and calls the same targets", () =>
     Effect.gen(function* () {
       const seen = new Set<string>()
       const kinds: ReadonlyArray<Fault> = [{ ok: true }, { status: 503 }, { status: 400 }]
@@ -129,7 +127,7 @@ describe("a compiled balance by weight", () => {
               Random.withSeed(outcome(route, options, faults), `${seed} ${JSON.stringify(faults)}`)
             const byRoute = yield* ask(Provider.dynamic("r"), { routes: { r: elements } })
             seen.add(byRoute.asked[0] ?? "")
-            // The client draws for itself: until both begin with the same target.
+            // The client draws for itself: repeat until both begin with the same target.
             let byClient = yield* ask(weighed, {})
             for (let draw = 0; byClient.asked[0] !== byRoute.asked[0] && draw < 100; draw++) {
               byClient = yield* Random.withSeed(outcome(weighed, {}, faults), `draw ${draw}`)
@@ -142,7 +140,7 @@ describe("a compiled balance by weight", () => {
     })
   )
 
-  it.effect("is first by the weights, equal ones included", () =>
+  it.effect("draws the first by weights, equal ones included", () =>
     Effect.gen(function* () {
       const even = Route.timeout(Route.balance(chats, { by: "weight" }), "2 seconds")
       const routes = {
@@ -169,7 +167,7 @@ describe("a compiled balance by weight", () => {
 })
 
 describe("elements", () => {
-  it.effect("repeat a model at once, as often as they say", () =>
+  it.effect("repeat a model at once, as often as configured", () =>
     Effect.gen(function* () {
       const r = [start("a"), model("a", "openai/gpt", "b", { retries: 2 }), model("b", "groq/llama"), end]
       const always = [{ status: 503, repeat: "forever" }] as const
@@ -225,7 +223,7 @@ describe("a percentage", () => {
     }).pipe(Random.withSeed("percentage"))
   )
 
-  it.effect("gives the answers of the branch that it chose, fallbacks included", () =>
+  it.effect("gives the answers of the chosen branch, fallbacks included", () =>
     Effect.gen(function* () {
       // As a client has them: the branch, then the rest in declared order.
       const branches = { openai: chats, groq: [chats[1], chats[2]], mistral: [chats[2]] }

@@ -31,7 +31,7 @@ interface Event {
   readonly usage?: { readonly prompt_tokens: number }
 }
 
-/** `data:` values of a stream of events, `[DONE]` left out. */
+/** `data:` values of a stream of events, without `[DONE]`. */
 const events = (text: string): ReadonlyArray<Event> =>
   text
     .split("\n\n")
@@ -44,7 +44,7 @@ describe("dialects", () => {
   const post = (path: string, body: unknown, options?: LocalGateway.Options) =>
     Effect.flatMap(LocalGateway.make(options), (gateway) => call(gateway, "POST", `${dataPlane}/${path}`, body))
 
-  it.effect("OpenAI chat: the last text of the user, words as tokens", () =>
+  it.effect("answers OpenAI chat with the user's last text, counting words as tokens", () =>
     Effect.gen(function* () {
       for (const path of [
         "openai/chat/completions",
@@ -68,7 +68,7 @@ describe("dialects", () => {
     })
   )
 
-  it.effect("the same request gives the same answer", () =>
+  it.effect("gives the same answer to the same request", () =>
     Effect.gen(function* () {
       const one = yield* post("openai/chat/completions", { model: "gpt", messages })
       const two = yield* post("openai/chat/completions", { model: "gpt", messages })
@@ -76,7 +76,7 @@ describe("dialects", () => {
     })
   )
 
-  it.effect("Anthropic messages", () =>
+  it.effect("speaks Anthropic messages", () =>
     Effect.gen(function* () {
       const body = { model: "claude", max_tokens: 5, system: "Be brief", messages: [{ role: "user", content: "Hi" }] }
       const { json } = yield* post("anthropic/v1/messages", body)
@@ -100,7 +100,7 @@ describe("dialects", () => {
     })
   )
 
-  it.effect("answers carry the fields that strict clients refuse to miss", () =>
+  it.effect("includes the fields that strict clients require", () =>
     Effect.gen(function* () {
       const hello = [{ role: "user", content: "Hi" }]
       const message = (yield* post("anthropic/v1/messages", { model: "claude", max_tokens: 5, messages: hello })).json
@@ -131,7 +131,7 @@ describe("dialects", () => {
       const chunks = events((yield* post("openrouter/chat/completions", ask)).text)
       for (const chunk of chunks) {
         assert.deepInclude(Object(chunk), { system_fingerprint: "fp_echo", service_tier: "default", id: chat.id })
-        // `null` would be refused by OpenRouter's own client.
+        // OpenRouter's own client would reject `null`.
         assert.isNotNull(chunk.usage)
       }
       assert.deepNestedInclude(Object(chunks[0]), {
@@ -144,7 +144,7 @@ describe("dialects", () => {
     })
   )
 
-  it.effect("a chat request that OpenAI could not read is refused as OpenAI does, by name", () =>
+  it.effect("rejects a chat request that OpenAI could not read, as OpenAI does, by name", () =>
     Effect.gen(function* () {
       for (const [body, param] of [
         [{ messages: [{ role: "user", content: 5 }] }, "messages[0].content"],
@@ -155,14 +155,14 @@ describe("dialects", () => {
         assert.strictEqual(status, 400)
         assert.deepInclude(json.error, { type: "invalid_request_error", param, code: null })
       }
-      // What only a model would act on is no business of the echo's.
+      // The echo ignores fields that only a model would act on.
       const more = { n: 2, logprobs: true, reasoning_effort: "high", tools: [{ type: "custom" }], unknown: 1 }
       const { json } = yield* post("openai/chat/completions", { model: "gpt", messages, ...more })
       assert.strictEqual(json.choices[0].message.content, "openai/gpt: Say hello")
     })
   )
 
-  it.effect("Google, whole and streamed", () =>
+  it.effect("speaks Google, complete and streamed", () =>
     Effect.gen(function* () {
       const body = {
         contents: [{ role: "user", parts: [{ text: "Hi" }] }],
@@ -181,7 +181,7 @@ describe("dialects", () => {
     })
   )
 
-  it.effect("Workers AI text, messages, streams and embeddings", () =>
+  it.effect("speaks Workers AI: text, messages, streams and embeddings", () =>
     Effect.gen(function* () {
       for (const path of ["workers-ai/@cf/meta/llama", "workers-ai/run/@cf/meta/llama"]) {
         const { json } = yield* post(path, { prompt: "Hi" })
@@ -207,7 +207,7 @@ describe("dialects", () => {
     })
   )
 
-  it.effect("OpenAI embeddings as numbers or base64, in the size that was asked for", () =>
+  it.effect("returns OpenAI embeddings as numbers or base64, in the requested size", () =>
     Effect.gen(function* () {
       const body = { model: "e", input: ["a b", "c"], dimensions: 3 }
       const plain = (yield* post("openai/embeddings", body)).json
@@ -218,7 +218,7 @@ describe("dialects", () => {
     })
   )
 
-  it.effect("the text can be chosen", () =>
+  it.effect("accepts its own text", () =>
     Effect.gen(function* () {
       const upstreams = { openai: Upstream.echo({ text: ({ prompt }) => prompt.toUpperCase() }) }
       const { json } = yield* post("openai/chat/completions", { model: "gpt", messages }, { upstreams })
@@ -250,7 +250,7 @@ describe("official SDKs", () => {
     return { gateway, fetch, baseURL: gateway.url("default", "openai"), apiKey: "sk-test" }
   })
 
-  it.effect("openai: chat, stream, responses, embeddings", () =>
+  it.effect("openai works: chat, stream, responses, embeddings", () =>
     Effect.gen(function* () {
       const { apiKey, baseURL, fetch } = yield* connected
       const client = new OpenAI({ apiKey, baseURL, fetch, maxRetries: 0 })
@@ -277,7 +277,7 @@ describe("official SDKs", () => {
     })
   )
 
-  it.effect("AI SDK with OpenAI", () =>
+  it.effect("AI SDK works with OpenAI", () =>
     Effect.gen(function* () {
       const { apiKey, baseURL, fetch } = yield* connected
       const provider = createOpenAI({ apiKey, baseURL, fetch })
@@ -291,7 +291,7 @@ describe("official SDKs", () => {
     })
   )
 
-  it.effect("AI SDK with Anthropic", () =>
+  it.effect("AI SDK works with Anthropic", () =>
     Effect.gen(function* () {
       const { apiKey, fetch, gateway } = yield* connected
       const model = createAnthropic({ apiKey, baseURL: gateway.url("default", "anthropic"), fetch })("claude-haiku-4-5")
@@ -303,7 +303,7 @@ describe("official SDKs", () => {
     })
   )
 
-  it.effect("a scripted error reads like the provider's own", () =>
+  it.effect("read a scripted error like the provider's own", () =>
     Effect.gen(function* () {
       const { apiKey, baseURL, fetch, gateway } = yield* connected
       yield* gateway.script("openai", [{ status: 429, retryAfter: 3 }])

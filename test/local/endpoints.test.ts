@@ -1,6 +1,6 @@
 /**
- * Endpoints beside chat: lists of models, token counts, embeddings, old completions, and models of Workers AI that do
- * not chat.
+ * Endpoints other than chat: lists of models, token counts, embeddings, old completions, and models of Workers AI that
+ * do not chat.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -55,7 +55,7 @@ describe("lists of models", () => {
   )
 })
 
-describe("what clients of single providers ask for", () => {
+describe("what clients of single providers require", () => {
   it.effect("OpenRouter's models have prices and modalities, and Mistral's have capabilities", () =>
     Effect.gen(function* () {
       const openRouter = (yield* get("openrouter/models")).json
@@ -94,7 +94,7 @@ describe("what clients of single providers ask for", () => {
     })
   )
 
-  it.effect("Mistral's `fim/completions` answers as a chat, and its `any` demands a call", () =>
+  it.effect("Mistral's `fim/completions` answers like a chat, and its `any` forces a call", () =>
     Effect.gen(function* () {
       const filled = (yield* post("mistral/v1/fim/completions", { model: "codestral", prompt: "x" })).json
       assert.strictEqual(filled.choices[0].message.content, "mistral/codestral: x")
@@ -125,7 +125,7 @@ describe("token counts", () => {
 })
 
 describe("embeddings of Google", () => {
-  it.effect("come alone and in batches, in the size that is asked for", () =>
+  it.effect("arrive alone and in batches, in the requested size", () =>
     Effect.gen(function* () {
       const content = { parts: [{ text: "Hi" }] }
       const one = (yield* post(`${google}:embedContent`, { content })).json
@@ -151,7 +151,7 @@ describe("embeddings of OpenAI", () => {
       })
   )
 
-  it.effect("take tokens in place of texts", () =>
+  it.effect("accept tokens in place of texts", () =>
     Effect.gen(function* () {
       const of = (input: unknown) =>
         Effect.map(post("openai/embeddings", { model: "e", input }), ({ json }) => json.data.length)
@@ -182,7 +182,7 @@ describe("completions", () => {
 })
 
 describe("ids of requests", () => {
-  it.effect("are in the header of the provider, another for each request", () =>
+  it.effect("are in the provider's header, a different one for each request", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const id = (path: string, name: string) =>
@@ -221,7 +221,7 @@ describe("models of Workers AI that do not chat", () => {
     })
   )
 
-  it.effect("embed no body without texts", () =>
+  it.effect("reject a body without texts", () =>
     Effect.gen(function* () {
       for (const input of [{}, { text: [] }, { text: ["a", 1] }, { prompt: "a" }]) {
         const { json, status } = yield* workersAi("@cf/baai/bge-base-en-v1.5", input)
@@ -296,7 +296,7 @@ describe("models of Workers AI that do not chat", () => {
     })
   )
 
-  it.effect("leave models alone that do chat, whatever they are called", () =>
+  it.effect("leave chat models alone, whatever their names", () =>
     Effect.gen(function* () {
       for (const model of ["@cf/meta/llama-3.2-11b-vision-instruct", "@cf/qwen/qwen2.5-coder-32b-instruct"]) {
         assert.strictEqual(resultOf(yield* workersAi(model, { prompt: "Hi" }))["response"], say(model, "Hi"))

@@ -1,6 +1,6 @@
 /**
- * Compares the cost of reading foreign text at one size and at sixteen times that size: a parser that starts again
- * costs 256 times as much.
+ * Compares the cost of reading foreign text at one size and at sixteen times that size: a parser that restarts costs
+ * 256 times as much.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -91,7 +91,7 @@ describe("the cost of reading grows with the length alone", () => {
     })
   }
 
-  it("a shape tells the length of its text without making it", () => {
+  it("for a shape that computes the length of its text without making it", () => {
     for (const text of ["", " ", "a", "ab c", "  ab \n c def ", "one two three four"]) {
       for (const events of [undefined, 1, 2, 3, 4, 7, 100]) {
         for (const words of [1, 2, 5]) {
@@ -104,7 +104,7 @@ describe("the cost of reading grows with the length alone", () => {
     }
   })
 
-  it.live("embeddings of a long text with many dimensions", () =>
+  it.live("for embeddings of a long text with many dimensions", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const cost = (dimensions: number) =>
@@ -118,7 +118,7 @@ describe("the cost of reading grows with the length alone", () => {
     })
   )
 
-  it.live("many legs with many faults in a header that they share", () =>
+  it.live("for many legs with many faults in a shared header", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const faults = JSON.stringify(new Array(9000).fill({ ok: true }))
@@ -130,7 +130,7 @@ describe("the cost of reading grows with the length alone", () => {
     })
   )
 
-  it.live("faults inside a stream that comes in one piece", () =>
+  it.live("for faults inside a stream that arrives in one piece", () =>
     Effect.gen(function* () {
       const cost = Effect.fnUntraced(function* (events: number) {
         const body = 'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'.repeat(events)

@@ -99,7 +99,7 @@ describe("too much of something", () => {
     })
   )
 
-  it.effect("is refused in the JSON of headers, before that is parsed", () =>
+  it.effect("is rejected in the JSON of headers, before parsing", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const many = `[${"[],".repeat(60_000)}0]`
@@ -128,7 +128,7 @@ describe("too much of something", () => {
     })
   )
 
-  it.effect("passes in an answer, of which nothing is read then", () =>
+  it.effect("passes in an answer, of which nothing is then read", () =>
     Effect.gen(function* () {
       const body = `[${"[],".repeat(1_000_000)}0]`
       const answer = { status: 200, headers: { "content-type": "application/json" }, body }
@@ -138,7 +138,7 @@ describe("too much of something", () => {
     })
   )
 
-  it.effect("is refused by the echo: text that is repeated for many events", () =>
+  it.effect("is rejected by the echo: text that is repeated for many events", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const ask = (provider: string, text: string, stream: boolean, events = 1_000_000) =>
@@ -161,7 +161,7 @@ describe("too much of something", () => {
     })
   )
 
-  it.effect("is refused by the echo: dimensions and inputs of embeddings", () =>
+  it.effect("is rejected by the echo: dimensions and inputs of embeddings", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const ask = (body: object) => call(gateway, "POST", `${dataPlane}/openai/embeddings`, { model: "m", ...body })
@@ -261,7 +261,7 @@ describe("an answer that HTTP cannot carry", () => {
     })
   )
 
-  it.live("has spaces in place of characters that no header can hold, over a socket and in the log", () =>
+  it.live("gets spaces in place of characters that no header can hold, over a socket and in the log", () =>
     Effect.gen(function* () {
       const upstreams = { openai: answering(200, { "content-type": "text/\u0001plain", "x-city": "Łódź\r\nb: c" }) }
       const { url } = yield* serve({ port: 0, upstreams })

@@ -36,7 +36,7 @@ describe("an HTTP client of the embedded gateway", () => {
     }).pipe(Effect.provide(Live))
   )
 
-  it.effect("lets a provider's client through GatewayHttpClient, forms included", () =>
+  it.effect("carries a provider's client through GatewayHttpClient, forms included", () =>
     Effect.gen(function* () {
       const client = yield* HttpClient.HttpClient
       const { attempts, value } = yield* LogTrail.collect(

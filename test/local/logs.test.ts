@@ -26,7 +26,7 @@ const filled = Effect.gen(function* () {
 })
 
 describe("list", () => {
-  it.effect("envelope, newest first", () =>
+  it.effect("returns the envelope, newest first", () =>
     Effect.gen(function* () {
       const gateway = yield* filled
       const reply = yield* call(gateway, "GET", logs)
@@ -41,7 +41,7 @@ describe("list", () => {
     })
   )
 
-  it.effect("pages", () =>
+  it.effect("returns pages", () =>
     Effect.gen(function* () {
       const gateway = yield* filled
       const page = yield* list(gateway, { page: "2", per_page: "2" })
@@ -100,7 +100,7 @@ describe("list", () => {
     })
   )
 
-  it.effect("filters are all required; id works; metadata keys and values match apart", () =>
+  it.effect("requires all filters; id works; metadata keys and values match independently", () =>
     Effect.gen(function* () {
       const gateway = yield* filled
       const two = [
@@ -135,7 +135,7 @@ describe("list", () => {
     })
   )
 
-  it.effect("meta_info adds the ranges", () =>
+  it.effect("adds the ranges with meta_info", () =>
     Effect.gen(function* () {
       const gateway = yield* filled
       const { result_info } = (yield* list(gateway, { meta_info: "true" })).json
@@ -167,7 +167,7 @@ describe("list", () => {
     })
   )
 
-  it.effect("gateways do not see each other's entries", () =>
+  it.effect("separates the entries of gateways", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { other: {} } })
       const { headers } = yield* chat(gateway)
@@ -179,7 +179,7 @@ describe("list", () => {
 })
 
 describe("one entry", () => {
-  it.effect("has heads and sizes, and the bodies as they were", () =>
+  it.effect("has heads and sizes, and the original bodies", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = { ...leg("openai").query, user: "x".repeat(2000) }
@@ -197,7 +197,7 @@ describe("one entry", () => {
     })
   )
 
-  it.effect("an unknown id is 404 with 7002", () =>
+  it.effect("is 404 with 7002 for an unknown id", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       for (const [method, body] of [["GET"], ["PATCH", { feedback: 1 }]] as const) {
@@ -207,7 +207,7 @@ describe("one entry", () => {
     })
   )
 
-  it.effect("a fresh entry is not there yet when the gateway is told so", () =>
+  it.effect("is missing at first with freshLogDelay", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ freshLogDelay: 500 })
       const { headers } = yield* chat(gateway)
@@ -235,7 +235,7 @@ describe("feedback", () => {
     return { feedback, metadata, score }
   })
 
-  it.effect("sets, keeps what is not named, and clears with null", () =>
+  it.effect("sets fields, keeps the others, and clears with null", () =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* patched({ feedback: 1 }), { feedback: 1, metadata: { a: 1 }, score: null })
       assert.deepStrictEqual(yield* patched({ feedback: -1 }, { score: 80, metadata: { b: "x" } }), {
@@ -272,7 +272,7 @@ describe("feedback", () => {
 })
 
 describe("bulk deletion", () => {
-  it.effect("removes what matches, at most `limit`, in the given order", () =>
+  it.effect("removes matching entries, at most `limit`, in the given order", () =>
     Effect.gen(function* () {
       const gateway = yield* filled
       const remove = (query: Record<string, string>) => call(gateway, "DELETE", `${logs}?${new URLSearchParams(query)}`)
@@ -289,7 +289,7 @@ describe("bulk deletion", () => {
 })
 
 describe("access", () => {
-  it.effect("needs the token, an account and a gateway that exist", () =>
+  it.effect("requires the token, and an existing account and gateway", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ account: "local", token: Redacted.make("cf-secret") })
       const none = yield* call(gateway, "GET", logs)
@@ -309,7 +309,7 @@ describe("access", () => {
     })
   )
 
-  it.effect("the URL of a provider is a string", () =>
+  it.effect("returns the URL of a provider as a string", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ baseUrl: "https://gw.example/" })
       const url = `${api}/ai-gateway/gateways/default/url`

@@ -56,7 +56,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("another process can set faults, and see the calls", () =>
+  it.live("lets another process set faults and see the calls", () =>
     Effect.gen(function* () {
       const { url } = yield* serve({ port: 0 })
       const scripted = yield* json("POST", `${url}/__admin/script`, { provider: "openai", faults: [{ status: 503 }] })
@@ -71,7 +71,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("drop destroys the connection without an answer", () =>
+  it.live("destroys the connection without an answer on drop", () =>
     Effect.gen(function* () {
       const { gateway, sockets, url } = yield* serve({ port: 0 })
       yield* gateway.script("openai", [{ drop: true }])
@@ -83,7 +83,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("a client that leaves interrupts the upstream and frees the socket", () =>
+  it.live("interrupts the upstream and frees the socket when a client leaves", () =>
     Effect.gen(function* () {
       const { gateway, sockets, url } = yield* serve({ port: 0 })
       yield* gateway.script("openai", [{ stall: true }])
@@ -103,7 +103,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("a client that leaves a stream cancels the source, through two servers", () =>
+  it.live("cancels the source through two servers when a client leaves a stream", () =>
     Effect.gen(function* () {
       let cancelled = false
       const endless = Upstream.make(() =>
@@ -133,7 +133,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("a stream that breaks is a broken connection for the client", () =>
+  it.live("breaks the connection when a stream breaks", () =>
     Effect.gen(function* () {
       const { gateway, url } = yield* serve({ port: 0 })
       yield* gateway.script("openai", [{ truncate: 20 }])
@@ -147,7 +147,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("the end of the scope closes the port, interrupts requests and destroys sockets", () =>
+  it.live("closes the port, interrupts requests and destroys sockets when the scope closes", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const server = yield* Scope.provide(serve({ port: 0 }), scope)
@@ -166,7 +166,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("with a grace period requests in flight are finished", () =>
+  it.live("finishes requests in flight within a grace period", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const server = yield* Scope.provide(serve({ port: 0, shutdownGrace: "10 seconds" }), scope)
@@ -180,7 +180,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("a user's upstream that dies is a 500 without details", () =>
+  it.live("answers a user's upstream that dies with a 500 without details", () =>
     Effect.gen(function* () {
       const openai = Upstream.make(() => Effect.die(new Error("SECRET")))
       const { url } = yield* serve({ port: 0, upstreams: { openai } })
@@ -206,7 +206,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("a port in use is refused", () =>
+  it.live("rejects a port in use", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0 })
       const error = yield* Effect.flip(serve({ port }))
@@ -214,7 +214,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("with a token another interface is served, and the binding's paths ask for it too", () =>
+  it.live("serves another interface with a token, which the binding's paths require too", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0, host: "0.0.0.0", token: Redacted.make("cf-secret") })
       const models = `http://127.0.0.1:${port}/ai-api/models/search`
@@ -225,7 +225,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("odd request lines get an answer, and the server lives on", () =>
+  it.live("answers odd request lines and lives on", () =>
     Effect.gen(function* () {
       const { port, url } = yield* serve({ port: 0 })
       const get = (target: string, host: string) =>
@@ -238,7 +238,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("a refused upload does not block its connection", () =>
+  it.live("does not block the connection of a rejected upload", () =>
     Effect.gen(function* () {
       const { port } = yield* serve({ port: 0, token: Redacted.make("cf-secret") })
       const size = 5_000_000
@@ -248,7 +248,7 @@ describe("serve", () => {
     })
   )
 
-  it.live("large bodies and many clients at once", () =>
+  it.live("serves large bodies and many clients at once", () =>
     Effect.gen(function* () {
       const { gateway, url } = yield* serve({ port: 0, upstreams: { openai: mirror } })
       const send = (n: number) => json("POST", `${url}/v1/local/default/openai/files`, { n, text: "x".repeat(300_000) })

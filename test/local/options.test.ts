@@ -53,14 +53,14 @@ describe("make", () => {
     })
   )
 
-  it.effect("an error does not print the token", () =>
+  it.effect("does not print the token in an error", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(LocalGateway.make({ token: Redacted.make("bad secret"), account: "x" }))
       assert.notInclude(JSON.stringify(error) + String(error) + error.message, "bad secret")
     })
   )
 
-  it.effect("the admin token guards the admin paths, else the token does", () =>
+  it.effect("guards the admin paths with the admin token, or else with the token", () =>
     Effect.gen(function* () {
       const status = Effect.fnUntraced(function* (options: LocalGateway.Options, headers?: Record<string, string>) {
         const gateway = yield* LocalGateway.make(options)
@@ -78,7 +78,7 @@ describe("make", () => {
 })
 
 describe("scripts", () => {
-  it.effect("a script of a model wins over that of its provider", () =>
+  it.effect("of a model win over those of its provider", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500, repeat: "forever" }])
@@ -90,7 +90,7 @@ describe("scripts", () => {
     })
   )
 
-  it.effect("faults are used in order, as often as they say; a new script replaces the old one", () =>
+  it.effect("are used in order, with their repeats, until a new script replaces them", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500, repeat: 2 }, { ok: true }, { status: 404 }])
@@ -135,7 +135,7 @@ describe("scripts", () => {
       })
   )
 
-  it.effect("the admin paths script, show and reset", () =>
+  it.effect("are set, shown and reset through the admin paths", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const admin = `${base}/__admin`
@@ -153,7 +153,7 @@ describe("scripts", () => {
     })
   )
 
-  it.effect("reset also restarts scripts of the options, empties the cache and the limits", () =>
+  it.effect("restart on reset, which also empties the cache and the limits", () =>
     Effect.gen(function* () {
       const rateLimit = { limit: 2, intervalSeconds: 3600 }
       const gateway = yield* LocalGateway.make({
@@ -170,7 +170,7 @@ describe("scripts", () => {
     })
   )
 
-  it.effect("two gateways from one option do not share a script's position", () =>
+  it.effect("keep separate positions in two gateways from one option", () =>
     Effect.gen(function* () {
       const options = { upstreams: { openai: Upstream.script([{ status: 500 }]) } }
       const one = yield* LocalGateway.make(options)
@@ -223,7 +223,7 @@ describe("credentials", () => {
 })
 
 describe("bounds", () => {
-  it.effect("only the newest logs and calls are kept", () =>
+  it.effect("keep only the newest logs and calls", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { logs: 2, calls: 3 } })
       for (const model of ["a", "b", "c", "d"]) yield* chat(gateway, {}, leg("openai", model).query)
@@ -236,7 +236,7 @@ describe("bounds", () => {
     })
   )
 
-  it.effect("a request that was read before is refused", () =>
+  it.effect("reject a request that was already read", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const request = new Request(gateway.url("default", "openai/x"), { method: "POST", body: "{}" })
@@ -245,7 +245,7 @@ describe("bounds", () => {
     })
   )
 
-  it.effect("a body that announces too much is refused", () =>
+  it.effect("reject a body that announces too much", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const headers = { "content-length": String(101 * 1024 * 1024) }

@@ -75,7 +75,7 @@ const leaving = [
   "x".repeat(20_000)
 ]
 
-describe("a base that an endpoint is appended to", () => {
+describe("a base to which an endpoint is appended", () => {
   it.effect.each(leaving.map((endpoint) => [endpoint.slice(0, 30), endpoint] as const))("rejects %j", ([, endpoint]) =>
     Effect.gen(function* () {
       const { asked, upstream } = noting()
@@ -114,7 +114,7 @@ describe("a base that an endpoint is appended to", () => {
     })
   )
 
-  it.effect("is not left by what a provider-native path keeps encoded", () =>
+  it.effect("is not escaped by encoded parts of a provider-native path", () =>
     Effect.gen(function* () {
       const { asked, upstream } = noting()
       const gateway = yield* LocalGateway.make({ upstreams: { openai: upstream } })
@@ -127,7 +127,7 @@ describe("a base that an endpoint is appended to", () => {
     })
   )
 
-  it.effect("is not left by the name of a model that is the path", () =>
+  it.effect("is not escaped by the name of a model that is the path", () =>
     Effect.gen(function* () {
       const { asked, upstream } = noting()
       const gateway = yield* LocalGateway.make({ upstreams: { "workers-ai": upstream } })
@@ -151,7 +151,7 @@ describe("a base that an endpoint is appended to", () => {
     })
   )
 
-  it.effect("is left by no request that reaches the proxy otherwise", () =>
+  it.effect("is not escaped by any request that otherwise reaches the proxy", () =>
     Effect.gen(function* () {
       const { asked, upstream } = noting("http://host.test/v1/")
       const handler = yield* upstream.start

@@ -66,7 +66,7 @@ describe("cloudflare/auto", () => {
     return { ...reply, chosen: reply.headers["cf-aig-routed-model"], reason: reply.headers["cf-aig-routing-reason"] }
   })
 
-  it.effect("answers with a model of the pool, and says which and why", () =>
+  it.effect("answers with a model of the pool, and reports the choice and its reason", () =>
     Effect.gen(function* () {
       const { chosen, headers, json, reason } = yield* ask({})
       assert.strictEqual(json.choices[0].message.content, "openai/gpt: Hi")
@@ -87,7 +87,7 @@ describe("cloudflare/auto", () => {
     })
   )
 
-  it.effect("says when only one model was allowed", () =>
+  it.effect("reports when only one model was allowed", () =>
     Effect.gen(function* () {
       assert.strictEqual((yield* ask({ "cf-aig-allowed-models": "openai/gpt" })).reason, "forced_by_candidate_pool")
     })

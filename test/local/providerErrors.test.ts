@@ -36,7 +36,7 @@ describe("errors of Workers AI", () => {
     [504, 3046]
   ]
 
-  it.effect.each(codes)("status %s has the code %s, thrown by the binding", ([status, code]) =>
+  it.effect.each(codes)("with status %s have the code %s, thrown by the binding", ([status, code]) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const ai = bindingOf(gateway)
@@ -80,7 +80,7 @@ describe("errors of Workers AI", () => {
     })
   )
 
-  it.effect("that a script writes itself reach the binding as they are", () =>
+  it.effect("in a script's own words reach the binding unchanged", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = { internalCode: 3036, name: "AiError", message: "used up", description: "the day's allocation" }
@@ -128,7 +128,7 @@ describe("an endpoint that the echo does not know", () => {
     })
   )
 
-  it.effect("can be served by an upstream of one's own", () =>
+  it.effect("can be served by a custom upstream", () =>
     Effect.gen(function* () {
       const headers = { "content-type": "application/json" }
       const cartesia = Upstream.make(() => Effect.succeed({ status: 200, headers, body: "{}" }))

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Server from "effect-ai-gateway/local/node"
 import * as Upstream from "effect-ai-gateway/local/Upstream"
 
-/** A provider that keeps what it was sent as bytes, and sets two cookies. */
+/** A provider that records its requests as bytes, and sets two cookies. */
 const provider = Effect.acquireRelease(
   Effect.callback<{
     readonly url: string
@@ -87,7 +87,7 @@ describe("a header for the gateway", () => {
     Effect.gen(function* () {
       const gateway = yield* Server.serve({ port: 0 })
       const written = (text: string): string => Buffer.from(text, "utf8").toString("latin1")
-      // The last one is Latin-1 and no UTF-8, and stays what it is.
+      // The last one is Latin-1 and not UTF-8, and stays unchanged.
       for (const metadata of [written(`{"u":"日本é"}`), written(`{"u":"é"}`), `{"u":"\u00e9"}`]) {
         yield* Effect.promise(async () => {
           const response = await fetch(`${gateway.url}/v1/acc/default/openai/chat/completions`, {

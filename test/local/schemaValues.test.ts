@@ -234,7 +234,7 @@ describe("values for schemas", () => {
     assert.deepInclude(valueFor(schema), { c: "us", zip: "zip" })
   })
 
-  it("matches a pattern with a least length", () => {
+  it("matches a pattern with a minimum length", () => {
     assert.match(
       String(valueFor({ type: "string", pattern: "^[a-z]+$", minLength: 30, maxLength: 40 })),
       /^[a-z]{30,40}$/

@@ -7,7 +7,7 @@ import type * as LocalGateway from "../../src/local/LocalGateway.ts"
 import type * as Upstream from "../../src/local/Upstream.ts"
 import { api, base, binding, dataPlane, request } from "./support.ts"
 
-/** What of a body arrived, and how it ended. */
+/** The received part of a body, and how it ended. */
 export interface Received {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
@@ -42,7 +42,7 @@ const readOn = async (response: Response): Promise<Received> => {
 /** Reads a body to its end, however it ends. */
 export const receive = (response: Response): Effect.Effect<Received> => Effect.promise(() => readOn(response))
 
-/** Starts to read, and tells what is there so far. */
+/** Starts to read, and returns a view of the bytes so far. */
 export const reading = (response: Response) => {
   const reader = readerOf(response)
   const chunks: Array<Uint8Array> = []
@@ -79,7 +79,7 @@ const parse = (text: string): unknown => {
   }
 }
 
-/** A plain reading of complete events, in any of the three line ends; comments and `retry` alone are none. */
+/** A plain reading of complete events, with any of the three line ends; comments and a lone `retry` do not count. */
 export const eventsOf = (text: string): ReadonlyArray<ServerEvent> =>
   text
     .replace(/^\ufeff/, "")
@@ -116,7 +116,7 @@ const isFinish: Readonly<Record<DialectName, (event: ServerEvent) => boolean>> =
   "workers-ai": ({ data }) => data === "[DONE]"
 }
 
-/** Whether a stream says that its answer is finished. */
+/** Whether a stream contains its finish. */
 export const finishes = (dialect: DialectName, text: string): boolean => eventsOf(text).some(isFinish[dialect])
 
 // biome-ignore lint/suspicious/noExplicitAny: as above
@@ -137,10 +137,10 @@ const textOf = (dialect: DialectName, body: any): string => {
   }
 }
 
-/** The text of a whole answer, inside whatever envelope. */
+/** The text of a complete answer, inside any envelope. */
 export const wholeText = (dialect: DialectName, text: string): string => textOf(dialect, parse(text))
 
-/** One way to ask for a stream. */
+/** One way to request a stream. */
 export interface Surface {
   readonly name: string
   readonly dialect: DialectName
@@ -311,7 +311,7 @@ export const [chatSurface] = dialects
 export const chatStream = (headers?: Record<string, string>): Request =>
   post(`${dataPlane}/openai/chat/completions`, bodies.chat("gpt", true), headers)
 
-/** What a stream is like when it is hit by one fault. */
+/** Makes a stream with one fault. */
 export const faulty = (
   gateway: LocalGateway.LocalGateway,
   surface: Surface,

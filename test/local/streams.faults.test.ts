@@ -32,7 +32,7 @@ const make = LocalGateway.make({
 const clean = (surface: Surface): Effect.Effect<Received, unknown> =>
   Effect.flatMap(make, (gateway) => Effect.flatMap(gateway.handle(surface.ask(true)), receive))
 
-/** A stream with one. */
+/** A stream with one fault. */
 const hit = (surface: Surface, fault: Upstream.StreamFault): Effect.Effect<Received, unknown> =>
   Effect.flatMap(make, (gateway) => Effect.flatMap(faulty(gateway, surface, fault), receive))
 
@@ -41,7 +41,7 @@ const chatIn = chatSurface
 
 describe("cuts by bytes", () => {
   it.effect.prop(
-    "any byte: an end is clean, a reset is not, and both come after exactly so many bytes",
+    "apply at any byte: an end is clean, a reset is not, and both come after exactly that number",
     {
       at: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 1100 })),
       surface: Schema.Literals([0, 1, 2, 3, 4])
@@ -55,14 +55,14 @@ describe("cuts by bytes", () => {
         assert.deepStrictEqual([ended.status, ended.broken], [200, false])
         assert.deepStrictEqual(ended.bytes, prefix)
         const reset = yield* hit(surface, { resetAfter: { bytes: at } })
-        // Nothing at all is a failure before the answer began.
+        // Without any byte, the failure precedes the answer.
         assert.deepStrictEqual([reset.status, reset.broken], at === 0 ? [400, false] : [200, true])
         if (at > 0) assert.deepStrictEqual(reset.bytes, prefix)
       }),
     { arbitrary: { runs: 60 } }
   )
 
-  it.effect("inside a character, and inside a line", () =>
+  it.effect("apply inside a character, and inside a line", () =>
     Effect.gen(function* () {
       const { bytes } = yield* clean(chatIn)
       const character = bytes.indexOf(0xf0) + 2
@@ -73,7 +73,7 @@ describe("cuts by bytes", () => {
     })
   )
 
-  it.effect("a stall keeps the stream open for ever, and cancelling it frees the provider", () =>
+  it.effect("by a stall keep the stream open forever, and cancelling it frees the provider", () =>
     Effect.gen(function* () {
       const gateway = yield* make
       const response = yield* faulty(gateway, chatIn, { stallAfter: { bytes: 7 } })
@@ -110,7 +110,7 @@ describe("cuts by events and deltas", () => {
     })
   )
 
-  it.effect("a place past the end is the end", () =>
+  it.effect("treat a place past the end as the end", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       for (const place of [{ bytes: 100_000 }, { events: 1000 }, { deltas: 1000 }]) {
@@ -122,7 +122,7 @@ describe("cuts by events and deltas", () => {
     })
   )
 
-  it.effect("an empty stream is a success without a body", () =>
+  it.effect("pass an empty stream as a success without a body", () =>
     Effect.gen(function* () {
       const empty = yield* hit(chatIn, { endAfter: { events: 0 } })
       assert.deepStrictEqual(
@@ -164,7 +164,7 @@ describe("errors inside a stream", () => {
     })
   )
 
-  it.effect("the number of the error in the Responses dialect goes on", () =>
+  it.effect("continue the sequence numbers of the Responses dialect", () =>
     Effect.gen(function* () {
       const surface = dialects.find(({ dialect }) => dialect === "responses") ?? chatIn
       const { text } = yield* hit(surface, { errorAfter: { deltas: 1 } })
@@ -175,7 +175,7 @@ describe("errors inside a stream", () => {
     })
   )
 
-  it.effect("with a body of one's own, also past the end", () =>
+  it.effect("may have a custom body, also past the end", () =>
     Effect.gen(function* () {
       const json = yield* hit(chatIn, { errorAfter: { events: 1, body: { code: 7 } } })
       assert.strictEqual(eventsOf(json.text).at(-1)?.data, `{"code":7}`)
@@ -191,7 +191,7 @@ describe("errors inside a stream", () => {
     })
   )
 
-  it.effect("then a stall", () =>
+  it.effect("may be followed by a stall", () =>
     Effect.gen(function* () {
       const gateway = yield* make
       const fault = { errorAfter: { deltas: 0 }, stallAfter: { events: 9 } }
@@ -204,7 +204,7 @@ describe("errors inside a stream", () => {
 })
 
 describe("no finish", () => {
-  it.effect.each(dialects)("$name: all the text, and no word of an end", (surface) =>
+  it.effect.each(dialects)("$name: has all the text, and no finish", (surface) =>
     Effect.gen(function* () {
       const whole = yield* clean(surface)
       const { broken, text } = yield* hit(surface, { noFinish: true })
@@ -217,7 +217,7 @@ describe("no finish", () => {
 })
 
 describe("dressing", () => {
-  it.effect("comments before every event, with a text of one's own", () =>
+  it.effect("adds comments before every event, with a custom text", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const count = eventsOf(whole.text).length
@@ -230,7 +230,7 @@ describe("dressing", () => {
     })
   )
 
-  it.effect("pings between events", () =>
+  it.effect("adds pings between events", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const { text } = yield* hit(chatIn, { pings: true })
@@ -241,7 +241,7 @@ describe("dressing", () => {
     })
   )
 
-  it.effect("a retry field, CRLF and a byte order mark", () =>
+  it.effect("adds a retry field, CRLF and a byte order mark", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const retry = yield* hit(chatIn, { retryField: 1500 })
@@ -255,19 +255,19 @@ describe("dressing", () => {
     })
   )
 
-  it.effect.each(dialects)("$name: a big event is one more delta after the first", (surface) =>
+  it.effect.each(dialects)("$name: adds a big event, one more delta after the first", (surface) =>
     Effect.gen(function* () {
       const whole = deltasOf(surface.dialect, (yield* clean(surface)).text)
       const { chunks, text } = yield* hit(surface, { bigEvent: 200_000 })
       const deltas = deltasOf(surface.dialect, text)
       assert.deepStrictEqual([...deltas.slice(0, 1), ...deltas.slice(2)], whole)
       assert.strictEqual(deltas[1], "x".repeat(200_000))
-      // It goes out in pieces, so that nobody has to hold it.
+      // It is sent in pieces, so that no one has to hold it complete.
       assert.isTrue(chunks.every(({ length }) => length <= 65_536))
     })
   )
 
-  it.effect("an event of 20 MB", () =>
+  it.effect("adds an event of 20 MB", () =>
     Effect.gen(function* () {
       const { bytes, chunks, broken } = yield* hit(chatIn, { bigEvent: 20 * 1024 * 1024, endAfter: { deltas: 2 } })
       assert.isFalse(broken)
@@ -280,7 +280,7 @@ describe("dressing", () => {
 
 describe("pieces", () => {
   it.effect.prop(
-    "any size: the same bytes in pieces of exactly that size",
+    "of any size are the same bytes in exactly that size",
     { size: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1500 })) },
     ({ size }) =>
       Effect.gen(function* () {
@@ -293,7 +293,7 @@ describe("pieces", () => {
     { arbitrary: { runs: 30 } }
   )
 
-  it.effect("one byte per piece", () =>
+  it.effect("may be one byte each", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const { chunks } = yield* hit(chatIn, { chunkSize: 1 })
@@ -301,7 +301,7 @@ describe("pieces", () => {
     })
   )
 
-  it.effect("many events per piece, comments and a cut included", () =>
+  it.effect("may have many events, comments and a cut included", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const events = eventsOf(whole.text).length
@@ -310,13 +310,13 @@ describe("pieces", () => {
       assert.deepStrictEqual(two.bytes, whole.bytes)
       const all = yield* hit(chatIn, { eventsPerChunk: 1_000_000, comments: true })
       assert.strictEqual(all.chunks.length, 1)
-      // What is not full yet goes out before the stream breaks.
+      // An incomplete piece is sent before the stream breaks.
       const cut = yield* hit(chatIn, { eventsPerChunk: 4, resetAfter: { events: 5 } })
       assert.deepStrictEqual([cut.chunks.length, eventsOf(cut.text).length, cut.broken], [2, 5, true])
     })
   )
 
-  it.effect("delays before the first piece and between them", () =>
+  it.effect("may be delayed, before the first and between them", () =>
     Effect.gen(function* () {
       const gateway = yield* make
       const response = yield* Effect.forkChild(
@@ -346,7 +346,7 @@ describe("pieces", () => {
 })
 
 describe("a client whose connection breaks", () => {
-  it.effect("sees so many bytes, and the provider sees it leave", () =>
+  it.effect("gets an exact number of bytes, and the provider sees it leave", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const gateway = yield* make
@@ -359,7 +359,7 @@ describe("a client whose connection breaks", () => {
     })
   )
 
-  it.effect("by deltas, in pieces of any size, and at the end", () =>
+  it.effect("may break by deltas, in pieces of any size, and at the end", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const first = yield* hit(chatIn, { endAfter: { deltas: 1 } })
@@ -374,7 +374,7 @@ describe("a client whose connection breaks", () => {
     })
   )
 
-  it.effect("while the provider stalls at the same place", () =>
+  it.effect("breaks while the provider stalls at the same place", () =>
     Effect.gen(function* () {
       const gateway = yield* make
       const fault = { dropAfter: { deltas: 1 }, stallAfter: { deltas: 1 } }
@@ -387,7 +387,7 @@ describe("a client whose connection breaks", () => {
 })
 
 describe("where stream faults apply", () => {
-  it.effect("per request, in a script, over the admin surface, with delay and repeat", () =>
+  it.effect("includes a request, a script and the admin surface, with delay and repeat", () =>
     Effect.gen(function* () {
       const gateway = yield* make
       const fault = [{ stream: { endAfter: { deltas: 1 } }, repeat: 2 }]
@@ -403,7 +403,7 @@ describe("where stream faults apply", () => {
     })
   )
 
-  it.effect("an answer that is no stream is refused aloud, an error passes", () =>
+  it.effect("excludes an answer that is not a stream, with an error; an error answer passes", () =>
     Effect.gen(function* () {
       const gateway = yield* make
       yield* gateway.script("openai", [{ stream: { noFinish: true } }])
@@ -419,7 +419,7 @@ describe("where stream faults apply", () => {
     })
   )
 
-  it.effect("truncate cuts a stream too", () =>
+  it.effect("includes truncate", () =>
     Effect.gen(function* () {
       const whole = yield* clean(chatIn)
       const gateway = yield* make
@@ -430,7 +430,7 @@ describe("where stream faults apply", () => {
     })
   )
 
-  it.effect("bytes of a real server are split where its events end, however they come", () =>
+  it.effect("includes streams of a real server, split at its events, however they arrive", () =>
     Effect.gen(function* () {
       const source = new TextEncoder().encode(
         `: hi\n\ndata: {"choices":[{"delta":{"content":"é"}}]}\r\n\r\ndata: {"choices":[{"delta":{"content":"b"}}]}\n\ndata: rest`
@@ -485,7 +485,7 @@ describe("where stream faults apply", () => {
     [{ stream: { bom: true }, repeat: 0 }, "faults[0]: expected one of"]
   ]
 
-  it.effect.each(refused)("%j is refused", ([fault, message]) =>
+  it.effect.each(refused)("rejects %j", ([fault, message]) =>
     Effect.gen(function* () {
       const gateway = yield* make
       const { json, status } = yield* chat(gateway, { "cf-aig-local-faults": JSON.stringify([fault]) })
@@ -495,7 +495,7 @@ describe("where stream faults apply", () => {
     })
   )
 
-  it.effect("every example in the documentation is a fault, and every field has one", () =>
+  it.effect("covers every example in the documentation, and every field has one", () =>
     Effect.gen(function* () {
       const page = yield* Effect.promise(() =>
         readFile(new URL("../../docs/local-gateway.md", import.meta.url), "utf8")
@@ -514,7 +514,7 @@ describe("where stream faults apply", () => {
     })
   )
 
-  it.effect("a fault decodes to itself", () =>
+  it.effect("covers faults that decode to themselves", () =>
     Effect.gen(function* () {
       const fault = {
         stream: { errorAfter: { deltas: 1, body: { a: 1 } }, delayBetween: "1 second", comments: "x", chunkSize: 3 },

@@ -42,7 +42,7 @@ describe("before the first byte", () => {
     ["a slow first part", { stream: { delayFirst: "3 seconds" } }, "timeout"]
   ]
 
-  it.effect.each(failures)("%s: the next leg answers, alone", ([, fault, outcome]) =>
+  it.effect.each(failures)("%s: only the next leg answers", ([, fault, outcome]) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [fault])
@@ -56,7 +56,7 @@ describe("before the first byte", () => {
     })
   )
 
-  it.effect("retries are made as for any answer", () =>
+  it.effect("retries as for any answer", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ stream: { resetAfter: { bytes: 0 } }, repeat: 2 }])
@@ -73,7 +73,7 @@ describe("before the first byte", () => {
     })
   )
 
-  it.effect("one attempt: the time limit is an error of the gateway", () =>
+  it.effect("reports the time limit of a single attempt as the gateway's error", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ stream: { stallAfter: { bytes: 0 } } }])
@@ -95,7 +95,7 @@ describe("after the first byte", () => {
     ["an empty stream", { stream: { endAfter: { bytes: 0 } } }, false]
   ]
 
-  it.effect.each(cuts)("%s: no retry, no other leg", ([, fault, broken]) =>
+  it.effect.each(cuts)("%s: makes no retry and calls no other leg", ([, fault, broken]) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [fault])
@@ -106,7 +106,7 @@ describe("after the first byte", () => {
     })
   )
 
-  it.effect("the time limit is over: pauses of any length pass", () =>
+  it.effect("applies no time limit: pauses of any length pass", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ stream: { delayFirst: 800, delayBetween: "10 minutes" } }])
@@ -138,7 +138,7 @@ describe("a client that leaves", () => {
           let i = 0
           const body = new ReadableStream<Uint8Array>(
             {
-              // The third piece never comes.
+              // The third piece never arrives.
               pull: (controller) =>
                 i++ < 2 ? controller.enqueue(new TextEncoder().encode(`data: ${i}\n\n`)) : new Promise<void>(() => {}),
               cancel: () => {
@@ -168,7 +168,7 @@ describe("a client that leaves", () => {
     })
   )
 
-  it.effect("while the gateway waits for the first part", () =>
+  it.effect("is noticed while the gateway waits for the first part", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ stream: { stallAfter: { bytes: 0 } } }])
@@ -180,7 +180,7 @@ describe("a client that leaves", () => {
     })
   )
 
-  it.effect("many at once, half of them gone early: nothing stays open", () =>
+  it.effect("leaves nothing open when half of many leave early", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ keep: { calls: 500 } })
       yield* Effect.forEach(
@@ -203,7 +203,7 @@ describe("a client that leaves", () => {
     })
   )
 
-  it.effect("over the services of this library", () =>
+  it.effect("is noticed over the services of this library", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.Current
       const service = yield* GatewayService.GatewayService
@@ -239,7 +239,7 @@ describe("a signal", () => {
     return { body, seen }
   }
 
-  it.effect("ends a body that nobody reads, as it does with fetch", () =>
+  it.effect("ends an unread body, as with fetch", () =>
     Effect.gen(function* () {
       for (const early of [true, false]) {
         const { body, seen } = endless()
@@ -253,7 +253,7 @@ describe("a signal", () => {
     })
   )
 
-  it.effect("ends a body while a piece is waited for, and nothing after its end", () =>
+  it.effect("ends a body while a piece is awaited, and nothing after its end", () =>
     Effect.gen(function* () {
       const controller = new AbortController()
       const stuck = new ReadableStream<Uint8Array>({}, { highWaterMark: 0 })
@@ -276,7 +276,7 @@ describe("a signal", () => {
   )
 })
 
-describe("one whole answer instead of a stream", () => {
+describe("one complete answer instead of a stream", () => {
   const onDataPlane = ({ ask }: Surface): boolean => {
     const url = ask(true).url
     return url.startsWith(dataPlane) || url.includes("/universal/run/")
@@ -303,7 +303,7 @@ describe("one whole answer instead of a stream", () => {
     })
   )
 
-  it.effect("a request can keep its stream, and a wrong value is refused", () =>
+  it.effect("can be declined by a request, and rejects a wrong value", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { default: { bufferStreams: true } } })
       const kept = yield* gateway.handle(chatStream({ "cf-aig-local-buffer": "false" }))
@@ -313,7 +313,7 @@ describe("one whole answer instead of a stream", () => {
     })
   )
 
-  it.effect("the provider is asked without a word of streams", () =>
+  it.effect("hides the stream from the provider", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { default: { bufferStreams: true } } })
       const body = { model: "m", messages: [], stream: true, stream_options: { include_usage: true }, seed: 1 }
@@ -391,7 +391,7 @@ describe("the log of a stream", () => {
     })
   )
 
-  it.effect("says of a stream that broke that it failed, with what it had cost by then", () =>
+  it.effect("reports a broken stream as failed, with its cost so far", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("anthropic", [{ stream: { resetAfter: { deltas: 1 } } }])
@@ -402,7 +402,7 @@ describe("the log of a stream", () => {
     })
   )
 
-  it.effect("is left out when asked", () =>
+  it.effect("is omitted on request", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const response = yield* gateway.handle(chatStream({ "cf-aig-collect-log": "false" }))

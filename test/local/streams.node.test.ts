@@ -27,7 +27,7 @@ const faults = (stream: Upstream.StreamFault): Record<string, string> => ({
   "cf-aig-local-faults": JSON.stringify([{ stream }])
 })
 
-/** A text per byte, without the second in which the answer was made: the next answer may be of the next one. */
+/** A text per byte, without the second of the answer's creation: the next answer may be from the next second. */
 const timeless = (bytes: Uint8Array): string =>
   Buffer.from(bytes)
     .toString("latin1")
@@ -63,7 +63,7 @@ describe("streams over sockets", () => {
     })
   )
 
-  it.live("an event leaves at once, not with the next one", () =>
+  it.live("send an event at once, not with the next one", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       const response = yield* ask(server, chat, faults({ stallAfter: { deltas: 1 } }))
@@ -92,7 +92,7 @@ describe("faults over sockets", () => {
   it.live.each(cuts)("%s", ([, fault, deltas, broken]) =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
-      // Whatever was written before a break has to arrive, also many times in a row.
+      // Everything written before a break must arrive, many times in a row.
       for (let i = 0; i < 20; i++) {
         const received = yield* Effect.flatMap(
           ask(server, anthropic, { ...faults(fault), "cf-aig-local-stream": `{"events":2}` }),
@@ -106,7 +106,7 @@ describe("faults over sockets", () => {
     })
   )
 
-  it.live("opening fails: another leg, or the gateway's error", () =>
+  it.live("fall back to another leg or the gateway's error when opening fails", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       const response = yield* ask(server, chat, faults({ resetAfter: { bytes: 0 } }))
@@ -115,7 +115,7 @@ describe("faults over sockets", () => {
     })
   )
 
-  it.live("cuts by bytes arrive to the byte", () =>
+  it.live("cut at the exact byte", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       const whole = yield* Effect.flatMap(ask(server, chat), receive)
@@ -129,7 +129,7 @@ describe("faults over sockets", () => {
     })
   )
 
-  it.live("one byte per piece, everything in one piece, and an event of 20 MB", () =>
+  it.live("send one byte per piece, everything in one piece, and an event of 20 MB", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       const whole = yield* Effect.flatMap(ask(server, chat), receive)
@@ -145,7 +145,7 @@ describe("faults over sockets", () => {
 })
 
 describe("a server that stops", () => {
-  it.live("breaks the streams that it is sending", () =>
+  it.live("breaks its open streams", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const server = yield* Scope.provide(serve({ port: 0 }), scope)
@@ -159,7 +159,7 @@ describe("a server that stops", () => {
 })
 
 describe("a client that leaves", () => {
-  it.live("at any delta: the upstream is aborted, and nothing stays open", () =>
+  it.live("aborts the upstream at any delta, and leaves nothing open", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       for (let deltas = 0; deltas <= 4; deltas++) {
@@ -181,7 +181,7 @@ describe("a client that leaves", () => {
     })
   )
 
-  it.live("hundreds at once, half of them abandoned", () =>
+  it.live("leaves nothing open when half of hundreds are abandoned", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0, keep: { calls: 1000 } })
       const agent = new Http.Agent({ keepAlive: true, maxSockets: 50 })
@@ -216,7 +216,7 @@ describe("a client that leaves", () => {
     })
   )
 
-  it.live("another process can count the open bodies", () =>
+  it.live("is visible to another process in the count of open bodies", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       const open = Effect.promise(async () => (await fetch(`${server.url}/__admin/bodies`)).json())
@@ -230,7 +230,7 @@ describe("a client that leaves", () => {
 })
 
 describe("back-pressure", () => {
-  it.live("a client that does not read bounds what was sent, and gets everything when it does", () =>
+  it.live("bounds what is sent to a client that does not read, and delivers everything when it does", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       const size = 64 * 1024 * 1024
@@ -258,7 +258,7 @@ describe("back-pressure", () => {
       )
       const inFlight = yield* sent
       assert.strictEqual(received, 0)
-      // What the two sockets hold is the kernel's choice; what this process holds is little.
+      // The kernel decides how much the two sockets hold; this process holds little.
       assert.isBelow(inFlight, 24 * 1024 * 1024)
       assert.strictEqual((yield* server.gateway.calls)[0]?.outcome, undefined)
       socket.resume()
@@ -270,7 +270,7 @@ describe("back-pressure", () => {
     })
   )
 
-  it.live("resuming over a socket after the connection broke", () =>
+  it.live("resumes over a socket after the connection broke", () =>
     Effect.gen(function* () {
       const server = yield* serve({ port: 0 })
       const surface = surfaces.find(({ name }) => name === "env.AI.run, third party") ?? chat

@@ -55,7 +55,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("an event of several lines is one event", () =>
+  it.effect("counts an event of several lines as one", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const inputs = { max_tokens: 9, messages, stream: true }
@@ -70,7 +70,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("the provider's answer is read on when the client's connection breaks", () =>
+  it.effect("reads the provider's answer to its end when the client's connection breaks", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const whole = (yield* Effect.flatMap(run(gateway), receive)).text
@@ -88,7 +88,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("a run that still goes on is followed", () =>
+  it.effect("follows a run in progress", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const response = yield* run(gateway, shaped({ delay: 1000 }))
@@ -108,7 +108,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("two who wait for the same event make the provider send one", () =>
+  it.effect("makes the provider send an event once when two clients wait for it", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const response = yield* run(gateway)
@@ -139,12 +139,12 @@ describe("env.AI.run, resumed", () => {
       yield* gateway.reset
       const after = yield* Effect.flatMap(resumed(gateway, idOf(again), 0), replyOf)
       assert.deepStrictEqual([after.status, after.json], gone)
-      // The client that is still there reads on.
+      // The remaining client continues to read.
       assert.isFalse((yield* receive(again)).broken)
     })
   )
 
-  it.effect("a run without a client that is gone lets go of the provider", () =>
+  it.effect("releases the provider when a dropped run has no client", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const response = yield* run(gateway, dropped({ stallAfter: { deltas: 1 } }))
@@ -161,7 +161,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("a run whose provider broke off breaks off again", () =>
+  it.effect("breaks off again when the provider broke off", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const response = yield* run(gateway, dropped({ resetAfter: { deltas: 1 } }))
@@ -173,7 +173,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("a run that is too large for keeping reaches its client, at its pace", () =>
+  it.effect("delivers a run that is too large to keep to its client, at its pace", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const size = 34 * 1024 * 1024
@@ -191,7 +191,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("what a client of such a run has read is not held", () =>
+  it.effect("does not hold what a client of such a run has read", () =>
     Effect.gen(function* () {
       const mebibyte = 1024 * 1024
       const openai = Upstream.make(() =>
@@ -207,7 +207,7 @@ describe("env.AI.run, resumed", () => {
       const gateway = yield* LocalGateway.make({ upstreams: { openai } })
       const reader = readerOf(yield* run(gateway))
       for (let i = 0; i < 150; i++) yield* Effect.promise(() => reader.read())
-      // What is collected is freed by other threads, which a busy machine keeps waiting.
+      // Other threads free collected memory, and a busy machine delays them.
       const held = () => {
         collectGarbage()
         return process.memoryUsage().arrayBuffers
@@ -216,12 +216,12 @@ describe("env.AI.run, resumed", () => {
       assert.isBelow(held(), 64 * mebibyte)
       yield* Effect.promise(() => reader.cancel())
       yield* settle
-      // Nobody can take it up, so nobody reads on either.
+      // It cannot be resumed, so nothing is read further.
       assert.strictEqual(yield* gateway.openBodies, 0)
     })
   )
 
-  it.effect("only for streams of third-party models, only here, and only if it is on", () =>
+  it.effect("exists only for streams of third-party models, on this surface, and when it is on", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       for (const { ask, name } of surfaces) {
@@ -241,7 +241,7 @@ describe("env.AI.run, resumed", () => {
     })
   )
 
-  it.effect("a malformed id and a malformed place are errors", () =>
+  it.effect("rejects a malformed id and a malformed place", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const malformed = yield* Effect.flatMap(resumed(gateway, "abc", 0), replyOf)

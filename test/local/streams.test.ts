@@ -24,7 +24,7 @@ const shaped = (shape: Upstream.StreamShape): Record<string, string> => ({
 })
 
 describe("every surface", () => {
-  it.effect.each(surfaces)("$name: a stream says what the whole answer says", ({ ask, dialect }) =>
+  it.effect.each(surfaces)("$name: streams the content of the complete answer", ({ ask, dialect }) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const whole = yield* Effect.flatMap(gateway.handle(ask(false)), replyOf)
@@ -42,7 +42,7 @@ describe("every surface", () => {
     })
   )
 
-  it.effect.each(surfaces)("$name: the number of deltas can be asked for", ({ ask, dialect }) =>
+  it.effect.each(surfaces)("$name: accepts a number of deltas", ({ ask, dialect }) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const headers = shaped({ events: 7, words: 2 })
@@ -55,7 +55,7 @@ describe("every surface", () => {
     })
   )
 
-  it.effect("the events of each dialect, in order", () =>
+  it.effect("sends the events of each dialect in order", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const seen: Array<readonly [DialectName, string]> = []
@@ -86,7 +86,7 @@ describe("every surface", () => {
     })
   )
 
-  it.effect("Google without alt=sse streams an array", () =>
+  it.effect("streams a JSON array for Google without alt=sse", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const body = { contents: [{ role: "user", parts: [{ text: "Hi" }] }] }
@@ -104,7 +104,7 @@ describe("every surface", () => {
 })
 
 describe("the shape of a stream", () => {
-  it.effect("an upstream's own shape, which a request changes field by field", () =>
+  it.effect("is the upstream's own, which a request changes field by field", () =>
     Effect.gen(function* () {
       const openai = Upstream.echo({ text: () => "a b c", stream: { events: 4, words: 2 } })
       const gateway = yield* LocalGateway.make({ upstreams: { openai } })
@@ -115,7 +115,7 @@ describe("the shape of a stream", () => {
     })
   )
 
-  it.effect("words are grouped, spaces are kept, and a text without words has some", () =>
+  it.effect("groups words, keeps spaces, and splits a text without words", () =>
     Effect.gen(function* () {
       const text = " one  two\nthree four "
       const gateway = yield* LocalGateway.make({
@@ -129,7 +129,7 @@ describe("the shape of a stream", () => {
     })
   )
 
-  it.effect("events come at their instants, in virtual time", () =>
+  it.effect("times events exactly, in virtual time", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const started = yield* Clock.currentTimeMillis
@@ -153,7 +153,7 @@ describe("the shape of a stream", () => {
     })
   )
 
-  it.effect("a leg has its own shape, the request's is for the others", () =>
+  it.effect("is a leg's own, or else the request's", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const inner = { ...leg("openai"), headers: shaped({ events: 2 }) }
@@ -165,7 +165,7 @@ describe("the shape of a stream", () => {
     })
   )
 
-  it.effect("an upstream of one's own is told what was asked", () =>
+  it.effect("is passed to a custom upstream", () =>
     Effect.gen(function* () {
       const openai = Upstream.make(({ stream }) =>
         Effect.succeed({ status: 200, headers: {}, body: JSON.stringify(stream ?? null) })
@@ -188,7 +188,7 @@ describe("the shape of a stream", () => {
     [`{"delay":-1}`, "cf-aig-local-stream delay: expected milliseconds from 0"],
     [`{"delayFirst":"soon"}`, "cf-aig-local-stream delayFirst: expected"]
   ]
-  it.effect.each(refused)("%s is refused", ([value, message]) =>
+  it.effect.each(refused)("rejects %s", ([value, message]) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const { json, status } = yield* Effect.flatMap(
@@ -201,7 +201,7 @@ describe("the shape of a stream", () => {
     })
   )
 
-  it.effect("an upstream with a wrong shape does not start", () =>
+  it.effect("prevents the start of an upstream when it is wrong", () =>
     Effect.gen(function* () {
       const openai = Upstream.echo({ stream: { events: 0 } })
       const error = yield* Effect.flip(LocalGateway.make({ upstreams: { openai } }))
@@ -211,7 +211,7 @@ describe("the shape of a stream", () => {
 })
 
 describe("back-pressure", () => {
-  it.effect("nothing is made that nobody asked for", () =>
+  it.effect("generates nothing ahead of demand", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const response = yield* gateway.handle(chatStream(shaped({ events: 1000 })))
@@ -231,7 +231,7 @@ describe("back-pressure", () => {
     })
   )
 
-  it.effect("a whole answer counts with its size", () =>
+  it.effect("counts a complete answer with its size", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500, body: "é" }])

@@ -1,7 +1,4 @@
-/**
- * Calls of tools and JSON of schemas: what an SDK asks for in its dialect is what the echo answers, complete and
- * streamed.
- */
+/** Calls of tools and JSON of schemas: the echo answers an SDK's request in its dialect, complete and streamed. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
@@ -38,10 +35,10 @@ interface Dialect {
   readonly path: string
   readonly streamPath?: string
   readonly body: object
-  /** How the request names the tool that it wants, or any. */
+  /** How the request names the required tool, or any. */
   readonly tool: object
   readonly anyTool: object
-  /** A tool that is not there. */
+  /** A tool that does not exist. */
   readonly noTool: object
   readonly json: (schema: unknown) => object
   readonly called: (json: Loose) => readonly [name: unknown, args: unknown, finish: unknown]
@@ -171,7 +168,7 @@ const ask = Effect.fnUntraced(function* (dialect: Dialect, wish: object) {
 })
 
 describe.each(dialects)("$name", (dialect) => {
-  it.effect("calls the tool that is asked for, with arguments that fit", () =>
+  it.effect("calls the requested tool, with arguments that fit", () =>
     Effect.gen(function* () {
       for (const wish of [dialect.tool, dialect.anyTool]) {
         const { streamed, whole } = yield* ask(dialect, wish)
@@ -189,7 +186,7 @@ describe.each(dialects)("$name", (dialect) => {
     })
   )
 
-  it.effect("refuses a tool that is not there, and a schema that nothing satisfies", () =>
+  it.effect("rejects a missing tool, and an unsatisfiable schema", () =>
     Effect.gen(function* () {
       for (const wish of [dialect.noTool, dialect.json({ type: "integer", minimum: 5, maximum: 1 })]) {
         const { streamed, whole } = yield* ask(dialect, wish)
@@ -211,7 +208,7 @@ describe.each(dialects)("$name", (dialect) => {
 })
 
 describe("several answers to one request", () => {
-  it.effect("n gives as many choices, complete and streamed", () =>
+  it.effect("n returns as many choices, complete and streamed", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const url = `${dataPlane}/openai/chat/completions`
@@ -306,7 +303,7 @@ describe("Google's enums", () => {
     })
   )
 
-  it.effect("`text/x.enum` refuses a schema of something else", () =>
+  it.effect("`text/x.enum` rejects a schema of something else", () =>
     Effect.gen(function* () {
       const { json, status } = yield* ask({ type: "NUMBER" })
       assert.strictEqual(status, 400)

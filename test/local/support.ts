@@ -55,7 +55,7 @@ export const call = (
 ): Effect.Effect<Reply, LocalGateway.Disconnect> =>
   Effect.suspend(() => Effect.flatMap(gateway.handle(request(method, url, body, headers)), replyOf))
 
-/** Runs an effect and moves virtual time on until it ends. Sleepers wake at their exact instants. */
+/** Runs an effect and advances virtual time until it ends. Sleepers wake at their exact instants. */
 export const drive = <A, E, R>(self: Effect.Effect<A, E, R>, step: Duration.Input = "100 millis") =>
   Effect.gen(function* () {
     const fiber = yield* Effect.forkChild(self)
@@ -66,7 +66,7 @@ export const drive = <A, E, R>(self: Effect.Effect<A, E, R>, step: Duration.Inpu
     return yield* Fiber.join(fiber)
   })
 
-/** Runs an effect to its first wait, then gives its fiber. */
+/** Runs an effect to its first wait, then returns its fiber. */
 export const started = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.tap(Effect.forkChild(self), () => settle)
 
 export interface LegInput {
@@ -75,7 +75,7 @@ export interface LegInput {
   readonly text?: string
 }
 
-/** An upstream that answers with the JSON that it got, whatever the endpoint. */
+/** An upstream that answers with the JSON of the request, whatever the endpoint. */
 export const mirror: Upstream.Upstream = Upstream.make(({ json }) =>
   Effect.succeed({
     status: 200,

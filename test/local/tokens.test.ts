@@ -1,4 +1,4 @@
-/** Token counts: what a log says is what a client reads in the answer. */
+/** Token counts: a log has the counts that a client reads in the answer. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -14,7 +14,7 @@ interface Case {
   readonly dialect: Chat.Dialect<Chat.Input, Chat.Reply>
   readonly path: string
   readonly stream: boolean
-  /** What the upstream answers; the echo where it is absent. */
+  /** The upstream's answer; the echo's when absent. */
   readonly answer?: string
 }
 
@@ -86,7 +86,7 @@ const usageIn = ({ dialect, stream }: Case, body: string): Chat.Usage => {
 
 describe("the tokens of a log", () => {
   for (const one of cases) {
-    it.effect(`are those that a client counts: ${one.name}`, () =>
+    it.effect(`equal those that a client counts: ${one.name}`, () =>
       Effect.gen(function* () {
         const { answer } = one
         const type = one.stream ? "text/event-stream" : "application/json"
@@ -108,7 +108,7 @@ describe("the tokens of a log", () => {
     )
   }
 
-  it.effect("never fall: a last event that repeats the input as 0 says nothing new", () =>
+  it.effect("never fall: a last event that repeats the input as 0 is ignored", () =>
     Effect.gen(function* () {
       const answer = start({ input_tokens: 19, output_tokens: 1 }) + end({ input_tokens: 0, output_tokens: 4 })
       const upstream = Upstream.make(() =>

@@ -1,6 +1,4 @@
-/**
- * What passes through the run path as it was written, bytes among JSON, and the management API as SDKs call it.
- */
+/** Data that passes through the run path unchanged, bytes in place of JSON, and the management API as SDKs call it. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as LocalGateway from "../../src/local/LocalGateway.ts"
@@ -12,7 +10,7 @@ import { api, binding, call, dataPlane, leg, logs, replyOf } from "./support.ts"
 const digits = "12345678901234567890.5"
 const answered = `{ "id": ${digits}, "choices": [],  "text": "\\u00e9 } \\"" }`
 
-/** An upstream that answers with a body, and shows what it was sent. */
+/** An upstream that answers with a body, and records its requests. */
 const recording = (body: string, type: string) => {
   const seen: Array<string> = []
   const upstream = Upstream.make((request) => {
@@ -51,7 +49,7 @@ describe("JSON of the run path", () => {
     })
   )
 
-  it.effect("keeps its content type where nothing is put around it", () =>
+  it.effect("keeps its content type without an envelope", () =>
     Effect.gen(function* () {
       const type = "application/json; charset=utf-8"
       const gateway = yield* LocalGateway.make({ upstreams: { openai: recording(answered, type).upstream } })
@@ -189,7 +187,7 @@ describe("gateways", () => {
 })
 
 describe("a script for the logs", () => {
-  it.effect("makes their API fail, over HTTP and the binding, and then lets it answer", () =>
+  it.effect("makes their API fail, over HTTP and the binding, and then answers again", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const { headers } = yield* call(gateway, "POST", dataPlane, [leg("openai")])

@@ -6,7 +6,7 @@ import * as LocalGateway from "../../src/local/LocalGateway.ts"
 import { call, dataPlane, drive, leg, logs, trace, universal } from "./support.ts"
 
 describe("fallback", () => {
-  it.effect("the first leg that succeeds answers, and the step says which", () =>
+  it.effect("answers with the first leg that succeeds, and reports the step", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 503 }])
@@ -23,7 +23,7 @@ describe("fallback", () => {
     })
   )
 
-  it.effect("a single object is one leg", () =>
+  it.effect("accepts a single object as one leg", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* universal(gateway, leg("openai", "a"))
@@ -33,7 +33,7 @@ describe("fallback", () => {
     })
   )
 
-  it.effect.each([400, 413, 422])("status %d is final at once", (status) =>
+  it.effect.each([400, 413, 422])("ends at once on status %d", (status) =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status }])
@@ -44,7 +44,7 @@ describe("fallback", () => {
     })
   )
 
-  it.effect("when every leg fails, the last answer passes with its status, body, headers and step", () =>
+  it.effect("passes the last answer with its status, body, headers and step when every leg fails", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500 }])
@@ -58,7 +58,7 @@ describe("fallback", () => {
   )
 
   it.effect.each([{ reset: true }, { truncate: 5 }] as const)(
-    "a broken connection is 400 with code 2005: %j",
+    "reports a broken connection as 400 with code 2005: %j",
     (fault) =>
       Effect.gen(function* () {
         const gateway = yield* LocalGateway.make()
@@ -74,7 +74,7 @@ describe("fallback", () => {
       })
   )
 
-  it.effect("a 2xx is not looked into", () =>
+  it.effect("does not inspect a 2xx", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ garble: true }])
@@ -85,7 +85,7 @@ describe("fallback", () => {
     })
   )
 
-  it.effect("a page instead of JSON moves on", () =>
+  it.effect("moves on after a page instead of JSON", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ html: true }])
@@ -94,7 +94,7 @@ describe("fallback", () => {
     })
   )
 
-  it.effect("an unknown provider is a leg that fails with 2008", () =>
+  it.effect("counts an unknown provider as a leg that fails with 2008", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       const reply = yield* universal(gateway, [leg("nobody"), leg("groq")])
@@ -107,7 +107,7 @@ describe("fallback", () => {
     })
   )
 
-  it.effect("every leg that was tried has its own log entry under one event id", () =>
+  it.effect("logs every leg that was tried under one event id", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 503 }])
@@ -145,7 +145,7 @@ describe("fallback", () => {
 describe("retries", () => {
   const failing = { "cf-aig-max-attempts": "3", "cf-aig-retry-delay": "100" }
 
-  it.effect("attempts count the first try, and the leg keeps its log id", () =>
+  it.effect("count the first attempt, and keep the leg's log id", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500, repeat: 2 }])
@@ -162,7 +162,7 @@ describe("retries", () => {
     })
   )
 
-  it.effect("after the last attempt the next leg tries", () =>
+  it.effect("end with the next leg after the last attempt", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500, repeat: "forever" }])
@@ -172,7 +172,7 @@ describe("retries", () => {
     })
   )
 
-  it.effect("what another target may cure is not tried again", () =>
+  it.effect("are not made for failures that only another target can cure", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 401, repeat: "forever" }])
@@ -200,7 +200,7 @@ describe("retries", () => {
     })
   )
 
-  it.effect("a leg's config beats its headers, which beat the request's, which beat the gateway's", () =>
+  it.effect("take a leg's config before its headers, the request's, and the gateway's", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ gateways: { default: { retry: { maxAttempts: 5 } } } })
       const attempts = Effect.fnUntraced(function* (legs: unknown, headers?: Record<string, string>) {
@@ -228,7 +228,7 @@ describe("timeouts", () => {
       return [value, (yield* Clock.currentTimeMillis) - before] as const
     })
 
-  it.effect("without retries the limit moves on", () =>
+  it.effect("move on without retries", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ stall: true }])
@@ -240,7 +240,7 @@ describe("timeouts", () => {
     })
   )
 
-  it.effect("a provider endpoint answers 408", () =>
+  it.effect("answer a provider endpoint with 408", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ stall: true }])
@@ -252,7 +252,7 @@ describe("timeouts", () => {
     })
   )
 
-  it.effect("with retries the last attempt waits as long as it takes", () =>
+  it.effect("let the last attempt wait as long as it takes", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ ok: true, delay: 3000, repeat: "forever" }])
@@ -266,7 +266,7 @@ describe("timeouts", () => {
     })
   )
 
-  it.effect("config.requestTimeout beats the header", () =>
+  it.effect("take config.requestTimeout before the header", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ ok: true, delay: "2 seconds" }])
@@ -277,7 +277,7 @@ describe("timeouts", () => {
   )
 })
 
-describe("against a reference", () => {
+describe("compared with a reference", () => {
   const Fault = Schema.Literals(["ok", "500", "429", "404", "401", "400", "413", "reset", "slow"])
   type Fault = typeof Fault.Type
   const script = (fault: Fault) => {
@@ -295,7 +295,7 @@ describe("against a reference", () => {
   const again = new Set<Fault>(["500", "429", "reset", "slow"])
   const stop = new Set<Fault>(["400", "413"])
 
-  /** The rules once more, as a plain loop over names. */
+  /** The same rules as a plain loop over names. */
   const expected = (faults: ReadonlyArray<ReadonlyArray<Fault>>, attempts: number) => {
     const calls: Array<string> = []
     for (const [index, script] of faults.entries()) {
@@ -312,7 +312,7 @@ describe("against a reference", () => {
   }
 
   it.effect.prop(
-    "any script gives the attempts and the step of the reference",
+    "any script produces the attempts and the step of the reference",
     {
       faults: Schema.Array(Schema.Array(Fault).check(Schema.isMaxLength(5))).check(
         Schema.isMinLength(1),

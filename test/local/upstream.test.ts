@@ -15,7 +15,7 @@ const once = (fault: Upstream.Fault) =>
   )
 
 describe("faults", () => {
-  it.effect("a status has an error body in the provider's dialect, or its own body", () =>
+  it.effect("with a status have an error body in the provider's dialect, or their own body", () =>
     Effect.gen(function* () {
       const openai = yield* once({ status: 500 })
       assert.deepStrictEqual(openai.json.error.type, "server_error")
@@ -41,7 +41,7 @@ describe("faults", () => {
     })
   )
 
-  it.effect("a successful status without a body keeps the answer", () =>
+  it.effect("with a successful status and no body keep the answer", () =>
     Effect.gen(function* () {
       const reply = yield* once({ status: 203, headers: { "x-note": "n" } })
       assert.strictEqual(reply.status, 203)
@@ -52,7 +52,7 @@ describe("faults", () => {
     })
   )
 
-  it.effect("html has a status of its own", () =>
+  it.effect("with html have their own status", () =>
     Effect.gen(function* () {
       const page = yield* once({ html: true, status: 200 })
       assert.strictEqual(page.status, 200)
@@ -62,7 +62,7 @@ describe("faults", () => {
     })
   )
 
-  it.effect("a cut stream of events reaches the client up to the cut, then breaks", () =>
+  it.effect("that cut a stream of events reach the client up to the cut, then break", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make({ upstreams: { openai: Upstream.script([{ truncate: 30 }]) } })
       const body = { ...leg("openai").query, stream: true }
@@ -79,7 +79,7 @@ describe("faults", () => {
     })
   )
 
-  it.effect("drop fails with Disconnect, and is logged as a client that left", () =>
+  it.effect("with drop fail with Disconnect, and are logged as a client that left", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ drop: true }])
@@ -116,7 +116,7 @@ describe("interruption", () => {
     })
   )
 
-  it.effect("during back-off no further attempt is made", () =>
+  it.effect("prevents further attempts during back-off", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ status: 500, repeat: "forever" }])
@@ -129,7 +129,7 @@ describe("interruption", () => {
     })
   )
 
-  it.effect("a running attempt is visible while it runs", () =>
+  it.effect("follows an attempt that was visible while it ran", () =>
     Effect.gen(function* () {
       const gateway = yield* LocalGateway.make()
       yield* gateway.script("openai", [{ stall: true }])
@@ -142,7 +142,7 @@ describe("interruption", () => {
 })
 
 describe("proxy", () => {
-  /** A proxy over a function, and what it was asked. */
+  /** A proxy over a function, with its recorded requests. */
   const proxied = (
     answer: (url: string, init: RequestInit) => Response | Promise<Response>,
     baseUrl = "http://up.test/v1/"
@@ -189,7 +189,7 @@ describe("proxy", () => {
     })
   )
 
-  it.effect("a refused connection and a body that breaks are retried, then 2005", () =>
+  it.effect("retries a refused connection and a broken body, then reports 2005", () =>
     Effect.gen(function* () {
       let n = 0
       const { options } = proxied(() => {
@@ -207,7 +207,7 @@ describe("proxy", () => {
     })
   )
 
-  it.effect("a stream passes through piece by piece, is logged at its end, and its usage counted", () =>
+  it.effect("passes a stream piece by piece, logs it at its end, and counts its usage", () =>
     Effect.gen(function* () {
       let push: (text: string) => void = () => {}
       let close = () => {}
@@ -241,7 +241,7 @@ describe("proxy", () => {
     })
   )
 
-  it.effect("a client that leaves a stream cancels the source", () =>
+  it.effect("cancels the source when a client leaves a stream", () =>
     Effect.gen(function* () {
       let cancelled = false
       const { options } = proxied(() => {
@@ -257,7 +257,7 @@ describe("proxy", () => {
       const response = yield* gateway.handle(request("POST", `${dataPlane}/openai/x`, {}))
       const reader = response.body?.getReader()
       yield* Effect.promise(() => reader?.read() ?? Promise.reject())
-      // The source is being waited for when the client goes.
+      // A read of the source is pending when the client leaves.
       const waiting = reader?.read()
       yield* settle
       yield* Effect.promise(() => reader?.cancel() ?? Promise.reject())
@@ -296,7 +296,7 @@ describe("proxy", () => {
     })
   )
 
-  it.effect("the time limit ends with the first part of the body", () =>
+  it.effect("applies the time limit to the first part of the body only", () =>
     Effect.gen(function* () {
       let push: (text: string | undefined) => void = () => {}
       const { options } = proxied(() => {
@@ -324,7 +324,7 @@ describe("proxy", () => {
 })
 
 describe("make", () => {
-  it.effect("sees what the gateway sends", () =>
+  it.effect("receives the gateway's request", () =>
     Effect.gen(function* () {
       const openai = Upstream.make(({ endpoint, json, method, model, provider }) =>
         Effect.succeed({

@@ -1,6 +1,4 @@
-/**
- * What the service behind `env.AI` can say, and what a caller of ours learns of it, over the genuine binding.
- */
+/** Answers of the service behind `env.AI`, and how our callers see them, over the genuine binding. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -35,7 +33,7 @@ beforeAll(async () => {
 }, 60_000)
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-/** Makes a call while the service says something. */
+/** Makes a call while the service gives an answer. */
 const calling = (name: string, saying: Said): Effect.Effect<Outcome> =>
   Effect.suspend(() => {
     said = saying
@@ -83,8 +81,8 @@ const dlp = (subject: string) => ({ _tag: "ContentBlocked", by: "dlp", subject }
 const unauthorized = (origin: string) => ({ _tag: "Unauthorized", origin })
 
 /**
- * An answer and its reason. The last column is the reason when only the thrown error is left: a name and `NNNN: text`,
- * or the body as text, and neither status nor headers.
+ * An answer and its reason. The last column is the reason when only the thrown error remains: a name and `NNNN: text`,
+ * or the body as text, without status and headers.
  */
 const cases: ReadonlyArray<readonly [name: string, answer: Said, expected: Expected, thrown?: Expected]> = [
   ["2001", gatewayError(400, 2001), { _tag: "NotFound", what: "gateway" }],
@@ -149,7 +147,7 @@ const cases: ReadonlyArray<readonly [name: string, answer: Said, expected: Expec
     unavailable
   ],
   ["an expired run", json(404, { error: "Request not found" }), noRun],
-  // Nothing but the status says what these are.
+  // Only the status distinguishes these.
   [
     "a page of the edge",
     { status: 520, type: "text/html", body: "<html>520</html>" },
@@ -190,7 +188,7 @@ describe("over the genuine binding, a log operation", () => {
   const failures: ReadonlyArray<readonly [calls: ReadonlyArray<string>, answer: Said, expected: Expected]> = [
     [["getLog", "patchLog"], apiError(404, 7002), noLog],
     [["getLog", "patchLog"], json(404, { success: false, errors: [{ code: 7002, message: "Log not found" }] }), noLog],
-    // Without a list of errors the binding forgets that it was a 404, and passes the text on.
+    // Without a list of errors the binding forgets the 404, and passes the text on.
     [["getLog", "patchLog"], json(404, { errors: [] }), noLog],
     [["getLog", "patchLog"], text(404, "log not found"), noLog],
     [
@@ -214,7 +212,7 @@ describe("over the genuine binding, a log operation", () => {
   ]
   for (const [names, answer, expected] of failures) {
     for (const name of names) {
-      it.live(`${name} fails after ${answer.status} ${answer.body} as it should`, () =>
+      it.live(`${name} fails correctly after ${answer.status} ${answer.body}`, () =>
         Effect.gen(function* () {
           const { logId, message, reason } = yield* calling(name, answer)
           assert.deepStrictEqual(pick(reason, expected), expected, JSON.stringify(reason))
@@ -251,7 +249,7 @@ describe("over the genuine binding, a run", () => {
   const output = { choices: [{ message: { content: "hi" } }] }
 
   for (const type of ["application/json", "application/json; charset=utf-8", "text/plain"]) {
-    it.live(`reads ${type}, also when the binding has looked at the body already`, () =>
+    it.live(`reads ${type}, even when the binding has already examined the body`, () =>
       Effect.gen(function* () {
         for (const call of ["one", "many", "run", "thrown"]) {
           const outcome = yield* calling(call, { status: 200, type, body: JSON.stringify(output) })
@@ -266,7 +264,7 @@ describe("over the genuine binding, a run", () => {
     ["a state", { state: "Completed", result: output, gatewayMetadata: { keySource: "Unified" } }],
     ["an envelope around a state", { success: true, result: { state: "Completed", result: output } }]
   ] as const) {
-    it.live(`takes the output out of ${name}`, () =>
+    it.live(`unwraps the output of ${name}`, () =>
       Effect.gen(function* () {
         for (const call of ["run", "thrown"]) {
           assert.deepStrictEqual(yield* calling(call, json(200, body)), { value: output }, call)
@@ -285,7 +283,7 @@ describe("over the genuine binding, a run", () => {
     })
   )
 
-  it.live("sends frozen legs and inputs as they are, again and again", () =>
+  it.live("sends frozen legs and inputs unchanged, repeatedly", () =>
     Effect.gen(function* () {
       const answer = json(200, output)
       for (let n = 0; n < 2; n++) {
@@ -315,7 +313,7 @@ describe("over the genuine binding, a run", () => {
     })
   )
 
-  it.live("is refused before an id reaches an URL", () =>
+  it.live("is rejected before an id reaches a URL", () =>
     Effect.gen(function* () {
       const before = peer.requests.length
       const outcomes = (yield* worker.call("/", "invalid")) as ReadonlyArray<Outcome>
@@ -332,7 +330,7 @@ describe("over the genuine binding, a run", () => {
     })
   )
 
-  it.live("works where the runtime would hand out remote stubs of gateways", () =>
+  it.live("works where the runtime would return remote stubs of gateways", () =>
     Effect.gen(function* () {
       const { code } = yield* Effect.promise(() => bundle(new URL("workers/binding.ts", import.meta.url)))
       const flags = ["enable_request_signal", "experimental"]

@@ -1,6 +1,4 @@
-/**
- * What every gateway and every `env.AI` must do, over the binding that ships inside the runtime, in that runtime.
- */
+/** The requirements for every gateway and every `env.AI`, over the binding inside the runtime, in that runtime. */
 import { fileURLToPath } from "node:url"
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -12,7 +10,7 @@ import * as Workerd from "./support/workerd.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** The suites themselves are what runs elsewhere, to the letter; what they stand on is replaced. */
+/** The suites are the same as elsewhere, word for word; only their foundations are replaced. */
 const insideWorkerd: Plugin = {
   name: "inside-workerd",
   setup({ onResolve }) {

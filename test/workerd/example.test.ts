@@ -35,7 +35,7 @@ beforeAll(async () => {
     child.once("exit", () => reject(new Error(output)))
   })
 }, 120_000)
-/** Politely: the runtime is a child of the child. */
+/** Gracefully: the runtime is a child of the child. */
 const stop = async (): Promise<number | null> => {
   if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
   const exited = new Promise<number | null>((resolve) => child.once("exit", resolve))
@@ -105,7 +105,7 @@ describe("the example Worker", () => {
     )
   })
 
-  it("says what is wrong", async () => {
+  it("reports problems", async () => {
     assert.strictEqual((await post(`${worker}/chat`, { question: "?" })).status, 400)
     assert.strictEqual((await fetch(`${worker}/chat`, { method: "POST", body: "{" })).status, 400)
     assert.strictEqual((await post(`${worker}/feedback`, { logId: "x", feedback: 2 })).status, 400)
@@ -126,7 +126,7 @@ describe("the example Worker", () => {
     while (!output.includes(logId)) await new Promise((resolve) => setTimeout(resolve, 5))
   })
 
-  it("needs nothing of Node, and the genuine `Ai` is what the library takes", { timeout: 180_000 }, async () => {
+  it("needs no Node modules, and accepts the genuine `Ai`", { timeout: 180_000 }, async () => {
     const wrangler = await readFile(`${root}docs/examples/worker/wrangler.jsonc`, "utf8")
     assert.include(wrangler, '"compatibility_flags": ["enable_request_signal"]')
     const tsc = `${root}node_modules/typescript/bin/tsc`

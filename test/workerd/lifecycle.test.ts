@@ -1,6 +1,5 @@
 /**
- * `effect-ai-gateway/worker` in workerd: what is shared by requests, what is not, and what happens when a client
- * leaves.
+ * `effect-ai-gateway/worker` in workerd: what requests share, what they do not, and what happens when a client leaves.
  */
 import type { ServerResponse } from "node:http"
 import { assert, describe, it } from "@effect/vitest"
@@ -83,7 +82,7 @@ const get = ({ worker }: Setting, path: string, init?: RequestInit) =>
     Effect.map(textOf(response), (text) => ({ status: response.status, text }))
   )
 
-/** Prompts that reached the provider, with what became of them. */
+/** Prompts that reached the provider, with their outcomes. */
 const prompts = ({ gateway }: Setting) =>
   Effect.map(gateway.calls, (calls) =>
     calls.map(({ body, outcome }) => {
@@ -92,7 +91,7 @@ const prompts = ({ gateway }: Setting) =>
     })
   )
 
-/** Asks again and again, as long as the test may take. */
+/** Polls until a value fits, as long as the test may take. */
 const eventually = <A>(self: Effect.Effect<A>, is: (value: A) => boolean): Effect.Effect<A> =>
   Effect.flatMap(self, (value) =>
     is(value)
@@ -112,7 +111,7 @@ const test = (name: string, body: (setting: Setting) => Effect.Effect<void>, fla
   it.live(name, () => Effect.scoped(Effect.flatMap(setting(flags), body)))
 
 describe("a Worker", () => {
-  test("builds its services once, however many ask at once", (given) =>
+  test("builds its services once for many concurrent requests", (given) =>
     Effect.gen(function* () {
       given.hold()
       const requests = yield* Effect.forkChild(
@@ -155,7 +154,7 @@ describe("a Worker", () => {
       assert.include(text, '"None"')
     }))
 
-  test("answers failures without saying too much, or as it is told", (given) =>
+  test("answers failures without details, or through onFailure", (given) =>
     Effect.gen(function* () {
       const fail = given.gateway.script("openai", [{ status: 429, retryAfter: 7 }])
       yield* fail
@@ -220,7 +219,7 @@ for (const flags of [["enable_request_signal"], ["enable_request_signal", "nodej
     )
 
     test(
-      "go on in their own request when another one opens the gate and leaves",
+      "resume in their own request when another one opens the gate and leaves",
       (given) =>
         Effect.gen(function* () {
           yield* get(given, "/build")
@@ -230,7 +229,7 @@ for (const flags of [["enable_request_signal"], ["enable_request_signal", "nodej
             }),
             { startImmediately: true }
           )
-          // Long enough for the runtime to take a request that waits for nothing of its own for dead.
+          // Long enough for the runtime to consider a request that waits for nothing of its own as dead.
           yield* Effect.sleep(200)
           yield* given.gateway.script("openai/opener", [{ stall: true }])
           const opener = yield* begin(given, "/open?name=opener")
@@ -327,7 +326,7 @@ describe("a client that leaves", () => {
       }))
   }
 
-  test("ends a stream that nobody came to read", (given) =>
+  test("ends a stream that is never read", (given) =>
     Effect.gen(function* () {
       const client = yield* begin(given, "/endless?stall&name=x")
       yield* eventually(prompts(given), has("x begun: answered"))
@@ -335,7 +334,7 @@ describe("a client that leaves", () => {
       yield* eventually(prompts(given), has("x ended: answered"))
     }))
 
-  test("leaves the others' questions alone", (given) =>
+  test("does not disturb other requests", (given) =>
     Effect.gen(function* () {
       yield* get(given, "/build")
       given.hold()
@@ -352,23 +351,23 @@ describe("a client that leaves", () => {
 })
 
 describe("waitUntil", () => {
-  test("goes on after the answer", (given) =>
+  test("continues after the answer", (given) =>
     Effect.gen(function* () {
       assert.strictEqual((yield* get(given, "/later?name=x")).text, "now")
       yield* eventually(prompts(given), has("x later: answered"))
     }))
 
-  test("goes on when the client has left", (given) =>
+  test("continues when the client has left", (given) =>
     Effect.gen(function* () {
       yield* given.gateway.script("openai", [{ ok: true }, { ok: true, delay: 100 }])
       const client = yield* begin(given, "/later-and-leave?name=x")
-      // Pending most likely; on a very slow machine it may be answered by now.
+      // Probably pending; on a very slow machine it may already be answered.
       yield* eventually(prompts(given), (all) => all.some((entry) => entry.startsWith("x going on")))
       yield* Fiber.interrupt(client)
       yield* eventually(prompts(given), has("x later: answered"))
     }))
 
-  test("keeps a failure to itself, and says so in the log", (given) =>
+  test("logs a failure without passing it on", (given) =>
     Effect.gen(function* () {
       assert.deepStrictEqual(yield* get(given, "/later-and-fail"), { status: 200, text: "now" })
       yield* eventually(Effect.sync(given.worker.output), (output) =>

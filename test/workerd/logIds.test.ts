@@ -21,8 +21,8 @@ const lastText = (json: unknown): string => {
 const failure = (message: string): string => JSON.stringify({ error: { message, type: "server_error" } })
 
 /**
- * Does with each run what its prompt says. Slow bodies end when `awaited` of them have begun, so that the headers of
- * all have arrived before the first body is complete, however slow the machine is.
+ * Treats each run as its prompt says. Slow bodies end when `awaited` of them have begun, so that the headers of all
+ * have arrived before the first body is complete, however slow the machine is.
  */
 const upstream = (awaited: number): Upstream.Upstream => {
   let begun = 0
@@ -129,9 +129,9 @@ describe("log ids in workerd", () => {
         const missing = ours.filter(({ logId, run }) => run.fate !== "never" && logId === null)
         assert.deepStrictEqual(missing, [])
 
-        // The binding's own property, read at once after each run, is wrong nearly always; and where one of ours was
-        // the last to say what it wants, it wants that of everybody, and the careless are given a raw answer that they
-        // did not ask for. That is what there was to get wrong.
+        // The binding's own property, read right after each run, is wrong nearly always. Where one of ours set an
+        // option last, it applies to every caller, and the careless ones get a raw answer that they did not request.
+        // Those are the mistakes to avoid.
         const theirs = outcomes.filter(({ run }) => run.kind === "direct")
         const fooled = theirs.filter(({ owner, run, said }) => owner !== run.name || said !== run.name)
         assert.isAbove(fooled.length, 100)
@@ -147,7 +147,7 @@ describe("log ids in workerd", () => {
   )
 
   it.live(
-    "are never missing where nobody is careless",
+    "are never missing without careless calls",
     () =>
       Effect.gen(function* () {
         const runs = Array.from({ length: 400 }, (_, n) => ownRun(n))

@@ -29,7 +29,7 @@ const ask = Effect.fnUntraced(function* (path: string, prompt: string) {
 
 for (const wiring of ["direct", "remote-proxy"] as const) {
   layer(LocalWorker.layer({ ...options, wiring }), { excludeTestServices: true })(`wired ${wiring}`, (it) => {
-    it.effect("the binding reaches the gateway, whatever is called", () =>
+    it.effect("reaches the gateway with every call of the binding", () =>
       Effect.gen(function* () {
         const { gateway } = yield* LocalWorker.LocalWorker
         assert.deepStrictEqual((yield* ask("/everything", "hello")).body, {
@@ -64,7 +64,7 @@ for (const wiring of ["direct", "remote-proxy"] as const) {
       )
     }
 
-    it.effect("an interrupted fetch is a client that leaves", () =>
+    it.effect("treats an interrupted fetch as a client that leaves", () =>
       Effect.gen(function* () {
         const { fetch, gateway } = yield* LocalWorker.LocalWorker
         yield* gateway.reset
@@ -109,7 +109,7 @@ describe("start", () => {
     ["account", { gateway: { account: "a/b" } }]
   ]
   for (const [field, wrong] of refused) {
-    it.live(`refuses a wrong ${field}`, () =>
+    it.live(`rejects a wrong ${field}`, () =>
       Effect.gen(function* () {
         const error = yield* Effect.flip(LocalWorker.start({ ...options, ...wrong }))
         assert.strictEqual(error._tag === "GatewayError" ? error.reason._tag : error._tag, "InvalidRequest")
@@ -118,7 +118,7 @@ describe("start", () => {
     )
   }
 
-  it.live("says why a Worker does not start", () =>
+  it.live("reports why a Worker does not start", () =>
     Effect.gen(function* () {
       const shared = { handleRuntimeStdio: () => undefined }
       const error = yield* Effect.flip(
@@ -129,7 +129,7 @@ describe("start", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("stops with its scope, and then there is no answer", () =>
+  it.live("stops with its scope, and then gives no answer", () =>
     Effect.gen(function* () {
       const worker = yield* Effect.scoped(LocalWorker.start(options))
       const error = yield* Effect.flip(worker.fetch("/ask"))

@@ -1,6 +1,6 @@
 /**
- * The example of a queue in the runtime that Cloudflare runs: every message ends once, whatever the providers, the
- * messages and the Worker do.
+ * The queue example in Cloudflare's runtime: every message ends once, whatever the providers, the messages and the
+ * Worker do.
  */
 import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
@@ -15,7 +15,7 @@ import { bundle } from "./support/bundle.ts"
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const { code: script, inputs } = await bundle(new URL("workers/queue.ts", import.meta.url))
 
-/** Seconds that a throttled provider asks for. */
+/** Retry hint of a throttled provider, in seconds. */
 const hint = 2
 const maxRetries = 2
 
@@ -32,7 +32,7 @@ const promptOf = (body: unknown): string => {
 }
 
 const echo = Upstream.echo()
-/** What a provider does is said by the first word of the prompt. */
+/** The first word of the prompt selects the provider's behaviour. */
 const provider = (slug: string): Upstream.Upstream => ({
   start: Effect.map(
     echo.start,
@@ -148,7 +148,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
   )
 
   it.effect(
-    "asks nobody a second time when a question is sent again",
+    "calls no model again when a question is sent a second time",
     () =>
       Effect.gen(function* () {
         const [question] = questions(["twice"])
@@ -164,7 +164,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
   )
 
   it.effect(
-    "buries a message that is no question",
+    "discards a message that is not a question as a dead letter",
     () =>
       Effect.gen(function* () {
         assert.strictEqual(yield* send("/questions", [{ id: "x" }]), 400)
@@ -189,7 +189,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
         assert.deepInclude(found.get("die"), { outcome: "dead letter", text: "given up by the queue" })
         for (const prompt of others) {
           assert.deepInclude(found.get(prompt.replace(" ", "-")), { outcome: "answer" }, prompt)
-          // What could not be written down has to be asked again.
+          // Unwritten answers must be requested again.
           assert.strictEqual(countOf(prompt, "openai"), prompt.startsWith("unlucky") ? 2 : 1, prompt)
         }
         const deliveries = (yield* get("/deliveries")) as ReadonlyArray<readonly [string, unknown, number]>
@@ -198,7 +198,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
           deaths.map(([queue]) => queue),
           [...Array.from({ length: maxRetries + 1 }, () => "questions"), "questions-dead"]
         )
-        // The runtime did bring them back, or nothing was shown here.
+        // The runtime did redeliver them; otherwise this test shows nothing.
         assert.isAbove(deliveries.filter(([, id]) => id === "beside-0").length, 1)
       }),
     60_000
@@ -206,7 +206,7 @@ layer(LocalWorker.layer(options), { excludeTestServices: true })("a queue of que
 })
 
 describe("the example", () => {
-  it("bundles nothing of Node, and tells the Worker what the queue is told", async () => {
+  it("bundles no Node modules, and shares its settings with the queue", async () => {
     assert.deepStrictEqual(
       inputs.filter((path) => path.startsWith("src/local/") || path.includes("node:")),
       []

@@ -46,7 +46,7 @@ const late: S.Reply = { ...json(completion("late")), delay: 20_000 }
 
 describe("in workerd", () => {
   for (const path of ["/hedge", "/race"]) {
-    it.live(`${path.slice(1)}s of many requests at once give each its own answer, and stop what loses`, () =>
+    it.live(`${path.slice(1)}s of many concurrent requests give each its own answer, and stop the losers`, () =>
       Effect.gen(function* () {
         const { ask, provider, worker } = yield* setting((name) =>
           name === "openai" ? late : json(completion("quick"))
@@ -65,7 +65,7 @@ describe("in workerd", () => {
       }).pipe(Effect.scoped)
     )
 
-    it.live(`${path.slice(1)}s end with a client that leaves, and the next request is well`, () =>
+    it.live(`${path.slice(1)}s end with a client that leaves, and the next request succeeds`, () =>
       Effect.gen(function* () {
         let isSlow = true
         const { ask, provider } = yield* setting(() => (isSlow ? late : json(completion("quick"))))
@@ -93,7 +93,7 @@ describe("in workerd", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("a breaker is shared by requests, and a client that leaves while it probes frees the probe", () =>
+  it.live("a breaker is shared by requests, and a client that leaves during a probe frees the probe", () =>
     Effect.gen(function* () {
       let openai: S.Reply = { status: 503 }
       const { ask, provider } = yield* setting((name) => (name === "openai" ? openai : json(completion("groq"))))
@@ -106,7 +106,7 @@ describe("in workerd", () => {
       const before = calls()
       const probe = yield* Effect.forkChild(ask("/breaker", "probe"))
       yield* until(() => calls() === before + 1)
-      // While the probe is on its way, others are passed on.
+      // While the probe is in flight, others skip the target.
       assert.deepInclude(yield* told("d"), { skipped: ["openai/m"] })
       yield* Fiber.interrupt(probe)
       yield* until(() => provider.states().includes("openai cancelled"))
@@ -116,7 +116,7 @@ describe("in workerd", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("a queue goes on when a client leaves that waits in it, or that holds the place", () =>
+  it.live("a queue continues when a client leaves that waits in it, or that holds the place", () =>
     Effect.gen(function* () {
       let openai: S.Reply = late
       const { ask, provider } = yield* setting(() => openai)
@@ -138,7 +138,7 @@ describe("in workerd", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("a request in the queue is let in by the turn of another one", () =>
+  it.live("a queued request is admitted in the context of another one", () =>
     Effect.gen(function* () {
       const { ask, provider } = yield* setting(() => ({ ...json(completion("openai")), delay: 30 }))
       const answers = yield* Effect.forEach(prompts, (prompt) => ask("/limits", prompt), { concurrency: "unbounded" })

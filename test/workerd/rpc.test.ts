@@ -17,7 +17,7 @@ const { code } = await bundle(new URL("workers/rpc.ts", import.meta.url), {
   ]
 })
 
-/** Asks again and again, as long as the test may take. */
+/** Polls until a value fits, as long as the test may take. */
 const eventually = <A>(self: Effect.Effect<A>, is: (value: A) => boolean): Effect.Effect<A> =>
   Effect.flatMap(self, (value) =>
     is(value)
@@ -54,7 +54,7 @@ describe("a stream that Worker.run returned over RPC", () => {
     )
   }
 
-  it.live("gives its permit back when its caller cancels, and when its caller ends without a word", () =>
+  it.live("returns its permit when its caller cancels, and when its caller ends silently", () =>
     Effect.gen(function* () {
       const { get, prompts } = yield* setting
       for (const [name, query] of [

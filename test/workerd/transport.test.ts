@@ -1,6 +1,4 @@
-/**
- * `Transport.layerFetch` inside the released runtime: it is not Node, also where it pretends to be.
- */
+/** `Transport.layerFetch` inside the released runtime: it is not Node, even where it claims to be. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { json, makePeer } from "../support/httpPeer.ts"

@@ -1,5 +1,5 @@
 /**
- * Turns of requests in workerd: whatever requests share, each goes on in its own turn, where its body and its calls
+ * Request contexts in workerd: whatever requests share, each resumes in its own context, where its body and its calls
  * work.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -32,7 +32,7 @@ const setting = Effect.gen(function* () {
 
 describe("requests that share", () => {
   for (const what of ["promise", "semaphore", "limiter", "gate"]) {
-    it.live(`a ${what} go on in their own turns`, () =>
+    it.live(`a ${what} resume in their own contexts`, () =>
       Effect.gen(function* () {
         const { peer, release, worker } = yield* setting
         const requests = yield* Effect.forkChild(

@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway/worker` without a runtime: what it answers, and how its scheduler takes turns.
- */
+/** `effect-ai-gateway/worker` without a runtime: its answers, and how its scheduler takes turns. */
 import { readFile } from "node:fs/promises"
 import { assert, describe, it } from "@effect/vitest"
 import * as Config from "effect/Config"
@@ -17,7 +15,7 @@ import * as Worker from "../../src/worker/Worker.ts"
 
 const request = (init?: RequestInit) => new Request("https://worker.test/", init)
 
-/** Remembers what it is to wait for. */
+/** Records the promises to wait for. */
 const context = () => {
   const promises: Array<Promise<unknown>> = []
   return { promises, waitUntil: (promise: Promise<unknown>) => void promises.push(promise) }
@@ -27,7 +25,7 @@ const secret = "secret-prompt"
 const facts = { status: 418, code: secret, detail: secret }
 const retryAfter = Duration.millis(1500)
 
-/** One of each, saying too much. */
+/** One of each, with sensitive details. */
 const reasons: ReadonlyArray<GatewayError.Reason> = [
   new GatewayError.TransportFailure({ ...facts, kind: "reset" }),
   new GatewayError.Timeout({ ...facts, phase: "idle" }),
@@ -77,7 +75,7 @@ describe("failureResponse", () => {
     }
   })
 
-  it("tells a missing log from a missing model", () => {
+  it("distinguishes a missing log from a missing model", () => {
     const missing = (what: "log" | "model") => failureOf(new GatewayError.NotFound({ what }))
     assert.deepStrictEqual(
       [missing("log"), missing("model")].map((error) => Worker.failureResponse(error).status),
@@ -85,7 +83,7 @@ describe("failureResponse", () => {
     )
   })
 
-  it("says nothing of any other error", async () => {
+  it("reveals nothing of any other error", async () => {
     for (const error of [new Error(secret), { _tag: secret }, secret, undefined]) {
       const response = Worker.failureResponse(error)
       assert.strictEqual(response.status, 500)
@@ -98,12 +96,12 @@ describe("make", () => {
   const make = <E>(fetch: (request: Request) => Effect.Effect<Response, E>) =>
     Worker.make({ layer: (_: object) => Layer.empty, fetch })
 
-  it("answers at once what needs no waiting", async () => {
+  it("answers at once without waiting", async () => {
     const { fetch } = make(() => Effect.succeed(new Response("now")))
     assert.strictEqual(await (await fetch(request(), {}, context())).text(), "now")
   })
 
-  it("begins nothing, or interrupts it at once, when the client has left already", async () => {
+  it("begins nothing, or interrupts it at once, when the client has already left", async () => {
     const seen: Array<string> = []
     const { fetch } = make(
       Effect.fnUntraced(function* () {
@@ -122,7 +120,7 @@ describe("make", () => {
     }
   })
 
-  it("is not interested in a client that leaves after the answer", async () => {
+  it("ignores a client that leaves after the answer", async () => {
     const controller = new AbortController()
     const { fetch } = make(() => Effect.as(Effect.sleep(1), new Response("done")))
     const ctx = context()
@@ -133,7 +131,7 @@ describe("make", () => {
     assert.strictEqual(ctx.promises.length, before)
   })
 
-  it("does not end before those that it woke are running", async () => {
+  it("does not end before the fibers that it woke have run", async () => {
     let woken = false
     const { fetch } = make(() =>
       // More rounds than are run at a stretch.
@@ -175,7 +173,7 @@ describe("make", () => {
     }
   })
 
-  it("gives the layer's failure to the mapping too", async () => {
+  it("passes the layer's failure to the mapping too", async () => {
     const worker = Worker.make({
       layer: (_: object) => Layer.effectDiscard(Effect.fail("layer" as const)),
       fetch: () => Effect.fail("fetch" as const),
@@ -205,7 +203,7 @@ describe("make", () => {
     }
   })
 
-  it("warns once when a wrapper copies `env`, for each copy of which the services are built", async () => {
+  it("warns once when a wrapper copies `env`, as services are then built for each copy", async () => {
     const logged: Array<string> = []
     let builds = 0
     const logger = Logger.layer([Logger.make(({ message }) => void logged.push(String(message)))])
@@ -215,7 +213,7 @@ describe("make", () => {
       fetch: () => Effect.succeed(new Response())
     })
     const env = { TEAM: "a", BINDING: {} }
-    // The last one is another Worker's, as far as anybody can tell.
+    // The last one appears to belong to another Worker.
     for (const own of [env, env, { ...env, TEAM: "b" }]) await worker.fetch(request(), own, context())
     assert.deepStrictEqual([builds, logged], [2, []])
     for (let i = 0; i < 3; i++) await worker.fetch(request(), { ...env, BINDING: { i } }, context())
@@ -235,7 +233,7 @@ describe("make", () => {
 })
 
 describe("waitUntil", () => {
-  it.effect("outside of a request runs in a fiber of its own, with the same services", () =>
+  it.effect("outside a request runs in its own fiber, with the same services", () =>
     Effect.gen(function* () {
       const done = yield* Deferred.make<number>()
       const { attempts } = yield* LogTrail.collect(
@@ -247,7 +245,7 @@ describe("waitUntil", () => {
 })
 
 describe("the scheduler of a request", () => {
-  it("lets the event loop have a say when fibers never rest", async () => {
+  it("lets the event loop run when fibers never rest", async () => {
     const scheduler = RequestScheduler.make()
     let running = true
     const spinning = Effect.whileLoop({
@@ -260,7 +258,7 @@ describe("the scheduler of a request", () => {
     running = false
   })
 
-  it("steps back into its own turn when it is resumed elsewhere", async () => {
+  it("returns to its own request when it is resumed elsewhere", async () => {
     const turns: Array<string> = []
     const here = Deferred.makeUnsafe<void>()
     const [one, two] = [RequestScheduler.make(), RequestScheduler.make()]

@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway batch`: many requests out of a file through a route.
- */
+/** `effect-ai-gateway batch`: sends many requests from a file through a route. */
 import { createHash } from "node:crypto"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
@@ -22,7 +20,7 @@ import { modest } from "../shared/memory.ts"
 import * as RouteFile from "../shared/route.ts"
 import { type BatchPlan, type BatchSettings, run } from "./run.ts"
 
-/** Items at once unless `--concurrency` says otherwise. */
+/** Default of `--concurrency`. */
 export const defaultConcurrency = 16
 const maxConcurrency = 10_000
 const formats = ["auto", "jsonl", "csv", "openai"] as const
@@ -44,17 +42,17 @@ export const flags = {
     Flag.optional
   ),
   format: Flag.Literals("format", formats).pipe(
-    Flag.withDescription("What the input is (default: auto, by its name, or its first line that is a JSON object)"),
+    Flag.withDescription("Format of the input (default: auto, by its name, or its first line that is a JSON object)"),
     Flag.withDefault("auto")
   ),
   journal: Flag.String("journal").pipe(
     Flag.withMetavar("dir"),
-    Flag.withDescription("Folder that remembers what is done (default: <out>.journal; none for standard output)"),
+    Flag.withDescription("Folder that remembers finished items (default: <out>.journal; none for standard output)"),
     Flag.optional
   ),
   concurrency: Flag.String("concurrency").pipe(
     Flag.withMetavar("n|adaptive"),
-    Flag.withDescription(`Items at once, or adaptive to find out (default: ${defaultConcurrency})`),
+    Flag.withDescription(`Concurrent items, or adaptive (default: ${defaultConcurrency})`),
     Flag.withDefault(String(defaultConcurrency))
   ),
   rpm: Flag.Int("rpm").pipe(
@@ -88,7 +86,7 @@ export const flags = {
     Flag.withDefault(false)
   ),
   strict: Flag.Boolean("strict").pipe(
-    Flag.withDescription("Refuse an input with malformed lines, which otherwise become dead letters"),
+    Flag.withDescription("Reject an input with malformed lines, which otherwise become dead letters"),
     Flag.withDefault(false)
   ),
   report: Flag.String("report").pipe(
@@ -118,7 +116,7 @@ export const flags = {
   ),
   baseUrl: Flag.String("base-url").pipe(
     Flag.withMetavar("url"),
-    Flag.withDescription("Another server than Cloudflare's, such as that of serve (default: AI_GATEWAY_URL)"),
+    Flag.withDescription("A server other than Cloudflare's, such as that of serve (default: AI_GATEWAY_URL)"),
     Flag.optional
   )
 }
@@ -156,7 +154,7 @@ const durationOf = (
       )
 }
 
-/** What `--item-deadline` and `--outage-patience` say. */
+/** Values of `--item-deadline` and `--outage-patience`. */
 export const patienceOf = Effect.fnUntraced(function* (given: {
   readonly itemDeadline: Option.Option<string>
   readonly outagePatience: Option.Option<string>
@@ -195,9 +193,9 @@ const passPlan = (
 })
 
 /**
- * The command. Ends with 0 when all items are done, 1 when there are dead letters or the job could not go on, 2 when
- * something is refused (then nothing was sent or written), and 130 after Ctrl-C or SIGTERM: the first one lets what is
- * in flight end, the second one does not.
+ * The command. Exits with 0 when all items are done, 1 when there are dead letters or the job could not continue, 2
+ * when something is rejected (nothing was sent or written), and 130 after Ctrl-C or SIGTERM: the first signal lets
+ * items in flight end, the second interrupts them.
  */
 export const batch = Command.make(
   "batch",
@@ -228,7 +226,7 @@ export const batch = Command.make(
       return yield* refuse("--route", "the path of a route file; only OpenAI batch files name their models themselves")
     }
     const settings: BatchSettings = {
-      // Whoever wants all lines to be good has them looked at before the first is sent.
+      // With `--strict`, all lines are checked before the first is sent.
       source: strict && !opened.source.isFile ? yield* spooled(opened.source) : opened.source,
       output,
       journal: Option.getOrUndefined(given.journal),
@@ -245,21 +243,21 @@ export const batch = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Sends the items of a file through a route and writes a line for each result. It can be killed at any moment: the same " +
-      "command resumes it. Ends with exit code 0 when all items are done, 1 when there are dead letters or the job " +
-      "could not go on, 2 when something is refused before anything is sent, and 130 on Ctrl-C or SIGTERM: the first lets what is in flight end, the " +
-      "second stops at once. Tokens come from the environment: CF_AIG_TOKEN, CLOUDFLARE_API_TOKEN, and OPENAI_API_KEY and the " +
-      "like where the route asks for them."
+    "Sends the items of a file through a route and writes a line for each result. It can be killed at any moment: the " +
+      "same command resumes it. Exits with 0 when all items are done, 1 when there are dead letters or the job could not " +
+      "continue, 2 when something is rejected before anything is sent, and 130 on Ctrl-C or SIGTERM: the first lets " +
+      "items in flight end, the second stops at once. Tokens come from the environment: CF_AIG_TOKEN, " +
+      "CLOUDFLARE_API_TOKEN, and OPENAI_API_KEY and the like if the route uses them."
   ),
   Command.withShortDescription("Send many requests through a route"),
   Command.withExamples(({ commandPath }) => [
     {
       command: `${commandPath.join(" ")} in.jsonl out.jsonl --route route.json --concurrency adaptive`,
-      description: "A file, as fast as the providers take it"
+      description: "A file, as fast as the providers allow"
     },
     {
       command: `${commandPath.join(" ")} batch.jsonl results.jsonl --rpm 500 --report report.html`,
-      description: "An OpenAI batch file as it is"
+      description: "An unchanged OpenAI batch file"
     }
   ])
 )

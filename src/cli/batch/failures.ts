@@ -17,7 +17,7 @@ const flagOf: Readonly<Record<string, string>> = {
 }
 
 /** Advice after a job that ended early. */
-export const again = "what has ended is in the journal: run the same command again to continue"
+export const again = "finished items are in the journal: run the same command again to continue"
 
 /** A warning for users who have changed a prompt. */
 const keeps = ", which sends new ids only: a finished id keeps its answer, even if its prompt has changed"
@@ -25,7 +25,7 @@ const keeps = ", which sends new ids only: a finished id keeps its answer, even 
 /** Advice of the journal, with flags in place of options. */
 const inFlags = (detail: string): string =>
   detail
-    .replace("or force it", `or --force to use it all the same${/\binput\b.* differ/.test(detail) ? keeps : ""}`)
+    .replace("or force it", `or --force to use it anyway${/\binput\b.* differ/.test(detail) ? keeps : ""}`)
     .replace("; force it to", "; --force to")
     .replace("use the option breakLock", "remove the file lock-….json in that folder")
 
@@ -48,7 +48,7 @@ export const notBegun =
     })
   }
 
-/** The journal belongs to the input as the run began with it. `isByLine`: items are named after their lines. */
+/** The journal belongs to the input at the beginning of the run. `isByLine`: items are named after their lines. */
 const changedInput = (name: string, how: "edited" | "grew", isByLine: boolean): RunFailure => {
   const over = isByLine
     ? "with a new output and journal, because its items are named after their lines"
@@ -56,8 +56,8 @@ const changedInput = (name: string, how: "edited" | "grew", isByLine: boolean): 
   return new RunFailure({
     message:
       how === "grew"
-        ? `${name}: was changed while it was read: it grew, and its last part was not sent; what has ended is in the journal: wait until the file is complete, and run over it ${over}`
-        : `${name}: was changed while it was read, and nothing was sent of what changed; what has ended is in the journal: restore the file and run the same command again to continue, or run over the changed file ${over}`
+        ? `${name}: was changed while it was read: it grew, and its last part was not sent; finished items are in the journal: wait until the file is complete, and run over it ${over}`
+        : `${name}: was changed while it was read, and nothing of the change was sent; finished items are in the journal: restore the file and run the same command again to continue, or run over the changed file ${over}`
   })
 }
 

@@ -16,10 +16,10 @@ import type { RunFailure } from "../shared/runFailure.ts"
 const isDead = 1
 const isOther = 2
 
-/** The results that a journal has under names of lines. */
+/** The results that a journal holds under names of lines. */
 interface Remembered {
   readonly marksOf: (id: string) => number
-  /** The name of a file of the journal that is damaged where it named its input, when no other file names it. */
+  /** The name of a journal file that is damaged where it named its input, when no other file names it. */
   readonly headless: string | undefined
 }
 
@@ -56,8 +56,8 @@ export interface Given {
   readonly output: string
   readonly before: Before | undefined
   /**
-   * Use a journal that is damaged where it named its input. One that is known to belong to another input stays
-   * rejected.
+   * Whether to use a journal that is damaged where it named its input. One that is known to belong to another input
+   * stays rejected.
    */
   readonly force: boolean
 }

@@ -38,25 +38,25 @@ import { inStages } from "../shared/signals.ts"
 import { type BatchFailure, endedEarly, notBegun } from "./failures.ts"
 import * as LineIds from "./lineIds.ts"
 
-/** What the format of the input decides. */
+/** Properties that follow from the format of the input. */
 export interface BatchPlan<In, Out> {
   readonly reader: EntryReader<In>
   readonly route: Route.Route<In, Out>
   readonly value: Batch.ValueCodec<Out>
   readonly format: OutputFormat<Out>
-  /** Stands for the request of a malformed line, which is never sent: this very value. */
+  /** Placeholder for the request of a malformed line, which is never sent: compared by identity. */
   readonly blank: In
-  /** Tokens that a request will use, at most. */
+  /** Upper bound of a request's tokens. */
   readonly tokens: (input: In) => number
-  /** What tells this plan from others. */
+  /** Distinguishes this plan from others. */
   readonly fingerprint: Fingerprint
 }
 
-/** What was asked for. */
+/** Settings of a batch. */
 export interface BatchSettings {
   readonly source: Source
   readonly output: string
-  /** Default: beside an output file. */
+  /** Default: next to an output file. */
   readonly journal: string | undefined
   readonly report: string | undefined
   readonly concurrency: number | "adaptive" | Limiter.AdaptiveConcurrency | undefined
@@ -77,7 +77,7 @@ export interface BatchSettings {
 const maxBlock = 1_000_000
 
 /**
- * A journal that keeps nothing. Even without a journal, results that no journal could keep become dead letters: an
+ * A journal that keeps nothing. Even without a journal, results that no journal could store become dead letters: an
  * output cannot have a line of them either.
  */
 const nowhere: Journal = {
@@ -89,7 +89,7 @@ const nowhere: Journal = {
     })
 }
 
-/** The entries of earlier runs pass by `onEnded` when the journal is opened. */
+/** Passes the entries of earlier runs to `onEnded` when the journal is opened. */
 const watched = (store: Journal, onEnded: (id: string, kind: "done" | "dead") => void): Journal => ({
   open: (options) =>
     store.open({
@@ -101,7 +101,7 @@ const watched = (store: Journal, onEnded: (id: string, kind: "done" | "dead") =>
     })
 })
 
-/** Whether a folder has a journal in it. Fails with `CliFailure` when it has something else. */
+/** Whether a folder contains a journal. Fails with `CliFailure` when it contains something else. */
 const hasJournal = (path: string): Effect.Effect<boolean, CliFailure> =>
   Effect.tryPromise({
     try: async () => {
@@ -119,17 +119,17 @@ const hasJournal = (path: string): Effect.Effect<boolean, CliFailure> =>
     }
   })
 
-/** What is known about the places of a job before anything is written. */
+/** Facts about the files of a job before anything is written. */
 interface Places {
   readonly output: Output.OutputPosition
-  /** By default beside an output file. */
+  /** By default next to an output file. */
   readonly journal: string | undefined
-  /** The journal has been written to. */
+  /** Whether the journal has been written to. */
   readonly begun: boolean
 }
 
 const samePlace = (flag: string, path: string, than: "input" | "output"): CliFailure =>
-  new CliFailure({ message: `${flag} ${path}: expected another file than the ${than}` })
+  new CliFailure({ message: `${flag} ${path}: expected a file other than the ${than}` })
 
 const isWithin = (folder: string, real: string): boolean => real === folder || real.startsWith(`${folder}${sep}`)
 
@@ -141,8 +141,8 @@ const filesIn = async (folder: string): Promise<ReadonlyArray<string>> => {
 }
 
 /**
- * Locks the files that a run writes, and returns what locks an output file that it makes later. The journal has a lock
- * of its own.
+ * Locks the files that a run writes, and returns a lock for an output file that it creates later. The journal has its
+ * own lock.
  */
 const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, source }: BatchSettings) {
   const own = journal ?? (output === "-" ? undefined : `${output}.journal`)
@@ -154,13 +154,13 @@ const holdPlaces = Effect.fnUntraced(function* ({ journal, output, report, sourc
   const made = output === "-" ? Effect.void : holdFile(holding, output, identity)
   if (report === undefined) return made
   const real = (path: string) => Effect.promise(() => Output.realPath(path))
-  // `checkPlaces` rejects one path for both, with a message of its own.
+  // `checkPlaces` rejects the same path for both, with its own message.
   if (path !== undefined && (yield* real(report)) === (yield* real(path))) return made
   yield* hold({ name: `--report ${report}`, purpose }, report)
   return made
 })
 
-/** Checks what can be checked without reading the input. */
+/** Checks everything that does not require reading the input. */
 const checkPlaces = Effect.fnUntraced(function* (settings: BatchSettings): Effect.fn.Return<Places, CliFailure> {
   const { force, output, report, source } = settings
   const place: Output.OutputPosition = output === "-" ? { _tag: "device" } : yield* Output.placeOf(output)
@@ -181,31 +181,31 @@ const checkPlaces = Effect.fnUntraced(function* (settings: BatchSettings): Effec
     if (at._tag === "file" && at.identity === identity) {
       return yield* samePlace("--report", report, "output")
     }
-    // What does not exist yet has nothing but its path.
+    // A file that does not exist yet has only its path.
     const real = yield* Effect.promise(() => Output.realPath(report))
     if (output !== "-" && real === (yield* Effect.promise(() => Output.realPath(output)))) {
       return yield* samePlace("--report", report, "output")
     }
     if (folder !== undefined && isWithin(folder, real)) {
-      return yield* new CliFailure({ message: `--report ${report}: expected a file outside of the journal ${journal}` })
+      return yield* new CliFailure({ message: `--report ${report}: expected a file outside the journal ${journal}` })
     }
   }
   const begun = journal === undefined ? false : yield* hasJournal(journal)
   if (folder !== undefined && output !== "-" && place._tag !== "device") {
     const real = yield* Effect.promise(() => Output.realPath(output))
     if (isWithin(folder, real)) {
-      return yield* new CliFailure({ message: `${output}: expected a file outside of the journal ${journal}` })
+      return yield* new CliFailure({ message: `${output}: expected a file outside the journal ${journal}` })
     }
   }
   if (folder !== undefined && source.identity !== undefined) {
     const segments = yield* Effect.promise(() => filesIn(folder))
     if (segments.includes(source.identity)) {
-      return yield* new CliFailure({ message: `${source.name}: expected an input outside of the journal ${journal}` })
+      return yield* new CliFailure({ message: `${source.name}: expected an input outside the journal ${journal}` })
     }
   }
   if (place._tag === "file" && place.size > 0 && !begun && !force) {
     return yield* new CliFailure({
-      message: `${output}: exists, and there is no journal ${journal} to go on with: expected a new path, or --force to overwrite it`
+      message: `${output}: exists, and there is no journal ${journal} to continue: expected a new path, or --force to overwrite it`
     })
   }
   return { output: place, journal, begun }
@@ -217,11 +217,11 @@ const writeReport = (path: string, html: string): Effect.Effect<void, RunFailure
     catch: (error) => new RunFailure({ message: `--report ${path}: ${detailOf(error)}` })
   })
 
-/** A job that has been begun, for those who come after it. */
+/** A job that has begun, with the facts that later steps need. */
 interface Begun {
   readonly summary: Effect.Effect<Batch.Summary>
   readonly recorder: Recorder | undefined
-  /** Results in the output that the journal has lost: they count as those of earlier runs. */
+  /** Results in the output that the journal has lost; they count as results of earlier runs. */
   readonly kept: Output.Unknown
 }
 
@@ -237,13 +237,13 @@ const withKept = (summary: Batch.Summary, { lost, lostFailed, outdated }: Output
           succeeded: summary.replayed.succeeded + lost - lostFailed,
           deadLetters: summary.replayed.deadLetters + lostFailed
         },
-        // The job has not met them.
+        // The job has not seen them.
         unmet: summary.unmet - outdated
       }
 
 /**
- * Runs a job. Fails with `CliFailure` for what is refused before anything is written, and with `NotAllDone` when all
- * has been said.
+ * Runs a job. Fails with `CliFailure` for problems before anything is written, and with `NotAllDone` when everything
+ * has been reported.
  */
 export const run = Effect.fnUntraced(function* <In, Out>(
   plan: BatchPlan<In, Out>,
@@ -256,7 +256,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   const { journal } = places
   const asked = Deferred.makeUnsafe<void>()
   let begun: Begun | undefined
-  /** Where items begin, when the first pass has not made sure of their ids. */
+  /** Lines where items begin, when the first pass has not checked their ids. */
   const lines = new NumberColumn("uint32")
 
   const before =
@@ -323,12 +323,12 @@ export const run = Effect.fnUntraced(function* <In, Out>(
   })
 
   const body = Effect.gen(function* () {
-    /** All that is in the journal is written again: some of it is not in the output, or not in its place. */
+    /** Whether the complete journal is written again: parts of it are missing in the output, or out of place. */
     let anew = !canKeep
     /** Results in the output that a damaged journal has lost. */
     let kept: Output.Unknown = noneKept
     const opened = Deferred.makeUnsafe<void>()
-    // Nothing is taken from the input before the output is open.
+    // The output is open before anything is taken from the input.
     const entries = Stream.unwrap(
       Effect.map(Deferred.await(opened), () => {
         const read = Input.entries(source, plan.reader.entries)
@@ -345,18 +345,18 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     )
     const startedAt = (yield* job.summary).startedAt
     const recorder = settings.report === undefined ? undefined : new Recorder(startedAt)
-    // From here on the journal is this process's own.
+    // From here on the journal belongs to this process.
     if (before !== undefined) {
       const unknown = before.unknown()
       const { foreign, lost } = unknown
       if (foreign > 0 && !settings.force) {
         return yield* new CliFailure({
-          message: `${output}: holds ${foreign} results that neither the journal ${journal} nor the input knows: expected the journal of this output, or --force to write it anew`
+          message: `${output}: holds ${foreign} results that neither the journal ${journal} nor the input knows: expected the journal of this output, or --force to rewrite it`
         })
       }
       if (lost > 0 && settings.ordered && !settings.force) {
         return yield* new CliFailure({
-          message: `${output}: holds ${lost} results that the journal ${journal} has lost, and --ordered writes it anew: expected no --ordered, which lets them stay, or --force to ask for them again`
+          message: `${output}: holds ${lost} results that the journal ${journal} has lost, and --ordered rewrites the file: expected no --ordered, which keeps them, or --force to send their requests again`
         })
       }
       if (foreign > 0) anew = true
@@ -387,7 +387,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     begun = { summary: job.summary, recorder, kept }
     const stdio = yield* Stdio.Stdio
     const interactive = (yield* stdio.stderrIsTerminal) && !(output === "-" && (yield* stdio.stdoutIsTerminal))
-    const told = interactive ? Effect.void : Console.error("Ending what is in flight; a second Ctrl-C stops at once")
+    const told = interactive ? Effect.void : Console.error("Finishing items in flight; a second Ctrl-C stops at once")
     yield* Effect.forkScoped(Deferred.await(asked).pipe(Effect.andThen(job.drain), Effect.andThen(told)))
     const shown = yield* Effect.forkScoped(Progress.show(job, { total, interactive }))
     if (recorder !== undefined) {
@@ -395,7 +395,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       yield* Effect.forkScoped(sampled)
     }
     const clock = yield* Clock.Clock
-    // A clock that is set meanwhile does not move what the report shows.
+    // A monotonic clock: setting the wall clock does not move the report's times.
     const millis = (): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
     const origin = startedAt + Duration.toMillis((yield* job.summary).duration) - millis()
     yield* Deferred.succeed(opened, undefined)
@@ -415,7 +415,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
       }
       return Effect.forEach(blocks, out.write, { discard: true })
     }).pipe(
-      // What came before a failure of the job is written all the same.
+      // Results before a failure of the job are written in any case.
       Effect.ensuring(Effect.ignore(out.flush)),
       Effect.andThen(out.flush),
       Effect.mapError(
@@ -456,7 +456,7 @@ export const run = Effect.fnUntraced(function* <In, Out>(
     } else {
       yield* Console.error(Summary.text(said))
     }
-    // Nobody reports what fails while it is interrupted.
+    // The runner does not report a failure during an interruption.
     if (problem !== undefined && interrupted) yield* Console.error(problem.message)
     if (problem !== undefined) return yield* problem
     if (exitCodeOf(problem) === 1) return yield* new NotAllDone()

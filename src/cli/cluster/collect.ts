@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway cluster collect`: the results of a job into a file.
- */
+/** `effect-ai-gateway cluster collect`: writes the results of a job to a file. */
 import * as Fs from "node:fs/promises"
 import * as Console from "effect/Console"
 import * as Argument from "effect/cli/Argument"
@@ -26,20 +24,20 @@ const flags = {
   ),
   ...Database.flags,
   format: Flag.Literals("format", ["jsonl", "openai"]).pipe(
-    Flag.withDescription("What the lines are: ours, or those of OpenAI's output files (default: jsonl)"),
+    Flag.withDescription("Format of the lines: ours, or that of OpenAI's output files (default: jsonl)"),
     Flag.withDefault("jsonl")
   ),
   order: Flag.Literals("order", ["submission", "id"]).pipe(
     Flag.withDescription("Order of the lines (default: submission)"),
     Flag.withDefault("submission")
   ),
-  force: Flag.Boolean("force").pipe(Flag.withDescription("Replace a file that is there"), Flag.withDefault(false))
+  force: Flag.Boolean("force").pipe(Flag.withDescription("Replace an existing file"), Flag.withDefault(false))
 }
 
 const isOther = (path: string) =>
   new CliFailure({ message: `${path}: exists: expected a new path, or --force to replace it` })
 
-/** Writes beside the file and puts it in its place at the end: a reader sees all of it or what was there before. */
+/** Writes a temporary file and moves it into place at the end: a reader sees all of it or the previous file. */
 const replacing = Effect.fnUntraced(function* (path: string) {
   const temporary = `${path}.${process.pid}.tmp`
   const attempt = <A>(run: () => Promise<A>) =>
@@ -96,8 +94,8 @@ export const collect = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Writes the results of a job. Ends with exit code 0 when all items were answered, 1 when some are dead letters or have not ended, " +
-      "and 2 when something is refused; a file is written whole or not at all."
+    "Writes the results of a job. Exits with 0 when all items were answered, 1 when some are dead letters or have not ended, " +
+      "and 2 when something is rejected; a file is written completely or not at all."
   ),
   Command.withShortDescription("Write the results of a job")
 )

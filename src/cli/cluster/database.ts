@@ -1,6 +1,6 @@
 /**
- * The database that a job is kept in. `@effect/sql-pg` is an optional peer, so it is imported late, where its absence
- * can be explained.
+ * The database of a job. `@effect/sql-pg` is an optional peer, so it is imported late, where its absence can be
+ * explained.
  */
 import * as Config from "effect/Config"
 import type * as Context from "effect/Context"
@@ -47,12 +47,10 @@ const isAbsent = (error: unknown): boolean =>
 
 /** Connections of one process. */
 const connections = 16
-/** Longest message of the database in bytes: an item of 16 MB, with what escapes add to it. */
+/** Longest message of the database in bytes: an item of 16 MB, plus its escapes. */
 const maxMessageSize = 64 * 1024 * 1024
 
-/**
- * Connects as long as the scope is open, at the first statement. Fails with `CliFailure`, which never holds the URL.
- */
+/** Connects while the scope is open, at the first statement. Fails with `CliFailure`, which never contains the URL. */
 export const connect = Effect.fnUntraced(function* (
   given: Option.Option<Redacted.Redacted>
 ): Effect.fn.Return<Context.Context<SqlClient>, CliFailure, Scope.Scope> {
@@ -74,7 +72,7 @@ export const connect = Effect.fnUntraced(function* (
         maxConnections: connections,
         connectTimeout: "10 seconds",
         maxMessageSize,
-        // Effect's queue keeps times without their zone: they mean the same on all machines only in the same one.
+        // Effect's queue stores times without their zone: machines agree only within the same zone.
         startupParameters: { TimeZone: "UTC" }
       })
     ),
@@ -82,7 +80,7 @@ export const connect = Effect.fnUntraced(function* (
   )
 })
 
-/** What options are called on the command line. */
+/** Flags by option. */
 const flagOf: Readonly<Record<string, string>> = {
   job: "--job",
   lease: "--lease",
@@ -91,7 +89,7 @@ const flagOf: Readonly<Record<string, string>> = {
   concurrency: "--concurrency"
 }
 
-const inFlags = (detail: string): string => detail.replace("or force it", "or --force to go on all the same")
+const inFlags = (detail: string): string => detail.replace("or force it", "or --force to continue anyway")
 
 const messageOf = (error: ClusterError | GatewayError): string => {
   if (!isGatewayError(error)) return inFlags(error.message)
@@ -104,10 +102,10 @@ const messageOf = (error: ClusterError | GatewayError): string => {
 /** A failure before anything was written or sent. */
 export const refused = (error: ClusterError | GatewayError): CliFailure => new CliFailure({ message: messageOf(error) })
 
-/** A failure afterwards. What is done is kept. */
+/** A failure afterwards. Finished work is kept. */
 export const stopped = (error: ClusterError | GatewayError, hint: string): RunFailure =>
   new RunFailure({ message: `${messageOf(error)}; ${hint}` })
 
-/** Tells both kinds from other failures. */
+/** Distinguishes both kinds from other failures. */
 export const isOurs = (error: unknown): error is ClusterError | GatewayError =>
   error instanceof ClusterError || isGatewayError(error)

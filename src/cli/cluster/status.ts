@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway cluster status`: how a job stands.
- */
+/** `effect-ai-gateway cluster status`: prints the progress of a job. */
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Command from "effect/cli/Command"
@@ -17,7 +15,7 @@ const flags = {
 
 const { plain, span, whole } = Figures
 
-/** For people. */
+/** Formats the progress for people. */
 export const text = (status: Cluster.Status, now: number): string => {
   const { costKnown, deadLetters, items, job, latency, open, perSecond, reasons, state, succeeded, targets } = status
   const alive = status.workers.filter(({ alive }) => alive)
@@ -57,7 +55,7 @@ export const status = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Prints how a job stands: counts, reasons, targets, rate and workers. Ends with exit code 0, or with 2."
+    "Prints the progress of a job: counts, reasons, targets, rate and workers. Exits with 0, or with 2."
   ),
   Command.withShortDescription("Show how a job stands")
 )

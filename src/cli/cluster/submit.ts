@@ -1,6 +1,4 @@
-/**
- * `effect-ai-gateway cluster submit`: items of a file into a job.
- */
+/** `effect-ai-gateway cluster submit`: puts items of a file into a job. */
 import * as Console from "effect/Console"
 import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
@@ -31,14 +29,14 @@ const flags = {
   route: Flag.String("route").pipe(
     Flag.withMetavar("route.json"),
     Flag.withDescription(
-      "Route that the workers will use; others are then refused (default: that of the first worker)"
+      "Route that the workers will use; others are then rejected (default: that of the first worker)"
     ),
     Flag.optional
   ),
   format: Batch.flags.format,
   strict: Batch.flags.strict,
   retryFailed: Flag.Boolean("retry-failed").pipe(
-    Flag.withDescription("Put dead letters that come again back into the queue"),
+    Flag.withDescription("Put dead letters that are submitted again back into the queue"),
     Flag.withDefault(false)
   ),
   open: Flag.Boolean("open").pipe(
@@ -46,15 +44,12 @@ const flags = {
     Flag.withDefault(false)
   ),
   force: Flag.Boolean("force").pipe(Flag.withDescription("Submit to a job of another route"), Flag.withDefault(false)),
-  json: Flag.Boolean("json").pipe(
-    Flag.withDescription("Print what it came to as one line of JSON"),
-    Flag.withDefault(false)
-  )
+  json: Flag.Boolean("json").pipe(Flag.withDescription("Print the result as one line of JSON"), Flag.withDefault(false))
 }
 
 const hint = "what was submitted is kept: run the same command again for the rest"
 
-/** Ids are kept as text in the database, which takes not all that a file may hold. */
+/** The database stores ids as text, which excludes some that a file may contain. */
 const stored = (entry: Input.InputEntry<Chat.Request>): Input.InputEntry<Chat.Request> => {
   if (isId(entry.id)) return entry
   const problem =
@@ -117,9 +112,9 @@ export const submit = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Puts the items of a file into a job in PostgreSQL. Items whose id the job has already are left alone, so a submission " +
-      "that was broken off is run again as it is. The first submission makes the tables. Ends with exit code 0, with 1 when it " +
-      "could not go on, and with 2 when something is refused before anything is written."
+    "Puts the items of a file into a job in PostgreSQL. Items with a known id stay as they are, so a submission " +
+      "that broke off can simply be repeated. The first submission creates the tables. Exits with 0, with 1 when it could " +
+      "not continue, and with 2 when something is rejected before anything is written."
   ),
   Command.withShortDescription("Put items into a job")
 )

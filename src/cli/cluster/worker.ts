@@ -43,7 +43,7 @@ const flags = {
   outagePatience,
   rpm: Flag.Int("rpm").pipe(
     Flag.withMetavar("n"),
-    Flag.withDescription("Requests per minute of all workers together; the same for all of them (default: no limit)"),
+    Flag.withDescription("Requests per minute of all workers together; give every worker the same (default: no limit)"),
     Flag.optional
   ),
   tpm: Flag.Int("tpm").pipe(
@@ -58,16 +58,16 @@ const flags = {
   ),
   lease: Flag.Int("lease").pipe(
     Flag.withMetavar("seconds"),
-    Flag.withDescription("How long after its death a worker's items are given to others (default: 60)"),
+    Flag.withDescription("Seconds after its death until a worker's items go to others (default: 60)"),
     Flag.withDefault(60)
   ),
   maxAttempts: Flag.Int("max-attempts").pipe(
     Flag.withMetavar("n"),
-    Flag.withDescription("How often an item may be sent and its worker die, before it is a dead letter (default: 5)"),
+    Flag.withDescription("How often an item may be sent without an end before it is a dead letter (default: 5)"),
     Flag.withDefault(5)
   ),
   name: Flag.String("name").pipe(
-    Flag.withDescription("What status calls this worker (default: the machine and the process)"),
+    Flag.withDescription("Name of this worker in the status (default: the machine and the process)"),
     Flag.optional
   ),
   follow: Flag.Boolean("follow").pipe(
@@ -76,7 +76,7 @@ const flags = {
   ),
   force: Flag.Boolean("force").pipe(Flag.withDescription("Work on a job of another route"), Flag.withDefault(false)),
   json: Flag.Boolean("json").pipe(
-    Flag.withDescription("Print what this worker has done as one line of JSON"),
+    Flag.withDescription("Print this worker's summary as one line of JSON"),
     Flag.withDefault(false)
   ),
   accountId,
@@ -84,12 +84,12 @@ const flags = {
   baseUrl
 }
 
-/** What a job is submitted for. */
+/** Identity of a job. */
 export const fingerprintOf = (route: Route.Route<never, unknown>): Fingerprint => ({
   route: createHash("sha256").update(RouteFile.textOf(route)).digest("hex")
 })
 
-const hint = "what has ended is kept: other workers go on, and so does this command"
+const hint = "finished items are kept: other workers continue, and so does this command when it runs again"
 
 const text = (job: string, summary: Batch.Summary, interrupted: boolean): string => {
   const { costKnown, deadLetters, duration, firstProblem, inDoubt, requests, requeued, succeeded } = summary
@@ -115,9 +115,7 @@ const accepted: Readonly<Record<string, string>> = {
   lease: "--lease: expected 2 to 3600 seconds"
 }
 
-/**
- * The subcommand. The first Ctrl-C lets what is in flight end, the second one gives it back to the queue.
- */
+/** The subcommand. The first Ctrl-C lets items in flight end, the second returns them to the queue. */
 export const worker = Command.make(
   "worker",
   flags,
@@ -194,10 +192,10 @@ export const worker = Command.make(
   }, Effect.scoped)
 ).pipe(
   Command.withDescription(
-    "Takes items of a job until all have ended, here or elsewhere. Start as many as you like, on any machine, at any time; they may be " +
-      "killed at any time too. Ends with exit code 0 when the job is finished, also with dead letters, which status and collect tell of; with 1 when it could not go on; " +
-      "with 2 when something is refused before anything is sent; and with 130 on Ctrl-C or SIGTERM: the first lets what is " +
-      "in flight end, the second gives it back."
+    "Takes items of a job until all have ended, here or elsewhere. Start as many as you like, on any machine, at any " +
+      "time; they may also be killed at any time. Exits with 0 when the job is finished, also with dead letters, which " +
+      "status and collect report; with 1 when it could not continue; with 2 when something is rejected before anything " +
+      "is sent; and with 130 on Ctrl-C or SIGTERM: the first lets items in flight end, the second returns them."
   ),
   Command.withShortDescription("Work on a job")
 )

@@ -1,8 +1,8 @@
 /**
- * CSV with a header row (RFC 4180: quotes double inside of quotes, cells may hold line ends).
+ * CSV with a header row (RFC 4180: quotes are doubled inside quotes, cells may contain line ends).
  *
- * `effect/encoding/Csv` ends at the first bad record and does not say on which line a record is. Here a bad record is
- * one dead letter with its line, and reading goes on with the next line.
+ * `effect/encoding/Csv` ends at the first bad record and does not report the line of a record. Here a bad record is one
+ * dead letter with its line, and reading continues with the next line.
  */
 import * as Result from "effect/Result"
 import type * as Chat from "../../Chat.ts"
@@ -29,14 +29,14 @@ const isColumn = (name: string): name is Column => columns.some((column) => colu
 
 const unquoted = (text: string): string => (text.includes('"') ? text.replaceAll('""', '"') : text)
 
-/** One record, which is fed line by line. */
+/** One record, read line by line. */
 class Cells {
   private readonly cells: Array<string> = []
   /** The lines so far of a quoted cell that continues in the next line. */
   private open: Array<string> = []
   private size = 0
 
-  /** The cells, `undefined` while quotes are open, or what is wrong. */
+  /** The cells, `undefined` while quotes are open, or the problem. */
   feed(line: string): ReadonlyArray<string> | string | undefined {
     this.size += line.length + 1
     if (this.size > maxLineBytes) return "the record is too long: expected at most 16 MB"
@@ -66,7 +66,7 @@ class Cells {
     return this.cells
   }
 
-  /** Reads on in quotes. Gives where the next cell begins, `undefined` when the quotes stay open. */
+  /** Continues in quotes. Returns the beginning of the next cell, `undefined` when the quotes stay open. */
   private quoted(line: string, from: number): number | string | undefined {
     for (let at = from; ; ) {
       const end = line.indexOf('"', at)
@@ -88,7 +88,7 @@ class Cells {
   }
 }
 
-/** Why a first line names no columns, where it is a common mistake. */
+/** Why a first line names no columns, for common mistakes. */
 const mistaken = (cells: ReadonlyArray<string>): string | undefined => {
   const text = cells.join(",")
   if (/^sep=/i.test(text)) return "sep=: expected names of columns; remove this line, and separate cells by commas"
@@ -117,7 +117,7 @@ type Row = Partial<Record<Column, string>>
 const numbers = ["maxTokens", "temperature", "topP", "seed"] as const
 
 const read = (row: Row, line: number): InputEntry<Chat.Request> => {
-  // An empty cell is no value.
+  // An empty cell counts as absent.
   const { name, problem } = idOf(row.id === "" ? undefined : row.id, "id", line)
   const malformed = (problem: string): Malformed => ({ _tag: "Malformed", ...name, line, problem })
   if (problem !== undefined) return malformed(problem)

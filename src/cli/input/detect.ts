@@ -6,10 +6,10 @@ import { plain } from "./entry.ts"
 import { maxLineBytes } from "./lines.ts"
 import * as OpenAi from "./openaiBatchFile.ts"
 
-/** How an input is written. */
+/** Format of an input. */
 export type InputFormat = "jsonl" | "csv" | "openai"
 
-/** Malformed lines without a good one among them after which an input is not of a format. */
+/** Number of malformed lines, without a good one among them, after which an input does not count as of a format. */
 export const enoughMalformed = 20
 
 /** Whether every other byte is NUL, as in ASCII characters of two bytes. */
@@ -35,7 +35,7 @@ const packers = [
   { name: "lz4", magic: [0x04, 0x22, 0x4d, 0x18], command: "lz4 -dc" }
 ]
 
-/** Why bytes are no text that can be read, as far as their beginning shows it. */
+/** Why bytes are not readable text, judged by their beginning. */
 export const unreadable = (head: Buffer): string | undefined => {
   const packer = packers.find(({ magic }) => begins(head, ...magic))
   if (packer !== undefined) return `is compressed (${packer.name}): expected text, as of ${packer.command}`
@@ -48,19 +48,19 @@ export const unreadable = (head: Buffer): string | undefined => {
     : `expected ${plain.accepted}; line ${before.split("\n").length}: expected a JSON object, not an array of all items`
 }
 
-/** Finds the format by the first line that is a JSON object. Each byte is looked at once. */
+/** Finds the format by the first line that is a JSON object. Each byte is examined once. */
 export class Detector {
   private from = 0
   private searched = 0
   private lines = 0
-  /** `undefined` while it is not known. */
+  /** `undefined` while it is unknown. */
   format: InputFormat | undefined
 
   constructor(path: string) {
     this.format = /\.csv$/i.test(path) ? "csv" : undefined
   }
 
-  /** Takes in the beginning of the input, which begins with what it had before. */
+  /** Reads the beginning of the input, which starts with the bytes of earlier calls. */
   take(head: Buffer, ended: boolean): InputFormat | undefined {
     while (this.format === undefined) {
       const end = head.indexOf(10, this.searched)

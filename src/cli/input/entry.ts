@@ -1,6 +1,4 @@
-/**
- * What an input consists of, and how a line of it becomes a request.
- */
+/** Entries of an input, and the conversion of its lines to requests. */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
@@ -17,47 +15,47 @@ import type { OnLine, Unreadable } from "./lines.ts"
 export interface InputItem<A> {
   readonly _tag: "Item"
   readonly id: string
-  /** Where it begins, from 1. */
+  /** Its first line, from 1. */
   readonly line: number
   readonly input: A
-  /** The item has no id of its own, and is named after its line. */
+  /** Present when the item has no id of its own and is named after its line. */
   readonly unnamed?: true
 }
 
 /** A line that cannot be sent. It ends as a dead letter. */
 export interface Malformed {
   readonly _tag: "Malformed"
-  /** Its own id where it can be read, and else its line's. */
+  /** Its own id where that can be read, otherwise its line's. */
   readonly id: string
   readonly line: number
-  /** The field and what is accepted; no value. */
+  /** The field and its accepted values; no value. */
   readonly problem: string
   /** Like `unnamed` of an item. */
   readonly unnamed?: true
 }
 
-/** What an input consists of. */
+/** An entry of an input. */
 export type InputEntry<A> = InputItem<A> | Malformed
 
-/** Lines to entries. */
+/** Converts lines to entries. */
 export interface Parser {
   /** Entries come in order, one or none for a line. */
   readonly onLine: OnLine
-  /** Nothing more comes. */
+  /** Ends the input. */
   readonly end: () => void
-  /** Why the whole input cannot be read, once known. */
+  /** Why the complete input is unreadable, once known. */
   readonly refused: () => string | undefined
 }
 
-/** Makes a parser that gives its entries to `onEntry`. */
+/** Makes a parser that passes its entries to `onEntry`. */
 export type MakeParser<A> = (onEntry: (entry: InputEntry<A>) => void) => Parser
 
-/** How a format is read. */
+/** Reader of a format. */
 export interface EntryReader<A> {
-  /** What a line of it is, for messages. */
+  /** Description of its lines, for messages. */
   readonly accepted: string
   readonly entries: MakeParser<A>
-  /** Only what an entry is called, in a third of the time. A malformed entry may look like an item. */
+  /** Reads only the ids of entries, in a third of the time. A malformed entry may look like an item. */
   readonly ids: MakeParser<undefined>
 }
 
@@ -87,7 +85,7 @@ export interface Named {
   readonly problem?: string
 }
 
-/** The id that a field holds, or what is wrong with it. Numbers are written as text. */
+/** The id in a field, or its problem. Numbers are written as text. */
 export const idOf = (value: unknown, field: string, line: number): Named => {
   if (value === undefined) return { name: { id: lineId(line), unnamed: true } }
   if (typeof value === "string" && value !== "" && value.length <= maxIdLength) {
@@ -106,7 +104,7 @@ const unreadable: Readonly<Record<Unreadable, string>> = {
   encoding: "the line cannot be read: expected UTF-8"
 }
 
-/** An entry of a line that has no text. */
+/** An entry of an unreadable line. */
 export const unreadableLine = (line: number, why: Unreadable): Malformed => malformedLine(line, unreadable[why])
 
 const parse = (text: string): unknown => {
@@ -117,7 +115,7 @@ const parse = (text: string): unknown => {
   }
 }
 
-/** What is expected of a line that is no JSON object, with the mistake where it is a common one. */
+/** Description of the expected line for one that is not a JSON object, with the mistake if it is a common one. */
 const expectedObject = (text: string, value: unknown): string => {
   const object = "expected a JSON object"
   if (value !== undefined) return `${object}, not another JSON value`
@@ -148,8 +146,8 @@ export const jsonLines = <A>(
 ): MakeParser<A> => {
   const soundly = (entry: InputEntry<A>, object: Record<string, unknown>): InputEntry<A> => {
     if (entry._tag === "Malformed") return entry
-    // The input too: it also has the arguments of tools, which are JSON inside a text.
-    // Deep nesting is left to the encoding of the request: if the engine can write it, it is sent.
+    // Checks the input too, which contains the arguments of tools as JSON inside a text. Deep nesting is checked when
+    // the request is encoded: if the engine can write it, it is sent.
     const found = [object, entry.input].map(unwritable).find((one) => one?.tooDeep === false)
     if (found === undefined) return entry
     const { input: _, ...rest } = entry
@@ -190,10 +188,10 @@ const pathOf = (path: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }>
       ""
     )
 
-/** Each provider has its own upper bound; this one is beyond all of them. */
+/** Each provider has its own upper bound; this one exceeds all of them. */
 const limits = { temperature: 5 }
 
-/** A request out of unknown data, or what is wrong with it. */
+/** Converts unknown data to a request, or returns its problem. */
 export const requestOf = (data: unknown): Result.Result<Chat.Request, string> => {
   const decoded = decode(data)
   if (Result.isFailure(decoded)) {
@@ -209,7 +207,7 @@ export const requestOf = (data: unknown): Result.Result<Chat.Request, string> =>
   return inBounds(decoded.success)
 }
 
-/** A request of the right shape, or what is wrong with its values. */
+/** A request of the right shape, or the problem of its values. */
 const inBounds = (request: Chat.Request): Result.Result<Chat.Request, string> =>
   Result.mapBoth(
     attempt(() => checked(request, limits)),
@@ -217,8 +215,8 @@ const inBounds = (request: Chat.Request): Result.Result<Chat.Request, string> =>
   )
 
 /**
- * Tokens that a request will use, in and out, as `Batch` estimates them. None for what is nested too deeply to be
- * written: it is not sent, and its encoding says so.
+ * Estimates a request's tokens, in and out, as `Batch` does. 0 for data that is nested too deeply: it is not sent, and
+ * its encoding reports that.
  */
 export const estimated = (body: unknown, limit = 1024): number => {
   try {
@@ -228,7 +226,7 @@ export const estimated = (body: unknown, limit = 1024): number => {
   }
 }
 
-/** The beginning of a conversation. */
+/** Makes the beginning of a conversation. */
 export const conversation = (prompt: string, system: string | undefined): ReadonlyArray<Chat.Message> =>
   system === undefined ? [Chat.user(prompt)] : [Chat.system(system), Chat.user(prompt)]
 
@@ -250,8 +248,7 @@ const readPlain = (object: Record<string, unknown>, line: number): InputEntry<Ch
     if (typeof prompt !== "string") return malformed("prompt: expected a text")
     if (messages !== undefined) return malformed("messages: expected nothing beside prompt")
   }
-  // Most lines are a prompt and nothing else, whose shape is known: a look through the schema would be most of what
-  // they take to read.
+  // Most lines are only a prompt, whose shape is known: checking the schema would dominate their reading time.
   const request =
     prompt === undefined
       ? requestOf({ ...rest, messages })
@@ -263,7 +260,7 @@ const readPlain = (object: Record<string, unknown>, line: number): InputEntry<Ch
     : malformed(request.failure)
 }
 
-/** Reads nothing but the field that names an item. */
+/** Reads only the field that names an item. */
 export const idsIn = (field: string): MakeParser<undefined> =>
   jsonLines((object, line) => {
     const { name, problem } = idOf(object[field], field, line)

@@ -1,6 +1,6 @@
 /**
- * Inputs of a batch: which format they have, their entries as a stream, and the first pass over a file, which finds
- * what would make a run fail later on.
+ * Inputs of a batch: their format, their entries as a stream, and the first pass over a file, which finds problems that
+ * would make a run fail later.
  */
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
@@ -67,10 +67,10 @@ const empty = (source: Source.Source): CliFailure =>
 
 const textOf = (head: Buffer): string => head.toString().replace(/^\ufeff/, "")
 
-/** The first lines of what can be read only once. */
+/** The first lines of an input that can be read only once. */
 class Look {
   items = 0
-  /** Before the first good one: how many more come with it depends on who writes. */
+  /** Malformed lines before the first good one: how many arrive together depends on the writer. */
   malformed = 0
   first: Malformed | undefined
   private readonly parser: Parser
@@ -94,7 +94,10 @@ class Look {
     return this.parser.refused()
   }
 
-  /** Takes in the whole lines of `head`, which begins with what it had before. Whether that is enough for a verdict. */
+  /**
+   * Reads the complete lines of `head`, which begins with the bytes of earlier calls. Returns whether that is enough
+   * for a verdict.
+   */
   take(head: Buffer, ended: boolean): boolean {
     const last = head.subarray(this.seen).lastIndexOf(10)
     const to = ended ? head.length : last < 0 ? this.from : this.seen + last + 1
@@ -112,8 +115,8 @@ class Look {
 export type ReaderOf = (format: InputFormat) => EntryReader<unknown>
 
 /**
- * Opens a path, or `-` for standard input, and finds out its format. Fails with `CliFailure` when it cannot be read, is
- * empty, or is recognisably nothing of that format; of a file only {@link scan} knows.
+ * Opens a path, or `-` for standard input, and detects its format. Fails with `CliFailure` when it cannot be read, is
+ * empty, or is recognizably not of that format; for a file only {@link scan} can tell.
  */
 export const open = (
   path: string,
@@ -124,7 +127,7 @@ export const open = (
     const opened = yield* Source.open(path)
     const detector = new Detector(path)
     const formatOf = (head: Buffer, ended: boolean) => (asked === "auto" ? detector.take(head, ended) : asked)
-    /** Looks at what has been read of standard input, until there is a good line. */
+    /** Examines the beginning of standard input until there is a good line. */
     let look: Look | undefined
     const enough = (head: Buffer, ended: boolean): boolean => {
       if (head.length > maxLineBytes || unreadable(head) !== undefined) return true
@@ -140,7 +143,7 @@ export const open = (
     enough(head, ended)
     const format = formatOf(head, true) ?? "jsonl"
     if (look !== undefined) {
-      // The header of a CSV file alone.
+      // Only the header of a CSV file.
       if (ended && look.items === 0 && look.first === undefined && look.refused === undefined)
         return yield* empty(source)
       if (look.refused !== undefined) return yield* refusedAs(source, look.refused)
@@ -175,8 +178,8 @@ const findItem = (source: Source.Source, reader: EntryReader<unknown>): Effect.E
   })
 
 /**
- * The entries of an input, in order. Fails with `CliFailure` when the input as a whole is not of its format, and with
- * `RunFailure` when it can no longer be read, or is a file that was changed meanwhile.
+ * Streams the entries of an input, in order. Fails with `CliFailure` when the complete input is not of its format, and
+ * with `RunFailure` when it can no longer be read, or is a file that was changed in the meantime.
  */
 export const entries = <A>(
   source: Source.Source,
@@ -234,16 +237,16 @@ export const each = <A>(
     catch: cannotRead(source)
   })
 
-/** What the first pass over a file knows. */
+/** Facts from the first pass over a file. */
 export interface Scanned {
-  /** Entries, malformed ones too. */
+  /** Number of entries, including malformed ones. */
   readonly total: number
   /** Entries that are named after their line, or whose own id looks like such a name. */
   readonly byLine: number
   readonly malformed: number
   /** SHA-256 of the bytes, in hex. */
   readonly hash: string
-  /** The file for later passes, which fail at bytes that are not those of this pass. */
+  /** The file for later passes, which fail when its bytes differ from those of this pass. */
   readonly source: Source.Source
 }
 
@@ -252,8 +255,8 @@ const shown = 5
 const more = (count: number): string => (count > shown ? `; and ${count - shown} more` : "")
 
 /**
- * Reads a file for the ids in it, and keeps nothing; `onId` is told each. Fails with `CliFailure` for ids that occur
- * twice (naming both lines), an empty file, one that is not of its format, and with `strict` for malformed lines.
+ * Reads a file for its ids, and keeps nothing; `onId` receives each. Fails with `CliFailure` for ids that occur twice
+ * (naming both lines), an empty file, one that is not of its format, and with `strict` for malformed lines.
  */
 export const scan = <A>(
   source: Source.Source,
@@ -314,7 +317,7 @@ export const scan = <A>(
     return { total, malformed, byLine, hash: hash.digest("hex"), source: blueprint.pin(source) }
   })
 
-/** The chat requests of a path, or of standard input (`-`), with malformed lines among them. */
+/** Streams the chat requests of a path, or of standard input (`-`), including malformed lines. */
 export const chats = (
   path: string,
   format: InputFormat | "auto"

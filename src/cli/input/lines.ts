@@ -1,17 +1,17 @@
 /**
- * Bytes to lines, in bounded memory: whole blocks are decoded at once, and a line that is too long or no UTF-8 is told
- * of and passed over.
+ * Splits bytes into lines, in bounded memory: complete blocks are decoded at once, and a line that is too long or not
+ * UTF-8 is reported and skipped.
  */
 import { isUtf8 } from "node:buffer"
 
 /** Longest line, in bytes. */
 export const maxLineBytes = 16 * 1024 * 1024
 
-/** What is wrong with a line whose text is therefore not given. */
+/** Problem of a line whose text is therefore withheld. */
 export type Unreadable = "long" | "encoding"
 
 /**
- * Is told each line in order: its number from 1, and its text without the line feed. A carriage return before it is
+ * Receives each line in order: its number from 1, and its text without the line feed. A carriage return before it is
  * kept.
  */
 export type OnLine = (text: string, line: number, unreadable?: Unreadable) => void
@@ -22,7 +22,7 @@ const none = Buffer.alloc(0)
 export class LineSplitter {
   private readonly onLine: OnLine
   private readonly maxBytes: number
-  /** The beginning of a line whose end has not come. */
+  /** The beginning of a line whose end has not arrived. */
   private rest: Array<Buffer> = []
   private restBytes = 0
   private tooLong = false
@@ -45,7 +45,7 @@ export class LineSplitter {
     else this.onLine("", ++this.line, "encoding")
   }
 
-  /** Whole lines without the last one's end. */
+  /** Emits complete lines, given without the last line's end. */
   private emitBlock(block: Buffer): void {
     if (block.length <= this.maxBytes && isUtf8(block)) {
       const text = block.toString()
@@ -65,7 +65,7 @@ export class LineSplitter {
     this.emitBytes(block.subarray(from))
   }
 
-  /** The line that was begun earlier ends with these bytes. */
+  /** Ends an earlier line with these bytes. */
   private endRest(tail: Buffer): void {
     if (this.tooLong) this.onLine("", ++this.line, "long")
     else this.emitBytes(Buffer.concat([...this.rest, tail]))
@@ -99,7 +99,7 @@ export class LineSplitter {
     }
   }
 
-  /** Nothing more comes. */
+  /** Ends the input. */
   end(): void {
     if (this.restBytes > 0 || this.tooLong) this.endRest(none)
   }

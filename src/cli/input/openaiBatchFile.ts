@@ -1,9 +1,9 @@
 /**
  * OpenAI batch files: `{ "custom_id", "method", "url", "body" }` on each line.
  *
- * Without a route file a body goes to OpenAI as it is, to the model that it names. With one it is read as a chat
- * request, and the route says which models are asked; what a neutral request cannot say is refused with the field's
- * name. Shapes: https://platform.openai.com/docs/api-reference/batch.
+ * Without a route file, a body goes to OpenAI unchanged, to the model that it names. With one it is read as a chat
+ * request, and the route determines the models; a body that a neutral request cannot express is rejected with the
+ * field's name. Shapes: https://platform.openai.com/docs/api-reference/batch.
  */
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -29,14 +29,14 @@ import {
   type Malformed
 } from "./entry.ts"
 
-/** A request that is passed on as it is. */
+/** A request that is forwarded unchanged. */
 export interface PassThrough {
   /** Path at OpenAI, without `/v1/`. */
   readonly endpoint: string
   readonly body: Fields
 }
 
-/** An answer that is handed out as it is. */
+/** An answer that is written unchanged. */
 export interface AnsweredLine {
   readonly body: Schema.Json
 }
@@ -70,7 +70,7 @@ const lines = <A>(
       const isMistral = method === undefined && url === undefined
       return malformed(`method: expected POST${isMistral ? ", and a url: Mistral's lines have neither" : ""}`)
     }
-    // Azure writes its own without a version.
+    // Azure writes its paths without a version.
     const endpoint = allowed.find((name) => url === `/v1/${name}` || url === `/${name}`)
     if (endpoint === undefined) return malformed(`url: expected ${urls(allowed)}`)
     if (!isFields(body)) return malformed("body: expected an object")
@@ -84,13 +84,13 @@ const lines = <A>(
 const accepted = 'OpenAI batch lines: {"custom_id", "method": "POST", "url": "/v1/chat/completions", "body"}'
 
 /**
- * Whether the first line of an input is one of these, or one of another vendor's batches, about which the reader has a
- * word to say.
+ * Whether the first line of an input is one of these, or one of another vendor's batches, for which the reader has its
+ * own message.
  */
 export const looksLike = (object: Record<string, unknown>): boolean =>
   "custom_id" in object && ("body" in object || "params" in object || "url" in object)
 
-/** Bodies as they are. */
+/** Reads bodies unchanged. */
 export const passing: EntryReader<PassThrough> = {
   accepted,
   entries: lines(endpoints, (passed) =>
@@ -108,7 +108,7 @@ const chatOf = ({ body }: PassThrough): Result.Result<Chat.Request, string> =>
       `body.${field}: expected ${accepted === noSuchField ? `${accepted} with --route; without it the body goes to OpenAI as it is` : accepted}`
   })
 
-/** Bodies as chat requests, for a route. */
+/** Reads bodies as chat requests, for a route. */
 export const chats: EntryReader<Chat.Request> = {
   accepted,
   entries: lines([chatEndpoint], chatOf),
@@ -117,10 +117,10 @@ export const chats: EntryReader<Chat.Request> = {
 
 const success = Schema.Struct({ body: Schema.Json })
 
-/** How such answers are kept in a journal. */
+/** Codec of such answers in a journal. */
 export const answered: Schema.Codec<AnsweredLine> = success
 
-/** The way to OpenAI for bodies as they are: three attempts, as there is no route that says how many. */
+/** Route to OpenAI for unchanged bodies. It makes three attempts, as no route file states a number. */
 export const passOn = (apiKey: Redacted.Redacted<string> | undefined): Route.Route<PassThrough, AnsweredLine> => {
   const route: Route.Route<PassThrough, AnsweredLine> = Provider.request(Provider.openai, {
     endpoint: ({ endpoint }: PassThrough) => endpoint,
@@ -130,7 +130,7 @@ export const passOn = (apiKey: Redacted.Redacted<string> | undefined): Route.Rou
   }).pipe(Route.map((body) => ({ body })))
   const { node } = route
   if (node._tag !== "Leaf") return route
-  // The model and the tokens of an answer are in its body, which a leaf for any request knows nothing of.
+  // The model and the tokens of an answer are in its body, which a generic leaf does not read.
   return Route.fromNode({
     ...node,
     decode: (body) =>
@@ -149,23 +149,23 @@ const usageOf = (usage: unknown): Chat.Usage =>
       : usage
   )
 
-/** Tokens that a body will use, in and out; as `Batch` estimates those of chats. */
+/** Estimates a body's tokens, in and out, as `Batch` does for chats. */
 export const tokensOf = ({ body }: PassThrough): number => {
   const limit = body.max_completion_tokens ?? body.max_tokens ?? body.max_output_tokens
   return estimated(body, typeof limit === "number" ? limit : undefined)
 }
 
-// The lines that come out.
+// Lines of the output.
 
 const codeOf = (tag: string): string => tag.replace(/(?!^)[A-Z]/g, (letter) => `_${letter}`).toLowerCase()
 
-/** The provider's own code, where it gave one, says more than ours. */
+/** The provider's own code, where present, is more specific than ours. */
 const errorBody = ({ message, reason }: GatewayError): unknown => {
   const written = errorOf(reason._tag, message, reason._tag === "InvalidRequest" ? reason.field : undefined)
   return { ...written, code: reason.code ?? written.code }
 }
 
-/** A result as a line of OpenAI's output and error files. */
+/** Formats a result as a line of OpenAI's output and error files. */
 export const outputLine = <Out>(result: Batch.Result<Out>, bodyOf: (value: Out) => unknown): string => {
   const { attempts, id } = result
   if (result._tag === "DeadLetter") {
@@ -173,7 +173,7 @@ export const outputLine = <Out>(result: Batch.Result<Out>, bodyOf: (value: Out) 
     const eventId = error.eventId ?? attempts.at(-1)?.eventId
     const code = codeOf(error.reason._tag)
     const status = error.reason.status
-    // OpenAI says `error` where there was no answer, and gives the answer where there was one.
+    // OpenAI writes `error` where there was no answer, and the answer where there was one.
     const answer = status !== undefined && status >= 400 ? status : undefined
     return JSON.stringify({
       id: `batch_req_${eventId ?? id}`,

@@ -1,6 +1,4 @@
-/**
- * Where the bytes of an input come from: a file, which is read twice, or standard input and pipes, which are read once.
- */
+/** Sources of an input's bytes: a file, which is read twice, or standard input and pipes, which are read once. */
 import { createHash } from "node:crypto"
 import { createReadStream, fstatSync } from "node:fs"
 import * as Fs from "node:fs/promises"
@@ -20,29 +18,29 @@ export interface Blocks {
 
 /** An input. */
 export interface Source {
-  /** For messages. */
+  /** Name for messages. */
   readonly name: string
   /** Whether it can be read from its beginning again. */
   readonly isFile: boolean
-  /** Begins to read. Of what is no file only once. */
+  /** Begins to read; only once for anything but a file. */
   readonly blocks: () => Blocks
-  /** Whether a file is still what it was when it was opened. */
+  /** Whether a file is unchanged since it was opened. */
   readonly unchanged: Effect.Effect<boolean>
-  /** Tells a file from other files, also a file that standard input comes from. */
+  /** Distinguishes a file from other files, including a file behind standard input. */
   readonly identity: string | undefined
 }
 
-// All items of a block exist at once, so it is not larger than it has to be.
+// All items of a block exist at once, so it is kept small.
 const blockBytes = 64 * 1024
 
-/** What tells files from each other, whatever they are called. */
+/** Identifies a file, whatever its path. */
 export const identityOf = ({ dev, ino }: { readonly dev: number; readonly ino: number }): string => `${dev}:${ino}`
 
 const blocksOf = (handle: Fs.FileHandle): Blocks => {
   const buffer = Buffer.allocUnsafe(blockBytes)
   let position = 0
   return {
-    // Filled as far as the file goes, so that every pass has the same blocks.
+    // Filled up to the end of the file, so that every pass has the same blocks.
     next: async () => {
       let size = 0
       while (size < blockBytes) {
@@ -59,7 +57,7 @@ const blocksOf = (handle: Fs.FileHandle): Blocks => {
 
 /** A later pass over a file found other bytes than the first pass. */
 export class FileChanged extends Error {
-  /** The bytes of the first pass are there, and others after them. */
+  /** Whether the bytes of the first pass are there, with others after them. */
   readonly grew: boolean
 
   constructor(grew: boolean) {
@@ -83,7 +81,7 @@ export class Blueprint {
     this.last = block.length
   }
 
-  /** Whether a block that differs begins with what the last block was. */
+  /** Whether a block that differs begins like the last block. */
   private continues(block: Buffer | undefined, number: number): boolean {
     if (block === undefined || number < this.count - 1) return false
     return (
@@ -99,7 +97,7 @@ export class Blueprint {
   pin(source: Source): Source {
     return {
       ...source,
-      // Every byte is compared, so the time of the last change says nothing more.
+      // Every byte is compared, so the time of the last change adds nothing.
       unchanged: Effect.succeed(true),
       blocks: () => {
         const blocks = source.blocks()
@@ -145,7 +143,7 @@ const fileSource = (path: string, name: string): Effect.Effect<Source, CliFailur
     }
   })
 
-/** Blocks of a stream of Node, which is destroyed when nobody wants more. */
+/** Blocks of a Node stream, which is destroyed when reading ends. */
 const streamed = (name: string, open: () => AsyncIterable<unknown>, identity?: string): Source => ({
   name,
   isFile: false,
@@ -156,7 +154,7 @@ const streamed = (name: string, open: () => AsyncIterable<unknown>, identity?: s
         const { done, value } = await iterator.next()
         return done === true ? undefined : Buffer.isBuffer(value) ? value : Buffer.from(String(value))
       },
-      // It waits for a read that is under way, for which nobody waits here.
+      // `return` waits for a running read, which this code does not wait for.
       close: async () => void iterator.return?.().catch(() => undefined)
     }
   },
@@ -189,7 +187,7 @@ export const open = (path: string): Effect.Effect<Source, CliFailure, Scope.Scop
     return stats.isFile() ? yield* fileSource(path, path) : streamed(path, () => createReadStream(path))
   })
 
-/** Puts what can be read only once into a temporary file, to read it twice. */
+/** Copies an input that can be read only once to a temporary file, to read it twice. */
 export const spooled = (source: Source): Effect.Effect<Source, CliFailure | RunFailure, Scope.Scope> =>
   Effect.gen(function* () {
     const failed = (error: unknown) => new RunFailure({ message: `${source.name}: cannot be kept: ${detailOf(error)}` })
@@ -235,7 +233,7 @@ class Head {
   }
 }
 
-/** Reads the beginning of a source, and gives back one that still has it. `enough` is told what has been read. */
+/** Reads the beginning of a source, and returns a source that still has it. `enough` receives the bytes so far. */
 export const peeked = (
   source: Source,
   enough: (head: Buffer) => boolean

@@ -1,8 +1,8 @@
 /**
- * Where results go: a file that later runs go on with, or standard output.
+ * Destinations of results: a file that later runs extend, or standard output.
  *
- * Lines are collected and written in blocks of 64 kB, and at least ten times a second. A killed process loses what it
- * had collected; the journal has it, and the next run writes it.
+ * Lines are collected and written in blocks of 64 kB, and at least ten times a second. A killed process loses its
+ * collected lines; the journal has them, and the next run writes them.
  */
 import * as Fs from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
@@ -19,18 +19,18 @@ import { CliFailure } from "../shared/failure.ts"
 import { codeOf, detailOf, RunFailure } from "../shared/runFailure.ts"
 import type { OutputFormat } from "./resultLine.ts"
 
-/** What takes lines. */
+/** Accepts lines. */
 export interface Output {
-  /** Takes whole lines with their ends. Waits while too much has not been written. */
+  /** Accepts complete lines with their ends. Waits while too much is unwritten. */
   readonly write: (lines: string) => Effect.Effect<void, RunFailure>
-  /** Everything that was taken is then written. */
+  /** Writes everything that was accepted. */
   readonly flush: Effect.Effect<void, RunFailure>
 }
 
 const blockChars = 64 * 1024
 const flushEvery = "100 millis"
 
-/** Collects lines for something that writes blocks. The scope flushes, as far as that is possible. */
+/** Collects lines for a writer of blocks. The scope flushes, if possible. */
 export const collected = (
   put: (block: string) => Effect.Effect<void, RunFailure>
 ): Effect.Effect<Output, never, Scope.Scope> =>
@@ -55,7 +55,7 @@ export const collected = (
       })
     )
     yield* Effect.addFinalizer(() => Effect.ignore(flush))
-    // A failure is told to whoever writes next, or flushes.
+    // The next write or flush reports a failure.
     yield* Effect.forkScoped(Effect.repeat(Effect.ignore(flush), Schedule.spaced(flushEvery)))
     return {
       write: (lines) =>
@@ -72,7 +72,7 @@ export const collected = (
 export const writeTo = (stream: NodeJS.WriteStream, name: string, text: string): Effect.Effect<void, RunFailure> =>
   Effect.callback<void, RunFailure>((resume) => {
     const fail = (error: unknown) => resume(Effect.fail(new RunFailure({ message: `${name}: ${detailOf(error)}` })))
-    // Without a listener an error would end the process. It is emitted after the callback, so then the listener stays.
+    // Without a listener an error would end the process. It is emitted after the callback, so the listener then stays.
     const ignore = (): void => {}
     stream.on("error", ignore)
     stream.write(text, (error) => {
@@ -89,7 +89,7 @@ export const stdout: Effect.Effect<Output, never, Scope.Scope> = collected((bloc
 
 const failure = (path: string) => (error: unknown) => new RunFailure({ message: `${path}: ${detailOf(error)}` })
 
-/** A path that takes lines and is no file, such as a named pipe. */
+/** A path that accepts lines and is not a file, such as a named pipe. */
 export const device = (path: string): Effect.Effect<Output, RunFailure, Scope.Scope> =>
   Effect.gen(function* () {
     const attempt = <A>(run: () => Promise<A>) => Effect.tryPromise({ try: run, catch: failure(path) })
@@ -100,14 +100,14 @@ export const device = (path: string): Effect.Effect<Output, RunFailure, Scope.Sc
     return yield* collected((block) => attempt(() => handle.writeFile(block)))
   })
 
-/** What is at the place of an output. */
+/** What exists at the path of an output. */
 export type OutputPosition =
   | { readonly _tag: "nothing" }
-  /** Takes lines and is not read: a pipe, a terminal. */
+  /** Accepts lines and is not read: a pipe, a terminal. */
   | { readonly _tag: "device" }
   | { readonly _tag: "file"; readonly size: number; readonly identity: string }
 
-/** The reason why writing to a path would destroy a file of another run, and the path that is expected instead. */
+/** The reason why writing to a path would destroy a file of another run, and the expected path instead. */
 const harmOf = async (path: string): Promise<string | undefined> => {
   const quietly = (check: Promise<boolean>) => check.catch(() => false)
   const real = await realPath(path)
@@ -115,16 +115,16 @@ const harmOf = async (path: string): Promise<string | undefined> => {
   if (await quietly(Segments.isJournal(folder))) {
     const given = dirname(path)
     const isSame = (await Fs.realpath(given).catch(() => undefined)) === folder
-    return `expected a file outside of the journal ${isSame ? given : folder}`
+    return `expected a file outside the journal ${isSame ? given : folder}`
   }
   const stats = await Fs.stat(real).catch(() => undefined)
   if (stats?.isFile() !== true) return undefined
-  if (await quietly(Segments.isSegment(real))) return "expected another file than a part of a journal"
-  return (await Lock.isHeld(real)) ? "expected another file than the lock of a run" : undefined
+  if (await quietly(Segments.isSegment(real))) return "expected a file other than a part of a journal"
+  return (await Lock.isHeld(real)) ? "expected a file other than the lock of a run" : undefined
 }
 
 /**
- * Looks at the place of an output. Fails with `CliFailure` when no file can be there, or when it would overwrite a
+ * Inspects the path of an output. Fails with `CliFailure` when no file can be there, or when it would overwrite a
  * journal or a lock.
  */
 export const placeOf = (path: string): Effect.Effect<OutputPosition, CliFailure> =>
@@ -150,7 +150,7 @@ export const placeOf = (path: string): Effect.Effect<OutputPosition, CliFailure>
         : new CliFailure({ message: `${path}: expected the path of a file to write: ${detailOf(error)}` })
   })
 
-/** Most links in a row; no system follows more. */
+/** Longest chain of links; no system follows more. */
 const maxLinks = 40
 
 /** The real path behind all links; if nothing exists there, the place where it would be. */
@@ -162,19 +162,17 @@ export const realPath = async (path: string, links = maxLinks): Promise<string> 
   return target === undefined ? join(folder, basename(path)) : realPath(resolve(folder, target), links - 1)
 }
 
-/**
- * Writes a file anew, and only then puts it in the old one's place: links to it stay, and so do its permissions.
- */
+/** Writes a new file, and then puts it in the old one's place: links to it stay, and so do its permissions. */
 export const replaceFile = async (path: string, write: (handle: Fs.FileHandle) => Promise<void>): Promise<void> => {
   const target = await realPath(path)
   const temporary = `${target}.${process.pid}.tmp`
   const stats = await Fs.stat(target).catch(() => undefined)
-  // A rename would put a file in the place of a device, for whoever may.
+  // A privileged rename would replace a device with a file.
   if (stats !== undefined && !stats.isFile()) throw new Error(`${target} is no file`)
   const mode = stats === undefined ? undefined : stats.mode & 0o7777
   const handle = await Fs.open(temporary, "w", mode)
   try {
-    // What `open` is given is less what the process masks.
+    // `open` applies the process's mask to the mode.
     if (mode !== undefined) await handle.chmod(mode)
     await write(handle)
     await handle.sync()
@@ -189,30 +187,30 @@ export const replaceFile = async (path: string, write: (handle: Fs.FileHandle) =
 
 /** Results in an output that the journal does not have. */
 export interface Unknown {
-  /** Of items of the input, or of items that the journal has as dead letters where the output has an answer. */
+  /** Results of items of the input, or of items that the journal has as dead letters where the output has an answer. */
   readonly lost: number
-  /** Of the lost ones: dead letters, and answers where the journal has a dead letter. */
+  /** Of the lost results: dead letters, and answers where the journal has a dead letter. */
   readonly lostFailed: number
   readonly outdated: number
-  /** Of no item. */
+  /** Results of no item. */
   readonly foreign: number
 }
 
-/** Results that are in an output file already. */
+/** Results that are already in an output file. */
 export interface Before {
-  /** Ids in it, of those that `keep` lets stay. */
+  /** Whether an id is in it, among those that `keep` accepts. */
   readonly has: (id: string) => boolean
   /** Whether the output has an answer for an id. */
   readonly answered: (id: string) => boolean
-  /** Marks an id as known to the journal, which says how its item ended; what it says last counts. */
+  /** Marks an id as known to the journal, with how its item ended; the last call counts. */
   readonly know: (id: string, kind: "done" | "dead") => void
   /** Marks an id as one of the input. */
   readonly meet: (id: string) => void
-  /** How many results the journal does not know. An answer is not known where the journal has a dead letter. */
+  /** Results that the journal does not know. An answer is unknown where the journal has a dead letter. */
   readonly unknown: () => Unknown
   /** Whether an id is in it with a result that the journal does not know. */
   readonly isUnknown: (id: string) => boolean
-  /** Bytes that the file had when it was read, and of whole lines. */
+  /** Bytes of the file when it was read, and of its complete lines. */
   readonly size: number
   readonly whole: number
   /** Lines of dead letters. */
@@ -229,7 +227,7 @@ const isKnown = (flags: number): boolean =>
 
 const readBlock = 1 << 20
 
-/** Gives whole lines, and says how many bytes they have. */
+/** Reports complete lines, and returns their size in bytes. */
 const scanFile = async (
   path: string,
   onLine: (text: string, line: number) => void,
@@ -256,8 +254,8 @@ const scanFile = async (
 }
 
 /**
- * Reads the results in a file; `withoutFailed` leaves dead letters out. A torn last line does not count. Fails with
- * `CliFailure` when there are other lines in it than results of this format.
+ * Reads the results in a file; `withoutFailed` drops dead letters. A torn last line does not count. Fails with
+ * `CliFailure` when it contains lines that are not results of this format.
  */
 export const readBefore = (
   path: string,
@@ -278,7 +276,7 @@ export const readBefore = (
         (text, line) => {
           const written = read(text)
           if (written === undefined || written.id.length > maxIdLength) {
-            throw new CliFailure({ message: `${path}: line ${line} is no result in the format that would be written` })
+            throw new CliFailure({ message: `${path}: line ${line} is not a result in the format of this run` })
           }
           if (written.failed) failed++
           if (written.failed && withoutFailed) return
@@ -322,7 +320,7 @@ export const readBefore = (
       error instanceof CliFailure ? error : new CliFailure({ message: `${path}: cannot be read: ${detailOf(error)}` })
   })
 
-/** Writes a file anew without its dead letters. */
+/** Writes a file again without its dead letters. */
 const dropFailed = (path: string, read: OutputFormat<never>["read"]): Promise<void> =>
   replaceFile(path, async (handle) => {
     let kept: Array<string> = []
@@ -341,10 +339,10 @@ const dropFailed = (path: string, read: OutputFormat<never>["read"]): Promise<vo
     await flush()
   })
 
-/** What becomes of what is in the file. */
+/** What to do with the existing content. */
 export type OutputBeginning = "keep" | "anew" | "withoutFailed"
 
-/** Opens a file to go on with: at the end of its last whole line, or at its beginning. */
+/** Opens a file to extend: at the end of its last complete line, or at its beginning. */
 export const file = (
   path: string,
   before: Before | undefined,

@@ -1,6 +1,4 @@
-/**
- * JSON lines that every reader splits alike.
- */
+/** JSON lines that every reader splits in the same way. */
 
 const lineEnds: Readonly<Record<string, string>> = {
   "\u0085": "\\u0085",
@@ -12,8 +10,8 @@ const lineEnds: Readonly<Record<string, string>> = {
 const escapes = /\\(?:u(d[89a-f][0-9a-f]{2})|.)/g
 
 /**
- * JSON text, as `JSON.stringify` writes it, without what ends a line in some readers (Python's `splitlines`, for one),
- * which is escaped, and with U+FFFD for halves of surrogate pairs, which many refuse.
+ * Makes JSON text of `JSON.stringify` portable: characters that end a line in some readers (Python's `splitlines`, for
+ * example) are escaped, and halves of surrogate pairs, which many readers reject, become U+FFFD.
  */
 export const portable = (json: string): string => {
   const escaped = /[\u0085\u2028\u2029]/.test(json)

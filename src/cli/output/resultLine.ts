@@ -1,6 +1,4 @@
-/**
- * Results as lines, and how much of a result can be read back from its line.
- */
+/** Results as lines, and the parts of a result that can be read back from its line. */
 import * as Duration from "effect/Duration"
 import type * as Batch from "../../Batch.ts"
 import type * as Chat from "../../Chat.ts"
@@ -12,27 +10,27 @@ import type { Malformed } from "../input/entry.ts"
 import * as OpenAi from "../input/openaiBatchFile.ts"
 import { portable } from "./portable.ts"
 
-/** What an output line says about its item. */
+/** Facts about an item in its output line. */
 export interface WrittenLine {
   readonly id: string
   readonly failed: boolean
 }
 
-/** How results are written. */
+/** Format of results. */
 export interface OutputFormat<Out> {
   /** Without the line end. */
   readonly line: (result: Batch.Result<Out>) => string
-  /** `undefined` when a line is no result in this format. */
+  /** `undefined` when a line is not a result in this format. */
   readonly read: (line: string) => WrittenLine | undefined
 }
 
-/** What is wrong with a malformed line, as the error of its dead letter says it. */
+/** The problem of a malformed line, as in the error of its dead letter. */
 export const problemOf = ({ line, problem }: Malformed): Problem => {
   const [before = "", ...rest] = problem.split(/(?:: |^)expected /)
   return { field: before === "" ? `line ${line}` : `line ${line}, ${before}`, accepted: rest.join(": expected ") }
 }
 
-/** The line that an error is about, where it is about one. */
+/** The line that an error concerns, if any. */
 export const lineOf = ({ error }: Batch.DeadLetter): number | undefined => {
   const { reason } = error
   const field = reason._tag === "InvalidRequest" && reason.origin === "client" ? reason.field : undefined
@@ -52,7 +50,7 @@ const attemptOf = ({ cacheStatus, duration, error, logId, outcome, status, targe
   latencyMs: millis(duration)
 })
 
-// `JSON.stringify` leaves out what is undefined.
+// `JSON.stringify` omits undefined fields.
 const written = (line: unknown): string => portable(JSON.stringify(line))
 
 const deadLetter = (result: Batch.DeadLetter): string => {
@@ -134,7 +132,7 @@ export const openaiChat: OutputFormat<Chat.Reply> = {
   read: readOpenAi
 }
 
-/** Lines of OpenAI's output files with the answers as they came. */
+/** Lines of OpenAI's output files with unchanged answers. */
 export const openaiPassed: OutputFormat<OpenAi.AnsweredLine> = {
   line: (result) => portable(OpenAi.outputLine(result, ({ body }) => body)),
   read: readOpenAi

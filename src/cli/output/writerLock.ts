@@ -33,7 +33,7 @@ interface Place {
   readonly prefix: string
 }
 
-/** Not the folder that the environment names: two runs may have different ones. */
+/** A fixed folder instead of the environment's: two runs may have different ones. */
 const temporary = process.platform === "win32" ? tmpdir() : "/tmp"
 
 /** For files that cannot have a lock beside them: a folder that processes of all users of this machine share. */
@@ -64,12 +64,12 @@ const isNoFile = (path: string): boolean => ["/dev", "/proc"].some((folder) => p
 
 /** The locks of a path. */
 interface Places {
-  /** Of its name; none for a device, which may have many writers. */
+  /** Lock of its name; none for a device, which may have many writers. */
   readonly own?: Place
-  /** Of the file itself, if there is one: a hard link of it may be in another folder, or be made later. */
+  /** Lock of the file itself, if it exists: a hard link to it may be in another folder, or be made later. */
   readonly file?: Place
   readonly identity?: string
-  /** The file has one name only, so a run that cannot lock it under others may continue. */
+  /** Whether the file has one name only, so that a run that cannot lock it under others may continue. */
   readonly isSingle?: boolean
 }
 
@@ -166,8 +166,8 @@ export const hold = Effect.fnUntraced(function* (
 })
 
 /**
- * Locks the file that a run has made at a path which it holds: hard links that are made later lead to it. `identity`:
- * that of the file that it holds already.
+ * Locks the file that a run has created at a path that it holds: hard links that are made later lead to it. `identity`:
+ * that of the file that it already holds.
  */
 export const holdFile = Effect.fnUntraced(function* (
   holding: Holding,

@@ -1,6 +1,5 @@
 /**
- * Charts as SVG, drawn where the report is written, so that they need no script where it is read. Colours are classes
- * of the page.
+ * Charts as SVG, drawn when the report is written, so that the page needs no script. Colours are classes of the page.
  */
 import { span } from "../shared/format.ts"
 import { type Content, type Html, html } from "./html.ts"
@@ -10,7 +9,7 @@ const inset = { left: 62, right: 34, top: 14, bottom: 30 }
 const right = size.width - inset.right
 const bottom = size.height - inset.bottom
 
-/** Where a value stands, from 0 to 1, and which values are written beside it. */
+/** Position of a value, from 0 to 1, and the values of the labels. */
 interface Scale {
   readonly ticks: ReadonlyArray<number>
   readonly at: (value: number) => number
@@ -68,7 +67,7 @@ const timeTicks = (duration: number): ReadonlyArray<number> => {
   return Array.from({ length: Math.floor(duration / step + 1e-9) + 1 }, (_, index) => index * step)
 }
 
-/** A stretch of time and what was measured in it. */
+/** A stretch of time and its measurement. */
 export interface Sample {
   /** Milliseconds since the start. */
   readonly from: number
@@ -76,7 +75,7 @@ export interface Sample {
   readonly value: number | undefined
 }
 
-/** What is drawn in one colour. */
+/** Values that are drawn in one colour. */
 export interface Series {
   readonly name: string
   /** Class of the page: `c1` to `c4`. */
@@ -86,12 +85,12 @@ export interface Series {
   readonly samples: ReadonlyArray<Sample>
 }
 
-/** What a chart over time needs. */
+/** Input of a chart over time. */
 export interface TimeChart {
   /** Unique in the page. */
   readonly id: string
   readonly title: string
-  /** What is to be seen, for whoever does not see it. */
+  /** Text alternative of the chart. */
   readonly description: string
   /** Milliseconds. */
   readonly duration: number
@@ -213,7 +212,7 @@ export const timeChart = (chart: TimeChart): Html => {
 export interface Bar {
   readonly name: string
   readonly value: number
-  /** What is written beside it. */
+  /** Text next to it. */
   readonly label: string
   readonly color: string
 }

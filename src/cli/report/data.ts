@@ -1,32 +1,29 @@
-/**
- * What the report of a job is drawn from, gathered while the job runs, in memory that does not depend on the number of
- * items.
- */
+/** Data for the report of a job, gathered while the job runs, in memory that does not depend on the number of items. */
 import * as Duration from "effect/Duration"
 import type * as Batch from "../../Batch.ts"
 import type { ReasonTag } from "../../GatewayError.ts"
 import { Quantiles } from "../../internal/data/quantiles.ts"
 
-/** Points in time that are kept; beyond them two neighbours become one. */
+/** Number of points that are kept; beyond it two neighbours are merged. */
 const maxPoints = 240
 const firstWidth = 1000
 const maxSlowest = 20
-/** Kinds of failures, and targets, beyond these numbers are counted under one name. */
+/** Number of kinds of failures, and of targets, beyond which the rest is counted under one name. */
 const maxKinds = 50
 const maxTargets = 200
 const others = "(others)"
 
-/** What happened in one stretch of time. */
+/** Counts of one stretch of time. */
 export interface Point {
   /** Items that ended. */
   succeeded: number
   deadLetters: number
-  /** Of these items, in milliseconds. */
+  /** Latencies of these items, in milliseconds. */
   latency: Quantiles | undefined
-  /** The highest that were seen; `undefined` when nobody looked. */
+  /** The highest values seen; `undefined` without a sample. */
   inFlight: number | undefined
   concurrency: number | undefined
-  /** An exhausted quota or an outage held the job. */
+  /** Whether an exhausted quota or an outage held the job. */
   paused: boolean
 }
 
@@ -38,17 +35,17 @@ export interface SlowItem {
   /** Milliseconds. */
   readonly latency: number
   readonly requests: number
-  /** What answered, or failed last. */
+  /** The target that answered, or failed last. */
   readonly target: string | undefined
-  /** Of a dead letter. */
+  /** Reason of a dead letter. */
   readonly reason: ReasonTag | undefined
   readonly logId: string | undefined
 }
 
-/** Dead letters that look alike. */
+/** Dead letters of the same kind. */
 export interface FailureKind {
   readonly reason: ReasonTag
-  /** Of the answer that ended the item. */
+  /** Status of the answer that ended the item. */
   readonly status: number | undefined
   readonly target: string
   count: number
@@ -56,7 +53,7 @@ export interface FailureKind {
   readonly example: string
 }
 
-/** What earlier runs had done with a target. */
+/** Counts of a target in earlier runs. */
 export interface Earlier {
   answered: number
   tokensIn: number
@@ -75,7 +72,7 @@ const makePoint = (): Point => ({
 const highest = (one: number | undefined, other: number | undefined): number | undefined =>
   one === undefined ? other : other === undefined ? one : Math.max(one, other)
 
-/** Moves everything of a point into the one before it. */
+/** Moves all counts of a point into the one before it. */
 const absorb = (into: Point, from: Point): void => {
   into.succeeded += from.succeeded
   into.deadLetters += from.deadLetters
@@ -100,19 +97,19 @@ const slowItem = (result: Batch.Result<unknown>, latency: number): SlowItem => {
   }
 }
 
-/** Gathers what happens. Times are milliseconds since the epoch. */
+/** Gathers the data. Times are milliseconds since the epoch. */
 export class Recorder {
   readonly startedAt: number
-  /** Milliseconds that a point stands for. */
+  /** Milliseconds that a point covers. */
   width = firstWidth
   /** Oldest first. */
   points: Array<Point> = []
   /** Slowest first. */
   readonly slowest: Array<SlowItem> = []
-  /** Of this run, as are the points and the slowest items. */
+  /** Of this run, like the points and the slowest items. */
   readonly failures = new Map<string, FailureKind>()
   readonly earlier = new Map<string, Earlier>()
-  /** When something was last told. */
+  /** Time of the last event. */
   endedAt: number
 
   constructor(startedAt: number) {
@@ -175,7 +172,7 @@ export class Recorder {
     this.earlier.set(key, known)
   }
 
-  /** An item has ended at that time; one that an earlier run ended is no part of what is drawn over time. */
+  /** Records that an item ended at a time; items that ended in earlier runs are not drawn over time. */
   add(result: Batch.Result<unknown>, at: number): void {
     if (result.replayed) {
       this.addEarlier(result)
@@ -192,7 +189,7 @@ export class Recorder {
     } else point.succeeded++
   }
 
-  /** How the job stands at its present time. */
+  /** Records the current state of the job. */
   sample(progress: Batch.Progress): void {
     const point = this.point(progress.startedAt + Duration.toMillis(progress.duration))
     point.inFlight = highest(point.inFlight, progress.inFlight)

@@ -1,6 +1,4 @@
-/**
- * HTML as a template that escapes what is put into it, so that no place can forget to.
- */
+/** HTML as a template that escapes its values, so that no use can forget to. */
 import { plain } from "../shared/format.ts"
 
 /** Markup. Only {@link html} and {@link raw} make it. */
@@ -11,7 +9,7 @@ export class Html {
   }
 }
 
-/** What may stand in a template: text and numbers are escaped, markup is not, what is absent is left out. */
+/** Values of a template: text and numbers are escaped, markup is not, absent values are omitted. */
 export type Content = string | number | Html | undefined | ReadonlyArray<Content>
 
 const entities: Readonly<Record<string, string>> = {
@@ -22,7 +20,7 @@ const entities: Readonly<Record<string, string>> = {
   "'": "&#39;"
 }
 
-/** For text and for values of attributes in quotes. Control characters, which HTML does not have, are replaced. */
+/** Escapes text, and values of attributes in quotes. Control characters, which HTML does not allow, are replaced. */
 export const escapeHtml = (text: string): string => plain(text).replace(/[&<>"']/g, (found) => entities[found] ?? "")
 
 const write = (content: Content): string => {
@@ -31,7 +29,7 @@ const write = (content: Content): string => {
   return content instanceof Html ? content.text : content.map(write).join("")
 }
 
-/** See the module. Attributes must be written in double quotes. */
+/** Template of markup. Attributes must be written in double quotes. */
 export const html = (strings: TemplateStringsArray, ...values: ReadonlyArray<Content>): Html =>
   new Html(strings.reduce((text, string, index) => text + write(values[index - 1]) + string))
 
@@ -41,11 +39,11 @@ export const raw = (text: string): Html => new Html(text)
 /** A column of a table. */
 export interface Column {
   readonly name: string
-  /** Figures stand at the right. */
+  /** Whether figures are aligned to the right. */
   readonly numeric?: boolean
 }
 
-/** A table, whose first column names its rows. Rows that are too many to look at can be folded. */
+/** A table, whose first column names its rows. Long tables can be folded. */
 export const table = (
   caption: Content,
   columns: ReadonlyArray<Column>,

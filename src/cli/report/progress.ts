@@ -1,6 +1,6 @@
 /**
- * Shows on standard error how a job stands: on a terminal a view that is drawn anew in its place, elsewhere a line now
- * and then.
+ * Shows the progress of a job on standard error: on a terminal as a view that is redrawn in place, elsewhere as an
+ * occasional line.
  */
 import * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
@@ -15,32 +15,32 @@ const redraw = "500 millis"
 const lineEvery = "10 seconds"
 /** Milliseconds over which the rate is smoothed. */
 const memory = 15_000
-/** A smaller terminal has no room for a view, and one whose size is no number has none that is known. */
+/** A smaller terminal has no room for a view; the size may also be invalid. */
 const least = { columns: 20, rows: 5 }
 
-/** What a text needs to know beside the progress. */
+/** Further values for a text of the progress. */
 export interface View {
-  /** Items of the input, when known. */
+  /** Number of items of the input, when known. */
   readonly total: number | undefined
   /** Items per second, smoothed. */
   readonly perSecond: number
 }
 
-/** Where a frame is drawn. */
+/** Size and abilities of the terminal. */
 export interface Canvas {
   readonly columns: number
   readonly rows: number
   readonly color: boolean
 }
 
-/** A rate that does not jump: the mean of the first 15 seconds, then a mean in which the past fades. */
+/** A smooth rate: the mean of the first 15 seconds, then a mean in which the past fades. */
 export interface Pace {
   readonly perSecond: number
   /** Milliseconds since the start. */
   readonly at: number
 }
 
-/** Goes on with a pace. */
+/** Continues a pace. */
 export const smooth = (before: Pace | undefined, { duration, perSecond }: Batch.Progress): Pace => {
   const at = Duration.toMillis(duration)
   if (before === undefined) return { perSecond, at }
@@ -49,14 +49,14 @@ export const smooth = (before: Pace | undefined, { duration, perSecond }: Batch.
   return { perSecond: before.perSecond + weight * (perSecond - before.perSecond), at }
 }
 
-/** Items that have ended, in this run or before, or are left out. */
+/** Items that have ended, in this run or before, or that are skipped. */
 const doneOf = ({ deadLetters, duplicates, replayed, succeeded }: Batch.Progress): number =>
   succeeded + deadLetters + duplicates + replayed.succeeded + replayed.deadLetters
 
-/** Milliseconds; `undefined` when nothing can be said. */
+/** Milliseconds; `undefined` when no estimate is possible. */
 const timeLeft = (progress: Batch.Progress, { perSecond, total }: View): number | undefined => {
   if (progress.state !== "running" || total === undefined || perSecond <= 0) return undefined
-  // What the journal has done takes no time.
+  // Items that the journal has as done take no time.
   return (Math.max(0, total - doneOf(progress) - progress.unmet) * 1000) / perSecond
 }
 
@@ -94,7 +94,7 @@ const stateOf = (progress: Batch.Progress): string | undefined => {
   }
 }
 
-/** The state in one plain line, without an end of line. What is zero is left out. */
+/** Formats the state as one plain line, without a line end. Zeros are omitted. */
 export const line = (progress: Batch.Progress, view: View): string => {
   const { total } = view
   const done = doneOf(progress)
@@ -140,7 +140,7 @@ const codes: Record<Style, string> = { plain: "", dim: "2", bold: "1", good: "32
 
 const piece = (text: string, style: Style = "plain"): Piece => ({ text, style })
 
-/** Columns that a text takes at most: what may be wide counts as wide, so that no line ever wraps. */
+/** Upper bound of a text's columns: ambiguous characters count as wide, so that no line ever wraps. */
 const widthOf = (text: string): number => {
   let width = 0
   for (const character of text) {
@@ -182,7 +182,7 @@ const paint = (line: Line, color: boolean): string =>
     .join("")
     .trimEnd()
 
-/** Parts one after the other, and below each other where a line is full. */
+/** Lays parts out one after the other, and continues on the next line when one is full. */
 const flow = (parts: ReadonlyArray<Piece | undefined>, columns: number): ReadonlyArray<Line> => {
   const lines: Array<Line> = []
   let current: Line = []
@@ -214,7 +214,7 @@ const headline = (progress: Batch.Progress, { total }: View, columns: number): L
 /** A table of the targets, most requests first. Columns are dropped from the right where there is no room. */
 const table = (targets: Batch.Progress["targets"], columns: number, rows: number): ReadonlyArray<Line> => {
   const all = Object.entries(targets).sort(([a, m], [b, n]) => n.requests - m.requests || (a < b ? -1 : 1))
-  // The head, and a line that says how many are not shown.
+  // Leaves room for the head, and for a line with the number of hidden rows.
   const shown = all.length + 1 <= rows ? all : all.slice(0, Math.max(0, rows - 2))
   if (shown.length === 0) return []
   const cells = [
@@ -245,7 +245,8 @@ const table = (targets: Batch.Progress["targets"], columns: number, rows: number
 }
 
 /**
- * The state as a block of lines, no wider than the canvas and with a row left for the cursor; without an end of line.
+ * Formats the state as a block of lines, no wider than the canvas and with a row left for the cursor; without a line
+ * end.
  */
 export const frame = (progress: Batch.Progress, view: View, { color, columns, rows }: Canvas): string => {
   const { cacheHits, concurrency, deadLetters, duplicates, fallbacks, inFlight, replayed, requeued, retries } = progress
@@ -306,7 +307,7 @@ const control = { hide: "\u001b[?25l", show: "\u001b[?25h", clearDown: "\u001b[J
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the sequences that `paint` writes begin with one
 const painted = /\u001b\[\d*m/g
 
-/** What puts a frame in the place of the one before, which a terminal that was made narrower may have wrapped. */
+/** Control sequence and text that replace the previous frame, which a narrowed terminal may have wrapped. */
 export const repaint = (before: string | undefined, now: string, columns: number): string => {
   const lines = now.split("\n")
   const write = lines.map((line) => `${line}${control.clearLine}\n`).join("")
@@ -319,7 +320,7 @@ export const repaint = (before: string | undefined, now: string, columns: number
 
 const environment = (name: string): Effect.Effect<string> => Effect.orElseSucceed(Config.String(name), () => "")
 
-/** `Terminal` speaks of standard output, which may be a file while standard error is not. */
+/** `Terminal` describes standard output, which may be a file while standard error is not. */
 const sizeOf = ({ columns, rows }: Terminal.Terminal): Effect.Effect<Pick<Canvas, "columns" | "rows">> =>
   Effect.map(Effect.all([columns, rows]), ([columns, rows]) => ({
     columns: columns || (process.stderr.columns ?? 0),
@@ -330,12 +331,13 @@ const isRoomy = ({ columns, rows }: Pick<Canvas, "columns" | "rows">): boolean =
   Number.isSafeInteger(columns) && Number.isSafeInteger(rows) && columns >= least.columns && rows >= least.rows
 
 /**
- * Shows a job until it ends. `interactive`: standard error is a terminal. Then `NO_COLOR` (not empty) turns colours
- * off, and the cursor is hidden meanwhile, also restored when this is interrupted. Otherwise, on a terminal that cannot
- * move its cursor (`TERM` is `dumb` or `unknown`) and on one whose size is 0 or odd, a line about every ten seconds,
- * and one at the end.
+ * Shows a job until it ends.
  *
- * What cannot be written is lost silently: nobody reads it, and the job goes on.
+ * `interactive`: standard error is a terminal. Then `NO_COLOR` (not empty) turns colours off, and the cursor is hidden
+ * until the end, interruption included. Otherwise, and on a terminal that cannot move its cursor (`TERM` is `dumb` or
+ * `unknown`) or whose size is 0 or invalid, prints a line about every ten seconds, and one at the end.
+ *
+ * Failed writes are ignored silently: no one reads the output, and the job continues.
  */
 export const show = (
   job: Batch.Job<unknown, unknown>,

@@ -1,6 +1,4 @@
-/**
- * The report of a job: one HTML page that needs nothing else, no network and no script.
- */
+/** The report of a job: one self-contained HTML page, without network and script. */
 import * as Duration from "effect/Duration"
 import type * as Batch from "../../Batch.ts"
 import * as Figures from "../shared/format.ts"
@@ -9,11 +7,11 @@ import type { Point, Recorder } from "./data.ts"
 import { type Content, type Html, html, raw, table } from "./html.ts"
 import { style } from "./style.ts"
 
-/** What a report is made of. */
+/** Input of a report. */
 export interface ReportData {
   readonly title: string
   readonly summary: Batch.Summary
-  /** Fed with every result of the job, and with its progress now and then. */
+  /** Receives every result of the job, and its progress periodically. */
   readonly recorder: Recorder
 }
 
@@ -41,7 +39,7 @@ const states: Record<Batch.Summary["state"], readonly [color: string, text: stri
   draining: ["warn", "draining"]
 }
 
-/** Points in time with the stretch that each stands for; the last one ends with the job. */
+/** Points in time with the stretch that each covers; the last one ends with the job. */
 interface Timeline {
   readonly duration: number
   readonly stretches: ReadonlyArray<{ readonly from: number; readonly to: number; readonly point: Point }>
@@ -59,7 +57,7 @@ const timelineOf = ({ recorder, summary }: ReportData): Timeline => {
   }
 }
 
-/** Per second. What is very short says nothing about a rate, so it counts for a hundredth of a second at least. */
+/** Rate per second. Short stretches give no meaningful rate, so each counts for at least a hundredth of a second. */
 const perSecond = (count: number, from: number, to: number): number => (count * 1000) / Math.max(10, to - from)
 
 const samplesOf = (
@@ -376,8 +374,8 @@ const everything = ({ summary }: ReportData): Html => {
 }
 
 /**
- * Writes the report as the text of an HTML page. Whatever comes from the input, a provider or the journal is escaped,
- * and the page forbids itself scripts and requests.
+ * Renders the report as the text of an HTML page. All text from the input, a provider or the journal is escaped, and
+ * the page forbids itself scripts and requests.
  */
 export const render = (data: ReportData): string => {
   const { recorder, summary, title } = data

@@ -1,4 +1,4 @@
-/** The style of the report: nothing from elsewhere, light or dark as the reader's system is, fit for paper. */
+/** The style of the report: self-contained, light or dark like the reader's system, fit for paper. */
 export const style = `
 :root { color-scheme: light dark; --paper: #ffffff; --panel: #f5f7fa; --ink: #1a1f26; --muted: #56616e; --rule: #d8dee6;
   --c1: #2563c9; --c2: #c8372d; --c3: #a86a0c; --c4: #6b4fc0; --good: #1d7a4f; --shade: #a86a0c22 }

@@ -1,21 +1,19 @@
-/**
- * Summary of a job, for people and as JSON.
- */
+/** Formats the summary of a job, for people and as JSON. */
 import * as Duration from "effect/Duration"
 import type * as Batch from "../../Batch.ts"
 import { defined } from "../../internal/data/defined.ts"
 import * as Figures from "../shared/format.ts"
 
-/** What there is to say about a run beside its summary. */
+/** Facts about a run in addition to its summary. */
 export interface SummarizedRun {
   readonly summary: Batch.Summary
   readonly exitCode: number
   readonly output: string
   readonly journal: string | undefined
   readonly report: string | undefined
-  /** Items of the input, where that is known before its end. */
+  /** Number of items of the input, where that is known before its end. */
   readonly total: number | undefined
-  /** Why the job could not go on. */
+  /** Why the job could not continue. */
   readonly error: string | undefined
 }
 
@@ -39,14 +37,14 @@ const dead = ({ deadLetters, reasons, replayed }: Batch.Summary): string => {
 export const endedOf = ({ deadLetters, replayed, succeeded }: Batch.Summary): number =>
   succeeded + deadLetters + replayed.succeeded + replayed.deadLetters
 
-/** Items that have not ended: of the input, or of what was taken from it when its size is not known. */
+/** Items that have not ended: of the input, or of the items taken from it when its size is unknown. */
 const undoneOf = ({ summary, total }: SummarizedRun): number =>
   Math.max(
     0,
     (total ?? summary.items) - endedOf(summary) - summary.duplicates - (total === undefined ? 0 : summary.unmet)
   )
 
-/** The first problem for people, with the provider's own words, cut short. */
+/** Formats the first problem for people, with the provider's own words, truncated. */
 export const problem = ({ error, id }: Batch.FirstProblem): string => {
   const { detail } = error.reason
   const words = detail === undefined ? "" : ` (${plain(detail.slice(0, 300))})`

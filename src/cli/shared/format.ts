@@ -1,6 +1,4 @@
-/**
- * How numbers, times and foreign text are written for people, the same on every machine.
- */
+/** Formats numbers, times and foreign text for people, the same on every machine. */
 
 /** With commas: `1,234,567`. */
 export const whole = (value: number): string =>
@@ -22,7 +20,7 @@ const scales = [
 /** Three digits: `950`, `12.3k`, `4.56M`. */
 export const short = (value: number): string => {
   for (const [scale, unit] of scales) {
-    // What would be rounded up to the next unit is written in it.
+    // A value that would round up to the next unit is written in that unit.
     if (value >= scale * 0.9995) {
       const scaled = value / scale
       return `${scaled.toFixed(scaled < 9.995 ? 2 : scaled < 99.95 ? 1 : 0)}${unit}`
@@ -41,7 +39,7 @@ export const rate = (perSecond: number): string =>
         ? perSecond.toFixed(1)
         : whole(perSecond)
 
-/** Of milliseconds, in at most two units: `812 ms`, `3.2 s`, `2 m 10 s`, `1 h 5 m`, `3 d 4 h`. */
+/** A duration in milliseconds, in at most two units: `812 ms`, `3.2 s`, `2 m 10 s`, `1 h 5 m`, `3 d 4 h`. */
 export const span = (millis: number): string => {
   if (millis < 0.9995) return millis <= 0 ? "0 ms" : `${millis.toFixed(2)} ms`
   if (millis < 999.5) return `${Math.round(millis)} ms`
@@ -60,7 +58,7 @@ export const span = (millis: number): string => {
   return `${Math.floor(seconds / size)} ${unit}${rest === 0 ? "" : ` ${rest} ${smaller}`}`
 }
 
-/** US dollars, small amounts with the digits that they have: `$12.34`, `$0.0012`. */
+/** US dollars, small amounts with their own digits: `$12.34`, `$0.0012`. */
 export const dollars = (value: number): string => {
   if (value === 0 || value >= 1) {
     const [units = "0", cents = "00"] = value.toFixed(2).split(".")
@@ -75,14 +73,14 @@ export const percent = (part: number, all: number): string => {
   return `${Math.min(99.9, (part * 100) / all).toFixed(1)}%`
 }
 
-/** A moment, of milliseconds since the epoch: `2026-01-31 14:05:09 UTC`. */
+/** A moment in milliseconds since the epoch: `2026-01-31 14:05:09 UTC`. */
 export const moment = (millis: number): string => {
   const iso = new Date(millis).toISOString()
   return `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`
 }
 
 /**
- * Text that comes from a file or a provider, without what would move a cursor, begin a line, or turn the direction of
+ * Text from a file or a provider, without characters that move a cursor, begin a line, or change the direction of
  * writing.
  */
 export const plain = (text: string): string =>

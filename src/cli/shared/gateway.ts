@@ -1,6 +1,4 @@
-/**
- * The gateway that a job goes to: flags before the environment, tokens from the environment only.
- */
+/** The gateway of a job: flags take precedence over the environment, and tokens come from the environment only. */
 import * as Config from "effect/Config"
 import * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
@@ -23,7 +21,7 @@ export interface Flags {
   readonly baseUrl: string | undefined
 }
 
-/** Where each option of the gateway comes from. */
+/** Origin of each option of the gateway. */
 const origins: Readonly<Record<string, string>> = {
   accountId: "--account-id or CLOUDFLARE_ACCOUNT_ID",
   gateway: "--gateway or AI_GATEWAY_ID",
@@ -53,14 +51,14 @@ const refused = (error: unknown): CliFailure => {
   })
 }
 
-/** A module with a transport of its own. */
+/** A module with its own transport. */
 interface TransportModule {
   readonly layer: Layer.Layer<HttpClient.HttpClient, unknown>
 }
 
 /**
- * The transport of a module, or else `fetch`: undici is an optional peer, and the layer over Bun's own `undici` fails
- * when it is built, because that module dispatches nothing.
+ * The transport of a module, or `fetch`: undici is an optional peer, and the layer over Bun's own `undici` fails when
+ * it is built, because that module dispatches nothing.
  */
 export const transportOr = (load: () => Promise<TransportModule>): Layer.Layer<HttpClient.HttpClient> =>
   Layer.unwrap(
@@ -71,8 +69,8 @@ export const transportOr = (load: () => Promise<TransportModule>): Layer.Layer<H
   )
 
 /**
- * Connects over undici, or else over `fetch`, as long as the scope is open. Sends nothing. Fails with `CliFailure`
- * naming the flag and the variable.
+ * Connects over undici, or `fetch`, while the scope is open. Sends nothing. Fails with `CliFailure` naming the flag and
+ * the variable.
  */
 export const connect = Effect.fnUntraced(function* ({
   accountId,

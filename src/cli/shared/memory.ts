@@ -1,6 +1,6 @@
 /**
  * Keeps V8's heap at a size that suits a job. By default the young generation grows to more than 100 MB on a large
- * machine, and the old one to several times of what is alive, which is little here.
+ * machine, and the old one to several times the live data, which is small here.
  */
 import * as v8 from "node:v8"
 import * as Effect from "effect/Effect"
@@ -12,9 +12,9 @@ const enough = 24 * 1024 * 1024
 const lookEvery = "250 millis"
 
 /**
- * By how many percent the old generation may outgrow what was alive before it is collected again. With 50 collecting
- * takes 15 % more time than with 100, and the process stays 30 MB smaller. It has to be so from the start: what has
- * once been taken is hardly given back.
+ * Percentage by which the old generation may outgrow the live data before it is collected again. At 50, collections
+ * take 15 % more time than at 100, and the process stays 30 MB smaller. It must be set from the start: memory that was
+ * once taken is rarely returned.
  */
 const slack = 70
 
@@ -22,12 +22,12 @@ const slack = 70
 const growYoung = (factor: number): void => v8.setFlagsFromString(`--semi-space-growth-factor=${factor}`)
 const growOld = (percent: number): void => v8.setFlagsFromString(`--heap-growing-percent=${percent}`)
 
-// What V8 does by itself.
+// V8's own defaults.
 const usual = { young: 2, old: 0 }
 
-/** Holds the heap back as long as the scope is open. */
+/** Holds the heap back while the scope is open. */
 export const modest: Effect.Effect<void, never, Scope.Scope> = Effect.gen(function* () {
-  // Not known: the binary has held it back until here.
+  // Unknown: the binary has held it back until here.
   let factor: number | undefined
   const setYoung = (to: number): void => {
     if (to !== factor) growYoung(to)

@@ -13,7 +13,7 @@ import * as Route from "../../Route.ts"
 import { CliFailure } from "./failure.ts"
 import { detailOf } from "./runFailure.ts"
 
-/** Where the key of a provider is looked for: `openai` is `OPENAI_API_KEY`. */
+/** Environment variable for the key of a provider: `openai` is `OPENAI_API_KEY`. */
 export const variableOf = (provider: string): string => `${provider.toUpperCase().replace(/[^A-Z0-9]+/g, "_")}_API_KEY`
 
 /** The key of a provider, if the environment has one. */
@@ -23,7 +23,7 @@ export const keyOf = (provider: string): Effect.Effect<Redacted.Redacted<string>
     onSuccess: Option.getOrUndefined
   })
 
-/** Providers of targets that name credentials. The file may be of any shape. */
+/** Providers of targets that name credentials. The file may have any shape. */
 const providersIn = (json: unknown, depth = 0): ReadonlyArray<string> => {
   if (depth > 200) return []
   if (Array.isArray(json)) return json.flatMap((item) => providersIn(item, depth + 1))
@@ -36,7 +36,7 @@ const shown = 5
 
 /**
  * Reads a route file (see `Route.RouteJson`). Credentials that it names come from the environment, see
- * {@link variableOf}. Fails with `CliFailure` naming each field that is wrong and what is accepted.
+ * {@link variableOf}. Fails with `CliFailure` naming each invalid field and its accepted values.
  */
 export const read = Effect.fnUntraced(function* (
   path: string
@@ -64,7 +64,7 @@ export const read = Effect.fnUntraced(function* (
   return yield* fail(problems.slice(0, shown).join("; ") + more + hint)
 })
 
-/** What tells routes from each other: all that is stored of one, in a normal form, without credentials. */
+/** Identity of a route: its complete stored form, normalized, without credentials. */
 export const textOf = (route: Route.Route<never, unknown>): string => {
   const json = Route.toJson(route)
   return Result.isSuccess(json) ? JSON.stringify(json.success) : Route.describe(route)

@@ -1,9 +1,9 @@
 /**
- * Ctrl-C in two stages.
+ * Handles Ctrl-C in two stages.
  *
- * `NodeRuntime.runMain` interrupts the main fiber at every SIGINT and SIGTERM, of which a fiber takes the first only.
- * Here that one asks the work to come to an end while the main fiber waits for it uninterruptibly, and what comes after
- * it is counted by a listener.
+ * `NodeRuntime.runMain` interrupts the main fiber at every SIGINT and SIGTERM, but a fiber reacts only to the first.
+ * Here the first signal asks the work to finish while the main fiber waits for it uninterruptibly, and a listener
+ * counts the later ones.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -12,7 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 
-/** Milliseconds in which two signals are one: npm and the terminal both send theirs for one Ctrl-C. */
+/** Milliseconds within which two signals count as one: npm and the terminal both send theirs for one Ctrl-C. */
 const sameSignal = 300
 
 const names = ["SIGINT", "SIGTERM"] as const
@@ -39,12 +39,12 @@ const secondSignal: Effect.Effect<Effect.Effect<void>, never, Scope.Scope> = Eff
   return Deferred.await(second)
 })
 
-/** How work came to its end: by itself, asked to, or interrupted. */
+/** How work ended: by itself, on request, or interrupted. */
 export type Ending = "ended" | "asked" | "stopped"
 
 /**
- * Runs `self` in a fiber of its own. When the calling fiber is interrupted `ask` is run, and `self` may go on to its
- * end; a second signal interrupts it. `finish` is run in every case; after it the interruption takes effect.
+ * Runs `self` in its own fiber. When the calling fiber is interrupted, `ask` runs, and `self` may continue to its end;
+ * a second signal interrupts it. `finish` runs in every case; after it the interruption takes effect.
  */
 export const inStages = <A, E, R, B, E2, R2>(
   self: Effect.Effect<A, E, R>,

@@ -1,6 +1,4 @@
-/**
- * Counts every request of an item, retries and fallbacks too, against a limiter.
- */
+/** Counts every request of an item, including retries and fallbacks, against a limiter. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
@@ -12,20 +10,18 @@ import { timeoutOrElse } from "../hotpath/timeoutOrElse.ts"
 
 /** The permits of one item. */
 export interface ItemPermits {
-  /** The permit that the item was let in with; its first request has it. */
+  /** The permit with which the item was admitted; its first request uses it. */
   entered: Limiter.Permit | undefined
-  /** Those of its other requests that are not settled yet. */
+  /** Permits of its other requests that are not settled yet. */
   readonly taken: Set<Limiter.Permit>
   readonly tokens: number
 }
 
-/**
- * Puts the requests of an item under a limiter, also those that a transport sends a second time on a fresh connection.
- */
+/** Puts the requests of an item under a limiter, including those that a transport resends on a fresh connection. */
 export const admission =
   (limiter: Limiter.Limiter, key: string, item: ItemPermits): Admission =>
   <A extends SentAttempt>({ expired, make, remaining }: PendingAttempt<A>) => {
-    // Whoever stops waiting at the last moment may leave a permit behind, so it is noted at once.
+    // A caller that stops waiting at the last moment may leave a permit behind, so it is recorded at once.
     const take = (tokens: number): Effect.Effect<Limiter.Permit, GatewayError> =>
       Effect.uninterruptible(
         Effect.map(limiter.acquire(key, { tokens, place: false, urgent: true, priority: "background" }), (permit) => {
@@ -66,7 +62,7 @@ export const admission =
     })
   }
 
-/** Gives back what an item has not used. */
+/** Returns the unused permits of an item. */
 export const giveBack = ({ entered, taken }: ItemPermits): Effect.Effect<void> => {
   const unused = (permit: Limiter.Permit): Effect.Effect<void> => permit.settle({ sent: false })
   const rest = taken.size === 0 ? Effect.void : Effect.forEach(taken, unused, { discard: true })

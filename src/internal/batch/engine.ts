@@ -1,6 +1,6 @@
 /**
- * The pipeline of a batch: takes items in, admits them, runs them, writes down what they came to, and hands it out. It
- * knows items by what it is told to do with them, and no routes.
+ * The pipeline of a batch: takes items in, admits them, runs them, writes down their results, and delivers these. It
+ * receives functions for its items and knows no routes.
  */
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -23,7 +23,7 @@ import * as JournalWriter from "./journalWriter.ts"
 import * as Output from "./output.ts"
 import { Tally } from "./tally.ts"
 
-/** Ids that nobody else makes: a random text for the batch, and a number. */
+/** Unique ids: a random text for the batch, and a number. */
 const makeIds: Effect.Effect<() => string> = Effect.withFiber((fiber) => {
   const random = fiber.getRef(Random.Random)
   const part = () =>
@@ -67,7 +67,7 @@ const limited = <A, E, R>(
           )
       })
 
-/** Starts a batch. It runs in the scope, and is held back by whoever takes the results. */
+/** Starts a batch. It runs in the scope, and the consumer of the results sets its pace. */
 export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   options: EngineOptions<Item, Out, E, R>
 ): Effect.fn.Return<Engine<Out, E>, never, R | Scope.Scope> {
@@ -88,12 +88,12 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   }
   const failed = Deferred.makeUnsafe<never, Failure>()
   const fail = (cause: Cause.Cause<Failure>): void => void Deferred.doneUnsafe(failed, Exit.failCause(cause))
-  /** Nothing more is sent. */
+  /** Whether nothing more is sent. */
   let stopped = false
   const stop = Effect.sync(() => {
     stopped = true
   })
-  // The scope ends these in the reverse order: what was sent ends, and what has ended is written down.
+  // The scope ends these in reverse order: requests in flight end, and then their results are written down.
   const { journal } = options
   const writer = journal === undefined ? undefined : yield* JournalWriter.start(journal, () => stopped, fail)
   const output = yield* Output.make<Item, Out, Failure>(options, shared, writer)
@@ -107,9 +107,9 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   const runs = ItemRuns.make(options, shared, { entrance, fail, makeId, output, spawn, writer })
   const take = Intake.make(options, shared, entrance, output, runs)
 
-  /** Ends when everything that was admitted has ended, and is written down and handed out. */
+  /** Ends when everything that was admitted has ended, has been written down and delivered. */
   const settled: Effect.Effect<void> = Effect.gen(function* () {
-    // What is noted may begin an item, and an item that is in doubt is noted late.
+    // A written entry may begin an item, and an item in doubt is written late.
     do {
       yield* FiberSet.awaitEmpty(workers)
       yield* runs.flushed
@@ -119,7 +119,7 @@ export const start = Effect.fnUntraced(function* <Item, Out, E, R>(
   const whole = Effect.gen(function* () {
     const fed = yield* Effect.exit(Effect.raceFirst(Stream.runForEach(options.items, take), Deferred.await(drained)))
     gate.end()
-    // Whatever ended the input, what is in flight ends too.
+    // Whatever ended the input, items in flight end too.
     yield* settled
     return yield* fed
   })

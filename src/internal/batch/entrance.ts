@@ -1,6 +1,4 @@
-/**
- * Lets items in: past the gate that a spent quota or an outage closes, and to a place among those in flight.
- */
+/** Admits items: past the gate that a spent quota or an outage closes, and to a place among those in flight. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { GatewayError } from "../../GatewayError.ts"
@@ -11,11 +9,11 @@ import { type Admission, type EngineOptions, ownKey, type Shared } from "./job.t
 /** Where items wait. Only their waiting can be interrupted. */
 export interface Entrance {
   /**
-   * Lets an item in. While it waited for its place the gate may have closed, and then it is let in again. `undefined`:
-   * the batch drains.
+   * Admits an item. If the gate closed while it waited for its place, it passes the gate again. `undefined`: the batch
+   * drains.
    */
   readonly enter: (tokens: number, urgent: boolean) => Effect.Effect<Admission | undefined, GatewayError>
-  /** Waits so many milliseconds, and lets an item in before new ones; `undefined` when the batch drains. */
+  /** Waits a number of milliseconds, and admits an item before new ones; `undefined` when the batch drains. */
   readonly reenter: (tokens: number, wait: number) => Effect.Effect<Admission | undefined, GatewayError>
 }
 
@@ -41,7 +39,7 @@ export const make = (
     }
   }
 
-  /** Takes a place, and what the rates ask for. */
+  /** Takes a place, and a share of the rates. */
   const admit = (tokens: number, urgent: boolean): Effect.Effect<Admission, GatewayError> => {
     const place = places.acquire(ownKey, { requests: 0, urgent })
     if (rates === undefined) return Effect.map(place, (place) => hold(place, undefined))

@@ -1,11 +1,10 @@
 /**
- * Holds a batch while a quota is exhausted or nothing gets through, and lets one item at a time find out whether that
- * is over.
+ * Holds a batch while a quota is exhausted or nothing succeeds, and lets one item at a time probe whether that is over.
  *
- * A failure that is probably not the item's own does not end the item. Until there is evidence it is held: an answer to
- * an item that began later shows that it was the item after all; {@link handful} of them in a row without any answer in
- * between, or one connection that cannot be made, close the gate, and then all that is held is sent again when it
- * opens.
+ * A failure that is probably not the item's own does not end the item. The item is held until there is evidence. An
+ * answer to an item that began later shows that the item was at fault after all. {@link handful} such failures in a row
+ * without an answer in between, or one connection that cannot be made, close the gate; all held items are sent again
+ * when it opens.
  */
 import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -16,9 +15,9 @@ import type { SharedFault } from "./sharedFault.ts"
 
 /** Failures in a row, without an answer in between, that close the gate. */
 export const handful = 5
-/** Failures of an item after the gate reopened for others, at which it becomes a dead letter. */
+/** Number of failures of an item, after the gate reopened for others, at which it becomes a dead letter. */
 const strikes = 3
-/** Milliseconds that a held item waits for evidence while nothing else is under way. */
+/** Milliseconds that a held item waits for evidence while nothing else is in flight. */
 const grace = 1000
 const day = 24 * 3_600_000
 
@@ -31,10 +30,7 @@ const probes: Readonly<Record<PauseCause, { readonly first: number; readonly lon
   outage: { first: 1000, longest: 30_000 }
 }
 
-/**
- * What becomes of an item that failed: it passes the gate again, ends as a dead letter, or the job ends and it stays
- * undone.
- */
+/** Verdict on a failed item: it passes the gate again, ends as a dead letter, or the job ends and it stays undone. */
 export type Verdict = "again" | "deadLetter" | "giveUp"
 
 /** Items that the batch is working on. */
@@ -63,7 +59,7 @@ interface Held {
 }
 
 /**
- * Milliseconds until the quota should be there again: the answer's hint, midnight UTC for a daily allocation, or
+ * Milliseconds until the quota should be available again: the answer's hint, midnight UTC for a daily allocation, or
  * unknown.
  */
 const untilReset = (reason: QuotaExhausted, epoch: number): number | undefined => {
@@ -71,7 +67,7 @@ const untilReset = (reason: QuotaExhausted, epoch: number): number | undefined =
   return reason.kind === "allocation" ? day - (epoch % day) : undefined
 }
 
-/** Times are milliseconds of the monotonic clock. */
+/** The gate of a batch. Times are milliseconds of the monotonic clock. */
 export class Gate {
   private readonly clock: Clock.Clock
   private readonly activity: Activity
@@ -79,15 +75,17 @@ export class Gate {
   private closed: Closed | undefined
   private changed = Deferred.makeUnsafe<void>()
   private readonly held = new Set<Held>()
-  /** Items that failed since the last answer, and whether all of them were refused. */
+  /** Number of items that failed since the last answer. */
   private row = 0
+  /** Whether all of them failed because targets rejected credentials or the model. */
   private onlyRefused = true
   private succeeded = false
   private ended = false
   /** Items at the gate that have not failed yet. */
   private newcomers = 0
-  /** How often the gate closed, and how often it opened because something got through. */
+  /** How often the gate closed. */
   pauses = 0
+  /** How often it opened because something succeeded. */
   openings = 0
 
   /** @param patience milliseconds without an answer after which the job gives up */
@@ -138,8 +136,8 @@ export class Gate {
   }
 
   /**
-   * Notes an answer to a request that began at `startedAt`: by a provider, or by the gateway without one. What began
-   * before the gate closed does not open it.
+   * Records an answer to a request that began at `startedAt`: by a provider, or by the gateway without one. A request
+   * that began before the gate closed does not open it.
    */
   answered(startedAt: number, by: "provider" | "gateway", isSuccess: boolean): void {
     if (isSuccess && by === "provider") this.succeeded = true
@@ -163,7 +161,7 @@ export class Gate {
     this.notify()
   }
 
-  /** Ends a probe that found nothing out; `startedAt` tells it from items that began earlier. */
+  /** Ends a probe without a finding; `startedAt` distinguishes it from items that began earlier. */
   abandon(startedAt = Number.POSITIVE_INFINITY): void {
     const { closed } = this
     if (closed === undefined || !closed.probing || startedAt < closed.until) return
@@ -171,10 +169,10 @@ export class Gate {
     this.notify()
   }
 
-  /** Notes that the quota was exhausted for a request that began at `startedAt`. */
+  /** Records that the quota was exhausted for a request that began at `startedAt`. */
   exhausted(error: GatewayError & { readonly reason: QuotaExhausted }, startedAt: number): Verdict {
     const now = this.now()
-    // Requests of the same flight say it once.
+    // Concurrent requests report it once.
     const isNew = this.closed === undefined || startedAt >= this.closed.until
     const closed = this.closed ?? this.close("quota", error, now, undefined)
     closed.error = error
@@ -192,9 +190,9 @@ export class Gate {
   }
 
   /**
-   * Notes that an item, which began at `startedAt`, failed with a fault that is probably not its own. The verdict may
-   * take time: the item gives its place back before it waits. `struck`: how often it failed before and the gate was
-   * opened for others since; then it says nothing about the others.
+   * Records that an item, which began at `startedAt`, failed with a fault that is probably not its own. The verdict may
+   * take time: the item returns its place before it waits. `struck`: how often the item failed before and the gate has
+   * since opened for others; its failure then says nothing about the others.
    */
   failed(error: GatewayError, fault: SharedFault, startedAt: number, struck: number): Effect.Effect<Verdict> {
     const now = this.now()
@@ -202,7 +200,7 @@ export class Gate {
     this.onlyRefused &&= fault === "refused"
     const { closed } = this
     if (closed !== undefined) {
-      // The others were under way when it closed.
+      // The other items were in flight when it closed.
       return Effect.succeed(startedAt < closed.until ? "again" : this.postpone(closed, error, now, true))
     }
     if (fault === "unreachable" || this.row >= handful) {
@@ -227,7 +225,7 @@ export class Gate {
     const end = closed.since + this.patience.outage
     const hint = retryAfter(error.reason)
     const asked = hint === undefined ? 0 : Duration.toMillis(hint)
-    // A key that no target has taken yet does not become valid by waiting; others that are under way may know better.
+    // Waiting does not make a key valid that no target has accepted yet; other requests in flight may prove it valid.
     const isHopeless = isProbe && this.onlyRefused && !this.succeeded && this.activity.inFlight <= 1
     const isOver = isHopeless || now >= end || now + asked > end
     closed.until = isOver ? now + closed.step : Math.min(now + Math.max(closed.step, asked), end)
@@ -235,7 +233,7 @@ export class Gate {
     return isOver ? "giveUp" : this.keepClosed(closed)
   }
 
-  /** Has everything that failed wait for the next probe, whose time is known by now. */
+  /** Makes all failed items wait for the next probe, whose time is known by now. */
   private keepClosed(closed: Closed): Verdict {
     closed.probing = false
     this.notify()
@@ -258,7 +256,7 @@ export class Gate {
     return this.activity.inFlight === 0 && this.activity.entering === 0
   }
 
-  /** Nothing is under way that could tell what was to blame. */
+  /** Nothing is in flight that could show the cause. */
   private expire(one: Held): Verdict {
     if (this.closed !== undefined) return "again"
     if (this.succeeded) return "deadLetter"
@@ -281,8 +279,8 @@ export class Gate {
   }
 
   /**
-   * Waits while it is closed. Then one passes to find out (`true`), and the others when that one was answered. Items
-   * that have not failed yet come first: a row of bad items would have probe after probe fail otherwise.
+   * Waits while it is closed. Then one item passes as a probe (`true`), and the others when the probe was answered.
+   * Items that have not failed yet come first: otherwise a row of bad items would fail probe after probe.
    */
   pass(isNew: boolean): Effect.Effect<boolean> {
     return isNew

@@ -1,9 +1,9 @@
 /**
- * Does a step of the pipeline for many items at once.
+ * Performs a step of the pipeline for many items at once.
  *
- * What comes while the step is under way is its next group, and a group grows as long as turns of the event loop bring
- * more. On a busy processor most items pass a stage together then, which takes a fraction of what they take one by one;
- * on one that waits for answers nothing is held up.
+ * Items that arrive during the step form its next group, and a group grows as long as turns of the event loop add to
+ * it. On a busy processor most items then pass a stage together, at a fraction of the cost of single items; on one that
+ * waits for answers nothing is delayed.
  */
 import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -11,15 +11,15 @@ import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 
-/** A step that takes items. */
+/** A step that accepts items. */
 export interface Groups<A> {
-  /** `false`: it is closed. */
+  /** Adds an item; `false`: the step is closed. */
   readonly offer: (item: A) => boolean
-  /** Nothing more comes. Ends when the last group is through. */
+  /** Accepts no more items. Ends when the last group is through. */
   readonly close: Effect.Effect<void>
 }
 
-/** Starts a step in the scope, which closes it. Nothing interrupts it. `fail` is told what the step dies of. */
+/** Starts a step in the scope, which closes it. It is uninterruptible. `fail` receives the cause of its failure. */
 export const start = Effect.fnUntraced(function* <A>(
   step: (group: ReadonlyArray<A>) => Effect.Effect<void>,
   fail: (cause: Cause.Cause<never>) => void

@@ -1,6 +1,4 @@
-/**
- * Takes items in: checks their ids, asks the ledger what is known of each, and sends, replays or skips it.
- */
+/** Takes items in: checks their ids, consults the ledger, and sends, replays or skips each. */
 import * as Effect from "effect/Effect"
 import type { JournalError } from "../../BatchJournal.ts"
 import { type GatewayError, invalid } from "../../GatewayError.ts"

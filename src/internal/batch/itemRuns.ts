@@ -21,23 +21,23 @@ import { answeredBy, sharedFault } from "./sharedFault.ts"
 
 /** Sends items. */
 export interface ItemRuns<Item> {
-  /** Sends an item, once that is written down. */
+  /** Sends an item after that has been written down. */
   readonly begin: (work: WorkItem<Item>, admission: Admission, inDoubt: InDoubt | undefined) => void
   /**
-   * Sends an item that may have been answered already: an earlier run sent it, and does not know more. While the logs
-   * are asked it has a place and nothing else; it is let in when it is to be sent, like any other.
+   * Sends an item that may already have been answered, because an earlier run sent it without learning the outcome.
+   * During the look into the logs it has only a place; it is admitted like any other item when it is sent.
    */
   readonly beginInDoubt: (work: WorkItem<Item>, place: Limiter.Permit, eventId: string) => void
   /**
-   * An item that was not let in: the batch ends, or it needs more tokens than a minute has, so that no wait helps.
-   * Nothing was sent.
+   * Ends an item that was not admitted: the batch ends, or it needs more tokens than a minute allows, so that no wait
+   * helps. Nothing was sent.
    */
   readonly reject: (
     work: WorkItem<Item>,
     inDoubt: InDoubt | undefined,
     cause: Cause.Cause<GatewayError>
   ) => Effect.Effect<void, GatewayError>
-  /** Ends when all that was noted so far is written; `false`: nothing is to be sent any more. */
+  /** Ends when everything noted so far is written; `false`: nothing may be sent any more. */
   readonly flushed: Effect.Effect<boolean>
 }
 
@@ -53,7 +53,7 @@ export interface Around<Item, Out> {
   readonly spawn: (self: Effect.Effect<void>) => void
 }
 
-/** A throttled item waits a half second at first, and doubles that up to half a minute. */
+/** A throttled item waits half a second at first, doubling up to half a minute. */
 const backoff = (times: number, jitter: number): number => Math.min(30_000, 500 * 2 ** times) * (0.8 + 0.4 * jitter)
 
 const isQuota = (error: GatewayError): error is GatewayError & { readonly reason: QuotaExhausted } =>
@@ -62,13 +62,13 @@ const isQuota = (error: GatewayError): error is GatewayError & { readonly reason
 const isThrottled = (attempts: ReadonlyArray<Attempt>): boolean =>
   attempts.some(({ error }) => error !== undefined && Limiter.isThrottle(error))
 
-/** How the requests of an item speak to adaptive concurrency: by the one that was answered. */
+/** The outcome of an item for adaptive concurrency: that of the answered request. */
 const outcomeOf = (attempts: ReadonlyArray<Attempt>): Limiter.Outcome => ({
   throttled: isThrottled(attempts),
   latency: attempts.findLast(({ outcome }) => outcome === "success")?.duration
 })
 
-/** The attempts of an item that was tried several times, which to its reader are one run. */
+/** Joins the attempts of an item that was tried several times, which count as one run. */
 const joined = (before: ReadonlyArray<Attempt>, more: ReadonlyArray<Attempt>): ReadonlyArray<Attempt> =>
   before.length === 0
     ? more
@@ -91,11 +91,11 @@ export const make = <Item, Out>(
 ): ItemRuns<Item> => {
   const failJob = (cause: Cause.Cause<GatewayError>): Effect.Effect<void> => Effect.sync(() => fail(cause))
 
-  /** Nothing interrupts it but its own waiting; a defect is the job's. */
+  /** Uninterruptible except while it waits; a defect fails the job. */
   const fork = (self: Effect.Effect<void, GatewayError>): void =>
     spawn(Effect.uninterruptible(Effect.catchCause(self, failJob)))
 
-  /** Decides about a failure. While the batch drains, an item that would have to wait is left to the next run. */
+  /** Decides about a failure. While the batch drains, an item that would have to wait stays for the next run. */
   const decide = Effect.fnUntraced(function* (
     { since, struck, times }: ItemAttempt,
     error: GatewayError,
@@ -113,7 +113,7 @@ export const make = <Item, Out>(
         return { _tag: "again", wait }
       }
     }
-    // The limits of a route held it back, and it was not sent: others have its place until then.
+    // The limits of a route held it back, and it was not sent: others use its place until then.
     if (error.reason._tag === "Rejected" && error.reason.by === "limiter" && error.reason.retryAfter !== undefined) {
       gate.abandon(startedAt)
       const wait = Duration.toMillis(error.reason.retryAfter)
@@ -167,7 +167,7 @@ export const make = <Item, Out>(
     const error = Cause.findErrorOption(cause)
     const made = error._tag === "None" ? [] : (error.value.attempts ?? [])
     const attempts = joined(attempt.attempts, made)
-    /** The item has no end in this run, and its requests were made all the same. */
+    /** The item does not end in this run, although its requests were made. */
     const leave = (): void => {
       tally.addRequests(attempts)
       if (error._tag === "Some") counters.firstProblem ??= { id: work.id, error: error.value }
@@ -176,7 +176,7 @@ export const make = <Item, Out>(
       gate.abandon()
       leave()
       yield* release({})
-      // An interruption is the end of the batch, and nothing of the item's.
+      // An interruption ends the batch, and says nothing about the item.
       return yield* error._tag === "None" && Cause.hasInterruptsOnly(cause) ? Effect.void : failJob(cause)
     }
     const outcome = { throttled: Limiter.isThrottle(error.value.reason) || isThrottled(made) }
@@ -184,7 +184,7 @@ export const make = <Item, Out>(
     const { openings } = gate
     const next = yield* decide(attempt, error.value, startedAt)
     if (next._tag === "deadLetter") return yield* bury()
-    // Others have the place while this one waits.
+    // Others use the place while this one waits.
     yield* release(outcome)
     if (next._tag === "verdict") {
       const drains = Effect.as(Deferred.await(drained), undefined)

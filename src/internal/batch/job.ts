@@ -1,6 +1,4 @@
-/**
- * What a batch is told, and what it is about an item that is on its way through it.
- */
+/** Engine options and per-item state. */
 import type * as Clock from "effect/Clock"
 import type * as Deferred from "effect/Deferred"
 import type * as Effect from "effect/Effect"
@@ -26,18 +24,18 @@ export interface ItemAnswer<Out> extends AnswerFacts {
   readonly attempts: ReadonlyArray<Attempt>
 }
 
-/** What the engine is told. Times in milliseconds. */
+/** Options of the engine. Times in milliseconds. */
 export interface EngineOptions<Item, Out, E, R> {
   readonly items: Stream.Stream<Item, E, R>
   readonly idOf: (item: Item, index: number) => string
-  /** `left`: what is left of the item's deadline, when it is not the first time. */
+  /** `left`: the rest of the item's deadline, unless it is the first time. */
   readonly run: (
     item: Item,
     eventId: string,
     permits: ItemPermits | undefined,
     left: number | undefined
   ) => Effect.Effect<ItemAnswer<Out>, GatewayError>
-  /** What the gateway knows of an event id. */
+  /** Looks up an event id in the gateway. */
   readonly reconcile: (eventId: string) => Effect.Effect<InDoubt>
   readonly tokensOf: (item: Item) => number
   readonly costOf: (facts: AnswerFacts) => number | undefined
@@ -59,7 +57,7 @@ export interface EngineOptions<Item, Out, E, R> {
   readonly records: Records<Out>
 }
 
-/** What is counted beside the items' outcomes. */
+/** Counts in addition to the items' outcomes. */
 export interface Counters {
   state: "running" | "draining" | "complete" | "drained" | "failed"
   items: number
@@ -70,9 +68,9 @@ export interface Counters {
   resent: number
   requeued: number
   inFlight: number
-  /** Items that wait for their place, or for what is known of them. */
+  /** Items that wait for their place, or for their look-up. */
   entering: number
-  /** The first dead letter, or what was in the way when the job gave up. */
+  /** The first dead letter, or the obstacle when the job gave up. */
   firstProblem: FirstProblem | undefined
   /** Milliseconds since the epoch. */
   readonly startedAt: number
@@ -95,11 +93,11 @@ export interface Shared {
   readonly counters: Counters
   readonly gate: Gate
   readonly tally: Tally
-  /** Done when the batch takes in nothing more. */
+  /** Completed when the batch accepts nothing more. */
   readonly drained: Deferred.Deferred<void>
 }
 
-/** A batch that runs. */
+/** A running batch. */
 export interface Engine<Out, E> {
   readonly results: Stream.Stream<Result<Out>, E | GatewayError | JournalError>
   readonly drain: Effect.Effect<void>
@@ -112,41 +110,36 @@ export interface Engine<Out, E> {
 /** A place among the items in flight. */
 export interface Admission {
   readonly permits: ItemPermits | undefined
-  /** Gives it back; only the first time counts. */
+  /** Returns the place; only the first call counts. */
   readonly release: (outcome: Limiter.Outcome) => Effect.Effect<void>
 }
 
-/** An item that is worked for. */
+/** An item in progress. */
 export interface WorkItem<Item> {
   readonly item: Item
   readonly id: string
   readonly index: number
   readonly order: number
   readonly tokens: number
-  /** Of the monotonic clock. */
+  /** By the monotonic clock. */
   readonly startedAt: number
 }
 
-/** One time that an item is tried. */
+/** One attempt of the batch at an item. */
 export interface ItemAttempt {
   readonly eventId: string
   readonly admission: Admission
   readonly inDoubt: InDoubt | undefined
-  /** How often it was tried before, and the attempts made then. */
+  /** How often it was tried before, and the attempts of those tries. */
   readonly times: number
   readonly attempts: ReadonlyArray<Attempt>
-  /**
-   * When its deadline and its patience began, of the monotonic clock: what it waits at a closed gate is not its own
-   * time.
-   */
+  /** When its deadline and its patience began, by the monotonic clock: time at a closed gate does not count. */
   readonly since: number
-  /**
-   * How often it failed with a fault that is not its own by the look of it, and something else got through afterwards.
-   */
+  /** How often it failed with a fault that appears not to be its own, and something else succeeded afterwards. */
   readonly struck: number
 }
 
-/** What is done about a failure: the item waits and is tried again, is given up, or has to wait for a verdict. */
+/** Response to a failure: the item waits and is tried again, is given up, or has to wait for a verdict. */
 export type Next =
   | { readonly _tag: "again"; readonly wait: number }
   | { readonly _tag: "deadLetter" }

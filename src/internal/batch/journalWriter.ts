@@ -1,10 +1,8 @@
 /**
- * Writes down what is about to be sent and what items came to, in the order in which it is told, and much of it at
- * once.
+ * Writes sends and results of items to the journal, in order and many at once.
  *
- * The order is what bounds a crash: an item takes the place of another one only after that one has ended, and is sent
- * only when all that was noted before is written. So a process that is killed loses no more answers than there are
- * places.
+ * The order bounds the loss in a crash: an item takes the place of another only after that one has ended, and is sent
+ * only when everything noted before is written. A killed process thus loses no more answers than there are places.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -13,24 +11,24 @@ import type * as Scope from "effect/Scope"
 import type { Appended, Entry, JournalError, Json, OpenJournal } from "../../BatchJournal.ts"
 import * as Groups from "./grouped.ts"
 
-/** An item that is to be sent, for the first time (`entry`) or again. */
+/** An item to send, for the first time (`entry`) or again. */
 export interface ItemBeginning {
   readonly _tag: "beginning"
   readonly entry: Entry | undefined
   /** Sends it. */
   readonly go: () => void
-  /** Gives its place back: it is not to be sent any more. */
+  /** Returns its place, when it must no longer be sent. */
   readonly letGo: Effect.Effect<void>
 }
 
 /** The end of an item. */
 export interface ItemEnd {
   readonly as: "done" | "dead"
-  /** What is kept of it. */
+  /** The record to store. */
   readonly record: () => Effect.Effect<Json, JournalError>
-  /** Hands its result out, and throws what a function of the application throws. */
+  /** Delivers its result, and throws exceptions of the application's functions. */
   readonly hand: () => void
-  /** The end to use when this one cannot be kept: one value must not stop the job. */
+  /** A replacement for an end that cannot be stored: one value must not stop the job. */
   readonly instead: ((cause: Cause.Cause<JournalError>) => ItemEnd) | undefined
 }
 
@@ -46,18 +44,18 @@ export type Note = ItemBeginning | ItemEnding
 /** Takes notes in order, until it is closed. */
 export type JournalWriter = Groups.Groups<Note>
 
-/** What comes of writing nothing. */
+/** Result of writing nothing. */
 const nothing: Exit.Exit<Appended, JournalError> = Exit.succeed({ durable: Effect.void })
 
-/** What was written together. */
+/** Entries that were written together. */
 interface Written {
   readonly ended: ReadonlyArray<ItemEnd>
   readonly durable: Appended["durable"]
 }
 
 /**
- * Starts it in the scope, which closes it: then all endings are handed out, or cannot be. `fail` is told what cannot be
- * written down or handed out; while `isStopped` nothing begins.
+ * Starts the writer in the scope, which closes it: then all ends are delivered, or cannot be. `fail` receives failures
+ * to write or deliver; while `isStopped` nothing begins.
  */
 export const start = Effect.fnUntraced(function* (
   journal: OpenJournal,
@@ -105,7 +103,7 @@ export const start = Effect.fnUntraced(function* (
       ended.push(end)
       entries.push({ _tag: end.as, id: note.id, record: record.value })
     }
-    // A run that has nothing to write leaves the journal as it is, its time included.
+    // A run with nothing to write leaves the journal unchanged, including its time.
     const appended = entries.length === 0 ? nothing : yield* Effect.exit(journal.append(entries))
     if (Exit.isFailure(appended)) fail(appended.cause)
     else if (ended.length > 0) written.offer({ ended, durable: appended.value.durable })

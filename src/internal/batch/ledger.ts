@@ -1,6 +1,5 @@
 /**
- * Which ids there are, and how each stands: in memory, about 30 bytes for each, and 8 more for what an earlier run has
- * ended.
+ * All ids and their state: in memory, about 30 bytes for each, and 8 more for each item that an earlier run has ended.
  */
 import type { Known } from "../../BatchJournal.ts"
 import { IdIndex, NumberColumn } from "../data/idIndex.ts"
@@ -9,10 +8,10 @@ const isDone = 1
 const isDead = 2
 const isSeen = 4
 
-/** How an item stands before this run does anything for it. */
+/** State of an item before this run works on it. */
 export type Standing =
   | { readonly _tag: "new" }
-  /** An earlier run sent it, and does not know more. */
+  /** An earlier run sent it without learning the outcome. */
   | { readonly _tag: "inDoubt"; readonly eventId: string }
   | { readonly _tag: "done" | "dead"; readonly location: number }
   | { readonly _tag: "duplicate"; readonly firstIndex: number }
@@ -25,10 +24,10 @@ export class Ledger {
   private readonly locations = new NumberColumn("float64")
   private readonly indexes = new NumberColumn("uint32")
   private readonly sent = new Map<number, string>()
-  /** Items that earlier runs have ended and this one has not met. */
+  /** Items that earlier runs have ended and that have not occurred in this one. */
   unmet = 0
 
-  /** Takes in an entry of an earlier run. */
+  /** Reads an entry of an earlier run. */
   learn({ _tag, eventId = "", id, location }: Known): void {
     const number = this.ids.add(id)
     if (_tag === "sent") {
@@ -41,7 +40,7 @@ export class Ledger {
     this.locations.set(number, location)
   }
 
-  /** Meets an item of the input. `again`: dead letters of earlier runs are tried again. */
+  /** Looks up an item of the input and remembers it. `again`: dead letters of earlier runs are tried again. */
   meet(id: string, index: number, again: boolean): Standing {
     const number = this.ids.add(id)
     const flags = this.flags.get(number)
@@ -51,7 +50,7 @@ export class Ledger {
     return this.standing(number, flags, again)
   }
 
-  /** Meets an item of an input in which no id comes twice. It is not remembered. */
+  /** Looks up an item of an input with unique ids, without remembering it. */
   meetOnce(id: string, again: boolean): Standing {
     const number = this.ids.size === 0 ? undefined : this.ids.find(id)
     return number === undefined ? isNew : this.standing(number, this.flags.get(number), again)

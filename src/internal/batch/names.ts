@@ -1,6 +1,4 @@
-/**
- * Names of a job's options. A test holds them against the types of `Batch`.
- */
+/** Names of a job's options. A test compares them with the types of `Batch`. */
 import * as Effect from "effect/Effect"
 import { type GatewayError, invalid } from "../../GatewayError.ts"
 import { strayField } from "../data/json.ts"
@@ -16,7 +14,7 @@ const check = (path: string, given: object, names: string): Effect.Effect<void, 
   return stray === undefined ? Effect.void : Effect.fail(invalid(method, path + stray, `one of ${names}`))
 }
 
-/** Fails for an option that does not exist: it would have no effect. */
+/** Fails for an unknown option, which would have no effect. */
 export const checkNames = (options: {
   readonly limits?: object | undefined
   readonly journal?: object | undefined

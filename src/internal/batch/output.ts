@@ -1,6 +1,4 @@
-/**
- * The results of a batch: an item ends once, as an answer or a dead letter, and is handed out when that is durable.
- */
+/** The results of a batch: an item ends once, as an answer or a dead letter, and is delivered when that is durable. */
 import type * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -18,13 +16,13 @@ import type { DeadLetter, Result, Success } from "./result.ts"
 import type { ItemOutcome } from "./tally.ts"
 import { isUnkept, unkeptAnswer, unkeptError } from "./unkept.ts"
 
-/** Ends items, and hands their results to the consumer. `F` is the failure of the batch. */
+/** Ends items, and delivers their results to the consumer. `F` is the failure of the batch. */
 export interface Output<Item, Out, F> {
   /** Waits until the consumer has room for one more result. */
   readonly room: Effect.Effect<void>
-  /** The place of the next result, where results keep the order of the items. */
+  /** The position of the next result, where results keep the order of the items. */
   readonly nextOrder: () => number
-  /** Gives the item's place back with `release`, writes the answer down, and hands it out. */
+  /** Returns the item's place with `release`, writes the answer down, and delivers it. */
   readonly succeed: (
     work: WorkItem<Item>,
     answer: ItemAnswer<Out>,
@@ -39,7 +37,7 @@ export interface Output<Item, Out, F> {
     inDoubt: InDoubt | undefined,
     release: Effect.Effect<void>
   ) => Effect.Effect<void>
-  /** Hands out again what an earlier run has done. */
+  /** Delivers a result of an earlier run again. */
   readonly replay: (
     id: string,
     index: number,
@@ -61,7 +59,7 @@ type Batch<Out> = readonly [Result<Out>, ...Array<Result<Out>>]
 
 const isNonEmpty = <A>(all: ReadonlyArray<A>): all is readonly [A, ...Array<A>] => all.length > 0
 
-/** Results in the order of their items, although these end in any order. */
+/** Puts results in the order of their items, which end in any order. */
 const makeSorter = <Out>() => {
   const held = new Map<number, Result<Out>>()
   let due = 0
@@ -90,7 +88,7 @@ export const make = Effect.fnUntraced(function* <Item, Out, F>(
   writer: JournalWriter | undefined
 ): Effect.fn.Return<Output<Item, Out, F>> {
   const { journal, records } = options
-  // Holds no more than the window lets in.
+  // Bounded by the window.
   const ready = yield* Queue.unbounded<Ordered<Out>, F | Cause.Done>()
   const window = Semaphore.makeUnsafe(options.buffer)
   const room = Effect.asVoid(window.take(1))
@@ -102,7 +100,7 @@ export const make = Effect.fnUntraced(function* <Item, Out, F>(
 
   const handOut = (order: number, result: Success<Out> | DeadLetter, outcome: () => ItemOutcome): void => {
     Queue.offerUnsafe(ready, { order, result })
-    // Asks the application what it cost, which may fail: by now the answer is safe.
+    // Calls the application's cost function, which may throw: the answer is safe by now.
     tally.add(outcome())
   }
 
@@ -128,7 +126,7 @@ export const make = Effect.fnUntraced(function* <Item, Out, F>(
           latency
         }))
       },
-      // The replacement can always be kept.
+      // The replacement can always be stored.
       instead: isUnkept(error) ? undefined : () => deadEnd(order, common, latency, unkeptError(error))
     }
   }
@@ -198,7 +196,7 @@ export const make = Effect.fnUntraced(function* <Item, Out, F>(
     const out = options.ordered ? sorter.next(all) : all.map(({ result }) => result)
     return isNonEmpty(out) ? Effect.as(window.release(out.length), out) : pull
   })
-  // At the end nothing fills the gaps that interrupted and postponed items left.
+  // At the end nothing fills the gaps of interrupted and postponed items.
   const pullOrRest = Effect.catchCause(pull, (cause): Effect.Effect<Batch<Out>, F | Cause.Done> => {
     const rest = sorter.rest()
     return isNonEmpty(rest) ? Effect.succeed(rest) : Effect.failCause(cause)

@@ -1,6 +1,4 @@
-/**
- * What a batch keeps of a result, as JSON.
- */
+/** The JSON that a batch stores of a result. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -11,7 +9,7 @@ import { plainJsonOf } from "../data/plainJson.ts"
 import { inspect, problemOf, unwritable } from "../data/writable.ts"
 import type { Usage } from "../dialect/chat.ts"
 
-/** What is known of an answer beside its value. */
+/** Facts about an answer besides its value. */
 export interface AnswerFacts {
   readonly target: string
   readonly provider: string
@@ -24,24 +22,24 @@ export interface AnswerFacts {
   readonly cacheStatus?: string
   readonly step?: number
   readonly execution: "client" | "gateway"
-  /** Targets that were passed over; absent when there were none. */
+  /** Targets that were skipped; absent when there were none. */
   readonly skipped?: ReadonlyArray<Skipped>
 }
 
-/** What was found out about an item that an earlier run had sent and then lost sight of. */
+/** Findings about an item that an earlier run had sent without learning the outcome. */
 export interface InDoubt {
-  /** The event id that it was sent with. */
+  /** The event id with which it was sent. */
   readonly eventId: string
   /**
    * `success`: the gateway has a log of an answer, whose body is lost; it was paid for, and is paid for again.
-   * `failure`: it was answered with failures only. `nothing`: the gateway knows of no request. `unknown`: the logs
-   * could not be asked.
+   * `failure`: it was answered with failures only. `nothing`: the gateway knows of no request. `unknown`: the logs were
+   * unavailable.
    */
   readonly found: "success" | "failure" | "nothing" | "unknown"
   readonly logIds: ReadonlyArray<string>
 }
 
-/** A success as it is kept. */
+/** Stored form of a success. */
 export interface DoneRecord<Out> {
   readonly value: { readonly value: Out } | undefined
   readonly facts: AnswerFacts
@@ -50,14 +48,14 @@ export interface DoneRecord<Out> {
   readonly inDoubt: InDoubt | undefined
 }
 
-/** A dead letter as it is kept; its error has the attempts. */
+/** Stored form of a dead letter; its error has the attempts. */
 export interface DeadRecord {
   readonly error: GatewayError
   readonly latency: number
   readonly inDoubt: InDoubt | undefined
 }
 
-/** How values are kept: through a schema, in its JSON form, or not at all. */
+/** How values are stored: through a schema, in its JSON form, or not at all. */
 export type ValueCodec<Out> = Schema.Codec<Out, unknown> | "ids"
 
 const number = Schema.optionalKey(Schema.Number)
@@ -110,7 +108,7 @@ const encodeError = Schema.encodeEffect(ErrorSchema.GatewayError)
 const decodeDone = Schema.decodeUnknownEffect(Done)
 const decodeDead = Schema.decodeUnknownEffect(Dead)
 
-/** Interfaces have no index signature, so they are no `Json`; the same fields as a plain type are. */
+/** Interfaces have no index signature, so they are not `Json`; the same fields as a plain type are. */
 type Plain<A> = { readonly [K in keyof A]: A[K] }
 const plain = <A>(value: A): Plain<A> => value
 
@@ -122,7 +120,7 @@ const bad =
   (cause: Schema.SchemaError): JournalError =>
     new JournalError({ reason: "encoding", detail: `${what}: ${cause.message}`, cause })
 
-/** Attempts without an error, which most are, need no Schema: their stored form has the same fields. */
+/** Attempts without an error, as most are, need no Schema: their stored form has the same fields. */
 const attemptRecord = ({ cost, duration, error, usage, waited, ...fields }: Attempt): Json => ({
   ...fields,
   ...(usage !== undefined && { usage: plain(usage) }),
@@ -133,7 +131,7 @@ const attemptRecord = ({ cost, duration, error, usage, waited, ...fields }: Atte
 
 const hasNoError = ({ error }: Attempt): boolean => error === undefined
 
-/** Those fields, whatever else the answer has, but for `skipped`, which has a schema. */
+/** Those fields, whatever else the answer has, except `skipped`, which has a schema. */
 const factsRecord = ({
   cacheStatus,
   cost,
@@ -172,8 +170,8 @@ const doneRecord = (
 })
 
 /**
- * Accepts a record that every journal can write and read back, without fields that are `undefined`; fails with the
- * place of a value that JSON cannot hold.
+ * Accepts a record that every journal can write and read back, without fields that are `undefined`; fails with the path
+ * of a value that JSON cannot hold.
  */
 const checked = (what: string, record: Json): Effect.Effect<Json, JournalError> => {
   const { omits, problem } = inspect(record)
@@ -190,12 +188,12 @@ export interface Records<Out> {
   readonly readDead: (record: Json) => Effect.Effect<DeadRecord, JournalError>
 }
 
-/** The records of results whose values are kept through one codec. */
+/** The records of results whose values are stored through one codec. */
 export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
   const json = codec === "ids" ? undefined : Schema.toCodecJson(codec)
   const plainJson = codec === "ids" ? undefined : plainJsonOf(codec)
   const encode = json === undefined ? undefined : Schema.encodeEffect(json)
-  /** The value as it is kept, when no schema has to look at it. */
+  /** The value in its stored form, when no schema is needed. */
   const asItIs = (value: DoneRecord<Out>["value"]): { readonly kept: Json | undefined } | undefined => {
     if (value === undefined || encode === undefined) return { kept: undefined }
     const kept = plainJson?.(value.value)
@@ -223,7 +221,7 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
           (cause) => {
             const found = value === undefined ? undefined : unwritable(value.value)
             return found === undefined
-              ? bad("the value of an item is not what its schema says")(cause)
+              ? bad("the value of an item does not match its schema")(cause)
               : new JournalError({ reason: "encoding", detail: `${answerKept}: ${problemOf(found)}` })
           }
         ),
@@ -248,7 +246,7 @@ export const records = <Out>(codec: ValueCodec<Out>): Records<Out> => {
             (value) => ({ ...done, value, inDoubt: done.inDoubt })
           )
         ),
-        Effect.mapError(bad("a kept result is not what its schema says"))
+        Effect.mapError(bad("a stored result does not match its schema"))
       ),
     readDead: (record: Json): Effect.Effect<DeadRecord, JournalError> =>
       Effect.mapBoth(decodeDead(record), {

@@ -1,26 +1,24 @@
-/**
- * What a batch says about its items.
- */
+/** Results of a batch's items. */
 import type * as Duration from "effect/Duration"
 import type { Attempt, GatewayError } from "../../GatewayError.ts"
 import type { AnswerFacts, InDoubt } from "./record.ts"
 
-/** What every result has. */
+/** Fields of every result. */
 export interface Common {
   readonly id: string
   /** Position of the item in this run's input, from 0. */
   readonly index: number
-  /** It comes from the journal: an earlier run did it. */
+  /** Whether an earlier run did the item, and the result comes from the journal. */
   readonly replayed: boolean
 }
 
-/** What an item that was run has. */
+/** Fields of an item that was run. */
 interface Ran extends Common {
-  /** Every request for the item, in order, also those before the batch tried it again as a whole. */
+  /** Every request for the item, in order, including those before the batch tried it again. */
   readonly attempts: ReadonlyArray<Attempt>
   /** From its admission to its end, waits included. */
   readonly latency: Duration.Duration
-  /** An earlier run had sent it, and was killed before it knew more. */
+  /** Present when an earlier run had sent it, and was killed before it learned the outcome. */
   readonly inDoubt?: InDoubt
 }
 
@@ -36,7 +34,7 @@ export interface DeadLetter extends Ran {
   readonly error: GatewayError
 }
 
-/** An item that an earlier run has done, and whose value the journal was told not to keep. */
+/** An item that an earlier run has done, and whose value the journal did not store. */
 export interface DoneBefore extends Ran, AnswerFacts {
   readonly _tag: "DoneBefore"
 }

@@ -1,24 +1,27 @@
 /**
- * Failures that are probably not an item's own: of the gateway, of the providers, of credentials, of the route.
+ * Recognizes failures that are probably not an item's own: of the gateway, of the providers, of credentials, of the
+ * route.
  */
 import type { Attempt, GatewayError, Reason } from "../../GatewayError.ts"
 
 /**
- * `unreachable`: no connection could be made, which no item can cause. `transport`: connections broke. `refused`:
- * credentials or a model of the route were refused by every target; waiting alone does not help. `outage`: anything
- * else of the kind.
+ * `unreachable`: no connection could be made, which no item can cause. `transport`: connections broke. `refused`: every
+ * target rejected credentials or a model of the route; waiting alone does not help. `outage`: any other shared fault.
  */
 export type SharedFault = "unreachable" | "transport" | "refused" | "outage"
 
 const isUnreachable = (reason: Reason): boolean =>
   reason._tag === "TransportFailure" && reason.kind === "connect" && reason.code !== "network_error"
 
-/** The route names the model, and not the item as in a request that is passed on. */
+/**
+ * Whether a target rejected credentials or the route's model. In a forwarded request the item names the model, not the
+ * route.
+ */
 const isRefused = (reason: Reason, attempt: Attempt | undefined): boolean =>
   reason._tag === "Unauthorized" ||
   (reason._tag === "NotFound" && reason.what !== "log" && reason.what !== "run" && attempt?.model !== undefined)
 
-/** Issues of answers that come from a portal, a proxy or a wrong address, and from no provider. */
+/** Issues of answers from a portal, a proxy or a wrong address instead of a provider. */
 const foreign = [
   "not JSON",
   "a redirect to another address",
@@ -48,8 +51,8 @@ const isShared = (reason: Reason, attempt: Attempt | undefined): boolean => {
 }
 
 /**
- * The fault of an item that failed, as its targets' last answers show it; `undefined` when one of them is about the
- * item itself.
+ * The fault of a failed item, judged by its targets' last answers; `undefined` when one of them concerns the item
+ * itself.
  */
 export const sharedFault = ({ attempts = [], reason }: GatewayError): SharedFault | undefined => {
   const last = new Map<string, Attempt>()
@@ -65,7 +68,7 @@ export const sharedFault = ({ attempts = [], reason }: GatewayError): SharedFaul
   return found.every(([reason]) => reason._tag === "TransportFailure") ? "transport" : "outage"
 }
 
-/** Who answered a request that failed for a reason of its own; `undefined` when nothing was sent. */
+/** The party that answered a failed request; `undefined` when nothing was sent. */
 export const answeredBy = ({ attempts = [] }: GatewayError): "provider" | "gateway" | undefined => {
   const answers = attempts.filter(({ error, status }) => error !== undefined && status !== undefined)
   if (answers.length === 0) return undefined

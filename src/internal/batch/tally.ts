@@ -1,6 +1,4 @@
-/**
- * What a batch adds up while it runs, in memory that does not depend on the number of items.
- */
+/** Totals of a running batch, in memory that does not depend on the number of items. */
 import * as Duration from "effect/Duration"
 import type { Attempt, ReasonTag } from "../../GatewayError.ts"
 import { Quantiles } from "../data/quantiles.ts"
@@ -16,25 +14,25 @@ export interface Latencies {
   readonly max: number
 }
 
-/** What one target did. */
+/** Totals of one target. */
 export interface TargetSummary {
-  /** Requests to it, and how many of them failed, by reason. */
+  /** Requests to it, and the number of failures, by reason. */
   readonly requests: number
   readonly failures: Readonly<Partial<Record<ReasonTag, number>>>
   /** Items that it answered. */
   readonly answered: number
   readonly tokensIn: number
   readonly tokensOut: number
-  /** US dollars, as far as known. */
+  /** US dollars, where known. */
   readonly cost: number
   readonly latency?: Latencies
 }
 
-/** What an item came to. */
+/** Outcome of an item. */
 export interface ItemOutcome {
-  /** Of a success. */
+  /** Target of a success. */
   readonly target: string | undefined
-  /** Of a dead letter. */
+  /** Reason of a dead letter. */
   readonly reason: ReasonTag | undefined
   readonly attempts: ReadonlyArray<Attempt>
   readonly usage: Usage | undefined
@@ -58,7 +56,7 @@ interface TargetTally {
   latency: Quantiles
 }
 
-/** Targets beyond this number are added up under one name. */
+/** Number of targets beyond which the rest is added up under one name. */
 const maxTargets = 200
 export const otherTargets = "(others)"
 
@@ -105,7 +103,7 @@ export class Tally {
     return made
   }
 
-  /** Requests of an item, which may stay undone. */
+  /** Adds the requests of an item, which may stay undone. */
   addRequests(attempts: ReadonlyArray<Attempt>): void {
     this.requests += attempts.length
     for (const [index, attempt] of attempts.entries()) {

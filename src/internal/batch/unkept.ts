@@ -1,6 +1,6 @@
 /**
- * Replaces the end of an item that no journal can keep by one that every journal can keep, so that the job continues
- * and a later run does not send the item again.
+ * Replaces an end of an item that no journal can store by one that every journal can, so that the job continues and a
+ * later run does not send the item again.
  */
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
@@ -16,13 +16,13 @@ const maxDetail = 500
 const causeOf = (cause: Cause.Cause<JournalError>): { readonly issue: string; readonly detail?: string } => {
   const error = Cause.squash(cause)
   if (!(error instanceof JournalError)) return { issue: "its codec threw", detail: String(error).slice(0, maxDetail) }
-  // A schema's message may hold a part of the answer, which must not appear in an error's message.
+  // A schema's message may contain a part of the answer, which must not appear in an error's message.
   return error.cause === undefined
     ? { issue: error.detail }
     : { issue: "the answer does not match the journal's codec", detail: error.detail.slice(0, maxDetail) }
 }
 
-/** The error of an item whose answer cannot be kept. */
+/** The error of an item whose answer cannot be stored. */
 export const unkeptAnswer = (
   method: string,
   { eventId, logId, model, provider, step }: ItemAnswer<unknown>,
@@ -47,7 +47,7 @@ const plainAttempt = ({ duration, error, number, startedAt, status, ...rest }: A
   ...(error !== undefined && { error: new Unknown({ code: error._tag }) })
 })
 
-/** An error reduced to the parts that can be kept. The attempts stay, with their reasons by name. */
+/** An error reduced to the parts that can be stored. The attempts stay, with their reasons by name. */
 export const unkeptError = ({
   attempts,
   eventId,

@@ -1,14 +1,14 @@
 /**
- * Reads the error bodies of Cloudflare and of the providers behind it into one flat record. Total: any text gives a
- * record, nothing throws. Plain checks instead of schemas, because this runs for every failure and is part of the
- * bundle of a Worker.
+ * Reads the error bodies of Cloudflare and of the providers behind it into one flat record. Total: any text yields a
+ * record, nothing throws. It uses plain checks instead of schemas, because it runs for every failure and is part of a
+ * Worker's bundle.
  */
 import { defined } from "../data/defined.ts"
 import { isRecord, parseJson, optionalText as text } from "../data/json.ts"
 
 /**
- * Where a body comes from: `E1` AI Gateway, `E2` Cloudflare's API envelope, `E3` a coded error behind the binding, `E4`
- * the run API, `E5` gateway policies, `E6` a provider, `E7` an expired resume, `E8` not JSON.
+ * Origin of a body: `E1` AI Gateway, `E2` Cloudflare's API envelope, `E3` a coded error behind the binding, `E4` the
+ * run API, `E5` gateway policies, `E6` a provider, `E7` an expired resume, `E8` not JSON.
  */
 export type Shape = "E1" | "E2" | "E3" | "E4" | "E5" | "E6" | "E7" | "E8"
 
@@ -23,7 +23,7 @@ export interface ErrorBody {
   readonly name?: string
   /** An HTTP status that the body itself claims. */
   readonly httpCode?: number
-  /** The gateway itself answered, not a provider behind it. */
+  /** Whether the gateway itself answered, and not a provider behind it. */
   readonly fromGateway: boolean
   /** The document that the facts were read from, when the text was JSON. */
   readonly json?: unknown
@@ -40,7 +40,7 @@ interface Draft {
 
 type Fields = { readonly [key: string]: unknown }
 
-/** `value` as an object with unknown fields, or nothing. Arrays are not objects here. */
+/** `value` as an object with unknown fields, or `undefined`. Arrays do not count as objects here. */
 export const fields = (value: unknown): Fields | undefined => (isRecord(value) ? value : undefined)
 
 const head = (value: unknown): unknown => (Array.isArray(value) ? value[0] : undefined)
@@ -54,7 +54,7 @@ const status = (value: unknown): number | undefined => {
 const word = (value: unknown): string | undefined =>
   status(value) !== undefined ? undefined : typeof value === "number" ? String(value) : text(value)
 
-/** Whether `o` is the run API's failure, with or without Cloudflare's envelope around it. */
+/** The run API's failure in `o`, with or without Cloudflare's envelope. */
 const failedRun = (o: Fields): Fields | undefined =>
   o.state === "Failed" ? o : fields(o.result)?.state === "Failed" ? fields(o.result) : undefined
 
@@ -101,7 +101,7 @@ const cloudflare = (o: Fields): Draft | undefined => {
 
 const blocked = /^(?:SAFETY|PROHIBITED_CONTENT|BLOCKLIST|SPII|RECITATION|IMAGE_SAFETY)$/
 
-/** Google's answer without an answer: a block is reported with status 200. */
+/** Google's blocked answer, which has status 200. */
 const refused = (o: Fields): Draft | undefined => {
   const prompt = fields(o.promptFeedback)
   const reason = text(prompt?.blockReason)
@@ -114,7 +114,7 @@ const refused = (o: Fields): Draft | undefined => {
   return { shape: "E6", type: "finishReason", code: finish, message: text(candidate?.finishMessage) }
 }
 
-/** Google keeps the precise reason, and which quota it was, in `details`. */
+/** Google puts the precise reason, and the name of the quota, into `details`. */
 const google = (details: unknown): string | undefined => {
   if (!Array.isArray(details)) return undefined
   let quota: string | undefined
@@ -125,14 +125,14 @@ const google = (details: unknown): string | undefined => {
     if (!Array.isArray(violations)) continue
     for (const violation of violations) {
       const id = text(fields(violation)?.quotaId)
-      // A daily quota outweighs the per-minute ones listed beside it: waiting for those does not help.
+      // A daily quota outweighs the per-minute ones in the same list: waiting for those does not help.
       if (id !== undefined && (quota === undefined || id.includes("PerDay"))) quota = id
     }
   }
   return quota
 }
 
-/** MiniMax says in every answer how it went. */
+/** MiniMax reports its own status in every answer. */
 const minimax = (o: Fields): Fields | undefined => {
   const base = fields(o.base_resp)
   return base?.status_code ? base : undefined
@@ -193,12 +193,12 @@ const finish = (draft: Draft, json?: unknown): ErrorBody => ({
   shape: draft.shape,
   ...defined(draft),
   ...(json === undefined ? undefined : { json }),
-  // Workers AI is a provider although Cloudflare codes its errors; its numbers start with 3 to 5.
+  // Workers AI counts as a provider although Cloudflare codes its errors; its numbers start with 3 to 5.
   fromGateway:
     draft.shape === "E1" || draft.shape === "E5" || (draft.shape === "E3" && !/^[345]\d{3}$/.test(draft.code ?? ""))
 })
 
-/** Proxies wrap a provider's body as a string inside their own; the inner one says what happened. */
+/** Proxies wrap a provider's body as a string inside their own; the inner one has the cause. */
 const inner = (o: Fields, message: string | undefined, depth: number): ErrorBody | undefined => {
   const raw = text(fields(fields(o.error)?.metadata)?.raw)
   for (const source of [raw, message]) {
@@ -232,7 +232,7 @@ const decodeAt = (source: string, depth: number): ErrorBody => {
   const draft = cloudflare(o) ?? refused(o) ?? provider(o)
   const wrapped = inner(o, draft.message, depth)
   if (wrapped === undefined) return finish(draft, json)
-  // An outer envelope keeps its own identity; only what it lacks comes from inside.
+  // An outer envelope keeps its own facts; the inner body supplies only missing ones.
   const merged: Draft =
     draft.shape === "E6"
       ? { ...wrapped, code: wrapped.code ?? draft.code, httpCode: wrapped.httpCode ?? draft.httpCode }
@@ -241,15 +241,14 @@ const decodeAt = (source: string, depth: number): ErrorBody => {
 }
 
 /**
- * Decodes an error body. `source` is the raw text, already bounded by the caller. An array counts as its first
+ * Decodes an error body. `source` is the raw text, already truncated by the caller. An array counts as its first
  * element, because Google streams errors that way.
  */
 export const decode = (source: string): ErrorBody => decodeAt(source, 0)
 
 /**
- * Whether a JSON document is a failure although its status was 2xx: the run API's `{ state: "Failed" }`, `{ success:
- * false }`, an `error` inside a choice or without an answer beside it, an error event of a stream, or Google's blocked
- * prompt.
+ * Whether a JSON document is a failure despite a 2xx status: the run API's `{ state: "Failed" }`, `{ success: false }`,
+ * an `error` inside a choice or without an answer next to it, an error event of a stream, or Google's blocked prompt.
  */
 export const isFailure = (body: unknown): boolean => {
   // Answers may be arrays too, so an array counts only in Google's form.
@@ -264,16 +263,18 @@ export const isFailure = (body: unknown): boolean => {
   return text(fields(o.promptFeedback)?.blockReason) !== undefined && head(o.candidates) === undefined
 }
 
-/** Whether something is said in an error: some servers write an empty one beside every answer. */
+/** Whether an error has content: some servers write an empty one next to every answer. */
 const tells = (error: unknown): boolean =>
   Boolean(error) && !(isRecord(error) && Object.values(error).every((value) => !value))
 
-/** Whether a body is about an error status of its own, or one of Bedrock's exceptions. */
+/** Whether a body reports an error status of its own, or one of Bedrock's exceptions. */
 const isProblem = (o: Fields): boolean =>
   ((status(o.status) ?? status(o.statusCode) ?? 0) >= 400 && text(o.message ?? o.title ?? o.detail) !== undefined) ||
   Object.keys(o).some((key) => key.endsWith("Exception") && text(fields(o[key])?.message) !== undefined)
 
-/** Wider than {@link isFailure}: what stands beside an answer says why it cannot be used, or why its stream ends. */
+/**
+ * Wider than {@link isFailure}: an error next to an answer states why the answer is unusable, or why its stream ends.
+ */
 export const hasError = (body: unknown): boolean => {
   const o = fields(body)
   return isFailure(body) || tells(o?.error) || Boolean(o?.internalCode || head(o?.errors))

@@ -1,6 +1,4 @@
-/**
- * The wait that an answer asks for, read from its headers or its body. Pure: the clock comes in as an argument.
- */
+/** Reads the wait that an answer requests from its headers or its body. Pure: the clock is an argument. */
 import * as Duration from "effect/Duration"
 import { date, decimal, inWords, millis, resetOf } from "../data/waits.ts"
 import { fields } from "./errorBody.ts"
@@ -12,7 +10,7 @@ const SECONDS = /^(\d+(?:\.\d+)?)s$/
 const IN =
   /(?:(?:try|retry)[a-z ]{0,40}?[ -](?:in|after)|wait(?: for)?|resets?[a-z ]{0,20} (?:in|after)):?(?: (?:about|approximately|around|at least))? (?=\d)/gi
 
-/** What a message says: `Please try again in 634ms`, `Please wait 37 seconds before retrying`. */
+/** Reads the wait in a message: `Please try again in 634ms`, `Please wait 37 seconds before retrying`. */
 const fromMessage = (message = ""): Duration.Duration | undefined => {
   const text = message.slice(0, 2000)
   for (const { 0: found, index } of text.matchAll(IN)) {
@@ -22,7 +20,7 @@ const fromMessage = (message = ""): Duration.Duration | undefined => {
   return undefined
 }
 
-/** The longest wait for those windows of which the headers say that nothing is left. */
+/** The longest wait for the windows that the headers report as exhausted. */
 const fromWindows = (headers: AnswerHeaders = {}, now: number | undefined): Duration.Duration | undefined => {
   let longest: Duration.Duration | undefined
   for (const name in headers) {

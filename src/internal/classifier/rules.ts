@@ -1,37 +1,37 @@
 /**
- * The rules of the failure classifier, as data. The first rule that matches wins, so the order is part of the meaning:
- * Cloudflare's own codes, then what the binding throws, then the providers' precise words and messages, then statuses,
- * then coarse words for errors that come without a status (inside a stream, or thrown).
+ * The rules of the failure classifier, as data. The first rule that matches wins, so the order matters: Cloudflare's
+ * own codes, then errors that the binding throws, then the providers' precise words and messages, then statuses, then
+ * coarse words for errors without a status (inside a stream, or thrown).
  */
 import type { Origin } from "../../GatewayError.ts"
 import { overPlatformLimit, platformLimit } from "../data/platform.ts"
 import type { Shape } from "./errorBody.ts"
 
-/** A status, or a range of them with both ends. `0` stands for "none known". */
+/** Statuses, or inclusive ranges of them. `0` stands for "unknown". */
 export type Statuses = ReadonlyArray<number | readonly [from: number, to: number]>
 
-/** What a rule looks at. All fields that are present must hold. Patterns ignore case. */
+/** Conditions of a rule. All fields that are present must hold. Patterns ignore case. */
 export interface Match {
-  /** The HTTP status; the one that the body claims when the answer itself was 2xx or thrown. */
+  /** The HTTP status; the one in the body when the answer itself was 2xx or thrown. */
   readonly status?: Statuses
-  /** Pattern that the whole code or the whole type of the body must match. */
+  /** Pattern that the complete code or the complete type of the body must match. */
   readonly word?: string
-  /** Pattern to find in the message of a JSON body; in prose and pages only when `shape` names `E8`. */
+  /** Pattern to find in the message of a JSON body; in prose and pages only when `shape` includes `E8`. */
   readonly message?: string
-  /** Pattern that the whole name of a thrown error must match. */
+  /** Pattern that the complete name of a thrown error must match. */
   readonly name?: string
   readonly shape?: ReadonlyArray<Shape>
   readonly surface?: ReadonlyArray<"gateway" | "api" | "logs">
 }
 
-/** The reason that a rule leads to, with the fields that the rule itself decides. */
+/** The reason of a rule, with the fields that the rule itself determines. */
 export type RuleOutcome =
   | { readonly reason: "TransportFailure"; readonly kind: "connect" | "reset" | "unknown" }
   | { readonly reason: "Timeout" | "ContextLengthExceeded" | "Unknown" }
   | {
       readonly reason: "RateLimited" | "Unauthorized" | "InvalidRequest" | "ProviderUnavailable"
       readonly origin?: Origin
-      /** Of an `InvalidRequest`. */
+      /** Field of an `InvalidRequest`. */
       readonly field?: string
       readonly accepted?: string
     }
@@ -45,7 +45,7 @@ export type RuleOutcome =
   | { readonly reason: "InvalidResponse"; readonly issue: string }
   | { readonly reason: "BindingMissing"; readonly member: string }
 
-/** One rule. A missing `origin` is worked out from who answered. */
+/** One rule. Without `origin`, the origin follows from the answering party. */
 export interface Rule {
   readonly id: string
   readonly match: Match
@@ -54,13 +54,13 @@ export interface Rule {
 
 const rule = (id: string, match: Match, outcome: RuleOutcome): Rule => ({ id, match, outcome })
 
-// Numbers are Cloudflare's only in Cloudflare's bodies: other vendors count too.
+// Numbers are Cloudflare's only in Cloudflare's bodies: other vendors use numbers too.
 const cf = (word: string, outcome: RuleOutcome, more: Match = {}, suffix = ""): Rule =>
   rule(`cf-${word.split("|", 1)[0]}${suffix}`, { word, shape: ["E1", "E2", "E3", "E4", "E8"], ...more }, outcome)
 
 const any: ReadonlyArray<Shape> = ["E1", "E2", "E3", "E5", "E6", "E8"]
 const silent: Statuses = [[0, 299]]
-// A refusal of the request; other statuses say enough by themselves, and their texts are less reliable.
+// Rejections of the request; other statuses are clear by themselves, and their texts are less reliable.
 const refusal: Statuses = [[0, 299], 400, 413, 422]
 const client: Statuses = [
   [0, 299],
@@ -88,14 +88,14 @@ const blocked = (by: "guardrail" | "dlp" | "provider", subject: "prompt" | "resp
   subject
 })
 
-/** What a prompt is compared with: `maximum context length`, `max_model_len`. */
+/** Words for a model's bound: `maximum context length`, `max_model_len`. */
 const bound =
   "(context|sequence|token|prompt|input)s?( input)?( |_|-)(length|len|size|window|limit)|model (max )?(input )?length|max_(model_len|seq_len|num_tokens)"
 
 /**
- * What servers say of a prompt that is too long. First in any words: something of the prompt, a comparison, a bound;
- * then what these words do not cover, by server. A field that is too long is no long prompt, and neither is a rate of
- * tokens that was exceeded.
+ * Messages about a prompt that is too long. First in any words: something of the prompt, a comparison, a bound; then
+ * the messages that these words do not cover, by server. A field that is too long is not a long prompt, and neither is
+ * an exceeded rate of tokens.
  */
 const overlong = [
   `^(?![^]*\\b(per (second|minute|hour|day|month)|rate|quota)\\b)[^]*\\b(prompt|input|request|messages|tokens?)\\b.{0,80}\\b(exceed\\w*|(longer|greater|larger) than|too (long|large) (for|to fit)|not fit)\\b.{0,40}\\b(${bound})`,
@@ -132,7 +132,7 @@ export const rules: ReadonlyArray<Rule> = [
   cf("2009", { reason: "Unauthorized", origin: gateway }),
   cf("2016", blocked("guardrail", "prompt")),
   cf("2017", blocked("guardrail", "response"), { status: [424] }, "-424"),
-  // The run paths use 2017 for both sides; only the text tells them apart.
+  // The run paths use 2017 for both sides; only the text distinguishes them.
   cf("2017", blocked("guardrail", "prompt"), { message: "^prompt\\b" }, "-prompt"),
   cf("2017", blocked("guardrail", "response"), { message: "^response\\b" }, "-response"),
   cf("2017", blocked("guardrail", "unknown")),
@@ -210,7 +210,7 @@ export const rules: ReadonlyArray<Rule> = [
   rule("policy-spend", { shape: ["E5"], word: "spend" }, quota("spend", gateway)),
   rule("policy-denied", { shape: ["E5"], status: [403] }, { reason: "Unauthorized", origin: gateway }),
 
-  // A long name or id is no long prompt: OpenAI says the same word of both.
+  // A long name or id is not a long prompt: OpenAI uses the same word for both.
   rule(
     "field-too-long",
     { word: "string_above_max_length|string_too_long", message: "'[^']*\\b(id|name|user|key|metadata|title)\\b[^']*'" },
@@ -226,7 +226,7 @@ export const rules: ReadonlyArray<Rule> = [
   ),
   rule("context-message", { status: [...refusal, 500], message: overlong }, context),
   rule("context-tokens-per-minute", { status: [413], word: "rate_limit_exceeded" }, context),
-  // More than a whole minute has: no wait helps.
+  // More tokens than a full minute allows: no wait helps.
   rule("context-request-too-large", { status: [429], message: "^request too large for" }, context),
 
   // Content: Anthropic; Google; Azure, OpenAI, Alibaba and Google; Azure, DeepSeek, OpenAI, OpenRouter and xAI.
@@ -340,7 +340,7 @@ export const rules: ReadonlyArray<Rule> = [
     { status: [403], shape: ["E8"], message: "cloudflare access" },
     { reason: "Unauthorized", origin: gateway }
   ),
-  // A page that asks whether somebody is human says nothing about a key, and neither does a firewall.
+  // A page that asks whether the visitor is human says nothing about a key, and neither does a firewall.
   rule("page-challenge-word", { word: "challenge" }, { reason: "InvalidResponse", issue: "a challenge page" }),
   rule(
     "page-challenge",

@@ -1,7 +1,4 @@
-/**
-/**
- * Errors, what they say about their call, and what a run adds to them.
- */
+/** Errors with the facts of their call, and the facts that a run adds to them. */
 import { type Attempt, type Cost, type EndedBy, GatewayError, type Reason, type Skipped } from "../../GatewayError.ts"
 import { defined } from "./defined.ts"
 
@@ -13,7 +10,7 @@ export interface RunFacts {
   readonly cost?: Cost | undefined
 }
 
-/** The same error with these facts, as the error of `method`. */
+/** Copies an error with these facts, as the error of `method`. */
 export const withFacts = (error: GatewayError, facts: RunFacts, method = error.method): GatewayError => {
   const { attempts, cost, ended, eventId, logId, model, provider, reason, skipped, step } = error
   return new GatewayError({
@@ -31,7 +28,7 @@ interface CallNames {
   readonly provider?: string | undefined
 }
 
-/** The error of an answered call. What the answer says about itself comes before what the call knows. */
+/** The error of an answered call. Names in the answer take precedence over those of the call. */
 export const answerError = (
   reason: Reason,
   call: CallNames & { readonly method: string },

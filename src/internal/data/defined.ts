@@ -1,4 +1,4 @@
-/** Drops fields that are `undefined`, as `exactOptionalPropertyTypes` wants them: absent. */
+/** Drops fields that are `undefined`, because `exactOptionalPropertyTypes` requires them to be absent. */
 export const defined = <A extends object>(value: A): { [K in keyof A]?: Exclude<A[K], undefined> } => {
   const out: { [K in keyof A]?: Exclude<A[K], undefined> } = {}
   for (const key in value) {
@@ -8,7 +8,5 @@ export const defined = <A extends object>(value: A): { [K in keyof A]?: Exclude<
   return out
 }
 
-/**
- * Fields that may be set while an object is made. On the way of every call that takes a fraction of what spreads take.
- */
+/** Fields that may be set while an object is built. On the path of every call, this costs a fraction of spreads. */
 export type Mutable<A> = { -readonly [K in keyof A]: A[K] }

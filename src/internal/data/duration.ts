@@ -1,9 +1,7 @@
-/**
- * Durations from a caller, without the generosity of `Duration` itself.
- */
+/** Durations from a caller, checked more strictly than by `Duration` itself. */
 import * as Duration from "effect/Duration"
 
-// `Duration` reads NaN, `{}` and its own JSON form as zero; here they are no durations.
+// `Duration` reads NaN, `{}` and its own JSON form as zero; here they are not durations.
 const isDurationInput = (input: Duration.Input): boolean =>
   typeof input === "number"
     ? !Number.isNaN(input)
@@ -12,7 +10,7 @@ const isDurationInput = (input: Duration.Input): boolean =>
       : Object.values(input).length > 0 &&
         Object.values(input).every((part) => typeof part === "number" && !Number.isNaN(part))
 
-/** In milliseconds, so that equal durations have one form. */
+/** Normalizes to milliseconds, so that equal durations have one form. */
 export const durationOf = (input: Duration.Input | undefined): Duration.Duration | undefined => {
   if (input === undefined || !isDurationInput(input)) return undefined
   try {
@@ -22,7 +20,7 @@ export const durationOf = (input: Duration.Input | undefined): Duration.Duration
   }
 }
 
-/** Milliseconds of an input; not a number when it is no duration. */
+/** Milliseconds of an input; NaN when it is not a duration. */
 export const millisOf = (input: Duration.Input): number => {
   const duration = durationOf(input)
   return duration === undefined ? Number.NaN : Duration.toMillis(duration)

@@ -2,17 +2,17 @@
  * Checks and encodings of header names, header values and identifiers.
  */
 
-/** Printable ASCII without spaces at the ends: what every HTTP implementation carries unchanged. */
+/** Whether a value is printable ASCII without spaces at the ends, which every HTTP implementation carries unchanged. */
 export const isHeaderValue = (value: string): boolean =>
   typeof value === "string" && /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)
 
-/** What {@link isHeaderValue} accepts, for error messages. */
+/** Description of the values that {@link isHeaderValue} accepts, for error messages. */
 export const headerValueAccepted = "printable ASCII without control characters or spaces at the ends"
 
-/** An RFC 9110 token in lower case. Mixed case would make a second header over the binding. */
+/** Whether a name is an RFC 9110 token in lower case. Mixed case would make a second header over the binding. */
 export const isHeaderName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name)
 
-/** What stands in a target in the place of a header that talks to the gateway, for error messages. */
+/** Error text for a gateway header among a target's own headers. */
 export const providerHeaderAccepted = "a header for the provider; use `Route.options`"
 
 /**
@@ -26,10 +26,13 @@ export const isPath = (path: unknown): boolean =>
   !/[#\\]/.test(path) &&
   !/(?:^|\/|%2f|%5c)(?:\.|%2e){1,2}(?:[/?;]|%2f|%5c|$)/i.test(path)
 
-/** What {@link isPath} accepts, for error messages. */
+/** Description of the paths that {@link isPath} accepts, for error messages. */
 export const pathAccepted = "a relative path in printable ASCII, without a leading slash, `#` or dot segments"
 
-/** Account, gateway and log ids end up unencoded in URLs, so nothing that a URL parser would act on may pass. */
+/**
+ * Whether a text is an account, gateway or log id. They are put into URLs unencoded, so no character that a URL parser
+ * interprets is allowed.
+ */
 export const isId = (id: string, max: number): boolean =>
   typeof id === "string" && id.length <= max && /^[A-Za-z0-9](?:[A-Za-z0-9._-]*)$/.test(id)
 

@@ -1,6 +1,4 @@
-/**
- * The answer of a server to its client about a failure, as parts and in the shape of Effect's `HttpServerResponse`.
- */
+/** A server's answer to its client about a failure, as parts and in the shape of Effect's `HttpServerResponse`. */
 import { Prototype } from "effect/Pipeable"
 
 /** Parts of the answer about a failure. */
@@ -11,7 +9,7 @@ export interface HttpFailure {
   readonly body: string
 }
 
-/** Nothing of the message, the prompt, the provider or the credentials is in it. */
+/** Makes the parts of a failure's answer, without message, prompt, provider or credentials. */
 export const failureOf = (status: number, reason: string, retryable: boolean, retryAfter?: number): HttpFailure => ({
   status,
   headers: {
@@ -24,7 +22,7 @@ export const failureOf = (status: number, reason: string, retryable: boolean, re
 
 /**
  * A failure as a response of Effect's servers. The module of such responses is unstable, and would be a large part of a
- * Worker's bundle; here is what servers, `toWeb` and middlewares read of one. Tests hold it against them.
+ * Worker's bundle, so this has only the fields that servers, `toWeb` and middleware read. Tests compare it with them.
  */
 export const httpAnswer = ({ body: text, headers, status }: HttpFailure) => {
   const body = new TextEncoder().encode(text)

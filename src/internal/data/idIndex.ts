@@ -1,15 +1,15 @@
 /**
  * Numbers texts from 0 on, compactly: for the ids of a batch.
  *
- * Of each text it keeps a fingerprint of 128 bits and its place in a table, 22 to 28 bytes outside of the JavaScript
- * heap, however long the text is: a `Map` of a million ids of 36 characters takes five times as much inside of it,
- * which the garbage collector walks. That two of a billion texts have the same fingerprint has a chance of one in
- * 10^21. Nothing is ever removed.
+ * For each text it keeps a fingerprint of 128 bits and its place in a table, 22 to 28 bytes outside the JavaScript
+ * heap, however long the text is. A `Map` of a million ids of 36 characters takes five times as much inside the heap,
+ * which the garbage collector walks. The chance that two of a billion texts share a fingerprint is one in 10^21.
+ * Nothing is ever removed.
  */
 
 const blockBits = 22
 const blockMask = 2 ** blockBits - 1
-/** By so many numbers a block grows. */
+/** Numbers by which a block grows. */
 const step = 2 ** 15
 
 type Block = Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float64Array<ArrayBuffer>
@@ -17,8 +17,8 @@ type Block = Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float64Array<A
 const blocks = { uint8: Uint8Array, uint32: Uint32Array, float64: Float64Array }
 
 /**
- * An array of up to 2^32 numbers that grows without copying what is there. What it held goes back to the operating
- * system when nobody has it any more: small arrays would stay with the process.
+ * An array of up to 2^32 numbers that grows without copying. Its memory returns to the operating system when it is no
+ * longer referenced: small arrays would stay with the process.
  */
 export class NumberColumn {
   private readonly blocks: Array<Block> = []
@@ -27,11 +27,11 @@ export class NumberColumn {
   constructor(type: "uint8" | "uint32" | "float64") {
     const Type = blocks[type]
     const maxByteLength = Type.BYTES_PER_ELEMENT * 2 ** blockBits
-    // Without a length it is as long as its buffer.
+    // Without a length, the array follows the length of its buffer.
     this.make = () => new Type(new ArrayBuffer(0, { maxByteLength }))
   }
 
-  /** 0 where nothing was set. */
+  /** The number at an index; 0 where none was set. */
   get(index: number): number {
     return this.blocks[index >>> blockBits]?.[index & blockMask] ?? 0
   }
@@ -55,7 +55,7 @@ const finished = (h: number): number => {
   return x ^ (x >>> 16)
 }
 
-/** Two UTF-16 code units as one word; none beyond the end. */
+/** Two UTF-16 code units as one word; zeros beyond the end. */
 const wordAt = (text: string, at: number): number =>
   at + 1 < text.length
     ? text.charCodeAt(at) | (text.charCodeAt(at + 1) << 16)
@@ -63,7 +63,7 @@ const wordAt = (text: string, at: number): number =>
       ? text.charCodeAt(at)
       : 0
 
-/** MurmurHash3 (x86, 128 bits) of the UTF-16 code units of a text, filled up with zeros, into `out`. */
+/** MurmurHash3 (x86, 128 bits) of the UTF-16 code units of a text, padded with zeros, into `out`. */
 export const fingerprint = (text: string, out: Uint32Array): void => {
   let [h1, h2, h3, h4] = [0, 0, 0, 0]
   for (let at = 0; at < text.length; at += 8) {
@@ -101,9 +101,9 @@ export class IdIndex {
   private readonly prints = new NumberColumn("uint32")
   /** Numbers plus one, by the first word; 0 is free. */
   private table = new Uint32Array(1024)
-  /** Of the text in question. */
+  /** Fingerprint of the current text. */
   private readonly print = new Uint32Array(4)
-  /** How many texts there are. */
+  /** Number of texts. */
   size = 0
 
   private isAt(number: number): boolean {
@@ -112,7 +112,7 @@ export class IdIndex {
     return true
   }
 
-  /** The slot of the table where the text in question is, or would be. */
+  /** The slot of the table where the current text is, or would be. */
   private slot(): number {
     const mask = this.table.length - 1
     let slot = (this.print[0] ?? 0) & mask
@@ -141,7 +141,7 @@ export class IdIndex {
     return entry === 0 ? undefined : entry - 1
   }
 
-  /** The number of a text; a new one if it has none. New is what equals `size` before the call. */
+  /** The number of a text; a new one if it has none. A new number equals `size` before the call. */
   add(text: string): number {
     fingerprint(text, this.print)
     const slot = this.slot()

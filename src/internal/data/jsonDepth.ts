@@ -1,15 +1,15 @@
 /**
- * Measures how deep a JSON text nests and how many values it has before it is parsed, so that no value is made that
- * recursion or memory cannot take.
+ * Measures the depth of a JSON text and its number of values before it is parsed, so that no value exceeds recursion or
+ * memory.
  */
 
-/** Most levels of arrays and objects in foreign JSON. `JSON.stringify` of older engines fails at some thousands. */
+/** Deepest level of arrays and objects in foreign JSON. `JSON.stringify` of older engines fails at some thousands. */
 export const maxJsonDepth = 1000
 
 const quote = 0x22
 const backslash = 0x5c
 
-/** Index of the quote that ends the string which starts at `from`; the length when none does. */
+/** Index of the quote that ends the string which starts at `from`; the length when it is unterminated. */
 const endOfString = (text: string, from: number): number => {
   let end = from
   while (true) {

@@ -1,14 +1,12 @@
-/**
- * Time that only goes on, for deadlines and durations: the clock of the day may be set while something runs.
- */
+/** Monotonic time for deadlines and durations: the wall clock may be set in the meantime. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 
-/** Milliseconds since an unknown moment, with fractions. */
+/** Milliseconds since an arbitrary moment, with fractions. */
 export const monotonicMillis: Effect.Effect<number> = Effect.map(
   Clock.monotonicTimeNanos,
   (nanos) => Number(nanos) / 1e6
 )
 
-/** The same of a clock, for code that runs between effects. */
+/** The same from a clock, for code that runs between effects. */
 export const monotonicMillisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6

@@ -1,14 +1,15 @@
 /**
- * Schemas most of whose values are JSON as they stand. Such a value is kept without a pass of its schema, which takes
- * longer than its JSON text does; what is read back goes through the schema. It is the very schema that is known, and
- * nothing that is derived from it.
+ * Schemas most of whose values are already JSON. Such a value is stored without encoding it through its schema, which
+ * takes longer than its JSON text does; stored values are decoded through the schema. Only the schema itself is
+ * registered, not schemas derived from it.
  */
 import type * as Schema from "effect/Schema"
 
 const known = new WeakMap<object, (value: never) => unknown>()
 
 /**
- * Says how the values of a schema are JSON (`undefined`: this one has to pass the schema), and gives the schema back.
+ * Registers how the values of a schema are JSON (`undefined`: this value must be encoded through the schema), and
+ * returns the schema.
  */
 export const keptAs = <A>(
   schema: Schema.Codec<A, unknown>,
@@ -18,7 +19,7 @@ export const keptAs = <A>(
   return schema
 }
 
-/** How the values of a schema are JSON, if that was said. */
+/** How the values of a schema are JSON, if that was registered. */
 export const plainJsonOf = <A>(schema: Schema.Codec<A, unknown>): ((value: A) => Schema.Json | undefined) | undefined =>
-  // Only `keptAs` puts anything there, of the schema's own type. That it is JSON is what its caller says.
+  // Only `keptAs` adds entries, of the schema's own type. Its caller guarantees that they are JSON.
   known.get(schema) as ((value: A) => Schema.Json | undefined) | undefined

@@ -1,6 +1,4 @@
-/**
- * What the Workers platform says when a request of a Worker does more than it may. Every target would fail alike.
- */
+/** Messages of the Workers platform when a request of a Worker exceeds a limit. Every target would fail alike. */
 
 /** Pattern of the beginning of such a message; ignores case. */
 export const platformLimit =

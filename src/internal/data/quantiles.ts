@@ -5,10 +5,7 @@
 
 const gamma = 1.02
 const logGamma = Math.log(gamma)
-/**
- * Values from a microsecond to 11 days, when the unit is the millisecond; what is outside counts as the end it is
- * beyond.
- */
+/** Values from a microsecond to 11 days, when the unit is the millisecond; values outside count as the nearer end. */
 const smallest = Math.ceil(Math.log(1e-3) / logGamma)
 const largest = Math.ceil(Math.log(1e9) / logGamma)
 
@@ -30,7 +27,7 @@ export class Quantiles {
     this.max = Math.max(this.max, value)
   }
 
-  /** Counts all that another one has counted. */
+  /** Adds all counts of another one. */
   merge(other: Quantiles): void {
     for (let at = 0; at < this.buckets.length; at++) {
       this.buckets[at] = (this.buckets[at] ?? 0) + (other.buckets[at] ?? 0)
@@ -41,7 +38,7 @@ export class Quantiles {
     this.max = Math.max(this.max, other.max)
   }
 
-  /** The value below which a share `q` of all values lies; `undefined` when there are none. */
+  /** The value below which a share `q` of all values lies; `undefined` without values. */
   quantile(q: number): number | undefined {
     if (this.count === 0) return undefined
     let left = Math.max(1, Math.ceil(q * this.count))

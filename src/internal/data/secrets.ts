@@ -1,11 +1,9 @@
-/**
- * Credentials stay `Redacted` until a header is written, and are cut out of everything that comes back.
- */
+/** Credentials stay `Redacted` until a header is written, and are cut out of every answer. */
 import * as Redacted from "effect/Redacted"
 
 /**
- * Whether a header holds a credential, by whole words at the end of its name: `idempotency-key` or `x-token-limit` do
- * not.
+ * Whether a header holds a credential, by complete words at the end of its name: `idempotency-key` or `x-token-limit`
+ * do not.
  */
 export const isCredential = (header: string): boolean =>
   /(?:^|-)(?:authorization|api-?key|token|secret|cookie|signature|password)$/.test(header)
@@ -23,7 +21,7 @@ export const reveal = (
   for (const [name, value] of Object.entries(headers)) {
     const text = textOf(value)
     out[name] = text
-    // Also when the caller wrote it as plain text.
+    // Also if the caller wrote it as plain text.
     if (text !== value || isCredential(name)) secrets.push(...secretsOf(text))
   }
   return { headers: out, secrets }
@@ -38,8 +36,8 @@ export const secretsOf = (value: string): ReadonlyArray<string> => {
 }
 
 /**
- * Pattern of a secret as an answer may write it: as it is, escaped as in JSON or HTML, or percent-encoded. Runs of
- * backslashes are one part of it, so that there is one way to match them.
+ * Pattern of a secret as an answer may write it: unchanged, escaped as in JSON or HTML, or percent-encoded. A run of
+ * backslashes is one part of it, so that there is only one way to match.
  */
 const patternOf = (secret: string): string =>
   secret.replace(/\\+|[^A-Za-z0-9]/g, (found) => {
@@ -52,8 +50,8 @@ const patternOf = (secret: string): string =>
   })
 
 /**
- * Cuts credentials out of a text, however they are escaped, and the beginning of one where the text ends in the middle
- * of it: what comes in is cut to a length somewhere.
+ * Cuts credentials out of a text, however they are escaped, including the beginning of one where the text ends in its
+ * middle: texts are truncated somewhere.
  */
 export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
   // Longest first: a secret may be the beginning of another.
@@ -61,7 +59,7 @@ export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
   if (known.length === 0) return text
   const out = text.replace(new RegExp(known.map(patternOf).join("|"), "gi"), "<redacted>")
   for (const secret of known) {
-    // The scheme alone is no secret.
+    // The scheme alone is not secret.
     const least = secret.lastIndexOf(" ") + 1 + shortest
     for (let { length } = secret; length >= least; length--) {
       if (out.endsWith(secret.slice(0, length))) return `${out.slice(0, -length)}<redacted>`
@@ -70,11 +68,11 @@ export const scrub = (text: string, secrets: ReadonlyArray<string>): string => {
   return out
 }
 
-// A name also ends at the next `?`: otherwise the pattern would search to the end from each `?` of a long row.
+// A name also ends at the next `?`: otherwise the pattern would search to the end from each `?` of a long run.
 const inQuery =
   /([?&;](?:code|pass|[^?=&;]*(?:key|token|secret(?:[_-]?id)?|signature|password|passwd|pwd|credential|jwt|hmac|sig|auth)(?:\[\]|%5b%5d)?)=)([^&]*)/gi
 
-/** Credentials in the query of a path at a provider, as they are and decoded. */
+/** Credentials in the query of a path at a provider, unchanged and decoded. */
 export const endpointSecrets = (endpoint: string): ReadonlyArray<string> =>
   !endpoint.includes("=")
     ? []
@@ -88,7 +86,7 @@ const decoded = (value: string): string => {
   }
 }
 
-/** A path at a provider as it may be shown: some take a key in the query. */
+/** A path at a provider without the keys in its query, for messages. */
 export const shownEndpoint = (endpoint: string): string =>
-  // Most have no parameters, and a pattern that finds nothing still costs.
+  // Most have no parameters, and even a pattern without a match costs time.
   !endpoint.includes("=") ? endpoint : endpoint.replace(inQuery, "$1<redacted>")

@@ -5,7 +5,7 @@ import { isRecord } from "./json.ts"
 
 /**
  * `gen_ai.operation.name` of a request: a value of the conventions, or `run` where none fits. A path of Workers AI is
- * only its model's name; without the body the model is taken for one that chats.
+ * only its model's name; without the body the model counts as one that chats.
  */
 export const operationOf = (endpoint: string, query?: unknown): string => {
   if (/embed|\/bge-/i.test(endpoint)) return "embeddings"
@@ -17,7 +17,7 @@ export const operationOf = (endpoint: string, query?: unknown): string => {
   return isChat ? "chat" : "run"
 }
 
-/** Tokens as a reply counts them. */
+/** Tokens in a reply. */
 interface Tokens {
   readonly inputTokens?: number
   readonly outputTokens?: number

@@ -1,25 +1,20 @@
-/**
- * Waits as servers write them: numbers, dates, words.
- */
+/** Parses waits as servers write them: numbers, dates, words. */
 import * as Duration from "effect/Duration"
 
 const DECIMAL = /^\d+(?:\.\d+)?$/
-// `Date.parse` alone takes "in 5 minutes" for a day in May, so a date must at least show a time of day.
+// `Date.parse` alone takes "in 5 minutes" for a day in May, so a date must at least contain a time of day.
 const DATE = /^[\w, :+-]*\d\d:\d\d:\d\d[\w :+.-]*$/
 
-/**
- * More characters than a date has in any notation. In a longer text the pattern would search to the end from every
- * position.
- */
+/** Longer than a date in any notation. In a longer text the pattern would search to the end from every position. */
 const maxDate = 100
 
 /**
- * Milliseconds as a wait. A hint is a lower bound, so fractions round up; what is negative or not finite is no wait.
+ * Milliseconds as a wait. A hint is a lower bound, so fractions round up; negative and infinite values are not waits.
  */
 export const millis = (value: number): Duration.Duration | undefined =>
   Number.isFinite(value) && value >= 0 ? Duration.millis(Math.ceil(value)) : undefined
 
-/** A number of units, each of so many milliseconds. */
+/** Parses a number of units; `unit` is their length in milliseconds. */
 export const decimal = (text: string | undefined, unit: number): Duration.Duration | undefined => {
   const value = text?.trim()
   return value !== undefined && DECIMAL.test(value) ? millis(Number(value) * unit) : undefined
@@ -40,8 +35,8 @@ const PART =
   /,? ?(?:and )?(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?) ?(ms|milli(?:second)?s?|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?)(?![a-z])/giy
 
 /**
- * A time in words as servers write it: `634ms`, `6m0s`, `26 seconds`, `1 minute and 30 seconds`. It ends where nothing
- * of the kind follows.
+ * Parses a time in words as servers write it: `634ms`, `6m0s`, `26 seconds`, `1 minute and 30 seconds`. Stops at the
+ * first other word.
  */
 export const inWords = (text: string): Duration.Duration | undefined => {
   let sum: number | undefined
@@ -53,7 +48,7 @@ export const inWords = (text: string): Duration.Duration | undefined => {
 }
 
 /**
- * When a window that is used up begins anew: a time in words, seconds, or a moment (seconds or milliseconds since the
+ * Time until an exhausted window restarts: a time in words, seconds, or a moment (seconds or milliseconds since the
  * epoch, or a date).
  */
 export const resetOf = (text: string, now: number | undefined): Duration.Duration | undefined => {

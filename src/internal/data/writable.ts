@@ -5,7 +5,7 @@
 import { maxJsonDepth } from "./jsonDepth.ts"
 
 /**
- * Most characters of the JSON text of one value. A V8 string has at most 536 million, and a line of an output may hold
+ * Longest JSON text of one value, in characters. A V8 string has at most 536 million, and a line of an output may hold
  * a value with all its quotes escaped.
  */
 export const maxSize = 256_000_000
@@ -14,9 +14,9 @@ export const maxSize = 256_000_000
 export interface Unwritable {
   /** The first eight parts of its path; empty for the value itself. A key that is not a name is shown as `*`. */
   readonly at: string
-  /** Describes what is accepted. */
+  /** Description of accepted values. */
   readonly accepted: string
-  /** The only problem is the depth, and some engines can write the value. */
+  /** Whether only the depth is a problem, and some engines can write the value. */
   readonly tooDeep: boolean
 }
 
@@ -24,12 +24,12 @@ const shownParts = 8
 const tooDeep = `at most ${maxJsonDepth} levels of arrays and objects, and no cycle`
 const tooLarge = `at most ${maxSize / 1e6} million characters of JSON text`
 
-/** Most characters of a number in JSON text, such as -1.2345678901234567e-300. */
+/** Longest number in JSON text, such as -1.2345678901234567e-300. */
 const maxNumber = 24
-/** Most characters that one character becomes: \u0001. */
+/** Longest escape of one character: \u0001. */
 const maxEscape = 6
 
-/** Characters that one code unit becomes in JSON text. */
+/** Length of one code unit in JSON text. */
 const escapedLength = (text: string, at: number): number => {
   const c = text.charCodeAt(at)
   if (c === 0x22 || c === 0x5c) return 2
@@ -45,20 +45,22 @@ const lengthOf = (text: string): number => {
   return length
 }
 
-/** Whether JSON has all of an object: class instances, maps and dates would be read back as something else. */
+/**
+ * Whether JSON represents an object completely: class instances, maps and dates would be read back as something else.
+ */
 const isPlain = (value: object): boolean => {
   const prototype: unknown = Object.getPrototypeOf(value)
-  // The plain objects of another realm have another `Object.prototype`.
+  // Plain objects of another realm have another `Object.prototype`.
   return prototype === null || Object.getPrototypeOf(prototype) === null
 }
 
 /** Searches one value. The path is built on the way back, so that a search without a find builds none. */
 class Search {
   size = 0
-  /** A field is `undefined`, and JSON text leaves it out. */
+  /** Whether a field is `undefined`, which JSON text omits. */
   omits = false
   readonly path: Array<string> = []
-  /** Counts what JSON writes, and not an upper bound that takes no look at the characters. */
+  /** Whether to count the exact JSON text, instead of an upper bound that ignores the characters. */
   private readonly exact: boolean
 
   constructor(exact: boolean) {
@@ -126,15 +128,15 @@ class Search {
 /** Result of {@link inspect}. */
 export interface Inspected {
   readonly problem: Unwritable | undefined
-  /** JSON text leaves fields out, which are `undefined`. */
+  /** Whether JSON text omits fields, which are `undefined`. */
   readonly omits: boolean
 }
 
-/** Finds what JSON text cannot hold in a value, and whether it leaves fields out. */
+/** Finds parts of a value that JSON text cannot hold, and whether it omits fields. */
 export const inspect = (value: unknown): Inspected => {
   let search = new Search(false)
   let accepted = search.find(value, 1)
-  // Only values of many million characters are counted one by one.
+  // Only values of many million characters are counted exactly.
   if (accepted === tooLarge) {
     search = new Search(true)
     accepted = search.find(value, 1)
@@ -143,8 +145,8 @@ export const inspect = (value: unknown): Inspected => {
 }
 
 /**
- * Finds what JSON text cannot hold in a value; `undefined` if the value can be written and read back, except for fields
- * that are `undefined`.
+ * Finds a part of a value that JSON text cannot hold; `undefined` if the value can be written and read back, except for
+ * fields that are `undefined`.
  */
 export const unwritable = (value: unknown): Unwritable | undefined => inspect(value).problem
 

@@ -1,25 +1,24 @@
 /**
- * The turn of the event loop.
+ * Batches work by turns of the event loop.
  *
- * What comes from outside is gone on with when the turn in which it came is over, together with whatever else came in
- * it. Many requests at once then pass each stage of their way together: a processor that is busy with one stage finds
- * its code and data at hand, while one that takes each request all the way finds nothing of it any more. What is alone
- * has nobody to wait for, and does not.
+ * Work that arrives from outside resumes at the end of its turn, together with everything else that arrived in it. Many
+ * concurrent requests then pass each stage together: a processor that stays in one stage has its code and data in the
+ * cache, while one that takes each request through all stages misses both. A lone request resumes immediately.
  */
 
-// The runtime's own: fake timers that a test installs later must not stop what is on the wire.
+// The runtime's own function: fake timers that a test installs later must not stop what is on the wire.
 const immediate = typeof setImmediate === "function" ? setImmediate : undefined
 
-/** Whether a runtime tells when a turn is over. */
+/** Whether a runtime reports the end of a turn. */
 export const hasTurns = immediate !== undefined
 
-/** Calls back at the end of this turn; at once where a runtime has no such thing. */
+/** Calls back at the end of this turn; at once in runtimes without turns. */
 export const atTurnEnd: (act: () => void) => void =
   immediate === undefined ? (act) => act() : (act) => void immediate(act)
 
 /**
- * How many wait for something from outside, or for the end of this turn. Numbers only: in a Worker nothing of one
- * request may be touched by another one.
+ * Number of waits for something from outside, or for the end of this turn. Only a number: in a Worker, requests must
+ * not touch each other's objects.
  */
 let waiting = 0
 let held = 0
@@ -40,8 +39,8 @@ const counted = (): ((act: () => void) => void) => {
 }
 
 /**
- * Begins a wait. What it gives back is called once, with what is to be done when the wait is over. Nobody overtakes who
- * came before. Where no runtime tells when a turn is over, as in workerd, a wait ends at once: a microtask is a call
- * into the runtime there, and brings nobody together.
+ * Begins a wait. The returned function is called once, with the action for the end of the wait. Actions keep their
+ * order. Where the runtime does not report the end of a turn, as in workerd, a wait ends at once: a microtask is a call
+ * into the runtime there, and batches nothing.
  */
 export const arrival: () => (act: () => void) => void = hasTurns ? counted : () => atOnce

@@ -1,9 +1,9 @@
 /**
  * Log lines without Effect's default loggers in the bundle.
  *
- * `Effect.logWarning` names the default loggers, and they name the printer of causes: 1.9 kB of each Worker after gzip,
- * for one line that few requests write. So this asks for the loggers that the application has set; where it has set
- * none, it writes what the default ones would write of a text.
+ * `Effect.logWarning` references the default loggers, which reference the printer of causes: 1.9 kB of each Worker
+ * after gzip, for one line that few requests write. So this module uses the loggers that the application has set;
+ * without any, it writes what the default loggers would write for a text.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -15,7 +15,7 @@ import type * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
 import * as References from "effect/References"
 
-/** `Logger.CurrentLoggers` by its key, because its default value is what must not be named. */
+/** `Logger.CurrentLoggers` by its key, to avoid a reference to its default value. */
 const CurrentLoggers = Context.Reference<ReadonlySet<Logger.Logger<unknown, unknown>> | undefined>(
   "effect/Logger/CurrentLoggers",
   { defaultValue: () => undefined }
@@ -24,7 +24,7 @@ const CurrentLoggers = Context.Reference<ReadonlySet<Logger.Logger<unknown, unkn
 /** `Logger.LogToStderr` by its key, because nothing else of that module is needed. */
 const LogToStderr = Context.Reference<boolean>("effect/Logger/LogToStderr", { defaultValue: () => false })
 
-/** The same as `Logger.defaultLogger` and `Logger.tracerLogger` do with a text. */
+/** Writes a text as `Logger.defaultLogger` and `Logger.tracerLogger` do. */
 const writeByDefault = (fiber: Fiber.Fiber<unknown, unknown>, level: string, text: string, date: Date): void => {
   const annotations = fiber.getRef(References.CurrentLogAnnotations)
   const spans = fiber
@@ -42,7 +42,7 @@ const writeByDefault = (fiber: Fiber.Fiber<unknown, unknown>, level: string, tex
   }
 }
 
-/** Logs a text, as the function of the same name in Effect does. */
+/** Logs a text, like the function of the same name in Effect. */
 export const logWithLevel = (level: "Error" | "Warn" | "Debug", text: string): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
     if (LogLevel.isGreaterThan(fiber.cache.minimumLogLevel, level)) return Effect.void

@@ -1,32 +1,35 @@
 /**
- * Promises of things that can be aborted. Every request waits in one of these, so it is one callback;
- * `Effect.tryPromise` with `Effect.onError` and `Effect.map` around it does the same and holds more while it waits.
+ * Awaits promises that can be aborted. Every request waits in one of these, so it is a single callback;
+ * `Effect.tryPromise` with `Effect.onError` and `Effect.map` does the same and holds more memory while it waits.
  */
 import * as Effect from "effect/Effect"
 import type { Scheduler } from "effect/Scheduler"
 import { arrival } from "./eventLoopTurn.ts"
 import { withoutStack } from "./stackless.ts"
 
-/** As `abort` makes it by itself, without the stack. Each request has its own: whoever is given it may write on it. */
+/**
+ * The error that `abort` makes by default, without the stack. Each request gets its own, because its receiver may write
+ * to it.
+ */
 const aborted = (): Error =>
   withoutStack(() => {
     const message = "This operation was aborted"
-    // Some contexts have none, such as Node's `vm`.
+    // Some contexts lack it, such as Node's `vm`.
     return typeof DOMException === "undefined"
       ? Object.assign(new Error(message), { name: "AbortError" })
       : new DOMException(message, "AbortError")
   })
 
 /**
- * When to go on: at once, or with all others that came in this turn. Asked when a wait begins, called once when it
- * ends.
+ * When to resume: at once, or with everything else that arrived in this turn. Called when a wait begins; the result is
+ * called once when it ends.
  */
 type Timing = () => (act: () => void) => void
 
 const now: Timing = () => (act) => act()
 
 /**
- * The scheduler of a Worker's request, which resumes a fiber at once where it is told that this is the request's turn.
+ * The scheduler of a Worker's request, which resumes a fiber at once when it is told that this is the request's turn.
  */
 interface TurnScheduler extends Scheduler {
   readonly enter: (act: () => void) => void
@@ -35,15 +38,15 @@ interface TurnScheduler extends Scheduler {
 const hasTurn = (scheduler: Scheduler): scheduler is TurnScheduler => "enter" in scheduler
 
 /**
- * The same promise as one of this turn: it may be shared by requests, and only what waits for a request's own is sure
- * to run in its turn.
+ * Wraps a promise in one of this turn. Requests may share the original, and only continuations of a request's own
+ * promise are sure to run in its context.
  */
 const ofThisTurn = <A>(make: () => PromiseLike<A>): Promise<A> =>
   new Promise((resolve, reject) => {
     make().then(resolve, reject)
   })
 
-/** Goes on with what becomes of a promise. One that is rejected, or cannot even be made, is aborted and fails. */
+/** Resumes with the result of a promise. If it rejects, or cannot even be made, it is aborted and fails. */
 const follow = <A, B, E>(
   scheduler: Scheduler,
   resume: (effect: Effect.Effect<B, E>) => void,
@@ -58,7 +61,7 @@ const follow = <A, B, E>(
   const fail = (thrown: unknown): void => goOn(() => resume(Effect.flatMap(abort, () => Effect.fail(onThrown(thrown)))))
   try {
     const promise = turn === undefined ? make() : ofThisTurn(make)
-    // What `onValue` throws is a defect of the fiber, and not of the promise.
+    // An exception from `onValue` is a defect of the fiber, not of the promise.
     promise.then((value) => goOn(() => resume(Effect.suspend(() => onValue(value)))), fail)
   } catch (thrown) {
     fail(thrown)
@@ -79,17 +82,17 @@ const waiting =
     })
 
 /**
- * Waits for a promise, and goes on with what `onValue` makes of its value. When it is rejected it fails as `onThrown`
- * says; `abort` is run before that, and when the wait is interrupted.
+ * Awaits a promise, and resumes with `onValue` of its value. A rejection fails with `onThrown`; `abort` runs before
+ * that, and when the wait is interrupted.
  */
 export const tryPromise = waiting(now)
 
-/** {@link tryPromise} for what ends a request: with all others that came in this turn. */
+/** {@link tryPromise} for the last wait of a request: it resumes with everything else that arrived in this turn. */
 export const tryPromiseWhole = waiting(arrival)
 
 /**
- * {@link tryPromise} of a request with a signal of its own. `onValue` is given what aborts it, as its body has yet to
- * come.
+ * {@link tryPromise} for a request with its own signal. `onValue` receives the function that aborts it, as its body is
+ * still to come.
  */
 export const tryRequest = <A, B, E>(
   make: (signal: AbortSignal) => PromiseLike<A>,

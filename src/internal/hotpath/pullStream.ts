@@ -1,13 +1,11 @@
-/**
- * Streams over something that is pulled in batches and let go of at the end.
- */
+/** Streams over a source that is pulled in batches and cancelled at the end. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 
 /** A source of batches. */
 export interface Puller<A, E> {
-  /** The next batch, or `undefined` at the end. Empty batches are pulled over. */
+  /** The next batch, or `undefined` at the end. Empty batches are skipped. */
   readonly next: Effect.Effect<ReadonlyArray<A> | undefined, E>
   /** Called once, however the stream ends. */
   readonly cancel: Effect.Effect<void>

@@ -1,10 +1,10 @@
 /**
- * Spans that cost nothing while nobody traces.
+ * Spans that cost nothing without a tracer.
  *
- * `Effect.fn` looks at the stack on every call, which is most of what it costs. These operations run once per request
- * and attempt, a million times in a batch; so they open a span only where a tracer is installed. And they ask that
- * tracer themselves: `Effect.useSpan` could also fall back to Effect's native tracer, which would then be in every
- * bundle, one kilobyte that no Worker reaches.
+ * `Effect.fn` captures the stack on every call, which is most of its cost. These operations run once per request and
+ * attempt, a million times in a batch, so they open a span only where a tracer is installed. They call that tracer
+ * directly: `Effect.useSpan` could also fall back to Effect's native tracer, which would then be in every bundle, one
+ * kilobyte that no Worker uses.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -19,26 +19,26 @@ import * as Tracer from "effect/Tracer"
 import type { GatewayError } from "../../GatewayError.ts"
 import type { Meta } from "../../GatewayResponse.ts"
 
-/** Facts for a span; those that are `undefined` are left out. A provider has the name that AI Gateway calls it by. */
+/** Attributes for a span; undefined ones are omitted. Providers have the names that AI Gateway uses. */
 export type Attributes = Readonly<Record<string, unknown>>
 
-/** A span that is open. */
+/** An open span. */
 export interface OpenSpan {
-  /** Adds what is known by now. */
+  /** Adds the attributes known so far. */
   readonly annotate: (attributes: Attributes) => void
-  /** Adds what is known when the span ends, however it does. */
+  /** Adds attributes when the span ends, however it ends. */
   readonly atEnd: (describe: () => Attributes) => void
   /** Makes it the parent of the spans of an effect. */
   readonly within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
   /** Ends it; only the first call counts. */
   readonly end: (exit: Exit.Exit<unknown, GatewayError>) => void
   /**
-   * The headers that join the spans of a gateway to this one, if it is kept and its ids have the form of the protocol.
+   * The headers that link the gateway's spans to this one, if it is sampled and its ids have the form of the protocol.
    */
   readonly link: () => Record<string, string> | undefined
 }
 
-/** Providers that the conventions call by another name than AI Gateway does. */
+/** Providers that the conventions name differently. */
 const wellKnown: Readonly<Record<string, string>> = {
   "aws-bedrock": "aws.bedrock",
   "azure-openai": "azure.ai.openai",
@@ -55,13 +55,13 @@ const wellKnown: Readonly<Record<string, string>> = {
 export const providerName = (provider: string): string =>
   Object.hasOwn(wellKnown, provider) ? (wellKnown[provider] ?? provider) : provider
 
-/** The nearest span that wants to be a parent. */
+/** The nearest span that accepts children. */
 const parentOf = (span: Tracer.AnySpan | undefined): Tracer.AnySpan | undefined =>
   span !== undefined && Context.get(span.annotations, Tracer.DisablePropagation)
     ? parentOf(span._tag === "Span" ? Option.getOrUndefined(span.parent) : undefined)
     : span
 
-/** Facts that answers and failures share. */
+/** Attributes that answers and failures share. */
 export const factAttributes = (
   { eventId, logId, provider, step }: Pick<Meta, "eventId" | "logId" | "provider" | "step">,
   status: number | undefined
@@ -73,7 +73,7 @@ export const factAttributes = (
   "ai_gateway.step": step
 })
 
-/** What a failure says. An interruption is no error. */
+/** Attributes of a failure. An interruption is not an error. */
 const failureAttributes = (cause: Cause.Cause<GatewayError>): Attributes => {
   const error = cause.reasons.find(Cause.isFailReason)?.error
   if (error === undefined) return { "error.type": Cause.hasInterruptsOnly(cause) ? undefined : "_OTHER" }
@@ -87,7 +87,7 @@ const failureAttributes = (cause: Cause.Cause<GatewayError>): Attributes => {
   }
 }
 
-/** Opens a span, where there is a tracer. */
+/** Opens a span if there is a tracer. */
 export const openSpan = (
   fiber: Fiber.Fiber<unknown, unknown>,
   name: string,
@@ -136,7 +136,7 @@ export const openSpan = (
       span.end(now(), exit)
     },
     link: () => {
-      // Ids of 64 bits are filled up, as exporters do it.
+      // Ids of 64 bits are padded, as exporters do.
       const trace = span.traceId.padStart(32, "0")
       return span.sampled && /^[\da-f]{32} [\da-f]{16}$/i.test(`${trace} ${span.spanId}`)
         ? { "cf-aig-otel-trace-id": trace, "cf-aig-otel-parent-span-id": span.spanId }
@@ -145,7 +145,7 @@ export const openSpan = (
   }
 }
 
-/** Opens a span around an effect, which gets `undefined` where there is none. */
+/** Opens a span around an effect, which receives `undefined` without a tracer. */
 export const withSpan = <A, E extends GatewayError, R>(
   name: string,
   kind: Tracer.SpanKind,
@@ -161,7 +161,7 @@ export const withSpan = <A, E extends GatewayError, R>(
         })
   })
 
-/** {@link withSpan} around each call of a function, which makes a request. */
+/** {@link withSpan} around each call of a function that makes a request. */
 export const operation =
   <Args extends ReadonlyArray<unknown>, A, E extends GatewayError, R>(
     name: string,

@@ -1,14 +1,13 @@
 /**
  * Errors without a stack, for failures that come from outside.
  *
- * Where an answer turns out to be a failure, the stack shows the insides of a fiber and nobody's code; taking it is
- * most of what the failure costs, and many of them are overcome by the next attempt. What a caller did wrong keeps its
- * stack.
+ * For a failed answer, the stack would show the internals of a fiber and no user code. Capturing it is most of the
+ * failure's cost, and the next attempt overcomes many failures. Errors of the caller keep their stack.
  */
 
 const isWritable = Object.getOwnPropertyDescriptor(Error, "stackTraceLimit")?.writable === true
 
-/** Makes errors that look at no stack. Where a runtime does not let itself be told, they do. */
+/** Makes errors without capturing stacks. In runtimes that do not allow this, stacks are captured. */
 export const withoutStack = <A>(make: () => A): A => {
   if (!isWritable) return make()
   const limit = Error.stackTraceLimit

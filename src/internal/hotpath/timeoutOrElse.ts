@@ -1,5 +1,5 @@
 /**
- * Time limits of requests. Every call has one, so they are made of one fiber and one timer; `Effect.timeoutOrElse` does
+ * Time limits of requests. Every call has one, so they consist of one fiber and one timer; `Effect.timeoutOrElse` does
  * the same and takes more time and memory.
  */
 import * as Cause from "effect/Cause"
@@ -10,8 +10,8 @@ import * as Fiber from "effect/Fiber"
 import { after } from "./timer.ts"
 
 /**
- * Interrupts an effect that has not ended after so many milliseconds, waits for its finalizers, and then fails as
- * `expired` says; or as the effect itself does, where it knows better than that it was interrupted. `undefined`: no
+ * Interrupts an effect that has not ended after a number of milliseconds, waits for its finalizers, and then fails with
+ * `expired`, or with the effect's own failure if it has a more specific one than its interruption. `undefined`: no
  * limit.
  */
 export const timeoutOrElse = <A, E>(
@@ -28,9 +28,9 @@ const limited = <A, E>(
   context: Context.Context<never>
 ): Effect.Effect<A, E> =>
   Effect.callback((resume) => {
-    // The effect tells its end, not an observer of the fiber: V8 may take the lists of observers for long-lived and
-    // make them in the old generation, where all that such a list reaches lasts until the next major collection, and a
-    // list of this one would reach the whole answer.
+    // The effect reports its end itself, instead of an observer of the fiber. V8 may take lists of observers for
+    // long-lived and allocate them in the old generation, where everything that such a list references lives until the
+    // next major collection; a list of this fiber would reference the complete answer.
     let ended = false
     let callOff = (): void => {}
     const running = Effect.runForkWith(context)(

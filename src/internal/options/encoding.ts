@@ -1,5 +1,5 @@
 /**
- * The three encodings of gateway options and their decoders. Encoders are total: the values were validated before.
+ * The three encodings of gateway options, with their decoders. Encoders are total: the values were validated before.
  */
 import * as Duration from "effect/Duration"
 import type * as GO from "../../GatewayOptions.ts"
@@ -25,7 +25,7 @@ const h = {
   customCost: "cf-aig-custom-cost"
 } as const
 
-/** Names of the headers that options are written to, older ones and that of the gateway's id included. */
+/** Names of the headers that carry options, including older ones and that of the gateway's id. */
 export const optionHeaders: ReadonlyArray<string> = /*#__PURE__*/ Object.values<string>(h).concat(
   "cf-cache-ttl",
   "cf-skip-cache",
@@ -68,7 +68,7 @@ export const toHeaders = (options: GO.GatewayOptions): Record<string, string> =>
   return out
 }
 
-/** Retries as the binding has them. */
+/** Retries in the binding's form. */
 const bindingRetries = (retries: NonNullable<GO.GatewayOptions["retries"]>) =>
   defined({
     maxAttempts: retries.attempts,
@@ -78,7 +78,7 @@ const bindingRetries = (retries: NonNullable<GO.GatewayOptions["retries"]>) =>
 
 export const toBinding = (options: GO.GatewayOptions): GO.BindingOptions => {
   const { cache, eventId, log, metadata, retries } = options
-  // What a router sets by itself; most of its requests have nothing else.
+  // A router's own options; most of its requests have no others.
   if (eventId !== undefined && retries !== undefined && Object.keys(options).length === 2) {
     return { gateway: { eventId, retries: bindingRetries(retries) }, extraHeaders: {} }
   }
@@ -122,7 +122,7 @@ export const toLeg = (
   }
 }
 
-/** An input for `GatewayOptions.make`, and what could not even be read. */
+/** An input for `GatewayOptions.make`, and the unreadable parts. */
 export interface DecodedOptions {
   readonly input: GO.Input
   readonly problems: ReadonlyArray<GO.Problem>
@@ -130,7 +130,7 @@ export interface DecodedOptions {
 
 const backoffs: ReadonlyArray<GO.Backoff> = ["constant", "linear", "exponential"]
 
-/** Reads texts from `get` and remembers the names of those that are not what they should be. */
+/** Reads texts from `get` and remembers the names of invalid ones. */
 class HeaderReader {
   readonly problems: Array<GO.Problem> = []
   readonly get: (name: string) => string | undefined
@@ -249,7 +249,7 @@ export const fromLeg = ({ config, headers }: GO.LegOptions): DecodedOptions => {
     problems: rest.problems,
     input: {
       ...rest.input,
-      // A leg's config beats its headers.
+      // A leg's config overrides its headers.
       timeout: config.requestTimeout ?? rest.input.timeout,
       retries: Object.values(retries).some((value) => value !== undefined)
         ? { ...rest.input.retries, ...defined(retries) }

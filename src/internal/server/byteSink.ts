@@ -1,21 +1,20 @@
 /**
- * A web stream of bytes that a fiber writes into when its reader asks, and at no other time: what a slow reader has not
- * asked for is not made.
+ * A web stream of bytes to which a fiber writes only on its reader's demand: nothing is made ahead of a slow reader.
  */
 import type * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 
-/** See the module. */
+/** A stream of bytes, from the writer's side. */
 export interface ByteSink {
   readonly stream: ReadableStream<Uint8Array>
   /** Waits until the reader asks for more. */
   readonly asked: Effect.Effect<void>
-  /** When the reader began to wait, while it does. */
+  /** When the reader began to wait; `undefined` while it does not. */
   readonly waitingSince: () => number | undefined
-  /** Answers the reader. Comes to nothing once the stream has ended or the reader has left. */
+  /** Answers the reader. Has no effect once the stream has ended or the reader has left. */
   readonly write: (bytes: Uint8Array) => void
   readonly close: () => void
-  /** Breaks the stream, so that no reader takes what it has for the complete answer. */
+  /** Breaks the stream, so that no reader takes its part for the complete answer. */
   readonly fail: (error: unknown) => void
 }
 
@@ -30,7 +29,8 @@ export const makeByteSink = (now: () => number, onCancel: () => Promise<void>): 
       start: (own) => {
         controller = own
       },
-      // The stream asks again only after this promise, so one answer at most waits for a reader that has gone to sleep.
+      // The stream pulls again only after this promise, so at most one answer waits for a reader that has stopped
+      // reading.
       pull: () =>
         new Promise((resolve) => {
           answered = resolve

@@ -1,6 +1,4 @@
-/**
- * What a client of a server is told about a failure, and what the operator reads in the log.
- */
+/** Response to a server's client about a failure, and the operator's log line. */
 import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import { failureStatus, httpFailure, isGatewayError } from "../../GatewayError.ts"
@@ -13,9 +11,9 @@ const answer = ({ body, headers, status }: HttpFailure): Response => new Respons
 const internal = (): Response => answer(failureOf(500, "Internal", false))
 
 /**
- * The answer to a failed request: `{ "error": { "reason", "retryable" } }` with the status of {@link failureStatus},
- * and a `retry-after` header where waiting helps. Nothing of the message, the prompt, the provider or the credentials
- * is in it.
+ * Converts an error to the response for a client: `{ "error": { "reason", "retryable" } }` with the status of
+ * {@link failureStatus}, and a `retry-after` header where waiting helps. It contains nothing of the message, the
+ * prompt, the provider or the credentials.
  *
  * @example
  * ```ts
@@ -31,13 +29,13 @@ const internal = (): Response => answer(failureOf(500, "Internal", false))
 export const failureResponse = (error: unknown): Response =>
   isGatewayError(error) ? answer(httpFailure(error)) : internal()
 
-/** The answer when there are no services to run with: the Worker is set up wrongly, whatever the reason says. */
+/** The response when services cannot be built: the Worker's set-up is wrong, whatever the reason. */
 export const setupResponse = (): Response => internal()
 
-/** Nobody reads it: the client has left. */
+/** The response after the client has left, which no one reads. */
 export const leftResponse = (): Response => new Response(null, { status: 499 })
 
-// Messages of unknown errors may quote a prompt, as those of `JSON.parse` do; names and places do not.
+// Messages of unknown errors may quote a prompt, as those of `JSON.parse` do; names and locations do not.
 const describeUnknown = (u: unknown): string => {
   if (isGatewayError(u)) return u.message
   const name = Predicate.hasProperty(u, "_tag") ? String(u._tag) : u instanceof Error ? u.name : typeof u
@@ -45,7 +43,7 @@ const describeUnknown = (u: unknown): string => {
   return [name, ...frames].join("\n")
 }
 
-/** A cause for the log: messages of `GatewayError`, which are safe, and of all else the name and the place. */
+/** Formats a cause for the log: messages of `GatewayError`, which are safe, and otherwise only name and location. */
 export const describe = (cause: Cause.Cause<unknown>): string =>
   cause.reasons
     .map((reason) =>

@@ -1,8 +1,6 @@
-/**
- * Headers of an upstream's answer that may go on to a client of ours.
- */
+/** Selects headers of an upstream's answer that may be forwarded to a client of ours. */
 
-/** What concerns one connection only. */
+/** Headers that concern one connection only. */
 const hopByHop = [
   "connection",
   "keep-alive",
@@ -13,7 +11,7 @@ const hopByHop = [
   "upgrade"
 ] as const
 
-/** What would make the client's browser act for the upstream, or against us. */
+/** Headers that would make the client's browser act for the upstream, or against us. */
 const forTheOrigin = [
   "access-control-allow-credentials",
   "access-control-allow-headers",
@@ -45,12 +43,12 @@ const forTheOrigin = [
   "x-frame-options"
 ] as const
 
-/** Who pays. */
+/** Headers that identify the paying account. */
 const account = ["anthropic-organization-id", "openai-organization", "openai-project"] as const
 
 const never = new Set<string>([...hopByHop, ...forTheOrigin, ...account])
 
-/** Credentials, requests for them, and cookies. Counts of `tokens` are none. */
+/** Credentials, requests for them, and cookies. Counts of `tokens` are not credentials. */
 const credentials: ReadonlyArray<RegExp> = [
   /^(?:set-)?cookie2?$/,
   /authorization/,
@@ -61,8 +59,8 @@ const credentials: ReadonlyArray<RegExp> = [
 ]
 
 /**
- * The headers that may go on, from names in lower case. The length and the encoding are those of the bytes as they were
- * on the wire; a body that was encoded there has been decoded since.
+ * The headers to forward, from lower-case names. Length and encoding described the bytes on the wire; an encoded body
+ * has been decoded since.
  */
 export const passedHeaders = (headers: Readonly<Record<string, string>>): Record<string, string> => {
   const connection = new Set((headers["connection"] ?? "").split(",").map((name) => name.trim().toLowerCase()))

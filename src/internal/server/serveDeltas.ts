@@ -1,6 +1,6 @@
 /**
- * Runs a streamed response: opens its source, writes when the client asks, and settles everything once, whoever or
- * whatever ended it.
+ * Runs a streamed response: opens its source, writes on the client's demand, and settles everything once, however it
+ * ended.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -23,10 +23,10 @@ import { logWithLevel } from "../hotpath/logWithLevel.ts"
 import { makeByteSink } from "./byteSink.ts"
 import { describe } from "./failureResponse.ts"
 
-/** How the events are written; see `StreamResponse.Format`. */
+/** Format of the events; see `StreamResponse.Format`. */
 export type WireFormat = "deltas" | "openai"
 
-/** What is known of a streamed answer; `Router.StreamSummary` is one. */
+/** Facts about a streamed answer; `Router.StreamSummary` has them. */
 export interface ServedFacts {
   /** Key of the target that answered. */
   readonly target?: string
@@ -49,15 +49,15 @@ export interface ServedEnding {
    * `complete`: everything was sent. `failed`: see `error`. `left`: the client went away, or the signal was aborted.
    */
   readonly outcome: "complete" | "failed" | "left"
-  /** There when `failed`. A `StreamInterrupted` once something had been sent. */
+  /** Present when `failed`. A `StreamInterrupted` once something had been sent. */
   readonly error?: GatewayError
 }
 
-/** What is streamed. */
+/** Source of a streamed response. */
 export interface DeltaSource<R> {
   readonly deltas: Stream.Stream<Delta, GatewayError, R>
   readonly logId: string | undefined
-  /** What the source knows of itself, by now and at the end. */
+  /** The source's facts about itself, now and at the end. */
   readonly facts: Effect.Effect<ServedFacts> | undefined
 }
 
@@ -67,13 +67,13 @@ export type Head =
   | { readonly _tag: "Failed"; readonly error: GatewayError }
   | { readonly _tag: "Left" }
 
-/** A response about to be answered. */
+/** A response that is about to be sent. */
 export interface Served {
   readonly head: Head
   readonly body: ReadableStream<Uint8Array>
 }
 
-/** What {@link serve} does beside streaming. */
+/** Settings of {@link serve}. */
 export interface ServeSettings<R> {
   readonly method: string
   readonly format: WireFormat
@@ -129,7 +129,7 @@ const count = (tally: DeltaCounts, batch: ReadonlyArray<Delta>): DeltaCounts => 
   return counted
 }
 
-/** What the deltas and the last request say. */
+/** Facts from the deltas and the last request. */
 const factsOf = (
   { deltas, model, restarts, text, usage }: DeltaCounts,
   attempts: ReadonlyArray<Attempt>,
@@ -152,13 +152,13 @@ const factsOf = (
   }
 }
 
-/** What the client is told: counts and tags, because any other word could come from the answer. */
+/** The problem as the client sees it: counts and tags, because any other word could come from the answer. */
 const problemOf = ({ reason }: GatewayError, deltas: number): StreamProblem =>
   reason._tag === "StreamInterrupted"
     ? { reason: reason._tag, message: reason.message, events: reason.events }
     : { reason: reason._tag, message: `stream failed after ${deltas} deltas: ${reason._tag}`, events: deltas }
 
-/** Runs a response in a fiber of its own, and waits until it is known how it begins. */
+/** Runs a response in its own fiber, and waits until its beginning is known. */
 export const serve = <R, R2>(
   open: Effect.Effect<DeltaSource<R>, GatewayError, R | Scope.Scope>,
   { format, heartbeat, includeUsage, method, onEnd, signal }: ServeSettings<R2>
@@ -180,7 +180,7 @@ export const serve = <R, R2>(
       const cutShort = (): GatewayError =>
         new GatewayError({ method, reason: new StreamInterrupted({ events: tally.deltas }) })
 
-      /** One timer for the whole stream: most of the time it only finds out that something was sent meanwhile. */
+      /** One timer for the complete stream: usually it only finds that something was sent in the meantime. */
       const beat = Effect.gen(function* () {
         while (true) {
           const now = clock.currentTimeMillisUnsafe()
@@ -191,10 +191,7 @@ export const serve = <R, R2>(
         }
       })
 
-      /**
-       * Ends with the end of the deltas, whatever it is; fails and is interrupted only together with the whole
-       * response.
-       */
+      /** Ends with the end of the deltas; fails and is interrupted only together with the complete response. */
       const pump = Effect.fnUntraced(function* (
         opened: DeltaSource<R>
       ): Effect.fn.Return<Exit.Exit<void, GatewayError>, never, R | Scope.Scope> {
@@ -214,7 +211,7 @@ export const serve = <R, R2>(
         }
       })
 
-      /** The failure in a cause. What is none of ours is logged, without its text. */
+      /** The failure in a cause. Other errors are logged, without their text. */
       const failureIn = (cause: Cause.Cause<GatewayError>): Effect.Effect<GatewayError> => {
         const error = Option.getOrUndefined(Cause.findErrorOption(cause))
         return error === undefined
@@ -229,7 +226,7 @@ export const serve = <R, R2>(
         if (Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)) return Effect.succeed({ outcome: "left" })
         const end = Exit.isSuccess(exit) ? exit.value : exit
         if (Exit.isFailure(end)) return Effect.map(failureIn(end.cause), (error) => ({ outcome: "failed", error }))
-        // A stream that somebody cut short is no complete answer.
+        // A stream that was cut short is not a complete answer.
         return Effect.succeed(tally.finished ? { outcome: "complete" } : { outcome: "failed", error: cutShort() })
       }
 
@@ -253,14 +250,14 @@ export const serve = <R, R2>(
             logWithLevel("Warn", `${method}: onEnd: ${describe(cause)}`)
           )
         }
-        // A clean end would make half an answer pass for a complete one, in copies and caches above all.
+        // A clean end would make half an answer pass for a complete one, especially in copies and caches.
         if (ending.outcome === "left") sink.fail(signal?.aborted === true ? signal.reason : cutShort())
         else sink.close()
         const { error } = ending
         Deferred.doneUnsafe(head, Exit.succeed(error === undefined ? { _tag: "Left" } : { _tag: "Failed", error }))
       })
 
-      // Nobody waits for an answer any more.
+      // No one waits for an answer any more.
       const opening = signal?.aborted === true ? Effect.interrupt : open
       const main = Effect.flatMap(opening, (opened) =>
         Effect.gen(function* () {

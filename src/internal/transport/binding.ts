@@ -1,6 +1,6 @@
 /**
- * The Workers binding as this library calls it: structurally, as methods (its fields are private), with copies (it
- * rewrites what it is given) and with a signal of our own (so that interruption reaches the wire).
+ * Calls the Workers binding: structurally, as methods (its fields are private), with copies (it modifies its arguments)
+ * and with our own signal (so that interruption reaches the wire).
  */
 import * as Effect from "effect/Effect"
 import { BindingMissing, GatewayError } from "../../GatewayError.ts"
@@ -8,8 +8,8 @@ import { tryRequest } from "../hotpath/promise.ts"
 import { headersOf, type RawResponse, webBody } from "./body.ts"
 
 /**
- * The part of `env.AI.gateway(id)` that is used. What comes back is checked: the types of the platform do not fit each
- * other.
+ * The part of `env.AI.gateway(id)` that this library uses. Results are checked, because the platform's types are
+ * inconsistent.
  */
 export interface GatewayBinding {
   run(data: object, options?: object): Promise<unknown>
@@ -18,19 +18,16 @@ export interface GatewayBinding {
   getUrl(provider?: string): Promise<string>
 }
 
-/** The part of `env.AI` that is used. */
+/** The part of `env.AI` that this library uses. */
 export interface AiBinding {
   gateway(gatewayId: string, options?: object): GatewayBinding
   run(model: string, inputs: object, options?: object): Promise<unknown>
   models(params?: object): Promise<unknown>
-  /**
-   * Not in the platform's types. Where it is missing, runs may lack their log ids, and streamed ones cannot be taken
-   * up.
-   */
+  /** Missing in the platform's types. Without it, runs may lack their log ids, and streamed ones cannot be resumed. */
   fetch?(url: string, init?: object): Promise<unknown>
 }
 
-/** Checks that a value has the methods that are about to be called. Fails with `BindingMissing`. */
+/** Checks that a value has the methods that will be called. Fails with `BindingMissing`. */
 export const requireMethods = (
   method: string,
   binding: unknown,
@@ -53,7 +50,7 @@ const isStream = (u: unknown): u is ReadableStream =>
 
 const responseOf = (result: unknown): Response => {
   if (isResponse(result)) return result
-  // Of the head of a parsed body only one thing is known: it was JSON.
+  // Nothing is known about the head of a parsed body, except that it was JSON.
   return isStream(result) ? new Response(result) : Response.json(result ?? null)
 }
 
@@ -62,7 +59,7 @@ const answerOf = (result: unknown, abort: Effect.Effect<void>): RawResponse => {
   return {
     status: response.status,
     headers: headersOf(response),
-    // Workers decompress bodies themselves, and compress a body again when it is passed on with its headers.
+    // Workers decompress bodies themselves, and compress a body again when it is forwarded with its headers.
     body: webBody(response, abort),
     resent: false
   }
@@ -71,7 +68,7 @@ const answerOf = (result: unknown, abort: Effect.Effect<void>): RawResponse => {
 /**
  * Calls the binding. A `Response` carries its own status and headers. Anything else is a parsed body: an overlapping
  * call of the application can strip `returnRawResponse` from ours, and then status, headers and log id are unknown.
- * `onThrown` makes the failure from what was thrown, synchronously or not.
+ * `onThrown` makes the failure from whatever was thrown, synchronously or not.
  */
 export const call = <E>(
   invoke: (signal: AbortSignal) => Promise<unknown>,

@@ -1,6 +1,4 @@
-/**
- * Response bodies behind one small interface, whatever delivered them. A body is read once; the rest is cancelled.
- */
+/** Response bodies behind one small interface, whatever their transport. A body is read once; the rest is cancelled. */
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason, Timeout, TransportFailure } from "../../GatewayError.ts"
 import { joinBytes } from "../data/bytes.ts"
@@ -20,11 +18,11 @@ export interface Body {
   /** Takes the body over, to read it chunk by chunk. */
   readonly reader: () => BodyReader
   /**
-   * The answer as a web response; the same object when it arrived as one, unless its headers describe bytes that have
-   * been decoded since.
+   * The answer as a web response; the same object when it arrived as one, unless its headers describe encoded bytes
+   * that have been decoded.
    */
   readonly web: (head: ResponseInit) => Response
-  /** Lets go of the body and of the connection behind it. */
+  /** Releases the body and its connection. */
   readonly cancel: Effect.Effect<void>
 }
 
@@ -35,17 +33,17 @@ export interface BodyReader {
   readonly cancel: Effect.Effect<void>
 }
 
-/** What a transport delivers: an answer whose body has not been read. */
+/** A transport's answer, whose body is unread. */
 export interface RawResponse {
   readonly status: number
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: Body
-  /** The request was sent a second time because a kept-alive socket turned out to be closed. */
+  /** Whether the request was sent a second time because a kept-alive socket was already closed. */
   readonly resent: boolean
 }
 
-/** The reason of a failure while a body is read: one of ours, a time limit of the client, or a broken connection. */
+/** Reason of a failure while a body is read: one of ours, a time limit of the client, or a broken connection. */
 export const bodyFailure = (cause: unknown): Reason =>
   cause instanceof InvalidResponse
     ? cause
@@ -55,22 +53,23 @@ export const bodyFailure = (cause: unknown): Reason =>
           : new TransportFailure({ kind: "reset", detail: cause instanceof Error ? cause.name : "no Error" })
       )
 
-/** The issue of an answer that is larger than the limit. */
+/** The issue of an answer that exceeds the limit. */
 export const oversizedBody = (max: number): string => `a body of more than ${max} bytes`
 
-/** The failure of an answer that is larger than the limit. */
+/** The failure of an answer that exceeds the limit. */
 export const tooLarge = (max: number): InvalidResponse =>
   withoutStack(() => new InvalidResponse({ issue: oversizedBody(max) }))
 
 const decoder = new TextDecoder()
 
-/** Chunks as text, cut to `max` bytes. A character cut at the end becomes a replacement character. */
+/** Decodes chunks as text, cut to `max` bytes. A character cut at the end becomes a replacement character. */
 export const textOf = (chunks: ReadonlyArray<Uint8Array>, max?: number): string =>
-  // Most answers come in one piece, which needs no copy.
+  // Most answers arrive in one piece, which needs no copy.
   decoder.decode((chunks.length === 1 ? chunks[0] : joinBytes(chunks))?.subarray(0, max))
 
 /**
- * A web response around a stream. Some statuses have no body, and a `Response` insists on that: then it is cancelled.
+ * A web response around a stream. Some statuses have no body, and `Response` enforces that: the stream is then
+ * cancelled.
  */
 export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): Response => {
   if (head.status !== 204 && head.status !== 205 && head.status !== 304) return new Response(stream, head)
@@ -79,12 +78,13 @@ export const webOf = (stream: ReadableStream<Uint8Array>, head: ResponseInit): R
 }
 
 /**
- * Whether pieces of a body lie there when they are asked for: those of `fetch` do, which is what gives a response its
- * URL; what looks like a response may have none. What is made as it is read must not be made before somebody wants it.
+ * Whether the pieces of a body are already there when they are read. Those of `fetch` are, which is what gives a
+ * response its URL; imitations may have none. A body that is generated as it is read must not be generated ahead of
+ * demand.
  */
 const hasArrived = ({ url }: Response): boolean => Boolean(url)
 
-// Not a literal: each one with a getter has a shape of its own, and whoever reads many of those is slow.
+// Not a literal: each literal with a getter has its own shape, and code that reads many of those is slow.
 /**
  * The body of a web `Response`. `abort` stops the request behind it: the runtime's own readers cannot be cancelled once
  * they run.
@@ -92,7 +92,7 @@ const hasArrived = ({ url }: Response): boolean => Boolean(url)
 export class WebBody implements Body {
   protected readonly response: Response
   private readonly abort: Effect.Effect<void>
-  /** Another reader has the body: to it a cancelled stream would look complete, so that only `abort` may end it. */
+  /** Whether another reader has the body: a cancelled stream would look complete to it, so only `abort` may end it. */
   private handedOver = false
   /** Turns a failed read into a reason. */
   protected readonly failure: (cause: unknown) => Reason = bodyFailure
@@ -171,7 +171,7 @@ export class WebBody implements Body {
 /** See {@link WebBody}. */
 export const webBody = (response: Response, abort: Effect.Effect<void>): Body => new WebBody(response, abort)
 
-/** The headers of a web response; names are in lower case. */
+/** The headers of a web response, with names in lower case. */
 export const headersOf = ({ headers }: Response): Record<string, string> => {
   const out: Record<string, string> = {}
   // An iterator would make an array for each, in workerd by a call into the runtime.
@@ -181,18 +181,18 @@ export const headersOf = ({ headers }: Response): Record<string, string> => {
   return out
 }
 
-/** A body that is a text already: a parsed answer of the binding, or a test. */
+/** A body that is already a text: a parsed answer of the binding, or a test. */
 export const textBody = (text: string): Body => {
   const web = (head?: ResponseInit): Response => new Response(text, head)
   return Object.assign(webBody(web(), Effect.void), { web })
 }
 
-/** Not awaited: a peer that never confirms must not hold anybody back. */
+/** Not awaited: a peer that never confirms must not block the caller. */
 const release = (body: { readonly cancel: () => Promise<void> } | null): void => {
   void body?.cancel().catch(() => undefined)
 }
 
-/** The text of a double of the binding, which may answer with something that has a text and no body. */
+/** The text of a test double of the binding, which may answer with an object that has a text and no body. */
 const textTo = async (response: Response, max: number): Promise<string> => {
   const text = await response.text()
   // No character takes more than three bytes for each of its units.
@@ -207,7 +207,7 @@ const chunksTo = async (response: Response, max: number): Promise<ReadonlyArray<
   throw tooLarge(max)
 }
 
-/** Reads chunks until they exceed `max` bytes, or to the end; `isWhole` tells whether the end was reached. */
+/** Reads chunks until they exceed `max` bytes, or to the end; `isWhole` reports whether the end was reached. */
 const readTo = async (
   response: Response,
   max: number

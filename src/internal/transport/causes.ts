@@ -1,8 +1,6 @@
-/**
- * Reads what a client threw. Clients differ in how deep they hide what happened.
- */
+/** Inspects errors that a client threw. Clients differ in how deep they hide the cause. */
 
-/** A field of its own, without running a getter. */
+/** An own field, without running a getter. */
 const field = (value: object, name: string): unknown => Object.getOwnPropertyDescriptor(value, name)?.value
 
 /** An error and its causes, from the outermost; at most five. */
@@ -12,15 +10,15 @@ export const causesOf = (thrown: unknown): ReadonlyArray<object> => {
   return out
 }
 
-/** The code of an error, as Node and Bun give it. */
+/** The code of an error, as Node and Bun set it. */
 export const codeOf = (cause: object): string | undefined => {
   const code = field(cause, "code")
   return typeof code === "string" ? code : undefined
 }
 
 /**
- * Whether a client gave up by a time limit of its own: undici's for headers and bodies, or `AbortSignal.timeout`. The
- * limit for a connection is another matter: nothing was sent.
+ * Whether a client's own time limit expired: undici's for headers and bodies, or `AbortSignal.timeout`. The limit for
+ * connecting is different: nothing was sent.
  */
 export const isTimeout = (cause: object): boolean =>
   cause instanceof Error && /^(Headers|Body)?TimeoutError$/.test(cause.name)

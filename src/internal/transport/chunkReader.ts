@@ -1,40 +1,38 @@
-/**
- * Reads of a web stream.
- */
+/** Reads from a web stream. */
 import { joinBytes } from "../data/bytes.ts"
 import { atTurnEnd, hasTurns } from "../hotpath/eventLoopTurn.ts"
 
-/** The reads of a stream: each gives the next chunk, or `undefined` at the end. */
+/** Reads a stream: each call returns the next chunk, or `undefined` at the end. */
 export type Reads = () => Promise<Uint8Array | undefined>
 
 type ReadChunk = ReadableStreamReadResult<Uint8Array>
 
-/** What is read: a reader of a web stream. */
+/** Source of the reads: a reader of a web stream. */
 interface ChunkSource {
   readonly read: () => Promise<ReadChunk>
 }
 
-/** Piece by piece, each when it is asked for. */
+/** Reads piece by piece, each on demand. */
 export const pieces =
   (source: ChunkSource): Reads =>
   async () =>
     (await source.read()).value
 
-/** Bytes with which a chunk is full: what has been read is never far ahead of what is used. */
+/** Size in bytes of a full chunk: it limits how far reading runs ahead of use. */
 const fullSize = 65_536
 
 const ignore = (): void => {}
 
 /**
- * All pieces that come within a turn of the event loop as one chunk. A `fetch` may hand out each piece that a server
- * wrote by itself, hundreds of them in one turn, and whoever reads pays by the read, not by the byte.
+ * Reads all pieces that arrive within a turn of the event loop as one chunk. A `fetch` may deliver each piece that a
+ * server wrote separately, hundreds of them in one turn, and readers pay per read, not per byte.
  *
- * One piece is asked for ahead. What fails after pieces of the same turn fails the next read. Where nothing tells the
- * end of a turn, it is {@link pieces}.
+ * One piece is requested ahead. A failure after pieces of the same turn fails the next read. In runtimes without turns
+ * this is {@link pieces}.
  */
 export const coalescedReads = (source: ChunkSource): Reads => {
   if (!hasTurns) return pieces(source)
-  /** Asked for, and not taken yet. */
+  /** Requested, and not taken yet. */
   let ahead: Promise<ReadChunk> | undefined
 
   const rest = (first: Uint8Array): Promise<Uint8Array> =>
@@ -42,7 +40,7 @@ export const coalescedReads = (source: ChunkSource): Reads => {
       const parts = [first]
       let size = first.length
       let isOpen = true
-      // The end, a failure and what comes too late stay for the next read.
+      // The end, a failure and late pieces stay for the next read.
       const take = ({ done, value }: ReadChunk): void => {
         if (!isOpen || done) return
         ahead = undefined

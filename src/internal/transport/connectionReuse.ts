@@ -1,6 +1,6 @@
 /**
- * Finds broken connections that had served before and brought no byte of the awaited answer. No client reports that,
- * but on Node the diagnostics channels of undici (which also powers `fetch`) and of `node:http` do.
+ * Detects broken connections that had served before and delivered no byte of the awaited answer. No client reports
+ * that, but on Node the diagnostics channels of undici (which also powers `fetch`) and of `node:http` do.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -10,23 +10,23 @@ const isObject = (value: unknown): value is object => typeof value === "object" 
 
 const get = (value: unknown, name: string): unknown => (isObject(value) ? Reflect.get(value, name) : undefined)
 
-/** Connections that a request was written to. */
+/** Connections to which a request was written. */
 const used = new WeakSet<object>()
 /**
- * Per request on a used connection: the bytes that the connection had brought by then. Over TLS, `bytesRead` counts
- * only the answers.
+ * For each request on a used connection: the bytes that the connection had delivered by then. Over TLS, `bytesRead`
+ * counts only the answers.
  */
 const written = new WeakMap<object, { readonly socket: object; readonly bytesRead: unknown }>()
 const silent = new WeakSet<object>()
 
-/** Whether an error came from a connection that had served before and had brought no byte since. */
+/** Whether an error came from a connection that had served before and had delivered no byte since. */
 export const isSilent = (error: unknown): boolean => isObject(error) && silent.has(error)
 
 const onReused = (request: object, socket: object): void => {
   written.set(request, { socket, bytesRead: get(socket, "bytesRead") })
 }
 
-// Every request passes here, so fields are read without detours.
+// Every request passes here, so fields are read directly.
 const onUndiciRequest = (message: unknown): void => {
   if (!isRecord(message)) return
   const { headers, request, socket } = message
@@ -70,7 +70,7 @@ const each = (act: "subscribe" | "unsubscribe"): void => {
   for (const [name, listener] of listeners) channels?.[act](name, listener)
 }
 
-/** Watches connections until the scope closes. Finds nothing in a runtime without these channels. */
+/** Watches connections until the scope closes. Detects nothing in runtimes without these channels. */
 export const watchConnections: Effect.Effect<void, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => {
     if (watchers++ === 0) each("subscribe")

@@ -1,6 +1,4 @@
-/**
- * Tells which compressed bodies a client has decompressed itself, and which ones the library cannot read.
- */
+/** Determines which compressed bodies a client has already decompressed, and which ones the library cannot read. */
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason, TransportFailure } from "../../GatewayError.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
@@ -9,9 +7,9 @@ import { type Body, bodyFailure, headersOf, type RawResponse, WebBody, webBody, 
 type Headers = Readonly<Record<string, string>>
 
 /**
- * Codings that make other bytes: those that IANA has registered, and some that are in use without. Servers also send
- * words that say nothing about the bytes, such as `none` or `utf-8`, to keep proxies from compressing a stream, so a
- * word that is not among these is no coding.
+ * Codings that change the bytes: those registered with IANA, and some in use without. Servers also send words that mean
+ * nothing for the bytes, such as `none` or `utf-8`, to keep proxies from compressing a stream, so any other word does
+ * not count as a coding.
  */
 const changing = new Set(
   (
@@ -24,19 +22,19 @@ const wordsOf = ({ "content-encoding": encoding = "" }: Headers): ReadonlyArray<
   encoding.split(",").map((word) => word.trim().toLowerCase())
 
 /**
- * The codings of a body, outermost last; empty when none of them changes bytes. An unknown word beside one that does is
- * among them, so that the body is not read: clients do not agree on what it means.
+ * The codings of a body, outermost last; empty when none of them changes bytes. An unknown word next to a coding is
+ * included, so that the body is not read: clients disagree on its meaning.
  */
 export const codingsOf = (headers: Headers): ReadonlyArray<string> => {
   const words = wordsOf(headers)
   return words.some((word) => changing.has(word)) ? words.filter((word) => word !== "" && word !== "identity") : []
 }
 
-/** The headers without the ones that describe the bytes on the wire. */
+/** The headers without those that describe the bytes on the wire. */
 export const withoutEncoding = ({ "content-encoding": _, "content-length": __, ...headers }: Headers): Headers =>
   headers
 
-/** A body in an unknown encoding: it can be passed on as it is, but not read. */
+/** A body in an unknown encoding: it can be forwarded unchanged, but not read. */
 export const unreadable = ({ cancel, web }: Pick<Body, "cancel" | "web">, codings: ReadonlyArray<string>): Body => {
   const fail = Effect.suspend(() => {
     // The answer chooses this text, so only a plain one is repeated.
@@ -65,7 +63,7 @@ const isDamage = (cause: unknown): boolean => {
 }
 
 const failure = (cause: unknown): Reason => {
-  // The connection below broke.
+  // The connection itself broke.
   if (cause instanceof TransportFailure) return cause
   return isDamage(cause)
     ? withoutStack(() => new InvalidResponse({ issue: "damaged compressed data" }))
@@ -84,12 +82,12 @@ export class DecompressedBody extends WebBody {
   }
 }
 
-/** Codings that `fetch` decodes. Beside any other word, `identity` too, that of Node decodes none of them. */
+/** Codings that `fetch` decodes. Next to any other word, even `identity`, Node's `fetch` decodes none of them. */
 const ofFetch = new Set(["gzip", "x-gzip", "deflate", "br", "zstd"])
-/** Most codings of one body; Node's `fetch` has the same limit. */
+/** Largest number of codings of one body; Node's `fetch` has the same limit. */
 export const maxCodings = 5
 
-/** Makes an answer of a web response. `fetch` decodes the body if it can, but leaves the headers as they were. */
+/** Converts a web response to an answer. `fetch` decodes the body if it can, but leaves the headers unchanged. */
 export const webAnswer = (response: Response, abort: Effect.Effect<void>, resent: boolean): RawResponse => {
   const { status } = response
   const headers = headersOf(response)

@@ -1,6 +1,4 @@
-/**
- * Decompresses bodies that arrive over a client which does not. Only Node has such clients, so this works on Node only.
- */
+/** Decompresses bodies for clients that do not. Only Node has such clients, so this works on Node only. */
 import * as Effect from "effect/Effect"
 import type { Body, RawResponse } from "./body.ts"
 import { codingsOf, DecompressedBody, maxCodings, unreadable, withoutEncoding } from "./contentEncoding.ts"
@@ -9,7 +7,7 @@ const zlib = () => globalThis.process?.getBuiltinModule?.("node:zlib")
 
 type Zlib = NonNullable<ReturnType<typeof zlib>>
 
-/** `deflate` should be in zlib's format, but some servers send the bare one. */
+/** Whether `deflate` data is raw: it should be in zlib's format, but some servers send raw data. */
 const isBare = ([first = 0]: Uint8Array): boolean => (first & 0x0f) !== 8
 
 const decoders = {

@@ -1,6 +1,4 @@
-/**
- * Requests over `fetch`, with nothing between.
- */
+/** Sends requests directly over `fetch`. */
 import * as Effect from "effect/Effect"
 import type { Reason } from "../../GatewayError.ts"
 import { tryRequest } from "../hotpath/promise.ts"
@@ -9,7 +7,7 @@ import { webAnswer } from "./contentEncoding.ts"
 import { isRedirect, type Outgoing, redirected, resending, type Send, transportReason, wireHeaders } from "./request.ts"
 import { withheld } from "./withheld.ts"
 
-/** Whether a runtime has the mode in which a redirect is an error. That of Workers does not, and says so. */
+/** Whether a runtime supports `redirect: "error"`. Workers do not, and throw. */
 const mayRefuse = (): boolean => {
   try {
     return new Request("http://localhost", { redirect: "error" }).redirect === "error"
@@ -19,9 +17,9 @@ const mayRefuse = (): boolean => {
 }
 
 /**
- * Whether this is the `fetch` of Node. It copies every request, with its body as a stream of two branches, as a
- * redirect may need it again; only where a redirect is an error it does not, which spares much of its time and memory.
- * Others pass for Node, and are not; a stub in its place has another shape.
+ * Whether this is Node's `fetch`. It copies every request, with its body as a stream of two branches, because a
+ * redirect may need it again, unless redirects are errors; that saves much time and memory. Other implementations claim
+ * to be Node's and are not; a stub in its place has another shape.
  */
 const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
   const { versions } = globalThis.process ?? {}
@@ -38,8 +36,8 @@ const isOfNode = (fetch: typeof globalThis.fetch): boolean => {
 const encoder = new TextEncoder()
 
 /**
- * A body for Node's `fetch`. After a 421 that sends a text or bytes a second time by itself, and fails when redirects
- * are errors; a stream it cannot repeat. With the length in the headers it goes out as a text would.
+ * A body for Node's `fetch`, which resends a text or bytes after a 421 by itself, and fails when redirects are errors.
+ * It cannot repeat a stream. With its length in the headers, a stream is sent like a text.
  */
 const sentOnce = (body: string, headers: Record<string, string>): RequestInit => {
   const bytes = encoder.encode(body)
@@ -53,8 +51,8 @@ const sentOnce = (body: string, headers: Record<string, string>): RequestInit =>
 }
 
 /**
- * Makes a sender of a `fetch`. Redirects are never followed: `fetch` would take the credentials of a 307 along to
- * whoever it names, and what comes from there would be refused.
+ * Makes a sender of a `fetch`. Redirects are never followed: `fetch` would send credentials to the target of a 307, and
+ * its answer would be rejected anyway.
  */
 export const makeFetchSend = (fetch: typeof globalThis.fetch, init: RequestInit): Send => {
   const own = Object.fromEntries(new Headers(init.headers))

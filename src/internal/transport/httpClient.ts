@@ -1,6 +1,4 @@
-/**
- * Requests over Effect's `HttpClient`.
- */
+/** Sends requests over Effect's `HttpClient`. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -46,7 +44,7 @@ const streamBody = (
       Effect.mapError((error) => bodyFailure(error.reason.cause)),
       Effect.onError(() => abort)
     )
-  /** Collects chunks until there are enough of them, or no more. */
+  /** Collects chunks until there are enough, or no more. */
   const chunksTo = (isEnough: (size: number) => boolean) =>
     Effect.suspend(() => {
       const chunks: Array<Uint8Array> = []
@@ -110,15 +108,15 @@ const streamBody = (
 }
 
 /**
- * Whether a response is from one of Node's clients, which never decompress. Others may have decompressed, and left the
- * headers as they were.
+ * Whether a response is from one of Node's clients, which never decompress. Others may have decompressed the body and
+ * left the headers unchanged.
  */
 const isRaw = (response: object): boolean => {
   const source = "source" in response ? response.source : undefined
   return typeof source === "object" && source !== null && "statusCode" in source
 }
 
-/** Tells a client that is based on `fetch` not to follow redirects, unless the application has chosen a mode. */
+/** Makes a client over `fetch` not follow redirects, unless the application has chosen a mode. */
 const refuseRedirects = (fiber: Fiber.Fiber<unknown, unknown> | undefined): void => {
   if (fiber === undefined) return
   const init = Context.getOrUndefined(fiber.context, FetchHttpClient.RequestInit)
@@ -128,10 +126,10 @@ const refuseRedirects = (fiber: Fiber.Fiber<unknown, unknown> | undefined): void
 }
 
 /**
- * When `fetch` follows a redirect, it takes along all headers except `authorization`, and with a 307 the body too.
- * Every client reads the hash right before it sends: the only moment when the `RequestInit` of its layer and of all
- * middleware is visible. Any earlier, ours would replace it. Code that reads the hash earlier gives up that
- * `RequestInit`, but not the protection.
+ * Keeps `fetch` from following a redirect, on which it would send along all headers except `authorization`, and with a
+ * 307 the body too. Every client reads the hash right before it sends: the only moment when the `RequestInit` of its
+ * layer and of all middleware is visible. Set earlier, ours would replace it. Code that reads the hash earlier loses
+ * that `RequestInit`, but not the protection.
  */
 export const guarded = (request: HttpClientRequest.HttpClientRequest): HttpClientRequest.HttpClientRequest =>
   Object.defineProperty(HttpClientRequest.setHeaders(request, {}), "hash", {
@@ -160,7 +158,7 @@ const overClient = (client: HttpClient.HttpClient): Send => {
         Effect.flatMap((response): Effect.Effect<RawResponse, Reason> => {
           const { headers, status } = response
           const web = Option.getOrUndefined(HttpClientResponse.toWeb(response))
-          // The other end of a redirect is not the gateway.
+          // The target of a redirect is not the gateway.
           if (web?.redirected === true || isRedirect(status)) return Effect.fail(redirected(status))
           if (web !== undefined) return Effect.succeed(webAnswer(web, abort, resent))
           const answer = { status, headers, body: streamBody(response, scope, abort), resent }
@@ -180,8 +178,8 @@ const overClient = (client: HttpClient.HttpClient): Send => {
 const direct = new WeakMap<HttpClient.HttpClient, Send>()
 
 /**
- * Gives a client a shorter way for our own requests. A client that is derived from it (`HttpClient.mapRequest`, …) is
- * another one, and has no short way: what the application put between must see every request.
+ * Gives a client a shorter path for our own requests. A client that is derived from it (`HttpClient.mapRequest`, …) has
+ * no short path: the application's middleware must see every request.
  */
 export const withDirectSend = (client: HttpClient.HttpClient, send: Send): HttpClient.HttpClient => {
   const copy = HttpClient.makeWith(client.postprocess, client.preprocess)
@@ -189,10 +187,10 @@ export const withDirectSend = (client: HttpClient.HttpClient, send: Send): HttpC
   return copy
 }
 
-/** Makes a sender of any `HttpClient`. Its own spans are switched off: the services open one per call. */
+/** Makes a sender of any `HttpClient`. Its own spans are turned off: the services open one per call. */
 export const makeSend = (client: HttpClient.HttpClient): Send => direct.get(client) ?? overClient(client)
 
-/** A sender over the `HttpClient` of the environment, for as long as the scope is open. */
+/** A sender over the `HttpClient` of the environment, while the scope is open. */
 export const sender: Effect.Effect<Send, never, HttpClient.HttpClient | Scope.Scope> = Effect.andThen(
   watchConnections,
   Effect.map(HttpClient.HttpClient, makeSend)

@@ -1,5 +1,6 @@
 /**
- * What every HTTP transport shares: what is sent, what its failures mean, and when a request may be sent a second time.
+ * The common part of all HTTP transports: requests, the meaning of their failures, and when a request may be sent a
+ * second time.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -20,13 +21,13 @@ export interface Outgoing {
   readonly headers: Readonly<Record<string, string>>
   /** JSON text. */
   readonly body?: string | undefined
-  /** Credentials among the headers, to be cut out of what a client says when it fails. */
+  /** Credentials among the headers, to be cut out of a client's error messages. */
   readonly secrets: ReadonlyArray<string>
-  /** Runs before the request is sent a second time; when it fails, the request is not. */
+  /** Runs before the request is sent a second time; if it fails, the request is not sent. */
   readonly beforeResend?: Effect.Effect<void, unknown> | undefined
 }
 
-/** Sends one request. Interruption aborts it, also while its body is read. */
+/** Sends one request. Interruption aborts it, even while its body is read. */
 export type Send = (request: Outgoing) => Effect.Effect<RawResponse, Reason>
 
 const connectCodes = new Set([
@@ -40,23 +41,23 @@ const connectCodes = new Set([
 ])
 const resetCodes = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET"])
 
-/** What a client can throw before the answer. */
+/** Reasons that a client's error can have before the answer. */
 type BreakReason = TransportFailure | Timeout | InvalidRequest
 
-/** Deno names no code. */
+/** Deno sets no code. */
 const denoConnect = /\bclient error \(Connect\)/
 /**
- * What workerd and browsers say of a connection that was refused, and in the same words of one that broke before the
- * answer. Its code says so: the request may have been sent, and counts.
+ * Messages of workerd and browsers for a refused connection, and equally for one that broke before the answer. The
+ * request may therefore have been sent, and counts.
  */
 const noAnswer = /^(Network connection lost|Failed to fetch|Load failed|NetworkError when attempting)/
 
 const platform = new RegExp(platformLimit, "i")
 
 /**
- * Classifies a break before the answer. A reset before any byte of it, on a connection that is known to have served
- * before, means that the server closed the kept-alive connection while the request was on its way. A time limit of the
- * client is a `Timeout`.
+ * Classifies a break before the answer. A reset before any byte of the answer, on a connection that is known to have
+ * served before, means that the server closed the kept-alive connection while the request was on its way. A time limit
+ * of the client is a `Timeout`.
  */
 export const transportReason = (cause: unknown, secrets: ReadonlyArray<string>): BreakReason =>
   withoutStack(() => reasonOf(cause, secrets))
@@ -81,30 +82,30 @@ const reasonOf = (thrown: unknown, secrets: ReadonlyArray<string>): BreakReason 
 }
 
 /**
- * An answer from where a redirect leads is not the gateway's. Its status is not known where a client refuses redirects
- * by itself.
+ * The failure of a redirect, whose target is not the gateway. The status is unknown where a client itself rejects
+ * redirects.
  */
 export const redirected = (status: number | undefined): InvalidResponse =>
   new InvalidResponse({ ...defined({ status }), issue: "a redirect to another address" })
 
-/** Whether a status points elsewhere. Browsers report 0 instead. */
+/** Whether a status is a redirect. Browsers report 0 instead. */
 export const isRedirect = (status: number): boolean => status === 0 || (status >= 300 && status < 400 && status !== 304)
 
 const tellsOfRedirect = (thrown: unknown): boolean =>
   thrown instanceof Error && /unexpected ?redirect|redirect mode/i.test(thrown.message)
 
-/** Whether an error, or its cause, is what a `fetch` throws that was told to treat redirects as errors. */
+/** Whether an error, or its cause, is the one that `fetch` throws when redirects are errors. */
 export const isRefusal = (thrown: unknown): boolean =>
   tellsOfRedirect(thrown) || (thrown instanceof Error && tellsOfRedirect(thrown.cause))
 
-/** Headers of a request, with the content type that its body has. */
+/** Headers of a request, with the content type of its body. */
 export const wireHeaders = ({ body, headers }: Outgoing): Record<string, string> =>
   body === undefined ? { ...headers } : { "content-type": "application/json", ...headers }
 
-/** Milliseconds within which a broken connection passes for one that had been closed before the request. */
+/** Milliseconds within which a broken connection counts as one that had been closed before the request. */
 const staleWithin = 1000
 
-/** Sends a second time, at once, when a kept-alive connection turns out to have been closed before the request. */
+/** Resends a request at once when a kept-alive connection had been closed before the request. */
 export const resending =
   (once: (request: Outgoing, resent: boolean) => Effect.Effect<RawResponse, Reason>): Send =>
   (request) =>

@@ -1,5 +1,5 @@
 /**
- * Server-sent events from bytes, through Effect's own push parser: the only importer of `effect/encoding/Sse`.
+ * Parses server-sent events from bytes, through Effect's own push parser: the only importer of `effect/encoding/Sse`.
  */
 import * as Sse from "effect/encoding/Sse"
 
@@ -10,17 +10,17 @@ export interface ServerEvent {
   readonly data: string
 }
 
-/** The issue of an event that is larger than the limit. */
+/** The issue of an event that exceeds the limit. */
 export const oversized = (maxEventSize: number): string => `an event of more than ${maxEventSize} characters`
 
 /** Turns chunks of bytes, cut anywhere, into events. */
 export interface Feed {
   /** The events that a chunk completes. */
   readonly push: (chunk: Uint8Array) => ReadonlyArray<ServerEvent>
-  /** What the end of the bytes completes: an event whose blank line never came. */
+  /** The events that the end of the bytes completes: one whose blank line never arrived. */
   readonly end: () => ReadonlyArray<ServerEvent>
   /**
-   * What stood outside of all fields so far, line by line: a bare JSON error, for example. At most {@link maxOutside}
+   * Text outside all fields so far, line by line: a bare JSON error, for example. At most {@link maxOutside}
    * characters.
    */
   readonly outside: () => string
@@ -30,17 +30,17 @@ export interface Feed {
 
 const LF = 10
 
-/** Most characters that are kept of what stands outside of fields. */
+/** Number of characters outside fields that are kept. */
 export const maxOutside = 16_384
 
 const fields = ["data:", "event:", ":", "id:", "retry:"]
 
-/** Collects the lines of a stream that are no fields that anybody knows. */
+/** Collects the lines of a stream that are not known fields. */
 const makeOutside = () => {
   let kept = ""
-  /** What is kept of the line that has not ended. */
+  /** The kept part of the current line. */
   let line = ""
-  /** That line is a field or a comment. */
+  /** Whether that line is a field or a comment. */
   let known = false
   return {
     kept: () => kept,
@@ -48,7 +48,7 @@ const makeOutside = () => {
       const ends = /[\r\n]/g
       const unix = !text.includes("\r")
       for (let at = 0, end = 0; at < text.length; at = end + 1) {
-        // Nearly all lines are fields, and most of them come whole.
+        // Nearly all lines are fields, and most of them arrive complete.
         known ||= line === "" && fields.some((field) => text.startsWith(field, at))
         ends.lastIndex = at
         end = unix ? text.indexOf("\n", at) : (ends.exec(text)?.index ?? -1)
@@ -69,30 +69,30 @@ const makeOutside = () => {
 
 /**
  * Makes a feed of events of at most `maxEventSize` characters. Comments, `id` and `retry` fields are skipped:
- * reconnecting is the router's business.
+ * reconnecting is the router's task.
  */
 export const makeFeed = (maxEventSize: number): Feed => {
   const decoder = new TextDecoder()
   let events: Array<ServerEvent> = []
   let overflowed = false
-  /** Nothing is left over in the parser: what comes next begins an event. */
+  /** Whether the parser holds no rest, so that the next text begins an event. */
   let clean = true
   const outside = makeOutside()
   const parser = Sse.makeParser(
     (event) => {
       if (event._tag !== "Event" || overflowed) return
-      // The parser itself looks only at what is left over at the end of a chunk.
+      // The parser itself checks only the rest at the end of a chunk.
       if (event.data.length > maxEventSize) overflowed = true
       else events.push({ event: event.event, data: event.data })
     },
     { maxEventSize }
   )
-  // The decoder has taken the byte order mark off; with a line behind it the parser does not look for a second one.
+  // The decoder has removed the byte order mark; after this line the parser does not look for a second one.
   parser.feed(":\n")
 
   /**
-   * Reads events that are one line of data, with or without a name before it: most streams are made of them, and the
-   * parser costs as much as half of reading their JSON. Returns where it stopped.
+   * Reads events of one line of data, with or without a name before it. Most streams consist of them, and the parser
+   * costs as much as half of reading their JSON. Returns where it stopped.
    */
   const skim = (text: string, start: number): number => {
     let at = start
@@ -103,7 +103,7 @@ export const makeFeed = (maxEventSize: number): Feed => {
       if (text.startsWith("event: ", at)) {
         from = text.indexOf("\n", at) + 1
         event = text.slice(at + 7, from - 1)
-        // No end of the line yet, or an empty name, which is none.
+        // The line is incomplete, or its name is empty, which counts as none.
         if (from === 0 || event === "") return at
       }
       if (!text.startsWith("data: ", from)) return at
@@ -122,7 +122,7 @@ export const makeFeed = (maxEventSize: number): Feed => {
 
   const feed = (text: string): ReadonlyArray<ServerEvent> => {
     if (overflowed) return []
-    // The event that was cut goes to the parser, and what follows may be read fast again.
+    // The parser gets the event that was cut, and the rest is read on the fast path again.
     const cut = clean ? 0 : text.indexOf("\n\n") + 2
     if (cut > 1) parse(text.slice(0, cut))
     const rest = overflowed ? "" : text.slice(skim(text, cut > 1 ? cut : 0))

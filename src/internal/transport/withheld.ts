@@ -1,14 +1,11 @@
-/**
- * Finds out which failures of an HTTP client hide an answer that it did not deliver. Such an answer exists, so the
- * request is not repeated.
- */
+/** Recognizes failures of an HTTP client that hide an answer. Such an answer exists, so the request is not repeated. */
 import { InvalidResponse } from "../../GatewayError.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { isRefusal, redirected } from "./request.ts"
 
 const headersTooLarge = new Set(["UND_ERR_HEADERS_OVERFLOW", "HPE_HEADER_OVERFLOW"])
 
-/** The issue that an error states, if it states one. */
+/** The issue in an error, if it has one. */
 const issueOf = (error: Error): string | undefined => {
   if ("code" in error && typeof error.code === "string" && headersTooLarge.has(error.code)) {
     return "headers of more bytes than the HTTP client accepts"

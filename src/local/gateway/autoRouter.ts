@@ -1,6 +1,4 @@
-/**
- * `cloudflare/auto`: one model of a pool, as far as the request's headers allow it. The first that is allowed answers.
- */
+/** `cloudflare/auto`: selects one model of a pool. The first model that the request's headers allow answers. */
 import * as Result from "effect/Result"
 import { badRequest, type Refusal } from "../wire/errors.ts"
 
@@ -10,10 +8,10 @@ export const autoModel = "cloudflare/auto"
 export const modelsHeader = "cf-aig-allowed-models"
 export const providersHeader = "cf-aig-allowed-providers"
 
-/** Most characters of one of the headers. */
+/** Longest header, in characters. */
 const maxHeader = 4096
 
-/** What was chosen, and why, in the service's words. */
+/** The choice and its reason, in the service's words. */
 export interface Routing {
   readonly model: string
   readonly reason: "cost_optimal_within_pool" | "forced_by_candidate_pool"
@@ -46,7 +44,7 @@ const fitsPart = (part: string, text: string): boolean => {
 }
 
 /**
- * Chooses a model of the pool, all of them `provider-slug/model`. Fails when an entry allows nothing, or all of them
+ * Chooses a model of the pool, all of them `provider-slug/model`. Fails when an entry allows nothing, or all entries
  * together do.
  */
 export const choose = (

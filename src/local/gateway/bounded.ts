@@ -2,26 +2,26 @@
  * A map with limits in entries and in bytes, which drops its oldest entries first.
  */
 
-/** Bytes that an entry takes besides its texts and bytes: objects, and keys of maps. */
+/** Bytes that an entry occupies in addition to its texts and bytes: objects, and keys of maps. */
 export const overhead = 1024
 
-/** Most bytes that texts take in memory: two per UTF-16 code unit. */
+/** Upper bound of the bytes that texts occupy in memory: two per UTF-16 code unit. */
 export const textBytes = (...texts: ReadonlyArray<string | undefined>): number =>
   texts.reduce((sum, text) => sum + 2 * (text?.length ?? 0), 0)
 
-/** Bytes that headers take in memory. */
+/** Bytes that headers occupy in memory. */
 export const headerBytes = (headers: Readonly<Record<string, string>>): number =>
   Object.entries(headers).reduce((sum, [name, value]) => sum + textBytes(name, value), 0)
 
-/** See the module. */
+/** A map with limits. */
 export interface Bounded<K, V> {
   readonly get: (key: K) => V | undefined
-  /** A replaced entry keeps its age. An entry larger than the limit is not kept, and drives out no other. */
+  /** A replaced entry keeps its age. An entry larger than the limit is not kept, and evicts no other. */
   readonly set: (key: K, value: V) => void
   readonly delete: (key: K) => void
   /** Oldest first. */
   readonly values: () => ReadonlyArray<V>
-  /** Oldest first, as they are when it comes to each: what goes meanwhile is left out. */
+  /** Oldest first, read lazily: entries that are evicted in the meantime are omitted. */
   readonly entries: () => Iterable<readonly [K, V]>
   readonly clear: () => void
 }

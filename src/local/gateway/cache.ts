@@ -55,11 +55,11 @@ const sha256 = (bytes: Uint8Array<ArrayBuffer>): Effect.Effect<string> =>
 
 const encoder = new TextEncoder()
 
-/** Hashes a list of parts as JSON, so that no two lists look alike. */
+/** Hashes a list of parts as JSON, so that different lists never collide by concatenation. */
 const hashOf = (parts: ReadonlyArray<unknown>): Effect.Effect<string> => sha256(encoder.encode(JSON.stringify(parts)))
 
 /**
- * The key of a request: the caller's own, or everything that decides the answer: method, provider, endpoint, model,
+ * The key of a request: the caller's own, or everything that determines the answer: method, provider, endpoint, model,
  * credentials and body. It is a SHA-256, because requests are large and contain secrets. `undefined` when the request
  * is too large or has no body.
  */
@@ -85,7 +85,7 @@ export const keyOf = (
   )
 }
 
-/** Only whole successful answers are stored; streams never are. */
+/** Whether an answer is stored: only complete successful answers, never streams. */
 export const isCacheable = (answer: Answer): boolean =>
   answer.status >= 200 &&
   answer.status < 300 &&

@@ -1,6 +1,4 @@
-/**
- * The record of everything that was sent to upstreams, for tests and for a look at what a client really does.
- */
+/** The record of everything sent to upstreams, for tests and for inspecting a client. */
 
 import { parseBoundedJson, text } from "../wire/message.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
@@ -19,7 +17,7 @@ export interface UpstreamCall {
   readonly attempt: number
   /** Lower-case names; values of headers that carry a credential are replaced by `<redacted>`. */
   readonly headers: Readonly<Record<string, string>>
-  /** The JSON that was sent; text that is not JSON as text. Parsed when you read it. */
+  /** The JSON that was sent; other text as text. Parsed when it is read. */
   readonly body: unknown
   /** The call was larger than `keep.callBytes`: `body` is the beginning of its text, up to 1,000 bytes. */
   readonly cut?: true
@@ -28,15 +26,15 @@ export interface UpstreamCall {
   /** Absent while the attempt runs. */
   readonly endedAt?: number
   /**
-   * Absent while the attempt runs. `answered` with any status; `failed` without one; `timeout` when the gateway no
-   * longer waited; `interrupted` when the client left.
+   * Absent while the attempt runs. `answered` with any status; `failed` without one; `timeout` when the gateway stopped
+   * waiting; `interrupted` when the client left.
    */
   readonly outcome?: "answered" | "failed" | "timeout" | "interrupted"
   /** Status of the upstream's answer. */
   readonly status?: number
   /**
-   * Bytes of the answer's body that went on towards the client so far. Grows while a stream is read; of any other
-   * answer it is the size of the body, also when another attempt followed.
+   * Bytes of the answer's body that were passed towards the client so far. Grows while a stream is read; for any other
+   * answer it is the size of the body, even when another attempt followed.
    */
   readonly bytes: number
   readonly eventId: string
@@ -44,7 +42,7 @@ export interface UpstreamCall {
   readonly logId?: string
 }
 
-/** One recorded call on its way. */
+/** One recorded call in progress. */
 export interface CallProgress {
   readonly sent: (bytes: number) => void
   /** The last report wins: a timeout first looks like an interruption. */
@@ -53,7 +51,7 @@ export interface CallProgress {
 
 export interface Calls {
   readonly all: () => ReadonlyArray<UpstreamCall>
-  /** The same as JSON in pieces, without parsing any body. Throws when a call is dropped while it is written. */
+  /** The calls as JSON in pieces, without parsing any body. Throws when a call is dropped while it is written. */
   readonly json: () => Iterable<string>
   readonly start: (
     request: UpstreamRequest,
@@ -72,7 +70,7 @@ interface CallEntry {
   readonly isJson: boolean
 }
 
-/** Bytes that are kept of a body that is too large. */
+/** Bytes kept of a body that is too large. */
 const headBytes = 1000
 
 const sizeOf = ({ body, facts }: CallEntry): number =>
@@ -103,8 +101,8 @@ const shown = ({ body, bytes, facts, isJson }: CallEntry): UpstreamCall => {
 }
 
 /**
- * Bytes of a body that are written at a time: as JSON they may be six times as many, and all of them no string can
- * hold.
+ * Bytes of a body that are written at a time: JSON may need six times as many, and all of them exceed the longest
+ * string.
  */
 const sliceBytes = 65_536
 
@@ -135,7 +133,7 @@ export const make = (keep: number, keepBytes: number): Calls => {
         separator = ","
         for (const piece of written(entry)) {
           yield piece
-          // A list that nobody reads on would keep what the budget has dropped.
+          // An abandoned list would keep what the budget has dropped.
           if (entries.get(key) !== entry) throw new Error("a call was dropped while it was written")
         }
       }

@@ -1,6 +1,6 @@
 /**
- * Dynamic routes: from the elements of a route, as Cloudflare's API takes them, to the models that one request tries in
- * order.
+ * Dynamic routes: converts the elements of a route, as Cloudflare's API accepts them, to the models that one request
+ * tries in order.
  */
 import { maxAttempts } from "../../GatewayOptions.ts"
 import { isRecord } from "../../internal/data/json.ts"
@@ -18,17 +18,17 @@ export interface RouteModel {
 }
 
 /**
- * The models that a request tries in order. `draw` gives random numbers from 0 to less than 1, one for each percentage
- * on the way.
+ * The models that a request tries in order. `draw` returns random numbers from 0 to less than 1, one for each
+ * percentage on the path.
  */
 export type DynamicRoute = (draw: () => number) => ReadonlyArray<RouteModel>
 
-/** A field that is wrong, from the route on, and what it accepts. */
+/** An invalid field, from the route on, and its accepted values. */
 export type Fault = readonly [field: string, accepted: string]
 
 const types = ["start", "model", "percentage", "end"]
 
-/** Most branches of a percentage beside `else`. */
+/** Largest number of branches of a percentage besides `else`. */
 const maxBranches = 5
 
 type Outputs = RouteElement["outputs"]
@@ -92,7 +92,7 @@ const elementFault = (
   return accepted === undefined ? undefined : [".properties", accepted]
 }
 
-/** Elements after this one, whichever way a request takes. */
+/** Elements that may follow this one. */
 const nextOf = ({ outputs, type }: RouteElement): ReadonlyArray<string> =>
   Object.entries(outputs).flatMap(([name, { elementId }]) =>
     type === "model" && name === "success" ? [] : [elementId]
@@ -124,7 +124,7 @@ const graphFault = (elements: ReadonlyArray<RouteElement>): Fault | undefined =>
   return visit(start.id, false)
 }
 
-/** Problems of elements. `isModel` gives the accepted form of a model's name, if it has another. */
+/** Problems of elements. `isModel` returns the accepted form of a model's name, if it has another. */
 export const faultOf = (
   elements: ReadonlyArray<RouteElement>,
   isModel: (name: string) => string | undefined
@@ -138,7 +138,7 @@ export const faultOf = (
   return graphFault(elements)
 }
 
-/** The branch of a percentage that a number from 0 to less than 1 falls into. */
+/** The branch of a percentage for a number from 0 to less than 1. */
 const branch = (outputs: Outputs, draw: number): string | undefined => {
   let left = draw * 100
   let last: string | undefined
@@ -152,7 +152,7 @@ const branch = (outputs: Outputs, draw: number): string | undefined => {
   return outputs["else"]?.elementId ?? last
 }
 
-/** A route by its elements, which {@link faultOf} has checked. */
+/** Makes a route from its elements, which {@link faultOf} has checked. */
 export const fromElements = (elements: ReadonlyArray<RouteElement>): DynamicRoute => {
   const byId = new Map(elements.map((element) => [element.id, element]))
   return (draw) => {
@@ -172,7 +172,7 @@ export const fromElements = (elements: ReadonlyArray<RouteElement>): DynamicRout
   }
 }
 
-/** A route that tries models in order. */
+/** Makes a route that tries models in order. */
 export const fromModels = (names: ReadonlyArray<string>): DynamicRoute => {
   const models = names.map((name) => ({ name }))
   return () => models

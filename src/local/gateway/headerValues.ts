@@ -29,7 +29,7 @@ export const metadataOf = (value: unknown): LogMetadata | null => {
 
 const amount = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u) && u >= 0
 
-/** What {@link costOf} accepts. */
+/** Description of the values that {@link costOf} accepts. */
 export const costAccepted =
   "JSON with per_token_in, per_token_out, per_cache_read_token, per_cache_write_token or total_cost"
 

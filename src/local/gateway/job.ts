@@ -14,11 +14,11 @@ export interface LegPlan {
   readonly options: ResolvedOptions
   /** Why this leg cannot be sent; it then counts as a leg that failed with this answer. */
   readonly refusal: Refusal | undefined
-  /** Faults of this request alone; they come before any script. */
+  /** Faults for this request only; they precede any script. */
   readonly faults: Faults.Queue | undefined
   /** Whether the leg belongs to a dynamic route or an alias, whose answers name model and provider. */
   readonly dynamic: boolean
-  /** What the Auto Router chose, if it was asked. */
+  /** Choice of the Auto Router, if the request used it. */
   readonly routing: Routing | undefined
 }
 
@@ -29,6 +29,6 @@ export interface GatewayJob {
   readonly legs: readonly [LegPlan, ...ReadonlyArray<LegPlan>]
   readonly requestType: "universal" | "provider" | "compat" | "run"
   readonly userAgent: string | undefined
-  /** Whether the caller proved to be allowed. */
+  /** Whether the caller is authorized. */
   readonly authenticated: boolean
 }

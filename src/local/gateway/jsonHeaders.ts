@@ -1,6 +1,4 @@
-/**
- * Headers that hold JSON. Each text is bounded before it is parsed, and read once however many legs share it.
- */
+/** Headers that hold JSON. Each text is bounded before it is parsed, and read once, however many legs share it. */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { measureJson } from "../../internal/data/jsonDepth.ts"
@@ -13,7 +11,7 @@ import { type CustomCost, costAccepted, costOf, type LogMetadata, maxMetadata, m
 
 /** Header with a JSON array of faults for this request only. */
 export const faultsHeader = "cf-aig-local-faults"
-/** Most values in the JSON of all headers of a request. Each distinct text counts once. */
+/** Largest number of values in the JSON of all headers of a request. Each distinct text counts once. */
 const maxValues = 100_000
 
 type Read<A> = (source: string) => Result.Result<A, Refusal>
@@ -24,7 +22,7 @@ export interface JsonHeaders {
   readonly customCost: Read<CustomCost>
   readonly stream: Read<StreamShape>
   readonly faults: Read<ReadonlyArray<Faults.Fault>>
-  /** What the request takes. */
+  /** The request's share of the memory. */
   readonly share: Share
 }
 
@@ -80,5 +78,5 @@ const make = (share: Share): JsonHeaders => {
   }
 }
 
-/** Readers for the request whose fiber this is; what they read counts to its share. */
+/** Readers for the request of the current fiber; what they read counts towards its share. */
 export const current: Effect.Effect<JsonHeaders> = Effect.map(CurrentShare, make)

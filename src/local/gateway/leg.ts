@@ -1,6 +1,4 @@
-/**
- * One leg: attempts at its upstream, with timeout, retries and back-off, until an answer or a failure that is final.
- */
+/** One leg: attempts at its upstream, with timeout, retries and back-off, until an answer or a final failure. */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -28,11 +26,11 @@ export type AttemptOutcome =
 export interface LegResult {
   readonly outcome: AttemptOutcome
   readonly success: boolean
-  /** Whether the failure lets the next leg try. */
+  /** Whether the failure allows the next leg to try. */
   readonly next: boolean
 }
 
-/** What runs. */
+/** Resources of a running leg. */
 export interface RunningLeg {
   readonly calls: Calls
   readonly handler: Handler
@@ -42,7 +40,7 @@ export interface RunningLeg {
   readonly bodies: Body.OpenBodies
 }
 
-/** What an attempt is recorded with. */
+/** Facts for the record of an attempt. */
 export interface AttemptFacts {
   readonly leg: number
   readonly eventId: string
@@ -77,7 +75,7 @@ const reasonOf = (outcome: AttemptOutcome, now: number): GatewayError.Reason => 
   }
 }
 
-/** What the shared decision table says about an outcome that is no success. */
+/** Looks up an outcome that is not a success in the shared decision table. */
 export const decide = (outcome: AttemptOutcome, now: number): GatewayError.Decision =>
   GatewayError.decide(reasonOf(outcome, now))
 
@@ -135,8 +133,8 @@ const attempt = Effect.fnUntraced(function* (
 })
 
 /**
- * Runs a leg. With two attempts or more the last one has no time limit, as the service documents; a single attempt
- * has it.
+ * Runs a leg. With two attempts or more the last one has no time limit, as the service documents; a single attempt has
+ * one.
  */
 export const runLeg = Effect.fnUntraced(function* (
   leg: RunningLeg,

@@ -1,6 +1,4 @@
-/**
- * What the log says about one leg.
- */
+/** Log entry of one leg. */
 
 import { dialectOf, modelType, usageOf, usageOfEvents, usageScanner } from "../upstream/dialect.ts"
 import type { Observer } from "../wire/body.ts"
@@ -12,7 +10,7 @@ import { redactEndpoint } from "./providers.ts"
 import type { ResolvedOptions } from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 
-/** How a leg went. */
+/** Result of a leg. */
 export interface LegRecord {
   readonly id: string
   readonly eventId: string
@@ -21,7 +19,7 @@ export interface LegRecord {
   readonly status: number
   readonly cached: boolean
   readonly answer: Answer | undefined
-  /** From when on the entry can be read. */
+  /** When the entry becomes readable. */
   readonly visibleAt: number
 }
 
@@ -30,10 +28,10 @@ interface TokenCounts {
   readonly output: number | null
 }
 
-/** How much of a stream's text the log keeps. */
+/** Characters of a stream's text that the log keeps. */
 const headLimit = 64 * 1024
 
-/** The text of a body that is there; `undefined` for a stream. */
+/** The text of a buffered body; `undefined` for a stream. */
 const bodyText = (answer: Answer): string | undefined => {
   if (typeof answer.body === "string") return answer.body
   if (answer.body instanceof ReadableStream) return undefined
@@ -50,7 +48,7 @@ const costOf = ({ customCost }: ResolvedOptions, { input, output }: TokenCounts)
   return customCost.total ?? customCost.perTokenIn * (input ?? 0) + customCost.perTokenOut * (output ?? 0)
 }
 
-/** The entry of a leg that ended, or whose stream began. */
+/** Makes the entry of a leg that ended, or whose stream began. */
 export const entryOf = (
   gateway: Gateway,
   job: GatewayJob,
@@ -119,10 +117,10 @@ const makeHead = () => {
   }
 }
 
-/** For a stream that is not logged. */
+/** Observer of a stream that is not logged. */
 export const unobserved: Observer = { chunk: () => undefined, end: () => undefined }
 
-/** Completes the entry of a stream when the stream ends, and lets it appear. */
+/** Completes the entry of a stream when the stream ends, and makes it visible. */
 export const streamObserver = (
   logs: LogStore,
   id: string,

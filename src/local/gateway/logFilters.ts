@@ -223,7 +223,7 @@ const filterFields = ["key", "operator", "value"]
 
 /**
  * Filters as Cloudflare's SDKs write them: `filters.key=…&filters.operator=…&filters.value=…`, one after the other,
- * with `value` once for each. A field that comes again starts the next one.
+ * with `value` once for each. A repeated field starts the next filter.
  */
 const dotted = (params: URLSearchParams): ReadonlyArray<unknown> => {
   const out: Array<Record<string, unknown> & { value?: Array<string> }> = []
@@ -268,7 +268,7 @@ const predicates = (params: URLSearchParams): Result.Result<ReadonlyArray<Predic
   return Result.succeed(out)
 }
 
-/** Reads a query; `use` decides which order keys and page parameters it may have. */
+/** Parses a query; `use` determines which order keys and page parameters are allowed. */
 export const parse = (params: URLSearchParams, use: "list" | "delete"): Result.Result<LogQuery, Refusal> =>
   Result.gen(function* () {
     const tests = yield* predicates(params)
@@ -297,7 +297,7 @@ const rangeOf = (name: string, values: ReadonlyArray<number | null>): Record<str
   }
 }
 
-/** What `meta_info=true` adds to `result_info`. */
+/** Fields that `meta_info=true` adds to `result_info`. */
 export const metaInfo = (entries: ReadonlyArray<LogEntry>): Record<string, number | null> => ({
   ...rangeOf(
     "cost",

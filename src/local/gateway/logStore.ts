@@ -1,6 +1,4 @@
-/**
- * Log entries of all gateways, in memory and bounded, with the search that the logs API offers.
- */
+/** Log entries of all gateways, in memory and bounded, with the search of the logs API. */
 import * as Bounded from "./bounded.ts"
 import type { LogMetadata } from "./headerValues.ts"
 
@@ -40,13 +38,13 @@ export interface LogEntry {
   readonly request_complete: boolean
   readonly response: string | undefined
   readonly response_complete: boolean
-  /** From when on the entry can be read. */
+  /** When the entry becomes readable. */
   readonly visible_at: number
 }
 
 export interface LogStore {
   readonly add: (entry: LogEntry) => void
-  /** Replaces an entry that is still there. */
+  /** Replaces an entry if it still exists. */
   readonly update: (id: string, change: (entry: LogEntry) => LogEntry) => void
   readonly get: (gateway: string, id: string, now: number) => LogEntry | undefined
   /** In order of insertion. */
@@ -118,7 +116,7 @@ const head = (body: string | undefined): { readonly head: string; readonly compl
     ? { head: "", complete: false }
     : { head: body.slice(0, headLimit), complete: body.length <= headLimit }
 
-/** An entry as the list shows it. */
+/** An entry as it appears in a list. */
 export const listItem = (entry: LogEntry): Record<string, unknown> => ({
   id: entry.id,
   created_at: new Date(entry.created_at).toISOString(),
@@ -147,7 +145,7 @@ export const listItem = (entry: LogEntry): Record<string, unknown> => ({
   score: entry.score
 })
 
-/** An entry as a single read shows it. */
+/** An entry as a single read returns it. */
 export const single = (entry: LogEntry): Record<string, unknown> => {
   const request = head(entry.request)
   const response = head(entry.response)

@@ -1,6 +1,4 @@
-/**
- * What happens to a request behind every surface: cache, rate limit, then leg after leg, each with its log entry.
- */
+/** Processes a request from any surface: cache, rate limit, then leg after leg, each with its log entry. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -16,7 +14,7 @@ import type { GatewayState } from "./state.ts"
 
 type Headers = Readonly<Record<string, string>>
 
-/** A leg on its way. */
+/** A leg in progress. */
 interface Step {
   readonly core: GatewayState
   readonly job: GatewayJob
@@ -28,10 +26,10 @@ interface Step {
   readonly now: () => number
 }
 
-/** Status that the log shows for a leg whose client left. */
+/** Status in the log for a leg whose client left. */
 const clientClosed = 499
 
-// Names that describe one connection, and the gateway's own.
+// Headers of one connection, and the gateway's own.
 const dropped = /^(connection|keep-alive|transfer-encoding|content-length|content-encoding|trailer|upgrade|cf-aig-.*)$/
 
 const passed = (answer: Answer): Answer => ({
@@ -85,7 +83,7 @@ const withHeaders = (answer: Answer, headers: Headers): Answer => ({
   headers: { ...answer.headers, ...headers }
 })
 
-/** The id of the leg's log entry; that of the request when there is one leg only. */
+/** The id of the leg's log entry; the id of the request when there is only one leg. */
 const newLogId = ({ core, job, plan, requestId }: Step): Effect.Effect<string | undefined> => {
   if (job.gateway === undefined || !plan.options.collectLog) return Effect.succeed(undefined)
   return job.legs.length === 1 ? Effect.succeed(requestId) : core.nextId
@@ -159,12 +157,12 @@ const execute = (step: Step, logId: string | undefined): Effect.Effect<LegResult
 const store = ({ cacheKey, core, now, plan }: Step, answer: Answer): void => {
   const { cacheTtl } = plan.options
   if (cacheKey === undefined || cacheTtl === undefined || !Cache.isCacheable(answer)) return
-  // Cookies are the first caller's.
+  // Cookies belong to the first caller.
   const { cookies: _, ...kept } = answer
   core.cache.set(cacheKey, kept, now() + cacheTtl * 1000)
 }
 
-/** Runs a leg and logs it, however it ends. `undefined` means that the next leg shall try. */
+/** Runs a leg and logs it, however it ends. `undefined` means that the next leg is tried. */
 const runStep = Effect.fnUntraced(function* (
   step: Step,
   isLast: boolean
@@ -188,7 +186,7 @@ const runStep = Effect.fnUntraced(function* (
 const limited = ({ gateway }: GatewayJob, step: Step): boolean =>
   gateway?.rateLimit !== undefined && !step.core.rateLimit.take(gateway.id, gateway.rateLimit, step.now())
 
-/** Runs a request. Fails with a refusal, which the surface puts into its own shape. */
+/** Runs a request. Fails with a refusal, which the surface formats. */
 export const run = Effect.fnUntraced(function* (
   core: GatewayState,
   job: GatewayJob
@@ -198,7 +196,7 @@ export const run = Effect.fnUntraced(function* (
   const now = (): number => clock.currentTimeMillisUnsafe()
   for (const [index, plan] of job.legs.entries()) {
     const step: Step = { core, job, plan, index, requestId, now, cacheKey: yield* cacheKeyOf(job, plan) }
-    // A hit is served before any limit is looked at.
+    // A hit is served before any limit applies.
     const hit = yield* fromCache(step)
     if (hit !== undefined) return hit
     if (index === 0 && limited(job, step)) {

@@ -1,6 +1,4 @@
-/**
- * From a request to legs that are ready to run: provider, endpoint, headers, body and options of each.
- */
+/** Plans a request: legs that are ready to run, with provider, endpoint, headers, body and options. */
 import * as Result from "effect/Result"
 import { asciiJson } from "../../internal/data/headers.ts"
 import { isRecord } from "../../internal/data/json.ts"
@@ -21,24 +19,24 @@ import * as RequestOptions from "./requestOptions.ts"
 import type { Gateway } from "./settings.ts"
 import type { GatewayState } from "./state.ts"
 
-/** What a surface knows about a leg. */
+/** A leg as a surface describes it. */
 export interface LegRequest {
-  /** Slug, `compat`, or anything the client wrote. */
+  /** Slug, `compat`, or anything else that the client wrote. */
   readonly provider: string
   readonly endpoint: string
   readonly method: string
-  /** Headers for the provider, still with those of the gateway among them. */
+  /** Headers for the provider, still mixed with the gateway's. */
   readonly headers: HeaderMap
-  /** Where the options are read, nearest first. */
+  /** Sources of options, nearest first. */
   readonly layers: ReadonlyArray<HeaderMap>
   readonly body: Uint8Array<ArrayBuffer> | undefined
   /** `undefined` when the body is not JSON. */
   readonly json: unknown
-  /** Streams stay streams on this surface, whatever the gateway's setting. */
+  /** Whether streams stay streams on this surface, whatever the gateway's setting. */
   readonly streams?: boolean
-  /** The model was picked by its name in the run catalogue, which has providers of its own. */
+  /** Whether the model was selected by its name in the run catalogue, which has its own providers. */
   readonly isCatalogue?: boolean
-  /** The model was picked by an alias, so the answer names it. */
+  /** Whether an alias selected the model; the answer then names it. */
   readonly isAlias?: boolean
 }
 
@@ -59,10 +57,10 @@ const none: Gateway = {
 
 const encoder = new TextEncoder()
 
-/** The bytes of a JSON body. */
+/** Encodes a JSON body. */
 export const encodeJson = (value: unknown): Uint8Array<ArrayBuffer> => encoder.encode(JSON.stringify(value))
 
-// `cf-*` headers talk to Cloudflare, the others to the server that this request reached.
+// `cf-*` headers are for Cloudflare, the others for the server that received this request.
 const notForProvider = /^(cf-.*|mf-.*|host|connection|content-length|transfer-encoding|keep-alive|upgrade|expect)$/
 
 const providerHeaders = (headers: HeaderMap): Record<string, string> =>
@@ -96,7 +94,7 @@ interface PlannedTarget {
   readonly refusal?: Refusal
   readonly dynamic?: boolean
   readonly routing?: Routing
-  /** Options of an element of a dynamic route, which win over those of the request. */
+  /** Options of an element of a dynamic route, which override those of the request. */
   readonly ownOptions?: Partial<RequestOptions.ResolvedOptions>
 }
 
@@ -112,7 +110,7 @@ const compatModel = (input: LegRequest, name: string, dynamic: boolean): Planned
   return { provider: name.slice(0, slash), endpoint: input.endpoint, model, body: encodeJson(json), json, dynamic }
 }
 
-/** A name of the run catalogue as `compat` has it. */
+/** Converts a name of the run catalogue to its `compat` form. */
 const slugModel = (model: string): string => {
   const author = model.slice(0, model.indexOf("/"))
   return author.startsWith("@")
@@ -131,7 +129,7 @@ const badFormat = (input: LegRequest, refusal: Refusal): ReadonlyArray<() => Pla
   })
 ]
 
-/** `compat` picks the provider by the model's name; a dynamic route stands for its models in order. */
+/** For `compat`, the model's name selects the provider; a dynamic route expands to its models in order. */
 const compatTargets = (
   core: GatewayState,
   gateway: Gateway | undefined,
@@ -164,7 +162,7 @@ const compatTargets = (
   }))
 }
 
-/** Made one after the other, because each may have a body of its own. */
+/** Made one after the other, because each may have its own body. */
 const targets = (
   core: GatewayState,
   gateway: Gateway | undefined,
@@ -175,7 +173,7 @@ const targets = (
   return [() => ({ provider, endpoint, json, body, model: modelOf(provider, endpoint, json) })]
 }
 
-/** The same request for an answer that is no stream. */
+/** Converts a request to one for an answer without a stream. */
 const whole = (target: PlannedTarget): PlannedTarget => {
   if (dialectOf(target.provider, target.endpoint) === "google-stream") {
     const [path = "", query = ""] = target.endpoint.split("?", 2)
@@ -184,7 +182,7 @@ const whole = (target: PlannedTarget): PlannedTarget => {
     return { ...target, endpoint: rest.length === 0 ? endpoint : `${endpoint}?${rest.join("&")}` }
   }
   if (!isRecord(target.json) || !wantsStream(target.json)) return target
-  // Providers refuse options of a stream that was not asked for.
+  // Providers reject options of a stream without `stream`.
   const { stream: _, stream_options: __, ...json } = target.json
   return { ...target, json, body: encodeJson(json) }
 }
@@ -194,7 +192,7 @@ const maxModel = 2000
 /** Longest content type, in characters. Log entries contain it. */
 const maxContentType = 1000
 
-/** Plans one leg; a dynamic route becomes several. Fails when an option is wrong. */
+/** Plans one leg; a dynamic route becomes several. Fails when an option is invalid. */
 export const plan = (
   core: GatewayState,
   gateway: Gateway | undefined,
@@ -248,7 +246,7 @@ export const plan = (
     return legs
   })
 
-/** Most characters of the headers that a leg sends to its provider. */
+/** Longest total of the headers that a leg sends to its provider, in characters. */
 const maxHeaders = 131_072
 
 const headerValue = (value: unknown): string | undefined => {
@@ -256,7 +254,7 @@ const headerValue = (value: unknown): string | undefined => {
   return typeof value === "object" ? asciiJson(value) : String(value)
 }
 
-/** A value, or the field that is wrong (from its dot on) and what it accepts. */
+/** A value, or the invalid field (from its dot on) and its accepted values. */
 type Read<A> = Result.Result<A, readonly [field: string, accepted: string]>
 
 const headersOf = (u: unknown): Read<HeaderMap> => {
@@ -269,7 +267,7 @@ const headersOf = (u: unknown): Read<HeaderMap> => {
     if (text === undefined) continue
     const name = written.toLowerCase()
     if (!isFieldName(name)) return Result.fail([".headers", "names of HTTP headers"])
-    // Headers for the gateway are not passed on, and are checked where they are read.
+    // Headers for the gateway are not forwarded, and are checked where they are read.
     if (!name.startsWith("cf-")) {
       if (!isFieldValue(text)) return Result.fail([`.headers.${name}`, fieldValueAccepted])
       size += name.length + text.length

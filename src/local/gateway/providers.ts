@@ -1,6 +1,6 @@
 import type { Model } from "./options.ts"
 
-/** Every provider slug that AI Gateway knows. */
+/** Every provider slug of AI Gateway. */
 export const knownSlugs: ReadonlyArray<string> = [
   "adobe-firefly",
   "anthropic",
@@ -31,8 +31,8 @@ export const knownSlugs: ReadonlyArray<string> = [
 ]
 
 /**
- * Authors of the run catalogue (`author/model`), by the slug that answers. All other providers are reached by a
- * gateway's own paths only.
+ * Authors of the run catalogue (`author/model`), with the slug that answers. All other providers are reached only by a
+ * gateway's own paths.
  */
 const runAuthors: ReadonlyMap<string, string> = new Map([
   ["alibaba", "alibaba"],
@@ -46,16 +46,16 @@ const runAuthors: ReadonlyMap<string, string> = new Map([
   ["xai", "grok"]
 ])
 
-/** The slug behind an author of the run catalogue, or `undefined` when the catalogue has none of that name. */
+/** The slug behind an author of the run catalogue, or `undefined` for an unknown author. */
 export const slugOfAuthor = (author: string): string | undefined => runAuthors.get(author)
 
-/** Providers that only the run catalogue reaches: no path of a gateway has their names. */
+/** Providers that only the run catalogue reaches: no path of a gateway contains their names. */
 export const runOnlySlugs: ReadonlyArray<string> = ["alibaba", "minimax", "moonshotai"]
 
 /** Whether paths of a gateway reach a provider. */
 export const isGatewaySlug = (slug: string): boolean => !runOnlySlugs.includes(slug)
 
-// Names of credentials differ per provider; these words occur in all of them.
+// Names of credentials differ per provider, but all contain one of these words.
 const credential = /authorization|api-?key|token|secret|cookie|signature|password/i
 
 export const redacted = "<redacted>"
@@ -67,15 +67,15 @@ export const isCredential = (name: string): boolean => credential.test(name)
 export const redactHeaders = (headers: Readonly<Record<string, string>>): Record<string, string> =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, isCredential(name) ? redacted : value]))
 
-// Too short to be looked for inside of other names.
+// Too short to be matched inside other names.
 const inQuery = /(?:key|sig|auth|credential|jwt|hmac|passwd|pwd)(?:\[\]|%5b%5d)?$|^(?:code|pass)$/i
 
-/** An endpoint whose query parameters may carry a key (`?key=…`). */
+/** An endpoint without the keys in its query parameters (`?key=…`). */
 export const redactEndpoint = (endpoint: string): string => {
   let out = ""
   let shown = 0
   let name = -1
-  // One pass without a pattern: the sender of the text could make a pattern start again and again.
+  // One pass without a pattern: the sender of the text could force a pattern to backtrack.
   for (let i = 0; i < endpoint.length; i++) {
     const c = endpoint[i]
     if (c === "?" || c === "&" || c === ";") name = i + 1
@@ -92,7 +92,7 @@ export const redactEndpoint = (endpoint: string): string => {
   return out + endpoint.slice(shown)
 }
 
-/** The header values that belong to the cache key: two callers with different keys do not share entries. */
+/** The header values that are part of the cache key, so that two callers with different keys do not share entries. */
 export const credentialsOf = (headers: Readonly<Record<string, string>>): ReadonlyArray<string> =>
   Object.keys(headers)
     .filter(isCredential)
@@ -109,7 +109,7 @@ const model = (name: string, task: string): Model => ({
   properties: []
 })
 
-/** What `models` answers unless the options say otherwise. */
+/** Default result of `models`. */
 export const defaultModels: ReadonlyArray<Model> = [
   model("@cf/meta/llama-3.1-8b-instruct", "Text Generation"),
   model("@cf/meta/llama-3.3-70b-instruct-fp8-fast", "Text Generation"),

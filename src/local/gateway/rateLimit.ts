@@ -1,7 +1,7 @@
 import type { GatewaySettings } from "./options.ts"
 
 export interface RateLimit {
-  /** Counts a request, or refuses it. Refused requests do not count. */
+  /** Counts a request, or rejects it. Rejected requests do not count. */
   readonly take: (gateway: string, limit: NonNullable<GatewaySettings["rateLimit"]>, now: number) => boolean
   readonly clear: () => void
 }

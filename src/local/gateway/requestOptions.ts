@@ -10,10 +10,10 @@ import type { CustomCost, LogMetadata } from "./headerValues.ts"
 import type { JsonHeaders } from "./jsonHeaders.ts"
 import type { Gateway } from "./settings.ts"
 
-/** What applies to one leg. */
+/** Effective options of one leg. */
 export interface ResolvedOptions {
   readonly skipCache: boolean
-  /** Seconds, or `undefined` when nothing is cached. */
+  /** Seconds, or `undefined` when caching is off. */
   readonly cacheTtl: number | undefined
   readonly cacheKey: string | undefined
   readonly collectLog: boolean
@@ -29,11 +29,11 @@ export interface ResolvedOptions {
   readonly backoff: "constant" | "linear" | "exponential"
   readonly byokAlias: string | undefined
   readonly noWholesale: boolean
-  /** Whether a request for a stream is answered whole. */
+  /** Whether a request for a stream gets a complete answer. */
   readonly bufferStreams: boolean
 }
 
-/** Life time of an entry that has a custom key while caching is off: five minutes. */
+/** Lifetime of an entry with a custom key while caching is off: five minutes. */
 const keyedTtl = 300
 const minTtl = 60
 const maxTtl = 30 * 24 * 60 * 60
@@ -76,15 +76,15 @@ const translate = (values: unknown, names: Readonly<Record<string, string>>): Re
   return out
 }
 
-/** A leg's `config` as headers. */
+/** Converts a leg's `config` to headers. */
 export const fromConfig = (config: unknown): HeaderMap => translate(config, configHeaders)
 
-/** The binding's `options.gateway` as headers. */
+/** Converts the binding's `options.gateway` to headers. */
 export const fromBinding = (gateway: unknown): HeaderMap => ({
   ...translate(gateway, bindingHeaders),
   ...translate(isRecord(gateway) ? gateway["retries"] : undefined, bindingRetries)
 })
-/** Reads single headers and remembers the first that is wrong. */
+/** Reads single headers and remembers the first invalid one. */
 const reader = (layers: ReadonlyArray<HeaderMap>) => {
   let problem: Refusal | undefined
   const raw = (...names: ReadonlyArray<string>): string | undefined => {
@@ -129,7 +129,7 @@ const reader = (layers: ReadonlyArray<HeaderMap>) => {
 const isBackoff = (value: string): value is ResolvedOptions["backoff"] =>
   value === "constant" || value === "linear" || value === "exponential"
 
-/** Header that turns a request for a stream into one for a whole answer, or keeps the gateway from doing so. */
+/** Header that turns a request for a stream into one for a complete answer, or prevents the gateway from doing so. */
 export const bufferHeader = "cf-aig-local-buffer"
 
 /** The options of one leg. `layers` are headers, nearest first. */

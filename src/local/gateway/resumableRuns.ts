@@ -1,6 +1,6 @@
 /**
- * Streamed runs that a client can take up again. What was sent is kept for a while; when the client leaves, the
- * provider's answer is read on.
+ * Streamed runs that a client can resume. Sent bytes are kept for a while; when the client leaves, the gateway reads
+ * the provider's answer to its end.
  */
 
 import type { Answer } from "../wire/protocol.ts"
@@ -8,28 +8,28 @@ import { headerBytes, overhead } from "./bounded.ts"
 
 type Bytes = Uint8Array<ArrayBufferLike>
 
-/** How long a run can be taken up, in milliseconds from its start: five and a half minutes. */
+/** How long a run can be resumed, in milliseconds from its start: five and a half minutes. */
 export const lifetime = 330_000
 
-/** Bytes that a chunk takes besides its content. A stream may arrive in chunks of one byte. */
+/** Bytes that a chunk occupies in addition to its content. A stream may arrive in chunks of one byte. */
 const chunkOverhead = 128
 
-/** A place in a run. */
+/** A position in a run. */
 interface Cursor {
   index: number
 }
 
-/** One run: the chunks that came so far, and how to get more. */
+/** One run: its chunks so far, and how to get more. */
 interface ResumableRun {
   readonly gateway: string
   readonly headers: Answer["headers"]
   readonly expiresAt: number
   readonly chunks: Array<Bytes>
   bytes: number
-  /** How many chunks at the start are no longer kept. */
+  /** Number of chunks at the start that are no longer kept. */
   dropped: number
   state: "open" | "ended" | "failed"
-  /** Where the first client is, until it left. */
+  /** Position of the first client until it left. */
   client: Cursor | undefined
   /** Waits for the next chunk, the end or the failure; never rejects. */
   readonly advance: () => Promise<void>
@@ -38,7 +38,7 @@ interface ResumableRun {
 
 const costOf = (chunk: Bytes): number => chunk.length + chunkOverhead
 
-/** What a run costs beside its chunks. */
+/** Bytes of a run without its chunks. */
 const ownBytes = ({ headers }: Pick<ResumableRun, "headers">): number => overhead + headerBytes(headers)
 
 const makeRun = (
@@ -80,7 +80,7 @@ const makeRun = (
   return run
 }
 
-/** The next bytes; `undefined` at the end. Rejects when the run failed, or when the bytes are gone. */
+/** The next bytes; `undefined` at the end. Rejects when the run failed or the bytes are no longer kept. */
 const next = async (run: ResumableRun, cursor: Cursor): Promise<Bytes | undefined> => {
   while (cursor.index - run.dropped >= run.chunks.length && run.state === "open") await run.advance()
   const chunk = run.chunks[cursor.index - run.dropped]
@@ -94,7 +94,7 @@ const next = async (run: ResumableRun, cursor: Cursor): Promise<Bytes | undefine
 
 const LF = 10
 
-/** Leaves out so many events; an event ends with two line feeds. */
+/** Skips a number of events; an event ends with two line feeds. */
 const skipping = (events: number): ((bytes: Bytes) => Bytes) => {
   let left = events
   let feeds = 0
@@ -124,9 +124,9 @@ const streamOf = (pull: () => Promise<Bytes | undefined>, cancel: () => void): R
   )
 
 export interface ResumableRuns {
-  /** Keeps a streamed answer under an id; what it returns stands for the answer. Any other answer stays as it is. */
+  /** Keeps a streamed answer under an id and returns a replacement for it. Any other answer is returned unchanged. */
   readonly start: (id: string, gateway: string, answer: Answer, now: number) => Answer
-  /** The run from an event on, or `undefined` when there is none, or no longer. */
+  /** The run from an event on, or `undefined` when it does not exist, or no longer. */
   readonly resume: (id: string, gateway: string, from: number, now: number) => Answer | undefined
   readonly clear: () => void
 }
@@ -145,8 +145,8 @@ export const make = (maxTotal: number): ResumableRuns => {
     total += bytes
   }
   /**
-   * Drops what its client has read of a run that nobody else can ask for any more; without a client it ends. What the
-   * client has not read yet stays, and counts.
+   * Drops the chunks that its client has read, for a run that can no longer be resumed; without a client it ends.
+   * Chunks that the client has not read stay, and count.
    */
   const trim = (run: ResumableRun): void => {
     if (run.client === undefined) run.stop()
@@ -165,7 +165,7 @@ export const make = (maxTotal: number): ResumableRuns => {
       forget(id, run)
     }
   }
-  /** Reads on after the client left, so that the run is complete when it is asked for. */
+  /** Reads to the end after the client left, so that the run is complete when it is resumed. */
   const drain = async (id: string, run: ResumableRun): Promise<void> => {
     while (run.state === "open" && keeps(id, run)) await run.advance()
   }
@@ -207,7 +207,7 @@ export const make = (maxTotal: number): ResumableRuns => {
       const skip = skipping(from)
       const pull = async (): Promise<Bytes | undefined> => {
         while (true) {
-          // A second reader would go on filling what nothing bounds any more.
+          // A second reader would fill memory that no limit covers any more.
           if (!keeps(id, run)) throw new Error("the run is no longer kept")
           const chunk = await next(run, cursor)
           const rest = chunk === undefined ? undefined : skip(chunk)

@@ -45,7 +45,7 @@ export interface Keep {
 
 const mebibyte = 1024 * 1024
 
-/** Default limits. Everything that they keep fits into a heap of 700 MB, together with requests in flight. */
+/** Default limits. Everything that they keep, together with requests in flight, fits into a heap of 700 MB. */
 export const defaultKeep: Keep = {
   logs: 10_000,
   calls: 10_000,
@@ -55,20 +55,20 @@ export const defaultKeep: Keep = {
   runBytes: 64 * mebibyte
 }
 
-/** Bytes that all requests in flight may have together, with their answers, unless the options say otherwise. */
+/** Default limit for the bytes of all requests in flight, with their answers. */
 const defaultInFlightBytes = 320 * mebibyte
 
-/** Everything that {@link resolve} checked. */
+/** The checked options, as {@link resolve} returns them. */
 export interface Settings {
-  /** What answers say. */
+  /** Account in answers. */
   readonly account: string
-  /** Whether another account in a path is refused. */
+  /** Whether paths with another account are rejected. */
   readonly fixedAccount: boolean
   readonly defaultGateway: string
   readonly gateways: ReadonlyMap<string, Gateway>
   readonly token: Redacted.Redacted<string> | undefined
   readonly adminToken: Redacted.Redacted<string> | undefined
-  /** Hosts and origins besides those of this machine. */
+  /** Further hosts and origins, besides those of this machine. */
   readonly allowed: Allowed
   readonly upstreams: ReadonlyMap<string, Upstream.Upstream>
   readonly routes: ReadonlyMap<string, DynamicRoute>
@@ -233,7 +233,7 @@ const allowed = (options: Options, check: Check): Allowed => {
       "scheme://host or scheme://host:port in lower case, without a path or a default port; neither * nor null"
     )
   }
-  // Clients may use the address that URLs of this gateway start with.
+  // Clients may use the address of this gateway's URLs.
   const own = options.baseUrl !== undefined && URL.canParse(options.baseUrl) ? [new URL(options.baseUrl).hostname] : []
   return { hosts: new Set([...names, ...own]), origins: new Set(origins) }
 }
@@ -257,7 +257,7 @@ const keep = (options: Options, check: Check): Keep => {
   }
 }
 
-/** Checks options; fails with the first field that is wrong. */
+/** Checks options; fails with the first invalid field. */
 export const resolve = (options: Options): Effect.Effect<Settings, GatewayError> => {
   let problem: GatewayError | undefined
   const check: Check = (ok, field, accepted) => {

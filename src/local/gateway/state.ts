@@ -31,7 +31,7 @@ export interface GatewayState {
   readonly nextId: Effect.Effect<string>
   /** A random number from 0 to less than 1, for percentages of dynamic routes. */
   readonly draw: () => number
-  /** What `getUrl` starts with; a server knows it only after it listens. */
+  /** Base of URLs for `getUrl`; a server knows it only after it listens. */
   readonly baseUrl: () => string
   /** The handler of a slug with the scripts in front of it, or `undefined` for an unknown slug. */
   readonly handler: (provider: string, model: string | undefined) => Handler | undefined

@@ -1,6 +1,4 @@
-/**
- * Which gateway a request means, and whether the caller may use it.
- */
+/** Determines which gateway a request addresses, and whether the caller may use it. */
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type { Gateway } from "../gateway/settings.ts"
@@ -51,7 +49,7 @@ export const api = (core: GatewayState, account: string, headers: HeaderMap): Re
     : Result.fail(refuse(404, code.modelNotFound, "Could not route to this account, perhaps the identifier is invalid"))
 }
 
-/** A gateway by id, for callers that were already let in. */
+/** A gateway by id, for callers that are already authorized. */
 export const gateway = (core: GatewayState, id: string): Result.Result<Gateway, Refusal> => {
   const found = core.settings.gateways.get(id)
   return found === undefined ? Result.fail(notFound(id)) : Result.succeed(found)

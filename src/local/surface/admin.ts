@@ -1,6 +1,4 @@
-/**
- * `/__admin/…`: what a test in another process needs: scripts, recorded calls, a fresh start.
- */
+/** `/__admin/…`: the interface for tests in other processes: scripts, recorded calls, reset. */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
@@ -10,7 +8,7 @@ import { apiError, apiSuccess, apiSuccessPieces, badRequest, code, type Refusal,
 import { type Incoming, jsonBody } from "../wire/message.ts"
 import type { Answer, Disconnect } from "../wire/protocol.ts"
 
-/** What is wrong with the key of a script, if anything. */
+/** The problem with the key of a script, if any. */
 export const keyProblem = (core: GatewayState, key: string): { field: string; accepted: string } | undefined => {
   const [slug = ""] = key.split("/", 1)
   const model = key.slice(slug.length)

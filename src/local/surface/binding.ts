@@ -1,6 +1,4 @@
-/**
- * What the Workers binding `env.AI` calls. It brings no credentials: whoever holds the binding is trusted.
- */
+/** The calls of the Workers binding `env.AI`. They carry no credentials: every holder of the binding is trusted. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -40,8 +38,8 @@ const noRoute = (): Handled => Effect.succeed(apiError(refuse(404, code.noRoute,
 const modelOf = (headers: HeaderMap): string | undefined => headers["cf-consn-model-id"]?.replace(/^[^/@:]+:/, "")
 
 /**
- * The input and the options of a run. A stream of the caller, such as audio, is the body itself; what else the input
- * has is in the query then.
+ * The input and the options of a run. A stream from the caller, such as audio, is the body itself; the other fields of
+ * the input are then in the query.
  */
 const readRun = Effect.fnUntraced(function* (incoming: Incoming) {
   if (incoming.url.searchParams.has("userInputs")) {
@@ -55,7 +53,7 @@ const readRun = Effect.fnUntraced(function* (incoming: Incoming) {
   return { input, options: isRecord(options) ? options : {} }
 })
 
-/** `env.AI.run`. With a gateway its settings are inside the body; extra headers count as well, but less. */
+/** `env.AI.run`. With a gateway, its settings are inside the body; extra headers count too, with lower priority. */
 const runModel = Effect.fnUntraced(function* (core: GatewayState, incoming: Incoming, viaGateway: boolean) {
   const { headers } = incoming
   const model = modelOf(headers)
@@ -92,7 +90,7 @@ const runModel = Effect.fnUntraced(function* (core: GatewayState, incoming: Inco
   return core.runs.start(runId, gateway.id, wrapped, yield* Clock.currentTimeMillis)
 })
 
-/** Takes up a streamed run of `env.AI.run` from an event on. */
+/** Resumes a streamed run of `env.AI.run` from an event on. */
 const resume = Effect.fnUntraced(function* (core: GatewayState, gateway: string, incoming: Incoming, runId: string) {
   if (!/^[0-9a-f]{64}$/.test(runId)) return yield* refuse(500, code.malformedRun, "Malformed run id")
   const from = incoming.url.searchParams.get("from") ?? "0"
@@ -119,7 +117,7 @@ const gateways = (core: GatewayState, incoming: Incoming, path: ReadonlyArray<st
   return noRoute()
 }
 
-/** Answers a request of the binding, or `undefined` when the path is none of its own. */
+/** Answers a request of the binding, or returns `undefined` for other paths. */
 export const handle = (core: GatewayState, incoming: Incoming): Handled | undefined => {
   const { method, segments } = incoming
   const [first, second, ...rest] = segments

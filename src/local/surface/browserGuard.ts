@@ -42,7 +42,7 @@ export const identify = (allowed: Allowed, headers: HeaderMap): Result.Result<Ca
       return forbid("Host: expected a loopback name or address, or one that is listed (allowHosts, --allow-host)")
     }
   }
-  // Whoever answers for the network's names can serve a page under this name; the binding is no browser.
+  // Whoever controls DNS in this network can serve a page under this name; the binding is not a browser.
   if (isBinding && (origin !== undefined || site !== undefined)) {
     return forbid("Host: web pages have no access under the host of the Workers binding")
   }
@@ -75,7 +75,7 @@ export const sealing: HeaderMap = {
   "x-content-type-options": "nosniff"
 }
 
-/** The answer to a preflight of an accepted page: it may send what it asked for. */
+/** The answer to a preflight of an accepted page, which permits the requested method and headers. */
 export const preflight = (headers: HeaderMap, { origin }: Caller): Answer => ({
   status: 204,
   headers: {

@@ -1,6 +1,6 @@
 /**
- * Models by catalogue name (`@cf/author/model`, `author/model`, `dynamic/route`): which provider they are, which body
- * it wants, and how the answer is wrapped.
+ * Models by catalogue name (`@cf/author/model`, `author/model`, `dynamic/route`): their provider, their request body,
+ * and the envelope of their answers.
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -34,7 +34,7 @@ export const isWorkersAi = (model: string): boolean => /^@[a-z]+\//.test(model)
 /** A model's input: JSON, or bytes such as those of audio. */
 export type Input = JsonText | { readonly bytes: Uint8Array<ArrayBuffer> }
 
-/** A member of a body as an input; `undefined` when it is not there. */
+/** A member of a body as an input; `undefined` when it is absent. */
 export const inputIn = ({ text, value }: JsonText, name: string): Input | undefined => {
   const own = isRecord(value) ? value[name] : undefined
   return own === undefined ? undefined : { value: own, text: memberText(text, name) ?? JSON.stringify(own) }
@@ -55,7 +55,7 @@ export const readBody = (
 /** Reads a body that is the input: JSON, or bytes of another type. */
 export const readInput = (incoming: Incoming): Effect.Effect<Input, Refusal | Disconnect> => {
   const type = incoming.headers["content-type"] ?? ""
-  // Programs send JSON under any type, and audio under none.
+  // Programs send JSON under any type, and audio without one.
   if (/^application\/(?:[\w.-]+\+)?json\b/i.test(type)) return jsonTextBody(incoming)
   return Effect.flatMap(incoming.body, (bytes) =>
     Effect.flatMap(parseBody(bytes), (value): Effect.Effect<Input, Refusal> => {
@@ -75,7 +75,10 @@ const endpointOf = (slug: string, model: string, input: unknown): string => {
   return "chat/completions"
 }
 
-/** The API's catalogue writes Anthropic's versions with dots: it has `claude-haiku-4.5`, and not `claude-haiku-4-5`. */
+/**
+ * Whether a name writes Anthropic's version with dashes. The API's catalogue uses dots: `claude-haiku-4.5`, not
+ * `claude-haiku-4-5`.
+ */
 const hasDashedVersion = (slug: string, name: string): boolean => slug === "anthropic" && /-\d{1,2}-\d/.test(name)
 
 export const notFound = (model: string, hint = ""): Refusal =>
@@ -157,7 +160,7 @@ export const legs = (
 export const answering = (all: readonly [LegRequest, ...ReadonlyArray<LegRequest>], answer: Answer): string =>
   (all.length === 1 ? all[0] : (all[Number(answer.headers["cf-aig-step"])] ?? all[0])).provider
 
-/** Plans all of them. */
+/** Plans all legs. */
 export const planAll = (
   core: GatewayState,
   gateway: Gateway | undefined,
@@ -180,8 +183,8 @@ const outputOf = (provider: string, source: string, body: unknown): string =>
     : source
 
 /**
- * An error of Workers AI as the binding gets it, `{ internalCode, name, message, description }`, which it throws as
- * `3040: …`. Any other answer stays as it is.
+ * Converts an error of Workers AI to the binding's form, `{ internalCode, name, message, description }`, which the
+ * binding throws as `3040: …`. Any other answer is returned unchanged.
  */
 export const asBindingError = (answer: Answer): Answer => {
   if (answer.status < 400 || !isJson(answer) || answer.body instanceof ReadableStream) return answer
@@ -192,17 +195,17 @@ export const asBindingError = (answer: Answer): Answer => {
   return bindingError(refuse(answer.status, first["code"], first["message"], answer.headers))
 }
 
-/** How an answer is wrapped: not at all, `{ state, result }`, the API's envelope, or both. */
+/** Envelope of an answer: none, `{ state, result }`, the API's envelope, or both. */
 export interface Wrapping {
   readonly state?: boolean
   readonly envelope?: boolean
-  /** More fields beside `state`. */
+  /** Further fields next to `state`. */
   readonly more?: Readonly<Record<string, unknown>>
 }
 
 /**
- * Wraps a successful JSON answer; any other, and JSON that does not parse, stays as it is, and so does an answer that
- * has nothing around it. What is inside stays as it was written.
+ * Wraps a successful JSON answer and keeps the text inside as it was written. Any other answer, and JSON that does not
+ * parse, is returned unchanged, as is an answer without an envelope.
  */
 export const wrap = (
   answer: Answer,
@@ -228,7 +231,7 @@ export const wrap = (
 
 const unified = { gatewayMetadata: { keySource: "Unified" } }
 
-/** The wrapping that a name of the `envelope` option stands for. */
+/** The wrapping for a value of the `envelope` option. */
 export const wrappingOf = (envelope: "bare" | "state" | "full", provider: string): Wrapping => {
   const thirdParty = provider !== "workers-ai"
   switch (envelope) {

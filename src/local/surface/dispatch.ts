@@ -1,6 +1,4 @@
-/**
- * Finds the surface of a request: the path decides, after the guard has accepted the caller.
- */
+/** Finds the surface of a request: the path selects it, after the guard has accepted the caller. */
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -17,7 +15,10 @@ import * as BrowserGuard from "./browserGuard.ts"
 import * as DataPlane from "./dataPlane.ts"
 import * as ApiSurface from "./restApi.ts"
 
-/** Who can reach the gateway. `public` servers ask for the token also where a binding or an operator needs none. */
+/**
+ * Who can reach the gateway. `public` servers require the token even where a binding or an operator otherwise needs
+ * none.
+ */
 export type Exposure = "trusted" | "public"
 
 const unauthorized = () => Effect.succeed(apiError(refuse(401, code.apiUnauthorized, "Authentication error")))
@@ -42,7 +43,7 @@ const dispatch = (
   incoming: Incoming
 ): Effect.Effect<Answer, Disconnect> => {
   const [first] = incoming.segments
-  // Under the binding's host everything else stays out of reach: a browser can be made to send a plain GET under that
+  // Under the binding's host everything else is out of reach: a page can make a browser send a plain GET under that
   // name.
   if (!caller.isBinding) {
     if (first === "v1" && incoming.segments.length >= 3) return DataPlane.handle(core, incoming)
@@ -85,7 +86,7 @@ export const handle = (
     if (BrowserGuard.isPreflight(request.method, headers)) {
       return Effect.succeed(BrowserGuard.preflight(headers, caller))
     }
-    // Also for requests without a body: their answers need room.
+    // Applies to requests without a body too: their answers need room.
     const full = share.take(0)
     if (full !== undefined) return Effect.succeed(BrowserGuard.seal(apiError(full), caller.origin))
     return read(request).pipe(

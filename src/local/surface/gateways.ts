@@ -1,5 +1,6 @@
 /**
- * Gateways of the account, as the management API shows them. They are made by the options and cannot be changed.
+ * Gateways of the account, as the management API returns them. The options define them, and requests cannot change
+ * them.
  */
 import * as Result from "effect/Result"
 import type { Gateway } from "../gateway/settings.ts"
@@ -8,7 +9,7 @@ import { apiSuccess, badRequest, type Refusal } from "../wire/errors.ts"
 import type { Answer } from "../wire/protocol.ts"
 import { whole } from "./models.ts"
 
-// The state does not say when it was made, and the options do not change.
+// The state does not record when it was made, and the options do not change.
 const madeAt = "2026-01-01T00:00:00Z"
 
 /** One gateway. */
@@ -33,7 +34,7 @@ export const gatewayBody = (core: GatewayState, gateway: Gateway): Readonly<Reco
   zdr: false
 })
 
-/** A page of gateways; fails on a parameter that it does not know. */
+/** A page of gateways; fails for an unknown parameter. */
 export const listGateways = (core: GatewayState, params: URLSearchParams): Result.Result<Answer, Refusal> =>
   Result.gen(function* () {
     const unknown = [...params.keys()].find((name) => !["page", "per_page", "search"].includes(name))

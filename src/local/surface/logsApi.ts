@@ -48,7 +48,7 @@ const isFlat = (u: unknown): u is LogMetadata =>
   JSON.stringify(u).length <= maxMetadata &&
   Object.values(u).every((value) => ["string", "number", "boolean"].includes(typeof value))
 
-/** The change that a PATCH asks for. */
+/** The change that a PATCH requests. */
 const change = (body: unknown): Result.Result<(entry: LogEntry) => LogEntry, Refusal> => {
   if (!isRecord(body)) return Result.fail(badRequest("expected an object with feedback, score or metadata"))
   const unknown = Object.keys(body).find((key) => !["feedback", "score", "metadata"].includes(key))
@@ -78,8 +78,8 @@ const change = (body: unknown): Result.Result<(entry: LogEntry) => LogEntry, Ref
 }
 
 /**
- * JSON or plain text. The entry has the content type that a caller or an upstream named, but it does not decide how a
- * body is served.
+ * JSON or plain text. The entry's content type comes from a caller or an upstream, so it does not determine how a body
+ * is served.
  */
 const typeOfStored = (contentType: string | undefined): string =>
   /^application\/json\b/i.test(contentType ?? "") ? "application/json" : "text/plain; charset=utf-8"
@@ -109,7 +109,7 @@ const one = Effect.fnUntraced(function* (
   return apiSuccess({})
 })
 
-/** Answers a request below `…/gateways/{id}/logs`, unless a script has something else for it. */
+/** Answers a request below `…/gateways/{id}/logs`, unless a script overrides the answer. */
 export const handle = (
   core: GatewayState,
   gateway: Gateway,
@@ -130,7 +130,7 @@ export const handle = (
   }
   const answered = Effect.catchTag(own, "Refusal", (refusal) => Effect.succeed(apiError(refusal)))
   return Faults.react(fault, request, () => answered).pipe(
-    // Behind this surface is no provider whose connection could break: it is the client's.
+    // This surface has no provider whose connection could break, so the client's breaks.
     Effect.catchTag("UpstreamFailure", () => Effect.fail(new Disconnect())),
     Effect.flatMap((answer) => (answer.broken === true ? Effect.fail(new Disconnect()) : Effect.succeed(answer)))
   )

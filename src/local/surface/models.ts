@@ -32,7 +32,7 @@ export const whole = (
     : Result.fail(badRequest(`${name}: expected 1 to ${max}`))
 }
 
-/** Answers a search; fails on a parameter that it does not know. */
+/** Answers a search; fails for an unknown parameter. */
 export const search = (models: ReadonlyArray<Model>, params: URLSearchParams): Result.Result<Answer, Refusal> =>
   Result.gen(function* () {
     const page = yield* whole(params, "page", 1, 1_000_000)

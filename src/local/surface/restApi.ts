@@ -24,7 +24,7 @@ type Handled = Effect.Effect<Answer, Refusal | Disconnect>
 
 const noRoute = (status = 404): Handled => Effect.fail(refuse(status, code.noRoute, "No route for that URI"))
 
-/** Workers AI runs through a gateway only when one is named; other models use the default one. */
+/** Workers AI uses a gateway only when the request names one; other models use the default one. */
 const gatewayFor = (
   core: GatewayState,
   model: string,
@@ -103,7 +103,7 @@ const management = (core: GatewayState, incoming: Incoming, account: string, pat
   if (id === "" && what === undefined && incoming.method === "GET") {
     return Effect.fromResult(listGateways(core, incoming.url.searchParams))
   }
-  // Gateways are made by the options.
+  // Gateways are defined by the options.
   if (id === "") return noRoute()
   const found = Access.gateway(core, id)
   if (Result.isFailure(found)) return Effect.fail(found.failure)

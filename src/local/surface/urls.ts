@@ -1,13 +1,11 @@
-/**
- * What `getUrl` answers.
- */
+/** URLs that `getUrl` returns. */
 import * as Result from "effect/Result"
 import { trimSlashes } from "../../internal/data/trimSlashes.ts"
 import { isGatewaySlug } from "../gateway/providers.ts"
 import type { GatewayState } from "../gateway/state.ts"
 import { code, type Refusal, refuse } from "../wire/errors.ts"
 
-/** The data plane URL of a gateway; with a provider, the base URL that an SDK of it wants. */
+/** The data plane URL of a gateway; with a provider, the base URL for that provider's SDK. */
 export const gatewayUrl = (baseUrl: string, account: string, gateway: string, provider?: string): string =>
   `${trimSlashes(baseUrl)}/v1/${account}/${gateway}/${provider ?? ""}`
 

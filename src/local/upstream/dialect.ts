@@ -1,6 +1,4 @@
-/**
- * What can be told from an endpoint and a body: dialect, model, token counts.
- */
+/** Derives dialect, model and token counts from an endpoint and a body. */
 import { isRecord } from "../../internal/data/json.ts"
 import * as Anthropic from "../../internal/dialect/anthropic.ts"
 import * as Google from "../../internal/dialect/google.ts"
@@ -27,8 +25,8 @@ const pathOf = (endpoint: string): string => endpoint.split("?", 1)[0] ?? ""
 
 export const dialectOf = (provider: string, endpoint: string): WireDialect => {
   const path = pathOf(endpoint)
-  // The documentation of the binding writes `chat/completion` for dynamic routes.
-  // Mistral answers `fim/completions` as it does a chat.
+  // The binding's documentation writes `chat/completion` for dynamic routes. Mistral answers `fim/completions` like a
+  // chat.
   if (/(^|\/)(chat\/completions?|fim\/completions)$/.test(path)) return "openai-chat"
   if (/(^|\/)responses$/.test(path)) return "openai-responses"
   if (/(^|\/)messages$/.test(path)) return "anthropic"
@@ -73,10 +71,10 @@ export const modelType = (dialect: WireDialect, model: string | undefined): stri
 export const isEmbeddingModel = (model: string): boolean =>
   /(^|[/-])(bge|embedding|embeddinggemma)/.test(model) && !model.includes("reranker")
 
-/** Whether a body asks for a stream. */
+/** Whether a body requests a stream. */
 export const wantsStream = (body: unknown): boolean => isRecord(body) && body["stream"] === true
 
-/** Google streams events only when asked with `alt=sse`, and a JSON array otherwise. */
+/** Whether an endpoint requests events: Google streams them only with `alt=sse`, and a JSON array otherwise. */
 export const asksForEvents = (endpoint: string): boolean => /[?&]alt=sse(&|$)/.test(endpoint)
 
 interface WireUsage {
@@ -88,7 +86,7 @@ const noUsage: WireUsage = { input: null, output: null }
 
 type Counts = Readonly<Record<string, unknown>>
 
-/** What an answer, or an event of it, says about tokens, as it stands there. */
+/** The token counts in an answer, or in one of its events, in their original form. */
 const countsIn = (body: unknown): Counts | undefined => {
   if (!isRecord(body)) return undefined
   const inner = isRecord(body["result"]) ? body["result"] : body
@@ -96,7 +94,7 @@ const countsIn = (body: unknown): Counts | undefined => {
   return isRecord(usage) ? usage : undefined
 }
 
-/** Reads counts as a client reads them, so that a log has the numbers that a reply has. */
+/** Reads counts as a client reads them, so that a log has the same numbers as a reply. */
 const wireUsage = (counts: Counts): WireUsage => {
   // Anthropic counts its cache beside the input; OpenAI's responses have no such fields.
   const dialect = "prompt_tokens" in counts ? OpenAi : "input_tokens" in counts ? Anthropic : Google
@@ -110,7 +108,7 @@ export const usageOf = (body: unknown): WireUsage => {
   return counts === undefined ? noUsage : wireUsage(counts)
 }
 
-/** Counts of a later event over those of an earlier one: they grow, and `null` says nothing. */
+/** Combines counts of a later event with those of an earlier one: counts grow, and `null` adds nothing. */
 const later = (before: Counts, after: Counts): Counts => {
   const merged = { ...before }
   for (const [name, value] of Object.entries(after)) {
@@ -121,10 +119,10 @@ const later = (before: Counts, after: Counts): Counts => {
   return merged
 }
 
-/** Most characters of one line that are looked at; a longer one is skipped. */
+/** Longest line that is examined, in characters; longer lines are skipped. */
 const maxLine = 4 * 1024 * 1024
 
-/** Reads usage from a stream's text as it comes. Counts may come in different events. */
+/** Reads usage from a stream's text as it arrives. Counts may be spread over events. */
 export const usageScanner = (): { readonly push: (text: string) => void; readonly end: () => WireUsage } => {
   let counts: Counts | undefined
   let line = ""
@@ -145,7 +143,7 @@ export const usageScanner = (): { readonly push: (text: string) => void; readonl
   }
   return {
     push: (text) => {
-      // Whole lines without the word need no closer look.
+      // Complete lines without the word need no closer look.
       if (line === "" && text.endsWith("\n") && !text.includes('"usage')) return
       let from = 0
       for (const { index } of text.matchAll(/[\r\n]/g)) {
@@ -162,7 +160,7 @@ export const usageScanner = (): { readonly push: (text: string) => void; readonl
   }
 }
 
-/** The same from events that are all there. */
+/** Reads usage from a complete text of events. */
 export const usageOfEvents = (events: string): WireUsage => {
   const scanner = usageScanner()
   scanner.push(events)

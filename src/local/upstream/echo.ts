@@ -31,30 +31,30 @@ export interface Options {
   readonly stream: StreamShape
 }
 
-/** A reply, and how much it is. */
+/** A reply and its size. */
 interface Made {
   readonly reply: EchoReply
   readonly length: number
   readonly kept: number
 }
 
-/** A whole answer, or the events of a streamed one. */
+/** A complete answer, or the events of a streamed one. */
 type Written = Answer | Iterable<string>
 
-/** What a request asks, and what it wants of the answer. */
+/** The prompt of a request, and its wishes for the answer. */
 type Asked = Result.Result<readonly [Prompts.Prompt, Wishes.Wish], Issue>
 
 export const defaultText: Options["text"] = ({ provider, model, prompt }) => `${provider}/${model}: ${prompt}`
 
 const hash = (text: string): string => (Hash.string(text) >>> 0).toString(16).padStart(8, "0")
 
-// A request's own wishes come before those of the upstream, field by field.
+// A request's own wishes override those of the upstream, field by field.
 const shapeOf = ({ stream }: UpstreamRequest, options: Options): StreamShape => ({ ...options.stream, ...stream })
 
 const textFor = (request: UpstreamRequest, options: Options, prompt: string): string =>
   options.text({ provider: request.provider, model: request.model ?? "unknown", prompt })
 
-/** A call of a tool, or JSON of a schema: cut into pieces, but never repeated or cut off. */
+/** A call of a tool, or JSON of a schema: cut into pieces, but never repeated or truncated. */
 const structured = (request: UpstreamRequest, prompt: Prompts.Prompt, wish: Wishes.Wish, now: number): Made => {
   const { call, choices, json: text = "" } = wish
   const model = request.model ?? "unknown"
@@ -111,20 +111,23 @@ const refusedBy =
   ({ accepted, field }: Issue): Answer =>
     json(400, providerError(request, 400, `${field}: expected ${accepted}`, field))
 
-/** SDKs would take any success for an empty answer. */
+/** A 404 for endpoints that the echo does not know: SDKs would take any success for an empty answer. */
 const unknownEndpoint = (request: UpstreamRequest): Answer => {
   const [path = ""] = request.endpoint.split("?", 1)
   const message = `The echo has no endpoint ${request.method} ${path} at ${request.provider}; give the provider an upstream that has`
   return json(404, providerError(request, 404, message))
 }
 
-/** An accessor of the text stays one: a stream needs no whole text. */
+/** Keeps the accessor of the text: a stream does not need the complete text. */
 const withUsage = (reply: EchoReply): EchoReply => Object.create(reply, { includeUsage: { value: true } })
 
 const asking = (prompt: Prompts.Prompt, wish: Result.Result<Wishes.Wish, Issue>): Asked =>
   Result.map(wish, (wanted) => [prompt, wanted] as const)
 
-/** A whole answer, or the events of a streamed one. What a stream keeps until its end counts to the request. */
+/**
+ * A complete answer, or the events of a streamed one. The part of a stream that is kept until its end counts towards
+ * the request.
+ */
 const answer = (request: UpstreamRequest, options: Options, now: number, share: Share): Written => {
   const body = isRecord(request.json) ? request.json : {}
   const refused = refusedBy(request)
@@ -153,7 +156,7 @@ const answer = (request: UpstreamRequest, options: Options, now: number, share: 
     complete: (reply: EchoReply) => unknown
   ): Written => reply(asked, (made) => (wantsStream(body) ? events(made) : json(200, complete(made))))
 
-  // Nothing but lists is read with GET.
+  // GET requests read only lists.
   switch (request.method === "POST" ? dialectOf(request.provider, request.endpoint) : "other") {
     case "openai-chat": {
       const asked = Result.flatMap(Prompts.openAiPrompt(body), (prompt) => asking(prompt, Wishes.chatWish(body)))
@@ -243,7 +246,7 @@ const bodyOf = (
   return Stream.toReadableStreamEffect(bytes, { strategy: { highWaterMark: 0 } })
 }
 
-/** One event at a time, when it is asked for. */
+/** Sends one event at a time, on demand. */
 const streamed = (events: Iterable<string>, shape: StreamShape): Effect.Effect<Answer> =>
   Effect.map(bodyOf(events, shape), (body) => ({
     status: 200,
@@ -251,7 +254,7 @@ const streamed = (events: Iterable<string>, shape: StreamShape): Effect.Effect<A
     body
   }))
 
-/** Header in which a provider says which request this was, for its support. */
+/** Header in which a provider identifies the request for its support. */
 const requestIdHeader = (provider: string): string | undefined => {
   if (provider === "anthropic") return "request-id"
   return provider === "workers-ai" || provider.startsWith("google-") ? undefined : "x-request-id"

@@ -28,7 +28,7 @@ function* deltasOf(reply: EchoReply): Generator<Delta> {
   yield { type: "finish", reason: call === undefined ? "stop" : "toolCalls" }
 }
 
-/** The choices of one answer, as often as the request wants it. */
+/** The choices of an answer, as many as the request wants. */
 const chosen = (
   body: Readonly<Record<string, unknown>>,
   count: number
@@ -51,7 +51,7 @@ const customCall = ({ call, id }: EchoReply): ReadonlyArray<object> | undefined 
     ? undefined
     : [{ id: `call_${id}`, type: "custom", custom: { name: call.name, input: call.input } }]
 
-/** The choices with another call, where they have one. */
+/** The choices with their calls replaced, where they have any. */
 const recalled = (choices: unknown, place: "delta" | "message", calls: ReadonlyArray<object>): unknown =>
   Array.isArray(choices)
     ? choices.map((choice) =>
@@ -68,7 +68,7 @@ export const openAiCompletion = (reply: EchoReply): unknown => {
   return reply.choices === 1 ? body : { ...body, choices: chosen(body, reply.choices) }
 }
 
-/** A chunk for each choice. What is about all of them, such as the usage, comes once. */
+/** A chunk for each choice. Facts about all choices, such as the usage, occur once. */
 function* forEach(chunk: string, reply: EchoReply): Generator<string> {
   const { choices: count } = reply
   const custom = customCall(reply)?.map((call, index) => ({ index, ...call }))
@@ -113,7 +113,7 @@ export const openAiText = (reply: EchoReply): Events =>
     yield dataLine("[DONE]")
   })
 
-/** What Anthropic counts, with the fields that it always writes. */
+/** Anthropic's usage, with the fields that it always writes. */
 export const anthropicUsage = (reply: EchoReply, outputTokens: number) => ({
   input_tokens: reply.promptTokens,
   cache_creation_input_tokens: 0,
@@ -174,7 +174,7 @@ export const anthropic = (reply: EchoReply): Events =>
     yield named({ type: "message_stop" })
   })
 
-/** In JSON mode the answer comes parsed; the binding gives `{ response: { … } }`. */
+/** In JSON mode the answer is already parsed; the binding returns `{ response: { … } }`. */
 const parsed = (reply: EchoReply, isJson: boolean): unknown => (isJson ? JSON.parse(reply.text) : reply.text)
 
 export const workersAiComplete = (reply: EchoReply): unknown => ({
@@ -218,7 +218,7 @@ export const googleResponse = (reply: EchoReply, text: string = reply.text, fini
   responseId: reply.id
 })
 
-/** The parts of a streamed answer; the last one says that it is the last. */
+/** The parts of a streamed answer; the last part is marked as such. */
 export function* googleParts(reply: EchoReply): Generator<unknown> {
   let held: string | undefined
   for (const text of reply.pieces) {
@@ -228,7 +228,7 @@ export function* googleParts(reply: EchoReply): Generator<unknown> {
   yield googleResponse(reply, held ?? "", true)
 }
 
-/** The parts as a JSON array, in texts of some size. */
+/** The parts as a JSON array, in texts of bounded size. */
 export const googleArray = (reply: EchoReply): Events =>
   events(function* () {
     let text = "["

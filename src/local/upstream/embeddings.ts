@@ -1,6 +1,4 @@
-/**
- * Embeddings: numbers made of the text alone, in the dialects of OpenAI, Google and Workers AI.
- */
+/** Embeddings: numbers derived from the text alone, in the dialects of OpenAI, Google and Workers AI. */
 import * as Base64 from "effect/encoding/Base64"
 import * as Hash from "effect/Hash"
 import * as Result from "effect/Result"
@@ -11,7 +9,7 @@ import type { Fields } from "./schemaCheck.ts"
 
 type Embedded = Result.Result<unknown, Issue>
 
-// Unit-length numbers from the text alone; near-equal texts do not get near-equal vectors. The text is hashed once.
+// Unit-length numbers from the text alone; similar texts do not get similar vectors. The text is hashed once.
 const vector = (text: string, dimensions: number): ReadonlyArray<number> => {
   const seed = Hash.string(text)
   const raw = Array.from({ length: dimensions }, (_, i) => ((Hash.string(`${i}:${seed}`) >>> 0) % 2001) / 1000 - 1)
@@ -22,7 +20,7 @@ const vector = (text: string, dimensions: number): ReadonlyArray<number> => {
 const texts = (u: unknown): ReadonlyArray<string> =>
   typeof u === "string" ? [u] : items(u).filter((text): text is string => typeof text === "string")
 
-// The official SDK asks for base64 (little-endian 32-bit floats) unless told otherwise.
+// The official SDK requests base64 (little-endian 32-bit floats) by default.
 const encodeVector = (values: ReadonlyArray<number>, format: unknown): unknown => {
   if (format !== "base64") return values
   const view = new DataView(new ArrayBuffer(values.length * 4))
@@ -35,7 +33,7 @@ const maxDimensions = 4096
 const maxInputs = 2048
 const maxNumbers = 4_194_304
 
-/** The field that exceeds a limit, and what it accepts. */
+/** The field that exceeds a limit, and its accepted values. */
 const tooMuch = (
   inputs: number,
   dimensions: number,
@@ -60,7 +58,7 @@ const vectors = (
   return wrong === undefined ? Result.succeed(input.map((text) => vector(text, dimensions))) : Result.fail(wrong)
 }
 
-/** OpenAI's tokens are texts too: `[1, 2]` is one of them, `[[1], [2]]` are two. Anything else would be lost. */
+/** OpenAI's tokens are texts too: `[1, 2]` is one text, `[[1], [2]]` are two. Anything else would be lost. */
 const openAiTexts = (input: unknown): Result.Result<ReadonlyArray<string>, Issue> => {
   if (typeof input === "string") return Result.succeed([input])
   const all = items(input)
@@ -80,7 +78,7 @@ export const openAiEmbeddings = (body: Fields, model: string, dimensions: number
 const ofTexts = (input: ReadonlyArray<string>, body: Fields, model: string, dimensions: number): Embedded => {
   const size = typeof body["dimensions"] === "number" ? body["dimensions"] : dimensions
   return Result.map(vectors(input, size, "input", "dimensions"), (all) => ({
-    // Mistral's, OpenRouter's and others' answers have one, and their clients ask for it.
+    // Answers of Mistral, OpenRouter and others have one, and their clients require it.
     id: `embd-${(Hash.string(input.join("\n")) >>> 0).toString(16).padStart(8, "0")}`,
     object: "list",
     data: all.map((one, index) => ({
@@ -93,9 +91,9 @@ const ofTexts = (input: ReadonlyArray<string>, body: Fields, model: string, dime
   }))
 }
 
-/** What Workers AI puts into `result`. */
+/** Value of Workers AI's `result`. */
 export const workersAiEmbeddings = (body: Fields, dimensions: number): Embedded => {
-  // Qwen's model has names of its own, and batches are lists of `{ text }`.
+  // Qwen's model uses its own names, and batches are lists of `{ text }`.
   const { documents, queries, requests, text } = body
   const written =
     text ?? queries ?? documents ?? items(requests).map((one) => (isRecord(one) ? one["text"] : undefined))
@@ -110,7 +108,7 @@ export const workersAiEmbeddings = (body: Fields, dimensions: number): Embedded 
   }))
 }
 
-/** `bge-m3` embeds contexts too, and answers with them under another name. */
+/** `bge-m3` also embeds contexts, and answers with them under another name. */
 export const workersAiContexts = (body: Fields, dimensions: number): Embedded => {
   const input = items(body["contexts"]).map((one) => (isRecord(one) ? String(one["text"] ?? "") : ""))
   return Result.map(vectors(input, dimensions, "contexts", "dimensions"), (response) => ({
@@ -137,7 +135,7 @@ export const googleEmbedding = (body: Fields, dimensions: number): Embedded =>
     ([values = []]) => ({ embedding: { values } })
   )
 
-/** `batchEmbedContents`: every request has a size of its own. */
+/** `batchEmbedContents`: every request has its own size. */
 export const googleEmbeddings = (body: Fields, dimensions: number): Embedded => {
   const requests = items(body["requests"])
   const largest = Math.max(dimensions, ...requests.slice(0, maxInputs).map((one) => googleSize(one, dimensions)))

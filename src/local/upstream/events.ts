@@ -2,7 +2,7 @@
  * Server-sent events as the echo writes them.
  */
 
-/** Events without the blank line that ends each. */
+/** Events without their terminating blank line. */
 export type Events = Iterable<string>
 
 export const dataLine = (text: string): string => `data: ${text}`

@@ -1,6 +1,4 @@
-/**
- * Scripted reactions of an upstream: their schema, their queue, and what each does.
- */
+/** Scripted reactions of an upstream: their schema, their queue, and their effects. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -25,9 +23,9 @@ const HeaderText = Schema.String.check(Schema.isPattern(/^[\x20-\x7e]*$/), Schem
 const HeaderName = Schema.String.check(Schema.isPattern(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/))
 
 const timing = {
-  /** Before the reaction: milliseconds, or text such as `"2 seconds"`. */
+  /** Delay before the reaction: milliseconds, or text such as `"2 seconds"`. */
   delay: Schema.optionalKey(Delay.Delay),
-  /** How many attempts in a row react like this. Default: 1. */
+  /** Number of consecutive attempts with this reaction. Default: 1. */
   repeat: Schema.optionalKey(
     Schema.Union([Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)), Schema.Literal("forever")])
   )
@@ -58,7 +56,7 @@ export type Fault = typeof Fault.Type
 
 const decodeOne = Schema.decodeUnknownResult(Fault, { onExcessProperty: "error" })
 
-// A union says only that nothing fits; inside `stream` it can be said which field does not.
+// A union reports only that nothing fits; inside `stream`, the wrong field can be named.
 const problemOf = (fault: unknown): Problem | undefined => {
   const inner = isRecord(fault) && "stream" in fault ? StreamFaultSchema.problem(fault["stream"]) : undefined
   if (inner !== undefined) {
@@ -67,10 +65,10 @@ const problemOf = (fault: unknown): Problem | undefined => {
   return Result.isFailure(decodeOne(fault)) ? { field: "", accepted } : undefined
 }
 
-/** Most faults of one script. */
+/** Largest number of faults in one script. */
 const maxFaults = 10_000
 
-/** The first thing that is wrong with a script, if any. */
+/** The first problem of a script, if any. */
 export const problem = (faults: unknown): Problem | undefined => {
   if (!Array.isArray(faults) || faults.length > maxFaults) {
     return { field: "faults", accepted: `an array of at most ${maxFaults} faults` }
@@ -82,7 +80,7 @@ export const problem = (faults: unknown): Problem | undefined => {
   return undefined
 }
 
-/** Decodes a script that came from elsewhere. */
+/** Decodes a script from another process. */
 export const decode = (faults: unknown): Result.Result<ReadonlyArray<Fault>, { field: string; accepted: string }> => {
   const found = problem(faults)
   if (found !== undefined) return Result.fail(found)
@@ -91,7 +89,7 @@ export const decode = (faults: unknown): Result.Result<ReadonlyArray<Fault>, { f
   )
 }
 
-/** A script's position. */
+/** Position in a script. */
 export interface Queue {
   readonly next: () => Fault | undefined
 }
@@ -139,7 +137,7 @@ const cut = (answer: Answer, bytes: number, request: UpstreamRequest): Effect.Ef
   return Effect.succeed({ ...answer, body: body.slice(0, bytes), broken: true })
 }
 
-/** An answer that is no stream would make the fault vanish without a trace, so it is refused instead. */
+/** On an answer without a stream the fault would vanish silently, so the answer is an error instead. */
 const inStream = (
   fault: StreamFaultSchema.StreamFault,
   request: UpstreamRequest,
@@ -183,7 +181,7 @@ const reaction = (fault: Fault, request: UpstreamRequest, then: Handler): Return
   return Effect.succeed({ status: fault.status, headers: headersOf(fault, contentType), body })
 }
 
-/** What happens to one attempt. Without a fault, `then` answers. */
+/** Applies a fault to one attempt. Without a fault, `then` answers. */
 export const react = (fault: Fault | undefined, request: UpstreamRequest, then: Handler): ReturnType<Handler> => {
   if (fault === undefined) return then(request)
   const delay = Delay.toDuration(fault.delay)

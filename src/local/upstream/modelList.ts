@@ -1,6 +1,4 @@
-/**
- * Lists of models, as providers answer them. The echo takes any name; these are examples of each provider's own.
- */
+/** Lists of models in each provider's form. The echo accepts any name; these are examples of each provider's own. */
 import { json } from "../wire/errors.ts"
 import type { Answer, UpstreamRequest } from "../wire/protocol.ts"
 
@@ -25,7 +23,7 @@ const googleModel = (name: string) => ({
 
 const anthropicModel = (id: string) => ({ type: "model", id, display_name: id, created_at: created })
 
-/** What the clients of two providers refuse to miss. */
+/** Fields that the clients of two providers require. */
 const ownFields = (id: string, provider: string): object => {
   if (provider === "mistral") {
     const capabilities = { completion_chat: true, completion_fim: true, function_calling: true, vision: false }

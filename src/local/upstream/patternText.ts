@@ -1,13 +1,13 @@
 /**
- * Writes a text that a regular expression matches. The expression is read and never run: a stranger's could take for
- * ever.
+ * Writes a text that matches a regular expression. The expression is parsed and never run, because an untrusted one
+ * could run forever.
  */
 
 /** Longest pattern that is read, and longest text that is written, in characters. */
 const maxPattern = 1000
 const maxText = 10_000
 
-/** A construct that is not read, such as a look-ahead, or a text that would be too long. */
+/** An unsupported construct, such as a look-ahead, or a text that would be too long. */
 class Unreadable extends Error {}
 
 const escapes: Readonly<Record<string, string>> = {
@@ -22,12 +22,12 @@ const escapes: Readonly<Record<string, string>> = {
   r: "\r"
 }
 
-/** Characters to answer a negated class with. */
+/** Characters that a negated class can match. */
 const candidates = "aA0- _.~\u00e9"
 
 /**
- * A text in which optional parts are left out, and open-ended ones occur `more` times beyond their least. Of each class
- * it has the character `pick`, counted from the first.
+ * A text without optional parts, in which open-ended parts occur `more` times beyond their minimum. Each class
+ * contributes its character number `pick`.
  */
 const write = (pattern: string, more: number, pick: number): string => {
   let at = 0
@@ -147,7 +147,7 @@ const write = (pattern: string, more: number, pick: number): string => {
   return text
 }
 
-/** Longest text or pattern, times the number of texts that are asked of it: each is looked for anew. */
+/** Limit for the length of text or pattern, times the number of requested texts: each is searched from the start. */
 const maxWork = 20_000
 
 /** How many texts of one length are tried. */
@@ -158,13 +158,13 @@ function* texts(pattern: string, picks: number): Generator<string> {
   for (let more = 0; more <= 64; more++) {
     for (let pick = 0; pick < picks; pick++) {
       const text = write(pattern, more, pick)
-      // What has no end matches with anything behind it.
+      // A pattern without an end matches with anything behind it.
       yield pattern.includes("$") ? text : `${text}${"a".repeat(more)}`
     }
   }
 }
 
-/** The text number `nth` (from 0) that matches and whose length is accepted, or `undefined` when there is none. */
+/** Text number `nth` (from 0) that matches and has an accepted length, or `undefined` when there is none. */
 export const textMatching = (pattern: string, fits: (text: string) => boolean, nth = 0): string | undefined => {
   if (pattern.length > maxPattern || pattern.length * nth > maxWork) return undefined
   const found = new Set<string>()

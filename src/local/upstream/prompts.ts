@@ -27,9 +27,9 @@ export const contentText = (content: unknown): string => {
 export interface Prompt {
   /** Text of the last message of the user. */
   readonly last: string
-  /** Words of everything that was sent. */
+  /** Words of the complete request. */
   readonly tokens: number
-  /** Whether a stream is to end with its usage, where the client has a say in it. */
+  /** Whether a stream ends with its usage, where the client can choose. */
   readonly includeUsage?: boolean
 }
 
@@ -60,13 +60,11 @@ export const chatPrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
   return plain(contentText(body["prompt"]))
 }
 
-/** Mistral's word for a call that must be made. */
+/** Translates Mistral's word for a required call. */
 const asOpenAi = (body: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> =>
   body["tool_choice"] === "any" ? { ...body, tool_choice: "required" } : body
 
-/**
- * OpenAI's own requests are read as they are read everywhere; fields that only a model would act on are passed over.
- */
+/** Reads OpenAI's requests with the library's own reader; fields that only a model would act on are skipped. */
 export const openAiPrompt = (body: Readonly<Record<string, unknown>>): Result.Result<Prompt, Issue> =>
   Array.isArray(body["messages"])
     ? Result.map(readChat(asOpenAi(body), "skip"), ({ includeUsage, request }) => ({
@@ -85,7 +83,7 @@ export const googlePrompt = (body: Readonly<Record<string, unknown>>): Prompt =>
   return promptOf(items(body["contents"]), "parts", [system])
 }
 
-/** Of the old completions: one text, or the last of several; tokens of OpenAI are texts too. */
+/** Reads the old completions: one text, or the last of several; OpenAI's tokens are texts too. */
 export const completionPrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
   const { prompt, stream_options: options } = body
   const texts = Array.isArray(prompt)
@@ -98,11 +96,11 @@ export const completionPrompt = (body: Readonly<Record<string, unknown>>): Promp
   }
 }
 
-/** Workers AI takes messages, a prompt, or what OpenAI's Responses take. */
+/** Reads Workers AI's messages, a prompt, or an input of OpenAI's Responses. */
 export const workersAiPrompt = (body: Readonly<Record<string, unknown>>): Prompt =>
   body["messages"] === undefined && body["prompt"] === undefined ? responsesPrompt(body) : chatPrompt(body)
 
-/** What `countTokens` counts: contents, or a request that has them. */
+/** Input of `countTokens`: contents, or a request that contains them. */
 export const googleCountPrompt = (body: Readonly<Record<string, unknown>>): Prompt => {
   const inner = body["generateContentRequest"]
   return googlePrompt(isRecord(inner) ? inner : body)

@@ -1,6 +1,4 @@
-/**
- * Errors as providers write them.
- */
+/** Error bodies in each provider's form. */
 import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.ts"
 import type { UpstreamRequest } from "../wire/protocol.ts"
 import { dialectOf } from "./dialect.ts"
@@ -36,15 +34,15 @@ const workersAiCode: Readonly<Record<number, number>> = {
   504: 3046
 }
 
-/** The code that Workers AI has for a status: 5004 (invalid data) and 3043 (internal error) stand for the rest. */
+/** Workers AI's code for a status: 5004 (invalid data) and 3043 (internal error) stand for the rest. */
 const codeOf = (status: number): number => workersAiCode[status] ?? (status >= 500 ? 3043 : 5004)
 
-/** Codes of Cloudflare's API by status; the logs of a gateway are a part of it. */
+/** Codes of Cloudflare's API by status; the logs of a gateway are part of it. */
 const apiCode: Readonly<Record<number, number>> = { 401: 10000, 403: 9109, 404: 7002, 429: 971 }
 
 type Family = "anthropic" | "api" | "google" | "openai" | "workers-ai"
 
-/** Whose errors a request gets. At Workers AI also the paths of other dialects answer with its own. */
+/** Whose form of errors a request gets. At Workers AI, paths of other dialects also answer with its own. */
 const familyOf = ({ endpoint, provider }: UpstreamRequest): Family => {
   if (provider === "workers-ai") return "workers-ai"
   if (provider === "logs") return "api"
@@ -67,7 +65,7 @@ const familyOf = ({ endpoint, provider }: UpstreamRequest): Family => {
 }
 
 /**
- * An error body as the provider of this request would write it. `field` is what is wrong, where the shape has room for
+ * An error body as the provider of this request writes it. `field` is the invalid field, where the form has room for
  * it.
  */
 export const providerError = (request: UpstreamRequest, status: number, message: string, field?: string): unknown => {
@@ -92,9 +90,9 @@ export const providerError = (request: UpstreamRequest, status: number, message:
     case "workers-ai":
       return { errors: [{ code: codeOf(status), message }], success: false, result: null, messages: [] }
     case "openai":
-      // OpenRouter's code is the status, and its client refuses an error without one.
+      // OpenRouter's code is the status, and its client rejects an error without one.
       if (request.provider === "openrouter") return { error: { code: status, message } }
-      // Mistral's is flat.
+      // Mistral's form is flat.
       if (request.provider === "mistral") return { object: "error", ...errorOfStatus(status, message, field) }
       return { error: errorOfStatus(status, message, field) }
   }

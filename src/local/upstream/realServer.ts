@@ -9,7 +9,7 @@ import { insideAccepted, isInside } from "../wire/endpoints.ts"
 import { badRequest, dataPlaneError } from "../wire/errors.ts"
 import { type Handler, UpstreamFailure } from "../wire/protocol.ts"
 
-// `fetch` frames its own requests; the rest concerns one connection only.
+// `fetch` frames its own requests; the other headers concern one connection only.
 const notForwarded = new Set([
   "accept-encoding",
   "connection",
@@ -24,17 +24,17 @@ const notForwarded = new Set([
   "upgrade"
 ])
 
-/** What is not handed on of an answer: `fetch` has decoded its body, and cookies go by themselves. */
+/** Headers of an answer that are not forwarded: `fetch` has decoded its body, and cookies travel separately. */
 const notReturned = new Set([...notForwarded, "content-encoding", "set-cookie"])
 
-/** Joins a base URL and an endpoint; the one path part that both sides like to carry appears once. */
+/** Joins a base URL and an endpoint; a version segment that both have appears once. */
 export const join = (baseUrl: string, endpoint: string): string => {
   const base = trimSlashes(baseUrl)
   const path = base.endsWith("/v1") && endpoint.startsWith("v1/") ? endpoint.slice(3) : endpoint
   return `${base}/${path}`
 }
 
-/** The URL of an endpoint; `undefined` when it is not below the base, in whatever way it is written. */
+/** The URL of an endpoint; `undefined` when it is not below the base, however it is written. */
 const below = (baseUrl: string, endpoint: string): URL | undefined => {
   const [base, url] = [new URL(baseUrl), new URL(join(baseUrl, endpoint))]
   const inside = url.origin === base.origin && url.pathname.startsWith(`${trimSlashes(base.pathname)}/`)

@@ -1,6 +1,4 @@
-/**
- * What the echo answers, before a dialect writes it.
- */
+/** The echo's answer, before a dialect writes it. */
 import type { Usage } from "../../internal/dialect/chat.ts"
 import type { AnswerFacts } from "../../internal/dialect/server/openaiWords.ts"
 import type { Called } from "./wish.ts"
@@ -9,7 +7,7 @@ import type { Called } from "./wish.ts"
 export interface EchoReply {
   readonly id: string
   readonly model: string
-  /** Made when it is asked for: the deltas of a stream need it not. */
+  /** Made on demand: the deltas of a stream do not need it. */
   readonly text: string
   /** The text as the deltas of a stream. */
   readonly pieces: Iterable<string>
@@ -18,11 +16,11 @@ export interface EchoReply {
   readonly promptTokens: number
   readonly completionTokens: number
   readonly includeUsage: boolean
-  /** A tool that is called instead of an answer in text, which is then empty. */
+  /** A tool call instead of an answer in text, which is then empty. */
   readonly call?: Called
-  /** The text is JSON that the request asked for. */
+  /** Whether the text is JSON that the request wanted. */
   readonly isJson: boolean
-  /** How many times the same answer is given, from 1. */
+  /** Number of copies of the answer, from 1. */
   readonly choices: number
 }
 
@@ -36,7 +34,7 @@ export const jsonPieces = (text: string): Iterable<string> => ({
   }
 })
 
-/** What a chat completion says beside its text. Some clients refuse one without a fingerprint, others `null`. */
+/** Facts of a chat completion besides its text. Some clients reject one without a fingerprint, others `null`. */
 export const chatFacts = ({ created, id, model }: EchoReply): AnswerFacts => ({
   id: `chatcmpl-${id}`,
   model,
@@ -45,7 +43,7 @@ export const chatFacts = ({ created, id, model }: EchoReply): AnswerFacts => ({
   serviceTier: "default"
 })
 
-/** The tokens of an answer. The echo caches nothing and does not think. */
+/** The tokens of an answer. The echo neither caches nor reasons. */
 export const chatUsage = ({ completionTokens, promptTokens }: EchoReply): Usage => ({
   inputTokens: promptTokens,
   outputTokens: completionTokens,

@@ -1,5 +1,5 @@
 /**
- * A `fetch` on Node that leaves like a client that goes away: it resets the connection. The platform's own `fetch`
+ * A `fetch` for Node that resets the connection on abort, like a client that goes away. The platform's own `fetch`
  * closes it politely, and a server that is busy with the answer does not notice.
  */
 import * as Http from "node:http"
@@ -19,9 +19,7 @@ const toResponse = (incoming: Http.IncomingMessage): Response => {
   return new Response(body, { status, headers })
 }
 
-/**
- * Sends a request over a connection of its own. An aborted signal resets that connection, also while the body is read.
- */
+/** Sends a request over its own connection. An aborted signal resets that connection, even while the body is read. */
 export const fetchAndReset = async (request: Request, signal: AbortSignal): Promise<Response> => {
   const body = request.body === null ? undefined : new Uint8Array(await request.arrayBuffer())
   signal.throwIfAborted()

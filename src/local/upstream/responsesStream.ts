@@ -73,7 +73,7 @@ export const response = (reply: EchoReply, status: "in_progress" | "completed") 
       : null
 })
 
-/** What a stream says between the start of the item and its end. */
+/** The events between the start of the item and its end. */
 function* middle(reply: EchoReply, event: (value: Named) => string): Generator<string> {
   const { call } = reply
   const place = { item_id: itemId(reply), output_index: 0 }

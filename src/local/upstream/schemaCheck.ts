@@ -1,8 +1,8 @@
 /**
- * Checks values against JSON Schemas (drafts 7 and 2020-12, and the OpenAPI words that Google takes).
+ * Checks values against JSON Schemas (drafts 7 and 2020-12, and the OpenAPI words that Google accepts).
  *
- * Patterns are not checked: values are made for them, and one of a stranger could take for ever. Of formats only the
- * most usual are, so that one alternative of several is told from another.
+ * Patterns are not checked: values are generated to match them, and an untrusted pattern could run forever. Only the
+ * most common formats are checked, so that alternatives can be told apart.
  */
 import { isRecord } from "../../internal/data/json.ts"
 
@@ -24,7 +24,7 @@ const namesIn = (root: object): ReadonlyMap<string, unknown> => {
       if (typeof id === "string") names.set(id, schema)
       if (typeof anchor === "string") names.set(`#${anchor}`, schema)
     }
-    // One by one: a call takes only so many arguments.
+    // One by one, because the number of arguments of a call is limited.
     if (typeof schema === "object" && schema !== null) {
       for (const inner of Object.values(schema)) if (inner !== undefined) open.push(inner)
     }
@@ -41,7 +41,7 @@ const unescaped = (text: string): string => {
   }
 }
 
-/** What a reference points at inside of the root: a path, an anchor or an `$id`. `undefined` for what is elsewhere. */
+/** The target of a reference inside the root: a path, an anchor or an `$id`. `undefined` for external references. */
 export const resolve = (root: unknown, ref: string): unknown => {
   if (!isRecord(root)) return undefined
   const [id = "", fragment = ""] = ref.split("#", 2)
@@ -64,7 +64,7 @@ export const typesOf = (schema: Fields): ReadonlyArray<string> | undefined => {
   return nullable === true ? [...types, "null"] : types
 }
 
-/** A number of a schema; Google writes some as text. */
+/** A number of a schema; Google writes some numbers as text. */
 export const numberOf = (schema: Fields, name: string): number | undefined => {
   const value = schema[name]
   const number = typeof value === "string" && value.trim() !== "" ? Number(value) : value
@@ -190,10 +190,10 @@ const isOneOfAll = (schema: Fields, value: unknown, check: Check): boolean => {
   return condition === undefined || check(schema[check(condition, value) ? "then" : "else"], value)
 }
 
-/** Most schemas that one check looks at. */
+/** Largest number of schemas that one check visits. */
 const maxChecks = 200_000
 
-/** Whether a value satisfies a schema. `false` too for a reference that leads nowhere, and for what takes too long. */
+/** Whether a value satisfies a schema. Also `false` for a dangling reference, and for a check that takes too long. */
 export const satisfies = (root: unknown, schema: unknown, value: unknown): boolean => {
   let checks = 0
   const check = (schema: unknown, value: unknown, refs: number): boolean => {

@@ -1,6 +1,4 @@
-/**
- * Makes the same small value for a JSON Schema each time, as a model does that is held to one.
- */
+/** Generates the same small value for a JSON Schema each time, like a model in strict mode. */
 import { isRecord } from "../../internal/data/json.ts"
 import { textMatching } from "./patternText.ts"
 import { type Fields, fieldsOf, numberOf, resolve, satisfies, schemasOf, typesOf } from "./schemaCheck.ts"
@@ -8,7 +6,7 @@ import { type Fields, fieldsOf, numberOf, resolve, satisfies, schemasOf, typesOf
 /** Day `nth` of 2026. */
 const day = (nth: number): string => new Date(Date.UTC(2026, 0, 1 + nth)).toISOString().slice(0, 10)
 
-/** A text of a format: a different one for each `nth`, and with `pad` in it where it may be longer. */
+/** A text of a format: a different one for each `nth`, and containing `pad` where it may be longer. */
 type Formatted = (nth: number, pad: string) => string
 
 const numbered = (nth: number): string => (nth === 0 ? "" : String(nth + 1))
@@ -73,7 +71,7 @@ const numberFor = (schema: Fields, isInteger: boolean, nth: number): number | un
   const max = numberOf(schema, "maximum") ?? below
   const fits = (value: number): boolean =>
     (!isInteger || Number.isInteger(value)) && satisfies(schema, { ...schema, $ref: undefined }, value)
-  // Multiples near the nearest bound, or near 0; between two bounds that are close there may be fractions only.
+  // Multiples near the nearest bound, or near 0; between two close bounds there may be only fractions.
   const near = Math.min(Math.max(0, min ?? 0), max ?? Number.POSITIVE_INFINITY)
   if (fits(near)) return nth === 0 ? near : near + nth * asked
   const first = Math.floor(near / asked)
@@ -86,10 +84,10 @@ const numberFor = (schema: Fields, isInteger: boolean, nth: number): number | un
   return fits(middle) ? middle : undefined
 }
 
-/** Most alternatives that two lists of them make together. */
+/** Largest number of alternatives that two lists produce together. */
 const maxAlternatives = 1000
 
-/** Keywords of two schemas that both must hold. */
+/** Merges the keywords of two schemas that must both hold. */
 const both = (a: Fields, b: Fields): Fields => {
   const out: Record<string, unknown> = { ...a, ...b }
   for (const name of Object.keys(a).filter((key) => Object.hasOwn(b, key))) {
@@ -102,7 +100,7 @@ const both = (a: Fields, b: Fields): Fields => {
     else if (name === "not") out[name] = { anyOf: [x, y] }
     else if (name === "items" && isRecord(x) && isRecord(y)) out[name] = { allOf: [x, y] }
     else if (name === "allOf" && Array.isArray(x) && Array.isArray(y)) out[name] = [...x, ...y]
-    // Each alternative of one with each of the other.
+    // Each alternative of one list with each of the other.
     else if ((name === "anyOf" || name === "oneOf") && Array.isArray(x) && Array.isArray(y)) {
       out[name] = x.flatMap((one) => y.slice(0, maxAlternatives / x.length).map((other) => ({ allOf: [one, other] })))
     } else if (/^(minimum|min[A-Z]\w*)$/.test(name)) out[name] = Math.max(Number(x), Number(y))
@@ -116,19 +114,19 @@ const both = (a: Fields, b: Fields): Fields => {
   return out
 }
 
-/** The schema without properties that need not be there. */
+/** The schema without its optional properties. */
 const lean = (schema: Fields): Fields => {
   const required = new Set(schemasOf(schema, "required"))
   const properties = Object.entries(fieldsOf(schema, "properties")).filter(([name]) => required.has(name))
   return { ...schema, properties: Object.fromEntries(properties) }
 }
 
-/** What holds with a condition and what without, as alternatives. */
+/** Turns a condition into alternatives: met and unmet. */
 const branches = (condition: unknown, met: unknown, unmet: unknown) => ({
   anyOf: [{ allOf: [condition, met ?? true] }, { allOf: [{ not: condition }, unmet ?? true] }]
 })
 
-/** Conditions, and what a property asks of others, as alternatives; or left out when they are not heeded. */
+/** Turns conditions and dependencies of properties into alternatives, or drops them when they are not heeded. */
 const unconditional = (schema: Fields, isHeeded: boolean): Fields => {
   const { dependencies, dependentRequired, dependentSchemas, else: unmet, if: condition, then: met, ...rest } = schema
   if (!isHeeded) return rest
@@ -142,7 +140,7 @@ const unconditional = (schema: Fields, isHeeded: boolean): Fields => {
   return all.length === 0 ? rest : { ...rest, allOf: [...schemasOf(rest, "allOf"), ...all] }
 }
 
-/** Most schemas that are looked at for one value. */
+/** Largest number of schemas that are visited for one value. */
 const maxSteps = 20_000
 
 /** A value for a schema, or `undefined` when none was found. */
@@ -238,11 +236,11 @@ export const valueFor = (root: unknown): unknown => {
     if (Object.hasOwn(schema, "const")) return fits(schema["const"]) ? schema["const"] : undefined
     const values = schemasOf(schema, "enum")
     if (schema["enum"] !== undefined) return [...values.slice(nth), ...values.slice(0, nth)].find(fits)
-    // Null last: it says the least.
+    // Null last, as the least informative.
     const types = [...(typesOf(schema) ?? guess(schema))].sort((a, b) => Number(a === "null") - Number(b === "null"))
     for (const type of types) {
       for (const shift of [0, 1, 2]) {
-        // What may be left out can be what does not fit.
+        // Optional parts can be what does not fit.
         for (const own of type === "object" ? [schema, lean(schema)] : [schema]) {
           const value = typed(own, type, name, nth + shift, refs)
           if (fits(value)) return value
@@ -302,7 +300,7 @@ export const valueFor = (root: unknown): unknown => {
     if (!isRecord(schema) || ++steps > maxSteps) return undefined
     const { $ref: ref, ...rest } = schema
     if (typeof ref !== "string") return { schema, refs }
-    // A value that contains itself would have no end.
+    // A value that contains itself would be infinite.
     if (refs.includes(ref)) return undefined
     const target = flatten(resolve(root, ref), [...refs, ref])
     return target === undefined ? undefined : { schema: both(target.schema, rest), refs: target.refs }
@@ -315,7 +313,7 @@ export const valueFor = (root: unknown): unknown => {
   }
   const value = made()
   if (value !== undefined) return value
-  // Many conditions together are too much to try, but often hold for a value that is made without them.
+  // Many conditions together are too many to try, but often hold for a value that is made without them.
   heedsConditions = false
   return made()
 }

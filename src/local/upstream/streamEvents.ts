@@ -1,6 +1,6 @@
 /**
- * What single events of a stream mean in their dialect: whether they carry a delta, how they say that the answer is
- * finished, and how an error looks.
+ * Meaning of single stream events in their dialect: whether they carry a delta, how they finish the answer, and how an
+ * error looks.
  */
 
 import { isRecord } from "../../internal/data/json.ts"
@@ -8,11 +8,11 @@ import { errorOfStatus } from "../../internal/dialect/server/openaiErrorWriter.t
 import { parseBoundedJson } from "../wire/message.ts"
 import type { WireDialect } from "./dialect.ts"
 
-/** One event, as far as faults care. */
+/** One event, as faults need it. */
 export interface Parsed {
   /** The name of the event, if it has one. */
   readonly event: string | undefined
-  /** `undefined` for a comment, or a `retry` field alone. */
+  /** `undefined` for a comment, or a lone `retry` field. */
   readonly data: string | undefined
 }
 
@@ -51,7 +51,7 @@ const chatDelta = (json: Readonly<Record<string, unknown>>): boolean => {
   )
 }
 
-/** Newer models of Workers AI write the events of OpenAI. */
+/** Newer models of Workers AI write OpenAI's events. */
 const spoken = (dialect: WireDialect, json: Readonly<Record<string, unknown>>): WireDialect => {
   if (dialect !== "workers-ai") return dialect
   if (Array.isArray(json["choices"])) return "openai-chat"
@@ -88,7 +88,7 @@ export const isDelta = (dialect: WireDialect, { data }: Parsed): boolean => {
 const mapFirst = (u: unknown, change: (record: Readonly<Record<string, unknown>>) => object): unknown =>
   Array.isArray(u) ? u.map((item) => (isRecord(item) ? change(item) : item)) : u
 
-/** The event without its word that the answer is finished; `undefined` when nothing else is in it. */
+/** The event without its finish; `undefined` when nothing else is in it. */
 export const unfinished = (dialect: WireDialect, parsed: Parsed): Parsed | undefined => {
   const { data, event } = parsed
   if (data === undefined) return parsed
@@ -163,7 +163,7 @@ const errorBody = (dialect: WireDialect, sequence: number): unknown => {
   }
 }
 
-/** An error inside a stream. `body` replaces the dialect's own: text as it is, anything else as JSON. */
+/** An error inside a stream. `body` replaces the dialect's own error: text as it is, anything else as JSON. */
 export const errorEvent = (dialect: WireDialect, sequence: number, body: unknown): Parsed => ({
   event: dialect === "anthropic" || dialect === "openai-responses" ? "error" : undefined,
   data: typeof body === "string" ? body : JSON.stringify(body ?? errorBody(dialect, sequence))

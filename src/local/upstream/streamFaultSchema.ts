@@ -6,7 +6,7 @@ import { isTooDeep, maxJsonDepth } from "../../internal/data/jsonDepth.ts"
 import * as Delay from "../wire/delay.ts"
 import { type Field, problem as fieldProblem, type Problem } from "../wire/fields.ts"
 
-/** Most bytes of one piece, and of one event. */
+/** Size limit of one piece, and of one event, in bytes. */
 export const maxChunk = 16 * 1024 * 1024
 const maxEvent = 256 * 1024 * 1024
 
@@ -20,8 +20,8 @@ const Position = Schema.Union([
 ])
 
 /**
- * A place in a stream: after so many bytes, events, or deltas (`deltas: 0` is just before the first). One past the
- * end is the end.
+ * A place in a stream: after a number of bytes, events, or deltas (`deltas: 0` is just before the first). A place past
+ * the end is the end.
  */
 export type Position = typeof Position.Type
 
@@ -46,7 +46,7 @@ const ErrorAt = Schema.Union([Schema.Struct({ ...AtEvent, ...body }), Schema.Str
 const whole = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
 const always = Schema.Literal(true)
-// A comment of several lines would be something else from its second line on.
+// From its second line on, a comment of several lines would be something else.
 const Comment = Schema.Union([always, Schema.String.check(Schema.isPattern(/^[^\r\n]*$/))])
 
 const position = "{ bytes }, { events } or { deltas } with a whole number from 0"
@@ -112,7 +112,7 @@ const exclusive: ReadonlyArray<ReadonlyArray<keyof StreamFault>> = [
   ["chunkSize", "eventsPerChunk"]
 ]
 
-/** What is wrong with the value of a fault's `stream`, if anything. */
+/** The problem with a fault's `stream`, if any. */
 export const problem = (input: unknown): Problem | undefined => {
   const found = fieldProblem(fields, input)
   if (found !== undefined) return found

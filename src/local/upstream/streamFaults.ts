@@ -1,8 +1,8 @@
 /**
- * What a scripted fault does to a stream of events.
+ * Applies a scripted fault to a stream of events.
  *
- * The bytes are cut into blocks (events, comments), the blocks are changed, the stream is cut at a position, and what
- * is left goes out in the pieces and at the times that were asked for. One block is held at a time.
+ * The bytes are cut into blocks (events, comments), the blocks are changed, the stream is cut at a position, and the
+ * rest is sent in the requested pieces at the requested times. One block is held at a time.
  */
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
@@ -17,7 +17,7 @@ type Bytes = Uint8Array<ArrayBufferLike>
 
 interface Block {
   readonly bytes: Bytes
-  /** `part`: the rest of the event follows. `other`: a comment or a field that is no event. */
+  /** `part`: the rest of the event follows. `other`: a comment or a field that is not an event. */
   readonly kind: "delta" | "event" | "part" | "other"
 }
 
@@ -26,7 +26,7 @@ type Blocks = Stream.Stream<Block, UpstreamFailure>
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 
-/** Largest piece unless the fault says otherwise. */
+/** Default size limit of a piece. */
 const pieceSize = 64 * 1024
 
 const concat = (all: ReadonlyArray<Bytes>): Bytes => {
@@ -55,10 +55,10 @@ const made = (dialect: WireDialect, parsed: Events.Parsed): Block =>
 
 const parsedOf = ({ bytes }: Block): Events.Parsed => Events.parse(decoder.decode(bytes))
 
-/** How many pieces are kept as they came. */
+/** Number of pieces that are kept unjoined. */
 const maxParts = 4096
 
-/** Bytes that are collected before they go on. */
+/** Collects bytes until they are sent. */
 const makeBuffer = () => {
   let parts: Array<Bytes> = []
   let length = 0
@@ -68,7 +68,7 @@ const makeBuffer = () => {
       if (bytes.length === 0) return
       parts.push(bytes)
       length += bytes.length
-      // Many small ones cost more than what is in them.
+      // Many small pieces cost more than their content.
       if (parts.length === maxParts) parts = [joinBytes(parts)]
     },
     take: (): Bytes => {
@@ -85,7 +85,7 @@ const CR = 13
 
 /**
  * Index after the first blank line of the bytes from `start`; -1 when there is none yet. `before` holds the bytes of
- * the same event right before `start`: the blank line may have begun there.
+ * the same event right before `start`, where the blank line may have begun.
  */
 const blankLine = (before: Bytes, bytes: Bytes, start: number): number => {
   const at = (i: number): number | undefined => (i >= start ? bytes[i] : before[before.length + i - start])
@@ -102,7 +102,7 @@ const nothing: Bytes = new Uint8Array(0)
 const split = (dialect: WireDialect, self: Stream.Stream<Bytes, UpstreamFailure>): Blocks =>
   Stream.mapAccum(
     self,
-    // A blank line may have begun in the last bytes of the chunk before.
+    // A blank line may have begun in the last bytes of the previous chunk.
     () => ({ held: makeBuffer(), tail: nothing }),
     (state, chunk) => {
       const blocks: Array<Block> = []
@@ -145,7 +145,7 @@ const filling: Bytes = new Uint8Array(pieceSize).fill(0x78)
 const filled = (size: number): ReadonlyArray<Bytes> =>
   Array.from({ length: Math.ceil(size / pieceSize) }, (_, i) => filling.subarray(0, size - i * pieceSize))
 
-/** An event with so many bytes of text, in parts: what is in the middle of a large one is the same bytes, not made. */
+/** An event with a given size of text, in parts: the middle of a large event is the same bytes each time. */
 const bigEvent = (dialect: WireDialect, like: Events.Parsed, size: number): ReadonlyArray<Block> => {
   const place = crypto.randomUUID()
   const around = Events.write(Events.withText(dialect, like, place)).split(place)
@@ -154,7 +154,7 @@ const bigEvent = (dialect: WireDialect, like: Events.Parsed, size: number): Read
   return parts.map((bytes, index) => ({ bytes, kind: index === parts.length - 1 ? "delta" : "part" }))
 }
 
-/** One more delta, of so many bytes of text, right after the first one. */
+/** Adds one delta with a given size of text right after the first one. */
 const withBigEvent = (dialect: WireDialect, size: number, self: Blocks): Blocks => {
   let done = false
   return changing(self, (block) => {
@@ -164,7 +164,7 @@ const withBigEvent = (dialect: WireDialect, size: number, self: Blocks): Blocks 
   })
 }
 
-/** How many bytes of a block are before the position; `undefined` when the position is further on. */
+/** Number of bytes of a block before the position; `undefined` when the position is further on. */
 type Locate = (block: Block) => number | undefined
 
 const locator = (position: Position): Locate => {
@@ -186,7 +186,7 @@ const locator = (position: Position): Locate => {
 
 const end: Block = { bytes: new Uint8Array(0), kind: "other" }
 
-/** The stream up to a position, and then something else. */
+/** The stream up to a position, followed by something else. */
 const until = (self: Blocks, position: Position, then: Blocks): Blocks => {
   const locate = locator(position)
   const marked = changing(self, (block) => {
@@ -224,7 +224,7 @@ const ping: Block = {
   kind: "event"
 }
 
-/** What is between the events, and how lines end. */
+/** Adds what goes between the events, and changes line endings. */
 const dressed = (fault: StreamFault, self: Blocks): Blocks => {
   const { comments, pings, retryField } = fault
   const comment = comments === undefined ? [] : [other(`: ${comments === true ? "keep-alive" : comments}\n\n`)]
@@ -244,7 +244,7 @@ const withBom = (block: Block): Block => ({
   bytes: concat([new Uint8Array([0xef, 0xbb, 0xbf]), block.bytes])
 })
 
-/** Notes where the client's connection will break. */
+/** Records where the client's connection will break. */
 const watched = (position: Position, drop: { at: number | undefined }, self: Blocks): Blocks => {
   const locate = locator(position)
   let offset = 0
@@ -267,7 +267,7 @@ const slices = (bytes: Bytes, size: number): ReadonlyArray<Bytes> => {
   return Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) => bytes.subarray(i * size, (i + 1) * size))
 }
 
-/** Pieces of exactly so many bytes; the last one may be shorter. */
+/** Pieces of an exact size; the last one may be shorter. */
 const ofSize = (size: number, self: Blocks): Stream.Stream<Bytes, UpstreamFailure> =>
   Stream.mapAccum(
     self,
@@ -283,7 +283,7 @@ const ofSize = (size: number, self: Blocks): Stream.Stream<Bytes, UpstreamFailur
     { onHalt: (held) => (held.length() === 0 ? [] : [held.take()]) }
   )
 
-/** Pieces of so many events each, with what is between them; a piece that is full goes out before. */
+/** Pieces of a number of events each, with everything between them; a full piece is sent first. */
 const ofEvents = (count: number, self: Blocks): Stream.Stream<Bytes, UpstreamFailure> =>
   Stream.mapAccum(
     self,
@@ -315,13 +315,13 @@ const paced = (
   })
 }
 
-/** What comes after the position of a cut. */
+/** What follows the position of a cut. */
 const ending = ({ resetAfter, stallAfter }: StreamFault): Stream.Stream<never, UpstreamFailure> => {
   if (stallAfter !== undefined) return Stream.never
   return resetAfter === undefined ? Stream.empty : Stream.fail(new UpstreamFailure({ kind: "reset" }))
 }
 
-/** The body of an answer whose stream goes wrong. */
+/** Applies a stream fault to the body of an answer. */
 export const apply = (fault: StreamFault, request: UpstreamRequest, answer: Answer): Effect.Effect<Answer> =>
   Effect.suspend(() => {
     const dialect = dialectOf(request.provider, request.endpoint)
@@ -334,7 +334,7 @@ export const apply = (fault: StreamFault, request: UpstreamRequest, answer: Answ
     const cut = fault.stallAfter ?? fault.resetAfter ?? fault.endAfter
     if (cut !== undefined) blocks = until(blocks, cut, Stream.empty)
     if (fault.dropAfter !== undefined) blocks = watched(fault.dropAfter, drop, blocks)
-    // A piece that is not full yet goes out before the stream stalls or breaks.
+    // A piece that is not full yet is sent before the stream stalls or breaks.
     const whole = Stream.concat(paced(fault, pieces(fault, blocks)), ending(fault))
     return Effect.map(Stream.toReadableStreamEffect(whole, { strategy: { highWaterMark: 0 } }), (body) => ({
       status: answer.status,

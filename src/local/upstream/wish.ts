@@ -1,6 +1,4 @@
-/**
- * What a request wants of an answer beyond text: calls of tools, JSON of a schema, and how many answers.
- */
+/** A request's wishes for the answer beyond text: calls of tools, JSON of a schema, and the number of answers. */
 import * as Result from "effect/Result"
 import { isRecord } from "../../internal/data/json.ts"
 import type { Json } from "../../internal/dialect/chat.ts"
@@ -13,13 +11,13 @@ export interface Called {
   readonly name: string
   /** An object. */
   readonly arguments: Json
-  /** What a custom tool of OpenAI's is called with, in place of arguments. */
+  /** Input of OpenAI's custom tools, in place of arguments. */
   readonly input?: string
 }
 
 export interface Wish {
   readonly call?: Called
-  /** JSON text that is to be the answer. */
+  /** JSON text to answer with. */
   readonly json?: string
   /** From 1. */
   readonly choices: number
@@ -32,10 +30,10 @@ interface Described {
   readonly isCustom?: boolean
 }
 
-/** Which tool must be called. */
+/** The tool that must be called. */
 type Choice = { readonly any: true; readonly among?: ReadonlyArray<string> } | { readonly name: string } | undefined
 
-/** A request, read by its dialect. Paths are for messages. */
+/** A request as its dialect reads it. Paths are for messages. */
 interface Asked {
   readonly tools: ReadonlyArray<Described>
   readonly choice: Choice
@@ -49,7 +47,7 @@ interface Asked {
   readonly choicesAt?: string
 }
 
-/** Most answers to one request, as OpenAI has it. */
+/** Largest number of answers to one request, as at OpenAI. */
 const maxChoices = 128
 
 const items = (u: unknown): ReadonlyArray<unknown> => (Array.isArray(u) ? u : [])
@@ -98,7 +96,7 @@ const wishOf = (asked: Asked): Result.Result<Wish, Issue> =>
 const described = (u: unknown, parameters: string): ReadonlyArray<Described> =>
   isRecord(u) && typeof u["name"] === "string" ? [{ name: u["name"], parameters: u[parameters] ?? undefined }] : []
 
-/** OpenAI's tools, and those of Workers AI, which may lie bare. */
+/** Tools of OpenAI, and those of Workers AI, which may lack the outer object. */
 const functions = (tools: unknown): ReadonlyArray<Described> =>
   items(tools).flatMap((tool) => {
     if (!isRecord(tool)) return []
@@ -142,7 +140,7 @@ export const chatWish = (body: Fields): Result.Result<Wish, Issue> =>
     choices: body["n"] ?? undefined
   })
 
-/** Of the old completions, which call no tools. */
+/** The wishes of old completions, which call no tools. */
 export const completionWish = (body: Fields): Result.Result<Wish, Issue> =>
   wishOf({ tools: [], choice: undefined, choiceAt: "", schemaAt: "", choices: body["n"] ?? undefined })
 
@@ -168,7 +166,7 @@ export const anthropicWish = (body: Fields): Result.Result<Wish, Issue> => {
   })
 }
 
-/** Google reads names of its JSON in both spellings. */
+/** Google accepts both spellings of its JSON names. */
 const either = (self: Fields, name: string): unknown =>
   self[name] ?? self[name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]
 

@@ -1,5 +1,5 @@
 /**
- * Models of Workers AI that do not chat. The name tells what a model does; shapes are those of
+ * Models of Workers AI that do not chat. The name determines a model's task; shapes are those of
  * `@cloudflare/workers-types`.
  */
 import * as Base64 from "effect/encoding/Base64"
@@ -12,18 +12,18 @@ import { workersAiContexts, workersAiEmbeddings } from "./embeddings.ts"
 import { items, words } from "./prompts.ts"
 import type { Fields } from "./schemaCheck.ts"
 
-/** What a task works with. */
+/** Input of a task. */
 interface Given {
   readonly body: Fields
   readonly model: string
-  /** Bytes of a body that is no JSON, such as audio. */
+  /** Bytes of a body that is not JSON, such as audio. */
   readonly bytes: number
   readonly dimensions: number
   /** The echo's text for a prompt. */
   readonly say: (prompt: string) => string
 }
 
-/** A result for the envelope, or bytes of some type. */
+/** A result for the envelope, or bytes of a content type. */
 type Output = { readonly result: unknown } | { readonly bytes: Uint8Array<ArrayBuffer>; readonly type: string }
 
 type Task = (given: Given) => Result.Result<Output, Issue>
@@ -111,7 +111,7 @@ const nova: Task = (given) => {
 const labels = (...names: ReadonlyArray<string>) =>
   names.map((label, i) => ({ label, score: i === 0 ? 0.75 : 0.25 / (names.length - 1) }))
 
-/** How many words of the query a text has, from 0 to 1: documents about the query come first. */
+/** Share of the query's words in a text, from 0 to 1: documents about the query come first. */
 const overlap = (query: string, text: string): number => {
   const asked = new Set(
     query
@@ -142,7 +142,7 @@ const embed: Task = (given) => {
   return Result.map(workersAiContexts(body, dimensions), (value) => ({ result: value }))
 }
 
-/** The first whose pattern the name of a model has. */
+/** Tasks in order; the first whose pattern matches the model's name applies. */
 const tasks: ReadonlyArray<readonly [RegExp, Task]> = [
   [/reranker/, rerank],
   [/(^|[/-])(bge|embedding|embeddinggemma)/, embed],
@@ -177,7 +177,7 @@ const openAiShaped =
   /^@cf\/(openai\/gpt-oss|zai-org\/glm|moonshotai\/kimi|nvidia\/nemotron-3|google\/gemma-4|deepseek-ai\/deepseek-v4|qwen\/qwen3|aisingapore\/gemma-sea-lion)/
 
 /**
- * Whether a chat model of Workers AI answers with OpenAI's completions (`choices`), as newer ones do, and not with
+ * Whether a chat model of Workers AI answers with OpenAI's completions (`choices`), as newer ones do, instead of
  * `response`.
  */
 export const answersAsOpenAi = (model: string): boolean => openAiShaped.test(model)

@@ -1,12 +1,12 @@
 /**
- * Bodies of upstream answers. The first part is awaited under the request's time limit; after it there is none.
- * Streams of events then pass through as they come, everything else is read to its end, so that a cut is noticed.
+ * Bodies of upstream answers. The request's time limit covers the wait for the first part only. Streams of events then
+ * pass through as they arrive; everything else is read to its end, so that a cut is noticed.
  */
 import * as Effect from "effect/Effect"
 import { CurrentShare, makeCollector, maxBody } from "./collect.ts"
 import { type Answer, UpstreamFailure } from "./protocol.ts"
 
-/** How many streamed bodies of upstreams are neither read to their end nor cancelled. */
+/** Number of streamed bodies of upstreams that are neither read to their end nor cancelled. */
 export interface OpenBodies {
   count: number
 }
@@ -20,7 +20,7 @@ interface CountedReader {
   readonly cancel: (reason?: unknown) => Promise<void>
 }
 
-/** An answer of which the first part has arrived. */
+/** An answer whose first part has arrived. */
 export interface OpenedAnswer {
   readonly answer: Answer
   /** The rest of a streamed body. */
@@ -28,7 +28,7 @@ export interface OpenedAnswer {
   readonly first: Uint8Array | undefined
 }
 
-/** Is told how a passed-through stream goes on. */
+/** Receives the progress of a passed-through stream. */
 export interface Observer {
   readonly chunk: (bytes: Uint8Array) => void
   readonly end: (how: "answered" | "failed" | "interrupted") => void
@@ -36,10 +36,10 @@ export interface Observer {
 
 const eventTypes = ["text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream"]
 
-/** Whether a content type is one of streams. */
+/** Whether a content type denotes a stream. */
 export const isEventType = (type: string): boolean => eventTypes.some((name) => type.startsWith(name))
 
-/** Whether the body of this answer is handed on before it is complete. */
+/** Whether the body of this answer is forwarded before it is complete. */
 export const isEventStream = ({ headers, status }: Answer): boolean =>
   status >= 200 && status < 300 && isEventType(headers["content-type"] ?? "")
 
@@ -78,7 +78,7 @@ const chunk = (reader: CountedReader): Effect.Effect<ReadResult, UpstreamFailure
     catch: () => new UpstreamFailure({ kind: "truncated" })
   })
 
-/** Nobody reads on when this is interrupted. */
+/** Cancels the reader when the effect is interrupted. */
 const cancelling = <A, E>(self: Effect.Effect<A, E>, reader: CountedReader): Effect.Effect<A, E> =>
   Effect.onInterrupt(self, () => Effect.sync(() => void reader.cancel().catch(ignore)))
 
@@ -99,7 +99,7 @@ const breakingStream = (bytes: Uint8Array<ArrayBuffer>): ReadableStream<Uint8Arr
   )
 }
 
-/** Awaits the first part. A body that is there already costs nothing. */
+/** Awaits the first part. A buffered body costs nothing. */
 export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<OpenedAnswer, UpstreamFailure> => {
   if (!(answer.body instanceof ReadableStream)) {
     if (answer.broken !== true) return Effect.succeed({ answer, reader: undefined, first: undefined })
@@ -116,8 +116,7 @@ export const open = (answer: Answer, bodies: OpenBodies): Effect.Effect<OpenedAn
 }
 
 /**
- * Reads an answer to its end. An answer that is larger than the room for it fails like one that breaks off, and is not
- * read further.
+ * Reads an answer to its end. An answer that exceeds its room fails like one that breaks off, and is not read further.
  */
 const readAll = Effect.fnUntraced(function* (reader: CountedReader, first: Uint8Array | undefined) {
   const share = yield* CurrentShare
@@ -170,7 +169,7 @@ const passThrough = (
         return reader.cancel(reason)
       }
     },
-    // Nothing is read that nobody asked for.
+    // Nothing is read ahead of demand.
     { highWaterMark: 0 }
   )
 }
@@ -189,7 +188,7 @@ export const complete = (
   return Effect.map(cancelling(readAll(reader, first), reader), (body) => ({ ...answer, body }))
 }
 
-/** Size of a body that is there; 0 for a stream. */
+/** Size of a buffered body; 0 for a stream. */
 export const sizeOf = ({ body }: Answer): number => {
   if (body === null || body instanceof ReadableStream) return 0
   return typeof body === "string" ? encode(body).length : body.length

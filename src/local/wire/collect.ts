@@ -1,6 +1,6 @@
 /**
- * Bodies that are collected whole, and the memory that requests in flight share: what comes in, what becomes of it, and
- * what goes out is counted here.
+ * Collects complete bodies and counts the memory that requests in flight share: incoming bodies, parsed JSON, and
+ * answers.
  */
 import * as Context from "effect/Context"
 import { joinBytes } from "../../internal/data/bytes.ts"
@@ -9,7 +9,7 @@ import { code, type Refusal, refuse } from "./errors.ts"
 /** Largest body that is collected, of a request or an answer: 100 MiB. */
 export const maxBody = 100 * 1024 * 1024
 
-/** Most pieces that are kept unjoined. Many small pieces take more memory than their content. */
+/** Largest number of pieces that are kept unjoined. Many small pieces take more memory than their content. */
 const maxPieces = 256
 
 /** Pieces of one body. */
@@ -37,10 +37,10 @@ export const makeCollector = (): Collector => {
   }
 }
 
-/** What a value of parsed JSON takes beside its text: an object of one key, which is the worst. Bytes. */
+/** Bytes of a value of parsed JSON in addition to its text: an object of one key, the worst case. */
 const valueBytes = 100
 
-/** What parsed JSON takes, from the bytes of its text in memory and the number of its values. */
+/** Bytes of parsed JSON, from the bytes of its text in memory and the number of its values. */
 export const jsonBytes = (text: number, values: number): number => text + valueBytes * values
 
 const busy = (): Refusal =>
@@ -49,17 +49,17 @@ const busy = (): Refusal =>
 const never = (limit: number): Refusal =>
   refuse(413, code.badParameter, `the request alone takes more memory than \`inFlightBytes\`, which is ${limit} bytes`)
 
-/** What a request and its answer have of the memory that all of them share, until the answer is sent or cancelled. */
+/** The part of the shared memory that a request and its answer hold, until the answer is sent or cancelled. */
 export interface Share {
-  /** Takes so many bytes more for the request, or says why it cannot have them. */
+  /** Takes more bytes for the request, or returns the refusal. */
   readonly take: (bytes: number) => Refusal | undefined
-  /** Gives back what the request no longer holds. */
+  /** Returns bytes that the request no longer holds. */
   readonly give: (bytes: number) => void
-  /** Takes so many bytes for the answer, instead of what an answer had before; `false` when there is no room. */
+  /** Takes bytes for the answer, in place of what an earlier answer held; `false` when there is no room. */
   readonly answer: (bytes: number) => boolean
-  /** The same for a piece of a stream, which is made already: others wait for it. */
+  /** The same for a piece of a stream, which is already made: others wait for it. */
   readonly carry: (bytes: number) => void
-  /** Gives back everything, once; from then on nothing is taken any more. */
+  /** Returns everything, once; afterwards nothing is taken any more. */
   readonly release: () => void
 }
 
@@ -71,12 +71,12 @@ const unlimited: Share = {
   release: () => undefined
 }
 
-/** The share of the request that the current fiber answers. */
+/** The share of the current fiber's request. */
 export const CurrentShare = Context.Reference<Share>("effect-ai-gateway/local/CurrentShare", {
   defaultValue: () => unlimited
 })
 
-/** Makes the memory that requests in flight share: so many bytes for all. What it returns makes the share of one. */
+/** Makes the memory that requests in flight share, with a limit in bytes. The result makes the share of one request. */
 export const makeInFlight = (limit: number): (() => Share) => {
   let total = 0
   return () => {

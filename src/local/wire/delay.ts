@@ -20,10 +20,10 @@ const DurationText = Schema.String.check(
 export const Delay = Schema.Union([Millis, DurationText])
 export type Delay = typeof Delay.Type
 
-/** What {@link Delay} accepts. */
+/** Description of the values that {@link Delay} accepts. */
 export const accepted = 'milliseconds from 0, or a duration text such as "2 seconds"'
 
-/** Zero when there is none. */
+/** Converts a delay; zero when there is none. */
 export const toDuration = (delay: Delay | undefined): Duration.Duration => {
   if (delay === undefined) return Duration.zero
   return typeof delay === "number" ? Duration.millis(delay) : Option.getOrElse(parse(delay), () => Duration.zero)

@@ -1,16 +1,14 @@
-/**
- * How the local gateway says no: refusals of its own, in the shape that the surface at hand uses.
- */
+/** Refusals of the local gateway, in the form of each surface. */
 import * as Data from "effect/Data"
 import type { Answer } from "./protocol.ts"
 import { textStream } from "./textStream.ts"
 
-/** An answer that the gateway gives itself instead of a provider's. */
+/** An answer that the gateway itself gives in place of a provider's. */
 export class Refusal extends Data.TaggedError("Refusal")<{
   readonly status: number
   readonly code: number
   readonly message: string
-  /** Response headers that say what is known about the request: ids, step. */
+  /** Response headers with the known facts of the request: ids, step. */
   readonly headers: Readonly<Record<string, string>>
 }> {}
 
@@ -118,7 +116,7 @@ function* inEnvelope(result: Iterable<string>): Generator<string> {
   yield "}"
 }
 
-/** {@link apiSuccess} of a result that is JSON in pieces, made when the client asks for them. */
+/** {@link apiSuccess} of a result in pieces of JSON, made when the client requests them. */
 export const apiSuccessPieces = (result: Iterable<string>): Answer => ({
   status: 200,
   headers: jsonHeaders,

@@ -17,8 +17,8 @@ export const fieldValueAccepted = "Latin-1 text without control characters"
 const carried = (value: string): string => value.replace(/[^\t\x20-\x7e\x80-\xff]/g, " ")
 
 /**
- * Makes an upstream's answer one that HTTP can carry. In header values, characters that no header can hold become
- * spaces. A status below 200 or above 599, or an invalid header name, counts as a broken connection.
+ * Converts an upstream's answer to one that HTTP can carry. Characters that no header value can hold become spaces. A
+ * status below 200 or above 599, or an invalid header name, counts as a broken connection.
  */
 export const carriable = (answer: Answer): Effect.Effect<Answer, UpstreamFailure> => {
   const { body, headers, status } = answer

@@ -1,20 +1,18 @@
-/**
- * Which field of a plain object is wrong, and what it accepts.
- */
+/** Finds the invalid field of a plain object, and its accepted values. */
 
-/** What is wrong. `field` is empty when it is the object itself. */
+/** An invalid field. `field` is empty when the object itself is invalid. */
 export interface Problem {
   readonly field: string
   readonly accepted: string
 }
 
-/** What a field accepts, as a check and in words. */
+/** Accepted values of a field, as a check and in words. */
 export interface Field {
   readonly accepts: (value: unknown) => boolean
   readonly accepted: string
 }
 
-/** The first field that is unknown or wrong; all of them are optional. */
+/** The first field that is unknown or invalid; all of them are optional. */
 export const problem = (fields: Readonly<Record<string, Field>>, input: unknown): Problem | undefined => {
   const whole: Problem = { field: "", accepted: `an object with fields of ${Object.keys(fields).join(", ")}` }
   if (typeof input !== "object" || input === null || Array.isArray(input)) return whole

@@ -1,6 +1,4 @@
-/**
- * Members of a JSON object as they were written. What is parsed and written again loses digits of large numbers.
- */
+/** Members of a JSON object as they were written. Parsing and writing again loses digits of large numbers. */
 
 /** A member's value in its text. */
 interface Range {
@@ -47,7 +45,8 @@ const nameOf = (literal: string): string =>
   literal.includes("\\") ? String(JSON.parse(literal)) : literal.slice(1, -1)
 
 /**
- * Where the members of an object have their values; the text must be JSON that parses to one. Of two the last counts.
+ * Positions of an object's values by member name; the text must be JSON that parses to an object. Of duplicates the
+ * last counts.
  */
 const members = (text: string): ReadonlyMap<string, Range> => {
   const out = new Map<string, Range>()
@@ -72,7 +71,7 @@ export const memberText = (text: string, name: string): string | undefined => {
   return range === undefined ? undefined : text.slice(range.start, range.end)
 }
 
-/** An object with a member set to some JSON; anything else stays as it is. The text must be JSON. */
+/** An object with a member set to a JSON text; anything else is returned unchanged. The text must be JSON. */
 export const withMember = (text: string, name: string, value: string): string => {
   if (!isObject(text)) return text
   const all = members(text)

@@ -1,6 +1,4 @@
-/**
- * Between web requests and the gateway's own values.
- */
+/** Converts web requests to the gateway's own values, and answers to web responses. */
 import * as Effect from "effect/Effect"
 import { maxJsonDepth, measureJson } from "../../internal/data/jsonDepth.ts"
 import { CurrentShare, jsonBytes, makeCollector, maxBody, type Share } from "./collect.ts"
@@ -15,7 +13,7 @@ export type HeaderMap = Readonly<Record<string, string>>
 export interface Incoming {
   readonly method: string
   readonly url: URL
-  /** Path segments after the prefixes that are the same everywhere; not decoded. */
+  /** Path segments after the common prefixes; not decoded. */
   readonly segments: ReadonlyArray<string>
   readonly headers: HeaderMap
   /** Whether the request arrived in Miniflare's remote-proxy envelope, which carries only calls of a binding. */
@@ -25,7 +23,7 @@ export interface Incoming {
 
 const tooLarge = (): Refusal => refuse(413, code.badParameter, `request body larger than ${maxBody} bytes`)
 
-/** Reads no further than to the first byte too many. */
+/** Collects a body up to a limit; stops at the first byte too many. */
 const collect = async (
   body: ReadableStream<Uint8Array>,
   share: Share,
@@ -58,7 +56,7 @@ const readBody = (request: Request): Incoming["body"] => {
   return Effect.flatMap(CurrentShare, (share) =>
     Effect.tryPromise({
       try: (signal) => collect(body, share, signal),
-      // A body that breaks off means that the client is gone.
+      // A body that breaks off means that the client has gone.
       catch: (error) => (error instanceof Refusal ? error : new Disconnect())
     })
   )
@@ -66,13 +64,13 @@ const readBody = (request: Request): Incoming["body"] => {
 
 const remotePrefix = "mf-header-"
 
-/** Headers for the gateway itself, which go no further. All others are handed on as the bytes that they are. */
+/** Headers for the gateway itself, which are not forwarded. All others are forwarded as raw bytes. */
 const ownHeader = /^(mf-header-)?cf-aig-/i
 
 const strictDecoder = new TextDecoder("utf-8", { fatal: true })
 
 /**
- * The text of a header value: HTTP has bytes there, of which a `Request` makes a character each, and clients write
+ * The text of a header value: HTTP carries bytes, which a `Request` turns into one character each, while clients write
  * UTF-8.
  */
 const utf8Of = (value: string): string => {
@@ -115,11 +113,12 @@ const decoder = new TextDecoder()
 /** A body as text; bytes that are not UTF-8 become replacement characters. */
 export const text = (body: Uint8Array | undefined): string => (body === undefined ? "" : decoder.decode(body))
 
-/** Most values of a JSON text. Parsed, each costs up to thirty times its text. */
+/** Largest number of values in a JSON text. Parsed, each takes up to thirty times its text. */
 const maxJsonValues = 1_000_000
 
 /**
- * Parses JSON; `undefined` for a text that is none, nests deeper than 1,000 levels, or has more than a million values.
+ * Parses JSON; `undefined` for a text that is not JSON, nests deeper than 1,000 levels, or has more than a million
+ * values.
  */
 export const parseBoundedJson = (source: string): unknown => {
   try {
@@ -132,7 +131,7 @@ export const parseBoundedJson = (source: string): unknown => {
 
 const looksLikeJson = (source: string): boolean => /^\s*[[{]/.test(source)
 
-/** What the JSON of a body takes, or why it is not read. What is no JSON takes nothing. */
+/** Bytes that the JSON of a body takes, or why it is rejected. Other bodies take nothing. */
 const costOf = (source: string, bytes: number): number | Refusal => {
   const { depth, values } = looksLikeJson(source) ? measureJson(source) : { depth: 0, values: 1 }
   if (depth > maxJsonDepth) return badRequest(`the request body: expected JSON of at most ${maxJsonDepth} levels`)
@@ -143,8 +142,8 @@ const costOf = (source: string, bytes: number): number | Refusal => {
 }
 
 /**
- * Parses the JSON of a body; `undefined` when it is none. Fails when it is too deep, or has too many values, to be
- * handled. The bytes are given back: what a leg sends of them counts again.
+ * Parses the JSON of a body; `undefined` for other bodies. Fails when it is too deep, or has too many values. The bytes
+ * are returned to the share: those that a leg sends count again.
  */
 export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, Refusal> =>
   Effect.flatMap(CurrentShare, (share) => {
@@ -158,7 +157,7 @@ export const parseBody = (body: Uint8Array | undefined): Effect.Effect<unknown, 
     return Effect.succeed(json)
   })
 
-/** The body as JSON; fails when it is not. */
+/** Reads the body as JSON; fails when it is not. */
 export const jsonBody = (incoming: Incoming): Effect.Effect<unknown, Refusal | Disconnect> =>
   Effect.flatMap(Effect.flatMap(incoming.body, parseBody), (value) =>
     value === undefined ? Effect.fail(badRequest("the request body is not JSON")) : Effect.succeed(value)
@@ -195,15 +194,18 @@ const bodyOf = ({ body, drop, status }: Answer, share: Share): ReadableStream<Ui
 
 const encoder = new TextEncoder()
 
-/** An answer whose body is there, as bytes. */
+/** An answer whose buffered body is converted to bytes. */
 export const inBytes = (answer: Answer): Answer => {
   const { body, headers } = answer
   if (typeof body !== "string") return answer
-  // As `Response` says it of a text.
+  // The type that `Response` gives to a text.
   return { ...answer, headers: { "content-type": "text/plain;charset=UTF-8", ...headers }, body: encoder.encode(body) }
 }
 
-/** The web response of an answer. Its share is released when the body is sent or cancelled, or is none. */
+/**
+ * Converts an answer to a web response. Its share is released when the body is sent or cancelled, or at once without a
+ * body.
+ */
 export const toResponse = (answer: Answer, share: Share): Response => {
   const headers = new Headers(answer.headers)
   for (const cookie of answer.cookies ?? []) headers.append("set-cookie", cookie)

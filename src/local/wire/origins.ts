@@ -1,18 +1,16 @@
 /**
  * Names of hosts and origins of web pages, as browsers send them.
  */
-/** Hosts and origins besides those of this machine. */
+/** Further hosts and origins, besides those of this machine. */
 export interface Allowed {
   /** In the form that {@link hostname} returns. */
   readonly hosts: ReadonlySet<string>
   readonly origins: ReadonlySet<string>
 }
 
-/**
- * The name or address of a `Host` header in its one normal form, without the port; `undefined` when it is malformed.
- */
+/** Normalizes the name or address of a `Host` header, without the port; `undefined` when it is malformed. */
 export const hostname = (host: string): string | undefined => {
-  // Accepts only what a browser can send: a URL parser would also take a user name, a path or a query.
+  // Accepts only texts that a browser can send: a URL parser would also accept a user name, a path or a query.
   if (!/^[^\s/?#@\\,*]+$/.test(host) || !URL.canParse(`http://${host}`)) return undefined
   return new URL(`http://${host}`).hostname
 }

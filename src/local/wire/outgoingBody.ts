@@ -1,6 +1,4 @@
-/**
- * Bodies on their last stretch to the client. Nothing is read ahead: each piece is asked for when the client asks.
- */
+/** Bodies on their last step to the client. Nothing is read ahead: each piece is pulled when the client pulls. */
 import type { Share } from "./collect.ts"
 import { Disconnect } from "./protocol.ts"
 
@@ -8,7 +6,7 @@ type Body = ReadableStream<Uint8Array>
 
 const ignore = (): void => undefined
 
-/** A body up to the place where the client's connection breaks; the provider is told that the client left. */
+/** A body up to the place where the client's connection breaks; the provider then sees that the client has left. */
 export const dropping = (body: Body, drop: { readonly at: number | undefined }): Body => {
   const reader = body.getReader()
   let sent = 0
@@ -26,7 +24,7 @@ export const dropping = (body: Body, drop: { readonly at: number | undefined }):
           broken = true
           void reader.cancel().catch(ignore)
         }
-        // An error right now would take away what the client has not read yet, so it waits for the next pull.
+        // An error now would discard what the client has not read yet, so it waits for the next pull.
         if (kept.length > 0) controller.enqueue(kept)
         else controller.error(new Disconnect())
       },
@@ -36,7 +34,7 @@ export const dropping = (body: Body, drop: { readonly at: number | undefined }):
   )
 }
 
-/** A body that ends with a signal, as that of `fetch` does. */
+/** A body that ends when a signal is aborted, like that of `fetch`. */
 export const abortable = (body: Body, signal: AbortSignal): Body => {
   const reader = body.getReader()
   let abort = ignore
@@ -71,7 +69,7 @@ export const abortable = (body: Body, signal: AbortSignal): Body => {
   )
 }
 
-/** For responses in this process that nobody reads: one that is collected is like one that is cancelled. */
+/** Handles responses in this process that are never read: a collected response counts as cancelled. */
 const forgotten = new FinalizationRegistry<() => void>((cancel) => cancel())
 
 const watched = (source: UnderlyingDefaultSource<Uint8Array>, cancel: () => void): Body => {
@@ -80,7 +78,7 @@ const watched = (source: UnderlyingDefaultSource<Uint8Array>, cancel: () => void
   return body
 }
 
-/** A body that is there. It is on its way until the client asks for more. */
+/** A buffered body. Its share is held until the client pulls again. */
 export const holdingBytes = (bytes: Uint8Array, share: Share): Body => {
   let sent = bytes.length === 0
   const source: UnderlyingDefaultSource<Uint8Array> = {
@@ -97,7 +95,7 @@ export const holdingBytes = (bytes: Uint8Array, share: Share): Body => {
   return watched(source, share.release)
 }
 
-/** A stream whose pieces count to a share, which is released at the end. */
+/** A stream whose pieces count towards a share, which is released at the end. */
 export const holding = (body: Body, share: Share): Body => {
   const reader = body.getReader()
   const source: UnderlyingDefaultSource<Uint8Array> = {

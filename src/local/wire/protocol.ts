@@ -1,13 +1,11 @@
-/**
- * The words that the gateway and its upstreams share.
- */
+/** Types that the gateway and its upstreams share. */
 import * as Data from "effect/Data"
 import type * as Effect from "effect/Effect"
 import type { StreamShape } from "./streamShape.ts"
 
 /** One attempt as the gateway sends it to a provider. */
 export interface UpstreamRequest {
-  /** Slug of the provider; for `compat` the one that the model name picked. */
+  /** Slug of the provider; for `compat` the one that the model's name selects. */
   readonly provider: string
   /** Path and query at the provider, without a leading slash. */
   readonly endpoint: string
@@ -17,13 +15,13 @@ export interface UpstreamRequest {
   /** Lower-case names; credentials included, `cf-aig-*` headers removed. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array<ArrayBuffer> | undefined
-  /** The body when it is JSON, else `undefined`. */
+  /** The body when it is JSON, otherwise `undefined`. */
   readonly json: unknown
-  /** What the header `cf-aig-local-stream` asks of an upstream that makes its own streams. */
+  /** Stream shape from the header `cf-aig-local-stream`, for upstreams that make their own streams. */
   readonly stream?: StreamShape | undefined
 }
 
-/** What an upstream answers. A body that is text or bytes is complete; a stream is read as it comes. */
+/** An upstream's answer. A body of text or bytes is complete; a stream is read as it arrives. */
 export interface Answer {
   /** 200 to 599. */
   readonly status: number
@@ -34,7 +32,7 @@ export interface Answer {
   readonly body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null
   /** The connection breaks after the body. */
   readonly broken?: boolean
-  /** Where in the body the *client's* connection breaks, in bytes; unknown until the body gets there. */
+  /** Position in the body where the *client's* connection breaks, in bytes; unknown until the body reaches it. */
   readonly drop?: { readonly at: number | undefined }
 }
 
@@ -46,5 +44,5 @@ export class UpstreamFailure extends Data.TaggedError("UpstreamFailure")<{
 /** The gateway drops the client's connection without an answer. */
 export class Disconnect extends Data.TaggedError("Disconnect") {}
 
-/** Answers attempts. Interruption means that the gateway no longer waits: a timeout, or the client left. */
+/** Answers attempts. Interruption means that the gateway stopped waiting: a timeout, or the client left. */
 export type Handler = (request: UpstreamRequest) => Effect.Effect<Answer, UpstreamFailure | Disconnect>

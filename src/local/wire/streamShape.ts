@@ -1,12 +1,10 @@
-/**
- * How the echo upstream streams: into how many deltas, how large, how fast.
- */
+/** Shape of the echo upstream's streams: number, size and pace of deltas. */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Delay from "./delay.ts"
 import { type Field, type Problem, problem } from "./fields.ts"
 
-/** Bounds of a stream's shape. The text of an answer is in memory, so its length has one too. */
+/** Bounds of a stream's shape. The text of an answer is in memory, so its length is bounded too. */
 const maxEvents = 1_000_000
 const maxWords = 1_000
 
@@ -32,7 +30,7 @@ const fields: Readonly<Record<string, Field>> = {
 
 const decodeShape = Schema.decodeUnknownResult(Shape)
 
-/** Decodes a shape, or names the first field that is wrong. */
+/** Decodes a shape, or names the first invalid field. */
 export const decode = (input: unknown): Result.Result<StreamShape, Problem> => {
   const found = problem(fields, input)
   if (found !== undefined) return Result.fail(found)
@@ -47,21 +45,21 @@ export const decode = (input: unknown): Result.Result<StreamShape, Problem> => {
   )
 }
 
-/** Most characters of a text whose words are repeated for a number of events. */
+/** Longest text whose words are repeated for a number of events, in characters. */
 export const maxText = 16_777_216
 
-/** A text, and the pieces that a stream of it has. Both are made when they are asked for. */
+/** A text, and the pieces of its stream. Both are made on demand. */
 export interface Shaped {
   readonly text: () => string
   /** Characters of the text. */
   readonly length: number
-  /** At least one. Joined they are the text. */
+  /** At least one piece. Joined, they are the text. */
   readonly pieces: Iterable<string>
   /** Characters that are kept until the last piece. */
   readonly kept: number
 }
 
-/** Yields words with the space before them, and the space at the end, one at a time: a text may have millions. */
+/** Yields words with the space before them, and the final space, one at a time: a text may have millions. */
 function* spacedWords(text: string): Generator<string> {
   const pattern = /\s*\S+|\s+$/g
   for (let found = pattern.exec(text); found !== null; found = pattern.exec(text)) yield found[0]
@@ -81,7 +79,7 @@ const grouped = (parts: () => Iterable<string>, size: number): Iterable<string> 
   }
 })
 
-/** The first words of a text, with one space between them: as one string, because many small ones cost more. */
+/** The first words of a text, separated by single spaces, as one string: many small ones cost more. */
 const firstWords = (text: string, limit: number): string => {
   const out: Array<string> = []
   for (const word of spacedWords(text)) {
@@ -91,7 +89,7 @@ const firstWords = (text: string, limit: number): string => {
   return out.length === 0 ? "echo" : out.join(" ")
 }
 
-/** The words of a text with single spaces, again and again, with a space before each but the first. */
+/** The words of a text with single spaces, repeatedly, each but the first with a space before it. */
 function* repeated(source: string, count: number): Generator<string> {
   let at = 0
   for (let i = 0; i < count; i++) {
@@ -102,7 +100,7 @@ function* repeated(source: string, count: number): Generator<string> {
   }
 }
 
-/** How long that text is; nothing of it is made. */
+/** Length of that text, computed without making it. */
 const repeatedLength = (source: string, count: number): number => {
   const ends: Array<number> = []
   for (let space = source.indexOf(" "); space >= 0; space = source.indexOf(" ", space + 1)) ends.push(space)
@@ -114,7 +112,7 @@ const repeatedLength = (source: string, count: number): number => {
 
 /**
  * Cuts a text into pieces of a number of words each, with the space before a word in front of it. With a number of
- * events the text's words are repeated, or cut off, until they are enough for exactly so many pieces.
+ * events, the text's words are repeated or cut off to fill exactly that number of pieces.
  */
 export const shape = (text: string, { events, words = 1 }: StreamShape): Shaped => {
   if (events === undefined) {

@@ -1,5 +1,5 @@
 /**
- * Texts as a body, one at a time when it is asked for.
+ * A body of texts, written one at a time on demand.
  */
 
 const encoder = new TextEncoder()

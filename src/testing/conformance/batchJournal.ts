@@ -1,6 +1,4 @@
-/**
- * What every `BatchJournal.Journal` promises, wherever it writes.
- */
+/** The promises of every `BatchJournal.Journal`, wherever it writes. */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -18,7 +16,7 @@ const done = (id: string, record: Json = { value: id }): Entry => ({ _tag: "done
 
 const plain: OpenOptions = { fingerprint: {}, force: false, onEntry: () => undefined }
 
-/** Everything that a journal tells when it is opened, records included. */
+/** Everything that a journal reports when it is opened, records included. */
 const told = (journal: Journal, options: Partial<OpenOptions> = {}) =>
   Effect.scoped(
     Effect.gen(function* () {
@@ -42,7 +40,7 @@ const use = (
 const ids = Array.from({ length: 200 }, (_, i) => `item-${i}`)
 const idsOf = (entries: ReadonlyArray<Entry>): ReadonlyArray<string> => entries.map(({ id }) => id)
 
-/** The promises of a journal, each as a case of its own. */
+/** Lists the promises of a journal, each as its own case. */
 export const batchJournal = <R>({ make }: BatchJournalOptions<R>): ReadonlyArray<Case<R>> => {
   const promise = (name: string, check: (journal: Journal) => Effect.Effect<unknown, unknown>): Case<R> => ({
     name,
@@ -95,7 +93,7 @@ export const batchJournal = <R>({ make }: BatchJournalOptions<R>): ReadonlyArray
           yield* same((yield* told(journal, { fingerprint })).entries.length, 1)
         }
         yield* told(journal, { fingerprint: { route: "r2" }, force: true })
-        // From then on it is the other job's.
+        // The journal belongs to the other job from now on.
         yield* told(journal, { fingerprint: { route: "r2", input: "i1" } })
         yield* includes(yield* Effect.flip(told(journal, { fingerprint: { route: "r1" } })), { reason: "otherJob" })
       })

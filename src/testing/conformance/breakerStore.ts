@@ -1,6 +1,4 @@
-/**
- * What every `BreakerStore` promises, wherever it keeps the phases.
- */
+/** The promises of every `BreakerStore`, wherever it keeps the phases. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { BreakerAdmission, BreakerReport, BreakerStore, OpenCause } from "../../BreakerStore.ts"
@@ -10,7 +8,7 @@ import { type Case, ConformanceError, close, holds, includes, same } from "./che
 export interface BreakerStoreOptions<R = never> {
   /** A store without phases. */
   readonly make: Effect.Effect<BreakerStore, unknown, R>
-  /** Lets so many milliseconds pass, as the store measures time: up to an hour, so with `TestClock`. */
+  /** Lets a number of milliseconds pass, as the store measures time: up to an hour, so use `TestClock`. */
   readonly pass: (millis: number) => Effect.Effect<void>
   /** Milliseconds by which the store's times may be off. Default 0. */
   readonly tolerance?: number | undefined
@@ -35,7 +33,7 @@ const refusedFor = (admission: BreakerAdmission): Effect.Effect<number, Conforma
 
 const admitted = (store: BreakerStore) => Effect.flatMap(store.admit(key), generationOf)
 
-/** The promises of a store, each as a case of its own. */
+/** Lists the promises of a store, each as its own case. */
 export const breakerStore = <R>({ make, pass, tolerance = 0 }: BreakerStoreOptions<R>): ReadonlyArray<Case<R>> => {
   const promise = (name: string, check: (store: BreakerStore) => Effect.Effect<void, unknown>): Case<R> => ({
     name,

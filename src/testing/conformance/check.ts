@@ -5,9 +5,9 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 
-/** What an implementation did instead of what its interface promises. */
+/** An implementation broke a promise of its interface. */
 export class ConformanceError extends Data.TaggedError("ConformanceError")<{
-  /** What was expected, in words. */
+  /** The expectation in words. */
   readonly expected: string
   readonly actual: unknown
 }> {

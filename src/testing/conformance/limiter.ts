@@ -1,6 +1,4 @@
-/**
- * What every `Limiter` promises, wherever it counts.
- */
+/** The promises of every `Limiter`, wherever it counts. */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { type GatewayError, retryAfter } from "../../GatewayError.ts"
@@ -11,7 +9,7 @@ import { type Case, holds, includes, same } from "./check.ts"
 export interface LimiterOptions<R = never> {
   /** A new limiter with the same limits for every key. */
   readonly make: (limits: Limiter.Limits) => Effect.Effect<Limiter.Limiter, unknown, R>
-  /** Lets so many milliseconds pass, as the limiter measures time: minutes, so with `TestClock`. */
+  /** Lets a number of milliseconds pass, as the limiter measures time: minutes, so use `TestClock`. */
   readonly pass: (millis: number) => Effect.Effect<void>
 }
 
@@ -22,7 +20,7 @@ const refused = (self: Effect.Effect<unknown, GatewayError>) =>
 
 const soon = { startImmediately: true } as const
 
-/** The promises of a limiter, each as a case of its own. */
+/** Lists the promises of a limiter, each as its own case. */
 export const limiter = <R>({ make, pass }: LimiterOptions<R>): ReadonlyArray<Case<R>> => {
   const promise = (
     name: string,

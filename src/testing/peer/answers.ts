@@ -1,8 +1,6 @@
-/**
- * Good answers in the dialect that a request asks for.
- */
+/** Good answers in the dialect of the request. */
 
-/** What an answer says. */
+/** Content of an answer. */
 export interface Answer {
   readonly text: string
   readonly model: string
@@ -18,7 +16,7 @@ const named = (type: string, value: object = {}): string => `event: ${type}\n${d
 /** The words of a text, with the spaces before them. */
 const wordsOf = (text: string): ReadonlyArray<string> => text.match(/^\s*\S*|\s+\S*/g)?.filter(Boolean) ?? []
 
-/** The answer that an OpenAI-shaped provider gives. */
+/** The answer of an OpenAI-shaped provider. */
 export const openai = ({ model, text, usage: { input, output } }: Answer) => ({
   id: "c1",
   object: "chat.completion",

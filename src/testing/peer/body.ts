@@ -1,6 +1,6 @@
 /**
  * Bodies that arrive piece by piece on the clock of the program, without promises: an instant of a test clock ends when
- * all that happens in it has happened.
+ * everything in it has happened.
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -17,7 +17,7 @@ const encoder = new TextEncoder()
 /** The error of a connection that breaks. */
 export const reset = (): Error => Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" })
 
-/** A body of pieces. `onEnd` is told once how it ended. */
+/** A body of pieces. `onEnd` is called once, with how it ended. */
 export const bodyOf = (
   pieces: ReadonlyArray<Piece>,
   context: Context.Context<never>,

@@ -1,6 +1,4 @@
-/**
- * What a scripted peer does with a request, and what is wrong with such a line.
- */
+/** Lines of a scripted peer's script, and their problems. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Problem } from "../../GatewayOptions.ts"
@@ -8,12 +6,12 @@ import { millisOf } from "../../internal/data/duration.ts"
 import { isHeaderName, isHeaderValue } from "../../internal/data/headers.ts"
 import { isRecord, strayField } from "../../internal/data/json.ts"
 
-/** One step of a body in pieces: bytes, a pause, or an end that is none. */
+/** One step of a body in pieces: bytes, a pause, or an unclean end. */
 export type Piece = string | Uint8Array | { readonly wait: Duration.Input } | { readonly end: "never" | "reset" }
 
 /**
- * What happens to one request. At most one of `answer`, `body`, `text`, `stream`, `never` and `reset`; without any, a
- * status of 200 is a good answer, and every other one an error without a body of use.
+ * Reaction to one request. At most one of `answer`, `body`, `text`, `stream`, `never` and `reset`; without any, a
+ * status of 200 is a good answer, and any other status an error without a useful body.
  */
 export interface Line {
   /** 200 to 599. Default 200. */
@@ -23,15 +21,15 @@ export interface Line {
   readonly delay?: Duration.Input | undefined
   /** Runs after `delay`, before the headers. */
   readonly after?: Effect.Effect<unknown> | undefined
-  /** A good answer with this text, in the dialect of the request, streamed if the request asks for a stream. */
+  /** A good answer with this text, in the dialect of the request, streamed if the request wants a stream. */
   readonly answer?: string | undefined
   /** Pause before each event after the first, when `answer` is streamed. Default none. */
   readonly pace?: Duration.Input | undefined
   /** Tokens that `answer` reports: whole numbers of at least 0. Default 1 in and 2 out. */
   readonly usage?: { readonly input: number; readonly output: number } | undefined
-  /** A body that is sent as JSON. */
+  /** A body to send as JSON. */
   readonly body?: unknown
-  /** A body that is sent as it is. */
+  /** A body to send unchanged. */
   readonly text?: string | undefined
   /** A body in pieces. With `{ end: "never" }` the rest never comes, with `{ end: "reset" }` the connection breaks. */
   readonly stream?: ReadonlyArray<Piece> | undefined
@@ -75,7 +73,7 @@ const pieceProblem = (piece: Piece): string | undefined => {
     : `text, bytes, { wait }, { end: "never" } or { end: "reset" }`
 }
 
-/** What is wrong with a line, by field. */
+/** Problems of a line, by field. */
 export const lineProblems = (at: string, line: Line): ReadonlyArray<Problem> => {
   if (!isRecord(line)) return [{ field: at, accepted: `an object of ${names.join(", ")}` }]
   const out: Array<Problem> = []

@@ -13,10 +13,10 @@ import { type Line, lineProblems, type Piece, toMillis } from "./line.ts"
 
 /** A request that reached the peer. */
 export interface Seen {
-  /** Its place among all requests, from 1. */
+  /** Its position among all requests, from 1. */
   readonly number: number
   readonly provider: string
-  /** The model that the body or the path names. */
+  /** The model named in the body or the path. */
   readonly model: string | undefined
   readonly path: string
   /** Names in lower case. */
@@ -94,14 +94,14 @@ const answered = (request: Seen, line: Line): { readonly type: string; readonly 
   return { type: "text/event-stream", pieces: written.events.flatMap(paced) }
 }
 
-/** Hears of requests. */
+/** Receives the progress of requests. */
 export interface Listener {
   readonly arrived: (request: Seen) => void
-  /** Its state is the last one. */
+  /** The request's state is final. */
   readonly ended: (request: Seen) => void
 }
 
-/** Makes a sender. `respond` finds the line of a request; `checks`: whether the lines have not been checked before. */
+/** Makes a sender. `respond` finds the line of a request; `checks`: whether the lines still have to be checked. */
 export const makeSend = (respond: (request: Seen) => Line | undefined, checks: boolean, listener: Listener): Send => {
   let count = 0
 
@@ -144,7 +144,7 @@ export const makeSend = (respond: (request: Seen) => Line | undefined, checks: b
         }
         const { pieces, type } = answered(one, line)
         one.state = "streaming"
-        // What comes in one piece has arrived with its headers.
+        // A body in one piece has arrived with its headers.
         const isWhole = line.stream === undefined && pieces.length <= 1
         if (isWhole) end("answered")
         const base = { "content-type": type, "cf-aig-log-id": `log-${one.number}`, ...more }
@@ -155,7 +155,7 @@ export const makeSend = (respond: (request: Seen) => Line | undefined, checks: b
           resent: false
         })
       })
-      // No real answer comes in the turn that sent the request.
+      // No real answer arrives in the turn that sent the request.
       let steps = never === true ? Effect.never : Effect.andThen(Effect.yieldNow, answer)
       if (after !== undefined) steps = Effect.andThen(after, steps)
       if (delay !== undefined) steps = Effect.andThen(Effect.sleep(toMillis(delay)), steps)

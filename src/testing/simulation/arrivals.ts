@@ -26,7 +26,7 @@ const all = (arrivals: Arrivals, seed: number): Iterable<number> => {
   return steady(arrivals.perSecond, arrivals.by === "constant", seed)
 }
 
-/** Milliseconds from the begin, in order, before `end`. */
+/** Milliseconds from the beginning, in order, before `end`. */
 export function* timesOf(arrivals: Arrivals, seed: number, end: number): Generator<number> {
   for (const at of all(arrivals, seed)) {
     if (at >= end) return

@@ -1,6 +1,4 @@
-/**
- * Targets that behave as their models say.
- */
+/** Targets that behave according to their models. */
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import { type Line, toMillis } from "../peer/line.ts"
@@ -33,7 +31,7 @@ const sampler = (latency: Latency, seed: number, name: string): Draw => {
   }
 }
 
-/** What a target does with its next call. */
+/** Reaction of a target to its next call. */
 type Behaviour = () => { readonly millis: number; readonly line: Line }
 
 const failure = (status: number): Line => ({ status, body: { error: { message: "simulated" } } })
@@ -67,7 +65,7 @@ const behaviourOf = (key: string, target: Target, seed: number): Behaviour => {
 interface Window {
   readonly from: number
   readonly until: number
-  /** What the target does in it, or `undefined` when a call is not concerned. */
+  /** Reaction of the target, or `undefined` when the call is unaffected. */
   readonly line: (now: number) => Line | undefined
 }
 
@@ -79,14 +77,14 @@ const outageWindow = (outage: Outage, draw: Draw): Window => {
   return { from: toMillis(from), until: toMillis(until), line: () => (draw() < share ? line : undefined) }
 }
 
-/** A refusal takes little time. */
+/** Milliseconds until a target turns a call away. */
 const refusalMillis = 20
 
 const throttleWindow = (throttle: Throttle, draw: Draw): Window => {
   const { from, perSecond = 0, retryAfter, share = 1, status = 429, until } = throttle
   const line: Line = { delay: refusalMillis, ...failure(status), ...hintOf(retryAfter) }
   const start = toMillis(from)
-  // A bucket that holds what a second brings.
+  // A bucket that holds the allowance of one second.
   const size = Math.max(1, perSecond)
   let tokens = perSecond === 0 ? 0 : size
   let filledAt = start
@@ -107,7 +105,7 @@ const throttleWindow = (throttle: Throttle, draw: Draw): Window => {
 /** A target of one simulation. */
 export interface Model {
   readonly key: string
-  /** What it does with a call that arrives at a moment of simulated time, in milliseconds. */
+  /** Reaction to a call that arrives at a moment of simulated time, in milliseconds. */
   readonly call: (now: number) => Line
 }
 
@@ -125,7 +123,7 @@ export const modelsOf = <In>(
         ...throttles.map((one, i) => ({ one, window: throttleWindow(one, drawOf(seed, `throttle ${i}`)) }))
       ].flatMap(({ one, window }) => (one.target === key ? [window] : []))
       const call = (now: number): Line => {
-        // Drawn for every call, so that an outage does not shift what comes after it.
+        // Drawn for every call, so that an outage does not shift later draws.
         const { line, millis } = next()
         for (const { from, line, until } of windows) {
           const special = now >= from && now < until ? line(now) : undefined

@@ -1,6 +1,4 @@
-/**
- * What is wrong with the description of a simulation.
- */
+/** Problems of the description of a simulation. */
 import type { Problem } from "../../GatewayOptions.ts"
 import { millisOf } from "../../internal/data/duration.ts"
 import { isObject, isRecord, strayField } from "../../internal/data/json.ts"
@@ -179,7 +177,7 @@ const names = [
   "patience"
 ]
 
-/** Everything that is wrong with simulated traffic, whatever its routes. */
+/** All problems of simulated traffic, independent of its routes. */
 export const trafficProblems = <In>(traffic: Traffic<In>): ReadonlyArray<Problem> => {
   const out: Array<Problem> = []
   const check: Check = (holds, field, accepted) => {

@@ -1,6 +1,6 @@
 /**
- * Chance from a seed, with a sequence of its own for every purpose: what one part of a model draws does not shift what
- * another draws.
+ * Randomness from a seed, with a separate sequence for every purpose: draws of one part of a model do not shift those
+ * of another.
  */
 
 /** Numbers from 0 to less than 1. */
@@ -13,7 +13,7 @@ export const hashOf = (text: string): number => {
   return hash
 }
 
-/** The generator mulberry32, begun by a seed and a name. */
+/** The generator mulberry32, seeded by a number and a name. */
 export const drawOf = (seed: number, name: string): Draw => {
   let state = hashOf(`${seed} ${name}`)
   return () => {
@@ -24,7 +24,7 @@ export const drawOf = (seed: number, name: string): Draw => {
   }
 }
 
-/** A number of the standard normal distribution. It takes two draws. */
+/** A number of the standard normal distribution. Uses two draws. */
 export const normal = (draw: Draw): number => {
   const [a, b] = [1 - draw(), draw()]
   return Math.sqrt(-2 * Math.log(a)) * Math.cos(2 * Math.PI * b)

@@ -1,6 +1,4 @@
-/**
- * What came of simulated traffic.
- */
+/** Results of simulated traffic. */
 import type * as RouterEvent from "../../RouterEvent.ts"
 
 /** Times of successful runs in milliseconds. Absent where there were none. */
@@ -17,21 +15,21 @@ export interface TargetResult {
   readonly answered: number
   /** Error statuses and broken connections. */
   readonly failed: number
-  /** Requests that their caller gave up: time limits, and losers of hedges and races. */
+  /** Requests whose caller gave up: time limits, and losers of hedges and races. */
   readonly interrupted: number
   /** US dollars: the tokens of answers, and the input tokens of interrupted requests. Absent without a price. */
   readonly cost?: number
 }
 
-/** One point of the series. */
+/** One point of the time series. */
 export interface Bucket extends Percentiles {
-  /** Its begin, in milliseconds of simulated time. */
+  /** Its beginning, in milliseconds of simulated time. */
   readonly at: number
   /** Runs that began in it; their outcomes and times are counted here, whenever they ended. */
   readonly runs: number
   /** Absent when no run began. */
   readonly successRate?: number
-  /** Requests that reached each target. Those after the last run has begun are in the totals only. */
+  /** Requests that reached each target. Requests after the last run has begun are in the totals only. */
   readonly load: Readonly<Record<string, number>>
   /** The worst phase of each target's breaker in this time. */
   readonly breakers: Readonly<Record<string, RouterEvent.BreakerPhase>>
@@ -44,7 +42,7 @@ export interface Result extends Percentiles {
   readonly successRate: number
   /** Runs that failed, by the reason of the last failure. */
   readonly failures: Readonly<Record<string, number>>
-  /** Runs that had not ended when the simulation did. They are no successes. */
+  /** Runs that had not ended when the simulation did. They do not count as successes. */
   readonly unfinished: number
   /** Requests to targets. */
   readonly requests: number
@@ -81,7 +79,7 @@ const cellsOf = (name: string, result: Result): ReadonlyArray<string> => [
   result.cost === undefined ? "-" : `$${result.cost.toFixed(2)}`
 ]
 
-/** Results as a table of plain text, one line for each. */
+/** Formats results as a table of plain text, one line for each. */
 export const table = (results: Readonly<Record<string, Result>>): string => {
   const head = ["route", "runs", "success", "p50", "p95", "p99", "requests/run", "cost"]
   const rows = [head, ...Object.entries(results).map(([name, result]) => cellsOf(name, result))]

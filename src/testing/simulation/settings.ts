@@ -6,8 +6,9 @@ import type * as Pricing from "../../Pricing.ts"
 import type * as Router from "../../Router.ts"
 
 /**
- * When runs begin. `perSecond` alone: independent of each other, as many users are (Poisson), or with `by: "constant"`
- * at equal distances. `burst`: so many at once, again and again, and `perSecond` between them. `times`: as recorded.
+ * Arrival times of runs. `perSecond` alone: independent of each other, like many users (Poisson), or with
+ * `by: "constant"` at equal intervals. `burst`: a number of runs at once, repeatedly, and `perSecond` between them.
+ * `times`: as recorded.
  *
  * `perSecond`: more than 0, at most 10,000. At most 1,000,000 runs in all.
  */
@@ -16,7 +17,7 @@ export type Arrivals =
   | { readonly burst: number; readonly every: Duration.Input; readonly perSecond?: number | undefined }
   | { readonly times: ReadonlyArray<Duration.Input> }
 
-/** How long answers take: always the same, or a distribution. */
+/** Duration of answers: constant, or a distribution. */
 export type Latency = Duration.Input | LatencyModel
 
 /** A distribution of times: lognormal through the two percentiles. */
@@ -25,27 +26,28 @@ export interface LatencyModel {
   readonly p50: Duration.Input
   /** At least `p50`. Default `p50`, so that the time is constant. */
   readonly p99?: Duration.Input | undefined
-  /** A share of the calls (0 to 1) that takes so many times as long (1 to 1,000): `{ share: 0.04, times: 10 }`. */
+  /** A share of the calls (0 to 1) that takes 1 to 1,000 times as long: `{ share: 0.04, times: 10 }`. */
   readonly slower?: { readonly share: number; readonly times: number } | undefined
 }
 
 interface AnyTarget {
   /**
-   * Calls that it works on at once, at least 1; others wait for a place, first come, first served. Default: any number.
+   * Calls that the target processes at once, at least 1; others wait for a place, first come, first served. Default: no
+   * limit.
    */
   readonly concurrency?: number | undefined
   /** Tokens of one answer. Default 1,000 in and 200 out. */
   readonly usage?: { readonly input: number; readonly output: number } | undefined
-  /** Without a price for any target, a result has no cost. */
+  /** Price of the target. Without a price for any target, a result has no cost. */
   readonly price?: Pricing.Price | undefined
 }
 
-/** A target that behaves by a model. */
+/** A target that behaves according to a model. */
 export interface ModelledTarget extends AnyTarget {
   /** Time to the complete answer. */
   readonly latency: Latency
   /**
-   * A share of the calls (0 to 1) that fails, with a status of 400 to 599 (default 500) and after a time of its own
+   * A share of the calls (0 to 1) that fails, with a status of 400 to 599 (default 500) and after its own time
    * (default: that of answers).
    */
   readonly errors?:
@@ -62,7 +64,7 @@ export interface RecordedOutcome {
   readonly retryAfter?: Duration.Input | undefined
 }
 
-/** A target that repeats what was recorded: each call takes the next outcome, after the last one the first again. */
+/** A target that repeats recorded outcomes: each call takes the next, and after the last one the first again. */
 export interface RecordedTarget extends AnyTarget {
   readonly recorded: ReadonlyArray<RecordedOutcome>
 }
@@ -70,13 +72,13 @@ export interface RecordedTarget extends AnyTarget {
 /** A target of a simulation. */
 export type Target = ModelledTarget | RecordedTarget
 
-/** A part of the simulated time, counted from its begin. */
+/** A part of the simulated time, counted from its beginning. */
 export interface Interval {
   /** Key in `targets`. */
   readonly target: string
   readonly from: Duration.Input
   readonly until: Duration.Input
-  /** The share of calls that it concerns: more than 0, at most 1. Default 1. */
+  /** The affected share of calls: more than 0, at most 1. Default 1. */
   readonly share?: number | undefined
 }
 
@@ -88,9 +90,9 @@ export interface Outage extends Interval {
   readonly latency?: Duration.Input | undefined
 }
 
-/** A time in which a target turns calls away because they are too many. */
+/** A time in which a target throttles calls. */
 export interface Throttle extends Interval {
-  /** Calls that it lets in per second, at least 0. Default 0. */
+  /** Calls per second that it accepts, at least 0. Default 0. */
   readonly perSecond?: number | undefined
   /** 429 or 529. Default 429. */
   readonly status?: 429 | 529 | undefined
@@ -98,30 +100,30 @@ export interface Throttle extends Interval {
   readonly retryAfter?: Duration.Input | undefined
 }
 
-/** What {@link run} and {@link compare} share. */
+/** Options that {@link run} and {@link compare} share. */
 export interface Traffic<In> {
   /** A whole number from 0. The same seed gives the same result. Default 1. */
   readonly seed?: number | undefined
-  /** How long runs begin: more than 0, at most 24 hours. */
+  /** How long runs keep arriving: more than 0, at most 24 hours. */
   readonly duration: Duration.Input
   readonly arrivals: Arrivals
   /**
    * Models of all targets of the route, by provider (`openai`) or by provider and model (`openai/gpt-4.1-mini`), which
-   * goes first.
+   * takes precedence.
    */
   readonly targets: Readonly<Record<string, Target>>
   readonly outages?: ReadonlyArray<Outage> | undefined
   readonly throttles?: ReadonlyArray<Throttle> | undefined
-  /** Input of each run, or a function from the run's place, from 0. */
+  /** Input of each run, or a function of the run's position, from 0. */
   readonly input: In | ((index: number) => In)
-  /** Options of each run, or a function from the run's place: a session, a priority. */
+  /** Options of each run, or a function of the run's position: a session, a priority. */
   readonly runOptions?: RunOptions | ((index: number) => RunOptions) | undefined
   /** Options of the router. Routes are executed on the client. */
   readonly router?: Omit<Router.Options, "execution"> | undefined
   /** Length of a point of the series: at least 1 ms, at most 10,000 of them. Default: a sixtieth of the duration. */
   readonly bucket?: Duration.Input | undefined
   /**
-   * How long runs may take after the last one has begun, at most 24 hours; those that take longer are `unfinished`.
+   * How long runs may continue after the last one has begun, at most 24 hours; those that take longer are `unfinished`.
    * Default 10 minutes.
    */
   readonly patience?: Duration.Input | undefined

@@ -7,13 +7,13 @@ import { build, type Plugin } from "esbuild"
 /** A bundled Worker. */
 export interface Bundle {
   readonly code: string
-  /** What was bundled, relative to the repository. */
+  /** Paths of the bundled files, relative to the repository. */
   readonly inputs: ReadonlyArray<string>
 }
 
 const root = fileURLToPath(new URL("../../..", import.meta.url))
 
-/** Bundles a module for workerd. Nothing of Node is there: an import of `node:…` fails the build. */
+/** Bundles a module for workerd. Node's modules are unavailable: an import of `node:…` fails the build. */
 export const bundle = async (
   entry: URL,
   options: { readonly define?: Record<string, string>; readonly plugins?: Array<Plugin>; readonly banner?: string } = {}

@@ -20,7 +20,7 @@ let binding: AiService.AiBinding | undefined
 /** The gateway of the test that is running, in that test's time. */
 let current: { readonly local: LocalGateway.LocalGateway; readonly clock: Clock.Clock } | undefined
 
-/** Says what `env.AI` is. */
+/** Sets `env.AI`. */
 export const bind = (ai: AiService.AiBinding): void => {
   binding = ai
 }
@@ -46,5 +46,5 @@ const layer = (options: LocalGateway.Options = {}): Layer.Layer<Services, Gatewa
     })
   )
 
-/** The one way that there is in here. */
+/** The only transport in here. */
 export const genuine = { name: "the genuine binding", layer, canListLogs: false, canTag: true, hasSockets: false }

@@ -1,6 +1,4 @@
-/**
- * Stands in for `@effect/vitest` where there is no test runner: it remembers the tests instead of running them.
- */
+/** Replaces `@effect/vitest` where there is no test runner: it records the tests instead of running them. */
 import { assert } from "chai"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"

@@ -1,6 +1,4 @@
-/**
- * The released runtime as a process of its own: a Worker on a socket, with the genuine AI binding.
- */
+/** The released runtime in its own process: a Worker on a socket, with the genuine AI binding. */
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { createRequire } from "node:module"
@@ -10,16 +8,16 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { fetchAndReset } from "../../../src/local/upstream/resettingFetch.ts"
 
-/** Where a binding's requests go: a server, or a named entry point of the Worker itself. */
+/** Destination of a binding's requests: a server, or a named entry point of the Worker itself. */
 export type Service = { readonly url: string } | { readonly entrypoint: string }
 
-/** What to start. */
+/** Options of the runtime. */
 export interface Options {
   /** Bundled ES module. */
   readonly code: string
   /** AI bindings: name in `env` to the service behind it. */
   readonly ai: Readonly<Record<string, Service>>
-  /** Where its `fetch` goes, whatever the host. Default: to public addresses only, of which there are none here. */
+  /** Destination of its `fetch`, whatever the host. Default: public addresses only, of which there are none here. */
   readonly outbound?: string
   readonly vars?: Readonly<Record<string, string>>
   /** Default: with `enable_request_signal`. */
@@ -34,15 +32,15 @@ export interface Workerd {
   readonly pid: number
   /** `host:port` of the inspector, when asked for. */
   readonly inspector: string | undefined
-  /** What the Worker and the runtime printed so far. */
+  /** Output of the Worker and the runtime so far. */
   readonly output: () => string
-  /** Sends a request over a connection of its own; interruption resets the connection. */
+  /** Sends a request over its own connection; interruption resets the connection. */
   readonly fetch: (path: string, init?: RequestInit) => Effect.Effect<Response>
   /** {@link fetch} of JSON, by POST. Dies when the status is not 2xx. */
   readonly call: (path: string, body: unknown) => Effect.Effect<unknown>
 }
 
-/** The binary that Miniflare brings. */
+/** Path of Miniflare's binary. */
 export const binary = (): string => {
   const fromMiniflare = createRequire(createRequire(import.meta.url).resolve("miniflare"))
   const found: unknown = fromMiniflare("workerd")
@@ -122,7 +120,7 @@ export const start = Effect.fnUntraced(function* (options: Options): Effect.fn.R
     }),
     (child) =>
       Effect.callback<void>((resume) => {
-        // Asked politely it would wait for requests that hang.
+        // A graceful stop would wait for requests that hang.
         running.delete(child)
         if (child.exitCode !== null || child.signalCode !== null) return resume(Effect.void)
         child.once("exit", () => resume(Effect.void))

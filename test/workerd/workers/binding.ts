@@ -1,6 +1,4 @@
-/**
- * Single calls over the genuine binding, and what becomes of them: `POST /` with the name of one.
- */
+/** Single calls over the genuine binding, with their outcomes: `POST /` with the name of one. */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -19,7 +17,7 @@ class Binding extends Context.Service<Binding, AiService.AiBinding>()("test/Bind
 
 type Services = AiService.AiService | GatewayService.GatewayService | Binding
 
-/** What became of a call. */
+/** Outcome of a call. */
 export interface Outcome {
   readonly value?: unknown
   readonly reason?: Readonly<Record<string, unknown>>
@@ -63,7 +61,7 @@ const ai = <A>(use: (ai: AiService.AiService["Service"]) => A) => Effect.map(AiS
 
 const run = ai((ai) => Effect.flatMap(ai.run(model, input, options), ({ result }) => result))
 
-/** The calls by name. All that they are given is frozen. */
+/** The calls by name. All their arguments are frozen. */
 const calls: Readonly<Record<string, Effect.Effect<unknown, never, Services>>> = {
   one: Effect.flatMap(
     gateway((gateway) => Effect.flatMap(gateway.run(leg), ({ result }) => result)),
@@ -74,8 +72,8 @@ const calls: Readonly<Record<string, Effect.Effect<unknown, never, Services>>> =
     outcomeOf
   ),
   run: Effect.flatMap(run, outcomeOf),
-  // A binding without its own `fetch`, and somebody else's call starts before ours is answered: ours is now treated
-  // like theirs, and its failure is thrown.
+  // A binding without its own `fetch`; another caller's call starts before ours is answered, so ours is treated like
+  // theirs, and its failure is thrown.
   thrown: Effect.gen(function* () {
     const binding = yield* Binding
     const without: AiService.AiBinding = {
@@ -108,7 +106,7 @@ const calls: Readonly<Record<string, Effect.Effect<unknown, never, Services>>> =
     gateway((gateway) => gateway.listLogs()),
     outcomeOf
   ),
-  // Nothing of this may become a part of an URL.
+  // None of this may become part of a URL.
   invalid: Effect.gen(function* () {
     const ai = yield* AiService.AiService
     const gateway = yield* GatewayService.GatewayService
@@ -120,7 +118,7 @@ const calls: Readonly<Record<string, Effect.Effect<unknown, never, Services>>> =
         gateway.patchLog(id, { score: 1 }),
         ai.gateway(id),
         ai.run(model, input, { gateway: id }),
-        // As a model `a/b` is one.
+        // As a model `a/b` is valid.
         ...(id === "a/b" ? [] : [ai.run(id, input, { gateway: "gw" })]),
         Layer.build(GatewayService.layerBinding(binding, { gateway: id })).pipe(Effect.scoped),
         ...(id === "" ? [] : [gateway.getUrl(id)]),

@@ -1,6 +1,6 @@
 /**
- * What `effect-ai-gateway/worker` promises: services once, requests apart, an end for everything that is begun. The
- * path says what a request does; `PEER` is a second binding whose service answers when the test wants.
+ * The promises of `effect-ai-gateway/worker`: services once, requests apart, an end for everything that begins. The
+ * path selects a request's behaviour; `PEER` is a second binding whose service answers on the test's command.
  */
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
@@ -44,7 +44,7 @@ const shared = Layer.effect(
   Shared,
   Effect.gen(function* () {
     const peer = yield* GatewayService.GatewayService
-    // Something that takes time and belongs to the request that began it.
+    // An operation that takes time and belongs to the request that began it.
     yield* peer.getUrl("openai")
     builds++
     const queue = yield* Queue.make<string>()
@@ -63,7 +63,7 @@ const ask = (prompt: string) =>
 
 const say = (prompt: string) => Effect.flatMap(ask(prompt), (response) => response.text)
 
-/** The provider that the test lets stream for ever. */
+/** The provider that the test lets stream forever. */
 const endless = { provider: "groq", endpoint: "chat/completions", query: { model: "m", stream: true, messages: [] } }
 
 const handle = Effect.fnUntraced(function* (request: Request) {
@@ -88,7 +88,7 @@ const handle = Effect.fnUntraced(function* (request: Request) {
     }
     case "/die":
       return yield* Effect.die(new SyntaxError(`the prompt ${name}`))
-    // The two that follow hold and want something that other requests have, and use their own bodies afterwards.
+    // The next two requests hold and want something that other requests have, and use their own bodies afterwards.
     case "/one":
       return yield* one.withPermits(1)(
         Effect.gen(function* () {

@@ -1,6 +1,6 @@
 /**
- * Many runs of every kind at once, and between them code that calls `env.AI.run` as the documentation of the binding
- * shows it. `POST /` takes the runs of one client request and says which log id each believes to be its own.
+ * Many concurrent runs of every kind, and between them code that calls `env.AI.run` as the binding's documentation
+ * shows. `POST /` takes the runs of one client request and returns the log id that each believes to be its own.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,24 +17,24 @@ export type Kind = "one" | "many" | "third" | "own" | "direct"
 
 /** One run. */
 export interface Run {
-  /** Unique; the prompt says it, and so does the answer. */
+  /** Unique; the prompt contains it, and so does the answer. */
   readonly name: string
   readonly kind: Kind
-  /** Read by the upstream: what becomes of this run. */
+  /** Read by the upstream: the fate of this run. */
   readonly fate: string
   /** Interrupt after this many milliseconds. */
   readonly abort?: number
 }
 
-/** What a run believes. */
+/** Belief of a run about its log id. */
 export interface Belief {
   readonly name: string
   readonly logId: string | null
-  /** What the answer says, the reason of the failure, or `aborted`. */
+  /** Text of the answer, the reason of the failure, or `aborted`. */
   readonly said: string
 }
 
-/** What a client request believes. */
+/** Beliefs of a client request. */
 export interface Beliefs {
   readonly runs: ReadonlyArray<Belief>
   /** Log ids in the trail of the request. */
@@ -94,7 +94,7 @@ const ours = (run: Run) =>
     })
   )
 
-/** The same in the way that everybody writes it. */
+/** The same, written in the usual way. */
 const direct = async (ai: Env["AI"], run: Run): Promise<Belief> => {
   const said = answerOf(await ai.run("@cf/meta/llama-3.1-8b-instruct", chat(run), { gateway: { id: "gw" } }))
   return { name: run.name, logId: ai.aiGatewayLogId, said }

@@ -1,4 +1,4 @@
-/** A Worker as anybody writes it, for the local runtime. */
+/** A typical Worker, for the local runtime. */
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

@@ -1,4 +1,4 @@
-/** The part of the runtime's own module that is used. */
+/** The part of the runtime's own module that the tests use. */
 declare module "cloudflare:workers" {
   export abstract class WorkerEntrypoint<Env> {
     protected readonly env: Env

@@ -1,6 +1,6 @@
 /**
- * The example's Worker, with what a test needs: a way to send any message, a Worker that dies, and a table that is out
- * of reach once.
+ * The example's Worker with additions for tests: a way to send any message, a Worker that dies, and a table that is
+ * unreachable once.
  */
 import type { D1Database, ExecutionContext, MessageBatch } from "@cloudflare/workers-types"
 import example from "../../../docs/examples/queue/worker.ts"
@@ -59,7 +59,7 @@ export default {
     if (batch.queue.endsWith("-dead") || !batch.messages.some(isDeadly)) {
       return example.queue(batch, environmentOf(env), ctx)
     }
-    // The others have ended by then, and come again all the same.
+    // The other messages have ended by then, and are delivered again nevertheless.
     const others = { ...batch, queue: batch.queue, messages: batch.messages.filter((message) => !isDeadly(message)) }
     await example.queue(others, environmentOf(env), ctx)
     throw new Error("the Worker dies")

@@ -1,6 +1,4 @@
-/**
- * A Worker that answers over RPC: methods that return streams, and a handler that calls them and goes away.
- */
+/** A Worker that answers over RPC: methods that return streams, and a handler that calls them and leaves. */
 import { WorkerEntrypoint } from "cloudflare:workers"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

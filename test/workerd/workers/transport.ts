@@ -1,6 +1,4 @@
-/**
- * The gateway over HTTP from a Worker, by the runtime's `fetch`: what became of one call.
- */
+/** The gateway over HTTP from a Worker, through the runtime's `fetch`: the outcome of one call. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as GatewayService from "effect-ai-gateway/GatewayService"

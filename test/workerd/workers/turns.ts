@@ -1,5 +1,5 @@
 /**
- * Requests that share what they wait for. After each wait a request uses something that only its own turn may touch:
+ * Requests that wait for shared objects. After each wait a request uses objects that only its own context may touch:
  * its body, and a call of its own.
  */
 import * as Context from "effect/Context"
@@ -17,7 +17,7 @@ interface Env {
   readonly PEER: AiService.AiBinding
 }
 
-/** A binding whose calls share one promise as long as nobody has answered it; the promise belongs to who came first. */
+/** A binding whose calls share one promise until it is answered; the promise belongs to the first caller. */
 const sharing = (ai: AiService.AiBinding): GatewayService.AiBinding => {
   let pending: Promise<unknown> | undefined
   const unused = async (): Promise<never> => Promise.reject(new Error("unused"))
@@ -47,7 +47,7 @@ const gate = Deferred.makeUnsafe<void>()
 const limiter = Effect.runSync(Limiter.make({ concurrency: 1 }))
 let waiting = 0
 
-/** What the path says is waited for. */
+/** Waits for what the path selects. */
 const wait = (env: Env, path: string): Effect.Effect<unknown, unknown> => {
   const shared = Effect.flatMap(
     Effect.flatMap(GatewayService.GatewayService, (gateway) => gateway.run(leg("shared"))),
