@@ -144,7 +144,7 @@ export interface Options<Item, In, Out> {
   /** The journal. Default: none; nothing survives the process. */
   readonly journal?: JournalOptions<Out> | undefined
   /**
-   * What to do with an id that occurs a second time: fail the job (default), or count and skip the item (`"skip"`).
+   * Treatment of an id that occurs a second time: the job fails (default), or counts and skips the item (`"skip"`).
    * With `"unchecked"` the caller guarantees unique ids: ids of new items are not remembered, and an item that occurs
    * twice is done twice.
    */

@@ -100,7 +100,7 @@ export const device = (path: string): Effect.Effect<Output, RunFailure, Scope.Sc
     return yield* collected((block) => attempt(() => handle.writeFile(block)))
   })
 
-/** What exists at the path of an output. */
+/** The state of the path of an output. */
 export type OutputPosition =
   | { readonly _tag: "nothing" }
   /** Accepts lines and is not read: a pipe, a terminal. */
@@ -339,7 +339,7 @@ const dropFailed = (path: string, read: OutputFormat<never>["read"]): Promise<vo
     await flush()
   })
 
-/** What to do with the existing content. */
+/** Treatment of the existing content. */
 export type OutputBeginning = "keep" | "anew" | "withoutFailed"
 
 /** Opens a file to extend: at the end of its last complete line, or at its beginning. */

@@ -16,8 +16,8 @@ import * as DataPlane from "./dataPlane.ts"
 import * as ApiSurface from "./restApi.ts"
 
 /**
- * Who can reach the gateway. `public` servers require the token even where a binding or an operator otherwise needs
- * none.
+ * The clients that can reach the gateway. `public` servers require the token even where a binding or an operator
+ * otherwise needs none.
  */
 export type Exposure = "trusted" | "public"
 

@@ -315,7 +315,7 @@ const paced = (
   })
 }
 
-/** What follows the position of a cut. */
+/** The rest after the position of a cut. */
 const ending = ({ resetAfter, stallAfter }: StreamFault): Stream.Stream<never, UpstreamFailure> => {
   if (stallAfter !== undefined) return Stream.never
   return resetAfter === undefined ? Stream.empty : Stream.fail(new UpstreamFailure({ kind: "reset" }))
