@@ -4,12 +4,12 @@
  * It is one function and not a transaction of several statements: a worker that vanishes in the middle of one would
  * hold the lock, and block all other workers, until its connection is given up.
  *
- * It matches `internal/admission/slidingWindow.ts`: the same slots, the same two rules (window and pace), the same settlement.
- * Arguments: the key; the ended requests, `[{"slot", "requests", "tokens", "used_requests", "used_tokens"}]`; the
- * requested reservations, in order, `[{"requests", "tokens"}]`; the limits of a window, or null; the share of a limit
- * that may be used at once; milliseconds until an admitted request counts at the latest; the window and the width of a
- * slot in milliseconds. Returns the number of admissions, their slot, the milliseconds until the next one may fit, and
- * the current counts.
+ * It matches `internal/admission/slidingWindow.ts`: the same slots, the same two rules (window and pace), the same
+ * settlement. Arguments: the key; the ended requests,
+ * `[{"slot", "requests", "tokens", "used_requests", "used_tokens"}]`; the requested reservations, in order,
+ * `[{"requests", "tokens"}]`; the limits of a window, or null; the share of a limit that may be used at once;
+ * milliseconds until an admitted request counts at the latest; the window and the width of a slot in milliseconds.
+ * Returns the number of admissions, their slot, the milliseconds until the next one may fit, and the current counts.
  */
 export const rateFunction = `
 CREATE OR REPLACE FUNCTION gateway_batch_rate(
