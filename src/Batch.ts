@@ -12,7 +12,7 @@
  * **Gotchas**
  *
  * - Delivery is at least once. Make `onResult` and consumers idempotent by the item's id.
- * - A kill between sending and writing an item may send it twice; `inDoubt` in the summary counts such items.
+ * - An item that was sent when its run was killed may be sent twice; `inDoubt` in the summary counts such items.
  * - Ids must be the same in every run. Line numbers are not, if the input changes.
  * - A dead letter is a result, not a failure of the stream. Later runs report it again; `retryFailed` tries it again.
  * - Retries of the route count against `limits`, and with `limits` routes run on the client.
