@@ -82,7 +82,7 @@ describe("an outage of all providers", () => {
     })
   )
 
-  it.effect("shows as throttling without end, as hanging requests and as broken connections too", () =>
+  it.effect("shows as endless throttling, hanging requests and broken connections too", () =>
     Effect.gen(function* () {
       const outages: ReadonlyArray<readonly [string, Line]> = [
         ["RateLimited", { status: 429 }],

@@ -11,6 +11,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { type GatewayError, type QuotaExhausted, retryAfter } from "../../GatewayError.ts"
+import { monotonicMillisOf, waitOf } from "../data/monotonic.ts"
 import type { SharedFault } from "./sharedFault.ts"
 
 /** Failures in a row, without an answer in between, that close the gate. */
@@ -96,7 +97,7 @@ export class Gate {
   }
 
   private now(): number {
-    return Number(this.clock.monotonicTimeNanosUnsafe()) / 1e6
+    return monotonicMillisOf(this.clock)
   }
 
   private notify(): void {
@@ -300,9 +301,12 @@ export class Gate {
     return Effect.suspend(() => {
       const { closed } = this
       if (closed === undefined) return Effect.succeed(false)
-      const wait = closed.until - this.now()
+      const now = this.now()
+      const wait = waitOf(closed.until - now)
       if (wait <= 0 && !closed.probing && (isNew || this.newcomers === 0)) {
         closed.probing = true
+        // The probe does not begin before that time, by no fraction.
+        closed.until = Math.min(closed.until, now)
         return Effect.succeed(true)
       }
       const changed = Deferred.await(this.changed)

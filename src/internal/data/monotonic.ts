@@ -10,3 +10,9 @@ export const monotonicMillis: Effect.Effect<number> = Effect.map(
 
 /** The same from a clock, for code that runs between effects. */
 export const monotonicMillisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
+/**
+ * A difference of such times as a wait in whole milliseconds. Noise of doubles counts as none: a clock in tests does not
+ * move by it, and what waits in a loop would never end.
+ */
+export const waitOf = (millis: number): number => Math.ceil(Math.round(millis * 1000) / 1000)
