@@ -14,6 +14,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import { failureOf, type HttpFailure, httpAnswer } from "./internal/data/httpAnswer.ts"
+import { counted } from "./internal/data/numbers.ts"
 import type { Usage } from "./internal/dialect/chat.ts"
 
 export type { HttpFailure } from "./internal/data/httpAnswer.ts"
@@ -262,7 +263,7 @@ export class StreamInterrupted extends Data.TaggedError("StreamInterrupted")<
   }
 > {
   override get message(): string {
-    return `stream interrupted after ${this.events} deltas${this.failure === undefined ? "" : `: ${this.failure}`}`
+    return `stream interrupted after ${counted(this.events, "delta")}${this.failure === undefined ? "" : `: ${this.failure}`}`
   }
 }
 

@@ -228,7 +228,7 @@ describe("the format of OpenAI", () => {
       })
       assert.deepStrictEqual(seen, ["", "a"])
       assert.instanceOf(thrown, APIError)
-      assert.include(String(thrown), "stream interrupted after 1 deltas")
+      assert.include(String(thrown), "stream interrupted after 1 delta")
     })
   )
 

@@ -25,6 +25,7 @@ import {
   otherJob
 } from "../BatchJournal.ts"
 import { IdIndex, NumberColumn } from "../internal/data/idIndex.ts"
+import { counted } from "../internal/data/numbers.ts"
 import * as Line from "./line.ts"
 import * as Lock from "./lock.ts"
 import * as Segments from "./segments.ts"
@@ -119,7 +120,7 @@ const corrupt = (path: string, { bytes, where }: Damage): JournalError =>
   new JournalError({
     reason: "damaged",
     path,
-    detail: `${bytes} bytes in ${where} cannot be read although readable entries follow; force it to do those items again`
+    detail: `${counted(bytes, "byte")} in ${where} cannot be read although readable entries follow; force it to do those items again`
   })
 
 /**

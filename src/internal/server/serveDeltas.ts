@@ -16,6 +16,7 @@ import * as Stream from "effect/Stream"
 import { type Attempt, GatewayError, StreamInterrupted, Unknown } from "../../GatewayError.ts"
 import * as LogTrail from "../../LogTrail.ts"
 import { defined } from "../data/defined.ts"
+import { counted } from "../data/numbers.ts"
 import type { Usage } from "../dialect/chat.ts"
 import type { Delta } from "../dialect/delta.ts"
 import { type Encoder, neutral, openai, type StreamProblem } from "../dialect/deltaEncoder.ts"
@@ -156,7 +157,11 @@ const factsOf = (
 const problemOf = ({ reason }: GatewayError, deltas: number): StreamProblem =>
   reason._tag === "StreamInterrupted"
     ? { reason: reason._tag, message: reason.message, events: reason.events }
-    : { reason: reason._tag, message: `stream failed after ${deltas} deltas: ${reason._tag}`, events: deltas }
+    : {
+        reason: reason._tag,
+        message: `stream failed after ${counted(deltas, "delta")}: ${reason._tag}`,
+        events: deltas
+      }
 
 /** Runs a response in its own fiber, and waits until its beginning is known. */
 export const serve = <R, R2>(

@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import { InvalidResponse, type Reason, Timeout, TransportFailure } from "../../GatewayError.ts"
 import { joinBytes } from "../data/bytes.ts"
+import { counted } from "../data/numbers.ts"
 import { tryPromise, tryPromiseWhole } from "../hotpath/promise.ts"
 import { withoutStack } from "../hotpath/stackless.ts"
 import { causesOf, isTimeout } from "./causes.ts"
@@ -54,7 +55,7 @@ export const bodyFailure = (cause: unknown): Reason =>
       )
 
 /** The issue of an answer that exceeds the limit. */
-export const oversizedBody = (max: number): string => `a body of more than ${max} bytes`
+export const oversizedBody = (max: number): string => `a body of more than ${counted(max, "byte")}`
 
 /** The failure of an answer that exceeds the limit. */
 export const tooLarge = (max: number): InvalidResponse =>
