@@ -172,7 +172,7 @@ const received = (response: Response, method: string, signal: AbortSignal): Resp
     : response
 }
 
-// A request that the platform cannot make, such as a GET with a body, fails as over `fetch`: it is no bug of this module.
+// A request that the platform cannot make, such as a GET with a body, fails as over `fetch`, and is not retried.
 const encoded = (request: HttpClientRequest.HttpClientRequest, url: URL, context: Context.Context<never>) =>
   Effect.try({
     try: () => toWeb(request, url, context),
