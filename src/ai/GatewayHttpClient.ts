@@ -169,7 +169,8 @@ const invalidUrl = (
  *
  * **Gotchas**
  *
- * Give the layer to the provider's client only. Retries of the client multiply with those of the gateway.
+ * Give the layer to the provider's client only. Retries of the client multiply with those of the gateway. Do not put
+ * `HttpClient.followRedirects` into the client below the layer: it sends the gateway's token to where a redirect leads.
  *
  * @example
  * ```ts
@@ -242,7 +243,10 @@ const make = (given: Options, gateway: GatewayService["Service"], client: HttpCl
     signal: AbortSignal,
     parent: Tracer.AnySpan | undefined
   ) {
-    const base = yield* Effect.mapError(gateway.getUrl(provider), (error) => invalidUrl(request, error.message, error))
+    const base = yield* Effect.mapBoth(gateway.getUrl(provider), {
+      onFailure: (error) => invalidUrl(request, error.message, error),
+      onSuccess: trimSlashes
+    })
     const url = `${base}/${path}`
     const shownPath = shownEndpoint(path)
     yield* describeSpan(`${base}/${shownPath}`, parent)

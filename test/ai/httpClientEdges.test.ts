@@ -157,6 +157,49 @@ describe.each([
   )
 })
 
+describe("over a binding", () => {
+  it.live("a URL that fails, is slow or ends with a slash does no harm to other requests", () =>
+    Effect.gen(function* () {
+      const peer = yield* answering
+      let calls = 0
+      const getUrl = async (provider = ""): Promise<string> => {
+        calls++
+        if (calls === 1) throw new Error("no URL")
+        await new Promise((done) => setTimeout(done, 20))
+        return `${peer.url}/${provider}/`
+      }
+      const gateway = {
+        getUrl,
+        run: () => Promise.reject(new Error("unused")),
+        getLog: () => Promise.reject(new Error("unused")),
+        patchLog: () => Promise.reject(new Error("unused"))
+      }
+      const binding: GatewayService.AiBinding = { gateway: () => gateway, run: gateway.run, models: gateway.run }
+      yield* Effect.gen(function* () {
+        const made = yield* client
+        const error = yield* Effect.flip(made.get(models))
+        assert.strictEqual(error.reason._tag, "InvalidUrlError")
+        // The first is interrupted while it waits for its URL.
+        const [, second] = yield* Effect.all([Effect.timeoutOption(made.get(models), "1 millis"), made.get(models)], {
+          concurrency: 2
+        })
+        assert.strictEqual(second.status, 200)
+        assert.deepStrictEqual(
+          peer.requests.map(({ url }) => url),
+          ["/openai/models"]
+        )
+      }).pipe(
+        Effect.provide(
+          GatewayHttpClient.layer().pipe(
+            Layer.provide(GatewayService.layerBinding(binding, { gateway: "gw" })),
+            Layer.provide(FetchHttpClient.layer)
+          )
+        )
+      )
+    })
+  )
+})
+
 describe("base URLs of the option", () => {
   it.live.each([
     "https://api.openai.com/v1",
