@@ -194,8 +194,9 @@ describe("a page, followed in an empty folder", () => {
   it("leads a Workers developer to an answer from workerd, with a log id", async () => {
     const steps = path("In a Worker")
     assert.strictEqual(kinds(steps), "run save save save run expect")
-    const { printed } = await follow(steps)
+    const { folder, printed } = await follow(steps)
     assert.match(printed, /"logId":"[\w-]{26,}"/)
+    await Path.sameSettings(folder)
   })
 
   it("leads a person with a file of prompts to a file of answers", async () => {
@@ -216,7 +217,8 @@ describe("a page, followed in an empty folder", () => {
     const text = page.slice(page.indexOf("\n## Set-up\n"), page.indexOf("\n## Testing\n"))
     const steps = Path.stepsOf(text)
     assert.strictEqual(kinds(steps), "run save save save run")
-    const { printed } = await follow(steps)
+    const { folder, printed } = await follow(steps)
+    await Path.sameSettings(folder)
     const texts = (lines: string) =>
       lines
         .split("\n")

@@ -44,6 +44,18 @@ export const rewriteLinks = (text: string, to: (href: string) => string): string
   return out + text.slice(end)
 }
 
+/** The text with `{{` in sentences as characters: Vue would run it as code, and show the value or nothing. */
+export const withoutInterpolation = (text: string): string => {
+  const prose = withoutCode(text, true)
+  let out = ""
+  let end = 0
+  for (const { index } of prose.matchAll(/\{\{/g)) {
+    out += `${text.slice(end, index)}&#123;&#123;`
+    end = index + 2
+  }
+  return out + text.slice(end)
+}
+
 /** The anchor that GitHub makes of the text of a heading. */
 export const slug = (title: string): string =>
   title

@@ -13,6 +13,7 @@ import {
   ReflectionSymbolId
 } from "typedoc"
 import type ts from "typescript"
+import { withoutInterpolation } from "./markdown.ts"
 import { manifest, read, staged } from "./paths.ts"
 import { convert, type Model } from "./referenceModel.ts"
 import { isEdge, modules, type PublicModule } from "./referencePages.ts"
@@ -185,7 +186,7 @@ const commentsOf = (reflection: DeclarationReflection): ReadonlyArray<Comment> =
   [reflection, ...(reflection.signatures ?? [])].flatMap(({ comment }) => comment ?? [])
 
 const page = (frontmatter: object, text: string): string =>
-  `---\n${JSON.stringify({ editLink: false, ...frontmatter })}\n---\n\n${text.trim()}\n`
+  `---\n${JSON.stringify({ editLink: false, ...frontmatter })}\n---\n\n${withoutInterpolation(text.trim())}\n`
 
 const write = (path: string, text: string): void => {
   const file = join(staged, `${path}.md`)

@@ -3,7 +3,7 @@
  */
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { dirname, extname, join, posix } from "node:path"
-import { links, rewriteLinks, titleOf } from "./markdown.ts"
+import { links, rewriteLinks, titleOf, withoutInterpolation } from "./markdown.ts"
 import { sitePath } from "./pages.ts"
 import { read, root, site, staged } from "./paths.ts"
 
@@ -111,7 +111,7 @@ export const stage = (): void => {
       if (isImage(file)) cpSync(join(root, file), join(staged, file))
       else sources.add(file)
     }
-    const text = rewriteLinks(source, (href) => siteHref(page, href))
+    const text = withoutInterpolation(rewriteLinks(source, (href) => siteHref(page, href)))
     // The link to the source of a page is that of a file in docs/.
     const own = page.startsWith("docs/") ? text : `---\n{"editLink":false}\n---\n\n${text}`
     write(sitePath(page) ?? page, page === "README.md" ? homePage(text) : own)

@@ -5,14 +5,19 @@
  * Only the address changes. Requests, replies and errors stay those of the provider's client, so there is no route: no
  * fallback, no retry, no breaker. For these, use `GatewayLanguageModel`.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Headers from "effect/http/Headers"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type { HttpClientResponse } from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import { type GatewayError, invalid } from "../GatewayError.ts"
 import * as GatewayOptions from "../GatewayOptions.ts"
 import { metaFromHeaders } from "../GatewayResponse.ts"
@@ -21,6 +26,7 @@ import { baseUrlAccepted, isBaseUrl } from "../internal/data/baseUrl.ts"
 import { defined } from "../internal/data/defined.ts"
 import { isHeaderValue } from "../internal/data/headers.ts"
 import { isObject, strayField } from "../internal/data/json.ts"
+import { shownEndpoint } from "../internal/data/secrets.ts"
 import { trimSlashes } from "../internal/data/trimSlashes.ts"
 import { guarded } from "../internal/transport/httpClient.ts"
 import * as LogTrail from "../LogTrail.ts"
@@ -44,7 +50,7 @@ export interface Options {
   readonly options?: Omit<GatewayOptions.Input, "eventId"> | undefined
   /**
    * Further base URLs of provider clients, each with its provider: `{ "https://models.example.com": "custom-models" }`.
-   * The rest of the URL becomes the path at the provider. Default: only those of {@link providers}.
+   * The rest of the URL becomes the path at the provider. They win over {@link providers}. Default: only those.
    */
   readonly providers?: Readonly<Record<string, string>> | undefined
 }
@@ -85,12 +91,21 @@ const problemOf = (given: Options): GatewayOptions.Problem | undefined => {
   if ("eventId" in options && options.eventId !== undefined) {
     return { field: "options.eventId", accepted: "absent: it names one request; GatewayModel.Config takes it" }
   }
-  if (!isObject(further)) return { field: "providers", accepted: "an object of base URLs and provider slugs" }
+  if (!isObject(further) || Symbol.iterator in further) {
+    return { field: "providers", accepted: "an object of base URLs and provider slugs" }
+  }
+  const seen = new Map<string, string>()
   for (const [url, provider] of Object.entries(further)) {
     if (!isBaseUrl(url)) return { field: `providers key ${JSON.stringify(url)}`, accepted: `an ${baseUrlAccepted}` }
     if (!UniversalRequest.isProvider(provider)) {
       return { field: `providers[${JSON.stringify(url)}]`, accepted: UniversalRequest.providerAccepted }
     }
+    const base = canonical(url)
+    const other = seen.get(base)
+    if (other !== undefined && other !== provider) {
+      return { field: `providers key ${JSON.stringify(url)}`, accepted: "each base URL once" }
+    }
+    seen.set(base, provider)
   }
   return undefined
 }
@@ -107,14 +122,23 @@ const callProblem = (call: GatewayModel.Options): GatewayOptions.Problem | undef
   return GatewayOptions.problems(defined({ cache, eventId, log, metadata }))[0]
 }
 
-/** Finds the provider of a URL, by the longest base URL, and the path there. */
+/** A base URL in the one form in which all are compared. */
+const canonical = (url: string): string => trimSlashes(new URL(url).href)
+
+const byBase = (further: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(further).map(([url, provider]) => [canonical(url), provider]))
+
+interface Found {
+  readonly provider: string
+  readonly path: string
+}
+
+/** Finds the provider of a URL, by the longest base URL, and the path there. The fragment is never sent. */
 const finder = (bases: Readonly<Record<string, string>>) => {
-  const known = Object.entries(bases)
-    .map(([url, provider]) => ({ base: trimSlashes(new URL(url).href), provider }))
-    .sort((a, b) => b.base.length - a.base.length)
-  return (url: string): { readonly provider: string; readonly path: string } | undefined => {
-    const href = URL.canParse(url) ? new URL(url).href : url
-    for (const { base, provider } of known) {
+  const known = Object.entries(bases).sort(([a], [b]) => b.length - a.length)
+  return (url: string): Found | undefined => {
+    const [href = url] = (URL.canParse(url) ? new URL(url).href : url).split("#")
+    for (const [base, provider] of known) {
       if (href.startsWith(`${base}/`)) return { provider, path: href.slice(base.length + 1) }
     }
     return undefined
@@ -145,7 +169,8 @@ const invalidUrl = (
  *
  * **Gotchas**
  *
- * Give the layer to the provider's client only. Retries of the client multiply with those of the gateway.
+ * Give the layer to the provider's client only. Retries of the client multiply with those of the gateway. Do not put
+ * `HttpClient.followRedirects` into the client below the layer: it sends the gateway's token to where a redirect leads.
  *
  * @example
  * ```ts
@@ -182,7 +207,7 @@ export const layer = (
   )
 
 const make = (given: Options, gateway: GatewayService["Service"], client: HttpClient.HttpClient) => {
-  const bases = { ...providers, ...given.providers }
+  const bases = { ...providers, ...byBase(given.providers) }
   const find = finder(bases)
   const accepted = `a URL below one of ${Object.keys(bases).join(", ")}`
   const settings = GatewayOptions.normalize(given.options ?? {})
@@ -212,22 +237,35 @@ const make = (given: Options, gateway: GatewayService["Service"], client: HttpCl
       ? request
       : HttpClientRequest.setHeader(request, authorization, `Bearer ${Redacted.value(given.token)}`)
 
-  const send = Effect.fnUntraced(function* (request: HttpClientRequest.HttpClientRequest) {
-    const found = find(request.url)
-    if (found === undefined) return yield* Effect.fail(invalidUrl(request, `expected ${accepted}`))
-    const { path, provider } = found
-    const base = yield* Effect.mapError(gateway.getUrl(provider), (error) => invalidUrl(request, error.message, error))
+  const send = Effect.fnUntraced(function* (
+    request: HttpClientRequest.HttpClientRequest,
+    { path, provider }: Found,
+    signal: AbortSignal,
+    parent: Tracer.AnySpan | undefined
+  ) {
+    const base = yield* Effect.mapBoth(gateway.getUrl(provider), {
+      onFailure: (error) => invalidUrl(request, error.message, error),
+      onSuccess: trimSlashes
+    })
+    const url = `${base}/${path}`
+    const shownPath = shownEndpoint(path)
+    yield* describeSpan(`${base}/${shownPath}`, parent)
     const headers = yield* headersOf(request)
-    const shown = HttpClientRequest.setHeaders(HttpClientRequest.setUrl(request, `${base}/${path}`), headers)
-    const outgoing = withToken(shown)
-    // Not `execute`: redirects must be turned off after middleware has copied the request for the last time.
-    const sent = Effect.mapBoth(client.postprocess(Effect.map(client.preprocess(outgoing), guarded)), {
+    const outgoing = withToken(
+      // The host is part of the address.
+      HttpClientRequest.removeHeader(
+        HttpClientRequest.setHeaders(HttpClientRequest.setUrl(request, url), headers),
+        "host"
+      )
+    )
+    const shown = HttpClientRequest.removeHeader(outgoing, authorization)
+    const sent = Effect.mapBoth(sendUntil(client, outgoing, signal), {
       onFailure: (error) => errorWithRequest(error, shown),
       onSuccess: (response) => new ResponseWithRequest(response, shown)
     })
     return yield* recorded(sent, {
       // Google's clients may put the key into the query.
-      target: `${gateway.id}:${provider}/${path.split("?")[0]}`,
+      target: `${gateway.id}:${provider}/${shownPath.split("?")[0]}`,
       provider,
       endpoint: path,
       ...defined({ eventId: headers["cf-aig-event-id"] })
@@ -236,10 +274,59 @@ const make = (given: Options, gateway: GatewayService["Service"], client: HttpCl
 
   return HttpClient.makeWith(
     (request: Effect.Effect<HttpClientRequest.HttpClientRequest, HttpClientError.HttpClientError>) =>
-      Effect.flatMap(request, send),
+      Effect.flatMap(request, (asked) => {
+        const found = find(asked.url)
+        if (found === undefined) return Effect.fail(invalidUrl(asked, `expected ${accepted}`))
+        return Effect.withFiber((fiber) => {
+          const parent = currentSpan(fiber)
+          // Effect finds the scope of `HttpClient.withScope` by the identity of the request, so this one is no copy.
+          // The span starts here too, before the request has the token.
+          return HttpClient.make((copy, _, signal) => send(copy, found, signal, parent)).execute(asked)
+        })
+      }).pipe(Effect.updateService(Headers.CurrentRedactedNames, (names) => [...names, authorization])),
     Effect.succeed
   )
 }
+
+const currentSpan = (fiber: Fiber.Fiber<unknown, unknown>): Tracer.AnySpan | undefined =>
+  Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
+
+/** Writes the address at the gateway into the span of the request, if there is one. */
+const describeSpan = (address: string, parent: Tracer.AnySpan | undefined): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const span = currentSpan(fiber)
+    if (span?._tag === "Span" && span !== parent && URL.canParse(address)) {
+      const { hostname, href, pathname, port, protocol, search } = new URL(address)
+      span.attribute("url.full", href)
+      span.attribute("url.path", pathname)
+      if (search !== "") span.attribute("url.query", search.slice(1))
+      span.attribute("url.scheme", protocol.slice(0, -1))
+      span.attribute("server.address", hostname.replace(/^\[|\]$/g, ""))
+      span.attribute("server.port", port === "" ? (protocol === "http:" ? 80 : 443) : Number(port))
+    }
+    return Effect.void
+  })
+
+/** Sends a request that ends with the signal. */
+const sendUntil = (
+  client: HttpClient.HttpClient,
+  request: HttpClientRequest.HttpClientRequest,
+  signal: AbortSignal
+): Effect.Effect<HttpClientResponse, HttpClientError.HttpClientError> =>
+  Effect.suspend(() => {
+    const scope = Scope.makeUnsafe()
+    const abort = Scope.close(scope, Exit.void)
+    const onAbort = () => void Effect.runFork(abort)
+    if (signal.aborted) onAbort()
+    else signal.addEventListener("abort", onAbort, { once: true })
+    const scoped = HttpClient.withScope(client)
+    // Not `execute`: redirects must be turned off after middleware has copied the request for the last time.
+    return scoped.postprocess(Effect.map(scoped.preprocess(request), guarded)).pipe(
+      Scope.provide(scope),
+      Effect.onError(() => abort),
+      Effect.provideService(HttpClient.TracerDisabledWhen, () => true)
+    )
+  })
 
 /** Records the attempt. An answer with an error status is a failed one. */
 const recorded = <E, R>(

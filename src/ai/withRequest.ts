@@ -8,6 +8,7 @@ import type { HttpClientRequest } from "effect/http/HttpClientRequest"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as HttpIncomingMessage from "effect/http/HttpIncomingMessage"
 import * as Inspectable from "effect/Inspectable"
+import * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Stream from "effect/Stream"
 
@@ -55,6 +56,10 @@ export class ResponseWithRequest extends Inspectable.Class implements HttpClient
     return Effect.mapError(self, (error) => errorWithRequest(error, this.request, this))
   }
 
+  /** Effect's name for where `HttpClientResponse.toWeb` looks. */
+  "~effect/http/HttpClientResponse/WebSource"(): Response | undefined {
+    return Option.getOrUndefined(HttpClientResponse.toWeb(this.#original))
+  }
   get url() {
     return this.#original.url
   }

@@ -175,25 +175,44 @@ const toWeb = (request: HttpClientRequest.HttpClientRequest, url: URL, context: 
   return Result.getOrThrow(HttpClientRequest.toWebResult(request, { context }))
 }
 
-// Interruption ends the request; the signal ends a stream that is being read.
-const withSignal = (response: Response, signal: AbortSignal): Response => {
+// Interruption ends the request; the signal ends a stream that is being read. As on a socket, HEAD has no body.
+const received = (response: Response, method: string, signal: AbortSignal): Response => {
   const { body, headers, status } = response
+  if (method === "HEAD") {
+    void body?.cancel()
+    return new Response(null, { status, headers })
+  }
   return body !== null && isEventType(headers.get("content-type") ?? "")
     ? new Response(abortable(body, signal), { status, headers })
     : response
 }
 
+// A request that the platform cannot make, such as a GET with a body, fails as over `fetch`, and is not retried.
+const encoded = (request: HttpClientRequest.HttpClientRequest, url: URL, context: Context.Context<never>) =>
+  Effect.try({
+    try: () => toWeb(request, url, context),
+    catch: (cause) =>
+      new HttpClientError.HttpClientError({
+        reason: new HttpClientError.EncodeError({
+          request,
+          cause,
+          description: "the platform cannot make this request"
+        })
+      })
+  })
+
+const dropped = (request: HttpClientRequest.HttpClientRequest): HttpClientError.HttpClientError =>
+  new HttpClientError.HttpClientError({
+    reason: new HttpClientError.TransportError({ request, description: "the connection was dropped" })
+  })
+
 const clientOf = (gateway: LocalGateway): HttpClient.HttpClient =>
   HttpClient.make((request, url, signal, fiber) =>
-    Effect.mapBoth(
-      Effect.suspend(() => gateway.handle(toWeb(request, url, fiber.context))),
-      {
-        onSuccess: (response) => HttpClientResponse.fromWeb(request, withSignal(response, signal)),
-        onFailure: () =>
-          new HttpClientError.HttpClientError({
-            reason: new HttpClientError.TransportError({ request, description: "the connection was dropped" })
-          })
-      }
+    Effect.flatMap(encoded(request, url, fiber.context), (sent) =>
+      Effect.mapBoth(gateway.handle(sent), {
+        onSuccess: (response) => HttpClientResponse.fromWeb(request, received(response, request.method, signal)),
+        onFailure: () => dropped(request)
+      })
     )
   )
 

@@ -40,9 +40,14 @@ const docsBefore = (lines: ReadonlyArray<string>, at: number): string | undefine
   while (/^\s*\/\/ /.test(lines[end] ?? "")) end--
   if (!/\*\/$/.test(lines[end] ?? "")) return undefined
   let start = end
-  while (!/^\s*\/\*\*/.test(lines[start] ?? "")) start--
-  return lines.slice(start, end + 1).join("\n")
+  while (start >= 0 && !/^\s*\/\*/.test(lines[start] ?? "")) start--
+  // A plain comment is no docstring, and the one before it belongs to another declaration.
+  return /^\s*\/\*\*/.test(lines[start] ?? "") ? lines.slice(start, end + 1).join("\n") : undefined
 }
+
+/** The words of a docstring before its first tag. */
+const wordsOf = (docs: string): string =>
+  (docs.replace(/^\s*\/\*\*|\*\/$|^\s*\* ?/gm, "").split(/^\s*@/m)[0] ?? "").trim()
 
 /** Exports by name: overloads and pairs of a type and a value are documented when one of them is. */
 const exportsOf = (file: string, text: string): ReadonlyArray<Documented> => {
@@ -56,6 +61,35 @@ const exportsOf = (file: string, text: string): ReadonlyArray<Documented> => {
   }
   return [...found.values()]
 }
+
+/** Names in braces, with the file that they are from. */
+const namesFrom = (
+  text: string,
+  keyword: "export" | "import"
+): ReadonlyArray<readonly [name: string, path: string | undefined]> =>
+  [...text.matchAll(new RegExp(`^${keyword} (?:type )?\\{([^}]*)\\}(?: from "([^"]+)")?$`, "gm"))].flatMap(
+    ([, list = "", path]) =>
+      list
+        .split(",")
+        .map((item) => /^(?:type )?(\w+)/.exec(item.trim())?.[1] ?? "")
+        .filter((item) => item !== "")
+        .map((item) => [item, path] as const)
+  )
+
+/** Exports that a text takes from other files, with the docstrings there. */
+const reExportsOf = (file: string, text: string, open = read): ReadonlyArray<Documented> =>
+  namesFrom(text, "export").map(([name, from]): Documented => {
+    const path = from ?? namesFrom(text, "import").find(([imported]) => imported === name)?.[1]
+    const source = path === undefined ? file : join(file, "..", path)
+    const there = path === undefined ? text : open(source)
+    const own = exportsOf(source, there.replace(/^(?=const|interface|class|type|function)/gm, "export "))
+    const all = path === undefined ? own : [...own, ...reExportsOf(source, there, open)]
+    return { at: `${file}: ${name}`, docs: all.find(({ at }) => at.endsWith(`: ${name}`))?.docs }
+  })
+
+const isDescribed = ({ docs }: Documented): boolean => docs !== undefined && wordsOf(docs) !== ""
+
+const isGrouped = ({ docs = "" }: Documented): boolean => /^ \* @category [a-z][a-z ]+$/m.test(docs)
 
 const overloadsOf = (file: string, text: string): ReadonlyArray<Documented> => {
   const lines = text.split("\n")
@@ -86,7 +120,16 @@ describe("docstrings", () => {
     const all = publicFiles.flatMap((file) => exportsOf(file, read(file)))
     assert.isAbove(all.length, 300)
     assert.deepStrictEqual(
-      all.filter(({ docs }) => docs === undefined || !/^ \* @category [a-z][a-z ]+$/m.test(docs)).map(({ at }) => at),
+      all.filter((one) => !isDescribed(one) || !isGrouped(one)).map(({ at }) => at),
+      []
+    )
+  })
+
+  it("describe what a public module takes from other files", () => {
+    const all = publicFiles.flatMap((file) => reExportsOf(file, read(file)))
+    assert.isAbove(all.length, 200)
+    assert.deepStrictEqual(
+      all.filter((one) => !isDescribed(one)).map(({ at }) => at),
       []
     )
   })
@@ -125,6 +168,19 @@ describe("these rules", () => {
     const bare = "/** Adds. */\nexport const add: {\n  (n: number): number\n  /** Adds. */\n  <A>(n: A): A\n} = x"
     assert.deepStrictEqual(exportsOf("a", bare), [{ at: "a: add", docs: "/** Adds. */" }])
     assert.deepStrictEqual(exportsOf("a", "export type A = 1"), [{ at: "a: A", docs: undefined }])
+    const plain = "/** B. */\ntype B = 1\n/* A. */\nexport type A = 1"
+    assert.deepStrictEqual(exportsOf("a", plain), [{ at: "a: A", docs: undefined }])
+    assert.deepStrictEqual(exportsOf("a", "A. */\nexport type A = 1"), [{ at: "a: A", docs: undefined }])
+    const empty = { at: "a: A", docs: "/**\n * @category models\n */" }
+    assert.deepStrictEqual([isDescribed(empty), isGrouped(empty)], [false, true])
+    const other = "/** B. */\nexport const b = 1\nexport const c = 1"
+    assert.deepStrictEqual(
+      reExportsOf("a", 'import { c } from "./b.ts"\nexport { b } from "./b.ts"\nexport { c }', () => other),
+      [
+        { at: "a: b", docs: "/** B. */" },
+        { at: "a: c", docs: undefined }
+      ]
+    )
     assert.deepStrictEqual(
       overloadsOf("a", bare).map(({ docs }) => docs),
       [undefined, "  /** Adds. */"]

@@ -116,6 +116,14 @@ describe("reading Markdown", () => {
     assert.deepStrictEqual(hrefs(text), ["one.md", "two.svg", "three.md", "four.md", "five.png", "six.svg", "seven.md"])
   })
 
+  it("leaves no braces in sentences that Vue would run", () => {
+    const text = "A {{ 1 + 1 }} and `{{ a }}`.\n\n```ts\nconst a = {{ b }}\n```\n\n| {{ c }} |"
+    assert.strictEqual(
+      Markdown.withoutInterpolation(text),
+      "A &#123;&#123; 1 + 1 }} and `{{ a }}`.\n\n```ts\nconst a = {{ b }}\n```\n\n| &#123;&#123; c }} |"
+    )
+  })
+
   it("finds a link whose text is code, and none inside code or comments", () => {
     const text =
       "[`a`](b.md) `[c](d)` ``[`e`](f)``\n<!-- [g](h) -->\n~~~\n[i](j)\n~~~\n````md\n```\n[k](l)\n```\n````\n[m](n)"
