@@ -1,5 +1,6 @@
 /**
- * Writes those parts of the documentation that the code knows better: `npm run docs:tables`. A test fails when they are stale.
+ * Writes those parts of the documentation that the code knows better: `npm run docs:tables`. A test fails when they are
+ * stale.
  */
 import { readFileSync, writeFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"

@@ -1,6 +1,7 @@
 /**
- * Draws `ai-gateway.svg`: sends real requests through a router to a local gateway for 40 seconds, while one provider fails from second 12 to second 22,
- * reads the Prometheus text twice a second, evaluates the queries of the dashboard and plots the results.
+ * Draws `ai-gateway.svg`: sends real requests through a router to a local gateway for 40 seconds, while one provider
+ * fails from second 12 to second 22, reads the Prometheus text twice a second, evaluates the queries of the dashboard
+ * and plots the results.
  *
  *     node --conditions=effect-ai-gateway-source docs/dashboards/draw.ts
  */

@@ -1,8 +1,9 @@
 /**
- * The AI SDK with Anthropic through AI Gateway: its base URL comes from `getUrl`, and each call's log is found afterwards.
+ * The AI SDK with Anthropic through AI Gateway: its base URL comes from `getUrl`, and each call's log is found
+ * afterwards.
  *
- * Reads `CLOUDFLARE_ACCOUNT_ID`, `AI_GATEWAY_ID` and `ANTHROPIC_API_KEY`, for the logs `CLOUDFLARE_API_TOKEN`, and where they
- * are needed `CF_AIG_TOKEN`, `AI_GATEWAY_URL` and `CLOUDFLARE_API_URL`.
+ * Reads `CLOUDFLARE_ACCOUNT_ID`, `AI_GATEWAY_ID` and `ANTHROPIC_API_KEY`, for the logs `CLOUDFLARE_API_TOKEN`, and
+ * where they are needed `CF_AIG_TOKEN`, `AI_GATEWAY_URL` and `CLOUDFLARE_API_URL`.
  */
 import { type AnthropicProvider, createAnthropic } from "@ai-sdk/anthropic"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

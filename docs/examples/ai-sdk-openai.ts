@@ -1,8 +1,8 @@
 /**
  * The AI SDK with OpenAI through AI Gateway: its base URL comes from `getUrl`, and each call's log is found afterwards.
  *
- * Reads `CLOUDFLARE_ACCOUNT_ID`, `AI_GATEWAY_ID` and `OPENAI_API_KEY`, for the logs `CLOUDFLARE_API_TOKEN`, and where they
- * are needed `CF_AIG_TOKEN`, `AI_GATEWAY_URL` and `CLOUDFLARE_API_URL`.
+ * Reads `CLOUDFLARE_ACCOUNT_ID`, `AI_GATEWAY_ID` and `OPENAI_API_KEY`, for the logs `CLOUDFLARE_API_TOKEN`, and where
+ * they are needed `CF_AIG_TOKEN`, `AI_GATEWAY_URL` and `CLOUDFLARE_API_URL`.
  */
 import { createOpenAI, type OpenAIProvider } from "@ai-sdk/openai"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"

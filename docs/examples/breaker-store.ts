@@ -1,10 +1,13 @@
 /**
- * A `BreakerStore` over Effect's `CircuitBreakerStore`, so that the routers of several machines share the phases of their breakers, for example in Redis:
+ * A `BreakerStore` over Effect's `CircuitBreakerStore`, so that the routers of several machines share the phases of
+ * their breakers, for example in Redis:
  *
- *     const Shared = CircuitBreaker.layerStoreRedis().pipe(Layer.provide(NodeRedis.layer({ url: "redis://127.0.0.1:6379" })))
+ *     const Shared = CircuitBreaker.layerStoreRedis().pipe(Layer.provide(NodeRedis.layer({ url:
+ *     "redis://127.0.0.1:6379" })))
  *
- * Effect's store has a phase and an open time, and no cause. Exhausted credit therefore opens a breaker for all machines only while it is closed; a machine that learns of it
- * later keeps that to itself. The store renews the lease of a probe for as long as the probe's scope is open, so the scope is kept until the report.
+ * Effect's store has a phase and an open time, and no cause. Exhausted credit therefore opens a breaker for all
+ * machines only while it is closed; a machine that learns of it later keeps that to itself. The store renews the lease
+ * of a probe for as long as the probe's scope is open, so the scope is kept until the report.
  */
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"

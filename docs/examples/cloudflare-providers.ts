@@ -1,9 +1,12 @@
 /**
- * Cloudflare's providers for the AI SDK outside of Workers, against a local gateway: `ai-gateway-provider` takes `bindingTo` as its
- * `binding`, `workers-ai-provider` takes `fetchTo` as its `fetch`. Neither package has an option for a base URL.
+ * Cloudflare's providers for the AI SDK outside of Workers, against a local gateway: `ai-gateway-provider` takes
+ * `bindingTo` as its `binding`, `workers-ai-provider` takes `fetchTo` as its `fetch`. Neither package has an option for
+ * a base URL.
  */
 
-/** Binding that sends universal requests to `url`, which is `getUrl()`. `token` is that of the gateway, if it needs one. */
+/**
+ * Binding that sends universal requests to `url`, which is `getUrl()`. `token` is that of the gateway, if it needs one.
+ */
 export const bindingTo = (url: string, token?: string) => ({
   run: (requests: unknown, options?: { readonly signal?: AbortSignal }): Promise<Response> => {
     const headers = new Headers({ "content-type": "application/json" })

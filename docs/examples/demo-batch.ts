@@ -1,8 +1,9 @@
 /**
- * `npm run demo -- --batch`: 5,000 items through the command line over providers that fail now and then, with a kill in the middle.
+ * `npm run demo -- --batch`: 5,000 items through the command line over providers that fail now and then, with a kill in
+ * the middle.
  *
- * The command runs as a process of its own, is killed as `kill -9` does it, and is started again. Then every item is in the
- * output exactly once, and no more was asked twice than was in flight.
+ * The command runs as a process of its own, is killed as `kill -9` does it, and is started again. Then every item is in
+ * the output exactly once, and no more was asked twice than was in flight.
  */
 import { spawn } from "node:child_process"
 import { once } from "node:events"

@@ -1,8 +1,9 @@
 /**
- * `npm run demo -- --chaos`: two minutes of simulated traffic in seconds, with an outage and a throttle, through a plain route and a guarded one.
+ * `npm run demo -- --chaos`: two minutes of simulated traffic in seconds, with an outage and a throttle, through a
+ * plain route and a guarded one.
  *
- * Both are run by the real router; the providers, the clock and chance are simulated, so the figures are the same every time. Prints a table, and writes a page
- * with plots over time.
+ * Both are run by the real router; the providers, the clock and chance are simulated, so the figures are the same every
+ * time. Prints a table, and writes a page with plots over time.
  */
 import { mkdtempSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"

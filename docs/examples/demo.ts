@@ -2,10 +2,11 @@
  * `npm run demo`: one question, three providers, of which two fail.
  *
  * Starts the local gateway as a real server on a free loopback port and routes real HTTP requests through it. With
- * `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID` set (and `CF_AIG_TOKEN`, `CLOUDFLARE_API_TOKEN` as needed) the same program runs
- * against the real service. Exits with 0 only when everything that it prints was checked. With `-- --stream` the answers
- * are streamed (`demo-stream.ts`), with `-- --batch` 5,000 items go through the command line (`demo-batch.ts`), with `-- --chaos`
- * two minutes of traffic are simulated (`demo-chaos.ts`), with `-- --ai` a program of `effect/ai` runs over a route (`demo-ai.ts`).
+ * `CLOUDFLARE_ACCOUNT_ID` and `AI_GATEWAY_ID` set (and `CF_AIG_TOKEN`, `CLOUDFLARE_API_TOKEN` as needed) the same
+ * program runs against the real service. Exits with 0 only when everything that it prints was checked. With
+ * `-- --stream` the answers are streamed (`demo-stream.ts`), with `-- --batch` 5,000 items go through the command line
+ * (`demo-batch.ts`), with `-- --chaos` two minutes of traffic are simulated (`demo-chaos.ts`), with `-- --ai` a program
+ * of `effect/ai` runs over a route (`demo-ai.ts`).
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Console from "effect/Console"

@@ -1,6 +1,9 @@
 /** A client of `http-server.ts`, for browsers and whatever else has `fetch`. */
 
-/** Sends a prompt once, and calls `onText` with each piece of the answer. Resolves with the log id of the complete answer. */
+/**
+ * Sends a prompt once, and calls `onText` with each piece of the answer. Resolves with the log id of the complete
+ * answer.
+ */
 export const ask = async (
   url: string,
   prompt: string,

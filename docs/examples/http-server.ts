@@ -1,7 +1,8 @@
 /**
  * An HTTP service with Effect's `HttpRouter`: chat, the same as a stream, and feedback on the answer that a client got.
  *
- * As a program it listens on port 3000 over the embedded local gateway: `node --conditions=effect-ai-gateway-source docs/examples/http-server.ts`.
+ * As a program it listens on port 3000 over the embedded local gateway:
+ * `node --conditions=effect-ai-gateway-source docs/examples/http-server.ts`.
  */
 import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
@@ -28,7 +29,10 @@ const ask = Route.fallback(Provider.openai.chat("gpt-4.1-mini"), Provider.anthro
 const Question = Schema.Struct({ prompt: Schema.NonEmptyString.check(Schema.isMaxLength(4_000)) })
 const Rating = Schema.Struct({ logId: Schema.NonEmptyString, feedback: Schema.Literals([-1, 1]) })
 
-/** A body that is not what the handler wants is answered with 400 by Effect, a `GatewayError` with the status of its reason. */
+/**
+ * A body that is not what the handler wants is answered with 400 by Effect, a `GatewayError` with the status of its
+ * reason.
+ */
 const chat = HttpRouter.add(
   "POST",
   "/chat",

@@ -1,5 +1,6 @@
 /**
- * Builds the site into `docs/site/dist`: installs what it needs, writes the pages and the API reference, checks types and links.
+ * Builds the site into `docs/site/dist`: installs what it needs, writes the pages and the API reference, checks types
+ * and links.
  *
  *     npm run docs
  */
@@ -24,7 +25,10 @@ const tool = (file: string, ...args: ReadonlyArray<string>): void => {
   run(process.execPath, join(site, "node_modules", file), ...args)
 }
 
-/** Whether the installed packages are those of the lock file. npm keeps a copy of it beside them, without the project itself. */
+/**
+ * Whether the installed packages are those of the lock file. npm keeps a copy of it beside them, without the project
+ * itself.
+ */
 const isInstalled = (): boolean => {
   const installed = join(site, "node_modules/.package-lock.json")
   if (!existsSync(installed)) return false

@@ -13,7 +13,10 @@ const attributes = (html: string, elements: string, attribute: string): Readonly
     ([, value = ""]) => value
   )
 
-/** What is wrong with a site: its files by path, each with its text. `exists` is asked for files without text, such as images. */
+/**
+ * What is wrong with a site: its files by path, each with its text. `exists` is asked for files without text, such as
+ * images.
+ */
 export const faults = (
   pages: ReadonlyMap<string, string>,
   styles: ReadonlyMap<string, string>,

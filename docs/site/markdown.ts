@@ -1,5 +1,6 @@
 /**
- * Links and headings of Markdown, read as GitHub reads them. The site, its checks and the tests of the pages share these functions.
+ * Links and headings of Markdown, read as GitHub reads them. The site, its checks and the tests of the pages share
+ * these functions.
  */
 
 /** A link or an image. */

@@ -111,7 +111,10 @@ const photographSearch = async (browser: Browser, origin: string): Promise<Reado
   return complaints
 }
 
-/** The readme with a style like GitHub's. GitHub's own service is not needed for that: Markdown and Mermaid come from the site's packages. */
+/**
+ * The readme with a style like GitHub's. GitHub's own service is not needed for that: Markdown and Mermaid come from
+ * the site's packages.
+ */
 const readme = async (): Promise<string> => {
   const { createMarkdownRenderer } = await import("vitepress")
   const md = await createMarkdownRenderer(root, { theme: "github-light", anchor: { slugify: slug } })

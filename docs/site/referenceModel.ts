@@ -1,7 +1,8 @@
 /**
  * The model of the API reference: the exports of each public module, their docstrings by TypeDoc, and their signatures.
  *
- * Signatures are the text of the declarations that the compiler emits, because TypeDoc prints `Duration.Input` as `Input`.
+ * Signatures are the text of the declarations that the compiler emits, because TypeDoc prints `Duration.Input` as
+ * `Input`.
  */
 import { execFileSync } from "node:child_process"
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -26,8 +27,8 @@ const tool = (file: string, ...args: ReadonlyArray<string>): void => {
 const moduleComment = /^(\/\*\*[\s\S]*?)\*\/(?=\s*(?:import\b|export (?:\*|\{|type \{)|\/\*\*))/
 
 /**
- * Emits the declarations. The comment about a file gets the tag that TypeDoc wants, and is taken from the source: the compiler drops it together
- * with an import that no declaration needs.
+ * Emits the declarations. The comment about a file gets the tag that TypeDoc wants, and is taken from the source: the
+ * compiler drops it together with an import that no declaration needs.
  */
 const emitDeclarations = (): void => {
   rmSync(declarations, { recursive: true, force: true })

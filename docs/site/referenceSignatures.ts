@@ -51,7 +51,10 @@ const isInternal = (checker: ts.TypeChecker, node: ts.EntityName): boolean => {
 
 const bare = (node: ts.TypeNode): ts.TypeNode => (ts.isParenthesizedTypeNode(node) ? bare(node.type) : node)
 
-/** Whether a type is that of a value, such as `typeof Name.Type` and `(typeof names)[number]`: readers want to see what it is. */
+/**
+ * Whether a type is that of a value, such as `typeof Name.Type` and `(typeof names)[number]`: readers want to see what
+ * it is.
+ */
 const isOfValue = (node: ts.Node): node is ts.TypeNode => {
   if (ts.isIndexedAccessTypeNode(node)) return ts.isTypeQueryNode(bare(node.objectType))
   return ts.isTypeQueryNode(node) && ts.isTypeAliasDeclaration(node.parent)

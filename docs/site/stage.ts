@@ -1,5 +1,6 @@
 /**
- * Writes the pages that VitePress reads: those of `docs/`, the changelog, and the readme as the home page. Only links change on the way.
+ * Writes the pages that VitePress reads: those of `docs/`, the changelog, and the readme as the home page. Only links
+ * change on the way.
  */
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { dirname, extname, join, posix } from "node:path"

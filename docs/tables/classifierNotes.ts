@@ -1,6 +1,6 @@
 /**
- * Notes on the classifier's rules in the docs: the provider that a rule is about, or its reason. They are kept out of the rules,
- * because programs do not need them.
+ * Notes on the classifier's rules in the docs: the provider that a rule is about, or its reason. They are kept out of
+ * the rules, because programs do not need them.
  */
 
 /** By id of the rule; most rules have none. */

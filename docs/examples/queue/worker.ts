@@ -1,11 +1,12 @@
 /**
- * A batch without a machine: questions wait in a Cloudflare Queue, and each ends once in a table, as an answer or as a dead letter.
+ * A batch without a machine: questions wait in a Cloudflare Queue, and each ends once in a table, as an answer or as a
+ * dead letter.
  *
- *     POST /questions   [{ "id": "q1", "prompt": "…" }, …]   → 202 when all are in the queue; at most 100 at once
- *     GET  /results?after=q0                                 → up to 1,000 rows after that id, in the order of their ids
+ *     POST /questions [{ "id": "q1", "prompt": "…" }, …] → 202 when all are in the queue; at most 100 at once GET
+ *     /results?after=q0 → up to 1,000 rows after that id, in the order of their ids
  *
- * A message may be delivered more than once, so the table decides: the first end of an id stays, and what has ended is not
- * asked again.
+ * A message may be delivered more than once, so the table decides: the first end of an id stays, and what has ended is
+ * not asked again.
  */
 import type { Ai, D1Database, ExecutionContext, Message, MessageBatch, Queue } from "@cloudflare/workers-types"
 import * as Cause from "effect/Cause"
@@ -25,7 +26,10 @@ import * as Worker from "effect-ai-gateway/worker"
 interface Env {
   readonly AI: Ai
   readonly AI_GATEWAY_ID: string
-  /** `max_retries` of the consumer: so the Worker writes down why the last try failed, before the queue gives the message up. */
+  /**
+   * `max_retries` of the consumer: so the Worker writes down why the last try failed, before the queue gives the
+   * message up.
+   */
   readonly MAX_RETRIES: number
   readonly QUESTIONS: Queue
   readonly RESULTS: D1Database
@@ -162,7 +166,9 @@ const bury = Effect.fnUntraced(function* (message: Message) {
   message.ack()
 })
 
-/** One message that cannot be handled, because the table is out of reach for example, must not bring back the others. */
+/**
+ * One message that cannot be handled, because the table is out of reach for example, must not bring back the others.
+ */
 const consumeAll = ({ messages, queue }: MessageBatch) =>
   Effect.forEach(
     messages,

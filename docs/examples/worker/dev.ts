@@ -1,6 +1,6 @@
 /**
- * `npm run example:worker`: the Worker beside this file in the runtime that Cloudflare runs, with the genuine `env.AI`, and behind
- * it a local gateway that can be told to fail. No network, no account.
+ * `npm run example:worker`: the Worker beside this file in the runtime that Cloudflare runs, with the genuine `env.AI`,
+ * and behind it a local gateway that can be told to fail. No network, no account.
  *
  *     npm run example:worker -- --port 8787 --gateway-port 8790
  */

@@ -12,7 +12,7 @@ export const monotonicMillis: Effect.Effect<number> = Effect.map(
 export const monotonicMillisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /**
- * A difference of such times as a wait in whole milliseconds. Noise of doubles counts as none: a clock in tests does not
- * move by it, and what waits in a loop would never end.
+ * A difference of such times as a wait in whole milliseconds. Noise of doubles counts as none: a clock in tests does
+ * not move by it, and what waits in a loop would never end.
  */
 export const waitOf = (millis: number): number => Math.ceil(Math.round(millis * 1000) / 1000)

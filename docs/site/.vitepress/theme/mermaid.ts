@@ -1,5 +1,6 @@
 /**
- * A diagram. Mermaid is loaded by the first page that has one; until then, and without JavaScript, the page shows the diagram's text.
+ * A diagram. Mermaid is loaded by the first page that has one; until then, and without JavaScript, the page shows the
+ * diagram's text.
  */
 import { useData } from "vitepress"
 import { defineComponent, h, onMounted, ref, watch } from "vue"
