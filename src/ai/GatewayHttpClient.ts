@@ -333,18 +333,21 @@ const recorded = <E, R>(
   sent: Effect.Effect<HttpClientResponse, E, R>,
   started: LogTrail.Started
 ): Effect.Effect<HttpClientResponse, E, R> =>
-  Effect.flatMap(LogTrail.begin(started), (running) =>
-    Effect.onExit(sent, (exit) => {
-      if (Exit.isFailure(exit)) running.end(exit, {})
+  Effect.suspend(() => {
+    let running: LogTrail.Running | undefined
+    const begun = Effect.flatMap(LogTrail.begin(started), (one) => {
+      running = one
+      return sent
+    })
+    // Around the beginning too: an interruption may come between any two steps, and an attempt that began must end.
+    return Effect.onExit(begun, (exit) => {
+      if (Exit.isFailure(exit)) running?.end(exit, {})
       else {
         const { headers, status } = exit.value
         const { cacheStatus, eventId, logId, model, step } = metaFromHeaders(headers)
-        const failed = status >= 400
-        running.end(failed ? Exit.fail(status) : exit, {
-          status,
-          ...defined({ cacheStatus, eventId, logId, model, step })
-        })
+        const ended = status >= 400 ? Exit.fail(status) : exit
+        running?.end(ended, { status, ...defined({ cacheStatus, eventId, logId, model, step }) })
       }
       return Effect.void
     })
-  )
+  })
