@@ -407,6 +407,51 @@ describe("an answer", () => {
     assert.strictEqual(reply.usage.audioInputTokens, 3)
   })
 
+  it.each([
+    [
+      Chat.openai,
+      [],
+      (url: string) => ({
+        choices: [{ index: 0, delta: { content: "x", annotations: [{ type: "url_citation", url_citation: { url } }] } }]
+      })
+    ],
+    [
+      Chat.anthropic,
+      [
+        { type: "message_start", message: {} },
+        { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } }
+      ],
+      (url: string) => ({
+        type: "content_block_delta",
+        index: 0,
+        delta: { type: "citations_delta", citation: { type: "web_search_result_location", url, cited_text: "q" } }
+      })
+    ],
+    [
+      Chat.openaiResponses,
+      [],
+      (url: string) => ({
+        type: "response.output_text.annotation.added",
+        output_index: 0,
+        annotation: { type: "url_citation", url }
+      })
+    ],
+    [
+      Chat.google,
+      [],
+      (url: string) => ({
+        candidates: [
+          { content: { parts: [{ text: "x" }] }, groundingMetadata: { groundingChunks: [{ web: { uri: url } }] } }
+        ]
+      })
+    ]
+  ] as const)("holds back no more than a thousand sources of a stream without end: $id", (dialect, first, source) => {
+    const decoder = streaming[dialect.id]?.decoder() ?? assert.fail(dialect.id)
+    const read = (event: object) => decoder.event({ data: JSON.stringify(event), event: "message" }).deltas
+    const deltas = [...first, ...Array.from({ length: 2500 }, (_, n) => source(`https://a.example/${n}`))].flatMap(read)
+    assert.strictEqual(deltas.filter(({ type }) => type === "citation").length, 2000)
+  })
+
   it("keeps sources that a stream names before its text, within it, and repeatedly", () => {
     const annotation = (url: string, start_index: number, end_index: number) => ({
       type: "url_citation",

@@ -19,7 +19,7 @@ import {
   writeJson
 } from "./codec.ts"
 import type { Delta, Streaming } from "./delta.ts"
-import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage } from "./deltaDecoder.ts"
+import { cutOff, finishDelta, makeDecoder, makeMeta, makeUsage, mostHeld } from "./deltaDecoder.ts"
 import { finishReasonOf } from "./finish.ts"
 
 /** A content block whose events are being read. */
@@ -125,7 +125,9 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
         sign(block, delta, out)
         return
       case "citations_delta":
-        if (block.kind === "text" && !hold) block.citations.push(...citationsOf([delta.citation]))
+        if (block.kind !== "text" || hold) return
+        block.citations.push(...citationsOf([delta.citation]))
+        if (block.citations.length >= mostHeld) cite(block, out)
         return
       case "compaction_delta":
         if (block.kind === "part") block.text += optionalText(delta.content) ?? ""
@@ -135,9 +137,7 @@ const decoder = ({ answerTool, hold }: Options, options: DecodeOptions | undefin
   const stopBlock = (block: Block | undefined, out: Array<Delta>): void => {
     // A call without arguments is an empty object, and as an answer it must be visible.
     if (block?.kind === "answer" && block.empty) out.push({ type: "text", text: "{}" })
-    if (block?.kind === "text") {
-      for (const citation of block.citations.splice(0)) out.push({ type: "citation", citation })
-    }
+    if (block?.kind === "text") cite(block, out)
     if (block?.kind !== "part") return
     const input = block.json === "" ? undefined : parseJson(block.json)
     const part = {
@@ -222,6 +222,11 @@ const sign = (block: Block, raw: Fields, out: Array<Delta>, isRedacted = false):
     out.push({ type: "opaque", opaque, ...(isRedacted && { redacted: true }) })
   }
   return block
+}
+
+/** Delivers the sources of a text that wait. */
+const cite = ({ citations }: { readonly citations: Array<Citation> }, out: Array<Delta>): void => {
+  for (const citation of citations.splice(0)) out.push({ type: "citation", citation })
 }
 
 const think = (piece: string, out: Array<Delta>): void => {

@@ -153,20 +153,25 @@ export const makeMeta = (): ((model: unknown, id: unknown, out: Array<Delta>, ti
   }
 }
 
+/** Number of sources that are held back at most. A stream may name sources without end. */
+export const mostHeld = 1000
+
 /**
  * Holds sources back until their text is complete. They may arrive before it, within it and more than once, with
  * positions relative to its beginning.
  */
 export const makeCitations = () => {
   const held = new Map<string, Citation>()
+  const release = (out: Array<Delta>): void => {
+    for (const citation of held.values()) out.push({ type: "citation", citation })
+    held.clear()
+  }
   return {
-    hold: (citations: ReadonlyArray<Citation>): void => {
+    hold: (citations: ReadonlyArray<Citation>, out: Array<Delta>): void => {
       for (const citation of citations) held.set(JSON.stringify(citation), citation)
+      if (held.size >= mostHeld) release(out)
     },
-    release: (out: Array<Delta>): void => {
-      for (const citation of held.values()) out.push({ type: "citation", citation })
-      held.clear()
-    }
+    release
   }
 }
 

@@ -57,7 +57,7 @@ const decoder = (_?: Record<string, unknown>, options?: DecodeOptions) => {
     list(content.parts ?? [], at).forEach((part, i) => {
       readPart(part, `${at}[${i}]`, out)
     })
-    citations.hold(citationsOf(candidate))
+    citations.hold(citationsOf(candidate), out)
     const logprobs = logprobsOf(candidate)
     if (logprobs.length > 0) out.push({ type: "logprobs", logprobs })
     reason = finishReasonOf(candidate.finishReason, "candidates[0].finishReason") ?? reason

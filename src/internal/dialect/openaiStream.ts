@@ -76,7 +76,7 @@ export const makeChunks = (): Chunks => {
       text(words, out)
       pushParts(parts, out)
     }
-    citations.hold(citationsOf(delta.annotations))
+    citations.hold(citationsOf(delta.annotations), out)
     if (finished) citations.release(out)
     const refusal = optionalText(delta.refusal)
     if (refusal !== undefined) {

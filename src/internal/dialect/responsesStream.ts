@@ -108,7 +108,7 @@ const reader = (options: DecodeOptions | undefined) => {
   }
 
   const accompany = ({ annotations, logprobs }: Fields, out: Array<Delta>): void => {
-    citations.hold(citationsOf(annotations))
+    citations.hold(citationsOf(annotations), out)
     const tokens = logprobsOf({ logprobs: { content: logprobs } })
     if (tokens !== undefined) out.push({ type: "logprobs", logprobs: tokens })
   }
