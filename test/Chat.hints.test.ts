@@ -4,8 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Chat from "effect-ai-gateway/Chat"
-
-type Dialect = Chat.Dialect<Chat.Input, Chat.Reply>
+import { type Dialect, issueOf, sent } from "./fixtures/chat/encoded.ts"
 
 const ask: Chat.Request = { messages: [Chat.user("Hi")] }
 const schema = { type: "object", properties: {}, additionalProperties: false }
@@ -15,16 +14,6 @@ const tools: ReadonlyArray<Chat.Tool> = [
 ]
 
 const calling = Chat.assistant("", [{ id: "1", name: "a", arguments: {} }])
-
-/** The body, and the omitted hints. */
-const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
-  const dropped: Array<string> = []
-  const body = Result.getOrThrow(dialect.encode(request, model, { onDropped: (field) => void dropped.push(field) }))
-  return { body, dropped }
-}
-
-const issueOf = (dialect: Dialect, model: string, request: Chat.Request): Chat.Issue =>
-  Result.getOrThrow(Result.flip(dialect.encode(request, model)))
 
 const targets: ReadonlyArray<readonly [dialect: Dialect, model: string]> = [
   [Chat.openai, "gpt-5.2"],

@@ -6,17 +6,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Chat from "effect-ai-gateway/Chat"
 import { streaming } from "../src/internal/dialect/streaming.ts"
-
-type Dialect = Chat.Dialect<Chat.Input, Chat.Reply>
-
-const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
-  const dropped: Array<string> = []
-  const body = Result.getOrThrow(dialect.encode(request, model, { onDropped: (field) => void dropped.push(field) }))
-  return { body, dropped }
-}
-
-const issueOf = (dialect: Dialect, model: string, request: Chat.Request): Chat.Issue =>
-  Result.getOrThrow(Result.flip(dialect.encode(request, model)))
+import { type Dialect, issueOf, sent } from "./fixtures/chat/encoded.ts"
 
 /** The encoded form of a user's parts. */
 const parts = (dialect: Dialect, model: string, content: Chat.PromptMessage["content"]): unknown => {

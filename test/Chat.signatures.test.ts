@@ -7,8 +7,8 @@ import * as Schema from "effect/Schema"
 import * as Chat from "effect-ai-gateway/Chat"
 import { completionOf } from "../src/internal/dialect/server/openaiReplyWriter.ts"
 import { streaming } from "../src/internal/dialect/streaming.ts"
+import { type Dialect, sent } from "./fixtures/chat/encoded.ts"
 
-type Dialect = Chat.Dialect<Chat.Input, Chat.Reply>
 type Blocks = ReadonlyArray<Record<string, unknown>>
 
 const decode = (dialect: Dialect, body: unknown): Chat.Reply => Result.getOrThrow(dialect.decode(body))
@@ -25,12 +25,6 @@ const streamed = (dialect: Dialect, events: ReadonlyArray<object>): Chat.Reply =
 const next = (reply: Chat.Reply): Chat.Request => ({
   messages: [Chat.user("Weather?"), Chat.fromReply(reply), ...reply.toolCalls.map((call) => Chat.tool(call, "sunny"))]
 })
-
-const sent = (dialect: Dialect, model: string, request: Chat.Request) => {
-  const dropped: Array<string> = []
-  const body = Result.getOrThrow(dialect.encode(request, model, { onDropped: (field) => void dropped.push(field) }))
-  return { body, dropped }
-}
 
 const secondTurn = (body: Record<string, unknown>): unknown => {
   const turns = (body.messages ?? body.contents) as ReadonlyArray<Record<string, unknown>>

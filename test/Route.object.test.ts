@@ -10,6 +10,7 @@ import type { GatewayError } from "effect-ai-gateway/GatewayError"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import * as Router from "effect-ai-gateway/Router"
+import { Tree } from "./fixtures/tree.ts"
 import * as scripted from "./support/scripted.ts"
 import { anthropic, client, consume, groq, json, openai } from "./support/streamRuns.ts"
 import * as S from "./support/streamScript.ts"
@@ -137,14 +138,6 @@ describe("Route.object", () => {
   it.effect("puts the object at the root where a class, an identifier or recursion makes it a reference", () =>
     Effect.gen(function* () {
       class Person extends Schema.Class<Person>("@app/A person~1")({ name: Schema.String }) {}
-      interface Tree {
-        readonly name: string
-        readonly children: ReadonlyArray<Tree>
-      }
-      const Tree: Schema.Codec<Tree> = Schema.Struct({
-        name: Schema.String,
-        children: Schema.Array(Schema.suspend((): Schema.Codec<Tree> => Tree))
-      }).annotate({ identifier: "app/Tree" })
       const targets = Route.fallback(anthropic, openai)
       const person = yield* run(Route.object(targets, Person), { anthropic: [claude('{"name":"Ada"}')] })
       assert.instanceOf(answerOf(person.result), Person)

@@ -32,8 +32,8 @@ import * as Upstream from "effect-ai-gateway/local/Upstream"
 import * as Undici from "effect-ai-gateway/undici"
 import * as Node from "../../src/local/node.ts"
 import { json, makePeer } from "../support/httpPeer.ts"
+import { to, token } from "./support.ts"
 
-const token = Redacted.make("gateway-token-1")
 const apiKey = Redacted.make("sk-provider-key")
 
 /** A local gateway with authentication on a socket, and a client that uses it. */
@@ -58,17 +58,6 @@ const through = (
         Layer.provide(client)
       )
     )
-  )
-
-/** A gateway that is only a base URL. */
-const to = (
-  baseUrl: string,
-  client: Layer.Layer<HttpClient.HttpClient, GatewayError>,
-  given: GatewayHttpClient.Options = { token }
-) =>
-  GatewayHttpClient.layer(given).pipe(
-    Layer.provideMerge(GatewayService.layerHttp({ accountId: "acc", gateway: "gw", baseUrl })),
-    Layer.provide(client)
   )
 
 const event = (data: { readonly type: string; readonly [field: string]: unknown }): string =>

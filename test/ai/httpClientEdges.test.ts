@@ -12,29 +12,17 @@ import * as HttpClientRequest from "effect/http/HttpClientRequest"
 import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { GatewayHttpClient } from "effect-ai-gateway/ai"
-import type { GatewayError } from "effect-ai-gateway/GatewayError"
 import * as GatewayService from "effect-ai-gateway/GatewayService"
 import * as LogTrail from "effect-ai-gateway/LogTrail"
 import * as Undici from "effect-ai-gateway/undici"
 import { json, makePeer } from "../support/httpPeer.ts"
+import { to } from "./support.ts"
 
-const token = Redacted.make("gateway-token-1")
 const models = "https://api.openai.com/v1/models"
-
-const to = (
-  baseUrl: string,
-  client: Layer.Layer<HttpClient.HttpClient, GatewayError>,
-  given: GatewayHttpClient.Options = { token }
-) =>
-  GatewayHttpClient.layer(given).pipe(
-    Layer.provide(GatewayService.layerHttp({ accountId: "acc", gateway: "gw", baseUrl })),
-    Layer.provide(client)
-  )
 
 const answering = makePeer((_, response) => json(response, 200, { data: [] }, { "cf-aig-log-id": "log-1" }))
 const endless = makePeer((_, response) => {

@@ -13,11 +13,11 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { GatewayModel } from "effect-ai-gateway/ai"
-import type { GatewayError } from "effect-ai-gateway/GatewayError"
 import * as Provider from "effect-ai-gateway/Provider"
 import * as Route from "effect-ai-gateway/Route"
 import { ScriptedPeer } from "effect-ai-gateway/testing"
-import { openai, reply, scripted } from "./support.ts"
+import { Tree } from "../fixtures/tree.ts"
+import { call, kit, openai, reply, runs, scripted } from "./support.ts"
 
 const chunk = (delta: object, finish: string | null = null, more: object = {}) => ({
   id: "c1",
@@ -30,17 +30,6 @@ const events = (...values: ReadonlyArray<string | object>) => ({
   headers: { "content-type": "text/event-stream" },
   stream: ScriptedPeer.events(...values, "[DONE]")
 })
-
-const Lookup = Tool.make("lookup", { parameters: Schema.Struct({ id: Schema.String }), success: Schema.String })
-const kit = Toolkit.make(Lookup)
-const KitLive = kit.toLayer({ lookup: ({ id }) => Effect.succeed(`found ${id}`) })
-
-const call = (id: string, name: string, args: string) => ({ id, type: "function", function: { name, arguments: args } })
-
-const runs = <A, E>(
-  effect: Effect.Effect<A, E, LanguageModel.LanguageModel | Tool.HandlersFor<typeof kit.tools>>,
-  layer: Layer.Layer<LanguageModel.LanguageModel, GatewayError>
-) => Effect.provide(effect, Layer.merge(layer, KitLive))
 
 describe("finish reasons", () => {
   const cases: ReadonlyArray<readonly [wire: string, message: object, reason: string]> = [
@@ -369,14 +358,6 @@ describe("answers", () => {
 
   it.effect("give a tool the class, the date and the recursion of its schema, strict or not", () => {
     class Visit extends Schema.Class<Visit>("app/Visit")({ day: Schema.Date, guests: Schema.BigInt }) {}
-    interface Tree {
-      readonly name: string
-      readonly children: ReadonlyArray<Tree>
-    }
-    const Tree: Schema.Codec<Tree> = Schema.Struct({
-      name: Schema.String,
-      children: Schema.Array(Schema.suspend((): Schema.Codec<Tree> => Tree))
-    }).annotate({ identifier: "app/Tree" })
     const Book = Tool.make("book", { parameters: Visit, success: Schema.String })
     const BookStrictly = Tool.make("strictly", { parameters: Visit, success: Schema.String }).annotate(
       Tool.Strict,

@@ -8,24 +8,11 @@ import type * as Prompt from "effect/ai/Prompt"
 import * as Tool from "effect/ai/Tool"
 import * as Toolkit from "effect/ai/Toolkit"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type GatewayLanguageModel, GatewayModel } from "effect-ai-gateway/ai"
-import type { GatewayError } from "effect-ai-gateway/GatewayError"
 import * as Provider from "effect-ai-gateway/Provider"
-import { openai, reply, scripted } from "./support.ts"
-
-const Lookup = Tool.make("lookup", { parameters: Schema.Struct({ id: Schema.String }), success: Schema.String })
-const kit = Toolkit.make(Lookup)
-const KitLive = kit.toLayer({ lookup: ({ id }) => Effect.succeed(`found ${id}`) })
-
-const call = (id: string, name: string, args: string) => ({ id, type: "function", function: { name, arguments: args } })
-
-const runs = <A, E>(
-  effect: Effect.Effect<A, E, LanguageModel.LanguageModel | Tool.HandlersFor<typeof kit.tools>>,
-  layer: Layer.Layer<LanguageModel.LanguageModel, GatewayError>
-) => Effect.provide(effect, Layer.merge(layer, KitLive))
+import { call, kit, openai, reply, runs, scripted } from "./support.ts"
 
 describe("prompts", () => {
   const sent = (prompt: Prompt.RawInput, route: GatewayLanguageModel.ChatRoute = openai) => {
