@@ -50,7 +50,7 @@ const pairs: Readonly<Record<string, readonly [own: Way, effects: Way]>> = {
     { once: own(settled), waiting: own(pending) },
     { once: effects(settled), waiting: effects(pending) }
   ],
-  "withSpan, nobody traces": [
+  "withSpan, no tracer": [
     { once: withSpan("a", "client", () => Effect.void), waiting: withSpan("a", "client", () => Effect.never) },
     { once: Effect.withSpan(Effect.void, "a"), waiting: Effect.withSpan(Effect.never, "a") }
   ],

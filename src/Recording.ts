@@ -97,7 +97,7 @@ export const schema: Schema.Codec<Recording, unknown> = Schema.Struct({
 
 /**
  * Groups the events of routers by run, in the order in which the runs began. Runs whose beginning is missing are
- * omitted. Runs that share an event id are told apart only if they followed each other.
+ * omitted. Runs that share an event id are distinguished only if they followed each other.
  *
  * @category recording
  */

@@ -38,7 +38,7 @@ interface Leg {
   readonly how: "error" | "end"
 }
 
-/** What the service does instead of resuming. */
+/** The behavior of the service when it does not resume. */
 type Refusal = (url: URL) => Response | undefined
 
 const bodyOf = (bytes: Uint8Array, leg: Leg | undefined, sizes: ReadonlyArray<number>): ReadableStream<Uint8Array> => {
@@ -285,7 +285,7 @@ describe("a run that cannot be taken up", () => {
     return made.resumes().length
   })
 
-  it.effect("because nobody asked for it", () =>
+  it.effect("because the caller did not request it", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* interrupted(service(text, cutAt), {}), 0)
       assert.strictEqual(yield* interrupted(service(text, cutAt), { resume: false }), 0)

@@ -36,7 +36,7 @@ const dialects: Readonly<Record<string, Chat.Dialect<Chat.Input, Chat.Reply>>> =
   [llama]: Chat.workersAi
 }
 
-/** What a consumer saw. */
+/** The observations of a consumer. */
 interface Seen {
   readonly deltas: ReadonlyArray<Chat.Delta>
   readonly text: string
@@ -270,7 +270,7 @@ for (const transport of transports) {
     )
 
     test(
-      "nothing is recorded when somebody else does that",
+      "nothing is recorded when another layer records it",
       Effect.gen(function* () {
         const { error, trail } = yield* ask(openai, chat("a"), { ...gw, record: false })
         assert.isUndefined(error)

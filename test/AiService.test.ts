@@ -240,7 +240,7 @@ describe("over HTTP", () => {
     })
   )
 
-  it.effect("who refuses is told apart", () =>
+  it.effect("distinguishes who refused", () =>
     Effect.gen(function* () {
       const envelope = { success: false, errors: [{ code: 10000, message: "Authentication error" }] }
       const { ai } = yield* overPeer((seen, response) =>

@@ -85,7 +85,7 @@ const input: Arbitrary.Arbitrary<GatewayOptions.Input> = Arbitrary.all({
   )
 })
 
-/** What the AI Gateway class of the binding makes of its options (protocol 1.7). */
+/** The options as the AI Gateway class of the binding sends them (protocol 1.7). */
 const bindingHeaders = ({ extraHeaders, gateway }: GatewayOptions.BindingOptions): Record<string, string> => {
   const out: Record<string, string> = {}
   const set = (name: string, value: string | number | boolean): void => {

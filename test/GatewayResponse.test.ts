@@ -234,7 +234,7 @@ describe("readers of one body", () => {
     })
   )
 
-  it.effect("who want it in another form are told, whatever came first", () =>
+  it.effect("who want it in another form get an error, whichever form was first", () =>
     Effect.gen(function* () {
       const forms = {
         text: (response: GatewayResponse) => response.text,

@@ -79,7 +79,7 @@ for (const [client, layer] of clients) {
           })
         )
 
-        it.live(`${form}: a late cancel breaks the body, whether somebody reads it by then or not`, () =>
+        it.live(`${form}: a late cancel breaks the body, whether it is being read or not`, () =>
           Effect.gen(function* () {
             for (const isRead of [true, false]) {
               const { peer, response } = yield* opened

@@ -314,7 +314,7 @@ describe("getUrl", () => {
   )
 
   // In a Worker a question dies with the request that asked it.
-  it.effect("lets nobody wait for another's question", () =>
+  it.effect("lets no caller wait for the request of another", () =>
     Effect.gen(function* () {
       const { asked, gateway: building } = asking()
       const gateway = yield* building

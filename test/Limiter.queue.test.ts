@@ -55,7 +55,7 @@ describe("a queue", () => {
     })
   )
 
-  it.effect("passes nobody by for more than 30 seconds", () =>
+  it.effect("passes no waiter over for more than 30 seconds", () =>
     Effect.gen(function* () {
       const { job, order } = jobs(yield* Limiter.make({ concurrency: 1 }))
       yield* job("first")
@@ -106,7 +106,7 @@ describe("a queue", () => {
       assert.strictEqual((yield* limiter.state("a")).waiting, 2)
       yield* job("u", { urgent: true })
       yield* tick(0)
-      // Now an interactive one and a repeat wait, and nobody lower is left.
+      // Now an interactive one and a repeat wait, and none of a lower priority.
       assert.isDefined(waitOf(yield* reasonOf(limiter.acquire("a"))))
       for (let i = 0; i < 8; i++) yield* tick(500)
       assert.deepStrictEqual(order, ["first", "u", "i1"])

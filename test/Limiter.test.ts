@@ -120,7 +120,7 @@ describe("rates", () => {
         const exit = yield* Effect.exit(limiter.acquire("a", { maxWait: 0 }))
         if (Exit.isSuccess(exit)) {
           admitted.push(at)
-          // The first is answered at once, of the second nobody hears.
+          // The first is answered at once, the second never.
           if (at === 0) yield* exit.value.settle()
         }
         yield* TestClock.adjust(50)
@@ -168,7 +168,7 @@ describe("rates", () => {
       // Of the level 500 are owed and 166.7 are there at most: (833.3 + 166.7) tokens later, at 1,000 a minute.
       assert.isTrue(later._tag === "Rejected" && later.retryAfter !== undefined)
       assert.strictEqual(Duration.toMillis(GatewayError.retryAfter(later) ?? 0), 60_100)
-      // Behind somebody who waits, the wait itself is limited.
+      // Behind another waiter, the wait itself is limited.
       const first = yield* Effect.forkChild(limiter.acquire("a", { tokens: 500 }), { startImmediately: true })
       const second = yield* Effect.forkChild(Effect.exit(limiter.acquire("a", { tokens: 0, maxWait: "61 seconds" })), {
         startImmediately: true

@@ -1,5 +1,5 @@
 /**
- * Responses whose signal is aborted: nobody may take the half that was sent for the complete answer.
+ * Responses whose signal is aborted: the half that was sent must not look like the complete answer.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,7 @@ import { readerOf, recorder, say, settle } from "./support/streamResponses.ts"
 
 const meta = { type: "meta", model: "m-1", id: "chatcmpl-7" } as const
 
-/** What a promise is rejected with. */
+/** The reason with which a promise is rejected. */
 const rejection = (promise: Promise<unknown>): Effect.Effect<unknown> =>
   Effect.promise(() =>
     promise.then(
@@ -69,7 +69,7 @@ describe("an aborted response", () => {
     )
   }
 
-  it.effect("breaks a body that nobody reads from when the signal is aborted", () =>
+  it.effect("breaks a body without a reader when the signal is aborted", () =>
     Effect.gen(function* () {
       const { deltas } = open()
       const controller = new AbortController()

@@ -43,7 +43,7 @@ const over = (
 const local = LocalGateway.Current
 
 describe("a route as a response", () => {
-  it.effect("begins with the first delta of whoever answers", () =>
+  it.effect("begins with the first delta of the target that answers", () =>
     Effect.gen(function* () {
       const { onEnd, summaries } = recorder()
       const response = yield* StreamResponse.fromRoute(Route.fallback(openai, groq, anthropic), "Hi", { onEnd })
@@ -92,7 +92,7 @@ describe("a route as a response", () => {
     }).pipe(Effect.provide(over()))
   )
 
-  it.effect("a failure after the first delta is told in the stream", () =>
+  it.effect("a failure after the first delta is reported in the stream", () =>
     Effect.gen(function* () {
       const { onEnd, summaries } = recorder()
       const body = yield* Effect.flatMap(StreamResponse.fromRoute(openai, "a b c d", { onEnd }), text)
@@ -272,7 +272,7 @@ describe("a route that does not begin", () => {
     }).pipe(Effect.provide(over({ openai: [{ stall: true }] })))
   )
 
-  it.effect("so does the interruption of whoever waits for the response", () =>
+  it.effect("so does the interruption of the fiber that waits for the response", () =>
     Effect.gen(function* () {
       const { onEnd, summaries } = recorder()
       const fiber = yield* Effect.forkChild(StreamResponse.fromRoute(openai, "Hi", { onEnd }))

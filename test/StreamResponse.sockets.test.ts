@@ -26,7 +26,7 @@ const begin = (response: ServerResponse): void => {
   response.writeHead(200, { "content-type": "text/event-stream", "cf-aig-log-id": "log-1", "set-cookie": "a=1" })
 }
 
-/** Writes as long as somebody reads, and counts what left. */
+/** Writes as long as a client reads, and counts the bytes. */
 const flood = (response: ServerResponse, sent: { bytes: number }): void => {
   begin(response)
   const piece = chunk("x".repeat(4096))
@@ -220,7 +220,7 @@ for (const [name, answer] of ways) {
 }
 
 describe("a service that breaks off", () => {
-  it.live("is told in the stream, which then ends", () =>
+  it.live("is reported in the stream, which then ends", () =>
     Effect.gen(function* () {
       const { port, summaries } = yield* start(
         (_, response) => {

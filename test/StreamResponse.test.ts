@@ -354,7 +354,7 @@ describe("failures in the stream", () => {
     })
   )
 
-  it.effect("a stream that interrupts itself has failed, and nobody has left", () =>
+  it.effect("a stream that interrupts itself has failed, and its consumer has not left", () =>
     Effect.gen(function* () {
       const { onEnd, summaries } = recorder()
       const deltas = Stream.concat(Stream.make(say("a")), Stream.fromEffect(Effect.interrupt))
@@ -364,7 +364,7 @@ describe("failures in the stream", () => {
     })
   )
 
-  it.effect("a defect is told and logged without its text", () =>
+  it.effect("a defect is reported and logged without its text", () =>
     Effect.gen(function* () {
       const { onEnd, summaries } = recorder()
       const deltas = Stream.concat(Stream.make(say("a")), Stream.die(new Error(`cannot parse ${secret}`)))
@@ -422,7 +422,7 @@ describe("heartbeats", () => {
     })
   )
 
-  it.effect("do not pile up when nobody reads", () =>
+  it.effect("do not pile up without a reader", () =>
     Effect.gen(function* () {
       const { deltas, queue } = yield* open
       const reader = readerOf(yield* StreamResponse.fromDeltas(deltas, { heartbeat: "1 second" }))
@@ -517,7 +517,7 @@ describe("the end", () => {
     })
   )
 
-  it.effect("a body that nobody has read from, and is cancelled", () =>
+  it.effect("a body that is cancelled before it is read", () =>
     Effect.gen(function* () {
       const { deltas } = open()
       const { onEnd, summaries } = recorder()

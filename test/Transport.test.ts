@@ -169,7 +169,7 @@ for (const [name, layer] of [
   })
 }
 
-describe("fetch, the short way, of somebody else", () => {
+describe("fetch, the short way, with a fetch of the caller", () => {
   it.effect("is not asked for what only Node's is known to have, and tells the status of a redirect", () =>
     Effect.gen(function* () {
       const peer = yield* makePeer((_, response) => {

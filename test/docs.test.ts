@@ -82,7 +82,7 @@ describe("docs/errors.md", () => {
     assert.deepStrictEqual(explained, [...new Set(GatewayError.decisions.map(({ reason }) => reason))].sort())
   })
 
-  /** What the column "comes from" names must lead there. */
+  /** The sources in the column "comes from" must lead to the decision. */
   const classify = (token: string): GatewayError.Reason => {
     const surface = token === "7002" ? "logs" : "gateway"
     const answer = /^\d{3}$/.test(token)

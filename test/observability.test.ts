@@ -1,5 +1,6 @@
 /**
- * What a backend receives: OTLP over HTTP and Prometheus text, over sockets, while a router works over a local gateway.
+ * Data that a backend receives: OTLP over HTTP and Prometheus text, over sockets, while a router works over a local
+ * gateway.
  */
 import { createServer } from "node:http"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"

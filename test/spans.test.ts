@@ -1,5 +1,5 @@
 /**
- * Spans: who opens them, what they say of runs that end, and that nobody pays for them where nobody looks. Streams are
+ * Spans: when they open, what they record of a run, and that they cost nothing without a tracer. Streams are
  * in `spans.stream.test.ts`.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -236,7 +236,7 @@ describe("spans", () => {
     })
   )
 
-  /** What a tracer is asked for, and what its span is told. */
+  /** The options of a span, and its attributes. */
   const asked = <A>(within: <B>(self: Effect.Effect<B>) => Effect.Effect<B>, self: Effect.Effect<A>) =>
     Effect.gen(function* () {
       const told: Array<unknown> = []

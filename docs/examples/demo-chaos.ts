@@ -20,7 +20,7 @@ const openai = Provider.openai.chat("gpt-4.1-mini")
 const anthropic = Provider.anthropic.messages("claude-haiku-4-5")
 const groq = Provider.groq.chat("llama-3.3-70b-versatile")
 
-/** What most programs have: the next provider after a failure, and retries. */
+/** The usual policy: the next provider after a failure, and retries. */
 const plain = Route.fallback(openai, anthropic, groq).pipe(
   Route.retry({ attempts: 3, delay: "200 millis" }),
   Route.timeout("10 seconds"),

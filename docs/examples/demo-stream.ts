@@ -26,7 +26,7 @@ const openai = Provider.openai.chat("gpt-4.1-mini")
 const anthropic = Provider.anthropic.messages("claude-haiku-4-5")
 const workersAi = Provider.workersAi.chat("@cf/meta/llama-3.1-8b-instruct")
 
-/** What each provider would say, if it were let. */
+/** The complete text of each provider. */
 const answers: Readonly<Record<string, string>> = {
   openai: "Saturn. Astronomers have confirmed more moons of it than of all other planets taken together.",
   anthropic: "It is Saturn: its count passed that of Jupiter once more in 2023, and has not stopped rising since.",
@@ -41,7 +41,7 @@ const upstreams = Object.fromEntries(
   ])
 )
 
-/** What a consumer saw of a stream. */
+/** The observations of a consumer of a stream. */
 interface Seen {
   readonly deltas: ReadonlyArray<Chat.Delta>
   /** Everything that was printed, also of an answer that was begun anew. */
@@ -86,7 +86,7 @@ const reply = ({ deltas }: Seen): Chat.Reply | undefined => {
 const asked = (local: LocalGateway.LocalGateway): Effect.Effect<string> =>
   Effect.map(local.calls, (calls) => calls.map(({ provider }) => provider).join(", "))
 
-/** The upstreams that nobody reads any more are let go; the server learns of it a moment later. */
+/** Waits until the abandoned upstreams are closed; the server sees it a moment later. */
 const noneOpen = (local: LocalGateway.LocalGateway): Effect.Effect<boolean> =>
   Effect.map(
     Effect.repeat(Effect.delay(local.openBodies, "10 millis"), { until: (open) => open === 0, times: 100 }),

@@ -1,4 +1,4 @@
-/** What the demos share: where they run, and how they print and check. */
+/** Shared parts of the demos: where they run, and how they print and check. */
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"

@@ -34,7 +34,7 @@ const ask = Route.fallback(
   Provider.workersAi.chat("@cf/meta/llama-3.1-8b-instruct")
 ).pipe(Route.timeout("500 millis"), Route.deadline("20 seconds"), Route.metadata({ app: "demo" }))
 
-/** What the gateway cannot do for this route; accepted when it executes the route below. */
+/** The parts of this route that the gateway cannot do; accepted when it executes the route below. */
 const allow = ["retryAfter", "lastAttemptTimeout", "deadline"] as const
 
 /** The program. `local` is there when the gateway is ours and can be told to fail. */

@@ -14,7 +14,7 @@ const attributes = (html: string, elements: string, attribute: string): Readonly
   )
 
 /**
- * What is wrong with a site: its files by path, each with its text. `exists` is asked for files without text, such as
+ * The faults of a site: its files by path, each with its text. `exists` is called for files without text, such as
  * images.
  */
 export const faults = (

@@ -16,7 +16,7 @@ const cache = join(root, ".cache/site")
 /** The pages that VitePress reads, written by each build. Below the site's folder, because they import its packages. */
 export const staged = join(site, ".cache/pages")
 
-/** What VitePress keeps between builds. */
+/** The cache of VitePress between builds. */
 export const vitepressCache = join(site, ".cache/vitepress")
 
 /** The declarations of the library, of which the reference is made. */

@@ -52,7 +52,7 @@ const shown = {
   "api-service": "/reference/GatewayService.html"
 }
 
-/** What a page does that it should not: errors, requests that fail or go elsewhere, content wider than the window. */
+/** The faults of a page: errors, requests that fail or go elsewhere, content wider than the window. */
 const watch = (page: Page, origin: string): Array<string> => {
   const complaints: Array<string> = []
   page.on("pageerror", (error) => complaints.push(`error: ${error.message}`))

@@ -5,7 +5,7 @@ import { manifest } from "./paths.ts"
 
 /** A public module. */
 export interface PublicModule {
-  /** What a program imports, such as `effect-ai-gateway/Route`. */
+  /** The specifier that a program imports, such as `effect-ai-gateway/Route`. */
   readonly specifier: string
   /** Its source file, such as `src/Route.ts`. */
   readonly source: string

@@ -35,7 +35,7 @@ BEGIN
     ON CONFLICT (key) DO NOTHING;
   SELECT r.requests, r.tokens, r.refilled_at INTO v_level_requests, v_level_tokens, v_refilled
     FROM gateway_batch_rates r WHERE r.key = p_key FOR UPDATE;
-  -- Read behind the lock: whoever waited for it comes after whoever had it.
+  -- Read behind the lock: a worker that waited for it comes after the one that held it.
   v_now := floor(extract(epoch FROM clock_timestamp()) * 1000);
   v_first := floor((v_now - p_window) / p_width);
   v_slot := floor((v_now + p_hold) / p_width);

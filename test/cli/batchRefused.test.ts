@@ -68,7 +68,7 @@ const cases: Readonly<Record<string, Case>> = {
     args: ["in.csv", ...command.slice(1)],
     says: "in.csv: is empty: expected at least one item"
   },
-  "CSV with a column that nobody knows": {
+  "CSV with an unknown column": {
     prepare: (w) => w.write("in.csv", "id,prompt,model\na,b,c\n"),
     args: ["in.csv", ...command.slice(1)],
     says: `in.csv: line 1: column "model": expected one of id, prompt, system, maxTokens, temperature, topP, seed`

@@ -145,7 +145,7 @@ describe("docstrings", () => {
 
   it("begin with what a thing is or does", () => {
     const opener = /^\s*(?:\/\*\*|\*) (?:What|Who|Whom|Those that|That of|Of two) /
-    const found = filesIn("src").flatMap((file) => {
+    const found = ["src", "test", "bench", "docs"].flatMap(filesIn).flatMap((file) => {
       const lines = read(file).split("\n")
       return lines.flatMap((line, index) => {
         const isFirst = /^\s*\/\*\*/.test(line) || /^\s*\/\*\*$/.test(lines[index - 1] ?? "")

@@ -1,5 +1,5 @@
 /**
- * What a program needs of a runtime: routes over the embedded gateway and over HTTP, streams, concurrency, and an
+ * The demands of a program on a runtime: routes over the embedded gateway and over HTTP, streams, concurrency, and an
  * interruption that reaches the server. Bundled by `run.ts`, which calls it in each runtime.
  */
 import * as Effect from "effect/Effect"

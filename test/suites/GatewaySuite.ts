@@ -1,5 +1,5 @@
 /**
- * What every `GatewayService` must do, whatever carries its calls.
+ * The promises of `GatewayService`, for every transport.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"

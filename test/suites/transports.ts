@@ -19,7 +19,7 @@ import { makeBinding } from "../support/bindingDouble.ts"
 /** The gateway behind the services, to script it and to see what reached it. */
 export class Local extends Context.Service<Local, LocalGateway.LocalGateway>()("test/Local") {}
 
-/** What a suite needs. */
+/** The services of a suite. */
 export type Services = Local | GatewayService.GatewayService | AiService.AiService
 
 /** Makes a gateway with the given options and the services over it. */

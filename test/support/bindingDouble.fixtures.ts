@@ -1,4 +1,4 @@
-/** What the tests of the binding double share: scripted replies, deferred promises, readers of failures. */
+/** Shared parts of the tests of the binding double: scripted replies, deferred promises, readers of failures. */
 import { assert } from "@effect/vitest"
 import { type AiGatewayUniversalRequest, makeBinding } from "./bindingDouble.ts"
 
@@ -54,7 +54,7 @@ export const json = (body: unknown, init: { status?: number; headers?: Record<st
 export const withLogId = (logId: string, body: unknown = { from: logId }, status = 200): Response =>
   json(body, { status, headers: { "cf-aig-log-id": logId } })
 
-/** What `promise` rejects with. */
+/** The value with which `promise` rejects. */
 export const rejection = async (promise: Promise<unknown>): Promise<unknown> => {
   const outcome = await promise.then(
     () => undefined,

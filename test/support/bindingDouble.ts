@@ -12,7 +12,7 @@ const origin = "https://workers-binding.ai"
 /**
  * The service behind the binding. Its requests have the origin `https://workers-binding.ai`. `signal` is the caller's
  * own: on Node that of a request, or of one made from it, is deaf once the request has been collected
- * (nodejs/undici#4068), so whoever passes a request on passes this along.
+ * (nodejs/undici#4068), so code that passes a request on passes this along.
  */
 export type Fetcher = (request: Request, signal: AbortSignal | undefined) => Promise<Response>
 
@@ -67,7 +67,7 @@ export interface AiGatewayRunOptions {
   signal?: AbortSignal | undefined
 }
 
-/** What `AiGateway.patchLog` can change. */
+/** The fields that `AiGateway.patchLog` can change. */
 export interface AiGatewayPatchLog {
   score?: number | null
   feedback?: -1 | 1 | null
@@ -232,7 +232,9 @@ const isStream = (value: unknown): value is ReadableStream | FormData =>
 const property = (value: unknown, key: string): unknown =>
   typeof value === "object" && value !== null ? Reflect.get(value, key) : undefined
 
-/** What `run` sends when one input is a stream. A bare stream with a `contentType` property is sent without a body. */
+/**
+ * The request of `run` when one input is a stream. A bare stream with a `contentType` property is sent without a body.
+ */
 const streamRequest = (
   [key, input]: readonly [string, unknown],
   inputs: ReadonlyArray<readonly [string, unknown]>,

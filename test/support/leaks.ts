@@ -11,7 +11,7 @@ import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
 
-/** What a program left behind. */
+/** Resources that a program did not release. */
 export interface Traces<A, E> {
   readonly exit: Exit.Exit<A, E>
   readonly spans: ReadonlyArray<Tracer.Span>

@@ -9,10 +9,10 @@ import type * as GatewayOptions from "effect-ai-gateway/GatewayOptions"
 import * as Route from "effect-ai-gateway/Route"
 import { completion, type Line } from "./scripted.ts"
 
-/** What an answer says that a check does not accept. */
+/** The text of an answer that a check does not accept. */
 export const odd = "odd"
 
-/** What routes of tests take: `bits` answer the conditions by number. */
+/** Input of the routes of tests: `bits` answer the conditions by number. */
 export interface Input {
   readonly prompt: string
   readonly bits: ReadonlyArray<boolean>
@@ -77,7 +77,7 @@ const someTags = Arbitrary.map(listOf(oneOf<ReasonTag>(...reasonTags), 1, 3), (l
 const noTags: Arbitrary.Arbitrary<Array<ReasonTag>> = Arbitrary.map(oneOf(0), () => [])
 const tags = pick(someTags, someTags, someTags, noTags)
 
-/** What random routes are made of. */
+/** The parts of random routes. */
 export interface Palette {
   readonly attempts: readonly [number, ...ReadonlyArray<number>]
   readonly delays: readonly [number, ...ReadonlyArray<number>]
@@ -168,7 +168,7 @@ export const leafOf = (
     })
   }).pipe(Route.map((body) => body.choices[0]?.message.content ?? ""))
 
-/** What holds at one place of a route where a target stands, worked out from its spec. */
+/** The settings at one place of a target in a route, computed from its spec. */
 export interface Facts {
   readonly key: string
   /** Policy of the inner-most `retry`. */

@@ -1,5 +1,5 @@
 /**
- * What tests of stored routes share.
+ * Shared parts of the tests of stored routes.
  */
 import { inspect } from "node:util"
 import { assert } from "@effect/vitest"
@@ -7,7 +7,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Route from "effect-ai-gateway/Route"
 
-/** What these tests let a compilation lose. */
+/** The losses of a compilation that these tests accept. */
 export const allow: ReadonlyArray<Route.LossKind> = [
   "jitter",
   "retryAfter",

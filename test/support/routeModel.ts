@@ -1,11 +1,11 @@
 /**
- * What a route does on the client, said a second time and as simply as possible: without gateways, fibers and clocks.
+ * A second implementation of routes on the client, as simple as possible: without gateways, fibers and clocks.
  * Random waits and hints beyond the patience of a policy are not in it.
  */
 import type { ReasonTag } from "effect-ai-gateway/GatewayError"
 import type { Input, Policy, Spec } from "./randomRoutes.ts"
 
-/** What a target says, and after how long. `hint` asks for a wait. */
+/** The answer of a target, and its delay. `hint` asks for a wait. */
 export interface Says {
   /** `odd`: an answer that checks reject. */
   readonly tag: ReasonTag | "ok" | "odd"
@@ -31,7 +31,7 @@ type Failure = ReasonTag | "Timeout of the deadline"
 
 /** After these the same target is asked again, unless the policy says otherwise. */
 const again: ReadonlyArray<Failure> = ["ProviderUnavailable", "RateLimited", "Timeout", "TransportFailure"]
-/** After these nobody is asked any more, unless `fallbackOn` says otherwise. */
+/** After these no further target is called, unless `fallbackOn` lists them. */
 const stops: ReadonlyArray<Failure> = ["InvalidRequest"]
 
 const tagOf = (failure: Failure): ReasonTag => (failure === "Timeout of the deadline" ? "Timeout" : failure)

@@ -4,7 +4,7 @@
 import { relative } from "node:path"
 import type { Reporter, TestModule } from "vitest/node"
 
-/** Fewer files are a run of somebody who works on them. */
+/** A run of fewer files is one of a developer who works on them. */
 const least = 20
 const shown = 10
 

@@ -1,5 +1,5 @@
 /**
- * What a consumer sees of a route with faults in its streams, said a second time and as simply as possible.
+ * A second implementation of routes with faults in their streams, from the view of a consumer, as simple as possible.
  */
 import * as Schema from "effect/Schema"
 import { data } from "../fixtures/streams/drive.ts"
@@ -21,7 +21,7 @@ const before = [
 const after = ["error", "cut", "end", "stall", "broken json"] as const
 
 /**
- * What one attempt does: answers, fails before its first word or after some, or fails so that nobody is asked any more.
+ * The outcome of one attempt: an answer, a failure before its first word or after some, or one that ends the run.
  */
 export const Act = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("answers"), ending: Schema.Literals(["done", "no mark", "cut", "open"]) }),
@@ -44,13 +44,13 @@ export type Play = typeof Play.Type
 
 const answers: Act = { kind: "answers", ending: "done" }
 
-/** The words of one attempt; nobody else says them. */
+/** The words of one attempt; no other attempt has them. */
 const wordsOf = (target: number, attempt: number): ReadonlyArray<string> =>
   [0, 1, 2].map((word) => `t${target}a${attempt}w${word} `)
 
 const blocked = data({ name: "AiGatewayError", internalCode: 2017, error: [{ code: 2017, message: "no" }] })
 
-/** What comes instead of the rest. */
+/** The event in place of the rest. */
 const endings: Readonly<Record<(typeof after)[number], ReadonlyArray<S.Step>>> = {
   error: [S.error()],
   cut: [S.reset],
@@ -110,7 +110,7 @@ export const replyOf = (act: Act, target: number, attempt: number, sizes: Readon
   }
 }
 
-/** What a consumer sees. */
+/** The view of a consumer. */
 export interface Modelled {
   readonly text: string
   readonly complete: boolean

@@ -1,5 +1,5 @@
 /**
- * What the tests of streamed responses share.
+ * Shared parts of the tests of streamed responses.
  */
 import * as Effect from "effect/Effect"
 import type * as Chat from "effect-ai-gateway/Chat"

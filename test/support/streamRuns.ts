@@ -23,7 +23,7 @@ export const groq = Provider.groq.chat("m")
 export const deepseek = Provider.deepseek.chat("m")
 export const anthropic = Provider.anthropic.messages("claude")
 
-/** What a consumer saw of one stream. */
+/** The observations of a consumer of one stream. */
 export interface Seen {
   readonly deltas: ReadonlyArray<Chat.Delta>
   readonly text: string
@@ -31,7 +31,7 @@ export interface Seen {
   readonly error: GatewayError | undefined
   /** Absent when it was never opened. */
   readonly summary: Router.StreamSummary | undefined
-  /** What `LogTrail` saw. */
+  /** The attempts in `LogTrail`. */
   readonly trail: ReadonlyArray<Attempt>
   readonly attempts: ReadonlyArray<Attempt>
 }
@@ -88,7 +88,7 @@ export const lines = (attempts: ReadonlyArray<Attempt>): ReadonlyArray<string> =
 export const millis = (attempts: ReadonlyArray<Attempt>): ReadonlyArray<number> =>
   attempts.map(({ duration }) => Duration.toMillis(duration))
 
-/** What is behind a backend's layer. */
+/** The provider behind the layer of a backend. */
 export type Services = Layer.Success<ReturnType<MakeLayer>> | Router.Router
 
 /** A router over a local gateway in this process. */

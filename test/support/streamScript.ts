@@ -19,7 +19,7 @@ export const stall = { end: "never" } as const
 /** The connection breaks. */
 export const reset = { end: "reset" } as const
 
-/** What a provider does with one request. */
+/** The behavior of a provider for one request. */
 export interface Reply {
   /** Milliseconds before the headers. */
   readonly delay?: number
@@ -166,7 +166,7 @@ export const scripted = (script: Script) => {
       Layer.provide(GatewayService.layerHttp({ accountId: "acct", gateway: "gw" })),
       Layer.provide(Layer.succeed(HttpClient.HttpClient, direct))
     ),
-    /** Bodies that nobody has finished with. */
+    /** Bodies that are neither read to their end nor cancelled. */
     open: () => bodies.filter(({ state }) => state === "open").length,
     states: () => bodies.map(({ provider, state }) => `${provider} ${state}`),
     upstreams: Object.fromEntries(slugs.map((slug) => [slug, upstream]))
@@ -183,7 +183,7 @@ const chunk = (delta: object, finish: string | null = null): string =>
     choices: [{ index: 0, delta, finish_reason: finish }]
   })
 
-/** What comes before an answer: who speaks, and nothing of it. */
+/** The beginning of an answer, without content: the role only. */
 export const role = chunk({ role: "assistant", content: "" })
 export const say = (text: string): string => chunk({ content: text })
 export const finish = chunk({}, "stop")

@@ -15,7 +15,7 @@ import { build } from "esbuild"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** What wrangler would deploy. */
+/** The bundle that wrangler would deploy. */
 const bundle = async (): Promise<string> => {
   const { outputFiles } = await build({
     entryPoints: [here("worker.ts")],

@@ -29,7 +29,7 @@ type Timing = () => (act: () => void) => void
 const now: Timing = () => (act) => act()
 
 /**
- * The scheduler of a Worker's request, which resumes a fiber at once when it is told that this is the request's turn.
+ * The scheduler of a Worker's request, which resumes a fiber at once during the request's own turn.
  */
 interface TurnScheduler extends Scheduler {
   readonly enter: (act: () => void) => void

@@ -34,7 +34,7 @@ describe("percentiles", () => {
     const quick = upTo(90).map((i) => 100 + i / 10)
     const latency = filled(quick)
     for (let i = 0; i < 10; i++) latency.atLeast(200, 0)
-    assert.isUndefined(latency.percentile(0.95, 0), "nobody knows how long those would have taken")
+    assert.isUndefined(latency.percentile(0.95, 0), "their complete times are unknown")
     assert.closeTo(latency.percentile(0.85, 0) ?? 0, 108, 6)
     // Without the slow ones, the same percentile would be that of the quick ones.
     assert.closeTo(filled(quick).percentile(0.95, 0) ?? 0, 108.5, 6)
