@@ -1,18 +1,11 @@
 /**
  * The form of docstrings and comments. Their words are for readers to judge.
  */
-import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { root } from "./support.ts"
+import { filesIn, read } from "./support.ts"
 
-const read = (file: string): string => readFileSync(join(root, file), "utf8")
-
-const filesIn = (folder: string): ReadonlyArray<string> =>
-  readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".ts") && !file.includes("node_modules"))
-    .map((file) => `${folder}/${file}`)
-    .sort()
+const sourcesIn = (folder: string): ReadonlyArray<string> => filesIn(folder, ".ts")
 
 const manifest: {
   readonly exports: Readonly<Record<string, { readonly "effect-ai-gateway-source"?: string } | null>>
@@ -145,7 +138,7 @@ describe("docstrings", () => {
 
   it("begin with what a thing is or does", () => {
     const opener = /^\s*(?:\/\*\*|\*) (?:What|Who|Whom|Those that|That of|Of two) /
-    const found = ["src", "test", "bench", "docs"].flatMap(filesIn).flatMap((file) => {
+    const found = ["src", "test", "bench", "docs"].flatMap(sourcesIn).flatMap((file) => {
       const lines = read(file).split("\n")
       return lines.flatMap((line, index) => {
         const isFirst = /^\s*\/\*\*/.test(line) || /^\s*\/\*\*$/.test(lines[index - 1] ?? "")
@@ -158,7 +151,7 @@ describe("docstrings", () => {
 
 describe("comments", () => {
   it("are at most 120 columns wide", () => {
-    const found = ["src", "test", "bench", "docs"].flatMap(filesIn).flatMap((file) => wideLines(file, read(file)))
+    const found = ["src", "test", "bench", "docs"].flatMap(sourcesIn).flatMap((file) => wideLines(file, read(file)))
     assert.deepStrictEqual(found, [])
   })
 })

@@ -115,7 +115,8 @@ export const examplesOf = (page: string, text: string): ReadonlyArray<Example> =
 }
 
 /** The files of a folder and its folders, except installed packages and build output. */
-const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
+/** The files of a folder with an extension, in order. */
+export const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
   readdirSync(join(root, folder), { withFileTypes: true })
     .flatMap((entry) => {
       const path = `${folder}/${entry.name}`
